@@ -1,0 +1,1 @@
+"""The engine: it trains any task and knows none by name."""

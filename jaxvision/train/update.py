@@ -1,0 +1,151 @@
+"""Loss -> update: gradient, accumulation, optimizer, EMA, and the guard against non-finite steps.
+
+    update(state, batch) -> (state, scalars)
+
+An ordinary task has one update, `from_loss(loss, tx)`; an adversarial one composes two with
+`in_turn`; a rule that is no loss's gradient (Reptile) enters at `from_gradients`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxvision import keys
+from jaxvision.train.state import TrainState
+
+Tree = Any
+Batch = dict[str, jax.Array]
+Scalars = dict[str, jax.Array]
+Update = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
+
+
+def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'model', *,
+              accumulate: int = 1, ema: float = 0.0) -> Update:
+    """The update that descends a loss.
+
+    `loss(params, state, batch, key) -> (terms, aux)`: `params` is this player's tree, the others
+    are in `state.params`; `terms` is {name: (values [B], weights [B])} and the loss the sum over
+    terms of sum(values) / sum(weights), each summed over the whole global batch, so padding, unequal
+    masks, accumulation and any layout give the same mean. Weights depend on the batch only. `aux`
+    may hold 'model_state' {player: tree} and 'scalars' in the same (values, weights) form.
+    `accumulate` splits the batch into microbatches that take turns, to save memory.
+    """
+    def gradients(state: TrainState, batch: Batch):
+        key = keys.at_step(state.key, player, state.step)
+        parts = _microbatches(batch, accumulate)
+
+        def weigh(part):
+            terms, aux = loss(state.params[player], state, part, key)
+            return {name: jnp.sum(weights) for name, (_, weights)
+                    in {**aux.get('scalars', {}), **terms}.items()}
+
+        # Only the weights are asked for, so the compiler drops the rest of this forward pass.
+        totals = jax.tree.map(lambda x: jnp.sum(x, 0), jax.lax.map(weigh, parts))
+
+        def part_loss(params, model_state, part):
+            terms, aux = loss(params, state.replace(model_state=model_state), part, key)
+            shares = {name: _ratio(jnp.sum(values), totals[name]) for name, (values, _)
+                      in {**aux.get('scalars', {}), **terms}.items()}
+            total = sum(shares[name] for name in terms)
+            return total, ({**model_state, **aux.get('model_state', {})}, {**shares, 'loss': total})
+
+        def accumulated(carry, part):
+            gradient, model_state, scalars = carry
+            part_gradient, (model_state, part_scalars) = jax.grad(part_loss, has_aux=True)(
+                state.params[player], model_state, part)
+            add = lambda tree, other: jax.tree.map(jnp.add, tree, other)
+            return (add(gradient, part_gradient), model_state, add(scalars, part_scalars)), None
+
+        if accumulate == 1:
+            gradient, (model_state, scalars) = jax.grad(part_loss, has_aux=True)(
+                state.params[player], state.model_state, batch)
+            return gradient, model_state, scalars
+        _, (_, shapes) = jax.eval_shape(part_loss, state.params[player], state.model_state,
+                                        jax.tree.map(lambda x: x[0], parts))
+        zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+        start = zeros(state.params[player]), state.model_state, zeros(shapes)
+        # Inside a rolled loop XLA's CPU convolution gradients lose their threads.
+        unroll = accumulate if jax.default_backend() == 'cpu' else 1
+        return jax.lax.scan(accumulated, start, parts, unroll=unroll)[0]
+
+    return from_gradients(gradients, tx, player, ema=ema)
+
+
+def from_gradients(gradients: Callable, tx: optax.GradientTransformation, player: str = 'model', *,
+                   ema: float = 0.0) -> Update:
+    """The update that hands `gradients(state, batch) -> (gradient, model_state, scalars)` to an
+    optimizer; `gradient` is shaped like this player's params, `model_state` is {player: tree}.
+
+    `ema` > 0 keeps an average of the player's weights and model state, decay
+    min(ema, (1 + t) / (10 + t)), for which the state must have been created.
+    """
+    def update(state: TrainState, batch: Batch):
+        gradient, model_state, scalars = gradients(state, batch)
+        updates, opt_state = tx.update(gradient, state.opt_state[player], state.params[player])
+        params = optax.apply_updates(state.params[player], updates)
+        scalars = {**scalars, 'gradient_norm': optax.global_norm(gradient),
+                   'update_norm': optax.global_norm(updates)}
+        if player != 'model':
+            scalars = {f'{player}/{name}': value for name, value in scalars.items()}
+        state = state.replace(params={**state.params, player: params},
+                              opt_state={**state.opt_state, player: opt_state},
+                              model_state={**state.model_state, **model_state})
+        return (_averaged(state, player, ema) if ema else state), scalars
+    return update
+
+
+def in_turn(*updates: Update) -> Update:
+    """One update that carries out several, each on the state that the one before left."""
+    def update(state: TrainState, batch: Batch):
+        scalars = {}
+        for one in updates:
+            state, more = one(state, batch)
+            scalars |= more
+        return state, scalars
+    return update
+
+
+def guarded(update: Update) -> Update:
+    """What the engine compiles: counts the step and keeps the old state from the first non-finite
+    scalar on, which `state.bad_step` remembers.
+
+    The choice is made inside the compiled program: donation has deleted the old buffers by the time
+    the host could look. Losses and gradient norms are among the scalars of every update.
+    """
+    def guarded_update(state: TrainState, batch: Batch):
+        new, scalars = update(state, batch)
+        finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(scalars)]))
+        bad_step = jnp.where((state.bad_step < 0) & ~finite, state.step, state.bad_step)
+        keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(bad_step < 0, n, o), new, old)
+        new = keep(new.replace(step=state.step + 1, key=None), state.replace(key=None))
+        return new.replace(key=state.key, bad_step=bad_step), scalars
+    return guarded_update
+
+
+def _averaged(state: TrainState, player: str, decay: float) -> TrainState:
+    decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    mix = lambda old, new: jax.tree.map(
+        lambda o, n: (decay * o + (1 - decay) * n).astype(o.dtype), old, new)
+    ema = {kind: {**players, player: mix(players[player], getattr(state, kind)[player])}
+           if player in players else players for kind, players in state.ema.items()}
+    return state.replace(ema=ema)
+
+
+def _microbatches(batch: Batch, count: int) -> Batch:
+    """[B, ...] -> [count, B / count, ...], strided, so that every device keeps its own examples;
+    neighbours 2i and 2i + 1 stay together where they can: mixup pairs them."""
+    def split(x):
+        size = x.shape[0] // count
+        if size * count != x.shape[0]:
+            raise ValueError(f'a batch of {x.shape[0]} cannot be split into {count} equal parts')
+        pair = 2 if size % 2 == 0 else 1
+        x = x.reshape(size // pair, count, pair, *x.shape[1:])
+        return jnp.moveaxis(x, 1, 0).reshape(count, size, *x.shape[3:])
+    return jax.tree.map(split, batch)
+
+
+def _ratio(total: jax.Array, weight: jax.Array) -> jax.Array:
+    return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0)
