@@ -1,0 +1,1 @@
+"""Flax Linen modules: each file has make(spec, variant, dtype, param_dtype, **options)."""

@@ -1,0 +1,66 @@
+"""A small convolutional network for small pictures: pairs of 3x3 convolutions, halved between."""
+
+import re
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from jaxvision.errors import UserError
+from jaxvision.models import layers
+
+
+class CNN(nn.Module):
+    """Two 3x3 convolutions a stage, each with batch norm and ReLU; global average pooling.
+
+    Intermediates: 'stage1', 'stage2', ... (before their pooling), 'pooled', 'logits'.
+    """
+
+    num_classes: int
+    widths: tuple[int, ...]
+    dropout: float = 0.0
+    momentum: float = 0.9
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, 'b h w c'],
+        train: bool = False,
+        keys: Key[Array, 'b'] | None = None,
+    ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
+        norm = layers.normalization('batch', train, self.dtype, self.param_dtype, self.momentum)
+        tensors = {}
+        x = image
+        for stage, width in enumerate(self.widths, start=1):
+            if stage > 1:
+                x = layers.max_pool(x, (2, 2))
+            for i in (1, 2):
+                x = layers.Conv(width, (3, 3), use_bias=False, kernel_init=layers.he_normal,
+                                dtype=self.dtype, param_dtype=self.param_dtype,
+                                name=f'stage{stage}_conv{i}')(x)
+                x = nn.relu(norm(name=f'stage{stage}_norm{i}')(x))
+            tensors[f'stage{stage}'] = x
+        tensors['pooled'] = x = x.mean(axis=(1, 2))
+        x = layers.Dropout(self.dropout, name='dropout')(x, keys)
+        # Logits in the parameters' precision, also when the network computes in bfloat16.
+        tensors['logits'] = nn.Dense(self.num_classes, dtype=self.param_dtype,
+                                     param_dtype=self.param_dtype, name='head')(x)
+        return tensors['logits'], tensors
+
+
+def make(
+    spec: dict,
+    variant: str,
+    dtype: DTypeLike = jnp.float32,
+    param_dtype: DTypeLike = jnp.float32,
+    dropout: float = 0.0,
+    momentum: float = 0.9,
+) -> CNN:
+    """A CNN whose `variant` lists the stages' widths, e.g. '16-32-64'."""
+    if not re.fullmatch(r'[1-9]\d*(-[1-9]\d*)*', variant):
+        raise UserError(f"model.variant={variant!r} of cnn: give the stages' widths, as '16-32-64'")
+    widths = tuple(int(width) for width in variant.split('-'))
+    return CNN(len(spec['class_names']), widths, dropout, momentum, dtype, param_dtype)
