@@ -1,0 +1,182 @@
+"""TFDS data sets, read by row from their prepared files: no TensorFlow, no data set's own code."""
+
+from collections.abc import Sequence
+import difflib
+from pathlib import Path
+import re
+import shlex
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxvision.data.protocol import Example, SourceInfo, Unreadable, fingerprint
+from jaxvision.errors import UserError
+
+_NAME = re.compile(r'(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d.*]+))?')
+
+
+class Catalogue:
+    """A prepared TFDS data set, from the folder of one of its versions."""
+
+    def __init__(self, folder: Path):
+        try:
+            self._builder = tfds.builder_from_directory(folder)
+        except Exception as error:  # whatever is wrong in the files, the person needs their path
+            raise UserError(f'cannot read the data set in {folder}: {error}') from error
+        self._info = self._builder.info
+        _check_format(self._builder, folder)
+        self.splits = tuple(self._info.splits)
+
+    def open(self, split: str) -> 'CatalogueSource':
+        try:
+            raw = self._builder.as_data_source(
+                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        except ValueError as error:
+            raise UserError(f'{self._info.full_name} has no split {split!r}; it has '
+                            f'{", ".join(self.splits)}') from error
+        return CatalogueSource(self._info, split, raw)
+
+    def overlap(self, split: str, other: str) -> bool:
+        return any(a.filename == b.filename and a.skip < b.skip + b.take
+                   and b.skip < a.skip + a.take
+                   for a in self._files(split) for b in self._files(other))
+
+    def _files(self, split: str):
+        try:
+            return self._info.splits[split].file_instructions
+        except ValueError as error:
+            raise UserError(f'{self._info.full_name} has no split {split!r}; it has '
+                            f'{", ".join(self.splits)}') from error
+
+
+class CatalogueSource:
+    """A split of a TFDS data set for classification: encoded images and their classes."""
+
+    def __init__(self, info: tfds.core.DatasetInfo, split: str, raw: Sequence[bytes]):
+        self._raw = raw
+        self._image, self._label = _supervised(info)
+        image, label = info.features[self._image], info.features[self._label]
+        self._features = tfds.features.FeaturesDict({self._image: image, self._label: label})
+        self._decoders = (
+            {self._image: tfds.decode.SkipDecoding()}
+            if isinstance(image, tfds.features.Image) else None)
+        self._labels_only = tfds.features.FeaturesDict({self._label: label})
+        files = [(Path(file.filename).name, file.skip, file.take, file.examples_in_shard)
+                 for file in info.splits[split].file_instructions]
+        self.info = SourceInfo(
+            name=info.full_name, split=split, class_names=_class_names(label),
+            image_shape=_image_shape(image), multi_label=False,
+            fingerprint=fingerprint(info.full_name, files, info.splits.total_num_examples))
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __getitem__(self, row: int) -> Example:
+        return self.read([row])[0]
+
+    def read(self, rows: Sequence[int]) -> list[Example]:
+        return [self._example(record) for record in self._records(rows)]
+
+    def labels(self) -> np.ndarray:
+        labels = np.empty(len(self), np.int32)
+        for start in range(0, len(self), 1000):
+            rows = range(start, min(start + 1000, len(self)))
+            for row, record in zip(rows, self._records(rows)):
+                labels[row] = self._labels_only.deserialize_example_np(record)[self._label]
+        return labels
+
+    def where(self, row: int) -> str:
+        return f'{self.info.name} {self.info.split}, row {row}'
+
+    def _records(self, rows: Sequence[int]) -> list[bytes]:
+        try:
+            return self._raw.__getitems__([int(row) for row in rows])
+        except (ValueError, RuntimeError, OSError) as error:
+            raise Unreadable(f'its record is damaged ({error})') from error
+
+    def _example(self, record: bytes) -> Example:
+        parts = self._features.deserialize_example_np(record, decoders=self._decoders)
+        return {'image': parts[self._image], 'label': np.int32(parts[self._label])}
+
+
+def find(source: str, data_dir: str = '') -> Path:
+    """The folder of the newest prepared version of `name[/config][:version]`.
+
+    Args:
+        source: a TFDS name; the version may have stars, as in 3.*.*.
+        data_dir: where data sets are; '' is TFDS's own ($TFDS_DATA_DIR, or
+            ~/tensorflow_datasets).
+    Raises:
+        UserError: no such name, or it is not prepared; the message says how to prepare it.
+    """
+    match = _NAME.fullmatch(source)
+    if not match:
+        raise UserError(f'data.source={source!r} is no data set: name one of TFDS (cifar10, '
+                        'name/config:version), an embedded one (digits, mnist5k) or folder:DIR')
+    name, config, version = match['name'], match['config'], match['version'] or '*.*.*'
+    root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+    prepared = [path.parent for path in sorted((root / name).glob('**/features.json'))
+                if _version(path.parent) and _version(path.parent).match(version)
+                and (not config or path.parent.parent.name == config)]
+    parents = {path.parent for path in prepared}
+    if len(parents) > 1:
+        configs = ', '.join(f'{name}/{parent.name}' for parent in sorted(parents))
+        raise UserError(f'{name} is prepared in several configurations; name one: {configs}')
+    if not prepared:
+        raise UserError(_how_to_prepare(source, name, root, bool(data_dir)))
+    return max(prepared, key=_version)
+
+
+def _version(folder: Path) -> tfds.core.Version | None:
+    valid = tfds.core.Version.is_valid(folder.name)
+    return tfds.core.Version(folder.name) if valid else None
+
+
+def _how_to_prepare(source: str, name: str, root: Path, given: bool) -> str:
+    known = tfds.list_builders(with_community_datasets=False)
+    if name not in known:
+        near = difflib.get_close_matches(name, [*known, 'digits', 'mnist5k'], n=3)
+        guess = f'; did you mean {" or ".join(near)}?' if near else ''
+        return f'{name} is no data set of TFDS, and {root} has no folder of that name{guess}'
+    return (f'{source} is not prepared in {root}; prepare it once with\n'
+            f'    tfds build {source} --file_format=array_record --data_dir={shlex.quote(str(root))}')
+
+
+def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
+    if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
+        raise UserError(
+            f'{folder} holds {builder.info.file_format.value}, which cannot be read by row; '
+            f'convert it once with\n    tfds convert_format --out_file_format=array_record '
+            f'--dataset_version_dir={shlex.quote(str(folder))}')
+
+
+def _supervised(info: tfds.core.DatasetInfo) -> tuple[str, str]:
+    """The names of the image and of the label among a data set's features."""
+    features = info.features
+    pair = info.supervised_keys
+    if pair and len(pair) == 2 and all(isinstance(key, str) for key in pair):
+        image, label = pair
+        if _is_image(features[image]) and isinstance(features[label], tfds.features.ClassLabel):
+            return image, label
+    images = [key for key in features if _is_image(features[key])]
+    labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
+    if len(images) != 1 or len(labels) != 1:
+        found = ', '.join(f'{key}: {type(features[key]).__name__}' for key in features)
+        raise UserError(f'{info.full_name} is no data set of one image and one class; its '
+                        f'features are {found}')
+    return images[0], labels[0]
+
+
+def _is_image(feature) -> bool:
+    if not isinstance(feature, tfds.features.Image | tfds.features.Tensor):
+        return False
+    return feature.np_dtype == np.uint8 and len(feature.shape) == 3
+
+
+def _image_shape(feature) -> tuple[int | None, int | None, int]:
+    height, width, channels = feature.shape
+    return height, width, 1 if channels == 1 else 3
+
+
+def _class_names(label: tfds.features.ClassLabel) -> tuple[str, ...]:
+    return tuple(label.names or map(str, range(label.num_classes)))

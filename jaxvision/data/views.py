@@ -1,0 +1,132 @@
+"""Sources made of another source: some of its rows, or all of it in memory."""
+
+from collections.abc import Sequence
+import dataclasses
+import threading
+
+from jaxtyping import Float, Int
+import numpy as np
+
+from jaxvision import keys
+from jaxvision.data import decode
+from jaxvision.data.protocol import Example, Source, Unreadable, fingerprint
+from jaxvision.errors import UserError
+
+Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
+Rows = Int[np.ndarray, 'm']
+
+# Splits are the same in every run, whatever its seed: results of two seeds are comparable.
+_SPLIT_SEED = 0
+
+
+class Subset:
+    """The given rows of a source, in the given order."""
+
+    def __init__(self, source: Source, rows: Rows, split: str):
+        self._source = source
+        self._rows = rows
+        listing = fingerprint(source.info.fingerprint, rows.tolist())
+        self.info = dataclasses.replace(source.info, split=split, fingerprint=listing)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> Example:
+        return self._source[int(self._rows[row])]
+
+    def read(self, rows: Sequence[int]) -> list[Example]:
+        return self._source.read(self._rows[np.asarray(rows)])
+
+    def labels(self) -> np.ndarray:
+        return self._source.labels()[self._rows]
+
+    def where(self, row: int) -> str:
+        return self._source.where(int(self._rows[row]))
+
+
+class InMemory:
+    """A source of small images of one size, each decoded once, when it is first read."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self._ready = np.zeros(len(source), bool)
+        self._arrays: dict[str, np.ndarray] = {}
+        self._allocating = threading.Lock()
+        self.info = source.info
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> Example:
+        return {name: array[0] for name, array in self.batch([row]).items()}
+
+    def read(self, rows: Sequence[int]) -> list[Example]:
+        return [self[row] for row in rows]
+
+    def batch(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+        """The rows, stacked: one copy an array once they have been read."""
+        rows = np.asarray(rows)
+        ready = self._ready[rows]
+        if not ready.all():
+            self._fill(rows[~ready])
+        return {name: array[rows] for name, array in self._arrays.items()}
+
+    def labels(self) -> np.ndarray:
+        return self._source.labels()
+
+    def where(self, row: int) -> str:
+        return self._source.where(row)
+
+    def _fill(self, rows: Rows) -> None:
+        shape = self.info.image_shape
+        for row, example in zip(rows, self._source.read(rows)):
+            image = decode.decode(example['image'], shape[-1])
+            if image.shape != shape:
+                raise Unreadable(f'its image is {image.shape}, where the data set says {shape}')
+            example = example | {'image': image}
+            self._allocate(example)
+            for name, value in example.items():
+                self._arrays[name][row] = value
+            # Only now: another thread may read this row as soon as it is marked.
+            self._ready[row] = True
+
+    def _allocate(self, example: Example) -> None:
+        with self._allocating:
+            if not self._arrays:
+                self._arrays = {
+                    name: np.empty((len(self), *np.shape(value)), np.asarray(value).dtype)
+                    for name, value in example.items()
+                }
+
+
+def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Rows, Rows]:
+    """Rows to train on and rows held out, a fixed random `fraction` of each class.
+
+    A class of one example stays in training. Rows with several labels are split without strata.
+    """
+    held = []
+    for stratum, rows in _strata(labels):
+        order = keys.host(_SPLIT_SEED, 'held_out', stratum).permutation(rows)
+        held.append(order[:round(fraction * len(rows))])
+    test = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(labels)), test), test
+
+
+def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Rows:
+    """A fixed random `number` of rows of each class, in their order."""
+    if labels.ndim > 1:
+        raise UserError('data.per_class needs one label an image; this data set has several')
+    chosen = []
+    for label, name in enumerate(class_names):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < number:
+            raise UserError(f'data.per_class={number}, but class {name!r} has only {len(rows)} '
+                            'training examples')
+        chosen.append(keys.host(_SPLIT_SEED, 'per_class', label).permutation(rows)[:number])
+    return np.sort(np.concatenate(chosen))
+
+
+def _strata(labels: Labels) -> list[tuple[int, Rows]]:
+    if labels.ndim > 1:
+        return [(0, np.arange(len(labels)))]
+    return [(int(label), np.flatnonzero(labels == label)) for label in np.unique(labels)]
