@@ -35,41 +35,41 @@ def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'm
     """
     def gradients(state: TrainState, batch: Batch):
         key = keys.at_step(state.key, player, state.step)
-        parts = _microbatches(batch, accumulate)
 
-        def weigh(part):
-            terms, aux = loss(state.params[player], state, part, key)
-            return {name: jnp.sum(weights) for name, (_, weights)
-                    in {**aux.get('scalars', {}), **terms}.items()}
-
-        # Only the weights are asked for, so the compiler drops the rest of this forward pass.
-        totals = jax.tree.map(lambda x: jnp.sum(x, 0), jax.lax.map(weigh, parts))
-
-        def part_loss(params, model_state, part):
+        def objective(params, model_state, part, totals=None):
             terms, aux = loss(params, state.replace(model_state=model_state), part, key)
-            shares = {name: _ratio(jnp.sum(values), totals[name]) for name, (values, _)
-                      in {**aux.get('scalars', {}), **terms}.items()}
-            total = sum(shares[name] for name in terms)
-            return total, ({**model_state, **aux.get('model_state', {})}, {**shares, 'loss': total})
+            sums = {name: (jnp.sum(values), jnp.sum(weights)) for name, (values, weights)
+                    in {**aux.get('scalars', {}), **terms}.items()}
+            weights = {name: weight for name, (_, weight) in sums.items()}
+            means = {name: _ratio(value, (totals or weights)[name])
+                     for name, (value, _) in sums.items()}
+            model_state = {**model_state, **aux.get('model_state', {})}
+            total = sum(means[name] for name in terms)
+            return total, (model_state, {**means, 'loss': total}, weights)
 
-        def accumulated(carry, part):
-            gradient, model_state, scalars = carry
-            part_gradient, (model_state, part_scalars) = jax.grad(part_loss, has_aux=True)(
-                state.params[player], model_state, part)
-            add = lambda tree, other: jax.tree.map(jnp.add, tree, other)
-            return (add(gradient, part_gradient), model_state, add(scalars, part_scalars)), None
-
+        start = state.params[player], state.model_state
         if accumulate == 1:
-            gradient, (model_state, scalars) = jax.grad(part_loss, has_aux=True)(
-                state.params[player], state.model_state, batch)
+            gradient, (model_state, scalars, _) = jax.grad(objective, has_aux=True)(*start, batch)
             return gradient, model_state, scalars
-        _, (_, shapes) = jax.eval_shape(part_loss, state.params[player], state.model_state,
-                                        jax.tree.map(lambda x: x[0], parts))
+
+        parts = _microbatches(batch, accumulate)
+        # Only the weights are asked for, so the compiler drops the rest of this forward pass.
+        weights = jax.lax.map(lambda part: objective(*start, part)[1][2], parts)
+        totals = jax.tree.map(lambda weight: jnp.sum(weight, 0), weights)
+
+        def add_part(carry, part):
+            gradient, model_state, scalars = carry
+            more, (model_state, more_scalars, _) = jax.grad(objective, has_aux=True)(
+                state.params[player], model_state, part, totals)
+            add = lambda tree, other: jax.tree.map(jnp.add, tree, other)
+            return (add(gradient, more), model_state, add(scalars, more_scalars)), None
+
+        _, (_, shapes, _) = jax.eval_shape(objective, *start, jax.tree.map(lambda x: x[0], parts))
         zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
-        start = zeros(state.params[player]), state.model_state, zeros(shapes)
         # Inside a rolled loop XLA's CPU convolution gradients lose their threads.
         unroll = accumulate if jax.default_backend() == 'cpu' else 1
-        return jax.lax.scan(accumulated, start, parts, unroll=unroll)[0]
+        carry = zeros(state.params[player]), state.model_state, zeros(shapes)
+        return jax.lax.scan(add_part, carry, parts, unroll=unroll)[0]
 
     return from_gradients(gradients, tx, player, ema=ema)
 
@@ -121,7 +121,8 @@ def guarded(update: Update) -> Update:
         bad_step = jnp.where((state.bad_step < 0) & ~finite, state.step, state.bad_step)
         keep = lambda new, old: jax.tree.map(lambda n, o: jnp.where(bad_step < 0, n, o), new, old)
         new = keep(new.replace(step=state.step + 1, key=None), state.replace(key=None))
-        return new.replace(key=state.key, bad_step=bad_step), scalars
+        new = new.replace(key=state.key, bad_step=bad_step)
+        return new, {**scalars, 'bad_step': bad_step}
     return guarded_update
 
 

@@ -1,0 +1,48 @@
+"""What a task is: pure functions in a frozen dataclass, which the engine in train/ carries out."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxvision.train.state import TrainState
+
+Batch = dict[str, Any]
+Records = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A map over the examples of a split, then a reduce.
+
+    `evaluate(state, batch) -> records`, arrays [B, ...], on the device; the engine gathers them over
+    the whole split, drops padding, orders them by example and hands them to
+    `summarize(records) -> {name: float}` on the host, so every metric is exact.
+    """
+    split: str
+    evaluate: Callable[[TrainState, Batch], Batch]
+    summarize: Callable[[Records], dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A module in tasks/ has `DEFAULTS` (its config fields), `describe(config, source) -> spec` and
+    `make(config, spec) -> Task`; and, where it does not learn from single examples,
+    `source(config, source, split) -> source`, a view of episodes, clips or pairs.
+
+    init(key, batch) -> TrainState
+    update(state, batch) -> (TrainState, scalars)
+    evaluations: metrics are named NAME/METRIC by the evaluation's name
+    predict(variables, inputs) -> outputs: the whole inference, from uint8 or float in [0, 255]
+    prepare(example, rng) -> example, on the host: decodes to fixed shapes; rng is None where it
+        must be deterministic (evaluation, prediction). None: there is nothing to do
+    figures(records, example) -> {name: uint8 picture} of the records of the first evaluation;
+        `example(index)` is the prepared example
+    """
+    init: Callable[[Any, Batch], TrainState]
+    update: Callable[[TrainState, Batch], tuple[TrainState, dict]]
+    evaluations: Mapping[str, Evaluation]
+    predict: Callable[[Any, Batch], Batch]
+    prepare: Callable[[dict, np.random.Generator | None], dict] | None = None
+    figures: Callable[[Records, Callable[[int], dict]], dict[str, np.ndarray]] | None = None

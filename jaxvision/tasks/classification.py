@@ -1,0 +1,181 @@
+"""Image classification: one label an image (softmax) or several (sigmoid)."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision import figures, keys
+from jaxvision.config import call, resolve
+from jaxvision.data import decode
+from jaxvision.errors import UserError
+from jaxvision.image import augment, color, geometry
+from jaxvision.losses import classification as losses
+from jaxvision.metrics import classification as metrics
+from jaxvision.task import Evaluation, Task
+from jaxvision.train import optimizers, update
+from jaxvision.train.state import create
+
+DEFAULTS = dict(
+    label_smoothing=0.0,
+    resize='squash',   # how other sizes become data.image_size: 'squash', or 'center_crop' 7/8
+    crop_scale=0.6,    # smallest share of the area in a random resized crop of those; 1: none
+    augment=dict(
+        flip=False,      # left to right, every other image
+        translate=0.0,   # largest shift, a share of the side
+        rotate=0.0,      # largest angle, degrees
+        color=0.0,       # jitter of brightness, contrast and saturation, and a quarter of it of hue
+        randaugment=0,   # operations an image, magnitude 10 of 30
+        cutout=0.0,      # side of the erased square, a share of the image's
+        mixup=0.0,       # alpha
+        cutmix=0.0))     # alpha; with both, every other step has one of them
+
+
+def describe(config, source) -> dict:
+    """Shapes, class names, the resize rule, and the training images' mean and deviation."""
+    info, size = source.info, config.data.image_size
+    height, width, channels = info.image_shape
+    as_it_is = None not in (height, width) and max(height, width) <= size
+    shape = [height, width, channels] if as_it_is else [size, size, channels]
+    label = {'shape': [len(info.class_names)], 'dtype': 'float32'} if info.multi_label \
+        else {'shape': [], 'dtype': 'int32'}
+    spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
+            'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}}, 'targets': {'label': label},
+            'resize': None if as_it_is else config.task.resize}
+    prepare = make_prepare(config, spec) or (lambda example, rng: example)
+    sample = np.linspace(0, len(source) - 1, min(len(source), 512)).astype(int)
+    images = np.stack([prepare(source[row], None)['image'] for row in sample]) / 255
+    deviation = np.maximum(images.std((0, 1, 2)), 1e-3)
+    return {**spec, 'mean': images.mean((0, 1, 2)).tolist(), 'deviation': deviation.tolist()}
+
+
+def make(config, spec: dict) -> Task:
+    model = make_model(config, spec)
+    tx, lr = optimizers.make(config, spec['examples'])
+    classes, multi_label = len(spec['class_names']), spec['multi_label']
+    dtype = jnp.dtype(config.model.param_dtype)
+
+    def apply(params, model_state, images, **train):
+        images = color.normalize(images, spec['mean'], spec['deviation'])
+        return model.apply({'params': params, **model_state}, images, **train)
+
+    def init(key, batch):
+        image = color.to_float(batch['image'], dtype)
+        variables = model.init(keys.stream(key, 'init'), image)
+        params = {'model': variables.pop('params')}
+        averaged = ('model',) if config.optimizer.ema else ()
+        return create(key, params, {'model': tx}, {'model': variables}, averaged)
+
+    def loss(params, state, batch, key):
+        images = color.to_float(batch['image'], dtype)
+        targets = batch['label'] if multi_label else losses.one_hot_targets(
+            batch['label'], classes, config.task.label_smoothing, dtype)
+        images, targets = augmented(config.task.augment, key, batch['index'], images, targets)
+        (logits, _), model_state = apply(
+            params, state.model_state['model'], images, train=True, mutable=['batch_stats'],
+            keys=keys.per_example(keys.stream(key, 'model'), batch['index']))
+        entropy = (losses.sigmoid_cross_entropy if multi_label
+                   else losses.softmax_cross_entropy)(logits, targets)
+        return {'cross_entropy': (entropy, jnp.ones_like(entropy))}, {
+            'model_state': {'model': model_state}}
+
+    descend = update.from_loss(loss, tx, accumulate=config.optimizer.accumulate,
+                               ema=config.optimizer.ema)
+
+    def step(state, batch):
+        new, scalars = descend(state, batch)
+        return new, {**scalars, 'lr': lr(state.step)}
+
+    def logits_of(variables, image):
+        images = color.to_float(image, dtype)
+        return apply(variables['params']['model'], variables['model_state']['model'], images)[0]
+
+    def predict(variables, inputs):
+        logits = logits_of(variables, inputs['image'])
+        probabilities = (jax.nn.sigmoid if multi_label else jax.nn.softmax)(logits)
+        return {'logits': logits, 'probabilities': probabilities}
+
+    def evaluate(state, batch):
+        record = metrics.record_multilabel if multi_label else metrics.record
+        return record(logits_of(state.variables, batch['image']), batch['label'])
+
+    summarize = metrics.summarize_multilabel if multi_label \
+        else functools.partial(metrics.summarize, classes=classes)
+    draw = None if multi_label else functools.partial(draw_figures, spec['class_names'])
+    return Task(init, step, {'eval': Evaluation('test', evaluate, summarize)}, predict,
+                make_prepare(config, spec), draw)
+
+
+def make_model(config, spec: dict):
+    """The config's model, its options checked."""
+    c = config.model
+    module = resolve('models', c.name)
+    return call(module.make, f'model {c.name!r}', spec, c.variant, dtype=jnp.dtype(c.dtype),
+                param_dtype=jnp.dtype(c.param_dtype), options=c.options)
+
+
+def make_prepare(config, spec: dict):
+    """Host side: decode and bring to the spec's one size; None where images have it already."""
+    if spec['resize'] is None:
+        return None
+    size, _, channels = spec['inputs']['image']['shape']
+    rules = {'squash': decode.resize, 'center_crop': decode.resize_center_crop}
+    if spec['resize'] not in rules:
+        raise UserError(f'task.resize={spec["resize"]!r}: there are {", ".join(rules)}')
+    scale = (config.task.crop_scale, 1.0)
+
+    def prepare(example, rng):
+        if rng is None or scale[0] >= 1:
+            image = rules[spec['resize']](example['image'], size, channels)
+        else:
+            image = decode.random_resized_crop(example['image'], rng, size, channels, scale)
+        return {**example, 'image': image}
+    return prepare
+
+
+def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
+    """Images [B, H, W, C] in [0, 1] and targets [B, K], each example under its own keys."""
+    side = min(images.shape[1:3])
+    example_keys = lambda name: keys.per_example(keys.stream(key, name), index)
+    each = lambda name, function: jax.vmap(function)(example_keys(name), images)
+    if options.flip:
+        images = each('flip', geometry.random_flip)
+    if options.translate:
+        shift = max(1, round(options.translate * side))
+        images = each('translate', lambda k, x: geometry.random_translate(k, x, shift))
+    if options.rotate:
+        images = each('rotate', lambda k, x: geometry.random_rotate(k, x, options.rotate))
+    if options.color:
+        amount = options.color
+        images = each('color', lambda k, x: color.random_color_jitter(
+            k, x, amount, amount, amount, amount / 4))
+    if options.randaugment:
+        images = each('randaugment',
+                      lambda k, x: augment.randaugment(k, x, options.randaugment))
+    if options.cutout:
+        hole = max(1, round(options.cutout * side))
+        images = each('cutout', lambda k, x: augment.cutout(k, x, hole))
+    if options.mixup and options.cutmix:
+        mix = jax.random.bernoulli(keys.stream(key, 'mix'))
+        return jax.lax.cond(
+            mix, lambda: augment.mixup(example_keys('mixup'), images, targets, options.mixup),
+            lambda: augment.cutmix(example_keys('mixup'), images, targets, options.cutmix))
+    if options.mixup:
+        return augment.mixup(example_keys('mixup'), images, targets, options.mixup)
+    if options.cutmix:
+        return augment.cutmix(example_keys('mixup'), images, targets, options.cutmix)
+    return images, targets
+
+
+def draw_figures(class_names: list[str], records: dict, example) -> dict[str, np.ndarray]:
+    """The confusion matrix, and the most confident mistakes."""
+    wrong = np.flatnonzero(records['prediction'] != records['label'])
+    worst = wrong[np.argsort(-records['confidence'][wrong], kind='stable')][:24]
+    captions = [f'{class_names[records["label"][i]]}, said {class_names[records["prediction"][i]]} '
+                f'({records["confidence"][i]:.0%})' for i in worst]
+    images = [example(int(records['index'][i]))['image'] for i in worst]
+    return {'confusion': figures.matrix(metrics.confusion_matrix(records, len(class_names)),
+                                        class_names),
+            'mistakes': figures.gallery(images, captions)}

@@ -1,0 +1,87 @@
+"""Config -> optax: schedules, weight-decay masks, clipping. Each optimizer is one function whose
+keyword arguments are what `config.optimizer.options` may set."""
+
+import sys
+from typing import Any
+
+import jax
+import optax
+from ml_collections import ConfigDict
+
+from jaxvision.config import call, steps
+from jaxvision.errors import UserError
+
+Tree = Any
+Schedule = optax.Schedule
+
+
+def make(config: ConfigDict, examples: int) -> tuple[optax.GradientTransformation, Schedule]:
+    """The optimizer of a whole config, and its learning rate as a function of the step."""
+    c, batch_size = config.optimizer, config.data.batch_size
+    total = steps(config.train.steps, batch_size, examples)
+    lr = schedule(c.schedule, c.lr, total, steps(c.warmup, batch_size, examples))
+    if c.name not in NAMES:
+        raise UserError(f'there is no optimizer {c.name!r}. There are: {", ".join(NAMES)}')
+    tx = call(getattr(sys.modules[__name__], c.name), f'optimizer {c.name!r}', lr, c.weight_decay,
+              options=c.options)
+    clip = [optax.clip_by_global_norm(c.clip)] if c.clip else []
+    return optax.chain(*clip, tx), lr
+
+
+def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
+    """Step -> learning rate over `total` steps: linear warm-up to `peak`, then 'constant', 'cosine'
+    or 'linear' to zero; or 'one_cycle' (Smith and Topin 2018: up over `warmup` or 30 % of
+    the steps, down along a cosine)."""
+    if warmup >= total:
+        raise UserError(f'optimizer.warmup is {warmup} steps, of a run of {total}')
+    if name == 'one_cycle':
+        return optax.cosine_onecycle_schedule(total, peak, warmup / total or 0.3)
+    after = {'constant': lambda: optax.constant_schedule(peak),
+             'cosine': lambda: optax.cosine_decay_schedule(peak, total - warmup),
+             'linear': lambda: optax.linear_schedule(peak, 0.0, total - warmup)}
+    if name not in after:
+        raise UserError(f'there is no schedule {name!r}. There are: {", ".join(after)}, one_cycle')
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after[name]()], [warmup])
+
+
+def is_kernel(params: Tree) -> Tree:
+    """True for what is decayed: kernels, never biases, norm scales, tokens or positions."""
+    def kernel(path, leaf):
+        return leaf.ndim > 1 and str(getattr(path[-1], 'key', path[-1])) == 'kernel'
+    return jax.tree_util.tree_map_with_path(kernel, params)
+
+
+def sgd(lr: Schedule, weight_decay: float = 0.0, momentum: float = 0.9, nesterov: bool = True
+        ) -> optax.GradientTransformation:
+    """SGD with momentum; the decay is added to the gradient, as ResNet's authors did."""
+    return optax.chain(optax.add_decayed_weights(weight_decay, is_kernel),
+                       optax.sgd(lr, momentum, nesterov))
+
+
+def adamw(lr: Schedule, weight_decay: float = 0.0, b1: float = 0.9, b2: float = 0.999,
+          eps: float = 1e-8) -> optax.GradientTransformation:
+    """AdamW (Loshchilov and Hutter 2019): decay apart from the gradient, times the rate."""
+    return optax.adamw(lr, b1, b2, eps, weight_decay=weight_decay, mask=is_kernel)
+
+
+def lamb(lr: Schedule, weight_decay: float = 0.0, b1: float = 0.9, b2: float = 0.999,
+         eps: float = 1e-6) -> optax.GradientTransformation:
+    """LAMB (You et al. 2020), for large batches."""
+    return optax.lamb(lr, b1, b2, eps, weight_decay=weight_decay, mask=is_kernel)
+
+
+def muon(lr: Schedule, weight_decay: float = 0.0, beta: float = 0.95, adam_lr: float = 0.1
+         ) -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024) on kernels, a convolution's taken as a matrix from all its inputs
+    to its outputs; Adam at `adam_lr` times the rate on everything else."""
+    def dimensions(params):
+        spec = lambda leaf, kernel: optax.contrib.MuonDimensionNumbers(
+            tuple(range(leaf.ndim - 1)), leaf.ndim - 1) if kernel else None
+        return jax.tree.map(spec, params, is_kernel(params))
+    return optax.contrib.muon(
+        lr, beta=beta, weight_decay=weight_decay, weight_decay_mask=is_kernel,
+        adam_learning_rate=lambda step: adam_lr * lr(step),
+        muon_weight_dimension_numbers=dimensions)
+
+
+NAMES = ('sgd', 'adamw', 'lamb', 'muon')
