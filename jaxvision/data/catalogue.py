@@ -9,7 +9,7 @@ import shlex
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxvision.data.protocol import Example, SourceInfo, Unreadable, fingerprint
+from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, Unreadable, fingerprint
 from jaxvision.errors import UserError
 
 _NAME = re.compile(r'(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d.*]+))?')
@@ -74,10 +74,10 @@ class CatalogueSource:
     def __getitem__(self, row: int) -> Example:
         return self.read([row])[0]
 
-    def read(self, rows: Sequence[int]) -> list[Example]:
+    def read(self, rows: Rows) -> list[Example]:
         return [self._example(record) for record in self._records(rows)]
 
-    def labels(self) -> np.ndarray:
+    def labels(self) -> Labels:
         labels = np.empty(len(self), np.int32)
         for start in range(0, len(self), 1000):
             rows = range(start, min(start + 1000, len(self)))
@@ -88,7 +88,7 @@ class CatalogueSource:
     def where(self, row: int) -> str:
         return f'{self.info.name} {self.info.split}, row {row}'
 
-    def _records(self, rows: Sequence[int]) -> list[bytes]:
+    def _records(self, rows: Rows) -> list[bytes]:
         try:
             return self._raw.__getitems__([int(row) for row in rows])
         except (ValueError, RuntimeError, OSError) as error:

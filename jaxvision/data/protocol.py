@@ -5,9 +5,12 @@ import dataclasses
 import hashlib
 from typing import Any, Protocol
 
+from jaxtyping import Float, Int
 import numpy as np
 
 Example = dict[str, Any]
+Rows = Sequence[int] | Int[np.ndarray, 'm']
+Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
 
 
 class Unreadable(Exception):
@@ -43,11 +46,11 @@ class Source(Protocol):
 
     def __getitem__(self, row: int) -> Example: ...
 
-    def read(self, rows: Sequence[int]) -> list[Example]:
+    def read(self, rows: Rows) -> list[Example]:
         """Several rows at once, which some formats do faster."""
 
-    def labels(self) -> np.ndarray:
-        """Every row's label, int32 [N] or float32 [N, K], without decoding an image."""
+    def labels(self) -> Labels:
+        """Every row's label, without decoding an image."""
 
     def where(self, row: int) -> str:
         """The row's place in words, for messages: a file's path, or 'cifar10 test, row 17'."""

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 import dataclasses
 import threading
 
-from jaxtyping import Float, Int
+from jaxtyping import Int
 import numpy as np
 
 from jaxvision import keys
 from jaxvision.data import decode
-from jaxvision.data.protocol import Example, Source, Unreadable, fingerprint
+from jaxvision.data.protocol import Example, Labels, Rows, Source, Unreadable, fingerprint
 from jaxvision.errors import UserError
 
-Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
-Rows = Int[np.ndarray, 'm']
+Chosen = Int[np.ndarray, 'm']
 
 # Splits are the same in every run, whatever its seed: results of two seeds are comparable.
 _SPLIT_SEED = 0
@@ -22,7 +21,7 @@ _SPLIT_SEED = 0
 class Subset:
     """The given rows of a source, in the given order."""
 
-    def __init__(self, source: Source, rows: Rows, split: str):
+    def __init__(self, source: Source, rows: Chosen, split: str):
         self._source = source
         self._rows = rows
         listing = fingerprint(source.info.fingerprint, rows.tolist())
@@ -34,10 +33,10 @@ class Subset:
     def __getitem__(self, row: int) -> Example:
         return self._source[int(self._rows[row])]
 
-    def read(self, rows: Sequence[int]) -> list[Example]:
+    def read(self, rows: Rows) -> list[Example]:
         return self._source.read(self._rows[np.asarray(rows)])
 
-    def labels(self) -> np.ndarray:
+    def labels(self) -> Labels:
         return self._source.labels()[self._rows]
 
     def where(self, row: int) -> str:
@@ -60,10 +59,10 @@ class InMemory:
     def __getitem__(self, row: int) -> Example:
         return {name: array[0] for name, array in self.batch([row]).items()}
 
-    def read(self, rows: Sequence[int]) -> list[Example]:
+    def read(self, rows: Rows) -> list[Example]:
         return [self[row] for row in rows]
 
-    def batch(self, rows: Sequence[int]) -> dict[str, np.ndarray]:
+    def batch(self, rows: Rows) -> dict[str, np.ndarray]:
         """The rows, stacked: one copy an array once they have been read."""
         rows = np.asarray(rows)
         ready = self._ready[rows]
@@ -71,13 +70,13 @@ class InMemory:
             self._fill(rows[~ready])
         return {name: array[rows] for name, array in self._arrays.items()}
 
-    def labels(self) -> np.ndarray:
+    def labels(self) -> Labels:
         return self._source.labels()
 
     def where(self, row: int) -> str:
         return self._source.where(row)
 
-    def _fill(self, rows: Rows) -> None:
+    def _fill(self, rows: Chosen) -> None:
         shape = self.info.image_shape
         for row, example in zip(rows, self._source.read(rows)):
             image = decode.decode(example['image'], shape[-1])
@@ -99,7 +98,7 @@ class InMemory:
                 }
 
 
-def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Rows, Rows]:
+def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Chosen, Chosen]:
     """Rows to train on and rows held out, a fixed random `fraction` of each class.
 
     A class of one example stays in training. Rows with several labels are split without strata.
@@ -112,7 +111,7 @@ def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Rows, Rows]:
     return np.setdiff1d(np.arange(len(labels)), test), test
 
 
-def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Rows:
+def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Chosen:
     """A fixed random `number` of rows of each class, in their order."""
     if labels.ndim > 1:
         raise UserError('data.per_class needs one label an image; this data set has several')
@@ -126,7 +125,7 @@ def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Ro
     return np.sort(np.concatenate(chosen))
 
 
-def _strata(labels: Labels) -> list[tuple[int, Rows]]:
+def _strata(labels: Labels) -> list[tuple[int, Chosen]]:
     if labels.ndim > 1:
         return [(0, np.arange(len(labels)))]
     return [(int(label), np.flatnonzero(labels == label)) for label in np.unique(labels)]

@@ -1,0 +1,199 @@
+"""A person's own images: one folder a class, or a labels.csv of one or several labels."""
+
+from collections.abc import Iterable, Sequence
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, Unreadable, fingerprint
+from jaxvision.errors import UserError
+
+_SPLITS = ('train', 'val', 'validation', 'test')
+_SAMPLE = 32  # files whose mode tells whether the data set is grey
+
+
+@dataclasses.dataclass(frozen=True)
+class _Item:
+    path: Path
+    labels: tuple[str, ...]
+    split: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Listing:
+    items: list[_Item]
+    multi_label: bool = False
+    columns: tuple[str, ...] = ()  # the classes, where a csv has one column each
+
+
+class Folder:
+    """The images under `root`: ROOT/[SPLIT/]CLASS/FILE, or the rows of ROOT/labels.csv.
+
+    SPLIT is train, val, validation or test; without one all images are 'train'. labels.csv has a
+    column `file`, relative to ROOT, and either `label` (several joined by ; or |) or one column
+    of 0 and 1 a class; and `split` if it likes.
+
+    Raises:
+        UserError: no such folder, no images, an empty class, a file or a label that is not there.
+    """
+
+    def __init__(self, root: Path):
+        self._root = root
+        if not root.is_dir():
+            raise UserError(f'data.source=folder:{root}: there is no such folder')
+        table = root / 'labels.csv'
+        listing = _from_csv(table) if table.exists() else _from_tree(root)
+        self._multi_label = listing.multi_label
+        self._items = {split: [item for item in listing.items if item.split == split]
+                       for split in _SPLITS}
+        if not self._items['train']:
+            raise UserError(f'{root} has no training images; it needs train/CLASS/FILE or '
+                            'CLASS/FILE or a labels.csv')
+        self.splits = tuple(split for split in _SPLITS if self._items[split])
+        seen = {name for item in self._items['train'] for name in item.labels}
+        self._classes = listing.columns or tuple(sorted(seen))
+        _check_labels(listing.items, self._classes)
+        self._channels = _channels([item.path for item in self._items['train']])
+
+    def open(self, split: str) -> 'FolderSource':
+        if split not in self.splits:
+            raise UserError(f'{self._root} has no split {split!r}; it has '
+                            f'{", ".join(self.splits)}')
+        items = self._items[split]
+        listing = sorted((item.path.relative_to(self._root).as_posix(), item.path.stat().st_size,
+                          item.labels) for item in items)
+        info = SourceInfo(
+            name=f'folder:{self._root}', split=split, class_names=self._classes,
+            image_shape=(None, None, self._channels), multi_label=self._multi_label,
+            fingerprint=fingerprint(split, listing))
+        return FolderSource(info, items)
+
+    def overlap(self, split: str, other: str) -> bool:
+        return split == other
+
+
+class FolderSource:
+    """The images of one split of a `Folder`, encoded."""
+
+    def __init__(self, info: SourceInfo, items: Sequence[_Item]):
+        self.info = info
+        self._paths = [item.path for item in items]
+        number = {name: label for label, name in enumerate(info.class_names)}
+        if info.multi_label:
+            self._labels = np.zeros((len(items), len(number)), np.float32)
+            for row, item in enumerate(items):
+                self._labels[row, [number[name] for name in item.labels]] = 1
+        else:
+            self._labels = np.array([number[item.labels[0]] for item in items], np.int32)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, row: int) -> Example:
+        try:
+            data = self._paths[row].read_bytes()
+        except OSError as error:
+            raise Unreadable(error.strerror) from error
+        return {'image': data, 'label': self._labels[row]}
+
+    def read(self, rows: Rows) -> list[Example]:
+        return [self[row] for row in rows]
+
+    def labels(self) -> Labels:
+        return self._labels
+
+    def where(self, row: int) -> str:
+        return str(self._paths[row])
+
+
+def _from_tree(root: Path) -> _Listing:
+    present = [split for split in _SPLITS if (root / split).is_dir()]
+    if present and 'train' not in present:
+        raise UserError(f'{root} has {present[0]}/ but no train/')
+    splits = {split: root / split for split in present} or {'train': root}
+    items = []
+    for split, folder in splits.items():
+        for class_folder in sorted(filter(Path.is_dir, _visible(folder.iterdir()))):
+            paths = _images(class_folder)
+            if not paths:
+                raise UserError(f'the class folder {class_folder} has no images; fill it or '
+                                'remove it')
+            items += [_Item(path, (class_folder.name,), split) for path in paths]
+    return _Listing(items)
+
+
+def _images(folder: Path) -> list[Path]:
+    suffixes = _suffixes()
+    return sorted(path for path in _visible(folder.rglob('*')) if path.suffix.lower() in suffixes)
+
+
+def _suffixes() -> set[str]:
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+
+
+def _visible(paths: Iterable[Path]) -> Iterable[Path]:
+    return (path for path in paths if not path.name.startswith('.'))
+
+
+def _from_csv(table: Path) -> _Listing:
+    with table.open(newline='', encoding='utf-8-sig') as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+        columns = reader.fieldnames or []
+    if 'file' not in columns or len(columns) < 2:
+        raise UserError(f'{table} needs a column `file` and a column `label`, or one column a '
+                        f'class; it has {", ".join(columns) or "nothing"}')
+    if 'label' not in columns:
+        classes = tuple(column for column in columns if column not in ('file', 'split'))
+        items = [_item(table, line, row, classes) for line, row in enumerate(rows, start=2)]
+        return _Listing(items, multi_label=True, columns=classes)
+    items = [_item(table, line, row, ()) for line, row in enumerate(rows, start=2)]
+    multi_label = any(len(item.labels) > 1 for item in items)
+    for line, item in enumerate(items, start=2):
+        if not item.labels and not multi_label:
+            raise UserError(f'{table}, line {line}: {item.path.name} has no label')
+    return _Listing(items, multi_label)
+
+
+def _item(table: Path, line: int, row: dict[str, str], classes: Sequence[str]) -> _Item:
+    path = table.parent / (row['file'] or '')
+    if not path.is_file():
+        raise UserError(f'{table}, line {line}: there is no file {path}')
+    split = (row.get('split') or 'train').strip().lower()
+    if split not in _SPLITS:
+        raise UserError(f'{table}, line {line}: the split {split!r} is none of '
+                        f'{", ".join(_SPLITS)}')
+    if not classes:
+        names = (row['label'] or '').replace('|', ';').split(';')
+        return _Item(path, tuple(name.strip() for name in names if name.strip()), split)
+    marks = {name: (row[name] or '').strip() for name in classes}
+    for name, mark in marks.items():
+        if mark not in ('0', '1'):
+            raise UserError(f'{table}, line {line}: {name!r} is {mark!r}, not 0 or 1')
+    return _Item(path, tuple(name for name, mark in marks.items() if mark == '1'), split)
+
+
+def _check_labels(items: Sequence[_Item], classes: Sequence[str]) -> None:
+    if len(classes) < 2:
+        raise UserError(f'there is only one class, {classes[0]!r}: nothing to tell apart'
+                        if classes else 'no image has a label')
+    for item in items:
+        for name in item.labels:
+            if name not in classes:
+                raise UserError(f'{item.path} is labelled {name!r}, a class that no training '
+                                'image has')
+
+
+def _channels(paths: Sequence[Path]) -> int:
+    sample = [paths[i] for i in np.linspace(0, len(paths) - 1, _SAMPLE).astype(int)]
+    modes = set()
+    for path in set(sample):
+        try:
+            with Image.open(path) as image:
+                modes.add(image.mode)
+        except (OSError, ValueError, SyntaxError):
+            continue  # the pipeline names it when it comes to it
+    return 1 if modes and modes <= {'1', 'L'} else 3

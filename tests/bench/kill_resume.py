@@ -1,0 +1,94 @@
+"""Kills runs with SIGKILL at random moments, resumes them, and compares them with one never killed.
+
+    python tests/bench/kill_resume.py [--runs 20] [--kills 2] [--seed 0] [-- OVERRIDES...]
+
+Each run is killed `--kills` times, at moments drawn evenly over the time that the whole run takes,
+start-up and saves included, and then left to finish. It is equal if every array of the last
+checkpoint is the same to the bit, and metrics.jsonl but for timings.
+"""
+
+import argparse
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(workdir: Path, overrides: list[str]) -> list[str]:
+    return [sys.executable, '-m', 'jaxvision.main', '--config', str(ROOT / 'configs/cnn.py:digits'),
+            '--workdir', str(workdir), '--config.train.steps=3 epochs', '--config.model.variant=8-16',
+            '--config.train.checkpoint_every=7', '--config.train.log_every=1', *overrides]
+
+
+def outcome(workdir: Path):
+    """The last checkpoint's arrays, and the rows of metrics.jsonl without timings."""
+    from jaxvision.train import loop
+    this = loop.reopen(workdir)
+    state = loop.restore(this, 'last')
+    arrays = jax.tree.map(np.asarray, state.replace(key=jax.random.key_data(state.key)))
+    rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    return arrays, [{name: value for name, value in row.items() if not name.startswith('perf/')}
+                    for row in rows]
+
+
+def same(one, other) -> bool:
+    equal = jax.tree.map(lambda a, b: a.tobytes() == b.tobytes(), one[0], other[0])
+    return all(jax.tree.leaves(equal)) and one[1] == other[1]
+
+
+def run_with_kills(workdir: Path, overrides: list[str], kills: int, length: float,
+                   rng: random.Random) -> list[str]:
+    moments = []
+    for _ in range(kills):
+        process = subprocess.Popen(command(workdir, overrides), cwd=ROOT,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        delay = rng.uniform(0, length)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        steps = workdir / 'checkpoints'
+        left = sorted(p.name for p in steps.iterdir()) if steps.exists() else []
+        moments.append(f'{delay:.1f} s (left {left})')
+    subprocess.run(command(workdir, overrides), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    return moments
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--runs', type=int, default=20)
+    parser.add_argument('--kills', type=int, default=2)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('overrides', nargs='*')
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    equal = 0
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / 'whole'
+        subprocess.run(command(whole, options.overrides), cwd=ROOT, check=True)
+        shutil.rmtree(whole)  # the first run also filled the compilation cache
+        start = time.monotonic()
+        subprocess.run(command(whole, options.overrides), cwd=ROOT, check=True)
+        length = time.monotonic() - start
+        reference = outcome(whole)
+        for i in range(options.runs):
+            workdir = Path(folder) / str(i)
+            moments = run_with_kills(workdir, options.overrides, options.kills, length, rng)
+            equal += (good := same(reference, outcome(workdir)))
+            print(f'{i + 1}: {"equal" if good else "DIFFERENT"}, killed after '
+                  f'{"; ".join(moments)}', flush=True)
+    print(f'{equal} of {options.runs} equal to the bit')
+    sys.exit(equal != options.runs)
+
+
+if __name__ == '__main__':
+    main()
