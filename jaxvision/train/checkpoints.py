@@ -27,11 +27,13 @@ class Checkpoints:
         self._folder, self._best = folder, best
         kept = [policies.LatestN(keep)]
         if best:
-            kept.append(policies.BestN(get_metric_fn=lambda metrics: metrics['score'], n=1))
+            kept.append(policies.BestN(
+                get_metric_fn=lambda metrics: metrics['score'], n=1,
+                keep_checkpoints_without_metrics=False))
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(kept), create=True)
-        self._manager = ocp.CheckpointManager(
-            folder.absolute(), options=options, item_names=('state', 'manifest'))
+        self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers={
+            'state': ocp.StandardCheckpointHandler(), 'manifest': ocp.JsonCheckpointHandler()})
 
     def __enter__(self) -> 'Checkpoints':
         return self
@@ -92,7 +94,7 @@ class Checkpoints:
             intact = found.manifest['checksums'] == sums
         except UserError:
             raise
-        except Exception as error:  # whatever a damaged file makes of Orbax's readers
+        except (ValueError, OSError, KeyError, TypeError) as error:  # from Orbax's readers
             raise UserError(_damaged(where, f'{type(error).__name__}: {error}')) from error
         if not intact:
             raise UserError(_damaged(where, 'its checksums differ'))
