@@ -73,7 +73,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _say_finished(workdir: Path, result) -> None:
-    print(f'\nfinished at step {result.step}: ' + '  '.join(
+    print(f'\n{"" if result.trained else "already "}finished at step {result.step}: ' + '  '.join(
         f'{name} {value:.4f}' for name, value in result.metrics.items()))
     print(f'in {workdir}: metrics.jsonl, checkpoints/, and pictures in figures/: '
           + ', '.join(sorted(path.name for path in (workdir / 'figures').glob('*.png'))))

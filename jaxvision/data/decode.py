@@ -81,6 +81,11 @@ def resize_center_crop(
     return _resized_crop(image, box, size, channels)
 
 
+def squash(image: Encoded, size: int, channels: int) -> UInt8[np.ndarray, 'size size c']:
+    """The whole image resized to a square, whatever its shape; arguments and errors as above."""
+    return _resized_crop(image, lambda height, width: (0, 0, height, width), size, channels)
+
+
 def crop_box(
     rng: np.random.Generator, height: int, width: int, scale: tuple[float, float],
     ratio: tuple[float, float],

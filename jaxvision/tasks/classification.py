@@ -121,7 +121,7 @@ def make_prepare(config, spec: dict):
     if spec['resize'] is None:
         return None
     size, _, channels = spec['inputs']['image']['shape']
-    rules = {'squash': decode.resize, 'center_crop': decode.resize_center_crop}
+    rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
     if spec['resize'] not in rules:
         raise UserError(f'task.resize={spec["resize"]!r}: there are {", ".join(rules)}')
     scale = (config.task.crop_scale, 1.0)

@@ -72,6 +72,7 @@ class Run:
 @dataclasses.dataclass(frozen=True)
 class Result:
     finished: bool  # False: a signal stopped the run, and everything is saved
+    trained: bool   # False: the run had been finished before
     step: int
     metrics: dict[str, float]  # of the last evaluation
 
@@ -100,7 +101,7 @@ def run(config: ConfigDict, workdir: str | Path,
     step = int(state.step)
     if first < step:
         print(f'{step - first} steps in {duration(time.monotonic() - start)}')
-    return Result(step >= this.total_steps, step, last)
+    return Result(step >= this.total_steps, first < step, step, last)
 
 
 def evaluate(workdir: str | Path, step: str | int = 'last') -> tuple[int, dict[str, float]]:
@@ -255,7 +256,8 @@ class _LaggedScalars:
         speed = self._progress.images_per_second(step)
         self._metrics.write(step, {**{f'train/{name}': value for name, value in values.items()},
                                    'perf/images_per_second': speed})
-        self._progress.show(step, {'loss': values['loss']} if 'loss' in values else values, speed)
+        self._progress.show(
+            step, {name: value for name, value in values.items() if name.endswith('loss')}, speed)
 
 
 def _last_evaluation(task: Task, rows: list[dict]) -> dict[str, float]:
