@@ -14,6 +14,9 @@ from jaxvision.errors import UserError
 
 _NAME = re.compile(r'(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d.*]+))?')
 
+# TFDS 4.9.10 imports these in its command but does not depend on them.
+_TOOLS = ' (pip install tensorflow apache-beam mlcroissant) with'
+
 
 class Catalogue:
     """A prepared TFDS data set, from the folder of one of its versions."""
@@ -32,8 +35,7 @@ class Catalogue:
             raw = self._builder.as_data_source(
                 split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
         except ValueError as error:
-            raise UserError(f'{self._info.full_name} has no split {split!r}; it has '
-                            f'{", ".join(self.splits)}') from error
+            raise self._no_split(split) from error
         return CatalogueSource(self._info, split, raw)
 
     def overlap(self, split: str, other: str) -> bool:
@@ -45,8 +47,11 @@ class Catalogue:
         try:
             return self._info.splits[split].file_instructions
         except ValueError as error:
-            raise UserError(f'{self._info.full_name} has no split {split!r}; it has '
-                            f'{", ".join(self.splits)}') from error
+            raise self._no_split(split) from error
+
+    def _no_split(self, split: str) -> UserError:
+        return UserError(f'{self._info.full_name} has no split {split!r}; it has '
+                         f'{", ".join(self.splits)}')
 
 
 class CatalogueSource:
@@ -115,38 +120,41 @@ def find(source: str, data_dir: str = '') -> Path:
                         'name/config:version), an embedded one (digits, mnist5k) or folder:DIR')
     name, config, version = match['name'], match['config'], match['version'] or '*.*.*'
     root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-    prepared = [path.parent for path in sorted((root / name).glob('**/features.json'))
-                if _version(path.parent) and _version(path.parent).match(version)
-                and (not config or path.parent.parent.name == config)]
-    parents = {path.parent for path in prepared}
-    if len(parents) > 1:
-        configs = ', '.join(f'{name}/{parent.name}' for parent in sorted(parents))
+    there = [path.parent for path in sorted((root / name).glob('**/features.json'))
+             if tfds.core.Version.is_valid(path.parent.name)]
+    wanted = [folder for folder in there if _version(folder).match(version)
+              and config in (None, folder.parent.name)]
+    if not wanted:
+        raise UserError(_how_to_prepare(source, name, root, there))
+    if len({folder.parent for folder in wanted}) > 1:
+        configs = ', '.join(sorted({f'{name}/{folder.parent.name}' for folder in wanted}))
         raise UserError(f'{name} is prepared in several configurations; name one: {configs}')
-    if not prepared:
-        raise UserError(_how_to_prepare(source, name, root, bool(data_dir)))
-    return max(prepared, key=_version)
+    return max(wanted, key=_version)
 
 
-def _version(folder: Path) -> tfds.core.Version | None:
-    valid = tfds.core.Version.is_valid(folder.name)
-    return tfds.core.Version(folder.name) if valid else None
+def _version(folder: Path) -> tfds.core.Version:
+    return tfds.core.Version(folder.name)
 
 
-def _how_to_prepare(source: str, name: str, root: Path, given: bool) -> str:
+def _how_to_prepare(source: str, name: str, root: Path, there: Sequence[Path]) -> str:
     known = tfds.list_builders(with_community_datasets=False)
-    if name not in known:
-        near = difflib.get_close_matches(name, [*known, 'digits', 'mnist5k'], n=3)
-        guess = f'; did you mean {" or ".join(near)}?' if near else ''
-        return f'{name} is no data set of TFDS, and {root} has no folder of that name{guess}'
-    return (f'{source} is not prepared in {root}; prepare it once with\n'
-            f'    tfds build {source} --file_format=array_record --data_dir={shlex.quote(str(root))}')
+    found = ', '.join(str(folder.relative_to(root)) for folder in there)
+    if name in known:
+        return (f'{source} is not prepared in {root}{f", only {found}" if found else ""}; prepare '
+                f'it once{_TOOLS}\n    tfds build {source} --file_format=array_record '
+                f'--data_dir={shlex.quote(str(root))}')
+    if found:
+        return f'{source} is not in {root}, only {found}'
+    near = difflib.get_close_matches(name, [*known, 'digits', 'mnist5k'], n=3)
+    guess = f'; did you mean {" or ".join(near)}?' if near else ''
+    return f'{name} is no data set of TFDS, and {root} has no folder of that name{guess}'
 
 
 def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
     if tfds.core.FileFormat.ARRAY_RECORD not in builder.info.available_file_formats():
         raise UserError(
             f'{folder} holds {builder.info.file_format.value}, which cannot be read by row; '
-            f'convert it once with\n    tfds convert_format --out_file_format=array_record '
+            f'convert it once{_TOOLS}\n    tfds convert_format --out_file_format=array_record '
             f'--dataset_version_dir={shlex.quote(str(folder))}')
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxvision.data.protocol import Dataset, Source, SourceInfo
-from jaxvision.data.views import InMemory, Subset, few_per_class, held_out
+from jaxvision.data.views import Decoded, InMemory, Subset, few_per_class, held_out
 from jaxvision.errors import UserError
 
 __all__ = ['InMemory', 'Source', 'SourceInfo', 'Subset', 'open_source']
@@ -19,7 +19,7 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
 
     'test' is `data.test_split`, else the data set's own labelled 'test', else its 'validation',
     else a fixed, stratified 20 % held out of training. `data.per_class` takes that many training
-    examples of each class. Small images of one size are decoded once and kept in memory.
+    examples of each class. Images of one size come decoded, and small ones stay in memory.
 
     Args:
         data: the config's `data`: source, dir, train_split, test_split, per_class.
@@ -34,9 +34,10 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
         rows = few_per_class(source.labels(), data.per_class, source.info.class_names)
         source = Subset(source, rows, f'{source.info.split}, {data.per_class} per class')
     shape = source.info.image_shape
-    if None not in shape and len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY:
-        source = InMemory(source)
-    return source
+    if None in shape:
+        return source
+    source = Decoded(source)
+    return InMemory(source) if len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY else source
 
 
 def _find(data: Any) -> Dataset:

@@ -43,8 +43,38 @@ class Subset:
         return self._source.where(int(self._rows[row]))
 
 
+class Decoded:
+    """A source of images of one size, decoded."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self.info = source.info
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> Example:
+        return self._decoded(self._source[row])
+
+    def read(self, rows: Rows) -> list[Example]:
+        return [self._decoded(example) for example in self._source.read(rows)]
+
+    def labels(self) -> Labels:
+        return self._source.labels()
+
+    def where(self, row: int) -> str:
+        return self._source.where(row)
+
+    def _decoded(self, example: Example) -> Example:
+        shape = self.info.image_shape
+        image = decode.decode(example['image'], shape[-1])
+        if image.shape != shape:
+            raise Unreadable(f'its image is {image.shape}, where the data set says {shape}')
+        return example | {'image': image}
+
+
 class InMemory:
-    """A source of small images of one size, each decoded once, when it is first read."""
+    """A source of fixed-shape arrays that keeps each example once it has been read."""
 
     def __init__(self, source: Source):
         self._source = source
@@ -77,12 +107,7 @@ class InMemory:
         return self._source.where(row)
 
     def _fill(self, rows: Chosen) -> None:
-        shape = self.info.image_shape
         for row, example in zip(rows, self._source.read(rows)):
-            image = decode.decode(example['image'], shape[-1])
-            if image.shape != shape:
-                raise Unreadable(f'its image is {image.shape}, where the data set says {shape}')
-            example = example | {'image': image}
             self._allocate(example)
             for name, value in example.items():
                 self._arrays[name][row] = value
