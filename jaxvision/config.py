@@ -8,6 +8,7 @@ import ast
 import difflib
 import importlib
 import inspect
+import math
 import pkgutil
 import re
 import runpy
@@ -150,14 +151,18 @@ def is_free(line: str) -> bool:
     return any(line.startswith((f'{field}:', f'{field}.')) for field in FREE_FIELDS)
 
 
-def steps(cadence: str | int, batch_size: int, examples: int) -> int:
-    """A cadence in steps: '300', '2 epochs', '5000 examples'; at least 1, rounded up; '0' is 0."""
+def in_examples(cadence: str | int, batch_size: int, examples: int) -> int:
+    """How many training examples a cadence lasts: '300' (steps), '2 epochs' or '5000 examples'."""
     match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?)?\s*', str(cadence))
     if not match:
         raise UserError(f'{cadence!r} is no cadence: write 300, "2 epochs" or "5000 examples"')
     unit = (match[2] or 'step').rstrip('s')
-    batches = {'step': 1.0, 'epoch': examples / batch_size, 'example': 1 / batch_size}[unit]
-    return -int(-float(match[1]) * batches // 1)
+    return math.ceil(float(match[1]) * {'step': batch_size, 'epoch': examples, 'example': 1}[unit])
+
+
+def steps(cadence: str | int, batch_size: int, examples: int) -> int:
+    """How many steps a cadence lasts, rounded up."""
+    return -(-in_examples(cadence, batch_size, examples) // batch_size)
 
 
 def resolve(package: str, name: str) -> ModuleType:

@@ -17,7 +17,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision import figures
-from jaxvision.config import difference, is_free, resolve, steps
+from jaxvision.config import difference, in_examples, is_free, resolve, steps
 from jaxvision.data import pipeline
 from jaxvision.data.sources import open_source
 from jaxvision.errors import UserError
@@ -42,10 +42,14 @@ class Run:
 
     @property
     def total_steps(self) -> int:
-        return self.every(self.config.train.steps)
+        return steps(self.config.train.steps, self.config.data.batch_size, self.spec['examples'])
 
-    def every(self, cadence: str) -> int:
-        return steps(cadence, self.config.data.batch_size, self.spec['examples'])
+    def is_due(self, what: str, step: int) -> bool:
+        """Whether 'log', 'eval' or 'checkpoint' comes after this step; all do after the last."""
+        size = self.config.data.batch_size
+        every = in_examples(self.config.train[f'{what}_every'], size, self.spec['examples'])
+        passed = every and step * size // every > (step - 1) * size // every
+        return bool(passed) or step == self.total_steps
 
     @functools.cached_property
     def sources(self) -> dict:
@@ -184,14 +188,12 @@ def _build(config: ConfigDict, workdir: Path, spec: dict) -> Run:
 
 def _train(this: Run, state: TrainState, checkpoints: Checkpoints, metrics: Metrics,
            stop: threading.Event, on_eval: Callable | None) -> TrainState:
-    config, total, first = this.config.train, this.total_steps, int(state.step)
-    due = {name: this.every(config[f'{name}_every']) for name in ('log', 'eval', 'checkpoint')}
-    is_due = lambda name, step: due[name] and step % due[name] == 0 or step == total
+    total, first = this.total_steps, int(state.step)
     update = sharding.compile_update(guarded(this.task.update), this.mesh)
     evaluations, progress = _evaluations(this), Progress(first, total, this.config.data.batch_size)
     best = max((s for row in metrics.rows if (s := checkpoints.score(row)) is not None),
                default=-float('inf'))
-    scalars = _LaggedScalars(this, metrics, progress, lambda step: is_due('log', step))
+    scalars = _LaggedScalars(this, metrics, progress)
     with _batches(this, first) as batches, _profile(this) as profile:
         for step, batch in enumerate(batches, first + 1):
             profile(step)
@@ -200,17 +202,17 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints, metrics: Metr
             if step == first + 1:
                 scalars.drain()
                 progress.restart(step)  # compilation is no training speed
-            if not (is_due('eval', step) or is_due('checkpoint', step) or stop.is_set()):
+            if not (this.is_due('eval', step) or this.is_due('checkpoint', step) or stop.is_set()):
                 continue
             scalars.drain()
             found = {}
-            if is_due('eval', step):
+            if this.is_due('eval', step):
                 found = _evaluate(this, evaluations, state, draw=step == total)
                 metrics.write(step, found)
             score = checkpoints.score(found)
             improved = score is not None and score > best
             best = max(best, score) if improved else best
-            if is_due('checkpoint', step) or improved or stop.is_set():
+            if this.is_due('checkpoint', step) or improved or stop.is_set():
                 metrics.flush()
                 checkpoints.save(state, this.config.to_dict(), found)
             if found and on_eval:
@@ -225,8 +227,8 @@ class _LaggedScalars:
     """Reads each step's scalars some steps later, writes those that are due, and stops the run at a
     step that was not finite."""
 
-    def __init__(self, this: Run, metrics: Metrics, progress: Progress, is_due: Callable):
-        self._run, self._metrics, self._progress, self._is_due = this, metrics, progress, is_due
+    def __init__(self, this: Run, metrics: Metrics, progress: Progress):
+        self._run, self._metrics, self._progress = this, metrics, progress
         self._pending = deque()
 
     def push(self, step: int, scalars: dict[str, jax.Array]) -> None:
@@ -240,7 +242,7 @@ class _LaggedScalars:
 
     def _read(self, step: int, scalars: dict[str, jax.Array]) -> None:
         jax.block_until_ready(scalars)
-        if self._pending and not self._is_due(step):
+        if self._pending and not self._run.is_due('log', step):
             return
         values = {name: float(value) for name, value in jax.device_get(scalars).items()}
         bad_step = int(values.pop('bad_step'))
@@ -251,7 +253,7 @@ class _LaggedScalars:
                 f'step {bad_step + 1} is not finite: its loss or gradient is infinite or NaN. '
                 f'The checkpoints before it are kept. Its examples: {rows.tolist()}. '
                 'A lower optimizer.lr, optimizer.clip=1 or a longer warmup usually mends it')
-        if not self._is_due(step):
+        if not self._run.is_due('log', step):
             return
         speed = self._progress.images_per_second(step)
         self._metrics.write(step, {**{f'train/{name}': value for name, value in values.items()},

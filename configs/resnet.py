@@ -1,0 +1,31 @@
+"""ResNet-18 on small pictures; 'imagenet2012': ResNet-50 as its authors trained it.
+
+    python -m jaxvision.main --config configs/resnet.py:cifar10
+"""
+
+from jaxvision import config as configs
+
+
+def get_config(source='cifar10'):
+    config = configs.default('classification')
+    config.data.source = source
+    config.model.name, config.model.variant = 'resnet', '18'
+    config.model.options = {'stem': 'cifar'}
+    config.task.augment.translate, config.task.augment.flip = 0.125, source == 'cifar10'
+    config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = 'sgd', 0.05, 5e-4
+    config.optimizer.schedule = 'one_cycle'
+    config.train.steps, config.train.best = '30 epochs', 'eval/accuracy'
+    return _imagenet(config) if source == 'imagenet2012' else config
+
+
+def _imagenet(config):
+    config.data.image_size, config.data.batch_size, config.data.threads = 224, 1024, 16
+    config.data.test_split = 'validation'
+    config.model.variant, config.model.dtype = '50', 'bfloat16'
+    config.model.options = {'stem': 'imagenet'}
+    config.task.resize, config.task.crop_scale, config.task.augment.flip = 'center_crop', 0.08, True
+    config.task.augment.translate, config.task.label_smoothing = 0.0, 0.1
+    config.optimizer.lr, config.optimizer.weight_decay = 0.4, 5e-5
+    config.optimizer.schedule, config.optimizer.warmup = 'cosine', '5 epochs'
+    config.train.steps = '90 epochs'
+    return config
