@@ -95,7 +95,7 @@ def _child(node: Any, name: str, path: str) -> Any:
         return node[name]
     near = difflib.get_close_matches(name, fields, 1, 0.4)
     where = f'config.{path}' if path else 'config'
-    hint = f'; did you mean {near[0]!r}?' if near else ''
+    hint = f'; did you mean {near[0]!r}?' if near else '.'
     raise UserError(f'{where} has no field {name!r}{hint} It has: {", ".join(fields) or "none"}')
 
 
@@ -128,7 +128,7 @@ def _kind(value: Any) -> str:
         type(value), f'a {type(value).__name__}')
 
 
-def fields(config: Mapping, prefix: str = '') -> dict[str, Any]:
+def fields(config: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
     """{'a.b': value} of every leaf, in the config's order; an empty dict is a leaf."""
     flat = {}
     for name, value in config.items():
@@ -187,6 +187,6 @@ def call(function: Callable, what: str, *arguments, options: Mapping, **named):
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, 0.4)
             raise UserError(f'{what} has no option {name!r}'
-                            + (f'; did you mean {near[0]!r}?' if near else '')
+                            + (f'; did you mean {near[0]!r}?' if near else '.')
                             + f' It has: {", ".join(known) or "none"}')
     return function(*arguments, **named, **options)
