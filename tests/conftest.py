@@ -1,0 +1,69 @@
+"""Caches of the session's own, shared with its subprocesses; runs small enough for a test."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+_CACHE = pytest.StashKey[str]()
+
+
+def pytest_configure(config):
+    import jax
+    cache = config.stash[_CACHE] = tempfile.mkdtemp(prefix='jaxvision-tests-')
+    os.environ['XDG_CACHE_HOME'] = cache  # of embedded data sets and compiled programs
+    jax.config.update('jax_compilation_cache_dir', os.path.join(cache, 'jaxvision', 'xla'))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+
+
+@pytest.fixture(scope='session')
+def tiny():
+    """tiny('optimizer.lr=0.1', ...): a config that learns `digits` in a few seconds."""
+    def make(*overrides):
+        from jaxvision import config as configs
+        config = configs.default('classification')
+        base = ('data.source=digits', 'data.batch_size=32', 'model.name=cnn', 'model.variant=8-16',
+                'optimizer.lr=0.01', 'train.steps=6', 'train.log_every=1', 'train.eval_every=3',
+                'train.checkpoint_every=3')
+        for text in (*base, *overrides):
+            path, _, value = text.partition('=')
+            configs.override(config, path, value)
+        return config
+    return make
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawing takes longer than a run of some steps; tests/test_figures.py is about it."""
+    from jaxvision import figures
+    for name in ('curves', 'matrix', 'gallery'):
+        monkeypatch.setattr(figures, name, lambda *_: np.zeros((1, 1, 3), np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with 20 files a class of three classes, grey digits of unequal sizes."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+    digits = load_digits()
+    root = tmp_path / 'photos'
+    for label, name in enumerate(('nought', 'one', 'two')):
+        (root / name).mkdir(parents=True)
+        for i, pixels in enumerate(digits.images[digits.target == label][:20]):
+            image = Image.fromarray((pixels * 15).astype(np.uint8))
+            image.resize((9 + i % 4, 8 + i % 3)).save(root / name / f'{i:02}.png')
+    return root
+
+
+def rows_of(workdir):
+    """metrics.jsonl without timings."""
+    from jaxvision.train.writers import read_rows
+    return [{name: value for name, value in row.items() if not name.startswith('perf/')}
+            for row in read_rows(Path(workdir) / 'metrics.jsonl')]
