@@ -16,7 +16,7 @@ def randaugment(
     key: PRNGKeyArray,
     image: Float[Array, 'h w c'],
     layers: int = 2,
-    magnitude: float = 10,
+    magnitude: float | int = 10,
     fill: float = 0.5,
 ) -> Float[Array, 'h w c']:
     """RandAugment (Cubuk et al. 2020): `layers` operations, drawn uniformly from their fourteen.

@@ -141,7 +141,7 @@ def posterize(image: Float[Array, 'h w c'], bits: int | Int[Array, '']) -> Float
 
 
 def equalize(image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
-    """`ImageOps.equalize`: each channel's 8-bit histogram made flat, equal to the last bit."""
+    """`ImageOps.equalize`: each channel's 8-bit histogram made flat; equal on 8-bit images."""
     levels = _levels(image)
     table = jax.vmap(_equalizing_table, -1, -1)(levels)
     return to_float(jnp.take_along_axis(table[:, None], levels, 0), image.dtype)
