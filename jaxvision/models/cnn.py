@@ -45,9 +45,7 @@ class CNN(nn.Module):
             tensors[f'stage{stage}'] = x
         tensors['pooled'] = x = x.mean(axis=(1, 2))
         x = layers.Dropout(self.dropout, name='dropout')(x, keys)
-        # Logits in the parameters' precision, also when the network computes in bfloat16.
-        tensors['logits'] = nn.Dense(self.num_classes, dtype=self.param_dtype,
-                                     param_dtype=self.param_dtype, name='head')(x)
+        tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
         return tensors['logits'], tensors
 
 

@@ -160,6 +160,15 @@ def normalization(
     return partial(BatchNorm, use_running_average=not train, momentum=momentum, **common)
 
 
+def head(num_classes: int, param_dtype: DTypeLike) -> nn.Dense:
+    """The last layer, in the parameters' precision also when the network computes in bfloat16.
+
+    It starts small (Goyal et al., 2017), so that all classes are about equally likely.
+    """
+    return nn.Dense(num_classes, kernel_init=nn.initializers.normal(0.01), dtype=param_dtype,
+                    param_dtype=param_dtype, name='head')
+
+
 def one_of(field: str, value: object, choices: Iterable) -> None:
     """Raises a UserError that lists the choices, unless `value` is one of them."""
     if value not in choices:

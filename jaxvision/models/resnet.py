@@ -115,10 +115,7 @@ class ResNet(nn.Module):
             tensors[f'stage{stage}'] = x
 
         tensors['pooled'] = x = x.mean(axis=(1, 2))
-        # Logits in the parameters' precision, also when the network computes in bfloat16.
-        tensors['logits'] = nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01),
-                                     dtype=self.param_dtype, param_dtype=self.param_dtype,
-                                     name='head')(x)
+        tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
         return tensors['logits'], tensors
 
 
