@@ -179,7 +179,7 @@ def resolve(package: str, name: str) -> ModuleType:
                         'or give a dotted module of your own') from None
 
 
-def call(function: Callable, what: str, *arguments, options: Mapping, **named):
+def call(function: Callable, what: str, *arguments, options: Mapping | ConfigDict, **named):
     """`function(*arguments, **named, **options)`, where `options` are a person's: checked first."""
     known = [p.name for p in list(inspect.signature(function).parameters.values())[len(arguments):]
              if p.name not in named]

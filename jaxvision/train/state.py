@@ -1,6 +1,6 @@
 """All that a training step reads and returns."""
 
-from typing import Any
+from typing import Any, no_type_check
 
 import flax.struct
 import jax
@@ -11,6 +11,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 Tree = Any
 
 
+@no_type_check  # JAX builds the same tree of shapes, shardings and None
 @flax.struct.dataclass
 class TrainState:
     """Trees are kept by player ('model'; or 'generator' and 'discriminator', ...)."""
