@@ -169,7 +169,7 @@ def _supervised(info: tfds.core.DatasetInfo) -> tuple[str, str]:
     images = [key for key in features if _is_image(features[key])]
     labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
     if len(images) != 1 or len(labels) != 1:
-        found = ', '.join(f'{key}: {type(features[key]).__name__}' for key in features)
+        found = ', '.join(f'{key}: {type(features[key]).__name__}' for key in sorted(features))
         raise UserError(f'{info.full_name} is no data set of one image and one class; its '
                         f'features are {found}')
     return images[0], labels[0]

@@ -100,7 +100,7 @@ class FolderSource:
         return {'image': data, 'label': self._labels[row]}
 
     def read(self, rows: Rows) -> list[Example]:
-        return [self[row] for row in rows]
+        return [self[int(row)] for row in rows]
 
     def labels(self) -> Labels:
         return self._labels

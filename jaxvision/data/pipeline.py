@@ -6,7 +6,7 @@ straddle two epochs and no example is dropped. Of P processes, each takes its co
 
 from collections.abc import Callable, Iterator
 import functools
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 from jaxtyping import Int32
@@ -18,9 +18,9 @@ from jaxvision.errors import UserError
 
 Batch = dict[str, np.ndarray]
 Prepare = Callable[[Example, np.random.Generator | None], Example]
-OnCorrupt = Literal['stop', 'replace']
 
 
+@runtime_checkable
 class Counter(Protocol):
     """Is told of every unreadable example that was left out; called from worker threads."""
 
@@ -46,7 +46,7 @@ def _shuffle(seed: int, epoch: int, examples: int) -> Int32[np.ndarray, 'n']:
 
 def train_batches(
     source: Source, prepare: Prepare | None, *, seed: int, batch_size: int, start: int, stop: int,
-    process: tuple[int, int] = (0, 1), threads: int = 2, on_corrupt: OnCorrupt = 'stop',
+    process: tuple[int, int] = (0, 1), threads: int = 2, on_corrupt: str = 'stop',
     counter: Counter | None = None,
 ) -> Iterator[Batch]:
     """This process's chunks of training batches `start` to `stop` - 1, read ahead by threads.
@@ -71,7 +71,7 @@ def train_batches(
 
 def eval_batches(
     source: Source, prepare: Prepare | None, *, batch_size: int, process: tuple[int, int] = (0, 1),
-    threads: int = 2, on_corrupt: OnCorrupt = 'stop', counter: Counter | None = None,
+    threads: int = 2, on_corrupt: str = 'stop', counter: Counter | None = None,
 ) -> Iterator[Batch]:
     """Every row once, in order: batches as in training and 'mask' bool [B], False for padding.
 
@@ -115,7 +115,7 @@ def _read_ahead(batch: Callable[[int], Batch], start: int, stop: int, threads: i
 class _Reader:
     """Reads and prepares the rows of one batch."""
 
-    def __init__(self, source: Source, prepare: Prepare | None, on_corrupt: OnCorrupt,
+    def __init__(self, source: Source, prepare: Prepare | None, on_corrupt: str,
                  counter: Counter | None):
         if on_corrupt not in ('stop', 'replace'):
             raise UserError(f"data.on_corrupt={on_corrupt!r}: it is 'stop' or 'replace'")

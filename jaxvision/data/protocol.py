@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import hashlib
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -33,6 +33,7 @@ class SourceInfo:
     fingerprint: str
 
 
+@runtime_checkable
 class Source(Protocol):
     """A split, by row. Reading is safe from several threads at once.
 
@@ -56,6 +57,7 @@ class Source(Protocol):
         """The row's place in words, for messages: a file's path, or 'cifar10 test, row 17'."""
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """A data set on disk: named splits, each of which opens as a `Source`."""
 

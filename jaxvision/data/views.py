@@ -90,7 +90,9 @@ class InMemory:
         return {name: array[0] for name, array in self.batch([row]).items()}
 
     def read(self, rows: Rows) -> list[Example]:
-        return [self[row] for row in rows]
+        batch = self.batch(rows)
+        return [{name: array[place] for name, array in batch.items()}
+                for place in range(len(rows))]
 
     def batch(self, rows: Rows) -> dict[str, np.ndarray]:
         """The rows, stacked: one copy an array once they have been read."""
@@ -123,7 +125,7 @@ class InMemory:
                 }
 
 
-def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Chosen, Chosen]:
+def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Chosen, Int[np.ndarray, 'held']]:
     """Rows to train on and rows held out, a fixed random `fraction` of each class.
 
     A class of one example stays in training. Rows with several labels are split without strata.

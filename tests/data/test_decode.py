@@ -1,0 +1,153 @@
+import io
+
+import numpy as np
+from PIL import Image
+import pytest
+from skimage import data as skimage_data
+
+from jaxvision.data import decode
+from jaxvision.data.protocol import Unreadable
+
+PHOTO = Image.fromarray(skimage_data.chelsea())  # 451 x 300
+
+
+def encoded(image, format='JPEG', **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def mean_difference(ours, reference):
+    assert ours.shape == np.shape(reference)
+    return np.abs(ours.astype(float) - np.asarray(reference, float)).mean()
+
+
+@pytest.mark.parametrize('format', ['JPEG', 'PNG', 'BMP', 'GIF', 'WEBP'])
+def test_decodes_what_pillow_does(format):
+    data = encoded(PHOTO, format)
+    assert mean_difference(decode.decode(data, 3), Image.open(io.BytesIO(data)).convert('RGB')) < 1
+
+
+@pytest.mark.parametrize('mode', ['L', 'CMYK'])
+def test_decodes_other_jpegs(mode):
+    data = encoded(PHOTO.convert(mode))
+    assert mean_difference(decode.decode(data, 3), Image.open(io.BytesIO(data)).convert('RGB')) < 1
+
+
+@pytest.mark.parametrize('format', ['JPEG', 'PNG'])
+def test_grey_is_luma(format):
+    grey = decode.decode(encoded(PHOTO, format, **({'quality': 95} if format == 'JPEG' else {})), 1)
+    assert mean_difference(grey[..., 0], PHOTO.convert('L')) < 1
+
+
+@pytest.mark.parametrize('orientation, turn', [
+    (1, lambda a: a), (2, np.fliplr), (3, lambda a: np.rot90(a, 2)), (4, np.flipud),
+    (5, lambda a: np.rot90(np.fliplr(a))), (6, lambda a: np.rot90(a, -1)),
+    (7, lambda a: np.rot90(np.fliplr(a), -1)), (8, np.rot90),
+])
+def test_exif_orientation_is_applied(orientation, turn):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(PHOTO, exif=exif)
+    assert mean_difference(decode.decode(data, 3), turn(decode.decode(encoded(PHOTO), 3))) < 1
+    if orientation >= 5:  # the centre of a turned image is the turned centre
+        crop = decode.resize_center_crop(data, 64, 3)
+        assert mean_difference(crop, turn(decode.resize_center_crop(encoded(PHOTO), 64, 3))) < 5
+
+
+def test_sixteen_bits_are_scaled():
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    np.testing.assert_array_equal(
+        decode.decode(encoded(Image.fromarray(ramp), 'PNG'), 1)[..., 0].ravel(), np.arange(256))
+
+
+def test_transparency_is_laid_over_white():
+    clear = Image.new('RGBA', (2, 2), (255, 0, 0, 0))
+    half = Image.new('RGBA', (2, 2), (0, 0, 0, 128))
+    assert (decode.decode(encoded(clear, 'PNG'), 3) == 255).all()
+    assert (decode.decode(encoded(half, 'PNG'), 3) == 127).all()
+
+
+def test_palette_with_a_transparent_colour():
+    image = Image.new('P', (2, 2), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    assert (decode.decode(encoded(image, 'PNG'), 3) == (0, 0, 255)).all()
+    assert (decode.decode(encoded(image, 'PNG', transparency=1), 3) == 255).all()
+
+
+@pytest.mark.parametrize('data, message', [
+    (encoded(PHOTO)[:9000], 'truncated'),
+    (encoded(PHOTO, 'PNG')[:9000], 'truncated'),
+    (encoded(PHOTO)[:100], 'a'),
+    (b'', 'no image'),
+    (b'not an image', 'no image'),
+])
+@pytest.mark.parametrize('read', [
+    lambda data: decode.decode(data, 3), lambda data: decode.resize_center_crop(data, 32, 3)])
+def test_damage_is_unreadable(data, message, read):
+    with pytest.raises(Unreadable, match=message):
+        read(data)
+
+
+@pytest.mark.parametrize('format', ['JPEG', 'PNG'])
+def test_bombs_are_refused(monkeypatch, format):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100_000)
+    with pytest.raises(Unreadable, match='451x300'):
+        decode.decode(encoded(PHOTO, format), 3)
+
+
+def test_stray_bytes_between_markers_are_tolerated():
+    data = encoded(PHOTO)
+    assert mean_difference(decode.decode(data[:-2] + b'\0\0\0' + data[-2:], 3), PHOTO) < 5
+
+
+@pytest.mark.parametrize('height, width', [
+    (300, 451), (290, 440), (224, 224), (150, 225), (97, 141), (32, 32), (600, 700)])
+def test_resize_is_near_pillow(height, width):
+    reference = PHOTO.resize((width, height), Image.Resampling.BILINEAR)
+    assert mean_difference(decode.resize(np.asarray(PHOTO), height, width), reference) < 0.8
+
+
+def test_resize_does_not_alias():
+    stripes = np.zeros((128, 128, 1), np.uint8)
+    stripes[:, ::2] = 255  # at the Nyquist limit: grey is all that may be left of them
+    assert decode.resize(stripes, 70, 70).std() < 0.15 * stripes.std()
+
+
+@pytest.mark.parametrize('size', [16, 32, 70, 150])
+def test_center_crop_is_near_pillow(size):
+    short = 300 * 0.875
+    box = ((451 - short) / 2, (300 - short) / 2, (451 + short) / 2, (300 + short) / 2)
+    reference = PHOTO.resize((size, size), Image.Resampling.BILINEAR, box)
+    ours = decode.resize_center_crop(encoded(PHOTO, quality=95), size, 3)
+    assert mean_difference(ours, reference) < 3
+
+
+def test_random_crop_from_a_jpeg_is_the_crop_of_its_pixels():
+    data = encoded(PHOTO, quality=95)
+    pixels = decode.decode(data, 3)
+    for seed in range(20):
+        fused = decode.random_resized_crop(data, np.random.default_rng(seed), 40, 3)
+        whole = decode.random_resized_crop(pixels, np.random.default_rng(seed), 40, 3)
+        assert mean_difference(fused, whole) < 6  # a box may move by a coarse pixel
+
+
+def test_crop_boxes_follow_inception():
+    rng = np.random.default_rng(0)
+    boxes = np.array([decode.crop_box(rng, 375, 500, (0.08, 1.0), (3 / 4, 4 / 3))
+                      for _ in range(4000)])
+    top, left, height, width = boxes.T
+    assert (top >= 0).all() and (left >= 0).all()
+    assert (top + height <= 375).all() and (left + width <= 500).all()
+    area, aspect = height * width / (375 * 500), width / height
+    assert 0.075 < area.min() < 0.1 and area.max() > 0.9
+    assert 0.74 < aspect.min() < 0.77 and 1.3 < aspect.max() < 1.35
+    small = area < 0.3  # no box of these ever misses, so their law is the one drawn from
+    assert abs(np.log(aspect[small]).mean()) < 0.02
+    assert abs(np.log(aspect[small]).std() - np.log(16 / 9) / np.sqrt(12)) < 0.01
+
+
+def test_a_box_that_cannot_fit_is_the_centre():
+    rng = np.random.default_rng(0)
+    assert decode.crop_box(rng, 100, 1000, (1.0, 1.0), (3 / 4, 4 / 3)) == (0, 433, 100, 133)
+    assert decode.crop_box(rng, 1000, 100, (1.0, 1.0), (3 / 4, 4 / 3)) == (433, 0, 133, 100)
