@@ -109,9 +109,8 @@ def random_resized_box(
     h = jnp.round(jnp.sqrt(area / w_over_h))
     w = jnp.round(jnp.sqrt(area * w_over_h))
     fits = (0 < h) & (h <= height) & (0 < w) & (w <= width)
-    # Rounding may carry a uniform just below 1 to the box that starts one pixel too far.
-    top = jnp.minimum(jnp.floor(uniforms[:, 2] * (height - h + 1)), height - h)
-    left = jnp.minimum(jnp.floor(uniforms[:, 3] * (width - w + 1)), width - w)
+    top = jnp.floor(uniforms[:, 2] * (height - h + 1))
+    left = jnp.floor(uniforms[:, 3] * (width - w + 1))
     boxes = jnp.stack([top, left, h, w], 1).astype(jnp.int32)
     central = jnp.array(_central_box(height, width, ratio), jnp.int32)
     return jnp.where(fits.any(), boxes[jnp.argmax(fits)], central)

@@ -9,10 +9,10 @@ from jaxvision.image import color
 
 RNG = np.random.default_rng(0)
 UINT8 = {
-    'noise': RNG.integers(0, 256, (24, 20, 3), np.uint8),
-    'dull': RNG.integers(90, 131, (24, 20, 3), np.uint8),
-    'two levels': RNG.choice(np.array([40, 200], np.uint8), (24, 20, 3)),
-    'constant': np.full((24, 20, 3), 77, np.uint8),
+    'noise': RNG.integers(0, 256, (48, 40, 3), np.uint8),
+    'dull': RNG.integers(90, 131, (48, 40, 3), np.uint8),
+    'two levels': RNG.choice(np.array([40, 200], np.uint8), (48, 40, 3)),
+    'constant': np.full((48, 40, 3), 77, np.uint8),
 }
 
 
@@ -25,8 +25,8 @@ def check(function, reference, tolerance, *arguments):
     function = jax.jit(function)
     for name, image in UINT8.items():
         for pixels in (image, image[..., 0]):
-            expected = np.asarray(reference(Image.fromarray(pixels))).reshape(24, 20, -1)
-            ours = function(color.to_float(jnp.array(pixels).reshape(24, 20, -1)), *arguments)
+            expected = np.asarray(reference(Image.fromarray(pixels))).reshape(48, 40, -1)
+            ours = function(color.to_float(jnp.array(pixels).reshape(48, 40, -1)), *arguments)
             assert np.abs(levels(ours) - expected.astype(int)).max() <= tolerance, name
 
 
@@ -39,7 +39,7 @@ def test_to_float_takes_bytes_and_floats():
 
 
 def test_normalize_gives_each_channel_its_mean_and_deviation():
-    image = color.to_float(jnp.array(UINT8['noise']).reshape(2, 12, 20, 3))
+    image = color.to_float(jnp.array(UINT8['noise']).reshape(2, 24, 40, 3))
     mean, std = image.mean((0, 1, 2)), image.std((0, 1, 2))
     normal = color.normalize(image, mean.tolist(), std.tolist())
     np.testing.assert_allclose(normal.mean((0, 1, 2)), 0, atol=1e-6)
