@@ -62,7 +62,7 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Intermediates: 'embedded', 'block1', 'block2', ..., 'tokens' (normalised), 'pooled', 'logits'.
+    """Intermediates: 'embedded', 'block1', ..., 'tokens' (after the last norm), 'pooled', 'logits'.
 
     All but the last two are [B, N, C]; with pool 'cls' the first token is the class token.
     """

@@ -2,9 +2,10 @@
 
     python tests/bench/cpu_step.py [--torch PYTHON] [--rounds 7] [--network cnn|resnet50]
 
-Forward, backward and SGD with momentum, one batch of noise. The three take turns within one run,
-so that a change of the machine's load falls on all; the ratio is the median over rounds. PYTHON is
-an interpreter that has PyTorch; it runs its own process, channels last.
+Forward, backward and SGD with momentum, one batch of noise. "plain" is the same network of
+`nn.Conv` and `nn.max_pool`, "plain + BatchNorm" of `nn.BatchNorm` too. They take turns within one
+run, so that a change of the machine's load falls on all; the ratio is the median over rounds.
+PYTHON is an interpreter that has PyTorch; it runs its own process, channels last.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -29,8 +31,13 @@ NETWORKS = {
 }
 
 
-def plain_max_pool(x, window, strides=None, padding='VALID'):
-    return nn.max_pool(x, window, strides or window, padding)
+PLAIN = {
+    'Conv': nn.Conv,
+    'max_pool': lambda x, window, strides=None, padding='VALID': nn.max_pool(
+        x, window, strides or window, padding),
+}
+# who: what is put in the place of which layers
+SWAPS = {'plain': PLAIN, 'plain + BatchNorm': PLAIN | {'BatchNorm': nn.BatchNorm}, 'jaxvision': {}}
 
 
 def compiled_step(module, variant, batch, size, channels, classes):
@@ -85,10 +92,10 @@ def torch_timer(python, *arguments):
 def compare(name, rounds, torch_python):
     module, variant, batch, size, channels, classes, steps = NETWORKS[name]
     shape = (batch, size, channels, classes)
-    ours = compiled_step(module, variant, *shape)
-    with mock.patch.multiple(layers, Conv=nn.Conv, max_pool=plain_max_pool):
-        plain = compiled_step(module, variant, *shape)
-    timers = {'jaxvision': lambda n: seconds(ours, n), 'plain Flax': lambda n: seconds(plain, n)}
+    timers = {}
+    for who, swap in SWAPS.items():
+        with mock.patch.dict(vars(layers), swap):
+            timers[who] = partial(seconds, compiled_step(module, variant, *shape))
     if torch_python:
         timers['PyTorch'] = torch_timer(torch_python, name, *shape)
     for timer in timers.values():
@@ -96,8 +103,8 @@ def compare(name, rounds, torch_python):
     times = [{who: timer(steps) for who, timer in timers.items()} for _ in range(rounds)]
     for who in timers:
         images = batch / statistics.median(t[who] for t in times)
-        ratio = statistics.median(t['plain Flax'] / t[who] for t in times)
-        print(f'{name:9} {who:10} {images:8.1f} images/s  {ratio:5.2f} x plain Flax', flush=True)
+        ratio = statistics.median(t['plain'] / t[who] for t in times)
+        print(f'{name:8} {who:17} {images:8.1f} images/s  {ratio:5.2f} x plain', flush=True)
 
 
 def main():
