@@ -61,8 +61,8 @@ class Metrics:
         self._events_file = events.open('wb')
         self._events = RecordWriter(self._events_file)
         self._event(file_version='brain.Event:2')
-        # Tells TensorBoard to forget what a killed run wrote after this step.
-        self._event(session_log=SessionLog(status=SessionLog.START), step=step)
+        # Tells TensorBoard to forget what a killed run wrote from there on.
+        self._event(session_log=SessionLog(status=SessionLog.START), step=step + 1)
 
     def __enter__(self) -> 'Metrics':
         return self
