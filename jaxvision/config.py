@@ -166,17 +166,22 @@ def steps(cadence: str | int, batch_size: int, examples: int) -> int:
 
 
 def resolve(package: str, name: str) -> ModuleType:
-    """`jaxvision.PACKAGE.NAME`, or a dotted module of the person's own."""
+    """`jaxvision.PACKAGE.NAME`, or a dotted module of the person's own; it has a function `make`."""
     dotted = name if '.' in name else f'jaxvision.{package}.{name}'
     try:
-        return importlib.import_module(dotted)
+        module = importlib.import_module(dotted)
     except ModuleNotFoundError as error:
-        if error.name is None or not dotted.startswith(error.name):
+        if not dotted.startswith(str(error.name)):
             raise  # the module is there; something that it imports is not
-        home = importlib.import_module(f'jaxvision.{package}')
-        known = [module.name for module in pkgutil.iter_modules(home.__path__)]
-        raise UserError(f'there is no {package} module {name!r}. There are: {", ".join(known)}; '
-                        'or give a dotted module of your own') from None
+        module = None
+    if hasattr(module, 'make'):
+        return module
+    home = importlib.import_module(f'jaxvision.{package}')
+    siblings = [importlib.import_module(f'{home.__name__}.{found.name}')
+                for found in pkgutil.iter_modules(home.__path__)]
+    known = [sibling.__name__.rpartition('.')[2] for sibling in siblings if hasattr(sibling, 'make')]
+    raise UserError(f'there is no {package[:-1]} {name!r}. There are: {", ".join(known)}; '
+                    'or give the dotted module of your own')
 
 
 def call(function: Callable, what: str, *arguments, options: Mapping | ConfigDict, **named):

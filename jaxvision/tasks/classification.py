@@ -27,7 +27,7 @@ DEFAULTS = dict(
         translate=0.0,   # largest shift, a share of the side
         rotate=0.0,      # largest angle, degrees
         color=0.0,       # jitter of brightness, contrast and saturation, and a quarter of it of hue
-        randaugment=0,   # operations an image, magnitude 10 of 30
+        randaugment=0,   # operations an image, at magnitude 9 of 10
         cutout=0.0,      # side of the erased square, a share of the image's
         mixup=0.0,       # alpha
         cutmix=0.0))     # alpha; with both, every other step has one of them
@@ -153,7 +153,7 @@ def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
             k, x, amount, amount, amount, amount / 4))
     if options.randaugment:
         images = each('randaugment',
-                      lambda k, x: augment.randaugment(k, x, options.randaugment))
+                      lambda k, x: augment.randaugment(k, x, options.randaugment, magnitude=9))
     if options.cutout:
         hole = max(1, round(options.cutout * side))
         images = each('cutout', lambda k, x: augment.cutout(k, x, hole))

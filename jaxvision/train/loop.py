@@ -130,21 +130,29 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
     """Open the run's folder: a new one, or an old one whose settings are the same."""
     config.lock()
     settings = config.to_dict()
-    if (workdir / 'config.json').exists():
-        lines = difference(read_json(workdir / 'config.json'), _as_json(settings))
-        barred = [line for line in lines if not is_free(line)]
-        if barred:
-            raise UserError(f'{workdir} is a run with other settings: {"; ".join(barred)}. '
-                            'Give another --workdir, or remove that one')
-        for line in lines:
-            print(f'now with {line}')
+    known = (workdir / 'config.json').exists()
+    if known:
+        _check_same(workdir, read_json(workdir / 'config.json'), _as_json(settings))
         spec = read_json(workdir / 'spec.json')
     else:
-        spec = describe(config)
+        spec = _as_json(describe(config))
+    this = _build(config, workdir, spec)
+    this.abstract()  # what cannot be built must not take the folder
+    if not known:
         (workdir / 'figures').mkdir(parents=True, exist_ok=True)
         write_json(workdir / 'spec.json', spec)
     write_json(workdir / 'config.json', settings)
-    return _build(config, workdir, _as_json(spec))
+    return this
+
+
+def _check_same(workdir: Path, old: dict, new: dict) -> None:
+    lines = difference(old, new)
+    barred = [line for line in lines if not is_free(line)]
+    if barred:
+        raise UserError(f'{workdir} is a run with other settings: {"; ".join(barred)}. '
+                        'Give another --workdir, or remove that one')
+    for line in lines:
+        print(f'now with {line}')
 
 
 def reopen(workdir: Path) -> Run:

@@ -29,8 +29,8 @@ def split(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(mesh: Mesh, batch_size: int) -> None:
-    if batch_size % mesh.size:
-        raise UserError(f'data.batch_size={batch_size} does not divide by the {mesh.size} devices')
+    if batch_size < 1 or batch_size % mesh.size:
+        raise UserError(f'data.batch_size={batch_size} does not divide over {mesh.size} devices')
 
 
 def compile_update(update: Callable, mesh: Mesh) -> Callable:
