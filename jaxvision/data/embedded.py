@@ -50,7 +50,7 @@ class _Images(tfds.core.GeneratorBasedBuilder):
 
 
 class Digits(_Images):
-    """1,797 handwritten digits, 8x8, that scikit-learn ships (UCI optical recognition, test set)."""
+    """1,797 handwritten digits, 8x8, that scikit-learn ships (UCI, optical recognition, test)."""
 
     SIZE = 8
 
