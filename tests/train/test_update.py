@@ -99,7 +99,8 @@ def test_the_model_state_goes_through_the_microbatches_in_order():
 
 def test_a_batch_that_does_not_split_evenly_is_refused():
     with pytest.raises(ValueError, match='a batch of 10 cannot be split into 4'):
-        jax.jit(update.from_loss(squares, optax.sgd(LR), accumulate=4))(linear_state(), batch_of(10))
+        step = update.from_loss(squares, optax.sgd(LR), accumulate=4)
+        jax.jit(step)(linear_state(), batch_of(10))
 
 
 @pytest.mark.parametrize('accumulate', [1, 2])
