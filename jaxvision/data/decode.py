@@ -37,7 +37,7 @@ def decode(image: Encoded, channels: int) -> Pixels:
     if isinstance(image, np.ndarray):
         return _with_channels(image, channels)
     data = _read(image)
-    if _upright_jpeg_size(data):
+    if _jpeg_size(data):
         return _decode_jpeg(data, channels)
     return _decode_any(data, channels)
 
@@ -140,7 +140,7 @@ def _resized_crop(
     image: Encoded, choose: Callable[[int, int], Box], size: int, channels: int,
 ) -> UInt8[np.ndarray, 'size size c']:
     data = image if isinstance(image, np.ndarray) else _read(image)
-    jpeg_size = None if isinstance(data, np.ndarray) else _upright_jpeg_size(data)
+    jpeg_size = None if isinstance(data, np.ndarray) else _jpeg_size(data)
     if jpeg_size is None:
         pixels = decode(data, channels)
         top, left, h, w = choose(*pixels.shape[:2])
@@ -165,40 +165,53 @@ def _read(image: bytes | str | os.PathLike) -> bytes:
         raise Unreadable(error.strerror) from error
 
 
-def _upright_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of a JPEG that needs neither turning nor colour conversion, else None."""
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Upright height and width of a JPEG that simplejpeg decodes to grey and RGB, else None."""
     if data[:2] != b'\xff\xd8':
         return None
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    if colorspace not in ('YCbCr', 'Gray', 'RGB') or _orientation(data) != 1:
+    if colorspace not in ('YCbCr', 'Gray', 'RGB'):
         return None
     _refuse_bomb(height, width)
-    return height, width
+    return (width, height) if _orientation(data) >= 5 else (height, width)
 
 
 def _orientation(data: bytes) -> int:
+    """EXIF's, 1 to 8: from 5 on the picture lies on its side."""
     if data.find(b'Exif\0\0', 0, 2**16) < 0:
         return 1
     try:
         with Image.open(io.BytesIO(data)) as opened:
             return opened.getexif().get(0x0112, 1)
     except (OSError, SyntaxError, ValueError):
-        return 0  # Pillow's to judge, in `_decode_any`
+        return 1
+
+
+def _upright(pixels: Pixels, orientation: int) -> UInt8[np.ndarray, 'height width c']:
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _decode_jpeg(data: bytes, channels: int, by: int = 1) -> Pixels:
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
     colorspace = 'GRAY' if channels == 1 else 'RGB'
     try:
-        return simplejpeg.decode_jpeg(
+        pixels = simplejpeg.decode_jpeg(
             data, colorspace, min_height=-(-height // by), min_width=-(-width // by))
     except ValueError:
         # Truncated, or only odd (stray bytes between markers): Pillow tells them apart.
         pixels = _decode_any(data, channels)
-        return resize(pixels, -(-height // by), -(-width // by)) if by > 1 else pixels
+        h, w, _ = pixels.shape
+        return resize(pixels, -(-h // by), -(-w // by)) if by > 1 else pixels
+    return _upright(pixels, _orientation(data))
 
 
 def _decode_any(data: bytes, channels: int) -> Pixels:
