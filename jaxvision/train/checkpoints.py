@@ -70,10 +70,11 @@ class Checkpoints:
             raise UserError(f'{self._folder} has no checkpoint {step}; there are {steps}')
         return int(step)
 
-    def save(self, state: TrainState, config: dict, metrics: dict[str, float]) -> None:
-        """Start to save; the state may be donated as soon as this returns."""
+    def save(self, state: TrainState, origin: dict, metrics: dict[str, float]) -> None:
+        """Start to save; the state may be donated as soon as this returns. `origin` goes into the
+        manifest: what the state was made with."""
         step, arrays = int(state.step), _arrays(state)
-        manifest = {'schema': SCHEMA, 'config': config, 'versions': _versions(),
+        manifest = {'schema': SCHEMA, **origin, 'versions': _versions(),
                     'checksums': jax.tree.map(int, jax.device_get(_checksums(arrays)))}
         score = self.score(metrics)
         self._manager.save(

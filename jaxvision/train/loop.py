@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import signal
 import threading
@@ -19,7 +18,7 @@ from ml_collections import ConfigDict
 from jaxvision import figures
 from jaxvision.config import difference, in_examples, is_free, resolve, steps
 from jaxvision.data import pipeline
-from jaxvision.data.sources import open_source
+from jaxvision.data.sources import Source, open_source
 from jaxvision.errors import UserError
 from jaxvision.task import Task
 from jaxvision.train import sharding
@@ -31,6 +30,23 @@ from jaxvision.train.writers import Metrics, Progress, duration, read_json, writ
 LAG = 2  # steps between a scalar's computation and its reading: the host never waits for the device
 
 
+class Sources(dict):
+    """Each split's source as the task sees it, opened when it is first asked for, and checked to be
+    the data that the run began with."""
+
+    def __init__(self, config: ConfigDict, fingerprints: dict[str, str]):
+        self._config, self._fingerprints = config, fingerprints
+
+    def __missing__(self, split: str) -> Source:
+        config, source = self._config, open_source(self._config.data, split)
+        if source.info.fingerprint != self._fingerprints.get(split, source.info.fingerprint):
+            raise UserError(f'the {split} data of {config.data.source} changed since this run '
+                            'began. Bring them back, or begin in another --workdir')
+        view = getattr(resolve('tasks', config.task.name), 'source', None)
+        self[split] = view(config, source, split) if view else source
+        return self[split]
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A config brought to life in its folder."""
@@ -38,6 +54,7 @@ class Run:
     workdir: Path
     spec: dict
     task: Task
+    sources: Sources
     mesh: jax.sharding.Mesh
 
     @property
@@ -50,12 +67,6 @@ class Run:
         every = in_examples(self.config.train[f'{what}_every'], size, self.spec['examples'])
         passed = every and step * size // every > (step - 1) * size // every
         return bool(passed) or step == self.total_steps
-
-    @functools.cached_property
-    def sources(self) -> dict:
-        """Each split's source, checked to be the data that the run began with."""
-        splits = ['train'] + [e.split for e in self.task.evaluations.values()]
-        return {split: open_split(self.config, split, self.spec) for split in dict.fromkeys(splits)}
 
     def init(self) -> TrainState:
         """The state before the first step, whole on every device."""
@@ -133,16 +144,23 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
     known = (workdir / 'config.json').exists()
     if known:
         _check_same(workdir, read_json(workdir / 'config.json'), _as_json(settings))
-        spec = read_json(workdir / 'spec.json')
+        this = _build(config, workdir, read_json(workdir / 'spec.json'))
     else:
-        spec = _as_json(describe(config))
-    this = _build(config, workdir, spec)
+        this = _build(config, workdir, _as_json(describe(config)))
     this.abstract()  # what cannot be built must not take the folder
     if not known:
         (workdir / 'figures').mkdir(parents=True, exist_ok=True)
-        write_json(workdir / 'spec.json', spec)
+        write_json(workdir / 'spec.json', this.spec)
     write_json(workdir / 'config.json', settings)
     return this
+
+
+def describe(config: ConfigDict) -> dict:
+    """The task's spec, with the number of training examples and what tells the data apart."""
+    sources = Sources(config, {})
+    spec = resolve('tasks', config.task.name).describe(config, sources['train'])
+    fingerprints = {split: sources[split].info.fingerprint for split in ('train', 'test')}
+    return {**spec, 'examples': len(sources['train']), 'data': fingerprints}
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:
@@ -161,24 +179,6 @@ def reopen(workdir: Path) -> Run:
     return _build(config, workdir, read_json(workdir / 'spec.json'))
 
 
-def describe(config: ConfigDict) -> dict:
-    """The task's spec, with the number of training examples and what tells the data apart."""
-    source = open_split(config, 'train')
-    spec = resolve('tasks', config.task.name).describe(config, source)
-    return {**spec, 'examples': len(source), 'data': {'train': source.info.fingerprint}}
-
-
-def open_split(config: ConfigDict, split: str, spec: dict | None = None):
-    """The source of a split as the task sees it; an error if it is not the data of `spec`."""
-    source = open_source(config.data, split)
-    was = (spec or {}).get('data', {}).get(split, source.info.fingerprint)
-    if was != source.info.fingerprint:
-        raise UserError(f'the {split} data of {config.data.source} changed since this run began. '
-                        'Bring them back, or begin in another --workdir')
-    view = getattr(resolve('tasks', config.task.name), 'source', None)
-    return view(config, source, split) if view else source
-
-
 def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
     """A batch of zeros with the spec's inputs and targets."""
     arrays = {**spec['inputs'], **spec['targets']}
@@ -191,7 +191,7 @@ def _build(config: ConfigDict, workdir: Path, spec: dict) -> Run:
     mesh = sharding.make_mesh()
     sharding.check_batch_size(mesh, config.data.batch_size)
     task = resolve('tasks', config.task.name).make(config, spec)
-    return Run(config, workdir, spec, task, mesh)
+    return Run(config, workdir, spec, task, Sources(config, spec['data']), mesh)
 
 
 def _train(this: Run, state: TrainState, checkpoints: Checkpoints, metrics: Metrics,
@@ -222,7 +222,7 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints, metrics: Metr
             best = max(best, score) if improved else best
             if this.is_due('checkpoint', step) or improved or stop.is_set():
                 metrics.flush()
-                checkpoints.save(state, this.config.to_dict(), found)
+                checkpoints.save(state, {'config': this.config.to_dict(), 'data': this.spec['data']}, found)
             if found and on_eval:
                 on_eval(step, found)
             if stop.is_set():
