@@ -1,0 +1,172 @@
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import correlate2d
+
+from jaxvision import keys as named_keys
+from jaxvision.errors import UserError
+from jaxvision.models import layers
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+CONVOLUTIONS = {
+    '1x1': dict(kernel_size=(1, 1), use_bias=False),
+    '1x1 strided': dict(kernel_size=(1, 1), strides=(2, 3)),
+    '1x1 strided VALID': dict(kernel_size=(1, 1), strides=2, padding='VALID'),
+    '3x3 strided': dict(kernel_size=(3, 3), strides=2, padding=1),
+}
+FALLBACKS = {
+    '1x1 padded': dict(kernel_size=(1, 1), padding=1),
+    '1x1 grouped': dict(kernel_size=(1, 1), feature_group_count=2),
+    '1x1 input dilation': dict(kernel_size=(1, 1), input_dilation=2, padding=0),
+    '1x1 kernel dilation': dict(kernel_size=(1, 1), kernel_dilation=2),
+    '1x1 circular': dict(kernel_size=(1, 1), padding='CIRCULAR'),
+    '3x1 dilated, grouped': dict(kernel_size=(3, 1), kernel_dilation=2, feature_group_count=2),
+}
+
+
+def assert_close(a, b):
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1, np.abs(b).max()))
+
+
+@pytest.mark.parametrize('options', (CONVOLUTIONS | FALLBACKS).values(),
+                         ids=CONVOLUTIONS | FALLBACKS)
+def test_conv_equals_flax(options):
+    x = normal(0, 2, 7, 8, 4)
+    ours, theirs = layers.Conv(6, **options), nn.Conv(6, **options)
+    variables = ours.init(jax.random.key(2), x)
+    jax.tree.map(np.testing.assert_array_equal, variables, theirs.init(jax.random.key(2), x))
+    assert_close(ours.apply(variables, x), theirs.apply(variables, x))
+
+
+@pytest.mark.parametrize('options', CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_conv_has_the_derivatives_of_flax(options):
+    x, dx = normal(0, 2, 5, 6, 4), normal(1, 2, 5, 6, 4)
+
+    @partial(jax.jit, static_argnums=0)
+    def derivatives(conv, variables):
+        def value(x, variables):
+            return jnp.sum(jnp.sin(conv.apply(variables, x)))
+
+        def gradient(x):
+            return jax.grad(value)(x, variables)
+
+        return {
+            'vmap': jax.vmap(lambda x: conv.apply(variables, x))(x),
+            'forward': jax.jvp(lambda x: conv.apply(variables, x), (x,), (dx,)),
+            'reverse': jax.grad(value, (0, 1))(x, variables),
+            'forward over reverse': jax.jvp(gradient, (x,), (dx,)),
+            'reverse over reverse': jax.grad(lambda x: jnp.sum(gradient(x) ** 2))(x),
+        }
+
+    variables = layers.Conv(6, **options).init(jax.random.key(2), x)
+    jax.tree.map(assert_close, derivatives(layers.Conv(6, **options), variables),
+                 derivatives(nn.Conv(6, **options), variables))
+
+
+@pytest.mark.parametrize('size', [(5, 6, 3, 3), (6, 6, 1, 1), (9, 4, 5, 3)])
+def test_conv_is_the_correlation_of_scipy(size):
+    rng = np.random.default_rng(0)
+    image, kernel = rng.normal(size=size[:2]), rng.normal(size=size[2:])
+    conv = layers.Conv(1, kernel.shape, use_bias=False)
+    y = conv.apply({'params': {'kernel': kernel[..., None, None]}}, image[None, ..., None])
+    np.testing.assert_allclose(y[0, ..., 0], correlate2d(image, kernel, 'same'), atol=1e-5)
+
+
+def test_conv_textbook_case():
+    image = jnp.arange(1.0, 10).reshape(1, 3, 3, 1)
+    sobel = jnp.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])[..., None, None]
+    y = layers.Conv(1, (3, 3), use_bias=False).apply({'params': {'kernel': sobel}}, image)
+    np.testing.assert_array_equal(y[0, ..., 0], [[9, 6, -9], [20, 8, -20], [21, 6, -21]])
+
+
+@pytest.mark.parametrize('window, strides, padding', [
+    ((2, 2), None, 'VALID'), ((2, 2), (2, 2), 'SAME'), ((3, 3), (2, 2), ((1, 1), (1, 1))),
+    ((3, 2), (1, 2), 'SAME'), ((2, 3), (2, 1), 'VALID'),
+])
+def test_max_pool_equals_flax(window, strides, padding):
+    x = normal(0, 2, 7, 8, 3)
+
+    def ours(x):
+        return layers.max_pool(x, window, strides, padding)
+
+    def theirs(x):
+        return nn.max_pool(x, window, strides or window, padding)
+
+    np.testing.assert_array_equal(ours(x), theirs(x))
+    gradients = [jax.grad(lambda x: jnp.sum(pool(x) ** 2))(x) for pool in (ours, theirs)]
+    np.testing.assert_allclose(*gradients, rtol=1e-6)
+
+
+def test_max_pool_shares_the_gradient_of_ties():
+    gradient = jax.grad(lambda x: layers.max_pool(x, (2, 2)).sum())
+    np.testing.assert_array_equal(gradient(jnp.ones((1, 2, 2, 1))).sum(), 1)
+    after_relu = jax.grad(lambda x: layers.max_pool(nn.relu(x), (2, 2)).sum())
+    np.testing.assert_array_equal(after_relu(-jnp.ones((1, 2, 2, 1))), 0)
+
+
+@pytest.mark.parametrize('running', [True, False])
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_batch_norm_equals_flax(running, dtype):
+    x = (3 + 2 * normal(0, 4, 5, 6, 7)).astype(dtype)
+    variables = {'params': {'scale': normal(1, 7), 'bias': normal(2, 7)},
+                 'batch_stats': {'mean': normal(3, 7), 'var': 1 + normal(4, 7) ** 2}}
+
+    def outputs(norm):
+        def value(variables, x):
+            y, new = norm(use_running_average=running, momentum=0.9, dtype=dtype).apply(
+                variables, x, mutable=['batch_stats'])
+            return jnp.sum(jnp.sin(y.astype(jnp.float32))), (y, new)
+        gradient, (y, new) = jax.grad(value, argnums=1, has_aux=True)(variables, x)
+        return gradient, y, new
+
+    tolerance = 1e-5 if dtype == jnp.float32 else 0.04
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(
+        a.astype(jnp.float32), b.astype(jnp.float32), atol=tolerance, rtol=tolerance),
+        outputs(layers.BatchNorm), outputs(nn.BatchNorm))
+
+
+@pytest.mark.parametrize('layer', [layers.Dropout, layers.DropPath])
+def test_dropped_units_follow_the_example(layer):
+    x = jnp.ones((6, 8, 8))
+    keys = named_keys.per_example(jax.random.key(0), jnp.arange(6))
+    order = jnp.array([3, 1, 5, 0, 2, 4])
+    y = layer(0.5).apply({}, x, keys)
+    np.testing.assert_array_equal(layer(0.5).apply({}, x[order], keys[order]), y[order])
+    assert (y[0] != y[1]).any() or (y[0] != y[2]).any()
+    np.testing.assert_array_equal(layer(0.5).apply({}, x), x)
+
+
+@pytest.mark.parametrize('layer, shape', [(layers.Dropout, (4, 10000)), (layers.DropPath, (5000,))])
+def test_dropping_keeps_the_mean(layer, shape):
+    y = layer(0.3).apply({}, jnp.ones((shape[0], *shape[1:], 1)),
+                         jax.random.split(jax.random.key(0), shape[0]))
+    assert set(np.unique(y).tolist()) == {0, np.float32(1 / 0.7).item()}
+    assert abs(y.mean() - 1) < 0.03  # over three standard errors
+
+
+def test_drop_path_drops_whole_examples():
+    y = layers.DropPath(0.5).apply({}, jnp.ones((32, 3, 3)), jax.random.split(jax.random.key(0), 32))
+    assert all(len(np.unique(example)) == 1 for example in y)
+
+
+def test_two_dropouts_of_one_model_draw_different_masks():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x, keys):
+            return layers.Dropout(0.5)(x, keys), layers.Dropout(0.5)(x, keys)
+
+    first, second = Two().apply({}, jnp.ones((2, 50)), jax.random.split(jax.random.key(0), 2))
+    assert (first != second).any()
+
+
+def test_an_unknown_choice_lists_the_known_ones():
+    with pytest.raises(UserError, match="norm='layer' is unknown; choose one of 'batch', 'group'"):
+        layers.normalization('layer', True, jnp.float32, jnp.float32)
