@@ -1,4 +1,4 @@
-"""A small convolutional network for small pictures: pairs of 3x3 convolutions, halved between."""
+"""A small convolutional network for small pictures: 3x3 convolutions, halved between stages."""
 
 import re
 
@@ -12,13 +12,13 @@ from jaxvision.models import layers
 
 
 class CNN(nn.Module):
-    """Two 3x3 convolutions a stage, each with batch norm and ReLU; global average pooling.
+    """Stages of 3x3 convolutions, each with batch norm and ReLU; global average pooling.
 
     Intermediates: 'stage1', 'stage2', ... (before their pooling), 'pooled', 'logits'.
     """
 
     num_classes: int
-    widths: tuple[int, ...]
+    stages: tuple[tuple[int, int], ...]  # (width, convolutions)
     dropout: float = 0.0
     momentum: float = 0.9
     dtype: DTypeLike = jnp.float32
@@ -34,10 +34,10 @@ class CNN(nn.Module):
         norm = layers.normalization('batch', train, self.dtype, self.param_dtype, self.momentum)
         tensors = {}
         x = image
-        for stage, width in enumerate(self.widths, start=1):
+        for stage, (width, depth) in enumerate(self.stages, start=1):
             if stage > 1:
                 x = layers.max_pool(x, (2, 2))
-            for i in (1, 2):
+            for i in range(1, depth + 1):
                 x = layers.Conv(width, (3, 3), use_bias=False, kernel_init=layers.he_normal,
                                 dtype=self.dtype, param_dtype=self.param_dtype,
                                 name=f'stage{stage}_conv{i}')(x)
@@ -57,8 +57,10 @@ def make(
     dropout: float = 0.0,
     momentum: float = 0.9,
 ) -> CNN:
-    """A CNN whose `variant` lists the stages' widths, e.g. '16-32-64'."""
-    if not re.fullmatch(r'[1-9]\d*(-[1-9]\d*)*', variant):
+    """A CNN whose `variant` lists the stages' widths, '16-32-64': two convolutions each, or as many
+    as 'x' says: '16x1-64x2-128x2'."""
+    if not re.fullmatch(r'(-[1-9]\d*(x[1-9]\d*)?)+', '-' + variant):
         raise UserError(f"model.variant={variant!r} of cnn: give the stages' widths, as '16-32-64'")
-    widths = tuple(int(width) for width in variant.split('-'))
-    return CNN(len(spec['class_names']), widths, dropout, momentum, dtype, param_dtype)
+    stages = [stage.partition('x') for stage in variant.split('-')]
+    return CNN(len(spec['class_names']), tuple((int(w), int(n or 2)) for w, _, n in stages),
+               dropout, momentum, dtype, param_dtype)
