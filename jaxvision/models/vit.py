@@ -135,16 +135,19 @@ def make(
     dropout: float = 0.0,
     drop_path: float = 0.0,
     remat: bool = False,
+    depth: int = 0,
 ) -> ViT:
     """A ViT of `variant` SIZE/PATCH: size Ti, S, B or L and any patch, e.g. 'B/16', 'Ti/4'.
 
     `pool` is 'cls' (a class token) or 'mean' (none); `drop_path` the rate of the last block,
-    growing linearly with depth; `remat` recomputes each block in the backward pass, for memory.
+    growing linearly with depth; `remat` recomputes each block in the backward pass, for memory;
+    `depth` is the number of blocks where it is not the size's own.
     """
     size, _, patch = variant.partition('/')
     if size not in VARIANTS or not re.fullmatch(r'[1-9]\d*', patch):
         raise UserError(f'model.variant={variant!r} of vit is unknown; '
                         f"give SIZE/PATCH with a size of {', '.join(VARIANTS)}, as 'S/16'")
     layers.one_of('pool', pool, ('cls', 'mean'))
-    return ViT(len(spec['class_names']), int(patch), *VARIANTS[size], pool, dropout, drop_path,
-               remat, dtype, param_dtype)
+    width, blocks, heads = VARIANTS[size]
+    return ViT(len(spec['class_names']), int(patch), width, depth or blocks, heads, pool, dropout,
+               drop_path, remat, dtype, param_dtype)

@@ -1,0 +1,77 @@
+"""A run with no setting but its data, beside scikit-learn's RBF SVM on the raw pixels.
+
+    python tests/bench/against_svm.py --source fashion_mnist --dir ../shared/data --config cnn resnet
+    python tests/bench/against_svm.py --source folder:PHOTOS --config cnn resnet
+    python tests/bench/against_svm.py --source kmnist --config cnn --whole
+
+Without --whole, 2,000 training images of a TFDS or embedded source are first written as JPEGs of
+different sizes, one folder a class, and those are the data. The SVM (C = 10, the better of 1 and 10
+on the embedded digits) sees the same split, squashed to 32 pixels.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from sklearn.svm import SVC
+
+from jaxvision import config as configs
+from jaxvision.data import decode
+from jaxvision.data.sources import open_source
+
+ROOT = Path(__file__).parents[2]
+
+
+def write_folder(source, folder: Path, number: int) -> None:
+    """`number` images as JPEGs between 1 and 4 times their size, height and width apart."""
+    rng = np.random.default_rng(0)
+    for row in rng.permutation(len(source))[:number].tolist():
+        example = source[row]
+        image = decode.decode(example['image'], source.info.image_shape[-1])
+        height, width = (int(side * rng.uniform(1, 4)) for side in image.shape[:2])
+        place = folder / source.info.class_names[int(example['label'])].replace('/', '_')
+        place.mkdir(exist_ok=True)
+        pixels = decode.resize(image, height, width)
+        Image.fromarray(pixels.squeeze()).save(place / f'{row}.jpg', quality=90)
+
+
+def svm_accuracy(data) -> float:
+    arrays = []
+    for split in ('train', 'test'):
+        source = open_source(data, split)
+        channels = source.info.image_shape[-1]
+        images = [decode.squash(source[row]['image'], 32, channels) for row in range(len(source))]
+        arrays.append((np.stack(images).reshape(len(source), -1) / 255, source.labels()))
+    return SVC(C=10).fit(*arrays[0]).score(*arrays[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--source', required=True)
+    parser.add_argument('--dir', default='')
+    parser.add_argument('--config', nargs='+', default=['cnn', 'resnet'])
+    parser.add_argument('--whole', action='store_true', help='the data set itself, no folder')
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        data = configs.default('classification').data
+        data.source, data.dir = options.source, options.dir
+        if not options.whole and not options.source.startswith('folder:'):
+            folder = Path(scratch) / 'images'
+            folder.mkdir()
+            write_folder(open_source(data, 'train'), folder, 2000)
+            data.source, data.dir = f'folder:{folder}', ''
+        print(f'RBF SVM on raw pixels: {svm_accuracy(data):.4f}', flush=True)
+        for name in options.config:
+            subprocess.run([sys.executable, '-m', 'jaxvision.main', '--config',
+                            str(ROOT / f'configs/{name}.py'), f'--config.data.source={data.source}',
+                            f'--config.data.dir={data.dir}', '--workdir', f'{scratch}/{name}'],
+                           check=True, cwd=ROOT)
+
+
+if __name__ == '__main__':
+    main()
