@@ -26,12 +26,13 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2, best: str = ''):
         self._folder, self._best = folder, best
         kept = [policies.LatestN(keep)]
+        score = lambda metrics: metrics['score']
         if best:
             kept.append(policies.BestN(
-                get_metric_fn=lambda metrics: metrics['score'], n=1,
-                keep_checkpoints_without_metrics=False))
+                get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False))
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(kept), create=True)
+            preservation_policy=policies.AnyPreservationPolicy(kept), create=True,
+            best_fn=score)  # without it Orbax neither writes nor reads metrics
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers={
             'state': ocp.StandardCheckpointHandler(), 'manifest': ocp.JsonCheckpointHandler()})
 
