@@ -96,7 +96,8 @@ class Checkpoints:
             intact = found.manifest['checksums'] == sums
         except UserError:
             raise
-        except (ValueError, OSError, KeyError, TypeError) as error:  # from Orbax's readers
+        except (ValueError, OSError, LookupError, TypeError, AttributeError,
+                NotImplementedError) as error:  # from Orbax's readers
             raise UserError(_damaged(where, f'{type(error).__name__}: {error}')) from error
         if not intact:
             raise UserError(_damaged(where, 'its checksums differ'))
