@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxvision import figures, keys
 from jaxvision.config import call, resolve
-from jaxvision.data import decode
+from jaxvision.data import decode, pipeline
+from jaxvision.data.views import Subset
 from jaxvision.errors import UserError
 from jaxvision.image import augment, color, geometry
 from jaxvision.losses import classification as losses
@@ -44,9 +45,11 @@ def describe(config, source) -> dict:
     spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
             'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}}, 'targets': {'label': label},
             'resize': None if as_it_is else config.task.resize}
-    prepare = make_prepare(config, spec) or (lambda example, rng: example)
-    sample = np.linspace(0, len(source) - 1, min(len(source), 512)).astype(int)
-    images = np.stack([prepare(source[row], None)['image'] for row in sample]) / 255
+    rows = np.linspace(0, len(source) - 1, min(len(source), 512)).astype(int)
+    batch, = pipeline.eval_batches(
+        Subset(source, rows, info.split), make_prepare(config, spec), batch_size=len(rows),
+        threads=config.data.threads, on_corrupt=config.data.on_corrupt)
+    images = batch['image'][batch['mask']] / 255
     deviation = np.maximum(images.std((0, 1, 2)), 1e-3)
     return {**spec, 'mean': images.mean((0, 1, 2)).tolist(), 'deviation': deviation.tolist()}
 

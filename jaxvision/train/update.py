@@ -86,8 +86,8 @@ def from_gradients(gradients: Callable, tx: optax.GradientTransformation, player
         gradient, model_state, scalars = gradients(state, batch)
         updates, opt_state = tx.update(gradient, state.opt_state[player], state.params[player])
         params = optax.apply_updates(state.params[player], updates)
-        scalars = {**scalars, 'gradient_norm': optax.global_norm(gradient),
-                   'update_norm': optax.global_norm(updates)}
+        scalars = {**scalars, 'gradient_norm': optax.tree.norm(gradient),
+                   'update_norm': optax.tree.norm(updates)}
         if player != 'model':
             scalars = {f'{player}/{name}': value for name, value in scalars.items()}
         state = state.replace(params={**state.params, player: params},
