@@ -52,20 +52,34 @@ def max_pool(
     strides: tuple[int, int] | None = None,
     padding: str | tuple[tuple[int, int], tuple[int, int]] = 'VALID',
 ) -> Float[Array, 'b h2 w2 c']:
-    """Max pooling; `strides` default to the window. The values are those of `nn.max_pool`.
+    """Max pooling; `strides` default to the window. Values and gradients are `nn.max_pool`'s.
 
-    It is the maximum over the window's taps, whose gradient is several times faster on a CPU than
-    the select-and-scatter of `nn.max_pool`. The two gradients differ at ties only: here tied
-    pixels share it, there the first one takes all. The sum is the same, and the usual tie, at zero
-    after a ReLU, passes nothing further either way.
+    It takes the maximum over the window's columns, then rows, whose gradient is several times
+    faster on a CPU than the select-and-scatter of `nn.max_pool`.
     """
     strides = strides or window
     if isinstance(padding, str):
         padding = lax.padtype_to_pads(x.shape[1:3], window, strides, padding)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)), constant_values=-jnp.inf)
-    height, width = ((n - k) // s * s + 1 for n, k, s in zip(x.shape[1:3], window, strides))
-    taps = [x[:, i:i + height:strides[0], j:j + width:strides[1]] for i, j in np.ndindex(window)]
-    return functools.reduce(jnp.maximum, taps)
+    for axis in (2, 1):
+        taps = _taps(x, axis, window[axis - 1], strides[axis - 1])
+        x = functools.reduce(_first_maximum, taps)
+    return x
+
+
+def _taps(x, axis, window, stride):
+    """The window's 1st, 2nd, ... pixel along `axis`, for all windows."""
+    size = x.shape[axis]
+    if stride == window and size % window == 0:
+        tiled = x.reshape(*x.shape[:axis], size // window, window, *x.shape[axis + 1:])
+        return [lax.index_in_dim(tiled, i, axis + 1, keepdims=False) for i in range(window)]
+    reach = (size - window) // stride * stride + 1
+    return [lax.slice_in_dim(x, i, i + reach, stride, axis) for i in range(window)]
+
+
+def _first_maximum(a, b):
+    """`jnp.maximum`, NaN included, but at a tie the gradient goes to `a` alone."""
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 class BatchNorm(nn.Module):
