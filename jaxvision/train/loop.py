@@ -210,7 +210,8 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints, metrics: Metr
             if step == first + 1:
                 scalars.drain()
                 progress.restart(step)  # compilation is no training speed
-            if not (this.is_due('eval', step) or this.is_due('checkpoint', step) or stop.is_set()):
+            stopping = stop.is_set()  # asked once: a signal that comes while it saves waits a step
+            if not (this.is_due('eval', step) or this.is_due('checkpoint', step) or stopping):
                 continue
             scalars.drain()
             found = {}
@@ -220,12 +221,12 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints, metrics: Metr
             score = checkpoints.score(found)
             improved = score is not None and score > best
             best = max(best, score) if improved else best
-            if this.is_due('checkpoint', step) or improved or stop.is_set():
+            if this.is_due('checkpoint', step) or improved or stopping:
                 metrics.flush()
                 checkpoints.save(state, {'config': this.config.to_dict(), 'data': this.spec['data']}, found)
             if found and on_eval:
                 on_eval(step, found)
-            if stop.is_set():
+            if stopping:
                 break
             progress.restart(step)
     return state
