@@ -46,7 +46,7 @@ class Checkpoints:
         """Until the save under way is on the disk, or has raised."""
         self._manager.wait_until_finished()
 
-    def score(self, metrics: dict[str, float]) -> float | None:
+    def score(self, metrics: dict[str, float | int]) -> float | None:
         """The metric that 'best' is about, signed so that more is better; None if not there."""
         value = metrics.get(self._best.removeprefix('-'))
         return value if value is None or not self._best.startswith('-') else -value
