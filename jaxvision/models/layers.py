@@ -37,9 +37,11 @@ def convolve(
     if not pointwise or padded or grouped or upsampled:
         return lax.conv_general_dilated(image, kernel, strides, padding, **options)
     image = image[:, *(slice(None, None, stride) for stride in strides)]
-    contract_channels = (((image.ndim - 1,), (0,)), ((), ()))
-    return lax.dot_general(image, kernel.reshape(kernel.shape[-2:]), contract_channels,
-                           precision=options.get('precision'))
+    # Both factors are matrices because XLA transposes the weight gradient's operands otherwise.
+    pixels = image.reshape(-1, image.shape[-1])
+    product = jnp.matmul(pixels, kernel.reshape(kernel.shape[-2:]),
+                         precision=options.get('precision'))
+    return product.reshape(*image.shape[:-1], -1)
 
 
 # `flax.linen.Conv`, in its arguments, parameters and values, computed by `convolve`.
