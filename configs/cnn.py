@@ -2,17 +2,22 @@
 
 from jaxvision import config as configs
 
-STEPS = {'mnist5k': '25 epochs', 'fashion_mnist': '20 epochs'}
-
 
 def get_config(source='mnist5k'):
     config = configs.default('classification')
-    config.data.source = source
+    config.data.source, config.data.batch_size = source, 64
     config.model.name, config.model.variant = 'cnn', '16-32-64'
-    config.task.augment.translate, config.task.augment.flip = 0.08, source == 'fashion_mnist'
+    config.task.augment.translate = 0.08
     config.optimizer.lr, config.optimizer.schedule = 4e-3, 'one_cycle'
     config.optimizer.weight_decay = 0.05
-    config.train.steps = STEPS.get(source, '400000 examples')
+    config.train.steps = '100000 examples' if source == 'mnist5k' else '400000 examples'
     config.train.eval_every = config.train.checkpoint_every = '20000 examples'
-    config.train.best = 'eval/accuracy'
+    return _fashion_mnist(config) if source == 'fashion_mnist' else config
+
+
+def _fashion_mnist(config):
+    config.model.variant = '16x1-64-128'
+    config.task.augment.translate, config.task.augment.flip = 0.0, True
+    config.train.steps = '8 epochs'
+    config.train.eval_every = config.train.checkpoint_every = '1 epoch'
     return config

@@ -14,5 +14,5 @@ def get_config(source='cifar10'):
     config.task.augment.translate, config.task.augment.flip = 0.125, source == 'cifar10'
     config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = 'sgd', 0.05, 5e-4
     config.optimizer.schedule = 'one_cycle'
-    config.train.steps, config.train.best = '30 epochs', 'eval/accuracy'
+    config.train.steps = '30 epochs'
     return config

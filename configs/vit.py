@@ -11,5 +11,5 @@ def get_config(source='mnist5k'):
     config.optimizer.lr, config.optimizer.schedule = 1e-3, 'cosine'
     config.optimizer.warmup, config.optimizer.weight_decay = '2 epochs', 0.05
     config.optimizer.clip = 1.0
-    config.train.steps, config.train.best = '20 epochs', 'eval/accuracy'
+    config.train.steps = '20 epochs'
     return config

@@ -5,13 +5,13 @@ what matters to it. Every field can be overridden on the command line (`--config
 """
 
 import ast
-import difflib
 import importlib
 import inspect
 import math
 import pkgutil
 import re
 import runpy
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -19,12 +19,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxvision.errors import UserError
+from jaxvision.errors import UserError, unknown
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
-# carried out and what is written about it, never what is computed.
-FREE_FIELDS = ('data.dir', 'data.threads', 'parallel', 'train.log_every', 'train.checkpoint_every',
-               'train.keep', 'train.profile')
+# carried out and what is written about it, not what is learned (on_corrupt: not up to where it is).
+FREE_FIELDS = ('data.dir', 'data.threads', 'data.on_corrupt', 'parallel.deterministic',
+               'train.log_every', 'train.checkpoint_every', 'train.keep', 'train.profile')
 
 
 def default(task: str) -> ConfigDict:
@@ -52,7 +52,7 @@ def default(task: str) -> ConfigDict:
     config.train = dict(
         steps='10 epochs', log_every='50', eval_every='1 epoch', checkpoint_every='1 epoch',
         keep=2,             # the last checkpoints kept, beside the best
-        best='',            # the metric whose best checkpoint is kept; '-NAME' where less is better
+        best='',            # metric whose best checkpoint is kept, '-NAME' for the least; '': the task's
         profile='')         # 'FIRST:LAST' steps to trace into the run's folder
     config.parallel = dict(deterministic=False)  # GPU operations equal to the bit, slower
     config.lock()
@@ -67,9 +67,14 @@ def load(file_and_argument: str) -> ConfigDict:
     module = runpy.run_path(file)
     if 'get_config' not in module:
         raise UserError(f'{file} has no function get_config(argument)')
-    config = module['get_config'](*([argument] if argument else []))
-    config.lock()
-    return config
+    try:
+        config = module['get_config'](*([argument] if argument else []))
+    except (AttributeError, KeyError, TypeError) as error:  # what a locked ConfigDict raises
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+                 if frame.filename == file]
+        raise UserError(f'{file}, line {lines[-1] if lines else "?"}: '
+                        + ' '.join(str(error).split())) from error
+    return config.lock()
 
 
 def override(config: ConfigDict, path: str, text: str) -> None:
@@ -77,55 +82,49 @@ def override(config: ConfigDict, path: str, text: str) -> None:
     *parents, name = path.split('.')
     node = config
     for i, parent in enumerate(parents):
-        node = _child(node, parent, '.'.join(parents[:i]))
+        node = _child(node, parent, '.'.join(['config', *parents[:i]]))
     if parents and parents[-1] == 'options':  # open: checked against a signature when it is used
         with node.unlocked():
             node[name] = _literal(text)
         return
-    old = _child(node, name, '.'.join(parents))
+    old = _child(node, name, '.'.join(['config', *parents]))
+    if isinstance(old, ConfigDict):
+        raise UserError(f'config.{path} is a group: set its fields, like --config.{path}.'
+                        f'{next(iter(old), "NAME")}=VALUE')
     try:
         node[name] = _parse(text, old)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, KeyError):
         raise UserError(f'config.{path}={text}: expected {_kind(old)}, like {old!r}') from None
 
 
 def _child(node: Any, name: str, path: str) -> Any:
-    fields = list(node) if isinstance(node, ConfigDict) else []
-    if name in fields:
-        return node[name]
-    near = difflib.get_close_matches(name, fields, 1, 0.4)
-    where = f'config.{path}' if path else 'config'
-    hint = f'; did you mean {near[0]!r}?' if near else '.'
-    raise UserError(f'{where} has no field {name!r}{hint} It has: {", ".join(fields) or "none"}')
+    names = list(node) if isinstance(node, ConfigDict) else []
+    if name not in names:
+        raise unknown(f'{path} has no field', name, names)
+    return node[name]
 
 
 def _parse(text: str, old: Any) -> Any:
     if isinstance(old, str):
         return text
     if isinstance(old, bool):
-        return {'true': True, 'false': False, '1': True, '0': False}[text.lower()] \
-            if text.lower() in ('true', 'false', '1', '0') else _raise(text)
-    if isinstance(old, (int, float)):
-        return type(old)(text)
-    value = ast.literal_eval(text)
-    return value if isinstance(value, type(old)) else type(old)([value])
-
-
-def _raise(text: str):
-    raise ValueError(text)
+        return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
+    return type(old)(text)
 
 
 def _literal(text: str) -> Any:
-    lowered = {'true': True, 'false': False, 'none': None}
     try:
-        return lowered[text.lower()] if text.lower() in lowered else ast.literal_eval(text)
+        return {'true': True, 'false': False, 'none': None}[text.lower()]
+    except KeyError:
+        pass
+    try:
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
 
 def _kind(value: Any) -> str:
-    return {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}.get(
-        type(value), f'a {type(value).__name__}')
+    return {bool: 'true or false', int: 'a whole number', float: 'a number'}[type(value)]
 
 
 def fields(config: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
@@ -139,16 +138,11 @@ def fields(config: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def difference(old: Mapping, new: Mapping) -> list[str]:
-    """'field: OLD -> NEW' for every field in which two configs differ, sorted."""
+def difference(old: Mapping, new: Mapping) -> dict[str, tuple[Any, Any]]:
+    """{field: (old, new)} of every field in which two configs differ, by name."""
     old, new = fields(old), fields(new)
-    return [f'{name}: {old.get(name, "(none)")!r} -> {new.get(name, "(none)")!r}'
-            for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
-
-
-def is_free(line: str) -> bool:
-    """Whether a line of `difference` is about a field that a run may change on its way."""
-    return any(line.startswith((f'{field}:', f'{field}.')) for field in FREE_FIELDS)
+    return {name: (old.get(name, '(none)'), new.get(name, '(none)'))
+            for name in sorted({*old, *new}) if old.get(name) != new.get(name)}
 
 
 def in_examples(cadence: str | int, batch_size: int, examples: int) -> int:
@@ -167,11 +161,11 @@ def steps(cadence: str | int, batch_size: int, examples: int) -> int:
 
 def resolve(package: str, name: str) -> ModuleType:
     """`jaxvision.PACKAGE.NAME`, or a dotted module of the person's own; it has a function `make`."""
-    dotted = name if '.' in name else f'jaxvision.{package}.{name}'
+    dotted = name if '.' in name.strip('.') else f'jaxvision.{package}.{name}'
     try:
         module = importlib.import_module(dotted)
     except ModuleNotFoundError as error:
-        if not dotted.startswith(str(error.name)):
+        if not f'{dotted}.'.startswith(f'{error.name}.'):
             raise  # the module is there; something that it imports is not
         module = None
     if hasattr(module, 'make'):
@@ -180,18 +174,20 @@ def resolve(package: str, name: str) -> ModuleType:
     siblings = [importlib.import_module(f'{home.__name__}.{found.name}')
                 for found in pkgutil.iter_modules(home.__path__)]
     known = [sibling.__name__.rpartition('.')[2] for sibling in siblings if hasattr(sibling, 'make')]
-    raise UserError(f'there is no {package[:-1]} {name!r}. There are: {", ".join(known)}; '
-                    'or give the dotted module of your own')
+    raise unknown(f'there is no {package[:-1]}', name, [*known, 'or a dotted module of your own'])
 
 
 def call(function: Callable, what: str, *arguments, options: Mapping | ConfigDict, **named):
     """`function(*arguments, **named, **options)`, where `options` are a person's: checked first."""
-    known = [p.name for p in list(inspect.signature(function).parameters.values())[len(arguments):]
-             if p.name not in named]
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1, 0.4)
-            raise UserError(f'{what} has no option {name!r}'
-                            + (f'; did you mean {near[0]!r}?' if near else '.')
-                            + f' It has: {", ".join(known) or "none"}')
+    parameters = list(inspect.signature(function).parameters.values())[len(arguments):]
+    known = {p.name: p.default for p in parameters
+             if p.name not in named and p.kind is not p.VAR_KEYWORD}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for name, value in options.items():
+        if name not in known and not takes_any:
+            raise unknown(f'{what} has no option', name, known)
+        default = known.get(name)
+        if isinstance(default, bool | int | float | str) and not isinstance(
+                value, (int, float) if type(default) is float else type(default)):
+            raise UserError(f'{what}: option {name}={value!r}, expected something like {default!r}')
     return function(*arguments, **named, **options)

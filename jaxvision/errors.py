@@ -1,5 +1,16 @@
 """The one exception that a person caused and can mend."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(ValueError):
     """A mistake in a config, a path or a file; the commands print it as one line and exit 2."""
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
+    """'WHAT NAME is unknown', with the nearest name and all the known ones."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, 1, 0.4)
+    hint = f'; did you mean {near[0]!r}?' if near else '.'
+    return UserError(f'{what} {name!r}{hint} There are: {", ".join(known) or "none"}')

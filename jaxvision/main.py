@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options, overrides, arguments)
     except UserError as error:
         return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
     except Exception as error:  # only a full disk is expected here; anything else is a bug of ours
         if not _is_disk_full(error):
             raise
@@ -42,56 +44,67 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, overrides: dict[str, str], arguments: list[str]) -> int:
     from jaxvision import config as configs
-    if options.mode == 'eval' and options.workdir and not options.config:
-        _start_jax(Path(options.workdir))
-        return _evaluate(options)
-    if not options.config:
+    from jaxvision.train import loop
+    from jaxvision.train.run import read_config
+    if options.config:
+        config = configs.load(options.config)
+        options.workdir = options.workdir or default_workdir(options.config, overrides)
+    elif options.workdir and options.mode == 'eval':
+        config = read_config(Path(options.workdir))
+    else:
         return _fail('give --config FILE (configs/cnn.py is one), or --workdir RUN --mode eval')
-    config = configs.load(options.config)
     for path, text in overrides.items():
         configs.override(config, path, text)
-    options.workdir = options.workdir or default_workdir(options.config, overrides)
     if options.help:
         return _help(config)
-    _start_jax(Path(options.workdir), config)
+    _start_jax(config)
     if options.mode == 'eval':
-        return _evaluate(options)
-    from jaxvision.train import loop
+        loop.evaluate(options.workdir, options.step or 'last', config)
+        return 0
+    if options.step:
+        return _fail('--step is for --mode eval')
     result = loop.run(config, options.workdir)
-    command = shlex.join(['python', '-m', 'jaxvision.main', *arguments])
     if not result.finished:
-        print(f'stopped at step {result.step}, everything saved. To go on:\n  {command}')
+        print(f'stopped at step {result.step}, everything saved. To go on:\n  '
+              + _command(*arguments))
         return STOPPED
-    _say_finished(Path(options.workdir), result)
+    _say_finished(config, Path(options.workdir), result)
     return 0
 
 
-def _evaluate(options: argparse.Namespace) -> int:
-    from jaxvision.train import loop
-    loop.evaluate(options.workdir, options.step)
-    return 0
-
-
-def _say_finished(workdir: Path, result) -> None:
-    print(f'\n{"" if result.trained else "already "}finished at step {result.step}: ' + '  '.join(
+def _say_finished(config, workdir: Path, result) -> None:
+    already = '' if result.trained else 'already '
+    print(f'\n{already}finished at step {result.step}: ' + '  '.join(
         f'{name} {value:.4f}' for name, value in result.metrics.items()))
-    print(f'in {workdir}: metrics.jsonl, checkpoints/, and pictures in figures/: '
-          + ', '.join(sorted(path.name for path in (workdir / 'figures').glob('*.png'))))
+    pictures = ', '.join(sorted(path.name for path in (workdir / 'figures').glob('*.png')))
+    print(f'in {workdir}: metrics.jsonl, checkpoints/, and pictures in figures/: {pictures}')
+    step = ['--step', 'best'] if result.best else []
     print('next:\n'
-          f'  tensorboard --logdir {workdir}\n'
-          f'  python -m jaxvision.main --workdir {workdir} --mode eval --step best\n'
-          f'  python -c "import jaxvision; task, variables, spec = jaxvision.load(\'{workdir}\')"\n'
-          'To train again with other settings, override a field (--config.seed=1) or give another '
+          f'  {_command("--workdir", str(workdir), "--mode", "eval", *step)}\n'
+          f'  {_program("tensorboard")} --logdir {shlex.quote(str(workdir))}\n'
+          f'  in Python: task, variables, spec = jaxvision.load({str(workdir)!r})\n'
+          'To train with other settings, override a field (--config.seed=1) or give another '
           '--workdir.')
+
+
+def _command(*arguments: str) -> str:
+    """This program with these arguments, as the person would type it."""
+    return shlex.join([_program('python'), '-m', 'jaxvision.main', *arguments])
+
+
+def _program(name: str) -> str:
+    """Where the environment's program is, seen from here."""
+    place = Path(sys.executable).parent / name
+    return os.path.relpath(place) if place.is_relative_to(Path.cwd()) else str(place)
 
 
 def default_workdir(config: str, overrides: dict[str, str]) -> str:
     """runs/CONFIG[-ARGUMENT][-OVERRIDES]; where the data are and how often it saves do not count."""
-    from jaxvision.config import is_free
+    from jaxvision.config import FREE_FIELDS
     file, _, argument = config.partition(':')
     parts = [Path(file).stem, argument] + [
         f'{path.rpartition(".")[2]}={text}' for path, text in sorted(overrides.items())
-        if not is_free(f'{path}:')]
+        if path not in FREE_FIELDS]
     name = re.sub(r'[^\w.=+-]+', '_', '-'.join(part for part in parts if part))
     if len(name) > 100:
         name = name[:90] + '-' + hashlib.sha256(name.encode()).hexdigest()[:8]
@@ -105,7 +118,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument('--config', metavar='FILE[:ARGUMENT]', help='a config file')
     parser.add_argument('--workdir', metavar='RUN', help="the run's folder; by default runs/CONFIG")
     parser.add_argument('--mode', choices=('train', 'eval'), default='train')
-    parser.add_argument('--step', default='last', help='to evaluate: last, best or a number')
+    parser.add_argument('--step', help='with --mode eval: last (the default), best or a number')
     parser.add_argument('--help', '-h', action='store_true', help='this text; with --config, '
                         'also every field and its value')
     options, rest = parser.parse_known_args(arguments)
@@ -130,17 +143,15 @@ def _help(config) -> int:
     return 0
 
 
-def _start_jax(workdir: Path, config=None) -> None:
+def _start_jax(config) -> None:
     """What must be settled before JAX starts: quiet libraries, exact operations, the cache of
     compiled programs."""
-    from jaxvision.train.writers import read_json
-    config = config or read_json(workdir / 'config.json')
-    if config['parallel']['deterministic']:
+    if config.parallel.deterministic:
         os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
                                    + ' --xla_gpu_deterministic_ops=true').strip()
     logging.getLogger('absl').setLevel(logging.ERROR)
     import jax
-    if 'float64' in (config['model']['dtype'], config['model']['param_dtype']):
+    if 'float64' in (config.model.dtype, config.model.param_dtype):
         jax.config.update('jax_enable_x64', True)
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxvision' / 'xla'
     jax.config.update('jax_compilation_cache_dir', str(cache))

@@ -35,6 +35,7 @@ class Task:
     update(state, batch) -> (TrainState, scalars)
     evaluations: metrics are named NAME/METRIC by the evaluation's name
     predict(variables, inputs) -> outputs: the whole inference, from uint8 or float in [0, 255]
+    best: the metric whose best checkpoint is kept, '-NAME' where less is better
     prepare(example, rng) -> example, on the host: decodes to fixed shapes; rng is None where it
         must be deterministic (evaluation, prediction). None: there is nothing to do
     figures(records, example) -> {name: uint8 picture} of the records of the first evaluation;
@@ -44,5 +45,6 @@ class Task:
     update: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     evaluations: Mapping[str, Evaluation]
     predict: Callable[[Any, Batch], Batch]
+    best: str = ''
     prepare: Callable[[dict, np.random.Generator | None], dict] | None = None
     figures: Callable[[Records, Callable[[int], dict]], dict[str, np.ndarray]] | None = None

@@ -159,7 +159,8 @@ class _Reader:
     def _unreadable(self, row: int, error: Unreadable) -> None:
         where = self._source.where(row)
         if not self._replace:
-            raise UserError(f'cannot read {where}: {error}. Repair or remove it, or set '
-                            'data.on_corrupt=replace to go on without it') from error
+            raise UserError(f'cannot read {where}: {error}. Give the same command with '
+                            '--config.data.on_corrupt=replace to go on without it, or remove it '
+                            'and begin anew') from error
         if self._counter:
             self._counter.add(where, error)

@@ -11,7 +11,7 @@ from jaxvision import figures, keys
 from jaxvision.config import call, resolve
 from jaxvision.data import decode, pipeline
 from jaxvision.data.views import Subset
-from jaxvision.errors import UserError
+from jaxvision.errors import UserError, unknown
 from jaxvision.image import augment, color, geometry
 from jaxvision.losses import classification as losses
 from jaxvision.metrics import classification as metrics
@@ -31,7 +31,7 @@ DEFAULTS = dict(
         randaugment=0,   # operations an image, at magnitude 9 of 10
         cutout=0.0,      # side of the erased square, a share of the image's
         mixup=0.0,       # alpha
-        cutmix=0.0))     # alpha; with both, every other step has one of them
+        cutmix=0.0))     # alpha; with both, a step has the one or the other
 
 
 def describe(config, source) -> dict:
@@ -45,16 +45,27 @@ def describe(config, source) -> dict:
     spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
             'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}}, 'targets': {'label': label},
             'resize': None if as_it_is else config.task.resize}
+    mean, deviation = _statistics(config, spec, source)
+    return {**spec, 'mean': mean.tolist(), 'deviation': deviation.tolist()}
+
+
+def _statistics(config, spec: dict, source) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel, in [0, 1], over 512 images spread over the split."""
     rows = np.linspace(0, len(source) - 1, min(len(source), 512)).astype(int)
-    batch, = pipeline.eval_batches(
-        Subset(source, rows, info.split), make_prepare(config, spec), batch_size=len(rows),
-        threads=config.data.threads, on_corrupt=config.data.on_corrupt)
-    images = batch['image'][batch['mask']] / 255
-    deviation = np.maximum(images.std((0, 1, 2)), 1e-3)
-    return {**spec, 'mean': images.mean((0, 1, 2)).tolist(), 'deviation': deviation.tolist()}
+    total, squares, count = 0.0, 0.0, 0
+    for batch in pipeline.eval_batches(
+            Subset(source, rows, source.info.split), make_prepare(config, spec),
+            batch_size=32, threads=config.data.threads, on_corrupt=config.data.on_corrupt):
+        images = batch['image'][batch['mask']].astype(np.float64) / 255
+        total += images.sum((0, 1, 2))
+        squares += np.square(images).sum((0, 1, 2))
+        count += images.size // images.shape[-1]
+    mean = total / count
+    return mean, np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)), 1e-3)
 
 
 def make(config, spec: dict) -> Task:
+    _check(config, spec)
     model = make_model(config, spec)
     tx, lr = optimizers.make(config, spec['examples'])
     classes, multi_label = len(spec['class_names']), spec['multi_label']
@@ -77,7 +88,8 @@ def make(config, spec: dict) -> Task:
             batch['label'], classes, config.task.label_smoothing, dtype)
         images, targets = augmented(config.task.augment, key, batch['index'], images, targets)
         (logits, _), model_state = apply(
-            params, state.model_state['model'], images, train=True, mutable=['batch_stats'],
+            params, state.model_state['model'], images, train=True,
+            mutable=list(state.model_state['model']),
             keys=keys.per_example(keys.stream(key, 'model'), batch['index']))
         entropy = (losses.sigmoid_cross_entropy if multi_label
                    else losses.softmax_cross_entropy)(logits, targets)
@@ -108,7 +120,26 @@ def make(config, spec: dict) -> Task:
         else functools.partial(metrics.summarize, classes=classes)
     draw = None if multi_label else functools.partial(draw_figures, spec['class_names'])
     return Task(init, step, {'eval': Evaluation('test', evaluate, summarize)}, predict,
+                'eval/mean_average_precision' if multi_label else 'eval/accuracy',
                 make_prepare(config, spec), draw)
+
+
+def _check(config, spec: dict) -> None:
+    options, smoothing = config.task.augment, config.task.label_smoothing
+    for name in ('translate', 'cutout'):
+        if not 0 <= options[name] <= 1:
+            raise UserError(f'task.augment.{name}={options[name]}: it is a share of the side, 0 to 1')
+    for name in ('rotate', 'color', 'randaugment', 'mixup', 'cutmix'):
+        if options[name] < 0:
+            raise UserError(f'task.augment.{name}={options[name]}: it is at least 0')
+    part = config.data.batch_size // max(config.optimizer.accumulate, 1)
+    if (options.mixup or options.cutmix) and part % 2:
+        raise UserError(f'mixup and cutmix pair neighbours, and batches of {part} have an odd one')
+    if not 0 <= smoothing < 1 or smoothing and spec['multi_label']:
+        raise UserError(f'task.label_smoothing={smoothing}: it is at least 0 and less than 1, and 0 '
+                        'where images have several labels')
+    if not 0 < config.task.crop_scale <= 1:
+        raise UserError(f'task.crop_scale={config.task.crop_scale}: it is above 0, up to 1')
 
 
 def make_model(config, spec: dict):
@@ -126,7 +157,7 @@ def make_prepare(config, spec: dict):
     size, _, channels = spec['inputs']['image']['shape']
     rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
     if spec['resize'] not in rules:
-        raise UserError(f'task.resize={spec["resize"]!r}: there are {", ".join(rules)}')
+        raise unknown('task.resize: there is no rule', spec['resize'], rules)
     scale = (config.task.crop_scale, 1.0)
 
     def prepare(example, rng):

@@ -3,7 +3,10 @@
 `checkpoints/STEP/state` holds the arrays; `checkpoints/STEP/manifest` says what wrote them.
 """
 
+import contextlib
 import importlib.metadata
+import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
 
+import jaxvision
 from jaxvision.errors import UserError
 from jaxvision.train.state import TrainState
 
@@ -23,16 +26,14 @@ class Checkpoints:
     """The checkpoints of one run: the last `keep`, and the best by the metric `best` ('-NAME': the
     least)."""
 
-    def __init__(self, folder: Path, keep: int = 2, best: str = ''):
-        self._folder, self._best = folder, best
-        kept = [policies.LatestN(keep)]
-        score = lambda metrics: metrics['score']
-        if best:
-            kept.append(policies.BestN(
-                get_metric_fn=score, n=1, keep_checkpoints_without_metrics=False))
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policies.AnyPreservationPolicy(kept), create=True,
-            best_fn=score)  # without it Orbax neither writes nor reads metrics
+    def __init__(self, folder: Path, keep: int = 2, best: str = '', read_only: bool = False):
+        if keep < 1:
+            raise UserError(f'train.keep={keep}: it is at least 1')
+        self._folder, self._keep, self._best = folder, keep, best
+        # What to keep is decided here: Orbax's own rule reads every old checkpoint's metrics when
+        # it opens the folder, so that one damaged file would close them all.
+        options = ocp.CheckpointManagerOptions(create=not read_only, read_only=read_only,
+                                               max_to_keep=None)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers={
             'state': ocp.StandardCheckpointHandler(), 'manifest': ocp.JsonCheckpointHandler()})
 
@@ -43,13 +44,19 @@ class Checkpoints:
         self._manager.close()
 
     def wait(self) -> None:
-        """Until the save under way is on the disk, or has raised."""
+        """Until the save under way is on the disk, or has raised; removes what need not be kept."""
         self._manager.wait_until_finished()
+        scores = self._scores()
+        kept = sorted(scores)[-self._keep:] + _scored(scores)[-1:]
+        for step in scores.keys() - set(kept):
+            self._manager.delete(step)
 
     def score(self, metrics: dict[str, float | int]) -> float | None:
-        """The metric that 'best' is about, signed so that more is better; None if not there."""
+        """The metric that 'best' is about, signed so that more is better; None if there is none."""
         value = metrics.get(self._best.removeprefix('-'))
-        return value if value is None or not self._best.startswith('-') else -value
+        if value is None or not math.isfinite(value):
+            return None
+        return -value if self._best.startswith('-') else value
 
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
@@ -62,11 +69,11 @@ class Checkpoints:
         if step == 'last':
             return steps[-1]
         if step == 'best':
-            scores = {s: (self._manager.metrics(s) or {}).get('score') for s in steps}
-            scored = [s for s in steps if scores[s] is not None]
+            scored = _scored(self._scores())
             if not scored:
-                raise UserError(f'{self._folder}: no checkpoint has a score; train.best is empty')
-            return max(scored, key=lambda s: scores[s])
+                raise UserError(f'{self._folder}: no checkpoint was saved with an evaluation of '
+                                f'{self._best.removeprefix("-")!r}, so none is the best')
+            return scored[-1]
         if not str(step).isdigit() or int(step) not in steps:
             raise UserError(f'{self._folder} has no checkpoint {step}; there are {steps}')
         return int(step)
@@ -74,14 +81,22 @@ class Checkpoints:
     def save(self, state: TrainState, origin: dict, metrics: dict[str, float]) -> None:
         """Start to save; the state may be donated as soon as this returns. `origin` goes into the
         manifest: what the state was made with."""
-        step, arrays = int(state.step), _arrays(state)
+        self.wait()
+        arrays = _arrays(state)
         manifest = {'schema': SCHEMA, **origin, 'versions': _versions(),
+                    'score': self.score(metrics),
                     'checksums': jax.tree.map(int, jax.device_get(_checksums(arrays)))}
-        score = self.score(metrics)
-        self._manager.save(
-            step, metrics=None if score is None else {'score': score},
-            args=ocp.args.Composite(state=ocp.args.StandardSave(arrays),
-                                    manifest=ocp.args.JsonSave(manifest)))
+        self._manager.save(int(state.step), args=ocp.args.Composite(
+            state=ocp.args.StandardSave(arrays), manifest=ocp.args.JsonSave(manifest)))
+
+    def _scores(self) -> dict[int, float | None]:
+        """{step: score}, None where there is none or the manifest cannot be read."""
+        scores = {}
+        for step in self.steps():
+            with contextlib.suppress(OSError, ValueError):
+                path = self._folder / str(step) / 'manifest' / 'metadata'
+                scores[step] = json.loads(path.read_text())['score']
+        return {step: scores.get(step) for step in self.steps()}
 
     def restore(self, like: TrainState, step: int) -> TrainState:
         """The state of a step, with the shapes, dtypes and shardings of `like` (abstract arrays)."""
@@ -94,8 +109,13 @@ class Checkpoints:
                 state=ocp.args.StandardRestore(wanted), manifest=ocp.args.JsonRestore()))
             sums = jax.tree.map(int, jax.device_get(_checksums(found.state)))
             intact = found.manifest['checksums'] == sums
+            if found.manifest['schema'] != SCHEMA:
+                raise UserError(f'{where} was written by another version of jaxvision: schema '
+                                f'{found.manifest["schema"]}, here {SCHEMA}')
         except UserError:
             raise
+        except PermissionError as error:
+            raise UserError(f'cannot read {where}: {error.strerror}') from error
         except (ValueError, OSError, LookupError, TypeError, AttributeError,
                 NotImplementedError) as error:  # from Orbax's readers
             raise UserError(_damaged(where, f'{type(error).__name__}: {error}')) from error
@@ -103,6 +123,12 @@ class Checkpoints:
             raise UserError(_damaged(where, 'its checksums differ'))
         key = jax.random.wrap_key_data(found.state['key'])
         return like.replace(**{**found.state, 'key': key})
+
+
+def _scored(scores: dict[int, float | None]) -> list[int]:
+    """The steps that have a score, the best last; of equals the earliest."""
+    scored = [step for step in sorted(scores, reverse=True) if scores[step] is not None]
+    return sorted(scored, key=scores.get)
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:
@@ -150,6 +176,6 @@ def _damaged(where: Path, why: str) -> str:
 
 
 def _versions() -> dict[str, str]:
-    names = ('jaxvision', 'jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+    names = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
     found = {name: importlib.metadata.version(name) for name in names}
-    return {'python': sys.version.split()[0], **found}
+    return {'python': sys.version.split()[0], 'jaxvision': jaxvision.__version__, **found}

@@ -1,7 +1,6 @@
 """Config -> optax: schedules, weight-decay masks, clipping. Each optimizer is one function whose
 keyword arguments are what `config.optimizer.options` may set."""
 
-import sys
 from typing import Any
 
 import jax
@@ -9,7 +8,7 @@ import optax
 from ml_collections import ConfigDict
 
 from jaxvision.config import call, steps
-from jaxvision.errors import UserError
+from jaxvision.errors import UserError, unknown
 
 Tree = Any
 Schedule = optax.Schedule
@@ -18,12 +17,19 @@ Schedule = optax.Schedule
 def make(config: ConfigDict, examples: int) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimizer of a whole config, and its learning rate as a function of the step."""
     c, batch_size = config.optimizer, config.data.batch_size
+    for name in ('lr', 'weight_decay', 'clip'):
+        if not 0 <= c[name] < float('inf'):
+            raise UserError(f'optimizer.{name}={c[name]}: it is a number from 0 up')
+    if not 0 <= c.ema < 1:
+        raise UserError(f'optimizer.ema={c.ema}: it is at least 0 and less than 1')
+    if c.accumulate < 1 or batch_size % c.accumulate:
+        raise UserError(f'optimizer.accumulate={c.accumulate} does not divide '
+                        f'data.batch_size={batch_size}')
     total = steps(config.train.steps, batch_size, examples)
     lr = schedule(c.schedule, c.lr, total, steps(c.warmup, batch_size, examples))
-    if c.name not in NAMES:
-        raise UserError(f'there is no optimizer {c.name!r}. There are: {", ".join(NAMES)}')
-    tx = call(getattr(sys.modules[__name__], c.name), f'optimizer {c.name!r}', lr, c.weight_decay,
-              options=c.options)
+    if c.name not in OPTIMIZERS:
+        raise unknown('there is no optimizer', c.name, OPTIMIZERS)
+    tx = call(OPTIMIZERS[c.name], f'optimizer {c.name!r}', lr, c.weight_decay, options=c.options)
     clip = [optax.clip_by_global_norm(c.clip)] if c.clip else []
     return optax.chain(*clip, tx), lr
 
@@ -32,6 +38,8 @@ def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
     """Step -> learning rate over `total` steps: linear warm-up to `peak`, then 'constant', 'cosine'
     or 'linear' to zero; or 'one_cycle' (Smith and Topin 2018: up over `warmup` or 30 % of
     the steps, down along a cosine)."""
+    if total < 1:
+        raise UserError('train.steps is 0')
     if warmup >= total:
         raise UserError(f'optimizer.warmup is {warmup} steps, of a run of {total}')
     if name == 'one_cycle':
@@ -40,7 +48,7 @@ def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
              'cosine': lambda: optax.cosine_decay_schedule(peak, total - warmup),
              'linear': lambda: optax.linear_schedule(peak, 0.0, total - warmup)}
     if name not in after:
-        raise UserError(f'there is no schedule {name!r}. There are: {", ".join(after)}, one_cycle')
+        raise unknown('there is no schedule', name, [*after, 'one_cycle'])
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after[name]()], [warmup])
 
 
@@ -84,4 +92,4 @@ def muon(lr: Schedule, weight_decay: float = 0.0, beta: float = 0.95, adam_lr: f
         muon_weight_dimension_numbers=dimensions)
 
 
-NAMES = ('sgd', 'adamw', 'lamb', 'muon')
+OPTIMIZERS = {'sgd': sgd, 'adamw': adamw, 'lamb': lamb, 'muon': muon}

@@ -16,7 +16,7 @@ Tree = Any
 
 
 def make_mesh() -> Mesh:
-    """All devices of all processes along one axis."""
+    """All devices along one axis."""
     return jax.make_mesh((jax.device_count(),), ('data',), axis_types=(AxisType.Auto,))
 
 
@@ -29,7 +29,7 @@ def split(mesh: Mesh) -> NamedSharding:
 
 
 def check_batch_size(mesh: Mesh, batch_size: int) -> None:
-    if batch_size < 1 or batch_size % mesh.size:
+    if batch_size % mesh.size:
         raise UserError(f'data.batch_size={batch_size} does not divide over {mesh.size} devices')
 
 
@@ -45,9 +45,8 @@ def compile_evaluate(evaluate: Callable, mesh: Mesh) -> Callable:
 
 
 def put(mesh: Mesh, batch: dict[str, np.ndarray]) -> Tree:
-    """This process's chunk of a batch -> the global batch on the devices, without waiting."""
-    return {name: jax.make_array_from_process_local_data(split(mesh), values)
-            for name, values in batch.items()}
+    """A host's batch split over the devices, without waiting."""
+    return jax.device_put(batch, split(mesh))
 
 
 def prefetch(mesh: Mesh, batches: Iterable[dict], ahead: int = 2) -> Iterator[Tree]:

@@ -13,14 +13,23 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from jaxvision.errors import UserError
 
 
-def write_json(path: Path, value: dict) -> None:
-    """Write a JSON file that is either there whole or not at all."""
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, also after a power cut."""
     partial = path.with_name(path.name + '.partial')
     with partial.open('w') as file:
-        json.dump(value, file, indent=1)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: dict) -> None:
+    write_whole(path, json.dumps(value, indent=1))
 
 
 def read_json(path: Path) -> dict:
@@ -53,10 +62,8 @@ class Metrics:
     def __init__(self, folder: Path, step: int = 0):
         path = folder / 'metrics.jsonl'
         self.rows = [row for row in read_rows(path) if row['step'] <= step]
-        partial = path.with_name('metrics.jsonl.partial')
-        partial.write_text(''.join(json.dumps(row) + '\n' for row in self.rows))
-        os.replace(partial, path)
-        self._file = path.open('a')
+        write_whole(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
+        self._file = path.open('a', buffering=1)  # by lines: people watch it grow
         events = folder / f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
         self._events_file = events.open('wb')
         self._events = RecordWriter(self._events_file)
@@ -77,6 +84,7 @@ class Metrics:
         self._file.write(json.dumps(self.rows[-1]) + '\n')
         summary = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._event(step=step, summary=Summary(value=summary))
+        self._events_file.flush()
 
     def flush(self) -> None:
         """Until every row is on the disk: a checkpoint may only follow its metrics."""

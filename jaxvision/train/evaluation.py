@@ -1,0 +1,61 @@
+"""A map over the examples of a split on the device, then a reduce on the host."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from jaxvision import figures
+from jaxvision.data import pipeline
+from jaxvision.train import sharding
+from jaxvision.train.run import Run
+from jaxvision.train.state import TrainState
+from jaxvision.train.writers import duration
+
+LAG = 2  # batches between the computation of records and their reading
+
+Records = dict[str, np.ndarray]
+
+
+def measure(run: Run, state: TrainState) -> tuple[dict[str, float], Records]:
+    """The metrics of every evaluation, named NAME/METRIC, and the first one's records."""
+    start, found, first = time.monotonic(), {}, None
+    for name, evaluation in run.task.evaluations.items():
+        records = gather(run, run.evaluate[name], evaluation.split, state)
+        found |= {f'{name}/{metric}': float(value)
+                  for metric, value in evaluation.summarize(records).items()}
+        first = first or records
+    text = '  '.join(f'{name} {value:.4g}' for name, value in found.items())
+    print(f'step {int(state.step)}: {text}  ({duration(time.monotonic() - start)})', flush=True)
+    return found, first
+
+
+def gather(run: Run, evaluate: Callable, split: str, state: TrainState) -> Records:
+    """The records of every example of a split, in the split's order, padding dropped."""
+    config, pending, parts = run.config.data, deque(), []
+    whole = -(-config.batch_size // run.mesh.size) * run.mesh.size
+    batches = pipeline.eval_batches(
+        run.sources[split], run.task.prepare, batch_size=whole, threads=config.threads,
+        on_corrupt=config.on_corrupt, counter=run.unreadable)
+    for batch in sharding.prefetch(run.mesh, batches):
+        pending.append({**evaluate(state, batch), 'mask': batch['mask'], 'index': batch['index']})
+        if len(pending) > LAG:
+            parts.append(jax.device_get(pending.popleft()))
+    parts += jax.device_get(list(pending))
+    records = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    rows = np.flatnonzero(records.pop('mask'))
+    rows = rows[np.argsort(records['index'][rows], kind='stable')]
+    return {name: values[rows] for name, values in records.items()}
+
+
+def draw(run: Run, records: Records) -> None:
+    """The task's pictures of the first evaluation's records, into the run's folder."""
+    if not run.task.figures:
+        return
+    evaluation, prepare = next(iter(run.task.evaluations.values())), run.task.prepare
+    source = run.sources[evaluation.split]
+    example = lambda row: prepare(source[row], None) if prepare else source[row]
+    for name, picture in run.task.figures(records, example).items():
+        figures.save(run.workdir / 'figures' / f'{name}.png', picture)

@@ -1,0 +1,198 @@
+"""A config brought to life in its folder: the data, the task, the checkpoints that it has."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxvision.config import FREE_FIELDS, difference, in_examples, resolve, steps
+from jaxvision.data.sources import Source, open_source
+from jaxvision.errors import UserError
+from jaxvision.task import Task
+from jaxvision.train import sharding
+from jaxvision.train.checkpoints import Checkpoints
+from jaxvision.train.state import TrainState
+from jaxvision.train.update import guarded
+from jaxvision.train.writers import read_json, write_json
+
+
+class Sources(dict):
+    """Each split's source as the task sees it, opened when it is first asked for, and checked to be
+    the data that the run began with."""
+
+    def __init__(self, config: ConfigDict, fingerprints: dict[str, str] | None = None):
+        self._config, self._fingerprints = config, fingerprints or {}
+
+    def __missing__(self, split: str) -> Source:
+        config, source = self._config, open_source(self._config.data, split)
+        view = getattr(resolve('tasks', config.task.name), 'source', None)
+        source = view(config, source, split) if view else source
+        if source.info.fingerprint != self._fingerprints.get(split, source.info.fingerprint):
+            raise UserError(f'the {split} data of {config.data.source} changed since this run '
+                            'began. Bring them back, or begin in another --workdir')
+        self[split] = source
+        return source
+
+
+class Unreadable:
+    """Says once of each unreadable file that the run goes on without it."""
+
+    def __init__(self):
+        self._seen = set()
+
+    def add(self, where: str, error: Exception) -> None:
+        if where not in self._seen:
+            self._seen.add(where)
+            print(f'unreadable, left out ({len(self._seen)} so far): {where}: {error}', flush=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a config and the spec of its data make."""
+    config: ConfigDict
+    workdir: Path
+    spec: dict
+    task: Task
+    sources: Sources
+    mesh: jax.sharding.Mesh
+    unreadable: Unreadable = dataclasses.field(default_factory=Unreadable)
+
+    @functools.cached_property
+    def total_steps(self) -> int:
+        return steps(self.config.train.steps, self.config.data.batch_size, self.spec['examples'])
+
+    @functools.cached_property
+    def cadences(self) -> dict[str, int]:
+        """{'log', 'eval', 'checkpoint': every so many examples; 0: only after the last step}."""
+        train, size = self.config.train, self.config.data.batch_size
+        return {what: in_examples(train[f'{what}_every'], size, self.spec['examples'])
+                for what in ('log', 'eval', 'checkpoint')}
+
+    def is_due(self, what: str, step: int) -> bool:
+        """Whether it comes after this step; all do after the last."""
+        every, size = self.cadences[what], self.config.data.batch_size
+        passed = every and step * size // every > (step - 1) * size // every
+        return bool(passed) or step == self.total_steps
+
+    @functools.cached_property
+    def update(self) -> Callable:
+        """The compiled update, guarded."""
+        return sharding.compile_update(guarded(self.task.update), self.mesh)
+
+    @functools.cached_property
+    def evaluate(self) -> dict[str, Callable]:
+        """Each evaluation's map over a batch, compiled."""
+        return {name: sharding.compile_evaluate(evaluation.evaluate, self.mesh)
+                for name, evaluation in self.task.evaluations.items()}
+
+    def init(self) -> TrainState:
+        """The state before the first step, whole on every device."""
+        make = jax.jit(self.task.init, out_shardings=sharding.whole(self.mesh))
+        return make(jax.random.key(self.config.seed), blank_batch(self.spec))
+
+    def abstract(self) -> TrainState:
+        """The shapes, dtypes and placement of a state of this run."""
+        shapes = jax.eval_shape(self.task.init, jax.random.key(0), blank_batch(self.spec))
+        place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.whole(self.mesh))
+        return jax.tree.map(place, shapes)
+
+    def checkpoints(self, read_only: bool = False) -> Checkpoints:
+        return Checkpoints(self.workdir / 'checkpoints', self.config.train.keep,
+                           self.config.train.best or self.task.best, read_only)
+
+
+def begin(config: ConfigDict, workdir: Path) -> Run:
+    """Open the run's folder: a new one, or an old one whose settings are the same."""
+    _check(config.lock())
+    if (workdir / 'config.json').exists():
+        run = reopen(workdir, config)
+    else:
+        sources = Sources(config)
+        run = _build(config, workdir, _as_json(describe(config, sources)), sources)
+    sharding.check_batch_size(run.mesh, config.data.batch_size)
+    # What cannot be built or traced must not take the folder.
+    run.update.eval_shape(run.abstract(), blank_batch(run.spec, config.data.batch_size))
+    try:
+        (workdir / 'figures').mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'cannot make the folder {workdir}: {error.strerror}') from error
+    write_json(workdir / 'spec.json', run.spec)
+    write_json(workdir / 'config.json', config.to_dict())
+    return run
+
+
+def reopen(workdir: Path, config: ConfigDict | None = None) -> Run:
+    """The run that a folder holds, as it was trained; `config` may differ in its free fields."""
+    trained, spec = read_config(workdir), read_json(workdir / 'spec.json')
+    if config:
+        _check_same(workdir, trained.to_dict(), _as_json(config.to_dict()))
+    config = config or trained
+    return _build(config, workdir, spec, Sources(config, spec['data']))
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config that a run was trained with."""
+    return ConfigDict(read_json(workdir / 'config.json')).lock()
+
+
+def describe(config: ConfigDict, sources: Sources) -> dict:
+    """The task's spec, with the number of training examples and what tells the data apart."""
+    spec = resolve('tasks', config.task.name).describe(config, sources['train'])
+    fingerprints = {split: sources[split].info.fingerprint for split in ('train', 'test')}
+    return {**spec, 'examples': len(sources['train']), 'data': fingerprints}
+
+
+def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
+    """A batch of zeros with the spec's inputs and targets."""
+    arrays = {**spec['inputs'], **spec['targets']}
+    batch = {name: np.zeros((size, *array['shape']), array['dtype'])
+             for name, array in arrays.items()}
+    return {**batch, 'index': np.arange(size, dtype=np.int32)}
+
+
+def _build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources) -> Run:
+    double = 'float64' in (config.model.dtype, config.model.param_dtype)
+    if double and not jax.config.jax_enable_x64:
+        raise UserError("this run is in float64: call jax.config.update('jax_enable_x64', True) "
+                        'before anything else')
+    task = resolve('tasks', config.task.name).make(config, spec)
+    return Run(config, workdir, spec, task, sources, sharding.make_mesh())
+
+
+def _check(config: ConfigDict) -> None:
+    for name in ('data.batch_size', 'data.image_size', 'data.threads', 'train.keep'):
+        group, _, field = name.partition('.')
+        if config[group][field] < 1:
+            raise UserError(f'{name}={config[group][field]}: it is at least 1')
+    if config.seed < 0 or config.data.per_class < 0:
+        raise UserError('seed and data.per_class are at least 0')
+    for name in ('dtype', 'param_dtype'):
+        if config.model[name] not in ('float32', 'bfloat16', 'float16', 'float64'):
+            raise UserError(f'model.{name}={config.model[name]!r}: float32, bfloat16, float16 or '
+                            'float64')
+    first, _, last = config.train.profile.partition(':')
+    if first and not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise UserError(f'train.profile={config.train.profile}: write FIRST:LAST, like 100:105')
+    if jax.process_count() > 1:
+        raise UserError('training over several processes is not there yet')
+
+
+def _check_same(workdir: Path, old: dict, new: dict) -> None:
+    changes = difference(old, new)
+    barred = [f'{name}: {before!r} -> {after!r}' for name, (before, after) in changes.items()
+              if name not in FREE_FIELDS]
+    if barred:
+        raise UserError(f'{workdir} is a run with other settings: {"; ".join(barred)}. '
+                        'Give another --workdir, or remove that one')
+    for name, (before, after) in changes.items():
+        print(f'now with {name}: {before!r} -> {after!r}')
+
+
+def _as_json(value: dict) -> dict:
+    """As it comes back from its file: tuples have become lists."""
+    return json.loads(json.dumps(value))
