@@ -154,7 +154,8 @@ def test_dropping_keeps_the_mean(layer, shape):
 
 
 def test_drop_path_drops_whole_examples():
-    y = layers.DropPath(0.5).apply({}, jnp.ones((32, 3, 3)), jax.random.split(jax.random.key(0), 32))
+    keys = jax.random.split(jax.random.key(0), 32)
+    y = layers.DropPath(0.5).apply({}, jnp.ones((32, 3, 3)), keys)
     assert all(len(np.unique(example)) == 1 for example in y)
 
 

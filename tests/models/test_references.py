@@ -24,7 +24,8 @@ def cnn_name(module):
 
 def resnet_name(module):
     module = re.sub(r'stage(\d)_block(\d)/', lambda m: f'layer{m[1]}.{int(m[2]) - 1}.', module)
-    module = module.replace('shortcut_conv', 'downsample.0').replace('shortcut_norm', 'downsample.1')
+    module = module.replace('shortcut_conv', 'downsample.0')
+    module = module.replace('shortcut_norm', 'downsample.1')
     module = module.replace('stem_conv', 'conv1').replace('stem_norm', 'norm1')
     return module.replace('norm', 'bn').replace('head', 'fc')
 
