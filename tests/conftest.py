@@ -16,7 +16,7 @@ def pytest_configure(config):
     os.environ['XDG_CACHE_HOME'] = cache  # of embedded data sets and compiled programs
     # Small programs that run a few times: most of their time is LLVM's.
     os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
-                               + ' --xla_backend_optimization_level=0').strip()
+                               + ' --xla_backend_optimization_level=1').strip()
     jax.config.update('jax_compilation_cache_dir', os.path.join(cache, 'jaxvision', 'xla'))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
@@ -47,6 +47,16 @@ def no_pictures(monkeypatch):
     from jaxvision import figures
     for name in ('curves', 'matrix', 'gallery'):
         monkeypatch.setattr(figures, name, lambda *_: np.zeros((1, 1, 3), np.uint8))
+
+
+@pytest.fixture(scope='session')
+def trained(tiny, tmp_path_factory):
+    """The folder of a finished run, which tests read and do not change."""
+    from jaxvision.train import loop
+    workdir = tmp_path_factory.mktemp('trained')
+    loop.run(tiny('train.best=eval/accuracy', 'train.keep=1', 'optimizer.lr=0.03',
+                  'optimizer.schedule=constant'), workdir)
+    return workdir
 
 
 @pytest.fixture

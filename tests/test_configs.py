@@ -1,0 +1,73 @@
+"""Every file in configs/ builds; the small ones also train."""
+
+import runpy
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxvision import config as configs
+from jaxvision.train import loop
+from jaxvision.train.run import begin, blank_batch
+from jaxvision.train.update import guarded
+
+FILES = sorted(Path(__file__).parents[1].glob('configs/*.py'))
+# What the file is about stays; only sizes shrink. Larger nets are traced, not compiled.
+TRAINED = {'cnn': ['model.variant=4-8']}
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of a few 32x32 colour images, so that any model has room for its strides."""
+    from PIL import Image
+    rng = np.random.default_rng(0)
+    for name in ('a', 'b'):
+        (tmp_path / 'images' / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / 'images' / name / f'{i}.png')
+    return tmp_path / 'images'
+
+
+def arguments(path):
+    """The names that a config file treats apart, and none."""
+    words = [line for line in path.read_text().splitlines() if 'source ==' in line]
+    return [None, *dict.fromkeys(word for line in words for word in line.split("'")[1::2])]
+
+
+@pytest.mark.parametrize('path, argument', [
+    (path, argument) for path in FILES for argument in arguments(path)],
+    ids=lambda value: getattr(value, 'stem', value))
+def test_a_config_builds_its_task_and_its_step(path, argument, images, tmp_path):
+    config = configs.load(f'{path}:{argument}' if argument else str(path))
+    if argument:
+        assert config.data.source == argument
+    known = configs.fields(configs.default(config.task.name))
+    assert {name for name in configs.fields(config) if '.options.' not in name} <= {
+        *known, 'model.options', 'optimizer.options'}
+    for override in (f'data.source=folder:{images}', 'data.image_size=32', 'data.batch_size=4',
+                     'data.test_split='):
+        configs.override(config, *override.split('=', 1))
+    this = begin(config, tmp_path / 'run')
+    state, scalars = jax.eval_shape(
+        guarded(this.task.update), this.abstract(), blank_batch(this.spec, 4))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), this.abstract())
+    assert {'loss', 'lr', 'gradient_norm'} <= scalars.keys()
+
+
+@pytest.mark.parametrize('name', TRAINED)
+def test_a_config_trains(name, tmp_path, no_pictures):
+    config = configs.load(str(FILES[[path.stem for path in FILES].index(name)]) + ':digits')
+    for override in (*TRAINED[name], 'data.batch_size=32', 'train.steps=2'):
+        configs.override(config, *override.split('=', 1))
+    result = loop.run(config, tmp_path)
+    assert result.finished and result.step == 2
+    assert all(np.isfinite(value) for value in result.metrics.values())
+
+
+def test_a_config_file_imports_only_the_configs_module():
+    for path in FILES:
+        assert set(runpy.run_path(str(path))) >= {'get_config', 'configs'}, path
+        assert path.read_text().startswith('"""'), path
