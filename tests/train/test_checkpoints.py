@@ -76,7 +76,7 @@ def test_what_is_not_there_is_said_with_what_is(tmp_path):
         for missing in ('4', 4, 'first'):
             with pytest.raises(UserError, match=rf'no checkpoint {missing}; there are \[3, 5\]'):
                 checkpoints.find(missing)
-        with pytest.raises(UserError, match='no checkpoint has a score; train.best is empty'):
+        with pytest.raises(UserError, match='no checkpoint was saved with an evaluation'):
             checkpoints.find('best')
 
 
