@@ -85,7 +85,7 @@ def test_the_folder_tells_all(straight, tiny):
     assert [row['step'] for row in found] == [1, 2, 3, 3, 4, 5, 6, 6, 7, 7]
     assert 'eval/accuracy' in found[-1] and 'train/loss' in found[-2]
     assert all('perf/images_per_second' in row for row in found if 'train/loss' in row)
-    assert steps_saved(straight) == [6, 7]
+    assert steps_saved(straight)[-2:] == [6, 7]
 
 
 def raise_at(step, what):
@@ -108,21 +108,21 @@ def test_a_run_that_crashed_goes_on_as_if_it_had_not(straight, tiny, tmp_path):
     assert rows(tmp_path) == rows(straight)
 
 
-@pytest.mark.parametrize('cadence, stops_at', [('3', 4), ('7', 4)])
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+# After step 3 a checkpoint is due, or not; either way the step after it is saved as the last.
+@pytest.mark.parametrize('number, cadence', [(signal.SIGTERM, 3), (signal.SIGINT, 7)])
 def test_a_signal_saves_and_stops_and_the_run_goes_on(
-        straight, tiny, tmp_path, capsys, number, cadence, stops_at):
+        straight, tiny, tmp_path, capfd, number, cadence):
     before = signal.getsignal(number)
     config = tiny(*SEVEN, f'train.checkpoint_every={cadence}')
     result = loop.run(config, tmp_path, raise_at(3, lambda: signal.raise_signal(number)))
-    assert dataclasses.astuple(result)[:3] == (False, True, stops_at)
-    assert steps_saved(tmp_path)[-1] == stops_at
-    assert f'{number.name}: saving and stopping' in capsys.readouterr().out
+    assert dataclasses.astuple(result)[:3] == (False, True, 4)
+    assert steps_saved(tmp_path)[-1] == 4
+    assert f'{number.name}: saving and stopping' in capfd.readouterr().err
     assert signal.getsignal(number) is before
 
     result = loop.run(config, tmp_path)
     assert dataclasses.astuple(result)[:3] == (True, True, 7)
-    assert f'resuming at step {stops_at}' in capsys.readouterr().out
+    assert 'resuming at step 4' in capfd.readouterr().out
     assert weights(tmp_path) == weights(straight)
     assert rows(tmp_path) == rows(straight)
 
