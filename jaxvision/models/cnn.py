@@ -36,6 +36,9 @@ class CNN(nn.Module):
         x = image
         for stage, (width, depth) in enumerate(self.stages, start=1):
             if stage > 1:
+                if min(x.shape[1:3]) < 2:
+                    raise UserError(f'model.variant has {len(self.stages)} stages: too many for '
+                                    f'images of {image.shape[1]}x{image.shape[2]} pixels')
                 x = layers.max_pool(x, (2, 2))
             for i in range(1, depth + 1):
                 x = layers.Conv(width, (3, 3), use_bias=False, kernel_init=layers.he_normal,

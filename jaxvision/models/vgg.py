@@ -43,7 +43,9 @@ class VGG(nn.Module):
                 if self.batch_norm:
                     x = norm(name=f'norm{block}_{i}')(x)
                 tensors[f'relu{block}_{i}'] = x = nn.relu(x)
-            tensors[f'pool{block}'] = x = layers.max_pool(x, (2, 2))
+            if self.head == 'fc' or min(x.shape[1:3]) > 1:  # a small picture is pooled to 1 pixel
+                x = layers.max_pool(x, (2, 2))
+            tensors[f'pool{block}'] = x
 
         if self.head == 'fc':
             x = x.reshape(x.shape[0], -1)

@@ -153,3 +153,19 @@ sys.exit(f'imported {heavy}' if heavy else flags and flags.FLAGS.is_parsed() and
 '''
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('module, variant, size, message', [
+    (cnn, '4-4-4-4-4', 8, '5 stages: too many for images of 8x8'),
+    (vit, 'Ti/16', 28, 'patches of 16 do not tile images of 28x28')])
+def test_a_picture_too_small_for_the_model_is_refused(module, variant, size, message):
+    model = module.make({'class_names': range(2)}, variant)
+    with pytest.raises(UserError, match=message):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 1)))
+
+
+def test_vgg_stops_pooling_at_one_pixel():
+    model = vgg.make({'class_names': range(2)}, '11', head='pool')
+    _, tensors = jax.eval_shape(model.init_with_output, jax.random.key(0),
+                                jnp.zeros((1, 12, 12, 1)))[0]
+    assert [tensors[f'pool{i}'].shape[1] for i in range(1, 6)] == [6, 3, 1, 1, 1]
