@@ -1,4 +1,4 @@
-"""The process itself: killed, stopped, and started again. tests/bench/kill_resume.py does it often."""
+"""The process itself: killed, stopped, started again. tests/bench/kill_resume.py does it often."""
 
 import importlib.util
 import os

