@@ -149,7 +149,10 @@ def _start_jax(config) -> None:
     if config.parallel.deterministic:
         os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
                                    + ' --xla_gpu_deterministic_ops=true').strip()
-    logging.getLogger('absl').setLevel(logging.ERROR)
+    # Orbax logs a failed save many times over, and raises it too: that is the one that is told.
+    for name in ('absl', 'asyncio'):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda raised: None
     import jax
     if 'float64' in (config.model.dtype, config.model.param_dtype):
         jax.config.update('jax_enable_x64', True)
