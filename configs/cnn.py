@@ -18,6 +18,7 @@ def get_config(source='mnist5k'):
 def _fashion_mnist(config):
     config.model.variant = '16x1-64-128'
     config.task.augment.translate, config.task.augment.flip = 0.0, True
-    config.train.steps = '8 epochs'
+    config.optimizer.lr, config.optimizer.warmup = 8e-3, '1 epoch'
+    config.train.steps = '9 epochs'
     config.train.eval_every = config.train.checkpoint_every = '1 epoch'
     return config
