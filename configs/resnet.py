@@ -1,20 +1,20 @@
-"""ResNet-18 on small pictures; 'imagenet2012': ResNet-50 as its authors trained it.
+"""ResNet-18 on small pictures; 'imagenet2012': ResNet-50 as it is usually trained.
 
-    python -m jaxvision.main --config configs/resnet.py:cifar10
+    python -m jaxvision.main --config configs/resnet.py --config.data.source=folder:PHOTOS
 """
 
 from jaxvision import config as configs
 
 
-def get_config(source='cifar10'):
+def get_config(source='mnist5k'):
     config = configs.default('classification')
-    config.data.source = source
+    config.data.source, config.data.batch_size = source, 64
     config.model.name, config.model.variant = 'resnet', '18'
     config.model.options = {'stem': 'cifar'}
     config.task.augment.translate, config.task.augment.flip = 0.125, source == 'cifar10'
     config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = 'sgd', 0.05, 5e-4
     config.optimizer.schedule = 'one_cycle'
-    config.train.steps = '30 epochs'
+    config.train.steps = '20 epochs'
     return _imagenet(config) if source == 'imagenet2012' else config
 
 

@@ -6,13 +6,13 @@
 from jaxvision import config as configs
 
 
-def get_config(source='cifar10'):
+def get_config(source='mnist5k'):
     config = configs.default('classification')
-    config.data.source = source
+    config.data.source, config.data.batch_size = source, 64
     config.model.name, config.model.variant = 'vgg', '11'
     config.model.options = {'batch_norm': True, 'head': 'pool'}
     config.task.augment.translate, config.task.augment.flip = 0.125, source == 'cifar10'
     config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = 'sgd', 0.05, 5e-4
     config.optimizer.schedule = 'one_cycle'
-    config.train.steps = '30 epochs'
+    config.train.steps = '20 epochs'
     return config

@@ -108,7 +108,7 @@ def make(config, spec: dict) -> Task:
         return apply(variables['params']['model'], variables['model_state']['model'], images)[0]
 
     def predict(variables, inputs):
-        logits = logits_of(variables, inputs['image'])
+        logits = logits_of(variables, jnp.asarray(inputs['image']))
         probabilities = (jax.nn.sigmoid if multi_label else jax.nn.softmax)(logits)
         return {'logits': logits, 'probabilities': probabilities}
 
