@@ -52,7 +52,7 @@ def default(task: str) -> ConfigDict:
     config.train = dict(
         steps='10 epochs', log_every='50', eval_every='1 epoch', checkpoint_every='1 epoch',
         keep=2,             # the last checkpoints kept, beside the best
-        best='',            # metric whose best checkpoint is kept, '-NAME' for the least; '': the task's
+        best='',  # metric whose best checkpoint is kept, '-NAME': the least; '': the task's
         profile='')         # 'FIRST:LAST' steps to trace into the run's folder
     config.parallel = dict(deterministic=False)  # GPU operations equal to the bit, slower
     config.lock()
@@ -160,7 +160,7 @@ def steps(cadence: str | int, batch_size: int, examples: int) -> int:
 
 
 def resolve(package: str, name: str) -> ModuleType:
-    """`jaxvision.PACKAGE.NAME`, or a dotted module of the person's own; it has a function `make`."""
+    """`jaxvision.PACKAGE.NAME`, or a dotted module of the person's own; it has a `make`."""
     dotted = name if '.' in name.strip('.') else f'jaxvision.{package}.{name}'
     try:
         module = importlib.import_module(dotted)
@@ -173,7 +173,7 @@ def resolve(package: str, name: str) -> ModuleType:
     home = importlib.import_module(f'jaxvision.{package}')
     siblings = [importlib.import_module(f'{home.__name__}.{found.name}')
                 for found in pkgutil.iter_modules(home.__path__)]
-    known = [sibling.__name__.rpartition('.')[2] for sibling in siblings if hasattr(sibling, 'make')]
+    known = [module.__name__.rpartition('.')[2] for module in siblings if hasattr(module, 'make')]
     raise unknown(f'there is no {package[:-1]}', name, [*known, 'or a dotted module of your own'])
 
 

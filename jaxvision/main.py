@@ -38,8 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not _is_disk_full(error):
             raise
         where = options.workdir or 'the run'
-        return _fail(f'the disk is full, so {where} could not be saved further. Its checkpoints are '
-                     'whole: make room and give the same command again')
+        return _fail(f'the disk is full, so {where} could not be saved further. Its checkpoints '
+                     'are whole: make room and give the same command again')
 
 
 def _run(options: argparse.Namespace, overrides: dict[str, str], arguments: list[str]) -> int:
@@ -99,7 +99,7 @@ def _program(name: str) -> str:
 
 
 def default_workdir(config: str, overrides: dict[str, str]) -> str:
-    """runs/CONFIG[-ARGUMENT][-OVERRIDES]; where the data are and how often it saves do not count."""
+    """runs/CONFIG[-ARGUMENT][-OVERRIDES]; not where the data are or how often it saves."""
     from jaxvision.config import FREE_FIELDS
     file, _, argument = config.partition(':')
     parts = [Path(file).stem, argument] + [
@@ -112,9 +112,9 @@ def default_workdir(config: str, overrides: dict[str, str]) -> str:
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    parser = argparse.ArgumentParser('python -m jaxvision.main', description=__doc__, add_help=False,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        'python -m jaxvision.main', description=__doc__, add_help=False, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--config', metavar='FILE[:ARGUMENT]', help='a config file')
     parser.add_argument('--workdir', metavar='RUN', help="the run's folder; by default runs/CONFIG")
     parser.add_argument('--mode', choices=('train', 'eval'), default='train')

@@ -16,8 +16,8 @@ Records = dict[str, np.ndarray]
 class Evaluation:
     """A map over the examples of a split, then a reduce.
 
-    `evaluate(state, batch) -> records`, arrays [B, ...], on the device; the engine gathers them over
-    the whole split, drops padding, orders them by example and hands them to
+    `evaluate(state, batch) -> records`, arrays [B, ...], on the device; the engine gathers them
+    over the whole split, drops padding, orders them by example and hands them to
     `summarize(records) -> {name: float}` on the host, so every metric is exact.
     """
     split: str

@@ -107,8 +107,8 @@ class ViT(nn.Module):
         patch = (self.patch, self.patch)
         if image.shape[1] % self.patch or image.shape[2] % self.patch:
             raise UserError(f'patches of {self.patch} do not tile images of '
-                            f'{image.shape[1]}x{image.shape[2]} pixels: choose another model.variant '
-                            'or data.image_size')
+                            f'{image.shape[1]}x{image.shape[2]} pixels: choose another '
+                            'model.variant or data.image_size')
         x = layers.Conv(self.width, patch, patch, padding='VALID', name='patch_embedding',
                         kernel_init=nn.initializers.lecun_normal(), **dtypes)(image)
         x = x.reshape(x.shape[0], -1, self.width)

@@ -128,7 +128,7 @@ def _check(config, spec: dict) -> None:
     options, smoothing = config.task.augment, config.task.label_smoothing
     for name in ('translate', 'cutout'):
         if not 0 <= options[name] <= 1:
-            raise UserError(f'task.augment.{name}={options[name]}: it is a share of the side, 0 to 1')
+            raise UserError(f'task.augment.{name}={options[name]}: a share of the side, 0 to 1')
     for name in ('rotate', 'color', 'randaugment', 'mixup', 'cutmix'):
         if options[name] < 0:
             raise UserError(f'task.augment.{name}={options[name]}: it is at least 0')
@@ -136,8 +136,8 @@ def _check(config, spec: dict) -> None:
     if (options.mixup or options.cutmix) and part % 2:
         raise UserError(f'mixup and cutmix pair neighbours, and batches of {part} have an odd one')
     if not 0 <= smoothing < 1 or smoothing and spec['multi_label']:
-        raise UserError(f'task.label_smoothing={smoothing}: it is at least 0 and less than 1, and 0 '
-                        'where images have several labels')
+        raise UserError(f'task.label_smoothing={smoothing}: it is at least 0 and less than 1, and '
+                        '0 where images have several labels')
     if not 0 < config.task.crop_scale <= 1:
         raise UserError(f'task.crop_scale={config.task.crop_scale}: it is above 0, up to 1')
 

@@ -99,7 +99,7 @@ class Checkpoints:
         return {step: scores.get(step) for step in self.steps()}
 
     def restore(self, like: TrainState, step: int) -> TrainState:
-        """The state of a step, with the shapes, dtypes and shardings of `like` (abstract arrays)."""
+        """The state of a step, with the shapes, dtypes and shardings of `like` (abstract)."""
         where = self._folder / str(step)
         wanted = _arrays(like)
         try:
@@ -172,7 +172,8 @@ def _check_shapes(where: Path, there: dict[str, str], here: dict[str, str]) -> N
 
 
 def _damaged(where: Path, why: str) -> str:
-    return f'{where} is damaged ({why.splitlines()[0][:200]}). Remove it to go on from the one before'
+    return (f'{where} is damaged ({why.splitlines()[0][:200]}). Remove it to go on from the one '
+            'before')
 
 
 def _versions() -> dict[str, str]:

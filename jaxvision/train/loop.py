@@ -219,7 +219,7 @@ def _profile(this: Run) -> Iterator[Callable[[int], None]]:
 
 @contextlib.contextmanager
 def stop_signal() -> Iterator[threading.Event]:
-    """Set by SIGTERM or the first Ctrl-C, so that the loop saves and stops; a second one interrupts."""
+    """Set by SIGTERM or the first Ctrl-C, so that the loop saves and stops; a second interrupts."""
     stop = threading.Event()
 
     def handle(number, frame):

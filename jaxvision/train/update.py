@@ -28,9 +28,9 @@ def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'm
 
     `loss(params, state, batch, key) -> (terms, aux)`: `params` is this player's tree, the others
     are in `state.params`; `terms` is {name: (values [B], weights [B])} and the loss the sum over
-    terms of sum(values) / sum(weights), each summed over the whole global batch, so padding, unequal
-    masks, accumulation and any layout give the same mean. Weights depend on the batch only. `aux`
-    may hold 'model_state' {player: tree} and 'scalars' in the same (values, weights) form.
+    terms of sum(values) / sum(weights), each summed over the whole global batch, so padding,
+    unequal masks, accumulation and any layout give the same mean. Weights depend on the batch only.
+    `aux` may hold 'model_state' {player: tree} and 'scalars' in the same (values, weights) form.
     `accumulate` splits the batch into microbatches that take turns, to save memory.
     """
     def gradients(state: TrainState, batch: Batch):

@@ -64,8 +64,8 @@ class Metrics:
         self.rows = [row for row in read_rows(path) if row['step'] <= step]
         write_whole(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
         self._file = path.open('a', buffering=1)  # by lines: people watch it grow
-        events = folder / f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
-        self._events_file = events.open('wb')
+        name = f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
+        self._events_file = (folder / name).open('wb')
         self._events = RecordWriter(self._events_file)
         self._event(file_version='brain.Event:2')
         # Tells TensorBoard to forget what a killed run wrote from there on.

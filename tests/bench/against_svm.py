@@ -1,6 +1,6 @@
 """A run with no setting but its data, beside scikit-learn's RBF SVM on the raw pixels.
 
-    python tests/bench/against_svm.py --source fashion_mnist --dir ../shared/data --config cnn resnet
+    python tests/bench/against_svm.py --source fashion_mnist --dir DATA --config cnn resnet
     python tests/bench/against_svm.py --source folder:PHOTOS --config cnn resnet
     python tests/bench/against_svm.py --source kmnist --config cnn --whole
 

@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 
 def command(workdir: Path, overrides: list[str]) -> list[str]:
     return [sys.executable, '-m', 'jaxvision.main', '--config', str(ROOT / 'configs/cnn.py:digits'),
-            '--workdir', str(workdir), '--config.train.steps=3 epochs', '--config.model.variant=8-16',
+            '--workdir', str(workdir), '--config.train.steps=3 epochs',
+            '--config.model.variant=8-16',
             '--config.train.checkpoint_every=7', '--config.train.log_every=1', *overrides]
 
 
