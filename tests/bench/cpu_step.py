@@ -26,7 +26,7 @@ from jaxvision.models import cnn, layers, resnet
 
 # name: (model, batch, image size, channels, classes, steps a round)
 NETWORKS = {
-    'cnn': (cnn, '16-32-64', 128, 28, 1, 10, 5),
+    'cnn': (cnn, '16-32-64', 64, 28, 1, 10, 10),
     'resnet50': (resnet, '50', 16, 224, 3, 1000, 1),
 }
 
