@@ -15,6 +15,7 @@ from jaxvision.train.update import guarded
 FILES = sorted(Path(__file__).parents[1].glob('configs/*.py'))
 # What the file is about stays; only sizes shrink, where they can.
 SMALLER = {'cnn': ['model.variant=4-8'], 'vit': ['model.options.depth=1']}
+FITTING = {'vit': ['model.variant=Ti/4']}  # patches that tile the images below
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_config_builds_its_task_and_its_step(path, argument, images, tmp_path)
     assert {name for name in configs.fields(config) if '.options.' not in name} <= {
         *known, 'model.options', 'optimizer.options'}
     for override in (f'data.source=folder:{images}', 'data.image_size=32', 'data.batch_size=4',
-                     'data.test_split='):
+                     'data.test_split=', *FITTING.get(path.stem, [])):
         configs.override(config, *override.split('=', 1))
     this = begin(config, tmp_path / 'run')
     state, scalars = jax.eval_shape(
