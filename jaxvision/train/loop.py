@@ -20,7 +20,7 @@ from jaxvision.errors import UserError, unknown
 from jaxvision.task import Task
 from jaxvision.train import evaluation, sharding
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.run import Run, begin, reopen
+from jaxvision.train.run import Run, begin, held, reopen
 from jaxvision.train.state import TrainState
 from jaxvision.train.writers import Metrics, Progress, duration, read_rows
 
@@ -45,7 +45,7 @@ def run(config: ConfigDict, workdir: str | Path,
     start = time.monotonic()
     with stop_signal() as stop:
         this = begin(config, Path(workdir))
-        with this.checkpoints() as checkpoints:
+        with held(this.workdir), this.checkpoints() as checkpoints:
             state = checkpoints.restore(this.abstract(), checkpoints.find()) \
                 if checkpoints.steps() else this.init()
             first = int(state.step)

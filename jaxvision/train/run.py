@@ -1,9 +1,11 @@
 """A config brought to life in its folder: the data, the task, the checkpoints that it has."""
 
+import contextlib
 import dataclasses
+import fcntl
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -124,6 +126,19 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
     write_json(workdir / 'spec.json', run.spec)
     write_json(workdir / 'config.json', config.to_dict())
     return run
+
+
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """Keeps any other process from training in the folder; a kill lets go of it too."""
+    with (workdir / 'lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f'another process is training in {workdir}') from None
+        except OSError:
+            pass  # a file system without locks
+        yield
 
 
 def reopen(workdir: Path, config: ConfigDict | None = None) -> Run:

@@ -16,6 +16,7 @@ import pytest
 import jaxvision
 from jaxvision.errors import UserError
 from jaxvision.train import loop
+from jaxvision.train.run import held
 from jaxvision.train.writers import read_json, read_rows, write_json
 
 
@@ -261,3 +262,11 @@ def test_four_devices_do_what_one_does(straight, tiny, tmp_path):
     first, ours = rows(tmp_path)[0], rows(straight)[0]
     assert first.keys() == ours.keys()
     assert first['train/loss'] == pytest.approx(ours['train/loss'], rel=1e-6)
+
+
+def test_two_processes_cannot_train_in_one_folder(tiny, tmp_path, no_pictures):
+    # A lock taken through another open file stands for another process's.
+    loop.run(tiny('train.steps=1'), tmp_path)
+    with held(tmp_path), pytest.raises(UserError, match='another process is training in'):
+        loop.run(tiny('train.steps=1'), tmp_path)
+    assert not loop.run(tiny('train.steps=1'), tmp_path).trained
