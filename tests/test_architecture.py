@@ -21,7 +21,9 @@ MAY_IMPORT = {
     'train': ENGINE,
     **{f'train/{file}': ENGINE | {'data'} for file in ('loop', 'run', 'evaluation')},
     'tasks': PURE | {'config', 'data', 'task', 'figures', 'train'},
-    'main': {'config', 'errors', 'train'}, '__init__': {'train'}}
+    'speed': {'speed', 'errors'},
+    'main': {'config', 'errors', 'train'}, '__init__': {'train'},
+    'bench': {'config', 'data', 'errors', 'speed', 'train'}}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}
 NOT_THE_LOOP = ('jaxvision.train.loop', 'jaxvision.train.run')
 FILES = sorted(PACKAGE.rglob('*.py'))
