@@ -16,6 +16,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / 'launch'
+SHELLCHECK = Path(sys.executable).parent / 'shellcheck'
 SCRIPTS = [*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')]
 
 # Keeps a line of JSON of each call, then does as BEHAVIOUR says: for each attempt, for each worker,
@@ -24,12 +25,12 @@ WORKER = '''#!{python}
 import json, os, signal, sys, time
 arguments = sys.argv[1:]
 worker = int(arguments[arguments.index('--process_id') + 1])
-signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
+signal.signal(signal.SIGTERM, lambda *_: (os.write(2, b'saved\\n'), os._exit(75)))
 with open(f'calls{worker}', 'a') as file:
     file.write(json.dumps([arguments, os.getpid(), {name: os.environ.get(name) for name in
                           ('CUDA_VISIBLE_DEVICES', 'XLA_FLAGS', 'JAX_PLATFORMS')}]) + '\\n')
-print('progress of', worker, flush=True)
-print('error of', worker, file=sys.stderr, flush=True)
+os.write(1, f'progress of {worker}\\n'.encode())  # in one piece, for the others write there too
+os.write(2, f'error of {worker}\\n'.encode())
 attempt = len(open(f'calls{worker}').readlines()) - 1
 behaviour = json.loads(os.environ['BEHAVIOUR'])
 answer = behaviour[min(attempt, len(behaviour) - 1)][worker]
@@ -62,7 +63,7 @@ def local(tmp_path):
     def start(behaviour, *arguments, **environment):
         return subprocess.Popen(
             [LAUNCH / 'local.sh', str(len(behaviour[0])), 'configs/cnn.py', *arguments],
-            cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=tmp_path, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env=clean_environment(BEHAVIOUR=json.dumps(behaviour), PYTHON=str(worker), GRACE='1')
             | environment)
     return start
@@ -83,9 +84,7 @@ def wait_for(condition, seconds=10):
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script):
     assert len(SCRIPTS) == 4
-    shellcheck = Path(sys.executable).parent / 'shellcheck'
-    check = subprocess.run([shellcheck, '--severity=style', '--shell=bash', script],
-                           text=True, capture_output=True)
+    check = subprocess.run([SHELLCHECK, '--shell=bash', script], text=True, capture_output=True)
     assert check.returncode == 0, check.stdout
 
 
@@ -142,14 +141,18 @@ def test_local_takes_a_new_port_for_each_start(local, tmp_path):
     assert len(ports) > 1
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_local_passes_a_signal_on_and_does_not_start_again(local, tmp_path, number):
+@pytest.mark.parametrize('send', [
+    lambda pid: os.kill(pid, signal.SIGTERM),
+    lambda pid: os.killpg(pid, signal.SIGINT),  # as a terminal's Ctrl-C does: to all of them
+], ids=['SIGTERM', 'Ctrl-C'])
+def test_local_passes_a_signal_on_and_does_not_start_again(local, tmp_path, send):
     process = local([['30', '30']])
     wait_for(lambda: calls(tmp_path, 0) and calls(tmp_path, 1))
-    process.send_signal(number)
+    send(process.pid)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 75
     assert 'starting again' not in err
+    assert {'saved', '[worker 1] saved'} <= set(err.splitlines())
     assert not any(alive(calls(tmp_path, worker)[0][1]) for worker in range(2))
 
 
@@ -276,6 +279,16 @@ def test_tpu_pod_steps(tpu_pod):
             r'--workdir /mnt/runs/a\ run --distributed </dev/null >run.log 2>&1 &') in start
 
 
+@pytest.mark.parametrize('step', [['install'], ['start', *RUN], ['log'], ['stop']],
+                         ids=lambda step: step[0])
+def test_shellcheck_finds_nothing_in_what_the_workers_run(tpu_pod, step):
+    for call in tpu_pod(*step, BUCKET='my-bucket')[1]:
+        command = call[-1].removeprefix('--command=')
+        check = subprocess.run([SHELLCHECK, '--shell=bash', '-'], input=command, text=True,
+                               capture_output=True)
+        assert check.returncode == 0, check.stdout
+
+
 def test_tpu_pod_all_is_its_steps_in_order(tpu_pod):
     steps = [tpu_pod(*step)[1] for step in (['create'], ['install'], ['start', *RUN], ['log'])]
     assert tpu_pod('all', *RUN)[1] == sum(steps, [])
@@ -331,6 +344,15 @@ def test_tpu_pod_starts_again_follows_and_stops_on_a_worker(tpu_pod, tmp_path):
     log, _ = tpu_pod('log', WORKERS='1')
     assert log.stdout == f'{command}\n' * 2 + 'saved\n'
     assert len((worker / 'starts').read_text()) == 2
+
+
+def test_restart_ends_with_75_once_it_is_told_to_stop(tmp_path):
+    endless = program(tmp_path / 'endless', "#!/bin/bash\ntrap 'exit 75' TERM\necho >>starts\n"
+                                            'while :; do sleep 0.1; done\n')
+    process = subprocess.Popen([LAUNCH / 'restart.sh', endless], cwd=tmp_path)
+    wait_for((tmp_path / 'starts').exists)
+    process.terminate()
+    assert process.wait(timeout=10) == 75
 
 
 # slurm.sbatch
