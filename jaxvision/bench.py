@@ -177,7 +177,8 @@ def _show(options: argparse.Namespace, topology, sections: dict) -> None:
     print(f"""
 compiled program: XLA's, for {topology.devices} virtual CPU devices; nothing was run
 data sheet: {', '.join(topology.device.sources)}
-efficiency: against one device with the same part of the batch and nothing to send""")
+efficiency: against one device with the same part of the batch and nothing to send
+links: all of a device's at once; a TPU slice too small to wrap around has fewer""")
 
 
 def _readable(number) -> str:
