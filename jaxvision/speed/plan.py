@@ -116,10 +116,10 @@ def compute_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
 
 def memory_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
     """Every argument read, every result written, every temporary written and read, once."""
-    return least_bytes(costs) / (device.memory_bandwidth * assumed.share)
+    return once_bytes(costs) / (device.memory_bandwidth * assumed.share)
 
 
-def least_bytes(costs: Costs) -> int:
+def once_bytes(costs: Costs) -> int:
     return 2 * costs.arguments + costs.results + 2 * costs.temporaries
 
 
@@ -164,7 +164,7 @@ def _work(costs: Costs, compute: float, memory: float) -> list[Number]:
     mixed = f'{COMPILED}, {DATA_SHEET}, {ASSUMED} share'
     return [Number('FLOPs', costs.flops, 'FLOP', COMPILED),
             Number('compute', compute, 's', mixed),
-            Number('memory traffic at least', least_bytes(costs), 'B', COMPILED),
+            Number('memory traffic if all is touched once', once_bytes(costs), 'B', COMPILED),
             Number('memory', memory, 's', mixed),
             Number('memory traffic as fused for a CPU (not used)', costs.bytes_accessed, 'B',
                    COMPILED)]
