@@ -23,7 +23,7 @@ from jaxvision.errors import UserError, unknown
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
 # carried out and what is written about it, not what is learned (on_corrupt: not up to where it is).
-FREE_FIELDS = ('data.dir', 'data.threads', 'data.on_corrupt', 'parallel.deterministic',
+FREE_FIELDS = ('data.dir', 'data.threads', 'data.on_corrupt', 'parallel.fsdp', 'parallel.deterministic',
                'train.log_every', 'train.checkpoint_every', 'train.keep', 'train.profile')
 
 
@@ -54,7 +54,10 @@ def default(task: str) -> ConfigDict:
         keep=2,             # the last checkpoints kept, beside the best
         best='',  # metric whose best checkpoint is kept, '-NAME': the least; '': the task's
         profile='')         # 'FIRST:LAST' steps to trace into the run's folder
-    config.parallel = dict(deterministic=False)  # GPU operations equal to the bit, slower
+    config.parallel = dict(
+        mode='jit',         # or 'pmap': every device has batch statistics of its own
+        fsdp=1,             # devices that share the parameters among them
+        deterministic=False)  # GPU operations equal to the bit, slower
     config.lock()
     return config
 

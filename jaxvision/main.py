@@ -19,6 +19,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from pathlib import Path
 
 STOPPED = 75  # EX_TEMPFAIL: a scheduler starts the command again
@@ -29,22 +30,30 @@ def main(arguments: list[str] | None = None) -> int:
     options, overrides = _parse(arguments)
     from jaxvision.errors import UserError
     try:
-        return _run(options, overrides, arguments)
+        code = _run(options, overrides, arguments)
     except UserError as error:
-        return _fail(str(error))
+        code = _fail(str(error))
     except KeyboardInterrupt:
-        return 130
+        code = 130
     except Exception as error:  # only a full disk is expected here; anything else is a bug of ours
-        if not _is_disk_full(error):
+        if _is_disk_full(error):
+            where = options.workdir or 'the run'
+            code = _fail(f'the disk is full, so {where} could not be saved further. Its '
+                         'checkpoints are whole: make room and give the same command again')
+        elif options.distributed:
+            traceback.print_exc()
+            code = 1
+        else:
             raise
-        where = options.workdir or 'the run'
-        return _fail(f'the disk is full, so {where} could not be saved further. Its checkpoints '
-                     'are whole: make room and give the same command again')
+    if options.distributed and code not in (0, STOPPED):
+        from jaxvision.train import processes
+        processes.leave(code)
+    return code
 
 
 def _run(options: argparse.Namespace, overrides: dict[str, str], arguments: list[str]) -> int:
     from jaxvision import config as configs
-    from jaxvision.train import loop
+    from jaxvision.train import loop, processes
     from jaxvision.train.run import read_config
     if options.config:
         config = configs.load(options.config)
@@ -58,12 +67,16 @@ def _run(options: argparse.Namespace, overrides: dict[str, str], arguments: list
     if options.help:
         return _help(config)
     _start_jax(config)
+    if options.distributed:
+        processes.start(options.coordinator, options.num_processes, options.process_id)
     if options.mode == 'eval':
         loop.evaluate(options.workdir, options.step or 'last', config)
         return 0
     if options.step:
         return _fail('--step is for --mode eval')
     result = loop.run(config, options.workdir)
+    if not processes.is_first():
+        return 0 if result.finished else STOPPED
     if not result.finished:
         print(f'stopped at step {result.step}, everything saved. To go on:\n  '
               + _command(*arguments))
@@ -119,9 +132,17 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument('--workdir', metavar='RUN', help="the run's folder; by default runs/CONFIG")
     parser.add_argument('--mode', choices=('train', 'eval'), default='train')
     parser.add_argument('--step', help='with --mode eval: last (the default), best or a number')
+    many = parser.add_argument_group('many machines', 'the same command on each (see launch/)')
+    many.add_argument('--distributed', action='store_true',
+                      help='join the other processes of this TPU pod, Slurm job or GKE job')
+    many.add_argument('--coordinator', metavar='HOST:PORT', help='of process 0, anywhere else')
+    many.add_argument('--num_processes', type=int, metavar='N')
+    many.add_argument('--process_id', type=int, metavar='I', help='0 to N - 1')
     parser.add_argument('--help', '-h', action='store_true', help='this text; with --config, '
                         'also every field and its value')
     options, rest = parser.parse_known_args(arguments)
+    given = (options.coordinator, options.num_processes, options.process_id)
+    options.distributed |= any(value is not None for value in given)
     overrides = {}
     for text in rest:
         field, equals, value = text.partition('=')

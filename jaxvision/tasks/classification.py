@@ -22,7 +22,7 @@ from jaxvision.train.state import create
 DEFAULTS = dict(
     label_smoothing=0.0,
     resize='squash',   # how other sizes become data.image_size: 'squash', or 'center_crop' 7/8
-    crop_scale=0.6,    # smallest share of the area in a random resized crop of those; 1: none
+    crop_scale=1.0,    # smallest share of the area in a random resized crop of those; 1: none
     augment=dict(
         flip=False,      # left to right, every other image
         translate=0.0,   # largest shift, a share of the side

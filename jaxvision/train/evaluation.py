@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxvision import figures
 from jaxvision.data import pipeline
-from jaxvision.train import sharding
+from jaxvision.train import processes, sharding
 from jaxvision.train.run import Run
 from jaxvision.train.state import TrainState
 from jaxvision.train.writers import duration
@@ -28,7 +28,7 @@ def measure(run: Run, state: TrainState) -> tuple[dict[str, float], Records]:
                   for metric, value in evaluation.summarize(records).items()}
         first = first or records
     text = '  '.join(f'{name} {value:.4g}' for name, value in found.items())
-    print(f'step {int(state.step)}: {text}  ({duration(time.monotonic() - start)})', flush=True)
+    processes.say(f'step {int(state.step)}: {text}  ({duration(time.monotonic() - start)})')
     return found, first
 
 
@@ -37,10 +37,11 @@ def gather(run: Run, evaluate: Callable, split: str, state: TrainState) -> Recor
     config, pending, parts = run.config.data, deque(), []
     whole = -(-config.batch_size // run.mesh.size) * run.mesh.size
     batches = pipeline.eval_batches(
-        run.sources[split], run.task.prepare, batch_size=whole, threads=config.threads,
+        run.sources[split], run.task.prepare, batch_size=whole,
+        process=(jax.process_index(), jax.process_count()), threads=config.threads,
         on_corrupt=config.on_corrupt, counter=run.unreadable)
     for batch in sharding.prefetch(run.mesh, batches):
-        pending.append({**evaluate(state, batch), 'mask': batch['mask'], 'index': batch['index']})
+        pending.append(evaluate(state, batch))
         if len(pending) > LAG:
             parts.append(jax.device_get(pending.popleft()))
     parts += jax.device_get(list(pending))
@@ -52,7 +53,7 @@ def gather(run: Run, evaluate: Callable, split: str, state: TrainState) -> Recor
 
 def draw(run: Run, records: Records) -> None:
     """The task's pictures of the first evaluation's records, into the run's folder."""
-    if not run.task.figures:
+    if not run.task.figures or not processes.is_first():
         return
     evaluation, prepare = next(iter(run.task.evaluations.values())), run.task.prepare
     source = run.sources[evaluation.split]

@@ -2,9 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -18,7 +15,7 @@ from jaxvision import figures
 from jaxvision.data import pipeline
 from jaxvision.errors import UserError, unknown
 from jaxvision.task import Task
-from jaxvision.train import evaluation, sharding
+from jaxvision.train import evaluation, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.run import Run, begin, held, reopen
 from jaxvision.train.state import TrainState
@@ -43,21 +40,23 @@ def run(config: ConfigDict, workdir: str | Path,
     `on_eval(step, metrics)` is told of each evaluation; what it raises ends the run.
     """
     start = time.monotonic()
-    with stop_signal() as stop:
+    with processes.stop_signal() as asked:
         this = begin(config, Path(workdir))
         with held(this.workdir), this.checkpoints() as checkpoints:
             state = checkpoints.restore(this.abstract(), checkpoints.find()) \
                 if checkpoints.steps() else this.init()
             first = int(state.step)
             if first < this.total_steps:
-                print(f'resuming at step {first}' if first else
-                      f'{_size(state.params)} parameters, {this.spec["examples"]:,} examples, '
-                      f'{this.total_steps} steps; compiling ...', flush=True)
-                state = _train(this, state, checkpoints, stop, on_eval)
-    step, rows = int(state.step), read_rows(this.workdir / 'metrics.jsonl')
-    if first < step:
+                processes.say(f'resuming at step {first}' if first else
+                              f'{_size(state.params)} parameters, {this.spec["examples"]:,} '
+                              f'examples, {this.total_steps} steps; {_where(this)}compiling ...')
+                state, rows = _train(this, state, checkpoints, asked, on_eval)
+            else:
+                rows = read_rows(this.workdir / 'metrics.jsonl')
+    step = int(state.step)
+    if first < step and processes.is_first():
         figures.save(this.workdir / 'figures' / 'curves.png', figures.curves(rows))
-        print(f'{step - first} steps in {duration(time.monotonic() - start)}')
+        processes.say(f'{step - first} steps in {duration(time.monotonic() - start)}')
     return Result(step >= this.total_steps, first < step, step, _last_evaluation(this.task, rows),
                   this.config.train.best or this.task.best)
 
@@ -86,8 +85,9 @@ def restore(this: Run, step: str | int) -> TrainState:
         return checkpoints.restore(this.abstract(), checkpoints.find(step))
 
 
-def _train(this: Run, state: TrainState, checkpoints: Checkpoints, stop: threading.Event,
-           on_eval: Callable | None) -> TrainState:
+def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
+           asked: Callable[[int], bool], on_eval: Callable | None
+           ) -> tuple[TrainState, list[dict]]:
     first = int(state.step)
     origin = {'config': this.config.to_dict(), 'data': this.spec['data']}
     with Metrics(this.workdir, first) as metrics, _batches(this, first) as batches, \
@@ -103,7 +103,7 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints, stop: threadi
             if step == first + 1:
                 scalars.drain()
                 progress.restart(step)  # compilation is no training speed
-            stopping = stop.is_set()  # asked once: a signal that comes while it saves waits a step
+            stopping = asked(step)  # once: a signal that comes while it saves waits a step
             if not (this.is_due('eval', step) or this.is_due('checkpoint', step) or stopping):
                 continue
             scalars.drain()
@@ -126,7 +126,7 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints, stop: threadi
                 break
             progress.restart(step)
         checkpoints.wait()
-    return state
+    return state, metrics.rows
 
 
 class _LaggedScalars:
@@ -181,6 +181,13 @@ def _last_evaluation(task: Task, rows: list[dict]) -> dict[str, float]:
     return next((row for row in reversed(evaluated) if row), {})
 
 
+def _where(this: Run) -> str:
+    if this.mesh.size == 1:
+        return ''
+    return (f'{jax.process_count()} processes, {this.mesh.size} devices (sharding.txt tells what '
+            'is where); ')
+
+
 def _size(params: Any) -> str:
     return f'{sum(leaf.size for leaf in jax.tree.leaves(params)):,}'
 
@@ -190,7 +197,8 @@ def _batches(this: Run, first: int) -> Iterator:
     config = this.config.data
     batches = pipeline.train_batches(
         this.sources['train'], this.task.prepare, seed=this.config.seed,
-        batch_size=config.batch_size, start=first, stop=this.total_steps, threads=config.threads,
+        batch_size=config.batch_size, start=first, stop=this.total_steps,
+        process=(jax.process_index(), jax.process_count()), threads=config.threads,
         on_corrupt=config.on_corrupt, counter=this.unreadable)
     with contextlib.closing(batches):
         yield sharding.prefetch(this.mesh, batches)
@@ -215,25 +223,3 @@ def _profile(this: Run) -> Iterator[Callable[[int], None]]:
     finally:
         if running:
             jax.profiler.stop_trace()
-
-
-@contextlib.contextmanager
-def stop_signal() -> Iterator[threading.Event]:
-    """Set by SIGTERM or the first Ctrl-C, so that the loop saves and stops; a second interrupts."""
-    stop = threading.Event()
-
-    def handle(number, frame):
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        # Not print: the signal may have come in the middle of one.
-        os.write(2, f'{signal.Signals(number).name}: saving and stopping ...\n'.encode())
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -12,15 +12,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision.config import FREE_FIELDS, difference, in_examples, resolve, steps
+from jaxvision.config import FREE_FIELDS, difference, fields, in_examples, resolve, steps
 from jaxvision.data.sources import Source, open_source
 from jaxvision.errors import UserError
 from jaxvision.task import Task
-from jaxvision.train import sharding
+from jaxvision.train import processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.state import TrainState
 from jaxvision.train.update import guarded
-from jaxvision.train.writers import read_json, write_json
+from jaxvision.train.writers import read_json, write_json, write_whole
 
 
 class Sources(dict):
@@ -82,26 +82,30 @@ class Run:
         return bool(passed) or step == self.total_steps
 
     @functools.cached_property
+    def shapes(self) -> TrainState:
+        """The shapes and dtypes of a state of this run."""
+        return jax.eval_shape(self.task.init, jax.random.key(0), blank_batch(self.spec))
+
+    @functools.cached_property
     def update(self) -> Callable:
         """The compiled update, guarded."""
-        return sharding.compile_update(guarded(self.task.update), self.mesh)
+        return sharding.compile_update(guarded(self.task.update), self.mesh, self.shapes)
 
     @functools.cached_property
     def evaluate(self) -> dict[str, Callable]:
         """Each evaluation's map over a batch, compiled."""
-        return {name: sharding.compile_evaluate(evaluation.evaluate, self.mesh)
+        return {name: sharding.compile_evaluate(evaluation.evaluate, self.mesh, self.shapes)
                 for name, evaluation in self.task.evaluations.items()}
 
     def init(self) -> TrainState:
-        """The state before the first step, whole on every device."""
-        make = jax.jit(self.task.init, out_shardings=sharding.whole(self.mesh))
+        """The state before the first step, where it will stay."""
+        make = jax.jit(self.task.init, out_shardings=sharding.place(self.mesh, self.shapes))
         return make(jax.random.key(self.config.seed), blank_batch(self.spec))
 
     def abstract(self) -> TrainState:
         """The shapes, dtypes and placement of a state of this run."""
-        shapes = jax.eval_shape(self.task.init, jax.random.key(0), blank_batch(self.spec))
-        place = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding.whole(self.mesh))
-        return jax.tree.map(place, shapes)
+        put = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+        return jax.tree.map(put, self.shapes, sharding.place(self.mesh, self.shapes))
 
     def checkpoints(self, read_only: bool = False) -> Checkpoints:
         return Checkpoints(self.workdir / 'checkpoints', self.config.train.keep,
@@ -111,26 +115,40 @@ class Run:
 def begin(config: ConfigDict, workdir: Path) -> Run:
     """Open the run's folder: a new one, or an old one whose settings are the same."""
     _check(config.lock())
+    here = {'data.dir', 'data.threads'}  # may differ between machines
+    processes.agree('config', {k: v for k, v in fields(config.to_dict()).items()
+                               if k not in here})
     if (workdir / 'config.json').exists():
         run = reopen(workdir, config)
     else:
         sources = Sources(config)
         run = _build(config, workdir, _as_json(describe(config, sources)), sources)
-    sharding.check_batch_size(run.mesh, config.data.batch_size)
+    processes.agree('data', run.spec)
     # What cannot be built or traced must not take the folder.
-    run.update.eval_shape(run.abstract(), blank_batch(run.spec, config.data.batch_size))
+    part = sharding.part_size(run.mesh, config.data.batch_size)
+    jax.eval_shape(guarded(run.task.update), run.shapes, blank_batch(run.spec, part))
+    if processes.is_first():
+        _take_folder(run)
+    return run
+
+
+def _take_folder(run: Run) -> None:
+    workdir = run.workdir
     try:
         (workdir / 'figures').mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'cannot make the folder {workdir}: {error.strerror}') from error
     write_json(workdir / 'spec.json', run.spec)
-    write_json(workdir / 'config.json', config.to_dict())
-    return run
+    write_json(workdir / 'config.json', run.config.to_dict())
+    write_whole(workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
 
 
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
-    """Keeps any other process from training in the folder; a kill lets go of it too."""
+    """Keeps any other run from training in the folder; a kill lets go of it too."""
+    if not processes.is_first():
+        yield
+        return
     with (workdir / 'lock').open('w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,7 +194,8 @@ def _build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources) -> R
         raise UserError("this run is in float64: call jax.config.update('jax_enable_x64', True) "
                         'before anything else')
     task = resolve('tasks', config.task.name).make(config, spec)
-    return Run(config, workdir, spec, task, sources, sharding.make_mesh())
+    mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
+    return Run(config, workdir, spec, task, sources, mesh)
 
 
 def _check(config: ConfigDict) -> None:
@@ -193,8 +212,6 @@ def _check(config: ConfigDict) -> None:
     first, _, last = config.train.profile.partition(':')
     if first and not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
         raise UserError(f'train.profile={config.train.profile}: write FIRST:LAST, like 100:105')
-    if jax.process_count() > 1:
-        raise UserError('training over several processes is not there yet')
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:
@@ -205,7 +222,7 @@ def _check_same(workdir: Path, old: dict, new: dict) -> None:
         raise UserError(f'{workdir} is a run with other settings: {"; ".join(barred)}. '
                         'Give another --workdir, or remove that one')
     for name, (before, after) in changes.items():
-        print(f'now with {name}: {before!r} -> {after!r}')
+        processes.say(f'now with {name}: {before!r} -> {after!r}')
 
 
 def _as_json(value: dict) -> dict:

@@ -1,23 +1,47 @@
-"""Where arrays live: one mesh over all devices, batches split along its `data` axis, the state
-whole on every device."""
+"""Where arrays live: a mesh of the axes `data` and `fsdp`. A batch is split over both, and large
+parameters, with the optimizer's and the average's copies of them, over `fsdp`.
 
+Under 'jit' the compiler sees one program over the whole batch. Under 'pmap' each device runs the
+update on its own part, so batch statistics are its own, and update.py takes the means.
+"""
+
+import functools
+import math
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from collections import deque
 from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxvision.errors import UserError
+from jaxvision.errors import UserError, unknown
+from jaxvision.train.update import REPLICAS
 
 Tree = Any
 
+SMALLEST = 2**14  # elements of an array that is worth splitting
+REPLICATED = ('step', 'key', 'bad_step', 'model_state')  # what every device writes alike
 
-def make_mesh() -> Mesh:
-    """All devices along one axis."""
-    return jax.make_mesh((jax.device_count(),), ('data',), axis_types=(AxisType.Auto,))
+
+def make_mesh(mode: str = 'jit', fsdp: int = 1) -> Mesh:
+    """All devices of all processes; each `fsdp` in a row share the parameters among them.
+
+    In order of the processes, so that process p has the p-th part of a batch; and a group of
+    `fsdp` devices is on one machine where it fits.
+    """
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    if mode not in ('jit', 'pmap'):
+        raise unknown('parallel.mode: there is no', mode, ('jit', 'pmap'))
+    if fsdp < 1 or len(devices) % fsdp:
+        raise UserError(f'parallel.fsdp={fsdp} does not divide the {len(devices)} devices')
+    if mode == 'pmap':
+        if fsdp > 1:
+            raise UserError("parallel.fsdp is for parallel.mode='jit': under pmap every device "
+                            'holds all parameters')
+        return Mesh(np.array(devices), (REPLICAS,))
+    return Mesh(np.array(devices).reshape(-1, fsdp), ('data', 'fsdp'))
 
 
 def whole(mesh: Mesh) -> NamedSharding:
@@ -25,28 +49,84 @@ def whole(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec('data'))
+    """The first axis over all devices."""
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
-def check_batch_size(mesh: Mesh, batch_size: int) -> None:
+def fsdp_spec(path: tuple[str, ...], shape: tuple[int, ...], shards: int) -> PartitionSpec:
+    """Which axis of a leaf of the state is split over `fsdp`: the largest that divides, of equals
+    the last, if the leaf is large."""
+    divisible = [axis for axis, size in enumerate(shape) if size % shards == 0]
+    if shards == 1 or path[0] in REPLICATED or math.prod(shape) < SMALLEST or not divisible:
+        return PartitionSpec()
+    longest = max(divisible, key=lambda axis: (shape[axis], axis))
+    return PartitionSpec(*[None] * longest, 'fsdp')
+
+
+def place(mesh: Mesh, state: Tree) -> Tree:
+    """The sharding of each leaf of a state."""
+    shards = mesh.shape.get('fsdp', 1)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: NamedSharding(mesh, fsdp_spec(_names(path), leaf.shape, shards)), state)
+
+
+def part_size(mesh: Mesh, batch_size: int) -> int:
+    """How many examples an update sees at once: all of a batch, or under pmap a device's part."""
     if batch_size % mesh.size:
         raise UserError(f'data.batch_size={batch_size} does not divide over {mesh.size} devices')
+    return batch_size // mesh.size if REPLICAS in mesh.axis_names else batch_size
 
 
-def compile_update(update: Callable, mesh: Mesh) -> Callable:
-    """`update(state, batch) -> (state, scalars)`, compiled; the old state's memory is reused."""
-    return jax.jit(update, donate_argnums=0, in_shardings=(whole(mesh), split(mesh)),
-                   out_shardings=(whole(mesh), whole(mesh)))
+def compile_update(update: Callable, mesh: Mesh, state: Tree) -> Callable:
+    """`update(state, batch) -> (state, scalars)`, compiled for a state of these shapes; the old
+    state's memory is reused."""
+    if REPLICAS in mesh.axis_names:
+        return _pmap_update(update, mesh)
+    def fsdp_update(state, batch):
+        # Left to itself the compiler sometimes gathers the activations in place of the parameters.
+        gather = lambda x: jax.lax.with_sharding_constraint(x, whole(mesh))
+        return update(state.replace(params=jax.tree.map(gather, state.params)), batch)
+    placed = place(mesh, state)
+    return jax.jit(fsdp_update if mesh.shape['fsdp'] > 1 else update, donate_argnums=0,
+                   in_shardings=(placed, split(mesh)), out_shardings=(placed, whole(mesh)))
 
 
-def compile_evaluate(evaluate: Callable, mesh: Mesh) -> Callable:
-    """`evaluate(state, batch) -> records [B, ...]`, compiled."""
-    return jax.jit(evaluate, in_shardings=(whole(mesh), split(mesh)), out_shardings=split(mesh))
+def _pmap_update(update: Callable, mesh: Mesh) -> Callable:
+    replicated = jax.pmap(update, REPLICAS, in_axes=(None, 0), out_axes=(None, None),
+                          devices=list(mesh.devices.flat), donate_argnums=0)
+
+    def everywhere(tree: Tree) -> Tree:
+        """This process's copies, as part of one array of all processes; nothing is moved."""
+        copies = lambda x: [shard.data for shard in x.addressable_shards]
+        return jax.tree.map(lambda x: jax.make_array_from_single_device_arrays(
+            x.shape, whole(mesh), copies(x)), tree)
+
+    @functools.partial(jax.jit, out_shardings=split(mesh))
+    def in_parts(batch: Tree) -> Tree:
+        return jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
+
+    def pmap_update(state: Tree, batch: Tree) -> tuple[Tree, Tree]:
+        new = replicated(state, in_parts(batch))
+        return new if jax.process_count() == 1 else everywhere(new)
+    return pmap_update
+
+
+def compile_evaluate(evaluate: Callable, mesh: Mesh, state: Tree) -> Callable:
+    """`evaluate(state, batch) -> records [B, ...]`, compiled; with the batch's index and mask, all
+    whole on every device, so that each process has those of all."""
+    def records(state, batch):
+        return {**evaluate(state, batch), 'index': batch['index'], 'mask': batch['mask']}
+    return jax.jit(records, in_shardings=(place(mesh, state), split(mesh)),
+                   out_shardings=whole(mesh))
 
 
 def put(mesh: Mesh, batch: dict[str, np.ndarray]) -> Tree:
-    """A host's batch split over the devices, without waiting."""
-    return jax.device_put(batch, split(mesh))
+    """This process's part of a batch, on its devices as its part of the global one, without
+    waiting."""
+    if jax.process_count() == 1:
+        return jax.device_put(batch, split(mesh))
+    return jax.tree.map(
+        lambda x: jax.make_array_from_process_local_data(split(mesh), np.asarray(x)), batch)
 
 
 def prefetch(mesh: Mesh, batches: Iterable[dict], ahead: int = 2) -> Iterator[Tree]:
@@ -56,3 +136,25 @@ def prefetch(mesh: Mesh, batches: Iterable[dict], ahead: int = 2) -> Iterator[Tr
     while queue:
         yield queue.popleft()
         queue.extend(put(mesh, batch) for batch in islice(batches, 1))
+
+
+def table(mesh: Mesh, state: Tree) -> str:
+    """Every leaf of a state: how it is split, and its bytes on each device; sums by part."""
+    rows, whole_bytes, device_bytes = [], Counter(), Counter()
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    for (path, leaf), sharding in zip(leaves, jax.tree.leaves(place(mesh, state))):
+        names = _names(path)
+        size = leaf.dtype.itemsize
+        here = math.prod(sharding.shard_shape(leaf.shape)) * size
+        whole_bytes[names[0]] += math.prod(leaf.shape) * size
+        device_bytes[names[0]] += here
+        axis = next((f'axis {i}' for i, name in enumerate(sharding.spec) if name), 'whole')
+        rows.append(f'{axis:7} {here:>13,}  {leaf.dtype}{list(leaf.shape)}  {"/".join(names)}')
+    sums = [f'{part}: {device_bytes[part]:,} bytes a device, of {total:,}'
+            for part, total in whole_bytes.items() if total > 16]
+    shape = ' x '.join(f'{size} {axis}' for axis, size in mesh.shape.items())
+    return '\n'.join([f'mesh {shape}', *sums, '', 'split   bytes a device', *rows]) + '\n'
+
+
+def _names(path: tuple) -> tuple[str, ...]:
+    return tuple(str(getattr(k, 'key', getattr(k, 'name', getattr(k, 'idx', k)))) for k in path)

@@ -4,6 +4,9 @@
 
 An ordinary task has one update, `from_loss(loss, tx)`; an adversarial one composes two with
 `in_turn`; a rule that is no loss's gradient (Reptile) enters at `from_gradients`.
+
+Under `jit` the batch is the whole global one. Under `pmap`, over the axis REPLICAS, it is a device's
+equal part of it, and `from_gradients` takes the means over the devices.
 """
 
 from collections.abc import Callable
@@ -20,6 +23,8 @@ Tree = Any
 Batch = dict[str, jax.Array]
 Scalars = dict[str, jax.Array]
 Update = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
+
+REPLICAS = 'replicas'  # the axis that pmap maps over
 
 
 def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'model', *,
@@ -41,8 +46,9 @@ def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'm
             sums = {name: (jnp.sum(values), jnp.sum(weights)) for name, (values, weights)
                     in {**aux.get('scalars', {}), **terms}.items()}
             weights = {name: weight for name, (_, weight) in sums.items()}
-            means = {name: _ratio(value, (totals or weights)[name])
-                     for name, (value, _) in sums.items()}
+            # A device's mean is over the devices' mean weight: the mean of those is the global one.
+            shares = _mean_over_replicas(totals or weights)
+            means = {name: _ratio(value, shares[name]) for name, (value, _) in sums.items()}
             model_state = {**model_state, **aux.get('model_state', {})}
             total = sum(means[name] for name in terms)
             return total, (model_state, {**means, 'loss': total}, weights)
@@ -79,11 +85,13 @@ def from_gradients(gradients: Callable, tx: optax.GradientTransformation, player
     """The update that hands `gradients(state, batch) -> (gradient, model_state, scalars)` to an
     optimizer; `gradient` is shaped like this player's params, `model_state` is {player: tree}.
 
+    Under `pmap` each device's three are of its part of the batch, and their means are taken.
+
     `ema` > 0 keeps an average of the player's weights and model state, decay
     min(ema, (1 + t) / (10 + t)), for which the state must have been created.
     """
     def update(state: TrainState, batch: Batch):
-        gradient, model_state, scalars = gradients(state, batch)
+        gradient, model_state, scalars = _mean_over_replicas(gradients(state, batch))
         updates, opt_state = tx.update(gradient, state.opt_state[player], state.params[player])
         params = optax.apply_updates(state.params[player], updates)
         scalars = {**scalars, 'gradient_norm': optax.tree.norm(gradient),
@@ -124,6 +132,13 @@ def guarded(update: Update) -> Update:
         new = new.replace(key=state.key, bad_step=bad_step)
         return new, {**scalars, 'bad_step': bad_step}
     return guarded_update
+
+
+def _mean_over_replicas(tree: Tree) -> Tree:
+    try:
+        return jax.lax.pmean(tree, REPLICAS)
+    except NameError:  # not under pmap
+        return tree
 
 
 def _averaged(state: TrainState, player: str, decay: float) -> TrainState:

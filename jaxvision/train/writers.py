@@ -11,6 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from jaxvision.errors import UserError
+from jaxvision.train import processes
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -56,12 +57,17 @@ class Metrics:
     """metrics.jsonl and TensorBoard: one row a call, of one step.
 
     Opening it at a step drops every row after that step, so that a resumed run writes the same
-    file as one that was never stopped.
+    file as one that was never stopped. Of several processes all know the rows, the first writes.
     """
 
     def __init__(self, folder: Path, step: int = 0):
         path = folder / 'metrics.jsonl'
         self.rows = [row for row in read_rows(path) if row['step'] <= step]
+        self._file = None
+        if processes.is_first():
+            self._open(folder, path, step)
+
+    def _open(self, folder: Path, path: Path, step: int) -> None:
         write_whole(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
         self._file = path.open('a', buffering=1)  # by lines: people watch it grow
         name = f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
@@ -75,12 +81,15 @@ class Metrics:
         return self
 
     def __exit__(self, *exception) -> None:
-        self._file.close()
-        self._events_file.close()
+        if self._file:
+            self._file.close()
+            self._events_file.close()
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add a row {'step': step, 'train/loss': ..., ...}."""
         self.rows.append({'step': step, **values})
+        if not self._file:
+            return
         self._file.write(json.dumps(self.rows[-1]) + '\n')
         summary = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._event(step=step, summary=Summary(value=summary))
@@ -88,7 +97,7 @@ class Metrics:
 
     def flush(self) -> None:
         """Until every row is on the disk: a checkpoint may only follow its metrics."""
-        for file in (self._file, self._events_file):
+        for file in (self._file, self._events_file) if self._file else ():
             file.flush()
             os.fsync(file.fileno())
 
@@ -119,8 +128,8 @@ class Progress:
         self._shown = time.monotonic()
         left = (self._total - step) * self._batch_size / speed if speed else 0
         text = '  '.join(f'{name} {value:.4g}' for name, value in values.items())
-        print(f'step {step:>{len(str(self._total))}}/{self._total}  {text}  '
-              f'{speed:,.0f} images/s  {duration(left)} left', flush=True)
+        processes.say(f'step {step:>{len(str(self._total))}}/{self._total}  {text}  '
+                      f'{speed:,.0f} images/s  {duration(left)} left')
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,81 @@
+"""What test_layouts.py asks of four virtual CPU devices, whose number a process cannot change."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} ' \
+                          '--xla_force_host_platform_device_count=4'
+
+# More threads than devices that wait for each other inside them.
+os.environ['NPROC'] = '16'
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from jaxvision import config as configs  # noqa: E402
+from jaxvision.train import loop  # noqa: E402
+from jaxvision.train.run import begin, blank_batch  # noqa: E402
+
+CNN = ('model.name=cnn', 'model.variant=64')
+# Without batch norm. In float64, since a bias that attention cancels has a gradient of pure rounding,
+# which Adam makes as large as any.
+VIT = ('model.name=vit', 'model.variant=Ti/4', 'model.options.depth=1', 'model.dtype=float64',
+       'model.param_dtype=float64')
+
+
+def run(*overrides, steps=30):
+    """A run of `digits`, and its state after these steps."""
+    config = configs.default('classification')
+    for text in ('data.source=digits', 'data.batch_size=32', 'optimizer.lr=0.001', *overrides):
+        path, _, value = text.partition('=')
+        configs.override(config, path, value)
+    jax.config.update('jax_enable_x64', config.model.dtype == 'float64')
+    this = begin(config, Path(tempfile.mkdtemp()))
+    state = this.init()
+    with loop._batches(this, 0) as batches:
+        for _, batch in zip(range(steps), batches):
+            state, _ = this.update(state, batch)
+    return this, state
+
+
+def vector(tree):
+    return np.concatenate([np.asarray(leaf).ravel() for leaf in jax.tree.leaves(tree)])
+
+
+def apart(one, other):
+    one, other = vector(one.params), vector(other.params)
+    return float(np.linalg.norm(one - other) / np.linalg.norm(one))
+
+
+def on_a_device(tree):
+    return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
+
+
+def main():
+    found = {}
+    _, state = run(*VIT)
+    found['moved'] = apart(state, run(*VIT, steps=1)[1])
+    found['pmap'] = apart(state, run(*VIT, 'parallel.mode=pmap')[1])
+    found['pmap, accumulated'] = apart(
+        state, run(*VIT, 'parallel.mode=pmap', 'optimizer.accumulate=2')[1])
+
+    statistics = lambda state: vector(state.model_state)
+    _, whole = run(*CNN, steps=1)
+    _, own = run(*CNN, 'parallel.mode=pmap', steps=1)
+    found['statistics'] = float(np.abs(statistics(whole) - statistics(own)).max())
+
+    _, state = run(*CNN, 'optimizer.ema=0.9')
+    this, sharded = run(*CNN, 'optimizer.ema=0.9', 'parallel.fsdp=4')
+    found['fsdp'] = apart(state, sharded)
+    found['shares'] = {
+        part: on_a_device(getattr(sharded, part)) / on_a_device(getattr(state, part))
+        for part in ('params', 'opt_state', 'ema')}
+    found['hlo'] = this.update.lower(
+        this.abstract(), blank_batch(this.spec, 32)).compile().as_text()
+    print(json.dumps(found))
+
+
+if __name__ == '__main__':
+    main()
