@@ -22,16 +22,16 @@ MOST_DEVICES = 2048  # virtual ones, of one process
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options, overrides = _parse(sys.argv[1:] if arguments is None else arguments)
+    options, rest = _parse(sys.argv[1:] if arguments is None else arguments)
     from jaxvision.errors import UserError
     try:
-        return _plan(options, overrides)
+        return _plan(options, rest)
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
 
 
-def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         'python -m jaxvision.bench', description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -45,17 +45,10 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument('--share', type=float, default=0.5, metavar='S',
                         help='of peak and of memory bandwidth that is achieved (%(default)s)')
     parser.add_argument('--json', action='store_true', help='for machines')
-    options, rest = parser.parse_known_args(arguments)
-    overrides = {}
-    for text in rest:
-        field, equals, value = text.partition('=')
-        if not field.startswith('--config.') or not equals:
-            parser.error(f'what is {text!r}? A field is set with --config.FIELD=VALUE')
-        overrides[field.removeprefix('--config.')] = value
-    return options, overrides
+    return parser.parse_known_args(arguments)
 
 
-def _plan(options: argparse.Namespace, overrides: dict[str, str]) -> int:
+def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     from jaxvision import config as configs
     from jaxvision.errors import UserError
     from jaxvision.speed import devices, plan
@@ -65,9 +58,9 @@ def _plan(options: argparse.Namespace, overrides: dict[str, str]) -> int:
     if topology.devices > MOST_DEVICES:
         raise UserError(f'{topology.devices} devices: a plan is compiled for at most '
                         f'{MOST_DEVICES}')
-    config = configs.load(options.config)
+    config, overrides = configs.load(options.config), configs.overrides(rest)
     if options.batch_size:
-        overrides = {**overrides, 'data.batch_size': str(options.batch_size)}
+        overrides['data.batch_size'] = str(options.batch_size)
     for path, text in overrides.items():
         configs.override(config, path, text)
     if config.parallel.mode != 'jit':
@@ -101,7 +94,7 @@ def _costs(config, options: argparse.Namespace):
     from jaxvision.speed import collectives, plan
     from jaxvision.train import run as runs
     sources = _sources(config, options)
-    run = runs._build(config, Path(), runs.describe(config, sources), sources)
+    run = runs.build(config, Path(), runs.describe(config, sources), sources)
     state, batch = run.abstract(), runs.blank_batch(run.spec, config.data.batch_size)
     runs.sharding.part_size(run.mesh, config.data.batch_size)
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch.items()}

@@ -80,6 +80,17 @@ def load(file_and_argument: str) -> ConfigDict:
     return config.lock()
 
 
+def overrides(arguments: list[str]) -> dict[str, str]:
+    """{'optimizer.lr': '0.1'} of ['--config.optimizer.lr=0.1']."""
+    found = {}
+    for text in arguments:
+        field, equals, value = text.partition('=')
+        if not field.startswith('--config.') or not equals:
+            raise UserError(f'what is {text!r}? A field is set with --config.FIELD=VALUE')
+        found[field.removeprefix('--config.')] = value
+    return found
+
+
 def override(config: ConfigDict, path: str, text: str) -> None:
     """Set the field at a dotted path from its text, in place; the field keeps its type."""
     *parents, name = path.split('.')

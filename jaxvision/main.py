@@ -27,10 +27,10 @@ STOPPED = 75  # EX_TEMPFAIL: a scheduler starts the command again
 
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
-    options, overrides = _parse(arguments)
+    options, rest = _parse(arguments)
     from jaxvision.errors import UserError
     try:
-        code = _run(options, overrides, arguments)
+        code = _run(options, rest, arguments)
     except UserError as error:
         code = _fail(str(error))
     except KeyboardInterrupt:
@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.distributed:
             traceback.print_exc()
             code = 1
+            print('error: this process failed, or it lost another, whose last lines then say why. '
+                  'The same launch goes on from the last checkpoint', file=sys.stderr)
         else:
             raise
     if options.distributed and code not in (0, STOPPED):
@@ -51,10 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _run(options: argparse.Namespace, overrides: dict[str, str], arguments: list[str]) -> int:
+def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> int:
     from jaxvision import config as configs
     from jaxvision.train import loop, processes
     from jaxvision.train.run import read_config
+    overrides = configs.overrides(rest)
     if options.config:
         config = configs.load(options.config)
         options.workdir = options.workdir or default_workdir(options.config, overrides)
@@ -124,7 +127,7 @@ def default_workdir(config: str, overrides: dict[str, str]) -> str:
     return f'runs/{name}'
 
 
-def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         'python -m jaxvision.main', description=__doc__, add_help=False, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -143,17 +146,11 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     options, rest = parser.parse_known_args(arguments)
     given = (options.coordinator, options.num_processes, options.process_id)
     options.distributed |= any(value is not None for value in given)
-    overrides = {}
-    for text in rest:
-        field, equals, value = text.partition('=')
-        if not field.startswith('--config.') or not equals:
-            parser.error(f'what is {text!r}? A field is set with --config.FIELD=VALUE')
-        overrides[field.removeprefix('--config.')] = value
     if options.help:
         parser.print_help()
         if not options.config:
             sys.exit(0)
-    return options, overrides
+    return options, rest
 
 
 def _help(config) -> int:

@@ -55,6 +55,8 @@ devices=()
 if [[ -n ${DEVICES:-} ]]; then
   export JAX_PLATFORMS=cpu
   export XLA_FLAGS="${XLA_FLAGS:+$XLA_FLAGS }--xla_force_host_platform_device_count=$DEVICES"
+  # XLA's threads: the devices wait for each other inside theirs, and a few must be left to work.
+  export NPROC=$((4 * DEVICES > 16 ? 4 * DEVICES : 16))
 elif [[ ${JAX_PLATFORMS:-} != cpu ]]; then
   mapfile -t devices < <(gpus)
 fi

@@ -25,23 +25,38 @@ def convolve(
     padding: str | list[tuple[int, int]] | tuple[tuple[int, int], ...],
     **options,
 ) -> Float[Array, 'b *out c_out']:
-    """`lax.conv_general_dilated`, channels last, with 1x1 kernels as one matrix product.
+    """`lax.conv_general_dilated`, channels last; as one matrix product where the kernel is 1x1, or
+    larger than the image.
 
-    A matrix product is faster on a CPU in both directions, and stays differentiable to any order.
+    A matrix product is faster on a CPU in both directions (where the kernel is larger than the
+    image, a hundredfold), and stays differentiable to any order.
     """
-    space = range(kernel.ndim - 2)
-    pointwise = all(kernel.shape[i] == 1 for i in space)
-    padded = not isinstance(padding, str) and any(p != (0, 0) for p in padding)
-    grouped = options.get('feature_group_count', 1) != 1
-    upsampled = any(d != 1 for d in options.get('lhs_dilation') or ())
-    if not pointwise or padded or grouped or upsampled:
+    window, space = kernel.shape[:-2], image.shape[1:-1]
+    pads = lax.padtype_to_pads(space, window, strides, padding) \
+        if isinstance(padding, str) else list(padding)
+    plain = options.get('feature_group_count', 1) == 1 and not any(
+        d != 1 for name in ('lhs_dilation', 'rhs_dilation') for d in options.get(name) or ())
+    pointwise = all(size == 1 for size in window) and not any(p != (0, 0) for p in pads)
+    overhanging = any(side < size <= side + sum(pad)
+                      for size, side, pad in zip(window, space, pads))
+    if not plain or not pointwise and not overhanging:
         return lax.conv_general_dilated(image, kernel, strides, padding, **options)
-    image = image[:, *(slice(None, None, stride) for stride in strides)]
+    patches = _patches(image, window, strides, pads)
     # Both factors are matrices because XLA transposes the weight gradient's operands otherwise.
-    pixels = image.reshape(-1, image.shape[-1])
-    product = jnp.matmul(pixels, kernel.reshape(kernel.shape[-2:]),
-                         precision=options.get('precision'))
-    return product.reshape(*image.shape[:-1], -1)
+    product = jnp.matmul(patches.reshape(-1, patches.shape[-1]),
+                         kernel.reshape(-1, kernel.shape[-1]), precision=options.get('precision'))
+    return product.reshape(*patches.shape[:-1], -1)
+
+
+def _patches(image, window, strides, pads):
+    """[B, *out, taps x C]: the pixels under each tap of the window, tap by tap."""
+    image = jnp.pad(image, [(0, 0), *pads, (0, 0)])
+    out = [(side - size) // stride + 1
+           for side, size, stride in zip(image.shape[1:-1], window, strides)]
+    taps = [image[:, *(slice(i, i + (n - 1) * stride + 1, stride)
+                       for i, n, stride in zip(tap, out, strides))]
+            for tap in np.ndindex(*window)]
+    return jnp.concatenate(taps, -1)
 
 
 # `flax.linen.Conv`, in its arguments, parameters and values, computed by `convolve`.

@@ -118,11 +118,12 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
     here = {'data.dir', 'data.threads'}  # may differ between machines
     processes.agree('config', {k: v for k, v in fields(config.to_dict()).items()
                                if k not in here})
+    sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)  # raises if it cannot be
     if (workdir / 'config.json').exists():
         run = reopen(workdir, config)
     else:
         sources = Sources(config)
-        run = _build(config, workdir, _as_json(describe(config, sources)), sources)
+        run = build(config, workdir, _as_json(describe(config, sources)), sources)
     processes.agree('data', run.spec)
     # What cannot be built or traced must not take the folder.
     part = sharding.part_size(run.mesh, config.data.batch_size)
@@ -165,7 +166,7 @@ def reopen(workdir: Path, config: ConfigDict | None = None) -> Run:
     if config:
         _check_same(workdir, trained.to_dict(), _as_json(config.to_dict()))
     config = config or trained
-    return _build(config, workdir, spec, Sources(config, spec['data']))
+    return build(config, workdir, spec, Sources(config, spec['data']))
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -188,18 +189,22 @@ def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
     return {**batch, 'index': np.arange(size, dtype=np.int32)}
 
 
-def _build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources) -> Run:
+def build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources) -> Run:
+    """The run of a config and a spec, in a folder that it does not touch yet."""
     double = 'float64' in (config.model.dtype, config.model.param_dtype)
     if double and not jax.config.jax_enable_x64:
         raise UserError("this run is in float64: call jax.config.update('jax_enable_x64', True) "
                         'before anything else')
     task = resolve('tasks', config.task.name).make(config, spec)
-    mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
+    # A run may be opened on a smaller machine than it was trained on.
+    fsdp = config.parallel.fsdp if jax.device_count() % config.parallel.fsdp == 0 else 1
+    mesh = sharding.make_mesh(config.parallel.mode, fsdp)
     return Run(config, workdir, spec, task, sources, mesh)
 
 
 def _check(config: ConfigDict) -> None:
-    for name in ('data.batch_size', 'data.image_size', 'data.threads', 'train.keep'):
+    for name in ('data.batch_size', 'data.image_size', 'data.threads', 'train.keep',
+                 'parallel.fsdp'):
         group, _, field = name.partition('.')
         if config[group][field] < 1:
             raise UserError(f'{name}={config[group][field]}: it is at least 1')

@@ -34,12 +34,12 @@ def make_mesh(mode: str = 'jit', fsdp: int = 1) -> Mesh:
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     if mode not in ('jit', 'pmap'):
         raise unknown('parallel.mode: there is no', mode, ('jit', 'pmap'))
-    if fsdp < 1 or len(devices) % fsdp:
+    if mode == 'pmap' and fsdp > 1:
+        raise UserError("parallel.fsdp is for parallel.mode='jit': under pmap every device holds "
+                        'all parameters')
+    if len(devices) % fsdp:
         raise UserError(f'parallel.fsdp={fsdp} does not divide the {len(devices)} devices')
     if mode == 'pmap':
-        if fsdp > 1:
-            raise UserError("parallel.fsdp is for parallel.mode='jit': under pmap every device "
-                            'holds all parameters')
         return Mesh(np.array(devices), (REPLICAS,))
     return Mesh(np.array(devices).reshape(-1, fsdp), ('data', 'fsdp'))
 

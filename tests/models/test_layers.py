@@ -71,6 +71,23 @@ def test_conv_has_the_derivatives_of_flax(options):
                  derivatives(nn.Conv(6, **options), variables))
 
 
+@pytest.mark.parametrize('size', [(2, 2), (1, 2), (2, 7), (1, 1)])
+@pytest.mark.parametrize('options', [
+    dict(), dict(strides=2), dict(padding=((2, 1), (1, 2))), dict(kernel_size=(7, 5), padding=3),
+    dict(kernel_dilation=2), dict(feature_group_count=2)], ids=str)
+def test_conv_on_images_smaller_than_the_kernel(options, size):
+    x, options = normal(0, 2, *size, 4), {'kernel_size': (3, 3), 'padding': 1, **options}
+    ours, theirs = layers.Conv(6, **options), nn.Conv(6, **options)
+    variables = theirs.init(jax.random.key(2), x)
+
+    def value(conv, x, variables):
+        return jnp.sum(jnp.sin(conv.apply(variables, x)))
+
+    assert ours.apply(variables, x).shape == theirs.apply(variables, x).shape
+    jax.tree.map(assert_close, *(jax.value_and_grad(value, (1, 2))(conv, x, variables)
+                                 for conv in (ours, theirs)))
+
+
 @pytest.mark.parametrize('size', [(5, 6, 3, 3), (6, 6, 1, 1), (9, 4, 5, 3)])
 def test_conv_is_the_correlation_of_scipy(size):
     rng = np.random.default_rng(0)

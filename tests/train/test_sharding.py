@@ -32,7 +32,7 @@ def test_the_mesh_holds_every_device_along_data(mesh):
 @pytest.mark.parametrize('mode, fsdp, message', [
     ('pmapp', 1, 'parallel.mode.*pmapp.*pmap'),
     ('jit', 7, 'parallel.fsdp=7 does not divide the 1 devices'),
-    ('jit', 0, 'parallel.fsdp=0')])
+    ('pmap', 2, 'parallel.fsdp is for parallel.mode=.jit.')])
 def test_a_mesh_that_cannot_be_is_refused(mode, fsdp, message):
     with pytest.raises(UserError, match=message):
         sharding.make_mesh(mode, fsdp)

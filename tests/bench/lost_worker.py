@@ -1,0 +1,100 @@
+"""Kills one of four processes at a random moment; the others must end, and the launch go on.
+
+    python tests/bench/lost_worker.py [--runs 10] [--seed 0]
+
+Launched with launch/local.sh: 4 processes of one CPU device. Prints after how many seconds the rest
+were gone, and whether the launch, given again, ended equal to one never killed: every array of the
+last checkpoint to the bit, and metrics.jsonl but for timings.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from kill_resume import outcome, same
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(workdir: Path, number: int = 4, devices: int = 1, overrides: list[str] = ()):
+    """A launch of the digits, 64 steps of a network whose parameters are worth sharing."""
+    return subprocess.Popen(
+        [ROOT / 'launch/local.sh', str(number), str(ROOT / 'configs/cnn.py:digits'),
+         '--workdir', str(workdir), '--config.train.steps=64', '--config.model.variant=64',
+         '--config.train.checkpoint_every=5', '--config.train.log_every=1',
+         '--config.train.eval_every=30', *overrides],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=os.environ | {'PYTHON': sys.executable, 'DEVICES': str(devices)})
+
+
+def worker(workdir: Path, index: int) -> int:
+    """The pid of a worker of the run in this folder."""
+    found = subprocess.run(['pgrep', '-f', f'jaxvision.main.*{workdir} .*--process_id {index}$'],
+                           capture_output=True, text=True, check=True)
+    return int(found.stdout.split()[0])
+
+
+def wait_for(step: int, workdir: Path, launch: subprocess.Popen, seconds: float = 240) -> None:
+    """Until a checkpoint of at least this step is there, while the run goes on."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if any(path.name.isdigit() and int(path.name) >= step
+               for path in (workdir / 'checkpoints').glob('*')):
+            return
+        assert launch.poll() is None, launch.communicate()[0]
+        time.sleep(0.02)
+    launch.kill()
+    raise AssertionError(f'no checkpoint of step {step} after {seconds} s')
+
+
+def assert_close(one: Path, other: Path) -> None:
+    """Their last checkpoints are of the same step, and equal up to rounding."""
+    for a, b in zip(*(jax.tree.leaves(outcome(path)[0]) for path in (one, other)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--runs', type=int, default=10)
+    parser.add_argument('--seed', type=int, default=0)
+    options = parser.parse_args()
+    rng, equal, slowest = random.Random(options.seed), 0, 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ('first', 'whole'):  # the first one fills the compilation cache
+            began, launch = time.monotonic(), start(Path(folder) / name)
+            out, _ = launch.communicate()
+            assert launch.returncode == 0, out
+        length, reference = time.monotonic() - began, outcome(Path(folder) / 'whole')
+        for i in range(options.runs):
+            workdir, index = Path(folder) / str(i), rng.randrange(4)
+            launch, delay = start(workdir), rng.uniform(2, length - 2)
+            time.sleep(delay)
+            os.kill(worker(workdir, index), signal.SIGKILL)
+            killed = time.monotonic()
+            launch.communicate()
+            gone, code = time.monotonic() - killed, launch.returncode
+            slowest = max(slowest, gone)
+            again = start(workdir)
+            out, _ = again.communicate()
+            good = code not in (0, 75) and again.returncode == 0 \
+                and same(reference, outcome(workdir))
+            equal += good
+            print(f'{i + 1}: worker {index} killed after {delay:.1f} s; the rest gone {gone:.1f} s '
+                  f'later (code {code}); the same launch: {"equal" if good else "DIFFERENT"}',
+                  flush=True)
+    print(f'{equal} of {options.runs} equal to the bit; the rest gone after {slowest:.1f} s at most')
+    sys.exit(equal != options.runs or slowest > 30)
+
+
+if __name__ == '__main__':
+    main()

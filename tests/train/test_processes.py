@@ -1,0 +1,87 @@
+"""Several processes as one run: refused, killed, told to stop. tests/bench/lost_worker.py does it
+often."""
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxvision.train import processes
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_alone_there_is_nothing_to_agree_on(capsys):
+    processes.agree('config', {'seed': 0})
+    assert processes.is_first()
+    processes.say('hello')
+    assert capsys.readouterr().out == 'hello\n'
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['--num_processes', '2'], '--coordinator, --num_processes and --process_id go together'),
+    (['--coordinator', 'localhost:1', '--num_processes', '2', '--process_id', '2'],
+     '--process_id=2: of 2 processes it is 0 to 1'),
+    (['--distributed'], 'the processes did not find each other')])
+def test_what_cannot_be_joined_is_said_in_a_line(flags, message, tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-m', 'jaxvision.main', '--config', 'configs/cnn.py:digits', '--workdir',
+         str(tmp_path), *flags], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines()[-1].startswith('error: ') and message in done.stderr
+
+
+def test_a_process_with_another_config_is_refused_with_the_difference(tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        coordinator = f'127.0.0.1:{free.getsockname()[1]}'
+    workers = [subprocess.Popen(
+        [sys.executable, '-m', 'jaxvision.main', '--config', 'configs/cnn.py:digits', '--workdir',
+         str(tmp_path / 'run'), f'--config.optimizer.lr={lr}', '--coordinator', coordinator,
+         '--num_processes', '2', '--process_id', str(i)],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True) for i, lr in enumerate((0.1, 0.2))]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 2, errors
+        assert errors.splitlines()[-1] == ('error: the processes have not the same config: process '
+                                           '1 has optimizer.lr=0.2, process 0 0.1')
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.fixture
+def bench():
+    spec = importlib.util.spec_from_file_location(
+        'lost_worker', ROOT / 'tests' / 'bench' / 'lost_worker.py')
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(ROOT / 'tests' / 'bench'))
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(ROOT / 'tests' / 'bench'))
+
+
+def test_a_lost_process_ends_the_others_and_the_launch_goes_on(bench, tmp_path):
+    options = dict(number=2, devices=2, overrides=['--config.parallel.fsdp=2'])
+    launch = bench.start(tmp_path / 'run', **options)
+    bench.wait_for(5, tmp_path / 'run', launch)
+    os.kill(bench.worker(tmp_path / 'run', 1), signal.SIGKILL)
+    killed = time.monotonic()
+    assert launch.wait(timeout=60) not in (0, 2, 75)
+    assert time.monotonic() - killed < 30
+
+    launch = bench.start(tmp_path / 'run', **options)
+    bench.wait_for(15, tmp_path / 'run', launch)
+    os.kill(bench.worker(tmp_path / 'run', 1), signal.SIGTERM)  # local.sh starts it again
+    out, _ = launch.communicate(timeout=120)
+    assert launch.returncode == 0, out
+    assert 'resuming at step' in out and 'everything saved' in out and 'starting again' in out
+
+    # The same run on one process and one device ends as it ended, up to rounding.
+    alone = bench.start(tmp_path / 'alone', number=1, devices=1, overrides=[])
+    assert alone.wait(timeout=120) == 0
+    bench.assert_close(tmp_path / 'run', tmp_path / 'alone')
