@@ -8,13 +8,13 @@ from jaxvision import config as configs
 
 def get_config(source='mnist5k'):
     config = configs.default('classification')
-    config.data.source, config.data.batch_size = source, 64
+    config.data.source, config.data.batch_size = source, 32
     config.model.name, config.model.variant = 'resnet', '18'
     config.model.options = {'stem': 'cifar'}
-    config.task.augment.translate, config.task.augment.flip = 0.125, source == 'cifar10'
-    config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = 'sgd', 0.05, 5e-4
-    config.optimizer.schedule = 'one_cycle'
-    config.train.steps = '20 epochs'
+    config.task.augment.translate, config.task.augment.flip = 0.08, source == 'cifar10'
+    config.optimizer.lr, config.optimizer.schedule = 5e-4, 'one_cycle'
+    config.optimizer.weight_decay = 0.05
+    config.train.steps = '15 epochs'
     return _imagenet(config) if source == 'imagenet2012' else config
 
 
@@ -25,7 +25,7 @@ def _imagenet(config):
     config.model.options = {'stem': 'imagenet'}
     config.task.resize, config.task.crop_scale, config.task.augment.flip = 'center_crop', 0.08, True
     config.task.augment.translate, config.task.label_smoothing = 0.0, 0.1
-    config.optimizer.lr, config.optimizer.weight_decay = 0.4, 5e-5
+    config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = 'sgd', 0.4, 5e-5
     config.optimizer.schedule, config.optimizer.warmup = 'cosine', '5 epochs'
     config.train.steps = '90 epochs'
     return config
