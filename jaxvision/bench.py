@@ -52,6 +52,7 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
     from jaxvision import config as configs
     from jaxvision.errors import UserError
     from jaxvision.speed import devices, plan
+    from jaxvision.train.run import check
     topology = devices.topology(options.topology)
     if not 0 < options.share <= 1:
         raise UserError(f'--share {options.share}: above 0, up to 1')
@@ -63,6 +64,9 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> int:
         overrides['data.batch_size'] = str(options.batch_size)
     for path, text in overrides.items():
         configs.override(config, path, text)
+    check(config)
+    if bool(options.classes) != bool(options.examples):
+        raise UserError('--classes and --examples go together')
     if config.parallel.mode != 'jit':
         raise UserError("a plan is of parallel.mode='jit'")
     _start_jax(topology.devices)
@@ -92,11 +96,12 @@ def _costs(config, options: argparse.Namespace):
     """Compile the run's update from shapes alone, and read off what it costs."""
     import jax
     from jaxvision.speed import collectives, plan
-    from jaxvision.train import run as runs
+    from jaxvision.train import run as runs, sharding
     sources = _sources(config, options)
-    run = runs.build(config, Path(), runs.describe(config, sources), sources)
+    mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
+    sharding.part_size(mesh, config.data.batch_size)  # raises unless it divides
+    run = runs.build(config, Path(), runs.describe(config, sources), sources, mesh)
     state, batch = run.abstract(), runs.blank_batch(run.spec, config.data.batch_size)
-    runs.sharding.part_size(run.mesh, config.data.batch_size)
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch.items()}
     compiled = run.update.lower(state, shapes).compile()
     cost, memory = compiled.cost_analysis(), compiled.memory_analysis()

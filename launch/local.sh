@@ -93,7 +93,8 @@ start_workers() {
       prefixed "$i" 1; out=$pipe
       prefixed "$i" 2; err=$pipe
     fi
-    env ${own[@]+"${own[@]}"} "$PYTHON" -m jaxvision.main "${arguments[@]}" \
+    # Within a Slurm job JAX would give every process the same first GPU.
+    env -u SLURM_JOB_ID ${own[@]+"${own[@]}"} "$PYTHON" -m jaxvision.main "${arguments[@]}" \
       --coordinator "127.0.0.1:$port" --num_processes "$processes" --process_id "$i" \
       </dev/null 1>&"$out" 2>&"$err" &
     pids[i]=$!

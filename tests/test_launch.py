@@ -63,7 +63,8 @@ def local(tmp_path):
     def start(behaviour, *arguments, **environment):
         return subprocess.Popen(
             [LAUNCH / 'local.sh', str(len(behaviour[0])), 'configs/cnn.py', *arguments],
-            cwd=tmp_path, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=tmp_path, start_new_session=True, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=clean_environment(BEHAVIOUR=json.dumps(behaviour), PYTHON=str(worker), GRACE='1')
             | environment)
     return start
@@ -92,7 +93,7 @@ def test_shellcheck_finds_nothing(script):
 
 def test_local_gives_each_worker_its_place(local, tmp_path):
     process = local([[0, 0, 0]], '--workdir', 'a folder', DEVICES='2', XLA_FLAGS='--xla_a=1')
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     for worker in range(3):
         (arguments, _, environment), = calls(tmp_path, worker)
@@ -114,7 +115,7 @@ def test_local_gives_each_worker_its_place(local, tmp_path):
 def test_local_shares_the_gpus_out(local, tmp_path, environment):
     program(tmp_path / 'bin/nvidia-smi', '#!/bin/sh\nprintf "0\\n1\\n2\\n3\\n"')
     process = local([[0, 0]], PATH=f'{tmp_path / "bin"}:{os.environ["PATH"]}', **environment)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
     assert [calls(tmp_path, worker)[0][2]['CUDA_VISIBLE_DEVICES'] for worker in range(2)] == [
         '0,1', '2,3']
 
@@ -129,14 +130,14 @@ def test_local_shares_the_gpus_out(local, tmp_path, environment):
 ])
 def test_local_ends_with_the_code_that_tells_most(local, tmp_path, behaviour, code):
     process = local(behaviour, RESTARTS='2')
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert len(calls(tmp_path, 0)) == len(behaviour)
     assert err.count('starting again') == len(behaviour) - 1
 
 
 def test_local_takes_a_new_port_for_each_start(local, tmp_path):
-    local([[75], [75], [0]]).communicate(timeout=20)
+    local([[75], [75], [0]]).communicate(timeout=60)
     ports = {re.search(r'127\.0\.0\.1:(\d+)', str(call))[1] for call in calls(tmp_path, 0)}
     assert len(ports) > 1
 
@@ -149,7 +150,7 @@ def test_local_passes_a_signal_on_and_does_not_start_again(local, tmp_path, send
     process = local([['30', '30']])
     wait_for(lambda: calls(tmp_path, 0) and calls(tmp_path, 1))
     send(process.pid)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 75
     assert 'starting again' not in err
     assert {'saved', '[worker 1] saved'} <= set(err.splitlines())
@@ -161,7 +162,7 @@ def test_local_kills_what_a_killed_worker_leaves(local, tmp_path):
     wait_for(lambda: all(calls(tmp_path, worker) for worker in range(3)))
     started = time.monotonic()
     os.kill(calls(tmp_path, 1)[0][1], signal.SIGKILL)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + 9
     assert time.monotonic() - started < 5  # GRACE is 1 s
     assert 'worker 1 failed with code 137' in err
@@ -173,7 +174,7 @@ def test_local_restarts_when_one_worker_was_told_to_stop(local, tmp_path):
     process = local([['30', 75], [0, 0]], GRACE='10')
     wait_for(lambda: calls(tmp_path, 0) and calls(tmp_path, 1))
     os.kill(calls(tmp_path, 0)[0][1], signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == 0
     assert len(calls(tmp_path, 0)) == len(calls(tmp_path, 1)) == 2
 
@@ -220,7 +221,7 @@ def tpu_pod(tmp_path):
         record = tmp_path / 'gcloud.calls'
         record.unlink(missing_ok=True)
         result = subprocess.run(
-            [LAUNCH / 'tpu_pod.sh', *arguments], text=True, capture_output=True, timeout=20,
+            [LAUNCH / 'tpu_pod.sh', *arguments], text=True, capture_output=True, timeout=60,
             env=clean_environment(
                 NAME='my pod', ZONE='us-west4-a', REPO='https://host/code', REF='abc',
                 CALLS=str(record), PATH=f'{tmp_path / "bin"}:{os.environ["PATH"]}') | environment,
@@ -352,7 +353,7 @@ def test_restart_ends_with_75_once_it_is_told_to_stop(tmp_path):
     process = subprocess.Popen([LAUNCH / 'restart.sh', endless], cwd=tmp_path)
     wait_for((tmp_path / 'starts').exists)
     process.terminate()
-    assert process.wait(timeout=10) == 75
+    assert process.wait(timeout=60) == 75
 
 
 # slurm.sbatch

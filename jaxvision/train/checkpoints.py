@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 
 import jaxvision
 from jaxvision.errors import UserError
+from jaxvision.train import processes
 from jaxvision.train.state import TrainState
 
 SCHEMA = 1  # of the manifest and of the tree that `state` holds
@@ -36,6 +37,9 @@ class Checkpoints:
                                                max_to_keep=None)
         self._manager = ocp.CheckpointManager(folder.absolute(), options=options, item_handlers={
             'state': ocp.StandardCheckpointHandler(), 'manifest': ocp.JsonCheckpointHandler()})
+        # It asks JAX for the sync point of an old step, from a thread of process 0 alone, and would
+        # move that point behind steps that the loop has taken.
+        self._manager.reached_preemption = lambda step: False
 
     def __enter__(self) -> 'Checkpoints':
         return self
@@ -48,7 +52,7 @@ class Checkpoints:
         self._manager.wait_until_finished()
         scores = self._scores()
         kept = sorted(scores)[-self._keep:] + _scored(scores)[-1:]
-        for step in scores.keys() - set(kept):
+        for step in processes.of_first(sorted(scores.keys() - set(kept))):
             self._manager.delete(step)
 
     def score(self, metrics: dict[str, float | int]) -> float | None:

@@ -17,7 +17,7 @@ from jaxvision.errors import UserError, unknown
 from jaxvision.task import Task
 from jaxvision.train import evaluation, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.run import Run, begin, held, reopen
+from jaxvision.train.run import Run, begin, held, reopen, take_folder
 from jaxvision.train.state import TrainState
 from jaxvision.train.writers import Metrics, Progress, duration, read_rows
 
@@ -43,6 +43,8 @@ def run(config: ConfigDict, workdir: str | Path,
     with processes.stop_signal() as asked:
         this = begin(config, Path(workdir))
         with held(this.workdir), this.checkpoints() as checkpoints:
+            take_folder(this)
+            processes.agree('checkpoints', {'steps': checkpoints.steps()})
             state = checkpoints.restore(this.abstract(), checkpoints.find()) \
                 if checkpoints.steps() else this.init()
             first = int(state.step)
@@ -82,7 +84,9 @@ def load(workdir: Path, step: str | int = 'last') -> tuple[Task, dict, dict]:
 
 def restore(this: Run, step: str | int) -> TrainState:
     with this.checkpoints(read_only=True) as checkpoints:
-        return checkpoints.restore(this.abstract(), checkpoints.find(step))
+        found = checkpoints.find(step)
+        processes.agree('checkpoint', {'workdir': str(this.workdir), 'step': found})
+        return checkpoints.restore(this.abstract(), found)
 
 
 def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
@@ -113,19 +117,19 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
                 _check_best(this, found)
                 metrics.write(step, found)
             score = checkpoints.score(found)
-            improved = score is not None and score > best
+            improved = processes.of_first(score is not None and score > best)
             best = score if improved else best
             if this.is_due('checkpoint', step) or improved or stopping:
                 metrics.flush()
                 checkpoints.save(state, origin, found)
             if found and on_eval:
                 on_eval(step, found)
-            if step == this.total_steps:
-                evaluation.draw(this, records)
             if stopping:
                 break
             progress.restart(step)
         checkpoints.wait()
+    if step == this.total_steps:
+        evaluation.draw(this, records)
     return state, metrics.rows
 
 
@@ -212,7 +216,7 @@ def _profile(this: Run) -> Iterator[Callable[[int], None]]:
 
     def profile(step: int) -> None:
         nonlocal running
-        if first and step == int(first):
+        if first and step == int(first) and processes.is_first():
             jax.profiler.start_trace(this.workdir / 'profile')
             running = True
         elif running and step == int(last) + 1:

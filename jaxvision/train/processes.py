@@ -6,7 +6,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,7 +35,7 @@ def start(coordinator: str | None = None, number: int | None = None,
     try:
         jax.distributed.initialize(coordinator, number, process,
                                    heartbeat_timeout_seconds=HEARTBEAT)
-    except (RuntimeError, ValueError) as error:
+    except ValueError as error:  # it has not found out; what went wrong later is no mistake
         raise UserError(
             'the processes did not find each other. Outside a TPU pod, Slurm or GKE give each '
             '--coordinator HOST:PORT (of process 0), --num_processes N and --process_id I. '
@@ -64,6 +67,25 @@ def agree(what: str, value: dict) -> None:
         raise UserError(f'the processes have not the same {what}: ' + '; '.join(
             f'process {process} has {name}={theirs!r}, process 0 {ours!r}'
             for process, fields in differ.items() for name, (ours, theirs) in fields.items()))
+
+
+def of_first(value: Any) -> Any:
+    """Process 0's value (of what JSON holds), for what all must decide alike."""
+    return value if jax.process_count() == 1 else json.loads(_gather(json.dumps(value))[0])
+
+
+def expect(path: Path, seconds: float = 60) -> None:
+    """Raises on every process unless all of them see, in the end, what process 0 has written."""
+    if jax.process_count() == 1:
+        return
+    multihost_utils.sync_global_devices('written')
+    end = time.monotonic() + seconds  # a network file system remembers for a while what was not
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.5)
+    blind = [i for i, sees in enumerate(_gather(json.dumps(path.exists()))) if sees != 'true']
+    if blind:
+        raise UserError(f'processes {blind} do not see {path}, which process 0 has written: '
+                        '--workdir must be on storage that all processes share')
 
 
 def _gather(text: str) -> list[str]:

@@ -113,35 +113,48 @@ class Run:
 
 
 def begin(config: ConfigDict, workdir: Path) -> Run:
-    """Open the run's folder: a new one, or an old one whose settings are the same."""
-    _check(config.lock())
+    """The run of a config: a new one, or what its folder holds if its settings are the same."""
+    check(config.lock())
     here = {'data.dir', 'data.threads'}  # may differ between machines
-    processes.agree('config', {k: v for k, v in fields(config.to_dict()).items()
-                               if k not in here})
-    sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)  # raises if it cannot be
-    if (workdir / 'config.json').exists():
-        run = reopen(workdir, config)
+    begun = (workdir / 'config.json').exists()
+    processes.agree('config', {'workdir': str(workdir), 'begun': begun, **{
+        name: value for name, value in fields(config.to_dict()).items() if name not in here}})
+    mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
+    if begun:
+        run = reopen(workdir, config, mesh)
     else:
         sources = Sources(config)
-        run = build(config, workdir, _as_json(describe(config, sources)), sources)
-    processes.agree('data', run.spec)
-    # What cannot be built or traced must not take the folder.
-    part = sharding.part_size(run.mesh, config.data.batch_size)
-    jax.eval_shape(guarded(run.task.update), run.shapes, blank_batch(run.spec, part))
-    if processes.is_first():
-        _take_folder(run)
+        spec = _as_json(describe(config, sources))
+        processes.agree('data', {name: spec[name] for name in ('data', 'examples')})
+        # The statistics in it may differ in their last digit between machines.
+        run = build(config, workdir, processes.of_first(spec), sources, mesh)
+    _trace(run)
     return run
 
 
-def _take_folder(run: Run) -> None:
-    workdir = run.workdir
+def _trace(run: Run) -> None:
+    """Raises what the update would raise, before the run takes its folder."""
+    config = run.config
+    part = sharding.part_size(run.mesh, config.data.batch_size)
+    if part % config.optimizer.accumulate:
+        raise UserError(f'optimizer.accumulate={config.optimizer.accumulate} does not divide the '
+                        f'{part} examples that a device has under parallel.mode=pmap')
     try:
-        (workdir / 'figures').mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f'cannot make the folder {workdir}: {error.strerror}') from error
-    write_json(workdir / 'spec.json', run.spec)
-    write_json(workdir / 'config.json', run.config.to_dict())
-    write_whole(workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
+        jax.eval_shape(guarded(run.task.update), run.shapes, blank_batch(run.spec, part))
+    except ValueError as error:
+        if config.parallel.mode != 'pmap' or isinstance(error, UserError):
+            raise
+        raise UserError(f'with {part} examples a device, under parallel.mode=pmap: {error}'
+                        ) from error
+
+
+def take_folder(run: Run) -> None:
+    """Write what the run is into its folder, which every process must then see."""
+    if processes.is_first():
+        write_json(run.workdir / 'spec.json', run.spec)
+        write_json(run.workdir / 'config.json', run.config.to_dict())
+        write_whole(run.workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
+    processes.expect(run.workdir / 'config.json')
 
 
 @contextlib.contextmanager
@@ -150,6 +163,10 @@ def held(workdir: Path) -> Iterator[None]:
     if not processes.is_first():
         yield
         return
+    try:
+        (workdir / 'figures').mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f'cannot make the folder {workdir}: {error.strerror}') from error
     with (workdir / 'lock').open('w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,13 +177,20 @@ def held(workdir: Path) -> Iterator[None]:
         yield
 
 
-def reopen(workdir: Path, config: ConfigDict | None = None) -> Run:
-    """The run that a folder holds, as it was trained; `config` may differ in its free fields."""
+def reopen(workdir: Path, config: ConfigDict | None = None,
+           mesh: jax.sharding.Mesh | None = None) -> Run:
+    """The run that a folder holds, as it was trained; `config` may differ in its free fields.
+
+    Without a mesh it is opened on the devices that are here, also fewer than it was trained on.
+    """
     trained, spec = read_config(workdir), read_json(workdir / 'spec.json')
     if config:
         _check_same(workdir, trained.to_dict(), _as_json(config.to_dict()))
     config = config or trained
-    return build(config, workdir, spec, Sources(config, spec['data']))
+    if not mesh:
+        divides = jax.device_count() % config.parallel.fsdp == 0
+        mesh = sharding.make_mesh('jit', config.parallel.fsdp if divides else 1)
+    return build(config, workdir, spec, Sources(config, spec['data']), mesh)
 
 
 def read_config(workdir: Path) -> ConfigDict:
@@ -189,20 +213,19 @@ def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
     return {**batch, 'index': np.arange(size, dtype=np.int32)}
 
 
-def build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources) -> Run:
+def build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources,
+          mesh: jax.sharding.Mesh) -> Run:
     """The run of a config and a spec, in a folder that it does not touch yet."""
     double = 'float64' in (config.model.dtype, config.model.param_dtype)
     if double and not jax.config.jax_enable_x64:
         raise UserError("this run is in float64: call jax.config.update('jax_enable_x64', True) "
                         'before anything else')
     task = resolve('tasks', config.task.name).make(config, spec)
-    # A run may be opened on a smaller machine than it was trained on.
-    fsdp = config.parallel.fsdp if jax.device_count() % config.parallel.fsdp == 0 else 1
-    mesh = sharding.make_mesh(config.parallel.mode, fsdp)
     return Run(config, workdir, spec, task, sources, mesh)
 
 
-def _check(config: ConfigDict) -> None:
+def check(config: ConfigDict) -> None:
+    """Raises unless the fields that every task has are in their ranges."""
     for name in ('data.batch_size', 'data.image_size', 'data.threads', 'train.keep',
                  'parallel.fsdp'):
         group, _, field = name.partition('.')

@@ -5,8 +5,8 @@
 An ordinary task has one update, `from_loss(loss, tx)`; an adversarial one composes two with
 `in_turn`; a rule that is no loss's gradient (Reptile) enters at `from_gradients`.
 
-Under `jit` the batch is the whole global one. Under `pmap`, over the axis REPLICAS, it is a device's
-equal part of it, and `from_gradients` takes the means over the devices.
+Under `jit` the batch is the whole global one. Under `pmap`, over the axis REPLICAS, it is a
+device's equal part of it, and `from_gradients` takes the means over the devices.
 """
 
 from collections.abc import Callable
@@ -41,14 +41,15 @@ def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'm
     def gradients(state: TrainState, batch: Batch):
         key = keys.at_step(state.key, player, state.step)
 
+        # Under pmap each device divides by the devices' mean weight: then the mean over devices is
+        # the global one.
         def objective(params, model_state, part, totals=None):
             terms, aux = loss(params, state.replace(model_state=model_state), part, key)
             sums = {name: (jnp.sum(values), jnp.sum(weights)) for name, (values, weights)
                     in {**aux.get('scalars', {}), **terms}.items()}
             weights = {name: weight for name, (_, weight) in sums.items()}
-            # A device's mean is over the devices' mean weight: the mean of those is the global one.
-            shares = _mean_over_replicas(totals or weights)
-            means = {name: _ratio(value, shares[name]) for name, (value, _) in sums.items()}
+            over = totals or _mean_over_replicas(weights)
+            means = {name: _ratio(value, over[name]) for name, (value, _) in sums.items()}
             model_state = {**model_state, **aux.get('model_state', {})}
             total = sum(means[name] for name in terms)
             return total, (model_state, {**means, 'loss': total}, weights)
@@ -61,7 +62,7 @@ def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'm
         parts = _microbatches(batch, accumulate)
         # Only the weights are asked for, so the compiler drops the rest of this forward pass.
         weights = jax.lax.map(lambda part: objective(*start, part)[1][2], parts)
-        totals = jax.tree.map(lambda weight: jnp.sum(weight, 0), weights)
+        totals = _mean_over_replicas(jax.tree.map(lambda weight: jnp.sum(weight, 0), weights))
 
         def add_part(carry, part):
             gradient, model_state, scalars = carry
@@ -136,9 +137,12 @@ def guarded(update: Update) -> Update:
 
 def _mean_over_replicas(tree: Tree) -> Tree:
     try:
-        return jax.lax.pmean(tree, REPLICAS)
+        jax.lax.axis_index(REPLICAS)
     except NameError:  # not under pmap
         return tree
+    mean = lambda x: jax.lax.pmean(x, REPLICAS) if jnp.issubdtype(x.dtype, jnp.inexact) \
+        else jax.lax.pmax(x, REPLICAS)
+    return jax.tree.map(mean, tree)
 
 
 def _averaged(state: TrainState, player: str, decay: float) -> TrainState:

@@ -22,6 +22,7 @@ from pathlib import Path
 def measure(config_file: str, devices: int, steps: int) -> dict:
     """One row of the table, in a process whose JAX has not started."""
     os.environ['JAX_PLATFORMS'] = 'cpu'
+    os.environ['NPROC'] = str(max(16, 4 * devices))  # threads, in which the devices wait
     os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
                                + f' --xla_force_host_platform_device_count={devices}').strip()
     import jax

@@ -26,10 +26,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def start(workdir: Path, number: int = 4, devices: int = 1, overrides: list[str] = ()):
-    """A launch of the digits, 64 steps of a network whose parameters are worth sharing."""
+    """A launch of the digits, 100 steps of a network whose parameters are worth sharing."""
     return subprocess.Popen(
         [ROOT / 'launch/local.sh', str(number), str(ROOT / 'configs/cnn.py:digits'),
-         '--workdir', str(workdir), '--config.train.steps=64', '--config.model.variant=64',
+         '--workdir', str(workdir), '--config.train.steps=100', '--config.model.variant=64',
          '--config.train.checkpoint_every=5', '--config.train.log_every=1',
          '--config.train.eval_every=30', *overrides],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -38,17 +38,26 @@ def start(workdir: Path, number: int = 4, devices: int = 1, overrides: list[str]
 
 def worker(workdir: Path, index: int) -> int:
     """The pid of a worker of the run in this folder."""
-    found = subprocess.run(['pgrep', '-f', f'jaxvision.main.*{workdir} .*--process_id {index}$'],
-                           capture_output=True, text=True, check=True)
-    return int(found.stdout.split()[0])
+    while True:
+        found = subprocess.run(
+            ['pgrep', '-f', f'jaxvision.main.*{workdir} .*--process_id {index}$'],
+            capture_output=True, text=True)
+        if found.stdout:
+            return int(found.stdout.split()[0])
+        time.sleep(0.1)  # it is being started
+
+
+def last_step(workdir: Path) -> int:
+    """Of the last checkpoint; 0 if there is none."""
+    return max((int(path.name) for path in (workdir / 'checkpoints').glob('*')
+                if path.name.isdigit()), default=0)
 
 
 def wait_for(step: int, workdir: Path, launch: subprocess.Popen, seconds: float = 240) -> None:
     """Until a checkpoint of at least this step is there, while the run goes on."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if any(path.name.isdigit() and int(path.name) >= step
-               for path in (workdir / 'checkpoints').glob('*')):
+        if last_step(workdir) >= step:
             return
         assert launch.poll() is None, launch.communicate()[0]
         time.sleep(0.02)
@@ -82,18 +91,19 @@ def main() -> None:
             time.sleep(delay)
             os.kill(worker(workdir, index), signal.SIGKILL)
             killed = time.monotonic()
-            launch.communicate()
+            launch.communicate(timeout=300)
             gone, code = time.monotonic() - killed, launch.returncode
             slowest = max(slowest, gone)
             again = start(workdir)
-            out, _ = again.communicate()
+            out, _ = again.communicate(timeout=600)
             good = code not in (0, 75) and again.returncode == 0 \
                 and same(reference, outcome(workdir))
             equal += good
             print(f'{i + 1}: worker {index} killed after {delay:.1f} s; the rest gone {gone:.1f} s '
                   f'later (code {code}); the same launch: {"equal" if good else "DIFFERENT"}',
                   flush=True)
-    print(f'{equal} of {options.runs} equal to the bit; the rest gone after {slowest:.1f} s at most')
+    print(f'{equal} of {options.runs} equal to the bit; the rest gone after at most '
+          f'{slowest:.1f} s')
     sys.exit(equal != options.runs or slowest > 30)
 
 

@@ -13,14 +13,16 @@ os.environ['NPROC'] = '16'
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+import optax  # noqa: E402
 
 from jaxvision import config as configs  # noqa: E402
-from jaxvision.train import loop  # noqa: E402
+from jaxvision.train import loop, sharding, update  # noqa: E402
 from jaxvision.train.run import begin, blank_batch  # noqa: E402
+from jaxvision.train.state import create  # noqa: E402
 
 CNN = ('model.name=cnn', 'model.variant=64')
-# Without batch norm. In float64, since a bias that attention cancels has a gradient of pure rounding,
-# which Adam makes as large as any.
+# Without batch norm. In float64, since a bias that attention cancels has a gradient of nothing but
+# rounding, which Adam makes as large as any.
 VIT = ('model.name=vit', 'model.variant=Ti/4', 'model.options.depth=1', 'model.dtype=float64',
        'model.param_dtype=float64')
 
@@ -53,8 +55,28 @@ def on_a_device(tree):
     return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
 
 
+def weighted():
+    """How far pmap is from numpy on a weighted mean, where one device's weights are all zero."""
+    values, weights = np.random.default_rng(0).normal(size=(2, 16))
+    weights = (weights > 0) * np.repeat([1, 0, 1, 1], 4)
+    wanted = (values * weights).sum() / weights.sum()
+    batch = {'value': values.astype(np.float32), 'weight': weights.astype(np.float32)}
+
+    def loss(params, state, batch, key):
+        return {'mean': (params * batch['value'] * batch['weight'], batch['weight'])}, {}
+
+    mesh, tx = sharding.make_mesh('pmap'), optax.sgd(1.0)
+    for accumulate in (1, 2):
+        start = create(jax.random.key(0), {'model': np.float32(2)}, {'model': tx})
+        step = sharding.compile_update(
+            update.from_loss(loss, tx, accumulate=accumulate), mesh, start)
+        state, scalars = step(start, batch)
+        yield abs(float(state.params['model']) - (2 - wanted))  # the gradient is the mean itself
+        yield abs(float(scalars['loss']) - 2 * wanted)
+
+
 def main():
-    found = {}
+    found = {'weighted': max(weighted())}
     _, state = run(*VIT)
     found['moved'] = apart(state, run(*VIT, steps=1)[1])
     found['pmap'] = apart(state, run(*VIT, 'parallel.mode=pmap')[1])

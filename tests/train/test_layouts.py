@@ -25,6 +25,10 @@ def test_without_batch_norm_pmap_is_jit(four_devices):
     assert four_devices['pmap, accumulated'] < 1e-10
 
 
+def test_under_pmap_a_mean_is_over_the_weights_of_all_devices(four_devices):
+    assert four_devices['weighted'] < 1e-6
+
+
 def test_under_pmap_a_device_has_batch_statistics_of_its_own(four_devices):
     # The variance within 8 examples is another than within 32; the means are the same.
     assert 1e-4 < four_devices['statistics'] < 0.1
@@ -49,6 +53,6 @@ def test_parameters_are_gathered_and_never_activations(four_devices):
 def test_processes_and_devices_do_not_change_the_run():
     done = subprocess.run(
         [sys.executable, HERE.parent / 'bench' / 'layouts.py', '--config', 'configs/cnn.py:digits',
-         '--layouts', '1x1', '2x2', '--steps', '5'], capture_output=True, text=True)
+         '--layouts', '1x1', '2x2', '--steps', '5', '--float64_only'], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'indices equal, pixels equal' in done.stdout
