@@ -18,6 +18,7 @@ import logging
 import os
 import re
 import shlex
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -73,6 +74,8 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
     if options.distributed:
         processes.start(options.coordinator, options.num_processes, options.process_id)
     if options.mode == 'eval':
+        if options.distributed:  # JAX takes note of a SIGTERM, and nobody would ask it here
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         loop.evaluate(options.workdir, options.step or 'last', config)
         return 0
     if options.step:

@@ -11,8 +11,8 @@
 #   DEVICES   virtual CPU devices a process, for trying a layout out; default: the machine's
 #             devices. Left set on a machine with GPUs, it trains on the CPUs.
 #   RESTARTS  how often a preempted run is started again; default 5.
-#   GRACE     seconds that the others get to end after a worker has failed; default 60. Less than a
-#             save takes: the rest is killed in the middle of it, and resumes from the save before.
+#   GRACE     seconds that the others get to end after a worker has failed; default 20, of which they
+#             need 10 to notice. What they were saving is lost either way: all take part in a save.
 #
 # N: on NVIDIA GPUs each process gets an equal share of them, so N should divide their number (the
 # remainder stays idle). On CPUs all of them share the same cores: it is for trying a launch out.
@@ -38,7 +38,7 @@ if [[ -z ${PYTHON:-} ]]; then
   [[ -x $PYTHON ]] || PYTHON=python3
 fi
 RESTARTS=${RESTARTS:-5}
-GRACE=${GRACE:-60}
+GRACE=${GRACE:-20}
 
 say() { echo "[local.sh] $*" >&2; }
 

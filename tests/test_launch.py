@@ -164,7 +164,7 @@ def test_local_kills_what_a_killed_worker_leaves(local, tmp_path):
     os.kill(calls(tmp_path, 1)[0][1], signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + 9
-    assert time.monotonic() - started < 5  # GRACE is 1 s
+    assert time.monotonic() - started < 20  # GRACE is 1 s
     assert 'worker 1 failed with code 137' in err
     assert not any(alive(calls(tmp_path, worker)[0][1]) for worker in range(3))
 

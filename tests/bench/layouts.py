@@ -4,12 +4,12 @@
     python tests/bench/layouts.py --config configs/cnn.py:digits --layouts 1x1 2x2
 
 Every layout begins a run of the config and steps it by hand: the examples' indices and the
-augmented pixels of each step; the parameters after 30 float64 steps, and after one in float32, with
-SGD at a rate of 0.1 and with the config's own optimizer; and the evaluation of one checkpoint, which
-the first layout, 1x1, trained. Exits non-zero unless all are within the bounds printed.
+augmented pixels of each step; the parameters after 30 float64 steps, and after one in float32; and
+the evaluation of one checkpoint, which the first layout, 1x1, trained. Exits non-zero unless all are
+within the bounds printed.
 
-Adam's first step has no bound in float32: it is the sign of the gradient, so where a gradient is
-nothing but rounding, the step is rounding as large as the learning rate.
+Adam's first step is the gradient's sign: where a gradient is nothing but rounding, the step is
+rounding as large as the learning rate. So a float32 step of SGD (at 0.1) is printed beside it.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def main() -> None:
             row = {f'float64, {options.steps} steps': (distance(many, layout), 1e-10),
                    'evaluation': (metrics_apart(many, layout), 1e-6)}
             if not options.float64_only:
-                row |= {'float32, 1 step of SGD': (distance(one, layout), 1e-6),
-                        'of its optimizer': (distance(own, layout), float('inf')),
+                row |= {'float32, 1 step': (distance(own, layout), 1e-6),
+                        'of SGD instead': (distance(one, layout), float('inf')),
                         'evaluation in float32': (metrics_apart(own, layout), 1e-6)}
             same = [np.array_equal(many[options.layouts[0]][name], many[layout][name])
                     for name in ('indices', 'pixels')]
