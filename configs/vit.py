@@ -2,8 +2,8 @@
 
     python -m jaxvision.main --config configs/vit.py
 
-97.2 % of the 1,000 test digits (one seed) in 9 min 16 s on 2 cores of an AMD EPYC that ran the tests
-at the same time.
+97.2 % of the 1,000 test digits (one seed) in 9 min 16 s on 2 cores of an AMD EPYC that ran the
+tests at the same time.
 """
 
 from jaxvision import config as configs
