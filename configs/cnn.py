@@ -5,8 +5,8 @@
                                                                         93.25 %, 14 min 48 s
     python -m jaxvision.main --config configs/cnn.py:NAME --config.data.dir=DATA   any TFDS data set
     python -m jaxvision.main --config configs/cnn.py --config.data.source=folder:PHOTOS
-        1,600 JPEGs of unequal sizes: of Fashion-MNIST 87.9 % (of 2,000 others; RBF SVM on the pixels
-        84.05 %), of the digits 98.1 % (of 1,000; 95.0 %); one seed each, about 2 min
+        1,600 JPEGs of unequal sizes: of Fashion-MNIST 87.85 % (of 2,000 others; an RBF SVM on the
+        pixels 84.05 %), of the digits 98.1 % (of 1,000; 95.0 %); one seed each, about 2 min
 """
 
 from jaxvision import config as configs

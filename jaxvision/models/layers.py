@@ -28,8 +28,8 @@ def convolve(
     """`lax.conv_general_dilated`, channels last; as one matrix product where the kernel is 1x1, or
     larger than the image.
 
-    A matrix product is faster on a CPU in both directions (where the kernel is larger than the
-    image, a hundredfold), and stays differentiable to any order.
+    A matrix product is faster on a CPU in both directions, and stays differentiable to any order.
+    (XLA's own 3x3 convolution took 24 times as long on 2x2 pixels as on 4x4, of 512 channels.)
     """
     window, space = kernel.shape[:-2], image.shape[1:-1]
     pads = lax.padtype_to_pads(space, window, strides, padding) \

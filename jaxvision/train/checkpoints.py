@@ -157,9 +157,8 @@ def _checksums(arrays: dict) -> dict[str, jax.Array]:
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
-    name = lambda path: '/'.join(
-        str(getattr(k, 'key', getattr(k, 'name', getattr(k, 'idx', k)))) for k in path)
-    return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _shapes(tree: Any) -> dict[str, str]:

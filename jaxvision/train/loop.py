@@ -94,7 +94,7 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
            ) -> tuple[TrainState, list[dict]]:
     first = int(state.step)
     origin = {'config': this.config.to_dict(), 'data': this.spec['data']}
-    with Metrics(this.workdir, first) as metrics, _batches(this, first) as batches, \
+    with Metrics(this.workdir, first) as metrics, train_batches(this, first) as batches, \
             _profile(this) as profile:
         progress = Progress(first, this.total_steps, this.config.data.batch_size)
         scalars = _LaggedScalars(this, metrics, progress)
@@ -197,7 +197,8 @@ def _size(params: Any) -> str:
 
 
 @contextlib.contextmanager
-def _batches(this: Run, first: int) -> Iterator:
+def train_batches(this: Run, first: int) -> Iterator:
+    """The run's batches after step `first`, on its devices."""
     config = this.config.data
     batches = pipeline.train_batches(
         this.sources['train'], this.task.prepare, seed=this.config.seed,

@@ -147,4 +147,4 @@ def table(mesh: Mesh, state: Tree) -> str:
 
 
 def _names(path: tuple) -> tuple[str, ...]:
-    return tuple(str(getattr(k, 'key', getattr(k, 'name', getattr(k, 'idx', k)))) for k in path)
+    return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)

@@ -5,8 +5,8 @@
 
 Every layout begins a run of the config and steps it by hand: the examples' indices and the
 augmented pixels of each step; the parameters after 30 float64 steps, and after one in float32; and
-the evaluation of one checkpoint, which the first layout, 1x1, trained. Exits non-zero unless all are
-within the bounds printed.
+the evaluation of one checkpoint, which the first layout, 1x1, trained. Exits non-zero unless all
+are within the bounds printed.
 
 Adam's first step is the gradient's sign: where a gradient is nothing but rounding, the step is
 rounding as large as the learning rate. So a float32 step of SGD (at 0.1) is printed beside it.
@@ -87,8 +87,8 @@ def run(layout: str, scratch: Path, config: str, steps: int, overrides: list[str
     workers = [subprocess.Popen(
         [sys.executable, __file__, 'worker', coordinator, str(i), str(processes), str(scratch),
          config, str(steps), *overrides], cwd=ROOT, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, env=os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu',
-                                     'NPROC': '16'})
+        stderr=subprocess.PIPE,
+        env=os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'NPROC': '16'})
         for i in range(processes)]
     for worker in workers:
         _, errors = worker.communicate(timeout=1200)
@@ -131,7 +131,7 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
 
     state, indices, hashes = this.init(), [], []
     whole = lambda x: np.asarray(multihost_utils.process_allgather(x, tiled=True))
-    with loop._batches(this, 0) as batches:
+    with loop.train_batches(this, 0) as batches:
         for step, batch in zip(range(int(steps)), batches):
             indices.append(whole(batch['index']))
             seen = whole(pixels(state.key, step, batch))

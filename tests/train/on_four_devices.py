@@ -36,7 +36,7 @@ def run(*overrides, steps=30):
     jax.config.update('jax_enable_x64', config.model.dtype == 'float64')
     this = begin(config, Path(tempfile.mkdtemp()))
     state = this.init()
-    with loop._batches(this, 0) as batches:
+    with loop.train_batches(this, 0) as batches:
         for _, batch in zip(range(steps), batches):
             state, _ = this.update(state, batch)
     return this, state

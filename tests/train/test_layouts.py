@@ -53,6 +53,7 @@ def test_parameters_are_gathered_and_never_activations(four_devices):
 def test_processes_and_devices_do_not_change_the_run():
     done = subprocess.run(
         [sys.executable, HERE.parent / 'bench' / 'layouts.py', '--config', 'configs/cnn.py:digits',
-         '--layouts', '1x1', '2x2', '--steps', '5', '--float64_only'], capture_output=True, text=True)
+         '--layouts', '1x1', '2x2', '--steps', '5', '--float64_only'],
+        capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'indices equal, pixels equal' in done.stdout
