@@ -19,10 +19,13 @@ class Evaluation:
     `evaluate(state, batch) -> records`, arrays [B, ...], on the device; the engine gathers them
     over the whole split, drops padding, orders them by example and hands them to
     `summarize(records) -> {name: float}` on the host, so every metric is exact.
+    `record(outputs, batch) -> records`, where the records are a function of what `Task.predict`
+    answers, measures an exported model by the same metrics.
     """
     split: str
     evaluate: Callable[[TrainState, Batch], Batch]
     summarize: Callable[[Records], dict[str, float]]
+    record: Callable[[Batch, Batch], Batch] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

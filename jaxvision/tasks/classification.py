@@ -103,23 +103,24 @@ def make(config, spec: dict) -> Task:
         new, scalars = descend(state, batch)
         return new, {**scalars, 'lr': lr(state.step)}
 
-    def logits_of(variables, image):
-        images = color.to_float(image, dtype)
-        return apply(variables['params']['model'], variables['model_state']['model'], images)[0]
-
     def predict(variables, inputs):
-        logits = logits_of(variables, jnp.asarray(inputs['image']))
+        images = color.to_float(jnp.asarray(inputs['image']), dtype)
+        logits, _ = apply(variables['params']['model'], variables['model_state']['model'], images)
         probabilities = (jax.nn.sigmoid if multi_label else jax.nn.softmax)(logits)
         return {'logits': logits, 'probabilities': probabilities}
 
+    def record(outputs, batch):
+        of = metrics.record_multilabel if multi_label else metrics.record
+        return of(outputs['logits'], batch['label'])
+
     def evaluate(state, batch):
-        record = metrics.record_multilabel if multi_label else metrics.record
-        return record(logits_of(state.variables, batch['image']), batch['label'])
+        return record(predict(state.variables, batch), batch)
 
     summarize = metrics.summarize_multilabel if multi_label \
         else functools.partial(metrics.summarize, classes=classes)
     draw = None if multi_label else functools.partial(draw_figures, spec['class_names'])
-    return Task(init, step, {'eval': Evaluation('test', evaluate, summarize)}, predict,
+    evaluation = Evaluation('test', evaluate, summarize, record)
+    return Task(init, step, {'eval': evaluation}, predict,
                 'eval/mean_average_precision' if multi_label else 'eval/accuracy',
                 make_prepare(config, spec), draw)
 
