@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
         configs.override(config, path, text)
     if options.help:
         return _help(config)
-    _start_jax(config)
+    start_jax(config)
     if options.distributed:
         processes.start(options.coordinator, options.num_processes, options.process_id)
     if options.mode == 'eval':
@@ -164,7 +164,7 @@ def _help(config) -> int:
     return 0
 
 
-def _start_jax(config) -> None:
+def start_jax(config) -> None:
     """What must be settled before JAX starts: quiet libraries, exact operations, the cache of
     compiled programs."""
     if config.parallel.deterministic:
