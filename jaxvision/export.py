@@ -118,14 +118,14 @@ def _reference(run, variables, count: int):
         ((name, one) for name, one in run.task.evaluations.items() if one.record),
         (None, next(iter(run.task.evaluations.values()))))
     examples = evaluation.examples(run, measured.split, count)
+    record, predict = jax.jit(measured.record), jax.jit(run.task.predict)
 
     def measure(outputs: dict) -> dict[str, float]:
         if not name:
             return {}
-        records = jax.device_get(measured.record(outputs, examples))
+        records = jax.device_get(record(outputs, examples))
         found = measured.summarize({**records, 'index': examples['index']})
         return {f'{name}/{metric}': float(value) for metric, value in found.items()}
-    predict = jax.jit(run.task.predict)
     return Reference.of(
         lambda inputs: jax.device_get(predict(variables, inputs)),
         {name: examples[name] for name in run.spec['inputs']}, measure,
@@ -137,18 +137,30 @@ def _writers(run, variables, names: list[str]) -> dict:
     """{file: what writes it}."""
     from jaxvision.deploy import formats
     from jaxvision.train import evaluation
-    model = (run.task.predict, variables, run.spec, run.config.to_dict())
-    writers = {}
+    model, about, writers = (run.task.predict, variables), (run.spec, run.config.to_dict()), {}
     if 'savedmodel' in names:
-        writers['savedmodel'] = functools.partial(formats.savedmodel, *model)
+        writers['savedmodel'] = functools.partial(formats.savedmodel, *model, *about)
     if 'tflite' in names:
         examples = evaluation.examples(run, 'train', CALIBRATION)
         inputs = {name: examples[name] for name in run.spec['inputs']}
         writers |= {f'{kind}.tflite': functools.partial(
-            formats.tflite, *model, kind=kind, examples=inputs) for kind in formats.TFLITE}
+            formats.tflite, *_in_float32(run, variables), *about, kind=kind, examples=inputs)
+            for kind in formats.TFLITE}
     if 'stablehlo' in names:
-        writers['model.stablehlo'] = functools.partial(formats.stablehlo, *model)
+        writers['model.stablehlo'] = functools.partial(formats.stablehlo, *model, *about)
     return writers
+
+
+def _in_float32(run, variables) -> tuple:
+    """predict and its variables in the one precision that all of TFLite's operations have."""
+    import jax
+    import jax.numpy as jnp
+    from jaxvision.train.run import build
+    config = run.config.copy_and_resolve_references()
+    config.model.dtype = config.model.param_dtype = 'float32'
+    task = build(config, run.workdir, run.spec, run.sources, run.mesh).task
+    return task.predict, jax.tree.map(
+        lambda x: x.astype('float32') if jnp.issubdtype(x.dtype, jnp.floating) else x, variables)
 
 
 def _write(name: str, write, path: Path) -> None:

@@ -52,8 +52,7 @@ class Reference:
                 'metrics': self.measure(outputs)}
 
 
-def answer(model: Path, inputs: Path, folder: Path, seconds: float = SECONDS
-           ) -> tuple[Arrays, dict]:
+def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, dict]:
     """(outputs, cost) of an exported model in a fresh process, which cannot import jaxvision, nor,
     unless it is StableHLO, jax.
 
@@ -62,9 +61,9 @@ def answer(model: Path, inputs: Path, folder: Path, seconds: float = SECONDS
     """
     outputs = folder / f'{model.name}-outputs.npz'
     environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'JAX_PLATFORMS': 'cpu'}
-    done = subprocess.run([sys.executable, '-P', exported.__file__, model, inputs, outputs,
-                           str(seconds)], capture_output=True, text=True,
-                          env=environment)
+    done = subprocess.run(
+        [sys.executable, '-P', exported.__file__, model, inputs, outputs, str(SECONDS)],
+        capture_output=True, text=True, env=environment)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
         raise UserError(f'{model.name} was written, but does not run: {said[-1]}')

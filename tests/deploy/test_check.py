@@ -1,0 +1,62 @@
+"""What counts as the same answer."""
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+from hypothesis.extra import numpy as arrays
+
+from jaxvision.deploy import check
+from jaxvision.errors import UserError
+
+OUTPUTS = {'logits': np.array([[1.0, -4.0], [2.0, 0.5]], np.float32), 'class': np.array([0, 0])}
+
+
+def reference(best='eval/accuracy', dtype='float32'):
+    return check.Reference({}, OUTPUTS, dict, best, dtype, {
+        'metrics': {'eval/accuracy': 0.9, 'eval/loss': 0.3}})
+
+
+def row(logits=0.0, classes=0.0, **metrics):
+    return {'differences': {'logits': logits, 'class': classes}, 'metrics': metrics}
+
+
+def test_differences_are_relative_to_the_largest_value():
+    found = {'logits': OUTPUTS['logits'] + [[0, 0], [0.2, 0]], 'class': np.array([0, 1])}
+    assert check.differences(found, OUTPUTS) == {'logits': pytest.approx(0.05), 'class': 0.5}
+
+
+@given(arrays.arrays(np.float32, (3, 2), elements=st.floats(width=32)))
+def test_an_output_does_not_differ_from_itself(values):
+    assert check.differences({'x': values}, {'x': values}) == {'x': 0}
+
+
+@pytest.mark.parametrize('wrong', [np.nan, np.inf])
+def test_a_number_that_is_none_differs(wrong):
+    found = {**OUTPUTS, 'logits': np.array([[1, -4], [2, wrong]], np.float32)}
+    assert check.differences(found, OUTPUTS)['logits'] == np.inf
+
+
+@pytest.mark.parametrize('found', [{'logits': OUTPUTS['logits']},
+                                   {**OUTPUTS, 'logits': OUTPUTS['logits'][:1]}])
+def test_other_outputs_are_an_error(found):
+    with pytest.raises(UserError, match='the exported model answers'):
+        check.differences(found, OUTPUTS)
+
+
+@pytest.mark.parametrize('file', ['savedmodel', 'model.stablehlo', 'float32.tflite'])
+def test_what_keeps_the_precision_is_judged_by_its_numbers(file):
+    check.judge(file, row(9e-6, 9e-4), reference(), 0.02)
+    check.judge(file, row(9e-3), reference(dtype='bfloat16'), 0.02)
+    for wrong in (row(1.1e-5), row(0.0, 2e-3), row(float('inf')), row(float('nan'))):
+        with pytest.raises(UserError, match=f'{file} differs from the run .* nothing was exported'):
+            check.judge(file, wrong, reference(), 0.02)
+
+
+@pytest.mark.parametrize('best, good, bad', [
+    ('eval/accuracy', {'eval/accuracy': 0.885}, {'eval/accuracy': 0.875}),
+    ('-eval/loss', {'eval/loss': 0.315}, {'eval/loss': 0.325}),
+    ('-eval/loss', {'eval/loss': 0.1}, {'eval/loss': float('nan')})])
+def test_what_rounds_the_weights_is_judged_by_its_metric(best, good, bad):
+    check.judge('int8.tflite', row(0.3, **good), reference(best), 0.02)
+    with pytest.raises(UserError, match='int8.tflite: eval/.* nothing was exported'):
+        check.judge('int8.tflite', row(0.3, **bad), reference(best), 0.02)

@@ -1,0 +1,142 @@
+"""The command: what it leaves, and what it leaves not."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+import jaxvision
+from jaxvision import export
+from jaxvision.deploy import check, exported, formats
+
+FILES = ['savedmodel', 'float32.tflite', 'float16.tflite', 'dynamic_int8.tflite', 'int8.tflite',
+         'model.stablehlo']
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(check, 'SECONDS', 0.05)
+
+
+def loadable(folder):
+    """Everything beneath a folder that some reader would take for a model."""
+    return [path for path in Path(folder).rglob('*') if path.name == 'saved_model.pb'
+            or path.suffix in ('.tflite', '.stablehlo')]
+
+
+def test_a_run_in_every_format(trained, tmp_path, capsys):
+    out = tmp_path / 'export'
+    assert export.main(['--workdir', str(trained), '--out', str(out), '--examples', '200']) == 0
+    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, 'export.json'])
+    report = json.loads((out / 'export.json').read_text())
+    assert report['examples'] == 200
+    rows = report['formats']
+    assert list(rows) == ['the run', *FILES]
+    for file in FILES:
+        size = sum(path.stat().st_size for path in [out / file, *out.glob(f'{file}/**/*')]
+                   if path.is_file())
+        assert rows[file]['size'] == size
+        assert rows[file]['metrics'].keys() == rows['the run']['metrics'].keys()
+        assert set(rows[file]['differences']) == {'logits', 'probabilities'}
+        for times in rows[file]['latency_ms'].values():
+            assert 0 < times['median'] <= times['p95']
+        assert rows[file]['peak_memory'] > 0
+        _, spec = exported.read_extras(out / file)
+        assert spec['class_names'] == list('0123456789')
+    for file in ('savedmodel', 'model.stablehlo', 'float32.tflite'):
+        assert rows[file]['metrics']['eval/accuracy'] == rows['the run']['metrics']['eval/accuracy']
+    screen = capsys.readouterr().out
+    for file in FILES:
+        assert re.search(rf'^{re.escape(file)} .* MB .* ms .* MB$', screen, re.M)
+
+
+def test_an_export_is_the_run_whatever_reads_it(trained, tmp_path):
+    out = tmp_path / 'export'
+    arguments = ['--workdir', str(trained), '--out', str(out), '--examples', '64']
+    assert export.main([*arguments, '--format', 'tflite']) == 0
+    task, variables, spec = jaxvision.load(trained)
+    image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1)).astype(np.uint8)
+    answer = Interpreter(str(out / 'float32.tflite')).get_signature_runner()(image=image)
+    wanted = task.predict(variables, {'image': image})
+    assert np.abs(answer['logits'] - wanted['logits']).max() < 1e-5 * np.abs(wanted['logits']).max()
+
+    # Another export takes the whole place of the one before.
+    assert export.main([*arguments, '--format', 'stablehlo']) == 0
+    assert sorted(path.name for path in out.iterdir()) == ['export.json', 'model.stablehlo']
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['export']
+
+
+def test_one_that_differs_is_an_error_and_leaves_nothing(trained, tmp_path, monkeypatch, capsys):
+    right = formats.stablehlo
+    monkeypatch.setattr(formats, 'stablehlo', lambda predict, *rest: right(
+        lambda variables, inputs: {name: 1.0001 * x for name, x in
+                                   predict(variables, inputs).items()}, *rest))
+    arguments = ['--workdir', str(trained), '--out', str(tmp_path / 'x'), '--format', 'stablehlo']
+    assert export.main(arguments) == 2
+    assert 'model.stablehlo differs from the run by 0.0001' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_cannot_be_opened_is_an_error(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(formats, 'stablehlo', lambda *model: model[-1].write_bytes(b'nonsense'))
+    arguments = ['--workdir', str(trained), '--out', str(tmp_path / 'x'), '--format', 'stablehlo']
+    assert export.main(arguments) == 2
+    assert 'was written, but does not run' in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('when', ['savedmodel: writing', 'float16.tflite: writing'])
+def test_one_that_is_killed_leaves_nothing_that_loads(trained, tmp_path, when):
+    run = tmp_path / 'run'
+    shutil.copytree(trained, run)
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'jaxvision.export', '--workdir', run, '--format',
+         'savedmodel,tflite'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, 'TMPDIR': str(tmp_path)}, start_new_session=True)
+    for line in process.stdout:
+        if line.startswith(when):
+            time.sleep(0.3)
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    assert process.wait() == -signal.SIGKILL
+    assert not loadable(run)
+
+
+def test_one_that_is_killed_while_it_is_put_in_place(trained, tmp_path, monkeypatch):
+    (tmp_path / 'staging').mkdir()
+    (tmp_path / 'staging' / 'export.json').write_text('new')
+    out = tmp_path / 'export'
+    out.mkdir()
+    (out / 'export.json').write_text('old')
+
+    def killed(*_):
+        raise KeyboardInterrupt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, 'copytree', killed)
+        export._install(tmp_path / 'staging', out)
+    assert (out / 'export.json').read_text() == 'old'
+    export._install(tmp_path / 'staging', out)
+    assert (out / 'export.json').read_text() == 'new'
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--format', 'onnx'], "there is no 'onnx'"), (['--step', '77'], 'no checkpoint 77'),
+    (['--examples', '0'], 'at least 1'), (['--out', '.'], 'is there, and no export')])
+def test_mistakes_are_told(trained, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert export.main(['--workdir', str(trained), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_run_is_told(tmp_path, capsys):
+    assert export.main(['--workdir', str(tmp_path)]) == 2
+    assert 'is not a run' in capsys.readouterr().err
