@@ -14,7 +14,7 @@ ENGINE = {'keys', 'config', 'errors', 'task', 'figures', 'train'}
 
 # A room or a file -> the rooms that it may import; the most exact entry counts.
 MAY_IMPORT = {
-    'errors': set(), 'keys': set(), 'figures': set(), 'config': {'errors'},
+    'errors': set(), 'keys': set(), 'figures': set(), 'tables': set(), 'config': {'errors'},
     'models': PURE, 'losses': PURE, 'image': PURE, 'metrics': PURE,
     'data': {'data', 'image', 'keys', 'errors'},
     'task': {'train'},
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     'tasks': PURE | {'config', 'data', 'task', 'figures', 'train'},
     'speed': {'speed', 'errors'},
     'main': {'config', 'errors', 'train'}, '__init__': {'train'},
+    'predict': {'config', 'data', 'deploy', 'errors', 'figures', 'tables', 'train'},
     'bench': {'config', 'data', 'errors', 'speed', 'train'}}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}
 NOT_THE_LOOP = ('jaxvision.train.loop', 'jaxvision.train.run')

@@ -5,6 +5,9 @@ import dataclasses
 import fcntl
 import functools
 import json
+import logging
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,6 +115,23 @@ class Run:
                            self.config.train.best or self.task.best, read_only)
 
 
+def start_jax(config: ConfigDict) -> None:
+    """What must be settled before JAX starts: quiet libraries, exact operations, the cache of
+    compiled programs."""
+    if config.parallel.deterministic:
+        os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
+                                   + ' --xla_gpu_deterministic_ops=true').strip()
+    # Orbax logs a failed save many times over, and raises it too: that is the one that is told.
+    for name in ('absl', 'asyncio'):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda raised: None
+    if 'float64' in (config.model.dtype, config.model.param_dtype):
+        jax.config.update('jax_enable_x64', True)
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxvision' / 'xla'
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
 def begin(config: ConfigDict, workdir: Path) -> Run:
     """The run of a config: a new one, or what its folder holds if its settings are the same."""
     check(config.lock())
@@ -216,12 +236,16 @@ def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
 def build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources,
           mesh: jax.sharding.Mesh) -> Run:
     """The run of a config and a spec, in a folder that it does not touch yet."""
+    return Run(config, workdir, spec, make_task(config, spec), sources, mesh)
+
+
+def make_task(config: ConfigDict, spec: dict) -> Task:
+    """The task alone, which needs no data and no folder."""
     double = 'float64' in (config.model.dtype, config.model.param_dtype)
     if double and not jax.config.jax_enable_x64:
         raise UserError("this run is in float64: call jax.config.update('jax_enable_x64', True) "
                         'before anything else')
-    task = resolve('tasks', config.task.name).make(config, spec)
-    return Run(config, workdir, spec, task, sources, mesh)
+    return resolve('tasks', config.task.name).make(config, spec)
 
 
 def check(config: ConfigDict) -> None:
