@@ -90,7 +90,7 @@ def gallery(
     return _render(figure)
 
 
-def bars(image: Picture, shares: Sequence[tuple[str, float]]) -> Picture:
+def bars(image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]]) -> Picture:
     """An image over a strip of named shares, each in [0, 1], as bars; small images are enlarged.
 
     Drawn by Pillow, in a few milliseconds: it is done for each of many images.

@@ -71,15 +71,16 @@ def _predict(options: argparse.Namespace) -> int:
     paths = files.find(options.files, options.out)
     _quieten()
     model, out = _open(options.workdir, options.step), Path(options.out)
+    pictures = picture_paths(paths, out) if model.task.show and not options.no_pictures else []
     try:
         out.mkdir(parents=True, exist_ok=True)
-        answered = _write(model, paths, options, out)
+        answered = _write(model, options, paths, pictures)
     except BrokenPipeError:
         raise
     except OSError as error:  # reading raises none
         raise UserError(f'cannot write into {out}: {error.strerror or error}') from error
-    pictures = 'predictions.json' if options.no_pictures else 'predictions.json and the pictures'
-    print(f'\n{answered} of {len(paths)} files answered; {pictures} are in {out}')
+    print(f'\n{answered} of {len(paths)} files answered; {out} holds predictions.json'
+          + (' and the pictures' if pictures else ''))
     if answered == len(paths):
         return 0
     print(f'error: {len(paths) - answered} of {len(paths)} files could not be read: they are named '
@@ -118,11 +119,12 @@ def _open(name: str, step: str | None) -> Model:
     import jax
     from ml_collections import ConfigDict
     from jaxvision.errors import UserError
+    from jaxvision.main import start_jax
     from jaxvision.train import loop, run
     folder = Path(name)
     if (folder / 'config.json').exists():
         config = run.read_config(folder)
-        run.start_jax(config)
+        start_jax(config)
         task, variables, spec = loop.load(folder, step or 'last')
         predict = jax.jit(task.predict)
         answer = lambda inputs: jax.device_get(predict(variables, inputs))
@@ -134,8 +136,12 @@ def _open(name: str, step: str | None) -> Model:
             raise UserError('--step is of a run; an exported model holds one step')
         config, spec = exported.read_extras(folder)
         config = ConfigDict(config).lock()
-        run.start_jax(config)
-        task, answer = run.make_task(config, spec), exported.open_exported(folder)
+        start_jax(config)
+        task = run.make_task(config, spec)
+        try:
+            answer = exported.open_exported(folder)
+        except ModuleNotFoundError as error:
+            raise UserError(f'{name} is run by {error.name}, which is not installed') from error
     if list(spec['inputs']) != ['image'] or len(spec['inputs']['image']['shape']) != 3:
         raise UserError(f'{name} takes {", ".join(spec["inputs"])}: predict answers for single '
                         'images so far')
@@ -166,17 +172,17 @@ def _read(model: Model, file: str, picture: Path | None) -> Item:
         return Item(file, picture, None, f'{type(error).__name__}: {error}')
 
 
-def _write(model: Model, paths: list[str], options: argparse.Namespace, out: Path) -> int:
+def _write(model: Model, options: argparse.Namespace, paths: list[str], pictures: list[Path]
+           ) -> int:
     """Answer for all, a batch at a time; how many there was an answer for."""
     from jaxvision.data import pipeline
     from jaxvision.tables import Table
     from jaxvision.train.writers import whole_file
     size = min(options.batch_size, len(paths))
-    pictures = [None] * len(paths) if options.no_pictures else picture_paths(paths, out)
     answered, done, table, progress = 0, 0, Table('file', paths), Progress(len(paths))
-    with whole_file(out / 'predictions.json') as file:
+    with whole_file(Path(options.out) / 'predictions.json') as file:
         file.write(f'{{"model": {json.dumps(options.workdir)},\n"files": [')
-        for batch in _batches(model, paths, pictures, size):
+        for batch in _batches(model, paths, pictures or [None] * len(paths), size):
             entries = list(pipeline.read_ahead(
                 lambda i: _entry(model, *batch[i]), 0, len(batch), model.threads))
             for entry in entries:

@@ -23,7 +23,8 @@ MAY_IMPORT = {
     'tasks': PURE | {'config', 'data', 'task', 'figures', 'train'},
     'speed': {'speed', 'errors'},
     'main': {'config', 'errors', 'train'}, '__init__': {'train'},
-    'predict': {'config', 'data', 'deploy', 'errors', 'figures', 'tables', 'train'},
+    'predict': {'config', 'data', 'deploy', 'errors', 'figures', 'main', 'tables',
+                'train'},
     'bench': {'config', 'data', 'errors', 'speed', 'train'}}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}
 NOT_THE_LOOP = ('jaxvision.train.loop', 'jaxvision.train.run')

@@ -5,9 +5,6 @@ import dataclasses
 import fcntl
 import functools
 import json
-import logging
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -113,23 +110,6 @@ class Run:
     def checkpoints(self, read_only: bool = False) -> Checkpoints:
         return Checkpoints(self.workdir / 'checkpoints', self.config.train.keep,
                            self.config.train.best or self.task.best, read_only)
-
-
-def start_jax(config: ConfigDict) -> None:
-    """What must be settled before JAX starts: quiet libraries, exact operations, the cache of
-    compiled programs."""
-    if config.parallel.deterministic:
-        os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
-                                   + ' --xla_gpu_deterministic_ops=true').strip()
-    # Orbax logs a failed save many times over, and raises it too: that is the one that is told.
-    for name in ('absl', 'asyncio'):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda raised: None
-    if 'float64' in (config.model.dtype, config.model.param_dtype):
-        jax.config.update('jax_enable_x64', True)
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxvision' / 'xla'
-    jax.config.update('jax_compilation_cache_dir', str(cache))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
 def begin(config: ConfigDict, workdir: Path) -> Run:
