@@ -47,7 +47,7 @@ def colour(tiny, tmp_path_factory):
     run.take_folder(this)
     state = this.init()
     head = state.params['model']['head']
-    head['kernel'] = 500 * head['kernel']  # else it hardly looks at what it sees
+    head['kernel'] = 20 * head['kernel']  # else it hardly looks at what it sees
     with this.checkpoints() as checkpoints:
         checkpoints.save(state, {}, {})
         checkpoints.wait()
@@ -135,9 +135,9 @@ def test_a_turned_image_is_answered_as_the_upright_one(hostile, format):
     upright = cat(f'turned_1.{format}')
     for orientation in range(2, 9):
         # A JPEG's blocks begin at another corner.
-        tolerance = 0.02 if format == 'jpeg' else 1e-5
+        tolerance = 1e-3 if format == 'jpeg' else 1e-5
         assert cat(f'turned_{orientation}.{format}') == pytest.approx(upright, abs=tolerance)
-    assert abs(cat('sideways.png') - upright) > 0.05
+    assert abs(cat('sideways.png') - upright) > 2e-3
 
 
 @pytest.mark.parametrize('options', [[], ['--batch_size', '7'], ['--batch_size', '1000'],
