@@ -104,7 +104,8 @@ class ResNet(nn.Module):
             x = conv(64, (3, 3), padding=1, name='stem_conv')(image)
         tensors['stem'] = x = nn.relu(norm(name='stem_norm')(x))
         if self.stem == 'imagenet':
-            x = layers.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+            # Zeros do not change a maximum behind a ReLU, and int8 has no -inf.
+            x = layers.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))
 
         drop_paths = iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist())
         for stage, depth in enumerate(self.depths, start=1):

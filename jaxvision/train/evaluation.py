@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxvision import figures
 from jaxvision.data import pipeline
+from jaxvision.data.views import Subset
 from jaxvision.train import processes, sharding
 from jaxvision.train.run import Run
 from jaxvision.train.state import TrainState
@@ -49,6 +50,18 @@ def gather(run: Run, evaluate: Callable, split: str, state: TrainState) -> Recor
     rows = np.flatnonzero(records.pop('mask'))
     rows = rows[np.argsort(records['index'][rows], kind='stable')]
     return {name: values[rows] for name, values in records.items()}
+
+
+def examples(run: Run, split: str, count: int) -> Records:
+    """`count` examples spread evenly over a split, or all of fewer, prepared and stacked."""
+    config, source = run.config.data, run.sources[split]
+    rows = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
+    parts = list(pipeline.eval_batches(
+        Subset(source, rows, split), run.task.prepare, batch_size=min(32, len(rows)),
+        threads=config.threads, on_corrupt=config.on_corrupt, counter=run.unreadable))
+    stacked = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    read = stacked.pop('mask')
+    return {name: values[read] for name, values in stacked.items()}
 
 
 def draw(run: Run, records: Records) -> None:

@@ -44,6 +44,8 @@ def local(tmp_path):
             [LAUNCH / 'local.sh', str(len(behaviour[0])), 'configs/cnn.py', *arguments],
             cwd=tmp_path, start_new_session=True, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # What starts the tests in the background may have it ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             env=clean_environment(BEHAVIOUR=json.dumps(behaviour), PYTHON=str(worker), GRACE='1')
             | environment)
     return start

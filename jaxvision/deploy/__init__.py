@@ -1,0 +1,1 @@
+"""A trained run outside of the laboratory: as files that need no jaxvision."""

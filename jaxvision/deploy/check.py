@@ -1,0 +1,139 @@
+"""An exported model against the run that it was made of, on the same examples."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from jax import numpy as jnp
+
+from jaxvision.deploy import exported
+from jaxvision.deploy.exported import Arrays
+from jaxvision.errors import UserError
+
+SECONDS = 2.0  # in which a batch size is timed
+EXACT = 1e-5  # of the largest output: what another order of the same sums may make
+TIES = 1e-3   # of the examples, whose discrete outputs may differ
+ROUNDED = ('float16.tflite', 'dynamic_int8.tflite', 'int8.tflite')  # judged by the metric
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What the run itself answers for some examples, and how good that is."""
+    inputs: Arrays
+    outputs: Arrays
+    measure: Callable[[Arrays], dict[str, float]]  # outputs -> metrics
+    best: str    # the metric that rounding may not cost too much of, '-NAME' where less is better
+    dtype: str   # that the model computes in
+    row: dict    # of the report
+
+    @staticmethod
+    def of(answer: Callable[[Arrays], Arrays], inputs: Arrays, measure: Callable, best: str,
+           dtype: str, size: int) -> 'Reference':
+        outputs = exported.answer_all(answer, inputs)
+        latencies = {str(batch): exported.latency(answer, inputs, batch, SECONDS)
+                     for batch in (1, 32)}
+        row = {'size': size, 'metrics': measure(outputs), 'latency_ms': latencies}
+        return Reference(inputs, outputs, measure, best, dtype, row)
+
+    @property
+    def count(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def save_inputs(self, file: Path) -> None:
+        np.savez(file, **self.inputs)
+
+    def compare(self, outputs: Arrays) -> dict:
+        return {'differences': differences(outputs, self.outputs),
+                'metrics': self.measure(outputs)}
+
+
+def answer(model: Path, inputs: Path, folder: Path, seconds: float = SECONDS
+           ) -> tuple[Arrays, dict]:
+    """(outputs, cost) of an exported model in a fresh process, which cannot import jaxvision, nor,
+    unless it is StableHLO, jax.
+
+    Raises:
+        UserError: it cannot be opened or run there.
+    """
+    outputs = folder / f'{model.name}-outputs.npz'
+    environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'JAX_PLATFORMS': 'cpu'}
+    done = subprocess.run([sys.executable, '-P', exported.__file__, model, inputs, outputs,
+                           str(seconds)], capture_output=True, text=True,
+                          env=environment)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
+        raise UserError(f'{model.name} was written, but does not run: {said[-1]}')
+    with np.load(outputs) as file:
+        return dict(file), json.loads(done.stdout.splitlines()[-1])
+
+
+def differences(found: Arrays, wanted: Arrays) -> dict[str, float]:
+    """Of each output: the largest difference over the largest value; of integers and booleans, the
+    share of examples that differ.
+
+    Raises:
+        UserError: outputs are missing, or of another shape.
+    """
+    shapes = [{name: value.shape for name, value in outputs.items()} for outputs in (found, wanted)]
+    if shapes[0] != shapes[1]:
+        raise UserError(f'the exported model answers {shapes[0]}, the run {shapes[1]}')
+    return {name: _difference(found[name], value) for name, value in wanted.items()}
+
+
+def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
+    if not jnp.issubdtype(wanted.dtype, jnp.inexact):
+        return float((found != wanted).reshape(len(wanted), -1).any(1).mean())
+    found, wanted = found.astype(np.float64), wanted.astype(np.float64)
+    if not np.array_equal(np.isfinite(found), np.isfinite(wanted)):
+        return float('inf')
+    finite = np.isfinite(wanted)
+    gap = np.abs(found - wanted)[finite].max(initial=0)
+    return float(gap / max(np.abs(wanted[finite]).max(initial=0), np.finfo(np.float32).tiny))
+
+
+def judge(name: str, row: dict, reference: Reference, most_lost: float) -> None:
+    """Raises a UserError if the exported model of a row of the report is not the run's."""
+    allowed = tolerance(reference.dtype)
+    for output, value in row['differences'].items():
+        exact = jnp.issubdtype(reference.outputs[output].dtype, jnp.inexact)
+        most = allowed if exact else TIES
+        if name not in ROUNDED and not value <= most:
+            raise UserError(f'{name} differs from the run by {value:.2g} of its largest '
+                            f'{output!r}, more than {most:.2g}: nothing was exported')
+    metric = reference.best.removeprefix('-')
+    if name in ROUNDED and metric in row['metrics']:
+        before, after = reference.row['metrics'][metric], row['metrics'][metric]
+        lost = after - before if reference.best.startswith('-') else before - after
+        if not lost <= most_lost:
+            raise UserError(f'{name}: {metric} goes from {before:.4g} to {after:.4g}, which loses '
+                            f'more than --most_lost {most_lost}: nothing was exported')
+
+
+def tolerance(dtype: str) -> float:
+    """Of a format that keeps the run's precision; in bfloat16 one rounding more is 1/128."""
+    return max(EXACT, 2 * float(jnp.finfo(dtype).eps) if jnp.dtype(dtype).itemsize < 4 else 0)
+
+
+def table(rows: dict[str, dict]) -> str:
+    """The report, for a person."""
+    metric = next(iter(next(iter(rows.values()))['metrics']), '')
+    lines = [['', 'size', 'difference', metric, '1 image', '(p95)', '32 images', '(p95)', 'memory']]
+    for name, row in rows.items():
+        times = [row['latency_ms'][batch][which] for batch in ('1', '32')
+                 for which in ('median', 'p95')]
+        most = max(row['differences'].values()) if 'differences' in row else None
+        memory = row.get('peak_memory')
+        lines.append([
+            name, f'{row["size"] / 1e6:.3f} MB', '' if most is None else f'{most:.1e}',
+            f'{row["metrics"][metric]:.4f}' if metric else '',
+            *(f'{time:.2f} ms' if i % 2 == 0 else f'({time:.2f})' for i, time in enumerate(times)),
+            '' if memory is None else f'{memory / 1e6:.1f} MB'])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return '\n'.join('  '.join(text.rjust(width) if i else text.ljust(width)
+                               for i, (text, width) in enumerate(zip(line, widths)))
+                     for line in lines)

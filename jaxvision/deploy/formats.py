@@ -1,0 +1,133 @@
+"""A pure function of variables and inputs, written as a SavedModel, TFLite or StableHLO.
+
+`predict(variables, inputs) -> outputs`, named arrays [B, ...] in and out; the spec's `inputs` says
+their shapes and dtypes. Each file holds the variables, the spec and the config.
+"""
+
+import importlib
+import importlib.metadata
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+
+from jaxvision.deploy.exported import EXTRAS, Arrays
+from jaxvision.errors import UserError
+
+Predict = Callable[[Any, dict], dict]
+
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+TFLITE = ('float32', 'float16', 'dynamic_int8', 'int8')
+
+
+def savedmodel(predict: Predict, variables: Any, spec: dict, config: dict, folder: Path) -> None:
+    """A SavedModel for batches of any size: signature `serving_default`, and the class names, where
+    the spec has some, as the attribute `class_names`."""
+    tf = _tensorflow()
+    from jax.experimental import jax2tf
+    module = tf.Module()
+    module.weights = jax.tree.map(tf.Variable, jax.device_get(variables))
+    if 'class_names' in spec:
+        module.class_names = tf.Variable(spec['class_names'], trainable=False)
+    shapes = {name: f'(batch, {", ".join(map(str, array["shape"]))})'
+              for name, array in spec['inputs'].items()}
+    converted = jax2tf.convert(predict, polymorphic_shapes=[None, shapes], with_gradient=False,
+                               native_serialization_platforms=PLATFORMS)
+    # Of keyword arguments the signature takes its inputs' names.
+    module.serve = tf.function(lambda **inputs: converted(module.weights, inputs), autograph=False)
+    serve = module.serve.get_concrete_function(**_specs(tf, spec, None))
+    tf.saved_model.save(module, str(folder), signatures={'serving_default': serve})
+    (folder / EXTRAS).mkdir()
+    for name, text in _extras(spec, config).items():
+        (folder / EXTRAS / name).write_text(text)
+
+
+def tflite(predict: Predict, variables: Any, spec: dict, config: dict, file: Path, kind: str,
+           examples: Arrays) -> None:
+    """A TFLite file that takes one example at a time; `kind` is one of TFLITE.
+
+    'int8' is int8 from the first layer to the last, in ranges read off `examples`; 'dynamic_int8'
+    has int8 weights alone, and rounds what comes to them as it comes; 'float16' has weights alone.
+    """
+    tf = _tensorflow()
+    _litert()
+    from jax.experimental import jax2tf
+    module = tf.Module()
+    module.weights = jax.tree.map(tf.Variable, jax.device_get(variables))
+    converted = jax2tf.convert(predict, with_gradient=False)
+    serve = tf.function(lambda **inputs: converted(module.weights, inputs), autograph=False
+                        ).get_concrete_function(**_specs(tf, spec, 1))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
+    if kind != 'float32':
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == 'float16':
+        converter.target_spec.supported_types = [tf.float16]
+    if kind == 'int8':
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: _one_by_one(examples)
+    file.write_bytes(converter.convert())
+    _append(file, _extras(spec, config))
+
+
+def stablehlo(predict: Predict, variables: Any, spec: dict, config: dict, file: Path) -> None:
+    """What `jax.export.deserialize` opens: a function of the inputs, for batches of any size, on a
+    CPU, a CUDA GPU or a TPU."""
+    variables = jax.device_get(variables)
+    batch, = jax.export.symbolic_shape('batch')
+    inputs = {name: jax.ShapeDtypeStruct((batch, *array['shape']), array['dtype'])
+              for name, array in spec['inputs'].items()}
+    function = jax.jit(lambda inputs: predict(variables, inputs))
+    file.write_bytes(jax.export.export(function, platforms=PLATFORMS)(inputs).serialize())
+    _append(file, _extras(spec, config))
+
+
+def _specs(tf: ModuleType, spec: dict, batch: int | None) -> dict:
+    return {name: tf.TensorSpec([batch, *array['shape']], array['dtype'], name=name)
+            for name, array in spec['inputs'].items()}
+
+
+def _one_by_one(examples: Arrays) -> Iterator[Arrays]:
+    for i in range(len(next(iter(examples.values())))):
+        yield {name: value[i:i + 1] for name, value in examples.items()}
+
+
+def _extras(spec: dict, config: dict) -> dict[str, str]:
+    texts = {'config.json': json.dumps(config), 'spec.json': json.dumps(spec)}
+    if 'class_names' in spec:
+        texts['labels.txt'] = ''.join(f'{name}\n' for name in spec['class_names'])
+    return texts
+
+
+def _append(file: Path, texts: dict[str, str]) -> None:
+    """As TFLite's own tools do: a zip archive behind the model, where its readers do not look."""
+    with zipfile.ZipFile(file, 'a') as archive:
+        for name, text in texts.items():
+            archive.writestr(name, text)
+
+
+def _tensorflow() -> ModuleType:
+    tf = _installed('tensorflow')
+    versions = {name: importlib.metadata.version(name) for name in ('jax', 'jaxlib')}
+    if tuple(map(int, versions['jax'].split('.')[:2])) >= (0, 11):
+        raise UserError(f'TensorFlow {tf.__version__} cannot load what jax {versions["jax"]} '
+                        "exports. The pair that works is jax 0.10 with TensorFlow 2.21: pip "
+                        "install 'jaxvision[tf]' in an environment of its own (--format stablehlo "
+                        'needs neither)')
+    return tf
+
+
+def _litert() -> ModuleType:
+    return _installed('ai_edge_litert')
+
+
+def _installed(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"this export needs {name}: pip install 'jaxvision[tf]'") from error

@@ -1,0 +1,200 @@
+"""python -m jaxvision.export --workdir RUN: a trained run as files that need no jaxvision.
+
+examples:
+  python -m jaxvision.export --workdir runs/cnn
+  python -m jaxvision.export --workdir runs/cnn --format savedmodel
+  python -m jaxvision.export --workdir runs/cnn --format tflite --step best --out DIR
+
+formats:
+  savedmodel   TensorFlow's, for TF Serving: batches of any size, class names inside
+  tflite       for LiteRT on phones and boards, one image at a time: float32.tflite, float16.tflite
+               (half the size), dynamic_int8.tflite (int8 weights), int8.tflite (int8 throughout)
+  stablehlo    for jax.export.deserialize, on a CPU, GPU or TPU: batches of any size
+
+Each file is opened in a fresh process and answers for evaluation examples as the run does; one that
+differs is an error, and then nothing is left. The report is on the screen and in export.json.
+Exit codes: 0 exported, 2 a mistake to mend, 1 anything else.
+"""
+
+import argparse
+import contextlib
+import functools
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+FORMATS = ('savedmodel', 'tflite', 'stablehlo')
+CALIBRATION = 256  # training examples that int8's ranges are read off
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    os.environ['JAX_PLATFORMS'] = 'cpu'  # with whose arithmetic the files are compared
+    from jaxvision.errors import UserError
+    try:
+        export(options.workdir, options.format.split(','), options.step,
+               options.out or options.workdir / 'export', options.examples, options.most_lost)
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        'python -m jaxvision.export', description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--workdir', metavar='RUN', type=Path, required=True)
+    parser.add_argument('--format', default=','.join(FORMATS), help='(%(default)s)')
+    parser.add_argument('--step', default='last', help='last (the default), best or a number')
+    parser.add_argument('--out', metavar='DIR', type=Path,
+                        help='RUN/export by default; what an earlier export left there goes')
+    parser.add_argument('--examples', type=int, default=1000, metavar='N',
+                        help='to check it on, spread over the evaluation split (%(default)s)')
+    parser.add_argument('--most_lost', type=float, default=0.02, metavar='X',
+                        help='of the metric, where weights are rounded: more is an error '
+                             '(%(default)s)')
+    return parser.parse_args(arguments)
+
+
+
+
+def export(workdir: Path, names: list[str], step: str | int, out: Path, count: int,
+           most_lost: float) -> dict[str, dict]:
+    """Write a run's formats into `out`, which appears whole or not at all; the report.
+
+    Raises:
+        UserError: there is no such run or format, a library that a format needs is not there, or
+            an exported model does not answer as the run.
+    """
+    from jaxvision.deploy import check
+    from jaxvision.errors import UserError, unknown
+    from jaxvision.main import start_jax
+    from jaxvision.train import loop
+    from jaxvision.train.run import read_config, reopen
+    from jaxvision.train.writers import write_json
+    for name in names:
+        if name not in FORMATS:
+            raise unknown('--format: there is no', name, FORMATS)
+    if count < 1:
+        raise UserError(f'--examples {count}: at least 1')
+    if out.exists() and not (out / 'export.json').exists():
+        raise UserError(f'{out} is there, and no export: give another --out')
+    start_jax(read_config(workdir))
+    run = reopen(workdir)
+    state = loop.restore(run, step)
+    reference = _reference(run, state.variables, count)
+    with tempfile.TemporaryDirectory(prefix='jaxvision-unfinished-export-') as folder:
+        staging, inputs = Path(folder, 'export'), Path(folder, 'inputs.npz')
+        staging.mkdir()
+        reference.save_inputs(inputs)
+        rows = {'the run': reference.row}
+        for file, write in _writers(run, state.variables, names).items():
+            print(f'{file}: writing and checking ...', flush=True)
+            _write(file, write, staging / file)
+            outputs, cost = check.answer(staging / file, inputs, Path(folder))
+            rows[file] = {'size': _size(staging / file), **reference.compare(outputs), **cost}
+            check.judge(file, rows[file], reference, most_lost)
+        write_json(staging / 'export.json', {
+            'run': str(workdir), 'step': int(state.step), 'examples': reference.count,
+            'formats': rows})
+        _install(staging, out)
+    print(check.table(rows))
+    print(f'in {out}: {", ".join([*list(rows)[1:], "export.json"])}')
+    return rows
+
+
+def _reference(run, variables, count: int):
+    """What the run itself answers for evaluation examples."""
+    import jax
+    from jaxvision.deploy.check import Reference
+    from jaxvision.train import evaluation
+    name, measured = next(
+        ((name, one) for name, one in run.task.evaluations.items() if one.record),
+        (None, next(iter(run.task.evaluations.values()))))
+    examples = evaluation.examples(run, measured.split, count)
+
+    def measure(outputs: dict) -> dict[str, float]:
+        if not name:
+            return {}
+        records = jax.device_get(measured.record(outputs, examples))
+        found = measured.summarize({**records, 'index': examples['index']})
+        return {f'{name}/{metric}': float(value) for metric, value in found.items()}
+    predict = jax.jit(run.task.predict)
+    return Reference.of(
+        lambda inputs: jax.device_get(predict(variables, inputs)),
+        {name: examples[name] for name in run.spec['inputs']}, measure,
+        run.config.train.best or run.task.best, run.config.model.dtype,
+        sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
+
+
+def _writers(run, variables, names: list[str]) -> dict:
+    """{file: what writes it}."""
+    from jaxvision.deploy import formats
+    from jaxvision.train import evaluation
+    model = (run.task.predict, variables, run.spec, run.config.to_dict())
+    writers = {}
+    if 'savedmodel' in names:
+        writers['savedmodel'] = functools.partial(formats.savedmodel, *model)
+    if 'tflite' in names:
+        examples = evaluation.examples(run, 'train', CALIBRATION)
+        inputs = {name: examples[name] for name in run.spec['inputs']}
+        writers |= {f'{kind}.tflite': functools.partial(
+            formats.tflite, *model, kind=kind, examples=inputs) for kind in formats.TFLITE}
+    if 'stablehlo' in names:
+        writers['model.stablehlo'] = functools.partial(formats.stablehlo, *model)
+    return writers
+
+
+def _write(name: str, write, path: Path) -> None:
+    from jaxvision.errors import UserError
+    try:
+        with _without_chatter():
+            write(path)
+    except UserError:
+        raise
+    except Exception as error:  # TensorFlow's converters raise nearly anything
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise UserError(f'{name} cannot be made of this model: {(lines or [repr(error)])[0][:300]}. '
+                        'Leave it out with --format') from error
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """TensorFlow writes its notes to stderr itself, past Python's."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, 'w') as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def _size(path: Path) -> int:
+    files = path.rglob('*') if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _install(staging: Path, out: Path) -> None:
+    """Checked files only come to where they are looked for, and all of them at once."""
+    unfinished, old = (out.with_name(f'.{out.name}.{what}') for what in ('unfinished', 'old'))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for stale in (unfinished, old):
+        shutil.rmtree(stale, ignore_errors=True)
+    shutil.copytree(staging, unfinished)
+    if out.exists():
+        os.rename(out, old)
+    os.rename(unfinished, out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
