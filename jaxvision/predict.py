@@ -20,6 +20,7 @@ import re
 import sys
 import time
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -91,6 +92,7 @@ def _predict(options: argparse.Namespace) -> int:
 def _quieten() -> None:
     """What Pillow has to say of a damaged file is said once, as the file's reason."""
     from PIL import Image
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow tells of itself otherwise
     warnings.filterwarnings('ignore', module='PIL')
     warnings.simplefilter('error', Image.DecompressionBombWarning)
     logging.getLogger('PIL').setLevel(logging.CRITICAL)
@@ -134,7 +136,11 @@ def _open(name: str, step: str | None) -> Model:
             raise UserError(f'{name} is neither a run nor an exported model')
         if step:
             raise UserError('--step is of a run; an exported model holds one step')
-        config, spec = exported.read_extras(folder)
+        try:
+            config, spec = exported.read_extras(folder)
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f'{name} holds no config and spec: was it exported by jaxvision?'
+                            ) from error
         config = ConfigDict(config).lock()
         start_jax(config)
         task = run.make_task(config, spec)

@@ -90,7 +90,7 @@ def bombs():
     yield 'bomb.bmp', b'BM' + struct.pack('<IIIIiiHHIIIIII', 99, 0, 54, 40, 50_000, 50_000, 1, 24,
                                           0, 0, 0, 0, 0, 0)
     yield 'bomb.ppm', b'P6 99999 99999 255\n' + bytes(99)
-    yield 'bomb_text.png', png(9, 9, text=bytes(10**8))
+    yield 'bomb_text.png', png(9, 9, text=bytes(10**7))
     yield 'bomb.ico', struct.pack('<HHHBBBBHHII', 0, 1, 1, 16, 16, 0, 0, 1, 32, 9_999, 22) \
         + png(11_000, 10_000, lines=10)
 
@@ -99,7 +99,7 @@ def whole():
     yield 'sideways.png', encoded(turned(6))
     for orientation in range(1, 9):
         for format in ('JPEG', 'PNG', 'TIFF', 'WEBP'):
-            options = {'lossless': True} if format == 'WEBP' else {}
+            options = {'lossless': True, 'method': 0} if format == 'WEBP' else {}
             yield f'turned_{orientation}.{format.lower()}', encoded(
                 turned(orientation), format, exif=exif(orientation), **options)
     for format in FORMATS:
@@ -131,8 +131,9 @@ def whole():
                 yield f'{width}x{height}.{format.lower()}', encoded(
                     Image.new('RGB', (width, height), 'red'), format)
     yield 'wide.jpg', encoded(Image.new('RGB', (20_000, 1_000), 'blue'), 'JPEG')
+    large = png(20_000, 4_000, alpha=True)
     for n in (1, 2):  # side by side, so that two threads hold one each
-        yield f'zz_large_{n}.png', png(20_000, 4_000, alpha=True)
+        yield f'zz_large_{n}.png', large
 
 
 def truncated():

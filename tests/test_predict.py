@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import types
+import zipfile
 from pathlib import Path
 
 import hostile_files
@@ -17,6 +18,7 @@ from PIL import Image
 
 import jaxvision
 from jaxvision import predict
+from jaxvision.deploy import exported, formats
 from jaxvision.train import loop, run
 
 MEGABYTE = 2**20
@@ -166,32 +168,24 @@ def test_other_sizes_are_brought_to_the_runs_own(main, trained, digits):
     assert large['probability'] == pytest.approx(small['probability'], abs=0.1)
 
 
-@pytest.fixture
-def exported(monkeypatch, trained, tmp_path):
-    """An exported model's file, opened by a stand-in that answers as the run does."""
+def test_an_exported_model_answers_in_place_of_a_run(main, trained, digits):
     task, variables, spec = jaxvision.load(trained)
-    answer = jax.jit(task.predict)
-    module = types.SimpleNamespace(
-        is_exported=lambda path: path.suffix == '.tflite',
-        read_extras=lambda path: (json.loads((trained / 'config.json').read_text()), spec),
-        open_exported=lambda path: lambda inputs: jax.device_get(answer(variables, inputs)))
-    monkeypatch.setitem(sys.modules, 'jaxvision.deploy', types.SimpleNamespace(exported=module))
-    (tmp_path / 'model.tflite').touch()
-    return module
+    settings = run.read_config(trained).to_dict()
+    formats.stablehlo(task.predict, variables, spec, settings, Path('model.stablehlo'))
+    of_run = main('--workdir', trained, digits[0])
+    of_file = main('--workdir', 'model.stablehlo', digits[0])
+    assert of_file[:3] == of_run[:3] and of_file[0] == 0
+    assert of_file[3].keys() == of_run[3].keys()
+    assert main('--workdir', 'model.stablehlo', digits[0], '--step', 'best')[0] == 2
 
 
-def test_an_exported_model_answers_in_place_of_a_run(main, exported, trained, digits):
-    folder, _ = digits
-    of_run = main('--workdir', trained, folder)
-    of_file = main('--workdir', 'model.tflite', folder)
-    assert of_file == of_run and of_file[0] == 0
-    assert main('--workdir', 'model.tflite', folder, '--step', 'best')[0] == 2
-
-
-def test_an_exported_model_without_its_runtime(main, exported, digits):
+def test_an_exported_model_without_its_runtime(main, trained, digits, monkeypatch):
     def without(path):
         raise ModuleNotFoundError("No module named 'ai_edge_litert'", name='ai_edge_litert')
-    exported.open_exported = without
+    monkeypatch.setattr(exported, 'open_exported', without)
+    with zipfile.ZipFile('model.tflite', 'w') as extras:
+        for name in ('config.json', 'spec.json'):
+            extras.write(trained / name, name)
     code, _, err, _ = main('--workdir', 'model.tflite', digits[0])
     assert code == 2 and 'ai_edge_litert, which is not installed' in err
 
@@ -255,8 +249,10 @@ def test_a_mistake_is_told_in_one_line_before_anything_is_opened(
 def test_other_mistakes_are_told_in_one_line(main, trained, digits, tmp_path):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'file').touch()
+    (tmp_path / 'strange.tflite').write_bytes(b'TFL3')
     for arguments, says in (
             (['--workdir', 'folder', digits[0]], 'neither a run nor an exported model'),
+            (['--workdir', 'strange.tflite', digits[0]], 'was it exported by jaxvision?'),
             (['--workdir', trained, digits[0], '--step', '99'], 'no checkpoint 99'),
             (['--workdir', trained, digits[0], '--out', 'file/below'], 'cannot write into')):
         code, _, err, _ = main(*arguments)
