@@ -16,12 +16,10 @@ import dataclasses
 import json
 import logging
 import os
-import re
 import sys
 import time
 import warnings
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -72,7 +70,8 @@ def _predict(options: argparse.Namespace) -> int:
     paths = files.find(options.files, options.out)
     _quieten()
     model, out = _open(options.workdir, options.step), Path(options.out)
-    pictures = picture_paths(paths, out) if model.task.show and not options.no_pictures else []
+    wanted = model.task.show and not options.no_pictures
+    pictures = files.picture_paths(paths, out) if wanted else []
     try:
         out.mkdir(parents=True, exist_ok=True)
         answered = _write(model, options, paths, pictures)
@@ -251,19 +250,6 @@ def _row(entry: dict) -> dict:
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
             cells[name] = ', '.join(value) or '-'
     return cells
-
-
-def picture_paths(paths: list[str], out: Path) -> list[Path]:
-    """A name of its own for each picture: cat.png of a/cat.jpg, then cat-2.png of b/cat.tif."""
-    counts, taken, found = Counter(), set(), []
-    for path in paths:
-        stem = name = re.sub(r'[^\w.=+-]+', '_', Path(path).stem)[:50]
-        while name.casefold() in taken:  # some file systems take Cat.png and cat.png for one
-            counts[stem.casefold()] += 1
-            name = f'{stem}-{counts[stem.casefold()] + 1}'
-        taken.add(name.casefold())
-        found.append(out / f'{name}.png')
-    return found
 
 
 class Progress:

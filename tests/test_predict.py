@@ -1,6 +1,7 @@
 """Answers for a person's own files, whatever these are."""
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ import pytest
 from PIL import Image
 
 import jaxvision
-from jaxvision import predict
+from jaxvision import figures, predict
 from jaxvision.deploy import exported, formats
 from jaxvision.train import loop, run
 
@@ -259,12 +260,10 @@ def test_other_mistakes_are_told_in_one_line(main, trained, digits, tmp_path):
         assert code == 2 and err.count('\n') == 1 and says in err
 
 
-def test_a_picture_has_a_name_of_its_own(tmp_path):
-    files = ['a/cat.jpg', 'b/cat.png', 'b/CAT.png', 'cat-2.tif', 'c/cat.gif', '.png', '?.png', '*.png',
-             os.fsdecode(b'\xff.png'), 'x' * 300 + '.png', 'x' * 300 + '.gif']
-    found = predict.picture_paths(files, tmp_path)
-    assert [path.name for path in found[:5]] == [
-        'cat.png', 'cat-2.png', 'CAT-3.png', 'cat-2-2.png', 'cat-4.png']
-    assert len({path.name.casefold() for path in found}) == len(files)
-    for path in found:
-        path.touch()
+def test_a_full_disk_is_told_and_leaves_no_half_answer(main, trained, digits, monkeypatch):
+    def save(path, picture):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    monkeypatch.setattr(figures, 'save', save)
+    code, _, err, entries = main('--workdir', trained, digits[0])
+    assert code == 2 and err.count('\n') == 1 and 'No space left on device' in err
+    assert not entries and not list(Path('predictions').iterdir())

@@ -1,8 +1,12 @@
-"""A person's own files: which ones the names on a command line mean, and their bytes."""
+"""A person's own files: which ones the names on a command line mean, their bytes, and names for
+the pictures made of them."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 import glob
 import os
+from pathlib import Path
+import re
 import stat
 
 from jaxvision.data.protocol import Unreadable
@@ -55,6 +59,19 @@ def read(path: str) -> bytes:
             return file.read(status.st_size)
     except OSError as error:
         raise Unreadable(error.strerror) from error
+
+
+def picture_paths(paths: Sequence[str], out: Path) -> list[Path]:
+    """A name of its own for each picture: cat.png of a/cat.jpg, then cat-2.png of b/cat.tif."""
+    counts, taken, found = Counter(), set(), []
+    for path in paths:
+        stem = name = re.sub(r'[^\w.=+-]+', '_', Path(path).stem)[:50]
+        while name.casefold() in taken:  # some file systems take Cat.png and cat.png for one
+            counts[stem.casefold()] += 1
+            name = f'{stem}-{counts[stem.casefold()] + 1}'
+        taken.add(name.casefold())
+        found.append(out / f'{name}.png')
+    return found
 
 
 def _matches(name: str) -> list[str]:

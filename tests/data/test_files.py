@@ -75,3 +75,14 @@ def test_only_files_are_opened(tmp_path):
     server.close()
     (tmp_path / 'file').write_bytes(b'bytes')
     assert files.read(str(tmp_path / 'file')) == b'bytes'
+
+
+def test_a_picture_has_a_name_of_its_own(tmp_path):
+    paths = ['a/cat.jpg', 'b/cat.png', 'b/CAT.png', 'cat-2.tif', 'c/cat.gif', '.png', '?.png',
+             '*.png', os.fsdecode(b'\xff.png'), 'x' * 300 + '.png', 'x' * 300 + '.gif']
+    found = files.picture_paths(paths, tmp_path)
+    assert [path.name for path in found[:5]] == [
+        'cat.png', 'cat-2.png', 'CAT-3.png', 'cat-2-2.png', 'cat-4.png']
+    assert len({path.name.casefold() for path in found}) == len(paths)
+    for path in found:
+        path.touch()
