@@ -43,6 +43,10 @@ class Task:
         must be deterministic (evaluation, prediction). None: there is nothing to do
     figures(records, example) -> {name: uint8 picture} of the records of the first evaluation;
         `example(index)` is the prepared example
+    show(inputs, outputs) -> (answer, picture): for a person, of one example, on the host. `inputs`
+        is the prepared example and, where a picture is wanted, 'original': the person's image
+        upright, uint8 [h, w, 3], made smaller if it was large. `answer` is a dict that JSON can
+        hold, `picture` uint8 [h, w, 3], or None without 'original'
     """
     init: Callable[[Any, Batch], TrainState]
     update: Callable[[TrainState, Batch], tuple[TrainState, dict]]
@@ -51,3 +55,4 @@ class Task:
     best: str = ''
     prepare: Callable[[dict, np.random.Generator | None], dict] | None = None
     figures: Callable[[Records, Callable[[int], dict]], dict[str, np.ndarray]] | None = None
+    show: Callable[[dict, Records], tuple[dict, np.ndarray | None]] | None = None

@@ -14,7 +14,7 @@ ENGINE = {'keys', 'config', 'errors', 'task', 'figures', 'train'}
 
 # A room or a file -> the rooms that it may import; the most exact entry counts.
 MAY_IMPORT = {
-    'errors': set(), 'keys': set(), 'figures': set(), 'config': {'errors'},
+    'errors': set(), 'keys': set(), 'figures': set(), 'tables': set(), 'config': {'errors'},
     'models': PURE, 'losses': PURE, 'image': PURE, 'metrics': PURE,
     'data': {'data', 'image', 'keys', 'errors'},
     'task': {'train'},
@@ -25,6 +25,8 @@ MAY_IMPORT = {
     'deploy': {'deploy', 'errors'}, 'deploy/exported': set(),
     'main': {'config', 'errors', 'train'}, '__init__': {'train'},
     'export': {'deploy', 'errors', 'main', 'train'},
+    'predict': {'config', 'data', 'deploy', 'errors', 'figures', 'main', 'tables',
+                'train'},
     'bench': {'config', 'data', 'errors', 'speed', 'train'}}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}
 NOT_THE_LOOP = ('jaxvision.train.loop', 'jaxvision.train.run')

@@ -134,7 +134,7 @@ def test_save_writes_a_png_that_reads_back(tmp_path):
 def test_a_save_that_fails_keeps_the_old_picture_and_leaves_nothing_behind(tmp_path, monkeypatch):
     figures.save(tmp_path / 'a.png', solid(1, 2, 3))
 
-    def full_disk(self, file, format):
+    def full_disk(self, file, **options):
         file.write_bytes(b'half')
         raise OSError('No space left on device')
 
@@ -143,6 +143,39 @@ def test_a_save_that_fails_keeps_the_old_picture_and_leaves_nothing_behind(tmp_p
         figures.save(tmp_path / 'a.png', solid(9, 9, 9))
     assert os.listdir(tmp_path) == ['a.png']
     assert np.asarray(Image.open(tmp_path / 'a.png'))[0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize('share', [0.0, 0.004, 0.25, 0.5, 1.0])
+def test_a_bar_is_as_long_as_its_share(share):
+    def length(share):
+        picture = figures.bars(solid(0, 0, 0), [('', share)])
+        rows, columns = where(picture, 0x1f, 0x77, 0xb4)
+        return len(set(columns))
+    assert length(share) == pytest.approx(share * length(1.0), abs=1)
+
+
+def test_bars_stand_under_the_whole_image():
+    image = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
+    picture = figures.bars(image, [('cat', 1.0)])
+    np.testing.assert_array_equal(picture[:300], image)
+    small = figures.bars(image[:8, :10], [('cat', 1.0)])  # enlarged, in the middle
+    np.testing.assert_array_equal(small[14:224:28, 54:334:28][:, :9], image[:8, :9])
+
+
+@pytest.mark.parametrize('name', ['a long name ' * 9, 'x' * 99, 'two\nlines \udcff', '', '\n'])
+def test_a_name_stays_on_its_line_and_off_its_bar(name):
+    picture = figures.bars(np.full((70, 600, 3), 255, np.uint8), [(name, 1.0), ('', 0.0)])
+    assert (picture[:, :270][:, -10:] == 255).all() and (picture[70 + 34:, :270] == 255).all()
+    assert (picture[70:, :270] < 128).any() == bool(name.strip())
+
+
+@pytest.mark.parametrize('name', ['Кошка', 'γάτα', 'قطة', 'naïve'])
+def test_names_in_other_scripts_are_drawn(name):
+    """A letter that the font lacks is a box, as this one of no script is."""
+    drawn, boxes = (figures.bars(solid(0, 0, 0), [(text, 0.0)]) for text in (
+        name, '\U000F0000' * len(name)))
+    assert (drawn != boxes).any()
+    assert len(np.unique(drawn[:, :150].reshape(-1, 3), axis=0)) > 5  # more than ruled lines
 
 
 def test_importing_is_cheap_and_drawing_leaves_pyplot_alone():

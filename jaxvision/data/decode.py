@@ -18,6 +18,8 @@ Pixels = UInt8[np.ndarray, 'h w c']
 Encoded = bytes | str | os.PathLike | UInt8[np.ndarray, 'h w k'] | UInt8[np.ndarray, 'h w']
 Box = tuple[int, int, int, int]  # top, left, height, width
 
+_STRIP = 2**20  # pixels
+
 # The pipeline's own threads are what runs in parallel; OpenCV's would only contend with them.
 cv2.setNumThreads(1)
 
@@ -40,6 +42,10 @@ def decode(image: Encoded, channels: int) -> Pixels:
     if _jpeg_size(data):
         return _decode_jpeg(data, channels)
     return _decode_any(data, channels)
+
+
+def is_jpeg(data: bytes) -> bool:
+    return data[:2] == b'\xff\xd8'
 
 
 def random_resized_crop(
@@ -84,6 +90,20 @@ def resize_center_crop(
 def squash(image: Encoded, size: int, channels: int) -> UInt8[np.ndarray, 'size size c']:
     """The whole image resized to a square, whatever its shape; arguments and errors as above."""
     return _resized_crop(image, lambda height, width: (0, 0, height, width), size, channels)
+
+
+def thumbnail(image: Encoded, channels: int, most: int) -> Pixels:
+    """The whole image, upright, made smaller where a side has more than `most` pixels.
+
+    Arguments and errors as for `decode`.
+    """
+    data = image if isinstance(image, np.ndarray) else _read(image)
+    jpeg_size = None if isinstance(data, np.ndarray) else _jpeg_size(data)
+    pixels = decode(data, channels) if jpeg_size is None else _decode_jpeg(
+        data, channels, next((by for by in (8, 4, 2) if max(jpeg_size) >= by * most), 1))
+    height, width = jpeg_size or pixels.shape[:2]
+    shrink = min(1, most / max(height, width))
+    return resize(pixels, max(1, round(shrink * height)), max(1, round(shrink * width)))
 
 
 def crop_box(
@@ -167,7 +187,7 @@ def _read(image: bytes | str | os.PathLike) -> bytes:
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Upright height and width of a JPEG that simplejpeg decodes to grey and RGB, else None."""
-    if data[:2] != b'\xff\xd8':
+    if not is_jpeg(data):
         return None
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
@@ -185,9 +205,10 @@ def _orientation(data: bytes) -> int:
         return 1
     try:
         with Image.open(io.BytesIO(data)) as opened:
-            return opened.getexif().get(0x0112, 1)
+            orientation = opened.getexif().get(0x0112, 1)
     except Exception:  # damaged EXIF raises nearly anything; the picture may be whole
         return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _upright(pixels: Pixels, orientation: int) -> UInt8[np.ndarray, 'height width c']:
@@ -218,8 +239,10 @@ def _decode_any(data: bytes, channels: int) -> Pixels:
     try:
         with Image.open(io.BytesIO(data)) as opened:
             _refuse_bomb(opened.height, opened.width)
-            upright = ImageOps.exif_transpose(opened)
-            return _with_channels(_eight_bits(upright), channels)
+            if opened.format == 'EPS':  # Pillow would have Ghostscript run it
+                raise Unreadable('PostScript is a program, not an image')
+            ImageOps.exif_transpose(opened, in_place=True)
+            return _converted(opened, channels)
     except Image.UnidentifiedImageError as error:
         raise Unreadable('no image in a format that Pillow knows') from error
     except Exception as error:  # Pillow's readers raise nearly anything at a damaged file
@@ -230,6 +253,17 @@ def _refuse_bomb(height: int, width: int) -> None:
     if height * width > Image.MAX_IMAGE_PIXELS:
         raise Unreadable(f'{width}x{height} pixels are more than the {Image.MAX_IMAGE_PIXELS} '
                          'that Pillow takes for an image')
+
+
+def _converted(image: Image.Image, channels: int) -> Pixels:
+    """A strip at a time: whole, an image in transition would take 26 bytes a pixel."""
+    width, height = image.size
+    pixels = np.empty((height, width, channels), np.uint8)
+    rows = -(-_STRIP // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top:top + rows] = _with_channels(_eight_bits(strip), channels)
+    return pixels
 
 
 def _eight_bits(image: Image.Image) -> UInt8[np.ndarray, 'h w *k']:

@@ -66,7 +66,7 @@ def train_batches(
             return keys.host(seed, 'prepare', step, row)
         return reader.full(rows(seed, len(source), batch_size, step)[part], rng)
 
-    return _read_ahead(batch, start, stop, threads)
+    return read_ahead(batch, start, stop, threads)
 
 
 def eval_batches(
@@ -90,7 +90,7 @@ def eval_batches(
         read = reader.full(wanted, lambda row: None)
         return read | {'index': wanted, 'mask': inside & (read['index'] == wanted)}
 
-    return _read_ahead(batch, 0, -(-len(source) // batch_size), threads)
+    return read_ahead(batch, 0, -(-len(source) // batch_size), threads)
 
 
 def _chunk(batch_size: int, process: tuple[int, int]) -> slice:
@@ -102,8 +102,9 @@ def _chunk(batch_size: int, process: tuple[int, int]) -> slice:
     return slice(number * size, (number + 1) * size)
 
 
-def _read_ahead(batch: Callable[[int], Batch], start: int, stop: int, threads: int):
-    steps = grain.MapDataset.range(start, stop).map(batch)
+def read_ahead(read: Callable[[int], Any], start: int, stop: int, threads: int) -> Iterator:
+    """`read(start)` to `read(stop - 1)` in order, by threads that are a few items ahead."""
+    steps = grain.MapDataset.range(start, stop).map(read)
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(steps.to_iter_dataset(ahead))
     try:

@@ -122,7 +122,8 @@ def make(config, spec: dict) -> Task:
     evaluation = Evaluation('test', evaluate, summarize, record)
     return Task(init, step, {'eval': evaluation}, predict,
                 'eval/mean_average_precision' if multi_label else 'eval/accuracy',
-                make_prepare(config, spec), draw)
+                make_prepare(config, spec), draw,
+                functools.partial(show, spec['class_names'], multi_label))
 
 
 def _check(config, spec: dict) -> None:
@@ -202,6 +203,21 @@ def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
     if options.cutmix:
         return augment.cutmix(example_keys('mixup'), images, targets, options.cutmix)
     return images, targets
+
+
+def show(class_names: list[str], multi_label: bool, inputs: dict, outputs: dict
+         ) -> tuple[dict, np.ndarray | None]:
+    """The five most likely classes; of several labels, also all that are more likely than not."""
+    probabilities = [round(float(p), 6) for p in outputs['probabilities']]
+    order = sorted(range(len(probabilities)), key=lambda k: -probabilities[k])
+    top = [{'class': class_names[k], 'probability': probabilities[k]} for k in order[:5]]
+    answer = {**top[0], 'top': top}
+    if multi_label:
+        answer = {'classes': [class_names[k] for k in order if probabilities[k] > 0.5], **answer}
+    if 'original' not in inputs:
+        return answer, None
+    return answer, figures.bars(
+        inputs['original'], [(likely['class'], likely['probability']) for likely in top])
 
 
 def draw_figures(class_names: list[str], records: dict, example) -> dict[str, np.ndarray]:

@@ -216,12 +216,16 @@ def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
 def build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources,
           mesh: jax.sharding.Mesh) -> Run:
     """The run of a config and a spec, in a folder that it does not touch yet."""
+    return Run(config, workdir, spec, make_task(config, spec), sources, mesh)
+
+
+def make_task(config: ConfigDict, spec: dict) -> Task:
+    """The task alone, which needs no data and no folder."""
     double = 'float64' in (config.model.dtype, config.model.param_dtype)
     if double and not jax.config.jax_enable_x64:
         raise UserError("this run is in float64: call jax.config.update('jax_enable_x64', True) "
                         'before anything else')
-    task = resolve('tasks', config.task.name).make(config, spec)
-    return Run(config, workdir, spec, task, sources, mesh)
+    return resolve('tasks', config.task.name).make(config, spec)
 
 
 def check(config: ConfigDict) -> None:

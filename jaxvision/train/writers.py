@@ -1,10 +1,13 @@
 """What a run tells: metrics.jsonl, which is exact; TensorBoard events; lines on the screen."""
 
+import contextlib
 import json
 import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -16,12 +19,22 @@ from jaxvision.train import processes
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file that is there whole or not at all, also after a power cut."""
-    partial = path.with_name(path.name + '.partial')
-    with partial.open('w') as file:
+    with whole_file(path) as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[TextIO]:
+    """A file to write into, which is there once all of it is written."""
+    partial = path.with_name(path.name + '.partial')
+    try:
+        with partial.open('w') as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -160,3 +160,66 @@ def test_a_box_that_cannot_fit_is_the_centre():
     rng = np.random.default_rng(0)
     assert decode.crop_box(rng, 100, 1000, (1.0, 1.0), (3 / 4, 4 / 3)) == (0, 433, 100, 133)
     assert decode.crop_box(rng, 1000, 100, (1.0, 1.0), (3 / 4, 4 / 3)) == (433, 0, 133, 100)
+
+
+@pytest.mark.parametrize('format', ['JPEG', 'PNG'])
+@pytest.mark.parametrize('most', [40, 100, 224, 451])
+def test_a_thumbnail_is_near_pillows(format, most):
+    data = encoded(PHOTO, format)
+    small = Image.open(io.BytesIO(data)).convert('RGB')
+    small = small.resize((most, round(300 * most / 451)), Image.Resampling.BILINEAR)
+    ours = decode.thumbnail(data, 3, most)
+    # A reduced JPEG is sharper, as in the crops above; so is what INTER_AREA makes.
+    assert mean_difference(ours, small) < 4.5
+
+
+def test_a_thumbnail_keeps_what_is_small_and_every_shape():
+    small = encoded(PHOTO.crop((0, 0, 30, 20)), 'PNG')
+    np.testing.assert_array_equal(decode.thumbnail(small, 3, 64), decode.decode(small, 3))
+    for width, height in ((20_000, 1), (1, 20_000), (3000, 40)):
+        for format in ('JPEG', 'PNG'):
+            data = encoded(Image.new('RGB', (width, height), 'red'), format)
+            shape = decode.thumbnail(data, 3, 64).shape
+            assert max(shape[:2]) == 64 and min(shape[:2]) >= 1
+            assert decode.squash(data, 32, 1).shape == (32, 32, 1)
+
+
+def test_a_turned_thumbnail_is_turned_whole():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = PHOTO.crop((0, 0, 448, 288))
+    turned, straight = (decode.thumbnail(data, 3, 112) for data in (
+        encoded(photo, exif=exif), encoded(photo)))
+    assert mean_difference(turned, np.rot90(straight, -1)) < 0.5
+
+
+@pytest.mark.parametrize('kind, value', [
+    (2, b'6\0\0\0'), (3, b'\0\0\0\0'), (3, b'\0\x09\0\0'), (5, b'\xff\xff\xff\xff')])
+@pytest.mark.parametrize('format', ['JPEG', 'PNG'])
+@pytest.mark.filterwarnings('ignore')
+def test_an_orientation_that_is_none_is_upright(format, kind, value):
+    entry = b'\x01\x12' + bytes([0, kind, 0, 0, 0, 2 if kind == 2 else 1]) + value
+    exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01' + entry + bytes(4)
+    data = encoded(PHOTO, format, exif=exif)
+    assert decode.squash(data, 32, 3).shape == (32, 32, 3)
+    assert decode.decode(data, 3).shape == (300, 451, 3)
+
+
+def test_postscript_is_not_run(monkeypatch):
+    from PIL import EpsImagePlugin
+    monkeypatch.setattr(EpsImagePlugin, 'Ghostscript', lambda *_: pytest.fail('it was run'))
+    with pytest.raises(Unreadable, match='PostScript'):
+        decode.decode(encoded(PHOTO, 'EPS'), 3)
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P', 'CMYK', '1', 'I;16'])
+def test_strips_join_without_a_seam(monkeypatch, mode):
+    photo = PHOTO.convert('L' if mode == 'I;16' else mode)
+    if mode == 'I;16':
+        photo = Image.fromarray(np.asarray(photo).astype(np.uint16) * 257)
+    if mode in ('RGBA', 'LA'):
+        photo.putalpha(PHOTO.convert('L'))
+    data = encoded(photo, 'TIFF')
+    whole = decode.decode(data, 3)
+    monkeypatch.setattr(decode, '_STRIP', 451 * 7)
+    np.testing.assert_array_equal(decode.decode(data, 3), whole)

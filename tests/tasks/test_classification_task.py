@@ -1,4 +1,5 @@
 import csv
+import json
 
 import jax
 import jax.numpy as jnp
@@ -174,3 +175,22 @@ def test_statistics_of_the_training_images_are_those_of_numpy(tiny):
     pixels = np.stack([source[int(row)]['image'] for row in rows]) / 255
     assert spec['mean'] == pytest.approx([pixels.mean()], rel=1e-6)
     assert spec['deviation'] == pytest.approx([pixels.std()], rel=1e-6)
+
+
+def test_one_label_is_shown_by_the_five_most_likely():
+    outputs = {'probabilities': np.array([0.05, 0.6, 0.01, 0.2, 0.1, 0.04], np.float32)}
+    answer, picture = classification.show(
+        list('abcdef'), False, {'original': np.zeros((30, 40, 3), np.uint8)}, outputs)
+    assert answer['class'] == 'b' and answer['probability'] == 0.6
+    assert [likely['class'] for likely in answer['top']] == list('bdeaf')
+    assert json.loads(json.dumps(answer)) == answer
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3
+    assert classification.show(list('abcdef'), False, {}, outputs) == (answer, None)
+
+
+@pytest.mark.parametrize('probabilities, classes', [
+    ([0.7, 0.2, 0.9], ['c', 'a']), ([0.1, 0.2, 0.5], [])])
+def test_several_labels_are_shown_by_all_that_are_likely(probabilities, classes):
+    answer, _ = classification.show(list('abc'), True, {}, {'probabilities': probabilities})
+    assert answer['classes'] == classes
+    assert answer['class'] == 'c' and len(answer['top']) == 3
