@@ -22,6 +22,7 @@ MAY_IMPORT = {
     **{f'train/{file}': ENGINE | {'data'} for file in ('loop', 'run', 'evaluation')},
     'tasks': PURE | {'config', 'data', 'task', 'figures', 'train'},
     'speed': {'speed', 'errors'},
+    **{f'speed/{file}': {'speed', 'data', 'train'} for file in ('compiled', 'measure')},
     'main': {'config', 'errors', 'train'}, '__init__': {'train'},
     'bench': {'config', 'data', 'errors', 'speed', 'train'}}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}

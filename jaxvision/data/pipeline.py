@@ -49,7 +49,8 @@ def train_batches(
     process: tuple[int, int] = (0, 1), threads: int = 2, on_corrupt: str = 'stop',
     counter: Counter | None = None,
 ) -> Iterator[Batch]:
-    """This process's chunks of training batches `start` to `stop` - 1, read ahead by threads.
+    """This process's chunks of training batches `start` to `stop` - 1, read ahead by threads, or
+    with threads=0 each when it is asked for.
 
     A batch is what `prepare(example, rng)` makes of each example, stacked, and 'index' int32 [B],
     the rows. rng is a function of (seed, step, row). With on_corrupt='replace' the next readable
@@ -103,6 +104,9 @@ def _chunk(batch_size: int, process: tuple[int, int]) -> slice:
 
 
 def _read_ahead(batch: Callable[[int], Batch], start: int, stop: int, threads: int):
+    if not threads:
+        yield from map(batch, range(start, stop))
+        return
     steps = grain.MapDataset.range(start, stop).map(batch)
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(steps.to_iter_dataset(ahead))
