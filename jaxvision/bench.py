@@ -7,12 +7,12 @@ examples:
       --classes 1000 --examples 1281167 --batch_size 16384
   python -m jaxvision.bench --plan --config configs/vit.py --topology v4-32 --config.parallel.fsdp=8
 
-Measures the compiled update on all devices that are here: compilation, step, FLOP/s beside those of
-a matmul, memory, the input pipeline alone, energy where it is counted, and the latency of inference.
+Measures the compiled update on all devices that are here: compilation, step, FLOP/s beside a
+matmul's, memory, the input pipeline alone, energy where it is counted, and inference by batch size.
 --synthetic takes noise for the data, and needs only jax, flax and optax. --plan runs nothing: it
 compiles the update for as many virtual CPU devices as the topology has, and says of every number
-whether it is from the compiled program, a data sheet, or assumed. Any field of the config can be set
-with --config.FIELD=VALUE.
+whether it is from the compiled program, a data sheet, or assumed. Any field of the config can be
+set with --config.FIELD=VALUE.
 """
 
 import argparse
@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -145,13 +147,28 @@ def _measure(options: argparse.Namespace, rest: list[str]) -> str:
     _start_jax(config)
     with contextlib.redirect_stdout(sys.stderr):  # whatever else is said
         sources = _sources(config, noise, 'To measure without the data, give --synthetic')
-        print('compiling ...', flush=True)
-        compiled = compile_update(config, sources)
-        print('measuring ...', flush=True)
-        found = measure.measure(compiled, measure.Effort(options.seconds, options.steps),
-                                read_input=not options.synthetic)
+        with _room_enough(config):
+            print('compiling ...', flush=True)
+            compiled = compile_update(config, sources)
+            print('measuring ...', flush=True)
+            found = measure.measure(compiled, measure.Effort(options.seconds, options.steps),
+                                    read_input=not options.synthetic)
     found = {'config': options.config, 'overrides': rest, 'data': data, **found}
     return json.dumps(found, indent=1) if options.json else report.measured(found)
+
+
+@contextlib.contextmanager
+def _room_enough(config):
+    """Tells of a device's full memory as of a batch that is too large."""
+    import jax
+    from jaxvision.errors import UserError
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
+            raise
+        raise UserError('the memory of a device is full; give a --batch_size below '
+                        f'{config.data.batch_size}: {str(error).splitlines()[0]}') from error
 
 
 def _start_jax(config) -> None:

@@ -10,7 +10,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +24,7 @@ SETTINGS = ('cv2.setNumThreads',)  # called as its user is imported; there is no
 def install() -> None:
     """Stand in for those of PACKAGES that are not installed, before anything imports them."""
     # First, what asks for some of the same packages and copes where they are not there.
-    import flax.linen  # noqa: F401
+    import flax  # noqa: F401
     import jax  # noqa: F401
     import optax  # noqa: F401
     import orbax.checkpoint  # noqa: F401
@@ -38,7 +38,7 @@ def _is_installed(package: str) -> bool:
 class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds empty modules in the place of absent packages and of all inside them."""
 
-    def __init__(self, packages):
+    def __init__(self, packages: Iterable[str]):
         self._packages = frozenset(packages)
 
     def find_spec(self, name, path=None, target=None):
@@ -46,7 +46,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
     def create_module(self, spec):
-        return {'jaxtyping': Annotations, 'ml_collections': Configs}.get(spec.name, Empty)(spec.name)
+        kinds = {'jaxtyping': Annotations, 'ml_collections': Configs}
+        return kinds.get(spec.name, Empty)(spec.name)
 
     def exec_module(self, module):
         pass

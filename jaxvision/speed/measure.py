@@ -85,7 +85,7 @@ def _step(compiled: Compiled, host: dict, effort: Effort) -> tuple[dict, TrainSt
         state, scalars = compiled.update(state, batch)
         return state, scalars
 
-    timing.timed(step, 0, times=1, warmup=1)
+    timing.timed(step, 0.0, times=1, warmup=1)
     with energy.measured(run.mesh.devices.flat[0].platform, run.mesh.size) as spent:
         seconds = timing.spread(timing.timed(step, effort.seconds, times=effort.steps, warmup=0))
     size = run.config.data.batch_size

@@ -66,7 +66,7 @@ def copy_bandwidth(mesh: Mesh, seconds: float) -> float:
     """Bytes read and written a second by x + 1 on all devices at once, of arrays too large for
     their caches."""
     elements = 2**26 if mesh.devices.flat[0].platform == 'cpu' else 2**28
-    x = _noise(mesh, (elements,), 'float32')
+    x = jax.device_put(np.ones((mesh.size, elements), np.float32), _by_device(mesh))
     increment = _on_each(mesh, lambda x: x + 1, donate_argnums=0)  # fresh memory costs page faults
 
     def step():
@@ -78,14 +78,17 @@ def copy_bandwidth(mesh: Mesh, seconds: float) -> float:
 
 def _on_each(mesh: Mesh, function: Callable, **options) -> Callable:
     """`function` of each device's own part, compiled."""
-    over = PartitionSpec(mesh.axis_names)
-    return jax.jit(jax.shard_map(lambda x: function(x[0])[None], mesh=mesh, in_specs=over,
-                                 out_specs=over), **options)
+    spec = _by_device(mesh).spec
+    return jax.jit(jax.shard_map(lambda x: function(x[0])[None], mesh=mesh, in_specs=spec,
+                                 out_specs=spec), **options)
 
 
 def _noise(mesh: Mesh, shape: tuple[int, ...], dtype: str) -> jax.Array:
     """An array of that shape for each device, on it."""
-    place = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     draw = jax.jit(lambda key: jax.random.normal(key, (mesh.size, *shape), jnp.dtype(dtype)),
-                   out_shardings=place)
+                   out_shardings=_by_device(mesh))
     return draw(jax.random.key(0))
+
+
+def _by_device(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
