@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     from jaxvision.errors import UserError
     try:
         _check(options)
-        if options.synthetic and not options.plan:
+        if options.synthetic:
             from jaxvision.speed import bare
             bare.install()
         print(_plan(options, rest) if options.plan else _measure(options, rest))
@@ -188,8 +188,8 @@ def _sources(config, noise: tuple[int, int] | None, without: str):
     from jaxvision.errors import UserError
     from jaxvision.train.run import Sources
     if noise:
-        blank = Noise(config.data.image_size, *noise)
-        return Sources(config, open_split=lambda data, split: blank)
+        source = Noise(config.data.image_size, *noise)
+        return Sources(config, open_split=lambda data, split: source)
     sources = Sources(config)
     try:
         sources['train']

@@ -6,6 +6,7 @@ ConfigDict in small, and any other by a module of which nothing can be called.
 """
 
 import contextlib
+import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -24,10 +25,8 @@ SETTINGS = ('cv2.setNumThreads',)  # called as its user is imported; there is no
 def install() -> None:
     """Stand in for those of PACKAGES that are not installed, before anything imports them."""
     # First, what asks for some of the same packages and copes where they are not there.
-    import flax  # noqa: F401
-    import jax  # noqa: F401
-    import optax  # noqa: F401
-    import orbax.checkpoint  # noqa: F401
+    for package in ('jax', 'flax', 'optax', 'orbax.checkpoint'):
+        importlib.import_module(package)
     sys.meta_path.append(StandIns(name for name in PACKAGES if not _is_installed(name)))
 
 
