@@ -1,198 +1,201 @@
-"""python -m jaxvision.bench --plan --config C --topology T: a training step on paper.
+"""python -m jaxvision.bench --config C: how fast a config trains and answers, and what limits it.
 
 examples:
-  python -m jaxvision.bench --plan --config configs/cnn.py --topology 8xH100
+  python -m jaxvision.bench --config configs/cnn.py
+  python -m jaxvision.bench --config configs/resnet.py:imagenet2012 --synthetic --batch_size 256
   python -m jaxvision.bench --plan --config configs/resnet.py:imagenet2012 --topology v5e-256 \\
       --classes 1000 --examples 1281167 --batch_size 16384
   python -m jaxvision.bench --plan --config configs/vit.py --topology v4-32 --config.parallel.fsdp=8
 
-Compiles the update for as many virtual CPU devices as the topology has, runs nothing, and says of
-every number whether it is from the compiled program, a data sheet, or assumed. Where the data set
-is not on disk, --classes and --examples stand in for it.
+Measures the compiled update on all devices that are here: compilation, step, FLOP/s beside a
+matmul's, memory, the input pipeline alone, energy where it is counted, and inference by batch size.
+--synthetic takes noise for the data, and needs only jax, flax and optax. --plan runs nothing: it
+compiles the update for as many virtual CPU devices as the topology has, and says of every number
+whether it is from the compiled program, a data sheet, or assumed. Any field of the config can be
+set with --config.FIELD=VALUE.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import sys
-from pathlib import Path
 
 MOST_DEVICES = 2048  # virtual ones, of one process
+CLASSES, EXAMPLES = 1000, 50_000  # of --synthetic
 
 
 def main(arguments: list[str] | None = None) -> int:
     options, rest = _parse(sys.argv[1:] if arguments is None else arguments)
     from jaxvision.errors import UserError
     try:
-        return _plan(options, rest)
+        _check(options)
+        if options.synthetic:
+            from jaxvision.speed import bare
+            bare.install()
+        print(_plan(options, rest) if options.plan else _measure(options, rest))
+        return 0
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         'python -m jaxvision.bench', description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--plan', action='store_true', required=True)
     parser.add_argument('--config', metavar='FILE[:ARGUMENT]', required=True)
-    parser.add_argument('--topology', metavar='T', required=True,
-                        help='v5e-256, v4-32 (cores), 8xH100, 64xA100, ...')
     parser.add_argument('--batch_size', type=int, help="instead of the config's data.batch_size")
-    parser.add_argument('--classes', type=int, help='where the data set is not on disk')
-    parser.add_argument('--examples', type=int, help='of its training split, likewise')
-    parser.add_argument('--share', type=float, default=0.5, metavar='S',
-                        help='of peak and of memory bandwidth that is achieved (%(default)s)')
     parser.add_argument('--json', action='store_true', help='for machines')
+    parser.add_argument('--classes', type=int, metavar='N', help='with --synthetic, or with --plan '
+                        f'where the data set is not on disk ({CLASSES:,})')
+    parser.add_argument('--examples', type=int, metavar='N',
+                        help=f'of its training split, likewise ({EXAMPLES:,})')
+    measured = parser.add_argument_group('measured, without --plan')
+    measured.add_argument('--synthetic', action='store_true', help='noise in the place of the data')
+    measured.add_argument('--seconds', type=float, default=10.0, metavar='S',
+                          help='to measure each of the numbers (%(default)s)')
+    measured.add_argument('--steps', type=int, metavar='N',
+                          help='to time, instead of as many as fit')
+    planned = parser.add_argument_group('on paper')
+    planned.add_argument('--plan', action='store_true')
+    planned.add_argument('--topology', metavar='T', help='v5e-256, v4-32 (cores), 8xH100, ...')
+    planned.add_argument('--share', type=float, default=0.5, metavar='S',
+                         help='of peak and of memory bandwidth that is achieved (%(default)s)')
     return parser.parse_known_args(arguments)
 
 
-def _plan(options: argparse.Namespace, rest: list[str]) -> int:
-    from jaxvision import config as configs
+def _check(options: argparse.Namespace) -> None:
     from jaxvision.errors import UserError
-    from jaxvision.speed import devices, plan
-    from jaxvision.train.run import check
-    topology = devices.topology(options.topology)
+    if options.plan and not options.topology:
+        raise UserError('--plan needs a --topology, like 8xH100')
+    if options.topology and not options.plan:
+        raise UserError('--topology is for --plan: a measurement is of the devices that are here')
     if not 0 < options.share <= 1:
         raise UserError(f'--share {options.share}: above 0, up to 1')
-    if topology.devices > MOST_DEVICES:
-        raise UserError(f'{topology.devices} devices: a plan is compiled for at most '
-                        f'{MOST_DEVICES}')
+    if options.plan and bool(options.classes) != bool(options.examples):
+        raise UserError('--classes and --examples go together')
+    if options.plan and (options.synthetic or options.steps):
+        raise UserError('--synthetic and --steps are for a measurement: --plan runs nothing')
+    if not options.plan and not options.synthetic and (options.classes or options.examples):
+        raise UserError('--classes and --examples are for --synthetic and --plan')
+    for name in ('batch_size', 'classes', 'examples', 'steps', 'seconds'):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise UserError(f'--{name} {value}: it is above 0')
+
+
+def _config(options: argparse.Namespace, rest: list[str]):
+    from jaxvision import config as configs
+    from jaxvision.train.run import check
     config, overrides = configs.load(options.config), configs.overrides(rest)
     if options.batch_size:
         overrides['data.batch_size'] = str(options.batch_size)
     for path, text in overrides.items():
         configs.override(config, path, text)
     check(config)
-    if bool(options.classes) != bool(options.examples):
-        raise UserError('--classes and --examples go together')
+    return config
+
+
+def _plan(options: argparse.Namespace, rest: list[str]) -> str:
+    from jaxvision.errors import UserError
+    from jaxvision.speed import devices, plan, report
+    topology = devices.topology(options.topology)
+    if topology.devices > MOST_DEVICES:
+        raise UserError(f'{topology.devices} devices: a plan is compiled for at most '
+                        f'{MOST_DEVICES}')
+    config = _config(options, rest)
     if config.parallel.mode != 'jit':
         raise UserError("a plan is of parallel.mode='jit'")
-    _start_jax(topology.devices)
-    costs = _costs(config, options)
+    _start_virtual_devices(topology.devices)
+    from jaxvision.speed import compiled
+    noise = options.classes and (options.classes, options.examples)
+    sources = _sources(config, noise, 'To plan without the data, give --classes and --examples')
+    costs = compiled.costs(compiled.compile_update(config, sources))
     sections = plan.plan(costs, topology, plan.Assumed(share=options.share))
     if options.json:
-        print(json.dumps({section: [dataclasses.asdict(number) for number in numbers]
-                          for section, numbers in sections.items()}
-                         | {'sources': topology.device.sources}, indent=1))
-    else:
-        _show(options, topology, sections)
-    return 0
+        return json.dumps({section: [dataclasses.asdict(number) for number in numbers]
+                           for section, numbers in sections.items()}
+                          | {'sources': topology.device.sources}, indent=1)
+    return report.planned(options.config, topology, sections)
 
 
-def _start_jax(devices: int) -> None:
-    """Virtual devices; what LLVM would make of the program is never run, so it need not try."""
-    os.environ['JAX_PLATFORMS'] = 'cpu'
+def _start_virtual_devices(number: int) -> None:
+    """What LLVM would make of the program is never run, so it need not try."""
     os.environ['XLA_FLAGS'] = ' '.join([
-        os.environ.get('XLA_FLAGS', ''), f'--xla_force_host_platform_device_count={devices}',
+        os.environ.get('XLA_FLAGS', ''), f'--xla_force_host_platform_device_count={number}',
         '--xla_backend_optimization_level=0']).strip()
     import jax
-    if jax.device_count() != devices:
+    jax.config.update('jax_platforms', 'cpu')
+    if jax.device_count() != number:
         raise RuntimeError('JAX had started before the plan could set the number of devices')
 
 
-def _costs(config, options: argparse.Namespace):
-    """Compile the run's update from shapes alone, and read off what it costs."""
+def _measure(options: argparse.Namespace, rest: list[str]) -> str:
+    from jaxvision.speed import measure, report
+    from jaxvision.speed.compiled import compile_update
+    config = _config(options, rest)
+    data, noise = config.data.source, None
+    if options.synthetic:
+        noise = options.classes or CLASSES, options.examples or EXAMPLES
+        data = (f'noise in the place of {data}: {noise[0]:,} classes, {noise[1]:,} images of '
+                f'{config.data.image_size} x {config.data.image_size} x 3')
+        config.data.threads = 0  # Grain, whose threads read ahead, may not be installed
+    _start_jax(config)
+    with contextlib.redirect_stdout(sys.stderr):  # whatever else is said
+        sources = _sources(config, noise, 'To measure without the data, give --synthetic')
+        with _room_enough(config):
+            print('compiling ...', flush=True)
+            compiled = compile_update(config, sources)
+            print('measuring ...', flush=True)
+            found = measure.measure(compiled, measure.Effort(options.seconds, options.steps),
+                                    read_input=not options.synthetic)
+    found = {'config': options.config, 'overrides': rest, 'data': data, **found}
+    return json.dumps(found, indent=1) if options.json else report.measured(found)
+
+
+@contextlib.contextmanager
+def _room_enough(config):
+    """Tells of a device's full memory as of a batch that is too large."""
     import jax
-    from jaxvision.speed import collectives, plan
-    from jaxvision.train import run as runs, sharding
-    sources = _sources(config, options)
-    mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
-    sharding.part_size(mesh, config.data.batch_size)  # raises unless it divides
-    run = runs.build(config, Path(), runs.describe(config, sources), sources, mesh)
-    state, batch = run.abstract(), runs.blank_batch(run.spec, config.data.batch_size)
-    shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch.items()}
-    compiled = run.update.lower(state, shapes).compile()
-    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
-    parts = {'parameters': state.params, 'optimizer': state.opt_state, 'average': state.ema,
-             'model state': state.model_state, 'frozen': state.frozen}
-    sizes = {name: _bytes_per_device(tree) for name, tree in parts.items()}
-    return plan.Costs(
-        config.data.batch_size, config.model.dtype, cost['flops'], cost['bytes accessed'],
-        memory.argument_size_in_bytes,
-        memory.output_size_in_bytes - memory.alias_size_in_bytes, memory.temp_size_in_bytes,
-        {**{name: size for name, size in sizes.items() if size},
-         'batch': sum(x.nbytes for x in batch.values()) // run.mesh.size},
-        tuple(collectives.parse(compiled.as_text())))
+    from jaxvision.errors import UserError
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if 'RESOURCE_EXHAUSTED' not in str(error):
+            raise
+        raise UserError('the memory of a device is full; give a --batch_size below '
+                        f'{config.data.batch_size}: {str(error).splitlines()[0]}') from error
 
 
-def _bytes_per_device(tree) -> int:
+def _start_jax(config) -> None:
+    """As training starts it, but that every compilation is a fresh one."""
+    if config.parallel.deterministic:
+        os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
+                                   + ' --xla_gpu_deterministic_ops=true').strip()
     import jax
-    import numpy as np
-    return sum(int(np.prod(x.sharding.shard_shape(x.shape))) * x.dtype.itemsize
-               for x in jax.tree.leaves(tree))
+    jax.config.update('jax_enable_compilation_cache', False)
+    if 'float64' in (config.model.dtype, config.model.param_dtype):
+        jax.config.update('jax_enable_x64', True)
 
 
-def _sources(config, options: argparse.Namespace):
+def _sources(config, noise: tuple[int, int] | None, without: str):
+    """The config's data, or noise of so many classes and examples."""
+    from jaxvision.data.synthetic import Noise
     from jaxvision.errors import UserError
     from jaxvision.train.run import Sources
-    if options.classes and options.examples:
-        blank = Blank(config.data.image_size, options.classes, options.examples)
-        return {'train': blank, 'test': blank}
+    if noise:
+        source = Noise(config.data.image_size, *noise)
+        return Sources(config, open_split=lambda data, split: source)
     sources = Sources(config)
     try:
         sources['train']
     except UserError as error:
-        raise UserError(f'{error}. To plan without the data, give --classes and --examples'
-                        ) from error
+        raise UserError(f'{error}. {without}') from error
     return sources
-
-
-class Blank:
-    """A source with the shapes of a data set that is not here: one black image, of class 0."""
-
-    def __init__(self, size: int, classes: int, examples: int):
-        from jaxvision.data.protocol import SourceInfo
-        names = tuple(map(str, range(classes)))
-        self.info = SourceInfo('blank', 'train', names, (size, size, 3), False, '')
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return self._examples
-
-    def __getitem__(self, row: int) -> dict:
-        import numpy as np
-        return {'image': np.zeros(self.info.image_shape, np.uint8), 'label': np.int32(0)}
-
-    def read(self, rows) -> list[dict]:
-        return [self[row] for row in rows]
-
-    def labels(self):
-        import numpy as np
-        return np.zeros(len(self), np.int32)
-
-    def where(self, row: int) -> str:
-        return f'blank, row {row}'
-
-
-def _show(options: argparse.Namespace, topology, sections: dict) -> None:
-    print(f'{options.config} on {options.topology}; bytes and FLOPs are per device and step')
-    for section, numbers in sections.items():
-        print(f'\n{section}')
-        for number in numbers:
-            print(f'  {number.name:<52} {_readable(number):>13}   {number.origin}')
-    print(f"""
-compiled program: XLA's, for {topology.devices} virtual CPU devices; nothing was run
-data sheet: {', '.join(topology.device.sources)}
-efficiency: against one device with the same part of the batch and nothing to send
-links: all of a device's at once; a TPU slice too small to wrap around has fewer""")
-
-
-def _readable(number) -> str:
-    """1234567 B is '1.23 MB', 0.00123 s '1.23 ms'."""
-    value, unit = number.value, number.unit
-    if isinstance(value, bool):
-        return 'yes' if value else 'no'
-    if unit == 's':
-        return f'{value * 1e3:.3f} ms'
-    if not unit:
-        return f'{value:,}' if isinstance(value, int) else f'{value:,.3g}' if value < 1000 \
-            else f'{value:,.0f}'
-    for prefix, scale in (('P', 1e15), ('T', 1e12), ('G', 1e9), ('M', 1e6), ('k', 1e3)):
-        if value >= scale:
-            return f'{value / scale:.2f} {prefix}{unit}'
-    return f'{value:,.0f} {unit}'
 
 
 if __name__ == '__main__':

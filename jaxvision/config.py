@@ -41,7 +41,7 @@ def default(task: str) -> ConfigDict:
         per_class=0,        # train on a stratified few; 0: all
         train_split='', test_split='',   # '' finds them
         on_corrupt='stop',  # or 'replace': the next readable example, counted
-        threads=2)          # that decode
+        threads=2)          # that decode, ahead of the training; 0: none
     config.model = dict(name='', variant='', dtype='float32', param_dtype='float32', options={})
     config.task = dict(name=task, **resolve('tasks', task).DEFAULTS)
     config.optimizer = dict(

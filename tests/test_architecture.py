@@ -23,6 +23,7 @@ MAY_IMPORT = {
     'tasks': PURE | {'config', 'data', 'task', 'figures', 'train'},
     'speed': {'speed', 'errors'},
     'deploy': {'deploy', 'errors'}, 'deploy/exported': set(),
+    **{f'speed/{file}': {'speed', 'data', 'train'} for file in ('compiled', 'measure')},
     'main': {'config', 'errors', 'train'}, '__init__': {'train'},
     'export': {'deploy', 'errors', 'main', 'train'},
     'predict': {'config', 'data', 'deploy', 'errors', 'figures', 'main', 'tables',

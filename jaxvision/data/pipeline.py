@@ -49,7 +49,8 @@ def train_batches(
     process: tuple[int, int] = (0, 1), threads: int = 2, on_corrupt: str = 'stop',
     counter: Counter | None = None,
 ) -> Iterator[Batch]:
-    """This process's chunks of training batches `start` to `stop` - 1, read ahead by threads.
+    """This process's chunks of training batches `start` to `stop` - 1, read ahead by threads, or
+    with threads=0 each when it is asked for.
 
     A batch is what `prepare(example, rng)` makes of each example, stacked, and 'index' int32 [B],
     the rows. rng is a function of (seed, step, row). With on_corrupt='replace' the next readable
@@ -104,6 +105,9 @@ def _chunk(batch_size: int, process: tuple[int, int]) -> slice:
 
 def read_ahead(read: Callable[[int], Any], start: int, stop: int, threads: int) -> Iterator:
     """`read(start)` to `read(stop - 1)` in order, by threads that are a few items ahead."""
+    if not threads:
+        yield from map(read, range(start, stop))
+        return
     steps = grain.MapDataset.range(start, stop).map(read)
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(steps.to_iter_dataset(ahead))

@@ -27,11 +27,13 @@ class Sources(dict):
     """Each split's source as the task sees it, opened when it is first asked for, and checked to be
     the data that the run began with."""
 
-    def __init__(self, config: ConfigDict, fingerprints: dict[str, str] | None = None):
+    def __init__(self, config: ConfigDict, fingerprints: dict[str, str] | None = None,
+                 open_split: Callable[[ConfigDict, str], Source] = open_source):
         self._config, self._fingerprints = config, fingerprints or {}
+        self._open_split = open_split
 
     def __missing__(self, split: str) -> Source:
-        config, source = self._config, open_source(self._config.data, split)
+        config, source = self._config, self._open_split(self._config.data, split)
         view = getattr(resolve('tasks', config.task.name), 'source', None)
         source = view(config, source, split) if view else source
         if source.info.fingerprint != self._fingerprints.get(split, source.info.fingerprint):
@@ -128,12 +130,12 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
         processes.agree('data', {name: spec[name] for name in ('data', 'examples')})
         # The statistics in it may differ in their last digit between machines.
         run = build(config, workdir, processes.of_first(spec), sources, mesh)
-    _trace(run)
+    trace(run)
     return run
 
 
-def _trace(run: Run) -> None:
-    """Raises what the update would raise, before the run takes its folder."""
+def trace(run: Run) -> None:
+    """Raises what the update would raise, before the run takes its folder or is compiled."""
     config = run.config
     part = sharding.part_size(run.mesh, config.data.batch_size)
     if part % config.optimizer.accumulate:
@@ -230,13 +232,12 @@ def make_task(config: ConfigDict, spec: dict) -> Task:
 
 def check(config: ConfigDict) -> None:
     """Raises unless the fields that every task has are in their ranges."""
-    for name in ('data.batch_size', 'data.image_size', 'data.threads', 'train.keep',
-                 'parallel.fsdp'):
+    for name in ('data.batch_size', 'data.image_size', 'train.keep', 'parallel.fsdp'):
         group, _, field = name.partition('.')
         if config[group][field] < 1:
             raise UserError(f'{name}={config[group][field]}: it is at least 1')
-    if config.seed < 0 or config.data.per_class < 0:
-        raise UserError('seed and data.per_class are at least 0')
+    if min(config.seed, config.data.per_class, config.data.threads) < 0:
+        raise UserError('seed, data.per_class and data.threads are at least 0')
     for name in ('dtype', 'param_dtype'):
         if config.model[name] not in ('float32', 'bfloat16', 'float16', 'float64'):
             raise UserError(f'model.{name}={config.model[name]!r}: float32, bfloat16, float16 or '
