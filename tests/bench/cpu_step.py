@@ -1,6 +1,6 @@
 """Time of a training step on the CPU: jaxvision's layers, plain Flax layers and PyTorch.
 
-    python tests/bench/cpu_step.py [--torch PYTHON] [--rounds 7] [--network cnn|resnet50]
+    python tests/bench/cpu_step.py [--torch PYTHON] [--rounds 7] [--network cnn|resnet18|resnet50]
 
 Forward, backward and SGD with momentum, one batch of noise. "plain" is the same network of
 `nn.Conv` and `nn.max_pool`, "plain + BatchNorm" of `nn.BatchNorm` too. They take turns within one
@@ -24,25 +24,24 @@ import optax
 
 from jaxvision.models import cnn, layers, resnet
 
-# name: (model, batch, image size, channels, classes, steps a round)
+# name: (make, batch, image size, channels, classes, steps a round)
 NETWORKS = {
-    'cnn': (cnn, '16-32-64', 64, 28, 1, 10, 10),
-    'resnet50': (resnet, '50', 16, 224, 3, 1000, 1),
+    'cnn': (partial(cnn.make, variant='16-32-64'), 64, 28, 1, 10, 10),
+    'resnet18': (partial(resnet.make, variant='18', stem='cifar'), 64, 32, 3, 10, 1),
+    'resnet50': (partial(resnet.make, variant='50'), 16, 224, 3, 1000, 1),
 }
-
 
 PLAIN = {
     'Conv': nn.Conv,
-    'max_pool': lambda x, window, strides=None, padding='VALID': nn.max_pool(
-        x, window, strides or window, padding),
+    'max_pool': lambda x, window, strides=None: nn.max_pool(x, window, strides or window),
 }
 # who: what is put in the place of which layers
 SWAPS = {'plain': PLAIN, 'plain + BatchNorm': PLAIN | {'BatchNorm': nn.BatchNorm}, 'jaxvision': {}}
 
 
-def compiled_step(module, variant, batch, size, channels, classes):
+def compiled_step(make, batch, size, channels, classes):
     """step() -> None: one training step of the compiled network on its own state."""
-    model = module.make({'class_names': range(classes)}, variant)
+    model = make({'class_names': range(classes)})
     image = jax.random.normal(jax.random.key(0), (batch, size, size, channels))
     label = jnp.arange(batch) % classes
     tx = optax.sgd(0.01, momentum=0.9)
@@ -90,14 +89,14 @@ def torch_timer(python, *arguments):
 
 
 def compare(name, rounds, torch_python):
-    module, variant, batch, size, channels, classes, steps = NETWORKS[name]
+    make, batch, size, channels, classes, steps = NETWORKS[name]
     shape = (batch, size, channels, classes)
     timers = {}
     for who, swap in SWAPS.items():
         with mock.patch.dict(vars(layers), swap):
-            timers[who] = partial(seconds, compiled_step(module, variant, *shape))
+            timers[who] = partial(seconds, compiled_step(make, *shape))
     if torch_python:
-        timers['PyTorch'] = torch_timer(torch_python, name, *shape)
+        timers['PyTorch'] = torch_timer(torch_python, name, 'train', *shape)
     for timer in timers.values():
         timer(1)
     times = [{who: timer(steps) for who, timer in timers.items()} for _ in range(rounds)]

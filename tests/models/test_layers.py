@@ -46,9 +46,10 @@ def test_conv_equals_flax(options):
     assert_close(ours.apply(variables, x), theirs.apply(variables, x))
 
 
+@pytest.mark.parametrize('channels', [1, 4])
 @pytest.mark.parametrize('options', CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_conv_has_the_derivatives_of_flax(options):
-    x, dx = normal(0, 2, 5, 6, 4), normal(1, 2, 5, 6, 4)
+def test_conv_has_the_derivatives_of_flax(options, channels):
+    x, dx = normal(0, 2, 5, 6, channels), normal(1, 2, 5, 6, channels)
 
     @partial(jax.jit, static_argnums=0)
     def derivatives(conv, variables):
