@@ -49,7 +49,7 @@ def export(folder, predict, variables, spec, images):
     for kind in formats.TFLITE:
         formats.tflite(predict, variables, spec, {}, folder / f'{kind}.tflite', kind,
                        {'image': images})
-    compiled = jax.jit(predict)
+    compiled, variables = jax.jit(predict), jax.device_put(variables)
     return {'the run': lambda inputs: jax.device_get(compiled(variables, inputs)),
             **{path.name: exported.open_exported(path) for path in sorted(folder.iterdir())}}
 
