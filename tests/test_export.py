@@ -18,6 +18,7 @@ import jaxvision
 from jaxvision import export
 from jaxvision.deploy import check, exported, formats
 
+README = Path(__file__).parents[1] / 'README.md'
 FILES = ['savedmodel', 'float32.tflite', 'float16.tflite', 'dynamic_int8.tflite', 'int8.tflite',
          'model.stablehlo']
 
@@ -68,6 +69,12 @@ def test_an_export_is_the_run_whatever_reads_it(trained, tmp_path):
     answer = Interpreter(str(out / 'float32.tflite')).get_signature_runner()(image=image)
     wanted = task.predict(variables, {'image': image})
     assert np.abs(answer['logits'] - wanted['logits']).max() < 1e-5 * np.abs(wanted['logits']).max()
+
+    # As the README says it.
+    block = re.search(r'```python\n(from ai_edge_litert.*?)```', README.read_text(), re.S)[1]
+    found = {'images': image}
+    exec(block.replace('runs/cnn/export/int8', str(out / 'float32')), found)
+    np.testing.assert_array_equal(found['probabilities'], answer['probabilities'])
 
     # Another export takes the whole place of the one before.
     assert export.main([*arguments, '--format', 'stablehlo']) == 0
