@@ -1,6 +1,6 @@
 """One run on 1x1, 1x4, 2x2 and 4x1 (processes x virtual CPU devices): is it the same run?
 
-    python tests/bench/layouts.py                            both networks, a few minutes
+    python tests/bench/layouts.py                            both networks, ten minutes
     python tests/bench/layouts.py --config configs/cnn.py:digits --layouts 1x1 2x2
 
 Every layout begins a run of the config and steps it by hand: the examples' indices and the
@@ -32,6 +32,7 @@ def main() -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--config', nargs='*', default=list(RUNS))
     parser.add_argument('--layouts', nargs='*', default=['1x1', '1x4', '2x2', '4x1'])
+    parser.add_argument('--set', nargs='*', default=[], metavar='FIELD=VALUE')
     parser.add_argument('--steps', type=int, default=30)
     parser.add_argument('--float64_only', action='store_true')
     options = parser.parse_args()
@@ -39,7 +40,7 @@ def main() -> None:
         parser.error('the first layout is 1x1, which trains the checkpoint that all evaluate')
     failed = False
     for config in options.config:
-        overrides = RUNS.get(config, [])
+        overrides = RUNS.get(config, []) + options.set
         with tempfile.TemporaryDirectory() as scratch:
             def everywhere(dtype, steps, *more):
                 dtypes = [f'model.dtype={dtype}', f'model.param_dtype={dtype}']

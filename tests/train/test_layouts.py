@@ -50,10 +50,13 @@ def test_parameters_are_gathered_and_never_activations(four_devices):
     assert gathered and set(gathered) <= {'3,3,64,64'}
 
 
-def test_processes_and_devices_do_not_change_the_run():
+@pytest.mark.parametrize('arguments', [
+    ['configs/cnn.py:digits'],
+    ['configs/vit.py:digits', '--set', 'parallel.mode=pmap', 'data.batch_size=32',
+     'model.variant=Ti/4', 'model.options.depth=1', 'optimizer.warmup=0']], ids=['jit', 'pmap'])
+def test_processes_and_devices_do_not_change_the_run(arguments):
     done = subprocess.run(
-        [sys.executable, HERE.parent / 'bench' / 'layouts.py', '--config', 'configs/cnn.py:digits',
-         '--layouts', '1x1', '2x2', '--steps', '5', '--float64_only'],
-        capture_output=True, text=True)
+        [sys.executable, HERE.parent / 'bench' / 'layouts.py', '--layouts', '1x1', '2x2', '--steps',
+         '5', '--float64_only', '--config', *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'indices equal, pixels equal' in done.stdout

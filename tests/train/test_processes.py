@@ -39,21 +39,38 @@ def test_what_cannot_be_joined_is_said_in_a_line(flags, message, tmp_path):
     assert done.stderr.splitlines()[-1].startswith('error: ') and message in done.stderr
 
 
-def test_a_process_with_another_config_is_refused_with_the_difference(tmp_path):
+def start_two(tmp_path, folders, *flags, rates=(0.1, 0.1)):
+    """The last line on stderr of each of two processes that are refused."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         coordinator = f'127.0.0.1:{free.getsockname()[1]}'
     workers = [subprocess.Popen(
-        [sys.executable, '-m', 'jaxvision.main', '--config', 'configs/cnn.py:digits', '--workdir',
-         str(tmp_path / 'run'), f'--config.optimizer.lr={lr}', '--coordinator', coordinator,
-         '--num_processes', '2', '--process_id', str(i)],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True) for i, lr in enumerate((0.1, 0.2))]
+        [sys.executable, '-m', 'jaxvision.main', '--config', ROOT / 'configs/cnn.py:digits',
+         '--workdir', tmp_path / 'run', f'--config.optimizer.lr={rate}', '--coordinator',
+         coordinator, '--num_processes', '2', '--process_id', str(i), *flags],
+        cwd=folder, stderr=subprocess.PIPE, text=True)
+        for i, (folder, rate) in enumerate(zip(folders, rates))]
     for worker in workers:
         _, errors = worker.communicate(timeout=120)
         assert worker.returncode == 2, errors
-        assert errors.splitlines()[-1] == ('error: the processes have not the same config: process '
-                                           '1 has optimizer.lr=0.2, process 0 0.1')
+        yield errors.splitlines()[-1]
     assert not (tmp_path / 'run').exists()
+
+
+def test_a_process_with_another_config_is_refused_with_the_difference(tmp_path):
+    for error in start_two(tmp_path, (ROOT, ROOT), rates=(0.1, 0.2)):
+        assert error == ('error: the processes have not the same config: process 1 has '
+                         'optimizer.lr=0.2, process 0 0.1')
+
+
+def test_a_process_with_other_data_is_refused_with_the_difference(photos, tmp_path):
+    one, other = tmp_path / 'one', tmp_path / 'other'
+    for machine in (one, other):
+        shutil.copytree(photos, machine / 'photos')
+    (other / 'photos' / 'two' / '07.png').unlink()
+    for error in start_two(tmp_path, (one, other), '--config.data.source=folder:photos'):
+        assert error.startswith('error: the processes have not the same data: process 1 has ')
+        assert 'examples=47, process 0 48' in error
 
 
 @pytest.fixture
