@@ -19,8 +19,9 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import sys
+
+from jaxvision.errors import UserError
 
 MOST_DEVICES = 2048  # virtual ones, of one process
 CLASSES, EXAMPLES = 1000, 50_000  # of --synthetic
@@ -28,7 +29,6 @@ CLASSES, EXAMPLES = 1000, 50_000  # of --synthetic
 
 def main(arguments: list[str] | None = None) -> int:
     options, rest = _parse(sys.argv[1:] if arguments is None else arguments)
-    from jaxvision.errors import UserError
     try:
         _check(options)
         if options.synthetic:
@@ -69,7 +69,6 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from jaxvision.errors import UserError
     if options.plan and not options.topology:
         raise UserError('--plan needs a --topology, like 8xH100')
     if options.topology and not options.plan:
@@ -101,8 +100,8 @@ def _config(options: argparse.Namespace, rest: list[str]):
 
 
 def _plan(options: argparse.Namespace, rest: list[str]) -> str:
-    from jaxvision.errors import UserError
     from jaxvision.speed import devices, plan, report
+    from jaxvision.start import start_virtual_devices
     topology = devices.topology(options.topology)
     if topology.devices > MOST_DEVICES:
         raise UserError(f'{topology.devices} devices: a plan is compiled for at most '
@@ -110,7 +109,7 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> str:
     config = _config(options, rest)
     if config.parallel.mode != 'jit':
         raise UserError("a plan is of parallel.mode='jit'")
-    _start_virtual_devices(topology.devices)
+    start_virtual_devices(topology.devices)
     from jaxvision.speed import compiled
     noise = options.classes and (options.classes, options.examples)
     sources = _sources(config, noise, 'To plan without the data, give --classes and --examples')
@@ -123,20 +122,10 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> str:
     return report.planned(options.config, topology, sections)
 
 
-def _start_virtual_devices(number: int) -> None:
-    """What LLVM would make of the program is never run, so it need not try."""
-    os.environ['XLA_FLAGS'] = ' '.join([
-        os.environ.get('XLA_FLAGS', ''), f'--xla_force_host_platform_device_count={number}',
-        '--xla_backend_optimization_level=0']).strip()
-    import jax
-    jax.config.update('jax_platforms', 'cpu')
-    if jax.device_count() != number:
-        raise RuntimeError('JAX had started before the plan could set the number of devices')
-
-
 def _measure(options: argparse.Namespace, rest: list[str]) -> str:
     from jaxvision.speed import measure, report
     from jaxvision.speed.compiled import compile_update
+    from jaxvision.start import start_jax
     config = _config(options, rest)
     data, noise = config.data.source, None
     if options.synthetic:
@@ -144,7 +133,7 @@ def _measure(options: argparse.Namespace, rest: list[str]) -> str:
         data = (f'noise in the place of {data}: {noise[0]:,} classes, {noise[1]:,} images of '
                 f'{config.data.image_size} x {config.data.image_size} x 3')
         config.data.threads = 0  # Grain, whose threads read ahead, may not be installed
-    _start_jax(config)
+    start_jax(config, cached=False)  # the time that compilation takes is measured
     with contextlib.redirect_stdout(sys.stderr):  # whatever else is said
         sources = _sources(config, noise, 'To measure without the data, give --synthetic')
         with _room_enough(config):
@@ -161,7 +150,6 @@ def _measure(options: argparse.Namespace, rest: list[str]) -> str:
 def _room_enough(config):
     """Tells of a device's full memory as of a batch that is too large."""
     import jax
-    from jaxvision.errors import UserError
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -171,21 +159,9 @@ def _room_enough(config):
                         f'{config.data.batch_size}: {str(error).splitlines()[0]}') from error
 
 
-def _start_jax(config) -> None:
-    """As training starts it, but that every compilation is a fresh one."""
-    if config.parallel.deterministic:
-        os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
-                                   + ' --xla_gpu_deterministic_ops=true').strip()
-    import jax
-    jax.config.update('jax_enable_compilation_cache', False)
-    if 'float64' in (config.model.dtype, config.model.param_dtype):
-        jax.config.update('jax_enable_x64', True)
-
-
 def _sources(config, noise: tuple[int, int] | None, without: str):
     """The config's data, or noise of so many classes and examples."""
     from jaxvision.data.synthetic import Noise
-    from jaxvision.errors import UserError
     from jaxvision.train.run import Sources
     if noise:
         source = Noise(config.data.image_size, *noise)

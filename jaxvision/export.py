@@ -26,6 +26,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxvision.errors import UserError, unknown
+
 FORMATS = ('savedmodel', 'tflite', 'stablehlo')
 CALIBRATION = 256  # training examples that int8's ranges are read off
 
@@ -33,7 +35,6 @@ CALIBRATION = 256  # training examples that int8's ranges are read off
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     os.environ['JAX_PLATFORMS'] = 'cpu'  # with whose arithmetic the files are compared
-    from jaxvision.errors import UserError
     try:
         export(options.workdir, options.format.split(','), options.step,
                options.out or options.workdir / 'export', options.examples, options.most_lost)
@@ -62,8 +63,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-
-
 def export(workdir: Path, names: list[str], step: str | int, out: Path, count: int,
            most_lost: float) -> dict[str, dict]:
     """Write a run's formats into `out`, which appears whole or not at all; the report.
@@ -73,8 +72,7 @@ def export(workdir: Path, names: list[str], step: str | int, out: Path, count: i
             an exported model does not answer as the run.
     """
     from jaxvision.deploy import check
-    from jaxvision.errors import UserError, unknown
-    from jaxvision.main import start_jax
+    from jaxvision.start import start_jax
     from jaxvision.train import loop
     from jaxvision.train.run import read_config, reopen
     from jaxvision.train.writers import write_json
@@ -110,27 +108,24 @@ def export(workdir: Path, names: list[str], step: str | int, out: Path, count: i
 
 
 def _reference(run, variables, count: int):
-    """What the run itself answers for evaluation examples."""
+    """What the run itself answers for examples of its first evaluation."""
     import jax
     from jaxvision.deploy.check import Reference
     from jaxvision.train import evaluation
-    name, measured = next(
-        ((name, one) for name, one in run.task.evaluations.items() if one.record),
-        (None, next(iter(run.task.evaluations.values()))))
+    title, measured = next(iter(run.task.evaluations.items()))
     examples = evaluation.examples(run, measured.split, count)
-    record, predict = jax.jit(measured.record), jax.jit(run.task.predict)
+    predict = jax.jit(run.task.predict)
 
     def measure(outputs: dict) -> dict[str, float]:
-        if not name:
+        if not measured.record:
             return {}
-        records = jax.device_get(record(outputs, examples))
+        records = jax.device_get(jax.jit(measured.record)(outputs, examples))
         found = measured.summarize({**records, 'index': examples['index']})
-        return {f'{name}/{metric}': float(value) for metric, value in found.items()}
+        return {f'{title}/{metric}': float(value) for metric, value in found.items()}
     return Reference.of(
         lambda inputs: jax.device_get(predict(variables, inputs)),
         {name: examples[name] for name in run.spec['inputs']}, measure,
-        run.config.train.best or run.task.best, run.config.model.dtype,
-        sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
+        run.best, run.config.model.dtype, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
 
 
 def _writers(run, variables, names: list[str]) -> dict:
@@ -164,7 +159,6 @@ def _in_float32(run, variables) -> tuple:
 
 
 def _write(name: str, write, path: Path) -> None:
-    from jaxvision.errors import UserError
     try:
         with _without_chatter():
             write(path)
@@ -172,8 +166,9 @@ def _write(name: str, write, path: Path) -> None:
         raise
     except Exception as error:  # TensorFlow's converters raise nearly anything
         lines = [line for line in str(error).splitlines() if line.strip()]
-        raise UserError(f'{name} cannot be made of this model: {(lines or [repr(error)])[0][:300]}. '
-                        'Leave it out with --format') from error
+        why = (lines or [repr(error)])[0][:300]
+        raise UserError(f'{name} cannot be made of this model: {why}. Leave it out with --format'
+                        ) from error
 
 
 @contextlib.contextmanager

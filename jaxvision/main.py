@@ -14,7 +14,6 @@ signal with everything saved (start it again), 2 a mistake to mend, 1 anything e
 import argparse
 import errno
 import hashlib
-import logging
 import os
 import re
 import shlex
@@ -56,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> int:
     from jaxvision import config as configs
+    from jaxvision.start import start_jax
     from jaxvision.train import loop, processes
     from jaxvision.train.run import read_config
     overrides = configs.overrides(rest)
@@ -162,24 +162,6 @@ def _help(config) -> int:
     for name, value in fields(config).items():
         print(f'  --config.{name}={value}')
     return 0
-
-
-def start_jax(config) -> None:
-    """What must be settled before JAX starts: quiet libraries, exact operations, the cache of
-    compiled programs."""
-    if config.parallel.deterministic:
-        os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
-                                   + ' --xla_gpu_deterministic_ops=true').strip()
-    # Orbax logs a failed save many times over, and raises it too: that is the one that is told.
-    for name in ('absl', 'asyncio'):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda raised: None
-    import jax
-    if 'float64' in (config.model.dtype, config.model.param_dtype):
-        jax.config.update('jax_enable_x64', True)
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxvision' / 'xla'
-    jax.config.update('jax_compilation_cache_dir', str(cache))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
 def _is_disk_full(error: BaseException | None) -> bool:

@@ -25,6 +25,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxvision.errors import UserError
+
 LARGEST_SIDE = 640   # of the image in an annotated picture, pixels
 LARGEST_ARRAY = 100  # numbers of an output that JSON lists, of a task without `show`
 EVERY = 10.0         # seconds between lines of progress
@@ -32,7 +34,6 @@ EVERY = 10.0         # seconds between lines of progress
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(sys.argv[1:] if arguments is None else arguments)
-    from jaxvision.errors import UserError
     try:
         return _predict(options)
     except UserError as error:
@@ -62,7 +63,6 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _predict(options: argparse.Namespace) -> int:
     from jaxvision.data import files
-    from jaxvision.errors import UserError
     if options.batch_size < 1:
         raise UserError(f'--batch_size {options.batch_size}: it is at least 1')
     if not Path(options.workdir).exists():
@@ -117,40 +117,50 @@ class Model:
 
 
 def _open(name: str, step: str | None) -> Model:
+    is_run = Path(name, 'config.json').exists()
+    if step and not is_run:
+        raise UserError('--step is of a run; an exported model holds one step')
+    model = _open_run(Path(name), step or 'last') if is_run else _open_exported(Path(name))
+    inputs = model.spec['inputs']
+    if list(inputs) != ['image'] or len(inputs['image']['shape']) != 3:
+        raise UserError(f'{name} takes {", ".join(inputs)}: predict answers for single images so '
+                        'far')
+    return model
+
+
+def _open_run(workdir: Path, step: str) -> Model:
     import jax
-    from ml_collections import ConfigDict
-    from jaxvision.errors import UserError
-    from jaxvision.main import start_jax
+    from jaxvision.start import start_jax
     from jaxvision.train import loop, run
-    folder = Path(name)
-    if (folder / 'config.json').exists():
-        config = run.read_config(folder)
-        start_jax(config)
-        task, variables, spec = loop.load(folder, step or 'last')
-        predict = jax.jit(task.predict)
-        answer = lambda inputs: jax.device_get(predict(variables, inputs))
-    else:
-        from jaxvision.deploy import exported
-        if not exported.is_exported(folder):
-            raise UserError(f'{name} is neither a run nor an exported model')
-        if step:
-            raise UserError('--step is of a run; an exported model holds one step')
-        try:
-            config, spec = exported.read_extras(folder)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise UserError(f'{name} holds no config and spec: was it exported by jaxvision?'
-                            ) from error
-        config = ConfigDict(config).lock()
-        start_jax(config)
-        task = run.make_task(config, spec)
-        try:
-            answer = exported.open_exported(folder)
-        except ModuleNotFoundError as error:
-            raise UserError(f'{name} is run by {error.name}, which is not installed') from error
-    if list(spec['inputs']) != ['image'] or len(spec['inputs']['image']['shape']) != 3:
-        raise UserError(f'{name} takes {", ".join(spec["inputs"])}: predict answers for single '
-                        'images so far')
-    return Model(task, spec, answer, config.data.threads)
+    config = run.read_config(workdir)
+    start_jax(config)
+    task, variables, spec = loop.load(workdir, step)
+    predict = jax.jit(task.predict)
+    return Model(task, spec, lambda inputs: jax.device_get(predict(variables, inputs)),
+                 config.data.threads)
+
+
+def _open_exported(path: Path) -> Model:
+    from ml_collections import ConfigDict
+    from jaxvision.deploy import exported
+    from jaxvision.start import start_jax
+    from jaxvision.train import run
+    if not exported.is_exported(path):
+        raise UserError(f'{path} is neither a run nor an exported model')
+    try:
+        config, spec = exported.read_extras(path)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f'{path} holds no config and spec: was it exported by jaxvision?'
+                        ) from error
+    config = ConfigDict(config).lock()
+    start_jax(config)
+    try:
+        answer = exported.open_exported(path)
+    except ModuleNotFoundError as error:
+        raise UserError(f'{path} is run by {error.name}, which is not installed') from error
+    except Exception as error:  # each runtime has its own for a damaged file
+        raise UserError(f'{path} cannot be opened: {error}') from error
+    return Model(run.make_task(config, spec), spec, answer, config.data.threads)
 
 
 class Item(NamedTuple):

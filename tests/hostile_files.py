@@ -41,7 +41,8 @@ def turned(orientation):
 def png(width, height, alpha=False, lines=None, text=b''):
     """A PNG written by hand: it claims a size, and holds as many lines of zeros as asked for."""
     def chunk(name, body):
-        return struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body))
+        check = struct.pack('>I', zlib.crc32(name + body))
+        return struct.pack('>I', len(body)) + name + body + check
     packer, line = zlib.compressobj(1), bytes(1 + width * (4 if alpha else 1))
     rows = range(height if lines is None else lines)
     body = b''.join([*(packer.compress(line) for _ in rows), packer.flush()])
@@ -162,7 +163,8 @@ def nothing_like_it():
     yield 'drawing.svg', b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9"/></svg>'
     yield 'paper.pdf', b'%PDF-1.7\n1 0 obj << /Type /Catalog >> endobj\n%%EOF'
     yield 'program.eps', encoded(SMALL, 'EPS')
-    yield 'program.jpg', b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n'
+    yield 'program.jpg', (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'
+                           b'%%EndComments\n{} loop\n')
     yield 'archive.zip', b'PK\3\4' + bytes(100)
     yield 'film.mpg', b'\0\0\1\xb3\x14\0\xf0' + bytes(50)
     yield 'only_magic.jpg', b'\xff\xd8'
@@ -175,9 +177,10 @@ def nothing_like_it():
         yield f'random_{seed}.jpg', np.random.default_rng(seed).bytes(3000)
 
 
-NAMES = ('with space.png', 'new\nline.png', 'ünïcödé 猫.png', '\u202eright to left.png', 'quote"\'.png',
-         '-dash.png', '$(date).png', 'back\\slash.png', '%s%d.png', '#?&*[x].png', '\x1b[31mred.png',
-         'no suffix', 'two.dots.png', 'CASE.png', 'case.png', 'case.tif.png', 'x' * 240 + '.png')
+NAMES = ('with space.png', 'new\nline.png', 'ünïcödé 猫.png', '\u202eright to left.png',
+         'quote"\'.png', '-dash.png', '$(date).png', 'back\\slash.png', '%s%d.png', '#?&*[x].png',
+         '\x1b[31mred.png', 'no suffix', 'two.dots.png', 'CASE.png', 'case.png', 'case.tif.png',
+         'x' * 240 + '.png')
 
 
 def make(folder: Path) -> dict[str, str]:

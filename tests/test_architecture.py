@@ -24,11 +24,10 @@ MAY_IMPORT = {
     'speed': {'speed', 'errors'},
     'deploy': {'deploy', 'errors'}, 'deploy/exported': set(),
     **{f'speed/{file}': {'speed', 'data', 'train'} for file in ('compiled', 'measure')},
-    'main': {'config', 'errors', 'train'}, '__init__': {'train'},
-    'export': {'deploy', 'errors', 'main', 'train'},
-    'predict': {'config', 'data', 'deploy', 'errors', 'figures', 'main', 'tables',
-                'train'},
-    'bench': {'config', 'data', 'errors', 'speed', 'train'}}
+    '__init__': {'train'}, 'start': set(), 'main': {'config', 'errors', 'start', 'train'},
+    'export': {'deploy', 'errors', 'start', 'train'},
+    'predict': {'data', 'deploy', 'errors', 'figures', 'start', 'tables', 'train'},
+    'bench': {'config', 'data', 'errors', 'speed', 'start', 'train'}}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}
 NOT_THE_LOOP = ('jaxvision.train.loop', 'jaxvision.train.run')
 FILES = sorted(PACKAGE.rglob('*.py'))

@@ -1,5 +1,7 @@
 """The command: what it leaves, and what it leaves not."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -21,11 +23,14 @@ from jaxvision.deploy import check, exported, formats
 README = Path(__file__).parents[1] / 'README.md'
 FILES = ['savedmodel', 'float32.tflite', 'float16.tflite', 'dynamic_int8.tflite', 'int8.tflite',
          'model.stablehlo']
+QUICK = 'from jaxvision import export; from jaxvision.deploy import check; check.SECONDS = 0.05'
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(check, 'SECONDS', 0.05)
+@pytest.fixture(scope='module', autouse=True)
+def quick():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(check, 'SECONDS', 0.05)
+        yield
 
 
 def loadable(folder):
@@ -34,9 +39,17 @@ def loadable(folder):
             or path.suffix in ('.tflite', '.stablehlo')]
 
 
-def test_a_run_in_every_format(trained, tmp_path, capsys):
-    out = tmp_path / 'export'
-    assert export.main(['--workdir', str(trained), '--out', str(out), '--examples', '200']) == 0
+@pytest.fixture(scope='module')
+def exports(trained, tmp_path_factory):
+    """(the folder of a run's exports, what the command said); tests do not change it."""
+    out = tmp_path_factory.mktemp('exports') / 'export'
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert export.main(['--workdir', str(trained), '--out', str(out), '--examples', '200']) == 0
+    return out, said.getvalue()
+
+
+def test_a_run_in_every_format(exports):
+    out, screen = exports
     assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, 'export.json'])
     report = json.loads((out / 'export.json').read_text())
     assert report['examples'] == 200
@@ -55,29 +68,29 @@ def test_a_run_in_every_format(trained, tmp_path, capsys):
         assert spec['class_names'] == list('0123456789')
     for file in ('savedmodel', 'model.stablehlo', 'float32.tflite'):
         assert rows[file]['metrics']['eval/accuracy'] == rows['the run']['metrics']['eval/accuracy']
-    screen = capsys.readouterr().out
     for file in FILES:
         assert re.search(rf'^{re.escape(file)} .* MB .* ms .* MB$', screen, re.M)
 
 
-def test_an_export_is_the_run_whatever_reads_it(trained, tmp_path):
-    out = tmp_path / 'export'
-    arguments = ['--workdir', str(trained), '--out', str(out), '--examples', '64']
-    assert export.main([*arguments, '--format', 'tflite']) == 0
+def test_an_export_is_the_run_whatever_reads_it(trained, exports):
     task, variables, spec = jaxvision.load(trained)
     image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1)).astype(np.uint8)
-    answer = Interpreter(str(out / 'float32.tflite')).get_signature_runner()(image=image)
+    answer = Interpreter(str(exports[0] / 'float32.tflite')).get_signature_runner()(image=image)
     wanted = task.predict(variables, {'image': image})
     assert np.abs(answer['logits'] - wanted['logits']).max() < 1e-5 * np.abs(wanted['logits']).max()
 
     # As the README says it.
     block = re.search(r'```python\n(from ai_edge_litert.*?)```', README.read_text(), re.S)[1]
     found = {'images': image}
-    exec(block.replace('runs/cnn/export/int8', str(out / 'float32')), found)
+    exec(block.replace('runs/cnn/export/int8', str(exports[0] / 'float32')), found)
     np.testing.assert_array_equal(found['probabilities'], answer['probabilities'])
 
-    # Another export takes the whole place of the one before.
-    assert export.main([*arguments, '--format', 'stablehlo']) == 0
+
+def test_another_export_takes_the_whole_place_of_the_one_before(trained, exports, tmp_path):
+    out = tmp_path / 'export'
+    shutil.copytree(exports[0], out)
+    assert export.main(['--workdir', str(trained), '--out', str(out), '--examples', '8',
+                        '--format', 'stablehlo']) == 0
     assert sorted(path.name for path in out.iterdir()) == ['export.json', 'model.stablehlo']
     assert sorted(path.name for path in tmp_path.iterdir()) == ['export']
 
@@ -101,14 +114,15 @@ def test_one_that_cannot_be_opened_is_an_error(trained, tmp_path, monkeypatch, c
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('when', ['savedmodel: writing', 'float16.tflite: writing'])
-def test_one_that_is_killed_leaves_nothing_that_loads(trained, tmp_path, when):
+@pytest.mark.parametrize('format, when', [('savedmodel', 'savedmodel: writing'),
+                                          ('tflite', 'float16.tflite: writing')])
+def test_one_that_is_killed_leaves_nothing_that_loads(trained, tmp_path, format, when):
     run = tmp_path / 'run'
     shutil.copytree(trained, run)
     process = subprocess.Popen(
-        [sys.executable, '-m', 'jaxvision.export', '--workdir', run, '--format',
-         'savedmodel,tflite'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        env={**os.environ, 'TMPDIR': str(tmp_path)}, start_new_session=True)
+        [sys.executable, '-c', f'{QUICK}; export.main()', '--workdir', run, '--format', format],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+        env={**os.environ, 'TMPDIR': str(tmp_path)})
     for line in process.stdout:
         if line.startswith(when):
             time.sleep(0.3)

@@ -59,7 +59,7 @@ def colour(tiny, tmp_path_factory):
 
 @pytest.fixture
 def main(capsys, tmp_path, monkeypatch):
-    """main(argument, ...) -> (exit code, stdout, stderr, entries by file), in a folder of its own"""
+    """main(argument, ...) -> (exit code, stdout, stderr, entries by file), in its own folder"""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
@@ -251,9 +251,13 @@ def test_other_mistakes_are_told_in_one_line(main, trained, digits, tmp_path):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'file').touch()
     (tmp_path / 'strange.tflite').write_bytes(b'TFL3')
+    with zipfile.ZipFile(tmp_path / 'damaged.stablehlo', 'w') as extras:
+        for name in ('config.json', 'spec.json'):
+            extras.write(trained / name, name)
     for arguments, says in (
             (['--workdir', 'folder', digits[0]], 'neither a run nor an exported model'),
             (['--workdir', 'strange.tflite', digits[0]], 'was it exported by jaxvision?'),
+            (['--workdir', 'damaged.stablehlo', digits[0]], 'cannot be opened'),
             (['--workdir', trained, digits[0], '--step', '99'], 'no checkpoint 99'),
             (['--workdir', trained, digits[0], '--out', 'file/below'], 'cannot write into')):
         code, _, err, _ = main(*arguments)

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
-from jax import numpy as jnp
 
 from jaxvision.deploy import exported
 from jaxvision.deploy.exported import Arrays
@@ -88,19 +88,18 @@ def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
     if not jnp.issubdtype(wanted.dtype, jnp.inexact):
         return float((found != wanted).reshape(len(wanted), -1).any(1).mean())
     found, wanted = found.astype(np.float64), wanted.astype(np.float64)
-    if not np.array_equal(np.isfinite(found), np.isfinite(wanted)):
+    finite = np.isfinite(found) & np.isfinite(wanted)
+    if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
         return float('inf')
-    finite = np.isfinite(wanted)
     gap = np.abs(found - wanted)[finite].max(initial=0)
     return float(gap / max(np.abs(wanted[finite]).max(initial=0), np.finfo(np.float32).tiny))
 
 
 def judge(name: str, row: dict, reference: Reference, most_lost: float) -> None:
     """Raises a UserError if the exported model of a row of the report is not the run's."""
-    allowed = tolerance(reference.dtype)
     for output, value in row['differences'].items():
-        exact = jnp.issubdtype(reference.outputs[output].dtype, jnp.inexact)
-        most = allowed if exact else TIES
+        is_real = jnp.issubdtype(reference.outputs[output].dtype, jnp.inexact)
+        most = tolerance(reference.dtype) if is_real else TIES
         if name not in ROUNDED and not value <= most:
             raise UserError(f'{name} differs from the run by {value:.2g} of its largest '
                             f'{output!r}, more than {most:.2g}: nothing was exported')
@@ -123,15 +122,13 @@ def table(rows: dict[str, dict]) -> str:
     metric = next(iter(next(iter(rows.values()))['metrics']), '')
     lines = [['', 'size', 'difference', metric, '1 image', '(p95)', '32 images', '(p95)', 'memory']]
     for name, row in rows.items():
-        times = [row['latency_ms'][batch][which] for batch in ('1', '32')
-                 for which in ('median', 'p95')]
-        most = max(row['differences'].values()) if 'differences' in row else None
-        memory = row.get('peak_memory')
         lines.append([
-            name, f'{row["size"] / 1e6:.3f} MB', '' if most is None else f'{most:.1e}',
+            name, f'{row["size"] / 1e6:.3f} MB',
+            f'{max(row["differences"].values()):.1e}' if 'differences' in row else '',
             f'{row["metrics"][metric]:.4f}' if metric else '',
-            *(f'{time:.2f} ms' if i % 2 == 0 else f'({time:.2f})' for i, time in enumerate(times)),
-            '' if memory is None else f'{memory / 1e6:.1f} MB'])
+            *(text for times in row['latency_ms'].values()
+              for text in (f'{times["median"]:.2f} ms', f'({times["p95"]:.2f})')),
+            f'{row["peak_memory"] / 1e6:.1f} MB' if 'peak_memory' in row else ''])
     widths = [max(map(len, column)) for column in zip(*lines)]
     return '\n'.join('  '.join(text.rjust(width) if i else text.ljust(width)
                                for i, (text, width) in enumerate(zip(line, widths)))

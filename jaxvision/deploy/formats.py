@@ -30,18 +30,13 @@ def savedmodel(predict: Predict, variables: Any, spec: dict, config: dict, folde
     """A SavedModel for batches of any size: signature `serving_default`, and the class names, where
     the spec has some, as the attribute `class_names`."""
     tf = _tensorflow()
-    from jax.experimental import jax2tf
-    module = tf.Module()
-    module.weights = jax.tree.map(tf.Variable, jax.device_get(variables))
-    if 'class_names' in spec:
-        module.class_names = tf.Variable(spec['class_names'], trainable=False)
     shapes = {name: f'(batch, {", ".join(map(str, array["shape"]))})'
               for name, array in spec['inputs'].items()}
-    converted = jax2tf.convert(predict, polymorphic_shapes=[None, shapes], with_gradient=False,
-                               native_serialization_platforms=PLATFORMS)
-    # Of keyword arguments the signature takes its inputs' names.
-    module.serve = tf.function(lambda **inputs: converted(module.weights, inputs), autograph=False)
-    serve = module.serve.get_concrete_function(**_specs(tf, spec, None))
+    module, serve = _as_tensorflow(tf, predict, variables, spec, None,
+                                   polymorphic_shapes=[None, shapes],
+                                   native_serialization_platforms=PLATFORMS)
+    if 'class_names' in spec:
+        module.class_names = tf.Variable(spec['class_names'], trainable=False)
     tf.saved_model.save(module, str(folder), signatures={'serving_default': serve})
     (folder / EXTRAS).mkdir()
     for name, text in _extras(spec, config).items():
@@ -56,13 +51,8 @@ def tflite(predict: Predict, variables: Any, spec: dict, config: dict, file: Pat
     has int8 weights alone, and rounds what comes to them as it comes; 'float16' has weights alone.
     """
     tf = _tensorflow()
-    _litert()
-    from jax.experimental import jax2tf
-    module = tf.Module()
-    module.weights = jax.tree.map(tf.Variable, jax.device_get(variables))
-    converted = jax2tf.convert(predict, with_gradient=False)
-    serve = tf.function(lambda **inputs: converted(module.weights, inputs), autograph=False
-                        ).get_concrete_function(**_specs(tf, spec, 1))
+    _installed('ai_edge_litert')  # which the check will need
+    module, serve = _as_tensorflow(tf, predict, variables, spec, 1)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
     if kind != 'float32':
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -87,9 +77,18 @@ def stablehlo(predict: Predict, variables: Any, spec: dict, config: dict, file: 
     _append(file, _extras(spec, config))
 
 
-def _specs(tf: ModuleType, spec: dict, batch: int | None) -> dict:
-    return {name: tf.TensorSpec([batch, *array['shape']], array['dtype'], name=name)
-            for name, array in spec['inputs'].items()}
+def _as_tensorflow(tf: ModuleType, predict: Predict, variables: Any, spec: dict,
+                   batch: int | None, **options) -> tuple:
+    """(a tf.Module that holds the variables, `predict` of them as a concrete function)."""
+    from jax.experimental import jax2tf
+    module = tf.Module()
+    module.weights = jax.tree.map(tf.Variable, jax.device_get(variables))
+    converted = jax2tf.convert(predict, with_gradient=False, **options)
+    # Of keyword arguments the signature takes its inputs' names.
+    module.serve = tf.function(lambda **inputs: converted(module.weights, inputs), autograph=False)
+    return module, module.serve.get_concrete_function(**{
+        name: tf.TensorSpec([batch, *array['shape']], array['dtype'], name=name)
+        for name, array in spec['inputs'].items()})
 
 
 def _one_by_one(examples: Arrays) -> Iterator[Arrays]:
@@ -120,10 +119,6 @@ def _tensorflow() -> ModuleType:
                         "install 'jaxvision[tf]' in an environment of its own (--format stablehlo "
                         'needs neither)')
     return tf
-
-
-def _litert() -> ModuleType:
-    return _installed('ai_edge_litert')
 
 
 def _installed(name: str) -> ModuleType:

@@ -25,7 +25,6 @@ class Compiled:
 def compile_update(config: ConfigDict, sources: runs.Sources) -> Compiled:
     """Raises UserError where the config does not fit the data or the devices."""
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
-    sharding.part_size(mesh, config.data.batch_size)  # raises unless it divides
     run = runs.build(config, Path(), runs.describe(config, sources), sources, mesh)
     runs.trace(run)
     batch = jax.eval_shape(lambda: runs.blank_batch(run.spec, config.data.batch_size))

@@ -41,7 +41,7 @@ def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> dict
     feed = _input(run, effort) if read_input else {
         'why': 'left out: there is no data (--synthetic), so nothing to read'}
     return {
-        'device': device(run), 'dtype': run.config.model.dtype,
+        'device': _device(run), 'dtype': run.config.model.dtype,
         'batch_size': run.config.data.batch_size,
         'compile': {'trace_and_lower_seconds': compiled.lower_seconds,
                     'compile_seconds': compiled.compile_seconds},
@@ -51,12 +51,17 @@ def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> dict
         'inference': _inference(run, state, host, effort)}
 
 
-def device(run: Run) -> dict:
+def _device(run: Run) -> dict:
     """What the numbers are of."""
     one = run.mesh.devices.flat[0]
     return {'platform': one.platform, 'kind': one.device_kind, 'number': run.mesh.size,
-            'processor': _processor(), 'cores': len(os.sched_getaffinity(0)),
-            'jax': jax.__version__}
+            'processor': _processor(), 'cores': _cores(), 'jax': jax.__version__}
+
+
+def _cores() -> int:
+    if hasattr(os, 'sched_getaffinity'):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _processor() -> str:

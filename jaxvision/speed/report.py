@@ -107,7 +107,7 @@ def _inference(rows: list[dict]) -> list[str]:
     lines = []
     for row in rows:
         seconds = row['seconds']
-        lines.append(f"batch {row['batch_size']:>3}: median {readable(seconds['median'], 's'):>10}, "
-                     f"95th percentile {readable(seconds['p95'], 's'):>10} of {seconds['number']}; "
-                     f"{row['images_per_second']:,.1f} images/s")
+        median, p95 = readable(seconds['median'], 's'), readable(seconds['p95'], 's')
+        lines.append(f"batch {row['batch_size']:>3}: median {median:>10}, 95th percentile "
+                     f"{p95:>10} of {seconds['number']}; {row['images_per_second']:,.1f} images/s")
     return [*lines, 'on one device, inputs already on it']

@@ -60,7 +60,7 @@ def run(config: ConfigDict, workdir: str | Path,
         figures.save(this.workdir / 'figures' / 'curves.png', figures.curves(rows))
         processes.say(f'{step - first} steps in {duration(time.monotonic() - start)}')
     return Result(step >= this.total_steps, first < step, step, _last_evaluation(this.task, rows),
-                  this.config.train.best or this.task.best)
+                  this.best)
 
 
 def evaluate(workdir: str | Path, step: str | int = 'last', config: ConfigDict | None = None

@@ -83,6 +83,11 @@ class Run:
         passed = every and step * size // every > (step - 1) * size // every
         return bool(passed) or step == self.total_steps
 
+    @property
+    def best(self) -> str:
+        """The metric whose best checkpoint is kept, '-NAME' where less is better, '' if none."""
+        return self.config.train.best or self.task.best
+
     @functools.cached_property
     def shapes(self) -> TrainState:
         """The shapes and dtypes of a state of this run."""
@@ -110,8 +115,8 @@ class Run:
         return jax.tree.map(put, self.shapes, sharding.place(self.mesh, self.shapes))
 
     def checkpoints(self, read_only: bool = False) -> Checkpoints:
-        return Checkpoints(self.workdir / 'checkpoints', self.config.train.keep,
-                           self.config.train.best or self.task.best, read_only)
+        return Checkpoints(self.workdir / 'checkpoints', self.config.train.keep, self.best,
+                           read_only)
 
 
 def begin(config: ConfigDict, workdir: Path) -> Run:

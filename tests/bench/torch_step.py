@@ -1,5 +1,5 @@
-"""PyTorch's part of cpu_step.py and cpu_inference.py: a line with a number of steps in, seconds a step
-out.
+"""PyTorch's part of cpu_step.py and cpu_inference.py: a line with a number of steps in, seconds a
+step out.
 
     python torch_step.py NETWORK train|infer BATCH SIZE CHANNELS CLASSES
 """

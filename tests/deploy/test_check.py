@@ -30,10 +30,11 @@ def test_an_output_does_not_differ_from_itself(values):
     assert check.differences({'x': values}, {'x': values}) == {'x': 0}
 
 
-@pytest.mark.parametrize('wrong', [np.nan, np.inf])
-def test_a_number_that_is_none_differs(wrong):
-    found = {**OUTPUTS, 'logits': np.array([[1, -4], [2, wrong]], np.float32)}
-    assert check.differences(found, OUTPUTS)['logits'] == np.inf
+@pytest.mark.parametrize('found, wanted', [
+    (np.nan, 1), (np.inf, 1), (1, np.nan), (np.nan, np.inf), (-np.inf, np.inf)])
+def test_a_number_that_is_none_differs(found, wanted):
+    found, wanted = ({'x': np.array([[1, value]], np.float32)} for value in (found, wanted))
+    assert check.differences(found, wanted) == {'x': np.inf}
 
 
 @pytest.mark.parametrize('found', [{'logits': OUTPUTS['logits']},

@@ -19,7 +19,7 @@ MODELS = {  # file, variant, options, and how to make it shallow
     'resnet-basic': (resnet, '18', dict(stem='cifar'), dict(depths=(1, 1))),
     'resnet-bottleneck': (resnet, '50', dict(), dict(depths=(1, 1))),
     'resnet-group': (resnet, '18', dict(norm='group'), dict(depths=(1,))),
-    'vgg': (vgg, '11', dict(batch_norm=True, head='pool'), {}),
+    'vgg': (vgg, '11', dict(batch_norm=True, head='pool'), dict(depths=(1, 1, 1))),
     'vit': (vit, 'Ti/8', dict(pool='cls', depth=1), {}),
 }
 CLASSES = ['nought', 'one', 'zwölf', '十', 'a b']

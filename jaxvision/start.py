@@ -1,0 +1,40 @@
+"""What must be settled before JAX starts."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+
+def start_jax(config, cached: bool = True) -> None:
+    """Quiet libraries, exact operations, the cache of compiled programs."""
+    if config.parallel.deterministic:
+        _add_xla_flags('--xla_gpu_deterministic_ops=true')
+    # Orbax logs a failed save many times over, and raises it too: that is the one that is told.
+    for name in ('absl', 'asyncio'):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda raised: None
+    import jax
+    if 'float64' in (config.model.dtype, config.model.param_dtype):
+        jax.config.update('jax_enable_x64', True)
+    if not cached:
+        jax.config.update('jax_enable_compilation_cache', False)
+        return
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxvision' / 'xla'
+    jax.config.update('jax_compilation_cache_dir', str(cache))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+def start_virtual_devices(number: int) -> None:
+    """As many CPU devices, for programs that are compiled and not run: what LLVM would make of them
+    it need not try."""
+    _add_xla_flags(f'--xla_force_host_platform_device_count={number}',
+                   '--xla_backend_optimization_level=0')
+    import jax
+    jax.config.update('jax_platforms', 'cpu')
+    if jax.device_count() != number:
+        raise RuntimeError('JAX had started before the plan could set the number of devices')
+
+
+def _add_xla_flags(*flags: str) -> None:
+    os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *flags]).strip()
