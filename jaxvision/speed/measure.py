@@ -55,13 +55,8 @@ def _device(run: Run) -> dict:
     """What the numbers are of."""
     one = run.mesh.devices.flat[0]
     return {'platform': one.platform, 'kind': one.device_kind, 'number': run.mesh.size,
-            'processor': _processor(), 'cores': _cores(), 'jax': jax.__version__}
-
-
-def _cores() -> int:
-    if hasattr(os, 'sched_getaffinity'):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+            'processor': _processor(), 'jax': jax.__version__, 'cores': (
+                os.cpu_count() if sys.platform == 'darwin' else len(os.sched_getaffinity(0)))}
 
 
 def _processor() -> str:
