@@ -5,6 +5,7 @@ some seconds:
     python exported.py MODEL INPUTS.npz OUTPUTS.npz SECONDS
 """
 
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 EXTRAS = 'assets.extra'  # where TensorFlow's tools leave other people's files alone
+CHECKSUM = 'sha256'      # of what is before the extras in a file
 
 
 def is_exported(path: Path) -> bool:
@@ -30,12 +32,20 @@ def is_exported(path: Path) -> bool:
 
 
 def read_extras(path: Path) -> tuple[dict, dict]:
-    """The config and the spec of the run that the file was made of, which it holds."""
+    """The config and the spec of the run that the file was made of, which it holds.
+
+    Raises KeyError, OSError, ValueError or BadZipFile where they are not there, or the file is not
+    as it was written (of a SavedModel TensorFlow itself checks the variables).
+    """
     if path.is_dir():
         texts = [(path / EXTRAS / name).read_text() for name in ('config.json', 'spec.json')]
     else:
         with zipfile.ZipFile(path) as extras:
             texts = [extras.read(name) for name in ('config.json', 'spec.json')]
+            checksum = extras.read(CHECKSUM).decode()
+            size = min(entry.header_offset for entry in extras.infolist())
+        if hashlib.sha256(path.read_bytes()[:size]).hexdigest() != checksum:
+            raise ValueError('its checksum differs')
     config, spec = map(json.loads, texts)
     return config, spec
 

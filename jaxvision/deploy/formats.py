@@ -4,6 +4,7 @@
 their shapes and dtypes. Each file holds the variables, the spec and the config.
 """
 
+import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -17,7 +18,7 @@ import jax
 import jax.export
 import numpy as np
 
-from jaxvision.deploy.exported import EXTRAS, Arrays
+from jaxvision.deploy.exported import CHECKSUM, EXTRAS, Arrays
 from jaxvision.errors import UserError
 
 Predict = Callable[[Any, dict], dict]
@@ -99,14 +100,16 @@ def _one_by_one(examples: Arrays) -> Iterator[Arrays]:
 def _extras(spec: dict, config: dict) -> dict[str, str]:
     texts = {'config.json': json.dumps(config), 'spec.json': json.dumps(spec)}
     if 'class_names' in spec:
-        texts['labels.txt'] = ''.join(f'{name}\n' for name in spec['class_names'])
+        texts['labels.txt'] = ''.join(
+            ' '.join(name.split()) + '\n' for name in spec['class_names'])
     return texts
 
 
 def _append(file: Path, texts: dict[str, str]) -> None:
     """As TFLite's own tools do: a zip archive behind the model, where its readers do not look."""
+    checksum = hashlib.sha256(file.read_bytes()).hexdigest()
     with zipfile.ZipFile(file, 'a') as archive:
-        for name, text in texts.items():
+        for name, text in {**texts, CHECKSUM: checksum}.items():
             archive.writestr(name, text)
 
 

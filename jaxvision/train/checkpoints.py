@@ -120,8 +120,7 @@ class Checkpoints:
             raise
         except PermissionError as error:
             raise UserError(f'cannot read {where}: {error.strerror}') from error
-        except (ValueError, OSError, LookupError, TypeError, AttributeError,
-                NotImplementedError) as error:  # from Orbax's readers
+        except Exception as error:  # Orbax's readers raise nearly anything, `Exception` itself too
             raise UserError(_damaged(where, f'{type(error).__name__}: {error}')) from error
         if not intact:
             raise UserError(_damaged(where, 'its checksums differ'))
