@@ -3,8 +3,8 @@
     python -m jaxvision.main --config configs/resnet.py --config.data.source=folder:PHOTOS
 
 1,600 Fashion-MNIST images as JPEGs of unequal sizes: 81.3 % of 2,000 others (one seed), less than
-an RBF SVM on the pixels (84.05 %) and than configs/cnn.py (87.85 %). 41 minutes on 2 cores of an AMD
-EPYC that did other work too.
+an RBF SVM on the pixels (84.05 %) and than configs/cnn.py (87.85 %). 41 minutes on 2 cores of an
+AMD EPYC that did other work too.
 """
 
 from jaxvision import config as configs

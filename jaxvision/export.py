@@ -19,8 +19,10 @@ Exit codes: 0 exported, 2 a mistake to mend, 1 anything else.
 import argparse
 import contextlib
 import functools
+import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +37,7 @@ CALIBRATION = 256  # training examples that int8's ranges are read off
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     os.environ['JAX_PLATFORMS'] = 'cpu'  # with whose arithmetic the files are compared
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # tidies up
     try:
         export(options.workdir, options.format.split(','), options.step,
                options.out or options.workdir / 'export', options.examples, options.most_lost)
@@ -81,8 +84,10 @@ def export(workdir: Path, names: list[str], step: str | int, out: Path, count: i
             raise unknown('--format: there is no', name, FORMATS)
     if count < 1:
         raise UserError(f'--examples {count}: at least 1')
-    if out.exists() and not (out / 'export.json').exists():
-        raise UserError(f'{out} is there, and no export: give another --out')
+    if not 0 <= most_lost:
+        raise UserError(f'--most_lost {most_lost}: at least 0')
+    out = out.absolute()
+    _check_replaceable(out)
     start_jax(read_config(workdir))
     run = reopen(workdir)
     state = loop.restore(run, step)
@@ -103,7 +108,7 @@ def export(workdir: Path, names: list[str], step: str | int, out: Path, count: i
             'formats': rows})
         _install(staging, out)
     print(check.table(rows))
-    print(f'in {out}: {", ".join([*list(rows)[1:], "export.json"])}')
+    print(f'in {os.path.relpath(out)}: {", ".join([*list(rows)[1:], "export.json"])}')
     return rows
 
 
@@ -190,16 +195,36 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
+def _check_replaceable(out: Path) -> None:
+    """Raises a UserError unless all that `out` holds, if it is there, is an earlier export."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        there = set(os.listdir(out)) if out.exists() else set()
+        if there:
+            formats = json.loads((out / 'export.json').read_text())['formats']
+            there -= {'export.json', *formats}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f'{out} is there, and no export: give another --out') from error
+    if there:
+        raise UserError(f'{out} holds more than an export ({", ".join(sorted(there))}), which '
+                        'would be lost: give another --out')
+
+
 def _install(staging: Path, out: Path) -> None:
     """Checked files only come to where they are looked for, and all of them at once."""
     unfinished, old = (out.with_name(f'.{out.name}.{what}') for what in ('unfinished', 'old'))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for stale in (unfinished, old):
-        shutil.rmtree(stale, ignore_errors=True)
-    shutil.copytree(staging, unfinished)
-    if out.exists():
-        os.rename(out, old)
-    os.rename(unfinished, out)
+    try:
+        if old.exists() and not out.exists():  # one was killed between the two renames
+            os.rename(old, out)
+        for stale in (unfinished, old):
+            shutil.rmtree(stale, ignore_errors=True)
+        shutil.copytree(staging, unfinished)
+        if out.exists():
+            os.rename(out, old)
+        os.rename(unfinished, out)
+    except OSError as error:  # a full disk, or one that cannot be written
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise UserError(f'cannot write {out}: {error.strerror or error}') from error
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -65,6 +65,8 @@ def _predict(options: argparse.Namespace) -> int:
     from jaxvision.data import files
     if options.batch_size < 1:
         raise UserError(f'--batch_size {options.batch_size}: it is at least 1')
+    if not options.out:
+        raise UserError('--out is empty: give a folder')
     if not Path(options.workdir).exists():
         raise UserError(f'there is no run or exported model {options.workdir}')
     paths = files.find(options.files, options.out)
@@ -72,6 +74,7 @@ def _predict(options: argparse.Namespace) -> int:
     model, out = _open(options.workdir, options.step), Path(options.out)
     wanted = model.task.show and not options.no_pictures
     pictures = files.picture_paths(paths, out) if wanted else []
+    _check_replaceable(out, pictures)
     try:
         out.mkdir(parents=True, exist_ok=True)
         answered = _write(model, options, paths, pictures)
@@ -80,12 +83,28 @@ def _predict(options: argparse.Namespace) -> int:
     except OSError as error:  # reading raises none
         raise UserError(f'cannot write into {out}: {error.strerror or error}') from error
     print(f'\n{answered} of {len(paths)} files answered; {out} holds predictions.json'
-          + (' and the pictures' if pictures else ''))
+          + (' and the pictures' if pictures and answered else ''))
     if answered == len(paths):
         return 0
     print(f'error: {len(paths) - answered} of {len(paths)} files could not be read: they are named '
           f'above and in {out / "predictions.json"}', file=sys.stderr)
     return 1
+
+
+def _check_replaceable(out: Path, pictures: list[Path]) -> None:
+    """Raises a UserError if what is about to be written would replace a person's own file."""
+    report, known = out / 'predictions.json', set()
+    try:
+        if report.exists():
+            known = {report, *(Path(entry['picture']) for entry in
+                               json.loads(report.read_text())['files'] if 'picture' in entry)}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not written here, so it is somebody's
+    strange = next((path for path in (report, *pictures)
+                    if path not in known and os.path.lexists(path)), None)
+    if strange:
+        raise UserError(f'{strange} is there, and of no earlier answer: remove it, or give another '
+                        '--out')
 
 
 def _quieten() -> None:
@@ -146,12 +165,13 @@ def _open_exported(path: Path) -> Model:
     from jaxvision.start import start_jax
     from jaxvision.train import run
     if not exported.is_exported(path):
-        raise UserError(f'{path} is neither a run nor an exported model')
+        known = [str(other) for other in path.glob('*') if exported.is_exported(other)]
+        raise UserError(f'{path} is neither a run nor an exported model'
+                        + (f'; in it are {", ".join(sorted(known))}' if known else ''))
     try:
         config, spec = exported.read_extras(path)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f'{path} holds no config and spec: was it exported by jaxvision?'
-                        ) from error
+        raise UserError(f'{path} is damaged, or jaxvision did not export it: {error}') from error
     config = ConfigDict(config).lock()
     start_jax(config)
     try:

@@ -107,9 +107,9 @@ def whole():
         yield f'whole.{format.lower()}', encoded(SMALL, format)
         yield f'no_suffix_{format}', encoded(SMALL, format)
         yield f'wrong_suffix_{format}.mp3', encoded(SMALL, format)
-    for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'I;16', 'I'):
-        image = SMALL.convert('L').convert('I') if mode[0] == 'I' else SMALL.convert(mode)
-        image = image.convert(mode) if mode == 'I;16' else image
+    for mode in ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'I;16'):
+        image = SMALL.convert('L').convert('I') if mode == 'I;16' else SMALL
+        image = image.convert(mode)
         yield f'mode_{mode}.tif', encoded(image, 'TIFF')
     for mode in ('YCbCr', 'LAB', 'CMYK'):
         yield f'mode_{mode}_lzw.tif', encoded(
@@ -173,6 +173,7 @@ def nothing_like_it():
     yield 'only_magic.webp', b'RIFF\0\0\0\0WEBPVP8 '
     yield 'no_size.ppm', b'P6 0 0 255\n'
     yield 'float.tif', encoded(SMALL.convert('F'), 'TIFF')
+    yield 'integer.tif', encoded(SMALL.convert('I'), 'TIFF')
     for seed in range(5):
         yield f'random_{seed}.jpg', np.random.default_rng(seed).bytes(3000)
 

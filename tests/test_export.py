@@ -19,6 +19,7 @@ from ai_edge_litert.interpreter import Interpreter
 import jaxvision
 from jaxvision import export
 from jaxvision.deploy import check, exported, formats
+from jaxvision.errors import UserError
 
 README = Path(__file__).parents[1] / 'README.md'
 FILES = ['savedmodel', 'float32.tflite', 'float16.tflite', 'dynamic_int8.tflite', 'int8.tflite',
@@ -151,7 +152,7 @@ def test_one_that_is_killed_while_it_is_put_in_place(trained, tmp_path, monkeypa
 
 @pytest.mark.parametrize('arguments, message', [
     (['--format', 'onnx'], "there is no 'onnx'"), (['--step', '77'], 'no checkpoint 77'),
-    (['--examples', '0'], 'at least 1'), (['--out', '.'], 'is there, and no export')])
+    (['--examples', '0'], 'at least 1'), (['--out', __file__], 'is there, and no export')])
 def test_mistakes_are_told(trained, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert export.main(['--workdir', str(trained), *arguments]) == 2
@@ -161,3 +162,24 @@ def test_mistakes_are_told(trained, tmp_path, monkeypatch, capsys, arguments, me
 def test_no_run_is_told(tmp_path, capsys):
     assert export.main(['--workdir', str(tmp_path)]) == 2
     assert 'is not a run' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('there', [{'export.json': 'mine'}, {'notes.txt': 'mine'},
+                                   {'export.json': '{"formats": {}}', 'notes.txt': 'mine'}])
+def test_a_folder_that_holds_other_things_is_left_alone(trained, tmp_path, capsys, there):
+    for name, text in there.items():
+        (tmp_path / name).write_text(text)
+    assert export.main(['--workdir', str(trained), '--out', str(tmp_path)]) == 2
+    assert 'give another --out' in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == there
+
+
+def test_an_export_that_was_killed_between_two_renames_is_not_lost(tmp_path):
+    (tmp_path / 'staging').mkdir()
+    (tmp_path / '.export.old').mkdir()
+    (tmp_path / '.export.old' / 'export.json').write_text('old')
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match='cannot write'):
+        patch.setattr(shutil, 'copytree', lambda *_: (_ for _ in ()).throw(OSError(28, 'No space')))
+        export._install(tmp_path / 'staging', tmp_path / 'export')
+    assert (tmp_path / 'export' / 'export.json').read_text() == 'old'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['export', 'staging']

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import subprocess
@@ -189,6 +190,7 @@ def test_an_exported_model_that_does_not_open(main, trained, digits, monkeypatch
     with zipfile.ZipFile('model.tflite', 'w') as extras:
         for name in ('config.json', 'spec.json'):
             extras.write(trained / name, name)
+        extras.writestr('sha256', hashlib.sha256(b'').hexdigest())  # there is no model before them
     code, _, err, _ = main('--workdir', 'model.tflite', digits[0])
     assert code == 2 and says in err
 
@@ -249,13 +251,26 @@ def test_a_mistake_is_told_in_one_line_before_anything_is_opened(
     assert not Path('predictions').exists()
 
 
+def test_a_file_of_somebody_elses_is_not_replaced(main, trained, digits, tmp_path):
+    out, image = tmp_path / 'mine', digits[0] / '07.png'
+    out.mkdir()
+    for file in ('predictions.json', '07.png'):
+        (out / file).write_text('mine')
+        code, _, said, _ = main('--workdir', trained, image, '--out', out)
+        assert code == 2 and f'{file} is there, and of no earlier answer' in said
+        assert (out / file).read_text() == 'mine'
+        (out / file).unlink()
+    for _ in range(2):  # its own it replaces
+        assert main('--workdir', trained, image, '--out', out)[0] == 0
+
+
 def test_other_mistakes_are_told_in_one_line(main, trained, digits, tmp_path):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'file').touch()
     (tmp_path / 'strange.tflite').write_bytes(b'TFL3')
     for arguments, says in (
             (['--workdir', 'folder', digits[0]], 'neither a run nor an exported model'),
-            (['--workdir', 'strange.tflite', digits[0]], 'was it exported by jaxvision?'),
+            (['--workdir', 'strange.tflite', digits[0]], 'jaxvision did not export it'),
             (['--workdir', trained, digits[0], '--step', '99'], 'no checkpoint 99'),
             (['--workdir', trained, digits[0], '--out', 'file/below'], 'cannot write into')):
         code, _, err, _ = main(*arguments)

@@ -267,9 +267,10 @@ def _converted(image: Image.Image, channels: int) -> Pixels:
 
 
 def _eight_bits(image: Image.Image) -> UInt8[np.ndarray, 'h w *k']:
-    if image.mode == 'F':
-        raise Unreadable('its pixels are floats, whose range is not known')
-    if image.mode.startswith('I'):
+    if image.mode in ('F', 'I'):
+        kind = {'F': 'floats', 'I': 'integers of 32 bits'}[image.mode]
+        raise Unreadable(f'its pixels are {kind}, whose range is not known')
+    if image.mode.startswith('I;16'):
         return np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8)
     if image.has_transparency_data:
         white = Image.new('RGBA', image.size, 'white')

@@ -18,6 +18,7 @@ from jaxvision.errors import UserError
 SECONDS = 2.0  # in which a batch size is timed
 EXACT = 1e-5  # of the largest output: what another order of the same sums may make
 TIES = 1e-3   # of the examples, whose discrete outputs may differ
+ROUGH = 0.2   # of the largest output, where weights are rounded and nothing else can be judged
 ROUNDED = ('float16.tflite', 'dynamic_int8.tflite', 'int8.tflite')  # judged by the metric
 
 
@@ -60,7 +61,8 @@ def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, dict]:
         UserError: it cannot be opened or run there.
     """
     outputs = folder / f'{model.name}-outputs.npz'
-    environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'JAX_PLATFORMS': 'cpu'}
+    environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'JAX_PLATFORMS': 'cpu',
+                   'JAX_ENABLE_X64': '1'}  # for a model in float64; others keep their types
     done = subprocess.run(
         [sys.executable, '-P', exported.__file__, model, inputs, outputs, str(SECONDS)],
         capture_output=True, text=True, env=environment)
@@ -104,6 +106,10 @@ def judge(name: str, row: dict, reference: Reference, most_lost: float) -> None:
             raise UserError(f'{name} differs from the run by {value:.2g} of its largest '
                             f'{output!r}, more than {most:.2g}: nothing was exported')
     metric = reference.best.removeprefix('-')
+    most = max(row['differences'].values())
+    if name in ROUNDED and metric not in row['metrics'] and not most <= ROUGH:
+        raise UserError(f'{name} differs from the run by {most:.2g} of its largest output, more '
+                        f'than {ROUGH}, and no metric tells how bad that is: nothing was exported')
     if name in ROUNDED and metric in row['metrics']:
         before, after = reference.row['metrics'][metric], row['metrics'][metric]
         lost = after - before if reference.best.startswith('-') else before - after

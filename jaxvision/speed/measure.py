@@ -15,7 +15,7 @@ from jaxvision.data import pipeline
 from jaxvision.speed import energy, timing
 from jaxvision.speed.compiled import Compiled
 from jaxvision.speed.limit import limit
-from jaxvision.train import sharding
+from jaxvision.train import run as runs, sharding
 from jaxvision.train.run import Run
 from jaxvision.train.state import TrainState
 
@@ -34,7 +34,9 @@ def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> dict
     """What `bench` reports, as plain values for JSON. FLOPs, and the bytes beside them, are of all
     devices together, memory is of each. A part that has no number says why in 'why'."""
     run = compiled.run
-    host = next(_batches(run, threads=0))
+    # Of what an example holds, a step was compiled for what the spec says that the task takes.
+    taken = runs.blank_batch(run.spec)
+    host = {name: x for name, x in next(_batches(run, threads=0)).items() if name in taken}
     step, state = _step(compiled, host, effort)
     memory = _memory(compiled)  # before the matmuls below take some of their own
     compute = _compute(compiled, step['seconds']['median'], effort)

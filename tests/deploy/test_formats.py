@@ -121,6 +121,11 @@ def test_a_file_tells_what_it_is(small, tmp_path, name):
     FILES[name](*small, SPEC, {'seed': 3}, tmp_path / name, **more)
     assert exported.is_exported(tmp_path / name)
     assert exported.read_extras(tmp_path / name) == ({'seed': 3}, SPEC)
+    if name != 'savedmodel':  # whose variables TensorFlow checks
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
+        with pytest.raises(ValueError, match='checksum differs'):
+            exported.read_extras(tmp_path / name)
 
 
 def test_other_things_are_no_exports(tmp_path):
