@@ -55,7 +55,8 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument('--examples', type=int, metavar='N',
                         help=f'of its training split, likewise ({EXAMPLES:,})')
     measured = parser.add_argument_group('measured, without --plan')
-    measured.add_argument('--synthetic', action='store_true', help='noise in the place of the data')
+    measured.add_argument('--synthetic', action='store_true',
+                          help='noise in the place of the data: RGB of data.image_size')
     measured.add_argument('--seconds', type=float, default=10.0, metavar='S',
                           help='to measure each of the numbers (%(default)s)')
     measured.add_argument('--steps', type=int, metavar='N',

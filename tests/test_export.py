@@ -152,7 +152,8 @@ def test_one_that_is_killed_while_it_is_put_in_place(trained, tmp_path, monkeypa
 
 @pytest.mark.parametrize('arguments, message', [
     (['--format', 'onnx'], "there is no 'onnx'"), (['--step', '77'], 'no checkpoint 77'),
-    (['--examples', '0'], 'at least 1'), (['--out', __file__], 'is there, and no export')])
+    (['--examples', '0'], 'at least 1'), (['--most_lost', 'nan'], 'at least 0'),
+    (['--out', __file__], 'is there, and no export')])
 def test_mistakes_are_told(trained, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert export.main(['--workdir', str(trained), *arguments]) == 2

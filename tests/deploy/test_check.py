@@ -61,3 +61,9 @@ def test_what_rounds_the_weights_is_judged_by_its_metric(best, good, bad):
     check.judge('int8.tflite', row(0.3, **good), reference(best), 0.02)
     with pytest.raises(UserError, match='int8.tflite: eval/.* nothing was exported'):
         check.judge('int8.tflite', row(0.3, **bad), reference(best), 0.02)
+
+
+def test_what_rounds_the_weights_and_has_no_metric_is_judged_roughly_by_its_numbers():
+    check.judge('int8.tflite', row(0.1), reference(), 0.02)
+    with pytest.raises(UserError, match='int8.tflite differs .* nothing was exported'):
+        check.judge('int8.tflite', row(0.3), reference(), 0.02)
