@@ -100,15 +100,17 @@ def _say_finished(config, workdir: Path, result) -> None:
     step = ['--step', 'best'] if result.best else []
     print('next:\n'
           f'  {_command("--workdir", str(workdir), "--mode", "eval", *step)}\n'
+          f'  {_command("--workdir", str(workdir), "FILE...", module="predict")}\n'
+          f'  {_command("--workdir", str(workdir), module="export")}\n'
           f'  {_program("tensorboard")} --logdir {shlex.quote(str(workdir))}\n'
           f'  in Python: task, variables, spec = jaxvision.load({str(workdir)!r})\n'
           'To train with other settings, override a field (--config.seed=1) or give another '
           '--workdir.')
 
 
-def _command(*arguments: str) -> str:
-    """This program with these arguments, as the person would type it."""
-    return shlex.join([_program('python'), '-m', 'jaxvision.main', *arguments])
+def _command(*arguments: str, module: str = 'main') -> str:
+    """A command of this package with these arguments, as the person would type it."""
+    return shlex.join([_program('python'), '-m', f'jaxvision.{module}', *arguments])
 
 
 def _program(name: str) -> str:
