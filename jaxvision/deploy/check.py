@@ -93,7 +93,7 @@ def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
     finite = np.isfinite(found) & np.isfinite(wanted)
     if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
         return float('inf')
-    gap = np.abs(found - wanted)[finite].max(initial=0)
+    gap = np.abs(found[finite] - wanted[finite]).max(initial=0)
     return float(gap / max(np.abs(wanted[finite]).max(initial=0), np.finfo(np.float32).tiny))
 
 
