@@ -118,6 +118,7 @@ def whole():
     yield 'grey.jpg', encoded(SMALL.convert('L'), 'JPEG')
     yield 'progressive.jpg', encoded(PHOTO, 'JPEG', progressive=True)
     yield 'sixteen.png', encoded(Image.fromarray(np.full((9, 9), 40_000, np.uint16)))
+    yield 'sixteen.pgm', b'P5 9 9 65535\n' + 81 * (40_000).to_bytes(2, 'big')
     yield 'transparent_palette.png', encoded(SMALL.convert('P'), transparency=3)
     yield 'transparent_palette.gif', encoded(SMALL.convert('P'), 'GIF', transparency=3)
     yield 'transparent_bytes.png', encoded(SMALL.convert('P'), transparency=bytes(range(256)))

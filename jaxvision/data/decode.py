@@ -241,6 +241,7 @@ def _decode_any(data: bytes, channels: int) -> Pixels:
             _refuse_bomb(opened.height, opened.width)
             if opened.format == 'EPS':  # Pillow would have Ghostscript run it
                 raise Unreadable('PostScript is a program, not an image')
+            _refuse_unknown_range(opened)
             ImageOps.exif_transpose(opened, in_place=True)
             return _converted(opened, channels)
     except Image.UnidentifiedImageError as error:
@@ -255,6 +256,13 @@ def _refuse_bomb(height: int, width: int) -> None:
                          'that Pillow takes for an image')
 
 
+def _refuse_unknown_range(image: Image.Image) -> None:
+    # Of PNG and PGM, Pillow's mode of 32 bits holds 16.
+    if image.mode == 'F' or image.mode == 'I' and image.format not in ('PNG', 'PPM'):
+        kind = {'F': 'floats', 'I': 'integers of 32 bits'}[image.mode]
+        raise Unreadable(f'its pixels are {kind}, whose range is not known')
+
+
 def _converted(image: Image.Image, channels: int) -> Pixels:
     """A strip at a time: whole, an image in transition would take 26 bytes a pixel."""
     width, height = image.size
@@ -267,10 +275,7 @@ def _converted(image: Image.Image, channels: int) -> Pixels:
 
 
 def _eight_bits(image: Image.Image) -> UInt8[np.ndarray, 'h w *k']:
-    if image.mode in ('F', 'I'):
-        kind = {'F': 'floats', 'I': 'integers of 32 bits'}[image.mode]
-        raise Unreadable(f'its pixels are {kind}, whose range is not known')
-    if image.mode.startswith('I;16'):
+    if image.mode.startswith('I'):
         return np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8)
     if image.has_transparency_data:
         white = Image.new('RGBA', image.size, 'white')

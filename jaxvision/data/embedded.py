@@ -1,5 +1,6 @@
 """Real data that an installed package ships, as TFDS data sets: no download, no TensorFlow."""
 
+import abc
 from collections.abc import Iterator
 import contextlib
 import io
@@ -22,8 +23,9 @@ class _Images(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version('1.0.0')
     SIZE: int
 
+    @abc.abstractmethod
     def load(self) -> tuple[UInt8[np.ndarray, 'n h w 1'], Int[np.ndarray, 'n']]:
-        raise NotImplementedError
+        """All images and their labels, before they are split."""
 
     def _info(self) -> tfds.core.DatasetInfo:
         # A Tensor and not an Image: TFDS encodes an Image with TensorFlow.

@@ -115,9 +115,9 @@ def _append(file: Path, texts: dict[str, str]) -> None:
 
 def _tensorflow() -> ModuleType:
     tf = _installed('tensorflow')
-    versions = {name: importlib.metadata.version(name) for name in ('jax', 'jaxlib')}
-    if tuple(map(int, versions['jax'].split('.')[:2])) >= (0, 11):
-        raise UserError(f'TensorFlow {tf.__version__} cannot load what jax {versions["jax"]} '
+    version = importlib.metadata.version('jax')
+    if tuple(map(int, version.split('.')[:2])) >= (0, 11):
+        raise UserError(f'TensorFlow {tf.__version__} cannot load what jax {version} '
                         "exports. The pair that works is jax 0.10 with TensorFlow 2.21: pip "
                         "install 'jaxvision[tf]' in an environment of its own (--format stablehlo "
                         'needs neither)')

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_weights import random_leaves
 
 from jaxvision.deploy import exported, formats
 from jaxvision.errors import UserError
@@ -33,19 +34,12 @@ def make(name):
     """(predict, variables) of a model whose every leaf is random."""
     module, variant, options, shallow = MODELS[name]
     model = module.make(SPEC, variant, **options).clone(**shallow)
-    rng = np.random.default_rng(0)
-
-    def leaf(like):
-        noise = rng.standard_normal(like.shape, np.float32)
-        if len(like.shape) == 1:
-            return jnp.asarray(1 + 0.1 * noise)
-        return jnp.asarray(noise * np.float32(np.sqrt(1 / np.prod(like.shape[:-1]))))
 
     def predict(variables, inputs):
         logits, _ = model.apply(variables, inputs['image'].astype(jnp.float32) / 255)
         return {'logits': logits, 'class': logits.argmax(-1)}
     blank = jnp.zeros((1, 32, 32, 3))
-    return predict, jax.tree.map(leaf, jax.eval_shape(model.init, jax.random.key(0), blank))
+    return predict, random_leaves(jax.eval_shape(model.init, jax.random.key(0), blank))
 
 
 @pytest.fixture(scope='module')

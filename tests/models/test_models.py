@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_weights import random_leaves
 
 from jaxvision.errors import UserError
 from jaxvision.models import cnn, resnet, vgg, vit
@@ -35,16 +36,7 @@ def build(name, **more):
 
 
 def random_variables(model):
-    """Every leaf random, so that nothing that starts at zero hides a difference."""
-    rng = np.random.default_rng(0)
-
-    def leaf(like):
-        noise = rng.standard_normal(like.shape, np.float32)
-        if len(like.shape) == 1:
-            return jnp.asarray(1 + 0.1 * noise)
-        return jnp.asarray(noise * np.float32(np.sqrt(1 / np.prod(like.shape[:-1]))))
-
-    return jax.tree.map(leaf, jax.eval_shape(model.init, jax.random.key(0), IMAGE))
+    return random_leaves(jax.eval_shape(model.init, jax.random.key(0), IMAGE))
 
 
 @EVERY_MODEL
