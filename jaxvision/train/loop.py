@@ -111,6 +111,8 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
                 found, records = evaluation.measure(this, state)
                 _check_best(this, found)
                 metrics.write(step, found)
+                if this.task.watch:
+                    evaluation.draw(this, records, step)
             score = checkpoints.score(found)
             improved = processes.of_first(score is not None and score > best)
             best = score if improved else best
