@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxvision.errors import UserError
-from jaxvision.models import layers
+from jaxvision.models import layers, resampling
 
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
 
@@ -76,11 +76,11 @@ class Generator(nn.Module):
             if x.shape[-1] != width:
                 x = conv(width, name=f'stage{stage}_width')(x)
             if stage > 1:  # after the narrowing, which is cheaper on fewer pixels
-                x = layers.double(x)
+                x = resampling.double(x)
             for i in range(1, depth + 1):
                 x = block(name=f'stage{stage}_block{i}')(x)
         x = conv(self.channels * self.patch**2, name='to_image')(x)
-        return layers.depth_to_space(x, self.patch)
+        return resampling.pixel_shuffle(x, self.patch)
 
 
 class Discriminator(nn.Module):
@@ -105,11 +105,11 @@ class Discriminator(nn.Module):
         block = partial(Block, self.expansion, self.groups, sum(n for _, n in self.stages),
                         self.dtype, self.param_dtype)
         tensors = {}
-        x = layers.space_to_depth(image, self.patch)
+        x = resampling.pixel_unshuffle(image, self.patch)
         x = conv(self.stages[-1][0], name='from_image')(x)
         for stage, (width, depth) in enumerate(reversed(self.stages), start=1):
             if stage > 1:
-                x = layers.halve(x)
+                x = resampling.halve(x)
             if x.shape[-1] != width:
                 x = conv(width, name=f'stage{stage}_width')(x)
             for i in range(1, depth + 1):
