@@ -28,7 +28,7 @@ def main():
     for name, save in (('zip', {}), ('legacy', dict(_use_new_zipfile_serialization=False))):
         torch.save(state, DATA / f'state_dict_{name}.pth', **save)
         torch.save({'epoch': 1, 'state_dict': state}, DATA / f'checkpoint_{name}.pth', **save)
-        torch.save(model, DATA / f'module_{name}.pth', **save)
+    torch.save(model, DATA / 'module_zip.pth')
     torch.save({'x': counting.bfloat16()}, DATA / 'bfloat16_zip.pth')
 
 

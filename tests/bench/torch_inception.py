@@ -1,4 +1,4 @@
-"""The FID's Inception in PyTorch (pytorch-fid's), as the reference of jaxvision/models/inception.py.
+"""The FID's Inception in PyTorch (pytorch-fid's), the reference of jaxvision/models/inception.py.
 
 Its weights are random, drawn by tests/models/reference_weights.py. With a Python that has PyTorch,
 torchvision and pytorch-fid, `write` writes tests/models/data/inception.npz anew, and into FOLDER
@@ -38,6 +38,10 @@ def network(state):
     return inception.fid_inception_v3().eval(), inception
 
 
+def pictures_of(size):
+    return np.random.default_rng(size).random((2, size, size, 3), np.float32)
+
+
 def write(folder):
     import torch
     from reference_weights import draw, excerpt, pictures
@@ -59,10 +63,9 @@ def write(folder):
     torch.save(model.state_dict(), folder / 'legacy.pth', _use_new_zipfile_serialization=False)
     expected = {}
     for size in (32, 299, 400):
-        images = np.random.default_rng(size).random((2, size, size, 3), np.float32)
+        images = torch.from_numpy(pictures_of(size)).permute(0, 3, 1, 2)
         with torch.no_grad():
-            extractor = package.InceptionV3(use_fid_inception=True)
-            features, = extractor.eval()(torch.from_numpy(images).permute(0, 3, 1, 2))
+            features, = package.InceptionV3().eval()(images)
         expected[str(size)] = features.flatten(1).numpy()
     np.savez(folder / 'features.npz', **expected)
 
@@ -75,8 +78,7 @@ def compare(folder):
     for name in ('zip', 'legacy'):
         variables = inception.from_torch(torch_file.read(folder / f'{name}.pth'))
         for size, expected in np.load(folder / 'features.npz').items():
-            images = np.random.default_rng(int(size)).random((2, int(size), int(size), 3), np.float32)
-            got = jax.jit(inception.features)(variables, images)
+            got = jax.jit(inception.features)(variables, pictures_of(int(size)))
             error = np.abs(got - expected).max() / np.abs(expected).max()
             print(f'{name}, {size} pixels: {error:.1e} of the largest feature')
 
