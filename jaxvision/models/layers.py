@@ -140,6 +140,13 @@ def depth_to_space(x: Float[Array, 'b h w c'], scale: int) -> Float[Array, 'b h2
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * scale, w * scale, c // scale**2)
 
 
+def space_to_depth(x: Float[Array, 'b h w c'], scale: int) -> Float[Array, 'b h2 w2 c2']:
+    """`depth_to_space` turned round."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // scale, scale, w // scale, scale, c)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h // scale, w // scale, c * scale**2)
+
+
 def halve(x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c']:
     """Half as high and wide, bilinearly: the mean of each 2x2 pixels."""
     b, h, w, c = x.shape
