@@ -19,6 +19,7 @@ from PIL import Image
 
 import jaxvision
 from jaxvision import figures, predict
+from jaxvision.answers import model
 from jaxvision.deploy import exported, formats
 from jaxvision.train import loop, run
 
@@ -106,14 +107,14 @@ def test_every_hostile_file_is_accounted_for_once(hostile):
         found = hostile_files.ANSWERED if 'answer' in entry else hostile_files.REFUSED
         assert wanted in (found, hostile_files.EITHER), entry
     refused = [entry for entry in hostile.told['files'] if 'error' in entry]
-    assert hostile.told['unreadable'] == len(refused)
+    assert hostile.told['unanswered'] == len(refused)
     assert hostile.told['answered'] == len(hostile.expected) - len(refused)
 
 
 def test_hostile_files_end_in_exit_code_1_and_no_noise(hostile):
     assert hostile.code == 1
     *progress, last = hostile.stderr.splitlines()
-    assert 'files could not be read' in last and all('images/s' in line for line in progress)
+    assert 'files could not be answered' in last and all('images/s' in line for line in progress)
     assert 'Traceback' not in hostile.stdout
     # A heading, a line a file, an empty line and a sum.
     assert hostile.stdout.count('\n') == len(hostile.expected) + 3
@@ -247,7 +248,7 @@ def test_an_interrupted_command_leaves_the_answers_of_the_last(main, trained, di
     (['--workdir', 'RUN', 'IN', '--out', 'IN'], 'give another --out')])
 def test_a_mistake_is_told_in_one_line_before_anything_is_opened(
         main, trained, digits, monkeypatch, arguments, says):
-    monkeypatch.setattr(predict, '_open', lambda *_: pytest.fail('opened'))
+    monkeypatch.setattr(model, 'open_model', lambda *_: pytest.fail('opened'))
     names = {'RUN': str(trained), 'IN': str(digits[0])}
     code, out, err, _ = main(*(argument if argument not in names else names[argument]
                                for argument in arguments))
