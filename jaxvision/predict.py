@@ -96,7 +96,8 @@ def _predict(options: argparse.Namespace) -> int:
     except OSError as error:  # reading raises none
         raise UserError(f'cannot write into {out}: {error.strerror or error}') from error
     count, what = len(plan.names), f'{plan.column}s'
-    print(f'\n{answered} of {count} {what} {"answered" if paths else "made"}; {out} holds predictions.json'
+    done = 'answered' if paths else 'made'
+    print(f'\n{answered} of {count} {what} {done}; {out} holds predictions.json'
           + (' and the pictures' if plan.pictures and answered else ''))
     if answered == count:
         return 0
@@ -131,7 +132,7 @@ def _kind(model, options: argparse.Namespace) -> ModuleType:
                         'restores images and makes them from a latent')
     what = 'is a generator' if kind is generated else 'answers for images'
     for name in barred:
-        if given[name] not in (None, False):
+        if given[name] is not None and given[name] is not False:
             raise UserError(f'{model.name} {what}: --{name} is not for it')
     if kind is not generated and not given['files']:
         raise UserError(f'{model.name} {what}: give FILE...')

@@ -9,7 +9,9 @@ up to `overlap` pixels hides the seams: there the one answer fades linearly into
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int, Shaped
+
+SOME = 64  # rows of an image, joined, that are given out at once
 
 Size = tuple[int, int]
 Corners = Int[np.ndarray, 'n 2']
@@ -28,14 +30,16 @@ def corners(shape: Size, size: Size, overlap: int) -> Corners:
     return np.stack(np.meshgrid(tops, lefts, indexing='ij'), axis=-1).reshape(-1, 2)
 
 
-def pad(image: Num[np.ndarray, 'h w c'], size: Size) -> Num[np.ndarray, 'H W c']:
+def pad(image: Shaped[np.ndarray, 'h w c'], size: Size) -> Shaped[np.ndarray, 'H W c']:
     """At least as large as a tile: reflected below and on the right; `join` cuts that off again."""
-    missing = (max(side - length, 0) for length, side in zip(image.shape, size))
-    return np.pad(image, (*((0, more) for more in missing), (0, 0)), mode='reflect')
+    down, right = (max(side - length, 0) for length, side in zip(image.shape, size))
+    if not down and not right:
+        return image
+    return np.pad(image, ((0, down), (0, right), (0, 0)), mode='reflect')
 
 
-def split(image: Num[np.ndarray, 'h w c'], size: Size, overlap: int
-          ) -> tuple[Num[np.ndarray, 'n th tw c'], Corners]:
+def split(image: Shaped[np.ndarray, 'h w c'], size: Size, overlap: int
+          ) -> tuple[Shaped[np.ndarray, 'n th tw c'], Corners]:
     """(tiles of `size` (height, width), their corners); an image that is smaller is padded.
 
     Raises ValueError unless 0 <= overlap < size.
@@ -65,7 +69,7 @@ def join_rows(tiles: Iterable[Float[np.ndarray, 'th tw c']], corners: Corners, s
               overlap: int, scale: int = 1, blend: int = 0
               ) -> Iterator[Float[np.ndarray, '_rows W c']]:
     """`join` from the top down, some rows at a time: of the tiles, which may come from an iterator,
-    only two rows of tiles are in memory. Arguments and errors as above."""
+    only some rows of tiles are in memory. Arguments and errors as above."""
     if not 0 <= blend <= overlap:
         raise ValueError(f'{blend} pixels of blend in an overlap of {overlap}')
     tiles = iter(tiles)
@@ -76,7 +80,8 @@ def join_rows(tiles: Iterable[Float[np.ndarray, 'th tw c']], corners: Corners, s
         across = (next(tiles).swapaxes(0, 1) for _ in lefts)
         return np.concatenate(list(_chain(across, lefts, scale * blend)))[:width].swapaxes(0, 1)
     for rows in _chain((row() for _ in tops), tops, scale * blend):
-        yield rows[:height]
+        for top in range(0, min(len(rows), height), SOME):
+            yield rows[top:min(top + SOME, height)]
 
 
 def _chain(parts: Iterable[Float[np.ndarray, 'length _ c']], starts: list[int], blend: int
@@ -92,4 +97,4 @@ def _chain(parts: Iterable[Float[np.ndarray, 'length _ c']], starts: list[int], 
             part = np.concatenate([shared[:first], seam, part[first + blend:]])
         end = len(part) if following is None else following - start
         yield part[:end]
-        shared = part[end:]
+        shared = part[end:].copy()  # so that the rest of it is free

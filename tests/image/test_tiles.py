@@ -97,6 +97,7 @@ def test_rows_come_before_all_tiles_are_asked_for():
                            (50, 30), 2)
     first = next(rows)
     assert len(asked) == len(np.unique(corners[:, 1])) < len(cut)
+    assert len(first) == 8
     np.testing.assert_array_equal(np.concatenate([first, *rows]), image)
 
 
