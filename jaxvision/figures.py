@@ -130,7 +130,7 @@ def beside(before: UInt8[np.ndarray, '_ _ 3'], after: UInt8[np.ndarray, '_ _ 3']
     return np.concatenate([left, np.full((height * times, 4, 3), 255, np.uint8), right], axis=1)
 
 
-def grid(images: Sequence[UInt8[np.ndarray, 'h w c']], columns: int) -> Picture:
+def grid(images: Sequence[UInt8[np.ndarray, '_ _ _']], columns: int) -> Picture:
     """Images of one size, grey or RGB, in lines of `columns`, a white pixel between them."""
     height, width, _ = images[0].shape
     lines = math.ceil(len(images) / columns)
