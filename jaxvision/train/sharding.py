@@ -105,7 +105,7 @@ def compile_evaluate(evaluate: Callable, mesh: Mesh, state: Tree) -> Callable:
     whole on every device, so that each process has those of all."""
     def records(state, batch):
         state = _gathered(mesh, state, 'params', 'ema', 'frozen')
-        return {**evaluate(state, batch), 'index': batch['index'], 'mask': batch['mask']}
+        return {**evaluate(state, batch), 'index': batch['index'], 'present': batch['present']}
     return jax.jit(records, in_shardings=(place(mesh, state), split(mesh)),
                    out_shardings=whole(mesh))
 
