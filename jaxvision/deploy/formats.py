@@ -74,27 +74,31 @@ def stablehlo(predict: Predict, variables: Any, spec: dict, config: dict, file: 
     batch, = jax.export.symbolic_shape('batch')
     inputs = {name: jax.ShapeDtypeStruct((batch, *array['shape']), array['dtype'])
               for name, array in spec['inputs'].items()}
-    function = jax.jit(lambda inputs: predict(variables, inputs))
+    function = jax.jit(lambda inputs: predict(jax.tree.map(jnp.asarray, variables), inputs))
     file.write_bytes(jax.export.export(function, platforms=PLATFORMS)(inputs).serialize())
     _append(file, _extras(spec, config))
 
 
-def lean(predict: Predict, variables: Any, spec: dict) -> tuple[Predict, Any]:
-    """The same function of fewer variables: those that it does not read (a discriminator, a frozen
-    classifier) are None."""
+def lean(predict: Predict, variables: Any, spec: dict) -> tuple[Predict, dict[str, Any]]:
+    """The same function of those variables alone that it reads, by name: of no discriminator, say,
+    and no frozen classifier."""
     inputs = {name: jax.ShapeDtypeStruct((1, *array['shape']), array['dtype'])
               for name, array in spec['inputs'].items()}
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
     read = jax.export.export(jax.jit(predict))(shapes, inputs).module_kept_var_idx
-    leaves, tree = jax.tree.flatten(variables)
-    kept = tree.unflatten(leaf if i in read else None for i, leaf in enumerate(leaves))
+    named = [(_dotted(path), leaf) for path, leaf in jax.tree.leaves_with_path(variables)]
 
-    def of_kept(kept: Any, inputs: dict) -> dict:
-        # A model may look at the shape of what it does not read.
-        whole = jax.tree.map(lambda shape, leaf: jnp.zeros(shape.shape, shape.dtype)
-                             if leaf is None else leaf, shapes, kept)
+    def of_read(some: dict[str, Any], inputs: dict) -> dict:
+        # A model may ask for the shape of what it does not read.
+        whole = jax.tree.map_with_path(
+            lambda path, leaf: some[_dotted(path)] if _dotted(path) in some
+            else jnp.zeros(leaf.shape, leaf.dtype), shapes)
         return predict(whole, inputs)
-    return of_kept, kept
+    return of_read, dict(named[i] for i in read if i < len(named))
+
+
+def _dotted(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator='.')
 
 
 def _as_tensorflow(tf: ModuleType, predict: Predict, variables: Any, spec: dict,
