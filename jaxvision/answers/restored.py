@@ -158,11 +158,12 @@ def _cut(model: Model, image: UInt8[np.ndarray, 'h w c'], hole: Bool[np.ndarray,
     wholes = {'image': tiles.pad(image, size)}
     if hole is not None:
         about = model.spec['inputs']['mask']
-        wholes['mask'] = tiles.pad(hole[..., None], size)
+        white = 255 if about['dtype'] == 'uint8' else 1
+        wholes['mask'] = tiles.pad(white * hole[..., None].astype(about['dtype']), size)
     for top, left in corners:
         cut = {name: whole[top:top + height, left:left + width] for name, whole in wholes.items()}
         if hole is not None:
-            cut['mask'] = cut['mask'].astype(about['dtype']).reshape(about['shape'])
+            cut['mask'] = cut['mask'].reshape(about['shape'])
         yield cut
 
 

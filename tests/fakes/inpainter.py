@@ -25,12 +25,12 @@ def make(config, spec):
     def prepare(example, rng):
         example = resized(example, rng)
         mask = np.zeros((*example['image'].shape[:2], 1), np.uint8)
-        mask[4:9, 3:7] = 1
+        mask[4:9, 3:7] = 255
         return {**example, 'mask': mask}
 
     def predict(variables, inputs):
         kernel = variables['params']['model']['kernel']
-        hole = jnp.asarray(inputs['mask'], jnp.float32)
+        hole = (jnp.asarray(inputs['mask']) > 0).astype(jnp.float32)
         image = jnp.asarray(inputs['image'], jnp.float32)
         mean = upscaler.convolve(image * (1 - hole), kernel) / jnp.maximum(
             upscaler.convolve(1 - hole, kernel), 1e-3)
