@@ -163,7 +163,7 @@ def _room_enough(config):
 def _sources(config, noise: tuple[int, int] | None, without: str):
     """The config's data, or noise of so many classes and examples."""
     from jaxvision.data.synthetic import Noise
-    from jaxvision.train.run import Sources
+    from jaxvision.train.sources import Sources
     if noise:
         source = Noise(config.data.image_size, *noise)
         return Sources(config, open_split=lambda data, split: source)

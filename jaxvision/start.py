@@ -3,7 +3,8 @@
 import logging
 import os
 import sys
-from pathlib import Path
+
+from jaxvision import cache
 
 
 def start_jax(config, cached: bool = True) -> None:
@@ -20,8 +21,7 @@ def start_jax(config, cached: bool = True) -> None:
     if not cached:
         jax.config.update('jax_enable_compilation_cache', False)
         return
-    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxvision' / 'xla'
-    jax.config.update('jax_compilation_cache_dir', str(cache))
+    jax.config.update('jax_compilation_cache_dir', str(cache.folder('xla')))
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 

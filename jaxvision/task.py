@@ -43,6 +43,7 @@ class Task:
         must be deterministic (evaluation, prediction). None: there is nothing to do
     figures(records, example) -> {name: uint8 picture} of the records of the first evaluation;
         `example(index)` is the prepared example
+    watch: they are drawn after every evaluation, as NAME-STEP, and not only after the last
     show(inputs, outputs) -> (answer, picture): for a person, of one example, on the host. `inputs`
         is the prepared example and, where a picture is wanted, 'original': the person's image
         upright, uint8 [h, w, 3], made smaller if it was large. `answer` is a dict that JSON can
@@ -56,3 +57,4 @@ class Task:
     prepare: Callable[[dict, np.random.Generator | None], dict] | None = None
     figures: Callable[[Records, Callable[[int], dict]], dict[str, np.ndarray]] | None = None
     show: Callable[[dict, Records], tuple[dict, np.ndarray | None]] | None = None
+    watch: bool = False

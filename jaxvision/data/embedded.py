@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
+from jaxvision import cache
 from jaxvision.data.views import held_out
 from jaxvision.errors import UserError
 
@@ -140,7 +141,7 @@ def prepare(name: str, data_dir: str = '') -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    root = Path(data_dir).expanduser() if data_dir else _cache()
+    root = Path(data_dir).expanduser() if data_dir else cache.folder('data')
     folder = root / name / str(BUILDERS[name].VERSION)
     if not folder.exists():
         try:
@@ -178,7 +179,3 @@ def _build(name: str, data_dir: str) -> Path:
         tfds.enable_progress_bar()
         logging.set_verbosity(verbosity)
     return Path(builder.data_dir)
-
-
-def _cache() -> Path:
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxvision' / 'data'

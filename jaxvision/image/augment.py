@@ -1,4 +1,4 @@
-"""Augmentation policies: RandAugment and cutout on one image, mixup and CutMix on a batch.
+"""Augmentation policies: RandAugment, cutout, DiffAugment on one image, mixup, CutMix on a batch.
 
 The batch functions mix neighbours 2i and 2i+1, with the key of 2i. A batch that is cut into
 contiguous even pieces (devices, processes) is therefore mixed as the whole would be.
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
+from jaxvision import errors
+from jaxvision import keys as named_keys
 from jaxvision.image import color, geometry
 
 
@@ -104,9 +106,65 @@ def _random_box(
 ) -> Bool[Array, 'height width']:
     """True inside a box of this (height, width) about a random pixel."""
     image_size = jnp.array([height, width], jnp.int32)
-    top, left = jax.random.randint(key, (2,), 0, image_size, jnp.int32) - size // 2
+    corner = jax.random.randint(key, (2,), 0, image_size, jnp.int32) - size // 2
+    return _box(corner, size, height, width)
+
+
+def _box(
+    corner: Int[Array, '2'], size: Int[Array, '2'], height: int, width: int
+) -> Bool[Array, 'height width']:
+    """True inside the box of this (top, left) and (height, width)."""
     y, x = jnp.arange(height)[:, None], jnp.arange(width)
-    return (top <= y) & (y < top + size[0]) & (left <= x) & (x < left + size[1])
+    (top, left), (bottom, right) = corner, corner + size
+    return (top <= y) & (y < bottom) & (left <= x) & (x < right)
+
+
+def diffaugment(
+    key: PRNGKeyArray, image: Float[Array, 'h w c'], policy: str = 'color,translation,cutout'
+) -> Float[Array, 'h w c']:
+    """DiffAugment (Zhao et al. 2020), for whatever a GAN's discriminator sees, real or generated.
+
+    color: adds U(-0.25, 0.25); then moves each pixel away from the mean of its channels by a
+    factor of U(0, 2), and the image away from its mean by U(0.5, 1.5). translation: up to 1/8 of
+    each side, in whole pixels. cutout: a box of half the sides, which may hang over. Nothing is
+    clipped, so gradients reach the generator through every colour. The paper's images are in
+    [-1, 1], of twice the range: its brightness is U(-0.5, 0.5), and the 0 that it fills in is
+    0.5 here. Raises a ValueError for an unknown word of `policy`, which may be empty.
+    """
+    for name in filter(None, policy.split(',')):
+        if name not in _DIFFERENTIABLE:
+            raise errors.unknown('diffaugment', name, _DIFFERENTIABLE)
+        image = _DIFFERENTIABLE[name](named_keys.stream(key, name), image)
+    return image
+
+
+def _jitter(key: PRNGKeyArray, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
+    shift, saturation, contrast = jax.random.uniform(
+        key, (3,), jnp.float32, jnp.array([-0.25, 0, 0.5]), jnp.array([0.25, 2, 1.5])
+    ).astype(image.dtype)
+    image = image + shift
+    mean = image.mean(-1, keepdims=True)
+    image = mean + saturation * (image - mean)
+    return image.mean() + contrast * (image - image.mean())
+
+
+def _shift(key: PRNGKeyArray, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
+    reach = jnp.array(image.shape[:2], jnp.int32) // 8
+    return geometry.translate(
+        image, *jax.random.randint(key, (2,), -reach, reach + 1, jnp.int32), fill=0.5
+    )
+
+
+def _cut_half(key: PRNGKeyArray, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
+    sides = jnp.array(image.shape[:2], jnp.int32)
+    size = sides // 2
+    # A box of an even side is centred between pixels: there is one more place for it.
+    centre = jax.random.randint(key, (2,), 0, sides + 1 - size % 2, jnp.int32)
+    inside = _box(centre - size // 2, size, *image.shape[:2])
+    return jnp.where(inside[..., None], jnp.asarray(0.5, image.dtype), image)
+
+
+_DIFFERENTIABLE = {'color': _jitter, 'translation': _shift, 'cutout': _cut_half}
 
 
 def mixup(

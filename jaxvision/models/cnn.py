@@ -1,7 +1,5 @@
 """A small convolutional network for small pictures: 3x3 convolutions, halved between stages."""
 
-import re
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -62,8 +60,5 @@ def make(
 ) -> CNN:
     """A CNN whose `variant` lists the stages' widths, '16-32-64': two convolutions each, or as many
     as 'x' says: '16x1-64x2-128x2'."""
-    if not re.fullmatch(r'(-[1-9]\d*(x[1-9]\d*)?)+', '-' + variant):
-        raise UserError(f"model.variant={variant!r} of cnn: give the stages' widths, as '16-32-64'")
-    stages = [stage.partition('x') for stage in variant.split('-')]
-    return CNN(len(spec['class_names']), tuple((int(w), int(n or 2)) for w, _, n in stages),
-               dropout, momentum, dtype, param_dtype)
+    return CNN(len(spec['class_names']), layers.stages('cnn', variant, 2), dropout, momentum, dtype,
+               param_dtype)

@@ -64,12 +64,14 @@ def examples(run: Run, split: str, count: int) -> Records:
     return {name: values[read] for name, values in stacked.items()}
 
 
-def draw(run: Run, records: Records) -> None:
-    """The task's pictures of the first evaluation's records, into the run's folder."""
+def draw(run: Run, records: Records, step: int | None = None) -> None:
+    """The task's pictures of the first evaluation's records, into the run's folder; with a step in
+    their names if one is given."""
     if not run.task.figures or not processes.is_first():
         return
     evaluation, prepare = next(iter(run.task.evaluations.values())), run.task.prepare
     source = run.sources[evaluation.split]
     example = lambda row: prepare(source[row], None) if prepare else source[row]
     for name, picture in run.task.figures(records, example).items():
-        figures.save(run.workdir / 'figures' / f'{name}.png', picture)
+        when = '' if step is None else f'-{step:06}'
+        figures.save(run.workdir / 'figures' / f'{name}{when}.png', picture)

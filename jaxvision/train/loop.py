@@ -15,9 +15,9 @@ from jaxvision import figures
 from jaxvision.data import pipeline
 from jaxvision.errors import UserError, unknown
 from jaxvision.task import Task
-from jaxvision.train import evaluation, processes, sharding
+from jaxvision.train import evaluation, processes, required, sharding
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.run import Run, begin, held, reopen, take_folder
+from jaxvision.train.run import Run, begin, held, reopen, restore, take_folder
 from jaxvision.train.state import TrainState
 from jaxvision.train.writers import Metrics, Progress, duration, read_rows
 
@@ -40,6 +40,8 @@ def run(config: ConfigDict, workdir: str | Path,
     `on_eval(step, metrics)` is told of each evaluation; what it raises ends the run.
     """
     start = time.monotonic()
+    if not required.provide(config, Path(workdir), run):
+        return Result(False, True, 0, {}, '')
     with processes.stop_signal() as asked:
         this = begin(config, Path(workdir))
         with held(this.workdir), this.checkpoints() as checkpoints:
@@ -82,13 +84,6 @@ def load(workdir: Path, step: str | int = 'last') -> tuple[Task, dict, dict]:
     return this.task, restore(this, step).variables, this.spec
 
 
-def restore(this: Run, step: str | int) -> TrainState:
-    with this.checkpoints(read_only=True) as checkpoints:
-        found = checkpoints.find(step)
-        processes.agree('checkpoint', {'workdir': str(this.workdir), 'step': found})
-        return checkpoints.restore(this.abstract(), found)
-
-
 def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
            asked: Callable[[int], bool], on_eval: Callable | None
            ) -> tuple[TrainState, list[dict]]:
@@ -116,6 +111,8 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
                 found, records = evaluation.measure(this, state)
                 _check_best(this, found)
                 metrics.write(step, found)
+                if this.task.watch:
+                    evaluation.draw(this, records, step)
             score = checkpoints.score(found)
             improved = processes.of_first(score is not None and score > best)
             best = score if improved else best

@@ -7,52 +7,23 @@ import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision.config import FREE_FIELDS, difference, fields, in_examples, resolve, steps
-from jaxvision.data.sources import Source, open_source
 from jaxvision.errors import UserError
 from jaxvision.task import Task
-from jaxvision.train import processes, sharding
+from jaxvision.train import processes, required, sharding
 from jaxvision.train.checkpoints import Checkpoints
+from jaxvision.train.sources import Sources, Unreadable
 from jaxvision.train.state import TrainState
 from jaxvision.train.update import guarded
 from jaxvision.train.writers import read_json, write_json, write_whole
 
-
-class Sources(dict):
-    """Each split's source as the task sees it, opened when it is first asked for, and checked to be
-    the data that the run began with."""
-
-    def __init__(self, config: ConfigDict, fingerprints: dict[str, str] | None = None,
-                 open_split: Callable[[ConfigDict, str], Source] = open_source):
-        self._config, self._fingerprints = config, fingerprints or {}
-        self._open_split = open_split
-
-    def __missing__(self, split: str) -> Source:
-        config, source = self._config, self._open_split(self._config.data, split)
-        view = getattr(resolve('tasks', config.task.name), 'source', None)
-        source = view(config, source, split) if view else source
-        if source.info.fingerprint != self._fingerprints.get(split, source.info.fingerprint):
-            raise UserError(f'the {split} data of {config.data.source} changed since this run '
-                            'began. Bring them back, or begin in another --workdir')
-        self[split] = source
-        return source
-
-
-class Unreadable:
-    """Says once of each unreadable file that the run goes on without it."""
-
-    def __init__(self):
-        self._seen = set()
-
-    def add(self, where: str, error: Exception) -> None:
-        if where not in self._seen:
-            self._seen.add(where)
-            print(f'unreadable, left out ({len(self._seen)} so far): {where}: {error}', flush=True)
+Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +36,7 @@ class Run:
     sources: Sources
     mesh: jax.sharding.Mesh
     unreadable: Unreadable = dataclasses.field(default_factory=Unreadable)
+    networks: dict[str, Tree] = dataclasses.field(default_factory=dict)  # variables, before step 0
 
     @functools.cached_property
     def total_steps(self) -> int:
@@ -91,7 +63,7 @@ class Run:
     @functools.cached_property
     def shapes(self) -> TrainState:
         """The shapes and dtypes of a state of this run."""
-        return jax.eval_shape(self.task.init, jax.random.key(0), blank_batch(self.spec))
+        return jax.eval_shape(self._start, jax.random.key(0), blank_batch(self.spec))
 
     @functools.cached_property
     def update(self) -> Callable:
@@ -106,8 +78,16 @@ class Run:
 
     def init(self) -> TrainState:
         """The state before the first step, where it will stay."""
-        make = jax.jit(self.task.init, out_shardings=sharding.place(self.mesh, self.shapes))
-        return make(jax.random.key(self.config.seed), blank_batch(self.spec))
+        make = jax.jit(self._start, out_shardings=sharding.place(self.mesh, self.shapes))
+        return make(jax.random.key(self.config.seed), blank_batch(self.spec), self.networks)
+
+    def _start(self, key: jax.Array, batch: dict, networks: dict[str, Tree] | None = None
+               ) -> TrainState:
+        """The task's first state, standing on its networks, which are random unless given."""
+        state = self.task.init(key, batch)
+        drawn = {name: _random_network(network) for name, network
+                 in self.spec.get('requires', {}).items() if name not in (networks or {})}
+        return state.replace(frozen={**state.frozen, **drawn, **(networks or {})})
 
     def abstract(self) -> TrainState:
         """The shapes, dtypes and placement of a state of this run."""
@@ -132,9 +112,11 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
     else:
         sources = Sources(config)
         spec = _as_json(describe(config, sources))
+        networks = _load_networks(config, workdir, spec)
         processes.agree('data', {name: spec[name] for name in ('data', 'examples')})
         # The statistics in it may differ in their last digit between machines.
-        run = build(config, workdir, processes.of_first(spec), sources, mesh)
+        run = dataclasses.replace(
+            build(config, workdir, processes.of_first(spec), sources, mesh), networks=networks)
     trace(run)
     return run
 
@@ -209,7 +191,39 @@ def describe(config: ConfigDict, sources: Sources) -> dict:
     """The task's spec, with the number of training examples and what tells the data apart."""
     spec = resolve('tasks', config.task.name).describe(config, sources['train'])
     fingerprints = {split: sources[split].info.fingerprint for split in ('train', 'test')}
-    return {**spec, 'examples': len(sources['train']), 'data': fingerprints}
+    spec = {**spec, 'examples': len(sources['train']), 'data': fingerprints}
+    requires = {name: _describe_network(wanted, sources)
+                for name, wanted in required.wanted(config).items()}
+    return {**spec, 'requires': requires} if requires else spec
+
+
+def _describe_network(wanted: ConfigDict | str, sources: Sources) -> dict:
+    if isinstance(wanted, ConfigDict):
+        return {'config': wanted.to_dict(), 'spec': describe(wanted, sources.of(wanted))}
+    return {name: read_json(Path(wanted, f'{name}.json')) for name in ('config', 'spec')}
+
+
+def _load_networks(config: ConfigDict, workdir: Path, spec: dict) -> dict[str, Tree]:
+    """Their variables, on the host; their hashes go into the spec."""
+    networks = {}
+    for name, wanted in required.wanted(config).items():
+        this = reopen(required.folder(name, wanted, workdir))
+        networks[name] = jax.device_get(restore(this, 'last').variables)
+        spec['requires'][name] |= {'config': this.config.to_dict(), 'spec': this.spec,
+                                   'hash': required.content_hash(networks[name])}
+    return networks
+
+
+def _random_network(network: dict) -> Tree:
+    task = make_task(ConfigDict(network['config']), network['spec'])
+    return task.init(jax.random.key(0), blank_batch(network['spec'])).variables
+
+
+def restore(run: Run, step: str | int) -> TrainState:
+    with run.checkpoints(read_only=True) as checkpoints:
+        found = checkpoints.find(step)
+        processes.agree('checkpoint', {'workdir': str(run.workdir), 'step': found})
+        return checkpoints.restore(run.abstract(), found)
 
 
 def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:

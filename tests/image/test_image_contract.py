@@ -35,6 +35,7 @@ PLAIN = {
     'resize': lambda x: resize.resize(x, (5, 7), 'lanczos3'),
 }
 ALL = {name: lambda key, x, f=f: f(x) for name, f in PLAIN.items()} | RANDOM
+ALL['diffaugment'] = augment.diffaugment  # clips nothing, so it may leave [0, 1]
 
 
 @pytest.mark.parametrize('name', RANDOM)
@@ -70,10 +71,11 @@ def test_mixing_keeps_the_dtype(mix, dtype):
         assert [x.dtype for x in mixed] == [dtype, jnp.float32]
 
 
-@pytest.mark.parametrize('name', ['random_translate', 'random_rotate', 'random_color_jitter'])
+@pytest.mark.parametrize('name', ['random_translate', 'random_rotate', 'random_color_jitter',
+                                  'diffaugment'])
 def test_one_key_does_the_same_to_any_dtype(name):
     image = np.random.default_rng(0).random((9, 8, 3))
-    function = jax.jit(RANDOM[name])
+    function = jax.jit(ALL[name])
     single = function(jax.random.key(3), jnp.array(image, jnp.float32))
     with jax.enable_x64(True):
         double = function(jax.random.key(3), jnp.array(image))

@@ -10,6 +10,7 @@ import jaxvision
 from jaxvision import config as configs
 from jaxvision import keys
 from jaxvision.tasks import classification
+from jaxvision.train.sources import Sources
 from jaxvision.train import loop, run
 
 
@@ -169,7 +170,7 @@ def test_images_of_unequal_size_are_brought_to_one(tiny, photos, tmp_path, rule)
 
 def test_statistics_of_the_training_images_are_those_of_numpy(tiny):
     config = tiny()
-    source = run.Sources(config, {})['train']
+    source = Sources(config, {})['train']
     spec = classification.describe(config, source)
     rows = np.linspace(0, len(source) - 1, 512).astype(int)
     pixels = np.stack([source[int(row)]['image'] for row in rows]) / 255

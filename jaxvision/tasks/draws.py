@@ -1,0 +1,110 @@
+"""What a generator is evaluated on: draws of latents and labels, beside real images.
+
+Row i of `samples` has latent i, label i modulo the classes, a real image of the evaluation's split
+and one of training's; the rows behind them walk from one latent to another.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from jaxvision import figures, keys
+from jaxvision.data.protocol import Example, Source, fingerprint
+from jaxvision.data.sources import open_source
+from jaxvision.metrics import generative
+
+WALKS, STEPS = 8, 10     # interpolations that are drawn, and their images
+MOST_COMPARED = 1000     # of each kind, in precision and recall
+
+
+class Draws:
+    """A source of `samples` + WALKS * STEPS rows: 'latent' float32 [Z], 'label', 'image' of the
+    split, 'train_image'."""
+
+    def __init__(self, real: Source, data, samples: int, latent: int):
+        self._real, self._train = real, open_source(data, 'train')
+        self._samples = samples
+        self._latents = _latents(samples, latent)
+        self.info = dataclasses.replace(real.info, fingerprint=fingerprint(
+            real.info.fingerprint, self._train.info.fingerprint, samples, latent))
+
+    def __len__(self) -> int:
+        return len(self._latents)
+
+    def __getitem__(self, row: int) -> Example:
+        classes = max(len(self.info.class_names), 1)
+        walk = max(row - self._samples, 0) // STEPS
+        label = row % classes if row < self._samples else walk % classes
+        real = _spread(row, self._samples, len(self._real))
+        trained = _spread(row, self._samples, len(self._train))
+        return {'latent': self._latents[row], 'label': np.int32(label),
+                'image': self._real[real]['image'], 'real_row': np.int32(real),
+                'train_image': self._train[trained]['image'], 'train_row': np.int32(trained)}
+
+    def read(self, rows) -> list[Example]:
+        return [self[int(row)] for row in rows]
+
+    def labels(self):
+        return np.array([self[row]['label'] for row in range(len(self))])
+
+    def where(self, row: int) -> str:
+        return f'{self._real.where(_spread(row, self._samples, len(self._real)))}, or training\'s'
+
+
+def _spread(row: int, rows: int, examples: int) -> int:
+    """The example of a row: all in turn, or evenly some of more."""
+    return row % examples if examples <= rows else row % rows * examples // rows
+
+
+def _latents(samples: int, size: int) -> np.ndarray:
+    """Independent ones, then walks along great circles, whose lengths are those of such latents."""
+    normal = keys.host(0, 'latents').standard_normal((samples + 2 * WALKS, size))
+    ends = normal[samples:].reshape(WALKS, 2, 1, size)
+    angle = np.linspace(0, np.pi / 2, STEPS)[:, None]
+    walks = np.cos(angle) * ends[:, 0] + np.sin(angle) * ends[:, 1]
+    return np.concatenate([normal[:samples], walks.reshape(-1, size)]).astype(np.float32)
+
+
+def summarize(samples: int, judge: str, conditional: bool, judge_hash: str, records: dict
+              ) -> dict[str, float]:
+    """Frechet and kernel distance, precision and recall of generated images against real ones, by
+    the judge's features; each beside its floor, that of real training images; and how often the
+    judge says the class that was asked for."""
+    rows = records['index'] < samples
+    fake = records['fake'][rows]
+    real, trained = (_once(records[name][rows], records[row][rows])
+                     for name, row in (('real', 'real_row'), ('trained', 'train_row')))
+    found = {}
+    for prefix, images in (('', fake), ('floor_', trained)):
+        found[f'{prefix}fid_{judge}'] = generative.frechet_distance(real, images)
+        found[f'{prefix}kid_{judge}'] = generative.kernel_distance(real, images)
+        found[f'{prefix}precision'], found[f'{prefix}recall'] = generative.precision_recall(
+            _evenly(real), _evenly(images), k=3)
+    if conditional:
+        right = records['said'][rows] == records['label'][rows]
+        found['conditional_accuracy'] = right.mean()
+    # A number, as all metrics are: the first 24 bits, which float32 holds.
+    found['judge_hash'] = int(judge_hash[:6] or '0', 16)
+    return found
+
+
+def _once(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return features[np.unique(rows, return_index=True)[1]]
+
+
+def _evenly(features: np.ndarray) -> np.ndarray:
+    rows = np.linspace(0, len(features) - 1, min(MOST_COMPARED, len(features))).astype(int)
+    return features[rows]
+
+
+def draw(samples: int, class_names: list[str], records: dict, example) -> dict[str, np.ndarray]:
+    """Samples, a class a column; walks between latents; samples beside their nearest training
+    images, in the judge's eyes."""
+    columns = len(class_names) if 1 < len(class_names) <= 20 else 10
+    images = records['sample']
+    some = np.linspace(0, samples - 1, 12).astype(int)
+    near = generative.nearest(records['fake'][some], records['trained'][:samples])
+    pairs = np.stack([images[some], records['train_image'][near]])
+    return {'samples': figures.grid(images[:min(samples, 10 * columns)], columns),
+            'walks': figures.grid(images[samples:], STEPS),
+            'nearest': figures.grid(pairs.reshape(-1, *pairs.shape[2:]), len(some))}

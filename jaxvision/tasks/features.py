@@ -1,0 +1,59 @@
+"""Trained networks as judges: what metrics and perceptual losses see in an image."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from ml_collections import ConfigDict
+
+from jaxvision import config as configs
+from jaxvision.image import color, resize
+from jaxvision.tasks import classification
+
+
+def own(data) -> ConfigDict:
+    """The package's own classifier of a source's classes: a small network that metrics and
+    perceptual losses stand on where nobody gives a better one."""
+    config = configs.default('classification')
+    config.data.update(data)
+    config.data.batch_size, config.data.per_class = 64, 0
+    config.model.name, config.model.variant = 'cnn', '16-32-64'
+    config.task.augment.translate = 0.08
+    config.optimizer.lr, config.optimizer.schedule = 4e-3, 'one_cycle'
+    config.optimizer.weight_decay = 0.05
+    config.train.steps = '100000 examples'
+    config.train.eval_every = config.train.checkpoint_every = '50000 examples'
+    return config
+
+
+def perceive(network: dict, dtype=jnp.float32) -> Callable:
+    """A trained classifier's named intermediates, 'logits' among them, of images of any size:
+
+        (variables, images [B, H, W, C] in [0, 1]) -> {name: [B, ...]}
+
+    `network` is its {'config', 'spec'}; grey is repeated into colours, colours are averaged to grey,
+    and images that are larger or smaller by up to a third are cropped or padded, others resized.
+    """
+    config, spec = ConfigDict(network['config']), network['spec']
+    config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name
+    model = classification.make_model(config, spec)
+    shape = spec['inputs']['image']['shape']
+
+    def intermediates(variables, images):
+        images = jax.vmap(lambda image: _as_shape(image, shape))(images)
+        images = color.normalize(images, spec['mean'], spec['deviation'])
+        _, named = model.apply({'params': variables['params']['model'],
+                                **variables['model_state']['model']}, images)
+        return named
+    return intermediates
+
+
+def _as_shape(image, shape: list[int]):
+    (height, width, channels), side = image.shape, min(shape[:2])
+    if channels != shape[2]:
+        image = jnp.broadcast_to(image.mean(-1, keepdims=True), (height, width, shape[2]))
+    if height == width and 2 / 3 <= side / height <= 4 / 3 and (height - side) % 2 == 0:
+        margin = (side - height) // 2
+        return lax.pad(image, jnp.zeros((), image.dtype), [(margin, margin, 0)] * 2 + [(0, 0, 0)])
+    return resize.resize(image, tuple(shape[:2]))

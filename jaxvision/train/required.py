@@ -1,0 +1,67 @@
+"""The networks that a task stands on, by name: a run of the person's own, or one that is trained
+once, into the user's cache.
+
+A module in tasks/ asks for them with `requires(config) -> {name: ConfigDict or RUN}`. Their specs go
+into this run's spec, their weights into its `frozen`, so that it needs neither afterwards.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxvision import cache
+from jaxvision.config import resolve
+from jaxvision.errors import UserError
+from jaxvision.train import processes
+from jaxvision.train.sources import Sources
+
+Tree = Any
+
+
+def wanted(config: ConfigDict) -> dict[str, ConfigDict | str]:
+    """{name: how it is trained, or the run that is it}."""
+    requires = getattr(resolve('tasks', config.task.name), 'requires', None)
+    found = requires(config) if requires else {}
+    for name, network in found.items():
+        if isinstance(network, str) and not Path(network, 'config.json').exists():
+            raise UserError(f'{name}: {network} is no run')
+    return found
+
+
+def folder(name: str, network: ConfigDict | str, workdir: Path) -> Path:
+    """Where the run is that is the network, or will be."""
+    if isinstance(network, str):
+        return Path(network)
+    if jax.process_count() > 1:  # whose caches need not be one
+        return workdir / 'required' / name
+    data = Sources(network)['train'].info.fingerprint
+    made_of = hashlib.sha256(f'{network.to_json(sort_keys=True)} {data}'.encode())
+    return cache.folder('runs') / f'{name}-{made_of.hexdigest()[:16]}'
+
+
+def provide(config: ConfigDict, workdir: Path, train: Callable[[ConfigDict, Path], Any]) -> bool:
+    """Train what is not there yet; whether all of it is there now: a signal may have come."""
+    if (workdir / 'config.json').exists():
+        return True  # the run has them in its checkpoints
+    for name, network in wanted(config).items():
+        if isinstance(network, ConfigDict):
+            place = folder(name, network, workdir)
+            processes.say(f'the network {name!r}, on which this task stands: {place}')
+            if not train(network, place).finished:
+                return False
+            processes.say('')
+    return True
+
+
+def content_hash(variables: Tree) -> str:
+    """Of the weights' paths and bytes."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        found.update(jax.tree_util.keystr(path).encode())
+        found.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+    return found.hexdigest()[:16]

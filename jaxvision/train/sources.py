@@ -1,0 +1,45 @@
+"""The data of a run: each split's source as its task sees it, and what could not be read of them."""
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from jaxvision.config import resolve
+from jaxvision.data.sources import Source, open_source
+from jaxvision.errors import UserError
+
+
+class Sources(dict):
+    """Each split's source as the task sees it, opened when it is first asked for, and checked to be
+    the data that the run began with."""
+
+    def __init__(self, config: ConfigDict, fingerprints: dict[str, str] | None = None,
+                 open_split: Callable[[ConfigDict, str], Source] = open_source):
+        self._config, self._fingerprints = config, fingerprints or {}
+        self._open_split = open_split
+
+    def __missing__(self, split: str) -> Source:
+        config, source = self._config, self._open_split(self._config.data, split)
+        view = getattr(resolve('tasks', config.task.name), 'source', None)
+        source = view(config, source, split) if view else source
+        if source.info.fingerprint != self._fingerprints.get(split, source.info.fingerprint):
+            raise UserError(f'the {split} data of {config.data.source} changed since this run '
+                            'began. Bring them back, or begin in another --workdir')
+        self[split] = source
+        return source
+
+    def of(self, config: ConfigDict) -> 'Sources':
+        """Those of another config, opened in the same way."""
+        return Sources(config, open_split=self._open_split)
+
+
+class Unreadable:
+    """Says once of each unreadable file that the run goes on without it."""
+
+    def __init__(self):
+        self._seen = set()
+
+    def add(self, where: str, error: Exception) -> None:
+        if where not in self._seen:
+            self._seen.add(where)
+            print(f'unreadable, left out ({len(self._seen)} so far): {where}: {error}', flush=True)
