@@ -141,14 +141,23 @@ def _writers(run, variables, names: list[str]) -> dict:
     if 'savedmodel' in names:
         writers['savedmodel'] = functools.partial(formats.savedmodel, *model, *about)
     if 'tflite' in names:
-        examples = evaluation.examples(run, 'train', CALIBRATION)
-        inputs = {name: examples[name] for name in run.spec['inputs']}
+        inputs = _calibration(run)
         writers |= {f'{kind}.tflite': functools.partial(
             formats.tflite, *_in_float32(run, variables), *about, kind=kind, examples=inputs)
             for kind in formats.TFLITE}
     if 'stablehlo' in names:
         writers['model.stablehlo'] = functools.partial(formats.stablehlo, *model, *about)
     return writers
+
+
+def _calibration(run) -> dict:
+    """Inputs of training examples; where these are no inputs (a generator's), evaluation's."""
+    from jaxvision.train import evaluation
+    found = evaluation.examples(run, 'train', CALIBRATION)
+    if not found.keys() >= run.spec['inputs'].keys():
+        measured = next(iter(run.task.evaluations.values()))
+        found = evaluation.examples(run, measured.split, CALIBRATION)
+    return {name: found[name] for name in run.spec['inputs']}
 
 
 def _in_float32(run, variables) -> tuple:
