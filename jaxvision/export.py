@@ -142,7 +142,7 @@ def _reference(run, variables, count: int):
         return {f'{title}/{metric}': float(value) for metric, value in found.items()}
     return Reference.of(
         lambda inputs: jax.device_get(predict(variables, inputs)),
-        {name: examples[name] for name in run.spec['inputs']}, measure,
+        evaluation.inputs(run, examples), measure,
         run.best, run.config.model.dtype, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
 
 
@@ -163,10 +163,10 @@ def _calibration(run) -> dict:
     """Inputs of training examples; where these are no inputs (a generator's), evaluation's."""
     from jaxvision.train import evaluation
     found = evaluation.examples(run, 'train', CALIBRATION)
-    if not found.keys() >= run.spec['inputs'].keys():
-        measured = next(iter(run.task.evaluations.values()))
+    measured = next(iter(run.task.evaluations.values()))
+    if not measured.inputs and not found.keys() >= run.spec['inputs'].keys():
         found = evaluation.examples(run, measured.split, CALIBRATION)
-    return {name: found[name] for name in run.spec['inputs']}
+    return evaluation.inputs(run, found)
 
 
 def _in_float32(run, variables) -> tuple:
