@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxvision.errors import UserError
-from jaxvision.models import layers
+from jaxvision.models import layers, resampling
 
 narrow_normal = nn.initializers.normal(0.02)
 
@@ -30,7 +30,7 @@ class Generator(nn.Module):
         train: bool = False,
     ) -> Float[Array, 'b h w c']:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        up = partial(layers.ConvTranspose, kernel_size=(5, 5), kernel_init=narrow_normal, **types)
+        up = partial(resampling.ConvTranspose, kernel_size=(5, 5), kernel_init=narrow_normal, **types)
         norm = layers.normalization('batch', train, **types)
         given = latent
         if self.classes:

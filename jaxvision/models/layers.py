@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int, Key
 from jaxvision import keys as named_keys
 from jaxvision.errors import UserError
 
-CHANNELS_LAST = ('NHWC', 'HWIO', 'NHWC')
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')  # He et al., 2015
 
 
@@ -80,88 +79,6 @@ def _patches(image, window, strides, pads):
 
 # `flax.linen.Conv`, in its arguments, parameters and values, computed by `convolve`.
 Conv = partial(nn.Conv, conv_general_dilated=convolve)
-
-
-class ConvTranspose(nn.Module):
-    """`flax.linen.ConvTranspose` with strides of 2 and 'SAME' padding, in its parameters and values,
-    as a convolution at the small size and a pixel shuffle.
-
-    Output pixel 2q + p takes every other tap of the kernel, which ones by its parity p. On a CPU
-    this is several times faster than the dilated convolution, and TFLite, which gives that one
-    another size, has it right.
-    """
-
-    features: int
-    kernel_size: tuple[int, int]
-    use_bias: bool = True
-    kernel_init: Callable = nn.initializers.lecun_normal()
-    dtype: DTypeLike = jnp.float32
-    param_dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c2']:
-        kernel = self.param('kernel', self.kernel_init,
-                            (*self.kernel_size, x.shape[-1], self.features), self.param_dtype)
-        (rows, top), (columns, left) = (_parities(size) for size in self.kernel_size)
-        kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))[rows[:, :, None, None],
-                                                                   columns[None, None]]
-        # [parity, tap, parity, tap, in, out] -> [tap, tap, in, parity x parity x out]
-        kernel = kernel.transpose(1, 3, 4, 0, 2, 5).reshape(
-            rows.shape[1], columns.shape[1], x.shape[-1], 4 * self.features)
-        pads = [(top, rows.shape[1] - 1 - top), (left, columns.shape[1] - 1 - left)]
-        y = depth_to_space(convolve(x.astype(self.dtype), kernel.astype(self.dtype), (1, 1), pads,
-                                    dimension_numbers=CHANNELS_LAST), 2)
-        if not self.use_bias:
-            return y
-        bias = self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype)
-        return y + bias.astype(self.dtype)
-
-
-def _parities(size: int) -> tuple[np.ndarray, int]:
-    """(which tap of a kernel of `size` falls on each pixel of the small window, for output pixels of
-    either parity [2, window], `size` standing for none; how far the window begins before q)."""
-    before = size - 1 if size < 3 else -(-size // 2)  # zeros that 'SAME' puts before the image
-    # Tap t of output o = 2q + p lies on small pixel (o + t - before) / 2, where that is whole.
-    places = [[(p + t - before) / 2 for t in range(size)] for p in (0, 1)]
-    whole = {int(x) for row in places for x in row if x.is_integer()}
-    first, last = min(whole), max(whole)
-    taps = np.full((2, last - first + 1), size)
-    for p in (0, 1):
-        for t, place in enumerate(places[p]):
-            if place.is_integer():
-                taps[p, int(place) - first] = t
-    return taps, -first
-
-
-def depth_to_space(x: Float[Array, 'b h w c'], scale: int) -> Float[Array, 'b h2 w2 c2']:
-    """The pixel shuffle (Shi et al., 2016): channels (row, column, channel) become pixels."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h, w, scale, scale, c // scale**2)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * scale, w * scale, c // scale**2)
-
-
-def halve(x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c']:
-    """Half as high and wide, bilinearly: the mean of each 2x2 pixels."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
-
-
-def repeat(x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c']:
-    """Twice as high and wide, each pixel four times."""
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
-
-
-def double(x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c']:
-    """Twice as high and wide, bilinearly, of pixels whose centres stay in place."""
-    for axis in (1, 2):
-        pad = [(1, 1) if i == axis else (0, 0) for i in range(x.ndim)]
-        padded, size = jnp.pad(x, pad, 'edge'), x.shape[axis]
-        before = lax.slice_in_dim(padded, 0, size, axis=axis)
-        after = lax.slice_in_dim(padded, 2, size + 2, axis=axis)
-        pair = jnp.stack([(3 * x + before) / 4, (3 * x + after) / 4], axis + 1)
-        x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1:])
-    return x
 
 
 def max_pool(

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxvision.errors import UserError
-from jaxvision.models import layers
+from jaxvision.models import layers, resampling
 
 xavier = nn.initializers.xavier_uniform()
 xavier_in_blocks = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
@@ -63,11 +63,11 @@ class Generator(nn.Module):
         for i in range(1, self.blocks + 1):
             y = nn.relu(norm(name=f'block{i}_norm1')(x, label))
             y = conv(self.width, (3, 3), kernel_init=xavier_in_blocks, name=f'block{i}_conv1')(
-                layers.repeat(y))
+                resampling.repeat(y))
             y = nn.relu(norm(name=f'block{i}_norm2')(y, label))
             y = conv(self.width, (3, 3), kernel_init=xavier_in_blocks, name=f'block{i}_conv2')(y)
             # A 1x1 convolution is the same before and behind the repetition, and cheaper before.
-            x = y + layers.repeat(
+            x = y + resampling.repeat(
                 conv(self.width, (1, 1), kernel_init=xavier, name=f'block{i}_shortcut')(x))
         x = nn.relu(norm(name='norm')(x, None if not self.classes else label))
         return jnp.tanh(conv(self.channels, (3, 3), kernel_init=xavier, name='to_image')(x))
@@ -95,7 +95,7 @@ class Discriminator(nn.Module):
 
         tensors, x = {}, image
         for i in range(1, self.halvings + 3):
-            halve = layers.halve if i <= self.halvings else lambda x: x
+            halve = resampling.halve if i <= self.halvings else lambda x: x
             y = conv(f'block{i}_conv1', 3, x if i == 1 else nn.relu(x))
             y = halve(conv(f'block{i}_conv2', 3, nn.relu(y)))
             if i <= self.halvings:

@@ -8,6 +8,7 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from jaxvision import config as configs
+from jaxvision.errors import unknown
 from jaxvision.image import color, resize
 from jaxvision.tasks import classification
 
@@ -27,18 +28,24 @@ def own(data) -> ConfigDict:
     return config
 
 
-def perceive(network: dict, dtype=jnp.float32) -> Callable:
+def perceive(network: dict, layer: str, dtype=jnp.float32) -> Callable:
     """A trained classifier's named intermediates, 'logits' among them, of images of any size:
 
         (variables, images [B, H, W, C] in [0, 1]) -> {name: [B, ...]}
 
-    `network` is its {'config', 'spec'}; grey is repeated into colours, colours are averaged to grey,
+    `network` is its {'config', 'spec'}. Grey is repeated into colours, colours are averaged to grey,
     and images that are larger or smaller by up to a third are cropped or padded, others resized.
+
+    Raises:
+        UserError: it has no intermediate `layer`.
     """
     config, spec = ConfigDict(network['config']), network['spec']
     config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name
     model = classification.make_model(config, spec)
     shape = spec['inputs']['image']['shape']
+    _, known = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, *shape)))[0]
+    if layer not in known:
+        raise unknown(f'{config.model.name!r} has no intermediate', layer, known)
 
     def intermediates(variables, images):
         images = jax.vmap(lambda image: _as_shape(image, shape))(images)

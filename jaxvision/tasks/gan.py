@@ -71,7 +71,7 @@ def make(config, spec: dict) -> Task:
         module.make, f'model {config.model.name!r}', spec, config.model.variant,
         dtype=jnp.dtype(config.model.dtype), param_dtype=dtype, options=config.model.options)
     tx, lr = optimizers.make(config, spec['examples'])
-    judge = features.perceive(spec['requires']['judge'])
+    see = features.perceive(spec['requires']['judge'], c.layer)
 
     def generate(params, model_state, latent, label):
         """Images in [-1, 1], and the running statistics of these."""
@@ -167,10 +167,10 @@ def make(config, spec: dict) -> Task:
         return {'image': 255 * sample(variables, inputs)}
 
     def evaluate(state, batch):
-        see = lambda images: judge(state.frozen['judge'], images)
+        judge = state.frozen['judge']
         image = sample(state.variables, batch)
-        seen = see(image)
-        real, trained = (see(color.to_float(batch[name], dtype))[c.layer]
+        seen = see(judge, image)
+        real, trained = (see(judge, color.to_float(batch[name], dtype))[c.layer]
                          for name in ('image', 'train_image'))
         return {'fake': _flat(seen[c.layer]), 'real': _flat(real), 'trained': _flat(trained),
                 'said': jnp.argmax(seen['logits'], -1), 'label': batch['label'],

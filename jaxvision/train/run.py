@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -216,7 +217,8 @@ def _load_networks(config: ConfigDict, workdir: Path, spec: dict) -> dict[str, T
 
 def _random_network(network: dict) -> Tree:
     task = make_task(ConfigDict(network['config']), network['spec'])
-    return task.init(jax.random.key(0), blank_batch(network['spec'])).variables
+    blank = jax.tree.map(jnp.asarray, blank_batch(network['spec']))
+    return task.init(jax.random.key(0), blank).variables
 
 
 def restore(run: Run, step: str | int) -> TrainState:

@@ -27,7 +27,8 @@ def frechet_by_matrix_root(a, b):
             + np.trace(cov_b) - 2 * np.sqrt(np.maximum(inner, 0)).sum())
 
 
-@pytest.mark.parametrize('n, m, size', [(400, 300, 16), (300, 300, 64), (40, 60, 64), (20, 200, 64)])
+@pytest.mark.parametrize('n, m, size', [(400, 300, 16), (300, 300, 64), (40, 60, 64),
+                                        (20, 200, 64)])
 def test_frechet_distance_equals_the_formula(n, m, size):
     a, b = features(n, size, 1), features(m, size, 2, shift=0.5)
     got = generative.frechet_distance(a, b)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from reference_weights import draw, excerpt, pictures
 
-from jaxvision.models import cnn, resnet, vgg, vit
+from jaxvision.models import cnn, inception, resnet, vgg, vit
 
 DATA = Path(__file__).with_name('data')
 LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean',
@@ -75,13 +75,27 @@ def torch_leaf(name, path, shape):
 ])
 def test_outputs_equal_pytorch(reference, module, variant, options, size, name):
     model = module.make({'class_names': range(10)}, variant, **options)
-    image = jnp.asarray(pictures(size, 1 if module is cnn else 3), jnp.float32)
+    channels = 1 if module is cnn else 3
+    require_stored(reference, tensors_of_drawn_weights(model, size, channels, name))
+
+
+def tensors_of_drawn_weights(model, size, channels, name):
+    image = jnp.asarray(pictures(size, channels), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
     variables = jax.tree.map_with_path(lambda p, x: torch_leaf(name, p, x.shape), shapes)
     _, tensors = jax.jit(model.apply)(variables, image)
+    return tensors
 
+
+def require_stored(reference, tensors):
     stored = np.load(DATA / f'{reference}.npz')
     assert set(stored) <= set(tensors)
     for key, expected in stored.items():
         got = excerpt(tensors[key])
         assert np.abs(got - expected).max() <= 1e-4 * np.abs(expected).max(), key
+
+
+def test_inception_equals_pytorch():
+    """tests/bench/torch_inception.py; of 107 pixels the last blocks see 2x2."""
+    require_stored('inception', tensors_of_drawn_weights(
+        inception.InceptionV3(), 107, 3, lambda module: module.replace('/', '.')))

@@ -1,0 +1,36 @@
+"""Writes the small PyTorch files that tests/train/test_torch_file.py reads. With PyTorch:
+
+    python tests/bench/torch_files.py
+"""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+
+DATA = Path(__file__).parents[1] / 'train' / 'data'
+
+
+def main():
+    torch.manual_seed(0)
+    counting = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1), torch.nn.BatchNorm2d(2))
+    for value in model.state_dict().values():
+        value.copy_(torch.arange(value.numel()).reshape(value.shape) + 0.5)
+    state = OrderedDict(
+        counting=counting, transposed=counting.permute(2, 0, 1), part=counting[1, 1:, ::2],
+        shared=counting, half=counting.half()[0], double=counting.double()[0] / 3,
+        parameter=torch.nn.Parameter(counting[0]), number=torch.tensor(-7),
+        empty=torch.zeros(0, 3), **model.state_dict())
+    state._metadata = model.state_dict()._metadata
+
+    DATA.mkdir(exist_ok=True)
+    for name, save in (('zip', {}), ('legacy', dict(_use_new_zipfile_serialization=False))):
+        torch.save(state, DATA / f'state_dict_{name}.pth', **save)
+        torch.save({'epoch': 1, 'state_dict': state}, DATA / f'checkpoint_{name}.pth', **save)
+    torch.save(model, DATA / 'module_zip.pth')
+    torch.save({'x': counting.bfloat16()}, DATA / 'bfloat16_zip.pth')
+
+
+if __name__ == '__main__':
+    main()

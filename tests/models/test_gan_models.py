@@ -1,0 +1,88 @@
+"""Generators and discriminators: sizes, classes, and what their papers promise of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvision.errors import UserError
+from jaxvision.models import dcgan, r3gan, sngan
+
+SMALL = {'dcgan': (dcgan, '8-4', {}), 'sngan': (sngan, '8-4', {}),
+         'r3gan': (r3gan, '8x2-6-4', {}), 'r3gan_patch': (r3gan, '8-4', {'patch': 2})}
+
+
+def players(name, classes, size=16, channels=3):
+    module, variant, options = SMALL[name]
+    spec = {'class_names': list(range(classes)), 'image': [size, size, channels]}
+    generator, discriminator = module.make(spec, variant, **options)
+    latent, label = jax.random.normal(jax.random.key(0), (4, 5)), jnp.arange(4) % max(classes, 1)
+    made = generator.init(jax.random.key(1), latent, label, train=True)
+    image = jax.random.normal(jax.random.key(2), (4, size, size, channels))
+    judged = discriminator.init(jax.random.key(3), image, label, train=True)
+    return generator, made, latent, label, discriminator, judged, image
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_shapes_and_that_the_class_matters(name):
+    generator, made, latent, label, discriminator, judged, image = players(name, 3)
+    # Some weights start at zero.
+    made, judged = (jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(4), x.shape),
+                                 tree) for tree in (made, judged))
+    fake = generator.apply(made, latent, label)
+    assert fake.shape == image.shape
+    assert not np.allclose(fake, generator.apply(made, latent, (label + 1) % 3), atol=1e-6)
+    scores, named = discriminator.apply(judged, image, label)
+    assert scores.shape == (4,) and named['pooled'].ndim == 2
+    assert not np.allclose(scores, discriminator.apply(judged, image, (label + 1) % 3)[0])
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_without_classes_the_label_is_not_looked_at(name):
+    generator, made, latent, label, discriminator, judged, image = players(name, 0)
+    assert not any('of_class' in jax.tree_util.keystr(path)
+                   for path, _ in jax.tree_util.tree_leaves_with_path((made, judged)))
+    np.testing.assert_array_equal(generator.apply(made, latent, label),
+                                  generator.apply(made, latent, None))
+
+
+def test_dcgan_is_as_large_as_its_paper_draws_it():
+    spec = {'class_names': [], 'image': [64, 64, 3]}
+    generator, discriminator = dcgan.make(spec, '512-256-128-64')
+    count = lambda tree: sum(x.size for x in jax.tree.leaves(tree['params']))
+    made = jax.eval_shape(lambda: generator.init(jax.random.key(0), jnp.zeros((1, 100))))
+    judged = jax.eval_shape(lambda: discriminator.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))
+    widths = [512, 256, 128, 64]
+    norms = 2 * sum(widths)
+    kernels = 25 * (512 * 256 + 256 * 128 + 128 * 64)
+    assert count(made) == 100 * 16 * 512 + kernels + 25 * 64 * 3 + 3 + norms
+    assert count(judged) == 25 * 3 * 64 + 64 + kernels + norms - 2 * 64 + 16 * 512 + 1
+
+
+def test_a_block_of_r3gan_starts_as_the_identity():
+    block = r3gan.Block(2.0, 1, 4, jnp.float32, jnp.float32)
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 6))
+    np.testing.assert_array_equal(block.init_with_output(jax.random.key(1), x)[0], x)
+
+
+def test_sngans_kernels_have_norm_one_after_enough_iterations():
+    _, _, _, label, discriminator, variables, image = players('sngan', 3)
+    stats, params = {'batch_stats': variables['batch_stats']}, variables['params']
+    for _ in range(100):
+        _, stats = discriminator.apply({'params': params, **stats}, image, label, train=True,
+                                       mutable=['batch_stats'])
+    sigmas = {path[-1].key: value for path, value in
+              jax.tree_util.tree_leaves_with_path(stats) if path[-1].key.endswith('sigma')}
+    assert len(sigmas) == 3 * 2 + 1 + 2  # blocks' convolutions, a shortcut, the score's two
+    for name, sigma in sigmas.items():
+        kernel = params
+        for part in name.split('/')[:-1]:
+            kernel = kernel[part]
+        kernel = np.asarray(kernel).reshape(-1, kernel.shape[-1])
+        assert sigma == pytest.approx(np.linalg.svd(kernel, compute_uv=False)[0], rel=1e-3)
+
+
+@pytest.mark.parametrize('module, variant', [(dcgan, '8-4-2'), (r3gan, '8-4-2-2'), (sngan, '8')])
+def test_a_variant_that_makes_another_size_is_refused(module, variant):
+    with pytest.raises(UserError, match='variant'):
+        module.make({'class_names': [], 'image': [16, 16, 1]}, variant)

@@ -1,0 +1,53 @@
+"""Larger and smaller feature maps, against Flax, SciPy and PyTorch's definitions in NumPy."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from jaxvision.models import resampling
+
+
+@pytest.mark.parametrize('size', [1, 2, 3, 4, 5, 6, (5, 4)])
+@pytest.mark.parametrize('use_bias', [True, False])
+def test_the_transposed_convolution_is_flaxs(size, use_bias):
+    size = size if isinstance(size, tuple) else (size, size)
+    x = jax.random.normal(jax.random.key(0), (2, 5, 3, 4))
+    flaxs = nn.ConvTranspose(6, size, (2, 2), use_bias=use_bias)
+    variables = flaxs.init(jax.random.key(1), x)
+    ours = resampling.ConvTranspose(6, size, use_bias)
+    assert jax.tree.map(jnp.shape, ours.init(jax.random.key(1), x)) == jax.tree.map(
+        jnp.shape, variables)
+    np.testing.assert_allclose(ours.apply(variables, x), flaxs.apply(variables, x), atol=2e-6)
+
+
+def test_its_gradients_are_flaxs():
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
+    flaxs, ours = nn.ConvTranspose(5, (5, 5), (2, 2)), resampling.ConvTranspose(5, (5, 5))
+    variables = flaxs.init(jax.random.key(1), x)
+    loss = lambda module: lambda variables, x: jnp.square(module.apply(variables, x)).sum()
+    found, wanted = (jax.grad(loss(module), (0, 1))(variables, x) for module in (ours, flaxs))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+                 found, wanted)
+
+
+def test_pixel_shuffle_puts_channels_where_the_paper_does():
+    x = jnp.arange(2. * 3 * 4 * 18).reshape(2, 3, 4, 18)
+    y = resampling.pixel_shuffle(x, 3)
+    for b, row, column, channel in ((0, 0, 0, 0), (1, 8, 11, 1), (0, 4, 7, 1), (1, 5, 0, 0)):
+        depth = ((row % 3) * 3 + column % 3) * 2 + channel
+        assert y[b, row, column, channel] == x[b, row // 3, column // 3, depth]
+    np.testing.assert_array_equal(resampling.pixel_unshuffle(y, 3), x)
+
+
+def test_doubling_is_linear_interpolation_and_halving_takes_means():
+    x = jax.random.normal(jax.random.key(0), (1, 5, 4, 1))
+    rows, columns = ((np.arange(2 * n) + 0.5) / 2 - 0.5 for n in (5, 4))
+    grid = np.meshgrid(rows, columns, indexing='ij')
+    wanted = ndimage.map_coordinates(x[0, :, :, 0], grid, order=1, mode='nearest')
+    np.testing.assert_allclose(resampling.double(x)[0, :, :, 0], wanted, atol=1e-6)
+    np.testing.assert_allclose(resampling.halve(resampling.repeat(x)), x, atol=1e-6)
+    mean = ndimage.uniform_filter(x[0, :4, :, 0], 2, origin=-1)[::2, ::2]
+    np.testing.assert_allclose(resampling.halve(x[:, :4])[0, :, :, 0], mean, atol=1e-6)

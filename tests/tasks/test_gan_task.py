@@ -1,0 +1,177 @@
+"""The GAN task over the engine, on 8x8 digits."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvision import config as configs
+from jaxvision.errors import UserError
+from jaxvision.metrics import generative
+from jaxvision.tasks import draws, features
+from jaxvision.train import loop, run as runs
+from jaxvision.train.update import guarded
+
+
+@pytest.fixture(scope='module')
+def gan(trained):
+    """gan('task.r1=1', ...): a config of three steps, judged by a finished classifier."""
+    def make(*overrides):
+        config = configs.default('gan')
+        base = ('data.source=digits', 'data.batch_size=8', 'model.name=r3gan', 'model.variant=8-4',
+                'optimizer.lr=0.001', 'optimizer.ema=0.5', 'optimizer.options.b1=0.0',
+                f'task.judge={trained}', 'task.latent=6', 'task.samples=60', 'task.r1=0.1',
+                'train.steps=3', 'train.log_every=1', 'train.eval_every=2',
+                'train.checkpoint_every=2')
+        for text in (*base, *overrides):
+            configs.override(config, *text.split('=', 1))
+        return config
+    return make
+
+
+def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
+    result = loop.run(gan('task.r2=0.1'), tmp_path)
+    found = {name.removeprefix('eval/'): value for name, value in result.metrics.items()}
+    assert result.finished and found.keys() >= {
+        'fid_cnn', 'kid_cnn', 'precision', 'recall', 'conditional_accuracy', 'floor_fid_cnn',
+        'floor_kid_cnn', 'floor_precision', 'floor_recall', 'judge_hash'}
+    assert all(np.isfinite(value) for value in found.values())
+    # Real images are nearer to real images than those of a generator that has learned nothing.
+    assert found['floor_fid_cnn'] < found['fid_cnn'] and found['floor_recall'] > 0.5
+    assert {path.name for path in (tmp_path / 'figures').glob('samples*')} == {
+        'samples.png', 'samples-000002.png', 'samples-000003.png'}
+    state = loop.restore(loop.reopen(tmp_path), 'last')
+    assert state.frozen.keys() == {'judge'} and state.ema['params'].keys() == {'generator'}
+
+
+def test_a_killed_run_goes_on_equal_to_the_bit(gan, tmp_path, monkeypatch, no_pictures):
+    def weights(folder):
+        state = loop.restore(loop.reopen(folder), 'last')
+        return [np.asarray(x).tobytes() for x in jax.tree.leaves(
+            (state.params, state.opt_state, state.model_state, state.ema))]
+
+    loop.run(gan(), tmp_path / 'straight')
+    asked = iter([False, True])
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.processes, 'stop_signal', _signal_after(2))
+        assert not loop.run(gan(), tmp_path / 'killed').finished
+    assert loop.run(gan(), tmp_path / 'killed').finished
+    assert weights(tmp_path / 'straight') == weights(tmp_path / 'killed')
+
+
+def _signal_after(steps):
+    import contextlib
+
+    @contextlib.contextmanager
+    def stop_signal():
+        yield lambda step: step >= steps
+    return stop_signal
+
+
+@pytest.mark.parametrize('overrides', [
+    ('task.loss=hinge', 'model.name=sngan', 'model.variant=4-4'),
+    ('task.loss=non_saturating', 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'),
+    ('task.loss=wasserstein', 'task.gradient_penalty=10', 'task.critic_steps=4'),
+    ('task.conditional=false', 'task.diffaugment=color,translation,cutout'),
+    ('optimizer.accumulate=2',)], ids=lambda x: x[0])
+def test_every_loss_network_and_option_moves_both_players(gan, overrides, tmp_path):
+    this = runs.begin(gan(*overrides), tmp_path)
+    rng = np.random.default_rng(0)
+    batch = runs.blank_batch(this.spec, 8)
+    batch['image'] = rng.integers(0, 256, batch['image'].shape).astype(np.uint8)
+    before = this.init()
+    state, scalars = jax.jit(guarded(this.task.update))(before, batch)
+    assert int(state.bad_step) == -1 and {'loss', 'lr', 'discriminator/loss'} <= scalars.keys()
+    for player in ('generator', 'discriminator'):
+        moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), before.params[player],
+                             state.params[player])
+        assert any(jax.tree.leaves(moved))
+    if 'conditional' in overrides[0]:
+        assert list(this.spec['inputs']) == ['latent']
+
+
+def test_critic_steps_are_updates_on_parts_of_the_batch(gan, tmp_path):
+    """Of a batch that holds 3 critic steps, the discriminator has moved as by three batches."""
+    three = runs.begin(gan('task.critic_steps=2', 'data.batch_size=16'), tmp_path / '3')
+    one = runs.begin(gan(), tmp_path / '1')
+    batch = runs.blank_batch(three.spec, 16)
+    batch['image'] = np.random.default_rng(0).integers(
+        0, 256, batch['image'].shape).astype(np.uint8)
+    found, _ = three.task.update(three.init(), batch)
+    state = one.init()
+    part = lambda i: jax.tree.map(lambda x: x[i::2], batch)
+    middle, _ = one.task.update(state, part(0))
+    # The first critic step is the discriminator's of a run without; the second follows it alone.
+    count = lambda state: int(jax.tree.leaves(state.opt_state['discriminator'])[0])
+    assert count(found) == 2 and count(middle) == 1
+    assert int(jax.tree.leaves(found.opt_state['generator'])[0]) == 1
+
+
+def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
+    this = runs.begin(gan(), tmp_path)
+    variables = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(0), x.shape),
+                             this.init().variables['params'])
+    variables = {**this.init().variables, 'params': variables}
+    latent = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    label = np.arange(4, dtype=np.int32)
+    whole = this.task.predict(variables, {'latent': latent, 'label': label})['image']
+    alone = this.task.predict(variables, {'latent': latent[2:3], 'label': label[2:3]})['image']
+    assert whole.shape == (4, 8, 8, 1) and 0 <= whole.min() and whole.max() <= 255
+    np.testing.assert_allclose(whole[2:3], alone, atol=1e-3)
+    assert not np.allclose(whole[0], whole[1])
+
+
+def test_evaluation_draws_are_the_same_every_time_and_cover_the_real_images(gan):
+    from jaxvision.data.sources import open_source
+    config = gan()
+    real = open_source(config.data, 'test')
+    rows = draws.Draws(real, config.data, 500, 6)
+    assert len(rows) == 500 + draws.WALKS * draws.STEPS
+    np.testing.assert_array_equal(rows[7]['latent'], rows[7]['latent'])
+    assert {rows[i]['label'].item() for i in range(10)} == set(range(10))
+    assert {rows[i]['real_row'].item() for i in range(500)} == set(range(len(real)))
+    walk = np.stack([rows[500 + i]['latent'] for i in range(draws.STEPS)])
+    steps = np.linalg.norm(np.diff(walk, axis=0), axis=1)
+    assert steps.max() < 0.5 * np.linalg.norm(walk[0] - walk[-1])
+
+
+def test_summaries_are_those_of_the_metrics():
+    rng = np.random.default_rng(0)
+    records = {'fake': rng.normal(size=(60, 4)), 'real': rng.normal(size=(60, 4)),
+               'trained': rng.normal(size=(60, 4)), 'real_row': np.arange(60) % 40,
+               'train_row': np.arange(60), 'said': np.arange(60) % 3, 'label': np.arange(60) % 2,
+               'index': np.arange(60)}
+    found = draws.summarize(50, 'cnn', True, 'ff0000ab', records)
+    assert found['fid_cnn'] == generative.frechet_distance(
+        records['real'][:40], records['fake'][:50])
+    right = sum(i % 3 == i % 2 for i in range(50))
+    assert found['conditional_accuracy'] == right / 50 and found['judge_hash'] == 0xff0000
+
+
+def test_the_own_judge_is_trained_once_into_the_cache(gan, tmp_path, monkeypatch, no_pictures):
+    own = features.own
+
+    def quick(data):
+        config = own(data)
+        config.model.variant, config.train.steps = '4', '2'
+        return config
+    monkeypatch.setattr(features, 'own', quick)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    config = gan('task.judge=own', 'train.steps=1')
+    first = loop.run(config, tmp_path / 'a').metrics['eval/judge_hash']
+    networks = list((tmp_path / 'cache' / 'jaxvision' / 'runs').iterdir())
+    assert [path.name.startswith('judge-') for path in networks] == [True]
+    saved = {path: path.stat().st_mtime_ns for path in networks[0].rglob('*') if path.is_file()}
+    second = loop.run(gan('task.judge=own', 'train.steps=1', 'seed=1'), tmp_path / 'b')
+    assert second.metrics['eval/judge_hash'] == first > 0
+    checkpoints = {path: time for path, time in saved.items() if 'checkpoints' in str(path)}
+    assert checkpoints == {path: path.stat().st_mtime_ns for path in checkpoints}
+
+
+@pytest.mark.parametrize('override, said', [
+    ('task.loss=hing', 'hinge'), ('task.judge=nowhere', 'no run'), ('task.r1=-1', 'at least 0'),
+    ('task.critic_steps=3', 'divide'), ('task.layer=poled', 'pooled'),
+    ('task.diffaugment=colour', 'color')])
+def test_mistakes_are_told(gan, override, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        runs.begin(gan(override), tmp_path)
