@@ -65,7 +65,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument('--examples', type=int, default=1000, metavar='N',
                         help='to check it on, spread over the evaluation split (%(default)s)')
     parser.add_argument('--most_lost', type=float, default=0.02, metavar='X',
-                        help='of the metric, where weights are rounded: more is an error '
+                        help='share of the metric, where weights are rounded: more is an error '
                              '(%(default)s)')
     return parser.parse_args(arguments)
 

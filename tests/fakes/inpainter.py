@@ -30,7 +30,7 @@ def make(config, spec):
 
     def predict(variables, inputs):
         kernel = variables['params']['model']['kernel']
-        hole = (jnp.asarray(inputs['mask']) > 0).astype(jnp.float32)
+        hole = jnp.asarray(inputs['mask'], jnp.float32) / 255
         image = jnp.asarray(inputs['image'], jnp.float32)
         mean = upscaler.convolve(image * (1 - hole), kernel) / jnp.maximum(
             upscaler.convolve(1 - hole, kernel), 1e-3)
