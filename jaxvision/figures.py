@@ -136,6 +136,28 @@ def bars(image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]])
     return np.asarray(page)
 
 
+def beside(before: UInt8[np.ndarray, '_ _ 3'], after: UInt8[np.ndarray, '_ _ 3']) -> Picture:
+    """Two images at one height, a white line between them; small ones are enlarged."""
+    from PIL import Image
+
+    height, width, _ = after.shape
+    times = max(1, 280 // max(height, width))
+    left, right = (np.asarray(Image.fromarray(image).resize(
+        (width * times, height * times), Image.Resampling.NEAREST)) for image in (before, after))
+    return np.concatenate([left, np.full((height * times, 4, 3), 255, np.uint8), right], axis=1)
+
+
+def grid(images: Sequence[UInt8[np.ndarray, '_ _ _']], columns: int) -> Picture:
+    """Images of one size, grey or RGB, in lines of `columns`, a white pixel between them."""
+    height, width, _ = images[0].shape
+    lines = math.ceil(len(images) / columns)
+    page = np.full((lines * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8)
+    for place, image in enumerate(images):
+        top, left = (height + 1) * (place // columns), (width + 1) * (place % columns)
+        page[top:top + height, left:left + width] = image
+    return page
+
+
 def save(path: str | os.PathLike, picture: Picture) -> None:
     """Writes a PNG, whole or not at all: a killed run leaves no half picture."""
     from PIL import Image

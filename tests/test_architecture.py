@@ -27,7 +27,9 @@ MAY_IMPORT = {
     **{f'speed/{file}': {'speed', 'data', 'train'} for file in ('compiled', 'measure')},
     '__init__': {'train'}, 'start': {'cache'}, 'main': {'config', 'errors', 'start', 'train'},
     'export': {'deploy', 'errors', 'start', 'train'},
-    'predict': {'data', 'deploy', 'errors', 'figures', 'start', 'tables', 'train'},
+    'predict': {'answers', 'data', 'errors'},
+    'answers': {'answers', 'data', 'deploy', 'errors', 'figures', 'image', 'keys', 'start',
+                'tables', 'train'},
     'bench': {'config', 'data', 'errors', 'speed', 'start', 'train'}}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}
 NOT_THE_LOOP = ('jaxvision.train.loop', 'jaxvision.train.run')

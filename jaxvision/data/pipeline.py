@@ -74,7 +74,7 @@ def eval_batches(
     source: Source, prepare: Prepare | None, *, batch_size: int, process: tuple[int, int] = (0, 1),
     threads: int = 2, on_corrupt: str = 'stop', counter: Counter | None = None,
 ) -> Iterator[Batch]:
-    """Every row once, in order: batches as in training and 'mask' bool [B], False for padding.
+    """Every row once, in order: batches as in training and 'present' bool [B], False for padding.
 
     With on_corrupt='replace' an unreadable row is masked out too.
 
@@ -89,7 +89,7 @@ def eval_batches(
         inside = wanted < len(source)
         wanted = np.minimum(wanted, len(source) - 1)
         read = reader.full(wanted, lambda row: None)
-        return read | {'index': wanted, 'mask': inside & (read['index'] == wanted)}
+        return read | {'index': wanted, 'present': inside & (read['index'] == wanted)}
 
     return read_ahead(batch, 0, -(-len(source) // batch_size), threads)
 

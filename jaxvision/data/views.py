@@ -1,4 +1,4 @@
-"""Sources made of another source: some of its rows, or all of it in memory."""
+"""Sources made of another source: some of its rows, all numbered, or all of it in memory."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -41,6 +41,30 @@ class Subset:
 
     def where(self, row: int) -> str:
         return self._source.where(int(self._rows[row]))
+
+
+class Numbered:
+    """A source whose examples know their 'row': of which an evaluation draws what it needs."""
+
+    def __init__(self, source: Source):
+        self._source = source
+        self.info = source.info
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> Example:
+        return {**self._source[row], 'row': np.int32(row)}
+
+    def read(self, rows: Rows) -> list[Example]:
+        return [{**example, 'row': np.int32(row)}
+                for row, example in zip(rows, self._source.read(rows))]
+
+    def labels(self) -> Labels:
+        return self._source.labels()
+
+    def where(self, row: int) -> str:
+        return self._source.where(row)
 
 
 class Decoded:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,7 +69,9 @@ def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, dict]:
         capture_output=True, text=True, env=environment)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
-        raise UserError(f'{model.name} was written, but does not run: {said[-1]}')
+        why = said[-1] if done.returncode > 0 else (
+            f'its runtime is ended by {signal.Signals(-done.returncode).name}')
+        raise UserError(f'{model.name} was written, but does not run: {why}')
     with np.load(outputs) as file:
         return dict(file), json.loads(done.stdout.splitlines()[-1])
 
@@ -113,9 +116,9 @@ def judge(name: str, row: dict, reference: Reference, most_lost: float) -> None:
     if name in ROUNDED and metric in row['metrics']:
         before, after = reference.row['metrics'][metric], row['metrics'][metric]
         lost = after - before if reference.best.startswith('-') else before - after
-        if not lost <= most_lost:
+        if not lost <= most_lost * abs(before):
             raise UserError(f'{name}: {metric} goes from {before:.4g} to {after:.4g}, which loses '
-                            f'more than --most_lost {most_lost}: nothing was exported')
+                            f'more than a share of {most_lost} (--most_lost): nothing was exported')
 
 
 def tolerance(dtype: str) -> float:

@@ -56,7 +56,7 @@ def _statistics(config, spec: dict, source) -> tuple[np.ndarray, np.ndarray]:
     for batch in pipeline.eval_batches(
             Subset(source, rows, source.info.split), make_prepare(config, spec),
             batch_size=32, threads=config.data.threads, on_corrupt=config.data.on_corrupt):
-        images = batch['image'][batch['mask']].astype(np.float64) / 255
+        images = batch['image'][batch['present']].astype(np.float64) / 255
         total += images.sum((0, 1, 2))
         squares += np.square(images).sum((0, 1, 2))
         count += images.size // images.shape[-1]

@@ -47,7 +47,7 @@ def gather(run: Run, evaluate: Callable, split: str, state: TrainState) -> Recor
             parts.append(jax.device_get(pending.popleft()))
     parts += jax.device_get(list(pending))
     records = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    rows = np.flatnonzero(records.pop('mask'))
+    rows = np.flatnonzero(records.pop('present'))
     rows = rows[np.argsort(records['index'][rows], kind='stable')]
     return {name: values[rows] for name, values in records.items()}
 
@@ -60,8 +60,15 @@ def examples(run: Run, split: str, count: int) -> Records:
         Subset(source, rows, split), run.task.prepare, batch_size=min(32, len(rows)),
         threads=config.threads, on_corrupt=config.on_corrupt, counter=run.unreadable))
     stacked = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    read = stacked.pop('mask')
+    read = stacked.pop('present')
     return {name: values[read] for name, values in stacked.items()}
+
+
+def inputs(run: Run, prepared: Records) -> Records:
+    """What `predict` is given for prepared examples."""
+    make = next(iter(run.task.evaluations.values())).inputs
+    made = jax.device_get(jax.jit(make)(prepared)) if make else prepared
+    return {name: made[name] for name in run.spec['inputs']}
 
 
 def draw(run: Run, records: Records, step: int | None = None) -> None:

@@ -101,11 +101,11 @@ def _gathered(mesh: Mesh, state: Tree, *parts: str) -> Tree:
 
 
 def compile_evaluate(evaluate: Callable, mesh: Mesh, state: Tree) -> Callable:
-    """`evaluate(state, batch) -> records [B, ...]`, compiled; with the batch's index and mask, all
-    whole on every device, so that each process has those of all."""
+    """`evaluate(state, batch) -> records [B, ...]`, compiled; with the batch's index, and which of it
+    are present, all whole on every device, so that each process has those of all."""
     def records(state, batch):
         state = _gathered(mesh, state, 'params', 'ema', 'frozen')
-        return {**evaluate(state, batch), 'index': batch['index'], 'mask': batch['mask']}
+        return {**evaluate(state, batch), 'index': batch['index'], 'present': batch['present']}
     return jax.jit(records, in_shardings=(place(mesh, state), split(mesh)),
                    out_shardings=whole(mesh))
 

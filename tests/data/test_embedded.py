@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import skimage.data
 from sklearn.datasets import load_digits
 
 from jaxvision.data import embedded, sources
@@ -56,6 +57,42 @@ def test_digits_are_scikit_learns(cache):
 def test_mnist5k_is_stratified(cache):
     assert np.bincount(opened('mnist5k', cache, 'train').labels()).tolist() == [400] * 10
     assert np.bincount(opened('mnist5k', cache, 'test').labels()).tolist() == [100] * 10
+
+
+@pytest.fixture(scope='module')
+def photos(cache):
+    return {split: opened('photos', cache, split) for split in ('train', 'test')}
+
+
+def test_photos_are_held_out_by_photograph(photos):
+    names = photos['train'].info.class_names
+    counts = {split: np.bincount(source.labels(), minlength=len(names))
+              for split, source in photos.items()}
+    tested = {name: count for name, count in zip(names, counts['test']) if count}
+    assert tested == {'flower': 3 * 5, 'coffee': 3 * 4, 'astronaut': 4 * 4}
+    trained = {name: count for name, count in zip(names, counts['train']) if count}
+    assert trained == {name: 64 for name in names if name not in tested}
+    assert all(source.info.image_shape == (128, 128, 3) for source in photos.values())
+
+
+@pytest.mark.parametrize('name, split, places', [
+    ('coffee', 'test', {(y, x) for y in (0, 128, 256) for x in (0, 128, 256, 384)}),
+    ('chelsea', 'train', {(y, x) for y in (0, 24, 49, 73, 98, 122, 147, 172)
+                          for x in (0, 46, 92, 138, 184, 230, 276, 323)}),
+])
+def test_photos_are_cut_from_the_photographs(photos, name, split, places):
+    source = photos[split]
+    rows = np.flatnonzero(source.labels() == source.info.class_names.index(name))
+    image = getattr(skimage.data, name)()
+    crops = {crop.tobytes() for crop in source.batch(rows)['image']}
+    assert crops == {image[y:y + 128, x:x + 128].tobytes() for y, x in places}
+
+
+def test_a_grey_photograph_has_three_equal_channels(photos):
+    train = photos['train']
+    row = np.flatnonzero(train.labels() == train.info.class_names.index('camera'))[0]
+    image = train[int(row)]['image']
+    assert image.std() > 0 and (image == image[..., :1]).all()
 
 
 def test_preparing_says_one_line_and_only_once(tmp_path, capfd):

@@ -102,7 +102,7 @@ def test_chunks_concatenate_to_the_global_batch(processes):
     assert_equal(joined, train(source, 0, 5))
     evaluations = [list(pipeline.eval_batches(source, noisy, batch_size=8, process=(p, processes)))
                    for p in range(processes)]
-    index = np.concatenate([batch['index'][batch['mask']]
+    index = np.concatenate([batch['index'][batch['present']]
                             for step in zip(*evaluations) for batch in step])
     np.testing.assert_array_equal(index, np.arange(21))
 
@@ -113,10 +113,10 @@ def test_evaluation_sees_each_row_once(examples, batch_size):
     batches = list(pipeline.eval_batches(Counting(examples), noisy, batch_size=batch_size))
     assert all(batch['image'].shape == (batch_size, 2, 2, 1) for batch in batches)
     assert all((batch['noise'] == -1).all() for batch in batches)
-    mask = np.concatenate([batch['mask'] for batch in batches])
+    present = np.concatenate([batch['present'] for batch in batches])
     index = np.concatenate([batch['index'] for batch in batches])
-    np.testing.assert_array_equal(index[mask], np.arange(examples))
-    assert mask.dtype == bool and mask[:examples].all()
+    np.testing.assert_array_equal(index[present], np.arange(examples))
+    assert present.dtype == bool and present[:examples].all()
 
 
 @pytest.mark.parametrize('wrap', [lambda source: source, InMemory])
@@ -146,8 +146,8 @@ def test_an_unreadable_row_is_masked_out_of_evaluation():
     lost = Lost()
     batches = list(pipeline.eval_batches(Counting(21, bad=[5, 20]), noisy, batch_size=8,
                                          on_corrupt='replace', counter=lost))
-    mask = np.concatenate([batch['mask'] for batch in batches])
-    np.testing.assert_array_equal(np.flatnonzero(~mask), [5, 20, 21, 22, 23])
+    present = np.concatenate([batch['present'] for batch in batches])
+    np.testing.assert_array_equal(np.flatnonzero(~present), [5, 20, 21, 22, 23])
     np.testing.assert_array_equal(batches[0]['index'], np.arange(8))
     assert set(lost.places) == {'row 5', 'row 20'}
 

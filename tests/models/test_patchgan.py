@@ -1,0 +1,71 @@
+"""The patch discriminator: its map, its receptive field, and that its layers stretch nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvision.errors import UserError
+from jaxvision.models import patchgan
+
+IMAGE = jax.random.normal(jax.random.key(0), (2, 28, 28, 3))
+
+
+def made(variant='4-8', **options):
+    model = patchgan.make({}, variant, **options)
+    return model, model.init(jax.random.key(1), IMAGE)
+
+
+def test_every_place_has_a_score_and_the_features_have_names():
+    model, variables = made()
+    scores, tensors = model.apply(variables, IMAGE)
+    assert scores.shape == (2, 7, 7)
+    assert {name: x.shape for name, x in tensors.items()} == {
+        'stage1': (2, 14, 14, 4), 'stage2': (2, 7, 7, 8), 'scores': (2, 7, 7)}
+
+
+def test_a_score_sees_its_patch_alone():
+    model, variables = made()
+    seen = jax.grad(lambda image: model.apply(variables, image)[0][0, 3, 3])(IMAGE)
+    rows = np.flatnonzero(np.abs(seen[0]).max((1, 2)))
+    assert len(rows) == 5 + 2 * 4  # two 5x5 layers, the second on a map of half the pixels
+    assert not seen[1].any()
+
+
+def test_in_training_every_layer_comes_to_a_largest_singular_value_of_one():
+    model, variables = made()
+    step = jax.jit(lambda statistics: model.apply(
+        {**variables, 'batch_stats': statistics}, IMAGE, train=True, mutable=['batch_stats'])[1])
+    statistics = variables['batch_stats']
+    for _ in range(60):
+        statistics = step(statistics)['batch_stats']
+    for name, found in statistics.items():
+        (layer,) = {key.split('/')[0] for key in found}
+        kernel = np.asarray(variables['params'][layer]['kernel'])
+        largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+        assert found[f'{layer}/kernel/sigma'] == pytest.approx(largest, rel=1e-3), name
+
+
+def test_scaling_the_kernels_changes_nothing():
+    model, variables = made()
+    scale = lambda path, x: 3 * x if path[-1].key == 'kernel' else x
+    scaled = {**variables, 'params': jax.tree_util.tree_map_with_path(scale, variables['params'])}
+    np.testing.assert_allclose(model.apply(scaled, IMAGE)[0], model.apply(variables, IMAGE)[0],
+                               rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float64])
+def test_it_computes_in_its_dtype(dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        param_dtype = jnp.promote_types(dtype, jnp.float32)
+        image = IMAGE.astype(dtype)
+        model = patchgan.make({}, '4-8', dtype=dtype, param_dtype=param_dtype)
+        variables = model.init(jax.random.key(1), image)
+        scores, tensors = model.apply(variables, image)
+        assert scores.dtype == param_dtype and tensors['stage2'].dtype == dtype
+        assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype(param_dtype)}
+
+
+def test_a_variant_that_is_none_says_what_one_is():
+    with pytest.raises(UserError, match="widths, as '16-32-64'"):
+        patchgan.make({}, '32-x')
