@@ -19,7 +19,7 @@ MAY_IMPORT = {
     'data': {'cache', 'data', 'image', 'keys', 'errors'},
     'task': {'train'},
     'train': ENGINE,
-    **{f'train/{file}': ENGINE | {'data'} for file in ('loop', 'run', 'evaluation', 'sources')},
+    **{f'train/{file}': ENGINE | {'data'} for file in ('loop', 'run', 'evaluation', 'generated', 'sources')},
     'train/required': ENGINE | {'cache'},
     'tasks': PURE | {'config', 'data', 'task', 'tasks', 'figures', 'train'},
     'speed': {'speed', 'errors'},

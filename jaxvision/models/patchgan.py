@@ -1,14 +1,11 @@
 """SN-PatchGAN: the patch discriminator of Yu et al., "Free-Form Image Inpainting with Gated
 Convolution", 2019."""
 
-import re
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.errors import UserError
 from jaxvision.models import layers
 
 
@@ -57,7 +54,5 @@ def make(
 
     The spec is not asked: the number of channels is that of the images.
     """
-    if not re.fullmatch(r'(-[1-9]\d*)+', '-' + variant):
-        raise UserError(f"model.variant={variant!r} of patchgan: give the layers' widths, as "
-                        "'32-64-128'")
-    return PatchGAN(tuple(map(int, variant.split('-'))), dtype, param_dtype)
+    stages = layers.stages('patchgan', variant, depth=1)
+    return PatchGAN(tuple(width for width, n in stages for _ in range(n)), dtype, param_dtype)

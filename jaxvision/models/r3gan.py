@@ -65,12 +65,13 @@ class Generator(nn.Module):
         block = partial(Block, self.expansion, self.groups, sum(n for _, n in self.stages),
                         self.dtype, self.param_dtype)
         width, _ = self.stages[0]
-        given = latent
-        if self.classes:
-            given = jnp.concatenate([latent, jax.nn.one_hot(label, self.classes)], -1)
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         basis = self.param('basis', nn.initializers.normal(1.0), (4, 4, width), self.param_dtype)
-        weights = nn.Dense(width, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype,
-                           name='weights')(given)
+        weights = nn.Dense(width, use_bias=False, name='weights', **types)(latent)
+        if self.classes:  # as loud as the latent
+            weights += nn.Dense(width, use_bias=False, name='of_class', **types,
+                                kernel_init=nn.initializers.normal(1.0))(
+                jax.nn.one_hot(label, self.classes))
         x = basis * weights[:, None, None]
         for stage, (width, depth) in enumerate(self.stages, start=1):
             if x.shape[-1] != width:

@@ -2,14 +2,11 @@
 'gated' (Yu et al., "Free-Form Image Inpainting with Gated Convolution", 2019), 'partial' (Liu et
 al., "Image Inpainting for Irregular Holes Using Partial Convolutions", 2018) or 'plain'."""
 
-import re
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from jaxvision.errors import UserError
 from jaxvision.models import layers
 
 
@@ -106,7 +103,7 @@ class UNet(nn.Module):
             tensors[f'stage{stage}'] = x
         for stage in range(len(self.stages) - 1, 0, -1):
             width, depth = self.stages[stage - 1]
-            x, known = _joined(_doubled(x), _doubled(known), *maps[stage - 1])
+            x, known = _joined(layers.repeat(x), layers.repeat(known), *maps[stage - 1])
             for i in range(1, depth + 1):
                 x, known = self._convolve(x, known, width, 1, f'up{stage}_conv{i}')
             tensors[f'up{stage}'] = x
@@ -121,10 +118,6 @@ class UNet(nn.Module):
         if self.convolution == 'partial':
             return conv(x, known)
         return conv(x), known[:, ::strides, ::strides]
-
-
-def _doubled(x):
-    return x.repeat(2, 1).repeat(2, 2)
 
 
 def _joined(x, x_known, skip, skip_known):
@@ -146,9 +139,5 @@ def make(
     """A U-Net whose `variant` lists the stages' widths, '32-64-128': two convolutions each, or as
     many as 'x' says: '16x1-64x2-128x2'; `convolution` is 'gated', 'partial' or 'plain'."""
     layers.one_of('convolution', convolution, CONVOLUTIONS)
-    if not re.fullmatch(r'(-[1-9]\d*(x[1-9]\d*)?)+', '-' + variant):
-        raise UserError(f"model.variant={variant!r} of unet: give the stages' widths, as "
-                        "'32-64-128'")
-    stages = [stage.partition('x') for stage in variant.split('-')]
-    return UNet(spec['inputs']['image']['shape'][-1],
-                tuple((int(w), int(n or 2)) for w, _, n in stages), convolution, dtype, param_dtype)
+    return UNet(spec['inputs']['image']['shape'][-1], layers.stages('unet', variant, depth=2),
+                convolution, dtype, param_dtype)

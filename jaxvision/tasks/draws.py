@@ -105,6 +105,7 @@ def draw(samples: int, class_names: list[str], records: dict, example) -> dict[s
     some = np.linspace(0, samples - 1, 12).astype(int)
     near = generative.nearest(records['fake'][some], records['trained'][:samples])
     pairs = np.stack([images[some], records['train_image'][near]])
-    return {'samples': figures.grid(images[:min(samples, 10 * columns)], columns),
-            'walks': figures.grid(images[samples:], STEPS),
-            'nearest': figures.grid(pairs.reshape(-1, *pairs.shape[2:]), len(some))}
+    times = max(1, 96 // images.shape[1])
+    return {'samples': figures.grid(images[:min(samples, 10 * columns)], columns, times),
+            'walks': figures.grid(images[samples:], STEPS, times),
+            'nearest': figures.grid(pairs.reshape(-1, *pairs.shape[2:]), len(some), times)}

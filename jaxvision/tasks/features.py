@@ -18,7 +18,7 @@ def own(data) -> ConfigDict:
     perceptual losses stand on where nobody gives a better one."""
     config = configs.default('classification')
     config.data.update(data)
-    config.data.batch_size, config.data.per_class = 64, 0
+    config.data.batch_size, config.data.per_class, config.data.synthetic = 64, 0, ''
     config.model.name, config.model.variant = 'cnn', '16-32-64'
     config.task.augment.translate = 0.08
     config.optimizer.lr, config.optimizer.schedule = 4e-3, 'one_cycle'

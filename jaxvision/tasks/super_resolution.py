@@ -25,7 +25,7 @@ from jaxvision.train.state import create
 
 DEFAULTS = dict(
     scale=2,               # 2, 3 or 4 times as large
-    patch=64,              # side of the crops that are learned from, high-resolution pixels
+    patch=24,              # side of the crops that are learned from, low-resolution pixels
     degradation=dict(
         blur=0.0,          # deviation of a Gaussian, high-resolution pixels
         noise=0.0,         # deviation of Gaussian noise on the low-resolution image, of 1
@@ -46,7 +46,8 @@ def requires(config) -> dict:
     if config.task.perceptual != 'own':
         return {'perceptual': config.task.perceptual} if config.task.perceptual else {}
     network = features.own(config.data)
-    network.data.image_size, network.task.crop_scale = config.task.patch, 0.25
+    network.data.image_size = config.task.patch * config.task.scale
+    network.task.crop_scale = 0.25
     return {'perceptual': network}
 
 
@@ -56,17 +57,14 @@ def describe(config, source) -> dict:
     c, info = config.task, source.info
     height, width, channels = info.image_shape
     crop = min(side for side in (height, width, config.data.image_size) if side) // c.scale * c.scale
-    if c.patch % c.scale or c.patch > crop:
-        raise UserError(f'task.patch={c.patch}: a multiple of task.scale={c.scale}, up to {crop}, '
-                        'the side of what is evaluated (data.image_size, or the images)')
-    if crop < restoration.WINDOW + 2 * c.scale:
-        raise UserError(f'images of {crop}x{crop} pixels are too small for SSIM with a border of '
-                        f'{c.scale}')
-    tile = max(c.tile, crop // c.scale)
+    if not 0 < c.patch <= crop // c.scale:
+        raise UserError(f'task.patch={c.patch}: up to {crop // c.scale}, of crops of {crop}x{crop} '
+                        f'pixels (the images, or data.image_size) made {c.scale} times smaller')
+    tile, patch = max(c.tile, crop // c.scale), c.patch * c.scale
     return {'class_names': list(info.class_names), 'crop': crop,
             'restores': {'scale': c.scale, 'overlap': c.overlap},
             'inputs': {'image': {'shape': [tile, tile, channels], 'dtype': 'uint8'}},
-            'targets': {'truth': {'shape': [c.patch, c.patch, channels], 'dtype': 'uint8'}}}
+            'targets': {'truth': {'shape': [patch, patch, channels], 'dtype': 'uint8'}}}
 
 
 def make(config, spec: dict) -> Task:
@@ -135,7 +133,7 @@ def make(config, spec: dict) -> Task:
 
     def step(state, batch):
         new, scalars = descend(state, batch)
-        return new, {**scalars, 'lr': lr(state.step)}
+        return new, {**scalars, 'lr': lr(state.step), 'loss': scalars['generator/loss']}
 
     def predict(variables, inputs):
         low = color.to_float(jnp.asarray(inputs['image']), dtype)
@@ -216,7 +214,7 @@ def _weighted(terms: dict) -> dict:
 
 def make_prepare(config, spec: dict):
     """Host side: a random crop to learn from, or the central one that is evaluated."""
-    channels, patch = spec['inputs']['image']['shape'][-1], config.task.patch
+    channels, patch = spec['inputs']['image']['shape'][-1], config.task.patch * config.task.scale
 
     def prepare(example, rng):
         image, size = decode.decode(example['image'], channels), patch if rng else spec['crop']
@@ -231,17 +229,20 @@ def make_prepare(config, spec: dict):
 
 def compare(restored, bicubic, truth, border: int) -> dict:
     """Of one image: errors and SSIM of both answers, in 8 bits as a file holds them, on luma and
-    RGB; and a strip of its middle: bicubic, restored, truth."""
-    found, answers = {}, {'': restored, 'bicubic_': bicubic}
-    for name, image in answers.items():
-        answers[name] = image = jnp.round(255 * image) / 255
-        spaces = {'y': restoration.luma, 'rgb': lambda x: x} if image.shape[-1] == 3 else {
-            'y': restoration.luma}
+    RGB; and a strip of its middle: bicubic, restored, truth. Where no window fits there is no SSIM.
+    """
+    restored, bicubic = (jnp.round(255 * image) / 255 for image in (restored, bicubic))
+    spaces = {'y': restoration.luma}
+    if truth.shape[-1] == 3:
+        spaces['rgb'] = lambda image: image
+    found = {}
+    for prefix, image in (('', restored), ('bicubic_', bicubic)):
         for space, of in spaces.items():
             pair = of(image), of(truth)
-            found[f'{name}error_{space}'] = restoration.squared_error(*pair, border)
-            found[f'{name}ssim_{space}'] = restoration.ssim(*pair, border)
-    strip = jnp.concatenate([_middle(x) for x in (*reversed(answers.values()), truth)], 1)
+            found[f'{prefix}error_{space}'] = restoration.squared_error(*pair, border)
+            if min(truth.shape[:2]) >= restoration.WINDOW + 2 * border:
+                found[f'{prefix}ssim_{space}'] = restoration.ssim(*pair, border)
+    strip = jnp.concatenate([_middle(image) for image in (bicubic, restored, truth)], 1)
     return {**found, 'strip': jnp.round(255 * strip).astype(jnp.uint8)}
 
 
@@ -265,9 +266,9 @@ def summarize(pool: str, class_names: list[str], records: dict) -> dict[str, flo
     found = {}
     for space in [space for space in ('y', 'rgb') if f'error_{space}' in records]:
         found |= {f'psnr_{space}': psnr(f'error_{space}'),
-                  f'bicubic_{space}': psnr(f'bicubic_error_{space}'),
-                  f'ssim_{space}': average(f'ssim_{space}'),
-                  f'bicubic_ssim_{space}': average(f'bicubic_ssim_{space}')}
+                  f'bicubic_{space}': psnr(f'bicubic_error_{space}')}
+        found |= {f'{prefix}ssim_{space}': average(f'{prefix}ssim_{space}')
+                  for prefix in ('', 'bicubic_') if f'ssim_{space}' in records}
     singles = dict(zip(names, found['psnr_y'])) if pool == 'label' else {}
     found = {name: float(values.mean()) for name, values in found.items()}
     return {'psnr_y': found['psnr_y'], 'gain_y': found['psnr_y'] - found['bicubic_y'], **found,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision import cache
@@ -19,8 +18,6 @@ from jaxvision.config import resolve
 from jaxvision.errors import UserError
 from jaxvision.train import processes
 from jaxvision.train.sources import Sources
-
-Tree = Any
 
 
 def wanted(config: ConfigDict) -> dict[str, ConfigDict | str]:
@@ -56,12 +53,3 @@ def provide(config: ConfigDict, workdir: Path, train: Callable[[ConfigDict, Path
                 return False
             processes.say('')
     return True
-
-
-def content_hash(variables: Tree) -> str:
-    """Of the weights' paths and bytes."""
-    found = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        found.update(jax.tree_util.keystr(path).encode())
-        found.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
-    return found.hexdigest()[:16]

@@ -20,7 +20,7 @@ from jaxvision.task import Task
 from jaxvision.train import processes, required, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.sources import Sources, Unreadable
-from jaxvision.train.state import TrainState
+from jaxvision.train.state import TrainState, content_hash
 from jaxvision.train.update import guarded
 from jaxvision.train.writers import read_json, write_json, write_whole
 
@@ -211,7 +211,7 @@ def _load_networks(config: ConfigDict, workdir: Path, spec: dict) -> dict[str, T
         this = reopen(required.folder(name, wanted, workdir))
         networks[name] = jax.device_get(restore(this, 'last').variables)
         spec['requires'][name] |= {'config': this.config.to_dict(), 'spec': this.spec,
-                                   'hash': required.content_hash(networks[name])}
+                                   'hash': content_hash(networks[name])}
     return networks
 
 

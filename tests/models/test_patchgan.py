@@ -67,5 +67,5 @@ def test_it_computes_in_its_dtype(dtype):
 
 
 def test_a_variant_that_is_none_says_what_one_is():
-    with pytest.raises(UserError, match="widths, as '32-64-128'"):
+    with pytest.raises(UserError, match="widths, as '16-32-64'"):
         patchgan.make({}, '32-x')

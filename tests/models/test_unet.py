@@ -115,7 +115,7 @@ def test_a_gate_that_is_shut_lets_nothing_through():
 
 
 @pytest.mark.parametrize('variant, options, message', [
-    ('32-', {}, "widths, as '32-64-128'"),
+    ('32-', {}, "widths, as '16-32-64'"),
     ('32', {'convolution': 'dilated'}, "choose one of 'gated', 'partial', 'plain'")])
 def test_an_unknown_variant_or_convolution_says_what_there_is(variant, options, message):
     with pytest.raises(UserError, match=message):

@@ -1,0 +1,265 @@
+"""Inpainting: what is missing from an image, filled in from what is around it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision import figures, keys
+from jaxvision.data import decode
+from jaxvision.data.views import Numbered
+from jaxvision.errors import UserError, unknown
+from jaxvision.image import color, fill, geometry, masks
+from jaxvision.losses import adversarial
+from jaxvision.models import patchgan
+from jaxvision.task import Evaluation, Task
+from jaxvision.tasks import classification, features
+from jaxvision.train import optimizers, update
+from jaxvision.train.state import create
+
+DEFAULTS = dict(
+    mask='box',     # what is missing: a 'box' anywhere, 'free_form' strokes of a brush, the 'border'
+    hole=12,        # side of the box, pixels
+    share=0.25,     # of the image, under the brush
+    margin=4,       # width of the border, pixels
+    crop=0,         # side of the random crops that are trained on, pixels; 0: whole images
+    crop_scale=0.5,  # smallest share of the area in a random resized crop of larger, unequal images
+    augment=dict(
+        flip=False,     # left to right, every other image
+        translate=0.0,  # largest shift, a share of the side
+        rotate=0.0),    # largest angle, degrees
+    loss='mse',     # or 'mae', of the hole's pixels
+    adversarial=0.0,  # weight of the discriminator's judgement; 0: there is none
+    adversarial_loss='hinge',    # or 'non_saturating', 'wasserstein', 'relativistic'
+    discriminator='32-64-128',   # variant of the SN-PatchGAN
+    perceptual=0.0,  # weight of the distance between features, of
+    judge='own',     # the package's classifier of this source, or a RUN, and
+    layer='stage2')  # which of its intermediates
+
+RECONSTRUCTION = {'mse': jnp.square, 'mae': jnp.abs}
+
+
+def source(config, source, split: str):
+    return Numbered(source)
+
+
+def requires(config) -> dict:
+    c = config.task
+    if not c.perceptual:
+        return {}
+    return {'judge': features.own(config.data) if c.judge == 'own' else c.judge}
+
+
+def describe(config, source) -> dict:
+    """Images of one size stay as they are; larger or unequal ones are brought to
+    `data.image_size`, in evaluation by their central square."""
+    info, size = source.info, config.data.image_size
+    height, width, channels = info.image_shape
+    as_it_is = None not in (height, width) and max(height, width) <= size
+    height, width = (height, width) if as_it_is else (size, size)
+    return {'inputs': {'image': {'shape': [height, width, channels], 'dtype': 'uint8'},
+                       'mask': {'shape': [height, width, 1], 'dtype': 'uint8'}},
+            'targets': {}, 'resize': None if as_it_is else 'center_crop',
+            'restores': {'scale': 1, 'overlap': min(height, width) // 4}}
+
+
+def make(config, spec: dict) -> Task:
+    c = config.task
+    _check(config, spec)
+    model = classification.make_model(config, spec)
+    dtype = jnp.dtype(config.model.param_dtype)
+    critic = patchgan.make(spec, c.discriminator, jnp.dtype(config.model.dtype), dtype)
+    judge = features.perceive(spec['requires']['judge'], dtype) if c.perceptual else None
+    tx, lr = optimizers.make(config, spec['examples'])
+
+    def restore(params, image, hole):
+        """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that."""
+        smooth = jax.vmap(fill.harmonic)(image, hole)
+        more, _ = model.apply({'params': params}, smooth, hole)
+        return jnp.where(hole, smooth + more, image)
+
+    def init(key, batch):
+        image = color.to_float(batch['image'], dtype)
+        hole = jnp.zeros((*image.shape[:3], 1), bool)
+        params = {'model': model.init(keys.stream(key, 'init'), image, hole)['params']}
+        model_state = {}
+        if c.adversarial:
+            judged = critic.init(keys.stream(key, 'discriminator'), _beside(image, hole))
+            params['discriminator'] = judged.pop('params')
+            model_state['discriminator'] = judged
+        averaged = ('model',) if config.optimizer.ema else ()
+        return create(key, params, {player: tx for player in params}, model_state, averaged)
+
+    def read(state, batch):
+        """(images in [0, 1], augmented, their holes): of a step the same for both players."""
+        key = keys.at_step(state.key, 'read', state.step)
+        image = augmented(c.augment, key, batch['index'], color.to_float(batch['image'], dtype))
+        drawn = keys.per_example(keys.stream(key, 'mask'), batch['index'])
+        return image, jax.vmap(draw_mask(c, spec, image.shape[1:3]))(drawn)
+
+    def score(params, model_state, image, hole):
+        (scores, _), new = critic.apply({'params': params, **model_state}, _beside(image, hole),
+                                        train=True, mutable=list(model_state))
+        return scores, new
+
+    def loss(params, state, batch, key):
+        image, hole = read(state, batch)
+        filled = restore(params, image, hole)
+        ones = jnp.ones(len(image), dtype)
+        errors = RECONSTRUCTION[c.loss](filled - image)  # zero outside the hole
+        terms = {c.loss: (errors.sum((1, 2, 3)), image.shape[-1] * hole.sum((1, 2, 3), dtype=dtype))}
+        if c.adversarial:
+            judged = functools.partial(score, state.params['discriminator'],
+                                       state.model_state['discriminator'])
+            real, fake = judged(image, hole)[0], judged(filled, hole)[0]
+            values = adversarial.generator(c.adversarial_loss, real, fake).mean((1, 2))
+            terms['adversarial'] = c.adversarial * values, ones
+        if c.perceptual:
+            seen, wanted = (judge(state.frozen['judge'], x)[c.layer] for x in (filled, image))
+            distance = jnp.abs(seen - wanted).mean(range(1, seen.ndim))
+            terms['perceptual'] = c.perceptual * distance, ones
+        return terms, {}
+
+    def discriminator_loss(params, state, batch, key):
+        image, hole = read(state, batch)
+        filled = restore(state.params['model'], image, hole)
+        real, new = score(params, state.model_state['discriminator'], image, hole)
+        fake, new = score(params, new, filled, hole)
+        values = adversarial.discriminator(c.adversarial_loss, real, fake).mean((1, 2))
+        return {'adversarial': (values, jnp.ones_like(values))}, {
+            'model_state': {'discriminator': new}}
+
+    players = [update.from_loss(loss, tx, accumulate=config.optimizer.accumulate,
+                                ema=config.optimizer.ema)]
+    if c.adversarial:
+        players.insert(0, update.from_loss(discriminator_loss, tx, 'discriminator',
+                                           accumulate=config.optimizer.accumulate))
+    step = update.in_turn(*players)
+
+    def with_rate(state, batch):
+        new, scalars = step(state, batch)
+        return new, {**scalars, 'lr': lr(state.step)}
+
+    def predict(variables, inputs):
+        given = jnp.asarray(inputs['image'])
+        hole = jnp.asarray(inputs['mask']) > 0
+        filled = restore(variables['params']['model'], color.to_float(given, dtype), hole)
+        # Pixels outside the hole are the given ones, not what is left of them after a division.
+        return {'image': jnp.where(hole, 255 * jnp.clip(filled, 0, 1), given.astype(dtype))}
+
+    def record(outputs, batch):
+        error = (outputs['image'] - batch['image'].astype(dtype)) / 255
+        missing = (batch['mask'] > 0).sum((1, 2, 3), dtype=jnp.int32)
+        return {'squared_error': jnp.square(error).sum((1, 2, 3)),
+                'missing': missing * error.shape[-1],
+                'filled': jnp.round(outputs['image']).astype(jnp.uint8)}
+
+    def evaluate(state, batch):
+        return record(predict(state.variables, batch), batch)
+
+    return Task(init, with_rate, {'eval': Evaluation('test', evaluate, summarize, record)}, predict,
+                'eval/psnr_hole', make_prepare(config, spec), draw_figures, show, watch=True)
+
+
+def _beside(image, hole):
+    """What the discriminator sees: the image in [-1, 1], and where it was filled."""
+    return jnp.concatenate([2 * image - 1, hole.astype(image.dtype)], -1)
+
+
+def draw_mask(options, spec: dict, size: tuple[int, int]):
+    """key -> the hole [H, W, 1] of an image, or of a crop of one: then the brush is as wide as in
+    the whole."""
+    whole = tuple(spec['inputs']['image']['shape'][:2])
+    return {'box': lambda key: masks.box(key, size, options.hole),
+            'border': lambda key: masks.border(size, options.margin),
+            'free_form': lambda key: masks.free_form(key, whole, options.share)[:size[0], :size[1]],
+            }[options.mask]
+
+
+def augmented(options, key, index, images):
+    """Images [B, H, W, C] in [0, 1], each under its own keys."""
+    each = lambda name, function: jax.vmap(function)(
+        keys.per_example(keys.stream(key, name), index), images)
+    if options.flip:
+        images = each('flip', geometry.random_flip)
+    if options.translate:
+        shift = max(1, round(options.translate * min(images.shape[1:3])))
+        images = each('translate', lambda key, x: geometry.random_translate(key, x, shift))
+    if options.rotate:
+        images = each('rotate', lambda key, x: geometry.random_rotate(key, x, options.rotate))
+    return images
+
+
+def make_prepare(config, spec: dict):
+    """Host side: images of one size; random crops to train on, else a hole that is a function of
+    the example's row alone."""
+    c, (height, width, channels) = config.task, spec['inputs']['image']['shape']
+    draw = jax.jit(lambda row: draw_mask(c, spec, (height, width))(
+        jax.random.fold_in(keys.stream(jax.random.key(0), 'evaluation'), row)))
+
+    def fitting(image, rng):
+        if spec['resize'] is None:
+            return image
+        if rng is None:
+            return decode.resize_center_crop(image, height, channels, fraction=1.0)
+        return decode.random_resized_crop(image, rng, height, channels, (c.crop_scale, 1.0))
+
+    def prepare(example, rng):
+        image, row = fitting(example['image'], rng), example.get('row')
+        if rng is None and row is not None:
+            mask = {'mask': 255 * np.asarray(draw(row)).astype(np.uint8)}
+        elif rng is not None and c.crop:
+            mask, (top, left) = {}, rng.integers(0, (height - c.crop, width - c.crop), endpoint=True)
+            image = image[top:top + c.crop, left:left + c.crop]
+        else:
+            mask = {}
+        rest = {name: value for name, value in example.items() if name != 'row'}
+        return {**rest, 'image': image, **mask}
+    return prepare
+
+
+def summarize(records: dict) -> dict[str, float]:
+    """PSNR in the hole, of the split's squared errors and missing values together, and their
+    ratio."""
+    mse = records['squared_error'].sum(dtype=np.float64) / records['missing'].sum()
+    return {'psnr_hole': float(-10 * np.log10(mse)), 'mse_hole': float(mse)}
+
+
+def draw_figures(records: dict, example) -> dict[str, np.ndarray]:
+    """Strips of what was given, what was made of it, and the truth."""
+    strips = []
+    for i in np.linspace(0, len(records['index']) - 1, min(12, len(records['index']))).astype(int):
+        truth = example(int(records['index'][i]))
+        given = np.where(truth['mask'] > 0, np.uint8(127), truth['image'])
+        strips.append(np.concatenate([given, records['filled'][i], truth['image']], 1))
+    return {'strips': figures.gallery(strips, [''] * len(strips), columns=3)}
+
+
+def show(inputs: dict, outputs: dict) -> tuple[dict, np.ndarray]:
+    """How much was missing, and the image with it filled in."""
+    image = np.round(outputs['image']).astype(np.uint8)
+    answer = {'missing': round(float((inputs['mask'] > 0).mean()), 4)}
+    return answer, np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+def _check(config, spec: dict) -> None:
+    c, side = config.task, min(spec['inputs']['image']['shape'][:2])
+    if c.mask not in ('box', 'free_form', 'border'):
+        raise unknown('task.mask: there is no', c.mask, ('box', 'free_form', 'border'))
+    if c.loss not in RECONSTRUCTION:
+        raise unknown('task.loss: there is no', c.loss, RECONSTRUCTION)
+    if c.adversarial_loss not in adversarial.KINDS:
+        raise unknown('task.adversarial_loss: there is no', c.adversarial_loss, adversarial.KINDS)
+    if not 0 <= c.crop <= side:
+        raise UserError(f'task.crop={c.crop}: images have {side} pixels a side; 0: whole images')
+    smallest = c.crop or side
+    if c.mask == 'box' and not 0 < c.hole <= smallest:
+        raise UserError(f'task.hole={c.hole}: 1 to {smallest} pixels')
+    if c.mask == 'border' and not 0 < 2 * c.margin < smallest:
+        raise UserError(f'task.margin={c.margin}: at least 1, less than half of {smallest} pixels')
+    if c.mask == 'free_form' and not 0 < c.share <= 1:
+        raise UserError(f'task.share={c.share}: a share of the image, above 0, up to 1')
+    for name in ('adversarial', 'perceptual'):
+        if c[name] < 0:
+            raise UserError(f'task.{name}={c[name]}: a weight, from 0 up')
