@@ -96,8 +96,26 @@ def test_what_cannot_be_exported_is_told_with_what_can(fake, tmp_path, monkeypat
                         '--format', 'stablehlo,int8.tflite', '--examples', '8']) == 2
     said = capsys.readouterr().err
     assert 'int8.tflite cannot be made of this model: no such operation' in said
-    assert '(without it: --format model.stablehlo)' in said and said.count('\n') == 1
-    assert not list(tmp_path.iterdir())
+    assert 'nothing was exported (without it: --format model.stablehlo)' in said
+    assert said.count('\n') == 1 and not list(tmp_path.iterdir())
+
+
+def test_what_does_not_bear_rounding_is_left_out_unless_it_was_asked_for(
+        fake, tmp_path, monkeypatch, capsys):
+    write = formats.tflite
+
+    def clumsy(predict, *rest, kind, **more):
+        worse = {'float32': 0, 'float16': 0}.get(kind, 0.5)
+        write(lambda *of: {name: x * (1 - worse) for name, x in predict(*of).items()}, *rest,
+              kind='float32', **more)
+    monkeypatch.setattr(formats, 'tflite', clumsy)
+    assert export.main(['--workdir', str(fake('upscaler')), '--out', str(tmp_path / 'x'),
+                        '--format', 'tflite', '--examples', '8']) == 0
+    assert 'left out: int8.tflite differs from the run' in capsys.readouterr().out
+    report = json.loads((tmp_path / 'x' / 'export.json').read_text())
+    assert list(report['left_out']) == ['dynamic_int8.tflite', 'int8.tflite']
+    assert sorted(path.name for path in (tmp_path / 'x').iterdir()) == [
+        'export.json', 'float16.tflite', 'float32.tflite']
 
 
 def test_an_export_is_the_run_whatever_reads_it(trained, exports):
