@@ -13,6 +13,6 @@ def get_config(source='mnist5k'):
     config.optimizer.name, config.optimizer.lr = 'adamw', 1e-3
     config.optimizer.schedule, config.optimizer.ema = 'cosine', 0.998
     config.optimizer.options = dict(b1=0.0, b2=0.99)
-    config.train.steps = '3500'
-    config.train.eval_every = config.train.checkpoint_every = '500'
+    config.train.steps = '2800'
+    config.train.eval_every = config.train.checkpoint_every = '700'
     return config

@@ -175,7 +175,7 @@ class ConditionalNorm(nn.Module):
                              name='norm')(x)
         if not self.classes:
             return x
-        own = nn.Dense(2 * x.shape[-1], use_bias=False, kernel_init=nn.initializers.zeros,
+        own = nn.Dense(2 * x.shape[-1], use_bias=False, kernel_init=nn.initializers.normal(0.1),
                        dtype=self.dtype, param_dtype=self.param_dtype, name='of_class')(
             jax.nn.one_hot(label, self.classes))
         scale, shift = jnp.split(own[:, None, None], 2, -1)
