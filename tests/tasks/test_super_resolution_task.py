@@ -3,11 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from random_weights import random_leaves
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from jaxvision import config as configs
 from jaxvision.data.protocol import Unreadable
 from jaxvision.errors import UserError
+from jaxvision.image import tiles
 from jaxvision.models import edsr
 from jaxvision.tasks import super_resolution
 from jaxvision.train import loop, run
@@ -118,6 +120,21 @@ def test_prediction_takes_uint8_and_the_same_values_as_floats(opened):
                     for x in (image.astype(np.float32), image))
     np.testing.assert_allclose(ours, wanted, atol=1e-4)
     assert wanted.shape == (2, 32, 32, 1) and wanted.min() >= 0 and wanted.max() <= 255
+
+
+def test_tiles_are_answered_as_the_whole_but_at_its_border(opened):
+    """The five convolutions that follow on one another reach five pixels far."""
+    task, state, _, spec = opened('task.overlap=10')
+    params = random_leaves(state.params['generator'])
+    params['last'] = jax.tree.map(lambda x: 0.01 * x, params['last'])  # stays in [0, 255]
+    variables = {**state.variables, 'params': {'generator': params}}
+    answer = jax.jit(lambda image: task.predict(variables, {'image': image})['image'])
+    image = photograph(31, 45) // 2 + 64
+    cut, corners = tiles.split(image, (16, 16), spec['restores']['overlap'])
+    joined = tiles.join(np.asarray(answer(cut)), corners, (31, 45), overlap=10, scale=2)
+    whole = np.asarray(answer(image[None]))[0]
+    np.testing.assert_allclose(joined[10:-10, 10:-10], whole[10:-10, 10:-10], atol=1e-3)
+    assert np.abs(whole - np.repeat(np.repeat(image, 2, 0), 2, 1)).mean() > 1
 
 
 def test_the_evaluations_noise_belongs_to_the_image(opened):
