@@ -1,4 +1,9 @@
-"""A small EDSR, from bicubic on."""
+"""A small EDSR that begins at bicubic, on crops of photographs; three photographs are held out.
+
+    python -m jaxvision.main --config configs/super_resolution.py                   twice as large
+    python -m jaxvision.main --config configs/super_resolution.py --config.task.scale=4
+    python -m jaxvision.main --config configs/super_resolution.py:folder:PHOTOS     your own
+"""
 
 from jaxvision import config as configs
 

@@ -58,7 +58,8 @@ def test_a_config_builds_its_task_and_its_step(path, argument, images, tmp_path)
         guarded(this.task.update), this.abstract(), blank_batch(this.spec, 4))
     assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
         lambda x: (x.shape, x.dtype), this.abstract())
-    assert {'loss', 'lr', 'gradient_norm'} <= scalars.keys()
+    assert {'loss', 'lr'} <= scalars.keys()
+    assert any(name.endswith('gradient_norm') for name in scalars)
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)

@@ -4,6 +4,7 @@ Each axis is one product with a matrix of weights, so that a crop's box may be t
 has the same kernels, but places samples in float32 pixels: 4e-5 from Pillow at 500 pixels.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -63,6 +64,7 @@ def _resampled(
     return resized.astype(image.dtype)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 5))
 def _weights(
     kernel: Kernel,
     pixels: int,

@@ -31,10 +31,12 @@ DEFAULTS = dict(
         noise=0.0,         # deviation of Gaussian noise on the low-resolution image, of 1
         jpeg=0),           # quality of the low-resolution image, 1 to 100; 0: not compressed
     loss='l1',             # or 'mse'
-    perceptual='',         # 'own': the package's classifier of this source; or a RUN
-    perceptual_layer='stage2', perceptual_weight=0.1,
-    adversarial=0.0,       # weight of the discriminator's opinion
-    discriminator='32-64-128',  # widths of its layers, each of half the resolution
+    perceptual=0.0,        # weight of the distance between features, of
+    judge='own',           # the package's classifier of this source, or a RUN, and
+    layer='stage2',        # which of its intermediates
+    adversarial=0.0,       # weight of the discriminator's judgement; 0: there is none
+    adversarial_loss='non_saturating',  # or 'hinge', 'wasserstein', 'relativistic'
+    discriminator='32-64-128',          # variant of patchgan
     pool='image',          # PSNR is of single 'image's, or of all that share a 'label'
     tile=96, overlap=32)   # of `predict`, low-resolution pixels
 
@@ -43,12 +45,12 @@ PIXEL_LOSSES = {'l1': jnp.abs, 'mse': jnp.square}
 
 def requires(config) -> dict:
     """The package's own classifier sees patches as large as those that are learned from."""
-    if config.task.perceptual != 'own':
-        return {'perceptual': config.task.perceptual} if config.task.perceptual else {}
+    c = config.task
+    if not c.perceptual:
+        return {}
     network = features.own(config.data)
-    network.data.image_size = config.task.patch * config.task.scale
-    network.task.crop_scale = 0.25
-    return {'perceptual': network}
+    network.data.image_size, network.task.crop_scale = c.patch * c.scale, 0.25
+    return {'judge': network if c.judge == 'own' else c.judge}
 
 
 def describe(config, source) -> dict:
@@ -70,10 +72,12 @@ def describe(config, source) -> dict:
 def make(config, spec: dict) -> Task:
     _check(config)
     c = config.task
-    model, critic = classification.make_model(config, spec), make_critic(config)
+    model = classification.make_model(config, spec)
+    critic = patchgan.make(spec, c.discriminator, jnp.dtype(config.model.dtype),
+                           jnp.dtype(config.model.param_dtype))
     tx, lr = optimizers.make(config, spec['examples'])
     dtype = jnp.dtype(config.model.param_dtype)
-    see = features.perceive(spec['requires']['perceptual'], dtype) if c.perceptual else None
+    judge = features.perceive(spec['requires']['judge'], c.layer, dtype) if c.perceptual else None
 
     def init(key, batch):
         low = color.to_float(batch['image'], dtype)
@@ -107,14 +111,14 @@ def make(config, spec: dict) -> Task:
         low, truth = pair(batch, key)
         image, model_state = enlarge(params, state.model_state['generator'], low)
         terms = {c.loss: _mean(PIXEL_LOSSES[c.loss](image - truth))}
-        if see:
-            seen = [see(state.frozen['perceptual'], x)[c.perceptual_layer] for x in (image, truth)]
-            terms['perceptual'] = c.perceptual_weight * _mean(jnp.square(seen[0] - seen[1]))
+        if c.perceptual:
+            seen, wanted = (judge(state.frozen['judge'], x)[c.layer] for x in (image, truth))
+            terms['perceptual'] = c.perceptual * _mean(jnp.square(seen - wanted))
         if c.adversarial:
-            judge = state.params['discriminator'], state.model_state['discriminator']
-            (real, _), (fake, _) = (score(*judge, x) for x in (truth, image))
+            opponent = state.params['discriminator'], state.model_state['discriminator']
+            (real, _), (fake, _) = (score(*opponent, x) for x in (truth, image))
             terms['adversarial'] = c.adversarial * _mean(
-                adversarial.generator('non_saturating', real, fake))
+                adversarial.generator(c.adversarial_loss, real, fake))
         return _weighted(terms), {'model_state': {'generator': model_state}}
 
     def discriminator_loss(params, state, batch, key):
@@ -122,7 +126,7 @@ def make(config, spec: dict) -> Task:
         image, _ = enlarge(state.params['generator'], state.model_state['generator'], low)
         real, model_state = score(params, state.model_state['discriminator'], truth)
         fake, model_state = score(params, model_state, jax.lax.stop_gradient(image))
-        values = _mean(adversarial.discriminator('non_saturating', real, fake))
+        values = _mean(adversarial.discriminator(c.adversarial_loss, real, fake))
         return _weighted({'adversarial': values}), {'model_state': {'discriminator': model_state}}
 
     learn = functools.partial(update.from_loss, tx=tx, accumulate=config.optimizer.accumulate)
@@ -167,16 +171,12 @@ def make(config, spec: dict) -> Task:
                 make_prepare(config, spec), draw_strips, watch=True)
 
 
-def make_critic(config):
-    """The discriminator, which sees patches at high resolution."""
-    return patchgan.make({}, config.task.discriminator, jnp.dtype(config.model.dtype),
-                         jnp.dtype(config.model.param_dtype))
-
-
 def _check(config) -> None:
     c = config.task
     if c.loss not in PIXEL_LOSSES:
         raise unknown('task.loss: there is no', c.loss, PIXEL_LOSSES)
+    if c.adversarial_loss not in adversarial.KINDS:
+        raise unknown('task.adversarial_loss: there is no', c.adversarial_loss, adversarial.KINDS)
     if c.pool not in ('image', 'label'):
         raise unknown('task.pool: there is no', c.pool, ('image', 'label'))
     for name in ('blur', 'noise'):
@@ -184,7 +184,7 @@ def _check(config) -> None:
             raise UserError(f'task.degradation.{name}={c.degradation[name]}: it is at least 0')
     if not 0 <= c.degradation.jpeg <= 100:
         raise UserError(f'task.degradation.jpeg={c.degradation.jpeg}: 1 to 100, or 0 for none')
-    for name in ('perceptual_weight', 'adversarial'):
+    for name in ('perceptual', 'adversarial'):
         if c[name] < 0:
             raise UserError(f'task.{name}={c[name]}: it is at least 0')
     if not 0 <= c.overlap < c.tile:
