@@ -11,24 +11,12 @@ from jaxtyping import Array, Float, Key
 
 from jaxvision.errors import UserError
 from jaxvision.image import resize
-from jaxvision.models import layers
+from jaxvision.models import layers, resampling
 
 SCALES = (2, 3, 4)
 PLAIN = nn.initializers.lecun_normal()
 # Without batch norm a branch starts small, or the sum of 16 would grow out of bounds.
 SMALL = nn.initializers.variance_scaling(0.1, 'fan_in', 'truncated_normal')
-
-
-def pixel_shuffle(x: Float[Array, 'b h w d'], scale: int) -> Float[Array, 'b h2 w2 c']:
-    """d = scale * scale * c channels to `scale` times as many rows and columns (Shi et al. 2016).
-
-    Channel (i * scale + j) * c + k becomes channel k of the pixel (i, j) of a block, as in
-    TensorFlow's depth_to_space. No array of more than four axes is made: TFLite's limit.
-    """
-    batch, height, width, depth = x.shape
-    x = x.reshape(batch * height, width, scale, depth // scale)
-    x = x.swapaxes(1, 2)
-    return x.reshape(batch, height * scale, width * scale, depth // scale**2)
 
 
 def bicubic(image: Float[Array, 'b h w c'], scale: int) -> Float[Array, 'b h2 w2 c']:
@@ -95,9 +83,9 @@ class EDSR(nn.Module):
     def _enlarge(self, x, end):
         if self.direct:
             x = self._conv(self.scale**2 * self.channels, 'last', start=nn.initializers.zeros)(x)
-            return pixel_shuffle(x, self.scale)
+            return resampling.pixel_shuffle(x, self.scale)
         for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,), start=1):
-            x = pixel_shuffle(self._conv(factor**2 * self.width, f'enlarge{i}')(x), factor)
+            x = resampling.pixel_shuffle(self._conv(factor**2 * self.width, f'enlarge{i}')(x), factor)
             x = self._prelu(f'enlarge{i}_prelu', x) if self.batch_norm else x
         return self._conv(self.channels, 'last', end, start=nn.initializers.zeros)(x)
 

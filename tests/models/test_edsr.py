@@ -18,14 +18,6 @@ def image(channels=3, height=7, width=6):
     return jax.random.uniform(jax.random.key(0), (2, height, width, channels))
 
 
-def test_pixel_shuffle_is_depth_to_space():
-    x = np.random.default_rng(0).random((2, 3, 4, 18), np.float32)
-    ours = jax.jit(edsr.pixel_shuffle, static_argnums=1)(x, 3)
-    assert ours.shape == (2, 9, 12, 2)
-    for i, j in np.ndindex(3, 3):
-        np.testing.assert_array_equal(ours[:, i::3, j::3], x[..., (3 * i + j) * 2:][..., :2])
-
-
 @pytest.mark.parametrize('variant, scale, count', [
     ('baseline', 2, 1_369_859), ('baseline', 3, 1_554_499), ('baseline', 4, 1_517_571),  # EDSR
     # 33 biases fewer than the paper's, before a batch norm, and a PReLU slope a channel.
