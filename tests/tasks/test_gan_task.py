@@ -131,13 +131,14 @@ def test_evaluation_draws_are_the_same_every_time_and_cover_the_real_images(gan)
 
 def test_summaries_are_those_of_the_metrics():
     rng = np.random.default_rng(0)
-    records = {'fake': rng.normal(size=(60, 4)), 'real': rng.normal(size=(60, 4)),
-               'trained': rng.normal(size=(60, 4)), 'real_row': np.arange(60) % 40,
+    records = {**{f'{name}{network}': rng.normal(size=(60, 4)) for network in ('', '_cnn')
+                  for name in ('fake', 'real', 'trained')}, 'real_row': np.arange(60) % 40,
                'train_row': np.arange(60), 'said': np.arange(60) % 3, 'label': np.arange(60) % 2,
                'index': np.arange(60)}
-    found = draws.summarize(50, 'cnn', True, 'ff0000ab', records)
-    assert found['fid_cnn'] == generative.frechet_distance(
-        records['real'][:40], records['fake'][:50])
+    found = draws.summarize(50, True, 'ff0000ab', records)
+    for network in ('', '_cnn'):
+        assert found[f'fid{network}'] == generative.frechet_distance(
+            records[f'real{network}'][:40], records[f'fake{network}'][:50])
     right = sum(i % 3 == i % 2 for i in range(50))
     assert found['conditional_accuracy'] == right / 50 and found['judge_hash'] == 0xff0000
 
@@ -162,8 +163,23 @@ def test_the_own_judge_is_trained_once_into_the_cache(gan, tmp_path, monkeypatch
     assert checkpoints == {path: path.stat().st_mtime_ns for path in checkpoints}
 
 
+def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatch):
+    read = jax.tree.map(lambda x: np.full(x.shape, 0.5, x.dtype),
+                        jax.eval_shape(features.inception('x').init))
+    monkeypatch.setattr(features.torch_file, 'read', lambda file: {'file': file})
+    monkeypatch.setattr(features, 'from_torch', lambda tensors: read)
+    this = runs.begin(gan('task.inception=weights.pth'), tmp_path)
+    found = this.init().frozen['inception']
+    assert all(bool((leaf == 0.5).all()) for leaf in jax.tree.leaves(found))
+    batch = {**noise(this.spec, 2), **jax.tree.map(lambda x: jnp.asarray(x)[None].repeat(2, 0), {
+        name: value for name, value in this.task.prepare(this.sources['test'][0], None).items()})}
+    shapes = jax.eval_shape(this.task.evaluations['eval'].evaluate, this.abstract(), batch)
+    assert shapes['fake'].shape == shapes['real'].shape == (2, 2048)
+    assert this.spec['requires']['inception'].keys() == {'hash'}
+
+
 @pytest.mark.parametrize('override, said', [
-    ('task.loss=hing', 'hinge'), ('task.judge=nowhere', 'no run'), ('task.r1=-1', 'at least 0'),
+    ('task.inception=nowhere.pth', 'nowhere.pth'), ('task.loss=hing', 'hinge'), ('task.judge=nowhere', 'no run'), ('task.r1=-1', 'at least 0'),
     ('task.critic_steps=3', 'divide'), ('task.layer=poled', 'pooled'),
     ('task.diffaugment=colour', 'color')])
 def test_mistakes_are_told(gan, override, said, tmp_path):
