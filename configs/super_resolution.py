@@ -14,7 +14,7 @@ def get_config(source='photos'):
     config.model.name, config.model.variant = 'edsr', '6x32'
     config.optimizer.lr, config.optimizer.schedule = 2e-3, 'one_cycle'
     config.optimizer.warmup, config.optimizer.ema = '200', 0.999
-    config.train.steps = '5000'
+    config.train.steps = '3000'
     config.train.eval_every = config.train.checkpoint_every = '1000'
     if source == 'photos':
         config.task.pool = 'label'  # whose images are the tiles of one photograph
