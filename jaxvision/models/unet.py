@@ -2,6 +2,7 @@
 'gated' (Yu et al., "Free-Form Image Inpainting with Gated Convolution", 2019), 'partial' (Liu et
 al., "Image Inpainting for Irregular Holes Using Partial Convolutions", 2018) or 'plain'."""
 
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -131,7 +132,8 @@ class UNet(nn.Module):
             tensors[f'up{stage}'] = x
         output = layers.Conv(self.out, (3, 3), kernel_init=nn.initializers.zeros, name='output',
                              dtype=self.param_dtype, param_dtype=self.param_dtype)(x)
-        tensors['output'] = output
+        # Else a step of Adam's, the same for each weight, moves the sum of all of them too far.
+        tensors['output'] = output = output / math.sqrt(9 * x.shape[-1])
         return output, tensors
 
 

@@ -76,7 +76,7 @@ def make(config, spec: dict) -> Task:
     def restore(params, model_state, image, hole, **train):
         """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that;
         with train=True also the new model state."""
-        smooth = jax.vmap(fill.harmonic)(image, hole)
+        smooth = jax.vmap(fill.thin_plate)(image, hole)
         answer = model.apply({'params': params, **model_state}, smooth, hole, **train)
         (more, _), *new = answer if train else (answer,)
         return jnp.where(hole, smooth + more, image), *new
