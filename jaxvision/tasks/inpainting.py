@@ -76,7 +76,7 @@ def make(config, spec: dict) -> Task:
     def restore(params, model_state, image, hole, **train):
         """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that;
         with train=True also the new model state."""
-        smooth = jax.vmap(fill.thin_plate)(image, hole)
+        smooth = jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
         answer = model.apply({'params': params, **model_state}, smooth, hole, **train)
         (more, _), *new = answer if train else (answer,)
         return jnp.where(hole, smooth + more, image), *new
@@ -148,7 +148,7 @@ def make(config, spec: dict) -> Task:
 
     def predict(variables, inputs):
         given = jnp.asarray(inputs['image'])
-        hole = jnp.asarray(inputs['mask']) > 0
+        hole = jnp.asarray(inputs['mask'], dtype) > 0  # TFLite compares no uint8
         filled, = restore(variables['params']['model'], variables['model_state']['model'],
                           color.to_float(given, dtype), hole)
         # Pixels outside the hole are the given ones, not what is left of them after a division.
