@@ -39,6 +39,8 @@ def default(task: str) -> ConfigDict:
         image_size=32,      # larger images, and images of unequal size, are brought to this
         batch_size=128,     # of the whole run, whatever the number of devices
         per_class=0,        # train on a stratified few; 0: all
+        synthetic='',       # the RUN of a conditional GAN, whose images are trained on too:
+        synthetic_examples=2000, synthetic_share=0.5,  # so many, as that share of all
         train_split='', test_split='',   # '' finds them
         on_corrupt='stop',  # or 'replace': the next readable example, counted
         threads=2)          # that decode, ahead of the training; 0: none

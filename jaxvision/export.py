@@ -12,7 +12,9 @@ formats:
   stablehlo    for jax.export.deserialize, on a CPU, GPU or TPU: batches of any size
 
 Each file is opened in a fresh process and answers for evaluation examples as the run does; one that
-differs is an error, and then nothing is left. The report is on the screen and in export.json.
+differs is an error, and then nothing is left. Not every model bears rounded weights: of these a
+file that fails is only left out, unless --format names it. The report is on the screen and in
+export.json.
 Exit codes: 0 exported, 2 a mistake to mend, 1 anything else.
 """
 
@@ -30,7 +32,10 @@ from pathlib import Path
 
 from jaxvision.errors import UserError, unknown
 
-FORMATS = ('savedmodel', 'tflite', 'stablehlo')
+FORMATS = {  # and the files that they are
+    'savedmodel': ('savedmodel',),
+    'tflite': ('float32.tflite', 'float16.tflite', 'dynamic_int8.tflite', 'int8.tflite'),
+    'stablehlo': ('model.stablehlo',)}
 CALIBRATION = 256  # training examples that int8's ranges are read off
 
 
@@ -54,14 +59,15 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         'python -m jaxvision.export', description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--workdir', metavar='RUN', type=Path, required=True)
-    parser.add_argument('--format', default=','.join(FORMATS), help='(%(default)s)')
+    parser.add_argument('--format', default='savedmodel,tflite,stablehlo',
+                        help='formats, or single files of them, like int8.tflite (%(default)s)')
     parser.add_argument('--step', default='last', help='last (the default), best or a number')
     parser.add_argument('--out', metavar='DIR', type=Path,
                         help='RUN/export by default; what an earlier export left there goes')
     parser.add_argument('--examples', type=int, default=1000, metavar='N',
                         help='to check it on, spread over the evaluation split (%(default)s)')
     parser.add_argument('--most_lost', type=float, default=0.02, metavar='X',
-                        help='of the metric, where weights are rounded: more is an error '
+                        help='share of the metric, where weights are rounded: more is an error '
                              '(%(default)s)')
     return parser.parse_args(arguments)
 
@@ -79,9 +85,7 @@ def export(workdir: Path, names: list[str], step: str | int, out: Path, count: i
     from jaxvision.train import loop
     from jaxvision.train.run import read_config, reopen
     from jaxvision.train.writers import write_json
-    for name in names:
-        if name not in FORMATS:
-            raise unknown('--format: there is no', name, FORMATS)
+    files = _files(names)
     if count < 1:
         raise UserError(f'--examples {count}: at least 1')
     if not 0 <= most_lost:
@@ -96,20 +100,37 @@ def export(workdir: Path, names: list[str], step: str | int, out: Path, count: i
         staging, inputs = Path(folder, 'export'), Path(folder, 'inputs.npz')
         staging.mkdir()
         reference.save_inputs(inputs)
-        rows = {'the run': reference.row}
-        for file, write in _writers(run, state.variables, names).items():
+        rows, left_out = {'the run': reference.row}, {}
+        for file, write in _writers(run, state.variables, files).items():
             print(f'{file}: writing and checking ...', flush=True)
-            _write(file, write, staging / file)
-            outputs, cost = check.answer(staging / file, inputs, Path(folder))
-            rows[file] = {'size': _size(staging / file), **reference.compare(outputs), **cost}
-            check.judge(file, rows[file], reference, most_lost)
+            try:
+                _write(write, staging / file)
+                rows[file] = check.row(staging / file, inputs, reference, most_lost)
+            except UserError as error:
+                if file in names or file not in check.ROUNDED:
+                    others = ','.join(other for other in files if other != file)
+                    raise UserError(f'{error}: nothing was exported' + (
+                        f' (without it: --format {others})' if others else '')) from error
+                (staging / file).unlink(missing_ok=True)
+                left_out[file] = str(error)
+                print(f'left out: {error}', flush=True)
         write_json(staging / 'export.json', {
             'run': str(workdir), 'step': int(state.step), 'examples': reference.count,
-            'formats': rows})
+            'formats': rows, 'left_out': left_out})
         _install(staging, out)
     print(check.table(rows))
     print(f'in {os.path.relpath(out)}: {", ".join([*list(rows)[1:], "export.json"])}')
     return rows
+
+
+def _files(names: list[str]) -> list[str]:
+    """Those of the named formats, in the order of the report."""
+    known = [file for files in FORMATS.values() for file in files]
+    for name in names:
+        if name not in FORMATS and name not in known:
+            raise unknown('--format: there is no', name, [*FORMATS, *known])
+    return [file for format, files in FORMATS.items() for file in files
+            if format in names or file in names]
 
 
 def _reference(run, variables, count: int):
@@ -129,26 +150,31 @@ def _reference(run, variables, count: int):
         return {f'{title}/{metric}': float(value) for metric, value in found.items()}
     return Reference.of(
         lambda inputs: jax.device_get(predict(variables, inputs)),
-        {name: examples[name] for name in run.spec['inputs']}, measure,
+        evaluation.inputs(run, examples), measure,
         run.best, run.config.model.dtype, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
 
 
-def _writers(run, variables, names: list[str]) -> dict:
+def _writers(run, variables, files: list[str]) -> dict:
     """{file: what writes it}."""
     from jaxvision.deploy import formats
-    from jaxvision.train import evaluation
-    model, about, writers = (run.task.predict, variables), (run.spec, run.config.to_dict()), {}
-    if 'savedmodel' in names:
-        writers['savedmodel'] = functools.partial(formats.savedmodel, *model, *about)
-    if 'tflite' in names:
-        examples = evaluation.examples(run, 'train', CALIBRATION)
-        inputs = {name: examples[name] for name in run.spec['inputs']}
+    model, about = (run.task.predict, variables), (run.spec, run.config.to_dict())
+    writers = {'savedmodel': functools.partial(formats.savedmodel, *model, *about),
+               'model.stablehlo': functools.partial(formats.stablehlo, *model, *about)}
+    if any(file.endswith('.tflite') for file in files):
+        model, inputs = _in_float32(run, variables), _calibration(run)
         writers |= {f'{kind}.tflite': functools.partial(
-            formats.tflite, *_in_float32(run, variables), *about, kind=kind, examples=inputs)
-            for kind in formats.TFLITE}
-    if 'stablehlo' in names:
-        writers['model.stablehlo'] = functools.partial(formats.stablehlo, *model, *about)
-    return writers
+            formats.tflite, *model, *about, kind=kind, examples=inputs) for kind in formats.TFLITE}
+    return {file: writers[file] for file in files}
+
+
+def _calibration(run) -> dict:
+    """Inputs of training examples; where these are no inputs (a generator's), evaluation's."""
+    from jaxvision.train import evaluation
+    found = evaluation.examples(run, 'train', CALIBRATION)
+    measured = next(iter(run.task.evaluations.values()))
+    if not measured.inputs and not found.keys() >= run.spec['inputs'].keys():
+        found = evaluation.examples(run, measured.split, CALIBRATION)
+    return evaluation.inputs(run, found)
 
 
 def _in_float32(run, variables) -> tuple:
@@ -163,7 +189,7 @@ def _in_float32(run, variables) -> tuple:
         lambda x: x.astype('float32') if jnp.issubdtype(x.dtype, jnp.floating) else x, variables)
 
 
-def _write(name: str, write, path: Path) -> None:
+def _write(write, path: Path) -> None:
     try:
         with _without_chatter():
             write(path)
@@ -172,8 +198,7 @@ def _write(name: str, write, path: Path) -> None:
     except Exception as error:  # TensorFlow's converters raise nearly anything
         lines = [line for line in str(error).splitlines() if line.strip()]
         why = (lines or [repr(error)])[0][:300]
-        raise UserError(f'{name} cannot be made of this model: {why}. Leave it out with --format'
-                        ) from error
+        raise UserError(f'{path.name} cannot be made of this model: {why}') from error
 
 
 @contextlib.contextmanager
@@ -188,11 +213,6 @@ def _without_chatter() -> Iterator[None]:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-
-
-def _size(path: Path) -> int:
-    files = path.rglob('*') if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _check_replaceable(out: Path) -> None:

@@ -90,23 +90,6 @@ def gallery(
     return _render(figure)
 
 
-def grid(images: UInt8[np.ndarray, 'n _ _ _'], columns: int, gap: int = 2) -> Picture:
-    """Images of one size (1 or 3 channels) in rows of `columns`, small ones enlarged."""
-    from PIL import Image
-
-    number, height, width, channels = images.shape
-    lines = -(-number // columns)
-    cells = np.full((lines * columns, height + gap, width + gap, channels), 255, np.uint8)
-    cells[:number, gap:, gap:] = images
-    page = cells.reshape(lines, columns, height + gap, width + gap, channels).swapaxes(1, 2)
-    page = page.reshape(lines * (height + gap), columns * (width + gap), channels)
-    page = np.pad(page, ((0, gap), (0, gap), (0, 0)), constant_values=255)
-    page = Image.fromarray(np.broadcast_to(page, (*page.shape[:2], 3)))
-    times = max(1, 96 // height)
-    return np.asarray(page.resize((page.width * times, page.height * times),
-                                  Image.Resampling.NEAREST))
-
-
 def bars(image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]]) -> Picture:
     """An image over a strip of named shares, each in [0, 1], as bars; small images are enlarged.
 
@@ -134,6 +117,31 @@ def bars(image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]])
             draw.rectangle((left, top + 4, left + share * (right - left), top + BAR - 5), color)
         draw.text((page_width - MARGIN, middle), f'{100 * share:.1f} %', '#222222', font, 'rm')
     return np.asarray(page)
+
+
+def beside(before: UInt8[np.ndarray, '_ _ 3'], after: UInt8[np.ndarray, '_ _ 3']) -> Picture:
+    """Two images at one height, a white line between them; small ones are enlarged."""
+    from PIL import Image
+
+    height, width, _ = after.shape
+    times = max(1, 280 // max(height, width))
+    left, right = (np.asarray(Image.fromarray(image).resize(
+        (width * times, height * times), Image.Resampling.NEAREST)) for image in (before, after))
+    return np.concatenate([left, np.full((height * times, 4, 3), 255, np.uint8), right], axis=1)
+
+
+def grid(
+    images: Sequence[UInt8[np.ndarray, '_ _ _']], columns: int, times: int = 1
+) -> Picture:
+    """Images of one size, grey or RGB, in lines of `columns`, a white pixel between them; all of it
+    `times` as large."""
+    height, width, _ = images[0].shape
+    lines = math.ceil(len(images) / columns)
+    page = np.full((lines * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8)
+    for place, image in enumerate(images):
+        top, left = (height + 1) * (place // columns), (width + 1) * (place % columns)
+        page[top:top + height, left:left + width] = image
+    return page.repeat(times, 0).repeat(times, 1)
 
 
 def save(path: str | os.PathLike, picture: Picture) -> None:

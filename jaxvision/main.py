@@ -14,6 +14,7 @@ signal with everything saved (start it again), 2 a mistake to mend, 1 anything e
 import argparse
 import errno
 import hashlib
+import json
 import os
 import re
 import shlex
@@ -98,9 +99,12 @@ def _say_finished(config, workdir: Path, result) -> None:
     pictures = ', '.join(sorted(path.name for path in (workdir / 'figures').glob('*.png')))
     print(f'in {workdir}: metrics.jsonl, checkpoints/, and pictures in figures/: {pictures}')
     step = ['--step', 'best'] if result.best else []
+    inputs = json.loads((workdir / 'spec.json').read_text())['inputs']
+    given = ['--number', '16'] if 'latent' in inputs else ['FILE...']
+    given += ['--mask', 'MASK'] if 'mask' in inputs else []
     print('next:\n'
           f'  {_command("--workdir", str(workdir), "--mode", "eval", *step)}\n'
-          f'  {_command("--workdir", str(workdir), "FILE...", module="predict")}\n'
+          f'  {_command("--workdir", str(workdir), *given, module="predict")}\n'
           f'  {_command("--workdir", str(workdir), module="export")}\n'
           f'  {_program("tensorboard")} --logdir {shlex.quote(str(workdir))}\n'
           f'  in Python: task, variables, spec = jaxvision.load({str(workdir)!r})\n'

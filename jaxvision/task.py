@@ -20,12 +20,14 @@ class Evaluation:
     over the whole split, drops padding, orders them by example and hands them to
     `summarize(records) -> {name: float}` on the host, so every metric is exact.
     `record(outputs, batch) -> records`, where the records are a function of what `Task.predict`
-    answers, measures an exported model by the same metrics.
+    answers, measures an exported model by the same metrics. `inputs(batch)` is what `Task.predict`
+    is then given, where that is not in the batch but made of it on the device.
     """
     split: str
     evaluate: Callable[[TrainState, Batch], Batch]
     summarize: Callable[[Records], dict[str, float]]
     record: Callable[[Batch, Batch], Batch] | None = None
+    inputs: Callable[[Batch], Batch] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Caches of the session's own, shared with its subprocesses; runs small enough for a test."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -57,6 +58,38 @@ def trained(tiny, tmp_path_factory):
     loop.run(tiny('train.best=eval/accuracy', 'train.keep=1', 'optimizer.lr=0.03',
                   'optimizer.schedule=constant'), workdir)
     return workdir
+
+
+@pytest.fixture(scope='session')
+def fake(tmp_path_factory):
+    """fake('upscaler', 'task.channels=1', ...): the folder of a run of a task in tests/fakes."""
+    def make(task, *overrides):
+        from jaxvision import config as configs
+        from untrained import save_untrained
+        config = configs.default(f'fakes.{task}')
+        for text in ('data.source=digits', 'data.batch_size=4', *overrides):
+            path, _, value = text.partition('=')
+            configs.override(config, path, value)
+        workdir = tmp_path_factory.mktemp(task)
+        save_untrained(config, workdir)
+        return workdir
+    return make
+
+
+@pytest.fixture
+def main(capsys, tmp_path, monkeypatch):
+    """predict's main(argument, ...) -> (exit code, stdout, stderr, entries by file or picture), in
+    a folder of its own"""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        from jaxvision import predict
+        code = predict.main([str(argument) for argument in arguments])
+        file = tmp_path / 'predictions' / 'predictions.json'
+        found = json.loads(file.read_text())['files'] if file.exists() else []
+        return code, *capsys.readouterr(), {entry.get('file', entry.get('picture')): entry
+                                            for entry in found}
+    return call
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     'data': {'cache', 'data', 'image', 'keys', 'errors'},
     'task': {'train'},
     'train': ENGINE,
-    **{f'train/{file}': ENGINE | {'data'} for file in ('loop', 'run', 'evaluation', 'sources')},
+    **{f'train/{file}': ENGINE | {'data'} for file in ('loop', 'run', 'evaluation', 'generated', 'sources')},
     'train/required': ENGINE | {'cache'},
     'tasks': PURE | {'config', 'data', 'task', 'tasks', 'figures', 'train'},
     'speed': {'speed', 'errors'},
@@ -27,7 +27,9 @@ MAY_IMPORT = {
     **{f'speed/{file}': {'speed', 'data', 'train'} for file in ('compiled', 'measure')},
     '__init__': {'train'}, 'start': {'cache'}, 'main': {'config', 'errors', 'start', 'train'},
     'export': {'deploy', 'errors', 'start', 'train'},
-    'predict': {'data', 'deploy', 'errors', 'figures', 'start', 'tables', 'train'},
+    'predict': {'answers', 'data', 'errors'},
+    'answers': {'answers', 'data', 'deploy', 'errors', 'figures', 'image', 'keys', 'start',
+                'tables', 'train'},
     'bench': {'config', 'data', 'errors', 'speed', 'start', 'train'}}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}
 NOT_THE_LOOP = ('jaxvision.train.loop', 'jaxvision.train.run')

@@ -73,6 +73,51 @@ def test_a_run_in_every_format(exports):
         assert re.search(rf'^{re.escape(file)} .* MB .* ms .* MB$', screen, re.M)
 
 
+@pytest.mark.parametrize('task, inputs', [
+    ('generator', {'latent': 'float32', 'label': 'int32'}),
+    ('inpainter', {'image': 'uint8', 'mask': 'uint8'})])
+def test_several_inputs_and_numbers_of_any_kind(fake, tmp_path, capsys, task, inputs):
+    out = tmp_path / 'export'
+    code = export.main(['--workdir', str(fake(task)), '--out', str(out), '--examples', '40',
+                        '--format', 'savedmodel,int8.tflite,float32.tflite,stablehlo'])
+    assert code == 0, capsys.readouterr().err
+    rows = json.loads((out / 'export.json').read_text())['formats']
+    assert list(rows) == ['the run', 'savedmodel', 'float32.tflite', 'int8.tflite',
+                          'model.stablehlo']
+    details = Interpreter(str(out / 'int8.tflite')).get_signature_runner().get_input_details()
+    assert {name: about['dtype'].__name__ for name, about in details.items()} == inputs
+
+
+def test_what_cannot_be_exported_is_told_with_what_can(fake, tmp_path, monkeypatch, capsys):
+    def fails(*_, kind, **__):
+        raise RuntimeError('no such operation\nin int8')
+    monkeypatch.setattr(formats, 'tflite', fails)
+    assert export.main(['--workdir', str(fake('upscaler')), '--out', str(tmp_path / 'x'),
+                        '--format', 'stablehlo,int8.tflite', '--examples', '8']) == 2
+    said = capsys.readouterr().err
+    assert 'int8.tflite cannot be made of this model: no such operation' in said
+    assert 'nothing was exported (without it: --format model.stablehlo)' in said
+    assert said.count('\n') == 1 and not list(tmp_path.iterdir())
+
+
+def test_what_does_not_bear_rounding_is_left_out_unless_it_was_asked_for(
+        fake, tmp_path, monkeypatch, capsys):
+    write = formats.tflite
+
+    def clumsy(predict, *rest, kind, **more):
+        worse = {'float32': 0, 'float16': 0}.get(kind, 0.5)
+        write(lambda *of: {name: x * (1 - worse) for name, x in predict(*of).items()}, *rest,
+              kind='float32', **more)
+    monkeypatch.setattr(formats, 'tflite', clumsy)
+    assert export.main(['--workdir', str(fake('upscaler')), '--out', str(tmp_path / 'x'),
+                        '--format', 'tflite', '--examples', '8']) == 0
+    assert 'left out: int8.tflite differs from the run' in capsys.readouterr().out
+    report = json.loads((tmp_path / 'x' / 'export.json').read_text())
+    assert list(report['left_out']) == ['dynamic_int8.tflite', 'int8.tflite']
+    assert sorted(path.name for path in (tmp_path / 'x').iterdir()) == [
+        'export.json', 'float16.tflite', 'float32.tflite']
+
+
 def test_an_export_is_the_run_whatever_reads_it(trained, exports):
     task, variables, spec = jaxvision.load(trained)
     image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1)).astype(np.uint8)

@@ -4,8 +4,6 @@ import dataclasses
 import errno
 import hashlib
 import json
-import subprocess
-import sys
 import types
 import zipfile
 from pathlib import Path
@@ -15,10 +13,13 @@ import hostile_files
 import jax
 import numpy as np
 import pytest
+import weighed
 from PIL import Image
+from untrained import save_untrained
 
 import jaxvision
 from jaxvision import figures, predict
+from jaxvision.answers import model
 from jaxvision.deploy import exported, formats
 from jaxvision.train import loop, run
 
@@ -46,39 +47,12 @@ def colour(tiny, tmp_path_factory):
             crop = hostile_files.PHOTO.crop((40 * number, 0, 40 * number + 200, 200))
             (crop if name == 'cat' else crop.rotate(90)).save(folder / name / f'{number}.png')
     config = tiny(f'data.source=folder:{folder}', 'data.image_size=32', 'data.batch_size=4')
-    this = run.begin(config, workdir)
-    run.take_folder(this)
-    state = this.init()
-    head = state.params['model']['head']
-    head['kernel'] = 20 * head['kernel']  # else it hardly looks at what it sees
-    with this.checkpoints() as checkpoints:
-        checkpoints.save(state, {}, {})
-        checkpoints.wait()
+
+    def sharpen(params):  # else it hardly looks at what it sees
+        head = params['model']['head']
+        head['kernel'] = 20 * head['kernel']
+    save_untrained(config, workdir, sharpen)
     return workdir
-
-
-@pytest.fixture
-def main(capsys, tmp_path, monkeypatch):
-    """main(argument, ...) -> (exit code, stdout, stderr, entries by file), in its own folder"""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = predict.main([str(argument) for argument in arguments])
-        file = Path('predictions', 'predictions.json')
-        found = json.loads(file.read_text())['files'] if file.exists() else []
-        return code, *capsys.readouterr(), {entry['file']: entry for entry in found}
-    return call
-
-
-# Not the parent's rusage of it: that counts what the parent itself held at the fork.
-WEIGHED = """
-import pathlib, re, sys
-from jaxvision import predict
-code = predict.main(sys.argv[1:])
-status = pathlib.Path('/proc/self/status').read_text()
-pathlib.Path('peak').write_text(re.search('VmHWM: *([0-9]+)', status.replace(chr(9), ' '))[1])
-sys.exit(code)
-"""
 
 
 @pytest.fixture(scope='module')
@@ -86,16 +60,13 @@ def hostile(colour, tmp_path_factory):
     """The command over the hostile files: (expected, entries, process' outcome, peak bytes)."""
     root = tmp_path_factory.mktemp('hostile')
     expected = hostile_files.make(root / 'in')
-    with (root / 'stdout').open('wb') as out, (root / 'stderr').open('wb') as err:
-        code = subprocess.run(
-            [sys.executable, '-c', WEIGHED, '--workdir', colour, root / 'in'], cwd=root,
-            stdout=out, stderr=err, timeout=120).returncode
+    code, peak = weighed.predict(root, '--workdir', colour, root / 'in')
     told = json.loads((root / 'predictions/predictions.json').read_text())
     return types.SimpleNamespace(
         root=root, expected=expected, told=told, code=code,
         entries={entry['file']: entry for entry in told['files']},
         stdout=(root / 'stdout').read_text('utf-8'), stderr=(root / 'stderr').read_text('utf-8'),
-        peak=int((root / 'peak').read_text()) * 1024)
+        peak=peak)
 
 
 def test_every_hostile_file_is_accounted_for_once(hostile):
@@ -106,14 +77,14 @@ def test_every_hostile_file_is_accounted_for_once(hostile):
         found = hostile_files.ANSWERED if 'answer' in entry else hostile_files.REFUSED
         assert wanted in (found, hostile_files.EITHER), entry
     refused = [entry for entry in hostile.told['files'] if 'error' in entry]
-    assert hostile.told['unreadable'] == len(refused)
+    assert hostile.told['unanswered'] == len(refused)
     assert hostile.told['answered'] == len(hostile.expected) - len(refused)
 
 
 def test_hostile_files_end_in_exit_code_1_and_no_noise(hostile):
     assert hostile.code == 1
     *progress, last = hostile.stderr.splitlines()
-    assert 'files could not be read' in last and all('images/s' in line for line in progress)
+    assert 'files could not be answered' in last and all('images/s' in line for line in progress)
     assert 'Traceback' not in hostile.stdout
     # A heading, a line a file, an empty line and a sum.
     assert hostile.stdout.count('\n') == len(hostile.expected) + 3
@@ -247,7 +218,7 @@ def test_an_interrupted_command_leaves_the_answers_of_the_last(main, trained, di
     (['--workdir', 'RUN', 'IN', '--out', 'IN'], 'give another --out')])
 def test_a_mistake_is_told_in_one_line_before_anything_is_opened(
         main, trained, digits, monkeypatch, arguments, says):
-    monkeypatch.setattr(predict, '_open', lambda *_: pytest.fail('opened'))
+    monkeypatch.setattr(model, 'open_model', lambda *_: pytest.fail('opened'))
     names = {'RUN': str(trained), 'IN': str(digits[0])}
     code, out, err, _ = main(*(argument if argument not in names else names[argument]
                                for argument in arguments))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import dataclasses
 import threading
 
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 import numpy as np
 
 from jaxvision import keys
@@ -147,6 +147,38 @@ class InMemory:
                     name: np.empty((len(self), *np.shape(value)), np.asarray(value).dtype)
                     for name, value in example.items()
                 }
+
+
+class Mixed:
+    """A source's images, over and over, and then others that were made to be like them."""
+
+    def __init__(self, real: Source, images: UInt8[np.ndarray, 'm h w c'],
+                 labels: Int[np.ndarray, 'm'], share: float, origin: str):
+        """`share` of all examples are the made ones; `origin` tells where they are from."""
+        self._real, self._images, self._labels = real, images, labels
+        self._first = max(1, round(len(images) * (1 - share) / share))  # of the made ones
+        self.info = dataclasses.replace(
+            real.info, fingerprint=fingerprint(real.info.fingerprint, origin, len(images), share))
+
+    def __len__(self) -> int:
+        return self._first + len(self._images)
+
+    def __getitem__(self, row: int) -> Example:
+        if row < self._first:
+            return self._real[row % len(self._real)]
+        made = row - self._first
+        return {'image': self._images[made], 'label': self._labels[made]}
+
+    def read(self, rows: Rows) -> list[Example]:
+        return [self[int(row)] for row in rows]
+
+    def labels(self) -> Labels:
+        return np.concatenate([np.resize(self._real.labels(), self._first), self._labels])
+
+    def where(self, row: int) -> str:
+        if row < self._first:
+            return self._real.where(row % len(self._real))
+        return f'generated image {row - self._first}'
 
 
 def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Chosen, Int[np.ndarray, 'held']]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -68,7 +69,9 @@ def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, dict]:
         capture_output=True, text=True, env=environment)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
-        raise UserError(f'{model.name} was written, but does not run: {said[-1]}')
+        why = said[-1] if done.returncode > 0 else (
+            f'its runtime is ended by {signal.Signals(-done.returncode).name}')
+        raise UserError(f'{model.name} was written, but does not run: {why}')
     with np.load(outputs) as file:
         return dict(file), json.loads(done.stdout.splitlines()[-1])
 
@@ -97,6 +100,20 @@ def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(gap / max(np.abs(wanted[finite]).max(initial=0), np.finfo(np.float32).tiny))
 
 
+def row(model: Path, inputs: Path, reference: Reference, most_lost: float) -> dict:
+    """Of the report, for an exported model that was just written.
+
+    Raises:
+        UserError: it does not run, or its answers are not the run's.
+    """
+    outputs, cost = answer(model, inputs, inputs.parent)
+    files = model.rglob('*') if model.is_dir() else [model]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    found = {'size': size, **reference.compare(outputs), **cost}
+    judge(model.name, found, reference, most_lost)
+    return found
+
+
 def judge(name: str, row: dict, reference: Reference, most_lost: float) -> None:
     """Raises a UserError if the exported model of a row of the report is not the run's."""
     for output, value in row['differences'].items():
@@ -104,18 +121,18 @@ def judge(name: str, row: dict, reference: Reference, most_lost: float) -> None:
         most = tolerance(reference.dtype) if is_real else TIES
         if name not in ROUNDED and not value <= most:
             raise UserError(f'{name} differs from the run by {value:.2g} of its largest '
-                            f'{output!r}, more than {most:.2g}: nothing was exported')
+                            f'{output!r}, more than {most:.2g}')
     metric = reference.best.removeprefix('-')
     most = max(row['differences'].values())
     if name in ROUNDED and metric not in row['metrics'] and not most <= ROUGH:
         raise UserError(f'{name} differs from the run by {most:.2g} of its largest output, more '
-                        f'than {ROUGH}, and no metric tells how bad that is: nothing was exported')
+                        f'than {ROUGH}, and no metric tells how bad that is')
     if name in ROUNDED and metric in row['metrics']:
         before, after = reference.row['metrics'][metric], row['metrics'][metric]
         lost = after - before if reference.best.startswith('-') else before - after
-        if not lost <= most_lost:
+        if not lost <= most_lost * abs(before):
             raise UserError(f'{name}: {metric} goes from {before:.4g} to {after:.4g}, which loses '
-                            f'more than --most_lost {most_lost}: nothing was exported')
+                            f'more than a share of {most_lost} (--most_lost)')
 
 
 def tolerance(dtype: str) -> float:

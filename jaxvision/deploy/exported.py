@@ -51,8 +51,8 @@ def read_extras(path: Path) -> tuple[dict, dict]:
 
 
 def open_exported(path: Path) -> Callable[[Arrays], Arrays]:
-    """The model as a function: of uint8 arrays [B, ...] by the spec's input names, to arrays
-    [B, ...] by the names of what the run's `predict` answers; any B, all cores."""
+    """The model as a function: of arrays [B, ...] by the spec's input names, to arrays [B, ...]
+    by the names of what the run's `predict` answers; any B, all cores."""
     if path.is_dir():
         return _savedmodel(path)
     return {'.tflite': _tflite, '.stablehlo': _stablehlo}[path.suffix](path)

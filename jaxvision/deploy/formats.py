@@ -1,7 +1,7 @@
 """A pure function of variables and inputs, written as a SavedModel, TFLite or StableHLO.
 
 `predict(variables, inputs) -> outputs`, named arrays [B, ...] in and out; the spec's `inputs` says
-their shapes and dtypes. Each file holds the variables, the spec and the config.
+their shapes and dtypes. Each file holds the variables that are read, the spec and the config.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.deploy.exported import CHECKSUM, EXTRAS, Arrays
@@ -36,7 +37,7 @@ def savedmodel(predict: Predict, variables: Any, spec: dict, config: dict, folde
     module, serve = _as_tensorflow(tf, predict, variables, spec, None,
                                    polymorphic_shapes=[None, shapes],
                                    native_serialization_platforms=PLATFORMS)
-    if 'class_names' in spec:
+    if spec.get('class_names'):
         module.class_names = tf.Variable(spec['class_names'], trainable=False)
     tf.saved_model.save(module, str(folder), signatures={'serving_default': serve})
     (folder / EXTRAS).mkdir()
@@ -69,19 +70,42 @@ def tflite(predict: Predict, variables: Any, spec: dict, config: dict, file: Pat
 def stablehlo(predict: Predict, variables: Any, spec: dict, config: dict, file: Path) -> None:
     """What `jax.export.deserialize` opens: a function of the inputs, for batches of any size, on a
     CPU, a CUDA GPU or a TPU."""
-    variables = jax.device_get(variables)
+    predict, variables = lean(predict, jax.device_get(variables), spec)
     batch, = jax.export.symbolic_shape('batch')
     inputs = {name: jax.ShapeDtypeStruct((batch, *array['shape']), array['dtype'])
               for name, array in spec['inputs'].items()}
-    function = jax.jit(lambda inputs: predict(variables, inputs))
+    function = jax.jit(lambda inputs: predict(jax.tree.map(jnp.asarray, variables), inputs))
     file.write_bytes(jax.export.export(function, platforms=PLATFORMS)(inputs).serialize())
     _append(file, _extras(spec, config))
+
+
+def lean(predict: Predict, variables: Any, spec: dict) -> tuple[Predict, dict[str, Any]]:
+    """The same function of those variables alone that it reads, by name: of no discriminator, say,
+    and no frozen classifier."""
+    inputs = {name: jax.ShapeDtypeStruct((1, *array['shape']), array['dtype'])
+              for name, array in spec['inputs'].items()}
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
+    read = jax.export.export(jax.jit(predict))(shapes, inputs).module_kept_var_idx
+    named = [(_dotted(path), leaf) for path, leaf in jax.tree.leaves_with_path(variables)]
+
+    def of_read(some: dict[str, Any], inputs: dict) -> dict:
+        # A model may ask for the shape of what it does not read.
+        whole = jax.tree.map_with_path(
+            lambda path, leaf: some[_dotted(path)] if _dotted(path) in some
+            else jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return predict(whole, inputs)
+    return of_read, dict(named[i] for i in read if i < len(named))
+
+
+def _dotted(path: tuple) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator='.')
 
 
 def _as_tensorflow(tf: ModuleType, predict: Predict, variables: Any, spec: dict,
                    batch: int | None, **options) -> tuple:
     """(a tf.Module that holds the variables, `predict` of them as a concrete function)."""
     from jax.experimental import jax2tf
+    predict, variables = lean(predict, variables, spec)
     module = tf.Module()
     module.weights = jax.tree.map(tf.Variable, jax.device_get(variables))
     converted = jax2tf.convert(predict, with_gradient=False, **options)
@@ -99,7 +123,7 @@ def _one_by_one(examples: Arrays) -> Iterator[Arrays]:
 
 def _extras(spec: dict, config: dict) -> dict[str, str]:
     texts = {'config.json': json.dumps(config), 'spec.json': json.dumps(spec)}
-    if 'class_names' in spec:
+    if spec.get('class_names'):
         texts['labels.txt'] = ''.join(
             ' '.join(name.split()) + '\n' for name in spec['class_names'])
     return texts

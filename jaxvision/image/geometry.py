@@ -24,6 +24,14 @@ def random_flip(
     return jnp.where(flip, flip_left_right(image), image)
 
 
+def random_dihedral(key: PRNGKeyArray, image: Float[Array, 'n n c']) -> Float[Array, 'n n c']:
+    """One of the eight turned and mirrored forms of a square image, each as likely."""
+    transpose, mirror, upend = jax.random.uniform(key, (3,), jnp.float32) < 0.5
+    image = jnp.where(transpose, image.swapaxes(0, 1), image)
+    image = jnp.where(mirror, image[:, ::-1], image)
+    return jnp.where(upend, image[::-1], image)
+
+
 def translate(
     image: Float[Array, 'h w c'],
     dy: int | Int[Array, ''],

@@ -158,6 +158,30 @@ class BatchNorm(nn.Module):
         return (x * gain + (bias - mean * gain)).astype(self.dtype)
 
 
+class ConditionalNorm(nn.Module):
+    """Batch norm whose scale and shift are the class's own, where there are `classes` > 0 (Dumoulin et
+    al., 2017)."""
+
+    classes: int
+    train: bool
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'b h w c'], label: Int[Array, 'b'] | None
+    ) -> Float[Array, 'b h w c']:
+        x = BatchNorm(not self.train, dtype=self.dtype, param_dtype=self.param_dtype,
+                             name='norm')(x)
+        if not self.classes:
+            return x
+        own = nn.Dense(2 * x.shape[-1], use_bias=False, kernel_init=nn.initializers.normal(0.1),
+                       dtype=self.dtype, param_dtype=self.param_dtype, name='of_class')(
+            jax.nn.one_hot(label, self.classes))
+        scale, shift = jnp.split(own[:, None, None], 2, -1)
+        return x * (1 + scale) + shift
+
+
 class Dropout(nn.Module):
     """Dropout (Srivastava et al., 2014) whose mask belongs to the example, not to its place.
 

@@ -4,6 +4,7 @@ Residual blocks without normalisation on both sides, which the relativistic loss
 penalties keeps stable. Images are in [-1, 1].
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -29,16 +30,22 @@ class Block(nn.Module):
     depth: int  # blocks of the whole network
     dtype: DTypeLike
     param_dtype: DTypeLike
+    norm: Callable | None = None  # with the class's own scale and shift
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
+    def __call__(
+        self, x: Float[Array, 'b h w c'], label: Int[Array, 'b'] | None = None
+    ) -> Float[Array, 'b h w c']:
+        norm = self.norm or (lambda name: lambda x, label: x)
         scaled = nn.initializers.variance_scaling(
             2 / (1 + 0.2**2) / self.depth**0.5, 'fan_in', 'normal')
         conv = partial(layers.Conv, dtype=self.dtype, param_dtype=self.param_dtype)
         width = int(self.expansion * x.shape[-1])
-        y = leaky_relu(conv(width, (1, 1), kernel_init=scaled, name='conv1')(x))
-        y = leaky_relu(conv(width, (3, 3), kernel_init=scaled, feature_group_count=self.groups,
-                            name='conv2')(y))
+        y = conv(width, (1, 1), kernel_init=scaled, name='conv1')(x)
+        y = leaky_relu(norm(name='norm1')(y, label))
+        y = conv(width, (3, 3), kernel_init=scaled, feature_group_count=self.groups,
+                 name='conv2')(y)
+        y = leaky_relu(norm(name='norm2')(y, label))
         return x + conv(x.shape[-1], (1, 1), use_bias=False, kernel_init=nn.initializers.zeros,
                         name='conv3')(y)
 
@@ -52,6 +59,7 @@ class Generator(nn.Module):
     patch: int
     expansion: float
     groups: int
+    norm: str
     dtype: DTypeLike
     param_dtype: DTypeLike
 
@@ -62,15 +70,18 @@ class Generator(nn.Module):
     ) -> Float[Array, 'b h w c']:
         conv = partial(layers.Conv, kernel_size=(1, 1), use_bias=False, dtype=self.dtype,
                        param_dtype=self.param_dtype)
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        norm = None if self.norm == 'none' else partial(
+            layers.ConditionalNorm, self.classes, train, **types)
         block = partial(Block, self.expansion, self.groups, sum(n for _, n in self.stages),
-                        self.dtype, self.param_dtype)
+                        norm=norm, **types)
         width, _ = self.stages[0]
-        given = latent
-        if self.classes:
-            given = jnp.concatenate([latent, jax.nn.one_hot(label, self.classes)], -1)
         basis = self.param('basis', nn.initializers.normal(1.0), (4, 4, width), self.param_dtype)
-        weights = nn.Dense(width, use_bias=False, dtype=self.dtype, param_dtype=self.param_dtype,
-                           name='weights')(given)
+        weights = nn.Dense(width, use_bias=False, name='weights', **types)(latent)
+        if self.classes and not norm:  # as loud as the latent
+            weights += nn.Dense(width, use_bias=False, name='of_class', **types,
+                                kernel_init=nn.initializers.normal(1.0))(
+                jax.nn.one_hot(label, self.classes))
         x = basis * weights[:, None, None]
         for stage, (width, depth) in enumerate(self.stages, start=1):
             if x.shape[-1] != width:
@@ -78,7 +89,7 @@ class Generator(nn.Module):
             if stage > 1:  # after the narrowing, which is cheaper on fewer pixels
                 x = resampling.double(x)
             for i in range(1, depth + 1):
-                x = block(name=f'stage{stage}_block{i}')(x)
+                x = block(name=f'stage{stage}_block{i}')(x, label)
         x = conv(self.channels * self.patch**2, name='to_image')(x)
         return resampling.pixel_shuffle(x, self.patch)
 
@@ -129,14 +140,17 @@ def make(
     patch: int = 1,
     expansion: float = 2.0,
     groups: int = 1,
+    norm: str = 'none',
 ) -> tuple[Generator, Discriminator]:
     """A generator and a discriminator whose `variant` lists the stages' widths from 4x4 up,
     '128-64-32-16' for 32 pixels; '128x2-...' has two blocks a stage.
 
     `discriminator` is its variant, where it is another. The largest stage makes, and reads, `patch`
     x `patch` pixels as one, which on a CPU is worth more than the stage that it saves. A block is `expansion` times as wide inside
-    as outside, its 3x3 convolution in `groups` (the paper's are 16 wide).
+    as outside, its 3x3 convolution in `groups` (the paper's are 16 wide). The paper has no `norm`;
+    'batch' in the generator keeps the latent's part in the image from vanishing in short runs.
     """
+    layers.one_of('norm', norm, ('none', 'batch'))
     common = dict(classes=len(spec['class_names']), patch=patch, expansion=expansion, groups=groups,
                   dtype=dtype, param_dtype=param_dtype)
     theirs = [layers.stages('r3gan', widths, 1) for widths in (variant, discriminator or variant)]
@@ -149,4 +163,4 @@ def make(
         if any(int(expansion * width) % groups for width, _ in stages):
             raise UserError(f'model.options.groups={groups} does not divide {expansion} times each '
                             f'width of {stages}')
-    return Generator(theirs[0], channels, **common), Discriminator(theirs[1], **common)
+    return Generator(theirs[0], channels, norm=norm, **common), Discriminator(theirs[1], **common)

@@ -17,29 +17,6 @@ xavier = nn.initializers.xavier_uniform()
 xavier_in_blocks = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
 
 
-class ConditionalNorm(nn.Module):
-    """Batch norm whose scale and shift are the class's own, where there are classes."""
-
-    classes: int
-    train: bool
-    dtype: DTypeLike
-    param_dtype: DTypeLike
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b h w c'], label: Int[Array, 'b'] | None
-    ) -> Float[Array, 'b h w c']:
-        x = layers.BatchNorm(not self.train, dtype=self.dtype, param_dtype=self.param_dtype,
-                             name='norm')(x)
-        if not self.classes:
-            return x
-        own = nn.Dense(2 * x.shape[-1], use_bias=False, kernel_init=nn.initializers.zeros,
-                       dtype=self.dtype, param_dtype=self.param_dtype, name='of_class')(
-            jax.nn.one_hot(label, self.classes))
-        scale, shift = jnp.split(own[:, None, None], 2, -1)
-        return x * (1 + scale) + shift
-
-
 class Generator(nn.Module):
     """Projected to 4x4, then residual blocks, each twice as large; tanh."""
 
@@ -57,7 +34,7 @@ class Generator(nn.Module):
     ) -> Float[Array, 'b h w c']:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         conv = partial(layers.Conv, **types)
-        norm = partial(ConditionalNorm, self.classes, train, **types)
+        norm = partial(layers.ConditionalNorm, self.classes, train, **types)
         x = nn.Dense(16 * self.width, kernel_init=xavier, **types, name='project')(latent)
         x = x.reshape(-1, 4, 4, self.width)
         for i in range(1, self.blocks + 1):

@@ -34,9 +34,9 @@ def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> dict
     """What `bench` reports, as plain values for JSON. FLOPs, and the bytes beside them, are of all
     devices together, memory is of each. A part that has no number says why in 'why'."""
     run = compiled.run
-    # Of what an example holds, a step was compiled for what the spec says that the task takes.
-    taken = runs.blank_batch(run.spec)
-    host = {name: x for name, x in next(_batches(run, threads=0)).items() if name in taken}
+    # A step was compiled for what the spec says, which may not all be in a training example.
+    blank = runs.blank_batch(run.spec, run.config.data.batch_size)
+    host = blank | {name: x for name, x in next(_batches(run, threads=0)).items() if name in blank}
     step, state = _step(compiled, host, effort)
     memory = _memory(compiled)  # before the matmuls below take some of their own
     compute = _compute(compiled, step['seconds']['median'], effort)

@@ -65,24 +65,27 @@ def _latents(samples: int, size: int) -> np.ndarray:
     return np.concatenate([normal[:samples], walks.reshape(-1, size)]).astype(np.float32)
 
 
-def summarize(samples: int, judge: str, conditional: bool, judge_hash: str, records: dict
-              ) -> dict[str, float]:
-    """Frechet and kernel distance, precision and recall of generated images against real ones, by
-    the judge's features; each beside its floor, that of real training images; and how often the
-    judge says the class that was asked for."""
+def summarize(samples: int, conditional: bool, judge_hash: str, records: dict) -> dict[str, float]:
+    """Frechet and kernel distance of generated images from real ones, by the judge's features
+    ('_cnn') and, where they are recorded, Inception's; precision and recall by the judge's; each
+    beside its floor, that of real training images; and how often the judge says the class that was
+    asked for."""
     rows = records['index'] < samples
-    fake = records['fake'][rows]
-    real, trained = (_once(records[name][rows], records[row][rows])
-                     for name, row in (('real', 'real_row'), ('trained', 'train_row')))
     found = {}
-    for prefix, images in (('', fake), ('floor_', trained)):
-        found[f'{prefix}fid_{judge}'] = generative.frechet_distance(real, images)
-        found[f'{prefix}kid_{judge}'] = generative.kernel_distance(real, images)
-        found[f'{prefix}precision'], found[f'{prefix}recall'] = generative.precision_recall(
-            _evenly(real), _evenly(images), k=3)
+    for network in ('_cnn', ''):
+        if f'fake{network}' not in records:
+            continue
+        real = _once(records[f'real{network}'][rows], records['real_row'][rows])
+        trained = _once(records[f'trained{network}'][rows], records['train_row'][rows])
+        for prefix, images in (('', records[f'fake{network}'][rows]), ('floor_', trained)):
+            found[f'{prefix}fid{network}'] = generative.frechet_distance(real, images)
+            found[f'{prefix}kid{network}'] = generative.kernel_distance(real, images)
+            if network == '_cnn':
+                found[f'{prefix}precision'], found[f'{prefix}recall'] = \
+                    generative.precision_recall(_evenly(real), _evenly(images), k=3)
     if conditional:
         right = records['said'][rows] == records['label'][rows]
-        found['conditional_accuracy'] = right.mean()
+        found['conditional_accuracy'] = float(right.mean())
     # A number, as all metrics are: the first 24 bits, which float32 holds.
     found['judge_hash'] = int(judge_hash[:6] or '0', 16)
     return found
@@ -103,8 +106,9 @@ def draw(samples: int, class_names: list[str], records: dict, example) -> dict[s
     columns = len(class_names) if 1 < len(class_names) <= 20 else 10
     images = records['sample']
     some = np.linspace(0, samples - 1, 12).astype(int)
-    near = generative.nearest(records['fake'][some], records['trained'][:samples])
+    near = generative.nearest(records['fake_cnn'][some], records['trained_cnn'][:samples])
     pairs = np.stack([images[some], records['train_image'][near]])
-    return {'samples': figures.grid(images[:min(samples, 10 * columns)], columns),
-            'walks': figures.grid(images[samples:], STEPS),
-            'nearest': figures.grid(pairs.reshape(-1, *pairs.shape[2:]), len(some))}
+    times = max(1, 96 // images.shape[1])
+    return {'samples': figures.grid(images[:min(samples, 10 * columns)], columns, times),
+            'walks': figures.grid(images[samples:], STEPS, times),
+            'nearest': figures.grid(pairs.reshape(-1, *pairs.shape[2:]), len(some), times)}

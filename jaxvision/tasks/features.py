@@ -10,7 +10,10 @@ from ml_collections import ConfigDict
 from jaxvision import config as configs
 from jaxvision.errors import unknown
 from jaxvision.image import color, resize
+from jaxvision.models.inception import InceptionV3, from_torch
 from jaxvision.tasks import classification
+from jaxvision.train import torch_file
+from jaxvision.train.required import Weights
 
 
 def own(data) -> ConfigDict:
@@ -18,7 +21,7 @@ def own(data) -> ConfigDict:
     perceptual losses stand on where nobody gives a better one."""
     config = configs.default('classification')
     config.data.update(data)
-    config.data.batch_size, config.data.per_class = 64, 0
+    config.data.batch_size, config.data.per_class, config.data.synthetic = 64, 0, ''
     config.model.name, config.model.variant = 'cnn', '16-32-64'
     config.task.augment.translate = 0.08
     config.optimizer.lr, config.optimizer.schedule = 4e-3, 'one_cycle'
@@ -54,6 +57,13 @@ def perceive(network: dict, layer: str, dtype=jnp.float32) -> Callable:
                                 **variables['model_state']['model']}, images)
         return named
     return intermediates
+
+
+def inception(file: str) -> Weights:
+    """Inception-v3 as the FID has it, whose PyTorch file (pt_inception-2015-12-05) a person gives."""
+    def init():
+        return InceptionV3().init(jax.random.key(0), jnp.zeros((1, 107, 107, 3)))
+    return Weights(lambda: from_torch(torch_file.read(file)), init)
 
 
 def _as_shape(image, shape: list[int]):

@@ -12,6 +12,7 @@ from jaxvision.data import decode
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import augment, color
 from jaxvision.losses import adversarial
+from jaxvision.models import inception
 from jaxvision.task import Evaluation, Task
 from jaxvision.tasks import draws, features
 from jaxvision.train import optimizers, update
@@ -28,7 +29,8 @@ DEFAULTS = dict(
     diffaugment='',        # what both kinds of images are subjected to: 'color,translation,cutout'
     samples=2000,          # images that the evaluation generates
     judge='own',           # whose features compare them: the package's classifier of this source,
-    layer='pooled')        # or a RUN, and which of its intermediates; or an Inception-v3's file
+    layer='pooled',        # or a RUN; and which of its intermediates
+    inception='')          # pt_inception-2015-12-05-*.pth, for the FID and KID that others report
 
 
 def source(config, source, split: str):
@@ -38,8 +40,10 @@ def source(config, source, split: str):
 
 
 def requires(config) -> dict:
-    own = config.task.judge == 'own'
-    return {'judge': features.own(config.data) if own else config.task.judge}
+    c = config.task
+    judge = features.own(config.data) if c.judge == 'own' else c.judge
+    more = {'inception': features.inception(c.inception)} if c.inception else {}
+    return {'judge': judge, **more}
 
 
 def describe(config, source) -> dict:
@@ -168,21 +172,23 @@ def make(config, spec: dict) -> Task:
 
     def evaluate(state, batch):
         judge = state.frozen['judge']
-        image = sample(state.variables, batch)
-        seen = see(judge, image)
-        real, trained = (see(judge, color.to_float(batch[name], dtype))[c.layer]
-                         for name in ('image', 'train_image'))
-        return {'fake': _flat(seen[c.layer]), 'real': _flat(real), 'trained': _flat(trained),
-                'said': jnp.argmax(seen['logits'], -1), 'label': batch['label'],
-                'sample': jnp.round(255 * image).astype(jnp.uint8),
+        images = {'fake': sample(state.variables, batch), **{
+            name: color.to_float(batch[image], dtype)
+            for name, image in (('real', 'image'), ('trained', 'train_image'))}}
+        seen = {name: see(judge, image) for name, image in images.items()}
+        records = {f'{name}_cnn': _flat(tensors[c.layer]) for name, tensors in seen.items()}
+        if c.inception:
+            records |= {name: inception.features(state.frozen['inception'], image)
+                        for name, image in images.items()}
+        return {**records, 'said': jnp.argmax(seen['fake']['logits'], -1), 'label': batch['label'],
+                'sample': jnp.round(255 * images['fake']).astype(jnp.uint8),
                 **{name: batch[name] for name in ('train_image', 'real_row', 'train_row')}}
 
-    name = 'cnn'
-    summarize = functools.partial(draws.summarize, c.samples, name, c.conditional,
+    summarize = functools.partial(draws.summarize, c.samples, c.conditional,
                                   spec['requires']['judge'].get('hash', ''))
     draw = functools.partial(draws.draw, c.samples, spec['class_names'])
     return Task(init, with_rate, {'eval': Evaluation('test', evaluate, summarize)}, predict,
-                f'-eval/fid_{name}', _make_prepare(spec), draw, watch=True)
+                '-eval/fid_cnn', _make_prepare(spec), draw, watch=True)
 
 
 def _check(config) -> None:

@@ -64,6 +64,13 @@ def examples(run: Run, split: str, count: int) -> Records:
     return {name: values[read] for name, values in stacked.items()}
 
 
+def inputs(run: Run, prepared: Records) -> Records:
+    """What `predict` is given for prepared examples."""
+    make = next(iter(run.task.evaluations.values())).inputs
+    made = jax.device_get(jax.jit(make)(prepared)) if make else prepared
+    return {name: made[name] for name in run.spec['inputs']}
+
+
 def draw(run: Run, records: Records, step: int | None = None) -> None:
     """The task's pictures of the first evaluation's records, into the run's folder; with a step in
     their names if one is given."""

@@ -1,17 +1,17 @@
 """The networks that a task stands on, by name: a run of the person's own, or one that is trained
 once, into the user's cache.
 
-A module in tasks/ asks for them with `requires(config) -> {name: ConfigDict or RUN}`. Their specs go
-into this run's spec, their weights into its `frozen`, so that it needs neither afterwards.
+A module in tasks/ asks for them with `requires(config) -> {name: ConfigDict, RUN or Weights}`. Their
+specs go into this run's spec, their weights into its `frozen`, so that it needs neither afterwards.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision import cache
@@ -23,8 +23,15 @@ from jaxvision.train.sources import Sources
 Tree = Any
 
 
-def wanted(config: ConfigDict) -> dict[str, ConfigDict | str]:
-    """{name: how it is trained, or the run that is it}."""
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Variables that no run of this package has made."""
+    read: Callable[[], Tree]  # from their file, on the host
+    init: Callable[[], Tree]  # random ones of the same shapes
+
+
+def wanted(config: ConfigDict) -> dict[str, ConfigDict | str | Weights]:
+    """{name: how it is trained, the run that is it, or its weights}."""
     requires = getattr(resolve('tasks', config.task.name), 'requires', None)
     found = requires(config) if requires else {}
     for name, network in found.items():
@@ -56,12 +63,3 @@ def provide(config: ConfigDict, workdir: Path, train: Callable[[ConfigDict, Path
                 return False
             processes.say('')
     return True
-
-
-def content_hash(variables: Tree) -> str:
-    """Of the weights' paths and bytes."""
-    found = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
-        found.update(jax.tree_util.keystr(path).encode())
-        found.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
-    return found.hexdigest()[:16]

@@ -20,7 +20,7 @@ from jaxvision.task import Task
 from jaxvision.train import processes, required, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.sources import Sources, Unreadable
-from jaxvision.train.state import TrainState
+from jaxvision.train.state import TrainState, content_hash
 from jaxvision.train.update import guarded
 from jaxvision.train.writers import read_json, write_json, write_whole
 
@@ -86,7 +86,7 @@ class Run:
                ) -> TrainState:
         """The task's first state, standing on its networks, which are random unless given."""
         state = self.task.init(key, batch)
-        drawn = {name: _random_network(network) for name, network
+        drawn = {name: _random_network(self.config, name, network) for name, network
                  in self.spec.get('requires', {}).items() if name not in (networks or {})}
         return state.replace(frozen={**state.frozen, **drawn, **(networks or {})})
 
@@ -198,7 +198,9 @@ def describe(config: ConfigDict, sources: Sources) -> dict:
     return {**spec, 'requires': requires} if requires else spec
 
 
-def _describe_network(wanted: ConfigDict | str, sources: Sources) -> dict:
+def _describe_network(wanted: ConfigDict | str | required.Weights, sources: Sources) -> dict:
+    if isinstance(wanted, required.Weights):
+        return {}
     if isinstance(wanted, ConfigDict):
         return {'config': wanted.to_dict(), 'spec': describe(wanted, sources.of(wanted))}
     return {name: read_json(Path(wanted, f'{name}.json')) for name in ('config', 'spec')}
@@ -208,14 +210,19 @@ def _load_networks(config: ConfigDict, workdir: Path, spec: dict) -> dict[str, T
     """Their variables, on the host; their hashes go into the spec."""
     networks = {}
     for name, wanted in required.wanted(config).items():
-        this = reopen(required.folder(name, wanted, workdir))
-        networks[name] = jax.device_get(restore(this, 'last').variables)
-        spec['requires'][name] |= {'config': this.config.to_dict(), 'spec': this.spec,
-                                   'hash': required.content_hash(networks[name])}
+        if isinstance(wanted, required.Weights):
+            networks[name] = wanted.read()
+        else:
+            this = reopen(required.folder(name, wanted, workdir))
+            networks[name] = jax.device_get(restore(this, 'last').variables)
+            spec['requires'][name] |= {'config': this.config.to_dict(), 'spec': this.spec}
+        spec['requires'][name]['hash'] = content_hash(networks[name])
     return networks
 
 
-def _random_network(network: dict) -> Tree:
+def _random_network(config: ConfigDict, name: str, network: dict) -> Tree:
+    if 'config' not in network:
+        return required.wanted(config)[name].init()
     task = make_task(ConfigDict(network['config']), network['spec'])
     blank = jax.tree.map(jnp.asarray, blank_batch(network['spec']))
     return task.init(jax.random.key(0), blank).variables

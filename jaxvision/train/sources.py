@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from jaxvision.config import resolve
 from jaxvision.data.sources import Source, open_source
 from jaxvision.errors import UserError
+from jaxvision.train import generated
 
 
 class Sources(dict):
@@ -22,6 +23,8 @@ class Sources(dict):
         config, source = self._config, self._open_split(self._config.data, split)
         view = getattr(resolve('tasks', config.task.name), 'source', None)
         source = view(config, source, split) if view else source
+        if config.data.synthetic and split == 'train':
+            source = generated.mixed(config.data, source)
         if source.info.fingerprint != self._fingerprints.get(split, source.info.fingerprint):
             raise UserError(f'the {split} data of {config.data.source} changed since this run '
                             'began. Bring them back, or begin in another --workdir')

@@ -1,10 +1,12 @@
 """All that a training step reads and returns."""
 
+import hashlib
 from typing import Any, no_type_check
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
@@ -45,3 +47,12 @@ def create(key: PRNGKeyArray, params: dict[str, Tree],
         step=jnp.int32(0), key=key, bad_step=jnp.int32(-1), params=params,
         opt_state={player: tx.init(params[player]) for player, tx in optimizers.items()},
         model_state=model_state, ema=ema if averaged else {}, frozen=frozen or {})
+
+
+def content_hash(variables: Tree) -> str:
+    """Of the weights' paths and bytes."""
+    found = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        found.update(jax.tree_util.keystr(path).encode())
+        found.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+    return found.hexdigest()[:16]

@@ -1,11 +1,13 @@
 """What counts as the same answer."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
 
-from jaxvision.deploy import check
+from jaxvision.deploy import check, exported
 from jaxvision.errors import UserError
 
 OUTPUTS = {'logits': np.array([[1.0, -4.0], [2.0, 0.5]], np.float32), 'class': np.array([0, 0])}
@@ -44,26 +46,35 @@ def test_other_outputs_are_an_error(found):
         check.differences(found, OUTPUTS)
 
 
+@pytest.mark.parametrize('ends, says', [
+    ('os.abort()', 'is ended by SIGABRT'), ('raise RuntimeError(3)', 'RuntimeError: 3')])
+def test_one_that_does_not_run_is_told(tmp_path, monkeypatch, ends, says):
+    (tmp_path / 'runtime.py').write_text(f'import os, sys; print("note", file=sys.stderr); {ends}')
+    monkeypatch.setattr(exported, '__file__', str(tmp_path / 'runtime.py'))
+    with pytest.raises(UserError, match=f'x.tflite was written, but does not run: .*{says}'):
+        check.answer(Path('x.tflite'), tmp_path / 'inputs.npz', tmp_path)
+
+
 @pytest.mark.parametrize('file', ['savedmodel', 'model.stablehlo', 'float32.tflite'])
 def test_what_keeps_the_precision_is_judged_by_its_numbers(file):
     check.judge(file, row(9e-6, 9e-4), reference(), 0.02)
     check.judge(file, row(9e-3), reference(dtype='bfloat16'), 0.02)
     for wrong in (row(1.1e-5), row(0.0, 2e-3), row(float('inf')), row(float('nan'))):
-        with pytest.raises(UserError, match=f'{file} differs from the run .* nothing was exported'):
+        with pytest.raises(UserError, match=f'{file} differs from the run by'):
             check.judge(file, wrong, reference(), 0.02)
 
 
 @pytest.mark.parametrize('best, good, bad', [
-    ('eval/accuracy', {'eval/accuracy': 0.885}, {'eval/accuracy': 0.875}),
-    ('-eval/loss', {'eval/loss': 0.315}, {'eval/loss': 0.325}),
+    ('eval/accuracy', {'eval/accuracy': 0.883}, {'eval/accuracy': 0.881}),
+    ('-eval/loss', {'eval/loss': 0.305}, {'eval/loss': 0.307}),
     ('-eval/loss', {'eval/loss': 0.1}, {'eval/loss': float('nan')})])
 def test_what_rounds_the_weights_is_judged_by_its_metric(best, good, bad):
     check.judge('int8.tflite', row(0.3, **good), reference(best), 0.02)
-    with pytest.raises(UserError, match='int8.tflite: eval/.* nothing was exported'):
+    with pytest.raises(UserError, match='int8.tflite: eval/.* which loses more'):
         check.judge('int8.tflite', row(0.3, **bad), reference(best), 0.02)
 
 
 def test_what_rounds_the_weights_and_has_no_metric_is_judged_roughly_by_its_numbers():
     check.judge('int8.tflite', row(0.1), reference(), 0.02)
-    with pytest.raises(UserError, match='int8.tflite differs .* nothing was exported'):
+    with pytest.raises(UserError, match='int8.tflite differs .* no metric'):
         check.judge('int8.tflite', row(0.3), reference(), 0.02)

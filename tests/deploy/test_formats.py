@@ -122,6 +122,34 @@ def test_a_file_tells_what_it_is(small, tmp_path, name):
             exported.read_extras(tmp_path / name)
 
 
+def test_variables_that_are_not_read_are_left_out(tmp_path):
+    kernel = np.ones((8, 4), np.float32)
+    variables = {'params': {'generator': {'kernel': kernel, 'unread': kernel[:, :3]},
+                            'discriminator': {'kernel': np.ones((500, 500), np.float32)}},
+                 'model_state': {}, 'frozen': {'judge': [np.ones(500, np.float32)]}}
+
+    @jax.jit
+    def layers(params, x):  # the second, whose answer nobody uses, still has to have its shape
+        return x @ params['kernel'], x @ params['unread'], params['unread'].shape
+
+    def predict(variables, inputs):
+        y, *_ = layers(variables['params']['generator'], inputs['latent'])
+        return {'y': y + variables['frozen']['judge'][0].shape[0]}
+    spec = {'inputs': {'latent': {'shape': [8], 'dtype': 'float32'}}}
+    latent = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    of_read, read = formats.lean(predict, variables, spec)
+    assert list(read) == ['params.generator.kernel']
+    np.testing.assert_array_equal(of_read(read, {'latent': latent})['y'],
+                                  predict(variables, {'latent': latent})['y'])
+    for name, write in FILES.items():
+        more = {'kind': 'float32', 'examples': {}} if name.endswith('tflite') else {}
+        write(predict, variables, spec, {}, tmp_path / name, **more)
+        files = [tmp_path / name, *(tmp_path / name).rglob('*')]
+        assert sum(path.stat().st_size for path in files if path.is_file()) < 60_000
+        np.testing.assert_allclose(exported.open_exported(tmp_path / name)({'latent': latent})['y'],
+                                   latent @ kernel + 500, rtol=1e-5)
+
+
 def test_other_things_are_no_exports(tmp_path):
     (tmp_path / 'notes.txt').write_text('x')
     for path in (tmp_path, tmp_path / 'notes.txt', tmp_path / 'gone.tflite'):

@@ -115,3 +115,13 @@ def test_shear_moves_the_rows_of_a_column_by_their_distance_from_the_centre():
 def test_translation_matrix_moves_as_translate_does():
     moved = affine(jnp.array(IMAGE), geometry.translation(2, -3))
     np.testing.assert_allclose(moved, translate(jnp.array(IMAGE), 2, -3), atol=1e-6)
+
+
+def test_a_dihedral_form_is_one_of_eight_each_as_often():
+    image = jnp.arange(12.0).reshape(2, 2, 3)
+    turned = [np.rot90(image, k) for k in range(4)]
+    forms = [form.tobytes() for turn in turned for form in (turn, turn[:, ::-1])]
+    keys = jax.random.split(jax.random.key(0), 800)
+    drawn = np.asarray(jax.vmap(lambda key: geometry.random_dihedral(key, image))(keys))
+    counts = np.bincount([forms.index(form.tobytes()) for form in drawn], minlength=8)
+    assert counts.min() > 70 and counts.max() < 130

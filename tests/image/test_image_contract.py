@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.image import augment, color, geometry, resize
+from jaxvision.image import augment, color, degrade, geometry, resize
 
 RANDOM = {
     'random_flip': geometry.random_flip,
@@ -16,6 +16,8 @@ RANDOM = {
     'bicubic crop': lambda key, x: resize.random_resized_crop(key, x, (16, 16), method='bicubic'),
     'randaugment': augment.randaugment,
     'cutout': lambda key, x: augment.cutout(key, x, 3),
+    'random_dihedral': lambda key, x: geometry.random_dihedral(key, x[:8]),
+    'degrade': lambda key, x: degrade.degrade(key, x[:8], 2, 1.0, 0.1, 40),
 }
 PLAIN = {
     'flip_left_right': geometry.flip_left_right,

@@ -9,7 +9,7 @@ from jaxvision.errors import UserError
 from jaxvision.models import dcgan, r3gan, sngan
 
 SMALL = {'dcgan': (dcgan, '8-4', {}), 'sngan': (sngan, '8-4', {}),
-         'r3gan': (r3gan, '8x2-6-4', {}), 'r3gan_patch': (r3gan, '8-4', {'patch': 2})}
+         'r3gan': (r3gan, '8x2-6-4', {}), 'r3gan_patch': (r3gan, '8-4', {'patch': 2, 'norm': 'batch'})}
 
 
 def players(name, classes, size=16, channels=3):

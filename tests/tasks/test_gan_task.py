@@ -51,12 +51,17 @@ def test_a_killed_run_goes_on_equal_to_the_bit(gan, tmp_path, monkeypatch, no_pi
             (state.params, state.opt_state, state.model_state, state.ema))]
 
     loop.run(gan(), tmp_path / 'straight')
-    asked = iter([False, True])
     with monkeypatch.context() as patch:
         patch.setattr(loop.processes, 'stop_signal', _signal_after(2))
         assert not loop.run(gan(), tmp_path / 'killed').finished
     assert loop.run(gan(), tmp_path / 'killed').finished
     assert weights(tmp_path / 'straight') == weights(tmp_path / 'killed')
+
+
+def noise(spec, size):
+    batch = jax.tree.map(jnp.asarray, runs.blank_batch(spec, size))
+    image = jax.random.randint(jax.random.key(0), batch['image'].shape, 0, 256)
+    return {**batch, 'image': image.astype(jnp.uint8)}
 
 
 def _signal_after(steps):
@@ -76,9 +81,7 @@ def _signal_after(steps):
     ('optimizer.accumulate=2',)], ids=lambda x: x[0])
 def test_every_loss_network_and_option_moves_both_players(gan, overrides, tmp_path):
     this = runs.begin(gan(*overrides), tmp_path)
-    rng = np.random.default_rng(0)
-    batch = runs.blank_batch(this.spec, 8)
-    batch['image'] = rng.integers(0, 256, batch['image'].shape).astype(np.uint8)
+    batch = noise(this.spec, 8)
     before = this.init()
     state, scalars = jax.jit(guarded(this.task.update))(before, batch)
     assert int(state.bad_step) == -1 and {'loss', 'lr', 'discriminator/loss'} <= scalars.keys()
@@ -90,21 +93,12 @@ def test_every_loss_network_and_option_moves_both_players(gan, overrides, tmp_pa
         assert list(this.spec['inputs']) == ['latent']
 
 
-def test_critic_steps_are_updates_on_parts_of_the_batch(gan, tmp_path):
-    """Of a batch that holds 3 critic steps, the discriminator has moved as by three batches."""
-    three = runs.begin(gan('task.critic_steps=2', 'data.batch_size=16'), tmp_path / '3')
-    one = runs.begin(gan(), tmp_path / '1')
-    batch = runs.blank_batch(three.spec, 16)
-    batch['image'] = np.random.default_rng(0).integers(
-        0, 256, batch['image'].shape).astype(np.uint8)
-    found, _ = three.task.update(three.init(), batch)
-    state = one.init()
-    part = lambda i: jax.tree.map(lambda x: x[i::2], batch)
-    middle, _ = one.task.update(state, part(0))
-    # The first critic step is the discriminator's of a run without; the second follows it alone.
-    count = lambda state: int(jax.tree.leaves(state.opt_state['discriminator'])[0])
-    assert count(found) == 2 and count(middle) == 1
-    assert int(jax.tree.leaves(found.opt_state['generator'])[0]) == 1
+def test_critic_steps_are_updates_of_the_discriminator_alone(gan, tmp_path):
+    this = runs.begin(gan('task.critic_steps=2'), tmp_path)
+    state, _ = jax.jit(this.task.update)(this.init(), noise(this.spec, 8))
+    updates = {player: int(jax.tree.leaves(opt_state)[0])  # Adam's count
+               for player, opt_state in state.opt_state.items()}
+    assert updates == {'generator': 1, 'discriminator': 2}
 
 
 def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
@@ -112,8 +106,8 @@ def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
     variables = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(0), x.shape),
                              this.init().variables['params'])
     variables = {**this.init().variables, 'params': variables}
-    latent = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
-    label = np.arange(4, dtype=np.int32)
+    latent = jax.random.normal(jax.random.key(1), (4, 6))
+    label = jnp.arange(4)
     whole = this.task.predict(variables, {'latent': latent, 'label': label})['image']
     alone = this.task.predict(variables, {'latent': latent[2:3], 'label': label[2:3]})['image']
     assert whole.shape == (4, 8, 8, 1) and 0 <= whole.min() and whole.max() <= 255
@@ -137,13 +131,14 @@ def test_evaluation_draws_are_the_same_every_time_and_cover_the_real_images(gan)
 
 def test_summaries_are_those_of_the_metrics():
     rng = np.random.default_rng(0)
-    records = {'fake': rng.normal(size=(60, 4)), 'real': rng.normal(size=(60, 4)),
-               'trained': rng.normal(size=(60, 4)), 'real_row': np.arange(60) % 40,
+    records = {**{f'{name}{network}': rng.normal(size=(60, 4)) for network in ('', '_cnn')
+                  for name in ('fake', 'real', 'trained')}, 'real_row': np.arange(60) % 40,
                'train_row': np.arange(60), 'said': np.arange(60) % 3, 'label': np.arange(60) % 2,
                'index': np.arange(60)}
-    found = draws.summarize(50, 'cnn', True, 'ff0000ab', records)
-    assert found['fid_cnn'] == generative.frechet_distance(
-        records['real'][:40], records['fake'][:50])
+    found = draws.summarize(50, True, 'ff0000ab', records)
+    for network in ('', '_cnn'):
+        assert found[f'fid{network}'] == generative.frechet_distance(
+            records[f'real{network}'][:40], records[f'fake{network}'][:50])
     right = sum(i % 3 == i % 2 for i in range(50))
     assert found['conditional_accuracy'] == right / 50 and found['judge_hash'] == 0xff0000
 
@@ -168,8 +163,23 @@ def test_the_own_judge_is_trained_once_into_the_cache(gan, tmp_path, monkeypatch
     assert checkpoints == {path: path.stat().st_mtime_ns for path in checkpoints}
 
 
+def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatch):
+    read = jax.tree.map(lambda x: np.full(x.shape, 0.5, x.dtype),
+                        jax.eval_shape(features.inception('x').init))
+    monkeypatch.setattr(features.torch_file, 'read', lambda file: {'file': file})
+    monkeypatch.setattr(features, 'from_torch', lambda tensors: read)
+    this = runs.begin(gan('task.inception=weights.pth'), tmp_path)
+    found = this.init().frozen['inception']
+    assert all(bool((leaf == 0.5).all()) for leaf in jax.tree.leaves(found))
+    batch = {**noise(this.spec, 2), **jax.tree.map(lambda x: jnp.asarray(x)[None].repeat(2, 0), {
+        name: value for name, value in this.task.prepare(this.sources['test'][0], None).items()})}
+    shapes = jax.eval_shape(this.task.evaluations['eval'].evaluate, this.abstract(), batch)
+    assert shapes['fake'].shape == shapes['real'].shape == (2, 2048)
+    assert this.spec['requires']['inception'].keys() == {'hash'}
+
+
 @pytest.mark.parametrize('override, said', [
-    ('task.loss=hing', 'hinge'), ('task.judge=nowhere', 'no run'), ('task.r1=-1', 'at least 0'),
+    ('task.inception=nowhere.pth', 'nowhere.pth'), ('task.loss=hing', 'hinge'), ('task.judge=nowhere', 'no run'), ('task.r1=-1', 'at least 0'),
     ('task.critic_steps=3', 'divide'), ('task.layer=poled', 'pooled'),
     ('task.diffaugment=colour', 'color')])
 def test_mistakes_are_told(gan, override, said, tmp_path):

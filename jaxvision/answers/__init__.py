@@ -1,0 +1,1 @@
+"""What predict answers: for images as they are, for images to restore, and out of nothing."""
