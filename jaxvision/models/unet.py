@@ -2,12 +2,19 @@
 'gated' (Yu et al., "Free-Form Image Inpainting with Gated Convolution", 2019), 'partial' (Liu et
 al., "Image Inpainting for Irregular Holes Using Partial Convolutions", 2018) or 'plain'."""
 
+import math
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from jaxvision.models import layers
+from jaxvision.models import layers, resampling
+
+SLOPE = 0.2  # of leaky ReLU below zero
+# By what comes in, because joined maps make more of it than goes out.
+he_normal = nn.initializers.variance_scaling(2 / (1 + SLOPE**2), 'fan_in', 'normal')
 
 
 class GatedConv(nn.Module):
@@ -15,17 +22,16 @@ class GatedConv(nn.Module):
 
     width: int
     strides: int = 1
+    norm: Callable | None = None
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 n']:
         # One convolution for both is faster than two.
-        both = layers.Conv(2 * self.width, (3, 3), self.strides, 1, dtype=self.dtype,
-                           param_dtype=self.param_dtype, kernel_init=layers.he_normal,
-                           name='conv')(x)
+        both = _conv(self, 2 * self.width)(x)
         features, gate = jnp.split(both, 2, axis=-1)
-        return nn.leaky_relu(features, 0.2) * nn.sigmoid(gate)
+        return _activated(self, features) * nn.sigmoid(gate)
 
 
 class PartialConv(nn.Module):
@@ -38,6 +44,7 @@ class PartialConv(nn.Module):
 
     width: int
     strides: int = 1
+    norm: Callable | None = None
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -46,12 +53,10 @@ class PartialConv(nn.Module):
         self, x: Float[Array, 'b h w c'], known: Float[Array, 'b h w 1']
     ) -> tuple[Float[Array, 'b h2 w2 n'], Float[Array, 'b h2 w2 1']]:
         bias = self.param('bias', nn.initializers.zeros, (self.width,), self.param_dtype)
-        y = layers.Conv(self.width, (3, 3), self.strides, 1, use_bias=False, dtype=self.dtype,
-                        param_dtype=self.param_dtype, kernel_init=layers.he_normal, name='conv')(x)
         share = nn.avg_pool(known, (3, 3), (self.strides,) * 2, [(1, 1), (1, 1)])  # |K| / |W|
+        y = _conv(self, self.width, use_bias=False)(x) / jnp.where(share > 0, share, 1)
         seen = (share > 0).astype(known.dtype)
-        y = y * (seen / jnp.where(share > 0, share, 1)) + bias.astype(y.dtype) * seen
-        return nn.leaky_relu(y, 0.2), seen
+        return _activated(self, y + bias.astype(y.dtype)) * seen, seen
 
 
 class PlainConv(nn.Module):
@@ -59,14 +64,22 @@ class PlainConv(nn.Module):
 
     width: int
     strides: int = 1
+    norm: Callable | None = None
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 n']:
-        return nn.leaky_relu(layers.Conv(
-            self.width, (3, 3), self.strides, 1, dtype=self.dtype, param_dtype=self.param_dtype,
-            kernel_init=layers.he_normal, name='conv')(x), 0.2)
+        return _activated(self, _conv(self, self.width)(x))
+
+
+def _conv(module, width, **options):
+    return layers.Conv(width, (3, 3), module.strides, 1, kernel_init=he_normal, name='conv',
+                       dtype=module.dtype, param_dtype=module.param_dtype, **options)
+
+
+def _activated(module, x):
+    return nn.leaky_relu(module.norm(name='norm')(x) if module.norm else x, SLOPE)
 
 
 CONVOLUTIONS = {'gated': GatedConv, 'partial': PartialConv, 'plain': PlainConv}
@@ -83,6 +96,7 @@ class UNet(nn.Module):
     out: int
     stages: tuple[tuple[int, int], ...]  # (width, convolutions)
     convolution: str = 'gated'
+    norm: str = 'none'
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -90,7 +104,16 @@ class UNet(nn.Module):
     def __call__(
         self, image: Float[Array, 'b h w c'], hole: Bool[Array, 'b h w 1'], train: bool = False
     ) -> tuple[Float[Array, 'b h w n'], dict[str, Array]]:
-        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        norm = None if self.norm == 'none' else layers.normalization(
+            self.norm, train, self.dtype, self.param_dtype)
+
+        def convolve(x, known, width, strides, name):
+            conv = CONVOLUTIONS[self.convolution](width, strides, norm, self.dtype,
+                                                  self.param_dtype, name=name)
+            if self.convolution == 'partial':
+                return conv(x, known)
+            return conv(x), known[:, ::strides, ::strides]
+
         known = 1 - hole.astype(self.dtype)
         x = (2 * image - 1).astype(self.dtype)
         x = x * known if self.convolution == 'partial' else jnp.concatenate([x, known], -1)
@@ -98,26 +121,20 @@ class UNet(nn.Module):
         for stage, (width, depth) in enumerate(self.stages, start=1):
             for i in range(1, depth + 1):
                 strides = 2 if stage > 1 and i == 1 else 1
-                x, known = self._convolve(x, known, width, strides, f'stage{stage}_conv{i}')
+                x, known = convolve(x, known, width, strides, f'stage{stage}_conv{i}')
             maps.append((x, known))
             tensors[f'stage{stage}'] = x
         for stage in range(len(self.stages) - 1, 0, -1):
             width, depth = self.stages[stage - 1]
-            x, known = _joined(layers.repeat(x), layers.repeat(known), *maps[stage - 1])
+            x, known = _joined(resampling.repeat(x), resampling.repeat(known), *maps[stage - 1])
             for i in range(1, depth + 1):
-                x, known = self._convolve(x, known, width, 1, f'up{stage}_conv{i}')
+                x, known = convolve(x, known, width, 1, f'up{stage}_conv{i}')
             tensors[f'up{stage}'] = x
         output = layers.Conv(self.out, (3, 3), kernel_init=nn.initializers.zeros, name='output',
                              dtype=self.param_dtype, param_dtype=self.param_dtype)(x)
-        tensors['output'] = output
+        # Else a step of Adam's, the same for each weight, moves the sum of all of them too far.
+        tensors['output'] = output = output / math.sqrt(9 * x.shape[-1])
         return output, tensors
-
-    def _convolve(self, x, known, width, strides, name):
-        conv = CONVOLUTIONS[self.convolution](width, strides, self.dtype, self.param_dtype,
-                                              name=name)
-        if self.convolution == 'partial':
-            return conv(x, known)
-        return conv(x), known[:, ::strides, ::strides]
 
 
 def _joined(x, x_known, skip, skip_known):
@@ -135,9 +152,12 @@ def make(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     convolution: str = 'gated',
+    norm: str = 'none',
 ) -> UNet:
     """A U-Net whose `variant` lists the stages' widths, '32-64-128': two convolutions each, or as
-    many as 'x' says: '16x1-64x2-128x2'; `convolution` is 'gated', 'partial' or 'plain'."""
+    many as 'x' says: '16x1-64x2-128x2'; `convolution` is 'gated', 'partial' or 'plain', `norm` 'none' or
+    'batch'."""
     layers.one_of('convolution', convolution, CONVOLUTIONS)
+    layers.one_of('norm', norm, ('none', 'batch'))
     return UNet(spec['inputs']['image']['shape'][-1], layers.stages('unet', variant, depth=2),
-                convolution, dtype, param_dtype)
+                convolution, norm, dtype, param_dtype)

@@ -70,26 +70,31 @@ def make(config, spec: dict) -> Task:
     model = classification.make_model(config, spec)
     dtype = jnp.dtype(config.model.param_dtype)
     critic = patchgan.make(spec, c.discriminator, jnp.dtype(config.model.dtype), dtype)
-    judge = features.perceive(spec['requires']['judge'], dtype) if c.perceptual else None
+    judge = features.perceive(spec['requires']['judge'], c.layer, dtype) if c.perceptual else None
     tx, lr = optimizers.make(config, spec['examples'])
 
-    def restore(params, image, hole):
-        """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that."""
-        smooth = jax.vmap(fill.harmonic)(image, hole)
-        more, _ = model.apply({'params': params}, smooth, hole)
-        return jnp.where(hole, smooth + more, image)
+    def restore(params, model_state, image, hole, **train):
+        """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that;
+        with train=True also the new model state."""
+        smooth = jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
+        answer = model.apply({'params': params, **model_state}, smooth, hole, **train)
+        (more, _), *new = answer if train else (answer,)
+        return jnp.where(hole, smooth + more, image), *new
+
+    def trained(params, state, image, hole):
+        return restore(params, state.model_state['model'], image, hole, train=True,
+                       mutable=list(state.model_state['model']))
 
     def init(key, batch):
         image = color.to_float(batch['image'], dtype)
         hole = jnp.zeros((*image.shape[:3], 1), bool)
-        params = {'model': model.init(keys.stream(key, 'init'), image, hole)['params']}
-        model_state = {}
+        made = {'model': model.init(keys.stream(key, 'init'), image, hole)}
         if c.adversarial:
-            judged = critic.init(keys.stream(key, 'discriminator'), _beside(image, hole))
-            params['discriminator'] = judged.pop('params')
-            model_state['discriminator'] = judged
+            made['discriminator'] = critic.init(
+                keys.stream(key, 'discriminator'), _beside(image, hole))
+        params = {player: variables.pop('params') for player, variables in made.items()}
         averaged = ('model',) if config.optimizer.ema else ()
-        return create(key, params, {player: tx for player in params}, model_state, averaged)
+        return create(key, params, {player: tx for player in params}, made, averaged)
 
     def read(state, batch):
         """(images in [0, 1], augmented, their holes): of a step the same for both players."""
@@ -105,7 +110,7 @@ def make(config, spec: dict) -> Task:
 
     def loss(params, state, batch, key):
         image, hole = read(state, batch)
-        filled = restore(params, image, hole)
+        filled, model_state = trained(params, state, image, hole)
         ones = jnp.ones(len(image), dtype)
         errors = RECONSTRUCTION[c.loss](filled - image)  # zero outside the hole
         terms = {c.loss: (errors.sum((1, 2, 3)), image.shape[-1] * hole.sum((1, 2, 3), dtype=dtype))}
@@ -117,13 +122,13 @@ def make(config, spec: dict) -> Task:
             terms['adversarial'] = c.adversarial * values, ones
         if c.perceptual:
             seen, wanted = (judge(state.frozen['judge'], x)[c.layer] for x in (filled, image))
-            distance = jnp.abs(seen - wanted).mean(range(1, seen.ndim))
+            distance = jnp.abs(seen - wanted).mean(tuple(range(1, seen.ndim)))
             terms['perceptual'] = c.perceptual * distance, ones
-        return terms, {}
+        return terms, {'model_state': {'model': model_state}}
 
     def discriminator_loss(params, state, batch, key):
         image, hole = read(state, batch)
-        filled = restore(state.params['model'], image, hole)
+        filled, _ = trained(state.params['model'], state, image, hole)
         real, new = score(params, state.model_state['discriminator'], image, hole)
         fake, new = score(params, new, filled, hole)
         values = adversarial.discriminator(c.adversarial_loss, real, fake).mean((1, 2))
@@ -143,8 +148,9 @@ def make(config, spec: dict) -> Task:
 
     def predict(variables, inputs):
         given = jnp.asarray(inputs['image'])
-        hole = jnp.asarray(inputs['mask']) > 0
-        filled = restore(variables['params']['model'], color.to_float(given, dtype), hole)
+        hole = jnp.asarray(inputs['mask'], dtype) > 0  # TFLite compares no uint8
+        filled, = restore(variables['params']['model'], variables['model_state']['model'],
+                          color.to_float(given, dtype), hole)
         # Pixels outside the hole are the given ones, not what is left of them after a division.
         return {'image': jnp.where(hole, 255 * jnp.clip(filled, 0, 1), given.astype(dtype))}
 

@@ -49,6 +49,17 @@ def test_every_parameter_learns(convolution):
 
 
 @KINDS
+def test_batch_norm_learns_its_statistics(convolution):
+    image, hole = pictures()
+    model, variables = made(convolution, image, hole, norm='batch')
+    (_, tensors), new = jax.jit(lambda variables: model.apply(
+        variables, image, hole, train=True, mutable=['batch_stats']))(variables)
+    assert all((a != b).any() for a, b in zip(jax.tree.leaves(variables['batch_stats']),
+                                              jax.tree.leaves(new['batch_stats'])))
+    assert all(np.isfinite(x).all() for x in tensors.values())
+
+
+@KINDS
 @pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float64])
 def test_it_computes_in_its_dtype(convolution, dtype):
     with jax.enable_x64(dtype == jnp.float64):
@@ -116,7 +127,8 @@ def test_a_gate_that_is_shut_lets_nothing_through():
 
 @pytest.mark.parametrize('variant, options, message', [
     ('32-', {}, "widths, as '16-32-64'"),
-    ('32', {'convolution': 'dilated'}, "choose one of 'gated', 'partial', 'plain'")])
+    ('32', {'convolution': 'dilated'}, "choose one of 'gated', 'partial', 'plain'"),
+    ('32', {'norm': 'layer'}, "choose one of 'none', 'batch'")])
 def test_an_unknown_variant_or_convolution_says_what_there_is(variant, options, message):
     with pytest.raises(UserError, match=message):
         unet.make({'inputs': {'image': {'shape': [8, 8, 1]}}}, variant, **options)
