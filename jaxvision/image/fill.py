@@ -1,12 +1,13 @@
 """Filling the hole of an image smoothly from what is around it."""
 
-import jax
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-Image = Float[Array, 'h w c']
-Mask = Float[Array, 'h w 1']  # 1 and 0
+Planes = Float[Array, 'c h w']  # an image, channels first
+Mask = Float[Array, '1 h w']    # 1 and 0
 
 
 def thin_plate(
@@ -23,82 +24,88 @@ def thin_plate(
     surface; photographs lie between. Solved roughly, by full multigrid (Brandt 1977): at each size
     `cycles` V-cycles of that many `sweeps` before and after. What is outside the hole is the
     image's; what is in it does not matter; where nothing is known it is black. The filling may
-    overshoot the known values a little.
+    overshoot the known values a little. Every step is a product with a matrix of one side, which
+    all compilers and export formats take: right for tiles, slow for thousands of pixels a side.
     """
-    missing = hole.astype(image.dtype)
-    return _filled(image * (1 - missing), missing, stiffness, sweeps, cycles)
+    known = 1 - hole.astype(image.dtype)
+    planes = [jnp.moveaxis(x, -1, 0) for x in (image * known, 1 - known)]
+    return jnp.where(hole, jnp.moveaxis(_filled(*planes, stiffness, sweeps, cycles), 0, -1), image)
 
 
-def _filled(image: Image, hole: Mask, stiffness: float, sweeps: int, cycles: int) -> Image:
+def _filled(image: Planes, hole: Mask, stiffness: float, sweeps: int, cycles: int) -> Planes:
     """From the filling of the image at half its size, where known pixels are averaged."""
-    height, width, _ = image.shape
-    if max(height, width) == 1:
+    size = image.shape[1:]
+    if max(size) == 1:
         return image
-    known = _sums_of_four(1 - hole)
-    half = _sums_of_four(image) / jnp.maximum(known, 1)
+    pairs = [_pairs(n) for n in size]
+    known = _along(*pairs, 1 - hole)
+    half = _along(*pairs, image) / jnp.maximum(known, 1)
     # Pixels are twice as far apart there, and curvature counts by the square of a distance.
     half = _filled(half, 1 - jnp.minimum(known, 1), stiffness / 4, sweeps, 1)
-    surface = image + hole * _double(half, height, width)
+    surface = image + hole * _along(*[_doubling(n) for n in size], half)
     for _ in range(cycles):
         surface = _v_cycle(surface, jnp.zeros_like(surface), hole, stiffness, sweeps)
     return surface
 
 
-def _v_cycle(surface: Image, force: Image, hole: Mask, stiffness: float, sweeps: int) -> Image:
+def _v_cycle(surface: Planes, force: Planes, hole: Mask, stiffness: float, sweeps: int) -> Planes:
     """Brings (L + stiffness L^2) surface nearer to `force` in the hole."""
-    height, width, _ = surface.shape
+    size = surface.shape[1:]
     surface = _sweep(surface, force, hole, stiffness, sweeps)
-    if max(height, width) <= 4:
+    if max(size) <= 4:
         return surface
-    enlarge = lambda half: _double(half, height, width)
-    all_missing = 1 - jnp.minimum(_sums_of_four(1 - hole), 1)
-    correction = jnp.zeros((*all_missing.shape[:2], surface.shape[2]), surface.dtype)
+    double = [_doubling(n) for n in size]
     residual = hole * (force - _bent(surface, stiffness))
-    # The transpose of an enlargement adds up the four pixels that become one of twice the side.
-    rest, = jax.linear_transpose(enlarge, correction)(residual)
-    correction = _v_cycle(correction, rest, all_missing, stiffness / 4, sweeps)
-    return _sweep(surface + hole * enlarge(correction), force, hole, stiffness, sweeps)
+    rest = _along(*[matrix.T for matrix in double], residual)
+    missing = 1 - jnp.minimum(_along(*[_pairs(n) for n in size], 1 - hole), 1)
+    correction = _v_cycle(jnp.zeros_like(rest), rest, missing, stiffness / 4, sweeps)
+    return _sweep(surface + hole * _along(*double, correction), force, hole, stiffness, sweeps)
 
 
-def _sweep(surface: Image, force: Image, hole: Mask, stiffness: float, sweeps: int) -> Image:
+def _sweep(surface: Planes, force: Planes, hole: Mask, stiffness: float, sweeps: int) -> Planes:
     """Chebyshev's iteration on the eigenvalues that a grid of half the size cannot see, the upper
     eleven twelfths of them."""
     largest = 8 + 64 * stiffness
     least = largest / 12
     angles = np.pi * (np.arange(sweeps) + 0.5) / sweeps
-    steps = 2 / (largest + least + (largest - least) * np.cos(angles))
-
-    def step(surface, size):
-        return surface + size * hole * (force - _bent(surface, stiffness)), None
-    # Rolled: the compiler would fuse unrolled steps and compute each again for its neighbours.
-    return jax.lax.scan(step, surface, jnp.asarray(steps, surface.dtype))[0]
+    for step in 2 / (largest + least + (largest - least) * np.cos(angles)):
+        surface = surface + float(step) * hole * (force - _bent(surface, stiffness))
+    return surface
 
 
-def _bent(surface: Image, stiffness: float) -> Image:
-    """(L + stiffness L^2) surface, with L the negative Laplacian."""
+def _bent(surface: Planes, stiffness: float) -> Planes:
+    """(L + stiffness L^2) surface."""
     return _laplacian(surface + stiffness * _laplacian(surface))
 
 
-def _laplacian(surface: Image) -> Image:
-    """Four times a pixel less its neighbours; beyond the edge a pixel is its own neighbour."""
-    padded = jnp.pad(surface, ((1, 1), (1, 1), (0, 0)), 'edge')
-    around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    return 4 * surface - around
+def _laplacian(surface: Planes) -> Planes:
+    """L, the negative Laplacian: four times a pixel less its neighbours."""
+    rows, columns = (_second_difference(n).astype(surface.dtype) for n in surface.shape[1:])
+    return jnp.matmul(rows, surface, precision='highest') + jnp.matmul(
+        surface, columns, precision='highest')
 
 
-def _sums_of_four(image: Image) -> Float[Array, 'half_h half_w c']:
-    """Of each 2x2 pixels; there are zeros beyond an odd side."""
-    height, width, channels = image.shape
-    even = jnp.pad(image, ((0, height % 2), (0, width % 2), (0, 0)))
-    return even.reshape(-(-height // 2), 2, -(-width // 2), 2, channels).sum((1, 3))
+def _along(rows: np.ndarray, columns: np.ndarray, image: Planes) -> Float[Array, 'c new_h new_w']:
+    """The image with a matrix applied along its columns and another along its rows."""
+    product = functools.partial(jnp.matmul, precision='highest')
+    return product(product(rows.astype(image.dtype), image), columns.T.astype(image.dtype))
 
 
-def _double(image: Image, height: int, width: int) -> Float[Array, '{height} {width} c']:
-    """Twice as large, bilinearly, of pixels whose centres stay in place; cut to a size."""
-    for axis in (0, 1):
-        size = image.shape[axis]
-        padded = jnp.pad(image, [(1, 1) if i == axis else (0, 0) for i in range(3)], 'edge')
-        before, after = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in (0, 2))
-        pair = jnp.stack([(3 * image + before) / 4, (3 * image + after) / 4], axis + 1)
-        image = pair.reshape(*image.shape[:axis], 2 * size, *image.shape[axis + 1:])
-    return image[:height, :width]
+def _second_difference(n: int) -> Float[np.ndarray, 'n n']:
+    """Beyond either end a pixel is its own neighbour."""
+    matrix = 2 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
+    matrix[[0, -1], [0, -1]] -= 1
+    return matrix
+
+
+def _pairs(n: int) -> Float[np.ndarray, 'half n']:
+    """Sums of two; of an odd number the last is alone."""
+    return (np.arange(n) // 2 == np.arange(-(-n // 2))[:, None]).astype(float)
+
+
+def _doubling(n: int) -> Float[np.ndarray, 'n half']:
+    """Linear interpolation to n pixels, whose centres stay in place."""
+    half = -(-n // 2)
+    nearest, near = np.arange(n) // 2, np.arange(n) // 2 + np.where(np.arange(n) % 2, 1, -1)
+    matrix = 3 / 4 * np.eye(half)[nearest]
+    return matrix + 1 / 4 * np.eye(half)[np.clip(near, 0, half - 1)]

@@ -29,7 +29,7 @@ DEFAULTS = dict(
         flip=False,     # left to right, every other image
         translate=0.0,  # largest shift, a share of the side
         rotate=0.0),    # largest angle, degrees
-    loss='mse',     # or 'mae', of the hole's pixels
+    loss='mse',     # or 'l1', of the hole's pixels
     adversarial=0.0,  # weight of the discriminator's judgement; 0: there is none
     adversarial_loss='hinge',    # or 'non_saturating', 'wasserstein', 'relativistic'
     discriminator='32-64-128',   # variant of the SN-PatchGAN
@@ -37,7 +37,7 @@ DEFAULTS = dict(
     judge='own',     # the package's classifier of this source, or a RUN, and
     layer='stage2')  # which of its intermediates
 
-RECONSTRUCTION = {'mse': jnp.square, 'mae': jnp.abs}
+RECONSTRUCTION = {'mse': jnp.square, 'l1': jnp.abs}
 
 
 def source(config, source, split: str):

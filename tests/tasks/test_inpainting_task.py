@@ -93,7 +93,7 @@ def test_evaluations_holes_are_a_function_of_the_row_alone(mask, tmp_path):
                                   whole['mask'])
 
 
-@pytest.mark.parametrize('loss, norm', [('mse', 2), ('mae', 1)])
+@pytest.mark.parametrize('loss, norm', [('mse', 2), ('l1', 1)])
 def test_the_loss_is_the_mean_over_all_missing_values_of_the_smooth_filling_at_first(
         loss, norm, tmp_path):
     """Whose network begins at zero; and the border leaves no chance."""
