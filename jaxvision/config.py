@@ -101,8 +101,9 @@ def override(config: ConfigDict, path: str, text: str) -> None:
     for i, parent in enumerate(parents):
         node = _child(node, parent, '.'.join(['config', *parents[:i]]))
     if parents and parents[-1] == 'options':  # open: checked against a signature when it is used
-        with node.unlocked():
-            node[name] = _literal(text)
+        value = text if isinstance(node.get(name), str) else _literal(text)
+        with node.unlocked(), node.ignore_type():
+            node[name] = value
         return
     old = _child(node, name, '.'.join(['config', *parents]))
     if isinstance(old, ConfigDict):

@@ -47,7 +47,7 @@ def no_pictures(monkeypatch):
     """Drawing takes longer than a run of some steps; tests/test_figures.py is about it."""
     from jaxvision import figures
     for name in ('curves', 'matrix', 'gallery'):
-        monkeypatch.setattr(figures, name, lambda *_: np.zeros((1, 1, 3), np.uint8))
+        monkeypatch.setattr(figures, name, lambda *_, **__: np.zeros((1, 1, 3), np.uint8))
 
 
 @pytest.fixture(scope='session')

@@ -152,3 +152,11 @@ def test_options_are_checked_against_the_signature():
     for wrong in ('droput', 'dtype', 'variant'):  # misspelt; or not the person's to set
         with pytest.raises(UserError, match=f"model has no option '{wrong}'.*dropout, norm"):
             configs.call(make, 'model', 's', 'v', options={wrong: 1}, dtype='bfloat16')
+
+
+def test_an_option_that_is_a_text_stays_one_and_others_are_read():
+    config = configs.default('classification')
+    config.model.options = {'variant': '8-4', 'width': 4}
+    for text in ('variant=8', 'width=2.5', 'new=true'):
+        configs.override(config, *f'model.options.{text}'.split('=', 1))
+    assert config.model.options.to_dict() == {'variant': '8', 'width': 2.5, 'new': True}

@@ -15,10 +15,13 @@ from jaxvision.train.update import guarded
 FILES = sorted(Path(__file__).parents[1].glob('configs/*.py'))
 # What the file is about stays; only sizes shrink, where they can.
 SMALLER = {'cnn': ['model.variant=4-8'], 'vit': ['model.options.depth=1'],
+           'gan': ['model.variant=8', 'model.options.discriminator=8', 'task.samples=40'],
+           'inpainting': ['model.variant=4-8', 'task.hole=4'],
            'super_resolution': ['model.variant=1x4', 'task.patch=4', 'task.tile=8',
                                 'task.overlap=2']}
 # Patches that tile the images below, or are parts of them.
-FITTING = {'vit': ['model.variant=Ti/4'], 'super_resolution': ['task.patch=8']}
+FITTING = {'vit': ['model.variant=Ti/4'], 'super_resolution': ['task.patch=8'],
+           'inpainting': ['task.crop=0']}
 
 
 @pytest.fixture
@@ -40,11 +43,18 @@ def arguments(path):
     return [None, *dict.fromkeys(word for line in words for word in line.split("'")[1::2])]
 
 
+def _judge(config, trained):
+    """A classifier that is there, in the place of one that would first be trained."""
+    if 'judge' in config.task:
+        config.task.judge = str(trained)
+
+
 @pytest.mark.parametrize('path, argument', [
     (path, argument) for path in FILES for argument in arguments(path)],
     ids=lambda value: getattr(value, 'stem', value))
-def test_a_config_builds_its_task_and_its_step(path, argument, images, tmp_path):
+def test_a_config_builds_its_task_and_its_step(path, argument, images, tmp_path, trained):
     config = configs.load(f'{path}:{argument}' if argument else str(path))
+    _judge(config, trained)
     if argument:
         assert config.data.source == argument
     known = configs.fields(configs.default(config.task.name))
@@ -63,8 +73,9 @@ def test_a_config_builds_its_task_and_its_step(path, argument, images, tmp_path)
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
-def test_a_config_trains(path, tmp_path, no_pictures):
+def test_a_config_trains(path, tmp_path, no_pictures, trained):
     config = configs.load(f'{path}:digits')
+    _judge(config, trained)
     for override in (*SMALLER.get(path.stem, []), 'data.batch_size=32', 'optimizer.warmup=0',
                      'train.steps=2'):
         configs.override(config, *override.split('=', 1))
