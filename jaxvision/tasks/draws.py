@@ -107,8 +107,8 @@ def draw(samples: int, class_names: list[str], records: dict, example) -> dict[s
     images = records['sample']
     some = np.linspace(0, samples - 1, 12).astype(int)
     near = generative.nearest(records['fake_cnn'][some], records['trained_cnn'][:samples])
-    pairs = np.stack([images[some], records['train_image'][near]])
+    pairs = [*images[some], *records['train_image'][near]]
     times = max(1, 96 // images.shape[1])
-    return {'samples': figures.grid(images[:min(samples, 10 * columns)], columns, times),
-            'walks': figures.grid(images[samples:], STEPS, times),
-            'nearest': figures.grid(pairs.reshape(-1, *pairs.shape[2:]), len(some), times)}
+    return {'samples': figures.grid(list(images[:min(samples, 10 * columns)]), columns, times),
+            'walks': figures.grid(list(images[samples:]), STEPS, times),
+            'nearest': figures.grid(pairs, len(some), times)}
