@@ -73,10 +73,13 @@ def make(config, spec: dict) -> Task:
     judge = features.perceive(spec['requires']['judge'], c.layer, dtype) if c.perceptual else None
     tx, lr = optimizers.make(config, spec['examples'])
 
+    def plate(image, hole):
+        return jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
+
     def restore(params, model_state, image, hole, **train):
         """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that;
         with train=True also the new model state."""
-        smooth = jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
+        smooth = plate(image, hole)
         answer = model.apply({'params': params, **model_state}, smooth, hole, **train)
         (more, _), *new = answer if train else (answer,)
         return jnp.where(hole, smooth + more, image), *new
@@ -155,17 +158,18 @@ def make(config, spec: dict) -> Task:
         return {'image': jnp.where(hole, 255 * jnp.clip(filled, 0, 1), given.astype(dtype))}
 
     def record(outputs, batch):
-        error = (outputs['image'] - batch['image'].astype(dtype)) / 255
-        missing = (batch['mask'] > 0).sum((1, 2, 3), dtype=jnp.int32)
-        return {'squared_error': jnp.square(error).sum((1, 2, 3)),
-                'missing': missing * error.shape[-1],
+        truth, hole = color.to_float(batch['image'], dtype), batch['mask'] > 0
+        squared_error = lambda image: jnp.square(image - truth).sum((1, 2, 3))
+        return {'squared_error': squared_error(outputs['image'] / 255),
+                'plate_squared_error': squared_error(plate(truth, hole)),
+                'missing': truth.shape[-1] * hole.sum((1, 2, 3), dtype=jnp.int32),
                 'filled': jnp.round(outputs['image']).astype(jnp.uint8)}
 
     def evaluate(state, batch):
         return record(predict(state.variables, batch), batch)
 
     return Task(init, with_rate, {'eval': Evaluation('test', evaluate, summarize, record)}, predict,
-                'eval/psnr_hole', make_prepare(config, spec), draw_figures, show, watch=True)
+                'eval/psnr_hole', make_prepare(config, spec), draw_strips, watch=True)
 
 
 def _beside(image, hole):
@@ -226,27 +230,23 @@ def make_prepare(config, spec: dict):
 
 
 def summarize(records: dict) -> dict[str, float]:
-    """PSNR in the hole, of the split's squared errors and missing values together, and their
-    ratio."""
-    mse = records['squared_error'].sum(dtype=np.float64) / records['missing'].sum()
-    return {'psnr_hole': float(-10 * np.log10(mse)), 'mse_hole': float(mse)}
+    """psnr_hole, dB: of all missing values of the split together; plate_psnr_hole: of what the
+    network adds to; mse_hole."""
+    mean = lambda name: records[name].sum(dtype=np.float64) / records['missing'].sum()
+    psnr = lambda mse: float(-10 * np.log10(max(mse, 1e-10)))
+    mse = mean('squared_error')
+    return {'psnr_hole': psnr(mse), 'plate_psnr_hole': psnr(mean('plate_squared_error')),
+            'mse_hole': float(mse)}
 
 
-def draw_figures(records: dict, example) -> dict[str, np.ndarray]:
-    """Strips of what was given, what was made of it, and the truth."""
-    strips = []
-    for i in np.linspace(0, len(records['index']) - 1, min(12, len(records['index']))).astype(int):
+def draw_strips(records: dict, example) -> dict[str, np.ndarray]:
+    """Of a few images: given, filled, truth."""
+    images = []
+    for i in np.unique(np.linspace(0, len(records['index']) - 1, 16).astype(int)):
         truth = example(int(records['index'][i]))
         given = np.where(truth['mask'] > 0, np.uint8(127), truth['image'])
-        strips.append(np.concatenate([given, records['filled'][i], truth['image']], 1))
-    return {'strips': figures.gallery(strips, [''] * len(strips), columns=3)}
-
-
-def show(inputs: dict, outputs: dict) -> tuple[dict, np.ndarray]:
-    """How much was missing, and the image with it filled in."""
-    image = np.round(outputs['image']).astype(np.uint8)
-    answer = {'missing': round(float((inputs['mask'] > 0).mean()), 4)}
-    return answer, np.broadcast_to(image, (*image.shape[:2], 3))
+        images += [given, records['filled'][i], truth['image']]
+    return {'strips': figures.grid(images, columns=6, times=max(1, 96 // images[0].shape[0]))}
 
 
 def _check(config, spec: dict) -> None:
