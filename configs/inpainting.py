@@ -32,7 +32,7 @@ def _photos(config):
     config.model.options = {'convolution': 'plain'}
     config.task.mask, config.task.crop = 'free_form', 64
     config.task.augment.translate, config.task.augment.flip = 0.0, True
-    config.optimizer.lr, config.optimizer.clip = 1e-3, 0.1
+    config.optimizer.lr = 1e-3
     config.train.steps = '30000 examples'
     config.train.eval_every = config.train.checkpoint_every = '6000 examples'
     return config
