@@ -1,4 +1,11 @@
-"""A conditional GAN."""
+"""A conditional GAN: R3GAN's losses and blocks, small, with batch norm in the generator. On 2 cores
+of an AMD EPYC, beside other work, one seed; in brackets real training images:
+
+    python -m jaxvision.main --config configs/gan.py
+        the class asked for 98.3 %, precision 0.90 (0.91), recall 0.61 (0.85), fid_cnn 0.33 (0.10),
+        kid_cnn -0.004 (-0.020), 19 min 54 s
+    python -m jaxvision.main --config configs/gan.py:fashion_mnist --config.data.dir=DATA   not measured
+"""
 
 from jaxvision import config as configs
 

@@ -5,6 +5,8 @@ that.
     python -m jaxvision.main --config configs/inpainting.py:photos   a brush over 25 % of photographs
 
 `python tests/bench/against_biharmonic.py RUN` compares a run with scikit-image's biharmonic filling.
+Not measured yet in this form.
+
 For a look that is sharp and not the mean of all that might be there, which PSNR asks for:
 --config.task.adversarial=0.001, --config.model.options.convolution=gated (or partial).
 """

@@ -1,8 +1,11 @@
-"""A small EDSR that begins at bicubic, on crops of photographs; three photographs are held out.
+"""A small EDSR that begins at bicubic, on crops of photographs; three photographs are held out. PSNR
+on luma, their mean, on 2 cores of an AMD EPYC beside other work, one seed:
 
-    python -m jaxvision.main --config configs/super_resolution.py                   twice as large
-    python -m jaxvision.main --config configs/super_resolution.py --config.task.scale=4
-    python -m jaxvision.main --config configs/super_resolution.py:folder:PHOTOS     your own
+    python -m jaxvision.main --config configs/super_resolution.py          35.25 dB, +2.97 over bicubic
+        twice as large, 9 min 4 s; flower 38.09, coffee 32.85, astronaut 34.81
+    python -m jaxvision.main --config configs/super_resolution.py --config.task.scale=4    29.95, +1.81
+        four times, 8 min 5 s; flower 32.40, coffee 28.41, astronaut 29.04
+    python -m jaxvision.main --config configs/super_resolution.py:folder:PHOTOS            your own
 """
 
 from jaxvision import config as configs
