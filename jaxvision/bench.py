@@ -134,7 +134,7 @@ def _measure(options: argparse.Namespace, rest: list[str]) -> str:
         data = (f'noise in the place of {data}: {noise[0]:,} classes, {noise[1]:,} images of '
                 f'{config.data.image_size} x {config.data.image_size} x 3')
         config.data.threads = 0  # Grain, whose threads read ahead, may not be installed
-    start_jax(config, cached=False)  # the time that compilation takes is measured
+    start_jax(config, cached=False, split_cpu=True)  # the time of compilation is measured
     with contextlib.redirect_stdout(sys.stderr):  # whatever else is said
         sources = _sources(config, noise, 'To measure without the data, give --synthetic')
         with _room_enough(config):

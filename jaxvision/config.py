@@ -23,7 +23,7 @@ from jaxvision.errors import UserError, unknown
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
 # carried out and what is written about it, not what is learned (on_corrupt: not up to where it is).
-FREE_FIELDS = ('data.dir', 'data.threads', 'data.on_corrupt', 'parallel.fsdp',
+FREE_FIELDS = ('data.dir', 'data.threads', 'data.on_corrupt', 'parallel.fsdp', 'parallel.cpu_devices',
                'parallel.deterministic', 'train.log_every', 'train.checkpoint_every', 'train.keep',
                'train.profile')
 
@@ -60,6 +60,8 @@ def default(task: str) -> ConfigDict:
     config.parallel = dict(
         mode='jit',         # or 'pmap': every device has batch statistics of its own
         fsdp=1,             # devices that share the parameters among them
+        cpu_devices=0,      # where there is no other device, into how many the CPU is split;
+                            # 0: one a core, at most 8, as far as the batch divides
         deterministic=False)  # GPU operations equal to the bit, slower
     config.lock()
     return config

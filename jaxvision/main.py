@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
         configs.override(config, path, text)
     if options.help:
         return _help(config)
-    start_jax(config)
+    start_jax(config, split_cpu=not options.distributed)  # processes have equally many devices
     if options.distributed:
         processes.start(options.coordinator, options.num_processes, options.process_id)
     if options.mode == 'eval':

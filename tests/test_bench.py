@@ -164,7 +164,7 @@ def test_numbers_for_a_person(value, unit, text):
     (['--plan', '--topology', '8xH100', '--steps', '3'], '--plan runs nothing'),
     (['--config.parallel.fsdp=2'], 'fsdp=2 does not divide the 1 devices')])
 def test_a_mistake_in_measuring_is_one_line(arguments, message, monkeypatch, capsys):
-    monkeypatch.setattr(start, 'start_jax', lambda config, cached: None)
+    monkeypatch.setattr(start, 'start_jax', lambda *_, **__: None)
     assert program.main(['--config', CNN, *arguments]) == 2
     said = capsys.readouterr()
     error, = [line for line in said.err.splitlines() if not line.endswith(' ...')]
@@ -180,7 +180,7 @@ def test_a_batch_that_does_not_divide_over_the_devices():
 def test_a_full_device_is_told_as_a_batch_too_large(monkeypatch, capsys):
     def full(config, sources):
         raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory\nwhile ...')
-    monkeypatch.setattr(start, 'start_jax', lambda config, cached: None)
+    monkeypatch.setattr(start, 'start_jax', lambda *_, **__: None)
     monkeypatch.setattr(compiled, 'compile_update', full)
     assert program.main(['--config', CNN, '--config.data.source=digits']) == 2
     assert 'give a --batch_size below 64: RESOURCE_EXHAUSTED: out' in capsys.readouterr().err
