@@ -126,7 +126,7 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> str:
 def _measure(options: argparse.Namespace, rest: list[str]) -> str:
     from jaxvision.speed import measure, report
     from jaxvision.speed.compiled import compile_update
-    from jaxvision.start import start_jax
+    from jaxvision.start import split_cpu, start_jax
     config = _config(options, rest)
     data, noise = config.data.source, None
     if options.synthetic:
@@ -134,7 +134,8 @@ def _measure(options: argparse.Namespace, rest: list[str]) -> str:
         data = (f'noise in the place of {data}: {noise[0]:,} classes, {noise[1]:,} images of '
                 f'{config.data.image_size} x {config.data.image_size} x 3')
         config.data.threads = 0  # Grain, whose threads read ahead, may not be installed
-    start_jax(config, cached=False, split_cpu=True)  # the time of compilation is measured
+    split_cpu(config)
+    start_jax(config, cached=False)  # the time that compilation takes is measured
     with contextlib.redirect_stdout(sys.stderr):  # whatever else is said
         sources = _sources(config, noise, 'To measure without the data, give --synthetic')
         with _room_enough(config):

@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> int:
     from jaxvision import config as configs
-    from jaxvision.start import start_jax
+    from jaxvision.start import split_cpu, start_jax
     from jaxvision.train import loop, processes
     from jaxvision.train.run import read_config
     overrides = configs.overrides(rest)
@@ -71,7 +71,9 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
         configs.override(config, path, text)
     if options.help:
         return _help(config)
-    start_jax(config, split_cpu=not options.distributed)  # processes have equally many devices
+    if not options.distributed:  # processes must have equally many devices
+        split_cpu(config)
+    start_jax(config)
     if options.distributed:
         processes.start(options.coordinator, options.num_processes, options.process_id)
     if options.mode == 'eval':

@@ -9,14 +9,10 @@ from jaxvision import cache
 DEVICES_OF_CPU = '--xla_force_host_platform_device_count'
 
 
-def start_jax(config, cached: bool = True, split_cpu: bool = False) -> None:
-    """Quiet libraries, exact operations, the cache of compiled programs; with split_cpu, the cores
-    of a machine without an accelerator as so many devices."""
+def start_jax(config, cached: bool = True) -> None:
+    """Quiet libraries, exact operations, the cache of compiled programs."""
     if config.parallel.deterministic:
         _add_xla_flags('--xla_gpu_deterministic_ops=true')
-    if split_cpu and DEVICES_OF_CPU not in os.environ.get('XLA_FLAGS', ''):
-        number = config.parallel.cpu_devices or cpu_devices(config.data.batch_size)
-        _add_xla_flags(f'{DEVICES_OF_CPU}={number}')
     # Orbax logs a failed save many times over, and raises it too: that is the one that is told.
     for name in ('absl', 'asyncio'):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -31,10 +27,17 @@ def start_jax(config, cached: bool = True, split_cpu: bool = False) -> None:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
+def split_cpu(config) -> None:
+    """The cores of a machine without an accelerator as so many devices, before start_jax: XLA
+    shares out a batch over devices better than an operation over threads (1.1 to 1.8 times as fast
+    on 2 cores). XLA_FLAGS that say how many are left as they are."""
+    if DEVICES_OF_CPU not in os.environ.get('XLA_FLAGS', ''):
+        number = config.parallel.cpu_devices or cpu_devices(config.data.batch_size)
+        _add_xla_flags(f'{DEVICES_OF_CPU}={number}')
+
+
 def cpu_devices(batch_size: int) -> int:
-    """One for each core, as far as the batch divides: XLA on a CPU shares out a batch over devices
-    better than an operation over threads (1.1 to 1.8 times as fast on 2 cores). At most 8, for each
-    holds all parameters."""
+    """One a core, as far as the batch divides; at most 8, for each holds all parameters."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     return max(number for number in range(1, min(cores, 8) + 1) if batch_size % number == 0)
 

@@ -26,6 +26,12 @@ def pytest_unconfigure(config):
     shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def own_flags(monkeypatch):
+    """A program that a test calls in this process adds to the flags of those that it starts."""
+    monkeypatch.setenv('XLA_FLAGS', os.environ['XLA_FLAGS'])
+
+
 @pytest.fixture(scope='session')
 def tiny():
     """tiny('optimizer.lr=0.1', ...): a config of a few steps on `digits`."""

@@ -159,25 +159,23 @@ class BatchNorm(nn.Module):
 
 
 class ConditionalNorm(nn.Module):
-    """Batch norm whose scale and shift are the class's own, where there are `classes` > 0 (Dumoulin et
-    al., 2017)."""
+    """Batch norm whose scale and shift are the example's own, where there is a `condition`: its
+    class (Dumoulin et al., 2017), its latent (Chen et al., 2019), of about unit length."""
 
-    classes: int
     train: bool
     dtype: DTypeLike
     param_dtype: DTypeLike
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'b h w c'], label: Int[Array, 'b'] | None
+        self, x: Float[Array, 'b h w c'], condition: Float[Array, 'b d'] | None
     ) -> Float[Array, 'b h w c']:
-        x = BatchNorm(not self.train, dtype=self.dtype, param_dtype=self.param_dtype,
-                             name='norm')(x)
-        if not self.classes:
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        x = BatchNorm(not self.train, name='norm', **types)(x)
+        if condition is None:
             return x
         own = nn.Dense(2 * x.shape[-1], use_bias=False, kernel_init=nn.initializers.normal(0.1),
-                       dtype=self.dtype, param_dtype=self.param_dtype, name='of_class')(
-            jax.nn.one_hot(label, self.classes))
+                       name='own', **types)(condition)
         scale, shift = jnp.split(own[:, None, None], 2, -1)
         return x * (1 + scale) + shift
 

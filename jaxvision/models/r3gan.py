@@ -30,22 +30,22 @@ class Block(nn.Module):
     depth: int  # blocks of the whole network
     dtype: DTypeLike
     param_dtype: DTypeLike
-    norm: Callable | None = None  # with the class's own scale and shift
+    norm: Callable | None = None  # with the condition's own scale and shift
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'b h w c'], label: Int[Array, 'b'] | None = None
+        self, x: Float[Array, 'b h w c'], condition: Float[Array, 'b d'] | None = None
     ) -> Float[Array, 'b h w c']:
-        norm = self.norm or (lambda name: lambda x, label: x)
+        norm = self.norm or (lambda name: lambda x, condition: x)
         scaled = nn.initializers.variance_scaling(
             2 / (1 + 0.2**2) / self.depth**0.5, 'fan_in', 'normal')
         conv = partial(layers.Conv, dtype=self.dtype, param_dtype=self.param_dtype)
         width = int(self.expansion * x.shape[-1])
         y = conv(width, (1, 1), kernel_init=scaled, name='conv1')(x)
-        y = leaky_relu(norm(name='norm1')(y, label))
+        y = leaky_relu(norm(name='norm1')(y, condition))
         y = conv(width, (3, 3), kernel_init=scaled, feature_group_count=self.groups,
                  name='conv2')(y)
-        y = leaky_relu(norm(name='norm2')(y, label))
+        y = leaky_relu(norm(name='norm2')(y, condition))
         return x + conv(x.shape[-1], (1, 1), use_bias=False, kernel_init=nn.initializers.zeros,
                         name='conv3')(y)
 
@@ -71,17 +71,19 @@ class Generator(nn.Module):
         conv = partial(layers.Conv, kernel_size=(1, 1), use_bias=False, dtype=self.dtype,
                        param_dtype=self.param_dtype)
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        norm = None if self.norm == 'none' else partial(
-            layers.ConditionalNorm, self.classes, train, **types)
+        norm = None if self.norm == 'none' else partial(layers.ConditionalNorm, train, **types)
         block = partial(Block, self.expansion, self.groups, sum(n for _, n in self.stages),
                         norm=norm, **types)
         width, _ = self.stages[0]
         basis = self.param('basis', nn.initializers.normal(1.0), (4, 4, width), self.param_dtype)
         weights = nn.Dense(width, use_bias=False, name='weights', **types)(latent)
-        if self.classes and not norm:  # as loud as the latent
-            weights += nn.Dense(width, use_bias=False, name='of_class', **types,
-                                kernel_init=nn.initializers.normal(1.0))(
-                jax.nn.one_hot(label, self.classes))
+        condition = [latent / latent.shape[-1]**0.5]
+        if self.classes:
+            condition.append(jax.nn.one_hot(label, self.classes, dtype=latent.dtype))
+            if not norm:  # as loud as the latent
+                weights += nn.Dense(width, use_bias=False, name='of_class', **types,
+                                    kernel_init=nn.initializers.normal(1.0))(condition[-1])
+        condition = jnp.concatenate(condition, -1)
         x = basis * weights[:, None, None]
         for stage, (width, depth) in enumerate(self.stages, start=1):
             if x.shape[-1] != width:
@@ -89,7 +91,7 @@ class Generator(nn.Module):
             if stage > 1:  # after the narrowing, which is cheaper on fewer pixels
                 x = resampling.double(x)
             for i in range(1, depth + 1):
-                x = block(name=f'stage{stage}_block{i}')(x, label)
+                x = block(name=f'stage{stage}_block{i}')(x, condition)
         x = conv(self.channels * self.patch**2, name='to_image')(x)
         return resampling.pixel_shuffle(x, self.patch)
 

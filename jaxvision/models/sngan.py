@@ -34,19 +34,20 @@ class Generator(nn.Module):
     ) -> Float[Array, 'b h w c']:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         conv = partial(layers.Conv, **types)
-        norm = partial(layers.ConditionalNorm, self.classes, train, **types)
+        norm = partial(layers.ConditionalNorm, train, **types)
+        of_class = jax.nn.one_hot(label, self.classes) if self.classes else None
         x = nn.Dense(16 * self.width, kernel_init=xavier, **types, name='project')(latent)
         x = x.reshape(-1, 4, 4, self.width)
         for i in range(1, self.blocks + 1):
-            y = nn.relu(norm(name=f'block{i}_norm1')(x, label))
+            y = nn.relu(norm(name=f'block{i}_norm1')(x, of_class))
             y = conv(self.width, (3, 3), kernel_init=xavier_in_blocks, name=f'block{i}_conv1')(
                 resampling.repeat(y))
-            y = nn.relu(norm(name=f'block{i}_norm2')(y, label))
+            y = nn.relu(norm(name=f'block{i}_norm2')(y, of_class))
             y = conv(self.width, (3, 3), kernel_init=xavier_in_blocks, name=f'block{i}_conv2')(y)
             # A 1x1 convolution is the same before and behind the repetition, and cheaper before.
             x = y + resampling.repeat(
                 conv(self.width, (1, 1), kernel_init=xavier, name=f'block{i}_shortcut')(x))
-        x = nn.relu(norm(name='norm')(x, None if not self.classes else label))
+        x = nn.relu(norm(name='norm')(x, of_class))
         return jnp.tanh(conv(self.channels, (3, 3), kernel_init=xavier, name='to_image')(x))
 
 
