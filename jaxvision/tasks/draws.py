@@ -32,12 +32,9 @@ class Draws:
         return len(self._latents)
 
     def __getitem__(self, row: int) -> Example:
-        classes = max(len(self.info.class_names), 1)
-        walk = max(row - self._samples, 0) // STEPS
-        label = row % classes if row < self._samples else walk % classes
         real = _spread(row, self._samples, len(self._real))
         trained = _spread(row, self._samples, len(self._train))
-        return {'latent': self._latents[row], 'label': np.int32(label),
+        return {'latent': self._latents[row], 'label': self._label(row),
                 'image': self._real[real]['image'], 'real_row': np.int32(real),
                 'train_image': self._train[trained]['image'], 'train_row': np.int32(trained)}
 
@@ -45,7 +42,12 @@ class Draws:
         return [self[int(row)] for row in rows]
 
     def labels(self):
-        return np.array([self[row]['label'] for row in range(len(self))])
+        return np.array([self._label(row) for row in range(len(self))])
+
+    def _label(self, row: int) -> np.int32:
+        walk = max(row - self._samples, 0) // STEPS
+        number = row if row < self._samples else walk
+        return np.int32(number % max(len(self.info.class_names), 1))
 
     def where(self, row: int) -> str:
         return f'{self._real.where(_spread(row, self._samples, len(self._real)))}, or training\'s'
@@ -82,7 +84,7 @@ def summarize(samples: int, conditional: bool, judge_hash: str, records: dict) -
             found[f'{prefix}kid{network}'] = generative.kernel_distance(real, images)
             if network == '_cnn':
                 found[f'{prefix}precision'], found[f'{prefix}recall'] = \
-                    generative.precision_recall(_evenly(real), _evenly(images), k=3)
+                    generative.precision_recall(_some(real), _some(images), k=3)
     if conditional:
         right = records['said'][rows] == records['label'][rows]
         found['conditional_accuracy'] = float(right.mean())
@@ -95,9 +97,10 @@ def _once(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return features[np.unique(rows, return_index=True)[1]]
 
 
-def _evenly(features: np.ndarray) -> np.ndarray:
-    rows = np.linspace(0, len(features) - 1, min(MOST_COMPARED, len(features))).astype(int)
-    return features[rows]
+def _some(features: np.ndarray) -> np.ndarray:
+    """At random: every so many rows would be every so many classes."""
+    order = keys.host(0, 'compared').permutation(len(features))
+    return features[np.sort(order[:MOST_COMPARED])]
 
 
 def draw(samples: int, class_names: list[str], records: dict, example) -> dict[str, np.ndarray]:

@@ -172,7 +172,8 @@ def make(config, spec: dict) -> Task:
 
     def evaluate(state, batch):
         judge = state.frozen['judge']
-        images = {'fake': sample(state.variables, batch), **{
+        eight_bit = jnp.round(255 * sample(state.variables, batch))  # as the real ones are
+        images = {'fake': eight_bit / 255, **{
             name: color.to_float(batch[image], dtype)
             for name, image in (('real', 'image'), ('trained', 'train_image'))}}
         seen = {name: see(judge, image) for name, image in images.items()}
@@ -181,7 +182,7 @@ def make(config, spec: dict) -> Task:
             records |= {name: inception.features(state.frozen['inception'], image)
                         for name, image in images.items()}
         return {**records, 'said': jnp.argmax(seen['fake']['logits'], -1), 'label': batch['label'],
-                'sample': jnp.round(255 * images['fake']).astype(jnp.uint8),
+                'sample': eight_bit.astype(jnp.uint8),
                 **{name: batch[name] for name in ('train_image', 'real_row', 'train_row')}}
 
     summarize = functools.partial(draws.summarize, c.samples, c.conditional,

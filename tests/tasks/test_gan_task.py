@@ -121,7 +121,9 @@ def test_evaluation_draws_are_the_same_every_time_and_cover_the_real_images(gan)
     real = open_source(config.data, 'test')
     rows = draws.Draws(real, config.data, 500, 6)
     assert len(rows) == 500 + draws.WALKS * draws.STEPS
-    np.testing.assert_array_equal(rows[7]['latent'], rows[7]['latent'])
+    again = draws.Draws(real, config.data, 500, 6)
+    np.testing.assert_array_equal(rows[7]['latent'], again[7]['latent'])
+    np.testing.assert_array_equal(rows.labels(), [rows[i]['label'] for i in range(len(rows))])
     assert {rows[i]['label'].item() for i in range(10)} == set(range(10))
     assert {rows[i]['real_row'].item() for i in range(500)} == set(range(len(real)))
     walk = np.stack([rows[500 + i]['latent'] for i in range(draws.STEPS)])
@@ -141,6 +143,17 @@ def test_summaries_are_those_of_the_metrics():
             records[f'real{network}'][:40], records[f'fake{network}'][:50])
     right = sum(i % 3 == i % 2 for i in range(50))
     assert found['conditional_accuracy'] == right / 50 and found['judge_hash'] == 0xff0000
+
+
+def test_precision_and_recall_see_every_class():
+    """2,000 rows, a class in turn, of which 1,000 are compared."""
+    rng, label = np.random.default_rng(0), np.arange(2000) % 10
+    features = {name: 9 * np.eye(10)[label] + rng.normal(size=(2000, 10))
+                for name in ('fake_cnn', 'real_cnn', 'trained_cnn')}
+    found = draws.summarize(2000, True, '', {
+        **features, **{name: np.arange(2000) for name in ('real_row', 'train_row', 'index')},
+        'said': label, 'label': label})
+    assert min(found['precision'], found['recall'], found['floor_recall']) > 0.8
 
 
 def test_the_own_judge_is_trained_once_into_the_cache(gan, tmp_path, monkeypatch, no_pictures):
