@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, Int
 from jaxvision.errors import UserError
 from jaxvision.models import layers, resampling
 
+JUDGES_TOGETHER = True  # its score of an image is not a function of that image alone
+
 narrow_normal = nn.initializers.normal(0.02)
 
 

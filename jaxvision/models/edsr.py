@@ -1,6 +1,7 @@
 """Super-resolution networks: SRResNet (Ledig et al. 2017, arXiv 1609.04802), EDSR (Lim et al. 2017,
 arXiv 1707.02921), and small ones of the same build."""
 
+import math
 import re
 
 import flax.linen as nn
@@ -56,6 +57,13 @@ class EDSR(nn.Module):
     direct: bool = False
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
+
+    @property
+    def reach(self) -> int:
+        """How far from a pixel, in those of the small image, lie those that its answer depends on."""
+        end = 4 if self.batch_norm else 1
+        ending = 1 if self.direct else 1 + (self.scale == 4) / 2 + end / self.scale
+        return end + 2 * self.blocks + 1 + math.ceil(ending)
 
     @nn.compact
     def __call__(

@@ -11,10 +11,12 @@ import numpy as np
 from jaxvision import figures, keys
 from jaxvision.data.protocol import Example, Source, fingerprint
 from jaxvision.data.sources import open_source
+from jaxvision.errors import UserError
 from jaxvision.metrics import generative
 
 WALKS, STEPS = 8, 10     # interpolations that are drawn, and their images
 MOST_COMPARED = 1000     # of each kind, in precision and recall
+FEWEST = 4               # of each kind: an image and its three nearest neighbours
 
 
 class Draws:
@@ -23,6 +25,9 @@ class Draws:
 
     def __init__(self, real: Source, data, samples: int, latent: int):
         self._real, self._train = real, open_source(data, 'train')
+        if min(len(real), len(self._train)) < FEWEST:
+            raise UserError(f'{len(self._train)} images to train on and {len(real)} to test on: of '
+                            f'each {FEWEST} are needed, to compare their features')
         self._samples = samples
         self._latents = _latents(samples, latent)
         self.info = dataclasses.replace(real.info, fingerprint=fingerprint(

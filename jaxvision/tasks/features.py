@@ -8,7 +8,7 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from jaxvision import config as configs
-from jaxvision.errors import unknown
+from jaxvision.errors import UserError, unknown
 from jaxvision.image import color, resize
 from jaxvision.models.inception import InceptionV3, from_torch
 from jaxvision.tasks import classification
@@ -21,7 +21,9 @@ def own(data) -> ConfigDict:
     perceptual losses stand on where nobody gives a better one."""
     config = configs.default('classification')
     config.data.update(data)
-    config.data.batch_size, config.data.per_class, config.data.synthetic = 64, 0, ''
+    devices = jax.device_count()  # whatever the task's own batch is
+    config.data.batch_size = -(-64 // devices) * devices
+    config.data.per_class, config.data.synthetic = 0, ''
     config.model.name, config.model.variant = 'cnn', '16-32-64'
     config.task.augment.translate = 0.08
     config.optimizer.lr, config.optimizer.schedule = 4e-3, 'one_cycle'
@@ -43,6 +45,8 @@ def perceive(network: dict, layer: str, dtype=jnp.float32) -> Callable:
         UserError: it has no intermediate `layer`.
     """
     config, spec = ConfigDict(network['config']), network['spec']
+    if config.task.name != 'classification':
+        raise UserError(f'a run of task {config.task.name!r} sees no features: give a classifier')
     config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name
     model = classification.make_model(config, spec)
     shape = spec['inputs']['image']['shape']
@@ -67,10 +71,11 @@ def inception(file: str) -> Weights:
 
 
 def _as_shape(image, shape: list[int]):
-    (height, width, channels), side = image.shape, min(shape[:2])
+    height, width, channels = image.shape
     if channels != shape[2]:
         image = jnp.broadcast_to(image.mean(-1, keepdims=True), (height, width, shape[2]))
-    if height == width and 2 / 3 <= side / height <= 4 / 3 and (height - side) % 2 == 0:
-        margin = (side - height) // 2
-        return lax.pad(image, jnp.zeros((), image.dtype), [(margin, margin, 0)] * 2 + [(0, 0, 0)])
+    sides = tuple(zip(shape[:2], (height, width)))
+    if all(2 / 3 <= wanted / side <= 4 / 3 and (wanted - side) % 2 == 0 for wanted, side in sides):
+        margins = [((wanted - side) // 2,) * 2 + (0,) for wanted, side in sides]
+        return lax.pad(image, jnp.zeros((), image.dtype), [*margins, (0, 0, 0)])
     return resize.resize(image, tuple(shape[:2]))

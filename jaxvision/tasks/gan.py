@@ -68,14 +68,16 @@ def describe(config, source) -> dict:
 
 def make(config, spec: dict) -> Task:
     c = config.task
-    _check(config)
     module = resolve('models', config.model.name)
+    _check(config, module)
     dtype = jnp.dtype(config.model.param_dtype)
     generator, discriminator = call(
         module.make, f'model {config.model.name!r}', spec, config.model.variant,
         dtype=jnp.dtype(config.model.dtype), param_dtype=dtype, options=config.model.options)
     tx, lr = optimizers.make(config, spec['examples'])
-    see = features.perceive(spec['requires']['judge'], c.layer)
+    critic_tx, _ = optimizers.make(config, spec['examples'], c.critic_steps)
+    judged = spec['requires']['judge']
+    see = features.perceive(judged, c.layer)
 
     def generate(params, model_state, latent, label):
         """Images in [-1, 1], and the running statistics of these."""
@@ -100,7 +102,7 @@ def make(config, spec: dict) -> Task:
         judged = discriminator.init(keys.stream(key, 'discriminator'), image, label, train=True)
         params = {'generator': made.pop('params'), 'discriminator': judged.pop('params')}
         averaged = ('generator',) if config.optimizer.ema else ()
-        return create(key, params, {player: tx for player in params},
+        return create(key, params, {'generator': tx, 'discriminator': critic_tx},
                       {'generator': made, 'discriminator': judged}, averaged)
 
     def read(batch, key):
@@ -150,11 +152,13 @@ def make(config, spec: dict) -> Task:
         return {'adversarial': (values, jnp.ones_like(values))}, {
             'model_state': {'generator': model_state}}
 
-    descend = update.from_loss(discriminator_loss, tx, 'discriminator')
+    accumulate = config.optimizer.accumulate
+    descend = update.from_loss(discriminator_loss, critic_tx, 'discriminator',
+                               accumulate=accumulate)
     step = update.in_turn(
         *[_on_part(descend, part, c.critic_steps) for part in range(c.critic_steps)],
-        _on_part(update.from_loss(generator_loss, tx, 'generator', ema=config.optimizer.ema),
-                 0, c.critic_steps))
+        _on_part(update.from_loss(generator_loss, tx, 'generator', accumulate=accumulate,
+                                  ema=config.optimizer.ema), 0, c.critic_steps))
 
     def with_rate(state, batch):
         new, scalars = step(state, batch)
@@ -185,20 +189,25 @@ def make(config, spec: dict) -> Task:
                 'sample': eight_bit.astype(jnp.uint8),
                 **{name: batch[name] for name in ('train_image', 'real_row', 'train_row')}}
 
-    summarize = functools.partial(draws.summarize, c.samples, c.conditional,
-                                  spec['requires']['judge'].get('hash', ''))
+    comparable = c.conditional and judged['spec']['class_names'] == spec['class_names']
+    summarize = functools.partial(draws.summarize, c.samples, comparable,
+                                  judged.get('hash', ''))
     draw = functools.partial(draws.draw, c.samples, spec['class_names'])
     return Task(init, with_rate, {'eval': Evaluation('test', evaluate, summarize)}, predict,
                 '-eval/fid_cnn', _make_prepare(spec), draw, watch=True)
 
 
-def _check(config) -> None:
+def _check(config, module) -> None:
     c = config.task
     if c.loss not in adversarial.KINDS:
         raise unknown('task.loss: there is no', c.loss, adversarial.KINDS)
     for name in ('r1', 'r2', 'gradient_penalty'):
         if c[name] < 0:
             raise UserError(f'task.{name}={c[name]}: it is at least 0')
+        if c[name] and getattr(module, 'JUDGES_TOGETHER', False):
+            raise UserError(f'task.{name}: the gradient of one score at one image, and batch norm '
+                            f'makes scores of {config.model.name!r} depend on all images; set it to '
+                            '0')
     for name, least in (('latent', 1), ('critic_steps', 1), ('samples', 10)):
         if c[name] < least:
             raise UserError(f'task.{name}={c[name]}: it is at least {least}')
@@ -209,7 +218,11 @@ def _check(config) -> None:
 
 def _on_part(one: update.Update, part: int, parts: int) -> update.Update:
     """The update on every `parts`-th example of the batch, so that each device keeps its own."""
-    return lambda state, batch: one(state, jax.tree.map(lambda x: x[part::parts], batch))
+    def on_part(state, batch):
+        if len(batch['index']) % parts:
+            raise ValueError(f'they do not divide by task.critic_steps={parts}')
+        return one(state, jax.tree.map(lambda x: x[part::parts], batch))
+    return on_part
 
 
 def _flat(x):

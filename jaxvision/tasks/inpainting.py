@@ -58,10 +58,12 @@ def describe(config, source) -> dict:
     height, width, channels = info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     height, width = (height, width) if as_it_is else (size, size)
+    overlap = min(height, width) // 4
     return {'inputs': {'image': {'shape': [height, width, channels], 'dtype': 'uint8'},
                        'mask': {'shape': [height, width, 1], 'dtype': 'uint8'}},
             'targets': {}, 'resize': None if as_it_is else 'center_crop',
-            'restores': {'scale': 1, 'overlap': min(height, width) // 4}}
+            # The plate knows the whole tile, so tiles fade into each other.
+            'restores': {'scale': 1, 'overlap': overlap, 'blend': overlap}}
 
 
 def make(config, spec: dict) -> Task:

@@ -38,7 +38,9 @@ DEFAULTS = dict(
     adversarial_loss='non_saturating',  # or 'hinge', 'wasserstein', 'relativistic'
     discriminator='32-64-128',          # variant of patchgan
     pool='image',          # PSNR is of single 'image's, or of all that share a 'label'
-    tile=96, overlap=32)   # of `predict`, low-resolution pixels
+    tile=96)               # least side of the pieces that `predict` cuts, low-resolution pixels
+
+REACH = 16  # of a model that does not tell its own
 
 PIXEL_LOSSES = {'l1': jnp.abs, 'mse': jnp.square}
 
@@ -62,11 +64,16 @@ def describe(config, source) -> dict:
     if not 0 < c.patch <= crop // c.scale:
         raise UserError(f'task.patch={c.patch}: up to {crop // c.scale}, of crops of {crop}x{crop} '
                         f'pixels (the images, or data.image_size) made {c.scale} times smaller')
-    tile, patch = max(c.tile, crop // c.scale), c.patch * c.scale
-    return {'class_names': list(info.class_names), 'crop': crop,
-            'restores': {'scale': c.scale, 'overlap': c.overlap},
-            'inputs': {'image': {'shape': [tile, tile, channels], 'dtype': 'uint8'}},
+    patch = c.patch * c.scale
+    spec = {'class_names': list(info.class_names), 'crop': crop, 'restores': {'scale': c.scale},
+            'inputs': {'image': {'shape': [c.tile, c.tile, channels], 'dtype': 'uint8'}},
             'targets': {'truth': {'shape': [patch, patch, channels], 'dtype': 'uint8'}}}
+    # So that the tiles of an image are answered as the whole is.
+    overlap = 2 * getattr(classification.make_model(config, spec), 'reach', REACH)
+    spec['restores']['overlap'] = overlap
+    tile = max(c.tile, crop // c.scale, 2 * overlap)
+    spec['inputs']['image']['shape'] = [tile, tile, channels]
+    return spec
 
 
 def make(config, spec: dict) -> Task:
@@ -146,7 +153,7 @@ def make(config, spec: dict) -> Task:
         return {'image': 255 * jnp.clip(image, 0, 1)}
 
     def low_resolution(batch):
-        key = keys.stream(jax.random.key(config.seed), 'evaluation')
+        key = keys.stream(jax.random.key(0), 'evaluation')  # of all seeds the same
         return made_poor(c, key, batch['index'], color.to_float(batch['truth'], dtype))
 
     def inputs(batch):
@@ -187,8 +194,8 @@ def _check(config) -> None:
     for name in ('perceptual', 'adversarial'):
         if c[name] < 0:
             raise UserError(f'task.{name}={c[name]}: it is at least 0')
-    if not 0 <= c.overlap < c.tile:
-        raise UserError(f'task.overlap={c.overlap}: less than task.tile={c.tile}')
+    if c.tile < 1:
+        raise UserError(f'task.tile={c.tile}: it is at least 1')
 
 
 def made_poor(options, key, index, images):

@@ -14,8 +14,10 @@ Tree = Any
 Schedule = optax.Schedule
 
 
-def make(config: ConfigDict, examples: int) -> tuple[optax.GradientTransformation, Schedule]:
-    """The optimizer of a whole config, and its learning rate as a function of the step."""
+def make(config: ConfigDict, examples: int, updates: int = 1
+         ) -> tuple[optax.GradientTransformation, Schedule]:
+    """The optimizer of a whole config, and its learning rate as a function of the step, in each of
+    which it makes so many updates."""
     c, batch_size = config.optimizer, config.data.batch_size
     for name in ('lr', 'weight_decay', 'clip'):
         if not 0 <= c[name] < float('inf'):
@@ -29,7 +31,8 @@ def make(config: ConfigDict, examples: int) -> tuple[optax.GradientTransformatio
     lr = schedule(c.schedule, c.lr, total, steps(c.warmup, batch_size, examples))
     if c.name not in OPTIMIZERS:
         raise unknown('there is no optimizer', c.name, OPTIMIZERS)
-    tx = call(OPTIMIZERS[c.name], f'optimizer {c.name!r}', lr, c.weight_decay, options=c.options)
+    tx = call(OPTIMIZERS[c.name], f'optimizer {c.name!r}',
+              lambda count: lr(count // updates), c.weight_decay, options=c.options)
     clip = [optax.clip_by_global_norm(c.clip)] if c.clip else []
     return optax.chain(*clip, tx), lr
 

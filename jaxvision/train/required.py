@@ -14,9 +14,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import cache
-from jaxvision.config import resolve
-from jaxvision.errors import UserError
+from jaxvision import __version__, cache
+from jaxvision.config import FREE_FIELDS, fields, resolve
 from jaxvision.train import processes
 from jaxvision.train.sources import Sources
 
@@ -33,11 +32,7 @@ class Weights:
 def wanted(config: ConfigDict) -> dict[str, ConfigDict | str | Weights]:
     """{name: how it is trained, the run that is it, or its weights}."""
     requires = getattr(resolve('tasks', config.task.name), 'requires', None)
-    found = requires(config) if requires else {}
-    for name, network in found.items():
-        if isinstance(network, str) and not Path(network, 'config.json').exists():
-            raise UserError(f'{name}: {network} is no run')
-    return found
+    return requires(config) if requires else {}
 
 
 def folder(name: str, network: ConfigDict | str, workdir: Path) -> Path:
@@ -47,7 +42,9 @@ def folder(name: str, network: ConfigDict | str, workdir: Path) -> Path:
     if jax.process_count() > 1:  # whose caches need not be one
         return workdir / 'required' / name
     data = Sources(network)['train'].info.fingerprint
-    made_of = hashlib.sha256(f'{network.to_json(sort_keys=True)} {data}'.encode())
+    learned = {field: value for field, value in sorted(fields(network).items())
+               if field not in FREE_FIELDS}
+    made_of = hashlib.sha256(f'{__version__} {learned} {data}'.encode())
     return cache.folder('runs') / f'{name}-{made_of.hexdigest()[:16]}'
 
 

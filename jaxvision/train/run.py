@@ -203,6 +203,8 @@ def _describe_network(wanted: ConfigDict | str | required.Weights, sources: Sour
         return {}
     if isinstance(wanted, ConfigDict):
         return {'config': wanted.to_dict(), 'spec': describe(wanted, sources.of(wanted))}
+    if not Path(wanted, 'config.json').exists():
+        raise UserError(f'the network that this task stands on: {wanted} is no run')
     return {name: read_json(Path(wanted, f'{name}.json')) for name in ('config', 'spec')}
 
 

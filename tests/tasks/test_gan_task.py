@@ -77,8 +77,7 @@ def _signal_after(steps):
     ('task.loss=hinge', 'model.name=sngan', 'model.variant=4-4'),
     ('task.loss=non_saturating', 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'),
     ('task.loss=wasserstein', 'task.gradient_penalty=10', 'task.critic_steps=4'),
-    ('task.conditional=false', 'task.diffaugment=color,translation,cutout'),
-    ('optimizer.accumulate=2',)], ids=lambda x: x[0])
+    ('task.conditional=false', 'task.diffaugment=color,translation,cutout')], ids=lambda x: x[0])
 def test_every_loss_network_and_option_moves_both_players(gan, overrides, tmp_path):
     this = runs.begin(gan(*overrides), tmp_path)
     batch = noise(this.spec, 8)
@@ -191,7 +190,28 @@ def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatc
     assert this.spec['requires']['inception'].keys() == {'hash'}
 
 
+def test_each_player_follows_the_schedule_to_its_end(gan, tmp_path):
+    """Of four updates a step none is carried out at a rate that ended before."""
+    this = runs.begin(gan('task.critic_steps=4', 'train.steps=2', 'optimizer.schedule=linear'),
+                      tmp_path)
+    update = jax.jit(this.task.update)
+    state, _ = update(this.init(), noise(this.spec, 8))
+    before = state.params['discriminator']
+    state, scalars = update(state.replace(step=1), noise(this.spec, 8))
+    assert scalars['discriminator/update_norm'] > 0 and scalars['lr'] == 0.0005
+    assert not jax.tree.all(jax.tree.map(jnp.array_equal, before, state.params['discriminator']))
+
+
+def test_gradients_of_parts_add_up(gan, tmp_path):
+    whole, parts = ({**jax.jit(this.task.update)(this.init(), noise(this.spec, 8))[1]}
+                    for this in (runs.begin(gan(f'optimizer.accumulate={n}'), tmp_path / str(n))
+                                 for n in (1, 2)))
+    for name in ('discriminator/gradient_norm', 'generator/gradient_norm', 'discriminator/r1'):
+        np.testing.assert_allclose(parts[name], whole[name], rtol=1e-4)
+
+
 @pytest.mark.parametrize('override, said', [
+    ('model.name=dcgan', 'task.r1: .* batch norm'),
     ('task.inception=nowhere.pth', 'nowhere.pth'), ('task.loss=hing', 'hinge'), ('task.judge=nowhere', 'no run'), ('task.r1=-1', 'at least 0'),
     ('task.critic_steps=3', 'divide'), ('task.layer=poled', 'pooled'),
     ('task.diffaugment=colour', 'color')])

@@ -15,7 +15,7 @@ from jaxvision.tasks import super_resolution
 from jaxvision.train import loop, run
 
 BASE = ('data.source=mnist5k', 'data.test_split=test[:64]', 'data.image_size=28',
-        'data.batch_size=16', 'data.per_class=20', 'model.name=edsr', 'model.variant=1x8', 'task.patch=8', 'task.tile=16', 'task.overlap=4',
+        'data.batch_size=16', 'data.per_class=20', 'model.name=edsr', 'model.variant=1x8', 'task.patch=8', 'task.tile=16',
         'optimizer.lr=0.01', 'train.steps=30', 'train.eval_every=30', 'train.checkpoint_every=30')
 
 
@@ -124,13 +124,14 @@ def test_prediction_takes_uint8_and_the_same_values_as_floats(opened):
 
 def test_tiles_are_answered_as_the_whole_but_at_its_border(opened):
     """The five convolutions that follow on one another reach five pixels far."""
-    task, state, _, spec = opened('task.overlap=10')
+    task, state, _, spec = opened()
     params = random_leaves(state.params['generator'])
     params['last'] = jax.tree.map(lambda x: 0.01 * x, params['last'])  # stays in [0, 255]
     variables = {**state.variables, 'params': {'generator': params}}
     answer = jax.jit(lambda image: task.predict(variables, {'image': image})['image'])
     image = photograph(31, 45) // 2 + 64
-    cut, corners = tiles.split(image, (16, 16), spec['restores']['overlap'])
+    size = tuple(spec['inputs']['image']['shape'][:2])
+    cut, corners = tiles.split(image, size, spec['restores']['overlap'])
     joined = tiles.join(np.asarray(answer(cut)), corners, (31, 45), overlap=10, scale=2)
     whole = np.asarray(answer(image[None]))[0]
     np.testing.assert_allclose(joined[10:-10, 10:-10], whole[10:-10, 10:-10], atol=1e-3)
@@ -184,7 +185,7 @@ def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained
     (['task.loss=l3'], "'l3'"), (['task.pool=batch'], "'batch'"),
     (['task.degradation.jpeg=200'], 'jpeg=200'), (['task.degradation.noise=-1.0'], 'noise=-1.0'),
     (['task.adversarial_loss=gan'], "'gan'"),
-    (['task.overlap=16'], 'less than task.tile=16'), (['task.adversarial=-1.0'], 'at least 0')])
+    (['task.tile=0'], 'at least 1'), (['task.adversarial=-1.0'], 'at least 0')])
 def test_mistakes_in_the_config_are_said(opened, overrides, message):
     with pytest.raises(UserError, match=message):
         opened(*overrides)
