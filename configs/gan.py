@@ -29,8 +29,8 @@ def _r3gan(config):
     config.optimizer.name, config.optimizer.lr = 'adamw', 1e-3
     config.optimizer.schedule, config.optimizer.ema = 'cosine', 0.998
     config.optimizer.options = dict(b1=0.0, b2=0.99)
-    config.train.steps = '2800'
-    config.train.eval_every = config.train.checkpoint_every = '700'
+    config.train.steps = '3200'
+    config.train.eval_every = config.train.checkpoint_every = '800'
     return config
 
 
@@ -42,6 +42,6 @@ def _dcgan(config):
     config.optimizer.name, config.optimizer.lr = 'adamw', 2e-4
     config.optimizer.schedule, config.optimizer.ema = 'constant', 0.0
     config.optimizer.options = dict(b1=0.5)
-    config.train.steps = '2800'
-    config.train.eval_every = config.train.checkpoint_every = '700'
+    config.train.steps = '480'
+    config.train.eval_every = config.train.checkpoint_every = '120'
     return config

@@ -5,8 +5,8 @@ examples:
   python -m jaxvision.predict --workdir runs/cnn --step best 'albums/**/*.png' --out answers
   python -m jaxvision.predict --workdir model.tflite photo.jpg
   python -m jaxvision.predict --workdir runs/super_resolution small.jpg
-  python -m jaxvision.predict --workdir runs/inpainting photo.jpg --mask hole.png
-  python -m jaxvision.predict --workdir runs/inpainting album/ --mask holes/
+  python -m jaxvision.predict --workdir runs/inpainting-photos photo.jpg --mask hole.png
+  python -m jaxvision.predict --workdir runs/inpainting-photos album/ --mask holes/
   python -m jaxvision.predict --workdir runs/gan --number 64 --label 7 --truncation 0.8
 
 Images of any size and of any format that Pillow reads. Of a folder, every file below it is tried

@@ -91,8 +91,19 @@ def _restore(model: Model, masks: Masks | None, size: int, file: str, restored: 
              picture: Path | None) -> dict:
     """What predictions.json says of a file; the restored image and the comparison are saved."""
     def read() -> tuple:
-        image = decode.decode(files.read(file), model.spec['inputs']['image']['shape'][-1])
-        return image, masks.read(file, image.shape[:2]) if masks else None
+        image = decode.decode(files.read(file), 3)
+        if model.spec['inputs']['image']['shape'][-1] == 1:
+            if (image != image[..., :1]).any():
+                raise Unreadable('it has colours, and this run has seen grey images alone')
+            image = image[..., :1]
+        if masks is None:
+            return image, None
+        hole, (height, width) = masks.read(file, image.shape[:2]), _tile_size(model)
+        corners = tiles.corners(image.shape[:2], (height, width), model.spec['restores']['overlap'])
+        if any(hole[top:top + height, left:left + width].all() for top, left in corners):
+            raise Unreadable('its hole leaves nothing to go by: the network sees '
+                             f'{width}x{height} pixels at once')
+        return image, hole
     found, reason = attempt(read)
     if found is None:
         return {'file': file, 'error': reason}

@@ -141,6 +141,15 @@ def test_each_file_has_its_mask_or_is_told_why_not(main, inpainters, tmp_path):
     assert len(list(tmp_path.glob('predictions/*.png'))) == 4
 
 
+def test_a_hole_larger_than_the_network_sees_is_refused(main, inpainters):
+    picture('cat.png', 70, 70)
+    mask = np.zeros((70, 70), np.uint8)
+    mask[2:-2, 2:-2] = 255
+    Image.fromarray(mask).save('mask.png')
+    code, _, _, entries = main('--workdir', inpainters, 'cat.png', '--mask', 'mask.png')
+    assert code == 1 and 'leaves nothing to go by' in entries['cat.png']['error']
+
+
 def test_one_mask_serves_for_all_files(main, inpainters):
     for name in ('a.png', 'b.png'):
         picture(name, 20, 24)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exporting import assert_exported_alike
 
 from jaxvision import config as configs
 from jaxvision.errors import UserError
@@ -208,6 +209,14 @@ def test_gradients_of_parts_add_up(gan, tmp_path):
                                  for n in (1, 2)))
     for name in ('discriminator/gradient_norm', 'generator/gradient_norm', 'discriminator/r1'):
         np.testing.assert_allclose(parts[name], whole[name], rtol=1e-4)
+
+
+@pytest.mark.parametrize('overrides', [
+    ('model.options.norm=batch',), ('model.name=dcgan', 'model.variant=4', 'task.r1=0.0')])
+def test_a_generator_is_exported(gan, overrides, tmp_path):
+    this = runs.begin(gan(*overrides), tmp_path)
+    latent = np.random.default_rng(0).standard_normal((7, 6)).astype(np.float32)
+    assert_exported_alike(this, {'latent': latent, 'label': np.arange(7, dtype=np.int32)}, tmp_path)
 
 
 @pytest.mark.parametrize('override, said', [

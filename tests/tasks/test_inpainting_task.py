@@ -2,9 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exporting import assert_exported_alike
+from PIL import Image
 
 import jaxvision
-from jaxvision import config as configs
+from jaxvision import config as configs, predict
 from jaxvision.data import pipeline
 from jaxvision.errors import UserError
 from jaxvision.image import fill
@@ -47,6 +49,28 @@ def test_a_run_with_two_players_learns_and_draws_strips(trained):
     assert (workdir / 'figures' / 'strips.png').exists()
     scalars = (workdir / 'metrics.jsonl').read_text()
     assert 'train/discriminator/loss' in scalars and 'train/adversarial' in scalars
+
+
+def test_a_photograph_in_colour_is_not_made_grey(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save('colour.png')
+    Image.fromarray(pixels).convert('L').save('grey.png')
+    Image.fromarray(np.eye(9, dtype=bool)).save('mask.png')
+    said = predict.main(['--workdir', str(trained[0]), 'colour.png', 'grey.png', '--mask',
+                         'mask.png'])
+    assert said == 1
+    out = capsys.readouterr().out
+    assert 'it has colours' in out and '1 of 2 files answered' in out
+
+
+@pytest.mark.parametrize('convolution', ['plain', 'gated', 'partial'])
+def test_the_inpainter_is_exported(convolution, tmp_path):
+    this = run.begin(small(f'model.options.convolution={convolution}'), tmp_path)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 8, 8, 1)).astype(np.uint8)
+    masks = 255 * (rng.random((3, 8, 8, 1)) < 0.3).astype(np.uint8)
+    assert_exported_alike(this, {'image': images, 'mask': masks}, tmp_path)
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.float32])

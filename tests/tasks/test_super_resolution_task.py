@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exporting import assert_exported_alike
 from PIL import Image
 from random_weights import random_leaves
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -136,6 +137,13 @@ def test_tiles_are_answered_as_the_whole_but_at_its_border(opened):
     whole = np.asarray(answer(image[None]))[0]
     np.testing.assert_allclose(joined[10:-10, 10:-10], whole[10:-10, 10:-10], atol=1e-3)
     assert np.abs(whole - np.repeat(np.repeat(image, 2, 0), 2, 1)).mean() > 1
+
+
+def test_the_upscaler_is_exported(tmp_path):
+    this = run.begin(configured('task.scale=3', 'task.patch=5', 'data.image_size=27'), tmp_path)
+    side = this.spec['inputs']['image']['shape'][0]
+    images = np.random.default_rng(0).integers(0, 256, (3, side, side, 1)).astype(np.uint8)
+    assert_exported_alike(this, {'image': images}, tmp_path)
 
 
 def test_the_evaluations_noise_belongs_to_the_image(opened):
