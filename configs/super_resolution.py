@@ -5,6 +5,8 @@ on luma, their mean, on 2 cores of an AMD EPYC beside other work, one seed:
         twice as large, 9 min 4 s; flower 38.09, coffee 32.85, astronaut 34.81
     python -m jaxvision.main --config configs/super_resolution.py --config.task.scale=4    29.95, +1.81
         four times, 8 min 5 s; flower 32.40, coffee 28.41, astronaut 29.04
+    python -m jaxvision.main --config configs/super_resolution.py --config.model.variant=srresnet \
+        --config.task.adversarial=0.001 --config.task.perceptual=0.01                      SRGAN's parts
     python -m jaxvision.main --config configs/super_resolution.py:folder:PHOTOS            your own
 """
 

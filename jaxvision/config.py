@@ -23,9 +23,9 @@ from jaxvision.errors import UserError, unknown
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
 # carried out and what is written about it, not what is learned (on_corrupt: not up to where it is).
-FREE_FIELDS = ('data.dir', 'data.threads', 'data.on_corrupt', 'parallel.fsdp', 'parallel.cpu_devices',
-               'parallel.deterministic', 'train.log_every', 'train.checkpoint_every', 'train.keep',
-               'train.profile')
+FREE_FIELDS = ('data.dir', 'data.threads', 'data.on_corrupt', 'parallel.fsdp',
+               'parallel.cpu_devices', 'parallel.deterministic', 'train.log_every',
+               'train.checkpoint_every', 'train.keep', 'train.profile')
 
 
 def default(task: str) -> ConfigDict:

@@ -13,17 +13,20 @@ _CACHE = pytest.StashKey[str]()
 
 def pytest_configure(config):
     import jax
-    cache = config.stash[_CACHE] = tempfile.mkdtemp(prefix='jaxvision-tests-')
-    os.environ['XDG_CACHE_HOME'] = cache  # of embedded data sets and compiled programs
-    # Small programs that run a few times: most of their time is LLVM's.
-    os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
-                               + ' --xla_backend_optimization_level=1').strip()
-    jax.config.update('jax_compilation_cache_dir', os.path.join(cache, 'jaxvision', 'xla'))
+    if not hasattr(config, 'workerinput'):  # pytest-xdist's workers share this process's
+        cache = config.stash[_CACHE] = tempfile.mkdtemp(prefix='jaxvision-tests-')
+        os.environ['XDG_CACHE_HOME'] = cache  # of embedded data sets and compiled programs
+        # Small programs that run a few times: most of their time is LLVM's.
+        os.environ['XLA_FLAGS'] = (os.environ.get('XLA_FLAGS', '')
+                                   + ' --xla_backend_optimization_level=1').strip()
+    programs = os.path.join(os.environ['XDG_CACHE_HOME'], 'jaxvision', 'xla')
+    jax.config.update('jax_compilation_cache_dir', programs)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
 def pytest_unconfigure(config):
-    shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
+    if _CACHE in config.stash:
+        shutil.rmtree(config.stash[_CACHE], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

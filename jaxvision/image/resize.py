@@ -59,9 +59,11 @@ def _at_least_float32(image: Float[Array, 'h w c']) -> DTypeLike:
 def _resampled(
     rows: Float[Array, 'y h'], image: Float[Array, 'h w c'], columns: Float[Array, 'x w']
 ) -> Float[Array, 'y x c']:
-    resized = jnp.einsum('yh,hwc,xw->yxc', rows, image.astype(rows.dtype), columns,
+    # Channels first: TFLite converts no product of matrices with an axis of one channel between.
+    planes = jnp.moveaxis(image.astype(rows.dtype), -1, 0)
+    resized = jnp.matmul(jnp.matmul(rows, planes, precision=lax.Precision.HIGHEST), columns.T,
                          precision=lax.Precision.HIGHEST)
-    return resized.astype(image.dtype)
+    return jnp.moveaxis(resized, 0, -1).astype(image.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 5))

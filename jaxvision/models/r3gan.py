@@ -148,9 +148,10 @@ def make(
     '128-64-32-16' for 32 pixels; '128x2-...' has two blocks a stage.
 
     `discriminator` is its variant, where it is another. The largest stage makes, and reads, `patch`
-    x `patch` pixels as one, which on a CPU is worth more than the stage that it saves. A block is `expansion` times as wide inside
-    as outside, its 3x3 convolution in `groups` (the paper's are 16 wide). The paper has no `norm`;
-    'batch' in the generator keeps the latent's part in the image from vanishing in short runs.
+    x `patch` pixels as one, which on a CPU is worth more than the stage that it saves. A block is
+    `expansion` times as wide inside as outside, its 3x3 convolution in `groups` (the paper's are 16
+    wide). The paper has no `norm`; 'batch' in the generator, its scale and shift functions of class
+    and latent, keeps the latent's part in the image from vanishing in short runs.
     """
     layers.one_of('norm', norm, ('none', 'batch'))
     common = dict(classes=len(spec['class_names']), patch=patch, expansion=expansion, groups=groups,

@@ -128,10 +128,10 @@ def make(config, spec: dict) -> Task:
 
 def _check(config, spec: dict) -> None:
     options, smoothing = config.task.augment, config.task.label_smoothing
-    for name in ('translate', 'cutout'):
-        if not 0 <= options[name] <= 1:
-            raise UserError(f'task.augment.{name}={options[name]}: a share of the side, 0 to 1')
-    for name in ('rotate', 'color', 'randaugment', 'mixup', 'cutmix'):
+    check_moves(options)
+    if not 0 <= options.cutout <= 1:
+        raise UserError(f'task.augment.cutout={options.cutout}: a share of the side, 0 to 1')
+    for name in ('color', 'randaugment', 'mixup', 'cutmix'):
         if options[name] < 0:
             raise UserError(f'task.augment.{name}={options[name]}: it is at least 0')
     part = config.data.batch_size // max(config.optimizer.accumulate, 1)
@@ -142,6 +142,13 @@ def _check(config, spec: dict) -> None:
                         '0 where images have several labels')
     if not 0 < config.task.crop_scale <= 1:
         raise UserError(f'task.crop_scale={config.task.crop_scale}: it is above 0, up to 1')
+
+
+def check_moves(options) -> None:
+    if not 0 <= options.translate <= 1:
+        raise UserError(f'task.augment.translate={options.translate}: a share of the side, 0 to 1')
+    if options.rotate < 0:
+        raise UserError(f'task.augment.rotate={options.rotate}: it is at least 0')
 
 
 def make_model(config, spec: dict):
@@ -176,13 +183,7 @@ def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
     side = min(images.shape[1:3])
     example_keys = lambda name: keys.per_example(keys.stream(key, name), index)
     each = lambda name, function: jax.vmap(function)(example_keys(name), images)
-    if options.flip:
-        images = each('flip', geometry.random_flip)
-    if options.translate:
-        shift = max(1, round(options.translate * side))
-        images = each('translate', lambda k, x: geometry.random_translate(k, x, shift))
-    if options.rotate:
-        images = each('rotate', lambda k, x: geometry.random_rotate(k, x, options.rotate))
+    images = moved(options, key, index, images)
     if options.color:
         amount = options.color
         images = each('color', lambda k, x: color.random_color_jitter(
@@ -203,6 +204,20 @@ def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
     if options.cutmix:
         return augment.cutmix(example_keys('mixup'), images, targets, options.cutmix)
     return images, targets
+
+
+def moved(options, key, index, images):
+    """Images [B, H, W, C] in [0, 1] mirrored, shifted and turned, each under its own keys."""
+    each = lambda name, function: jax.vmap(function)(
+        keys.per_example(keys.stream(key, name), index), images)
+    if options.flip:
+        images = each('flip', geometry.random_flip)
+    if options.translate:
+        shift = max(1, round(options.translate * min(images.shape[1:3])))
+        images = each('translate', lambda k, x: geometry.random_translate(k, x, shift))
+    if options.rotate:
+        images = each('rotate', lambda k, x: geometry.random_rotate(k, x, options.rotate))
+    return images
 
 
 def show(class_names: list[str], multi_label: bool, inputs: dict, outputs: dict

@@ -1,6 +1,9 @@
 """Generative adversarial networks, conditional on the class or not."""
 
+import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,134 +70,154 @@ def describe(config, source) -> dict:
 
 
 def make(config, spec: dict) -> Task:
-    c = config.task
+    c, dtype = config.task, jnp.dtype(config.model.param_dtype)
     module = resolve('models', config.model.name)
     _check(config, module)
-    dtype = jnp.dtype(config.model.param_dtype)
-    generator, discriminator = call(
+    networks = Networks(*call(
         module.make, f'model {config.model.name!r}', spec, config.model.variant,
-        dtype=jnp.dtype(config.model.dtype), param_dtype=dtype, options=config.model.options)
+        dtype=jnp.dtype(config.model.dtype), param_dtype=dtype, options=config.model.options))
     tx, lr = optimizers.make(config, spec['examples'])
     critic_tx, _ = optimizers.make(config, spec['examples'], c.critic_steps)
-    judged = spec['requires']['judge']
-    see = features.perceive(judged, c.layer)
-
-    def generate(params, model_state, latent, label):
-        """Images in [-1, 1], and the running statistics of these."""
-        image, new = generator.apply({'params': params, **model_state}, latent, label, train=True,
-                                     mutable=list(model_state))
-        return image, new
-
-    def critic(params, model_state):
-        """The score of images under the current weights, and the running statistics of these."""
-        def score(images, label):
-            (scores, _), new = discriminator.apply(
-                {'params': params, **model_state}, images, label, train=True,
-                mutable=list(model_state))
-            return scores, new
-        return score
 
     def init(key, batch):
-        latent = jnp.zeros((2, c.latent), dtype)
+        latent, image = (jnp.zeros((2, *shape), dtype) for shape in ((c.latent,), spec['image']))
         label = jnp.zeros(2, jnp.int32) if c.conditional else None
-        made = generator.init(keys.stream(key, 'generator'), latent, label, train=True)
-        image = jnp.zeros((2, *spec['image']), dtype)
-        judged = discriminator.init(keys.stream(key, 'discriminator'), image, label, train=True)
-        params = {'generator': made.pop('params'), 'discriminator': judged.pop('params')}
+        made = {'generator': networks.generator.init(
+                    keys.stream(key, 'generator'), latent, label, train=True),
+                'discriminator': networks.discriminator.init(
+                    keys.stream(key, 'discriminator'), image, label, train=True)}
+        params = {player: variables.pop('params') for player, variables in made.items()}
         averaged = ('generator',) if config.optimizer.ema else ()
-        return create(key, params, {'generator': tx, 'discriminator': critic_tx},
-                      {'generator': made, 'discriminator': judged}, averaged)
+        return create(key, params, {'generator': tx, 'discriminator': critic_tx}, made, averaged)
 
-    def read(batch, key):
-        """(real images in [-1, 1], their labels, as many latents)."""
-        latent = jax.vmap(lambda key: jax.random.normal(key, (c.latent,), dtype))(
-            keys.per_example(keys.stream(key, 'latent'), batch['index']))
-        return 2 * color.to_float(batch['image'], dtype) - 1, batch.get('label'), latent
+    accumulate = config.optimizer.accumulate
+    judge = update.from_loss(discriminator_loss(c, networks, dtype), critic_tx, 'discriminator',
+                             accumulate=accumulate)
+    generate = update.from_loss(generator_loss(c, networks, dtype), tx, 'generator',
+                                accumulate=accumulate, ema=config.optimizer.ema)
+    descend = update.in_turn(
+        *[_on_part(judge, part, c.critic_steps) for part in range(c.critic_steps)],
+        _on_part(generate, 0, c.critic_steps))
 
-    def subjected(images, batch, key, name):
-        if not c.diffaugment:
-            return images
-        each = keys.per_example(keys.stream(key, name), batch['index'])
-        return 2 * jax.vmap(lambda key, image: augment.diffaugment(key, image, c.diffaugment))(
-            each, (images + 1) / 2) - 1
+    def step(state, batch):
+        new, scalars = descend(state, batch)
+        return new, {**scalars, 'lr': lr(state.step), 'loss': scalars['generator/loss']}
 
-    def discriminator_loss(params, state, batch, key):
-        real, label, latent = read(batch, key)
-        fake, _ = generate(state.params['generator'], state.model_state['generator'], latent, label)
-        real = subjected(real, batch, key, 'real')
-        fake = jax.lax.stop_gradient(subjected(fake, batch, key, 'fake'))
-        score = critic(params, state.model_state['discriminator'])
-        real_score, model_state = score(real, label)
-        fake_score, model_state = critic(params, model_state)(fake, label)
+    def predict(variables, inputs):
+        image = networks.generator.apply(
+            {'params': variables['params']['generator'], **variables['model_state']['generator']},
+            jnp.asarray(inputs['latent'], dtype), inputs.get('label'))
+        return {'image': 255 * jnp.clip((image + 1) / 2, 0, 1)}
+
+    draw = functools.partial(draws.draw, c.samples, spec['class_names'])
+    return Task(init, step, {'eval': _evaluation(c, spec, predict, dtype)}, predict,
+                '-eval/fid_cnn', _make_prepare(spec), draw, watch=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Networks:
+    """Both players as functions of their weights; images are in [-1, 1]."""
+
+    generator: Any
+    discriminator: Any
+
+    def generate(self, params, model_state, latent, label):
+        """Images, and the running statistics of these."""
+        return self.generator.apply({'params': params, **model_state}, latent, label, train=True,
+                                    mutable=list(model_state))
+
+    def score(self, params, model_state, images, label):
+        """Of each image, and the running statistics of these."""
+        (scores, _), new = self.discriminator.apply(
+            {'params': params, **model_state}, images, label, train=True, mutable=list(model_state))
+        return scores, new
+
+
+def discriminator_loss(options, networks: Networks, dtype) -> Callable:
+    def loss(params, state, batch, key):
+        real, label, latent = _read(options, dtype, batch, key)
+        fake, _ = networks.generate(state.params['generator'], state.model_state['generator'],
+                                    latent, label)
+        real, fake = (_subjected(options, images, batch, key, name)
+                      for name, images in (('real', real), ('fake', fake)))
+        before = state.model_state['discriminator']
+        real_score, model_state = networks.score(params, before, real, label)
+        fake_score, model_state = networks.score(params, model_state, fake, label)
+        terms = {'adversarial': adversarial.discriminator(options.loss, real_score, fake_score),
+                 **_penalties(options, lambda images: networks.score(
+                     params, before, images, label)[0], real, fake, batch, key)}
         ones = jnp.ones(len(real), dtype)
-        plain = lambda images: score(images, label)[0]
-        terms = {'adversarial': adversarial.discriminator(c.loss, real_score, fake_score)}
-        if c.r1:
-            terms['r1'] = c.r1 / 2 * adversarial.squared_gradient(plain, real)
-        if c.r2:
-            terms['r2'] = c.r2 / 2 * adversarial.squared_gradient(plain, fake)
-        if c.gradient_penalty:
-            share = jax.vmap(lambda key: jax.random.uniform(key, (), dtype))(
-                keys.per_example(keys.stream(key, 'share'), batch['index']))
-            terms['gradient_penalty'] = c.gradient_penalty * adversarial.interpolation_penalty(
-                plain, real, fake, share)
         scalars = {'real_score': (real_score, ones), 'fake_score': (fake_score, ones)}
         return {name: (values, ones) for name, values in terms.items()}, {
             'model_state': {'discriminator': model_state}, 'scalars': scalars}
+    return loss
 
-    def generator_loss(params, state, batch, key):
-        real, label, latent = read(batch, key)
-        fake, model_state = generate(params, state.model_state['generator'], latent, label)
-        score = critic(state.params['discriminator'], state.model_state['discriminator'])
-        real_score, _ = score(subjected(real, batch, key, 'real'), label)
-        fake_score, _ = score(subjected(fake, batch, key, 'fake'), label)
-        values = adversarial.generator(c.loss, real_score, fake_score)
+
+def generator_loss(options, networks: Networks, dtype) -> Callable:
+    def loss(params, state, batch, key):
+        real, label, latent = _read(options, dtype, batch, key)
+        fake, model_state = networks.generate(params, state.model_state['generator'], latent, label)
+        real_score, fake_score = (networks.score(
+            state.params['discriminator'], state.model_state['discriminator'],
+            _subjected(options, images, batch, key, name), label)[0]
+            for name, images in (('real', real), ('fake', fake)))
+        values = adversarial.generator(options.loss, real_score, fake_score)
         return {'adversarial': (values, jnp.ones_like(values))}, {
             'model_state': {'generator': model_state}}
+    return loss
 
-    accumulate = config.optimizer.accumulate
-    descend = update.from_loss(discriminator_loss, critic_tx, 'discriminator',
-                               accumulate=accumulate)
-    step = update.in_turn(
-        *[_on_part(descend, part, c.critic_steps) for part in range(c.critic_steps)],
-        _on_part(update.from_loss(generator_loss, tx, 'generator', accumulate=accumulate,
-                                  ema=config.optimizer.ema), 0, c.critic_steps))
 
-    def with_rate(state, batch):
-        new, scalars = step(state, batch)
-        return new, {**scalars, 'lr': lr(state.step), 'loss': scalars['generator/loss']}
+def _read(options, dtype, batch, key):
+    """(real images in [-1, 1], their labels, as many latents)."""
+    latent = jax.vmap(lambda key: jax.random.normal(key, (options.latent,), dtype))(
+        keys.per_example(keys.stream(key, 'latent'), batch['index']))
+    return 2 * color.to_float(batch['image'], dtype) - 1, batch.get('label'), latent
 
-    def sample(variables, inputs):
-        """Images in [0, 1]."""
-        image = generator.apply(
-            {'params': variables['params']['generator'], **variables['model_state']['generator']},
-            jnp.asarray(inputs['latent'], dtype), inputs.get('label'))
-        return jnp.clip((image + 1) / 2, 0, 1)
 
-    def predict(variables, inputs):
-        return {'image': 255 * sample(variables, inputs)}
+def _subjected(options, images, batch, key, name: str):
+    if not options.diffaugment:
+        return images
+    each = keys.per_example(keys.stream(key, name), batch['index'])
+    return 2 * jax.vmap(lambda key, image: augment.diffaugment(key, image, options.diffaugment))(
+        each, (images + 1) / 2) - 1
+
+
+def _penalties(options, score: Callable, real, fake, batch, key) -> dict:
+    terms = {}
+    if options.r1:
+        terms['r1'] = options.r1 / 2 * adversarial.squared_gradient(score, real)
+    if options.r2:
+        terms['r2'] = options.r2 / 2 * adversarial.squared_gradient(score, fake)
+    if options.gradient_penalty:
+        share = jax.vmap(lambda key: jax.random.uniform(key, (), real.dtype))(
+            keys.per_example(keys.stream(key, 'share'), batch['index']))
+        terms['gradient_penalty'] = options.gradient_penalty * adversarial.interpolation_penalty(
+            score, real, fake, share)
+    return terms
+
+
+def _evaluation(options, spec: dict, predict: Callable, dtype) -> Evaluation:
+    judge = spec['requires']['judge']
+    see = features.perceive(judge, options.layer)
 
     def evaluate(state, batch):
-        judge = state.frozen['judge']
-        eight_bit = jnp.round(255 * sample(state.variables, batch))  # as the real ones are
-        images = {'fake': eight_bit / 255, **{
-            name: color.to_float(batch[image], dtype)
-            for name, image in (('real', 'image'), ('trained', 'train_image'))}}
-        seen = {name: see(judge, image) for name, image in images.items()}
-        records = {f'{name}_cnn': _flat(tensors[c.layer]) for name, tensors in seen.items()}
-        if c.inception:
+        eight_bit = jnp.round(predict(state.variables, batch)['image'])  # as the real ones are
+        images = {'fake': eight_bit / 255, 'real': color.to_float(batch['image'], dtype),
+                  'trained': color.to_float(batch['train_image'], dtype)}
+        seen = {name: see(state.frozen['judge'], image) for name, image in images.items()}
+        records = {f'{name}_cnn': tensors[options.layer].reshape(len(batch['index']), -1)
+                   for name, tensors in seen.items()}
+        if options.inception:
             records |= {name: inception.features(state.frozen['inception'], image)
                         for name, image in images.items()}
         return {**records, 'said': jnp.argmax(seen['fake']['logits'], -1), 'label': batch['label'],
                 'sample': eight_bit.astype(jnp.uint8),
                 **{name: batch[name] for name in ('train_image', 'real_row', 'train_row')}}
 
-    comparable = c.conditional and judged['spec']['class_names'] == spec['class_names']
-    summarize = functools.partial(draws.summarize, c.samples, comparable,
-                                  judged.get('hash', ''))
-    draw = functools.partial(draws.draw, c.samples, spec['class_names'])
-    return Task(init, with_rate, {'eval': Evaluation('test', evaluate, summarize)}, predict,
-                '-eval/fid_cnn', _make_prepare(spec), draw, watch=True)
+    same_classes = judge['spec']['class_names'] == spec['class_names']
+    return Evaluation('test', evaluate, functools.partial(
+        draws.summarize, options.samples, options.conditional and same_classes,
+        judge.get('hash', '')))
 
 
 def _check(config, module) -> None:
@@ -223,10 +246,6 @@ def _on_part(one: update.Update, part: int, parts: int) -> update.Update:
             raise ValueError(f'they do not divide by task.critic_steps={parts}')
         return one(state, jax.tree.map(lambda x: x[part::parts], batch))
     return on_part
-
-
-def _flat(x):
-    return x.reshape(len(x), -1)
 
 
 def _make_prepare(spec: dict):

@@ -10,13 +10,9 @@ from jaxvision import figures, keys
 from jaxvision.data import decode
 from jaxvision.data.views import Numbered
 from jaxvision.errors import UserError, unknown
-from jaxvision.image import color, fill, geometry, masks
-from jaxvision.losses import adversarial
-from jaxvision.models import patchgan
+from jaxvision.image import color, fill, masks
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import classification, features
-from jaxvision.train import optimizers, update
-from jaxvision.train.state import create
+from jaxvision.tasks import classification, features, restoring
 
 DEFAULTS = dict(
     mask='box',     # what is missing: a 'box' anywhere, 'free_form' strokes of a brush, the 'border'
@@ -29,15 +25,7 @@ DEFAULTS = dict(
         flip=False,     # left to right, every other image
         translate=0.0,  # largest shift, a share of the side
         rotate=0.0),    # largest angle, degrees
-    loss='mse',     # or 'l1', of the hole's pixels
-    adversarial=0.0,  # weight of the discriminator's judgement; 0: there is none
-    adversarial_loss='hinge',    # or 'non_saturating', 'wasserstein', 'relativistic'
-    discriminator='32-64-128',   # variant of the SN-PatchGAN
-    perceptual=0.0,  # weight of the distance between features, of
-    judge='own',     # the package's classifier of this source, or a RUN, and
-    layer='stage2')  # which of its intermediates
-
-RECONSTRUCTION = {'mse': jnp.square, 'l1': jnp.abs}
+    **{**restoring.DEFAULTS, 'loss': 'mse', 'adversarial_loss': 'hinge'})
 
 
 def source(config, source, split: str):
@@ -67,16 +55,9 @@ def describe(config, source) -> dict:
 
 
 def make(config, spec: dict) -> Task:
-    c = config.task
     _check(config, spec)
+    c, dtype = config.task, jnp.dtype(config.model.param_dtype)
     model = classification.make_model(config, spec)
-    dtype = jnp.dtype(config.model.param_dtype)
-    critic = patchgan.make(spec, c.discriminator, jnp.dtype(config.model.dtype), dtype)
-    judge = features.perceive(spec['requires']['judge'], c.layer, dtype) if c.perceptual else None
-    tx, lr = optimizers.make(config, spec['examples'])
-
-    def plate(image, hole):
-        return jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
 
     def restore(params, model_state, image, hole, **train):
         """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that;
@@ -86,70 +67,31 @@ def make(config, spec: dict) -> Task:
         (more, _), *new = answer if train else (answer,)
         return jnp.where(hole, smooth + more, image), *new
 
-    def trained(params, state, image, hole):
-        return restore(params, state.model_state['model'], image, hole, train=True,
-                       mutable=list(state.model_state['model']))
-
-    def init(key, batch):
+    def blank(batch):
         image = color.to_float(batch['image'], dtype)
-        hole = jnp.zeros((*image.shape[:3], 1), bool)
-        made = {'model': model.init(keys.stream(key, 'init'), image, hole)}
-        if c.adversarial:
-            made['discriminator'] = critic.init(
-                keys.stream(key, 'discriminator'), _beside(image, hole))
-        params = {player: variables.pop('params') for player, variables in made.items()}
-        averaged = ('model',) if config.optimizer.ema else ()
-        return create(key, params, {player: tx for player in params}, made, averaged)
+        return (image, jnp.zeros((*image.shape[:3], 1), bool)), image
 
     def read(state, batch):
-        """(images in [0, 1], augmented, their holes): of a step the same for both players."""
+        """((images, their holes), images), augmented."""
         key = keys.at_step(state.key, 'read', state.step)
-        image = augmented(c.augment, key, batch['index'], color.to_float(batch['image'], dtype))
+        image = classification.moved(c.augment, key, batch['index'],
+                                     color.to_float(batch['image'], dtype))
         drawn = keys.per_example(keys.stream(key, 'mask'), batch['index'])
-        return image, jax.vmap(draw_mask(c, spec, image.shape[1:3]))(drawn)
+        return (image, jax.vmap(draw_mask(c, spec, image.shape[1:3]))(drawn)), image
 
-    def score(params, model_state, image, hole):
-        (scores, _), new = critic.apply({'params': params, **model_state}, _beside(image, hole),
-                                        train=True, mutable=list(model_state))
-        return scores, new
+    def of_missing(errors, given):
+        """Errors are zero outside the hole."""
+        image, hole = given
+        missing = image.shape[-1] * hole.sum((1, 2, 3), dtype=dtype)
+        return errors.sum((1, 2, 3)), missing
 
-    def loss(params, state, batch, key):
-        image, hole = read(state, batch)
-        filled, model_state = trained(params, state, image, hole)
-        ones = jnp.ones(len(image), dtype)
-        errors = RECONSTRUCTION[c.loss](filled - image)  # zero outside the hole
-        terms = {c.loss: (errors.sum((1, 2, 3)), image.shape[-1] * hole.sum((1, 2, 3), dtype=dtype))}
-        if c.adversarial:
-            judged = functools.partial(score, state.params['discriminator'],
-                                       state.model_state['discriminator'])
-            real, fake = judged(image, hole)[0], judged(filled, hole)[0]
-            values = adversarial.generator(c.adversarial_loss, real, fake).mean((1, 2))
-            terms['adversarial'] = c.adversarial * values, ones
-        if c.perceptual:
-            seen, wanted = (judge(state.frozen['judge'], x)[c.layer] for x in (filled, image))
-            distance = jnp.abs(seen - wanted).mean(tuple(range(1, seen.ndim)))
-            terms['perceptual'] = c.perceptual * distance, ones
-        return terms, {'model_state': {'model': model_state}}
-
-    def discriminator_loss(params, state, batch, key):
-        image, hole = read(state, batch)
-        filled, _ = trained(state.params['model'], state, image, hole)
-        real, new = score(params, state.model_state['discriminator'], image, hole)
-        fake, new = score(params, new, filled, hole)
-        values = adversarial.discriminator(c.adversarial_loss, real, fake).mean((1, 2))
-        return {'adversarial': (values, jnp.ones_like(values))}, {
-            'model_state': {'discriminator': new}}
-
-    players = [update.from_loss(loss, tx, accumulate=config.optimizer.accumulate,
-                                ema=config.optimizer.ema)]
-    if c.adversarial:
-        players.insert(0, update.from_loss(discriminator_loss, tx, 'discriminator',
-                                           accumulate=config.optimizer.accumulate))
-    step = update.in_turn(*players)
-
-    def with_rate(state, batch):
-        new, scalars = step(state, batch)
-        return new, {**scalars, 'lr': lr(state.step)}
+    init, update = restoring.make(config, spec, restoring.Damage(
+        blank, read, init=lambda key, given: model.init(key, *given),
+        restore=lambda params, model_state, given: restore(
+            params, model_state, *given, train=True, mutable=list(model_state)),
+        error=of_missing,
+        shown=lambda image, given: jnp.concatenate(
+            [2 * image - 1, given[1].astype(image.dtype)], -1)))
 
     def predict(variables, inputs):
         given = jnp.asarray(inputs['image'])
@@ -159,24 +101,27 @@ def make(config, spec: dict) -> Task:
         # Pixels outside the hole are the given ones, not what is left of them after a division.
         return {'image': jnp.where(hole, 255 * jnp.clip(filled, 0, 1), given.astype(dtype))}
 
-    def record(outputs, batch):
-        truth, hole = color.to_float(batch['image'], dtype), batch['mask'] > 0
-        squared_error = lambda image: jnp.square(image - truth).sum((1, 2, 3))
-        return {'squared_error': squared_error(outputs['image'] / 255),
-                'plate_squared_error': squared_error(plate(truth, hole)),
-                'missing': truth.shape[-1] * hole.sum((1, 2, 3), dtype=jnp.int32),
-                'filled': jnp.round(outputs['image']).astype(jnp.uint8)}
-
-    def evaluate(state, batch):
-        return record(predict(state.variables, batch), batch)
-
-    return Task(init, with_rate, {'eval': Evaluation('test', evaluate, summarize, record)}, predict,
-                'eval/psnr_hole', make_prepare(config, spec), draw_strips, watch=True)
+    record = functools.partial(compare, dtype)
+    evaluation = Evaluation('test', lambda state, batch: record(
+        predict(state.variables, batch), batch), summarize, record)
+    return Task(init, update, {'eval': evaluation}, predict, 'eval/psnr_hole',
+                make_prepare(config, spec), draw_strips, watch=True)
 
 
-def _beside(image, hole):
-    """What the discriminator sees: the image in [-1, 1], and where it was filled."""
-    return jnp.concatenate([2 * image - 1, hole.astype(image.dtype)], -1)
+def plate(image, hole):
+    """The holes of images [B, H, W, C] in [0, 1] filled smoothly."""
+    return jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
+
+
+def compare(dtype, outputs: dict, batch: dict) -> dict:
+    """Of each image: the squared errors in its hole, of the answer and of the smooth filling alone,
+    and how many values are missing."""
+    truth, hole = color.to_float(batch['image'], dtype), batch['mask'] > 0
+    squared_error = lambda image: jnp.square(image - truth).sum((1, 2, 3))
+    return {'squared_error': squared_error(outputs['image'] / 255),
+            'plate_squared_error': squared_error(plate(truth, hole)),
+            'missing': truth.shape[-1] * hole.sum((1, 2, 3), dtype=jnp.int32),
+            'filled': jnp.round(outputs['image']).astype(jnp.uint8)}
 
 
 def draw_mask(options, spec: dict, size: tuple[int, int]):
@@ -187,20 +132,6 @@ def draw_mask(options, spec: dict, size: tuple[int, int]):
             'border': lambda key: masks.border(size, options.margin),
             'free_form': lambda key: masks.free_form(key, whole, options.share)[:size[0], :size[1]],
             }[options.mask]
-
-
-def augmented(options, key, index, images):
-    """Images [B, H, W, C] in [0, 1], each under its own keys."""
-    each = lambda name, function: jax.vmap(function)(
-        keys.per_example(keys.stream(key, name), index), images)
-    if options.flip:
-        images = each('flip', geometry.random_flip)
-    if options.translate:
-        shift = max(1, round(options.translate * min(images.shape[1:3])))
-        images = each('translate', lambda key, x: geometry.random_translate(key, x, shift))
-    if options.rotate:
-        images = each('rotate', lambda key, x: geometry.random_rotate(key, x, options.rotate))
-    return images
 
 
 def make_prepare(config, spec: dict):
@@ -255,10 +186,6 @@ def _check(config, spec: dict) -> None:
     c, side = config.task, min(spec['inputs']['image']['shape'][:2])
     if c.mask not in ('box', 'free_form', 'border'):
         raise unknown('task.mask: there is no', c.mask, ('box', 'free_form', 'border'))
-    if c.loss not in RECONSTRUCTION:
-        raise unknown('task.loss: there is no', c.loss, RECONSTRUCTION)
-    if c.adversarial_loss not in adversarial.KINDS:
-        raise unknown('task.adversarial_loss: there is no', c.adversarial_loss, adversarial.KINDS)
     if not 0 <= c.crop <= side:
         raise UserError(f'task.crop={c.crop}: images have {side} pixels a side; 0: whole images')
     smallest = c.crop or side
@@ -268,6 +195,6 @@ def _check(config, spec: dict) -> None:
         raise UserError(f'task.margin={c.margin}: at least 1, less than half of {smallest} pixels')
     if c.mask == 'free_form' and not 0 < c.share <= 1:
         raise UserError(f'task.share={c.share}: a share of the image, above 0, up to 1')
-    for name in ('adversarial', 'perceptual'):
-        if c[name] < 0:
-            raise UserError(f'task.{name}={c[name]}: a weight, from 0 up')
+    if not 0 < c.crop_scale <= 1:
+        raise UserError(f'task.crop_scale={c.crop_scale}: it is above 0, up to 1')
+    classification.check_moves(c.augment)

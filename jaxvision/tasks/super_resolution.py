@@ -15,13 +15,10 @@ from jaxvision.data import decode
 from jaxvision.data.protocol import Unreadable
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import color, degrade, geometry
-from jaxvision.losses import adversarial
 from jaxvision.metrics import restoration
-from jaxvision.models import edsr, patchgan
+from jaxvision.models import edsr
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import classification, features
-from jaxvision.train import optimizers, update
-from jaxvision.train.state import create
+from jaxvision.tasks import classification, features, restoring
 
 DEFAULTS = dict(
     scale=2,               # 2, 3 or 4 times as large
@@ -30,19 +27,11 @@ DEFAULTS = dict(
         blur=0.0,          # deviation of a Gaussian, high-resolution pixels
         noise=0.0,         # deviation of Gaussian noise on the low-resolution image, of 1
         jpeg=0),           # quality of the low-resolution image, 1 to 100; 0: not compressed
-    loss='l1',             # or 'mse'
-    perceptual=0.0,        # weight of the distance between features, of
-    judge='own',           # the package's classifier of this source, or a RUN, and
-    layer='stage2',        # which of its intermediates
-    adversarial=0.0,       # weight of the discriminator's judgement; 0: there is none
-    adversarial_loss='non_saturating',  # or 'hinge', 'wasserstein', 'relativistic'
-    discriminator='32-64-128',          # variant of patchgan
     pool='image',          # PSNR is of single 'image's, or of all that share a 'label'
-    tile=96)               # least side of the pieces that `predict` cuts, low-resolution pixels
+    tile=96,               # least side of the pieces that `predict` cuts, low-resolution pixels
+    **restoring.DEFAULTS)
 
 REACH = 16  # of a model that does not tell its own
-
-PIXEL_LOSSES = {'l1': jnp.abs, 'mse': jnp.square}
 
 
 def requires(config) -> dict:
@@ -78,23 +67,18 @@ def describe(config, source) -> dict:
 
 def make(config, spec: dict) -> Task:
     _check(config)
-    c = config.task
+    c, dtype = config.task, jnp.dtype(config.model.param_dtype)
     model = classification.make_model(config, spec)
-    critic = patchgan.make(spec, c.discriminator, jnp.dtype(config.model.dtype),
-                           jnp.dtype(config.model.param_dtype))
-    tx, lr = optimizers.make(config, spec['examples'])
-    dtype = jnp.dtype(config.model.param_dtype)
-    judge = features.perceive(spec['requires']['judge'], c.layer, dtype) if c.perceptual else None
 
-    def init(key, batch):
-        low = color.to_float(batch['image'], dtype)
-        variables = {'generator': model.init(keys.stream(key, 'generator'), low)}
-        if c.adversarial:
-            truth = color.to_float(batch['truth'], dtype)
-            variables['discriminator'] = critic.init(keys.stream(key, 'discriminator'), truth)
-        params = {player: tree.pop('params') for player, tree in variables.items()}
-        averaged = ('generator',) if config.optimizer.ema else ()
-        return create(key, params, {player: tx for player in params}, variables, averaged)
+    def blank(batch):
+        return color.to_float(batch['image'], dtype), color.to_float(batch['truth'], dtype)
+
+    def read(state, batch):
+        """(low resolution, truth) of each crop, turned and mirrored at random."""
+        key = keys.at_step(state.key, 'read', state.step)
+        turns = keys.per_example(keys.stream(key, 'dihedral'), batch['index'])
+        truth = jax.vmap(geometry.random_dihedral)(turns, color.to_float(batch['truth'], dtype))
+        return made_poor(c, key, batch['index'], truth), truth
 
     def enlarge(params, model_state, low):
         """The images in [0, 1] or a little beyond, and the running statistics of these."""
@@ -102,88 +86,48 @@ def make(config, spec: dict) -> Task:
                                       mutable=list(model_state))
         return image, new
 
-    def score(params, model_state, images):
-        """[B, h, w] of the patches, and what the spectral norms remember."""
-        (scores, _), new = critic.apply({'params': params, **model_state}, 2 * images - 1,
-                                        train=True, mutable=list(model_state))
-        return scores, new
-
-    def pair(batch, key):
-        """(low resolution, truth) of each crop, turned and mirrored at random."""
-        turns = keys.per_example(keys.stream(key, 'dihedral'), batch['index'])
-        truth = jax.vmap(geometry.random_dihedral)(turns, color.to_float(batch['truth'], dtype))
-        return made_poor(c, key, batch['index'], truth), truth
-
-    def generator_loss(params, state, batch, key):
-        low, truth = pair(batch, key)
-        image, model_state = enlarge(params, state.model_state['generator'], low)
-        terms = {c.loss: _mean(PIXEL_LOSSES[c.loss](image - truth))}
-        if c.perceptual:
-            seen, wanted = (judge(state.frozen['judge'], x)[c.layer] for x in (image, truth))
-            terms['perceptual'] = c.perceptual * _mean(jnp.square(seen - wanted))
-        if c.adversarial:
-            opponent = state.params['discriminator'], state.model_state['discriminator']
-            (real, _), (fake, _) = (score(*opponent, x) for x in (truth, image))
-            terms['adversarial'] = c.adversarial * _mean(
-                adversarial.generator(c.adversarial_loss, real, fake))
-        return _weighted(terms), {'model_state': {'generator': model_state}}
-
-    def discriminator_loss(params, state, batch, key):
-        low, truth = pair(batch, key)
-        image, _ = enlarge(state.params['generator'], state.model_state['generator'], low)
-        real, model_state = score(params, state.model_state['discriminator'], truth)
-        fake, model_state = score(params, model_state, jax.lax.stop_gradient(image))
-        values = _mean(adversarial.discriminator(c.adversarial_loss, real, fake))
-        return _weighted({'adversarial': values}), {'model_state': {'discriminator': model_state}}
-
-    learn = functools.partial(update.from_loss, tx=tx, accumulate=config.optimizer.accumulate)
-    players = [learn(generator_loss, player='generator', ema=config.optimizer.ema)]
-    if c.adversarial:
-        players.insert(0, learn(discriminator_loss, player='discriminator'))
-    descend = update.in_turn(*players)
-
-    def step(state, batch):
-        new, scalars = descend(state, batch)
-        return new, {**scalars, 'lr': lr(state.step), 'loss': scalars['generator/loss']}
+    init, update = restoring.make(config, spec, restoring.Damage(
+        blank, read, model.init, enlarge,
+        error=lambda errors, low: (restoring.per_image(errors), jnp.ones(len(low), dtype)),
+        shown=lambda image, low: 2 * image - 1))
 
     def predict(variables, inputs):
         low = color.to_float(jnp.asarray(inputs['image']), dtype)
-        image, _ = model.apply({'params': variables['params']['generator'],
-                                **variables['model_state']['generator']}, low)
+        image, _ = model.apply({'params': variables['params']['model'],
+                                **variables['model_state']['model']}, low)
         return {'image': 255 * jnp.clip(image, 0, 1)}
+
+    return Task(init, update, {'eval': _evaluation(c, spec, predict, dtype)}, predict,
+                'eval/psnr_y', make_prepare(config, spec), draw_strips, watch=True)
+
+
+def _evaluation(options, spec: dict, predict, dtype) -> Evaluation:
+    tile, scale = spec['inputs']['image']['shape'][0], options.scale
 
     def low_resolution(batch):
         key = keys.stream(jax.random.key(0), 'evaluation')  # of all seeds the same
-        return made_poor(c, key, batch['index'], color.to_float(batch['truth'], dtype))
+        return made_poor(options, key, batch['index'], color.to_float(batch['truth'], dtype))
 
     def inputs(batch):
-        low = jnp.round(255 * low_resolution(batch)).astype(jnp.uint8)
-        return {'image': _padded(low, spec['inputs']['image']['shape'][0])}
+        return {'image': _padded(jnp.round(255 * low_resolution(batch)).astype(jnp.uint8), tile)}
 
     def record(outputs, batch):
-        tile, restored = spec['inputs']['image']['shape'][0], outputs['image'] / 255
-        start = (tile - spec['crop'] // c.scale) // 2 * c.scale
+        start = (tile - spec['crop'] // scale) // 2 * scale
         inside = slice(start, start + spec['crop'])
-        bicubic = jnp.clip(edsr.bicubic(low_resolution(batch), c.scale), 0, 1)
+        bicubic = jnp.clip(edsr.bicubic(low_resolution(batch), scale), 0, 1)
         truth = color.to_float(batch['truth'], dtype)
-        return {**jax.vmap(functools.partial(compare, border=c.scale))(
-            restored[:, inside, inside], bicubic, truth), 'label': batch['label']}
+        return {**jax.vmap(functools.partial(compare, border=scale))(
+            outputs['image'][:, inside, inside] / 255, bicubic, truth), 'label': batch['label']}
 
     def evaluate(state, batch):
         return record(predict(state.variables, inputs(batch)), batch)
 
-    evaluation = Evaluation('test', evaluate, functools.partial(
-        summarize, c.pool, spec['class_names']), record, inputs)
-    return Task(init, step, {'eval': evaluation}, predict, 'eval/psnr_y',
-                make_prepare(config, spec), draw_strips, watch=True)
+    of_split = functools.partial(summarize, options.pool, spec['class_names'])
+    return Evaluation('test', evaluate, of_split, record, inputs)
 
 
 def _check(config) -> None:
     c = config.task
-    if c.loss not in PIXEL_LOSSES:
-        raise unknown('task.loss: there is no', c.loss, PIXEL_LOSSES)
-    if c.adversarial_loss not in adversarial.KINDS:
-        raise unknown('task.adversarial_loss: there is no', c.adversarial_loss, adversarial.KINDS)
     if c.pool not in ('image', 'label'):
         raise unknown('task.pool: there is no', c.pool, ('image', 'label'))
     for name in ('blur', 'noise'):
@@ -191,9 +135,6 @@ def _check(config) -> None:
             raise UserError(f'task.degradation.{name}={c.degradation[name]}: it is at least 0')
     if not 0 <= c.degradation.jpeg <= 100:
         raise UserError(f'task.degradation.jpeg={c.degradation.jpeg}: 1 to 100, or 0 for none')
-    for name in ('perceptual', 'adversarial'):
-        if c[name] < 0:
-            raise UserError(f'task.{name}={c[name]}: it is at least 0')
     if c.tile < 1:
         raise UserError(f'task.tile={c.tile}: it is at least 1')
 
@@ -209,14 +150,6 @@ def _padded(images, side: int):
     missing = side - images.shape[1]
     around = missing // 2, missing - missing // 2
     return jnp.pad(images, ((0, 0), around, around, (0, 0)), mode='symmetric')
-
-
-def _mean(values):
-    return values.mean(range(1, values.ndim))
-
-
-def _weighted(terms: dict) -> dict:
-    return {name: (values, jnp.ones_like(values)) for name, values in terms.items()}
 
 
 def make_prepare(config, spec: dict):

@@ -1,6 +1,6 @@
 """Kills runs with SIGKILL at random moments, resumes them, and compares them with one never killed.
 
-    python tests/bench/kill_resume.py [--runs 20] [--kills 2] [--seed 0] [-- OVERRIDES...]
+    python tests/bench/kill_resume.py [--config cnn] [--runs 20] [--kills 2] [--seed 0] [-- OVERRIDES...]
 
 Each run is killed `--kills` times, at moments drawn evenly over the time that the whole run takes,
 start-up and saves included, and then left to finish. It is equal if every array of the last
@@ -21,12 +21,20 @@ import jax
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
+SMALLER = {  # two players, where there can be two
+    'cnn': ['train.steps=3 epochs', 'model.variant=8-16'],
+    'gan': ['train.steps=40', 'train.eval_every=20', 'model.variant=8', 'task.samples=100',
+            'model.options.discriminator=8'],
+    'super_resolution': ['train.steps=60', 'train.eval_every=30', 'model.variant=1x4',
+                         'task.patch=3', 'task.adversarial=0.01', 'optimizer.warmup=5'],
+    'inpainting': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-6x1',
+                   'task.hole=4', 'task.adversarial=0.01']}
 
 
-def command(workdir: Path, overrides: list[str]) -> list[str]:
-    return [sys.executable, '-m', 'jaxvision.main', '--config', str(ROOT / 'configs/cnn.py:digits'),
-            '--workdir', str(workdir), '--config.train.steps=3 epochs',
-            '--config.model.variant=8-16',
+def command(workdir: Path, overrides: list[str], config: str = 'cnn') -> list[str]:
+    return [sys.executable, '-m', 'jaxvision.main', '--config',
+            str(ROOT / f'configs/{config}.py:digits'), '--workdir', str(workdir),
+            *[f'--config.{text}' for text in SMALLER[config]],
             '--config.train.checkpoint_every=7', '--config.train.log_every=1', *overrides]
 
 
@@ -46,12 +54,12 @@ def same(one, other) -> bool:
     return all(jax.tree.leaves(equal)) and one[1] == other[1]
 
 
-def run_with_kills(workdir: Path, overrides: list[str], kills: int, length: float,
+def run_with_kills(workdir: Path, again: list[str], kills: int, length: float,
                    rng: random.Random) -> list[str]:
     moments = []
     for _ in range(kills):
-        process = subprocess.Popen(command(workdir, overrides), cwd=ROOT,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(again, cwd=ROOT, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.STDOUT)
         delay = rng.uniform(0, length)
         time.sleep(delay)
         process.kill()
@@ -59,13 +67,14 @@ def run_with_kills(workdir: Path, overrides: list[str], kills: int, length: floa
         steps = workdir / 'checkpoints'
         left = sorted(p.name for p in steps.iterdir()) if steps.exists() else []
         moments.append(f'{delay:.1f} s (left {left})')
-    subprocess.run(command(workdir, overrides), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(again, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return moments
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--config', choices=list(SMALLER), default='cnn')
     parser.add_argument('--runs', type=int, default=20)
     parser.add_argument('--kills', type=int, default=2)
     parser.add_argument('--seed', type=int, default=0)
@@ -75,15 +84,16 @@ def main() -> None:
     equal = 0
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / 'whole'
-        subprocess.run(command(whole, options.overrides), cwd=ROOT, check=True)
+        in_folder = lambda workdir: command(workdir, options.overrides, options.config)
+        subprocess.run(in_folder(whole), cwd=ROOT, check=True)
         shutil.rmtree(whole)  # the first run also filled the compilation cache
         start = time.monotonic()
-        subprocess.run(command(whole, options.overrides), cwd=ROOT, check=True)
+        subprocess.run(in_folder(whole), cwd=ROOT, check=True)
         length = time.monotonic() - start
         reference = outcome(whole)
         for i in range(options.runs):
             workdir = Path(folder) / str(i)
-            moments = run_with_kills(workdir, options.overrides, options.kills, length, rng)
+            moments = run_with_kills(workdir, in_folder(workdir), options.kills, length, rng)
             equal += (good := same(reference, outcome(workdir)))
             print(f'{i + 1}: {"equal" if good else "DIFFERENT"}, killed after '
                   f'{"; ".join(moments)}', flush=True)

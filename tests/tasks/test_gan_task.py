@@ -221,7 +221,9 @@ def test_a_generator_is_exported(gan, overrides, tmp_path):
 
 @pytest.mark.parametrize('override, said', [
     ('model.name=dcgan', 'task.r1: .* batch norm'),
-    ('task.inception=nowhere.pth', 'nowhere.pth'), ('task.loss=hing', 'hinge'), ('task.judge=nowhere', 'no run'), ('task.r1=-1', 'at least 0'),
+    ('task.inception=nowhere.pth', 'nowhere.pth'), ('task.loss=hing', 'hinge'),
+    ('task.judge=nowhere', 'no run'), ('task.r1=-1', 'at least 0'),
+    ('data.test_split=test[:3]', '3 to test on: of each 4'),
     ('task.critic_steps=3', 'divide'), ('task.layer=poled', 'pooled'),
     ('task.diffaugment=colour', 'color')])
 def test_mistakes_are_told(gan, override, said, tmp_path):

@@ -162,7 +162,7 @@ def test_images_of_unequal_size_are_cropped_to_train_and_central_to_evaluate(pho
                      tmp_path / 'run')
     assert this.spec['inputs'] == {'image': {'shape': [8, 8, 1], 'dtype': 'uint8'},
                                    'mask': {'shape': [8, 8, 1], 'dtype': 'uint8'}}
-    assert this.spec['restores'] == {'scale': 1, 'overlap': 2}
+    assert this.spec['restores'] == {'scale': 1, 'overlap': 2, 'blend': 2}
     batch, tested = first_batch(this), first_batch(this, 'test')
     assert batch['image'].shape == (8, 6, 6, 1) and 'mask' not in batch
     assert tested['image'].shape == tested['mask'].shape == (8, 8, 8, 1)
