@@ -29,8 +29,8 @@ def _r3gan(config):
     config.optimizer.name, config.optimizer.lr = 'adamw', 1e-3
     config.optimizer.schedule, config.optimizer.ema = 'cosine', 0.998
     config.optimizer.options = dict(b1=0.0, b2=0.99)
-    config.train.steps = '3200'
-    config.train.eval_every = config.train.checkpoint_every = '800'
+    config.train.steps = '3000'
+    config.train.eval_every = config.train.checkpoint_every = '750'
     return config
 
 

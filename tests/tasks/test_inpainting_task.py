@@ -64,7 +64,7 @@ def test_a_photograph_in_colour_is_not_made_grey(trained, tmp_path, monkeypatch,
     assert 'it has colours' in out and '1 of 2 files answered' in out
 
 
-@pytest.mark.parametrize('convolution', ['plain', 'gated', 'partial'])
+@pytest.mark.parametrize('convolution', ['gated', 'partial'])
 def test_the_inpainter_is_exported(convolution, tmp_path):
     this = run.begin(small(f'model.options.convolution={convolution}'), tmp_path)
     rng = np.random.default_rng(0)
