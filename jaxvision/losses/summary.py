@@ -1,0 +1,47 @@
+"""What reinforcement rewards in a summary of a video (Zhou et al. 2018, arXiv:1801.00054).
+
+Of one video, of fixed length and with a mask of the frames that it really has; for jit and vmap.
+The paper's reward is the sum of both. Neither has a gradient worth following: `chosen` is drawn.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
+
+Chosen = Integer[Array, 't'] | Bool[Array, 't']  # 1 for a frame in the summary
+
+
+def diversity(
+    features: Float[Array, 't d'], chosen: Chosen, mask: Bool[Array, 't'], limit: int = 20
+) -> Float[Array, '']:
+    """The mean of 1 - cosine over the pairs of chosen frames (eq. 3 and 4), 0 for fewer than two.
+
+    Frames more than `limit` apart count as wholly unlike, 1: a scene may be shown again later.
+    """
+    features = _at_least_float32(features)
+    scaled = features / jnp.maximum(jnp.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    time = jnp.arange(len(features))
+    apart = jnp.abs(time[:, None] - time)
+    unlike = jnp.where(apart > limit, 1, 1 - scaled @ scaled.T)
+    in_it = chosen.astype(bool) & mask
+    pairs = in_it[:, None] & in_it & (apart > 0)
+    return jnp.where(pairs, unlike, 0).sum() / jnp.maximum(pairs.sum(), 1)
+
+
+def representativeness(
+    features: Float[Array, 't d'], chosen: Chosen, mask: Bool[Array, 't']
+) -> Float[Array, '']:
+    """exp(-mean over the video's frames of |x - its nearest chosen frame|^2) (eq. 5); 0 for none.
+
+    The distance is squared, as in the authors' program.
+    """
+    features = _at_least_float32(features)
+    squares = jnp.square(features).sum(1)
+    distances = jnp.maximum(squares[:, None] + squares - 2 * features @ features.T, 0)
+    in_it = chosen.astype(bool) & mask
+    nearest = jnp.where(in_it, distances, jnp.inf).min(1)
+    mean = jnp.where(mask, nearest, 0).sum() / jnp.maximum(mask.sum(), 1)
+    return jnp.where(in_it.any(), jnp.exp(-mean), 0)
+
+
+def _at_least_float32(features: Float[Array, 't d']) -> Float[Array, 't d']:
+    return features.astype(jnp.promote_types(features.dtype, jnp.float32))

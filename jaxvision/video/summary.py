@@ -1,0 +1,67 @@
+"""A summary of a video from one score a frame: which shots to keep, and how well it agrees."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Boundaries = Int[np.ndarray, 'm']  # the first frame of every shot but the first
+
+
+def knapsack(
+    values: Float[np.ndarray, 'n'], lengths: Int[np.ndarray, 'n'], capacity: int
+) -> Bool[np.ndarray, 'n']:
+    """The items of the greatest total value whose lengths sum to at most `capacity`, exactly.
+
+    An item of no value is left out. Raises ValueError for a length below 1.
+    """
+    if (lengths < 1).any():
+        raise ValueError(f'lengths must be at least 1, got {lengths.min()}')
+    best = np.zeros(capacity + 1)  # by the room there is, of the items so far
+    taken = np.zeros((len(values), capacity + 1), bool)
+    for item, (value, length) in enumerate(zip(values, lengths)):
+        room = best[length:]
+        with_it = best[:len(room)] + value
+        taken[item, length:] = with_it > room
+        best[length:] = np.maximum(room, with_it)
+    chosen, left = np.zeros(len(values), bool), capacity
+    for item in reversed(range(len(values))):
+        chosen[item] = taken[item, left]
+        left -= int(lengths[item]) * chosen[item]
+    return chosen
+
+
+def select(
+    scores: Float[np.ndarray, 't'], boundaries: Boundaries, share: float = 0.15
+) -> Bool[np.ndarray, 't']:
+    """The frames of the shots to keep, at most floor(share * t) of them.
+
+    A shot's value is the mean of its frames' scores (Zhou et al. 2018, arXiv:1801.00054).
+    """
+    lengths = _lengths(len(scores), boundaries)
+    values = np.add.reduceat(scores, np.append(0, boundaries)) / lengths
+    # 0.15 * 20 is a little less than 3 in floating point.
+    capacity = int(np.floor(share * len(scores) + 1e-9))
+    return np.repeat(knapsack(values, lengths, capacity), lengths)
+
+
+def f_score(selected: Bool[np.ndarray, 't'], annotated: Bool[np.ndarray, 't']) -> float:
+    """2 P R / (P + R) of the frames in common with one person's summary; 0 for none in common.
+
+    The weaker measure: how shots are cut decides much of it, and a random choice can reach a
+    person's score (Otani et al. 2019). `metrics.ranking` measures the scores themselves.
+    """
+    chosen = selected.sum() + annotated.sum()
+    return float(2 * (selected & annotated).sum() / max(chosen, 1))
+
+
+def key_frames(
+    scores: Float[np.ndarray, 't'], boundaries: Boundaries, selected: Bool[np.ndarray, 't']
+) -> Int[np.ndarray, 'k']:
+    """The frame of the highest score in each selected shot, in order of time."""
+    starts = np.append(0, boundaries)
+    return np.array([start + np.argmax(scores[start:start + length])
+                     for start, length in zip(starts, _lengths(len(scores), boundaries))
+                     if selected[start]], np.int64)
+
+
+def _lengths(frames: int, boundaries: Boundaries) -> Int[np.ndarray, 'n']:
+    return np.diff(boundaries, prepend=0, append=frames)
