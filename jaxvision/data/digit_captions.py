@@ -72,10 +72,11 @@ def _parse(caption: str, opening: str, links: dict[str, str]
     named, relations = [], []
     while match:
         named.append(match.groups())
-        if match.end() == len(caption):
+        end = match.end()
+        if end == len(caption):
             return named, relations
         for link, words in links.items():
-            match = re.compile(words.format(_THING)).match(caption, match.end())
+            match = re.compile(words.format(_THING)).match(caption, end)
             if match:
                 relations.append(link)
                 break

@@ -64,7 +64,7 @@ def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> E
     padded = np.zeros((most, 4), np.float32)
     padded[:number] = boxes
     image, masks = paint(ground(rng, digits, side), [
-        (digits.ink(row), _RGB[color], box) for row, color, box in zip(rows, colors, boxes)])
+        (digits.ink(int(row)), _RGB[color], box) for row, color, box in zip(rows, colors, boxes)])
     masks = np.concatenate([masks, np.zeros((most - number, side, side), bool)])
     return {'image': image, 'captions': digit_captions.captions(scene), 'boxes': padded,
             'boxes_mask': np.arange(most) < number, 'scene': scene, 'masks': masks,
