@@ -1,0 +1,1 @@
+"""CIDEr-D on the device."""
