@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxvision.errors import UserError, unknown
 
-State = tuple[Float[Array, 'b d'], Float[Array, 'b d']]  # of the LSTM: cell, output
-Seen = tuple[Float[Array, 'b h w c'], Float[Array, 'b h w a']]  # what is attended to, and by what
+State = tuple[Float[Array, 'b s'], Float[Array, 'b s']]  # of the LSTM: cell, output
+Seen = tuple[Float[Array, 'b y x d'], Float[Array, 'b y x a']]  # what is attended to, and by what
 
 
 class Captioner(nn.Module):
@@ -60,7 +60,7 @@ class Captioner(nn.Module):
 
     def say(
         self, seen: Seen, state: State, word: Int[Array, 'b']
-    ) -> tuple[State, Float[Array, 'b v'], Float[Array, 'b h w']]:
+    ) -> tuple[State, Float[Array, 'b v'], Float[Array, 'b y x']]:
         """After `word`: the new state, the next word's logits, and how much of its attention each
         place had."""
         (features, key), (_, output) = seen, state
