@@ -91,7 +91,7 @@ def gallery(
 
 
 def attention(
-    image: UInt8[np.ndarray, 'h w _'], words: Sequence[str], weights: Num[np.ndarray, 'n y x']
+    image: UInt8[np.ndarray, '_ _ _'], words: Sequence[str], weights: Num[np.ndarray, 'n y x']
 ) -> Picture:
     """An image, and for each word the image as brightly as it was looked at, the word under it."""
     from PIL import Image

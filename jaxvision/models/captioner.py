@@ -53,7 +53,7 @@ class Captioner(nn.Module):
         _, tensors = self.encoder(image, train=train, keys=keys)
         features = feature_map(tensors, self.layer)
         where = jnp.asarray(place_code(*features.shape[1:3], self.places), features.dtype)
-        where = jnp.broadcast_to(where, (len(features), *where.shape))
+        where = jnp.broadcast_to(where, (features.shape[0], *where.shape))
         features = jnp.concatenate([features, where], -1)
         cell, output = jnp.split(jnp.tanh(self.start(features.mean((1, 2)))), 2, -1)
         return (features, self.key(features)), (cell, output)

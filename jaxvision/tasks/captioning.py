@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import itertools
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +11,6 @@ import numpy as np
 
 from jaxvision import figures, keys
 from jaxvision.data import decode, digit_captions, pipeline
-from jaxvision.data.protocol import Unreadable
 from jaxvision.errors import UserError
 from jaxvision.image import color
 from jaxvision.losses import rewards
@@ -21,7 +18,7 @@ from jaxvision.metrics import captions as metrics
 from jaxvision.models import decoding
 from jaxvision.models.captioner import Captioner
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import classification
+from jaxvision.tasks import classification, words
 from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
 
@@ -35,38 +32,32 @@ DEFAULTS = dict(
     fewest=1,              # occurrences that make a word known
     texts=10_000)          # training examples whose captions the vocabulary is made of
 
-END, BEGIN, UNKNOWN = decoding.END, decoding.BEGIN, decoding.UNKNOWN
-
 
 def describe(config, source) -> dict:
-    """The vocabulary, and what statistics CIDEr-D needs, of captions spread over the split."""
+    """The vocabulary, and for self-critical training how rare each n-gram is, in captions spread
+    over the split."""
     c, info, size = config.task, source.info, config.data.image_size
     info.check_holds('image', 'captions')
     height, width, channels = info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     shape = [height, width, channels] if as_it_is else [size, size, channels]
     texts = read_texts(config, source)
-    tokenized = [[metrics.tokenize(text) for text in each] for each in texts]
-    counts = Counter(word for each in tokenized for words in each for word in words)
-    known = sorted((word for word, count in counts.items() if count >= c.fewest),
-                   key=lambda word: (-counts[word], word))
-    longest = min(c.longest, max(len(words) for each in tokenized for words in each)) + 1
-    most = max(map(len, texts))
+    captions = [[metrics.tokenize(text) for text in each] for each in texts]
+    known = words.vocabulary(captions, c.fewest)
+    most, length = max(map(len, texts)), min(c.longest, max(
+        len(caption) for each in captions for caption in each)) + 1
+    room = 2 * max(len(words.as_bytes(each)) for each in texts)
     spec = {'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
-            'vocabulary': ['<end>', '<begin>', '<unknown>', *known],
-            'resize': None if as_it_is else 'squash',
-            'targets': {
-                'caption': {'shape': [longest], 'dtype': 'int32'},
-                'captions': {'shape': [most, longest], 'dtype': 'int32'},
-                'references': {'shape': [2 * max(len(_bytes(each)) for each in texts)],
-                               'dtype': 'uint8'}}}
+            'resize': None if as_it_is else 'squash', 'vocabulary': known,
+            'targets': {'caption': {'shape': [length], 'dtype': 'int32'},
+                        'captions': {'shape': [most, length], 'dtype': 'int32'},
+                        'references': {'shape': [room], 'dtype': 'uint8'}}}
     if 'scene' in info.holds:
         spec['targets']['scene'] = {'shape': list(np.shape(source[0]['scene'])), 'dtype': 'int32'}
     if c.self_critical:
-        number = numbering(spec['vocabulary'], longest)
-        tables = rewards.statistics(np.stack([
-            np.stack([number(text) for text in (each + [''] * most)[:most]]) for each in texts]))
-        spec['statistics'] = {name: np.asarray(table).tolist() for name, table in tables.items()}
+        number = words.numbering(known, (most, length))
+        tables = rewards.statistics(np.stack([number(each) for each in texts]))
+        spec['statistics'] = {name: table.tolist() for name, table in tables._asdict().items()}
     return {**spec, **classification.statistics(config, source, make_prepare(config, spec))}
 
 
@@ -113,11 +104,11 @@ def make(config, spec: dict) -> Task:
     def evaluate(state, batch):
         return record(predict(state.variables, batch), batch)
 
-    words = spec['vocabulary']
-    evaluation = Evaluation('test', evaluate, functools.partial(summarize, words), record)
+    known = spec['vocabulary']
+    evaluation = Evaluation('test', evaluate, functools.partial(summarize, known), record)
     return Task(init, step, {'eval': evaluation}, predict, 'eval/cider_d',
-                make_prepare(config, spec), functools.partial(draw, words),
-                functools.partial(show, words))
+                make_prepare(config, spec), functools.partial(draw, known),
+                functools.partial(show, known))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +145,7 @@ class Network:
     def say(self, params, seen, any_word: bool = False) -> decoding.Step:
         """Never BEGIN nor UNKNOWN, unless it says `any_word`."""
         tokens = np.arange(self.model.vocabulary)
-        barred = 0 if any_word else np.where(np.isin(tokens, (BEGIN, UNKNOWN)), -1e9, 0)
+        barred = 0 if any_word else np.where(np.isin(tokens, (decoding.BEGIN, decoding.UNKNOWN)), -1e9, 0)
 
         def step(state, word):
             state, logits, looked = self.model.apply({'params': params}, seen, state, word,
@@ -180,8 +171,10 @@ def teach(network: Network, doubly_stochastic: float) -> Callable:
 def criticise(network: Network, spec: dict) -> Callable:
     """The loss of self-critical training (Rennie et al., 2017, arXiv 1612.00563): what a sampled
     caption earns in CIDEr-D beyond the greedy one, as the weight of its log probability."""
-    tables = jax.tree.map(np.asarray, spec['statistics'])
-    earn = jax.vmap(functools.partial(rewards.cider_d, tables))
+    tables = rewards.Statistics(**{
+        name: np.array(table, network.dtype if name == 'rarity' else np.int32)
+        for name, table in spec['statistics'].items()})
+    earn = jax.vmap(lambda *captions: rewards.cider_d(jax.tree.map(jnp.asarray, tables), *captions))
 
     def loss(params, state, batch, key):
         (seen, start), aux = network.see_to_learn(params, state, batch, key)
@@ -202,52 +195,24 @@ def make_prepare(config, spec: dict) -> Callable:
     """Host side: images of one size; one true caption at random to train on, or the first, and all
     of them as text, to evaluate."""
     size, _, channels = spec['inputs']['image']['shape']
-    targets = spec['targets']
-    number = numbering(spec['vocabulary'], targets['caption']['shape'][0])
-    most, room = targets['captions']['shape'][0], targets['references']['shape'][0]
+    shapes = {name: target['shape'] for name, target in spec['targets'].items()}
+    number = words.numbering(spec['vocabulary'], shapes['captions'])
+
+    def targets(texts: list[str], rng) -> dict[str, np.ndarray]:
+        if rng is None:
+            return {'caption': number(texts)[0],
+                    'references': words.padded(words.as_bytes(texts), *shapes['references'])}
+        captions = {'captions': number(texts)} if config.task.self_critical else {}
+        return {'caption': number([texts[rng.integers(len(texts))]])[0], **captions}
 
     def prepare(example, rng):
         image = example['image']
         if spec['resize'] is not None:
             image = decode.squash(image, size, channels)
-        if 'captions' not in example:
-            return {'image': image}
-        texts = list(example['captions'])
-        if rng is None:
-            scene = {'scene': example['scene']} if 'scene' in example else {}
-            return {'image': image, 'caption': number(texts[0]),
-                    'references': _padded(_bytes(texts), room), **scene}
-        prepared = {'image': image, 'caption': number(texts[rng.integers(len(texts))])}
-        if config.task.self_critical:
-            prepared['captions'] = np.stack([number(text) for text in (texts + [''] * most)[:most]])
-        return prepared
+        scene = {'scene': example['scene']} if rng is None and 'scene' in example else {}
+        texts = example.get('captions')
+        return {'image': image, **(targets(list(texts), rng) if texts is not None else {}), **scene}
     return prepare
-
-
-def numbering(vocabulary: list[str], length: int) -> Callable[[str], np.ndarray]:
-    """Text -> int32 [length], its words' numbers, with END in the last place at least."""
-    numbers = {word: number for number, word in enumerate(vocabulary)}
-
-    def number(text: str) -> np.ndarray:
-        found = [numbers.get(word, UNKNOWN) for word in metrics.tokenize(text)][:length - 1]
-        return np.array(found + [END] * (length - len(found)), np.int32)
-    return number
-
-
-def wording(vocabulary: list[str], tokens: Iterable[int]) -> list[str]:
-    """The words before END."""
-    return [vocabulary[token] for token in itertools.takewhile(lambda token: token != END, tokens)]
-
-
-def _bytes(texts: list[str]) -> bytes:
-    """A line each."""
-    return '\n'.join(' '.join(text.split()) for text in texts).encode()
-
-
-def _padded(text: bytes, room: int) -> np.ndarray:
-    if len(text) > room:
-        raise Unreadable(f'its captions are {len(text)} bytes, of {room} that there is room for')
-    return np.frombuffer(text.ljust(room, b'\0'), np.uint8)
 
 
 def summarize(vocabulary: list[str], records: dict) -> dict[str, float]:
@@ -257,12 +222,12 @@ def summarize(vocabulary: list[str], records: dict) -> dict[str, float]:
     references = [[metrics.tokenize(text) for text in each] for each in texts]
     found = {}
     for prefix, name in (('', 'caption'), ('beam_', 'beam')):
-        said = [wording(vocabulary, row) for row in records[name].tolist()]
+        said = [words.wording(vocabulary, row) for row in records[name]]
         found |= {f'{prefix}{metric}': value
                   for metric, value in metrics.summarize(said, references).items()}
         if 'scene' in records:
-            truth = [digit_captions.is_true(' '.join(words), scene)
-                     for words, scene in zip(said, records['scene'])]
+            truth = [digit_captions.is_true(' '.join(caption), scene)
+                     for caption, scene in zip(said, records['scene'])]
             found[f'{prefix}true'] = float(np.mean(truth))
     return found
 
@@ -271,22 +236,22 @@ def draw(vocabulary: list[str], records: dict, example) -> dict[str, np.ndarray]
     """Captions of some images, and of one where each word looked."""
     some = np.unique(np.linspace(0, len(records['index']) - 1, 12).astype(int))
     images = [example(int(records['index'][i]))['image'] for i in some]
-    said = [wording(vocabulary, records['caption'][i]) for i in some]
+    said = [words.wording(vocabulary, records['caption'][i]) for i in some]
     longest = max(range(len(some)), key=lambda i: len(said[i]))
-    return {'captions': figures.gallery(images, [' '.join(words) for words in said], 4),
+    return {'captions': figures.gallery(images, [' '.join(caption) for caption in said], 4),
             'attention': figures.attention(images[longest], said[longest],
                                            records['attention'][some[longest]])}
 
 
 def show(vocabulary: list[str], inputs: dict, outputs: dict) -> tuple[dict, np.ndarray | None]:
     """The greedy caption and the beam search's, with their log probabilities."""
-    words = wording(vocabulary, outputs['caption'])
-    beams = [{'caption': ' '.join(wording(vocabulary, beam)), 'log_probability': float(score)}
+    caption = words.wording(vocabulary, outputs['caption'])
+    beams = [{'caption': ' '.join(words.wording(vocabulary, beam)), 'log_probability': float(score)}
              for beam, score in zip(outputs['beams'], outputs['log_probabilities'])]
-    answer = {'caption': ' '.join(words), 'beams': beams}
+    answer = {'caption': ' '.join(caption), 'beams': beams}
     if 'original' not in inputs:
         return answer, None
-    return answer, figures.attention(inputs['original'], words, outputs['attention'])
+    return answer, figures.attention(inputs['original'], caption, outputs['attention'])
 
 
 def _check(options) -> None:
