@@ -8,6 +8,8 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 import numpy as np
 
+from jaxvision.errors import UserError
+
 Example = dict[str, Any]
 Rows = Sequence[int] | Int[np.ndarray, 'm']
 Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
@@ -21,8 +23,10 @@ class Unreadable(Exception):
 class SourceInfo:
     """What is known of a split without reading it.
 
-    `image_shape` is (height, width, channels), None where images differ. `fingerprint` is a hash
-    of the listing of the data: two runs with the same one saw the same examples in the same rows.
+    `image_shape` is (height, width, channels), of a clip that of its frames; None where images
+    differ. `fingerprint` is a hash of the listing of the data: two runs with the same one saw the
+    same examples in the same rows. `holds` names what an example has. `frames` is the length of
+    every clip, None where clips differ and 0 where there are only images.
     """
 
     name: str
@@ -31,14 +35,27 @@ class SourceInfo:
     image_shape: tuple[int | None, int | None, int]
     multi_label: bool
     fingerprint: str
+    holds: tuple[str, ...] = ('image', 'label')
+    frames: int | None = 0
+
+    def check_holds(self, *names: str) -> None:
+        """Raises:
+            UserError: an example does not have all of these.
+        """
+        missing = [name for name in names if name not in self.holds]
+        if missing:
+            raise UserError(f'{self.name} holds {", ".join(self.holds)}: this task needs '
+                            f'{", ".join(missing)}')
 
 
 @runtime_checkable
 class Source(Protocol):
     """A split, by row. Reading is safe from several threads at once.
 
-    An example is {'image': encoded bytes or uint8 [H, W, C], 'label': int32, or float32 [K] of
-    zeros and ones where `info.multi_label`}. Reading raises `Unreadable`.
+    An example is a dict of what `info.holds` names. 'image' is encoded bytes or uint8 [H, W, C];
+    'video' uint8 [T, H, W, C]; 'label' int32, or float32 [K] of zeros and ones where
+    `info.multi_label`; 'captions' a list of texts; 'importance' float32 [T] of a video's frames.
+    Reading raises `Unreadable`.
     """
 
     info: SourceInfo
@@ -51,7 +68,7 @@ class Source(Protocol):
         """Several rows at once, which some formats do faster."""
 
     def labels(self) -> Labels:
-        """Every row's label, without decoding an image."""
+        """Every row's label, without decoding an image; only where there are labels."""
 
     def where(self, row: int) -> str:
         """The row's place in words, for messages: a file's path, or 'cifar10 test, row 17'."""
@@ -59,7 +76,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A data set on disk: named splits, each of which opens as a `Source`."""
+    """A data set: named splits, each of which opens as a `Source`."""
 
     splits: tuple[str, ...]
 
