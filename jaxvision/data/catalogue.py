@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, Unreadable, fingerprint
 from jaxvision.errors import UserError
 
+_EMBEDDED = ('digits', 'mnist5k', 'photos', 'digit_scenes', 'moving_digits')
 _NAME = re.compile(r'(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d.*]+))?')
 
 # TFDS 4.9.10 imports these in its command but does not depend on them.
@@ -117,7 +118,7 @@ def find(source: str, data_dir: str = '') -> Path:
     match = _NAME.fullmatch(source)
     if not match:
         raise UserError(f'data.source={source!r} is no data set: name one of TFDS (cifar10, '
-                        'name/config:version), an embedded one (digits, mnist5k, photos) or '
+                        f'name/config:version), an embedded one ({", ".join(_EMBEDDED)}) or '
                         'folder:DIR')
     name, config, version = match['name'], match['config'], match['version'] or '*.*.*'
     root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
@@ -146,7 +147,7 @@ def _how_to_prepare(source: str, name: str, root: Path, there: Sequence[Path]) -
                 f'--data_dir={shlex.quote(str(root))}')
     if found:
         return f'{source} is not in {root}, only {found}'
-    near = difflib.get_close_matches(name, [*known, 'digits', 'mnist5k', 'photos'], n=3)
+    near = difflib.get_close_matches(name, [*known, *_EMBEDDED], n=3)
     guess = f'; did you mean {" or ".join(near)}?' if near else ''
     return f'{name} is no data set of TFDS, and {root} has no folder of that name{guess}'
 

@@ -1,16 +1,19 @@
 """Opens a data set by the string that names it in a config, and chooses its splits."""
 
+import importlib
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from jaxvision.data.protocol import Dataset, Source, SourceInfo
+from jaxvision.data.composed import Composed
+from jaxvision.data.protocol import Dataset, Labels, Source, SourceInfo
 from jaxvision.data.views import Decoded, InMemory, Subset, few_per_class, held_out
 from jaxvision.errors import UserError
 
 __all__ = ['InMemory', 'Source', 'SourceInfo', 'Subset', 'open_source']
 
+_COMPOSED = ('digit_scenes', 'moving_digits')
 _LARGEST_IN_MEMORY = 2**30  # bytes of decoded images
 
 
@@ -19,7 +22,8 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
 
     'test' is `data.test_split`, else the data set's own labelled 'test', else its 'validation',
     else a fixed, stratified 20 % held out of training. `data.per_class` takes that many training
-    examples of each class. Images of one size come decoded, and small ones stay in memory.
+    examples of each class. Images of one size come decoded, and small ones stay in memory;
+    what is composed is composed at each reading.
 
     Args:
         data: the config's `data`: source, dir, train_split, test_split, per_class.
@@ -27,14 +31,15 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
     Raises:
         UserError: the data set, the split or its labels are not there.
     """
-    source = _open_split(_find(data), data, split)
+    dataset = _find(data)
+    source = _open_split(dataset, data, split)
     if not len(source):
         raise UserError(f'{source.info.name}: its split {source.info.split!r} has no examples')
     if data.per_class and split == 'train':
-        rows = few_per_class(source.labels(), data.per_class, source.info.class_names)
+        rows = few_per_class(_labels(source), data.per_class, source.info.class_names)
         source = Subset(source, rows, f'{source.info.split}, {data.per_class} per class')
     shape = source.info.image_shape
-    if None in shape:
+    if None in shape or isinstance(dataset, Composed):
         return source
     source = Decoded(source)
     return InMemory(source) if len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY else source
@@ -47,9 +52,23 @@ def _find(data: Any) -> Dataset:
         from jaxvision.data.folder import Folder
         return Folder(Path(place).expanduser())
     from jaxvision.data import catalogue, embedded
+    if data.source.partition('/')[0] in _COMPOSED:
+        return _composed(data)
     if data.source in embedded.BUILDERS:
         return catalogue.Catalogue(embedded.prepare(data.source, data.dir))
     return catalogue.Catalogue(catalogue.find(data.source, data.dir))
+
+
+def _composed(data: Any) -> Composed:
+    name, _, configuration = data.source.partition('/')
+    module = importlib.import_module(f'jaxvision.data.{name}')
+    there = ', '.join(f'{name}/{one}' for one in module.CONFIGURATIONS)
+    if not configuration:
+        raise UserError(f'{name} has several configurations; name one: {there}')
+    if configuration not in module.CONFIGURATIONS:
+        raise UserError(f'data.source={data.source!r} is no configuration of {name}; there are '
+                        f'{there}')
+    return module.make(configuration, data.dir)
 
 
 def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
@@ -62,7 +81,7 @@ def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
                             'parts of their own')
         return dataset.open(train if split == 'train' else test)
     source = dataset.open(train)
-    kept, held = held_out(source.labels())
+    kept, held = held_out(_labels(source))
     if split == 'train':
         return Subset(source, kept, f'{train}, 80 %')
     return Subset(source, held, f'{train}, held out 20 %')
@@ -70,11 +89,20 @@ def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
 
 def _evaluated(dataset: Dataset, but: str) -> str:
     for name in ('test', 'validation', 'val'):
-        if name in dataset.splits and name != but and _labelled(dataset.open(name)):
+        if name in dataset.splits and name != but and _answered(dataset.open(name)):
             return name
     return ''
 
 
-def _labelled(source: Source) -> bool:
+def _answered(source: Source) -> bool:
     # TFDS writes -1 for the labels of a test split whose answers are kept secret.
-    return len(source) > 0 and bool(np.min(source[0]['label']) >= 0)
+    return len(source) > 0 and (
+        'label' not in source.info.holds or bool(np.min(source[0]['label']) >= 0))
+
+
+def _labels(source: Source) -> Labels:
+    if 'label' not in source.info.holds:
+        raise UserError(f'{source.info.name} has no label, by which to take some of each class '
+                        '(data.per_class) or to hold out a test split (name one in '
+                        'data.test_split)')
+    return source.labels()

@@ -48,7 +48,7 @@ class Numbered:
 
     def __init__(self, source: Source):
         self._source = source
-        self.info = source.info
+        self.info = dataclasses.replace(source.info, holds=(*source.info.holds, 'row'))
 
     def __len__(self) -> int:
         return len(self._source)
@@ -158,7 +158,8 @@ class Mixed:
         self._real, self._images, self._labels = real, images, labels
         self._first = max(1, round(len(images) * (1 - share) / share))  # of the made ones
         self.info = dataclasses.replace(
-            real.info, fingerprint=fingerprint(real.info.fingerprint, origin, len(images), share))
+            real.info, holds=('image', 'label'),
+            fingerprint=fingerprint(real.info.fingerprint, origin, len(images), share))
 
     def __len__(self) -> int:
         return self._first + len(self._images)

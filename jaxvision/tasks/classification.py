@@ -37,6 +37,7 @@ DEFAULTS = dict(
 def describe(config, source) -> dict:
     """Shapes, class names, the resize rule, and the training images' mean and deviation."""
     info, size = source.info, config.data.image_size
+    info.check_holds('image', 'label')
     height, width, channels = info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     shape = [height, width, channels] if as_it_is else [size, size, channels]

@@ -30,8 +30,10 @@ class Draws:
                             f'each {FEWEST} are needed, to compare their features')
         self._samples = samples
         self._latents = _latents(samples, latent)
-        self.info = dataclasses.replace(real.info, fingerprint=fingerprint(
-            real.info.fingerprint, self._train.info.fingerprint, samples, latent))
+        self.info = dataclasses.replace(
+            real.info, holds=('latent', 'label', 'image', 'real_row', 'train_image', 'train_row'),
+            fingerprint=fingerprint(
+                real.info.fingerprint, self._train.info.fingerprint, samples, latent))
 
     def __len__(self) -> int:
         return len(self._latents)

@@ -53,6 +53,7 @@ def describe(config, source) -> dict:
     """Images are padded to the next size that is 4 times a power of two, or brought to
     `data.image_size` where they are larger or unequal."""
     info, size = source.info, config.data.image_size
+    info.check_holds('image', 'label')
     height, width, channels = info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     if as_it_is:

@@ -43,6 +43,7 @@ def describe(config, source) -> dict:
     """Images of one size stay as they are; larger or unequal ones are brought to
     `data.image_size`, in evaluation by their central square."""
     info, size = source.info, config.data.image_size
+    info.check_holds('image', 'label')
     height, width, channels = info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     height, width = (height, width) if as_it_is else (size, size)

@@ -48,6 +48,7 @@ def describe(config, source) -> dict:
     """`crop` is the side of the central crop that is evaluated, high-resolution pixels: the whole
     image where all have one size, or `data.image_size`."""
     c, info = config.task, source.info
+    info.check_holds('image', 'label')
     height, width, channels = info.image_shape
     crop = min(side for side in (height, width, config.data.image_size) if side) // c.scale * c.scale
     if not 0 < c.patch <= crop // c.scale:

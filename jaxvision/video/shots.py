@@ -11,8 +11,8 @@ def change_points(
 
     Exact: over all m <= `most` and all places of m changes it minimises the scatter within the
     shots plus C m (log(t / m) + 1), with C the `penalty` (the authors' program has half its
-    `vmax`) and the linear kernel on features of length 1. Takes 8 t^2 bytes for each of a few matrices and most * t^2 operations: of a long
-    video give every n-th frame.
+    `vmax`) and the linear kernel on features of length 1. Takes 8 t^2 bytes for each of a few
+    matrices and most * t^2 operations: of a long video give every n-th frame.
     """
     frames = len(features)
     scatter = _scatter(features)

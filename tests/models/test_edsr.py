@@ -82,8 +82,8 @@ def test_reach_is_how_far_an_answer_sees(batch_norm, direct, scale):
     model = edsr.EDSR(scale, 1, 1, 4, batch_norm, direct)
     side = 2 * model.reach + 5
     given = jax.random.uniform(jax.random.key(0), (1, side, side, 1))
-    variables = jax.tree.map(lambda x: jnp.abs(x) + 0.1, model.init(jax.random.key(1), given))
+    variables = jax.tree.map(lambda x: jnp.abs(x) + 0.1, jax.jit(model.init)(jax.random.key(1), given))
     middle = slice(scale * (side // 2), scale * (side // 2 + 1))
     answer = lambda x: model.apply(variables, x)[0][:, middle, middle].sum()
-    seen = np.nonzero(np.any(jax.grad(answer)(given)[0, :, :, 0], 1))[0]
+    seen = np.nonzero(np.any(jax.jit(jax.grad(answer))(given)[0, :, :, 0], 1))[0]
     assert seen[0] == side // 2 - model.reach and seen[-1] == side // 2 + model.reach

@@ -1,5 +1,7 @@
 """Generators and discriminators: sizes, classes, and what their papers promise of them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,9 +19,9 @@ def players(name, classes, size=16, channels=3):
     spec = {'class_names': list(range(classes)), 'image': [size, size, channels]}
     generator, discriminator = module.make(spec, variant, **options)
     latent, label = jax.random.normal(jax.random.key(0), (4, 5)), jnp.arange(4) % max(classes, 1)
-    made = generator.init(jax.random.key(1), latent, label, train=True)
+    made = jax.jit(partial(generator.init, train=True))(jax.random.key(1), latent, label)
     image = jax.random.normal(jax.random.key(2), (4, size, size, channels))
-    judged = discriminator.init(jax.random.key(3), image, label, train=True)
+    judged = jax.jit(partial(discriminator.init, train=True))(jax.random.key(3), image, label)
     return generator, made, latent, label, discriminator, judged, image
 
 
@@ -29,12 +31,13 @@ def test_shapes_and_that_the_class_matters(name):
     # Some weights start at zero.
     made, judged = (jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(4), x.shape),
                                  tree) for tree in (made, judged))
-    fake = generator.apply(made, latent, label)
+    generate, judge = jax.jit(generator.apply), jax.jit(discriminator.apply)
+    fake = generate(made, latent, label)
     assert fake.shape == image.shape
-    assert not np.allclose(fake, generator.apply(made, latent, (label + 1) % 3), atol=1e-6)
-    scores, named = discriminator.apply(judged, image, label)
+    assert not np.allclose(fake, generate(made, latent, (label + 1) % 3), atol=1e-6)
+    scores, named = judge(judged, image, label)
     assert scores.shape == (4,) and named['pooled'].ndim == 2
-    assert not np.allclose(scores, discriminator.apply(judged, image, (label + 1) % 3)[0])
+    assert not np.allclose(scores, judge(judged, image, (label + 1) % 3)[0])
 
 
 @pytest.mark.parametrize('name', SMALL)

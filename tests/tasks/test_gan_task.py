@@ -100,8 +100,9 @@ def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
     variables = {**this.init().variables, 'params': variables}
     latent = jax.random.normal(jax.random.key(1), (4, 6))
     label = jnp.arange(4)
-    whole = this.task.predict(variables, {'latent': latent, 'label': label})['image']
-    alone = this.task.predict(variables, {'latent': latent[2:3], 'label': label[2:3]})['image']
+    predict = jax.jit(this.task.predict)
+    whole = predict(variables, {'latent': latent, 'label': label})['image']
+    alone = predict(variables, {'latent': latent[2:3], 'label': label[2:3]})['image']
     assert whole.shape == (4, 8, 8, 1) and 0 <= whole.min() and whole.max() <= 255
     np.testing.assert_allclose(whole[2:3], alone, atol=1e-3)
     assert not np.allclose(whole[0], whole[1])
