@@ -19,6 +19,7 @@ from jaxvision.data.protocol import Unreadable
 File = bytes | str | os.PathLike
 Frames = UInt8[np.ndarray, 't h w c']
 Video = File | Sequence[bytes] | Frames  # a file or its bytes, encoded pictures, or pixels
+Resize = Callable[[decode.Encoded, int, int], decode.Pixels]  # as decode.squash
 
 SUFFIXES = frozenset(('.mp4', '.m4v', '.mov', '.3gp', '.avi', '.mkv', '.webm', '.gif', '.mpg',
                       '.mpeg', '.wmv', '.flv', '.ogv'))
@@ -30,10 +31,9 @@ _FORMATS = 'mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,asf,flv,ogg'
 
 def read(
     video: Video, frames: Sequence[int] | Int[np.ndarray, 'n'] | None = None,
-    size: int | None = None,
-    resize: Callable[[decode.Pixels, int, int], decode.Pixels] = decode.squash,
-) -> UInt8[np.ndarray, 'n height width 3']:
-    """Frames of a video, upright, RGB; each is resized before the next is decoded.
+    size: int | None = None, channels: int = 3, resize: Resize = decode.squash,
+) -> UInt8[np.ndarray, 'n height width {channels}']:
+    """Frames of a video, upright; each is resized before the next is decoded.
 
     A file is decoded from its start to the last frame that is wanted.
 
@@ -41,17 +41,36 @@ def read(
         video: a file's path, its bytes, a list of encoded pictures, or an array.
         frames: their numbers, from 0, in any order; None is all.
         size: side of the squares to make of them, pixels; None leaves them as they are.
+        channels: 1 (luma) or 3 (RGB).
         resize: how; `decode.squash` or `decode.resize_center_crop`.
     Raises:
         Unreadable: damaged, cut off, no video, or shorter than the frames asked for. MKV, WebM, GIF
             and WMV do not tell that they are cut off: they end there.
     """
-    kept = {number: frame if size is None else resize(frame, size, 3)
-            for number, frame in _pictures(video, frames)}
+    kept = {number: decode.decode(frame, channels) if size is None
+            else resize(frame, size, channels) for number, frame in _pictures(video, frames)}
+    if len({frame.shape for frame in kept.values()}) > 1:
+        raise Unreadable('its frames are of several sizes')
     try:
         return np.stack([kept[int(number)] for number in (kept if frames is None else frames)])
     except KeyError as error:
         raise Unreadable(f'it ends before frame {error}') from error
+
+
+def clip(
+    video: Video, frames: int, stride: int, size: int, channels: int,
+    rng: np.random.Generator | None = None, resize: Resize = decode.squash,
+) -> tuple[UInt8[np.ndarray, '{frames} {size} {size} {channels}'], Bool[np.ndarray, '{frames}']]:
+    """A clip of fixed shape of any video, and which of its frames are the video's own.
+
+    Each `stride`-th frame from a random one on, or from the middle of the video where `rng` is
+    None; black after the end of a video that is too short.
+
+    Raises:
+        Unreadable: as `read`.
+    """
+    rows = clip_rows(count(video), frames, stride, rng)
+    return padded(read(video, rows, size, channels, resize), frames)
 
 
 def count(video: Video) -> int:
@@ -64,7 +83,7 @@ def count(video: Video) -> int:
     if isinstance(video, bytes):
         return _count(video)
     if not isinstance(video, str | os.PathLike):
-        return len(video)
+        return _length(video)
     with _as_unreadable():
         status = os.stat(video)
     return _count_once(os.fspath(video), status.st_size, status.st_mtime_ns)
@@ -126,14 +145,21 @@ def write_clip(path: str | os.PathLike, frames: UInt8[np.ndarray, 't h w 3'], ra
     return path
 
 
-def _pictures(video: Video, frames) -> Iterator[tuple[int, decode.Pixels]]:
+def _pictures(video: Video, frames) -> Iterator[tuple[int, decode.Encoded]]:
     """The wanted frames with their numbers, as they come."""
     if isinstance(video, File):
         yield from _decoded(video, frames)
         return
-    for number in range(len(video)) if frames is None else frames:
-        if 0 <= number < len(video):
-            yield int(number), decode.decode(video[number], 3)
+    length = _length(video)
+    for number in range(length) if frames is None else frames:
+        if 0 <= number < length:
+            yield int(number), video[number]
+
+
+def _length(pictures: Sequence[bytes] | Frames) -> int:
+    if not len(pictures):
+        raise Unreadable('it has no frames')
+    return len(pictures)
 
 
 def _decoded(video: File, frames) -> Iterator[tuple[int, decode.Pixels]]:

@@ -1,4 +1,5 @@
 import importlib.util
+import io
 from pathlib import Path
 import struct
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+import simplejpeg
 
 from jaxvision.data import decode, video
 from jaxvision.data.protocol import Unreadable
@@ -147,6 +149,21 @@ def test_encoded_pictures_and_arrays_are_videos_too(tmp_path):
             video.read(film, [5])
     with pytest.raises(Unreadable):
         video.read([encoded[0], encoded[1][:40]])
+    for measure in (video.count, video.read):
+        with pytest.raises(Unreadable, match='no frames'):
+            measure([])
+
+
+def test_frames_of_several_sizes_make_clips_of_one():
+    encoded = []
+    for width in (6, 9):
+        file = io.BytesIO()
+        Image.new('RGB', (width, 4), (255, 0, 0)).save(file, 'PNG')
+        encoded.append(file.getvalue())
+    with pytest.raises(Unreadable, match='several sizes'):
+        video.read(encoded)
+    clip, own = video.clip(encoded, 2, 1, 5, 1)
+    assert clip.shape == (2, 5, 5, 1) and own.all() and (clip == 76).all(), 'luma of red'
 
 
 @settings(max_examples=60, deadline=None)
@@ -170,6 +187,22 @@ def test_a_short_clip_is_filled_up():
     clip, own = video.padded(np.ones((3, 4, 5, 3), np.uint8), 5)
     assert clip.shape == (5, 4, 5, 3) and clip[:3].all() and not clip[3:].any()
     assert own.tolist() == [True] * 3 + [False] * 2
+
+
+@pytest.mark.parametrize('kind', ['path', 'bytes', 'pictures', 'array'])
+def test_a_clip_of_any_video(tmp_path, kind):
+    path = shaded(tmp_path / 'film.mp4')
+    pixels = video.read(path)
+    film = {'path': path, 'bytes': path.read_bytes(), 'array': pixels,
+            'pictures': [simplejpeg.encode_jpeg(frame) for frame in pixels]}[kind]
+    middle, own = video.clip(film, 5, 4, 16, 1)
+    assert middle.shape == (5, 16, 16, 1) and own.all() and numbers(middle) == [6, 10, 14, 18, 22]
+    drawn = [video.clip(film, 5, 4, 16, 3, np.random.default_rng(seed))[0] for seed in range(3)]
+    assert len({numbers(clip)[0] for clip in drawn}) > 1, 'not drawn'
+    assert all((np.diff(numbers(clip)) == 4).all() for clip in drawn)
+    short, own = video.clip(film, 4, 13, 16, 3, np.random.default_rng(0))
+    assert numbers(short[:3]) == [0, 13, 26] and not short[3].any()
+    assert own.tolist() == [True] * 3 + [False]
 
 
 @pytest.mark.parametrize('encoder', [True, False])
