@@ -118,8 +118,8 @@ def find(source: str, data_dir: str = '') -> Path:
     match = _NAME.fullmatch(source)
     if not match:
         raise UserError(f'data.source={source!r} is no data set: name one of TFDS (cifar10, '
-                        f'name/config:version), an embedded one ({", ".join(_EMBEDDED)}) or '
-                        'folder:DIR')
+                        f'name/config:version), an embedded one ({", ".join(_EMBEDDED)}), '
+                        'folder:DIR or videos:DIR')
     name, config, version = match['name'], match['config'], match['version'] or '*.*.*'
     root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
     there = [path.parent for path in sorted((root / name).glob('**/features.json'))
