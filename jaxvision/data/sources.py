@@ -39,7 +39,7 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
         rows = few_per_class(_labels(source), data.per_class, source.info.class_names)
         source = Subset(source, rows, f'{source.info.split}, {data.per_class} per class')
     shape = source.info.image_shape
-    if None in shape or isinstance(dataset, Composed):
+    if None in shape or 'image' not in source.info.holds or isinstance(dataset, Composed):
         return source
     source = Decoded(source)
     return InMemory(source) if len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY else source
