@@ -119,7 +119,7 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
         sources = Sources(config)
         spec = _as_json(describe(config, sources))
         processes.agree('data', {name: spec[name] for name in ('data', 'examples')})
-    if not checkpoints.exist(workdir):
+    if not begun or not checkpoints.exist(workdir):
         run = _at_the_start(config, workdir, spec, sources, mesh)
         if begun and run.spec != spec:
             raise UserError(f'{workdir} has no checkpoint, and was begun with other networks than '
