@@ -89,10 +89,13 @@ def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task
     `augment(key, index, pixels, targets) -> (pixels, targets)`, and normalised; with the others
     they are what the model is given. `draw` is Task.figures where there is one label.
     """
-    model = make_model(config, spec)
+    model, smoothing = make_model(config, spec), config.task.label_smoothing
     tx, lr = optimizers.make(config, spec['examples'])
     classes, multi_label = len(spec['class_names']), spec['multi_label']
     dtype = jnp.dtype(config.model.param_dtype)
+    if not 0 <= smoothing < 1 or smoothing and multi_label:
+        raise UserError(f'task.label_smoothing={smoothing}: it is at least 0 and less than 1, and '
+                        '0 where an example has several labels')
 
     def apply(params, model_state, pixels, *others, **train):
         pixels = color.normalize(pixels, spec['mean'], spec['deviation'])
@@ -107,7 +110,7 @@ def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task
     def loss(params, state, batch, key):
         pixels, *others = see(batch)
         targets = batch['label'] if multi_label else losses.one_hot_targets(
-            batch['label'], classes, config.task.label_smoothing, dtype)
+            batch['label'], classes, smoothing, dtype)
         pixels, targets = augment(key, batch['index'], pixels, targets)
         (logits, _), model_state = apply(
             params, state.model_state['model'], pixels, *others, train=True,
@@ -147,7 +150,7 @@ def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task
 
 
 def _check(config, spec: dict) -> None:
-    options, smoothing = config.task.augment, config.task.label_smoothing
+    options = config.task.augment
     check_moves(options)
     if not 0 <= options.cutout <= 1:
         raise UserError(f'task.augment.cutout={options.cutout}: a share of the side, 0 to 1')
@@ -157,9 +160,6 @@ def _check(config, spec: dict) -> None:
     part = config.data.batch_size // max(config.optimizer.accumulate, 1)
     if (options.mixup or options.cutmix) and part % 2:
         raise UserError(f'mixup and cutmix pair neighbours, and batches of {part} have an odd one')
-    if not 0 <= smoothing < 1 or smoothing and spec['multi_label']:
-        raise UserError(f'task.label_smoothing={smoothing}: it is at least 0 and less than 1, and '
-                        '0 where images have several labels')
     if not 0 < config.task.crop_scale <= 1:
         raise UserError(f'task.crop_scale={config.task.crop_scale}: it is above 0, up to 1')
 

@@ -29,6 +29,7 @@ _SHOWN = 9  # frames of a clip in a picture
 
 def describe(config, source) -> dict:
     """Shapes, class names, the resize rule, and the training frames' mean and deviation."""
+    _check(config)
     info, size, c = source.info, config.data.image_size, config.task
     info.check_holds('video', 'label')
     height, width, channels = info.image_shape
@@ -45,7 +46,6 @@ def describe(config, source) -> dict:
 
 
 def make(config, spec: dict) -> Task:
-    _check(config, spec)
     dtype, names = jnp.dtype(config.model.param_dtype), spec['class_names']
 
     def see(inputs):
@@ -69,14 +69,17 @@ def augmented(options, key, index, clips, targets):
 
 
 def make_prepare(config, spec: dict):
-    """Host side: a clip of the spec's frames, anywhere in the video, or from its middle."""
-    frames, size, _, channels = spec['inputs']['video']['shape']
-    rule, stride = spec['resize'], config.task.stride
+    """Host side: a clip of fixed shape, from anywhere in the video or from its middle."""
+    c, (frames, height, _, channels) = config.task, spec['inputs']['video']['shape']
+    rule = spec['resize']
     if rule not in (None, *_RULES):
         raise unknown('task.resize: there is no rule', rule, _RULES)
+    side, resize = (None, decode.squash) if rule is None else (height, _RULES[rule])
 
     def prepare(example, rng):
-        clip, own = video.clip(example['video'], frames, stride, rng)
+        rows = video.clip_rows(video.count(example['video']), frames, c.stride, rng)
+        pixels = video.read(example['video'], rows, side, channels, resize)
+        clip, own = video.padded(pixels, frames)
         return {**example, 'video': clip, 'video_mask': own.astype(np.uint8)}
     return prepare
 
@@ -95,9 +98,8 @@ def show(class_names: list[str], multi_label: bool, inputs: dict, outputs: dict)
     return classification.show(class_names, multi_label, inputs, outputs)
 
 
-def _check(config, spec: dict) -> None:
-    c = config.task
-    classification.check_moves(c.augment)
+def _check(config) -> None:
+    classification.check_moves(config.task.augment)
     for name in ('frames', 'stride'):
-        if c[name] < 1:
-            raise UserError(f'task.{name}={c[name]}: it is at least 1')
+        if config.task[name] < 1:
+            raise UserError(f'task.{name}={config.task[name]}: it is at least 1')
