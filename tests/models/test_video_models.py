@@ -103,13 +103,11 @@ def test_the_memory_is_keras_lstm(built):
     keras = pytest.importorskip('keras')
     apply, variables, _ = built('lrcn')
     _, tensors = apply(variables, *clips())
-    params = variables['params']['lstm']['cell']
-    gates = [f'{side}{gate}' for side in 'ih' for gate in 'ifgo']
-    kernels = np.split(np.concatenate([params[gate]['kernel'].T for gate in gates]), 2)
-    layer = keras.layers.LSTM(8, return_sequences=True, unit_forget_bias=False)
+    params = variables['params']['lstm']
+    gates = lambda side, what: np.concatenate([params[side + gate][what] for gate in 'ifgo'], -1)
+    layer = keras.layers.LSTM(8, return_sequences=True)
     layer.build((2, TIME, 7))
-    layer.set_weights([kernels[0].T, kernels[1].T,
-                       np.concatenate([params[f'h{gate}']['bias'] for gate in 'ifgo'])])
+    layer.set_weights([gates('i', 'kernel'), gates('h', 'kernel'), gates('h', 'bias')])
     np.testing.assert_allclose(tensors['states'], layer(np.asarray(tensors['features'])),
                                atol=1e-5)
 
