@@ -78,10 +78,11 @@ def gallery(
         return _message('nothing to show')
     columns = min(columns, len(images))
     cell = min(2.0, 16 / columns)
+    tall = cell * min(1, max(image.shape[0] / image.shape[1] for image in images))
     captions = [_wrapped(caption, int(13 * cell)) for caption in captions]
     text = 0.1 + 0.17 * max(caption.count('\n') + 1 for caption in captions)
     lines = math.ceil(len(images) / columns)
-    figure = _figure(cell * columns, (cell + text) * lines)
+    figure = _figure(cell * columns, (tall + text) * lines)
     for place, (image, caption) in enumerate(zip(images, captions), start=1):
         axes = figure.add_subplot(lines, columns, place)
         axes.imshow(np.broadcast_to(image, (*image.shape[:2], 3)))

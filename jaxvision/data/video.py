@@ -1,10 +1,11 @@
 """Video files to uint8 frames on the host, with PyAV: upright, RGB, only those that are wanted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 from fractions import Fraction
 import functools
 import io
+import itertools
 import os
 from pathlib import Path
 
@@ -73,6 +74,18 @@ def clip(
     return padded(read(video, rows, size, channels, resize), frames)
 
 
+def stream(
+    video: Video, frames: Sequence[int] | Int[np.ndarray, 'n'] | None = None
+) -> Iterator[UInt8[np.ndarray, 'h w 3']]:
+    """Those of the frames that there are, in the video's order, never more than one in memory.
+
+    Raises:
+        Unreadable: as `read`, when it comes to it.
+    """
+    for _, frame in _pictures(video, frames):
+        yield decode.decode(frame, 3)
+
+
 def count(video: Video) -> int:
     """How many frames can be read. A file is decoded once for it, since what headers and packets
     say of it is not always so; the answer is kept while the process lives.
@@ -122,23 +135,28 @@ def padded(
     return (np.pad(clip, ((0, missing), (0, 0), (0, 0), (0, 0))), np.arange(frames) < len(clip))
 
 
-def write_clip(path: str | os.PathLike, frames: UInt8[np.ndarray, 't h w 3'], rate: float) -> Path:
-    """Writes an MP4 (H.264), whole or not at all, that browsers and phones play.
+def write_clip(
+    path: str | os.PathLike, frames: Iterable[UInt8[np.ndarray, '_ _ 3']], rate: float
+) -> Path:
+    """Writes an MP4 (H.264) that browsers and phones play, or a GIF, whole or not at all.
 
     Without an encoder for it in FFmpeg a GIF is written beside it instead.
 
     Args:
-        frames: an odd side is made even by repeating its last line.
+        path: NAME.mp4 or NAME.gif.
+        frames: one or more of one size, such as `stream` gives; an odd side of an MP4 is made even
+            by repeating its last line.
         rate: frames a second.
     Returns:
         The path of what was written.
     """
     path = Path(path)
-    encoder = 'libx264' in av.codecs_available
-    path = path if encoder else path.with_suffix('.gif')
+    if 'libx264' not in av.codecs_available:
+        path = path.with_suffix('.gif')
+    write = _write_gif if path.suffix == '.gif' else _write_mp4
     unfinished = path.with_name(f'.{path.name}.unfinished')
     try:
-        (_write_mp4 if encoder else _write_gif)(unfinished, frames, rate)
+        write(unfinished, iter(frames), rate)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -151,9 +169,9 @@ def _pictures(video: Video, frames) -> Iterator[tuple[int, decode.Encoded]]:
         yield from _decoded(video, frames)
         return
     length = _length(video)
-    for number in range(length) if frames is None else frames:
+    for number in range(length) if frames is None else sorted({int(number) for number in frames}):
         if 0 <= number < length:
-            yield int(number), video[number]
+            yield number, video[number]
 
 
 def _length(pictures: Sequence[bytes] | Frames) -> int:
@@ -236,21 +254,23 @@ def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, 'h w 3']:
     return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-def _write_mp4(path: Path, frames: UInt8[np.ndarray, 't h w 3'], rate: float) -> None:
+def _write_mp4(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None:
+    first = next(frames)
+    height, width, _ = first.shape
     # Half of the colour's resolution is kept in each direction, so sides have to be even.
-    _, height, width, _ = frames.shape
+    missing = ((0, height % 2), (0, width % 2), (0, 0))
     with av.open(str(path), 'w', format='mp4', options={'movflags': 'faststart'}) as container:
         stream = container.add_stream('libx264', rate=Fraction(rate).limit_denominator(1001),
                                       options={'crf': '18'})
-        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.height, stream.width = height + height % 2, width + width % 2
         stream.pix_fmt = 'yuv420p'
-        for frame in frames:
-            even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), 'edge')
+        for frame in itertools.chain([first], frames):
+            even = np.pad(frame, missing, 'edge')
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format='rgb24')))
         container.mux(stream.encode())
 
 
-def _write_gif(path: Path, frames: UInt8[np.ndarray, 't h w 3'], rate: float) -> None:
-    pictures = [Image.fromarray(frame) for frame in frames]
-    pictures[0].save(path, format='GIF', save_all=True, append_images=pictures[1:],
-                     duration=round(1000 / rate), loop=0)
+def _write_gif(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None:
+    pictures = map(Image.fromarray, frames)
+    next(pictures).save(path, format='GIF', save_all=True, append_images=pictures,
+                        duration=round(1000 / rate), loop=0)

@@ -102,7 +102,7 @@ def test_a_film_that_is_cut_off_is_unreadable(tmp_path, suffix, options, share):
 
 
 @pytest.mark.parametrize('seed', range(20))
-def test_a_damaged_film_is_read_or_unreadable(tmp_path, seed):
+def test_a_damaged_film_is_read_or_unreadable(tmp_path, capfd, seed):
     rng = np.random.default_rng(seed)
     data = bytearray(shaded(tmp_path / f'film.{[*CODECS][seed % 8]}').read_bytes())
     for place in rng.integers(0, len(data), 40):
@@ -111,6 +111,7 @@ def test_a_damaged_film_is_read_or_unreadable(tmp_path, seed):
         assert video.read(bytes(data), size=4).dtype == np.uint8
     except Unreadable as error:
         assert str(error)
+    assert capfd.readouterr() == ('', ''), 'FFmpeg talks'
 
 
 def test_what_is_no_film(tmp_path, real):
@@ -205,13 +206,26 @@ def test_a_clip_of_any_video(tmp_path, kind):
     assert own.tolist() == [True] * 3 + [False]
 
 
-@pytest.mark.parametrize('encoder', [True, False])
-def test_a_clip_that_is_written_can_be_read(tmp_path, monkeypatch, encoder):
+@pytest.mark.parametrize('name, encoder', [('film.mp4', True), ('film.mp4', False),
+                                           ('film.gif', True)])
+def test_a_clip_that_is_written_can_be_read(tmp_path, monkeypatch, name, encoder):
     if not encoder:
         monkeypatch.setattr(av, 'codecs_available', set())
     frames = np.stack([np.full((33, 47, 3), shade, np.uint8) for shade in SHADES[:10]])
-    path = video.write_clip(tmp_path / 'film.mp4', frames, 12.5)
-    assert [*tmp_path.iterdir()] == [path] and path.suffix == ('.mp4' if encoder else '.gif')
+    path = video.write_clip(tmp_path / name, frames, 12.5)
+    is_mp4 = encoder and name == 'film.mp4'
+    assert [*tmp_path.iterdir()] == [path] and path.suffix == ('.mp4' if is_mp4 else '.gif')
     assert numbers(video.read(path)) == [*range(10)]
-    assert video.read(path).shape == ((10, 34, 48, 3) if encoder else (10, 33, 47, 3))
+    assert video.read(path).shape == ((10, 34, 48, 3) if is_mp4 else (10, 33, 47, 3))
     assert video.rate(path) == pytest.approx(12.5, rel=0.01)
+
+
+@pytest.mark.parametrize('suffix', ['mp4', 'gif'])
+def test_a_film_is_cut_without_being_in_memory(tmp_path, suffix):
+    path = shaded(tmp_path / 'film.mp4')
+    cut = video.write_clip(tmp_path / f'cut.{suffix}', video.stream(path, [9, 2, 3, 40]), 10.0)
+    assert numbers(video.read(cut)) == [2, 3, 9]
+    (tmp_path / 'half.mp4').write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(Unreadable):
+        video.write_clip(tmp_path / f'none.{suffix}', video.stream(tmp_path / 'half.mp4'), 10.0)
+    assert not [*tmp_path.glob('*none*')] + [*tmp_path.glob('.*')]
