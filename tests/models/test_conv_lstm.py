@@ -23,7 +23,7 @@ def test_it_is_kerass(cell):
     layer.build(CLIP.shape)
     params = variables['params']
     layer.set_weights([np.asarray(weights) for weights in (
-        params['from_input']['kernel'], params['from_hidden'], params['from_input']['bias'])])
+        params['from_input']['kernel'], params['from_hidden']['kernel'], params['from_input']['bias'])])
     wanted, last, memory = layer(np.asarray(CLIP))  # their gates: i, f, c, o
     (c, h), answers = jax.jit(model.apply)(variables, CLIP)
     np.testing.assert_allclose(answers, wanted, atol=2e-6)
