@@ -1,8 +1,11 @@
 """Encoder and forecaster of ConvLSTMs: what comes after some frames (Shi et al. 2015, arXiv
 1506.04214)."""
 
+import functools
+
 import flax.linen as nn
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -16,8 +19,8 @@ class Forecaster(nn.Module):
 
     All maps are `patch` times smaller than the frames, whose blocks of pixels become channels. With
     `reach` a frame is not only drawn: it is a mix, pixel by pixel, of what is drawn and of the last
-    frame moved, each pixel up to `reach` from where it was (separable dynamic filters: De
-    Brabandere et al. 2016, arXiv 1605.09673).
+    frame, each patch of which has moved up to `reach` pixels along rows and columns (dynamic
+    filters, here separable: De Brabandere et al. 2016, arXiv 1605.09673).
     Intermediates: 'state1', 'state2', ...: h of the encoder's stack.
     """
 
@@ -34,9 +37,13 @@ class Forecaster(nn.Module):
         stack = lambda: [conv_lstm.ConvLSTM(width, self.window, self.dtype, self.param_dtype)
                          for width in self.widths]
         self.encoder, self.forecaster = stack(), stack()
-        maps = self.channels + (2 * (2 * self.reach + 1) + 1 if self.reach else 0)
-        self.output = layers.Conv(self.patch**2 * maps, (1, 1), dtype=self.param_dtype,
-                                  param_dtype=self.param_dtype)
+        maps = functools.partial(layers.Conv, kernel_size=(1, 1), dtype=self.param_dtype,
+                                 param_dtype=self.param_dtype)
+        self.drawing = maps(self.patch**2 * self.channels)
+        if self.reach:
+            self.motion = maps(2 * (2 * self.reach + 1))
+            # At first it is mostly moved.
+            self.share = maps(self.patch**2, bias_init=nn.initializers.constant(2.0))
 
     def __call__(
         self,
@@ -48,7 +55,7 @@ class Forecaster(nn.Module):
         place of the answers, which are always those for a frame from the frames before it."""
         states = self._encode(past[:, :-1])
         if shown is None:
-            future = jnp.zeros((len(past), self.frames, *past.shape[2:]), past.dtype)
+            future = jnp.zeros((past.shape[0], self.frames, *past.shape[2:]), past.dtype)
             shown = jnp.zeros(future.shape[:2], bool)
         _, answers = conv_lstm.over_time(Forecaster._foresee)(
             self, (states, past[:, -1]), (future, shown))
@@ -79,23 +86,26 @@ class Forecaster(nn.Module):
         return resampling.pixel_unshuffle(frame, self.patch).astype(self.dtype)
 
     def _draw(self, x, frame):
-        maps = resampling.pixel_shuffle(self.output(x), self.patch)
-        drawn = nn.sigmoid(maps[..., :self.channels])
+        drawn = nn.sigmoid(resampling.pixel_shuffle(self.drawing(x), self.patch))
         if not self.reach:
             return drawn
-        taps = 2 * self.reach + 1
-        rows, columns, share = jnp.split(maps[..., self.channels:], (taps, 2 * taps), -1)
-        moved = _moved(_moved(frame, nn.softmax(rows), 1), nn.softmax(columns), 2)
-        return drawn + nn.sigmoid(share) * (moved - drawn)
+        rows, columns = jnp.split(self.motion(x), 2, -1)
+        moved = _moved(_moved(frame, rows, 1), columns, 2)
+        kept = nn.sigmoid(resampling.pixel_shuffle(self.share(x), self.patch))
+        return drawn + kept * (moved - drawn)
 
 
-def _moved(frame, weights, axis):
-    """Each pixel the weighted mean of those around it along an axis; outside it is black."""
-    reach, size = weights.shape[-1] // 2, frame.shape[axis]
-    padded = jnp.pad(frame, [(reach, reach) if i == axis else (0, 0) for i in range(4)])
-    taken = (slice(None),) * axis
-    return sum(weights[..., i, None] * padded[*taken, i:i + size]
-               for i in range(weights.shape[-1]))
+def _moved(frame, logits, axis):
+    """Each pixel the weighted mean of those around it along an axis, the same weights in a patch;
+    outside it is black."""
+    size, taps = frame.shape[axis], logits.shape[-1]
+    # Taps first, so that the loops over them run along rows of pixels.
+    weights = jnp.moveaxis(nn.softmax(logits), -1, 0)
+    patch = frame.shape[1] // logits.shape[1]
+    weights = weights.repeat(patch, 2).repeat(patch, 3)[..., None]
+    edges = [(taps // 2, taps // 2) if i == axis else (0, 0) for i in range(4)]
+    padded = jnp.pad(frame, edges)
+    return sum(weights[i] * lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(taps))
 
 
 def make(
