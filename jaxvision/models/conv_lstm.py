@@ -42,7 +42,7 @@ class ConvLSTM(nn.Module):
 
     def blank(self, x: Float[Array, 'b *t h w c']) -> State:
         """The state before the first frame."""
-        zeros = jnp.zeros((len(x), *x.shape[-3:-1], self.width), self.dtype)
+        zeros = jnp.zeros((x.shape[0], *x.shape[-3:-1], self.width), self.dtype)
         return zeros, zeros
 
     def step(
