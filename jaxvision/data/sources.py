@@ -21,7 +21,7 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
     """The training split of `data.source`, or the split that is evaluated.
 
     'test' is `data.test_split`, else the data set's own labelled 'test', else its 'validation',
-    else a fixed, stratified 20 % held out of training. `data.per_class` takes that many training
+    else a fixed 20 % held out of training, of each class where there are labels. `data.per_class` takes that many training
     examples of each class. Images of one size come decoded, and small ones stay in memory;
     what is composed is composed at each reading.
 
@@ -42,7 +42,9 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
     if None in shape or isinstance(dataset, Composed):
         return source
     source = Decoded(source)
-    return InMemory(source) if len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY else source
+    # Captions are of any number and length, and fill no array.
+    small = len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY
+    return InMemory(source) if small and 'captions' not in source.info.holds else source
 
 
 def _find(data: Any) -> Dataset:
@@ -51,6 +53,9 @@ def _find(data: Any) -> Dataset:
     if kind == 'folder':
         from jaxvision.data.folder import Folder
         return Folder(Path(place).expanduser())
+    if kind == 'captions':
+        from jaxvision.data.captioned import Captioned
+        return Captioned(place)
     from jaxvision.data import catalogue, embedded
     if data.source.partition('/')[0] in _COMPOSED:
         return _composed(data)
@@ -81,7 +86,8 @@ def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
                             'parts of their own')
         return dataset.open(train if split == 'train' else test)
     source = dataset.open(train)
-    kept, held = held_out(_labels(source))
+    labelled = 'label' in source.info.holds
+    kept, held = held_out(source.labels() if labelled else np.zeros(len(source), np.int32))
     if split == 'train':
         return Subset(source, kept, f'{train}, 80 %')
     return Subset(source, held, f'{train}, held out 20 %')
@@ -103,6 +109,5 @@ def _answered(source: Source) -> bool:
 def _labels(source: Source) -> Labels:
     if 'label' not in source.info.holds:
         raise UserError(f'{source.info.name} has no label, by which to take some of each class '
-                        '(data.per_class) or to hold out a test split (name one in '
-                        'data.test_split)')
+                        '(data.per_class)')
     return source.labels()
