@@ -21,9 +21,9 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
     """The training split of `data.source`, or the split that is evaluated.
 
     'test' is `data.test_split`, else the data set's own labelled 'test', else its 'validation',
-    else a fixed 20 % held out of training, of each class where there are labels. `data.per_class` takes that many training
-    examples of each class. Images of one size come decoded, and small ones stay in memory;
-    what is composed is composed at each reading.
+    else a fixed 20 % held out of training, of each class where there are labels.
+    `data.per_class` takes that many training examples of each class. Images of one size come
+    decoded, and small ones stay in memory; what is composed is composed at each reading.
 
     Args:
         data: the config's `data`: source, dir, train_split, test_split, per_class.
