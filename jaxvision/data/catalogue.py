@@ -1,4 +1,7 @@
-"""TFDS data sets, read by row from their prepared files: no TensorFlow, no data set's own code."""
+"""TFDS data sets, read by row from their prepared files: no TensorFlow, no data set's own code.
+
+Only of videos TFDS's own feature imports TensorFlow, for the name of a type.
+"""
 
 from collections.abc import Sequence
 import difflib
@@ -56,13 +59,18 @@ class Catalogue:
 
 
 class CatalogueSource:
-    """A split of a TFDS data set for classification: encoded images and their classes."""
+    """A split of a TFDS data set for classification: encoded images, or videos as lists of them,
+    and their classes."""
 
     def __init__(self, info: tfds.core.DatasetInfo, split: str, raw: Sequence[bytes]):
         self._raw = raw
         self._image, self._label = _supervised(info)
         image, label = info.features[self._image], info.features[self._label]
-        self._features = tfds.features.FeaturesDict({self._image: image, self._label: label})
+        self._kind = 'video' if isinstance(image, tfds.features.Video) else 'image'
+        self._features = tfds.features.FeaturesDict({
+            # Texts are stored as encoded frames are; of a sequence no decoding can be skipped.
+            self._image: tfds.features.Sequence(tfds.features.Text(), length=image.shape[0])
+            if self._kind == 'video' else image, self._label: label})
         self._decoders = (
             {self._image: tfds.decode.SkipDecoding()}
             if isinstance(image, tfds.features.Image) else None)
@@ -72,7 +80,8 @@ class CatalogueSource:
         self.info = SourceInfo(
             name=info.full_name, split=split, class_names=_class_names(label),
             image_shape=_image_shape(image), multi_label=False,
-            fingerprint=fingerprint(info.full_name, files, info.splits.total_num_examples))
+            fingerprint=fingerprint(info.full_name, files, info.splits.total_num_examples),
+            holds=(self._kind, 'label'), frames=None if self._kind == 'video' else 0)
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -102,7 +111,7 @@ class CatalogueSource:
 
     def _example(self, record: bytes) -> Example:
         parts = self._features.deserialize_example_np(record, decoders=self._decoders)
-        return {'image': parts[self._image], 'label': np.int32(parts[self._label])}
+        return {self._kind: parts[self._image], 'label': np.int32(parts[self._label])}
 
 
 def find(source: str, data_dir: str = '') -> Path:
@@ -118,8 +127,8 @@ def find(source: str, data_dir: str = '') -> Path:
     match = _NAME.fullmatch(source)
     if not match:
         raise UserError(f'data.source={source!r} is no data set: name one of TFDS (cifar10, '
-                        f'name/config:version), an embedded one ({", ".join(_EMBEDDED)}) or '
-                        'folder:DIR')
+                        f'name/config:version), an embedded one ({", ".join(_EMBEDDED)}), '
+                        'folder:DIR or videos:DIR')
     name, config, version = match['name'], match['config'], match['version'] or '*.*.*'
     root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
     there = [path.parent for path in sorted((root / name).glob('**/features.json'))
@@ -172,19 +181,22 @@ def _supervised(info: tfds.core.DatasetInfo) -> tuple[str, str]:
     labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
     if len(images) != 1 or len(labels) != 1:
         found = ', '.join(f'{key}: {type(features[key]).__name__}' for key in sorted(features))
-        raise UserError(f'{info.full_name} is no data set of one image and one class; its '
+        raise UserError(f'{info.full_name} is no data set of one image or video and one class; its '
                         f'features are {found}')
     return images[0], labels[0]
 
 
 def _is_image(feature) -> bool:
+    """Or a video, which is a sequence of images."""
+    if isinstance(feature, tfds.features.Video):
+        return feature.np_dtype == np.uint8
     if not isinstance(feature, tfds.features.Image | tfds.features.Tensor):
         return False
     return feature.np_dtype == np.uint8 and len(feature.shape) == 3
 
 
 def _image_shape(feature) -> tuple[int | None, int | None, int]:
-    height, width, channels = feature.shape
+    height, width, channels = feature.shape[-3:]
     return height, width, 1 if channels == 1 else 3
 
 

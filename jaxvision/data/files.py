@@ -46,19 +46,32 @@ def read(path: str) -> bytes:
     Raises:
         Unreadable: it is no file, empty, too large for an image, or may not be read.
     """
+    length = size(path)
+    if length > MOST_BYTES:
+        raise Unreadable(f'{length:,} bytes are too many for an image')
     try:
-        status = os.stat(path)
-        kind = _NO_FILES.get(stat.S_IFMT(status.st_mode))
-        if kind:
-            raise Unreadable(f'{kind}, not a file')
-        if not status.st_size:
-            raise Unreadable('an empty file')
-        if status.st_size > MOST_BYTES:
-            raise Unreadable(f'{status.st_size:,} bytes are too many for an image')
         with open(path, 'rb') as file:
-            return file.read(status.st_size)
+            return file.read(length)
     except OSError as error:
         raise Unreadable(error.strerror) from error
+
+
+def size(path: str | os.PathLike) -> int:
+    """The bytes that a file has.
+
+    Raises:
+        Unreadable: it is no file, or empty.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise Unreadable(error.strerror) from error
+    kind = _NO_FILES.get(stat.S_IFMT(status.st_mode))
+    if kind:
+        raise Unreadable(f'{kind}, not a file')
+    if not status.st_size:
+        raise Unreadable('an empty file')
+    return status.st_size
 
 
 def picture_paths(paths: Sequence[str], out: Path) -> list[Path]:

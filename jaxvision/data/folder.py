@@ -1,6 +1,6 @@
 """A person's own images: one folder a class, or a labels.csv of one or several labels."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 import csv
 import dataclasses
 from pathlib import Path
@@ -11,12 +11,12 @@ from PIL import Image
 from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, Unreadable, fingerprint
 from jaxvision.errors import UserError
 
-_SPLITS = ('train', 'val', 'validation', 'test')
+SPLITS = ('train', 'val', 'validation', 'test')
 _SAMPLE = 32  # files whose mode tells whether the data set is grey
 
 
 @dataclasses.dataclass(frozen=True)
-class _Item:
+class Item:
     path: Path
     labels: tuple[str, ...]
     split: str
@@ -24,7 +24,7 @@ class _Item:
 
 @dataclasses.dataclass(frozen=True)
 class _Listing:
-    items: list[_Item]
+    items: list[Item]
     multi_label: bool = False
     columns: tuple[str, ...] = ()  # the classes, where a csv has one column each
 
@@ -48,14 +48,14 @@ class Folder:
         listing = _from_csv(table) if table.exists() else _from_tree(root)
         self._multi_label = listing.multi_label
         self._items = {split: [item for item in listing.items if item.split == split]
-                       for split in _SPLITS}
+                       for split in SPLITS}
         if not self._items['train']:
             raise UserError(f'{root} has no training images; it needs train/CLASS/FILE or '
                             'CLASS/FILE or a labels.csv')
-        self.splits = tuple(split for split in _SPLITS if self._items[split])
+        self.splits = tuple(split for split in SPLITS if self._items[split])
         seen = {name for item in self._items['train'] for name in item.labels}
         self._classes = listing.columns or tuple(sorted(seen))
-        _check_labels(listing.items, self._classes)
+        check_classes(listing.items, self._classes)
         self._channels = _channels([item.path for item in self._items['train']])
 
     def open(self, split: str) -> 'FolderSource':
@@ -63,12 +63,10 @@ class Folder:
             raise UserError(f'{self._root} has no split {split!r}; it has '
                             f'{", ".join(self.splits)}')
         items = self._items[split]
-        listing = sorted((item.path.relative_to(self._root).as_posix(), item.path.stat().st_size,
-                          item.labels) for item in items)
         info = SourceInfo(
             name=f'folder:{self._root}', split=split, class_names=self._classes,
             image_shape=(None, None, self._channels), multi_label=self._multi_label,
-            fingerprint=fingerprint(split, listing))
+            fingerprint=fingerprint(split, listed(self._root, items)))
         return FolderSource(info, items)
 
     def overlap(self, split: str, other: str) -> bool:
@@ -78,7 +76,7 @@ class Folder:
 class FolderSource:
     """The images of one split of a `Folder`, encoded."""
 
-    def __init__(self, info: SourceInfo, items: Sequence[_Item]):
+    def __init__(self, info: SourceInfo, items: Sequence[Item]):
         self.info = info
         self._paths = [item.path for item in items]
         number = {name: label for label, name in enumerate(info.class_names)}
@@ -109,32 +107,48 @@ class FolderSource:
         return str(self._paths[row])
 
 
-def _from_tree(root: Path) -> _Listing:
-    present = [split for split in _SPLITS if (root / split).is_dir()]
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folder of each split; without any, that of training is the root.
+
+    Raises:
+        UserError: there are splits, but none to train on.
+    """
+    present = [split for split in SPLITS if (root / split).is_dir()]
     if present and 'train' not in present:
         raise UserError(f'{root} has {present[0]}/ but no train/')
-    splits = {split: root / split for split in present} or {'train': root}
+    return {split: root / split for split in present} or {'train': root}
+
+
+def in_classes(folder: Path, split: str, suffixes: Set[str], what: str) -> list[Item]:
+    """The files of such suffixes, at any depth of the class folders of a split's.
+
+    Raises:
+        UserError: a class folder without any; `what` they would be.
+    """
     items = []
-    for split, folder in splits.items():
-        for class_folder in sorted(filter(Path.is_dir, _visible(folder.iterdir()))):
-            paths = _images(class_folder)
-            if not paths:
-                raise UserError(f'the class folder {class_folder} has no images; fill it or '
-                                'remove it')
-            items += [_Item(path, (class_folder.name,), split) for path in paths]
-    return _Listing(items)
+    for class_folder in sorted(filter(Path.is_dir, visible(folder.iterdir()))):
+        paths = sorted(path for path in visible(class_folder.rglob('*'))
+                       if path.suffix.lower() in suffixes)
+        if not paths:
+            raise UserError(f'the class folder {class_folder} has no {what}; fill it or remove it')
+        items += [Item(path, (class_folder.name,), split) for path in paths]
+    return items
 
 
-def _images(folder: Path) -> list[Path]:
-    suffixes = _suffixes()
-    return sorted(path for path in _visible(folder.rglob('*')) if path.suffix.lower() in suffixes)
+def listed(root: Path, items: Sequence[Item]) -> list[tuple]:
+    """Names, sizes and labels: what tells a data set from another without reading it."""
+    return sorted((item.path.relative_to(root).as_posix(), item.path.stat().st_size, item.labels)
+                  for item in items)
 
 
-def _suffixes() -> set[str]:
-    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+def _from_tree(root: Path) -> _Listing:
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items()
+                if kind in Image.OPEN}
+    return _Listing([item for split, folder in split_folders(root).items()
+                     for item in in_classes(folder, split, suffixes, 'images')])
 
 
-def _visible(paths: Iterable[Path]) -> Iterable[Path]:
+def visible(paths: Iterable[Path]) -> Iterable[Path]:
     return (path for path in paths if not path.name.startswith('.'))
 
 
@@ -158,33 +172,34 @@ def _from_csv(table: Path) -> _Listing:
     return _Listing(items, multi_label)
 
 
-def _item(table: Path, line: int, row: dict[str, str], classes: Sequence[str]) -> _Item:
+def _item(table: Path, line: int, row: dict[str, str], classes: Sequence[str]) -> Item:
     path = table.parent / (row['file'] or '')
     if not path.is_file():
         raise UserError(f'{table}, line {line}: there is no file {path}')
     split = (row.get('split') or 'train').strip().lower()
-    if split not in _SPLITS:
+    if split not in SPLITS:
         raise UserError(f'{table}, line {line}: the split {split!r} is none of '
-                        f'{", ".join(_SPLITS)}')
+                        f'{", ".join(SPLITS)}')
     if not classes:
         names = (row['label'] or '').replace('|', ';').split(';')
-        return _Item(path, tuple(name.strip() for name in names if name.strip()), split)
+        return Item(path, tuple(name.strip() for name in names if name.strip()), split)
     marks = {name: (row[name] or '').strip() for name in classes}
     for name, mark in marks.items():
         if mark not in ('0', '1'):
             raise UserError(f'{table}, line {line}: {name!r} is {mark!r}, not 0 or 1')
-    return _Item(path, tuple(name for name, mark in marks.items() if mark == '1'), split)
+    return Item(path, tuple(name for name, mark in marks.items() if mark == '1'), split)
 
 
-def _check_labels(items: Sequence[_Item], classes: Sequence[str]) -> None:
+def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
+    """Raises a UserError for a single class, and for one that only is evaluated."""
     if len(classes) < 2:
         raise UserError(f'there is only one class, {classes[0]!r}: nothing to tell apart'
                         if classes else 'no image has a label')
     for item in items:
         for name in item.labels:
             if name not in classes:
-                raise UserError(f'{item.path} is labelled {name!r}, a class that no training '
-                                'image has')
+                raise UserError(f'{item.path} is labelled {name!r}, a class that training does '
+                                'not have')
 
 
 def _channels(paths: Sequence[Path]) -> int:

@@ -53,9 +53,9 @@ class Source(Protocol):
     """A split, by row. Reading is safe from several threads at once.
 
     An example is a dict of what `info.holds` names. 'image' is encoded bytes or uint8 [H, W, C];
-    'video' uint8 [T, H, W, C]; 'label' int32, or float32 [K] of zeros and ones where
-    `info.multi_label`; 'captions' a list of texts; 'importance' float32 [T] of a video's frames.
-    Reading raises `Unreadable`.
+    'video' uint8 [T, H, W, C], encoded frames, or a film's path; 'label' int32, or float32 [K] of
+    zeros and ones where `info.multi_label`; 'captions' a list of texts; 'importance' float32 [T]
+    of a video's frames. Reading raises `Unreadable`.
     """
 
     info: SourceInfo

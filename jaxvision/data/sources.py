@@ -21,7 +21,7 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
     """The training split of `data.source`, or the split that is evaluated.
 
     'test' is `data.test_split`, else the data set's own labelled 'test', else its 'validation',
-    else a fixed, stratified 20 % held out of training. `data.per_class` takes that many training
+    else a fixed 20 % of each class held out of training. `data.per_class` takes that many training
     examples of each class. Images of one size come decoded, and small ones stay in memory;
     what is composed is composed at each reading.
 
@@ -39,7 +39,7 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
         rows = few_per_class(_labels(source), data.per_class, source.info.class_names)
         source = Subset(source, rows, f'{source.info.split}, {data.per_class} per class')
     shape = source.info.image_shape
-    if None in shape or isinstance(dataset, Composed):
+    if None in shape or 'image' not in source.info.holds or isinstance(dataset, Composed):
         return source
     source = Decoded(source)
     return InMemory(source) if len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY else source
@@ -51,6 +51,9 @@ def _find(data: Any) -> Dataset:
     if kind == 'folder':
         from jaxvision.data.folder import Folder
         return Folder(Path(place).expanduser())
+    if kind == 'videos':
+        from jaxvision.data.films import Films
+        return Films(Path(place).expanduser())
     from jaxvision.data import catalogue, embedded
     if data.source.partition('/')[0] in _COMPOSED:
         return _composed(data)
@@ -81,7 +84,8 @@ def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
                             'parts of their own')
         return dataset.open(train if split == 'train' else test)
     source = dataset.open(train)
-    kept, held = held_out(_labels(source))
+    kept, held = held_out(source.labels() if 'label' in source.info.holds
+                          else np.zeros(len(source), np.int32))
     if split == 'train':
         return Subset(source, kept, f'{train}, 80 %')
     return Subset(source, held, f'{train}, held out 20 %')
@@ -103,6 +107,5 @@ def _answered(source: Source) -> bool:
 def _labels(source: Source) -> Labels:
     if 'label' not in source.info.holds:
         raise UserError(f'{source.info.name} has no label, by which to take some of each class '
-                        '(data.per_class) or to hold out a test split (name one in '
-                        'data.test_split)')
+                        '(data.per_class)')
     return source.labels()

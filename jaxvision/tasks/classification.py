@@ -46,23 +46,23 @@ def describe(config, source) -> dict:
     spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
             'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}}, 'targets': {'label': label},
             'resize': None if as_it_is else config.task.resize}
-    mean, deviation = _statistics(config, spec, source)
-    return {**spec, 'mean': mean.tolist(), 'deviation': deviation.tolist()}
+    return {**spec, **statistics(config, source, make_prepare(config, spec))}
 
 
-def _statistics(config, spec: dict, source) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel, in [0, 1], over 512 images spread over the split."""
+def statistics(config, source, prepare) -> dict[str, list[float]]:
+    """'mean' and 'deviation' of each channel, in [0, 1], over 512 images spread over the split."""
     rows = np.linspace(0, len(source) - 1, min(len(source), 512)).astype(int)
     total, squares, count = 0.0, 0.0, 0
     for batch in pipeline.eval_batches(
-            Subset(source, rows, source.info.split), make_prepare(config, spec),
+            Subset(source, rows, source.info.split), prepare,
             batch_size=32, threads=config.data.threads, on_corrupt=config.data.on_corrupt):
         images = batch['image'][batch['present']].astype(np.float64) / 255
         total += images.sum((0, 1, 2))
         squares += np.square(images).sum((0, 1, 2))
         count += images.size // images.shape[-1]
     mean = total / count
-    return mean, np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)), 1e-3)
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return {'mean': mean.tolist(), 'deviation': np.maximum(deviation, 1e-3).tolist()}
 
 
 def make(config, spec: dict) -> Task:

@@ -8,7 +8,7 @@ from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
 
-from jaxvision.data import pipeline, sources
+from jaxvision.data import pipeline, sources, video
 from jaxvision.errors import UserError
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
@@ -131,6 +131,25 @@ def test_other_features_are_an_error_that_lists_them(tmp_path, changed, found):
         made = [example | {'image': example['image'].astype(np.float32)} for example in made]
     with pytest.raises(UserError, match=found):
         opened('toy', write(tmp_path, {'train': made}, features(**changed)))
+
+
+@pytest.mark.parametrize('length', [None, 3])
+def test_videos_are_lists_of_encoded_frames(tmp_path, length):
+    spec = features(video=tfds.features.Video((length, 8, 12, 3), encoding_format='jpeg'))
+    del spec['image']
+    made = [{'video': np.full((length or 1 + i % 4, 8, 12, 3), 10 * i, np.uint8), 'label': i % 2}
+            for i in range(20)]
+    train, test = opened('toy', write(tmp_path, {'train': made}, spec))
+    assert (len(train), len(test)) == (16, 4)
+    assert train.info.holds == ('video', 'label') and train.info.image_shape == (8, 12, 3)
+    assert train.info.frames is None
+    shades = []
+    for example in [*train.read(range(16)), *test.read(range(4))]:
+        clip, own = video.clip(example['video'], 4, 1, 6, 1)
+        shades += [round(int(clip[0].mean()) / 10)]
+        assert own.sum() == len(example['video']) == (length or 1 + shades[-1] % 4)
+        assert example['label'] == shades[-1] % 2
+    assert sorted(shades) == [*range(20)]
 
 
 @pytest.mark.parametrize('source, message', [

@@ -166,7 +166,7 @@ def test_folder_mistakes_are_named(tree, tmp_path):
 
 def test_a_class_that_only_validation_has_is_named(divided):
     write(divided / 'val' / 'bird' / '0.png')
-    with pytest.raises(UserError, match="'bird', a class that no training image has"):
+    with pytest.raises(UserError, match="'bird', a class that training does not have"):
         opened(divided)
 
 
