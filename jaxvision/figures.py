@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Integer, Num, UInt8
 
 Picture = UInt8[np.ndarray, 'h w 3']
 
@@ -89,6 +89,21 @@ def gallery(
         axes.set_xlabel(caption, fontsize=9, parse_math=False)
         axes.set(xticks=[], yticks=[])
     return _render(figure)
+
+
+def attention(
+    image: UInt8[np.ndarray, '_ _ _'], words: Sequence[str], weights: Num[np.ndarray, 'n y x']
+) -> Picture:
+    """An image, and for each word the image as brightly as it was looked at, the word under it."""
+    from PIL import Image
+
+    height, width, _ = image.shape
+    seen = []
+    for looked in weights[:len(words)]:
+        bright = Image.fromarray((looked / max(looked.max(), 1e-6)).astype(np.float32))
+        bright = np.asarray(bright.resize((width, height), Image.Resampling.BICUBIC))
+        seen.append((image * (0.2 + 0.8 * np.clip(bright, 0, 1)[..., None])).astype(np.uint8))
+    return gallery([image, *seen], ['', *words], columns=8)
 
 
 def bars(image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]]) -> Picture:

@@ -236,11 +236,14 @@ def normalization(
     return partial(BatchNorm, use_running_average=not train, momentum=momentum, **common)
 
 
-def head(num_classes: int, param_dtype: DTypeLike) -> nn.Dense:
+def head(num_classes: int, param_dtype: DTypeLike) -> Callable[[Array], Array]:
     """The last layer, in the parameters' precision also when the network computes in bfloat16.
 
-    It starts small (Goyal et al., 2017), so that all classes are about equally likely.
+    It starts small (Goyal et al., 2017), so that all classes are about equally likely. Of no
+    classes, where a model is wanted for its intermediates, it lets the features pass.
     """
+    if not num_classes:
+        return lambda features: features
     return nn.Dense(num_classes, kernel_init=nn.initializers.normal(0.01), dtype=param_dtype,
                     param_dtype=param_dtype, name='head')
 
