@@ -48,7 +48,8 @@ def make(
     patch: int = 4,
     change: bool = True,
 ) -> ConvLSTMNet:
-    """`variant`, `shrink` and `patch` are those of `strided`, `hidden` the ConvLSTM's channels, `change` as
-    in `lrcn`."""
-    return ConvLSTMNet(len(spec['class_names']), strided.read_widths(variant), shrink, patch, hidden,
-                       change, dtype, param_dtype)
+    """`variant`, `shrink` and `patch` are those of `strided`, `hidden` the ConvLSTM's channels,
+    `change` as in `lrcn`."""
+    widths = strided.read_widths(variant)
+    return ConvLSTMNet(len(spec['class_names']), widths, shrink, patch, hidden, change, dtype,
+                       param_dtype)

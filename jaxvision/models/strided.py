@@ -11,8 +11,10 @@ from jaxvision.models import layers
 
 
 class Stages(nn.Module):
-    """3x3 convolutions, of stride 2 but the first, each with ReLU, of an image that is made `shrink`
-    times smaller; of that, `patch` x `patch` pixels become one of many channels. The map of each.
+    """3x3 convolutions, of stride 2 but the first, each with ReLU: the map of each.
+
+    The image is first made `shrink` times smaller; of that, `patch` x `patch` pixels become one of
+    many channels.
     """
 
     widths: tuple[int, ...]

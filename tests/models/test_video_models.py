@@ -1,4 +1,4 @@
-"""What a model of clips may know: not what fills a clip up, and order only where it has a memory."""
+"""A model of clips knows nothing of what fills them up, and of order only if it has a memory."""
 
 import jax
 import jax.numpy as jnp
