@@ -15,6 +15,7 @@ class ConvLSTMNet(nn.Module):
 
     num_classes: int
     widths: tuple[int, ...]
+    shrink: int
     patch: int
     hidden: int
     change: bool
@@ -28,7 +29,7 @@ class ConvLSTMNet(nn.Module):
     ) -> tuple[Float[Array, 'b k'], dict[str, Array]]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         seen = frames.with_change(video) if self.change else video
-        stages = strided.Stages(self.widths, self.patch, name='frame', **types)
+        stages = strided.Stages(self.widths, self.shrink, self.patch, name='frame', **types)
         x = stages(seen.reshape(-1, *seen.shape[2:]))[-1]
         x = x.reshape(*seen.shape[:2], *x.shape[1:])
         _, states = ConvLSTM(self.hidden, name='memory', **types)(x)
@@ -43,10 +44,12 @@ def make(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     hidden: int = 32,
+    shrink: int = 1,
     patch: int = 4,
     change: bool = True,
 ) -> ConvLSTMNet:
-    """`variant` and `patch` are those of `strided`, `hidden` the ConvLSTM's channels, `change` as
-    in `lrcn`."""
-    return ConvLSTMNet(len(spec['class_names']), strided.read_widths(variant), patch, hidden, change, dtype,
+    """`variant`, `shrink` and `patch` are those of `strided`, `hidden` the ConvLSTM's channels,
+    `change` as in `lrcn`."""
+    widths = strided.read_widths(variant)
+    return ConvLSTMNet(len(spec['class_names']), widths, shrink, patch, hidden, change, dtype,
                        param_dtype)

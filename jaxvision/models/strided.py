@@ -11,21 +11,27 @@ from jaxvision.models import layers
 
 
 class Stages(nn.Module):
-    """Patches, then 3x3 convolutions of stride 2 but the first, each with ReLU: the map of each."""
+    """3x3 convolutions, of stride 2 but the first, each with ReLU: the map of each.
+
+    The image is first made `shrink` times smaller; of that, `patch` x `patch` pixels become one of
+    many channels.
+    """
 
     widths: tuple[int, ...]
+    shrink: int
     patch: int
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w c']) -> list[Float[Array, 'b h2 w2 n']]:
-        batch, height, width, channels = image.shape
-        side = self.patch
+        height, width = image.shape[1:3]
+        side = self.shrink * self.patch
         if height % side or width % side:
-            raise UserError(f'model: patches of {side} do not tile images of {height}x{width}')
-        x = image.reshape(batch, height // side, side, width // side, side, channels)
-        x = x.swapaxes(2, 3).reshape(batch, height // side, width // side, -1)
+            raise UserError(f'model: squares of {side} pixels (shrink x patch) do not tile images '
+                            f'of {height}x{width}')
+        x = squares(image, self.shrink).mean(3)
+        x = squares(x, self.patch).reshape(len(x), height // side, width // side, -1)
         maps = []
         for stage, channels in enumerate(self.widths, start=1):
             x = nn.relu(layers.Conv(
@@ -35,11 +41,19 @@ class Stages(nn.Module):
         return maps
 
 
+def squares(x: Float[Array, 'b h w c'], side: int) -> Float[Array, 'b h2 w2 n c']:
+    """The pixels of each square."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // side, side, width // side, side, channels)
+    return x.swapaxes(2, 3).reshape(batch, height // side, width // side, side * side, channels)
+
+
 class Strided(nn.Module):
     """Intermediates: 'stage1', 'stage2', ..., 'pooled', 'logits'."""
 
     num_classes: int
     widths: tuple[int, ...]
+    shrink: int
     patch: int
     pool: str
     dtype: DTypeLike = jnp.float32
@@ -52,7 +66,8 @@ class Strided(nn.Module):
         train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
-        maps = Stages(self.widths, self.patch, self.dtype, self.param_dtype, name='stages')(image)
+        maps = Stages(self.widths, self.shrink, self.patch, self.dtype, self.param_dtype,
+                      name='stages')(image)
         tensors = {f'stage{stage}': x for stage, x in enumerate(maps, start=1)}
         x = maps[-1]
         x = x.mean((1, 2)) if self.pool == 'mean' else x.reshape(len(x), -1)
@@ -66,16 +81,18 @@ def make(
     variant: str,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
+    shrink: int = 1,
     patch: int = 4,
     pool: str = 'mean',
 ) -> Strided:
     """A network whose `variant` lists the stages' widths, '24-48-96'.
 
-    Squares of `patch` x `patch` pixels become one of many channels, before the first convolution.
+    `shrink` and `patch` are those of `Stages`.
     `pool` 'mean' forgets where in the image a thing is, 'flat' reads the last map whole.
     """
     layers.one_of('pool', pool, ('mean', 'flat'))
-    return Strided(len(spec['class_names']), read_widths(variant), patch, pool, dtype, param_dtype)
+    return Strided(len(spec['class_names']), read_widths(variant), shrink, patch, pool, dtype,
+                   param_dtype)
 
 
 def read_widths(variant: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What a model of clips may know: not what fills a clip up, and order only where it has a memory."""
+"""A model of clips knows nothing of what fills them up, and of order only if it has a memory."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ MODELS = {
     'lrcn': (lrcn, '4-6', dict(patch=2, hidden=8, features=7)),
     'lrcn-last': (lrcn, '4-6', dict(patch=2, hidden=8, change=False, prediction='last')),
     'lrcn-cnn': (lrcn, '4-6', dict(backbone='cnn', hidden=8)),
-    'conv_lstm_net': (conv_lstm_net, '4-6', dict(patch=2, hidden=3)),
+    'conv_lstm_net': (conv_lstm_net, '4-6', dict(shrink=2, patch=1, hidden=3)),
 }
 EVERY_MODEL = pytest.mark.parametrize('name', MODELS)
 
@@ -132,5 +132,5 @@ def test_an_unknown_option_says_what_there_is(module, variant, options, message)
 
 def test_patches_that_do_not_tile_the_frames_are_refused():
     model = frame_average.make(SPEC, '4', patch=3)
-    with pytest.raises(UserError, match='patches of 3 do not tile images of 8x8'):
+    with pytest.raises(UserError, match='squares of 3 pixels .* 8x8'):
         jax.eval_shape(model.init, jax.random.key(0), *clips())
