@@ -24,10 +24,12 @@ def convolve(
     kernel: Float[Array, '*window c c_out'],
     strides: tuple[int, ...],
     padding: str | list[tuple[int, int]] | tuple[tuple[int, int], ...],
+    in_loop: bool = False,
     **options,
 ) -> Float[Array, 'b *out c_out']:
     """`lax.conv_general_dilated`, channels last; as one matrix product where the kernel is 1x1 or
-    larger than the image, and, where it is differentiated, of images of one channel.
+    larger than the image, and, where it is differentiated, of images of one channel or, on a CPU,
+    `in_loop`: in the body of a scan, where XLA compiles and runs its gradients slowly.
 
     A matrix product is faster on a CPU in both directions, and stays differentiable to any order.
     (XLA's own 3x3 convolution took 24 times as long on 2x2 pixels as on 4x4, of 512 channels.)
@@ -53,7 +55,8 @@ def convolve(
 
     if plain and (pointwise or overhanging):
         return product(image, kernel)
-    if plain and image.shape[-1] == 1:
+    looping = in_loop and jax.default_backend() == 'cpu'
+    if plain and (image.shape[-1] == 1 or looping):
         return _differentiated_as(product, direct)(image, kernel)
     return direct(image, kernel)
 
