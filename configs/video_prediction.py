@@ -9,7 +9,7 @@ def get_config(source='moving_digits/prediction'):
     config.model.name, config.model.variant = 'forecaster', '64-64'
     config.model.options = {'patch': 8, 'reach': 6}
     config.optimizer.lr, config.optimizer.schedule = 3e-3, 'one_cycle'
-    config.optimizer.clip = 0.05  # ten times what is usual
-    config.train.steps = '24000 examples'
-    config.train.eval_every = config.train.checkpoint_every = '8000 examples'
+    config.optimizer.clip = 0.05  # ten times as much as gradients usually have
+    config.train.steps = '20000 examples'
+    config.train.eval_every = config.train.checkpoint_every = '5000 examples'
     return config
