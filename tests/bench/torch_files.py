@@ -1,4 +1,4 @@
-"""Writes the small PyTorch files that tests/train/test_torch_file.py reads. With PyTorch:
+"""Writes the small PyTorch files that tests/weights/test_torch_file.py reads. With PyTorch:
 
     python tests/bench/torch_files.py
 """
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-DATA = Path(__file__).parents[1] / 'train' / 'data'
+DATA = Path(__file__).parents[1] / 'weights' / 'data'
 
 
 def main():

@@ -1,0 +1,51 @@
+"""A file of published weights as leaves of one of our models, with all that goes with them.
+
+Another family is a file beside this one, with its FORMATS, and its name in FAMILIES.
+"""
+
+import os
+from typing import NamedTuple
+
+from jaxvision.errors import UserError, unknown
+from jaxvision.weights import convert, files, recipes, resnet
+from jaxvision.weights.convert import Format, Leaves, Tensors
+
+FAMILIES = {'resnet': resnet}  # by the name of their model
+_PREFIXES = ('model.', 'module.', '_orig_mod.')  # that training scripts put before every name
+
+
+class Published(NamedTuple):
+    leaves: Leaves
+    format: Format
+    recipe: recipes.Recipe
+    options: dict     # of our model, which these weights are of
+    image_size: int = 0  # that they are for; 0: any
+
+
+def read(path: str | os.PathLike, family: str) -> Published:
+    """The weights of a model of this name.
+
+    Raises:
+        UserError: the file is damaged or of no format that the family is published in.
+    """
+    if family not in FAMILIES:
+        raise unknown(f'{path}: weights are read from files for some models, but not for', family,
+                      FAMILIES)
+    tensors, formats = _bare(files.read(path)), FAMILIES[family].FORMATS
+    format = next((each for each in formats if each.sign in tensors), None)
+    if not format:
+        known = ', '.join(f'{each.publisher} ({each.sign})' for each in formats)
+        raise UserError(f'{path} is no {family} as it is published by {known}: its tensors are '
+                        f'{", ".join(name[:80] for name in list(tensors)[:3])}, ...')
+    leaves = format.leaves(tensors)
+    return Published(leaves, format, recipes.RECIPES[format.recipe], format.options(leaves))
+
+
+def _bare(tensors: Tensors) -> Tensors:
+    parameters = {name.removeprefix('params/'): tensor for name, tensor in tensors.items()
+                  if name.startswith('params/')}
+    tensors = parameters or tensors  # big_vision keeps its optimizer's beside them
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
