@@ -40,7 +40,7 @@ RECIPES = {recipe.name: recipe for recipe in (
     Recipe('torchvision_v2', crop=224 / 232),  # IMAGENET1K_V2
     Recipe('timm', crop=0.95, interpolation='bicubic'),
     Recipe('timm_vit', crop=0.9, interpolation='bicubic', **_HALF),
-    Recipe('augreg', crop=0, **_HALF),
+    Recipe('augreg', crop=0.0, **_HALF),
     # 'caffe': BGR less these means, of [0, 255]; the order is in the converted first layer.
     Recipe('keras_caffe', mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
            deviation=(1 / 255,) * 3))}
