@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxvision.errors import UserError
 from jaxvision.train.state import TrainState
+from jaxvision.weights import positions
 
 Tree = Any
 
@@ -60,6 +61,9 @@ def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
             raise UserError(f'train.init_new={init_new}: nothing is called {part!r}')
     found, wanted = ({name: leaf for name, leaf in leaves.items()
                       if not any(_in(name, part) for part in new)} for leaves in (found, wanted))
+    found = {name: positions.fitting(leaf, wanted[name].shape)
+             if name.endswith('/position_embedding') and name in wanted else leaf
+             for name, leaf in found.items()}
     shape = lambda leaves, name: list(leaves[name].shape) if name in leaves else 'not there'
     wrong = [f'{name} is {shape(found, name)}, here {shape(wanted, name)}'
              for name in sorted({*found, *wanted}) if shape(found, name) != shape(wanted, name)]

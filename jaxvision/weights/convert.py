@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.errors import UserError
+from jaxvision.weights import positions
 
 Tensors = Mapping[str, np.ndarray]
 Leaves = dict[str, np.ndarray]
@@ -20,6 +21,7 @@ Modules = Callable[[str], str]  # their name of a module -> ours; KeyError where
 _TORCH = {'bias': 'bias', 'running_mean': 'mean', 'running_var': 'var'}
 _KERAS = {'kernel': 'kernel', 'bias': 'bias', 'gamma': 'scale', 'beta': 'bias',
           'moving_mean': 'mean', 'moving_variance': 'var'}
+_FLAX = ('kernel', 'scale', 'bias')
 _STATISTICS = ('mean', 'var')  # of batch norm
 
 
@@ -30,6 +32,7 @@ class Format(NamedTuple):
     leaves: Callable[[Tensors], Leaves]
     recipe: str   # of recipes.py: how its images are prepared
     options: Callable[[Leaves], dict] = lambda leaves: {}  # of our model, which its weights are of
+    image_size: Callable[[Leaves], int] = lambda leaves: 0  # that they are for; 0: the recipe's
 
 
 def from_torch(tensors: Tensors, modules: Modules) -> Leaves:
@@ -55,6 +58,15 @@ def from_keras(tensors: Tensors, modules: Modules) -> Leaves:
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition('/')
         _put(leaves, modules, name, module, _KERAS.get(leaf), tensor)
+    return leaves
+
+
+def from_flax(tensors: Tensors, modules: Modules) -> Leaves:
+    """'Transformer/encoder_norm/scale' -> 'norm/scale'; all but the modules' names are ours."""
+    leaves = {}
+    for name, tensor in tensors.items():
+        module, _, leaf = name.rpartition('/')
+        _put(leaves, modules, name, module, leaf if leaf in _FLAX else None, tensor)
     return leaves
 
 
@@ -105,6 +117,9 @@ def fitted(leaves: Leaves, shapes: dict) -> dict:
     """
     paths, tree = jax.tree.flatten_with_path(shapes)
     wanted = {'/'.join(key.key for key in path[1:]): leaf for path, leaf in paths}
+    leaves = {name: positions.fitting(leaf, wanted[name].shape)
+              if name == 'position_embedding' and name in wanted else leaf
+              for name, leaf in leaves.items()}
     missing, unknown = sorted(wanted.keys() - leaves), sorted(leaves.keys() - wanted)
     misshapen = [f'{name} {list(leaves[name].shape)} instead of {list(leaf.shape)}'
                  for name, leaf in wanted.items()

@@ -1,6 +1,8 @@
-"""Reads the weights of Keras' .h5 files, those of `keras.applications` and of `model.save`."""
+"""Reads the weights of Keras' .h5 files: of `keras.applications`, `model.save` and
+`model.save_weights`."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -8,6 +10,8 @@ import numpy as np
 
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _MOST_COMPRESSED = 20  # times; of trained weights less than 2
+_NUMBERED = {0: (), 1: ('kernel',), 2: ('kernel', 'bias'),
+             4: ('gamma', 'beta', 'moving_mean', 'moving_variance')}
 _LONGEST_LIST = 2**22  # bytes of an attribute that lists names
 
 
@@ -15,21 +19,36 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """{'LAYER/WEIGHT': array}, as 'conv1_conv/kernel'; raises what it meets where it is damaged."""
     try:
         with h5py.File(path, 'r') as file:
-            root = _group(file, 'model_weights') if 'model_weights' in file else file
-            if 'layer_names' not in root.attrs:
-                raise ValueError("it has no 'layer_names', by which keras.applications' files list "
-                                 'their layers')
             budget = _MOST_COMPRESSED * path.stat().st_size
             tensors = {}
-            for layer in _names(root, 'layer_names'):
-                group = _group(root, layer)
-                for weight in _names(group, 'weight_names'):
-                    name = f'{layer}/{_plain(weight, layer)}'
-                    tensors[name] = _array(group, weight, budget)
-                    budget -= tensors[name].nbytes
+            for name, group, place in (_keras3 if 'layers' in file else _legacy)(file):
+                tensors[name] = _array(group, place, budget)
+                budget -= tensors[name].nbytes
             return tensors
     except OSError as error:  # of HDF5, about its content
         raise ValueError(error) from None
+
+
+def _legacy(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
+    """(name, group, its name in there) of each array, as keras.applications' files list them."""
+    root = _group(file, 'model_weights') if 'model_weights' in file else file
+    if 'layer_names' not in root.attrs:
+        raise ValueError("it has no 'layer_names', by which Keras' files list their layers")
+    for layer in _names(root, 'layer_names'):
+        group = _group(root, layer)
+        for weight in _names(group, 'weight_names'):
+            yield f'{layer}/{_plain(weight, layer)}', group, weight
+
+
+def _keras3(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
+    """The same of `model.save_weights('x.weights.h5')`, where a layer's arrays are numbered."""
+    for kind in _group(file, 'layers'):
+        variables = _group(file, f'layers/{kind}/vars')
+        if len(variables) not in _NUMBERED or 'name' not in variables.attrs:
+            raise ValueError(f'its layer {kind[:80]!r} is of no kind that is known here')
+        layer, = _names(variables, 'name')
+        for number, weight in enumerate(_NUMBERED[len(variables)]):
+            yield f'{layer}/{weight}', variables, str(number)
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:

@@ -7,10 +7,10 @@ import os
 from typing import NamedTuple
 
 from jaxvision.errors import UserError, unknown
-from jaxvision.weights import convert, files, recipes, resnet
+from jaxvision.weights import convert, files, recipes, resnet, vgg, vit
 from jaxvision.weights.convert import Format, Leaves, Tensors
 
-FAMILIES = {'resnet': resnet}  # by the name of their model
+FAMILIES = {'resnet': resnet, 'vgg': vgg, 'vit': vit}  # by the name of their model
 _PREFIXES = ('model.', 'module.', '_orig_mod.')  # that training scripts put before every name
 
 
@@ -38,7 +38,8 @@ def read(path: str | os.PathLike, family: str) -> Published:
         raise UserError(f'{path} is no {family} as it is published by {known}: its tensors are '
                         f'{", ".join(name[:80] for name in list(tensors)[:3])}, ...')
     leaves = format.leaves(tensors)
-    return Published(leaves, format, recipes.RECIPES[format.recipe], format.options(leaves))
+    return Published(leaves, format, recipes.RECIPES[format.recipe], format.options(leaves),
+                     format.image_size(leaves))
 
 
 def _bare(tensors: Tensors) -> Tensors:

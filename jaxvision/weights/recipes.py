@@ -39,6 +39,7 @@ RECIPES = {recipe.name: recipe for recipe in (
     Recipe('torchvision'),                     # its first weights, IMAGENET1K_V1
     Recipe('torchvision_v2', crop=224 / 232),  # IMAGENET1K_V2
     Recipe('timm', crop=0.95, interpolation='bicubic'),
+    Recipe('torchvision_swag', crop=1.0, interpolation='bicubic'),  # IMAGENET1K_SWAG_E2E_V1
     Recipe('timm_vit', crop=0.9, interpolation='bicubic', **_HALF),
     Recipe('augreg', crop=0.0, **_HALF),
     # 'caffe': BGR less these means, of [0, 255]; the order is in the converted first layer.
