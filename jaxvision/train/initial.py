@@ -65,12 +65,14 @@ def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
              if name.endswith('/position_embedding') and name in wanted else leaf
              for name, leaf in found.items()}
     shape = lambda leaves, name: list(leaves[name].shape) if name in leaves else 'not there'
-    wrong = [f'{name} is {shape(found, name)}, here {shape(wanted, name)}'
-             for name in sorted({*found, *wanted}) if shape(found, name) != shape(wanted, name)]
+    wrong = [name for name in sorted({*found, *wanted}) if shape(found, name) != shape(wanted, name)]
     if wrong:
+        told = [f'{name} is {shape(found, name)}, here {shape(wanted, name)}' for name in wrong[:8]]
         more = f'; and {len(wrong) - 8} more' if len(wrong) > 8 else ''
-        raise UserError(f'train.init_from does not fit: {"; ".join(wrong[:8])}{more}. What is to '
-                        'be drawn, or left, all the same is named in train.init_new')
+        modules = sorted({name.rpartition('/')[0] for name in wrong})
+        such = f', as train.init_new={",".join(modules)}' if len(modules) <= 2 else ''
+        raise UserError(f'train.init_from does not fit: {"; ".join(told)}{more}. What is to be '
+                        f'drawn, or left, all the same is named in train.init_new{such}')
     return found
 
 

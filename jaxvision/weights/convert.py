@@ -45,7 +45,9 @@ def from_torch(tensors: Tensors, modules: Modules) -> Leaves:
         module, _, leaf = name.rpartition('.')
         if leaf == 'num_batches_tracked':
             continue
-        ours = _TORCH.get(leaf) or leaf == 'weight' and ('kernel' if tensor.ndim > 1 else 'scale')
+        ours = _TORCH.get(leaf)
+        if leaf == 'weight':
+            ours = 'kernel' if tensor.ndim > 1 else 'scale'
         if ours == 'kernel':
             tensor = np.moveaxis(tensor, (0, 1), (-1, -2))
         _put(leaves, modules, name, module, ours, tensor)
@@ -115,8 +117,7 @@ def fitted(leaves: Leaves, shapes: dict) -> dict:
     Raises:
         UserError: a leaf is missing, unknown or of another shape; it lists all of them.
     """
-    paths, tree = jax.tree.flatten_with_path(shapes)
-    wanted = {'/'.join(key.key for key in path[1:]): leaf for path, leaf in paths}
+    wanted = names(shapes)
     leaves = {name: positions.fitting(leaf, wanted[name].shape)
               if name == 'position_embedding' and name in wanted else leaf
               for name, leaf in leaves.items()}
@@ -128,7 +129,14 @@ def fitted(leaves: Leaves, shapes: dict) -> dict:
                 (('missing', missing), ('unknown', unknown), ('other shapes', misshapen)) if names]
     if problems:
         raise UserError('these weights are not of this model; ' + '; '.join(problems))
-    return tree.unflatten([jnp.asarray(leaves[name], leaf.dtype) for name, leaf in wanted.items()])
+    return jax.tree.structure(shapes).unflatten(
+        [jnp.asarray(leaves[name], leaf.dtype) for name, leaf in wanted.items()])
+
+
+def names(variables: dict) -> dict[str, jax.Array | jax.ShapeDtypeStruct]:
+    """{name: leaf} of Flax's tree, whose collections' leaves have names of their own."""
+    return {'/'.join(key.key for key in path[1:]): leaf
+            for path, leaf in jax.tree.leaves_with_path(variables)}
 
 
 def _some(names: list[str], most: int = 8) -> str:

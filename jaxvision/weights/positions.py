@@ -2,6 +2,7 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -22,6 +23,7 @@ def fitting(
         old, new = (math.isqrt(max(0, number - token)) for number in (embedding.shape[1], shape[1]))
         if old**2 + token == embedding.shape[1] and new**2 + token == shape[1] and old and new:
             grid = embedding[0, token:].reshape(old, old, -1)
-            grid = np.asarray(resize.resize(grid, (new, new), 'bicubic')).reshape(1, new**2, -1)
+            grid = np.asarray(resize.resize(jnp.asarray(grid), (new, new), 'bicubic'))
+            grid = grid.reshape(1, new**2, -1)
             return np.concatenate([embedding[:, :token], grid], 1)
     return embedding

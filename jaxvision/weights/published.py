@@ -12,6 +12,7 @@ from jaxvision.weights.convert import Format, Leaves, Tensors
 
 FAMILIES = {'resnet': resnet, 'vgg': vgg, 'vit': vit}  # by the name of their model
 _PREFIXES = ('model.', 'module.', '_orig_mod.')  # that training scripts put before every name
+_LARGEST_IMAGE = 4096  # pixels
 
 
 class Published(NamedTuple):
@@ -37,9 +38,14 @@ def read(path: str | os.PathLike, family: str) -> Published:
         known = ', '.join(f'{each.publisher} ({each.sign})' for each in formats)
         raise UserError(f'{path} is no {family} as it is published by {known}: its tensors are '
                         f'{", ".join(name[:80] for name in list(tensors)[:3])}, ...')
-    leaves = format.leaves(tensors)
-    return Published(leaves, format, recipes.RECIPES[format.recipe], format.options(leaves),
-                     format.image_size(leaves))
+    try:
+        leaves = format.leaves(tensors)
+        size = format.image_size(leaves)
+    except (ValueError, LookupError, MemoryError) as error:  # of axes that are not there
+        raise UserError(f'{path} holds tensors that are no {family}: {error}') from None
+    if size > _LARGEST_IMAGE:
+        raise UserError(f'{path}: its position embeddings would be of {size}x{size} pixels')
+    return Published(leaves, format, recipes.RECIPES[format.recipe], format.options(leaves), size)
 
 
 def _bare(tensors: Tensors) -> Tensors:

@@ -35,8 +35,7 @@ def keras(module: str) -> str:
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    return _flattened_as_ours(convert.without_bias(
-        convert.from_torch(tensors, torchvision(tensors).__getitem__)))
+    return _flattened_as_ours(convert.from_torch(tensors, torchvision(tensors).__getitem__))
 
 
 def _flattened_as_ours(leaves: Leaves) -> Leaves:
@@ -56,7 +55,8 @@ def from_keras(tensors: Tensors) -> Leaves:
 
 
 def _options(leaves: Leaves) -> dict:
-    return {'batch_norm': 'norm1_1/scale' in leaves, 'head': 'fc'}
+    batch_norm = 'norm1_1/scale' in leaves
+    return {'batch_norm': batch_norm, 'bias': batch_norm and 'conv1_1/bias' in leaves, 'head': 'fc'}
 
 
 FORMATS = (
