@@ -19,7 +19,7 @@ Leaves = dict[str, np.ndarray]
 Modules = Callable[[str], str]  # their name of a module -> ours; KeyError where there is none
 
 _TORCH = {'bias': 'bias', 'running_mean': 'mean', 'running_var': 'var'}
-_KERAS = {'kernel': 'kernel', 'bias': 'bias', 'gamma': 'scale', 'beta': 'bias',
+_KERAS = {'kernel': 'kernel', 'depthwise_kernel': 'kernel', 'bias': 'bias', 'gamma': 'scale', 'beta': 'bias',
           'moving_mean': 'mean', 'moving_variance': 'var'}
 _FLAX = ('kernel', 'scale', 'bias')
 _STATISTICS = ('mean', 'var')  # of batch norm
@@ -30,7 +30,7 @@ class Format(NamedTuple):
     publisher: str
     sign: str     # a tensor that every file of this format has, and none of the others
     leaves: Callable[[Tensors], Leaves]
-    recipe: str   # of recipes.py: how its images are prepared
+    recipe: str | Callable[[Leaves], str]  # of recipes.py: how its images are prepared
     options: Callable[[Leaves], dict] = lambda leaves: {}  # of our model, which its weights are of
     image_size: Callable[[Leaves], int] = lambda leaves: 0  # that they are for; 0: the recipe's
 
@@ -59,6 +59,8 @@ def from_keras(tensors: Tensors, modules: Modules) -> Leaves:
     leaves = {}
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition('/')
+        if leaf == 'depthwise_kernel':
+            tensor = np.swapaxes(tensor, -1, -2)
         _put(leaves, modules, name, module, _KERAS.get(leaf), tensor)
     return leaves
 

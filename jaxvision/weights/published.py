@@ -7,10 +7,12 @@ import os
 from typing import NamedTuple
 
 from jaxvision.errors import UserError, unknown
-from jaxvision.weights import convert, files, recipes, resnet, vgg, vit
+from jaxvision.weights import (convert, convnext, efficientnet, files, mobilenet_v2, recipes,
+                               resnet, vgg, vit)
 from jaxvision.weights.convert import Format, Leaves, Tensors
 
-FAMILIES = {'resnet': resnet, 'vgg': vgg, 'vit': vit}  # by the name of their model
+FAMILIES = {'resnet': resnet, 'vgg': vgg, 'vit': vit, 'mobilenet_v2': mobilenet_v2,
+            'efficientnet': efficientnet, 'convnext': convnext}  # by the name of their model
 _PREFIXES = ('model.', 'module.', '_orig_mod.')  # that training scripts put before every name
 _LARGEST_IMAGE = 4096  # pixels
 
@@ -45,7 +47,8 @@ def read(path: str | os.PathLike, family: str) -> Published:
         raise UserError(f'{path} holds tensors that are no {family}: {error}') from None
     if size > _LARGEST_IMAGE:
         raise UserError(f'{path}: its position embeddings would be of {size}x{size} pixels')
-    return Published(leaves, format, recipes.RECIPES[format.recipe], format.options(leaves), size)
+    recipe = format.recipe(leaves) if callable(format.recipe) else format.recipe
+    return Published(leaves, format, recipes.RECIPES[recipe], format.options(leaves), size)
 
 
 def _bare(tensors: Tensors) -> Tensors:

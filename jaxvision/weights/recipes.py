@@ -40,6 +40,14 @@ RECIPES = {recipe.name: recipe for recipe in (
     Recipe('torchvision_v2', crop=224 / 232),  # IMAGENET1K_V2
     Recipe('timm', crop=0.95, interpolation='bicubic'),
     Recipe('torchvision_swag', crop=1.0, interpolation='bicubic'),  # IMAGENET1K_SWAG_E2E_V1
+    # As much of the image as there is beyond the crop, size by size.
+    *(Recipe(f'torchvision_efficientnet_{size}', crop=size / shorter, interpolation='bicubic')
+      for size, shorter in ((224, 256), (240, 256), (288, 288), (300, 320), (380, 384))),
+    *(Recipe(f'torchvision_convnext_{variant}', crop=224 / shorter)
+      for variant, shorter in (('T', 236), ('S', 230), ('B', 232))),
+    Recipe('efficientnet', interpolation='bicubic'),  # and ConvNeXt's authors'
+    Recipe('efficientnet_lite', interpolation='bicubic', **_HALF),
+    Recipe('keras_tf', **_HALF),
     Recipe('timm_vit', crop=0.9, interpolation='bicubic', **_HALF),
     Recipe('augreg', crop=0.0, **_HALF),
     # 'caffe': BGR less these means, of [0, 255]; the order is in the converted first layer.
