@@ -55,8 +55,9 @@ def default(task: str) -> ConfigDict:
     config.train = dict(
         steps='10 epochs', log_every='50', eval_every='1 epoch', checkpoint_every='1 epoch',
         keep=2,             # the last checkpoints kept, beside the best
-        init_from='',       # runs whose last averaged weights this one begins with, commas between:
-                            # RUN, or a part of it as another: 'RUN:model/stem->model/encoder/stem'
+        init_from='',       # runs whose last averaged weights this one begins with, or files of
+                            # published weights, commas between: RUN, FILE, or a part of one as
+                            # another: 'RUN:model/stem->model/encoder/stem'
         init_new='',        # parts that are drawn all the same, commas between
         best='',  # metric whose best checkpoint is kept, '-NAME': the least; '': the task's
         profile='')         # 'FIRST:LAST' steps to trace into the run's folder

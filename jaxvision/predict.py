@@ -1,4 +1,5 @@
-"""python -m jaxvision.predict --workdir RUN FILE...: answers for a person's own images or films.
+"""python -m jaxvision.predict --workdir RUN FILE...: answers for a person's own images or films;
+--weights FILE --model NAME:VARIANT, of a network that others have published, without any training.
 
 examples:
   python -m jaxvision.predict --workdir runs/cnn photo.jpg scans/
@@ -8,6 +9,7 @@ examples:
   python -m jaxvision.predict --workdir runs/inpainting-photos photo.jpg --mask hole.png
   python -m jaxvision.predict --workdir runs/inpainting-photos album/ --mask holes/
   python -m jaxvision.predict --workdir runs/video film.mp4 films/
+  python -m jaxvision.predict --weights resnet50.pth --model resnet:50 photo.jpg
   python -m jaxvision.predict --workdir runs/gan --number 64 --label 7 --truncation 0.8
 
 Images of any size and of any format that Pillow reads. Of a folder, every file below it is tried
@@ -56,8 +58,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         'python -m jaxvision.predict', description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--workdir', metavar='RUN', required=True,
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--workdir', metavar='RUN',
                         help="a run's folder, or an exported SavedModel, .tflite or .stablehlo")
+    source.add_argument('--weights', metavar='FILE', help='published for ImageNet: .pth, '
+                        '.safetensors, .npz or .h5')
     parser.add_argument('files', metavar='FILE', nargs='*', help="or a folder, or a quoted glob")
     parser.add_argument('--step', help="of a run: last (the default), best or a number")
     parser.add_argument('--out', default='predictions', help='a folder (%(default)s)')
@@ -67,6 +72,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
                         help='no annotated pictures; restored images are written all the same')
     parser.add_argument('--mask', metavar='FILE', help='to fill holes: the hole is white; or a '
                         'folder of masks named as the files are')
+    weights = parser.add_argument_group('of --weights')
+    weights.add_argument('--model', metavar='NAME:VARIANT', help='as resnet:50, vgg:16, vit:B/16')
+    weights.add_argument('--recipe', metavar='NAME', help='how images are resized, cropped and '
+                         'normalised (that with which such files are published)')
+    weights.add_argument('--image_size', type=int, metavar='N', help="pixels (the recipe's)")
     generator = parser.add_argument_group('of a generator')
     generator.add_argument('--number', type=int, metavar='N', help='of images (16)')
     generator.add_argument('--seed', type=int, metavar='S', help='(0)')
@@ -83,18 +93,17 @@ def _predict(options: argparse.Namespace) -> int:
         raise UserError(f'--batch_size {options.batch_size}: it is at least 1')
     if not options.out:
         raise UserError('--out is empty: give a folder')
-    if not Path(options.workdir).exists():
+    if options.workdir is not None and not Path(options.workdir).exists():
         raise UserError(f'there is no run or exported model {options.workdir}')
     paths = files.find(options.files, options.out)
     _quieten()
     from jaxvision.answers import report
-    from jaxvision.answers.model import open_model
-    model, out = open_model(options.workdir, options.step), Path(options.out)
+    model, out = _open(options), Path(options.out)
     plan = _kind(model, options).plan(model, options, paths)
     report.check_replaceable(out, plan.pictures)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        answered = report.write(plan, options.workdir, out)
+        answered = report.write(plan, model.name, out)
     except BrokenPipeError:
         raise
     except OSError as error:  # reading raises none
@@ -108,6 +117,20 @@ def _predict(options: argparse.Namespace) -> int:
     print(f'error: {count - answered} of {count} {what} could not be answered: they are named '
           f'above and in {out / "predictions.json"}', file=sys.stderr)
     return 1
+
+
+def _open(options: argparse.Namespace):
+    given = vars(options)
+    if options.workdir is None:
+        from jaxvision.answers.published import open_weights
+        if not options.model or options.step:
+            raise UserError('--weights takes --model NAME:VARIANT, as resnet:50, and no --step')
+        return open_weights(options.weights, options.model, options.recipe, options.image_size)
+    for name in ('model', 'recipe', 'image_size'):
+        if given[name] is not None:
+            raise UserError(f'--{name} is of --weights')
+    from jaxvision.answers.model import open_model
+    return open_model(options.workdir, options.step)
 
 
 def _quieten() -> None:

@@ -10,26 +10,27 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / 'jaxvision'
 PURE = {'keys', 'errors', 'models', 'losses', 'image', 'metrics', 'video'}
-ENGINE = {'keys', 'config', 'errors', 'task', 'figures', 'train'}
+ENGINE = {'keys', 'config', 'errors', 'task', 'figures', 'train', 'weights'}
 
 # A room or a file -> the rooms that it may import; the most exact entry counts.
 MAY_IMPORT = {
     'errors': set(), 'keys': set(), 'cache': set(), 'figures': set(), 'tables': set(), 'config': {'errors'},
     'models': PURE, 'losses': PURE, 'image': PURE, 'metrics': PURE, 'video': PURE,
+    'weights': {'weights', 'errors', 'image'},
     'data': {'cache', 'data', 'image', 'keys', 'errors'},
     'task': {'train'},
     'train': ENGINE,
     **{f'train/{file}': ENGINE | {'data'} for file in ('loop', 'run', 'evaluation', 'generated', 'sources')},
     'train/required': ENGINE | {'cache'},
-    'tasks': PURE | {'config', 'data', 'task', 'tasks', 'figures', 'train'},
+    'tasks': PURE | {'config', 'data', 'task', 'tasks', 'figures', 'train', 'weights'},
     'speed': {'speed', 'errors'},
     'deploy': {'deploy', 'errors'}, 'deploy/exported': set(), 'deploy/calibrated': set(),
     **{f'speed/{file}': {'speed', 'data', 'train'} for file in ('compiled', 'measure')},
     '__init__': {'train'}, 'start': {'cache'}, 'main': {'config', 'errors', 'start', 'train'},
     'export': {'deploy', 'errors', 'start', 'train'},
     'predict': {'answers', 'data', 'errors'},
-    'answers': {'answers', 'data', 'deploy', 'errors', 'figures', 'image', 'keys', 'start',
-                'tables', 'train'},
+    'answers': {'answers', 'config', 'data', 'deploy', 'errors', 'figures', 'image', 'keys', 'start',
+                'tables', 'train', 'weights'},
     'bench': {'config', 'data', 'errors', 'speed', 'start', 'train'}}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}
 NOT_THE_LOOP = ('jaxvision.train.loop', 'jaxvision.train.run')
@@ -78,7 +79,8 @@ def test_only_the_engines_run_and_config_resolve_names(path):
     called = {getattr(node.func, 'id', getattr(node.func, 'attr', '')) for node in
               ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
     if 'resolve' in called and not name(path).startswith('tasks/'):
-        assert name(path) in ('config', 'train/run', 'train/required', 'train/sources')
+        assert name(path) in ('config', 'train/run', 'train/required', 'train/sources',
+                              'train/pretrained')
 
 
 def python(script):

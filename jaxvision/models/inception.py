@@ -5,17 +5,15 @@ not count the padding, its last block takes a maximum instead, and it has 1008 c
 TF-slim's names, which are those of pytorch-fid's state dict too.
 """
 
-from collections.abc import Mapping
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.models import layers, torch_weights
+from jaxvision.models import layers
 
 max_pool = partial(layers.max_pool, window=(3, 3), strides=(2, 2))
 
@@ -188,16 +186,6 @@ class InceptionV3(nn.Module):
         tensors['pooled'] = x = x.mean((1, 2))
         tensors['logits'] = nn.Dense(1008, dtype=self.dtype, name='fc')(x)
         return tensors['logits'], tensors
-
-
-def from_torch(tensors: Mapping[str, np.ndarray]) -> dict:
-    """The variables of `InceptionV3` from pytorch-fid's state dict.
-
-    Raises UserError that lists the names, where any tensor is missing, unknown or of another shape.
-    """
-    image = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
-    shapes = jax.eval_shape(InceptionV3().init, jax.random.key(0), image)
-    return torch_weights.convert(tensors, shapes, lambda module: module.replace('/', '.'))
 
 
 def features(variables: dict, images: Float[Array, 'b h w c']) -> Float[Array, 'b 2048']:

@@ -223,13 +223,14 @@ def _drop(x, keys, rate, name, mask_shape):
 
 
 def normalization(
-    kind: str, train: bool, dtype: DTypeLike, param_dtype: DTypeLike, momentum: float = 0.9
+    kind: str, train: bool, dtype: DTypeLike, param_dtype: DTypeLike, momentum: float = 0.9,
+    epsilon: float = 1e-5
 ) -> Callable[..., nn.Module]:
     """The layer class of a `norm` option: 'batch' or 'group' (32 groups).
 
     `momentum` is the share of the running statistics that a training step keeps.
     """
-    common = dict(epsilon=1e-5, dtype=dtype, param_dtype=param_dtype)
+    common = dict(epsilon=epsilon, dtype=dtype, param_dtype=param_dtype)
     one_of('norm', kind, ('batch', 'group'))
     if kind == 'group':
         return partial(nn.GroupNorm, **common)  # Wu and He, 2018

@@ -18,6 +18,7 @@ class VGG(nn.Module):
     num_classes: int
     depths: tuple[int, ...]
     batch_norm: bool = False
+    bias: bool = True
     head: str = 'fc'
     dropout: float = 0.5
     momentum: float = 0.9
@@ -38,7 +39,7 @@ class VGG(nn.Module):
         for block, (depth, width) in enumerate(zip(self.depths, (64, 128, 256, 512, 512)), 1):
             for i in range(1, depth + 1):
                 tensors[f'conv{block}_{i}'] = x = layers.Conv(
-                    width, (3, 3), use_bias=not self.batch_norm, kernel_init=layers.he_normal,
+                    width, (3, 3), use_bias=self.bias, kernel_init=layers.he_normal,
                     name=f'conv{block}_{i}', **dtypes)(x)
                 if self.batch_norm:
                     x = norm(name=f'norm{block}_{i}')(x)
@@ -74,16 +75,18 @@ def make(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     batch_norm: bool = False,
+    bias: bool = False,
     head: str = 'fc',
     dropout: float = 0.5,
     momentum: float = 0.9,
 ) -> VGG:
     """A VGG of `variant` '11', '13', '16' or '19'.
 
-    `head` is 'fc' (two layers of 4096 over the whole map: the paper's, which fixes the picture's
+    Convolutions have a bias where there is no `batch_norm`, which would take it out again, or, with
+    `bias`, all the same, as torchvision's weights have it. `head` is 'fc' (two layers of 4096 over the whole map: the paper's, which fixes the picture's
     size) or 'pool' (global average pooling, for small pictures); `dropout` acts in either.
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('head', head, ('fc', 'pool'))
-    return VGG(len(spec['class_names']), VARIANTS[variant], batch_norm, head, dropout, momentum,
-               dtype, param_dtype)
+    return VGG(len(spec['class_names']), VARIANTS[variant], batch_norm,
+               bias or not batch_norm, head, dropout, momentum, dtype, param_dtype)

@@ -1,7 +1,6 @@
 """Vision Transformer: Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2020.
 
-Sizes and regularisation are those of Steiner et al., "How to train your ViT?" (AugReg), 2021. GELU
-is its tanh form, as in the authors' code.
+Sizes and regularisation are those of Steiner et al., "How to train your ViT?" (AugReg), 2021.
 """
 
 import re
@@ -42,6 +41,7 @@ class Block(nn.Module):
     heads: int
     dropout: float
     drop_path: float
+    gelu: str
     dense: Callable
     norm: Callable
 
@@ -55,7 +55,8 @@ class Block(nn.Module):
         x = x + layers.DropPath(self.drop_path, name='drop_path1')(y, keys)
 
         y = self.dense(4 * width, name='mlp1')(self.norm(name='norm2')(x))
-        y = layers.Dropout(self.dropout, name='dropout2')(nn.gelu(y), keys)
+        y = nn.gelu(y, approximate=self.gelu == 'tanh')
+        y = layers.Dropout(self.dropout, name='dropout2')(y, keys)
         y = self.dense(width, name='mlp2')(y)
         y = layers.Dropout(self.dropout, name='dropout3')(y, keys)
         return x + layers.DropPath(self.drop_path, name='drop_path2')(y, keys)
@@ -73,6 +74,7 @@ class ViT(nn.Module):
     depth: int
     heads: int
     pool: str = 'cls'
+    gelu: str = 'tanh'
     dropout: float = 0.0
     drop_path: float = 0.0
     remat: bool = False
@@ -94,7 +96,8 @@ class ViT(nn.Module):
 
         tensors['embedded'] = x = self.embed(image, keys)
         for i, drop_path in enumerate(np.linspace(0, self.drop_path, self.depth).tolist(), 1):
-            x = block(self.heads, self.dropout, drop_path, dense, norm, name=f'block{i}')(x, keys)
+            x = block(self.heads, self.dropout, drop_path, self.gelu, dense, norm,
+                      name=f'block{i}')(x, keys)
             tensors[f'block{i}'] = x
         tensors['tokens'] = x = norm(name='norm')(x)
         tensors['pooled'] = x = x[:, 0] if self.pool == 'cls' else x.mean(axis=1)
@@ -136,6 +139,7 @@ def make(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     pool: str = 'cls',
+    gelu: str = 'tanh',
     dropout: float = 0.0,
     drop_path: float = 0.0,
     remat: bool = False,
@@ -143,7 +147,8 @@ def make(
 ) -> ViT:
     """A ViT of `variant` SIZE/PATCH: size Ti, S, B or L and any patch, e.g. 'B/16', 'Ti/4'.
 
-    `pool` is 'cls' (a class token) or 'mean' (none); `drop_path` the rate of the last block,
+    `pool` is 'cls' (a class token) or 'mean' (none); `gelu` 'tanh', an approximation that is the
+    authors' own, or 'exact', which torchvision and timm have; `drop_path` the rate of the last block,
     growing linearly with depth; `remat` recomputes each block in the backward pass, for memory;
     `depth` is the number of blocks where it is not the size's own.
     """
@@ -152,6 +157,7 @@ def make(
         raise UserError(f'model.variant={variant!r} of vit is unknown; '
                         f"give SIZE/PATCH with a size of {', '.join(VARIANTS)}, as 'S/16'")
     layers.one_of('pool', pool, ('cls', 'mean'))
+    layers.one_of('gelu', gelu, ('tanh', 'exact'))
     width, blocks, heads = VARIANTS[size]
-    return ViT(len(spec['class_names']), int(patch), width, depth or blocks, heads, pool, dropout,
-               drop_path, remat, dtype, param_dtype)
+    return ViT(len(spec['class_names']), int(patch), width, depth or blocks, heads, pool, gelu,
+               dropout, drop_path, remat, dtype, param_dtype)

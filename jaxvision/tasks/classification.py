@@ -16,12 +16,16 @@ from jaxvision.image import augment, color, geometry
 from jaxvision.losses import classification as losses
 from jaxvision.metrics import classification as metrics
 from jaxvision.task import Evaluation, Task
-from jaxvision.train import optimizers, update
+from jaxvision.train import initial, optimizers, processes, update
 from jaxvision.train.state import create
+from jaxvision.weights import published, recipes
 
 DEFAULTS = dict(
     label_smoothing=0.0,
     resize='squash',   # how other sizes become data.image_size: 'squash', or 'center_crop' 7/8
+    recipe='',         # or how published networks see, of weights/recipes.py: resized and cropped
+                       # to data.image_size, normalised, grey repeated to RGB; '': as the weights in
+                       # train.init_from, if they are a file; 'none': all the same
     crop_scale=1.0,    # smallest share of the area in a random resized crop of those; 1: none
     augment=dict(
         flip=False,      # left to right, every other image
@@ -35,8 +39,9 @@ DEFAULTS = dict(
 
 
 def describe(config, source) -> dict:
-    """Shapes, class names, the resize rule, and the training images' mean and deviation."""
-    info, size = source.info, config.data.image_size
+    """Shapes, class names, the resize rule, and the training images' mean and deviation, or those
+    of the recipe."""
+    info, size, recipe = source.info, config.data.image_size, find_recipe(config)
     info.check_holds('image', 'label')
     height, width, channels = info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
@@ -44,7 +49,19 @@ def describe(config, source) -> dict:
     spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
             'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
             'targets': {'label': target(info)}, 'resize': None if as_it_is else config.task.resize}
+    if recipe:
+        processes.say(f'images as of {recipe.at(size)}')
+        image = {'shape': [size, size, 3], 'dtype': 'uint8'}
+        return {**spec, **recipe.spec(), 'inputs': {'image': image}}
     return {**spec, **statistics(config, source, make_prepare(config, spec))}
+
+
+def find_recipe(config) -> recipes.Recipe | None:
+    """How published weights see, where the run begins with a file of them; or `task.recipe`."""
+    if config.task.recipe:
+        return recipes.named(config.task.recipe) if config.task.recipe != 'none' else None
+    files = [path for path in initial.sources(config.train.init_from) if path.is_file()]
+    return published.read(files[0], config.model.name).recipe if files else None
 
 
 def target(info) -> dict:
@@ -185,13 +202,17 @@ def make_prepare(config, spec: dict):
         return None
     size, _, channels = spec['inputs']['image']['shape']
     rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
-    if spec['resize'] not in rules:
+    if 'recipe' in spec:
+        rule = functools.partial(decode.resize_then_crop, **spec['resize'])
+    elif spec['resize'] in rules:
+        rule = rules[spec['resize']]
+    else:
         raise unknown('task.resize: there is no rule', spec['resize'], rules)
     scale = (config.task.crop_scale, 1.0)
 
     def prepare(example, rng):
         if rng is None or scale[0] >= 1:
-            image = rules[spec['resize']](example['image'], size, channels)
+            image = rule(example['image'], size, channels)
         else:
             image = decode.random_resized_crop(example['image'], rng, size, channels, scale)
         return {**example, 'image': image}

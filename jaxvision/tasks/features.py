@@ -10,9 +10,9 @@ from ml_collections import ConfigDict
 from jaxvision import config as configs
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import color, resize
-from jaxvision.models.inception import InceptionV3, from_torch
+from jaxvision.models.inception import InceptionV3
 from jaxvision.tasks import classification
-from jaxvision.train import torch_file
+from jaxvision.weights import convert, files
 from jaxvision.train.required import Weights
 
 
@@ -67,7 +67,10 @@ def inception(file: str) -> Weights:
     """Inception-v3 as the FID has it, whose PyTorch file (pt_inception-2015-12-05) a person gives."""
     def init():
         return InceptionV3().init(jax.random.key(0), jnp.zeros((1, 107, 107, 3)))
-    return Weights(lambda: from_torch(torch_file.read(file)), init)
+    def read():
+        leaves = convert.from_torch(files.read(file), lambda module: module.replace('.', '/'))
+        return convert.fitted(leaves, jax.eval_shape(init))
+    return Weights(read, init)
 
 
 def _as_shape(image, shape: list[int]):

@@ -1,11 +1,12 @@
-"""A run that begins with parts of others: `train.init_from`, 'RUN[:PART][->PART],...'.
+"""A run that begins with parts of others: `train.init_from`, 'SOURCE[:PART][->PART],...'.
 
+A SOURCE is a RUN, or a FILE of published weights, whose parameters are all the model's.
 A part is a path in the parameters, 'model/encoder', its player first; statistics of the same path,
 such as batch norm's, belong to it. Whatever has no counterpart is an error that lists it, unless
 `train.init_new` names it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,35 @@ import numpy as np
 
 from jaxvision.errors import UserError
 from jaxvision.train.state import TrainState
+from jaxvision.weights import positions
 
 Tree = Any
 
 
 def read(init_from: str, variables: Callable[[Path], Tree]) -> dict[str, np.ndarray]:
-    """{name: leaf} of what the new run takes over; `variables(RUN)` are those of a run."""
+    """{name: leaf} of what the new run takes over; `variables(SOURCE)` are those of a source."""
     found = {}
-    for text in filter(None, map(str.strip, init_from.split(','))):
-        where, arrow, new = (part.strip() for part in text.partition('->'))
-        source, _, old = where.partition(':')
-        part = {(new if arrow else old) + name.removeprefix(old): np.asarray(leaf)
-                for name, leaf in _named(variables(Path(source))).items() if _in(name, old)}
+    for source, old, new in _parts(init_from):
+        part = {new + name.removeprefix(old): np.asarray(leaf)
+                for name, leaf in _named(variables(source)).items() if _in(name, old)}
         if not part:
             raise UserError(f'train.init_from: {source} has no {old!r}')
         for name in part.keys() & found.keys():
             raise UserError(f'train.init_from gives {name} twice')
         found |= part
     return found
+
+
+def sources(init_from: str) -> list[Path]:
+    return [source for source, *_ in _parts(init_from)]
+
+
+def _parts(init_from: str) -> Iterator[tuple[Path, str, str]]:
+    """(source, part of it, part of the new run)"""
+    for text in filter(None, map(str.strip, init_from.split(','))):
+        where, arrow, new = (part.strip() for part in text.partition('->'))
+        source, _, old = where.partition(':')
+        yield Path(source), old, new if arrow else old
 
 
 def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
@@ -49,13 +61,18 @@ def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
             raise UserError(f'train.init_new={init_new}: nothing is called {part!r}')
     found, wanted = ({name: leaf for name, leaf in leaves.items()
                       if not any(_in(name, part) for part in new)} for leaves in (found, wanted))
+    found = {name: positions.fitting(leaf, wanted[name].shape)
+             if name.endswith('/position_embedding') and name in wanted else leaf
+             for name, leaf in found.items()}
     shape = lambda leaves, name: list(leaves[name].shape) if name in leaves else 'not there'
-    wrong = [f'{name} is {shape(found, name)}, here {shape(wanted, name)}'
-             for name in sorted({*found, *wanted}) if shape(found, name) != shape(wanted, name)]
+    wrong = [name for name in sorted({*found, *wanted}) if shape(found, name) != shape(wanted, name)]
     if wrong:
+        told = [f'{name} is {shape(found, name)}, here {shape(wanted, name)}' for name in wrong[:8]]
         more = f'; and {len(wrong) - 8} more' if len(wrong) > 8 else ''
-        raise UserError(f'train.init_from does not fit: {"; ".join(wrong[:8])}{more}. What is to '
-                        'be drawn, or left, all the same is named in train.init_new')
+        modules = sorted({name.rpartition('/')[0] for name in wrong})
+        such = f', as train.init_new={",".join(modules)}' if len(modules) <= 2 else ''
+        raise UserError(f'train.init_from does not fit: {"; ".join(told)}{more}. What is to be '
+                        f'drawn, or left, all the same is named in train.init_new{such}')
     return found
 
 

@@ -18,7 +18,7 @@ from jaxvision.config import (FREE_FIELDS, check, difference, fields, in_example
                               steps)
 from jaxvision.errors import UserError
 from jaxvision.task import Task
-from jaxvision.train import checkpoints, initial, processes, required, sharding
+from jaxvision.train import checkpoints, initial, pretrained, processes, required, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.sources import Sources, Unreadable
 from jaxvision.train.state import TrainState, content_hash
@@ -132,8 +132,9 @@ def _at_the_start(config: ConfigDict, workdir: Path, spec: dict, sources: Source
                   mesh: jax.sharding.Mesh) -> Run:
     """The run with all that its first state is made of."""
     spec, networks = _load_networks(config, workdir, spec)
-    leaves = initial.read(config.train.init_from,
-                          lambda source: restore(reopen(source), 'last').variables)
+    leaves = initial.read(
+        config.train.init_from, lambda source: pretrained.variables(config, source)
+        if source.is_file() else restore(reopen(source), 'last').variables)
     if leaves:
         spec = {**spec, 'initial': content_hash(leaves)}
     # The statistics in the spec may differ in their last digit between machines.

@@ -73,10 +73,10 @@ def write(folder):
 def compare(folder):
     import jax
     from jaxvision.models import inception
-    from jaxvision.train import torch_file
+    from jaxvision.tasks import features
 
     for name in ('zip', 'legacy'):
-        variables = inception.from_torch(torch_file.read(folder / f'{name}.pth'))
+        variables = features.inception(folder / f'{name}.pth').read()
         for size, expected in np.load(folder / 'features.npz').items():
             got = jax.jit(inception.features)(variables, pictures_of(int(size)))
             error = np.abs(got - expected).max() / np.abs(expected).max()

@@ -172,8 +172,8 @@ def test_the_own_judge_is_trained_once_into_the_cache(gan, tmp_path, monkeypatch
 def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatch):
     read = jax.tree.map(lambda x: np.full(x.shape, 0.5, x.dtype),
                         jax.eval_shape(features.inception('x').init))
-    monkeypatch.setattr(features.torch_file, 'read', lambda file: {'file': file})
-    monkeypatch.setattr(features, 'from_torch', lambda tensors: read)
+    monkeypatch.setattr(features.files, 'read', lambda file: {})
+    monkeypatch.setattr(features.convert, 'fitted', lambda leaves, shapes: read)
     this = runs.begin(gan('task.inception=weights.pth'), tmp_path)
     found = this.init().frozen['inception']
     assert all(bool((leaf == 0.5).all()) for leaf in jax.tree.leaves(found))

@@ -1,0 +1,71 @@
+"""A published network, opened to answer, which no run of ours has trained."""
+
+from importlib import resources
+
+from jaxvision.answers.model import Model
+from jaxvision.errors import UserError
+from jaxvision.start import start_jax
+
+
+def open_weights(file: str, model: str, recipe: str | None, image_size: int | None) -> Model:
+    """The classifier of a file of weights; prints how it sees images.
+
+    Args:
+        file: of weights.
+        model: 'NAME:VARIANT', as 'resnet:50'.
+        recipe: of weights/recipes.py; None: that with which such files are published.
+        image_size: None: the file's own, where it is of one, or the recipe's.
+    Raises:
+        UserError: the file is damaged, or of another model, or there is no such recipe.
+    """
+    from jaxvision import config as configs
+    from jaxvision.weights import published, recipes
+    family, _, variant = model.partition(':')
+    found = published.read(file, family)
+    how = recipes.named(recipe) if recipe else found.recipe
+    size = image_size or found.image_size or how.size
+    if size < 1:
+        raise UserError(f'--image_size {size}: it is at least 1')
+    config = configs.default('classification')
+    config.model.name, config.model.variant = family, variant
+    config.model.options, config.data.image_size = found.options, size
+    start_jax(config.lock())
+    print(f'{file}: {family} as of {found.format.publisher}, images as of {how.at(size)}')
+    return _open(file, config, {**how.spec(), **_shapes(size), **_classes(found.leaves)},
+                 found.leaves)
+
+
+def _open(file: str, config, spec: dict, leaves: dict) -> Model:
+    import jax
+    from jaxvision.train import pretrained, run
+    from jaxvision.weights import convert
+    task = run.make_task(config, spec)
+    state = jax.eval_shape(task.init, jax.random.key(0), run.blank_batch(spec))
+    shapes = {'params': state.params['model'], **state.model_state['model']}
+    try:
+        variables = pretrained.of_player(convert.fitted(leaves, shapes))
+    except UserError as error:
+        raise UserError(f'{file}: {error}') from None
+    predict = jax.jit(task.predict)
+    return Model(file, task, spec, lambda inputs: jax.device_get(predict(variables, inputs)),
+                 config.data.threads)
+
+
+def _shapes(size: int) -> dict:
+    return {'inputs': {'image': {'shape': [size, size, 3], 'dtype': 'uint8'}},
+            'targets': {'label': {'shape': [], 'dtype': 'int32'}}, 'examples': 1}
+
+
+def _classes(leaves: dict) -> dict:
+    """ImageNet's names, where there are as many."""
+    bias = leaves.get('head/bias')
+    if bias is None or bias.ndim != 1:
+        raise UserError('these weights have no head, so they name no classes: train one on them, '
+                        'with --config.train.init_from')
+    names = imagenet_classes() if len(bias) == 1000 else [f'class {i}' for i in range(len(bias))]
+    return {'class_names': names, 'multi_label': False}
+
+
+def imagenet_classes() -> list[str]:
+    text = resources.files('jaxvision.weights').joinpath('imagenet_classes.txt').read_text('utf-8')
+    return [line for line in text.splitlines() if not line.startswith('#')]

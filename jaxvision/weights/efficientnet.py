@@ -1,0 +1,62 @@
+"""EfficientNet as torchvision, timm and Keras applications publish it, and Lite0 as
+efficientnet_pytorch has it."""
+
+import numpy as np
+
+from jaxvision.weights.convert import Format, Leaves
+from jaxvision.weights.inverted_residual import OPTIONS, TIMM, TIMM_AROUND, keras, torch
+
+_TORCHVISION = (
+    {'block.0.0': 'expand_conv', 'block.0.1': 'expand_norm', 'block.1.0': 'depthwise_conv',
+     'block.1.1': 'depthwise_norm', 'block.2.fc1': 'squeeze', 'block.2.fc2': 'excite',
+     'block.3.0': 'project_conv', 'block.3.1': 'project_norm'},
+    {'block.0.0': 'depthwise_conv', 'block.0.1': 'depthwise_norm', 'block.1.fc1': 'squeeze',
+     'block.1.fc2': 'excite', 'block.2.0': 'project_conv', 'block.2.1': 'project_norm'})
+_PYTORCH = ({
+    '_expand_conv': 'expand_conv', '_bn0': 'expand_norm', '_depthwise_conv': 'depthwise_conv',
+    '_bn1': 'depthwise_norm', '_se_reduce': 'squeeze', '_se_expand': 'excite',
+    '_project_conv': 'project_conv', '_bn2': 'project_norm'},) * 2
+_KERAS = ({
+    '_expand_conv': 'expand_conv', '_expand_bn': 'expand_norm', '_dwconv': 'depthwise_conv',
+    '_bn': 'depthwise_norm', '_se_reduce': 'squeeze', '_se_expand': 'excite',
+    '_project_conv': 'project_conv', '_project_bn': 'project_norm'},) * 2
+
+
+def _image_size(leaves: Leaves) -> int:
+    """EfficientNet's grow with its depth and width."""
+    blocks = len({name.partition('/')[0] for name in leaves if name.startswith('block')})
+    wide = leaves.get('last_conv/kernel', np.empty(0)).shape[-1]
+    return {(23, 1280): 240, (23, 1408): 260, (26, 1536): 300, (32, 1792): 380}.get(
+        (blocks, wide), 224)
+
+
+def _torchvision_size(leaves: Leaves) -> int:
+    """B2 is evaluated on more than it was trained on."""
+    size = _image_size(leaves)
+    return 288 if size == 260 else size
+
+
+def _torchvision_recipe(leaves: Leaves) -> str:
+    return f'torchvision_efficientnet_{_torchvision_size(leaves)}'
+
+
+def _pytorch_recipe(leaves: Leaves) -> str:
+    """Lite0, which has no squeeze-and-excitation, was trained on another range."""
+    return 'efficientnet' if 'block1/squeeze/kernel' in leaves else 'efficientnet_lite'
+
+
+FORMATS = (
+    Format('torchvision', 'features.1.0.block.0.0.weight',
+           torch(r'features\.(\d)\.(\d+)\.(?=block)', _TORCHVISION, 'features.0.0',
+                 'features.0.1', 'features.8.0', 'features.8.1', 'classifier.1'),
+           _torchvision_recipe, OPTIONS['torch'], _torchvision_size),
+    Format('timm', 'blocks.0.0.conv_dw.weight',
+           torch(r'blocks\.(\d)\.(\d+)\.', TIMM, *TIMM_AROUND),
+           'efficientnet', OPTIONS['torch'], _image_size),
+    Format('efficientnet_pytorch', '_blocks.0._depthwise_conv.weight',
+           torch(r'_blocks\.(\d+)\.', _PYTORCH, '_conv_stem', '_bn0', '_conv_head', '_bn1', '_fc'),
+           _pytorch_recipe, OPTIONS['tensorflow'], _image_size),
+    Format('Keras', 'block1a_dwconv/depthwise_kernel',
+           keras(r'block(\d)([a-z])(?=_)', _KERAS, 'stem_conv', 'stem_bn', 'top_conv', 'top_bn',
+                 'predictions'),
+           'efficientnet', OPTIONS['tensorflow'], _image_size))

@@ -1,0 +1,67 @@
+"""How the images of published ImageNet networks are resized, cropped and normalised."""
+
+import dataclasses
+
+from jaxvision.errors import unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The shorter side is resized to `size` / `crop`, then the central square of `size` is cut
+    out; of crop 0 the whole image is squashed into the square. Mean and deviation are of RGB in
+    [0, 1]."""
+    name: str
+    size: int = 224
+    crop: float = 0.875
+    interpolation: str = 'bilinear'
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    deviation: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __str__(self) -> str:
+        cut = f'shorter side to {shorter_side(self.size, self.crop)}, central' if self.crop \
+            else 'squashed to'
+        numbers = lambda values: ', '.join(f'{value:.3g}' for value in values)
+        return (f'{self.name}: {cut} {self.size}x{self.size}, {self.interpolation}; mean '
+                f'{numbers(self.mean)}, deviation {numbers(self.deviation)}')
+
+    def at(self, size: int) -> 'Recipe':
+        return dataclasses.replace(self, size=size)
+
+    def spec(self) -> dict:
+        """What a run's spec.json holds of it; `resize` is `decode.resize_then_crop`'s."""
+        return {'recipe': self.name, 'mean': list(self.mean), 'deviation': list(self.deviation),
+                'resize': {'crop': self.crop, 'interpolation': self.interpolation}}
+
+
+_HALF = dict(mean=(0.5, 0.5, 0.5), deviation=(0.5, 0.5, 0.5))
+
+RECIPES = {recipe.name: recipe for recipe in (
+    Recipe('torchvision'),                     # its first weights, IMAGENET1K_V1
+    Recipe('torchvision_v2', crop=224 / 232),  # IMAGENET1K_V2
+    Recipe('timm', crop=0.95, interpolation='bicubic'),
+    Recipe('torchvision_swag', crop=1.0, interpolation='bicubic'),  # IMAGENET1K_SWAG_E2E_V1
+    # As much of the image as there is beyond the crop, size by size.
+    *(Recipe(f'torchvision_efficientnet_{size}', crop=size / shorter, interpolation='bicubic')
+      for size, shorter in ((224, 256), (240, 256), (288, 288), (300, 320), (380, 384))),
+    *(Recipe(f'torchvision_convnext_{variant}', crop=224 / shorter)
+      for variant, shorter in (('T', 236), ('S', 230), ('B', 232))),
+    Recipe('efficientnet', interpolation='bicubic'),  # and ConvNeXt's authors'
+    Recipe('efficientnet_lite', interpolation='bicubic', **_HALF),
+    Recipe('keras_tf', **_HALF),
+    Recipe('timm_vit', crop=0.9, interpolation='bicubic', **_HALF),
+    Recipe('augreg', crop=0.0, **_HALF),
+    # 'caffe': BGR less these means, of [0, 255]; the order is in the converted first layer.
+    Recipe('keras_caffe', mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
+           deviation=(1 / 255,) * 3))}
+
+
+def shorter_side(size: int, crop: float) -> int:
+    """Before a crop of `size`, rounded down as timm does."""
+    return int(size / crop + 1e-6)
+
+
+def named(name: str) -> Recipe:
+    """Raises a UserError that lists the recipes, where there is none of this name."""
+    if name not in RECIPES:
+        raise unknown('there is no recipe', name, RECIPES)
+    return RECIPES[name]

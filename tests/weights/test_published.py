@@ -1,0 +1,130 @@
+"""Published weights equal their publishers' own networks: torchvision's and timm's as
+tests/bench/published_references.py stored them, Keras' here."""
+
+import gzip
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from published_files import draw_norms, write_keras, write_safetensors
+
+from jaxvision.config import resolve
+from jaxvision.errors import UserError
+from jaxvision.weights import convert, positions, published
+
+sys.path.insert(0, str(Path(__file__).parents[1] / 'models'))
+from reference_weights import draw, excerpt, pictures  # noqa: E402
+
+DATA = Path(__file__).with_name('data')
+NAMES = json.loads(gzip.decompress((DATA / 'published_names.json.gz').read_bytes()))
+LARGE = [name for name in NAMES if ' ' in name]
+
+
+def drawn(name):
+    return {key: draw(key, tuple(shape)).astype(np.float32) for key, shape in NAMES[name].items()}
+
+
+def tensors_of(file, model, image):
+    """Our intermediates of a file of weights."""
+    family, _, variant = model.partition(':')
+    found = published.read(file, family)
+    classes = len(found.leaves['head/bias'])
+    options = {**found.options, **({'depth': 2} if family == 'vit' else {})}
+    network = resolve('models', family).make({'class_names': range(classes)}, variant, **options)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+    _, tensors = jax.jit(network.apply)(convert.fitted(found.leaves, shapes), image)
+    return tensors
+
+
+@pytest.mark.parametrize('name, model, suffix', [
+    ('torchvision_resnet18', 'resnet:18', '.safetensors'), ('torchvision_vgg11_bn', 'vgg:11', '.npz'),
+    ('torchvision_vit', 'vit:Ti/16', '.safetensors'), ('timm_vit', 'vit:Ti/16', '.safetensors'),
+    ('google_vit', 'vit:Ti/16', '.npz')])
+def test_outputs_equal_the_publishers_own(name, model, suffix, tmp_path):
+    file, weights = tmp_path / f'weights{suffix}', drawn(name)
+    np.savez(file, **weights) if suffix == '.npz' else write_safetensors(weights, file)
+    tensors = tensors_of(file, model, jnp.asarray(pictures(64), jnp.float32))
+    stored = np.load(DATA / f'{name}.npz')
+    assert {'logits'} < set(stored) <= set(tensors)
+    for key, expected in stored.items():
+        assert np.abs(excerpt(tensors[key]) - expected).max() <= 1e-4 * np.abs(expected).max(), key
+
+
+def test_keras_resnet_equals_ours(tmp_path):
+    from keras import Model, applications
+    whole = applications.ResNet50(weights=None, classes=10, input_shape=(64, 64, 3),
+                                  classifier_activation=None)
+    rng = np.random.default_rng(0)
+    draw_norms(whole, rng)
+    places = {'stage1': 'conv2_block3_out', 'stage2': 'conv3_block4_out', 'pooled': 'avg_pool',
+              'logits': 'predictions'}
+    keras = Model(whole.inputs, [whole.get_layer(layer).output for layer in places.values()])
+    image = rng.integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
+    expected = keras(applications.resnet.preprocess_input(image.copy()))  # in BGR
+
+    file = write_keras(whole, tmp_path / 'weights.h5')
+    means = np.float32([123.68, 116.779, 103.939])
+    tensors = tensors_of(file, 'resnet:50', image - means)
+    for name, value in zip(places, map(np.asarray, expected)):
+        assert np.abs(tensors[name] - value).max() <= 1e-4 * np.abs(value).max(), name
+
+    recipe = published.read(file, 'resnet').recipe
+    assert recipe.name == 'keras_caffe'
+    np.testing.assert_allclose((image / 255 - recipe.mean) / recipe.deviation, image - means, 1e-3)
+    whole.save_weights(tmp_path / 'new.weights.h5')
+    old, new = (published.read(path, 'resnet').leaves
+                for path in (file, tmp_path / 'new.weights.h5'))
+    jax.tree.map(np.testing.assert_array_equal, old, new)
+
+
+@pytest.mark.parametrize('name', LARGE)
+def test_every_tensor_of_a_published_network_is_ours(name, monkeypatch):
+    publisher, _, model = name.split()
+    family, _, variant = model.partition(':')
+    tensors = {key: np.broadcast_to(np.float32(0), shape) for key, shape in NAMES[name].items()}
+    monkeypatch.setattr(published.files, 'read', lambda path: tensors)
+    found = published.read('weights.pth', family)
+    size = found.image_size or 224
+    network = resolve('models', family).make({'class_names': range(1000)}, variant, **found.options)
+    wanted = convert.names(jax.eval_shape(
+        network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)))
+    assert {name: leaf.shape for name, leaf in found.leaves.items()} \
+        == {name: leaf.shape for name, leaf in wanted.items()}
+    assert publisher in found.format.publisher and ('384' in name) == (size == 384)
+
+
+@pytest.mark.parametrize('size', [3, 7])
+def test_positions_are_resampled_as_timm_does(size):
+    embedding = draw('pos_embed', (1, 17, 6)).astype(np.float32)
+    expected = np.load(DATA / f'positions{size}.npy')
+    got = positions.fitting(embedding, expected.shape)
+    np.testing.assert_allclose(got, expected, atol=2e-7)
+    np.testing.assert_allclose(positions.fitting(embedding[:, 1:], expected[:, 1:].shape),
+                               expected[:, 1:], atol=2e-7)
+    for shape in ((1, 17, 6), (1, 20, 6), (1, 16, 6), (17, 6)):
+        assert positions.fitting(embedding, shape) is embedding
+
+
+def test_names_that_training_puts_before_all_are_left_out(tmp_path):
+    weights = drawn('timm_vit')
+    plain = published.read(write_safetensors(weights, tmp_path / 'a'), 'vit').leaves
+    for prefix in ('module.', 'model.', 'model._orig_mod.'):
+        named = {prefix + name: tensor for name, tensor in weights.items()}
+        found = published.read(write_safetensors(named, tmp_path / 'b'), 'vit').leaves
+        jax.tree.map(np.testing.assert_array_equal, found, plain)
+    np.savez(tmp_path / 'c.npz', **{'params/' + name: leaf
+                                    for name, leaf in drawn('google_vit').items()},
+             **{'opt/head/bias': np.ones(3)})
+    assert published.read(tmp_path / 'c.npz', 'vit').leaves['head/bias'].shape == (10,)
+
+
+def test_another_familys_file_is_told(tmp_path):
+    file = write_safetensors(drawn('timm_vit'), tmp_path / 'vit.safetensors')
+    with pytest.raises(UserError, match='vit.safetensors is no resnet as .*its tensors are cls_tok'):
+        published.read(file, 'resnet')
+    with pytest.raises(UserError, match="not for 'cnn'.* There are: resnet, vgg, vit"):
+        published.read(file, 'cnn')
