@@ -115,7 +115,7 @@ def resize_then_crop(
     return np.asarray(whole).reshape(h, w, channels)[top:top + size, left:left + size]
 
 
-def _not_too_long(pixels: Pixels, most: int = 8) -> Pixels:
+def _not_too_long(pixels: Pixels, most: int = 8) -> UInt8[np.ndarray, 'h2 w2 c']:
     """The middle of a strip: resized by its shorter side, all of it would fill the memory."""
     longest = most * min(pixels.shape[:2])
     top, left = (max(0, side - longest) // 2 for side in pixels.shape[:2])

@@ -1,6 +1,6 @@
 """ResNet: He et al., "Deep Residual Learning for Image Recognition", 2015.
 
-Version 1 puts a bottleneck's stride in its first convolution, as the paper does, 1.5 in its 3x3
+v1 puts a bottleneck's stride in its first convolution, as the paper does, v1.5 in its 3x3
 one, which is more accurate; the last scale of every block starts at zero, so that each block starts
 as the identity (Goyal et al., 2017).
 """
@@ -48,13 +48,13 @@ class BottleneckBlock(nn.Module):
     drop_path: float
     conv: Callable
     norm: Callable
-    version = '1.5'
+    version = 'v1.5'
 
     @nn.compact
     def __call__(
         self, x: Float[Array, 'b h w c'], keys: Key[Array, 'b'] | None
     ) -> Float[Array, 'b h2 w2 c2']:
-        first, second = (self.stride, 1) if self.version == '1' else (1, self.stride)
+        first, second = (self.stride, 1) if self.version == 'v1' else (1, self.stride)
         y = self.conv(self.width, (1, 1), first, name='conv1')(x)
         y = nn.relu(self.norm(name='norm1')(y))
         y = self.conv(self.width, (3, 3), second, padding=1, name='conv2')(y)
@@ -66,7 +66,7 @@ class BottleneckBlock(nn.Module):
 
 
 class FirstBottleneckBlock(BottleneckBlock):
-    version = '1'
+    version = 'v1'
 
 
 def shortcut(block, x, shape):
@@ -142,7 +142,7 @@ def make(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     stem: str = 'imagenet',
-    version: str = '1.5',
+    version: str = 'v1.5',
     norm: str = 'batch',
     momentum: float = 0.9,
     drop_path: float = 0.0,
@@ -150,15 +150,15 @@ def make(
 ) -> ResNet:
     """A ResNet of `variant` '18', '34', '50', '101' or '152'.
 
-    `stem` is 'imagenet' (7x7 stride 2, then pooling) or 'cifar' (3x3 stride 1); `version` '1.5' or,
-    of bottlenecks from 50 on, '1'; `norm` 'batch' or 'group'; `drop_path` the rate of the last block, growing linearly with depth; `remat`
+    `stem` is 'imagenet' (7x7 stride 2, then pooling) or 'cifar' (3x3 stride 1); `version` 'v1.5' or,
+    of bottlenecks from 50 on, 'v1'; `norm` 'batch' or 'group'; `drop_path` the rate of the last block, growing linearly with depth; `remat`
     recomputes each block in the backward pass, for memory.
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('stem', stem, ('imagenet', 'cifar'))
     layers.one_of('norm', norm, ('batch', 'group'))
     block, depths = VARIANTS[variant]
-    layers.one_of('version', version, ('1', '1.5') if block is BottleneckBlock else ('1.5',))
-    block = FirstBottleneckBlock if version == '1' else block
+    layers.one_of('version', version, ('v1', 'v1.5') if block is BottleneckBlock else ('v1.5',))
+    block = FirstBottleneckBlock if version == 'v1' else block
     return ResNet(len(spec['class_names']), block, depths, stem, norm, momentum, drop_path, remat,
                   dtype, param_dtype)

@@ -82,9 +82,9 @@ def make(
 ) -> VGG:
     """A VGG of `variant` '11', '13', '16' or '19'.
 
-    Convolutions have a bias where there is no `batch_norm`, which would take it out again, or, with
-    `bias`, all the same, as torchvision's weights have it. `head` is 'fc' (two layers of 4096 over the whole map: the paper's, which fixes the picture's
-    size) or 'pool' (global average pooling, for small pictures); `dropout` acts in either.
+    `head` is 'fc' (two layers of 4096 over the whole map: the paper's, which fixes the picture's
+    size) or 'pool' (global average pooling, for small pictures); `dropout` acts in either. `bias`
+    gives the convolutions one before batch norm too, which takes it out again, as torchvision does.
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('head', head, ('fc', 'pool'))

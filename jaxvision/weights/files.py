@@ -29,6 +29,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     try:
         if not path.is_file():
             raise UserError(f'{path} is not there' if not path.exists() else f'{path} is no file')
+        if not path.stat().st_size:
+            raise UserError(f'{path} is empty')
         with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as bytes_:
             tensors = _read(path, bytes_)
     except UserError:
@@ -37,7 +39,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f'{path}: {error.strerror or _line(error)}') from None
     except _DAMAGE as error:
         raise UserError(f'{path} holds no weights, or is damaged: {_line(error)}') from None
-    _require_finite(path, tensors)
+    _check(path, tensors)
     return tensors
 
 
@@ -54,10 +56,12 @@ def _read(path: Path, content: mmap.mmap) -> dict[str, np.ndarray]:
     return torch_file.read_legacy(content)
 
 
-def _require_finite(path: Path, tensors: dict[str, np.ndarray]) -> None:
+def _check(path: Path, tensors: dict[str, np.ndarray]) -> None:
     if not tensors:
         raise UserError(f'{path} holds no tensors')
     for name, tensor in tensors.items():
+        if not name.isprintable():
+            raise UserError(f'{path} has a tensor whose name is no text: {name[:80]!r}')
         # A sum is finite where all numbers are, and copies nothing; it may overflow, though.
         if tensor.dtype.kind == 'f' and not np.isfinite(tensor.sum(dtype=np.float64)) \
                 and not np.isfinite(tensor).all():
@@ -65,4 +69,7 @@ def _require_finite(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 
 def _line(error: BaseException) -> str:
+    """What is wrong; what Python itself has to say of values of a wrong kind helps nobody."""
+    if isinstance(error, TypeError | AttributeError | LookupError | ArithmeticError | MemoryError):
+        return 'its parts do not fit together'
     return ' '.join(str(error).split())[:200] or type(error).__name__

@@ -43,6 +43,6 @@ def _of_our_epsilon(leaves: convert.Leaves) -> convert.Leaves:
 FORMATS = (
     Format('torchvision or timm', 'layer1.0.conv1.weight',
            lambda tensors: convert.from_torch(tensors, torchvision), 'torchvision',
-           lambda leaves: {'version': '1.5'}),
+           lambda leaves: {'version': 'v1.5'}),
     Format('Keras', 'conv1_conv/kernel', from_keras, 'keras_caffe',
-           lambda leaves: {'version': '1'}))
+           lambda leaves: {'version': 'v1'}))

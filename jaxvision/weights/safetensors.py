@@ -21,8 +21,8 @@ def read(content: mmap.mmap) -> dict[str, np.ndarray]:
     header = json.loads(content[8:8 + length])
     header.pop('__metadata__', None)
     start = 8 + length
-    if sum(_size(entry) for entry in header.values()) > len(content) - start:
-        raise ValueError('its tensors would be larger than it')
+    if sum(_size(entry) for entry in header.values()) != len(content) - start:
+        raise ValueError('its tensors are of another size than it')
     return {name: _tensor(content, start, entry) for name, entry in header.items()}
 
 
