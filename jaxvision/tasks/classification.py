@@ -36,15 +36,20 @@ DEFAULTS = dict(
 
 def describe(config, source) -> dict:
     """Shapes, class names, the resize rule, and the training images' mean and deviation."""
-    info, size = source.info, config.data.image_size
+    info = source.info
     info.check_holds('image', 'label')
-    height, width, channels = info.image_shape
+    spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
+            'targets': {'label': target(info)}, **image_input(config, info)}
+    return {**spec, **statistics(config, source, make_prepare(config, spec))}
+
+
+def image_input(config, info) -> dict:
+    """The spec of images as the model sees them: as they are, or resized by the task's rule."""
+    size, (height, width, channels) = config.data.image_size, info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     shape = [height, width, channels] if as_it_is else [size, size, channels]
-    spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
-            'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
-            'targets': {'label': target(info)}, 'resize': None if as_it_is else config.task.resize}
-    return {**spec, **statistics(config, source, make_prepare(config, spec))}
+    return {'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
+            'resize': None if as_it_is else config.task.resize}
 
 
 def target(info) -> dict:
@@ -183,19 +188,27 @@ def make_prepare(config, spec: dict):
     """Host side: decode and bring to the spec's one size; None where images have it already."""
     if spec['resize'] is None:
         return None
-    size, _, channels = spec['inputs']['image']['shape']
-    rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
-    if spec['resize'] not in rules:
-        raise unknown('task.resize: there is no rule', spec['resize'], rules)
-    scale = (config.task.crop_scale, 1.0)
+    size, _, channels = shape = spec['inputs']['image']['shape']
+    resize, scale = make_resize(shape, spec['resize']), (config.task.crop_scale, 1.0)
 
     def prepare(example, rng):
         if rng is None or scale[0] >= 1:
-            image = rules[spec['resize']](example['image'], size, channels)
+            image = resize(example['image'])
         else:
             image = decode.random_resized_crop(example['image'], rng, size, channels, scale)
         return {**example, 'image': image}
     return prepare
+
+
+def make_resize(shape: list[int], rule: str | None):
+    """Encoded image -> uint8 pixels of this shape, by a rule for squares, or stretched."""
+    height, width, channels = shape
+    if rule is None:
+        return lambda image: decode.resize(decode.decode(image, channels), height, width)
+    rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
+    if rule not in rules:
+        raise unknown('task.resize: there is no rule', rule, rules)
+    return lambda image: rules[rule](image, height, channels)
 
 
 def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
