@@ -4,10 +4,8 @@ An example of this task is an episode: a few classes, some images of each that a
 support), and others that are asked for (the queries).
 """
 
-import dataclasses
 import functools
 import re
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +16,16 @@ from jaxvision.data.episodes import Episodes, Form, divide
 from jaxvision.data.sources import open_source
 from jaxvision.data.views import Converted, InMemory
 from jaxvision.errors import UserError, unknown
-from jaxvision.image import color
 from jaxvision.losses import classification as cross_entropies, few_shot
 from jaxvision.metrics import few_shot as metrics
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import classification
+from jaxvision.tasks import adaptation, classification, comparison
+from jaxvision.tasks.comparison import Backbone
 from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
 
 DEFAULTS = dict(
-    method='protonet',       # or 'matching', or 'baseline', which learns to tell training's classes
+    method='protonet',       # or 'matching', 'baseline', 'anil', 'maml', 'first_order_maml', 'reptile'
     layer='pooled',          # of the model, whose values are the features
     ways=20, shots=1, queries=5,  # in training: classes, images of each shown and asked for
     evaluate='5x1,5x5,20x1',      # ways x shots of each evaluation; the first one is exported
@@ -35,8 +33,13 @@ DEFAULTS = dict(
     class_split=0,           # seed by which the classes are divided where no split has its own,
     new_classes=0.4,         # of them this share is for evaluation
     resize='squash',         # how other sizes become data.image_size: 'squash', or 'center_crop'
-    scale=10.0,              # of cosines, where the method compares by these
+    scale=10.0,              # of cosines, by which 'matching' and 'baseline' compare
+    inner_steps=5, inner_lr=0.1,  # of those that learn within an episode, in training;
+    test_steps=10,                # and how often they step in evaluation and prediction
     augment=dict(flip=False, translate=0.0, rotate=0.0))  # of training's images, as classification
+
+COMPARING = 'protonet', 'matching', 'baseline', 'anil'   # features that stay as they are
+WITHIN = 'maml', 'first_order_maml', 'reptile'           # all weights learn within an episode
 
 _EPISODES = 100_000          # of training, of which few runs see one twice
 _LARGEST_IN_MEMORY = 2**30   # bytes of images
@@ -116,45 +119,30 @@ def make(config, spec: dict) -> Task:
     _check(config.task)
     c, backbone = config.task, Backbone.of(config, spec)
     tx, lr = optimizers.make(config, spec['examples'])
-    compare = COMPARISONS[c.method]
+    scores = make_scores(c, backbone, c.test_steps)
+    ema = config.optimizer.ema
 
     def init(key, batch):
-        images = jnp.zeros((1, 1, *spec['image']), backbone.dtype)
-        variables = backbone.model.init(keys.stream(key, 'init'), images[0])
+        images = jnp.zeros((1, *spec['image']), backbone.dtype)
+        variables = backbone.model.init(keys.stream(key, 'init'), images)
         params = {'backbone': variables.pop('params')}
+        if variables and c.method in WITHIN:
+            raise UserError(f'task.method={c.method!r} learns within an episode, where '
+                            f'{", ".join(variables)} have no place: give a model without '
+                            '(strided, or norm=group)')
         if c.method == 'baseline':
-            features, _ = jax.eval_shape(backbone.features, params, variables, images)
+            width = jax.eval_shape(backbone.features, params, variables, images)[0].shape[-1]
             params['head'] = jax.random.normal(
-                keys.stream(key, 'head'), (len(spec['class_names']), features.shape[-1]),
-                backbone.dtype)
-        averaged = ('model',) if config.optimizer.ema else ()
+                keys.stream(key, 'head'), (len(spec['class_names']), width), backbone.dtype)
+        averaged = ('model',) if ema else ()
         return create(key, {'model': params}, {'model': tx}, {'model': variables}, averaged)
 
-    def logits_of(params, features, mask):
-        """Of each query [B, M, N], by the features of the support and of the queries."""
-        shown = mask.shape[1] * mask.shape[2]
-        support = features[:, :shown].reshape(*mask.shape, -1)
-        return jax.vmap(functools.partial(compare, c.scale))(
-            features[:, shown:], support, mask.astype(features.dtype))
-
-    def loss(params, state, batch, key):
-        images, image_keys = augmented(c.augment, key, batch['index'], backbone.see(batch))
-        features, model_state = backbone.features(
-            params, state.model_state['model'], images, train=True, keys=image_keys)
-        if c.method == 'baseline':
-            logits = few_shot.cosine_logits(features, params['head'], c.scale)
-            label = batch['classes'][jnp.arange(len(images))[:, None], positions(batch)]
-        else:
-            logits, label = logits_of(params, features, batch['support_mask']), batch['label']
-        entropy = jax.vmap(cross_entropies.softmax_cross_entropy)(
-            logits, jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)).mean(1)
-        ones = jnp.ones_like(entropy)
-        return {'cross_entropy': (entropy, ones)}, {
-            'model_state': {'model': model_state},
-            'scalars': {'accuracy': (metrics.accuracy(logits, label), ones)}}
-
-    descend = update.from_loss(loss, tx, accumulate=config.optimizer.accumulate,
-                               ema=config.optimizer.ema)
+    if c.method == 'reptile':
+        descend = update.from_gradients(make_reptile(c, backbone), tx, ema=ema)
+    else:
+        make_loss = classify_all if c.method == 'baseline' else classify_episodes
+        descend = update.from_loss(make_loss(c, backbone), tx, ema=ema,
+                                   accumulate=config.optimizer.accumulate)
 
     def step(state, batch):
         new, scalars = descend(state, batch)
@@ -162,13 +150,82 @@ def make(config, spec: dict) -> Task:
 
     def predict(variables, inputs):
         params, model_state = (variables[kind]['model'] for kind in ('params', 'model_state'))
-        features, _ = backbone.features(params, model_state, backbone.see(inputs))
-        logits = logits_of(params, features, inputs['support_mask'])
+        logits, _ = scores(params, model_state, backbone.see(inputs), backbone.mask(inputs))
         return {'logits': logits, 'probabilities': jax.nn.softmax(logits)}
 
     evaluations = {f'{form.ways}way_{form.shots}shot': evaluation(predict, form)
                    for form in forms(c)}
-    return Task(init, step, evaluations, predict, f'{next(iter(evaluations))}/accuracy')
+    return Task(init, step, evaluations, predict, f'{next(iter(evaluations))}/accuracy',
+                make_prepare(spec), show=show)
+
+
+def make_scores(options, backbone: Backbone, steps: int):
+    """(params, model_state, images, mask, **train) -> (logits [B, M, N], model_state), as
+    `by_features` says, by the method of the options; `steps` if it learns within an episode."""
+    compare = {'protonet': comparison.to_prototypes,
+               'matching': comparison.to_examples(options.scale),
+               'baseline': comparison.to_centres(options.scale),
+               'anil': adaptation.by_head(options.inner_lr, steps)}
+    if options.method in compare:
+        return comparison.by_features(backbone, compare[options.method])
+    learner = adaptation.Learner(backbone, options.inner_lr, options.method != 'maml')
+
+    def scores(params, model_state, images, mask, **_):
+        return jax.vmap(lambda images, mask: learner.scores(params, images, mask, steps))(
+            images, mask), model_state
+    return scores
+
+
+def classify_episodes(options, backbone: Backbone):
+    """The loss of the queries, given the support."""
+    scores = make_scores(options, backbone, options.inner_steps)
+
+    def loss(params, state, batch, key):
+        images, image_keys = augmented(options.augment, key, batch['index'], backbone.see(batch))
+        logits, model_state = scores(params, state.model_state['model'], images,
+                                     backbone.mask(batch), train=True, keys=image_keys)
+        return entropy(logits, batch['label']), told(logits, batch['label'], model_state)
+    return loss
+
+
+def classify_all(options, backbone: Backbone):
+    """The loss of every image among all of training's classes, by a cosine classifier."""
+    def loss(params, state, batch, key):
+        images, image_keys = augmented(options.augment, key, batch['index'], backbone.see(batch))
+        features, model_state = backbone.features(
+            params, state.model_state['model'], images, train=True, keys=image_keys)
+        logits = few_shot.cosine_logits(features, params['head'], options.scale)
+        label = jnp.take_along_axis(batch['classes'], positions(batch), 1)
+        return entropy(logits, label), told(logits, label, model_state)
+    return loss
+
+
+def make_reptile(options, backbone: Backbone):
+    """(state, batch) -> what an optimizer is handed, as `update.from_gradients` says."""
+    learner = adaptation.Learner(backbone, options.inner_lr, first_order=True)
+
+    def gradients(state, batch):
+        key = keys.at_step(state.key, 'model', state.step)
+        images, _ = augmented(options.augment, key, batch['index'], backbone.see(batch))
+        directions, losses = jax.vmap(lambda images: learner.reptile(
+            state.params['model'], images, options.inner_steps))(by_class(batch, images))
+        return (jax.tree.map(lambda x: x.mean(0), directions), state.model_state,
+                {'loss': losses.mean()})
+    return gradients
+
+
+def entropy(logits, label):
+    """Terms of the loss: the cross-entropy of each episode, the mean over its images."""
+    targets = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
+    values = jax.vmap(cross_entropies.softmax_cross_entropy)(logits, targets).mean(1)
+    return {'cross_entropy': (values, jnp.ones_like(values))}
+
+
+def told(logits, label, model_state):
+    """What else a loss tells."""
+    accuracy = metrics.accuracy(logits, label)
+    return {'model_state': {'model': model_state},
+            'scalars': {'accuracy': (accuracy, jnp.ones_like(accuracy))}}
 
 
 def evaluation(predict, form: Form) -> Evaluation:
@@ -189,21 +246,19 @@ def evaluation(predict, form: Form) -> Evaluation:
                       functools.partial(part, form=form))
 
 
-COMPARISONS = {
-    'protonet': lambda scale, query, support, mask: few_shot.distance_logits(
-        query, few_shot.prototypes(support, mask)),
-    'matching': lambda scale, query, support, mask: few_shot.attention_logits(
-        query, support, mask, scale),
-    'baseline': lambda scale, query, support, mask: few_shot.cosine_logits(
-        query, few_shot.prototypes(few_shot.unit(support), mask), scale)}
-
-
 def positions(batch: dict):
-    """Of each image of an episode, support and then queries: which of its classes it is of [B, n].
-    """
+    """Which class of its episode an image is of [B, n], in the order of `Backbone.see`."""
     count, ways, shots = batch['support_mask'].shape
     shown = jnp.broadcast_to(jnp.repeat(jnp.arange(ways), shots), (count, ways * shots))
     return jnp.concatenate([shown, batch['label']], 1)
+
+
+def by_class(batch: dict, images):
+    """[B, N, K + Q, H, W, C]: the shown and the asked for of each class."""
+    count, ways, shots = batch['support_mask'].shape
+    apart = lambda x: x.reshape(count, ways, -1, *x.shape[2:])
+    shown, asked = images[:, :ways * shots], images[:, ways * shots:]
+    return jnp.concatenate([apart(shown), apart(asked)], 2)
 
 
 def augmented(options, key, index, images):
@@ -215,47 +270,30 @@ def augmented(options, key, index, images):
     return moved.reshape(images.shape), keys.per_example(keys.stream(key, 'model'), numbers)
 
 
-@dataclasses.dataclass(frozen=True)
-class Backbone:
-    """A model as features of images: the values of one of its intermediates, in a row."""
-    model: Any
-    layer: str
-    mean: list[float]
-    deviation: list[float]
-    dtype: Any
+def make_prepare(spec: dict):
+    """Host side: episodes are ready; a person's image gets the size of theirs."""
+    resize = classification.make_resize(spec['image'], spec['resize'])
 
-    @staticmethod
-    def of(config, spec: dict) -> 'Backbone':
-        model = classification.make_model(config, {**spec, 'class_names': []})
-        _, known = jax.eval_shape(
-            model.init_with_output, jax.random.key(0), jnp.zeros((1, *spec['image'])))[0]
-        if config.task.layer not in known:
-            raise unknown(f'task.layer: {config.model.name!r} has no intermediate',
-                          config.task.layer, known)
-        return Backbone(model, config.task.layer, spec['mean'], spec['deviation'],
-                        jnp.dtype(config.model.param_dtype))
+    def prepare(example, rng):
+        return {**example, 'image': resize(example['image'])} if 'image' in example else example
+    return prepare
 
-    def see(self, inputs: dict):
-        """The images of each episode [B, N * K + M, H, W, C] in [0, 1], the support's first."""
-        support, query = (jnp.asarray(inputs[name]) for name in ('support', 'query'))
-        support = support.reshape(support.shape[0], -1, *support.shape[3:])
-        return color.to_float(jnp.concatenate([support, query], 1), self.dtype)
 
-    def features(self, params, model_state, images, train: bool = False, keys=None):
-        """([B, n, D] of images [B, n, H, W, C], new model state)"""
-        flat = color.normalize(images.reshape(-1, *images.shape[2:]), self.mean, self.deviation)
-        (_, named), model_state = self.model.apply(
-            {'params': params['backbone'], **model_state}, flat, train=train, keys=keys,
-            mutable=list(model_state))
-        return named[self.layer].reshape(*images.shape[:2], -1), model_state
+def show(inputs: dict, outputs: dict):
+    """The likeliest of the person's 'class_names'."""
+    return classification.show(inputs['class_names'], False, inputs, outputs)
 
 
 def _check(options) -> None:
-    if options.method not in COMPARISONS:
-        raise unknown('task.method: there is no', options.method, COMPARISONS)
-    for name in ('ways', 'shots', 'queries', 'test_queries', 'test_episodes', 'scale'):
+    if options.method not in (*COMPARING, *WITHIN):
+        raise unknown('task.method: there is no', options.method, [*COMPARING, *WITHIN])
+    for name in ('ways', 'shots', 'queries', 'test_queries', 'test_episodes', 'scale',
+                 'inner_steps', 'inner_lr', 'test_steps'):
         if options[name] <= 0:
             raise UserError(f'task.{name}={options[name]}: it is above 0')
     if not 0 < options.new_classes < 1:
         raise UserError(f'task.new_classes={options.new_classes}: a share, above 0 and below 1')
+    if options.method == 'reptile' and (options.shots + options.queries) % options.inner_steps:
+        raise UserError(f'reptile deals the {options.shots} + {options.queries} images of a class '
+                        f'out to {options.inner_steps} steps (task.inner_steps): it must divide')
     classification.check_moves(options.augment)
