@@ -12,7 +12,7 @@ from jaxvision import keys
 from jaxvision.data.protocol import Example, Labels, Rows, Source, fingerprint
 from jaxvision.errors import UserError
 
-Classes = Int[np.ndarray, 'k']
+Classes = Int[np.ndarray, '_']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Episodes:
     """A source of `length` episodes over some classes of another source; episode i is a function of
     (seed, i) alone.
 
-    support: uint8 [N, K, H, W, C]; support_mask: uint8 [N, K] of ones; query: uint8 [N * Q, H, W, C],
-    class by class; label: int32 [N * Q], which of the N; classes: int32 [N], which of
-    `info.class_names`, the classes that are drawn from.
+    support: uint8 [N, K, H, W, C]; support_mask: uint8 [N, K] of ones; query: uint8
+    [N * Q, H, W, C], class by class; query_label: int32 [N * Q], which of the N; classes: int32
+    [N], which of `info.class_names`, the classes that are drawn from.
     """
 
     def __init__(self, source: Source, classes: Classes, form: Form, length: int, seed: int):
@@ -44,7 +44,7 @@ class Episodes:
         self._rows = [np.flatnonzero(labels == label) for label in classes]
         self._check(classes)
         self.info = dataclasses.replace(
-            source.info, holds=('support', 'support_mask', 'query', 'label', 'classes'),
+            source.info, holds=('support', 'support_mask', 'query', 'query_label', 'classes'),
             class_names=tuple(source.info.class_names[label] for label in classes),
             fingerprint=fingerprint(source.info.fingerprint, classes.tolist(),
                                     dataclasses.astuple(form), length, seed))
@@ -62,11 +62,14 @@ class Episodes:
         images = images.reshape(ways, shots + queries, *images.shape[1:])
         return {'support': images[:, :shots], 'support_mask': np.ones((ways, shots), np.uint8),
                 'query': images[:, shots:].reshape(-1, *images.shape[2:]),
-                'label': np.repeat(np.arange(ways, dtype=np.int32), queries),
+                'query_label': np.repeat(np.arange(ways, dtype=np.int32), queries),
                 'classes': classes.astype(np.int32)}
 
     def read(self, rows: Rows) -> list[Example]:
         return [self[int(row)] for row in rows]
+
+    def labels(self) -> Labels:
+        raise UserError(f'{self.info.name}: an episode is of no one class')
 
     def where(self, row: int) -> str:
         return f'{self.info.name} {self.info.split}, episode {row}'
@@ -74,8 +77,8 @@ class Episodes:
     def _check(self, classes: Classes) -> None:
         info, (ways, shots, queries) = self._source.info, dataclasses.astuple(self._form)
         if len(classes) < ways:
-            raise UserError(f'{info.name}: its split {info.split!r} has {len(classes)} classes, and '
-                            f'an episode {ways}')
+            raise UserError(f'{info.name}: its split {info.split!r} has {len(classes)} classes, '
+                            f'and an episode {ways}')
         fewest = min(range(len(classes)), key=lambda i: len(self._rows[i]))
         if len(self._rows[fewest]) < shots + queries:
             raise UserError(
@@ -84,7 +87,8 @@ class Episodes:
                 f'{shots} + {queries} of each class')
 
 
-def divide(train: Labels, test: Labels, share: float, seed: int) -> tuple[Classes, Classes]:
+def divide(train: Int[np.ndarray, 'n'], test: Int[np.ndarray, 'm'], share: float, seed: int
+           ) -> tuple[Classes, Classes]:
     """The classes of training, and those that are new in the test.
 
     The splits' own where they have none in common; else all classes are divided at random, a

@@ -34,6 +34,14 @@ DEFAULTS = dict(
         cutmix=0.0))     # alpha; with both, a step has the one or the other
 
 
+def source(config, source, split: str):
+    """As it is, unless its classes are none of training's."""
+    if source.info.new_classes:
+        raise UserError(f'{source.info.name}: the classes of its split {source.info.split!r} are '
+                        'none of training; to learn to tell such apart, see configs/few_shot.py')
+    return source
+
+
 def describe(config, source) -> dict:
     """Shapes, class names, the resize rule, and the training images' mean and deviation."""
     info = source.info

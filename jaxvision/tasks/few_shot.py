@@ -24,8 +24,11 @@ from jaxvision.tasks.comparison import Backbone
 from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
 
+COMPARING = 'protonet', 'matching', 'baseline', 'anil'  # features that stay as they are
+WITHIN = 'maml', 'first_order_maml', 'reptile'          # all weights learn within an episode
+
 DEFAULTS = dict(
-    method='protonet',       # or 'matching', 'baseline', 'anil', 'maml', 'first_order_maml', 'reptile'
+    method='protonet',       # or another of COMPARING and WITHIN
     layer='pooled',          # of the model, whose values are the features
     ways=20, shots=1, queries=5,  # in training: classes, images of each shown and asked for
     evaluate='5x1,5x5,20x1',      # ways x shots of each evaluation; the first one is exported
@@ -37,9 +40,6 @@ DEFAULTS = dict(
     inner_steps=5, inner_lr=0.1,  # of those that learn within an episode, in training;
     test_steps=10,                # and how often they step in evaluation and prediction
     augment=dict(flip=False, translate=0.0, rotate=0.0))  # of training's images, as classification
-
-COMPARING = 'protonet', 'matching', 'baseline', 'anil'   # features that stay as they are
-WITHIN = 'maml', 'first_order_maml', 'reptile'           # all weights learn within an episode
 
 _EPISODES = 100_000          # of training, of which few runs see one twice
 _LARGEST_IN_MEMORY = 2**30   # bytes of images
@@ -90,12 +90,12 @@ def _largest(options) -> Form:
 
 def part(batch: dict, form: Form) -> dict:
     """The first classes of larger episodes, and the first shots of each."""
-    count = len(batch['label'])
+    count = len(batch['query_label'])
     some = lambda x: x.reshape(count, -1, form.queries, *x.shape[2:])[:, :form.ways].reshape(
         count, form.ways * form.queries, *x.shape[2:])
     shown = lambda x: x[:, :form.ways, :form.shots]
     return {'support': shown(batch['support']), 'support_mask': shown(batch['support_mask']),
-            'query': some(batch['query']), 'label': some(batch['label'])}
+            'query': some(batch['query']), 'query_label': some(batch['query_label'])}
 
 
 def describe(config, source) -> dict:
@@ -110,7 +110,8 @@ def describe(config, source) -> dict:
             'inputs': {'support': array('uint8', form.ways, form.shots, *image),
                        'support_mask': array('uint8', form.ways, form.shots),
                        'query': array('uint8', asked, *image)},
-            'targets': {'label': array('int32', asked), 'classes': array('int32', form.ways)}}
+            'targets': {'query_label': array('int32', asked),
+                        'classes': array('int32', form.ways)}}
     images = lambda batch: batch['query'][batch['present']].reshape(-1, *image)
     return {**spec, **classification.statistics(config, source, None, images, most=64)}
 
@@ -184,7 +185,8 @@ def classify_episodes(options, backbone: Backbone):
         images, image_keys = augmented(options.augment, key, batch['index'], backbone.see(batch))
         logits, model_state = scores(params, state.model_state['model'], images,
                                      backbone.mask(batch), train=True, keys=image_keys)
-        return entropy(logits, batch['label']), told(logits, batch['label'], model_state)
+        label = batch['query_label']
+        return entropy(logits, label), told(logits, label, model_state)
     return loss
 
 
@@ -237,8 +239,8 @@ def evaluation(predict, form: Form) -> Evaluation:
         centres = jax.vmap(few_shot.prototypes)(
             flat(inputs['support'], 3), inputs['support_mask'].astype(jnp.float32))
         pixels = jax.vmap(few_shot.distance_logits)(flat(inputs['query'], 2), centres)
-        return {'accuracy': metrics.accuracy(outputs['logits'], inputs['label']),
-                'pixel_accuracy': metrics.accuracy(pixels, inputs['label'])}
+        return {'accuracy': metrics.accuracy(outputs['logits'], inputs['query_label']),
+                'pixel_accuracy': metrics.accuracy(pixels, inputs['query_label'])}
 
     def evaluate(state, batch):
         return record(predict(state.variables, part(batch, form)), batch)
@@ -250,7 +252,7 @@ def positions(batch: dict):
     """Which class of its episode an image is of [B, n], in the order of `Backbone.see`."""
     count, ways, shots = batch['support_mask'].shape
     shown = jnp.broadcast_to(jnp.repeat(jnp.arange(ways), shots), (count, ways * shots))
-    return jnp.concatenate([shown, batch['label']], 1)
+    return jnp.concatenate([shown, batch['query_label']], 1)
 
 
 def by_class(batch: dict, images):
@@ -263,8 +265,8 @@ def by_class(batch: dict, images):
 
 def augmented(options, key, index, images):
     """Images [B, n, H, W, C] in [0, 1] each moved under its own key, and the keys [B * n]."""
-    count, each = images.shape[:2]
-    numbers = (index[:, None].astype(jnp.uint32) * each + jnp.arange(each, dtype=jnp.uint32)).ravel()
+    each = images.shape[1]
+    numbers = (index[:, None] * each + jnp.arange(each)).ravel()  # of all images of all episodes
     flat = images.reshape(-1, *images.shape[2:])
     moved = classification.moved(options, key, numbers, flat)
     return moved.reshape(images.shape), keys.per_example(keys.stream(key, 'model'), numbers)
