@@ -18,8 +18,8 @@ def distance_logits(
 
 
 def cosine_logits(
-    query: Float[Array, 'm d'], centres: Float[Array, 'n d'], scale: float
-) -> Float[Array, 'm n']:
+    query: Float[Array, '*b d'], centres: Float[Array, 'n d'], scale: float
+) -> Float[Array, '*b n']:
     """`scale` times the cosine to each centre."""
     return scale * unit(query) @ unit(centres).T
 

@@ -94,12 +94,12 @@ class Learner:
         adapted, _ = adapt(self.loss, start, [support] * steps, self._rate, self._first_order)
         return self.classify(adapted, images[shown:])
 
-    def reptile(self, params: Tree, images, ways: int, steps: int):
-        """Reptile's direction for the backbone, and its last loss; `images` [N, n, H, W, C], which
-        are dealt out: each step sees n / `steps` others of each class."""
-        parts = jnp.split(images, steps, 1)
+    def reptile(self, params: Tree, images, steps: int):
+        """Reptile's direction for the backbone, and its last loss; `images` [N, n, H, W, C] are
+        dealt out: each of the `steps` sees others of every class."""
+        parts = jnp.array_split(images, steps, 1)
         batches = [(part.reshape(-1, *part.shape[2:]), jnp.ones(part.shape[:2], part.dtype))
                    for part in parts]
-        start = self.begin(params, batches[0][0], ways)
+        start = self.begin(params, batches[0][0], len(images))
         direction, loss = reptile(self.loss, start, batches, self._rate)
         return {'backbone': direction['backbone']}, loss

@@ -295,7 +295,7 @@ def _check(options) -> None:
             raise UserError(f'task.{name}={options[name]}: it is above 0')
     if not 0 < options.new_classes < 1:
         raise UserError(f'task.new_classes={options.new_classes}: a share, above 0 and below 1')
-    if options.method == 'reptile' and (options.shots + options.queries) % options.inner_steps:
+    if options.method == 'reptile' and options.shots + options.queries < options.inner_steps:
         raise UserError(f'reptile deals the {options.shots} + {options.queries} images of a class '
-                        f'out to {options.inner_steps} steps (task.inner_steps): it must divide')
+                        f'out to {options.inner_steps} steps (task.inner_steps): they are too few')
     classification.check_moves(options.augment)

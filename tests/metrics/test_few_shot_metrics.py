@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -20,4 +21,4 @@ def test_accuracy_is_of_each_episode():
     logits = np.zeros((2, 4, 3), np.float32)
     logits[0, :, 1] = logits[1, 0, 2] = 1
     label = np.array([[1, 1, 0, 1], [2, 1, 1, 2]])
-    np.testing.assert_allclose(few_shot.accuracy(logits, label), [0.75, 0.25])
+    np.testing.assert_allclose(few_shot.accuracy(jnp.asarray(logits), jnp.asarray(label)), [0.75, 0.25])
