@@ -15,14 +15,14 @@ def get_config(source_and_method='digit_pairs'):
     config.task.method = method or 'protonet'
     config.task.augment.translate = 0.1
     config.optimizer.lr, config.optimizer.schedule = 2e-3, 'one_cycle'
-    config.train.steps = '1500'
+    config.train.steps = '1000'
     config.train.eval_every = config.train.checkpoint_every = '500'
     methods[method](config)
     return config
 
 
 def _comparing(config):
-    config.model.name, config.model.variant = 'cnn', '32x1-32x1-64x1-64x1-64x1'
+    config.model.name, config.model.variant = 'cnn', '16x1-32x1-64x1-64x1-64x1'
     config.task.layer = 'stage5'
 
 
