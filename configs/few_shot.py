@@ -42,10 +42,11 @@ def _maml(config):
     config.model.name, config.model.variant = 'strided', '64-64-64'
     config.model.options = {'patch': 4, 'pool': 'flat', 'in_loop': True}
     config.task.ways, config.task.shots, config.task.queries = 5, 1, 5
-    config.task.inner_lr = 0.1
+    config.task.inner_lr, config.task.test_steps = 0.01, 10
 
 
 def _reptile(config):
     _maml(config)
     config.task.shots, config.task.queries = 5, 5
+    config.task.inner_lr = 0.03
     config.optimizer.schedule = 'linear'

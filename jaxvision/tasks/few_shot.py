@@ -171,9 +171,12 @@ def make_scores(options, backbone: Backbone, steps: int):
         return comparison.by_features(backbone, compare[options.method])
     learner = adaptation.Learner(backbone, options.inner_lr, options.method != 'maml')
 
-    def scores(params, model_state, images, mask, **_):
-        return jax.vmap(lambda images, mask: learner.scores(params, images, mask, steps))(
-            images, mask), model_state
+    def scores(params, model_state, images, mask, train: bool = False, keys=None):
+        one = lambda episode: learner.scores(params, *episode, steps)
+        # One by one when it only answers: convolutions by weights of each episode's own would be
+        # grouped by the batch, whose size an exported program does not know.
+        each = jax.vmap(one) if train else functools.partial(jax.lax.map, one)
+        return each((images, mask)), model_state
     return scores
 
 
