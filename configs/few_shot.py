@@ -18,6 +18,17 @@ def get_config(source_and_method='digit_pairs'):
     config.train.steps = '1000'
     config.train.eval_every = config.train.checkpoint_every = '500'
     methods[method](config)
+    return _fashion_mnist(config) if source.startswith('fashion_mnist') else config
+
+
+def _fashion_mnist(config):
+    """Of its ten classes six for training and four new ones, divided by task.class_split."""
+    config.data.image_size = 28
+    config.task.ways, config.task.shots, config.task.queries = 6, 5, 5
+    config.task.evaluate = '4x1,4x5'
+    config.task.augment.flip = True
+    config.train.steps = '600'
+    config.train.eval_every = config.train.checkpoint_every = '300'
     return config
 
 
