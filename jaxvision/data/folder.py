@@ -56,8 +56,8 @@ class Folder:
         self.splits = tuple(split for split in SPLITS if self._items[split])
         seen = {split: {name for item in items for name in item.labels}
                 for split, items in self._items.items()}
-        self._new = [split for split in SPLITS
-                     if len(seen[split]) > 1 and not seen[split] & seen['train']]
+        self._new = [split for split in SPLITS if not listing.multi_label
+                     and len(seen[split]) > 1 and not seen[split] & seen['train']]
         known = seen['train'].union(*(seen[split] for split in self._new))
         self._classes = listing.columns or tuple(sorted(known))
         check_classes(listing.items, self._classes)
