@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from jaxvision.errors import UserError
 from jaxvision.tasks import few_shot
 from jaxvision.train import loop, run
 
+CONFIG = Path(__file__).parents[2] / 'configs' / 'few_shot.py'
 METHODS = [*few_shot.COMPARING, *few_shot.WITHIN]
 
 
@@ -146,6 +149,17 @@ def test_a_folder_whose_splits_have_classes_of_their_own(classes_apart, tmp_path
         configs.override(config, *text.split('=', 1))
     with pytest.raises(UserError, match='none of training'):
         run.begin(config, tmp_path / 'classifier')
+
+
+@pytest.mark.parametrize('method', METHODS[1:])
+def test_its_config_has_every_method(method):
+    config = configs.load(f'{CONFIG}:digit_pairs,{method}')
+    task = few_shot.make(config, {
+        'image': [28, 56, 1], 'mean': [0.1], 'deviation': [0.3], 'resize': None,
+        'class_names': ['01', '12'], 'examples': 100})
+    assert config.task.method == method
+    assert jax.eval_shape(task.init, jax.random.key(0), {}).params['model'].keys() == {
+        'backbone', *(['head'] if method == 'baseline' else [])}
 
 
 @pytest.mark.parametrize('override, said', [
