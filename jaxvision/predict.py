@@ -9,6 +9,7 @@ examples:
   python -m jaxvision.predict --workdir runs/inpainting-photos photo.jpg --mask hole.png
   python -m jaxvision.predict --workdir runs/inpainting-photos album/ --mask holes/
   python -m jaxvision.predict --workdir runs/video film.mp4 films/
+  python -m jaxvision.predict --workdir runs/few_shot --support classes/ photo.jpg scans/
   python -m jaxvision.predict --weights resnet50.pth --model resnet:50 photo.jpg
   python -m jaxvision.predict --workdir runs/gan --number 64 --label 7 --truncation 0.8
 
@@ -21,6 +22,9 @@ restored image, NAME.png, and NAME-compared.png, before and after. A mask is as 
 upright, and white where the hole is; nothing outside of it changes. One mask serves for all files;
 of a folder of masks each file takes the one of its name, whatever the suffix. A generator takes no
 FILE: OUT gets --number images and grid.png, the same for the same seed.
+
+A few-shot run tells your own classes by a few images of each, without training: --support is a
+folder with one folder a class, of any names and any number.
 
 A run on videos takes films of any format that FFmpeg reads: OUT gets one picture a film and, of a
 summary, its key frames and a short film in NAME-files.
@@ -72,6 +76,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
                         help='no annotated pictures; restored images are written all the same')
     parser.add_argument('--mask', metavar='FILE', help='to fill holes: the hole is white; or a '
                         'folder of masks named as the files are')
+    parser.add_argument('--support', metavar='DIR', help='of a few-shot run: one folder a class')
     weights = parser.add_argument_group('of --weights')
     weights.add_argument('--model', metavar='NAME:VARIANT', help='as resnet:50, vgg:16, vit:B/16')
     weights.add_argument('--recipe', metavar='NAME', help='how images are resized, cropped and '
@@ -146,16 +151,19 @@ def _quieten() -> None:
 
 def _kind(model, options: argparse.Namespace) -> ModuleType:
     """The module that plans the answers of such a model; of what it cannot use, a UserError."""
-    from jaxvision.answers import films, generated, images, restored
+    from jaxvision.answers import films, generated, images, restored, supported
     inputs, given = model.spec['inputs'], vars(options)
+    of_generators = ('number', 'seed', 'label', 'truncation')
     if 'latent' in inputs and set(inputs) <= {'latent', 'label'}:
-        kind, barred = generated, ('mask', 'no_pictures')
+        kind, barred = generated, ('mask', 'support', 'no_pictures')
     elif 'restores' in model.spec and set(inputs) in ({'image'}, {'image', 'mask'}):
-        kind, barred = restored, ('number', 'seed', 'label', 'truncation')
+        kind, barred = restored, ('support', *of_generators)
     elif list(inputs) == ['image'] and len(inputs['image']['shape']) == 3:
-        kind, barred = images, ('mask', 'number', 'seed', 'label', 'truncation')
+        kind, barred = images, ('mask', 'support', *of_generators)
     elif 'video' in inputs and model.task.prepare:
-        kind, barred = films, ('mask', 'number', 'seed', 'label', 'truncation')
+        kind, barred = films, ('mask', 'support', *of_generators)
+    elif 'support' in inputs:
+        kind, barred = supported, ('mask', *of_generators)
     else:
         raise UserError(f'{model.name} takes {", ".join(inputs)}: predict answers for images and '
                         'films, restores images and makes them from a latent')
@@ -166,6 +174,8 @@ def _kind(model, options: argparse.Namespace) -> ModuleType:
             raise UserError(f'{model.name} {what}: --{name} is not for it')
     if kind is not generated and not given['files']:
         raise UserError(f'{model.name} {what}: give FILE...')
+    if kind is supported and not given['support']:
+        raise UserError(f'{model.name} {what} by examples: give --support DIR, one folder a class')
     return kind
 
 

@@ -21,6 +21,8 @@ SMALLER = {'cnn': ['model.variant=4-8'], 'vit': ['model.options.depth=1'],
            'gan': ['model.variant=8', 'model.options.discriminator=8', 'task.samples=40'],
            'inpainting': ['model.variant=4x1-8', 'task.hole=4'],
            'super_resolution': ['model.variant=1x4', 'task.patch=4', 'task.tile=8'],
+           'few_shot': ['model.variant=4x1-4x1-4x1-4x1-8x1', 'task.ways=4', 'task.evaluate=3x1',
+                        'task.test_queries=2', 'task.test_episodes=8'],
            'captioning': ['model.variant=4x1-4x1-4x1-4x1', 'task.texts=50'],
            'video': ['model.variant=4-4-8'],
            'video_prediction': ['model.variant=8', 'task.frames_in=3', 'task.frames_out=2']}
@@ -50,7 +52,7 @@ def arguments(path):
 
 def composed(config):
     """Whether its source is made of digits, with more than images and labels."""
-    return config.data.source.split('/')[0] in ('digit_scenes', 'moving_digits')
+    return config.data.source.split('/')[0] in ('digit_pairs', 'digit_scenes', 'moving_digits')
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ LARGEST_ARRAY = 100  # numbers of an output that JSON lists, of a task without `
 
 def plan(model: Model, options: argparse.Namespace, paths: list[str]) -> Plan:
     """An answer for each file and, of a task that shows them, an annotated picture."""
-    return plan_each(model, options, paths, _read, _save)
+    return plan_each(model, options, paths, read, save)
 
 
 def plan_each(
@@ -72,7 +72,8 @@ def _entry(model: Model, item: Item, outputs: dict | None, save) -> dict:
     return {'file': item.file, 'answer': answer, **saved}
 
 
-def _read(model: Model, file: str, wanted: bool) -> dict:
+def read(model: Model, file: str, wanted: bool) -> dict:
+    """The example of a file, with 'original' if a picture is wanted."""
     image = files.read(file)
     if wanted and not decode.is_jpeg(image):  # faster twice to parts of its size than whole
         image = decode.decode(image, 3)
@@ -82,7 +83,8 @@ def _read(model: Model, file: str, wanted: bool) -> dict:
     return prepared
 
 
-def _save(path: Path, picture: figures.Picture) -> dict:
+def save(path: Path, picture: figures.Picture) -> dict:
+    """Writes the picture; what an entry tells of it."""
     figures.save(path, picture)
     return {'picture': str(path)}
 

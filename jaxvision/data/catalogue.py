@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, Unreadable, fingerprint
 from jaxvision.errors import UserError
 
-_EMBEDDED = ('digits', 'mnist5k', 'photos', 'digit_scenes', 'moving_digits')
+_EMBEDDED = ('digits', 'mnist5k', 'photos', 'digit_pairs', 'digit_scenes', 'moving_digits')
 _NAME = re.compile(r'(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d.*]+))?')
 
 # TFDS 4.9.10 imports these in its command but does not depend on them.

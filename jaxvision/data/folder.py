@@ -32,7 +32,8 @@ class _Listing:
 class Folder:
     """The images under `root`: ROOT/[SPLIT/]CLASS/FILE, or the rows of ROOT/labels.csv.
 
-    SPLIT is train, val, validation or test; without one all images are 'train'. labels.csv has a
+    SPLIT is train, val, validation or test; without one all images are 'train'. All classes of a
+    split may be new ones, as few-shot learning has them. labels.csv has a
     column `file`, relative to ROOT, and either `label` (several joined by ; or |) or one column
     of 0 and 1 a class; and `split` if it likes.
 
@@ -53,8 +54,12 @@ class Folder:
             raise UserError(f'{root} has no training images; it needs train/CLASS/FILE or '
                             'CLASS/FILE or a labels.csv')
         self.splits = tuple(split for split in SPLITS if self._items[split])
-        seen = {name for item in self._items['train'] for name in item.labels}
-        self._classes = listing.columns or tuple(sorted(seen))
+        seen = {split: {name for item in items for name in item.labels}
+                for split, items in self._items.items()}
+        self._new = [split for split in SPLITS if not listing.multi_label
+                     and len(seen[split]) > 1 and not seen[split] & seen['train']]
+        known = seen['train'].union(*(seen[split] for split in self._new))
+        self._classes = listing.columns or tuple(sorted(known))
         check_classes(listing.items, self._classes)
         self._channels = _channels([item.path for item in self._items['train']])
 
@@ -66,7 +71,8 @@ class Folder:
         info = SourceInfo(
             name=f'folder:{self._root}', split=split, class_names=self._classes,
             image_shape=(None, None, self._channels), multi_label=self._multi_label,
-            fingerprint=fingerprint(split, listed(self._root, items)))
+            fingerprint=fingerprint(split, listed(self._root, items)),
+            new_classes=split in self._new)
         return FolderSource(info, items)
 
     def overlap(self, split: str, other: str) -> bool:

@@ -26,7 +26,8 @@ class SourceInfo:
     `image_shape` is (height, width, channels), of a clip that of its frames; None where images
     differ. `fingerprint` is a hash of the listing of the data: two runs with the same one saw the
     same examples in the same rows. `holds` names what an example has. `frames` is the length of
-    every clip, None where clips differ and 0 where there are only images.
+    every clip, None where clips differ and 0 where there are only images. `new_classes`: no example
+    is of a class that training has.
     """
 
     name: str
@@ -37,6 +38,7 @@ class SourceInfo:
     fingerprint: str
     holds: tuple[str, ...] = ('image', 'label')
     frames: int | None = 0
+    new_classes: bool = False
 
     def check_holds(self, *names: str) -> None:
         """Raises:

@@ -59,6 +59,9 @@ def _find(data: Any) -> Dataset:
     if kind == 'captions':
         from jaxvision.data.captioned import Captioned
         return Captioned(place)
+    if data.source == 'digit_pairs':
+        from jaxvision.data.digit_pairs import DigitPairs
+        return DigitPairs(data.dir)
     from jaxvision.data import catalogue, embedded
     if data.source.partition('/')[0] in _COMPOSED:
         return _composed(data)

@@ -1,6 +1,8 @@
 """A convolutional network for many small pictures, such as the frames of clips: every convolution
 has a stride, so that it costs little."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
@@ -22,6 +24,7 @@ class Stages(nn.Module):
     patch: int
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
+    in_loop: bool = False
 
     @nn.compact
     def __call__(self, image: Float[Array, 'b h w c']) -> list[Float[Array, 'b h2 w2 n']]:
@@ -34,9 +37,10 @@ class Stages(nn.Module):
         x = squares(x, self.patch).reshape(x.shape[0], height // side, width // side, -1)
         maps = []
         for stage, channels in enumerate(self.widths, start=1):
-            x = nn.relu(layers.Conv(
+            x = nn.relu(nn.Conv(
                 channels, (3, 3), 1 if stage == 1 else 2, kernel_init=layers.he_normal,
-                dtype=self.dtype, param_dtype=self.param_dtype, name=f'conv{stage}')(x))
+                dtype=self.dtype, param_dtype=self.param_dtype, name=f'conv{stage}',
+                conv_general_dilated=partial(layers.convolve, in_loop=self.in_loop))(x))
             maps.append(x)
         return maps
 
@@ -58,6 +62,7 @@ class Strided(nn.Module):
     pool: str
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
+    in_loop: bool = False
 
     @nn.compact
     def __call__(
@@ -67,7 +72,7 @@ class Strided(nn.Module):
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
         maps = Stages(self.widths, self.shrink, self.patch, self.dtype, self.param_dtype,
-                      name='stages')(image)
+                      self.in_loop, name='stages')(image)
         tensors = {f'stage{stage}': x for stage, x in enumerate(maps, start=1)}
         x = maps[-1]
         x = x.mean((1, 2)) if self.pool == 'mean' else x.reshape(x.shape[0], -1)
@@ -84,15 +89,17 @@ def make(
     shrink: int = 1,
     patch: int = 4,
     pool: str = 'mean',
+    in_loop: bool = False,
 ) -> Strided:
     """A network whose `variant` lists the stages' widths, '24-48-96'.
 
     `shrink` and `patch` are those of `Stages`.
-    `pool` 'mean' forgets where in the image a thing is, 'flat' reads the last map whole.
+    `pool` 'mean' forgets where in the image a thing is, 'flat' reads the last map whole; `in_loop`
+    is of `layers.convolve`: for weights that are an episode's own (MAML), too.
     """
     layers.one_of('pool', pool, ('mean', 'flat'))
     return Strided(len(spec['class_names']), read_widths(variant), shrink, patch, pool, dtype,
-                   param_dtype)
+                   param_dtype, in_loop)
 
 
 def read_widths(variant: str) -> tuple[int, ...]:

@@ -38,22 +38,36 @@ DEFAULTS = dict(
         cutmix=0.0))     # alpha; with both, a step has the one or the other
 
 
+def source(config, source, split: str):
+    """As it is, unless its classes are none of training's."""
+    if source.info.new_classes:
+        raise UserError(f'{source.info.name}: the classes of its split {source.info.split!r} are '
+                        'none of training; to learn to tell such apart, see configs/few_shot.py')
+    return source
+
+
 def describe(config, source) -> dict:
     """Shapes, class names, the resize rule, and the training images' mean and deviation, or those
     of the recipe."""
-    info, size, recipe = source.info, config.data.image_size, find_recipe(config)
+    info, recipe = source.info, find_recipe(config)
     info.check_holds('image', 'label')
-    height, width, channels = info.image_shape
-    as_it_is = None not in (height, width) and max(height, width) <= size
-    shape = [height, width, channels] if as_it_is else [size, size, channels]
     spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
-            'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
-            'targets': {'label': target(info)}, 'resize': None if as_it_is else config.task.resize}
+            'targets': {'label': target(info)}, **image_input(config, info)}
     if recipe:
+        size = config.data.image_size
         processes.say(f'images as of {recipe.at(size)}')
         image = {'shape': [size, size, 3], 'dtype': 'uint8'}
         return {**spec, **recipe.spec(), 'inputs': {'image': image}}
     return {**spec, **statistics(config, source, make_prepare(config, spec))}
+
+
+def image_input(config, info) -> dict:
+    """The spec of images as the model sees them: as they are, or resized by the task's rule."""
+    size, (height, width, channels) = config.data.image_size, info.image_shape
+    as_it_is = None not in (height, width) and max(height, width) <= size
+    shape = [height, width, channels] if as_it_is else [size, size, channels]
+    return {'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
+            'resize': None if as_it_is else config.task.resize}
 
 
 def find_recipe(config) -> recipes.Recipe | None:
@@ -200,23 +214,30 @@ def make_prepare(config, spec: dict):
     """Host side: decode and bring to the spec's one size; None where images have it already."""
     if spec['resize'] is None:
         return None
-    size, _, channels = spec['inputs']['image']['shape']
-    rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
-    if 'recipe' in spec:
-        rule = functools.partial(decode.resize_then_crop, **spec['resize'])
-    elif spec['resize'] in rules:
-        rule = rules[spec['resize']]
-    else:
-        raise unknown('task.resize: there is no rule', spec['resize'], rules)
-    scale = (config.task.crop_scale, 1.0)
+    size, _, channels = shape = spec['inputs']['image']['shape']
+    resize, scale = make_resize(shape, spec['resize']), (config.task.crop_scale, 1.0)
 
     def prepare(example, rng):
         if rng is None or scale[0] >= 1:
-            image = rule(example['image'], size, channels)
+            image = resize(example['image'])
         else:
             image = decode.random_resized_crop(example['image'], rng, size, channels, scale)
         return {**example, 'image': image}
     return prepare
+
+
+def make_resize(shape: list[int], rule: str | dict | None):
+    """Encoded image -> uint8 pixels of this shape, by a rule or a recipe's for squares, or
+    stretched."""
+    height, width, channels = shape
+    if rule is None:
+        return lambda image: decode.resize(decode.decode(image, channels), height, width)
+    if isinstance(rule, dict):
+        return lambda image: decode.resize_then_crop(image, height, channels, **rule)
+    rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
+    if rule not in rules:
+        raise unknown('task.resize: there is no rule', rule, rules)
+    return lambda image: rules[rule](image, height, channels)
 
 
 def augmented(options, key, index, images, targets) -> tuple[Any, Any]:

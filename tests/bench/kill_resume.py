@@ -29,6 +29,9 @@ SMALLER = {  # two players, where there can be two
                          'task.patch=3', 'task.adversarial=0.01', 'optimizer.warmup=5'],
     'inpainting': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-6x1',
                    'task.hole=4', 'task.adversarial=0.01'],
+    'few_shot': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-4x1-4x1-4x1-8x1',
+                 'task.ways=4', 'task.evaluate=3x1', 'task.test_queries=2',
+                 'task.test_episodes=20'],
     'captioning': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-4x1-8x1-8x1',
                    'task.texts=100', 'task.beam=2'],
     'video': ['data.image_size=16', 'model.variant=4-4', 'model.options.hidden=8', 'task.frames=6',
@@ -36,8 +39,8 @@ SMALLER = {  # two players, where there can be two
     'video_prediction': ['data.image_size=16', 'task.frames_in=4', 'task.frames_out=3',
                          'model.variant=4-4', 'model.options.reach=2', 'train.steps=60',
                          'train.eval_every=30']}
-SOURCES = {'captioning': 'digit_scenes/64', 'video': 'moving_digits/motions',
-           'video_prediction': 'moving_digits/prediction'}
+SOURCES = {'few_shot': 'digit_pairs', 'captioning': 'digit_scenes/64',
+           'video': 'moving_digits/motions', 'video_prediction': 'moving_digits/prediction'}
 
 
 def command(workdir: Path, overrides: list[str], config: str = 'cnn') -> list[str]:

@@ -1,0 +1,64 @@
+"""Few-shot learning: classes that training never saw, told by a few examples each."""
+
+from jaxvision import config as configs
+from jaxvision.errors import unknown
+
+
+def get_config(source_and_method='digit_pairs'):
+    source, _, method = source_and_method.partition(',')
+    methods = {'': _comparing, 'matching': _comparing, 'baseline': _baseline, 'anil': _anil,
+               'maml': _maml, 'first_order_maml': _maml, 'reptile': _reptile}
+    if method not in methods:
+        raise unknown('there is no method', method, methods)
+    config = configs.default('few_shot')
+    config.data.source, config.data.image_size, config.data.batch_size = source, 56, 1
+    config.task.method = method or 'protonet'
+    config.task.augment.translate = 0.1
+    config.optimizer.lr, config.optimizer.schedule = 2e-3, 'one_cycle'
+    config.train.steps = '1000'
+    config.train.eval_every = config.train.checkpoint_every = '500'
+    methods[method](config)
+    return _fashion_mnist(config) if source.startswith('fashion_mnist') else config
+
+
+def _fashion_mnist(config):
+    """Of its ten classes six for training and four new ones, divided by task.class_split."""
+    config.data.image_size = 28
+    config.task.ways, config.task.shots, config.task.queries = 6, 5, 5
+    config.task.evaluate = '4x1,4x5'
+    config.task.augment.flip = True
+    config.train.steps = '600'
+    config.train.eval_every = config.train.checkpoint_every = '300'
+    return config
+
+
+def _comparing(config):
+    config.model.name, config.model.variant = 'cnn', '16x1-32x1-64x1-64x1-64x1'
+    config.task.layer = 'stage5'
+
+
+def _baseline(config):
+    """Of 60 of the 70 classes two images each, nearly as any classifier's batch."""
+    _comparing(config)
+    config.task.ways, config.task.shots, config.task.queries = 60, 1, 1
+
+
+def _anil(config):
+    _comparing(config)
+    config.task.inner_lr, config.task.test_steps = 0.05, 5
+
+
+def _maml(config):
+    config.data.batch_size = 4
+    config.model.name, config.model.variant = 'strided', '64-64-64'
+    config.model.options = {'patch': 4, 'pool': 'flat', 'in_loop': True}
+    config.task.ways, config.task.shots, config.task.queries = 5, 1, 5
+    config.task.inner_lr = 0.01
+    config.optimizer.lr, config.optimizer.clip = 1e-3, 1.0
+
+
+def _reptile(config):
+    _maml(config)
+    config.task.shots, config.task.queries = 5, 5
+    config.task.inner_lr = 0.03
+    config.optimizer.lr, config.optimizer.clip, config.optimizer.schedule = 2e-3, 0.0, 'linear'
