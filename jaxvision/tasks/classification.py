@@ -41,55 +41,79 @@ def describe(config, source) -> dict:
     height, width, channels = info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     shape = [height, width, channels] if as_it_is else [size, size, channels]
-    label = {'shape': [len(info.class_names)], 'dtype': 'float32'} if info.multi_label \
-        else {'shape': [], 'dtype': 'int32'}
     spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
-            'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}}, 'targets': {'label': label},
-            'resize': None if as_it_is else config.task.resize}
-    mean, deviation = _statistics(config, spec, source)
-    return {**spec, 'mean': mean.tolist(), 'deviation': deviation.tolist()}
+            'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
+            'targets': {'label': target(info)}, 'resize': None if as_it_is else config.task.resize}
+    images = lambda batch: batch['image'][batch['present']]
+    return {**spec, **statistics(config, source, make_prepare(config, spec), images, 512)}
 
 
-def _statistics(config, spec: dict, source) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel, in [0, 1], over 512 images spread over the split."""
-    rows = np.linspace(0, len(source) - 1, min(len(source), 512)).astype(int)
+def target(info) -> dict:
+    """The shape and dtype of a label."""
+    return {'shape': [len(info.class_names)], 'dtype': 'float32'} if info.multi_label \
+        else {'shape': [], 'dtype': 'int32'}
+
+
+def statistics(config, source, prepare, images, most: int) -> dict[str, list[float]]:
+    """Mean and deviation of each channel, in [0, 1], over `most` examples spread over the split;
+    `images(batch)` are those [N, H, W, C] that count."""
+    rows = np.linspace(0, len(source) - 1, min(len(source), most)).astype(int)
     total, squares, count = 0.0, 0.0, 0
     for batch in pipeline.eval_batches(
-            Subset(source, rows, source.info.split), make_prepare(config, spec),
+            Subset(source, rows, source.info.split), prepare,
             batch_size=32, threads=config.data.threads, on_corrupt=config.data.on_corrupt):
-        images = batch['image'][batch['present']].astype(np.float64) / 255
-        total += images.sum((0, 1, 2))
-        squares += np.square(images).sum((0, 1, 2))
-        count += images.size // images.shape[-1]
+        values = images(batch).astype(np.float64) / 255
+        total += values.sum((0, 1, 2))
+        squares += np.square(values).sum((0, 1, 2))
+        count += values.size // values.shape[-1]
     mean = total / count
-    return mean, np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)), 1e-3)
+    deviation = np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)), 1e-3)
+    return {'mean': mean.tolist(), 'deviation': deviation.tolist()}
 
 
 def make(config, spec: dict) -> Task:
     _check(config, spec)
-    model = make_model(config, spec)
+    dtype, names = jnp.dtype(config.model.param_dtype), spec['class_names']
+    image = lambda example: example['image']
+    return classifier(
+        config, spec, lambda inputs: (color.to_float(jnp.asarray(image(inputs)), dtype),),
+        functools.partial(augmented, config.task.augment), prepare=make_prepare(config, spec),
+        draw=functools.partial(draw_figures, names, image),
+        show=functools.partial(show, names, spec['multi_label']))
+
+
+def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task:
+    """The task of a model that gives logits of what it sees.
+
+    `see(inputs) -> (pixels in [0, 1], *others)`, of which the pixels are augmented in training,
+    `augment(key, index, pixels, targets) -> (pixels, targets)`, and normalised; with the others
+    they are what the model is given. `draw` is Task.figures where there is one label.
+    """
+    model, smoothing = make_model(config, spec), config.task.label_smoothing
     tx, lr = optimizers.make(config, spec['examples'])
     classes, multi_label = len(spec['class_names']), spec['multi_label']
     dtype = jnp.dtype(config.model.param_dtype)
+    if not 0 <= smoothing < 1 or smoothing and multi_label:
+        raise UserError(f'task.label_smoothing={smoothing}: it is at least 0 and less than 1, and '
+                        '0 where an example has several labels')
 
-    def apply(params, model_state, images, **train):
-        images = color.normalize(images, spec['mean'], spec['deviation'])
-        return model.apply({'params': params, **model_state}, images, **train)
+    def apply(params, model_state, pixels, *others, **train):
+        pixels = color.normalize(pixels, spec['mean'], spec['deviation'])
+        return model.apply({'params': params, **model_state}, pixels, *others, **train)
 
     def init(key, batch):
-        image = color.to_float(batch['image'], dtype)
-        variables = model.init(keys.stream(key, 'init'), image)
+        variables = model.init(keys.stream(key, 'init'), *see(batch))
         params = {'model': variables.pop('params')}
         averaged = ('model',) if config.optimizer.ema else ()
         return create(key, params, {'model': tx}, {'model': variables}, averaged)
 
     def loss(params, state, batch, key):
-        images = color.to_float(batch['image'], dtype)
+        pixels, *others = see(batch)
         targets = batch['label'] if multi_label else losses.one_hot_targets(
-            batch['label'], classes, config.task.label_smoothing, dtype)
-        images, targets = augmented(config.task.augment, key, batch['index'], images, targets)
+            batch['label'], classes, smoothing, dtype)
+        pixels, targets = augment(key, batch['index'], pixels, targets)
         (logits, _), model_state = apply(
-            params, state.model_state['model'], images, train=True,
+            params, state.model_state['model'], pixels, *others, train=True,
             mutable=list(state.model_state['model']),
             keys=keys.per_example(keys.stream(key, 'model'), batch['index']))
         entropy = (losses.sigmoid_cross_entropy if multi_label
@@ -105,8 +129,8 @@ def make(config, spec: dict) -> Task:
         return new, {**scalars, 'lr': lr(state.step)}
 
     def predict(variables, inputs):
-        images = color.to_float(jnp.asarray(inputs['image']), dtype)
-        logits, _ = apply(variables['params']['model'], variables['model_state']['model'], images)
+        logits, _ = apply(variables['params']['model'], variables['model_state']['model'],
+                          *see(inputs))
         probabilities = (jax.nn.sigmoid if multi_label else jax.nn.softmax)(logits)
         return {'logits': logits, 'probabilities': probabilities}
 
@@ -119,16 +143,14 @@ def make(config, spec: dict) -> Task:
 
     summarize = metrics.summarize_multilabel if multi_label \
         else functools.partial(metrics.summarize, classes=classes)
-    draw = None if multi_label else functools.partial(draw_figures, spec['class_names'])
     evaluation = Evaluation('test', evaluate, summarize, record)
     return Task(init, step, {'eval': evaluation}, predict,
                 'eval/mean_average_precision' if multi_label else 'eval/accuracy',
-                make_prepare(config, spec), draw,
-                functools.partial(show, spec['class_names'], multi_label))
+                prepare, None if multi_label else draw, show)
 
 
 def _check(config, spec: dict) -> None:
-    options, smoothing = config.task.augment, config.task.label_smoothing
+    options = config.task.augment
     check_moves(options)
     if not 0 <= options.cutout <= 1:
         raise UserError(f'task.augment.cutout={options.cutout}: a share of the side, 0 to 1')
@@ -138,9 +160,6 @@ def _check(config, spec: dict) -> None:
     part = config.data.batch_size // max(config.optimizer.accumulate, 1)
     if (options.mixup or options.cutmix) and part % 2:
         raise UserError(f'mixup and cutmix pair neighbours, and batches of {part} have an odd one')
-    if not 0 <= smoothing < 1 or smoothing and spec['multi_label']:
-        raise UserError(f'task.label_smoothing={smoothing}: it is at least 0 and less than 1, and '
-                        '0 where images have several labels')
     if not 0 < config.task.crop_scale <= 1:
         raise UserError(f'task.crop_scale={config.task.crop_scale}: it is above 0, up to 1')
 
@@ -236,13 +255,14 @@ def show(class_names: list[str], multi_label: bool, inputs: dict, outputs: dict
         inputs['original'], [(likely['class'], likely['probability']) for likely in top])
 
 
-def draw_figures(class_names: list[str], records: dict, example) -> dict[str, np.ndarray]:
-    """The confusion matrix, and the most confident mistakes."""
+def draw_figures(class_names: list[str], picture, records: dict, example
+                 ) -> dict[str, np.ndarray]:
+    """The confusion matrix, and the most confident mistakes, of each `picture(example)`."""
     wrong = np.flatnonzero(records['prediction'] != records['label'])
     worst = wrong[np.argsort(-records['confidence'][wrong], kind='stable')][:24]
     captions = [f'{class_names[records["label"][i]]}, said {class_names[records["prediction"][i]]} '
                 f'({records["confidence"][i]:.0%})' for i in worst]
-    images = [example(int(records['index'][i]))['image'] for i in worst]
+    images = [picture(example(int(records['index'][i]))) for i in worst]
     return {'confusion': figures.matrix(metrics.confusion_matrix(records, len(class_names)),
                                         class_names),
             'mistakes': figures.gallery(images, captions)}

@@ -1,0 +1,105 @@
+"""Video recognition: one label a clip (softmax) or several (sigmoid)."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision import figures
+from jaxvision.data import decode, video
+from jaxvision.errors import UserError, unknown
+from jaxvision.image import color
+from jaxvision.task import Task
+from jaxvision.tasks import classification
+
+DEFAULTS = dict(
+    frames=20,         # of a clip; a shorter video is filled up, and its mask tells
+    stride=1,          # every so many frames of the video are one of the clip
+    resize='squash',   # how frames of other sizes become data.image_size, or 'center_crop'
+    label_smoothing=0.0,
+    augment=dict(
+        flip=False,      # left to right, every other clip
+        translate=0.0,   # largest shift, a share of the side, the same for all of a clip's frames
+        rotate=0.0))     # largest angle, degrees, likewise
+
+_RULES = {'squash': decode.squash,
+          'center_crop': functools.partial(decode.resize_center_crop, fraction=1.0)}
+_SHOWN = 9  # frames of a clip in a picture
+
+
+def describe(config, source) -> dict:
+    """Shapes, class names, the resize rule, and the training frames' mean and deviation."""
+    _check(config)
+    info, size, c = source.info, config.data.image_size, config.task
+    info.check_holds('video', 'label')
+    height, width, channels = info.image_shape
+    as_it_is = None not in (height, width) and max(height, width) <= size
+    shape = [height, width, channels] if as_it_is else [size, size, channels]
+    spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
+            'inputs': {'video': {'shape': [c.frames, *shape], 'dtype': 'uint8'},
+                       'video_mask': {'shape': [c.frames], 'dtype': 'uint8'}},
+            'targets': {'label': classification.target(info)},
+            'resize': None if as_it_is else c.resize}
+    own = lambda batch: batch['video'][(batch['video_mask'] > 0) & batch['present'][:, None]]
+    return {**spec, **classification.statistics(config, source, make_prepare(config, spec), own,
+                                                64)}
+
+
+def make(config, spec: dict) -> Task:
+    dtype, names = jnp.dtype(config.model.param_dtype), spec['class_names']
+
+    def see(inputs):
+        # TFLite compares no uint8.
+        return (color.to_float(jnp.asarray(inputs['video']), dtype),
+                jnp.asarray(inputs['video_mask'], dtype) > 0)
+
+    return classification.classifier(
+        config, spec, see, functools.partial(augmented, config.task.augment),
+        prepare=make_prepare(config, spec),
+        draw=functools.partial(classification.draw_figures, names, film),
+        show=functools.partial(show, names, spec['multi_label']))
+
+
+def augmented(options, key, index, clips, targets):
+    """Clips [B, T, H, W, C] in [0, 1], each moved as a whole."""
+    batch, time, height, width, channels = clips.shape
+    as_channels = jnp.moveaxis(clips, 1, 3).reshape(batch, height, width, time * channels)
+    moved = classification.moved(options, key, index, as_channels)
+    return jnp.moveaxis(moved.reshape(batch, height, width, time, channels), 3, 1), targets
+
+
+def make_prepare(config, spec: dict):
+    """Host side: a clip of fixed shape, from anywhere in the video or from its middle."""
+    c, (frames, height, _, channels) = config.task, spec['inputs']['video']['shape']
+    rule = spec['resize']
+    if rule not in (None, *_RULES):
+        raise unknown('task.resize: there is no rule', rule, _RULES)
+    side, resize = (None, decode.squash) if rule is None else (height, _RULES[rule])
+
+    def prepare(example, rng):
+        rows = video.clip_rows(video.count(example['video']), frames, c.stride, rng)
+        pixels = video.read(example['video'], rows, side, channels, resize)
+        clip, own = video.padded(pixels, frames)
+        return {**example, 'video': clip, 'video_mask': own.astype(np.uint8)}
+    return prepare
+
+
+def film(example: dict) -> np.ndarray:
+    """Frames of a prepared clip, spread evenly, in three lines."""
+    clip = example['video'][example['video_mask'] > 0]
+    rows = np.linspace(0, len(clip) - 1, min(_SHOWN, len(clip))).astype(int)
+    return figures.grid(list(clip[rows]), columns=3)
+
+
+def show(class_names: list[str], multi_label: bool, inputs: dict, outputs: dict):
+    """As of an image, under the film strip of 'original', the person's frames [T, h, w, 3]."""
+    if 'original' in inputs:
+        inputs = {**inputs, 'original': film(inputs)}
+    return classification.show(class_names, multi_label, inputs, outputs)
+
+
+def _check(config) -> None:
+    classification.check_moves(config.task.augment)
+    for name in ('frames', 'stride'):
+        if config.task[name] < 1:
+            raise UserError(f'task.{name}={config.task[name]}: it is at least 1')
