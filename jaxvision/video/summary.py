@@ -63,5 +63,36 @@ def key_frames(
                      if selected[start]], np.int64)
 
 
+def spread(selected: Bool[np.ndarray, 't']) -> Bool[np.ndarray, 't']:
+    """As many frames in as many stretches of equal lengths, evenly spread: the uniform summary."""
+    stretches, kept = len(_stretches(selected)), selected.sum()
+    lengths = np.diff(np.arange(stretches + 1) * kept // max(stretches, 1))
+    gaps = np.arange(stretches + 1) + 0.5  # half of one before the first
+    places = (gaps[:-1] / max(stretches, 1) * (len(selected) - kept)).astype(int)
+    return _placed(places, lengths, len(selected))
+
+
+def scattered(rng: np.random.Generator, selected: Bool[np.ndarray, 't']) -> Bool[np.ndarray, 't']:
+    """The same stretches in a random order at random places: a random summary."""
+    lengths = rng.permutation(_stretches(selected))
+    free = len(selected) - selected.sum()
+    places = np.sort(rng.choice(free + 1, len(lengths), replace=False))
+    return _placed(places, lengths, len(selected))
+
+
+def _placed(places, lengths, frames: int) -> Bool[np.ndarray, 't']:
+    """Stretches of these lengths, each with so many frames that are not selected before it."""
+    selected = np.zeros(frames, bool)
+    for start, length in zip(places + np.append(0, lengths.cumsum()[:-1]), lengths):
+        selected[start:start + length] = True
+    return selected
+
+
+def _stretches(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k']:
+    """The lengths of the runs of selected frames."""
+    edges = np.flatnonzero(np.diff(selected.astype(int), prepend=0, append=0))
+    return edges[1::2] - edges[::2]
+
+
 def _lengths(frames: int, boundaries: Boundaries) -> Int[np.ndarray, 'n']:
     return np.diff(boundaries, prepend=0, append=frames)
