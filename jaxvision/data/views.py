@@ -1,6 +1,6 @@
 """Sources made of another source: some of its rows, all numbered, or all of it in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import threading
 
@@ -59,6 +59,29 @@ class Numbered:
     def read(self, rows: Rows) -> list[Example]:
         return [{**example, 'row': np.int32(row)}
                 for row, example in zip(rows, self._source.read(rows))]
+
+    def labels(self) -> Labels:
+        return self._source.labels()
+
+    def where(self, row: int) -> str:
+        return self._source.where(row)
+
+
+class Converted:
+    """A source each of whose examples is changed by a function when it is read."""
+
+    def __init__(self, source: Source, convert: Callable[[Example], Example]):
+        self._source, self._convert = source, convert
+        self.info = source.info
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> Example:
+        return self._convert(self._source[row])
+
+    def read(self, rows: Rows) -> list[Example]:
+        return [self._convert(example) for example in self._source.read(rows)]
 
     def labels(self) -> Labels:
         return self._source.labels()
