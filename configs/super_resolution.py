@@ -1,10 +1,11 @@
 """A small EDSR that begins at bicubic, on crops of photographs; three photographs are held out. PSNR
-on luma, their mean, on 2 cores of an AMD EPYC beside other work, one seed:
+on luma, their mean, on 2 cores of an AMD EPYC, one seed:
 
-    python -m jaxvision.main --config configs/super_resolution.py          35.25 dB, +2.97 over bicubic
-        twice as large, 9 min 4 s; flower 38.09, coffee 32.85, astronaut 34.81
-    python -m jaxvision.main --config configs/super_resolution.py --config.task.scale=4    29.95, +1.81
-        four times, 8 min 5 s; flower 32.40, coffee 28.41, astronaut 29.04
+    python -m jaxvision.main --config configs/super_resolution.py          34.48 dB, +2.20 over bicubic
+        twice as large, 2 min 35 s; flower 38.13, coffee 30.44 (31.95 after 1,000 steps), astronaut
+        34.86
+    python -m jaxvision.main --config configs/super_resolution.py --config.task.scale=4    29.91, +1.77
+        four times, 2 min 43 s; flower 32.29, coffee 28.42, astronaut 29.02
     python -m jaxvision.main --config configs/super_resolution.py --config.model.variant=srresnet \
         --config.task.adversarial=0.001 --config.task.perceptual=0.01                      SRGAN's parts
     python -m jaxvision.main --config configs/super_resolution.py:folder:PHOTOS            your own

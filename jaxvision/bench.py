@@ -90,7 +90,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _config(options: argparse.Namespace, rest: list[str]):
     from jaxvision import config as configs
-    from jaxvision.train.run import check
+    from jaxvision.config import check
     config, overrides = configs.load(options.config), configs.overrides(rest)
     if options.batch_size:
         overrides['data.batch_size'] = str(options.batch_size)

@@ -55,6 +55,9 @@ def default(task: str) -> ConfigDict:
     config.train = dict(
         steps='10 epochs', log_every='50', eval_every='1 epoch', checkpoint_every='1 epoch',
         keep=2,             # the last checkpoints kept, beside the best
+        init_from='',       # runs whose last averaged weights this one begins with, commas between:
+                            # RUN, or a part of it as another: 'RUN:model/stem->model/encoder/stem'
+        init_new='',        # parts that are drawn all the same, commas between
         best='',  # metric whose best checkpoint is kept, '-NAME': the least; '': the task's
         profile='')         # 'FIRST:LAST' steps to trace into the run's folder
     config.parallel = dict(
@@ -115,6 +118,23 @@ def override(config: ConfigDict, path: str, text: str) -> None:
         node[name] = _parse(text, old)
     except (ValueError, SyntaxError, KeyError):
         raise UserError(f'config.{path}={text}: expected {_kind(old)}, like {old!r}') from None
+
+
+def check(config: ConfigDict) -> None:
+    """Raises unless the fields that every task has are in their ranges."""
+    for name in ('data.batch_size', 'data.image_size', 'train.keep', 'parallel.fsdp'):
+        group, _, field = name.partition('.')
+        if config[group][field] < 1:
+            raise UserError(f'{name}={config[group][field]}: it is at least 1')
+    if min(config.seed, config.data.per_class, config.data.threads) < 0:
+        raise UserError('seed, data.per_class and data.threads are at least 0')
+    for name in ('dtype', 'param_dtype'):
+        if config.model[name] not in ('float32', 'bfloat16', 'float16', 'float64'):
+            raise UserError(f'model.{name}={config.model[name]!r}: float32, bfloat16, float16 or '
+                            'float64')
+    first, _, last = config.train.profile.partition(':')
+    if first and not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise UserError(f'train.profile={config.train.profile}: write FIRST:LAST, like 100:105')
 
 
 def _child(node: Any, name: str, path: str) -> Any:

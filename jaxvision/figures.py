@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Integer, Num, UInt8
 
 Picture = UInt8[np.ndarray, 'h w 3']
 
@@ -78,16 +78,32 @@ def gallery(
         return _message('nothing to show')
     columns = min(columns, len(images))
     cell = min(2.0, 16 / columns)
+    tall = cell * min(1, max(image.shape[0] / image.shape[1] for image in images))
     captions = [_wrapped(caption, int(13 * cell)) for caption in captions]
     text = 0.1 + 0.17 * max(caption.count('\n') + 1 for caption in captions)
     lines = math.ceil(len(images) / columns)
-    figure = _figure(cell * columns, (cell + text) * lines)
+    figure = _figure(cell * columns, (tall + text) * lines)
     for place, (image, caption) in enumerate(zip(images, captions), start=1):
         axes = figure.add_subplot(lines, columns, place)
         axes.imshow(np.broadcast_to(image, (*image.shape[:2], 3)))
         axes.set_xlabel(caption, fontsize=9, parse_math=False)
         axes.set(xticks=[], yticks=[])
     return _render(figure)
+
+
+def attention(
+    image: UInt8[np.ndarray, '_ _ _'], words: Sequence[str], weights: Num[np.ndarray, 'n y x']
+) -> Picture:
+    """An image, and for each word the image as brightly as it was looked at, the word under it."""
+    from PIL import Image
+
+    height, width, _ = image.shape
+    seen = []
+    for looked in weights[:len(words)]:
+        bright = Image.fromarray((looked / max(looked.max(), 1e-6)).astype(np.float32))
+        bright = np.asarray(bright.resize((width, height), Image.Resampling.BICUBIC))
+        seen.append((image * (0.2 + 0.8 * np.clip(bright, 0, 1)[..., None])).astype(np.uint8))
+    return gallery([image, *seen], ['', *words], columns=8)
 
 
 def bars(image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]]) -> Picture:

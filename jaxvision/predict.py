@@ -1,4 +1,4 @@
-"""python -m jaxvision.predict --workdir RUN FILE...: answers for a person's own images.
+"""python -m jaxvision.predict --workdir RUN FILE...: answers for a person's own images or films.
 
 examples:
   python -m jaxvision.predict --workdir runs/cnn photo.jpg scans/
@@ -7,6 +7,7 @@ examples:
   python -m jaxvision.predict --workdir runs/super_resolution small.jpg
   python -m jaxvision.predict --workdir runs/inpainting-photos photo.jpg --mask hole.png
   python -m jaxvision.predict --workdir runs/inpainting-photos album/ --mask holes/
+  python -m jaxvision.predict --workdir runs/video film.mp4 films/
   python -m jaxvision.predict --workdir runs/gan --number 64 --label 7 --truncation 0.8
 
 Images of any size and of any format that Pillow reads. Of a folder, every file below it is tried
@@ -18,6 +19,9 @@ restored image, NAME.png, and NAME-compared.png, before and after. A mask is as 
 upright, and white where the hole is; nothing outside of it changes. One mask serves for all files;
 of a folder of masks each file takes the one of its name, whatever the suffix. A generator takes no
 FILE: OUT gets --number images and grid.png, the same for the same seed.
+
+A run on videos takes films of any format that FFmpeg reads: OUT gets one picture a film and, of a
+summary, its key frames and a short film in NAME-files.
 
 Exit codes: 0 all answered, 1 some could not be (each is named, with the reason), 2 a mistake to
 mend.
@@ -119,7 +123,7 @@ def _quieten() -> None:
 
 def _kind(model, options: argparse.Namespace) -> ModuleType:
     """The module that plans the answers of such a model; of what it cannot use, a UserError."""
-    from jaxvision.answers import generated, images, restored
+    from jaxvision.answers import films, generated, images, restored
     inputs, given = model.spec['inputs'], vars(options)
     if 'latent' in inputs and set(inputs) <= {'latent', 'label'}:
         kind, barred = generated, ('mask', 'no_pictures')
@@ -127,10 +131,13 @@ def _kind(model, options: argparse.Namespace) -> ModuleType:
         kind, barred = restored, ('number', 'seed', 'label', 'truncation')
     elif list(inputs) == ['image'] and len(inputs['image']['shape']) == 3:
         kind, barred = images, ('mask', 'number', 'seed', 'label', 'truncation')
+    elif 'video' in inputs and model.task.prepare:
+        kind, barred = films, ('mask', 'number', 'seed', 'label', 'truncation')
     else:
-        raise UserError(f'{model.name} takes {", ".join(inputs)}: predict answers for images, '
-                        'restores images and makes them from a latent')
-    what = 'is a generator' if kind is generated else 'answers for images'
+        raise UserError(f'{model.name} takes {", ".join(inputs)}: predict answers for images and '
+                        'films, restores images and makes them from a latent')
+    what = {generated: 'is a generator', films: 'answers for films'}.get(
+        kind, 'answers for images')
     for name in barred:
         if given[name] is not None and given[name] is not False:
             raise UserError(f'{model.name} {what}: --{name} is not for it')

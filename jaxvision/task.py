@@ -48,8 +48,10 @@ class Task:
     watch: they are drawn after every evaluation, as NAME-STEP, and not only after the last
     show(inputs, outputs) -> (answer, picture): for a person, of one example, on the host. `inputs`
         is the prepared example and, where a picture is wanted, 'original': the person's image
-        upright, uint8 [h, w, 3], made smaller if it was large. `answer` is a dict that JSON can
-        hold, `picture` uint8 [h, w, 3], or None without 'original'
+        upright, uint8 [h, w, 3], made smaller if it was large; or the path of the film. `answer` is
+        a dict that JSON can hold, `picture` uint8 [h, w, 3], or None without 'original'. Of a film
+        it may also be {'': picture, FILE: more, ...}, FILE a name in the film's own folder: a .png
+        is uint8 [h, w, 3], an .mp4 or .gif (frames, rate), which `data.video.write_clip` takes
     """
     init: Callable[[Any, Batch], TrainState]
     update: Callable[[TrainState, Batch], tuple[TrainState, dict]]

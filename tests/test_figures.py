@@ -184,3 +184,11 @@ def test_importing_is_cheap_and_drawing_leaves_pyplot_alone():
         'figures.curves([]); assert "matplotlib.pyplot" not in sys.modules'
     )
     subprocess.run([sys.executable, '-c', program], check=True)
+
+
+def test_a_storyboard_of_wide_frames_is_as_low_as_they_are():
+    wide, square = (figures.gallery([np.zeros((8, width, 3), np.uint8)] * 6, ['1.5 s'] * 6, 3)
+                    for width in (16, 8))
+    assert wide.shape[1] == square.shape[1] and wide.shape[0] < 0.7 * square.shape[0]
+    shares = [(picture == 0).all(-1).mean() for picture in (wide, square)]
+    assert shares[0] == pytest.approx(shares[1], abs=0.15) and min(shares) > 0.5

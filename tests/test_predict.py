@@ -84,7 +84,7 @@ def test_every_hostile_file_is_accounted_for_once(hostile):
 def test_hostile_files_end_in_exit_code_1_and_no_noise(hostile):
     assert hostile.code == 1
     *progress, last = hostile.stderr.splitlines()
-    assert 'files could not be answered' in last and all('images/s' in line for line in progress)
+    assert 'files could not be answered' in last and all('files/s' in line for line in progress)
     assert 'Traceback' not in hostile.stdout
     # A heading, a line a file, an empty line and a sum.
     assert hostile.stdout.count('\n') == len(hostile.expected) + 3

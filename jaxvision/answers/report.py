@@ -41,31 +41,36 @@ def attempt(read: Callable[[], Any]) -> tuple[Any, str]:
 
 def check_replaceable(out: Path, pictures: Iterable[Path]) -> None:
     """Raises a UserError if what is about to be written would replace a person's own file."""
-    report, known = out / 'predictions.json', set()
-    try:
-        if report.exists():
-            told = json.loads(report.read_text())
-            known = {report, *map(Path, _pictures_of(told))}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not written here, so it is somebody's
-    strange = next((path for path in (report, *pictures)
+    known = written(out)
+    strange = next((path for path in (out / 'predictions.json', *pictures)
                     if path not in known and os.path.lexists(path)), None)
     if strange:
         raise UserError(f'{strange} is there, and of no earlier answer: remove it, or give another '
                         '--out')
 
 
-def _pictures_of(told: dict) -> Iterable[str]:
+def written(out: Path) -> set[Path]:
+    """What an earlier answer wrote into this folder; nothing where that is not known."""
+    report = out / 'predictions.json'
+    try:
+        return {report, *map(Path, _written(json.loads(report.read_text())))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()  # not written here, so it is somebody's
+
+
+def _written(told: dict) -> Iterable[str]:
     yield from (told['grid'],) if 'grid' in told else ()
     for entry in told['files']:
-        yield from (entry['picture'],) if 'picture' in entry else ()
-        yield from (entry['restored'],) if 'restored' in entry else ()
+        yield from (entry[name] for name in ('picture', 'restored') if name in entry)
+        for path in entry.get('saved', ()):
+            yield from (path, str(Path(path).parent))
 
 
 def write(plan: Plan, model: str, out: Path) -> int:
     """Carries out a plan, some images at a time; how many there was an answer for."""
     answered, done = 0, 0
-    table, progress = Table(plan.column, plan.names), Progress(len(plan.names), 'images')
+    table, progress = Table(plan.column, plan.names), Progress(
+        len(plan.names), f'{plan.column}s')
     with whole_file(out / 'predictions.json') as file:
         head = json.dumps({'model': model, **plan.about})
         file.write(f'{head[:-1]},\n"files": [')

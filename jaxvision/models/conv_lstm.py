@@ -1,5 +1,7 @@
 """The convolutional LSTM (Shi et al. 2015, arXiv 1506.04214), without peepholes."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,9 @@ from jaxtyping import Array, Float
 from jaxvision.models import layers
 
 State = tuple[Float[Array, 'b h w n'], Float[Array, 'b h w n']]  # (c, h)
+
+LoopConv = functools.partial(
+    nn.Conv, conv_general_dilated=functools.partial(layers.convolve, in_loop=True))
 
 
 def open_to_the_past(key, shape, dtype=jnp.float32) -> Array:
@@ -29,44 +34,40 @@ class ConvLSTM(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        window = (self.window, self.window)
-        self.from_input = layers.Conv(
-            4 * self.width, window, bias_init=open_to_the_past, dtype=self.dtype,
+        convolution = functools.partial(
+            LoopConv, 4 * self.width, (self.window, self.window), dtype=self.dtype,
             param_dtype=self.param_dtype)
-        self.kernel = self.param(
-            'from_hidden', nn.initializers.orthogonal(), (*window, self.width, 4 * self.width),
-            self.param_dtype)
+        self.from_input = convolution(bias_init=open_to_the_past)
+        self.from_hidden = convolution(use_bias=False, kernel_init=nn.initializers.orthogonal())
 
     def blank(self, x: Float[Array, 'b *t h w c']) -> State:
         """The state before the first frame."""
-        zeros = jnp.zeros((len(x), *x.shape[-3:-1], self.width), self.dtype)
+        zeros = jnp.zeros((x.shape[0], *x.shape[-3:-1], self.width), self.dtype)
         return zeros, zeros
 
     def step(
         self, state: State, x: Float[Array, 'b h w c']
     ) -> tuple[State, Float[Array, 'b h w n']]:
         """One frame: the new state, and its h."""
-        return _advance(self.kernel.astype(self.dtype), state, self.from_input(x))
+        return self._advance(state, self.from_input(x))
 
     def __call__(
         self, x: Float[Array, 'b t h w c'], state: State | None = None
     ) -> tuple[State, Float[Array, 'b t h w n']]:
         """All frames: the last state, and h after each frame."""
-        kernel = self.kernel.astype(self.dtype)
         # What does not depend on the recurrence is computed of all frames at once.
         given = self.from_input(x.reshape(-1, *x.shape[2:])).reshape(*x.shape[:-1], -1)
-        state, answers = jax.lax.scan(
-            lambda state, given: _advance(kernel, state, given),
-            state or self.blank(x), given.swapaxes(0, 1))
-        return state, answers.swapaxes(0, 1)
+        return over_time(ConvLSTM._advance)(self, state or self.blank(x), given)
+
+    def _advance(self, state, given):
+        """`given`: what the gates have of the input."""
+        c, h = state
+        i, f, g, o = jnp.split(given + self.from_hidden(h), 4, -1)
+        c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+        h = nn.sigmoid(o) * jnp.tanh(c)
+        return (c, h), h
 
 
-def _advance(kernel, state, given):
-    """`given`: what the gates have of the input."""
-    c, h = state
-    gates = given + layers.convolve(h, kernel, (1, 1), 'SAME',
-                                    dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-    i, f, g, o = jnp.split(gates, 4, -1)
-    c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
-    h = nn.sigmoid(o) * jnp.tanh(c)
-    return (c, h), h
+# A method (module, state, x) -> (state, y) over the frames, axis 1, of x and y.
+over_time = functools.partial(nn.scan, variable_broadcast='params', split_rngs={'params': False},
+                              in_axes=1, out_axes=1)

@@ -34,6 +34,6 @@ def make(
     backbone: str = 'strided',
     **options,
 ) -> FrameAverage:
-    """An image model by the name of `backbone`, its `variant` and its own options, on each frame."""
+    """An image model by the name of `backbone`, of its `variant` and `options`, on each frame."""
     return FrameAverage(frames.backbone(
         backbone, len(spec['class_names']), variant, dtype, param_dtype, **options))

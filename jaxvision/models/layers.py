@@ -24,10 +24,12 @@ def convolve(
     kernel: Float[Array, '*window c c_out'],
     strides: tuple[int, ...],
     padding: str | list[tuple[int, int]] | tuple[tuple[int, int], ...],
+    in_loop: bool = False,
     **options,
 ) -> Float[Array, 'b *out c_out']:
     """`lax.conv_general_dilated`, channels last; as one matrix product where the kernel is 1x1 or
-    larger than the image, and, where it is differentiated, of images of one channel.
+    larger than the image, and, where it is differentiated, of images of one channel or, on a CPU,
+    `in_loop`: in the body of a scan, where XLA compiles and runs its gradients slowly.
 
     A matrix product is faster on a CPU in both directions, and stays differentiable to any order.
     (XLA's own 3x3 convolution took 24 times as long on 2x2 pixels as on 4x4, of 512 channels.)
@@ -53,7 +55,8 @@ def convolve(
 
     if plain and (pointwise or overhanging):
         return product(image, kernel)
-    if plain and image.shape[-1] == 1:
+    looping = in_loop and jax.default_backend() == 'cpu'
+    if plain and (image.shape[-1] == 1 or looping):
         return _differentiated_as(product, direct)(image, kernel)
     return direct(image, kernel)
 
@@ -233,11 +236,14 @@ def normalization(
     return partial(BatchNorm, use_running_average=not train, momentum=momentum, **common)
 
 
-def head(num_classes: int, param_dtype: DTypeLike) -> nn.Dense:
+def head(num_classes: int, param_dtype: DTypeLike) -> Callable[[Array], Array]:
     """The last layer, in the parameters' precision also when the network computes in bfloat16.
 
-    It starts small (Goyal et al., 2017), so that all classes are about equally likely.
+    It starts small (Goyal et al., 2017), so that all classes are about equally likely. Of no
+    classes, where a model is wanted for its intermediates, it lets the features pass.
     """
+    if not num_classes:
+        return lambda features: features
     return nn.Dense(num_classes, kernel_init=nn.initializers.normal(0.01), dtype=param_dtype,
                     param_dtype=param_dtype, name='head')
 

@@ -33,7 +33,7 @@ class LRCN(nn.Module):
         # Or an image model's last layer, which starts small, would tell the LSTM next to nothing.
         features = nn.LayerNorm(name='norm', **types)(features)
         # What fills up a clip comes after its end: no frame's state knows of it.
-        states = nn.RNN(nn.OptimizedLSTMCell(self.hidden, **types), name='lstm')(features)
+        states = nn.RNN(nn.OptimizedLSTMCell(self.hidden, name='lstm', **types))(features)
         head = layers.head(self.num_classes, self.param_dtype)
         logits = head(frames.last(states, mask)) if self.prediction == 'last' \
             else frames.average(head(states), mask)

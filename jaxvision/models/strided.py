@@ -1,5 +1,5 @@
 """A convolutional network for many small pictures, such as the frames of clips: every convolution
-has a stride, so that it costs little, and the last map is read whole, so that places count."""
+has a stride, so that it costs little."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,15 +10,50 @@ from jaxvision.errors import UserError
 from jaxvision.models import layers
 
 
-class Strided(nn.Module):
-    """3x3 convolutions of stride 2, behind a first one of a larger stride; each with group norm and
-    ReLU.
+class Stages(nn.Module):
+    """3x3 convolutions, of stride 2 but the first, each with ReLU: the map of each.
 
-    Intermediates: 'stage1', 'stage2', ..., 'pooled', 'logits'.
+    The image is first made `shrink` times smaller; of that, `patch` x `patch` pixels become one of
+    many channels.
     """
+
+    widths: tuple[int, ...]
+    shrink: int
+    patch: int
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: Float[Array, 'b h w c']) -> list[Float[Array, 'b h2 w2 n']]:
+        height, width = image.shape[1:3]
+        side = self.shrink * self.patch
+        if height % side or width % side:
+            raise UserError(f'model: squares of {side} pixels (shrink x patch) do not tile images '
+                            f'of {height}x{width}')
+        x = squares(image, self.shrink).mean(3)
+        x = squares(x, self.patch).reshape(len(x), height // side, width // side, -1)
+        maps = []
+        for stage, channels in enumerate(self.widths, start=1):
+            x = nn.relu(layers.Conv(
+                channels, (3, 3), 1 if stage == 1 else 2, kernel_init=layers.he_normal,
+                dtype=self.dtype, param_dtype=self.param_dtype, name=f'conv{stage}')(x))
+            maps.append(x)
+        return maps
+
+
+def squares(x: Float[Array, 'b h w c'], side: int) -> Float[Array, 'b h2 w2 n c']:
+    """The pixels of each square."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // side, side, width // side, side, channels)
+    return x.swapaxes(2, 3).reshape(batch, height // side, width // side, side * side, channels)
+
+
+class Strided(nn.Module):
+    """Intermediates: 'stage1', 'stage2', ..., 'pooled', 'logits'."""
 
     num_classes: int
     widths: tuple[int, ...]
+    shrink: int
     patch: int
     pool: str
     dtype: DTypeLike = jnp.float32
@@ -31,15 +66,10 @@ class Strided(nn.Module):
         train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
-        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        tensors, x = {}, image
-        for stage, width in enumerate(self.widths, start=1):
-            stride = self.patch if stage == 1 else 2
-            size = 2 * stride if stage == 1 else 3
-            x = layers.Conv(width, (size, size), stride, use_bias=False,
-                            kernel_init=layers.he_normal, name=f'conv{stage}', **types)(x)
-            x = nn.GroupNorm(num_groups=None, group_size=min(8, width), epsilon=1e-5, name=f'norm{stage}', **types)(x)
-            tensors[f'stage{stage}'] = x = nn.relu(x)
+        maps = Stages(self.widths, self.shrink, self.patch, self.dtype, self.param_dtype,
+                      name='stages')(image)
+        tensors = {f'stage{stage}': x for stage, x in enumerate(maps, start=1)}
+        x = maps[-1]
         x = x.mean((1, 2)) if self.pool == 'mean' else x.reshape(len(x), -1)
         tensors['pooled'] = x
         tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
@@ -51,10 +81,19 @@ def make(
     variant: str,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
+    shrink: int = 1,
     patch: int = 4,
-    pool: str = 'flat',
+    pool: str = 'mean',
 ) -> Strided:
-    """A network whose `variant` lists the stages' widths, '24-48-96'."""
-    layers.one_of('pool', pool, ('flat', 'mean'))
-    widths = tuple(width for width, _ in layers.stages('strided', variant, 1))
-    return Strided(len(spec['class_names']), widths, patch, pool, dtype, param_dtype)
+    """A network whose `variant` lists the stages' widths, '24-48-96'.
+
+    `shrink` and `patch` are those of `Stages`.
+    `pool` 'mean' forgets where in the image a thing is, 'flat' reads the last map whole.
+    """
+    layers.one_of('pool', pool, ('mean', 'flat'))
+    return Strided(len(spec['class_names']), read_widths(variant), shrink, patch, pool, dtype,
+                   param_dtype)
+
+
+def read_widths(variant: str) -> tuple[int, ...]:
+    return tuple(width for width, _ in layers.stages('strided', variant, 1))

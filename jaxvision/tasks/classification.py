@@ -44,8 +44,7 @@ def describe(config, source) -> dict:
     spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
             'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
             'targets': {'label': target(info)}, 'resize': None if as_it_is else config.task.resize}
-    images = lambda batch: batch['image'][batch['present']]
-    return {**spec, **statistics(config, source, make_prepare(config, spec), images, 512)}
+    return {**spec, **statistics(config, source, make_prepare(config, spec))}
 
 
 def target(info) -> dict:
@@ -54,15 +53,16 @@ def target(info) -> dict:
         else {'shape': [], 'dtype': 'int32'}
 
 
-def statistics(config, source, prepare, images, most: int) -> dict[str, list[float]]:
-    """Mean and deviation of each channel, in [0, 1], over `most` examples spread over the split;
-    `images(batch)` are those [N, H, W, C] that count."""
+def statistics(config, source, prepare, pixels=lambda batch: batch['image'][batch['present']],
+               most: int = 512) -> dict[str, list[float]]:
+    """'mean' and 'deviation' of each channel, in [0, 1], over `most` examples spread over the
+    split; `pixels(batch)` are the images [N, H, W, C] of it that count."""
     rows = np.linspace(0, len(source) - 1, min(len(source), most)).astype(int)
     total, squares, count = 0.0, 0.0, 0
     for batch in pipeline.eval_batches(
             Subset(source, rows, source.info.split), prepare,
             batch_size=32, threads=config.data.threads, on_corrupt=config.data.on_corrupt):
-        values = images(batch).astype(np.float64) / 255
+        values = pixels(batch).astype(np.float64) / 255
         total += values.sum((0, 1, 2))
         squares += np.square(values).sum((0, 1, 2))
         count += values.size // values.shape[-1]

@@ -22,9 +22,7 @@ DEFAULTS = dict(
         translate=0.0,   # largest shift, a share of the side, the same for all of a clip's frames
         rotate=0.0))     # largest angle, degrees, likewise
 
-_RULES = {'squash': decode.squash,
-          'center_crop': functools.partial(decode.resize_center_crop, fraction=1.0)}
-_SHOWN = 9  # frames of a clip in a picture
+_SHOWN = 5  # frames of a clip in a picture
 
 
 def describe(config, source) -> dict:
@@ -41,8 +39,8 @@ def describe(config, source) -> dict:
             'targets': {'label': classification.target(info)},
             'resize': None if as_it_is else c.resize}
     own = lambda batch: batch['video'][(batch['video_mask'] > 0) & batch['present'][:, None]]
-    return {**spec, **classification.statistics(config, source, make_prepare(config, spec), own,
-                                                64)}
+    return {**spec, **classification.statistics(
+        config, source, make_prepare(config, spec), own, most=64)}
 
 
 def make(config, spec: dict) -> Task:
@@ -56,7 +54,7 @@ def make(config, spec: dict) -> Task:
     return classification.classifier(
         config, spec, see, functools.partial(augmented, config.task.augment),
         prepare=make_prepare(config, spec),
-        draw=functools.partial(classification.draw_figures, names, film),
+        draw=functools.partial(classification.draw_figures, names, strip),
         show=functools.partial(show, names, spec['multi_label']))
 
 
@@ -70,31 +68,40 @@ def augmented(options, key, index, clips, targets):
 
 def make_prepare(config, spec: dict):
     """Host side: a clip of fixed shape, from anywhere in the video or from its middle."""
-    c, (frames, height, _, channels) = config.task, spec['inputs']['video']['shape']
-    rule = spec['resize']
-    if rule not in (None, *_RULES):
-        raise unknown('task.resize: there is no rule', rule, _RULES)
-    side, resize = (None, decode.squash) if rule is None else (height, _RULES[rule])
+    frames, height, width, channels = spec['inputs']['video']['shape']
+    rule, stride = spec['resize'], config.task.stride
+
+    def as_it_is(frame, size, channels):
+        """Unless it is a person's own, of another size than the data's."""
+        pixels = decode.decode(frame, channels)
+        same = pixels.shape[:2] == (height, width)
+        return pixels if same else decode.resize(pixels, height, width)
+
+    rules = {None: as_it_is, 'squash': decode.squash,
+             'center_crop': functools.partial(decode.resize_center_crop, fraction=1.0)}
+    if rule not in rules:
+        raise unknown('task.resize: there is no rule', rule, [*rules][1:])
 
     def prepare(example, rng):
-        rows = video.clip_rows(video.count(example['video']), frames, c.stride, rng)
-        pixels = video.read(example['video'], rows, side, channels, resize)
+        rows = video.clip_rows(video.count(example['video']), frames, stride, rng)
+        pixels = video.read(example['video'], rows, height, channels, rules[rule])
         clip, own = video.padded(pixels, frames)
         return {**example, 'video': clip, 'video_mask': own.astype(np.uint8)}
     return prepare
 
 
-def film(example: dict) -> np.ndarray:
-    """Frames of a prepared clip, spread evenly, in three lines."""
+def strip(example: dict) -> np.ndarray:
+    """Frames of a prepared clip, spread evenly, side by side."""
     clip = example['video'][example['video_mask'] > 0]
-    rows = np.linspace(0, len(clip) - 1, min(_SHOWN, len(clip))).astype(int)
-    return figures.grid(list(clip[rows]), columns=3)
+    rows = np.linspace(0, len(clip) - 1, min(_SHOWN, len(clip))).round().astype(int)
+    return figures.grid(list(clip[rows]), columns=len(rows))
 
 
-def show(class_names: list[str], multi_label: bool, inputs: dict, outputs: dict):
-    """As of an image, under the film strip of 'original', the person's frames [T, h, w, 3]."""
+def show(class_names: list[str], multi_label: bool, inputs: dict, outputs: dict
+         ) -> tuple[dict, np.ndarray | None]:
+    """As of an image, which here is a strip of the film."""
     if 'original' in inputs:
-        inputs = {**inputs, 'original': film(inputs)}
+        inputs = {**inputs, 'original': strip(inputs)}
     return classification.show(class_names, multi_label, inputs, outputs)
 
 

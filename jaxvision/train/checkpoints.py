@@ -128,6 +128,11 @@ class Checkpoints:
         return like.replace(**{**found.state, 'key': key})
 
 
+def exist(workdir: Path) -> bool:
+    """Whether a run has any."""
+    return any(path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
+
+
 def _scored(scores: dict[int, float | None]) -> list[int]:
     """The steps that have a score, the best last; of equals the earliest."""
     scored = [step for step in sorted(scores, reverse=True) if scores[step] is not None]

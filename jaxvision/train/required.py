@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from jaxvision import __version__, cache
 from jaxvision.config import FREE_FIELDS, fields, resolve
-from jaxvision.train import processes
+from jaxvision.train import checkpoints, processes
 from jaxvision.train.sources import Sources
 
 Tree = Any
@@ -50,8 +50,8 @@ def folder(name: str, network: ConfigDict | str, workdir: Path) -> Path:
 
 def provide(config: ConfigDict, workdir: Path, train: Callable[[ConfigDict, Path], Any]) -> bool:
     """Train what is not there yet; whether all of it is there now: a signal may have come."""
-    if (workdir / 'config.json').exists():
-        return True  # the run has them in its checkpoints
+    if checkpoints.exist(workdir):
+        return True  # the run has them in those
     for name, network in wanted(config).items():
         if isinstance(network, ConfigDict):
             place = folder(name, network, workdir)

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision.config import FREE_FIELDS, difference, fields, in_examples, resolve, steps
+from jaxvision.config import (FREE_FIELDS, check, difference, fields, in_examples, resolve,
+                              steps)
 from jaxvision.errors import UserError
 from jaxvision.task import Task
-from jaxvision.train import processes, required, sharding
+from jaxvision.train import checkpoints, initial, processes, required, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.sources import Sources, Unreadable
 from jaxvision.train.state import TrainState, content_hash
@@ -37,7 +38,9 @@ class Run:
     sources: Sources
     mesh: jax.sharding.Mesh
     unreadable: Unreadable = dataclasses.field(default_factory=Unreadable)
-    networks: dict[str, Tree] = dataclasses.field(default_factory=dict)  # variables, before step 0
+    # Before step 0 alone: the variables of networks that it stands on, and leaves that it begins at.
+    networks: dict[str, Tree] = dataclasses.field(default_factory=dict)
+    leaves: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def total_steps(self) -> int:
@@ -80,12 +83,13 @@ class Run:
     def init(self) -> TrainState:
         """The state before the first step, where it will stay."""
         make = jax.jit(self._start, out_shardings=sharding.place(self.mesh, self.shapes))
-        return make(jax.random.key(self.config.seed), blank_batch(self.spec), self.networks)
+        return make(jax.random.key(self.config.seed), blank_batch(self.spec), self.networks,
+                    self.leaves)
 
-    def _start(self, key: jax.Array, batch: dict, networks: dict[str, Tree] | None = None
-               ) -> TrainState:
+    def _start(self, key: jax.Array, batch: dict, networks: dict[str, Tree] | None = None,
+               leaves: dict[str, jax.Array] | None = None) -> TrainState:
         """The task's first state, standing on its networks, which are random unless given."""
-        state = self.task.init(key, batch)
+        state = initial.fill(self.task.init(key, batch), leaves or {})
         drawn = {name: _random_network(self.config, name, network) for name, network
                  in self.spec.get('requires', {}).items() if name not in (networks or {})}
         return state.replace(frozen={**state.frozen, **drawn, **(networks or {})})
@@ -110,16 +114,32 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     if begun:
         run = reopen(workdir, config, mesh)
+        sources, spec = run.sources, run.spec
     else:
         sources = Sources(config)
         spec = _as_json(describe(config, sources))
-        networks = _load_networks(config, workdir, spec)
         processes.agree('data', {name: spec[name] for name in ('data', 'examples')})
-        # The statistics in it may differ in their last digit between machines.
-        run = dataclasses.replace(
-            build(config, workdir, processes.of_first(spec), sources, mesh), networks=networks)
+    if not begun or not checkpoints.exist(workdir):
+        run = _at_the_start(config, workdir, spec, sources, mesh)
+        if begun and run.spec != spec:
+            raise UserError(f'{workdir} has no checkpoint, and was begun with other networks than '
+                            'those that are there now: remove it to begin anew')
     trace(run)
     return run
+
+
+def _at_the_start(config: ConfigDict, workdir: Path, spec: dict, sources: Sources,
+                  mesh: jax.sharding.Mesh) -> Run:
+    """The run with all that its first state is made of."""
+    spec, networks = _load_networks(config, workdir, spec)
+    leaves = initial.read(config.train.init_from,
+                          lambda source: restore(reopen(source), 'last').variables)
+    if leaves:
+        spec = {**spec, 'initial': content_hash(leaves)}
+    # The statistics in the spec may differ in their last digit between machines.
+    run = build(config, workdir, processes.of_first(spec), sources, mesh)
+    leaves = initial.fitting(run.shapes, leaves, config.train.init_new) if leaves else {}
+    return dataclasses.replace(run, networks=networks, leaves=leaves)
 
 
 def trace(run: Run) -> None:
@@ -208,18 +228,19 @@ def _describe_network(wanted: ConfigDict | str | required.Weights, sources: Sour
     return {name: read_json(Path(wanted, f'{name}.json')) for name in ('config', 'spec')}
 
 
-def _load_networks(config: ConfigDict, workdir: Path, spec: dict) -> dict[str, Tree]:
-    """Their variables, on the host; their hashes go into the spec."""
-    networks = {}
+def _load_networks(config: ConfigDict, workdir: Path, spec: dict
+                   ) -> tuple[dict, dict[str, Tree]]:
+    """The spec with theirs and their hashes in it, and their variables, on the host."""
+    described, networks = {}, {}
     for name, wanted in required.wanted(config).items():
         if isinstance(wanted, required.Weights):
-            networks[name] = wanted.read()
+            networks[name], described[name] = wanted.read(), {}
         else:
             this = reopen(required.folder(name, wanted, workdir))
             networks[name] = jax.device_get(restore(this, 'last').variables)
-            spec['requires'][name] |= {'config': this.config.to_dict(), 'spec': this.spec}
-        spec['requires'][name]['hash'] = content_hash(networks[name])
-    return networks
+            described[name] = {'config': this.config.to_dict(), 'spec': this.spec}
+        described[name]['hash'] = content_hash(networks[name])
+    return {**spec, 'requires': described} if described else spec, networks
 
 
 def _random_network(config: ConfigDict, name: str, network: dict) -> Tree:
@@ -231,10 +252,10 @@ def _random_network(config: ConfigDict, name: str, network: dict) -> Tree:
 
 
 def restore(run: Run, step: str | int) -> TrainState:
-    with run.checkpoints(read_only=True) as checkpoints:
-        found = checkpoints.find(step)
+    with run.checkpoints(read_only=True) as saved:
+        found = saved.find(step)
         processes.agree('checkpoint', {'workdir': str(run.workdir), 'step': found})
-        return checkpoints.restore(run.abstract(), found)
+        return saved.restore(run.abstract(), found)
 
 
 def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
@@ -258,23 +279,6 @@ def make_task(config: ConfigDict, spec: dict) -> Task:
         raise UserError("this run is in float64: call jax.config.update('jax_enable_x64', True) "
                         'before anything else')
     return resolve('tasks', config.task.name).make(config, spec)
-
-
-def check(config: ConfigDict) -> None:
-    """Raises unless the fields that every task has are in their ranges."""
-    for name in ('data.batch_size', 'data.image_size', 'train.keep', 'parallel.fsdp'):
-        group, _, field = name.partition('.')
-        if config[group][field] < 1:
-            raise UserError(f'{name}={config[group][field]}: it is at least 1')
-    if min(config.seed, config.data.per_class, config.data.threads) < 0:
-        raise UserError('seed, data.per_class and data.threads are at least 0')
-    for name in ('dtype', 'param_dtype'):
-        if config.model[name] not in ('float32', 'bfloat16', 'float16', 'float64'):
-            raise UserError(f'model.{name}={config.model[name]!r}: float32, bfloat16, float16 or '
-                            'float64')
-    first, _, last = config.train.profile.partition(':')
-    if first and not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise UserError(f'train.profile={config.train.profile}: write FIRST:LAST, like 100:105')
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:

@@ -28,7 +28,10 @@ SMALLER = {  # two players, where there can be two
     'super_resolution': ['train.steps=60', 'train.eval_every=30', 'model.variant=1x4',
                          'task.patch=3', 'task.adversarial=0.01', 'optimizer.warmup=5'],
     'inpainting': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-6x1',
-                   'task.hole=4', 'task.adversarial=0.01']}
+                   'task.hole=4', 'task.adversarial=0.01'],
+    'video_prediction': ['data.source=moving_digits/prediction', 'data.image_size=16',
+                         'task.frames_in=4', 'task.frames_out=3', 'model.variant=4-4',
+                         'model.options.reach=2', 'train.steps=60', 'train.eval_every=30']}
 
 
 def command(workdir: Path, overrides: list[str], config: str = 'cnn') -> list[str]:

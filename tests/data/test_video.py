@@ -102,7 +102,7 @@ def test_a_film_that_is_cut_off_is_unreadable(tmp_path, suffix, options, share):
 
 
 @pytest.mark.parametrize('seed', range(20))
-def test_a_damaged_film_is_read_or_unreadable(tmp_path, seed):
+def test_a_damaged_film_is_read_or_unreadable(tmp_path, capfd, seed):
     rng = np.random.default_rng(seed)
     data = bytearray(shaded(tmp_path / f'film.{[*CODECS][seed % 8]}').read_bytes())
     for place in rng.integers(0, len(data), 40):
@@ -111,6 +111,7 @@ def test_a_damaged_film_is_read_or_unreadable(tmp_path, seed):
         assert video.read(bytes(data), size=4).dtype == np.uint8
     except Unreadable as error:
         assert str(error)
+    assert capfd.readouterr() == ('', ''), 'FFmpeg talks'
 
 
 def test_what_is_no_film(tmp_path, real):

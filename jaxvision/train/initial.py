@@ -1,0 +1,86 @@
+"""A run that begins with parts of others: `train.init_from`, 'RUN[:PART][->PART],...'.
+
+A part is a path in the parameters, 'model/encoder', its player first; statistics of the same path,
+such as batch norm's, belong to it. Whatever has no counterpart is an error that lists it, unless
+`train.init_new` names it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision.errors import UserError
+from jaxvision.train.state import TrainState
+
+Tree = Any
+
+
+def read(init_from: str, variables: Callable[[Path], Tree]) -> dict[str, np.ndarray]:
+    """{name: leaf} of what the new run takes over; `variables(RUN)` are those of a run."""
+    found = {}
+    for text in filter(None, map(str.strip, init_from.split(','))):
+        where, arrow, new = (part.strip() for part in text.partition('->'))
+        source, _, old = where.partition(':')
+        part = {(new if arrow else old) + name.removeprefix(old): np.asarray(leaf)
+                for name, leaf in _named(variables(Path(source))).items() if _in(name, old)}
+        if not part:
+            raise UserError(f'train.init_from: {source} has no {old!r}')
+        for name in part.keys() & found.keys():
+            raise UserError(f'train.init_from gives {name} twice')
+        found |= part
+    return found
+
+
+def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
+            ) -> dict[str, np.ndarray]:
+    """What is taken over but of the parts that are to be new.
+
+    Raises:
+        UserError: a leaf of the run, or one that is taken over, has no counterpart of its shape.
+    """
+    new = [part.strip() for part in init_new.split(',') if part.strip()]
+    wanted = _named({'params': shapes.params, 'model_state': shapes.model_state})
+    for part in new:
+        if not any(_in(name, part) for name in {*wanted, *found}):
+            raise UserError(f'train.init_new={init_new}: nothing is called {part!r}')
+    found, wanted = ({name: leaf for name, leaf in leaves.items()
+                      if not any(_in(name, part) for part in new)} for leaves in (found, wanted))
+    shape = lambda leaves, name: list(leaves[name].shape) if name in leaves else 'not there'
+    wrong = [f'{name} is {shape(found, name)}, here {shape(wanted, name)}'
+             for name in sorted({*found, *wanted}) if shape(found, name) != shape(wanted, name)]
+    if wrong:
+        more = f'; and {len(wrong) - 8} more' if len(wrong) > 8 else ''
+        raise UserError(f'train.init_from does not fit: {"; ".join(wrong[:8])}{more}. What is to '
+                        'be drawn, or left, all the same is named in train.init_new')
+    return found
+
+
+def fill(state: TrainState, found: dict[str, Any]) -> TrainState:
+    """The state with these leaves, in its averages too."""
+    def take(path, leaf):
+        return jnp.asarray(found.get(_name(path), leaf), leaf.dtype)
+    filled = jax.tree.map_with_path(take, {
+        'params': state.params, 'model_state': state.model_state, 'ema': state.ema})
+    return state.replace(**filled)
+
+
+def _named(variables: Tree) -> dict[str, Any]:
+    return {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(variables)
+            if path[0].key in ('params', 'model_state')}
+
+
+def _name(path: tuple) -> str:
+    """player/path; of statistics their collection last: 'model/norm/mean (batch_stats)'."""
+    kind, *rest = (key.key for key in path if key.key != 'ema')
+    if kind == 'model_state':
+        player, collection, *rest = rest
+        rest = [player, *rest[:-1], f'{rest[-1]} ({collection})']
+    return '/'.join(rest)
+
+
+def _in(name: str, part: str) -> bool:
+    return not part or name == part or name.startswith(f'{part}/')

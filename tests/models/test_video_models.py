@@ -1,0 +1,136 @@
+"""A model of clips knows nothing of what fills them up, and of order only if it has a memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_weights import random_leaves
+
+from jaxvision.errors import UserError
+from jaxvision.models import conv_lstm_net, frame_average, frames, lrcn
+
+SPEC = {'class_names': list('abcde')}
+RNG = np.random.default_rng(0)
+TIME = 6
+
+# model: its file, variant and options
+MODELS = {
+    'frame_average': (frame_average, '4-6', dict(patch=2)),
+    'frame_average-cnn': (frame_average, '4-6', dict(backbone='cnn')),
+    'lrcn': (lrcn, '4-6', dict(patch=2, hidden=8, features=7)),
+    'lrcn-last': (lrcn, '4-6', dict(patch=2, hidden=8, change=False, prediction='last')),
+    'lrcn-cnn': (lrcn, '4-6', dict(backbone='cnn', hidden=8)),
+    'conv_lstm_net': (conv_lstm_net, '4-6', dict(shrink=2, patch=1, hidden=3)),
+}
+EVERY_MODEL = pytest.mark.parametrize('name', MODELS)
+
+
+def clips(lengths=(6, 3), channels=2):
+    video = RNG.normal(size=(len(lengths), TIME, 8, 8, channels)).astype(np.float32)
+    return jnp.asarray(video), jnp.arange(TIME) < jnp.array(lengths)[:, None]
+
+
+@pytest.fixture(scope='module')
+def built():
+    """built(name) -> (apply, variables), compiled once."""
+    made = {}
+
+    def build(name):
+        if name not in made:
+            module, variant, options = MODELS[name]
+            model = module.make(SPEC, variant, **options)
+            shapes = jax.eval_shape(model.init, jax.random.key(0), *clips())
+            made[name] = jax.jit(model.apply), random_leaves(shapes), model
+        return made[name]
+    return build
+
+
+@EVERY_MODEL
+def test_what_fills_a_clip_up_changes_nothing(name, built):
+    apply, variables, _ = built(name)
+    video, mask = clips()
+    logits, _ = apply(variables, video, mask)
+    assert logits.shape == (2, 5) and np.std(logits) > 0.01
+    filled = jnp.where(mask[..., None, None, None], video, 9.0)
+    np.testing.assert_allclose(apply(variables, filled, mask)[0], logits, atol=1e-6)
+    # And the short clip alone, cut off where it ends, is answered alike.
+    alone, _ = jax.jit(apply)(variables, video[1:, :3], mask[1:, :3])
+    np.testing.assert_allclose(alone[0], logits[1], atol=1e-5)
+    assert np.abs(apply(variables, video, jnp.ones_like(mask))[0][1] - logits[1]).max() > 1e-3
+
+
+@EVERY_MODEL
+def test_single_frames_have_no_order_and_memories_have(name, built):
+    apply, variables, _ = built(name)
+    video, mask = clips((6, 6))
+    order = np.array([3, 0, 5, 1, 4, 2])
+    logits, shuffled = (apply(variables, x, mask)[0] for x in (video, video[:, order]))
+    same = np.allclose(logits, shuffled, atol=1e-5)
+    assert same == name.startswith('frame_average')
+
+
+@EVERY_MODEL
+def test_jitted_or_not_and_in_training_the_answer_is_one(name, built):
+    apply, variables, model = built(name)
+    video, mask = clips()
+    logits, tensors = apply(variables, video, mask)
+    np.testing.assert_array_equal(logits, tensors['logits'])
+    np.testing.assert_allclose(model.apply(variables, video, mask)[0], logits, atol=1e-5)
+    if 'cnn' not in name:  # whose batch norm knows that it is trained
+        trained, _ = model.apply(variables, video, mask, train=True)
+        np.testing.assert_allclose(trained, logits, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['frame_average', 'lrcn', 'conv_lstm_net'])
+def test_every_parameter_learns(name, built):
+    apply, variables, _ = built(name)
+    gradient = jax.jit(jax.grad(lambda variables: jnp.square(
+        apply(variables, *clips())[0][:, 0]).sum()))(variables)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.abs(leaf).max() > 0, path
+
+
+def test_the_mean_is_of_the_frames_probabilities():
+    logits, mask = RNG.normal(size=(2, TIME, 5)), np.arange(TIME) < np.array([[6], [3]])
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    wanted = [shares[0].mean(0), shares[1, :3].mean(0)]
+    np.testing.assert_allclose(np.exp(frames.average(jnp.asarray(logits), jnp.asarray(mask))),
+                               wanted, rtol=1e-5)
+
+
+def test_the_memory_is_keras_lstm(built):
+    """An independent LSTM, on the features that ours is given."""
+    keras = pytest.importorskip('keras')
+    apply, variables, _ = built('lrcn')
+    _, tensors = apply(variables, *clips())
+    params = variables['params']['lstm']
+    gates = lambda side, what: np.concatenate([params[side + gate][what] for gate in 'ifgo'], -1)
+    layer = keras.layers.LSTM(8, return_sequences=True)
+    layer.build((2, TIME, 7))
+    layer.set_weights([gates('i', 'kernel'), gates('h', 'kernel'), gates('h', 'bias')])
+    np.testing.assert_allclose(tensors['states'], layer(np.asarray(tensors['features'])),
+                               atol=1e-5)
+
+
+def test_a_change_is_the_difference_to_the_frame_before():
+    video, _ = clips()
+    seen = np.asarray(frames.with_change(video))
+    np.testing.assert_array_equal(seen[..., :2], video)
+    np.testing.assert_array_equal(seen[:, 0, ..., 2:], 0)
+    np.testing.assert_allclose(seen[:, 3, ..., 2:], video[:, 3] - video[:, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize('module, variant, options, message', [
+    (lrcn, '4-6', {'prediction': 'first'}, "choose one of 'average', 'last'"),
+    (lrcn, '4-6', {'backbone': 'lenet'}, "choose one of 'strided', 'cnn'"),
+    (frame_average, '4-', {}, "widths, as '16-32-64'"),
+    (conv_lstm_net, 'x', {}, "widths, as '16-32-64'")])
+def test_an_unknown_option_says_what_there_is(module, variant, options, message):
+    with pytest.raises(UserError, match=message):
+        module.make(SPEC, variant, **options)
+
+
+def test_patches_that_do_not_tile_the_frames_are_refused():
+    model = frame_average.make(SPEC, '4', patch=3)
+    with pytest.raises(UserError, match='squares of 3 pixels .* 8x8'):
+        jax.eval_shape(model.init, jax.random.key(0), *clips())

@@ -1,0 +1,139 @@
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxvision import config as configs, predict
+from jaxvision.data import digit_captions
+from jaxvision.data.protocol import Unreadable
+from jaxvision.deploy import exported, formats
+from jaxvision.errors import UserError
+from jaxvision.tasks import captioning, words
+from jaxvision.train import loop, run
+from jaxvision.train.writers import read_rows
+
+
+def small(*overrides):
+    config = configs.default('captioning')
+    base = ('data.source=digit_scenes/64', 'data.image_size=64', 'data.batch_size=16',
+            'data.test_split=test', 'model.name=cnn', 'model.variant=4x1-6x1-8x1-8x1',
+            'task.decoder.hidden=24', 'task.decoder.embedding=12', 'task.decoder.attention=8',
+            'task.texts=60', 'task.beam=2', 'optimizer.lr=0.02', 'optimizer.schedule=constant',
+            'train.steps=200', 'train.log_every=1', 'train.eval_every=200',
+            'train.checkpoint_every=200')
+    for text in (*base, *overrides):
+        configs.override(config, *text.split('=', 1))
+    return config
+
+
+@pytest.fixture(scope='module')
+def few():
+    """A test split of 48 scenes, for the time that evaluation takes."""
+    from jaxvision.data import digit_scenes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digit_scenes, 'LENGTHS', (2000, 48))
+        yield
+
+
+@pytest.fixture(scope='module')
+def trained(few, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('captioning')
+    return workdir, loop.run(small(), workdir)
+
+
+def test_it_learns_the_grammar_and_draws_where_it_looks(trained):
+    workdir, result = trained
+    assert result.metrics['eval/bleu_2'] > 0.35 and result.metrics['eval/cider_d'] > 0.35
+    assert {'eval/true', 'eval/beam_true', 'eval/beam_cider_d'} <= result.metrics.keys()
+    losses = [row['train/cross_entropy'] for row in read_rows(workdir / 'metrics.jsonl')
+              if 'train/cross_entropy' in row]
+    assert np.mean(losses[-5:]) < 0.4 * losses[0]
+    assert {'captions.png', 'attention.png'} <= {p.name for p in (workdir / 'figures').iterdir()}
+
+
+def test_self_critical_training_goes_on_from_it_and_earns_more(trained, tmp_path, no_pictures):
+    config = small(f'train.init_from={trained[0]}', 'task.self_critical=true', 'train.steps=40',
+                   'optimizer.lr=0.003', 'train.eval_every=40')
+    result = loop.run(config, tmp_path)
+    rewards = [row['train/reward'] for row in read_rows(tmp_path / 'metrics.jsonl')
+               if 'train/reward' in row]
+    assert np.mean(rewards[-10:]) > np.mean(rewards[:5])
+    assert result.metrics['eval/cider_d'] > trained[1].metrics['eval/cider_d']
+
+
+@pytest.fixture(scope='module')
+def spec(trained):
+    return run.reopen(trained[0]).spec
+
+
+def test_examples_of_training_and_of_evaluation(spec):
+    prepare = captioning.make_prepare(small('task.self_critical=true'), spec)
+    texts = ['a large red seven', 'there is a large red seven', 'a large mauve seven, I think']
+    example = {'image': np.zeros((64, 64, 3), np.uint8), 'captions': texts}
+    vocabulary, (most, length) = spec['vocabulary'], spec['targets']['captions']['shape']
+    assert vocabulary[:4] == ['<end>', '<begin>', '<unknown>', 'a'] and most == 3
+
+    found = prepare(example, None)
+    assert words.wording(vocabulary, found['caption']) == texts[0].split()
+    assert bytes(found['references']).rstrip(b'\0').decode().split('\n') == texts
+    drawn = [prepare(example, np.random.default_rng(seed)) for seed in range(30)]
+    said = {' '.join(words.wording(vocabulary, one['caption'])) for one in drawn}
+    assert said == {*texts[:2], 'a large <unknown> seven <unknown> <unknown>'}
+    assert all((one['captions'] == drawn[0]['captions']).all() for one in drawn)
+    assert drawn[0]['captions'].shape == (3, length) and 'references' not in drawn[0]
+    assert list(prepare({'image': example['image']}, None)) == ['image']
+
+    long = prepare({**example, 'captions': ['a ' * 99]}, None)
+    assert long['caption'].tolist() == [3] * (length - 1) + [0]
+    with pytest.raises(Unreadable, match='room'):
+        prepare({**example, 'captions': ['a ' * 999]}, None)
+
+
+def test_rare_words_are_unknown():
+    captions = [[['a', 'red', 'one']], [['a', 'red', 'red'], ['two']]]
+    assert words.vocabulary(captions, 2)[3:] == ['red', 'a']
+    assert words.vocabulary(captions, 1)[3:] == ['red', 'a', 'one', 'two']
+
+
+def test_what_is_said_is_judged_by_its_scene(spec):
+    scene = np.array([[7, 1, 0, 30, 12], [2, 0, 1, 30, 50], [-1] * 5], np.int32)
+    texts = digit_captions.captions(scene)
+    number = words.numbering(spec['vocabulary'], spec['targets']['captions']['shape'])
+    right, wrong = number(texts)[0], number([texts[0].replace('red', 'blue')])[0]
+    references = words.padded(words.as_bytes(texts), *spec['targets']['references']['shape'])
+    found = captioning.summarize(spec['vocabulary'], {
+        'caption': np.stack([right, wrong]), 'beam': np.stack([right, right]),
+        'references': np.stack([references] * 2), 'scene': np.stack([scene] * 2)})
+    assert (found['true'], found['beam_true']) == (0.5, 1)
+    assert found['beam_bleu_4'] == pytest.approx(1) and found['bleu_4'] < 0.95
+
+
+def test_a_persons_picture_gets_a_caption(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8)).save('a.png')
+    assert predict.main(['--workdir', str(trained[0]), 'a.png']) == 0
+    said = (tmp_path / 'predictions' / 'predictions.json').read_text()
+    assert '"caption": "a' in said or '"caption": "the' in said
+    assert len([*(tmp_path / 'predictions').glob('*.png')]) == 1
+
+
+def test_both_loops_are_exported(trained, spec, tmp_path):
+    task, variables, _ = loop.load(trained[0])
+    images = np.stack([run.reopen(trained[0]).sources['test'][row]['image'] for row in range(4)])
+    wanted = jax.jit(task.predict)(variables, {'image': images})
+    assert len({tuple(row) for row in wanted['caption'].tolist()}) > 1
+    formats.savedmodel(task.predict, variables, spec, {}, tmp_path / 'savedmodel')
+    formats.tflite(task.predict, variables, spec, {}, tmp_path / 'float32.tflite', kind='float32',
+                   examples={})
+    for file in ('savedmodel', 'float32.tflite'):
+        answer = exported.answer_all(exported.open_exported(tmp_path / file), {'image': images})
+        for name, value in wanted.items():
+            np.testing.assert_allclose(answer[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('override, said', [
+    ('data.source=digits', 'needs captions'), ('task.layer=stage9', 'stage4'),
+    ('task.beam=0', 'at least 1'), ('task.doubly_stochastic=-1.0', 'from 0 up')])
+def test_mistakes_are_told(few, override, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        run.begin(small(override), tmp_path)

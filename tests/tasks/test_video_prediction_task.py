@@ -1,0 +1,147 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from exporting import assert_exported_alike
+from random_weights import random_leaves
+from skimage.metrics import structural_similarity
+
+from jaxvision import config as configs
+from jaxvision.data.protocol import Unreadable
+from jaxvision.errors import UserError
+from jaxvision.tasks import video_prediction
+from jaxvision.train import loop, run
+from jaxvision.train.update import guarded
+
+
+def small(*overrides):
+    config = configs.default('video_prediction')
+    base = ('data.source=moving_digits/prediction', 'data.image_size=16', 'data.batch_size=8',
+            'task.frames_in=3', 'task.frames_out=3', 'model.name=forecaster', 'model.variant=8',
+            'model.options.reach=2', 'optimizer.lr=0.02', 'train.steps=80', 'train.log_every=1',
+            'train.eval_every=80', 'train.checkpoint_every=80')
+    for text in (*base, *overrides):
+        configs.override(config, *text.split('=', 1))
+    return config
+
+
+def batch_of(this, split='train'):
+    rng = np.random.default_rng(0) if split == 'train' else None
+    prepared = [this.task.prepare(this.sources[split][row], rng) for row in range(8)]
+    batch = {name: np.stack([example[name] for example in prepared]) for name in prepared[0]}
+    return batch | {'index': np.arange(8, dtype=np.int32)}
+
+
+@pytest.fixture(scope='module')
+def begun(tmp_path_factory):
+    """A run that has not begun, its update, and a state of random weights."""
+    this = run.begin(small(), tmp_path_factory.mktemp('begun') / 'run')
+    state = this.init()
+    state = state.replace(params=random_leaves(state.params))
+    return this, jax.jit(guarded(this.task.update)), state
+
+
+def test_it_learns_and_draws_strips(tmp_path):
+    result = loop.run(small(), tmp_path / 'run')
+    assert result.metrics['eval/mse_ratio'] < 0.9 * result.metrics['eval/blank_ratio']
+    assert (tmp_path / 'run' / 'figures' / 'strips.png').exists()
+
+
+def test_the_metrics_are_those_of_what_predict_answers_whatever_comes_after(begun):
+    this, _, state = begun
+    batch, evaluation = batch_of(this, 'test'), this.task.evaluations['eval']
+    evaluate = jax.jit(evaluation.evaluate)
+    answer = jax.jit(this.task.predict)(state.variables, {'video': batch['video']})['video']
+    assert answer.shape == (8, 3, 16, 16, 1) and 0 <= answer.min() and answer.max() <= 255
+    records = {**evaluate(state, batch), 'index': batch['index']}
+    found = evaluation.summarize(jax.device_get(records))
+
+    truth, answer = batch['future'].astype(np.float64) / 255, np.asarray(answer, np.float64) / 255
+    per_frame = lambda video: np.square(video - truth).sum((2, 3, 4)).mean()
+    last = per_frame(batch['video'][:, 2:] / 255)
+    wanted = {'mse': per_frame(answer), 'mse_last_frame': last, 'mse_blank': per_frame(0 * truth),
+              'mse_ratio': per_frame(answer) / last, 'blank_ratio': per_frame(0 * truth) / last}
+    wanted['ssim'] = np.mean([
+        structural_similarity(one[..., 0], other[..., 0], data_range=1, gaussian_weights=True,
+                              use_sample_covariance=False)
+        for one, other in zip(answer.reshape(-1, 16, 16, 1), truth.reshape(-1, 16, 16, 1))])
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(value, rel=1e-4), name
+
+    other = evaluate(state, {**batch, 'future': batch['future'][::-1]})
+    np.testing.assert_array_equal(other['predicted'], records['predicted'])
+    assert (other['squared_error'] != records['squared_error']).any()
+
+
+def test_a_frame_that_is_shown_is_seen_by_later_answers_alone(begun):
+    this, _, state = begun
+    model = video_prediction.classification.make_model(this.config, this.spec)
+    video = jax.random.uniform(jax.random.key(0), (1, 6, 16, 16, 1))
+    answer = jax.jit(lambda future, shown: model.apply(
+        {'params': state.params['model']}, video[:, :3], future, shown)[0])
+    future, second = video[:, 3:], jnp.array([[False, True, False]])
+    shown = answer(future, second)
+    changed = answer(future.at[:, 1].multiply(0.5), second)
+    np.testing.assert_array_equal(changed[:, :2], shown[:, :2])
+    assert (changed[:, 2] != shown[:, 2]).any()
+    np.testing.assert_array_equal(answer(future / 2, jnp.zeros_like(second)),
+                                  answer(future, jnp.zeros_like(second)))
+
+
+def test_truth_is_shown_less_and_less_to_each_example_in_its_own_frames(begun):
+    this, update, state = begun
+    shares = [float(video_prediction.truth_share(this.config.task, step, 80))
+              for step in (0, 10, 20, 40, 60)]
+    assert shares == [1, 0.75, 0.5, 0, 0]
+    index = jnp.arange(2000)
+    key = jax.random.key(3)
+    shown = video_prediction.draw_shown(key, index, 3, 0.75)
+    np.testing.assert_allclose(shown.mean(0), 0.75, atol=0.04)
+    np.testing.assert_array_equal(
+        video_prediction.draw_shown(key, index[::-1][:8], 3, 0.75), shown[::-1][:8])
+    assert 0.3 < (shown[:, 0] != shown[:, 1]).mean() < 0.45  # 2 * 0.75 * 0.25
+    _, scalars = update(state.replace(step=jnp.int32(10)), batch_of(this))
+    assert scalars['truth_share'] == 0.75
+
+
+def test_late_in_training_the_loss_is_of_what_predict_answers(begun):
+    this, update, state = begun
+    batch = batch_of(this)
+    first, scalars = update(state.replace(step=jnp.int32(50)), batch)
+    again, _ = update(state.replace(step=jnp.int32(50)), batch)
+    jax.tree.map(np.testing.assert_array_equal, first.params, again.params)
+    answer = jax.jit(this.task.predict)(state.variables, batch)['video']
+    wanted = np.square((answer - batch['future']) / 255).mean()
+    assert scalars['loss'] == scalars['mse'] == pytest.approx(wanted, rel=1e-4)
+    _, early = update(state, batch)
+    assert early['loss'] != scalars['loss']
+
+
+def test_it_is_exported(tmp_path):
+    this = run.begin(small('model.variant=4-6', 'data.batch_size=2'), tmp_path / 'run')
+    clips = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 1)).astype(np.uint8)
+    assert_exported_alike(this, {'video': clips}, tmp_path, output='video')
+
+
+def test_a_longer_clip_is_learned_from_anywhere_and_evaluated_at_its_start(begun):
+    prepare = begun[0].task.prepare
+    clip = np.tile(np.arange(9, dtype=np.uint8)[:, None, None, None], (1, 16, 16, 1))
+    starts = {int(prepare({'video': clip}, np.random.default_rng(seed))['video'][0, 0, 0, 0])
+              for seed in range(40)}
+    assert starts == {0, 1, 2, 3}
+    tested = prepare({'video': clip}, None)
+    assert tested['video'][:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert tested['future'][:, 0, 0, 0].tolist() == [3, 4, 5]
+    with pytest.raises(Unreadable, match='5 frames, of 6'):
+        prepare({'video': clip[:5]}, None)
+
+
+@pytest.mark.parametrize('override, message', [
+    ('task.frames_out=18', 'clips of 20 frames: .* 21 together'), ('task.frames_in=1', 'at least 2'),
+    ('task.loss=l2', "no 'l2'"), ('task.sampling=2', '0 to 1'), ('data.source=digits', 'video'),
+    ('model.options.patch=5', 'does not divide frames of 16x16'), ('model.options.window=2', 'odd'),
+    ('model.options.reach=-1', 'from 0 up')])
+def test_a_mistake_in_the_config_is_named(override, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        run.begin(small(override), tmp_path / 'run')
