@@ -1,40 +1,49 @@
 """Video summary: a score for every frame, learned from people's, or from what a good summary is."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision import keys
-from jaxvision.data import decode, video
+from jaxvision import figures, keys
+from jaxvision.data import video
+from jaxvision.data.montages import Montages
 from jaxvision.data.views import Converted, InMemory
 from jaxvision.errors import UserError, unknown
-from jaxvision.image import color, describe as descriptions
+from jaxvision.image import color, descriptors
+from jaxvision.losses import summary as losses
 from jaxvision.metrics import summary as metrics
 from jaxvision.task import Evaluation, Task
 from jaxvision.tasks import classification, features
 from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
+from jaxvision.video import summary
 
 DEFAULTS = dict(
-    supervised=True,   # towards the frames' importance; False: the rewards of arXiv 1801.00054
-    sees='frames',     # what the model is given: 'frames', or their fixed 'features'
-    frames=120,        # of a video that are scored, at most: evenly spaced
-    rate=2.0,          # of a film, frames a second, if that are not more
-    features='layout',  # of a frame, that rewards compare and shots are told by; or a classifier's
-    layer='pooled',     # RUN, and which of its intermediates
-    episodes=5,        # summaries that are drawn of a video in a step
-    expected_share=0.5,  # of the frames in them, towards which the scores are held
-    regularize=0.01,   # by the square of what they differ from it, times this
-    target='value')
+    supervised=True,    # towards the frames' importance; False: what arXiv 1801.00054 rewards
+    regress='rank',     # of a frame's importance in its video, or the importance itself, 'value'
+    sees='frames',      # what the model is given: 'frames', or their fixed 'features'
+    frames=120,         # of a video that are scored, at most: evenly spaced
+    rate=5.0,           # of a film, frames a second, where those are not more
+    features='layout',  # that rewards and shots compare frames by; or the RUN of a classifier,
+    layer='pooled',     # and which of its intermediates
+    montages=0,         # trained on, put together of the films; 0: the films as they are
+    episodes=5,         # summaries that are drawn of a video in a step
+    share=0.5,          # of a video's frames in them, to which the scores are held
+    share_weight=0.01)
 
-_LARGEST_IN_MEMORY = 2**30  # bytes of sampled frames
+_LARGEST_IN_MEMORY = 2**30  # bytes of frames
+_MOST_KEY_FRAMES = 24       # in a storyboard
 
 
 def source(config, source, split: str):
-    """Films are decoded once; what is sampled of them stays in memory if it has room there."""
-    shape = _shape(config, source.info)
-    sampled = Converted(source, make_sample(config, shape))
-    return InMemory(sampled) if len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY else sampled
+    """Films are read once: their frames stay in memory if there is room."""
+    shape, c = _shape(config, source.info), config.task
+    sampled = Converted(source, make_sample(c, shape))
+    if len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY:
+        sampled = InMemory(sampled)
+    return Montages(sampled, c.montages) if c.montages and split == 'train' else sampled
 
 
 def requires(config) -> dict:
@@ -44,17 +53,16 @@ def requires(config) -> dict:
 
 def describe(config, source) -> dict:
     """Shapes, and the training frames' mean and deviation."""
-    _check(config)
-    info, c = source.info, config.task
-    info.check_holds('video', *(['importance'] if c.supervised else []))
+    _check(config.task)
+    info = source.info
+    info.check_holds('video', *(['importance'] if config.task.supervised else []))
     shape = _shape(config, info)
-    a_frame = lambda dtype: {'shape': shape[:1], 'dtype': dtype}
-    targets = {'importance': a_frame('float32')} if 'importance' in info.holds else {}
+    of_frames = lambda dtype: {'shape': shape[:1], 'dtype': dtype}
     spec = {'inputs': {'video': {'shape': shape, 'dtype': 'uint8'},
-                       'video_mask': a_frame('uint8')},
-            'targets': {'seconds': a_frame('float32'), **targets}}
+                       'video_mask': of_frames('uint8')},
+            'targets': {'importance': of_frames('float32')} if 'importance' in info.holds else {}}
     own = lambda batch: batch['video'][(batch['video_mask'] > 0) & batch['present'][:, None]]
-    return {**spec, **classification.statistics(config, source, None, own, 64)}
+    return {**spec, **classification.statistics(config, source, None, own, most=64)}
 
 
 def _shape(config, info) -> list[int]:
@@ -65,22 +73,24 @@ def _shape(config, info) -> list[int]:
 
 def make(config, spec: dict) -> Task:
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    model, describe_frames = classification.make_model(config, spec), make_features(config, spec)
+    model, (fixed_features, width) = classification.make_model(config, spec), make_features(
+        config, spec)
     tx, lr = optimizers.make(config, spec['examples'])
 
     def see(frozen, inputs):
-        """(what the model is given, the frames' mask, their fixed features)"""
+        """(what the model is given, which frames are the video's own, their fixed features)"""
         pixels = color.to_float(jnp.asarray(inputs['video']), dtype)
         own = jnp.asarray(inputs['video_mask'], dtype) > 0  # TFLite compares no uint8
-        fixed = describe_frames(frozen, pixels) * own[..., None]
+        fixed = fixed_features(frozen, pixels) * own[..., None].astype(dtype)
         if c.sees == 'features':
             return fixed, own, fixed
         return color.normalize(pixels, spec['mean'], spec['deviation']), own, fixed
 
     def init(key, batch):
-        blank = jax.eval_shape(see, spec.get('requires'), batch)[0]
-        variables = model.init(keys.stream(key, 'init'), jnp.zeros(blank.shape, blank.dtype),
-                               batch['video_mask'] > 0)
+        shape = batch['video'].shape
+        given = shape if c.sees == 'frames' else (*shape[:2], width)
+        variables = model.init(keys.stream(key, 'init'), jnp.zeros(given, dtype),
+                               jnp.ones(shape[:2], bool))
         params = {'model': variables.pop('params')}
         averaged = ('model',) if config.optimizer.ema else ()
         return create(key, params, {'model': tx}, {'model': variables}, averaged)
@@ -93,21 +103,10 @@ def make(config, spec: dict) -> Task:
             keys=keys.per_example(keys.stream(key, 'model'), batch['index']))
         aux = {'model_state': {'model': model_state}}
         if c.supervised:
-            target = batch['importance']
-            if c.target == 'rank':
-                less = (target[:, None, :] < target[:, :, None]) & own[:, None, :]
-                equal = (target[:, None, :] == target[:, :, None]) & own[:, None, :]
-                target = (less.sum(2) + 0.5 * equal.sum(2)) / own.sum(1, keepdims=True)
-            errors = jnp.square(jax.nn.sigmoid(logits) - target) * own
-            return {'mse': (errors.sum(1), own.sum(1, dtype=dtype))}, aux
+            return {'mse': regression(c, logits, batch['importance'], own)}, aux
         drawn = keys.per_example(keys.stream(key, 'episodes'), batch['index'])
-        policy, reward = jax.vmap(lambda *clip: reinforce(*clip, c.episodes))(
-            drawn, logits, fixed, own)
-        share = (jax.nn.sigmoid(logits) * own).sum(1) / own.sum(1)
-        ones = jnp.ones_like(share)
-        aux['scalars'] = {'reward': (reward, ones)}
-        return {'policy': (policy, ones),
-                'share': (c.regularize * jnp.square(share - c.expected_share), ones)}, aux
+        terms, reward = reinforcement(c, drawn, logits, fixed, own)
+        return terms, {**aux, 'scalars': {'reward': reward}}
 
     descend = update.from_loss(loss, tx, accumulate=config.optimizer.accumulate,
                                ema=config.optimizer.ema)
@@ -120,79 +119,96 @@ def make(config, spec: dict) -> Task:
         given, own, fixed = see(variables['frozen'], inputs)
         logits, _ = model.apply({'params': variables['params']['model'],
                                  **variables['model_state']['model']}, given, own)
-        return {'scores': jax.nn.sigmoid(logits) * own, 'features': fixed}
+        return {'scores': jax.nn.sigmoid(logits) * own.astype(dtype), 'features': fixed}
 
     def record(outputs, batch):
-        known = {name: batch[name] for name in ('importance', 'video_mask') if name in batch}
+        known = {name: batch[name] for name in ('video_mask', 'importance') if name in batch}
         return {'scores': outputs['scores'], 'features': outputs['features'], **known}
 
     evaluation = Evaluation('test', lambda state, batch: record(
         predict(state.variables, batch), batch), metrics.summarize, record)
     return Task(init, step, {'eval': evaluation}, predict,
-                'eval/tau_b' if c.supervised else 'eval/reward', make_prepare(config, spec))
+                'eval/tau_b' if c.supervised else 'eval/reward', make_prepare(c, spec),
+                draw_scores, show)
 
 
-def reinforce(key, logits, features, own, episodes: int):
-    """(a value whose gradient is that of the negative reward, the reward): the means over so many
-    summaries of a clip, each frame of which is in one with the probability sigmoid(logit)."""
-    chosen = jax.random.bernoulli(key, jax.nn.sigmoid(logits), (episodes, len(logits)))
-    reward = jax.vmap(metrics.reward, (None, 0, None))(features, chosen, own)
-    likely = jnp.where(chosen, jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits))
-    likely = (likely * own).sum(1) / own.sum()
-    # Their own mean is the baseline: a moving average would be one more thing to remember.
-    return -((reward - reward.mean()) * likely).mean(), reward.mean()
+def regression(options, logits, importance, own):
+    """(squared errors, frames) of each video [B]."""
+    wanted = jax.vmap(losses.ranks)(importance, own) if options.regress == 'rank' else importance
+    errors = jnp.where(own, jnp.square(jax.nn.sigmoid(logits) - wanted), 0)
+    return errors.sum(1), own.sum(1, dtype=errors.dtype)
+
+
+def reinforcement(options, keys, logits, fixed, own):
+    """(terms, reward), each with its weights, of each video [B]."""
+    policy, reward = jax.vmap(functools.partial(losses.reinforce, episodes=options.episodes))(
+        keys, logits, fixed, own)
+    share = jnp.where(own, jax.nn.sigmoid(logits), 0).sum(1) / jnp.maximum(own.sum(1), 1)
+    held = options.share_weight * jnp.square(share - options.share)
+    ones = jnp.ones_like(reward)
+    return {'policy': (policy, ones), 'share': (held, ones)}, (reward, ones)
 
 
 def make_features(config, spec: dict):
-    """(frozen, frames [B, T, H, W, C] in [0, 1]) -> [B, T, D] of length 1."""
+    """((frozen, frames [B, T, H, W, C] in [0, 1]) -> [B, T, D] of length 1 at most, D): features
+    that no training changes."""
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
     if c.features == 'layout':
-        return lambda frozen, pixels: jax.vmap(jax.vmap(descriptions.layout))(pixels)
+        width = jax.eval_shape(descriptors.layout, jnp.zeros(spec['inputs']['video']['shape'][1:]))
+        return lambda frozen, frames: jax.vmap(jax.vmap(descriptors.layout))(frames), width.size
     see = features.perceive(spec['requires']['judge'], c.layer, dtype)
 
-    def describe_frames(frozen, pixels):
-        seen = see(frozen['judge'], pixels.reshape(-1, *pixels.shape[2:]))[c.layer]
-        seen = seen.mean(range(1, seen.ndim - 1)).reshape(*pixels.shape[:2], -1)
-        return seen / jnp.maximum(jnp.linalg.norm(seen, axis=-1, keepdims=True), 1e-6)
-    return describe_frames
+    def seen(frozen, frames):
+        found = see(frozen['judge'], frames.reshape(-1, *frames.shape[2:]))[c.layer]
+        found = found.mean(range(1, found.ndim - 1)).reshape(*frames.shape[:2], -1)
+        return found / jnp.maximum(jnp.sqrt(jnp.square(found).sum(-1, keepdims=True)), 1e-6)
+    return seen, features.width(spec['requires']['judge'], c.layer)
 
 
-def make_sample(config, shape: list[int]):
-    c, (most, height, width, channels) = config.task, shape
+def make_sample(options, shape: list[int]):
+    """Host side: frames that stand for a whole video."""
+    most, height, _, channels = shape
 
     def sample(example):
-        """Frames that stand for a whole video, and when each is shown."""
+        """With 'spans' [T, 2]: from when until when, in seconds, a frame stands for the video."""
         clip, is_film = example['video'], isinstance(example['video'], video.File)
         total, rate = video.count(clip), video.rate(clip) if is_film else 25.0
-        rows = sampled_rows(total, min(most, round(total / rate * c.rate)) if is_film else most)
-        pixels = video.read(clip, rows, height, channels)
-        frames, own = video.padded(pixels, most)
-        filled = lambda values: np.pad(values.astype(np.float32), (0, most - len(rows)))
-        times = {'seconds': filled(rows / rate)}
+        wanted = min(total, most, max(round(total / rate * options.rate), 1) if is_film else total)
+        edges = np.arange(wanted + 1) * total / wanted
+        rows = ((edges[:-1] + edges[1:]) / 2).astype(int)
+        frames, own = video.padded(video.read(clip, rows, height, channels), most)
+        found = {'spans': np.stack([edges[:-1], edges[1:]], 1) / rate}
         if 'importance' in example:
-            times['importance'] = filled(example['importance'][rows])
-        return {'video': frames, 'video_mask': own.astype(np.uint8), **times}
+            found['importance'] = example['importance'][rows]
+        filled = {name: np.concatenate([values, np.zeros((most - wanted, *values.shape[1:]))])
+                  .astype(np.float32) for name, values in found.items()}
+        return {'video': frames, 'video_mask': own.astype(np.uint8), **filled}
     return sample
 
 
-def sampled_rows(total: int, wanted: int) -> np.ndarray:
-    """So many of a video's frames, the middle ones of equal parts; all where there are fewer."""
-    wanted = max(min(total, wanted), 1)
-    return ((np.arange(wanted) + 0.5) * total / wanted).astype(int)
-
-
-def make_prepare(config, spec: dict):
-    sample = make_sample(config, spec['inputs']['video']['shape'])
+def make_prepare(options, spec: dict):
+    sample = make_sample(options, spec['inputs']['video']['shape'])
 
     def prepare(example, rng):
         return example if 'video_mask' in example else sample(example)
     return prepare
 
 
-def _check(config) -> None:
-    c = config.task
-    if c.sees not in ('frames', 'features'):
-        raise unknown('task.sees: there is no', c.sees, ('frames', 'features'))
-    for name in ('frames', 'rate', 'episodes'):
-        if c[name] <= 0:
-            raise UserError(f'task.{name}={c[name]}: it is above 0')
+def show(inputs: dict, outputs: dict):
+    """What is kept of a film, and of 'original', its path: a storyboard, the scores, the key frames
+    and a short film."""
+    own = inputs['video_mask'] > 0
+    scores, fixed, spans = outputs['scores'][own], outputs['features'][own], inputs['spans'][own]
+    boundaries, selected = summary.shorten(scores.astype(np.float64), fixed)
+    key_frames = summary.key_frames(scores, boundaries, selected)
+    middles = spans[key_frames].mean(1)
+    kept = [spans[first, 0:1].tolist() + spans[last, 1:2].tolist()
+            for first, last in summary.stretches(selected)]
+    answer = {'seconds': float(spans[-1, 1]), 'kept': sum(end - start for start, end in kept),
+              'key_frames': [_clock(seconds) for seconds in middles], 'stretches': kept,
+              'scores': [round(float(score), 6) for score in scores]}
+    if 'original' not in inputs:
+        return answer, None
+    film = inputs['original']
+    rate = video.rate(film)
+    return answer, {}
