@@ -195,20 +195,58 @@ def make_prepare(options, spec: dict):
 
 
 def show(inputs: dict, outputs: dict):
-    """What is kept of a film, and of 'original', its path: a storyboard, the scores, the key frames
-    and a short film."""
+    """What is kept of a film; and of 'original', its path, a storyboard, the key frames, the scores
+    and the short film."""
     own = inputs['video_mask'] > 0
-    scores, fixed, spans = outputs['scores'][own], outputs['features'][own], inputs['spans'][own]
-    boundaries, selected = summary.shorten(scores.astype(np.float64), fixed)
-    key_frames = summary.key_frames(scores, boundaries, selected)
-    middles = spans[key_frames].mean(1)
-    kept = [spans[first, 0:1].tolist() + spans[last, 1:2].tolist()
-            for first, last in summary.stretches(selected)]
-    answer = {'seconds': float(spans[-1, 1]), 'kept': sum(end - start for start, end in kept),
-              'key_frames': [_clock(seconds) for seconds in middles], 'stretches': kept,
-              'scores': [round(float(score), 6) for score in scores]}
+    scores, spans = outputs['scores'][own].astype(np.float64), inputs['spans'][own]
+    boundaries, selected = summary.shorten(scores, outputs['features'][own])
+    found = summary.key_frames(scores, boundaries, selected)
+    # Of many the best, in order of time.
+    found = np.sort(found[np.argsort(-scores[found], kind='stable')[:_MOST_KEY_FRAMES]])
+    middles = spans[found].mean(1)
+    times = [_clock(seconds) for seconds in middles]
+    kept = [[float(spans[first, 0]), float(spans[end - 1, 1])]
+            for first, end in summary.stretches(selected)]
+    answer = {'seconds': float(spans[-1, 1]),
+              'seconds_kept': sum(end - start for start, end in kept), 'key_frames': times,
+              'kept': kept, 'scores': scores.round(6).tolist()}
     if 'original' not in inputs:
         return answer, None
-    film = inputs['original']
-    rate = video.rate(film)
-    return answer, {}
+    film, rate = inputs['original'], video.rate(inputs['original'])
+    pictures = video.read(film, (middles * rate).astype(int))
+    in_film = lambda seconds: int(round(seconds * rate))
+    short = [frame for start, end in kept for frame in range(in_film(start), in_film(end))]
+    return answer, {
+        '': figures.gallery(pictures, times), 'scores.png': figures.scores(spans[:, 0], scores, selected),
+        **{f'key-{time.replace(":", ".")}.png': picture for time, picture in zip(times, pictures)},
+        'summary.mp4': (video.stream(film, short), rate)}
+
+
+def draw_scores(records: dict, example) -> dict[str, np.ndarray]:
+    """Of a few videos: the scores, what is kept, and the importance if it is known."""
+    pictures = []
+    for i in np.unique(np.linspace(0, len(records['index']) - 1, 4).astype(int)):
+        own = records['video_mask'][i] > 0
+        scores = records['scores'][i][own].astype(np.float64)
+        _, selected = summary.shorten(scores, records['features'][i][own])
+        known = [records['importance'][i][own]] if 'importance' in records else []
+        pictures.append(figures.scores(np.arange(len(scores)), scores, selected, *known))
+    return {'scores': np.concatenate(pictures)}
+
+
+def _clock(seconds: float) -> str:
+    return f'{int(seconds // 60)}:{seconds % 60:04.1f}'
+
+
+def _check(options) -> None:
+    for name, known in (('sees', ('frames', 'features')), ('regress', ('rank', 'value'))):
+        if options[name] not in known:
+            raise unknown(f'task.{name}: there is no', options[name], known)
+    for name in ('frames', 'rate', 'episodes'):
+        if options[name] <= 0:
+            raise UserError(f'task.{name}={options[name]}: it is above 0')
+    for name in ('montages', 'share_weight'):
+        if options[name] < 0:
+            raise UserError(f'task.{name}={options[name]}: it is at least 0')
+    if options.supervised and options.montages:
+        raise UserError('task.montages: importance is of whole videos; with task.supervised=False')

@@ -85,35 +85,35 @@ def key_frames(
                      if selected[start]], np.int64)
 
 
+def stretches(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k 2']:
+    """The first frame of each run of selected ones, and the first after it."""
+    return np.flatnonzero(np.diff(selected.astype(int), prepend=0, append=0)).reshape(-1, 2)
+
+
 def spread(selected: Bool[np.ndarray, 't']) -> Bool[np.ndarray, 't']:
-    """As many frames in as many stretches of equal lengths, evenly spread: the uniform summary."""
-    stretches, kept = len(_stretches(selected)), selected.sum()
-    lengths = np.diff(np.arange(stretches + 1) * kept // max(stretches, 1))
-    gaps = np.arange(stretches + 1) + 0.5  # half of one before the first
-    places = (gaps[:-1] / max(stretches, 1) * (len(selected) - kept)).astype(int)
-    return _placed(places, lengths, len(selected))
+    """As many frames in as many stretches, of equal lengths and evenly spread: the uniform summary.
+    """
+    number, frames = len(stretches(selected)), selected.sum()
+    lengths = np.diff(np.arange(number + 1) * frames // max(number, 1))
+    left_out = (np.arange(number) + 0.5) / max(number, 1) * (len(selected) - frames)
+    return _placed(left_out.astype(int), lengths, len(selected))
 
 
 def scattered(rng: np.random.Generator, selected: Bool[np.ndarray, 't']) -> Bool[np.ndarray, 't']:
-    """The same stretches in a random order at random places: a random summary."""
-    lengths = rng.permutation(_stretches(selected))
-    free = len(selected) - selected.sum()
-    places = np.sort(rng.choice(free + 1, len(lengths), replace=False))
-    return _placed(places, lengths, len(selected))
+    """The same stretches in any order at any places: a random summary."""
+    lengths = rng.permutation(np.diff(stretches(selected))[:, 0])
+    left_out = len(selected) - lengths.sum()
+    # Of which no two touch: the places differ.
+    before = np.sort(rng.choice(left_out + 1, len(lengths), replace=False))
+    return _placed(before, lengths, len(selected))
 
 
-def _placed(places, lengths, frames: int) -> Bool[np.ndarray, 't']:
-    """Stretches of these lengths, each with so many frames that are not selected before it."""
+def _placed(before, lengths, frames: int) -> Bool[np.ndarray, 't']:
+    """Stretches of these lengths; before each so many frames in all that are left out."""
     selected = np.zeros(frames, bool)
-    for start, length in zip(places + np.append(0, lengths.cumsum()[:-1]), lengths):
+    for start, length in zip(before + np.append(0, lengths.cumsum()[:-1]), lengths):
         selected[start:start + length] = True
     return selected
-
-
-def _stretches(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k']:
-    """The lengths of the runs of selected frames."""
-    edges = np.flatnonzero(np.diff(selected.astype(int), prepend=0, append=0))
-    return edges[1::2] - edges[::2]
 
 
 def _capacity(frames: int, share: float) -> int:
