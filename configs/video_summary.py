@@ -6,10 +6,25 @@ from jaxvision import config as configs
 def get_config(source='moving_digits/events'):
     config = configs.default('video_summary')
     config.data.source, config.data.image_size, config.data.batch_size = source, 64, 16
-    config.model.name, config.model.variant = 'frame_scorer', '8-16-32'
+    config.model.name = 'frame_scorer'
+    config.optimizer.schedule, config.optimizer.clip = 'one_cycle', 1.0
+    return _supervised(config) if source == 'moving_digits/events' else _films(config)
+
+
+def _supervised(config):
+    config.model.variant = '8-16-32'
     config.model.options = {'shrink': 2, 'patch': 2, 'pool': 'flat'}
-    config.optimizer.lr, config.optimizer.schedule = 4e-3, 'one_cycle'
-    config.optimizer.clip = 1.0
-    config.train.steps = '6000 examples'
+    config.optimizer.lr = 4e-3
+    config.train.steps = '12000 examples'
+    config.train.eval_every = config.train.checkpoint_every = '4000 examples'
+    return config
+
+
+def _films(config):
+    config.task.supervised, config.task.sees = False, 'features'
+    config.task.montages = 2000
+    config.task.share, config.task.share_weight = 0.15, 1.0
+    config.optimizer.lr = 2e-3
+    config.train.steps = '4000 examples'
     config.train.eval_every = config.train.checkpoint_every = '2000 examples'
     return config
