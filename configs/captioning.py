@@ -1,23 +1,40 @@
-"""Show, Attend and Tell on coloured digits: which, how large, of which colour, and where.
+"""Show, Attend and Tell on coloured digits: which, how large, of which colour, and where. Of 1,000
+scenes of held-out digits, on 2 cores of an AMD EPYC, one seed, in brackets the beam search of 5:
 
     python -m jaxvision.main --config configs/captioning.py
+        91.0 % (92.3 %) of the captions are wholly true, CIDEr-D 7.30 (7.37), BLEU-4 0.976 (0.980);
+        34 min, beside other work
     python -m jaxvision.main --config configs/captioning.py:digit_scenes/64,self_critical
-        goes on from runs/captioning by the CIDEr-D of the captions that it samples
+        goes on from runs/captioning for 100 steps, learning from the CIDEr-D of what it samples:
+        7.83, 7.82, 7.83 (three seeds), where 100 steps more of true captions
+        (--config.task.self_critical=false) give 7.44, 7.06, 7.47. It finds the style that the
+        references agree most with: all perfect captions of that style would have 8.06
+
+    python -m jaxvision.main --config configs/captioning.py:captions:ANNOTATIONS.json,IMAGES
+        photographs, with a ResNet-18 of 224 pixels; not measured
 """
 
 from jaxvision import config as configs
-from jaxvision.errors import unknown
 
 
-def get_config(source_and_phase='digit_scenes/64'):
-    source, _, phase = source_and_phase.partition(',')
+def get_config(source='digit_scenes/64'):
+    """`source` may end in ',self_critical'."""
+    name = source.removesuffix(',self_critical')
     config = configs.default('captioning')
-    config.data.source, config.data.image_size, config.data.batch_size = source, 64, 64
+    config.data.source, config.data.batch_size = name, 64
+    (_digits if name.startswith('digit_scenes/') else _photographs)(config)
+    return _taught(config) if name == source else _self_critical(config)
+
+
+def _digits(config):
+    config.data.image_size = int(config.data.source.partition('/')[2])
     config.model.name, config.model.variant = 'cnn', '24x1-48x1-96x2-128x2'
-    phases = {'': _taught, 'self_critical': _self_critical}
-    if phase not in phases:
-        raise unknown('there is no phase', phase, phases)
-    return phases[phase](config)
+
+
+def _photographs(config):
+    config.data.image_size = 224
+    config.model.name, config.model.variant = 'resnet', '18'
+    config.task.fewest, config.task.decoder.hidden, config.task.decoder.embedding = 5, 512, 256
 
 
 def _taught(config):
@@ -32,6 +49,6 @@ def _self_critical(config):
     config.task.self_critical = True
     config.train.init_from = 'runs/captioning'
     config.optimizer.lr, config.optimizer.schedule, config.optimizer.clip = 5e-5, 'linear', 1.0
-    config.train.steps = '200'
+    config.train.steps = '100'
     config.train.eval_every = config.train.checkpoint_every = '100'
     return config

@@ -34,7 +34,7 @@ def default(task: str) -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.data = dict(
-        source='',          # TFDS name, embedded data set, or folder:DIR
+        source='',          # TFDS name, embedded data set, folder:DIR or captions:JSON
         dir='',             # where TFDS data sets are; '' is the usual place
         image_size=32,      # larger images, and images of unequal size, are brought to this
         batch_size=128,     # of the whole run, whatever the number of devices

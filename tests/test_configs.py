@@ -21,7 +21,9 @@ SMALLER = {'cnn': ['model.variant=4-8'], 'vit': ['model.options.depth=1'],
            'gan': ['model.variant=8', 'model.options.discriminator=8', 'task.samples=40'],
            'inpainting': ['model.variant=4x1-8', 'task.hole=4'],
            'super_resolution': ['model.variant=1x4', 'task.patch=4', 'task.tile=8'],
-           'captioning': ['model.variant=4x1-4x1-4x1-4x1', 'task.texts=50']}
+           'captioning': ['model.variant=4x1-4x1-4x1-4x1', 'task.texts=50'],
+           'video': ['model.variant=4-4-8'],
+           'video_prediction': ['model.variant=8', 'task.frames_in=3', 'task.frames_out=2']}
 # Patches that tile the images below, or are parts of them.
 FITTING = {'vit': ['model.variant=Ti/4'], 'super_resolution': ['task.patch=8'],
            'inpainting': ['task.crop=16']}

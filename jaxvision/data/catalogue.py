@@ -59,29 +59,30 @@ class Catalogue:
 
 
 class CatalogueSource:
-    """A split of a TFDS data set for classification: encoded images, or videos as lists of them,
-    and their classes."""
+    """A split of a TFDS data set: encoded images, or videos as lists of them, and their classes, or
+    captions, or both."""
 
     def __init__(self, info: tfds.core.DatasetInfo, split: str, raw: Sequence[bytes]):
         self._raw = raw
-        self._image, self._label = _supervised(info)
-        image, label = info.features[self._image], info.features[self._label]
-        self._kind = 'video' if isinstance(image, tfds.features.Video) else 'image'
-        self._features = tfds.features.FeaturesDict({
+        self._keys = _parts(info)
+        features = {name: info.features[key] for name, key in self._keys.items()}
+        kind = 'video' if 'video' in features else 'image'
+        image, label = features[kind], features.get('label')
+        if kind == 'video':
             # Texts are stored as encoded frames are; of a sequence no decoding can be skipped.
-            self._image: tfds.features.Sequence(tfds.features.Text(), length=image.shape[0])
-            if self._kind == 'video' else image, self._label: label})
+            features[kind] = tfds.features.Sequence(tfds.features.Text(), length=image.shape[0])
+        self._features = tfds.features.FeaturesDict(
+            {key: features[name] for name, key in self._keys.items()})
         self._decoders = (
-            {self._image: tfds.decode.SkipDecoding()}
+            {self._keys[kind]: tfds.decode.SkipDecoding()}
             if isinstance(image, tfds.features.Image) else None)
-        self._labels_only = tfds.features.FeaturesDict({self._label: label})
         files = [(Path(file.filename).name, file.skip, file.take, file.examples_in_shard)
                  for file in info.splits[split].file_instructions]
         self.info = SourceInfo(
             name=info.full_name, split=split, class_names=_class_names(label),
             image_shape=_image_shape(image), multi_label=False,
             fingerprint=fingerprint(info.full_name, files, info.splits.total_num_examples),
-            holds=(self._kind, 'label'), frames=None if self._kind == 'video' else 0)
+            holds=tuple(self._keys), frames=None if kind == 'video' else 0)
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -93,11 +94,14 @@ class CatalogueSource:
         return [self._example(record) for record in self._records(rows)]
 
     def labels(self) -> Labels:
+        self.info.check_holds('label')
+        key = self._keys['label']
+        label_only = tfds.features.FeaturesDict({key: self._features[key]})
         labels = np.empty(len(self), np.int32)
         for start in range(0, len(self), 1000):
             rows = range(start, min(start + 1000, len(self)))
             for row, record in zip(rows, self._records(rows)):
-                labels[row] = self._labels_only.deserialize_example_np(record)[self._label]
+                labels[row] = label_only.deserialize_example_np(record)[key]
         return labels
 
     def where(self, row: int) -> str:
@@ -111,7 +115,12 @@ class CatalogueSource:
 
     def _example(self, record: bytes) -> Example:
         parts = self._features.deserialize_example_np(record, decoders=self._decoders)
-        return {self._kind: parts[self._image], 'label': np.int32(parts[self._label])}
+        example = {name: parts[key] for name, key in self._keys.items()}
+        if 'label' in example:
+            example['label'] = np.int32(example['label'])
+        if 'captions' in example:
+            example['captions'] = _texts(example['captions'])
+        return example
 
 
 def find(source: str, data_dir: str = '') -> Path:
@@ -128,7 +137,7 @@ def find(source: str, data_dir: str = '') -> Path:
     if not match:
         raise UserError(f'data.source={source!r} is no data set: name one of TFDS (cifar10, '
                         f'name/config:version), an embedded one ({", ".join(_EMBEDDED)}), '
-                        'folder:DIR or videos:DIR')
+                        'folder:DIR, videos:DIR or captions:ANNOTATIONS.json')
     name, config, version = match['name'], match['config'], match['version'] or '*.*.*'
     root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
     there = [path.parent for path in sorted((root / name).glob('**/features.json'))
@@ -169,21 +178,39 @@ def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
             f'--dataset_version_dir={shlex.quote(str(folder))}')
 
 
-def _supervised(info: tfds.core.DatasetInfo) -> tuple[str, str]:
-    """The names of the image and of the label among a data set's features."""
-    features = info.features
+def _parts(info: tfds.core.DatasetInfo) -> dict[str, str]:
+    """What an example has of 'image' or 'video', 'label' and 'captions', and which feature is each.
+    """
+    features = dict(info.features)
+    captions = {'captions': 'captions'} if _is_text(features.get('captions')) else {}
+    kind = lambda key: 'video' if isinstance(features[key], tfds.features.Video) else 'image'
     pair = info.supervised_keys
     if pair and len(pair) == 2 and all(isinstance(key, str) for key in pair):
         image, label = pair
         if _is_image(features[image]) and isinstance(features[label], tfds.features.ClassLabel):
-            return image, label
+            return {kind(image): image, 'label': label, **captions}
     images = [key for key in features if _is_image(features[key])]
     labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
+    if len(images) == 1 and captions and not labels:
+        return {kind(images[0]): images[0], **captions}
     if len(images) != 1 or len(labels) != 1:
         found = ', '.join(f'{key}: {type(features[key]).__name__}' for key in sorted(features))
-        raise UserError(f'{info.full_name} is no data set of one image or video and one class; its '
-                        f'features are {found}')
-    return images[0], labels[0]
+        raise UserError(f'{info.full_name} is no data set of one image or video and one class, or '
+                        f'of `captions`; its features are {found}')
+    return {kind(images[0]): images[0], 'label': labels[0], **captions}
+
+
+def _is_text(feature) -> bool:
+    """Whether it is a text, several, or several of which each has a `text`, as COCO's have."""
+    each = getattr(feature, 'feature', feature)
+    if isinstance(each, tfds.features.FeaturesDict):
+        each = dict(each).get('text')
+    return each is not None and np.dtype(each.np_dtype) == object
+
+
+def _texts(captions) -> list[str]:
+    texts = captions['text'] if isinstance(captions, dict) else captions
+    return [text.decode() for text in ([texts] if isinstance(texts, bytes) else texts)]
 
 
 def _is_image(feature) -> bool:
@@ -200,5 +227,7 @@ def _image_shape(feature) -> tuple[int | None, int | None, int]:
     return height, width, 1 if channels == 1 else 3
 
 
-def _class_names(label: tfds.features.ClassLabel) -> tuple[str, ...]:
+def _class_names(label: tfds.features.ClassLabel | None) -> tuple[str, ...]:
+    if label is None:
+        return ()
     return tuple(label.names or map(str, range(label.num_classes)))

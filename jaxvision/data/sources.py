@@ -21,9 +21,9 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
     """The training split of `data.source`, or the split that is evaluated.
 
     'test' is `data.test_split`, else the data set's own labelled 'test', else its 'validation',
-    else a fixed 20 % of each class held out of training. `data.per_class` takes that many training
-    examples of each class. Images of one size come decoded, and small ones stay in memory;
-    what is composed is composed at each reading.
+    else a fixed 20 % held out of training, of each class where there are labels.
+    `data.per_class` takes that many training examples of each class. Images of one size come
+    decoded, and small ones stay in memory; what is composed is composed at each reading.
 
     Args:
         data: the config's `data`: source, dir, train_split, test_split, per_class.
@@ -42,7 +42,9 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
     if None in shape or 'image' not in source.info.holds or isinstance(dataset, Composed):
         return source
     source = Decoded(source)
-    return InMemory(source) if len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY else source
+    # Captions are of any number and length, and fill no array.
+    small = len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY
+    return InMemory(source) if small and 'captions' not in source.info.holds else source
 
 
 def _find(data: Any) -> Dataset:
@@ -54,6 +56,9 @@ def _find(data: Any) -> Dataset:
     if kind == 'videos':
         from jaxvision.data.films import Films
         return Films(Path(place).expanduser())
+    if kind == 'captions':
+        from jaxvision.data.captioned import Captioned
+        return Captioned(place)
     from jaxvision.data import catalogue, embedded
     if data.source.partition('/')[0] in _COMPOSED:
         return _composed(data)
@@ -84,8 +89,8 @@ def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
                             'parts of their own')
         return dataset.open(train if split == 'train' else test)
     source = dataset.open(train)
-    kept, held = held_out(source.labels() if 'label' in source.info.holds
-                          else np.zeros(len(source), np.int32))
+    labelled = 'label' in source.info.holds
+    kept, held = held_out(source.labels() if labelled else np.zeros(len(source), np.int32))
     if split == 'train':
         return Subset(source, kept, f'{train}, 80 %')
     return Subset(source, held, f'{train}, held out 20 %')

@@ -5,7 +5,6 @@ import functools
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
@@ -90,22 +89,25 @@ class Forecaster(nn.Module):
         if not self.reach:
             return drawn
         rows, columns = jnp.split(self.motion(x), 2, -1)
-        moved = _moved(_moved(frame, rows, 1), columns, 2)
+        turned = _moved_down(frame, rows).swapaxes(1, 2)
+        moved = _moved_down(turned, columns.swapaxes(1, 2)).swapaxes(1, 2)
         kept = nn.sigmoid(resampling.pixel_shuffle(self.share(x), self.patch))
         return drawn + kept * (moved - drawn)
 
 
-def _moved(frame, logits, axis):
-    """Each pixel the weighted mean of those around it along an axis, the same weights in a patch;
+def _moved_down(frame, logits):
+    """Each pixel the weighted mean of those above and below it, the weights one softmax a patch;
     outside it is black."""
-    size, taps = frame.shape[axis], logits.shape[-1]
-    # Taps first, so that the loops over them run along rows of pixels.
-    weights = jnp.moveaxis(nn.softmax(logits), -1, 0)
-    patch = frame.shape[1] // logits.shape[1]
-    weights = weights.repeat(patch, 2).repeat(patch, 3)[..., None]
-    edges = [(taps // 2, taps // 2) if i == axis else (0, 0) for i in range(4)]
-    padded = jnp.pad(frame, edges)
-    return sum(weights[i] * lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(taps))
+    (size, _, channels), (patches, across, taps) = frame.shape[1:], logits.shape[1:]
+    patch, reach, weights = size // patches, taps // 2, nn.softmax(logits)
+    # Of each patch the matrix from the rows within its reach to its own: small matrix products are
+    # some ten times faster on a CPU than sums over shifted frames.
+    band = jnp.stack([jnp.pad(weights, [(0, 0)] * 3 + [(i, patch - 1 - i)])
+                      for i in range(patch)], 3)
+    padded = jnp.pad(frame, [(0, 0), (reach, reach), (0, 0), (0, 0)])
+    near = jnp.stack([padded[:, i:i + patch + 2 * reach] for i in range(0, size, patch)], 1)
+    near = near.reshape(*near.shape[:3], across, patch * channels)
+    return jnp.einsum('bnmik,bnkmj->bnimj', band, near).reshape(frame.shape)
 
 
 def make(

@@ -31,7 +31,7 @@ class Stages(nn.Module):
             raise UserError(f'model: squares of {side} pixels (shrink x patch) do not tile images '
                             f'of {height}x{width}')
         x = squares(image, self.shrink).mean(3)
-        x = squares(x, self.patch).reshape(len(x), height // side, width // side, -1)
+        x = squares(x, self.patch).reshape(x.shape[0], height // side, width // side, -1)
         maps = []
         for stage, channels in enumerate(self.widths, start=1):
             x = nn.relu(layers.Conv(
@@ -70,7 +70,7 @@ class Strided(nn.Module):
                       name='stages')(image)
         tensors = {f'stage{stage}': x for stage, x in enumerate(maps, start=1)}
         x = maps[-1]
-        x = x.mean((1, 2)) if self.pool == 'mean' else x.reshape(len(x), -1)
+        x = x.mean((1, 2)) if self.pool == 'mean' else x.reshape(x.shape[0], -1)
         tensors['pooled'] = x
         tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
         return tensors['logits'], tensors

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxvision import figures, keys
 from jaxvision.config import steps
-from jaxvision.data import decode
+from jaxvision.data import decode, video
 from jaxvision.data.protocol import Unreadable
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import color
@@ -21,6 +21,7 @@ from jaxvision.train.state import create
 DEFAULTS = dict(
     frames_in=10,   # that are given
     frames_out=10,  # that are foreseen
+    stride=1,       # every so many frames of a film is one of them
     loss='mse',     # 'l1', 'mse' or 'l1+mse', of the pixels
     sampling=0.5)   # share of the training in which true frames are shown less and less; 0: never
 
@@ -32,14 +33,12 @@ def describe(config, source) -> dict:
     `data.image_size`, by their central square."""
     c, info, size = config.task, source.info, config.data.image_size
     info.check_holds('video')
-    if c.frames_in < 2 or c.frames_out < 1:
-        raise UserError(f'task.frames_in={c.frames_in} and task.frames_out={c.frames_out}: at least '
-                        '2 and 1')
-    if info.frames is not None and info.frames < c.frames_in + c.frames_out:
-        raise UserError(f'{info.name} has clips of {info.frames} frames: task.frames_in and '
-                        f'task.frames_out are {c.frames_in + c.frames_out} together')
-    if not isinstance(source[0]['video'], np.ndarray):
-        raise UserError(f'{info.name}: its clips are files, which this task does not read')
+    for name, least in (('frames_in', 2), ('frames_out', 1), ('stride', 1)):
+        if c[name] < least:
+            raise UserError(f'task.{name}={c[name]}: it is at least {least}')
+    if info.frames is not None and info.frames < _span(c):
+        raise UserError(f'{info.name} has clips of {info.frames} frames: task.frames_in, frames_out '
+                        f'and stride ask for {_span(c)}')
     height, width, channels = info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     frame = [height, width, channels] if as_it_is else [size, size, channels]
@@ -84,7 +83,7 @@ def make(config, spec: dict) -> Task:
     evaluation = Evaluation('test', lambda state, batch: record(
         predict(state.variables, batch), batch), summarize, record)
     return Task(init, step, {'eval': evaluation}, predict, '-eval/mse',
-                make_prepare(config, spec), draw_strips, watch=True)
+                make_prepare(config, spec), draw_strips, show, watch=True)
 
 
 def truth_share(options, step, total: int):
@@ -102,31 +101,30 @@ def draw_shown(key, index, frames: int, share):
 
 
 def make_prepare(config, spec: dict):
-    """Host side: frames of one size; any stretch of a longer clip to train on, else its first."""
-    c, frame = config.task, spec['inputs']['video']['shape'][1:]
-    length = c.frames_in + c.frames_out
-
-    def fitting(image):
-        return decode.resize_center_crop(image, frame[0], frame[-1], fraction=1.0)
+    """Host side: frames of one size, from anywhere in a clip to train on, else from its middle."""
+    c, (side, _, channels) = config.task, spec['inputs']['video']['shape'][1:]
+    resize = functools.partial(decode.resize_center_crop, fraction=1.0)
 
     def prepare(example, rng):
-        video = example['video']
-        spare = len(video) - length
-        if spare < 0:
-            raise Unreadable(f'it has {len(video)} frames, of {length} that are needed')
-        start = int(rng.integers(spare, endpoint=True)) if rng else 0
-        video = video[start:start + length]
-        if spec['resize']:
-            video = np.stack([fitting(image) for image in video])
-        return {'video': video[:c.frames_in], 'future': video[c.frames_in:]}
+        total = video.count(example['video'])
+        if total < _span(c):
+            raise Unreadable(f'it has {total} frames, of {_span(c)} that are needed')
+        rows = video.clip_rows(total, c.frames_in + c.frames_out, c.stride, rng)
+        clip = video.read(example['video'], rows, side if spec['resize'] else None, channels, resize)
+        return {'video': clip[:c.frames_in], 'future': clip[c.frames_in:]}
     return prepare
+
+
+def _span(options) -> int:
+    """How many frames of a clip an example covers."""
+    return (options.frames_in + options.frames_out - 1) * options.stride + 1
 
 
 def compare(dtype, outputs: dict, batch: dict) -> dict:
     """Of each clip and frame [B, T] the squared errors, each the sum over a frame's pixels in
     [0, 1]: of the answer, of the last frame seen, and of black. SSIM where its window fits."""
     past, truth = (color.to_float(batch[name], dtype) for name in ('video', 'future'))
-    squared_error = lambda video: jnp.square(video - truth).sum((2, 3, 4))
+    squared_error = lambda frames: jnp.square(frames - truth).sum((2, 3, 4))
     answer = outputs['video'] / 255
     found = {'squared_error': squared_error(answer),
              'last_frame_squared_error': squared_error(past[:, -1:]),
@@ -150,12 +148,32 @@ def summarize(records: dict) -> dict[str, float]:
 
 def draw_strips(records: dict, example) -> dict[str, np.ndarray]:
     """Of a few clips: the frames given and, over the truth, those foreseen."""
-    lines = []
-    for i in np.unique(np.linspace(0, len(records['index']) - 1, 6).astype(int)):
-        clip, predicted = example(int(records['index'][i])), records['predicted'][i]
-        lines += [*clip['video'], *predicted, *np.full_like(clip['video'], 255), *clip['future']]
-    columns = len(clip['video']) + len(predicted)
-    return {'strips': figures.grid(lines, columns, times=max(1, 64 // lines[0].shape[0]))}
+    some = np.unique(np.linspace(0, len(records['index']) - 1, 6).astype(int))
+    clips = [example(int(records['index'][i])) for i in some]
+    return {'strips': _strips(clips, records['predicted'][some])}
+
+
+def _strips(clips: list[dict], predicted) -> np.ndarray:
+    frames = []
+    for clip, answer in zip(clips, predicted):
+        nothing = np.full_like(clip['video'], 255)
+        frames += [*clip['video'], *answer, *nothing, *clip['future']]
+    columns = len(clips[0]['video']) + len(predicted[0])
+    return figures.grid(frames, columns, times=max(1, 64 // frames[0].shape[0]))
+
+
+def show(inputs: dict, outputs: dict):
+    """The mean squared errors, as `summarize` counts them; the strip of the film, and an animation
+    of the frames given and foreseen."""
+    truth, answer = inputs['future'] / 255, outputs['video'] / 255
+    per_frame = lambda frames: round(float(np.square(frames - truth).sum((1, 2, 3)).mean()), 4)
+    told = {'mse': per_frame(answer), 'mse_last_frame': per_frame(inputs['video'][-1:] / 255)}
+    if 'original' not in inputs:
+        return told, None
+    predicted = np.round(outputs['video']).astype(np.uint8)
+    film = np.concatenate([inputs['video'], predicted])
+    colour = np.broadcast_to(film, (*film.shape[:3], 3))
+    return told, {'': _strips([inputs], [predicted]), 'foreseen.gif': (colour, 5.0)}
 
 
 def _check(options) -> None:

@@ -34,10 +34,12 @@ CAPTIONS = [
 TEXTS = [
     "Can't we? They're here; he'd say I'll come, won't you!", 'It costs $5.50 or 20% of 1,000...',
     'cannot gonna wanna', "the dogs' bowls and the boss's cup", 'a t-shirt -- a half-eaten hot-dog',
-    'A "STOP" sign, \'left\' \u201cturn\u201d \u2018only\u2019 \u2014 here', 'A [small] {red} (toy) car',
+    'A "STOP" sign, \'left\' \u201cturn\u201d \u2018only\u2019 \u2014 here',
+    'A [small] {red} (toy) car',
     'wow!! what?!', 'a 4x4 truck on 3rd Ave. at 10 o\'clock, 7-11', 'U.S. flag, a t.v. and No. 5',
     'man/woman and/or me@x.com', "tv's, the 1960's car in the '90s", "'Tis y'all's rock 'n' roll",
-    'caf\u00e9 na\u00efve children\u2019s', '...', 'no. Yes.', '3:00pm at -5 degrees', 'a   b\tc\nd',
+    'caf\u00e9 na\u00efve children\u2019s', '...', 'no. Yes.', '3:00pm at -5 degrees',
+    'a   b\tc\nd',
 ]
 
 

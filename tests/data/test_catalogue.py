@@ -121,6 +121,37 @@ def test_features_are_found_among_others(tmp_path):
     assert opened('toy', write(tmp_path, {'train': made}, spec))[0][3].keys() == {'image', 'label'}
 
 
+@pytest.mark.parametrize('feature, said', [
+    (tfds.features.Sequence({'text': np.str_, 'id': np.int64}),  # as coco_captions has them
+     lambda texts: [{'text': text, 'id': 7} for text in texts]),
+    (tfds.features.Sequence(tfds.features.Text()), list),
+    (tfds.features.Text(), lambda texts: texts[0]),
+], ids=['coco', 'texts', 'text'])
+def test_captions_in_place_of_labels(tmp_path, feature, said):
+    texts = [[f'A caf\u00e9 of {i}.', *['Another'] * (i % 3)] for i in range(20)]
+    made = [{'image': example['image'], 'captions': said(words)}
+            for example, words in zip(examples(20), texts)]
+    spec = {'image': features()['image'], 'captions': feature}
+    train, test = opened('toy', write(tmp_path, {'train': made}, spec))
+    assert (len(train), len(test), test.info.split) == (16, 4, 'train, held out 20 %')
+    assert train.info.holds == ('image', 'captions') and train.info.class_names == ()
+    for example in [*train.read(range(16)), *test.read(range(4))]:
+        wanted = texts[int(example['image'].max())]
+        one = isinstance(feature, tfds.features.Text)
+        assert example['captions'] == (wanted[:1] if one else wanted)
+    with pytest.raises(UserError, match='holds image, captions: this task needs label'):
+        train.labels()
+
+
+def test_captions_beside_labels(tmp_path):
+    made = [example | {'captions': 'a'} for example in examples(20)]
+    spec = features(captions=tfds.features.Text())
+    train, _ = opened('toy', write(tmp_path, {'train': made}, spec), per_class=3)
+    assert train.info.holds == ('image', 'label', 'captions')
+    np.testing.assert_array_equal(np.bincount(train.labels()), [3, 3])
+    assert train[0].keys() == {'image', 'label', 'captions'}
+
+
 @pytest.mark.parametrize('changed, found', [
     ({'label': tfds.features.Scalar(np.int64)}, 'image: Tensor, label: Scalar'),
     ({'image': tfds.features.Tensor(shape=(4, 4, 3), dtype=np.float32)}, 'label: ClassLabel'),

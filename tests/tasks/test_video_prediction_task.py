@@ -3,10 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from exporting import assert_exported_alike
+from PIL import Image
 from random_weights import random_leaves
 from skimage.metrics import structural_similarity
+from untrained import save_untrained
 
 from jaxvision import config as configs
+from jaxvision.data import video
 from jaxvision.data.protocol import Unreadable
 from jaxvision.errors import UserError
 from jaxvision.tasks import video_prediction
@@ -57,7 +60,7 @@ def test_the_metrics_are_those_of_what_predict_answers_whatever_comes_after(begu
     found = evaluation.summarize(jax.device_get(records))
 
     truth, answer = batch['future'].astype(np.float64) / 255, np.asarray(answer, np.float64) / 255
-    per_frame = lambda video: np.square(video - truth).sum((2, 3, 4)).mean()
+    per_frame = lambda frames: np.square(frames - truth).sum((2, 3, 4)).mean()
     last = per_frame(batch['video'][:, 2:] / 255)
     wanted = {'mse': per_frame(answer), 'mse_last_frame': last, 'mse_blank': per_frame(0 * truth),
               'mse_ratio': per_frame(answer) / last, 'blank_ratio': per_frame(0 * truth) / last}
@@ -77,10 +80,10 @@ def test_the_metrics_are_those_of_what_predict_answers_whatever_comes_after(begu
 def test_a_frame_that_is_shown_is_seen_by_later_answers_alone(begun):
     this, _, state = begun
     model = video_prediction.classification.make_model(this.config, this.spec)
-    video = jax.random.uniform(jax.random.key(0), (1, 6, 16, 16, 1))
+    clip = jax.random.uniform(jax.random.key(0), (1, 6, 16, 16, 1))
     answer = jax.jit(lambda future, shown: model.apply(
-        {'params': state.params['model']}, video[:, :3], future, shown)[0])
-    future, second = video[:, 3:], jnp.array([[False, True, False]])
+        {'params': state.params['model']}, clip[:, :3], future, shown)[0])
+    future, second = clip[:, 3:], jnp.array([[False, True, False]])
     shown = answer(future, second)
     changed = answer(future.at[:, 1].multiply(0.5), second)
     np.testing.assert_array_equal(changed[:, :2], shown[:, :2])
@@ -114,7 +117,7 @@ def test_late_in_training_the_loss_is_of_what_predict_answers(begun):
     answer = jax.jit(this.task.predict)(state.variables, batch)['video']
     wanted = np.square((answer - batch['future']) / 255).mean()
     assert scalars['loss'] == scalars['mse'] == pytest.approx(wanted, rel=1e-4)
-    _, early = update(state, batch)
+    _, early = update(state.replace(step=jnp.int32(0)), batch)
     assert early['loss'] != scalars['loss']
 
 
@@ -124,21 +127,34 @@ def test_it_is_exported(tmp_path):
     assert_exported_alike(this, {'video': clips}, tmp_path, output='video')
 
 
-def test_a_longer_clip_is_learned_from_anywhere_and_evaluated_at_its_start(begun):
+def test_a_longer_clip_is_learned_from_anywhere_and_evaluated_in_its_middle(begun):
     prepare = begun[0].task.prepare
     clip = np.tile(np.arange(9, dtype=np.uint8)[:, None, None, None], (1, 16, 16, 1))
     starts = {int(prepare({'video': clip}, np.random.default_rng(seed))['video'][0, 0, 0, 0])
               for seed in range(40)}
     assert starts == {0, 1, 2, 3}
     tested = prepare({'video': clip}, None)
-    assert tested['video'][:, 0, 0, 0].tolist() == [0, 1, 2]
-    assert tested['future'][:, 0, 0, 0].tolist() == [3, 4, 5]
+    assert tested['video'][:, 0, 0, 0].tolist() == [1, 2, 3]
+    assert tested['future'][:, 0, 0, 0].tolist() == [4, 5, 6]
     with pytest.raises(Unreadable, match='5 frames, of 6'):
         prepare({'video': clip[:5]}, None)
 
 
+def test_a_persons_film_is_answered_with_a_strip_and_an_animation(main, tmp_path):
+    (tmp_path / 'run').mkdir()
+    save_untrained(small('model.variant=4', 'task.stride=2'), tmp_path / 'run')
+    rng = np.random.default_rng(0)
+    video.write_clip('film.mp4', rng.integers(0, 256, (12, 20, 30, 3)).astype(np.uint8), 10.0)
+    code, *_, told = main('--workdir', tmp_path / 'run', 'film.mp4')
+    entry = told['film.mp4']
+    assert code == 0 and entry['answer']['mse'] > 0 < entry['answer']['mse_last_frame']
+    assert np.asarray(Image.open(entry['picture'])).shape == (4 * 33, 4 * (6 * 17 - 1), 3)
+    animation, = entry['saved']
+    assert Image.open(animation).n_frames == 6
+
+
 @pytest.mark.parametrize('override, message', [
-    ('task.frames_out=18', 'clips of 20 frames: .* 21 together'), ('task.frames_in=1', 'at least 2'),
+    ('task.stride=4', 'clips of 20 frames: .* ask for 21'), ('task.frames_in=1', 'at least 2'),
     ('task.loss=l2', "no 'l2'"), ('task.sampling=2', '0 to 1'), ('data.source=digits', 'video'),
     ('model.options.patch=5', 'does not divide frames of 16x16'), ('model.options.window=2', 'odd'),
     ('model.options.reach=-1', 'from 0 up')])
