@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
+from jaxvision.errors import unknown
 from jaxvision.models import frames, layers
 
 
@@ -54,6 +55,10 @@ def make(
     """A scorer of `hidden` LSTM units in each direction, on `features` numbers of each frame, which
     come from the image model `backbone` of this `variant` and `options`; with the variant '' it is
     given features."""
-    frame = frames.backbone(backbone, features, variant, dtype, param_dtype, **options) \
-        if variant else None
-    return FrameScorer(frame, hidden, dtype, param_dtype)
+    if variant:
+        frame = frames.backbone(backbone, features, variant, dtype, param_dtype, **options)
+        return FrameScorer(frame, hidden, dtype, param_dtype)
+    if options:
+        raise unknown("frame_scorer without a variant has no frames' model, nor its option",
+                      next(iter(options)), ['hidden'])
+    return FrameScorer(None, hidden, dtype, param_dtype)

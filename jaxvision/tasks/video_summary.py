@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision import figures, keys
-from jaxvision.data import video
+from jaxvision.data import decode, video
 from jaxvision.data.montages import Montages
 from jaxvision.data.views import Converted, InMemory
 from jaxvision.errors import UserError, unknown
@@ -167,7 +167,12 @@ def make_features(config, spec: dict):
 
 def make_sample(options, shape: list[int]):
     """Host side: frames that stand for a whole video."""
-    most, height, _, channels = shape
+    most, height, width, channels = shape
+
+    def fitting(frame, size, channels):
+        pixels = decode.decode(frame, channels)
+        same = pixels.shape[:2] == (height, width)
+        return pixels if same else decode.resize(pixels, height, width)
 
     def sample(example):
         """With 'spans' [T, 2]: from when until when, in seconds, a frame stands for the video."""
@@ -176,7 +181,7 @@ def make_sample(options, shape: list[int]):
         wanted = min(total, most, max(round(total / rate * options.rate), 1) if is_film else total)
         edges = np.arange(wanted + 1) * total / wanted
         rows = ((edges[:-1] + edges[1:]) / 2).astype(int)
-        frames, own = video.padded(video.read(clip, rows, height, channels), most)
+        frames, own = video.padded(video.read(clip, rows, height, channels, fitting), most)
         found = {'spans': np.stack([edges[:-1], edges[1:]], 1) / rate}
         if 'importance' in example:
             found['importance'] = example['importance'][rows]
