@@ -48,6 +48,12 @@ def average(logits: Float[Array, 'b t k'], mask: Mask) -> Float[Array, 'b k']:
     return total - jnp.log(own.sum(1))
 
 
+def mean(states: Float[Array, 'b t n'], mask: Mask) -> Float[Array, 'b n']:
+    """Over the frames of each clip."""
+    own = mask[..., None].astype(states.dtype)
+    return (states * own).sum(1) / own.sum(1)
+
+
 def last(states: Float[Array, 'b t n'], mask: Mask) -> Float[Array, 'b n']:
     """That of the last frame of each clip."""
     end = mask & ~jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))

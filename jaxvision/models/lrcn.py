@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxvision.models import frames, layers
 
-PREDICTIONS = ('average', 'last')
+PREDICTIONS = ('logits', 'probabilities', 'last')
 
 
 class LRCN(nn.Module):
@@ -35,8 +35,10 @@ class LRCN(nn.Module):
         # What fills up a clip comes after its end: no frame's state knows of it.
         states = nn.RNN(nn.OptimizedLSTMCell(self.hidden, name='lstm', **types))(features)
         head = layers.head(self.num_classes, self.param_dtype)
-        logits = head(frames.last(states, mask)) if self.prediction == 'last' \
-            else frames.average(head(states), mask)
+        if self.prediction == 'probabilities':
+            logits = frames.average(head(states), mask)
+        else:  # the head is linear: of the mean state it makes the mean of the frames' logits
+            logits = head((frames.last if self.prediction == 'last' else frames.mean)(states, mask))
         return logits, {'features': features, 'states': states, 'logits': logits}
 
 
@@ -46,18 +48,18 @@ def make(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     backbone: str = 'strided',
-    features: int = 128,
+    features: int = 64,
     hidden: int = 128,
     change: bool = True,
-    prediction: str = 'average',
+    prediction: str = 'logits',
     **options,
 ) -> LRCN:
     """An LRCN of `hidden` LSTM units on `features` numbers of each frame, which come from the image
     model `backbone` of this `variant` and `options`.
 
     `change` shows it, beside each frame, the change since the one before: for the optical flow that
-    the paper's second network sees. `prediction` 'average' is the paper's mean of the frames'
-    softmax, 'last' what the last frame's state says.
+    the paper's second network sees. `prediction` averages the frames' 'logits' or, as the
+    paper does, their 'probabilities', or takes what the 'last' says.
     """
     layers.one_of('prediction', prediction, PREDICTIONS)
     frame = frames.backbone(backbone, features, variant, dtype, param_dtype, **options)

@@ -29,14 +29,21 @@ SMALLER = {  # two players, where there can be two
                          'task.patch=3', 'task.adversarial=0.01', 'optimizer.warmup=5'],
     'inpainting': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-6x1',
                    'task.hole=4', 'task.adversarial=0.01'],
-    'video_prediction': ['data.source=moving_digits/prediction', 'data.image_size=16',
-                         'task.frames_in=4', 'task.frames_out=3', 'model.variant=4-4',
-                         'model.options.reach=2', 'train.steps=60', 'train.eval_every=30']}
+    'captioning': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-4x1-8x1-8x1',
+                   'task.texts=100', 'task.beam=2'],
+    'video': ['data.image_size=16', 'model.variant=4-4', 'model.options.hidden=8', 'task.frames=6',
+              'task.augment.flip=true', 'train.steps=60', 'train.eval_every=30'],
+    'video_prediction': ['data.image_size=16', 'task.frames_in=4', 'task.frames_out=3',
+                         'model.variant=4-4', 'model.options.reach=2', 'train.steps=60',
+                         'train.eval_every=30']}
+SOURCES = {'captioning': 'digit_scenes/64', 'video': 'moving_digits/motions',
+           'video_prediction': 'moving_digits/prediction'}
 
 
 def command(workdir: Path, overrides: list[str], config: str = 'cnn') -> list[str]:
+    file = ROOT / f'configs/{config}.py'
     return [sys.executable, '-m', 'jaxvision.main', '--config',
-            str(ROOT / f'configs/{config}.py:digits'), '--workdir', str(workdir),
+            f'{file}:{SOURCES.get(config, "digits")}', '--workdir', str(workdir),
             *[f'--config.{text}' for text in SMALLER[config]],
             '--config.train.checkpoint_every=7', '--config.train.log_every=1', *overrides]
 

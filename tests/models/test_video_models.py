@@ -18,6 +18,7 @@ MODELS = {
     'frame_average': (frame_average, '4-6', dict(patch=2)),
     'frame_average-cnn': (frame_average, '4-6', dict(backbone='cnn')),
     'lrcn': (lrcn, '4-6', dict(patch=2, hidden=8, features=7)),
+    'lrcn-probabilities': (lrcn, '4-6', dict(patch=2, hidden=8, prediction='probabilities')),
     'lrcn-last': (lrcn, '4-6', dict(patch=2, hidden=8, change=False, prediction='last')),
     'lrcn-cnn': (lrcn, '4-6', dict(backbone='cnn', hidden=8)),
     'conv_lstm_net': (conv_lstm_net, '4-6', dict(shrink=2, patch=1, hidden=3)),
@@ -121,7 +122,7 @@ def test_a_change_is_the_difference_to_the_frame_before():
 
 
 @pytest.mark.parametrize('module, variant, options, message', [
-    (lrcn, '4-6', {'prediction': 'first'}, "choose one of 'average', 'last'"),
+    (lrcn, '4-6', {'prediction': 'first'}, "choose one of 'logits', 'prob"),
     (lrcn, '4-6', {'backbone': 'lenet'}, "choose one of 'strided', 'cnn'"),
     (frame_average, '4-', {}, "widths, as '16-32-64'"),
     (conv_lstm_net, 'x', {}, "widths, as '16-32-64'")])
