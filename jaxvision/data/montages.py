@@ -53,7 +53,7 @@ class Montages:
         return f'montage {row} of {self.info.name}'
 
 
-def _stretch(rng: np.random.Generator, frames: Frames) -> Frames:
+def _stretch(rng: np.random.Generator, frames: Frames) -> UInt8[np.ndarray, 'n h w c']:
     length = min(int(rng.integers(*STRETCH, endpoint=True)), len(frames))
     first = int(rng.integers(len(frames) - length, endpoint=True))
     height, width = frames.shape[1:3]
