@@ -34,8 +34,8 @@ def measure(record: dict) -> dict[str, float]:
     compared = np.zeros((2 + RANDOM, len(own)), bool)
     compared[:, own] = [selected, summary.spread(selected),
                         *(summary.scattered(rng, selected) for _ in range(RANDOM))]
-    reward, uniform, *random = np.asarray(_rewards(record['features'], compared, own))
-    found = {'reward': reward, 'reward_uniform': uniform, 'reward_random': np.mean(random)}
+    reward, uniform, *random = np.asarray(_rewards(record['features'], compared, own)).tolist()
+    found = {'reward': reward, 'reward_uniform': uniform, 'reward_random': sum(random) / RANDOM}
     if 'importance' not in record:
         return found
     importance = record['importance'][own].astype(np.float64)

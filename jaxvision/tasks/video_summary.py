@@ -203,7 +203,7 @@ def show(inputs: dict, outputs: dict):
     """What is kept of a film; and of 'original', its path, a storyboard, the key frames, the scores
     and the short film."""
     own = inputs['video_mask'] > 0
-    scores, spans = outputs['scores'][own].astype(np.float64), inputs['spans'][own]
+    scores, spans = (x[own].astype(np.float64) for x in (outputs['scores'], inputs['spans']))
     boundaries, selected = summary.shorten(scores, outputs['features'][own])
     found = summary.key_frames(scores, boundaries, selected)
     # Of many the best, in order of time.
