@@ -12,10 +12,11 @@ def get_config(source='moving_digits/events'):
 
 
 def _supervised(config):
-    config.model.variant = '8-16-32'
-    config.model.options = {'shrink': 2, 'patch': 2, 'pool': 'flat'}
+    # The last map's pixels see both digits, wherever they are: whether they meet is between them.
+    config.model.variant = '16-32-64'
+    config.model.options = {'shrink': 2, 'patch': 4, 'pool': 'flat'}
     config.optimizer.lr = 4e-3
-    config.train.steps = '12000 examples'
+    config.train.steps = '8000 examples'
     config.train.eval_every = config.train.checkpoint_every = '4000 examples'
     return config
 

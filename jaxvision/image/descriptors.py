@@ -28,7 +28,9 @@ def _means(image):
     """Of the cells; rows and columns that are left over count in none."""
     height, width, channels = image.shape
     image = image[:height // CELLS * CELLS, :width // CELLS * CELLS]
-    return image.reshape(CELLS, height // CELLS, CELLS, width // CELLS, channels).mean((1, 3))
+    # An axis at a time: TFLite has no more than six of them, of batches and videos too.
+    rows = image.reshape(CELLS, height // CELLS, -1, channels).mean(1)
+    return rows.reshape(CELLS, CELLS, width // CELLS, channels).mean(2)
 
 
 def _scaled(x):

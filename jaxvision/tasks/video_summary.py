@@ -218,7 +218,7 @@ def show(inputs: dict, outputs: dict):
     if 'original' not in inputs:
         return answer, None
     film, rate = inputs['original'], video.rate(inputs['original'])
-    pictures = video.read(film, (middles * rate).astype(int))
+    pictures = list(video.read(film, (middles * rate).astype(int)))
     in_film = lambda seconds: int(round(seconds * rate))
     short = [frame for start, end in kept for frame in range(in_film(start), in_film(end))]
     return answer, {
