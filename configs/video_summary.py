@@ -22,10 +22,11 @@ def _supervised(config):
 
 
 def _films(config):
+    config.data.image_size = 32  # enough for what the features tell
     config.task.supervised, config.task.sees = False, 'features'
-    config.task.montages = 2000
-    config.task.share, config.task.share_weight = 0.15, 1.0
-    config.optimizer.lr = 2e-3
-    config.train.steps = '4000 examples'
-    config.train.eval_every = config.train.checkpoint_every = '2000 examples'
+    config.task.frames, config.task.montages = 60, 2000
+    config.task.share, config.task.share_weight, config.task.episodes = 0.15, 1.0, 30
+    config.optimizer.lr = 1e-2
+    config.train.steps = '24000 examples'
+    config.train.eval_every = config.train.checkpoint_every = '8000 examples'
     return config

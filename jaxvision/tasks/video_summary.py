@@ -23,9 +23,9 @@ from jaxvision.video import summary
 DEFAULTS = dict(
     supervised=True,    # towards the frames' importance; False: what arXiv 1801.00054 rewards
     regress='rank',     # of a frame's importance in its video, or the importance itself, 'value'
-    sees='frames',      # what the model is given: 'frames', or their fixed 'features'
+    sees='frames',      # what the model is given: 'frames', or their fixed 'features' and changes
     frames=120,         # of a video that are scored, at most: evenly spaced
-    rate=5.0,           # of a film, frames a second, where those are not more
+    rate=2.0,           # of a film, frames a second, where those are not more
     features='layout',  # that rewards and shots compare frames by; or the RUN of a classifier,
     layer='pooled',     # and which of its intermediates
     montages=0,         # trained on, put together of the films; 0: the films as they are
@@ -83,12 +83,12 @@ def make(config, spec: dict) -> Task:
         own = jnp.asarray(inputs['video_mask'], dtype) > 0  # TFLite compares no uint8
         fixed = fixed_features(frozen, pixels) * own[..., None].astype(dtype)
         if c.sees == 'features':
-            return fixed, own, fixed
+            return with_change(fixed), own, fixed
         return color.normalize(pixels, spec['mean'], spec['deviation']), own, fixed
 
     def init(key, batch):
         shape = batch['video'].shape
-        given = shape if c.sees == 'frames' else (*shape[:2], width)
+        given = shape if c.sees == 'frames' else (*shape[:2], width + 1)
         variables = model.init(keys.stream(key, 'init'), jnp.zeros(given, dtype),
                                jnp.ones(shape[:2], bool))
         params = {'model': variables.pop('params')}
@@ -165,6 +165,13 @@ def make_features(config, spec: dict):
     return seen, features.width(spec['requires']['judge'], c.layer)
 
 
+def with_change(fixed):
+    """Beside the features of each frame how far they are from those of the one before: much at a
+    cut, which a recurrent network is slow to find."""
+    change = jnp.diff(fixed, axis=1, prepend=fixed[:, :1])
+    return jnp.concatenate([fixed, jnp.sqrt(jnp.square(change).sum(-1, keepdims=True))], -1)
+
+
 def make_sample(options, shape: list[int]):
     """Host side: frames that stand for a whole video."""
     most, height, width, channels = shape
@@ -222,7 +229,8 @@ def show(inputs: dict, outputs: dict):
     in_film = lambda seconds: int(round(seconds * rate))
     short = [frame for start, end in kept for frame in range(in_film(start), in_film(end))]
     return answer, {
-        '': figures.gallery(pictures, times), 'scores.png': figures.scores(spans[:, 0], scores, selected),
+        '': figures.gallery(pictures, times),
+        'scores.png': figures.scores(spans[:, 0], scores, selected),
         **{f'key-{time.replace(":", ".")}.png': picture for time, picture in zip(times, pictures)},
         'summary.mp4': (video.stream(film, short), rate)}
 
