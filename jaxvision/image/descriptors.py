@@ -21,7 +21,7 @@ def layout(image: Float[Array, 'h w c']) -> Float[Array, 'd']:
     edges = jnp.maximum(rises @ jnp.array([np.sin(angles), np.cos(angles)], image.dtype), 0)
     colors = _means(image)
     halves = colors - colors.mean((0, 1)), _means(edges)
-    return jnp.concatenate([_scaled(half.ravel()) for half in halves]) / np.sqrt(2)
+    return jnp.concatenate([_scaled(half.ravel()) for half in halves]) / 2**0.5
 
 
 def _means(image):
