@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Integer, Num, UInt8
+from jaxtyping import Bool, Float, Integer, Num, UInt8
 
 Picture = UInt8[np.ndarray, 'h w 3']
 
@@ -104,6 +104,24 @@ def attention(
         bright = np.asarray(bright.resize((width, height), Image.Resampling.BICUBIC))
         seen.append((image * (0.2 + 0.8 * np.clip(bright, 0, 1)[..., None])).astype(np.uint8))
     return gallery([image, *seen], ['', *words], columns=8)
+
+
+def scores(
+    times: Num[np.ndarray, 't'], found: Float[np.ndarray, 't'], selected: Bool[np.ndarray, 't'],
+    wanted: Float[np.ndarray, 't'] | None = None,
+) -> Picture:
+    """The scores of a video's frames over time, what is selected of it shaded, and what they were
+    to be if that is known."""
+    figure = _figure(10.0, 2.0)
+    axes = figure.add_subplot()
+    axes.fill_between(times, 0, 1, where=selected, step='mid', transform=axes.get_xaxis_transform(),
+                      color='0.85', label='selected')
+    if wanted is not None:
+        axes.plot(times, wanted, color='C1', linewidth=1.2, label='importance')
+    axes.plot(times, found, color='C0', linewidth=1.2, label='score')
+    axes.set(xlim=(times[0], max(times[-1], times[0] + 1e-6)), ylim=(0, None))
+    axes.legend(loc='upper right')
+    return _render(figure)
 
 
 def bars(image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]]) -> Picture:

@@ -25,7 +25,8 @@ SMALLER = {'cnn': ['model.variant=4-8'], 'vit': ['model.options.depth=1'],
                         'task.test_queries=2', 'task.test_episodes=8'],
            'captioning': ['model.variant=4x1-4x1-4x1-4x1', 'task.texts=50'],
            'video': ['model.variant=4-4-8'],
-           'video_prediction': ['model.variant=8', 'task.frames_in=3', 'task.frames_out=2']}
+           'video_prediction': ['model.variant=8', 'task.frames_in=3', 'task.frames_out=2'],
+           'video_summary': ['model.variant=4-4', 'task.frames=20']}
 # Patches that tile the images below, or are parts of them.
 FITTING = {'vit': ['model.variant=Ti/4'], 'super_resolution': ['task.patch=8'],
            'inpainting': ['task.crop=16']}

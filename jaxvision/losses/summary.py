@@ -1,13 +1,50 @@
-"""What reinforcement rewards in a summary of a video (Zhou et al. 2018, arXiv:1801.00054).
+"""What is to be learned of a video's frames: their importance, or what reinforcement rewards in a
+summary (Zhou et al. 2018, arXiv:1801.00054).
 
 Of one video, of fixed length and with a mask of the frames that it really has; for jit and vmap.
-The paper's reward is the sum of both. Neither has a gradient worth following: `chosen` is drawn.
+Rewards have no gradient worth following: `chosen` is drawn.
 """
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer, Key
 
 Chosen = Integer[Array, 't'] | Bool[Array, 't']  # 1 for a frame in the summary
+
+
+def ranks(importance: Float[Array, 't'], mask: Bool[Array, 't']) -> Float[Array, 't']:
+    """The share of the video's frames that are less important, those as important by half.
+
+    What counts in the end (Otani et al. 2019, arXiv:1903.11328), whatever a person's scale is.
+    """
+    less = importance < importance[:, None]
+    equal = importance == importance[:, None]
+    return ((less + 0.5 * equal) * mask).sum(1) / jnp.maximum(mask.sum(), 1)
+
+
+def reinforce(
+    key: Key[Array, ''], logits: Float[Array, 't'], features: Float[Array, 't d'],
+    mask: Bool[Array, 't'], episodes: int
+) -> tuple[Float[Array, ''], Float[Array, '']]:
+    """A value whose gradient is REINFORCE's of the negative reward, and the reward: means over so
+    many summaries, in each of which a frame is with the probability sigmoid(logit) (eq. 6 to 10).
+
+    The baseline is the mean reward of these summaries, and the logarithms are averaged over the
+    frames, so that long videos pull no harder.
+    """
+    chosen = jax.random.bernoulli(key, jax.nn.sigmoid(logits), (episodes, len(logits)))
+    rewards = jax.vmap(reward, (None, 0, None))(features, chosen, mask)
+    likely = jax.nn.log_sigmoid(jnp.where(chosen, logits, -logits))
+    likely = jnp.where(mask, likely, 0).sum(1) / jnp.maximum(mask.sum(), 1)
+    advantage = jax.lax.stop_gradient(rewards - rewards.mean())
+    return -(advantage * likely).mean(), rewards.mean()
+
+
+def reward(
+    features: Float[Array, 't d'], chosen: Chosen, mask: Bool[Array, 't']
+) -> Float[Array, '']:
+    """Diversity and representativeness (eq. 6): in [0, 2] where no cosine is negative."""
+    return diversity(features, chosen, mask) + representativeness(features, chosen, mask)
 
 
 def diversity(

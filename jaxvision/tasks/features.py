@@ -44,15 +44,11 @@ def perceive(network: dict, layer: str, dtype=jnp.float32) -> Callable:
     Raises:
         UserError: it has no intermediate `layer`.
     """
-    config, spec = ConfigDict(network['config']), network['spec']
-    if config.task.name != 'classification':
-        raise UserError(f'a run of task {config.task.name!r} sees no features: give a classifier')
-    config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name
-    model = classification.make_model(config, spec)
+    model, known = _opened(network, dtype)
+    spec = network['spec']
     shape = spec['inputs']['image']['shape']
-    _, known = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, *shape)))[0]
     if layer not in known:
-        raise unknown(f'{config.model.name!r} has no intermediate', layer, known)
+        raise unknown(f'{network["config"]["model"]["name"]!r} has no intermediate', layer, known)
 
     def intermediates(variables, images):
         images = jax.vmap(lambda image: _as_shape(image, shape))(images)
@@ -61,6 +57,22 @@ def perceive(network: dict, layer: str, dtype=jnp.float32) -> Callable:
                                 **variables['model_state']['model']}, images)
         return named
     return intermediates
+
+
+def width(network: dict, layer: str) -> int:
+    """The channels of a classifier's intermediate."""
+    return _opened(network, jnp.float32)[1][layer].shape[-1]
+
+
+def _opened(network: dict, dtype) -> tuple:
+    """The classifier, and the shapes of its intermediates."""
+    config, spec = ConfigDict(network['config']), network['spec']
+    if config.task.name != 'classification':
+        raise UserError(f'a run of task {config.task.name!r} sees no features: give a classifier')
+    config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name
+    model = classification.make_model(config, spec)
+    blank = jnp.zeros((1, *spec['inputs']['image']['shape']))
+    return model, jax.eval_shape(model.init_with_output, jax.random.key(0), blank)[0][1]
 
 
 def inception(file: str) -> Weights:

@@ -27,6 +27,17 @@ def change_points(
     return _back_from(frames, previous[:best])
 
 
+def divided(
+    boundaries: Int[np.ndarray, 'm'], frames: int, longest: int
+) -> Int[np.ndarray, 'n']:
+    """The boundaries of the same shots, of which those of more than `longest` frames are divided
+    into as few equal parts as can be."""
+    edges = [0, *boundaries, frames]
+    starts = [start + np.arange(parts) * (end - start) // parts
+              for start, end in zip(edges, edges[1:]) for parts in [-(-(end - start) // longest)]]
+    return np.concatenate(starts)[1:]
+
+
 def _scatter(features: Float[np.ndarray, 't d']) -> Float[np.ndarray, 'n n']:
     """[i, j]: sum over frames i to j - 1 of |x - mean|^2; infinite for no frames. n = t + 1."""
     scaled = features.astype(np.float64)

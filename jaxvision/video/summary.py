@@ -3,7 +3,31 @@
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxvision.video import shots
+
+SHARE = 0.15  # of a video's length, for its summary
+
 Boundaries = Int[np.ndarray, 'm']  # the first frame of every shot but the first
+
+
+def shorten(
+    scores: Float[np.ndarray, 't'], features: Float[np.ndarray, 't d']
+) -> tuple[Boundaries, Bool[np.ndarray, 't']]:
+    """Where the shots of a video change, and its frames to keep: SHARE of them, and at least one.
+
+    Shots change where the features do, and at least three have to fit into the summary: longer
+    ones are divided. Scores are above 0.
+    """
+    frames = len(scores)
+    share = share_of(frames)
+    changes = shots.change_points(features, most=frames // 5)
+    boundaries = shots.divided(changes, frames, longest=max(_capacity(frames, share) // 3, 1))
+    return boundaries, select(scores, boundaries, share)
+
+
+def share_of(frames: int) -> float:
+    """SHARE, or more of a video that has so few frames."""
+    return max(SHARE, 1 / frames)
 
 
 def knapsack(
@@ -30,7 +54,7 @@ def knapsack(
 
 
 def select(
-    scores: Float[np.ndarray, 't'], boundaries: Boundaries, share: float = 0.15
+    scores: Float[np.ndarray, 't'], boundaries: Boundaries, share: float = SHARE
 ) -> Bool[np.ndarray, 't']:
     """The frames of the shots to keep, at most floor(share * t) of them.
 
@@ -38,9 +62,7 @@ def select(
     """
     lengths = _lengths(len(scores), boundaries)
     values = np.add.reduceat(scores, np.append(0, boundaries)) / lengths
-    # 0.15 * 20 is a little less than 3 in floating point.
-    capacity = int(np.floor(share * len(scores) + 1e-9))
-    return np.repeat(knapsack(values, lengths, capacity), lengths)
+    return np.repeat(knapsack(values, lengths, _capacity(len(scores), share)), lengths)
 
 
 def f_score(selected: Bool[np.ndarray, 't'], annotated: Bool[np.ndarray, 't']) -> float:
@@ -61,6 +83,42 @@ def key_frames(
     return np.array([start + np.argmax(scores[start:start + length])
                      for start, length in zip(starts, _lengths(len(scores), boundaries))
                      if selected[start]], np.int64)
+
+
+def stretches(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k 2']:
+    """The first frame of each run of selected ones, and the first after it."""
+    return np.flatnonzero(np.diff(selected.astype(int), prepend=0, append=0)).reshape(-1, 2)
+
+
+def spread(selected: Bool[np.ndarray, 't']) -> Bool[np.ndarray, 't']:
+    """As many frames in as many stretches, of equal lengths and evenly spread: the uniform summary.
+    """
+    number, frames = len(stretches(selected)), selected.sum()
+    lengths = np.diff(np.arange(number + 1) * frames // max(number, 1))
+    left_out = (np.arange(number) + 0.5) / max(number, 1) * (len(selected) - frames)
+    return _placed(left_out.astype(int), lengths, len(selected))
+
+
+def scattered(rng: np.random.Generator, selected: Bool[np.ndarray, 't']) -> Bool[np.ndarray, 't']:
+    """The same stretches in any order at any places: a random summary."""
+    lengths = rng.permutation(np.diff(stretches(selected))[:, 0])
+    left_out = len(selected) - lengths.sum()
+    # Of which no two touch: the places differ.
+    before = np.sort(rng.choice(left_out + 1, len(lengths), replace=False))
+    return _placed(before, lengths, len(selected))
+
+
+def _placed(before, lengths, frames: int) -> Bool[np.ndarray, 't']:
+    """Stretches of these lengths; before each so many frames in all that are left out."""
+    selected = np.zeros(frames, bool)
+    for start, length in zip(before + np.append(0, lengths.cumsum()[:-1]), lengths):
+        selected[start:start + length] = True
+    return selected
+
+
+def _capacity(frames: int, share: float) -> int:
+    # 0.15 * 20 is a little less than 3 in floating point.
+    return int(np.floor(share * frames + 1e-9))
 
 
 def _lengths(frames: int, boundaries: Boundaries) -> Int[np.ndarray, 'n']:

@@ -38,9 +38,13 @@ SMALLER = {  # two players, where there can be two
               'task.augment.flip=true', 'train.steps=60', 'train.eval_every=30'],
     'video_prediction': ['data.image_size=16', 'task.frames_in=4', 'task.frames_out=3',
                          'model.variant=4-4', 'model.options.reach=2', 'train.steps=60',
-                         'train.eval_every=30']}
+                         'train.eval_every=30'],
+    'video_summary': ['data.image_size=16', 'task.frames=20', 'model.variant=4-4',
+                      'model.options.hidden=8', 'train.steps=60', 'train.eval_every=30']}
 SOURCES = {'few_shot': 'digit_pairs', 'captioning': 'digit_scenes/64',
-           'video': 'moving_digits/motions', 'video_prediction': 'moving_digits/prediction'}
+           'video': 'moving_digits/motions',
+           'video_prediction': 'moving_digits/prediction',
+           'video_summary': 'moving_digits/events'}
 
 
 def command(workdir: Path, overrides: list[str], config: str = 'cnn') -> list[str]:

@@ -1,7 +1,10 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxvision.losses import summary
 
@@ -56,3 +59,33 @@ def test_an_empty_video_is_worth_nothing_and_half_precision_is_widened():
     empty = jnp.ones((8, 3), jnp.bfloat16), jnp.ones(8, jnp.int32), jnp.zeros(8, bool)
     for reward in (summary.diversity, summary.representativeness):
         assert reward(*empty) == 0 and reward(*empty).dtype == jnp.float32
+
+
+def test_ranks_are_those_of_scipy_whatever_the_padding():
+    importance = np.random.default_rng(0).integers(0, 6, 20).astype(np.float32)
+    mask = np.arange(20) < 15
+    got = jax.jit(summary.ranks)(jnp.array(importance), jnp.array(mask))
+    np.testing.assert_allclose(got[:15], (stats.rankdata(importance[:15]) - 0.5) / 15, rtol=1e-6)
+
+
+def test_reinforce_descends_the_mean_reward_over_all_summaries():
+    rng = np.random.default_rng(0)
+    features, mask = jnp.array(rng.normal(size=(5, 3)), jnp.float32), jnp.arange(5) < 4
+    logits = jnp.array(rng.normal(size=5), jnp.float32)
+
+    def mean_reward(logits):
+        p = jax.nn.sigmoid(logits)
+        total = 0
+        for chosen in itertools.product([0, 1], repeat=4):
+            chosen = jnp.array([*chosen, 1])
+            likely = jnp.prod(jnp.where(chosen, p, 1 - p)[:4])
+            total += likely * summary.reward(features, chosen, mask)
+        return total
+
+    wanted = jax.grad(mean_reward)(logits) / 4  # logarithms are averaged over the frames
+    (_, reward), gradient = jax.value_and_grad(
+        lambda logits: summary.reinforce(jax.random.key(1), logits, features, mask, 100_000),
+        has_aux=True)(logits)
+    assert reward == pytest.approx(mean_reward(logits), rel=0.01)
+    np.testing.assert_allclose(gradient, -wanted, atol=0.03 * jnp.abs(wanted).max())
+    assert gradient[4] == 0

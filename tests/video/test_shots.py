@@ -47,3 +47,9 @@ def test_no_more_changes_than_asked_for_or_than_there_is_room():
 def test_black_frames_have_a_feature_too():
     features = np.concatenate([np.zeros((10, 4)), np.ones((10, 4))])
     assert shots.change_points(features, 4).tolist() == [10]
+
+
+def test_long_shots_are_divided_equally():
+    assert shots.divided(np.array([3, 13]), 14, longest=4).tolist() == [3, 6, 9, 13]
+    assert shots.divided(np.array([], int), 7, longest=9).tolist() == []
+    assert shots.divided(np.array([2]), 4, longest=1).tolist() == [1, 2, 3]

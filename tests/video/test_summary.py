@@ -58,3 +58,45 @@ def test_one_key_frame_for_each_selected_shot():
     selected = np.repeat([True, False, True, True], [4, 6, 3, 7])
     assert summary.key_frames(scores, BOUNDARIES, selected).tolist() == [2, 11, 13]
     assert summary.key_frames(scores, BOUNDARIES, np.zeros(20, bool)).tolist() == []
+
+
+@pytest.mark.parametrize('frames', [1, 2, 6, 7, 20, 50, 133])
+def test_a_summary_of_any_video_keeps_a_few_whole_shots_of_the_highest_scores(frames):
+    rng = np.random.default_rng(frames)
+    features = np.repeat(rng.normal(size=(4, 5)), [1, 2, 3, 127], axis=0)[:frames]
+    boundaries, selected = summary.shorten(rng.uniform(0.1, 1, frames), features)
+    room = max(int(0.15 * frames + 1e-9), 1)
+    lengths = np.diff(boundaries, prepend=0, append=frames)
+    assert 1 <= selected.sum() <= room and lengths.max() <= max(room // 3, 1)
+    shots = np.repeat(np.arange(len(lengths)), lengths)
+    kept = [selected[shots == shot] for shot in range(len(lengths))]
+    assert all(shot.all() or not shot.any() for shot in kept)
+    best = np.zeros(frames)
+    best[shots == shots[frames // 2]] = 1
+    _, selected = summary.shorten(best + 1e-3, features)
+    assert selected[frames // 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 10))
+def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(frames, seed):
+    selected = np.array(frames)
+    text = lambda chosen: ''.join('x' if frame else '.' for frame in chosen)
+    runs = lambda chosen: sorted(map(len, text(chosen).replace('.', ' ').split()))
+    assert [end - start for start, end in summary.stretches(selected)] == list(
+        map(len, text(selected).replace('.', ' ').split()))
+    anywhere = summary.scattered(np.random.default_rng(seed), selected)
+    assert runs(anywhere) == runs(selected)
+    uniform = summary.spread(selected)
+    assert uniform.sum() == selected.sum() and len(uniform) == len(selected)
+    if not selected.all() and len(runs(selected)) <= (~selected).sum():
+        assert len(runs(uniform)) == len(runs(selected))
+        assert max(runs(uniform), default=0) - min(runs(uniform), default=0) <= 1
+
+
+def test_a_uniform_summary_and_random_ones_by_hand():
+    selected = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1], bool)
+    assert np.flatnonzero(summary.spread(selected)).tolist() == [2, 3, 4, 9, 10, 11]
+    places = {tuple(np.flatnonzero(summary.scattered(np.random.default_rng(seed), selected)))
+              for seed in range(400)}
+    assert len(places) == 2 * 9 * 8 / 2  # two orders, and two of nine gaps

@@ -1,0 +1,45 @@
+"""How good summaries of videos are: the scores of their frames, and the frames that are kept."""
+
+import jax
+import numpy as np
+
+from jaxvision import keys
+from jaxvision.losses import summary as losses
+from jaxvision.metrics import ranking
+from jaxvision.video import summary
+
+RANDOM = 20  # summaries of a video, whose mean is the random one's reward
+
+_rewards = jax.jit(jax.vmap(losses.reward, (None, 0, None)))
+
+
+def summarize(records: dict) -> dict[str, float]:
+    """Means over the videos, from 'scores', 'video_mask' [N, T] and 'features' [N, T, D].
+
+    reward: diversity and representativeness of the summary; reward_uniform and reward_random: of as
+    many frames in as many stretches, evenly spread or anywhere. With 'importance': tau_b and rho of
+    the scores, and the f_score with the summary by importance.
+    """
+    videos = [measure({name: values[i] for name, values in records.items()})
+              for i in range(len(records['index']))]
+    return {name: float(np.mean([video[name] for video in videos])) for name in videos[0]}
+
+
+def measure(record: dict) -> dict[str, float]:
+    """Of one video."""
+    own = record['video_mask'] > 0
+    scores, features = (record[name][own].astype(np.float64) for name in ('scores', 'features'))
+    boundaries, selected = summary.shorten(scores, features)
+    rng = keys.host(0, 'random summaries', int(record['index']))
+    compared = np.zeros((2 + RANDOM, len(own)), bool)
+    compared[:, own] = [selected, summary.spread(selected),
+                        *(summary.scattered(rng, selected) for _ in range(RANDOM))]
+    reward, uniform, *random = np.asarray(_rewards(record['features'], compared, own)).tolist()
+    found = {'reward': reward, 'reward_uniform': uniform, 'reward_random': sum(random) / RANDOM}
+    if 'importance' not in record:
+        return found
+    importance = record['importance'][own].astype(np.float64)
+    wanted = summary.select(importance, boundaries, summary.share_of(len(importance)))
+    return {'tau_b': ranking.kendall_tau_b(scores, importance),
+            'rho': ranking.spearman_rho(scores, importance),
+            'f_score': summary.f_score(selected, wanted), **found}
