@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxvision import figures, keys
 from jaxvision.config import call, resolve
-from jaxvision.data import decode, pipeline
+from jaxvision.data import decode, pipeline, published_resize
 from jaxvision.data.views import Subset
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import augment, color, geometry
@@ -52,7 +52,7 @@ def describe(config, source) -> dict:
     if recipe:
         processes.say(f'images as of {recipe.at(size)}')
         image = {'shape': [size, size, 3], 'dtype': 'uint8'}
-        return {**spec, **recipe.spec(), 'inputs': {'image': image}}
+        return {**spec, **recipe.at(size).spec(), 'inputs': {'image': image}}
     return {**spec, **statistics(config, source, make_prepare(config, spec))}
 
 
@@ -203,7 +203,7 @@ def make_prepare(config, spec: dict):
     size, _, channels = spec['inputs']['image']['shape']
     rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
     if 'recipe' in spec:
-        rule = functools.partial(decode.resize_then_crop, **spec['resize'])
+        rule = functools.partial(published_resize.resize_then_crop, **spec['resize'])
     elif spec['resize'] in rules:
         rule = rules[spec['resize']]
     else:
