@@ -24,7 +24,7 @@ MAY_IMPORT = {
     'train/required': ENGINE | {'cache'},
     'tasks': PURE | {'config', 'data', 'task', 'tasks', 'figures', 'train', 'weights'},
     'speed': {'speed', 'errors'},
-    'deploy': {'deploy', 'errors'}, 'deploy/exported': set(),
+    'deploy': {'deploy', 'errors'}, 'deploy/exported': set(), 'deploy/calibrated': set(),
     **{f'speed/{file}': {'speed', 'data', 'train'} for file in ('compiled', 'measure')},
     '__init__': {'train'}, 'start': {'cache'}, 'main': {'config', 'errors', 'start', 'train'},
     'export': {'deploy', 'errors', 'start', 'train'},
@@ -70,7 +70,8 @@ def test_only_models_import_linen_and_only_exports_tensorflow(path):
     for module in imports(path):
         assert not module.startswith('flax.linen') or name(path).startswith('models/'), module
         assert module.split('.')[0] not in ('torch', 'keras'), module
-        assert module.split('.')[0] != 'tensorflow' or name(path) == 'deploy/exported', module
+        assert module.split('.')[0] != 'tensorflow' or name(path) in (
+            'deploy/exported', 'deploy/calibrated'), module
 
 
 @pytest.mark.parametrize('path', FILES, ids=name)

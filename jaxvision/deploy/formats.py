@@ -8,8 +8,12 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
+import signal
+import subprocess
+import sys
+import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +23,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
+from jaxvision.deploy import calibrated
 from jaxvision.deploy.exported import CHECKSUM, EXTRAS, Arrays
 from jaxvision.errors import UserError
 
@@ -55,15 +60,15 @@ def tflite(predict: Predict, variables: Any, spec: dict, config: dict, file: Pat
     tf = _tensorflow()
     _installed('ai_edge_litert')  # which the check will need
     module, serve = _as_tensorflow(tf, predict, variables, spec, 1)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
-    if kind != 'float32':
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if kind == 'float16':
-        converter.target_spec.supported_types = [tf.float16]
     if kind == 'int8':
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.representative_dataset = lambda: _one_by_one(examples)
-    file.write_bytes(converter.convert())
+        _calibrate(tf, module, serve, examples, file)
+    else:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
+        if kind != 'float32':
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if kind == 'float16':
+            converter.target_spec.supported_types = [tf.float16]
+        file.write_bytes(converter.convert())
     _append(file, _extras(spec, config))
 
 
@@ -116,9 +121,18 @@ def _as_tensorflow(tf: ModuleType, predict: Predict, variables: Any, spec: dict,
         for name, array in spec['inputs'].items()})
 
 
-def _one_by_one(examples: Arrays) -> Iterator[Arrays]:
-    for i in range(len(next(iter(examples.values())))):
-        yield {name: value[i:i + 1] for name, value in examples.items()}
+def _calibrate(tf: ModuleType, module, serve, examples: Arrays, file: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = Path(folder, 'inputs.npz')
+        np.savez(inputs, **examples)
+        tf.saved_model.save(module, folder, signatures={'serving_default': serve})
+        done = subprocess.run([sys.executable, '-P', calibrated.__file__, folder, inputs, file],
+                              capture_output=True, text=True)
+    if done.returncode < 0:
+        raise RuntimeError("TensorFlow's calibration is ended by "
+                           + signal.Signals(-done.returncode).name)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or ['no reason given'])[-1])
 
 
 def _extras(spec: dict, config: dict) -> dict[str, str]:

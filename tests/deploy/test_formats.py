@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from random_weights import random_leaves
 
-from jaxvision.deploy import exported, formats
+from jaxvision.deploy import calibrated, exported, formats
 from jaxvision.errors import UserError
 from jaxvision.models import cnn, resnet, vgg, vit
 
@@ -107,6 +107,16 @@ def test_weights_are_rounded_as_said_and_answers_near(small, tmp_path, kind):
     found = exported.open_exported(file)({'image': IMAGES})['logits']
     most = {'float32': 1e-5, 'float16': 1e-2}.get(kind, 0.1)
     assert np.abs(found - wanted).max() < most * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize('script, message', [
+    ('import os; os.kill(os.getpid(), 11)', 'is ended by SIGSEGV'),
+    ('import sys; sys.exit("no such operation")', '^no such operation$')])
+def test_what_ends_tensorflows_calibration_is_told(small, tmp_path, monkeypatch, script, message):
+    (tmp_path / 'script.py').write_text(script)
+    monkeypatch.setattr(calibrated, '__file__', str(tmp_path / 'script.py'))
+    with pytest.raises(RuntimeError, match=message):
+        formats.tflite(*small, SPEC, {}, tmp_path / 'model.tflite', 'int8', {'image': IMAGES[:8]})
 
 
 @pytest.mark.parametrize('name', FILES)
