@@ -31,7 +31,7 @@ def open_weights(file: str, model: str, recipe: str | None, image_size: int | No
     config.model.options, config.data.image_size = found.options, size
     start_jax(config.lock())
     print(f'{file}: {family} as of {found.format.publisher}, images as of {how.at(size)}')
-    return _open(file, config, {**how.spec(), **_shapes(size), **_classes(found.leaves)},
+    return _open(file, config, {**how.at(size).spec(), **_shapes(size), **_classes(found.leaves)},
                  found.leaves)
 
 

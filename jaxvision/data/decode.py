@@ -87,41 +87,6 @@ def resize_center_crop(
     return _resized_crop(image, box, size, channels)
 
 
-def resize_then_crop(
-    image: Encoded, size: int, channels: int, crop: float, interpolation: str,
-) -> UInt8[np.ndarray, 'size size c']:
-    """As networks are published with: Pillow's own antialiased resize of the whole image, its
-    shorter side to int(size / crop), then the central square.
-
-    Args:
-        image: as for `decode`.
-        size: side of the answer, pixels.
-        channels: 1 or 3.
-        crop: share of the shorter side that is kept; 0: the whole image is squashed.
-        interpolation: 'bilinear' or 'bicubic'.
-    Raises:
-        Unreadable: as `decode`.
-    """
-    pixels = _not_too_long(decode(image, channels))
-    height, width, _ = pixels.shape
-    h = w = size
-    if crop:
-        shorter = int(size / crop + 1e-6)
-        h, w = (int(shorter * side / min(height, width)) for side in (height, width))
-    method = {'bilinear': Image.Resampling.BILINEAR, 'bicubic': Image.Resampling.BICUBIC}
-    whole = Image.fromarray(pixels[..., 0] if channels == 1 else pixels).resize(
-        (w, h), method[interpolation])
-    top, left = round((h - size) / 2), round((w - size) / 2)
-    return np.asarray(whole).reshape(h, w, channels)[top:top + size, left:left + size]
-
-
-def _not_too_long(pixels: Pixels, most: int = 8) -> UInt8[np.ndarray, 'h2 w2 c']:
-    """The middle of a strip: resized by its shorter side, all of it would fill the memory."""
-    longest = most * min(pixels.shape[:2])
-    top, left = (max(0, side - longest) // 2 for side in pixels.shape[:2])
-    return pixels[top:top + longest, left:left + longest]
-
-
 def squash(image: Encoded, size: int, channels: int) -> UInt8[np.ndarray, 'size size c']:
     """The whole image resized to a square, whatever its shape; arguments and errors as above."""
     return _resized_crop(image, lambda height, width: (0, 0, height, width), size, channels)

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxvision import figures, keys
 from jaxvision.config import call, resolve
-from jaxvision.data import decode, pipeline
+from jaxvision.data import decode, pipeline, published_resize
 from jaxvision.data.views import Subset
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import augment, color, geometry
@@ -57,7 +57,7 @@ def describe(config, source) -> dict:
         size = config.data.image_size
         processes.say(f'images as of {recipe.at(size)}')
         image = {'shape': [size, size, 3], 'dtype': 'uint8'}
-        return {**spec, **recipe.spec(), 'inputs': {'image': image}}
+        return {**spec, **recipe.at(size).spec(), 'inputs': {'image': image}}
     return {**spec, **statistics(config, source, make_prepare(config, spec))}
 
 
@@ -233,7 +233,7 @@ def make_resize(shape: list[int], rule: str | dict | None):
     if rule is None:
         return lambda image: decode.resize(decode.decode(image, channels), height, width)
     if isinstance(rule, dict):
-        return lambda image: decode.resize_then_crop(image, height, channels, **rule)
+        return lambda image: published_resize.resize_then_crop(image, height, channels, **rule)
     rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
     if rule not in rules:
         raise unknown('task.resize: there is no rule', rule, rules)

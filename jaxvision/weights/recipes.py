@@ -18,8 +18,7 @@ class Recipe:
     deviation: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def __str__(self) -> str:
-        cut = f'shorter side to {shorter_side(self.size, self.crop)}, central' if self.crop \
-            else 'squashed to'
+        cut = f'shorter side to {self.shorter}, central' if self.crop else 'squashed to'
         numbers = lambda values: ', '.join(f'{value:.3g}' for value in values)
         return (f'{self.name}: {cut} {self.size}x{self.size}, {self.interpolation}; mean '
                 f'{numbers(self.mean)}, deviation {numbers(self.deviation)}')
@@ -28,9 +27,14 @@ class Recipe:
         return dataclasses.replace(self, size=size)
 
     def spec(self) -> dict:
-        """What a run's spec.json holds of it; `resize` is `decode.resize_then_crop`'s."""
+        """What a run's spec.json holds of it."""
         return {'recipe': self.name, 'mean': list(self.mean), 'deviation': list(self.deviation),
-                'resize': {'crop': self.crop, 'interpolation': self.interpolation}}
+                'resize': {'shorter': self.shorter, 'interpolation': self.interpolation}}
+
+    @property
+    def shorter(self) -> int:
+        """The shorter side before the crop, rounded down as timm does; 0: there is no crop."""
+        return int(self.size / self.crop + 1e-6) if self.crop else 0
 
 
 _HALF = dict(mean=(0.5, 0.5, 0.5), deviation=(0.5, 0.5, 0.5))
@@ -53,11 +57,6 @@ RECIPES = {recipe.name: recipe for recipe in (
     # 'caffe': BGR less these means, of [0, 255]; the order is in the converted first layer.
     Recipe('keras_caffe', mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
            deviation=(1 / 255,) * 3))}
-
-
-def shorter_side(size: int, crop: float) -> int:
-    """Before a crop of `size`, rounded down as timm does."""
-    return int(size / crop + 1e-6)
 
 
 def named(name: str) -> Recipe:

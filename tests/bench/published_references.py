@@ -31,14 +31,14 @@ from reference_weights import draw, excerpt, pictures  # noqa: E402
 # the publisher's name of a network: ours
 LARGE = {'resnet18': 'resnet:18', 'resnet34': 'resnet:34', 'resnet50': 'resnet:50',
          'resnet101': 'resnet:101', 'resnet152': 'resnet:152', 'vgg11': 'vgg:11',
-         'vgg13_bn': 'vgg:13', 'vgg16': 'vgg:16', 'vgg19_bn': 'vgg:19', 'vit_b_16': 'vit:B/16',
+         'vgg16': 'vgg:16', 'vgg16_bn': 'vgg:16', 'vgg19_bn': 'vgg:19', 'vit_b_16': 'vit:B/16',
          'vit_l_32': 'vit:L/32'}
 LARGE_TIMM = {'resnet50': 'resnet:50', 'vit_tiny_patch16_224': 'vit:Ti/16',
               'vit_small_patch32_224': 'vit:S/32', 'vit_base_patch16_384': 'vit:B/16'}
 LARGE_KERAS = {'ResNet50': 'resnet:50', 'ResNet101': 'resnet:101', 'ResNet152': 'resnet:152',
                'VGG16': 'vgg:16', 'VGG19': 'vgg:19'}
 RUN = ('torchvision resnet18', 'torchvision resnet50', 'torchvision resnet152', 'torchvision vgg16',
-       'torchvision vgg19_bn', 'torchvision vit_b_16', 'timm vit_small_patch32_224')
+       'torchvision vgg16_bn', 'torchvision vit_b_16', 'timm vit_small_patch32_224')
 
 
 def build(name, **options):

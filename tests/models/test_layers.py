@@ -72,7 +72,7 @@ def test_conv_has_the_derivatives_of_flax(options, channels):
                  derivatives(nn.Conv(6, **options), variables))
 
 
-@pytest.mark.parametrize('size', [(2, 2), (1, 2), (2, 7), (1, 1)])
+@pytest.mark.parametrize('size', [(1, 2), (2, 7)])
 @pytest.mark.parametrize('options', [
     dict(), dict(strides=2), dict(padding=((2, 1), (1, 2))), dict(kernel_size=(7, 5), padding=3),
     dict(kernel_dilation=2), dict(feature_group_count=2)], ids=str)

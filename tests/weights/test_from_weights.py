@@ -11,7 +11,7 @@ from PIL import Image
 from published_files import write_safetensors
 from skimage import data as skimage_data
 
-from jaxvision.data import decode
+from jaxvision.data.published_resize import resize_then_crop
 from jaxvision.errors import UserError
 from jaxvision.train.run import begin
 from jaxvision.weights import recipes
@@ -91,17 +91,18 @@ def test_the_command_tells_what_is_wrong(arguments, said, main, weights, tmp_pat
 
 def test_a_recipe_is_pillows_resize_and_a_central_crop():
     image = Image.fromarray(PHOTO)
-    for crop, method, shorter in ((0.875, 'bilinear', 256), (0.9, 'bicubic', 248)):
-        resized = image.resize((int(shorter * 451 / 300), shorter), Image.Resampling[method.upper()])
+    for name, shorter in (('torchvision', 256), ('torchvision_v2', 232), ('timm_vit', 248)):
+        how = recipes.RECIPES[name].spec()['resize']
+        assert how['shorter'] == shorter
+        resized = image.resize((int(shorter * 451 / 300), shorter),
+                               Image.Resampling[how['interpolation'].upper()])
         left, top = round((resized.width - 224) / 2), round((shorter - 224) / 2)
         expected = np.asarray(resized)[top:top + 224, left:left + 224]
-        got = decode.resize_then_crop(PHOTO, 224, 3, crop, method)
-        np.testing.assert_array_equal(got, expected)
-        assert recipes.shorter_side(224, crop) == shorter
-    squashed = decode.resize_then_crop(PHOTO, 224, 1, 0.0, 'bilinear')
+        np.testing.assert_array_equal(resize_then_crop(PHOTO, 224, 3, **how), expected)
+    squashed = resize_then_crop(PHOTO, 224, 1, 0, 'bilinear')
     assert squashed.shape == (224, 224, 1)
     strip = np.zeros((1, 100_000, 3), np.uint8)  # whole, it would be 256 x 25,600,000
-    assert decode.resize_then_crop(strip, 224, 3, 0.875, 'bilinear').shape == (224, 224, 3)
+    assert resize_then_crop(strip, 224, 3, 256, 'bilinear').shape == (224, 224, 3)
 
 
 def test_imagenet_has_its_thousand_classes():
