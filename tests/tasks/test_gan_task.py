@@ -13,6 +13,8 @@ from jaxvision.tasks import draws, features
 from jaxvision.train import loop, run as runs
 from jaxvision.train.update import guarded
 
+QUICK = 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'  # to compile
+
 
 @pytest.fixture(scope='module')
 def gan(trained):
@@ -158,12 +160,12 @@ def test_the_own_judge_is_trained_once_into_the_cache(gan, tmp_path, monkeypatch
         return config
     monkeypatch.setattr(features, 'own', quick)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    config = gan('task.judge=own', 'train.steps=1')
+    config = gan('task.judge=own', 'train.steps=1', *QUICK)
     first = loop.run(config, tmp_path / 'a').metrics['eval/judge_hash']
     networks = list((tmp_path / 'cache' / 'jaxvision' / 'runs').iterdir())
     assert [path.name.startswith('judge-') for path in networks] == [True]
     saved = {path: path.stat().st_mtime_ns for path in networks[0].rglob('*') if path.is_file()}
-    second = loop.run(gan('task.judge=own', 'train.steps=1', 'seed=1'), tmp_path / 'b')
+    second = loop.run(gan('task.judge=own', 'train.steps=1', 'seed=1', *QUICK), tmp_path / 'b')
     assert second.metrics['eval/judge_hash'] == first > 0
     checkpoints = {path: time for path, time in saved.items() if 'checkpoints' in str(path)}
     assert checkpoints == {path: path.stat().st_mtime_ns for path in checkpoints}
@@ -174,7 +176,7 @@ def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatc
                         jax.eval_shape(features.inception('x').init))
     monkeypatch.setattr(features.files, 'read', lambda file: {})
     monkeypatch.setattr(features.convert, 'fitted', lambda leaves, shapes: read)
-    this = runs.begin(gan('task.inception=weights.pth'), tmp_path)
+    this = runs.begin(gan('task.inception=weights.pth', *QUICK), tmp_path)
     found = this.init().frozen['inception']
     assert all(bool((leaf == 0.5).all()) for leaf in jax.tree.leaves(found))
     batch = {**noise(this.spec, 2), **jax.tree.map(lambda x: jnp.asarray(x)[None].repeat(2, 0), {
