@@ -16,7 +16,7 @@ def get_config(source_and_method='digit_pairs'):
     config.task.augment.translate = 0.1
     config.optimizer.lr, config.optimizer.schedule = 2e-3, 'one_cycle'
     config.train.steps = '1000'
-    config.train.eval_every = config.train.checkpoint_every = '500'
+    config.train.eval_every, config.train.checkpoint_every = '1000', '250'
     methods[method](config)
     return _fashion_mnist(config) if source.startswith('fashion_mnist') else config
 
@@ -28,7 +28,7 @@ def _fashion_mnist(config):
     config.task.evaluate = '4x1,4x5'
     config.task.augment.flip = True
     config.train.steps = '600'
-    config.train.eval_every = config.train.checkpoint_every = '300'
+    config.train.eval_every, config.train.checkpoint_every = '600', '200'
     return config
 
 
@@ -55,6 +55,7 @@ def _maml(config):
     config.task.ways, config.task.shots, config.task.queries = 5, 1, 5
     config.task.inner_lr = 0.01
     config.optimizer.lr, config.optimizer.clip = 1e-3, 1.0
+    config.train.steps = config.train.eval_every = '600'
 
 
 def _reptile(config):
