@@ -1,4 +1,19 @@
-"""Few-shot learning: classes that training never saw, told by a few examples each."""
+"""Few-shot learning: classes that training never saw, told by a few examples each. Accuracy over 600
+episodes of 15 queries a class, with half the width of its 95 % confidence interval, one seed; in
+brackets the nearest centroid of raw pixels. CPU seconds are of an AMD EPYC's cores, evaluation
+included:
+
+    python -m jaxvision.main --config configs/few_shot.py
+        digit_pairs, prototypical networks: 5-way 1-shot 96.3 +- 0.4 % (60.3), 5-shot 98.6 +- 0.1 %
+        (82.7), 20-way 1-shot 88.4 +- 0.3 % (36.0); 224 CPU seconds
+    python -m jaxvision.main --config configs/few_shot.py:digit_pairs,METHOD
+        METHOD: matching, baseline, anil, maml, first_order_maml or reptile
+    python -m jaxvision.main --config configs/few_shot.py:fashion_mnist --config.data.dir=DATA \\
+            --config.task.class_split=0
+        six classes for training, four new ones; of the divisions 0 to 4: 4-way 1-shot 51.0 (46.3),
+        61.6 (62.2), 77.4 (69.6), 71.8 (66.4), 71.1 (72.5) %; 5-shot 58.1 (56.1), 68.3 (71.0), 86.5
+        (85.0), 83.3 (81.2), 81.6 (83.4) %; intervals of +-0.4 to 0.8; 58 CPU seconds each
+"""
 
 from jaxvision import config as configs
 from jaxvision.errors import unknown
@@ -16,7 +31,7 @@ def get_config(source_and_method='digit_pairs'):
     config.task.augment.translate = 0.1
     config.optimizer.lr, config.optimizer.schedule = 2e-3, 'one_cycle'
     config.train.steps = '1000'
-    config.train.eval_every = config.train.checkpoint_every = '500'
+    config.train.eval_every, config.train.checkpoint_every = '1000', '250'
     methods[method](config)
     return _fashion_mnist(config) if source.startswith('fashion_mnist') else config
 
@@ -28,7 +43,7 @@ def _fashion_mnist(config):
     config.task.evaluate = '4x1,4x5'
     config.task.augment.flip = True
     config.train.steps = '600'
-    config.train.eval_every = config.train.checkpoint_every = '300'
+    config.train.eval_every, config.train.checkpoint_every = '600', '200'
     return config
 
 
@@ -55,6 +70,7 @@ def _maml(config):
     config.task.ways, config.task.shots, config.task.queries = 5, 1, 5
     config.task.inner_lr = 0.01
     config.optimizer.lr, config.optimizer.clip = 1e-3, 1.0
+    config.train.steps = config.train.eval_every = '600'
 
 
 def _reptile(config):
