@@ -25,7 +25,7 @@ DEFAULTS = dict(
     regress='rank',     # of a frame's importance in its video, or the importance itself, 'value'
     sees='frames',      # what the model is given: 'frames', or their fixed 'features' and changes
     frames=120,         # of a video that are scored, at most: evenly spaced
-    rate=2.0,           # of a film, frames a second, where those are not more
+    rate=2.0,           # of them a second of a film, where those are not more
     features='layout',  # that rewards and shots compare frames by; or the RUN of a classifier,
     layer='pooled',     # and which of its intermediates
     montages=0,         # trained on, put together of the films; 0: the films as they are
@@ -73,8 +73,8 @@ def _shape(config, info) -> list[int]:
 
 def make(config, spec: dict) -> Task:
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    model, (fixed_features, width) = classification.make_model(config, spec), make_features(
-        config, spec)
+    model = classification.make_model(config, spec)
+    fixed_features, width = make_features(config, spec)
     tx, lr = optimizers.make(config, spec['examples'])
 
     def see(frozen, inputs):
@@ -248,7 +248,8 @@ def draw_scores(records: dict, example) -> dict[str, np.ndarray]:
 
 
 def _clock(seconds: float) -> str:
-    return f'{int(seconds // 60)}:{seconds % 60:04.1f}'
+    minutes, seconds = divmod(round(seconds, 1), 60)
+    return f'{minutes:.0f}:{seconds:04.1f}'
 
 
 def _check(options) -> None:
