@@ -1,4 +1,16 @@
-"""Video summary."""
+"""Which frames of a video matter: learned from people's answers, or from what a good summary is
+(arXiv 1801.00054). On 2 cores of an AMD EPYC, one seed, all beside much other work:
+
+    python -m jaxvision.main --config configs/video_summary.py
+        where two digits meet, 100 videos of held-out digits: tau-b 0.628, rho 0.774; 8,000 videos
+        seen. Without the importance (--config.task.supervised=False): tau-b -0.069, rho -0.100.
+        What that rewards, variety, is not what matters in these videos
+    python tests/bench/summary_films.py FOLDER
+    python -m jaxvision.main --config configs/video_summary.py:videos:FOLDER
+        `bikes`, a real clip of 10 seconds that is not trained on: the reward of three of its 20
+        frames 1.22, of three evenly spread 1.13, of three at random 1.11 (mean of 20); 22 min.
+        It goes up and down: 1.32 (1.13, 1.11) after a third of the training
+"""
 
 from jaxvision import config as configs
 

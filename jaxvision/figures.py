@@ -110,16 +110,17 @@ def scores(
     times: Num[np.ndarray, 't'], found: Float[np.ndarray, 't'], selected: Bool[np.ndarray, 't'],
     wanted: Float[np.ndarray, 't'] | None = None,
 ) -> Picture:
-    """The scores of a video's frames over time, what is selected of it shaded, and what they were
-    to be if that is known."""
+    """The scores of a video's frames, at equal distances in time; what is selected of it shaded, and
+    what they were to be if that is known."""
     figure = _figure(10.0, 2.0)
     axes = figure.add_subplot()
-    axes.fill_between(times, 0, 1, where=selected, step='mid', transform=axes.get_xaxis_transform(),
-                      color='0.85', label='selected')
+    apart = (times[-1] - times[0]) / max(len(times) - 1, 1) or 1
+    axes.bar(times[selected], 1, apart, transform=axes.get_xaxis_transform(), color='0.85',
+             label='selected')
     if wanted is not None:
         axes.plot(times, wanted, color='C1', linewidth=1.2, label='importance')
     axes.plot(times, found, color='C0', linewidth=1.2, label='score')
-    axes.set(xlim=(times[0], max(times[-1], times[0] + 1e-6)), ylim=(0, None))
+    axes.set(xlim=(times[0] - apart / 2, times[-1] + apart / 2), ylim=(0, None))
     axes.legend(loc='upper right')
     return _render(figure)
 

@@ -230,7 +230,7 @@ def show(inputs: dict, outputs: dict):
     short = [frame for start, end in kept for frame in range(in_film(start), in_film(end))]
     return answer, {
         '': figures.gallery(pictures, times),
-        'scores.png': figures.scores(spans[:, 0], scores, selected),
+        'scores.png': figures.scores(spans.mean(1), scores, selected),
         **{f'key-{time.replace(":", ".")}.png': picture for time, picture in zip(times, pictures)},
         'summary.mp4': (video.stream(film, short), rate)}
 
