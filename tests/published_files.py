@@ -8,8 +8,9 @@ import numpy as np
 def write_safetensors(tensors, path):
     header, start = {}, 0
     for name, tensor in tensors.items():
-        header[name] = {'dtype': {'float32': 'F32', 'float16': 'F16', 'int64': 'I64'}[
-            tensor.dtype.name], 'shape': tensor.shape, 'data_offsets': [start, start + tensor.nbytes]}
+        kind = {'float32': 'F32', 'float16': 'F16', 'int64': 'I64'}[tensor.dtype.name]
+        header[name] = {'dtype': kind, 'shape': tensor.shape,
+                        'data_offsets': [start, start + tensor.nbytes]}
         start += tensor.nbytes
     text = json.dumps({'__metadata__': {'format': 'pt'}, **header}).encode()
     with open(path, 'wb') as file:

@@ -150,9 +150,10 @@ def make(
 ) -> ResNet:
     """A ResNet of `variant` '18', '34', '50', '101' or '152'.
 
-    `stem` is 'imagenet' (7x7 stride 2, then pooling) or 'cifar' (3x3 stride 1); `version` 'v1.5' or,
-    of bottlenecks from 50 on, 'v1'; `norm` 'batch' or 'group'; `drop_path` the rate of the last block, growing linearly with depth; `remat`
-    recomputes each block in the backward pass, for memory.
+    `stem` is 'imagenet' (7x7 stride 2, then pooling) or 'cifar' (3x3 stride 1); `version` 'v1.5'
+    or, of the bottlenecks from 50 on, 'v1'; `norm` 'batch' or 'group'; `drop_path` the rate of the
+    last block, growing linearly with depth; `remat` recomputes each block in the backward pass, for
+    memory.
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('stem', stem, ('imagenet', 'cifar'))

@@ -148,9 +148,9 @@ def make(
     """A ViT of `variant` SIZE/PATCH: size Ti, S, B or L and any patch, e.g. 'B/16', 'Ti/4'.
 
     `pool` is 'cls' (a class token) or 'mean' (none); `gelu` 'tanh', an approximation that is the
-    authors' own, or 'exact', which torchvision and timm have; `drop_path` the rate of the last block,
-    growing linearly with depth; `remat` recomputes each block in the backward pass, for memory;
-    `depth` is the number of blocks where it is not the size's own.
+    authors' own, or 'exact', which torchvision and timm have; `drop_path` the rate of the last
+    block, growing linearly with depth; `remat` recomputes each block in the backward pass, for
+    memory; `depth` is the number of blocks where it is not the size's own.
     """
     size, _, patch = variant.partition('/')
     if size not in VARIANTS or not re.fullmatch(r'[1-9]\d*', patch):

@@ -65,7 +65,8 @@ def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
              if name.endswith('/position_embedding') and name in wanted else leaf
              for name, leaf in found.items()}
     shape = lambda leaves, name: list(leaves[name].shape) if name in leaves else 'not there'
-    wrong = [name for name in sorted({*found, *wanted}) if shape(found, name) != shape(wanted, name)]
+    wrong = [name for name in sorted({*found, *wanted})
+             if shape(found, name) != shape(wanted, name)]
     if wrong:
         told = [f'{name} is {shape(found, name)}, here {shape(wanted, name)}' for name in wrong[:8]]
         more = f'; and {len(wrong) - 8} more' if len(wrong) > 8 else ''

@@ -36,7 +36,7 @@ class Format(NamedTuple):
 
 
 def from_torch(tensors: Tensors, modules: Modules) -> Leaves:
-    """'layer1.0.conv1.weight' [out, in, *window] -> 'stage1_block1/conv1/kernel' [*window, in, out].
+    """'layer1.0.conv1.weight' [out, in, *window] -> 'stage1_block1/conv1/kernel' [*window, in, out]
 
     What is no weight, bias or statistic of a module, as a class token, is named by `modules` whole.
     """

@@ -31,8 +31,9 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
             raise UserError(f'{path} is not there' if not path.exists() else f'{path} is no file')
         if not path.stat().st_size:
             raise UserError(f'{path} is empty')
-        with path.open('rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as bytes_:
-            tensors = _read(path, bytes_)
+        with path.open('rb') as file, mmap.mmap(
+                file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            tensors = _read(path, content)
     except UserError:
         raise
     except OSError as error:

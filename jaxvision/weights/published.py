@@ -21,8 +21,8 @@ class Published(NamedTuple):
     leaves: Leaves
     format: Format
     recipe: recipes.Recipe
-    options: dict     # of our model, which these weights are of
-    image_size: int = 0  # that they are for; 0: any
+    options: dict    # of our model, which these weights are of
+    image_size: int  # that they are for; 0: any
 
 
 def read(path: str | os.PathLike, family: str) -> Published:
@@ -34,7 +34,7 @@ def read(path: str | os.PathLike, family: str) -> Published:
     if family not in FAMILIES:
         raise unknown(f'{path}: weights are read from files for some models, but not for', family,
                       FAMILIES)
-    tensors, formats = _bare(files.read(path)), FAMILIES[family].FORMATS
+    tensors, formats = _without_prefix(files.read(path)), FAMILIES[family].FORMATS
     format = next((each for each in formats if each.sign in tensors), None)
     if not format:
         known = ', '.join(f'{each.publisher} ({each.sign})' for each in formats)
@@ -44,14 +44,15 @@ def read(path: str | os.PathLike, family: str) -> Published:
         leaves = format.leaves(tensors)
         size = format.image_size(leaves)
     except (ValueError, LookupError, MemoryError) as error:  # of axes that are not there
-        raise UserError(f'{path} holds tensors that are no {family}: {error}') from None
+        raise UserError(f'{path} holds tensors that are no {family}: '
+                        + ' '.join(str(error).split())) from None
     if size > _LARGEST_IMAGE:
         raise UserError(f'{path}: its position embeddings would be of {size}x{size} pixels')
     recipe = format.recipe(leaves) if callable(format.recipe) else format.recipe
     return Published(leaves, format, recipes.RECIPES[recipe], format.options(leaves), size)
 
 
-def _bare(tensors: Tensors) -> Tensors:
+def _without_prefix(tensors: Tensors) -> Tensors:
     parameters = {name.removeprefix('params/'): tensor for name, tensor in tensors.items()
                   if name.startswith('params/')}
     tensors = parameters or tensors  # big_vision keeps its optimizer's beside them

@@ -1,5 +1,6 @@
-"""VGG as torchvision, timm (whose features have the same names) and Keras applications publish it."""
+"""VGG as torchvision, timm and Keras applications publish it."""
 
+import math
 import re
 
 import numpy as np
@@ -7,7 +8,8 @@ import numpy as np
 from jaxvision.weights import convert
 from jaxvision.weights.convert import Format, Leaves, Tensors
 
-_CLASSIFIER = {'classifier.0': 'fc6', 'classifier.3': 'fc7', 'classifier.6': 'head'}
+_CLASSIFIER = {'classifier.0': 'fc6', 'classifier.3': 'fc7', 'classifier.6': 'head',
+               'pre_logits.fc1': 'fc6', 'pre_logits.fc2': 'fc7', 'head.fc': 'head'}  # timm's
 
 
 def torchvision(tensors: Tensors) -> dict[str, str]:
@@ -35,19 +37,20 @@ def keras(module: str) -> str:
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    return _flattened_as_ours(convert.from_torch(tensors, torchvision(tensors).__getitem__))
+    leaves = convert.from_torch(tensors, torchvision(tensors).__getitem__)
+    return {name: _dense(leaf, name) if name in ('fc6/kernel', 'fc7/kernel') else leaf
+            for name, leaf in leaves.items()}
 
 
-def _flattened_as_ours(leaves: Leaves) -> Leaves:
-    """PyTorch flattens the last map [512, H, W], Flax [H, W, 512], both square."""
-    kernel = leaves.get('fc6/kernel')
-    if kernel is None or kernel.ndim != 2 or kernel.shape[0] % 512:
-        return leaves
-    side = int(np.sqrt(len(kernel) // 512))
-    if len(kernel) != 512 * side * side:
-        return leaves
-    kernel = kernel.reshape(512, side, side, -1).transpose(1, 2, 0, 3)
-    return {**leaves, 'fc6/kernel': kernel.reshape(512 * side * side, -1)}
+def _dense(kernel: np.ndarray, name: str) -> np.ndarray:
+    """[in, out]; `fc6` sees a square map, which PyTorch flattens as [512, H, W], Flax as
+    [H, W, 512]. timm's are convolutions over the whole map."""
+    if kernel.ndim == 4:
+        return kernel.reshape(-1, kernel.shape[-1])
+    side = math.isqrt(len(kernel) // 512)
+    if name == 'fc7/kernel' or len(kernel) != 512 * side**2:
+        return kernel
+    return kernel.reshape(512, side, side, -1).transpose(1, 2, 0, 3).reshape(len(kernel), -1)
 
 
 def from_keras(tensors: Tensors) -> Leaves:
@@ -60,5 +63,5 @@ def _options(leaves: Leaves) -> dict:
 
 
 FORMATS = (
-    Format('torchvision', 'features.0.weight', from_torch, 'torchvision', _options),
+    Format('torchvision or timm', 'features.0.weight', from_torch, 'torchvision', _options),
     Format('Keras', 'block1_conv1/kernel', from_keras, 'keras_caffe', _options))

@@ -33,7 +33,7 @@ LARGE = {'resnet18': 'resnet:18', 'resnet34': 'resnet:34', 'resnet50': 'resnet:5
          'resnet101': 'resnet:101', 'resnet152': 'resnet:152', 'vgg11': 'vgg:11',
          'vgg16': 'vgg:16', 'vgg16_bn': 'vgg:16', 'vgg19_bn': 'vgg:19', 'vit_b_16': 'vit:B/16',
          'vit_l_32': 'vit:L/32'}
-LARGE_TIMM = {'resnet50': 'resnet:50', 'vit_tiny_patch16_224': 'vit:Ti/16',
+LARGE_TIMM = {'resnet50': 'resnet:50', 'vgg11': 'vgg:11', 'vit_tiny_patch16_224': 'vit:Ti/16',
               'vit_small_patch32_224': 'vit:S/32', 'vit_base_patch16_384': 'vit:B/16'}
 LARGE_KERAS = {'ResNet50': 'resnet:50', 'ResNet101': 'resnet:101', 'ResNet152': 'resnet:152',
                'VGG16': 'vgg:16', 'VGG19': 'vgg:19'}
@@ -70,8 +70,9 @@ def places(model):
     from torch import nn
     named = {name for name, _ in model.named_modules()}
     found = {'relu': 'stem', 'avgpool': 'pooled', 'encoder.dropout': 'embedded',
-             'encoder.ln': 'tokens', 'norm_pre': 'embedded', 'norm': 'tokens', 'classifier.1': 'fc6',
-             'classifier.4': 'fc7', **{f'layer{i}': f'stage{i}' for i in range(1, 5)},
+             'encoder.ln': 'tokens', 'norm_pre': 'embedded', 'norm': 'tokens',
+             'classifier.1': 'fc6', 'classifier.4': 'fc7',
+             **{f'layer{i}': f'stage{i}' for i in range(1, 5)},
              **{f'blocks.{i}': f'block{i + 1}' for i in range(24)},
              **{f'encoder.layers.encoder_layer_{i}': f'block{i + 1}' for i in range(24)}}
     block, layer = 1, 0

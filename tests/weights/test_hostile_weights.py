@@ -94,7 +94,7 @@ def whole(folder):
 
 
 def cut(folder):
-    """Each kind at 22 places, which is all of them an end can be in: before, in and behind heads."""
+    """Each kind at 22 places, so that every part of it is the last of some, and with noise."""
     for kind, content in whole(folder).items():
         for i, share in enumerate(np.linspace(0, 1, 23)[:-1]):
             yield f'cut{i}.{kind}', content[:int(share * len(content))]
@@ -196,6 +196,8 @@ def strange(folder):
     for i, name in enumerate(('features.0.weight', 'cls_token', '', 'x' * 10**5, 'a\nb')):
         other = write_safetensors({name: SMALL['fc.bias']}, folder / 'x')
         yield f'other{i}.safetensors', other.read_bytes()
+    for i, shape in enumerate(((5,), (), (0,))):
+        yield f'axes{i}.h5', hdf5(folder / 'x', data=np.ones(shape, 'f4'))
     for i, content in enumerate((b'', b'\0', b'PK', b'\x80', b'\x89HDF\r\n\x1a\n', b'<html></html>',
                                  b'version https://git-lfs.github.com/spec/v1\n', bytes(10**6))):
         yield f'kind{i}.pth', content
