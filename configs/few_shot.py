@@ -1,7 +1,8 @@
-"""Few-shot learning: classes that training never saw, told by a few examples each. Accuracy over 600
-episodes of 15 queries a class, with half the width of its 95 % confidence interval, one seed; in
-brackets the nearest centroid of raw pixels. CPU seconds are of an AMD EPYC's cores, evaluation
-included:
+"""Few-shot learning: classes that training never saw, told by a few examples each.
+
+Accuracy over 600 episodes of 15 queries a class, with half the width of its 95 % confidence
+interval, one seed; in brackets the nearest centroid of raw pixels. CPU seconds are those of an AMD
+EPYC's cores, evaluation included:
 
     python -m jaxvision.main --config configs/few_shot.py
         digit_pairs, prototypical networks: 5-way 1-shot 96.3 +- 0.4 % (60.3), 5-shot 98.6 +- 0.1 %

@@ -14,6 +14,9 @@ def distance_logits(
     query: Float[Array, 'm d'], centres: Float[Array, 'n d']
 ) -> Float[Array, 'm n']:
     """Minus the squared distance to each centre, but for a number that all of a query share."""
+    # About their middle, where the numbers are smallest: they differ by less than they are large.
+    middle = centres.mean(0)
+    query, centres = query - middle, centres - middle
     return 2 * query @ centres.T - jnp.square(centres).sum(-1)
 
 
