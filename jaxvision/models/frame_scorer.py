@@ -32,10 +32,10 @@ class FrameScorer(nn.Module):
         if self.frame is not None:
             features, _ = frames.of_each(self.frame, video, train, keys)
         seen = nn.LayerNorm(name='norm', **types)(features)
-        lstm = lambda: nn.OptimizedLSTMCell(self.hidden, **types)
-        before = nn.RNN(lstm(), name='before')(seen)
+        lstm = lambda name: nn.OptimizedLSTMCell(self.hidden, name=name, **types)
+        before = nn.RNN(lstm('before'))(seen)
         # What fills up a video comes after its end, and before all else if it is read backwards.
-        after = nn.RNN(lstm(), reverse=True, keep_order=True, name='after')(
+        after = nn.RNN(lstm('after'), reverse=True, keep_order=True)(
             seen, seq_lengths=mask.sum(1))
         states = jnp.concatenate([before, after], -1)
         logits = layers.head(1, self.param_dtype)(states)[..., 0]

@@ -17,8 +17,8 @@ from typing import Any
 
 from jaxvision.errors import UserError, unknown
 
-PACKAGES = ('PIL', 'av', 'cv2', 'dm_pix', 'grain', 'jaxtyping', 'ml_collections', 'simplejpeg',
-            'tensorboard', 'tensorflow_datasets')
+PACKAGES = ('PIL', 'av', 'cv2', 'dm_pix', 'grain', 'h5py', 'jaxtyping', 'ml_collections',
+            'simplejpeg', 'tensorboard', 'tensorflow_datasets')
 SETTINGS = ('cv2.setNumThreads',)  # called as its user is imported; there is nothing to set
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from jaxvision.data.montages import STRETCH, Montages
 from jaxvision.data.protocol import SourceInfo
+from jaxvision.errors import UserError
 
 INFO = SourceInfo('films', 'train', (), (8, 8, 3), False, 'abc', ('video',), 40)
 
@@ -23,6 +24,15 @@ class Shades:
         frames[..., 0] = np.arange(40)[:, None, None]
         frames[self.lengths[row]:] = 0
         return {'video': frames, 'video_mask': (np.arange(40) < self.lengths[row]).astype(np.uint8)}
+
+    def read(self, rows):
+        return [self[row] for row in rows]
+
+    def labels(self):
+        raise UserError('films have no labels')
+
+    def where(self, row):
+        return f'film {row}'
 
 
 def test_stretches_of_films_one_after_another():

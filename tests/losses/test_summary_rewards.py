@@ -86,6 +86,6 @@ def test_reinforce_descends_the_mean_reward_over_all_summaries():
     (_, reward), gradient = jax.value_and_grad(
         lambda logits: summary.reinforce(jax.random.key(1), logits, features, mask, 100_000),
         has_aux=True)(logits)
-    assert reward == pytest.approx(mean_reward(logits), rel=0.01)
+    assert float(reward) == pytest.approx(float(mean_reward(logits)), rel=0.01)
     np.testing.assert_allclose(gradient, -wanted, atol=0.03 * jnp.abs(wanted).max())
     assert gradient[4] == 0

@@ -42,8 +42,8 @@ def test_both_directions_equal_a_loop_over_the_frames_that_there_are(scorer, len
         norm = (frames - frames.mean(1, keepdims=True)) / np.sqrt(
             frames.var(1, keepdims=True) + 1e-6)
         norm = norm * weights['norm']['scale'] + weights['norm']['bias']
-        states = np.concatenate([lstm(weights['before']['cell'], norm),
-                                 lstm(weights['after']['cell'], norm[::-1])[::-1]], 1)
+        states = np.concatenate([lstm(weights['before'], norm),
+                                 lstm(weights['after'], norm[::-1])[::-1]], 1)
         wanted = states @ weights['head']['kernel'][:, 0] + weights['head']['bias']
         np.testing.assert_allclose(logits[i, :len(frames)], wanted, atol=2e-5)
 
