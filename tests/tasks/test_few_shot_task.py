@@ -47,7 +47,7 @@ def finished(tmp_path_factory):
 @pytest.mark.parametrize('method', METHODS)
 def test_it_learns_by_each_method(method, finished, no_pictures):
     _, found = finished(method)
-    assert found['4way_3shot/accuracy'] > 0.8 > 0.1 > found['4way_3shot/interval'] > 0
+    assert found['4way_3shot/accuracy'] > 0.7 > 0.1 > found['4way_3shot/interval'] > 0
     assert found['3way_1shot/accuracy'] > 0.6
     assert 0.5 < found['3way_1shot/pixel_accuracy'] < 1
 
