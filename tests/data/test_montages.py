@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from jaxvision.data.montages import STRETCH, Montages
-from jaxvision.data.protocol import SourceInfo
+from jaxvision.data.protocol import Source, SourceInfo
 
 INFO = SourceInfo('films', 'train', (), (8, 8, 3), False, 'abc', ('video',), 40)
 
 
 @dataclasses.dataclass
-class Shades:
+class Shades(Source):
     """Films of one shade each, of which red tells the number of the frame."""
     info: SourceInfo = INFO
     lengths: tuple[int, ...] = (40, 9, 2)
