@@ -22,7 +22,8 @@ def small(source, *overrides):
     config = configs.default('video_summary')
     base = (f'data.source={source}', 'data.image_size=16', 'data.batch_size=8', 'task.frames=24',
             'model.name=frame_scorer', 'model.options.hidden=8', 'optimizer.lr=0.02',
-            'train.steps=60', 'train.log_every=1', 'train.eval_every=60')
+            'train.steps=40', 'train.log_every=1', 'train.eval_every=40',
+            'train.checkpoint_every=40')
     pixels = ('model.variant=8-8', 'model.options.patch=2', 'model.options.pool=flat')
     for text in (*base, *(() if 'task.sees=features' in overrides else pixels), *overrides):
         configs.override(config, *text.split('=', 1))
