@@ -8,14 +8,14 @@ EPYC's cores, evaluation included:
         digit_pairs, prototypical networks: 5-way 1-shot 96.3 +- 0.4 % (60.3), 5-shot 98.6 +- 0.1 %
         (82.7), 20-way 1-shot 88.4 +- 0.3 % (36.0); 224 CPU seconds
     python -m jaxvision.main --config configs/few_shot.py:digit_pairs,METHOD
-        in the same order, at 150 to 180 CPU seconds each:
+        in the same order, each after about 150 CPU seconds of training:
         matching           99.3 +- 0.1    99.7 +- 0.1    97.3 +- 0.1
         baseline           99.0 +- 0.2    99.7 +- 0.1    96.3 +- 0.2
         anil               97.5 +- 0.3    98.4 +- 0.3    89.4 +- 0.3
         reptile            95.0 +- 0.6    98.5 +- 0.2    38.2 +- 3.0
         first_order_maml   92.8 +- 0.6    97.6 +- 0.2    63.3 +- 1.6
         maml               91.7 +- 0.6    97.0 +- 0.2    33.4 +- 1.8
-        the last three learn heads of 5 classes and are asked for 20
+        the last three learn in episodes of 5 classes
     python -m jaxvision.main --config configs/few_shot.py:fashion_mnist --config.data.dir=DATA \\
             --config.task.class_split=0
         six classes for training, four new ones; of the divisions 0 to 4: 4-way 1-shot 51.0 (46.3),
