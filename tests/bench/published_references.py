@@ -29,11 +29,10 @@ from published_files import draw_norms, write_keras  # noqa: E402
 from reference_weights import draw, excerpt, pictures  # noqa: E402
 
 # the publisher's name of a network: ours
-LARGE = {'resnet18': 'resnet:18', 'resnet34': 'resnet:34', 'resnet50': 'resnet:50',
-         'resnet101': 'resnet:101', 'resnet152': 'resnet:152', 'vgg11': 'vgg:11',
+LARGE = {'resnet18': 'resnet:18', 'resnet50': 'resnet:50', 'resnet152': 'resnet:152',
          'vgg16': 'vgg:16', 'vgg16_bn': 'vgg:16', 'vgg19_bn': 'vgg:19', 'vit_b_16': 'vit:B/16',
          'vit_l_32': 'vit:L/32'}
-LARGE_TIMM = {'resnet50': 'resnet:50', 'vgg11': 'vgg:11', 'vit_tiny_patch16_224': 'vit:Ti/16',
+LARGE_TIMM = {'vgg11': 'vgg:11', 'vit_tiny_patch16_224': 'vit:Ti/16',
               'vit_small_patch32_224': 'vit:S/32', 'vit_base_patch16_384': 'vit:B/16'}
 LARGE_KERAS = {'ResNet50': 'resnet:50', 'ResNet101': 'resnet:101', 'ResNet152': 'resnet:152',
                'VGG16': 'vgg:16', 'VGG19': 'vgg:19'}
