@@ -181,11 +181,16 @@ def _in_float32(run, variables) -> tuple:
     """predict and its variables in the one precision that all of TFLite's operations have."""
     import jax
     import jax.numpy as jnp
+    from jaxvision.models import layers
     from jaxvision.train.run import build
     config = run.config.copy_and_resolve_references()
     config.model.dtype = config.model.param_dtype = 'float32'
     task = build(config, run.workdir, run.spec, run.sources, run.mesh).task
-    return task.predict, jax.tree.map(
+
+    def predict(variables, inputs):
+        with layers.depthwise_operations():
+            return task.predict(variables, inputs)
+    return predict, jax.tree.map(
         lambda x: x.astype('float32') if jnp.issubdtype(x.dtype, jnp.floating) else x, variables)
 
 

@@ -31,6 +31,20 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Fit:
+    """What is learned of the whole training split at once, before the first step.
+
+    `record(state, batch) -> records` as an evaluation's, of training's examples in their
+    deterministic form. They are kept in the user's cache: they must be a function of the examples,
+    the spec and `stands_on(state) -> tree`. `solve(records) -> ({name: leaf}, scalars)` on the
+    host: the leaves of the state that it settles, named as in train/initial.py, and what is told.
+    """
+    stands_on: Callable[[TrainState], Any]
+    record: Callable[[TrainState, Batch], Batch]
+    solve: Callable[[Records], tuple[dict[str, np.ndarray], dict[str, float]]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Task:
     """A module in tasks/ has `DEFAULTS` (its config fields), `describe(config, source) -> spec` and
     `make(config, spec) -> Task`; and, where it does not learn from single examples,
@@ -46,6 +60,7 @@ class Task:
     figures(records, example) -> {name: uint8 picture} of the records of the first evaluation;
         `example(index)` is the prepared example
     watch: they are drawn after every evaluation, as NAME-STEP, and not only after the last
+    fit: what is learned before the first step; then there may be none
     show(inputs, outputs) -> (answer, picture): for a person, of one example, on the host. `inputs`
         is the prepared example and, where a picture is wanted, 'original': the person's image
         upright, uint8 [h, w, 3], made smaller if it was large; or the path of the film. `answer` is
@@ -62,3 +77,4 @@ class Task:
     figures: Callable[[Records, Callable[[int], dict]], dict[str, np.ndarray]] | None = None
     show: Callable[[dict, Records], tuple[dict, np.ndarray | None]] | None = None
     watch: bool = False
+    fit: Fit | None = None

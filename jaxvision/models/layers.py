@@ -1,8 +1,10 @@
 """The layers that the models share: convolution, pooling, normalisation, dropout, drop path."""
 
+import contextlib
+import contextvars
 import functools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import flax.linen as nn
@@ -29,16 +31,21 @@ def convolve(
 ) -> Float[Array, 'b *out c_out']:
     """`lax.conv_general_dilated`, channels last; as one matrix product where the kernel is 1x1 or
     larger than the image, and, where it is differentiated, of images of one channel or, on a CPU,
-    `in_loop`: in the body of a scan, where XLA compiles and runs its gradients slowly.
+    `in_loop`: in the body of a scan, where XLA compiles and runs its gradients slowly. A depthwise
+    one, on a CPU, as a sum over its taps, but not within `depthwise_operations`.
 
     A matrix product is faster on a CPU in both directions, and stays differentiable to any order.
-    (XLA's own 3x3 convolution took 24 times as long on 2x2 pixels as on 4x4, of 512 channels.)
+    (XLA's own 3x3 convolution took 24 times as long on 2x2 pixels as on 4x4, of 512 channels, and
+    its depthwise ones 6 to 70 times as long as their taps, 4 to 14 times where differentiated.)
     """
     window, space = kernel.shape[:-2], image.shape[1:-1]
     pads = lax.padtype_to_pads(space, window, strides, padding) \
         if isinstance(padding, str) else list(padding)
-    plain = options.get('feature_group_count', 1) == 1 and not any(
-        d != 1 for name in ('lhs_dilation', 'rhs_dilation') for d in options.get(name) or ())
+    groups, on_cpu = options.get('feature_group_count', 1), jax.default_backend() == 'cpu'
+    dilated = any(d != 1 for name in ('lhs_dilation', 'rhs_dilation')
+                  for d in options.get(name) or ())
+    plain = groups == 1 and not dilated
+    depthwise = groups == image.shape[-1] == kernel.shape[-1] > 1 and not dilated
     pointwise = all(size == 1 for size in window) and not any(p != (0, 0) for p in pads)
     overhanging = any(side < size <= side + sum(pad)
                       for size, side, pad in zip(window, space, pads))
@@ -46,8 +53,13 @@ def convolve(
     def direct(image, kernel):
         return lax.conv_general_dilated(image, kernel, strides, padding, **options)
 
+    def by_taps(image, kernel):
+        taps = _patches(image, window, strides, pads)
+        return sum(tap * weight for tap, weight in zip(
+            taps, kernel.reshape(-1, kernel.shape[-1])))
+
     def product(image, kernel):
-        patches = _patches(image, window, strides, pads)
+        patches = jnp.concatenate(_patches(image, window, strides, pads), -1)
         # Matrices both, because XLA transposes the weight gradient's operands otherwise.
         flat = jnp.matmul(patches.reshape(-1, patches.shape[-1]),
                           kernel.reshape(-1, kernel.shape[-1]), precision=options.get('precision'))
@@ -55,10 +67,24 @@ def convolve(
 
     if plain and (pointwise or overhanging):
         return product(image, kernel)
-    looping = in_loop and jax.default_backend() == 'cpu'
-    if plain and (image.shape[-1] == 1 or looping):
+    if plain and (image.shape[-1] == 1 or in_loop and on_cpu):
         return _differentiated_as(product, direct)(image, kernel)
+    if depthwise and on_cpu and not _DEPTHWISE_OPERATIONS.get():
+        return by_taps(image, kernel)
     return direct(image, kernel)
+
+
+_DEPTHWISE_OPERATIONS = contextvars.ContextVar('depthwise operations', default=False)
+
+
+@contextlib.contextmanager
+def depthwise_operations() -> Iterator[None]:
+    """Within, a depthwise convolution is one operation, that export formats know and quantise."""
+    token = _DEPTHWISE_OPERATIONS.set(True)
+    try:
+        yield
+    finally:
+        _DEPTHWISE_OPERATIONS.reset(token)
 
 
 def _differentiated_as(form: Callable, function: Callable) -> Callable:
@@ -70,14 +96,13 @@ def _differentiated_as(form: Callable, function: Callable) -> Callable:
 
 
 def _patches(image, window, strides, pads):
-    """[B, *out, taps x C]: the pixels under each tap of the window, tap by tap."""
+    """The pixels [B, *out, C] under each tap of the window."""
     image = jnp.pad(image, [(0, 0), *pads, (0, 0)])
     out = [(side - size) // stride + 1
            for side, size, stride in zip(image.shape[1:-1], window, strides)]
-    taps = [image[:, *(slice(i, i + (n - 1) * stride + 1, stride)
+    return [image[:, *(slice(i, i + (n - 1) * stride + 1, stride)
                        for i, n, stride in zip(tap, out, strides))]
             for tap in np.ndindex(*window)]
-    return jnp.concatenate(taps, -1)
 
 
 # `flax.linen.Conv`, in its arguments, parameters and values, computed by `convolve`.
@@ -137,7 +162,9 @@ class BatchNorm(nn.Module):
     scale_init: Callable = nn.initializers.ones
 
     @nn.compact
-    def __call__(self, x: Float[Array, '*b c']) -> Float[Array, '*b c']:
+    def __call__(
+        self, x: Float[Array, '*b c'], use_running_average: bool = False
+    ) -> Float[Array, '*b c']:
         channels = x.shape[-1:]
         precise = jnp.promote_types(self.param_dtype, jnp.float32)
         scale = self.param('scale', self.scale_init, channels, self.param_dtype)
@@ -146,7 +173,7 @@ class BatchNorm(nn.Module):
         running_var = self.variable('batch_stats', 'var', jnp.ones, channels, precise)
 
         x = x.astype(precise)
-        if self.use_running_average:
+        if self.use_running_average or use_running_average:
             mean, var = running_mean.value, running_var.value
         else:
             axes = range(x.ndim - 1)

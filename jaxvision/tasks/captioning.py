@@ -18,7 +18,8 @@ from jaxvision.metrics import captions as metrics
 from jaxvision.models import decoding
 from jaxvision.models.captioner import Captioner
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import classification, words
+from jaxvision.tasks import image_input, words
+from jaxvision.tasks.networks import make_model
 from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
 
@@ -58,7 +59,7 @@ def describe(config, source) -> dict:
         number = words.numbering(known, (most, length))
         tables = rewards.statistics(np.stack([number(each) for each in texts]))
         spec['statistics'] = {name: table.tolist() for name, table in tables._asdict().items()}
-    return {**spec, **classification.statistics(config, source, make_prepare(config, spec))}
+    return {**spec, **image_input.statistics(config, source, make_prepare(config, spec))}
 
 
 def read_texts(config, source) -> list[list[str]]:
@@ -123,7 +124,7 @@ class Network:
     @staticmethod
     def of(config, spec: dict) -> 'Network':
         c, types = config.task, config.model
-        model = Captioner(classification.make_model(config, {**spec, 'class_names': []}), c.layer,
+        model = Captioner(make_model(config, {**spec, 'class_names': []}), c.layer,
                           len(spec['vocabulary']), **c.decoder, dtype=jnp.dtype(types.dtype),
                           param_dtype=jnp.dtype(types.param_dtype))
         return Network(model, spec['mean'], spec['deviation'],

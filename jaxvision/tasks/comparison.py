@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxvision.errors import unknown
 from jaxvision.image import color
 from jaxvision.losses import few_shot
-from jaxvision.tasks import classification
+from jaxvision.tasks.networks import make_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Backbone:
 
     @staticmethod
     def of(config, spec: dict) -> 'Backbone':
-        model = classification.make_model(config, {**spec, 'class_names': []})
+        model = make_model(config, {**spec, 'class_names': []})
         _, known = jax.eval_shape(
             model.init_with_output, jax.random.key(0), jnp.zeros((1, *spec['image'])))[0]
         if config.task.layer not in known:

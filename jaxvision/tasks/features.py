@@ -11,7 +11,7 @@ from jaxvision import config as configs
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import color, resize
 from jaxvision.models.inception import InceptionV3
-from jaxvision.tasks import classification
+from jaxvision.tasks.networks import make_model
 from jaxvision.weights import convert, files
 from jaxvision.train.required import Weights
 
@@ -70,7 +70,7 @@ def _opened(network: dict, dtype) -> tuple:
     if config.task.name != 'classification':
         raise UserError(f'a run of task {config.task.name!r} sees no features: give a classifier')
     config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name
-    model = classification.make_model(config, spec)
+    model = make_model(config, spec)
     blank = jnp.zeros((1, *spec['inputs']['image']['shape']))
     return model, jax.eval_shape(model.init_with_output, jax.random.key(0), blank)[0][1]
 

@@ -19,7 +19,7 @@ from jaxvision.errors import UserError, unknown
 from jaxvision.losses import classification as cross_entropies, few_shot
 from jaxvision.metrics import few_shot as metrics
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import adaptation, classification, comparison
+from jaxvision.tasks import adaptation, classification, comparison, image_input
 from jaxvision.tasks.comparison import Backbone
 from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
@@ -63,11 +63,11 @@ def source(config, source, split: str):
 
 
 def _resized(config, source):
-    found = classification.image_input(config, source.info)
+    found = image_input.describe(config, source.info)
     if found['resize'] is None:
         return source
     shape = found['inputs']['image']['shape']
-    resize = classification.make_resize(shape, found['resize'])
+    resize = image_input.make_resize(shape, found['resize'])
     resized = Converted(source, lambda example: {**example, 'image': resize(example['image'])})
     small = len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY
     return InMemory(resized) if small else resized
@@ -101,7 +101,7 @@ def part(batch: dict, form: Form) -> dict:
 def describe(config, source) -> dict:
     """Shapes, training's classes, and its images' mean and deviation."""
     _check(config.task)
-    found = classification.image_input(config, source.info)
+    found = image_input.describe(config, source.info)
     form, image = forms(config.task)[0], found['inputs']['image']['shape']
     array = lambda dtype, *shape: {'shape': list(shape), 'dtype': dtype}
     asked = form.ways * form.queries
@@ -113,7 +113,7 @@ def describe(config, source) -> dict:
             'targets': {'query_label': array('int32', asked),
                         'classes': array('int32', form.ways)}}
     images = lambda batch: batch['query'][batch['present']].reshape(-1, *image)
-    return {**spec, **classification.statistics(config, source, None, images, most=64)}
+    return {**spec, **image_input.statistics(config, source, None, images, most=64)}
 
 
 def make(config, spec: dict) -> Task:
@@ -271,13 +271,13 @@ def augmented(options, key, index, images):
     each = images.shape[1]
     numbers = (index[:, None] * each + jnp.arange(each)).ravel()  # of all images of all episodes
     flat = images.reshape(-1, *images.shape[2:])
-    moved = classification.moved(options, key, numbers, flat)
+    moved = image_input.moved(options, key, numbers, flat)
     return moved.reshape(images.shape), keys.per_example(keys.stream(key, 'model'), numbers)
 
 
 def make_prepare(spec: dict):
     """Host side: episodes are ready; a person's image gets the size of theirs."""
-    resize = classification.make_resize(spec['image'], spec['resize'])
+    resize = image_input.make_resize(spec['image'], spec['resize'])
 
     def prepare(example, rng):
         return {**example, 'image': resize(example['image'])} if 'image' in example else example
@@ -301,4 +301,4 @@ def _check(options) -> None:
     if options.method == 'reptile' and options.shots + options.queries < options.inner_steps:
         raise UserError(f'reptile deals the {options.shots} + {options.queries} images of a class '
                         f'out to {options.inner_steps} steps (task.inner_steps): they are too few')
-    classification.check_moves(options.augment)
+    image_input.check_moves(options.augment)

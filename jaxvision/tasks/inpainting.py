@@ -12,7 +12,8 @@ from jaxvision.data.views import Numbered
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import color, fill, masks
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import classification, features, restoring
+from jaxvision.tasks import features, image_input, restoring
+from jaxvision.tasks.networks import make_model
 
 DEFAULTS = dict(
     mask='box',     # what is missing: a 'box' anywhere, 'free_form' strokes of a brush, the 'border'
@@ -58,7 +59,7 @@ def describe(config, source) -> dict:
 def make(config, spec: dict) -> Task:
     _check(config, spec)
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    model = classification.make_model(config, spec)
+    model = make_model(config, spec)
 
     def restore(params, model_state, image, hole, **train):
         """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that;
@@ -75,7 +76,7 @@ def make(config, spec: dict) -> Task:
     def read(state, batch):
         """((images, their holes), images), augmented."""
         key = keys.at_step(state.key, 'read', state.step)
-        image = classification.moved(c.augment, key, batch['index'],
+        image = image_input.moved(c.augment, key, batch['index'],
                                      color.to_float(batch['image'], dtype))
         drawn = keys.per_example(keys.stream(key, 'mask'), batch['index'])
         return (image, jax.vmap(draw_mask(c, spec, image.shape[1:3]))(drawn)), image
@@ -198,4 +199,4 @@ def _check(config, spec: dict) -> None:
         raise UserError(f'task.share={c.share}: a share of the image, above 0, up to 1')
     if not 0 < c.crop_scale <= 1:
         raise UserError(f'task.crop_scale={c.crop_scale}: it is above 0, up to 1')
-    classification.check_moves(c.augment)
+    image_input.check_moves(c.augment)

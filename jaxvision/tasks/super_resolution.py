@@ -18,7 +18,8 @@ from jaxvision.image import color, degrade, geometry
 from jaxvision.metrics import restoration
 from jaxvision.models import edsr
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import classification, features, restoring
+from jaxvision.tasks import features, restoring
+from jaxvision.tasks.networks import make_model
 
 DEFAULTS = dict(
     scale=2,               # 2, 3 or 4 times as large
@@ -59,7 +60,7 @@ def describe(config, source) -> dict:
             'inputs': {'image': {'shape': [c.tile, c.tile, channels], 'dtype': 'uint8'}},
             'targets': {'truth': {'shape': [patch, patch, channels], 'dtype': 'uint8'}}}
     # So that the tiles of an image are answered as the whole is.
-    overlap = 2 * getattr(classification.make_model(config, spec), 'reach', REACH)
+    overlap = 2 * getattr(make_model(config, spec), 'reach', REACH)
     spec['restores']['overlap'] = overlap
     tile = max(c.tile, crop // c.scale, 2 * overlap)
     spec['inputs']['image']['shape'] = [tile, tile, channels]
@@ -69,7 +70,7 @@ def describe(config, source) -> dict:
 def make(config, spec: dict) -> Task:
     _check(config)
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    model = classification.make_model(config, spec)
+    model = make_model(config, spec)
 
     def blank(batch):
         return color.to_float(batch['image'], dtype), color.to_float(batch['truth'], dtype)

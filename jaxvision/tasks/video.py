@@ -10,13 +10,15 @@ from jaxvision.data import decode, video
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import color
 from jaxvision.task import Task
-from jaxvision.tasks import classification
+from jaxvision.tasks import classification, image_input, tuned
+from jaxvision.tasks.classifier import classifier
 
 DEFAULTS = dict(
     frames=20,         # of a clip; a shorter video is filled up, and its mask tells
     stride=1,          # every so many frames of the video are one of the clip
     resize='squash',   # how frames of other sizes become data.image_size, or 'center_crop'
     label_smoothing=0.0,
+    **tuned.DEFAULTS,
     augment=dict(
         flip=False,      # left to right, every other clip
         translate=0.0,   # largest shift, a share of the side, the same for all of a clip's frames
@@ -39,7 +41,7 @@ def describe(config, source) -> dict:
             'targets': {'label': classification.target(info)},
             'resize': None if as_it_is else c.resize}
     own = lambda batch: batch['video'][(batch['video_mask'] > 0) & batch['present'][:, None]]
-    return {**spec, **classification.statistics(
+    return {**spec, **image_input.statistics(
         config, source, make_prepare(config, spec), own, most=64)}
 
 
@@ -51,7 +53,7 @@ def make(config, spec: dict) -> Task:
         return (color.to_float(jnp.asarray(inputs['video']), dtype),
                 jnp.asarray(inputs['video_mask'], dtype) > 0)
 
-    return classification.classifier(
+    return classifier(
         config, spec, see, functools.partial(augmented, config.task.augment),
         prepare=make_prepare(config, spec),
         draw=functools.partial(classification.draw_figures, names, strip),
@@ -62,7 +64,7 @@ def augmented(options, key, index, clips, targets):
     """Clips [B, T, H, W, C] in [0, 1], each moved as a whole."""
     batch, time, height, width, channels = clips.shape
     as_channels = jnp.moveaxis(clips, 1, 3).reshape(batch, height, width, time * channels)
-    moved = classification.moved(options, key, index, as_channels)
+    moved = image_input.moved(options, key, index, as_channels)
     return jnp.moveaxis(moved.reshape(batch, height, width, time, channels), 3, 1), targets
 
 
@@ -106,7 +108,7 @@ def show(class_names: list[str], multi_label: bool, inputs: dict, outputs: dict
 
 
 def _check(config) -> None:
-    classification.check_moves(config.task.augment)
+    image_input.check_moves(config.task.augment)
     for name in ('frames', 'stride'):
         if config.task[name] < 1:
             raise UserError(f'task.{name}={config.task[name]}: it is at least 1')

@@ -14,7 +14,7 @@ from jaxvision.errors import UserError, unknown
 from jaxvision.image import color
 from jaxvision.metrics import restoration
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import classification
+from jaxvision.tasks.networks import make_model
 from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
 
@@ -50,7 +50,7 @@ def describe(config, source) -> dict:
 def make(config, spec: dict) -> Task:
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
     _check(c)
-    model = classification.make_model(config, spec)
+    model = make_model(config, spec)
     tx, lr = optimizers.make(config, spec['examples'])
     total = steps(config.train.steps, config.data.batch_size, spec['examples'])
 

@@ -15,7 +15,8 @@ from jaxvision.image import color, descriptors
 from jaxvision.losses import summary as losses
 from jaxvision.metrics import summary as metrics
 from jaxvision.task import Evaluation, Task
-from jaxvision.tasks import classification, features
+from jaxvision.tasks import features, image_input
+from jaxvision.tasks.networks import make_model
 from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
 from jaxvision.video import summary
@@ -62,7 +63,7 @@ def describe(config, source) -> dict:
                        'video_mask': of_frames('uint8')},
             'targets': {'importance': of_frames('float32')} if 'importance' in info.holds else {}}
     own = lambda batch: batch['video'][(batch['video_mask'] > 0) & batch['present'][:, None]]
-    return {**spec, **classification.statistics(config, source, None, own, most=64)}
+    return {**spec, **image_input.statistics(config, source, None, own, most=64)}
 
 
 def _shape(config, info) -> list[int]:
@@ -73,7 +74,7 @@ def _shape(config, info) -> list[int]:
 
 def make(config, spec: dict) -> Task:
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    model = classification.make_model(config, spec)
+    model = make_model(config, spec)
     fixed_features, width = make_features(config, spec)
     tx, lr = optimizers.make(config, spec['examples'])
 

@@ -1,6 +1,7 @@
 """A run that begins with parts of others: `train.init_from`, 'SOURCE[:PART][->PART],...'.
 
-A SOURCE is a RUN, or a FILE of published weights, whose parameters are all the model's.
+A SOURCE is a RUN, or published weights, whose parameters are all the model's: a FILE, or the name
+of packaged ones ('efficientnet_lite0').
 A part is a path in the parameters, 'model/encoder', its player first; statistics of the same path,
 such as batch norm's, belong to it. Whatever has no counterpart is an error that lists it, unless
 `train.init_new` names it.
@@ -16,7 +17,7 @@ import numpy as np
 
 from jaxvision.errors import UserError
 from jaxvision.train.state import TrainState
-from jaxvision.weights import positions
+from jaxvision.weights import packaged, positions
 
 Tree = Any
 
@@ -44,7 +45,7 @@ def _parts(init_from: str) -> Iterator[tuple[Path, str, str]]:
     for text in filter(None, map(str.strip, init_from.split(','))):
         where, arrow, new = (part.strip() for part in text.partition('->'))
         source, _, old = where.partition(':')
-        yield Path(source), old, new if arrow else old
+        yield packaged.find(source), old, new if arrow else old
 
 
 def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
@@ -55,7 +56,7 @@ def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
         UserError: a leaf of the run, or one that is taken over, has no counterpart of its shape.
     """
     new = [part.strip() for part in init_new.split(',') if part.strip()]
-    wanted = _named({'params': shapes.params, 'model_state': shapes.model_state})
+    wanted = _named({'params': shapes.whole(shapes.params), 'model_state': shapes.model_state})
     for part in new:
         if not any(_in(name, part) for name in {*wanted, *found}):
             raise UserError(f'train.init_new={init_new}: nothing is called {part!r}')
@@ -81,9 +82,10 @@ def fill(state: TrainState, found: dict[str, Any]) -> TrainState:
     """The state with these leaves, in its averages too."""
     def take(path, leaf):
         return jnp.asarray(found.get(_name(path), leaf), leaf.dtype)
-    filled = jax.tree.map_with_path(take, {
-        'params': state.params, 'model_state': state.model_state, 'ema': state.ema})
-    return state.replace(**filled)
+    stays = {'params': state.frozen['params']} if 'params' in state.frozen else {}
+    filled = jax.tree.map_with_path(take, {'params': state.params, 'frozen': stays,
+                                           'model_state': state.model_state, 'ema': state.ema})
+    return state.replace(**{**filled, 'frozen': {**state.frozen, **filled['frozen']}})
 
 
 def _named(variables: Tree) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _named(variables: Tree) -> dict[str, Any]:
 
 def _name(path: tuple) -> str:
     """player/path; of statistics their collection last: 'model/norm/mean (batch_stats)'."""
-    kind, *rest = (key.key for key in path if key.key != 'ema')
+    kind, *rest = (key.key for key in path if key.key not in ('ema', 'frozen'))
     if kind == 'model_state':
         player, collection, *rest = rest
         rest = [player, *rest[:-1], f'{rest[-1]} ({collection})']

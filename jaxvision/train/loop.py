@@ -15,7 +15,7 @@ from jaxvision import figures
 from jaxvision.data import pipeline
 from jaxvision.errors import UserError, unknown
 from jaxvision.task import Task
-from jaxvision.train import evaluation, processes, required, sharding
+from jaxvision.train import evaluation, fitting, processes, required, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.run import Run, begin, held, reopen, restore, take_folder
 from jaxvision.train.state import TrainState
@@ -47,21 +47,24 @@ def run(config: ConfigDict, workdir: str | Path,
         with held(this.workdir), this.checkpoints() as checkpoints:
             take_folder(this)
             processes.agree('checkpoints', {'steps': checkpoints.steps()})
-            state = checkpoints.restore(this.abstract(), checkpoints.find()) \
-                if checkpoints.steps() else this.init()
+            new = not checkpoints.steps()
+            state = fitting.fit(this, this.init()) if new else \
+                checkpoints.restore(this.abstract(), checkpoints.find())
             first = int(state.step)
             if first < this.total_steps:
                 processes.say(f'resuming at step {first}' if first else
-                              f'{_size(state.params)} parameters, {this.spec["examples"]:,} '
+                              f'{_size(state)} parameters, {this.spec["examples"]:,} '
                               f'examples, {this.total_steps} steps; {_where(this)}compiling ...')
                 state, rows = _train(this, state, checkpoints, asked, on_eval)
+            elif new:
+                rows = _keep_fitted(this, state, checkpoints, on_eval)
             else:
                 rows = read_rows(this.workdir / 'metrics.jsonl')
     step = int(state.step)
     if first < step and processes.is_first():
         figures.save(this.workdir / 'figures' / 'curves.png', figures.curves(rows))
         processes.say(f'{step - first} steps in {duration(time.monotonic() - start)}')
-    return Result(step >= this.total_steps, first < step, step, _last_evaluation(this.task, rows),
+    return Result(step >= this.total_steps, new or first < step, step, _last_evaluation(this.task, rows),
                   this.best)
 
 
@@ -88,7 +91,6 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
            asked: Callable[[int], bool], on_eval: Callable | None
            ) -> tuple[TrainState, list[dict]]:
     first = int(state.step)
-    origin = {'config': this.config.to_dict(), 'data': this.spec['data']}
     with Metrics(this.workdir, first) as metrics, train_batches(this, first) as batches, \
             _profile(this) as profile:
         progress = Progress(first, this.total_steps, this.config.data.batch_size)
@@ -118,7 +120,7 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
             best = score if improved else best
             if this.is_due('checkpoint', step) or improved or stopping:
                 metrics.flush()
-                checkpoints.save(state, origin, found)
+                checkpoints.save(state, _origin(this), found)
             if found and on_eval:
                 on_eval(step, found)
             if stopping:
@@ -128,6 +130,26 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
     if step == this.total_steps:
         evaluation.draw(this, records)
     return state, metrics.rows
+
+
+def _keep_fitted(this: Run, state: TrainState, checkpoints: Checkpoints,
+                 on_eval: Callable | None) -> list[dict]:
+    """Evaluate and save a state that has no steps to go."""
+    with Metrics(this.workdir, 0) as metrics:
+        found, records = evaluation.measure(this, state)
+        metrics.write(0, found)
+        metrics.flush()
+        checkpoints.save(state, _origin(this), found)
+        checkpoints.wait()
+    if on_eval:
+        on_eval(0, found)
+    evaluation.draw(this, records)
+    return metrics.rows
+
+
+def _origin(this: Run) -> dict:
+    """What a checkpoint tells of its run."""
+    return {'config': this.config.to_dict(), 'data': this.spec['data']}
 
 
 class _LaggedScalars:
@@ -189,8 +211,10 @@ def _where(this: Run) -> str:
             'is where); ')
 
 
-def _size(params: Any) -> str:
-    return f'{sum(leaf.size for leaf in jax.tree.leaves(params)):,}'
+def _size(state: TrainState) -> str:
+    size = lambda tree: f'{sum(leaf.size for leaf in jax.tree.leaves(tree)):,}'
+    stays = state.frozen.get('params')
+    return size(state.params) + (f' trained and {size(stays)} frozen' if stays else '')
 
 
 @contextlib.contextmanager

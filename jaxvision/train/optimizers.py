@@ -1,6 +1,7 @@
 """Config -> optax: schedules, weight-decay masks, clipping. Each optimizer is one function whose
 keyword arguments are what `config.optimizer.options` may set."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,10 +15,12 @@ Tree = Any
 Schedule = optax.Schedule
 
 
-def make(config: ConfigDict, examples: int, updates: int = 1
-         ) -> tuple[optax.GradientTransformation, Schedule]:
+def make(
+    config: ConfigDict, examples: int, updates: int = 1,
+    rates: Callable[[Tree], Tree] | None = None,
+) -> tuple[optax.GradientTransformation, Schedule]:
     """The optimizer of a whole config, and its learning rate as a function of the step, in each of
-    which it makes so many updates."""
+    which it makes so many updates; `rates(params)`, if given, are each leaf's factors of it."""
     c, batch_size = config.optimizer, config.data.batch_size
     for name in ('lr', 'weight_decay', 'clip'):
         if not 0 <= c[name] < float('inf'):
@@ -34,15 +37,17 @@ def make(config: ConfigDict, examples: int, updates: int = 1
     tx = call(OPTIMIZERS[c.name], f'optimizer {c.name!r}',
               lambda count: lr(count // updates), c.weight_decay, options=c.options)
     clip = [optax.clip_by_global_norm(c.clip)] if c.clip else []
-    return optax.chain(*clip, tx), lr
+    scale = [optax.stateless(lambda updates, _: jax.tree.map(
+        lambda update, rate: update * rate, updates, rates(updates)))] if rates else []
+    return optax.chain(*clip, tx, *scale), lr
 
 
 def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
     """Step -> learning rate over `total` steps: linear warm-up to `peak`, then 'constant', 'cosine'
     or 'linear' to zero; or 'one_cycle' (Smith and Topin 2018: up over `warmup` or 30 % of
     the steps, down along a cosine)."""
-    if total < 1:
-        raise UserError('train.steps is 0')
+    if not total:
+        return optax.constant_schedule(0.0)
     if warmup >= total:
         raise UserError(f'optimizer.warmup is {warmup} steps, of a run of {total}')
     if name == 'one_cycle':

@@ -74,6 +74,11 @@ def of_first(value: Any) -> Any:
     return value if jax.process_count() == 1 else json.loads(_gather(json.dumps(value))[0])
 
 
+def arrays_of_first(tree: Any) -> Any:
+    """Process 0's arrays, of the same shapes on all: their last digits may differ."""
+    return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+
+
 def expect(path: Path, seconds: float = 60) -> None:
     """Raises on every process unless all of them see, in the end, what process 0 has written."""
     if jax.process_count() == 1:

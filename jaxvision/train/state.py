@@ -1,6 +1,7 @@
 """All that a training step reads and returns."""
 
 import hashlib
+from collections.abc import Collection
 from typing import Any, no_type_check
 
 import flax.struct
@@ -24,14 +25,21 @@ class TrainState:
     opt_state: dict[str, Tree]
     model_state: dict[str, Tree]
     ema: dict[str, dict[str, Tree]]  # {'params': {player: tree}, 'model_state': ...}, or {}
-    frozen: dict[str, Tree]  # what the task stands on and does not train
+    # What is not trained: {NAME: variables of a network that the task stands on}, and
+    # {'params': {player: tree}}, leaves of the players themselves, which have no optimizer.
+    frozen: dict[str, Tree]
 
     @property
     def variables(self) -> dict[str, dict[str, Tree]]:
         """What evaluation and prediction use: the averaged weights where there are some."""
-        return {'params': {**self.params, **self.ema.get('params', {})},
+        return {'params': self.whole({**self.params, **self.ema.get('params', {})}),
                 'model_state': {**self.model_state, **self.ema.get('model_state', {})},
-                'frozen': self.frozen}
+                'frozen': {name: tree for name, tree in self.frozen.items() if name != 'params'}}
+
+    def whole(self, params: dict[str, Tree]) -> dict[str, Tree]:
+        """The players' trees, of what is trained of them, with what is not."""
+        frozen = self.frozen.get('params', {})
+        return {player: joined(tree, frozen.get(player, {})) for player, tree in params.items()}
 
 
 def create(key: PRNGKeyArray, params: dict[str, Tree],
@@ -47,6 +55,20 @@ def create(key: PRNGKeyArray, params: dict[str, Tree],
         step=jnp.int32(0), key=key, bad_step=jnp.int32(-1), params=params,
         opt_state={player: tx.init(params[player]) for player, tx in optimizers.items()},
         model_state=model_state, ema=ema if averaged else {}, frozen=frozen or {})
+
+
+def joined(tree: Tree, other: Tree) -> Tree:
+    """Two nested dicts as one; they share no leaf."""
+    if not other:
+        return tree
+    both = {name: joined(tree[name], other[name]) for name in tree.keys() & other.keys()}
+    return {**tree, **other, **both}
+
+
+def parted(tree: Tree, names: Collection[str]) -> tuple[Tree, Tree]:
+    """A dict's entries of these names, and the others."""
+    return ({name: tree[name] for name in tree if name in names},
+            {name: tree[name] for name in tree if name not in names})
 
 
 def content_hash(variables: Tree) -> str:

@@ -31,8 +31,8 @@ def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'm
               accumulate: int = 1, ema: float = 0.0) -> Update:
     """The update that descends a loss.
 
-    `loss(params, state, batch, key) -> (terms, aux)`: `params` is this player's tree, the others
-    are in `state.params`; `terms` is {name: (values [B], weights [B])} and the loss the sum over
+    `loss(params, state, batch, key) -> (terms, aux)`: `params` is this player's tree, with what is
+    frozen of it, the others are in `state.params`; `terms` is {name: (values [B], weights [B])} and the loss the sum over
     terms of sum(values) / sum(weights), each summed over the whole global batch, so padding,
     unequal masks, accumulation and any layout give the same mean. Weights depend on the batch only.
     `aux` may hold 'model_state' {player: tree} and 'scalars' in the same (values, weights) form.
@@ -40,11 +40,12 @@ def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'm
     """
     def gradients(state: TrainState, batch: Batch):
         key = keys.at_step(state.key, player, state.step)
+        whole = lambda params: state.whole({player: params})[player]
 
         # Under pmap each device divides by the devices' mean weight: then the mean over devices is
         # the global one.
         def objective(params, model_state, part, totals=None):
-            terms, aux = loss(params, state.replace(model_state=model_state), part, key)
+            terms, aux = loss(whole(params), state.replace(model_state=model_state), part, key)
             sums = {name: (jnp.sum(values), jnp.sum(weights)) for name, (values, weights)
                     in {**aux.get('scalars', {}), **terms}.items()}
             weights = {name: weight for name, (_, weight) in sums.items()}

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -24,11 +24,11 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
+def whole_file(path: Path, mode: str = 'w') -> Iterator[IO]:
     """A file to write into, which is there once all of it is written."""
     partial = path.with_name(path.name + '.partial')
     try:
-        with partial.open('w') as file:
+        with partial.open(mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

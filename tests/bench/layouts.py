@@ -105,7 +105,7 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
 
     from jaxvision import config as configs, keys
     from jaxvision.image import color
-    from jaxvision.tasks import classification
+    from jaxvision.tasks import image_input
     from jaxvision.train import loop, processes
     from jaxvision.train.run import begin
     if int(number) > 1:
@@ -129,7 +129,7 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
             return batch[next(name for name in batch if batch[name].ndim == 4)]
         key = keys.at_step(key, 'model', step)  # as the update's
         images = color.to_float(batch['image'], dtype)
-        return classification.augmented(
+        return image_input.augmented(
             config.task.augment, key, batch['index'], images, batch['label'])[0]
 
     state, indices, hashes = this.init(), [], []

@@ -72,6 +72,30 @@ def test_conv_has_the_derivatives_of_flax(options, channels):
                  derivatives(nn.Conv(6, **options), variables))
 
 
+def operations(function, *arguments):
+    return {equation.primitive.name for equation in jax.make_jaxpr(function)(*arguments).eqns}
+
+
+@pytest.mark.parametrize('kernel, strides, padding', [
+    ((3, 3), (1, 1), 'SAME'), ((5, 5), (2, 2), 'SAME'), ((3, 3), (2, 1), [(1, 1), (0, 2)]),
+    ((7, 1), (1, 1), 'VALID')])
+def test_a_depthwise_convolution_is_that_of_xla_and_so_are_its_derivatives(
+        kernel, strides, padding):
+    image, weights = normal(0, 2, 9, 8, 6), normal(1, *kernel, 1, 6)
+    dimensions = dict(dimension_numbers=('NHWC', 'HWIO', 'NHWC'), feature_group_count=6)
+    ours = lambda x, k: layers.convolve(x, k, strides, padding, **dimensions)
+    xla = lambda x, k: jax.lax.conv_general_dilated(x, k, strides, padding, **dimensions)
+    assert_close(ours(image, weights), xla(image, weights))
+    energy = lambda conv: lambda x, k: jnp.sum(jnp.sin(conv(x, k)))
+    for one, other in zip(*(jax.grad(energy(conv), (0, 1))(image, weights)
+                            for conv in (ours, xla))):
+        assert_close(one, other)
+    assert 'conv_general_dilated' not in operations(ours, image, weights)
+    with layers.depthwise_operations():  # as export wants it
+        assert 'conv_general_dilated' in operations(lambda *x: ours(*x), image, weights)
+    assert 'conv_general_dilated' not in operations(lambda *x: ours(*x), image, weights)
+
+
 @pytest.mark.parametrize('size', [(1, 2), (2, 7)])
 @pytest.mark.parametrize('options', [
     dict(), dict(strides=2), dict(padding=((2, 1), (1, 2))), dict(kernel_size=(7, 5), padding=3),

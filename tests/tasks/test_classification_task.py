@@ -9,7 +9,7 @@ import pytest
 import jaxvision
 from jaxvision import config as configs
 from jaxvision import keys
-from jaxvision.tasks import classification
+from jaxvision.tasks import classification, image_input
 from jaxvision.train.sources import Sources
 from jaxvision.train import loop, run
 
@@ -80,7 +80,7 @@ def test_the_loss_by_hand(opened, smoothing):
 
 def test_mixed_targets_are_shared_between_neighbours_as_their_pixels_are():
     images, targets = pictures()
-    mixed, mixed_targets = classification.augmented(
+    mixed, mixed_targets = image_input.augmented(
         augmentation(mixup=1.0), jax.random.key(1), jnp.arange(8), images, targets)
     neighbours = np.asarray(images).reshape(4, 2, 12, 12, 3)[:, ::-1].reshape(images.shape)
     for i in range(8):
@@ -101,7 +101,7 @@ def test_an_examples_augmentation_is_its_own_wherever_it_stands(option):
     images, targets = pictures()
     options = augmentation(**{option: EACH[option]})
     order, index = np.random.default_rng(3).permutation(8), jnp.arange(100, 108)
-    apply = jax.jit(lambda key, index, images: classification.augmented(
+    apply = jax.jit(lambda key, index, images: image_input.augmented(
         options, key, index, images, targets)[0])
     whole = apply(jax.random.key(5), index, images)
     moved = apply(jax.random.key(5), index[order], images[order])
@@ -113,7 +113,7 @@ def test_an_examples_augmentation_is_its_own_wherever_it_stands(option):
 def test_pairs_may_move_but_not_part():
     images, targets = pictures()
     order = np.array([4, 5, 0, 1, 6, 7, 2, 3])
-    apply = lambda index, images, targets: classification.augmented(
+    apply = lambda index, images, targets: image_input.augmented(
         augmentation(mixup=0.4, cutmix=1.0), jax.random.key(2), index, images, targets)
     whole, moved = apply(jnp.arange(8), images, targets), apply(
         jnp.arange(8)[order], images[order], targets[order])
@@ -123,7 +123,7 @@ def test_pairs_may_move_but_not_part():
 
 def test_mixup_and_cutmix_take_turns_at_random():
     images, targets = pictures()
-    apply = jax.jit(lambda key: classification.augmented(
+    apply = jax.jit(lambda key: image_input.augmented(
         augmentation(mixup=1.0, cutmix=1.0), key, jnp.arange(8), images, targets)[0])
     pixels = np.asarray(images), np.asarray(images).reshape(4, 2, -1)[:, ::-1].reshape(images.shape)
     pasted = [bool(np.isin(np.asarray(apply(key)), pixels).all())
