@@ -1,30 +1,33 @@
-"""Somebody else's network, tuned to a few pictures of one's own. WIP"""
+"""Somebody else's network, tuned to a few images of one's own."""
 
 from jaxvision import config as configs
+from jaxvision.errors import unknown
 
-METHODS = 'probe', 'full', 'last', 'lora', 'scratch'
 
-
-def get_config(argument='mnist5k'):
-    """SOURCE, or SOURCE,METHOD."""
-    source, _, method = argument.rpartition(',')
-    if method not in METHODS:
-        source, method = argument, 'full'
+def get_config(source_and_method='mnist5k'):
+    source, _, method = source_and_method.partition(',')
+    methods = {'': _full, 'probe': _probe, 'last': _last, 'lora': _lora}
+    if method not in methods:
+        raise unknown('there is no method', method, methods)
     config = configs.default('classification')
-    config.data.source, config.data.batch_size, config.data.image_size = source, 32, 112
+    config.data.source, config.data.image_size, config.data.batch_size = source, 96, 32
     config.model.name, config.model.variant = 'efficientnet', 'Lite0'
     config.model.options = {'padding': 'same', 'epsilon': 1e-3, 'drop_path': 0.0}
     config.train.init_from, config.train.init_new = 'efficientnet_lite0', 'model/head'
-    config.task.probe = 0.01
+    config.task.probe = 0.1
+    methods[method](config)
+    return config
+
+
+def _probe(config):
     config.train.steps = '0'
-    return {'probe': lambda config: None, 'full': _full, 'last': _last, 'lora': _lora, 'scratch': _scratch}[method](config) or config
 
 
 def _full(config):
+    config.task.statistics, config.task.augment.flip = 'running', True
     config.optimizer.lr, config.optimizer.schedule = 3e-4, 'one_cycle'
     config.optimizer.weight_decay = 0.05
-    config.task.statistics = 'running'
-    config.train.steps, config.train.eval_every = '200', '200'
+    config.train.steps = config.train.eval_every = '100'
 
 
 def _last(config):
@@ -33,12 +36,8 @@ def _last(config):
 
 
 def _lora(config):
+    """Of a ViT, so with init_from, model.name, model.variant and model.options of one."""
     _full(config)
     config.task.trained = 'lora 8'
     config.train.init_new = 'model/head,model/lora'
 
-
-def _scratch(config):
-    _full(config)
-    config.train.init_from = config.train.init_new = ''
-    config.task.recipe, config.task.probe = 'efficientnet_lite', 0.0

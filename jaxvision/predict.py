@@ -11,6 +11,7 @@ examples:
   python -m jaxvision.predict --workdir runs/video film.mp4 films/
   python -m jaxvision.predict --workdir runs/few_shot --support classes/ photo.jpg scans/
   python -m jaxvision.predict --weights resnet50.pth --model resnet:50 photo.jpg
+  python -m jaxvision.predict --weights resnet50.pth --model resnet:50 --support classes/ photo.jpg
   python -m jaxvision.predict --workdir runs/gan --number 64 --label 7 --truncation 0.8
 
 Images of any size and of any format that Pillow reads. Of a folder, every file below it is tried
@@ -23,8 +24,8 @@ upright, and white where the hole is; nothing outside of it changes. One mask se
 of a folder of masks each file takes the one of its name, whatever the suffix. A generator takes no
 FILE: OUT gets --number images and grid.png, the same for the same seed.
 
-A few-shot run tells your own classes by a few images of each, without training: --support is a
-folder with one folder a class, of any names and any number.
+A few-shot run, or published weights, tell your own classes by a few images of each, without
+training: --support is a folder with one folder a class, of any names and any number.
 
 A run on videos takes films of any format that FFmpeg reads: OUT gets one picture a film and, of a
 summary, its key frames and a short film in NAME-files.
@@ -76,7 +77,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
                         help='no annotated pictures; restored images are written all the same')
     parser.add_argument('--mask', metavar='FILE', help='to fill holes: the hole is white; or a '
                         'folder of masks named as the files are')
-    parser.add_argument('--support', metavar='DIR', help='of a few-shot run: one folder a class')
+    parser.add_argument('--support', metavar='DIR', help='of a few-shot run, or of --weights: one folder '
+                        'a class')
     weights = parser.add_argument_group('of --weights')
     weights.add_argument('--model', metavar='NAME:VARIANT', help='as resnet:50, vgg:16, vit:B/16')
     weights.add_argument('--recipe', metavar='NAME', help='how images are resized, cropped and '
@@ -130,7 +132,8 @@ def _open(options: argparse.Namespace):
         from jaxvision.answers.published import open_weights
         if not options.model or options.step:
             raise UserError('--weights takes --model NAME:VARIANT, as resnet:50, and no --step')
-        return open_weights(options.weights, options.model, options.recipe, options.image_size)
+        return open_weights(options.weights, options.model, options.recipe, options.image_size,
+                            bool(options.support))
     for name in ('model', 'recipe', 'image_size'):
         if given[name] is not None:
             raise UserError(f'--{name} is of --weights')

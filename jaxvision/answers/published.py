@@ -7,45 +7,72 @@ from jaxvision.errors import UserError
 from jaxvision.start import start_jax
 
 
-def open_weights(file: str, model: str, recipe: str | None, image_size: int | None) -> Model:
+def open_weights(file: str, model: str, recipe: str | None, image_size: int | None,
+                 by_support: bool = False) -> Model:
     """The classifier of a file of weights; prints how it sees images.
 
     Args:
-        file: of weights.
+        file: of weights, or the name of packaged ones.
         model: 'NAME:VARIANT', as 'resnet:50'.
         recipe: of weights/recipes.py; None: that with which such files are published.
         image_size: None: the file's own, where it is of one, or the recipe's.
+        by_support: not of its own classes, but of those that examples show: by the cosine of an
+            image's features with the mean of theirs.
     Raises:
         UserError: the file is damaged, or of another model, or there is no such recipe.
     """
     from jaxvision import config as configs
-    from jaxvision.weights import published, recipes
+    from jaxvision.weights import packaged, published, recipes
+    file = str(packaged.find(file))
     family, _, variant = model.partition(':')
     found = published.read(file, family)
     how = recipes.named(recipe) if recipe else found.recipe
     size = image_size or found.image_size or how.size
     if size < 1:
         raise UserError(f'--image_size {size}: it is at least 1')
-    config = configs.default('classification')
+    config = configs.default('few_shot' if by_support else 'classification')
     config.model.name, config.model.variant = family, variant
     config.model.options, config.data.image_size = found.options, size
     start_jax(config.lock())
     print(f'{file}: {family} as of {found.format.publisher}, images as of {how.at(size)}')
-    return _open(file, config, {**how.at(size).spec(), **_shapes(size), **_classes(found.leaves)},
-                 found.leaves)
+    spec, open_with = {**how.at(size).spec(), 'examples': 1}, \
+        _open_comparison if by_support else _open_classifier
+    return open_with(file, config, spec, found.leaves)
 
 
-def _open(file: str, config, spec: dict, leaves: dict) -> Model:
+def _open_classifier(file: str, config, spec: dict, leaves: dict) -> Model:
+    return _open(file, config, {**spec, **_shapes(config.data.image_size), **_classes(leaves)},
+                 leaves)
+
+
+def _open_comparison(file: str, config, spec: dict, leaves: dict) -> Model:
+    config.task.method = 'baseline'
+    image = [config.data.image_size, config.data.image_size, 3]
+    array = lambda dtype, *shape: {'shape': list(shape), 'dtype': dtype}
+    spec = {**spec, 'class_names': [], 'image': image,
+            'inputs': {'support': array('uint8', 1, 1, *image),
+                       'support_mask': array('uint8', 1, 1), 'query': array('uint8', 1, *image)},
+            'targets': {'query_label': array('int32', 1), 'classes': array('int32', 1)}}
+    features = {name: leaf for name, leaf in leaves.items() if not name.startswith('head/')}
+    return _open(file, config, spec, features, 'backbone')
+
+
+def _open(file: str, config, spec: dict, leaves: dict, part: str = '') -> Model:
+    """Of leaves that are a model's, or a part of one."""
     import jax
     from jaxvision.train import pretrained, run
     from jaxvision.weights import convert
     task = run.make_task(config, spec)
     state = jax.eval_shape(task.init, jax.random.key(0), run.blank_batch(spec))
-    shapes = {'params': state.params['model'], **state.model_state['model']}
+    params = state.params['model']
+    shapes = {'params': params[part] if part else params, **state.model_state['model']}
     try:
-        variables = pretrained.of_player(convert.fitted(leaves, shapes))
+        variables = convert.fitted(leaves, shapes)
     except UserError as error:
         raise UserError(f'{file}: {error}') from None
+    if part:
+        variables['params'] = {part: variables['params']}
+    variables = pretrained.of_player(variables)
     predict = jax.jit(task.predict)
     return Model(file, task, spec, lambda inputs: jax.device_get(predict(variables, inputs)),
                  config.data.threads)
@@ -53,7 +80,7 @@ def _open(file: str, config, spec: dict, leaves: dict) -> Model:
 
 def _shapes(size: int) -> dict:
     return {'inputs': {'image': {'shape': [size, size, 3], 'dtype': 'uint8'}},
-            'targets': {'label': {'shape': [], 'dtype': 'int32'}}, 'examples': 1}
+            'targets': {'label': {'shape': [], 'dtype': 'int32'}}}
 
 
 def _classes(leaves: dict) -> dict:

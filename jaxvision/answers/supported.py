@@ -12,6 +12,7 @@ from jaxvision.answers import images
 from jaxvision.answers.model import Model
 from jaxvision.answers.report import Plan
 from jaxvision.data import files
+from jaxvision.deploy import exported
 from jaxvision.data.protocol import Unreadable
 from jaxvision.errors import UserError
 
@@ -23,7 +24,7 @@ def plan(model: Model, options: argparse.Namespace, paths: list[str]) -> Plan:
 
     Raises UserError for a support that is no folder of class folders, or has a damaged image.
     """
-    if not Path(model.name, 'config.json').exists():
+    if exported.is_exported(Path(model.name)):
         raise UserError(f'{model.name} is exported, for episodes of one form: give the run')
     names, support = read_support(model, Path(options.support), options.out)
     told = dataclasses.replace(model, answer=answer_by(model, support),

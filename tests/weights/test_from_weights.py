@@ -1,6 +1,7 @@
 """A file of weights, all the way: a run that begins with it, and the command that answers by it."""
 
 import gzip
+import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from skimage import data as skimage_data
 from jaxvision.data.published_resize import resize_then_crop
 from jaxvision.errors import UserError
 from jaxvision.train.run import begin
-from jaxvision.weights import recipes
+from jaxvision.weights import packaged, published, recipes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'models'))
 from reference_weights import draw  # noqa: E402
@@ -78,6 +79,22 @@ def test_the_command_names_the_class_of_a_photograph(main, weights, tmp_path):
     assert entries['cat.png']['answer']['class'] == 'Egyptian cat'
 
 
+def test_examples_tell_a_persons_own_classes_by_published_features(main, weights, tmp_path):
+    shown = {'cats': PHOTO, 'upside down': PHOTO[::-1], 'noise': np.random.default_rng(0).integers(
+        0, 256, (90, 80, 3), np.uint8)}
+    for name, pixels in shown.items():
+        (tmp_path / 'shown' / name).mkdir(parents=True)
+        for i in range(2):
+            Image.fromarray(pixels[i:, i:]).save(tmp_path / 'shown' / name / f'{i}.png')
+        Image.fromarray(pixels[2:, 2:]).save(tmp_path / f'{name}.png')
+    code, out, err, entries = main(
+        '--weights', weights, '--model', 'resnet:18', '--image_size', '64', '--support', 'shown',
+        *[f'{name}.png' for name in shown])
+    assert code == 0, err
+    assert {file: entry['answer']['class'] for file, entry in entries.items()} == {
+        f'{name}.png': name for name in shown}
+
+
 @pytest.mark.parametrize('arguments, said', [
     (['--model', 'resnet:18', '--recipe', 'tim'], "there is no recipe 'tim'; did you mean 'timm'"),
     (['--model', 'resnet:50'], 'these weights are not of this model; missing: stage1_block1/conv3'),
@@ -87,6 +104,20 @@ def test_the_command_tells_what_is_wrong(arguments, said, main, weights, tmp_pat
     Image.fromarray(PHOTO).save(tmp_path / 'cat.png')
     code, _, err, _ = main('--weights', weights, *arguments, 'cat.png')
     assert code == 2 and said in err and err.count('\n') == 1
+
+
+def test_packaged_weights_have_a_name(monkeypatch, tmp_path):
+    file = packaged.find('efficientnet_lite0')
+    found = published.read(file, 'efficientnet')
+    assert found.leaves['head/kernel'].shape == (1280, 1000)
+    assert found.recipe.name == 'efficientnet_lite' and found.options['padding'] == 'same'
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'efficientnet_lite0').mkdir()  # a run of that name
+    assert packaged.find('efficientnet_lite0') == Path('efficientnet_lite0')
+    (tmp_path / 'efficientnet_lite0').rmdir()
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'jaxvision\[pretrained\]'"):
+        packaged.find('efficientnet_lite0')
 
 
 def test_a_recipe_is_pillows_resize_and_a_central_crop():
