@@ -30,7 +30,7 @@ from jaxvision.errors import unknown
 def get_config(source_and_method='digit_pairs'):
     source, _, method = source_and_method.partition(',')
     methods = {'': _comparing, 'matching': _comparing, 'baseline': _baseline, 'anil': _anil,
-               'maml': _maml, 'first_order_maml': _maml, 'reptile': _reptile}
+               'pretrained': _comparing, 'maml': _maml, 'first_order_maml': _maml, 'reptile': _reptile}
     if method not in methods:
         raise unknown('there is no method', method, methods)
     config = configs.default('few_shot')
@@ -41,7 +41,11 @@ def get_config(source_and_method='digit_pairs'):
     config.train.steps = '1000'
     config.train.eval_every, config.train.checkpoint_every = '1000', '250'
     methods[method](config)
-    return _fashion_mnist(config) if source.startswith('fashion_mnist') else config
+    if source.startswith('fashion_mnist'):
+        _fashion_mnist(config)
+    if method == 'pretrained':
+        _pretrained(config)
+    return config
 
 
 def _fashion_mnist(config):
@@ -52,7 +56,16 @@ def _fashion_mnist(config):
     config.task.augment.flip = True
     config.train.steps = '600'
     config.train.eval_every, config.train.checkpoint_every = '600', '200'
-    return config
+
+
+def _pretrained(config):
+    """ImageNet's features as they are, compared as the plain classifier's."""
+    config.data.image_size = 96
+    config.model.name, config.model.variant = 'efficientnet', 'Lite0'
+    config.model.options = {'padding': 'same', 'epsilon': 1e-3}
+    config.task.method, config.task.layer = 'baseline', 'pooled'
+    config.train.init_from, config.train.init_new = 'efficientnet_lite0', 'model/head'
+    config.train.steps = '0'
 
 
 def _comparing(config):

@@ -54,25 +54,20 @@ def _open_comparison(file: str, config, spec: dict, leaves: dict) -> Model:
                        'support_mask': array('uint8', 1, 1), 'query': array('uint8', 1, *image)},
             'targets': {'query_label': array('int32', 1), 'classes': array('int32', 1)}}
     features = {name: leaf for name, leaf in leaves.items() if not name.startswith('head/')}
-    return _open(file, config, spec, features, 'backbone')
+    return _open(file, config, spec, features)
 
 
-def _open(file: str, config, spec: dict, leaves: dict, part: str = '') -> Model:
-    """Of leaves that are a model's, or a part of one."""
+def _open(file: str, config, spec: dict, leaves: dict) -> Model:
     import jax
     from jaxvision.train import pretrained, run
     from jaxvision.weights import convert
     task = run.make_task(config, spec)
     state = jax.eval_shape(task.init, jax.random.key(0), run.blank_batch(spec))
-    params = state.params['model']
-    shapes = {'params': params[part] if part else params, **state.model_state['model']}
+    shapes = {'params': state.params['model'], **state.model_state['model']}
     try:
-        variables = convert.fitted(leaves, shapes)
+        variables = pretrained.of_player(convert.fitted(leaves, shapes))
     except UserError as error:
         raise UserError(f'{file}: {error}') from None
-    if part:
-        variables['params'] = {part: variables['params']}
-    variables = pretrained.of_player(variables)
     predict = jax.jit(task.predict)
     return Model(file, task, spec, lambda inputs: jax.device_get(predict(variables, inputs)),
                  config.data.threads)

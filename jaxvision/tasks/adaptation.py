@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision.tasks.comparison import Backbone
+from jaxvision.train.state import parted
 
 Tree = Any
 
@@ -102,4 +103,4 @@ class Learner:
                    for part in parts]
         start = self.begin(params, batches[0][0], len(images))
         direction, loss = reptile(self.loss, start, batches, self._rate)
-        return {'backbone': direction['backbone']}, loss
+        return parted(direction, ('head',))[1], loss

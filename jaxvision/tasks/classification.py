@@ -12,7 +12,6 @@ from jaxvision.metrics import classification as metrics
 from jaxvision.task import Task
 from jaxvision.tasks import image_input, tuned
 from jaxvision.tasks.classifier import classifier
-from jaxvision.train import processes
 
 DEFAULTS = dict(
     **tuned.DEFAULTS,
@@ -44,17 +43,12 @@ def source(config, source, split: str):
 def describe(config, source) -> dict:
     """Shapes, class names, the resize rule, and the training images' mean and deviation, or those
     of the recipe."""
-    info, recipe = source.info, image_input.find_recipe(config)
+    info = source.info
     info.check_holds('image', 'label')
     spec = {'class_names': list(info.class_names), 'multi_label': info.multi_label,
             'targets': {'label': target(info)}, **image_input.describe(config, info)}
-    if recipe:
-        size = config.data.image_size
-        processes.say(f'images as of {recipe.at(size)}')
-        image = {'shape': [size, size, 3], 'dtype': 'uint8'}
-        return {**spec, **recipe.at(size).spec(), 'inputs': {'image': image}}
-    prepare = image_input.make_prepare(config, spec)
-    return {**spec, **image_input.statistics(config, source, prepare)}
+    return image_input.normalized(spec, lambda: image_input.statistics(
+        config, source, image_input.make_prepare(config, spec)))
 
 
 def target(info) -> dict:

@@ -11,6 +11,7 @@ from jaxvision.errors import unknown
 from jaxvision.image import color
 from jaxvision.losses import few_shot
 from jaxvision.tasks.networks import make_model
+from jaxvision.train.state import parted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Backbone:
         """([..., D] of images [..., H, W, C], new model state), all images as one batch."""
         flat = color.normalize(images.reshape(-1, *images.shape[-3:]), self.mean, self.deviation)
         (_, named), model_state = self.model.apply(
-            {'params': params['backbone'], **model_state}, flat, train=train, keys=keys,
+            {'params': parted(params, ('head',))[1], **model_state}, flat, train=train, keys=keys,
             mutable=list(model_state))
         return named[self.layer].reshape(*images.shape[:-3], -1), model_state
 

@@ -36,6 +36,7 @@ DEFAULTS = dict(
     class_split=0,           # seed by which the classes are divided where no split has its own,
     new_classes=0.4,         # of them this share is for evaluation
     resize='squash',         # how other sizes become data.image_size: 'squash', or 'center_crop'
+    recipe='',               # or how published networks see, as classification has it
     scale=10.0,              # of cosines, by which 'matching' and 'baseline' compare
     inner_steps=5, inner_lr=0.1,  # of those that learn within an episode, in training;
     test_steps=10,                # and how often they step in evaluation and prediction
@@ -105,15 +106,15 @@ def describe(config, source) -> dict:
     form, image = forms(config.task)[0], found['inputs']['image']['shape']
     array = lambda dtype, *shape: {'shape': list(shape), 'dtype': dtype}
     asked = form.ways * form.queries
-    spec = {'class_names': list(source.info.class_names), 'image': image,
-            'resize': found['resize'],
+    images = lambda batch: batch['query'][batch['present']].reshape(-1, *image)
+    found = image_input.normalized(found, lambda: image_input.statistics(
+        config, source, None, images, most=64))
+    return {**found, 'class_names': list(source.info.class_names), 'image': image,
             'inputs': {'support': array('uint8', form.ways, form.shots, *image),
                        'support_mask': array('uint8', form.ways, form.shots),
                        'query': array('uint8', asked, *image)},
             'targets': {'query_label': array('int32', asked),
                         'classes': array('int32', form.ways)}}
-    images = lambda batch: batch['query'][batch['present']].reshape(-1, *image)
-    return {**spec, **image_input.statistics(config, source, None, images, most=64)}
 
 
 def make(config, spec: dict) -> Task:
@@ -126,12 +127,12 @@ def make(config, spec: dict) -> Task:
     def init(key, batch):
         images = jnp.zeros((1, *spec['image']), backbone.dtype)
         variables = backbone.model.init(keys.stream(key, 'init'), images)
-        params = {'backbone': variables.pop('params')}
+        params = variables.pop('params')
         if variables and c.method in WITHIN:
             raise UserError(f'task.method={c.method!r} learns within an episode, where '
                             f'{", ".join(variables)} have no place: give a model without '
                             '(strided, or norm=group)')
-        if c.method == 'baseline':
+        if c.method == 'baseline' and spec['class_names']:
             width = jax.eval_shape(backbone.features, params, variables, images)[0].shape[-1]
             params['head'] = jax.random.normal(
                 keys.stream(key, 'head'), (len(spec['class_names']), width), backbone.dtype)

@@ -1,5 +1,6 @@
 """Images on their way to a model: brought to one size on the host, moved about on the device."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,17 +11,32 @@ from jaxvision.data import decode, pipeline, published_resize
 from jaxvision.data.views import Subset
 from jaxvision.errors import UserError, unknown
 from jaxvision.image import augment, color, geometry
-from jaxvision.train import initial
+from jaxvision.train import initial, processes
 from jaxvision.weights import published, recipes
 
 
 def describe(config, info) -> dict:
-    """The spec of images as the model sees them: as they are, or resized by the task's rule."""
+    """The spec of images as the model sees them: as they are, resized by the task's rule, or as of
+    published weights, with the mean and deviation of those."""
+    recipe = find_recipe(config)
+    if recipe:
+        size = config.data.image_size
+        return {**recipe.at(size).spec(),
+                'inputs': {'image': {'shape': [size, size, 3], 'dtype': 'uint8'}}}
     size, (height, width, channels) = config.data.image_size, info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     shape = [height, width, channels] if as_it_is else [size, size, channels]
     return {'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
             'resize': None if as_it_is else config.task.resize}
+
+
+def normalized(spec: dict, measure: Callable[[], dict]) -> dict:
+    """The spec with 'mean' and 'deviation': the recipe's, if it has one, or as they are measured."""
+    if 'recipe' not in spec:
+        return {**spec, **measure()}
+    how = recipes.named(spec['recipe'])
+    processes.say(f'images as of {how.at(spec["inputs"]["image"]["shape"][0])}')
+    return spec
 
 
 def find_recipe(config) -> recipes.Recipe | None:

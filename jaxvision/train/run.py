@@ -146,8 +146,8 @@ def _at_the_start(config: ConfigDict, workdir: Path, spec: dict, sources: Source
 def trace(run: Run) -> None:
     """Raises what the update would raise, before the run takes its folder or is compiled."""
     config = run.config
-    if not run.total_steps and not run.task.fit:
-        raise UserError('train.steps is 0, and nothing is fitted before the first step')
+    if not run.total_steps and not run.task.fit and not config.train.init_from:
+        raise UserError('train.steps is 0, and nothing is fitted or taken over before the first')
     part = sharding.part_size(run.mesh, config.data.batch_size)
     if part % config.optimizer.accumulate:
         raise UserError(f'optimizer.accumulate={config.optimizer.accumulate} does not divide the '

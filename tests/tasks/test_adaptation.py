@@ -31,7 +31,7 @@ def episode():
         images = jnp.asarray(rng.random((WAYS * SHOTS + 5, 8, 8, 1)))
         backbone, _ = learner()
         variables = backbone.model.init(jax.random.key(0), images)
-        yield {'backbone': variables['params']}, images, jnp.ones((WAYS, SHOTS))
+        yield variables['params'], images, jnp.ones((WAYS, SHOTS))
 
 
 def query_loss(first_order=False):

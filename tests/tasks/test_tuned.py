@@ -154,7 +154,7 @@ def test_training_goes_on_from_a_fitted_head(opened):
     ('task.trained=las 2', "write all, head, 'last 2'"), ('task.trained=last 9', 'below the head'),
     ('task.trained=last 0', 'write all'), ('task.statistics=mean', "no 'mean'|there is no"),
     ('task.layer_decay=0', 'above 0'), ('task.probe=-1', 'from 0 up'),
-    ('train.steps=0', 'nothing is fitted'), ('task.trained=lora 2', 'linear layers')])
+    ('train.steps=0', 'nothing is fitted or taken over'), ('task.trained=lora 2', 'linear layers')])
 def test_a_wrong_setting_is_told(override, said, tiny, tmp_path):
     with pytest.raises(UserError, match=said):
         begin(tiny(override), tmp_path)
