@@ -24,6 +24,8 @@ from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
 
 DEFAULTS = dict(
+    recipe='',             # by which the encoder's images are normalised: of weights/recipes.py; '':
+                           # as the weights in train.init_from, if they are a file
     layer='stage4',        # the model's feature map that is attended to
     decoder=dict(hidden=256, embedding=64, attention=128),   # widths of the LSTM, of words, of keys
     doubly_stochastic=1.0,  # weight of the regulariser that has every place looked at once
@@ -59,7 +61,9 @@ def describe(config, source) -> dict:
         number = words.numbering(known, (most, length))
         tables = rewards.statistics(np.stack([number(each) for each in texts]))
         spec['statistics'] = {name: table.tolist() for name, table in tables._asdict().items()}
-    return {**spec, **image_input.statistics(config, source, make_prepare(config, spec))}
+    recipe = image_input.find_recipe(config)
+    return {**spec, **(recipe.normalization() if recipe else image_input.statistics(
+        config, source, make_prepare(config, spec)))}
 
 
 def read_texts(config, source) -> list[list[str]]:

@@ -71,11 +71,22 @@ def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
     if wrong:
         told = [f'{name} is {shape(found, name)}, here {shape(wanted, name)}' for name in wrong[:8]]
         more = f'; and {len(wrong) - 8} more' if len(wrong) > 8 else ''
-        modules = sorted({name.rpartition('/')[0] for name in wrong})
-        such = f', as train.init_new={",".join(modules)}' if len(modules) <= 2 else ''
+        parts = _parts_of(set(wrong), {*found, *wanted})
+        such = '' if any('/' not in part for part in parts) else \
+            f', as train.init_new={",".join(parts)}'
         raise UserError(f'train.init_from does not fit: {"; ".join(told)}{more}. What is to be '
                         f'drawn, or left, all the same is named in train.init_new{such}')
     return found
+
+
+def _parts_of(names: set[str], known: set[str]) -> list[str]:
+    """The largest parts in which nothing is known but these."""
+    mixed = {'/'.join(path[:end]) for path in (name.split('/') for name in known - names)
+             for end in range(1, len(path) + 1)}
+    paths = (name.split('/') for name in sorted(names))
+    return list(dict.fromkeys(next(
+        part for part in ('/'.join(path[:end]) for end in range(1, len(path) + 1))
+        if part not in mixed) for path in paths))
 
 
 def fill(state: TrainState, found: dict[str, Any]) -> TrainState:

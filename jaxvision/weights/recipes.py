@@ -28,8 +28,11 @@ class Recipe:
 
     def spec(self) -> dict:
         """What a run's spec.json holds of it."""
-        return {'recipe': self.name, 'mean': list(self.mean), 'deviation': list(self.deviation),
+        return {'recipe': self.name, **self.normalization(),
                 'resize': {'shorter': self.shorter, 'interpolation': self.interpolation}}
+
+    def normalization(self) -> dict:
+        return {'mean': list(self.mean), 'deviation': list(self.deviation)}
 
     @property
     def shorter(self) -> int:

@@ -12,6 +12,7 @@ from PIL import Image
 from published_files import write_safetensors
 from skimage import data as skimage_data
 
+from jaxvision import config as configs
 from jaxvision.data.published_resize import resize_then_crop
 from jaxvision.errors import UserError
 from jaxvision.train.run import begin
@@ -22,6 +23,7 @@ from reference_weights import draw  # noqa: E402
 
 NAMES = json.loads(gzip.decompress(
     Path(__file__).with_name('data').joinpath('published_names.json.gz').read_bytes()))
+CONFIGS = Path(__file__).parents[2] / 'configs'
 PHOTO = skimage_data.chelsea()  # 451 x 300
 
 
@@ -50,6 +52,25 @@ def test_a_run_begins_with_a_file_and_sees_as_it_does(tiny, weights, tmp_path):
     kernel = draw('layer1.0.conv1.weight', (64, 64, 3, 3)).astype(np.float32)
     np.testing.assert_array_equal(run.leaves['model/stage1_block1/conv1/kernel'],
                                   kernel.transpose(2, 3, 1, 0))
+
+
+def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
+    config = configs.load(f'{CONFIGS}/captioning.py')
+    for text in ('model.name=resnet', 'model.variant=18', 'task.texts=20', f'train.init_from={weights}:model->model/encoder'):
+        configs.override(config, *text.split('=', 1))
+    with config.unlocked():
+        config.model.options = {}
+    with pytest.raises(UserError, match='as train.init_new=(.*)') as told:
+        begin(config, tmp_path / 'none')
+    config.train.init_new = str(told.value).rpartition('=')[2]
+    assert 'model/encoder/head' in config.train.init_new.split(',')
+    run = begin(config, tmp_path / 'run')
+    assert run.spec['mean'] == list(recipes.RECIPES['torchvision'].mean)
+    assert run.spec['inputs']['image']['shape'] == [64, 64, 3]
+    kernel = draw('layer1.0.conv1.weight', (64, 64, 3, 3)).astype(np.float32)
+    np.testing.assert_array_equal(
+        run.init().params['model']['encoder']['stage1_block1']['conv1']['kernel'],
+        kernel.transpose(2, 3, 1, 0))
 
 
 @pytest.mark.parametrize('override, said', [
