@@ -30,7 +30,8 @@ from jaxvision.errors import unknown
 def get_config(source_and_method='digit_pairs'):
     source, _, method = source_and_method.partition(',')
     methods = {'': _comparing, 'matching': _comparing, 'baseline': _baseline, 'anil': _anil,
-               'pretrained': _comparing, 'maml': _maml, 'first_order_maml': _maml, 'reptile': _reptile}
+               'pretrained': _comparing, 'maml': _maml, 'first_order_maml': _maml,
+               'reptile': _reptile}
     if method not in methods:
         raise unknown('there is no method', method, methods)
     config = configs.default('few_shot')
