@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_weights import random_leaves
 
 from jaxvision.errors import UserError
 from jaxvision.models import dcgan, r3gan, sngan
@@ -19,18 +20,16 @@ def players(name, classes, size=16, channels=3):
     spec = {'class_names': list(range(classes)), 'image': [size, size, channels]}
     generator, discriminator = module.make(spec, variant, **options)
     latent, label = jax.random.normal(jax.random.key(0), (4, 5)), jnp.arange(4) % max(classes, 1)
-    made = jax.jit(partial(generator.init, train=True))(jax.random.key(1), latent, label)
+    drawn = lambda model, *inputs: random_leaves(jax.eval_shape(
+        partial(model.init, train=True), jax.random.key(1), *inputs))
+    made = drawn(generator, latent, label)
     image = jax.random.normal(jax.random.key(2), (4, size, size, channels))
-    judged = jax.jit(partial(discriminator.init, train=True))(jax.random.key(3), image, label)
-    return generator, made, latent, label, discriminator, judged, image
+    return generator, made, latent, label, discriminator, drawn(discriminator, image, label), image
 
 
 @pytest.mark.parametrize('name', SMALL)
 def test_shapes_and_that_the_class_matters(name):
     generator, made, latent, label, discriminator, judged, image = players(name, 3)
-    # Some weights start at zero.
-    made, judged = (jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(4), x.shape),
-                                 tree) for tree in (made, judged))
     generate, judge = jax.jit(generator.apply), jax.jit(discriminator.apply)
     fake = generate(made, latent, label)
     assert fake.shape == image.shape
@@ -71,9 +70,10 @@ def test_a_block_of_r3gan_starts_as_the_identity():
 def test_sngans_kernels_have_norm_one_after_enough_iterations():
     _, _, _, label, discriminator, variables, image = players('sngan', 3)
     stats, params = {'batch_stats': variables['batch_stats']}, variables['params']
-    for _ in range(100):
-        _, stats = discriminator.apply({'params': params, **stats}, image, label, train=True,
-                                       mutable=['batch_stats'])
+    iterate = jax.jit(lambda stats: discriminator.apply(
+        {'params': params, **stats}, image, label, train=True, mutable=['batch_stats'])[1])
+    for _ in range(300):
+        stats = iterate(stats)
     sigmas = {path[-1].key: value for path, value in
               jax.tree_util.tree_leaves_with_path(stats) if path[-1].key.endswith('sigma')}
     assert len(sigmas) == 3 * 2 + 1 + 2  # blocks' convolutions, a shortcut, the score's two
