@@ -53,7 +53,7 @@ def test_of_several_labels_it_is_a_regression_each():
             ours[:, k], theirs.predict_proba(standard(features))[:, 1], atol=2e-3)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=5)
 @given(strategies.floats(0.01, 100), strategies.floats(-10, 10), strategies.integers(0, 100))
 def test_neither_units_nor_the_origin_matter(scale, shift, seed):
     features, label = problem(40, 5, seed=seed)
