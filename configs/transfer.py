@@ -25,7 +25,7 @@ def _probe(config):
 
 def _full(config):
     config.task.statistics, config.task.augment.flip = 'running', True
-    config.optimizer.lr, config.optimizer.schedule = 3e-4, 'one_cycle'
+    config.optimizer.lr, config.optimizer.schedule = 1e-3, 'one_cycle'
     config.optimizer.weight_decay = 0.05
     config.train.steps = config.train.eval_every = '100'
 
