@@ -78,7 +78,8 @@ def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, dict]:
 
 def differences(found: Arrays, wanted: Arrays) -> dict[str, float]:
     """Of each output: the largest difference over the largest value; of integers and booleans, the
-    share of examples that differ.
+    share of examples that differ. Probabilities beside logits L: over the largest |L| / 2, where
+    that is more than 1, because a softmax makes up to d / 2 of a difference d in its logits.
 
     Raises:
         UserError: outputs are missing, or of another shape.
@@ -86,10 +87,13 @@ def differences(found: Arrays, wanted: Arrays) -> dict[str, float]:
     shapes = [{name: value.shape for name, value in outputs.items()} for outputs in (found, wanted)]
     if shapes[0] != shapes[1]:
         raise UserError(f'the exported model answers {shapes[0]}, the run {shapes[1]}')
-    return {name: _difference(found[name], value) for name, value in wanted.items()}
+    steep = {'probabilities': np.abs(wanted['logits']).max(initial=0) / 2} \
+        if {'probabilities', 'logits'} <= wanted.keys() else {}
+    return {name: _difference(found[name], value, float(steep.get(name, 0)))
+            for name, value in wanted.items()}
 
 
-def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
+def _difference(found: np.ndarray, wanted: np.ndarray, least: float) -> float:
     if not jnp.issubdtype(wanted.dtype, jnp.inexact):
         return float((found != wanted).reshape(len(wanted), -1).any(1).mean())
     found, wanted = found.astype(np.float64), wanted.astype(np.float64)
@@ -97,7 +101,8 @@ def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
     if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
         return float('inf')
     gap = np.abs(found[finite] - wanted[finite]).max(initial=0)
-    return float(gap / max(np.abs(wanted[finite]).max(initial=0), np.finfo(np.float32).tiny))
+    largest = np.abs(wanted[finite]).max(initial=0)
+    return float(gap / max(largest, least, np.finfo(np.float32).tiny))
 
 
 def row(model: Path, inputs: Path, reference: Reference, most_lost: float) -> dict:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy.special import softmax
 
 from jaxvision.deploy import check, exported
 from jaxvision.errors import UserError
@@ -20,6 +21,20 @@ def reference(best='eval/accuracy', dtype='float32'):
 
 def row(logits=0.0, classes=0.0, **metrics):
     return {'differences': {'logits': logits, 'class': classes}, 'metrics': metrics}
+
+
+def test_probabilities_differ_no_more_than_their_logits_make_them():
+    rng = np.random.default_rng(0)
+    for scale in (0.1, 3.0, 60.0):
+        wanted = scale * rng.normal(size=(500, 3))
+        found = wanted + 1e-5 * np.abs(wanted).max() * rng.choice([-1, 1], size=wanted.shape)
+        ours = check.differences(*({'logits': logits, 'probabilities': softmax(logits, axis=1)}
+                                   for logits in (found, wanted)))
+        assert ours['logits'] == pytest.approx(1e-5) and ours['probabilities'] <= 1.001e-5
+        assert ours['probabilities'] > 1e-7
+    alone = check.differences({'probabilities': np.array([[0.5, 0.4]])},
+                              {'probabilities': np.array([[0.5, 0.5]])})
+    assert alone['probabilities'] == pytest.approx(0.2)
 
 
 def test_differences_are_relative_to_the_largest_value():
