@@ -42,7 +42,8 @@ LARGE_TIMM = {'vgg11': 'vgg:11', 'vit_tiny_patch16_224': 'vit:Ti/16',
               'convnext_tiny': 'convnext:T', 'convnext_base': 'convnext:B'}
 TENSORFLOW = {'padding': 'same', 'epsilon': 1e-3}  # that a file of timm's does not tell
 LARGE_KERAS = {'ResNet50': 'resnet:50', 'ResNet101': 'resnet:101', 'ResNet152': 'resnet:152',
-               'VGG16': 'vgg:16', 'VGG19': 'vgg:19'}
+               'VGG16': 'vgg:16', 'VGG19': 'vgg:19',
+               'MobileNetV2': 'mobilenet_v2:1.0', 'EfficientNetB0': 'efficientnet:B0'}
 RUN = ('torchvision resnet18', 'torchvision resnet50', 'torchvision resnet152', 'torchvision vgg16',
        'torchvision vgg16_bn', 'torchvision vit_b_16', 'timm vit_small_patch32_224',
        'torchvision mobilenet_v2', 'timm mobilenetv2_100', 'torchvision convnext_tiny',
@@ -259,18 +260,25 @@ def difference(file, ours, expected, image=None, **options):
 
 
 def keras(folder):
-    """Of pictures as `keras.applications.*.preprocess_input` of mode 'caffe' makes them."""
+    """Of pictures as each one's `preprocess_input` makes them, and by our recipe of its file."""
+    from jaxvision.weights import published, recipes
     from keras import applications
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     for name, ours in LARGE_KERAS.items():
         model = getattr(applications, name)(weights=None, classifier_activation=None)
         draw_norms(model, rng)
+        for layer in model.layers:
+            if layer.name.startswith('normalization'):  # 'imagenet' divides by deviation otherwise
+                layer.mean, layer.variance = recipes.Recipe('').mean, np.square(
+                    recipes.Recipe('').deviation)
         write_keras(model, folder / f'{name}.h5')
         image = rng.integers(0, 256, (1, 224, 224, 3)).astype(np.float32)
-        expected = {'logits': np.asarray(model(applications.vgg16.preprocess_input(image.copy())))}
-        rgb = image - np.float32([123.68, 116.779, 103.939])
-        print(f'{name}.h5', model.count_params(),
+        prepare = sys.modules[getattr(applications, name).__module__].preprocess_input
+        expected = {'logits': np.asarray(model(prepare(image.copy())))}
+        recipe = published.read(folder / f'{name}.h5', ours.partition(':')[0]).recipe
+        rgb = np.float32((image / 255 - recipe.mean) / recipe.deviation)
+        print(f'{name}.h5', recipe.name, model.count_params(),
               *difference(folder / f'{name}.h5', ours, expected, rgb), flush=True)
 
 
