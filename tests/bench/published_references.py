@@ -33,12 +33,14 @@ LARGE = {'resnet18': 'resnet:18', 'resnet50': 'resnet:50', 'resnet152': 'resnet:
          'vgg16': 'vgg:16', 'vgg16_bn': 'vgg:16', 'vgg19_bn': 'vgg:19', 'vit_b_16': 'vit:B/16',
          'vit_l_32': 'vit:L/32', 'mobilenet_v2': 'mobilenet_v2:1.0',
          **{f'efficientnet_b{i}': f'efficientnet:B{i}' for i in range(5)},
-         **{f'convnext_{size}': f'convnext:{size[0].upper()}' for size in ('tiny', 'small', 'base')}}
+         'convnext_tiny': 'convnext:T', 'convnext_small': 'convnext:S',
+         'convnext_base': 'convnext:B'}
 LARGE_TIMM = {'vgg11': 'vgg:11', 'vit_tiny_patch16_224': 'vit:Ti/16',
               'vit_small_patch32_224': 'vit:S/32', 'vit_base_patch16_384': 'vit:B/16',
               'mobilenetv2_100': 'mobilenet_v2:1.0', 'mobilenetv2_050': 'mobilenet_v2:0.5',
               **{f'efficientnet_b{i}': f'efficientnet:B{i}' for i in (0, 1, 3)},
-              'tf_efficientnet_b0': 'efficientnet:B0', 'tf_efficientnet_lite0': 'efficientnet:Lite0',
+              'tf_efficientnet_b0': 'efficientnet:B0',
+              'tf_efficientnet_lite0': 'efficientnet:Lite0',
               'convnext_tiny': 'convnext:T', 'convnext_base': 'convnext:B'}
 TENSORFLOW = {'padding': 'same', 'epsilon': 1e-3}  # that a file of timm's does not tell
 LARGE_KERAS = {'ResNet50': 'resnet:50', 'ResNet101': 'resnet:101', 'ResNet152': 'resnet:152',
@@ -102,7 +104,8 @@ def places(model):
              **{f'encoder.layers.encoder_layer_{i}': f'block{i + 1}' for i in range(24)}}
     stages = {}
     if 'conv_stem' in named:
-        stages = {'bn1': 'stem', 'bn2': 'last', **{f'blocks.{i}': f'stage{i + 1}' for i in range(7)}}
+        stages = {'bn1': 'stem', 'bn2': 'last',
+                  **{f'blocks.{i}': f'stage{i + 1}' for i in range(7)}}
     elif 'stages' in named:
         stages = {'stem': 'stem', 'head.norm': 'pooled',
                   **{f'stages.{i}': f'stage{i + 1}' for i in range(4)}}
