@@ -27,7 +27,9 @@ def write_keras(model, path):
         file.attrs['layer_names'] = [layer.name.encode() for layer in model.layers]
         for layer in model.layers:
             group = file.create_group(layer.name)
-            names = [f'{layer.name}/{weight.name}:0' for weight in layer.weights]
+            depthwise = 'depthwise_' * (type(layer).__name__ == 'DepthwiseConv2D')  # Keras 2's name
+            names = [f'{layer.name}/{depthwise}{weight.name}:0' if weight.name == 'kernel' else
+                     f'{layer.name}/{weight.name}:0' for weight in layer.weights]
             group.attrs['weight_names'] = [name.encode() for name in names]
             for name, weight in zip(names, layer.weights):
                 group[name] = np.asarray(weight)

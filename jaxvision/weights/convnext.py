@@ -52,5 +52,6 @@ def _torchvision_recipe(leaves: Leaves) -> str:
 
 FORMATS = (
     Format('its authors', 'stages.0.0.dwconv.weight', of('authors'), 'efficientnet'),
-    Format('timm', 'stages.0.blocks.0.conv_dw.weight', of('timm'), 'efficientnet'),
+    Format('timm', 'stages.0.blocks.0.conv_dw.weight', of('timm'), 'timm_full',
+           image_size=lambda leaves: 288),
     Format('torchvision', 'features.1.0.block.0.weight', of('torchvision'), _torchvision_recipe))

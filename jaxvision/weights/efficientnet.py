@@ -40,6 +40,16 @@ def _torchvision_recipe(leaves: Leaves) -> str:
     return f'torchvision_efficientnet_{_torchvision_size(leaves)}'
 
 
+def _timm_size(leaves: Leaves) -> int:
+    """timm's default weights of B1 to B4 are evaluated on more than they were trained on."""
+    return {240: 288, 260: 288, 300: 320, 380: 384}.get(size := _image_size(leaves), size)
+
+
+def _timm_recipe(leaves: Leaves) -> str:
+    size = _image_size(leaves)
+    return 'timm_efficientnet_b1' if size == 240 else 'timm_full' if size > 240 else 'efficientnet'
+
+
 def _pytorch_recipe(leaves: Leaves) -> str:
     """Lite0, which has no squeeze-and-excitation, was trained on another range."""
     return 'efficientnet' if 'block1/squeeze/kernel' in leaves else 'efficientnet_lite'
@@ -52,7 +62,7 @@ FORMATS = (
            _torchvision_recipe, OPTIONS['torch'], _torchvision_size),
     Format('timm', 'blocks.0.0.conv_dw.weight',
            torch(r'blocks\.(\d)\.(\d+)\.', TIMM, *TIMM_AROUND),
-           'efficientnet', OPTIONS['torch'], _image_size),
+           _timm_recipe, OPTIONS['torch'], _timm_size),
     Format('efficientnet_pytorch', '_blocks.0._depthwise_conv.weight',
            torch(r'_blocks\.(\d+)\.', _PYTORCH, '_conv_stem', '_bn0', '_conv_head', '_bn1', '_fc'),
            _pytorch_recipe, OPTIONS['tensorflow'], _image_size),

@@ -53,6 +53,11 @@ RECIPES = {recipe.name: recipe for recipe in (
     *(Recipe(f'torchvision_convnext_{variant}', crop=224 / shorter)
       for variant, shorter in (('T', 236), ('S', 230), ('B', 232))),
     Recipe('efficientnet', interpolation='bicubic'),  # and ConvNeXt's authors'
+    # timm's default weights of EfficientNet's B1 (ra4_e3600_r240_in1k), which alone have this
+    # mean; then of its B2 to B4 and of ConvNeXt. timm's other weights of these networks, of which
+    # are TensorFlow's, have other recipes, and a file does not tell which it holds.
+    Recipe('timm_efficientnet_b1', crop=1.0, interpolation='bicubic', **_HALF),
+    Recipe('timm_full', crop=1.0, interpolation='bicubic'),
     Recipe('efficientnet_lite', interpolation='bicubic', **_HALF),
     Recipe('keras_tf', **_HALF),
     Recipe('timm_vit', crop=0.9, interpolation='bicubic', **_HALF),

@@ -31,13 +31,27 @@ from reference_weights import draw, excerpt, pictures  # noqa: E402
 # the publisher's name of a network: ours
 LARGE = {'resnet18': 'resnet:18', 'resnet50': 'resnet:50', 'resnet152': 'resnet:152',
          'vgg16': 'vgg:16', 'vgg16_bn': 'vgg:16', 'vgg19_bn': 'vgg:19', 'vit_b_16': 'vit:B/16',
-         'vit_l_32': 'vit:L/32'}
+         'vit_l_32': 'vit:L/32', 'mobilenet_v2': 'mobilenet_v2:1.0',
+         **{f'efficientnet_b{i}': f'efficientnet:B{i}' for i in range(5)},
+         'convnext_tiny': 'convnext:T', 'convnext_small': 'convnext:S',
+         'convnext_base': 'convnext:B'}
 LARGE_TIMM = {'vgg11': 'vgg:11', 'vit_tiny_patch16_224': 'vit:Ti/16',
-              'vit_small_patch32_224': 'vit:S/32', 'vit_base_patch16_384': 'vit:B/16'}
+              'vit_small_patch32_224': 'vit:S/32', 'vit_base_patch16_384': 'vit:B/16',
+              'mobilenetv2_100': 'mobilenet_v2:1.0', 'mobilenetv2_050': 'mobilenet_v2:0.5',
+              **{f'efficientnet_b{i}': f'efficientnet:B{i}' for i in (0, 1, 3)},
+              'tf_efficientnet_b0': 'efficientnet:B0',
+              'tf_efficientnet_lite0': 'efficientnet:Lite0',
+              'convnext_tiny': 'convnext:T', 'convnext_base': 'convnext:B'}
+TENSORFLOW = {'padding': 'same', 'epsilon': 1e-3}  # that a file of timm's does not tell
 LARGE_KERAS = {'ResNet50': 'resnet:50', 'ResNet101': 'resnet:101', 'ResNet152': 'resnet:152',
-               'VGG16': 'vgg:16', 'VGG19': 'vgg:19'}
+               'VGG16': 'vgg:16', 'VGG19': 'vgg:19',
+               'MobileNetV2': 'mobilenet_v2:1.0', 'EfficientNetB0': 'efficientnet:B0'}
 RUN = ('torchvision resnet18', 'torchvision resnet50', 'torchvision resnet152', 'torchvision vgg16',
-       'torchvision vgg16_bn', 'torchvision vit_b_16', 'timm vit_small_patch32_224')
+       'torchvision vgg16_bn', 'torchvision vit_b_16', 'timm vit_small_patch32_224',
+       'torchvision mobilenet_v2', 'timm mobilenetv2_100', 'torchvision convnext_tiny',
+       'timm convnext_tiny', *(f'{publisher} efficientnet_b{i}' for publisher in
+                               ('torchvision', 'timm') for i in (0, 1, 3)),
+       'timm tf_efficientnet_b0', 'timm tf_efficientnet_lite0')
 
 
 def build(name, **options):
@@ -51,17 +65,31 @@ def build(name, **options):
 def small():
     """{name: (network, side of its pictures)}"""
     import timm
+    from timm.models.efficientnet import _gen_efficientnet as timm_efficientnet
     from torch import nn
-    from torchvision.models import VisionTransformer, vgg
+    from torchvision.models import VisionTransformer, convnext, efficientnet, vgg
     vgg11 = vgg.vgg11_bn(num_classes=10)  # for 64 pixels: its own first layer has 102,760,448
     vgg11.avgpool, vgg11.classifier[0] = nn.Identity(), nn.Linear(512 * 2 * 2, 4096)
     vit = dict(img_size=64, depth=2, num_classes=10)
+    blocks, last = efficientnet._efficientnet_conf('efficientnet_b0', width_mult=1, depth_mult=0.1)
+    widths = (96, 192, 384, 768)
+    stages = [convnext.CNBlockConfig(*pair, 1) for pair in zip(widths, (*widths[1:], None))]
     return {
         'torchvision_resnet18': (build('torchvision resnet18', num_classes=10), 64),
         'torchvision_vgg11_bn': (vgg11, 64),
         'torchvision_vit': (VisionTransformer(64, 16, 2, 3, 192, 768, num_classes=10), 64),
         'timm_vit': (timm.create_model('vit_tiny_patch16_224', **vit), 64),
-        'google_vit': (timm.create_model('vit_tiny_patch16_224', **vit, act_layer='gelu_tanh'), 64)}
+        'google_vit': (timm.create_model('vit_tiny_patch16_224', **vit, act_layer='gelu_tanh'), 64),
+        'torchvision_mobilenet_v2': (build('torchvision mobilenet_v2', num_classes=10,
+                                           width_mult=0.5), 64),
+        'torchvision_efficientnet': (efficientnet.EfficientNet(
+            blocks, 0, num_classes=10, last_channel=last), 64),
+        'timm_tf_efficientnet': (timm_efficientnet(
+            'tf_efficientnet_b0', depth_multiplier=0.1, pad_type='same', bn_eps=1e-3,
+            num_classes=10), 64),
+        'torchvision_convnext': (convnext.ConvNeXt(stages, num_classes=10), 64),
+        'timm_convnext': (timm.models.ConvNeXt(
+            depths=(1, 1, 1, 1), dims=widths, num_classes=10), 64)}
 
 
 def places(model):
@@ -74,6 +102,25 @@ def places(model):
              **{f'layer{i}': f'stage{i}' for i in range(1, 5)},
              **{f'blocks.{i}': f'block{i + 1}' for i in range(24)},
              **{f'encoder.layers.encoder_layer_{i}': f'block{i + 1}' for i in range(24)}}
+    stages = {}
+    if 'conv_stem' in named:
+        stages = {'bn1': 'stem', 'bn2': 'last',
+                  **{f'blocks.{i}': f'stage{i + 1}' for i in range(7)}}
+    elif 'stages' in named:
+        stages = {'stem': 'stem', 'head.norm': 'pooled',
+                  **{f'stages.{i}': f'stage{i + 1}' for i in range(4)}}
+    elif 'features.1.conv' in named:
+        ends = enumerate((1, 3, 6, 10, 13, 16, 17), start=1)
+        stages = {'features.0': 'stem', 'features.18': 'last',
+                  **{f'features.{end}': f'stage{i}' for i, end in ends}}
+    elif 'features.8.0' in named:
+        stages = {'features.0': 'stem', 'features.8': 'last',
+                  **{f'features.{i}': f'stage{i}' for i in range(1, 8)}}
+    elif 'features.7.0' in named:
+        stages = {'features.0': 'stem', 'classifier.0': 'pooled',
+                  **{f'features.{2 * i - 1}': f'stage{i}' for i in range(1, 5)}}
+    if stages:
+        return stages
     block, layer = 1, 0
     for i, module in enumerate(getattr(model, 'features', ())):
         layer += isinstance(module, nn.Conv2d)
@@ -190,18 +237,20 @@ def compare(folder):
     for name in RUN:
         ours = {**LARGE, **LARGE_TIMM}[name.split()[1]]
         for file in sorted(folder.glob(f'{name}.pth')) + sorted(folder.glob(f'{name}.safetensors')):
-            print(file.name, *difference(file, ours, np.load(folder / f'{name}.outputs.npz')),
-                  flush=True)
+            expected = np.load(folder / f'{name}.outputs.npz')
+            options = TENSORFLOW if ' tf_' in name else {}
+            print(file.name, *difference(file, ours, expected, **options), flush=True)
 
 
-def difference(file, ours, expected, image=None):
+def difference(file, ours, expected, image=None, **options):
     """(parameters, intermediates compared, the largest error of any as a share of its largest)"""
     import jax
     from jaxvision.config import resolve
     from jaxvision.weights import convert, published
     family, _, variant = ours.partition(':')
     found = published.read(file, family)
-    model = resolve('models', family).make({'class_names': range(1000)}, variant, **found.options)
+    model = resolve('models', family).make({'class_names': range(1000)}, variant,
+                                           **found.options | options)
     image = np.asarray(pictures(224)[:1], np.float32) if image is None else image
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
     variables = convert.fitted(found.leaves, shapes)
@@ -214,18 +263,25 @@ def difference(file, ours, expected, image=None):
 
 
 def keras(folder):
-    """Of pictures as `keras.applications.*.preprocess_input` of mode 'caffe' makes them."""
+    """Of pictures as each one's `preprocess_input` makes them, and by our recipe of its file."""
+    from jaxvision.weights import published, recipes
     from keras import applications
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     for name, ours in LARGE_KERAS.items():
         model = getattr(applications, name)(weights=None, classifier_activation=None)
         draw_norms(model, rng)
+        for layer in model.layers:
+            if layer.name.startswith('normalization'):  # 'imagenet' divides by deviation otherwise
+                layer.mean, layer.variance = recipes.Recipe('').mean, np.square(
+                    recipes.Recipe('').deviation)
         write_keras(model, folder / f'{name}.h5')
         image = rng.integers(0, 256, (1, 224, 224, 3)).astype(np.float32)
-        expected = {'logits': np.asarray(model(applications.vgg16.preprocess_input(image.copy())))}
-        rgb = image - np.float32([123.68, 116.779, 103.939])
-        print(f'{name}.h5', model.count_params(),
+        prepare = sys.modules[getattr(applications, name).__module__].preprocess_input
+        expected = {'logits': np.asarray(model(prepare(image.copy())))}
+        recipe = published.read(folder / f'{name}.h5', ours.partition(':')[0]).recipe
+        rgb = np.float32((image / 255 - recipe.mean) / recipe.deviation)
+        print(f'{name}.h5', recipe.name, model.count_params(),
               *difference(folder / f'{name}.h5', ours, expected, rgb), flush=True)
 
 
