@@ -71,6 +71,30 @@ def default(task: str) -> ConfigDict:
     return config
 
 
+def stored(values: Mapping) -> ConfigDict:
+    """The config that a run has kept; fields that are newer than it have their defaults.
+
+    Raises:
+        UserError: it has a field that there no longer is.
+    """
+    config = default(values['task']['name'])
+    with config.unlocked(), config.ignore_type():
+        _lay_over(config, values, '')
+    return config
+
+
+def _lay_over(config: ConfigDict, values: Mapping, path: str) -> None:
+    for name, value in values.items():
+        if name == 'options':  # open, as `override` says
+            config[name] = ConfigDict(dict(value))
+        elif name not in config:
+            raise UserError(f'a run of another version of jaxvision: there is no {path}{name} now')
+        elif isinstance(value, Mapping):
+            _lay_over(config[name], value, f'{path}{name}.')
+        else:
+            config[name] = value
+
+
 def load(file_and_argument: str) -> ConfigDict:
     """The config of 'FILE.py' or 'FILE.py:ARGUMENT'."""
     file, _, argument = file_and_argument.partition(':')

@@ -10,7 +10,7 @@ class UserError(ValueError):
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     """'WHAT NAME is unknown', with the nearest name and all the known ones."""
-    known = list(known)
+    known = [one for one in known if one]  # '' is a default, which has no name
     near = difflib.get_close_matches(name, known, 1, 0.4)
     hint = f'; did you mean {near[0]!r}?' if near else '.'
     return UserError(f'{what} {name!r}{hint} There are: {", ".join(known) or "none"}')

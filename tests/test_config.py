@@ -160,3 +160,15 @@ def test_an_option_that_is_a_text_stays_one_and_others_are_read():
     for text in ('variant=8', 'width=2.5', 'new=true'):
         configs.override(config, *f'model.options.{text}'.split('=', 1))
     assert config.model.options.to_dict() == {'variant': '8', 'width': 2.5, 'new': True}
+
+
+def test_a_run_of_before_a_field_was_there_has_its_default(tiny):
+    config = tiny('model.options.stem=cifar', 'optimizer.lr=0.25')
+    kept = config.to_dict()
+    assert configs.stored(kept).to_dict() == kept
+    del kept['task']['probe'], kept['parallel']
+    again = configs.stored(kept)
+    assert again.to_dict() == config.to_dict() and again.task.probe == 0
+    kept['task']['augment']['sharpen'] = 1.0
+    with pytest.raises(UserError, match='another version .* no task.augment.sharpen now'):
+        configs.stored(kept)

@@ -68,7 +68,7 @@ def _open_run(name: str, step: str) -> Model:
 
 
 def _open_exported(name: str) -> Model:
-    from ml_collections import ConfigDict
+    from jaxvision import config as configs
     from jaxvision.deploy import exported
     from jaxvision.train import run
     path = Path(name)
@@ -80,7 +80,7 @@ def _open_exported(name: str) -> Model:
         config, spec = exported.read_extras(path)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f'{path} is damaged, or jaxvision did not export it: {error}') from error
-    config = ConfigDict(config).lock()
+    config = configs.stored(config).lock()
     start_jax(config)
     try:
         answer = exported.open_exported(path)

@@ -66,7 +66,7 @@ def width(network: dict, layer: str) -> int:
 
 def _opened(network: dict, dtype) -> tuple:
     """The classifier, and the shapes of its intermediates."""
-    config, spec = ConfigDict(network['config']), network['spec']
+    config, spec = configs.stored(network['config']), network['spec']
     if config.task.name != 'classification':
         raise UserError(f'a run of task {config.task.name!r} sees no features: give a classifier')
     config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name

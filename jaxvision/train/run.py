@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvision.config import (FREE_FIELDS, check, difference, fields, in_examples, resolve,
-                              steps)
+                              steps, stored)
 from jaxvision.errors import UserError
 from jaxvision.task import Task
 from jaxvision.train import checkpoints, initial, pretrained, processes, required, sharding
@@ -208,7 +208,7 @@ def reopen(workdir: Path, config: ConfigDict | None = None,
 
 def read_config(workdir: Path) -> ConfigDict:
     """The config that a run was trained with."""
-    return ConfigDict(read_json(workdir / 'config.json')).lock()
+    return stored(read_json(workdir / 'config.json')).lock()
 
 
 def describe(config: ConfigDict, sources: Sources) -> dict:
@@ -249,7 +249,7 @@ def _load_networks(config: ConfigDict, workdir: Path, spec: dict
 def _random_network(config: ConfigDict, name: str, network: dict) -> Tree:
     if 'config' not in network:
         return required.wanted(config)[name].init()
-    task = make_task(ConfigDict(network['config']), network['spec'])
+    task = make_task(stored(network['config']), network['spec'])
     blank = jax.tree.map(jnp.asarray, blank_batch(network['spec']))
     return task.init(jax.random.key(0), blank).variables
 
