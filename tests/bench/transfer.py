@@ -25,8 +25,8 @@ from jaxvision.train.writers import read_rows
 CONFIGS = Path(__file__).parents[2] / 'configs'
 ONCE = ['train.checkpoint_every=1000 epochs', 'train.eval_every=1000 epochs']
 METHODS = {'from scratch': ('cnn.py:fashion_mnist', ['train.steps=40000 examples', *ONCE]),
-           'a probe': ('transfer.py:fashion_mnist,probe', []),
-           'fine-tuned': ('transfer.py:fashion_mnist', [])}
+           'a probe': ('transfer.py:fashion_mnist', []),
+           'fine-tuned': ('transfer.py:fashion_mnist,full', [])}
 
 
 def main():
