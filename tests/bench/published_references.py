@@ -42,7 +42,6 @@ LARGE_TIMM = {'vgg11': 'vgg:11', 'vit_tiny_patch16_224': 'vit:Ti/16',
               'tf_efficientnet_b0': 'efficientnet:B0',
               'tf_efficientnet_lite0': 'efficientnet:Lite0',
               'convnext_tiny': 'convnext:T', 'convnext_base': 'convnext:B'}
-TENSORFLOW = {'padding': 'same', 'epsilon': 1e-3}  # that a file of timm's does not tell
 LARGE_KERAS = {'ResNet50': 'resnet:50', 'ResNet101': 'resnet:101', 'ResNet152': 'resnet:152',
                'VGG16': 'vgg:16', 'VGG19': 'vgg:19',
                'MobileNetV2': 'mobilenet_v2:1.0', 'EfficientNetB0': 'efficientnet:B0',
@@ -239,19 +238,17 @@ def compare(folder):
         ours = {**LARGE, **LARGE_TIMM}[name.split()[1]]
         for file in sorted(folder.glob(f'{name}.pth')) + sorted(folder.glob(f'{name}.safetensors')):
             expected = np.load(folder / f'{name}.outputs.npz')
-            options = TENSORFLOW if ' tf_' in name else {}
-            print(file.name, *difference(file, ours, expected, **options), flush=True)
+            print(file.name, *difference(file, ours, expected), flush=True)
 
 
-def difference(file, ours, expected, image=None, **options):
+def difference(file, ours, expected, image=None):
     """(parameters, intermediates compared, the largest error of any as a share of its largest)"""
     import jax
     from jaxvision.config import resolve
     from jaxvision.weights import convert, published
     family, _, variant = ours.partition(':')
     found = published.read(file, family)
-    model = resolve('models', family).make({'class_names': range(1000)}, variant,
-                                           **found.options | options)
+    model = resolve('models', family).make({'class_names': range(1000)}, variant, **found.options)
     image = np.asarray(pictures(224)[:1], np.float32) if image is None else image
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
     variables = convert.fitted(found.leaves, shapes)
