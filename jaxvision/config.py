@@ -59,6 +59,7 @@ def default(task: str) -> ConfigDict:
                             # published weights, commas between: RUN, FILE, or a part of one as
                             # another: 'RUN:model/stem->model/encoder/stem'
         init_new='',        # parts that are drawn all the same, commas between
+        frozen='',          # parts that stay as they begin, commas between: 'model/encoder'
         best='',  # metric whose best checkpoint is kept, '-NAME': the least; '': the task's
         profile='')         # 'FIRST:LAST' steps to trace into the run's folder
     config.parallel = dict(

@@ -67,7 +67,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     source.add_argument('--workdir', metavar='RUN',
                         help="a run's folder, or an exported SavedModel, .tflite or .stablehlo")
     source.add_argument('--weights', metavar='FILE', help='published for ImageNet: .pth, '
-                        '.safetensors, .npz or .h5')
+                        '.safetensors, .npz or .h5, by its own name, if it is one of '
+                        "timm's tf_efficientnet or of torchvision's second weights")
     parser.add_argument('files', metavar='FILE', nargs='*', help="or a folder, or a quoted glob")
     parser.add_argument('--step', help="of a run: last (the default), best or a number")
     parser.add_argument('--out', default='predictions', help='a folder (%(default)s)')

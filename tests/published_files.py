@@ -20,20 +20,29 @@ def write_safetensors(tensors, path):
     return path
 
 
-def write_keras(model, path):
-    """As the files of keras.applications are laid out, which Keras 2 wrote."""
+def write_keras(model, path, renamed=lambda name: name):
+    """As the files of keras.applications are laid out, which Keras 2 wrote; the layers `renamed`."""
     import h5py
     with h5py.File(path, 'w') as file:
-        file.attrs['layer_names'] = [layer.name.encode() for layer in model.layers]
+        file.attrs['layer_names'] = [renamed(layer.name).encode() for layer in model.layers]
         for layer in model.layers:
-            group = file.create_group(layer.name)
-            depthwise = 'depthwise_' * (type(layer).__name__ == 'DepthwiseConv2D')  # Keras 2's name
-            names = [f'{layer.name}/{depthwise}{weight.name}:0' if weight.name == 'kernel' else
-                     f'{layer.name}/{weight.name}:0' for weight in layer.weights]
-            group.attrs['weight_names'] = [name.encode() for name in names]
-            for name, weight in zip(names, layer.weights):
+            group = file.create_group(renamed(layer.name))
+            weights = {name: weight for part in getattr(layer, 'layers', [layer])
+                       for name, weight in _keras_weights(part, renamed)}
+            group.attrs['weight_names'] = [name.encode() for name in weights]
+            for name, weight in weights.items():
                 group[name] = np.asarray(weight)
     return path
+
+
+def _keras_weights(layer, renamed):
+    """(name, weight) as Keras 2 calls them."""
+    for weight in layer.weights:
+        depthwise = type(layer).__name__ == 'DepthwiseConv2D' and weight.name == 'kernel'
+        if weight.name == 'variable':  # one that a layer makes without a name
+            yield 'Variable:0', weight
+        else:
+            yield f'{renamed(layer.name)}/{"depthwise_" * depthwise}{weight.name}:0', weight
 
 
 def draw_norms(model, rng):

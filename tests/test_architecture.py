@@ -21,6 +21,7 @@ MAY_IMPORT = {
     'task': {'train'},
     'train': ENGINE,
     **{f'train/{file}': ENGINE | {'data'} for file in ('loop', 'run', 'evaluation', 'generated', 'sources')},
+    'train/freezing': ENGINE | {'models'},
     'train/required': ENGINE | {'cache'}, 'train/fitting': ENGINE | {'cache'},
     'tasks': PURE | {'config', 'data', 'task', 'tasks', 'figures', 'train', 'weights'},
     'speed': {'speed', 'errors'},

@@ -66,13 +66,14 @@ def tuned(
 ) -> Any:
     """A context in which a model is applied.
 
-    The modules at its top of the names `staying` compute as in evaluation, though the others train;
+    The modules at the paths `staying`, 'encoder' or 'encoder/stem_norm', and all in them, compute as
+    in evaluation, though the others train;
     with `statistics_stay` all batch norms use their running statistics; and a linear layer with a
     place in `lora`, as `low_rank` makes it, adds its update.
     """
     def call_tuned(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
         module = context.module
-        stays = module.path[:1] and module.path[0] in staying
+        stays = any(f'{"/".join(module.path)}/'.startswith(f'{path}/') for path in staying)
         if isinstance(module, layers.BatchNorm) and (stays or statistics_stay):
             return call(*args, **{**kwargs, 'use_running_average': True})
         if isinstance(module, layers.Dropout | layers.DropPath) and stays:

@@ -13,7 +13,7 @@ from jaxvision.metrics import classification as metrics
 from jaxvision.task import Evaluation, Task
 from jaxvision.tasks.networks import make_model
 from jaxvision.tasks.tuned import Tuned, fit
-from jaxvision.train import optimizers, update
+from jaxvision.train import freezing, optimizers, update
 from jaxvision.train.state import create
 
 
@@ -39,11 +39,9 @@ def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task
         return color.normalize(pixels, spec['mean'], spec['deviation']), *others
 
     def init(key, batch):
-        params, stays, model_state = model.init(keys.stream(key, 'init'), *see(batch))
+        params, model_state = model.init(keys.stream(key, 'init'), *see(batch))
         averaged = ('model',) if config.optimizer.ema else ()
-        frozen = {'params': {'model': stays}} if stays else {}
-        return create(key, {'model': params}, {'model': tx}, {'model': model_state}, averaged,
-                      frozen)
+        return create(key, {'model': params}, {'model': tx}, {'model': model_state}, averaged)
 
     def wanted(batch):
         return batch['label'] if multi_label else losses.one_hot_targets(
@@ -87,6 +85,7 @@ def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task
     see_features = lambda params, model_state, batch: model.head_input(
         params, model_state, *normal(*see(batch)))
     probe = fit(penalty, see_features, wanted, multi_label) if penalty else None
-    return Task(init, step, {'eval': evaluation}, predict,
+    task = Task(init, step, {'eval': evaluation}, predict,
                 'eval/mean_average_precision' if multi_label else 'eval/accuracy',
                 prepare, None if multi_label else draw, show, fit=probe)
+    return freezing.freeze(task, model.frozen)

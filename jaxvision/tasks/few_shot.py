@@ -22,7 +22,7 @@ from jaxvision.task import Evaluation, Task
 from jaxvision.tasks import adaptation, classification, comparison, image_input
 from jaxvision.tasks.comparison import Backbone
 from jaxvision.train import optimizers, update
-from jaxvision.train.state import create
+from jaxvision.train.state import create, part_like
 
 COMPARING = 'protonet', 'matching', 'baseline', 'anil'  # features that stay as they are
 WITHIN = 'maml', 'first_order_maml', 'reptile'          # all weights learn within an episode
@@ -213,9 +213,11 @@ def make_reptile(options, backbone: Backbone):
     def gradients(state, batch):
         key = keys.at_step(state.key, 'model', state.step)
         images, _ = augmented(options.augment, key, batch['index'], backbone.see(batch))
+        whole = state.whole(state.params)['model']
         directions, losses = jax.vmap(lambda images: learner.reptile(
-            state.params['model'], images, options.inner_steps))(by_class(batch, images))
-        return (jax.tree.map(lambda x: x.mean(0), directions), state.model_state,
+            whole, images, options.inner_steps))(by_class(batch, images))
+        direction = jax.tree.map(lambda x: x.mean(0), directions)
+        return (part_like(direction, state.params['model']), state.model_state,
                 {'loss': losses.mean()})
     return gradients
 

@@ -52,21 +52,27 @@ class Tuned:
         return Tuned(model, blocks, names, rank, options.statistics == 'running',
                      options.layer_decay)
 
-    def init(self, key, *inputs) -> tuple[Tree, Tree, Tree]:
-        """(what is trained, what stays, model state), the first two of one tree."""
+    def init(self, key, *inputs) -> tuple[Tree, Tree]:
+        """(parameters, model state)"""
         variables = self.model.init(key, *inputs)
         params = variables.pop('params')
-        if self.trained is None:
-            return params, {}, variables
-        trained, stays = states.parted(params, self.trained)
         if self.rank:
-            trained['lora'] = tuning.low_rank(key, params, self.rank, params['head']['kernel'].dtype)
-        return trained, stays, variables
+            lora = tuning.low_rank(key, params, self.rank, params['head']['kernel'].dtype)
+            return {**params, 'lora': lora}, variables
+        return params, variables
+
+    @property
+    def frozen(self) -> list[str]:
+        """The paths of what stays."""
+        if self.trained is None:
+            return []
+        return [f'model/{name}' for block in self.blocks for name in block
+                if name not in self.trained]
 
     def apply(self, params, model_state, *inputs, **how):
         """As the model's, of its whole tree."""
-        (lora, weights), staying = states.parted(params, ('lora',)), self._staying
-        with tuning.tuned(staying, self.running, lora.get('lora')):
+        lora, weights = states.parted(params, ('lora',))
+        with tuning.tuned((), self.running, lora.get('lora')):
             return self.model.apply({'params': weights, **model_state}, *inputs, **how)
 
     def head_input(self, params, model_state, *inputs):
@@ -83,12 +89,6 @@ class Tuned:
             names = [key.key for key in path if key.key != 'lora']
             return self.layer_decay ** (len(self.blocks) - 1 - depth[names[0]])
         return jax.tree.map_with_path(rate, updates)
-
-    @property
-    def _staying(self) -> frozenset[str]:
-        if self.trained is None or self.rank:
-            return frozenset()
-        return frozenset(name for block in self.blocks for name in block) - self.trained
 
 
 def _trained(text: str, blocks: int) -> tuple[int, int]:

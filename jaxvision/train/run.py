@@ -18,7 +18,8 @@ from jaxvision.config import (FREE_FIELDS, check, difference, fields, in_example
                               steps, stored)
 from jaxvision.errors import UserError
 from jaxvision.task import Task
-from jaxvision.train import checkpoints, initial, pretrained, processes, required, sharding
+from jaxvision.train import (checkpoints, freezing, initial, pretrained, processes, required,
+                             sharding)
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.sources import Sources, Unreadable
 from jaxvision.train.state import TrainState, content_hash
@@ -107,10 +108,10 @@ class Run:
 def begin(config: ConfigDict, workdir: Path) -> Run:
     """The run of a config: a new one, or what its folder holds if its settings are the same."""
     check(config.lock())
-    here = {'data.dir', 'data.threads'}  # may differ between machines
     begun = (workdir / 'config.json').exists()
     processes.agree('config', {'workdir': str(workdir), 'begun': begun, **{
-        name: value for name, value in fields(config.to_dict()).items() if name not in here}})
+        name: value for name, value in fields(config.to_dict()).items()
+        if name not in ('data.dir', 'data.threads')}})  # which may differ between machines
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     if begun:
         run = reopen(workdir, config, mesh)
@@ -277,11 +278,12 @@ def build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources,
 
 def make_task(config: ConfigDict, spec: dict) -> Task:
     """The task alone, which needs no data and no folder."""
-    double = 'float64' in (config.model.dtype, config.model.param_dtype)
-    if double and not jax.config.jax_enable_x64:
+    c = config.model
+    if 'float64' in (c.dtype, c.param_dtype) and not jax.config.jax_enable_x64:
         raise UserError("this run is in float64: call jax.config.update('jax_enable_x64', True) "
                         'before anything else')
-    return resolve('tasks', config.task.name).make(config, spec)
+    made = resolve('tasks', config.task.name).make(config, spec)
+    return freezing.freeze(made, config.train.frozen.split(','))
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:

@@ -65,6 +65,12 @@ def joined(tree: Tree, other: Tree) -> Tree:
     return {**tree, **other, **both}
 
 
+def part_like(tree: Tree, other: Tree) -> Tree:
+    """What of a nested dict another one has too."""
+    return {name: part_like(tree[name], node) if isinstance(node, dict) else tree[name]
+            for name, node in other.items()}
+
+
 def parted(tree: Tree, names: Collection[str]) -> tuple[Tree, Tree]:
     """A dict's entries of these names, and the others."""
     return ({name: tree[name] for name in tree if name in names},

@@ -32,9 +32,10 @@ def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'm
     """The update that descends a loss.
 
     `loss(params, state, batch, key) -> (terms, aux)`: `params` is this player's tree, with what is
-    frozen of it, the others are in `state.params`; `terms` is {name: (values [B], weights [B])} and the loss the sum over
-    terms of sum(values) / sum(weights), each summed over the whole global batch, so padding,
-    unequal masks, accumulation and any layout give the same mean. Weights depend on the batch only.
+    frozen of it, as the others' in `state.params`; `terms` is {name: (values [B], weights [B])} and
+    the loss the sum over terms of sum(values) / sum(weights), each summed over the whole global
+    batch, so padding, unequal masks, accumulation and any layout give the same mean. Weights depend
+    on the batch only.
     `aux` may hold 'model_state' {player: tree} and 'scalars' in the same (values, weights) form.
     `accumulate` splits the batch into microbatches that take turns, to save memory.
     """
@@ -45,7 +46,8 @@ def from_loss(loss: Callable, tx: optax.GradientTransformation, player: str = 'm
         # Under pmap each device divides by the devices' mean weight: then the mean over devices is
         # the global one.
         def objective(params, model_state, part, totals=None):
-            terms, aux = loss(whole(params), state.replace(model_state=model_state), part, key)
+            others = state.replace(params=state.whole(state.params), model_state=model_state)
+            terms, aux = loss(whole(params), others, part, key)
             sums = {name: (jnp.sum(values), jnp.sum(weights)) for name, (values, weights)
                     in {**aux.get('scalars', {}), **terms}.items()}
             weights = {name: weight for name, (_, weight) in sums.items()}

@@ -19,8 +19,8 @@ Leaves = dict[str, np.ndarray]
 Modules = Callable[[str], str]  # their name of a module -> ours; KeyError where there is none
 
 _TORCH = {'bias': 'bias', 'running_mean': 'mean', 'running_var': 'var'}
-_KERAS = {'kernel': 'kernel', 'depthwise_kernel': 'kernel', 'bias': 'bias', 'gamma': 'scale', 'beta': 'bias',
-          'moving_mean': 'mean', 'moving_variance': 'var'}
+_KERAS = {'kernel': 'kernel', 'depthwise_kernel': 'kernel', 'bias': 'bias', 'gamma': 'scale',
+          'beta': 'bias', 'moving_mean': 'mean', 'moving_variance': 'var'}
 _FLAX = ('kernel', 'scale', 'bias')
 _STATISTICS = ('mean', 'var')  # of batch norm
 
@@ -55,12 +55,11 @@ def from_torch(tensors: Tensors, modules: Modules) -> Leaves:
 
 
 def from_keras(tensors: Tensors, modules: Modules) -> Leaves:
-    """'conv2_block1_1_bn/gamma' -> 'stage1_block1/norm1/scale'; the layouts are ours."""
+    """'conv2_block1_1_bn/gamma' -> 'stage1_block1/norm1/scale'; the layouts are ours,
+    but of depthwise kernels [*window, C, 1]."""
     leaves = {}
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition('/')
-        if leaf == 'depthwise_kernel':
-            tensor = np.swapaxes(tensor, -1, -2)
         _put(leaves, modules, name, module, _KERAS.get(leaf), tensor)
     return leaves
 

@@ -1,4 +1,4 @@
-"""ConvNeXt as its authors, timm and torchvision publish it."""
+"""ConvNeXt as its authors, timm and torchvision publish it, and Keras applications."""
 
 import re
 
@@ -24,6 +24,11 @@ _AROUND = {
                     'classifier.0': 'norm', 'classifier.2': 'head',
                     **{f'features.{2 * i}.{j}': f'stage{i + 1}_{kind}' for i in (1, 2, 3)
                        for j, kind in enumerate(('norm', 'conv'))}}}
+_KERAS_LAYERS = {'conv': 'conv', 'layernorm': 'norm'}
+_KERAS = {'depthwise_conv': 'depthwise_conv', 'layernorm': 'norm', 'pointwise_conv_1': 'mlp1',
+          'pointwise_conv_2': 'mlp2', 'layer_scale': 'layer_scale'}
+_KERAS_AROUND = {'stem_conv': 'stem_conv', 'stem_layernorm': 'stem_norm', 'head_layernorm': 'norm',
+                 'head_dense': 'head'}
 _BLOCK = {'authors': r'stages\.(\d)\.(\d+)\.(.+)', 'timm': r'stages\.(\d)\.blocks\.(\d+)\.(.+)',
           'torchvision': r'features\.([1357])\.(\d+)\.(.+)'}
 
@@ -43,6 +48,21 @@ def of(publisher: str):
     return leaves
 
 
+def keras(model: str):
+    def modules(module: str) -> str:
+        """'convnext_tiny_stage_0_block_1_layernorm' -> 'stage1_block2/norm'"""
+        name = module.removeprefix(f'{model}_')
+        if found := re.fullmatch(r'stage_(\d)_block_(\d+)_(.+)', name):
+            part = re.sub(r'/variable(_\d+)?$', '', found[3].lower())  # what a layer_scale holds
+            return f'stage{int(found[1]) + 1}_block{int(found[2]) + 1}/{_KERAS[part]}'
+        if found := re.fullmatch(r'downsampling_(conv|layernorm)_(\d)', name):
+            return f'stage{int(found[2]) + 2}_{_KERAS_LAYERS[found[1]]}'
+        if re.fullmatch(r'layer_normalization(_\d+)?', name):  # of a model without the head
+            return 'norm'
+        return _KERAS_AROUND[name]
+    return lambda tensors: convert.from_keras(tensors, modules)
+
+
 def _torchvision_recipe(leaves: Leaves) -> str:
     """T is the one of so few blocks, and B the one so wide."""
     small = 'stage3_block10/mlp1/kernel' not in leaves
@@ -54,4 +74,6 @@ FORMATS = (
     Format('its authors', 'stages.0.0.dwconv.weight', of('authors'), 'efficientnet'),
     Format('timm', 'stages.0.blocks.0.conv_dw.weight', of('timm'), 'timm_full',
            image_size=lambda leaves: 288),
-    Format('torchvision', 'features.1.0.block.0.weight', of('torchvision'), _torchvision_recipe))
+    Format('torchvision', 'features.1.0.block.0.weight', of('torchvision'), _torchvision_recipe),
+    *(Format('Keras', f'{model}_stage_0_block_0_layernorm/gamma', keras(model), 'efficientnet')
+      for model in ('convnext_tiny', 'convnext_small', 'convnext_base')))

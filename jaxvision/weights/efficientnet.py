@@ -66,7 +66,7 @@ FORMATS = (
     Format('efficientnet_pytorch', '_blocks.0._depthwise_conv.weight',
            torch(r'_blocks\.(\d+)\.', _PYTORCH, '_conv_stem', '_bn0', '_conv_head', '_bn1', '_fc'),
            _pytorch_recipe, OPTIONS['tensorflow'], _image_size),
-    Format('Keras', 'block1a_dwconv/depthwise_kernel',
+    Format('Keras', 'block1a_bn/gamma',
            keras(r'block(\d)([a-z])(?=_)', _KERAS, 'stem_conv', 'stem_bn', 'top_conv', 'top_bn',
-                 'predictions'),
+                 'predictions', 'probs'),
            'efficientnet', OPTIONS['tensorflow'], _image_size))

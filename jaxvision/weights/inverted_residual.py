@@ -6,6 +6,8 @@ twice: of one that widens, and of one that does not, where they are called other
 
 import re
 
+import numpy as np
+
 from jaxvision.weights import convert
 from jaxvision.weights.convert import Leaves, Tensors
 
@@ -27,13 +29,13 @@ def modules(tensors: Tensors, block: str, parts: Parts, around: tuple[str, ...]
             ) -> dict[str, str]:
     """{'blocks.1.0.conv_dw': 'block2/depthwise_conv', ...}: of a file whose blocks are called as the
     pattern `block`, by whose groups they are ordered; `around` them are the stem's convolution and
-    norm, the last ones, and the head."""
+    norm, the last ones, and the head, by one name or another."""
     found = {}
     for name in tensors:
         module = re.sub(r'[./][^./]*$', '', name)
         if match := re.match(block, module):
             found.setdefault((_order(match), match[0]), set()).add(module[match.end():])
-    ours = dict(zip(around, ('stem_conv', 'stem_norm', 'last_conv', 'last_norm', 'head')))
+    ours = dict(zip(around, ('stem_conv', 'stem_norm', 'last_conv', 'last_norm', 'head', 'head')))
     for number, ((_, prefix), there) in enumerate(sorted(found.items()), start=1):
         wide, narrow = parts
         known = wide if list(wide)[-1] in there else narrow
@@ -56,5 +58,7 @@ def keras(block: str, parts: Parts, *around: str):
         # What it does to an image before the first layer is the recipe's.
         own = {name: tensor for name, tensor in tensors.items()
                if not name.startswith('normalization')}
-        return convert.from_keras(own, modules(own, block, parts, around).__getitem__)
+        found = convert.from_keras(own, modules(own, block, parts, around).__getitem__)
+        return {name: np.swapaxes(leaf, -1, -2) if name.endswith('/depthwise_conv/kernel') else leaf
+                for name, leaf in found.items()}
     return leaves

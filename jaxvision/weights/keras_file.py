@@ -2,6 +2,7 @@
 `model.save_weights`."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import numpy as np
 
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _MOST_COMPRESSED = 20  # times; of trained weights less than 2
-_NUMBERED = {0: (), 1: ('kernel',), 2: ('kernel', 'bias'),
-             4: ('gamma', 'beta', 'moving_mean', 'moving_variance')}
+_WEIGHTS = {  # of a kind of layer, in the order in which Keras 3 numbers them
+    **dict.fromkeys(('conv2d', 'depthwise_conv2d', 'dense'), ('kernel', 'bias')),
+    'batch_normalization': ('gamma', 'beta', 'moving_mean', 'moving_variance'),
+    'layer_normalization': ('gamma', 'beta'), 'layer_scale': ('variable',),
+    'normalization': ('mean', 'variance', 'count')}
 _LONGEST_LIST = 2**22  # bytes of an attribute that lists names
 
 
@@ -22,6 +26,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
             budget = _MOST_COMPRESSED * path.stat().st_size
             tensors = {}
             for name, group, place in (_keras3 if 'layers' in file else _legacy)(file):
+                if name in tensors:
+                    raise ValueError(f'it has two weights {name[:80]!r}')
                 tensors[name] = _array(group, place, budget)
                 budget -= tensors[name].nbytes
             return tensors
@@ -36,19 +42,26 @@ def _legacy(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
         raise ValueError("it has no 'layer_names', by which Keras' files list their layers")
     for layer in _names(root, 'layer_names'):
         group = _group(root, layer)
-        for weight in _names(group, 'weight_names'):
-            yield f'{layer}/{_plain(weight, layer)}', group, weight
+        weights = _names(group, 'weight_names')
+        several = len({weight.rpartition('/')[0] for weight in weights}) > 1  # it is a Sequential
+        for weight in weights:
+            module = weight.split('/')[-2] if several else layer
+            yield f'{module}/{_plain(weight, module)}', group, weight
 
 
 def _keras3(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
     """The same of `model.save_weights('x.weights.h5')`, where a layer's arrays are numbered."""
-    for kind in _group(file, 'layers'):
-        variables = _group(file, f'layers/{kind}/vars')
-        if len(variables) not in _NUMBERED or 'name' not in variables.attrs:
-            raise ValueError(f'its layer {kind[:80]!r} is of no kind that is known here')
-        layer, = _names(variables, 'name')
-        for number, weight in enumerate(_NUMBERED[len(variables)]):
-            yield f'{layer}/{weight}', variables, str(number)
+    outer = [f'layers/{layer}' for layer in _group(file, 'layers')]
+    inner = [f'{layer}/layers/{part}' for layer in outer if 'layers' in _group(file, layer)
+             for part in _group(file, f'{layer}/layers')]  # of a Sequential
+    for layer in outer + inner:
+        variables = _group(file, f'{layer}/vars')
+        kind = re.sub(r'_\d+$', '', layer.rpartition('/')[2])
+        if len(variables) > len(_WEIGHTS.get(kind, ())) or 'name' not in variables.attrs:
+            raise ValueError(f'its layer {layer[:80]!r} is of no kind that is known here')
+        name, = _names(variables, 'name')
+        for weight, number in zip(_WEIGHTS.get(kind, ()), sorted(variables)):
+            yield f'{name}/{weight}', variables, number
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:

@@ -4,11 +4,12 @@ Another family is a file beside this one, with its FORMATS, and its name in FAMI
 """
 
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 from jaxvision.errors import UserError, unknown
-from jaxvision.weights import (convert, convnext, efficientnet, files, mobilenet_v2, recipes,
-                               resnet, vgg, vit)
+from jaxvision.weights import (convert, convnext, efficientnet, file_names, files, mobilenet_v2,
+                               recipes, resnet, vgg, vit)
 from jaxvision.weights.convert import Format, Leaves, Tensors
 
 FAMILIES = {'resnet': resnet, 'vgg': vgg, 'vit': vit, 'mobilenet_v2': mobilenet_v2,
@@ -49,7 +50,10 @@ def read(path: str | os.PathLike, family: str) -> Published:
     if size > _LARGEST_IMAGE:
         raise UserError(f'{path}: its position embeddings would be of {size}x{size} pixels')
     recipe = format.recipe(leaves) if callable(format.recipe) else format.recipe
-    return Published(leaves, format, recipes.RECIPES[recipe], format.options(leaves), size)
+    options = format.options(leaves)
+    if known := file_names.find(Path(path)):
+        recipe, options, size = known.recipe, options | known.options, known.image_size or size
+    return Published(leaves, format, recipes.RECIPES[recipe], options, size)
 
 
 def _without_prefix(tensors: Tensors) -> Tensors:

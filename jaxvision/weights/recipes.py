@@ -50,17 +50,25 @@ RECIPES = {recipe.name: recipe for recipe in (
     # As much of the image as there is beyond the crop, size by size.
     *(Recipe(f'torchvision_efficientnet_{size}', crop=size / shorter, interpolation='bicubic')
       for size, shorter in ((224, 256), (240, 256), (288, 288), (300, 320), (380, 384))),
+    Recipe('torchvision_efficientnet_b1_v2', 240, 240 / 255),
+    Recipe('torchvision_vit_l_16', crop=224 / 242),
     *(Recipe(f'torchvision_convnext_{variant}', crop=224 / shorter)
       for variant, shorter in (('T', 236), ('S', 230), ('B', 232))),
     Recipe('efficientnet', interpolation='bicubic'),  # and ConvNeXt's authors'
     # timm's default weights of EfficientNet's B1 (ra4_e3600_r240_in1k), which alone have this
-    # mean; then of its B2 to B4 and of ConvNeXt. timm's other weights of these networks, of which
-    # are TensorFlow's, have other recipes, and a file does not tell which it holds.
+    # mean; then of its B2 to B4 and of ConvNeXt. timm's other weights of these networks have
+    # other recipes, and no tensor tells which a file holds.
     Recipe('timm_efficientnet_b1', crop=1.0, interpolation='bicubic', **_HALF),
     Recipe('timm_full', crop=1.0, interpolation='bicubic'),
+    # TensorFlow's, with AdvProp and without.
+    *(Recipe(f'timm_tf_efficientnet_b{i}{end}', size, crop, 'bicubic', **normalization)
+      for i, (size, crop) in enumerate(
+          ((224, 0.875), (240, 0.882), (260, 0.89), (300, 0.904), (380, 0.922)))
+      for end, normalization in (('', {}), ('_ap', _HALF))),
     Recipe('efficientnet_lite', interpolation='bicubic', **_HALF),
     Recipe('keras_tf', **_HALF),
     Recipe('timm_vit', crop=0.9, interpolation='bicubic', **_HALF),
+    Recipe('timm_vit_384', 384, 1.0, 'bicubic', **_HALF),
     Recipe('augreg', crop=0.0, **_HALF),
     # 'caffe': BGR less these means, of [0, 255]; the order is in the converted first layer.
     Recipe('keras_caffe', mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),

@@ -8,7 +8,8 @@ from jaxvision.weights.convert import Format
 _LAYERS = {'conv1': 'conv1', 'bn1': 'norm1', 'conv2': 'conv2', 'bn2': 'norm2', 'conv3': 'conv3',
            'bn3': 'norm3', 'downsample.0': 'shortcut_conv', 'downsample.1': 'shortcut_norm'}
 _AROUND = {'conv1': 'stem_conv', 'bn1': 'stem_norm', 'fc': 'head'}
-_KERAS_AROUND = {'conv1_conv': 'stem_conv', 'conv1_bn': 'stem_norm', 'predictions': 'head'}
+_KERAS_AROUND = {'conv1_conv': 'stem_conv', 'conv1_bn': 'stem_norm', 'predictions': 'head',
+                 'probs': 'head'}  # as the published files have kept it
 
 
 def torchvision(module: str) -> str:

@@ -89,7 +89,8 @@ def _image_size(leaves: Leaves) -> int:
 
 FORMATS = (
     Format('timm', 'blocks.0.attn.qkv.weight', lambda tensors: convert.from_torch(tensors, timm),
-           'timm_vit', _options('exact'), _image_size),
+           lambda leaves: 'timm_vit_384' if _image_size(leaves) == 384 else 'timm_vit',
+           _options('exact'), _image_size),
     Format('torchvision', 'encoder.layers.encoder_layer_0.ln_1.weight', from_torchvision,
            'torchvision', _options('exact'), _image_size),
     Format('Google', 'Transformer/encoderblock_0/LayerNorm_0/scale', from_google, 'augreg',

@@ -42,10 +42,10 @@ LARGE_TIMM = {'vgg11': 'vgg:11', 'vit_tiny_patch16_224': 'vit:Ti/16',
               'tf_efficientnet_b0': 'efficientnet:B0',
               'tf_efficientnet_lite0': 'efficientnet:Lite0',
               'convnext_tiny': 'convnext:T', 'convnext_base': 'convnext:B'}
-TENSORFLOW = {'padding': 'same', 'epsilon': 1e-3}  # that a file of timm's does not tell
 LARGE_KERAS = {'ResNet50': 'resnet:50', 'ResNet101': 'resnet:101', 'ResNet152': 'resnet:152',
                'VGG16': 'vgg:16', 'VGG19': 'vgg:19',
-               'MobileNetV2': 'mobilenet_v2:1.0', 'EfficientNetB0': 'efficientnet:B0'}
+               'MobileNetV2': 'mobilenet_v2:1.0', 'EfficientNetB0': 'efficientnet:B0',
+               'ConvNeXtTiny': 'convnext:T'}
 RUN = ('torchvision resnet18', 'torchvision resnet50', 'torchvision resnet152', 'torchvision vgg16',
        'torchvision vgg16_bn', 'torchvision vit_b_16', 'timm vit_small_patch32_224',
        'torchvision mobilenet_v2', 'timm mobilenetv2_100', 'torchvision convnext_tiny',
@@ -238,19 +238,17 @@ def compare(folder):
         ours = {**LARGE, **LARGE_TIMM}[name.split()[1]]
         for file in sorted(folder.glob(f'{name}.pth')) + sorted(folder.glob(f'{name}.safetensors')):
             expected = np.load(folder / f'{name}.outputs.npz')
-            options = TENSORFLOW if ' tf_' in name else {}
-            print(file.name, *difference(file, ours, expected, **options), flush=True)
+            print(file.name, *difference(file, ours, expected), flush=True)
 
 
-def difference(file, ours, expected, image=None, **options):
+def difference(file, ours, expected, image=None):
     """(parameters, intermediates compared, the largest error of any as a share of its largest)"""
     import jax
     from jaxvision.config import resolve
     from jaxvision.weights import convert, published
     family, _, variant = ours.partition(':')
     found = published.read(file, family)
-    model = resolve('models', family).make({'class_names': range(1000)}, variant,
-                                           **found.options | options)
+    model = resolve('models', family).make({'class_names': range(1000)}, variant, **found.options)
     image = np.asarray(pictures(224)[:1], np.float32) if image is None else image
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
     variables = convert.fitted(found.leaves, shapes)
@@ -263,7 +261,9 @@ def difference(file, ours, expected, image=None, **options):
 
 
 def keras(folder):
-    """Of pictures as each one's `preprocess_input` makes them, and by our recipe of its file."""
+    """Of pictures as each one's `preprocess_input` makes them, and by our recipe of its file; the
+    files that `save_weights` and `save` write hold the same."""
+    import jax
     from jaxvision.weights import published, recipes
     from keras import applications
     folder.mkdir(exist_ok=True)
@@ -272,10 +272,16 @@ def keras(folder):
         model = getattr(applications, name)(weights=None, classifier_activation=None)
         draw_norms(model, rng)
         for layer in model.layers:
-            if layer.name.startswith('normalization'):  # 'imagenet' divides by deviation otherwise
+            if layer.name == 'normalization':  # 'imagenet' divides by deviation otherwise
                 layer.mean, layer.variance = recipes.Recipe('').mean, np.square(
                     recipes.Recipe('').deviation)
-        write_keras(model, folder / f'{name}.h5')
+        files = [folder / f'{name}{end}.h5' for end in ('', '.weights', '-saved')]
+        write_keras(model, files[0])
+        model.save_weights(files[1])
+        model.save(files[2])
+        first, *others = [published.read(file, ours.partition(':')[0]).leaves for file in files]
+        for other in others:
+            jax.tree.map(np.testing.assert_array_equal, other, first)
         image = rng.integers(0, 256, (1, 224, 224, 3)).astype(np.float32)
         prepare = sys.modules[getattr(applications, name).__module__].preprocess_input
         expected = {'logits': np.asarray(model(prepare(image.copy())))}

@@ -61,6 +61,18 @@ def test_self_critical_training_goes_on_from_it_and_earns_more(trained, tmp_path
     assert result.metrics['eval/cider_d'] > trained[1].metrics['eval/cider_d']
 
 
+def test_a_frozen_encoder_has_neither_a_gradient_nor_an_optimizer(trained, tmp_path):
+    this = run.begin(small(f'train.init_from={trained[0]}', 'train.frozen=model/encoder'), tmp_path)
+    state, whole = this.shapes, run.reopen(trained[0]).shapes
+    traced = jax.make_jaxpr(this.task.update)(state, run.blank_batch(this.spec))
+    assert str(traced).count('conv_general_dilated') == 4  # one a layer, forwards
+    assert any(name.startswith('model/encoder/') for name in this.leaves)
+    assert state.frozen['params']['model'].keys() == {'encoder'}
+    assert jax.tree.structure(state.variables) == jax.tree.structure(whole.variables)
+    size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree) if leaf.ndim)
+    assert size(state.opt_state) == 2 * size(state.params) < 2 * size(whole.params)
+
+
 @pytest.fixture(scope='module')
 def spec(trained):
     return run.reopen(trained[0]).spec
