@@ -38,10 +38,9 @@ def _supervised(config):
 
 def _films(config):
     config.data.image_size = 32  # enough for what the features tell
-    config.task.supervised, config.task.sees = False, 'features'
-    config.task.frames, config.task.montages = 60, 2000
-    config.task.share, config.task.share_weight, config.task.episodes = 0.15, 1.0, 30
-    config.optimizer.lr = 1e-2
-    config.train.steps = '24000 examples'
-    config.train.eval_every = config.train.checkpoint_every = '8000 examples'
+    config.task.supervised, config.task.sees = False, 'similarity'
+    config.task.frames, config.task.montages = 40, 1000
+    config.optimizer.lr = 5e-3
+    config.train.steps = '20000 examples'
+    config.train.eval_every = config.train.checkpoint_every = '20000 examples'
     return config
