@@ -44,7 +44,7 @@ def source(config, source, split: str):
     def kept(films):
         return InMemory(films) if len(films) * np.prod(shape) <= _LARGEST_IN_MEMORY else films
     sampled = kept(Converted(source, make_sample(c, shape)))
-    return kept(Montages(sampled, c.montages)) if c.montages and split == 'train' else sampled
+    return kept(Montages(sampled, c.montages)) if c.montages > 0 and split == 'train' else sampled
 
 
 def requires(config) -> dict:

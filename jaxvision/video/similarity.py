@@ -13,15 +13,15 @@ def similarity(features: Float[Array, 't d'], mask: Bool[Array, 't']) -> Float[A
 
     A self-similarity matrix (Junejo et al. 2011, "View-independent action recognition from temporal
     self-similarities"), of which every row is read at 20 places, whatever the video's length.
-    Distances are squared, the last one apart, in units of the frames' own variance: so a nearly
+    Distances are squared (but the last), in units of the frames' own variance: so a nearly
     still video looks like a restless one, and no colour and no edge is known. 0 outside the mask.
     """
     frames = jnp.maximum(mask.sum(), 1).astype(features.dtype)
     centred = jnp.where(mask[:, None], features - (features * mask[:, None]).sum(0) / frames, 0)
     from_mean = jnp.square(centred).sum(1)
     variance = from_mean.sum() / frames + 1e-6
-    apart = jnp.maximum(from_mean[:, None] + from_mean - 2 * centred @ centred.T, 0) / (2 * variance)
-    apart = jnp.where(mask, apart, 0)
+    squares = jnp.maximum(from_mean[:, None] + from_mean - 2 * centred @ centred.T, 0)
+    apart = jnp.where(mask, squares / (2 * variance), 0)
     change = jnp.square(jnp.diff(centred, axis=0, prepend=centred[:1])).sum(1)
     place = (jnp.arange(len(mask)) + 0.5) / frames
     seen = [apart @ _parts(mask, frames).T, jnp.stack(
