@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer, Key
 
+from jaxvision.video.summary import SHARE
+
 Chosen = Integer[Array, 't'] | Bool[Array, 't']  # 1 for a frame in the summary
 
 
@@ -22,22 +24,52 @@ def ranks(importance: Float[Array, 't'], mask: Bool[Array, 't']) -> Float[Array,
     return ((less + 0.5 * equal) * mask).sum(1) / jnp.maximum(mask.sum(), 1)
 
 
+def bounded(logits: Float[Array, '*t']) -> Float[Array, '*t']:
+    """In (-3, 3): no frame is ever sure to be drawn, so that what is learned first can be unlearned
+    (Bello et al. 2016, arXiv:1611.09940, which bounds them for the same reason)."""
+    return 3 * jnp.tanh(logits)
+
+
 def reinforce(
     key: Key[Array, ''], logits: Float[Array, 't'], features: Float[Array, 't d'],
     mask: Bool[Array, 't'], episodes: int
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
-    """A value whose gradient is REINFORCE's of the negative reward, and the reward: means over so
-    many summaries, in each of which a frame is with the probability sigmoid(logit) (eq. 6 to 10).
+    """A value whose gradient is REINFORCE's of the negative reward, in units of the rewards'
+    standard deviation, and the reward: means over so many summaries, at least two.
 
-    The baseline is the mean reward of these summaries, and the logarithms are averaged over the
-    frames, so that long videos pull no harder.
+    The baseline of each is the mean reward of the others (Kool et al. 2019, "Buy 4 REINFORCE
+    samples, get a baseline for free!"). In these units a nearly still video, in which all summaries
+    are nearly as good, teaches as much as any other.
     """
-    chosen = jax.random.bernoulli(key, jax.nn.sigmoid(logits), (episodes, len(logits)))
+    chosen, likely = jax.vmap(draw, (0, None, None))(jax.random.split(key, episodes), logits, mask)
     rewards = jax.vmap(reward, (None, 0, None))(features, chosen, mask)
-    likely = jax.nn.log_sigmoid(jnp.where(chosen, logits, -logits))
-    likely = jnp.where(mask, likely, 0).sum(1) / jnp.maximum(mask.sum(), 1)
-    advantage = jax.lax.stop_gradient(rewards - rewards.mean())
+    advantage = (rewards - rewards.mean()) * episodes / (episodes - 1)
+    advantage = jax.lax.stop_gradient(advantage / (rewards.std() + 1e-6))
     return -(advantage * likely).mean(), rewards.mean()
+
+
+def draw(
+    key: Key[Array, ''], logits: Float[Array, 't'], mask: Bool[Array, 't']
+) -> tuple[Bool[Array, 't'], Float[Array, '']]:
+    """A summary of SHARE of the frames, as `video.summary` keeps them, and the logarithm of its
+    probability.
+
+    Drawn are three to five stretches, of equal lengths, one after another without replacement: each
+    in proportion to exp of its frames' mean logit (Plackett-Luce, of which the order counts, by the
+    Gumbel trick: Kool et al. 2019, arXiv:1903.06059). Its likeliest is what a knapsack keeps.
+    """
+    kept = jnp.maximum(jnp.floor(SHARE * mask.sum() + 1e-4).astype(int), 1)
+    length = jnp.maximum(kept // 3, 1)
+    stretch = jnp.arange(len(logits)) // length
+    total = lambda x: jax.ops.segment_sum(jnp.where(mask, x, 0), stretch, len(logits))
+    frames = total(jnp.ones_like(logits))
+    none = jnp.finfo(logits.dtype).min / 4  # and not -inf, of which gradients are NaN
+    values = jnp.where(frames > 0, total(logits) / jnp.maximum(frames, 1), none)
+    order = jnp.argsort(-(values + jax.random.gumbel(key, values.shape, values.dtype)))
+    drawn = jnp.arange(len(logits)) < kept // length
+    left = jax.lax.cumlogsumexp(values[order], reverse=True)
+    likely = jnp.where(drawn, values[order] - left, 0).sum()
+    return jnp.zeros_like(mask).at[order].set(drawn)[stretch] & mask, likely
 
 
 def reward(

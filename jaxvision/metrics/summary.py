@@ -17,8 +17,8 @@ def summarize(records: dict) -> dict[str, float]:
     """Means over the videos, from 'scores', 'video_mask' [N, T] and 'features' [N, T, D].
 
     reward: diversity and representativeness of the summary; reward_uniform and reward_random: of as
-    many frames in as many stretches, evenly spread or anywhere. With 'importance': tau_b and rho of
-    the scores, and the f_score with the summary by importance.
+    many frames in as many stretches as it has shots, evenly spread or anywhere. With 'importance':
+    tau_b and rho of the scores, and the f_score with the summary by importance.
     """
     videos = [measure({name: values[i] for name, values in records.items()})
               for i in range(len(records['index']))]
@@ -32,8 +32,9 @@ def measure(record: dict) -> dict[str, float]:
     boundaries, selected = summary.shorten(scores, features)
     rng = keys.host(0, 'random summaries', int(record['index']))
     compared = np.zeros((2 + RANDOM, len(own)), bool)
-    compared[:, own] = [selected, summary.spread(selected),
-                        *(summary.scattered(rng, selected) for _ in range(RANDOM))]
+    lengths, frames = summary.kept_lengths(selected, boundaries), len(selected)
+    compared[:, own] = [selected, summary.spread(lengths, frames),
+                        *(summary.scattered(rng, lengths, frames) for _ in range(RANDOM))]
     reward, uniform, *random = np.asarray(_rewards(record['features'], compared, own)).tolist()
     found = {'reward': reward, 'reward_uniform': uniform, 'reward_random': sum(random) / RANDOM}
     if 'importance' not in record:

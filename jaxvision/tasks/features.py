@@ -59,11 +59,6 @@ def perceive(network: dict, layer: str, dtype=jnp.float32) -> Callable:
     return intermediates
 
 
-def width(network: dict, layer: str) -> int:
-    """The channels of a classifier's intermediate."""
-    return _opened(network, jnp.float32)[1][layer].shape[-1]
-
-
 def _opened(network: dict, dtype) -> tuple:
     """The classifier, and the shapes of its intermediates."""
     config, spec = configs.stored(network['config']), network['spec']

@@ -19,32 +19,32 @@ from jaxvision.tasks import features, image_input
 from jaxvision.tasks.networks import make_model
 from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
-from jaxvision.video import summary
+from jaxvision.video import similarity, summary
 
 DEFAULTS = dict(
     supervised=True,    # towards the frames' importance; False: what arXiv 1801.00054 rewards
     regress='rank',     # of a frame's importance in its video, or the importance itself, 'value'
-    sees='frames',      # what the model is given: 'frames', or their fixed 'features' and changes
+    sees='frames',      # what the model is given: 'frames', or their 'similarity' to each other
     frames=120,         # of a video that are scored, at most: evenly spaced
-    rate=2.0,           # of them a second of a film, where those are not more
+    rate=2.0,           # of them a second of a film, or 20 of a shorter one
     features='layout',  # that rewards and shots compare frames by; or the RUN of a classifier,
     layer='pooled',     # and which of its intermediates
     montages=0,         # trained on, put together of the films; 0: the films as they are
-    episodes=5,         # summaries that are drawn of a video in a step
-    share=0.5,          # of a video's frames in them, to which the scores are held
-    share_weight=0.01)
+    episodes=30)        # summaries that are drawn of a video in a step
 
+_FEWEST = 20                # frames of a film: of fewer, a summary has less than three
 _LARGEST_IN_MEMORY = 2**30  # bytes of frames
 _MOST_KEY_FRAMES = 24       # in a storyboard
 
 
 def source(config, source, split: str):
-    """Films are read once: their frames stay in memory if there is room."""
+    """Films are read once, and montages put together once: they stay in memory if there is room."""
     shape, c = _shape(config, source.info), config.task
-    sampled = Converted(source, make_sample(c, shape))
-    if len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY:
-        sampled = InMemory(sampled)
-    return Montages(sampled, c.montages) if c.montages and split == 'train' else sampled
+
+    def kept(films):
+        return InMemory(films) if len(films) * np.prod(shape) <= _LARGEST_IN_MEMORY else films
+    sampled = kept(Converted(source, make_sample(c, shape)))
+    return kept(Montages(sampled, c.montages)) if c.montages > 0 and split == 'train' else sampled
 
 
 def requires(config) -> dict:
@@ -75,7 +75,7 @@ def _shape(config, info) -> list[int]:
 def make(config, spec: dict) -> Task:
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
     model = make_model(config, spec)
-    fixed_features, width = make_features(config, spec)
+    fixed_features = make_features(config, spec)
     tx, lr = optimizers.make(config, spec['examples'])
 
     def see(frozen, inputs):
@@ -83,13 +83,13 @@ def make(config, spec: dict) -> Task:
         pixels = color.to_float(jnp.asarray(inputs['video']), dtype)
         own = jnp.asarray(inputs['video_mask'], dtype) > 0  # TFLite compares no uint8
         fixed = fixed_features(frozen, pixels) * own[..., None].astype(dtype)
-        if c.sees == 'features':
-            return with_change(fixed), own, fixed
+        if c.sees == 'similarity':
+            return jax.vmap(similarity.similarity)(fixed, own), own, fixed
         return color.normalize(pixels, spec['mean'], spec['deviation']), own, fixed
 
     def init(key, batch):
         shape = batch['video'].shape
-        given = shape if c.sees == 'frames' else (*shape[:2], width + 1)
+        given = shape if c.sees == 'frames' else (*shape[:2], similarity.WIDTH)
         variables = model.init(keys.stream(key, 'init'), jnp.zeros(given, dtype),
                                jnp.ones(shape[:2], bool))
         params = {'model': variables.pop('params')}
@@ -106,8 +106,10 @@ def make(config, spec: dict) -> Task:
         if c.supervised:
             return {'mse': regression(c, logits, batch['importance'], own)}, aux
         drawn = keys.per_example(keys.stream(key, 'episodes'), batch['index'])
-        terms, reward = reinforcement(c, drawn, logits, fixed, own)
-        return terms, {**aux, 'scalars': {'reward': reward}}
+        policy, reward = jax.vmap(functools.partial(losses.reinforce, episodes=c.episodes))(
+            drawn, losses.bounded(logits), fixed, own)
+        ones = jnp.ones_like(reward)
+        return {'policy': (policy, ones)}, {**aux, 'scalars': {'reward': (reward, ones)}}
 
     descend = update.from_loss(loss, tx, accumulate=config.optimizer.accumulate,
                                ema=config.optimizer.ema)
@@ -120,6 +122,7 @@ def make(config, spec: dict) -> Task:
         given, own, fixed = see(variables['frozen'], inputs)
         logits, _ = model.apply({'params': variables['params']['model'],
                                  **variables['model_state']['model']}, given, own)
+        logits = logits if c.supervised else losses.bounded(logits)
         return {'scores': jax.nn.sigmoid(logits) * own.astype(dtype), 'features': fixed}
 
     def record(outputs, batch):
@@ -140,37 +143,19 @@ def regression(options, logits, importance, own):
     return errors.sum(1), own.sum(1, dtype=errors.dtype)
 
 
-def reinforcement(options, keys, logits, fixed, own):
-    """(terms, reward), each with its weights, of each video [B]."""
-    policy, reward = jax.vmap(functools.partial(losses.reinforce, episodes=options.episodes))(
-        keys, logits, fixed, own)
-    share = jnp.where(own, jax.nn.sigmoid(logits), 0).sum(1) / jnp.maximum(own.sum(1), 1)
-    held = options.share_weight * jnp.square(share - options.share)
-    ones = jnp.ones_like(reward)
-    return {'policy': (policy, ones), 'share': (held, ones)}, (reward, ones)
-
-
 def make_features(config, spec: dict):
-    """((frozen, frames [B, T, H, W, C] in [0, 1]) -> [B, T, D] of length 1 at most, D): features
-    that no training changes."""
+    """(frozen, frames [B, T, H, W, C] in [0, 1]) -> [B, T, D] of length 1 at most: features that no
+    training changes."""
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
     if c.features == 'layout':
-        width = jax.eval_shape(descriptors.layout, jnp.zeros(spec['inputs']['video']['shape'][1:]))
-        return lambda frozen, frames: jax.vmap(jax.vmap(descriptors.layout))(frames), width.size
+        return lambda frozen, frames: jax.vmap(jax.vmap(descriptors.layout))(frames)
     see = features.perceive(spec['requires']['judge'], c.layer, dtype)
 
     def seen(frozen, frames):
         found = see(frozen['judge'], frames.reshape(-1, *frames.shape[2:]))[c.layer]
         found = found.mean(range(1, found.ndim - 1)).reshape(*frames.shape[:2], -1)
         return found / jnp.maximum(jnp.sqrt(jnp.square(found).sum(-1, keepdims=True)), 1e-6)
-    return seen, features.width(spec['requires']['judge'], c.layer)
-
-
-def with_change(fixed):
-    """Beside the features of each frame how far they are from those of the one before: much at a
-    cut, which a recurrent network is slow to find."""
-    change = jnp.diff(fixed, axis=1, prepend=fixed[:, :1])
-    return jnp.concatenate([fixed, jnp.sqrt(jnp.square(change).sum(-1, keepdims=True))], -1)
+    return seen
 
 
 def make_sample(options, shape: list[int]):
@@ -186,7 +171,8 @@ def make_sample(options, shape: list[int]):
         """With 'spans' [T, 2]: from when until when, in seconds, a frame stands for the video."""
         clip, is_film = example['video'], isinstance(example['video'], video.File)
         total, rate = video.count(clip), video.rate(clip) if is_film else 25.0
-        wanted = min(total, most, max(round(total / rate * options.rate), 1) if is_film else total)
+        wanted = max(round(total / rate * options.rate), _FEWEST) if is_film else total
+        wanted = min(wanted, total, most)
         edges = np.arange(wanted + 1) * total / wanted
         rows = ((edges[:-1] + edges[1:]) / 2).astype(int)
         frames, own = video.padded(video.read(clip, rows, height, channels, fitting), most)
@@ -254,14 +240,14 @@ def _clock(seconds: float) -> str:
 
 
 def _check(options) -> None:
-    for name, known in (('sees', ('frames', 'features')), ('regress', ('rank', 'value'))):
+    for name, known in (('sees', ('frames', 'similarity')), ('regress', ('rank', 'value'))):
         if options[name] not in known:
             raise unknown(f'task.{name}: there is no', options[name], known)
-    for name in ('frames', 'rate', 'episodes'):
+    for name in ('frames', 'rate'):
         if options[name] <= 0:
             raise UserError(f'task.{name}={options[name]}: it is above 0')
-    for name in ('montages', 'share_weight'):
-        if options[name] < 0:
-            raise UserError(f'task.{name}={options[name]}: it is at least 0')
+    for name, least in (('montages', 0), ('episodes', 2)):
+        if options[name] < least:
+            raise UserError(f'task.{name}={options[name]}: it is at least {least}')
     if options.supervised and options.montages:
         raise UserError('task.montages: importance is of whole videos; with task.supervised=False')

@@ -85,27 +85,37 @@ def key_frames(
                      if selected[start]], np.int64)
 
 
+def kept_lengths(
+    selected: Bool[np.ndarray, 't'], boundaries: Boundaries
+) -> Int[np.ndarray, 'k']:
+    """Of the selected shots, frames in each."""
+    lengths = _lengths(len(selected), boundaries)
+    return lengths[selected[np.append(0, boundaries)]]
+
+
 def stretches(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k 2']:
     """The first frame of each run of selected ones, and the first after it."""
     return np.flatnonzero(np.diff(selected.astype(int), prepend=0, append=0)).reshape(-1, 2)
 
 
-def spread(selected: Bool[np.ndarray, 't']) -> Bool[np.ndarray, 't']:
-    """As many frames in as many stretches, of equal lengths and evenly spread: the uniform summary.
-    """
-    number, frames = len(stretches(selected)), selected.sum()
-    lengths = np.diff(np.arange(number + 1) * frames // max(number, 1))
-    left_out = (np.arange(number) + 0.5) / max(number, 1) * (len(selected) - frames)
-    return _placed(left_out.astype(int), lengths, len(selected))
+def spread(lengths: Int[np.ndarray, 'k'], frames: int) -> Bool[np.ndarray, '{frames}']:
+    """As many frames in all, in as many stretches, of equal lengths and evenly spread over a video:
+    the uniform summary."""
+    number, kept = len(lengths), lengths.sum()
+    equal = np.diff(np.arange(number + 1) * kept // max(number, 1))
+    left_out = (np.arange(number) + 0.5) / max(number, 1) * (frames - kept)
+    return _placed(left_out.astype(int), equal, frames)
 
 
-def scattered(rng: np.random.Generator, selected: Bool[np.ndarray, 't']) -> Bool[np.ndarray, 't']:
-    """The same stretches in any order at any places: a random summary."""
-    lengths = rng.permutation(np.diff(stretches(selected))[:, 0])
-    left_out = len(selected) - lengths.sum()
+def scattered(
+    rng: np.random.Generator, lengths: Int[np.ndarray, 'k'], frames: int
+) -> Bool[np.ndarray, '{frames}']:
+    """Stretches of these lengths in any order at any places of a video: a random summary."""
+    lengths = rng.permutation(lengths)
+    left_out = frames - lengths.sum()
     # Of which no two touch: the places differ.
     before = np.sort(rng.choice(left_out + 1, len(lengths), replace=False))
-    return _placed(before, lengths, len(selected))
+    return _placed(before, lengths, frames)
 
 
 def _placed(before, lengths, frames: int) -> Bool[np.ndarray, 't']:

@@ -33,11 +33,13 @@ def test_means_over_the_videos_of_what_is_known_by_hand(records):
     for i, length in enumerate((30, 24)):
         scores, importance = (records[name][i, :length] for name in ('scores', 'importance'))
         features = records['features'][i, :length].astype(np.float64)
-        _, selected = summary.shorten(scores.astype(np.float64), features)
+        boundaries, selected = summary.shorten(scores.astype(np.float64), features)
+        shots = np.searchsorted(boundaries, np.flatnonzero(selected), side='right')
+        lengths = np.unique(shots, return_counts=True)[1]
         wanted.append([stats.kendalltau(scores, importance).statistic,
                        stats.spearmanr(scores, importance).statistic,
                        diversity_and_representativeness(features, selected),
-                       diversity_and_representativeness(features, summary.spread(selected))])
+                       diversity_and_representativeness(features, summary.spread(lengths, length))])
     for name, value in zip(('tau_b', 'rho', 'reward', 'reward_uniform'), np.mean(wanted, 0)):
         assert found[name] == pytest.approx(value, rel=1e-5), name
 

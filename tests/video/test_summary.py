@@ -78,25 +78,36 @@ def test_a_summary_of_any_video_keeps_a_few_whole_shots_of_the_highest_scores(fr
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 10))
-def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(frames, seed):
-    selected = np.array(frames)
-    text = lambda chosen: ''.join('x' if frame else '.' for frame in chosen)
-    runs = lambda chosen: sorted(map(len, text(chosen).replace('.', ' ').split()))
-    assert [end - start for start, end in summary.stretches(selected)] == list(
-        map(len, text(selected).replace('.', ' ').split()))
-    anywhere = summary.scattered(np.random.default_rng(seed), selected)
-    assert runs(anywhere) == runs(selected)
-    uniform = summary.spread(selected)
-    assert uniform.sum() == selected.sum() and len(uniform) == len(selected)
-    if not selected.all() and len(runs(selected)) <= (~selected).sum():
-        assert len(runs(uniform)) == len(runs(selected))
-        assert max(runs(uniform), default=0) - min(runs(uniform), default=0) <= 1
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_stretches_are_the_runs_of_a_string(frames):
+    text = ''.join('x' if frame else ' ' for frame in frames)
+    assert [end - start for start, end in summary.stretches(np.array(frames))] == list(
+        map(len, text.split()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 30), st.integers(0, 10))
+def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(lengths, more, seed):
+    lengths = np.array(lengths, int)
+    frames = int(lengths.sum()) + len(lengths) + more
+    runs = lambda selected: sorted(end - start for start, end in summary.stretches(selected))
+    anywhere = summary.scattered(np.random.default_rng(seed), lengths, frames)
+    assert runs(anywhere) == sorted(lengths) and len(anywhere) == frames
+    uniform = summary.spread(lengths, frames)
+    assert uniform.sum() == lengths.sum() and len(uniform) == frames
+    assert len(runs(uniform)) == len(lengths)
+    assert max(runs(uniform), default=0) - min(runs(uniform), default=0) <= 1
 
 
 def test_a_uniform_summary_and_random_ones_by_hand():
-    selected = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1], bool)
-    assert np.flatnonzero(summary.spread(selected)).tolist() == [2, 3, 4, 9, 10, 11]
-    places = {tuple(np.flatnonzero(summary.scattered(np.random.default_rng(seed), selected)))
+    lengths = np.array([4, 2])
+    assert np.flatnonzero(summary.spread(lengths, 14)).tolist() == [2, 3, 4, 9, 10, 11]
+    places = {tuple(np.flatnonzero(summary.scattered(np.random.default_rng(seed), lengths, 14)))
               for seed in range(400)}
     assert len(places) == 2 * 9 * 8 / 2  # two orders, and two of nine gaps
+
+
+def test_shots_side_by_side_are_kept_as_two():
+    selected = np.repeat([True, True, False, True], [4, 6, 3, 7])
+    assert summary.kept_lengths(selected, BOUNDARIES).tolist() == [4, 6, 7]
+    assert summary.kept_lengths(~selected, BOUNDARIES).tolist() == [3]
