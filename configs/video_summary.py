@@ -9,11 +9,10 @@
     python tests/bench/summary_films.py FOLDER --held-out CLIP
     python -m jaxvision.main --config configs/video_summary.py:videos:FOLDER
         three of 20 frames of each real clip, which is not trained on; the reward, beside that of
-        three evenly spread and of three at random (mean of 20), the first seed, about 2 core
-        minutes each:
+        three evenly spread and of three at random (mean of 20), about 2 core minutes each:
             bikes               1.255 (evenly 1.129, at random 1.107); another seed 1.255
-            carphone_pristine   1.021 (evenly 1.009, at random 1.004)
-            bigbuckbunny        1.050 (evenly 1.038, at random 1.012)
+            carphone_pristine   1.021 (evenly 1.009, at random 1.004); another seed 1.021
+            bigbuckbunny        1.050 (evenly 1.038, at random 1.012); another seed 1.042
         What is drawn and what is seen were chosen in a prototype on films of held-out photographs
         (as of --held-out photographs), with 2000 montages and 1500 steps; these 1000 and 1250 were
         not. That short films are sampled more densely, to 20 frames, was decided when the clips'
