@@ -1,5 +1,5 @@
 """Which frames of a video matter: learned from people's answers, or from what a good summary is
-(arXiv 1801.00054). On 2 cores of an AMD EPYC, one seed, all beside much other work:
+(arXiv 1801.00054). On 2 cores, one seed where no other is named, all beside much other work:
 
     python -m jaxvision.main --config configs/video_summary.py
         where two digits meet, 100 videos of held-out digits: tau-b 0.628, rho 0.774; 8,000 videos
