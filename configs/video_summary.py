@@ -3,8 +3,8 @@
 
     python -m jaxvision.main --config configs/video_summary.py
         where two digits meet, 100 videos of held-out digits: tau-b 0.628, rho 0.774; 8,000 videos
-        seen. Without the importance (--config.task.supervised=False), when frames were still drawn
-        independently: tau-b -0.069, rho -0.100.
+        seen. Without the importance (--config.task.supervised=False): tau-b 0.005, rho 0.005, and
+        the reward, 1.334, is less than of evenly spread frames (1.541) and of random ones (1.415).
         What that rewards, variety, is not what matters in these videos
     python tests/bench/summary_films.py FOLDER --held-out CLIP
     python -m jaxvision.main --config configs/video_summary.py:videos:FOLDER
