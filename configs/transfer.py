@@ -12,7 +12,8 @@ they are; then, if asked, all of the network or its last blocks are trained a li
     python -m jaxvision.main --config configs/transfer.py:fashion_mnist,full --config.data.dir=DATA \
             --config.data.per_class=50
         all of it: 83.4 +- 0.2 % (three draws); of 10 a class 72.2 +- 2.1 %, of 200 84.8 % (two). Its
-        rate was chosen on 2,000 validation images of one draw of 50 a class. Of the 30 photographs 3 min 20 s, about half of it its 100 steps
+        rate was chosen on 2,000 validation images of one draw of 50 a class. Of the 30 photographs
+        3 min 20 s, about half of it its 100 steps
 
 SOURCE,last trains the last four blocks; SOURCE,lora low-rank updates of a ViT, which is given with
 train.init_from, model.name, model.variant and model.options. Those two are not measured.
