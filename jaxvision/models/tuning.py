@@ -67,9 +67,8 @@ def tuned(
     """A context in which a model is applied.
 
     The modules at the paths `staying`, 'encoder' or 'encoder/stem_norm', and all in them, compute as
-    in evaluation, though the others train;
-    with `statistics_stay` all batch norms use their running statistics; and a linear layer with a
-    place in `lora`, as `low_rank` makes it, adds its update.
+    in evaluation, though the others train; with `statistics_stay` all batch norms use their running
+    statistics; and a linear layer with a place in `lora`, as `low_rank` makes it, adds its update.
     """
     def call_tuned(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
         module = context.module
