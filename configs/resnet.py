@@ -15,10 +15,10 @@ def get_config(source='mnist5k'):
     config.data.source, config.data.batch_size = source, 32
     config.model.name, config.model.variant = 'resnet', '18'
     config.model.options = {'stem': 'cifar'}
-    config.task.augment.translate, config.task.augment.flip = 0.08, source == 'cifar10'
-    config.optimizer.lr, config.optimizer.schedule = 5e-4, 'one_cycle'
+    config.task.augment.translate, config.task.augment.flip = 0.04, source == 'cifar10'
+    config.optimizer.lr, config.optimizer.schedule = 4e-3, 'one_cycle'
     config.optimizer.weight_decay = 0.05
-    config.train.steps = '15 epochs'
+    config.train.steps, config.train.eval_every = '15 epochs', '5 epochs'
     return _imagenet(config) if source == 'imagenet2012' else config
 
 
@@ -31,5 +31,5 @@ def _imagenet(config):
     config.task.augment.translate, config.task.label_smoothing = 0.0, 0.1
     config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = 'sgd', 0.4, 5e-5
     config.optimizer.schedule, config.optimizer.warmup = 'cosine', '5 epochs'
-    config.train.steps = '90 epochs'
+    config.train.steps, config.train.eval_every = '90 epochs', '1 epoch'
     return config

@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import functools
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -31,8 +32,9 @@ def convolve(
 ) -> Float[Array, 'b *out c_out']:
     """`lax.conv_general_dilated`, channels last; as one matrix product where the kernel is 1x1 or
     larger than the image, and, where it is differentiated, of images of one channel or, on a CPU,
-    `in_loop`: in the body of a scan, where XLA compiles and runs its gradients slowly. A depthwise
-    one, on a CPU, as a sum over its taps, but not within `depthwise_operations`.
+    where few pixels come out or `in_loop`: in the body of a scan, where XLA compiles and runs its
+    gradients slowly. A depthwise one, on a CPU, as a sum over its taps, but not within
+    `depthwise_operations`.
 
     A matrix product is faster on a CPU in both directions, and stays differentiable to any order.
     (XLA's own 3x3 convolution took 24 times as long on 2x2 pixels as on 4x4, of 512 channels, and
@@ -49,6 +51,8 @@ def convolve(
     pointwise = all(size == 1 for size in window) and not any(p != (0, 0) for p in pads)
     overhanging = any(side < size <= side + sum(pad)
                       for size, side, pad in zip(window, space, pads))
+    few = math.prod(size * ((side + sum(pad) - size) // stride + 1) for size, side, pad, stride
+                    in zip(window, space, pads, strides)) <= 144  # as 3x3 taps on 4x4 pixels
 
     def direct(image, kernel):
         return lax.conv_general_dilated(image, kernel, strides, padding, **options)
@@ -67,7 +71,7 @@ def convolve(
 
     if plain and (pointwise or overhanging):
         return product(image, kernel)
-    if plain and (image.shape[-1] == 1 or in_loop and on_cpu):
+    if plain and (image.shape[-1] == 1 or on_cpu and (few or in_loop)):
         return _differentiated_as(product, direct)(image, kernel)
     if depthwise and on_cpu and not _DEPTHWISE_OPERATIONS.get():
         return by_taps(image, kernel)

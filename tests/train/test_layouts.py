@@ -51,7 +51,7 @@ def test_parameters_are_gathered_and_never_activations(four_devices):
 
 
 @pytest.mark.parametrize('arguments', [
-    ['configs/cnn.py:digits'],
+    ['configs/cnn.py:digits', '--set', 'model.variant=8-16'],
     ['configs/vit.py:digits', '--set', 'parallel.mode=pmap', 'data.batch_size=32',
      'model.variant=Ti/4', 'model.options.depth=1', 'optimizer.warmup=0']], ids=['jit', 'pmap'])
 def test_processes_and_devices_do_not_change_the_run(arguments):
