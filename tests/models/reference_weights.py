@@ -27,6 +27,16 @@ def pictures(size, channels=3):
     return draw(f'pictures {size}', (2, size, size, channels)) * 10
 
 
+def photographs(size):
+    """The middle of a cat and of a cup of coffee [2, size, size, 3], in [-1, 1]."""
+    from skimage import data
+
+    def middle(image):
+        top, left = ((side - size) // 2 for side in image.shape[:2])
+        return image[top:top + size, left:left + size]
+    return np.stack([middle(data.chelsea()), middle(data.coffee())]) / np.float32(127.5) - 1
+
+
 def excerpt(tensor):
     """What is stored of a tensor [B, ..., C]: its mean over all places and its middle place."""
     places = np.asarray(tensor, np.float32).reshape(len(tensor), -1, tensor.shape[-1])[..., :32]

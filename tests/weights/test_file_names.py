@@ -23,7 +23,9 @@ IMAGENET, HALF = (0.485, 0.456, 0.406), (0.5, 0.5, 0.5)
     ('tf_efficientnet_b0.ns_jft_in1k.safetensors', 256, 224, 'bicubic', IMAGENET, 'same'),
     ('tf_efficientnet_b1_aa-ea7a6ee0.pth', 272, 240, 'bicubic', IMAGENET, 'same'),
     ('tf_efficientnet_b4.ap_in1k.safetensors', 412, 380, 'bicubic', HALF, 'same'),
-    ('timm/tf_efficientnet_lite0.in1k/model.safetensors', 256, 224, 'bicubic', HALF, 'same')])
+    ('timm/tf_efficientnet_lite0.in1k/model.safetensors', 256, 224, 'bicubic', HALF, 'same'),
+    ('tf_efficientnet_lite2-dcccb7df.pth', 292, 260, 'bicubic', HALF, 'same'),
+    ('tf_efficientnet_lite4.in1k.safetensors', 413, 380, 'bilinear', HALF, 'same')])
 def test_a_files_name_tells_its_recipe(file, shorter, size, interpolation, mean, padding):
     known = file_names.find(Path(file))
     recipe = RECIPES[known.recipe]

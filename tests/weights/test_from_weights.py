@@ -131,7 +131,7 @@ def test_packaged_weights_have_a_name(monkeypatch, tmp_path):
     file = packaged.find('efficientnet_lite0')
     found = published.read(file, 'efficientnet')
     assert found.leaves['head/kernel'].shape == (1280, 1000)
-    assert found.recipe.name == 'efficientnet_lite' and found.options['padding'] == 'same'
+    assert found.recipe.name == 'efficientnet_lite_224' and found.options['padding'] == 'same'
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'efficientnet_lite0').mkdir()  # a run of that name
     assert packaged.find('efficientnet_lite0') == Path('efficientnet_lite0')

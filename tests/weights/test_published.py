@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from published_files import draw_norms, write_keras, write_safetensors
 
+from jaxvision.answers.published import imagenet_classes
 from jaxvision.config import resolve
 from jaxvision.errors import UserError
 from jaxvision.models import efficientnet
-from jaxvision.weights import convert, positions, published
+from jaxvision.weights import convert, packaged, positions, published
 
 sys.path.insert(0, str(Path(__file__).parents[1] / 'models'))
-from reference_weights import draw, excerpt, pictures  # noqa: E402
+from reference_weights import draw, excerpt, photographs, pictures  # noqa: E402
 
 DATA = Path(__file__).with_name('data')
 NAMES = json.loads(gzip.decompress((DATA / 'published_names.json.gz').read_bytes()))
@@ -165,6 +166,21 @@ def assert_fitting(file, model, classes=1000):
     assert {name: leaf.shape for name, leaf in found.leaves.items()} \
         == {name: leaf.shape for name, leaf in wanted.items()}
     return found, size
+
+
+@pytest.mark.parametrize('variant, parameters', [
+    ('Lite0', 4_652_008), ('Lite1', 5_416_680), ('Lite2', 6_092_072)])
+def test_real_weights_of_imagenet_answer_as_in_their_publishers_code(variant, parameters):
+    file = packaged.find(f'efficientnet_{variant.lower()}')
+    found, size = assert_fitting(file, f'efficientnet:{variant}')
+    assert found.recipe.name == f'efficientnet_lite_{size}'
+    image = photographs(size)
+    tensors = tensors_of(file, f'efficientnet:{variant}', image, num_classes=1000)
+    expected = np.load(DATA / 'efficientnet_lite.npz')[variant]
+    assert np.abs(tensors['logits'] - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert imagenet_classes()[expected[1].argmax()] == 'espresso'
+    assert parameters == sum(leaf.size for name, leaf in found.leaves.items()
+                             if not name.endswith(('/mean', '/var')))
 
 
 @pytest.mark.parametrize('name', LARGE)
