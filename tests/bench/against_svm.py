@@ -70,9 +70,10 @@ def main() -> None:
             data.source, data.dir, data.per_class = f'folder:{folder}', '', 0
         print(f'RBF SVM on raw pixels: {svm_accuracy(data):.4f}', flush=True)
         for name in options.config:
+            chosen = f':{data.source}' if options.whole else ''
             subprocess.run([sys.executable, '-m', 'jaxvision.main', '--config',
-                            str(ROOT / f'configs/{name}.py'), f'--config.data.source={data.source}',
-                            f'--config.data.dir={data.dir}',
+                            str(ROOT / f'configs/{name}.py') + chosen,
+                            f'--config.data.source={data.source}', f'--config.data.dir={data.dir}',
                             f'--config.data.per_class={data.per_class}',
                             '--workdir', f'{scratch}/{name}'],
                            check=True, cwd=ROOT)

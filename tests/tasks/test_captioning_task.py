@@ -52,13 +52,16 @@ def test_it_learns_the_grammar_and_draws_where_it_looks(trained):
 
 
 def test_self_critical_training_goes_on_from_it_and_earns_more(trained, tmp_path, no_pictures):
-    config = small(f'train.init_from={trained[0]}', 'task.self_critical=true', 'train.steps=40',
-                   'optimizer.lr=0.003', 'train.eval_every=40')
+    config = small(f'train.init_from={trained[0]}', 'task.self_critical=true', 'train.steps=100',
+                   'optimizer.lr=0.001', 'train.eval_every=100', 'data.batch_size=64')
     result = loop.run(config, tmp_path)
     rewards = [row['train/reward'] for row in read_rows(tmp_path / 'metrics.jsonl')
                if 'train/reward' in row]
-    assert np.mean(rewards[-10:]) > np.mean(rewards[:5])
-    assert result.metrics['eval/cider_d'] > trained[1].metrics['eval/cider_d']
+    assert np.mean(rewards[-20:]) > np.mean(rewards[:20])
+    # Of both searches together: either alone goes up and down with 48 scenes.
+    after, before = (sum(run.metrics[f'eval/{name}cider_d'] for name in ('', 'beam_'))
+                     for run in (result, trained[1]))
+    assert after > before + 0.1
 
 
 def test_a_frozen_encoder_has_neither_a_gradient_nor_an_optimizer(trained, tmp_path):
