@@ -204,12 +204,13 @@ def _count(video: File) -> int:
 @contextlib.contextmanager
 def _opened(video: File) -> Iterator[tuple]:
     """The container and its first video stream."""
+    # Titles of bytes that are no text; from 19 on PyAV reads any, and has no such argument.
+    any_text = {'metadata_errors': 'replace'} if int(av.__version__.partition('.')[0]) < 19 else {}
     with _as_unreadable():
         if not isinstance(video, bytes):
             files.size(video)
         with (io.BytesIO(video) if isinstance(video, bytes) else open(video, 'rb')) as file:
-            with av.open(file, options={'format_whitelist': _FORMATS},
-                         metadata_errors='replace') as container:
+            with av.open(file, options={'format_whitelist': _FORMATS}, **any_text) as container:
                 if not container.streams.video:
                     raise Unreadable('it has no pictures, only sound')
                 stream = container.streams.video[0]

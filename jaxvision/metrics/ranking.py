@@ -10,13 +10,15 @@ def kendall_tau_b(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float
 
     0 where one side is constant, as for a random ranking: it tells nothing of the other.
     """
-    return 0.0 if _constant(a) or _constant(b) else float(stats.kendalltau(a, b).statistic)
+    return _measured(stats.kendalltau, a, b)
 
 
 def spearman_rho(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
     """The correlation of the ranks, ties sharing their mean rank, in [-1, 1]; constants as above."""
-    return 0.0 if _constant(a) or _constant(b) else float(stats.spearmanr(a, b).statistic)
+    return _measured(stats.spearmanr, a, b)
 
 
-def _constant(scores: Float[np.ndarray, 'n']) -> bool:
-    return bool((scores == scores[:1]).all())
+def _measured(measure, a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
+    if (a == a[:1]).all() or (b == b[:1]).all():
+        return 0.0
+    return float(measure(np.float64(a), np.float64(b)).statistic)  # in their precision, from 1.18 on

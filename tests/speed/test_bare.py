@@ -86,7 +86,7 @@ def objects(text):
 def test_it_measures_with_nothing_but_jax_flax_and_optax():
     done = subprocess.run(
         [sys.executable, '-c', SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=0'})
+        env={**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=1'})
     assert done.returncode == 0, done.stdout + done.stderr
     cnn, resnet, files = objects(done.stdout)
     assert cnn['data'] == 'noise in the place of mnist5k: 7 classes, 50 images of 8 x 8 x 3'
