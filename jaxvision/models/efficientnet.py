@@ -32,17 +32,18 @@ def make(
     epsilon: float = 1e-5,
     momentum: float = 0.9,
 ) -> InvertedResiduals:
-    """An EfficientNet of `variant` 'B0' to 'B4' or 'Lite0' to 'Lite4'; `drop_path` grows linearly with depth;
-    padding and epsilon as `InvertedResiduals` says."""
+    """An EfficientNet of `variant` 'B0' to 'B4' or 'Lite0' to 'Lite4'; `drop_path` grows linearly
+    with depth; padding and epsilon as `InvertedResiduals` says."""
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('padding', padding, ('symmetric', 'same'))
     wider, deeper, dropout = VARIANTS[variant]
-    lite = variant.startswith('Lite')
-    stages = [stage._replace(width=scaled(stage.width * wider),
-                             depth=math.ceil(stage.depth * deeper)) for stage in STAGES]
-    if lite:  # the two ends grow in the width of their blocks alone
-        wider, stages[0], stages[-1] = 1.0, *(stages[i]._replace(depth=1) for i in (0, -1))
+    lite = variant.startswith('Lite')  # whose stem and head stay, and the depth of the two ends
+    stages = tuple(stage._replace(
+        width=scaled(stage.width * wider),
+        depth=stage.depth if lite and stage in (STAGES[0], STAGES[-1])
+        else math.ceil(stage.depth * deeper)) for stage in STAGES)
+    around = 1.0 if lite else wider
     return InvertedResiduals(
-        len(spec['class_names']), scaled(32 * wider), tuple(stages), scaled(1280 * wider),
+        len(spec['class_names']), scaled(32 * around), stages, scaled(1280 * around),
         nn.relu6 if lite else nn.silu, 0.0 if lite else 0.25, dropout, drop_path, padding, epsilon,
         momentum, dtype, param_dtype)

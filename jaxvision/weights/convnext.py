@@ -71,9 +71,9 @@ def _torchvision_recipe(leaves: Leaves) -> str:
 
 
 FORMATS = (
-    Format('its authors', 'stages.0.0.dwconv.weight', of('authors'), 'efficientnet'),
+    Format('its authors', 'stages.0.0.dwconv.weight', of('authors'), 'efficientnet_224'),
     Format('timm', 'stages.0.blocks.0.conv_dw.weight', of('timm'), 'timm_full',
            image_size=lambda leaves: 288),
     Format('torchvision', 'features.1.0.block.0.weight', of('torchvision'), _torchvision_recipe),
-    *(Format('Keras', f'{model}_stage_0_block_0_layernorm/gamma', keras(model), 'efficientnet')
+    *(Format('Keras', f'{model}_stage_0_block_0_layernorm/gamma', keras(model), 'efficientnet_224')
       for model in ('convnext_tiny', 'convnext_small', 'convnext_base')))

@@ -48,13 +48,13 @@ def _timm_size(leaves: Leaves) -> int:
 
 def _timm_recipe(leaves: Leaves) -> str:
     size = _image_size(leaves)
-    return 'timm_efficientnet_b1' if size == 240 else 'timm_full' if size > 240 else 'efficientnet'
+    return {224: 'efficientnet_224', 240: 'timm_efficientnet_b1'}.get(size, 'timm_full')
 
 
-def _pytorch_recipe(leaves: Leaves) -> str:
+def _google_recipe(leaves: Leaves) -> str:
     """The Lites, which have no squeeze-and-excitation, were trained on another range."""
-    return ('efficientnet' if 'block1/squeeze/kernel' in leaves
-            else f'efficientnet_lite_{_image_size(leaves)}')
+    lite = '' if 'block1/squeeze/kernel' in leaves else 'lite_'
+    return f'efficientnet_{lite}{_image_size(leaves)}'
 
 
 FORMATS = (
@@ -67,8 +67,8 @@ FORMATS = (
            _timm_recipe, OPTIONS['torch'], _timm_size),
     Format('efficientnet_pytorch', '_blocks.0._depthwise_conv.weight',
            torch(r'_blocks\.(\d+)\.', _PYTORCH, '_conv_stem', '_bn0', '_conv_head', '_bn1', '_fc'),
-           _pytorch_recipe, OPTIONS['tensorflow'], _image_size),
+           _google_recipe, OPTIONS['tensorflow'], _image_size),
     Format('Keras', 'block1a_bn/gamma',
            keras(r'block(\d)([a-z])(?=_)', _KERAS, 'stem_conv', 'stem_bn', 'top_conv', 'top_bn',
                  'predictions', 'probs'),
-           'efficientnet', OPTIONS['tensorflow'], _image_size))
+           _google_recipe, OPTIONS['tensorflow'], _image_size))

@@ -34,5 +34,5 @@ FORMATS = (
            'torchvision', OPTIONS['torch']),
     Format('timm', 'blocks.0.0.conv_dw.weight',
            torch(r'blocks\.(\d)\.(\d+)\.', TIMM, *TIMM_AROUND),
-           'efficientnet', OPTIONS['torch']),
+           'efficientnet_224', OPTIONS['torch']),
     Format('Keras', 'bn_Conv1/gamma', from_keras, 'keras_tf', OPTIONS['tensorflow']))

@@ -54,7 +54,14 @@ RECIPES = {recipe.name: recipe for recipe in (
     Recipe('torchvision_vit_l_16', crop=224 / 242),
     *(Recipe(f'torchvision_convnext_{variant}', crop=224 / shorter)
       for variant, shorter in (('T', 236), ('S', 230), ('B', 232))),
-    Recipe('efficientnet', interpolation='bicubic'),  # and ConvNeXt's authors'
+    # Google's evaluation: 16 pixels beyond the crop on every side. Of the Lites, whose images it
+    # resizes without antialiasing, bilinear, this is the nearest, as timm found. The first is also
+    # timm's of B0 and MobileNetV2, and that of ConvNeXt's authors.
+    *(Recipe(f'efficientnet_{size}', size, size / (size + 32), 'bicubic')
+      for size in (224, 240, 260, 300, 380)),
+    *(Recipe(f'efficientnet_lite_{size}', size, size / (size + 32), how, **_HALF)
+      for size, how in ((224, 'bicubic'), (240, 'bicubic'), (260, 'bicubic'), (280, 'bilinear'),
+                        (300, 'bilinear'))),
     # timm's default weights of EfficientNet's B1 (ra4_e3600_r240_in1k), which alone have this
     # mean; then of its B2 to B4 and of ConvNeXt. timm's other weights of these networks have
     # other recipes, and no tensor tells which a file holds.
@@ -65,11 +72,6 @@ RECIPES = {recipe.name: recipe for recipe in (
       for i, (size, crop) in enumerate(
           ((224, 0.875), (240, 0.882), (260, 0.89), (300, 0.904), (380, 0.922)))
       for end, normalization in (('', {}), ('_ap', _HALF))),
-    # The Lites': 16 pixels beyond the crop on every side, as Google's evaluation has it, and what
-    # is nearest to its bilinear of no antialiasing, as timm found.
-    *(Recipe(f'efficientnet_lite_{size}', size, size / (size + 32), how, **_HALF)
-      for size, how in ((224, 'bicubic'), (240, 'bicubic'), (260, 'bicubic'), (280, 'bilinear'),
-                        (300, 'bilinear'))),
     *(Recipe(f'timm_tf_efficientnet_lite{i}', size, crop, how, **_HALF)
       for i, (size, crop, how) in enumerate(
           ((224, 0.875, 'bicubic'), (240, 0.882, 'bicubic'), (260, 0.89, 'bicubic'),
