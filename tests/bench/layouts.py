@@ -126,7 +126,7 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
     @jax.jit
     def pixels(key, step, batch):
         if config.task.name != 'classification':  # which augment inside their updates
-            return batch[next(name for name in batch if batch[name].ndim == 4)]
+            return batch[next(name for name in batch if batch[name].ndim >= 4)]
         key = keys.at_step(key, 'model', step)  # as the update's
         images = color.to_float(batch['image'], dtype)
         return image_input.augmented(
