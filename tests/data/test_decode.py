@@ -56,6 +56,20 @@ def test_exif_orientation_is_applied(orientation, turn):
     assert mean_difference(crop, turn(reference)) < 0.5
 
 
+@pytest.mark.parametrize('before', [
+    b'', b'\xff\xff', b'\xff\xfe\0\x08Exif\0\0', b'\xff\xe2\xff\xff' + bytes(65533)],
+    ids=['first', 'after filling', 'after a comment', 'after a long profile'])
+def test_exif_is_found_wherever_it_stands(before):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    straight = encoded(PHOTO.crop((0, 0, 9, 6)))
+    segment = b'Exif\0\0' + exif.tobytes().removeprefix(b'Exif\0\0')
+    segment = b'\xff\xe1' + (len(segment) + 2).to_bytes(2) + segment
+    turned = straight[:2] + before + segment + straight[2:]
+    assert decode.decode(turned, 3).shape == (9, 6, 3)
+    assert decode.decode(straight[:2] + before + straight[2:], 3).shape == (6, 9, 3)
+
+
 def test_sixteen_bits_are_scaled():
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     np.testing.assert_array_equal(
