@@ -212,8 +212,7 @@ def _orientation(data: bytes) -> int:
 
 
 def _has_exif(data: bytes) -> bool:
-    """Whether a segment before a JPEG's pixels is EXIF's; looking for the word takes ten times as
-    long."""
+    """Whether a segment before a JPEG's pixels is EXIF's; to look for the word takes far longer."""
     at = 2
     while data[at:at + 1] == b'\xff' and data[at + 1:at + 2] != b'\xda':  # the start of the scan
         if data[at + 1:at + 2] == b'\xff':  # may fill the room before a marker
