@@ -7,7 +7,6 @@ functions of these names in tf.image and dm_pix compute other things.)
 
 from collections.abc import Sequence
 
-import dm_pix
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, DTypeLike, Float, Int, Num, PRNGKeyArray
@@ -88,11 +87,23 @@ def adjust_sharpness(image: Float[Array, 'h w c'], factor: Scalar) -> Float[Arra
 def adjust_hue(image: Float[Array, 'h w c'], delta: Scalar) -> Float[Array, 'h w c']:
     """Hue turned by `delta` of the colour circle (1 is once round); one channel unchanged.
 
-    Equal to `dm_pix.adjust_hue` and `tf.image.adjust_hue`.
+    Equal to `tf.image.adjust_hue`, and to `dm_pix.adjust_hue` where that is right: it asks which
+    channel equals the greatest, and in a larger program a compiler may compute one of the two
+    otherwise. Here the answer may change with the rounding, since the cases meet.
     """
     if image.shape[-1] == 1:
         return image
-    return jnp.clip(dm_pix.adjust_hue(image, jnp.asarray(delta, image.dtype)), 0, 1)
+    red, green, blue = jnp.moveaxis(image, -1, 0)
+    least = image.min(-1)
+    chroma = image.max(-1) - least
+    divisor = jnp.where(chroma > 0, chroma, 1)
+    sixths = jnp.where(
+        (red >= green) & (red >= blue), (green - blue) / divisor,
+        jnp.where(green >= blue, 2 + (blue - red) / divisor, 4 + (red - green) / divisor))
+    turned = (sixths + 6 * jnp.asarray(delta, image.dtype)) % 6
+    shares = [jnp.abs(turned - 3) - 1, 2 - jnp.abs(turned - 2), 2 - jnp.abs(turned - 4)]
+    shares = jnp.clip(jnp.stack(shares, -1), 0, 1)
+    return jnp.clip(least[..., None] + chroma[..., None] * shares, 0, 1)
 
 
 def random_color_jitter(

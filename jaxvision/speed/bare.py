@@ -17,7 +17,7 @@ from typing import Any
 
 from jaxvision.errors import UserError, unknown
 
-PACKAGES = ('PIL', 'av', 'cv2', 'dm_pix', 'grain', 'h5py', 'jaxtyping', 'ml_collections',
+PACKAGES = ('PIL', 'av', 'cv2', 'grain', 'h5py', 'jaxtyping', 'ml_collections',
             'simplejpeg', 'tensorboard', 'tensorflow_datasets')
 SETTINGS = ('cv2.setNumThreads',)  # called as its user is imported; there is nothing to set
 
@@ -94,6 +94,9 @@ class Absent:
             return
         package = self._name.partition('.')[0]
         raise UserError(f'this config needs {self._name}, and {package} is not installed here')
+
+    def __mro_entries__(self, bases: tuple) -> tuple:
+        return self()  # a class that derives from it
 
 
 class ConfigDict(dict):

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,8 +60,7 @@ resnet.VARIANTS['tiny'] = resnet.BasicBlock, (1, 1)
 measure.BATCHES = 1, 8
 assert main(['--config', 'configs/resnet.py:imagenet2012', *small, '--batch_size', '2',
              '--config.model.variant=tiny']) == 0
-code = main(['--config', 'configs/cnn.py', *small, '--config.task.augment.color=0.1'])
-assert code == 2
+assert main(['--config', 'configs/few_shot.py', *small]) == 2
 loaded = {name for name, module in sys.modules.items() if name.partition('.')[0] in HIDDEN
           and name not in BEFORE and type(module).__module__ != 'jaxvision.speed.bare'}
 assert not loaded, loaded
@@ -85,8 +83,7 @@ def objects(text):
 
 def test_it_measures_with_nothing_but_jax_flax_and_optax():
     done = subprocess.run(
-        [sys.executable, '-c', SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={**os.environ, 'XLA_FLAGS': '--xla_backend_optimization_level=1'})
+        [sys.executable, '-c', SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     cnn, resnet, files = objects(done.stdout)
     assert cnn['data'] == 'noise in the place of mnist5k: 7 classes, 50 images of 8 x 8 x 3'
@@ -97,8 +94,8 @@ def test_it_measures_with_nothing_but_jax_flax_and_optax():
         assert found['step']['seconds']['number'] == 3 and found['compute']['flops'] > 0
         assert 'no data' in found['input']['why']
     errors = [line for line in done.stderr.splitlines() if line.startswith('error')]
-    assert errors == ['error: this config needs dm_pix.adjust_hue, and dm_pix is not installed '
-                      'here']
+    assert errors == ['error: this config needs tensorflow_datasets.core.GeneratorBasedBuilder, '
+                      'and tensorflow_datasets is not installed here']
 
 
 def test_what_is_installed_is_left_alone():

@@ -20,11 +20,11 @@ from jaxvision.train import loop, sharding, update  # noqa: E402
 from jaxvision.train.run import begin, blank_batch  # noqa: E402
 from jaxvision.train.state import create  # noqa: E402
 
-CNN = ('model.name=cnn', 'model.variant=64')
-# Without batch norm. In float64, since a bias that attention cancels has a gradient of nothing but
-# rounding, which Adam makes as large as any.
-VIT = ('model.name=vit', 'model.variant=Ti/4', 'model.options.depth=1', 'model.dtype=float64',
-       'model.param_dtype=float64')
+# A bias that batch norm or attention cancels has a gradient of nothing but rounding, which Adam
+# makes as large as any.
+FLOAT64 = ('model.dtype=float64', 'model.param_dtype=float64')
+CNN = ('model.name=cnn', 'model.variant=64', *FLOAT64)
+VIT = ('model.name=vit', 'model.variant=Ti/4', 'model.options.depth=1', *FLOAT64)  # no batch norm
 
 
 def run(*overrides, steps=30):
