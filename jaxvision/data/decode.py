@@ -1,6 +1,6 @@
 """Encoded images to uint8 arrays on the host: whole, or the one crop that is wanted of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import io
 import math
 import os
@@ -62,7 +62,7 @@ def random_resized_crop(
         scale: range of the crop's area, as a fraction of the image's.
         ratio: range of its width over its height.
     Raises:
-        Unreadable: as `decode`.
+        Unreadable: as `decode`; damage below the crop that cuts nothing off goes unseen.
     """
     return _resized_crop(
         image, lambda height, width: crop_box(rng, height, width, scale, ratio), size, channels)
@@ -170,7 +170,7 @@ def _resized_crop(
         # size is kept: the rest of the shrinking is antialiased, and the box, which moves to the
         # coarser pixels, moves by a quarter of a final pixel at most.
         by = next((by for by in (8, 4, 2) if min(box[2:]) >= 2 * by * size), 1)
-        pixels = _decode_jpeg(data, channels, by)
+        pixels = _decode_jpeg(data, channels, by, box[0] + box[2])
         top, left = round(box[0] / by), round(box[1] / by)
         h, w = round((box[0] + box[2]) / by) - top, round((box[1] + box[3]) / by) - left
     return resize(pixels[top:top + h, left:left + w], size, size)
@@ -212,16 +212,19 @@ def _orientation(data: bytes) -> int:
 
 
 def _has_exif(data: bytes) -> bool:
-    """Whether a segment before a JPEG's pixels is EXIF's; to look for the word takes far longer."""
+    return any(marker == 0xe1 and data.startswith(b'Exif\0\0', at + 2)
+               for marker, at in _segments(data))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and place of each segment before a JPEG's pixels."""
     at = 2
-    while data[at:at + 1] == b'\xff' and data[at + 1:at + 2] != b'\xda':  # the start of the scan
-        if data[at + 1:at + 2] == b'\xff':  # may fill the room before a marker
+    while data[at:at + 1] == b'\xff' and at + 3 < len(data) and data[at + 1] != 0xda:  # the scan
+        if data[at + 1] == 0xff:  # may fill the room before a marker
             at += 1
             continue
-        if data.startswith(b'\xe1', at + 1) and data.startswith(b'Exif\0\0', at + 4):
-            return True
+        yield data[at + 1], at + 2
         at += 2 + int.from_bytes(data[at + 2:at + 4])
-    return False
 
 
 def _upright(pixels: Pixels, orientation: int) -> UInt8[np.ndarray, 'height width c']:
@@ -234,18 +237,36 @@ def _upright(pixels: Pixels, orientation: int) -> UInt8[np.ndarray, 'height widt
     return np.ascontiguousarray(pixels)
 
 
-def _decode_jpeg(data: bytes, channels: int, by: int = 1) -> Pixels:
+def _decode_jpeg(data: bytes, channels: int, by: int = 1, bottom: int | None = None) -> Pixels:
+    """Reduced `by` 2, 4 or 8; of an upright JPEG only the rows above `bottom` and a few more."""
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
-    colorspace = 'GRAY' if channels == 1 else 'RGB'
+    orientation = _orientation(data)
+    wanted = data
+    if bottom is not None and orientation == 1:
+        # Two rows more, since chroma is interpolated between rows: the pixels do not change.
+        wanted, height = _ending_at(data, height, bottom + 2 * by)
+    h, w = -(-height // by), -(-width // by)
+    pixels = np.empty((h, w, channels), np.uint8)
     try:
-        pixels = simplejpeg.decode_jpeg(
-            data, colorspace, min_height=-(-height // by), min_width=-(-width // by))
-    except ValueError:
-        # Truncated, or only odd (stray bytes between markers): Pillow tells them apart.
-        pixels = _decode_any(data, channels)
-        h, w, _ = pixels.shape
-        return resize(pixels, -(-h // by), -(-w // by)) if by > 1 else pixels
-    return _upright(pixels, _orientation(data))
+        simplejpeg.decode_jpeg(wanted, 'GRAY' if channels == 1 else 'RGB', min_height=h,
+                               min_width=w, buffer=pixels)
+    except ValueError as error:
+        # The first warning is raised, after all pixels. The rows cut off are extraneous bytes.
+        if wanted is data or 'extraneous bytes before marker' not in str(error):
+            # Truncated, or only odd (stray bytes between markers): Pillow tells them apart.
+            pixels = _decode_any(data, channels)
+            h, w, _ = pixels.shape
+            return resize(pixels, -(-h // by), -(-w // by)) if by > 1 else pixels
+    return _upright(pixels, orientation)
+
+
+def _ending_at(data: bytes, height: int, bottom: int) -> tuple[bytes, int]:
+    """The JPEG with a frame header that has it end at the row `bottom`, and its height then."""
+    if bottom < height:
+        for marker, at in _segments(data):
+            if marker in (0xc0, 0xc1):  # sequential: what is below comes after
+                return data[:at + 3] + bottom.to_bytes(2) + data[at + 5:], bottom
+    return data, height
 
 
 def _decode_any(data: bytes, channels: int) -> Pixels:

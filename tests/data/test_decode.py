@@ -155,6 +155,30 @@ def test_random_crop_from_a_jpeg_is_the_crop_of_its_pixels():
         assert mean_difference(fused, whole) < 6  # a box may move by a coarse pixel
 
 
+@pytest.mark.parametrize('options', [
+    {}, {'subsampling': 0}, {'subsampling': 1}, {'restart_marker_rows': 2}, {'progressive': True},
+    {'exif': b'Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0'}], ids=str)
+@pytest.mark.parametrize('size', [20, 70, 150])  # decoded to a quarter, a half, whole
+def test_rows_below_a_crop_are_neither_decoded_nor_missed(monkeypatch, options, size):
+    data = encoded(PHOTO, **options)
+    crops = [decode.random_resized_crop(data, np.random.default_rng(seed), size, 3)
+             for seed in range(20)]
+    monkeypatch.setattr(decode, '_ending_at', lambda data, height, bottom: (data, height))
+    for seed, crop in enumerate(crops):
+        whole = decode.random_resized_crop(data, np.random.default_rng(seed), size, 3)
+        np.testing.assert_array_equal(crop, whole)
+
+
+def test_a_crop_sees_that_a_file_is_cut_off_below_it():
+    data = encoded(PHOTO)
+    for seed in range(20):
+        def crop(data):
+            return decode.random_resized_crop(data, np.random.default_rng(seed), 32, 3, (0.1, 0.1))
+        crop(data)
+        with pytest.raises(Unreadable, match='truncated'):
+            crop(data[:-50])
+
+
 def test_crop_boxes_follow_inception():
     rng = np.random.default_rng(0)
     boxes = np.array([decode.crop_box(rng, 375, 500, (0.08, 1.0), (3 / 4, 4 / 3))
