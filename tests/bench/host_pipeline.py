@@ -4,7 +4,8 @@
 
 Both read 500 JPEG files of 500x375 from the page cache, take an Inception-style random crop,
 resize it to 224 and batch by 50. Ours antialiases; tf.data is measured without (its default, the
-faster) and with. The bar: at least as fast as the faster of the two.
+faster) and with. The bar: at least as fast as the faster of the two. Of each pipeline's rounds the
+fastest counts: on one core about a third of tf.data's take twice as long as the others.
 """
 
 import os
@@ -39,15 +40,15 @@ def main() -> None:
             'tf.data, antialiased': tf_data(paths, antialias=True),
         }
         rates = {name: [] for name in pipelines}
-        for _ in range(ROUNDS + 1):
+        for _ in range(ROUNDS):
             for name, epoch in pipelines.items():
                 start = time.perf_counter()
                 images = epoch()
                 rates[name].append(images / (time.perf_counter() - start))
-    medians = {name: statistics.median(rate[1:]) for name, rate in rates.items()}
-    for name, rate in medians.items():
+    fastest = {name: max(rate) for name, rate in rates.items()}
+    for name, rate in fastest.items():
         print(f'{name:24} {rate:6.0f} images/s')
-    ratio = medians['jaxvision, antialiased'] / medians['tf.data']
+    ratio = fastest['jaxvision, antialiased'] / fastest['tf.data']
     print(f'ratio to tf.data {ratio:.2f} (bar: 1.00)')
     raise SystemExit(ratio < 1)
 
