@@ -62,7 +62,7 @@ def random_resized_crop(
         scale: range of the crop's area, as a fraction of the image's.
         ratio: range of its width over its height.
     Raises:
-        Unreadable: as `decode`; damage below the crop that cuts nothing off goes unseen.
+        Unreadable: as `decode`, but damage below the crop that cuts nothing off goes unseen.
     """
     return _resized_crop(
         image, lambda height, width: crop_box(rng, height, width, scale, ratio), size, channels)
@@ -79,7 +79,7 @@ def resize_center_crop(
         channels: 1 or 3.
         fraction: of the shorter side that is kept.
     Raises:
-        Unreadable: as `decode`.
+        Unreadable: as `random_resized_crop`.
     """
     def box(height: int, width: int) -> Box:
         side = max(1, round(fraction * min(height, width)))
@@ -191,7 +191,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
         return None
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:
+    except (ValueError, KeyError):  # KeyError: sampled in a way that simplejpeg has no name for
         return None
     if colorspace not in ('YCbCr', 'Gray', 'RGB'):
         return None
@@ -212,6 +212,7 @@ def _orientation(data: bytes) -> int:
 
 
 def _has_exif(data: bytes) -> bool:
+    """Whether a segment is EXIF's; to look for the word in all the data takes far longer."""
     return any(marker == 0xe1 and data.startswith(b'Exif\0\0', at + 2)
                for marker, at in _segments(data))
 
@@ -243,15 +244,16 @@ def _decode_jpeg(data: bytes, channels: int, by: int = 1, bottom: int | None = N
     orientation = _orientation(data)
     wanted = data
     if bottom is not None and orientation == 1:
-        # Two rows more, since chroma is interpolated between rows: the pixels do not change.
-        wanted, height = _ending_at(data, height, bottom + 2 * by)
+        # A row more, between which and the last one chroma is interpolated.
+        wanted, height = _ending_at(data, height, bottom + by)
     h, w = -(-height // by), -(-width // by)
     pixels = np.empty((h, w, channels), np.uint8)
     try:
         simplejpeg.decode_jpeg(wanted, 'GRAY' if channels == 1 else 'RGB', min_height=h,
                                min_width=w, buffer=pixels)
     except ValueError as error:
-        # The first warning is raised, after all pixels. The rows cut off are extraneous bytes.
+        # What libjpeg warned of first is raised when all pixels are written. Rows that were cut
+        # off are extraneous bytes to it; damage above them comes before.
         if wanted is data or 'extraneous bytes before marker' not in str(error):
             # Truncated, or only odd (stray bytes between markers): Pillow tells them apart.
             pixels = _decode_any(data, channels)
@@ -261,10 +263,12 @@ def _decode_jpeg(data: bytes, channels: int, by: int = 1, bottom: int | None = N
 
 
 def _ending_at(data: bytes, height: int, bottom: int) -> tuple[bytes, int]:
-    """The JPEG with a frame header that has it end at the row `bottom`, and its height then."""
+    """The JPEG with a frame header that has it end at the row `bottom`, and its height then; as it
+    is, if it is truncated or progressive."""
     if bottom < height:
         for marker, at in _segments(data):
-            if marker in (0xc0, 0xc1):  # sequential: what is below comes after
+            # Sequential, so that what is below comes after; and with its end.
+            if marker in (0xc0, 0xc1) and data.rfind(b'\xff\xd9') > at:
                 return data[:at + 3] + bottom.to_bytes(2) + data[at + 5:], bottom
     return data, height
 

@@ -96,7 +96,7 @@ class Absent:
         raise UserError(f'this config needs {self._name}, and {package} is not installed here')
 
     def __mro_entries__(self, bases: tuple) -> tuple:
-        return self()  # a class that derives from it
+        return self()  # raises: a class derived from it needs it
 
 
 class ConfigDict(dict):

@@ -74,15 +74,33 @@ def test_sharpness_leaves_the_border_as_pillow_does(size):
     np.testing.assert_allclose(color.adjust_sharpness(image, 0.1), image, atol=1e-6)
 
 
-@pytest.mark.parametrize('delta', [-0.3, 0.0, 0.5, 1.0])
-def test_hue_is_scikit_images(delta):
-    image = UINT8['noise'] / 255
+CORNERS = np.stack(np.meshgrid(*3 * [[0, 0.5, 1]]), -1).reshape(9, 3, 3)  # grey, pure, with ties
+
+
+@pytest.mark.parametrize('delta', [-1.3, -0.3, 0.0, 0.5, 1.0, 2.25])
+@pytest.mark.parametrize('image', [UINT8['noise'] / 255, CORNERS], ids=['noise', 'corners'])
+def test_hue_is_scikit_images(image, delta):
     hue, saturation, value = np.moveaxis(skimage.color.rgb2hsv(image), -1, 0)
     expected = skimage.color.hsv2rgb(np.stack([(hue + delta) % 1, saturation, value], -1))
     ours = jax.jit(color.adjust_hue)(jnp.array(image, jnp.float32), delta)
     np.testing.assert_allclose(ours, expected, atol=2e-6)
     grey = jnp.array(image[..., :1], jnp.float32)
     np.testing.assert_array_equal(color.adjust_hue(grey, delta), grey)
+
+
+def test_hue_has_a_gradient_where_there_is_none():
+    gradient = jax.grad(lambda image: jnp.sum(color.adjust_hue(image, 0.1) ** 2))(
+        jnp.array(CORNERS, jnp.float32))
+    assert np.isfinite(gradient).all()
+
+
+def test_hue_is_continuous_where_channels_are_equal():
+    image = np.random.default_rng(0).random((8, 8, 3)).astype(np.float32)
+    image[..., 1] = image[..., 0]
+    turned = [color.adjust_hue(jnp.array(image + np.float32([shift, 0, 0])), 0.1)
+              for shift in (-1e-6, 0, 1e-6)]
+    np.testing.assert_allclose(turned[0], turned[1], atol=2e-5)
+    np.testing.assert_allclose(turned[2], turned[1], atol=2e-5)
 
 
 def jitter(image, *strengths):
