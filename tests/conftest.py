@@ -19,7 +19,8 @@ def pytest_configure(config):
     if not hasattr(config, 'workerinput'):  # pytest-xdist's workers share this process's
         cache = config.stash[_CACHE] = tempfile.mkdtemp(prefix='jaxvision-tests-')
         os.environ['XDG_CACHE_HOME'] = cache  # of embedded data sets and compiled programs
-        # Small programs that run a few times: most of their time is LLVM's.
+        # Small programs that run a few times: most of their time is LLVM's, and the newer emitters
+        # (the only ones of jax 0.12, which ignores this) give it more to do.
         os.environ['XLA_FLAGS'] = ' '.join([
             os.environ.get('XLA_FLAGS', ''), '--xla_backend_optimization_level=0',
             '--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters']).strip()

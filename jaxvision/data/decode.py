@@ -239,7 +239,7 @@ def _upright(pixels: Pixels, orientation: int) -> UInt8[np.ndarray, 'height widt
 
 
 def _decode_jpeg(data: bytes, channels: int, by: int = 1, bottom: int | None = None) -> Pixels:
-    """Reduced `by` 2, 4 or 8; of an upright JPEG only the rows above `bottom` and a few more."""
+    """Reduced `by` 2, 4 or 8; of an upright JPEG only the rows above `bottom` and one more."""
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
     orientation = _orientation(data)
     wanted = data

@@ -88,19 +88,19 @@ def test_hue_is_scikit_images(image, delta):
     np.testing.assert_array_equal(color.adjust_hue(grey, delta), grey)
 
 
-def test_hue_has_a_gradient_where_there_is_none():
+def test_hue_has_a_finite_gradient_at_greys_and_ties():
     gradient = jax.grad(lambda image: jnp.sum(color.adjust_hue(image, 0.1) ** 2))(
         jnp.array(CORNERS, jnp.float32))
     assert np.isfinite(gradient).all()
 
 
-def test_hue_is_continuous_where_channels_are_equal():
-    image = np.random.default_rng(0).random((8, 8, 3)).astype(np.float32)
-    image[..., 1] = image[..., 0]
-    turned = [color.adjust_hue(jnp.array(image + np.float32([shift, 0, 0])), 0.1)
-              for shift in (-1e-6, 0, 1e-6)]
-    np.testing.assert_allclose(turned[0], turned[1], atol=2e-5)
-    np.testing.assert_allclose(turned[2], turned[1], atol=2e-5)
+def test_hue_does_not_hang_on_rounding():
+    # At level 0 a compiler computes a channel twice, which is then equal to the greatest no more.
+    image = jnp.array(np.random.default_rng(0).random((9, 8, 3)), jnp.float32)
+    jitter = lambda image: color.random_color_jitter(jax.random.key(3), image, 0.4, 0.4, 0.4, 0.1)
+    compiled = jax.jit(jitter).lower(image).compile(
+        compiler_options={'xla_backend_optimization_level': 0})
+    np.testing.assert_allclose(compiled(image), jitter(image), atol=1e-5)
 
 
 def jitter(image, *strengths):

@@ -20,8 +20,8 @@ from jaxvision.train import loop, sharding, update  # noqa: E402
 from jaxvision.train.run import begin, blank_batch  # noqa: E402
 from jaxvision.train.state import create  # noqa: E402
 
-# A bias that batch norm or attention cancels has a gradient of nothing but rounding, which Adam
-# makes as large as any.
+# Since a bias that batch norm or attention cancels has a gradient of nothing but rounding, which
+# Adam makes as large as any.
 FLOAT64 = ('model.dtype=float64', 'model.param_dtype=float64')
 CNN = ('model.name=cnn', 'model.variant=64', *FLOAT64)
 VIT = ('model.name=vit', 'model.variant=Ti/4', 'model.options.depth=1', *FLOAT64)  # no batch norm
