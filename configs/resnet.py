@@ -28,9 +28,17 @@ def _imagenet(config):
     config.data.test_split = 'validation'
     config.model.variant, config.model.dtype = '50', 'bfloat16'
     config.model.options = {'stem': 'imagenet'}
-    config.task.resize, config.task.crop_scale, config.task.augment.flip = 'center_crop', 0.08, True
+    config.task.resize, config.task.crop_scale, config.task.augment.flip = (
+        'center_crop',
+        0.08,
+        True,
+    )
     config.task.augment.translate, config.task.label_smoothing = 0.0, 0.1
-    config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = 'sgd', 0.4, 5e-5
+    config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = (
+        'sgd',
+        0.4,
+        5e-5,
+    )
     config.optimizer.schedule, config.optimizer.warmup = 'cosine', '5 epochs'
     config.train.steps, config.train.eval_every = '90 epochs', '1 epoch'
     return config

@@ -59,4 +59,3 @@ def _lora(config):
     _full(config)
     config.task.trained = 'lora 8'
     config.train.init_new = 'model/head,model/lora'
-

@@ -9,4 +9,5 @@ def load(workdir, step='last'):
     from pathlib import Path
 
     from jaxvision.train import loop  # here, so that importing a model stays light
+
     return loop.load(Path(workdir), step)

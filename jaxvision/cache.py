@@ -6,4 +6,8 @@ from pathlib import Path
 
 def folder(name: str) -> Path:
     """The cache's folder of embedded data sets ('data'), networks ('runs') or programs ('xla')."""
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'jaxvision' / name
+    return (
+        Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+        / 'jaxvision'
+        / name
+    )

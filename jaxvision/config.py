@@ -23,9 +23,18 @@ from jaxvision.errors import UserError, unknown
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
 # carried out and what is written about it, not what is learned (on_corrupt: not up to where it is).
-FREE_FIELDS = ('data.dir', 'data.threads', 'data.on_corrupt', 'parallel.fsdp',
-               'parallel.cpu_devices', 'parallel.deterministic', 'train.log_every',
-               'train.checkpoint_every', 'train.keep', 'train.profile')
+FREE_FIELDS = (
+    'data.dir',
+    'data.threads',
+    'data.on_corrupt',
+    'parallel.fsdp',
+    'parallel.cpu_devices',
+    'parallel.deterministic',
+    'train.log_every',
+    'train.checkpoint_every',
+    'train.keep',
+    'train.profile',
+)
 
 
 def default(task: str) -> ConfigDict:
@@ -34,40 +43,55 @@ def default(task: str) -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.data = dict(
-        source='',          # TFDS name, embedded data set, folder:DIR or captions:JSON
-        dir='',             # where TFDS data sets are; '' is the usual place
-        image_size=32,      # larger images, and images of unequal size, are brought to this
-        batch_size=128,     # of the whole run, whatever the number of devices
-        per_class=0,        # train on a stratified few; 0: all
-        synthetic='',       # the RUN of a conditional GAN, whose images are trained on too:
-        synthetic_examples=2000, synthetic_share=0.5,  # so many, as that share of all
-        train_split='', test_split='',   # '' finds them
+        source='',  # TFDS name, embedded data set, folder:DIR or captions:JSON
+        dir='',  # where TFDS data sets are; '' is the usual place
+        image_size=32,  # larger images, and images of unequal size, are brought to this
+        batch_size=128,  # of the whole run, whatever the number of devices
+        per_class=0,  # train on a stratified few; 0: all
+        synthetic='',  # the RUN of a conditional GAN, whose images are trained on too:
+        synthetic_examples=2000,
+        synthetic_share=0.5,  # so many, as that share of all
+        train_split='',
+        test_split='',  # '' finds them
         on_corrupt='stop',  # or 'replace': the next readable example, counted
-        threads=2)          # that decode, ahead of the training; 0: none
-    config.model = dict(name='', variant='', dtype='float32', param_dtype='float32', options={})
+        threads=2,
+    )  # that decode, ahead of the training; 0: none
+    config.model = dict(
+        name='', variant='', dtype='float32', param_dtype='float32', options={}
+    )
     config.task = dict(name=task, **resolve('tasks', task).DEFAULTS)
     config.optimizer = dict(
-        name='adamw', lr=1e-3, schedule='cosine', warmup='0', weight_decay=0.0,
-        clip=0.0,           # global norm; 0: off
-        accumulate=1,       # microbatches a step
-        ema=0.0,            # decay of the averaged weights that are evaluated; 0: off
-        options={})
+        name='adamw',
+        lr=1e-3,
+        schedule='cosine',
+        warmup='0',
+        weight_decay=0.0,
+        clip=0.0,  # global norm; 0: off
+        accumulate=1,  # microbatches a step
+        ema=0.0,  # decay of the averaged weights that are evaluated; 0: off
+        options={},
+    )
     config.train = dict(
-        steps='10 epochs', log_every='50', eval_every='1 epoch', checkpoint_every='1 epoch',
-        keep=2,             # the last checkpoints kept, beside the best
-        init_from='',       # runs whose last averaged weights this one begins with, or files of
-                            # published weights, commas between: RUN, FILE, or a part of one as
-                            # another: 'RUN:model/stem->model/encoder/stem'
-        init_new='',        # parts that are drawn all the same, commas between
-        frozen='',          # parts that stay as they begin, commas between: 'model/encoder'
+        steps='10 epochs',
+        log_every='50',
+        eval_every='1 epoch',
+        checkpoint_every='1 epoch',
+        keep=2,  # the last checkpoints kept, beside the best
+        init_from='',  # runs whose last averaged weights this one begins with, or files of
+        # published weights, commas between: RUN, FILE, or a part of one as
+        # another: 'RUN:model/stem->model/encoder/stem'
+        init_new='',  # parts that are drawn all the same, commas between
+        frozen='',  # parts that stay as they begin, commas between: 'model/encoder'
         best='',  # metric whose best checkpoint is kept, '-NAME': the least; '': the task's
-        profile='')         # 'FIRST:LAST' steps to trace into the run's folder
+        profile='',
+    )  # 'FIRST:LAST' steps to trace into the run's folder
     config.parallel = dict(
-        mode='jit',         # or 'pmap': every device has batch statistics of its own
-        fsdp=1,             # devices that share the parameters among them
-        cpu_devices=0,      # where there is no other device, into how many the CPU is split;
-                            # 0: one a core, at most 8, as far as the batch divides
-        deterministic=False)  # GPU operations equal to the bit, slower
+        mode='jit',  # or 'pmap': every device has batch statistics of its own
+        fsdp=1,  # devices that share the parameters among them
+        cpu_devices=0,  # where there is no other device, into how many the CPU is split;
+        # 0: one a core, at most 8, as far as the batch divides
+        deterministic=False,
+    )  # GPU operations equal to the bit, slower
     config.lock()
     return config
 
@@ -89,7 +113,9 @@ def _lay_over(config: ConfigDict, values: Mapping, path: str) -> None:
         if name == 'options':  # open, as `override` says
             config[name] = ConfigDict(dict(value))
         elif name not in config:
-            raise UserError(f'a run of another version of jaxvision: there is no {path}{name} now')
+            raise UserError(
+                f'a run of another version of jaxvision: there is no {path}{name} now'
+            )
         elif isinstance(value, Mapping):
             _lay_over(config[name], value, f'{path}{name}.')
         else:
@@ -106,11 +132,20 @@ def load(file_and_argument: str) -> ConfigDict:
         raise UserError(f'{file} has no function get_config(argument)')
     try:
         config = module['get_config'](*([argument] if argument else []))
-    except (AttributeError, KeyError, TypeError) as error:  # what a locked ConfigDict raises
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
-                 if frame.filename == file]
-        raise UserError(f'{file}, line {lines[-1] if lines else "?"}: '
-                        + ' '.join(str(error).split())) from error
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+    ) as error:  # what a locked ConfigDict raises
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == file
+        ]
+        raise UserError(
+            f'{file}, line {lines[-1] if lines else "?"}: '
+            + ' '.join(str(error).split())
+        ) from error
     return config.lock()
 
 
@@ -120,7 +155,9 @@ def overrides(arguments: list[str]) -> dict[str, str]:
     for text in arguments:
         field, equals, value = text.partition('=')
         if not field.startswith('--config.') or not equals:
-            raise UserError(f'what is {text!r}? A field is set with --config.FIELD=VALUE')
+            raise UserError(
+                f'what is {text!r}? A field is set with --config.FIELD=VALUE'
+            )
         found[field.removeprefix('--config.')] = value
     return found
 
@@ -131,19 +168,25 @@ def override(config: ConfigDict, path: str, text: str) -> None:
     node = config
     for i, parent in enumerate(parents):
         node = _child(node, parent, '.'.join(['config', *parents[:i]]))
-    if parents and parents[-1] == 'options':  # open: checked against a signature when it is used
+    if (
+        parents and parents[-1] == 'options'
+    ):  # open: checked against a signature when it is used
         value = text if isinstance(node.get(name), str) else _literal(text)
         with node.unlocked(), node.ignore_type():
             node[name] = value
         return
     old = _child(node, name, '.'.join(['config', *parents]))
     if isinstance(old, ConfigDict):
-        raise UserError(f'config.{path} is a group: set its fields, like --config.{path}.'
-                        f'{next(iter(old), "NAME")}=VALUE')
+        raise UserError(
+            f'config.{path} is a group: set its fields, like --config.{path}.'
+            f'{next(iter(old), "NAME")}=VALUE'
+        )
     try:
         node[name] = _parse(text, old)
     except (ValueError, SyntaxError, KeyError):
-        raise UserError(f'config.{path}={text}: expected {_kind(old)}, like {old!r}') from None
+        raise UserError(
+            f'config.{path}={text}: expected {_kind(old)}, like {old!r}'
+        ) from None
 
 
 def check(config: ConfigDict) -> None:
@@ -156,11 +199,15 @@ def check(config: ConfigDict) -> None:
         raise UserError('seed, data.per_class and data.threads are at least 0')
     for name in ('dtype', 'param_dtype'):
         if config.model[name] not in ('float32', 'bfloat16', 'float16', 'float64'):
-            raise UserError(f'model.{name}={config.model[name]!r}: float32, bfloat16, float16 or '
-                            'float64')
+            raise UserError(
+                f'model.{name}={config.model[name]!r}: float32, bfloat16, float16 or '
+                'float64'
+            )
     first, _, last = config.train.profile.partition(':')
     if first and not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
-        raise UserError(f'train.profile={config.train.profile}: write FIRST:LAST, like 100:105')
+        raise UserError(
+            f'train.profile={config.train.profile}: write FIRST:LAST, like 100:105'
+        )
 
 
 def _child(node: Any, name: str, path: str) -> Any:
@@ -190,7 +237,9 @@ def _literal(text: str) -> Any:
 
 
 def _kind(value: Any) -> str:
-    return {bool: 'true or false', int: 'a whole number', float: 'a number'}[type(value)]
+    return {bool: 'true or false', int: 'a whole number', float: 'a number'}[
+        type(value)
+    ]
 
 
 def fields(config: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
@@ -207,17 +256,26 @@ def fields(config: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
 def difference(old: Mapping, new: Mapping) -> dict[str, tuple[Any, Any]]:
     """{field: (old, new)} of every field in which two configs differ, by name."""
     old, new = fields(old), fields(new)
-    return {name: (old.get(name, '(none)'), new.get(name, '(none)'))
-            for name in sorted({*old, *new}) if old.get(name) != new.get(name)}
+    return {
+        name: (old.get(name, '(none)'), new.get(name, '(none)'))
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    }
 
 
 def in_examples(cadence: str | int, batch_size: int, examples: int) -> int:
     """How many training examples a cadence lasts: '300' (steps), '2 epochs' or '5000 examples'."""
-    match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?)?\s*', str(cadence))
+    match = re.fullmatch(
+        r'\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?)?\s*', str(cadence)
+    )
     if not match:
-        raise UserError(f'{cadence!r} is no cadence: write 300, "2 epochs" or "5000 examples"')
+        raise UserError(
+            f'{cadence!r} is no cadence: write 300, "2 epochs" or "5000 examples"'
+        )
     unit = (match[2] or 'step').rstrip('s')
-    return math.ceil(float(match[1]) * {'step': batch_size, 'epoch': examples, 'example': 1}[unit])
+    return math.ceil(
+        float(match[1]) * {'step': batch_size, 'epoch': examples, 'example': 1}[unit]
+    )
 
 
 def steps(cadence: str | int, batch_size: int, examples: int) -> int:
@@ -237,23 +295,39 @@ def resolve(package: str, name: str) -> ModuleType:
     if hasattr(module, 'make'):
         return module
     home = importlib.import_module(f'jaxvision.{package}')
-    siblings = [importlib.import_module(f'{home.__name__}.{found.name}')
-                for found in pkgutil.iter_modules(home.__path__)]
-    known = [module.__name__.rpartition('.')[2] for module in siblings if hasattr(module, 'make')]
-    raise unknown(f'there is no {package[:-1]}', name, [*known, 'or a dotted module of your own'])
+    siblings = [
+        importlib.import_module(f'{home.__name__}.{found.name}')
+        for found in pkgutil.iter_modules(home.__path__)
+    ]
+    known = [
+        module.__name__.rpartition('.')[2]
+        for module in siblings
+        if hasattr(module, 'make')
+    ]
+    raise unknown(
+        f'there is no {package[:-1]}', name, [*known, 'or a dotted module of your own']
+    )
 
 
-def call(function: Callable, what: str, *arguments, options: Mapping | ConfigDict, **named):
+def call(
+    function: Callable, what: str, *arguments, options: Mapping | ConfigDict, **named
+):
     """`function(*arguments, **named, **options)`, where `options` are a person's: checked first."""
-    parameters = list(inspect.signature(function).parameters.values())[len(arguments):]
-    known = {p.name: p.default for p in parameters
-             if p.name not in named and p.kind is not p.VAR_KEYWORD}
+    parameters = list(inspect.signature(function).parameters.values())[len(arguments) :]
+    known = {
+        p.name: p.default
+        for p in parameters
+        if p.name not in named and p.kind is not p.VAR_KEYWORD
+    }
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for name, value in options.items():
         if name not in known and not takes_any:
             raise unknown(f'{what} has no option', name, known)
         default = known.get(name)
         if isinstance(default, bool | int | float | str) and not isinstance(
-                value, (int, float) if type(default) is float else type(default)):
-            raise UserError(f'{what}: option {name}={value!r}, expected something like {default!r}')
+            value, (int, float) if type(default) is float else type(default)
+        ):
+            raise UserError(
+                f'{what}: option {name}={value!r}, expected something like {default!r}'
+            )
     return function(*arguments, **named, **options)

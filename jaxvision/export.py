@@ -34,18 +34,32 @@ from jaxvision.errors import UserError, unknown
 
 FORMATS = {  # and the files that they are
     'savedmodel': ('savedmodel',),
-    'tflite': ('float32.tflite', 'float16.tflite', 'dynamic_int8.tflite', 'int8.tflite'),
-    'stablehlo': ('model.stablehlo',)}
+    'tflite': (
+        'float32.tflite',
+        'float16.tflite',
+        'dynamic_int8.tflite',
+        'int8.tflite',
+    ),
+    'stablehlo': ('model.stablehlo',),
+}
 CALIBRATION = 256  # training examples that int8's ranges are read off
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     os.environ['JAX_PLATFORMS'] = 'cpu'  # with whose arithmetic the files are compared
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # tidies up
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # tidies up
     try:
-        export(options.workdir, options.format.split(','), options.step,
-               options.out or options.workdir / 'export', options.examples, options.most_lost)
+        export(
+            options.workdir,
+            options.format.split(','),
+            options.step,
+            options.out or options.workdir / 'export',
+            options.examples,
+            options.most_lost,
+        )
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -56,24 +70,52 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        'python -m jaxvision.export', description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        'python -m jaxvision.export',
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--workdir', metavar='RUN', type=Path, required=True)
-    parser.add_argument('--format', default='savedmodel,tflite,stablehlo',
-                        help='formats, or single files of them, like int8.tflite (%(default)s)')
-    parser.add_argument('--step', default='last', help='last (the default), best or a number')
-    parser.add_argument('--out', metavar='DIR', type=Path,
-                        help='RUN/export by default; what an earlier export left there goes')
-    parser.add_argument('--examples', type=int, default=1000, metavar='N',
-                        help='to check it on, spread over the evaluation split (%(default)s)')
-    parser.add_argument('--most_lost', type=float, default=0.02, metavar='X',
-                        help='share of the metric, where weights are rounded: more is an error '
-                             '(%(default)s)')
+    parser.add_argument(
+        '--format',
+        default='savedmodel,tflite,stablehlo',
+        help='formats, or single files of them, like int8.tflite (%(default)s)',
+    )
+    parser.add_argument(
+        '--step', default='last', help='last (the default), best or a number'
+    )
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        type=Path,
+        help='RUN/export by default; what an earlier export left there goes',
+    )
+    parser.add_argument(
+        '--examples',
+        type=int,
+        default=1000,
+        metavar='N',
+        help='to check it on, spread over the evaluation split (%(default)s)',
+    )
+    parser.add_argument(
+        '--most_lost',
+        type=float,
+        default=0.02,
+        metavar='X',
+        help='share of the metric, where weights are rounded: more is an error '
+        '(%(default)s)',
+    )
     return parser.parse_args(arguments)
 
 
-def export(workdir: Path, names: list[str], step: str | int, out: Path, count: int,
-           most_lost: float) -> dict[str, dict]:
+def export(
+    workdir: Path,
+    names: list[str],
+    step: str | int,
+    out: Path,
+    count: int,
+    most_lost: float,
+) -> dict[str, dict]:
     """Write a run's formats into `out`, which appears whole or not at all; the report.
 
     Raises:
@@ -85,6 +127,7 @@ def export(workdir: Path, names: list[str], step: str | int, out: Path, count: i
     from jaxvision.train import loop
     from jaxvision.train.run import read_config, reopen
     from jaxvision.train.writers import write_json
+
     files = _files(names)
     if count < 1:
         raise UserError(f'--examples {count}: at least 1')
@@ -109,14 +152,23 @@ def export(workdir: Path, names: list[str], step: str | int, out: Path, count: i
             except UserError as error:
                 if file in names or file not in check.ROUNDED:
                     others = ','.join(other for other in files if other != file)
-                    raise UserError(f'{error}: nothing was exported' + (
-                        f' (without it: --format {others})' if others else '')) from error
+                    raise UserError(
+                        f'{error}: nothing was exported'
+                        + (f' (without it: --format {others})' if others else '')
+                    ) from error
                 (staging / file).unlink(missing_ok=True)
                 left_out[file] = str(error)
                 print(f'left out: {error}', flush=True)
-        write_json(staging / 'export.json', {
-            'run': str(workdir), 'step': int(state.step), 'examples': reference.count,
-            'formats': rows, 'left_out': left_out})
+        write_json(
+            staging / 'export.json',
+            {
+                'run': str(workdir),
+                'step': int(state.step),
+                'examples': reference.count,
+                'formats': rows,
+                'left_out': left_out,
+            },
+        )
         _install(staging, out)
     print(check.table(rows))
     print(f'in {os.path.relpath(out)}: {", ".join([*list(rows)[1:], "export.json"])}')
@@ -129,8 +181,12 @@ def _files(names: list[str]) -> list[str]:
     for name in names:
         if name not in FORMATS and name not in known:
             raise unknown('--format: there is no', name, [*FORMATS, *known])
-    return [file for format, files in FORMATS.items() for file in files
-            if format in names or file in names]
+    return [
+        file
+        for format, files in FORMATS.items()
+        for file in files
+        if format in names or file in names
+    ]
 
 
 def _reference(run, variables, count: int):
@@ -138,6 +194,7 @@ def _reference(run, variables, count: int):
     import jax
     from jaxvision.deploy.check import Reference
     from jaxvision.train import evaluation
+
     title, measured = next(iter(run.task.evaluations.items()))
     examples = evaluation.examples(run, measured.split, count)
     predict = jax.jit(run.task.predict)
@@ -148,28 +205,41 @@ def _reference(run, variables, count: int):
         records = jax.device_get(jax.jit(measured.record)(outputs, examples))
         found = measured.summarize({**records, 'index': examples['index']})
         return {f'{title}/{metric}': float(value) for metric, value in found.items()}
+
     return Reference.of(
         lambda inputs: jax.device_get(predict(variables, inputs)),
-        evaluation.inputs(run, examples), measure,
-        run.best, run.config.model.dtype, sum(leaf.nbytes for leaf in jax.tree.leaves(variables)))
+        evaluation.inputs(run, examples),
+        measure,
+        run.best,
+        run.config.model.dtype,
+        sum(leaf.nbytes for leaf in jax.tree.leaves(variables)),
+    )
 
 
 def _writers(run, variables, files: list[str]) -> dict:
     """{file: what writes it}."""
     from jaxvision.deploy import formats
+
     model, about = (run.task.predict, variables), (run.spec, run.config.to_dict())
-    writers = {'savedmodel': functools.partial(formats.savedmodel, *model, *about),
-               'model.stablehlo': functools.partial(formats.stablehlo, *model, *about)}
+    writers = {
+        'savedmodel': functools.partial(formats.savedmodel, *model, *about),
+        'model.stablehlo': functools.partial(formats.stablehlo, *model, *about),
+    }
     if any(file.endswith('.tflite') for file in files):
         model, inputs = _in_float32(run, variables), _calibration(run)
-        writers |= {f'{kind}.tflite': functools.partial(
-            formats.tflite, *model, *about, kind=kind, examples=inputs) for kind in formats.TFLITE}
+        writers |= {
+            f'{kind}.tflite': functools.partial(
+                formats.tflite, *model, *about, kind=kind, examples=inputs
+            )
+            for kind in formats.TFLITE
+        }
     return {file: writers[file] for file in files}
 
 
 def _calibration(run) -> dict:
     """Inputs of training examples; where these are no inputs (a generator's), evaluation's."""
     from jaxvision.train import evaluation
+
     found = evaluation.examples(run, 'train', CALIBRATION)
     measured = next(iter(run.task.evaluations.values()))
     if not measured.inputs and not found.keys() >= run.spec['inputs'].keys():
@@ -183,6 +253,7 @@ def _in_float32(run, variables) -> tuple:
     import jax.numpy as jnp
     from jaxvision.models import layers
     from jaxvision.train.run import build
+
     config = run.config.copy_and_resolve_references()
     config.model.dtype = config.model.param_dtype = 'float32'
     task = build(config, run.workdir, run.spec, run.sources, run.mesh).task
@@ -190,8 +261,11 @@ def _in_float32(run, variables) -> tuple:
     def predict(variables, inputs):
         with layers.depthwise_operations():
             return task.predict(variables, inputs)
+
     return predict, jax.tree.map(
-        lambda x: x.astype('float32') if jnp.issubdtype(x.dtype, jnp.floating) else x, variables)
+        lambda x: x.astype('float32') if jnp.issubdtype(x.dtype, jnp.floating) else x,
+        variables,
+    )
 
 
 def _write(write, path: Path) -> None:
@@ -231,13 +305,17 @@ def _check_replaceable(out: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f'{out} is there, and no export: give another --out') from error
     if there:
-        raise UserError(f'{out} holds more than an export ({", ".join(sorted(there))}), which '
-                        'would be lost: give another --out')
+        raise UserError(
+            f'{out} holds more than an export ({", ".join(sorted(there))}), which '
+            'would be lost: give another --out'
+        )
 
 
 def _install(staging: Path, out: Path) -> None:
     """Checked files only come to where they are looked for, and all of them at once."""
-    unfinished, old = (out.with_name(f'.{out.name}.{what}') for what in ('unfinished', 'old'))
+    unfinished, old = (
+        out.with_name(f'.{out.name}.{what}') for what in ('unfinished', 'old')
+    )
     try:
         if old.exists() and not out.exists():  # one was killed between the two renames
             os.rename(old, out)

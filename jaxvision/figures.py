@@ -49,7 +49,9 @@ def matrix(counts: Integer[np.ndarray, 'k k'], class_names: Sequence[str]) -> Pi
     """
     classes = len(counts)
     if len(class_names) != classes:
-        raise ValueError(f'{classes} classes in the matrix, but {len(class_names)} class names')
+        raise ValueError(
+            f'{classes} classes in the matrix, but {len(class_names)} class names'
+        )
     names = [_shortened(name) for name in class_names]
     side = float(np.clip(0.5 * classes, 3, 10 if classes <= 500 else 12))
     text = 0.085 * max(map(len, names))
@@ -66,7 +68,9 @@ def matrix(counts: Integer[np.ndarray, 'k k'], class_names: Sequence[str]) -> Pi
 
 
 def gallery(
-    images: Sequence[UInt8[np.ndarray, '_ _ _']], captions: Sequence[str], columns: int = 6
+    images: Sequence[UInt8[np.ndarray, '_ _ _']],
+    captions: Sequence[str],
+    columns: int = 6,
 ) -> Picture:
     """Images (uint8 [H, W, 1 or 3], of any sizes) side by side, a caption under each.
 
@@ -92,22 +96,28 @@ def gallery(
 
 
 def attention(
-    image: UInt8[np.ndarray, '_ _ _'], words: Sequence[str], weights: Num[np.ndarray, 'n y x']
+    image: UInt8[np.ndarray, '_ _ _'],
+    words: Sequence[str],
+    weights: Num[np.ndarray, 'n y x'],
 ) -> Picture:
     """An image, and for each word the image as brightly as it was looked at, the word under it."""
     from PIL import Image
 
     height, width, _ = image.shape
     seen = []
-    for looked in weights[:len(words)]:
+    for looked in weights[: len(words)]:
         bright = Image.fromarray((looked / max(looked.max(), 1e-6)).astype(np.float32))
         bright = np.asarray(bright.resize((width, height), Image.Resampling.BICUBIC))
-        seen.append((image * (0.2 + 0.8 * np.clip(bright, 0, 1)[..., None])).astype(np.uint8))
+        seen.append(
+            (image * (0.2 + 0.8 * np.clip(bright, 0, 1)[..., None])).astype(np.uint8)
+        )
     return gallery([image, *seen], ['', *words], columns=8)
 
 
 def scores(
-    times: Num[np.ndarray, 't'], found: Float[np.ndarray, 't'], selected: Bool[np.ndarray, 't'],
+    times: Num[np.ndarray, 't'],
+    found: Float[np.ndarray, 't'],
+    selected: Bool[np.ndarray, 't'],
     wanted: Float[np.ndarray, 't'] | None = None,
 ) -> Picture:
     """The scores of a video's frames, at equal distances in time; what is selected of it shaded, and
@@ -115,8 +125,14 @@ def scores(
     figure = _figure(10.0, 2.0)
     axes = figure.add_subplot()
     apart = (times[-1] - times[0]) / max(len(times) - 1, 1) or 1
-    axes.bar(times[selected], 1, apart, transform=axes.get_xaxis_transform(), color='0.85',
-             label='selected')
+    axes.bar(
+        times[selected],
+        1,
+        apart,
+        transform=axes.get_xaxis_transform(),
+        color='0.85',
+        label='selected',
+    )
     if wanted is not None:
         axes.plot(times, wanted, color='C1', linewidth=1.2, label='importance')
     axes.plot(times, found, color='C0', linewidth=1.2, label='score')
@@ -125,7 +141,9 @@ def scores(
     return _render(figure)
 
 
-def bars(image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]]) -> Picture:
+def bars(
+    image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]]
+) -> Picture:
     """An image over a strip of named shares, each in [0, 1], as bars; small images are enlarged.
 
     Drawn by Pillow, in a few milliseconds: it is done for each of many images.
@@ -136,33 +154,58 @@ def bars(image: UInt8[np.ndarray, '_ _ 3'], shares: Sequence[tuple[str, float]])
     times = max(1, 280 // max(height, width))
     height, width = height * times, width * times
     page_width = max(width, 360)
-    page = Image.new('RGB', (page_width, height + BAR * len(shares) + 2 * MARGIN), 'white')
+    page = Image.new(
+        'RGB', (page_width, height + BAR * len(shares) + 2 * MARGIN), 'white'
+    )
     enlarged = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
     page.paste('#e8e8e8', (0, 0, page_width, height))
     page.paste(enlarged, ((page_width - width) // 2, 0))
     draw, font = ImageDraw.Draw(page), _font()
-    left, right = int(0.45 * page_width), page_width - MARGIN - int(font.getlength('100.0 %')) - 6
+    left, right = (
+        int(0.45 * page_width),
+        page_width - MARGIN - int(font.getlength('100.0 %')) - 6,
+    )
     for place, (name, share) in enumerate(shares):
         top = height + MARGIN + BAR * place
         middle = top + BAR // 2
         color = '#1f77b4' if place == 0 else '#9dbfd9'
-        draw.text((MARGIN, middle), _fitting(name, font, left - MARGIN - 10), '#222222', font, 'lm')
+        draw.text(
+            (MARGIN, middle),
+            _fitting(name, font, left - MARGIN - 10),
+            '#222222',
+            font,
+            'lm',
+        )
         draw.rectangle((left, top + 4, right, top + BAR - 5), '#f0f0f0')
         if share * (right - left) >= 1:
-            draw.rectangle((left, top + 4, left + share * (right - left), top + BAR - 5), color)
-        draw.text((page_width - MARGIN, middle), f'{100 * share:.1f} %', '#222222', font, 'rm')
+            draw.rectangle(
+                (left, top + 4, left + share * (right - left), top + BAR - 5), color
+            )
+        draw.text(
+            (page_width - MARGIN, middle), f'{100 * share:.1f} %', '#222222', font, 'rm'
+        )
     return np.asarray(page)
 
 
-def beside(before: UInt8[np.ndarray, '_ _ 3'], after: UInt8[np.ndarray, '_ _ 3']) -> Picture:
+def beside(
+    before: UInt8[np.ndarray, '_ _ 3'], after: UInt8[np.ndarray, '_ _ 3']
+) -> Picture:
     """Two images at one height, a white line between them; small ones are enlarged."""
     from PIL import Image
 
     height, width, _ = after.shape
     times = max(1, 280 // max(height, width))
-    left, right = (np.asarray(Image.fromarray(image).resize(
-        (width * times, height * times), Image.Resampling.NEAREST)) for image in (before, after))
-    return np.concatenate([left, np.full((height * times, 4, 3), 255, np.uint8), right], axis=1)
+    left, right = (
+        np.asarray(
+            Image.fromarray(image).resize(
+                (width * times, height * times), Image.Resampling.NEAREST
+            )
+        )
+        for image in (before, after)
+    )
+    return np.concatenate(
+        [left, np.full((height * times, 4, 3), 255, np.uint8), right], axis=1
+    )
 
 
 def grid(
@@ -172,10 +215,12 @@ def grid(
     `times` as large."""
     height, width, _ = images[0].shape
     lines = math.ceil(len(images) / columns)
-    page = np.full((lines * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8)
+    page = np.full(
+        (lines * (height + 1) - 1, columns * (width + 1) - 1, 3), 255, np.uint8
+    )
     for place, image in enumerate(images):
         top, left = (height + 1) * (place // columns), (width + 1) * (place % columns)
-        page[top:top + height, left:left + width] = image
+        page[top : top + height, left : left + width] = image
     return page.repeat(times, 0).repeat(times, 1)
 
 
@@ -230,13 +275,19 @@ def _metrics_by_use(rows: Sequence[dict[str, float | int]]) -> list[str]:
 def _curve(axes, rows: Sequence[dict[str, float | int]], name: str) -> None:
     drawn = []
     for split, color in (('train', 'C0'), ('eval', 'C1')):
-        points = [(row['step'], row[f'{split}/{name}']) for row in rows if f'{split}/{name}' in row]
+        points = [
+            (row['step'], row[f'{split}/{name}'])
+            for row in rows
+            if f'{split}/{name}' in row
+        ]
         points = [(step, value) for step, value in points if np.isfinite(value)]
         if points:
             steps, values = zip(*points)
             mark = '.' if len(points) < 30 else None
             label = f'{split}, last {values[-1]:.4g}'
-            axes.plot(steps, values, color=color, marker=mark, linewidth=1.2, label=label)
+            axes.plot(
+                steps, values, color=color, marker=mark, linewidth=1.2, label=label
+            )
             drawn += values
     if 'loss' in name and drawn and min(drawn) > 0 and max(drawn) > 10 * min(drawn):
         axes.set_yscale('log')
@@ -277,7 +328,9 @@ def _counts(
     for (row, column), count in np.ndenumerate(counts):
         if count:
             color = 'white' if shares[row, column] > 0.4 else 'black'
-            axes.text(column, row, count, ha='center', va='center', color=color, fontsize=9)
+            axes.text(
+                column, row, count, ha='center', va='center', color=color, fontsize=9
+            )
 
 
 @functools.cache
@@ -285,7 +338,9 @@ def _font():
     from matplotlib import get_data_path
     from PIL import ImageFont
 
-    return ImageFont.truetype(os.path.join(get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'), 14)
+    return ImageFont.truetype(
+        os.path.join(get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf'), 14
+    )
 
 
 def _fitting(name: str, font, width: int) -> str:

@@ -54,49 +54,95 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `| head` has seen enough; nor may Python's last flush complain
+    except (
+        BrokenPipeError
+    ):  # `| head` has seen enough; nor may Python's last flush complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        'python -m jaxvision.predict', description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        'python -m jaxvision.predict',
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('--workdir', metavar='RUN',
-                        help="a run's folder, or an exported SavedModel, .tflite or .stablehlo")
-    source.add_argument('--weights', metavar='FILE', help='published for ImageNet: .pth, '
-                        '.safetensors, .npz or .h5, by its own name, if it is one of '
-                        "timm's tf_efficientnet or of torchvision's second weights")
-    parser.add_argument('files', metavar='FILE', nargs='*', help="or a folder, or a quoted glob")
-    parser.add_argument('--step', help="of a run: last (the default), best or a number")
+    source.add_argument(
+        '--workdir',
+        metavar='RUN',
+        help="a run's folder, or an exported SavedModel, .tflite or .stablehlo",
+    )
+    source.add_argument(
+        '--weights',
+        metavar='FILE',
+        help='published for ImageNet: .pth, '
+        '.safetensors, .npz or .h5, by its own name, if it is one of '
+        "timm's tf_efficientnet or of torchvision's second weights",
+    )
+    parser.add_argument(
+        'files', metavar='FILE', nargs='*', help='or a folder, or a quoted glob'
+    )
+    parser.add_argument('--step', help='of a run: last (the default), best or a number')
     parser.add_argument('--out', default='predictions', help='a folder (%(default)s)')
-    parser.add_argument('--batch_size', type=int, default=32, metavar='N',
-                        help='images, or tiles of one, at once (%(default)s)')
-    parser.add_argument('--no_pictures', action='store_true',
-                        help='no annotated pictures; restored images are written all the same')
-    parser.add_argument('--mask', metavar='FILE', help='to fill holes: the hole is white; or a '
-                        'folder of masks named as the files are')
-    parser.add_argument('--support', metavar='DIR', help='of a few-shot run, or of --weights: one folder '
-                        'a class')
+    parser.add_argument(
+        '--batch_size',
+        type=int,
+        default=32,
+        metavar='N',
+        help='images, or tiles of one, at once (%(default)s)',
+    )
+    parser.add_argument(
+        '--no_pictures',
+        action='store_true',
+        help='no annotated pictures; restored images are written all the same',
+    )
+    parser.add_argument(
+        '--mask',
+        metavar='FILE',
+        help='to fill holes: the hole is white; or a '
+        'folder of masks named as the files are',
+    )
+    parser.add_argument(
+        '--support',
+        metavar='DIR',
+        help='of a few-shot run, or of --weights: one folder a class',
+    )
     weights = parser.add_argument_group('of --weights')
-    weights.add_argument('--model', metavar='NAME:VARIANT', help='as resnet:50, vgg:16, vit:B/16')
-    weights.add_argument('--recipe', metavar='NAME', help='how images are resized, cropped and '
-                         'normalised (that with which such files are published)')
-    weights.add_argument('--image_size', type=int, metavar='N', help="pixels (the recipe's)")
+    weights.add_argument(
+        '--model', metavar='NAME:VARIANT', help='as resnet:50, vgg:16, vit:B/16'
+    )
+    weights.add_argument(
+        '--recipe',
+        metavar='NAME',
+        help='how images are resized, cropped and '
+        'normalised (that with which such files are published)',
+    )
+    weights.add_argument(
+        '--image_size', type=int, metavar='N', help="pixels (the recipe's)"
+    )
     generator = parser.add_argument_group('of a generator')
     generator.add_argument('--number', type=int, metavar='N', help='of images (16)')
     generator.add_argument('--seed', type=int, metavar='S', help='(0)')
-    generator.add_argument('--label', metavar='NAME', help='a class, or its number; all in turn '
-                           'where there is none')
-    generator.add_argument('--truncation', type=float, metavar='T', help='no number of a latent is '
-                           'beyond +-T: likelier images, and less varied; 0: none (0)')
+    generator.add_argument(
+        '--label',
+        metavar='NAME',
+        help='a class, or its number; all in turn where there is none',
+    )
+    generator.add_argument(
+        '--truncation',
+        type=float,
+        metavar='T',
+        help='no number of a latent is '
+        'beyond +-T: likelier images, and less varied; 0: none (0)',
+    )
     return parser.parse_args(arguments)
 
 
 def _predict(options: argparse.Namespace) -> int:
     from jaxvision.data import files
+
     if options.batch_size < 1:
         raise UserError(f'--batch_size {options.batch_size}: it is at least 1')
     if not options.out:
@@ -106,6 +152,7 @@ def _predict(options: argparse.Namespace) -> int:
     paths = files.find(options.files, options.out)
     _quieten()
     from jaxvision.answers import report
+
     model, out = _open(options), Path(options.out)
     plan = _kind(model, options).plan(model, options, paths)
     report.check_replaceable(out, plan.pictures)
@@ -115,15 +162,22 @@ def _predict(options: argparse.Namespace) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:  # reading raises none
-        raise UserError(f'cannot write into {out}: {error.strerror or error}') from error
+        raise UserError(
+            f'cannot write into {out}: {error.strerror or error}'
+        ) from error
     count, what = len(plan.names), f'{plan.column}s'
     done = 'answered' if paths else 'made'
-    print(f'\n{answered} of {count} {what} {done}; {out} holds predictions.json'
-          + (' and the pictures' if plan.pictures and answered else ''))
+    print(
+        f'\n{answered} of {count} {what} {done}; {out} holds predictions.json'
+        + (' and the pictures' if plan.pictures and answered else '')
+    )
     if answered == count:
         return 0
-    print(f'error: {count - answered} of {count} {what} could not be answered: they are named '
-          f'above and in {out / "predictions.json"}', file=sys.stderr)
+    print(
+        f'error: {count - answered} of {count} {what} could not be answered: they are named '
+        f'above and in {out / "predictions.json"}',
+        file=sys.stderr,
+    )
     return 1
 
 
@@ -131,21 +185,33 @@ def _open(options: argparse.Namespace):
     given = vars(options)
     if options.workdir is None:
         from jaxvision.answers.published import open_weights
+
         if not options.model or options.step:
-            raise UserError('--weights takes --model NAME:VARIANT, as resnet:50, and no --step')
-        return open_weights(options.weights, options.model, options.recipe, options.image_size,
-                            bool(options.support))
+            raise UserError(
+                '--weights takes --model NAME:VARIANT, as resnet:50, and no --step'
+            )
+        return open_weights(
+            options.weights,
+            options.model,
+            options.recipe,
+            options.image_size,
+            bool(options.support),
+        )
     for name in ('model', 'recipe', 'image_size'):
         if given[name] is not None:
             raise UserError(f'--{name} is of --weights')
     from jaxvision.answers.model import open_model
+
     return open_model(options.workdir, options.step)
 
 
 def _quieten() -> None:
     """What Pillow has to say of a damaged file is said once, as the file's reason."""
     from PIL import Image
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # TensorFlow tells of itself otherwise
+
+    os.environ.setdefault(
+        'TF_CPP_MIN_LOG_LEVEL', '2'
+    )  # TensorFlow tells of itself otherwise
     warnings.filterwarnings('ignore', module='PIL')
     warnings.simplefilter('error', Image.DecompressionBombWarning)
     logging.getLogger('PIL').setLevel(logging.CRITICAL)
@@ -156,6 +222,7 @@ def _quieten() -> None:
 def _kind(model, options: argparse.Namespace) -> ModuleType:
     """The module that plans the answers of such a model; of what it cannot use, a UserError."""
     from jaxvision.answers import films, generated, images, restored, supported
+
     inputs, given = model.spec['inputs'], vars(options)
     of_generators = ('number', 'seed', 'label', 'truncation')
     if 'latent' in inputs and set(inputs) <= {'latent', 'label'}:
@@ -169,17 +236,22 @@ def _kind(model, options: argparse.Namespace) -> ModuleType:
     elif 'support' in inputs:
         kind, barred = supported, ('mask', *of_generators)
     else:
-        raise UserError(f'{model.name} takes {", ".join(inputs)}: predict answers for images and '
-                        'films, restores images and makes them from a latent')
+        raise UserError(
+            f'{model.name} takes {", ".join(inputs)}: predict answers for images and '
+            'films, restores images and makes them from a latent'
+        )
     what = {generated: 'is a generator', films: 'answers for films'}.get(
-        kind, 'answers for images')
+        kind, 'answers for images'
+    )
     for name in barred:
         if given[name] is not None and given[name] is not False:
             raise UserError(f'{model.name} {what}: --{name} is not for it')
     if kind is not generated and not given['files']:
         raise UserError(f'{model.name} {what}: give FILE...')
     if kind is supported and not given['support']:
-        raise UserError(f'{model.name} {what} by examples: give --support DIR, one folder a class')
+        raise UserError(
+            f'{model.name} {what} by examples: give --support DIR, one folder a class'
+        )
     return kind
 
 

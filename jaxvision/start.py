@@ -18,6 +18,7 @@ def start_jax(config, cached: bool = True) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda raised: None
     import jax
+
     if 'float64' in (config.model.dtype, config.model.param_dtype):
         jax.config.update('jax_enable_x64', True)
     if not cached:
@@ -38,8 +39,14 @@ def split_cpu(config) -> None:
 
 def cpu_devices(batch_size: int) -> int:
     """One a core, as far as the batch divides; at most 8, for each holds all parameters."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return max(number for number in range(1, min(cores, 8) + 1) if batch_size % number == 0)
+    cores = (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, 'sched_getaffinity')
+        else os.cpu_count()
+    )
+    return max(
+        number for number in range(1, min(cores, 8) + 1) if batch_size % number == 0
+    )
 
 
 def start_virtual_devices(number: int) -> None:
@@ -47,10 +54,15 @@ def start_virtual_devices(number: int) -> None:
     it need not try."""
     _add_xla_flags(f'{DEVICES_OF_CPU}={number}', '--xla_backend_optimization_level=0')
     import jax
+
     jax.config.update('jax_platforms', 'cpu')
     if jax.device_count() != number:
-        raise RuntimeError('JAX had started before the plan could set the number of devices')
+        raise RuntimeError(
+            'JAX had started before the plan could set the number of devices'
+        )
 
 
 def _add_xla_flags(*flags: str) -> None:
-    os.environ['XLA_FLAGS'] = ' '.join([os.environ.get('XLA_FLAGS', ''), *flags]).strip()
+    os.environ['XLA_FLAGS'] = ' '.join(
+        [os.environ.get('XLA_FLAGS', ''), *flags]
+    ).strip()

@@ -26,14 +26,23 @@ class Table:
             texts = (row[column] for row in rows if column in row)
             self._widths[column] = max(self._widths.get(column, 0), _width(texts))
         for row in rows:
-            print('  '.join(text.ljust(self._widths.get(column, 0))
-                            for column, text in row.items()).rstrip(), flush=True)
+            print(
+                '  '.join(
+                    text.ljust(self._widths.get(column, 0))
+                    for column, text in row.items()
+                ).rstrip(),
+                flush=True,
+            )
 
 
 def printable(text: str) -> str:
     """On one line, and nothing in it that a terminal obeys."""
-    return ''.join(character if character.isprintable()
-                   else character.encode('unicode_escape').decode() for character in text)
+    return ''.join(
+        character
+        if character.isprintable()
+        else character.encode('unicode_escape').decode()
+        for character in text
+    )
 
 
 def _text(value: str | int | float) -> str:

@@ -23,6 +23,7 @@ class Evaluation:
     answers, measures an exported model by the same metrics. `inputs(batch)` is what `Task.predict`
     is then given, where that is not in the batch but made of it on the device.
     """
+
     split: str
     evaluate: Callable[[TrainState, Batch], Batch]
     summarize: Callable[[Records], dict[str, float]]
@@ -39,6 +40,7 @@ class Fit:
     the spec and `stands_on(state) -> tree`. `solve(records) -> ({name: leaf}, scalars)` on the
     host: the leaves of the state that it settles, named as in train/initial.py, and what is told.
     """
+
     stands_on: Callable[[TrainState], Any]
     record: Callable[[TrainState, Batch], Batch]
     solve: Callable[[Records], tuple[dict[str, np.ndarray], dict[str, float]]]
@@ -68,13 +70,16 @@ class Task:
         it may also be {'': picture, FILE: more, ...}, FILE a name in the film's own folder: a .png
         is uint8 [h, w, 3], an .mp4 or .gif (frames, rate), which `data.video.write_clip` takes
     """
+
     init: Callable[[Any, Batch], TrainState]
     update: Callable[[TrainState, Batch], tuple[TrainState, dict]]
     evaluations: Mapping[str, Evaluation]
     predict: Callable[[Any, Batch], Batch]
     best: str = ''
     prepare: Callable[[dict, np.random.Generator | None], dict] | None = None
-    figures: Callable[[Records, Callable[[int], dict]], dict[str, np.ndarray]] | None = None
+    figures: (
+        Callable[[Records, Callable[[int], dict]], dict[str, np.ndarray]] | None
+    ) = None
     show: Callable[[dict, Records], tuple[dict, np.ndarray | None]] | None = None
     watch: bool = False
     fit: Fit | None = None

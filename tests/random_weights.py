@@ -14,4 +14,5 @@ def random_leaves(shapes):
         if len(like.shape) == 1:
             return jnp.asarray(1 + 0.1 * noise)
         return jnp.asarray(noise * np.float32(np.sqrt(1 / np.prod(like.shape[:-1]))))
+
     return jax.tree.map(leaf, shapes)

@@ -14,25 +14,55 @@ ENGINE = {'keys', 'config', 'errors', 'task', 'figures', 'train', 'weights'}
 
 # A room or a file -> the rooms that it may import; the most exact entry counts.
 MAY_IMPORT = {
-    'errors': set(), 'keys': set(), 'cache': set(), 'figures': set(), 'tables': set(), 'config': {'errors'},
-    'models': PURE, 'losses': PURE, 'image': PURE, 'metrics': PURE, 'video': PURE,
+    'errors': set(),
+    'keys': set(),
+    'cache': set(),
+    'figures': set(),
+    'tables': set(),
+    'config': {'errors'},
+    'models': PURE,
+    'losses': PURE,
+    'image': PURE,
+    'metrics': PURE,
+    'video': PURE,
     'weights': {'weights', 'errors', 'image'},
     'data': {'cache', 'data', 'image', 'keys', 'errors'},
     'task': {'train'},
     'train': ENGINE,
-    **{f'train/{file}': ENGINE | {'data'} for file in ('loop', 'run', 'evaluation', 'generated', 'sources')},
+    **{
+        f'train/{file}': ENGINE | {'data'}
+        for file in ('loop', 'run', 'evaluation', 'generated', 'sources')
+    },
     'train/freezing': ENGINE | {'models'},
-    'train/required': ENGINE | {'cache'}, 'train/fitting': ENGINE | {'cache'},
+    'train/required': ENGINE | {'cache'},
+    'train/fitting': ENGINE | {'cache'},
     'tasks': PURE | {'config', 'data', 'task', 'tasks', 'figures', 'train', 'weights'},
     'speed': {'speed', 'errors'},
-    'deploy': {'deploy', 'errors'}, 'deploy/exported': set(), 'deploy/calibrated': set(),
+    'deploy': {'deploy', 'errors'},
+    'deploy/exported': set(),
+    'deploy/calibrated': set(),
     **{f'speed/{file}': {'speed', 'data', 'train'} for file in ('compiled', 'measure')},
-    '__init__': {'train'}, 'start': {'cache'}, 'main': {'config', 'errors', 'start', 'train'},
+    '__init__': {'train'},
+    'start': {'cache'},
+    'main': {'config', 'errors', 'start', 'train'},
     'export': {'deploy', 'errors', 'models', 'start', 'train'},
     'predict': {'answers', 'data', 'errors'},
-    'answers': {'answers', 'config', 'data', 'deploy', 'errors', 'figures', 'image', 'keys', 'start',
-                'tables', 'train', 'weights'},
-    'bench': {'config', 'data', 'errors', 'speed', 'start', 'train'}}
+    'answers': {
+        'answers',
+        'config',
+        'data',
+        'deploy',
+        'errors',
+        'figures',
+        'image',
+        'keys',
+        'start',
+        'tables',
+        'train',
+        'weights',
+    },
+    'bench': {'config', 'data', 'errors', 'speed', 'start', 'train'},
+}
 ONLY_THE_STATE = {'task': 'jaxvision.train.state'}
 NOT_THE_LOOP = ('jaxvision.train.loop', 'jaxvision.train.run')
 FILES = sorted(PACKAGE.rglob('*.py'))
@@ -58,7 +88,9 @@ def test_a_file_imports_only_what_its_room_may(path):
     allowed = MAY_IMPORT.get(name(path), MAY_IMPORT.get(room))
     assert allowed is not None, f'{name(path)} has no place in the design'
     for module in imports(path):
-        if module.startswith('jaxvision.') and not module.startswith('jaxvision.__version__'):
+        if module.startswith('jaxvision.') and not module.startswith(
+            'jaxvision.__version__'
+        ):
             assert module.split('.')[1] in allowed, module
             if room == 'tasks':
                 assert not module.startswith(NOT_THE_LOOP), module
@@ -69,29 +101,45 @@ def test_a_file_imports_only_what_its_room_may(path):
 @pytest.mark.parametrize('path', FILES, ids=name)
 def test_only_models_import_linen_and_only_exports_tensorflow(path):
     for module in imports(path):
-        assert not module.startswith('flax.linen') or name(path).startswith('models/'), module
+        assert not module.startswith('flax.linen') or name(path).startswith(
+            'models/'
+        ), module
         assert module.split('.')[0] not in ('torch', 'keras'), module
         assert module.split('.')[0] != 'tensorflow' or name(path) in (
-            'deploy/exported', 'deploy/calibrated'), module
+            'deploy/exported',
+            'deploy/calibrated',
+        ), module
 
 
 @pytest.mark.parametrize('path', FILES, ids=name)
 def test_only_the_engines_run_and_config_resolve_names(path):
-    called = {getattr(node.func, 'id', getattr(node.func, 'attr', '')) for node in
-              ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+    called = {
+        getattr(node.func, 'id', getattr(node.func, 'attr', ''))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+    }
     if 'resolve' in called and not name(path).startswith('tasks/'):
-        assert name(path) in ('config', 'train/run', 'train/required', 'train/sources',
-                              'train/pretrained')
+        assert name(path) in (
+            'config',
+            'train/run',
+            'train/required',
+            'train/sources',
+            'train/pretrained',
+        )
 
 
 def python(script):
-    done = subprocess.run([sys.executable, '-c', textwrap.dedent(script)], capture_output=True,
-                          text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, '-c', textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_model_can_be_taken_alone():
-    python('''
+    python("""
         import sys
         import jaxvision.models.resnet
         from absl import flags
@@ -100,11 +148,11 @@ def test_a_model_can_be_taken_alone():
         loaded = [name for name in heavy if name in sys.modules]
         assert not loaded, loaded
         assert not flags.FLAGS.is_parsed()
-    ''')
+    """)
 
 
 def test_training_needs_no_tensorflow_though_it_is_installed(tmp_path):
-    python(f'''
+    python(f"""
         import sys
         from pathlib import Path
         Path({str(tmp_path)!r}, 'c.py').write_text(
@@ -119,4 +167,4 @@ def test_training_needs_no_tensorflow_though_it_is_installed(tmp_path):
                      {str(tmp_path / 'run')!r}]) == 0
         assert 'tensorflow' not in sys.modules
         # With it hidden nothing would change: it is not even looked for.
-    ''')
+    """)

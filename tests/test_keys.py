@@ -17,14 +17,21 @@ def data(key):
 
 def test_a_stream_is_the_key_folded_with_the_crc_of_its_name():
     np.testing.assert_array_equal(
-        data(keys.stream(KEY, 'flip')), data(jax.random.fold_in(KEY, zlib.crc32(b'flip'))))
+        data(keys.stream(KEY, 'flip')),
+        data(jax.random.fold_in(KEY, zlib.crc32(b'flip'))),
+    )
 
 
 def test_streams_steps_and_examples_all_differ():
-    drawn = [keys.stream(KEY, 'a'), keys.stream(KEY, 'b'), keys.at_step(KEY, 'a', 0),
-             keys.at_step(KEY, 'a', 1), keys.at_step(KEY, 'b', 1),
-             *keys.per_example(KEY, jnp.arange(3)),
-             *keys.fold_name(keys.per_example(KEY, jnp.arange(3)), 'a')]
+    drawn = [
+        keys.stream(KEY, 'a'),
+        keys.stream(KEY, 'b'),
+        keys.at_step(KEY, 'a', 0),
+        keys.at_step(KEY, 'a', 1),
+        keys.at_step(KEY, 'b', 1),
+        *keys.per_example(KEY, jnp.arange(3)),
+        *keys.fold_name(keys.per_example(KEY, jnp.arange(3)), 'a'),
+    ]
     assert len({data(key).tobytes() for key in drawn}) == len(drawn)
 
 
@@ -45,5 +52,15 @@ def test_a_key_belongs_to_the_example_and_not_to_its_place(order):
 def test_the_host_generator_is_a_function_of_seed_name_and_numbers():
     draw = lambda *arguments: keys.host(*arguments).integers(2**60)
     assert draw(1, 'shuffle', 2, 3) == draw(1, 'shuffle', 2, 3)
-    assert len({draw(1, 'shuffle', 2, 3), draw(1, 'shuffle', 3, 2), draw(1, 'prepare', 2, 3),
-                draw(2, 'shuffle', 2, 3), draw(1, 'shuffle', 2)}) == 5
+    assert (
+        len(
+            {
+                draw(1, 'shuffle', 2, 3),
+                draw(1, 'shuffle', 3, 2),
+                draw(1, 'prepare', 2, 3),
+                draw(2, 'shuffle', 2, 3),
+                draw(1, 'shuffle', 2),
+            }
+        )
+        == 5
+    )

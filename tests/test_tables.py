@@ -10,7 +10,8 @@ def test_rows_of_later_batches_stand_under_the_first(capsys):
         'a.png       unreadable: empty',
         'file        class  probability',
         'longer.png  cat    0.9877',
-        'b.png       horse  1.0000']
+        'b.png       horse  1.0000',
+    ]
 
 
 def test_what_a_terminal_would_obey_is_written_out():

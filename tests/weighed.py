@@ -18,9 +18,16 @@ sys.exit(code)
 
 def predict(folder, *arguments):
     """(exit code, peak in bytes); the folder gets stdout, stderr and what the command writes."""
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')])
+    path = os.pathsep.join(
+        [str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
+    )
     with (folder / 'stdout').open('wb') as out, (folder / 'stderr').open('wb') as err:
         code = subprocess.run(
-            [sys.executable, '-c', SCRIPT, *arguments], cwd=folder, stdout=out, stderr=err,
-            timeout=120, env={**os.environ, 'PYTHONPATH': path}).returncode
+            [sys.executable, '-c', SCRIPT, *arguments],
+            cwd=folder,
+            stdout=out,
+            stderr=err,
+            timeout=120,
+            env={**os.environ, 'PYTHONPATH': path},
+        ).returncode
     return code, int((folder / 'peak').read_text()) * 1024

@@ -13,14 +13,16 @@ from jaxvision.data import video
 
 
 def plan(model: Model, options: argparse.Namespace, paths: list[str]) -> report.Plan:
-    """An answer for each file and, of a task that shows them, NAME.png and what is in NAME-files/.
-    """
+    """An answer for each file and, of a task that shows them, NAME.png and what is in NAME-files/."""
     earlier = report.written(Path(options.out))
 
     def save(picture: Path, shown) -> dict:
         return _save(picture, shown, earlier)
+
     planned = images.plan_each(model, options, paths, _read, save)
-    return planned._replace(pictures=[*planned.pictures, *map(_folder, planned.pictures)])
+    return planned._replace(
+        pictures=[*planned.pictures, *map(_folder, planned.pictures)]
+    )
 
 
 def _read(model: Model, file: str, wanted: bool) -> dict:

@@ -15,7 +15,7 @@ from jaxvision.answers.report import Plan
 from jaxvision.data import files
 from jaxvision.errors import UserError, unknown
 
-NUMBER = 16         # where no other is asked for
+NUMBER = 16  # where no other is asked for
 LARGEST_GRID = 400  # images
 LEAST_TRUNCATION = 0.01  # 1 number in 125 is taken; of fewer the drawing takes long
 
@@ -28,25 +28,34 @@ def plan(model: Model, options: argparse.Namespace, paths: list[str]) -> Plan:
     number = NUMBER if options.number is None else options.number
     seed, truncation = options.seed or 0, options.truncation or 0.0
     if paths:
-        raise UserError(f'{model.name} is a generator: it takes no FILE; --number says how many '
-                        'images it is to make')
+        raise UserError(
+            f'{model.name} is a generator: it takes no FILE; --number says how many '
+            'images it is to make'
+        )
     if number < 1 or seed < 0:
         raise UserError('--number is at least 1, and --seed at least 0')
     if truncation and not truncation >= LEAST_TRUNCATION:
-        raise UserError(f'--truncation {truncation}: it is at least {LEAST_TRUNCATION}, or 0 for '
-                        'none')
+        raise UserError(
+            f'--truncation {truncation}: it is at least {LEAST_TRUNCATION}, or 0 for '
+            'none'
+        )
     labels = _labels(model, options.label, number)
     out = Path(options.out)
     pictures = files.picture_paths([f'{i:04}.png' for i in range(number)], out)
     grid = out / 'grid.png'
     about = {'seed': seed, 'truncation': truncation, 'grid': str(grid)}
-    return Plan('picture', [str(picture) for picture in pictures], [*pictures, grid],
-                _entries(model, pictures, grid, labels, seed, truncation, options.batch_size),
-                about)
+    return Plan(
+        'picture',
+        [str(picture) for picture in pictures],
+        [*pictures, grid],
+        _entries(model, pictures, grid, labels, seed, truncation, options.batch_size),
+        about,
+    )
 
 
-def latent(seed: int, index: int, shape: tuple[int, ...], truncation: float = 0.0
-           ) -> Float[np.ndarray, '...']:
+def latent(
+    seed: int, index: int, shape: tuple[int, ...], truncation: float = 0.0
+) -> Float[np.ndarray, '...']:
     """Normal numbers, a function of (seed, index); with a truncation those beyond +-truncation are
     drawn again (Brock et al., 2019, arXiv:1809.11096)."""
     rng = keys.host(seed, 'latent', index)
@@ -72,30 +81,50 @@ def _labels(model: Model, wanted: str | None, number: int) -> list[int] | None:
     raise unknown('--label: there is no class', wanted, names)
 
 
-def _entries(model: Model, pictures: list[Path], grid: Path, labels: list[int] | None, seed: int,
-             truncation: float, size: int) -> Iterator[list[dict]]:
+def _entries(
+    model: Model,
+    pictures: list[Path],
+    grid: Path,
+    labels: list[int] | None,
+    seed: int,
+    truncation: float,
+    size: int,
+) -> Iterator[list[dict]]:
     inputs, shown = model.spec['inputs'], []
     size = min(size, len(pictures))
     for first in range(0, len(pictures), size):
         rows = range(first, min(first + size, len(pictures)))
         examples = [_example(inputs, seed, i, labels, truncation) for i in rows]
-        images = [np.clip(np.rint(outputs['image']), 0, 255).astype(np.uint8)
-                  for outputs in model.answer_each(examples, size)]
+        images = [
+            np.clip(np.rint(outputs['image']), 0, 255).astype(np.uint8)
+            for outputs in model.answer_each(examples, size)
+        ]
         entries = []
         for i, image in zip(rows, images):
             png.write(pictures[i], image.shape, [image])
-            label = {} if labels is None else {'label': model.spec['class_names'][labels[i]]}
+            label = (
+                {}
+                if labels is None
+                else {'label': model.spec['class_names'][labels[i]]}
+            )
             entries.append({'picture': str(pictures[i]), 'answer': label})
-        shown += images[:LARGEST_GRID - len(shown)]
+        shown += images[: LARGEST_GRID - len(shown)]
         yield entries
     figures.save(grid, figures.grid(shown, _columns(labels, len(shown))))
 
 
-def _example(inputs: dict, seed: int, index: int, labels: list[int] | None, truncation: float
-             ) -> dict:
+def _example(
+    inputs: dict, seed: int, index: int, labels: list[int] | None, truncation: float
+) -> dict:
     about = inputs['latent']
-    drawn = latent(seed, index, tuple(about['shape']), truncation).astype(about['dtype'])
-    label = {} if labels is None else {'label': np.array(labels[index], inputs['label']['dtype'])}
+    drawn = latent(seed, index, tuple(about['shape']), truncation).astype(
+        about['dtype']
+    )
+    label = (
+        {}
+        if labels is None
+        else {'label': np.array(labels[index], inputs['label']['dtype'])}
+    )
     return {'latent': drawn, **label}
 
 

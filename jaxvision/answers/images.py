@@ -12,7 +12,7 @@ from jaxvision.answers.report import Plan, attempt
 from jaxvision.data import decode, files, pipeline
 from jaxvision.data.protocol import Unreadable
 
-LARGEST_SIDE = 640   # of the image in an annotated picture, pixels
+LARGEST_SIDE = 640  # of the image in an annotated picture, pixels
 LARGEST_ARRAY = 100  # numbers of an output that JSON lists, of a task without `show`
 
 
@@ -22,8 +22,11 @@ def plan(model: Model, options: argparse.Namespace, paths: list[str]) -> Plan:
 
 
 def plan_each(
-    model: Model, options: argparse.Namespace, paths: list[str],
-    read: Callable[[Model, str, bool], dict], save: Callable[[Path, Any], dict]
+    model: Model,
+    options: argparse.Namespace,
+    paths: list[str],
+    read: Callable[[Model, str, bool], dict],
+    save: Callable[[Path, Any], dict],
 ) -> Plan:
     """An answer for each file.
 
@@ -42,21 +45,31 @@ class Item(NamedTuple):
     file: str
     picture: Path | None  # where it goes, if one is wanted
     example: dict | None  # prepared, and with 'original' if a picture is wanted
-    reason: str = ''      # why there is no example
+    reason: str = ''  # why there is no example
 
 
-def _entries(model: Model, paths: list[str], pictures: list[Path | None], size: int, read, save
-             ) -> Iterator[list[dict]]:
+def _entries(
+    model: Model, paths: list[str], pictures: list[Path | None], size: int, read, save
+) -> Iterator[list[dict]]:
     """Of all the files only a few are in memory: a batch, and what the threads have read ahead."""
+
     def item(i: int) -> Item:
         wanted = pictures[i] is not None
-        return Item(paths[i], pictures[i], *attempt(lambda: read(model, paths[i], wanted)))
+        return Item(
+            paths[i], pictures[i], *attempt(lambda: read(model, paths[i], wanted))
+        )
+
     ahead = pipeline.read_ahead(item, 0, len(paths), model.threads)
     while batch := list(islice(ahead, size)):
-        answers = iter(model.answer_each([item.example for item in batch if item.example], size))
+        answers = iter(
+            model.answer_each([item.example for item in batch if item.example], size)
+        )
         pairs = [(item, next(answers) if item.example else None) for item in batch]
-        yield list(pipeline.read_ahead(
-            lambda i: _entry(model, *pairs[i], save), 0, len(pairs), model.threads))
+        yield list(
+            pipeline.read_ahead(
+                lambda i: _entry(model, *pairs[i], save), 0, len(pairs), model.threads
+            )
+        )
 
 
 def _entry(model: Model, item: Item, outputs: dict | None, save) -> dict:
@@ -75,7 +88,9 @@ def _entry(model: Model, item: Item, outputs: dict | None, save) -> dict:
 def read(model: Model, file: str, wanted: bool) -> dict:
     """The example of a file, with 'original' if a picture is wanted."""
     image = files.read(file)
-    if wanted and not decode.is_jpeg(image):  # faster twice to parts of its size than whole
+    if wanted and not decode.is_jpeg(
+        image
+    ):  # faster twice to parts of its size than whole
         image = decode.decode(image, 3)
     prepared = model.prepare(image)
     if wanted:
@@ -91,6 +106,9 @@ def save(path: Path, picture: figures.Picture) -> dict:
 
 def _plain(outputs: dict) -> dict:
     """Outputs as JSON: large arrays by their shape alone."""
-    return {name: array.tolist() if array.size <= LARGEST_ARRAY
-            else {'shape': list(array.shape), 'dtype': str(array.dtype)}
-            for name, array in outputs.items()}
+    return {
+        name: array.tolist()
+        if array.size <= LARGEST_ARRAY
+        else {'shape': list(array.shape), 'dtype': str(array.dtype)}
+        for name, array in outputs.items()
+    }

@@ -16,6 +16,7 @@ from jaxvision.start import start_jax
 @dataclasses.dataclass(frozen=True)
 class Model:
     """`answer(inputs) -> outputs`, arrays with a batch axis, named as the spec names them."""
+
     name: str
     task: Any
     spec: dict
@@ -40,7 +41,10 @@ class Model:
             blank = np.zeros((size - len(examples), *stacked.shape[1:]), stacked.dtype)
             inputs[name] = np.concatenate([stacked, blank])
         outputs = self.answer(inputs)
-        return [{name: array[i] for name, array in outputs.items()} for i in range(len(examples))]
+        return [
+            {name: array[i] for name, array in outputs.items()}
+            for i in range(len(examples))
+        ]
 
 
 def open_model(name: str, step: str | None) -> Model:
@@ -59,33 +63,46 @@ def open_model(name: str, step: str | None) -> Model:
 def _open_run(name: str, step: str) -> Model:
     import jax
     from jaxvision.train import loop, run
+
     config = run.read_config(Path(name))
     start_jax(config)
     task, variables, spec = loop.load(Path(name), step)
     predict = jax.jit(task.predict)
-    return Model(name, task, spec, lambda inputs: jax.device_get(predict(variables, inputs)),
-                 config.data.threads)
+    return Model(
+        name,
+        task,
+        spec,
+        lambda inputs: jax.device_get(predict(variables, inputs)),
+        config.data.threads,
+    )
 
 
 def _open_exported(name: str) -> Model:
     from jaxvision import config as configs
     from jaxvision.deploy import exported
     from jaxvision.train import run
+
     path = Path(name)
     if not exported.is_exported(path):
         known = [str(other) for other in path.glob('*') if exported.is_exported(other)]
-        raise UserError(f'{path} is neither a run nor an exported model'
-                        + (f'; in it are {", ".join(sorted(known))}' if known else ''))
+        raise UserError(
+            f'{path} is neither a run nor an exported model'
+            + (f'; in it are {", ".join(sorted(known))}' if known else '')
+        )
     try:
         config, spec = exported.read_extras(path)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f'{path} is damaged, or jaxvision did not export it: {error}') from error
+        raise UserError(
+            f'{path} is damaged, or jaxvision did not export it: {error}'
+        ) from error
     config = configs.stored(config).lock()
     start_jax(config)
     try:
         answer = exported.open_exported(path)
     except ModuleNotFoundError as error:
-        raise UserError(f'{path} is run by {error.name}, which is not installed') from error
+        raise UserError(
+            f'{path} is run by {error.name}, which is not installed'
+        ) from error
     except Exception as error:  # each runtime has its own for a damaged file
         raise UserError(f'{path} cannot be opened: {error}') from error
     return Model(name, run.make_task(config, spec), spec, answer, config.data.threads)

@@ -13,8 +13,9 @@ from jaxtyping import UInt8
 SUB = 1  # the filter: every byte less the one of its left neighbour
 
 
-def write(path: Path, shape: tuple[int, int, int], rows: Iterable[UInt8[np.ndarray, '_ w c']]
-          ) -> None:
+def write(
+    path: Path, shape: tuple[int, int, int], rows: Iterable[UInt8[np.ndarray, '_ w c']]
+) -> None:
     """Writes an image [H, W, 1 or 3], whole or not at all, of which `rows` are its rows, some at a
     time. (PNG, third edition, W3C 2025.)"""
     height, width, channels = shape
@@ -24,7 +25,9 @@ def write(path: Path, shape: tuple[int, int, int], rows: Iterable[UInt8[np.ndarr
     try:
         with unfinished.open('wb') as file:
             file.write(b'\x89PNG\r\n\x1a\n')
-            _chunk(file, b'IHDR', struct.pack('>IIBBBBB', width, height, 8, color, 0, 0, 0))
+            _chunk(
+                file, b'IHDR', struct.pack('>IIBBBBB', width, height, 8, color, 0, 0, 0)
+            )
             for part in rows:
                 _chunk(file, b'IDAT', squeeze.compress(_filtered(part)))
             _chunk(file, b'IDAT', squeeze.flush())

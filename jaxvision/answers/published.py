@@ -7,8 +7,13 @@ from jaxvision.errors import UserError
 from jaxvision.start import start_jax
 
 
-def open_weights(file: str, model: str, recipe: str | None, image_size: int | None,
-                 by_support: bool = False) -> Model:
+def open_weights(
+    file: str,
+    model: str,
+    recipe: str | None,
+    image_size: int | None,
+    by_support: bool = False,
+) -> Model:
     """The classifier of a file of weights; prints how it sees images.
 
     Args:
@@ -23,6 +28,7 @@ def open_weights(file: str, model: str, recipe: str | None, image_size: int | No
     """
     from jaxvision import config as configs
     from jaxvision.weights import packaged, published, recipes
+
     file = str(packaged.find(file))
     family, _, variant = model.partition(':')
     found = published.read(file, family)
@@ -34,26 +40,43 @@ def open_weights(file: str, model: str, recipe: str | None, image_size: int | No
     config.model.name, config.model.variant = family, variant
     config.model.options, config.data.image_size = found.options, size
     start_jax(config.lock())
-    print(f'{file}: {family} as of {found.format.publisher}, images as of {how.at(size)}')
-    spec, open_with = {**how.at(size).spec(), 'examples': 1}, \
-        _open_comparison if by_support else _open_classifier
+    print(
+        f'{file}: {family} as of {found.format.publisher}, images as of {how.at(size)}'
+    )
+    spec, open_with = (
+        {**how.at(size).spec(), 'examples': 1},
+        _open_comparison if by_support else _open_classifier,
+    )
     return open_with(file, config, spec, found.leaves)
 
 
 def _open_classifier(file: str, config, spec: dict, leaves: dict) -> Model:
-    return _open(file, config, {**spec, **_shapes(config.data.image_size), **_classes(leaves)},
-                 leaves)
+    return _open(
+        file,
+        config,
+        {**spec, **_shapes(config.data.image_size), **_classes(leaves)},
+        leaves,
+    )
 
 
 def _open_comparison(file: str, config, spec: dict, leaves: dict) -> Model:
     config.task.method = 'baseline'
     image = [config.data.image_size, config.data.image_size, 3]
     array = lambda dtype, *shape: {'shape': list(shape), 'dtype': dtype}
-    spec = {**spec, 'class_names': [], 'image': image,
-            'inputs': {'support': array('uint8', 1, 1, *image),
-                       'support_mask': array('uint8', 1, 1), 'query': array('uint8', 1, *image)},
-            'targets': {'query_label': array('int32', 1), 'classes': array('int32', 1)}}
-    features = {name: leaf for name, leaf in leaves.items() if not name.startswith('head/')}
+    spec = {
+        **spec,
+        'class_names': [],
+        'image': image,
+        'inputs': {
+            'support': array('uint8', 1, 1, *image),
+            'support_mask': array('uint8', 1, 1),
+            'query': array('uint8', 1, *image),
+        },
+        'targets': {'query_label': array('int32', 1), 'classes': array('int32', 1)},
+    }
+    features = {
+        name: leaf for name, leaf in leaves.items() if not name.startswith('head/')
+    }
     return _open(file, config, spec, features)
 
 
@@ -61,6 +84,7 @@ def _open(file: str, config, spec: dict, leaves: dict) -> Model:
     import jax
     from jaxvision.train import pretrained, run
     from jaxvision.weights import convert
+
     task = run.make_task(config, spec)
     state = jax.eval_shape(task.init, jax.random.key(0), run.blank_batch(spec))
     shapes = {'params': state.params['model'], **state.model_state['model']}
@@ -69,25 +93,42 @@ def _open(file: str, config, spec: dict, leaves: dict) -> Model:
     except UserError as error:
         raise UserError(f'{file}: {error}') from None
     predict = jax.jit(task.predict)
-    return Model(file, task, spec, lambda inputs: jax.device_get(predict(variables, inputs)),
-                 config.data.threads)
+    return Model(
+        file,
+        task,
+        spec,
+        lambda inputs: jax.device_get(predict(variables, inputs)),
+        config.data.threads,
+    )
 
 
 def _shapes(size: int) -> dict:
-    return {'inputs': {'image': {'shape': [size, size, 3], 'dtype': 'uint8'}},
-            'targets': {'label': {'shape': [], 'dtype': 'int32'}}}
+    return {
+        'inputs': {'image': {'shape': [size, size, 3], 'dtype': 'uint8'}},
+        'targets': {'label': {'shape': [], 'dtype': 'int32'}},
+    }
 
 
 def _classes(leaves: dict) -> dict:
     """ImageNet's names, where there are as many."""
     bias = leaves.get('head/bias')
     if bias is None or bias.ndim != 1:
-        raise UserError('these weights have no head, so they name no classes: train one on them, '
-                        'with --config.train.init_from')
-    names = imagenet_classes() if len(bias) == 1000 else [f'class {i}' for i in range(len(bias))]
+        raise UserError(
+            'these weights have no head, so they name no classes: train one on them, '
+            'with --config.train.init_from'
+        )
+    names = (
+        imagenet_classes()
+        if len(bias) == 1000
+        else [f'class {i}' for i in range(len(bias))]
+    )
     return {'class_names': names, 'multi_label': False}
 
 
 def imagenet_classes() -> list[str]:
-    text = resources.files('jaxvision.weights').joinpath('imagenet_classes.txt').read_text('utf-8')
+    text = (
+        resources.files('jaxvision.weights')
+        .joinpath('imagenet_classes.txt')
+        .read_text('utf-8')
+    )
     return [line for line in text.splitlines() if not line.startswith('#')]

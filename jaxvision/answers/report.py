@@ -22,11 +22,12 @@ class Plan(NamedTuple):
     An entry tells of one image: {'file' or 'picture': which, 'answer': {...}} or {'file': which,
     'error': why there is no answer}.
     """
-    column: str                      # 'file' or 'picture': by which entries are named
-    names: Sequence[str]             # all that this column will hold
-    pictures: Sequence[Path]         # that will be written
+
+    column: str  # 'file' or 'picture': by which entries are named
+    names: Sequence[str]  # all that this column will hold
+    pictures: Sequence[Path]  # that will be written
     entries: Iterable[Sequence[dict]]  # some at a time
-    about: dict = {}                 # of all of them
+    about: dict = {}  # of all of them
 
 
 def attempt(read: Callable[[], Any]) -> tuple[Any, str]:
@@ -42,11 +43,19 @@ def attempt(read: Callable[[], Any]) -> tuple[Any, str]:
 def check_replaceable(out: Path, pictures: Iterable[Path]) -> None:
     """Raises a UserError if what is about to be written would replace a person's own file."""
     known = written(out)
-    strange = next((path for path in (out / 'predictions.json', *pictures)
-                    if path not in known and os.path.lexists(path)), None)
+    strange = next(
+        (
+            path
+            for path in (out / 'predictions.json', *pictures)
+            if path not in known and os.path.lexists(path)
+        ),
+        None,
+    )
     if strange:
-        raise UserError(f'{strange} is there, and of no earlier answer: remove it, or give another '
-                        '--out')
+        raise UserError(
+            f'{strange} is there, and of no earlier answer: remove it, or give another '
+            '--out'
+        )
 
 
 def written(out: Path) -> set[Path]:
@@ -69,8 +78,10 @@ def _written(told: dict) -> Iterable[str]:
 def write(plan: Plan, model: str, out: Path) -> int:
     """Carries out a plan, some images at a time; how many there was an answer for."""
     answered, done = 0, 0
-    table, progress = Table(plan.column, plan.names), Progress(
-        len(plan.names), f'{plan.column}s')
+    table, progress = (
+        Table(plan.column, plan.names),
+        Progress(len(plan.names), f'{plan.column}s'),
+    )
     with whole_file(out / 'predictions.json') as file:
         head = json.dumps({'model': model, **plan.about})
         file.write(f'{head[:-1]},\n"files": [')
@@ -109,5 +120,8 @@ class Progress:
         if now - self._shown >= EVERY:
             self._shown = now
             speed = done / (now - self._start)
-            print(f'{self._of}{done}/{self._total} {self._what}  {speed:,.1f} {self._what}/s',
-                  file=sys.stderr, flush=True)
+            print(
+                f'{self._of}{done}/{self._total} {self._what}  {speed:,.1f} {self._what}/s',
+                file=sys.stderr,
+                flush=True,
+            )

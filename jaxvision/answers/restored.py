@@ -32,16 +32,24 @@ def plan(model: Model, options: argparse.Namespace, paths: list[str]) -> Plan:
     """
     fills = 'mask' in model.spec['inputs']
     if fills and not options.mask:
-        raise UserError(f'{model.name} fills holes: give --mask, an image that is white in the '
-                        'hole, or a folder of such with the names of the files')
+        raise UserError(
+            f'{model.name} fills holes: give --mask, an image that is white in the '
+            'hole, or a folder of such with the names of the files'
+        )
     if options.mask and not fills:
         raise UserError(f'{model.name} takes no --mask')
     masks = Masks(options.mask) if fills else None
-    compared = [] if options.no_pictures else [f'{Path(path).stem}-compared.png' for path in paths]
+    compared = (
+        []
+        if options.no_pictures
+        else [f'{Path(path).stem}-compared.png' for path in paths]
+    )
     names = files.picture_paths([*paths, *compared], Path(options.out))
-    restored, pictures = names[:len(paths)], names[len(paths):] or [None] * len(paths)
-    entries = ([_restore(model, masks, options.batch_size, *each)]
-               for each in zip(paths, restored, pictures))
+    restored, pictures = names[: len(paths)], names[len(paths) :] or [None] * len(paths)
+    entries = (
+        [_restore(model, masks, options.batch_size, *each)]
+        for each in zip(paths, restored, pictures)
+    )
     return Plan('file', paths, names, entries)
 
 
@@ -67,12 +75,16 @@ class Masks:
             raise Unreadable(f'its mask {mask}: {error}') from error
         if hole.shape != shape:
             (height, width), (h, w) = shape, hole.shape
-            raise Unreadable(f'its mask {mask} is {w}x{h} pixels, and the image, upright, '
-                             f'{width}x{height}')
+            raise Unreadable(
+                f'its mask {mask} is {w}x{h} pixels, and the image, upright, '
+                f'{width}x{height}'
+            )
         if hole.all() or not hole.any():
             color = 'white' if hole.all() else 'black'
-            raise Unreadable(f'its mask {mask} is {color} all over: white (or transparent) is the '
-                             'hole, black what is kept')
+            raise Unreadable(
+                f'its mask {mask} is {color} all over: white (or transparent) is the '
+                'hole, black what is kept'
+            )
         return hole
 
     def _find(self, file: Path) -> Path:
@@ -82,28 +94,47 @@ class Masks:
         same = [mask for mask in candidates if mask.name == file.name]
         if len(same or candidates) != 1:
             several = ', '.join(mask.name for mask in candidates)
-            raise Unreadable(f'{self._path} holds several masks for it: {several}' if candidates
-                             else f'{self._path} holds no mask {file.stem}.*')
+            raise Unreadable(
+                f'{self._path} holds several masks for it: {several}'
+                if candidates
+                else f'{self._path} holds no mask {file.stem}.*'
+            )
         return (same or candidates)[0]
 
 
-def _restore(model: Model, masks: Masks | None, size: int, file: str, restored: Path,
-             picture: Path | None) -> dict:
+def _restore(
+    model: Model,
+    masks: Masks | None,
+    size: int,
+    file: str,
+    restored: Path,
+    picture: Path | None,
+) -> dict:
     """What predictions.json says of a file; the restored image and the comparison are saved."""
+
     def read() -> tuple:
         image = decode.decode(files.read(file), 3)
         if model.spec['inputs']['image']['shape'][-1] == 1:
             if (image != image[..., :1]).any():
-                raise Unreadable('it has colours, and this run has seen grey images alone')
+                raise Unreadable(
+                    'it has colours, and this run has seen grey images alone'
+                )
             image = image[..., :1]
         if masks is None:
             return image, None
         hole, (height, width) = masks.read(file, image.shape[:2]), _tile_size(model)
-        corners = tiles.corners(image.shape[:2], (height, width), model.spec['restores']['overlap'])
-        if any(hole[top:top + height, left:left + width].all() for top, left in corners):
-            raise Unreadable('its hole leaves nothing to go by: the network sees '
-                             f'{width}x{height} pixels at once')
+        corners = tiles.corners(
+            image.shape[:2], (height, width), model.spec['restores']['overlap']
+        )
+        if any(
+            hole[top : top + height, left : left + width].all() for top, left in corners
+        ):
+            raise Unreadable(
+                'its hole leaves nothing to go by: the network sees '
+                f'{width}x{height} pixels at once'
+            )
         return image, hole
+
     found, reason = attempt(read)
     if found is None:
         return {'file': file, 'error': reason}
@@ -113,12 +144,19 @@ def _restore(model: Model, masks: Masks | None, size: int, file: str, restored: 
     after = Thumbnail(height, width)
     rows = _rows(model, file, image, hole, size)
     png.write(restored, (height, width, image.shape[-1]), after.watching(rows))
-    entry = {'file': file, 'answer': {'width': width, 'height': height}, 'restored': str(restored)}
+    entry = {
+        'file': file,
+        'answer': {'width': width, 'height': height},
+        'restored': str(restored),
+    }
     if picture is None:
         return entry
     if hole is not None:
         image = np.where(hole[..., None], np.uint8(HOLE), image)
-    figures.save(picture, figures.beside(decode.thumbnail(image, 3, LARGEST_SIDE), after.picture()))
+    figures.save(
+        picture,
+        figures.beside(decode.thumbnail(image, 3, LARGEST_SIDE), after.picture()),
+    )
     return {**entry, 'picture': str(picture)}
 
 
@@ -127,29 +165,44 @@ class Thumbnail:
 
     def __init__(self, height: int, width: int):
         shrink = min(1, LARGEST_SIDE / max(height, width))
-        self._height, self._width = (max(1, round(shrink * side)) for side in (height, width))
+        self._height, self._width = (
+            max(1, round(shrink * side)) for side in (height, width)
+        )
         self._strips = []
 
-    def watching(self, rows: Iterable[UInt8[np.ndarray, '_ w c']]
-                 ) -> Iterator[UInt8[np.ndarray, '_ w c']]:
+    def watching(
+        self, rows: Iterable[UInt8[np.ndarray, '_ w c']]
+    ) -> Iterator[UInt8[np.ndarray, '_ w c']]:
         for part in rows:
             self._strips.append(decode.resize(part, len(part), self._width))
             yield part
 
     def picture(self) -> UInt8[np.ndarray, 'h w 3']:
         return decode.decode(
-            decode.resize(np.concatenate(self._strips), self._height, self._width), 3)
+            decode.resize(np.concatenate(self._strips), self._height, self._width), 3
+        )
 
 
-def _rows(model: Model, file: str, image: UInt8[np.ndarray, 'h w c'],
-          hole: Bool[np.ndarray, 'h w'] | None, size: int) -> Iterator[UInt8[np.ndarray, '_ W c']]:
+def _rows(
+    model: Model,
+    file: str,
+    image: UInt8[np.ndarray, 'h w c'],
+    hole: Bool[np.ndarray, 'h w'] | None,
+    size: int,
+) -> Iterator[UInt8[np.ndarray, '_ W c']]:
     """The restored image from the top down; outside of the hole it is the image's own."""
     rule, top = model.spec['restores'], 0
     corners = tiles.corners(image.shape[:2], _tile_size(model), rule['overlap'])
     progress = Progress(len(corners), 'tiles', f'{file}: ')
     answers = _answers(model, _cut(model, image, hole, corners), size, progress)
-    for part in tiles.join_rows(answers, corners, image.shape[:2], rule['overlap'], rule['scale'],
-                                rule.get('blend', 0)):
+    for part in tiles.join_rows(
+        answers,
+        corners,
+        image.shape[:2],
+        rule['overlap'],
+        rule['scale'],
+        rule.get('blend', 0),
+    ):
         part = np.clip(np.rint(part), 0, 255).astype(np.uint8)
         if hole is not None:
             here = slice(top, top + len(part))
@@ -162,8 +215,12 @@ def _tile_size(model: Model) -> tuple[int, int]:
     return height, width
 
 
-def _cut(model: Model, image: UInt8[np.ndarray, 'h w c'], hole: Bool[np.ndarray, 'h w'] | None,
-         corners: tiles.Corners) -> Iterator[dict]:
+def _cut(
+    model: Model,
+    image: UInt8[np.ndarray, 'h w c'],
+    hole: Bool[np.ndarray, 'h w'] | None,
+    corners: tiles.Corners,
+) -> Iterator[dict]:
     """The inputs that each tile makes."""
     height, width = size = _tile_size(model)
     wholes = {'image': tiles.pad(image, size)}
@@ -172,19 +229,25 @@ def _cut(model: Model, image: UInt8[np.ndarray, 'h w c'], hole: Bool[np.ndarray,
         white = 255 if about['dtype'] == 'uint8' else 1
         wholes['mask'] = tiles.pad(white * hole[..., None].astype(about['dtype']), size)
     for top, left in corners:
-        cut = {name: whole[top:top + height, left:left + width] for name, whole in wholes.items()}
+        cut = {
+            name: whole[top : top + height, left : left + width]
+            for name, whole in wholes.items()
+        }
         if hole is not None:
             cut['mask'] = cut['mask'].reshape(about['shape'])
         yield cut
 
 
-def _answers(model: Model, cuts: Iterator[dict], size: int, progress: Progress
-             ) -> Iterator[Float[np.ndarray, 'th tw c']]:
+def _answers(
+    model: Model, cuts: Iterator[dict], size: int, progress: Progress
+) -> Iterator[Float[np.ndarray, 'th tw c']]:
     """What is answered for each tile, `size` of them at once; one without a hole stays as it is."""
     done = 0
     while batch := list(islice(cuts, size)):
         is_asked = ['mask' not in cut or bool(cut['mask'].any()) for cut in batch]
-        power_of_two = 1 << max(sum(is_asked) - 1, 0).bit_length()  # few programs for any number
+        power_of_two = (
+            1 << max(sum(is_asked) - 1, 0).bit_length()
+        )  # few programs for any number
         answers = iter(model.answer_each(list(compress(batch, is_asked)), power_of_two))
         for cut, asked in zip(batch, is_asked):
             yield (next(answers)['image'] if asked else cut['image']).astype(np.float32)

@@ -1,5 +1,4 @@
-"""Answers for images by a few examples of each class: a person's own classifier, without training.
-"""
+"""Answers for images by a few examples of each class: a person's own classifier, without training."""
 
 import argparse
 import dataclasses
@@ -25,13 +24,19 @@ def plan(model: Model, options: argparse.Namespace, paths: list[str]) -> Plan:
     Raises UserError for a support that is no folder of class folders, or has a damaged image.
     """
     if exported.is_exported(Path(model.name)):
-        raise UserError(f'{model.name} is exported, for episodes of one form: give the run')
+        raise UserError(
+            f'{model.name} is exported, for episodes of one form: give the run'
+        )
     names, support = read_support(model, Path(options.support), options.out)
-    told = dataclasses.replace(model, answer=answer_by(model, support),
-                               spec={'inputs': {'image': {'shape': model.spec['image']}}})
+    told = dataclasses.replace(
+        model,
+        answer=answer_by(model, support),
+        spec={'inputs': {'image': {'shape': model.spec['image']}}},
+    )
 
     def read(model: Model, file: str, wanted: bool) -> dict:
         return {**images.read(model, file, wanted), 'class_names': names}
+
     planned = images.plan_each(told, options, paths, read, images.save)
     shots = support['support_mask'].sum(1).tolist()
     return planned._replace(about={'support': dict(zip(names, shots))})
@@ -42,17 +47,25 @@ def read_support(model: Model, folder: Path, out: str) -> tuple[list[str], Array
     fewer images are filled up with zeros."""
     if not folder.is_dir():
         raise UserError(f'--support {folder}: there is no such folder')
-    classes = sorted(path for path in folder.iterdir()
-                     if path.is_dir() and not path.name.startswith('.'))
+    classes = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith('.')
+    )
     if len(classes) < 2:
-        raise UserError(f'--support {folder} has {len(classes)} folders: it needs one for each '
-                        'class, at least two')
-    shown = [[_read(model, file) for file in files.find([str(path)], out)] for path in classes]
+        raise UserError(
+            f'--support {folder} has {len(classes)} folders: it needs one for each '
+            'class, at least two'
+        )
+    shown = [
+        [_read(model, file) for file in files.find([str(path)], out)]
+        for path in classes
+    ]
     most = max(map(len, shown))
     support = np.zeros((len(shown), most, *model.spec['image']), np.uint8)
     mask = np.zeros((len(shown), most), np.uint8)
     for i, pixels in enumerate(shown):
-        support[i, :len(pixels)], mask[i, :len(pixels)] = pixels, 1
+        support[i, : len(pixels)], mask[i, : len(pixels)] = pixels, 1
     return [path.name for path in classes], {'support': support, 'support_mask': mask}
 
 
@@ -63,6 +76,7 @@ def answer_by(model: Model, support: Arrays) -> Callable[[Arrays], Arrays]:
     def answer(inputs: Arrays) -> Arrays:
         outputs = model.answer({**whole, 'query': inputs['image'][None]})
         return {name: array[0] for name, array in outputs.items()}
+
     return answer
 
 

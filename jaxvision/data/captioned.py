@@ -37,27 +37,37 @@ class Captioned:
     def __init__(self, place: str):
         annotations, images = _places(place)
         self._name = f'captions:{annotations}'
-        self._items = {split: _read(path, _image_folder(path, images))
-                       for split, path in _split_files(annotations).items()}
+        self._items = {
+            split: _read(path, _image_folder(path, images))
+            for split, path in _split_files(annotations).items()
+        }
         self.splits = tuple(self._items)
 
     def open(self, split: str) -> 'CaptionedSource':
         items = self._of(split)
         listing = [(item.path.name, item.size, item.captions) for item in items]
         info = SourceInfo(
-            name=self._name, split=split, class_names=(), image_shape=(None, None, 3),
-            multi_label=False, fingerprint=fingerprint(split, listing),
-            holds=('image', 'captions'))
+            name=self._name,
+            split=split,
+            class_names=(),
+            image_shape=(None, None, 3),
+            multi_label=False,
+            fingerprint=fingerprint(split, listing),
+            holds=('image', 'captions'),
+        )
         return CaptionedSource(info, items)
 
     def overlap(self, split: str, other: str) -> bool:
-        paths, others = ({item.path for item in self._of(name)} for name in (split, other))
+        paths, others = (
+            {item.path for item in self._of(name)} for name in (split, other)
+        )
         return not paths.isdisjoint(others)
 
     def _of(self, split: str) -> list[_Item]:
         if split not in self.splits:
-            raise UserError(f'{self._name} has no split {split!r}; it has '
-                            f'{", ".join(self.splits)}')
+            raise UserError(
+                f'{self._name} has no split {split!r}; it has {", ".join(self.splits)}'
+            )
         return self._items[split]
 
 
@@ -97,14 +107,18 @@ def _split_files(annotations: Path) -> dict[str, Path]:
     if annotations.is_file():
         return {'train': annotations}
     if not annotations.is_dir():
-        raise UserError(f'data.source=captions:{annotations}: there is no such file or folder')
+        raise UserError(
+            f'data.source=captions:{annotations}: there is no such file or folder'
+        )
     found = {}
     for split in ('train', 'val'):
         paths = sorted(annotations.glob(f'captions_{split}*.json'))
         if len(paths) != 1:
             names = ', '.join(path.name for path in paths) or 'none'
-            raise UserError(f'{annotations} needs one captions_{split}*.json, and has {names}; or '
-                            'name one JSON file, of whose images a fifth is held out')
+            raise UserError(
+                f'{annotations} needs one captions_{split}*.json, and has {names}; or '
+                'name one JSON file, of whose images a fifth is held out'
+            )
         found[split] = paths[0]
     return found
 
@@ -120,17 +134,27 @@ def _image_folder(annotations: Path, images: Path | None) -> Path:
 
 def _read(annotations: Path, images: Path) -> list[_Item]:
     captions = _captions(annotations, images)
-    items = [_Item(path, _size(path), tuple(texts)) for path, texts in captions.items() if texts]
+    items = [
+        _Item(path, _size(path), tuple(texts))
+        for path, texts in captions.items()
+        if texts
+    ]
     if not items:
         raise UserError(f'{annotations}: no image has a caption')
     if len(items) < len(captions):
-        logging.warning('%s: %d of %d images have no caption and are left out', annotations,
-                        len(captions) - len(items), len(captions))
+        logging.warning(
+            '%s: %d of %d images have no caption and are left out',
+            annotations,
+            len(captions) - len(items),
+            len(captions),
+        )
     missing = [item.path for item in items if item.size < 0]
     if missing:
-        raise UserError(f'{annotations}: {len(missing)} of {len(items)} images are not in '
-                        f'{images}, such as {str(missing[0].relative_to(images))!r}; name their '
-                        'folder as captions:ANNOTATIONS.json,IMAGES')
+        raise UserError(
+            f'{annotations}: {len(missing)} of {len(items)} images are not in '
+            f'{images}, such as {str(missing[0].relative_to(images))!r}; name their '
+            'folder as captions:ANNOTATIONS.json,IMAGES'
+        )
     return items
 
 
@@ -145,10 +169,14 @@ def _captions(annotations: Path, images: Path) -> dict[Path, list[str]]:
         paths[key] = _inside(annotations, images, name)
     captions = {path: [] for path in paths.values()}
     for annotation in parsed['annotations']:
-        key, text = _fields(annotations, annotation, 'annotations', 'image_id', 'caption')
+        key, text = _fields(
+            annotations, annotation, 'annotations', 'image_id', 'caption'
+        )
         if key not in paths:
-            raise UserError(f'{annotations}: {text!r} is said of the image {key}, which is not '
-                            'among its images')
+            raise UserError(
+                f'{annotations}: {text!r} is said of the image {key}, which is not '
+                'among its images'
+            )
         if text.strip():
             captions[paths[key]].append(text.encode(errors='replace').decode())
     return captions
@@ -162,18 +190,27 @@ def _parse(annotations: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UserError(f'{annotations} is no JSON: {error}') from error
     if not isinstance(parsed, dict) or not all(
-            isinstance(parsed.get(name), list) for name in ('images', 'annotations')):
-        raise UserError(f'{annotations} has no lists `images` and `annotations`: it is not of the '
-                        "form of COCO's captions")
+        isinstance(parsed.get(name), list) for name in ('images', 'annotations')
+    ):
+        raise UserError(
+            f'{annotations} has no lists `images` and `annotations`: it is not of the '
+            "form of COCO's captions"
+        )
     return parsed
 
 
-def _fields(annotations: Path, entry: Any, what: str, key: str, text: str
-            ) -> tuple[int | str, str]:
-    if not isinstance(entry, dict) or not isinstance(entry.get(key), int | str) \
-            or not isinstance(entry.get(text), str):
-        raise UserError(f'{annotations}: one of its {what} has no {key} or no {text}: '
-                        f'{str(entry)[:100]}')
+def _fields(
+    annotations: Path, entry: Any, what: str, key: str, text: str
+) -> tuple[int | str, str]:
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get(key), int | str)
+        or not isinstance(entry.get(text), str)
+    ):
+        raise UserError(
+            f'{annotations}: one of its {what} has no {key} or no {text}: '
+            f'{str(entry)[:100]}'
+        )
     return entry[key], entry[text]
 
 
@@ -181,7 +218,9 @@ def _inside(annotations: Path, images: Path, name: str) -> Path:
     # The file may be a stranger's: it shall name no other file of this machine.
     path = PurePosixPath(name)
     if path.is_absolute() or '..' in path.parts or '\\' in name:
-        raise UserError(f'{annotations}: the file_name {name!r} does not lie in its folder')
+        raise UserError(
+            f'{annotations}: the file_name {name!r} does not lie in its folder'
+        )
     return images / path
 
 

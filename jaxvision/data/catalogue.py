@@ -12,10 +12,24 @@ import shlex
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, Unreadable, fingerprint
+from jaxvision.data.protocol import (
+    Example,
+    Labels,
+    Rows,
+    SourceInfo,
+    Unreadable,
+    fingerprint,
+)
 from jaxvision.errors import UserError
 
-_EMBEDDED = ('digits', 'mnist5k', 'photos', 'digit_pairs', 'digit_scenes', 'moving_digits')
+_EMBEDDED = (
+    'digits',
+    'mnist5k',
+    'photos',
+    'digit_pairs',
+    'digit_scenes',
+    'moving_digits',
+)
 _NAME = re.compile(r'(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d.*]+))?')
 
 # TFDS 4.9.10 imports these in its command but does not depend on them.
@@ -28,7 +42,9 @@ class Catalogue:
     def __init__(self, folder: Path):
         try:
             self._builder = tfds.builder_from_directory(folder)
-        except Exception as error:  # whatever is wrong in the files, the person needs their path
+        except (
+            Exception
+        ) as error:  # whatever is wrong in the files, the person needs their path
             raise UserError(f'cannot read the data set in {folder}: {error}') from error
         self._info = self._builder.info
         _check_format(self._builder, folder)
@@ -37,15 +53,20 @@ class Catalogue:
     def open(self, split: str) -> 'CatalogueSource':
         try:
             raw = self._builder.as_data_source(
-                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+            )
         except ValueError as error:
             raise self._no_split(split) from error
         return CatalogueSource(self._info, split, raw)
 
     def overlap(self, split: str, other: str) -> bool:
-        return any(a.filename == b.filename and a.skip < b.skip + b.take
-                   and b.skip < a.skip + a.take
-                   for a in self._files(split) for b in self._files(other))
+        return any(
+            a.filename == b.filename
+            and a.skip < b.skip + b.take
+            and b.skip < a.skip + a.take
+            for a in self._files(split)
+            for b in self._files(other)
+        )
 
     def _files(self, split: str):
         try:
@@ -54,8 +75,10 @@ class Catalogue:
             raise self._no_split(split) from error
 
     def _no_split(self, split: str) -> UserError:
-        return UserError(f'{self._info.full_name} has no split {split!r}; it has '
-                         f'{", ".join(self.splits)}')
+        return UserError(
+            f'{self._info.full_name} has no split {split!r}; it has '
+            f'{", ".join(self.splits)}'
+        )
 
 
 class CatalogueSource:
@@ -70,19 +93,33 @@ class CatalogueSource:
         image, label = features[kind], features.get('label')
         if kind == 'video':
             # Texts are stored as encoded frames are; of a sequence no decoding can be skipped.
-            features[kind] = tfds.features.Sequence(tfds.features.Text(), length=image.shape[0])
+            features[kind] = tfds.features.Sequence(
+                tfds.features.Text(), length=image.shape[0]
+            )
         self._features = tfds.features.FeaturesDict(
-            {key: features[name] for name, key in self._keys.items()})
+            {key: features[name] for name, key in self._keys.items()}
+        )
         self._decoders = (
             {self._keys[kind]: tfds.decode.SkipDecoding()}
-            if isinstance(image, tfds.features.Image) else None)
-        files = [(Path(file.filename).name, file.skip, file.take, file.examples_in_shard)
-                 for file in info.splits[split].file_instructions]
+            if isinstance(image, tfds.features.Image)
+            else None
+        )
+        files = [
+            (Path(file.filename).name, file.skip, file.take, file.examples_in_shard)
+            for file in info.splits[split].file_instructions
+        ]
         self.info = SourceInfo(
-            name=info.full_name, split=split, class_names=_class_names(label),
-            image_shape=_image_shape(image), multi_label=False,
-            fingerprint=fingerprint(info.full_name, files, info.splits.total_num_examples),
-            holds=tuple(self._keys), frames=None if kind == 'video' else 0)
+            name=info.full_name,
+            split=split,
+            class_names=_class_names(label),
+            image_shape=_image_shape(image),
+            multi_label=False,
+            fingerprint=fingerprint(
+                info.full_name, files, info.splits.total_num_examples
+            ),
+            holds=tuple(self._keys),
+            frames=None if kind == 'video' else 0,
+        )
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -135,20 +172,32 @@ def find(source: str, data_dir: str = '') -> Path:
     """
     match = _NAME.fullmatch(source)
     if not match:
-        raise UserError(f'data.source={source!r} is no data set: name one of TFDS (cifar10, '
-                        f'name/config:version), an embedded one ({", ".join(_EMBEDDED)}), '
-                        'folder:DIR, videos:DIR or captions:ANNOTATIONS.json')
+        raise UserError(
+            f'data.source={source!r} is no data set: name one of TFDS (cifar10, '
+            f'name/config:version), an embedded one ({", ".join(_EMBEDDED)}), '
+            'folder:DIR, videos:DIR or captions:ANNOTATIONS.json'
+        )
     name, config, version = match['name'], match['config'], match['version'] or '*.*.*'
     root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-    there = [path.parent for path in sorted((root / name).glob('**/features.json'))
-             if tfds.core.Version.is_valid(path.parent.name)]
-    wanted = [folder for folder in there if _version(folder).match(version)
-              and config in (None, folder.parent.name)]
+    there = [
+        path.parent
+        for path in sorted((root / name).glob('**/features.json'))
+        if tfds.core.Version.is_valid(path.parent.name)
+    ]
+    wanted = [
+        folder
+        for folder in there
+        if _version(folder).match(version) and config in (None, folder.parent.name)
+    ]
     if not wanted:
         raise UserError(_how_to_prepare(source, name, root, there))
     if len({folder.parent for folder in wanted}) > 1:
-        configs = ', '.join(sorted({f'{name}/{folder.parent.name}' for folder in wanted}))
-        raise UserError(f'{name} is prepared in several configurations; name one: {configs}')
+        configs = ', '.join(
+            sorted({f'{name}/{folder.parent.name}' for folder in wanted})
+        )
+        raise UserError(
+            f'{name} is prepared in several configurations; name one: {configs}'
+        )
     return max(wanted, key=_version)
 
 
@@ -160,14 +209,18 @@ def _how_to_prepare(source: str, name: str, root: Path, there: Sequence[Path]) -
     known = tfds.list_builders(with_community_datasets=False)
     found = ', '.join(str(folder.relative_to(root)) for folder in there)
     if name in known:
-        return (f'{source} is not prepared in {root}{f", only {found}" if found else ""}; prepare '
-                f'it once{_TOOLS}\n    tfds build {source} --file_format=array_record '
-                f'--data_dir={shlex.quote(str(root))}')
+        return (
+            f'{source} is not prepared in {root}{f", only {found}" if found else ""}; prepare '
+            f'it once{_TOOLS}\n    tfds build {source} --file_format=array_record '
+            f'--data_dir={shlex.quote(str(root))}'
+        )
     if found:
         return f'{source} is not in {root}, only {found}'
     near = difflib.get_close_matches(name, [*known, *_EMBEDDED], n=3)
     guess = f'; did you mean {" or ".join(near)}?' if near else ''
-    return f'{name} is no data set of TFDS, and {root} has no folder of that name{guess}'
+    return (
+        f'{name} is no data set of TFDS, and {root} has no folder of that name{guess}'
+    )
 
 
 def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
@@ -175,28 +228,38 @@ def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
         raise UserError(
             f'{folder} holds {builder.info.file_format.value}, which cannot be read by row; '
             f'convert it once{_TOOLS}\n    tfds convert_format --out_file_format=array_record '
-            f'--dataset_version_dir={shlex.quote(str(folder))}')
+            f'--dataset_version_dir={shlex.quote(str(folder))}'
+        )
 
 
 def _parts(info: tfds.core.DatasetInfo) -> dict[str, str]:
-    """What an example has of 'image' or 'video', 'label' and 'captions', and which feature is each.
-    """
+    """What an example has of 'image' or 'video', 'label' and 'captions', and which feature is each."""
     features = dict(info.features)
     captions = {'captions': 'captions'} if _is_text(features.get('captions')) else {}
-    kind = lambda key: 'video' if isinstance(features[key], tfds.features.Video) else 'image'
+    kind = lambda key: (
+        'video' if isinstance(features[key], tfds.features.Video) else 'image'
+    )
     pair = info.supervised_keys
     if pair and len(pair) == 2 and all(isinstance(key, str) for key in pair):
         image, label = pair
-        if _is_image(features[image]) and isinstance(features[label], tfds.features.ClassLabel):
+        if _is_image(features[image]) and isinstance(
+            features[label], tfds.features.ClassLabel
+        ):
             return {kind(image): image, 'label': label, **captions}
     images = [key for key in features if _is_image(features[key])]
-    labels = [key for key in features if isinstance(features[key], tfds.features.ClassLabel)]
+    labels = [
+        key for key in features if isinstance(features[key], tfds.features.ClassLabel)
+    ]
     if len(images) == 1 and captions and not labels:
         return {kind(images[0]): images[0], **captions}
     if len(images) != 1 or len(labels) != 1:
-        found = ', '.join(f'{key}: {type(features[key]).__name__}' for key in sorted(features))
-        raise UserError(f'{info.full_name} is no data set of one image or video and one class, or '
-                        f'of `captions`; its features are {found}')
+        found = ', '.join(
+            f'{key}: {type(features[key]).__name__}' for key in sorted(features)
+        )
+        raise UserError(
+            f'{info.full_name} is no data set of one image or video and one class, or '
+            f'of `captions`; its features are {found}'
+        )
     return {kind(images[0]): images[0], 'label': labels[0], **captions}
 
 

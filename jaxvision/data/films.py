@@ -27,27 +27,38 @@ class Films:
         if not root.is_dir():
             raise UserError(f'data.source=videos:{root}: there is no such folder')
         items = _items(root)
-        self._items = {split: [item for item in items if item.split == split]
-                       for split in folder.SPLITS}
+        self._items = {
+            split: [item for item in items if item.split == split]
+            for split in folder.SPLITS
+        }
         if not self._items['train']:
-            raise UserError(f'{root} has no {_FILMS} to train on; it needs train/CLASS/FILE or '
-                            'CLASS/FILE or, for a task without classes, FILE')
+            raise UserError(
+                f'{root} has no {_FILMS} to train on; it needs train/CLASS/FILE or '
+                'CLASS/FILE or, for a task without classes, FILE'
+            )
         self.splits = tuple(split for split in folder.SPLITS if self._items[split])
-        self._classes = tuple(sorted({name for item in self._items['train']
-                                      for name in item.labels}))
+        self._classes = tuple(
+            sorted({name for item in self._items['train'] for name in item.labels})
+        )
         if self._classes:
             folder.check_classes(items, self._classes)
 
     def open(self, split: str) -> 'FilmSource':
         if split not in self.splits:
-            raise UserError(f'{self._root} has no split {split!r}; it has '
-                            f'{", ".join(self.splits)}')
+            raise UserError(
+                f'{self._root} has no split {split!r}; it has {", ".join(self.splits)}'
+            )
         items = self._items[split]
         info = SourceInfo(
-            name=f'videos:{self._root}', split=split, class_names=self._classes,
-            image_shape=(None, None, 3), multi_label=False,
+            name=f'videos:{self._root}',
+            split=split,
+            class_names=self._classes,
+            image_shape=(None, None, 3),
+            multi_label=False,
             fingerprint=fingerprint(split, folder.listed(self._root, items)),
-            holds=('video', 'label') if self._classes else ('video',), frames=None)
+            holds=('video', 'label') if self._classes else ('video',),
+            frames=None,
+        )
         return FilmSource(info, items)
 
     def overlap(self, split: str, other: str) -> bool:
@@ -61,7 +72,9 @@ class FilmSource:
         self.info = info
         self._paths = [item.path for item in items]
         number = {name: label for label, name in enumerate(info.class_names)}
-        self._labels = np.array([number[name] for item in items for name in item.labels], np.int32)
+        self._labels = np.array(
+            [number[name] for item in items for name in item.labels], np.int32
+        )
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -83,15 +96,25 @@ class FilmSource:
 
 def _items(root: Path) -> list[folder.Item]:
     splits = folder.split_folders(root)
-    loose = [folder.Item(path, (), split) for split, place in splits.items()
-             for path in sorted(_films(place.glob('*')))]
+    loose = [
+        folder.Item(path, (), split)
+        for split, place in splits.items()
+        for path in sorted(_films(place.glob('*')))
+    ]
     if not loose:
-        return [item for split, place in splits.items()
-                for item in folder.in_classes(place, split, SUFFIXES, _FILMS)]
-    within = next((path for place in splits.values() for path in _films(place.glob('*/**/*'))), '')
+        return [
+            item
+            for split, place in splits.items()
+            for item in folder.in_classes(place, split, SUFFIXES, _FILMS)
+        ]
+    within = next(
+        (path for place in splits.values() for path in _films(place.glob('*/**/*'))), ''
+    )
     if within:
-        raise UserError(f'{loose[0].path} is in no class folder, but {within} is: each film has '
-                        'to have a class, or none')
+        raise UserError(
+            f'{loose[0].path} is in no class folder, but {within} is: each film has '
+            'to have a class, or none'
+        )
     return loose
 
 

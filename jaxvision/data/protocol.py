@@ -42,12 +42,14 @@ class SourceInfo:
 
     def check_holds(self, *names: str) -> None:
         """Raises:
-            UserError: an example does not have all of these.
+        UserError: an example does not have all of these.
         """
         missing = [name for name in names if name not in self.holds]
         if missing:
-            raise UserError(f'{self.name} holds {", ".join(self.holds)}: this task needs '
-                            f'{", ".join(missing)}')
+            raise UserError(
+                f'{self.name} holds {", ".join(self.holds)}: this task needs '
+                f'{", ".join(missing)}'
+            )
 
 
 @runtime_checkable

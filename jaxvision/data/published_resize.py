@@ -11,7 +11,11 @@ _LONGEST = 8  # times the shorter side: resized by that, a strip would fill the 
 
 
 def resize_then_crop(
-    image: Encoded, size: int, channels: int, shorter: int, interpolation: str,
+    image: Encoded,
+    size: int,
+    channels: int,
+    shorter: int,
+    interpolation: str,
 ) -> UInt8[np.ndarray, 'size size c']:
     """The shorter side resized to `shorter` pixels, antialiased, then the central square.
 
@@ -30,12 +34,14 @@ def resize_then_crop(
     if shorter:
         h, w = (int(shorter * side / min(height, width)) for side in (height, width))
     whole = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    resized = np.asarray(whole.resize((w, h), _METHODS[interpolation])).reshape(h, w, channels)
+    resized = np.asarray(whole.resize((w, h), _METHODS[interpolation])).reshape(
+        h, w, channels
+    )
     top, left = round((h - size) / 2), round((w - size) / 2)
-    return resized[top:top + size, left:left + size]
+    return resized[top : top + size, left : left + size]
 
 
 def _middle(pixels: Pixels) -> UInt8[np.ndarray, 'h2 w2 c']:
     longest = _LONGEST * min(pixels.shape[:2])
     top, left = (max(0, side - longest) // 2 for side in pixels.shape[:2])
-    return pixels[top:top + longest, left:left + longest]
+    return pixels[top : top + longest, left : left + longest]

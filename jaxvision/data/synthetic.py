@@ -22,8 +22,10 @@ class Noise:
 
     def __getitem__(self, row: int) -> Example:
         rng = keys.host(0, 'noise', row)
-        return {'image': rng.integers(0, 256, self.info.image_shape, np.uint8),
-                'label': np.int32(rng.integers(len(self.info.class_names)))}
+        return {
+            'image': rng.integers(0, 256, self.info.image_shape, np.uint8),
+            'label': np.int32(rng.integers(len(self.info.class_names))),
+        }
 
     def read(self, rows: Rows) -> list[Example]:
         return [self[int(row)] for row in rows]

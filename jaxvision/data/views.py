@@ -9,7 +9,14 @@ import numpy as np
 
 from jaxvision import keys
 from jaxvision.data import decode
-from jaxvision.data.protocol import Example, Labels, Rows, Source, Unreadable, fingerprint
+from jaxvision.data.protocol import (
+    Example,
+    Labels,
+    Rows,
+    Source,
+    Unreadable,
+    fingerprint,
+)
 from jaxvision.errors import UserError
 
 Chosen = Int[np.ndarray, 'm']
@@ -57,8 +64,10 @@ class Numbered:
         return {**self._source[row], 'row': np.int32(row)}
 
     def read(self, rows: Rows) -> list[Example]:
-        return [{**example, 'row': np.int32(row)}
-                for row, example in zip(rows, self._source.read(rows))]
+        return [
+            {**example, 'row': np.int32(row)}
+            for row, example in zip(rows, self._source.read(rows))
+        ]
 
     def labels(self) -> Labels:
         return self._source.labels()
@@ -116,7 +125,9 @@ class Decoded:
         shape = self.info.image_shape
         image = decode.decode(example['image'], shape[-1])
         if image.shape != shape:
-            raise Unreadable(f'its image is {image.shape}, where the data set says {shape}')
+            raise Unreadable(
+                f'its image is {image.shape}, where the data set says {shape}'
+            )
         return example | {'image': image}
 
 
@@ -138,8 +149,10 @@ class InMemory:
 
     def read(self, rows: Rows) -> list[Example]:
         batch = self.batch(rows)
-        return [{name: array[place] for name, array in batch.items()}
-                for place in range(len(rows))]
+        return [
+            {name: array[place] for name, array in batch.items()}
+            for place in range(len(rows))
+        ]
 
     def batch(self, rows: Rows) -> dict[str, np.ndarray]:
         """The rows, stacked: one copy an array once they have been read."""
@@ -167,7 +180,9 @@ class InMemory:
         with self._allocating:
             if not self._arrays:
                 self._arrays = {
-                    name: np.empty((len(self), *np.shape(value)), np.asarray(value).dtype)
+                    name: np.empty(
+                        (len(self), *np.shape(value)), np.asarray(value).dtype
+                    )
                     for name, value in example.items()
                 }
 
@@ -175,14 +190,24 @@ class InMemory:
 class Mixed:
     """A source's images, over and over, and then others that were made to be like them."""
 
-    def __init__(self, real: Source, images: UInt8[np.ndarray, 'm h w c'],
-                 labels: Int[np.ndarray, 'm'], share: float, origin: str):
+    def __init__(
+        self,
+        real: Source,
+        images: UInt8[np.ndarray, 'm h w c'],
+        labels: Int[np.ndarray, 'm'],
+        share: float,
+        origin: str,
+    ):
         """`share` of all examples are the made ones; `origin` tells where they are from."""
         self._real, self._images, self._labels = real, images, labels
-        self._first = max(1, round(len(images) * (1 - share) / share))  # of the made ones
+        self._first = max(
+            1, round(len(images) * (1 - share) / share)
+        )  # of the made ones
         self.info = dataclasses.replace(
-            real.info, holds=('image', 'label'),
-            fingerprint=fingerprint(real.info.fingerprint, origin, len(images), share))
+            real.info,
+            holds=('image', 'label'),
+            fingerprint=fingerprint(real.info.fingerprint, origin, len(images), share),
+        )
 
     def __len__(self) -> int:
         return self._first + len(self._images)
@@ -197,7 +222,9 @@ class Mixed:
         return [self[int(row)] for row in rows]
 
     def labels(self) -> Labels:
-        return np.concatenate([np.resize(self._real.labels(), self._first), self._labels])
+        return np.concatenate(
+            [np.resize(self._real.labels(), self._first), self._labels]
+        )
 
     def where(self, row: int) -> str:
         if row < self._first:
@@ -205,7 +232,9 @@ class Mixed:
         return f'generated image {row - self._first}'
 
 
-def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Chosen, Int[np.ndarray, 'held']]:
+def held_out(
+    labels: Labels, fraction: float = 0.2
+) -> tuple[Chosen, Int[np.ndarray, 'held']]:
     """Rows to train on and rows held out, a fixed random `fraction` of each class.
 
     A class of one example stays in training. Rows with several labels are split without strata.
@@ -213,7 +242,7 @@ def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Chosen, Int[np.ndar
     held = []
     for stratum, rows in _strata(labels):
         order = keys.host(_SPLIT_SEED, 'held_out', stratum).permutation(rows)
-        held.append(order[:round(fraction * len(rows))])
+        held.append(order[: round(fraction * len(rows))])
     test = np.sort(np.concatenate(held))
     return np.setdiff1d(np.arange(len(labels)), test), test
 
@@ -221,18 +250,26 @@ def held_out(labels: Labels, fraction: float = 0.2) -> tuple[Chosen, Int[np.ndar
 def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Chosen:
     """A fixed random `number` of rows of each class, in their order."""
     if labels.ndim > 1:
-        raise UserError('data.per_class needs one label an image; this data set has several')
+        raise UserError(
+            'data.per_class needs one label an image; this data set has several'
+        )
     chosen = []
     for label, name in enumerate(class_names):
         rows = np.flatnonzero(labels == label)
         if len(rows) < number:
-            raise UserError(f'data.per_class={number}, but class {name!r} has only {len(rows)} '
-                            'training examples')
-        chosen.append(keys.host(_SPLIT_SEED, 'per_class', label).permutation(rows)[:number])
+            raise UserError(
+                f'data.per_class={number}, but class {name!r} has only {len(rows)} '
+                'training examples'
+            )
+        chosen.append(
+            keys.host(_SPLIT_SEED, 'per_class', label).permutation(rows)[:number]
+        )
     return np.sort(np.concatenate(chosen))
 
 
 def _strata(labels: Labels) -> list[tuple[int, Chosen]]:
     if labels.ndim > 1:
         return [(0, np.arange(len(labels)))]
-    return [(int(label), np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    return [
+        (int(label), np.flatnonzero(labels == label)) for label in np.unique(labels)
+    ]

@@ -14,14 +14,16 @@ import numpy as np
 
 def _main(folder: str, inputs_file: str, file: str) -> None:
     import tensorflow as tf
+
     with np.load(inputs_file) as found:
         inputs = dict(found)
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = lambda: (
-        {name: value[i:i + 1] for name, value in inputs.items()}
-        for i in range(len(next(iter(inputs.values())))))
+        {name: value[i : i + 1] for name, value in inputs.items()}
+        for i in range(len(next(iter(inputs.values()))))
+    )
     Path(file).write_bytes(converter.convert())
 
 

@@ -21,7 +21,7 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 
 EXTRAS = 'assets.extra'  # where TensorFlow's tools leave other people's files alone
-CHECKSUM = 'sha256'      # of what is before the extras in a file
+CHECKSUM = 'sha256'  # of what is before the extras in a file
 
 
 def is_exported(path: Path) -> bool:
@@ -38,7 +38,9 @@ def read_extras(path: Path) -> tuple[dict, dict]:
     as it was written (of a SavedModel TensorFlow itself checks the variables).
     """
     if path.is_dir():
-        texts = [(path / EXTRAS / name).read_text() for name in ('config.json', 'spec.json')]
+        texts = [
+            (path / EXTRAS / name).read_text() for name in ('config.json', 'spec.json')
+        ]
     else:
         with zipfile.ZipFile(path) as extras:
             texts = [extras.read(name) for name in ('config.json', 'spec.json')]
@@ -60,6 +62,7 @@ def open_exported(path: Path) -> Callable[[Arrays], Arrays]:
 
 def _savedmodel(path: Path) -> Callable[[Arrays], Arrays]:
     import tensorflow as tf
+
     model = tf.saved_model.load(str(path))
     serve = model.signatures['serving_default']
 
@@ -67,24 +70,30 @@ def _savedmodel(path: Path) -> Callable[[Arrays], Arrays]:
         model  # a signature does not keep its model's variables alive
         outputs = serve(**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: value.numpy() for name, value in outputs.items()}
+
     return answer
 
 
 def _tflite(path: Path) -> Callable[[Arrays], Arrays]:
     from ai_edge_litert.interpreter import Interpreter
+
     serve = Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
 
     def answer(inputs: Arrays) -> Arrays:  # the file takes one example at a time
         count = len(next(iter(inputs.values())))
-        rows = [serve(**{name: value[i:i + 1] for name, value in inputs.items()})
-                for i in range(count)]
+        rows = [
+            serve(**{name: value[i : i + 1] for name, value in inputs.items()})
+            for i in range(count)
+        ]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
     return answer
 
 
 def _stablehlo(path: Path) -> Callable[[Arrays], Arrays]:
     import jax
     import jax.export
+
     serve = jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)
     return lambda inputs: jax.device_get(serve(inputs))
 
@@ -93,15 +102,21 @@ def answer_all(answer: Callable[[Arrays], Arrays], inputs: Arrays) -> Arrays:
     """In batches of 1, of 5, then of 32, so that a batch size that differs is found."""
     count = len(next(iter(inputs.values())))
     cuts = sorted({min(cut, count) for cut in (0, 1, 6, *range(38, count + 32, 32))})
-    parts = [answer({name: value[first:last] for name, value in inputs.items()})
-             for first, last in zip(cuts, cuts[1:])]
+    parts = [
+        answer({name: value[first:last] for name, value in inputs.items()})
+        for first, last in zip(cuts, cuts[1:])
+    ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def latency(answer: Callable[[Arrays], Arrays], inputs: Arrays, batch: int, seconds: float
-            ) -> dict[str, float]:
+def latency(
+    answer: Callable[[Arrays], Arrays], inputs: Arrays, batch: int, seconds: float
+) -> dict[str, float]:
     """Median and 95th percentile of the milliseconds that a batch takes, over some seconds."""
-    inputs = {name: np.resize(value, (batch, *value.shape[1:])) for name, value in inputs.items()}
+    inputs = {
+        name: np.resize(value, (batch, *value.shape[1:]))
+        for name, value in inputs.items()
+    }
     for _ in range(2):
         answer(inputs)
     times, end = [], time.perf_counter() + seconds

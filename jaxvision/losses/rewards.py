@@ -26,7 +26,9 @@ class Statistics(NamedTuple):
     rarity: Float[Array | np.ndarray, 'm+1']
 
 
-def statistics(references: Int[np.ndarray, 'n r l'], dtype: type = np.float32) -> Statistics:
+def statistics(
+    references: Int[np.ndarray, 'n r l'], dtype: type = np.float32
+) -> Statistics:
     """Those of N examples with up to R references each; on the host, once.
 
     An example has an n-gram if any of its references has, and counts once.
@@ -35,25 +37,35 @@ def statistics(references: Int[np.ndarray, 'n r l'], dtype: type = np.float32) -
     size = int(references.max(initial=0)) + 1
     node, nodes = np.full(references.shape, -1, np.int64), 0
     for n in range(1, min(LONGEST, references.shape[2]) + 1):
-        last = references[..., n - 1:]  # word of the n-gram that begins at each place
+        last = references[..., n - 1 :]  # word of the n-gram that begins at each place
         there = last > 0
-        pairs, row = np.unique((node[there] + 1) * size + last[there], return_inverse=True)
+        pairs, row = np.unique(
+            (node[there] + 1) * size + last[there], return_inverse=True
+        )
         of_examples = np.unique(row * len(references) + np.nonzero(there)[0])
         parents.append(pairs // size - 1)
         words.append(pairs % size)
-        frequencies.append(np.bincount(of_examples // len(references), minlength=len(pairs)))
+        frequencies.append(
+            np.bincount(of_examples // len(references), minlength=len(pairs))
+        )
         node = np.full(last.shape, -1, np.int64)
         node[there] = nodes + row
         node, nodes = node[..., :-1], nodes + len(pairs)
     # The difference is taken before it is rounded: of a common n-gram it is small.
     seen = np.append(np.concatenate(frequencies), 1)
     rarity = np.log(len(references)) - np.log(seen)
-    return Statistics(np.concatenate(parents).astype(np.int32),
-                      np.concatenate(words).astype(np.int32), rarity.astype(dtype))
+    return Statistics(
+        np.concatenate(parents).astype(np.int32),
+        np.concatenate(words).astype(np.int32),
+        rarity.astype(dtype),
+    )
 
 
-def cider_d(statistics: Statistics, candidate: Int32[Array, 'l'], references: Int32[Array, 'r k']
-            ) -> Float[Array, '']:
+def cider_d(
+    statistics: Statistics,
+    candidate: Int32[Array, 'l'],
+    references: Int32[Array, 'r k'],
+) -> Float[Array, '']:
     """A candidate's CIDEr-D, in [0, 10] (Vedantam et al. 2015): the mean over its references.
 
     References of no words are padding and left out; without any it is 0.
@@ -63,25 +75,42 @@ def cider_d(statistics: Statistics, candidate: Int32[Array, 'l'], references: In
     return 10 * jnp.where(there, each, 0).sum() / jnp.maximum(there.sum(), 1)
 
 
-def _similarity(statistics: Statistics, candidate: Int32[Array, 'l'], reference: Int32[Array, 'k']
-                ) -> Float[Array, '']:
+def _similarity(
+    statistics: Statistics, candidate: Int32[Array, 'l'], reference: Int32[Array, 'k']
+) -> Float[Array, '']:
     """The mean over n of the n-grams' clipped cosine, less for a difference in length."""
-    cosines = [_cosine(*parts) for parts in zip(
-        _rarities(statistics, candidate), _rarities(statistics, reference),
-        _same(candidate, candidate), _same(reference, reference), _same(candidate, reference))]
+    cosines = [
+        _cosine(*parts)
+        for parts in zip(
+            _rarities(statistics, candidate),
+            _rarities(statistics, reference),
+            _same(candidate, candidate),
+            _same(reference, reference),
+            _same(candidate, reference),
+        )
+    ]
     # No word and one word are equally long: see metrics.captions.
-    length, other = (jnp.maximum((words > 0).sum(), 1) for words in (candidate, reference))
+    length, other = (
+        jnp.maximum((words > 0).sum(), 1) for words in (candidate, reference)
+    )
     difference = (length - other).astype(cosines[0].dtype)
-    return sum(cosines) / LONGEST * jnp.exp(-difference**2 / (2 * SIGMA**2))
+    return sum(cosines) / LONGEST * jnp.exp(-(difference**2) / (2 * SIGMA**2))
 
 
-def _cosine(ours: Float[Array, 'a'], theirs: Float[Array, 'b'], own: Bool[Array, 'a a'],
-            their_own: Bool[Array, 'b b'], common: Bool[Array, 'a b']) -> Float[Array, '']:
+def _cosine(
+    ours: Float[Array, 'a'],
+    theirs: Float[Array, 'b'],
+    own: Bool[Array, 'a a'],
+    their_own: Bool[Array, 'b b'],
+    common: Bool[Array, 'a b'],
+) -> Float[Array, '']:
     """Of the vectors with an entry, count * rarity, for each different n-gram; of the candidate's
     entries no more than the reference's counts."""
     count, their_count, found = own.sum(1), their_own.sum(1), common.sum(1)
     # Sums over places: an n-gram that is there `count` times has as many terms.
-    product = (jnp.minimum(count, found) * found * ours**2 / jnp.maximum(count, 1)).sum()
+    product = (
+        jnp.minimum(count, found) * found * ours**2 / jnp.maximum(count, 1)
+    ).sum()
     squares = (count * ours**2).sum() * (their_count * theirs**2).sum()
     return product / jnp.sqrt(jnp.where(squares > 0, squares, 1))
 
@@ -95,7 +124,9 @@ def _same(a: Int32[Array, 'a'], b: Int32[Array, 'b']) -> list[Bool[Array, '_ _']
     return found
 
 
-def _rarities(statistics: Statistics, words: Int32[Array, 'l']) -> list[Float[Array, '_']]:
+def _rarities(
+    statistics: Statistics, words: Int32[Array, 'l']
+) -> list[Float[Array, '_']]:
     """For n from 1, the rarity of the n-gram at each place; 0 where the caption has ended."""
     node, found = jnp.full(len(words), -1, jnp.int32), []
     for n in range(LONGEST):
@@ -105,8 +136,9 @@ def _rarities(statistics: Statistics, words: Int32[Array, 'l']) -> list[Float[Ar
     return found
 
 
-def _child(statistics: Statistics, parent: Int32[Array, 'l'], word: Int32[Array, 'l']
-           ) -> Int32[Array, 'l']:
+def _child(
+    statistics: Statistics, parent: Int32[Array, 'l'], word: Int32[Array, 'l']
+) -> Int32[Array, 'l']:
     """The nodes of these parents and words, M where there is none; by bisection, as a key of both
     would not go into 32 bits."""
     number = len(statistics.parent)

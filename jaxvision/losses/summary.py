@@ -31,8 +31,11 @@ def bounded(logits: Float[Array, '*t']) -> Float[Array, '*t']:
 
 
 def reinforce(
-    key: Key[Array, ''], logits: Float[Array, 't'], features: Float[Array, 't d'],
-    mask: Bool[Array, 't'], episodes: int
+    key: Key[Array, ''],
+    logits: Float[Array, 't'],
+    features: Float[Array, 't d'],
+    mask: Bool[Array, 't'],
+    episodes: int,
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
     """A value whose gradient is REINFORCE's of the negative reward, in units of the rewards'
     standard deviation, and the reward: means over so many summaries, at least two.
@@ -41,7 +44,9 @@ def reinforce(
     samples, get a baseline for free!"). In these units a nearly still video, in which all summaries
     are nearly as good, teaches as much as any other.
     """
-    chosen, likely = jax.vmap(draw, (0, None, None))(jax.random.split(key, episodes), logits, mask)
+    chosen, likely = jax.vmap(draw, (0, None, None))(
+        jax.random.split(key, episodes), logits, mask
+    )
     rewards = jax.vmap(reward, (None, 0, None))(features, chosen, mask)
     advantage = (rewards - rewards.mean()) * episodes / (episodes - 1)
     advantage = jax.lax.stop_gradient(advantage / (rewards.std() + 1e-6))
@@ -76,18 +81,25 @@ def reward(
     features: Float[Array, 't d'], chosen: Chosen, mask: Bool[Array, 't']
 ) -> Float[Array, '']:
     """Diversity and representativeness (eq. 6): in [0, 2] where no cosine is negative."""
-    return diversity(features, chosen, mask) + representativeness(features, chosen, mask)
+    return diversity(features, chosen, mask) + representativeness(
+        features, chosen, mask
+    )
 
 
 def diversity(
-    features: Float[Array, 't d'], chosen: Chosen, mask: Bool[Array, 't'], limit: int = 20
+    features: Float[Array, 't d'],
+    chosen: Chosen,
+    mask: Bool[Array, 't'],
+    limit: int = 20,
 ) -> Float[Array, '']:
     """The mean of 1 - cosine over the pairs of chosen frames (eq. 3 and 4), 0 for fewer than two.
 
     Frames more than `limit` apart count as wholly unlike, 1: a scene may be shown again later.
     """
     features = _at_least_float32(features)
-    scaled = features / jnp.maximum(jnp.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    scaled = features / jnp.maximum(
+        jnp.linalg.norm(features, axis=1, keepdims=True), 1e-12
+    )
     time = jnp.arange(len(features))
     apart = jnp.abs(time[:, None] - time)
     unlike = jnp.where(apart > limit, 1, 1 - scaled @ scaled.T)

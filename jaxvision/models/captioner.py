@@ -11,7 +11,9 @@ from jaxtyping import Array, Float, Int, Key
 from jaxvision.errors import UserError, unknown
 
 State = tuple[Float[Array, 'b s'], Float[Array, 'b s']]  # of the LSTM: cell, output
-Seen = tuple[Float[Array, 'b y x d'], Float[Array, 'b y x a']]  # what is attended to, and by what
+Seen = tuple[
+    Float[Array, 'b y x d'], Float[Array, 'b y x a']
+]  # what is attended to, and by what
 
 
 class Captioner(nn.Module):
@@ -21,13 +23,13 @@ class Captioner(nn.Module):
     beside each feature, so that the attention can be asked to go from left to right.
     """
 
-    encoder: nn.Module   # of images to (logits, intermediates)
-    layer: str           # the intermediate [B, H, W, C] that is attended to
+    encoder: nn.Module  # of images to (logits, intermediates)
+    layer: str  # the intermediate [B, H, W, C] that is attended to
     vocabulary: int
     hidden: int = 256
     embedding: int = 64
     attention: int = 128
-    places: int = 32     # sines and cosines that tell where a feature is
+    places: int = 32  # sines and cosines that tell where a feature is
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -43,16 +45,22 @@ class Captioner(nn.Module):
         self.gate = dense(1)  # of section 4.2.1
         self.of_state = dense(self.embedding)
         self.of_context = dense(self.embedding, use_bias=False)
-        self.head = nn.Dense(self.vocabulary, dtype=self.param_dtype, param_dtype=self.param_dtype)
+        self.head = nn.Dense(
+            self.vocabulary, dtype=self.param_dtype, param_dtype=self.param_dtype
+        )
 
     def see(
-        self, image: Float[Array, 'b h w c'], train: bool = False,
+        self,
+        image: Float[Array, 'b h w c'],
+        train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Seen, State]:
         """What there is to attend to, and the LSTM's first state."""
         _, tensors = self.encoder(image, train=train, keys=keys)
         features = feature_map(tensors, self.layer)
-        where = jnp.asarray(place_code(*features.shape[1:3], self.places), features.dtype)
+        where = jnp.asarray(
+            place_code(*features.shape[1:3], self.places), features.dtype
+        )
         where = jnp.broadcast_to(where, (features.shape[0], *where.shape))
         features = jnp.concatenate([features, where], -1)
         cell, output = jnp.split(jnp.tanh(self.start(features.mean((1, 2)))), 2, -1)
@@ -83,18 +91,24 @@ def feature_map(tensors: dict[str, Array], layer: str) -> Float[Array, 'b h w c'
     """Raises a UserError where there is none of that name."""
     maps = [name for name, tensor in tensors.items() if tensor.ndim == 4]
     if not maps:
-        raise UserError('an image is attended to place by place: the model has no feature maps, '
-                        f'but {", ".join(tensors)}')
+        raise UserError(
+            'an image is attended to place by place: the model has no feature maps, '
+            f'but {", ".join(tensors)}'
+        )
     if layer not in maps:
         raise unknown('the model has no feature map', layer, maps)
     return tensors[layer]
 
 
-def place_code(height: int, width: int, size: int) -> Float[np.ndarray, '{height} {width} {size}']:
+def place_code(
+    height: int, width: int, size: int
+) -> Float[np.ndarray, '{height} {width} {size}']:
     """Sines and cosines of y and of x, each in [0, 1], of `size` / 4 frequencies from half a turn
     over the image upwards."""
     turns = np.pi * 2.0 ** (np.arange(size // 4) / 2)
     y, x = ((np.arange(side) + 0.5) / side for side in (height, width))
-    waves = lambda place: np.concatenate([f(place[:, None] * turns) for f in (np.sin, np.cos)], -1)
+    waves = lambda place: np.concatenate(
+        [f(place[:, None] * turns) for f in (np.sin, np.cos)], -1
+    )
     down, right = np.broadcast_arrays(waves(y)[:, None], waves(x)[None])
     return np.concatenate([down, right], -1)

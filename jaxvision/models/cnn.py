@@ -29,19 +29,29 @@ class CNN(nn.Module):
         train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
-        norm = layers.normalization('batch', train, self.dtype, self.param_dtype, self.momentum)
+        norm = layers.normalization(
+            'batch', train, self.dtype, self.param_dtype, self.momentum
+        )
         tensors = {}
         x = image
         for stage, (width, depth) in enumerate(self.stages, start=1):
             if stage > 1:
                 if min(x.shape[1:3]) < 2:
-                    raise UserError(f'model.variant has {len(self.stages)} stages: too many for '
-                                    f'images of {image.shape[1]}x{image.shape[2]} pixels')
+                    raise UserError(
+                        f'model.variant has {len(self.stages)} stages: too many for '
+                        f'images of {image.shape[1]}x{image.shape[2]} pixels'
+                    )
                 x = layers.max_pool(x, (2, 2))
             for i in range(1, depth + 1):
-                x = layers.Conv(width, (3, 3), use_bias=False, kernel_init=layers.he_normal,
-                                dtype=self.dtype, param_dtype=self.param_dtype,
-                                name=f'stage{stage}_conv{i}')(x)
+                x = layers.Conv(
+                    width,
+                    (3, 3),
+                    use_bias=False,
+                    kernel_init=layers.he_normal,
+                    dtype=self.dtype,
+                    param_dtype=self.param_dtype,
+                    name=f'stage{stage}_conv{i}',
+                )(x)
                 x = nn.relu(norm(name=f'stage{stage}_norm{i}')(x))
             tensors[f'stage{stage}'] = x
         tensors['pooled'] = x = x.mean(axis=(1, 2))
@@ -60,5 +70,11 @@ def make(
 ) -> CNN:
     """A CNN whose `variant` lists the stages' widths, '16-32-64': two convolutions each, or as many
     as 'x' says: '16x1-64x2-128x2'."""
-    return CNN(len(spec['class_names']), layers.stages('cnn', variant, 2), dropout, momentum, dtype,
-               param_dtype)
+    return CNN(
+        len(spec['class_names']),
+        layers.stages('cnn', variant, 2),
+        dropout,
+        momentum,
+        dtype,
+        param_dtype,
+    )

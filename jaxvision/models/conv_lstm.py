@@ -13,7 +13,8 @@ from jaxvision.models import layers
 State = tuple[Float[Array, 'b h w n'], Float[Array, 'b h w n']]  # (c, h)
 
 LoopConv = functools.partial(
-    nn.Conv, conv_general_dilated=functools.partial(layers.convolve, in_loop=True))
+    nn.Conv, conv_general_dilated=functools.partial(layers.convolve, in_loop=True)
+)
 
 
 def open_to_the_past(key, shape, dtype=jnp.float32) -> Array:
@@ -24,8 +25,8 @@ def open_to_the_past(key, shape, dtype=jnp.float32) -> Array:
 class ConvLSTM(nn.Module):
     """LSTM whose gates see a window around each pixel, of its input and of its own last answer:
 
-        i, f, g, o = W_x * x + W_h * h + b
-        c <- sigmoid(f) c + sigmoid(i) tanh(g),    h <- sigmoid(o) tanh(c)
+    i, f, g, o = W_x * x + W_h * h + b
+    c <- sigmoid(f) c + sigmoid(i) tanh(g),    h <- sigmoid(o) tanh(c)
     """
 
     width: int
@@ -35,10 +36,16 @@ class ConvLSTM(nn.Module):
 
     def setup(self):
         convolution = functools.partial(
-            LoopConv, 4 * self.width, (self.window, self.window), dtype=self.dtype,
-            param_dtype=self.param_dtype)
+            LoopConv,
+            4 * self.width,
+            (self.window, self.window),
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )
         self.from_input = convolution(bias_init=open_to_the_past)
-        self.from_hidden = convolution(use_bias=False, kernel_init=nn.initializers.orthogonal())
+        self.from_hidden = convolution(
+            use_bias=False, kernel_init=nn.initializers.orthogonal()
+        )
 
     def blank(self, x: Float[Array, 'b *t h w c']) -> State:
         """The state before the first frame."""
@@ -69,5 +76,10 @@ class ConvLSTM(nn.Module):
 
 
 # A method (module, state, x) -> (state, y) over the frames, axis 1, of x and y.
-over_time = functools.partial(nn.scan, variable_broadcast='params', split_rngs={'params': False},
-                              in_axes=1, out_axes=1)
+over_time = functools.partial(
+    nn.scan,
+    variable_broadcast='params',
+    split_rngs={'params': False},
+    in_axes=1,
+    out_axes=1,
+)

@@ -24,12 +24,17 @@ class ConvLSTMNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, video: frames.Clip, mask: frames.Mask, train: bool = False,
+        self,
+        video: frames.Clip,
+        mask: frames.Mask,
+        train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b k'], dict[str, Array]]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         seen = frames.with_change(video) if self.change else video
-        stages = strided.Stages(self.widths, self.shrink, self.patch, name='frame', **types)
+        stages = strided.Stages(
+            self.widths, self.shrink, self.patch, name='frame', **types
+        )
         x = stages(seen.reshape(-1, *seen.shape[2:]))[-1]
         x = x.reshape(*seen.shape[:2], *x.shape[1:])
         _, states = ConvLSTM(self.hidden, name='memory', **types)(x)
@@ -51,5 +56,13 @@ def make(
     """`variant`, `shrink` and `patch` are those of `strided`, `hidden` the ConvLSTM's channels,
     `change` as in `lrcn`."""
     widths = strided.read_widths(variant)
-    return ConvLSTMNet(len(spec['class_names']), widths, shrink, patch, hidden, change, dtype,
-                       param_dtype)
+    return ConvLSTMNet(
+        len(spec['class_names']),
+        widths,
+        shrink,
+        patch,
+        hidden,
+        change,
+        dtype,
+        param_dtype,
+    )

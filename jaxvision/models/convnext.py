@@ -24,15 +24,27 @@ class Block(nn.Module):
         self, x: Float[Array, 'b h w c'], keys: Key[Array, 'b'] | None
     ) -> Float[Array, 'b h w c']:
         width, types = x.shape[-1], dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        dense = partial(nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02), **types)
-        y = layers.Conv(width, (7, 7), padding=3, feature_group_count=width,
-                        kernel_init=nn.initializers.truncated_normal(0.02), name='depthwise_conv',
-                        **types)(x)
+        dense = partial(
+            nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02), **types
+        )
+        y = layers.Conv(
+            width,
+            (7, 7),
+            padding=3,
+            feature_group_count=width,
+            kernel_init=nn.initializers.truncated_normal(0.02),
+            name='depthwise_conv',
+            **types,
+        )(x)
         y = nn.LayerNorm(1e-6, name='norm', **types)(y)
         y = nn.gelu(dense(4 * width, name='mlp1')(y), approximate=False)
         y = dense(width, name='mlp2')(y)
-        scale = self.param('layer_scale', nn.initializers.constant(1e-6), (width,), self.param_dtype)
-        return x + layers.DropPath(self.drop_path, name='drop_path')(y * scale.astype(y.dtype), keys)
+        scale = self.param(
+            'layer_scale', nn.initializers.constant(1e-6), (width,), self.param_dtype
+        )
+        return x + layers.DropPath(self.drop_path, name='drop_path')(
+            y * scale.astype(y.dtype), keys
+        )
 
 
 class ConvNeXt(nn.Module):
@@ -53,11 +65,20 @@ class ConvNeXt(nn.Module):
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        conv = partial(layers.Conv, padding='VALID',
-                       kernel_init=nn.initializers.truncated_normal(0.02), **types)
+        conv = partial(
+            layers.Conv,
+            padding='VALID',
+            kernel_init=nn.initializers.truncated_normal(0.02),
+            **types,
+        )
         norm = partial(nn.LayerNorm, 1e-6, **types)
-        x = norm(name='stem_norm')(conv(self.widths[0], (4, 4), 4, name='stem_conv')(image))
-        tensors, rates = {'stem': x}, iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist())
+        x = norm(name='stem_norm')(
+            conv(self.widths[0], (4, 4), 4, name='stem_conv')(image)
+        )
+        tensors, rates = (
+            {'stem': x},
+            iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist()),
+        )
         for stage, (width, depth) in enumerate(zip(self.widths, self.depths), start=1):
             if stage > 1:
                 x = norm(name=f'stage{stage}_norm')(x)
@@ -71,8 +92,11 @@ class ConvNeXt(nn.Module):
 
 
 # variant: widths, depths
-VARIANTS = {'T': ((96, 192, 384, 768), (3, 3, 9, 3)), 'S': ((96, 192, 384, 768), (3, 3, 27, 3)),
-            'B': ((128, 256, 512, 1024), (3, 3, 27, 3))}
+VARIANTS = {
+    'T': ((96, 192, 384, 768), (3, 3, 9, 3)),
+    'S': ((96, 192, 384, 768), (3, 3, 27, 3)),
+    'B': ((128, 256, 512, 1024), (3, 3, 27, 3)),
+}
 
 
 def make(
@@ -85,4 +109,6 @@ def make(
     """A ConvNeXt of `variant` 'T', 'S' or 'B'; `drop_path` is the rate of the last block, growing
     linearly with depth."""
     layers.one_of('variant', variant, VARIANTS)
-    return ConvNeXt(len(spec['class_names']), *VARIANTS[variant], drop_path, dtype, param_dtype)
+    return ConvNeXt(
+        len(spec['class_names']), *VARIANTS[variant], drop_path, dtype, param_dtype
+    )

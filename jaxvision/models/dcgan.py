@@ -28,17 +28,29 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, latent: Float[Array, 'b z'], label: Int[Array, 'b'] | None = None,
+        self,
+        latent: Float[Array, 'b z'],
+        label: Int[Array, 'b'] | None = None,
         train: bool = False,
     ) -> Float[Array, 'b h w c']:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        up = partial(resampling.ConvTranspose, kernel_size=(5, 5), kernel_init=narrow_normal, **types)
+        up = partial(
+            resampling.ConvTranspose,
+            kernel_size=(5, 5),
+            kernel_init=narrow_normal,
+            **types,
+        )
         norm = layers.normalization('batch', train, **types)
         given = latent
         if self.classes:
             given = jnp.concatenate([latent, jax.nn.one_hot(label, self.classes)], -1)
-        x = nn.Dense(16 * self.widths[0], use_bias=False, kernel_init=narrow_normal, **types,
-                     name='project')(given).reshape(-1, 4, 4, self.widths[0])
+        x = nn.Dense(
+            16 * self.widths[0],
+            use_bias=False,
+            kernel_init=narrow_normal,
+            **types,
+            name='project',
+        )(given).reshape(-1, 4, 4, self.widths[0])
         x = nn.relu(norm(name='norm1')(x))
         for stage, width in enumerate(self.widths[1:], start=2):
             x = up(width, use_bias=False, name=f'up{stage}')(x)
@@ -57,20 +69,31 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, 'b h w c'], label: Int[Array, 'b'] | None = None,
+        self,
+        image: Float[Array, 'b h w c'],
+        label: Int[Array, 'b'] | None = None,
         train: bool = False,
     ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         norm = layers.normalization('batch', train, **types)
         tensors, x = {}, image
         for stage, width in enumerate(reversed(self.widths), start=1):
-            x = layers.Conv(width, (5, 5), 2, use_bias=stage == 1, kernel_init=narrow_normal,
-                            **types, name=f'conv{stage}')(x)
+            x = layers.Conv(
+                width,
+                (5, 5),
+                2,
+                use_bias=stage == 1,
+                kernel_init=narrow_normal,
+                **types,
+                name=f'conv{stage}',
+            )(x)
             if stage > 1:
                 x = norm(name=f'norm{stage}')(x)
             tensors[f'stage{stage}'] = x = nn.leaky_relu(x, 0.2)
         tensors['pooled'] = x = x.reshape(len(x), -1)
-        return layers.projection_score(x, label, self.classes, self.param_dtype), tensors
+        return layers.projection_score(
+            x, label, self.classes, self.param_dtype
+        ), tensors
 
 
 def make(
@@ -84,7 +107,11 @@ def make(
     widths = tuple(width for width, _ in layers.stages('dcgan', variant, 1))
     classes, (height, _, channels) = len(spec['class_names']), spec['image']
     if 4 * 2 ** len(widths) != height:
-        raise UserError(f'model.variant={variant!r} makes images of {4 * 2 ** len(widths)} pixels; '
-                        f'these have {height}')
-    return (Generator(widths, channels, classes, dtype, param_dtype),
-            Discriminator(widths, classes, dtype, param_dtype))
+        raise UserError(
+            f'model.variant={variant!r} makes images of {4 * 2 ** len(widths)} pixels; '
+            f'these have {height}'
+        )
+    return (
+        Generator(widths, channels, classes, dtype, param_dtype),
+        Discriminator(widths, classes, dtype, param_dtype),
+    )

@@ -32,13 +32,16 @@ def forced(
     def advance(carry, word):
         carry, *said = step(carry, word)
         return carry, said
+
     _, said = lax.scan(advance, carry, given.T)
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), tuple(said))
 
 
 def within(words: Int[Array, '*b l']) -> Bool[Array, '*b l']:
     """Which places belong to the sequence: its words, and the END after them."""
-    before = jnp.pad(words[..., :-1], [(0, 0)] * (words.ndim - 1) + [(1, 0)], constant_values=BEGIN)
+    before = jnp.pad(
+        words[..., :-1], [(0, 0)] * (words.ndim - 1) + [(1, 0)], constant_values=BEGIN
+    )
     return before != END
 
 
@@ -46,22 +49,34 @@ def log_probability(
     logits: Float[Array, 'b l v'], words: Int[Array, 'b l']
 ) -> Float[Array, 'b l']:
     """Of each word, and of the END; 0 after it."""
-    found = jnp.take_along_axis(jax.nn.log_softmax(logits), words[..., None], -1)[..., 0]
+    found = jnp.take_along_axis(jax.nn.log_softmax(logits), words[..., None], -1)[
+        ..., 0
+    ]
     return jnp.where(within(words), found, 0)
 
 
-def greedy(step: Step, carry: Tree, length: int) -> tuple[Int32[Array, 'b {length}'], Tree]:
+def greedy(
+    step: Step, carry: Tree, length: int
+) -> tuple[Int32[Array, 'b {length}'], Tree]:
     """The likeliest word at each place, and the extras [B, L, ...]."""
-    return _one_by_one(step, carry, length, lambda logits, place: jnp.argmax(logits, -1))
+    return _one_by_one(
+        step, carry, length, lambda logits, place: jnp.argmax(logits, -1)
+    )
 
 
 def sample(
-    keys: Key[Array, 'b'], step: Step, carry: Tree, length: int, temperature: float = 1.0
+    keys: Key[Array, 'b'],
+    step: Step,
+    carry: Tree,
+    length: int,
+    temperature: float = 1.0,
 ) -> tuple[Int32[Array, 'b {length}'], Tree]:
     """Words drawn from the model, each example's under its own key."""
+
     def draw(logits, place):
         at_place = jax.vmap(jax.random.fold_in, (0, None))(keys, place)
         return jax.vmap(jax.random.categorical)(at_place, logits / temperature)
+
     return _one_by_one(step, carry, length, draw)
 
 
@@ -71,6 +86,7 @@ def _one_by_one(step: Step, carry: Tree, length: int, choose: Callable):
         carry, logits, extra = step(carry, last)
         word = jnp.where(last == END, END, choose(logits, place)).astype(jnp.int32)
         return (carry, word), (word, extra)
+
     _, said = lax.scan(advance, (carry, _begin(carry)), jnp.arange(length))
     return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), said)
 
@@ -87,14 +103,18 @@ def beam(
     begin = _begin(carry)
     copies = lambda x: jnp.broadcast_to(x, (width, *x.shape))
     # All beams but one are impossible at first, since they would say the same.
-    scores = jnp.where(jnp.arange(width)[:, None] == 0, 0., _NEVER) + jnp.zeros(begin.shape)
+    scores = jnp.where(jnp.arange(width)[:, None] == 0, 0.0, _NEVER) + jnp.zeros(
+        begin.shape
+    )
     words = jnp.zeros((width, *begin.shape, length), jnp.int32)
 
     def advance(state, place):
         carry, last, scores, words = state
         carry, logits, _ = jax.vmap(step)(carry, last)
-        end_alone = jnp.where(jnp.arange(logits.shape[-1]) == END, 0., _NEVER)
-        likely = jnp.where((last == END)[..., None], end_alone, jax.nn.log_softmax(logits))
+        end_alone = jnp.where(jnp.arange(logits.shape[-1]) == END, 0.0, _NEVER)
+        likely = jnp.where(
+            (last == END)[..., None], end_alone, jax.nn.log_softmax(logits)
+        )
         scores, chosen = largest(_beside(scores[..., None] + likely), width)
         parent, last = chosen // logits.shape[-1], chosen % logits.shape[-1]
         carry, words = jax.tree.map(lambda x: _of(parent, x), (carry, words))
@@ -110,11 +130,15 @@ def largest(
     values: Float[Array, 'b n'], count: int
 ) -> tuple[Float[Array, '{count} b'], Int32[Array, '{count} b']]:
     """The largest values and their places, the first of equals first, by one argmax each."""
+
     def take(values, _):
         place = jnp.argmax(values, -1)
         found = jnp.max(values, -1)
-        left = jnp.where(jnp.arange(values.shape[-1]) == place[:, None], -jnp.inf, values)
+        left = jnp.where(
+            jnp.arange(values.shape[-1]) == place[:, None], -jnp.inf, values
+        )
         return left, (found, place.astype(jnp.int32))
+
     return lax.scan(take, values, None, length=count)[1]
 
 

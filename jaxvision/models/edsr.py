@@ -34,7 +34,9 @@ class PReLU(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, '*b c']) -> Float[Array, '*b c']:
         start = nn.initializers.constant(0.25)
-        slope = self.param('slope', start, x.shape[-1:], self.param_dtype).astype(x.dtype)
+        slope = self.param('slope', start, x.shape[-1:], self.param_dtype).astype(
+            x.dtype
+        )
         return jnp.maximum(x, 0) + slope * jnp.minimum(x, 0)
 
 
@@ -90,16 +92,29 @@ class EDSR(nn.Module):
 
     def _enlarge(self, x, end):
         if self.direct:
-            x = self._conv(self.scale**2 * self.channels, 'last', start=nn.initializers.zeros)(x)
+            x = self._conv(
+                self.scale**2 * self.channels, 'last', start=nn.initializers.zeros
+            )(x)
             return resampling.pixel_shuffle(x, self.scale)
-        for i, factor in enumerate((2, 2) if self.scale == 4 else (self.scale,), start=1):
-            x = resampling.pixel_shuffle(self._conv(factor**2 * self.width, f'enlarge{i}')(x), factor)
+        for i, factor in enumerate(
+            (2, 2) if self.scale == 4 else (self.scale,), start=1
+        ):
+            x = resampling.pixel_shuffle(
+                self._conv(factor**2 * self.width, f'enlarge{i}')(x), factor
+            )
             x = self._prelu(f'enlarge{i}_prelu', x) if self.batch_norm else x
         return self._conv(self.channels, 'last', end, start=nn.initializers.zeros)(x)
 
     def _conv(self, width, name, size=3, bias=True, start=PLAIN):
-        return layers.Conv(width, (size, size), use_bias=bias, kernel_init=start, dtype=self.dtype,
-                           param_dtype=self.param_dtype, name=name)
+        return layers.Conv(
+            width,
+            (size, size),
+            use_bias=bias,
+            kernel_init=start,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=name,
+        )
 
     def _conv_norm(self, x, name, train, start=PLAIN):
         if not self.batch_norm:
@@ -133,6 +148,10 @@ def make(
         blocks, _, width = variant.partition('x')
         build = dict(blocks=int(blocks), width=int(width), direct=True)
     else:
-        raise UserError(f"model.variant={variant!r} of edsr: {', '.join(map(repr, NAMED))}, or "
-                        "blocks and width, as '6x32'")
-    return EDSR(restores['scale'], channels, **build, dtype=dtype, param_dtype=param_dtype)
+        raise UserError(
+            f'model.variant={variant!r} of edsr: {", ".join(map(repr, NAMED))}, or '
+            "blocks and width, as '6x32'"
+        )
+    return EDSR(
+        restores['scale'], channels, **build, dtype=dtype, param_dtype=param_dtype
+    )

@@ -23,7 +23,7 @@ class Forecaster(nn.Module):
     Intermediates: 'state1', 'state2', ...: h of the encoder's stack.
     """
 
-    frames: int    # to answer
+    frames: int  # to answer
     channels: int
     widths: tuple[int, ...]
     patch: int = 4
@@ -33,11 +33,17 @@ class Forecaster(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        stack = lambda: [conv_lstm.ConvLSTM(width, self.window, self.dtype, self.param_dtype)
-                         for width in self.widths]
+        stack = lambda: [
+            conv_lstm.ConvLSTM(width, self.window, self.dtype, self.param_dtype)
+            for width in self.widths
+        ]
         self.encoder, self.forecaster = stack(), stack()
-        maps = functools.partial(layers.Conv, kernel_size=(1, 1), dtype=self.param_dtype,
-                                 param_dtype=self.param_dtype)
+        maps = functools.partial(
+            layers.Conv,
+            kernel_size=(1, 1),
+            dtype=self.param_dtype,
+            param_dtype=self.param_dtype,
+        )
         self.drawing = maps(self.patch**2 * self.channels)
         if self.reach:
             self.motion = maps(2 * (2 * self.reach + 1))
@@ -54,10 +60,13 @@ class Forecaster(nn.Module):
         place of the answers, which are always those for a frame from the frames before it."""
         states = self._encode(past[:, :-1])
         if shown is None:
-            future = jnp.zeros((past.shape[0], self.frames, *past.shape[2:]), past.dtype)
+            future = jnp.zeros(
+                (past.shape[0], self.frames, *past.shape[2:]), past.dtype
+            )
             shown = jnp.zeros(future.shape[:2], bool)
         _, answers = conv_lstm.over_time(Forecaster._foresee)(
-            self, (states, past[:, -1]), (future, shown))
+            self, (states, past[:, -1]), (future, shown)
+        )
         tensors = {f'state{i}': h for i, (_, h) in enumerate(states, start=1)}
         return answers, tensors
 
@@ -102,10 +111,13 @@ def _moved_down(frame, logits):
     patch, reach, weights = size // patches, taps // 2, nn.softmax(logits)
     # Of each patch the matrix from the rows within its reach to its own: small matrix products are
     # some ten times faster on a CPU than sums over shifted frames.
-    band = jnp.stack([jnp.pad(weights, [(0, 0)] * 3 + [(i, patch - 1 - i)])
-                      for i in range(patch)], 3)
+    band = jnp.stack(
+        [jnp.pad(weights, [(0, 0)] * 3 + [(i, patch - 1 - i)]) for i in range(patch)], 3
+    )
     padded = jnp.pad(frame, [(0, 0), (reach, reach), (0, 0), (0, 0)])
-    near = jnp.stack([padded[:, i:i + patch + 2 * reach] for i in range(0, size, patch)], 1)
+    near = jnp.stack(
+        [padded[:, i : i + patch + 2 * reach] for i in range(0, size, patch)], 1
+    )
     near = near.reshape(*near.shape[:3], across, patch * channels)
     return jnp.einsum('bnmik,bnkmj->bnimj', band, near).reshape(frame.shape)
 
@@ -122,11 +134,15 @@ def make(
     """`variant` lists the ConvLSTMs' widths: '64-64'."""
     frames, height, width, channels = spec['targets']['future']['shape']
     if patch < 1 or height % patch or width % patch:
-        raise UserError(f'model.options.patch={patch} does not divide frames of {width}x{height} '
-                        'pixels')
+        raise UserError(
+            f'model.options.patch={patch} does not divide frames of {width}x{height} '
+            'pixels'
+        )
     if window < 1 or window % 2 == 0:
         raise UserError(f'model.options.window={window}: an odd number of pixels')
     if reach < 0:
         raise UserError(f'model.options.reach={reach}: pixels, from 0 up')
     widths = tuple(width for width, _ in layers.stages('forecaster', variant, depth=1))
-    return Forecaster(frames, channels, widths, patch, window, reach, dtype, param_dtype)
+    return Forecaster(
+        frames, channels, widths, patch, window, reach, dtype, param_dtype
+    )

@@ -18,7 +18,10 @@ class FrameAverage(nn.Module):
 
     @nn.compact
     def __call__(
-        self, video: frames.Clip, mask: frames.Mask, train: bool = False,
+        self,
+        video: frames.Clip,
+        mask: frames.Mask,
+        train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b k'], dict[str, Array]]:
         logits, _ = frames.of_each(self.frame, video, train, keys)
@@ -35,5 +38,8 @@ def make(
     **options,
 ) -> FrameAverage:
     """An image model by the name of `backbone`, of its `variant` and `options`, on each frame."""
-    return FrameAverage(frames.backbone(
-        backbone, len(spec['class_names']), variant, dtype, param_dtype, **options))
+    return FrameAverage(
+        frames.backbone(
+            backbone, len(spec['class_names']), variant, dtype, param_dtype, **options
+        )
+    )

@@ -24,7 +24,10 @@ class FrameScorer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, video: frames.Clip | Float[Array, 'b t n'], mask: frames.Mask, train: bool = False,
+        self,
+        video: frames.Clip | Float[Array, 'b t n'],
+        mask: frames.Mask,
+        train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b t'], dict[str, Array]]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
@@ -36,7 +39,8 @@ class FrameScorer(nn.Module):
         before = nn.RNN(lstm('before'))(seen)
         # What fills up a video comes after its end, and before all else if it is read backwards.
         after = nn.RNN(lstm('after'), reverse=True, keep_order=True)(
-            seen, seq_lengths=mask.sum(1))
+            seen, seq_lengths=mask.sum(1)
+        )
         states = jnp.concatenate([before, after], -1)
         logits = layers.head(1, self.param_dtype)(states)[..., 0]
         return logits, {'features': features, 'states': states, 'logits': logits}
@@ -56,9 +60,14 @@ def make(
     come from the image model `backbone` of this `variant` and `options`; with the variant '' it is
     given features."""
     if variant:
-        frame = frames.backbone(backbone, features, variant, dtype, param_dtype, **options)
+        frame = frames.backbone(
+            backbone, features, variant, dtype, param_dtype, **options
+        )
         return FrameScorer(frame, hidden, dtype, param_dtype)
     if options:
-        raise unknown("frame_scorer without a variant has no frames' model, nor its option",
-                      next(iter(options)), ['hidden'])
+        raise unknown(
+            "frame_scorer without a variant has no frames' model, nor its option",
+            next(iter(options)),
+            ['hidden'],
+        )
     return FrameScorer(None, hidden, dtype, param_dtype)

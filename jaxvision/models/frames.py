@@ -16,16 +16,29 @@ Mask = Bool[Array, 'b t']
 
 
 def backbone(
-    name: str, outputs: int, variant: str, dtype: DTypeLike, param_dtype: DTypeLike, **options
+    name: str,
+    outputs: int,
+    variant: str,
+    dtype: DTypeLike,
+    param_dtype: DTypeLike,
+    **options,
 ) -> nn.Module:
     """One of the package's image models, with so many numbers of an image for its answer."""
     layers.one_of('backbone', name, BACKBONES)
-    return BACKBONES[name].make({'class_names': range(outputs)}, variant, dtype=dtype,
-                                param_dtype=param_dtype, **options)
+    return BACKBONES[name].make(
+        {'class_names': range(outputs)},
+        variant,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        **options,
+    )
 
 
 def of_each(
-    model: nn.Module, video: Clip, train: bool = False, keys: Key[Array, 'b'] | None = None
+    model: nn.Module,
+    video: Clip,
+    train: bool = False,
+    keys: Key[Array, 'b'] | None = None,
 ) -> tuple[Float[Array, 'b t n'], dict[str, Array]]:
     """What an image model answers of every frame, alone; what it drops is the same in all of a
     clip's. Intermediates are [B * T, ...]."""

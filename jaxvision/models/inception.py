@@ -37,10 +37,18 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c2']:
-        x = layers.Conv(self.width, self.window, self.strides, self.padding, use_bias=False,
-                        dtype=self.dtype, name='conv')(x)
-        x = layers.BatchNorm(use_running_average=True, epsilon=1e-3, dtype=self.dtype,
-                             name='bn')(x)
+        x = layers.Conv(
+            self.width,
+            self.window,
+            self.strides,
+            self.padding,
+            use_bias=False,
+            dtype=self.dtype,
+            name='conv',
+        )(x)
+        x = layers.BatchNorm(
+            use_running_average=True, epsilon=1e-3, dtype=self.dtype, name='bn'
+        )(x)
         return nn.relu(x)
 
 
@@ -49,7 +57,9 @@ class Block(nn.Module):
 
     dtype: DTypeLike
 
-    def conv(self, name: str, width: int, window: tuple[int, int] = (1, 1), **how) -> ConvNorm:
+    def conv(
+        self, name: str, width: int, window: tuple[int, int] = (1, 1), **how
+    ) -> ConvNorm:
         return ConvNorm(width, window, dtype=self.dtype, name=name, **how)
 
     def halve(self, name: str, width: int) -> ConvNorm:
@@ -137,13 +147,17 @@ class BlockE(Block):
         one = self.conv('branch1x1', 320)(x)
 
         three = self.conv('branch3x3_1', 384)(x)
-        three = [self.conv('branch3x3_2a', 384, (1, 3))(three),
-                 self.conv('branch3x3_2b', 384, (3, 1))(three)]
+        three = [
+            self.conv('branch3x3_2a', 384, (1, 3))(three),
+            self.conv('branch3x3_2b', 384, (3, 1))(three),
+        ]
 
         double = self.conv('branch3x3dbl_1', 448)(x)
         double = self.conv('branch3x3dbl_2', 384, (3, 3))(double)
-        double = [self.conv('branch3x3dbl_3a', 384, (1, 3))(double),
-                  self.conv('branch3x3dbl_3b', 384, (3, 1))(double)]
+        double = [
+            self.conv('branch3x3dbl_3a', 384, (1, 3))(double),
+            self.conv('branch3x3dbl_3b', 384, (3, 1))(double),
+        ]
 
         pooled = same_max_pool(x) if self.last else average_pool(x)
         pool = self.conv('branch_pool', 192)(pooled)
@@ -188,13 +202,17 @@ class InceptionV3(nn.Module):
         return tensors['logits'], tensors
 
 
-def features(variables: dict, images: Float[Array, 'b h w c']) -> Float[Array, 'b 2048']:
+def features(
+    variables: dict, images: Float[Array, 'b h w c']
+) -> Float[Array, 'b 2048']:
     """What the FID compares: the pooled features of images in [0, 1], grey or RGB, of any size.
 
     Resized to 299x299 as pytorch-fid does, bilinearly and without antialiasing: an FID depends on
     it (Parmar et al. 2022).
     """
     images = jnp.broadcast_to(images, (*images.shape[:3], 3))
-    images = jax.image.resize(images, (len(images), 299, 299, 3), 'bilinear', antialias=False)
+    images = jax.image.resize(
+        images, (len(images), 299, 299, 3), 'bilinear', antialias=False
+    )
     _, tensors = InceptionV3().apply(variables, 2 * images - 1)
     return tensors['pooled']

@@ -18,6 +18,7 @@ from jaxvision.models import layers
 class Stage(NamedTuple):
     """Blocks of one resolution and width; `expand` is how many times as wide they are inside, and
     the first has the `stride`."""
+
     expand: int
     kernel: int
     stride: int
@@ -47,15 +48,23 @@ class Block(nn.Module):
         if self.stage.expand > 1:
             y = self.conv(inside, 1, name='expand_conv')(y)
             y = self.activation(self.norm(name='expand_norm')(y))
-        y = self.conv(inside, self.stage.kernel, self.stride, feature_group_count=inside,
-                      name='depthwise_conv')(y)
+        y = self.conv(
+            inside,
+            self.stage.kernel,
+            self.stride,
+            feature_group_count=inside,
+            name='depthwise_conv',
+        )(y)
         y = self.activation(self.norm(name='depthwise_norm')(y))
         if self.squeeze:
             dense = partial(self.conv, use_bias=True)
-            gate = self.activation(dense(self.squeeze, 1, name='squeeze')(
-                y.mean((1, 2), keepdims=True)))
+            gate = self.activation(
+                dense(self.squeeze, 1, name='squeeze')(y.mean((1, 2), keepdims=True))
+            )
             y = y * nn.sigmoid(dense(inside, 1, name='excite')(gate))
-        y = self.norm(name='project_norm')(self.conv(self.stage.width, 1, name='project_conv')(y))
+        y = self.norm(name='project_norm')(
+            self.conv(self.stage.width, 1, name='project_conv')(y)
+        )
         if y.shape != x.shape:
             return y
         return x + layers.DropPath(self.drop_path, name='drop_path')(y, keys)
@@ -90,20 +99,41 @@ class InvertedResiduals(nn.Module):
         train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
-        conv = partial(convolution, padding=self.padding, use_bias=False, dtype=self.dtype,
-                       kernel_init=layers.he_normal, param_dtype=self.param_dtype)
-        norm = layers.normalization('batch', train, self.dtype, self.param_dtype, self.momentum,
-                                    self.epsilon)
-        x = self.activation(norm(name='stem_norm')(conv(self.stem, 3, 2, name='stem_conv')(image)))
+        conv = partial(
+            convolution,
+            padding=self.padding,
+            use_bias=False,
+            dtype=self.dtype,
+            kernel_init=layers.he_normal,
+            param_dtype=self.param_dtype,
+        )
+        norm = layers.normalization(
+            'batch', train, self.dtype, self.param_dtype, self.momentum, self.epsilon
+        )
+        x = self.activation(
+            norm(name='stem_norm')(conv(self.stem, 3, 2, name='stem_conv')(image))
+        )
         tensors, number = {'stem': x}, 0
-        rates = np.linspace(0, self.drop_path, sum(stage.depth for stage in self.stages) + 1)
+        rates = np.linspace(
+            0, self.drop_path, sum(stage.depth for stage in self.stages) + 1
+        )
         for s, stage in enumerate(self.stages, start=1):
             for stride in (stage.stride, *[1] * (stage.depth - 1)):
                 squeeze = max(1, int(x.shape[-1] * self.squeeze)) if self.squeeze else 0
-                x = Block(stage, stride, squeeze, float(rates[number]), self.activation, conv,
-                          norm, name=f'block{(number := number + 1)}')(x, keys)
+                x = Block(
+                    stage,
+                    stride,
+                    squeeze,
+                    float(rates[number]),
+                    self.activation,
+                    conv,
+                    norm,
+                    name=f'block{(number := number + 1)}',
+                )(x, keys)
             tensors[f'stage{s}'] = x
-        x = self.activation(norm(name='last_norm')(conv(self.last, 1, name='last_conv')(x)))
+        x = self.activation(
+            norm(name='last_norm')(conv(self.last, 1, name='last_conv')(x))
+        )
         tensors['last'] = x
         tensors['pooled'] = x = x.mean((1, 2))
         x = layers.Dropout(self.dropout, name='dropout')(x, keys)
@@ -111,9 +141,16 @@ class InvertedResiduals(nn.Module):
         return tensors['logits'], tensors
 
 
-def convolution(width: int, kernel: int, stride: int = 1, *, padding: str, **options) -> nn.Module:
-    return layers.Conv(width, (kernel, kernel), stride,
-                       padding='SAME' if padding == 'same' else kernel // 2, **options)
+def convolution(
+    width: int, kernel: int, stride: int = 1, *, padding: str, **options
+) -> nn.Module:
+    return layers.Conv(
+        width,
+        (kernel, kernel),
+        stride,
+        padding='SAME' if padding == 'same' else kernel // 2,
+        **options,
+    )
 
 
 def scaled(width: float, divisor: int = 8) -> int:

@@ -19,7 +19,9 @@ from jaxtyping import Array, Float, Int, Key
 from jaxvision import keys as named_keys
 from jaxvision.errors import UserError
 
-he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')  # He et al., 2015
+he_normal = nn.initializers.variance_scaling(
+    2.0, 'fan_out', 'normal'
+)  # He et al., 2015
 
 
 def convolve(
@@ -41,32 +43,52 @@ def convolve(
     its depthwise ones 6 to 70 times as long as their taps, 4 to 14 times where differentiated.)
     """
     window, space = kernel.shape[:-2], image.shape[1:-1]
-    pads = lax.padtype_to_pads(space, window, strides, padding) \
-        if isinstance(padding, str) else list(padding)
-    groups, on_cpu = options.get('feature_group_count', 1), jax.default_backend() == 'cpu'
-    dilated = any(d != 1 for name in ('lhs_dilation', 'rhs_dilation')
-                  for d in options.get(name) or ())
+    pads = (
+        lax.padtype_to_pads(space, window, strides, padding)
+        if isinstance(padding, str)
+        else list(padding)
+    )
+    groups, on_cpu = (
+        options.get('feature_group_count', 1),
+        jax.default_backend() == 'cpu',
+    )
+    dilated = any(
+        d != 1
+        for name in ('lhs_dilation', 'rhs_dilation')
+        for d in options.get(name) or ()
+    )
     plain = groups == 1 and not dilated
     depthwise = groups == image.shape[-1] == kernel.shape[-1] > 1 and not dilated
     pointwise = all(size == 1 for size in window) and not any(p != (0, 0) for p in pads)
-    overhanging = any(side < size <= side + sum(pad)
-                      for size, side, pad in zip(window, space, pads))
-    few = math.prod(size * ((side + sum(pad) - size) // stride + 1) for size, side, pad, stride
-                    in zip(window, space, pads, strides)) <= 144  # as 3x3 taps on 4x4 pixels
+    overhanging = any(
+        side < size <= side + sum(pad) for size, side, pad in zip(window, space, pads)
+    )
+    few = (
+        math.prod(
+            size * ((side + sum(pad) - size) // stride + 1)
+            for size, side, pad, stride in zip(window, space, pads, strides)
+        )
+        <= 144
+    )  # as 3x3 taps on 4x4 pixels
 
     def direct(image, kernel):
         return lax.conv_general_dilated(image, kernel, strides, padding, **options)
 
     def by_taps(image, kernel):
         taps = _patches(image, window, strides, pads)
-        return sum(tap * weight for tap, weight in zip(
-            taps, kernel.reshape(-1, kernel.shape[-1])))
+        return sum(
+            tap * weight
+            for tap, weight in zip(taps, kernel.reshape(-1, kernel.shape[-1]))
+        )
 
     def product(image, kernel):
         patches = jnp.concatenate(_patches(image, window, strides, pads), -1)
         # Matrices both, because XLA transposes the weight gradient's operands otherwise.
-        flat = jnp.matmul(patches.reshape(-1, patches.shape[-1]),
-                          kernel.reshape(-1, kernel.shape[-1]), precision=options.get('precision'))
+        flat = jnp.matmul(
+            patches.reshape(-1, patches.shape[-1]),
+            kernel.reshape(-1, kernel.shape[-1]),
+            precision=options.get('precision'),
+        )
         return flat.reshape(*patches.shape[:-1], -1)
 
     if plain and (pointwise or overhanging):
@@ -102,11 +124,20 @@ def _differentiated_as(form: Callable, function: Callable) -> Callable:
 def _patches(image, window, strides, pads):
     """The pixels [B, *out, C] under each tap of the window."""
     image = jnp.pad(image, [(0, 0), *pads, (0, 0)])
-    out = [(side - size) // stride + 1
-           for side, size, stride in zip(image.shape[1:-1], window, strides)]
-    return [image[:, *(slice(i, i + (n - 1) * stride + 1, stride)
-                       for i, n, stride in zip(tap, out, strides))]
-            for tap in np.ndindex(*window)]
+    out = [
+        (side - size) // stride + 1
+        for side, size, stride in zip(image.shape[1:-1], window, strides)
+    ]
+    return [
+        image[
+            :,
+            *(
+                slice(i, i + (n - 1) * stride + 1, stride)
+                for i, n, stride in zip(tap, out, strides)
+            ),
+        ]
+        for tap in np.ndindex(*window)
+    ]
 
 
 # `flax.linen.Conv`, in its arguments, parameters and values, computed by `convolve`.
@@ -125,8 +156,10 @@ def max_pool(
     `nn.max_pool`.
     """
     strides = strides or window
-    return _differentiated_as(lambda x: _max_by_taps(x, window, strides),
-                              lambda x: nn.max_pool(x, window, strides))(x)
+    return _differentiated_as(
+        lambda x: _max_by_taps(x, window, strides),
+        lambda x: nn.max_pool(x, window, strides),
+    )(x)
 
 
 def _max_by_taps(x, window, strides):
@@ -140,8 +173,10 @@ def _taps(x, axis, window, stride):
     """The window's 1st, 2nd, ... pixel along `axis`, for all windows."""
     size = x.shape[axis]
     if stride == window and size % window == 0:
-        tiled = x.reshape(*x.shape[:axis], size // window, window, *x.shape[axis + 1:])
-        return [lax.index_in_dim(tiled, i, axis + 1, keepdims=False) for i in range(window)]
+        tiled = x.reshape(*x.shape[:axis], size // window, window, *x.shape[axis + 1 :])
+        return [
+            lax.index_in_dim(tiled, i, axis + 1, keepdims=False) for i in range(window)
+        ]
     reach = (size - window) // stride * stride + 1
     return [lax.slice_in_dim(x, i, i + reach, stride, axis) for i in range(window)]
 
@@ -173,7 +208,9 @@ class BatchNorm(nn.Module):
         precise = jnp.promote_types(self.param_dtype, jnp.float32)
         scale = self.param('scale', self.scale_init, channels, self.param_dtype)
         bias = self.param('bias', nn.initializers.zeros, channels, self.param_dtype)
-        running_mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, precise)
+        running_mean = self.variable(
+            'batch_stats', 'mean', jnp.zeros, channels, precise
+        )
         running_var = self.variable('batch_stats', 'var', jnp.ones, channels, precise)
 
         x = x.astype(precise)
@@ -208,8 +245,13 @@ class ConditionalNorm(nn.Module):
         x = BatchNorm(not self.train, name='norm', **types)(x)
         if condition is None:
             return x
-        own = nn.Dense(2 * x.shape[-1], use_bias=False, kernel_init=nn.initializers.normal(0.1),
-                       name='own', **types)(condition)
+        own = nn.Dense(
+            2 * x.shape[-1],
+            use_bias=False,
+            kernel_init=nn.initializers.normal(0.1),
+            name='own',
+            **types,
+        )(condition)
         scale, shift = jnp.split(own[:, None, None], 2, -1)
         return x * (1 + scale) + shift
 
@@ -254,8 +296,12 @@ def _drop(x, keys, rate, name, mask_shape):
 
 
 def normalization(
-    kind: str, train: bool, dtype: DTypeLike, param_dtype: DTypeLike, momentum: float = 0.9,
-    epsilon: float = 1e-5
+    kind: str,
+    train: bool,
+    dtype: DTypeLike,
+    param_dtype: DTypeLike,
+    momentum: float = 0.9,
+    epsilon: float = 1e-5,
 ) -> Callable[..., nn.Module]:
     """The layer class of a `norm` option: 'batch' or 'group' (32 groups).
 
@@ -265,7 +311,9 @@ def normalization(
     one_of('norm', kind, ('batch', 'group'))
     if kind == 'group':
         return partial(nn.GroupNorm, **common)  # Wu and He, 2018
-    return partial(BatchNorm, use_running_average=not train, momentum=momentum, **common)
+    return partial(
+        BatchNorm, use_running_average=not train, momentum=momentum, **common
+    )
 
 
 def head(num_classes: int, param_dtype: DTypeLike) -> Callable[[Array], Array]:
@@ -276,12 +324,20 @@ def head(num_classes: int, param_dtype: DTypeLike) -> Callable[[Array], Array]:
     """
     if not num_classes:
         return lambda features: features
-    return nn.Dense(num_classes, kernel_init=nn.initializers.normal(0.01), dtype=param_dtype,
-                    param_dtype=param_dtype, name='head')
+    return nn.Dense(
+        num_classes,
+        kernel_init=nn.initializers.normal(0.01),
+        dtype=param_dtype,
+        param_dtype=param_dtype,
+        name='head',
+    )
 
 
 def projection_score(
-    x: Float[Array, 'b c'], label: Int[Array, 'b'] | None, classes: int, param_dtype: DTypeLike,
+    x: Float[Array, 'b c'],
+    label: Int[Array, 'b'] | None,
+    classes: int,
+    param_dtype: DTypeLike,
     normalized: Callable = lambda layer: layer,
 ) -> Float[Array, 'b']:
     """A discriminator's score: a linear function of the features, and, of `classes` > 0, their
@@ -299,8 +355,10 @@ def stages(model: str, variant: str, depth: int) -> tuple[tuple[int, int], ...]:
     """((width, layers), ...) of a variant like '16-32-64' or '16x1-64x2'; `depth` where none is
     given."""
     if not re.fullmatch(r'(-[1-9]\d*(x[1-9]\d*)?)+', '-' + variant):
-        raise UserError(f"model.variant={variant!r} of {model}: give the stages' widths, as "
-                        "'16-32-64'")
+        raise UserError(
+            f"model.variant={variant!r} of {model}: give the stages' widths, as "
+            "'16-32-64'"
+        )
     parts = [stage.partition('x') for stage in variant.split('-')]
     return tuple((int(width), int(layers or depth)) for width, _, layers in parts)
 

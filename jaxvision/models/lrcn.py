@@ -24,7 +24,10 @@ class LRCN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, video: frames.Clip, mask: frames.Mask, train: bool = False,
+        self,
+        video: frames.Clip,
+        mask: frames.Mask,
+        train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b k'], dict[str, Array]]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
@@ -33,12 +36,18 @@ class LRCN(nn.Module):
         # Or an image model's last layer, which starts small, would tell the LSTM next to nothing.
         features = nn.LayerNorm(name='norm', **types)(features)
         # What fills up a clip comes after its end: no frame's state knows of it.
-        states = nn.RNN(nn.OptimizedLSTMCell(self.hidden, name='lstm', **types))(features)
+        states = nn.RNN(nn.OptimizedLSTMCell(self.hidden, name='lstm', **types))(
+            features
+        )
         head = layers.head(self.num_classes, self.param_dtype)
         if self.prediction == 'probabilities':
             logits = frames.average(head(states), mask)
         else:  # the head is linear: of the mean state it makes the mean of the frames' logits
-            logits = head((frames.last if self.prediction == 'last' else frames.mean)(states, mask))
+            logits = head(
+                (frames.last if self.prediction == 'last' else frames.mean)(
+                    states, mask
+                )
+            )
         return logits, {'features': features, 'states': states, 'logits': logits}
 
 
@@ -63,4 +72,6 @@ def make(
     """
     layers.one_of('prediction', prediction, PREDICTIONS)
     frame = frames.backbone(backbone, features, variant, dtype, param_dtype, **options)
-    return LRCN(len(spec['class_names']), frame, hidden, change, prediction, dtype, param_dtype)
+    return LRCN(
+        len(spec['class_names']), frame, hidden, change, prediction, dtype, param_dtype
+    )

@@ -8,9 +8,15 @@ from jaxvision.errors import UserError
 from jaxvision.models import layers
 from jaxvision.models.inverted_residual import InvertedResiduals, Stage, scaled
 
-STAGES = (Stage(1, 3, 1, 16, 1), Stage(6, 3, 2, 24, 2), Stage(6, 3, 2, 32, 3),
-          Stage(6, 3, 2, 64, 4), Stage(6, 3, 1, 96, 3), Stage(6, 3, 2, 160, 3),
-          Stage(6, 3, 1, 320, 1))
+STAGES = (
+    Stage(1, 3, 1, 16, 1),
+    Stage(6, 3, 2, 24, 2),
+    Stage(6, 3, 2, 32, 3),
+    Stage(6, 3, 2, 64, 4),
+    Stage(6, 3, 1, 96, 3),
+    Stage(6, 3, 2, 160, 3),
+    Stage(6, 3, 1, 320, 1),
+)
 
 
 def make(
@@ -31,10 +37,23 @@ def make(
     except ValueError:
         factor = 0.0
     if not 0 < factor < 100:
-        raise UserError(f"model.variant={variant!r} of mobilenet_v2: give how many times as wide it "
-                        "is, as '1.0' or '0.5'")
-    stages = tuple(stage._replace(width=scaled(stage.width * factor)) for stage in STAGES)
+        raise UserError(
+            f'model.variant={variant!r} of mobilenet_v2: give how many times as wide it '
+            "is, as '1.0' or '0.5'"
+        )
+    stages = tuple(
+        stage._replace(width=scaled(stage.width * factor)) for stage in STAGES
+    )
     return InvertedResiduals(
-        len(spec['class_names']), scaled(32 * factor), stages, scaled(1280 * max(1.0, factor)),
-        nn.relu6, dropout=dropout, padding=padding, epsilon=epsilon, momentum=momentum,
-        dtype=dtype, param_dtype=param_dtype)
+        len(spec['class_names']),
+        scaled(32 * factor),
+        stages,
+        scaled(1280 * max(1.0, factor)),
+        nn.relu6,
+        dropout=dropout,
+        padding=padding,
+        epsilon=epsilon,
+        momentum=momentum,
+        dtype=dtype,
+        param_dtype=param_dtype,
+    )

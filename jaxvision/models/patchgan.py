@@ -30,18 +30,31 @@ class PatchGAN(nn.Module):
         tensors, x = {}, image
         for stage, width in enumerate(self.widths, start=1):
             x = self._normalized_conv(width, (5, 5), 2, f'stage{stage}', self.dtype)(
-                x, update_stats=train)
+                x, update_stats=train
+            )
             tensors[f'stage{stage}'] = x = nn.leaky_relu(x, 0.2)
         scores = self._normalized_conv(1, (1, 1), 1, 'scores', self.param_dtype)(
-            x, update_stats=train)
+            x, update_stats=train
+        )
         tensors['scores'] = scores[..., 0]
         return tensors['scores'], tensors
 
     def _normalized_conv(self, width, kernel, stride, name, dtype):
-        conv = layers.Conv(width, kernel, stride, kernel_init=layers.he_normal, dtype=dtype,
-                           param_dtype=self.param_dtype, name=f'{name}_conv')
-        return nn.SpectralNorm(conv, dtype=self.param_dtype, param_dtype=self.param_dtype,
-                               name=f'{name}_norm')
+        conv = layers.Conv(
+            width,
+            kernel,
+            stride,
+            kernel_init=layers.he_normal,
+            dtype=dtype,
+            param_dtype=self.param_dtype,
+            name=f'{name}_conv',
+        )
+        return nn.SpectralNorm(
+            conv,
+            dtype=self.param_dtype,
+            param_dtype=self.param_dtype,
+            name=f'{name}_norm',
+        )
 
 
 def make(
@@ -55,4 +68,6 @@ def make(
     The spec is not asked: the number of channels is that of the images.
     """
     stages = layers.stages('patchgan', variant, depth=1)
-    return PatchGAN(tuple(width for width, n in stages for _ in range(n)), dtype, param_dtype)
+    return PatchGAN(
+        tuple(width for width, n in stages for _ in range(n)), dtype, param_dtype
+    )

@@ -38,16 +38,27 @@ class Block(nn.Module):
     ) -> Float[Array, 'b h w c']:
         norm = self.norm or (lambda name: lambda x, condition: x)
         scaled = nn.initializers.variance_scaling(
-            2 / (1 + 0.2**2) / self.depth**0.5, 'fan_in', 'normal')
+            2 / (1 + 0.2**2) / self.depth**0.5, 'fan_in', 'normal'
+        )
         conv = partial(layers.Conv, dtype=self.dtype, param_dtype=self.param_dtype)
         width = int(self.expansion * x.shape[-1])
         y = conv(width, (1, 1), kernel_init=scaled, name='conv1')(x)
         y = leaky_relu(norm(name='norm1')(y, condition))
-        y = conv(width, (3, 3), kernel_init=scaled, feature_group_count=self.groups,
-                 name='conv2')(y)
+        y = conv(
+            width,
+            (3, 3),
+            kernel_init=scaled,
+            feature_group_count=self.groups,
+            name='conv2',
+        )(y)
         y = leaky_relu(norm(name='norm2')(y, condition))
-        return x + conv(x.shape[-1], (1, 1), use_bias=False, kernel_init=nn.initializers.zeros,
-                        name='conv3')(y)
+        return x + conv(
+            x.shape[-1],
+            (1, 1),
+            use_bias=False,
+            kernel_init=nn.initializers.zeros,
+            name='conv3',
+        )(y)
 
 
 class Generator(nn.Module):
@@ -65,24 +76,48 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, latent: Float[Array, 'b z'], label: Int[Array, 'b'] | None = None,
+        self,
+        latent: Float[Array, 'b z'],
+        label: Int[Array, 'b'] | None = None,
         train: bool = False,
     ) -> Float[Array, 'b h w c']:
-        conv = partial(layers.Conv, kernel_size=(1, 1), use_bias=False, dtype=self.dtype,
-                       param_dtype=self.param_dtype)
+        conv = partial(
+            layers.Conv,
+            kernel_size=(1, 1),
+            use_bias=False,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        norm = None if self.norm == 'none' else partial(layers.ConditionalNorm, train, **types)
-        block = partial(Block, self.expansion, self.groups, sum(n for _, n in self.stages),
-                        norm=norm, **types)
+        norm = (
+            None
+            if self.norm == 'none'
+            else partial(layers.ConditionalNorm, train, **types)
+        )
+        block = partial(
+            Block,
+            self.expansion,
+            self.groups,
+            sum(n for _, n in self.stages),
+            norm=norm,
+            **types,
+        )
         width, _ = self.stages[0]
-        basis = self.param('basis', nn.initializers.normal(1.0), (4, 4, width), self.param_dtype)
+        basis = self.param(
+            'basis', nn.initializers.normal(1.0), (4, 4, width), self.param_dtype
+        )
         weights = nn.Dense(width, use_bias=False, name='weights', **types)(latent)
-        condition = [latent / latent.shape[-1]**0.5]
+        condition = [latent / latent.shape[-1] ** 0.5]
         if self.classes:
             condition.append(jax.nn.one_hot(label, self.classes, dtype=latent.dtype))
             if not norm:  # as loud as the latent
-                weights += nn.Dense(width, use_bias=False, name='of_class', **types,
-                                    kernel_init=nn.initializers.normal(1.0))(condition[-1])
+                weights += nn.Dense(
+                    width,
+                    use_bias=False,
+                    name='of_class',
+                    **types,
+                    kernel_init=nn.initializers.normal(1.0),
+                )(condition[-1])
         condition = jnp.concatenate(condition, -1)
         x = basis * weights[:, None, None]
         for stage, (width, depth) in enumerate(self.stages, start=1):
@@ -100,7 +135,9 @@ class Discriminator(nn.Module):
     """The generator turned round; where classes are given, it looks for the one that is said
     (Miyato and Koyama, 2018). Intermediates: 'stage1', ..., 'pooled'."""
 
-    stages: tuple[tuple[int, int], ...]  # (width, blocks), from 4x4 up, as the generator's
+    stages: tuple[
+        tuple[int, int], ...
+    ]  # (width, blocks), from 4x4 up, as the generator's
     classes: int
     patch: int
     expansion: float
@@ -110,13 +147,26 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, 'b h w c'], label: Int[Array, 'b'] | None = None,
+        self,
+        image: Float[Array, 'b h w c'],
+        label: Int[Array, 'b'] | None = None,
         train: bool = False,
     ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
-        conv = partial(layers.Conv, kernel_size=(1, 1), use_bias=False, dtype=self.dtype,
-                       param_dtype=self.param_dtype)
-        block = partial(Block, self.expansion, self.groups, sum(n for _, n in self.stages),
-                        self.dtype, self.param_dtype)
+        conv = partial(
+            layers.Conv,
+            kernel_size=(1, 1),
+            use_bias=False,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )
+        block = partial(
+            Block,
+            self.expansion,
+            self.groups,
+            sum(n for _, n in self.stages),
+            self.dtype,
+            self.param_dtype,
+        )
         tensors = {}
         x = resampling.pixel_unshuffle(image, self.patch)
         x = conv(self.stages[-1][0], name='from_image')(x)
@@ -128,9 +178,13 @@ class Discriminator(nn.Module):
             for i in range(1, depth + 1):
                 x = block(name=f'stage{stage}_block{i}')(x)
             tensors[f'stage{stage}'] = x
-        basis = self.param('basis', nn.initializers.normal(0.25), x.shape[1:], self.param_dtype)
+        basis = self.param(
+            'basis', nn.initializers.normal(0.25), x.shape[1:], self.param_dtype
+        )
         tensors['pooled'] = x = jnp.sum(x * basis, (1, 2))
-        return layers.projection_score(x, label, self.classes, self.param_dtype), tensors
+        return layers.projection_score(
+            x, label, self.classes, self.param_dtype
+        ), tensors
 
 
 def make(
@@ -154,16 +208,31 @@ def make(
     and latent, keeps the latent's part in the image from vanishing in short runs.
     """
     layers.one_of('norm', norm, ('none', 'batch'))
-    common = dict(classes=len(spec['class_names']), patch=patch, expansion=expansion, groups=groups,
-                  dtype=dtype, param_dtype=param_dtype)
-    theirs = [layers.stages('r3gan', widths, 1) for widths in (variant, discriminator or variant)]
+    common = dict(
+        classes=len(spec['class_names']),
+        patch=patch,
+        expansion=expansion,
+        groups=groups,
+        dtype=dtype,
+        param_dtype=param_dtype,
+    )
+    theirs = [
+        layers.stages('r3gan', widths, 1)
+        for widths in (variant, discriminator or variant)
+    ]
     height, _, channels = spec['image']
     for stages in theirs:
         made = patch * 4 * 2 ** (len(stages) - 1)
         if made != height:
-            raise UserError(f'a variant of {len(stages)} stages makes images of {made} pixels; '
-                            f'these have {height}')
+            raise UserError(
+                f'a variant of {len(stages)} stages makes images of {made} pixels; '
+                f'these have {height}'
+            )
         if any(int(expansion * width) % groups for width, _ in stages):
-            raise UserError(f'model.options.groups={groups} does not divide {expansion} times each '
-                            f'width of {stages}')
-    return Generator(theirs[0], channels, norm=norm, **common), Discriminator(theirs[1], **common)
+            raise UserError(
+                f'model.options.groups={groups} does not divide {expansion} times each '
+                f'width of {stages}'
+            )
+    return Generator(theirs[0], channels, norm=norm, **common), Discriminator(
+        theirs[1], **common
+    )

@@ -24,7 +24,9 @@ def pixel_shuffle(x: Float[Array, 'b h w d'], scale: int) -> Float[Array, 'b h2 
     return x.reshape(b, h * scale, w * scale, d // scale**2)
 
 
-def pixel_unshuffle(x: Float[Array, 'b h w c'], scale: int) -> Float[Array, 'b h2 w2 d']:
+def pixel_unshuffle(
+    x: Float[Array, 'b h w c'], scale: int
+) -> Float[Array, 'b h2 w2 d']:
     """`pixel_shuffle` undone: each block of pixels becomes one with all their channels."""
     b, h, w, c = x.shape
     x = x.reshape(b * h // scale, scale, w // scale, scale * c).swapaxes(1, 2)
@@ -47,9 +49,11 @@ def double(x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c']:
         size = x.shape[axis]
         edges = [(1, 1) if i == axis else (0, 0) for i in range(4)]
         padded = jnp.pad(x, edges, 'edge')
-        before, after = (lax.slice_in_dim(padded, i, i + size, axis=axis) for i in (0, 2))
+        before, after = (
+            lax.slice_in_dim(padded, i, i + size, axis=axis) for i in (0, 2)
+        )
         pair = jnp.stack([(3 * x + before) / 4, (3 * x + after) / 4], axis + 1)
-        x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1:])
+        x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
     return x
 
 
@@ -70,31 +74,53 @@ class ConvTranspose(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c2']:
-        kernel = self.param('kernel', self.kernel_init,
-                            (*self.kernel_size, x.shape[-1], self.features), self.param_dtype)
+        kernel = self.param(
+            'kernel',
+            self.kernel_init,
+            (*self.kernel_size, x.shape[-1], self.features),
+            self.param_dtype,
+        )
         (rows, top), (columns, left) = (_parities(size) for size in self.kernel_size)
         # [parity, tap, parity, tap, in, out] -> [tap, tap, in, parity x parity x out]
-        kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))[rows[:, :, None, None],
-                                                                   columns[None, None]]
+        kernel = jnp.pad(kernel, ((0, 1), (0, 1), (0, 0), (0, 0)))[
+            rows[:, :, None, None], columns[None, None]
+        ]
         height, width = rows.shape[1], columns.shape[1]
-        kernel = kernel.transpose(1, 3, 4, 0, 2, 5).reshape(height, width, x.shape[-1], -1)
+        kernel = kernel.transpose(1, 3, 4, 0, 2, 5).reshape(
+            height, width, x.shape[-1], -1
+        )
         pads = [(top, height - 1 - top), (left, width - 1 - left)]
-        y = pixel_shuffle(layers.convolve(
-            x.astype(self.dtype), kernel.astype(self.dtype), (1, 1), pads,
-            dimension_numbers=('NHWC', 'HWIO', 'NHWC')), 2)
+        y = pixel_shuffle(
+            layers.convolve(
+                x.astype(self.dtype),
+                kernel.astype(self.dtype),
+                (1, 1),
+                pads,
+                dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+            ),
+            2,
+        )
         if not self.use_bias:
             return y
-        bias = self.param('bias', nn.initializers.zeros, (self.features,), self.param_dtype)
+        bias = self.param(
+            'bias', nn.initializers.zeros, (self.features,), self.param_dtype
+        )
         return y + bias.astype(self.dtype)
 
 
 def _parities(size: int) -> tuple[np.ndarray, int]:
     """(the tap of a kernel of `size` on each pixel of the small window, [2, window] for the output
     pixels of either parity, `size` standing for none; how far the window begins before q)."""
-    before = size - 1 if size < 3 else -(-size // 2)  # zeros that 'SAME' puts before the image
+    before = (
+        size - 1 if size < 3 else -(-size // 2)
+    )  # zeros that 'SAME' puts before the image
     # Tap t of output o = 2q + p lies on small pixel q + (p + t - before) / 2, if that is whole.
-    places = {(p, t): (p + t - before) // 2
-              for p in (0, 1) for t in range(size) if (p + t - before) % 2 == 0}
+    places = {
+        (p, t): (p + t - before) // 2
+        for p in (0, 1)
+        for t in range(size)
+        if (p + t - before) % 2 == 0
+    }
     first = min(places.values())
     taps = np.full((2, max(places.values()) - first + 1), size)
     for (p, t), place in places.items():

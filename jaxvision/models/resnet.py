@@ -98,10 +98,16 @@ class ResNet(nn.Module):
         train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
-        conv = partial(layers.Conv, use_bias=False, kernel_init=layers.he_normal,
-                       dtype=self.dtype, param_dtype=self.param_dtype)
+        conv = partial(
+            layers.Conv,
+            use_bias=False,
+            kernel_init=layers.he_normal,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+        )
         norm = layers.normalization(
-            self.norm, train, self.dtype, self.param_dtype, self.momentum)
+            self.norm, train, self.dtype, self.param_dtype, self.momentum
+        )
         block = nn.remat(self.block) if self.remat else self.block
         tensors = {}
 
@@ -112,14 +118,22 @@ class ResNet(nn.Module):
         tensors['stem'] = x = nn.relu(norm(name='stem_norm')(x))
         if self.stem == 'imagenet':
             # Zeros do not change a maximum behind a ReLU, and int8 has no -inf.
-            x = layers.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))
+            x = layers.max_pool(
+                jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2)
+            )
 
         drop_paths = iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist())
         for stage, depth in enumerate(self.depths, start=1):
             for i in range(1, depth + 1):
                 stride = 2 if stage > 1 and i == 1 else 1
-                x = block(64 * 2 ** (stage - 1), stride, next(drop_paths), conv, norm,
-                          name=f'stage{stage}_block{i}')(x, keys)
+                x = block(
+                    64 * 2 ** (stage - 1),
+                    stride,
+                    next(drop_paths),
+                    conv,
+                    norm,
+                    name=f'stage{stage}_block{i}',
+                )(x, keys)
             tensors[f'stage{stage}'] = x
 
         tensors['pooled'] = x = x.mean(axis=(1, 2))
@@ -159,7 +173,19 @@ def make(
     layers.one_of('stem', stem, ('imagenet', 'cifar'))
     layers.one_of('norm', norm, ('batch', 'group'))
     block, depths = VARIANTS[variant]
-    layers.one_of('version', version, ('v1', 'v1.5') if block is BottleneckBlock else ('v1.5',))
+    layers.one_of(
+        'version', version, ('v1', 'v1.5') if block is BottleneckBlock else ('v1.5',)
+    )
     block = FirstBottleneckBlock if version == 'v1' else block
-    return ResNet(len(spec['class_names']), block, depths, stem, norm, momentum, drop_path, remat,
-                  dtype, param_dtype)
+    return ResNet(
+        len(spec['class_names']),
+        block,
+        depths,
+        stem,
+        norm,
+        momentum,
+        drop_path,
+        remat,
+        dtype,
+        param_dtype,
+    )

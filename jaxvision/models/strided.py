@@ -27,20 +27,34 @@ class Stages(nn.Module):
     in_loop: bool = False
 
     @nn.compact
-    def __call__(self, image: Float[Array, 'b h w c']) -> list[Float[Array, 'b h2 w2 n']]:
+    def __call__(
+        self, image: Float[Array, 'b h w c']
+    ) -> list[Float[Array, 'b h2 w2 n']]:
         height, width = image.shape[1:3]
         side = self.shrink * self.patch
         if height % side or width % side:
-            raise UserError(f'model: squares of {side} pixels (shrink x patch) do not tile images '
-                            f'of {height}x{width}')
+            raise UserError(
+                f'model: squares of {side} pixels (shrink x patch) do not tile images '
+                f'of {height}x{width}'
+            )
         x = squares(image, self.shrink).mean(3)
-        x = squares(x, self.patch).reshape(x.shape[0], height // side, width // side, -1)
+        x = squares(x, self.patch).reshape(
+            x.shape[0], height // side, width // side, -1
+        )
         maps = []
         for stage, channels in enumerate(self.widths, start=1):
-            x = nn.relu(nn.Conv(
-                channels, (3, 3), 1 if stage == 1 else 2, kernel_init=layers.he_normal,
-                dtype=self.dtype, param_dtype=self.param_dtype, name=f'conv{stage}',
-                conv_general_dilated=partial(layers.convolve, in_loop=self.in_loop))(x))
+            x = nn.relu(
+                nn.Conv(
+                    channels,
+                    (3, 3),
+                    1 if stage == 1 else 2,
+                    kernel_init=layers.he_normal,
+                    dtype=self.dtype,
+                    param_dtype=self.param_dtype,
+                    name=f'conv{stage}',
+                    conv_general_dilated=partial(layers.convolve, in_loop=self.in_loop),
+                )(x)
+            )
             maps.append(x)
         return maps
 
@@ -49,7 +63,9 @@ def squares(x: Float[Array, 'b h w c'], side: int) -> Float[Array, 'b h2 w2 n c'
     """The pixels of each square."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // side, side, width // side, side, channels)
-    return x.swapaxes(2, 3).reshape(batch, height // side, width // side, side * side, channels)
+    return x.swapaxes(2, 3).reshape(
+        batch, height // side, width // side, side * side, channels
+    )
 
 
 class Strided(nn.Module):
@@ -71,8 +87,15 @@ class Strided(nn.Module):
         train: bool = False,
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
-        maps = Stages(self.widths, self.shrink, self.patch, self.dtype, self.param_dtype,
-                      self.in_loop, name='stages')(image)
+        maps = Stages(
+            self.widths,
+            self.shrink,
+            self.patch,
+            self.dtype,
+            self.param_dtype,
+            self.in_loop,
+            name='stages',
+        )(image)
         tensors = {f'stage{stage}': x for stage, x in enumerate(maps, start=1)}
         x = maps[-1]
         x = x.mean((1, 2)) if self.pool == 'mean' else x.reshape(x.shape[0], -1)
@@ -98,8 +121,16 @@ def make(
     is of `layers.convolve`: for weights that are an episode's own (MAML), too.
     """
     layers.one_of('pool', pool, ('mean', 'flat'))
-    return Strided(len(spec['class_names']), read_widths(variant), shrink, patch, pool, dtype,
-                   param_dtype, in_loop)
+    return Strided(
+        len(spec['class_names']),
+        read_widths(variant),
+        shrink,
+        patch,
+        pool,
+        dtype,
+        param_dtype,
+        in_loop,
+    )
 
 
 def read_widths(variant: str) -> tuple[int, ...]:

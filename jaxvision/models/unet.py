@@ -52,8 +52,12 @@ class PartialConv(nn.Module):
     def __call__(
         self, x: Float[Array, 'b h w c'], known: Float[Array, 'b h w 1']
     ) -> tuple[Float[Array, 'b h2 w2 n'], Float[Array, 'b h2 w2 1']]:
-        bias = self.param('bias', nn.initializers.zeros, (self.width,), self.param_dtype)
-        share = nn.avg_pool(known, (3, 3), (self.strides,) * 2, [(1, 1), (1, 1)])  # |K| / |W|
+        bias = self.param(
+            'bias', nn.initializers.zeros, (self.width,), self.param_dtype
+        )
+        share = nn.avg_pool(
+            known, (3, 3), (self.strides,) * 2, [(1, 1), (1, 1)]
+        )  # |K| / |W|
         y = _conv(self, self.width, use_bias=False)(x) / jnp.where(share > 0, share, 1)
         seen = (share > 0).astype(known.dtype)
         return _activated(self, y + bias.astype(y.dtype)) * seen, seen
@@ -74,8 +78,17 @@ class PlainConv(nn.Module):
 
 
 def _conv(module, width, **options):
-    return layers.Conv(width, (3, 3), module.strides, 1, kernel_init=he_normal, name='conv',
-                       dtype=module.dtype, param_dtype=module.param_dtype, **options)
+    return layers.Conv(
+        width,
+        (3, 3),
+        module.strides,
+        1,
+        kernel_init=he_normal,
+        name='conv',
+        dtype=module.dtype,
+        param_dtype=module.param_dtype,
+        **options,
+    )
 
 
 def _activated(module, x):
@@ -102,21 +115,32 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, 'b h w c'], hole: Bool[Array, 'b h w 1'], train: bool = False
+        self,
+        image: Float[Array, 'b h w c'],
+        hole: Bool[Array, 'b h w 1'],
+        train: bool = False,
     ) -> tuple[Float[Array, 'b h w n'], dict[str, Array]]:
-        norm = None if self.norm == 'none' else layers.normalization(
-            self.norm, train, self.dtype, self.param_dtype)
+        norm = (
+            None
+            if self.norm == 'none'
+            else layers.normalization(self.norm, train, self.dtype, self.param_dtype)
+        )
 
         def convolve(x, known, width, strides, name):
-            conv = CONVOLUTIONS[self.convolution](width, strides, norm, self.dtype,
-                                                  self.param_dtype, name=name)
+            conv = CONVOLUTIONS[self.convolution](
+                width, strides, norm, self.dtype, self.param_dtype, name=name
+            )
             if self.convolution == 'partial':
                 return conv(x, known)
             return conv(x), known[:, ::strides, ::strides]
 
         known = 1 - hole.astype(self.dtype)
         x = (2 * image - 1).astype(self.dtype)
-        x = x * known if self.convolution == 'partial' else jnp.concatenate([x, known], -1)
+        x = (
+            x * known
+            if self.convolution == 'partial'
+            else jnp.concatenate([x, known], -1)
+        )
         maps, tensors = [], {}
         for stage, (width, depth) in enumerate(self.stages, start=1):
             for i in range(1, depth + 1):
@@ -126,12 +150,20 @@ class UNet(nn.Module):
             tensors[f'stage{stage}'] = x
         for stage in range(len(self.stages) - 1, 0, -1):
             width, depth = self.stages[stage - 1]
-            x, known = _joined(resampling.repeat(x), resampling.repeat(known), *maps[stage - 1])
+            x, known = _joined(
+                resampling.repeat(x), resampling.repeat(known), *maps[stage - 1]
+            )
             for i in range(1, depth + 1):
                 x, known = convolve(x, known, width, 1, f'up{stage}_conv{i}')
             tensors[f'up{stage}'] = x
-        output = layers.Conv(self.out, (3, 3), kernel_init=nn.initializers.zeros, name='output',
-                             dtype=self.param_dtype, param_dtype=self.param_dtype)(x)
+        output = layers.Conv(
+            self.out,
+            (3, 3),
+            kernel_init=nn.initializers.zeros,
+            name='output',
+            dtype=self.param_dtype,
+            param_dtype=self.param_dtype,
+        )(x)
         # Else a step of Adam's, the same for each weight, moves the sum of all of them too far.
         tensors['output'] = output = output / math.sqrt(9 * x.shape[-1])
         return output, tensors
@@ -159,5 +191,11 @@ def make(
     'batch'."""
     layers.one_of('convolution', convolution, CONVOLUTIONS)
     layers.one_of('norm', norm, ('none', 'batch'))
-    return UNet(spec['inputs']['image']['shape'][-1], layers.stages('unet', variant, depth=2),
-                convolution, norm, dtype, param_dtype)
+    return UNet(
+        spec['inputs']['image']['shape'][-1],
+        layers.stages('unet', variant, depth=2),
+        convolution,
+        norm,
+        dtype,
+        param_dtype,
+    )

@@ -36,22 +36,33 @@ class VGG(nn.Module):
         norm = layers.normalization('batch', train, **dtypes, momentum=self.momentum)
         tensors = {}
         x = image
-        for block, (depth, width) in enumerate(zip(self.depths, (64, 128, 256, 512, 512)), 1):
+        for block, (depth, width) in enumerate(
+            zip(self.depths, (64, 128, 256, 512, 512)), 1
+        ):
             for i in range(1, depth + 1):
                 tensors[f'conv{block}_{i}'] = x = layers.Conv(
-                    width, (3, 3), use_bias=self.bias, kernel_init=layers.he_normal,
-                    name=f'conv{block}_{i}', **dtypes)(x)
+                    width,
+                    (3, 3),
+                    use_bias=self.bias,
+                    kernel_init=layers.he_normal,
+                    name=f'conv{block}_{i}',
+                    **dtypes,
+                )(x)
                 if self.batch_norm:
                     x = norm(name=f'norm{block}_{i}')(x)
                 tensors[f'relu{block}_{i}'] = x = nn.relu(x)
-            if self.head == 'fc' or min(x.shape[1:3]) > 1:  # a small picture is pooled to 1 pixel
+            if (
+                self.head == 'fc' or min(x.shape[1:3]) > 1
+            ):  # a small picture is pooled to 1 pixel
                 x = layers.max_pool(x, (2, 2))
             tensors[f'pool{block}'] = x
 
         if self.head == 'fc':
             x = x.reshape(x.shape[0], -1)
             for name in ('fc6', 'fc7'):
-                x = nn.Dense(4096, kernel_init=nn.initializers.normal(0.01), name=name, **dtypes)(x)
+                x = nn.Dense(
+                    4096, kernel_init=nn.initializers.normal(0.01), name=name, **dtypes
+                )(x)
                 tensors[name] = x = nn.relu(x)
                 x = layers.Dropout(self.dropout, name=f'dropout_{name}')(x, keys)
         else:
@@ -88,5 +99,14 @@ def make(
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('head', head, ('fc', 'pool'))
-    return VGG(len(spec['class_names']), VARIANTS[variant], batch_norm,
-               bias or not batch_norm, head, dropout, momentum, dtype, param_dtype)
+    return VGG(
+        len(spec['class_names']),
+        VARIANTS[variant],
+        batch_norm,
+        bias or not batch_norm,
+        head,
+        dropout,
+        momentum,
+        dtype,
+        param_dtype,
+    )

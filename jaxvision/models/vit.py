@@ -27,7 +27,9 @@ class Attention(nn.Module):
     def __call__(self, x: Float[Array, 'b n c']) -> Float[Array, 'b n c']:
         width = x.shape[-1]
         qkv = self.dense(3 * width, name='qkv')(x)
-        q, k, v = jnp.moveaxis(qkv.reshape(*x.shape[:2], 3, self.heads, width // self.heads), 2, 0)
+        q, k, v = jnp.moveaxis(
+            qkv.reshape(*x.shape[:2], 3, self.heads, width // self.heads), 2, 0
+        )
         scores = jnp.einsum('bqhd,bkhd->bhqk', q, k) / np.sqrt(width // self.heads)
         # The softmax sums over all tokens: in float32, also when the rest is bfloat16.
         weights = nn.softmax(scores.astype(jnp.promote_types(x.dtype, jnp.float32)))
@@ -50,7 +52,9 @@ class Block(nn.Module):
         self, x: Float[Array, 'b n c'], keys: Key[Array, 'b'] | None
     ) -> Float[Array, 'b n c']:
         width = x.shape[-1]
-        y = Attention(self.heads, self.dense, name='attention')(self.norm(name='norm1')(x))
+        y = Attention(self.heads, self.dense, name='attention')(
+            self.norm(name='norm1')(x)
+        )
         y = layers.Dropout(self.dropout, name='dropout1')(y, keys)
         x = x + layers.DropPath(self.drop_path, name='drop_path1')(y, keys)
 
@@ -89,15 +93,26 @@ class ViT(nn.Module):
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
         dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        dense = partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform(), **dtypes)
+        dense = partial(
+            nn.Dense, kernel_init=nn.initializers.xavier_uniform(), **dtypes
+        )
         norm = partial(nn.LayerNorm, epsilon=1e-6, **dtypes)
         block = nn.remat(Block) if self.remat else Block
         tensors = {}
 
         tensors['embedded'] = x = self.embed(image, keys)
-        for i, drop_path in enumerate(np.linspace(0, self.drop_path, self.depth).tolist(), 1):
-            x = block(self.heads, self.dropout, drop_path, self.gelu, dense, norm,
-                      name=f'block{i}')(x, keys)
+        for i, drop_path in enumerate(
+            np.linspace(0, self.drop_path, self.depth).tolist(), 1
+        ):
+            x = block(
+                self.heads,
+                self.dropout,
+                drop_path,
+                self.gelu,
+                dense,
+                norm,
+                name=f'block{i}',
+            )(x, keys)
             tensors[f'block{i}'] = x
         tensors['tokens'] = x = norm(name='norm')(x)
         tensors['pooled'] = x = x[:, 0] if self.pool == 'cls' else x.mean(axis=1)
@@ -109,19 +124,36 @@ class ViT(nn.Module):
         dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         patch = (self.patch, self.patch)
         if image.shape[1] % self.patch or image.shape[2] % self.patch:
-            raise UserError(f'patches of {self.patch} do not tile images of '
-                            f'{image.shape[1]}x{image.shape[2]} pixels: choose another '
-                            'model.variant or data.image_size')
-        x = layers.Conv(self.width, patch, patch, padding='VALID', name='patch_embedding',
-                        kernel_init=nn.initializers.lecun_normal(), **dtypes)(image)
+            raise UserError(
+                f'patches of {self.patch} do not tile images of '
+                f'{image.shape[1]}x{image.shape[2]} pixels: choose another '
+                'model.variant or data.image_size'
+            )
+        x = layers.Conv(
+            self.width,
+            patch,
+            patch,
+            padding='VALID',
+            name='patch_embedding',
+            kernel_init=nn.initializers.lecun_normal(),
+            **dtypes,
+        )(image)
         x = x.reshape(x.shape[0], -1, self.width)
         if self.pool == 'cls':
-            cls = self.param('cls', nn.initializers.zeros, (1, 1, self.width), self.param_dtype)
+            cls = self.param(
+                'cls', nn.initializers.zeros, (1, 1, self.width), self.param_dtype
+            )
             cls = jnp.broadcast_to(cls.astype(x.dtype), (x.shape[0], 1, self.width))
             x = jnp.concatenate([cls, x], axis=1)
-        position = self.param('position_embedding', nn.initializers.normal(0.02),
-                              (1, *x.shape[1:]), self.param_dtype)
-        return layers.Dropout(self.dropout, name='dropout')(x + position.astype(x.dtype), keys)
+        position = self.param(
+            'position_embedding',
+            nn.initializers.normal(0.02),
+            (1, *x.shape[1:]),
+            self.param_dtype,
+        )
+        return layers.Dropout(self.dropout, name='dropout')(
+            x + position.astype(x.dtype), keys
+        )
 
 
 # variant: width, depth, heads
@@ -154,10 +186,24 @@ def make(
     """
     size, _, patch = variant.partition('/')
     if size not in VARIANTS or not re.fullmatch(r'[1-9]\d*', patch):
-        raise UserError(f'model.variant={variant!r} of vit is unknown; '
-                        f"give SIZE/PATCH with a size of {', '.join(VARIANTS)}, as 'S/16'")
+        raise UserError(
+            f'model.variant={variant!r} of vit is unknown; '
+            f"give SIZE/PATCH with a size of {', '.join(VARIANTS)}, as 'S/16'"
+        )
     layers.one_of('pool', pool, ('cls', 'mean'))
     layers.one_of('gelu', gelu, ('tanh', 'exact'))
     width, blocks, heads = VARIANTS[size]
-    return ViT(len(spec['class_names']), int(patch), width, depth or blocks, heads, pool, gelu,
-               dropout, drop_path, remat, dtype, param_dtype)
+    return ViT(
+        len(spec['class_names']),
+        int(patch),
+        width,
+        depth or blocks,
+        heads,
+        pool,
+        gelu,
+        dropout,
+        drop_path,
+        remat,
+        dtype,
+        param_dtype,
+    )

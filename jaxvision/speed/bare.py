@@ -17,9 +17,21 @@ from typing import Any
 
 from jaxvision.errors import UserError, unknown
 
-PACKAGES = ('PIL', 'av', 'cv2', 'grain', 'h5py', 'jaxtyping', 'ml_collections',
-            'simplejpeg', 'tensorboard', 'tensorflow_datasets')
-SETTINGS = ('cv2.setNumThreads',)  # called as its user is imported; there is nothing to set
+PACKAGES = (
+    'PIL',
+    'av',
+    'cv2',
+    'grain',
+    'h5py',
+    'jaxtyping',
+    'ml_collections',
+    'simplejpeg',
+    'tensorboard',
+    'tensorflow_datasets',
+)
+SETTINGS = (
+    'cv2.setNumThreads',
+)  # called as its user is imported; there is nothing to set
 
 
 def install() -> None:
@@ -93,7 +105,9 @@ class Absent:
         if self._name in SETTINGS:
             return
         package = self._name.partition('.')[0]
-        raise UserError(f'this config needs {self._name}, and {package} is not installed here')
+        raise UserError(
+            f'this config needs {self._name}, and {package} is not installed here'
+        )
 
     def __mro_entries__(self, bases: tuple) -> tuple:
         return self()  # raises: a class derived from it needs it
@@ -152,8 +166,10 @@ class ConfigDict(dict):
             self._set_locked(before)
 
     def to_dict(self) -> dict:
-        return {name: value.to_dict() if isinstance(value, ConfigDict) else value
-                for name, value in self.items()}
+        return {
+            name: value.to_dict() if isinstance(value, ConfigDict) else value
+            for name, value in self.items()
+        }
 
 
 class Configs(ModuleType):

@@ -8,11 +8,22 @@ from typing import Literal
 
 import numpy as np
 
-Group = Literal['gradient', 'batch statistics', 'parameters gathered', 'scalars', 'other']
+Group = Literal[
+    'gradient', 'batch statistics', 'parameters gathered', 'scalars', 'other'
+]
 
-KINDS = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
-BITS = {'pred': 8, 'bf16': 16, **{f'{kind}{bits}': bits for kind in 'sufc'
-                                  for bits in (4, 8, 16, 32, 64, 128)}}
+KINDS = (
+    'all-reduce',
+    'all-gather',
+    'reduce-scatter',
+    'all-to-all',
+    'collective-permute',
+)
+BITS = {
+    'pred': 8,
+    'bf16': 16,
+    **{f'{kind}{bits}': bits for kind in 'sufc' for bits in (4, 8, 16, 32, 64, 128)},
+}
 
 _INSTRUCTION = re.compile(r'\s*(?:ROOT )?%?([\w.-]+) = (.*?) ([\w-]+)\((.*)')
 _ARRAY = re.compile(r'\b([a-z]+\d*\w*)\[([\d,]*)\]')
@@ -21,6 +32,7 @@ _ARRAY = re.compile(r'\b([a-z]+\d*\w*)\[([\d,]*)\]')
 @dataclass(frozen=True)
 class Collective:
     """One array that a collective moves; a combined operation has several, of one `operation`."""
+
     operation: str
     kind: str
     dtype: str
@@ -28,7 +40,7 @@ class Collective:
     members: tuple[int, ...]  # the devices of its first group
     op_name: str
     waited_for: bool  # a later collective of another layer, so the computation between, needs it
-    promoted: bool    # XLA for CPUs reduces bfloat16 arrays as float32: some of this operation were
+    promoted: bool  # XLA for CPUs reduces bfloat16 arrays as float32: some of this operation were
 
     @property
     def bytes(self) -> int:
@@ -68,11 +80,18 @@ def parse(hlo: str) -> list[Collective]:
 
     An operation inside a loop counts once.
     """
-    instructions = [_instruction(match) for match in map(_INSTRUCTION.match, hlo.splitlines())
-                    if match]
+    instructions = [
+        _instruction(match)
+        for match in map(_INSTRUCTION.match, hlo.splitlines())
+        if match
+    ]
     needed_by = _needed_by(instructions)
-    return [collective for one in instructions if one.kind
-            for collective in _elements(one, needed_by)]
+    return [
+        collective
+        for one in instructions
+        if one.kind
+        for collective in _elements(one, needed_by)
+    ]
 
 
 def _instruction(match: re.Match) -> _Instruction:
@@ -83,17 +102,30 @@ def _instruction(match: re.Match) -> _Instruction:
 
 def _elements(one: _Instruction, needed_by: dict) -> list[Collective]:
     arrays = _ARRAY.findall(one.result)
-    if one.opcode in ('all-gather-start', 'collective-permute-start'):  # (operands, results, ...)
-        arrays = arrays[len(arrays) // 2:] if one.kind == 'all-gather' else arrays[1:2]
+    if one.opcode in (
+        'all-gather-start',
+        'collective-permute-start',
+    ):  # (operands, results, ...)
+        arrays = arrays[len(arrays) // 2 :] if one.kind == 'all-gather' else arrays[1:2]
     names, members = _op_names(one.rest, len(arrays)), _members(one.rest)
-    return [Collective(
-        one.name, one.kind, dtype, tuple(map(int, filter(None, shape.split(',')))), members,
-        op_name, bool((needed_by[one.name][index] | needed_by[one.name][None]) - {op_name}),
-        '_promoted' in one.rest)
-        for index, ((dtype, shape), op_name) in enumerate(zip(arrays, names))]
+    return [
+        Collective(
+            one.name,
+            one.kind,
+            dtype,
+            tuple(map(int, filter(None, shape.split(',')))),
+            members,
+            op_name,
+            bool((needed_by[one.name][index] | needed_by[one.name][None]) - {op_name}),
+            '_promoted' in one.rest,
+        )
+        for index, ((dtype, shape), op_name) in enumerate(zip(arrays, names))
+    ]
 
 
-def _needed_by(instructions: list[_Instruction]) -> dict[str, dict[int | None, frozenset]]:
+def _needed_by(
+    instructions: list[_Instruction],
+) -> dict[str, dict[int | None, frozenset]]:
     """{name: {element: op_names of the collectives, scalars aside, that depend on it}}; element
     None is the whole result. Users come after what they use, so one pass from the end is enough."""
     needed_by = defaultdict(lambda: defaultdict(frozenset))
@@ -101,9 +133,15 @@ def _needed_by(instructions: list[_Instruction]) -> dict[str, dict[int | None, f
         mine, names = needed_by[one.name], []
         if one.kind:
             arrays = _ARRAY.findall(one.result)
-            names = [{name} if shape else set()
-                     for (_, shape), name in zip(arrays, _op_names(one.rest, len(arrays)))]
-        index = re.search(r'index=(\d+)', one.rest) if one.opcode == 'get-tuple-element' else None
+            names = [
+                {name} if shape else set()
+                for (_, shape), name in zip(arrays, _op_names(one.rest, len(arrays)))
+            ]
+        index = (
+            re.search(r'index=(\d+)', one.rest)
+            if one.opcode == 'get-tuple-element'
+            else None
+        )
         for place, operand in enumerate(one.operands):
             if len(names) == len(one.operands):  # array by array
                 found = mine[None].union(mine[place], names[place])
@@ -117,24 +155,42 @@ def _op_names(rest: str, count: int) -> list[str]:
     """The op_name of each array; a combined operation has 'prefix/(a:b:c)'."""
     match = re.search(r'op_name="([^"]*)"', rest)
     name = match[1] if match else ''
-    start = name.find('(', name.rfind('/(')) if name.endswith(')') and '/(' in name else -1
+    start = (
+        name.find('(', name.rfind('/(')) if name.endswith(')') and '/(' in name else -1
+    )
     if count == 1 or start < 0:
         return [name] * count
-    parts = name[start + 1:-1].split(':')
-    return [name[:start] + part for part in parts] if len(parts) == count else [name] * count
+    parts = name[start + 1 : -1].split(':')
+    return (
+        [name[:start] + part for part in parts]
+        if len(parts) == count
+        else [name] * count
+    )
 
 
 def _members(rest: str) -> tuple[int, ...]:
     """The first replica group, of any of the forms in which XLA writes them."""
-    if match := re.search(r"replica_groups=mesh\[(.*?)\](.*?)\{(.*?)\}", rest):
-        sizes = {axis: int(size) for axis, size in re.findall(r"'(\w+)'=(\d+)", match[1])}
-        ids = _iota(match[2]) if '[' in match[2] else np.arange(math.prod(sizes.values()))
+    if match := re.search(r'replica_groups=mesh\[(.*?)\](.*?)\{(.*?)\}', rest):
+        sizes = {
+            axis: int(size) for axis, size in re.findall(r"'(\w+)'=(\d+)", match[1])
+        }
+        ids = (
+            _iota(match[2]) if '[' in match[2] else np.arange(math.prod(sizes.values()))
+        )
         axes = [list(sizes).index(axis) for axis in re.findall(r"'(\w+)'", match[3])]
         groups = np.moveaxis(ids.reshape(*sizes.values()), axes, range(-len(axes), 0))
-        return tuple(groups.reshape(-1, math.prod(groups.shape[-len(axes):]))[0].tolist())
-    if match := re.search(r'replica_groups=\[([\d,]+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)', rest):
-        return tuple(_iota(match[2]).reshape(*map(int, match[1].split(',')))[0].tolist())
-    if match := re.search(r'(?:replica_groups|source_target_pairs)=\{\{([\d,]+)\}', rest):
+        return tuple(
+            groups.reshape(-1, math.prod(groups.shape[-len(axes) :]))[0].tolist()
+        )
+    if match := re.search(
+        r'replica_groups=\[([\d,]+)\]<=(\[[\d,]+\](?:T\([\d,]+\))?)', rest
+    ):
+        return tuple(
+            _iota(match[2]).reshape(*map(int, match[1].split(',')))[0].tolist()
+        )
+    if match := re.search(
+        r'(?:replica_groups|source_target_pairs)=\{\{([\d,]+)\}', rest
+    ):
         return tuple(map(int, match[1].split(',')))
     return ()
 

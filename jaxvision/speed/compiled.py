@@ -16,9 +16,10 @@ from jaxvision.train import run as runs, sharding
 @dataclass(frozen=True)
 class Compiled:
     """The run, and its update as training compiles it, for all devices."""
+
     run: runs.Run
     update: jax.stages.Compiled
-    lower_seconds: float    # tracing, and lowering to StableHLO
+    lower_seconds: float  # tracing, and lowering to StableHLO
     compile_seconds: float  # by XLA
 
 
@@ -39,19 +40,33 @@ def costs(compiled: Compiled) -> plan.Costs:
     """Per device: what the program computes, keeps and sends."""
     run, cost = compiled.run, compiled.update.cost_analysis()
     memory, state = compiled.update.memory_analysis(), run.abstract()
-    parts = {'parameters': state.params, 'optimizer': state.opt_state, 'average': state.ema,
-             'model state': state.model_state, 'frozen': state.frozen}
+    parts = {
+        'parameters': state.params,
+        'optimizer': state.opt_state,
+        'average': state.ema,
+        'model state': state.model_state,
+        'frozen': state.frozen,
+    }
     sizes = {name: _bytes_per_device(tree) for name, tree in parts.items()}
     batch = runs.blank_batch(run.spec, run.config.data.batch_size)
     return plan.Costs(
-        run.config.data.batch_size, run.config.model.dtype, cost['flops'], cost['bytes accessed'],
+        run.config.data.batch_size,
+        run.config.model.dtype,
+        cost['flops'],
+        cost['bytes accessed'],
         memory.argument_size_in_bytes,
-        memory.output_size_in_bytes - memory.alias_size_in_bytes, memory.temp_size_in_bytes,
-        {**{name: size for name, size in sizes.items() if size},
-         'batch': sum(x.nbytes for x in batch.values()) // run.mesh.size},
-        tuple(collectives.parse(compiled.update.as_text())))
+        memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        memory.temp_size_in_bytes,
+        {
+            **{name: size for name, size in sizes.items() if size},
+            'batch': sum(x.nbytes for x in batch.values()) // run.mesh.size,
+        },
+        tuple(collectives.parse(compiled.update.as_text())),
+    )
 
 
 def _bytes_per_device(tree: Any) -> int:
-    return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
-               for x in jax.tree.leaves(tree))
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+        for x in jax.tree.leaves(tree)
+    )

@@ -18,12 +18,15 @@ PERIOD = 100  # milliseconds between nvidia-smi's samples
 @dataclass
 class Energy:
     """Filled in when the work is done."""
+
     source: str  # what was read, or why nothing was
     joules: float | None = None
 
 
 @contextlib.contextmanager
-def measured(platform: str, devices: int, powercap: Path = POWERCAP) -> Iterator[Energy]:
+def measured(
+    platform: str, devices: int, powercap: Path = POWERCAP
+) -> Iterator[Energy]:
     """The energy of what is done inside: of the processors where JAX runs on them, of its GPUs
     where it runs on those; nothing that merely idles beside them."""
     if platform == 'cpu':
@@ -36,8 +39,11 @@ def measured(platform: str, devices: int, powercap: Path = POWERCAP) -> Iterator
     gpus = _visible_gpus(devices)
     try:
         import pynvml
+
         pynvml.nvmlInit()
-    except Exception:  # not installed, or no driver for it: pynvml has a class for each failure
+    except (
+        Exception
+    ):  # not installed, or no driver for it: pynvml has a class for each failure
         with _sampled(gpus) as energy:
             yield energy
         return
@@ -65,7 +71,8 @@ def _rapl(powercap: Path) -> tuple[str, Callable[[], float] | None]:
         return f'RAPL is there, but only root may read {counters[0]}', None
     ranges = [int((path / 'max_energy_range_uj').read_text()) for path in packages]
     return 'RAPL, the processor packages', Unwrapped(
-        lambda: [int(counter.read_text()) for counter in counters], ranges)
+        lambda: [int(counter.read_text()) for counter in counters], ranges
+    )
 
 
 class Unwrapped:
@@ -77,8 +84,10 @@ class Unwrapped:
 
     def __call__(self) -> float:
         now = self._read()
-        self._total += sum((new - old) % (most + 1)
-                           for new, old, most in zip(now, self._last, self._ranges))
+        self._total += sum(
+            (new - old) % (most + 1)
+            for new, old, most in zip(now, self._last, self._ranges)
+        )
         self._last = now
         return self._total / 1e6
 
@@ -91,9 +100,16 @@ def _visible_gpus(devices: int) -> list[str]:
 
 def _nvml(pynvml, gpus: list[str]) -> float:
     """Joules so far."""
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(int(gpu)) if gpu.isdigit()
-               else pynvml.nvmlDeviceGetHandleByUUID(gpu) for gpu in gpus]
-    return sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in handles) / 1e3
+    handles = [
+        pynvml.nvmlDeviceGetHandleByIndex(int(gpu))
+        if gpu.isdigit()
+        else pynvml.nvmlDeviceGetHandleByUUID(gpu)
+        for gpu in gpus
+    ]
+    return (
+        sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in handles)
+        / 1e3
+    )
 
 
 @contextlib.contextmanager
@@ -105,9 +121,17 @@ def _sampled(gpus: list[str]) -> Iterator[Energy]:
         return
     with tempfile.TemporaryFile('w+') as samples:
         sampler = subprocess.Popen(
-            ['nvidia-smi', '-i', ','.join(gpus), '--query-gpu=power.draw',
-             '--format=csv,noheader,nounits', f'--loop-ms={PERIOD}'],
-            stdout=samples, stderr=subprocess.DEVNULL)
+            [
+                'nvidia-smi',
+                '-i',
+                ','.join(gpus),
+                '--query-gpu=power.draw',
+                '--format=csv,noheader,nounits',
+                f'--loop-ms={PERIOD}',
+            ],
+            stdout=samples,
+            stderr=subprocess.DEVNULL,
+        )
         begun = time.perf_counter()
         try:
             yield energy

@@ -12,14 +12,21 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 SMALLEST, LARGEST = 2**9, 2**14  # sides of the matmuls
 
 
-def timed(call: Callable[[], Any], seconds: float, *, times: int | None = None, warmup: int = 2
-          ) -> list[float]:
+def timed(
+    call: Callable[[], Any],
+    seconds: float,
+    *,
+    times: int | None = None,
+    warmup: int = 2,
+) -> list[float]:
     """Seconds of each call until what it returns is there: of `times` calls, else of as many as fit
     in `seconds`, at least 3. The `warmup` calls before them are left out."""
     for _ in range(warmup):
         jax.block_until_ready(call())
     durations, begun = [], perf_counter()
-    while len(durations) < (times or 3) or not times and perf_counter() - begun < seconds:
+    while (
+        len(durations) < (times or 3) or not times and perf_counter() - begun < seconds
+    ):
         start = perf_counter()
         jax.block_until_ready(call())
         durations.append(perf_counter() - start)
@@ -67,26 +74,35 @@ def copy_bandwidth(mesh: Mesh, seconds: float) -> float:
     their caches."""
     elements = 2**26 if mesh.devices.flat[0].platform == 'cpu' else 2**28
     x = jax.device_put(np.ones((mesh.size, elements), np.float32), _by_device(mesh))
-    increment = _on_each(mesh, lambda x: x + 1, donate_argnums=0)  # fresh memory costs page faults
+    increment = _on_each(
+        mesh, lambda x: x + 1, donate_argnums=0
+    )  # fresh memory costs page faults
 
     def step():
         nonlocal x
         x = increment(x)
         return x
+
     return 2 * x.nbytes / min(timed(step, seconds))
 
 
 def _on_each(mesh: Mesh, function: Callable, **options) -> Callable:
     """`function` of each device's own part, compiled."""
     spec = _by_device(mesh).spec
-    return jax.jit(jax.shard_map(lambda x: function(x[0])[None], mesh=mesh, in_specs=spec,
-                                 out_specs=spec), **options)
+    return jax.jit(
+        jax.shard_map(
+            lambda x: function(x[0])[None], mesh=mesh, in_specs=spec, out_specs=spec
+        ),
+        **options,
+    )
 
 
 def _noise(mesh: Mesh, shape: tuple[int, ...], dtype: str) -> jax.Array:
     """An array of that shape for each device, on it."""
-    draw = jax.jit(lambda key: jax.random.normal(key, (mesh.size, *shape), jnp.dtype(dtype)),
-                   out_shardings=_by_device(mesh))
+    draw = jax.jit(
+        lambda key: jax.random.normal(key, (mesh.size, *shape), jnp.dtype(dtype)),
+        out_shardings=_by_device(mesh),
+    )
     return draw(jax.random.key(0))
 
 

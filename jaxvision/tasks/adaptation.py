@@ -16,8 +16,13 @@ from jaxvision.train.state import parted
 Tree = Any
 
 
-def adapt(loss: Callable, params: Tree, batches: Sequence, rate: float, first_order: bool = False
-          ) -> tuple[Tree, list]:
+def adapt(
+    loss: Callable,
+    params: Tree,
+    batches: Sequence,
+    rate: float,
+    first_order: bool = False,
+) -> tuple[Tree, list]:
     """The parameters after a step of gradient descent on `loss(params, batch)` for each batch, and
     the losses before each.
 
@@ -34,7 +39,9 @@ def adapt(loss: Callable, params: Tree, batches: Sequence, rate: float, first_or
     return params, losses
 
 
-def reptile(loss: Callable, params: Tree, batches: Sequence, rate: float) -> tuple[Tree, Any]:
+def reptile(
+    loss: Callable, params: Tree, batches: Sequence, rate: float
+) -> tuple[Tree, Any]:
     """What Reptile descends, which is no loss's gradient: the way back from the adapted parameters
     (Nichol et al., arXiv 1803.02999); and the last loss."""
     adapted, losses = adapt(loss, params, batches, rate)
@@ -61,12 +68,14 @@ def support_loss(logits, mask):
 def by_head(rate: float, steps: int) -> Callable:
     """ANIL (Raghu et al., arXiv 1909.09157): features stay and the head is learned; of one
     episode's features, as `comparison.by_features` has them."""
+
     def compare(query, support, mask):
         features = support.reshape(-1, support.shape[-1])
         head = start_head(query.shape[-1], len(mask), query.dtype)
         loss = lambda head, features: support_loss(apply_head(head, features), mask)
         head, _ = adapt(loss, head, [features] * steps, rate)
         return apply_head(head, query)
+
     return compare
 
 
@@ -78,10 +87,15 @@ class Learner:
 
     def begin(self, params: Tree, images, ways: int) -> Tree:
         features, _ = jax.eval_shape(self._backbone.features, params, {}, images)
-        return {**params, 'head': start_head(features.shape[-1], ways, self._backbone.dtype)}
+        return {
+            **params,
+            'head': start_head(features.shape[-1], ways, self._backbone.dtype),
+        }
 
     def classify(self, params: Tree, images):
-        return apply_head(params['head'], self._backbone.features(params, {}, images)[0])
+        return apply_head(
+            params['head'], self._backbone.features(params, {}, images)[0]
+        )
 
     def loss(self, params: Tree, batch):
         images, mask = batch
@@ -92,15 +106,19 @@ class Learner:
         shown = mask.size
         support = images[:shown], mask
         start = self.begin(params, images, len(mask))
-        adapted, _ = adapt(self.loss, start, [support] * steps, self._rate, self._first_order)
+        adapted, _ = adapt(
+            self.loss, start, [support] * steps, self._rate, self._first_order
+        )
         return self.classify(adapted, images[shown:])
 
     def reptile(self, params: Tree, images, steps: int):
         """Reptile's direction for the backbone, and its last loss; `images` [N, n, H, W, C] are
         dealt out: each of the `steps` sees others of every class."""
         parts = jnp.array_split(images, steps, 1)
-        batches = [(part.reshape(-1, *part.shape[2:]), jnp.ones(part.shape[:2], part.dtype))
-                   for part in parts]
+        batches = [
+            (part.reshape(-1, *part.shape[2:]), jnp.ones(part.shape[:2], part.dtype))
+            for part in parts
+        ]
         start = self.begin(params, batches[0][0], len(images))
         direction, loss = reptile(self.loss, start, batches, self._rate)
         return parted(direction, ('head',))[1], loss

@@ -17,6 +17,7 @@ from jaxvision.train.state import parted
 @dataclasses.dataclass(frozen=True)
 class Backbone:
     """A model as features of images: the values of one of its intermediates, in a row."""
+
     model: Any
     layer: str
     mean: list[float]
@@ -27,12 +28,21 @@ class Backbone:
     def of(config, spec: dict) -> 'Backbone':
         model = make_model(config, {**spec, 'class_names': []})
         _, known = jax.eval_shape(
-            model.init_with_output, jax.random.key(0), jnp.zeros((1, *spec['image'])))[0]
+            model.init_with_output, jax.random.key(0), jnp.zeros((1, *spec['image']))
+        )[0]
         if config.task.layer not in known:
-            raise unknown(f'task.layer: {config.model.name!r} has no intermediate',
-                          config.task.layer, known)
-        return Backbone(model, config.task.layer, spec['mean'], spec['deviation'],
-                        jnp.dtype(config.model.param_dtype))
+            raise unknown(
+                f'task.layer: {config.model.name!r} has no intermediate',
+                config.task.layer,
+                known,
+            )
+        return Backbone(
+            model,
+            config.task.layer,
+            spec['mean'],
+            spec['deviation'],
+            jnp.dtype(config.model.param_dtype),
+        )
 
     def see(self, inputs: dict):
         """The images of each episode [B, N * K + M, H, W, C] in [0, 1], the support's first."""
@@ -45,10 +55,16 @@ class Backbone:
 
     def features(self, params, model_state, images, train: bool = False, keys=None):
         """([..., D] of images [..., H, W, C], new model state), all images as one batch."""
-        flat = color.normalize(images.reshape(-1, *images.shape[-3:]), self.mean, self.deviation)
+        flat = color.normalize(
+            images.reshape(-1, *images.shape[-3:]), self.mean, self.deviation
+        )
         (_, named), model_state = self.model.apply(
-            {'params': parted(params, ('head',))[1], **model_state}, flat, train=train, keys=keys,
-            mutable=list(model_state))
+            {'params': parted(params, ('head',))[1], **model_state},
+            flat,
+            train=train,
+            keys=keys,
+            mutable=list(model_state),
+        )
         return named[self.layer].reshape(*images.shape[:-3], -1), model_state
 
 
@@ -56,11 +72,13 @@ def by_features(backbone: Backbone, compare: Callable) -> Callable:
     """Logits [B, M, N] and the new model state, of images as `Backbone.see` puts them and the
     support's mask [B, N, K]; `compare` has one episode's features: of the queries [M, D], of the
     support [N, K, D], and its mask."""
+
     def scores(params, model_state, images, mask, **train):
         features, model_state = backbone.features(params, model_state, images, **train)
         shown = mask.shape[1] * mask.shape[2]
         support = features[:, :shown].reshape(*mask.shape, -1)
         return jax.vmap(compare)(features[:, shown:], support, mask), model_state
+
     return scores
 
 
@@ -71,12 +89,16 @@ def to_prototypes(query, support, mask):
 
 def to_centres(scale: float):
     """The cosine to the mean direction of each class (Chen et al., arXiv 1904.04232)."""
+
     def compare(query, support, mask):
         centres = few_shot.prototypes(few_shot.unit(support), mask)
         return few_shot.cosine_logits(query, centres, scale)
+
     return compare
 
 
 def to_examples(scale: float):
     """Matching networks (Vinyals et al., arXiv 1606.04080)."""
-    return lambda query, support, mask: few_shot.attention_logits(query, support, mask, scale)
+    return lambda query, support, mask: few_shot.attention_logits(
+        query, support, mask, scale
+    )

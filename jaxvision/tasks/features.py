@@ -48,14 +48,22 @@ def perceive(network: dict, layer: str, dtype=jnp.float32) -> Callable:
     spec = network['spec']
     shape = spec['inputs']['image']['shape']
     if layer not in known:
-        raise unknown(f'{network["config"]["model"]["name"]!r} has no intermediate', layer, known)
+        raise unknown(
+            f'{network["config"]["model"]["name"]!r} has no intermediate', layer, known
+        )
 
     def intermediates(variables, images):
         images = jax.vmap(lambda image: _as_shape(image, shape))(images)
         images = color.normalize(images, spec['mean'], spec['deviation'])
-        _, named = model.apply({'params': variables['params']['model'],
-                                **variables['model_state']['model']}, images)
+        _, named = model.apply(
+            {
+                'params': variables['params']['model'],
+                **variables['model_state']['model'],
+            },
+            images,
+        )
         return named
+
     return intermediates
 
 
@@ -63,7 +71,9 @@ def _opened(network: dict, dtype) -> tuple:
     """The classifier, and the shapes of its intermediates."""
     config, spec = configs.stored(network['config']), network['spec']
     if config.task.name != 'classification':
-        raise UserError(f'a run of task {config.task.name!r} sees no features: give a classifier')
+        raise UserError(
+            f'a run of task {config.task.name!r} sees no features: give a classifier'
+        )
     config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name
     model = make_model(config, spec)
     blank = jnp.zeros((1, *spec['inputs']['image']['shape']))
@@ -72,20 +82,30 @@ def _opened(network: dict, dtype) -> tuple:
 
 def inception(file: str) -> Weights:
     """Inception-v3 as the FID has it, whose PyTorch file (pt_inception-2015-12-05) a person gives."""
+
     def init():
         return InceptionV3().init(jax.random.key(0), jnp.zeros((1, 107, 107, 3)))
+
     def read():
-        leaves = convert.from_torch(files.read(file), lambda module: module.replace('.', '/'))
+        leaves = convert.from_torch(
+            files.read(file), lambda module: module.replace('.', '/')
+        )
         return convert.fitted(leaves, jax.eval_shape(init))
+
     return Weights(read, init)
 
 
 def _as_shape(image, shape: list[int]):
     height, width, channels = image.shape
     if channels != shape[2]:
-        image = jnp.broadcast_to(image.mean(-1, keepdims=True), (height, width, shape[2]))
+        image = jnp.broadcast_to(
+            image.mean(-1, keepdims=True), (height, width, shape[2])
+        )
     sides = tuple(zip(shape[:2], (height, width)))
-    if all(2 / 3 <= wanted / side <= 4 / 3 and (wanted - side) % 2 == 0 for wanted, side in sides):
+    if all(
+        2 / 3 <= wanted / side <= 4 / 3 and (wanted - side) % 2 == 0
+        for wanted, side in sides
+    ):
         margins = [((wanted - side) // 2,) * 2 + (0,) for wanted, side in sides]
         return lax.pad(image, jnp.zeros((), image.dtype), [*margins, (0, 0, 0)])
     return resize.resize(image, tuple(shape[:2]))

@@ -16,17 +16,19 @@ from jaxvision.tasks import features, image_input, restoring
 from jaxvision.tasks.networks import make_model
 
 DEFAULTS = dict(
-    mask='box',     # what is missing: a 'box' anywhere, 'free_form' strokes of a brush, the 'border'
-    hole=12,        # side of the box, pixels
-    share=0.25,     # of the image, under the brush
-    margin=4,       # width of the border, pixels
-    crop=0,         # side of the random crops that are trained on, pixels; 0: whole images
+    mask='box',  # what is missing: a 'box' anywhere, 'free_form' strokes of a brush, the 'border'
+    hole=12,  # side of the box, pixels
+    share=0.25,  # of the image, under the brush
+    margin=4,  # width of the border, pixels
+    crop=0,  # side of the random crops that are trained on, pixels; 0: whole images
     crop_scale=0.5,  # smallest share of the area in a random resized crop of larger, unequal images
     augment=dict(
-        flip=False,     # left to right, every other image
+        flip=False,  # left to right, every other image
         translate=0.0,  # largest shift, a share of the side
-        rotate=0.0),    # largest angle, degrees
-    **{**restoring.DEFAULTS, 'loss': 'mse', 'adversarial_loss': 'hinge'})
+        rotate=0.0,
+    ),  # largest angle, degrees
+    **{**restoring.DEFAULTS, 'loss': 'mse', 'adversarial_loss': 'hinge'},
+)
 
 
 def source(config, source, split: str):
@@ -49,11 +51,16 @@ def describe(config, source) -> dict:
     as_it_is = None not in (height, width) and max(height, width) <= size
     height, width = (height, width) if as_it_is else (size, size)
     overlap = min(height, width) // 4
-    return {'inputs': {'image': {'shape': [height, width, channels], 'dtype': 'uint8'},
-                       'mask': {'shape': [height, width, 1], 'dtype': 'uint8'}},
-            'targets': {}, 'resize': None if as_it_is else 'center_crop',
-            # The plate knows the whole tile, so tiles fade into each other.
-            'restores': {'scale': 1, 'overlap': overlap, 'blend': overlap}}
+    return {
+        'inputs': {
+            'image': {'shape': [height, width, channels], 'dtype': 'uint8'},
+            'mask': {'shape': [height, width, 1], 'dtype': 'uint8'},
+        },
+        'targets': {},
+        'resize': None if as_it_is else 'center_crop',
+        # The plate knows the whole tile, so tiles fade into each other.
+        'restores': {'scale': 1, 'overlap': overlap, 'blend': overlap},
+    }
 
 
 def make(config, spec: dict) -> Task:
@@ -76,8 +83,9 @@ def make(config, spec: dict) -> Task:
     def read(state, batch):
         """((images, their holes), images), augmented."""
         key = keys.at_step(state.key, 'read', state.step)
-        image = image_input.moved(c.augment, key, batch['index'],
-                                     color.to_float(batch['image'], dtype))
+        image = image_input.moved(
+            c.augment, key, batch['index'], color.to_float(batch['image'], dtype)
+        )
         drawn = keys.per_example(keys.stream(key, 'mask'), batch['index'])
         return (image, jax.vmap(draw_mask(c, spec, image.shape[1:3]))(drawn)), image
 
@@ -87,27 +95,54 @@ def make(config, spec: dict) -> Task:
         missing = image.shape[-1] * hole.sum((1, 2, 3), dtype=dtype)
         return errors.sum((1, 2, 3)), missing
 
-    init, update = restoring.make(config, spec, restoring.Damage(
-        blank, read, init=lambda key, given: model.init(key, *given),
-        restore=lambda params, model_state, given: restore(
-            params, model_state, *given, train=True, mutable=list(model_state)),
-        error=of_missing,
-        shown=lambda image, given: jnp.concatenate(
-            [2 * image - 1, given[1].astype(image.dtype)], -1)))
+    init, update = restoring.make(
+        config,
+        spec,
+        restoring.Damage(
+            blank,
+            read,
+            init=lambda key, given: model.init(key, *given),
+            restore=lambda params, model_state, given: restore(
+                params, model_state, *given, train=True, mutable=list(model_state)
+            ),
+            error=of_missing,
+            shown=lambda image, given: jnp.concatenate(
+                [2 * image - 1, given[1].astype(image.dtype)], -1
+            ),
+        ),
+    )
 
     def predict(variables, inputs):
         given = jnp.asarray(inputs['image'])
         hole = jnp.asarray(inputs['mask'], dtype) > 0  # TFLite compares no uint8
-        filled, = restore(variables['params']['model'], variables['model_state']['model'],
-                          color.to_float(given, dtype), hole)
+        (filled,) = restore(
+            variables['params']['model'],
+            variables['model_state']['model'],
+            color.to_float(given, dtype),
+            hole,
+        )
         # Pixels outside the hole are the given ones, not what is left of them after a division.
-        return {'image': jnp.where(hole, 255 * jnp.clip(filled, 0, 1), given.astype(dtype))}
+        return {
+            'image': jnp.where(hole, 255 * jnp.clip(filled, 0, 1), given.astype(dtype))
+        }
 
     record = functools.partial(compare, dtype)
-    evaluation = Evaluation('test', lambda state, batch: record(
-        predict(state.variables, batch), batch), summarize, record)
-    return Task(init, update, {'eval': evaluation}, predict, 'eval/psnr_hole',
-                make_prepare(config, spec), draw_strips, watch=True)
+    evaluation = Evaluation(
+        'test',
+        lambda state, batch: record(predict(state.variables, batch), batch),
+        summarize,
+        record,
+    )
+    return Task(
+        init,
+        update,
+        {'eval': evaluation},
+        predict,
+        'eval/psnr_hole',
+        make_prepare(config, spec),
+        draw_strips,
+        watch=True,
+    )
 
 
 def plate(image, hole):
@@ -120,47 +155,61 @@ def compare(dtype, outputs: dict, batch: dict) -> dict:
     and how many values are missing."""
     truth, hole = color.to_float(batch['image'], dtype), batch['mask'] > 0
     squared_error = lambda image: jnp.square(image - truth).sum((1, 2, 3))
-    return {'squared_error': squared_error(outputs['image'] / 255),
-            'plate_squared_error': squared_error(plate(truth, hole)),
-            'missing': truth.shape[-1] * hole.sum((1, 2, 3), dtype=jnp.int32),
-            'filled': jnp.round(outputs['image']).astype(jnp.uint8)}
+    return {
+        'squared_error': squared_error(outputs['image'] / 255),
+        'plate_squared_error': squared_error(plate(truth, hole)),
+        'missing': truth.shape[-1] * hole.sum((1, 2, 3), dtype=jnp.int32),
+        'filled': jnp.round(outputs['image']).astype(jnp.uint8),
+    }
 
 
 def draw_mask(options, spec: dict, size: tuple[int, int]):
     """key -> the hole [H, W, 1] of an image, or of a crop of one: then the brush is as wide as in
     the whole."""
     whole = tuple(spec['inputs']['image']['shape'][:2])
-    return {'box': lambda key: masks.box(key, size, options.hole),
-            'border': lambda key: masks.border(size, options.margin),
-            'free_form': lambda key: masks.free_form(key, whole, options.share)[:size[0], :size[1]],
-            }[options.mask]
+    return {
+        'box': lambda key: masks.box(key, size, options.hole),
+        'border': lambda key: masks.border(size, options.margin),
+        'free_form': lambda key: masks.free_form(key, whole, options.share)[
+            : size[0], : size[1]
+        ],
+    }[options.mask]
 
 
 def make_prepare(config, spec: dict):
     """Host side: images of one size; random crops to train on, else a hole that is a function of
     the example's row alone."""
     c, (height, width, channels) = config.task, spec['inputs']['image']['shape']
-    draw = jax.jit(lambda row: draw_mask(c, spec, (height, width))(
-        jax.random.fold_in(keys.stream(jax.random.key(0), 'evaluation'), row)))
+    draw = jax.jit(
+        lambda row: draw_mask(c, spec, (height, width))(
+            jax.random.fold_in(keys.stream(jax.random.key(0), 'evaluation'), row)
+        )
+    )
 
     def fitting(image, rng):
         if spec['resize'] is None:
             return image
         if rng is None:
             return decode.resize_center_crop(image, height, channels, fraction=1.0)
-        return decode.random_resized_crop(image, rng, height, channels, (c.crop_scale, 1.0))
+        return decode.random_resized_crop(
+            image, rng, height, channels, (c.crop_scale, 1.0)
+        )
 
     def prepare(example, rng):
         image, row = fitting(example['image'], rng), example.get('row')
         if rng is None and row is not None:
             mask = {'mask': 255 * np.asarray(draw(row)).astype(np.uint8)}
         elif rng is not None and c.crop:
-            mask, (top, left) = {}, rng.integers(0, (height - c.crop, width - c.crop), endpoint=True)
-            image = image[top:top + c.crop, left:left + c.crop]
+            mask, (top, left) = (
+                {},
+                rng.integers(0, (height - c.crop, width - c.crop), endpoint=True),
+            )
+            image = image[top : top + c.crop, left : left + c.crop]
         else:
             mask = {}
         rest = {name: value for name, value in example.items() if name != 'row'}
         return {**rest, 'image': image, **mask}
+
     return prepare
 
 
@@ -170,8 +219,11 @@ def summarize(records: dict) -> dict[str, float]:
     mean = lambda name: records[name].sum(dtype=np.float64) / records['missing'].sum()
     psnr = lambda mse: float(-10 * np.log10(max(mse, 1e-10)))
     mse = mean('squared_error')
-    return {'psnr_hole': psnr(mse), 'plate_psnr_hole': psnr(mean('plate_squared_error')),
-            'mse_hole': float(mse)}
+    return {
+        'psnr_hole': psnr(mse),
+        'plate_psnr_hole': psnr(mean('plate_squared_error')),
+        'mse_hole': float(mse),
+    }
 
 
 def draw_strips(records: dict, example) -> dict[str, np.ndarray]:
@@ -181,7 +233,11 @@ def draw_strips(records: dict, example) -> dict[str, np.ndarray]:
         truth = example(int(records['index'][i]))
         given = np.where(truth['mask'] > 0, np.uint8(127), truth['image'])
         images += [given, records['filled'][i], truth['image']]
-    return {'strips': figures.grid(images, columns=6, times=max(1, 96 // images[0].shape[0]))}
+    return {
+        'strips': figures.grid(
+            images, columns=6, times=max(1, 96 // images[0].shape[0])
+        )
+    }
 
 
 def _check(config, spec: dict) -> None:
@@ -189,12 +245,16 @@ def _check(config, spec: dict) -> None:
     if c.mask not in ('box', 'free_form', 'border'):
         raise unknown('task.mask: there is no', c.mask, ('box', 'free_form', 'border'))
     if not 0 <= c.crop <= side:
-        raise UserError(f'task.crop={c.crop}: images have {side} pixels a side; 0: whole images')
+        raise UserError(
+            f'task.crop={c.crop}: images have {side} pixels a side; 0: whole images'
+        )
     smallest = c.crop or side
     if c.mask == 'box' and not 0 < c.hole <= smallest:
         raise UserError(f'task.hole={c.hole}: 1 to {smallest} pixels')
     if c.mask == 'border' and not 0 < 2 * c.margin < smallest:
-        raise UserError(f'task.margin={c.margin}: at least 1, less than half of {smallest} pixels')
+        raise UserError(
+            f'task.margin={c.margin}: at least 1, less than half of {smallest} pixels'
+        )
     if c.mask == 'free_form' and not 0 < c.share <= 1:
         raise UserError(f'task.share={c.share}: a share of the image, above 0, up to 1')
     if not 0 < c.crop_scale <= 1:

@@ -9,5 +9,12 @@ def make_model(config, spec: dict):
     """The config's model, its options checked."""
     c = config.model
     module = resolve('models', c.name)
-    return call(module.make, f'model {c.name!r}', spec, c.variant, dtype=jnp.dtype(c.dtype),
-                param_dtype=jnp.dtype(c.param_dtype), options=c.options)
+    return call(
+        module.make,
+        f'model {c.name!r}',
+        spec,
+        c.variant,
+        dtype=jnp.dtype(c.dtype),
+        param_dtype=jnp.dtype(c.param_dtype),
+        options=c.options,
+    )

@@ -19,13 +19,18 @@ from jaxvision.train import optimizers, update
 from jaxvision.train.state import create
 
 DEFAULTS = dict(
-    frames_in=10,   # that are given
+    frames_in=10,  # that are given
     frames_out=10,  # that are foreseen
-    stride=1,       # every so many frames of a film is one of them
-    loss='mse',     # 'l1', 'mse' or 'l1+mse', of the pixels
-    sampling=0.5)   # share of the training in which true frames are shown less and less; 0: never
+    stride=1,  # every so many frames of a film is one of them
+    loss='mse',  # 'l1', 'mse' or 'l1+mse', of the pixels
+    sampling=0.5,
+)  # share of the training in which true frames are shown less and less; 0: never
 
-LOSSES = {'l1': jnp.abs, 'mse': jnp.square, 'l1+mse': lambda x: jnp.abs(x) + jnp.square(x)}
+LOSSES = {
+    'l1': jnp.abs,
+    'mse': jnp.square,
+    'l1+mse': lambda x: jnp.abs(x) + jnp.square(x),
+}
 
 
 def describe(config, source) -> dict:
@@ -37,14 +42,18 @@ def describe(config, source) -> dict:
         if c[name] < least:
             raise UserError(f'task.{name}={c[name]}: it is at least {least}')
     if info.frames is not None and info.frames < _span(c):
-        raise UserError(f'{info.name} has clips of {info.frames} frames: task.frames_in, frames_out '
-                        f'and stride ask for {_span(c)}')
+        raise UserError(
+            f'{info.name} has clips of {info.frames} frames: task.frames_in, frames_out '
+            f'and stride ask for {_span(c)}'
+        )
     height, width, channels = info.image_shape
     as_it_is = None not in (height, width) and max(height, width) <= size
     frame = [height, width, channels] if as_it_is else [size, size, channels]
-    return {'inputs': {'video': {'shape': [c.frames_in, *frame], 'dtype': 'uint8'}},
-            'targets': {'future': {'shape': [c.frames_out, *frame], 'dtype': 'uint8'}},
-            'resize': None if as_it_is else 'center_crop'}
+    return {
+        'inputs': {'video': {'shape': [c.frames_in, *frame], 'dtype': 'uint8'}},
+        'targets': {'future': {'shape': [c.frames_out, *frame], 'dtype': 'uint8'}},
+        'resize': None if as_it_is else 'center_crop',
+    }
 
 
 def make(config, spec: dict) -> Task:
@@ -55,24 +64,36 @@ def make(config, spec: dict) -> Task:
     total = steps(config.train.steps, config.data.batch_size, spec['examples'])
 
     def init(key, batch):
-        variables = model.init(keys.stream(key, 'init'), color.to_float(batch['video'], dtype))
+        variables = model.init(
+            keys.stream(key, 'init'), color.to_float(batch['video'], dtype)
+        )
         averaged = ('model',) if config.optimizer.ema else ()
-        return create(key, {'model': variables['params']}, {'model': tx}, averaged=averaged)
+        return create(
+            key, {'model': variables['params']}, {'model': tx}, averaged=averaged
+        )
 
     def loss(params, state, batch, key):
-        past, future = (color.to_float(batch[name], dtype) for name in ('video', 'future'))
-        shown = draw_shown(key, batch['index'], c.frames_out, truth_share(c, state.step, total))
+        past, future = (
+            color.to_float(batch[name], dtype) for name in ('video', 'future')
+        )
+        shown = draw_shown(
+            key, batch['index'], c.frames_out, truth_share(c, state.step, total)
+        )
         answer, _ = model.apply({'params': params}, past, future, shown)
         errors = LOSSES[c.loss](answer - future).mean((1, 2, 3, 4))
         return {c.loss: (errors, jnp.ones_like(errors))}, {}
 
-    descend = update.from_loss(loss, tx, accumulate=config.optimizer.accumulate,
-                               ema=config.optimizer.ema)
+    descend = update.from_loss(
+        loss, tx, accumulate=config.optimizer.accumulate, ema=config.optimizer.ema
+    )
 
     def step(state, batch):
         new, scalars = descend(state, batch)
-        return new, {**scalars, 'lr': lr(state.step),
-                     'truth_share': truth_share(c, state.step, total)}
+        return new, {
+            **scalars,
+            'lr': lr(state.step),
+            'truth_share': truth_share(c, state.step, total),
+        }
 
     def predict(variables, inputs):
         past = color.to_float(jnp.asarray(inputs['video']), dtype)
@@ -80,10 +101,23 @@ def make(config, spec: dict) -> Task:
         return {'video': 255 * jnp.clip(answer, 0, 1)}
 
     record = functools.partial(compare, dtype)
-    evaluation = Evaluation('test', lambda state, batch: record(
-        predict(state.variables, batch), batch), summarize, record)
-    return Task(init, step, {'eval': evaluation}, predict, '-eval/mse',
-                make_prepare(config, spec), draw_strips, show, watch=True)
+    evaluation = Evaluation(
+        'test',
+        lambda state, batch: record(predict(state.variables, batch), batch),
+        summarize,
+        record,
+    )
+    return Task(
+        init,
+        step,
+        {'eval': evaluation},
+        predict,
+        '-eval/mse',
+        make_prepare(config, spec),
+        draw_strips,
+        show,
+        watch=True,
+    )
 
 
 def truth_share(options, step, total: int):
@@ -110,8 +144,11 @@ def make_prepare(config, spec: dict):
         if total < _span(c):
             raise Unreadable(f'it has {total} frames, of {_span(c)} that are needed')
         rows = video.clip_rows(total, c.frames_in + c.frames_out, c.stride, rng)
-        clip = video.read(example['video'], rows, side if spec['resize'] else None, channels, resize)
-        return {'video': clip[:c.frames_in], 'future': clip[c.frames_in:]}
+        clip = video.read(
+            example['video'], rows, side if spec['resize'] else None, channels, resize
+        )
+        return {'video': clip[: c.frames_in], 'future': clip[c.frames_in :]}
+
     return prepare
 
 
@@ -126,10 +163,12 @@ def compare(dtype, outputs: dict, batch: dict) -> dict:
     past, truth = (color.to_float(batch[name], dtype) for name in ('video', 'future'))
     squared_error = lambda frames: jnp.square(frames - truth).sum((2, 3, 4))
     answer = outputs['video'] / 255
-    found = {'squared_error': squared_error(answer),
-             'last_frame_squared_error': squared_error(past[:, -1:]),
-             'blank_squared_error': squared_error(jnp.zeros_like(truth)),
-             'predicted': jnp.round(outputs['video']).astype(jnp.uint8)}
+    found = {
+        'squared_error': squared_error(answer),
+        'last_frame_squared_error': squared_error(past[:, -1:]),
+        'blank_squared_error': squared_error(jnp.zeros_like(truth)),
+        'predicted': jnp.round(outputs['video']).astype(jnp.uint8),
+    }
     if min(truth.shape[2:4]) >= restoration.WINDOW:
         found['ssim'] = jax.vmap(jax.vmap(restoration.ssim))(answer, truth)
     return found
@@ -140,10 +179,18 @@ def summarize(records: dict) -> dict[str, float]:
     frames and clips; mse_last_frame and mse_blank: of the last frame seen, again and again, and of
     black; mse_ratio and blank_ratio: by that of the last frame; ssim."""
     mean = lambda name: float(records[name].mean(dtype=np.float64))
-    mse, last, blank = (mean(f'{name}squared_error') for name in ('', 'last_frame_', 'blank_'))
+    mse, last, blank = (
+        mean(f'{name}squared_error') for name in ('', 'last_frame_', 'blank_')
+    )
     least = max(last, 1e-10)  # of clips in which nothing moves
-    return {'mse': mse, 'mse_ratio': mse / least, 'mse_last_frame': last, 'mse_blank': blank,
-            'blank_ratio': blank / least, **({'ssim': mean('ssim')} if 'ssim' in records else {})}
+    return {
+        'mse': mse,
+        'mse_ratio': mse / least,
+        'mse_last_frame': last,
+        'mse_blank': blank,
+        'blank_ratio': blank / least,
+        **({'ssim': mean('ssim')} if 'ssim' in records else {}),
+    }
 
 
 def draw_strips(records: dict, example) -> dict[str, np.ndarray]:
@@ -166,8 +213,13 @@ def show(inputs: dict, outputs: dict):
     """The mean squared errors, as `summarize` counts them; the strip of the film, and an animation
     of the frames given and foreseen."""
     truth, answer = inputs['future'] / 255, outputs['video'] / 255
-    per_frame = lambda frames: round(float(np.square(frames - truth).sum((1, 2, 3)).mean()), 4)
-    told = {'mse': per_frame(answer), 'mse_last_frame': per_frame(inputs['video'][-1:] / 255)}
+    per_frame = lambda frames: round(
+        float(np.square(frames - truth).sum((1, 2, 3)).mean()), 4
+    )
+    told = {
+        'mse': per_frame(answer),
+        'mse_last_frame': per_frame(inputs['video'][-1:] / 255),
+    }
     if 'original' not in inputs:
         return told, None
     predicted = np.round(outputs['video']).astype(np.uint8)
@@ -180,4 +232,6 @@ def _check(options) -> None:
     if options.loss not in LOSSES:
         raise unknown('task.loss: there is no', options.loss, LOSSES)
     if not 0 <= options.sampling <= 1:
-        raise UserError(f'task.sampling={options.sampling}: a share of the training, 0 to 1')
+        raise UserError(
+            f'task.sampling={options.sampling}: a share of the training, 0 to 1'
+        )

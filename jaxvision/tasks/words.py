@@ -17,12 +17,15 @@ def vocabulary(captions: list[list[list[str]]], fewest: int) -> list[str]:
     counts = Counter(word for each in captions for caption in each for word in caption)
     known = [word for word, count in counts.items() if count >= fewest]
     special = {END: '<end>', BEGIN: '<begin>', UNKNOWN: '<unknown>'}
-    return [*map(special.get, range(len(special))),
-            *sorted(known, key=lambda word: (-counts[word], word))]
+    return [
+        *map(special.get, range(len(special))),
+        *sorted(known, key=lambda word: (-counts[word], word)),
+    ]
 
 
-def numbering(words: list[str], shape: Iterable[int]
-              ) -> Callable[[list[str]], Int32[np.ndarray, 'r l']]:
+def numbering(
+    words: list[str], shape: Iterable[int]
+) -> Callable[[list[str]], Int32[np.ndarray, 'r l']]:
     """Texts -> int32 [R, L], a line each, as far as there are lines: its words' numbers, with END
     in the last place at least."""
     numbers = {word: number for number, word in enumerate(words)}
@@ -31,8 +34,9 @@ def numbering(words: list[str], shape: Iterable[int]
         found = np.full(tuple(shape), END, np.int32)
         for line, text in zip(found, texts):
             tokens = [numbers.get(word, UNKNOWN) for word in tokenize(text)]
-            line[:min(len(tokens), len(line) - 1)] = tokens[:len(line) - 1]
+            line[: min(len(tokens), len(line) - 1)] = tokens[: len(line) - 1]
         return found
+
     return number
 
 
@@ -49,5 +53,7 @@ def as_bytes(texts: list[str]) -> bytes:
 
 def padded(text: bytes, room: int) -> UInt8[np.ndarray, '{room}']:
     if len(text) > room:
-        raise Unreadable(f'its captions are {len(text)} bytes, of {room} that there is room for')
+        raise Unreadable(
+            f'its captions are {len(text)} bytes, of {room} that there is room for'
+        )
     return np.frombuffer(text.ljust(room, b'\0'), np.uint8)

@@ -29,7 +29,9 @@ def fit(run: Run, state: TrainState) -> TrainState:
 
 def _records(run: Run, state: TrainState) -> evaluation.Records:
     """Those of the training split, kept for the next run that stands on the same."""
-    file = _file(run, state) if jax.process_count() == 1 else None  # caches need not be one
+    file = (
+        _file(run, state) if jax.process_count() == 1 else None
+    )  # caches need not be one
     kept = _read(file) if file else None
     if kept:
         processes.say(f'features of {run.spec["examples"]:,} examples, from {file}')
@@ -46,9 +48,13 @@ def _records(run: Run, state: TrainState) -> evaluation.Records:
 
 def _file(run: Run, state: TrainState) -> Path:
     """By all that the records are made of."""
-    made_of = [jaxvision.__version__, jax.__version__, run.config.model.to_dict(),
-               {name: run.spec[name] for name in sorted(run.spec) if name != 'initial'},
-               content_hash(run.task.fit.stands_on(state))]
+    made_of = [
+        jaxvision.__version__,
+        jax.__version__,
+        run.config.model.to_dict(),
+        {name: run.spec[name] for name in sorted(run.spec) if name != 'initial'},
+        content_hash(run.task.fit.stands_on(state)),
+    ]
     found = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
     return cache.folder('features') / f'{found.hexdigest()[:24]}.npz'
 

@@ -26,8 +26,11 @@ def read(init_from: str, variables: Callable[[Path], Tree]) -> dict[str, np.ndar
     """{name: leaf} of what the new run takes over; `variables(SOURCE)` are those of a source."""
     found = {}
     for source, old, new in _parts(init_from):
-        part = {new + name.removeprefix(old): np.asarray(leaf)
-                for name, leaf in _named(variables(source)).items() if _in(name, old)}
+        part = {
+            new + name.removeprefix(old): np.asarray(leaf)
+            for name, leaf in _named(variables(source)).items()
+            if _in(name, old)
+        }
         if not part:
             raise UserError(f'train.init_from: {source} has no {old!r}')
         for name in part.keys() & found.keys():
@@ -48,60 +51,107 @@ def _parts(init_from: str) -> Iterator[tuple[Path, str, str]]:
         yield packaged.find(source), old, new if arrow else old
 
 
-def fitting(shapes: TrainState, found: dict[str, np.ndarray], init_new: str
-            ) -> dict[str, np.ndarray]:
+def fitting(
+    shapes: TrainState, found: dict[str, np.ndarray], init_new: str
+) -> dict[str, np.ndarray]:
     """What is taken over but of the parts that are to be new.
 
     Raises:
         UserError: a leaf of the run, or one that is taken over, has no counterpart of its shape.
     """
     new = [part.strip() for part in init_new.split(',') if part.strip()]
-    wanted = _named({'params': shapes.whole(shapes.params), 'model_state': shapes.model_state})
+    wanted = _named(
+        {'params': shapes.whole(shapes.params), 'model_state': shapes.model_state}
+    )
     for part in new:
         if not any(_in(name, part) for name in {*wanted, *found}):
             raise UserError(f'train.init_new={init_new}: nothing is called {part!r}')
-    found, wanted = ({name: leaf for name, leaf in leaves.items()
-                      if not any(_in(name, part) for part in new)} for leaves in (found, wanted))
-    found = {name: positions.fitting(leaf, wanted[name].shape)
-             if name.endswith('/position_embedding') and name in wanted else leaf
-             for name, leaf in found.items()}
-    shape = lambda leaves, name: list(leaves[name].shape) if name in leaves else 'not there'
-    wrong = [name for name in sorted({*found, *wanted})
-             if shape(found, name) != shape(wanted, name)]
+    found, wanted = (
+        {
+            name: leaf
+            for name, leaf in leaves.items()
+            if not any(_in(name, part) for part in new)
+        }
+        for leaves in (found, wanted)
+    )
+    found = {
+        name: positions.fitting(leaf, wanted[name].shape)
+        if name.endswith('/position_embedding') and name in wanted
+        else leaf
+        for name, leaf in found.items()
+    }
+    shape = lambda leaves, name: (
+        list(leaves[name].shape) if name in leaves else 'not there'
+    )
+    wrong = [
+        name
+        for name in sorted({*found, *wanted})
+        if shape(found, name) != shape(wanted, name)
+    ]
     if wrong:
-        told = [f'{name} is {shape(found, name)}, here {shape(wanted, name)}' for name in wrong[:8]]
+        told = [
+            f'{name} is {shape(found, name)}, here {shape(wanted, name)}'
+            for name in wrong[:8]
+        ]
         more = f'; and {len(wrong) - 8} more' if len(wrong) > 8 else ''
         parts = _parts_of(set(wrong), {*found, *wanted})
-        such = '' if any('/' not in part for part in parts) else \
-            f', as train.init_new={",".join(parts)}'
-        raise UserError(f'train.init_from does not fit: {"; ".join(told)}{more}. What is to be '
-                        f'drawn, or left, all the same is named in train.init_new{such}')
+        such = (
+            ''
+            if any('/' not in part for part in parts)
+            else f', as train.init_new={",".join(parts)}'
+        )
+        raise UserError(
+            f'train.init_from does not fit: {"; ".join(told)}{more}. What is to be '
+            f'drawn, or left, all the same is named in train.init_new{such}'
+        )
     return found
 
 
 def _parts_of(names: set[str], known: set[str]) -> list[str]:
     """The largest parts in which nothing is known but these."""
-    mixed = {'/'.join(path[:end]) for path in (name.split('/') for name in known - names)
-             for end in range(1, len(path) + 1)}
+    mixed = {
+        '/'.join(path[:end])
+        for path in (name.split('/') for name in known - names)
+        for end in range(1, len(path) + 1)
+    }
     paths = (name.split('/') for name in sorted(names))
-    return list(dict.fromkeys(next(
-        part for part in ('/'.join(path[:end]) for end in range(1, len(path) + 1))
-        if part not in mixed) for path in paths))
+    return list(
+        dict.fromkeys(
+            next(
+                part
+                for part in ('/'.join(path[:end]) for end in range(1, len(path) + 1))
+                if part not in mixed
+            )
+            for path in paths
+        )
+    )
 
 
 def fill(state: TrainState, found: dict[str, Any]) -> TrainState:
     """The state with these leaves, in its averages too."""
+
     def take(path, leaf):
         return jnp.asarray(found.get(_name(path), leaf), leaf.dtype)
+
     stays = {'params': state.frozen['params']} if 'params' in state.frozen else {}
-    filled = jax.tree.map_with_path(take, {'params': state.params, 'frozen': stays,
-                                           'model_state': state.model_state, 'ema': state.ema})
+    filled = jax.tree.map_with_path(
+        take,
+        {
+            'params': state.params,
+            'frozen': stays,
+            'model_state': state.model_state,
+            'ema': state.ema,
+        },
+    )
     return state.replace(**{**filled, 'frozen': {**state.frozen, **filled['frozen']}})
 
 
 def _named(variables: Tree) -> dict[str, Any]:
-    return {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(variables)
-            if path[0].key in ('params', 'model_state')}
+    return {
+        _name(path): leaf
+        for path, leaf in jax.tree.leaves_with_path(variables)
+        if path[0].key in ('params', 'model_state')
+    }
 
 
 def _name(path: tuple) -> str:

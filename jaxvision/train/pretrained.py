@@ -37,5 +37,7 @@ def _check_options(config: ConfigDict, file: Path, found: published.Published) -
     for name, value in found.options.items():
         chosen = config.model.options.get(name, defaults[name].default)
         if chosen != value:
-            raise UserError(f'{file} holds weights of {found.format.publisher}, which are of '
-                            f'model.options.{name}={value!r}, not {chosen!r}')
+            raise UserError(
+                f'{file} holds weights of {found.format.publisher}, which are of '
+                f'model.options.{name}={value!r}, not {chosen!r}'
+            )

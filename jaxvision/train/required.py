@@ -25,6 +25,7 @@ Tree = Any
 @dataclasses.dataclass(frozen=True)
 class Weights:
     """Variables that no run of this package has made."""
+
     read: Callable[[], Tree]  # from their file, on the host
     init: Callable[[], Tree]  # random ones of the same shapes
 
@@ -42,13 +43,18 @@ def folder(name: str, network: ConfigDict | str, workdir: Path) -> Path:
     if jax.process_count() > 1:  # whose caches need not be one
         return workdir / 'required' / name
     data = Sources(network)['train'].info.fingerprint
-    learned = {field: value for field, value in sorted(fields(network).items())
-               if field not in FREE_FIELDS}
+    learned = {
+        field: value
+        for field, value in sorted(fields(network).items())
+        if field not in FREE_FIELDS
+    }
     made_of = hashlib.sha256(f'{__version__} {learned} {data}'.encode())
     return cache.folder('runs') / f'{name}-{made_of.hexdigest()[:16]}'
 
 
-def provide(config: ConfigDict, workdir: Path, train: Callable[[ConfigDict, Path], Any]) -> bool:
+def provide(
+    config: ConfigDict, workdir: Path, train: Callable[[ConfigDict, Path], Any]
+) -> bool:
     """Train what is not there yet; whether all of it is there now: a signal may have come."""
     if checkpoints.exist(workdir):
         return True  # the run has them in those

@@ -104,7 +104,10 @@ class Metrics:
         if not self._file:
             return
         self._file.write(json.dumps(self.rows[-1]) + '\n')
-        summary = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        summary = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in values.items()
+        ]
         self._event(step=step, summary=Summary(value=summary))
         self._events_file.flush()
 
@@ -141,8 +144,10 @@ class Progress:
         self._shown = time.monotonic()
         left = (self._total - step) * self._batch_size / speed if speed else 0
         text = '  '.join(f'{name} {value:.4g}' for name, value in values.items())
-        processes.say(f'step {step:>{len(str(self._total))}}/{self._total}  {text}  '
-                      f'{speed:,.0f} images/s  {duration(left)} left')
+        processes.say(
+            f'step {step:>{len(str(self._total))}}/{self._total}  {text}  '
+            f'{speed:,.0f} images/s  {duration(left)} left'
+        )
 
 
 def duration(seconds: float) -> str:

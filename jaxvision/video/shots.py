@@ -33,8 +33,11 @@ def divided(
     """The boundaries of the same shots, of which those of more than `longest` frames are divided
     into as few equal parts as can be."""
     edges = [0, *boundaries, frames]
-    starts = [start + np.arange(parts) * (end - start) // parts
-              for start, end in zip(edges, edges[1:]) for parts in [-(-(end - start) // longest)]]
+    starts = [
+        start + np.arange(parts) * (end - start) // parts
+        for start, end in zip(edges, edges[1:])
+        for parts in [-(-(end - start) // longest)]
+    ]
     return np.concatenate(starts)[1:]
 
 
@@ -54,7 +57,9 @@ def _scatter(features: Float[np.ndarray, 't d']) -> Float[np.ndarray, 'n n']:
     return np.where(length > 0, np.maximum(np.round(spread, 9), 0), np.inf)
 
 
-def _back_from(frames: int, previous: list[Int[np.ndarray, 'n']]) -> Int[np.ndarray, 'm']:
+def _back_from(
+    frames: int, previous: list[Int[np.ndarray, 'n']]
+) -> Int[np.ndarray, 'm']:
     changes, end = [], frames
     for starts in reversed(previous):
         end = starts[end]

@@ -21,7 +21,9 @@ def shorten(
     frames = len(scores)
     share = share_of(frames)
     changes = shots.change_points(features, most=frames // 5)
-    boundaries = shots.divided(changes, frames, longest=max(_capacity(frames, share) // 3, 1))
+    boundaries = shots.divided(
+        changes, frames, longest=max(_capacity(frames, share) // 3, 1)
+    )
     return boundaries, select(scores, boundaries, share)
 
 
@@ -43,7 +45,7 @@ def knapsack(
     taken = np.zeros((len(values), capacity + 1), bool)
     for item, (value, length) in enumerate(zip(values, lengths)):
         room = best[length:]
-        with_it = best[:len(room)] + value
+        with_it = best[: len(room)] + value
         taken[item, length:] = with_it > room
         best[length:] = np.maximum(room, with_it)
     chosen, left = np.zeros(len(values), bool), capacity
@@ -76,13 +78,20 @@ def f_score(selected: Bool[np.ndarray, 't'], annotated: Bool[np.ndarray, 't']) -
 
 
 def key_frames(
-    scores: Float[np.ndarray, 't'], boundaries: Boundaries, selected: Bool[np.ndarray, 't']
+    scores: Float[np.ndarray, 't'],
+    boundaries: Boundaries,
+    selected: Bool[np.ndarray, 't'],
 ) -> Int[np.ndarray, 'k']:
     """The frame of the highest score in each selected shot, in order of time."""
     starts = np.append(0, boundaries)
-    return np.array([start + np.argmax(scores[start:start + length])
-                     for start, length in zip(starts, _lengths(len(scores), boundaries))
-                     if selected[start]], np.int64)
+    return np.array(
+        [
+            start + np.argmax(scores[start : start + length])
+            for start, length in zip(starts, _lengths(len(scores), boundaries))
+            if selected[start]
+        ],
+        np.int64,
+    )
 
 
 def kept_lengths(
@@ -95,7 +104,9 @@ def kept_lengths(
 
 def stretches(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k 2']:
     """The first frame of each run of selected ones, and the first after it."""
-    return np.flatnonzero(np.diff(selected.astype(int), prepend=0, append=0)).reshape(-1, 2)
+    return np.flatnonzero(np.diff(selected.astype(int), prepend=0, append=0)).reshape(
+        -1, 2
+    )
 
 
 def spread(lengths: Int[np.ndarray, 'k'], frames: int) -> Bool[np.ndarray, '{frames}']:
@@ -122,7 +133,7 @@ def _placed(before, lengths, frames: int) -> Bool[np.ndarray, 't']:
     """Stretches of these lengths; before each so many frames in all that are left out."""
     selected = np.zeros(frames, bool)
     for start, length in zip(before + np.append(0, lengths.cumsum()[:-1]), lengths):
-        selected[start:start + length] = True
+        selected[start : start + length] = True
     return selected
 
 

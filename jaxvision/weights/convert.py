@@ -16,23 +16,37 @@ from jaxvision.weights import positions
 
 Tensors = Mapping[str, np.ndarray]
 Leaves = dict[str, np.ndarray]
-Modules = Callable[[str], str]  # their name of a module -> ours; KeyError where there is none
+Modules = Callable[
+    [str], str
+]  # their name of a module -> ours; KeyError where there is none
 
 _TORCH = {'bias': 'bias', 'running_mean': 'mean', 'running_var': 'var'}
-_KERAS = {'kernel': 'kernel', 'depthwise_kernel': 'kernel', 'bias': 'bias', 'gamma': 'scale',
-          'beta': 'bias', 'moving_mean': 'mean', 'moving_variance': 'var'}
+_KERAS = {
+    'kernel': 'kernel',
+    'depthwise_kernel': 'kernel',
+    'bias': 'bias',
+    'gamma': 'scale',
+    'beta': 'bias',
+    'moving_mean': 'mean',
+    'moving_variance': 'var',
+}
 _FLAX = ('kernel', 'scale', 'bias')
 _STATISTICS = ('mean', 'var')  # of batch norm
 
 
 class Format(NamedTuple):
     """One way in which the weights of a family are published."""
+
     publisher: str
-    sign: str     # a tensor that every file of this format has, and none of the others
+    sign: str  # a tensor that every file of this format has, and none of the others
     leaves: Callable[[Tensors], Leaves]
     recipe: str | Callable[[Leaves], str]  # of recipes.py: how its images are prepared
-    options: Callable[[Leaves], dict] = lambda leaves: {}  # of our model, which its weights are of
-    image_size: Callable[[Leaves], int] = lambda leaves: 0  # that they are for; 0: the recipe's
+    options: Callable[[Leaves], dict] = (
+        lambda leaves: {}
+    )  # of our model, which its weights are of
+    image_size: Callable[[Leaves], int] = lambda leaves: (
+        0
+    )  # that they are for; 0: the recipe's
 
 
 def from_torch(tensors: Tensors, modules: Modules) -> Leaves:
@@ -73,14 +87,22 @@ def from_flax(tensors: Tensors, modules: Modules) -> Leaves:
     return leaves
 
 
-def _put(leaves: Leaves, modules: Modules, name: str, module: str, leaf: str | None,
-         tensor: np.ndarray) -> None:
+def _put(
+    leaves: Leaves,
+    modules: Modules,
+    name: str,
+    module: str,
+    leaf: str | None,
+    tensor: np.ndarray,
+) -> None:
     try:
         ours = f'{modules(module)}/{leaf}' if leaf else modules(name)
     except KeyError:
         ours = name
     exact = tensor.dtype in (np.float32, np.float64)
-    leaves[name if ours in leaves else ours] = tensor if exact else tensor.astype(np.float32)
+    leaves[name if ours in leaves else ours] = (
+        tensor if exact else tensor.astype(np.float32)
+    )
 
 
 def without_bias(leaves: Leaves) -> Leaves:
@@ -119,25 +141,40 @@ def fitted(leaves: Leaves, shapes: dict) -> dict:
         UserError: a leaf is missing, unknown or of another shape; it lists all of them.
     """
     wanted = names(shapes)
-    leaves = {name: positions.fitting(leaf, wanted[name].shape)
-              if name == 'position_embedding' and name in wanted else leaf
-              for name, leaf in leaves.items()}
+    leaves = {
+        name: positions.fitting(leaf, wanted[name].shape)
+        if name == 'position_embedding' and name in wanted
+        else leaf
+        for name, leaf in leaves.items()
+    }
     missing, unknown = sorted(wanted.keys() - leaves), sorted(leaves.keys() - wanted)
-    misshapen = [f'{name} {list(leaves[name].shape)} instead of {list(leaf.shape)}'
-                 for name, leaf in wanted.items()
-                 if name in leaves and leaves[name].shape != leaf.shape]
-    problems = [f'{what}: {_some(names)}' for what, names in
-                (('missing', missing), ('unknown', unknown), ('other shapes', misshapen)) if names]
+    misshapen = [
+        f'{name} {list(leaves[name].shape)} instead of {list(leaf.shape)}'
+        for name, leaf in wanted.items()
+        if name in leaves and leaves[name].shape != leaf.shape
+    ]
+    problems = [
+        f'{what}: {_some(names)}'
+        for what, names in (
+            ('missing', missing),
+            ('unknown', unknown),
+            ('other shapes', misshapen),
+        )
+        if names
+    ]
     if problems:
         raise UserError('these weights are not of this model; ' + '; '.join(problems))
     return jax.tree.structure(shapes).unflatten(
-        [jnp.asarray(leaves[name], leaf.dtype) for name, leaf in wanted.items()])
+        [jnp.asarray(leaves[name], leaf.dtype) for name, leaf in wanted.items()]
+    )
 
 
 def names(variables: dict) -> dict[str, jax.Array | jax.ShapeDtypeStruct]:
     """{name: leaf} of Flax's tree, whose collections' leaves have names of their own."""
-    return {'/'.join(key.key for key in path[1:]): leaf
-            for path, leaf in jax.tree.leaves_with_path(variables)}
+    return {
+        '/'.join(key.key for key in path[1:]): leaf
+        for path, leaf in jax.tree.leaves_with_path(variables)
+    }
 
 
 def _some(names: list[str], most: int = 8) -> str:

@@ -14,8 +14,19 @@ import numpy as np
 from jaxvision.errors import UserError
 from jaxvision.weights import keras_file, npz, safetensors, torch_file
 
-_DAMAGE = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError,
-           EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -28,18 +39,24 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     try:
         if not path.is_file():
-            raise UserError(f'{path} is not there' if not path.exists() else f'{path} is no file')
+            raise UserError(
+                f'{path} is not there' if not path.exists() else f'{path} is no file'
+            )
         if not path.stat().st_size:
             raise UserError(f'{path} is empty')
-        with path.open('rb') as file, mmap.mmap(
-                file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with (
+            path.open('rb') as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
             tensors = _read(path, content)
     except UserError:
         raise
     except OSError as error:
         raise UserError(f'{path}: {error.strerror or _line(error)}') from None
     except _DAMAGE as error:
-        raise UserError(f'{path} holds no weights, or is damaged: {_line(error)}') from None
+        raise UserError(
+            f'{path} holds no weights, or is damaged: {_line(error)}'
+        ) from None
     _check(path, tensors)
     return tensors
 
@@ -64,13 +81,18 @@ def _check(path: Path, tensors: dict[str, np.ndarray]) -> None:
         if not name.isprintable():
             raise UserError(f'{path} has a tensor whose name is no text: {name[:80]!r}')
         # A sum is finite where all numbers are, and copies nothing; it may overflow, though.
-        if tensor.dtype.kind == 'f' and not np.isfinite(tensor.sum(dtype=np.float64)) \
-                and not np.isfinite(tensor).all():
+        if (
+            tensor.dtype.kind == 'f'
+            and not np.isfinite(tensor.sum(dtype=np.float64))
+            and not np.isfinite(tensor).all()
+        ):
             raise UserError(f'{path}: {name[:80]!r} holds numbers that are not finite')
 
 
 def _line(error: BaseException) -> str:
     """What is wrong; what Python itself has to say of values of a wrong kind helps nobody."""
-    if isinstance(error, TypeError | AttributeError | LookupError | ArithmeticError | MemoryError):
+    if isinstance(
+        error, TypeError | AttributeError | LookupError | ArithmeticError | MemoryError
+    ):
         return 'its parts do not fit together'
     return ' '.join(str(error).split())[:200] or type(error).__name__

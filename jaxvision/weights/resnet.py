@@ -5,11 +5,23 @@ import re
 from jaxvision.weights import convert
 from jaxvision.weights.convert import Format
 
-_LAYERS = {'conv1': 'conv1', 'bn1': 'norm1', 'conv2': 'conv2', 'bn2': 'norm2', 'conv3': 'conv3',
-           'bn3': 'norm3', 'downsample.0': 'shortcut_conv', 'downsample.1': 'shortcut_norm'}
+_LAYERS = {
+    'conv1': 'conv1',
+    'bn1': 'norm1',
+    'conv2': 'conv2',
+    'bn2': 'norm2',
+    'conv3': 'conv3',
+    'bn3': 'norm3',
+    'downsample.0': 'shortcut_conv',
+    'downsample.1': 'shortcut_norm',
+}
 _AROUND = {'conv1': 'stem_conv', 'bn1': 'stem_norm', 'fc': 'head'}
-_KERAS_AROUND = {'conv1_conv': 'stem_conv', 'conv1_bn': 'stem_norm', 'predictions': 'head',
-                 'probs': 'head'}  # as the published files have kept it
+_KERAS_AROUND = {
+    'conv1_conv': 'stem_conv',
+    'conv1_bn': 'stem_norm',
+    'predictions': 'head',
+    'probs': 'head',
+}  # as the published files have kept it
 
 
 def torchvision(module: str) -> str:
@@ -37,13 +49,25 @@ def from_keras(tensors: convert.Tensors) -> convert.Leaves:
 
 def _of_our_epsilon(leaves: convert.Leaves) -> convert.Leaves:
     """Keras' batch norm adds 1.001e-5 to the variance, ours 1e-5."""
-    return {name: leaf + leaf.dtype.type(1e-8) if name.endswith('/var') else leaf
-            for name, leaf in leaves.items()}
+    return {
+        name: leaf + leaf.dtype.type(1e-8) if name.endswith('/var') else leaf
+        for name, leaf in leaves.items()
+    }
 
 
 FORMATS = (
-    Format('torchvision or timm', 'layer1.0.conv1.weight',
-           lambda tensors: convert.from_torch(tensors, torchvision), 'torchvision',
-           lambda leaves: {'version': 'v1.5'}),
-    Format('Keras', 'conv1_conv/kernel', from_keras, 'keras_caffe',
-           lambda leaves: {'version': 'v1'}))
+    Format(
+        'torchvision or timm',
+        'layer1.0.conv1.weight',
+        lambda tensors: convert.from_torch(tensors, torchvision),
+        'torchvision',
+        lambda leaves: {'version': 'v1.5'},
+    ),
+    Format(
+        'Keras',
+        'conv1_conv/kernel',
+        from_keras,
+        'keras_caffe',
+        lambda leaves: {'version': 'v1'},
+    ),
+)

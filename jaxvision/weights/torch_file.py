@@ -16,17 +16,36 @@ import numpy as np
 
 from jaxvision.weights.numbers import from_bytes
 
-_DTYPES = {'torch HalfStorage': '<f2', 'torch BFloat16Storage': 'bfloat16',
-           'torch FloatStorage': '<f4', 'torch DoubleStorage': '<f8', 'torch LongStorage': '<i8',
-           'torch IntStorage': '<i4', 'torch ShortStorage': '<i2', 'torch CharStorage': 'i1',
-           'torch ByteStorage': 'u1', 'torch BoolStorage': '?'}
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first of the pickles of a file before PyTorch 1.6
-_LONGEST_PICKLE = 2**21  # bytes, of thousands of tensors; its objects take some hundred times that
+_DTYPES = {
+    'torch HalfStorage': '<f2',
+    'torch BFloat16Storage': 'bfloat16',
+    'torch FloatStorage': '<f4',
+    'torch DoubleStorage': '<f8',
+    'torch LongStorage': '<i8',
+    'torch IntStorage': '<i4',
+    'torch ShortStorage': '<i2',
+    'torch CharStorage': 'i1',
+    'torch ByteStorage': 'u1',
+    'torch BoolStorage': '?',
+}
+_LEGACY_MAGIC = (
+    0x1950A86A20F9469CFC6C  # the first of the pickles of a file before PyTorch 1.6
+)
+_LONGEST_PICKLE = (
+    2**21
+)  # bytes, of thousands of tensors; its objects take some hundred times that
 # Where training scripts keep the state dict, the averaged weights first.
 _KEPT_AS = ('state_dict_ema', 'model_ema', 'state_dict', 'model_state_dict', 'model')
 # What checkpoints hold beside it: its values, which are not looked at, are made of nothing.
-_DATA = {'argparse Namespace', 'torch device', 'torch Size', 'numpy dtype', '_codecs encode',
-         'numpy.core.multiarray scalar', 'numpy._core.multiarray scalar'}
+_DATA = {
+    'argparse Namespace',
+    'torch device',
+    'torch Size',
+    'numpy dtype',
+    '_codecs encode',
+    'numpy.core.multiarray scalar',
+    'numpy._core.multiarray scalar',
+}
 
 
 class _Global(NamedTuple):
@@ -51,19 +70,29 @@ def read_zip(archive: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
     file of `size` bytes; raises what its parts raise where they are damaged."""
     # Stored as they are, its files cannot be larger than itself, whatever it says.
     files = archive.infolist()
-    if (any(file.compress_type != zipfile.ZIP_STORED for file in files)
-            or sum(file.file_size for file in files) > size):
+    if (
+        any(file.compress_type != zipfile.ZIP_STORED for file in files)
+        or sum(file.file_size for file in files) > size
+    ):
         raise ValueError('its parts are compressed, or overlap')
-    folder, = (file.filename.removesuffix('data.pkl') for file in files
-               if file.filename.endswith('/data.pkl'))
+    (folder,) = (
+        file.filename.removesuffix('data.pkl')
+        for file in files
+        if file.filename.endswith('/data.pkl')
+    )
     if f'{folder}byteorder' in archive.namelist():
         _require_little_endian(archive.read(f'{folder}byteorder') == b'little')
     if archive.getinfo(f'{folder}data.pkl').file_size > _LONGEST_PICKLE:
         raise ValueError(f'its pickle is longer than {_LONGEST_PICKLE} bytes')
     tensors = _state_dict(_unpickle(io.BytesIO(archive.read(f'{folder}data.pkl'))))
-    numbers = {storage: _numbers(storage, archive.read(f'{folder}data/{storage.key}'))
-               for storage in {tensor.storage for tensor in tensors.values()}}
-    return {name: _array(tensor, numbers[tensor.storage]) for name, tensor in tensors.items()}
+    numbers = {
+        storage: _numbers(storage, archive.read(f'{folder}data/{storage.key}'))
+        for storage in {tensor.storage for tensor in tensors.values()}
+    }
+    return {
+        name: _array(tensor, numbers[tensor.storage])
+        for name, tensor in tensors.items()
+    }
 
 
 def read_legacy(content: mmap.mmap) -> dict[str, np.ndarray]:
@@ -81,11 +110,16 @@ def read_legacy(content: mmap.mmap) -> dict[str, np.ndarray]:
     for storage in [storages[str(key)] for key in keys]:
         if content.read(8) != storage.length.to_bytes(8, 'little'):
             raise ValueError('a storage has another length than its tensors')
-        data = content.read(storage.length * (2 if storage.dtype == 'bfloat16'
-                                              else np.dtype(storage.dtype).itemsize))
+        data = content.read(
+            storage.length
+            * (2 if storage.dtype == 'bfloat16' else np.dtype(storage.dtype).itemsize)
+        )
         if storage in wanted:
             numbers[storage] = _numbers(storage, data)
-    return {name: _array(tensor, numbers[tensor.storage]) for name, tensor in tensors.items()}
+    return {
+        name: _array(tensor, numbers[tensor.storage])
+        for name, tensor in tensors.items()
+    }
 
 
 def _require_little_endian(little: bool) -> None:
@@ -97,8 +131,15 @@ class _Inert:
     """A value that is not looked at."""
 
 
-_NEW = {'EMPTY_DICT': dict, 'EMPTY_LIST': list, 'EMPTY_TUPLE': tuple, 'EMPTY_SET': list,
-        'NONE': lambda: None, 'NEWTRUE': lambda: True, 'NEWFALSE': lambda: False}
+_NEW = {
+    'EMPTY_DICT': dict,
+    'EMPTY_LIST': list,
+    'EMPTY_TUPLE': tuple,
+    'EMPTY_SET': list,
+    'NONE': lambda: None,
+    'NEWTRUE': lambda: True,
+    'NEWFALSE': lambda: False,
+}
 
 
 def _unpickle(file: io.BytesIO, storages: dict[str, _Storage] | None = None) -> object:
@@ -118,8 +159,17 @@ def _unpickle(file: io.BytesIO, storages: dict[str, _Storage] | None = None) -> 
                 pass
             case 'STOP':
                 return stack.pop()
-            case ('BININT' | 'BININT1' | 'BININT2' | 'LONG1' | 'BINFLOAT' | 'BINUNICODE'
-                  | 'SHORT_BINUNICODE' | 'BINBYTES' | 'SHORT_BINBYTES'):
+            case (
+                'BININT'
+                | 'BININT1'
+                | 'BININT2'
+                | 'LONG1'
+                | 'BINFLOAT'
+                | 'BINUNICODE'
+                | 'SHORT_BINUNICODE'
+                | 'BINBYTES'
+                | 'SHORT_BINBYTES'
+            ):
                 stack.append(argument)
             case name if name in _NEW:
                 stack.append(_NEW[name]())
@@ -166,7 +216,9 @@ def _key(value: object) -> str:
 
 def _storage(identity: object) -> _Storage:
     match identity:
-        case ('storage', _Global(kind), str(key), _, int(length), *_) if kind in _DTYPES:
+        case ('storage', _Global(kind), str(key), _, int(length), *_) if (
+            kind in _DTYPES
+        ):
             return _Storage(key, _DTYPES[kind], length)
         case ('storage', _Global(kind), *_):
             raise ValueError(f'it holds {kind[:80]!r}, not one of {", ".join(_DTYPES)}')
@@ -177,15 +229,19 @@ def _call(function: object, arguments: object) -> object:
     match function, arguments:
         case _Global('collections OrderedDict' | 'collections defaultdict'), _:
             return {}
-        case (_Global('torch._utils _rebuild_tensor_v2'),
-              (_Storage() as storage, int(offset), tuple(shape), tuple(strides), *_)):
+        case (
+            _Global('torch._utils _rebuild_tensor_v2'),
+            (_Storage() as storage, int(offset), tuple(shape), tuple(strides), *_),
+        ):
             return _Tensor(storage, offset, shape, strides)
         case _Global('torch._utils _rebuild_parameter'), (_Tensor() as tensor, *_):
             return tensor
         case _Global(name), _ if name in _DATA:
             return _Inert()
         case _Global(name), _:
-            raise ValueError(f'it calls {name[:80]!r}, which the tensors of a state dict do not')
+            raise ValueError(
+                f'it calls {name[:80]!r}, which the tensors of a state dict do not'
+            )
     raise ValueError('it calls what is no function')
 
 
@@ -193,11 +249,17 @@ def _state_dict(value: object) -> dict[str, _Tensor]:
     """The tensors of a dict of nothing else, or of the one that a checkpoint keeps."""
     if not isinstance(value, dict):
         raise ValueError('it holds no dict; save model.state_dict()')
-    kept = [value[name] for name in _KEPT_AS if isinstance(value.get(name), dict) and value[name]]
+    kept = [
+        value[name]
+        for name in _KEPT_AS
+        if isinstance(value.get(name), dict) and value[name]
+    ]
     tensors = kept[0] if kept else value
     for name, tensor in tensors.items():
         if not isinstance(tensor, _Tensor):
-            raise ValueError(f'its {name[:80]!r} is no tensor; save model.state_dict() alone')
+            raise ValueError(
+                f'its {name[:80]!r} is no tensor; save model.state_dict() alone'
+            )
     return tensors
 
 
@@ -212,9 +274,14 @@ def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
         raise ValueError('a tensor has sizes that are no natural numbers')
     if not (size := math.prod(shape)):
         return np.zeros(shape, numbers.dtype)
-    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    last = offset + sum(
+        (n - 1) * stride for n, stride in zip(shape, strides, strict=True)
+    )
     if last >= len(numbers) or size > len(numbers):
         raise ValueError('a tensor is larger than its storage')
     return np.lib.stride_tricks.as_strided(
-        numbers[offset:], shape, [stride * numbers.itemsize for stride in strides],
-        writeable=False)
+        numbers[offset:],
+        shape,
+        [stride * numbers.itemsize for stride in strides],
+        writeable=False,
+    )

@@ -7,23 +7,56 @@ import numpy as np
 from jaxvision.weights import convert
 from jaxvision.weights.convert import Format, Leaves, Tensors
 
-_TIMM = {'norm1': 'norm1', 'attn.qkv': 'attention/qkv', 'attn.proj': 'attention/out',
-         'norm2': 'norm2', 'mlp.fc1': 'mlp1', 'mlp.fc2': 'mlp2'}
-_TIMM_AROUND = {'patch_embed.proj': 'patch_embedding', 'cls_token': 'cls',
-                'pos_embed': 'position_embedding', 'norm': 'norm', 'head': 'head'}
-_TORCHVISION = {'ln_1': 'norm1', 'self_attention.in_proj': 'attention/qkv',
-                'self_attention.out_proj': 'attention/out', 'ln_2': 'norm2', 'mlp.0': 'mlp1',
-                'mlp.3': 'mlp2', 'mlp.linear_1': 'mlp1', 'mlp.linear_2': 'mlp2'}
-_TORCHVISION_AROUND = {'conv_proj': 'patch_embedding', 'class_token': 'cls',
-                       'encoder.pos_embedding': 'position_embedding', 'encoder.ln': 'norm',
-                       'heads.head': 'head'}
+_TIMM = {
+    'norm1': 'norm1',
+    'attn.qkv': 'attention/qkv',
+    'attn.proj': 'attention/out',
+    'norm2': 'norm2',
+    'mlp.fc1': 'mlp1',
+    'mlp.fc2': 'mlp2',
+}
+_TIMM_AROUND = {
+    'patch_embed.proj': 'patch_embedding',
+    'cls_token': 'cls',
+    'pos_embed': 'position_embedding',
+    'norm': 'norm',
+    'head': 'head',
+}
+_TORCHVISION = {
+    'ln_1': 'norm1',
+    'self_attention.in_proj': 'attention/qkv',
+    'self_attention.out_proj': 'attention/out',
+    'ln_2': 'norm2',
+    'mlp.0': 'mlp1',
+    'mlp.3': 'mlp2',
+    'mlp.linear_1': 'mlp1',
+    'mlp.linear_2': 'mlp2',
+}
+_TORCHVISION_AROUND = {
+    'conv_proj': 'patch_embedding',
+    'class_token': 'cls',
+    'encoder.pos_embedding': 'position_embedding',
+    'encoder.ln': 'norm',
+    'heads.head': 'head',
+}
 # AugReg numbers the parts of a block through, big_vision those of each kind.
-_GOOGLE = {'LayerNorm_0': 'norm1', 'LayerNorm_1': 'norm2', 'LayerNorm_2': 'norm2',
-           'MlpBlock_0/Dense_0': 'mlp1', 'MlpBlock_0/Dense_1': 'mlp2',
-           'MlpBlock_3/Dense_0': 'mlp1', 'MlpBlock_3/Dense_1': 'mlp2'}
-_GOOGLE_AROUND = {'embedding': 'patch_embedding', 'cls': 'cls', 'head': 'head',
-                  'pos_embedding': 'position_embedding', 'Transformer/encoder_norm': 'norm',
-                  'Transformer/posembed_input/pos_embedding': 'position_embedding'}
+_GOOGLE = {
+    'LayerNorm_0': 'norm1',
+    'LayerNorm_1': 'norm2',
+    'LayerNorm_2': 'norm2',
+    'MlpBlock_0/Dense_0': 'mlp1',
+    'MlpBlock_0/Dense_1': 'mlp2',
+    'MlpBlock_3/Dense_0': 'mlp1',
+    'MlpBlock_3/Dense_1': 'mlp2',
+}
+_GOOGLE_AROUND = {
+    'embedding': 'patch_embedding',
+    'cls': 'cls',
+    'head': 'head',
+    'pos_embedding': 'position_embedding',
+    'Transformer/encoder_norm': 'norm',
+    'Transformer/posembed_input/pos_embedding': 'position_embedding',
+}
 
 
 def timm(module: str) -> str:
@@ -46,13 +79,18 @@ def google(module: str) -> str:
     if not (found := re.fullmatch(r'Transformer/encoderblock_(\d+)/(.+)', module)):
         return _GOOGLE_AROUND[module]
     block, part = f'block{int(found[1]) + 1}', found[2]
-    if attention := re.fullmatch(r'MultiHeadDotProductAttention_[01]/(query|key|value|out)', part):
+    if attention := re.fullmatch(
+        r'MultiHeadDotProductAttention_[01]/(query|key|value|out)', part
+    ):
         return f'{block}/attention/{attention[1]}'
     return f'{block}/{_GOOGLE[part]}'
 
 
 def from_torchvision(tensors: Tensors) -> Leaves:
-    named = {name.replace('.in_proj_', '.in_proj.'): tensor for name, tensor in tensors.items()}
+    named = {
+        name.replace('.in_proj_', '.in_proj.'): tensor
+        for name, tensor in tensors.items()
+    }
     return convert.from_torch(named, torchvision)
 
 
@@ -60,12 +98,16 @@ def from_google(tensors: Tensors) -> Leaves:
     """Its attention has a kernel [C, heads, C / heads] each for query, key and value."""
     leaves = convert.from_flax(tensors, google)
     for name in [name for name in leaves if re.search('/attention/query/', name)]:
-        parts = [name.replace('/query/', f'/{part}/') for part in ('query', 'key', 'value')]
+        parts = [
+            name.replace('/query/', f'/{part}/') for part in ('query', 'key', 'value')
+        ]
         if all(part in leaves for part in parts):
             flat = [_flat(leaves.pop(part), name, rows=1) for part in parts]
             leaves[name.replace('/query/', '/qkv/')] = np.concatenate(flat, -1)
-    return {name: _flat(leaf, name, rows=2) if '/attention/out/' in name else leaf
-            for name, leaf in leaves.items()}
+    return {
+        name: _flat(leaf, name, rows=2) if '/attention/out/' in name else leaf
+        for name, leaf in leaves.items()
+    }
 
 
 def _flat(leaf: np.ndarray, name: str, rows: int) -> np.ndarray:
@@ -88,10 +130,28 @@ def _image_size(leaves: Leaves) -> int:
 
 
 FORMATS = (
-    Format('timm', 'blocks.0.attn.qkv.weight', lambda tensors: convert.from_torch(tensors, timm),
-           lambda leaves: 'timm_vit_384' if _image_size(leaves) == 384 else 'timm_vit',
-           _options('exact'), _image_size),
-    Format('torchvision', 'encoder.layers.encoder_layer_0.ln_1.weight', from_torchvision,
-           'torchvision', _options('exact'), _image_size),
-    Format('Google', 'Transformer/encoderblock_0/LayerNorm_0/scale', from_google, 'augreg',
-           _options('tanh'), _image_size))
+    Format(
+        'timm',
+        'blocks.0.attn.qkv.weight',
+        lambda tensors: convert.from_torch(tensors, timm),
+        lambda leaves: 'timm_vit_384' if _image_size(leaves) == 384 else 'timm_vit',
+        _options('exact'),
+        _image_size,
+    ),
+    Format(
+        'torchvision',
+        'encoder.layers.encoder_layer_0.ln_1.weight',
+        from_torchvision,
+        'torchvision',
+        _options('exact'),
+        _image_size,
+    ),
+    Format(
+        'Google',
+        'Transformer/encoderblock_0/LayerNorm_0/scale',
+        from_google,
+        'augreg',
+        _options('tanh'),
+        _image_size,
+    ),
+)

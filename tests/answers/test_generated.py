@@ -25,13 +25,19 @@ def test_images_and_their_grid(main, generators):
     code, out, err, entries = main('--workdir', generators)
     assert code == 0 and not err and '16 of 16 pictures made' in out
     assert [entry['answer']['label'] for entry in entries.values()] == [
-        str(i % 10) for i in range(16)]
+        str(i % 10) for i in range(16)
+    ]
     found = images(entries)
-    assert all(image.shape == (8, 8) for image in found) and len({x.tobytes() for x in found}) == 16
+    assert (
+        all(image.shape == (8, 8) for image in found)
+        and len({x.tobytes() for x in found}) == 16
+    )
     task, variables, _ = jaxvision.load(generators)
     for i in (0, 13):
-        inputs = {'latent': generated.latent(0, i, (16,))[None].astype('float32'),
-                  'label': np.int32([i % 10])}
+        inputs = {
+            'latent': generated.latent(0, i, (16,))[None].astype('float32'),
+            'label': np.int32([i % 10]),
+        }
         wanted = np.asarray(task.predict(variables, inputs)['image'])[0, ..., 0]
         assert np.abs(found[i] - wanted).max() < 0.51
     grid = np.asarray(Image.open('predictions/grid.png'))
@@ -46,11 +52,15 @@ def test_a_seed_makes_the_same_images_whatever_else_is_asked_for(main, generator
     asked = ['--number', '5', '--label', '3']
     *_, first = main('--workdir', generators, *asked, '--seed', '7')
     first = images(first)
-    *_, again = main('--workdir', generators, *asked, '--seed', '7', '--batch_size', '2')
+    *_, again = main(
+        '--workdir', generators, *asked, '--seed', '7', '--batch_size', '2'
+    )
     for one, other in zip(first, images(again), strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1
     *_, other = main('--workdir', generators, *asked, '--seed', '8')
-    assert all((one != two).any() for one, two in zip(first, images(other), strict=True))
+    assert all(
+        (one != two).any() for one, two in zip(first, images(other), strict=True)
+    )
 
 
 @pytest.mark.parametrize('truncation', [0.0, 0.05, 0.7, 2.0])
@@ -64,18 +74,28 @@ def test_latents_are_normal_up_to_the_truncation(truncation):
 def test_truncation_reaches_the_generator(main, generators):
     *_, free = main('--workdir', generators, '--number', '2')
     free = images(free)
-    code, *_, tight = main('--workdir', generators, '--number', '2', '--truncation', '0.2')
+    code, *_, tight = main(
+        '--workdir', generators, '--number', '2', '--truncation', '0.2'
+    )
     assert code == 0 and (images(tight)[0] != free[0]).any()
     told = json.loads(Path('predictions/predictions.json').read_text())
     assert told['truncation'] == 0.2
 
 
-@pytest.mark.parametrize('arguments, says', [
-    (['x.png'], 'is a generator: it takes no FILE'), (['--number', '0'], '--number is at least 1'),
-    (['--label', 'cat'], "there is no class 'cat'"), (['--label', '10'], "there is no class '10'"),
-    (['--seed', '-1'], '--seed at least 0'), (['--truncation', '-1'], 'at least 0.01'),
-    (['--truncation', 'nan'], 'at least 0.01'), (['--mask', 'x.png'], '--mask is not for it'),
-    (['--no_pictures'], '--no_pictures is not for it')])
+@pytest.mark.parametrize(
+    'arguments, says',
+    [
+        (['x.png'], 'is a generator: it takes no FILE'),
+        (['--number', '0'], '--number is at least 1'),
+        (['--label', 'cat'], "there is no class 'cat'"),
+        (['--label', '10'], "there is no class '10'"),
+        (['--seed', '-1'], '--seed at least 0'),
+        (['--truncation', '-1'], 'at least 0.01'),
+        (['--truncation', 'nan'], 'at least 0.01'),
+        (['--mask', 'x.png'], '--mask is not for it'),
+        (['--no_pictures'], '--no_pictures is not for it'),
+    ],
+)
 def test_wrong_use_is_one_line(main, generators, arguments, says):
     Image.new('L', (8, 8)).save('x.png')
     code, out, err, _ = main('--workdir', generators, *arguments)
@@ -87,7 +107,11 @@ def test_a_generator_without_classes(main, fake):
     run = fake('generator', 'task.conditional=false')
     code, *_, entries = main('--workdir', run, '--number', '5')
     assert code == 0 and all(entry['answer'] == {} for entry in entries.values())
-    assert np.asarray(Image.open('predictions/grid.png')).shape == (17, 26, 3)  # 2 lines of 3
+    assert np.asarray(Image.open('predictions/grid.png')).shape == (
+        17,
+        26,
+        3,
+    )  # 2 lines of 3
     code, _, err, _ = main('--workdir', run, '--label', '1')
     assert code == 2 and 'knows no classes' in err
 

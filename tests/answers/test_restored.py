@@ -30,7 +30,9 @@ def inpainters(fake):
 def picture(path, height, width, seed=0, **options):
     """A smooth random photograph, saved; its pixels."""
     noise = np.random.default_rng(seed).normal(size=(height, width, 3))
-    pixels = np.clip(128 + 300 * ndimage.gaussian_filter(noise, (2, 2, 0)), 0, 255).astype('uint8')
+    pixels = np.clip(
+        128 + 300 * ndimage.gaussian_filter(noise, (2, 2, 0)), 0, 255
+    ).astype('uint8')
     Image.fromarray(pixels).save(path, **options)
     return pixels
 
@@ -66,8 +68,10 @@ def test_an_image_is_restored_at_its_own_size(main, upscalers, height, width, op
 def test_an_exported_model_restores_as_its_run(main, inpainters, tmp_path, format):
     task, variables, spec = jaxvision.load(inpainters)
     settings = read_config(inpainters).to_dict()
-    write = {'savedmodel': formats.savedmodel, 'model.stablehlo': formats.stablehlo}.get(
-        format, lambda *model: formats.tflite(*model, kind='float32', examples={}))
+    write = {
+        'savedmodel': formats.savedmodel,
+        'model.stablehlo': formats.stablehlo,
+    }.get(format, lambda *model: formats.tflite(*model, kind='float32', examples={}))
     write(task.predict, variables, spec, settings, tmp_path / format)
     picture('cat.png', 30, 41)
     hole(30, 41).save('mask.png')
@@ -82,7 +86,7 @@ def test_an_exported_model_restores_as_its_run(main, inpainters, tmp_path, forma
 
 def hole(height, width):
     mask = np.zeros((height, width), np.uint8)
-    mask[height // 3:height // 2, width // 4:width // 2] = 255
+    mask[height // 3 : height // 2, width // 4 : width // 2] = 255
     return Image.fromarray(mask)
 
 
@@ -107,9 +111,14 @@ def test_a_mask_is_for_the_image_as_a_person_sees_it(main, inpainters):
     exif[0x0112] = 6  # lies on its side
     image = np.rot90(picture('turned.png', 30, 40, exif=exif), -1)
     hole(40, 30).save('mask.png')
-    code, *_, entries = main('--workdir', inpainters, 'turned.png', '--mask', 'mask.png')
+    code, *_, entries = main(
+        '--workdir', inpainters, 'turned.png', '--mask', 'mask.png'
+    )
     assert code == 0
-    found, outside = np.asarray(Image.open(entries['turned.png']['restored'])), hole(40, 30)
+    found, outside = (
+        np.asarray(Image.open(entries['turned.png']['restored'])),
+        hole(40, 30),
+    )
     outside = np.asarray(outside) == 0
     np.testing.assert_array_equal(found[outside], image[outside])
 
@@ -117,8 +126,16 @@ def test_a_mask_is_for_the_image_as_a_person_sees_it(main, inpainters):
 def test_each_file_has_its_mask_or_is_told_why_not(main, inpainters, tmp_path):
     album, masks = tmp_path / 'album', tmp_path / 'masks'
     album.mkdir(), masks.mkdir()
-    for name in ('same.png', 'stem.jpg', 'none.png', 'two.png', 'size.png', 'black.png',
-                 'white.png', 'broken.png'):
+    for name in (
+        'same.png',
+        'stem.jpg',
+        'none.png',
+        'two.png',
+        'size.png',
+        'black.png',
+        'white.png',
+        'broken.png',
+    ):
         picture(album / name, 20, 24)
     (album / 'notes.png').write_text('no image')
     for name in ('same.png', 'same.tif', 'stem.bmp', 'two.gif', 'two.tif', 'notes.png'):
@@ -132,10 +149,14 @@ def test_each_file_has_its_mask_or_is_told_why_not(main, inpainters, tmp_path):
     told = {Path(file).name: entry.get('error') for file, entry in entries.items()}
     assert told.pop('same.png') is None and told.pop('stem.jpg') is None
     for name, says in {
-            'none.png': 'masks holds no mask none.*', 'size.png': 'size.png is 20x24 pixels, and '
-            'the image, upright, 24x20', 'black.png': 'is black all over',
-            'two.png': 'several masks for it: two.gif, two.tif', 'white.png': 'is white all over',
-            'broken.png': 'its mask masks/broken.png: no image', 'notes.png': 'no image'}.items():
+        'none.png': 'masks holds no mask none.*',
+        'size.png': 'size.png is 20x24 pixels, and the image, upright, 24x20',
+        'black.png': 'is black all over',
+        'two.png': 'several masks for it: two.gif, two.tif',
+        'white.png': 'is white all over',
+        'broken.png': 'its mask masks/broken.png: no image',
+        'notes.png': 'no image',
+    }.items():
         assert says in told.pop(name)
     assert not told and 'no answer: its mask' in out
     assert len(list(tmp_path.glob('predictions/*.png'))) == 4
@@ -162,8 +183,11 @@ def test_names_that_meet_do_not_replace_each_other(main, upscalers):
     for name in ('a.png', 'a-compared.png', 'A.jpg'):
         picture(name, 8, 8)
     *_, entries = main('--workdir', upscalers, 'a.png', 'a-compared.png', 'A.jpg')
-    written = [entry[kind].casefold() for entry in entries.values()
-               for kind in ('restored', 'picture')]
+    written = [
+        entry[kind].casefold()
+        for entry in entries.values()
+        for kind in ('restored', 'picture')
+    ]
     assert len(set(written)) == 6 and all(map(Path.exists, map(Path, written[:1])))
 
 
@@ -180,13 +204,21 @@ def test_a_restored_image_replaces_only_an_earlier_one(main, upscalers, tmp_path
         assert (out / name).read_text() == 'mine'
 
 
-@pytest.mark.parametrize('run, arguments, says', [
-    ('upscalers', [], 'give FILE...'),
-    ('upscalers', ['x.png', '--mask', 'x.png'], 'takes no --mask'),
-    ('upscalers', ['x.png', '--number', '3'], '--number is not for it'),
-    ('inpainters', ['x.png'], 'fills holes: give --mask'),
-    ('inpainters', ['x.png', '--mask', 'none'], 'there is no file or folder none'),
-    ('inpainters', ['x.png', '--mask', 'x.png', '--seed', '0'], '--seed is not for it')])
+@pytest.mark.parametrize(
+    'run, arguments, says',
+    [
+        ('upscalers', [], 'give FILE...'),
+        ('upscalers', ['x.png', '--mask', 'x.png'], 'takes no --mask'),
+        ('upscalers', ['x.png', '--number', '3'], '--number is not for it'),
+        ('inpainters', ['x.png'], 'fills holes: give --mask'),
+        ('inpainters', ['x.png', '--mask', 'none'], 'there is no file or folder none'),
+        (
+            'inpainters',
+            ['x.png', '--mask', 'x.png', '--seed', '0'],
+            '--seed is not for it',
+        ),
+    ],
+)
 def test_wrong_use_is_one_line(main, upscalers, inpainters, run, arguments, says):
     picture('x.png', 8, 8)
     run = {'upscalers': upscalers, 'inpainters': inpainters}[run]
@@ -203,9 +235,13 @@ def test_a_photograph_takes_bounded_memory(fake, tmp_path):
     for name, height, width in (('small.jpg', 40, 30), ('large.jpg', 1500, 2000)):
         pixels = RNG.integers(0, 256, (height // 10, width // 10, 3), np.uint8)
         Image.fromarray(pixels).resize((width, height)).save(tmp_path / name)
-        code, peak = weighed.predict(tmp_path, '--workdir', run, name, '--batch_size', '4')
+        code, peak = weighed.predict(
+            tmp_path, '--workdir', run, name, '--batch_size', '4'
+        )
         assert code == 0
         peaks.append(peak)
-        with Image.open(tmp_path / 'predictions' / name.replace('jpg', 'png')) as restored:
+        with Image.open(
+            tmp_path / 'predictions' / name.replace('jpg', 'png')
+        ) as restored:
             assert restored.size == (2 * width, 2 * height)
     assert peaks[1] - peaks[0] < 7 * 3e6 + 130 * MEGABYTE, peaks  # whole it has 144e6

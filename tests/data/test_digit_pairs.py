@@ -19,7 +19,10 @@ def opened():
 
 
 def written(digits):
-    return {image.tobytes(): int(label) for image, label in zip(digits.images, digits.labels)}
+    return {
+        image.tobytes(): int(label)
+        for image, label in zip(digits.images, digits.labels)
+    }
 
 
 def test_no_digit_is_in_two_splits_and_none_is_left_out():

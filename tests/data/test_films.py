@@ -37,7 +37,11 @@ def tree(tmp_path):
 
 def prepare(example, rng):
     clip, own = video.clip(example['video'], 3, 1, 8, 3, rng)
-    return {'video': clip, 'own': own, **{k: v for k, v in example.items() if k == 'label'}}
+    return {
+        'video': clip,
+        'own': own,
+        **{k: v for k, v in example.items() if k == 'label'},
+    }
 
 
 def test_class_folders_are_divided_once_and_for_all(tree):
@@ -47,7 +51,9 @@ def test_class_folders_are_divided_once_and_for_all(tree):
     assert train.info.image_shape == (None, None, 3) and train.info.frames is None
     assert np.bincount(train.labels()).tolist() == [4, 4]
     assert np.bincount(test.labels()).tolist() == [1, 1]
-    places = [source.where(row) for source in (train, test) for row in range(len(source))]
+    places = [
+        source.where(row) for source in (train, test) for row in range(len(source))
+    ]
     assert len({*places}) == 10
     again, _ = opened(tree)
     assert [again.where(row) for row in range(8)] == places[:8]
@@ -58,11 +64,13 @@ def test_class_folders_are_divided_once_and_for_all(tree):
 
 def test_clips_of_films_in_batches(tree):
     train, test = opened(tree)
-    batch, = pipeline.eval_batches(train, prepare, batch_size=8)
+    (batch,) = pipeline.eval_batches(train, prepare, batch_size=8)
     assert batch['video'].shape == (8, 3, 8, 8, 3) and batch['own'].all()
     shades = batch['video'][:, 0].mean((1, 2, 3))
-    expected = [100 * label + 10 * int(train.where(row).split('/')[-1][0])
-                for row, label in enumerate(batch['label'])]
+    expected = [
+        100 * label + 10 * int(train.where(row).split('/')[-1][0])
+        for row, label in enumerate(batch['label'])
+    ]
     np.testing.assert_allclose(shades, expected, atol=4)  # H.264 is of limited range
     assert np.asarray(batch['label'] == train.labels()).all()
 
@@ -100,13 +108,19 @@ def test_mistakes_are_named(tree, tmp_path_factory):
         opened(tree / 'nowhere')
     empty = tmp_path_factory.mktemp('empty')
     (empty / 'photo.jpg').touch()
-    with pytest.raises(UserError, match=r'has no films \(\.3gp, \.avi, .*\) to train on'):
+    with pytest.raises(
+        UserError, match=r'has no films \(\.3gp, \.avi, .*\) to train on'
+    ):
         opened(empty)
     (tree / 'photos').mkdir()
-    with pytest.raises(UserError, match=r'photos has no films \(\.3gp, .*fill it or remove it'):
+    with pytest.raises(
+        UserError, match=r'photos has no films \(\.3gp, .*fill it or remove it'
+    ):
         opened(tree)
     write(tree / 'loose.gif')
-    with pytest.raises(UserError, match=r'loose\.gif is in no class folder, but .*/\w+/\d\.\w+ is'):
+    with pytest.raises(
+        UserError, match=r'loose\.gif is in no class folder, but .*/\w+/\d\.\w+ is'
+    ):
         opened(tree)
     (tree / 'val').mkdir()
     with pytest.raises(UserError, match='has val/ but no train/'):

@@ -21,16 +21,20 @@ def test_noise_is_a_source_whose_rows_are_fixed():
 
 
 def test_noise_has_every_value_alike():
-    pixels = np.stack([example['image'] for example in Noise(16, 2, 64).read(range(64))])
+    pixels = np.stack(
+        [example['image'] for example in Noise(16, 2, 64).read(range(64))]
+    )
     counts = np.bincount(pixels.ravel(), minlength=256)  # 192 expected of each
     assert 120 < counts.min() and counts.max() < 270
 
 
 def test_batches_without_threads_are_the_batches_of_threads():
     source = Noise(4, 3, 21)
-    for batch, ahead in zip(pipeline.train_batches(source, None, threads=0, **OPTIONS),
-                            pipeline.train_batches(source, None, threads=2, **OPTIONS),
-                            strict=True):
+    for batch, ahead in zip(
+        pipeline.train_batches(source, None, threads=0, **OPTIONS),
+        pipeline.train_batches(source, None, threads=2, **OPTIONS),
+        strict=True,
+    ):
         assert batch.keys() == ahead.keys()
         for name in batch:
             np.testing.assert_array_equal(batch[name], ahead[name])

@@ -13,10 +13,15 @@ DEFAULTS = dict(conditional=True)
 
 
 def describe(config, source):
-    label = {'label': {'shape': [], 'dtype': 'int32'}} if config.task.conditional else {}
+    label = (
+        {'label': {'shape': [], 'dtype': 'int32'}} if config.task.conditional else {}
+    )
     names = {'class_names': list(source.info.class_names)} if label else {}
-    return {'inputs': {'latent': {'shape': [16], 'dtype': 'float32'}, **label}, 'targets': {},
-            **names}
+    return {
+        'inputs': {'latent': {'shape': [16], 'dtype': 'float32'}, **label},
+        'targets': {},
+        **names,
+    }
 
 
 def prepare(example, rng):
@@ -28,10 +33,19 @@ def make(config, spec):
     def init(key, batch):
         rng = np.random.default_rng(0)
         draw = lambda *shape: jnp.array(rng.normal(size=shape), jnp.float32)
-        return state.create(key, {
-            'generator': {'classes': 2 * draw(10, 16), 'dense': 0.3 * draw(16, 64),
-                          'kernel': draw(3, 3, 1, 1)},
-            'discriminator': {'kernel': draw(64, 1000)}}, {}, frozen={'judge': draw(500)})
+        return state.create(
+            key,
+            {
+                'generator': {
+                    'classes': 2 * draw(10, 16),
+                    'dense': 0.3 * draw(16, 64),
+                    'kernel': draw(3, 3, 1, 1),
+                },
+                'discriminator': {'kernel': draw(64, 1000)},
+            },
+            {},
+            frozen={'judge': draw(500)},
+        )
 
     def predict(variables, inputs):
         params, latent = variables['params']['generator'], jnp.asarray(inputs['latent'])
@@ -43,5 +57,11 @@ def make(config, spec):
 
     def evaluate(state, batch):
         return {'mean': predict(state.variables, batch)['image'].mean((1, 2, 3))}
-    return Task(init, lambda state, batch: (state, {}), {'eval': Evaluation(
-        'test', evaluate, upscaler.one_number)}, predict, prepare=prepare)
+
+    return Task(
+        init,
+        lambda state, batch: (state, {}),
+        {'eval': Evaluation('test', evaluate, upscaler.one_number)},
+        predict,
+        prepare=prepare,
+    )

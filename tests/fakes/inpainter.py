@@ -12,8 +12,14 @@ DEFAULTS = upscaler.DEFAULTS
 
 def describe(config, source):
     image = upscaler.describe(config, source)['inputs']['image']
-    return {'inputs': {'image': image, 'mask': {**image, 'shape': [*image['shape'][:2], 1]}},
-            'targets': {}, 'restores': {'scale': 1, 'overlap': 6, 'blend': 6}}
+    return {
+        'inputs': {
+            'image': image,
+            'mask': {**image, 'shape': [*image['shape'][:2], 1]},
+        },
+        'targets': {},
+        'restores': {'scale': 1, 'overlap': 6, 'blend': 6},
+    }
 
 
 def make(config, spec):
@@ -33,10 +39,17 @@ def make(config, spec):
         hole = jnp.asarray(inputs['mask'], jnp.float32) / 255
         image = jnp.asarray(inputs['image'], jnp.float32)
         mean = upscaler.convolve(image * (1 - hole), kernel) / jnp.maximum(
-            upscaler.convolve(1 - hole, kernel), 1e-3)
+            upscaler.convolve(1 - hole, kernel), 1e-3
+        )
         return {'image': hole * mean + (1 - hole) * (255 - image)}
 
     def evaluate(state, batch):
         return {'mean': predict(state.variables, batch)['image'].mean((1, 2, 3))}
-    return Task(init, lambda state, batch: (state, {}), {'eval': Evaluation(
-        'test', evaluate, upscaler.one_number)}, predict, prepare=prepare)
+
+    return Task(
+        init,
+        lambda state, batch: (state, {}),
+        {'eval': Evaluation('test', evaluate, upscaler.one_number)},
+        predict,
+        prepare=prepare,
+    )

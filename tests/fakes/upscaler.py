@@ -15,14 +15,22 @@ SCALE, OVERLAP = 2, 4
 
 def describe(config, source):
     tile = [config.task.height, config.task.width, config.task.channels]
-    return {'inputs': {'image': {'shape': tile, 'dtype': 'uint8'}}, 'targets': {},
-            'restores': {'scale': SCALE, 'overlap': OVERLAP}}
+    return {
+        'inputs': {'image': {'shape': tile, 'dtype': 'uint8'}},
+        'targets': {},
+        'restores': {'scale': SCALE, 'overlap': OVERLAP},
+    }
 
 
 def convolve(image, kernel):
     """Each channel by itself, zeros around."""
-    return lax.conv_general_dilated(image, kernel * jnp.eye(image.shape[-1]), (1, 1), 'SAME',
-                                    dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return lax.conv_general_dilated(
+        image,
+        kernel * jnp.eye(image.shape[-1]),
+        (1, 1),
+        'SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
 
 
 def make_prepare(spec):
@@ -31,6 +39,7 @@ def make_prepare(spec):
     def prepare(example, rng):
         image = decode.decode(example['image'], channels)
         return {**example, 'image': decode.resize(image, height, width)}
+
     return prepare
 
 
@@ -50,5 +59,11 @@ def make(config, spec):
 
     def evaluate(state, batch):
         return {'mean': predict(state.variables, batch)['image'].mean((1, 2, 3))}
-    return Task(init, lambda state, batch: (state, {}), {'eval': Evaluation(
-        'test', evaluate, one_number)}, predict, prepare=make_prepare(spec))
+
+    return Task(
+        init,
+        lambda state, batch: (state, {}),
+        {'eval': Evaluation('test', evaluate, one_number)},
+        predict,
+        prepare=make_prepare(spec),
+    )

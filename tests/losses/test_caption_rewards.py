@@ -11,7 +11,7 @@ def padded(sets, most, length):
     array = np.zeros((len(sets), most, length), np.int32)
     for row, texts in enumerate(sets):
         for place, words in enumerate(texts):
-            array[row, place, :len(words)] = words
+            array[row, place, : len(words)] = words
     return array
 
 
@@ -21,10 +21,16 @@ def texts(sets):
 
 def soups(rng, examples, most, longest, largest):
     """Captions of few words, drawn so that long n-grams repeat within and between them."""
+
     def caption():
-        words = rng.choice([3, 4, 5, largest - 1, largest], rng.integers(1, longest + 1))
+        words = rng.choice(
+            [3, 4, 5, largest - 1, largest], rng.integers(1, longest + 1)
+        )
         return words.tolist()
-    return [[caption() for _ in range(rng.integers(1, most + 1))] for _ in range(examples)]
+
+    return [
+        [caption() for _ in range(rng.integers(1, most + 1))] for _ in range(examples)
+    ]
 
 
 def drawn(seed, largest=50_000, longest=12):
@@ -33,11 +39,21 @@ def drawn(seed, largest=50_000, longest=12):
     rng = np.random.default_rng(seed)
     references = soups(rng, 10, 4, longest, largest)
     candidates = [texts[0] for texts in soups(rng, 10, 1, longest, largest)]
-    candidates[:3] = [[], references[1][0], [largest + 7]]  # nothing, a reference, a new word
-    expected = captions.cider_d([texts([[words]])[0][0] for words in candidates],
-                                texts(references), captions.Documents.of(texts(training)))[1]
-    arrays = (padded(training, 4, longest), padded([[c] for c in candidates], 1, longest)[:, 0],
-              padded(references, 4, longest))
+    candidates[:3] = [
+        [],
+        references[1][0],
+        [largest + 7],
+    ]  # nothing, a reference, a new word
+    expected = captions.cider_d(
+        [texts([[words]])[0][0] for words in candidates],
+        texts(references),
+        captions.Documents.of(texts(training)),
+    )[1]
+    arrays = (
+        padded(training, 4, longest),
+        padded([[c] for c in candidates], 1, longest)[:, 0],
+        padded(references, 4, longest),
+    )
     return arrays, expected
 
 
@@ -66,16 +82,31 @@ def test_padding_changes_nothing():
 
 def test_captions_shorter_than_the_longest_n_gram():
     (training, *arrays), expected = drawn(3, longest=3)
-    np.testing.assert_allclose(reward(rewards.statistics(training), *arrays), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        reward(rewards.statistics(training), *arrays), expected, atol=1e-5
+    )
 
 
 def test_frequencies_are_of_examples_not_of_references():
-    known = rewards.statistics(np.array([[[3, 4, 0], [3, 0, 0]], [[4, 3, 0], [4, 3, 3]],
-                                         [[9, 0, 0], [0, 0, 0]]], np.int32))
+    known = rewards.statistics(
+        np.array(
+            [[[3, 4, 0], [3, 0, 0]], [[4, 3, 0], [4, 3, 3]], [[9, 0, 0], [0, 0, 0]]],
+            np.int32,
+        )
+    )
     rows = zip(known.parent.tolist(), known.word.tolist(), known.rarity.tolist())
     log = np.log(3)
-    expected = [(-1, 3, log - np.log(2)), (-1, 4, log - np.log(2)), (-1, 9, log),
-                (0, 3, log), (0, 4, log), (1, 3, log), (5, 3, log)]
+    expected = [
+        (-1, 3, log - np.log(2)),
+        (-1, 4, log - np.log(2)),
+        (-1, 9, log),
+        (0, 3, log),
+        (0, 4, log),
+        (1, 3, log),
+        (5, 3, log),
+    ]
     assert [row[:2] for row in expected] == [row[:2] for row in rows]
-    np.testing.assert_allclose(known.rarity, [row[2] for row in expected] + [log], rtol=1e-6)
+    np.testing.assert_allclose(
+        known.rarity, [row[2] for row in expected] + [log], rtol=1e-6
+    )
     assert known.parent.dtype == known.word.dtype == np.int32

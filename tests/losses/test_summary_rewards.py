@@ -25,8 +25,11 @@ def representativeness_by_hand(features, chosen):
     """Equation 5, a frame at a time."""
     if not len(chosen):
         return 0.0
-    return np.exp(-np.mean([min(((x - features[j]) ** 2).sum() for j in chosen)
-                            for x in features]))
+    return np.exp(
+        -np.mean(
+            [min(((x - features[j]) ** 2).sum() for j in chosen) for x in features]
+        )
+    )
 
 
 @pytest.mark.parametrize('chosen', [[], [3], [3, 4], [0, 7, 30, 49], [*range(50)]])
@@ -65,7 +68,9 @@ def test_ranks_are_those_of_scipy_whatever_the_padding():
     importance = np.random.default_rng(0).integers(0, 6, 20).astype(np.float32)
     mask = np.arange(20) < 15
     got = jax.jit(summary.ranks)(jnp.array(importance), jnp.array(mask))
-    np.testing.assert_allclose(got[:15], (stats.rankdata(importance[:15]) - 0.5) / 15, rtol=1e-6)
+    np.testing.assert_allclose(
+        got[:15], (stats.rankdata(importance[:15]) - 0.5) / 15, rtol=1e-6
+    )
 
 
 def in_order(values, order):
@@ -80,7 +85,8 @@ def test_a_summary_is_drawn_as_often_as_its_orders_are_likely():
     logits = jnp.array(np.random.default_rng(0).normal(size=24), jnp.float32)
     own = jnp.arange(24) < 18  # of which two are kept
     chosen, likely = jax.jit(jax.vmap(summary.draw, (0, None, None)))(
-        jax.random.split(jax.random.key(0), 20_000), logits, own)
+        jax.random.split(jax.random.key(0), 20_000), logits, own
+    )
     chosen, values = np.asarray(chosen), np.asarray(logits)[:18]
     assert (chosen.sum(1) == 2).all() and not chosen[:, 18:].any()
     pairs = np.argwhere(chosen)[:, 1].reshape(-1, 2)
@@ -90,32 +96,62 @@ def test_a_summary_is_drawn_as_often_as_its_orders_are_likely():
     seen = np.zeros_like(wanted)
     np.add.at(seen, tuple(pairs.T), 1 / len(pairs))
     assert wanted.sum() == pytest.approx(1)
-    np.testing.assert_allclose(seen, wanted, atol=5 * np.sqrt(wanted.max() / len(pairs)))
-    either = [[in_order(values, order) for order in (pair, pair[::-1])] for pair in pairs[:200]]
+    np.testing.assert_allclose(
+        seen, wanted, atol=5 * np.sqrt(wanted.max() / len(pairs))
+    )
+    either = [
+        [in_order(values, order) for order in (pair, pair[::-1])]
+        for pair in pairs[:200]
+    ]
     known = np.exp(np.asarray(likely))[:200, None]
     assert (np.abs(known / either - 1) < 1e-4).any(1).all()
 
 
-@pytest.mark.parametrize('frames, length, number', [
-    (1, 1, 1), (6, 1, 1), (20, 1, 3), (39, 1, 5), (40, 2, 3), (47, 2, 3), (60, 3, 3), (59, 2, 4)])
-def test_a_summary_is_a_few_whole_stretches_of_the_highest_logits(frames, length, number):
+@pytest.mark.parametrize(
+    'frames, length, number',
+    [
+        (1, 1, 1),
+        (6, 1, 1),
+        (20, 1, 3),
+        (39, 1, 5),
+        (40, 2, 3),
+        (47, 2, 3),
+        (60, 3, 3),
+        (59, 2, 4),
+    ],
+)
+def test_a_summary_is_a_few_whole_stretches_of_the_highest_logits(
+    frames, length, number
+):
     logits = jax.random.normal(jax.random.key(1), (64,))
     own = jnp.arange(64) < frames
     draw = jax.jit(jax.vmap(summary.draw, (0, None, None)))
     edges = np.arange(0, frames, length)
-    starts = lambda chosen: edges[np.add.reduceat(np.asarray(chosen)[:frames], edges) > 0]
-    for seed, scale in ((2, 1.0), (3, 1e4)):  # where the logits are far apart nothing is random
+    starts = lambda chosen: edges[
+        np.add.reduceat(np.asarray(chosen)[:frames], edges) > 0
+    ]
+    for seed, scale in (
+        (2, 1.0),
+        (3, 1e4),
+    ):  # where the logits are far apart nothing is random
         chosen, _ = draw(jax.random.split(jax.random.key(seed), 8), scale * logits, own)
         for each in chosen:
-            assert len(starts(each)) == number and each[:frames].sum() <= max(.15 * frames, 1)
+            assert len(starts(each)) == number and each[:frames].sum() <= max(
+                0.15 * frames, 1
+            )
             assert each.sum() >= number * length - (frames % length > 0)
-    means = [float(logits[start:min(start + length, frames)].mean()) for start in edges]
+    means = [
+        float(logits[start : min(start + length, frames)].mean()) for start in edges
+    ]
     assert starts(each).tolist() == sorted(edges[np.argsort(means)[-number:]].tolist())
 
 
 def test_reinforce_descends_the_mean_reward_over_all_summaries():
     rng = np.random.default_rng(0)
-    features, mask = jnp.array(rng.normal(size=(16, 3)), jnp.float32), jnp.arange(16) < 14
+    features, mask = (
+        jnp.array(rng.normal(size=(16, 3)), jnp.float32),
+        jnp.arange(16) < 14,
+    )
     logits = jnp.array(rng.normal(size=16), jnp.float32)
     every = jnp.array([*itertools.permutations(range(14), 2)])
     chosen = jax.vmap(lambda pair: jnp.zeros(16, bool).at[pair].set(True))(every)
@@ -124,12 +160,18 @@ def test_reinforce_descends_the_mean_reward_over_all_summaries():
     def likely(logits):
         p = jax.nn.softmax(logits[:14])
         return p[every[:, 0]] * p[every[:, 1]] / (1 - p[every[:, 0]])
+
     mean = float(likely(logits) @ rewards)
     deviation = float(likely(logits) @ (rewards - mean) ** 2) ** 0.5
     wanted = jax.grad(lambda logits: likely(logits) @ rewards)(logits) / deviation
-    (_, reward), gradient = jax.jit(jax.value_and_grad(
-        lambda logits: summary.reinforce(jax.random.key(1), logits, features, mask, 20_000),
-        has_aux=True))(logits)
+    (_, reward), gradient = jax.jit(
+        jax.value_and_grad(
+            lambda logits: summary.reinforce(
+                jax.random.key(1), logits, features, mask, 20_000
+            ),
+            has_aux=True,
+        )
+    )(logits)
     assert float(reward) == pytest.approx(mean, rel=0.01)
     np.testing.assert_allclose(gradient, -wanted, atol=0.1 * jnp.abs(wanted).max())
     assert not gradient[14:].any()
@@ -143,14 +185,24 @@ def test_of_two_summaries_each_is_the_others_baseline():
     def found(logits):
         draws = jax.vmap(summary.draw, (0, None, None))
         chosen, _ = draws(jax.random.split(key, 2), logits, own)
-        slopes = jax.jacobian(lambda x: draws(jax.random.split(key, 2), x, own)[1])(logits)
-        return chosen, slopes, jax.grad(
-            lambda x: summary.reinforce(key, x, features, own, 2)[0])(logits)
+        slopes = jax.jacobian(lambda x: draws(jax.random.split(key, 2), x, own)[1])(
+            logits
+        )
+        return (
+            chosen,
+            slopes,
+            jax.grad(lambda x: summary.reinforce(key, x, features, own, 2)[0])(logits),
+        )
+
     chosen, slopes, gradient = found(logits)
     rewards = [summary.reward(features, each, own) for each in chosen]
     # They are apart by twice their standard deviation, and the gradient is the mean of two.
     np.testing.assert_allclose(
-        gradient, -np.sign(rewards[0] - rewards[1]) * (slopes[0] - slopes[1]), rtol=1e-3, atol=1e-5)
+        gradient,
+        -np.sign(rewards[0] - rewards[1]) * (slopes[0] - slopes[1]),
+        rtol=1e-3,
+        atol=1e-5,
+    )
 
 
 def test_bounded_logits_keep_their_order():

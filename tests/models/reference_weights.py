@@ -33,11 +33,17 @@ def photographs(size):
 
     def middle(image):
         top, left = ((side - size) // 2 for side in image.shape[:2])
-        return image[top:top + size, left:left + size]
-    return np.stack([middle(data.chelsea()), middle(data.coffee())]) / np.float32(127.5) - 1
+        return image[top : top + size, left : left + size]
+
+    return (
+        np.stack([middle(data.chelsea()), middle(data.coffee())]) / np.float32(127.5)
+        - 1
+    )
 
 
 def excerpt(tensor):
     """What is stored of a tensor [B, ..., C]: its mean over all places and its middle place."""
-    places = np.asarray(tensor, np.float32).reshape(len(tensor), -1, tensor.shape[-1])[..., :32]
+    places = np.asarray(tensor, np.float32).reshape(len(tensor), -1, tensor.shape[-1])[
+        ..., :32
+    ]
     return np.stack([places.mean(1), places[:, places.shape[1] // 2]])

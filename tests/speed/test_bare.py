@@ -16,7 +16,7 @@ from jaxvision.speed import bare
 ROOT = Path(__file__).parents[2]
 
 # Run before anything else: what no allowed distribution depends on is not found any more.
-HIDE = '''
+HIDE = """
 import sys
 BEFORE = set(sys.modules)  # what an environment's .pth files import
 import importlib.machinery, importlib.metadata, json, re
@@ -45,9 +45,11 @@ class Finder(importlib.machinery.PathFinder):
 
 sys.meta_path[:] = [Finder if one is importlib.machinery.PathFinder else one
                     for one in sys.meta_path]
-'''
+"""
 
-SCRIPT = HIDE + '''
+SCRIPT = (
+    HIDE
+    + """
 wanted = {'PIL', 'cv2', 'grain', 'jaxtyping', 'ml_collections', 'tensorboard', 'sklearn'}
 assert wanted < HIDDEN and not HIDDEN & {'jax', 'flax', 'optax', 'numpy', 'orbax'}, HIDDEN
 from jaxvision.bench import main
@@ -68,7 +70,8 @@ from pathlib import Path
 from jaxvision import config as configs
 print(json.dumps({str(file): configs.load(str(file)).to_dict()
                   for file in Path('configs').glob('*.py')}))
-'''
+"""
+)
 
 
 def objects(text):
@@ -83,19 +86,34 @@ def objects(text):
 
 def test_it_measures_with_nothing_but_jax_flax_and_optax():
     done = subprocess.run(
-        [sys.executable, '-c', SCRIPT], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        [sys.executable, '-c', SCRIPT],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     cnn, resnet, files = objects(done.stdout)
-    assert cnn['data'] == 'noise in the place of mnist5k: 7 classes, 50 images of 8 x 8 x 3'
-    assert '1,000 classes, 50,000 images' in resnet['data'] and resnet['dtype'] == 'bfloat16'
-    assert files and all(configs.load(str(ROOT / file)).to_dict() == fields
-                         for file, fields in files.items())
+    assert (
+        cnn['data']
+        == 'noise in the place of mnist5k: 7 classes, 50 images of 8 x 8 x 3'
+    )
+    assert (
+        '1,000 classes, 50,000 images' in resnet['data']
+        and resnet['dtype'] == 'bfloat16'
+    )
+    assert files and all(
+        configs.load(str(ROOT / file)).to_dict() == fields
+        for file, fields in files.items()
+    )
     for found in (cnn, resnet):
         assert found['step']['seconds']['number'] == 3 and found['compute']['flops'] > 0
         assert 'no data' in found['input']['why']
     errors = [line for line in done.stderr.splitlines() if line.startswith('error')]
-    assert errors == ['error: this config needs tensorflow_datasets.core.GeneratorBasedBuilder, '
-                      'and tensorflow_datasets is not installed here']
+    assert errors == [
+        'error: this config needs tensorflow_datasets.core.GeneratorBasedBuilder, '
+        'and tensorflow_datasets is not installed here'
+    ]
 
 
 def test_what_is_installed_is_left_alone():
@@ -107,9 +125,12 @@ def test_what_is_installed_is_left_alone():
 def test_absent_names_are_empty_until_they_are_called(monkeypatch):
     monkeypatch.setattr(sys, 'meta_path', [*sys.meta_path, bare.StandIns(['absent'])])
     from absent.inner import Thing
+
     assert Thing.constant is not None and (Thing | None) and (int | Thing.type)
     assert importlib.import_module('absent').setting
-    with pytest.raises(UserError, match='needs absent.inner.Thing.make, and absent is not'):
+    with pytest.raises(
+        UserError, match='needs absent.inner.Thing.make, and absent is not'
+    ):
         Thing.make(3)
     for name in [name for name in sys.modules if name.startswith('absent')]:
         monkeypatch.delitem(sys.modules, name)
@@ -133,15 +154,28 @@ def built(kind):
 
 def test_the_small_config_is_as_ml_collections_has_it():
     ours, theirs = built(bare.ConfigDict), built(ml_collections.ConfigDict)
-    assert ours.to_dict() == theirs.to_dict() and type(ours.a.b) is type(theirs.a.b) is float
-    assert list(ours) == list(theirs) and dict(**ours.a.options) == dict(**theirs.a.options)
+    assert (
+        ours.to_dict() == theirs.to_dict()
+        and type(ours.a.b) is type(theirs.a.b) is float
+    )
+    assert list(ours) == list(theirs) and dict(**ours.a.options) == dict(
+        **theirs.a.options
+    )
     assert type(ours.to_dict()['a']) is dict
 
 
-@pytest.mark.parametrize('mistake', [
-    lambda c: c.nowhere, lambda c: c['nowhere'], lambda c: setattr(c, 'n', 'text'),
-    lambda c: setattr(c, 'n', 0.5), lambda c: setattr(c.a, 'new', 1),
-    lambda c: c.a.options.__setitem__('new', 1), lambda c: setattr(c.a, 'c', 7)])
+@pytest.mark.parametrize(
+    'mistake',
+    [
+        lambda c: c.nowhere,
+        lambda c: c['nowhere'],
+        lambda c: setattr(c, 'n', 'text'),
+        lambda c: setattr(c, 'n', 0.5),
+        lambda c: setattr(c.a, 'new', 1),
+        lambda c: c.a.options.__setitem__('new', 1),
+        lambda c: setattr(c.a, 'c', 7),
+    ],
+)
 def test_the_small_config_refuses_what_ml_collections_refuses(mistake):
     for kind in (bare.ConfigDict, ml_collections.ConfigDict):
         with pytest.raises((AttributeError, KeyError, TypeError)):

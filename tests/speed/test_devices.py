@@ -4,17 +4,33 @@ from jaxvision.errors import UserError
 from jaxvision.speed.devices import DEVICES, topology
 
 
-@pytest.mark.parametrize('name, kind, devices', [
-    ('v5e-256', 'v5e', 256), ('v6e-8', 'v6e', 8), ('v4-32', 'v4', 16), ('v5p-8', 'v5p', 4),
-    ('8xH100', 'H100', 8), ('64xA100', 'A100', 64), ('1xH200', 'H200', 1)])
+@pytest.mark.parametrize(
+    'name, kind, devices',
+    [
+        ('v5e-256', 'v5e', 256),
+        ('v6e-8', 'v6e', 8),
+        ('v4-32', 'v4', 16),
+        ('v5p-8', 'v5p', 4),
+        ('8xH100', 'H100', 8),
+        ('64xA100', 'A100', 64),
+        ('1xH200', 'H200', 1),
+    ],
+)
 def test_a_topology_is_so_many_jax_devices(name, kind, devices):
     found = topology(name)
     assert (found.device.name, found.devices) == (kind, devices)
 
 
-@pytest.mark.parametrize('name, message', [
-    ('H100', 'no topology: write'), ('v5f-8', "device 'v5f'; did you mean 'v5"),
-    ('8xB7', "device 'B7'"), ('v4-3', '2 to a chip'), ('0xH100', 'at least one')])
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('H100', 'no topology: write'),
+        ('v5f-8', "device 'v5f'; did you mean 'v5"),
+        ('8xB7', "device 'B7'"),
+        ('v4-3', '2 to a chip'),
+        ('0xH100', 'at least one'),
+    ],
+)
 def test_what_is_no_topology_is_said(name, message):
     with pytest.raises(UserError, match=message):
         topology(name)

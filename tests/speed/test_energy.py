@@ -39,7 +39,10 @@ def test_counters_of_root_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'access', lambda path, mode: False)
     with energy.measured('cpu', 1, tmp_path) as spent:
         pass
-    assert spent.joules is None and f'only root may read {tmp_path / PACKAGE}' in spent.source
+    assert (
+        spent.joules is None
+        and f'only root may read {tmp_path / PACKAGE}' in spent.source
+    )
 
 
 def test_a_platform_without_counters_says_so():
@@ -52,15 +55,19 @@ def test_a_platform_without_counters_says_so():
 def nvidia_smi(tmp_path, monkeypatch):
     """nvidia_smi('200', '[N/A]'): a program that prints these again and again, and its arguments
     into a file."""
+
     def make(*lines):
         program = tmp_path / 'nvidia-smi'
         samples = ''.join(f'echo {line!r}; ' for line in lines)
-        program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n'
-                           f'while :; do {samples} sleep 0.02; done\n')
+        program.write_text(
+            f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n'
+            f'while :; do {samples} sleep 0.02; done\n'
+        )
         program.chmod(0o755)
         monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
         monkeypatch.setitem(sys.modules, 'pynvml', None)
         return tmp_path / 'arguments'
+
     return make
 
 
@@ -97,10 +104,16 @@ def test_a_line_cut_short_does_not_count():
 
 def test_nvmls_counters_are_summed(monkeypatch):
     counters = {0: 5_000, 1: 100, 'GPU-abc': 70_000}  # millijoules
-    monkeypatch.setitem(sys.modules, 'pynvml', types.SimpleNamespace(
-        nvmlInit=lambda: None, nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
-        nvmlDeviceGetTotalEnergyConsumption=counters.__getitem__))
+    monkeypatch.setitem(
+        sys.modules,
+        'pynvml',
+        types.SimpleNamespace(
+            nvmlInit=lambda: None,
+            nvmlDeviceGetHandleByIndex=lambda index: index,
+            nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+            nvmlDeviceGetTotalEnergyConsumption=counters.__getitem__,
+        ),
+    )
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0,GPU-abc')
     with energy.measured('gpu', 2) as spent:
         counters |= {0: 7_000, 1: 900_000, 'GPU-abc': 71_000}

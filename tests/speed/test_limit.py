@@ -5,15 +5,28 @@ import pytest
 from jaxvision.speed.limit import limit
 
 
-@pytest.mark.parametrize('rate, flops, moved, by, numbers', [
-    (300.0, 9, 1, 'input pipeline', ('300 images/s', '320')),
-    (330.0, 9, 1, 'compute', ('90%', '20%')),
-    (None, 9, 1, 'compute', ('90%', '20%')),
-    (330.0, 6, 4, 'memory bandwidth', ('60%', '80%')),
-    (330.0, 2, 1, 'overheads', ('20%', 'too small'))])
+@pytest.mark.parametrize(
+    'rate, flops, moved, by, numbers',
+    [
+        (300.0, 9, 1, 'input pipeline', ('300 images/s', '320')),
+        (330.0, 9, 1, 'compute', ('90%', '20%')),
+        (None, 9, 1, 'compute', ('90%', '20%')),
+        (330.0, 6, 4, 'memory bandwidth', ('60%', '80%')),
+        (330.0, 2, 1, 'overheads', ('20%', 'too small')),
+    ],
+)
 def test_the_verdict_names_the_numbers(rate, flops, moved, by, numbers):
-    found = limit(0.1, 32, rate, {'peak_flops_per_second': 100, 'copy_bytes_per_second': 50,
-                                  'flops': flops, 'bytes': moved})
+    found = limit(
+        0.1,
+        32,
+        rate,
+        {
+            'peak_flops_per_second': 100,
+            'copy_bytes_per_second': 50,
+            'flops': flops,
+            'bytes': moved,
+        },
+    )
     assert found['by'] == by
     assert all(number in found['because'] for number in numbers)
 

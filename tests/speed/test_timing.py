@@ -63,12 +63,20 @@ def test_a_rate_is_of_the_second_half(clock):
         while True:
             clock.now += 0.25
             yield
+
     assert timing.per_second(items(), 10.0) == 4
 
 
-@pytest.mark.parametrize('rates, side', [
-    ({512: 1e9, 1024: 2e9, 2048: 2.01e9, 4096: 9e9}, 2048),  # half a percent pays no further walk
-    ({512: 3e9, 1024: 1e9, 2048: 9e9}, 512)])
+@pytest.mark.parametrize(
+    'rates, side',
+    [
+        (
+            {512: 1e9, 1024: 2e9, 2048: 2.01e9, 4096: 9e9},
+            2048,
+        ),  # half a percent pays no further walk
+        ({512: 3e9, 1024: 1e9, 2048: 9e9}, 512),
+    ],
+)
 def test_the_matmul_grows_while_it_pays(monkeypatch, rates, side):
     sides = []
 
@@ -76,13 +84,16 @@ def test_the_matmul_grows_while_it_pays(monkeypatch, rates, side):
         n = call().shape[-1]
         sides.append(n)
         return [2 * n**3 / rates[n], 1e9]
+
     monkeypatch.setattr(timing, 'timed', timed)
-    monkeypatch.setattr(timing, '_noise', lambda mesh, shape, dtype: np.empty((1, *shape)))
+    monkeypatch.setattr(
+        timing, '_noise', lambda mesh, shape, dtype: np.empty((1, *shape))
+    )
     monkeypatch.setattr(timing, '_on_each', lambda mesh, function: lambda x: x)
     mesh = sharding.make_mesh()
     peak, best = timing.matmul_peak(mesh, 'float32', seconds=1e9)
     assert best == side and peak == pytest.approx(rates[side])
-    assert sides == sorted(rates)[:len(sides)] and len(sides) == 3 - (side == 512)
+    assert sides == sorted(rates)[: len(sides)] and len(sides) == 3 - (side == 512)
 
 
 def test_the_matmul_stops_before_one_that_takes_too_long():
@@ -94,8 +105,12 @@ def test_the_matmul_and_the_copy_are_what_they_are_counted_as():
     mesh = sharding.make_mesh()
     x = timing._noise(mesh, (64, 64), 'bfloat16')
     product = timing._on_each(mesh, lambda x: x @ x)
-    assert product.lower(x).compile().cost_analysis()['flops'] == pytest.approx(2 * 64**3, rel=.02)
-    np.testing.assert_allclose(np.asarray(product(x)[0], np.float32),
-                               np.asarray(x[0], np.float32) @ np.asarray(x[0], np.float32),
-                               atol=0.2)
+    assert product.lower(x).compile().cost_analysis()['flops'] == pytest.approx(
+        2 * 64**3, rel=0.02
+    )
+    np.testing.assert_allclose(
+        np.asarray(product(x)[0], np.float32),
+        np.asarray(x[0], np.float32) @ np.asarray(x[0], np.float32),
+        atol=0.2,
+    )
     assert x.dtype == 'bfloat16' and x.shape[0] == jax.device_count()

@@ -11,22 +11,34 @@ from jaxvision.tasks import features
 from jaxvision.train import required
 
 
-@pytest.mark.parametrize('image, wanted', [((32, 32, 1), (24, 30, 1)), ((8, 8, 1), (10, 8, 3)),
-                                           ((10, 12, 3), (12, 10, 3))])
+@pytest.mark.parametrize(
+    'image, wanted',
+    [((32, 32, 1), (24, 30, 1)), ((8, 8, 1), (10, 8, 3)), ((10, 12, 3), (12, 10, 3))],
+)
 def test_a_little_larger_or_smaller_is_cropped_or_padded_each_way(image, wanted):
     pixels = np.random.default_rng(0).random(image)
     seen = np.asarray(features._as_shape(jnp.asarray(pixels), list(wanted)))
     assert seen.shape == wanted
     common = [min(a, b) for a, b in zip(image, wanted)][:2]
-    cut = lambda x: x[tuple(slice((side - kept) // 2, (side + kept) // 2)
-                            for side, kept in zip(x.shape, common))]
-    np.testing.assert_allclose(cut(seen), np.broadcast_to(cut(pixels), (*common, wanted[2])))
-    np.testing.assert_allclose(seen.sum(), cut(seen).sum(), rtol=1e-5)  # black around it
+    cut = lambda x: x[
+        tuple(
+            slice((side - kept) // 2, (side + kept) // 2)
+            for side, kept in zip(x.shape, common)
+        )
+    ]
+    np.testing.assert_allclose(
+        cut(seen), np.broadcast_to(cut(pixels), (*common, wanted[2]))
+    )
+    np.testing.assert_allclose(
+        seen.sum(), cut(seen).sum(), rtol=1e-5
+    )  # black around it
 
 
 def test_only_a_classifier_judges():
     with pytest.raises(UserError, match="a run of task 'gan' sees no features"):
-        features.perceive({'config': configs.default('gan').to_dict(), 'spec': {}}, 'pooled')
+        features.perceive(
+            {'config': configs.default('gan').to_dict(), 'spec': {}}, 'pooled'
+        )
 
 
 def test_the_own_judges_batch_fits_any_number_of_devices(monkeypatch):
@@ -44,5 +56,6 @@ def test_a_judge_is_kept_by_what_it_learns_not_by_how(tmp_path):
         for text in overrides:
             configs.override(network, *text.split('=', 1))
         return required.folder('judge', network, tmp_path)
+
     assert folder() == folder('data.threads=3', 'train.log_every=7')
     assert folder() != folder('optimizer.lr=0.01')

@@ -9,7 +9,9 @@ from jaxvision.video import shots
 def objective(features, changes, penalty):
     """The scatter within the shots and the penalty, as the paper writes them."""
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    scatter = sum(((shot - shot.mean(0)) ** 2).sum() for shot in np.split(unit, changes))
+    scatter = sum(
+        ((shot - shot.mean(0)) ** 2).sum() for shot in np.split(unit, changes)
+    )
     m = len(changes)
     return scatter + (penalty * m * (np.log(len(features) / m) + 1) if m else 0)
 
@@ -19,9 +21,14 @@ def objective(features, changes, penalty):
 def test_as_good_as_every_other_segmentation(seed, penalty):
     features = np.random.default_rng(seed).normal(size=(9, 3)).astype(np.float32)
     most = 2 + seed
-    wanted = min((changes for m in range(most + 1)
-                  for changes in itertools.combinations(range(1, 9), m)),
-                 key=lambda changes: objective(features.astype(np.float64), changes, penalty))
+    wanted = min(
+        (
+            changes
+            for m in range(most + 1)
+            for changes in itertools.combinations(range(1, 9), m)
+        ),
+        key=lambda changes: objective(features.astype(np.float64), changes, penalty),
+    )
     assert shots.change_points(features, most, penalty).tolist() == list(wanted)
 
 

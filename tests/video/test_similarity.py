@@ -22,9 +22,18 @@ def test_twenty_frames_are_seen_as_scipy_measures_them():
     x = features[:20].astype(np.float64)
     variance = x.var(0).sum()
     apart = distance.cdist(x, x, 'sqeuclidean') / variance / 2
-    wanted = [apart, np.stack([
-        (np.arange(20) + 0.5) / 20, distance.cdist(x, [x.mean(0)], 'sqeuclidean')[:, 0] / variance,
-        apart.mean(1), np.append(0, np.sqrt(2 * np.diag(apart, 1)))], 1)]
+    wanted = [
+        apart,
+        np.stack(
+            [
+                (np.arange(20) + 0.5) / 20,
+                distance.cdist(x, [x.mean(0)], 'sqeuclidean')[:, 0] / variance,
+                apart.mean(1),
+                np.append(0, np.sqrt(2 * np.diag(apart, 1))),
+            ],
+            1,
+        ),
+    ]
     got = np.asarray(similar(features, own))
     assert got.shape == (40, similarity.WIDTH) and not got[20:].any()
     np.testing.assert_allclose(got[:20], np.concatenate(wanted, 1), atol=1e-5)
@@ -47,7 +56,9 @@ def test_a_part_is_a_mean_of_frames_that_there_are(frames):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(2, 40), st.floats(0.1, 10), st.integers(0, 99))
-def test_neither_where_in_the_space_of_features_nor_how_large_matters(frames, scale, seed):
+def test_neither_where_in_the_space_of_features_nor_how_large_matters(
+    frames, scale, seed
+):
     features, own = filled(frames, seed)
     turned = np.linalg.qr(np.random.default_rng(seed).normal(size=(6, 6)))[0]
     moved = jnp.asarray((scale * features @ turned + 1) * own[:, None], jnp.float32)

@@ -11,8 +11,10 @@ BOUNDARIES = np.array([4, 10, 13])  # of 20 frames: shots of 4, 6, 3 and 7
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.floats(-1, 5), st.integers(1, 9)), min_size=1, max_size=8),
-       st.integers(0, 25))
+@given(
+    st.lists(st.tuples(st.floats(-1, 5), st.integers(1, 9)), min_size=1, max_size=8),
+    st.integers(0, 25),
+)
 def test_knapsack_is_the_best_of_all_choices(items, capacity):
     values, lengths = map(np.array, zip(*items))
     choices = np.array([*itertools.product([0, 1], repeat=len(items))])
@@ -30,7 +32,13 @@ def test_knapsack_refuses_items_that_take_no_room():
 def test_whole_shots_are_selected_by_their_mean_score():
     scores = np.repeat([0.2, 0.3, 0.9, 0.5], [4, 6, 3, 7])
     shots = np.repeat(np.arange(4), [4, 6, 3, 7])
-    for share, kept in ((0.15, {2}), (0.35, {2, 0}), (0.5, {2, 3}), (1.0, {0, 1, 2, 3}), (0.1, {})):
+    for share, kept in (
+        (0.15, {2}),
+        (0.35, {2, 0}),
+        (0.5, {2, 3}),
+        (1.0, {0, 1, 2, 3}),
+        (0.1, {}),
+    ):
         chosen = summary.select(scores, BOUNDARIES, share)
         np.testing.assert_array_equal(chosen, np.isin(shots, [*kept]))
 
@@ -41,12 +49,15 @@ def test_a_video_of_one_shot_fits_only_whole():
     assert summary.select(scores, none, share=1.0).all()
 
 
-@pytest.mark.parametrize('selected, annotated, wanted', [
-    ([1, 1, 0, 0], [1, 1, 0, 0], 1.0),
-    ([1, 1, 0, 0], [0, 0, 1, 1], 0.0),
-    ([1, 1, 1, 0], [1, 0, 0, 0], 0.5),  # precision 1/3, recall 1
-    ([0, 0, 0, 0], [0, 0, 0, 0], 0.0),
-])
+@pytest.mark.parametrize(
+    'selected, annotated, wanted',
+    [
+        ([1, 1, 0, 0], [1, 1, 0, 0], 1.0),
+        ([1, 1, 0, 0], [0, 0, 1, 1], 0.0),
+        ([1, 1, 1, 0], [1, 0, 0, 0], 0.5),  # precision 1/3, recall 1
+        ([0, 0, 0, 0], [0, 0, 0, 0], 0.0),
+    ],
+)
 def test_f_score(selected, annotated, wanted):
     got = summary.f_score(np.array(selected, bool), np.array(annotated, bool))
     assert got == pytest.approx(wanted)
@@ -82,15 +93,20 @@ def test_a_summary_of_any_video_keeps_a_few_whole_shots_of_the_highest_scores(fr
 def test_stretches_are_the_runs_of_a_string(frames):
     text = ''.join('x' if frame else ' ' for frame in frames)
     assert [end - start for start, end in summary.stretches(np.array(frames))] == list(
-        map(len, text.split()))
+        map(len, text.split())
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 30), st.integers(0, 10))
-def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(lengths, more, seed):
+def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(
+    lengths, more, seed
+):
     lengths = np.array(lengths, int)
     frames = int(lengths.sum()) + len(lengths) + more
-    runs = lambda selected: sorted(end - start for start, end in summary.stretches(selected))
+    runs = lambda selected: sorted(
+        end - start for start, end in summary.stretches(selected)
+    )
     anywhere = summary.scattered(np.random.default_rng(seed), lengths, frames)
     assert runs(anywhere) == sorted(lengths) and len(anywhere) == frames
     uniform = summary.spread(lengths, frames)
@@ -102,8 +118,12 @@ def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(lengths,
 def test_a_uniform_summary_and_random_ones_by_hand():
     lengths = np.array([4, 2])
     assert np.flatnonzero(summary.spread(lengths, 14)).tolist() == [2, 3, 4, 9, 10, 11]
-    places = {tuple(np.flatnonzero(summary.scattered(np.random.default_rng(seed), lengths, 14)))
-              for seed in range(400)}
+    places = {
+        tuple(
+            np.flatnonzero(summary.scattered(np.random.default_rng(seed), lengths, 14))
+        )
+        for seed in range(400)
+    }
     assert len(places) == 2 * 9 * 8 / 2  # two orders, and two of nine gaps
 
 

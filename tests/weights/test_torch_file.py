@@ -20,32 +20,56 @@ COUNTING = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 @FORMATS
 def test_tensors_are_those_that_were_saved(kind):
     wanted = {
-        'counting': COUNTING, 'transposed': COUNTING.transpose(2, 0, 1),
-        'part': COUNTING[1, 1:, ::2], 'shared': COUNTING, 'half': COUNTING[0].astype(np.float16),
-        'double': COUNTING[0].astype(np.float64) / 3, 'parameter': COUNTING[0],
-        'number': np.int64(-7), 'empty': np.zeros((0, 3), np.float32),
+        'counting': COUNTING,
+        'transposed': COUNTING.transpose(2, 0, 1),
+        'part': COUNTING[1, 1:, ::2],
+        'shared': COUNTING,
+        'half': COUNTING[0].astype(np.float16),
+        'double': COUNTING[0].astype(np.float64) / 3,
+        'parameter': COUNTING[0],
+        'number': np.int64(-7),
+        'empty': np.zeros((0, 3), np.float32),
         '0.weight': np.float32([0.5, 1.5]).reshape(2, 1, 1, 1),
         '1.num_batches_tracked': np.int64(0),
-        **{name: np.float32([0.5, 1.5]) for name in
-           ('0.bias', '1.weight', '1.bias', '1.running_mean', '1.running_var')}}
+        **{
+            name: np.float32([0.5, 1.5])
+            for name in (
+                '0.bias',
+                '1.weight',
+                '1.bias',
+                '1.running_mean',
+                '1.running_var',
+            )
+        },
+    }
     for file in ('state_dict', 'checkpoint'):  # in which an optimizer's are beside it
         tensors = files.read(DATA / f'{file}_{kind}.pth')
         assert set(tensors) == set(wanted)
         for name, value in wanted.items():
-            assert tensors[name].dtype == value.dtype and tensors[name].shape == value.shape
+            assert (
+                tensors[name].dtype == value.dtype
+                and tensors[name].shape == value.shape
+            )
             np.testing.assert_array_equal(tensors[name], value)
 
 
 def test_other_numbers_are_read():
     tensors = files.read(DATA / 'dtypes_zip.pth')
-    np.testing.assert_array_equal(tensors['x'], COUNTING)  # small integers are exact in bfloat16
+    np.testing.assert_array_equal(
+        tensors['x'], COUNTING
+    )  # small integers are exact in bfloat16
     np.testing.assert_array_equal(tensors['i'], COUNTING.astype(np.int32))
     np.testing.assert_array_equal(tensors['b'], COUNTING > 3)
 
 
-@pytest.mark.parametrize('file, message', [
-    ('other_zip', "'epoch' is no tensor; save model.state_dict"),
-    ('module_zip', "calls 'torch.nn.modules.container Sequential'"), ('absent', 'is not there')])
+@pytest.mark.parametrize(
+    'file, message',
+    [
+        ('other_zip', "'epoch' is no tensor; save model.state_dict"),
+        ('module_zip', "calls 'torch.nn.modules.container Sequential'"),
+        ('absent', 'is not there'),
+    ],
+)
 def test_other_files_are_refused_by_name(file, message):
     with pytest.raises(UserError, match=rf'{file}\.pth.*({message})'):
         files.read(DATA / f'{file}.pth')
@@ -64,7 +88,9 @@ def test_a_file_that_is_cut_off_is_refused_wherever(kind, tmp_path):
 @FORMATS
 @settings(max_examples=150, deadline=None)
 @given(where=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
-def test_a_changed_byte_is_a_user_error_or_harmless(tmp_path_factory, kind, where, value):
+def test_a_changed_byte_is_a_user_error_or_harmless(
+    tmp_path_factory, kind, where, value
+):
     content = bytearray((DATA / f'state_dict_{kind}.pth').read_bytes())
     content[int(where * len(content))] = value
     path = tmp_path_factory.getbasetemp() / f'changed_{kind}.pth'
@@ -119,8 +145,11 @@ def encode(value):
 
 def a_tensor(offset=0, shape=(4,), strides=(1,), stored=4, key='0'):
     storage = encode(('storage', b'ctorch\nFloatStorage\n', key, 'cpu', stored)) + b'Q'
-    return (b'ctorch._utils\n_rebuild_tensor_v2\n'
-            + encode((storage, offset, shape, strides, b'\x89', b'N')) + b'R')
+    return (
+        b'ctorch._utils\n_rebuild_tensor_v2\n'
+        + encode((storage, offset, shape, strides, b'\x89', b'N'))
+        + b'R'
+    )
 
 
 def read_tensor(path, tensor, numbers=np.arange(4, dtype='<f4').tobytes()):
@@ -132,25 +161,50 @@ def test_a_tensor_may_be_any_view_of_its_storage(tmp_path):
     path = tmp_path / 'x.pth'
     np.testing.assert_array_equal(read_tensor(path, a_tensor()), [0, 1, 2, 3])
     np.testing.assert_array_equal(read_tensor(path, a_tensor(1, (2,), (2,))), [1, 3])
-    np.testing.assert_array_equal(read_tensor(path, a_tensor(0, (2, 2), (0, 1))), [[0, 1]] * 2)
+    np.testing.assert_array_equal(
+        read_tensor(path, a_tensor(0, (2, 2), (0, 1))), [[0, 1]] * 2
+    )
 
 
-@pytest.mark.parametrize('lie', [
-    dict(offset=1), dict(offset=-1), dict(offset=2**70), dict(shape=(5,)), dict(shape=(-1,)),
-    dict(strides=(-1,)), dict(strides=(2,)), dict(shape=(2, 2), strides=(1,)),
-    dict(shape=(2**40,), strides=(0,)), dict(shape=('a',)), dict(shape=(1,) * 100,
-                                                                 strides=(1,) * 100),
-    dict(stored=5), dict(stored=-1), dict(stored=2**62), dict(key='1'), dict(key='../data.pkl')])
+@pytest.mark.parametrize(
+    'lie',
+    [
+        dict(offset=1),
+        dict(offset=-1),
+        dict(offset=2**70),
+        dict(shape=(5,)),
+        dict(shape=(-1,)),
+        dict(strides=(-1,)),
+        dict(strides=(2,)),
+        dict(shape=(2, 2), strides=(1,)),
+        dict(shape=(2**40,), strides=(0,)),
+        dict(shape=('a',)),
+        dict(shape=(1,) * 100, strides=(1,) * 100),
+        dict(stored=5),
+        dict(stored=-1),
+        dict(stored=2**62),
+        dict(key='1'),
+        dict(key='../data.pkl'),
+    ],
+)
 def test_a_tensor_that_lies_about_its_size_is_refused(lie, tmp_path):
     with pytest.raises(UserError, match='x.pth'):
         read_tensor(tmp_path / 'x.pth', a_tensor(**lie))
 
 
-@pytest.mark.parametrize('pickled', [
-    b'\x80\x02}' + b')' + 10**5 * b'\x85' + b'Ns.',                    # a key 100,000 deep
-    b'\x80\x02' + b'X\xff\xff\xff\x7f' + b'x.',                        # a text of 2 GiB
-    b'\x80\x02' + b'\x8d' + 8 * b'\x7f' + b'x.',                       # a text of 8 EiB
-    b'\x80\x02]2q\x00h\x00h\x00ee.', b'\x80\x02.', b'', b'\x80\x02}h\x05.', b'\x80\x02t.'])
+@pytest.mark.parametrize(
+    'pickled',
+    [
+        b'\x80\x02}' + b')' + 10**5 * b'\x85' + b'Ns.',  # a key 100,000 deep
+        b'\x80\x02' + b'X\xff\xff\xff\x7f' + b'x.',  # a text of 2 GiB
+        b'\x80\x02' + b'\x8d' + 8 * b'\x7f' + b'x.',  # a text of 8 EiB
+        b'\x80\x02]2q\x00h\x00h\x00ee.',
+        b'\x80\x02.',
+        b'',
+        b'\x80\x02}h\x05.',
+        b'\x80\x02t.',
+    ],
+)
 def test_a_pickle_that_would_take_memory_or_break_is_refused(pickled, tmp_path):
     with pytest.raises(UserError, match='x.pth'):
         files.read(write_zip(tmp_path / 'x.pth', pickled))
@@ -163,7 +217,9 @@ def test_the_largest_memo_takes_no_memory(tmp_path):
 
 
 def test_a_zip_that_would_unpack_to_more_is_refused(tmp_path):
-    path = write_zip(tmp_path / 'x.pth', b'\x80\x02}.', bytes(10**7), zipfile.ZIP_DEFLATED)
+    path = write_zip(
+        tmp_path / 'x.pth', b'\x80\x02}.', bytes(10**7), zipfile.ZIP_DEFLATED
+    )
     with pytest.raises(UserError, match='compressed'):
         files.read(path)
 
