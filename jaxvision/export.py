@@ -131,7 +131,7 @@ def export(
     files = _files(names)
     if count < 1:
         raise UserError(f'--examples {count}: at least 1')
-    if not 0 <= most_lost:
+    if not most_lost >= 0:
         raise UserError(f'--most_lost {most_lost}: at least 0')
     out = out.absolute()
     _check_replaceable(out)
@@ -192,6 +192,7 @@ def _files(names: list[str]) -> list[str]:
 def _reference(run, variables, count: int):
     """What the run itself answers for examples of its first evaluation."""
     import jax
+
     from jaxvision.deploy.check import Reference
     from jaxvision.train import evaluation
 
@@ -251,6 +252,7 @@ def _in_float32(run, variables) -> tuple:
     """predict and its variables in the one precision that all of TFLite's operations have."""
     import jax
     import jax.numpy as jnp
+
     from jaxvision.models import layers
     from jaxvision.train.run import build
 

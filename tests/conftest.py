@@ -110,8 +110,9 @@ def fake(tmp_path_factory):
     """fake('upscaler', 'task.channels=1', ...): the folder of a run of a task in tests/fakes."""
 
     def make(task, *overrides):
-        from jaxvision import config as configs
         from untrained import save_untrained
+
+        from jaxvision import config as configs
 
         config = configs.default(f'fakes.{task}')
         for text in ('data.source=digits', 'data.batch_size=4', *overrides):

@@ -11,7 +11,8 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxvision import bench as program, start
+from jaxvision import bench as program
+from jaxvision import start
 from jaxvision.speed import compiled, report
 
 ROOT = Path(__file__).parents[1]
@@ -67,7 +68,10 @@ def planned():
 
 def test_a_plan_counts_the_flops_of_the_convolutions(planned):
     """Two 3x3 convolutions a stage, without their padding; three passes, the first layer's two."""
-    multiplied = lambda side, channels, to: (3 * side - 2) ** 2 * channels * to
+
+    def multiplied(side, channels, to):
+        return (3 * side - 2) ** 2 * channels * to
+
     macs = 2 * multiplied(16, 3, 32) + 3 * (
         multiplied(16, 32, 32) + multiplied(8, 32, 64) + multiplied(8, 64, 64) + 64 * 10
     )

@@ -50,7 +50,9 @@ def test_a_key_belongs_to_the_example_and_not_to_its_place(order):
 
 
 def test_the_host_generator_is_a_function_of_seed_name_and_numbers():
-    draw = lambda *arguments: keys.host(*arguments).integers(2**60)
+    def draw(*arguments):
+        return keys.host(*arguments).integers(2**60)
+
     assert draw(1, 'shuffle', 2, 3) == draw(1, 'shuffle', 2, 3)
     assert (
         len(

@@ -18,7 +18,7 @@ from PIL import Image
 from untrained import save_untrained
 
 import jaxvision
-from jaxvision import figures, predict
+from jaxvision import figures
 from jaxvision.answers import model
 from jaxvision.deploy import exported, formats
 from jaxvision.train import loop, run

@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from jaxvision import config as configs, start
+from jaxvision import config as configs
+from jaxvision import start
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def open_model(name: str, step: str | None) -> Model:
 
 def _open_run(name: str, step: str) -> Model:
     import jax
+
     from jaxvision.train import loop, run
 
     config = run.read_config(Path(name))

@@ -62,7 +62,10 @@ def _open_classifier(file: str, config, spec: dict, leaves: dict) -> Model:
 def _open_comparison(file: str, config, spec: dict, leaves: dict) -> Model:
     config.task.method = 'baseline'
     image = [config.data.image_size, config.data.image_size, 3]
-    array = lambda dtype, *shape: {'shape': list(shape), 'dtype': dtype}
+
+    def array(dtype, *shape):
+        return {'shape': list(shape), 'dtype': dtype}
+
     spec = {
         **spec,
         'class_names': [],
@@ -82,6 +85,7 @@ def _open_comparison(file: str, config, spec: dict, leaves: dict) -> Model:
 
 def _open(file: str, config, spec: dict, leaves: dict) -> Model:
     import jax
+
     from jaxvision.train import pretrained, run
     from jaxvision.weights import convert
 

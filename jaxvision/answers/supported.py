@@ -11,8 +11,8 @@ from jaxvision.answers import images
 from jaxvision.answers.model import Model
 from jaxvision.answers.report import Plan
 from jaxvision.data import files
-from jaxvision.deploy import exported
 from jaxvision.data.protocol import Unreadable
+from jaxvision.deploy import exported
 from jaxvision.errors import UserError
 
 Arrays = dict[str, np.ndarray]

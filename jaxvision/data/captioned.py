@@ -1,11 +1,11 @@
 """Captioned images of a person's own: the JSON files of COCO's captions and a folder of images."""
 
-from collections.abc import Sequence
 import dataclasses
 import json
 import os
-from pathlib import Path, PurePosixPath
 import stat
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from absl import logging

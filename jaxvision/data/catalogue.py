@@ -3,11 +3,11 @@
 Only of videos TFDS's own feature imports TensorFlow, for the name of a type.
 """
 
-from collections.abc import Sequence
 import difflib
-from pathlib import Path
 import re
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -236,9 +236,10 @@ def _parts(info: tfds.core.DatasetInfo) -> dict[str, str]:
     """What an example has of 'image' or 'video', 'label' and 'captions', and which feature is each."""
     features = dict(info.features)
     captions = {'captions': 'captions'} if _is_text(features.get('captions')) else {}
-    kind = lambda key: (
-        'video' if isinstance(features[key], tfds.features.Video) else 'image'
-    )
+
+    def kind(key):
+        return 'video' if isinstance(features[key], tfds.features.Video) else 'image'
+
     pair = info.supervised_keys
     if pair and len(pair) == 2 and all(isinstance(key, str) for key in pair):
         image, label = pair

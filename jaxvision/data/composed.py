@@ -1,11 +1,11 @@
 """Data sets that are composed, at each reading, from the real digits of `mnist5k`."""
 
-from collections.abc import Callable
 import dataclasses
 import functools
+from collections.abc import Callable
 
-from jaxtyping import Float, Int, UInt8
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
 from jaxvision import keys
 from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, fingerprint

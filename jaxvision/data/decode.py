@@ -1,16 +1,16 @@
 """Encoded images to uint8 arrays on the host: whole, or the one crop that is wanted of them."""
 
-from collections.abc import Callable, Iterator
 import io
 import math
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
-from jaxtyping import UInt8
 import numpy as np
-from PIL import Image, ImageOps
 import simplejpeg
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
 
 from jaxvision.data.protocol import Unreadable
 

@@ -11,8 +11,8 @@ rows of -1 are padding. Captions are of three styles:
 import itertools
 import re
 
-from jaxtyping import Int32
 import numpy as np
+from jaxtyping import Int32
 
 Scene = Int32[np.ndarray, 'n 5']
 Thing = tuple[str, str, str]  # size, colour, digit

@@ -4,8 +4,8 @@ A small stand-in for Omniglot: many classes, few of which training sees. 70 numb
 10 validate and 20 test, and no digit's image is in two of the splits.
 """
 
-from jaxtyping import Int
 import numpy as np
+from jaxtyping import Int
 
 from jaxvision import keys
 from jaxvision.data.composed import Digits, read_digits

@@ -2,8 +2,8 @@
 
 import functools
 
-from jaxtyping import Bool, Float, Int, UInt8
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from jaxvision.data import digit_captions

@@ -1,19 +1,19 @@
 """Real data that an installed package ships, as TFDS data sets: no download, no TensorFlow."""
 
 import abc
-from collections.abc import Iterator
 import contextlib
 import importlib.resources
 import io
 import os
-from pathlib import Path
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
+import tensorflow_datasets as tfds
 from absl import logging
 from jaxtyping import Int, UInt8
-import numpy as np
 from PIL import Image
-import tensorflow_datasets as tfds
 
 from jaxvision import cache
 from jaxvision.data.views import held_out

@@ -5,8 +5,8 @@ Vinyals et al.: Matching Networks for One Shot Learning (arXiv 1606.04080).
 
 import dataclasses
 
-from jaxtyping import Int
 import numpy as np
+from jaxtyping import Int
 
 from jaxvision import keys
 from jaxvision.data.protocol import Example, Labels, Rows, Source, fingerprint

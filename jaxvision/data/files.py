@@ -1,13 +1,13 @@
 """A person's own files: which ones the names on a command line mean, their bytes, and names for
 the pictures made of them."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
 import glob
 import os
-from pathlib import Path
 import re
 import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from jaxvision.data.protocol import Unreadable
 from jaxvision.errors import UserError

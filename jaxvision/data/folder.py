@@ -1,8 +1,8 @@
 """A person's own images: one folder a class, or a labels.csv of one or several labels."""
 
-from collections.abc import Iterable, Sequence, Set
 import csv
 import dataclasses
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import numpy as np

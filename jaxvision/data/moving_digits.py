@@ -4,12 +4,11 @@ Srivastava, Mansimov, Salakhutdinov: Unsupervised Learning of Video Representati
 (arXiv 1502.04681).
 """
 
-from collections.abc import Callable
 import functools
 import itertools
 
-from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from jaxvision.data.composed import Composed, Digits
 from jaxvision.data.protocol import Example, SourceInfo

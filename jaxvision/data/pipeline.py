@@ -4,13 +4,13 @@ Global batch t is rows t * batch_size onwards of the epochs' shuffles laid end t
 straddle two epochs and no example is dropped. Of P processes, each takes its contiguous chunk.
 """
 
-from collections.abc import Callable, Iterator
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import grain
-from jaxtyping import Int32
 import numpy as np
+from jaxtyping import Int32
 
 from jaxvision import keys
 from jaxvision.data.protocol import Example, Source, Unreadable

@@ -1,12 +1,12 @@
 """What the rest of the package asks of data: a source is a random-access list of examples."""
 
-from collections.abc import Sequence
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxvision.errors import UserError
 

@@ -1,7 +1,7 @@
 """The resize that published networks were evaluated with: Pillow's own, of the whole image."""
 
-from jaxtyping import UInt8
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from jaxvision.data.decode import Encoded, Pixels, decode

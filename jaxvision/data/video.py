@@ -1,17 +1,17 @@
 """Video files to uint8 frames on the host, with PyAV: upright, RGB, only those that are wanted."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
-from fractions import Fraction
 import functools
 import io
 import itertools
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
-from jaxtyping import Bool, Int, UInt8
 import numpy as np
+from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
 from jaxvision.data import decode, files

@@ -1,11 +1,11 @@
 """Sources made of another source: some of its rows, all numbered, or all of it in memory."""
 
-from collections.abc import Callable, Sequence
 import dataclasses
 import threading
+from collections.abc import Callable, Sequence
 
-from jaxtyping import Int, UInt8
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from jaxvision import keys
 from jaxvision.data import decode

@@ -68,9 +68,10 @@ def _strokes(
 ) -> tuple[Float[Array, 's 2'], Float[Array, 's 2'], Float[Array, 's']]:
     """Segments in the order in which they are drawn: their ends (y, x), and the brush's radius."""
     keys = jax.random.split(key, 5)
-    uniform = lambda key, shape, low, high: jax.random.uniform(
-        key, shape, jnp.float32, low, high
-    )
+
+    def uniform(key, shape, low, high):
+        return jax.random.uniform(key, shape, jnp.float32, low, high)
+
     corner = jnp.array([height, width], jnp.float32) - 1
     steps = (STROKES, SEGMENTS)
     turn = uniform(keys[0], steps, 4 / 15 * math.pi, 8 / 15 * math.pi)

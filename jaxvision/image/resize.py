@@ -138,7 +138,7 @@ def random_resized_box(
     w_over_h = ratio[0] * (ratio[1] / ratio[0]) ** uniforms[:, 1]
     h = jnp.round(jnp.sqrt(area / w_over_h))
     w = jnp.round(jnp.sqrt(area * w_over_h))
-    fits = (0 < h) & (h <= height) & (0 < w) & (w <= width)
+    fits = (h > 0) & (h <= height) & (w > 0) & (w <= width)
     top = jnp.floor(uniforms[:, 2] * (height - h + 1))
     left = jnp.floor(uniforms[:, 3] * (width - w + 1))
     boxes = jnp.stack([top, left, h, w], 1).astype(jnp.int32)

@@ -66,7 +66,10 @@ def draw(
     kept = jnp.maximum(jnp.floor(SHARE * mask.sum() + 1e-4).astype(int), 1)
     length = jnp.maximum(kept // 3, 1)
     stretch = jnp.arange(len(logits)) // length
-    total = lambda x: jax.ops.segment_sum(jnp.where(mask, x, 0), stretch, len(logits))
+
+    def total(x):
+        return jax.ops.segment_sum(jnp.where(mask, x, 0), stretch, len(logits))
+
     frames = total(jnp.ones_like(logits))
     none = jnp.finfo(logits.dtype).min / 4  # and not -inf, of which gradients are NaN
     values = jnp.where(frames > 0, total(logits) / jnp.maximum(frames, 1), none)

@@ -4,11 +4,11 @@ All run on the host, over whole sets of tokenized captions: of each example one 
 of words, and its references, one list of words or more.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import math
 import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float

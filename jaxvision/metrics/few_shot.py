@@ -1,6 +1,5 @@
 """What is said of few-shot classifiers: the mean over episodes, and how sure it is."""
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 

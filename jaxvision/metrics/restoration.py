@@ -90,7 +90,7 @@ def _local_means(*images):
 
     def window(length):
         places = np.subtract.outer(np.arange(length - WINDOW + 1), np.arange(length))
-        inside = (-WINDOW < places) & (places <= 0)
+        inside = (places > -WINDOW) & (places <= 0)
         return jnp.asarray(
             np.where(inside, weights[-places % WINDOW], 0), images[0].dtype
         )

@@ -107,8 +107,9 @@ def place_code(
     over the image upwards."""
     turns = np.pi * 2.0 ** (np.arange(size // 4) / 2)
     y, x = ((np.arange(side) + 0.5) / side for side in (height, width))
-    waves = lambda place: np.concatenate(
-        [f(place[:, None] * turns) for f in (np.sin, np.cos)], -1
-    )
+
+    def waves(place):
+        return np.concatenate([f(place[:, None] * turns) for f in (np.sin, np.cos)], -1)
+
     down, right = np.broadcast_arrays(waves(y)[:, None], waves(x)[None])
     return np.concatenate([down, right], -1)

@@ -101,7 +101,10 @@ def beam(
     ends with its last word.
     """
     begin = _begin(carry)
-    copies = lambda x: jnp.broadcast_to(x, (width, *x.shape))
+
+    def copies(x):
+        return jnp.broadcast_to(x, (width, *x.shape))
+
     # All beams but one are impossible at first, since they would say the same.
     scores = jnp.where(jnp.arange(width)[:, None] == 0, 0.0, _NEVER) + jnp.zeros(
         begin.shape

@@ -33,10 +33,12 @@ class Forecaster(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        stack = lambda: [
-            conv_lstm.ConvLSTM(width, self.window, self.dtype, self.param_dtype)
-            for width in self.widths
-        ]
+        def stack():
+            return [
+                conv_lstm.ConvLSTM(width, self.window, self.dtype, self.param_dtype)
+                for width in self.widths
+            ]
+
         self.encoder, self.forecaster = stack(), stack()
         maps = functools.partial(
             layers.Conv,

@@ -35,7 +35,10 @@ class FrameScorer(nn.Module):
         if self.frame is not None:
             features, _ = frames.of_each(self.frame, video, train, keys)
         seen = nn.LayerNorm(name='norm', **types)(features)
-        lstm = lambda name: nn.OptimizedLSTMCell(self.hidden, name=name, **types)
+
+        def lstm(name):
+            return nn.OptimizedLSTMCell(self.hidden, name=name, **types)
+
         before = nn.RNN(lstm('before'))(seen)
         # What fills up a video comes after its end, and before all else if it is read backwards.
         after = nn.RNN(lstm('after'), reverse=True, keep_order=True)(

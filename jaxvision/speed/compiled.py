@@ -10,7 +10,8 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxvision.speed import collectives, plan
-from jaxvision.train import run as runs, sharding
+from jaxvision.train import run as runs
+from jaxvision.train import sharding
 
 
 @dataclass(frozen=True)

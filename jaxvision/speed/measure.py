@@ -15,7 +15,8 @@ from jaxvision.data import pipeline
 from jaxvision.speed import energy, timing
 from jaxvision.speed.compiled import Compiled
 from jaxvision.speed.limit import limit
-from jaxvision.train import run as runs, sharding
+from jaxvision.train import run as runs
+from jaxvision.train import sharding
 from jaxvision.train.run import Run
 from jaxvision.train.state import TrainState
 

@@ -72,7 +72,10 @@ def by_head(rate: float, steps: int) -> Callable:
     def compare(query, support, mask):
         features = support.reshape(-1, support.shape[-1])
         head = start_head(query.shape[-1], len(mask), query.dtype)
-        loss = lambda head, features: support_loss(apply_head(head, features), mask)
+
+        def loss(head, features):
+            return support_loss(apply_head(head, features), mask)
+
         head, _ = adapt(loss, head, [features] * steps, rate)
         return apply_head(head, query)
 

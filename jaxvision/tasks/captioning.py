@@ -92,7 +92,10 @@ def read_texts(config, source) -> list[list[str]]:
     rows = np.linspace(0, len(source) - 1, min(config.task.texts, len(source))).astype(
         int
     )
-    read = lambda i: source[int(rows[i])]['captions']
+
+    def read(i):
+        return source[int(rows[i])]['captions']
+
     return list(pipeline.read_ahead(read, 0, len(rows), config.data.threads))
 
 

@@ -75,7 +75,10 @@ def target(info) -> dict:
 def make(config, spec: dict) -> Task:
     _check(config, spec)
     dtype, names = jnp.dtype(config.model.param_dtype), spec['class_names']
-    image = lambda example: example['image']
+
+    def image(example):
+        return example['image']
+
     return classifier(
         config,
         spec,

@@ -108,9 +108,10 @@ def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task
         else functools.partial(metrics.summarize, classes=classes)
     )
     evaluation = Evaluation('test', evaluate, summarize, record)
-    see_features = lambda params, model_state, batch: model.head_input(
-        params, model_state, *normal(*see(batch))
-    )
+
+    def see_features(params, model_state, batch):
+        return model.head_input(params, model_state, *normal(*see(batch)))
+
     probe = fit(penalty, see_features, wanted, multi_label) if penalty else None
     task = Task(
         init,

@@ -12,8 +12,8 @@ from jaxvision.errors import UserError, unknown
 from jaxvision.image import color, resize
 from jaxvision.models.inception import InceptionV3
 from jaxvision.tasks.networks import make_model
-from jaxvision.weights import convert, files
 from jaxvision.train.required import Weights
+from jaxvision.weights import convert, files
 
 
 def own(data) -> ConfigDict:

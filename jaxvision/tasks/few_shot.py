@@ -16,7 +16,8 @@ from jaxvision.data.episodes import Episodes, Form, divide
 from jaxvision.data.sources import open_source
 from jaxvision.data.views import Converted, InMemory
 from jaxvision.errors import UserError, unknown
-from jaxvision.losses import classification as cross_entropies, few_shot
+from jaxvision.losses import classification as cross_entropies
+from jaxvision.losses import few_shot
 from jaxvision.metrics import few_shot as metrics
 from jaxvision.task import Evaluation, Task
 from jaxvision.tasks import adaptation, classification, comparison, image_input
@@ -109,10 +110,15 @@ def _largest(options) -> Form:
 def part(batch: dict, form: Form) -> dict:
     """The first classes of larger episodes, and the first shots of each."""
     count = len(batch['query_label'])
-    some = lambda x: x.reshape(count, -1, form.queries, *x.shape[2:])[
-        :, : form.ways
-    ].reshape(count, form.ways * form.queries, *x.shape[2:])
-    shown = lambda x: x[:, : form.ways, : form.shots]
+
+    def some(x):
+        return x.reshape(count, -1, form.queries, *x.shape[2:])[:, : form.ways].reshape(
+            count, form.ways * form.queries, *x.shape[2:]
+        )
+
+    def shown(x):
+        return x[:, : form.ways, : form.shots]
+
     return {
         'support': shown(batch['support']),
         'support_mask': shown(batch['support_mask']),
@@ -126,9 +132,15 @@ def describe(config, source) -> dict:
     _check(config.task)
     found = image_input.describe(config, source.info)
     form, image = forms(config.task)[0], found['inputs']['image']['shape']
-    array = lambda dtype, *shape: {'shape': list(shape), 'dtype': dtype}
+
+    def array(dtype, *shape):
+        return {'shape': list(shape), 'dtype': dtype}
+
     asked = form.ways * form.queries
-    images = lambda batch: batch['query'][batch['present']].reshape(-1, *image)
+
+    def images(batch):
+        return batch['query'][batch['present']].reshape(-1, *image)
+
     found = image_input.normalized(
         found, lambda: image_input.statistics(config, source, None, images, most=64)
     )
@@ -229,7 +241,9 @@ def make_scores(options, backbone: Backbone, steps: int):
     learner = adaptation.Learner(backbone, options.inner_lr, options.method != 'maml')
 
     def scores(params, model_state, images, mask, train: bool = False, keys=None):
-        one = lambda episode: learner.scores(params, *episode, steps)
+        def one(episode):
+            return learner.scores(params, *episode, steps)
+
         # One by one when it only answers: convolutions by weights of each episode's own would be
         # grouped by the batch, whose size an exported program does not know.
         each = jax.vmap(one) if train else functools.partial(jax.lax.map, one)
@@ -319,9 +333,10 @@ def evaluation(predict, form: Form) -> Evaluation:
 
     def record(outputs, batch):
         inputs = part(batch, form)
-        flat = lambda x, axis: (x.astype(jnp.float32) / 255).reshape(
-            *x.shape[:axis], -1
-        )
+
+        def flat(x, axis):
+            return (x.astype(jnp.float32) / 255).reshape(*x.shape[:axis], -1)
+
         centres = jax.vmap(few_shot.prototypes)(
             flat(inputs['support'], 3), inputs['support_mask'].astype(jnp.float32)
         )
@@ -349,7 +364,10 @@ def positions(batch: dict):
 def by_class(batch: dict, images):
     """[B, N, K + Q, H, W, C]: the shown and the asked for of each class."""
     count, ways, shots = batch['support_mask'].shape
-    apart = lambda x: x.reshape(count, ways, -1, *x.shape[2:])
+
+    def apart(x):
+        return x.reshape(count, ways, -1, *x.shape[2:])
+
     shown, asked = images[:, : ways * shots], images[:, ways * shots :]
     return jnp.concatenate([apart(shown), apart(asked)], 2)
 

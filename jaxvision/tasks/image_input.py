@@ -129,8 +129,13 @@ def check_moves(options) -> None:
 def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
     """Images [B, H, W, C] in [0, 1] and targets [B, K], each example under its own keys."""
     side = min(images.shape[1:3])
-    example_keys = lambda name: keys.per_example(keys.stream(key, name), index)
-    each = lambda name, function: jax.vmap(function)(example_keys(name), images)
+
+    def example_keys(name):
+        return keys.per_example(keys.stream(key, name), index)
+
+    def each(name, function):
+        return jax.vmap(function)(example_keys(name), images)
+
     images = moved(options, key, index, images)
     if options.color:
         amount = options.color
@@ -168,9 +173,12 @@ def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
 
 def moved(options, key, index, images):
     """Images [B, H, W, C] in [0, 1] mirrored, shifted and turned, each under its own keys."""
-    each = lambda name, function: jax.vmap(function)(
-        keys.per_example(keys.stream(key, name), index), images
-    )
+
+    def each(name, function):
+        return jax.vmap(function)(
+            keys.per_example(keys.stream(key, name), index), images
+        )
+
     if options.flip:
         images = each('flip', geometry.random_flip)
     if options.translate:

@@ -154,7 +154,10 @@ def compare(dtype, outputs: dict, batch: dict) -> dict:
     """Of each image: the squared errors in its hole, of the answer and of the smooth filling alone,
     and how many values are missing."""
     truth, hole = color.to_float(batch['image'], dtype), batch['mask'] > 0
-    squared_error = lambda image: jnp.square(image - truth).sum((1, 2, 3))
+
+    def squared_error(image):
+        return jnp.square(image - truth).sum((1, 2, 3))
+
     return {
         'squared_error': squared_error(outputs['image'] / 255),
         'plate_squared_error': squared_error(plate(truth, hole)),
@@ -216,8 +219,13 @@ def make_prepare(config, spec: dict):
 def summarize(records: dict) -> dict[str, float]:
     """psnr_hole, dB: of all missing values of the split together; plate_psnr_hole: of what the
     network adds to; mse_hole."""
-    mean = lambda name: records[name].sum(dtype=np.float64) / records['missing'].sum()
-    psnr = lambda mse: float(-10 * np.log10(max(mse, 1e-10)))
+
+    def mean(name):
+        return records[name].sum(dtype=np.float64) / records['missing'].sum()
+
+    def psnr(mse):
+        return float(-10 * np.log10(max(mse, 1e-10)))
+
     mse = mean('squared_error')
     return {
         'psnr_hole': psnr(mse),

@@ -279,10 +279,13 @@ def summarize(pool: str, class_names: list[str], records: dict) -> dict[str, flo
     names, pools = np.unique(
         records['label' if pool == 'label' else 'index'], return_inverse=True
     )
-    average = lambda name: (
-        np.bincount(pools, records[name].astype(np.float64)) / np.bincount(pools)
-    )
-    psnr = lambda name: -10 * np.log10(np.maximum(average(name), 1e-10))
+
+    def average(name):
+        return np.bincount(pools, records[name].astype(np.float64)) / np.bincount(pools)
+
+    def psnr(name):
+        return -10 * np.log10(np.maximum(average(name), 1e-10))
+
     found = {}
     for space in [space for space in ('y', 'rgb') if f'error_{space}' in records]:
         found |= {

@@ -47,9 +47,10 @@ def describe(config, source) -> dict:
         'targets': {'label': classification.target(info)},
         'resize': None if as_it_is else c.resize,
     }
-    own = lambda batch: batch['video'][
-        (batch['video_mask'] > 0) & batch['present'][:, None]
-    ]
+
+    def own(batch):
+        return batch['video'][(batch['video_mask'] > 0) & batch['present'][:, None]]
+
     return {
         **spec,
         **image_input.statistics(

@@ -130,7 +130,10 @@ def truth_share(options, step, total: int):
 
 def draw_shown(key, index, frames: int, share):
     """[B, T]: of each example and frame, whether the truth is shown."""
-    draw = lambda key: jax.random.bernoulli(key, share, (frames,))
+
+    def draw(key):
+        return jax.random.bernoulli(key, share, (frames,))
+
     return jax.vmap(draw)(keys.per_example(keys.stream(key, 'shown'), index))
 
 
@@ -161,7 +164,10 @@ def compare(dtype, outputs: dict, batch: dict) -> dict:
     """Of each clip and frame [B, T] the squared errors, each the sum over a frame's pixels in
     [0, 1]: of the answer, of the last frame seen, and of black. SSIM where its window fits."""
     past, truth = (color.to_float(batch[name], dtype) for name in ('video', 'future'))
-    squared_error = lambda frames: jnp.square(frames - truth).sum((2, 3, 4))
+
+    def squared_error(frames):
+        return jnp.square(frames - truth).sum((2, 3, 4))
+
     answer = outputs['video'] / 255
     found = {
         'squared_error': squared_error(answer),
@@ -178,7 +184,10 @@ def summarize(records: dict) -> dict[str, float]:
     """mse: as it is counted of Moving MNIST, the sum over a frame's pixels in [0, 1], its mean over
     frames and clips; mse_last_frame and mse_blank: of the last frame seen, again and again, and of
     black; mse_ratio and blank_ratio: by that of the last frame; ssim."""
-    mean = lambda name: float(records[name].mean(dtype=np.float64))
+
+    def mean(name):
+        return float(records[name].mean(dtype=np.float64))
+
     mse, last, blank = (
         mean(f'{name}squared_error') for name in ('', 'last_frame_', 'blank_')
     )
@@ -213,9 +222,10 @@ def show(inputs: dict, outputs: dict):
     """The mean squared errors, as `summarize` counts them; the strip of the film, and an animation
     of the frames given and foreseen."""
     truth, answer = inputs['future'] / 255, outputs['video'] / 255
-    per_frame = lambda frames: round(
-        float(np.square(frames - truth).sum((1, 2, 3)).mean()), 4
-    )
+
+    def per_frame(frames):
+        return round(float(np.square(frames - truth).sum((1, 2, 3)).mean()), 4)
+
     told = {
         'mse': per_frame(answer),
         'mse_last_frame': per_frame(inputs['video'][-1:] / 255),

@@ -68,7 +68,10 @@ def describe(config, source) -> dict:
     info = source.info
     info.check_holds('video', *(['importance'] if config.task.supervised else []))
     shape = _shape(config, info)
-    of_frames = lambda dtype: {'shape': shape[:1], 'dtype': dtype}
+
+    def of_frames(dtype):
+        return {'shape': shape[:1], 'dtype': dtype}
+
     spec = {
         'inputs': {
             'video': {'shape': shape, 'dtype': 'uint8'},
@@ -78,9 +81,10 @@ def describe(config, source) -> dict:
         if 'importance' in info.holds
         else {},
     }
-    own = lambda batch: batch['video'][
-        (batch['video_mask'] > 0) & batch['present'][:, None]
-    ]
+
+    def own(batch):
+        return batch['video'][(batch['video_mask'] > 0) & batch['present'][:, None]]
+
     return {**spec, **image_input.statistics(config, source, None, own, most=64)}
 
 
@@ -287,7 +291,10 @@ def show(inputs: dict, outputs: dict):
         return answer, None
     film, rate = inputs['original'], video.rate(inputs['original'])
     pictures = list(video.read(film, (middles * rate).astype(int)))
-    in_film = lambda seconds: int(round(seconds * rate))
+
+    def in_film(seconds):
+        return int(round(seconds * rate))
+
     short = [
         frame for start, end in kept for frame in range(in_film(start), in_film(end))
     ]

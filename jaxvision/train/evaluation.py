@@ -98,7 +98,10 @@ def draw(run: Run, records: Records, step: int | None = None) -> None:
         return
     evaluation, prepare = next(iter(run.task.evaluations.values())), run.task.prepare
     source = run.sources[evaluation.split]
-    example = lambda row: prepare(source[row], None) if prepare else source[row]
+
+    def example(row):
+        return prepare(source[row], None) if prepare else source[row]
+
     for name, picture in run.task.figures(records, example).items():
         when = '' if step is None else f'-{step:06}'
         figures.save(run.workdir / 'figures' / f'{name}{when}.png', picture)

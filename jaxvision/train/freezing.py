@@ -66,11 +66,14 @@ def _split(state: TrainState, path: Path) -> TrainState:
         stays = stays[name]
     for name in reversed(path):
         stays = {name: stays}
-    cut = lambda players: (
-        {**players, player: _everywhere(players[player], names)}
-        if player in players
-        else players
-    )
+
+    def cut(players):
+        return (
+            {**players, player: _everywhere(players[player], names)}
+            if player in players
+            else players
+        )
+
     ema = {**state.ema, 'params': cut(state.ema['params'])} if state.ema else state.ema
     return state.replace(
         params={**state.params, player: rest},

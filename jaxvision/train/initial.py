@@ -80,9 +80,10 @@ def fitting(
         else leaf
         for name, leaf in found.items()
     }
-    shape = lambda leaves, name: (
-        list(leaves[name].shape) if name in leaves else 'not there'
-    )
+
+    def shape(leaves, name):
+        return list(leaves[name].shape) if name in leaves else 'not there'
+
     wrong = [
         name
         for name in sorted({*found, *wanted})

@@ -262,7 +262,9 @@ def _where(this: Run) -> str:
 
 
 def _size(state: TrainState) -> str:
-    size = lambda tree: f'{sum(leaf.size for leaf in jax.tree.leaves(tree)):,}'
+    def size(tree):
+        return f'{sum(leaf.size for leaf in jax.tree.leaves(tree)):,}'
+
     stays = state.frozen.get('params')
     return size(state.params) + (f' trained and {size(stays)} frozen' if stays else '')
 

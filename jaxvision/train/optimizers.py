@@ -133,13 +133,15 @@ def muon(
     to its outputs; Adam at `adam_lr` times the rate on everything else."""
 
     def dimensions(params):
-        spec = lambda leaf, kernel: (
-            optax.contrib.MuonDimensionNumbers(
-                tuple(range(leaf.ndim - 1)), leaf.ndim - 1
+        def spec(leaf, kernel):
+            return (
+                optax.contrib.MuonDimensionNumbers(
+                    tuple(range(leaf.ndim - 1)), leaf.ndim - 1
+                )
+                if kernel
+                else None
             )
-            if kernel
-            else None
-        )
+
         return jax.tree.map(spec, params, is_kernel(params))
 
     return optax.contrib.muon(

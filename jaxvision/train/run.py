@@ -135,7 +135,10 @@ class Run:
 
     def abstract(self) -> TrainState:
         """The shapes, dtypes and placement of a state of this run."""
-        put = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+        def put(x, place):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
         return jax.tree.map(put, self.shapes, sharding.place(self.mesh, self.shapes))
 
     def checkpoints(self, read_only: bool = False) -> Checkpoints:

@@ -48,7 +48,9 @@ def from_loss(
 
     def gradients(state: TrainState, batch: Batch):
         key = keys.at_step(state.key, player, state.step)
-        whole = lambda params: state.whole({player: params})[player]
+
+        def whole(params):
+            return state.whole({player: params})[player]
 
         # Under pmap each device divides by the devices' mean weight: then the mean over devices is
         # the global one.
@@ -92,13 +94,19 @@ def from_loss(
             more, (model_state, more_scalars, _) = jax.grad(objective, has_aux=True)(
                 state.params[player], model_state, part, totals
             )
-            add = lambda tree, other: jax.tree.map(jnp.add, tree, other)
+
+            def add(tree, other):
+                return jax.tree.map(jnp.add, tree, other)
+
             return (add(gradient, more), model_state, add(scalars, more_scalars)), None
 
         _, (_, shapes, _) = jax.eval_shape(
             objective, *start, jax.tree.map(lambda x: x[0], parts)
         )
-        zeros = lambda tree: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+
+        def zeros(tree):
+            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+
         # Inside a rolled loop XLA's CPU convolution gradients lose their threads.
         unroll = accumulate if jax.default_backend() == 'cpu' else 1
         carry = zeros(state.params[player]), state.model_state, zeros(shapes)
@@ -173,9 +181,10 @@ def guarded(update: Update) -> Update:
             jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(scalars)])
         )
         bad_step = jnp.where((state.bad_step < 0) & ~finite, state.step, state.bad_step)
-        keep = lambda new, old: jax.tree.map(
-            lambda n, o: jnp.where(bad_step < 0, n, o), new, old
-        )
+
+        def keep(new, old):
+            return jax.tree.map(lambda n, o: jnp.where(bad_step < 0, n, o), new, old)
+
         new = keep(new.replace(step=state.step + 1, key=None), state.replace(key=None))
         new = new.replace(key=state.key, bad_step=bad_step)
         return new, {**scalars, 'bad_step': bad_step}
@@ -188,19 +197,25 @@ def _mean_over_replicas(tree: Tree) -> Tree:
         jax.lax.axis_index(REPLICAS)
     except NameError:  # not under pmap
         return tree
-    mean = lambda x: (
-        jax.lax.pmean(x, REPLICAS)
-        if jnp.issubdtype(x.dtype, jnp.inexact)
-        else jax.lax.pmax(x, REPLICAS)
-    )
+
+    def mean(x):
+        return (
+            jax.lax.pmean(x, REPLICAS)
+            if jnp.issubdtype(x.dtype, jnp.inexact)
+            else jax.lax.pmax(x, REPLICAS)
+        )
+
     return jax.tree.map(mean, tree)
 
 
 def _averaged(state: TrainState, player: str, decay: float) -> TrainState:
     decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-    mix = lambda old, new: jax.tree.map(
-        lambda o, n: (decay * o + (1 - decay) * n).astype(o.dtype), old, new
-    )
+
+    def mix(old, new):
+        return jax.tree.map(
+            lambda o, n: (decay * o + (1 - decay) * n).astype(o.dtype), old, new
+        )
+
     ema = {
         kind: {**players, player: mix(players[player], getattr(state, kind)[player])}
         if player in players

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from jaxvision.errors import UserError, unknown
 from jaxvision.weights import (
-    convert,
     convnext,
     efficientnet,
     file_names,

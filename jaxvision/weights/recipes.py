@@ -20,7 +20,10 @@ class Recipe:
 
     def __str__(self) -> str:
         cut = f'shorter side to {self.shorter}, central' if self.crop else 'squashed to'
-        numbers = lambda values: ', '.join(f'{value:.3g}' for value in values)
+
+        def numbers(values):
+            return ', '.join(f'{value:.3g}' for value in values)
+
         return (
             f'{self.name}: {cut} {self.size}x{self.size}, {self.interpolation}; mean '
             f'{numbers(self.mean)}, deviation {numbers(self.deviation)}'

@@ -30,9 +30,11 @@ def measure(config_file: str, devices: int, steps: int) -> dict:
         + f' --xla_force_host_platform_device_count={devices}'
     ).strip()
     import jax
+
     from jaxvision import config as configs
     from jaxvision.speed.collectives import parse
-    from jaxvision.train import run as runs, sharding
+    from jaxvision.train import run as runs
+    from jaxvision.train import sharding
 
     with tempfile.TemporaryDirectory() as folder:
         run = runs.begin(configs.load(config_file), Path(folder))
@@ -42,7 +44,10 @@ def measure(config_file: str, devices: int, steps: int) -> dict:
     )
     update = run.update.lower(run.abstract(), batch).compile()
     reduced = parse(update.as_text())
-    size = lambda tree: sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
+    def size(tree):
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+
     return {
         'devices': devices,
         'kinds': sorted({one.kind for one in reduced}),

@@ -178,7 +178,10 @@ def main() -> None:
     equal = 0
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / 'whole'
-        in_folder = lambda workdir: command(workdir, options.overrides, options.config)
+
+        def in_folder(workdir):
+            return command(workdir, options.overrides, options.config)
+
         subprocess.run(in_folder(whole), cwd=ROOT, check=True)
         shutil.rmtree(whole)  # the first run also filled the compilation cache
         start = time.monotonic()

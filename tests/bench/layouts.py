@@ -155,7 +155,8 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
     import jax
     from jax.experimental import multihost_utils
 
-    from jaxvision import config as configs, keys
+    from jaxvision import config as configs
+    from jaxvision import keys
     from jaxvision.image import color
     from jaxvision.tasks import image_input
     from jaxvision.train import loop, processes
@@ -189,7 +190,10 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
         )[0]
 
     state, indices, hashes = this.init(), [], []
-    whole = lambda x: np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+    def whole(x):
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
     with loop.train_batches(this, 0) as batches:
         for step, batch in zip(range(int(steps)), batches):
             indices.append(whole(batch['index']))

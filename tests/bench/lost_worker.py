@@ -19,7 +19,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-
 from kill_resume import outcome, same
 
 ROOT = Path(__file__).parents[2]

@@ -396,6 +396,7 @@ def compare(folder):
 def difference(file, ours, expected, image=None):
     """(parameters, intermediates compared, the largest error of any as a share of its largest)"""
     import jax
+
     from jaxvision.config import resolve
     from jaxvision.weights import convert, published
 
@@ -424,8 +425,9 @@ def keras(folder):
     """Of pictures as each one's `preprocess_input` makes them, and by our recipe of its file; the
     files that `save_weights` and `save` write hold the same."""
     import jax
-    from jaxvision.weights import published, recipes
     from keras import applications
+
+    from jaxvision.weights import published, recipes
 
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)

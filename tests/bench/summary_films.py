@@ -10,9 +10,9 @@ three of the photographs, of 4, 10 and 20 seconds, and FOLDER/train those of the
 """
 
 import argparse
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
-import shutil
 
 import numpy as np
 from PIL import Image

@@ -93,6 +93,7 @@ def write(folder):
 
 def compare(folder):
     import jax
+
     from jaxvision.models import inception
     from jaxvision.tasks import features
 

@@ -1,9 +1,9 @@
 import json
 from types import SimpleNamespace
 
+import pytest
 from absl import logging
 from PIL import Image
-import pytest
 
 from jaxvision.data import decode, sources
 from jaxvision.errors import UserError

@@ -1,12 +1,12 @@
-from pathlib import Path
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from jaxvision.data import pipeline, sources, video
 from jaxvision.errors import UserError

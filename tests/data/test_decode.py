@@ -1,9 +1,9 @@
 import io
 
 import numpy as np
-from PIL import Image
 import pytest
 import simplejpeg
+from PIL import Image
 from skimage import data as skimage_data
 
 from jaxvision.data import decode
@@ -231,9 +231,9 @@ def test_rows_below_a_crop_are_neither_decoded_nor_missed(
 ):
     data, heights = encoded(PHOTO, **options), []
     ending_at = decode._ending_at
-    crop = lambda seed: decode.random_resized_crop(
-        data, np.random.default_rng(seed), size, 3
-    )
+
+    def crop(seed):
+        return decode.random_resized_crop(data, np.random.default_rng(seed), size, 3)
 
     def watched(*arguments):
         heights.append(ending_at(*arguments)[1])

@@ -41,7 +41,10 @@ def scenes(source):
 def iou(a, b):
     height, width = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     common = max(height, 0) * max(width, 0)
-    area = lambda box: (box[2] - box[0]) * (box[3] - box[1])
+
+    def area(box):
+        return (box[2] - box[0]) * (box[3] - box[1])
+
     return common / (area(a) + area(b) - common)
 
 

@@ -1,8 +1,8 @@
 from types import SimpleNamespace
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
 from jaxvision.data import pipeline, sources, video
 from jaxvision.errors import UserError

@@ -1,10 +1,10 @@
 import gc
 import threading
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxvision.data import pipeline
 from jaxvision.data.protocol import SourceInfo, Unreadable

@@ -1,16 +1,16 @@
 import importlib.util
 import io
-from pathlib import Path
 import struct
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-import simplejpeg
 
 from jaxvision.data import decode, video
 from jaxvision.data.protocol import Unreadable

@@ -32,7 +32,10 @@ def prepare(example, rng):
 def make(config, spec):
     def init(key, batch):
         rng = np.random.default_rng(0)
-        draw = lambda *shape: jnp.array(rng.normal(size=shape), jnp.float32)
+
+        def draw(*shape):
+            return jnp.array(rng.normal(size=shape), jnp.float32)
+
         return state.create(
             key,
             {

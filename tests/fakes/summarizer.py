@@ -1,7 +1,6 @@
 """A fake summary of films: the lightest of a few frames, by their mean."""
 
 import jax.numpy as jnp
-import numpy as np
 
 from jaxvision import figures
 from jaxvision.data import video

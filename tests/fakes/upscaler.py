@@ -1,6 +1,5 @@
 """A fake restoration: twice as large, then a random convolution of 3x3 pixels."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax

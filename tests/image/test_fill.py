@@ -49,7 +49,9 @@ def test_with_many_cycles_it_is_the_plate_over_the_hole(stiffness):
     wanted = [solved(np.asarray(image), np.asarray(hole), stiffness) for hole in holes]
 
     def gap(**options):
-        fill_in = lambda hole: fill.thin_plate(image, hole, stiffness, **options)
+        def fill_in(hole):
+            return fill.thin_plate(image, hole, stiffness, **options)
+
         return np.abs(jax.vmap(fill_in)(holes) - np.stack(wanted)).max()
 
     assert gap(sweeps=8, cycles=4) < 0.01

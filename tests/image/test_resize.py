@@ -106,7 +106,7 @@ def test_random_resized_crops_cover_scale_and_ratio():
     )
     height, width = np.asarray(boxes, float).T[2:]
     area, ratio = height * width / 300**2, width / height
-    assert 0.08 <= area.min() + 0.005 and area.min() < 0.1 and area.max() > 0.95
+    assert area.min() + 0.005 >= 0.08 and area.min() < 0.1 and area.max() > 0.95
     assert 0.74 < ratio.min() < 0.78 and 1.28 < ratio.max() < 1.35
     assert np.log(ratio).mean() == pytest.approx(0, abs=0.03)
 

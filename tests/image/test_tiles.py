@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from jaxvision.image import tiles
@@ -36,7 +37,10 @@ def test_joined_tiles_are_the_image(case, dtype):
 def test_joined_tiles_may_be_larger(case, scale):
     shape, size, overlap, blend = case
     image = RNG.normal(size=(*shape, 1))
-    larger = lambda image, axis: image.repeat(scale, axis).repeat(scale, axis + 1)
+
+    def larger(image, axis):
+        return image.repeat(scale, axis).repeat(scale, axis + 1)
+
     cut, corners = tiles.split(image, size, overlap)
     joined = tiles.join(larger(cut, 1), corners, shape, overlap, scale, blend)
     np.testing.assert_array_equal(joined, larger(image, 0))

@@ -8,7 +8,6 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-
 from stand_ins import LAUNCH
 
 SERVICE, JOBSET = yaml.safe_load_all((LAUNCH / 'gke.yaml').read_text())

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from stand_ins import LAUNCH, alive, clean_environment, program, wait_for
 
 # Keeps a line of JSON of each call, then does as BEHAVIOUR says: for each attempt, for each worker,

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from stand_ins import LAUNCH, ROOT, SHELLCHECK
 
 SCRIPTS = [*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')]

@@ -5,7 +5,6 @@ import re
 import subprocess
 
 import pytest
-
 from stand_ins import LAUNCH, RUN, clean_environment, program
 
 

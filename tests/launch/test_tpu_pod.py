@@ -6,7 +6,6 @@ import re
 import subprocess
 
 import pytest
-
 from stand_ins import (
     LAUNCH,
     RUN,

@@ -1,5 +1,3 @@
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp

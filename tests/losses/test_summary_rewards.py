@@ -127,9 +127,10 @@ def test_a_summary_is_a_few_whole_stretches_of_the_highest_logits(
     own = jnp.arange(64) < frames
     draw = jax.jit(jax.vmap(summary.draw, (0, None, None)))
     edges = np.arange(0, frames, length)
-    starts = lambda chosen: edges[
-        np.add.reduceat(np.asarray(chosen)[:frames], edges) > 0
-    ]
+
+    def starts(chosen):
+        return edges[np.add.reduceat(np.asarray(chosen)[:frames], edges) > 0]
+
     for seed, scale in (
         (2, 1.0),
         (3, 1e4),

@@ -1,9 +1,10 @@
 import json
 from pathlib import Path
 
-from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxvision.metrics import captions
 

@@ -21,8 +21,13 @@ def test_one_word_is_section_3_1_2_of_the_paper(made):
     """By hand: the attention, its gate, the LSTM of equation 1, the output of equation 7."""
     model, variables, images = made
     p = jax.tree.map(np.float64, variables['params'])
-    dense = lambda name, x: x @ p[name]['kernel'] + p[name].get('bias', 0)
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+
+    def dense(name, x):
+        return x @ p[name]['kernel'] + p[name].get('bias', 0)
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
     (features, key), (cell, output) = model.apply(variables, images, method='see')
     features, cell, output = map(np.float64, (features, cell, output))
     assert features.shape == (2, 8, 6, 6 + 8)

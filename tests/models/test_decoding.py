@@ -92,7 +92,10 @@ def test_teacher_forcing_gives_each_sequence_its_probability(model, every):
 def test_samples_come_as_often_as_they_are_likely(model, every):
     step, start = model
     keys = jax.random.split(jax.random.key(0), 3000)
-    many = lambda x: jnp.broadcast_to(x[0], (3000, *x.shape[1:]))
+
+    def many(x):
+        return jnp.broadcast_to(x[0], (3000, *x.shape[1:]))
+
     words, _ = decoding.sample(keys, step, many(start), LENGTH)
     said = [tuple(row) for row in words.tolist()]
     for sequence in sorted(every, key=lambda s: -every[s][0])[:5]:

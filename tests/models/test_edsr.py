@@ -118,6 +118,9 @@ def test_reach_is_how_far_an_answer_sees(batch_norm, direct, scale):
         lambda x: jnp.abs(x) + 0.1, jax.jit(model.init)(jax.random.key(1), given)
     )
     middle = slice(scale * (side // 2), scale * (side // 2 + 1))
-    answer = lambda x: model.apply(variables, x)[0][:, middle, middle].sum()
+
+    def answer(x):
+        return model.apply(variables, x)[0][:, middle, middle].sum()
+
     seen = np.nonzero(np.any(jax.jit(jax.grad(answer))(given)[0, :, :, 0], 1))[0]
     assert seen[0] == side // 2 - model.reach and seen[-1] == side // 2 + model.reach

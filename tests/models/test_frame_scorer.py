@@ -22,15 +22,21 @@ def scorer():
 
 def lstm(weights, frames):
     """Hochreiter and Schmidhuber's cell with a forget gate, a frame at a time; in float64."""
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
     hidden = cell = np.zeros(5)
     states = []
     for x in frames:
-        gate = lambda name: (
-            x @ np.float64(weights[f'i{name}']['kernel'])
-            + hidden @ np.float64(weights[f'h{name}']['kernel'])
-            + np.float64(weights[f'h{name}']['bias'])
-        )
+
+        def gate(name):
+            return (
+                x @ np.float64(weights[f'i{name}']['kernel'])
+                + hidden @ np.float64(weights[f'h{name}']['kernel'])
+                + np.float64(weights[f'h{name}']['bias'])
+            )
+
         cell = sigmoid(gate('f')) * cell + sigmoid(gate('i')) * np.tanh(gate('g'))
         hidden = sigmoid(gate('o')) * np.tanh(cell)
         states.append(hidden)

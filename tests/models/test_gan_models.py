@@ -27,9 +27,12 @@ def players(name, classes, size=16, channels=3):
         jax.random.normal(jax.random.key(0), (4, 5)),
         jnp.arange(4) % max(classes, 1),
     )
-    drawn = lambda model, *inputs: random_leaves(
-        jax.eval_shape(partial(model.init, train=True), jax.random.key(1), *inputs)
-    )
+
+    def drawn(model, *inputs):
+        return random_leaves(
+            jax.eval_shape(partial(model.init, train=True), jax.random.key(1), *inputs)
+        )
+
     made = drawn(generator, latent, label)
     image = jax.random.normal(jax.random.key(2), (4, size, size, channels))
     return (
@@ -71,7 +74,10 @@ def test_without_classes_the_label_is_not_looked_at(name):
 def test_dcgan_is_as_large_as_its_paper_draws_it():
     spec = {'class_names': [], 'image': [64, 64, 3]}
     generator, discriminator = dcgan.make(spec, '512-256-128-64')
-    count = lambda tree: sum(x.size for x in jax.tree.leaves(tree['params']))
+
+    def count(tree):
+        return sum(x.size for x in jax.tree.leaves(tree['params']))
+
     made = jax.eval_shape(
         lambda: generator.init(jax.random.key(0), jnp.zeros((1, 100)))
     )

@@ -103,12 +103,18 @@ def test_a_depthwise_convolution_is_that_of_xla_and_so_are_its_derivatives(
 ):
     image, weights = normal(0, 2, 9, 8, 6), normal(1, *kernel, 1, 6)
     dimensions = dict(dimension_numbers=('NHWC', 'HWIO', 'NHWC'), feature_group_count=6)
-    ours = lambda x, k: layers.convolve(x, k, strides, padding, **dimensions)
-    xla = lambda x, k: jax.lax.conv_general_dilated(
-        x, k, strides, padding, **dimensions
-    )
+
+    def ours(x, k):
+        return layers.convolve(x, k, strides, padding, **dimensions)
+
+    def xla(x, k):
+        return jax.lax.conv_general_dilated(x, k, strides, padding, **dimensions)
+
     assert_close(ours(image, weights), xla(image, weights))
-    energy = lambda conv: lambda x, k: jnp.sum(jnp.sin(conv(x, k)))
+
+    def energy(conv):
+        return lambda x, k: jnp.sum(jnp.sin(conv(x, k)))
+
     for one, other in zip(
         *(jax.grad(energy(conv), (0, 1))(image, weights) for conv in (ours, xla))
     ):
@@ -205,7 +211,10 @@ def test_max_pool_equals_flax_in_values_and_gradient(window, strides, ties):
 
 def test_max_pool_is_differentiable_twice_and_forward():
     x = normal(0, 1, 2, 4, 1)
-    energy = lambda x: jnp.sum(layers.max_pool(x, (2, 2)) ** 3)
+
+    def energy(x):
+        return jnp.sum(layers.max_pool(x, (2, 2)) ** 3)
+
     # Where no two pixels are equal, each window is its largest pixel: 6 x on the diagonal.
     largest = layers.max_pool(x, (2, 2)).repeat(2, 1).repeat(2, 2) == x
     expected = np.diag(np.where(largest, 6 * x, 0).reshape(-1))

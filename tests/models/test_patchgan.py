@@ -61,7 +61,10 @@ def test_in_training_every_layer_comes_to_a_largest_singular_value_of_one():
 
 def test_scaling_the_kernels_changes_nothing():
     model, variables = made()
-    scale = lambda path, x: 3 * x if path[-1].key == 'kernel' else x
+
+    def scale(path, x):
+        return 3 * x if path[-1].key == 'kernel' else x
+
     scaled = {
         **variables,
         'params': jax.tree_util.tree_map_with_path(scale, variables['params']),

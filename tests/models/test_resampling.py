@@ -33,9 +33,10 @@ def test_its_gradients_are_flaxs():
         resampling.ConvTranspose(5, (5, 5)),
     )
     variables = flaxs.init(jax.random.key(1), x)
-    loss = lambda module: (
-        lambda variables, x: jnp.square(module.apply(variables, x)).sum()
-    )
+
+    def loss(module):
+        return lambda variables, x: jnp.square(module.apply(variables, x)).sum()
+
     found, wanted = (
         jax.grad(loss(module), (0, 1))(variables, x) for module in (ours, flaxs)
     )

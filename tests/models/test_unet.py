@@ -148,17 +148,20 @@ def test_a_gate_that_is_shut_lets_nothing_through():
     params = random_leaves(jax.eval_shape(conv.init, jax.random.key(0), x))['params'][
         'conv'
     ]
-    gated = lambda gate: conv.apply(
-        {
-            'params': {
-                'conv': {
-                    'kernel': params['kernel'].at[..., 4:].set(0),
-                    'bias': params['bias'].at[4:].set(gate),
+
+    def gated(gate):
+        return conv.apply(
+            {
+                'params': {
+                    'conv': {
+                        'kernel': params['kernel'].at[..., 4:].set(0),
+                        'bias': params['bias'].at[4:].set(gate),
+                    }
                 }
-            }
-        },
-        x,
-    )
+            },
+            x,
+        )
+
     features = unet.PlainConv(4).apply(
         {
             'params': {

@@ -125,9 +125,10 @@ def test_the_memory_is_keras_lstm(built):
     apply, variables, _ = built('lrcn')
     _, tensors = apply(variables, *clips())
     params = variables['params']['lstm']
-    gates = lambda side, what: np.concatenate(
-        [params[side + gate][what] for gate in 'ifgo'], -1
-    )
+
+    def gates(side, what):
+        return np.concatenate([params[side + gate][what] for gate in 'ifgo'], -1)
+
     layer = keras.layers.LSTM(8, return_sequences=True)
     layer.build((2, TIME, 7))
     layer.set_weights([gates('i', 'kernel'), gates('h', 'kernel'), gates('h', 'bias')])

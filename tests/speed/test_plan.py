@@ -150,7 +150,10 @@ def test_a_whole_plan():
     )
     sections = plan(costs, Topology('4xtoy', DEVICE, 4), CERTAIN)
     found = {n.name: n for numbers in sections.values() for n in numbers}
-    value = lambda name: found[name].value
+
+    def value(name):
+        return found[name].value
+
     assert (value('compute'), found['compute'].unit) == (12, 's')
     assert [n.value for n in sections['work'] if n.name == 'memory'] == [8]
     assert (

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvision import config as configs, predict
+from jaxvision import config as configs
+from jaxvision import predict
 from jaxvision.data import digit_captions
 from jaxvision.data.protocol import Unreadable
 from jaxvision.deploy import exported, formats
@@ -108,7 +109,10 @@ def test_a_frozen_encoder_has_neither_a_gradient_nor_an_optimizer(trained, tmp_p
     assert any(name.startswith('model/encoder/') for name in this.leaves)
     assert state.frozen['params']['model'].keys() == {'encoder'}
     assert jax.tree.structure(state.variables) == jax.tree.structure(whole.variables)
-    size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree) if leaf.ndim)
+
+    def size(tree):
+        return sum(leaf.size for leaf in jax.tree.leaves(tree) if leaf.ndim)
+
     assert size(state.opt_state) == 2 * size(state.params) < 2 * size(whole.params)
 
 

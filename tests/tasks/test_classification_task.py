@@ -10,8 +10,8 @@ import jaxvision
 from jaxvision import config as configs
 from jaxvision import keys
 from jaxvision.tasks import classification, image_input
-from jaxvision.train.sources import Sources
 from jaxvision.train import loop, run
+from jaxvision.train.sources import Sources
 
 
 @pytest.fixture
@@ -137,9 +137,16 @@ def test_an_examples_augmentation_is_its_own_wherever_it_stands(option):
 def test_pairs_may_move_but_not_part():
     images, targets = pictures()
     order = np.array([4, 5, 0, 1, 6, 7, 2, 3])
-    apply = lambda index, images, targets: image_input.augmented(
-        augmentation(mixup=0.4, cutmix=1.0), jax.random.key(2), index, images, targets
-    )
+
+    def apply(index, images, targets):
+        return image_input.augmented(
+            augmentation(mixup=0.4, cutmix=1.0),
+            jax.random.key(2),
+            index,
+            images,
+            targets,
+        )
+
     whole, moved = (
         apply(jnp.arange(8), images, targets),
         apply(jnp.arange(8)[order], images[order], targets[order]),
@@ -216,10 +223,16 @@ def test_images_of_unequal_size_are_brought_to_one(tiny, photos, tmp_path, rule)
     assert this.spec['inputs'] == {'image': {'shape': [8, 8, 1], 'dtype': 'uint8'}}
     assert this.spec['resize'] == rule
     source, prepare = this.sources['train'], this.task.prepare
-    prepared = lambda rng: prepare(source[5], rng)['image']
+
+    def prepared(rng):
+        return prepare(source[5], rng)['image']
+
     assert prepared(None).shape == (8, 8, 1) and prepared(None).dtype == np.uint8
     np.testing.assert_array_equal(prepared(None), prepared(None))
-    draw = lambda number: prepared(keys.host(0, 'prepare', number))
+
+    def draw(number):
+        return prepared(keys.host(0, 'prepare', number))
+
     np.testing.assert_array_equal(draw(1), draw(1))
     assert len({draw(number).tobytes() for number in range(6)}) > 3
 

@@ -20,12 +20,15 @@ def test_a_little_larger_or_smaller_is_cropped_or_padded_each_way(image, wanted)
     seen = np.asarray(features._as_shape(jnp.asarray(pixels), list(wanted)))
     assert seen.shape == wanted
     common = [min(a, b) for a, b in zip(image, wanted)][:2]
-    cut = lambda x: x[
-        tuple(
-            slice((side - kept) // 2, (side + kept) // 2)
-            for side, kept in zip(x.shape, common)
-        )
-    ]
+
+    def cut(x):
+        return x[
+            tuple(
+                slice((side - kept) // 2, (side + kept) // 2)
+                for side, kept in zip(x.shape, common)
+            )
+        ]
+
     np.testing.assert_allclose(
         cut(seen), np.broadcast_to(cut(pixels), (*common, wanted[2]))
     )

@@ -10,7 +10,8 @@ from jaxvision import config as configs
 from jaxvision.errors import UserError
 from jaxvision.metrics import generative
 from jaxvision.tasks import draws, features
-from jaxvision.train import loop, run as runs
+from jaxvision.train import loop
+from jaxvision.train import run as runs
 from jaxvision.train.update import guarded
 
 QUICK = 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'  # to compile
@@ -159,7 +160,7 @@ def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
     predict = jax.jit(this.task.predict)
     whole = predict(variables, {'latent': latent, 'label': label})['image']
     alone = predict(variables, {'latent': latent[2:3], 'label': label[2:3]})['image']
-    assert whole.shape == (4, 8, 8, 1) and 0 <= whole.min() and whole.max() <= 255
+    assert whole.shape == (4, 8, 8, 1) and whole.min() >= 0 and whole.max() <= 255
     np.testing.assert_allclose(whole[2:3], alone, atol=1e-3)
     assert not np.allclose(whole[0], whole[1])
 

@@ -6,7 +6,8 @@ from exporting import assert_exported_alike
 from PIL import Image
 
 import jaxvision
-from jaxvision import config as configs, predict
+from jaxvision import config as configs
+from jaxvision import predict
 from jaxvision.data import pipeline
 from jaxvision.errors import UserError
 from jaxvision.image import fill
@@ -102,7 +103,7 @@ def test_outside_the_hole_the_given_pixels_come_back_to_the_bit(trained, dtype):
     answer = np.asarray(
         jax.jit(task.predict)(variables, {'image': image, 'mask': mask})['image']
     )
-    assert answer.dtype == np.float32 and 0 <= answer.min() and answer.max() <= 255
+    assert answer.dtype == np.float32 and answer.min() >= 0 and answer.max() <= 255
     np.testing.assert_array_equal(answer[mask == 0], image[mask == 0])
     assert (answer != image)[mask > 0].any()
     # What is under the mask is not seen.

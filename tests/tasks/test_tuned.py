@@ -52,8 +52,11 @@ def test_a_frozen_part_costs_no_optimizer_and_no_gradient(opened):
     assert sum(leaf.size for leaf in moments) == 2 * sum(
         leaf.size for leaf in jax.tree.leaves(state.params)
     )
+
     # A gradient through the convolutions would be more of them than the forward pass has.
-    count = lambda f, *x: str(jax.make_jaxpr(f)(*x)).count('conv_general_dilated')
+    def count(f, *x):
+        return str(jax.make_jaxpr(f)(*x)).count('conv_general_dilated')
+
     forward = count(run.task.predict, state.variables, {'image': batch['image']})
     assert count(run.task.update, state, batch) <= forward
 
@@ -99,9 +102,10 @@ def test_layers_learn_slower_the_deeper_they_are(opened):
         run, state, batch = opened(f'task.layer_decay={decay}', *options)
         new, _ = jax.jit(run.task.update)(state, batch)
         moves[decay] = jax.tree.map(jnp.subtract, new.params, state.params)['model']
-    length = lambda tree: np.sqrt(
-        sum(np.square(leaf).sum() for leaf in jax.tree.leaves(tree))
-    )
+
+    def length(tree):
+        return np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(tree)))
+
     ratios = {
         name: length(moves[0.5][name]) / length(moves[1.0][name]) for name in moves[1.0]
     }
@@ -205,7 +209,10 @@ def test_training_goes_on_from_a_fitted_head(opened):
         'task.probe=0.01', 'optimizer.ema=0.9', 'task.statistics=running'
     )
     fitted = fitting.fit(run, state)
-    loss = lambda state: float(jax.jit(run.task.update)(state, batch)[1]['loss'])
+
+    def loss(state):
+        return float(jax.jit(run.task.update)(state, batch)[1]['loss'])
+
     assert loss(fitted) < 0.7 * loss(state)
     for params in (fitted.params, fitted.ema['params']):
         assert np.abs(params['model']['head']['kernel']).max() > 0

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from exporting import assert_exported_alike
 
-from jaxvision import config as configs, keys
+from jaxvision import config as configs
+from jaxvision import keys
 from jaxvision.data import video
 from jaxvision.errors import UserError
 from jaxvision.tasks import video as video_task
 from jaxvision.train import loop, run
-from jaxvision.train.update import guarded
 
 
 def small(source, *overrides):
@@ -100,9 +100,12 @@ def test_clips_are_functions_of_their_keys_and_filled_up(films, tmp_path):
         short['video_mask'].tolist() == [1, 1, 1, 1, 0] and not short['video'][4].any()
     )
     assert long['video_mask'].all() and long['video'].dtype == np.uint8
-    draw = lambda seed: this.task.prepare(
-        {'video': films / 'left' / '4.mp4'}, keys.host(0, 'prepare', seed)
-    )['video']
+
+    def draw(seed):
+        return this.task.prepare(
+            {'video': films / 'left' / '4.mp4'}, keys.host(0, 'prepare', seed)
+        )['video']
+
     np.testing.assert_array_equal(draw(1), draw(1))
     assert (
         len({draw(seed).tobytes() for seed in range(20)}) == 4

@@ -100,7 +100,9 @@ def main():
         state, run(*VIT, 'parallel.mode=pmap', 'optimizer.accumulate=2')[1]
     )
 
-    statistics = lambda state: vector(state.model_state)
+    def statistics(state):
+        return vector(state.model_state)
+
     _, whole = run(*CNN, steps=1)
     _, own = run(*CNN, 'parallel.mode=pmap', steps=1)
     found['statistics'] = float(np.abs(statistics(whole) - statistics(own)).max())

@@ -15,7 +15,9 @@ from jaxvision.train.state import create
 
 
 def state_at(step, width=8):
-    draw = lambda seed, *shape: jax.random.normal(jax.random.key(seed), shape)
+    def draw(seed, *shape):
+        return jax.random.normal(jax.random.key(seed), shape)
+
     params = {
         'model': {
             'head': {'kernel': draw(1, 4, width), 'bias': draw(2, width)},

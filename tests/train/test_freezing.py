@@ -7,9 +7,14 @@ import pytest
 
 from jaxvision.errors import UserError
 from jaxvision.task import Task
-from jaxvision.train import freezing, optimizers, state as states, update
+from jaxvision.train import freezing, optimizers, update
+from jaxvision.train import state as states
 
-NOTHING = lambda variables, inputs: {}
+
+def NOTHING(variables, inputs):
+    return {}
+
+
 BATCH = {'x': jnp.arange(1.0, 5.0)}
 
 
@@ -72,10 +77,13 @@ def test_no_optimizer_keeps_anything_of_it(name):
         params = {
             kind: {'kernel': jnp.ones((30, 40)), 'bias': jnp.ones(40)} for kind in 'ab'
         }
-        loss = lambda params, *_: (
-            {'sum': (params['b']['kernel'].sum(0), jnp.ones(40))},
-            {},
-        )
+
+        def loss(params, *_):
+            return (
+                {'sum': (params['b']['kernel'].sum(0), jnp.ones(40))},
+                {},
+            )
+
         task = Task(
             lambda key, batch: states.create(key, {'model': params}, {'model': tx}),
             update.from_loss(loss, tx),

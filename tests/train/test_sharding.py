@@ -1,7 +1,8 @@
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 
 from jaxvision.errors import UserError
@@ -130,10 +131,13 @@ def test_prefetching_reads_no_further_than_it_is_told(mesh):
 @pytest.mark.parametrize('mode', ['jit', 'pmap'])
 def test_a_compiled_update_takes_the_old_states_memory(mode):
     mesh = sharding.make_mesh(mode)
-    update = lambda state, batch: (
-        {'params': state['params'] + 1},
-        {'mean': batch['x'].mean()},
-    )
+
+    def update(state, batch):
+        return (
+            {'params': state['params'] + 1},
+            {'mean': batch['x'].mean()},
+        )
+
     state = jax.device_put({'params': np.zeros(8, np.float32)}, sharding.whole(mesh))
     step = sharding.compile_update(update, mesh, state)
     new, scalars = step(state, {'x': np.arange(4 * mesh.size, dtype=np.float32)})

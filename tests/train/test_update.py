@@ -46,9 +46,13 @@ def linear_state(dtype=np.float32, **options):
 
 
 def bits(tree):
-    raw = lambda x: (
-        jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-    )
+    def raw(x):
+        return (
+            jax.random.key_data(x)
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+            else x
+        )
+
     return [np.asarray(raw(leaf)).tobytes() for leaf in jax.tree.leaves(tree)]
 
 
@@ -83,7 +87,10 @@ def mixed_and_dropped(params, state, batch, key):
     """Neighbours 2i and 2i + 1 are mixed, and inputs dropped by the example's own key."""
     pairs = batch['x'].reshape(-1, 2, batch['x'].shape[-1])
     x = (0.7 * pairs + 0.3 * pairs[:, ::-1]).reshape(batch['x'].shape)
-    keep = lambda key: jax.random.bernoulli(key, 0.8, x.shape[1:])
+
+    def keep(key):
+        return jax.random.bernoulli(key, 0.8, x.shape[1:])
+
     x = x * jax.vmap(keep)(keys.per_example(key, batch['index']))
     terms, _ = squares(params, state, {**batch, 'x': x}, key)
     return terms, {'scalars': {'level': (batch['far'] * x[:, 0], batch['far'])}}
@@ -93,9 +100,12 @@ def mixed_and_dropped(params, state, batch, key):
 def test_microbatches_do_not_change_the_step(dtype, tolerance):
     with jax.enable_x64(dtype == np.float64):
         batch, state = batch_of(dtype=dtype), linear_state(dtype)
-        run = lambda count: jax.jit(
-            update.from_loss(mixed_and_dropped, optax.sgd(LR), accumulate=count)
-        )(state, batch)
+
+        def run(count):
+            return jax.jit(
+                update.from_loss(mixed_and_dropped, optax.sgd(LR), accumulate=count)
+            )(state, batch)
+
         whole, *others = run(1), run(2), run(4)
     for new, scalars in others:
         assert new.params['model']['w'].dtype == dtype
@@ -197,14 +207,19 @@ def test_the_average_of_the_weights_follows_its_recursion(decay):
 
 def test_players_in_turn_see_each_others_new_weights():
     """a descends a*b + a^2 / 2 and b descends b^2 / 2 - a*b."""
-    loss_a = lambda p, state, batch, key: (
-        {'value': (jnp.full(4, p * state.params['b'] + p**2 / 2), jnp.ones(4))},
-        {},
-    )
-    loss_b = lambda p, state, batch, key: (
-        {'value': (jnp.full(4, p**2 / 2 - state.params['a'] * p), jnp.ones(4))},
-        {},
-    )
+
+    def loss_a(p, state, batch, key):
+        return (
+            {'value': (jnp.full(4, p * state.params['b'] + p**2 / 2), jnp.ones(4))},
+            {},
+        )
+
+    def loss_b(p, state, batch, key):
+        return (
+            {'value': (jnp.full(4, p**2 / 2 - state.params['a'] * p), jnp.ones(4))},
+            {},
+        )
+
     state = state_of({'a': jnp.float32(1), 'b': jnp.float32(2)})
     step = jax.jit(
         update.guarded(
@@ -233,11 +248,13 @@ def test_players_in_turn_see_each_others_new_weights():
 
 
 def test_a_rule_that_is_no_gradient_enters_at_from_gradients():
-    toward = lambda state, batch: (
-        {'w': state.params['model']['w'] - batch['x'].mean(0)},
-        {},
-        {'loss': jnp.float32(0)},
-    )
+    def toward(state, batch):
+        return (
+            {'w': state.params['model']['w'] - batch['x'].mean(0)},
+            {},
+            {'loss': jnp.float32(0)},
+        )
+
     batch = batch_of()
     new, _ = jax.jit(update.from_gradients(toward, optax.sgd(1.0)))(
         linear_state(), batch

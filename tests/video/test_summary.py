@@ -104,9 +104,10 @@ def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(
 ):
     lengths = np.array(lengths, int)
     frames = int(lengths.sum()) + len(lengths) + more
-    runs = lambda selected: sorted(
-        end - start for start, end in summary.stretches(selected)
-    )
+
+    def runs(selected):
+        return sorted(end - start for start, end in summary.stretches(selected))
+
     anywhere = summary.scattered(np.random.default_rng(seed), lengths, frames)
     assert runs(anywhere) == sorted(lengths) and len(anywhere) == frames
     uniform = summary.spread(lengths, frames)
