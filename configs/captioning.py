@@ -14,7 +14,7 @@ scenes of held-out digits, on 2 cores of an AMD EPYC, one seed, in brackets the 
         photographs, with a ResNet-18 of 224 pixels; not measured
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='digit_scenes/64'):

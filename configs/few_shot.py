@@ -23,8 +23,8 @@ EPYC's cores, evaluation included:
         (85.0), 83.3 (81.2), 81.6 (83.4) %; intervals of +-0.4 to 0.8; 58 CPU seconds each
 """
 
-from jaxvision import config as configs
-from jaxvision.errors import unknown
+from jaxvision.core import config as configs
+from jaxvision.core.errors import unknown
 
 
 def get_config(source_and_method='digit_pairs'):

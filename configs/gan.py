@@ -11,8 +11,8 @@ of an AMD EPYC, one seed; in brackets real training images:
         the paper's DCGAN: 55.4 %, 0.64, 0.18, fid_cnn 17.4, 15 min 56 s
 """
 
-from jaxvision import config as configs
-from jaxvision.errors import unknown
+from jaxvision.core import config as configs
+from jaxvision.core.errors import unknown
 
 
 def get_config(source_and_recipe='mnist5k'):

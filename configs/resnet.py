@@ -8,7 +8,7 @@ were chosen, 85.1 and 84.9 %. Of 160 images a class of CIFAR-10 53.4 % of 5,000 
 38.6 %. One seed each; 20 epochs, 10 min 15 s on 2 cores.
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='mnist5k'):

@@ -3,7 +3,7 @@
 python -m jaxvision.main --config configs/vgg.py:cifar10 --config.model.variant=16
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='mnist5k'):

@@ -5,7 +5,7 @@
 98.0 % of the 1,000 test digits (one seed) in 3 min 10 s on 2 cores of a newer AMD EPYC.
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='mnist5k'):

@@ -54,7 +54,7 @@ def tiny():
     """tiny('optimizer.lr=0.1', ...): a config of a few steps on `digits`."""
 
     def make(*overrides):
-        from jaxvision import config as configs
+        from jaxvision.core import config as configs
 
         config = configs.default('classification')
         base = (
@@ -79,7 +79,7 @@ def tiny():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Drawing takes longer than a run of some steps; tests/test_figures.py is about it."""
-    from jaxvision import figures
+    from jaxvision.viz import figures
 
     for name in ('curves', 'matrix', 'gallery'):
         monkeypatch.setattr(
@@ -107,14 +107,14 @@ def trained(tiny, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def fake(tmp_path_factory):
-    """fake('upscaler', 'task.channels=1', ...): the folder of a run of a task in tests/fakes."""
+    """fake('upscaler', 'task.channels=1', ...): the folder of a run of a task in tests/helpers/fakes."""
 
     def make(task, *overrides):
-        from untrained import save_untrained
+        from helpers.untrained import save_untrained
 
-        from jaxvision import config as configs
+        from jaxvision.core import config as configs
 
-        config = configs.default(f'fakes.{task}')
+        config = configs.default(f'helpers.fakes.{task}')
         for text in ('data.source=digits', 'data.batch_size=4', *overrides):
             path, _, value = text.partition('=')
             configs.override(config, path, value)
@@ -132,7 +132,7 @@ def main(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        from jaxvision import predict
+        from jaxvision.cli.predict import command as predict
 
         code = predict.main([str(argument) for argument in arguments])
         file = tmp_path / 'predictions' / 'predictions.json'

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 from jaxvision.data.composed import Composed
-from jaxvision.data.views import Subset
+from jaxvision.data.wrappers import Subset
 from jaxvision.train import loop
 from jaxvision.train.run import begin, blank_batch
 from jaxvision.train.update import guarded

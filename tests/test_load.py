@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxvision
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 from jaxvision.train import loop
 from jaxvision.train.writers import read_rows
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 from jaxvision.train import loop
 
 ROOT = Path(__file__).parents[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxvision import main as program
+from jaxvision.cli import train as program
 
 ROOT = Path(__file__).parents[1]
 OVERRIDES = [

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from jaxvision import keys
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, fingerprint
-from jaxvision.errors import UserError
 
 SPLITS = ('train', 'test')
 INK = 96  # the least value of a pixel that counts as ink
@@ -57,9 +57,9 @@ def _ink_boxes(images: UInt8[np.ndarray, 'n h w']) -> Int[np.ndarray, 'n 4']:
 def read_digits(split: str, data_dir: str = '') -> Digits:
     """The digits of a split of `mnist5k`, which is prepared in `data_dir` if it is not there."""
     # Imports a library that drawing from digits in hand does not need.
-    from jaxvision.data import catalogue, embedded
+    from jaxvision.data import embedded, tfds_source
 
-    source = catalogue.Catalogue(embedded.prepare('mnist5k', data_dir)).open(split)
+    source = tfds_source.Catalogue(embedded.prepare('mnist5k', data_dir)).open(split)
     examples = source.read(range(len(source)))
     return Digits.of(
         np.stack([example['image'][..., 0] for example in examples]),

@@ -7,11 +7,11 @@ A small stand-in for Omniglot: many classes, few of which training sees. 70 numb
 import numpy as np
 from jaxtyping import Int
 
-from jaxvision import keys
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.data.composed import Digits, read_digits
 from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, fingerprint
-from jaxvision.data.views import held_out
-from jaxvision.errors import UserError
+from jaxvision.data.wrappers import held_out
 
 NAMES = tuple(f'{number:02}' for number in range(100))
 NUMBERS = {'train': 70, 'validation': 10, 'test': 20}  # classes of each split

@@ -15,9 +15,9 @@ from absl import logging
 from jaxtyping import Int, UInt8
 from PIL import Image
 
-from jaxvision import cache
-from jaxvision.data.views import held_out
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
+from jaxvision.core.files import cache_folder
+from jaxvision.data.wrappers import held_out
 
 
 class _Images(tfds.core.GeneratorBasedBuilder):
@@ -182,7 +182,7 @@ def prepare(name: str, data_dir: str = '') -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    root = Path(data_dir).expanduser() if data_dir else cache.folder('data')
+    root = Path(data_dir).expanduser() if data_dir else cache_folder('data')
     folder = root / name / str(BUILDERS[name].VERSION)
     if not folder.exists():
         try:

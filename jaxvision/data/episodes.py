@@ -8,9 +8,9 @@ import dataclasses
 import numpy as np
 from jaxtyping import Int
 
-from jaxvision import keys
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Example, Labels, Rows, Source, fingerprint
-from jaxvision.errors import UserError
 
 Classes = Int[np.ndarray, '_']
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Unreadable
-from jaxvision.errors import UserError
 
 MOST_BYTES = (
     2**29

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import (
     Example,
     Labels,
@@ -16,7 +17,6 @@ from jaxvision.data.protocol import (
     Unreadable,
     fingerprint,
 )
-from jaxvision.errors import UserError
 
 SPLITS = ('train', 'val', 'validation', 'test')
 _SAMPLE = 32  # files whose mode tells whether the data set is grey

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxvision import keys
+from jaxvision.core import keys
 from jaxvision.data import decode, video
 from jaxvision.data.protocol import Example, Labels, Rows, Source, fingerprint
 

@@ -12,9 +12,9 @@ import grain
 import numpy as np
 from jaxtyping import Int32
 
-from jaxvision import keys
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Example, Source, Unreadable
-from jaxvision.errors import UserError
 
 Batch = dict[str, np.ndarray]
 Prepare = Callable[[Example, np.random.Generator | None], Example]

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 
 Example = dict[str, Any]
 Rows = Sequence[int] | Int[np.ndarray, 'm']

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxvision.core.errors import UserError
 from jaxvision.data.composed import Composed
 from jaxvision.data.protocol import Dataset, Labels, Source, SourceInfo
-from jaxvision.data.views import Decoded, InMemory, Subset, few_per_class, held_out
-from jaxvision.errors import UserError
+from jaxvision.data.wrappers import Decoded, InMemory, Subset, few_per_class, held_out
 
 __all__ = ['InMemory', 'Source', 'SourceInfo', 'Subset', 'open_source']
 
@@ -63,24 +63,24 @@ def _find(data: Any) -> Dataset:
 
         return Folder(Path(place).expanduser())
     if kind == 'videos':
-        from jaxvision.data.films import Films
+        from jaxvision.data.video_folder import Films
 
         return Films(Path(place).expanduser())
     if kind == 'captions':
-        from jaxvision.data.captioned import Captioned
+        from jaxvision.data.captions import Captioned
 
         return Captioned(place)
     if data.source == 'digit_pairs':
         from jaxvision.data.digit_pairs import DigitPairs
 
         return DigitPairs(data.dir)
-    from jaxvision.data import catalogue, embedded
+    from jaxvision.data import embedded, tfds_source
 
     if data.source.partition('/')[0] in _COMPOSED:
         return _composed(data)
     if data.source in embedded.BUILDERS:
-        return catalogue.Catalogue(embedded.prepare(data.source, data.dir))
-    return catalogue.Catalogue(catalogue.find(data.source, data.dir))
+        return tfds_source.Catalogue(embedded.prepare(data.source, data.dir))
+    return tfds_source.Catalogue(tfds_source.find(data.source, data.dir))
 
 
 def _composed(data: Any) -> Composed:

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from jaxvision import errors
-from jaxvision import keys as named_keys
+from jaxvision.core import errors
+from jaxvision.core import keys as named_keys
 from jaxvision.image import color, geometry
 
 
@@ -182,7 +182,7 @@ def mixup(
     """Each example becomes lam * itself + (1 - lam) * its neighbour (Zhang et al. 2018).
 
     lam ~ Beta(alpha, alpha), one a pair. `targets` are class probabilities, `keys` one an
-    example (`jaxvision.keys.per_example`). Raises ValueError for an odd batch or alpha <= 0.
+    example (`jaxvision.core.keys.per_example`). Raises ValueError for an odd batch or alpha <= 0.
     """
     _check_pairs(keys, alpha, 'mixup')
     share = jnp.repeat(_shares(keys[::2], alpha), 2)

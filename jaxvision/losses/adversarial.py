@@ -12,7 +12,7 @@ import optax
 from jax.nn import relu, softplus
 from jaxtyping import Array, Float
 
-from jaxvision import errors
+from jaxvision.core import errors
 
 Score = Callable[[Float[Array, 'b ...']], Float[Array, 'b']]
 

@@ -11,8 +11,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxvision.errors import UserError
-from jaxvision.models import layers
+from jaxvision.core.errors import UserError
+from jaxvision.models.blocks import layers
 
 Tree = Any
 

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 import jaxvision
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
+from jaxvision.core.state import TrainState
 from jaxvision.train import processes
-from jaxvision.train.state import TrainState
 
 SCHEMA = 1  # of the manifest and of the tree that `state` holds
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from jaxvision import figures
+from jaxvision.core.state import TrainState
 from jaxvision.data import pipeline
-from jaxvision.data.views import Subset
+from jaxvision.data.wrappers import Subset
 from jaxvision.train import processes, sharding
 from jaxvision.train.run import Run
-from jaxvision.train.state import TrainState
 from jaxvision.train.writers import duration
+from jaxvision.viz import figures
 
 LAG = 2  # batches between the computation of records and their reading
 

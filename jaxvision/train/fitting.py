@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 import jaxvision
-from jaxvision import cache
-from jaxvision.train import evaluation, initial, processes, sharding
+from jaxvision.core.files import cache_folder, whole_file
+from jaxvision.core.state import TrainState
+from jaxvision.core.trees import content_hash
+from jaxvision.train import evaluation, init_from, processes, sharding
 from jaxvision.train.run import Run
-from jaxvision.train.state import TrainState, content_hash
-from jaxvision.train.writers import whole_file
 
 
 def fit(run: Run, state: TrainState) -> TrainState:
@@ -23,7 +23,7 @@ def fit(run: Run, state: TrainState) -> TrainState:
     leaves, scalars = run.task.fit.solve(_records(run, state))
     told = ', '.join(f'{name} {value:.4g}' for name, value in scalars.items())
     processes.say(f'fitted to {run.spec["examples"]:,} examples: {told}')
-    filled = jax.jit(initial.fill, out_shardings=sharding.place(run.mesh, run.shapes))
+    filled = jax.jit(init_from.fill, out_shardings=sharding.place(run.mesh, run.shapes))
     return filled(state, processes.arrays_of_first(leaves))
 
 
@@ -56,7 +56,7 @@ def _file(run: Run, state: TrainState) -> Path:
         content_hash(run.task.fit.stands_on(state)),
     ]
     found = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
-    return cache.folder('features') / f'{found.hexdigest()[:24]}.npz'
+    return cache_folder('features') / f'{found.hexdigest()[:24]}.npz'
 
 
 def _read(file: Path) -> evaluation.Records | None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import jax
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Task
+from jaxvision.core.trees import joined
 from jaxvision.models import tuning
-from jaxvision.task import Task
-from jaxvision.train.state import TrainState, joined
 
 Tree = Any
 Path = list[str]

@@ -11,15 +11,15 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import figures
+from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Task
 from jaxvision.data import pipeline
-from jaxvision.errors import UserError, unknown
-from jaxvision.task import Task
-from jaxvision.train import evaluation, fitting, processes, required, sharding
+from jaxvision.train import auxiliary, evaluation, fitting, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.run import Run, begin, held, reopen, restore, take_folder
-from jaxvision.train.state import TrainState
 from jaxvision.train.writers import Metrics, Progress, duration, read_rows
+from jaxvision.viz import figures
 
 LAG = 2  # steps between a scalar's computation and its reading: the host never waits for the device
 
@@ -43,7 +43,7 @@ def run(
     `on_eval(step, metrics)` is told of each evaluation; what it raises ends the run.
     """
     start = time.monotonic()
-    if not required.provide(config, Path(workdir), run):
+    if not auxiliary.provide(config, Path(workdir), run):
         return Result(False, True, 0, {}, '')
     with processes.stop_signal() as asked:
         this = begin(config, Path(workdir))

@@ -8,8 +8,8 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from jaxvision.config import call, steps
-from jaxvision.errors import UserError, unknown
+from jaxvision.core.config import call, steps
+from jaxvision.core.errors import UserError, unknown
 
 Tree = Any
 Schedule = optax.Schedule

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxvision.config import difference
-from jaxvision.errors import UserError
+from jaxvision.core.config import difference
+from jaxvision.core.errors import UserError
 
 HEARTBEAT = (
     10  # seconds without a sign of life after which the others give a process up

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision.config import (
+from jaxvision.core.config import (
     FREE_FIELDS,
     check,
     difference,
@@ -24,22 +24,23 @@ from jaxvision.config import (
     steps,
     stored,
 )
-from jaxvision.errors import UserError
-from jaxvision.task import Task
+from jaxvision.core.errors import UserError
+from jaxvision.core.files import read_json, write_json, write_whole
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Task
+from jaxvision.core.trees import content_hash
+from jaxvision.pretrained import run_variables
 from jaxvision.train import (
+    auxiliary,
     checkpoints,
     freezing,
-    initial,
-    pretrained,
+    init_from,
     processes,
-    required,
     sharding,
 )
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.sources import Sources, Unreadable
-from jaxvision.train.state import TrainState, content_hash
 from jaxvision.train.update import guarded
-from jaxvision.train.writers import read_json, write_json, write_whole
 
 Tree = Any
 
@@ -125,7 +126,7 @@ class Run:
         leaves: dict[str, jax.Array] | None = None,
     ) -> TrainState:
         """The task's first state, standing on its networks, which are random unless given."""
-        state = initial.fill(self.task.init(key, batch), leaves or {})
+        state = init_from.fill(self.task.init(key, batch), leaves or {})
         drawn = {
             name: _random_network(self.config, name, network)
             for name, network in self.spec.get('requires', {}).items()
@@ -191,10 +192,10 @@ def _at_the_start(
 ) -> Run:
     """The run with all that its first state is made of."""
     spec, networks = _load_networks(config, workdir, spec)
-    leaves = initial.read(
+    leaves = init_from.read(
         config.train.init_from,
         lambda source: (
-            pretrained.variables(config, source)
+            run_variables.variables(config, source)
             if source.is_file()
             else restore(reopen(source), 'last').variables
         ),
@@ -204,7 +205,7 @@ def _at_the_start(
     # The statistics in the spec may differ in their last digit between machines.
     run = build(config, workdir, processes.of_first(spec), sources, mesh)
     leaves = (
-        initial.fitting(run.shapes, leaves, config.train.init_new) if leaves else {}
+        init_from.fitting(run.shapes, leaves, config.train.init_new) if leaves else {}
     )
     return dataclasses.replace(run, networks=networks, leaves=leaves)
 
@@ -298,15 +299,15 @@ def describe(config: ConfigDict, sources: Sources) -> dict:
     spec = {**spec, 'examples': len(sources['train']), 'data': fingerprints}
     requires = {
         name: _describe_network(wanted, sources)
-        for name, wanted in required.wanted(config).items()
+        for name, wanted in auxiliary.wanted(config).items()
     }
     return {**spec, 'requires': requires} if requires else spec
 
 
 def _describe_network(
-    wanted: ConfigDict | str | required.Weights, sources: Sources
+    wanted: ConfigDict | str | auxiliary.Weights, sources: Sources
 ) -> dict:
-    if isinstance(wanted, required.Weights):
+    if isinstance(wanted, auxiliary.Weights):
         return {}
     if isinstance(wanted, ConfigDict):
         return {
@@ -325,11 +326,11 @@ def _load_networks(
 ) -> tuple[dict, dict[str, Tree]]:
     """The spec with theirs and their hashes in it, and their variables, on the host."""
     described, networks = {}, {}
-    for name, wanted in required.wanted(config).items():
-        if isinstance(wanted, required.Weights):
+    for name, wanted in auxiliary.wanted(config).items():
+        if isinstance(wanted, auxiliary.Weights):
             networks[name], described[name] = wanted.read(), {}
         else:
-            this = reopen(required.folder(name, wanted, workdir))
+            this = reopen(auxiliary.folder(name, wanted, workdir))
             networks[name] = jax.device_get(restore(this, 'last').variables)
             described[name] = {'config': this.config.to_dict(), 'spec': this.spec}
         described[name]['hash'] = content_hash(networks[name])
@@ -338,7 +339,7 @@ def _load_networks(
 
 def _random_network(config: ConfigDict, name: str, network: dict) -> Tree:
     if 'config' not in network:
-        return required.wanted(config)[name].init()
+        return auxiliary.wanted(config)[name].init()
     task = make_task(stored(network['config']), network['spec'])
     blank = jax.tree.map(jnp.asarray, blank_batch(network['spec']))
     return task.init(jax.random.key(0), blank).variables

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxvision.errors import UserError, unknown
+from jaxvision.core.errors import UserError, unknown
 from jaxvision.train.update import REPLICAS
 
 Tree = Any

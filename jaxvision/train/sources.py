@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from jaxvision.config import resolve
+from jaxvision.core.config import resolve
+from jaxvision.core.errors import UserError
 from jaxvision.data.sources import Source, open_source
-from jaxvision.errors import UserError
-from jaxvision.train import generated
+from jaxvision.train import synthetic
 
 
 class Sources(dict):
@@ -28,7 +28,7 @@ class Sources(dict):
         view = getattr(resolve('tasks', config.task.name), 'source', None)
         source = view(config, source, split) if view else source
         if config.data.synthetic and split == 'train':
-            source = generated.mixed(config.data, source)
+            source = synthetic.mixed(config.data, source)
         if source.info.fingerprint != self._fingerprints.get(
             split, source.info.fingerprint
         ):

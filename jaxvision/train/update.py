@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxvision import keys
-from jaxvision.train.state import TrainState
+from jaxvision.core import keys
+from jaxvision.core.state import TrainState
 
 Tree = Any
 Batch = dict[str, jax.Array]

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from skimage.restoration import inpaint_biharmonic
 
+from jaxvision.cli.runtime import start_jax
 from jaxvision.data import pipeline
-from jaxvision.start import start_jax
 from jaxvision.train import run as runs
 
 FEW_CLASSES = 5

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from sklearn.svm import SVC
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 from jaxvision.data import decode
 from jaxvision.data.sources import open_source
 

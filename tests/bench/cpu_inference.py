@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from cpu_step import NETWORKS, seconds, torch_timer
 
-from jaxvision.deploy import exported, formats
+from jaxvision.cli.export import exported, formats
 
 
 def predictor(make, classes, size, channels):

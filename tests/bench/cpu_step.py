@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxvision.models import cnn, layers, resnet
+from jaxvision.models.backbones import cnn, resnet
+from jaxvision.models.blocks import layers
 
 # name: (make, batch, image size, channels, classes, steps a round)
 NETWORKS = {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 from jaxvision.train import loop, sharding
 
 

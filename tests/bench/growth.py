@@ -31,8 +31,8 @@ def measure(config_file: str, devices: int, steps: int) -> dict:
     ).strip()
     import jax
 
-    from jaxvision import config as configs
-    from jaxvision.speed.collectives import parse
+    from jaxvision.cli.bench.collectives import parse
+    from jaxvision.core import config as configs
     from jaxvision.train import run as runs
     from jaxvision.train import sharding
 

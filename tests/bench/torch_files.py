@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-DATA = Path(__file__).parents[1] / 'weights' / 'data'
+DATA = Path(__file__).parents[1] / 'pretrained' / 'data'
 
 
 def main():

@@ -1,6 +1,6 @@
 """The FID's Inception in PyTorch (pytorch-fid's), the reference of jaxvision/models/inception.py.
 
-Its weights are random, drawn by tests/models/reference_weights.py. With a Python that has PyTorch,
+Its weights are random, drawn by tests/helpers/reference_weights.py. With a Python that has PyTorch,
 torchvision and pytorch-fid, `write` writes tests/models/data/inception.npz anew, and into FOLDER
 the state dict, in both of PyTorch's formats, with the features of some pictures; with a Python that
 has jaxvision, `compare` prints how far its features are from those:
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-TESTS = Path(__file__).parents[1] / 'models'
+TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 STAGES = ('Mixed_5d', 'Mixed_6e', 'Mixed_7c', 'avgpool', 'fc')
 NAMES = {'avgpool': 'pooled', 'fc': 'logits'}
@@ -54,7 +54,7 @@ def pictures_of(size):
 
 def write(folder):
     import torch
-    from reference_weights import draw, excerpt, pictures
+    from helpers.reference_weights import draw, excerpt, pictures
 
     model, package = network(draw)
     tensors = {}
@@ -70,7 +70,7 @@ def write(folder):
         )
     tensors['pooled'] = tensors['pooled'].flatten(1)
     np.savez_compressed(
-        TESTS / 'data' / 'inception.npz',
+        TESTS / 'models' / 'data' / 'inception.npz',
         **{
             name: excerpt(value.permute(0, 2, 3, 1) if value.ndim == 4 else value)
             for name, value in tensors.items()
@@ -94,8 +94,8 @@ def write(folder):
 def compare(folder):
     import jax
 
-    from jaxvision.models import inception
-    from jaxvision.tasks import features
+    from jaxvision.models.backbones import inception
+    from jaxvision.tasks.shared import feature_extractor as features
 
     for name in ('zip', 'legacy'):
         variables = features.inception(folder / f'{name}.pth').read()

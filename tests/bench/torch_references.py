@@ -1,7 +1,7 @@
 """The models once more in PyTorch, as references for tests/models, independent of jaxvision.
 
 Modules and state-dict names are torchvision's (ResNet, VGG) and timm's (ViT); weights and pictures
-come from tests/models/reference_weights.py. To write the stored arrays anew, with a Python that
+come from tests/helpers/reference_weights.py. To write the stored arrays anew, with a Python that
 has PyTorch:
 
     python tests/bench/torch_references.py
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-TESTS = Path(__file__).parents[1] / 'models'
+TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
 
@@ -242,7 +242,7 @@ REFERENCES = {
 
 @torch.no_grad()
 def main():
-    from reference_weights import draw, excerpt, pictures
+    from helpers.reference_weights import draw, excerpt, pictures
 
     for name, (model, size, channels) in REFERENCES.items():
         state = {
@@ -257,7 +257,7 @@ def main():
             key: excerpt(value.permute(0, 2, 3, 1) if value.ndim == 4 else value)
             for key, value in tensors.items()
         }
-        np.savez_compressed(TESTS / 'data' / f'{name}.npz', **arrays)
+        np.savez_compressed(TESTS / 'models' / 'data' / f'{name}.npz', **arrays)
         print(name, 'logits of the first picture:', tensors['logits'][0, :3].tolist())
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvision import config as configs
-from jaxvision.start import split_cpu, start_jax
+from jaxvision.cli.runtime import split_cpu, start_jax
+from jaxvision.core import config as configs
 from jaxvision.train import loop
 from jaxvision.train.writers import read_rows
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxvision.config import default
+from jaxvision.core.config import default
+from jaxvision.core.errors import UserError
 from jaxvision.data import digit_pairs
 from jaxvision.data.composed import read_digits
 from jaxvision.data.sources import open_source
-from jaxvision.errors import UserError
 
 SPLITS = ('train', 'validation', 'test')
 

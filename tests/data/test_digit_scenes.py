@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import digit_captions, digit_scenes
 from jaxvision.data.composed import Digits, read_digits
 from jaxvision.data.sources import open_source
-from jaxvision.errors import UserError
 
 
 def opened(name, split='train', **more):

@@ -10,8 +10,8 @@ import pytest
 import skimage.data
 from sklearn.datasets import load_digits
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import embedded, sources
-from jaxvision.errors import UserError
 
 
 def opened(name, folder, split):

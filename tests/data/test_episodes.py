@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from jaxvision.config import default
+from jaxvision.core.config import default
+from jaxvision.core.errors import UserError
 from jaxvision.data.episodes import Episodes, Form, divide
 from jaxvision.data.sources import open_source
-from jaxvision.errors import UserError
 
 
 @pytest.fixture(scope='module')

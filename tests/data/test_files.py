@@ -3,9 +3,9 @@ import socket
 
 import pytest
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import files
 from jaxvision.data.protocol import Unreadable
-from jaxvision.errors import UserError
 
 
 @pytest.fixture

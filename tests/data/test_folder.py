@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import pipeline, sources
-from jaxvision.errors import UserError
 
 
 def config(folder, **fields):

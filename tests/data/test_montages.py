@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from jaxvision.core.errors import UserError
 from jaxvision.data.montages import STRETCH, Montages
 from jaxvision.data.protocol import SourceInfo
-from jaxvision.errors import UserError
 
 INFO = SourceInfo('films', 'train', (), (8, 8, 3), False, 'abc', ('video',), 40)
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import pipeline
 from jaxvision.data.protocol import SourceInfo, Unreadable
-from jaxvision.data.views import InMemory
-from jaxvision.errors import UserError
+from jaxvision.data.wrappers import InMemory
 
 
 class Counting:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxvision.losses import adversarial
-from jaxvision.models import layers
+from jaxvision.models.blocks import layers
 
 REAL = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -4.0]])
 FAKE = np.array([[-3.0, 1.5, 0.5], [0.0, -0.25, 2.0]])

@@ -3,8 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.errors import UserError
-from jaxvision.models import captioner, cnn
+from jaxvision.core.errors import UserError
+from jaxvision.models.backbones import cnn
+from jaxvision.models.sequence import captioner
 
 
 @pytest.fixture(scope='module')

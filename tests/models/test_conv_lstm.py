@@ -1,9 +1,9 @@
 import jax
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.models.conv_lstm import ConvLSTM
+from jaxvision.models.blocks.conv_lstm import ConvLSTM
 
 CLIP = jax.random.normal(jax.random.key(0), (2, 4, 6, 5, 3))
 

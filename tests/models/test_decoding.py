@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.models import decoding
+from jaxvision.models.sequence import decoding
 
 WORDS, LENGTH, BATCH = 6, 4, 3
 

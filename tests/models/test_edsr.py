@@ -2,11 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.random_weights import random_leaves
 from PIL import Image
-from random_weights import random_leaves
 
-from jaxvision.errors import UserError
-from jaxvision.models import edsr
+from jaxvision.core.errors import UserError
+from jaxvision.models.generators import edsr
 
 
 def build(variant, scale=2, channels=3, **options):

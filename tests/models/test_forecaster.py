@@ -2,7 +2,7 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from jaxvision.models import forecaster
+from jaxvision.models.sequence import forecaster
 
 
 def test_a_frame_is_moved_as_a_correlation_would():

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.errors import UserError
-from jaxvision.models import frame_scorer
+from jaxvision.core.errors import UserError
+from jaxvision.models.sequence import frame_scorer
 
 
 @pytest.fixture(scope='module')

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.errors import UserError
-from jaxvision.models import dcgan, r3gan, sngan
+from jaxvision.core.errors import UserError
+from jaxvision.models.generators import dcgan, r3gan, sngan
 
 SMALL = {
     'dcgan': (dcgan, '8-4', {}),

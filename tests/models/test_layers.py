@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
-from jaxvision import keys as named_keys
-from jaxvision.errors import UserError
-from jaxvision.models import layers
+from jaxvision.core import keys as named_keys
+from jaxvision.core.errors import UserError
+from jaxvision.models.blocks import layers
 
 
 def normal(seed, *shape):

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.errors import UserError
-from jaxvision.models import cnn, resnet, vgg, vit
+from jaxvision.core.errors import UserError
+from jaxvision.models.backbones import cnn, resnet, vgg, vit
 
 SPEC = {'class_names': ['a', 'b', 'c', 'd', 'e']}
 
@@ -176,7 +176,7 @@ def test_importing_a_model_is_light():
     code = """
 import sys
 sys.argv = ['program', '--no-such-flag']
-import jaxvision.models.resnet
+import jaxvision.models.backbones.resnet
 heavy = {'tensorflow', 'tensorflow_datasets', 'grain', 'ml_collections', 'jaxvision.data',
          'jaxvision.train', 'jaxvision.main'} & set(sys.modules)
 flags = sys.modules.get('absl.flags')

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.errors import UserError
-from jaxvision.models import patchgan
+from jaxvision.core.errors import UserError
+from jaxvision.models.generators import patchgan
 
 IMAGE = jax.random.normal(jax.random.key(0), (2, 28, 28, 3))
 

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference_weights import draw, excerpt, pictures
+from helpers.reference_weights import draw, excerpt, pictures
 
-from jaxvision.models import cnn, inception, resnet, vgg, vit
+from jaxvision.models.backbones import cnn, inception, resnet, vgg, vit
 
 DATA = Path(__file__).with_name('data')
 LEAVES = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jaxvision.models import resampling
+from jaxvision.models.blocks import resampling
 
 
 @pytest.mark.parametrize('size', [1, 2, 3, 4, 5, 6, (5, 4)])

@@ -3,12 +3,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.config import resolve
-from jaxvision.errors import UserError
+from jaxvision.core.config import resolve
+from jaxvision.core.errors import UserError
 from jaxvision.models import tuning
-from jaxvision.models.inverted_residual import InvertedResiduals, Stage
+from jaxvision.models.blocks.inverted_residual import InvertedResiduals, Stage
 
 SPEC = {'class_names': list('abc')}
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.errors import UserError
-from jaxvision.models import unet
+from jaxvision.core.errors import UserError
+from jaxvision.models.generators import unet
 
 RNG = np.random.default_rng(0)
 KINDS = pytest.mark.parametrize('convolution', unet.CONVOLUTIONS)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.errors import UserError
-from jaxvision.models import conv_lstm_net, frame_average, frames, lrcn
+from jaxvision.core.errors import UserError
+from jaxvision.models.sequence import conv_lstm_net, frame_average, frames, lrcn
 
 SPEC = {'class_names': list('abcde')}
 RNG = np.random.default_rng(0)

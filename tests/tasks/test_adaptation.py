@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from jaxvision import config as configs
-from jaxvision.tasks import adaptation
-from jaxvision.tasks.comparison import Backbone
+from jaxvision.core import config as configs
+from jaxvision.tasks.few_shot import adaptation
+from jaxvision.tasks.few_shot.comparison import Backbone
 
 WAYS, SHOTS, RATE, STEPS = 3, 2, 0.05, 3
 

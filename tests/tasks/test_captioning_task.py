@@ -3,13 +3,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvision import config as configs
-from jaxvision import predict
+from jaxvision.cli.export import exported, formats
+from jaxvision.cli.predict import command as predict
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data import digit_captions
 from jaxvision.data.protocol import Unreadable
-from jaxvision.deploy import exported, formats
-from jaxvision.errors import UserError
-from jaxvision.tasks import captioning, words
+from jaxvision.tasks.captioning import task as captioning
+from jaxvision.tasks.captioning import tokens
 from jaxvision.train import loop, run
 from jaxvision.train.writers import read_rows
 
@@ -136,10 +137,10 @@ def test_examples_of_training_and_of_evaluation(spec):
     assert vocabulary[:4] == ['<end>', '<begin>', '<unknown>', 'a'] and most == 3
 
     found = prepare(example, None)
-    assert words.wording(vocabulary, found['caption']) == texts[0].split()
+    assert tokens.wording(vocabulary, found['caption']) == texts[0].split()
     assert bytes(found['references']).rstrip(b'\0').decode().split('\n') == texts
     drawn = [prepare(example, np.random.default_rng(seed)) for seed in range(30)]
-    said = {' '.join(words.wording(vocabulary, one['caption'])) for one in drawn}
+    said = {' '.join(tokens.wording(vocabulary, one['caption'])) for one in drawn}
     assert said == {*texts[:2], 'a large <unknown> seven <unknown> <unknown>'}
     assert all((one['captions'] == drawn[0]['captions']).all() for one in drawn)
     assert drawn[0]['captions'].shape == (3, length) and 'references' not in drawn[0]
@@ -153,17 +154,17 @@ def test_examples_of_training_and_of_evaluation(spec):
 
 def test_rare_words_are_unknown():
     captions = [[['a', 'red', 'one']], [['a', 'red', 'red'], ['two']]]
-    assert words.vocabulary(captions, 2)[3:] == ['red', 'a']
-    assert words.vocabulary(captions, 1)[3:] == ['red', 'a', 'one', 'two']
+    assert tokens.vocabulary(captions, 2)[3:] == ['red', 'a']
+    assert tokens.vocabulary(captions, 1)[3:] == ['red', 'a', 'one', 'two']
 
 
 def test_what_is_said_is_judged_by_its_scene(spec):
     scene = np.array([[7, 1, 0, 30, 12], [2, 0, 1, 30, 50], [-1] * 5], np.int32)
     texts = digit_captions.captions(scene)
-    number = words.numbering(spec['vocabulary'], spec['targets']['captions']['shape'])
+    number = tokens.numbering(spec['vocabulary'], spec['targets']['captions']['shape'])
     right, wrong = number(texts)[0], number([texts[0].replace('red', 'blue')])[0]
-    references = words.padded(
-        words.as_bytes(texts), *spec['targets']['references']['shape']
+    references = tokens.padded(
+        tokens.as_bytes(texts), *spec['targets']['references']['shape']
     )
     found = captioning.summarize(
         spec['vocabulary'],

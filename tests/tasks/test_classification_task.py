@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import jaxvision
-from jaxvision import config as configs
-from jaxvision import keys
-from jaxvision.tasks import classification, image_input
+from jaxvision.core import config as configs
+from jaxvision.core import keys
+from jaxvision.tasks.classification import task as classification
+from jaxvision.tasks.shared import image_input
 from jaxvision.train import loop, run
 from jaxvision.train.sources import Sources
 

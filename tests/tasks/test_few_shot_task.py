@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from jaxvision import config as configs
+from jaxvision.cli.export import exported, formats
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data.episodes import Form
-from jaxvision.deploy import exported, formats
-from jaxvision.errors import UserError
-from jaxvision.tasks import few_shot
+from jaxvision.tasks.few_shot import task as few_shot
 from jaxvision.train import loop, run
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'few_shot.py'

@@ -4,12 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
 
-from jaxvision import config as configs
-from jaxvision.errors import UserError
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.metrics import generative
-from jaxvision.tasks import draws, features
+from jaxvision.tasks.gan import samples
+from jaxvision.tasks.shared import feature_extractor as features
 from jaxvision.train import loop
 from jaxvision.train import run as runs
 from jaxvision.train.update import guarded
@@ -170,16 +171,16 @@ def test_evaluation_draws_are_the_same_every_time_and_cover_the_real_images(gan)
 
     config = gan()
     real = open_source(config.data, 'test')
-    rows = draws.Draws(real, config.data, 500, 6)
-    assert len(rows) == 500 + draws.WALKS * draws.STEPS
-    again = draws.Draws(real, config.data, 500, 6)
+    rows = samples.Draws(real, config.data, 500, 6)
+    assert len(rows) == 500 + samples.WALKS * samples.STEPS
+    again = samples.Draws(real, config.data, 500, 6)
     np.testing.assert_array_equal(rows[7]['latent'], again[7]['latent'])
     np.testing.assert_array_equal(
         rows.labels(), [rows[i]['label'] for i in range(len(rows))]
     )
     assert {rows[i]['label'].item() for i in range(10)} == set(range(10))
     assert {rows[i]['real_row'].item() for i in range(500)} == set(range(len(real)))
-    walk = np.stack([rows[500 + i]['latent'] for i in range(draws.STEPS)])
+    walk = np.stack([rows[500 + i]['latent'] for i in range(samples.STEPS)])
     steps = np.linalg.norm(np.diff(walk, axis=0), axis=1)
     assert steps.max() < 0.5 * np.linalg.norm(walk[0] - walk[-1])
 
@@ -198,7 +199,7 @@ def test_summaries_are_those_of_the_metrics():
         'label': np.arange(60) % 2,
         'index': np.arange(60),
     }
-    found = draws.summarize(50, True, 'ff0000ab', records)
+    found = samples.summarize(50, True, 'ff0000ab', records)
     for network in ('', '_cnn'):
         assert found[f'fid{network}'] == generative.frechet_distance(
             records[f'real{network}'][:40], records[f'fake{network}'][:50]
@@ -216,7 +217,7 @@ def test_precision_and_recall_see_every_class():
         name: 9 * np.eye(10)[label] + rng.normal(size=(2000, 10))
         for name in ('fake_cnn', 'real_cnn', 'trained_cnn')
     }
-    found = draws.summarize(
+    found = samples.summarize(
         2000,
         True,
         '',

@@ -2,14 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
 from PIL import Image
 
 import jaxvision
-from jaxvision import config as configs
-from jaxvision import predict
+from jaxvision.cli.predict import command as predict
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data import pipeline
-from jaxvision.errors import UserError
 from jaxvision.image import fill
 from jaxvision.train import evaluation, loop, run
 from jaxvision.train.update import guarded

@@ -2,17 +2,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
+from helpers.random_weights import random_leaves
 from PIL import Image
-from random_weights import random_leaves
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Unreadable
-from jaxvision.errors import UserError
 from jaxvision.image import tiles
-from jaxvision.models import edsr
-from jaxvision.tasks import super_resolution
+from jaxvision.models.generators import edsr
+from jaxvision.tasks.super_resolution import task as super_resolution
 from jaxvision.train import loop, run
 
 BASE = (

@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import jaxvision
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 from jaxvision.train import evaluation, loop
 from jaxvision.train.run import begin
 

@@ -2,19 +2,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
+from helpers.random_weights import random_leaves
+from helpers.untrained import save_untrained
 from PIL import Image
-from random_weights import random_leaves
 from skimage.metrics import structural_similarity
-from untrained import save_untrained
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data import video
 from jaxvision.data.composed import Composed
 from jaxvision.data.protocol import Unreadable
-from jaxvision.data.views import Subset
-from jaxvision.errors import UserError
-from jaxvision.tasks import video_prediction
+from jaxvision.data.wrappers import Subset
+from jaxvision.tasks.video_prediction import task as video_prediction
 from jaxvision.train import loop, run
 
 

@@ -4,16 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
+from helpers.untrained import save_untrained
 from PIL import Image
-from untrained import save_untrained
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data import video
 from jaxvision.data.composed import Composed
-from jaxvision.data.views import Subset
-from jaxvision.errors import UserError
-from jaxvision.tasks import video_summary
+from jaxvision.data.wrappers import Subset
+from jaxvision.tasks.video_summary import task as video_summary
 from jaxvision.train import loop, run
 from jaxvision.train.writers import read_rows
 

@@ -2,13 +2,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
 
-from jaxvision import config as configs
-from jaxvision import keys
+from jaxvision.core import config as configs
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.data import video
-from jaxvision.errors import UserError
-from jaxvision.tasks import video as video_task
+from jaxvision.tasks.video import task as video_task
 from jaxvision.train import loop, run
 
 

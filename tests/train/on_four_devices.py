@@ -16,10 +16,10 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
-from jaxvision import config as configs  # noqa: E402
-from jaxvision.train import loop, sharding, update  # noqa: E402
-from jaxvision.train.run import begin, blank_batch  # noqa: E402
-from jaxvision.train.state import create  # noqa: E402
+from jaxvision.core import config as configs
+from jaxvision.core.state import create  # noqa: E402
+from jaxvision.train import loop, sharding, update
+from jaxvision.train.run import begin, blank_batch
 
 # Since a bias that batch norm or attention cancels has a gradient of nothing but rounding, which
 # Adam makes as large as any.

@@ -8,10 +8,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
+from jaxvision.core.state import create
 from jaxvision.train import sharding
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.state import create
 
 
 def state_at(step, width=8):

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jaxvision.errors import UserError
-from jaxvision.task import Task
+from jaxvision.core import state as states
+from jaxvision.core.errors import UserError
+from jaxvision.core.task import Task
 from jaxvision.train import freezing, optimizers, update
-from jaxvision.train import state as states
 
 
 def NOTHING(variables, inputs):

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import jaxvision
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
+from jaxvision.core.files import read_json, write_json
 from jaxvision.train import loop, processes
 from jaxvision.train.run import held
-from jaxvision.train.writers import read_json, read_rows, write_json
+from jaxvision.train.writers import read_rows
 
 
 @pytest.fixture(autouse=True)
@@ -319,7 +320,7 @@ def test_four_devices_do_what_one_does(straight, tiny, tmp_path):
     script = textwrap.dedent("""
         import json, sys
         import jax
-        from jaxvision import config as configs
+        from jaxvision.core import config as configs
         from jaxvision.train import loop
         from ml_collections import ConfigDict
         assert jax.device_count() == 4

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 from jaxvision.train import optimizers
 
 PARAMS = {

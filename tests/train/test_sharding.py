@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 from jaxvision.train import sharding
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
-from jaxvision import keys
+from jaxvision.core import keys
+from jaxvision.core.state import create
 from jaxvision.train import update
-from jaxvision.train.state import create
 
 LR = 0.1
 

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 from jaxvision.train import writers
 
 
