@@ -9,6 +9,6 @@ def load(workdir, step='last'):
     from pathlib import Path
 
     # Imported here, so that importing a model stays light.
-    from jaxvision.train import loop
+    from jaxvision.train import saved
 
-    return loop.load(Path(workdir), step)
+    return saved.load(Path(workdir), step)

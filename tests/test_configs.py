@@ -12,7 +12,8 @@ from jaxvision.core import config as configs
 from jaxvision.data.composed import Composed
 from jaxvision.data.wrappers import Subset
 from jaxvision.train import loop
-from jaxvision.train.run import begin, blank_batch
+from jaxvision.train.run import begin
+from jaxvision.train.saved import blank_batch
 from jaxvision.train.update import guarded
 
 OPEN = Composed.open

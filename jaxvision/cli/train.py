@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
     from jaxvision.cli.runtime import split_cpu, start_jax
     from jaxvision.core import config as configs
     from jaxvision.train import loop, processes
-    from jaxvision.train.run import read_config
+    from jaxvision.train.saved import read_config
 
     overrides = configs.overrides(rest)
     if options.config:

@@ -5,7 +5,6 @@ what matters to it. Every field can be overridden on the command line (`--config
 """
 
 import ast
-import importlib
 import inspect
 import math
 import re
@@ -13,12 +12,12 @@ import runpy
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.registry import resolve
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
 # carried out and what is written about it, not what is learned (on_corrupt: not up to where it is).
@@ -280,34 +279,6 @@ def in_examples(cadence: str | int, batch_size: int, examples: int) -> int:
 def steps(cadence: str | int, batch_size: int, examples: int) -> int:
     """How many steps a cadence lasts, rounded up."""
     return -(-in_examples(cadence, batch_size, examples) // batch_size)
-
-
-def resolve(room: str, name: str) -> ModuleType:
-    """Import a task or a model by the name that a config gives it.
-
-    Args:
-        room: 'tasks' or 'models', whose `NAMES` lists what it offers.
-        name: a name of that list, or the dotted path of the user's own module.
-
-    Returns:
-        The module, which has a function `make`.
-
-    Raises:
-        UserError: There is no such module.
-    """
-    names = importlib.import_module(f'jaxvision.{room}').NAMES
-    dotted = name if '.' in name.strip('.') else names.get(name)
-    if dotted is not None:
-        try:
-            module = importlib.import_module(dotted)
-        except ModuleNotFoundError as error:
-            if not f'{dotted}.'.startswith(f'{error.name}.'):
-                raise  # The module exists, but a module that it imports does not.
-            module = None
-        if hasattr(module, 'make'):
-            return module
-    known = [*names, 'or a dotted module of your own']
-    raise unknown(f'there is no {room[:-1]}', name, known)
 
 
 def call(

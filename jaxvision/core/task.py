@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxvision.core.state import TrainState
+from jaxvision.core.trees import Tree
 
 Batch = dict[str, Any]
 Records = dict[str, np.ndarray]
@@ -44,6 +46,34 @@ class Fit:
     stands_on: Callable[[TrainState], Any]
     record: Callable[[TrainState, Batch], Batch]
     solve: Callable[[Records], tuple[dict[str, np.ndarray], dict[str, float]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Variables that no run of this package has made.
+
+    Attributes:
+        read: reads them from their file, on the host.
+        init: draws random ones of the same shapes.
+    """
+
+    read: Callable[[], Tree]
+    init: Callable[[], Tree]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RequiredNetwork:
+    """A network that a task uses and does not train, from exactly one of three origins.
+
+    Attributes:
+        config: the config that it is trained with, once, into the user's cache.
+        run: the folder of a run of the user's.
+        weights: variables of another origin.
+    """
+
+    config: ConfigDict | None = None
+    run: str = ''
+    weights: Weights | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxvision.core.config import resolve
 from jaxvision.core.errors import UserError
+from jaxvision.core.registry import resolve
 from jaxvision.pretrained import convert, published
 
 Tree = Any

@@ -1,5 +1,10 @@
 """The tasks by name: one folder each, with `DEFAULTS`, `describe` and `make` in task.py."""
 
+from ml_collections import ConfigDict
+
+from jaxvision.core.registry import resolve
+from jaxvision.core.task import Task
+
 NAMES = {
     name: f'jaxvision.tasks.{name}.task'
     for name in (
@@ -14,3 +19,12 @@ NAMES = {
         'video_summary',
     )
 }
+
+
+def make(config: ConfigDict, spec: dict) -> Task:
+    """Build the task of a config, with the parts of `train.frozen` frozen."""
+    # Imported here, so that the list of names needs no model.
+    from jaxvision.tasks.shared.freezing import freeze
+
+    task = resolve('tasks', config.task.name).make(config, spec)
+    return freeze(task, config.train.frozen.split(','))

@@ -1,69 +1,102 @@
-"""The networks that a task stands on, by name: a run of the person's own, or one that is trained
-once, into the user's cache.
+"""The networks that a task requires: described in the run's spec, loaded into its `frozen`.
 
-A module in tasks/ asks for them with `requires(config) -> {name: ConfigDict, RUN or Weights}`. Their
-specs go into this run's spec, their weights into its `frozen`, so that it needs neither afterwards.
+A task asks for them with `requires(config) -> {name: RequiredNetwork}`. A run keeps their specs
+and weights, so that it needs their folders and files only once.
 """
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from jaxvision import __version__
-from jaxvision.core.config import FREE_FIELDS, fields, resolve
-from jaxvision.core.files import cache_folder
-from jaxvision.train import checkpoints, processes
+from jaxvision.core.config import FREE_FIELDS, fields
+from jaxvision.core.errors import UserError
+from jaxvision.core.files import cache_folder, read_json
+from jaxvision.core.task import RequiredNetwork
+from jaxvision.core.trees import Tree, content_hash
+from jaxvision.train import checkpoints
+from jaxvision.train.saved import open_saved, required_networks
 from jaxvision.train.sources import Sources
-
-Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
-    """Variables that no run of this package has made."""
+class Training:
+    """A required network that is to be trained in a folder first."""
 
-    read: Callable[[], Tree]  # from their file, on the host
-    init: Callable[[], Tree]  # random ones of the same shapes
-
-
-def wanted(config: ConfigDict) -> dict[str, ConfigDict | str | Weights]:
-    """{name: how it is trained, the run that is it, or its weights}."""
-    requires = getattr(resolve('tasks', config.task.name), 'requires', None)
-    return requires(config) if requires else {}
+    name: str
+    config: ConfigDict
+    folder: Path
 
 
-def folder(name: str, network: ConfigDict | str, workdir: Path) -> Path:
-    """Where the run is that is the network, or will be."""
-    if isinstance(network, str):
-        return Path(network)
-    if jax.process_count() > 1:  # whose caches need not be one
+def trainings(config: ConfigDict, workdir: Path) -> Iterator[Training]:
+    """Yield the required networks that are trained by their config, finished or not.
+
+    A run that has a checkpoint holds its required networks already, and needs none.
+    """
+    if checkpoints.exist(workdir):
+        return
+    for name, network in required_networks(config).items():
+        if network.config:
+            yield Training(name, network.config, _folder(name, network, workdir))
+
+
+def describe(network: RequiredNetwork, describe_run, sources: Sources) -> dict:
+    """What a spec holds of a required network.
+
+    Args:
+        network: as the task requires it.
+        describe_run: `describe_run(config, sources) -> spec` of a run yet to be trained.
+        sources: those of the run that requires the network.
+
+    Raises:
+        UserError: The network is a folder that holds no run.
+    """
+    if network.weights:
+        return {}
+    if network.config:
+        spec = describe_run(network.config, sources.of(network.config))
+        return {'config': network.config.to_dict(), 'spec': spec}
+    folder = Path(network.run)
+    if not (folder / 'config.json').exists():
+        raise UserError(f'the network that this task stands on: {folder} is no run')
+    return {name: read_json(folder / f'{name}.json') for name in ('config', 'spec')}
+
+
+def load(config: ConfigDict, workdir: Path) -> tuple[dict[str, dict], dict[str, Tree]]:
+    """Read the required networks of a task.
+
+    Returns:
+        ({name: what a spec holds of the network, with its hash}, {name: its variables}).
+    """
+    described = {}
+    variables = {}
+    for name, network in required_networks(config).items():
+        if network.weights:
+            variables[name] = network.weights.read()
+            described[name] = {}
+        else:
+            run = open_saved(_folder(name, network, workdir))
+            variables[name] = jax.device_get(run.restore('last').variables)
+            described[name] = {'config': run.config.to_dict(), 'spec': run.spec}
+        described[name]['hash'] = content_hash(variables[name])
+    return described, variables
+
+
+def _folder(name: str, network: RequiredNetwork, workdir: Path) -> Path:
+    """The folder of the run that is the network, or will be."""
+    if network.run:
+        return Path(network.run)
+    if jax.process_count() > 1:  # The processes' caches may not be one.
         return workdir / 'required' / name
-    data = Sources(network)['train'].info.fingerprint
+    data = Sources(network.config)['train'].info.fingerprint
     learned = {
         field: value
-        for field, value in sorted(fields(network).items())
+        for field, value in sorted(fields(network.config).items())
         if field not in FREE_FIELDS
     }
-    made_of = hashlib.sha256(f'{__version__} {learned} {data}'.encode())
-    return cache_folder('runs') / f'{name}-{made_of.hexdigest()[:16]}'
-
-
-def provide(
-    config: ConfigDict, workdir: Path, train: Callable[[ConfigDict, Path], Any]
-) -> bool:
-    """Train what is not there yet; whether all of it is there now: a signal may have come."""
-    if checkpoints.exist(workdir):
-        return True  # the run has them in those
-    for name, network in wanted(config).items():
-        if isinstance(network, ConfigDict):
-            place = folder(name, network, workdir)
-            processes.say(f'the network {name!r}, on which this task stands: {place}')
-            if not train(network, place).finished:
-                return False
-            processes.say('')
-    return True
+    digest = hashlib.sha256(f'{__version__} {learned} {data}'.encode()).hexdigest()
+    return cache_folder('runs') / f'{name}-{digest[:16]}'

@@ -17,7 +17,7 @@ from jaxvision.core.task import Task
 from jaxvision.data import pipeline
 from jaxvision.train import auxiliary, evaluation, fitting, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.run import Run, begin, held, reopen, restore, take_folder
+from jaxvision.train.run import Run, begin, held, reopen, take_folder
 from jaxvision.train.writers import Metrics, Progress, duration, read_rows
 from jaxvision.viz import figures
 
@@ -43,8 +43,13 @@ def run(
     `on_eval(step, metrics)` is told of each evaluation; what it raises ends the run.
     """
     start = time.monotonic()
-    if not auxiliary.provide(config, Path(workdir), run):
-        return Result(False, True, 0, {}, '')
+    for network in auxiliary.trainings(config, Path(workdir)):
+        processes.say(
+            f'the network {network.name!r}, on which this task stands: {network.folder}'
+        )
+        if not run(network.config, network.folder).finished:
+            return Result(False, True, 0, {}, '')
+        processes.say('')
     with processes.stop_signal() as asked:
         this = begin(config, Path(workdir))
         with held(this.workdir), this.checkpoints() as checkpoints:
@@ -90,16 +95,10 @@ def evaluate(
     `config`, if given, may differ from the run's in where the data are and how they are read.
     """
     this = reopen(Path(workdir), config)
-    state = restore(this, step)
+    state = this.restore(step)
     found, records = evaluation.measure(this, state)
     evaluation.draw(this, records)
     return int(state.step), found
-
-
-def load(workdir: Path, step: str | int = 'last') -> tuple[Task, dict, dict]:
-    """A run's task, variables and spec."""
-    this = reopen(workdir)
-    return this.task, restore(this, step).variables, this.spec
 
 
 def _train(

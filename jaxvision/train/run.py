@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -22,41 +21,47 @@ from jaxvision.core.config import (
     in_examples,
     resolve,
     steps,
-    stored,
 )
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import read_json, write_json, write_whole
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Task
 from jaxvision.core.trees import content_hash
 from jaxvision.pretrained import run_variables
 from jaxvision.train import (
     auxiliary,
     checkpoints,
-    freezing,
     init_from,
     processes,
     sharding,
 )
-from jaxvision.train.checkpoints import Checkpoints
+from jaxvision.train.saved import (
+    SavedRun,
+    blank_batch,
+    build_task,
+    inference_mesh,
+    open_saved,
+    read_config,
+    required_networks,
+)
 from jaxvision.train.sources import Sources, Unreadable
 from jaxvision.train.update import guarded
 
 Tree = Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """What a config and the spec of its data make."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run(SavedRun):
+    """A run with its data, to train or to evaluate.
 
-    config: ConfigDict
-    workdir: Path
-    spec: dict
-    task: Task
+    Attributes:
+        sources: the data of each split.
+        unreadable: counts the files that could not be read.
+        networks: the variables of required networks; before step 0 alone.
+        leaves: parameters and statistics to begin with; before step 0 alone.
+    """
+
     sources: Sources
-    mesh: jax.sharding.Mesh
     unreadable: Unreadable = dataclasses.field(default_factory=Unreadable)
-    # Before step 0 alone: the variables of networks that it stands on, and leaves that it begins at.
     networks: dict[str, Tree] = dataclasses.field(default_factory=dict)
     leaves: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
@@ -81,16 +86,6 @@ class Run:
         passed = every and step * size // every > (step - 1) * size // every
         return bool(passed) or step == self.total_steps
 
-    @property
-    def best(self) -> str:
-        """The metric whose best checkpoint is kept, '-NAME' where less is better, '' if none."""
-        return self.config.train.best or self.task.best
-
-    @functools.cached_property
-    def shapes(self) -> TrainState:
-        """The shapes and dtypes of a state of this run."""
-        return jax.eval_shape(self._start, jax.random.key(0), blank_batch(self.spec))
-
     @functools.cached_property
     def update(self) -> Callable:
         """The compiled update, guarded."""
@@ -109,42 +104,13 @@ class Run:
     def init(self) -> TrainState:
         """The state before the first step, where it will stay."""
         make = jax.jit(
-            self._start, out_shardings=sharding.place(self.mesh, self.shapes)
+            self.first_state, out_shardings=sharding.place(self.mesh, self.shapes)
         )
         return make(
             jax.random.key(self.config.seed),
             blank_batch(self.spec),
             self.networks,
             self.leaves,
-        )
-
-    def _start(
-        self,
-        key: jax.Array,
-        batch: dict,
-        networks: dict[str, Tree] | None = None,
-        leaves: dict[str, jax.Array] | None = None,
-    ) -> TrainState:
-        """The task's first state, standing on its networks, which are random unless given."""
-        state = init_from.fill(self.task.init(key, batch), leaves or {})
-        drawn = {
-            name: _random_network(self.config, name, network)
-            for name, network in self.spec.get('requires', {}).items()
-            if name not in (networks or {})
-        }
-        return state.replace(frozen={**state.frozen, **drawn, **(networks or {})})
-
-    def abstract(self) -> TrainState:
-        """The shapes, dtypes and placement of a state of this run."""
-
-        def put(x, place):
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
-
-        return jax.tree.map(put, self.shapes, sharding.place(self.mesh, self.shapes))
-
-    def checkpoints(self, read_only: bool = False) -> Checkpoints:
-        return Checkpoints(
-            self.workdir / 'checkpoints', self.config.train.keep, self.best, read_only
         )
 
 
@@ -191,13 +157,14 @@ def _at_the_start(
     mesh: jax.sharding.Mesh,
 ) -> Run:
     """The run with all that its first state is made of."""
-    spec, networks = _load_networks(config, workdir, spec)
+    described, networks = auxiliary.load(config, workdir)
+    spec = {**spec, 'requires': described} if described else spec
     leaves = init_from.read(
         config.train.init_from,
         lambda source: (
             run_variables.variables(config, source)
             if source.is_file()
-            else restore(reopen(source), 'last').variables
+            else open_saved(source).restore('last').variables
         ),
     )
     if leaves:
@@ -279,15 +246,8 @@ def reopen(
     if config:
         _check_same(workdir, trained.to_dict(), _as_json(config.to_dict()))
     config = config or trained
-    if not mesh:
-        divides = jax.device_count() % config.parallel.fsdp == 0
-        mesh = sharding.make_mesh('jit', config.parallel.fsdp if divides else 1)
+    mesh = mesh or inference_mesh(config)
     return build(config, workdir, spec, Sources(config, spec['data']), mesh)
-
-
-def read_config(workdir: Path) -> ConfigDict:
-    """The config that a run was trained with."""
-    return stored(read_json(workdir / 'config.json')).lock()
 
 
 def describe(config: ConfigDict, sources: Sources) -> dict:
@@ -298,68 +258,10 @@ def describe(config: ConfigDict, sources: Sources) -> dict:
     }
     spec = {**spec, 'examples': len(sources['train']), 'data': fingerprints}
     requires = {
-        name: _describe_network(wanted, sources)
-        for name, wanted in auxiliary.wanted(config).items()
+        name: auxiliary.describe(network, describe, sources)
+        for name, network in required_networks(config).items()
     }
     return {**spec, 'requires': requires} if requires else spec
-
-
-def _describe_network(
-    wanted: ConfigDict | str | auxiliary.Weights, sources: Sources
-) -> dict:
-    if isinstance(wanted, auxiliary.Weights):
-        return {}
-    if isinstance(wanted, ConfigDict):
-        return {
-            'config': wanted.to_dict(),
-            'spec': describe(wanted, sources.of(wanted)),
-        }
-    if not Path(wanted, 'config.json').exists():
-        raise UserError(f'the network that this task stands on: {wanted} is no run')
-    return {
-        name: read_json(Path(wanted, f'{name}.json')) for name in ('config', 'spec')
-    }
-
-
-def _load_networks(
-    config: ConfigDict, workdir: Path, spec: dict
-) -> tuple[dict, dict[str, Tree]]:
-    """The spec with theirs and their hashes in it, and their variables, on the host."""
-    described, networks = {}, {}
-    for name, wanted in auxiliary.wanted(config).items():
-        if isinstance(wanted, auxiliary.Weights):
-            networks[name], described[name] = wanted.read(), {}
-        else:
-            this = reopen(auxiliary.folder(name, wanted, workdir))
-            networks[name] = jax.device_get(restore(this, 'last').variables)
-            described[name] = {'config': this.config.to_dict(), 'spec': this.spec}
-        described[name]['hash'] = content_hash(networks[name])
-    return {**spec, 'requires': described} if described else spec, networks
-
-
-def _random_network(config: ConfigDict, name: str, network: dict) -> Tree:
-    if 'config' not in network:
-        return auxiliary.wanted(config)[name].init()
-    task = make_task(stored(network['config']), network['spec'])
-    blank = jax.tree.map(jnp.asarray, blank_batch(network['spec']))
-    return task.init(jax.random.key(0), blank).variables
-
-
-def restore(run: Run, step: str | int) -> TrainState:
-    with run.checkpoints(read_only=True) as saved:
-        found = saved.find(step)
-        processes.agree('checkpoint', {'workdir': str(run.workdir), 'step': found})
-        return saved.restore(run.abstract(), found)
-
-
-def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
-    """A batch of zeros with the spec's inputs and targets."""
-    arrays = {**spec['inputs'], **spec['targets']}
-    batch = {
-        name: np.zeros((size, *array['shape']), array['dtype'])
-        for name, array in arrays.items()
-    }
-    return {**batch, 'index': np.arange(size, dtype=np.int32)}
 
 
 def build(
@@ -370,19 +272,14 @@ def build(
     mesh: jax.sharding.Mesh,
 ) -> Run:
     """The run of a config and a spec, in a folder that it does not touch yet."""
-    return Run(config, workdir, spec, make_task(config, spec), sources, mesh)
-
-
-def make_task(config: ConfigDict, spec: dict) -> Task:
-    """The task alone, which needs no data and no folder."""
-    c = config.model
-    if 'float64' in (c.dtype, c.param_dtype) and not jax.config.jax_enable_x64:
-        raise UserError(
-            "this run is in float64: call jax.config.update('jax_enable_x64', True) "
-            'before anything else'
-        )
-    made = resolve('tasks', config.task.name).make(config, spec)
-    return freezing.freeze(made, config.train.frozen.split(','))
+    return Run(
+        config=config,
+        workdir=workdir,
+        spec=spec,
+        task=build_task(config, spec),
+        sources=sources,
+        mesh=mesh,
+    )
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:

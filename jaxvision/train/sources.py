@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from jaxvision.core.config import resolve
 from jaxvision.core.errors import UserError
+from jaxvision.core.registry import resolve
 from jaxvision.data.sources import Source, open_source
 from jaxvision.train import synthetic
 

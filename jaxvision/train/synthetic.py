@@ -11,6 +11,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.trees import content_hash
 from jaxvision.data.sources import Source
 from jaxvision.data.wrappers import Mixed
+from jaxvision.train import saved
 
 BATCH = 100
 
@@ -21,8 +22,6 @@ def mixed(data: Any, real: Source) -> Mixed:
     Raises:
         UserError: it is no run, or none that generates images of these classes.
     """
-    from jaxvision.train import run
-
     if not Path(data.synthetic, 'config.json').exists():
         raise UserError(f'data.synthetic={data.synthetic} is no run')
     if not 0 < data.synthetic_share < 1 or data.synthetic_examples < 1:
@@ -30,16 +29,15 @@ def mixed(data: Any, real: Source) -> Mixed:
             f'data.synthetic_share={data.synthetic_share} is above 0 and less than 1, '
             f'and data.synthetic_examples={data.synthetic_examples} at least 1'
         )
-    this = run.reopen(Path(data.synthetic))
-    inputs, names = this.spec['inputs'], list(real.info.class_names)
-    if set(inputs) != {'latent', 'label'} or this.spec['class_names'] != names:
+    task, variables, spec = saved.load(Path(data.synthetic))
+    inputs, names = spec['inputs'], list(real.info.class_names)
+    if set(inputs) != {'latent', 'label'} or spec['class_names'] != names:
         raise UserError(
             f'data.synthetic={data.synthetic} does not generate images of the classes '
             f'{", ".join(names[:5])} ... on demand'
         )
-    variables = run.restore(this, 'last').variables
     generate = jax.jit(
-        lambda variables, inputs: this.task.predict(variables, inputs)['image']
+        lambda variables, inputs: task.predict(variables, inputs)['image']
     )
     latents = (
         keys.host(0, 'synthetic')

@@ -15,6 +15,7 @@ from skimage.restoration import inpaint_biharmonic
 from jaxvision.cli.runtime import start_jax
 from jaxvision.data import pipeline
 from jaxvision.train import run as runs
+from jaxvision.train import saved
 
 FEW_CLASSES = 5
 
@@ -75,9 +76,9 @@ def main() -> None:
     options = parser.parse_args()
     print(f'{"PSNR in the hole, dB":24} images       run  biharmonic  difference')
     for workdir in options.workdir:
-        start_jax(runs.read_config(workdir))
+        start_jax(saved.read_config(workdir))
         this = runs.reopen(workdir)
-        errors, missing, labels = squared_errors(this, runs.restore(this, options.step))
+        errors, missing, labels = squared_errors(this, this.restore(options.step))
         report(str(workdir), errors, missing)
         if len(np.unique(labels)) <= FEW_CLASSES:
             for label in np.unique(labels):

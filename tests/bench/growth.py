@@ -34,13 +34,13 @@ def measure(config_file: str, devices: int, steps: int) -> dict:
     from jaxvision.cli.bench.collectives import parse
     from jaxvision.core import config as configs
     from jaxvision.train import run as runs
-    from jaxvision.train import sharding
+    from jaxvision.train import saved, sharding
 
     with tempfile.TemporaryDirectory() as folder:
         run = runs.begin(configs.load(config_file), Path(folder))
     state = run.init()
     batch = sharding.put(
-        run.mesh, runs.blank_batch(run.spec, run.config.data.batch_size)
+        run.mesh, saved.blank_batch(run.spec, run.config.data.batch_size)
     )
     update = run.update.lower(run.abstract(), batch).compile()
     reduced = parse(update.as_text())

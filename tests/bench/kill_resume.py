@@ -128,7 +128,7 @@ def outcome(workdir: Path):
     from jaxvision.train import loop
 
     this = loop.reopen(workdir)
-    state = loop.restore(this, 'last')
+    state = this.restore('last')
     arrays = jax.tree.map(np.asarray, state.replace(key=jax.random.key_data(state.key)))
     rows = [
         json.loads(line)

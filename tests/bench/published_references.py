@@ -399,7 +399,7 @@ def difference(file, ours, expected, image=None):
     """(parameters, intermediates compared, the largest error of any as a share of its largest)"""
     import jax
 
-    from jaxvision.core.config import resolve
+    from jaxvision.core.registry import resolve
     from jaxvision.pretrained import convert, published
 
     family, _, variant = ours.partition(':')

@@ -165,9 +165,9 @@ def test_a_truncated_jpeg_is_named(config, main, photos):
 
 def test_a_checkpoint_of_another_model_is_named(config, main, tmp_path, no_pictures):
     assert main('--config', config, '--workdir', 'run')[0] == 0
-    settings = writers.read_json(tmp_path / 'run/config.json')
+    settings = files.read_json(tmp_path / 'run/config.json')
     settings['model']['variant'] = '6'
-    writers.write_json(tmp_path / 'run/config.json', settings)
+    files.write_json(tmp_path / 'run/config.json', settings)
     check_mistake(
         main('--workdir', 'run', '--mode', 'eval'),
         'checkpoints/2',

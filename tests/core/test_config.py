@@ -1,6 +1,7 @@
 import pytest
 
 from jaxvision.core import config as configs
+from jaxvision.core import registry
 from jaxvision.core.errors import UserError
 
 
@@ -195,12 +196,12 @@ def test_what_is_no_cadence_says_what_would_be(cadence):
 def test_modules_resolve_by_name_and_by_dotted_path(tmp_path, monkeypatch):
     from jaxvision.models.backbones import cnn
 
-    assert configs.resolve('models', 'cnn') is cnn
-    assert configs.resolve('models', 'jaxvision.models.backbones.cnn') is cnn
+    assert registry.resolve('models', 'cnn') is cnn
+    assert registry.resolve('models', 'jaxvision.models.backbones.cnn') is cnn
     with pytest.raises(UserError, match="no model 'cnnn'; did you mean 'cnn'?"):
-        configs.resolve('models', 'cnnn')
+        registry.resolve('models', 'cnnn')
     with pytest.raises(UserError, match="no model 'nowhere.at_all'"):
-        configs.resolve('models', 'nowhere.at_all')
+        registry.resolve('models', 'nowhere.at_all')
 
 
 def test_a_module_of_ones_own_that_lacks_an_import_says_which(tmp_path, monkeypatch):
@@ -208,7 +209,7 @@ def test_a_module_of_ones_own_that_lacks_an_import_says_which(tmp_path, monkeypa
     (tmp_path / 'mine' / 'net.py').write_text('import not_installed_anywhere')
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match='not_installed_anywhere'):
-        configs.resolve('models', 'mine.net')
+        registry.resolve('models', 'mine.net')
 
 
 def test_options_are_checked_against_the_signature():

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from helpers.random_weights import random_leaves
 
-from jaxvision.core.config import resolve
 from jaxvision.core.errors import UserError
+from jaxvision.core.registry import resolve
 from jaxvision.models import tuning
 from jaxvision.models.blocks.inverted_residual import InvertedResiduals, Stage
 

@@ -14,8 +14,8 @@ from helpers.published_files import draw_norms, write_keras, write_safetensors
 from helpers.reference_weights import draw, excerpt, photographs, pictures
 
 from jaxvision.cli.predict.weights import imagenet_classes
-from jaxvision.core.config import resolve
 from jaxvision.core.errors import UserError
+from jaxvision.core.registry import resolve
 from jaxvision.models.backbones import efficientnet
 from jaxvision.pretrained import convert, packaged, position_embeddings, published
 

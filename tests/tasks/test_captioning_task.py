@@ -11,7 +11,7 @@ from jaxvision.data import digit_captions
 from jaxvision.data.protocol import Unreadable
 from jaxvision.tasks.captioning import task as captioning
 from jaxvision.tasks.captioning import tokens
-from jaxvision.train import loop, run
+from jaxvision.train import loop, run, saved
 from jaxvision.train.writers import read_rows
 
 
@@ -105,7 +105,7 @@ def test_a_frozen_encoder_has_neither_a_gradient_nor_an_optimizer(trained, tmp_p
         small(f'train.init_from={trained[0]}', 'train.frozen=model/encoder'), tmp_path
     )
     state, whole = this.shapes, run.reopen(trained[0]).shapes
-    traced = jax.make_jaxpr(this.task.update)(state, run.blank_batch(this.spec))
+    traced = jax.make_jaxpr(this.task.update)(state, saved.blank_batch(this.spec))
     assert str(traced).count('conv_general_dilated') == 4  # one a layer, forwards
     assert any(name.startswith('model/encoder/') for name in this.leaves)
     assert state.frozen['params']['model'].keys() == {'encoder'}
@@ -191,7 +191,7 @@ def test_a_persons_picture_gets_a_caption(trained, tmp_path, monkeypatch):
 
 
 def test_both_loops_are_exported(trained, spec, tmp_path):
-    task, variables, _ = loop.load(trained[0])
+    task, variables, _ = saved.load(trained[0])
     images = np.stack(
         [run.reopen(trained[0]).sources['test'][row]['image'] for row in range(4)]
     )

@@ -11,7 +11,7 @@ from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.data.episodes import Form
 from jaxvision.tasks.few_shot import task as few_shot
-from jaxvision.train import loop, run
+from jaxvision.train import loop, run, saved
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'few_shot.py'
 METHODS = [*few_shot.COMPARING, *few_shot.WITHIN]
@@ -72,7 +72,7 @@ def test_it_learns_by_each_method(method, finished, no_pictures):
 @pytest.mark.parametrize('method', ['protonet', 'maml'])
 def test_an_answer_does_not_depend_on_what_else_is_asked(method, finished):
     """Neither on the other episodes of the batch, nor on the other queries."""
-    task, variables, _ = loop.load(finished(method)[0])
+    task, variables, _ = saved.load(finished(method)[0])
     source = run.reopen(finished(method)[0]).sources['test']
     batch = {
         name: np.stack([source[row][name] for row in range(3)]) for name in source[0]
@@ -152,7 +152,7 @@ def test_what_is_wrong_with_a_support_is_told(
 
 def test_it_is_exported(finished, tmp_path):
     for method in ('protonet', 'maml'):
-        task, variables, spec = loop.load(finished(method)[0])
+        task, variables, spec = saved.load(finished(method)[0])
         source = run.reopen(finished(method)[0]).sources['test']
         batch = {
             name: np.stack([source[row][name] for row in range(3)])

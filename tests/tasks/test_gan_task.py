@@ -11,7 +11,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.metrics import generative
 from jaxvision.tasks.gan import samples
 from jaxvision.tasks.shared import feature_extractor as features
-from jaxvision.train import loop
+from jaxvision.train import loop, saved
 from jaxvision.train import run as runs
 from jaxvision.train.update import guarded
 
@@ -73,7 +73,7 @@ def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
         'samples-000002.png',
         'samples-000003.png',
     }
-    state = loop.restore(loop.reopen(tmp_path), 'last')
+    state = loop.reopen(tmp_path).restore('last')
     assert state.frozen.keys() == {'judge'} and state.ema['params'].keys() == {
         'generator'
     }
@@ -81,7 +81,7 @@ def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
 
 def test_a_killed_run_goes_on_equal_to_the_bit(gan, tmp_path, monkeypatch, no_pictures):
     def weights(folder):
-        state = loop.restore(loop.reopen(folder), 'last')
+        state = loop.reopen(folder).restore('last')
         return [
             np.asarray(x).tobytes()
             for x in jax.tree.leaves(
@@ -98,7 +98,7 @@ def test_a_killed_run_goes_on_equal_to_the_bit(gan, tmp_path, monkeypatch, no_pi
 
 
 def noise(spec, size):
-    batch = jax.tree.map(jnp.asarray, runs.blank_batch(spec, size))
+    batch = jax.tree.map(jnp.asarray, saved.blank_batch(spec, size))
     image = jax.random.randint(jax.random.key(0), batch['image'].shape, 0, 256)
     return {**batch, 'image': image.astype(jnp.uint8)}
 
@@ -265,7 +265,7 @@ def test_the_own_judge_is_trained_once_into_the_cache(
 def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatch):
     read = jax.tree.map(
         lambda x: np.full(x.shape, 0.5, x.dtype),
-        jax.eval_shape(features.inception('x').init),
+        jax.eval_shape(features.inception('x').weights.init),
     )
     monkeypatch.setattr(features.files, 'read', lambda file: {})
     monkeypatch.setattr(features.convert, 'fitted', lambda leaves, shapes: read)

@@ -117,7 +117,7 @@ def test_outside_the_hole_the_given_pixels_come_back_to_the_bit(trained, dtype):
 def test_psnr_is_of_all_missing_values_together(trained):
     workdir, result = trained
     this = run.reopen(workdir)
-    state = run.restore(this, 'last')
+    state = this.restore('last')
     batch = evaluation.examples(this, 'test', 10**6)
     truth, hole = batch['image'].astype(np.float64), batch['mask'] > 0
     answer = jax.jit(this.task.predict)(state.variables, batch)['image']

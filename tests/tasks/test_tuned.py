@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 import jaxvision
 from jaxvision.core.errors import UserError
-from jaxvision.train import evaluation, loop
+from jaxvision.train import evaluation, loop, saved
 from jaxvision.train.run import begin
 
 NEW = 'train.init_new=model/head'
@@ -66,8 +66,8 @@ def test_what_is_frozen_stays_in_training_and_in_the_checkpoint(
     part, tiny, trained, tmp_path, no_pictures
 ):
     loop.run(tiny(f'train.init_from={trained}', NEW, f'task.trained={part}'), tmp_path)
-    before = loop.load(trained)[1]
-    after = loop.load(tmp_path)[1]
+    before = saved.load(trained)[1]
+    after = saved.load(tmp_path)[1]
     assert jax.tree.structure(before) == jax.tree.structure(after)
     same = jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), before, after)
     changed = {

@@ -181,7 +181,7 @@ def test_the_model_is_exported(model, films, tmp_path):
 
 def test_floats_and_masks_of_truth_values_are_taken_too(trained):
     this = run.reopen(trained[0])
-    variables, batch = run.restore(this, 'last').variables, first_batch(this)
+    variables, batch = this.restore('last').variables, first_batch(this)
     answers = [
         jax.jit(this.task.predict)(variables, {'video': video, 'video_mask': mask})
         for video, mask in (

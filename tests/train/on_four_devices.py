@@ -19,7 +19,8 @@ import optax  # noqa: E402
 from jaxvision.core import config as configs
 from jaxvision.core.state import create  # noqa: E402
 from jaxvision.train import loop, sharding, update
-from jaxvision.train.run import begin, blank_batch
+from jaxvision.train.run import begin
+from jaxvision.train.saved import blank_batch
 
 # Since a bias that batch norm or attention cancels has a gradient of nothing but rounding, which
 # Adam makes as large as any.

@@ -9,7 +9,7 @@ import pytest
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import create
-from jaxvision.train import init_from, loop
+from jaxvision.train import init_from, saved
 from jaxvision.train.run import begin, take_folder
 
 CLASSIFIER = {
@@ -101,7 +101,7 @@ def test_what_has_no_counterpart_is_told(text, new, said):
 
 
 def test_a_run_begins_where_another_ended(tiny, trained, tmp_path, no_pictures):
-    origin = loop.load(trained)[1]
+    origin = saved.load(trained)[1]
     run = begin(
         tiny(f'train.init_from={trained}', 'optimizer.ema=0.9'), tmp_path / 'same'
     )

@@ -35,7 +35,7 @@ def rows(workdir):
 
 
 def weights(workdir, step='last'):
-    state = loop.restore(loop.reopen(workdir), step)
+    state = loop.reopen(workdir).restore(step)
     state = state.replace(key=jax.random.key_data(state.key))
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
 
@@ -234,7 +234,7 @@ def test_a_step_that_is_not_finite_stops_the_run_and_keeps_what_was(tiny, tmp_pa
     assert str(pipeline.rows(0, 1438, 32, bad - 1).tolist()) in str(error.value)
     assert all(np.isfinite(row['train/loss']) for row in found)
     assert steps_saved(tmp_path)[-1] == bad - 1
-    state = loop.restore(loop.reopen(tmp_path), 'last')
+    state = loop.reopen(tmp_path).restore('last')
     assert state.bad_step == -1
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 

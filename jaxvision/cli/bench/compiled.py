@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from jaxvision.cli.bench import collectives, plan
 from jaxvision.train import run as runs
 from jaxvision.train import sharding
+from jaxvision.train.saved import blank_batch
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def compile_update(config: ConfigDict, sources: runs.Sources) -> Compiled:
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     run = runs.build(config, Path(), runs.describe(config, sources), sources, mesh)
     runs.trace(run)
-    batch = jax.eval_shape(lambda: runs.blank_batch(run.spec, config.data.batch_size))
+    batch = jax.eval_shape(lambda: blank_batch(run.spec, config.data.batch_size))
     begun = time.perf_counter()
     lowered = run.update.lower(run.abstract(), batch)
     halfway = time.perf_counter()
@@ -49,7 +50,7 @@ def costs(compiled: Compiled) -> plan.Costs:
         'frozen': state.frozen,
     }
     sizes = {name: _bytes_per_device(tree) for name, tree in parts.items()}
-    batch = runs.blank_batch(run.spec, run.config.data.batch_size)
+    batch = blank_batch(run.spec, run.config.data.batch_size)
     return plan.Costs(
         run.config.data.batch_size,
         run.config.model.dtype,

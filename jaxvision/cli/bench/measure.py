@@ -16,9 +16,9 @@ from jaxvision.cli.bench.compiled import Compiled
 from jaxvision.cli.bench.limit import limit
 from jaxvision.core.state import TrainState
 from jaxvision.data import pipeline
-from jaxvision.train import run as runs
 from jaxvision.train import sharding
 from jaxvision.train.run import Run
+from jaxvision.train.saved import blank_batch
 
 BATCHES = 1, 8, 32, 128  # of the inference
 ENDLESS = 2**31  # more steps than anyone waits for
@@ -37,7 +37,7 @@ def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> dict
     devices together, memory is of each. A part that has no number says why in 'why'."""
     run = compiled.run
     # A step was compiled for what the spec says, which may not all be in a training example.
-    blank = runs.blank_batch(run.spec, run.config.data.batch_size)
+    blank = blank_batch(run.spec, run.config.data.batch_size)
     host = blank | {
         name: x for name, x in next(_batches(run, threads=0)).items() if name in blank
     }

@@ -126,7 +126,8 @@ def export(
     from jaxvision.cli.runtime import start_jax
     from jaxvision.core.files import write_json
     from jaxvision.train import loop
-    from jaxvision.train.run import read_config, reopen
+    from jaxvision.train.run import reopen
+    from jaxvision.train.saved import read_config
 
     files = _files(names)
     if count < 1:

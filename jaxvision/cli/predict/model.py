@@ -63,11 +63,11 @@ def open_model(name: str, step: str | None) -> Model:
 def _open_run(name: str, step: str) -> Model:
     import jax
 
-    from jaxvision.train import loop, run
+    from jaxvision.train import saved
 
-    config = run.read_config(Path(name))
+    config = saved.read_config(Path(name))
     start_jax(config)
-    task, variables, spec = loop.load(Path(name), step)
+    task, variables, spec = saved.load(Path(name), step)
     predict = jax.jit(task.predict)
     return Model(
         name,
@@ -81,7 +81,7 @@ def _open_run(name: str, step: str) -> Model:
 def _open_exported(name: str) -> Model:
     from jaxvision.cli.export import exported
     from jaxvision.core import config as configs
-    from jaxvision.train import run
+    from jaxvision.train import saved
 
     path = Path(name)
     if not exported.is_exported(path):
@@ -106,4 +106,6 @@ def _open_exported(name: str) -> Model:
         ) from error
     except Exception as error:  # each runtime has its own for a damaged file
         raise UserError(f'{path} cannot be opened: {error}') from error
-    return Model(name, run.make_task(config, spec), spec, answer, config.data.threads)
+    return Model(
+        name, saved.build_task(config, spec), spec, answer, config.data.threads
+    )

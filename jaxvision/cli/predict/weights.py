@@ -87,10 +87,10 @@ def _open(file: str, config, spec: dict, leaves: dict) -> Model:
     import jax
 
     from jaxvision.pretrained import convert, run_variables
-    from jaxvision.train import run
+    from jaxvision.train import saved
 
-    task = run.make_task(config, spec)
-    state = jax.eval_shape(task.init, jax.random.key(0), run.blank_batch(spec))
+    task = saved.build_task(config, spec)
+    state = jax.eval_shape(task.init, jax.random.key(0), saved.blank_batch(spec))
     shapes = {'params': state.params['model'], **state.model_state['model']}
     try:
         variables = run_variables.of_player(convert.fitted(leaves, shapes))

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.core import keys
-from jaxvision.core.config import call, resolve
+from jaxvision.core.config import call
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.registry import resolve
 from jaxvision.core.state import create
 from jaxvision.core.task import Evaluation, Task
 from jaxvision.data import decode
@@ -48,12 +49,10 @@ def source(config, source, split: str):
 
 
 def requires(config) -> dict:
-    c = config.task
-    judge = feature_extractor.own(config.data) if c.judge == 'own' else c.judge
-    more = (
-        {'inception': feature_extractor.inception(c.inception)} if c.inception else {}
-    )
-    return {'judge': judge, **more}
+    networks = {'judge': feature_extractor.required(config, config.task.judge)}
+    if config.task.inception:
+        networks['inception'] = feature_extractor.inception(config.task.inception)
+    return networks
 
 
 def describe(config, source) -> dict:

@@ -37,12 +37,9 @@ def source(config, source, split: str):
 
 
 def requires(config) -> dict:
-    c = config.task
-    if not c.perceptual:
+    if not config.task.perceptual:
         return {}
-    return {
-        'judge': feature_extractor.own(config.data) if c.judge == 'own' else c.judge
-    }
+    return {'judge': feature_extractor.required(config, config.task.judge)}
 
 
 def describe(config, source) -> dict:

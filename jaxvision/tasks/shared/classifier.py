@@ -12,9 +12,10 @@ from jaxvision.core.task import Evaluation, Task
 from jaxvision.image import color
 from jaxvision.losses import classification as losses
 from jaxvision.metrics import classification as metrics
+from jaxvision.tasks.shared import freezing
 from jaxvision.tasks.shared.fine_tuning import Tuned, fit
 from jaxvision.tasks.shared.networks import make_model
-from jaxvision.train import freezing, optimizers, update
+from jaxvision.train import optimizers, update
 
 
 def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task:

@@ -9,12 +9,19 @@ from ml_collections import ConfigDict
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.task import RequiredNetwork, Weights
 from jaxvision.image import color, resize
 from jaxvision.models.backbones.inception import InceptionV3
 from jaxvision.pretrained import convert
 from jaxvision.pretrained.formats import files
 from jaxvision.tasks.shared.networks import make_model
-from jaxvision.train.auxiliary import Weights
+
+
+def required(config, judge: str) -> RequiredNetwork:
+    """The network that `task.judge` names: a run's folder, or 'own' for `own(config.data)`."""
+    if judge == 'own':
+        return RequiredNetwork(config=own(config.data))
+    return RequiredNetwork(run=judge)
 
 
 def own(data) -> ConfigDict:
@@ -81,7 +88,7 @@ def _opened(network: dict, dtype) -> tuple:
     return model, jax.eval_shape(model.init_with_output, jax.random.key(0), blank)[0][1]
 
 
-def inception(file: str) -> Weights:
+def inception(file: str) -> RequiredNetwork:
     """Inception-v3 as the FID has it, whose PyTorch file (pt_inception-2015-12-05) a person gives."""
 
     def init():
@@ -93,7 +100,7 @@ def inception(file: str) -> Weights:
         )
         return convert.fitted(leaves, jax.eval_shape(init))
 
-    return Weights(read, init)
+    return RequiredNetwork(weights=Weights(read, init))
 
 
 def _as_shape(image, shape: list[int]):

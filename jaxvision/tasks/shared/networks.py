@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from jaxvision.core.config import call, resolve
+from jaxvision.core.config import call
+from jaxvision.core.registry import resolve
 
 
 def make_model(config, spec: dict):

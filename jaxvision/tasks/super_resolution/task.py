@@ -43,9 +43,11 @@ def requires(config) -> dict:
     c = config.task
     if not c.perceptual:
         return {}
-    network = feature_extractor.own(config.data)
-    network.data.image_size, network.task.crop_scale = c.patch * c.scale, 0.25
-    return {'judge': network if c.judge == 'own' else c.judge}
+    network = feature_extractor.required(config, c.judge)
+    if network.config:
+        network.config.data.image_size = c.patch * c.scale
+        network.config.task.crop_scale = 0.25
+    return {'judge': network}
 
 
 def describe(config, source) -> dict:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.state import create
-from jaxvision.core.task import Evaluation, Task
+from jaxvision.core.task import Evaluation, RequiredNetwork, Task
 from jaxvision.data import decode, video
 from jaxvision.data.montages import Montages
 from jaxvision.data.wrappers import Converted, InMemory
@@ -58,7 +58,9 @@ def source(config, source, split: str):
 
 def requires(config) -> dict:
     c = config.task
-    return {} if c.features == 'layout' else {'judge': c.features}
+    if c.features == 'layout':
+        return {}
+    return {'judge': RequiredNetwork(run=c.features)}
 
 
 def describe(config, source) -> dict:

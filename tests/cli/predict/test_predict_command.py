@@ -19,7 +19,7 @@ from PIL import Image
 import jaxvision
 from jaxvision.cli.export import exported, formats
 from jaxvision.cli.predict import model
-from jaxvision.train import loop, run
+from jaxvision.train import loop, saved
 from jaxvision.viz import figures
 
 MEGABYTE = 2**20
@@ -181,7 +181,7 @@ def test_other_sizes_are_brought_to_the_runs_own(main, trained, digits):
 
 def test_an_exported_model_answers_in_place_of_a_run(main, trained, digits):
     task, variables, spec = jaxvision.load(trained)
-    settings = run.read_config(trained).to_dict()
+    settings = saved.read_config(trained).to_dict()
     formats.stablehlo(task.predict, variables, spec, settings, Path('model.stablehlo'))
     of_run = main('--workdir', trained, digits[0])
     of_file = main('--workdir', 'model.stablehlo', digits[0])

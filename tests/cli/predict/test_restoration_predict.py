@@ -11,7 +11,7 @@ from scipy import ndimage
 import jaxvision
 from jaxvision.cli.export import formats
 from jaxvision.cli.predict import restoration as restored
-from jaxvision.train.run import read_config
+from jaxvision.train.saved import read_config
 
 RNG = np.random.default_rng(0)
 MEGABYTE = 2**20

@@ -10,7 +10,7 @@ from PIL import Image
 import jaxvision
 from jaxvision.cli.export import formats
 from jaxvision.data import video
-from jaxvision.train.run import read_config
+from jaxvision.train.saved import read_config
 
 
 def film(path, shades, height=16, width=24):

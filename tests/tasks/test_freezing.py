@@ -8,7 +8,8 @@ import pytest
 from jaxvision.core import state as states
 from jaxvision.core.errors import UserError
 from jaxvision.core.task import Task
-from jaxvision.train import freezing, optimizers, update
+from jaxvision.tasks.shared import freezing
+from jaxvision.train import optimizers, update
 
 
 def NOTHING(variables, inputs):

@@ -1,0 +1,46 @@
+"""Tasks and models by the names that configs give them.
+
+The rooms `tasks` and `models` list what they offer in `NAMES`. They stand above the engine,
+which reaches them only through the functions of this file.
+"""
+
+import importlib
+from types import ModuleType
+
+from ml_collections import ConfigDict
+
+from jaxvision.core.errors import unknown
+from jaxvision.core.task import Task
+
+
+def resolve(room: str, name: str) -> ModuleType:
+    """Import a task or a model by the name that a config gives it.
+
+    Args:
+        room: 'tasks' or 'models', whose `NAMES` lists what it offers.
+        name: a name of that list, or the dotted path of the user's own module.
+
+    Returns:
+        The module, which has a function `make`.
+
+    Raises:
+        UserError: There is no such module.
+    """
+    names = importlib.import_module(f'jaxvision.{room}').NAMES
+    dotted = name if '.' in name.strip('.') else names.get(name)
+    if dotted is not None:
+        try:
+            module = importlib.import_module(dotted)
+        except ModuleNotFoundError as error:
+            if not f'{dotted}.'.startswith(f'{error.name}.'):
+                raise  # The module exists, but a module that it imports does not.
+            module = None
+        if hasattr(module, 'make'):
+            return module
+    known = [*names, 'or a dotted module of your own']
+    raise unknown(f'there is no {room[:-1]}', name, known)
+
+
+def make_task(config: ConfigDict, spec: dict) -> Task:
+    """Build the task of a config and a spec: `jaxvision.tasks.make`."""
+    return importlib.import_module('jaxvision.tasks').make(config, spec)
