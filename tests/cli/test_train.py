@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from jaxvision.cli import train as program
+from jaxvision.core import files
 from jaxvision.train import loop, writers
 
 CONFIG = """
