@@ -14,7 +14,7 @@ scenes of held-out digits, on 2 cores of an AMD EPYC, one seed, in brackets the 
         photographs, with a ResNet-18 of 224 pixels; not measured
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='digit_scenes/64'):
@@ -34,7 +34,11 @@ def _digits(config):
 def _photographs(config):
     config.data.image_size = 224
     config.model.name, config.model.variant = 'resnet', '18'
-    config.task.fewest, config.task.decoder.hidden, config.task.decoder.embedding = 5, 512, 256
+    config.task.fewest, config.task.decoder.hidden, config.task.decoder.embedding = (
+        5,
+        512,
+        256,
+    )
 
 
 def _taught(config):
@@ -48,7 +52,11 @@ def _taught(config):
 def _self_critical(config):
     config.task.self_critical = True
     config.train.init_from = 'runs/captioning'
-    config.optimizer.lr, config.optimizer.schedule, config.optimizer.clip = 5e-5, 'linear', 1.0
+    config.optimizer.lr, config.optimizer.schedule, config.optimizer.clip = (
+        5e-5,
+        'linear',
+        1.0,
+    )
     config.train.steps = '100'
     config.train.eval_every = config.train.checkpoint_every = '100'
     return config

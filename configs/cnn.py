@@ -10,7 +10,7 @@
         pixels 84.05 %), of the digits 98.1 % (of 1,000; 95.0 %); one seed each, about 2 min
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='mnist5k'):

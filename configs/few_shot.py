@@ -23,15 +23,22 @@ EPYC's cores, evaluation included:
         (85.0), 83.3 (81.2), 81.6 (83.4) %; intervals of +-0.4 to 0.8; 58 CPU seconds each
 """
 
-from jaxvision import config as configs
-from jaxvision.errors import unknown
+from jaxvision.core import config as configs
+from jaxvision.core.errors import unknown
 
 
 def get_config(source_and_method='digit_pairs'):
     source, _, method = source_and_method.partition(',')
-    methods = {'': _comparing, 'matching': _comparing, 'baseline': _baseline, 'anil': _anil,
-               'pretrained': _comparing, 'maml': _maml, 'first_order_maml': _maml,
-               'reptile': _reptile}
+    methods = {
+        '': _comparing,
+        'matching': _comparing,
+        'baseline': _baseline,
+        'anil': _anil,
+        'pretrained': _comparing,
+        'maml': _maml,
+        'first_order_maml': _maml,
+        'reptile': _reptile,
+    }
     if method not in methods:
         raise unknown('there is no method', method, methods)
     config = configs.default('few_shot')
@@ -99,4 +106,8 @@ def _reptile(config):
     _maml(config)
     config.task.shots, config.task.queries = 5, 5
     config.task.inner_lr = 0.03
-    config.optimizer.lr, config.optimizer.clip, config.optimizer.schedule = 2e-3, 0.0, 'linear'
+    config.optimizer.lr, config.optimizer.clip, config.optimizer.schedule = (
+        2e-3,
+        0.0,
+        'linear',
+    )

@@ -11,8 +11,8 @@ of an AMD EPYC, one seed; in brackets real training images:
         the paper's DCGAN: 55.4 %, 0.64, 0.18, fid_cnn 17.4, 15 min 56 s
 """
 
-from jaxvision import config as configs
-from jaxvision.errors import unknown
+from jaxvision.core import config as configs
+from jaxvision.core.errors import unknown
 
 
 def get_config(source_and_recipe='mnist5k'):
@@ -27,8 +27,12 @@ def get_config(source_and_recipe='mnist5k'):
 
 def _r3gan(config):
     config.model.name, config.model.variant = 'r3gan', '128x2-64x2-32x2'
-    config.model.options = {'discriminator': '128-64-32', 'patch': 2, 'expansion': 1.0,
-                            'norm': 'batch'}
+    config.model.options = {
+        'discriminator': '128-64-32',
+        'patch': 2,
+        'expansion': 1.0,
+        'norm': 'batch',
+    }
     config.task.r1 = config.task.r2 = 0.5
     config.optimizer.name, config.optimizer.lr = 'adamw', 1e-3
     config.optimizer.schedule, config.optimizer.ema = 'cosine', 0.998

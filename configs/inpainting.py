@@ -14,7 +14,7 @@ For a look that is sharp and not the mean of all that might be there, which PSNR
 --config.task.adversarial=0.001, --config.model.options.convolution=gated (or partial).
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='mnist5k'):

@@ -8,7 +8,7 @@ were chosen, 85.1 and 84.9 %. Of 160 images a class of CIFAR-10 53.4 % of 5,000 
 38.6 %. One seed each; 20 epochs, 10 min 15 s on 2 cores.
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='mnist5k'):
@@ -28,9 +28,17 @@ def _imagenet(config):
     config.data.test_split = 'validation'
     config.model.variant, config.model.dtype = '50', 'bfloat16'
     config.model.options = {'stem': 'imagenet'}
-    config.task.resize, config.task.crop_scale, config.task.augment.flip = 'center_crop', 0.08, True
+    config.task.resize, config.task.crop_scale, config.task.augment.flip = (
+        'center_crop',
+        0.08,
+        True,
+    )
     config.task.augment.translate, config.task.label_smoothing = 0.0, 0.1
-    config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = 'sgd', 0.4, 5e-5
+    config.optimizer.name, config.optimizer.lr, config.optimizer.weight_decay = (
+        'sgd',
+        0.4,
+        5e-5,
+    )
     config.optimizer.schedule, config.optimizer.warmup = 'cosine', '5 epochs'
     config.train.steps, config.train.eval_every = '90 epochs', '1 epoch'
     return config

@@ -11,7 +11,7 @@ on luma, their mean, on 2 cores of an AMD EPYC, one seed:
     python -m jaxvision.main --config configs/super_resolution.py:folder:PHOTOS            your own
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='photos'):

@@ -19,8 +19,8 @@ SOURCE,last trains the last four blocks; SOURCE,lora low-rank updates of a ViT, 
 train.init_from, model.name, model.variant and model.options. Those two are not measured.
 """
 
-from jaxvision import config as configs
-from jaxvision.errors import unknown
+from jaxvision.core import config as configs
+from jaxvision.core.errors import unknown
 
 
 def get_config(source_and_method='mnist5k'):
@@ -59,4 +59,3 @@ def _lora(config):
     _full(config)
     config.task.trained = 'lora 8'
     config.train.init_new = 'model/head,model/lora'
-

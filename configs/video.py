@@ -9,7 +9,7 @@ of held-out digits, on 2 cores of an AMD EPYC, one seed:
         a person's own films, one folder a class
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='moving_digits/motions'):

@@ -7,7 +7,7 @@ clips of held-out digits, on 2 cores of an AMD EPYC, one seed:
         (after 15,000 of the 20,000 clips and 16 min 0.389)
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='moving_digits/prediction'):

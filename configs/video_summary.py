@@ -22,7 +22,7 @@
         a.mp4 1.519 (1.138, 1.371), b.mp4 1.005 (1.002, 1.002), world.mp4 1.527 (1.261, 1.223)
 """
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 
 
 def get_config(source='moving_digits/events'):

@@ -8,5 +8,7 @@ def load(workdir, step='last'):
     or of a numbered one. `task.predict(variables, {'image': uint8 [B, H, W, C]})` answers."""
     from pathlib import Path
 
-    from jaxvision.train import loop  # here, so that importing a model stays light
+    # Imported here, so that importing a model stays light.
+    from jaxvision.train import loop
+
     return loop.load(Path(workdir), step)

@@ -14,16 +14,25 @@ _CACHE = pytest.StashKey[str]()
 
 def pytest_configure(config):
     import jax
+
     # Tracing makes many objects that live long; at Python's 700 the collector takes a tenth.
     gc.set_threshold(100_000, 20, 20)
-    if not hasattr(config, 'workerinput'):  # pytest-xdist's workers share this process's
+    if not hasattr(
+        config, 'workerinput'
+    ):  # pytest-xdist's workers share this process's
         cache = config.stash[_CACHE] = tempfile.mkdtemp(prefix='jaxvision-tests-')
-        os.environ['XDG_CACHE_HOME'] = cache  # of embedded data sets and compiled programs
+        os.environ['XDG_CACHE_HOME'] = (
+            cache  # of embedded data sets and compiled programs
+        )
         # Small programs that run a few times: most of their time is LLVM's, and the newer emitters
         # (the only ones of jax 0.12, which ignores this) give it more to do.
-        os.environ['XLA_FLAGS'] = ' '.join([
-            os.environ.get('XLA_FLAGS', ''), '--xla_backend_optimization_level=0',
-            '--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters']).strip()
+        os.environ['XLA_FLAGS'] = ' '.join(
+            [
+                os.environ.get('XLA_FLAGS', ''),
+                '--xla_backend_optimization_level=0',
+                '--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters',
+            ]
+        ).strip()
     programs = os.path.join(os.environ['XDG_CACHE_HOME'], 'jaxvision', 'xla')
     jax.config.update('jax_compilation_cache_dir', programs)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
@@ -43,50 +52,76 @@ def own_flags(monkeypatch):
 @pytest.fixture(scope='session')
 def tiny():
     """tiny('optimizer.lr=0.1', ...): a config of a few steps on `digits`."""
+
     def make(*overrides):
-        from jaxvision import config as configs
+        from jaxvision.core import config as configs
+
         config = configs.default('classification')
-        base = ('data.source=digits', 'data.batch_size=32', 'model.name=cnn', 'model.variant=8',
-                'optimizer.lr=0.01', 'train.steps=6', 'train.log_every=1', 'train.eval_every=3',
-                'train.checkpoint_every=3')
+        base = (
+            'data.source=digits',
+            'data.batch_size=32',
+            'model.name=cnn',
+            'model.variant=8',
+            'optimizer.lr=0.01',
+            'train.steps=6',
+            'train.log_every=1',
+            'train.eval_every=3',
+            'train.checkpoint_every=3',
+        )
         for text in (*base, *overrides):
             path, _, value = text.partition('=')
             configs.override(config, path, value)
         return config
+
     return make
 
 
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Drawing takes longer than a run of some steps; tests/test_figures.py is about it."""
-    from jaxvision import figures
+    from jaxvision.viz import figures
+
     for name in ('curves', 'matrix', 'gallery'):
-        monkeypatch.setattr(figures, name, lambda *_, **__: np.zeros((1, 1, 3), np.uint8))
+        monkeypatch.setattr(
+            figures, name, lambda *_, **__: np.zeros((1, 1, 3), np.uint8)
+        )
 
 
 @pytest.fixture(scope='session')
 def trained(tiny, tmp_path_factory):
     """The folder of a finished run, which tests read and do not change."""
     from jaxvision.train import loop
+
     workdir = tmp_path_factory.mktemp('trained')
-    loop.run(tiny('train.best=eval/accuracy', 'train.keep=1', 'optimizer.lr=0.03',
-                  'optimizer.schedule=constant'), workdir)
+    loop.run(
+        tiny(
+            'train.best=eval/accuracy',
+            'train.keep=1',
+            'optimizer.lr=0.03',
+            'optimizer.schedule=constant',
+        ),
+        workdir,
+    )
     return workdir
 
 
 @pytest.fixture(scope='session')
 def fake(tmp_path_factory):
-    """fake('upscaler', 'task.channels=1', ...): the folder of a run of a task in tests/fakes."""
+    """fake('upscaler', 'task.channels=1', ...): the folder of a run of a task in tests/helpers/fakes."""
+
     def make(task, *overrides):
-        from jaxvision import config as configs
-        from untrained import save_untrained
-        config = configs.default(f'fakes.{task}')
+        from helpers.untrained import save_untrained
+
+        from jaxvision.core import config as configs
+
+        config = configs.default(f'helpers.fakes.{task}')
         for text in ('data.source=digits', 'data.batch_size=4', *overrides):
             path, _, value = text.partition('=')
             configs.override(config, path, value)
         workdir = tmp_path_factory.mktemp(task)
         save_untrained(config, workdir)
         return workdir
+
     return make
 
 
@@ -97,12 +132,17 @@ def main(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        from jaxvision import predict
+        from jaxvision.cli.predict import command as predict
+
         code = predict.main([str(argument) for argument in arguments])
         file = tmp_path / 'predictions' / 'predictions.json'
         found = json.loads(file.read_text())['files'] if file.exists() else []
-        return code, *capsys.readouterr(), {entry.get('file', entry.get('picture')): entry
-                                            for entry in found}
+        return (
+            code,
+            *capsys.readouterr(),
+            {entry.get('file', entry.get('picture')): entry for entry in found},
+        )
+
     return call
 
 
@@ -111,6 +151,7 @@ def photos(tmp_path):
     """A folder with 20 files a class of three classes, grey digits of unequal sizes."""
     from PIL import Image
     from sklearn.datasets import load_digits
+
     digits = load_digits()
     root = tmp_path / 'photos'
     for label, name in enumerate(('nought', 'one', 'two')):

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 from jaxvision.data.composed import Composed
-from jaxvision.data.views import Subset
+from jaxvision.data.wrappers import Subset
 from jaxvision.train import loop
 from jaxvision.train.run import begin, blank_batch
 from jaxvision.train.update import guarded
@@ -19,17 +19,24 @@ OPEN = Composed.open
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FILES = sorted(CONFIGS.glob('*.py'))
 # Those of tasks that tests/tasks trains only build. What the file is about stays; only sizes shrink.
-SMALLER = {'cnn': ['model.variant=4-8'], 'vit': ['model.options.depth=1'],
-           'super_resolution': ['model.variant=1x4', 'task.patch=4', 'task.tile=8']}
+SMALLER = {
+    'cnn': ['model.variant=4-8'],
+    'vit': ['model.options.depth=1'],
+    'super_resolution': ['model.variant=1x4', 'task.patch=4', 'task.tile=8'],
+}
 # Patches that tile the images below, or are parts of them.
-FITTING = {'vit': ['model.variant=Ti/4'], 'super_resolution': ['task.patch=8'],
-           'inpainting': ['task.crop=16']}
+FITTING = {
+    'vit': ['model.variant=Ti/4'],
+    'super_resolution': ['task.patch=8'],
+    'inpainting': ['task.crop=16'],
+}
 
 
 @pytest.fixture
 def images(tmp_path):
     """A folder of a few 32x32 colour images, so that any model has room for its strides."""
     from PIL import Image
+
     rng = np.random.default_rng(0)
     for name in ('a', 'b'):
         (tmp_path / 'images' / name).mkdir(parents=True)
@@ -46,13 +53,20 @@ def arguments(path):
 
 def composed(config):
     """Whether its source is made of digits, with more than images and labels."""
-    return config.data.source.split('/')[0] in ('digit_pairs', 'digit_scenes', 'moving_digits')
+    return config.data.source.split('/')[0] in (
+        'digit_pairs',
+        'digit_scenes',
+        'moving_digits',
+    )
 
 
 @pytest.fixture
 def few_composed(monkeypatch):
-    monkeypatch.setattr(Composed, 'open', lambda self, split: Subset(
-        OPEN(self, split), np.arange(40), split))
+    monkeypatch.setattr(
+        Composed,
+        'open',
+        lambda self, split: Subset(OPEN(self, split), np.arange(40), split),
+    )
 
 
 def _judge(config, trained):
@@ -61,27 +75,38 @@ def _judge(config, trained):
         config.task.judge = str(trained)
 
 
-@pytest.mark.parametrize('path, argument', [
-    (path, argument) for path in FILES for argument in arguments(path)],
-    ids=lambda value: getattr(value, 'stem', value))
+@pytest.mark.parametrize(
+    'path, argument',
+    [(path, argument) for path in FILES for argument in arguments(path)],
+    ids=lambda value: getattr(value, 'stem', value),
+)
 def test_a_config_builds_its_task_and_its_step(
-        path, argument, images, tmp_path, trained, few_composed):
+    path, argument, images, tmp_path, trained, few_composed
+):
     config = configs.load(f'{path}:{argument}' if argument else str(path))
     _judge(config, trained)
     if argument:
         assert config.data.source == argument
     known = configs.fields(configs.default(config.task.name))
     assert {name for name in configs.fields(config) if '.options.' not in name} <= {
-        *known, 'model.options', 'optimizer.options'}
-    elsewhere = [] if composed(config) else [
-        f'data.source=folder:{images}', 'data.image_size=32', 'data.test_split=']
+        *known,
+        'model.options',
+        'optimizer.options',
+    }
+    elsewhere = (
+        []
+        if composed(config)
+        else [f'data.source=folder:{images}', 'data.image_size=32', 'data.test_split=']
+    )
     for override in (*elsewhere, 'data.batch_size=4', *FITTING.get(path.stem, [])):
         configs.override(config, *override.split('=', 1))
     this = begin(config, tmp_path / 'run')
     state, scalars = jax.eval_shape(
-        guarded(this.task.update), this.abstract(), blank_batch(this.spec, 4))
+        guarded(this.task.update), this.abstract(), blank_batch(this.spec, 4)
+    )
     assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), this.abstract())
+        lambda x: (x.shape, x.dtype), this.abstract()
+    )
     assert {'loss', 'lr'} <= scalars.keys()
     assert any(name.endswith('gradient_norm') for name in scalars)
 
@@ -89,8 +114,12 @@ def test_a_config_builds_its_task_and_its_step(
 @pytest.mark.parametrize('name', SMALLER)
 def test_a_config_trains(name, tmp_path, no_pictures):
     config = configs.load(f'{CONFIGS / name}.py:digits')
-    for override in (*SMALLER[name], 'data.batch_size=32', 'optimizer.warmup=0',
-                     'train.steps=2'):
+    for override in (
+        *SMALLER[name],
+        'data.batch_size=32',
+        'optimizer.warmup=0',
+        'train.steps=2',
+    ):
         configs.override(config, *override.split('=', 1))
     result = loop.run(config, tmp_path)
     assert result.finished and result.step == 2

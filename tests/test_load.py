@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxvision
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 from jaxvision.train import loop
 from jaxvision.train.writers import read_rows
 
@@ -20,12 +20,19 @@ def accuracy(workdir, step):
 
 
 def test_a_run_is_reopened_at_its_last_its_best_or_a_numbered_checkpoint(trained):
-    scores = {row['step']: row['eval/accuracy']
-              for row in read_rows(trained / 'metrics.jsonl') if 'eval/accuracy' in row}
+    scores = {
+        row['step']: row['eval/accuracy']
+        for row in read_rows(trained / 'metrics.jsonl')
+        if 'eval/accuracy' in row
+    }
     assert scores.keys() == {3, 6}
     best = max(scores, key=scores.get)
-    for step, wanted in (('last', scores[6]), (6, scores[6]), ('6', scores[6]),
-                         ('best', scores[best])):
+    for step, wanted in (
+        ('last', scores[6]),
+        (6, scores[6]),
+        ('6', scores[6]),
+        ('best', scores[best]),
+    ):
         assert accuracy(trained, step) == pytest.approx(wanted, abs=1e-9)
     assert accuracy(str(trained), 'last') == pytest.approx(scores[6], abs=1e-9)
 
@@ -34,14 +41,21 @@ def test_the_spec_says_what_goes_in_and_what_comes_out(trained):
     task, variables, spec = jaxvision.load(trained)
     assert spec['inputs'] == {'image': {'shape': [8, 8, 1], 'dtype': 'uint8'}}
     assert spec['class_names'] == list('0123456789')
-    image = jnp.zeros((2, *spec['inputs']['image']['shape']), spec['inputs']['image']['dtype'])
+    image = jnp.zeros(
+        (2, *spec['inputs']['image']['shape']), spec['inputs']['image']['dtype']
+    )
     answer = jax.jit(task.predict)(variables, {'image': image})
     assert answer['probabilities'].shape == (2, len(spec['class_names']))
 
 
-@pytest.mark.parametrize('name, step, says', [
-    ('', 99, 'no checkpoint 99; there are'), ('', 'worst', 'no checkpoint worst'),
-    ('nowhere', 'last', 'is not a run: it has no config.json')])
+@pytest.mark.parametrize(
+    'name, step, says',
+    [
+        ('', 99, 'no checkpoint 99; there are'),
+        ('', 'worst', 'no checkpoint worst'),
+        ('nowhere', 'last', 'is not a run: it has no config.json'),
+    ],
+)
 def test_what_is_not_there_is_said(trained, name, step, says):
     with pytest.raises(UserError, match=says):
         jaxvision.load(trained / name, step)

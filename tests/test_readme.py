@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 from jaxvision.train import loop
 
 ROOT = Path(__file__).parents[1]
@@ -15,14 +15,16 @@ BLOCKS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
 
 
 def block(about: str) -> str:
-    found, = [block for block in BLOCKS if about in block]
+    (found,) = [block for block in BLOCKS if about in block]
     return found
 
 
 def test_its_commands_are_the_two_that_a_newcomer_gives():
     commands = re.findall(r'^    (python3 -m venv .*)$', README, re.MULTILINE)
     assert [command.split(' && ')[-1] for command in commands] == [
-        '.venv/bin/python -m jaxvision.main --config configs/cnn.py', '.venv/bin/python -m pytest']
+        '.venv/bin/python -m jaxvision.main --config configs/cnn.py',
+        '.venv/bin/python -m pytest',
+    ]
 
 
 def test_pictures_and_configs_that_it_names_are_there():
@@ -40,8 +42,12 @@ def test_a_task_of_ones_own_trains(tmp_path, monkeypatch):
     config.train.steps = '3 epochs'
     result = loop.run(config, tmp_path / 'run')
     assert result.finished
-    before = next(row for row in loop.Metrics(tmp_path / 'run', 99).rows if 'eval/psnr' in row)
-    assert result.metrics['eval/psnr'] > before['eval/psnr']  # the last epoch's against the first's
+    before = next(
+        row for row in loop.Metrics(tmp_path / 'run', 99).rows if 'eval/psnr' in row
+    )
+    assert (
+        result.metrics['eval/psnr'] > before['eval/psnr']
+    )  # the last epoch's against the first's
     assert (tmp_path / 'run' / 'figures' / 'strips.png').exists()
     sys.modules.pop('mine.denoise', None)
 

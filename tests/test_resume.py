@@ -10,25 +10,32 @@ from pathlib import Path
 
 import pytest
 
-from jaxvision import main as program
+from jaxvision.cli import train as program
 
 ROOT = Path(__file__).parents[1]
-OVERRIDES = ['--config.model.variant=8', '--config.train.steps=60', '--config.train.best=',
-             '--config.train.checkpoint_every=3', '--config.train.eval_every=30']
+OVERRIDES = [
+    '--config.model.variant=8',
+    '--config.train.steps=60',
+    '--config.train.best=',
+    '--config.train.checkpoint_every=3',
+    '--config.train.eval_every=30',
+]
 
 
 @pytest.fixture
 def bench():
     spec = importlib.util.spec_from_file_location(
-        'kill_resume', ROOT / 'tests' / 'bench' / 'kill_resume.py')
+        'kill_resume', ROOT / 'tests' / 'bench' / 'kill_resume.py'
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def start(command):
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def wait_for(step, workdir, process, seconds=120):
@@ -65,6 +72,10 @@ def test_killed_stopped_and_started_again_it_is_the_same_run(bench, tmp_path):
     done = subprocess.run(shlex.split(again), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and 'finished at step 60' in done.stdout, done.stderr
 
-    subprocess.run(bench.command(tmp_path / 'whole', OVERRIDES), cwd=ROOT, check=True,
-                   stdout=subprocess.DEVNULL)
+    subprocess.run(
+        bench.command(tmp_path / 'whole', OVERRIDES),
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     assert bench.same(bench.outcome(workdir), bench.outcome(tmp_path / 'whole'))

@@ -1,15 +1,15 @@
 """Data sets that are composed, at each reading, from the real digits of `mnist5k`."""
 
-from collections.abc import Callable
 import dataclasses
 import functools
+from collections.abc import Callable
 
-from jaxtyping import Float, Int, UInt8
 import numpy as np
+from jaxtyping import Float, Int, UInt8
 
-from jaxvision import keys
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, fingerprint
-from jaxvision.errors import UserError
 
 SPLITS = ('train', 'test')
 INK = 96  # the least value of a pixel that counts as ink
@@ -27,7 +27,9 @@ class Digits:
     boxes: Int[np.ndarray, 'n 4']
 
     @classmethod
-    def of(cls, images: UInt8[np.ndarray, 'n 28 28'], labels: Int[np.ndarray, 'n']) -> 'Digits':
+    def of(
+        cls, images: UInt8[np.ndarray, 'n 28 28'], labels: Int[np.ndarray, 'n']
+    ) -> 'Digits':
         return cls(images, labels, _ink_boxes(images))
 
     @functools.cached_property
@@ -55,11 +57,14 @@ def _ink_boxes(images: UInt8[np.ndarray, 'n h w']) -> Int[np.ndarray, 'n 4']:
 def read_digits(split: str, data_dir: str = '') -> Digits:
     """The digits of a split of `mnist5k`, which is prepared in `data_dir` if it is not there."""
     # Imports a library that drawing from digits in hand does not need.
-    from jaxvision.data import catalogue, embedded
-    source = catalogue.Catalogue(embedded.prepare('mnist5k', data_dir)).open(split)
+    from jaxvision.data import embedded, tfds_source
+
+    source = tfds_source.Catalogue(embedded.prepare('mnist5k', data_dir)).open(split)
     examples = source.read(range(len(source)))
-    return Digits.of(np.stack([example['image'][..., 0] for example in examples]),
-                     np.stack([example['label'] for example in examples]))
+    return Digits.of(
+        np.stack([example['image'][..., 0] for example in examples]),
+        np.stack([example['label'] for example in examples]),
+    )
 
 
 class Composed:
@@ -67,9 +72,14 @@ class Composed:
 
     splits = SPLITS
 
-    def __init__(self, info: SourceInfo, lengths: tuple[int, int],
-                 compose: Callable[[np.random.Generator, Digits], Example],
-                 label: Callable[[np.random.Generator], int] | None = None, data_dir: str = ''):
+    def __init__(
+        self,
+        info: SourceInfo,
+        lengths: tuple[int, int],
+        compose: Callable[[np.random.Generator, Digits], Example],
+        label: Callable[[np.random.Generator], int] | None = None,
+        data_dir: str = '',
+    ):
         """`info` is of both splits, `lengths` of train and test; `label` makes the first draws of
         `compose`, those of an example's label."""
         self._info, self._lengths, self._data_dir = info, lengths, data_dir
@@ -77,14 +87,18 @@ class Composed:
 
     def open(self, split: str) -> 'ComposedSource':
         if split not in SPLITS:
-            raise UserError(f'{self._info.name} has no split {split!r}; it has '
-                            f'{", ".join(SPLITS)}')
+            raise UserError(
+                f'{self._info.name} has no split {split!r}; it has {", ".join(SPLITS)}'
+            )
         length = self._lengths[SPLITS.index(split)]
         info = dataclasses.replace(
-            self._info, split=split,
-            fingerprint=fingerprint(self._info.name, _VERSION, split, length))
-        return ComposedSource(info, length, read_digits(split, self._data_dir), self._compose,
-                              self._label)
+            self._info,
+            split=split,
+            fingerprint=fingerprint(self._info.name, _VERSION, split, length),
+        )
+        return ComposedSource(
+            info, length, read_digits(split, self._data_dir), self._compose, self._label
+        )
 
     def overlap(self, split: str, other: str) -> bool:
         return split == other
@@ -109,13 +123,16 @@ class ComposedSource:
 
     def labels(self) -> Labels:
         self.info.check_holds('label')
-        return np.array([self._label(self._rng(row)) for row in range(len(self))], np.int32)
+        return np.array(
+            [self._label(self._rng(row)) for row in range(len(self))], np.int32
+        )
 
     def where(self, row: int) -> str:
         return f'{self.info.name} {self.info.split}, row {row}'
 
     def _rng(self, row: int) -> np.random.Generator:
         if not 0 <= row < self._length:
-            raise IndexError(f'{self.info.name} {self.info.split} has {self._length} rows, '
-                             f'not {row}')
+            raise IndexError(
+                f'{self.info.name} {self.info.split} has {self._length} rows, not {row}'
+            )
         return keys.host(0, self.info.name, SPLITS.index(self.info.split), row)

@@ -1,21 +1,23 @@
 """Encoded images to uint8 arrays on the host: whole, or the one crop that is wanted of them."""
 
-from collections.abc import Callable, Iterator
 import io
 import math
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
-from jaxtyping import UInt8
 import numpy as np
-from PIL import Image, ImageOps
 import simplejpeg
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
 
 from jaxvision.data.protocol import Unreadable
 
 Pixels = UInt8[np.ndarray, 'h w c']
-Encoded = bytes | str | os.PathLike | UInt8[np.ndarray, 'h w k'] | UInt8[np.ndarray, 'h w']
+Encoded = (
+    bytes | str | os.PathLike | UInt8[np.ndarray, 'h w k'] | UInt8[np.ndarray, 'h w']
+)
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 _STRIP = 2**20  # pixels
@@ -49,8 +51,12 @@ def is_jpeg(data: bytes) -> bool:
 
 
 def random_resized_crop(
-    image: Encoded, rng: np.random.Generator, size: int, channels: int,
-    scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    image: Encoded,
+    rng: np.random.Generator,
+    size: int,
+    channels: int,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> UInt8[np.ndarray, 'size size c']:
     """A random crop resized to a square (Szegedy et al., 2015, arXiv:1409.4842).
 
@@ -65,11 +71,18 @@ def random_resized_crop(
         Unreadable: as `decode`, but damage below the crop that cuts nothing off goes unseen.
     """
     return _resized_crop(
-        image, lambda height, width: crop_box(rng, height, width, scale, ratio), size, channels)
+        image,
+        lambda height, width: crop_box(rng, height, width, scale, ratio),
+        size,
+        channels,
+    )
 
 
 def resize_center_crop(
-    image: Encoded, size: int, channels: int, fraction: float = 0.875,
+    image: Encoded,
+    size: int,
+    channels: int,
+    fraction: float = 0.875,
 ) -> UInt8[np.ndarray, 'size size c']:
     """Shorter side resized to size / fraction, then the central square, in one resampling.
 
@@ -81,15 +94,21 @@ def resize_center_crop(
     Raises:
         Unreadable: as `random_resized_crop`.
     """
+
     def box(height: int, width: int) -> Box:
         side = max(1, round(fraction * min(height, width)))
         return (height - side) // 2, (width - side) // 2, side, side
+
     return _resized_crop(image, box, size, channels)
 
 
-def squash(image: Encoded, size: int, channels: int) -> UInt8[np.ndarray, 'size size c']:
+def squash(
+    image: Encoded, size: int, channels: int
+) -> UInt8[np.ndarray, 'size size c']:
     """The whole image resized to a square, whatever its shape; arguments and errors as above."""
-    return _resized_crop(image, lambda height, width: (0, 0, height, width), size, channels)
+    return _resized_crop(
+        image, lambda height, width: (0, 0, height, width), size, channels
+    )
 
 
 def thumbnail(image: Encoded, channels: int, most: int) -> Pixels:
@@ -99,15 +118,25 @@ def thumbnail(image: Encoded, channels: int, most: int) -> Pixels:
     """
     data = image if isinstance(image, np.ndarray) else _read(image)
     jpeg_size = None if isinstance(data, np.ndarray) else _jpeg_size(data)
-    pixels = decode(data, channels) if jpeg_size is None else _decode_jpeg(
-        data, channels, next((by for by in (8, 4, 2) if max(jpeg_size) >= by * most), 1))
+    pixels = (
+        decode(data, channels)
+        if jpeg_size is None
+        else _decode_jpeg(
+            data,
+            channels,
+            next((by for by in (8, 4, 2) if max(jpeg_size) >= by * most), 1),
+        )
+    )
     height, width = jpeg_size or pixels.shape[:2]
     shrink = min(1, most / max(height, width))
     return resize(pixels, max(1, round(shrink * height)), max(1, round(shrink * width)))
 
 
 def crop_box(
-    rng: np.random.Generator, height: int, width: int, scale: tuple[float, float],
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> Box:
     """Inception's random box: area uniform, log aspect uniform; the centre after ten misses."""
@@ -123,7 +152,9 @@ def crop_box(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def resize(pixels: Pixels, height: int, width: int) -> UInt8[np.ndarray, 'height width c']:
+def resize(
+    pixels: Pixels, height: int, width: int
+) -> UInt8[np.ndarray, 'height width c']:
     """Antialiased bilinear resize, near to Pillow's BILINEAR and several times as fast.
 
     Bilinear interpolation is a triangle filter one pixel wide, of variance 1/6; to shrink by s
@@ -137,8 +168,13 @@ def resize(pixels: Pixels, height: int, width: int) -> UInt8[np.ndarray, 'height
         pixels = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA)
     (taps_y, sigma_y), (taps_x, sigma_x) = _gaussian(h / height), _gaussian(w / width)
     if taps_y > 1 or taps_x > 1:
-        pixels = cv2.GaussianBlur(pixels, (taps_x, taps_y), sigma_x, sigmaY=sigma_y,
-                                  borderType=cv2.BORDER_REPLICATE)
+        pixels = cv2.GaussianBlur(
+            pixels,
+            (taps_x, taps_y),
+            sigma_x,
+            sigmaY=sigma_y,
+            borderType=cv2.BORDER_REPLICATE,
+        )
     pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
     return pixels.reshape(height, width, channels)
 
@@ -157,7 +193,10 @@ def _gaussian(shrink: float) -> tuple[int, float]:
 
 
 def _resized_crop(
-    image: Encoded, choose: Callable[[int, int], Box], size: int, channels: int,
+    image: Encoded,
+    choose: Callable[[int, int], Box],
+    size: int,
+    channels: int,
 ) -> UInt8[np.ndarray, 'size size c']:
     data = image if isinstance(image, np.ndarray) else _read(image)
     jpeg_size = None if isinstance(data, np.ndarray) else _jpeg_size(data)
@@ -173,7 +212,7 @@ def _resized_crop(
         pixels = _decode_jpeg(data, channels, by, box[0] + box[2])
         top, left = round(box[0] / by), round(box[1] / by)
         h, w = round((box[0] + box[2]) / by) - top, round((box[1] + box[3]) / by) - left
-    return resize(pixels[top:top + h, left:left + w], size, size)
+    return resize(pixels[top : top + h, left : left + w], size, size)
 
 
 def _read(image: bytes | str | os.PathLike) -> bytes:
@@ -191,7 +230,10 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
         return None
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
-    except (ValueError, KeyError):  # KeyError: sampled in a way that simplejpeg has no name for
+    except (
+        ValueError,
+        KeyError,
+    ):  # KeyError: sampled in a way that simplejpeg has no name for
         return None
     if colorspace not in ('YCbCr', 'Gray', 'RGB'):
         return None
@@ -213,19 +255,23 @@ def _orientation(data: bytes) -> int:
 
 def _has_exif(data: bytes) -> bool:
     """Whether a segment is EXIF's; to look for the word in all the data takes far longer."""
-    return any(marker == 0xe1 and data.startswith(b'Exif\0\0', at + 2)
-               for marker, at in _segments(data))
+    return any(
+        marker == 0xE1 and data.startswith(b'Exif\0\0', at + 2)
+        for marker, at in _segments(data)
+    )
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Marker and place of each segment before a JPEG's pixels."""
     at = 2
-    while data[at:at + 1] == b'\xff' and at + 3 < len(data) and data[at + 1] != 0xda:  # the scan
-        if data[at + 1] == 0xff:  # may fill the room before a marker
+    while (
+        data[at : at + 1] == b'\xff' and at + 3 < len(data) and data[at + 1] != 0xDA
+    ):  # the scan
+        if data[at + 1] == 0xFF:  # may fill the room before a marker
             at += 1
             continue
         yield data[at + 1], at + 2
-        at += 2 + int.from_bytes(data[at + 2:at + 4])
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
 
 
 def _upright(pixels: Pixels, orientation: int) -> UInt8[np.ndarray, 'height width c']:
@@ -238,7 +284,9 @@ def _upright(pixels: Pixels, orientation: int) -> UInt8[np.ndarray, 'height widt
     return np.ascontiguousarray(pixels)
 
 
-def _decode_jpeg(data: bytes, channels: int, by: int = 1, bottom: int | None = None) -> Pixels:
+def _decode_jpeg(
+    data: bytes, channels: int, by: int = 1, bottom: int | None = None
+) -> Pixels:
     """Reduced `by` 2, 4 or 8; of an upright JPEG only the rows above `bottom` and one more."""
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
     orientation = _orientation(data)
@@ -249,8 +297,13 @@ def _decode_jpeg(data: bytes, channels: int, by: int = 1, bottom: int | None = N
     h, w = -(-height // by), -(-width // by)
     pixels = np.empty((h, w, channels), np.uint8)
     try:
-        simplejpeg.decode_jpeg(wanted, 'GRAY' if channels == 1 else 'RGB', min_height=h,
-                               min_width=w, buffer=pixels)
+        simplejpeg.decode_jpeg(
+            wanted,
+            'GRAY' if channels == 1 else 'RGB',
+            min_height=h,
+            min_width=w,
+            buffer=pixels,
+        )
     except ValueError as error:
         # What libjpeg warned of first is raised when all pixels are written. Rows that were cut
         # off are extraneous bytes to it; damage above them comes before.
@@ -268,8 +321,8 @@ def _ending_at(data: bytes, height: int, bottom: int) -> tuple[bytes, int]:
     if bottom < height:
         for marker, at in _segments(data):
             # Sequential, so that what is below comes after; and with its end.
-            if marker in (0xc0, 0xc1) and data.rfind(b'\xff\xd9') > at:
-                return data[:at + 3] + bottom.to_bytes(2) + data[at + 5:], bottom
+            if marker in (0xC0, 0xC1) and data.rfind(b'\xff\xd9') > at:
+                return data[: at + 3] + bottom.to_bytes(2) + data[at + 5 :], bottom
     return data, height
 
 
@@ -284,14 +337,18 @@ def _decode_any(data: bytes, channels: int) -> Pixels:
             return _converted(opened, channels)
     except Image.UnidentifiedImageError as error:
         raise Unreadable('no image in a format that Pillow knows') from error
-    except Exception as error:  # Pillow's readers raise nearly anything at a damaged file
+    except (
+        Exception
+    ) as error:  # Pillow's readers raise nearly anything at a damaged file
         raise Unreadable(str(error) or type(error).__name__) from error
 
 
 def _refuse_bomb(height: int, width: int) -> None:
     if height * width > Image.MAX_IMAGE_PIXELS:
-        raise Unreadable(f'{width}x{height} pixels are more than the {Image.MAX_IMAGE_PIXELS} '
-                         'that Pillow takes for an image')
+        raise Unreadable(
+            f'{width}x{height} pixels are more than the {Image.MAX_IMAGE_PIXELS} '
+            'that Pillow takes for an image'
+        )
 
 
 def _refuse_unknown_range(image: Image.Image) -> None:
@@ -308,7 +365,7 @@ def _converted(image: Image.Image, channels: int) -> Pixels:
     rows = -(-_STRIP // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
-        pixels[top:top + rows] = _with_channels(_eight_bits(strip), channels)
+        pixels[top : top + rows] = _with_channels(_eight_bits(strip), channels)
     return pixels
 
 

@@ -11,30 +11,53 @@ rows of -1 are padding. Captions are of three styles:
 import itertools
 import re
 
-from jaxtyping import Int32
 import numpy as np
+from jaxtyping import Int32
 
 Scene = Int32[np.ndarray, 'n 5']
 Thing = tuple[str, str, str]  # size, colour, digit
 
-DIGITS = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+DIGITS = (
+    'zero',
+    'one',
+    'two',
+    'three',
+    'four',
+    'five',
+    'six',
+    'seven',
+    'eight',
+    'nine',
+)
 SIZES = ('small', 'large')
 COLORS = ('red', 'green', 'blue', 'yellow', 'white', 'purple')
 
 # How each style begins, and how it goes on, by the relation of an object to the next.
 _STYLES = (
     ('', {'left of': ' left of {}', 'above': ' above {}', 'below': ' below {}'}),
-    ('there is ', {'left of': ' to the left of {}', 'above': ' above {}', 'below': ' below {}'}),
-    ('the picture shows ', {'left of': ' and {} to its right', 'above': ' and {} below it',
-                            'below': ' and {} above it'}),
+    (
+        'there is ',
+        {'left of': ' to the left of {}', 'above': ' above {}', 'below': ' below {}'},
+    ),
+    (
+        'the picture shows ',
+        {
+            'left of': ' and {} to its right',
+            'above': ' and {} below it',
+            'below': ' and {} above it',
+        },
+    ),
 )
 _THING = f'a ({"|".join(SIZES)}) ({"|".join(COLORS)}) ({"|".join(DIGITS)})'
 
 
 def things(scene: Scene) -> list[Thing]:
     """The scene's objects in words, without their places."""
-    return [(SIZES[size], COLORS[color], DIGITS[digit])
-            for digit, size, color, _, _ in scene.tolist() if digit >= 0]
+    return [
+        (SIZES[size], COLORS[color], DIGITS[digit])
+        for digit, size, color, _, _ in scene.tolist()
+        if digit >= 0
+    ]
 
 
 def relation(first: tuple[int, int], second: tuple[int, int]) -> str:
@@ -51,9 +74,14 @@ def captions(scene: Scene) -> list[str]:
     phrases = [' '.join(('a', *thing)) for thing in things(scene)]
     centres = _centres(scene)
     relations = [relation(*pair) for pair in itertools.pairwise(centres)]
-    return [opening + phrases[0] + ''.join(
-        links[link].format(phrase) for link, phrase in zip(relations, phrases[1:]))
-        for opening, links in _STYLES]
+    return [
+        opening
+        + phrases[0]
+        + ''.join(
+            links[link].format(phrase) for link, phrase in zip(relations, phrases[1:])
+        )
+        for opening, links in _STYLES
+    ]
 
 
 def parse(caption: str) -> tuple[list[Thing], list[str]] | None:
@@ -66,8 +94,9 @@ def parse(caption: str) -> tuple[list[Thing], list[str]] | None:
     return None
 
 
-def _parse(caption: str, opening: str, links: dict[str, str]
-           ) -> tuple[list[Thing], list[str]] | None:
+def _parse(
+    caption: str, opening: str, links: dict[str, str]
+) -> tuple[list[Thing], list[str]] | None:
     match = re.compile(opening + _THING).match(caption)
     named, relations = [], []
     while match:
@@ -96,8 +125,10 @@ def is_true(caption: str, scene: Scene) -> bool:
     named, relations = said
     return any(
         [there[i] for i in order] == named
-        and [relation(centres[i], centres[j]) for i, j in itertools.pairwise(order)] == relations
-        for order in itertools.permutations(range(len(there))))
+        and [relation(centres[i], centres[j]) for i, j in itertools.pairwise(order)]
+        == relations
+        for order in itertools.permutations(range(len(there)))
+    )
 
 
 def _centres(scene: Scene) -> list[tuple[int, int]]:

@@ -4,17 +4,17 @@ A small stand-in for Omniglot: many classes, few of which training sees. 70 numb
 10 validate and 20 test, and no digit's image is in two of the splits.
 """
 
-from jaxtyping import Int
 import numpy as np
+from jaxtyping import Int
 
-from jaxvision import keys
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.data.composed import Digits, read_digits
 from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, fingerprint
-from jaxvision.data.views import held_out
-from jaxvision.errors import UserError
+from jaxvision.data.wrappers import held_out
 
 NAMES = tuple(f'{number:02}' for number in range(100))
-NUMBERS = {'train': 70, 'validation': 10, 'test': 20}    # classes of each split
+NUMBERS = {'train': 70, 'validation': 10, 'test': 20}  # classes of each split
 PER_CLASS = {'train': 400, 'validation': 100, 'test': 100}
 
 # Raised whenever the same row becomes another example: a run goes on only with the data it had.
@@ -31,7 +31,9 @@ class DigitPairs:
 
     def open(self, split: str) -> 'PairSource':
         if split not in NUMBERS:
-            raise UserError(f'digit_pairs has no split {split!r}; it has {", ".join(NUMBERS)}')
+            raise UserError(
+                f'digit_pairs has no split {split!r}; it has {", ".join(NUMBERS)}'
+            )
         return PairSource(split, digits_of(split, self._data_dir))
 
     def overlap(self, split: str, other: str) -> bool:
@@ -43,9 +45,14 @@ class PairSource:
 
     def __init__(self, split: str, digits: Digits):
         self.info = SourceInfo(
-            name='digit_pairs', split=split, class_names=NAMES, image_shape=(28, 56, 1),
-            multi_label=False, fingerprint=fingerprint('digit_pairs', _VERSION, split),
-            new_classes=split != 'train')
+            name='digit_pairs',
+            split=split,
+            class_names=NAMES,
+            image_shape=(28, 56, 1),
+            multi_label=False,
+            fingerprint=fingerprint('digit_pairs', _VERSION, split),
+            new_classes=split != 'train',
+        )
         self._numbers, self._images = numbers_of(split), digits.images
         self._rows = [np.flatnonzero(digits.labels == digit) for digit in range(10)]
 
@@ -54,10 +61,14 @@ class PairSource:
 
     def __getitem__(self, row: int) -> Example:
         if not 0 <= row < len(self):
-            raise IndexError(f'digit_pairs {self.info.split} has {len(self)} rows, not {row}')
+            raise IndexError(
+                f'digit_pairs {self.info.split} has {len(self)} rows, not {row}'
+            )
         number = self._numbers[row % len(self._numbers)]
         rng = keys.host(0, 'digit_pairs', tuple(NUMBERS).index(self.info.split), row)
-        pair = [self._images[rng.choice(self._rows[digit])] for digit in divmod(number, 10)]
+        pair = [
+            self._images[rng.choice(self._rows[digit])] for digit in divmod(number, 10)
+        ]
         return {'image': np.concatenate(pair, 1)[..., None], 'label': np.int32(number)}
 
     def read(self, rows: Rows) -> list[Example]:

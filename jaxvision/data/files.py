@@ -1,21 +1,28 @@
 """A person's own files: which ones the names on a command line mean, their bytes, and names for
 the pictures made of them."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
 import glob
 import os
-from pathlib import Path
 import re
 import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Unreadable
-from jaxvision.errors import UserError
 
-MOST_BYTES = 2**29  # 6 for each of the pixels that Pillow takes at most: 16-bit RGB, uncompressed
+MOST_BYTES = (
+    2**29
+)  # 6 for each of the pixels that Pillow takes at most: 16-bit RGB, uncompressed
 
-_NO_FILES = {stat.S_IFDIR: 'a folder that cannot be listed', stat.S_IFIFO: 'a named pipe',
-             stat.S_IFSOCK: 'a socket', stat.S_IFCHR: 'a device', stat.S_IFBLK: 'a device'}
+_NO_FILES = {
+    stat.S_IFDIR: 'a folder that cannot be listed',
+    stat.S_IFIFO: 'a named pipe',
+    stat.S_IFSOCK: 'a socket',
+    stat.S_IFCHR: 'a device',
+    stat.S_IFBLK: 'a device',
+}
 
 
 def find(names: Sequence[str], out: str) -> list[str]:
@@ -79,7 +86,9 @@ def picture_paths(paths: Sequence[str], out: Path) -> list[Path]:
     counts, taken, found = Counter(), set(), []
     for path in paths:
         stem = name = re.sub(r'[^\w.=+-]+', '_', Path(path).stem)[:50]
-        while name.casefold() in taken:  # some file systems take Cat.png and cat.png for one
+        while (
+            name.casefold() in taken
+        ):  # some file systems take Cat.png and cat.png for one
             counts[stem.casefold()] += 1
             name = f'{stem}-{counts[stem.casefold()] + 1}'
         taken.add(name.casefold())
@@ -102,20 +111,29 @@ def _files(top: str, out: str) -> Iterator[str]:
     out = os.path.realpath(out)
     is_folder = os.path.isdir(top)
     if os.path.realpath(top if is_folder else os.path.dirname(top) or '.') == out:
-        raise UserError(f'{top}: answers are written into {out}, and would replace files there. '
-                        'Give another --out')
+        raise UserError(
+            f'{top}: answers are written into {out}, and would replace files there. '
+            'Give another --out'
+        )
     if not is_folder:
         yield top
         return
     unlisted, seen = [], set()
     _is_new(top, seen)
     for folder, below, names in os.walk(
-            top, onerror=lambda error: unlisted.append(error.filename), followlinks=True):
-        below[:] = sorted(name for name in below if not name.startswith('.')
-                          and _is_new(os.path.join(folder, name), seen))
+        top, onerror=lambda error: unlisted.append(error.filename), followlinks=True
+    ):
+        below[:] = sorted(
+            name
+            for name in below
+            if not name.startswith('.') and _is_new(os.path.join(folder, name), seen)
+        )
         if os.path.realpath(folder) != out:
-            yield from (os.path.join(folder, name) for name in sorted(names)
-                        if not name.startswith('.'))
+            yield from (
+                os.path.join(folder, name)
+                for name in sorted(names)
+                if not name.startswith('.')
+            )
     yield from unlisted
 
 

@@ -1,15 +1,22 @@
 """A person's own images: one folder a class, or a labels.csv of one or several labels."""
 
-from collections.abc import Iterable, Sequence, Set
 import csv
 import dataclasses
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, Unreadable, fingerprint
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
+from jaxvision.data.protocol import (
+    Example,
+    Labels,
+    Rows,
+    SourceInfo,
+    Unreadable,
+    fingerprint,
+)
 
 SPLITS = ('train', 'val', 'validation', 'test')
 _SAMPLE = 32  # files whose mode tells whether the data set is grey
@@ -48,16 +55,27 @@ class Folder:
         table = root / 'labels.csv'
         listing = _from_csv(table) if table.exists() else _from_tree(root)
         self._multi_label = listing.multi_label
-        self._items = {split: [item for item in listing.items if item.split == split]
-                       for split in SPLITS}
+        self._items = {
+            split: [item for item in listing.items if item.split == split]
+            for split in SPLITS
+        }
         if not self._items['train']:
-            raise UserError(f'{root} has no training images; it needs train/CLASS/FILE or '
-                            'CLASS/FILE or a labels.csv')
+            raise UserError(
+                f'{root} has no training images; it needs train/CLASS/FILE or '
+                'CLASS/FILE or a labels.csv'
+            )
         self.splits = tuple(split for split in SPLITS if self._items[split])
-        seen = {split: {name for item in items for name in item.labels}
-                for split, items in self._items.items()}
-        self._new = [split for split in SPLITS if not listing.multi_label
-                     and len(seen[split]) > 1 and not seen[split] & seen['train']]
+        seen = {
+            split: {name for item in items for name in item.labels}
+            for split, items in self._items.items()
+        }
+        self._new = [
+            split
+            for split in SPLITS
+            if not listing.multi_label
+            and len(seen[split]) > 1
+            and not seen[split] & seen['train']
+        ]
         known = seen['train'].union(*(seen[split] for split in self._new))
         self._classes = listing.columns or tuple(sorted(known))
         check_classes(listing.items, self._classes)
@@ -65,14 +83,19 @@ class Folder:
 
     def open(self, split: str) -> 'FolderSource':
         if split not in self.splits:
-            raise UserError(f'{self._root} has no split {split!r}; it has '
-                            f'{", ".join(self.splits)}')
+            raise UserError(
+                f'{self._root} has no split {split!r}; it has {", ".join(self.splits)}'
+            )
         items = self._items[split]
         info = SourceInfo(
-            name=f'folder:{self._root}', split=split, class_names=self._classes,
-            image_shape=(None, None, self._channels), multi_label=self._multi_label,
+            name=f'folder:{self._root}',
+            split=split,
+            class_names=self._classes,
+            image_shape=(None, None, self._channels),
+            multi_label=self._multi_label,
             fingerprint=fingerprint(split, listed(self._root, items)),
-            new_classes=split in self._new)
+            new_classes=split in self._new,
+        )
         return FolderSource(info, items)
 
     def overlap(self, split: str, other: str) -> bool:
@@ -91,7 +114,9 @@ class FolderSource:
             for row, item in enumerate(items):
                 self._labels[row, [number[name] for name in item.labels]] = 1
         else:
-            self._labels = np.array([number[item.labels[0]] for item in items], np.int32)
+            self._labels = np.array(
+                [number[item.labels[0]] for item in items], np.int32
+            )
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -133,25 +158,40 @@ def in_classes(folder: Path, split: str, suffixes: Set[str], what: str) -> list[
     """
     items = []
     for class_folder in sorted(filter(Path.is_dir, visible(folder.iterdir()))):
-        paths = sorted(path for path in visible(class_folder.rglob('*'))
-                       if path.suffix.lower() in suffixes)
+        paths = sorted(
+            path
+            for path in visible(class_folder.rglob('*'))
+            if path.suffix.lower() in suffixes
+        )
         if not paths:
-            raise UserError(f'the class folder {class_folder} has no {what}; fill it or remove it')
+            raise UserError(
+                f'the class folder {class_folder} has no {what}; fill it or remove it'
+            )
         items += [Item(path, (class_folder.name,), split) for path in paths]
     return items
 
 
 def listed(root: Path, items: Sequence[Item]) -> list[tuple]:
     """Names, sizes and labels: what tells a data set from another without reading it."""
-    return sorted((item.path.relative_to(root).as_posix(), item.path.stat().st_size, item.labels)
-                  for item in items)
+    return sorted(
+        (item.path.relative_to(root).as_posix(), item.path.stat().st_size, item.labels)
+        for item in items
+    )
 
 
 def _from_tree(root: Path) -> _Listing:
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items()
-                if kind in Image.OPEN}
-    return _Listing([item for split, folder in split_folders(root).items()
-                     for item in in_classes(folder, split, suffixes, 'images')])
+    suffixes = {
+        suffix
+        for suffix, kind in Image.registered_extensions().items()
+        if kind in Image.OPEN
+    }
+    return _Listing(
+        [
+            item
+            for split, folder in split_folders(root).items()
+            for item in in_classes(folder, split, suffixes, 'images')
+        ]
+    )
 
 
 def visible(paths: Iterable[Path]) -> Iterable[Path]:
@@ -164,11 +204,15 @@ def _from_csv(table: Path) -> _Listing:
         rows = list(reader)
         columns = reader.fieldnames or []
     if 'file' not in columns or len(columns) < 2:
-        raise UserError(f'{table} needs a column `file` and a column `label`, or one column a '
-                        f'class; it has {", ".join(columns) or "nothing"}')
+        raise UserError(
+            f'{table} needs a column `file` and a column `label`, or one column a '
+            f'class; it has {", ".join(columns) or "nothing"}'
+        )
     if 'label' not in columns:
         classes = tuple(column for column in columns if column not in ('file', 'split'))
-        items = [_item(table, line, row, classes) for line, row in enumerate(rows, start=2)]
+        items = [
+            _item(table, line, row, classes) for line, row in enumerate(rows, start=2)
+        ]
         return _Listing(items, multi_label=True, columns=classes)
     items = [_item(table, line, row, ()) for line, row in enumerate(rows, start=2)]
     multi_label = any(len(item.labels) > 1 for item in items)
@@ -184,8 +228,9 @@ def _item(table: Path, line: int, row: dict[str, str], classes: Sequence[str]) -
         raise UserError(f'{table}, line {line}: there is no file {path}')
     split = (row.get('split') or 'train').strip().lower()
     if split not in SPLITS:
-        raise UserError(f'{table}, line {line}: the split {split!r} is none of '
-                        f'{", ".join(SPLITS)}')
+        raise UserError(
+            f'{table}, line {line}: the split {split!r} is none of {", ".join(SPLITS)}'
+        )
     if not classes:
         names = (row['label'] or '').replace('|', ';').split(';')
         return Item(path, tuple(name.strip() for name in names if name.strip()), split)
@@ -199,13 +244,18 @@ def _item(table: Path, line: int, row: dict[str, str], classes: Sequence[str]) -
 def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
     """Raises a UserError for a single class, and for one that only is evaluated."""
     if len(classes) < 2:
-        raise UserError(f'there is only one class, {classes[0]!r}: nothing to tell apart'
-                        if classes else 'no image has a label')
+        raise UserError(
+            f'there is only one class, {classes[0]!r}: nothing to tell apart'
+            if classes
+            else 'no image has a label'
+        )
     for item in items:
         for name in item.labels:
             if name not in classes:
-                raise UserError(f'{item.path} is labelled {name!r}, a class that training does '
-                                'not have')
+                raise UserError(
+                    f'{item.path} is labelled {name!r}, a class that training does '
+                    'not have'
+                )
 
 
 def _channels(paths: Sequence[Path]) -> int:

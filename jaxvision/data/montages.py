@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxvision import keys
+from jaxvision.core import keys
 from jaxvision.data import decode, video
 from jaxvision.data.protocol import Example, Labels, Rows, Source, fingerprint
 
-STRETCH = (3, 15)    # the fewest frames and the most
-ZOOM = (0.15, 1.0)   # the share of the picture that a stretch shows
+STRETCH = (3, 15)  # the fewest frames and the most
+ZOOM = (0.15, 1.0)  # the share of the picture that a stretch shows
 
 Frames = UInt8[np.ndarray, 't h w c']
 
@@ -26,8 +26,10 @@ class Montages:
     def __init__(self, source: Source, number: int):
         self._source, self._number = source, number
         self.info = dataclasses.replace(
-            source.info, holds=('video', 'video_mask'),
-            fingerprint=fingerprint('montages', source.info.fingerprint, number))
+            source.info,
+            holds=('video', 'video_mask'),
+            fingerprint=fingerprint('montages', source.info.fingerprint, number),
+        )
 
     def __len__(self) -> int:
         return self._number
@@ -38,7 +40,9 @@ class Montages:
         wanted, stretches = int(rng.integers(most // 4, most, endpoint=True)), []
         while (missing := wanted - sum(map(len, stretches))) > 0:
             film = self._source[int(rng.integers(len(self._source)))]
-            stretches.append(_stretch(rng, film['video'][film['video_mask'] > 0])[:missing])
+            stretches.append(
+                _stretch(rng, film['video'][film['video_mask'] > 0])[:missing]
+            )
         frames, own = video.padded(np.concatenate(stretches), most)
         return {'video': frames, 'video_mask': own.astype(np.uint8)}
 
@@ -59,6 +63,13 @@ def _stretch(rng: np.random.Generator, frames: Frames) -> UInt8[np.ndarray, 'n h
     height, width = frames.shape[1:3]
     top, left, h, w = decode.crop_box(rng, height, width, ZOOM, (3 / 4, 4 / 3))
     along = slice(None, None, int(rng.choice((-1, 1))))
-    return np.stack([decode.resize(np.ascontiguousarray(
-        frame[top:top + h, left:left + w][:, along]), height, width)
-        for frame in frames[first:first + length]])
+    return np.stack(
+        [
+            decode.resize(
+                np.ascontiguousarray(frame[top : top + h, left : left + w][:, along]),
+                height,
+                width,
+            )
+            for frame in frames[first : first + length]
+        ]
+    )

@@ -4,12 +4,11 @@ Srivastava, Mansimov, Salakhutdinov: Unsupervised Learning of Video Representati
 (arXiv 1502.04681).
 """
 
-from collections.abc import Callable
 import functools
 import itertools
 
-from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from jaxvision.data.composed import Composed, Digits
 from jaxvision.data.protocol import Example, SourceInfo
@@ -33,10 +32,18 @@ def make(configuration: str, data_dir: str = '') -> Composed:
     compose, label, holds, frames, lengths = CONFIGURATIONS[configuration]
     names = tuple('+'.join(pair) for pair in PAIRS) if label else ()
     info = SourceInfo(
-        name=f'moving_digits/{configuration}', split='', class_names=names,
-        image_shape=(SIDE, SIDE, 1), multi_label=False, fingerprint='', holds=holds,
-        frames=frames)
-    return Composed(info, lengths, functools.partial(compose, frames=frames), label, data_dir)
+        name=f'moving_digits/{configuration}',
+        split='',
+        class_names=names,
+        image_shape=(SIDE, SIDE, 1),
+        multi_label=False,
+        fingerprint='',
+        holds=holds,
+        frames=frames,
+    )
+    return Composed(
+        info, lengths, functools.partial(compose, frames=frames), label, data_dir
+    )
 
 
 def prediction(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
@@ -57,7 +64,10 @@ def motions(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
     """
     label = draw_pair(rng)
     paths = [path(rng, motion, frames, _FAST) for motion in PAIRS[label]]
-    return {'video': film(paths, digits.images[_two(rng, digits)]), 'label': np.int32(label)}
+    return {
+        'video': film(paths, digits.images[_two(rng, digits)]),
+        'label': np.int32(label),
+    }
 
 
 def draw_pair(rng: np.random.Generator) -> int:
@@ -74,7 +84,9 @@ def events(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
     rows = _two(rng, digits)
     for _ in range(_TRIES):
         paths = [path(rng, 'straight', frames, _SLOW) for _ in range(2)]
-        met = meetings(*(ink_boxes(path, digits.boxes[row]) for path, row in zip(paths, rows)))
+        met = meetings(
+            *(ink_boxes(path, digits.boxes[row]) for path, row in zip(paths, rows))
+        )
         if met.sum() >= _FEWEST_EVENTS:
             break
     return {'video': film(paths, digits.images[rows]), 'importance': importance(met)}
@@ -84,14 +96,18 @@ def _two(rng: np.random.Generator, digits: Digits) -> Int[np.ndarray, '2']:
     return rng.integers(len(digits.images), size=2)
 
 
-def path(rng: np.random.Generator, motion: str, frames: int, speeds: tuple[float, float]) -> Path:
+def path(
+    rng: np.random.Generator, motion: str, frames: int, speeds: tuple[float, float]
+) -> Path:
     """The corner of a digit in each frame: it moves freely and is folded back at the borders.
 
     It starts anywhere in the period of the fold, so that its place in any one frame is uniform
     whatever the motion: no single frame tells how it moves.
     """
     start = rng.uniform(0, 2 * ROOM, 2)
-    return np.rint(fold(start + moved(rng, motion, frames, rng.uniform(*speeds)))).astype(int)
+    return np.rint(
+        fold(start + moved(rng, motion, frames, rng.uniform(*speeds)))
+    ).astype(int)
 
 
 def fold(place: Float[np.ndarray, '*n']) -> Float[np.ndarray, '*n']:
@@ -99,8 +115,9 @@ def fold(place: Float[np.ndarray, '*n']) -> Float[np.ndarray, '*n']:
     return ROOM - np.abs(place % (2 * ROOM) - ROOM)
 
 
-def moved(rng: np.random.Generator, motion: str, frames: int, speed: float
-          ) -> Float[np.ndarray, 't 2']:
+def moved(
+    rng: np.random.Generator, motion: str, frames: int, speed: float
+) -> Float[np.ndarray, 't 2']:
     """Free motion (y, x) at `speed` pixels a frame: one of `MOTIONS`, or 'straight', which is in
     any direction."""
     time = np.arange(frames)
@@ -108,10 +125,12 @@ def moved(rng: np.random.Generator, motion: str, frames: int, speed: float
         radius = rng.uniform(*_RADIUS)
         turn = rng.choice((-1, 1)) * speed / radius
         return radius * _direction(rng.uniform(0, 2 * np.pi) + turn * time)
-    angle = {'straight': lambda: rng.uniform(0, 2 * np.pi),
-             'horizontal': lambda: np.pi * rng.integers(2),
-             'vertical': lambda: np.pi * (rng.integers(2) + 0.5),
-             'diagonal': lambda: np.pi / 2 * (rng.integers(4) + 0.5)}[motion]()
+    angle = {
+        'straight': lambda: rng.uniform(0, 2 * np.pi),
+        'horizontal': lambda: np.pi * rng.integers(2),
+        'vertical': lambda: np.pi * (rng.integers(2) + 0.5),
+        'diagonal': lambda: np.pi / 2 * (rng.integers(4) + 0.5),
+    }[motion]()
     return speed * time[:, None] * _direction(angle)
 
 
@@ -119,12 +138,14 @@ def _direction(angle) -> Float[np.ndarray, '... 2']:
     return np.stack([np.sin(angle), np.cos(angle)], -1)
 
 
-def film(paths: list[Path], images: UInt8[np.ndarray, 'n 28 28']) -> UInt8[np.ndarray, 't 64 64 1']:
+def film(
+    paths: list[Path], images: UInt8[np.ndarray, 'n 28 28']
+) -> UInt8[np.ndarray, 't 64 64 1']:
     """The digits on their paths; where they overlap, values add up to 255 at most."""
     light = np.zeros((len(paths[0]), SIDE, SIDE), np.uint16)
     for places, image in zip(paths, images):
         for frame, (y, x) in zip(light, places.tolist()):
-            frame[y:y + DIGIT, x:x + DIGIT] += image
+            frame[y : y + DIGIT, x : x + DIGIT] += image
     return np.minimum(light, 255).astype(np.uint8)[..., None]
 
 
@@ -133,7 +154,9 @@ def ink_boxes(places: Path, box: Int[np.ndarray, '4']) -> Int[np.ndarray, 't 4']
     return np.tile(places, 2) + box
 
 
-def meetings(a: Int[np.ndarray, 't 4'], b: Int[np.ndarray, 't 4']) -> Bool[np.ndarray, 't']:
+def meetings(
+    a: Int[np.ndarray, 't 4'], b: Int[np.ndarray, 't 4']
+) -> Bool[np.ndarray, 't']:
     """The frames in which two boxes overlap, while in the frame before they did not."""
     together = ((a[:, :2] < b[:, 2:]) & (b[:, :2] < a[:, 2:])).all(1)
     return together & ~np.append(True, together[:-1])

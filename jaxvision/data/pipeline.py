@@ -4,17 +4,17 @@ Global batch t is rows t * batch_size onwards of the epochs' shuffles laid end t
 straddle two epochs and no example is dropped. Of P processes, each takes its contiguous chunk.
 """
 
-from collections.abc import Callable, Iterator
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import grain
-from jaxtyping import Int32
 import numpy as np
+from jaxtyping import Int32
 
-from jaxvision import keys
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Example, Source, Unreadable
-from jaxvision.errors import UserError
 
 Batch = dict[str, np.ndarray]
 Prepare = Callable[[Example, np.random.Generator | None], Example]
@@ -27,7 +27,9 @@ class Counter(Protocol):
     def add(self, where: str, error: Exception) -> None: ...
 
 
-def rows(seed: int, examples: int, batch_size: int, step: int) -> Int32[np.ndarray, 'b']:
+def rows(
+    seed: int, examples: int, batch_size: int, step: int
+) -> Int32[np.ndarray, 'b']:
     """The rows of global training batch `step`."""
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, places = np.divmod(positions, examples)
@@ -45,8 +47,16 @@ def _shuffle(seed: int, epoch: int, examples: int) -> Int32[np.ndarray, 'n']:
 
 
 def train_batches(
-    source: Source, prepare: Prepare | None, *, seed: int, batch_size: int, start: int, stop: int,
-    process: tuple[int, int] = (0, 1), threads: int = 2, on_corrupt: str = 'stop',
+    source: Source,
+    prepare: Prepare | None,
+    *,
+    seed: int,
+    batch_size: int,
+    start: int,
+    stop: int,
+    process: tuple[int, int] = (0, 1),
+    threads: int = 2,
+    on_corrupt: str = 'stop',
     counter: Counter | None = None,
 ) -> Iterator[Batch]:
     """This process's chunks of training batches `start` to `stop` - 1, read ahead by threads, or
@@ -65,14 +75,21 @@ def train_batches(
     def batch(step: int) -> Batch:
         def rng(row: int) -> np.random.Generator:
             return keys.host(seed, 'prepare', step, row)
+
         return reader.full(rows(seed, len(source), batch_size, step)[part], rng)
 
     return read_ahead(batch, start, stop, threads)
 
 
 def eval_batches(
-    source: Source, prepare: Prepare | None, *, batch_size: int, process: tuple[int, int] = (0, 1),
-    threads: int = 2, on_corrupt: str = 'stop', counter: Counter | None = None,
+    source: Source,
+    prepare: Prepare | None,
+    *,
+    batch_size: int,
+    process: tuple[int, int] = (0, 1),
+    threads: int = 2,
+    on_corrupt: str = 'stop',
+    counter: Counter | None = None,
 ) -> Iterator[Batch]:
     """Every row once, in order: batches as in training and 'present' bool [B], False for padding.
 
@@ -85,7 +102,9 @@ def eval_batches(
     reader = _Reader(source, prepare, on_corrupt, counter)
 
     def batch(step: int) -> Batch:
-        wanted = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int32)[part]
+        wanted = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int32)[
+            part
+        ]
         inside = wanted < len(source)
         wanted = np.minimum(wanted, len(source) - 1)
         read = reader.full(wanted, lambda row: None)
@@ -97,13 +116,17 @@ def eval_batches(
 def _chunk(batch_size: int, process: tuple[int, int]) -> slice:
     number, processes = process
     if batch_size % processes:
-        raise UserError(f'the batch size, {batch_size}, is not divisible by the {processes} '
-                        'processes')
+        raise UserError(
+            f'the batch size, {batch_size}, is not divisible by the {processes} '
+            'processes'
+        )
     size = batch_size // processes
     return slice(number * size, (number + 1) * size)
 
 
-def read_ahead(read: Callable[[int], Any], start: int, stop: int, threads: int) -> Iterator:
+def read_ahead(
+    read: Callable[[int], Any], start: int, stop: int, threads: int
+) -> Iterator:
     """`read(start)` to `read(stop - 1)` in order, by threads that are a few items ahead."""
     if not threads:
         yield from map(read, range(start, stop))
@@ -120,10 +143,17 @@ def read_ahead(read: Callable[[int], Any], start: int, stop: int, threads: int) 
 class _Reader:
     """Reads and prepares the rows of one batch."""
 
-    def __init__(self, source: Source, prepare: Prepare | None, on_corrupt: str,
-                 counter: Counter | None):
+    def __init__(
+        self,
+        source: Source,
+        prepare: Prepare | None,
+        on_corrupt: str,
+        counter: Counter | None,
+    ):
         if on_corrupt not in ('stop', 'replace'):
-            raise UserError(f"data.on_corrupt={on_corrupt!r}: it is 'stop' or 'replace'")
+            raise UserError(
+                f"data.on_corrupt={on_corrupt!r}: it is 'stop' or 'replace'"
+            )
         self._source = source
         self._prepare = prepare
         self._replace = on_corrupt == 'replace'
@@ -136,11 +166,15 @@ class _Reader:
                 return self._source.batch(wanted) | {'index': wanted}
             except Unreadable:
                 pass  # row by row below finds out which
-        found = [self._readable(int(row), example, rng)
-                 for row, example in zip(wanted, self._read(wanted))]
+        found = [
+            self._readable(int(row), example, rng)
+            for row, example in zip(wanted, self._read(wanted))
+        ]
         used, examples = zip(*found)
-        stacked = {name: np.stack([example[name] for example in examples])
-                   for name in examples[0]}
+        stacked = {
+            name: np.stack([example[name] for example in examples])
+            for name in examples[0]
+        }
         return stacked | {'index': np.asarray(used, np.int32)}
 
     def _read(self, wanted: Int32[np.ndarray, 'b']) -> list[Example | None]:
@@ -156,7 +190,9 @@ class _Reader:
             try:
                 if used != row or example is None:
                     example = self._source[used]
-                return used, self._prepare(example, rng(used)) if self._prepare else example
+                return used, self._prepare(
+                    example, rng(used)
+                ) if self._prepare else example
             except Unreadable as error:
                 self._unreadable(used, error)
         raise UserError(f'{self._source.info.name}: no example can be read')
@@ -164,8 +200,10 @@ class _Reader:
     def _unreadable(self, row: int, error: Unreadable) -> None:
         where = self._source.where(row)
         if not self._replace:
-            raise UserError(f'cannot read {where}: {error}. Give the same command with '
-                            '--config.data.on_corrupt=replace to go on without it, or remove it '
-                            'and begin anew') from error
+            raise UserError(
+                f'cannot read {where}: {error}. Give the same command with '
+                '--config.data.on_corrupt=replace to go on without it, or remove it '
+                'and begin anew'
+            ) from error
         if self._counter:
             self._counter.add(where, error)

@@ -1,14 +1,14 @@
 """What the rest of the package asks of data: a source is a random-access list of examples."""
 
-from collections.abc import Sequence
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from jaxtyping import Float, Int
 import numpy as np
+from jaxtyping import Float, Int
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 
 Example = dict[str, Any]
 Rows = Sequence[int] | Int[np.ndarray, 'm']
@@ -42,12 +42,14 @@ class SourceInfo:
 
     def check_holds(self, *names: str) -> None:
         """Raises:
-            UserError: an example does not have all of these.
+        UserError: an example does not have all of these.
         """
         missing = [name for name in names if name not in self.holds]
         if missing:
-            raise UserError(f'{self.name} holds {", ".join(self.holds)}: this task needs '
-                            f'{", ".join(missing)}')
+            raise UserError(
+                f'{self.name} holds {", ".join(self.holds)}: this task needs '
+                f'{", ".join(missing)}'
+            )
 
 
 @runtime_checkable

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxvision.core.errors import UserError
 from jaxvision.data.composed import Composed
 from jaxvision.data.protocol import Dataset, Labels, Source, SourceInfo
-from jaxvision.data.views import Decoded, InMemory, Subset, few_per_class, held_out
-from jaxvision.errors import UserError
+from jaxvision.data.wrappers import Decoded, InMemory, Subset, few_per_class, held_out
 
 __all__ = ['InMemory', 'Source', 'SourceInfo', 'Subset', 'open_source']
 
@@ -34,12 +34,20 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
     dataset = _find(data)
     source = _open_split(dataset, data, split)
     if not len(source):
-        raise UserError(f'{source.info.name}: its split {source.info.split!r} has no examples')
+        raise UserError(
+            f'{source.info.name}: its split {source.info.split!r} has no examples'
+        )
     if data.per_class and split == 'train':
         rows = few_per_class(_labels(source), data.per_class, source.info.class_names)
-        source = Subset(source, rows, f'{source.info.split}, {data.per_class} per class')
+        source = Subset(
+            source, rows, f'{source.info.split}, {data.per_class} per class'
+        )
     shape = source.info.image_shape
-    if None in shape or 'image' not in source.info.holds or isinstance(dataset, Composed):
+    if (
+        None in shape
+        or 'image' not in source.info.holds
+        or isinstance(dataset, Composed)
+    ):
         return source
     source = Decoded(source)
     # Captions are of any number and length, and fill no array.
@@ -52,22 +60,27 @@ def _find(data: Any) -> Dataset:
     kind, _, place = data.source.partition(':')
     if kind == 'folder':
         from jaxvision.data.folder import Folder
+
         return Folder(Path(place).expanduser())
     if kind == 'videos':
-        from jaxvision.data.films import Films
+        from jaxvision.data.video_folder import Films
+
         return Films(Path(place).expanduser())
     if kind == 'captions':
-        from jaxvision.data.captioned import Captioned
+        from jaxvision.data.captions import Captioned
+
         return Captioned(place)
     if data.source == 'digit_pairs':
         from jaxvision.data.digit_pairs import DigitPairs
+
         return DigitPairs(data.dir)
-    from jaxvision.data import catalogue, embedded
+    from jaxvision.data import embedded, tfds_source
+
     if data.source.partition('/')[0] in _COMPOSED:
         return _composed(data)
     if data.source in embedded.BUILDERS:
-        return catalogue.Catalogue(embedded.prepare(data.source, data.dir))
-    return catalogue.Catalogue(catalogue.find(data.source, data.dir))
+        return tfds_source.Catalogue(embedded.prepare(data.source, data.dir))
+    return tfds_source.Catalogue(tfds_source.find(data.source, data.dir))
 
 
 def _composed(data: Any) -> Composed:
@@ -77,8 +90,10 @@ def _composed(data: Any) -> Composed:
     if not configuration:
         raise UserError(f'{name} has several configurations; name one: {there}')
     if configuration not in module.CONFIGURATIONS:
-        raise UserError(f'data.source={data.source!r} is no configuration of {name}; there are '
-                        f'{there}')
+        raise UserError(
+            f'data.source={data.source!r} is no configuration of {name}; there are '
+            f'{there}'
+        )
     return module.make(configuration, data.dir)
 
 
@@ -87,13 +102,17 @@ def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
     test = data.test_split or _evaluated(dataset, but=train)
     if test:
         if dataset.overlap(train, test):
-            raise UserError(f'{data.source}: {test!r} is evaluated, but {train!r} trains on some '
-                            'of the same examples; set data.train_split and data.test_split to '
-                            'parts of their own')
+            raise UserError(
+                f'{data.source}: {test!r} is evaluated, but {train!r} trains on some '
+                'of the same examples; set data.train_split and data.test_split to '
+                'parts of their own'
+            )
         return dataset.open(train if split == 'train' else test)
     source = dataset.open(train)
     labelled = 'label' in source.info.holds
-    kept, held = held_out(source.labels() if labelled else np.zeros(len(source), np.int32))
+    kept, held = held_out(
+        source.labels() if labelled else np.zeros(len(source), np.int32)
+    )
     if split == 'train':
         return Subset(source, kept, f'{train}, 80 %')
     return Subset(source, held, f'{train}, held out 20 %')
@@ -109,11 +128,14 @@ def _evaluated(dataset: Dataset, but: str) -> str:
 def _answered(source: Source) -> bool:
     # TFDS writes -1 for the labels of a test split whose answers are kept secret.
     return len(source) > 0 and (
-        'label' not in source.info.holds or bool(np.min(source[0]['label']) >= 0))
+        'label' not in source.info.holds or bool(np.min(source[0]['label']) >= 0)
+    )
 
 
 def _labels(source: Source) -> Labels:
     if 'label' not in source.info.holds:
-        raise UserError(f'{source.info.name} has no label, by which to take some of each class '
-                        '(data.per_class)')
+        raise UserError(
+            f'{source.info.name} has no label, by which to take some of each class '
+            '(data.per_class)'
+        )
     return source.labels()

@@ -1,17 +1,17 @@
 """Video files to uint8 frames on the host, with PyAV: upright, RGB, only those that are wanted."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
-from fractions import Fraction
 import functools
 import io
 import itertools
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
-from jaxtyping import Bool, Int, UInt8
 import numpy as np
+from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
 from jaxvision.data import decode, files
@@ -19,11 +19,28 @@ from jaxvision.data.protocol import Unreadable
 
 File = bytes | str | os.PathLike
 Frames = UInt8[np.ndarray, 't h w c']
-Video = File | Sequence[bytes] | Frames  # a file or its bytes, encoded pictures, or pixels
+Video = (
+    File | Sequence[bytes] | Frames
+)  # a file or its bytes, encoded pictures, or pixels
 Resize = Callable[[decode.Encoded, int, int], decode.Pixels]  # as decode.squash
 
-SUFFIXES = frozenset(('.mp4', '.m4v', '.mov', '.3gp', '.avi', '.mkv', '.webm', '.gif', '.mpg',
-                      '.mpeg', '.wmv', '.flv', '.ogv'))
+SUFFIXES = frozenset(
+    (
+        '.mp4',
+        '.m4v',
+        '.mov',
+        '.3gp',
+        '.avi',
+        '.mkv',
+        '.webm',
+        '.gif',
+        '.mpg',
+        '.mpeg',
+        '.wmv',
+        '.flv',
+        '.ogv',
+    )
+)
 
 # Containers that hold their own pictures. Of the others FFmpeg follows playlists to wherever they
 # lead, draws text, and takes any photograph for a film of one frame.
@@ -31,8 +48,11 @@ _FORMATS = 'mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,asf,flv,ogg'
 
 
 def read(
-    video: Video, frames: Sequence[int] | Int[np.ndarray, 'n'] | None = None,
-    size: int | None = None, channels: int = 3, resize: Resize = decode.squash,
+    video: Video,
+    frames: Sequence[int] | Int[np.ndarray, 'n'] | None = None,
+    size: int | None = None,
+    channels: int = 3,
+    resize: Resize = decode.squash,
 ) -> UInt8[np.ndarray, 'n height width {channels}']:
     """Frames of a video, upright; each is resized before the next is decoded.
 
@@ -48,20 +68,33 @@ def read(
         Unreadable: damaged, cut off, no video, or shorter than the frames asked for. MKV, WebM, GIF
             and WMV do not tell that they are cut off: they end there.
     """
-    kept = {number: decode.decode(frame, channels) if size is None
-            else resize(frame, size, channels) for number, frame in _pictures(video, frames)}
+    kept = {
+        number: decode.decode(frame, channels)
+        if size is None
+        else resize(frame, size, channels)
+        for number, frame in _pictures(video, frames)
+    }
     if len({frame.shape for frame in kept.values()}) > 1:
         raise Unreadable('its frames are of several sizes')
     try:
-        return np.stack([kept[int(number)] for number in (kept if frames is None else frames)])
+        return np.stack(
+            [kept[int(number)] for number in (kept if frames is None else frames)]
+        )
     except KeyError as error:
         raise Unreadable(f'it ends before frame {error}') from error
 
 
 def clip(
-    video: Video, frames: int, stride: int, size: int, channels: int,
-    rng: np.random.Generator | None = None, resize: Resize = decode.squash,
-) -> tuple[UInt8[np.ndarray, '{frames} {size} {size} {channels}'], Bool[np.ndarray, '{frames}']]:
+    video: Video,
+    frames: int,
+    stride: int,
+    size: int,
+    channels: int,
+    rng: np.random.Generator | None = None,
+    resize: Resize = decode.squash,
+) -> tuple[
+    UInt8[np.ndarray, '{frames} {size} {size} {channels}'], Bool[np.ndarray, '{frames}']
+]:
     """A clip of fixed shape of any video, and which of its frames are the video's own.
 
     Each `stride`-th frame from a random one on, or from the middle of the video where `rng` is
@@ -132,7 +165,10 @@ def padded(
 ) -> tuple[UInt8[np.ndarray, '{frames} h w c'], Bool[np.ndarray, '{frames}']]:
     """A clip with black frames after its end, `frames` in all, and which of them are its own."""
     missing = frames - len(clip)
-    return (np.pad(clip, ((0, missing), (0, 0), (0, 0), (0, 0))), np.arange(frames) < len(clip))
+    return (
+        np.pad(clip, ((0, missing), (0, 0), (0, 0), (0, 0))),
+        np.arange(frames) < len(clip),
+    )
 
 
 def write_clip(
@@ -169,7 +205,9 @@ def _pictures(video: Video, frames) -> Iterator[tuple[int, decode.Encoded]]:
         yield from _decoded(video, frames)
         return
     length = _length(video)
-    for number in range(length) if frames is None else sorted({int(number) for number in frames}):
+    for number in (
+        range(length) if frames is None else sorted({int(number) for number in frames})
+    ):
         if 0 <= number < length:
             yield number, video[number]
 
@@ -205,22 +243,34 @@ def _count(video: File) -> int:
 def _opened(video: File) -> Iterator[tuple]:
     """The container and its first video stream."""
     # Titles of bytes that are no text; from 19 on PyAV reads any, and has no such argument.
-    any_text = {'metadata_errors': 'replace'} if int(av.__version__.partition('.')[0]) < 19 else {}
+    any_text = (
+        {'metadata_errors': 'replace'}
+        if int(av.__version__.partition('.')[0]) < 19
+        else {}
+    )
     with _as_unreadable():
         if not isinstance(video, bytes):
             files.size(video)
-        with (io.BytesIO(video) if isinstance(video, bytes) else open(video, 'rb')) as file:
-            with av.open(file, options={'format_whitelist': _FORMATS}, **any_text) as container:
+        with (
+            io.BytesIO(video) if isinstance(video, bytes) else open(video, 'rb')
+        ) as file:
+            with av.open(
+                file, options={'format_whitelist': _FORMATS}, **any_text
+            ) as container:
                 if not container.streams.video:
                     raise Unreadable('it has no pictures, only sound')
                 stream = container.streams.video[0]
                 if stream.codec_context is None:
-                    raise Unreadable('its pictures are encoded in a way that FFmpeg does not know')
+                    raise Unreadable(
+                        'its pictures are encoded in a way that FFmpeg does not know'
+                    )
                 # The pipeline's own threads are what runs in parallel.
                 stream.thread_count = 1
                 # Or a damaged frame is made up from its neighbours.
                 stream.codec_context.options = {
-                    'err_detect': 'explode', 'max_pixels': str(Image.MAX_IMAGE_PIXELS)}
+                    'err_detect': 'explode',
+                    'max_pixels': str(Image.MAX_IMAGE_PIXELS),
+                }
                 yield container, stream
 
 
@@ -260,18 +310,31 @@ def _write_mp4(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None
     height, width, _ = first.shape
     # Half of the colour's resolution is kept in each direction, so sides have to be even.
     missing = ((0, height % 2), (0, width % 2), (0, 0))
-    with av.open(str(path), 'w', format='mp4', options={'movflags': 'faststart'}) as container:
-        stream = container.add_stream('libx264', rate=Fraction(rate).limit_denominator(1001),
-                                      options={'crf': '18'})
+    with av.open(
+        str(path), 'w', format='mp4', options={'movflags': 'faststart'}
+    ) as container:
+        stream = container.add_stream(
+            'libx264',
+            rate=Fraction(rate).limit_denominator(1001),
+            options={'crf': '18'},
+        )
         stream.height, stream.width = height + height % 2, width + width % 2
         stream.pix_fmt = 'yuv420p'
         for frame in itertools.chain([first], frames):
             even = np.pad(frame, missing, 'edge')
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format='rgb24')))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(even, format='rgb24'))
+            )
         container.mux(stream.encode())
 
 
 def _write_gif(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None:
     pictures = map(Image.fromarray, frames)
-    next(pictures).save(path, format='GIF', save_all=True, append_images=pictures,
-                        duration=round(1000 / rate), loop=0)
+    next(pictures).save(
+        path,
+        format='GIF',
+        save_all=True,
+        append_images=pictures,
+        duration=round(1000 / rate),
+        loop=0,
+    )

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
-from jaxvision import errors
-from jaxvision import keys as named_keys
+from jaxvision.core import errors
+from jaxvision.core import keys as named_keys
 from jaxvision.image import color, geometry
 
 
@@ -50,7 +50,9 @@ def _random_operation(
     signed = strength * sign
     matrices = _geometric_matrices(signed, *image.shape[:2])
     image = geometry.affine(image, matrices[jnp.minimum(operation, 5)], fill)
-    return _change_colors(jnp.maximum(operation, 5) - 5, image, strength, 1 + 0.9 * signed)
+    return _change_colors(
+        jnp.maximum(operation, 5) - 5, image, strength, 1 + 0.9 * signed
+    )
 
 
 def _geometric_matrices(
@@ -58,14 +60,16 @@ def _geometric_matrices(
 ) -> Float[Array, '6 2 3']:
     """Rotate, shear x, shear y, translate x, translate y, identity."""
     zero = jnp.zeros_like(signed)
-    return jnp.stack([
-        geometry.rotation(30 * signed),
-        geometry.shearing(zero, 0.3 * signed),
-        geometry.shearing(0.3 * signed, zero),
-        geometry.translation(zero, 150 / 331 * width * signed),
-        geometry.translation(150 / 331 * height * signed, zero),
-        geometry.translation(zero, zero),
-    ])
+    return jnp.stack(
+        [
+            geometry.rotation(30 * signed),
+            geometry.shearing(zero, 0.3 * signed),
+            geometry.shearing(0.3 * signed, zero),
+            geometry.translation(zero, 150 / 331 * width * signed),
+            geometry.translation(150 / 331 * height * signed, zero),
+            geometry.translation(zero, zero),
+        ]
+    )
 
 
 def _change_colors(
@@ -120,7 +124,9 @@ def _box(
 
 
 def diffaugment(
-    key: PRNGKeyArray, image: Float[Array, 'h w c'], policy: str = 'color,translation,cutout'
+    key: PRNGKeyArray,
+    image: Float[Array, 'h w c'],
+    policy: str = 'color,translation,cutout',
 ) -> Float[Array, 'h w c']:
     """DiffAugment (Zhao et al. 2020), for whatever a GAN's discriminator sees, real or generated.
 
@@ -176,7 +182,7 @@ def mixup(
     """Each example becomes lam * itself + (1 - lam) * its neighbour (Zhang et al. 2018).
 
     lam ~ Beta(alpha, alpha), one a pair. `targets` are class probabilities, `keys` one an
-    example (`jaxvision.keys.per_example`). Raises ValueError for an odd batch or alpha <= 0.
+    example (`jaxvision.core.keys.per_example`). Raises ValueError for an odd batch or alpha <= 0.
     """
     _check_pairs(keys, alpha, 'mixup')
     share = jnp.repeat(_shares(keys[::2], alpha), 2)
@@ -213,12 +219,16 @@ def _check_pairs(keys: Key[Array, 'b'], alpha: float, caller: str) -> None:
             'choose an even batch size (on each device).'
         )
     if alpha <= 0:
-        raise ValueError(f'{caller}: alpha must be above 0, not {alpha}; leave {caller} out.')
+        raise ValueError(
+            f'{caller}: alpha must be above 0, not {alpha}; leave {caller} out.'
+        )
 
 
 def _shares(keys: Key[Array, 'pairs'], alpha: float) -> Float[Array, 'pairs']:
     """lam ~ Beta(alpha, alpha) of each pair."""
-    return jax.vmap(lambda key: jax.random.beta(key, alpha, alpha, (), jnp.float32))(keys)
+    return jax.vmap(lambda key: jax.random.beta(key, alpha, alpha, (), jnp.float32))(
+        keys
+    )
 
 
 def _neighbours(batch: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
@@ -227,7 +237,9 @@ def _neighbours(batch: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
     return pairs[:, ::-1].reshape(batch.shape)
 
 
-def _mix(share: Float[Array, 'b'], batch: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
+def _mix(
+    share: Float[Array, 'b'], batch: Float[Array, 'b ...']
+) -> Float[Array, 'b ...']:
     """share * batch + (1 - share) * its neighbours."""
     share = share.astype(batch.dtype).reshape(-1, *[1] * (batch.ndim - 1))
     return share * batch + (1 - share) * _neighbours(batch)

@@ -14,7 +14,9 @@ from jaxtyping import Array, DTypeLike, Float, Int, Num, PRNGKeyArray
 Scalar = float | int | Float[Array, '']
 
 
-def to_float(image: Num[Array, '*shape'], dtype: DTypeLike = jnp.float32) -> Float[Array, '*shape']:
+def to_float(
+    image: Num[Array, '*shape'], dtype: DTypeLike = jnp.float32
+) -> Float[Array, '*shape']:
     """Intensities in [0, 255], uint8 or float, to [0, 1]."""
     return image.astype(dtype) / 255
 
@@ -44,8 +46,12 @@ def grayscale(image: Float[Array, 'h w c']) -> Float[Array, 'h w 1']:
     if channels == 1:
         return image
     if channels == 3:
-        return jnp.sum(image * jnp.array([0.299, 0.587, 0.114], image.dtype), -1, keepdims=True)
-    raise ValueError(f'grayscale: luma is of 1 or 3 channels, but the image has {channels}.')
+        return jnp.sum(
+            image * jnp.array([0.299, 0.587, 0.114], image.dtype), -1, keepdims=True
+        )
+    raise ValueError(
+        f'grayscale: luma is of 1 or 3 channels, but the image has {channels}.'
+    )
 
 
 def invert(image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
@@ -61,22 +67,30 @@ def _blend(
     return jnp.clip(degenerate + factor * (image - degenerate), 0, 1)
 
 
-def adjust_brightness(image: Float[Array, 'h w c'], factor: Scalar) -> Float[Array, 'h w c']:
+def adjust_brightness(
+    image: Float[Array, 'h w c'], factor: Scalar
+) -> Float[Array, 'h w c']:
     """`ImageEnhance.Brightness`: factor * image, clipped."""
     return _blend(jnp.zeros_like(image), image, factor)
 
 
-def adjust_contrast(image: Float[Array, 'h w c'], factor: Scalar) -> Float[Array, 'h w c']:
+def adjust_contrast(
+    image: Float[Array, 'h w c'], factor: Scalar
+) -> Float[Array, 'h w c']:
     """`ImageEnhance.Contrast`: away from the mean luma (factor > 1) or towards it."""
     return _blend(jnp.mean(grayscale(image)), image, factor)
 
 
-def adjust_saturation(image: Float[Array, 'h w c'], factor: Scalar) -> Float[Array, 'h w c']:
+def adjust_saturation(
+    image: Float[Array, 'h w c'], factor: Scalar
+) -> Float[Array, 'h w c']:
     """`ImageEnhance.Color`: away from the image's luma, or towards it; one channel unchanged."""
     return _blend(grayscale(image), image, factor)
 
 
-def adjust_sharpness(image: Float[Array, 'h w c'], factor: Scalar) -> Float[Array, 'h w c']:
+def adjust_sharpness(
+    image: Float[Array, 'h w c'], factor: Scalar
+) -> Float[Array, 'h w c']:
     """`ImageEnhance.Sharpness`: away from the image smoothed 3x3, or towards it."""
     rows = image[:-2] + image[1:-1] + image[2:]
     box = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
@@ -98,8 +112,12 @@ def adjust_hue(image: Float[Array, 'h w c'], delta: Scalar) -> Float[Array, 'h w
     # The cases meet where channels are equal. To ask which one equals the greatest, as dm_pix does,
     # is not safe: a compiler may compute a channel twice, rounded differently.
     sixths = jnp.where(
-        (red >= green) & (red >= blue), (green - blue) / divisor,
-        jnp.where(green >= blue, 2 + (blue - red) / divisor, 4 + (red - green) / divisor))
+        (red >= green) & (red >= blue),
+        (green - blue) / divisor,
+        jnp.where(
+            green >= blue, 2 + (blue - red) / divisor, 4 + (red - green) / divisor
+        ),
+    )
     turned = sixths + 6 * jnp.asarray(delta % 1, image.dtype)
     turned = turned - 6 * jnp.floor(turned / 6)  # on a CPU faster than %
     shares = [jnp.abs(turned - 3) - 1, 2 - jnp.abs(turned - 2), 2 - jnp.abs(turned - 4)]
@@ -138,7 +156,9 @@ def autocontrast(image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
     """`ImageOps.autocontrast`: each channel stretched to [0, 1]; a constant one unchanged."""
     low, high = image.min((0, 1)), image.max((0, 1))
     constant = high == low
-    return jnp.where(constant, image, (image - low) / jnp.where(constant, 1, high - low))
+    return jnp.where(
+        constant, image, (image - low) / jnp.where(constant, 1, high - low)
+    )
 
 
 def _levels(image: Float[Array, 'h w c']) -> Int[Array, 'h w c']:
@@ -146,7 +166,9 @@ def _levels(image: Float[Array, 'h w c']) -> Int[Array, 'h w c']:
     return jnp.round(image * 255).astype(jnp.int32)
 
 
-def posterize(image: Float[Array, 'h w c'], bits: int | Int[Array, '']) -> Float[Array, 'h w c']:
+def posterize(
+    image: Float[Array, 'h w c'], bits: int | Int[Array, '']
+) -> Float[Array, 'h w c']:
     """`ImageOps.posterize`: the upper `bits` (0 to 8) of the nearest 8-bit intensity."""
     dropped = 8 - bits
     return to_float((_levels(image) >> dropped) << dropped, image.dtype)

@@ -48,8 +48,10 @@ def downscale(image: Float[Array, 'h w c'], scale: int) -> Float[Array, 'h2 w2 c
     """
     height, width, _ = image.shape
     if height % scale or width % scale:
-        raise ValueError(f'{height}x{width} pixels cannot be made {scale} times smaller: crop them '
-                         'to a multiple')
+        raise ValueError(
+            f'{height}x{width} pixels cannot be made {scale} times smaller: crop them '
+            'to a multiple'
+        )
     return resize.resize(image, (height // scale, width // scale), 'bicubic')
 
 
@@ -64,8 +66,11 @@ def gaussian_blur(image: Float[Array, 'h w c'], sigma: float) -> Float[Array, 'h
     for axis in (0, 1):
         pads = [(radius, radius) if axis == other else (0, 0) for other in range(3)]
         padded = jnp.pad(image, pads, mode='edge')
-        image = sum(float(weight) * lax.slice_in_dim(padded, i, i + image.shape[axis], axis=axis)
-                    for i, weight in enumerate(weights))
+        image = sum(
+            float(weight)
+            * lax.slice_in_dim(padded, i, i + image.shape[axis], axis=axis)
+            for i, weight in enumerate(weights)
+        )
     return image
 
 
@@ -77,7 +82,9 @@ def gaussian_noise(
     return jnp.clip(image + sigma * noise, 0, 1)
 
 
-def jpeg_compression(image: Float[Array, 'h w c'], quality: Quality) -> Float[Array, 'h w c']:
+def jpeg_compression(
+    image: Float[Array, 'h w c'], quality: Quality
+) -> Float[Array, 'h w c']:
     """The image after JPEG of this quality, 1 to 100: grey, or RGB with 4:2:0 chroma.
 
     All that loses something, as in libjpeg: 8 bits, the tables of ITU-T T.81's annex K scaled by
@@ -102,24 +109,34 @@ def jpeg_compression(image: Float[Array, 'h w c'], quality: Quality) -> Float[Ar
 
 _CENTRE = np.array([0, 128, 128], np.float32)
 _RGB_TO_YCC = np.array(  # JFIF 1.02
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
-_YCC_TO_RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32)
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]],
+    np.float32,
+)
+_YCC_TO_RGB = np.array(
+    [[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]], np.float32
+)
 
-_LUMA_TABLE = np.array([
-    [16, 11, 10, 16, 24, 40, 51, 61],
-    [12, 12, 14, 19, 26, 58, 60, 55],
-    [14, 13, 16, 24, 40, 57, 69, 56],
-    [14, 17, 22, 29, 51, 87, 80, 62],
-    [18, 22, 37, 56, 68, 109, 103, 77],
-    [24, 35, 55, 64, 81, 104, 113, 92],
-    [49, 64, 78, 87, 103, 121, 120, 101],
-    [72, 92, 95, 98, 112, 100, 103, 99]])
-_CHROMA_TABLE = np.array([
-    [17, 18, 24, 47, 99, 99, 99, 99],
-    [18, 21, 26, 66, 99, 99, 99, 99],
-    [24, 26, 56, 99, 99, 99, 99, 99],
-    [47, 66, 99, 99, 99, 99, 99, 99],
-    *[[99] * 8] * 4])
+_LUMA_TABLE = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
+_CHROMA_TABLE = np.array(
+    [
+        [17, 18, 24, 47, 99, 99, 99, 99],
+        [18, 21, 26, 66, 99, 99, 99, 99],
+        [24, 26, 56, 99, 99, 99, 99, 99],
+        [47, 66, 99, 99, 99, 99, 99, 99],
+        *[[99] * 8] * 4,
+    ]
+)
 
 
 def _dct_matrix():
@@ -169,8 +186,14 @@ def _doubled(plane):
     for axis in (0, 1):
         ends = [(1, 1) if axis == other else (0, 0) for other in range(2)]
         padded, length = jnp.pad(plane, ends, mode='edge'), plane.shape[axis]
-        before, after = (lax.slice_in_dim(padded, i, i + length, axis=axis) for i in (0, 2))
+        before, after = (
+            lax.slice_in_dim(padded, i, i + length, axis=axis) for i in (0, 2)
+        )
         pairs = jnp.stack([3 * plane + before, 3 * plane + after], axis + 1) / 4
-        plane = pairs.reshape([2 * side if axis == other else side
-                               for other, side in enumerate(plane.shape)])
+        plane = pairs.reshape(
+            [
+                2 * side if axis == other else side
+                for other, side in enumerate(plane.shape)
+            ]
+        )
     return jnp.round(plane)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 Planes = Float[Array, 'c h w']  # an image, channels first
-Mask = Float[Array, '1 h w']    # 1 and 0
+Mask = Float[Array, '1 h w']  # 1 and 0
 
 
 def thin_plate(
@@ -29,10 +29,14 @@ def thin_plate(
     """
     known = 1 - hole.astype(image.dtype)
     planes = [jnp.moveaxis(x, -1, 0) for x in (image * known, 1 - known)]
-    return jnp.where(hole, jnp.moveaxis(_filled(*planes, stiffness, sweeps, cycles), 0, -1), image)
+    return jnp.where(
+        hole, jnp.moveaxis(_filled(*planes, stiffness, sweeps, cycles), 0, -1), image
+    )
 
 
-def _filled(image: Planes, hole: Mask, stiffness: float, sweeps: int, cycles: int) -> Planes:
+def _filled(
+    image: Planes, hole: Mask, stiffness: float, sweeps: int, cycles: int
+) -> Planes:
     """From the filling of the image at half its size, where known pixels are averaged."""
     size = image.shape[1:]
     if max(size) == 1:
@@ -48,7 +52,9 @@ def _filled(image: Planes, hole: Mask, stiffness: float, sweeps: int, cycles: in
     return surface
 
 
-def _v_cycle(surface: Planes, force: Planes, hole: Mask, stiffness: float, sweeps: int) -> Planes:
+def _v_cycle(
+    surface: Planes, force: Planes, hole: Mask, stiffness: float, sweeps: int
+) -> Planes:
     """Brings (L + stiffness L^2) surface nearer to `force` in the hole."""
     size = surface.shape[1:]
     surface = _sweep(surface, force, hole, stiffness, sweeps)
@@ -59,10 +65,14 @@ def _v_cycle(surface: Planes, force: Planes, hole: Mask, stiffness: float, sweep
     rest = _along(*[matrix.T for matrix in double], residual)
     missing = 1 - jnp.minimum(_along(*[_pairs(n) for n in size], 1 - hole), 1)
     correction = _v_cycle(jnp.zeros_like(rest), rest, missing, stiffness / 4, sweeps)
-    return _sweep(surface + hole * _along(*double, correction), force, hole, stiffness, sweeps)
+    return _sweep(
+        surface + hole * _along(*double, correction), force, hole, stiffness, sweeps
+    )
 
 
-def _sweep(surface: Planes, force: Planes, hole: Mask, stiffness: float, sweeps: int) -> Planes:
+def _sweep(
+    surface: Planes, force: Planes, hole: Mask, stiffness: float, sweeps: int
+) -> Planes:
     """Chebyshev's iteration on the eigenvalues that a grid of half the size cannot see, the upper
     eleven twelfths of them."""
     largest = 8 + 64 * stiffness
@@ -80,15 +90,22 @@ def _bent(surface: Planes, stiffness: float) -> Planes:
 
 def _laplacian(surface: Planes) -> Planes:
     """L, the negative Laplacian: four times a pixel less its neighbours."""
-    rows, columns = (_second_difference(n).astype(surface.dtype) for n in surface.shape[1:])
+    rows, columns = (
+        _second_difference(n).astype(surface.dtype) for n in surface.shape[1:]
+    )
     return jnp.matmul(rows, surface, precision='highest') + jnp.matmul(
-        surface, columns, precision='highest')
+        surface, columns, precision='highest'
+    )
 
 
-def _along(rows: np.ndarray, columns: np.ndarray, image: Planes) -> Float[Array, 'c new_h new_w']:
+def _along(
+    rows: np.ndarray, columns: np.ndarray, image: Planes
+) -> Float[Array, 'c new_h new_w']:
     """The image with a matrix applied along its columns and another along its rows."""
     product = functools.partial(jnp.matmul, precision='highest')
-    return product(product(rows.astype(image.dtype), image), columns.T.astype(image.dtype))
+    return product(
+        product(rows.astype(image.dtype), image), columns.T.astype(image.dtype)
+    )
 
 
 def _second_difference(n: int) -> Float[np.ndarray, 'n n']:
@@ -106,6 +123,9 @@ def _pairs(n: int) -> Float[np.ndarray, 'half n']:
 def _doubling(n: int) -> Float[np.ndarray, 'n half']:
     """Linear interpolation to n pixels, whose centres stay in place."""
     half = -(-n // 2)
-    nearest, near = np.arange(n) // 2, np.arange(n) // 2 + np.where(np.arange(n) % 2, 1, -1)
+    nearest, near = (
+        np.arange(n) // 2,
+        np.arange(n) // 2 + np.where(np.arange(n) % 2, 1, -1),
+    )
     matrix = 3 / 4 * np.eye(half)[nearest]
     return matrix + 1 / 4 * np.eye(half)[np.clip(near, 0, half - 1)]

@@ -24,7 +24,9 @@ def random_flip(
     return jnp.where(flip, flip_left_right(image), image)
 
 
-def random_dihedral(key: PRNGKeyArray, image: Float[Array, 'n n c']) -> Float[Array, 'n n c']:
+def random_dihedral(
+    key: PRNGKeyArray, image: Float[Array, 'n n c']
+) -> Float[Array, 'n n c']:
     """One of the eight turned and mirrored forms of a square image, each as likely."""
     transpose, mirror, upend = jax.random.uniform(key, (3,), jnp.float32) < 0.5
     image = jnp.where(transpose, image.swapaxes(0, 1), image)
@@ -77,7 +79,10 @@ def affine(
     height, width, _ = image.shape
     dtype = jnp.promote_types(image.dtype, jnp.float32)
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2], dtype)
-    y, x = jnp.arange(height, dtype=dtype) - centre[0], jnp.arange(width, dtype=dtype) - centre[1]
+    y, x = (
+        jnp.arange(height, dtype=dtype) - centre[0],
+        jnp.arange(width, dtype=dtype) - centre[1],
+    )
     (yy, yx, y_shift), (xy, xx, x_shift) = matrix[:2].astype(dtype)
     source_y = yy * y[:, None] + yx * x + y_shift + centre[0]
     source_x = xy * y[:, None] + xx * x + x_shift + centre[1]

@@ -29,8 +29,16 @@ def resize(
     # Constants of the program, also in the formats that cannot compute them (TFLite's int8).
     with jax.ensure_compile_time_eval():
         rows, columns = (
-            _weights(_KERNELS[method], pixels, samples, jnp.int32(0), jnp.int32(pixels),
-                     _at_least_float32(image)) for pixels, samples in zip(image.shape, size))
+            _weights(
+                _KERNELS[method],
+                pixels,
+                samples,
+                jnp.int32(0),
+                jnp.int32(pixels),
+                _at_least_float32(image),
+            )
+            for pixels, samples in zip(image.shape, size)
+        )
     return _resampled(rows, image, columns)
 
 
@@ -57,12 +65,17 @@ def _at_least_float32(image: Float[Array, 'h w c']) -> DTypeLike:
 
 
 def _resampled(
-    rows: Float[Array, 'y h'], image: Float[Array, 'h w c'], columns: Float[Array, 'x w']
+    rows: Float[Array, 'y h'],
+    image: Float[Array, 'h w c'],
+    columns: Float[Array, 'x w'],
 ) -> Float[Array, 'y x c']:
     # Channels first: TFLite converts no product of matrices with an axis of one channel between.
     planes = jnp.moveaxis(image.astype(rows.dtype), -1, 0)
-    resized = jnp.matmul(jnp.matmul(rows, planes, precision=lax.Precision.HIGHEST), columns.T,
-                         precision=lax.Precision.HIGHEST)
+    resized = jnp.matmul(
+        jnp.matmul(rows, planes, precision=lax.Precision.HIGHEST),
+        columns.T,
+        precision=lax.Precision.HIGHEST,
+    )
     return jnp.moveaxis(resized, 0, -1).astype(image.dtype)
 
 
@@ -125,7 +138,7 @@ def random_resized_box(
     w_over_h = ratio[0] * (ratio[1] / ratio[0]) ** uniforms[:, 1]
     h = jnp.round(jnp.sqrt(area / w_over_h))
     w = jnp.round(jnp.sqrt(area * w_over_h))
-    fits = (0 < h) & (h <= height) & (0 < w) & (w <= width)
+    fits = (h > 0) & (h <= height) & (w > 0) & (w <= width)
     top = jnp.floor(uniforms[:, 2] * (height - h + 1))
     left = jnp.floor(uniforms[:, 3] * (width - w + 1))
     boxes = jnp.stack([top, left, h, w], 1).astype(jnp.int32)

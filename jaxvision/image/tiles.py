@@ -25,8 +25,10 @@ def corners(shape: Size, size: Size, overlap: int) -> Corners:
     """
     if not 0 <= overlap < min(size):
         raise ValueError(f'tiles of {size[0]}x{size[1]} pixels cannot share {overlap}')
-    tops, lefts = ([*range(0, length - side, side - overlap), max(length - side, 0)]
-                   for length, side in zip(shape, size))
+    tops, lefts = (
+        [*range(0, length - side, side - overlap), max(length - side, 0)]
+        for length, side in zip(shape, size)
+    )
     return np.stack(np.meshgrid(tops, lefts, indexing='ij'), axis=-1).reshape(-1, 2)
 
 
@@ -38,19 +40,28 @@ def pad(image: Shaped[np.ndarray, 'h w c'], size: Size) -> Shaped[np.ndarray, 'H
     return np.pad(image, ((0, down), (0, right), (0, 0)), mode='reflect')
 
 
-def split(image: Shaped[np.ndarray, 'h w c'], size: Size, overlap: int
-          ) -> tuple[Shaped[np.ndarray, 'n th tw c'], Corners]:
+def split(
+    image: Shaped[np.ndarray, 'h w c'], size: Size, overlap: int
+) -> tuple[Shaped[np.ndarray, 'n th tw c'], Corners]:
     """(tiles of `size` (height, width), their corners); an image that is smaller is padded.
 
     Raises ValueError unless 0 <= overlap < size.
     """
     places = corners(image.shape[:2], size, overlap)
     image = pad(image, size)
-    return np.stack([image[y:y + size[0], x:x + size[1]] for y, x in places]), places
+    return np.stack(
+        [image[y : y + size[0], x : x + size[1]] for y, x in places]
+    ), places
 
 
-def join(tiles: Float[np.ndarray, 'n th tw c'], corners: Corners, shape: Size, overlap: int,
-         scale: int = 1, blend: int = 0) -> Float[np.ndarray, 'H W c']:
+def join(
+    tiles: Float[np.ndarray, 'n th tw c'],
+    corners: Corners,
+    shape: Size,
+    overlap: int,
+    scale: int = 1,
+    blend: int = 0,
+) -> Float[np.ndarray, 'H W c']:
     """The image of which these are the tiles, `scale` times as large as `shape` (height, width).
 
     Args:
@@ -65,9 +76,14 @@ def join(tiles: Float[np.ndarray, 'n th tw c'], corners: Corners, shape: Size, o
     return np.concatenate(list(join_rows(tiles, corners, shape, overlap, scale, blend)))
 
 
-def join_rows(tiles: Iterable[Float[np.ndarray, 'th tw c']], corners: Corners, shape: Size,
-              overlap: int, scale: int = 1, blend: int = 0
-              ) -> Iterator[Float[np.ndarray, '_rows W c']]:
+def join_rows(
+    tiles: Iterable[Float[np.ndarray, 'th tw c']],
+    corners: Corners,
+    shape: Size,
+    overlap: int,
+    scale: int = 1,
+    blend: int = 0,
+) -> Iterator[Float[np.ndarray, '_rows W c']]:
     """`join` from the top down, some rows at a time: of the tiles, which may come from an iterator,
     only some rows of tiles are in memory. Arguments and errors as above."""
     if not 0 <= blend <= overlap:
@@ -78,23 +94,27 @@ def join_rows(tiles: Iterable[Float[np.ndarray, 'th tw c']], corners: Corners, s
 
     def row() -> Float[np.ndarray, 'th W c']:
         across = (next(tiles).swapaxes(0, 1) for _ in lefts)
-        return np.concatenate(list(_chain(across, lefts, scale * blend)))[:width].swapaxes(0, 1)
+        return np.concatenate(list(_chain(across, lefts, scale * blend)))[
+            :width
+        ].swapaxes(0, 1)
+
     for rows in _chain((row() for _ in tops), tops, scale * blend):
         for top in range(0, min(len(rows), height), SOME):
-            yield rows[top:min(top + SOME, height)]
+            yield rows[top : min(top + SOME, height)]
 
 
-def _chain(parts: Iterable[Float[np.ndarray, 'length _ c']], starts: list[int], blend: int
-           ) -> Iterator[Float[np.ndarray, '_some _ c']]:
+def _chain(
+    parts: Iterable[Float[np.ndarray, 'length _ c']], starts: list[int], blend: int
+) -> Iterator[Float[np.ndarray, '_some _ c']]:
     """Parts along the first axis, from `starts` on, as pieces that follow on one another."""
     shared = None
     fade = ((np.arange(blend) + 0.5) / blend if blend else np.zeros(0))[:, None, None]
     for part, start, following in zip(parts, starts, [*starts[1:], None]):
         if shared is not None:
             first = (len(shared) - blend) // 2
-            old, new = (array[first:first + blend] for array in (shared, part))
+            old, new = (array[first : first + blend] for array in (shared, part))
             seam = old + fade.astype(part.dtype) * (new - old)
-            part = np.concatenate([shared[:first], seam, part[first + blend:]])
+            part = np.concatenate([shared[:first], seam, part[first + blend :]])
         end = len(part) if following is None else following - start
         yield part[:end]
         shared = part[end:].copy()  # so that the rest of it is free

@@ -12,21 +12,21 @@ import optax
 from jax.nn import relu, softplus
 from jaxtyping import Array, Float
 
-from jaxvision import errors
+from jaxvision.core import errors
 
 Score = Callable[[Float[Array, 'b ...']], Float[Array, 'b']]
 
 _DISCRIMINATOR = {
     'non_saturating': lambda r, f: softplus(-r) + softplus(f),  # Goodfellow et al. 2014
-    'hinge': lambda r, f: relu(1 - r) + relu(1 + f),            # Lim and Ye 2017
-    'wasserstein': lambda r, f: f - r,                          # Arjovsky et al. 2017
-    'relativistic': lambda r, f: softplus(f - r),               # Jolicoeur-Martineau 2018; R3GAN
+    'hinge': lambda r, f: relu(1 - r) + relu(1 + f),  # Lim and Ye 2017
+    'wasserstein': lambda r, f: f - r,  # Arjovsky et al. 2017
+    'relativistic': lambda r, f: softplus(f - r),  # Jolicoeur-Martineau 2018; R3GAN
 }
 _GENERATOR = {
-    'non_saturating': lambda r, f: softplus(-f),                # Goodfellow et al. 2014, section 3
-    'hinge': lambda r, f: -f,                                   # Lim and Ye 2017
-    'wasserstein': lambda r, f: -f,                             # Arjovsky et al. 2017
-    'relativistic': lambda r, f: softplus(r - f),               # Jolicoeur-Martineau 2018; R3GAN
+    'non_saturating': lambda r, f: softplus(-f),  # Goodfellow et al. 2014, section 3
+    'hinge': lambda r, f: -f,  # Lim and Ye 2017
+    'wasserstein': lambda r, f: -f,  # Arjovsky et al. 2017
+    'relativistic': lambda r, f: softplus(r - f),  # Jolicoeur-Martineau 2018; R3GAN
 }
 KINDS = tuple(_DISCRIMINATOR)
 

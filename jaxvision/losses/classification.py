@@ -20,7 +20,9 @@ def sigmoid_cross_entropy(
 
     The mean, not the sum, so that a learning rate serves any number of classes.
     """
-    return optax.sigmoid_binary_cross_entropy(_at_least_float32(logits), targets).mean(-1)
+    return optax.sigmoid_binary_cross_entropy(_at_least_float32(logits), targets).mean(
+        -1
+    )
 
 
 def one_hot_targets(

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def prototypes(support: Float[Array, 'n k d'], mask: Float[Array, 'n k']) -> Float[Array, 'n d']:
+def prototypes(
+    support: Float[Array, 'n k d'], mask: Float[Array, 'n k']
+) -> Float[Array, 'n d']:
     """The mean of each class's features, of those whose `mask` is 1 (Snell et al., 2017)."""
     return (support * mask[..., None]).sum(1) / mask.sum(1)[:, None]
 
@@ -28,7 +30,9 @@ def cosine_logits(
 
 
 def attention_logits(
-    query: Float[Array, 'm d'], support: Float[Array, 'n k d'], mask: Float[Array, 'n k'],
+    query: Float[Array, 'm d'],
+    support: Float[Array, 'n k d'],
+    mask: Float[Array, 'n k'],
     scale: float,
 ) -> Float[Array, 'm n']:
     """Log-probability of each class: its share of the softmax over `scale` times the cosines to all

@@ -11,7 +11,9 @@ _MOST_STEPS, _FLAT = 1000, 1e-5
 
 
 def fit(
-    features: Float[Array, 'n d'], targets: Float[Array, 'n k'], penalty: float | Float[Array, ''],
+    features: Float[Array, 'n d'],
+    targets: Float[Array, 'n k'],
+    penalty: float | Float[Array, ''],
     multi_label: bool = False,
 ) -> tuple[Float[Array, 'd k'], Float[Array, 'k'], Float[Array, '']]:
     """(kernel, bias, loss) of the logits `features @ kernel + bias`.
@@ -29,13 +31,17 @@ def fit(
     mean, scale = features.mean(0), jnp.sqrt(features.var(0).mean())
     scale = jnp.where(scale > 0, scale, 1)
     standard = (features - mean) / scale
-    entropy = (classification.sigmoid_cross_entropy if multi_label
-               else classification.softmax_cross_entropy)
+    entropy = (
+        classification.sigmoid_cross_entropy
+        if multi_label
+        else classification.softmax_cross_entropy
+    )
 
     def objective(parameters):
         kernel, bias = parameters
-        return (entropy(standard @ kernel + bias, targets).mean()
-                + penalty / 2 * jnp.sum(jnp.square(kernel)))
+        return entropy(
+            standard @ kernel + bias, targets
+        ).mean() + penalty / 2 * jnp.sum(jnp.square(kernel))
 
     zeros = jnp.zeros((features.shape[1], targets.shape[1]), features.dtype)
     (kernel, bias), loss = _least(objective, (zeros, zeros[0]))
@@ -51,11 +57,14 @@ def _least(objective, start):
     def step(carry):
         at, state, count, _ = carry
         value, slope = measure(at, state=state)
-        move, state = solver.update(slope, state, at, value=value, grad=slope, value_fn=objective)
+        move, state = solver.update(
+            slope, state, at, value=value, grad=slope, value_fn=objective
+        )
         return optax.apply_updates(at, move), state, count + 1, optax.tree.norm(slope)
 
     def steep(carry):
         _, _, count, slope = carry
         return (count < _MOST_STEPS) & (slope > _FLAT)
+
     at, *_ = jax.lax.while_loop(steep, step, (start, solver.init(start), 0, jnp.inf))
     return at, objective(at)

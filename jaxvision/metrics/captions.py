@@ -4,11 +4,11 @@ All run on the host, over whole sets of tokenized captions: of each example one 
 of words, and its references, one list of words or more.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import math
 import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -21,12 +21,38 @@ LONGEST = 4  # n-grams of 1 to 4 words
 SIGMA = 6.0  # of CIDEr-D's penalty for a candidate's length, in words
 _BETA = 1.2  # the weight of recall in ROUGE-L
 
-_PLAIN = str.maketrans({'’': "'", '‘': "'", '“': '"', '”': '"', '–': '--', '—': '--', '…': '...',
-                        '(': ' -lrb- ', ')': ' -rrb- ', '[': ' -lsb- ', ']': ' -rsb- ',
-                        '{': ' -lcb- ', '}': ' -rcb- '})
-_IN_TWO = {word.replace(' ', ''): word.split() for word in (
-    'can not', 'gim me', 'gon na', 'got ta', 'lem me', 'wan na', "'t is", "'t was")}
-_TOKEN = re.compile(r"""
+_PLAIN = str.maketrans(
+    {
+        '’': "'",
+        '‘': "'",
+        '“': '"',
+        '”': '"',
+        '–': '--',
+        '—': '--',
+        '…': '...',
+        '(': ' -lrb- ',
+        ')': ' -rrb- ',
+        '[': ' -lsb- ',
+        ']': ' -rsb- ',
+        '{': ' -lcb- ',
+        '}': ' -rcb- ',
+    }
+)
+_IN_TWO = {
+    word.replace(' ', ''): word.split()
+    for word in (
+        'can not',
+        'gim me',
+        'gon na',
+        'got ta',
+        'lem me',
+        'wan na',
+        "'t is",
+        "'t was",
+    )
+}
+_TOKEN = re.compile(
+    r"""
       -[lr][rsc]b-
     | (?: [a-z]\. )+ (?!\w) | (?: [a-z]\. )+ [a-z]\b                        # u.s.a., p.m
     | (?: mr|mrs|ms|dr|st|ave|blvd|rd|jr|sr|mt|ft|vs|etc|inc|co|corp|ltd ) \. (?!\w)
@@ -37,7 +63,9 @@ _TOKEN = re.compile(r"""
     | \w (?: (?! n't\b ) \w | (?! '(?: s|m|d|ll|re|ve )\b ) [-/.'&@] (?=\w) )*
     | [?!]{2,}
     | [^\w\s.?!,:;'"`-]
-    """, re.VERBOSE)
+    """,
+    re.VERBOSE,
+)
 
 
 def tokenize(text: str) -> list[str]:
@@ -50,14 +78,24 @@ def tokenize(text: str) -> list[str]:
     return [part for word in words for part in _IN_TWO.get(word, [word])]
 
 
-def summarize(candidates: Sequence[Words], references: Sequence[References]) -> dict[str, float]:
+def summarize(
+    candidates: Sequence[Words], references: Sequence[References]
+) -> dict[str, float]:
     """'bleu_1' to 'bleu_4', 'rouge_l' and 'cider_d' of a set of tokenized captions."""
-    bleus = {f'bleu_{n}': value for n, value in enumerate(bleu(candidates, references), start=1)}
-    return {**bleus, 'rouge_l': rouge_l(candidates, references),
-            'cider_d': cider_d(candidates, references)[0]}
+    bleus = {
+        f'bleu_{n}': value
+        for n, value in enumerate(bleu(candidates, references), start=1)
+    }
+    return {
+        **bleus,
+        'rouge_l': rouge_l(candidates, references),
+        'cider_d': cider_d(candidates, references)[0],
+    }
 
 
-def bleu(candidates: Sequence[Words], references: Sequence[References]) -> tuple[float, ...]:
+def bleu(
+    candidates: Sequence[Words], references: Sequence[References]
+) -> tuple[float, ...]:
     """BLEU-1 to BLEU-4 of the whole set, in [0, 1] (Papineni et al. 2002).
 
     The geometric mean of the clipped precisions of n-grams, less for a set of candidates shorter
@@ -74,7 +112,9 @@ def bleu(candidates: Sequence[Words], references: Sequence[References]) -> tuple
             found[len(ngram) - 1] += min(count, most[ngram])
             number[len(ngram) - 1] += count
         length += len(candidate)
-        wanted += min((abs(len(words) - len(candidate)), len(words)) for words in theirs)[1]
+        wanted += min(
+            (abs(len(words) - len(candidate)), len(words)) for words in theirs
+        )[1]
     # The COCO evaluation's own guards against nothing divided by nothing; where no n-gram of some
     # length is found they are what is left of the figure.
     precision = (found + 1e-15) / (number + 1e-9)
@@ -96,7 +136,9 @@ def rouge_l(candidates: Sequence[Words], references: Sequence[References]) -> fl
 def _rouge_l(candidate: Words, references: References) -> float:
     # An empty caption counts as one empty word.
     candidate = candidate or ['']
-    common = [(_common(candidate, words or ['']), max(1, len(words))) for words in references]
+    common = [
+        (_common(candidate, words or ['']), max(1, len(words))) for words in references
+    ]
     precision = max(same for same, _ in common) / len(candidate)
     recall = max(same / length for same, length in common)
     if not precision:
@@ -134,8 +176,11 @@ class Documents:
         return math.log(self.number) - math.log(max(1, self.frequency.get(ngram, 0)))
 
 
-def cider_d(candidates: Sequence[Words], references: Sequence[References],
-            documents: Documents | None = None) -> tuple[float, Float[np.ndarray, 'n']]:
+def cider_d(
+    candidates: Sequence[Words],
+    references: Sequence[References],
+    documents: Documents | None = None,
+) -> tuple[float, Float[np.ndarray, 'n']]:
     """The mean CIDEr-D and that of each example, in [0, 10] (Vedantam et al. 2015).
 
     The cosine, clipped, of two captions' n-grams weighted by their rarity, less for a difference
@@ -144,15 +189,23 @@ def cider_d(candidates: Sequence[Words], references: Sequence[References],
     """
     _check(candidates, references)
     documents = documents or Documents.of(references)
-    each = np.array([_cider_d(*pair, documents) for pair in zip(candidates, references)])
+    each = np.array(
+        [_cider_d(*pair, documents) for pair in zip(candidates, references)]
+    )
     return float(each.mean()), each
 
 
 def _cider_d(candidate: Words, references: References, documents: Documents) -> float:
     ours = _weighted(candidate, documents)
-    return 10 * float(np.mean([
-        _alike(ours, _weighted(words, documents)) * _length_penalty(candidate, words)
-        for words in references]))
+    return 10 * float(
+        np.mean(
+            [
+                _alike(ours, _weighted(words, documents))
+                * _length_penalty(candidate, words)
+                for words in references
+            ]
+        )
+    )
 
 
 def _alike(ours: dict[Ngram, float], theirs: dict[Ngram, float]) -> float:
@@ -171,11 +224,14 @@ def _alike(ours: dict[Ngram, float], theirs: dict[Ngram, float]) -> float:
 def _length_penalty(candidate: Words, reference: Words) -> float:
     # The COCO evaluation counts pairs of words: captions of no word and of one are equally long.
     difference = max(1, len(candidate)) - max(1, len(reference))
-    return math.exp(-difference**2 / (2 * SIGMA**2))
+    return math.exp(-(difference**2) / (2 * SIGMA**2))
 
 
 def _weighted(words: Words, documents: Documents) -> dict[Ngram, float]:
-    return {ngram: count * documents.weight(ngram) for ngram, count in _counts(words).items()}
+    return {
+        ngram: count * documents.weight(ngram)
+        for ngram, count in _counts(words).items()
+    }
 
 
 def _counts(words: Words) -> Counter[Ngram]:
@@ -183,8 +239,11 @@ def _counts(words: Words) -> Counter[Ngram]:
 
 
 def _ngrams(words: Words) -> Iterator[Ngram]:
-    return (tuple(words[start:start + n]) for n in range(1, LONGEST + 1)
-            for start in range(len(words) - n + 1))
+    return (
+        tuple(words[start : start + n])
+        for n in range(1, LONGEST + 1)
+        for start in range(len(words) - n + 1)
+    )
 
 
 def _check(candidates: Sequence[Words], references: Sequence[References]) -> None:

@@ -11,7 +11,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 
-def record(logits: Float[Array, 'b k'], labels: Integer[Array, 'b']) -> dict[str, Array]:
+def record(
+    logits: Float[Array, 'b k'], labels: Integer[Array, 'b']
+) -> dict[str, Array]:
     """label, prediction, confidence (largest softmax), nll in nats, and rank: all [B].
 
     The rank is the number of classes put before the true one, of equal logits the lower class
@@ -62,7 +64,9 @@ def calibration_error(
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def confusion_matrix(records: dict[str, np.ndarray], classes: int) -> Int[np.ndarray, 'k k']:
+def confusion_matrix(
+    records: dict[str, np.ndarray], classes: int
+) -> Int[np.ndarray, 'k k']:
     """How many examples of each true class (row) were predicted as each class (column)."""
     cells = records['label'].astype(np.int64) * classes + records['prediction']
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
@@ -102,12 +106,18 @@ def summarize_multilabel(records: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def _mean_average_precision(targets, probabilities) -> float:
-    from sklearn.metrics import average_precision_score  # slow to import, and only used here
+    from sklearn.metrics import (
+        average_precision_score,
+    )  # slow to import, and only used here
 
     present = np.flatnonzero(targets.any(axis=0))
-    return np.mean([average_precision_score(targets[:, k], probabilities[:, k]) for k in present])
+    return np.mean(
+        [average_precision_score(targets[:, k], probabilities[:, k]) for k in present]
+    )
 
 
 def _require_examples(records: dict[str, np.ndarray]) -> None:
     if not len(records['nll']):
-        raise ValueError('no examples to summarize: the split that was evaluated is empty')
+        raise ValueError(
+            'no examples to summarize: the split that was evaluated is empty'
+        )

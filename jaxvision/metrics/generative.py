@@ -24,11 +24,18 @@ def frechet_distance(a: Float[np.ndarray, 'n d'], b: Float[np.ndarray, 'm d']) -
     # With S = R^T R, S_a S_b has the squared singular values of R_a R_b^T as its eigenvalues.
     # Nothing is inverted and no product of covariances formed: exact for singular ones too.
     trace = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * trace
+    distance = (
+        ((mean_a - mean_b) ** 2).sum()
+        + (root_a**2).sum()
+        + (root_b**2).sum()
+        - 2 * trace
+    )
     return max(0.0, float(distance))
 
 
-def _mean_and_root(features: Features) -> tuple[Float[np.ndarray, 'd'], Float[np.ndarray, 'r d']]:
+def _mean_and_root(
+    features: Features,
+) -> tuple[Float[np.ndarray, 'd'], Float[np.ndarray, 'r d']]:
     """The mean, and R with R^T R the covariance (of N - 1): r = min(N, D)."""
     mean = features.mean(0, dtype=np.float64)
     return mean, np.linalg.qr(features - mean, mode='r') / np.sqrt(len(features) - 1)
@@ -49,7 +56,9 @@ def kernel_distance(a: Float[np.ndarray, 'n d'], b: Float[np.ndarray, 'm d']) ->
 
 def _kernel_sum(a: Float[np.ndarray, 'n d'], b: Float[np.ndarray, 'm d']) -> float:
     a, b = a.astype(np.float64), b.astype(np.float64)
-    return sum((((a[rows] @ b.T) / a.shape[1] + 1) ** 3).sum() for rows in _blocks(len(a)))
+    return sum(
+        (((a[rows] @ b.T) / a.shape[1] + 1) ** 3).sum() for rows in _blocks(len(a))
+    )
 
 
 def _kernel_trace(a: Features) -> float:
@@ -78,7 +87,9 @@ def _squared_radius(features: Features, k: int) -> Float[np.ndarray, 'n']:
     """Squared distance of each example to its k-th nearest other one."""
     radius = np.empty(len(features))
     for rows, squared in _squared_distances(features, features):
-        squared[np.arange(len(squared)), np.arange(len(features))[rows]] = np.inf  # itself
+        squared[np.arange(len(squared)), np.arange(len(features))[rows]] = (
+            np.inf
+        )  # itself
         radius[rows] = np.partition(squared, k - 1)[:, k - 1]
     return radius
 
@@ -87,7 +98,9 @@ def nearest(
     wanted: Float[np.ndarray, 'n d'], among: Float[np.ndarray, 'm d']
 ) -> Int[np.ndarray, 'n']:
     """The row of `among` that is nearest to each wanted one: has a generator only memorised?"""
-    return np.concatenate([squared.argmin(1) for _, squared in _squared_distances(wanted, among)])
+    return np.concatenate(
+        [squared.argmin(1) for _, squared in _squared_distances(wanted, among)]
+    )
 
 
 def _squared_distances(
@@ -109,4 +122,6 @@ def _blocks(number: int, size: int = 1024) -> Iterator[slice]:
 def _require(number: int, *sets: Float[np.ndarray, '_ d']) -> None:
     fewest = min(map(len, sets))
     if fewest < number:
-        raise ValueError(f'at least {number} examples are needed on each side, got {fewest}')
+        raise ValueError(
+            f'at least {number} examples are needed on each side, got {fewest}'
+        )

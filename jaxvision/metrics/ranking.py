@@ -21,4 +21,6 @@ def spearman_rho(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
 def _measured(measure, a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
     if (a == a[:1]).all() or (b == b[:1]).all():
         return 0.0
-    return float(measure(np.float64(a), np.float64(b)).statistic)  # in their precision, from 1.18 on
+    return float(
+        measure(np.float64(a), np.float64(b)).statistic
+    )  # in their precision, from 1.18 on

@@ -35,7 +35,8 @@ def squared_error(
 
 
 def psnr(
-    squared_error: Float[Array, '*n'] | Float[np.ndarray, '*n'] | float, peak: float = 1.0
+    squared_error: Float[Array, '*n'] | Float[np.ndarray, '*n'] | float,
+    peak: float = 1.0,
 ) -> Float[Array, '*n']:
     """10 log10(peak^2 / squared error), in decibels; infinite where there is no error.
 
@@ -55,36 +56,50 @@ def ssim(
     """
     x, y = _inside(image, border), _inside(truth, border)
     if min(x.shape[:2]) < WINDOW:
-        raise ValueError(f'SSIM needs {WINDOW}x{WINDOW} pixels, but inside the border there are '
-                         f'{x.shape[0]}x{x.shape[1]}')
+        raise ValueError(
+            f'SSIM needs {WINDOW}x{WINDOW} pixels, but inside the border there are '
+            f'{x.shape[0]}x{x.shape[1]}'
+        )
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = _local_means(x, y, x * x, y * y, x * y)
     variance_x, variance_y = mean_xx - mean_x**2, mean_yy - mean_y**2
     covariance = mean_xy - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
     likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return (likeness / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))).mean()
+    return (
+        likeness / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
+    ).mean()
 
 
 def _inside(image, border):
     """Without the border, in float32 at least."""
     height, width, _ = image.shape
     if min(height, width) <= 2 * border:
-        raise ValueError(f'nothing of {height}x{width} pixels lies inside a border of {border}')
+        raise ValueError(
+            f'nothing of {height}x{width} pixels lies inside a border of {border}'
+        )
     image = image.astype(jnp.promote_types(image.dtype, jnp.float32))
-    return image[border:height - border, border:width - border]
+    return image[border : height - border, border : width - border]
 
 
 def _local_means(*images):
     """Of each under the Gaussian window, where that lies wholly on the image: rows and columns by
     a product with a matrix of weights, because a convolution of few channels is slow."""
     offsets = np.arange(WINDOW) - WINDOW // 2
-    weights = np.exp(-offsets**2 / (2 * 1.5**2))
+    weights = np.exp(-(offsets**2) / (2 * 1.5**2))
     weights /= weights.sum()
 
     def window(length):
         places = np.subtract.outer(np.arange(length - WINDOW + 1), np.arange(length))
-        inside = (-WINDOW < places) & (places <= 0)
-        return jnp.asarray(np.where(inside, weights[-places % WINDOW], 0), images[0].dtype)
+        inside = (places > -WINDOW) & (places <= 0)
+        return jnp.asarray(
+            np.where(inside, weights[-places % WINDOW], 0), images[0].dtype
+        )
+
     height, width, _ = images[0].shape
-    return jnp.einsum('yh,ihwc,xw->iyxc', window(height), jnp.stack(images), window(width),
-                      precision=lax.Precision.HIGHEST)
+    return jnp.einsum(
+        'yh,ihwc,xw->iyxc',
+        window(height),
+        jnp.stack(images),
+        window(width),
+        precision=lax.Precision.HIGHEST,
+    )

@@ -11,8 +11,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxvision.errors import UserError
-from jaxvision.models import layers
+from jaxvision.core.errors import UserError
+from jaxvision.models.blocks import layers
 
 Tree = Any
 
@@ -33,6 +33,7 @@ def blocks(model: nn.Module, *inputs: Any) -> list[tuple[str, ...]]:
         if len(context.module.path) == 1:
             called.setdefault(context.module.path[0])
         return call(*args, **kwargs)
+
     with nn.intercept_methods(note):
         params = jax.eval_shape(model.init, jax.random.key(0), *inputs)['params']
     if 'head' not in params:
@@ -56,13 +57,16 @@ def head_input(model: nn.Module, variables: Tree, *inputs: Any) -> Float[Array, 
         if context.module.path == ('head',):
             seen.append(args[0])
         return call(*args, **kwargs)
+
     with nn.intercept_methods(note):
         model.apply(variables, *inputs)
     return seen[0]
 
 
 def tuned(
-    staying: Collection[str] = (), statistics_stay: bool = False, lora: Tree | None = None
+    staying: Collection[str] = (),
+    statistics_stay: bool = False,
+    lora: Tree | None = None,
 ) -> Any:
     """A context in which a model is applied.
 
@@ -70,9 +74,14 @@ def tuned(
     in evaluation, though the others train; with `statistics_stay` all batch norms use their running
     statistics; and a linear layer with a place in `lora`, as `low_rank` makes it, adds its update.
     """
-    def call_tuned(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
+
+    def call_tuned(
+        call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+    ):
         module = context.module
-        stays = any(f'{"/".join(module.path)}/'.startswith(f'{path}/') for path in staying)
+        stays = any(
+            f'{"/".join(module.path)}/'.startswith(f'{path}/') for path in staying
+        )
         if isinstance(module, layers.BatchNorm) and (stays or statistics_stay):
             return call(*args, **{**kwargs, 'use_running_average': True})
         if isinstance(module, layers.Dropout | layers.DropPath) and stays:
@@ -81,7 +90,10 @@ def tuned(
         if not update:
             return call(*args, **kwargs)
         x = args[0]
-        return call(x) + (x @ update['down'].astype(x.dtype)) @ update['up'].astype(x.dtype)
+        return call(x) + (x @ update['down'].astype(x.dtype)) @ update['up'].astype(
+            x.dtype
+        )
+
     return nn.intercept_methods(call_tuned)
 
 
@@ -94,15 +106,22 @@ def low_rank(
     Raises:
         UserError: the parameters hold no such matrix, or one that is too small.
     """
-    flat = [tuple(key.key for key in path) for path, leaf in jax.tree.leaves_with_path(params)
-            if leaf.ndim == 2 and path[-1].key == 'kernel' and path[0].key != 'head']
+    flat = [
+        tuple(key.key for key in path)
+        for path, leaf in jax.tree.leaves_with_path(params)
+        if leaf.ndim == 2 and path[-1].key == 'kernel' and path[0].key != 'head'
+    ]
     if not flat:
-        raise UserError('LoRA is for models with linear layers below the head, such as vit')
+        raise UserError(
+            'LoRA is for models with linear layers below the head, such as vit'
+        )
     tree = {}
     for path, one in zip(flat, jax.random.split(key, len(flat))):
         wide, out = _at(params, path).shape
         if not 0 < rank < min(wide, out):
-            raise UserError(f'a LoRA of rank {rank} is none for {"/".join(path)}, {wide}x{out}')
+            raise UserError(
+                f'a LoRA of rank {rank} is none for {"/".join(path)}, {wide}x{out}'
+            )
         node = tree
         for name in path[:-1]:
             node = node.setdefault(name, {})

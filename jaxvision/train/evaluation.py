@@ -7,13 +7,13 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from jaxvision import figures
+from jaxvision.core.state import TrainState
 from jaxvision.data import pipeline
-from jaxvision.data.views import Subset
+from jaxvision.data.wrappers import Subset
 from jaxvision.train import processes, sharding
 from jaxvision.train.run import Run
-from jaxvision.train.state import TrainState
 from jaxvision.train.writers import duration
+from jaxvision.viz import figures
 
 LAG = 2  # batches between the computation of records and their reading
 
@@ -25,11 +25,15 @@ def measure(run: Run, state: TrainState) -> tuple[dict[str, float], Records]:
     start, found, first = time.monotonic(), {}, None
     for name, evaluation in run.task.evaluations.items():
         records = gather(run, run.evaluate[name], evaluation.split, state)
-        found |= {f'{name}/{metric}': float(value)
-                  for metric, value in evaluation.summarize(records).items()}
+        found |= {
+            f'{name}/{metric}': float(value)
+            for metric, value in evaluation.summarize(records).items()
+        }
         first = first or records
     text = '  '.join(f'{name} {value:.4g}' for name, value in found.items())
-    processes.say(f'step {int(state.step)}: {text}  ({duration(time.monotonic() - start)})')
+    processes.say(
+        f'step {int(state.step)}: {text}  ({duration(time.monotonic() - start)})'
+    )
     return found, first
 
 
@@ -38,15 +42,22 @@ def gather(run: Run, evaluate: Callable, split: str, state: TrainState) -> Recor
     config, pending, parts = run.config.data, deque(), []
     whole = -(-config.batch_size // run.mesh.size) * run.mesh.size
     batches = pipeline.eval_batches(
-        run.sources[split], run.task.prepare, batch_size=whole,
-        process=(jax.process_index(), jax.process_count()), threads=config.threads,
-        on_corrupt=config.on_corrupt, counter=run.unreadable)
+        run.sources[split],
+        run.task.prepare,
+        batch_size=whole,
+        process=(jax.process_index(), jax.process_count()),
+        threads=config.threads,
+        on_corrupt=config.on_corrupt,
+        counter=run.unreadable,
+    )
     for batch in sharding.prefetch(run.mesh, batches):
         pending.append(evaluate(state, batch))
         if len(pending) > LAG:
             parts.append(jax.device_get(pending.popleft()))
     parts += jax.device_get(list(pending))
-    records = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    records = {
+        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
     rows = np.flatnonzero(records.pop('present'))
     rows = rows[np.argsort(records['index'][rows], kind='stable')]
     return {name: values[rows] for name, values in records.items()}
@@ -56,10 +67,19 @@ def examples(run: Run, split: str, count: int) -> Records:
     """`count` examples spread evenly over a split, or all of fewer, prepared and stacked."""
     config, source = run.config.data, run.sources[split]
     rows = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
-    parts = list(pipeline.eval_batches(
-        Subset(source, rows, split), run.task.prepare, batch_size=min(32, len(rows)),
-        threads=config.threads, on_corrupt=config.on_corrupt, counter=run.unreadable))
-    stacked = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    parts = list(
+        pipeline.eval_batches(
+            Subset(source, rows, split),
+            run.task.prepare,
+            batch_size=min(32, len(rows)),
+            threads=config.threads,
+            on_corrupt=config.on_corrupt,
+            counter=run.unreadable,
+        )
+    )
+    stacked = {
+        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+    }
     read = stacked.pop('present')
     return {name: values[read] for name, values in stacked.items()}
 
@@ -78,7 +98,10 @@ def draw(run: Run, records: Records, step: int | None = None) -> None:
         return
     evaluation, prepare = next(iter(run.task.evaluations.values())), run.task.prepare
     source = run.sources[evaluation.split]
-    example = lambda row: prepare(source[row], None) if prepare else source[row]
+
+    def example(row):
+        return prepare(source[row], None) if prepare else source[row]
+
     for name, picture in run.task.figures(records, example).items():
         when = '' if step is None else f'-{step:06}'
         figures.save(run.workdir / 'figures' / f'{name}{when}.png', picture)

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 import jaxvision
-from jaxvision import cache
-from jaxvision.train import evaluation, initial, processes, sharding
+from jaxvision.core.files import cache_folder, whole_file
+from jaxvision.core.state import TrainState
+from jaxvision.core.trees import content_hash
+from jaxvision.train import evaluation, init_from, processes, sharding
 from jaxvision.train.run import Run
-from jaxvision.train.state import TrainState, content_hash
-from jaxvision.train.writers import whole_file
 
 
 def fit(run: Run, state: TrainState) -> TrainState:
@@ -23,13 +23,15 @@ def fit(run: Run, state: TrainState) -> TrainState:
     leaves, scalars = run.task.fit.solve(_records(run, state))
     told = ', '.join(f'{name} {value:.4g}' for name, value in scalars.items())
     processes.say(f'fitted to {run.spec["examples"]:,} examples: {told}')
-    filled = jax.jit(initial.fill, out_shardings=sharding.place(run.mesh, run.shapes))
+    filled = jax.jit(init_from.fill, out_shardings=sharding.place(run.mesh, run.shapes))
     return filled(state, processes.arrays_of_first(leaves))
 
 
 def _records(run: Run, state: TrainState) -> evaluation.Records:
     """Those of the training split, kept for the next run that stands on the same."""
-    file = _file(run, state) if jax.process_count() == 1 else None  # caches need not be one
+    file = (
+        _file(run, state) if jax.process_count() == 1 else None
+    )  # caches need not be one
     kept = _read(file) if file else None
     if kept:
         processes.say(f'features of {run.spec["examples"]:,} examples, from {file}')
@@ -46,11 +48,15 @@ def _records(run: Run, state: TrainState) -> evaluation.Records:
 
 def _file(run: Run, state: TrainState) -> Path:
     """By all that the records are made of."""
-    made_of = [jaxvision.__version__, jax.__version__, run.config.model.to_dict(),
-               {name: run.spec[name] for name in sorted(run.spec) if name != 'initial'},
-               content_hash(run.task.fit.stands_on(state))]
+    made_of = [
+        jaxvision.__version__,
+        jax.__version__,
+        run.config.model.to_dict(),
+        {name: run.spec[name] for name in sorted(run.spec) if name != 'initial'},
+        content_hash(run.task.fit.stands_on(state)),
+    ]
     found = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
-    return cache.folder('features') / f'{found.hexdigest()[:24]}.npz'
+    return cache_folder('features') / f'{found.hexdigest()[:24]}.npz'
 
 
 def _read(file: Path) -> evaluation.Records | None:

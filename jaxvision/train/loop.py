@@ -11,15 +11,15 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxvision import figures
+from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Task
 from jaxvision.data import pipeline
-from jaxvision.errors import UserError, unknown
-from jaxvision.task import Task
-from jaxvision.train import evaluation, fitting, processes, required, sharding
+from jaxvision.train import auxiliary, evaluation, fitting, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.run import Run, begin, held, reopen, restore, take_folder
-from jaxvision.train.state import TrainState
 from jaxvision.train.writers import Metrics, Progress, duration, read_rows
+from jaxvision.viz import figures
 
 LAG = 2  # steps between a scalar's computation and its reading: the host never waits for the device
 
@@ -27,20 +27,23 @@ LAG = 2  # steps between a scalar's computation and its reading: the host never 
 @dataclasses.dataclass(frozen=True)
 class Result:
     finished: bool  # False: a signal stopped the run, and everything is saved
-    trained: bool   # False: the run had been finished before
+    trained: bool  # False: the run had been finished before
     step: int
     metrics: dict[str, float]  # of the last evaluation
-    best: str       # the metric whose best checkpoint is kept, if there is one
+    best: str  # the metric whose best checkpoint is kept, if there is one
 
 
-def run(config: ConfigDict, workdir: str | Path,
-        on_eval: Callable[[int, dict[str, float]], Any] | None = None) -> Result:
+def run(
+    config: ConfigDict,
+    workdir: str | Path,
+    on_eval: Callable[[int, dict[str, float]], Any] | None = None,
+) -> Result:
     """Train until `train.steps`, going on from the last checkpoint in `workdir` if there is one.
 
     `on_eval(step, metrics)` is told of each evaluation; what it raises ends the run.
     """
     start = time.monotonic()
-    if not required.provide(config, Path(workdir), run):
+    if not auxiliary.provide(config, Path(workdir), run):
         return Result(False, True, 0, {}, '')
     with processes.stop_signal() as asked:
         this = begin(config, Path(workdir))
@@ -48,13 +51,19 @@ def run(config: ConfigDict, workdir: str | Path,
             take_folder(this)
             processes.agree('checkpoints', {'steps': checkpoints.steps()})
             new = not checkpoints.steps()
-            state = fitting.fit(this, this.init()) if new else \
-                checkpoints.restore(this.abstract(), checkpoints.find())
+            state = (
+                fitting.fit(this, this.init())
+                if new
+                else checkpoints.restore(this.abstract(), checkpoints.find())
+            )
             first = int(state.step)
             if first < this.total_steps:
-                processes.say(f'resuming at step {first}' if first else
-                              f'{_size(state)} parameters, {this.spec["examples"]:,} '
-                              f'examples, {this.total_steps} steps; {_where(this)}compiling ...')
+                processes.say(
+                    f'resuming at step {first}'
+                    if first
+                    else f'{_size(state)} parameters, {this.spec["examples"]:,} '
+                    f'examples, {this.total_steps} steps; {_where(this)}compiling ...'
+                )
                 state, rows = _train(this, state, checkpoints, asked, on_eval)
             elif new:
                 rows = _keep_fitted(this, state, checkpoints, on_eval)
@@ -64,12 +73,18 @@ def run(config: ConfigDict, workdir: str | Path,
     if first < step and processes.is_first():
         figures.save(this.workdir / 'figures' / 'curves.png', figures.curves(rows))
         processes.say(f'{step - first} steps in {duration(time.monotonic() - start)}')
-    return Result(step >= this.total_steps, new or first < step, step, _last_evaluation(this.task, rows),
-                  this.best)
+    return Result(
+        step >= this.total_steps,
+        new or first < step,
+        step,
+        _last_evaluation(this.task, rows),
+        this.best,
+    )
 
 
-def evaluate(workdir: str | Path, step: str | int = 'last', config: ConfigDict | None = None
-             ) -> tuple[int, dict[str, float]]:
+def evaluate(
+    workdir: str | Path, step: str | int = 'last', config: ConfigDict | None = None
+) -> tuple[int, dict[str, float]]:
     """Evaluate a checkpoint of a run, and draw its figures; (step, metrics).
 
     `config`, if given, may differ from the run's in where the data are and how they are read.
@@ -87,16 +102,29 @@ def load(workdir: Path, step: str | int = 'last') -> tuple[Task, dict, dict]:
     return this.task, restore(this, step).variables, this.spec
 
 
-def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
-           asked: Callable[[int], bool], on_eval: Callable | None
-           ) -> tuple[TrainState, list[dict]]:
+def _train(
+    this: Run,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    asked: Callable[[int], bool],
+    on_eval: Callable | None,
+) -> tuple[TrainState, list[dict]]:
     first = int(state.step)
-    with Metrics(this.workdir, first) as metrics, train_batches(this, first) as batches, \
-            _profile(this) as profile:
+    with (
+        Metrics(this.workdir, first) as metrics,
+        train_batches(this, first) as batches,
+        _profile(this) as profile,
+    ):
         progress = Progress(first, this.total_steps, this.config.data.batch_size)
         scalars = _LaggedScalars(this, metrics, progress)
-        best = max([score for row in metrics.rows if (score := checkpoints.score(row)) is not None],
-                   default=-float('inf'))
+        best = max(
+            [
+                score
+                for row in metrics.rows
+                if (score := checkpoints.score(row)) is not None
+            ],
+            default=-float('inf'),
+        )
         for step, batch in enumerate(batches, first + 1):
             profile(step)
             state, values = this.update(state, batch)
@@ -104,8 +132,12 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
             if step == first + 1:
                 scalars.drain()
                 progress.restart(step)  # compilation is no training speed
-            stopping = asked(step)  # once: a signal that comes while it saves waits a step
-            if not (this.is_due('eval', step) or this.is_due('checkpoint', step) or stopping):
+            stopping = asked(
+                step
+            )  # once: a signal that comes while it saves waits a step
+            if not (
+                this.is_due('eval', step) or this.is_due('checkpoint', step) or stopping
+            ):
                 continue
             scalars.drain()
             found, records = {}, None
@@ -132,8 +164,9 @@ def _train(this: Run, state: TrainState, checkpoints: Checkpoints,
     return state, metrics.rows
 
 
-def _keep_fitted(this: Run, state: TrainState, checkpoints: Checkpoints,
-                 on_eval: Callable | None) -> list[dict]:
+def _keep_fitted(
+    this: Run, state: TrainState, checkpoints: Checkpoints, on_eval: Callable | None
+) -> list[dict]:
     """Evaluate and save a state that has no steps to go."""
     with Metrics(this.workdir, 0) as metrics:
         found, records = evaluation.measure(this, state)
@@ -176,19 +209,32 @@ class _LaggedScalars:
         values = {name: float(value) for name, value in jax.device_get(scalars).items()}
         bad_step = int(values.pop('bad_step'))
         if bad_step >= 0:
-            rows = pipeline.rows(self._run.config.seed, self._run.spec['examples'],
-                                 self._run.config.data.batch_size, bad_step)
+            rows = pipeline.rows(
+                self._run.config.seed,
+                self._run.spec['examples'],
+                self._run.config.data.batch_size,
+                bad_step,
+            )
             raise UserError(
                 f'step {bad_step + 1} is not finite: its loss or gradient is infinite or NaN. '
                 f'The checkpoints before it are kept. Its examples: {rows.tolist()}. '
-                'A lower optimizer.lr, optimizer.clip=1 or a longer warmup usually mends it')
+                'A lower optimizer.lr, optimizer.clip=1 or a longer warmup usually mends it'
+            )
         if not self._run.is_due('log', step):
             return
         speed = self._progress.images_per_second(step)
-        self._metrics.write(step, {**{f'train/{name}': value for name, value in values.items()},
-                                   'perf/images_per_second': speed})
+        self._metrics.write(
+            step,
+            {
+                **{f'train/{name}': value for name, value in values.items()},
+                'perf/images_per_second': speed,
+            },
+        )
         self._progress.show(
-            step, {name: value for name, value in values.items() if name.endswith('loss')}, speed)
+            step,
+            {name: value for name, value in values.items() if name.endswith('loss')},
+            speed,
+        )
 
 
 def _check_best(this: Run, found: dict[str, float]) -> None:
@@ -199,20 +245,26 @@ def _check_best(this: Run, found: dict[str, float]) -> None:
 
 def _last_evaluation(task: Task, rows: list[dict]) -> dict[str, float]:
     names = tuple(f'{name}/' for name in task.evaluations)
-    evaluated = [{name: value for name, value in row.items() if name.startswith(names)}
-                 for row in rows]
+    evaluated = [
+        {name: value for name, value in row.items() if name.startswith(names)}
+        for row in rows
+    ]
     return next((row for row in reversed(evaluated) if row), {})
 
 
 def _where(this: Run) -> str:
     if this.mesh.size == 1:
         return ''
-    return (f'{jax.process_count()} processes, {this.mesh.size} devices (sharding.txt tells what '
-            'is where); ')
+    return (
+        f'{jax.process_count()} processes, {this.mesh.size} devices (sharding.txt tells what '
+        'is where); '
+    )
 
 
 def _size(state: TrainState) -> str:
-    size = lambda tree: f'{sum(leaf.size for leaf in jax.tree.leaves(tree)):,}'
+    def size(tree):
+        return f'{sum(leaf.size for leaf in jax.tree.leaves(tree)):,}'
+
     stays = state.frozen.get('params')
     return size(state.params) + (f' trained and {size(stays)} frozen' if stays else '')
 
@@ -222,10 +274,17 @@ def train_batches(this: Run, first: int) -> Iterator:
     """The run's batches after step `first`, on its devices."""
     config = this.config.data
     batches = pipeline.train_batches(
-        this.sources['train'], this.task.prepare, seed=this.config.seed,
-        batch_size=config.batch_size, start=first, stop=this.total_steps,
-        process=(jax.process_index(), jax.process_count()), threads=config.threads,
-        on_corrupt=config.on_corrupt, counter=this.unreadable)
+        this.sources['train'],
+        this.task.prepare,
+        seed=this.config.seed,
+        batch_size=config.batch_size,
+        start=first,
+        stop=this.total_steps,
+        process=(jax.process_index(), jax.process_count()),
+        threads=config.threads,
+        on_corrupt=config.on_corrupt,
+        counter=this.unreadable,
+    )
     with contextlib.closing(batches):
         yield sharding.prefetch(this.mesh, batches)
 
@@ -244,6 +303,7 @@ def _profile(this: Run) -> Iterator[Callable[[int], None]]:
         elif running and step == int(last) + 1:
             jax.profiler.stop_trace()
             running = False
+
     try:
         yield profile
     finally:

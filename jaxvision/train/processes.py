@@ -15,14 +15,19 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxvision.config import difference
-from jaxvision.errors import UserError
+from jaxvision.core.config import difference
+from jaxvision.core.errors import UserError
 
-HEARTBEAT = 10  # seconds without a sign of life after which the others give a process up
+HEARTBEAT = (
+    10  # seconds without a sign of life after which the others give a process up
+)
 
 
-def start(coordinator: str | None = None, number: int | None = None,
-          process: int | None = None) -> None:
+def start(
+    coordinator: str | None = None,
+    number: int | None = None,
+    process: int | None = None,
+) -> None:
     """Join the other processes, before anything else uses JAX.
 
     Without arguments JAX finds out from its surroundings: a TPU pod, Slurm, GKE, MPI.
@@ -31,15 +36,21 @@ def start(coordinator: str | None = None, number: int | None = None,
     if any(given) and not all(given):
         raise UserError('--coordinator, --num_processes and --process_id go together')
     if all(given) and not 0 <= process < number:
-        raise UserError(f'--process_id={process}: of {number} processes it is 0 to {number - 1}')
+        raise UserError(
+            f'--process_id={process}: of {number} processes it is 0 to {number - 1}'
+        )
     try:
-        jax.distributed.initialize(coordinator, number, process,
-                                   heartbeat_timeout_seconds=HEARTBEAT)
-    except ValueError as error:  # it has not found out; what went wrong later is no mistake
+        jax.distributed.initialize(
+            coordinator, number, process, heartbeat_timeout_seconds=HEARTBEAT
+        )
+    except (
+        ValueError
+    ) as error:  # it has not found out; what went wrong later is no mistake
         raise UserError(
             'the processes did not find each other. Outside a TPU pod, Slurm or GKE give each '
             '--coordinator HOST:PORT (of process 0), --num_processes N and --process_id I. '
-            + str(error).splitlines()[0]) from error
+            + str(error).splitlines()[0]
+        ) from error
 
 
 def is_first() -> bool:
@@ -61,22 +72,34 @@ def agree(what: str, value: dict) -> None:
     if jax.process_count() == 1:
         return
     first, *others = [json.loads(text) for text in _gather(json.dumps(value))]
-    differ = {process: difference(first, other) for process, other in enumerate(others, 1)
-              if other != first}
+    differ = {
+        process: difference(first, other)
+        for process, other in enumerate(others, 1)
+        if other != first
+    }
     if differ:
-        raise UserError(f'the processes have not the same {what}: ' + '; '.join(
-            f'process {process} has {name}={theirs!r}, process 0 {ours!r}'
-            for process, fields in differ.items() for name, (ours, theirs) in fields.items()))
+        raise UserError(
+            f'the processes have not the same {what}: '
+            + '; '.join(
+                f'process {process} has {name}={theirs!r}, process 0 {ours!r}'
+                for process, fields in differ.items()
+                for name, (ours, theirs) in fields.items()
+            )
+        )
 
 
 def of_first(value: Any) -> Any:
     """Process 0's value (of what JSON holds), for what all must decide alike."""
-    return value if jax.process_count() == 1 else json.loads(_gather(json.dumps(value))[0])
+    return (
+        value if jax.process_count() == 1 else json.loads(_gather(json.dumps(value))[0])
+    )
 
 
 def arrays_of_first(tree: Any) -> Any:
     """Process 0's arrays, of the same shapes on all: their last digits may differ."""
-    return tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+    return (
+        tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
+    )
 
 
 def expect(path: Path, seconds: float = 60) -> None:
@@ -84,13 +107,19 @@ def expect(path: Path, seconds: float = 60) -> None:
     if jax.process_count() == 1:
         return
     multihost_utils.sync_global_devices('written')
-    end = time.monotonic() + seconds  # a network file system remembers for a while what was not
+    end = (
+        time.monotonic() + seconds
+    )  # a network file system remembers for a while what was not
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.5)
-    blind = [i for i, sees in enumerate(_gather(json.dumps(path.exists()))) if sees != 'true']
+    blind = [
+        i for i, sees in enumerate(_gather(json.dumps(path.exists()))) if sees != 'true'
+    ]
     if blind:
-        raise UserError(f'processes {blind} do not see {path}, which process 0 has written: '
-                        '--workdir must be on storage that all processes share')
+        raise UserError(
+            f'processes {blind} do not see {path}, which process 0 has written: '
+            '--workdir must be on storage that all processes share'
+        )
 
 
 def _gather(text: str) -> list[str]:
@@ -98,7 +127,7 @@ def _gather(text: str) -> list[str]:
     data = np.frombuffer(text.encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(data.size))
     padded = np.zeros(sizes.max(), np.uint8)
-    padded[:data.size] = data
+    padded[: data.size] = data
     rows = multihost_utils.process_allgather(padded)
     return [row[:size].tobytes().decode() for row, size in zip(rows, sizes)]
 
@@ -121,7 +150,10 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
             raise KeyboardInterrupt
         stop.set()
         # Not print: the signal may have come in the middle of one.
-        os.write(2, f'{signal.Signals(number).name}: saving and stopping ...\n'.encode())
+        os.write(
+            2, f'{signal.Signals(number).name}: saving and stopping ...\n'.encode()
+        )
+
     with _handling({signal.SIGTERM: handle, signal.SIGINT: handle}):
         yield lambda step: stop.is_set()
 
@@ -131,7 +163,9 @@ def _handling(handlers: dict) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    old = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    old = {
+        number: signal.signal(number, handler) for number, handler in handlers.items()
+    }
     try:
         yield
     finally:

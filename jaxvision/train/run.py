@@ -14,17 +14,33 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvision.config import (FREE_FIELDS, check, difference, fields, in_examples, resolve,
-                              steps, stored)
-from jaxvision.errors import UserError
-from jaxvision.task import Task
-from jaxvision.train import (checkpoints, freezing, initial, pretrained, processes, required,
-                             sharding)
+from jaxvision.core.config import (
+    FREE_FIELDS,
+    check,
+    difference,
+    fields,
+    in_examples,
+    resolve,
+    steps,
+    stored,
+)
+from jaxvision.core.errors import UserError
+from jaxvision.core.files import read_json, write_json, write_whole
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Task
+from jaxvision.core.trees import content_hash
+from jaxvision.pretrained import run_variables
+from jaxvision.train import (
+    auxiliary,
+    checkpoints,
+    freezing,
+    init_from,
+    processes,
+    sharding,
+)
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.sources import Sources, Unreadable
-from jaxvision.train.state import TrainState, content_hash
 from jaxvision.train.update import guarded
-from jaxvision.train.writers import read_json, write_json, write_whole
 
 Tree = Any
 
@@ -32,6 +48,7 @@ Tree = Any
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What a config and the spec of its data make."""
+
     config: ConfigDict
     workdir: Path
     spec: dict
@@ -45,14 +62,18 @@ class Run:
 
     @functools.cached_property
     def total_steps(self) -> int:
-        return steps(self.config.train.steps, self.config.data.batch_size, self.spec['examples'])
+        return steps(
+            self.config.train.steps, self.config.data.batch_size, self.spec['examples']
+        )
 
     @functools.cached_property
     def cadences(self) -> dict[str, int]:
         """{'log', 'eval', 'checkpoint': every so many examples; 0: only after the last step}."""
         train, size = self.config.train, self.config.data.batch_size
-        return {what: in_examples(train[f'{what}_every'], size, self.spec['examples'])
-                for what in ('log', 'eval', 'checkpoint')}
+        return {
+            what: in_examples(train[f'{what}_every'], size, self.spec['examples'])
+            for what in ('log', 'eval', 'checkpoint')
+        }
 
     def is_due(self, what: str, step: int) -> bool:
         """Whether it comes after this step; all do after the last."""
@@ -73,45 +94,76 @@ class Run:
     @functools.cached_property
     def update(self) -> Callable:
         """The compiled update, guarded."""
-        return sharding.compile_update(guarded(self.task.update), self.mesh, self.shapes)
+        return sharding.compile_update(
+            guarded(self.task.update), self.mesh, self.shapes
+        )
 
     @functools.cached_property
     def evaluate(self) -> dict[str, Callable]:
         """Each evaluation's map over a batch, compiled."""
-        return {name: sharding.compile_evaluate(evaluation.evaluate, self.mesh, self.shapes)
-                for name, evaluation in self.task.evaluations.items()}
+        return {
+            name: sharding.compile_evaluate(evaluation.evaluate, self.mesh, self.shapes)
+            for name, evaluation in self.task.evaluations.items()
+        }
 
     def init(self) -> TrainState:
         """The state before the first step, where it will stay."""
-        make = jax.jit(self._start, out_shardings=sharding.place(self.mesh, self.shapes))
-        return make(jax.random.key(self.config.seed), blank_batch(self.spec), self.networks,
-                    self.leaves)
+        make = jax.jit(
+            self._start, out_shardings=sharding.place(self.mesh, self.shapes)
+        )
+        return make(
+            jax.random.key(self.config.seed),
+            blank_batch(self.spec),
+            self.networks,
+            self.leaves,
+        )
 
-    def _start(self, key: jax.Array, batch: dict, networks: dict[str, Tree] | None = None,
-               leaves: dict[str, jax.Array] | None = None) -> TrainState:
+    def _start(
+        self,
+        key: jax.Array,
+        batch: dict,
+        networks: dict[str, Tree] | None = None,
+        leaves: dict[str, jax.Array] | None = None,
+    ) -> TrainState:
         """The task's first state, standing on its networks, which are random unless given."""
-        state = initial.fill(self.task.init(key, batch), leaves or {})
-        drawn = {name: _random_network(self.config, name, network) for name, network
-                 in self.spec.get('requires', {}).items() if name not in (networks or {})}
+        state = init_from.fill(self.task.init(key, batch), leaves or {})
+        drawn = {
+            name: _random_network(self.config, name, network)
+            for name, network in self.spec.get('requires', {}).items()
+            if name not in (networks or {})
+        }
         return state.replace(frozen={**state.frozen, **drawn, **(networks or {})})
 
     def abstract(self) -> TrainState:
         """The shapes, dtypes and placement of a state of this run."""
-        put = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+        def put(x, place):
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
         return jax.tree.map(put, self.shapes, sharding.place(self.mesh, self.shapes))
 
     def checkpoints(self, read_only: bool = False) -> Checkpoints:
-        return Checkpoints(self.workdir / 'checkpoints', self.config.train.keep, self.best,
-                           read_only)
+        return Checkpoints(
+            self.workdir / 'checkpoints', self.config.train.keep, self.best, read_only
+        )
 
 
 def begin(config: ConfigDict, workdir: Path) -> Run:
     """The run of a config: a new one, or what its folder holds if its settings are the same."""
     check(config.lock())
     begun = (workdir / 'config.json').exists()
-    processes.agree('config', {'workdir': str(workdir), 'begun': begun, **{
-        name: value for name, value in fields(config.to_dict()).items()
-        if name not in ('data.dir', 'data.threads')}})  # which may differ between machines
+    processes.agree(
+        'config',
+        {
+            'workdir': str(workdir),
+            'begun': begun,
+            **{
+                name: value
+                for name, value in fields(config.to_dict()).items()
+                if name not in ('data.dir', 'data.threads')
+            },
+        },
+    )  # which may differ between machines
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     if begun:
         run = reopen(workdir, config, mesh)
@@ -123,24 +175,38 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
     if not begun or not checkpoints.exist(workdir):
         run = _at_the_start(config, workdir, spec, sources, mesh)
         if begun and run.spec != spec:
-            raise UserError(f'{workdir} has no checkpoint, and was begun with other networks than '
-                            'those that are there now: remove it to begin anew')
+            raise UserError(
+                f'{workdir} has no checkpoint, and was begun with other networks than '
+                'those that are there now: remove it to begin anew'
+            )
     trace(run)
     return run
 
 
-def _at_the_start(config: ConfigDict, workdir: Path, spec: dict, sources: Sources,
-                  mesh: jax.sharding.Mesh) -> Run:
+def _at_the_start(
+    config: ConfigDict,
+    workdir: Path,
+    spec: dict,
+    sources: Sources,
+    mesh: jax.sharding.Mesh,
+) -> Run:
     """The run with all that its first state is made of."""
     spec, networks = _load_networks(config, workdir, spec)
-    leaves = initial.read(
-        config.train.init_from, lambda source: pretrained.variables(config, source)
-        if source.is_file() else restore(reopen(source), 'last').variables)
+    leaves = init_from.read(
+        config.train.init_from,
+        lambda source: (
+            run_variables.variables(config, source)
+            if source.is_file()
+            else restore(reopen(source), 'last').variables
+        ),
+    )
     if leaves:
         spec = {**spec, 'initial': content_hash(leaves)}
     # The statistics in the spec may differ in their last digit between machines.
     run = build(config, workdir, processes.of_first(spec), sources, mesh)
-    leaves = initial.fitting(run.shapes, leaves, config.train.init_new) if leaves else {}
+    leaves = (
+        init_from.fitting(run.shapes, leaves, config.train.init_new) if leaves else {}
+    )
     return dataclasses.replace(run, networks=networks, leaves=leaves)
 
 
@@ -148,18 +214,25 @@ def trace(run: Run) -> None:
     """Raises what the update would raise, before the run takes its folder or is compiled."""
     config = run.config
     if not run.total_steps and not run.task.fit and not config.train.init_from:
-        raise UserError('train.steps is 0, and nothing is fitted or taken over before the first')
+        raise UserError(
+            'train.steps is 0, and nothing is fitted or taken over before the first'
+        )
     part = sharding.part_size(run.mesh, config.data.batch_size)
     if part % config.optimizer.accumulate:
-        raise UserError(f'optimizer.accumulate={config.optimizer.accumulate} does not divide the '
-                        f'{part} examples that a device has under parallel.mode=pmap')
+        raise UserError(
+            f'optimizer.accumulate={config.optimizer.accumulate} does not divide the '
+            f'{part} examples that a device has under parallel.mode=pmap'
+        )
     try:
-        jax.eval_shape(guarded(run.task.update), run.shapes, blank_batch(run.spec, part))
+        jax.eval_shape(
+            guarded(run.task.update), run.shapes, blank_batch(run.spec, part)
+        )
     except ValueError as error:
         if config.parallel.mode != 'pmap' or isinstance(error, UserError):
             raise
-        raise UserError(f'with {part} examples a device, under parallel.mode=pmap: {error}'
-                        ) from error
+        raise UserError(
+            f'with {part} examples a device, under parallel.mode=pmap: {error}'
+        ) from error
 
 
 def take_folder(run: Run) -> None:
@@ -180,7 +253,9 @@ def held(workdir: Path) -> Iterator[None]:
     try:
         (workdir / 'figures').mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f'cannot make the folder {workdir}: {error.strerror}') from error
+        raise UserError(
+            f'cannot make the folder {workdir}: {error.strerror}'
+        ) from error
     with (workdir / 'lock').open('w') as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,8 +266,11 @@ def held(workdir: Path) -> Iterator[None]:
         yield
 
 
-def reopen(workdir: Path, config: ConfigDict | None = None,
-           mesh: jax.sharding.Mesh | None = None) -> Run:
+def reopen(
+    workdir: Path,
+    config: ConfigDict | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+) -> Run:
     """The run that a folder holds, as it was trained; `config` may differ in its free fields.
 
     Without a mesh it is opened on the devices that are here, also fewer than it was trained on.
@@ -215,32 +293,44 @@ def read_config(workdir: Path) -> ConfigDict:
 def describe(config: ConfigDict, sources: Sources) -> dict:
     """The task's spec, with the number of training examples and what tells the data apart."""
     spec = resolve('tasks', config.task.name).describe(config, sources['train'])
-    fingerprints = {split: sources[split].info.fingerprint for split in ('train', 'test')}
+    fingerprints = {
+        split: sources[split].info.fingerprint for split in ('train', 'test')
+    }
     spec = {**spec, 'examples': len(sources['train']), 'data': fingerprints}
-    requires = {name: _describe_network(wanted, sources)
-                for name, wanted in required.wanted(config).items()}
+    requires = {
+        name: _describe_network(wanted, sources)
+        for name, wanted in auxiliary.wanted(config).items()
+    }
     return {**spec, 'requires': requires} if requires else spec
 
 
-def _describe_network(wanted: ConfigDict | str | required.Weights, sources: Sources) -> dict:
-    if isinstance(wanted, required.Weights):
+def _describe_network(
+    wanted: ConfigDict | str | auxiliary.Weights, sources: Sources
+) -> dict:
+    if isinstance(wanted, auxiliary.Weights):
         return {}
     if isinstance(wanted, ConfigDict):
-        return {'config': wanted.to_dict(), 'spec': describe(wanted, sources.of(wanted))}
+        return {
+            'config': wanted.to_dict(),
+            'spec': describe(wanted, sources.of(wanted)),
+        }
     if not Path(wanted, 'config.json').exists():
         raise UserError(f'the network that this task stands on: {wanted} is no run')
-    return {name: read_json(Path(wanted, f'{name}.json')) for name in ('config', 'spec')}
+    return {
+        name: read_json(Path(wanted, f'{name}.json')) for name in ('config', 'spec')
+    }
 
 
-def _load_networks(config: ConfigDict, workdir: Path, spec: dict
-                   ) -> tuple[dict, dict[str, Tree]]:
+def _load_networks(
+    config: ConfigDict, workdir: Path, spec: dict
+) -> tuple[dict, dict[str, Tree]]:
     """The spec with theirs and their hashes in it, and their variables, on the host."""
     described, networks = {}, {}
-    for name, wanted in required.wanted(config).items():
-        if isinstance(wanted, required.Weights):
+    for name, wanted in auxiliary.wanted(config).items():
+        if isinstance(wanted, auxiliary.Weights):
             networks[name], described[name] = wanted.read(), {}
         else:
-            this = reopen(required.folder(name, wanted, workdir))
+            this = reopen(auxiliary.folder(name, wanted, workdir))
             networks[name] = jax.device_get(restore(this, 'last').variables)
             described[name] = {'config': this.config.to_dict(), 'spec': this.spec}
         described[name]['hash'] = content_hash(networks[name])
@@ -249,7 +339,7 @@ def _load_networks(config: ConfigDict, workdir: Path, spec: dict
 
 def _random_network(config: ConfigDict, name: str, network: dict) -> Tree:
     if 'config' not in network:
-        return required.wanted(config)[name].init()
+        return auxiliary.wanted(config)[name].init()
     task = make_task(stored(network['config']), network['spec'])
     blank = jax.tree.map(jnp.asarray, blank_batch(network['spec']))
     return task.init(jax.random.key(0), blank).variables
@@ -265,13 +355,20 @@ def restore(run: Run, step: str | int) -> TrainState:
 def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
     """A batch of zeros with the spec's inputs and targets."""
     arrays = {**spec['inputs'], **spec['targets']}
-    batch = {name: np.zeros((size, *array['shape']), array['dtype'])
-             for name, array in arrays.items()}
+    batch = {
+        name: np.zeros((size, *array['shape']), array['dtype'])
+        for name, array in arrays.items()
+    }
     return {**batch, 'index': np.arange(size, dtype=np.int32)}
 
 
-def build(config: ConfigDict, workdir: Path, spec: dict, sources: Sources,
-          mesh: jax.sharding.Mesh) -> Run:
+def build(
+    config: ConfigDict,
+    workdir: Path,
+    spec: dict,
+    sources: Sources,
+    mesh: jax.sharding.Mesh,
+) -> Run:
     """The run of a config and a spec, in a folder that it does not touch yet."""
     return Run(config, workdir, spec, make_task(config, spec), sources, mesh)
 
@@ -280,19 +377,26 @@ def make_task(config: ConfigDict, spec: dict) -> Task:
     """The task alone, which needs no data and no folder."""
     c = config.model
     if 'float64' in (c.dtype, c.param_dtype) and not jax.config.jax_enable_x64:
-        raise UserError("this run is in float64: call jax.config.update('jax_enable_x64', True) "
-                        'before anything else')
+        raise UserError(
+            "this run is in float64: call jax.config.update('jax_enable_x64', True) "
+            'before anything else'
+        )
     made = resolve('tasks', config.task.name).make(config, spec)
     return freezing.freeze(made, config.train.frozen.split(','))
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:
     changes = difference(old, new)
-    barred = [f'{name}: {before!r} -> {after!r}' for name, (before, after) in changes.items()
-              if name not in FREE_FIELDS]
+    barred = [
+        f'{name}: {before!r} -> {after!r}'
+        for name, (before, after) in changes.items()
+        if name not in FREE_FIELDS
+    ]
     if barred:
-        raise UserError(f'{workdir} is a run with other settings: {"; ".join(barred)}. '
-                        'Give another --workdir, or remove that one')
+        raise UserError(
+            f'{workdir} is a run with other settings: {"; ".join(barred)}. '
+            'Give another --workdir, or remove that one'
+        )
     for name, (before, after) in changes.items():
         processes.say(f'now with {name}: {before!r} -> {after!r}')
 

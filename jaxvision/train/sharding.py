@@ -15,13 +15,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxvision.errors import UserError, unknown
+from jaxvision.core.errors import UserError, unknown
 from jaxvision.train.update import REPLICAS
 
 Tree = Any
 
 SMALLEST = 2**14  # elements of an array that is worth splitting
-REPLICATED = ('step', 'key', 'bad_step', 'model_state')  # what every device writes alike
+REPLICATED = (
+    'step',
+    'key',
+    'bad_step',
+    'model_state',
+)  # what every device writes alike
 
 
 def make_mesh(mode: str = 'jit', fsdp: int = 1) -> Mesh:
@@ -30,14 +35,20 @@ def make_mesh(mode: str = 'jit', fsdp: int = 1) -> Mesh:
     In order of the processes, so that process p has the p-th part of a batch; and a group of
     `fsdp` devices is on one machine where it fits.
     """
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    devices = sorted(
+        jax.devices(), key=lambda device: (device.process_index, device.id)
+    )
     if mode not in ('jit', 'pmap'):
         raise unknown('parallel.mode: there is no', mode, ('jit', 'pmap'))
     if mode == 'pmap' and fsdp > 1:
-        raise UserError("parallel.fsdp is for parallel.mode='jit': under pmap every device holds "
-                        'all parameters')
+        raise UserError(
+            "parallel.fsdp is for parallel.mode='jit': under pmap every device holds "
+            'all parameters'
+        )
     if len(devices) % fsdp:
-        raise UserError(f'parallel.fsdp={fsdp} does not divide the {len(devices)} devices')
+        raise UserError(
+            f'parallel.fsdp={fsdp} does not divide the {len(devices)} devices'
+        )
     if mode == 'pmap':
         return Mesh(np.array(devices), (REPLICAS,))
     return Mesh(np.array(devices).reshape(-1, fsdp), ('data', 'fsdp'))
@@ -52,11 +63,18 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
-def fsdp_spec(path: tuple[str, ...], shape: tuple[int, ...], shards: int) -> PartitionSpec:
+def fsdp_spec(
+    path: tuple[str, ...], shape: tuple[int, ...], shards: int
+) -> PartitionSpec:
     """Which axis of a leaf of the state is split over `fsdp`: the largest that divides, of equals
     the last, if the leaf is large."""
     divisible = [axis for axis, size in enumerate(shape) if size % shards == 0]
-    if shards == 1 or path[0] in REPLICATED or math.prod(shape) < SMALLEST or not divisible:
+    if (
+        shards == 1
+        or path[0] in REPLICATED
+        or math.prod(shape) < SMALLEST
+        or not divisible
+    ):
         return PartitionSpec()
     longest = max(divisible, key=lambda axis: (shape[axis], axis))
     return PartitionSpec(*[None] * longest, 'fsdp')
@@ -66,13 +84,19 @@ def place(mesh: Mesh, state: Tree) -> Tree:
     """The sharding of each leaf of a state."""
     shards = mesh.shape.get('fsdp', 1)
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, fsdp_spec(_names(path), leaf.shape, shards)), state)
+        lambda path, leaf: NamedSharding(
+            mesh, fsdp_spec(_names(path), leaf.shape, shards)
+        ),
+        state,
+    )
 
 
 def part_size(mesh: Mesh, batch_size: int) -> int:
     """How many examples an update sees at once: all of a batch, or under pmap a device's part."""
     if batch_size % mesh.size:
-        raise UserError(f'data.batch_size={batch_size} does not divide over {mesh.size} devices')
+        raise UserError(
+            f'data.batch_size={batch_size} does not divide over {mesh.size} devices'
+        )
     return batch_size // mesh.size if REPLICAS in mesh.axis_names else batch_size
 
 
@@ -82,13 +106,20 @@ def compile_update(update: Callable, mesh: Mesh, state: Tree) -> Callable:
     if REPLICAS in mesh.axis_names:
         # As jax.pmap does it today, without its detour over arrays of one process.
         update = jax.shard_map(
-            update, mesh=mesh, in_specs=(PartitionSpec(), PartitionSpec(REPLICAS)),
-            out_specs=PartitionSpec(), check_vma=False)
+            update,
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec(REPLICAS)),
+            out_specs=PartitionSpec(),
+            check_vma=False,
+        )
 
     placed = place(mesh, state)
-    return jax.jit(lambda state, batch: update(_gathered(mesh, state, 'params', 'frozen'), batch),
-                   donate_argnums=0, in_shardings=(placed, split(mesh)),
-                   out_shardings=(placed, whole(mesh)))
+    return jax.jit(
+        lambda state, batch: update(_gathered(mesh, state, 'params', 'frozen'), batch),
+        donate_argnums=0,
+        in_shardings=(placed, split(mesh)),
+        out_shardings=(placed, whole(mesh)),
+    )
 
 
 def _gathered(mesh: Mesh, state: Tree, *parts: str) -> Tree:
@@ -96,18 +127,31 @@ def _gathered(mesh: Mesh, state: Tree, *parts: str) -> Tree:
     in the place of the parameters."""
     if mesh.shape.get('fsdp', 1) == 1:
         return state
-    return state.replace(**{part: jax.lax.with_sharding_constraint(
-        getattr(state, part), whole(mesh)) for part in parts})
+    return state.replace(
+        **{
+            part: jax.lax.with_sharding_constraint(getattr(state, part), whole(mesh))
+            for part in parts
+        }
+    )
 
 
 def compile_evaluate(evaluate: Callable, mesh: Mesh, state: Tree) -> Callable:
     """`evaluate(state, batch) -> records [B, ...]`, compiled; with the batch's index, and which of it
     are present, all whole on every device, so that each process has those of all."""
+
     def records(state, batch):
         state = _gathered(mesh, state, 'params', 'ema', 'frozen')
-        return {**evaluate(state, batch), 'index': batch['index'], 'present': batch['present']}
-    return jax.jit(records, in_shardings=(place(mesh, state), split(mesh)),
-                   out_shardings=whole(mesh))
+        return {
+            **evaluate(state, batch),
+            'index': batch['index'],
+            'present': batch['present'],
+        }
+
+    return jax.jit(
+        records,
+        in_shardings=(place(mesh, state), split(mesh)),
+        out_shardings=whole(mesh),
+    )
 
 
 def put(mesh: Mesh, batch: dict[str, np.ndarray]) -> Tree:
@@ -116,7 +160,9 @@ def put(mesh: Mesh, batch: dict[str, np.ndarray]) -> Tree:
     if jax.process_count() == 1:
         return jax.device_put(batch, split(mesh))
     return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(split(mesh), np.asarray(x)), batch)
+        lambda x: jax.make_array_from_process_local_data(split(mesh), np.asarray(x)),
+        batch,
+    )
 
 
 def prefetch(mesh: Mesh, batches: Iterable[dict], ahead: int = 2) -> Iterator[Tree]:
@@ -138,12 +184,21 @@ def table(mesh: Mesh, state: Tree) -> str:
         here = math.prod(sharding.shard_shape(leaf.shape)) * size
         whole_bytes[names[0]] += math.prod(leaf.shape) * size
         device_bytes[names[0]] += here
-        axis = next((f'axis {i}' for i, name in enumerate(sharding.spec) if name), 'whole')
-        rows.append(f'{axis:7} {here:>13,}  {leaf.dtype}{list(leaf.shape)}  {"/".join(names)}')
-    sums = [f'{part}: {device_bytes[part]:,} bytes a device, of {total:,}'
-            for part, total in whole_bytes.items() if total > 16]
+        axis = next(
+            (f'axis {i}' for i, name in enumerate(sharding.spec) if name), 'whole'
+        )
+        rows.append(
+            f'{axis:7} {here:>13,}  {leaf.dtype}{list(leaf.shape)}  {"/".join(names)}'
+        )
+    sums = [
+        f'{part}: {device_bytes[part]:,} bytes a device, of {total:,}'
+        for part, total in whole_bytes.items()
+        if total > 16
+    ]
     shape = ' x '.join(f'{size} {axis}' for axis, size in mesh.shape.items())
-    return '\n'.join([f'mesh {shape}', *sums, '', 'split   bytes a device', *rows]) + '\n'
+    return (
+        '\n'.join([f'mesh {shape}', *sums, '', 'split   bytes a device', *rows]) + '\n'
+    )
 
 
 def _names(path: tuple) -> tuple[str, ...]:

@@ -4,18 +4,22 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from jaxvision.config import resolve
+from jaxvision.core.config import resolve
+from jaxvision.core.errors import UserError
 from jaxvision.data.sources import Source, open_source
-from jaxvision.errors import UserError
-from jaxvision.train import generated
+from jaxvision.train import synthetic
 
 
 class Sources(dict):
     """Each split's source as the task sees it, opened when it is first asked for, and checked to be
     the data that the run began with."""
 
-    def __init__(self, config: ConfigDict, fingerprints: dict[str, str] | None = None,
-                 open_split: Callable[[ConfigDict, str], Source] = open_source):
+    def __init__(
+        self,
+        config: ConfigDict,
+        fingerprints: dict[str, str] | None = None,
+        open_split: Callable[[ConfigDict, str], Source] = open_source,
+    ):
         self._config, self._fingerprints = config, fingerprints or {}
         self._open_split = open_split
 
@@ -24,10 +28,14 @@ class Sources(dict):
         view = getattr(resolve('tasks', config.task.name), 'source', None)
         source = view(config, source, split) if view else source
         if config.data.synthetic and split == 'train':
-            source = generated.mixed(config.data, source)
-        if source.info.fingerprint != self._fingerprints.get(split, source.info.fingerprint):
-            raise UserError(f'the {split} data of {config.data.source} changed since this run '
-                            'began. Bring them back, or begin in another --workdir')
+            source = synthetic.mixed(config.data, source)
+        if source.info.fingerprint != self._fingerprints.get(
+            split, source.info.fingerprint
+        ):
+            raise UserError(
+                f'the {split} data of {config.data.source} changed since this run '
+                'began. Bring them back, or begin in another --workdir'
+            )
         self[split] = source
         return source
 
@@ -45,4 +53,7 @@ class Unreadable:
     def add(self, where: str, error: Exception) -> None:
         if where not in self._seen:
             self._seen.add(where)
-            print(f'unreadable, left out ({len(self._seen)} so far): {where}: {error}', flush=True)
+            print(
+                f'unreadable, left out ({len(self._seen)} so far): {where}: {error}',
+                flush=True,
+            )

@@ -1,58 +1,17 @@
 """What a run tells: metrics.jsonl, which is exact; TensorBoard events; lines on the screen."""
 
-import contextlib
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from jaxvision.errors import UserError
+from jaxvision.core.files import write_whole
 from jaxvision.train import processes
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, also after a power cut."""
-    with whole_file(path) as file:
-        file.write(text)
-
-
-@contextlib.contextmanager
-def whole_file(path: Path, mode: str = 'w') -> Iterator[IO]:
-    """A file to write into, which is there once all of it is written."""
-    partial = path.with_name(path.name + '.partial')
-    try:
-        with partial.open(mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def write_json(path: Path, value: dict) -> None:
-    write_whole(path, json.dumps(value, indent=1))
-
-
-def read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f'{path.parent} is not a run: it has no {path.name}') from None
-    except json.JSONDecodeError as error:
-        raise UserError(f'{path} is damaged: {error}') from None
 
 
 def read_rows(path: Path) -> list[dict]:
@@ -104,7 +63,10 @@ class Metrics:
         if not self._file:
             return
         self._file.write(json.dumps(self.rows[-1]) + '\n')
-        summary = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        summary = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in values.items()
+        ]
         self._event(step=step, summary=Summary(value=summary))
         self._events_file.flush()
 
@@ -141,8 +103,10 @@ class Progress:
         self._shown = time.monotonic()
         left = (self._total - step) * self._batch_size / speed if speed else 0
         text = '  '.join(f'{name} {value:.4g}' for name, value in values.items())
-        processes.say(f'step {step:>{len(str(self._total))}}/{self._total}  {text}  '
-                      f'{speed:,.0f} images/s  {duration(left)} left')
+        processes.say(
+            f'step {step:>{len(str(self._total))}}/{self._total}  {text}  '
+            f'{speed:,.0f} images/s  {duration(left)} left'
+        )
 
 
 def duration(seconds: float) -> str:

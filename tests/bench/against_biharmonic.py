@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from skimage.restoration import inpaint_biharmonic
 
+from jaxvision.cli.runtime import start_jax
 from jaxvision.data import pipeline
-from jaxvision.start import start_jax
 from jaxvision.train import run as runs
 
 FEW_CLASSES = 5
@@ -28,31 +28,48 @@ def squared_errors(this, state) -> tuple[dict[str, np.ndarray], np.ndarray, np.n
     """({method: of each image}, how many values are missing, labels)."""
     predict = jax.jit(this.task.predict)
     found, missing, labels = {'run': [], 'biharmonic': []}, [], []
-    for batch in pipeline.eval_batches(this.sources['test'], this.task.prepare, batch_size=32):
+    for batch in pipeline.eval_batches(
+        this.sources['test'], this.task.prepare, batch_size=32
+    ):
         holes = batch['mask'] > 0
         inputs = {name: batch[name] for name in ('image', 'mask')}
-        filled = {'run': jax.device_get(predict(state.variables, inputs))['image'],
-                  'biharmonic': np.stack([biharmonic(image, hole) for image, hole
-                                          in zip(batch['image'], holes)])}
+        filled = {
+            'run': jax.device_get(predict(state.variables, inputs))['image'],
+            'biharmonic': np.stack(
+                [biharmonic(image, hole) for image, hole in zip(batch['image'], holes)]
+            ),
+        }
         for name, images in filled.items():
             error = holes * (images - batch['image'].astype(np.float64)) / 255
             found[name].append(np.square(error).sum((1, 2, 3))[batch['present']])
-        missing.append((holes.sum((1, 2, 3)) * batch['image'].shape[-1])[batch['present']])
+        missing.append(
+            (holes.sum((1, 2, 3)) * batch['image'].shape[-1])[batch['present']]
+        )
         labels.append(batch['label'][batch['present']])
     join = np.concatenate
-    return {name: join(parts) for name, parts in found.items()}, join(missing), join(labels)
+    return (
+        {name: join(parts) for name, parts in found.items()},
+        join(missing),
+        join(labels),
+    )
 
 
 def report(name: str, errors: dict[str, np.ndarray], missing: np.ndarray) -> None:
-    psnr = {method: -10 * np.log10(values.sum() / missing.sum())
-            for method, values in errors.items()}
-    print(f'{name:24} {len(missing):6} {psnr["run"]:9.2f} {psnr["biharmonic"]:11.2f} '
-          f'{psnr["run"] - psnr["biharmonic"]:+11.2f}', flush=True)
+    psnr = {
+        method: -10 * np.log10(values.sum() / missing.sum())
+        for method, values in errors.items()
+    }
+    print(
+        f'{name:24} {len(missing):6} {psnr["run"]:9.2f} {psnr["biharmonic"]:11.2f} '
+        f'{psnr["run"] - psnr["biharmonic"]:+11.2f}',
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('workdir', nargs='+', type=runs.Path)
     parser.add_argument('--step', default='last')
     options = parser.parse_args()
@@ -65,8 +82,11 @@ def main() -> None:
         if len(np.unique(labels)) <= FEW_CLASSES:
             for label in np.unique(labels):
                 rows = labels == label
-                report(f'  {this.sources["test"].info.class_names[label]}',
-                       {name: values[rows] for name, values in errors.items()}, missing[rows])
+                report(
+                    f'  {this.sources["test"].info.class_names[label]}',
+                    {name: values[rows] for name, values in errors.items()},
+                    missing[rows],
+                )
 
 
 if __name__ == '__main__':

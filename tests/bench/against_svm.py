@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from sklearn.svm import SVC
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 from jaxvision.data import decode
 from jaxvision.data.sources import open_source
 
@@ -39,7 +39,11 @@ def write_folder(source, folder: Path, *parts: tuple[str, int]) -> None:
         example = source[row]
         image = decode.decode(example['image'], source.info.image_shape[-1])
         height, width = (int(side * rng.uniform(1, 4)) for side in image.shape[:2])
-        place = folder / name / source.info.class_names[int(example['label'])].replace('/', '_')
+        place = (
+            folder
+            / name
+            / source.info.class_names[int(example['label'])].replace('/', '_')
+        )
         place.mkdir(parents=True, exist_ok=True)
         pixels = decode.resize(image, height, width)
         Image.fromarray(pixels.squeeze()).save(place / f'{row}.jpg', quality=90)
@@ -50,38 +54,67 @@ def svm_accuracy(data) -> float:
     for split in ('train', 'test'):
         source = open_source(data, split)
         channels = source.info.image_shape[-1]
-        images = [decode.squash(source[row]['image'], 32, channels) for row in range(len(source))]
-        arrays.append((np.stack(images).reshape(len(source), -1) / 255, source.labels()))
+        images = [
+            decode.squash(source[row]['image'], 32, channels)
+            for row in range(len(source))
+        ]
+        arrays.append(
+            (np.stack(images).reshape(len(source), -1) / 255, source.labels())
+        )
     return SVC(C=10).fit(*arrays[0]).score(*arrays[1])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--source', required=True)
     parser.add_argument('--dir', default='')
     parser.add_argument('--config', nargs='+', default=['cnn', 'resnet'])
-    parser.add_argument('--whole', action='store_true', help='the data set itself, no folder')
-    parser.add_argument('--per_class', type=int, default=0, help='training images; 0: all')
-    parser.add_argument('--held_out', type=int, default=0, help='0: a fifth of the 2,000')
+    parser.add_argument(
+        '--whole', action='store_true', help='the data set itself, no folder'
+    )
+    parser.add_argument(
+        '--per_class', type=int, default=0, help='training images; 0: all'
+    )
+    parser.add_argument(
+        '--held_out', type=int, default=0, help='0: a fifth of the 2,000'
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         data = configs.default('classification').data
-        data.source, data.dir, data.per_class = options.source, options.dir, options.per_class
+        data.source, data.dir, data.per_class = (
+            options.source,
+            options.dir,
+            options.per_class,
+        )
         if not options.whole and not options.source.startswith('folder:'):
             folder, number = Path(scratch) / 'images', options.held_out
-            write_folder(open_source(data, 'train'), folder,
-                         *((('train', 1600), ('val', number)) if number else (('', 2000),)))
+            write_folder(
+                open_source(data, 'train'),
+                folder,
+                *((('train', 1600), ('val', number)) if number else (('', 2000),)),
+            )
             data.source, data.dir, data.per_class = f'folder:{folder}', '', 0
         print(f'RBF SVM on raw pixels: {svm_accuracy(data):.4f}', flush=True)
         for name in options.config:
             chosen = f':{data.source}' if options.whole else ''
-            subprocess.run([sys.executable, '-m', 'jaxvision.main', '--config',
-                            str(ROOT / f'configs/{name}.py') + chosen,
-                            f'--config.data.source={data.source}', f'--config.data.dir={data.dir}',
-                            f'--config.data.per_class={data.per_class}',
-                            '--workdir', f'{scratch}/{name}'],
-                           check=True, cwd=ROOT)
+            subprocess.run(
+                [
+                    sys.executable,
+                    '-m',
+                    'jaxvision.main',
+                    '--config',
+                    str(ROOT / f'configs/{name}.py') + chosen,
+                    f'--config.data.source={data.source}',
+                    f'--config.data.dir={data.dir}',
+                    f'--config.data.per_class={data.per_class}',
+                    '--workdir',
+                    f'{scratch}/{name}',
+                ],
+                check=True,
+                cwd=ROOT,
+            )
 
 
 if __name__ == '__main__':

@@ -22,7 +22,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxvision.models import cnn, layers, resnet
+from jaxvision.models.backbones import cnn, resnet
+from jaxvision.models.blocks import layers
 
 # name: (make, batch, image size, channels, classes, steps a round)
 NETWORKS = {
@@ -33,10 +34,16 @@ NETWORKS = {
 
 PLAIN = {
     'Conv': nn.Conv,
-    'max_pool': lambda x, window, strides=None: nn.max_pool(x, window, strides or window),
+    'max_pool': lambda x, window, strides=None: nn.max_pool(
+        x, window, strides or window
+    ),
 }
 # who: what is put in the place of which layers
-SWAPS = {'plain': PLAIN, 'plain + BatchNorm': PLAIN | {'BatchNorm': nn.BatchNorm}, 'jaxvision': {}}
+SWAPS = {
+    'plain': PLAIN,
+    'plain + BatchNorm': PLAIN | {'BatchNorm': nn.BatchNorm},
+    'jaxvision': {},
+}
 
 
 def compiled_step(make, batch, size, channels, classes):
@@ -49,16 +56,26 @@ def compiled_step(make, batch, size, channels, classes):
     def update(params, batch_stats, opt_state):
         def loss(params):
             (logits, _), new = model.apply(
-                {'params': params, 'batch_stats': batch_stats}, image, train=True,
-                mutable=['batch_stats'])
-            cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+                {'params': params, 'batch_stats': batch_stats},
+                image,
+                train=True,
+                mutable=['batch_stats'],
+            )
+            cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
+                logits, label
+            )
             return cross_entropy.mean(), new['batch_stats']
+
         gradient, batch_stats = jax.grad(loss, has_aux=True)(params)
         updates, opt_state = tx.update(gradient, opt_state)
         return optax.apply_updates(params, updates), batch_stats, opt_state
 
     variables = jax.jit(model.init)(jax.random.key(1), image)
-    state = [variables['params'], variables['batch_stats'], tx.init(variables['params'])]
+    state = [
+        variables['params'],
+        variables['batch_stats'],
+        tx.init(variables['params']),
+    ]
     compiled = jax.jit(update, donate_argnums=(0, 1, 2)).lower(*state).compile()
 
     def step():
@@ -78,8 +95,12 @@ def seconds(step, steps):
 def torch_timer(python, *arguments):
     """seconds(steps) of a PyTorch process that answers line by line."""
     script = Path(__file__).with_name('torch_step.py')
-    process = subprocess.Popen([python, script, *map(str, arguments)], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [python, script, *map(str, arguments)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
 
     def timer(steps):
         print(steps, file=process.stdin, flush=True)
@@ -99,16 +120,23 @@ def compare(name, rounds, torch_python):
         timers['PyTorch'] = torch_timer(torch_python, name, 'train', *shape)
     for timer in timers.values():
         timer(1)
-    times = [{who: timer(steps) for who, timer in timers.items()} for _ in range(rounds)]
+    times = [
+        {who: timer(steps) for who, timer in timers.items()} for _ in range(rounds)
+    ]
     for who in timers:
         images = batch / statistics.median(t[who] for t in times)
         ratio = statistics.median(t['plain'] / t[who] for t in times)
-        print(f'{name:8} {who:17} {images:8.1f} images/s  {ratio:5.2f} x plain', flush=True)
+        print(
+            f'{name:8} {who:17} {images:8.1f} images/s  {ratio:5.2f} x plain',
+            flush=True,
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--torch', metavar='PYTHON', help='an interpreter that has PyTorch')
+    parser.add_argument(
+        '--torch', metavar='PYTHON', help='an interpreter that has PyTorch'
+    )
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--network', choices=NETWORKS, action='append')
     arguments = parser.parse_args()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import jax
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
 from jaxvision.train import loop, sharding
 
 
@@ -27,8 +27,11 @@ def engine(config, steps: int) -> float:
         config.train.log_every = str(steps + 1)
     with tempfile.TemporaryDirectory() as folder:
         loop.run(config, folder)
-        rows = [row for row in loop.Metrics(Path(folder), steps + 1).rows
-                if 'perf/images_per_second' in row]
+        rows = [
+            row
+            for row in loop.Metrics(Path(folder), steps + 1).rows
+            if 'perf/images_per_second' in row
+        ]
     return rows[-1]['perf/images_per_second']
 
 
@@ -38,8 +41,14 @@ def bare(config, steps: int) -> float:
         this = loop.begin(config, Path(folder))
     update = jax.jit(this.task.update, donate_argnums=0)
     batches = loop.pipeline.train_batches(
-        this.sources['train'], this.task.prepare, seed=0, batch_size=config.data.batch_size,
-        start=0, stop=1, threads=1)
+        this.sources['train'],
+        this.task.prepare,
+        seed=0,
+        batch_size=config.data.batch_size,
+        start=0,
+        stop=1,
+        threads=1,
+    )
     batch, state = sharding.put(this.mesh, next(batches)), this.init()
     state, _ = update(state, batch)
     jax.block_until_ready(state)
@@ -51,18 +60,29 @@ def bare(config, steps: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--config', default=str(Path(__file__).parents[2] / 'configs/cnn.py'))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--config', default=str(Path(__file__).parents[2] / 'configs/cnn.py')
+    )
     parser.add_argument('--steps', type=int, default=150)
     parser.add_argument('--rounds', type=int, default=5)
     options = parser.parse_args()
     ratios = []
     for _ in range(options.rounds):
-        pair = [measure(configs.load(options.config), options.steps) for measure in (bare, engine)]
+        pair = [
+            measure(configs.load(options.config), options.steps)
+            for measure in (bare, engine)
+        ]
         ratios.append(pair[1] / pair[0])
-        print(f'bare {pair[0]:,.0f} images/s, engine {pair[1]:,.0f}: {ratios[-1]:.3f}', flush=True)
-    print(f'median ratio {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}')
+        print(
+            f'bare {pair[0]:,.0f} images/s, engine {pair[1]:,.0f}: {ratios[-1]:.3f}',
+            flush=True,
+        )
+    print(
+        f'median ratio {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}'
+    )
 
 
 if __name__ == '__main__':

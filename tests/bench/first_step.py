@@ -21,8 +21,20 @@ def first_step(config: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         with subprocess.Popen(
-                [sys.executable, '-m', 'jaxvision.main', '--config', config, '--workdir', folder,
-                 '--config.train.log_every=1'], cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+            [
+                sys.executable,
+                '-m',
+                'jaxvision.main',
+                '--config',
+                config,
+                '--workdir',
+                folder,
+                '--config.train.log_every=1',
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as run:
             for line in run.stdout:
                 if line.startswith('step'):
                     run.kill()
@@ -31,15 +43,18 @@ def first_step(config: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--config', default='configs/cnn.py')
     parser.add_argument('--rounds', type=int, default=3)
     options = parser.parse_args()
     print(f'first start: {first_step(options.config):.1f} s')
     seconds = [first_step(options.config) for _ in range(options.rounds)]
-    print(f'later starts: median {statistics.median(seconds):.1f} s, '
-          f'{min(seconds):.1f} to {max(seconds):.1f}')
+    print(
+        f'later starts: median {statistics.median(seconds):.1f} s, '
+        f'{min(seconds):.1f} to {max(seconds):.1f}'
+    )
 
 
 if __name__ == '__main__':

@@ -57,7 +57,10 @@ def write_photographs(folder: Path) -> list[Path]:
     """Random 4:3 views of the photographs in scikit-learn and scikit-image, with sensor noise."""
     rng = np.random.default_rng(0)
     names = ('astronaut', 'chelsea', 'coffee', 'rocket')
-    photographs = [*load_sample_images().images, *(getattr(skimage_data, n)() for n in names)]
+    photographs = [
+        *load_sample_images().images,
+        *(getattr(skimage_data, n)() for n in names),
+    ]
     paths = []
     for number in range(FILES):
         photograph = Image.fromarray(photographs[number % len(photographs)])
@@ -66,7 +69,10 @@ def write_photographs(folder: Path) -> list[Path]:
         left = rng.uniform(0, photograph.width - width)
         top = rng.uniform(0, photograph.height - height)
         view = photograph.resize(
-            (500, 375), Image.Resampling.BICUBIC, (left, top, left + width, top + height))
+            (500, 375),
+            Image.Resampling.BICUBIC,
+            (left, top, left + width, top + height),
+        )
         noisy = np.asarray(view) + rng.normal(0, 5, (375, 500, 3))
         path = folder / 'ab'[number % 2] / f'{number}.jpg'
         path.parent.mkdir(exist_ok=True)
@@ -79,11 +85,20 @@ def ours(folder: str):
     source = Folder(Path(folder)).open('train')
 
     def prepare(example, rng):
-        return example | {'image': decode.random_resized_crop(example['image'], rng, SIZE, 3)}
+        return example | {
+            'image': decode.random_resized_crop(example['image'], rng, SIZE, 3)
+        }
 
     def epoch() -> int:
-        batches = pipeline.train_batches(source, prepare, seed=0, batch_size=BATCH, start=0,
-                                         stop=FILES // BATCH, threads=1)
+        batches = pipeline.train_batches(
+            source,
+            prepare,
+            seed=0,
+            batch_size=BATCH,
+            start=0,
+            stop=FILES // BATCH,
+            threads=1,
+        )
         return sum(len(batch['image']) for batch in batches)
 
     return epoch
@@ -95,15 +110,22 @@ def tf_data(paths: list[Path], antialias: bool):
     def load(path):
         encoded = tf.io.read_file(path)
         begin, size, _ = tf.image.sample_distorted_bounding_box(
-            (375, 500, 3), tf.zeros((1, 0, 4)), area_range=(0.08, 1), max_attempts=10,
-            aspect_ratio_range=(3 / 4, 4 / 3), use_image_if_no_bounding_boxes=True)
+            (375, 500, 3),
+            tf.zeros((1, 0, 4)),
+            area_range=(0.08, 1),
+            max_attempts=10,
+            aspect_ratio_range=(3 / 4, 4 / 3),
+            use_image_if_no_bounding_boxes=True,
+        )
         window = tf.concat([begin[:2], size[:2]], 0)
         image = tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
         return tf.image.resize(image, (SIZE, SIZE), antialias=antialias)
 
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
-    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).shuffle(FILES)
+    files = tf.data.Dataset.from_tensor_slices([str(path) for path in paths]).shuffle(
+        FILES
+    )
     batches = files.map(load).batch(BATCH).prefetch(1).with_options(options)
     return lambda: sum(len(batch) for batch in batches)
 

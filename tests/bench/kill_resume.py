@@ -23,50 +23,121 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 SMALLER = {  # two players, where there can be two
     'cnn': ['train.steps=3 epochs', 'model.variant=8-16'],
-    'gan': ['train.steps=40', 'train.eval_every=20', 'model.variant=8', 'task.samples=100',
-            'model.options.discriminator=8'],
-    'super_resolution': ['train.steps=60', 'train.eval_every=30', 'model.variant=1x4',
-                         'task.patch=3', 'task.adversarial=0.01', 'optimizer.warmup=5'],
-    'inpainting': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-6x1',
-                   'task.hole=4', 'task.adversarial=0.01'],
-    'few_shot': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-4x1-4x1-4x1-8x1',
-                 'task.ways=4', 'task.evaluate=3x1', 'task.test_queries=2',
-                 'task.test_episodes=20'],
-    'transfer': ['train.steps=60', 'train.eval_every=30', 'data.image_size=32',
-                 'data.batch_size=8', 'data.per_class=10', 'task.trained=last 2',
-                 'task.statistics=batch'],
-    'captioning': ['train.steps=60', 'train.eval_every=30', 'model.variant=4x1-4x1-8x1-8x1',
-                   'task.texts=100', 'task.beam=2'],
-    'video': ['data.image_size=16', 'model.variant=4-4', 'model.options.hidden=8', 'task.frames=6',
-              'task.augment.flip=true', 'train.steps=60', 'train.eval_every=30'],
-    'video_prediction': ['data.image_size=16', 'task.frames_in=4', 'task.frames_out=3',
-                         'model.variant=4-4', 'model.options.reach=2', 'train.steps=60',
-                         'train.eval_every=30'],
-    'video_summary': ['data.image_size=16', 'task.frames=20', 'model.variant=4-4',
-                      'model.options.hidden=8', 'train.steps=60', 'train.eval_every=30']}
-SOURCES = {'few_shot': 'digit_pairs', 'captioning': 'digit_scenes/64',
-           'video': 'moving_digits/motions',
-           'video_prediction': 'moving_digits/prediction',
-           'video_summary': 'moving_digits/events'}
+    'gan': [
+        'train.steps=40',
+        'train.eval_every=20',
+        'model.variant=8',
+        'task.samples=100',
+        'model.options.discriminator=8',
+    ],
+    'super_resolution': [
+        'train.steps=60',
+        'train.eval_every=30',
+        'model.variant=1x4',
+        'task.patch=3',
+        'task.adversarial=0.01',
+        'optimizer.warmup=5',
+    ],
+    'inpainting': [
+        'train.steps=60',
+        'train.eval_every=30',
+        'model.variant=4x1-6x1',
+        'task.hole=4',
+        'task.adversarial=0.01',
+    ],
+    'few_shot': [
+        'train.steps=60',
+        'train.eval_every=30',
+        'model.variant=4x1-4x1-4x1-4x1-8x1',
+        'task.ways=4',
+        'task.evaluate=3x1',
+        'task.test_queries=2',
+        'task.test_episodes=20',
+    ],
+    'transfer': [
+        'train.steps=60',
+        'train.eval_every=30',
+        'data.image_size=32',
+        'data.batch_size=8',
+        'data.per_class=10',
+        'task.trained=last 2',
+        'task.statistics=batch',
+    ],
+    'captioning': [
+        'train.steps=60',
+        'train.eval_every=30',
+        'model.variant=4x1-4x1-8x1-8x1',
+        'task.texts=100',
+        'task.beam=2',
+    ],
+    'video': [
+        'data.image_size=16',
+        'model.variant=4-4',
+        'model.options.hidden=8',
+        'task.frames=6',
+        'task.augment.flip=true',
+        'train.steps=60',
+        'train.eval_every=30',
+    ],
+    'video_prediction': [
+        'data.image_size=16',
+        'task.frames_in=4',
+        'task.frames_out=3',
+        'model.variant=4-4',
+        'model.options.reach=2',
+        'train.steps=60',
+        'train.eval_every=30',
+    ],
+    'video_summary': [
+        'data.image_size=16',
+        'task.frames=20',
+        'model.variant=4-4',
+        'model.options.hidden=8',
+        'train.steps=60',
+        'train.eval_every=30',
+    ],
+}
+SOURCES = {
+    'few_shot': 'digit_pairs',
+    'captioning': 'digit_scenes/64',
+    'video': 'moving_digits/motions',
+    'video_prediction': 'moving_digits/prediction',
+    'video_summary': 'moving_digits/events',
+}
 
 
 def command(workdir: Path, overrides: list[str], config: str = 'cnn') -> list[str]:
     file = ROOT / f'configs/{config}.py'
-    return [sys.executable, '-m', 'jaxvision.main', '--config',
-            f'{file}:{SOURCES.get(config, "digits")}', '--workdir', str(workdir),
-            *[f'--config.{text}' for text in SMALLER[config]],
-            '--config.train.checkpoint_every=7', '--config.train.log_every=1', *overrides]
+    return [
+        sys.executable,
+        '-m',
+        'jaxvision.main',
+        '--config',
+        f'{file}:{SOURCES.get(config, "digits")}',
+        '--workdir',
+        str(workdir),
+        *[f'--config.{text}' for text in SMALLER[config]],
+        '--config.train.checkpoint_every=7',
+        '--config.train.log_every=1',
+        *overrides,
+    ]
 
 
 def outcome(workdir: Path):
     """The last checkpoint's arrays, and the rows of metrics.jsonl without timings."""
     from jaxvision.train import loop
+
     this = loop.reopen(workdir)
     state = loop.restore(this, 'last')
     arrays = jax.tree.map(np.asarray, state.replace(key=jax.random.key_data(state.key)))
-    rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return arrays, [{name: value for name, value in row.items() if not name.startswith('perf/')}
-                    for row in rows]
+    rows = [
+        json.loads(line)
+        for line in (workdir / 'metrics.jsonl').read_text().splitlines()
+    ]
+    return arrays, [
+        {name: value for name, value in row.items() if not name.startswith('perf/')}
+        for row in rows
+    ]
 
 
 def same(one, other) -> bool:
@@ -74,12 +145,14 @@ def same(one, other) -> bool:
     return all(jax.tree.leaves(equal)) and one[1] == other[1]
 
 
-def run_with_kills(workdir: Path, again: list[str], kills: int, length: float,
-                   rng: random.Random) -> list[str]:
+def run_with_kills(
+    workdir: Path, again: list[str], kills: int, length: float, rng: random.Random
+) -> list[str]:
     moments = []
     for _ in range(kills):
-        process = subprocess.Popen(again, cwd=ROOT, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            again, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        )
         delay = rng.uniform(0, length)
         time.sleep(delay)
         process.kill()
@@ -92,8 +165,9 @@ def run_with_kills(workdir: Path, again: list[str], kills: int, length: float,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--config', choices=list(SMALLER), default='cnn')
     parser.add_argument('--runs', type=int, default=20)
     parser.add_argument('--kills', type=int, default=2)
@@ -104,7 +178,10 @@ def main() -> None:
     equal = 0
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / 'whole'
-        in_folder = lambda workdir: command(workdir, options.overrides, options.config)
+
+        def in_folder(workdir):
+            return command(workdir, options.overrides, options.config)
+
         subprocess.run(in_folder(whole), cwd=ROOT, check=True)
         shutil.rmtree(whole)  # the first run also filled the compilation cache
         start = time.monotonic()
@@ -113,10 +190,15 @@ def main() -> None:
         reference = outcome(whole)
         for i in range(options.runs):
             workdir = Path(folder) / str(i)
-            moments = run_with_kills(workdir, in_folder(workdir), options.kills, length, rng)
+            moments = run_with_kills(
+                workdir, in_folder(workdir), options.kills, length, rng
+            )
             equal += (good := same(reference, outcome(workdir)))
-            print(f'{i + 1}: {"equal" if good else "DIFFERENT"}, killed after '
-                  f'{"; ".join(moments)}', flush=True)
+            print(
+                f'{i + 1}: {"equal" if good else "DIFFERENT"}, killed after '
+                f'{"; ".join(moments)}',
+                flush=True,
+            )
     print(f'{equal} of {options.runs} equal to the bit')
     sys.exit(equal != options.runs)
 

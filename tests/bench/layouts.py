@@ -28,8 +28,9 @@ RUNS = {'configs/cnn.py': [], 'configs/resnet.py:digits': ['data.batch_size=32']
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--config', nargs='*', default=list(RUNS))
     parser.add_argument('--layouts', nargs='*', default=['1x1', '1x4', '2x2', '4x1'])
     parser.add_argument('--set', nargs='*', default=[], metavar='FIELD=VALUE')
@@ -37,34 +38,65 @@ def main() -> None:
     parser.add_argument('--float64_only', action='store_true')
     options = parser.parse_args()
     if options.layouts[0] != '1x1':
-        parser.error('the first layout is 1x1, which trains the checkpoint that all evaluate')
+        parser.error(
+            'the first layout is 1x1, which trains the checkpoint that all evaluate'
+        )
     failed = False
     for config in options.config:
         overrides = RUNS.get(config, []) + options.set
         with tempfile.TemporaryDirectory() as scratch:
+
             def everywhere(dtype, steps, *more):
                 dtypes = [f'model.dtype={dtype}', f'model.param_dtype={dtype}']
-                return {layout: run(layout, Path(scratch), config, steps,
-                                    [*dtypes, *overrides, *more]) for layout in options.layouts}
+                return {
+                    layout: run(
+                        layout,
+                        Path(scratch),
+                        config,
+                        steps,
+                        [*dtypes, *overrides, *more],
+                    )
+                    for layout in options.layouts
+                }
+
             many = everywhere('float64', options.steps)
             if not options.float64_only:
                 own = everywhere('float32', 1)
-                one = everywhere('float32', 1, 'optimizer.name=sgd', 'optimizer.lr=0.1',
-                                 'optimizer.schedule=constant', 'optimizer.warmup=0')
+                one = everywhere(
+                    'float32',
+                    1,
+                    'optimizer.name=sgd',
+                    'optimizer.lr=0.1',
+                    'optimizer.schedule=constant',
+                    'optimizer.warmup=0',
+                )
         for layout in options.layouts[1:]:
-            row = {f'float64, {options.steps} steps': (distance(many, layout), 1e-10),
-                   'evaluation': (metrics_apart(many, layout), 1e-6)}
+            row = {
+                f'float64, {options.steps} steps': (distance(many, layout), 1e-10),
+                'evaluation': (metrics_apart(many, layout), 1e-6),
+            }
             if not options.float64_only:
-                row |= {'float32, 1 step': (distance(own, layout), 1e-6),
-                        'of SGD instead': (distance(one, layout), float('inf')),
-                        'evaluation in float32': (metrics_apart(own, layout), 1e-6)}
-            same = [np.array_equal(many[options.layouts[0]][name], many[layout][name])
-                    for name in ('indices', 'pixels')]
-            failed |= not all(same) or any(apart > bound for apart, bound in row.values())
-            print(f'{config} {layout} against {options.layouts[0]}: indices '
-                  f'{"equal" if same[0] else "DIFFER"}, pixels {"equal" if same[1] else "DIFFER"}, '
-                  + ', '.join(f'{name} {apart:.1e} (bound {bound:.0e})'
-                              for name, (apart, bound) in row.items()), flush=True)
+                row |= {
+                    'float32, 1 step': (distance(own, layout), 1e-6),
+                    'of SGD instead': (distance(one, layout), float('inf')),
+                    'evaluation in float32': (metrics_apart(own, layout), 1e-6),
+                }
+            same = [
+                np.array_equal(many[options.layouts[0]][name], many[layout][name])
+                for name in ('indices', 'pixels')
+            ]
+            failed |= not all(same) or any(
+                apart > bound for apart, bound in row.values()
+            )
+            print(
+                f'{config} {layout} against {options.layouts[0]}: indices '
+                f'{"equal" if same[0] else "DIFFER"}, pixels {"equal" if same[1] else "DIFFER"}, '
+                + ', '.join(
+                    f'{name} {apart:.1e} (bound {bound:.0e})'
+                    for name, (apart, bound) in row.items()
+                ),
+                flush=True,
+            )
     sys.exit(failed)
 
 
@@ -75,22 +107,42 @@ def distance(found: dict, layout: str) -> float:
 
 
 def metrics_apart(found: dict, layout: str) -> float:
-    return float(np.abs(found[layout]['metrics'] - next(iter(found.values()))['metrics']).max())
+    return float(
+        np.abs(found[layout]['metrics'] - next(iter(found.values()))['metrics']).max()
+    )
 
 
-def run(layout: str, scratch: Path, config: str, steps: int, overrides: list[str]) -> dict:
+def run(
+    layout: str, scratch: Path, config: str, steps: int, overrides: list[str]
+) -> dict:
     """{'params', 'indices', 'pixels', 'metrics'} of a run on this layout."""
     processes, devices = map(int, layout.split('x'))
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         coordinator = f'127.0.0.1:{free.getsockname()[1]}'
     flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count={devices}'
-    workers = [subprocess.Popen(
-        [sys.executable, __file__, 'worker', coordinator, str(i), str(processes), str(scratch),
-         config, str(steps), *overrides], cwd=ROOT, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=os.environ | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'NPROC': '16'})
-        for i in range(processes)]
+    workers = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                __file__,
+                'worker',
+                coordinator,
+                str(i),
+                str(processes),
+                str(scratch),
+                config,
+                str(steps),
+                *overrides,
+            ],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=os.environ
+            | {'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu', 'NPROC': '16'},
+        )
+        for i in range(processes)
+    ]
     for worker in workers:
         _, errors = worker.communicate(timeout=1200)
         if worker.returncode:
@@ -103,11 +155,13 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
     import jax
     from jax.experimental import multihost_utils
 
-    from jaxvision import config as configs, keys
+    from jaxvision.core import config as configs
+    from jaxvision.core import keys
     from jaxvision.image import color
-    from jaxvision.tasks import image_input
+    from jaxvision.tasks.shared import image_input
     from jaxvision.train import loop, processes
     from jaxvision.train.run import begin
+
     if int(number) > 1:
         processes.start(coordinator, int(number), int(process))
     config = configs.load(config_file)
@@ -121,7 +175,9 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
         short = config.copy_and_resolve_references()
         short.train.steps = '30'
         loop.run(short, trained)
-    this = begin(config, Path(scratch) / coordinator)  # which is another for each layout
+    this = begin(
+        config, Path(scratch) / coordinator
+    )  # which is another for each layout
 
     @jax.jit
     def pixels(key, step, batch):
@@ -130,10 +186,14 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
         key = keys.at_step(key, 'model', step)  # as the update's
         images = color.to_float(batch['image'], dtype)
         return image_input.augmented(
-            config.task.augment, key, batch['index'], images, batch['label'])[0]
+            config.task.augment, key, batch['index'], images, batch['label']
+        )[0]
 
     state, indices, hashes = this.init(), [], []
-    whole = lambda x: np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+    def whole(x):
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
     with loop.train_batches(this, 0) as batches:
         for step, batch in zip(range(int(steps)), batches):
             indices.append(whole(batch['index']))
@@ -143,8 +203,13 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
     _, found = loop.evaluate(trained)
     leaves = [whole(leaf).ravel() for leaf in jax.tree.leaves(state.params)]
     if processes.is_first():
-        np.savez(Path(scratch) / 'found.npz', params=np.concatenate(leaves), indices=indices,
-                 pixels=hashes, metrics=list(found.values()))
+        np.savez(
+            Path(scratch) / 'found.npz',
+            params=np.concatenate(leaves),
+            indices=indices,
+            pixels=hashes,
+            metrics=list(found.values()),
+        )
 
 
 if __name__ == '__main__':

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-
 from kill_resume import outcome, same
 
 ROOT = Path(__file__).parents[2]
@@ -28,12 +27,25 @@ ROOT = Path(__file__).parents[2]
 def start(workdir: Path, number: int = 4, devices: int = 1, overrides: list[str] = ()):
     """A launch of the digits, 100 steps of a network whose parameters are worth sharing."""
     return subprocess.Popen(
-        [ROOT / 'launch/local.sh', str(number), str(ROOT / 'configs/cnn.py:digits'),
-         '--workdir', str(workdir), '--config.train.steps=100', '--config.model.variant=64',
-         '--config.train.checkpoint_every=5', '--config.train.log_every=1',
-         '--config.train.eval_every=30', *overrides],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env=os.environ | {'PYTHON': sys.executable, 'DEVICES': str(devices)})
+        [
+            ROOT / 'launch/local.sh',
+            str(number),
+            str(ROOT / 'configs/cnn.py:digits'),
+            '--workdir',
+            str(workdir),
+            '--config.train.steps=100',
+            '--config.model.variant=64',
+            '--config.train.checkpoint_every=5',
+            '--config.train.log_every=1',
+            '--config.train.eval_every=30',
+            *overrides,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {'PYTHON': sys.executable, 'DEVICES': str(devices)},
+    )
 
 
 def worker(workdir: Path, index: int) -> int:
@@ -41,7 +53,9 @@ def worker(workdir: Path, index: int) -> int:
     while True:
         found = subprocess.run(
             ['pgrep', '-f', f'jaxvision.main.*{workdir} .*--process_id {index}$'],
-            capture_output=True, text=True)
+            capture_output=True,
+            text=True,
+        )
         if found.stdout:
             return int(found.stdout.split()[0])
         time.sleep(0.1)  # it is being started
@@ -49,11 +63,19 @@ def worker(workdir: Path, index: int) -> int:
 
 def last_step(workdir: Path) -> int:
     """Of the last checkpoint; 0 if there is none."""
-    return max((int(path.name) for path in (workdir / 'checkpoints').glob('*')
-                if path.name.isdigit()), default=0)
+    return max(
+        (
+            int(path.name)
+            for path in (workdir / 'checkpoints').glob('*')
+            if path.name.isdigit()
+        ),
+        default=0,
+    )
 
 
-def wait_for(step: int, workdir: Path, launch: subprocess.Popen, seconds: float = 240) -> None:
+def wait_for(
+    step: int, workdir: Path, launch: subprocess.Popen, seconds: float = 240
+) -> None:
     """Until a checkpoint of at least this step is there, while the run goes on."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -67,14 +89,19 @@ def wait_for(step: int, workdir: Path, launch: subprocess.Popen, seconds: float 
 
 def apart(one: Path, other: Path) -> float:
     """Between the last parameters of two runs, as a share of their norm."""
-    a, b = (np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(outcome(path)[0].params)])
-            for path in (one, other))
+    a, b = (
+        np.concatenate(
+            [leaf.ravel() for leaf in jax.tree.leaves(outcome(path)[0].params)]
+        )
+        for path in (one, other)
+    )
     return float(np.linalg.norm(a - b) / np.linalg.norm(a))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--runs', type=int, default=10)
     parser.add_argument('--seed', type=int, default=0)
     options = parser.parse_args()
@@ -96,14 +123,21 @@ def main() -> None:
             slowest = max(slowest, gone)
             again = start(workdir)
             out, _ = again.communicate(timeout=600)
-            good = code not in (0, 75) and again.returncode == 0 \
+            good = (
+                code not in (0, 75)
+                and again.returncode == 0
                 and same(reference, outcome(workdir))
+            )
             equal += good
-            print(f'{i + 1}: worker {index} killed after {delay:.1f} s; the rest gone {gone:.1f} s '
-                  f'later (code {code}); the same launch: {"equal" if good else "DIFFERENT"}',
-                  flush=True)
-    print(f'{equal} of {options.runs} equal to the bit; the rest gone after at most '
-          f'{slowest:.1f} s')
+            print(
+                f'{i + 1}: worker {index} killed after {delay:.1f} s; the rest gone {gone:.1f} s '
+                f'later (code {code}); the same launch: {"equal" if good else "DIFFERENT"}',
+                flush=True,
+            )
+    print(
+        f'{equal} of {options.runs} equal to the bit; the rest gone after at most '
+        f'{slowest:.1f} s'
+    )
     sys.exit(equal != options.runs or slowest > 30)
 
 

@@ -10,9 +10,9 @@ three of the photographs, of 4, 10 and 20 seconds, and FOLDER/train those of the
 """
 
 import argparse
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
-import shutil
 
 import numpy as np
 from PIL import Image
@@ -22,12 +22,19 @@ from sklearn.datasets import load_sample_images
 from jaxvision.data import video
 
 CLIPS = 'bikes', 'bigbuckbunny', 'carphone_pristine'
-PHOTOGRAPHS = ('astronaut', 'chelsea', 'coffee', 'rocket', 'hubble_deep_field', 'retina')
-TESTED = 2, 5, 8    # the photographs that are held out
-FILMS = 8           # of each photograph
+PHOTOGRAPHS = (
+    'astronaut',
+    'chelsea',
+    'coffee',
+    'rocket',
+    'hubble_deep_field',
+    'retina',
+)
+TESTED = 2, 5, 8  # the photographs that are held out
+FILMS = 8  # of each photograph
 RATE, FRAMES = 5, 100
-MOVE = 5, 20        # frames that a move of the camera takes
-ZOOM = 0.2, 0.6     # the share of each side that it sees
+MOVE = 5, 20  # frames that a move of the camera takes
+ZOOM = 0.2, 0.6  # the share of each side that it sees
 
 
 def photographs():
@@ -43,18 +50,28 @@ def film(rng, photograph):
         sides = np.multiply(size, rng.uniform(*ZOOM))
         start = rng.uniform(0, size - sides)
         return np.concatenate([start, start + sides])
+
     here, frames = window(), []
     while len(frames) < FRAMES:
         there, length = window(), int(rng.integers(*MOVE, endpoint=True))
-        frames += [np.asarray(picture.resize((64, 64), Image.BILINEAR, box=tuple(
-            here + (there - here) * step / length))) for step in range(length)]
+        frames += [
+            np.asarray(
+                picture.resize(
+                    (64, 64),
+                    Image.BILINEAR,
+                    box=tuple(here + (there - here) * step / length),
+                )
+            )
+            for step in range(length)
+        ]
         here = there
     return np.stack(frames[:FRAMES])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('folder', type=Path)
     parser.add_argument('--held-out', choices=(*CLIPS, 'photographs'), default='bikes')
     options = parser.parse_args()
@@ -71,8 +88,10 @@ def main() -> None:
         for i in range(FILMS):
             frames = film(rng, photograph)
             if split == 'test':
-                frames = frames[:(20, 50, 100)[i % 3]]
-            video.write_clip(options.folder / split / f'photograph-{number}-{i}.mp4', frames, RATE)
+                frames = frames[: (20, 50, 100)[i % 3]]
+            video.write_clip(
+                options.folder / split / f'photograph-{number}-{i}.mp4', frames, RATE
+            )
 
 
 if __name__ == '__main__':

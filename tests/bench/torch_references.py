@@ -1,7 +1,7 @@
 """The models once more in PyTorch, as references for tests/models, independent of jaxvision.
 
 Modules and state-dict names are torchvision's (ResNet, VGG) and timm's (ViT); weights and pictures
-come from tests/models/reference_weights.py. To write the stored arrays anew, with a Python that
+come from tests/helpers/reference_weights.py. To write the stored arrays anew, with a Python that
 has PyTorch:
 
     python tests/bench/torch_references.py
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-TESTS = Path(__file__).parents[1] / 'models'
+TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
 
@@ -26,8 +26,11 @@ class SmallCNN(nn.Module):
         for stage, width in enumerate(widths, start=1):
             block = []
             for _ in range(2):
-                block += [nn.Conv2d(channels, width, 3, padding=1, bias=False),
-                          nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+                block += [
+                    nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(width),
+                    nn.ReLU(inplace=True),
+                ]
                 channels = width
             self.add_module(f'stage{stage}', nn.Sequential(*block))
         self.fc = nn.Linear(channels, num_classes)
@@ -84,7 +87,9 @@ class Bottleneck(nn.Module):
 def downsample(channels, out, stride):
     if stride == 1 and channels == out:
         return None
-    return nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+    return nn.Sequential(
+        nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out)
+    )
 
 
 class ResNet(nn.Module):
@@ -96,7 +101,7 @@ class ResNet(nn.Module):
         self.maxpool = nn.Identity() if cifar_stem else nn.MaxPool2d(3, 2, 1)
         channels = 64
         for stage, depth in enumerate(depths):
-            width = 64 * 2 ** stage
+            width = 64 * 2**stage
             blocks = []
             for i in range(depth):
                 blocks.append(block(channels, width, 2 if stage > 0 and i == 0 else 1))
@@ -120,10 +125,14 @@ class VGG(nn.Module):
     def __init__(self, depths, batch_norm, size, fc, num_classes=10):
         super().__init__()
         features, channels, self.names = [], 3, {}
-        for block, (depth, width) in enumerate(zip(depths, (64, 128, 256, 512, 512)), 1):
+        for block, (depth, width) in enumerate(
+            zip(depths, (64, 128, 256, 512, 512)), 1
+        ):
             for i in range(1, depth + 1):
                 self.names[len(features)] = f'conv{block}_{i}'
-                features.append(nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm))
+                features.append(
+                    nn.Conv2d(channels, width, 3, padding=1, bias=not batch_norm)
+                )
                 if batch_norm:
                     features.append(nn.BatchNorm2d(width))
                 features.append(nn.ReLU())
@@ -134,11 +143,19 @@ class VGG(nn.Module):
         self.features = nn.Sequential(*features)
         if fc:
             self.classifier = nn.Sequential(
-                nn.Flatten(), nn.Linear(512 * (size // 32) ** 2, 4096), nn.ReLU(), nn.Dropout(),
-                nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, num_classes))
+                nn.Flatten(),
+                nn.Linear(512 * (size // 32) ** 2, 4096),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(4096, 4096),
+                nn.ReLU(),
+                nn.Dropout(),
+                nn.Linear(4096, num_classes),
+            )
         else:
             self.classifier = nn.Sequential(
-                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes))
+                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes)
+            )
 
     def forward(self, x):
         tensors = {}
@@ -158,8 +175,10 @@ class ViTAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x):
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                   for part in self.qkv(x).chunk(3, dim=-1))
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in self.qkv(x).chunk(3, dim=-1)
+        )
         y = F.scaled_dot_product_attention(q, k, v)
         return self.proj(y.transpose(1, 2).flatten(2))
 
@@ -170,9 +189,13 @@ class ViTBlock(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = ViTAttention(width, heads)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.Sequential(OrderedDict(
-            fc1=nn.Linear(width, 4 * width), act=nn.GELU(approximate='tanh'),
-            fc2=nn.Linear(4 * width, width)))
+        self.mlp = nn.Sequential(
+            OrderedDict(
+                fc1=nn.Linear(width, 4 * width),
+                act=nn.GELU(approximate='tanh'),
+                fc2=nn.Linear(4 * width, width),
+            )
+        )
 
     def forward(self, x):
         x = x + self.attn(self.norm1(x))
@@ -184,7 +207,9 @@ class ViT(nn.Module):
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width)) if cls else None
         self.pos_embed = nn.Parameter(torch.zeros(1, cls + (size // patch) ** 2, width))
-        self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(3, width, patch, patch)))
+        self.patch_embed = nn.Sequential(
+            OrderedDict(proj=nn.Conv2d(3, width, patch, patch))
+        )
         self.blocks = nn.Sequential(*(ViTBlock(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, num_classes)
@@ -217,16 +242,22 @@ REFERENCES = {
 
 @torch.no_grad()
 def main():
-    from reference_weights import draw, excerpt, pictures
+    from helpers.reference_weights import draw, excerpt, pictures
+
     for name, (model, size, channels) in REFERENCES.items():
-        state = {key: torch.from_numpy(np.asarray(draw(key, tuple(value.shape)), np.float32))
-                 for key, value in model.state_dict().items() if value.is_floating_point()}
+        state = {
+            key: torch.from_numpy(np.asarray(draw(key, tuple(value.shape)), np.float32))
+            for key, value in model.state_dict().items()
+            if value.is_floating_point()
+        }
         model.load_state_dict(state, strict=False)
         image = torch.from_numpy(np.asarray(pictures(size, channels), np.float32))
         tensors = model.eval()(image.permute(0, 3, 1, 2))
-        arrays = {key: excerpt(value.permute(0, 2, 3, 1) if value.ndim == 4 else value)
-                  for key, value in tensors.items()}
-        np.savez_compressed(TESTS / 'data' / f'{name}.npz', **arrays)
+        arrays = {
+            key: excerpt(value.permute(0, 2, 3, 1) if value.ndim == 4 else value)
+            for key, value in tensors.items()
+        }
+        np.savez_compressed(TESTS / 'models' / 'data' / f'{name}.npz', **arrays)
         print(name, 'logits of the first picture:', tensors['logits'][0, :3].tolist())
 
 

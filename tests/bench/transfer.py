@@ -17,21 +17,24 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvision import config as configs
-from jaxvision.start import split_cpu, start_jax
+from jaxvision.cli.runtime import split_cpu, start_jax
+from jaxvision.core import config as configs
 from jaxvision.train import loop
 from jaxvision.train.writers import read_rows
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 ONCE = ['train.checkpoint_every=1000 epochs', 'train.eval_every=1000 epochs']
-METHODS = {'from scratch': ('cnn.py:fashion_mnist', ['train.steps=40000 examples', *ONCE]),
-           'a probe': ('transfer.py:fashion_mnist', []),
-           'fine-tuned': ('transfer.py:fashion_mnist,full', [])}
+METHODS = {
+    'from scratch': ('cnn.py:fashion_mnist', ['train.steps=40000 examples', *ONCE]),
+    'a probe': ('transfer.py:fashion_mnist', []),
+    'fine-tuned': ('transfer.py:fashion_mnist,full', []),
+}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--data', required=True, help="TFDS's folder")
     parser.add_argument('--per_class', type=int, nargs='+', default=[10, 50, 200])
@@ -42,11 +45,15 @@ def main():
     start_jax(config)
     for number in options.per_class:
         for method in METHODS:
-            found = [measured(options, method, number, seed) for seed in range(options.seeds)]
+            found = [
+                measured(options, method, number, seed) for seed in range(options.seeds)
+            ]
             top1, seconds = np.array(found).T
-            print(f'{number} a class, {method}: {top1.mean():.2%} +- {top1.std(ddof=1):.2%} '
-                  f'({", ".join(f"{100 * x:.1f}" for x in top1)}), {np.median(seconds):.0f} s',
-                  flush=True)
+            print(
+                f'{number} a class, {method}: {top1.mean():.2%} +- {top1.std(ddof=1):.2%} '
+                f'({", ".join(f"{100 * x:.1f}" for x in top1)}), {np.median(seconds):.0f} s',
+                flush=True,
+            )
 
 
 def measured(options, method: str, number: int, seed: int) -> tuple[float, float]:
@@ -56,14 +63,21 @@ def measured(options, method: str, number: int, seed: int) -> tuple[float, float
     if not took.exists():
         file, overrides = METHODS[method]
         config = configs.load(str(CONFIGS / file))
-        for text in (*overrides, f'data.dir={options.data}', f'data.per_class={number}',
-                     f'data.train_split=train[{6000 * seed}:{6000 * (seed + 1)}]', f'seed={seed}'):
+        for text in (
+            *overrides,
+            f'data.dir={options.data}',
+            f'data.per_class={number}',
+            f'data.train_split=train[{6000 * seed}:{6000 * (seed + 1)}]',
+            f'seed={seed}',
+        ):
             configs.override(config, *text.split('=', 1))
         start = time.monotonic()
         if not loop.run(config, workdir).finished:
             raise SystemExit('stopped; the same command goes on')
         took.write_text(json.dumps(time.monotonic() - start))
-    return read_rows(workdir / 'metrics.jsonl')[-1]['eval/accuracy'], json.loads(took.read_text())
+    return read_rows(workdir / 'metrics.jsonl')[-1]['eval/accuracy'], json.loads(
+        took.read_text()
+    )
 
 
 if __name__ == '__main__':

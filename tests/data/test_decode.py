@@ -1,9 +1,9 @@
 import io
 
 import numpy as np
-from PIL import Image
 import pytest
 import simplejpeg
+from PIL import Image
 from skimage import data as skimage_data
 
 from jaxvision.data import decode
@@ -26,47 +26,75 @@ def mean_difference(ours, reference):
 @pytest.mark.parametrize('format', ['JPEG', 'PNG', 'BMP', 'GIF', 'WEBP'])
 def test_decodes_what_pillow_does(format):
     data = encoded(PHOTO, format)
-    assert mean_difference(decode.decode(data, 3), Image.open(io.BytesIO(data)).convert('RGB')) < 1
+    assert (
+        mean_difference(
+            decode.decode(data, 3), Image.open(io.BytesIO(data)).convert('RGB')
+        )
+        < 1
+    )
 
 
 @pytest.mark.parametrize('mode', ['L', 'CMYK'])
 def test_decodes_other_jpegs(mode):
     data = encoded(PHOTO.convert(mode))
-    assert mean_difference(decode.decode(data, 3), Image.open(io.BytesIO(data)).convert('RGB')) < 1
+    assert (
+        mean_difference(
+            decode.decode(data, 3), Image.open(io.BytesIO(data)).convert('RGB')
+        )
+        < 1
+    )
 
 
 def test_a_sampling_that_simplejpeg_has_no_name_for():
     square = np.ascontiguousarray(np.asarray(PHOTO)[:64, :64])
     data = simplejpeg.encode_jpeg(square, colorsubsampling='411')
-    data = data.replace(b'\x01\x41\0', b'\x01\x14\0', 1)  # blocks of 1 x 4 in the place of 4 x 1
+    data = data.replace(
+        b'\x01\x41\0', b'\x01\x14\0', 1
+    )  # blocks of 1 x 4 in the place of 4 x 1
     assert mean_difference(decode.decode(data, 3), Image.open(io.BytesIO(data))) == 0
 
 
 @pytest.mark.parametrize('format', ['JPEG', 'PNG'])
 def test_grey_is_luma(format):
-    grey = decode.decode(encoded(PHOTO, format, **({'quality': 95} if format == 'JPEG' else {})), 1)
+    grey = decode.decode(
+        encoded(PHOTO, format, **({'quality': 95} if format == 'JPEG' else {})), 1
+    )
     assert mean_difference(grey[..., 0], PHOTO.convert('L')) < 1
 
 
-@pytest.mark.parametrize('orientation, turn', [
-    (1, lambda a: a), (2, np.fliplr), (3, lambda a: np.rot90(a, 2)), (4, np.flipud),
-    (5, lambda a: np.rot90(np.fliplr(a))), (6, lambda a: np.rot90(a, -1)),
-    (7, lambda a: np.rot90(np.fliplr(a), -1)), (8, np.rot90),
-])
+@pytest.mark.parametrize(
+    'orientation, turn',
+    [
+        (1, lambda a: a),
+        (2, np.fliplr),
+        (3, lambda a: np.rot90(a, 2)),
+        (4, np.flipud),
+        (5, lambda a: np.rot90(np.fliplr(a))),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: np.rot90(np.fliplr(a), -1)),
+        (8, np.rot90),
+    ],
+)
 def test_exif_orientation_is_applied(orientation, turn):
     exif = Image.Exif()
     exif[0x0112] = orientation
     photo = PHOTO.crop((0, 0, 448, 288))
     data, straight = encoded(photo, exif=exif), encoded(photo)
-    assert mean_difference(decode.decode(data, 3), turn(decode.decode(straight, 3))) == 0
+    assert (
+        mean_difference(decode.decode(data, 3), turn(decode.decode(straight, 3))) == 0
+    )
     # Decoded to a half: the centre of a turned image is the turned centre.
-    crop, reference = (decode.resize_center_crop(jpeg, 60, 3) for jpeg in (data, straight))
+    crop, reference = (
+        decode.resize_center_crop(jpeg, 60, 3) for jpeg in (data, straight)
+    )
     assert mean_difference(crop, turn(reference)) < 0.5
 
 
-@pytest.mark.parametrize('before', [
-    b'', b'\xff\xff', b'\xff\xfe\0\x08Exif\0\0', b'\xff\xe2\xff\xff' + bytes(65533)],
-    ids=['first', 'after filling', 'after a comment', 'after a long profile'])
+@pytest.mark.parametrize(
+    'before',
+    [b'', b'\xff\xff', b'\xff\xfe\0\x08Exif\0\0', b'\xff\xe2\xff\xff' + bytes(65533)],
+    ids=['first', 'after filling', 'after a comment', 'after a long profile'],
+)
 def test_exif_is_found_wherever_it_stands(before):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -81,7 +109,9 @@ def test_exif_is_found_wherever_it_stands(before):
 def test_sixteen_bits_are_scaled():
     ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
     np.testing.assert_array_equal(
-        decode.decode(encoded(Image.fromarray(ramp), 'PNG'), 1)[..., 0].ravel(), np.arange(256))
+        decode.decode(encoded(Image.fromarray(ramp), 'PNG'), 1)[..., 0].ravel(),
+        np.arange(256),
+    )
 
 
 def test_transparency_is_laid_over_white():
@@ -98,15 +128,23 @@ def test_palette_with_a_transparent_colour():
     assert (decode.decode(encoded(image, 'PNG', transparency=1), 3) == 255).all()
 
 
-@pytest.mark.parametrize('data, message', [
-    (encoded(PHOTO)[:9000], 'truncated'),
-    (encoded(PHOTO, 'PNG')[:9000], 'truncated'),
-    (encoded(PHOTO)[:100], 'Truncated'),
-    (b'', 'no image'),
-    (b'not an image', 'no image'),
-])
-@pytest.mark.parametrize('read', [
-    lambda data: decode.decode(data, 3), lambda data: decode.resize_center_crop(data, 32, 3)])
+@pytest.mark.parametrize(
+    'data, message',
+    [
+        (encoded(PHOTO)[:9000], 'truncated'),
+        (encoded(PHOTO, 'PNG')[:9000], 'truncated'),
+        (encoded(PHOTO)[:100], 'Truncated'),
+        (b'', 'no image'),
+        (b'not an image', 'no image'),
+    ],
+)
+@pytest.mark.parametrize(
+    'read',
+    [
+        lambda data: decode.decode(data, 3),
+        lambda data: decode.resize_center_crop(data, 32, 3),
+    ],
+)
 def test_damage_is_unreadable(data, message, read):
     with pytest.raises(Unreadable, match=message):
         read(data)
@@ -121,14 +159,21 @@ def test_bombs_are_refused(monkeypatch, format):
 
 def test_stray_bytes_between_markers_are_tolerated():
     data = encoded(PHOTO)
-    assert mean_difference(decode.decode(data[:-2] + b'\0\0\0' + data[-2:], 3), PHOTO) < 5
+    assert (
+        mean_difference(decode.decode(data[:-2] + b'\0\0\0' + data[-2:], 3), PHOTO) < 5
+    )
 
 
-@pytest.mark.parametrize('height, width', [
-    (300, 451), (290, 440), (224, 224), (150, 225), (97, 141), (32, 32), (600, 700)])
+@pytest.mark.parametrize(
+    'height, width',
+    [(300, 451), (290, 440), (224, 224), (150, 225), (97, 141), (32, 32), (600, 700)],
+)
 def test_resize_is_near_pillow(height, width):
     reference = PHOTO.resize((width, height), Image.Resampling.BILINEAR)
-    assert mean_difference(decode.resize(np.asarray(PHOTO), height, width), reference) < 0.8
+    assert (
+        mean_difference(decode.resize(np.asarray(PHOTO), height, width), reference)
+        < 0.8
+    )
 
 
 def test_resize_does_not_alias():
@@ -163,24 +208,43 @@ def test_random_crop_from_a_jpeg_is_the_crop_of_its_pixels():
         assert mean_difference(fused, whole) < 6  # a box may move by a coarse pixel
 
 
-@pytest.mark.parametrize('options, cut', [
-    ({}, True), ({'subsampling': 0}, True), ({'subsampling': 1}, True),
-    ({'restart_marker_rows': 2}, True), ({'progressive': True}, False),
-    ({'exif': b'Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0'}, False)],
-    ids=str)
+@pytest.mark.parametrize(
+    'options, cut',
+    [
+        ({}, True),
+        ({'subsampling': 0}, True),
+        ({'subsampling': 1}, True),
+        ({'restart_marker_rows': 2}, True),
+        ({'progressive': True}, False),
+        (
+            {
+                'exif': b'Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0\0\0\0\0'
+            },
+            False,
+        ),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize('size', [20, 70, 150])  # decoded to a quarter, a half, whole
-def test_rows_below_a_crop_are_neither_decoded_nor_missed(monkeypatch, options, cut, size):
+def test_rows_below_a_crop_are_neither_decoded_nor_missed(
+    monkeypatch, options, cut, size
+):
     data, heights = encoded(PHOTO, **options), []
     ending_at = decode._ending_at
-    crop = lambda seed: decode.random_resized_crop(data, np.random.default_rng(seed), size, 3)
+
+    def crop(seed):
+        return decode.random_resized_crop(data, np.random.default_rng(seed), size, 3)
 
     def watched(*arguments):
         heights.append(ending_at(*arguments)[1])
         return ending_at(*arguments)
+
     monkeypatch.setattr(decode, '_ending_at', watched)
     crops = [crop(seed) for seed in range(20)]
     assert (min(heights, default=300) < 200) == cut
-    monkeypatch.setattr(decode, '_ending_at', lambda data, height, bottom: (data, height))
+    monkeypatch.setattr(
+        decode, '_ending_at', lambda data, height, bottom: (data, height)
+    )
     np.testing.assert_array_equal(crops, [crop(seed) for seed in range(20)])
 
 
@@ -188,32 +252,52 @@ def test_rows_below_a_crop_are_neither_decoded_nor_missed(monkeypatch, options, 
 def test_a_crop_sees_that_a_file_is_cut_off_below_it(options):
     data = encoded(PHOTO, **options)
     for seed in range(20):
+
         def crop(data):
-            return decode.random_resized_crop(data, np.random.default_rng(seed), 32, 3, (0.1, 0.1))
+            return decode.random_resized_crop(
+                data, np.random.default_rng(seed), 32, 3, (0.1, 0.1)
+            )
+
         crop(data)
         with pytest.raises(Unreadable, match='truncated'):
-            crop(data[:-50 * (seed + 1)])
+            crop(data[: -50 * (seed + 1)])
 
 
 def test_crop_boxes_follow_inception():
     rng = np.random.default_rng(0)
-    boxes = np.array([decode.crop_box(rng, 375, 500, (0.08, 1.0), (3 / 4, 4 / 3))
-                      for _ in range(4000)])
+    boxes = np.array(
+        [
+            decode.crop_box(rng, 375, 500, (0.08, 1.0), (3 / 4, 4 / 3))
+            for _ in range(4000)
+        ]
+    )
     top, left, height, width = boxes.T
     assert (top >= 0).all() and (left >= 0).all()
     assert (top + height <= 375).all() and (left + width <= 500).all()
     area, aspect = height * width / (375 * 500), width / height
     assert 0.075 < area.min() < 0.1 and area.max() > 0.9
     assert 0.74 < aspect.min() < 0.77 and 1.3 < aspect.max() < 1.35
-    small = area < 0.3  # no box of these ever misses, so their law is the one drawn from
+    small = (
+        area < 0.3
+    )  # no box of these ever misses, so their law is the one drawn from
     assert abs(np.log(aspect[small]).mean()) < 0.02
     assert abs(np.log(aspect[small]).std() - np.log(16 / 9) / np.sqrt(12)) < 0.01
 
 
 def test_a_box_that_cannot_fit_is_the_centre():
     rng = np.random.default_rng(0)
-    assert decode.crop_box(rng, 100, 1000, (1.0, 1.0), (3 / 4, 4 / 3)) == (0, 433, 100, 133)
-    assert decode.crop_box(rng, 1000, 100, (1.0, 1.0), (3 / 4, 4 / 3)) == (433, 0, 133, 100)
+    assert decode.crop_box(rng, 100, 1000, (1.0, 1.0), (3 / 4, 4 / 3)) == (
+        0,
+        433,
+        100,
+        133,
+    )
+    assert decode.crop_box(rng, 1000, 100, (1.0, 1.0), (3 / 4, 4 / 3)) == (
+        433,
+        0,
+        133,
+        100,
+    )
 
 
 @pytest.mark.parametrize('format', ['JPEG', 'PNG'])
@@ -229,7 +313,9 @@ def test_a_thumbnail_is_near_pillows(format, most):
 
 def test_a_thumbnail_keeps_what_is_small_and_every_shape():
     small = encoded(PHOTO.crop((0, 0, 30, 20)), 'PNG')
-    np.testing.assert_array_equal(decode.thumbnail(small, 3, 64), decode.decode(small, 3))
+    np.testing.assert_array_equal(
+        decode.thumbnail(small, 3, 64), decode.decode(small, 3)
+    )
     for width, height in ((20_000, 1), (1, 20_000), (3000, 40)):
         for format in ('JPEG', 'PNG'):
             data = encoded(Image.new('RGB', (width, height), 'red'), format)
@@ -242,13 +328,17 @@ def test_a_turned_thumbnail_is_turned_whole():
     exif = Image.Exif()
     exif[0x0112] = 6
     photo = PHOTO.crop((0, 0, 448, 288))
-    turned, straight = (decode.thumbnail(data, 3, 112) for data in (
-        encoded(photo, exif=exif), encoded(photo)))
+    turned, straight = (
+        decode.thumbnail(data, 3, 112)
+        for data in (encoded(photo, exif=exif), encoded(photo))
+    )
     assert mean_difference(turned, np.rot90(straight, -1)) < 0.5
 
 
-@pytest.mark.parametrize('kind, value', [
-    (2, b'6\0\0\0'), (3, b'\0\0\0\0'), (3, b'\0\x09\0\0'), (5, b'\xff\xff\xff\xff')])
+@pytest.mark.parametrize(
+    'kind, value',
+    [(2, b'6\0\0\0'), (3, b'\0\0\0\0'), (3, b'\0\x09\0\0'), (5, b'\xff\xff\xff\xff')],
+)
 @pytest.mark.parametrize('format', ['JPEG', 'PNG'])
 @pytest.mark.filterwarnings('ignore')
 def test_an_orientation_that_is_none_is_upright(format, kind, value):
@@ -261,7 +351,10 @@ def test_an_orientation_that_is_none_is_upright(format, kind, value):
 
 def test_postscript_is_not_run(monkeypatch):
     from PIL import EpsImagePlugin
-    monkeypatch.setattr(EpsImagePlugin, 'Ghostscript', lambda *_: pytest.fail('it was run'))
+
+    monkeypatch.setattr(
+        EpsImagePlugin, 'Ghostscript', lambda *_: pytest.fail('it was run')
+    )
     with pytest.raises(Unreadable, match='PostScript'):
         decode.decode(encoded(PHOTO, 'EPS'), 3)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxvision.config import default
+from jaxvision.core.config import default
+from jaxvision.core.errors import UserError
 from jaxvision.data import digit_pairs
 from jaxvision.data.composed import read_digits
 from jaxvision.data.sources import open_source
-from jaxvision.errors import UserError
 
 SPLITS = ('train', 'validation', 'test')
 
@@ -19,7 +19,10 @@ def opened():
 
 
 def written(digits):
-    return {image.tobytes(): int(label) for image, label in zip(digits.images, digits.labels)}
+    return {
+        image.tobytes(): int(label)
+        for image, label in zip(digits.images, digits.labels)
+    }
 
 
 def test_no_digit_is_in_two_splits_and_none_is_left_out():

@@ -6,16 +6,26 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import digit_captions, digit_scenes
 from jaxvision.data.composed import Digits, read_digits
 from jaxvision.data.sources import open_source
-from jaxvision.errors import UserError
 
 
 def opened(name, split='train', **more):
-    return open_source(SimpleNamespace(**{
-        'source': name, 'dir': '', 'train_split': '', 'test_split': '', 'per_class': 0, **more}),
-        split)
+    return open_source(
+        SimpleNamespace(
+            **{
+                'source': name,
+                'dir': '',
+                'train_split': '',
+                'test_split': '',
+                'per_class': 0,
+                **more,
+            }
+        ),
+        split,
+    )
 
 
 @pytest.fixture(scope='module', params=['digit_scenes/64', 'digit_scenes/128'])
@@ -31,7 +41,10 @@ def scenes(source):
 def iou(a, b):
     height, width = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
     common = max(height, 0) * max(width, 0)
-    area = lambda box: (box[2] - box[0]) * (box[3] - box[1])
+
+    def area(box):
+        return (box[2] - box[0]) * (box[3] - box[1])
+
     return common / (area(a) + area(b) - common)
 
 
@@ -39,8 +52,12 @@ def test_examples_are_what_the_source_says(source, scenes):
     side, most = digit_scenes.CONFIGURATIONS[source.info.name.split('/')[1]]
     assert set(scenes[0]) == set(source.info.holds)
     assert scenes[0]['image'].shape == source.info.image_shape == (side, side, 3)
-    counts = np.bincount([scene['boxes_mask'].sum() for scene in scenes], minlength=most + 1)
-    assert counts[0] == 0 and counts.sum() == 300 and (counts[1:] > 300 / most * 0.6).all()
+    counts = np.bincount(
+        [scene['boxes_mask'].sum() for scene in scenes], minlength=most + 1
+    )
+    assert (
+        counts[0] == 0 and counts.sum() == 300 and (counts[1:] > 300 / most * 0.6).all()
+    )
     assert len({scene['image'].tobytes() for scene in scenes}) == 300
 
 
@@ -62,7 +79,10 @@ def test_order_and_relations_are_sure(scenes):
         assert (np.diff(centres[:, 1]) >= 3).all()
         dy, dx = np.abs(np.diff(centres, axis=0)).T
         assert (np.abs(dx - dy) >= 4).all()
-        assert all(digit_captions.is_true(caption, scene['scene']) for caption in scene['captions'])
+        assert all(
+            digit_captions.is_true(caption, scene['scene'])
+            for caption in scene['captions']
+        )
 
 
 def test_masks_are_of_the_ink_and_tell_the_digit(scenes):
@@ -70,7 +90,9 @@ def test_masks_are_of_the_ink_and_tell_the_digit(scenes):
         assert (scene['masks'].sum(0) <= 1).all()  # each pixel is of one object at most
         assert not scene['masks'][~scene['boxes_mask']].any()
         wanted = np.zeros_like(scene['semantic'])
-        for mask, box, row in zip(scene['masks'], scene['boxes'].astype(int), scene['scene']):
+        for mask, box, row in zip(
+            scene['masks'], scene['boxes'].astype(int), scene['scene']
+        ):
             ymin, xmin, ymax, xmax = box
             assert mask.sum() == mask[ymin:ymax, xmin:xmax].sum()
             wanted[mask] = row[0] + 1
@@ -111,7 +133,9 @@ def test_an_example_is_a_function_of_split_and_row(source):
 def test_the_splits_share_no_digit():
     train, test = (read_digits(split).images for split in ('train', 'test'))
     assert len(train) == 4000 and len(test) == 1000
-    assert not {image.tobytes() for image in train} & {image.tobytes() for image in test}
+    assert not {image.tobytes() for image in train} & {
+        image.tobytes() for image in test
+    }
 
 
 def test_where_nothing_fits_all_are_small_and_in_a_row():
@@ -129,11 +153,15 @@ def test_ink_is_found():
     assert digits.boxes.tolist() == [[5, 7, 9, 20]] and digits.ink(0).shape == (4, 13)
 
 
-@pytest.mark.parametrize('name, more, said', [
-    ('digit_scenes', {}, 'name one: digit_scenes/64, digit_scenes/128'),
-    ('digit_scenes/256', {}, 'there are digit_scenes/64, digit_scenes/128'),
-    ('digit_scenes/64', {'per_class': 3}, 'has no label'),
-    ('digit_scenes/64', {'train_split': 'all'}, 'has no split')])
+@pytest.mark.parametrize(
+    'name, more, said',
+    [
+        ('digit_scenes', {}, 'name one: digit_scenes/64, digit_scenes/128'),
+        ('digit_scenes/256', {}, 'there are digit_scenes/64, digit_scenes/128'),
+        ('digit_scenes/64', {'per_class': 3}, 'has no label'),
+        ('digit_scenes/64', {'train_split': 'all'}, 'has no split'),
+    ],
+)
 def test_mistakes_are_told(name, more, said):
     with pytest.raises(UserError, match=said):
         opened(name, **more)
@@ -141,5 +169,8 @@ def test_mistakes_are_told(name, more, said):
 
 def test_a_task_says_what_it_misses(tiny, tmp_path):
     from jaxvision.train import loop
-    with pytest.raises(UserError, match='digit_scenes/64 holds image, .*: this task needs label'):
+
+    with pytest.raises(
+        UserError, match='digit_scenes/64 holds image, .*: this task needs label'
+    ):
         loop.run(tiny('data.source=digit_scenes/64'), tmp_path)

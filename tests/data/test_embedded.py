@@ -10,14 +10,17 @@ import pytest
 import skimage.data
 from sklearn.datasets import load_digits
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import embedded, sources
-from jaxvision.errors import UserError
 
 
 def opened(name, folder, split):
     return sources.open_source(
-        SimpleNamespace(source=name, dir=str(folder), per_class=0, train_split='', test_split=''),
-        split)
+        SimpleNamespace(
+            source=name, dir=str(folder), per_class=0, train_split='', test_split=''
+        ),
+        split,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -31,10 +34,13 @@ def content(source):
     return digest.hexdigest()[:16]
 
 
-@pytest.mark.parametrize('name, train, test, shape, hashes', [
-    ('digits', 1438, 359, (8, 8, 1), ['a73bc600b14e9a59', '7c1ee3b1bf7675d2']),
-    ('mnist5k', 4000, 1000, (28, 28, 1), ['546a89572bd70d61', 'db40ef2e76eb9ec1']),
-])
+@pytest.mark.parametrize(
+    'name, train, test, shape, hashes',
+    [
+        ('digits', 1438, 359, (8, 8, 1), ['a73bc600b14e9a59', '7c1ee3b1bf7675d2']),
+        ('mnist5k', 4000, 1000, (28, 28, 1), ['546a89572bd70d61', 'db40ef2e76eb9ec1']),
+    ],
+)
 def test_splits_are_fixed(cache, name, train, test, shape, hashes):
     splits = [opened(name, cache, split) for split in ('train', 'test')]
     assert [len(source) for source in splits] == [train, test]
@@ -45,7 +51,9 @@ def test_splits_are_fixed(cache, name, train, test, shape, hashes):
 
 def test_digits_are_scikit_learns(cache):
     train, test = (opened('digits', cache, split) for split in ('train', 'test'))
-    images = np.concatenate([s.batch(np.arange(len(s)))['image'] for s in (train, test)])
+    images = np.concatenate(
+        [s.batch(np.arange(len(s)))['image'] for s in (train, test)]
+    )
     labels = np.concatenate([train.labels(), test.labels()])
     reference = load_digits()
     assert images.max() == 255
@@ -55,7 +63,9 @@ def test_digits_are_scikit_learns(cache):
 
 
 def test_mnist5k_is_stratified(cache):
-    assert np.bincount(opened('mnist5k', cache, 'train').labels()).tolist() == [400] * 10
+    assert (
+        np.bincount(opened('mnist5k', cache, 'train').labels()).tolist() == [400] * 10
+    )
     assert np.bincount(opened('mnist5k', cache, 'test').labels()).tolist() == [100] * 10
 
 
@@ -66,8 +76,10 @@ def photos(cache):
 
 def test_photos_are_held_out_by_photograph(photos):
     names = photos['train'].info.class_names
-    counts = {split: np.bincount(source.labels(), minlength=len(names))
-              for split, source in photos.items()}
+    counts = {
+        split: np.bincount(source.labels(), minlength=len(names))
+        for split, source in photos.items()
+    }
     tested = {name: count for name, count in zip(names, counts['test']) if count}
     assert tested == {'flower': 3 * 5, 'coffee': 3 * 4, 'astronaut': 4 * 4}
     trained = {name: count for name, count in zip(names, counts['train']) if count}
@@ -75,17 +87,27 @@ def test_photos_are_held_out_by_photograph(photos):
     assert all(source.info.image_shape == (128, 128, 3) for source in photos.values())
 
 
-@pytest.mark.parametrize('name, split, places', [
-    ('coffee', 'test', {(y, x) for y in (0, 128, 256) for x in (0, 128, 256, 384)}),
-    ('chelsea', 'train', {(y, x) for y in (0, 24, 49, 73, 98, 122, 147, 172)
-                          for x in (0, 46, 92, 138, 184, 230, 276, 323)}),
-])
+@pytest.mark.parametrize(
+    'name, split, places',
+    [
+        ('coffee', 'test', {(y, x) for y in (0, 128, 256) for x in (0, 128, 256, 384)}),
+        (
+            'chelsea',
+            'train',
+            {
+                (y, x)
+                for y in (0, 24, 49, 73, 98, 122, 147, 172)
+                for x in (0, 46, 92, 138, 184, 230, 276, 323)
+            },
+        ),
+    ],
+)
 def test_photos_are_cut_from_the_photographs(photos, name, split, places):
     source = photos[split]
     rows = np.flatnonzero(source.labels() == source.info.class_names.index(name))
     image = getattr(skimage.data, name)()
     crops = {crop.tobytes() for crop in source.batch(rows)['image']}
-    assert crops == {image[y:y + 128, x:x + 128].tobytes() for y, x in places}
+    assert crops == {image[y : y + 128, x : x + 128].tobytes() for y, x in places}
 
 
 def test_a_grey_photograph_has_three_equal_channels(photos):
@@ -112,9 +134,11 @@ def test_two_processes_may_prepare_at_once(tmp_path):
 
 
 def test_a_death_half_way_leaves_nothing_that_looks_prepared(tmp_path):
-    script = ('import os; from jaxvision.data import embedded\n'
-              'embedded.os.rename = lambda *_: os._exit(9)\n'
-              f'embedded.prepare("digits", {str(tmp_path)!r})')
+    script = (
+        'import os; from jaxvision.data import embedded\n'
+        'embedded.os.rename = lambda *_: os._exit(9)\n'
+        f'embedded.prepare("digits", {str(tmp_path)!r})'
+    )
     assert subprocess.run([sys.executable, '-c', script]).returncode == 9
     assert len(opened('digits', tmp_path, 'test')) == 359
 
@@ -126,12 +150,19 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_the_cache_is_the_users(tmp_path):
-    script = ('import sys; from types import SimpleNamespace as N\n'
-              'from jaxvision.data import pipeline, sources\n'
-              'data = N(source="digits", dir="", per_class=0, train_split="", test_split="")\n'
-              'source = sources.open_source(data, "train")\n'
-              'next(pipeline.train_batches(source, None, seed=0, batch_size=8, start=0, stop=9))\n'
-              'assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules)')
-    subprocess.run([sys.executable, '-c', script], check=True,
-                   env=os.environ | {'XDG_CACHE_HOME': str(tmp_path)})
-    assert (tmp_path / 'jaxvision' / 'data' / 'digits' / '1.0.0' / 'features.json').exists()
+    script = (
+        'import sys; from types import SimpleNamespace as N\n'
+        'from jaxvision.data import pipeline, sources\n'
+        'data = N(source="digits", dir="", per_class=0, train_split="", test_split="")\n'
+        'source = sources.open_source(data, "train")\n'
+        'next(pipeline.train_batches(source, None, seed=0, batch_size=8, start=0, stop=9))\n'
+        'assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules)'
+    )
+    subprocess.run(
+        [sys.executable, '-c', script],
+        check=True,
+        env=os.environ | {'XDG_CACHE_HOME': str(tmp_path)},
+    )
+    assert (
+        tmp_path / 'jaxvision' / 'data' / 'digits' / '1.0.0' / 'features.json'
+    ).exists()

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from jaxvision.config import default
+from jaxvision.core.config import default
+from jaxvision.core.errors import UserError
 from jaxvision.data.episodes import Episodes, Form, divide
 from jaxvision.data.sources import open_source
-from jaxvision.errors import UserError
 
 
 @pytest.fixture(scope='module')
@@ -21,8 +21,13 @@ def episodes(digits, seed=0, form=Form(3, 2, 4)):
 
 
 def test_an_episode_is_of_distinct_classes_and_images(digits):
-    of_image = {image.tobytes(): label for image, label in (
-        (example['image'], example['label']) for example in digits.read(range(len(digits))))}
+    of_image = {
+        image.tobytes(): label
+        for image, label in (
+            (example['image'], example['label'])
+            for example in digits.read(range(len(digits)))
+        )
+    }
     source = episodes(digits)
     for row in range(20):
         episode = source[row]
@@ -30,9 +35,12 @@ def test_an_episode_is_of_distinct_classes_and_images(digits):
         names = [int(source.info.class_names[one]) for one in episode['classes']]
         assert len(set(names)) == 3 and set(names) <= {1, 4, 7, 9}
         shown = episode['support'].reshape(-1, 8, 8, 1)
-        assert [of_image[image.tobytes()] for image in shown] == np.repeat(names, 2).tolist()
+        assert [of_image[image.tobytes()] for image in shown] == np.repeat(
+            names, 2
+        ).tolist()
         assert [of_image[image.tobytes()] for image in episode['query']] == [
-            names[label] for label in episode['query_label']]
+            names[label] for label in episode['query_label']
+        ]
         images = [image.tobytes() for image in (*shown, *episode['query'])]
         assert len(set(images)) == 3 * (2 + 4)
 
@@ -44,8 +52,15 @@ def test_an_episode_is_a_function_of_seed_and_row(digits):
         np.testing.assert_array_equal(again[5][name], array)
     assert not np.array_equal(one[5]['query'], one[6]['query'])
     assert not np.array_equal(one[5]['query'], other[5]['query'])
-    assert len({source.info.fingerprint for source in (
-        one, other, episodes(digits, form=Form(3, 1, 4)))}) == 3
+    assert (
+        len(
+            {
+                source.info.fingerprint
+                for source in (one, other, episodes(digits, form=Form(3, 1, 4)))
+            }
+        )
+        == 3
+    )
 
 
 def test_splits_keep_their_classes_or_divide_them():
@@ -60,8 +75,13 @@ def test_splits_keep_their_classes_or_divide_them():
     np.testing.assert_array_equal(divide(shared, shared, 0.4, 3)[1], parts[3][1])
 
 
-@pytest.mark.parametrize('form, said', [
-    (Form(5, 1, 1), 'has 4 classes, and an episode 5'), (Form(2, 90, 90), 'an episode 90')])
+@pytest.mark.parametrize(
+    'form, said',
+    [
+        (Form(5, 1, 1), 'has 4 classes, and an episode 5'),
+        (Form(2, 90, 90), 'an episode 90'),
+    ],
+)
 def test_what_a_source_cannot_give_is_told(digits, form, said):
     with pytest.raises(UserError, match=said):
         episodes(digits, form=form)

@@ -3,16 +3,26 @@ import socket
 
 import pytest
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import files
 from jaxvision.data.protocol import Unreadable
-from jaxvision.errors import UserError
 
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """A folder that the commands are given in, with files in it and below."""
-    for name in ('b.jpg', 'a.png', '.hidden.png', 'notes', 'x.jpg/inner.gif', 'x.jpg/deep/z.png',
-                 '.cache/c.png', 'odd[1].png', 'out/old.png', 'out/sub/kept.png'):
+    for name in (
+        'b.jpg',
+        'a.png',
+        '.hidden.png',
+        'notes',
+        'x.jpg/inner.gif',
+        'x.jpg/deep/z.png',
+        '.cache/c.png',
+        'odd[1].png',
+        'out/old.png',
+        'out/sub/kept.png',
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b'x')
@@ -21,23 +31,46 @@ def tree(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize('names, found', [
-    (['.'], ['./a.png', './b.jpg', './notes', './odd[1].png', './out/sub/kept.png',
-             './x.jpg/inner.gif', './x.jpg/deep/z.png']),
-    (['b.jpg', 'a.png'], ['b.jpg', 'a.png']),
-    (['a.png', './a.png', 'x.jpg', 'x.jpg/inner.gif'],
-     ['a.png', 'x.jpg/inner.gif', 'x.jpg/deep/z.png']),
-    (['.hidden.png'], ['.hidden.png']),
-    (['odd[1].png'], ['odd[1].png']),
-    (['*.png'], ['a.png', 'odd[1].png']),
-    (['x.jpg/**/*.png'], ['x.jpg/deep/z.png'])])
+@pytest.mark.parametrize(
+    'names, found',
+    [
+        (
+            ['.'],
+            [
+                './a.png',
+                './b.jpg',
+                './notes',
+                './odd[1].png',
+                './out/sub/kept.png',
+                './x.jpg/inner.gif',
+                './x.jpg/deep/z.png',
+            ],
+        ),
+        (['b.jpg', 'a.png'], ['b.jpg', 'a.png']),
+        (
+            ['a.png', './a.png', 'x.jpg', 'x.jpg/inner.gif'],
+            ['a.png', 'x.jpg/inner.gif', 'x.jpg/deep/z.png'],
+        ),
+        (['.hidden.png'], ['.hidden.png']),
+        (['odd[1].png'], ['odd[1].png']),
+        (['*.png'], ['a.png', 'odd[1].png']),
+        (['x.jpg/**/*.png'], ['x.jpg/deep/z.png']),
+    ],
+)
 def test_what_names_mean(tree, names, found):
     assert files.find(names, 'out') == found
 
 
-@pytest.mark.parametrize('name, says', [
-    ('none.png', 'there is no file or folder none.png'), ('*.tif', r'no file matches \*.tif'),
-    ('empty', 'empty holds no files'), ('out', 'another --out'), ('out/old.png', 'another --out')])
+@pytest.mark.parametrize(
+    'name, says',
+    [
+        ('none.png', 'there is no file or folder none.png'),
+        ('*.tif', r'no file matches \*.tif'),
+        ('empty', 'empty holds no files'),
+        ('out', 'another --out'),
+        ('out/old.png', 'another --out'),
+    ],
+)
 def test_a_name_without_a_file_is_a_mistake(tree, name, says):
     with pytest.raises(UserError, match=says):
         files.find(['a.png', name], 'out')
@@ -50,7 +83,11 @@ def test_links_are_followed_but_not_in_circles(tree, tmp_path):
     (tree / 'other' / 'linked.png').write_bytes(b'x')
     (tree / 'x.jpg' / 'aside').symlink_to(tree / 'other')
     assert files.find(['x.jpg'], 'out') == [
-        'x.jpg/inner.gif', 'x.jpg/self', 'x.jpg/aside/linked.png', 'x.jpg/deep/z.png']
+        'x.jpg/inner.gif',
+        'x.jpg/self',
+        'x.jpg/aside/linked.png',
+        'x.jpg/deep/z.png',
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may list everything')
@@ -67,9 +104,16 @@ def test_only_files_are_opened(tmp_path):
         huge.truncate(2**40)  # takes no space
     server = socket.socket(socket.AF_UNIX)
     server.bind(str(tmp_path / 'socket'))
-    for name, reason in (('pipe', 'a named pipe'), ('socket', 'a socket'), ('empty', 'an empty'),
-                         ('huge', '1,099,511,627,776 bytes'), ('self', 'symbolic links'),
-                         ('gone', 'No such file'), ('.', 'a folder'), ('/dev/zero', 'a device')):
+    for name, reason in (
+        ('pipe', 'a named pipe'),
+        ('socket', 'a socket'),
+        ('empty', 'an empty'),
+        ('huge', '1,099,511,627,776 bytes'),
+        ('self', 'symbolic links'),
+        ('gone', 'No such file'),
+        ('.', 'a folder'),
+        ('/dev/zero', 'a device'),
+    ):
         with pytest.raises(Unreadable, match=reason):
             files.read(str(tmp_path / name))
     server.close()
@@ -78,11 +122,27 @@ def test_only_files_are_opened(tmp_path):
 
 
 def test_a_picture_has_a_name_of_its_own(tmp_path):
-    paths = ['a/cat.jpg', 'b/cat.png', 'b/CAT.png', 'cat-2.tif', 'c/cat.gif', '.png', '?.png',
-             '*.png', os.fsdecode(b'\xff.png'), 'x' * 300 + '.png', 'x' * 300 + '.gif']
+    paths = [
+        'a/cat.jpg',
+        'b/cat.png',
+        'b/CAT.png',
+        'cat-2.tif',
+        'c/cat.gif',
+        '.png',
+        '?.png',
+        '*.png',
+        os.fsdecode(b'\xff.png'),
+        'x' * 300 + '.png',
+        'x' * 300 + '.gif',
+    ]
     found = files.picture_paths(paths, tmp_path)
     assert [path.name for path in found[:5]] == [
-        'cat.png', 'cat-2.png', 'CAT-3.png', 'cat-2-2.png', 'cat-4.png']
+        'cat.png',
+        'cat-2.png',
+        'CAT-3.png',
+        'cat-2-2.png',
+        'cat-4.png',
+    ]
     assert len({path.name.casefold() for path in found}) == len(paths)
     for path in found:
         path.touch()

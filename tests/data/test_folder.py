@@ -1,11 +1,11 @@
 from types import SimpleNamespace
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import pipeline, sources
-from jaxvision.errors import UserError
 
 
 def config(folder, **fields):
@@ -38,7 +38,10 @@ def divided(tmp_path):
 
 
 def opened(folder, **fields):
-    return [sources.open_source(config(folder, **fields), split) for split in ('train', 'test')]
+    return [
+        sources.open_source(config(folder, **fields), split)
+        for split in ('train', 'test')
+    ]
 
 
 def test_class_folders_are_divided_once_and_for_all(tree):
@@ -47,7 +50,9 @@ def test_class_folders_are_divided_once_and_for_all(tree):
     assert train.info.image_shape == (None, None, 3)
     assert (len(train), len(test)) == (16, 4)
     np.testing.assert_array_equal(np.bincount(test.labels()), [2, 2])
-    places = [source.where(row) for source in (train, test) for row in range(len(source))]
+    places = [
+        source.where(row) for source in (train, test) for row in range(len(source))
+    ]
     assert len(set(places)) == 20
     again, _ = opened(tree)
     assert [again.where(row) for row in range(16)] == places[:16]
@@ -84,7 +89,11 @@ def test_a_split_of_ones_own_choice(divided):
 def test_grey_files_have_one_channel(tmp_path):
     for name in 'ab':
         write(tmp_path / name / '0.png', color=9, mode='L')
-    assert sources.open_source(config(tmp_path), 'train').info.image_shape == (None, None, 1)
+    assert sources.open_source(config(tmp_path), 'train').info.image_shape == (
+        None,
+        None,
+        1,
+    )
 
 
 def test_the_fingerprint_is_of_names_and_sizes(tree):
@@ -116,39 +125,84 @@ def csv(folder, *lines):
 
 
 def test_csv_of_one_label(tmp_path):
-    folder = csv(tmp_path, 'file,label,split', 'images/a.jpg,x,train', 'images/b.jpg,y,train',
-                 'images/c.jpg,y,test')
+    folder = csv(
+        tmp_path,
+        'file,label,split',
+        'images/a.jpg,x,train',
+        'images/b.jpg,y,train',
+        'images/c.jpg,y,test',
+    )
     train, test = opened(folder)
     assert train.info.class_names == ('x', 'y') and not train.info.multi_label
     np.testing.assert_array_equal(train.labels(), [0, 1])
     assert test[0]['label'] == 1 and test.where(0).endswith('c.jpg')
 
 
-@pytest.mark.parametrize('lines', [
-    ('file,label', 'images/a.jpg,x', 'images/b.jpg,x;y', 'images/c.jpg,', 'images/d.jpg,y'),
-    ('file,label', 'images/a.jpg,x', 'images/b.jpg,y|x', 'images/c.jpg,', 'images/d.jpg,y'),
-    ('file,x,y', 'images/a.jpg,1,0', 'images/b.jpg,1,1', 'images/c.jpg,0,0', 'images/d.jpg,0,1'),
-])
+@pytest.mark.parametrize(
+    'lines',
+    [
+        (
+            'file,label',
+            'images/a.jpg,x',
+            'images/b.jpg,x;y',
+            'images/c.jpg,',
+            'images/d.jpg,y',
+        ),
+        (
+            'file,label',
+            'images/a.jpg,x',
+            'images/b.jpg,y|x',
+            'images/c.jpg,',
+            'images/d.jpg,y',
+        ),
+        (
+            'file,x,y',
+            'images/a.jpg,1,0',
+            'images/b.jpg,1,1',
+            'images/c.jpg,0,0',
+            'images/d.jpg,0,1',
+        ),
+    ],
+)
 def test_csv_of_several_labels(tmp_path, lines):
     train, test = opened(csv(tmp_path, *lines))
     assert train.info.class_names == ('x', 'y') and train.info.multi_label
-    labels = {source.where(row)[-5]: source[row]['label'].tolist()
-              for source in (train, test) for row in range(len(source))}
+    labels = {
+        source.where(row)[-5]: source[row]['label'].tolist()
+        for source in (train, test)
+        for row in range(len(source))
+    }
     assert labels == {'a': [1, 0], 'b': [1, 1], 'c': [0, 0], 'd': [0, 1]}
     assert train[0]['label'].dtype == np.float32
 
 
-@pytest.mark.parametrize('lines, message', [
-    (('file,label', 'images/a.jpg,x', 'images/z.jpg,y'), r'line 3: there is no file .*z\.jpg'),
-    (('file,label', 'images/a.jpg,x', 'images/b.jpg,'), r'line 3: b\.jpg has no label'),
-    (('file,x,y', 'images/a.jpg,1,maybe'), "line 2: 'y' is 'maybe'"),
-    (('name,label', 'images/a.jpg,x'), 'column `file`.*name, label'),
-    (('file,label,split', 'images/a.jpg,x,dev'), "line 2: the split 'dev'"),
-    (('file,label,split', 'images/a.jpg,x,train', 'images/b.jpg,y,train', 'images/c.jpg,z,val'),
-     "c.jpg is labelled 'z'"),
-    (('file,label', 'images/a.jpg,x', 'images/b.jpg,x'), "only one class, 'x'"),
-    (('file,label',), 'no training images'),
-])
+@pytest.mark.parametrize(
+    'lines, message',
+    [
+        (
+            ('file,label', 'images/a.jpg,x', 'images/z.jpg,y'),
+            r'line 3: there is no file .*z\.jpg',
+        ),
+        (
+            ('file,label', 'images/a.jpg,x', 'images/b.jpg,'),
+            r'line 3: b\.jpg has no label',
+        ),
+        (('file,x,y', 'images/a.jpg,1,maybe'), "line 2: 'y' is 'maybe'"),
+        (('name,label', 'images/a.jpg,x'), 'column `file`.*name, label'),
+        (('file,label,split', 'images/a.jpg,x,dev'), "line 2: the split 'dev'"),
+        (
+            (
+                'file,label,split',
+                'images/a.jpg,x,train',
+                'images/b.jpg,y,train',
+                'images/c.jpg,z,val',
+            ),
+            "c.jpg is labelled 'z'",
+        ),
+        (('file,label', 'images/a.jpg,x', 'images/b.jpg,x'), "only one class, 'x'"),
+        (('file,label',), 'no training images'),
+    ],
+)
 def test_csv_mistakes_are_named(tmp_path, lines, message):
     with pytest.raises(UserError, match=message):
         opened(csv(tmp_path, *lines))
@@ -177,9 +231,16 @@ def test_a_truncated_file_is_named(tree):
 
     def prepare(example, rng):
         from jaxvision.data import decode
+
         return example | {'image': decode.resize_center_crop(example['image'], 8, 3)}
 
     train = sources.open_source(config(tree, train_split='train'), 'train')
-    source = train if any(train.where(r) == str(path) for r in range(16)) else opened(tree)[1]
-    with pytest.raises(UserError, match=r'cat/0\.jpg: .*[Tt]runcated.*on_corrupt=replace'):
+    source = (
+        train
+        if any(train.where(r) == str(path) for r in range(16))
+        else opened(tree)[1]
+    )
+    with pytest.raises(
+        UserError, match=r'cat/0\.jpg: .*[Tt]runcated.*on_corrupt=replace'
+    ):
         list(pipeline.eval_batches(source, prepare, batch_size=4))

@@ -12,15 +12,21 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize('name, frames', [('prediction', 20), ('motions', 20), ('events', 120)])
+@pytest.mark.parametrize(
+    'name, frames', [('prediction', 20), ('motions', 20), ('events', 120)]
+)
 def test_examples_are_what_the_source_says(name, frames):
     source = opened(f'moving_digits/{name}')
     clip, again = source[5], opened(f'moving_digits/{name}')[5]
     assert set(clip) == set(source.info.holds) and source.info.frames == frames
-    assert clip['video'].shape == (frames, 64, 64, 1) and clip['video'].dtype == np.uint8
+    assert (
+        clip['video'].shape == (frames, 64, 64, 1) and clip['video'].dtype == np.uint8
+    )
     assert all(np.array_equal(clip[part], again[part]) for part in clip)
     assert not np.array_equal(source[6]['video'], clip['video'])
-    assert not np.array_equal(opened(f'moving_digits/{name}', 'test')[5]['video'], clip['video'])
+    assert not np.array_equal(
+        opened(f'moving_digits/{name}', 'test')[5]['video'], clip['video']
+    )
 
 
 def test_the_label_is_known_without_the_clip_and_drawn_evenly():
@@ -33,17 +39,23 @@ def test_the_label_is_known_without_the_clip_and_drawn_evenly():
 
 @pytest.mark.parametrize('motion', ['straight', *moving_digits.MOTIONS])
 def test_in_any_frame_a_digit_is_anywhere_whatever_its_motion(motion):
-    places = np.stack([moving_digits.path(rng(i), motion, 20, (2.0, 5.0)) for i in range(1500)])
+    places = np.stack(
+        [moving_digits.path(rng(i), motion, 20, (2.0, 5.0)) for i in range(1500)]
+    )
     assert places.min() >= 0 and places.max() <= moving_digits.ROOM
     spread = rng(1).uniform(-0.5, 0.5, places.shape)  # of what was rounded
     for frame in (0, 9, 19):
         for axis in (0, 1):
             found = (places + spread)[:, frame, axis]
-            inside = found[(found > 0.5) & (found < 35.5)]  # half a pixel at the walls is folded
+            inside = found[
+                (found > 0.5) & (found < 35.5)
+            ]  # half a pixel at the walls is folded
             assert stats.kstest(inside, stats.uniform(0.5, 35).cdf).pvalue > 1e-4
 
 
-@pytest.mark.parametrize('motion, still', [('horizontal', [0]), ('vertical', [1]), ('diagonal', [])])
+@pytest.mark.parametrize(
+    'motion, still', [('horizontal', [0]), ('vertical', [1]), ('diagonal', [])]
+)
 def test_lines_are_lines_at_their_speed(motion, still):
     steps = np.diff(moving_digits.moved(rng(3), motion, 20, 3.0), axis=0)
     np.testing.assert_allclose(np.linalg.norm(steps, axis=1), 3.0)
@@ -65,7 +77,8 @@ def test_circles_are_circles():
 def test_at_a_wall_it_is_reflected():
     np.testing.assert_allclose(
         moving_digits.fold(np.array([-3.0, 0.0, 10.0, 36.0, 40.0, 72.0, 75.0])),
-        [3, 0, 10, 36, 32, 0, 3])
+        [3, 0, 10, 36, 32, 0, 3],
+    )
 
 
 def test_values_add_up_to_255_at_most():
@@ -80,9 +93,19 @@ def test_an_event_is_a_meeting_and_the_rest_is_as_near_as_that():
     still = np.tile([10, 10, 20, 20], (6, 1))
     passing = np.array([[10, x, 20, x + 5] for x in (12, 30, 21, 19, 18, 30)])
     met = moving_digits.meetings(passing, still)
-    assert met.tolist() == [False, False, False, True, False, False]  # at first they are together
-    np.testing.assert_allclose(moving_digits.importance(met),
-                               np.exp(-np.array([3, 2, 1, 0, 1, 2]) / 4), rtol=1e-6)
+    assert met.tolist() == [
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]  # at first they are together
+    np.testing.assert_allclose(
+        moving_digits.importance(met),
+        np.exp(-np.array([3, 2, 1, 0, 1, 2]) / 4),
+        rtol=1e-6,
+    )
 
 
 def test_every_clip_of_events_has_two():

@@ -1,15 +1,15 @@
 import gc
 import threading
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import pipeline
 from jaxvision.data.protocol import SourceInfo, Unreadable
-from jaxvision.data.views import InMemory
-from jaxvision.errors import UserError
+from jaxvision.data.wrappers import InMemory
 
 
 class Counting:
@@ -17,7 +17,9 @@ class Counting:
 
     def __init__(self, examples, bad=()):
         self._examples, self._bad = examples, bad
-        self.info = SourceInfo('counting', 'train', ('even', 'odd'), (2, 2, 1), False, '0')
+        self.info = SourceInfo(
+            'counting', 'train', ('even', 'odd'), (2, 2, 1), False, '0'
+        )
 
     def __len__(self):
         return self._examples
@@ -51,7 +53,9 @@ def noisy(example, rng):
 
 def train(source, start, stop, prepare=noisy, **options):
     options = {'seed': 3, 'batch_size': 8, 'threads': 2} | options
-    return list(pipeline.train_batches(source, prepare, start=start, stop=stop, **options))
+    return list(
+        pipeline.train_batches(source, prepare, start=start, stop=stop, **options)
+    )
 
 
 def assert_equal(batches, others):
@@ -66,13 +70,17 @@ def assert_equal(batches, others):
 @given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 50), st.integers(0, 3))
 def test_each_epoch_is_a_permutation(seed, examples, batch_size, epoch):
     steps = -(-(epoch + 1) * examples // batch_size)
-    stream = np.concatenate([pipeline.rows(seed, examples, batch_size, t) for t in range(steps)])
-    rows = stream[epoch * examples:(epoch + 1) * examples]
+    stream = np.concatenate(
+        [pipeline.rows(seed, examples, batch_size, t) for t in range(steps)]
+    )
+    rows = stream[epoch * examples : (epoch + 1) * examples]
     np.testing.assert_array_equal(np.sort(rows), np.arange(examples))
 
 
 def test_epochs_and_seeds_differ():
-    epochs = [tuple(pipeline.rows(seed, 100, 100, t)) for seed in (0, 1) for t in (0, 1)]
+    epochs = [
+        tuple(pipeline.rows(seed, 100, 100, t)) for seed in (0, 1) for t in (0, 1)
+    ]
     assert len(set(epochs)) == 4
 
 
@@ -88,8 +96,13 @@ def test_a_batch_is_a_function_of_the_step(wrap):
 
 
 def test_randomness_differs_between_rows_steps_and_seeds():
-    noise = np.concatenate([batch['noise'] for seed in (0, 1)
-                            for batch in train(Counting(8), 0, 3, seed=seed)])
+    noise = np.concatenate(
+        [
+            batch['noise']
+            for seed in (0, 1)
+            for batch in train(Counting(8), 0, 3, seed=seed)
+        ]
+    )
     assert len(np.unique(noise)) == len(noise) == 48
 
 
@@ -97,20 +110,31 @@ def test_randomness_differs_between_rows_steps_and_seeds():
 def test_chunks_concatenate_to_the_global_batch(processes):
     source = Counting(21)
     parts = [train(source, 0, 5, process=(p, processes)) for p in range(processes)]
-    joined = [{name: np.concatenate([part[name] for part in step]) for name in step[0]}
-              for step in zip(*parts)]
+    joined = [
+        {name: np.concatenate([part[name] for part in step]) for name in step[0]}
+        for step in zip(*parts)
+    ]
     assert_equal(joined, train(source, 0, 5))
-    evaluations = [list(pipeline.eval_batches(source, noisy, batch_size=8, process=(p, processes)))
-                   for p in range(processes)]
-    index = np.concatenate([batch['index'][batch['present']]
-                            for step in zip(*evaluations) for batch in step])
+    evaluations = [
+        list(pipeline.eval_batches(source, noisy, batch_size=8, process=(p, processes)))
+        for p in range(processes)
+    ]
+    index = np.concatenate(
+        [
+            batch['index'][batch['present']]
+            for step in zip(*evaluations)
+            for batch in step
+        ]
+    )
     np.testing.assert_array_equal(index, np.arange(21))
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 30), st.integers(1, 12))
 def test_evaluation_sees_each_row_once(examples, batch_size):
-    batches = list(pipeline.eval_batches(Counting(examples), noisy, batch_size=batch_size))
+    batches = list(
+        pipeline.eval_batches(Counting(examples), noisy, batch_size=batch_size)
+    )
     assert all(batch['image'].shape == (batch_size, 2, 2, 1) for batch in batches)
     assert all((batch['noise'] == -1).all() for batch in batches)
     present = np.concatenate([batch['present'] for batch in batches])
@@ -136,7 +160,9 @@ def test_an_unreadable_row_is_replaced_by_the_next(wrap, prepare):
     stands_in = np.arange(21)
     stands_in[[5, 6, 20]] = 7, 7, 0
     for step, batch in enumerate(batches):
-        np.testing.assert_array_equal(batch['index'], stands_in[pipeline.rows(3, 21, 8, step)])
+        np.testing.assert_array_equal(
+            batch['index'], stands_in[pipeline.rows(3, 21, 8, step)]
+        )
         np.testing.assert_array_equal(batch['image'][:, 0, 0, 0], batch['index'])
     # 8 epochs; looking for row 5's stand-in meets row 6 each time
     assert sorted(lost.places) == sorted(['row 5', 'row 6', 'row 6', 'row 20'] * 8)
@@ -144,8 +170,15 @@ def test_an_unreadable_row_is_replaced_by_the_next(wrap, prepare):
 
 def test_an_unreadable_row_is_masked_out_of_evaluation():
     lost = Lost()
-    batches = list(pipeline.eval_batches(Counting(21, bad=[5, 20]), noisy, batch_size=8,
-                                         on_corrupt='replace', counter=lost))
+    batches = list(
+        pipeline.eval_batches(
+            Counting(21, bad=[5, 20]),
+            noisy,
+            batch_size=8,
+            on_corrupt='replace',
+            counter=lost,
+        )
+    )
     present = np.concatenate([batch['present'] for batch in batches])
     np.testing.assert_array_equal(np.flatnonzero(~present), [5, 20, 21, 22, 23])
     np.testing.assert_array_equal(batches[0]['index'], np.arange(8))
@@ -159,8 +192,9 @@ def test_nothing_readable_is_an_end_and_no_loop():
 
 def test_mistakes_are_named_at_once():
     with pytest.raises(UserError, match='8, is not divisible by the 3'):
-        pipeline.train_batches(Counting(9), None, seed=0, batch_size=8, start=0, stop=1,
-                               process=(0, 3))
+        pipeline.train_batches(
+            Counting(9), None, seed=0, batch_size=8, start=0, stop=1, process=(0, 3)
+        )
     with pytest.raises(UserError, match='skip'):
         pipeline.eval_batches(Counting(9), None, batch_size=8, on_corrupt='skip')
 
@@ -168,15 +202,19 @@ def test_mistakes_are_named_at_once():
 def test_a_bug_in_prepare_stays_what_it_is():
     def broken(example, rng):
         raise ZeroDivisionError
+
     with pytest.raises(ZeroDivisionError):
         train(Counting(9), 0, 1, broken)
 
 
-@pytest.mark.parametrize('leave', [lambda batches: batches.close(), lambda batches: None])
+@pytest.mark.parametrize(
+    'leave', [lambda batches: batches.close(), lambda batches: None]
+)
 def test_threads_end_with_the_iterator(leave):
     before = threading.active_count()
-    batches = pipeline.train_batches(Counting(9), noisy, seed=0, batch_size=8, start=0,
-                                     stop=1000, threads=3)
+    batches = pipeline.train_batches(
+        Counting(9), noisy, seed=0, batch_size=8, start=0, stop=1000, threads=3
+    )
     next(batches)
     assert threading.active_count() > before
     threads = [thread for thread in threading.enumerate() if 'prefetch' in thread.name]

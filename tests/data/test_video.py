@@ -1,22 +1,30 @@
 import importlib.util
 import io
-from pathlib import Path
 import struct
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-import simplejpeg
 
 from jaxvision.data import decode, video
 from jaxvision.data.protocol import Unreadable
 
-CODECS = {'mp4': 'libx264', 'mov': 'mpeg4', 'avi': 'mpeg4', 'mkv': 'libx264', 'webm': 'libvpx',
-          'gif': 'gif', 'wmv': 'wmv2', 'flv': 'flv'}
+CODECS = {
+    'mp4': 'libx264',
+    'mov': 'mpeg4',
+    'avi': 'mpeg4',
+    'mkv': 'libx264',
+    'webm': 'libvpx',
+    'gif': 'gif',
+    'wmv': 'wmv2',
+    'flv': 'flv',
+}
 SHADES = np.arange(30) * 8 + 4
 
 
@@ -36,7 +44,9 @@ def shaded(path, width=48, height=32, **options):
         stream.pix_fmt = 'gray' if codec == 'gif' else 'yuv420p'
         for shade in SHADES:
             pixels = np.full((height, width, 3), shade, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24')))
+            container.mux(
+                stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24'))
+            )
         container.mux(stream.encode())
     return path
 
@@ -50,7 +60,9 @@ def test_the_frames_that_are_asked_for(tmp_path, suffix):
     path = shaded(tmp_path / f'film.{suffix}')
     assert video.count(path) == video.count(path.read_bytes()) == 30
     assert video.rate(path) == pytest.approx(10, rel=0.01)
-    assert video.read(path).shape == (30, 32, 48, 3) and numbers(video.read(path)) == [*range(30)]
+    assert video.read(path).shape == (30, 32, 48, 3) and numbers(video.read(path)) == [
+        *range(30)
+    ]
     for file in (path, str(path), path.read_bytes()):
         assert numbers(video.read(file, [3, 29, 0, 3], size=16)) == [3, 29, 0, 3]
     with pytest.raises(Unreadable, match='it ends before frame 30'):
@@ -67,12 +79,15 @@ def test_a_real_film_equals_opencvs_reading(real):
     np.testing.assert_array_equal(small[0], decode.resize_center_crop(got[2], 64, 3))
 
 
-@pytest.mark.parametrize('matrix, top', [
-    ((1, 0, 0, 1), None),      # as it lies
-    ((0, 1, -1, 0), 'red'),    # x to y, y to -x: clockwise, a telephone held upright
-    ((0, -1, 1, 0), 'blue'),
-    ((-1, 0, 0, -1), None),
-])
+@pytest.mark.parametrize(
+    'matrix, top',
+    [
+        ((1, 0, 0, 1), None),  # as it lies
+        ((0, 1, -1, 0), 'red'),  # x to y, y to -x: clockwise, a telephone held upright
+        ((0, -1, 1, 0), 'blue'),
+        ((-1, 0, 0, -1), None),
+    ],
+)
 def test_a_telephones_film_stands_upright(tmp_path, matrix, top):
     """Its left half is red and its right half blue; the matrix is that of the MP4 standard."""
     pixels = np.zeros((3, 32, 64, 3), np.uint8)
@@ -81,7 +96,7 @@ def test_a_telephones_film_stands_upright(tmp_path, matrix, top):
     data = bytearray(path.read_bytes())
     place = data.index(b'tkhd') + 4 + 40  # of the matrix, in 16.16 and 2.30
     a, b, c, d = (value << 16 for value in matrix)
-    data[place:place + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    data[place : place + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 1 << 30)
     frame = video.read(bytes(data))[0]
     red = frame[..., 0] > frame[..., 2]
     if top:
@@ -91,14 +106,16 @@ def test_a_telephones_film_stands_upright(tmp_path, matrix, top):
         assert frame.shape == (32, 64, 3) and red[:, :30].all() == (matrix[0] == 1)
 
 
-@pytest.mark.parametrize('suffix, options', [
-    ('mp4', {}), ('mp4', {'movflags': 'faststart'}), ('avi', {}), ('flv', {})])
+@pytest.mark.parametrize(
+    'suffix, options',
+    [('mp4', {}), ('mp4', {'movflags': 'faststart'}), ('avi', {}), ('flv', {})],
+)
 @pytest.mark.parametrize('share', [10, 50, 90])
 def test_a_film_that_is_cut_off_is_unreadable(tmp_path, suffix, options, share):
     data = shaded(tmp_path / f'film.{suffix}', **options).read_bytes()
     for measure in (video.count, video.read):
         with pytest.raises(Unreadable):
-            measure(data[:len(data) * share // 100])
+            measure(data[: len(data) * share // 100])
 
 
 @pytest.mark.parametrize('seed', range(20))
@@ -118,18 +135,26 @@ def test_what_is_no_film(tmp_path, real):
     (tmp_path / 'empty.mp4').touch()
     (tmp_path / 'text.mp4').write_text('Dear Sir or Madam,\n' * 50)
     (tmp_path / 'list.m3u8').write_text(
-        f'#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:{real}\n#EXT-X-ENDLIST\n')
+        f'#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:{real}\n#EXT-X-ENDLIST\n'
+    )
     Image.new('RGB', (9, 9)).save(tmp_path / 'photo.png')
     with av.open(str(tmp_path / 'sound.mp4'), 'w') as container:
         stream = container.add_stream('aac', rate=8000, layout='mono')
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), 'fltp', 'mono')
+        silence = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), 'fltp', 'mono'
+        )
         silence.sample_rate = 8000
         container.mux(stream.encode(silence))
         container.mux(stream.encode())
-    for name, message in (('empty.mp4', 'an empty file'), ('text.mp4', 'no video'),
-                          ('list.m3u8', 'no video'), ('photo.png', 'no video'),
-                          ('sound.mp4', 'only sound'), ('none.mp4', 'No such file'),
-                          ('.', 'a folder')):
+    for name, message in (
+        ('empty.mp4', 'an empty file'),
+        ('text.mp4', 'no video'),
+        ('list.m3u8', 'no video'),
+        ('photo.png', 'no video'),
+        ('sound.mp4', 'only sound'),
+        ('none.mp4', 'No such file'),
+        ('.', 'a folder'),
+    ):
         for measure in (video.count, video.read, video.rate):
             with pytest.raises(Unreadable, match=message):
                 measure(tmp_path / name)
@@ -144,7 +169,9 @@ def test_encoded_pictures_and_arrays_are_videos_too(tmp_path):
     for film in (frames, encoded):
         assert video.count(film) == 5
         np.testing.assert_array_equal(video.read(film), frames.repeat(3, -1))
-        np.testing.assert_array_equal(video.read(film, [4, 1]), frames[[4, 1]].repeat(3, -1))
+        np.testing.assert_array_equal(
+            video.read(film, [4, 1]), frames[[4, 1]].repeat(3, -1)
+        )
         assert video.read(film, [2], size=4).shape == (1, 4, 4, 3)
         with pytest.raises(Unreadable, match='ends before frame 5'):
             video.read(film, [5])
@@ -164,12 +191,16 @@ def test_frames_of_several_sizes_make_clips_of_one():
     with pytest.raises(Unreadable, match='several sizes'):
         video.read(encoded)
     clip, own = video.clip(encoded, 2, 1, 5, 1)
-    assert clip.shape == (2, 5, 5, 1) and own.all() and (clip == 76).all(), 'luma of red'
+    assert clip.shape == (2, 5, 5, 1) and own.all() and (clip == 76).all(), (
+        'luma of red'
+    )
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 20), st.integers(1, 5), st.integers(0, 9))
-def test_clips_are_evenly_spaced_and_whole_where_they_can_be(total, frames, stride, seed):
+def test_clips_are_evenly_spaced_and_whole_where_they_can_be(
+    total, frames, stride, seed
+):
     for rng in (None, np.random.default_rng(seed)):
         rows = video.clip_rows(total, frames, stride, rng)
         assert len(rows) == min(frames, -(-total // stride))
@@ -194,11 +225,22 @@ def test_a_short_clip_is_filled_up():
 def test_a_clip_of_any_video(tmp_path, kind):
     path = shaded(tmp_path / 'film.mp4')
     pixels = video.read(path)
-    film = {'path': path, 'bytes': path.read_bytes(), 'array': pixels,
-            'pictures': [simplejpeg.encode_jpeg(frame) for frame in pixels]}[kind]
+    film = {
+        'path': path,
+        'bytes': path.read_bytes(),
+        'array': pixels,
+        'pictures': [simplejpeg.encode_jpeg(frame) for frame in pixels],
+    }[kind]
     middle, own = video.clip(film, 5, 4, 16, 1)
-    assert middle.shape == (5, 16, 16, 1) and own.all() and numbers(middle) == [6, 10, 14, 18, 22]
-    drawn = [video.clip(film, 5, 4, 16, 3, np.random.default_rng(seed))[0] for seed in range(3)]
+    assert (
+        middle.shape == (5, 16, 16, 1)
+        and own.all()
+        and numbers(middle) == [6, 10, 14, 18, 22]
+    )
+    drawn = [
+        video.clip(film, 5, 4, 16, 3, np.random.default_rng(seed))[0]
+        for seed in range(3)
+    ]
     assert len({numbers(clip)[0] for clip in drawn}) > 1, 'not drawn'
     assert all((np.diff(numbers(clip)) == 4).all() for clip in drawn)
     short, own = video.clip(film, 4, 13, 16, 3, np.random.default_rng(0))
@@ -206,15 +248,18 @@ def test_a_clip_of_any_video(tmp_path, kind):
     assert own.tolist() == [True] * 3 + [False]
 
 
-@pytest.mark.parametrize('name, encoder', [('film.mp4', True), ('film.mp4', False),
-                                           ('film.gif', True)])
+@pytest.mark.parametrize(
+    'name, encoder', [('film.mp4', True), ('film.mp4', False), ('film.gif', True)]
+)
 def test_a_clip_that_is_written_can_be_read(tmp_path, monkeypatch, name, encoder):
     if not encoder:
         monkeypatch.setattr(av, 'codecs_available', set())
     frames = np.stack([np.full((33, 47, 3), shade, np.uint8) for shade in SHADES[:10]])
     path = video.write_clip(tmp_path / name, frames, 12.5)
     is_mp4 = encoder and name == 'film.mp4'
-    assert [*tmp_path.iterdir()] == [path] and path.suffix == ('.mp4' if is_mp4 else '.gif')
+    assert [*tmp_path.iterdir()] == [path] and path.suffix == (
+        '.mp4' if is_mp4 else '.gif'
+    )
     assert numbers(video.read(path)) == [*range(10)]
     assert video.read(path).shape == ((10, 34, 48, 3) if is_mp4 else (10, 33, 47, 3))
     assert video.rate(path) == pytest.approx(12.5, rel=0.01)
@@ -223,9 +268,13 @@ def test_a_clip_that_is_written_can_be_read(tmp_path, monkeypatch, name, encoder
 @pytest.mark.parametrize('suffix', ['mp4', 'gif'])
 def test_a_film_is_cut_without_being_in_memory(tmp_path, suffix):
     path = shaded(tmp_path / 'film.mp4')
-    cut = video.write_clip(tmp_path / f'cut.{suffix}', video.stream(path, [9, 2, 3, 40]), 10.0)
+    cut = video.write_clip(
+        tmp_path / f'cut.{suffix}', video.stream(path, [9, 2, 3, 40]), 10.0
+    )
     assert numbers(video.read(cut)) == [2, 3, 9]
     (tmp_path / 'half.mp4').write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(Unreadable):
-        video.write_clip(tmp_path / f'none.{suffix}', video.stream(tmp_path / 'half.mp4'), 10.0)
+        video.write_clip(
+            tmp_path / f'none.{suffix}', video.stream(tmp_path / 'half.mp4'), 10.0
+        )
     assert not [*tmp_path.glob('*none*')] + [*tmp_path.glob('.*')]

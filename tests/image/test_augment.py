@@ -15,7 +15,9 @@ def warp(image, matrix, shift=(0, 0)):
     centre = (np.array(image.shape[:2]) - 1) / 2
     offset = centre + shift - matrix @ centre
     planes = [
-        ndimage.affine_transform(plane, matrix, offset, order=1, mode='grid-constant', cval=0.5)
+        ndimage.affine_transform(
+            plane, matrix, offset, order=1, mode='grid-constant', cval=0.5
+        )
         for plane in np.moveaxis(image / 255, -1, 0)
     ]
     return np.stack(planes, -1)
@@ -49,11 +51,13 @@ def randaugment_references(image, strength):
 
 def closest(image, references, layers):
     """For each key the reference nearest to its outcome, and the largest difference."""
-    randaugment = jax.jit(jax.vmap(
-        lambda key, x: augment.randaugment(key, x, layers, 7), (0, None)
-    ))
+    randaugment = jax.jit(
+        jax.vmap(lambda key, x: augment.randaugment(key, x, layers, 7), (0, None))
+    )
     for augmented in np.asarray(randaugment(KEYS, jnp.array(image / 255, jnp.float32))):
-        distance = {name: np.abs(augmented - ref).max() for name, ref in references.items()}
+        distance = {
+            name: np.abs(augmented - ref).max() for name, ref in references.items()
+        }
         name = min(distance, key=distance.get)
         yield name, distance[name]
 
@@ -119,7 +123,9 @@ def test_cutmix_pastes_a_box_of_the_neighbour_and_targets_go_by_area():
     images, targets = cutmix(KEYS, IMAGES, TARGETS, 1.0)
     pasted = np.asarray(images != IMAGES)
     np.testing.assert_array_equal(images, jnp.where(pasted, IMAGES[PARTNER], IMAGES))
-    np.testing.assert_allclose(own_share(targets), 1 - pasted.mean((1, 2, 3)), atol=1e-6)
+    np.testing.assert_allclose(
+        own_share(targets), 1 - pasted.mean((1, 2, 3)), atol=1e-6
+    )
     np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
     np.testing.assert_array_equal(pasted[::2], pasted[1::2])
     assert len({rectangle(mask) for mask in pasted[..., 0]}) > 10
@@ -138,7 +144,9 @@ def simulated_cutmix_areas(height, width, number):
 def test_cutmix_box_has_the_papers_area_and_the_images_ratio():
     images = jnp.zeros_like(IMAGES).at[1::2].set(1)
     cut = np.asarray(cutmix(KEYS, images, TARGETS, 1.0)[0])[::2, ..., 0] == 1
-    inner = [mask for mask in cut if not (mask[[0, -1]].any() or mask[:, [0, -1]].any())]
+    inner = [
+        mask for mask in cut if not (mask[[0, -1]].any() or mask[:, [0, -1]].any())
+    ]
     sizes = np.array([rectangle(mask) for mask in inner])
     assert len(sizes) > 10
     assert np.abs(sizes[:, 1] - 2 * sizes[:, 0]).max() <= 1
@@ -153,7 +161,9 @@ def test_mixing_is_local_to_pairs_and_leaves_equal_neighbours_alone(mix, alpha):
     moved_images, moved_targets = mix(KEYS[moved], IMAGES[moved], TARGETS[moved], alpha)
     np.testing.assert_array_equal(moved_images, images[moved])
     np.testing.assert_array_equal(moved_targets, targets[moved])
-    twice, targets = mix(KEYS, IMAGES.repeat(2, 0)[:256], TARGETS.repeat(2, 0)[:256], alpha)
+    twice, targets = mix(
+        KEYS, IMAGES.repeat(2, 0)[:256], TARGETS.repeat(2, 0)[:256], alpha
+    )
     np.testing.assert_allclose(twice, IMAGES.repeat(2, 0)[:256], atol=1e-6)
     np.testing.assert_allclose(targets, TARGETS.repeat(2, 0)[:256], atol=1e-6)
 

@@ -25,8 +25,12 @@ def check(function, reference, tolerance, *arguments):
     function = jax.jit(function)
     for name, image in UINT8.items():
         for pixels in (image, image[..., 0]):
-            expected = np.asarray(reference(Image.fromarray(pixels))).reshape(48, 40, -1)
-            ours = function(color.to_float(jnp.array(pixels).reshape(48, 40, -1)), *arguments)
+            expected = np.asarray(reference(Image.fromarray(pixels))).reshape(
+                48, 40, -1
+            )
+            ours = function(
+                color.to_float(jnp.array(pixels).reshape(48, 40, -1)), *arguments
+            )
             assert np.abs(levels(ours) - expected.astype(int)).max() <= tolerance, name
 
 
@@ -56,32 +60,46 @@ def test_grayscale_is_pillows_luma():
 
 
 @pytest.mark.parametrize('factor', [0.0, 0.4, 1.0, 1.9])
-@pytest.mark.parametrize('name, enhance', [
-    ('brightness', ImageEnhance.Brightness),
-    ('contrast', ImageEnhance.Contrast),
-    ('saturation', ImageEnhance.Color),
-    ('sharpness', ImageEnhance.Sharpness),
-])
+@pytest.mark.parametrize(
+    'name, enhance',
+    [
+        ('brightness', ImageEnhance.Brightness),
+        ('contrast', ImageEnhance.Contrast),
+        ('saturation', ImageEnhance.Color),
+        ('sharpness', ImageEnhance.Sharpness),
+    ],
+)
 def test_adjustments_are_pillows(name, enhance, factor):
     # Pillow rounds the degenerate image to 8 bits, then the blend.
     function = getattr(color, f'adjust_{name}')
-    check(function, lambda image: enhance(image).enhance(factor), 0 if factor == 1 else 2, factor)
+    check(
+        function,
+        lambda image: enhance(image).enhance(factor),
+        0 if factor == 1 else 2,
+        factor,
+    )
 
 
 @pytest.mark.parametrize('size', [(1, 5), (2, 2)])
 def test_sharpness_leaves_the_border_as_pillow_does(size):
-    image = color.to_float(jnp.array(UINT8['noise'][:size[0], :size[1]]))
+    image = color.to_float(jnp.array(UINT8['noise'][: size[0], : size[1]]))
     np.testing.assert_allclose(color.adjust_sharpness(image, 0.1), image, atol=1e-6)
 
 
-CORNERS = np.stack(np.meshgrid(*3 * [[0, 0.5, 1]]), -1).reshape(9, 3, 3)  # grey, pure, with ties
+CORNERS = np.stack(np.meshgrid(*3 * [[0, 0.5, 1]]), -1).reshape(
+    9, 3, 3
+)  # grey, pure, with ties
 
 
 @pytest.mark.parametrize('delta', [-1.3, -0.3, 0.0, 0.5, 1.0, 2.25])
-@pytest.mark.parametrize('image', [UINT8['noise'] / 255, CORNERS], ids=['noise', 'corners'])
+@pytest.mark.parametrize(
+    'image', [UINT8['noise'] / 255, CORNERS], ids=['noise', 'corners']
+)
 def test_hue_is_scikit_images(image, delta):
     hue, saturation, value = np.moveaxis(skimage.color.rgb2hsv(image), -1, 0)
-    expected = skimage.color.hsv2rgb(np.stack([(hue + delta) % 1, saturation, value], -1))
+    expected = skimage.color.hsv2rgb(
+        np.stack([(hue + delta) % 1, saturation, value], -1)
+    )
     ours = jax.jit(color.adjust_hue)(jnp.array(image, jnp.float32), delta)
     np.testing.assert_allclose(ours, expected, atol=2e-6)
     grey = jnp.array(image[..., :1], jnp.float32)
@@ -90,29 +108,38 @@ def test_hue_is_scikit_images(image, delta):
 
 def test_hue_has_a_finite_gradient_at_greys_and_ties():
     gradient = jax.grad(lambda image: jnp.sum(color.adjust_hue(image, 0.1) ** 2))(
-        jnp.array(CORNERS, jnp.float32))
+        jnp.array(CORNERS, jnp.float32)
+    )
     assert np.isfinite(gradient).all()
 
 
 def test_hue_does_not_hang_on_rounding():
     # At level 0 a compiler computes a channel twice, which is then equal to the greatest no more.
     image = jnp.array(np.random.default_rng(0).random((9, 8, 3)), jnp.float32)
-    jitter = lambda image: color.random_color_jitter(jax.random.key(3), image, 0.4, 0.4, 0.4, 0.1)
-    compiled = jax.jit(jitter).lower(image).compile(
-        compiler_options={'xla_backend_optimization_level': 0})
+
+    def jitter(image):
+        return color.random_color_jitter(jax.random.key(3), image, 0.4, 0.4, 0.4, 0.1)
+
+    compiled = (
+        jax.jit(jitter)
+        .lower(image)
+        .compile(compiler_options={'xla_backend_optimization_level': 0})
+    )
     np.testing.assert_allclose(compiled(image), jitter(image), atol=1e-5)
 
 
 def jitter(image, *strengths):
     """The image under 400 keys."""
     keys = jax.random.split(jax.random.key(0), 400)
-    many = jax.vmap(lambda key: color.random_color_jitter(key, jnp.array(image), *strengths))
+    many = jax.vmap(
+        lambda key: color.random_color_jitter(key, jnp.array(image), *strengths)
+    )
     return np.asarray(jax.jit(many)(keys))
 
 
 def test_jitter_draws_brightness_and_contrast_from_the_whole_of_their_range_only():
     factors = jitter([[[0.5]]], 0.4, 0.0, 0.0, 0.0) / 0.5
-    assert 0.6 <= factors.min() + 1e-6 and factors.min() < 0.62
+    assert factors.min() + 1e-6 >= 0.6 and factors.min() < 0.62
     assert 1.38 < factors.max() <= 1.4 + 1e-6
     contrasts = np.ptp(jitter([[[0.4], [0.6]]], 0.0, 1.5, 0.0, 0.0), axis=2) / 0.2
     assert contrasts.min() < 0.05 and 2.45 < contrasts.max() <= 2.5 + 1e-5
@@ -121,7 +148,7 @@ def test_jitter_draws_brightness_and_contrast_from_the_whole_of_their_range_only
 def test_jitter_draws_saturation_and_hue_from_the_whole_of_their_range_only():
     red = [[[0.9, 0.3, 0.3]]]
     saturations = np.ptp(jitter(red, 0.0, 0.0, 0.2, 0.0), axis=-1) / 0.6
-    assert 0.8 <= saturations.min() + 1e-6 and saturations.min() < 0.81
+    assert saturations.min() + 1e-6 >= 0.8 and saturations.min() < 0.81
     assert saturations.max() == pytest.approx(1.2, abs=0.04)
     # A pure red turned by 0.1 of the circle has 0.6 of green, or of blue.
     turned = jitter([[[1.0, 0.0, 0.0]]], 0.0, 0.0, 0.0, 0.1)
@@ -134,7 +161,12 @@ def test_invert():
 
 @pytest.mark.parametrize('threshold', [0, 100, 255])
 def test_solarize_is_pillows(threshold):
-    check(color.solarize, lambda image: ImageOps.solarize(image, threshold), 0, threshold / 255)
+    check(
+        color.solarize,
+        lambda image: ImageOps.solarize(image, threshold),
+        0,
+        threshold / 255,
+    )
 
 
 @pytest.mark.parametrize('bits', [1, 4, 8])
@@ -154,4 +186,6 @@ def test_equalize_is_pillows():
 def test_equalize_leaves_an_image_of_few_pixels_as_pillow_does():
     few = UINT8['noise'][:4, :4, 0]
     ours = jax.jit(color.equalize)(color.to_float(jnp.array(few)[..., None]))
-    np.testing.assert_array_equal(levels(ours)[..., 0], ImageOps.equalize(Image.fromarray(few)))
+    np.testing.assert_array_equal(
+        levels(ours)[..., 0], ImageOps.equalize(Image.fromarray(few))
+    )

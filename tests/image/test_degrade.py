@@ -22,32 +22,48 @@ degraded = jax.jit(degrade.degrade, static_argnums=(2, 3, 4, 5))
 
 def imresize(image, scale):
     """MATLAB's imresize(image, 1 / scale), its defaults, by its formula, in numpy."""
+
     def kernel(x):  # Keys, a = -1/2
         x = np.abs(x)
-        return np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1,
-                        np.where(x <= 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0))
+        return np.where(
+            x <= 1,
+            1.5 * x**3 - 2.5 * x**2 + 1,
+            np.where(x <= 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0),
+        )
 
     def along_rows(image):
         length = len(image)
-        u = np.arange(1, length // scale + 1) * scale + 0.5 * (1 - scale)  # counted from 1
+        u = np.arange(1, length // scale + 1) * scale + 0.5 * (
+            1 - scale
+        )  # counted from 1
         taps = np.ceil(4 * scale) + 2
         index = np.floor(u - 2 * scale)[:, None] + np.arange(taps)
         weights = kernel((u[:, None] - index) / scale) / scale
         weights /= weights.sum(1, keepdims=True)
         mirrored = np.concatenate([np.arange(length), np.arange(length)[::-1]])
-        return np.einsum('ot,ot...->o...', weights, image[mirrored[(index.astype(int) - 1)
-                                                                  % (2 * length)]])
+        return np.einsum(
+            'ot,ot...->o...',
+            weights,
+            image[mirrored[(index.astype(int) - 1) % (2 * length)]],
+        )
+
     return along_rows(along_rows(image).swapaxes(0, 1)).swapaxes(0, 1)
 
 
 @pytest.mark.parametrize('scale', [2, 3])
 def test_downscale_is_pillows_everywhere_and_matlabs_inside(scale):
-    image = photo()[:90 // scale * scale, :135 // scale * scale]
+    image = photo()[: 90 // scale * scale, : 135 // scale * scale]
     ours = np.asarray(jax.jit(degrade.downscale, static_argnums=1)(image, scale))
     height, width, _ = ours.shape
-    pillow = np.stack([
-        np.asarray(Image.fromarray(np.asarray(image[..., c])).resize((width, height), 3))
-        for c in range(3)], -1)
+    pillow = np.stack(
+        [
+            np.asarray(
+                Image.fromarray(np.asarray(image[..., c])).resize((width, height), 3)
+            )
+            for c in range(3)
+        ],
+        -1,
+    )
     np.testing.assert_allclose(ours, pillow, atol=1e-6)
     matlab = imresize(np.asarray(image, np.float64), scale)
     inside = (slice(2, -2), slice(2, -2))
@@ -63,7 +79,8 @@ def test_downscale_needs_a_multiple():
 @pytest.mark.parametrize('sigma', [0.6, 2.5])
 def test_blur_is_scipys(sigma):
     wanted = scipy.ndimage.gaussian_filter(
-        np.asarray(photo(), np.float64), (sigma, sigma, 0), mode='nearest')
+        np.asarray(photo(), np.float64), (sigma, sigma, 0), mode='nearest'
+    )
     ours = jax.jit(degrade.gaussian_blur, static_argnums=1)(photo(), sigma)
     np.testing.assert_allclose(ours, wanted, atol=1e-6)
 
@@ -85,7 +102,9 @@ def test_jpeg_is_pillows(quality, channels):
     pixels = PHOTO[:85, :, :channels].squeeze()
     Image.fromarray(pixels).save(file, 'JPEG', quality=quality)
     wanted = np.asarray(Image.open(file), np.float32).reshape(85, 135, channels)
-    ours = 255 * np.asarray(jax.jit(degrade.jpeg_compression)(photo(channels)[:85], quality))
+    ours = 255 * np.asarray(
+        jax.jit(degrade.jpeg_compression)(photo(channels)[:85], quality)
+    )
     loss = np.abs(wanted - pixels.reshape(wanted.shape)).mean()
     difference = np.abs(ours - wanted)
     assert difference.mean() < min(0.1 * loss, 0.3)
@@ -117,5 +136,6 @@ def test_the_parts_come_in_order():
         small = degrade.downscale(degrade.gaussian_blur(image, 0.8), 3)
         noisy = degrade.gaussian_noise(key, jnp.clip(small, 0, 1), 0.02)
         return degrade.jpeg_compression(noisy, 60)
+
     ours = degraded(key, image, 3, 0.8, 0.02, 60)
     np.testing.assert_allclose(ours, by_hand(image), atol=1e-6)

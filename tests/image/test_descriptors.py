@@ -15,16 +15,31 @@ def halves(image):
 def by_hand(image):
     """With loops over the cells, in float64."""
     height, width, _ = image.shape
-    cells = [(slice(i * (height // 4), (i + 1) * (height // 4)),
-              slice(j * (width // 4), (j + 1) * (width // 4))) for i in range(4) for j in range(4)]
+    cells = [
+        (
+            slice(i * (height // 4), (i + 1) * (height // 4)),
+            slice(j * (width // 4), (j + 1) * (width // 4)),
+        )
+        for i in range(4)
+        for j in range(4)
+    ]
     grey = image.mean(2)
     down, right = np.zeros_like(grey), np.zeros_like(grey)
     down[:-1], right[:, :-1] = grey[1:] - grey[:-1], grey[:, 1:] - grey[:, :-1]
     colors = np.array([image[cell].mean((0, 1)) for cell in cells])
     colors = (colors - colors.mean(0)).ravel()
-    edges = np.array([[np.maximum(np.sin(a) * down[cell] + np.cos(a) * right[cell], 0).mean()
-                       for a in np.arange(8) * np.pi / 4] for cell in cells]).ravel()
-    return np.concatenate([half / np.linalg.norm(half) for half in (colors, edges)]) / np.sqrt(2)
+    edges = np.array(
+        [
+            [
+                np.maximum(np.sin(a) * down[cell] + np.cos(a) * right[cell], 0).mean()
+                for a in np.arange(8) * np.pi / 4
+            ]
+            for cell in cells
+        ]
+    ).ravel()
+    return np.concatenate(
+        [half / np.linalg.norm(half) for half in (colors, edges)]
+    ) / np.sqrt(2)
 
 
 @pytest.mark.parametrize('shape', [(16, 16, 3), (19, 14, 1)])
@@ -39,15 +54,21 @@ def test_a_step_to_the_right_is_an_edge_to_the_right():
     image = np.zeros((16, 16, 1))
     image[:, 10:] = 1
     colors, edges = halves(image)
-    assert edges[..., 0].argmax(1).tolist() == [2] * 4 and edges[..., 0].max() == edges.max()
-    assert (edges[:, [0, 1, 3]] == 0).all() and edges[0, 2, 4] == pytest.approx(0, abs=1e-6)
+    assert (
+        edges[..., 0].argmax(1).tolist() == [2] * 4
+        and edges[..., 0].max() == edges.max()
+    )
+    assert (edges[:, [0, 1, 3]] == 0).all() and edges[0, 2, 4] == pytest.approx(
+        0, abs=1e-6
+    )
     assert (colors[:, 3, 0] > 0).all() and (colors[:, 0, 0] < 0).all()
 
 
 def test_light_does_not_matter_and_a_plain_image_has_nothing():
     image = np.random.default_rng(1).random((12, 12, 3))
     alike = descriptors.layout(jnp.asarray(0.5 * image + 0.3, jnp.float32))
-    np.testing.assert_allclose(alike, descriptors.layout(jnp.asarray(image, jnp.float32)),
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        alike, descriptors.layout(jnp.asarray(image, jnp.float32)), atol=1e-5
+    )
     assert (descriptors.layout(jnp.full((8, 8, 3), 0.25)) == 0).all()
     assert descriptors.layout(jnp.zeros((8, 8, 3), jnp.bfloat16)).dtype == jnp.bfloat16

@@ -20,18 +20,24 @@ def hole_in(height, width, *box):
 def laplacian(size):
     """Of a row of pixels, each end its own neighbour."""
     diagonal = np.r_[1, np.full(size - 2, 2), 1].astype(float)
-    return diags_array([diagonal, -np.ones(size - 1), -np.ones(size - 1)], offsets=[0, 1, -1])
+    return diags_array(
+        [diagonal, -np.ones(size - 1), -np.ones(size - 1)], offsets=[0, 1, -1]
+    )
 
 
 def solved(image, hole, stiffness):
     """(L + stiffness L^2) u = 0 in the hole, as one sparse system of equations."""
     height, width, channels = image.shape
-    bend = kron(laplacian(height), eye_array(width)) + kron(eye_array(height), laplacian(width))
+    bend = kron(laplacian(height), eye_array(width)) + kron(
+        eye_array(height), laplacian(width)
+    )
     matrix = (bend + stiffness * bend @ bend).tocsr()
     unknown, known = np.flatnonzero(hole), np.flatnonzero(~hole)
     filled = image.astype(np.float64).reshape(height * width, channels)
-    filled[unknown] = spsolve(matrix[unknown][:, unknown].tocsc(),
-                              -(matrix[unknown][:, known] @ filled[known]))
+    filled[unknown] = spsolve(
+        matrix[unknown][:, unknown].tocsc(),
+        -(matrix[unknown][:, known] @ filled[known]),
+    )
     return filled.reshape(image.shape)
 
 
@@ -43,8 +49,11 @@ def test_with_many_cycles_it_is_the_plate_over_the_hole(stiffness):
     wanted = [solved(np.asarray(image), np.asarray(hole), stiffness) for hole in holes]
 
     def gap(**options):
-        fill_in = lambda hole: fill.thin_plate(image, hole, stiffness, **options)
+        def fill_in(hole):
+            return fill.thin_plate(image, hole, stiffness, **options)
+
         return np.abs(jax.vmap(fill_in)(holes) - np.stack(wanted)).max()
+
     assert gap(sweeps=8, cycles=4) < 0.01
     assert gap() < 0.2
 
@@ -53,8 +62,9 @@ def test_what_is_known_comes_back_to_the_bit_and_the_hole_does_not_matter():
     image = jnp.asarray(RNG.random((28, 28, 1)), jnp.float32)
     hole = hole_in(28, 28, slice(3, 15), slice(16, 28))
     filled = np.asarray(thin_plate(image, hole))
-    np.testing.assert_array_equal(filled[~np.asarray(hole)],
-                                  np.asarray(image)[~np.asarray(hole)])
+    np.testing.assert_array_equal(
+        filled[~np.asarray(hole)], np.asarray(image)[~np.asarray(hole)]
+    )
     np.testing.assert_array_equal(thin_plate(jnp.where(hole, 9.0, image), hole), filled)
 
 

@@ -21,7 +21,9 @@ def scipy_affine(image, matrix, fill):
     offset = centre + matrix[:2, 2] - matrix[:2, :2] @ centre
     mode = 'nearest' if fill is None else 'grid-constant'
     planes = [
-        ndimage.affine_transform(plane, matrix[:2, :2], offset, order=1, mode=mode, cval=fill or 0)
+        ndimage.affine_transform(
+            plane, matrix[:2, :2], offset, order=1, mode=mode, cval=fill or 0
+        )
         for plane in np.moveaxis(image.astype(np.float64), -1, 0)
     ]
     return np.stack(planes, -1)
@@ -35,7 +37,9 @@ def test_flip_mirrors_left_and_right():
 
 @pytest.mark.parametrize('probability', [0.0, 0.25, 1.0])
 def test_random_flip_flips_with_its_probability(probability):
-    flip = jax.jit(jax.vmap(lambda key: geometry.random_flip(key, jnp.array(IMAGE), probability)))
+    flip = jax.jit(
+        jax.vmap(lambda key: geometry.random_flip(key, jnp.array(IMAGE), probability))
+    )
     images = np.asarray(flip(KEYS))
     flipped = (images == IMAGE[:, ::-1]).all((1, 2, 3))
     assert (flipped | (images == IMAGE).all((1, 2, 3))).all()
@@ -46,15 +50,19 @@ def test_random_flip_flips_with_its_probability(probability):
 @given(st.integers(-12, 12), st.integers(-12, 12))
 def test_translate_is_padding_and_slicing(dy, dx):
     padded = np.pad(IMAGE, ((12, 12), (12, 12), (0, 0)), constant_values=0.25)
-    expected = padded[12 - dy:19 - dy, 12 - dx:21 - dx]
+    expected = padded[12 - dy : 19 - dy, 12 - dx : 21 - dx]
     np.testing.assert_array_equal(translate(jnp.array(IMAGE), dy, dx, 0.25), expected)
 
 
 def test_random_translate_reaches_every_shift_and_no_other():
-    shift = jax.jit(jax.vmap(lambda key: geometry.random_translate(key, jnp.array(IMAGE), 1)))
+    shift = jax.jit(
+        jax.vmap(lambda key: geometry.random_translate(key, jnp.array(IMAGE), 1))
+    )
     found = {image.tobytes() for image in np.asarray(shift(KEYS))}
     padded = np.pad(IMAGE, ((1, 1), (1, 1), (0, 0)))
-    assert found == {padded[y:y + 7, x:x + 9].tobytes() for y in range(3) for x in range(3)}
+    assert found == {
+        padded[y : y + 7, x : x + 9].tobytes() for y in range(3) for x in range(3)
+    }
 
 
 @pytest.mark.parametrize('fill', [0.0, 0.5, None])
@@ -63,7 +71,9 @@ def test_random_translate_reaches_every_shift_and_no_other():
 def test_affine_is_scipys(fill, numbers):
     matrix = np.array(numbers, np.float32).reshape(2, 3)
     expected = scipy_affine(IMAGE, matrix, fill)
-    np.testing.assert_allclose(affine(jnp.array(IMAGE), matrix, fill), expected, atol=2e-5)
+    np.testing.assert_allclose(
+        affine(jnp.array(IMAGE), matrix, fill), expected, atol=2e-5
+    )
 
 
 def test_affine_in_float64_and_with_a_3x3_matrix():
@@ -85,19 +95,26 @@ def test_rotate_is_scipys(degrees):
 
 def test_a_quarter_turn_is_counter_clockwise_and_a_whole_turn_nothing():
     square = IMAGE[:, :7]
-    np.testing.assert_allclose(rotate(jnp.array(square), 90.0), np.rot90(square), atol=1e-5)
+    np.testing.assert_allclose(
+        rotate(jnp.array(square), 90.0), np.rot90(square), atol=1e-5
+    )
     np.testing.assert_allclose(rotate(jnp.array(IMAGE), 360.0, None), IMAGE, atol=1e-5)
 
 
 def test_the_identity_is_exact():
-    np.testing.assert_array_equal(affine(jnp.array(IMAGE), np.eye(3, dtype=np.float32)), IMAGE)
+    np.testing.assert_array_equal(
+        affine(jnp.array(IMAGE), np.eye(3, dtype=np.float32)), IMAGE
+    )
 
 
 def test_random_rotate_stays_within_its_degrees():
     ramp = jnp.broadcast_to(jnp.arange(9.0)[:, None, None] / 8, (9, 9, 1))
     turn = jax.jit(jax.vmap(lambda key: geometry.random_rotate(key, ramp, 30.0, None)))
     centre = np.asarray(turn(KEYS))[:, 3:6, 3:6, 0]
-    slope_y, slope_x = centre[:, 2, 1] - centre[:, 0, 1], centre[:, 1, 2] - centre[:, 1, 0]
+    slope_y, slope_x = (
+        centre[:, 2, 1] - centre[:, 0, 1],
+        centre[:, 1, 2] - centre[:, 1, 0],
+    )
     degrees = np.rad2deg(np.arctan2(slope_x, slope_y))
     assert np.abs(degrees).max() < 30.01
     assert degrees.min() < -28 and degrees.max() > 28
@@ -107,7 +124,9 @@ def test_random_rotate_stays_within_its_degrees():
 def test_shear_moves_the_rows_of_a_column_by_their_distance_from_the_centre():
     column = jnp.zeros((5, 5, 1)).at[:, 2].set(1)
     # (y, x) shows (y, x + y): the row above the centre shows what lies one pixel to its left.
-    np.testing.assert_array_equal(geometry.shear(column, 0, 1)[..., 0], np.eye(5)[:, ::-1])
+    np.testing.assert_array_equal(
+        geometry.shear(column, 0, 1)[..., 0], np.eye(5)[:, ::-1]
+    )
     row = column.transpose(1, 0, 2)
     np.testing.assert_array_equal(geometry.shear(row, -1, 0)[..., 0], np.eye(5))
 

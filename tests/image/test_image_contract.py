@@ -11,9 +11,13 @@ RANDOM = {
     'random_flip': geometry.random_flip,
     'random_translate': lambda key, x: geometry.random_translate(key, x, 2),
     'random_rotate': lambda key, x: geometry.random_rotate(key, x, 30.0),
-    'random_color_jitter': lambda key, x: color.random_color_jitter(key, x, 0.8, 0.8, 0.8, 0.2),
+    'random_color_jitter': lambda key, x: color.random_color_jitter(
+        key, x, 0.8, 0.8, 0.8, 0.2
+    ),
     'random_resized_crop': lambda key, x: resize.random_resized_crop(key, x, (10, 6)),
-    'bicubic crop': lambda key, x: resize.random_resized_crop(key, x, (16, 16), method='bicubic'),
+    'bicubic crop': lambda key, x: resize.random_resized_crop(
+        key, x, (16, 16), method='bicubic'
+    ),
     'randaugment': augment.randaugment,
     'cutout': lambda key, x: augment.cutout(key, x, 3),
     'random_dihedral': lambda key, x: geometry.random_dihedral(key, x[:8]),
@@ -45,7 +49,9 @@ def test_a_batch_is_its_images_one_by_one_within_0_and_1(name):
     keys = jax.random.split(jax.random.key(1), 6)
     batch = jax.jit(jax.vmap(function))(keys, images)
     single = jax.jit(function)
-    loop = np.stack([single(key, image) for key, image in zip(keys, images, strict=True)])
+    loop = np.stack(
+        [single(key, image) for key, image in zip(keys, images, strict=True)]
+    )
     np.testing.assert_allclose(batch, loop, atol=1e-6)
     assert loop.min() >= 0 and loop.max() <= 1
 
@@ -65,14 +71,18 @@ def test_the_dtype_and_the_channels_are_kept(name, channels, dtype):
 @pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float64])
 def test_mixing_keeps_the_dtype(mix, dtype):
     with jax.enable_x64(dtype == jnp.float64):
-        images, targets = jax.ShapeDtypeStruct((4, 9, 8, 3), dtype), jnp.eye(4, dtype=jnp.float32)
+        images, targets = (
+            jax.ShapeDtypeStruct((4, 9, 8, 3), dtype),
+            jnp.eye(4, dtype=jnp.float32),
+        )
         keys = jax.random.split(jax.random.key(0), 4)
         mixed = jax.eval_shape(lambda *batch: mix(*batch, 1.0), keys, images, targets)
         assert [x.dtype for x in mixed] == [dtype, jnp.float32]
 
 
-@pytest.mark.parametrize('name', ['random_translate', 'random_rotate', 'random_color_jitter',
-                                  'diffaugment'])
+@pytest.mark.parametrize(
+    'name', ['random_translate', 'random_rotate', 'random_color_jitter', 'diffaugment']
+)
 def test_one_key_does_the_same_to_any_dtype(name):
     image = np.random.default_rng(0).random((9, 8, 3))
     function = jax.jit(ALL[name])

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -38,14 +37,18 @@ def test_a_border_is_a_frame():
 
 @pytest.mark.parametrize('share', [0.0, 0.25, 1.0])
 def test_a_free_form_hole_has_exactly_its_share(share):
-    every = jax.jit(jax.vmap(lambda key: masks.free_form(key, (40, 17), share)))(KEYS[:32])
+    every = jax.jit(jax.vmap(lambda key: masks.free_form(key, (40, 17), share)))(
+        KEYS[:32]
+    )
     assert every.shape == (32, 40, 17, 1) and every.dtype == bool
     np.testing.assert_array_equal(every.sum((1, 2, 3)), round(share * 40 * 17))
 
 
 def test_free_form_holes_are_a_few_strokes_of_a_wide_brush():
     draw = jax.jit(jax.vmap(lambda key: masks.free_form(key, (96, 96), 0.25)))
-    disk = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2  # the thinnest brush is 96 * 12 / 256 pixels wide
+    disk = (
+        np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
+    )  # the thinnest brush is 96 * 12 / 256 pixels wide
     for mask in np.asarray(draw(KEYS[:16]))[..., 0]:
         assert ndimage.label(mask, np.ones((3, 3)))[1] <= masks.STROKES
         painted = ndimage.binary_opening(np.pad(mask, 4, 'edge'), disk)[4:-4, 4:-4]
@@ -53,24 +56,32 @@ def test_free_form_holes_are_a_few_strokes_of_a_wide_brush():
 
 
 def test_a_larger_share_is_the_same_brush_longer():
-    small, large = (np.asarray(free_form(KEYS[0], (64, 64), share)) for share in (0.1, 0.3))
+    small, large = (
+        np.asarray(free_form(KEYS[0], (64, 64), share)) for share in (0.1, 0.3)
+    )
     assert not (small & ~large).any()
 
 
 @pytest.mark.parametrize('name', ['box', 'free_form'])
 def test_a_batch_is_its_masks_one_by_one(name):
-    draw = {'box': lambda key: box(key, (12, 9), 4),
-            'free_form': lambda key: free_form(key, (32, 24), 0.25)}[name]
+    draw = {
+        'box': lambda key: box(key, (12, 9), 4),
+        'free_form': lambda key: free_form(key, (32, 24), 0.25),
+    }[name]
     batch = np.asarray(jax.jit(jax.vmap(draw))(KEYS[:5]))
     for key, mask in zip(KEYS, batch):
         np.testing.assert_array_equal(draw(key), mask)
     assert len(np.unique(batch, axis=0)) > 2
 
 
-@pytest.mark.parametrize('wrong, message', [
-    (lambda: masks.box(KEYS[0], (8, 9), 9), 'a hole of 9 pixels'),
-    (lambda: masks.border((8, 9), 4), 'leaves nothing'),
-    (lambda: masks.free_form(KEYS[0], (8, 9), 1.5), 'share=1.5')])
+@pytest.mark.parametrize(
+    'wrong, message',
+    [
+        (lambda: masks.box(KEYS[0], (8, 9), 9), 'a hole of 9 pixels'),
+        (lambda: masks.border((8, 9), 4), 'leaves nothing'),
+        (lambda: masks.free_form(KEYS[0], (8, 9), 1.5), 'share=1.5'),
+    ],
+)
 def test_what_cannot_be_is_said(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()

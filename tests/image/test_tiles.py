@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from jaxvision.image import tiles
@@ -36,7 +37,10 @@ def test_joined_tiles_are_the_image(case, dtype):
 def test_joined_tiles_may_be_larger(case, scale):
     shape, size, overlap, blend = case
     image = RNG.normal(size=(*shape, 1))
-    larger = lambda image, axis: image.repeat(scale, axis).repeat(scale, axis + 1)
+
+    def larger(image, axis):
+        return image.repeat(scale, axis).repeat(scale, axis + 1)
+
     cut, corners = tiles.split(image, size, overlap)
     joined = tiles.join(larger(cut, 1), corners, shape, overlap, scale, blend)
     np.testing.assert_array_equal(joined, larger(image, 0))
@@ -58,15 +62,19 @@ def test_tiles_cover_the_image_and_share_the_overlap(case):
 @pytest.mark.parametrize('scale', [1, 2, 3])
 @pytest.mark.parametrize('shape', [(31, 45), (16, 16), (17, 90), (5, 40)])
 def test_a_convolutional_answer_in_tiles_is_the_answer_inside_the_border(
-        shape, scale, overlap, radius):
+    shape, scale, overlap, radius
+):
     kernel = RNG.normal(size=(2 * radius + 1, 2 * radius + 1, 1))
 
     def network(image):  # zeros around what it sees, as in a layer with padding 'SAME'
         answer = ndimage.convolve(image, kernel, mode='constant')
         return answer.repeat(scale, 0).repeat(scale, 1)
+
     image = RNG.normal(size=(*shape, 2))
     cut, corners = tiles.split(image, (16, 20), overlap)
-    joined = tiles.join(np.stack([network(tile) for tile in cut]), corners, shape, overlap, scale)
+    joined = tiles.join(
+        np.stack([network(tile) for tile in cut]), corners, shape, overlap, scale
+    )
     inside = (slice(scale * radius, -scale * radius),) * 2
     assert joined.shape == (scale * shape[0], scale * shape[1], 2)
     np.testing.assert_allclose(joined[inside], network(image)[inside], atol=1e-12)
@@ -75,7 +83,9 @@ def test_a_convolutional_answer_in_tiles_is_the_answer_inside_the_border(
 def test_beyond_the_overlap_the_answer_differs():
     image, kernel = RNG.normal(size=(40, 40, 1)), np.ones((5, 5, 1))
     cut, corners = tiles.split(image, (16, 16), 2)
-    answers = np.stack([ndimage.convolve(tile, kernel, mode='constant') for tile in cut])
+    answers = np.stack(
+        [ndimage.convolve(tile, kernel, mode='constant') for tile in cut]
+    )
     joined = tiles.join(answers, corners, (40, 40), 2)
     whole = ndimage.convolve(image, kernel, mode='constant')
     assert np.abs(joined - whole)[2:-2, 2:-2].max() > 0.1
@@ -93,8 +103,9 @@ def test_rows_come_before_all_tiles_are_asked_for():
     image = RNG.normal(size=(50, 30, 1))
     cut, corners = tiles.split(image, (10, 10), 2)
     asked = []
-    rows = tiles.join_rows((asked.append(i) or tile for i, tile in enumerate(cut)), corners,
-                           (50, 30), 2)
+    rows = tiles.join_rows(
+        (asked.append(i) or tile for i, tile in enumerate(cut)), corners, (50, 30), 2
+    )
     first = next(rows)
     assert len(asked) == len(np.unique(corners[:, 1])) < len(cut)
     assert len(first) == 8

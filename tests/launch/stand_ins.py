@@ -19,10 +19,27 @@ def program(path: Path, text: str) -> Path:
 
 
 def clean_environment(**extra) -> dict[str, str]:
-    ours = {'DEVICES', 'RESTARTS', 'GRACE', 'PYTHON', 'XLA_FLAGS', 'JAX_PLATFORMS',
-            'CUDA_VISIBLE_DEVICES', 'NAME', 'ZONE', 'TYPE', 'VERSION', 'PROJECT', 'SPOT', 'REPO',
-            'REF', 'BUCKET'}
-    return {name: value for name, value in os.environ.items() if name not in ours} | extra
+    ours = {
+        'DEVICES',
+        'RESTARTS',
+        'GRACE',
+        'PYTHON',
+        'XLA_FLAGS',
+        'JAX_PLATFORMS',
+        'CUDA_VISIBLE_DEVICES',
+        'NAME',
+        'ZONE',
+        'TYPE',
+        'VERSION',
+        'PROJECT',
+        'SPOT',
+        'REPO',
+        'REF',
+        'BUCKET',
+    }
+    return {
+        name: value for name, value in os.environ.items() if name not in ours
+    } | extra
 
 
 def wait_for(condition, seconds=10):

@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-
 from stand_ins import LAUNCH, ROOT, SHELLCHECK
 
 SCRIPTS = [*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')]
@@ -13,13 +12,25 @@ SCRIPTS = [*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')]
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script):
     assert len(SCRIPTS) == 4
-    check = subprocess.run([SHELLCHECK, '--shell=bash', script], text=True, capture_output=True)
+    check = subprocess.run(
+        [SHELLCHECK, '--shell=bash', script], text=True, capture_output=True
+    )
     assert check.returncode == 0, check.stdout
 
 
 def test_main_takes_the_arguments_of_every_launcher():
-    shown = subprocess.run([sys.executable, '-m', 'jaxvision.main', '--help'], cwd=ROOT, text=True,
-                           capture_output=True).stdout
-    for flag in ('--config', '--workdir', '--distributed', '--coordinator', '--num_processes',
-                 '--process_id'):
+    shown = subprocess.run(
+        [sys.executable, '-m', 'jaxvision.main', '--help'],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+    ).stdout
+    for flag in (
+        '--config',
+        '--workdir',
+        '--distributed',
+        '--coordinator',
+        '--num_processes',
+        '--process_id',
+    ):
         assert flag in shown

@@ -6,11 +6,18 @@ import re
 import subprocess
 
 import pytest
-
-from stand_ins import LAUNCH, RUN, SHELLCHECK, alive, clean_environment, program, wait_for
+from stand_ins import (
+    LAUNCH,
+    RUN,
+    SHELLCHECK,
+    alive,
+    clean_environment,
+    program,
+    wait_for,
+)
 
 # Keeps each call; answers `describe` with STATE; runs a command for the workers here, if WORKERS.
-GCLOUD = '''#!{python}
+GCLOUD = """#!{python}
 import json, os, subprocess, sys
 arguments = sys.argv[1:]
 with open(os.environ['CALLS'], 'a') as file:
@@ -21,7 +28,7 @@ if 'describe' in arguments:
 command = [argument for argument in arguments if argument.startswith('--command=')]
 if command and 'WORKERS' in os.environ:
     sys.exit(subprocess.run(['bash', '-c', command[0].removeprefix('--command=')]).returncode)
-'''
+"""
 
 
 @pytest.fixture
@@ -33,21 +40,38 @@ def tpu_pod(tmp_path):
         record = tmp_path / 'gcloud.calls'
         record.unlink(missing_ok=True)
         result = subprocess.run(
-            [LAUNCH / 'tpu_pod.sh', *arguments], text=True, capture_output=True, timeout=60,
+            [LAUNCH / 'tpu_pod.sh', *arguments],
+            text=True,
+            capture_output=True,
+            timeout=60,
             env=clean_environment(
-                NAME='my pod', ZONE='us-west4-a', REPO='https://host/code', REF='abc',
-                CALLS=str(record), PATH=f'{tmp_path / "bin"}:{os.environ["PATH"]}') | environment,
-            cwd=tmp_path)
-        return result, [json.loads(line) for line in record.read_text().splitlines()
-                        ] if record.exists() else []
+                NAME='my pod',
+                ZONE='us-west4-a',
+                REPO='https://host/code',
+                REF='abc',
+                CALLS=str(record),
+                PATH=f'{tmp_path / "bin"}:{os.environ["PATH"]}',
+            )
+            | environment,
+            cwd=tmp_path,
+        )
+        return result, [
+            json.loads(line) for line in record.read_text().splitlines()
+        ] if record.exists() else []
+
     return start
 
 
 TPU = ['compute', 'tpus', 'tpu-vm']
 PLACE = ['my pod', '--zone=us-west4-a']
 DESCRIBE = [*TPU, 'describe', *PLACE, '--format=value(state)']
-CREATE = [*TPU, 'create', *PLACE,
-          '--accelerator-type=v5litepod-16', '--version=v2-alpha-tpuv5-lite']
+CREATE = [
+    *TPU,
+    'create',
+    *PLACE,
+    '--accelerator-type=v5litepod-16',
+    '--version=v2-alpha-tpuv5-lite',
+]
 DELETE = [*TPU, 'delete', *PLACE, '--quiet']
 
 
@@ -59,15 +83,28 @@ def ssh(worker, call):
     return command.removeprefix('--command=')
 
 
-@pytest.mark.parametrize('environment, expected', [
-    ({}, [DESCRIBE, CREATE]),
-    ({'STATE': 'READY'}, [DESCRIBE]),
-    ({'STATE': 'PREEMPTED', 'SPOT': '1'}, [DESCRIBE, DELETE, [*CREATE, '--spot']]),
-    ({'TYPE': 'v6e-8', 'VERSION': 'v2-alpha-tpuv6e', 'PROJECT': 'p'}, [
-        [*TPU, 'describe', *PLACE, '--project=p', '--format=value(state)'],
-        [*TPU, 'create', *PLACE, '--project=p', '--accelerator-type=v6e-8',
-         '--version=v2-alpha-tpuv6e']]),
-])
+@pytest.mark.parametrize(
+    'environment, expected',
+    [
+        ({}, [DESCRIBE, CREATE]),
+        ({'STATE': 'READY'}, [DESCRIBE]),
+        ({'STATE': 'PREEMPTED', 'SPOT': '1'}, [DESCRIBE, DELETE, [*CREATE, '--spot']]),
+        (
+            {'TYPE': 'v6e-8', 'VERSION': 'v2-alpha-tpuv6e', 'PROJECT': 'p'},
+            [
+                [*TPU, 'describe', *PLACE, '--project=p', '--format=value(state)'],
+                [
+                    *TPU,
+                    'create',
+                    *PLACE,
+                    '--project=p',
+                    '--accelerator-type=v6e-8',
+                    '--version=v2-alpha-tpuv6e',
+                ],
+            ],
+        ),
+    ],
+)
 def test_tpu_pod_creates_what_is_not_there(tpu_pod, environment, expected):
     result, made = tpu_pod('create', **environment)
     assert result.returncode == 0, result.stderr
@@ -84,51 +121,85 @@ def test_tpu_pod_steps(tpu_pod):
     assert 'git fetch origin abc' in install
     assert "-e '.[tpu]'" in install
     install, mount = tpu_pod('install', BUCKET='my-bucket')[1]
-    assert re.search(r'gcsfuse .*--rename-dir-limit=\d+ [^&]*my-bucket /mnt/runs$',
-                     ssh('all', mount), re.MULTILINE)
+    assert re.search(
+        r'gcsfuse .*--rename-dir-limit=\d+ [^&]*my-bucket /mnt/runs$',
+        ssh('all', mount),
+        re.MULTILINE,
+    )
     start = ssh('all', tpu_pod('start', *RUN)[1][0])
-    assert (r'launch/restart.sh .venv/bin/python -m jaxvision.main --config configs/cnn.py '
-            r'--workdir /mnt/runs/a\ run --distributed </dev/null >run.log 2>&1 &') in start
+    assert (
+        r'launch/restart.sh .venv/bin/python -m jaxvision.main --config configs/cnn.py '
+        r'--workdir /mnt/runs/a\ run --distributed </dev/null >run.log 2>&1 &'
+    ) in start
 
 
-@pytest.mark.parametrize('step', [['install'], ['start', *RUN], ['log'], ['stop']],
-                         ids=lambda step: step[0])
+@pytest.mark.parametrize(
+    'step', [['install'], ['start', *RUN], ['log'], ['stop']], ids=lambda step: step[0]
+)
 def test_shellcheck_finds_nothing_in_what_the_workers_run(tpu_pod, step):
     for call in tpu_pod(*step, BUCKET='my-bucket')[1]:
         command = call[-1].removeprefix('--command=')
-        check = subprocess.run([SHELLCHECK, '--shell=bash', '-'], input=command, text=True,
-                               capture_output=True)
+        check = subprocess.run(
+            [SHELLCHECK, '--shell=bash', '-'],
+            input=command,
+            text=True,
+            capture_output=True,
+        )
         assert check.returncode == 0, check.stdout
 
 
 def test_tpu_pod_all_is_its_steps_in_order(tpu_pod):
-    steps = [tpu_pod(*step)[1] for step in (['create'], ['install'], ['start', *RUN], ['log'])]
+    steps = [
+        tpu_pod(*step)[1]
+        for step in (['create'], ['install'], ['start', *RUN], ['log'])
+    ]
     assert tpu_pod('all', *RUN)[1] == sum(steps, [])
 
 
-@pytest.mark.parametrize('step', [['create'], ['install'], ['start', *RUN], ['log'], ['stop'],
-                                  ['delete'], ['all', *RUN]], ids=lambda step: step[0])
+@pytest.mark.parametrize(
+    'step',
+    [
+        ['create'],
+        ['install'],
+        ['start', *RUN],
+        ['log'],
+        ['stop'],
+        ['delete'],
+        ['all', *RUN],
+    ],
+    ids=lambda step: step[0],
+)
 def test_tpu_pod_dry_run_prints_what_it_would_run(tpu_pod, step):
     environment = {'BUCKET': 'my-bucket', 'SPOT': '1', 'PROJECT': 'p'}
     dry, made = tpu_pod('--dry_run', *step, **environment)
     assert dry.returncode == 0, dry.stderr
     assert made == []
     pasted = subprocess.run(
-        ['bash'], input=f'gcloud() {{ printf "%s\\0" "$@"; printf "\\n\\0"; }}\n{dry.stdout}',
-        text=True, capture_output=True)
+        ['bash'],
+        input=f'gcloud() {{ printf "%s\\0" "$@"; printf "\\n\\0"; }}\n{dry.stdout}',
+        text=True,
+        capture_output=True,
+    )
     printed = [call.split('\0')[:-1] for call in pasted.stdout.split('\n\0')[:-1]]
     assert printed == tpu_pod(*step, **environment)[1]
 
 
-@pytest.mark.parametrize('arguments, environment, message', [
-    ([], {}, 'which step?'),
-    (['begin'], {}, 'which step?'),
-    (['create'], {'ZONE': ''}, 'set NAME and ZONE'),
-    (['create'], {'STATE': 'CREATING'}, 'my pod is CREATING'),
-    (['log', 'configs/cnn.py'], {}, 'log takes no arguments'),
-    (['start'], {}, 'give a CONFIG'),
-    (['start', 'configs/cnn.py'], {}, 'give --workdir FOLDER on storage that all workers see'),
-])
+@pytest.mark.parametrize(
+    'arguments, environment, message',
+    [
+        ([], {}, 'which step?'),
+        (['begin'], {}, 'which step?'),
+        (['create'], {'ZONE': ''}, 'set NAME and ZONE'),
+        (['create'], {'STATE': 'CREATING'}, 'my pod is CREATING'),
+        (['log', 'configs/cnn.py'], {}, 'log takes no arguments'),
+        (['start'], {}, 'give a CONFIG'),
+        (
+            ['start', 'configs/cnn.py'],
+            {},
+            'give --workdir FOLDER on storage that all workers see',
+        ),
+    ],
+)
 def test_tpu_pod_tells_a_mistake(tpu_pod, arguments, environment, message):
     result, made = tpu_pod(*arguments, **environment)
     assert result.returncode == 2
@@ -140,9 +211,12 @@ def test_tpu_pod_starts_again_follows_and_stops_on_a_worker(tpu_pod, tmp_path):
     worker = tmp_path / 'jaxvision'
     (worker / 'launch').mkdir(parents=True)
     (worker / 'launch/restart.sh').symlink_to(LAUNCH / 'restart.sh')
-    program(worker / '.venv/bin/python', '#!/bin/bash\necho "$@"\necho >>starts\n'
-            '[ "$(wc -l <starts)" -gt 1 ] || exit 75\n'
-            "trap 'echo saved; exit 75' TERM\nwhile :; do sleep 0.1; done\n")
+    program(
+        worker / '.venv/bin/python',
+        '#!/bin/bash\necho "$@"\necho >>starts\n'
+        '[ "$(wc -l <starts)" -gt 1 ] || exit 75\n'
+        "trap 'echo saved; exit 75' TERM\nwhile :; do sleep 0.1; done\n",
+    )
     command = f'-m jaxvision.main --config {" ".join(RUN)} --distributed'
     run_log = worker / 'run.log'
 
@@ -159,8 +233,11 @@ def test_tpu_pod_starts_again_follows_and_stops_on_a_worker(tpu_pod, tmp_path):
 
 
 def test_restart_ends_with_75_once_it_is_told_to_stop(tmp_path):
-    endless = program(tmp_path / 'endless', "#!/bin/bash\ntrap 'exit 75' TERM\necho >>starts\n"
-                                            'while :; do sleep 0.1; done\n')
+    endless = program(
+        tmp_path / 'endless',
+        "#!/bin/bash\ntrap 'exit 75' TERM\necho >>starts\n"
+        'while :; do sleep 0.1; done\n',
+    )
     process = subprocess.Popen([LAUNCH / 'restart.sh', endless], cwd=tmp_path)
     wait_for((tmp_path / 'starts').exists)
     process.terminate()

@@ -20,7 +20,9 @@ def arrays(seed, batch=6, classes=4):
 def test_softmax_cross_entropy_equals_scipy(transform):
     logits, targets = arrays(0)
     got = transform(losses.softmax_cross_entropy)(jnp.array(logits), jnp.array(targets))
-    np.testing.assert_allclose(got, -(targets * log_softmax(logits, axis=-1)).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(
+        got, -(targets * log_softmax(logits, axis=-1)).sum(-1), rtol=1e-5
+    )
 
 
 def test_softmax_cross_entropy_of_one_hot_targets_equals_scikit_learn():
@@ -40,7 +42,9 @@ def test_sigmoid_cross_entropy_is_the_mean_over_classes():
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
-@pytest.mark.parametrize('loss', [losses.softmax_cross_entropy, losses.sigmoid_cross_entropy])
+@pytest.mark.parametrize(
+    'loss', [losses.softmax_cross_entropy, losses.sigmoid_cross_entropy]
+)
 def test_large_logits_stay_finite_and_keep_their_gradient(loss):
     logits, targets = jnp.array([[1e4, -1e4]]), jnp.array([[0.0, 1.0]])
     value, gradient = jax.value_and_grad(lambda x: loss(x, targets).sum())(logits)
@@ -49,16 +53,22 @@ def test_large_logits_stay_finite_and_keep_their_gradient(loss):
     np.testing.assert_allclose(gradient, [[1 / share, -1 / share]])
 
 
-@pytest.mark.parametrize('loss', [losses.softmax_cross_entropy, losses.sigmoid_cross_entropy])
+@pytest.mark.parametrize(
+    'loss', [losses.softmax_cross_entropy, losses.sigmoid_cross_entropy]
+)
 def test_bfloat16_logits_lose_no_precision_in_the_loss(loss):
     logits, targets = map(jnp.array, arrays(3, classes=1000))
     rounded = logits.astype(jnp.bfloat16)
     got = loss(rounded, targets)
     assert got.dtype == jnp.float32
-    np.testing.assert_allclose(got, loss(rounded.astype(jnp.float32), targets), rtol=1e-6)
+    np.testing.assert_allclose(
+        got, loss(rounded.astype(jnp.float32), targets), rtol=1e-6
+    )
 
 
-@pytest.mark.parametrize('loss', [losses.softmax_cross_entropy, losses.sigmoid_cross_entropy])
+@pytest.mark.parametrize(
+    'loss', [losses.softmax_cross_entropy, losses.sigmoid_cross_entropy]
+)
 def test_float64_stays_float64(loss):
     with jax.enable_x64(True):
         logits, targets = (jnp.array(array, jnp.float64) for array in arrays(4))
@@ -67,12 +77,16 @@ def test_float64_stays_float64(loss):
 
 def test_smoothing_by_hand():
     got = losses.one_hot_targets(jnp.array([2, 0]), 4, smoothing=0.1)
-    np.testing.assert_allclose(got, [[0.025, 0.025, 0.925, 0.025], [0.925, 0.025, 0.025, 0.025]])
+    np.testing.assert_allclose(
+        got, [[0.025, 0.025, 0.925, 0.025], [0.925, 0.025, 0.025, 0.025]]
+    )
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 50), st.floats(0, 0.99), st.integers(0, 2**16))
-def test_smoothed_targets_are_probabilities_that_keep_the_label(classes, smoothing, seed):
+def test_smoothed_targets_are_probabilities_that_keep_the_label(
+    classes, smoothing, seed
+):
     labels = np.random.default_rng(seed).integers(0, classes, 5)
     targets = losses.one_hot_targets(jnp.array(labels), classes, smoothing)
     np.testing.assert_allclose(targets.sum(-1), 1, rtol=1e-5)

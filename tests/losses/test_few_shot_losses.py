@@ -24,13 +24,18 @@ def test_prototypes_are_scikit_learns_nearest_centroids(drawn):
     query, support, mask = drawn
     shown = np.asarray(mask, bool)
     reference = NearestCentroid().fit(
-        np.asarray(support)[shown], np.repeat(np.arange(WAYS), SHOTS)[shown.ravel()])
+        np.asarray(support)[shown], np.repeat(np.arange(WAYS), SHOTS)[shown.ravel()]
+    )
     centres = few_shot.prototypes(support, mask)
     np.testing.assert_allclose(centres, reference.centroids_, rtol=1e-5)
     logits = few_shot.distance_logits(query, centres)
-    np.testing.assert_array_equal(logits.argmax(-1), reference.predict(np.asarray(query)))
+    np.testing.assert_array_equal(
+        logits.argmax(-1), reference.predict(np.asarray(query))
+    )
     distances = ((np.asarray(query)[:, None] - reference.centroids_) ** 2).sum(-1)
-    np.testing.assert_allclose(jax.nn.softmax(logits), jax.nn.softmax(-distances), atol=1e-5)
+    np.testing.assert_allclose(
+        jax.nn.softmax(logits), jax.nn.softmax(-distances), atol=1e-5
+    )
 
 
 def test_attention_is_the_share_of_a_class_in_a_softmax_over_cosines(drawn):
@@ -45,6 +50,10 @@ def test_attention_is_the_share_of_a_class_in_a_softmax_over_cosines(drawn):
 def test_cosines_are_scikit_learns_and_have_a_gradient_at_zero(drawn):
     query, support, _ = drawn
     found = few_shot.cosine_logits(query, support[:, 0], 3.0)
-    np.testing.assert_allclose(found, 3 * cosine_similarity(query, support[:, 0]), atol=1e-5)
-    slope = jax.grad(lambda x: few_shot.cosine_logits(x, support[:, 0], 3.0).sum())(query * 0)
+    np.testing.assert_allclose(
+        found, 3 * cosine_similarity(query, support[:, 0]), atol=1e-5
+    )
+    slope = jax.grad(lambda x: few_shot.cosine_logits(x, support[:, 0], 3.0).sum())(
+        query * 0
+    )
     assert np.isfinite(slope).all()

@@ -44,7 +44,9 @@ def test_summary_equals_scikit_learn(classes):
         ),
     }
     if classes > 5:
-        wanted['top5_accuracy'] = sklearn.metrics.top_k_accuracy_score(labels, logits, k=5)
+        wanted['top5_accuracy'] = sklearn.metrics.top_k_accuracy_score(
+            labels, logits, k=5
+        )
     assert got == pytest.approx(wanted, rel=1e-5)
 
 
@@ -65,14 +67,19 @@ def test_confusion_matrix_has_a_row_for_a_class_that_never_occurs():
 
 def test_calibration_error_by_hand():
     # (0.9333, 1]: 2 of 2 right at 0.95; (0.6, 0.6667]: 0 of 1 right at 0.65; 1 of 1 at 0.2.
-    confidence, correct = np.array([0.95, 0.95, 0.65, 0.2]), np.array([True, True, False, True])
+    confidence, correct = (
+        np.array([0.95, 0.95, 0.65, 0.2]),
+        np.array([True, True, False, True]),
+    )
     wanted = 2 / 4 * 0.05 + 1 / 4 * 0.65 + 1 / 4 * 0.8
     assert metrics.calibration_error(confidence, correct) == pytest.approx(wanted)
 
 
 def test_calibration_bins_are_closed_on_the_right():
     # 0.5 belongs to (0, 0.5]: in one bin with 0.6 the two gaps would cancel in part.
-    got = metrics.calibration_error(np.array([0.5, 0.6]), np.array([True, False]), bins=2)
+    got = metrics.calibration_error(
+        np.array([0.5, 0.6]), np.array([True, False]), bins=2
+    )
     assert got == pytest.approx((0.5 + 0.6) / 2)
 
 
@@ -85,10 +92,15 @@ def test_rank_counts_the_classes_put_before_the_true_one():
 @given(st.integers(0, 2**16))
 def test_rank_is_the_place_in_a_stable_sort_even_among_equals(seed):
     rng = np.random.default_rng(seed)
-    logits, labels = rng.integers(0, 4, (8, 10)).astype(np.float32), rng.integers(0, 10, 8)
+    logits, labels = (
+        rng.integers(0, 4, (8, 10)).astype(np.float32),
+        rng.integers(0, 10, 8),
+    )
     records = gathered(logits, labels)
     order = np.argsort(-logits, axis=-1, kind='stable')
-    np.testing.assert_array_equal(records['rank'], (order == labels[:, None]).argmax(-1))
+    np.testing.assert_array_equal(
+        records['rank'], (order == labels[:, None]).argmax(-1)
+    )
     np.testing.assert_array_equal(records['rank'] == 0, records['prediction'] == labels)
 
 
@@ -102,7 +114,9 @@ def test_records_do_not_depend_on_the_batch_and_work_under_jit():
     logits, labels = example(5)
     whole, compiled = gathered(logits, labels), jax.jit(metrics.record)
     for rows in (slice(0, 64), slice(64, 200)):
-        part = jax.device_get(compiled(jnp.array(logits[rows]), jnp.array(labels[rows])))
+        part = jax.device_get(
+            compiled(jnp.array(logits[rows]), jnp.array(labels[rows]))
+        )
         for name, values in part.items():
             np.testing.assert_allclose(values, whole[name][rows], rtol=1e-5)
 
@@ -111,13 +125,17 @@ def test_the_mean_is_summed_in_float64():
     records = gathered(*example(2, count=4))
     records = {name: np.resize(values, 10**6) for name, values in records.items()}
     records['nll'] = np.full(10**6, 0.1, np.float32)
-    assert metrics.summarize(records, 2)['nll'] == pytest.approx(np.float32(0.1), rel=1e-12)
+    assert metrics.summarize(records, 2)['nll'] == pytest.approx(
+        np.float32(0.1), rel=1e-12
+    )
 
 
 def multilabel_example(classes=5, count=50, seed=0):
     rng = np.random.default_rng(seed)
     targets = rng.integers(0, 2, (count, classes))
-    return (rng.normal(size=targets.shape) + 2 * targets - 1).astype(np.float32), targets
+    return (rng.normal(size=targets.shape) + 2 * targets - 1).astype(
+        np.float32
+    ), targets
 
 
 def summary_multilabel(logits, targets):
@@ -131,8 +149,12 @@ def test_multilabel_summary_equals_scikit_learn():
     likelihood = targets * np.log(chance) + (1 - targets) * np.log1p(-chance)
     assert summary_multilabel(logits, targets) == pytest.approx(
         {
-            'mean_average_precision': sklearn.metrics.average_precision_score(targets, chance),
-            'f1_micro': sklearn.metrics.f1_score(targets, chance > 0.5, average='micro'),
+            'mean_average_precision': sklearn.metrics.average_precision_score(
+                targets, chance
+            ),
+            'f1_micro': sklearn.metrics.f1_score(
+                targets, chance > 0.5, average='micro'
+            ),
             'exact_match': sklearn.metrics.accuracy_score(targets, chance > 0.5),
             'nll': -likelihood.mean(),
         },

@@ -8,8 +8,9 @@ from jaxvision.metrics import few_shot
 
 def test_the_interval_is_that_of_the_mean_over_episodes():
     accuracy = np.random.default_rng(0).beta(8, 2, 600).astype(np.float32)
-    found = few_shot.summarize({'accuracy': accuracy, 'pixel_accuracy': accuracy / 2,
-                                'index': np.arange(600)})
+    found = few_shot.summarize(
+        {'accuracy': accuracy, 'pixel_accuracy': accuracy / 2, 'index': np.arange(600)}
+    )
     low, high = stats.norm.interval(0.95, accuracy.mean(), stats.sem(accuracy))
     assert found['accuracy'] == pytest.approx((low + high) / 2, abs=1e-6)
     assert found['interval'] == pytest.approx((high - low) / 2, rel=1e-4)
@@ -21,4 +22,6 @@ def test_accuracy_is_of_each_episode():
     logits = np.zeros((2, 4, 3), np.float32)
     logits[0, :, 1] = logits[1, 0, 2] = 1
     label = np.array([[1, 1, 0, 1], [2, 1, 1, 2]])
-    np.testing.assert_allclose(few_shot.accuracy(jnp.asarray(logits), jnp.asarray(label)), [0.75, 0.25])
+    np.testing.assert_allclose(
+        few_shot.accuracy(jnp.asarray(logits), jnp.asarray(label)), [0.75, 0.25]
+    )

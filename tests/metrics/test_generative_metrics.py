@@ -13,22 +13,32 @@ from jaxvision.metrics import generative
 def features(number, size, seed=0, shift=0.0):
     """Correlated and not Gaussian, like a network's after its ReLU."""
     rng = np.random.default_rng(seed)
-    mixed = rng.normal(size=(number, size)) @ np.random.default_rng(size).normal(size=(size, size))
+    mixed = rng.normal(size=(number, size)) @ np.random.default_rng(size).normal(
+        size=(size, size)
+    )
     return np.maximum(mixed + shift, 0).astype(np.float32)
 
 
 def frechet_by_matrix_root(a, b):
     """tr (S_a S_b)^(1/2) = tr (R S_b R)^(1/2) with R = S_a^(1/2), which may be singular."""
-    cov_a, cov_b = np.cov(a.astype(float), rowvar=False), np.cov(b.astype(float), rowvar=False)
+    cov_a, cov_b = (
+        np.cov(a.astype(float), rowvar=False),
+        np.cov(b.astype(float), rowvar=False),
+    )
     variances, axes = linalg.eigh(cov_a)
     root_a = axes * np.sqrt(np.maximum(variances, 0)) @ axes.T
     inner = linalg.eigvalsh(root_a @ cov_b @ root_a)
-    return (((a.mean(0, dtype=float) - b.mean(0, dtype=float)) ** 2).sum() + np.trace(cov_a)
-            + np.trace(cov_b) - 2 * np.sqrt(np.maximum(inner, 0)).sum())
+    return (
+        ((a.mean(0, dtype=float) - b.mean(0, dtype=float)) ** 2).sum()
+        + np.trace(cov_a)
+        + np.trace(cov_b)
+        - 2 * np.sqrt(np.maximum(inner, 0)).sum()
+    )
 
 
-@pytest.mark.parametrize('n, m, size', [(400, 300, 16), (300, 300, 64), (40, 60, 64),
-                                        (20, 200, 64)])
+@pytest.mark.parametrize(
+    'n, m, size', [(400, 300, 16), (300, 300, 64), (40, 60, 64), (20, 200, 64)]
+)
 def test_frechet_distance_equals_the_formula(n, m, size):
     a, b = features(n, size, 1), features(m, size, 2, shift=0.5)
     got = generative.frechet_distance(a, b)
@@ -38,27 +48,37 @@ def test_frechet_distance_equals_the_formula(n, m, size):
 
 def test_frechet_distance_equals_sqrtm_of_the_product():
     a, b = features(500, 24, 3), features(400, 24, 4, shift=1.0)
-    cov_a, cov_b = np.cov(a.astype(float), rowvar=False), np.cov(b.astype(float), rowvar=False)
+    cov_a, cov_b = (
+        np.cov(a.astype(float), rowvar=False),
+        np.cov(b.astype(float), rowvar=False),
+    )
     root = linalg.sqrtm(cov_a @ cov_b).real
     wanted = ((a.mean(0, dtype=float) - b.mean(0, dtype=float)) ** 2).sum() + np.trace(
-        cov_a + cov_b - 2 * root)
+        cov_a + cov_b - 2 * root
+    )
     assert generative.frechet_distance(a, b) == pytest.approx(wanted, rel=1e-7)
 
 
 def test_frechet_distance_of_known_covariances():
     """Rows +-s e_i have the covariance diag(2 s^2) / (2 D - 1): roots that anyone can take."""
+
     def cross(scales):
         return np.concatenate([np.diag(scales), -np.diag(scales)])
+
     a, b = np.array([1.0, 2.0, 3.0]), np.array([5.0, 2.0, 0.0])
     wanted = 9 * 3 + ((a - b) ** 2).sum() * 2 / 5
-    assert generative.frechet_distance(cross(a), cross(b) + 3) == pytest.approx(wanted, rel=1e-12)
+    assert generative.frechet_distance(cross(a), cross(b) + 3) == pytest.approx(
+        wanted, rel=1e-12
+    )
 
 
 def test_kernel_distance_equals_scikit_learn():
     """1,100 examples are more than one block."""
     a, b = features(1100, 8, 1), features(300, 8, 2, shift=0.5)
-    within_a, within_b, between = (polynomial_kernel(x.astype(float), y.astype(float), degree=3)
-                                   for x, y in ((a, a), (b, b), (a, b)))
+    within_a, within_b, between = (
+        polynomial_kernel(x.astype(float), y.astype(float), degree=3)
+        for x, y in ((a, a), (b, b), (a, b))
+    )
     wanted = between.mean() * -2
     for within in (within_a, within_b):
         wanted += within[~np.eye(len(within), dtype=bool)].mean()
@@ -68,25 +88,34 @@ def test_kernel_distance_equals_scikit_learn():
 def test_kernel_distance_is_unbiased():
     """Its mean over many small pairs of sets of one distribution is 0; a biased one's is not."""
     rng = np.random.default_rng(0)
-    drawn = [generative.kernel_distance(*rng.normal(size=(2, 8, 4))) for _ in range(1000)]
+    drawn = [
+        generative.kernel_distance(*rng.normal(size=(2, 8, 4))) for _ in range(1000)
+    ]
     assert abs(np.mean(drawn)) < 3 * np.std(drawn) / np.sqrt(len(drawn))
 
 
 def manifold_share(manifold, points, k):
     """How many points lie within the k-th neighbour's distance of a point of the manifold."""
     neighbours = NearestNeighbors(algorithm='kd_tree').fit(manifold)
-    radius = neighbours.kneighbors(n_neighbors=k)[0][:, -1]  # of the set itself: without itself
+    radius = neighbours.kneighbors(n_neighbors=k)[0][
+        :, -1
+    ]  # of the set itself: without itself
     distance = np.linalg.norm(points[:, None] - manifold, axis=-1)
     return (distance <= radius).any(1).mean()
 
 
 @pytest.mark.parametrize('k', [1, 3, 5])
 def test_precision_and_recall_equal_scikit_learn(k):
-    real, fake = features(1050, 6, 1).astype(float), features(200, 6, 2, shift=1.0).astype(float)
+    real, fake = (
+        features(1050, 6, 1).astype(float),
+        features(200, 6, 2, shift=1.0).astype(float),
+    )
     real += np.random.default_rng(0).normal(size=real.shape) * 1e-3  # no two alike
     wanted = manifold_share(real, fake, k), manifold_share(fake, real, k)
-    assert 0.1 < min(wanted) and max(wanted) < 0.99
-    assert generative.precision_recall(real, fake, k) == pytest.approx(wanted, abs=1e-12)
+    assert min(wanted) > 0.1 and max(wanted) < 0.99
+    assert generative.precision_recall(real, fake, k) == pytest.approx(
+        wanted, abs=1e-12
+    )
 
 
 def test_precision_falls_with_strange_samples_and_recall_with_missing_modes():
@@ -121,13 +150,19 @@ def test_laws(number, size, seed):
 
     assert generative.frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
     assert generative.precision_recall(a, a) == (1, 1)
-    assert generative.frechet_distance(a, a + shift) == pytest.approx((shift**2).sum(), abs=1e-9)
+    assert generative.frechet_distance(a, a + shift) == pytest.approx(
+        (shift**2).sum(), abs=1e-9
+    )
     for measure in (generative.frechet_distance, generative.precision_recall):
         np.testing.assert_allclose(measure(a[order], b), measure(a, b), rtol=1e-9)
-        np.testing.assert_allclose(measure(a + shift, b + shift), measure(a, b), rtol=1e-9)
+        np.testing.assert_allclose(
+            measure(a + shift, b + shift), measure(a, b), rtol=1e-9
+        )
     assert generative.precision_recall(b, a) == generative.precision_recall(a, b)[::-1]
     kernel = generative.kernel_distance(a, b)
-    assert generative.kernel_distance(b[order], a) == pytest.approx(kernel, rel=1e-9, abs=1e-12)
+    assert generative.kernel_distance(b[order], a) == pytest.approx(
+        kernel, rel=1e-9, abs=1e-12
+    )
     np.testing.assert_array_equal(generative.nearest(a[order], a), order)
 
 

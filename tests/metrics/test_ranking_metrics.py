@@ -8,10 +8,14 @@ from jaxvision.metrics import ranking
 
 def tau_by_hand(a, b):
     """Of every pair, one after the other."""
-    pairs = [(np.sign(a[i] - a[j]), np.sign(b[i] - b[j]))
-             for i, j in itertools.combinations(range(len(a)), 2)]
+    pairs = [
+        (np.sign(a[i] - a[j]), np.sign(b[i] - b[j]))
+        for i, j in itertools.combinations(range(len(a)), 2)
+    ]
     agreed = sum(x * y for x, y in pairs)
-    return agreed / np.sqrt(sum(x != 0 for x, _ in pairs) * sum(y != 0 for _, y in pairs))
+    return agreed / np.sqrt(
+        sum(x != 0 for x, _ in pairs) * sum(y != 0 for _, y in pairs)
+    )
 
 
 def ranks_by_hand(a):

@@ -7,12 +7,16 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from jaxvision.metrics import restoration
 
-REFERENCE = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0)
+REFERENCE = dict(
+    gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0
+)
 
 
 def pair(channels, height=24, width=31):
     """A photograph's corner and the same with noise, float64."""
-    truth = skimage.data.astronaut()[100:100 + height, 180:180 + width, :channels] / 255
+    truth = (
+        skimage.data.astronaut()[100 : 100 + height, 180 : 180 + width, :channels] / 255
+    )
     noise = np.random.default_rng(0).normal(0, 0.1, truth.shape)
     return np.clip(truth + noise, 0, 1), truth
 
@@ -32,15 +36,21 @@ def test_psnr_and_ssim_are_scikit_images(channels, border):
     wanted = peak_signal_noise_ratio(truth[inside], image[inside], data_range=1)
     assert float(restoration.psnr(error)) == pytest.approx(wanted, abs=1e-10)
     ssim = restoration.ssim(jnp.array(image), jnp.array(truth), border)
-    wanted = structural_similarity(truth[inside], image[inside], channel_axis=-1, **REFERENCE)
+    wanted = structural_similarity(
+        truth[inside], image[inside], channel_axis=-1, **REFERENCE
+    )
     assert float(ssim) == pytest.approx(wanted, abs=1e-10)
 
 
 def test_a_peak_of_255_is_the_same_psnr():
     image, truth = pair(3)
-    ours = restoration.psnr(restoration.squared_error(jnp.array(image), jnp.array(truth)))
+    ours = restoration.psnr(
+        restoration.squared_error(jnp.array(image), jnp.array(truth))
+    )
     of_bytes = restoration.squared_error(jnp.array(255 * image), jnp.array(255 * truth))
-    assert float(restoration.psnr(of_bytes, 255.0)) == pytest.approx(float(ours), abs=1e-9)
+    assert float(restoration.psnr(of_bytes, 255.0)) == pytest.approx(
+        float(ours), abs=1e-9
+    )
     assert restoration.psnr(0.0) == np.inf
 
 
@@ -48,8 +58,10 @@ def test_luma_is_matlabs():
     image, _ = pair(3)
     wanted = skimage.color.rgb2ycbcr(image)[..., :1] / 255
     np.testing.assert_allclose(restoration.luma(jnp.array(image)), wanted, atol=1e-12)
-    black, white = (float(restoration.luma(jnp.full((1, 1, 3), value))[0, 0, 0])
-                    for value in (0.0, 1.0))
+    black, white = (
+        float(restoration.luma(jnp.full((1, 1, 3), value))[0, 0, 0])
+        for value in (0.0, 1.0)
+    )
     assert (255 * black, 255 * white) == pytest.approx((16, 235))
     grey = jnp.array(image[..., :1])
     assert restoration.luma(grey) is grey

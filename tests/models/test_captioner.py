@@ -3,14 +3,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.errors import UserError
-from jaxvision.models import captioner, cnn
+from jaxvision.core.errors import UserError
+from jaxvision.models.backbones import cnn
+from jaxvision.models.sequence import captioner
 
 
 @pytest.fixture(scope='module')
 def made():
     encoder = cnn.make({'class_names': []}, '4x1-6x1')
-    model = captioner.Captioner(encoder, 'stage2', 12, hidden=8, embedding=5, attention=7, places=8)
+    model = captioner.Captioner(
+        encoder, 'stage2', 12, hidden=8, embedding=5, attention=7, places=8
+    )
     images = jax.random.uniform(jax.random.key(0), (2, 16, 12, 3))
     return model, model.init(jax.random.key(1), images, jnp.zeros(2, jnp.int32)), images
 
@@ -19,25 +22,41 @@ def test_one_word_is_section_3_1_2_of_the_paper(made):
     """By hand: the attention, its gate, the LSTM of equation 1, the output of equation 7."""
     model, variables, images = made
     p = jax.tree.map(np.float64, variables['params'])
-    dense = lambda name, x: x @ p[name]['kernel'] + p[name].get('bias', 0)
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+
+    def dense(name, x):
+        return x @ p[name]['kernel'] + p[name].get('bias', 0)
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
     (features, key), (cell, output) = model.apply(variables, images, method='see')
     features, cell, output = map(np.float64, (features, cell, output))
     assert features.shape == (2, 8, 6, 6 + 8)
 
-    energy = dense('energy', np.tanh(dense('key', features) + dense('query', output)[:, None, None]))
+    energy = dense(
+        'energy',
+        np.tanh(dense('key', features) + dense('query', output)[:, None, None]),
+    )
     weights = np.exp(energy) / np.exp(energy).sum((1, 2), keepdims=True)
     context = sigmoid(dense('gate', output)) * (weights * features).sum((1, 2))
     word = p['word']['embedding'][[3, 9]]
     x = np.concatenate([word, context], -1)
-    i, f, g, o = (x @ p['lstm'][f'i{gate}']['kernel'] + output @ p['lstm'][f'h{gate}']['kernel']
-                  + p['lstm'][f'h{gate}']['bias'] for gate in 'ifgo')
+    i, f, g, o = (
+        x @ p['lstm'][f'i{gate}']['kernel']
+        + output @ p['lstm'][f'h{gate}']['kernel']
+        + p['lstm'][f'h{gate}']['bias']
+        for gate in 'ifgo'
+    )
     cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
     output = sigmoid(o) * np.tanh(cell)
-    logits = dense('head', word + dense('of_state', output) + dense('of_context', context))
+    logits = dense(
+        'head', word + dense('of_state', output) + dense('of_context', context)
+    )
 
     seen, start = model.apply(variables, images, method='see')
-    (_, found), said, looked = model.apply(variables, seen, start, jnp.array([3, 9]), method='say')
+    (_, found), said, looked = model.apply(
+        variables, seen, start, jnp.array([3, 9]), method='say'
+    )
     np.testing.assert_allclose(found, output, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(said, logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(looked, weights[..., 0], rtol=1e-4, atol=1e-6)
@@ -48,7 +67,9 @@ def test_every_place_has_a_code_of_its_own():
     gaps = np.linalg.norm(code[:, None] - code[None], axis=-1) + 10 * np.eye(256)
     assert gaps.min() > 0.1
     # Mirrored, cosines of half a turn change their sign: left is not right.
-    assert (captioner.place_code(4, 6, 8)[:, ::-1] != captioner.place_code(4, 6, 8)).any()
+    assert (
+        captioner.place_code(4, 6, 8)[:, ::-1] != captioner.place_code(4, 6, 8)
+    ).any()
 
 
 def test_only_maps_are_looked_at(made):
@@ -56,7 +77,8 @@ def test_only_maps_are_looked_at(made):
     for layer in ('pooled', 'stage3'):
         with pytest.raises(UserError, match='stage1'):
             captioner.Captioner(encoder, layer, 12).init(
-                jax.random.key(0), made[2], jnp.zeros(2, jnp.int32))
+                jax.random.key(0), made[2], jnp.zeros(2, jnp.int32)
+            )
 
 
 def test_a_model_without_classes_has_no_head(made):

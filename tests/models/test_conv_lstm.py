@@ -1,10 +1,9 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.models.conv_lstm import ConvLSTM
+from jaxvision.models.blocks.conv_lstm import ConvLSTM
 
 CLIP = jax.random.normal(jax.random.key(0), (2, 4, 6, 5, 3))
 
@@ -18,12 +17,26 @@ def cell():
 def test_it_is_kerass(cell):
     keras = pytest.importorskip('keras')
     model, variables = cell
-    layer = keras.layers.ConvLSTM2D(4, 3, padding='same', recurrent_activation='sigmoid',
-                                    return_sequences=True, return_state=True)
+    layer = keras.layers.ConvLSTM2D(
+        4,
+        3,
+        padding='same',
+        recurrent_activation='sigmoid',
+        return_sequences=True,
+        return_state=True,
+    )
     layer.build(CLIP.shape)
     params = variables['params']
-    layer.set_weights([np.asarray(weights) for weights in (
-        params['from_input']['kernel'], params['from_hidden']['kernel'], params['from_input']['bias'])])
+    layer.set_weights(
+        [
+            np.asarray(weights)
+            for weights in (
+                params['from_input']['kernel'],
+                params['from_hidden']['kernel'],
+                params['from_input']['bias'],
+            )
+        ]
+    )
     wanted, last, memory = layer(np.asarray(CLIP))  # their gates: i, f, c, o
     (c, h), answers = jax.jit(model.apply)(variables, CLIP)
     np.testing.assert_allclose(answers, wanted, atol=2e-6)
@@ -39,16 +52,29 @@ def test_frame_by_frame_it_is_the_same(cell):
     for time in range(4):
         state, answer = step(state, CLIP[:, time])
         np.testing.assert_allclose(answer, wanted[:, time], atol=1e-6)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, wanted_state)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, wanted_state
+    )
 
 
 def test_a_clip_goes_on_from_a_state(cell):
     model, variables = cell
     state, _ = model.apply(variables, CLIP[:, :2])
     _, second = model.apply(variables, CLIP[:, 2:], state)
-    np.testing.assert_allclose(second, model.apply(variables, CLIP)[1][:, 2:], atol=1e-6)
+    np.testing.assert_allclose(
+        second, model.apply(variables, CLIP)[1][:, 2:], atol=1e-6
+    )
 
 
 def test_it_begins_by_remembering(cell):
     variables = ConvLSTM(width=2).init(jax.random.key(0), CLIP)
-    assert variables['params']['from_input']['bias'].tolist() == [0, 0, 1, 1, 0, 0, 0, 0]
+    assert variables['params']['from_input']['bias'].tolist() == [
+        0,
+        0,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+    ]

@@ -2,15 +2,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.random_weights import random_leaves
 from PIL import Image
-from random_weights import random_leaves
 
-from jaxvision.errors import UserError
-from jaxvision.models import edsr
+from jaxvision.core.errors import UserError
+from jaxvision.models.generators import edsr
 
 
 def build(variant, scale=2, channels=3, **options):
-    spec = {'restores': {'scale': scale}, 'inputs': {'image': {'shape': [8, 8, channels]}}}
+    spec = {
+        'restores': {'scale': scale},
+        'inputs': {'image': {'shape': [8, 8, channels]}},
+    }
     return edsr.make(spec, variant, **options)
 
 
@@ -18,18 +21,25 @@ def image(channels=3, height=7, width=6):
     return jax.random.uniform(jax.random.key(0), (2, height, width, channels))
 
 
-@pytest.mark.parametrize('variant, scale, count', [
-    ('baseline', 2, 1_369_859), ('baseline', 3, 1_554_499), ('baseline', 4, 1_517_571),  # EDSR
-    # 33 biases fewer than the paper's, before a batch norm, and a PReLU slope a channel.
-    ('srresnet', 4, 1_549_462 - 33 * 64 + 19 * 63),
-    ('6x32', 2, 3 * 288 + 32 + 13 * (9 * 32 * 32 + 32) + 9 * 32 * 12 + 12),
-])
+@pytest.mark.parametrize(
+    'variant, scale, count',
+    [
+        ('baseline', 2, 1_369_859),
+        ('baseline', 3, 1_554_499),
+        ('baseline', 4, 1_517_571),  # EDSR
+        # 33 biases fewer than the paper's, before a batch norm, and a PReLU slope a channel.
+        ('srresnet', 4, 1_549_462 - 33 * 64 + 19 * 63),
+        ('6x32', 2, 3 * 288 + 32 + 13 * (9 * 32 * 32 + 32) + 9 * 32 * 12 + 12),
+    ],
+)
 def test_parameter_counts_are_the_papers(variant, scale, count):
     variables = jax.eval_shape(build(variant, scale).init, jax.random.key(0), image())
     assert sum(leaf.size for leaf in jax.tree.leaves(variables['params'])) == count
 
 
-@pytest.mark.parametrize('variant, scale', [('baseline', 3), ('srresnet', 4), ('1x4', 2)])
+@pytest.mark.parametrize(
+    'variant, scale', [('baseline', 3), ('srresnet', 4), ('1x4', 2)]
+)
 def test_every_scale_has_its_size_and_begins_at_bicubic(variant, scale):
     model = build(variant, scale).clone(blocks=1, width=4)
     pixels = image()
@@ -37,7 +47,9 @@ def test_every_scale_has_its_size_and_begins_at_bicubic(variant, scale):
     answer, tensors = model.apply(variables, pixels)
     assert answer.shape == (2, 7 * scale, 6 * scale, 3)
     assert set(tensors) == {'head', 'block1', 'body'}
-    pillow = Image.fromarray(np.asarray(pixels[0, ..., 0])).resize((6 * scale, 7 * scale), 3)
+    pillow = Image.fromarray(np.asarray(pixels[0, ..., 0])).resize(
+        (6 * scale, 7 * scale), 3
+    )
     np.testing.assert_allclose(answer[0, ..., 0], pillow, atol=1e-6)
     learned, _ = model.apply(random_leaves(variables), pixels)
     assert np.abs(learned - answer).max() > 0.01
@@ -45,7 +57,8 @@ def test_every_scale_has_its_size_and_begins_at_bicubic(variant, scale):
 
 def test_sixteen_blocks_neither_grow_nor_vanish():
     _, tensors = jax.jit(build('16x8').init_with_output)(
-        jax.random.key(0), image(height=16, width=16))[0]
+        jax.random.key(0), image(height=16, width=16)
+    )[0]
     first, last = (float(tensors[f'block{i}'].std()) for i in (1, 16))
     assert first / 2 < last < 3 * first
 
@@ -58,32 +71,56 @@ def test_it_trains_in_bfloat16_and_on_grey_images(variant):
     @jax.jit
     def gradient(params):
         def loss(params):
-            (answer, _), new = model.apply({**variables, 'params': params}, image(1), train=True,
-                                           mutable=['batch_stats'])
+            (answer, _), new = model.apply(
+                {**variables, 'params': params},
+                image(1),
+                train=True,
+                mutable=['batch_stats'],
+            )
             return jnp.square(answer - 0.3).mean(), (answer, new)
+
         return jax.grad(loss, has_aux=True)(params)
+
     found, (answer, new) = gradient(variables['params'])
     assert answer.dtype == jnp.float32 and answer.shape == (2, 14, 12, 1)
     assert ('batch_stats' in new) == (variant == 'srresnet')
     assert all(np.abs(found[name]['kernel']).max() > 0 for name in ('head', 'last'))
 
 
-@pytest.mark.parametrize('variant, scale, message', [
-    ('large', 2, "'baseline', 'srresnet', or blocks and width, as '6x32'"),
-    ('0x32', 2, '6x32'), ('6x32', 8, '2, 3 or 4 times, not 8')])
+@pytest.mark.parametrize(
+    'variant, scale, message',
+    [
+        ('large', 2, "'baseline', 'srresnet', or blocks and width, as '6x32'"),
+        ('0x32', 2, '6x32'),
+        ('6x32', 8, '2, 3 or 4 times, not 8'),
+    ],
+)
 def test_an_unknown_variant_or_scale_says_what_there_is(variant, scale, message):
     with pytest.raises(UserError, match=message):
         build(variant, scale)
 
 
-@pytest.mark.parametrize('batch_norm, direct, scale', [
-    (False, True, 3), (False, False, 2), (False, False, 4), (True, False, 3), (True, False, 4)])
+@pytest.mark.parametrize(
+    'batch_norm, direct, scale',
+    [
+        (False, True, 3),
+        (False, False, 2),
+        (False, False, 4),
+        (True, False, 3),
+        (True, False, 4),
+    ],
+)
 def test_reach_is_how_far_an_answer_sees(batch_norm, direct, scale):
     model = edsr.EDSR(scale, 1, 1, 4, batch_norm, direct)
     side = 2 * model.reach + 5
     given = jax.random.uniform(jax.random.key(0), (1, side, side, 1))
-    variables = jax.tree.map(lambda x: jnp.abs(x) + 0.1, jax.jit(model.init)(jax.random.key(1), given))
+    variables = jax.tree.map(
+        lambda x: jnp.abs(x) + 0.1, jax.jit(model.init)(jax.random.key(1), given)
+    )
     middle = slice(scale * (side // 2), scale * (side // 2 + 1))
-    answer = lambda x: model.apply(variables, x)[0][:, middle, middle].sum()
+
+    def answer(x):
+        return model.apply(variables, x)[0][:, middle, middle].sum()
+
     seen = np.nonzero(np.any(jax.jit(jax.grad(answer))(given)[0, :, :, 0], 1))[0]
     assert seen[0] == side // 2 - model.reach and seen[-1] == side // 2 + model.reach

@@ -1,9 +1,8 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
-from jaxvision.models import forecaster
+from jaxvision.models.sequence import forecaster
 
 
 def test_a_frame_is_moved_as_a_correlation_would():
@@ -19,7 +18,9 @@ def test_a_frame_is_moved_as_a_correlation_would():
 def test_each_patch_takes_its_pixels_from_where_its_own_weights_say():
     frame = np.arange(8 * 8, dtype=np.float32).reshape(1, 8, 8, 1)
     logits = np.zeros((1, 2, 2, 5), np.float32)
-    logits[0, 0, 0, 4] = logits[0, 0, 1, 2] = logits[0, 1, 0, 0] = logits[0, 1, 1, 1] = 100
+    logits[0, 0, 0, 4] = logits[0, 0, 1, 2] = logits[0, 1, 0, 0] = logits[
+        0, 1, 1, 1
+    ] = 100
     found = np.asarray(jax.jit(forecaster._moved_down)(frame, logits))[0, ..., 0]
     frame = frame[0, ..., 0]
     np.testing.assert_allclose(found[:4, :4], frame[2:6, :4])

@@ -3,27 +3,40 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.errors import UserError
-from jaxvision.models import frame_scorer
+from jaxvision.core.errors import UserError
+from jaxvision.models.sequence import frame_scorer
 
 
 @pytest.fixture(scope='module')
 def scorer():
     """Of three features a frame, and random weights of it."""
     model = frame_scorer.make({}, '', hidden=5)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 3)), jnp.ones((1, 4), bool))
+    shapes = jax.eval_shape(
+        model.init, jax.random.key(0), jnp.zeros((1, 4, 3)), jnp.ones((1, 4), bool)
+    )
     rng = np.random.default_rng(0)
-    return model, jax.tree.map(lambda x: jnp.array(rng.normal(size=x.shape), jnp.float32), shapes)
+    return model, jax.tree.map(
+        lambda x: jnp.array(rng.normal(size=x.shape), jnp.float32), shapes
+    )
 
 
 def lstm(weights, frames):
     """Hochreiter and Schmidhuber's cell with a forget gate, a frame at a time; in float64."""
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
     hidden = cell = np.zeros(5)
     states = []
     for x in frames:
-        gate = lambda name: (x @ np.float64(weights[f'i{name}']['kernel']) + hidden @ np.float64(
-            weights[f'h{name}']['kernel']) + np.float64(weights[f'h{name}']['bias']))
+
+        def gate(name):
+            return (
+                x @ np.float64(weights[f'i{name}']['kernel'])
+                + hidden @ np.float64(weights[f'h{name}']['kernel'])
+                + np.float64(weights[f'h{name}']['bias'])
+            )
+
         cell = sigmoid(gate('f')) * cell + sigmoid(gate('i')) * np.tanh(gate('g'))
         hidden = sigmoid(gate('o')) * np.tanh(cell)
         states.append(hidden)
@@ -40,12 +53,14 @@ def test_both_directions_equal_a_loop_over_the_frames_that_there_are(scorer, len
     weights = variables['params']
     for i, frames in ((0, video[0, :length]), (1, video[1])):
         norm = (frames - frames.mean(1, keepdims=True)) / np.sqrt(
-            frames.var(1, keepdims=True) + 1e-6)
+            frames.var(1, keepdims=True) + 1e-6
+        )
         norm = norm * weights['norm']['scale'] + weights['norm']['bias']
-        states = np.concatenate([lstm(weights['before'], norm),
-                                 lstm(weights['after'], norm[::-1])[::-1]], 1)
+        states = np.concatenate(
+            [lstm(weights['before'], norm), lstm(weights['after'], norm[::-1])[::-1]], 1
+        )
         wanted = states @ weights['head']['kernel'][:, 0] + weights['head']['bias']
-        np.testing.assert_allclose(logits[i, :len(frames)], wanted, atol=2e-5)
+        np.testing.assert_allclose(logits[i, : len(frames)], wanted, atol=2e-5)
 
 
 def test_a_models_features_of_each_frame():

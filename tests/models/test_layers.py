@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.signal import correlate2d
 
-from jaxvision import keys as named_keys
-from jaxvision.errors import UserError
-from jaxvision.models import layers
+from jaxvision.core import keys as named_keys
+from jaxvision.core.errors import UserError
+from jaxvision.models.blocks import layers
 
 
 def normal(seed, *shape):
@@ -28,7 +28,9 @@ FALLBACKS = {
     '1x1 input dilation': dict(kernel_size=(1, 1), input_dilation=2, padding=0),
     '1x1 kernel dilation': dict(kernel_size=(1, 1), kernel_dilation=2),
     '1x1 circular': dict(kernel_size=(1, 1), padding='CIRCULAR'),
-    '3x1 dilated, grouped': dict(kernel_size=(3, 1), kernel_dilation=2, feature_group_count=2),
+    '3x1 dilated, grouped': dict(
+        kernel_size=(3, 1), kernel_dilation=2, feature_group_count=2
+    ),
 }
 
 
@@ -36,17 +38,22 @@ def assert_close(a, b):
     np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * max(1, np.abs(b).max()))
 
 
-@pytest.mark.parametrize('options', (CONVOLUTIONS | FALLBACKS).values(),
-                         ids=CONVOLUTIONS | FALLBACKS)
+@pytest.mark.parametrize(
+    'options', (CONVOLUTIONS | FALLBACKS).values(), ids=CONVOLUTIONS | FALLBACKS
+)
 def test_conv_equals_flax(options):
     x = normal(0, 2, 7, 8, 4)
     ours, theirs = layers.Conv(6, **options), nn.Conv(6, **options)
     variables = ours.init(jax.random.key(2), x)
-    jax.tree.map(np.testing.assert_array_equal, variables, theirs.init(jax.random.key(2), x))
+    jax.tree.map(
+        np.testing.assert_array_equal, variables, theirs.init(jax.random.key(2), x)
+    )
     assert_close(ours.apply(variables, x), theirs.apply(variables, x))
 
 
-@pytest.mark.parametrize('shape', [(5, 6, 1), (5, 6, 4), (3, 4, 4)])  # the last of few pixels
+@pytest.mark.parametrize(
+    'shape', [(5, 6, 1), (5, 6, 4), (3, 4, 4)]
+)  # the last of few pixels
 @pytest.mark.parametrize('options', CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_conv_has_the_derivatives_of_flax(options, shape):
     x, dx = normal(0, 2, *shape), normal(1, 2, *shape)
@@ -68,27 +75,49 @@ def test_conv_has_the_derivatives_of_flax(options, shape):
         }
 
     variables = layers.Conv(6, **options).init(jax.random.key(2), x)
-    jax.tree.map(assert_close, derivatives(layers.Conv(6, **options), variables),
-                 derivatives(nn.Conv(6, **options), variables))
+    jax.tree.map(
+        assert_close,
+        derivatives(layers.Conv(6, **options), variables),
+        derivatives(nn.Conv(6, **options), variables),
+    )
 
 
 def operations(function, *arguments):
-    return {equation.primitive.name for equation in jax.make_jaxpr(function)(*arguments).eqns}
+    return {
+        equation.primitive.name
+        for equation in jax.make_jaxpr(function)(*arguments).eqns
+    }
 
 
-@pytest.mark.parametrize('kernel, strides, padding', [
-    ((3, 3), (1, 1), 'SAME'), ((5, 5), (2, 2), 'SAME'), ((3, 3), (2, 1), [(1, 1), (0, 2)]),
-    ((7, 1), (1, 1), 'VALID')])
+@pytest.mark.parametrize(
+    'kernel, strides, padding',
+    [
+        ((3, 3), (1, 1), 'SAME'),
+        ((5, 5), (2, 2), 'SAME'),
+        ((3, 3), (2, 1), [(1, 1), (0, 2)]),
+        ((7, 1), (1, 1), 'VALID'),
+    ],
+)
 def test_a_depthwise_convolution_is_that_of_xla_and_so_are_its_derivatives(
-        kernel, strides, padding):
+    kernel, strides, padding
+):
     image, weights = normal(0, 2, 9, 8, 6), normal(1, *kernel, 1, 6)
     dimensions = dict(dimension_numbers=('NHWC', 'HWIO', 'NHWC'), feature_group_count=6)
-    ours = lambda x, k: layers.convolve(x, k, strides, padding, **dimensions)
-    xla = lambda x, k: jax.lax.conv_general_dilated(x, k, strides, padding, **dimensions)
+
+    def ours(x, k):
+        return layers.convolve(x, k, strides, padding, **dimensions)
+
+    def xla(x, k):
+        return jax.lax.conv_general_dilated(x, k, strides, padding, **dimensions)
+
     assert_close(ours(image, weights), xla(image, weights))
-    energy = lambda conv: lambda x, k: jnp.sum(jnp.sin(conv(x, k)))
-    for one, other in zip(*(jax.grad(energy(conv), (0, 1))(image, weights)
-                            for conv in (ours, xla))):
+
+    def energy(conv):
+        return lambda x, k: jnp.sum(jnp.sin(conv(x, k)))
+
+    for one, other in zip(
+        *(jax.grad(energy(conv), (0, 1))(image, weights) for conv in (ours, xla))
+    ):
         assert_close(one, other)
     assert 'conv_general_dilated' not in operations(ours, image, weights)
     with layers.depthwise_operations():  # as export wants it
@@ -97,11 +126,23 @@ def test_a_depthwise_convolution_is_that_of_xla_and_so_are_its_derivatives(
 
 
 @pytest.mark.parametrize('size', [(1, 2), (2, 7)])
-@pytest.mark.parametrize('options', [
-    dict(), dict(strides=2), dict(padding=((2, 1), (1, 2))), dict(kernel_size=(7, 5), padding=3),
-    dict(kernel_dilation=2), dict(feature_group_count=2)], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(strides=2),
+        dict(padding=((2, 1), (1, 2))),
+        dict(kernel_size=(7, 5), padding=3),
+        dict(kernel_dilation=2),
+        dict(feature_group_count=2),
+    ],
+    ids=str,
+)
 def test_conv_on_images_smaller_than_the_kernel(options, size):
-    x, options = normal(0, 2, *size, 4), {'kernel_size': (3, 3), 'padding': 1, **options}
+    x, options = (
+        normal(0, 2, *size, 4),
+        {'kernel_size': (3, 3), 'padding': 1, **options},
+    )
     ours, theirs = layers.Conv(6, **options), nn.Conv(6, **options)
     variables = theirs.init(jax.random.key(2), x)
 
@@ -109,8 +150,13 @@ def test_conv_on_images_smaller_than_the_kernel(options, size):
         return jnp.sum(jnp.sin(conv.apply(variables, x)))
 
     assert ours.apply(variables, x).shape == theirs.apply(variables, x).shape
-    jax.tree.map(assert_close, *(jax.value_and_grad(value, (1, 2))(conv, x, variables)
-                                 for conv in (ours, theirs)))
+    jax.tree.map(
+        assert_close,
+        *(
+            jax.value_and_grad(value, (1, 2))(conv, x, variables)
+            for conv in (ours, theirs)
+        ),
+    )
 
 
 @pytest.mark.parametrize('size', [(5, 6, 3, 3), (6, 6, 1, 1), (9, 4, 5, 3)])
@@ -118,19 +164,29 @@ def test_conv_is_the_correlation_of_scipy(size):
     rng = np.random.default_rng(0)
     image, kernel = rng.normal(size=size[:2]), rng.normal(size=size[2:])
     conv = layers.Conv(1, kernel.shape, use_bias=False)
-    y = conv.apply({'params': {'kernel': kernel[..., None, None]}}, image[None, ..., None])
-    np.testing.assert_allclose(y[0, ..., 0], correlate2d(image, kernel, 'same'), atol=1e-5)
+    y = conv.apply(
+        {'params': {'kernel': kernel[..., None, None]}}, image[None, ..., None]
+    )
+    np.testing.assert_allclose(
+        y[0, ..., 0], correlate2d(image, kernel, 'same'), atol=1e-5
+    )
 
 
 def test_conv_textbook_case():
     image = jnp.arange(1.0, 10).reshape(1, 3, 3, 1)
     sobel = jnp.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])[..., None, None]
-    y = layers.Conv(1, (3, 3), use_bias=False).apply({'params': {'kernel': sobel}}, image)
-    np.testing.assert_array_equal(y[0, ..., 0], [[9, 6, -9], [20, 8, -20], [21, 6, -21]])
+    y = layers.Conv(1, (3, 3), use_bias=False).apply(
+        {'params': {'kernel': sobel}}, image
+    )
+    np.testing.assert_array_equal(
+        y[0, ..., 0], [[9, 6, -9], [20, 8, -20], [21, 6, -21]]
+    )
 
 
-@pytest.mark.parametrize('window, strides', [
-    ((2, 2), None), ((3, 3), (2, 2)), ((3, 2), (1, 2)), ((2, 3), (2, 1))])
+@pytest.mark.parametrize(
+    'window, strides',
+    [((2, 2), None), ((3, 3), (2, 2)), ((3, 2), (1, 2)), ((2, 3), (2, 1))],
+)
 @pytest.mark.parametrize('ties', [False, True])
 def test_max_pool_equals_flax_in_values_and_gradient(window, strides, ties):
     x = normal(0, 2, 7, 8, 3)
@@ -146,45 +202,62 @@ def test_max_pool_equals_flax_in_values_and_gradient(window, strides, ties):
     np.testing.assert_array_equal(jax.vmap(ours)(x[:, None])[:, 0], theirs(x))
     value, pull = jax.vjp(ours, x)
     np.testing.assert_array_equal(value, theirs(x))
-    gradients = [jax.grad(lambda x: jnp.sum(pool(x) * jnp.cos(pool(x))))(x)
-                 for pool in (ours, theirs)]
+    gradients = [
+        jax.grad(lambda x: jnp.sum(pool(x) * jnp.cos(pool(x))))(x)
+        for pool in (ours, theirs)
+    ]
     np.testing.assert_allclose(*gradients, atol=1e-6)
 
 
 def test_max_pool_is_differentiable_twice_and_forward():
     x = normal(0, 1, 2, 4, 1)
-    energy = lambda x: jnp.sum(layers.max_pool(x, (2, 2)) ** 3)
+
+    def energy(x):
+        return jnp.sum(layers.max_pool(x, (2, 2)) ** 3)
+
     # Where no two pixels are equal, each window is its largest pixel: 6 x on the diagonal.
     largest = layers.max_pool(x, (2, 2)).repeat(2, 1).repeat(2, 2) == x
     expected = np.diag(np.where(largest, 6 * x, 0).reshape(-1))
     for second in (jax.hessian, lambda f: jax.jacrev(jax.grad(f))):
-        np.testing.assert_allclose(jax.jit(second(energy))(x).reshape(8, 8), expected, atol=1e-5)
+        np.testing.assert_allclose(
+            jax.jit(second(energy))(x).reshape(8, 8), expected, atol=1e-5
+        )
 
 
 def test_max_pool_keeps_nan():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1).at[0, 0, 0, 0].set(jnp.nan)
-    np.testing.assert_array_equal(layers.max_pool(x, (2, 2))[0, ..., 0], [[np.nan, 7], [13, 15]])
+    np.testing.assert_array_equal(
+        layers.max_pool(x, (2, 2))[0, ..., 0], [[np.nan, 7], [13, 15]]
+    )
 
 
 @pytest.mark.parametrize('running', [True, False])
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_batch_norm_equals_flax(running, dtype):
     x = (3 + 2 * normal(0, 4, 5, 6, 7)).astype(dtype)
-    variables = {'params': {'scale': normal(1, 7), 'bias': normal(2, 7)},
-                 'batch_stats': {'mean': normal(3, 7), 'var': 1 + normal(4, 7) ** 2}}
+    variables = {
+        'params': {'scale': normal(1, 7), 'bias': normal(2, 7)},
+        'batch_stats': {'mean': normal(3, 7), 'var': 1 + normal(4, 7) ** 2},
+    }
 
     def outputs(norm):
         def value(variables, x):
             y, new = norm(use_running_average=running, momentum=0.9, dtype=dtype).apply(
-                variables, x, mutable=['batch_stats'])
+                variables, x, mutable=['batch_stats']
+            )
             return jnp.sum(jnp.sin(y.astype(jnp.float32))), (y, new)
+
         gradient, (y, new) = jax.grad(value, argnums=1, has_aux=True)(variables, x)
         return gradient, y, new
 
     tolerance = 1e-5 if dtype == jnp.float32 else 0.04
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(
-        a.astype(jnp.float32), b.astype(jnp.float32), atol=tolerance, rtol=tolerance),
-        outputs(layers.BatchNorm), outputs(nn.BatchNorm))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(
+            a.astype(jnp.float32), b.astype(jnp.float32), atol=tolerance, rtol=tolerance
+        ),
+        outputs(layers.BatchNorm),
+        outputs(nn.BatchNorm),
+    )
 
 
 @pytest.mark.parametrize('layer', [layers.Dropout, layers.DropPath])
@@ -198,10 +271,15 @@ def test_dropped_units_follow_the_example(layer):
     np.testing.assert_array_equal(layer(0.5).apply({}, x), x)
 
 
-@pytest.mark.parametrize('layer, shape', [(layers.Dropout, (4, 10000)), (layers.DropPath, (5000,))])
+@pytest.mark.parametrize(
+    'layer, shape', [(layers.Dropout, (4, 10000)), (layers.DropPath, (5000,))]
+)
 def test_dropping_keeps_the_mean(layer, shape):
-    y = layer(0.3).apply({}, jnp.ones((shape[0], *shape[1:], 1)),
-                         jax.random.split(jax.random.key(0), shape[0]))
+    y = layer(0.3).apply(
+        {},
+        jnp.ones((shape[0], *shape[1:], 1)),
+        jax.random.split(jax.random.key(0), shape[0]),
+    )
     assert set(np.unique(y).tolist()) == {0, np.float32(1 / 0.7).item()}
     assert abs(y.mean() - 1) < 0.03  # over three standard errors
 
@@ -218,10 +296,14 @@ def test_two_dropouts_of_one_model_draw_different_masks():
         def __call__(self, x, keys):
             return layers.Dropout(0.5)(x, keys), layers.Dropout(0.5)(x, keys)
 
-    first, second = Two().apply({}, jnp.ones((2, 50)), jax.random.split(jax.random.key(0), 2))
+    first, second = Two().apply(
+        {}, jnp.ones((2, 50)), jax.random.split(jax.random.key(0), 2)
+    )
     assert (first != second).any()
 
 
 def test_an_unknown_choice_lists_the_known_ones():
-    with pytest.raises(UserError, match="norm='layer' is unknown; choose one of 'batch', 'group'"):
+    with pytest.raises(
+        UserError, match="norm='layer' is unknown; choose one of 'batch', 'group'"
+    ):
         layers.normalization('layer', True, jnp.float32, jnp.float32)

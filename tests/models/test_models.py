@@ -8,18 +8,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.errors import UserError
-from jaxvision.models import cnn, resnet, vgg, vit
+from jaxvision.core.errors import UserError
+from jaxvision.models.backbones import cnn, resnet, vgg, vit
 
 SPEC = {'class_names': ['a', 'b', 'c', 'd', 'e']}
 
 # model: its file, variant and options, and how to make it shallow enough for a quick test
 MODELS = {
     'cnn': (cnn, '8-16', dict(dropout=0.5), {}),
-    'resnet-basic': (resnet, '18', dict(stem='cifar', drop_path=0.9), dict(depths=(1, 2))),
-    'resnet-bottleneck': (resnet, '50', dict(norm='group', drop_path=0.9), dict(depths=(1, 2))),
+    'resnet-basic': (
+        resnet,
+        '18',
+        dict(stem='cifar', drop_path=0.9),
+        dict(depths=(1, 2)),
+    ),
+    'resnet-bottleneck': (
+        resnet,
+        '50',
+        dict(norm='group', drop_path=0.9),
+        dict(depths=(1, 2)),
+    ),
     'vgg-pool': (vgg, '11', dict(batch_norm=True, head='pool'), {}),
     'vgg-fc': (vgg, '11', dict(), {}),
     'vit-cls': (vit, 'Ti/16', dict(dropout=0.1, drop_path=0.2), dict(depth=2)),
@@ -46,15 +56,19 @@ def test_every_model_trains(name):
 
     @jax.jit
     def apply(variables, keys):
-        return model.apply(variables, IMAGE, train=True, keys=keys, mutable=['batch_stats'])
+        return model.apply(
+            variables, IMAGE, train=True, keys=keys, mutable=['batch_stats']
+        )
 
     (outputs, tensors), new = apply(variables, None)
     assert outputs.shape == (2, 5)
     np.testing.assert_array_equal(outputs, tensors['logits'])
     assert set(variables) <= {'params', 'batch_stats'}
     statistics = jax.tree.leaves(variables.get('batch_stats', {}))
-    assert all((old != updated).any() for old, updated in
-               zip(statistics, jax.tree.leaves(new), strict=True))
+    assert all(
+        (old != updated).any()
+        for old, updated in zip(statistics, jax.tree.leaves(new), strict=True)
+    )
 
     if name != 'vgg-pool':
         (dropped, _), _ = apply(variables, KEYS)
@@ -82,14 +96,24 @@ def test_remat_changes_nothing(name):
     @partial(jax.jit, static_argnums=1)
     def gradient(variables, model):
         def loss(params):
-            (outputs, _), new = model.apply({**variables, 'params': params}, IMAGE, train=True,
-                                            keys=KEYS, mutable=['batch_stats'])
+            (outputs, _), new = model.apply(
+                {**variables, 'params': params},
+                IMAGE,
+                train=True,
+                keys=KEYS,
+                mutable=['batch_stats'],
+            )
             return jnp.sum(jnp.tanh(outputs)), new
+
         return jax.grad(loss, has_aux=True)(variables['params'])
 
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(
-        a, b, rtol=0, atol=1e-4 * max(1e-3, float(np.abs(a).max()))),
-        gradient(variables, build(name)), gradient(variables, build(name, remat=True)))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(
+            a, b, rtol=0, atol=1e-4 * max(1e-3, float(np.abs(a).max()))
+        ),
+        gradient(variables, build(name)),
+        gradient(variables, build(name, remat=True)),
+    )
 
 
 def test_unused_intermediates_cost_nothing():
@@ -104,14 +128,24 @@ def test_unused_intermediates_cost_nothing():
     assert stage1 < 0.4 * flops(lambda outputs: outputs[0])
 
 
-@pytest.mark.parametrize('module, variant, options, count', [
-    (resnet, '18', {}, 11_689_512), (resnet, '34', {}, 21_797_672),
-    (resnet, '50', {}, 25_557_032), (resnet, '101', {}, 44_549_160),
-    (resnet, '152', {}, 60_192_808), (vgg, '11', {}, 132_863_336), (vgg, '13', {}, 133_047_848),
-    (vgg, '16', {}, 138_357_544), (vgg, '19', {}, 143_667_240),
-    (vit, 'Ti/16', {}, 5_717_416), (vit, 'S/16', {}, 22_050_664),
-    (vit, 'B/16', {}, 86_567_656), (vit, 'L/16', {}, 304_326_632),
-])
+@pytest.mark.parametrize(
+    'module, variant, options, count',
+    [
+        (resnet, '18', {}, 11_689_512),
+        (resnet, '34', {}, 21_797_672),
+        (resnet, '50', {}, 25_557_032),
+        (resnet, '101', {}, 44_549_160),
+        (resnet, '152', {}, 60_192_808),
+        (vgg, '11', {}, 132_863_336),
+        (vgg, '13', {}, 133_047_848),
+        (vgg, '16', {}, 138_357_544),
+        (vgg, '19', {}, 143_667_240),
+        (vit, 'Ti/16', {}, 5_717_416),
+        (vit, 'S/16', {}, 22_050_664),
+        (vit, 'B/16', {}, 86_567_656),
+        (vit, 'L/16', {}, 304_326_632),
+    ],
+)
 def test_parameter_counts_are_the_papers(module, variant, options, count):
     model = module.make({'class_names': range(1000)}, variant, **options)
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
@@ -119,37 +153,46 @@ def test_parameter_counts_are_the_papers(module, variant, options, count):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables['params'])) == count
 
 
-@pytest.mark.parametrize('module, variant, options, message', [
-    (cnn, '16-', {}, "widths, as '16-32-64'"),
-    (resnet, '20', {}, "choose one of '18', '34', '50', '101', '152'"),
-    (resnet, '18', {'stem': 'mnist'}, "stem='mnist'"),
-    (vgg, '17', {}, "'11', '13', '16', '19'"),
-    (vgg, '11', {'head': 'none'}, "'fc', 'pool'"),
-    (vit, 'B', {}, 'SIZE/PATCH'),
-    (vit, 'B/16', {'pool': 'max'}, "'cls', 'mean'"),
-])
-def test_an_unknown_variant_or_option_says_what_there_is(module, variant, options, message):
+@pytest.mark.parametrize(
+    'module, variant, options, message',
+    [
+        (cnn, '16-', {}, "widths, as '16-32-64'"),
+        (resnet, '20', {}, "choose one of '18', '34', '50', '101', '152'"),
+        (resnet, '18', {'stem': 'mnist'}, "stem='mnist'"),
+        (vgg, '17', {}, "'11', '13', '16', '19'"),
+        (vgg, '11', {'head': 'none'}, "'fc', 'pool'"),
+        (vit, 'B', {}, 'SIZE/PATCH'),
+        (vit, 'B/16', {'pool': 'max'}, "'cls', 'mean'"),
+    ],
+)
+def test_an_unknown_variant_or_option_says_what_there_is(
+    module, variant, options, message
+):
     with pytest.raises(UserError, match=message):
         module.make(SPEC, variant, **options)
 
 
 def test_importing_a_model_is_light():
-    code = '''
+    code = """
 import sys
 sys.argv = ['program', '--no-such-flag']
-import jaxvision.models.resnet
+import jaxvision.models.backbones.resnet
 heavy = {'tensorflow', 'tensorflow_datasets', 'grain', 'ml_collections', 'jaxvision.data',
          'jaxvision.train', 'jaxvision.main'} & set(sys.modules)
 flags = sys.modules.get('absl.flags')
 sys.exit(f'imported {heavy}' if heavy else flags and flags.FLAGS.is_parsed() and 'flags parsed')
-'''
+"""
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize('module, variant, size, message', [
-    (cnn, '4-4-4-4-4', 8, '5 stages: too many for images of 8x8'),
-    (vit, 'Ti/16', 28, 'patches of 16 do not tile images of 28x28')])
+@pytest.mark.parametrize(
+    'module, variant, size, message',
+    [
+        (cnn, '4-4-4-4-4', 8, '5 stages: too many for images of 8x8'),
+        (vit, 'Ti/16', 28, 'patches of 16 do not tile images of 28x28'),
+    ],
+)
 def test_a_picture_too_small_for_the_model_is_refused(module, variant, size, message):
     model = module.make({'class_names': range(2)}, variant)
     with pytest.raises(UserError, match=message):
@@ -158,6 +201,7 @@ def test_a_picture_too_small_for_the_model_is_refused(module, variant, size, mes
 
 def test_vgg_stops_pooling_at_one_pixel():
     model = vgg.make({'class_names': range(2)}, '11', head='pool')
-    _, tensors = jax.eval_shape(model.init_with_output, jax.random.key(0),
-                                jnp.zeros((1, 12, 12, 1)))[0]
+    _, tensors = jax.eval_shape(
+        model.init_with_output, jax.random.key(0), jnp.zeros((1, 12, 12, 1))
+    )[0]
     assert [tensors[f'pool{i}'].shape[1] for i in range(1, 6)] == [6, 3, 1, 1, 1]

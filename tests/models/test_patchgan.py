@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.errors import UserError
-from jaxvision.models import patchgan
+from jaxvision.core.errors import UserError
+from jaxvision.models.generators import patchgan
 
 IMAGE = jax.random.normal(jax.random.key(0), (2, 28, 28, 3))
 
@@ -21,37 +21,60 @@ def test_every_place_has_a_score_and_the_features_have_names():
     scores, tensors = model.apply(variables, IMAGE)
     assert scores.shape == (2, 7, 7)
     assert {name: x.shape for name, x in tensors.items()} == {
-        'stage1': (2, 14, 14, 4), 'stage2': (2, 7, 7, 8), 'scores': (2, 7, 7)}
+        'stage1': (2, 14, 14, 4),
+        'stage2': (2, 7, 7, 8),
+        'scores': (2, 7, 7),
+    }
 
 
 def test_a_score_sees_its_patch_alone():
     model, variables = made()
     seen = jax.grad(lambda image: model.apply(variables, image)[0][0, 3, 3])(IMAGE)
     rows = np.flatnonzero(np.abs(seen[0]).max((1, 2)))
-    assert len(rows) == 5 + 2 * 4  # two 5x5 layers, the second on a map of half the pixels
+    assert (
+        len(rows) == 5 + 2 * 4
+    )  # two 5x5 layers, the second on a map of half the pixels
     assert not seen[1].any()
 
 
 def test_in_training_every_layer_comes_to_a_largest_singular_value_of_one():
     model, variables = made()
-    step = jax.jit(lambda statistics: model.apply(
-        {**variables, 'batch_stats': statistics}, IMAGE, train=True, mutable=['batch_stats'])[1])
+    step = jax.jit(
+        lambda statistics: model.apply(
+            {**variables, 'batch_stats': statistics},
+            IMAGE,
+            train=True,
+            mutable=['batch_stats'],
+        )[1]
+    )
     statistics = variables['batch_stats']
     for _ in range(60):
         statistics = step(statistics)['batch_stats']
     for name, found in statistics.items():
         (layer,) = {key.split('/')[0] for key in found}
         kernel = np.asarray(variables['params'][layer]['kernel'])
-        largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+        largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[
+            0
+        ]
         assert found[f'{layer}/kernel/sigma'] == pytest.approx(largest, rel=1e-3), name
 
 
 def test_scaling_the_kernels_changes_nothing():
     model, variables = made()
-    scale = lambda path, x: 3 * x if path[-1].key == 'kernel' else x
-    scaled = {**variables, 'params': jax.tree_util.tree_map_with_path(scale, variables['params'])}
-    np.testing.assert_allclose(model.apply(scaled, IMAGE)[0], model.apply(variables, IMAGE)[0],
-                               rtol=1e-4, atol=1e-6)
+
+    def scale(path, x):
+        return 3 * x if path[-1].key == 'kernel' else x
+
+    scaled = {
+        **variables,
+        'params': jax.tree_util.tree_map_with_path(scale, variables['params']),
+    }
+    np.testing.assert_allclose(
+        model.apply(scaled, IMAGE)[0],
+        model.apply(variables, IMAGE)[0],
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float64])

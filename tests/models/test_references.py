@@ -7,23 +7,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference_weights import draw, excerpt, pictures
+from helpers.reference_weights import draw, excerpt, pictures
 
-from jaxvision.models import cnn, inception, resnet, vgg, vit
+from jaxvision.models.backbones import cnn, inception, resnet, vgg, vit
 
 DATA = Path(__file__).with_name('data')
-LEAVES = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean',
-          'var': 'running_var'}
+LEAVES = {
+    'kernel': 'weight',
+    'scale': 'weight',
+    'bias': 'bias',
+    'mean': 'running_mean',
+    'var': 'running_var',
+}
 
 
 def cnn_name(module):
-    module = re.sub(r'(stage\d)_conv(\d)', lambda m: f'{m[1]}.{3 * int(m[2]) - 3}', module)
-    module = re.sub(r'(stage\d)_norm(\d)', lambda m: f'{m[1]}.{3 * int(m[2]) - 2}', module)
+    module = re.sub(
+        r'(stage\d)_conv(\d)', lambda m: f'{m[1]}.{3 * int(m[2]) - 3}', module
+    )
+    module = re.sub(
+        r'(stage\d)_norm(\d)', lambda m: f'{m[1]}.{3 * int(m[2]) - 2}', module
+    )
     return module.replace('head', 'fc')
 
 
 def resnet_name(module):
-    module = re.sub(r'stage(\d)_block(\d)/', lambda m: f'layer{m[1]}.{int(m[2]) - 1}.', module)
+    module = re.sub(
+        r'stage(\d)_block(\d)/', lambda m: f'layer{m[1]}.{int(m[2]) - 1}.', module
+    )
     module = module.replace('shortcut_conv', 'downsample.0')
     module = module.replace('shortcut_norm', 'downsample.1')
     module = module.replace('stem_conv', 'conv1').replace('stem_norm', 'norm1')
@@ -31,7 +42,10 @@ def resnet_name(module):
 
 
 def vgg_name(depths, batch_norm, head):
-    names, index = {'fc6': 'classifier.1', 'fc7': 'classifier.4', 'head': f'classifier.{head}'}, 0
+    names, index = (
+        {'fc6': 'classifier.1', 'fc7': 'classifier.4', 'head': f'classifier.{head}'},
+        0,
+    )
     for block, depth in enumerate(depths, 1):
         for i in range(1, depth + 1):
             names[f'conv{block}_{i}'] = f'features.{index}'
@@ -44,35 +58,52 @@ def vgg_name(depths, batch_norm, head):
 def vit_name(module):
     module = re.sub(r'block(\d+)/', lambda m: f'blocks.{int(m[1]) - 1}.', module)
     module = module.replace('attention/', 'attn.').replace('out', 'proj')
-    return module.replace('mlp', 'mlp.fc').replace('patch_embedding', 'patch_embed.proj')
+    return module.replace('mlp', 'mlp.fc').replace(
+        'patch_embedding', 'patch_embed.proj'
+    )
 
 
 def torch_leaf(name, path, shape):
     """The leaf of Flax's tree at `path`, drawn under its PyTorch name, in Flax's layout."""
     *modules, leaf = (key.key for key in path[1:])
     if leaf in ('cls', 'position_embedding'):
-        return draw({'cls': 'cls_token', 'position_embedding': 'pos_embed'}[leaf], shape)
-    torch_name = f"{name('/'.join(modules))}.{LEAVES[leaf]}"
+        return draw(
+            {'cls': 'cls_token', 'position_embedding': 'pos_embed'}[leaf], shape
+        )
+    torch_name = f'{name("/".join(modules))}.{LEAVES[leaf]}'
     if leaf != 'kernel':
         return draw(torch_name, shape)
     if len(shape) == 4:
         return draw(torch_name, (shape[3], shape[2], *shape[:2])).transpose(2, 3, 1, 0)
     kernel = draw(torch_name, shape[::-1])
     if modules == ['fc6']:  # PyTorch flattens [C, H, W], Flax [H, W, C]
-        kernel = kernel.reshape(shape[1], 512, 2, 2).transpose(0, 2, 3, 1).reshape(shape[::-1])
+        kernel = (
+            kernel.reshape(shape[1], 512, 2, 2)
+            .transpose(0, 2, 3, 1)
+            .reshape(shape[::-1])
+        )
     return kernel.T
 
 
-@pytest.mark.parametrize('reference, module, variant, options, size, name', [
-    ('cnn', cnn, '16-32-64', {}, 28, cnn_name),
-    ('resnet18_cifar', resnet, '18', {'stem': 'cifar'}, 32, resnet_name),
-    ('resnet50', resnet, '50', {}, 64, resnet_name),
-    ('vgg11_fc', vgg, '11', {}, 64, vgg_name((1, 1, 2, 2, 2), False, 7)),
-    ('vgg16_bn_pool', vgg, '16', {'batch_norm': True, 'head': 'pool'}, 32,
-     vgg_name((2, 2, 3, 3, 3), True, 2)),
-    ('vit_ti16_cls', vit, 'Ti/16', {}, 64, vit_name),
-    ('vit_s8_mean', vit, 'S/8', {'pool': 'mean'}, 32, vit_name),
-])
+@pytest.mark.parametrize(
+    'reference, module, variant, options, size, name',
+    [
+        ('cnn', cnn, '16-32-64', {}, 28, cnn_name),
+        ('resnet18_cifar', resnet, '18', {'stem': 'cifar'}, 32, resnet_name),
+        ('resnet50', resnet, '50', {}, 64, resnet_name),
+        ('vgg11_fc', vgg, '11', {}, 64, vgg_name((1, 1, 2, 2, 2), False, 7)),
+        (
+            'vgg16_bn_pool',
+            vgg,
+            '16',
+            {'batch_norm': True, 'head': 'pool'},
+            32,
+            vgg_name((2, 2, 3, 3, 3), True, 2),
+        ),
+        ('vit_ti16_cls', vit, 'Ti/16', {}, 64, vit_name),
+        ('vit_s8_mean', vit, 'S/8', {'pool': 'mean'}, 32, vit_name),
+    ],
+)
 def test_outputs_equal_pytorch(reference, module, variant, options, size, name):
     model = module.make({'class_names': range(10)}, variant, **options)
     channels = 1 if module is cnn else 3
@@ -82,7 +113,9 @@ def test_outputs_equal_pytorch(reference, module, variant, options, size, name):
 def tensors_of_drawn_weights(model, size, channels, name):
     image = jnp.asarray(pictures(size, channels), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
-    variables = jax.tree.map_with_path(lambda p, x: torch_leaf(name, p, x.shape), shapes)
+    variables = jax.tree.map_with_path(
+        lambda p, x: torch_leaf(name, p, x.shape), shapes
+    )
     _, tensors = jax.jit(model.apply)(variables, image)
     return tensors
 
@@ -97,5 +130,9 @@ def require_stored(reference, tensors):
 
 def test_inception_equals_pytorch():
     """tests/bench/torch_inception.py; of 107 pixels the last blocks see 2x2."""
-    require_stored('inception', tensors_of_drawn_weights(
-        inception.InceptionV3(), 107, 3, lambda module: module.replace('/', '.')))
+    require_stored(
+        'inception',
+        tensors_of_drawn_weights(
+            inception.InceptionV3(), 107, 3, lambda module: module.replace('/', '.')
+        ),
+    )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jaxvision.models import resampling
+from jaxvision.models.blocks import resampling
 
 
 @pytest.mark.parametrize('size', [1, 2, 3, 4, 5, 6, (5, 4)])
@@ -19,18 +19,32 @@ def test_the_transposed_convolution_is_flaxs(size, use_bias):
     variables = flaxs.init(jax.random.key(1), x)
     ours = resampling.ConvTranspose(6, size, use_bias)
     assert jax.tree.map(jnp.shape, ours.init(jax.random.key(1), x)) == jax.tree.map(
-        jnp.shape, variables)
-    np.testing.assert_allclose(ours.apply(variables, x), flaxs.apply(variables, x), atol=2e-6)
+        jnp.shape, variables
+    )
+    np.testing.assert_allclose(
+        ours.apply(variables, x), flaxs.apply(variables, x), atol=2e-6
+    )
 
 
 def test_its_gradients_are_flaxs():
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 3))
-    flaxs, ours = nn.ConvTranspose(5, (5, 5), (2, 2)), resampling.ConvTranspose(5, (5, 5))
+    flaxs, ours = (
+        nn.ConvTranspose(5, (5, 5), (2, 2)),
+        resampling.ConvTranspose(5, (5, 5)),
+    )
     variables = flaxs.init(jax.random.key(1), x)
-    loss = lambda module: lambda variables, x: jnp.square(module.apply(variables, x)).sum()
-    found, wanted = (jax.grad(loss(module), (0, 1))(variables, x) for module in (ours, flaxs))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-                 found, wanted)
+
+    def loss(module):
+        return lambda variables, x: jnp.square(module.apply(variables, x)).sum()
+
+    found, wanted = (
+        jax.grad(loss(module), (0, 1))(variables, x) for module in (ours, flaxs)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        found,
+        wanted,
+    )
 
 
 def test_pixel_shuffle_is_depth_to_space_and_unshuffle_undoes_it():
@@ -38,7 +52,9 @@ def test_pixel_shuffle_is_depth_to_space_and_unshuffle_undoes_it():
     y = resampling.pixel_shuffle(x, 3)
     assert y.shape == (2, 9, 12, 2)
     for i, j in np.ndindex(3, 3):
-        np.testing.assert_array_equal(y[:, i::3, j::3], x[..., (3 * i + j) * 2:][..., :2])
+        np.testing.assert_array_equal(
+            y[:, i::3, j::3], x[..., (3 * i + j) * 2 :][..., :2]
+        )
     np.testing.assert_array_equal(resampling.pixel_unshuffle(y, 3), x)
 
 

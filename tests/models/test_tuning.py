@@ -3,12 +3,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.config import resolve
-from jaxvision.errors import UserError
+from jaxvision.core.config import resolve
+from jaxvision.core.errors import UserError
 from jaxvision.models import tuning
-from jaxvision.models.inverted_residual import InvertedResiduals, Stage
+from jaxvision.models.blocks.inverted_residual import InvertedResiduals, Stage
 
 SPEC = {'class_names': list('abc')}
 
@@ -21,23 +21,68 @@ def images(batch=4, side=32):
     return jax.random.normal(jax.random.key(0), (batch, side, side, 3))
 
 
-@pytest.mark.parametrize('name, variant, expected', [
-    ('resnet', '18', ['stem_conv stem_norm', 'stage1_block1', 'stage1_block2', 'stage2_block1',
-                      'stage2_block2', 'stage3_block1', 'stage3_block2', 'stage4_block1',
-                      'stage4_block2', 'head']),
-    ('vit', 'Ti/16', ['cls patch_embedding position_embedding',
-                      *[f'block{i}' for i in range(1, 12)], 'block12 norm', 'head']),
-    ('efficientnet', 'Lite0', ['stem_conv stem_norm', *[f'block{i}' for i in range(1, 17)],
-                               'last_conv last_norm', 'head']),
-    ('mobilenet_v2', '1.0', ['stem_conv stem_norm', *[f'block{i}' for i in range(1, 18)],
-                             'last_conv last_norm', 'head'])])
+@pytest.mark.parametrize(
+    'name, variant, expected',
+    [
+        (
+            'resnet',
+            '18',
+            [
+                'stem_conv stem_norm',
+                'stage1_block1',
+                'stage1_block2',
+                'stage2_block1',
+                'stage2_block2',
+                'stage3_block1',
+                'stage3_block2',
+                'stage4_block1',
+                'stage4_block2',
+                'head',
+            ],
+        ),
+        (
+            'vit',
+            'Ti/16',
+            [
+                'cls patch_embedding position_embedding',
+                *[f'block{i}' for i in range(1, 12)],
+                'block12 norm',
+                'head',
+            ],
+        ),
+        (
+            'efficientnet',
+            'Lite0',
+            [
+                'stem_conv stem_norm',
+                *[f'block{i}' for i in range(1, 17)],
+                'last_conv last_norm',
+                'head',
+            ],
+        ),
+        (
+            'mobilenet_v2',
+            '1.0',
+            [
+                'stem_conv stem_norm',
+                *[f'block{i}' for i in range(1, 18)],
+                'last_conv last_norm',
+                'head',
+            ],
+        ),
+    ],
+)
 def test_blocks_come_in_the_order_of_the_computation(name, variant, expected):
-    found = tuning.blocks(make(name, variant), jax.ShapeDtypeStruct((1, 32, 32, 3), 'float32'))
+    found = tuning.blocks(
+        make(name, variant), jax.ShapeDtypeStruct((1, 32, 32, 3), 'float32')
+    )
     assert [' '.join(sorted(block)) for block in found] == expected
 
 
-@pytest.mark.parametrize('name, variant', [
-    ('vgg', '11'), ('cnn', '4-8'), ('convnext', 'T'), ('strided', '4-4')])
+@pytest.mark.parametrize(
+    'name, variant',
+    [('vgg', '11'), ('cnn', '4-8'), ('convnext', 'T'), ('strided', '4-4')],
+)
 def test_blocks_are_all_of_a_model(name, variant):
     model, shape = make(name, variant), jax.ShapeDtypeStruct((1, 32, 32, 3), 'float32')
     found = [name for block in tuning.blocks(model, shape) for name in block]
@@ -55,16 +100,28 @@ def test_a_model_without_a_head_has_no_blocks():
 def small():
     """A model with batch norm, dropout and drop path, and its variables."""
     model = InvertedResiduals(
-        3, 8, (Stage(1, 3, 1, 8, 2), Stage(2, 3, 2, 12, 2)), 16, nn.relu6, 0.25, 0.2, 0.5)
-    return model, random_leaves(jax.eval_shape(model.init, jax.random.key(1), images(1)))
+        3,
+        8,
+        (Stage(1, 3, 1, 8, 2), Stage(2, 3, 2, 12, 2)),
+        16,
+        nn.relu6,
+        0.25,
+        0.2,
+        0.5,
+    )
+    return model, random_leaves(
+        jax.eval_shape(model.init, jax.random.key(1), images(1))
+    )
 
 
 def train(model, variables, **how):
     def apply(variables, x, keys):
         with tuning.tuned(**how):
-            (logits, _), state = model.apply(variables, x, train=True, keys=keys,
-                                             mutable=['batch_stats'])
+            (logits, _), state = model.apply(
+                variables, x, train=True, keys=keys, mutable=['batch_stats']
+            )
         return logits, state
+
     return jax.jit(apply)(variables, images(), jax.random.split(jax.random.key(2), 4))
 
 
@@ -73,17 +130,23 @@ def test_what_stays_computes_as_in_evaluation(small):
     names = {name for block in tuning.blocks(model, images(1)) for name in block}
     below = names - {'block4', 'last_conv', 'last_norm', 'head'}
     _, state = train(model, variables, staying=below)
-    same = jax.tree.map(lambda a, b: bool((a == b).all()), state, {
-        'batch_stats': variables['batch_stats']})['batch_stats']
+    same = jax.tree.map(
+        lambda a, b: bool((a == b).all()),
+        state,
+        {'batch_stats': variables['batch_stats']},
+    )['batch_stats']
     assert {name for name in same if jax.tree.all(same[name])} == below & same.keys()
     # All that stays is all that evaluation does but for the dropout before the head, which trains.
     logits, state = train(model, variables, staying=names | {'dropout'})
     answer = model.apply(variables, images())[0]
     np.testing.assert_allclose(logits, answer, atol=1e-5 * np.abs(answer).max())
     logits, state = train(model, variables, statistics_stay=True)
-    assert jax.tree.all(jax.tree.map(jnp.array_equal, state['batch_stats'],
-                                     variables['batch_stats']))
-    assert np.abs(logits - answer).max() > 0.01 * np.abs(answer).max()  # drop path draws
+    assert jax.tree.all(
+        jax.tree.map(jnp.array_equal, state['batch_stats'], variables['batch_stats'])
+    )
+    assert (
+        np.abs(logits - answer).max() > 0.01 * np.abs(answer).max()
+    )  # drop path draws
 
 
 def test_the_heads_input_is_what_it_multiplies(small):
@@ -91,8 +154,9 @@ def test_the_heads_input_is_what_it_multiplies(small):
     seen = tuning.head_input(model, variables, images())
     head = variables['params']['head']
     answer = model.apply(variables, images())[0]
-    np.testing.assert_allclose(seen @ head['kernel'] + head['bias'], answer,
-                               atol=1e-5 * np.abs(answer).max())
+    np.testing.assert_allclose(
+        seen @ head['kernel'] + head['bias'], answer, atol=1e-5 * np.abs(answer).max()
+    )
 
 
 def test_low_rank_updates_are_those_of_the_matrices():
@@ -105,7 +169,9 @@ def test_low_rank_updates_are_those_of_the_matrices():
     with tuning.tuned(lora=updates):
         np.testing.assert_array_equal(model.apply(variables, images())[0], plain)
 
-    updates = jax.tree.map(lambda x: jax.random.normal(jax.random.key(2), x.shape) / 10, updates)
+    updates = jax.tree.map(
+        lambda x: jax.random.normal(jax.random.key(2), x.shape) / 10, updates
+    )
     merged = jax.tree.map(jnp.array, variables)
     for block in updates:
         for path in (('attention', 'qkv'), ('attention', 'out'), ('mlp1',), ('mlp2',)):
@@ -119,9 +185,13 @@ def test_low_rank_updates_are_those_of_the_matrices():
     assert np.abs(ours - plain).max() > 0.01
 
 
-@pytest.mark.parametrize('name, variant, rank, said', [
-    ('resnet', '18', 4, 'linear layers'), ('vit', 'Ti/16', 192, 'rank 192')])
+@pytest.mark.parametrize(
+    'name, variant, rank, said',
+    [('resnet', '18', 4, 'linear layers'), ('vit', 'Ti/16', 192, 'rank 192')],
+)
 def test_low_rank_needs_larger_matrices(name, variant, rank, said):
-    params = jax.eval_shape(make(name, variant).init, jax.random.key(0), images(1))['params']
+    params = jax.eval_shape(make(name, variant).init, jax.random.key(0), images(1))[
+        'params'
+    ]
     with pytest.raises(UserError, match=said):
         tuning.low_rank(jax.random.key(0), params, rank)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.errors import UserError
-from jaxvision.models import unet
+from jaxvision.core.errors import UserError
+from jaxvision.models.generators import unet
 
 RNG = np.random.default_rng(0)
 KINDS = pytest.mark.parametrize('convolution', unet.CONVOLUTIONS)
@@ -23,7 +23,9 @@ def pictures(height=13, width=10, channels=3):
 def made(convolution, image, hole, variant='4-6-8', **options):
     spec = {'inputs': {'image': {'shape': image.shape[1:]}}}
     model = unet.make(spec, variant, convolution=convolution, **options)
-    return model, random_leaves(jax.eval_shape(model.init, jax.random.key(0), image, hole))
+    return model, random_leaves(
+        jax.eval_shape(model.init, jax.random.key(0), image, hole)
+    )
 
 
 @KINDS
@@ -33,8 +35,13 @@ def test_a_map_as_large_as_the_image_comes_out_and_is_zero_at_first(convolution)
     output, tensors = jax.jit(model.apply)(variables, image, hole)
     assert output.shape == image.shape and np.abs(output).max() > 0.01
     assert {name: x.shape[1:3] for name, x in tensors.items()} == {
-        'stage1': (13, 10), 'stage2': (7, 5), 'stage3': (4, 3), 'up2': (7, 5), 'up1': (13, 10),
-        'output': (13, 10)}
+        'stage1': (13, 10),
+        'stage2': (7, 5),
+        'stage3': (4, 3),
+        'up2': (7, 5),
+        'up1': (13, 10),
+        'output': (13, 10),
+    }
     start = jax.jit(model.init)(jax.random.key(0), image, hole)
     assert not np.asarray(jax.jit(model.apply)(start, image, hole)[0]).any()
 
@@ -43,8 +50,13 @@ def test_a_map_as_large_as_the_image_comes_out_and_is_zero_at_first(convolution)
 def test_every_parameter_learns(convolution):
     image, hole = pictures()
     model, variables = made(convolution, image, hole)
-    gradient = jax.jit(jax.grad(
-        lambda variables: jnp.square(model.apply(variables, image, hole)[0] - 1).sum()))(variables)
+    gradient = jax.jit(
+        jax.grad(
+            lambda variables: jnp.square(
+                model.apply(variables, image, hole)[0] - 1
+            ).sum()
+        )
+    )(variables)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
 
 
@@ -52,10 +64,18 @@ def test_every_parameter_learns(convolution):
 def test_batch_norm_learns_its_statistics(convolution):
     image, hole = pictures()
     model, variables = made(convolution, image, hole, norm='batch')
-    (_, tensors), new = jax.jit(lambda variables: model.apply(
-        variables, image, hole, train=True, mutable=['batch_stats']))(variables)
-    assert all((a != b).any() for a, b in zip(jax.tree.leaves(variables['batch_stats']),
-                                              jax.tree.leaves(new['batch_stats'])))
+    (_, tensors), new = jax.jit(
+        lambda variables: model.apply(
+            variables, image, hole, train=True, mutable=['batch_stats']
+        )
+    )(variables)
+    assert all(
+        (a != b).any()
+        for a, b in zip(
+            jax.tree.leaves(variables['batch_stats']),
+            jax.tree.leaves(new['batch_stats']),
+        )
+    )
     assert all(np.isfinite(x).all() for x in tensors.values())
 
 
@@ -85,11 +105,14 @@ def partial_convolution(x, known, kernel, bias):
     """Equations 1 and 2 of Liu et al., a pixel at a time; x [H, W, C], known [H, W, C]."""
     height, width, _ = x.shape
     x, known = (np.pad(array, ((1, 1), (1, 1), (0, 0))) for array in (x, known))
-    y, updated = np.zeros((height, width, kernel.shape[-1])), np.zeros((height, width, 1))
+    y, updated = (
+        np.zeros((height, width, kernel.shape[-1])),
+        np.zeros((height, width, 1)),
+    )
     for i, j in np.ndindex(height, width):
-        window = known[i:i + 3, j:j + 3]
+        window = known[i : i + 3, j : j + 3]
         if window.sum():
-            product = np.einsum('yxc,yxcn->n', x[i:i + 3, j:j + 3] * window, kernel)
+            product = np.einsum('yxc,yxcn->n', x[i : i + 3, j : j + 3] * window, kernel)
             y[i, j], updated[i, j] = product * window.size / window.sum() + bias, 1
     return np.where(y > 0, y, 0.2 * y), updated
 
@@ -98,15 +121,22 @@ def test_partial_convolution_is_the_papers_of_two_maps_with_masks_of_their_own()
     masks = [RNG.random((8, 7, 1)) < share for share in (0.02, 0.06)]
     maps = [RNG.normal(size=(8, 7, c)) * mask for c, mask in zip((2, 3), masks)]
     known = np.concatenate([mask.repeat(c, -1) for c, mask in zip((2, 3), masks)], -1)
-    x, joined = unet._joined(*(jnp.asarray(a, jnp.float32)[None] for a in (
-        maps[0], masks[0], maps[1], masks[1])))
+    x, joined = unet._joined(
+        *(
+            jnp.asarray(a, jnp.float32)[None]
+            for a in (maps[0], masks[0], maps[1], masks[1])
+        )
+    )
     conv = unet.PartialConv(4)
     variables = random_leaves(jax.eval_shape(conv.init, jax.random.key(0), x, joined))
     y, updated = conv.apply(variables, x, joined)
     params = variables['params']
     wanted, wanted_mask = partial_convolution(
-        np.concatenate(maps, -1), known, np.asarray(params['conv']['kernel']),
-        np.asarray(params['bias']))
+        np.concatenate(maps, -1),
+        known,
+        np.asarray(params['conv']['kernel']),
+        np.asarray(params['bias']),
+    )
     np.testing.assert_allclose(y[0], wanted, atol=1e-5)
     np.testing.assert_array_equal(updated[0], wanted_mask)
     assert 0 < wanted_mask.mean() < 1
@@ -115,20 +145,48 @@ def test_partial_convolution_is_the_papers_of_two_maps_with_masks_of_their_own()
 def test_a_gate_that_is_shut_lets_nothing_through():
     x = jnp.asarray(RNG.normal(size=(1, 5, 5, 3)), jnp.float32)
     conv = unet.GatedConv(4)
-    params = random_leaves(jax.eval_shape(conv.init, jax.random.key(0), x))['params']['conv']
-    gated = lambda gate: conv.apply({'params': {'conv': {
-        'kernel': params['kernel'].at[..., 4:].set(0),
-        'bias': params['bias'].at[4:].set(gate)}}}, x)
-    features = unet.PlainConv(4).apply({'params': {'conv': {
-        'kernel': params['kernel'][..., :4], 'bias': params['bias'][:4]}}}, x)
+    params = random_leaves(jax.eval_shape(conv.init, jax.random.key(0), x))['params'][
+        'conv'
+    ]
+
+    def gated(gate):
+        return conv.apply(
+            {
+                'params': {
+                    'conv': {
+                        'kernel': params['kernel'].at[..., 4:].set(0),
+                        'bias': params['bias'].at[4:].set(gate),
+                    }
+                }
+            },
+            x,
+        )
+
+    features = unet.PlainConv(4).apply(
+        {
+            'params': {
+                'conv': {
+                    'kernel': params['kernel'][..., :4],
+                    'bias': params['bias'][:4],
+                }
+            }
+        },
+        x,
+    )
     np.testing.assert_allclose(gated(-100.0), 0, atol=1e-20)
     np.testing.assert_allclose(gated(0.0), features / 2, atol=1e-5)
 
 
-@pytest.mark.parametrize('variant, options, message', [
-    ('32-', {}, "widths, as '16-32-64'"),
-    ('32', {'convolution': 'dilated'}, "choose one of 'gated', 'partial', 'plain'"),
-    ('32', {'norm': 'layer'}, "choose one of 'none', 'batch'")])
-def test_an_unknown_variant_or_convolution_says_what_there_is(variant, options, message):
+@pytest.mark.parametrize(
+    'variant, options, message',
+    [
+        ('32-', {}, "widths, as '16-32-64'"),
+        ('32', {'convolution': 'dilated'}, "choose one of 'gated', 'partial', 'plain'"),
+        ('32', {'norm': 'layer'}, "choose one of 'none', 'batch'"),
+    ],
+)
+def test_an_unknown_variant_or_convolution_says_what_there_is(
+    variant, options, message
+):
     with pytest.raises(UserError, match=message):
         unet.make({'inputs': {'image': {'shape': [8, 8, 1]}}}, variant, **options)

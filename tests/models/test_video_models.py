@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from random_weights import random_leaves
+from helpers.random_weights import random_leaves
 
-from jaxvision.errors import UserError
-from jaxvision.models import conv_lstm_net, frame_average, frames, lrcn
+from jaxvision.core.errors import UserError
+from jaxvision.models.sequence import conv_lstm_net, frame_average, frames, lrcn
 
 SPEC = {'class_names': list('abcde')}
 RNG = np.random.default_rng(0)
@@ -18,8 +18,16 @@ MODELS = {
     'frame_average': (frame_average, '4-6', dict(patch=2)),
     'frame_average-cnn': (frame_average, '4-6', dict(backbone='cnn')),
     'lrcn': (lrcn, '4-6', dict(patch=2, hidden=8, features=7)),
-    'lrcn-probabilities': (lrcn, '4-6', dict(patch=2, hidden=8, prediction='probabilities')),
-    'lrcn-last': (lrcn, '4-6', dict(patch=2, hidden=8, change=False, prediction='last')),
+    'lrcn-probabilities': (
+        lrcn,
+        '4-6',
+        dict(patch=2, hidden=8, prediction='probabilities'),
+    ),
+    'lrcn-last': (
+        lrcn,
+        '4-6',
+        dict(patch=2, hidden=8, change=False, prediction='last'),
+    ),
     'lrcn-cnn': (lrcn, '4-6', dict(backbone='cnn', hidden=8)),
     'conv_lstm_net': (conv_lstm_net, '4-6', dict(shrink=2, patch=1, hidden=3)),
 }
@@ -43,6 +51,7 @@ def built():
             shapes = jax.eval_shape(model.init, jax.random.key(0), *clips())
             made[name] = jax.jit(model.apply), random_leaves(shapes), model
         return made[name]
+
     return build
 
 
@@ -57,7 +66,10 @@ def test_what_fills_a_clip_up_changes_nothing(name, built):
     # And the short clip alone, cut off where it ends, is answered alike.
     alone, _ = jax.jit(apply)(variables, video[1:, :3], mask[1:, :3])
     np.testing.assert_allclose(alone[0], logits[1], atol=1e-5)
-    assert np.abs(apply(variables, video, jnp.ones_like(mask))[0][1] - logits[1]).max() > 1e-3
+    assert (
+        np.abs(apply(variables, video, jnp.ones_like(mask))[0][1] - logits[1]).max()
+        > 1e-3
+    )
 
 
 @EVERY_MODEL
@@ -76,7 +88,9 @@ def test_jitted_or_not_and_in_training_the_answer_is_one(name, built):
     video, mask = clips()
     logits, tensors = apply(variables, video, mask)
     np.testing.assert_array_equal(logits, tensors['logits'])
-    np.testing.assert_allclose(model.apply(variables, video, mask)[0], logits, atol=1e-5)
+    np.testing.assert_allclose(
+        model.apply(variables, video, mask)[0], logits, atol=1e-5
+    )
     if 'cnn' not in name:  # whose batch norm knows that it is trained
         trained, _ = model.apply(variables, video, mask, train=True)
         np.testing.assert_allclose(trained, logits, atol=1e-5)
@@ -85,8 +99,11 @@ def test_jitted_or_not_and_in_training_the_answer_is_one(name, built):
 @pytest.mark.parametrize('name', ['frame_average', 'lrcn', 'conv_lstm_net'])
 def test_every_parameter_learns(name, built):
     apply, variables, _ = built(name)
-    gradient = jax.jit(jax.grad(lambda variables: jnp.square(
-        apply(variables, *clips())[0][:, 0]).sum()))(variables)
+    gradient = jax.jit(
+        jax.grad(
+            lambda variables: jnp.square(apply(variables, *clips())[0][:, 0]).sum()
+        )
+    )(variables)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.abs(leaf).max() > 0, path
 
@@ -95,8 +112,11 @@ def test_the_mean_is_of_the_frames_probabilities():
     logits, mask = RNG.normal(size=(2, TIME, 5)), np.arange(TIME) < np.array([[6], [3]])
     shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     wanted = [shares[0].mean(0), shares[1, :3].mean(0)]
-    np.testing.assert_allclose(np.exp(frames.average(jnp.asarray(logits), jnp.asarray(mask))),
-                               wanted, rtol=1e-5)
+    np.testing.assert_allclose(
+        np.exp(frames.average(jnp.asarray(logits), jnp.asarray(mask))),
+        wanted,
+        rtol=1e-5,
+    )
 
 
 def test_the_memory_is_keras_lstm(built):
@@ -105,12 +125,16 @@ def test_the_memory_is_keras_lstm(built):
     apply, variables, _ = built('lrcn')
     _, tensors = apply(variables, *clips())
     params = variables['params']['lstm']
-    gates = lambda side, what: np.concatenate([params[side + gate][what] for gate in 'ifgo'], -1)
+
+    def gates(side, what):
+        return np.concatenate([params[side + gate][what] for gate in 'ifgo'], -1)
+
     layer = keras.layers.LSTM(8, return_sequences=True)
     layer.build((2, TIME, 7))
     layer.set_weights([gates('i', 'kernel'), gates('h', 'kernel'), gates('h', 'bias')])
-    np.testing.assert_allclose(tensors['states'], layer(np.asarray(tensors['features'])),
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        tensors['states'], layer(np.asarray(tensors['features'])), atol=1e-5
+    )
 
 
 def test_a_change_is_the_difference_to_the_frame_before():
@@ -118,14 +142,20 @@ def test_a_change_is_the_difference_to_the_frame_before():
     seen = np.asarray(frames.with_change(video))
     np.testing.assert_array_equal(seen[..., :2], video)
     np.testing.assert_array_equal(seen[:, 0, ..., 2:], 0)
-    np.testing.assert_allclose(seen[:, 3, ..., 2:], video[:, 3] - video[:, 2], atol=1e-6)
+    np.testing.assert_allclose(
+        seen[:, 3, ..., 2:], video[:, 3] - video[:, 2], atol=1e-6
+    )
 
 
-@pytest.mark.parametrize('module, variant, options, message', [
-    (lrcn, '4-6', {'prediction': 'first'}, "choose one of 'logits', 'prob"),
-    (lrcn, '4-6', {'backbone': 'lenet'}, "choose one of 'strided', 'cnn'"),
-    (frame_average, '4-', {}, "widths, as '16-32-64'"),
-    (conv_lstm_net, 'x', {}, "widths, as '16-32-64'")])
+@pytest.mark.parametrize(
+    'module, variant, options, message',
+    [
+        (lrcn, '4-6', {'prediction': 'first'}, "choose one of 'logits', 'prob"),
+        (lrcn, '4-6', {'backbone': 'lenet'}, "choose one of 'strided', 'cnn'"),
+        (frame_average, '4-', {}, "widths, as '16-32-64'"),
+        (conv_lstm_net, 'x', {}, "widths, as '16-32-64'"),
+    ],
+)
 def test_an_unknown_option_says_what_there_is(module, variant, options, message):
     with pytest.raises(UserError, match=message):
         module.make(SPEC, variant, **options)

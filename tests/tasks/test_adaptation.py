@@ -6,17 +6,23 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from jaxvision import config as configs
-from jaxvision.tasks import adaptation
-from jaxvision.tasks.comparison import Backbone
+from jaxvision.core import config as configs
+from jaxvision.tasks.few_shot import adaptation
+from jaxvision.tasks.few_shot.comparison import Backbone
 
 WAYS, SHOTS, RATE, STEPS = 3, 2, 0.05, 3
 
 
 def learner(first_order=False):
     config = configs.default('few_shot')
-    for text in ('model.name=strided', 'model.variant=4-6', 'model.options.patch=2',
-                 'model.options.pool=flat', 'model.dtype=float64', 'model.param_dtype=float64'):
+    for text in (
+        'model.name=strided',
+        'model.variant=4-6',
+        'model.options.patch=2',
+        'model.options.pool=flat',
+        'model.dtype=float64',
+        'model.param_dtype=float64',
+    ):
         configs.override(config, *text.split('=', 1))
     spec = {'image': [8, 8, 1], 'mean': [0.4], 'deviation': [0.3], 'class_names': []}
     backbone = Backbone.of(config, spec)
@@ -40,6 +46,7 @@ def query_loss(first_order=False):
     def loss(params, images, mask):
         logits = learns.scores(params, images, mask, STEPS)
         return -jax.nn.log_softmax(logits)[jnp.arange(5), jnp.arange(5) % WAYS].mean()
+
     return jax.jit(jax.value_and_grad(loss))
 
 
@@ -54,8 +61,10 @@ def test_mamls_gradient_is_that_of_finite_differences_and_first_orders_is_not(ep
         assert float(value) == pytest.approx(float(same_value), rel=1e-12)
         for seed in range(4):
             along = np.random.default_rng(seed).normal(size=flat.shape)
-            ahead, behind = (second(unflatten(flat + step * along), images, mask)[0]
-                             for step in (1e-6, -1e-6))
+            ahead, behind = (
+                second(unflatten(flat + step * along), images, mask)[0]
+                for step in (1e-6, -1e-6)
+            )
             slope = (ahead - behind) / 2e-6
             assert float(along @ gradient) == pytest.approx(float(slope), abs=1e-6)
             assert abs(along @ other - slope) > 1e-3
@@ -65,7 +74,11 @@ def test_reptile_goes_back_from_where_gradient_descent_arrived():
     """On a / 2 (p - b)^2 every step goes a share `rate * a` of the way to b."""
     curvature, rate, centres = 0.8, 0.25, [3.0, -1.0, 2.0]
     direction, last = adaptation.reptile(
-        lambda p, b: curvature / 2 * (p['x'] - b) ** 2, {'x': jnp.float32(1.0)}, centres, rate)
+        lambda p, b: curvature / 2 * (p['x'] - b) ** 2,
+        {'x': jnp.float32(1.0)},
+        centres,
+        rate,
+    )
     place = 1.0
     for centre in centres:
         loss = curvature / 2 * (place - centre) ** 2
@@ -80,7 +93,9 @@ def test_the_support_loss_is_a_mean_in_each_class_and_forgets_what_is_masked():
     mask = jnp.asarray([[1, 1], [1, 0], [1, 1]], jnp.float32)
     each = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
     expected = each[:2, 0].mean() + each[2, 1] + each[4:, 2].mean()
-    assert float(adaptation.support_loss(logits, mask)) == pytest.approx(expected, rel=1e-5)
+    assert float(adaptation.support_loss(logits, mask)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_anil_learns_a_softmax_regression_on_fixed_features(episode):
@@ -88,8 +103,14 @@ def test_anil_learns_a_softmax_regression_on_fixed_features(episode):
     with jax.enable_x64(True):
         backbone, _ = learner()
         features, _ = backbone.features(params, {}, images)
-        found = adaptation.by_head(RATE, 2)(features[6:], features[:6].reshape(3, 2, -1), mask)
-        support, kernel, bias = np.asarray(features[:6]), np.zeros((features.shape[-1], 3)), 0
+        found = adaptation.by_head(RATE, 2)(
+            features[6:], features[:6].reshape(3, 2, -1), mask
+        )
+        support, kernel, bias = (
+            np.asarray(features[:6]),
+            np.zeros((features.shape[-1], 3)),
+            0,
+        )
         truth = np.repeat(np.eye(3), 2, 0)
         for _ in range(2):
             odds = np.exp(support @ kernel + bias)

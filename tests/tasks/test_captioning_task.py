@@ -3,24 +3,39 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvision import config as configs, predict
+from jaxvision.cli.export import exported, formats
+from jaxvision.cli.predict import command as predict
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data import digit_captions
 from jaxvision.data.protocol import Unreadable
-from jaxvision.deploy import exported, formats
-from jaxvision.errors import UserError
-from jaxvision.tasks import captioning, words
+from jaxvision.tasks.captioning import task as captioning
+from jaxvision.tasks.captioning import tokens
 from jaxvision.train import loop, run
 from jaxvision.train.writers import read_rows
 
 
 def small(*overrides):
     config = configs.default('captioning')
-    base = ('data.source=digit_scenes/64', 'data.image_size=64', 'data.batch_size=16',
-            'data.test_split=test', 'model.name=cnn', 'model.variant=4x1-6x1-8x1-8x1',
-            'task.decoder.hidden=24', 'task.decoder.embedding=12', 'task.decoder.attention=8',
-            'task.texts=60', 'task.beam=2', 'optimizer.lr=0.02', 'optimizer.schedule=constant',
-            'train.steps=200', 'train.log_every=1', 'train.eval_every=200',
-            'train.checkpoint_every=200')
+    base = (
+        'data.source=digit_scenes/64',
+        'data.image_size=64',
+        'data.batch_size=16',
+        'data.test_split=test',
+        'model.name=cnn',
+        'model.variant=4x1-6x1-8x1-8x1',
+        'task.decoder.hidden=24',
+        'task.decoder.embedding=12',
+        'task.decoder.attention=8',
+        'task.texts=60',
+        'task.beam=2',
+        'optimizer.lr=0.02',
+        'optimizer.schedule=constant',
+        'train.steps=200',
+        'train.log_every=1',
+        'train.eval_every=200',
+        'train.checkpoint_every=200',
+    )
     for text in (*base, *overrides):
         configs.override(config, *text.split('=', 1))
     return config
@@ -30,6 +45,7 @@ def small(*overrides):
 def few():
     """A test split of 48 scenes, for the time that evaluation takes."""
     from jaxvision.data import digit_scenes
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digit_scenes, 'LENGTHS', (2000, 48))
         yield
@@ -43,36 +59,61 @@ def trained(few, tmp_path_factory):
 
 def test_it_learns_the_grammar_and_draws_where_it_looks(trained):
     workdir, result = trained
-    assert result.metrics['eval/bleu_2'] > 0.35 and result.metrics['eval/cider_d'] > 0.35
+    assert (
+        result.metrics['eval/bleu_2'] > 0.35 and result.metrics['eval/cider_d'] > 0.35
+    )
     assert {'eval/true', 'eval/beam_true', 'eval/beam_cider_d'} <= result.metrics.keys()
-    losses = [row['train/cross_entropy'] for row in read_rows(workdir / 'metrics.jsonl')
-              if 'train/cross_entropy' in row]
+    losses = [
+        row['train/cross_entropy']
+        for row in read_rows(workdir / 'metrics.jsonl')
+        if 'train/cross_entropy' in row
+    ]
     assert np.mean(losses[-5:]) < 0.4 * losses[0]
-    assert {'captions.png', 'attention.png'} <= {p.name for p in (workdir / 'figures').iterdir()}
+    assert {'captions.png', 'attention.png'} <= {
+        p.name for p in (workdir / 'figures').iterdir()
+    }
 
 
-def test_self_critical_training_goes_on_from_it_and_earns_more(trained, tmp_path, no_pictures):
-    config = small(f'train.init_from={trained[0]}', 'task.self_critical=true', 'train.steps=100',
-                   'optimizer.lr=0.001', 'train.eval_every=100', 'data.batch_size=64')
+def test_self_critical_training_goes_on_from_it_and_earns_more(
+    trained, tmp_path, no_pictures
+):
+    config = small(
+        f'train.init_from={trained[0]}',
+        'task.self_critical=true',
+        'train.steps=100',
+        'optimizer.lr=0.001',
+        'train.eval_every=100',
+        'data.batch_size=64',
+    )
     result = loop.run(config, tmp_path)
-    rewards = [row['train/reward'] for row in read_rows(tmp_path / 'metrics.jsonl')
-               if 'train/reward' in row]
+    rewards = [
+        row['train/reward']
+        for row in read_rows(tmp_path / 'metrics.jsonl')
+        if 'train/reward' in row
+    ]
     assert np.mean(rewards[-20:]) > np.mean(rewards[:20])
     # Of both searches together: either alone goes up and down with 48 scenes.
-    after, before = (sum(run.metrics[f'eval/{name}cider_d'] for name in ('', 'beam_'))
-                     for run in (result, trained[1]))
+    after, before = (
+        sum(run.metrics[f'eval/{name}cider_d'] for name in ('', 'beam_'))
+        for run in (result, trained[1])
+    )
     assert after > before + 0.1
 
 
 def test_a_frozen_encoder_has_neither_a_gradient_nor_an_optimizer(trained, tmp_path):
-    this = run.begin(small(f'train.init_from={trained[0]}', 'train.frozen=model/encoder'), tmp_path)
+    this = run.begin(
+        small(f'train.init_from={trained[0]}', 'train.frozen=model/encoder'), tmp_path
+    )
     state, whole = this.shapes, run.reopen(trained[0]).shapes
     traced = jax.make_jaxpr(this.task.update)(state, run.blank_batch(this.spec))
     assert str(traced).count('conv_general_dilated') == 4  # one a layer, forwards
     assert any(name.startswith('model/encoder/') for name in this.leaves)
     assert state.frozen['params']['model'].keys() == {'encoder'}
     assert jax.tree.structure(state.variables) == jax.tree.structure(whole.variables)
-    size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree) if leaf.ndim)
+
+    def size(tree):
+        return sum(leaf.size for leaf in jax.tree.leaves(tree) if leaf.ndim)
+
     assert size(state.opt_state) == 2 * size(state.params) < 2 * size(whole.params)
 
 
@@ -83,16 +124,23 @@ def spec(trained):
 
 def test_examples_of_training_and_of_evaluation(spec):
     prepare = captioning.make_prepare(small('task.self_critical=true'), spec)
-    texts = ['a large red seven', 'there is a large red seven', 'a large mauve seven, I think']
+    texts = [
+        'a large red seven',
+        'there is a large red seven',
+        'a large mauve seven, I think',
+    ]
     example = {'image': np.zeros((64, 64, 3), np.uint8), 'captions': texts}
-    vocabulary, (most, length) = spec['vocabulary'], spec['targets']['captions']['shape']
+    vocabulary, (most, length) = (
+        spec['vocabulary'],
+        spec['targets']['captions']['shape'],
+    )
     assert vocabulary[:4] == ['<end>', '<begin>', '<unknown>', 'a'] and most == 3
 
     found = prepare(example, None)
-    assert words.wording(vocabulary, found['caption']) == texts[0].split()
+    assert tokens.wording(vocabulary, found['caption']) == texts[0].split()
     assert bytes(found['references']).rstrip(b'\0').decode().split('\n') == texts
     drawn = [prepare(example, np.random.default_rng(seed)) for seed in range(30)]
-    said = {' '.join(words.wording(vocabulary, one['caption'])) for one in drawn}
+    said = {' '.join(tokens.wording(vocabulary, one['caption'])) for one in drawn}
     assert said == {*texts[:2], 'a large <unknown> seven <unknown> <unknown>'}
     assert all((one['captions'] == drawn[0]['captions']).all() for one in drawn)
     assert drawn[0]['captions'].shape == (3, length) and 'references' not in drawn[0]
@@ -106,26 +154,36 @@ def test_examples_of_training_and_of_evaluation(spec):
 
 def test_rare_words_are_unknown():
     captions = [[['a', 'red', 'one']], [['a', 'red', 'red'], ['two']]]
-    assert words.vocabulary(captions, 2)[3:] == ['red', 'a']
-    assert words.vocabulary(captions, 1)[3:] == ['red', 'a', 'one', 'two']
+    assert tokens.vocabulary(captions, 2)[3:] == ['red', 'a']
+    assert tokens.vocabulary(captions, 1)[3:] == ['red', 'a', 'one', 'two']
 
 
 def test_what_is_said_is_judged_by_its_scene(spec):
     scene = np.array([[7, 1, 0, 30, 12], [2, 0, 1, 30, 50], [-1] * 5], np.int32)
     texts = digit_captions.captions(scene)
-    number = words.numbering(spec['vocabulary'], spec['targets']['captions']['shape'])
+    number = tokens.numbering(spec['vocabulary'], spec['targets']['captions']['shape'])
     right, wrong = number(texts)[0], number([texts[0].replace('red', 'blue')])[0]
-    references = words.padded(words.as_bytes(texts), *spec['targets']['references']['shape'])
-    found = captioning.summarize(spec['vocabulary'], {
-        'caption': np.stack([right, wrong]), 'beam': np.stack([right, right]),
-        'references': np.stack([references] * 2), 'scene': np.stack([scene] * 2)})
+    references = tokens.padded(
+        tokens.as_bytes(texts), *spec['targets']['references']['shape']
+    )
+    found = captioning.summarize(
+        spec['vocabulary'],
+        {
+            'caption': np.stack([right, wrong]),
+            'beam': np.stack([right, right]),
+            'references': np.stack([references] * 2),
+            'scene': np.stack([scene] * 2),
+        },
+    )
     assert (found['true'], found['beam_true']) == (0.5, 1)
     assert found['beam_bleu_4'] == pytest.approx(1) and found['bleu_4'] < 0.95
 
 
 def test_a_persons_picture_gets_a_caption(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8)).save('a.png')
+    Image.fromarray(
+        np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8)
+    ).save('a.png')
     assert predict.main(['--workdir', str(trained[0]), 'a.png']) == 0
     said = (tmp_path / 'predictions' / 'predictions.json').read_text()
     assert '"caption": "a' in said or '"caption": "the' in said
@@ -134,21 +192,38 @@ def test_a_persons_picture_gets_a_caption(trained, tmp_path, monkeypatch):
 
 def test_both_loops_are_exported(trained, spec, tmp_path):
     task, variables, _ = loop.load(trained[0])
-    images = np.stack([run.reopen(trained[0]).sources['test'][row]['image'] for row in range(4)])
+    images = np.stack(
+        [run.reopen(trained[0]).sources['test'][row]['image'] for row in range(4)]
+    )
     wanted = jax.jit(task.predict)(variables, {'image': images})
     assert len({tuple(row) for row in wanted['caption'].tolist()}) > 1
     formats.savedmodel(task.predict, variables, spec, {}, tmp_path / 'savedmodel')
-    formats.tflite(task.predict, variables, spec, {}, tmp_path / 'float32.tflite', kind='float32',
-                   examples={})
+    formats.tflite(
+        task.predict,
+        variables,
+        spec,
+        {},
+        tmp_path / 'float32.tflite',
+        kind='float32',
+        examples={},
+    )
     for file in ('savedmodel', 'float32.tflite'):
-        answer = exported.answer_all(exported.open_exported(tmp_path / file), {'image': images})
+        answer = exported.answer_all(
+            exported.open_exported(tmp_path / file), {'image': images}
+        )
         for name, value in wanted.items():
             np.testing.assert_allclose(answer[name], value, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('override, said', [
-    ('data.source=digits', 'needs captions'), ('task.layer=stage9', 'stage4'),
-    ('task.beam=0', 'at least 1'), ('task.doubly_stochastic=-1.0', 'from 0 up')])
+@pytest.mark.parametrize(
+    'override, said',
+    [
+        ('data.source=digits', 'needs captions'),
+        ('task.layer=stage9', 'stage4'),
+        ('task.beam=0', 'at least 1'),
+        ('task.doubly_stochastic=-1.0', 'from 0 up'),
+    ],
+)
 def test_mistakes_are_told(few, override, said, tmp_path):
     with pytest.raises(UserError, match=said):
         run.begin(small(override), tmp_path)

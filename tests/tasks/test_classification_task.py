@@ -7,21 +7,28 @@ import numpy as np
 import pytest
 
 import jaxvision
-from jaxvision import config as configs
-from jaxvision import keys
-from jaxvision.tasks import classification, image_input
-from jaxvision.train.sources import Sources
+from jaxvision.core import config as configs
+from jaxvision.core import keys
+from jaxvision.tasks.classification import task as classification
+from jaxvision.tasks.shared import image_input
 from jaxvision.train import loop, run
+from jaxvision.train.sources import Sources
 
 
 @pytest.fixture
 def opened(tiny, tmp_path):
     """A run that has not begun: (task, its first state, a batch)."""
+
     def begin(*overrides):
         this = run.begin(tiny(*overrides), tmp_path / 'run')
         source = this.sources['train']
         batch = source.batch(range(16)) | {'index': np.arange(16, dtype=np.int32)}
-        return this.task, this.init(), {name: jnp.asarray(array) for name, array in batch.items()}
+        return (
+            this.task,
+            this.init(),
+            {name: jnp.asarray(array) for name, array in batch.items()},
+        )
+
     return begin
 
 
@@ -39,18 +46,26 @@ def pictures(batch=8, seed=0):
 
 def test_prediction_takes_uint8_and_the_same_values_as_floats(trained):
     task, variables, _ = jaxvision.load(trained)
-    image = jnp.asarray(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8))
-    ours, wanted = (task.predict(variables, {'image': x}) for x in (
-        image.astype(jnp.float32), image))
+    image = jnp.asarray(
+        np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    )
+    ours, wanted = (
+        task.predict(variables, {'image': x})
+        for x in (image.astype(jnp.float32), image)
+    )
     for name in ('logits', 'probabilities'):
         np.testing.assert_allclose(ours[name], wanted[name], rtol=1e-6)
     np.testing.assert_allclose(wanted['probabilities'].sum(-1), 1, rtol=1e-6)
-    np.testing.assert_allclose(wanted['probabilities'], jax.nn.softmax(wanted['logits']))
+    np.testing.assert_allclose(
+        wanted['probabilities'], jax.nn.softmax(wanted['logits'])
+    )
 
 
 def test_gradients_reach_the_pixels(trained):
     task, variables, _ = jaxvision.load(trained)
-    image = jnp.asarray(np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 1)), jnp.float32)
+    image = jnp.asarray(
+        np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 1)), jnp.float32
+    )
     score = jax.jit(lambda x: task.predict(variables, {'image': x})['logits'][0, 3])
     gradient = np.asarray(jax.jit(jax.grad(score))(image))
     direction = np.sign(gradient)
@@ -81,15 +96,22 @@ def test_the_loss_by_hand(opened, smoothing):
 def test_mixed_targets_are_shared_between_neighbours_as_their_pixels_are():
     images, targets = pictures()
     mixed, mixed_targets = image_input.augmented(
-        augmentation(mixup=1.0), jax.random.key(1), jnp.arange(8), images, targets)
-    neighbours = np.asarray(images).reshape(4, 2, 12, 12, 3)[:, ::-1].reshape(images.shape)
+        augmentation(mixup=1.0), jax.random.key(1), jnp.arange(8), images, targets
+    )
+    neighbours = (
+        np.asarray(images).reshape(4, 2, 12, 12, 3)[:, ::-1].reshape(images.shape)
+    )
     for i in range(8):
         # The share is found again from the pixels, and must be that of the targets.
-        change, whole = np.asarray(mixed - images)[i].ravel(), (neighbours - images)[i].ravel()
+        change, whole = (
+            np.asarray(mixed - images)[i].ravel(),
+            (neighbours - images)[i].ravel(),
+        )
         share = 1 - change @ whole / (whole @ whole)
         other = np.asarray(targets)[i ^ 1]
-        np.testing.assert_allclose(mixed_targets[i], share * targets[i] + (1 - share) * other,
-                                   atol=1e-5)
+        np.testing.assert_allclose(
+            mixed_targets[i], share * targets[i] + (1 - share) * other, atol=1e-5
+        )
     np.testing.assert_allclose(mixed_targets.sum(-1), 1, rtol=1e-6)
 
 
@@ -101,8 +123,11 @@ def test_an_examples_augmentation_is_its_own_wherever_it_stands(option):
     images, targets = pictures()
     options = augmentation(**{option: EACH[option]})
     order, index = np.random.default_rng(3).permutation(8), jnp.arange(100, 108)
-    apply = jax.jit(lambda key, index, images: image_input.augmented(
-        options, key, index, images, targets)[0])
+    apply = jax.jit(
+        lambda key, index, images: image_input.augmented(
+            options, key, index, images, targets
+        )[0]
+    )
     whole = apply(jax.random.key(5), index, images)
     moved = apply(jax.random.key(5), index[order], images[order])
     np.testing.assert_allclose(moved, whole[order], atol=1e-5)
@@ -113,57 +138,102 @@ def test_an_examples_augmentation_is_its_own_wherever_it_stands(option):
 def test_pairs_may_move_but_not_part():
     images, targets = pictures()
     order = np.array([4, 5, 0, 1, 6, 7, 2, 3])
-    apply = lambda index, images, targets: image_input.augmented(
-        augmentation(mixup=0.4, cutmix=1.0), jax.random.key(2), index, images, targets)
-    whole, moved = apply(jnp.arange(8), images, targets), apply(
-        jnp.arange(8)[order], images[order], targets[order])
+
+    def apply(index, images, targets):
+        return image_input.augmented(
+            augmentation(mixup=0.4, cutmix=1.0),
+            jax.random.key(2),
+            index,
+            images,
+            targets,
+        )
+
+    whole, moved = (
+        apply(jnp.arange(8), images, targets),
+        apply(jnp.arange(8)[order], images[order], targets[order]),
+    )
     for ours, wanted in zip(moved, whole):
         np.testing.assert_allclose(ours, wanted[order], atol=1e-6)
 
 
 def test_mixup_and_cutmix_take_turns_at_random():
     images, targets = pictures()
-    apply = jax.jit(lambda key: image_input.augmented(
-        augmentation(mixup=1.0, cutmix=1.0), key, jnp.arange(8), images, targets)[0])
-    pixels = np.asarray(images), np.asarray(images).reshape(4, 2, -1)[:, ::-1].reshape(images.shape)
-    pasted = [bool(np.isin(np.asarray(apply(key)), pixels).all())
-              for key in jax.random.split(jax.random.key(0), 24)]
+    apply = jax.jit(
+        lambda key: image_input.augmented(
+            augmentation(mixup=1.0, cutmix=1.0), key, jnp.arange(8), images, targets
+        )[0]
+    )
+    pixels = (
+        np.asarray(images),
+        np.asarray(images).reshape(4, 2, -1)[:, ::-1].reshape(images.shape),
+    )
+    pasted = [
+        bool(np.isin(np.asarray(apply(key)), pixels).all())
+        for key in jax.random.split(jax.random.key(0), 24)
+    ]
     assert 4 < sum(pasted) < 20
 
 
-def test_several_labels_an_image_train_from_a_table(tiny, photos, tmp_path, no_pictures):
+def test_several_labels_an_image_train_from_a_table(
+    tiny, photos, tmp_path, no_pictures
+):
     with (photos / 'labels.csv').open('w', newline='') as file:
         table = csv.writer(file)
         table.writerow(['file', 'label', 'split'])
         for path in sorted(photos.glob('*/*.png')):
-            labels = [path.parent.name, 'even'] if int(path.stem) % 2 == 0 else [path.parent.name]
+            labels = (
+                [path.parent.name, 'even']
+                if int(path.stem) % 2 == 0
+                else [path.parent.name]
+            )
             split = 'test' if int(path.stem) >= 15 else 'train'
             table.writerow([path.relative_to(photos), ';'.join(labels), split])
-    config = tiny(f'data.source=folder:{photos}', 'data.batch_size=16', 'data.image_size=8',
-                  'train.steps=12', 'train.eval_every=12')
+    config = tiny(
+        f'data.source=folder:{photos}',
+        'data.batch_size=16',
+        'data.image_size=8',
+        'train.steps=12',
+        'train.eval_every=12',
+    )
     result = loop.run(config, tmp_path / 'run')
-    assert result.metrics.keys() == {f'eval/{name}' for name in (
-        'mean_average_precision', 'f1_micro', 'exact_match', 'nll')}
+    assert result.metrics.keys() == {
+        f'eval/{name}'
+        for name in ('mean_average_precision', 'f1_micro', 'exact_match', 'nll')
+    }
     assert 0.3 < result.metrics['eval/mean_average_precision'] <= 1
     task, variables, spec = jaxvision.load(tmp_path / 'run')
-    assert spec['class_names'] == ['even', 'nought', 'one', 'two'] and spec['multi_label']
+    assert (
+        spec['class_names'] == ['even', 'nought', 'one', 'two'] and spec['multi_label']
+    )
     answer = task.predict(variables, {'image': jnp.zeros((2, 8, 8, 1), jnp.uint8)})
-    np.testing.assert_allclose(answer['probabilities'], 1 / (1 + np.exp(-answer['logits'])),
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        answer['probabilities'], 1 / (1 + np.exp(-answer['logits'])), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize('rule', ['squash', 'center_crop'])
 def test_images_of_unequal_size_are_brought_to_one(tiny, photos, tmp_path, rule):
-    config = tiny(f'data.source=folder:{photos}', 'data.batch_size=8', 'data.image_size=8',
-                  f'task.resize={rule}', 'task.crop_scale=0.5')
+    config = tiny(
+        f'data.source=folder:{photos}',
+        'data.batch_size=8',
+        'data.image_size=8',
+        f'task.resize={rule}',
+        'task.crop_scale=0.5',
+    )
     this = run.begin(config, tmp_path / 'run')
     assert this.spec['inputs'] == {'image': {'shape': [8, 8, 1], 'dtype': 'uint8'}}
     assert this.spec['resize'] == rule
     source, prepare = this.sources['train'], this.task.prepare
-    prepared = lambda rng: prepare(source[5], rng)['image']
+
+    def prepared(rng):
+        return prepare(source[5], rng)['image']
+
     assert prepared(None).shape == (8, 8, 1) and prepared(None).dtype == np.uint8
     np.testing.assert_array_equal(prepared(None), prepared(None))
-    draw = lambda number: prepared(keys.host(0, 'prepare', number))
+
+    def draw(number):
+        return prepared(keys.host(0, 'prepare', number))
+
     np.testing.assert_array_equal(draw(1), draw(1))
     assert len({draw(number).tobytes() for number in range(6)}) > 3
 
@@ -181,7 +251,8 @@ def test_statistics_of_the_training_images_are_those_of_numpy(tiny):
 def test_one_label_is_shown_by_the_five_most_likely():
     outputs = {'probabilities': np.array([0.05, 0.6, 0.01, 0.2, 0.1, 0.04], np.float32)}
     answer, picture = classification.show(
-        list('abcdef'), False, {'original': np.zeros((30, 40, 3), np.uint8)}, outputs)
+        list('abcdef'), False, {'original': np.zeros((30, 40, 3), np.uint8)}, outputs
+    )
     assert answer['class'] == 'b' and answer['probability'] == 0.6
     assert [likely['class'] for likely in answer['top']] == list('bdeaf')
     assert json.loads(json.dumps(answer)) == answer
@@ -189,9 +260,12 @@ def test_one_label_is_shown_by_the_five_most_likely():
     assert classification.show(list('abcdef'), False, {}, outputs) == (answer, None)
 
 
-@pytest.mark.parametrize('probabilities, classes', [
-    ([0.7, 0.2, 0.9], ['c', 'a']), ([0.1, 0.2, 0.5], [])])
+@pytest.mark.parametrize(
+    'probabilities, classes', [([0.7, 0.2, 0.9], ['c', 'a']), ([0.1, 0.2, 0.5], [])]
+)
 def test_several_labels_are_shown_by_all_that_are_likely(probabilities, classes):
-    answer, _ = classification.show(list('abc'), True, {}, {'probabilities': probabilities})
+    answer, _ = classification.show(
+        list('abc'), True, {}, {'probabilities': probabilities}
+    )
     assert answer['classes'] == classes
     assert answer['class'] == 'c' and len(answer['top']) == 3

@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from jaxvision import config as configs
+from jaxvision.cli.export import exported, formats
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data.episodes import Form
-from jaxvision.deploy import exported, formats
-from jaxvision.errors import UserError
-from jaxvision.tasks import few_shot
+from jaxvision.tasks.few_shot import task as few_shot
 from jaxvision.train import loop, run
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'few_shot.py'
@@ -19,13 +19,29 @@ METHODS = [*few_shot.COMPARING, *few_shot.WITHIN]
 
 def small(method='protonet', *overrides):
     config = configs.default('few_shot')
-    base = ('data.source=digits', 'data.image_size=8', 'data.batch_size=4', 'model.name=strided',
-            'model.variant=32-64', 'model.options.patch=2', 'model.options.pool=flat',
-            f'task.method={method}', 'task.ways=4', 'task.shots=2', 'task.queries=3',
-            'task.evaluate=3x1,4x3', 'task.test_queries=3', 'task.test_episodes=40',
-            'task.inner_steps=3', 'task.test_steps=3', 'optimizer.lr=0.003',
-            'optimizer.schedule=constant', 'train.steps=40', 'train.eval_every=40',
-            'train.checkpoint_every=40')
+    base = (
+        'data.source=digits',
+        'data.image_size=8',
+        'data.batch_size=4',
+        'model.name=strided',
+        'model.variant=32-64',
+        'model.options.patch=2',
+        'model.options.pool=flat',
+        f'task.method={method}',
+        'task.ways=4',
+        'task.shots=2',
+        'task.queries=3',
+        'task.evaluate=3x1,4x3',
+        'task.test_queries=3',
+        'task.test_episodes=40',
+        'task.inner_steps=3',
+        'task.test_steps=3',
+        'optimizer.lr=0.003',
+        'optimizer.schedule=constant',
+        'train.steps=40',
+        'train.eval_every=40',
+        'train.checkpoint_every=40',
+    )
     for text in (*base, *overrides):
         configs.override(config, *text.split('=', 1))
     return config
@@ -41,6 +57,7 @@ def finished(tmp_path_factory):
             workdir = tmp_path_factory.mktemp(method)
             runs[method] = workdir, loop.run(small(method), workdir).metrics
         return runs[method]
+
     return find
 
 
@@ -57,19 +74,28 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(method, finished):
     """Neither on the other episodes of the batch, nor on the other queries."""
     task, variables, _ = loop.load(finished(method)[0])
     source = run.reopen(finished(method)[0]).sources['test']
-    batch = {name: np.stack([source[row][name] for row in range(3)]) for name in source[0]}
+    batch = {
+        name: np.stack([source[row][name] for row in range(3)]) for name in source[0]
+    }
     inputs = few_shot.part(batch, Form(3, 1, 3))
     whole = jax.jit(task.predict)(variables, inputs)['probabilities']
-    alone = jax.jit(task.predict)(variables, {
-        'support': inputs['support'][1:2], 'support_mask': inputs['support_mask'][1:2],
-        'query': inputs['query'][1:2, :2]})['probabilities']
+    alone = jax.jit(task.predict)(
+        variables,
+        {
+            'support': inputs['support'][1:2],
+            'support_mask': inputs['support_mask'][1:2],
+            'query': inputs['query'][1:2, :2],
+        },
+    )['probabilities']
     np.testing.assert_allclose(whole[1, :2], alone[0], atol=1e-5)
 
 
 def test_smaller_episodes_are_parts_of_larger_ones(finished):
     source = run.reopen(finished('protonet')[0]).sources['test']
     batch = {name: array[None] for name, array in source[0].items()}
-    assert batch['support'].shape == (1, 4, 3, 8, 8, 1) and batch['query'].shape[1] == 12
+    assert (
+        batch['support'].shape == (1, 4, 3, 8, 8, 1) and batch['query'].shape[1] == 12
+    )
     found = few_shot.part(batch, Form(2, 1, 3))
     np.testing.assert_array_equal(found['support'][0], source[0]['support'][:2, :1])
     np.testing.assert_array_equal(found['query'][0], source[0]['query'][:6])
@@ -83,8 +109,11 @@ def pictures(tmp_path):
     for label, name, shots in ((3, 'three', 3), (6, 'six', 2)):
         of_label = digits.images[digits.target == label]
         for i in range(shots + 8):
-            path = (tmp_path / 'support' / name / f'{i}.png' if i < shots
-                    else tmp_path / 'asked' / f'{name}-{i}.png')
+            path = (
+                tmp_path / 'support' / name / f'{i}.png'
+                if i < shots
+                else tmp_path / 'asked' / f'{name}-{i}.png'
+            )
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray((of_label[i] * 15).astype(np.uint8)).save(path)
     return tmp_path
@@ -93,17 +122,27 @@ def pictures(tmp_path):
 @pytest.mark.parametrize('method', ['protonet', 'maml'])
 def test_a_persons_own_classes_by_a_few_pictures(method, finished, pictures, main):
     workdir, _ = finished(method)
-    code, said, _, answers = main('--workdir', workdir, '--support', pictures / 'support', 'asked')
+    code, said, _, answers = main(
+        '--workdir', workdir, '--support', pictures / 'support', 'asked'
+    )
     assert code == 0 and len(answers) == 16
     right = [answer['answer']['class'] in file for file, answer in answers.items()]
     assert np.mean(right) > 0.85
     assert 'asked/six-5.png' in said and 'three' in said
 
 
-@pytest.mark.parametrize('arguments, told', [
-    ((), 'give --support DIR'), (('--support', 'nowhere'), 'there is no such folder'),
-    (('--support', 'support/six'), 'at least two'), (('--support', 'damaged'), 'cat.png')])
-def test_what_is_wrong_with_a_support_is_told(arguments, told, finished, pictures, main):
+@pytest.mark.parametrize(
+    'arguments, told',
+    [
+        ((), 'give --support DIR'),
+        (('--support', 'nowhere'), 'there is no such folder'),
+        (('--support', 'support/six'), 'at least two'),
+        (('--support', 'damaged'), 'cat.png'),
+    ],
+)
+def test_what_is_wrong_with_a_support_is_told(
+    arguments, told, finished, pictures, main
+):
     (pictures / 'damaged' / 'dog').mkdir(parents=True)
     (pictures / 'damaged' / 'cat').mkdir()
     (pictures / 'damaged' / 'cat' / 'cat.png').write_bytes(b'no image')
@@ -115,13 +154,18 @@ def test_it_is_exported(finished, tmp_path):
     for method in ('protonet', 'maml'):
         task, variables, spec = loop.load(finished(method)[0])
         source = run.reopen(finished(method)[0]).sources['test']
-        batch = {name: np.stack([source[row][name] for row in range(3)]) for name in source[0]}
+        batch = {
+            name: np.stack([source[row][name] for row in range(3)])
+            for name in source[0]
+        }
         found = few_shot.part(batch, few_shot.forms(small().task)[0])
         inputs = {name: found[name] for name in spec['inputs']}
         wanted = jax.jit(task.predict)(variables, inputs)
         formats.savedmodel(task.predict, variables, spec, {}, tmp_path / method)
         answer = exported.answer_all(exported.open_exported(tmp_path / method), inputs)
-        np.testing.assert_allclose(answer['logits'], wanted['logits'], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            answer['logits'], wanted['logits'], rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.fixture
@@ -154,18 +198,33 @@ def test_a_folder_whose_splits_have_classes_of_their_own(classes_apart, tmp_path
 @pytest.mark.parametrize('method', METHODS[1:])
 def test_its_config_has_every_method(method):
     config = configs.load(f'{CONFIG}:digit_pairs,{method}')
-    task = few_shot.make(config, {
-        'image': [28, 56, 1], 'mean': [0.1], 'deviation': [0.3], 'resize': None,
-        'class_names': ['01', '12'], 'examples': 100})
+    task = few_shot.make(
+        config,
+        {
+            'image': [28, 56, 1],
+            'mean': [0.1],
+            'deviation': [0.3],
+            'resize': None,
+            'class_names': ['01', '12'],
+            'examples': 100,
+        },
+    )
     assert config.task.method == method
     params = jax.eval_shape(task.init, jax.random.key(0), {}).params['model']
     assert ('head' in params) == (method == 'baseline') and params.keys() - {'head'}
 
 
-@pytest.mark.parametrize('override, said', [
-    ('task.method=fomaml', 'first_order_maml'), ('task.evaluate=5', 'WAYSxSHOTS'),
-    ('task.layer=stage9', 'pooled'), ('task.evaluate=5x1', 'has 4 classes'),
-    ('task.inner_steps=9', 'too few'), ('task.new_classes=1.5', 'a share')])
+@pytest.mark.parametrize(
+    'override, said',
+    [
+        ('task.method=fomaml', 'first_order_maml'),
+        ('task.evaluate=5', 'WAYSxSHOTS'),
+        ('task.layer=stage9', 'pooled'),
+        ('task.evaluate=5x1', 'has 4 classes'),
+        ('task.inner_steps=9', 'too few'),
+        ('task.new_classes=1.5', 'a share'),
+    ],
+)
 def test_mistakes_are_told(override, said, tmp_path):
     with pytest.raises(UserError, match=said):
         run.begin(small('reptile', override), tmp_path)

@@ -4,13 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
 
-from jaxvision import config as configs
-from jaxvision.errors import UserError
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.metrics import generative
-from jaxvision.tasks import draws, features
-from jaxvision.train import loop, run as runs
+from jaxvision.tasks.gan import samples
+from jaxvision.tasks.shared import feature_extractor as features
+from jaxvision.train import loop
+from jaxvision.train import run as runs
 from jaxvision.train.update import guarded
 
 QUICK = 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'  # to compile
@@ -19,39 +21,73 @@ QUICK = 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'  # to compile
 @pytest.fixture(scope='module')
 def gan(trained):
     """gan('task.r1=1', ...): a config of three steps, judged by a finished classifier."""
+
     def make(*overrides):
         config = configs.default('gan')
-        base = ('data.source=digits', 'data.batch_size=8', 'model.name=r3gan', 'model.variant=8-4',
-                'optimizer.lr=0.001', 'optimizer.ema=0.5', 'optimizer.options.b1=0.0',
-                f'task.judge={trained}', 'task.latent=6', 'task.samples=60', 'task.r1=0.1',
-                'train.steps=3', 'train.log_every=1', 'train.eval_every=2',
-                'train.checkpoint_every=2')
+        base = (
+            'data.source=digits',
+            'data.batch_size=8',
+            'model.name=r3gan',
+            'model.variant=8-4',
+            'optimizer.lr=0.001',
+            'optimizer.ema=0.5',
+            'optimizer.options.b1=0.0',
+            f'task.judge={trained}',
+            'task.latent=6',
+            'task.samples=60',
+            'task.r1=0.1',
+            'train.steps=3',
+            'train.log_every=1',
+            'train.eval_every=2',
+            'train.checkpoint_every=2',
+        )
         for text in (*base, *overrides):
             configs.override(config, *text.split('=', 1))
         return config
+
     return make
 
 
 def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
     result = loop.run(gan('task.r2=0.1'), tmp_path)
-    found = {name.removeprefix('eval/'): value for name, value in result.metrics.items()}
+    found = {
+        name.removeprefix('eval/'): value for name, value in result.metrics.items()
+    }
     assert result.finished and found.keys() >= {
-        'fid_cnn', 'kid_cnn', 'precision', 'recall', 'conditional_accuracy', 'floor_fid_cnn',
-        'floor_kid_cnn', 'floor_precision', 'floor_recall', 'judge_hash'}
+        'fid_cnn',
+        'kid_cnn',
+        'precision',
+        'recall',
+        'conditional_accuracy',
+        'floor_fid_cnn',
+        'floor_kid_cnn',
+        'floor_precision',
+        'floor_recall',
+        'judge_hash',
+    }
     assert all(np.isfinite(value) for value in found.values())
     # Real images are nearer to real images than those of a generator that has learned nothing.
     assert found['floor_fid_cnn'] < found['fid_cnn'] and found['floor_recall'] > 0.5
     assert {path.name for path in (tmp_path / 'figures').glob('samples*')} == {
-        'samples.png', 'samples-000002.png', 'samples-000003.png'}
+        'samples.png',
+        'samples-000002.png',
+        'samples-000003.png',
+    }
     state = loop.restore(loop.reopen(tmp_path), 'last')
-    assert state.frozen.keys() == {'judge'} and state.ema['params'].keys() == {'generator'}
+    assert state.frozen.keys() == {'judge'} and state.ema['params'].keys() == {
+        'generator'
+    }
 
 
 def test_a_killed_run_goes_on_equal_to_the_bit(gan, tmp_path, monkeypatch, no_pictures):
     def weights(folder):
         state = loop.restore(loop.reopen(folder), 'last')
-        return [np.asarray(x).tobytes() for x in jax.tree.leaves(
-            (state.params, state.opt_state, state.model_state, state.ema))]
+        return [
+            np.asarray(x).tobytes()
+            for x in jax.tree.leaves(
+                (state.params, state.opt_state, state.model_state, state.ema)
+            )
+        ]
 
     loop.run(gan(), tmp_path / 'straight')
     with monkeypatch.context() as patch:
@@ -73,25 +109,41 @@ def _signal_after(steps):
     @contextlib.contextmanager
     def stop_signal():
         yield lambda step: step >= steps
+
     return stop_signal
 
 
-@pytest.mark.parametrize('overrides', [
-    ('task.loss=hinge', 'model.name=sngan', 'model.variant=4-4'),
-    ('task.loss=non_saturating', *QUICK),
-    ('task.loss=wasserstein', 'task.gradient_penalty=10', 'task.critic_steps=2',
-     'model.name=sngan', 'model.variant=4-4'),
-    ('task.conditional=false', 'task.diffaugment=color,translation,cutout', *QUICK)],
-    ids=lambda x: x[0])
+@pytest.mark.parametrize(
+    'overrides',
+    [
+        ('task.loss=hinge', 'model.name=sngan', 'model.variant=4-4'),
+        ('task.loss=non_saturating', *QUICK),
+        (
+            'task.loss=wasserstein',
+            'task.gradient_penalty=10',
+            'task.critic_steps=2',
+            'model.name=sngan',
+            'model.variant=4-4',
+        ),
+        ('task.conditional=false', 'task.diffaugment=color,translation,cutout', *QUICK),
+    ],
+    ids=lambda x: x[0],
+)
 def test_every_loss_network_and_option_moves_both_players(gan, overrides, tmp_path):
     this = runs.begin(gan(*overrides), tmp_path)
     batch = noise(this.spec, 8)
     before = this.init()
     state, scalars = jax.jit(guarded(this.task.update))(before, batch)
-    assert int(state.bad_step) == -1 and {'loss', 'lr', 'discriminator/loss'} <= scalars.keys()
+    assert (
+        int(state.bad_step) == -1
+        and {'loss', 'lr', 'discriminator/loss'} <= scalars.keys()
+    )
     for player in ('generator', 'discriminator'):
-        moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), before.params[player],
-                             state.params[player])
+        moved = jax.tree.map(
+            lambda a, b: bool(jnp.any(a != b)),
+            before.params[player],
+            state.params[player],
+        )
         assert any(jax.tree.leaves(moved))
     if 'conditional' in overrides[0]:
         assert list(this.spec['inputs']) == ['latent']
@@ -99,131 +151,208 @@ def test_every_loss_network_and_option_moves_both_players(gan, overrides, tmp_pa
 
 def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
     this = runs.begin(gan(), tmp_path)
-    variables = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(0), x.shape),
-                             this.init().variables['params'])
+    variables = jax.tree.map(
+        lambda x: x + 0.05 * jax.random.normal(jax.random.key(0), x.shape),
+        this.init().variables['params'],
+    )
     variables = {**this.init().variables, 'params': variables}
     latent = jax.random.normal(jax.random.key(1), (4, 6))
     label = jnp.arange(4)
     predict = jax.jit(this.task.predict)
     whole = predict(variables, {'latent': latent, 'label': label})['image']
     alone = predict(variables, {'latent': latent[2:3], 'label': label[2:3]})['image']
-    assert whole.shape == (4, 8, 8, 1) and 0 <= whole.min() and whole.max() <= 255
+    assert whole.shape == (4, 8, 8, 1) and whole.min() >= 0 and whole.max() <= 255
     np.testing.assert_allclose(whole[2:3], alone, atol=1e-3)
     assert not np.allclose(whole[0], whole[1])
 
 
 def test_evaluation_draws_are_the_same_every_time_and_cover_the_real_images(gan):
     from jaxvision.data.sources import open_source
+
     config = gan()
     real = open_source(config.data, 'test')
-    rows = draws.Draws(real, config.data, 500, 6)
-    assert len(rows) == 500 + draws.WALKS * draws.STEPS
-    again = draws.Draws(real, config.data, 500, 6)
+    rows = samples.Draws(real, config.data, 500, 6)
+    assert len(rows) == 500 + samples.WALKS * samples.STEPS
+    again = samples.Draws(real, config.data, 500, 6)
     np.testing.assert_array_equal(rows[7]['latent'], again[7]['latent'])
-    np.testing.assert_array_equal(rows.labels(), [rows[i]['label'] for i in range(len(rows))])
+    np.testing.assert_array_equal(
+        rows.labels(), [rows[i]['label'] for i in range(len(rows))]
+    )
     assert {rows[i]['label'].item() for i in range(10)} == set(range(10))
     assert {rows[i]['real_row'].item() for i in range(500)} == set(range(len(real)))
-    walk = np.stack([rows[500 + i]['latent'] for i in range(draws.STEPS)])
+    walk = np.stack([rows[500 + i]['latent'] for i in range(samples.STEPS)])
     steps = np.linalg.norm(np.diff(walk, axis=0), axis=1)
     assert steps.max() < 0.5 * np.linalg.norm(walk[0] - walk[-1])
 
 
 def test_summaries_are_those_of_the_metrics():
     rng = np.random.default_rng(0)
-    records = {**{f'{name}{network}': rng.normal(size=(60, 4)) for network in ('', '_cnn')
-                  for name in ('fake', 'real', 'trained')}, 'real_row': np.arange(60) % 40,
-               'train_row': np.arange(60), 'said': np.arange(60) % 3, 'label': np.arange(60) % 2,
-               'index': np.arange(60)}
-    found = draws.summarize(50, True, 'ff0000ab', records)
+    records = {
+        **{
+            f'{name}{network}': rng.normal(size=(60, 4))
+            for network in ('', '_cnn')
+            for name in ('fake', 'real', 'trained')
+        },
+        'real_row': np.arange(60) % 40,
+        'train_row': np.arange(60),
+        'said': np.arange(60) % 3,
+        'label': np.arange(60) % 2,
+        'index': np.arange(60),
+    }
+    found = samples.summarize(50, True, 'ff0000ab', records)
     for network in ('', '_cnn'):
         assert found[f'fid{network}'] == generative.frechet_distance(
-            records[f'real{network}'][:40], records[f'fake{network}'][:50])
+            records[f'real{network}'][:40], records[f'fake{network}'][:50]
+        )
     right = sum(i % 3 == i % 2 for i in range(50))
-    assert found['conditional_accuracy'] == right / 50 and found['judge_hash'] == 0xff0000
+    assert (
+        found['conditional_accuracy'] == right / 50 and found['judge_hash'] == 0xFF0000
+    )
 
 
 def test_precision_and_recall_see_every_class():
     """2,000 rows, a class in turn, of which 1,000 are compared."""
     rng, label = np.random.default_rng(0), np.arange(2000) % 10
-    features = {name: 9 * np.eye(10)[label] + rng.normal(size=(2000, 10))
-                for name in ('fake_cnn', 'real_cnn', 'trained_cnn')}
-    found = draws.summarize(2000, True, '', {
-        **features, **{name: np.arange(2000) for name in ('real_row', 'train_row', 'index')},
-        'said': label, 'label': label})
+    features = {
+        name: 9 * np.eye(10)[label] + rng.normal(size=(2000, 10))
+        for name in ('fake_cnn', 'real_cnn', 'trained_cnn')
+    }
+    found = samples.summarize(
+        2000,
+        True,
+        '',
+        {
+            **features,
+            **{name: np.arange(2000) for name in ('real_row', 'train_row', 'index')},
+            'said': label,
+            'label': label,
+        },
+    )
     assert min(found['precision'], found['recall'], found['floor_recall']) > 0.8
 
 
-def test_the_own_judge_is_trained_once_into_the_cache(gan, tmp_path, monkeypatch, no_pictures):
+def test_the_own_judge_is_trained_once_into_the_cache(
+    gan, tmp_path, monkeypatch, no_pictures
+):
     own = features.own
 
     def quick(data):
         config = own(data)
         config.model.variant, config.train.steps = '4', '2'
         return config
+
     monkeypatch.setattr(features, 'own', quick)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     config = gan('task.judge=own', 'train.steps=1', *QUICK)
     first = loop.run(config, tmp_path / 'a').metrics['eval/judge_hash']
     networks = list((tmp_path / 'cache' / 'jaxvision' / 'runs').iterdir())
     assert [path.name.startswith('judge-') for path in networks] == [True]
-    saved = {path: path.stat().st_mtime_ns for path in networks[0].rglob('*') if path.is_file()}
-    second = loop.run(gan('task.judge=own', 'train.steps=1', 'seed=1', *QUICK), tmp_path / 'b')
+    saved = {
+        path: path.stat().st_mtime_ns
+        for path in networks[0].rglob('*')
+        if path.is_file()
+    }
+    second = loop.run(
+        gan('task.judge=own', 'train.steps=1', 'seed=1', *QUICK), tmp_path / 'b'
+    )
     assert second.metrics['eval/judge_hash'] == first > 0
-    checkpoints = {path: time for path, time in saved.items() if 'checkpoints' in str(path)}
+    checkpoints = {
+        path: time for path, time in saved.items() if 'checkpoints' in str(path)
+    }
     assert checkpoints == {path: path.stat().st_mtime_ns for path in checkpoints}
 
 
 def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatch):
-    read = jax.tree.map(lambda x: np.full(x.shape, 0.5, x.dtype),
-                        jax.eval_shape(features.inception('x').init))
+    read = jax.tree.map(
+        lambda x: np.full(x.shape, 0.5, x.dtype),
+        jax.eval_shape(features.inception('x').init),
+    )
     monkeypatch.setattr(features.files, 'read', lambda file: {})
     monkeypatch.setattr(features.convert, 'fitted', lambda leaves, shapes: read)
     this = runs.begin(gan('task.inception=weights.pth', *QUICK), tmp_path)
     found = this.init().frozen['inception']
     assert all(bool((leaf == 0.5).all()) for leaf in jax.tree.leaves(found))
-    batch = {**noise(this.spec, 2), **jax.tree.map(lambda x: jnp.asarray(x)[None].repeat(2, 0), {
-        name: value for name, value in this.task.prepare(this.sources['test'][0], None).items()})}
-    shapes = jax.eval_shape(this.task.evaluations['eval'].evaluate, this.abstract(), batch)
+    batch = {
+        **noise(this.spec, 2),
+        **jax.tree.map(
+            lambda x: jnp.asarray(x)[None].repeat(2, 0),
+            {
+                name: value
+                for name, value in this.task.prepare(
+                    this.sources['test'][0], None
+                ).items()
+            },
+        ),
+    }
+    shapes = jax.eval_shape(
+        this.task.evaluations['eval'].evaluate, this.abstract(), batch
+    )
     assert shapes['fake'].shape == shapes['real'].shape == (2, 2048)
     assert this.spec['requires']['inception'].keys() == {'hash'}
 
 
 def test_critic_steps_are_updates_of_the_discriminator_alone(gan, tmp_path):
     """And its rate is the schedule's at this step, not at its own so-many-th update."""
-    this = runs.begin(gan('task.critic_steps=2', 'train.steps=2', 'optimizer.schedule=linear'),
-                      tmp_path)
+    this = runs.begin(
+        gan('task.critic_steps=2', 'train.steps=2', 'optimizer.schedule=linear'),
+        tmp_path,
+    )
     update = jax.jit(this.task.update)
     state, _ = update(this.init(), noise(this.spec, 8))
-    updates = {player: int(jax.tree.leaves(opt_state)[0])  # Adam's count
-               for player, opt_state in state.opt_state.items()}
+    updates = {
+        player: int(jax.tree.leaves(opt_state)[0])  # Adam's count
+        for player, opt_state in state.opt_state.items()
+    }
     assert updates == {'generator': 1, 'discriminator': 2}
     _, scalars = update(state.replace(step=state.step + 1), noise(this.spec, 8))
     assert scalars['discriminator/update_norm'] > 0 and scalars['lr'] == 0.0005
 
 
 def test_gradients_of_parts_add_up(gan, tmp_path):
-    whole, parts = ({**jax.jit(this.task.update)(this.init(), noise(this.spec, 8))[1]}
-                    for this in (runs.begin(gan(f'optimizer.accumulate={n}'), tmp_path / str(n))
-                                 for n in (1, 2)))
-    for name in ('discriminator/gradient_norm', 'generator/gradient_norm', 'discriminator/r1'):
+    whole, parts = (
+        {**jax.jit(this.task.update)(this.init(), noise(this.spec, 8))[1]}
+        for this in (
+            runs.begin(gan(f'optimizer.accumulate={n}'), tmp_path / str(n))
+            for n in (1, 2)
+        )
+    )
+    for name in (
+        'discriminator/gradient_norm',
+        'generator/gradient_norm',
+        'discriminator/r1',
+    ):
         np.testing.assert_allclose(parts[name], whole[name], rtol=1e-4)
 
 
-@pytest.mark.parametrize('overrides', [
-    ('model.options.norm=batch',), ('model.name=dcgan', 'model.variant=4', 'task.r1=0.0')])
+@pytest.mark.parametrize(
+    'overrides',
+    [
+        ('model.options.norm=batch',),
+        ('model.name=dcgan', 'model.variant=4', 'task.r1=0.0'),
+    ],
+)
 def test_a_generator_is_exported(gan, overrides, tmp_path):
     this = runs.begin(gan(*overrides), tmp_path)
     latent = np.random.default_rng(0).standard_normal((7, 6)).astype(np.float32)
-    assert_exported_alike(this, {'latent': latent, 'label': np.arange(7, dtype=np.int32)}, tmp_path)
+    assert_exported_alike(
+        this, {'latent': latent, 'label': np.arange(7, dtype=np.int32)}, tmp_path
+    )
 
 
-@pytest.mark.parametrize('override, said', [
-    ('model.name=dcgan', 'task.r1: .* batch norm'),
-    ('task.inception=nowhere.pth', 'nowhere.pth'), ('task.loss=hing', 'hinge'),
-    ('task.judge=nowhere', 'no run'), ('task.r1=-1', 'at least 0'),
-    ('data.test_split=test[:3]', '3 to test on: of each 4'),
-    ('task.critic_steps=3', 'divide'), ('task.layer=poled', 'pooled'),
-    ('task.diffaugment=colour', 'color')])
+@pytest.mark.parametrize(
+    'override, said',
+    [
+        ('model.name=dcgan', 'task.r1: .* batch norm'),
+        ('task.inception=nowhere.pth', 'nowhere.pth'),
+        ('task.loss=hing', 'hinge'),
+        ('task.judge=nowhere', 'no run'),
+        ('task.r1=-1', 'at least 0'),
+        ('data.test_split=test[:3]', '3 to test on: of each 4'),
+        ('task.critic_steps=3', 'divide'),
+        ('task.layer=poled', 'pooled'),
+        ('task.diffaugment=colour', 'color'),
+    ],
+)
 def test_mistakes_are_told(gan, override, said, tmp_path):
     with pytest.raises(UserError, match=said):
         runs.begin(gan(override), tmp_path)

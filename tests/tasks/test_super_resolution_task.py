@@ -2,22 +2,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
+from helpers.random_weights import random_leaves
 from PIL import Image
-from random_weights import random_leaves
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Unreadable
-from jaxvision.errors import UserError
 from jaxvision.image import tiles
-from jaxvision.models import edsr
-from jaxvision.tasks import super_resolution
+from jaxvision.models.generators import edsr
+from jaxvision.tasks.super_resolution import task as super_resolution
 from jaxvision.train import loop, run
 
-BASE = ('data.source=mnist5k', 'data.test_split=test[:64]', 'data.image_size=28',
-        'data.batch_size=16', 'data.per_class=20', 'model.name=edsr', 'model.variant=1x8', 'task.patch=8', 'task.tile=16',
-        'optimizer.lr=0.01', 'train.steps=30', 'train.eval_every=30', 'train.checkpoint_every=30')
+BASE = (
+    'data.source=mnist5k',
+    'data.test_split=test[:64]',
+    'data.image_size=28',
+    'data.batch_size=16',
+    'data.per_class=20',
+    'model.name=edsr',
+    'model.variant=1x8',
+    'task.patch=8',
+    'task.tile=16',
+    'optimizer.lr=0.01',
+    'train.steps=30',
+    'train.eval_every=30',
+    'train.checkpoint_every=30',
+)
 
 
 def configured(*overrides):
@@ -31,12 +43,17 @@ def configured(*overrides):
 @pytest.fixture
 def opened(tmp_path):
     """A run that has not begun: (task, its first state, a batch of crops, its spec)."""
+
     def begin(*overrides):
         this = run.begin(configured(*overrides), tmp_path / 'run')
-        source, patch = this.sources['train'], this.config.task.patch * this.config.task.scale
-        truth = source.batch(range(16))['image'][:, 6:6 + patch, 6:6 + patch]
+        source, patch = (
+            this.sources['train'],
+            this.config.task.patch * this.config.task.scale,
+        )
+        truth = source.batch(range(16))['image'][:, 6 : 6 + patch, 6 : 6 + patch]
         batch = {'truth': jnp.asarray(truth), 'index': jnp.arange(16, dtype=jnp.int32)}
         return this.task, this.init(), batch, this.spec
+
     return begin
 
 
@@ -44,7 +61,8 @@ def test_it_learns_more_than_bicubic(tmp_path):
     result = loop.run(configured(), tmp_path / 'run')
     assert result.metrics['eval/gain_y'] > 1
     assert result.metrics['eval/gain_y'] == pytest.approx(
-        result.metrics['eval/psnr_y'] - result.metrics['eval/bicubic_y'])
+        result.metrics['eval/psnr_y'] - result.metrics['eval/bicubic_y']
+    )
     assert (tmp_path / 'run' / 'figures' / 'strips.png').exists()
 
 
@@ -52,53 +70,95 @@ def test_the_metrics_are_scikit_images_of_what_predict_answers(opened):
     task, state, _, spec = opened('task.scale=3', 'task.patch=5', 'data.image_size=27')
     whole = task.prepare({'image': photograph(), 'label': 0}, None)['truth']
     assert whole.shape == (27, 27, 1) and spec['crop'] == 27
-    batch = {'truth': whole[None], 'label': np.zeros(1, np.int32), 'index': np.zeros(1, np.int32)}
-    low = Image.fromarray(whole[..., 0].astype(np.float32)).resize((9, 9), Image.BICUBIC)
+    batch = {
+        'truth': whole[None],
+        'label': np.zeros(1, np.int32),
+        'index': np.zeros(1, np.int32),
+    }
+    low = Image.fromarray(whole[..., 0].astype(np.float32)).resize(
+        (9, 9), Image.BICUBIC
+    )
     low = np.clip(np.round(low), 0, 255).astype(np.float32)
     given = jax.jit(task.evaluations['eval'].inputs)(batch)['image']
     assert given.shape == (1, 20, 20, 1) and given.dtype == np.uint8
     np.testing.assert_array_equal(given[0, 5:14, 5:14, 0], low)
-    np.testing.assert_array_equal(given[0, :5, 5:14, 0], low[4::-1])  # mirrored outwards
+    np.testing.assert_array_equal(
+        given[0, :5, 5:14, 0], low[4::-1]
+    )  # mirrored outwards
     state = state.replace(params=jax.tree.map(lambda x: x + 0.02, state.params))
     records = jax.jit(task.evaluations['eval'].evaluate)(state, batch)
-    answers = {'': task.predict(state.variables, {'image': given})['image'][0, 15:42, 15:42, 0],
-               'bicubic_': Image.fromarray(low).resize((27, 27), Image.BICUBIC)}
+    answers = {
+        '': task.predict(state.variables, {'image': given})['image'][
+            0, 15:42, 15:42, 0
+        ],
+        'bicubic_': Image.fromarray(low).resize((27, 27), Image.BICUBIC),
+    }
     for prefix, answer in answers.items():
-        pair = [np.round(np.clip(image, 0, 255))[3:-3, 3:-3].astype(np.float64)
-                for image in (whole[..., 0], answer)]
+        pair = [
+            np.round(np.clip(image, 0, 255))[3:-3, 3:-3].astype(np.float64)
+            for image in (whole[..., 0], answer)
+        ]
         psnr = -10 * np.log10(float(records[f'{prefix}error_y'][0]))
         # A pixel in the middle may round the other way.
-        assert psnr == pytest.approx(peak_signal_noise_ratio(*pair, data_range=255), abs=0.01)
-        assert float(records[f'{prefix}ssim_y'][0]) == pytest.approx(structural_similarity(
-            *pair, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False),
-            abs=1e-3)
+        assert psnr == pytest.approx(
+            peak_signal_noise_ratio(*pair, data_range=255), abs=0.01
+        )
+        assert float(records[f'{prefix}ssim_y'][0]) == pytest.approx(
+            structural_similarity(
+                *pair,
+                data_range=255,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
+            ),
+            abs=1e-3,
+        )
 
 
 def photograph(height=30, width=34):
     y, x = np.mgrid[:height, :width]
-    return (127 + 60 * np.sin(x / 2) + 60 * np.cos(y * x / 40)).astype(np.uint8)[..., None]
+    return (127 + 60 * np.sin(x / 2) + 60 * np.cos(y * x / 40)).astype(np.uint8)[
+        ..., None
+    ]
 
 
-@pytest.mark.parametrize('pool, psnr, names', [
-    ('label', (20 + 40) / 2, {'psnr_y/cup': 20.0, 'psnr_y/cat': 40.0}),
-    ('image', (-10 * np.log10(0.004) - 10 * np.log10(0.016) + 40) / 3, {})])
+@pytest.mark.parametrize(
+    'pool, psnr, names',
+    [
+        ('label', (20 + 40) / 2, {'psnr_y/cup': 20.0, 'psnr_y/cat': 40.0}),
+        ('image', (-10 * np.log10(0.004) - 10 * np.log10(0.016) + 40) / 3, {}),
+    ],
+)
 def test_psnr_is_pooled_over_a_photographs_tiles(pool, psnr, names):
-    records = {'index': np.arange(3), 'label': np.array([2, 2, 0]),
-               'error_y': np.array([0.004, 0.016, 1e-4], np.float32),
-               'bicubic_error_y': np.array([0.02, 0.02, 0.02], np.float32),
-               'ssim_y': np.array([0.1, 0.3, 0.6]), 'bicubic_ssim_y': np.zeros(3)}
+    records = {
+        'index': np.arange(3),
+        'label': np.array([2, 2, 0]),
+        'error_y': np.array([0.004, 0.016, 1e-4], np.float32),
+        'bicubic_error_y': np.array([0.02, 0.02, 0.02], np.float32),
+        'ssim_y': np.array([0.1, 0.3, 0.6]),
+        'bicubic_ssim_y': np.zeros(3),
+    }
     found = super_resolution.summarize(pool, ['cat', 'dog', 'cup'], records)
     assert found['psnr_y'] == pytest.approx(psnr, abs=1e-5)
     assert found['gain_y'] == pytest.approx(psnr + 10 * np.log10(0.02), abs=1e-5)
     assert found['ssim_y'] == pytest.approx(0.4 if pool == 'label' else 1 / 3)
-    assert {name: value for name, value in found.items() if '/' in name} == pytest.approx(names)
+    assert {
+        name: value for name, value in found.items() if '/' in name
+    } == pytest.approx(names)
 
 
 def test_an_image_without_an_error_counts_100_decibels():
-    records = {'index': np.arange(1), 'label': np.zeros(1, int), 'error_y': np.zeros(1),
-               'bicubic_error_y': np.zeros(1)}
+    records = {
+        'index': np.arange(1),
+        'label': np.zeros(1, int),
+        'error_y': np.zeros(1),
+        'bicubic_error_y': np.zeros(1),
+    }
     assert super_resolution.summarize('image', [], records) == {
-        'psnr_y': 100.0, 'gain_y': 0.0, 'bicubic_y': 100.0}
+        'psnr_y': 100.0,
+        'gain_y': 0.0,
+        'bicubic_y': 100.0,
+    }
 
 
 def test_crops_are_random_to_learn_from_and_central_to_evaluate():
@@ -108,17 +168,23 @@ def test_crops_are_random_to_learn_from_and_central_to_evaluate():
     example = {'image': image, 'label': np.int32(3)}
     np.testing.assert_array_equal(prepare(example, None)['truth'], image[4:16, 1:13])
     crops = [prepare(example, np.random.default_rng(seed)) for seed in range(300)]
-    assert all(crop['truth'].shape == (6, 6, 1) and crop['label'] == 3 for crop in crops)
+    assert all(
+        crop['truth'].shape == (6, 6, 1) and crop['label'] == 3 for crop in crops
+    )
     assert len({crop['truth'].tobytes() for crop in crops}) > 100  # of 15 x 10
-    with pytest.raises(Unreadable, match='11x20 pixels are less than the crops of 12x12'):
+    with pytest.raises(
+        Unreadable, match='11x20 pixels are less than the crops of 12x12'
+    ):
         prepare({'image': image[:, :11], 'label': 0}, None)
 
 
 def test_prediction_takes_uint8_and_the_same_values_as_floats(opened):
     task, state, _, _ = opened()
     image = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), np.uint8)
-    ours, wanted = (jax.jit(task.predict)(state.variables, {'image': x})['image']
-                    for x in (image.astype(np.float32), image))
+    ours, wanted = (
+        jax.jit(task.predict)(state.variables, {'image': x})['image']
+        for x in (image.astype(np.float32), image)
+    )
     np.testing.assert_allclose(ours, wanted, atol=1e-4)
     assert wanted.shape == (2, 32, 32, 1) and wanted.min() >= 0 and wanted.max() <= 255
 
@@ -127,7 +193,9 @@ def test_tiles_are_answered_as_the_whole_but_at_its_border(opened):
     """The five convolutions that follow on one another reach five pixels far."""
     task, state, _, spec = opened()
     params = random_leaves(state.params['model'])
-    params['last'] = jax.tree.map(lambda x: 0.01 * x, params['last'])  # stays in [0, 255]
+    params['last'] = jax.tree.map(
+        lambda x: 0.01 * x, params['last']
+    )  # stays in [0, 255]
     variables = {**state.variables, 'params': {'model': params}}
     answer = jax.jit(lambda image: task.predict(variables, {'image': image})['image'])
     image = photograph(31, 45) // 2 + 64
@@ -140,9 +208,13 @@ def test_tiles_are_answered_as_the_whole_but_at_its_border(opened):
 
 
 def test_the_upscaler_is_exported(tmp_path):
-    this = run.begin(configured('task.scale=3', 'task.patch=5', 'data.image_size=27'), tmp_path)
+    this = run.begin(
+        configured('task.scale=3', 'task.patch=5', 'data.image_size=27'), tmp_path
+    )
     side = this.spec['inputs']['image']['shape'][0]
-    images = np.random.default_rng(0).integers(0, 256, (3, side, side, 1)).astype(np.uint8)
+    images = (
+        np.random.default_rng(0).integers(0, 256, (3, side, side, 1)).astype(np.uint8)
+    )
     assert_exported_alike(this, {'image': images}, tmp_path)
 
 
@@ -161,39 +233,58 @@ def test_without_an_adversary_there_is_one_player(opened):
     task, state, batch, _ = opened('optimizer.ema=0.9')
     assert set(state.params) == {'model'} == set(state.ema['params'])
     _, scalars = jax.jit(task.update)(state, batch)
+
     # Training starts at bicubic, whose error this is.
     @jax.jit
     def error(truth):
-        low = super_resolution.made_poor(configured().task, state.key, batch['index'], truth)
+        low = super_resolution.made_poor(
+            configured().task, state.key, batch['index'], truth
+        )
         return jnp.abs(edsr.bicubic(low, 2) - truth).mean()
+
     error = error(batch['truth'] / 255)
     assert scalars['loss'] == pytest.approx(float(error), rel=0.02)
 
 
 def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained):
     task, state, batch, spec = opened(
-        'task.adversarial=0.01', 'task.discriminator=4-8', 'task.perceptual=0.1',
-        f'task.judge={trained}', 'task.layer=stage1', 'task.loss=mse')
+        'task.adversarial=0.01',
+        'task.discriminator=4-8',
+        'task.perceptual=0.1',
+        f'task.judge={trained}',
+        'task.layer=stage1',
+        'task.loss=mse',
+    )
     assert set(state.params) == {'model', 'discriminator'}
     assert set(spec['requires']) == set(state.frozen) == {'judge'}
     new, scalars = jax.jit(task.update)(state, batch)
     for player in state.params:
-        moved = jax.tree.map(lambda a, b: bool((a != b).any()), state.params[player],
-                             new.params[player])
+        moved = jax.tree.map(
+            lambda a, b: bool((a != b).any()), state.params[player], new.params[player]
+        )
         assert any(jax.tree.leaves(moved))
-    assert scalars['loss'] == pytest.approx(float(sum(
-        scalars[term] for term in ('mse', 'perceptual', 'adversarial'))), rel=1e-5)
+    assert scalars['loss'] == pytest.approx(
+        float(sum(scalars[term] for term in ('mse', 'perceptual', 'adversarial'))),
+        rel=1e-5,
+    )
     assert scalars['perceptual'] > 0
     # At first the two cannot be told apart by much: log 2 for either.
     assert 0.3 < scalars['discriminator/loss'] < 5
 
 
-@pytest.mark.parametrize('overrides, message', [
-    (['task.patch=15'], 'task.patch=15: up to 14, of crops of 28x28 pixels'),
-    (['task.loss=l3'], "'l3'"), (['task.pool=batch'], "'batch'"),
-    (['task.degradation.jpeg=200'], 'jpeg=200'), (['task.degradation.noise=-1.0'], 'noise=-1.0'),
-    (['task.adversarial_loss=gan'], "'gan'"),
-    (['task.tile=0'], 'at least 1'), (['task.adversarial=-1.0'], 'from 0 up')])
+@pytest.mark.parametrize(
+    'overrides, message',
+    [
+        (['task.patch=15'], 'task.patch=15: up to 14, of crops of 28x28 pixels'),
+        (['task.loss=l3'], "'l3'"),
+        (['task.pool=batch'], "'batch'"),
+        (['task.degradation.jpeg=200'], 'jpeg=200'),
+        (['task.degradation.noise=-1.0'], 'noise=-1.0'),
+        (['task.adversarial_loss=gan'], "'gan'"),
+        (['task.tile=0'], 'at least 1'),
+        (['task.adversarial=-1.0'], 'from 0 up'),
+    ],
+)
 def test_mistakes_in_the_config_are_said(opened, overrides, message):
     with pytest.raises(UserError, match=message):
         opened(*overrides)

@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 import jaxvision
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 from jaxvision.train import evaluation, loop
 from jaxvision.train.run import begin
 
@@ -19,15 +19,27 @@ NEW = 'train.init_new=model/head'
 @pytest.fixture
 def opened(tiny, trained, tmp_path):
     """A run that begins with another's weights: (run, its first state, a batch)."""
+
     def begin_with(*overrides):
-        run = begin(tiny(f'train.init_from={trained}', NEW, *overrides), tmp_path / 'run')
-        batch = run.sources['train'].batch(range(16)) | {'index': np.arange(16, dtype=np.int32)}
-        return run, run.init(), {name: jnp.asarray(array) for name, array in batch.items()}
+        run = begin(
+            tiny(f'train.init_from={trained}', NEW, *overrides), tmp_path / 'run'
+        )
+        batch = run.sources['train'].batch(range(16)) | {
+            'index': np.arange(16, dtype=np.int32)
+        }
+        return (
+            run,
+            run.init(),
+            {name: jnp.asarray(array) for name, array in batch.items()},
+        )
+
     return begin_with
 
 
 def names(tree):
-    return {'/'.join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(tree)}
+    return {
+        '/'.join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(tree)
+    }
 
 
 def test_a_frozen_part_costs_no_optimizer_and_no_gradient(opened):
@@ -38,33 +50,48 @@ def test_a_frozen_part_costs_no_optimizer_and_no_gradient(opened):
     assert len(whole) == len(jax.tree.leaves((state.params, state.frozen['params'])))
     moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
     assert sum(leaf.size for leaf in moments) == 2 * sum(
-        leaf.size for leaf in jax.tree.leaves(state.params))
+        leaf.size for leaf in jax.tree.leaves(state.params)
+    )
+
     # A gradient through the convolutions would be more of them than the forward pass has.
-    count = lambda f, *x: str(jax.make_jaxpr(f)(*x)).count('conv_general_dilated')
+    def count(f, *x):
+        return str(jax.make_jaxpr(f)(*x)).count('conv_general_dilated')
+
     forward = count(run.task.predict, state.variables, {'image': batch['image']})
     assert count(run.task.update, state, batch) <= forward
 
 
 @pytest.mark.parametrize('part', ['head', 'last 1'])
-def test_what_is_frozen_stays_in_training_and_in_the_checkpoint(part, tiny, trained, tmp_path,
-                                                                no_pictures):
+def test_what_is_frozen_stays_in_training_and_in_the_checkpoint(
+    part, tiny, trained, tmp_path, no_pictures
+):
     loop.run(tiny(f'train.init_from={trained}', NEW, f'task.trained={part}'), tmp_path)
     before = loop.load(trained)[1]
     after = loop.load(tmp_path)[1]
     assert jax.tree.structure(before) == jax.tree.structure(after)
     same = jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), before, after)
-    changed = {name for name, equal in same['params']['model'].items() if not jax.tree.all(equal)}
+    changed = {
+        name
+        for name, equal in same['params']['model'].items()
+        if not jax.tree.all(equal)
+    }
     assert changed and changed < set(same['params']['model'])
     statistics = same['model_state']['model']['batch_stats']
-    assert {name for name, equal in statistics.items() if not jax.tree.all(equal)} <= changed
+    assert {
+        name for name, equal in statistics.items() if not jax.tree.all(equal)
+    } <= changed
     assert 'head' in changed and (len(changed) > 1) == (part != 'head')
 
 
 def test_running_statistics_stay_where_all_is_trained(opened):
     run, state, batch = opened('task.statistics=running')
     new, _ = jax.jit(run.task.update)(state, batch)
-    assert jax.tree.all(jax.tree.map(jnp.array_equal, new.model_state, state.model_state))
-    changed = jax.tree.map(lambda a, b: not bool(jnp.array_equal(a, b)), new.params, state.params)
+    assert jax.tree.all(
+        jax.tree.map(jnp.array_equal, new.model_state, state.model_state)
+    )
+    changed = jax.tree.map(
+        lambda a, b: not bool(jnp.array_equal(a, b)), new.params, state.params
+    )
     assert jax.tree.all(changed)
 
 
@@ -75,11 +102,23 @@ def test_layers_learn_slower_the_deeper_they_are(opened):
         run, state, batch = opened(f'task.layer_decay={decay}', *options)
         new, _ = jax.jit(run.task.update)(state, batch)
         moves[decay] = jax.tree.map(jnp.subtract, new.params, state.params)['model']
-    length = lambda tree: np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(tree)))
-    ratios = {name: length(moves[0.5][name]) / length(moves[1.0][name]) for name in moves[1.0]}
-    assert ratios == pytest.approx({
-        'head': 1, 'stage1_conv2': 0.5, 'stage1_norm2': 0.5, 'stage1_conv1': 0.25,
-        'stage1_norm1': 0.25}, rel=0.01)
+
+    def length(tree):
+        return np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(tree)))
+
+    ratios = {
+        name: length(moves[0.5][name]) / length(moves[1.0][name]) for name in moves[1.0]
+    }
+    assert ratios == pytest.approx(
+        {
+            'head': 1,
+            'stage1_conv2': 0.5,
+            'stage1_norm2': 0.5,
+            'stage1_conv1': 0.25,
+            'stage1_norm1': 0.25,
+        },
+        rel=0.01,
+    )
 
 
 def test_lora_trains_little_and_the_rest_stays(tiny, tmp_path, no_pictures):
@@ -87,20 +126,28 @@ def test_lora_trains_little_and_the_rest_stays(tiny, tmp_path, no_pictures):
     options = [text for text in (*model, 'train.steps=2', 'train.eval_every=2')]
     config = tiny(*options, 'model.options.depth=1')
     loop.run(config, tmp_path / 'first')
-    config = tiny(*options, 'model.options.depth=1', f'train.init_from={tmp_path / "first"}',
-                  'train.init_new=model/head,model/lora', 'task.trained=lora 2')
+    config = tiny(
+        *options,
+        'model.options.depth=1',
+        f'train.init_from={tmp_path / "first"}',
+        'train.init_new=model/head,model/lora',
+        'task.trained=lora 2',
+    )
     result = loop.run(config, tmp_path / 'second')
     _, before, _ = jaxvision.load(tmp_path / 'first')
     task, after, _ = jaxvision.load(tmp_path / 'second')
     before, after = before['params']['model'], after['params']['model']
     assert set(after) - set(before) == {'lora'} and result.finished
     for name in set(before) - {'head'}:
-        assert jax.tree.all(jax.tree.map(jnp.array_equal, before[name], after[name])), name
+        assert jax.tree.all(jax.tree.map(jnp.array_equal, before[name], after[name])), (
+            name
+        )
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(after['lora']))
 
 
-def test_a_probe_is_scikit_learns_of_the_same_features(tiny, trained, tmp_path, no_pictures,
-                                                       capsys):
+def test_a_probe_is_scikit_learns_of_the_same_features(
+    tiny, trained, tmp_path, no_pictures, capsys
+):
     options = f'train.init_from={trained}', NEW, 'task.probe=0.01', 'train.steps=0'
     result = loop.run(tiny(*options), tmp_path / 'probe')
     assert result.finished and result.trained and result.step == 0
@@ -109,18 +156,34 @@ def test_a_probe_is_scikit_learns_of_the_same_features(tiny, trained, tmp_path, 
     _, variables, _ = jaxvision.load(trained)
     probing = begin(tiny(*options), tmp_path / 'features')
     for split in ('train', 'test'):
-        records = evaluation.gather(run, jax.jit(lambda state, batch: {
-            **probing.task.fit.record(state, batch), 'label': batch['label'],
-            'index': batch['index'], 'present': batch['present']}), split, probing.init())
+        records = evaluation.gather(
+            run,
+            jax.jit(
+                lambda state, batch: {
+                    **probing.task.fit.record(state, batch),
+                    'label': batch['label'],
+                    'index': batch['index'],
+                    'present': batch['present'],
+                }
+            ),
+            split,
+            probing.init(),
+        )
         features[split], labels[split] = records['features'], records['label']
     mean = features['train'].mean(0)
     scale = np.sqrt(features['train'].var(0).mean())
-    theirs = LogisticRegression(C=1 / (0.01 * len(labels['train'])), tol=1e-8, max_iter=10_000)
+    theirs = LogisticRegression(
+        C=1 / (0.01 * len(labels['train'])), tol=1e-8, max_iter=10_000
+    )
     theirs.fit((features['train'] - mean) / scale, labels['train'])
-    wanted = (theirs.predict((features['test'] - mean) / scale) == labels['test']).mean()
+    wanted = (
+        theirs.predict((features['test'] - mean) / scale) == labels['test']
+    ).mean()
     assert abs(result.metrics['eval/accuracy'] - wanted) < 2 / len(labels['test'])
     assert wanted > 0.5
-    row = json.loads((tmp_path / 'probe' / 'metrics.jsonl').read_text().splitlines()[-1])
+    row = json.loads(
+        (tmp_path / 'probe' / 'metrics.jsonl').read_text().splitlines()[-1]
+    )
     assert row['eval/accuracy'] == result.metrics['eval/accuracy']
     capsys.readouterr()
 
@@ -129,7 +192,9 @@ def test_a_probe_is_scikit_learns_of_the_same_features(tiny, trained, tmp_path, 
     assert 'features' not in capsys.readouterr().out
     loop.run(tiny(*options, 'task.probe=0.1'), tmp_path / 'other')
     said = capsys.readouterr().out
-    kept = next(line.split(', from ')[1] for line in said.splitlines() if ', from ' in line)
+    kept = next(
+        line.split(', from ')[1] for line in said.splitlines() if ', from ' in line
+    )
     with open(kept, 'r+b') as file:  # which a crash damages
         file.truncate(100)
     again = loop.run(tiny(*options), tmp_path / 'again')
@@ -139,22 +204,36 @@ def test_a_probe_is_scikit_learns_of_the_same_features(tiny, trained, tmp_path, 
 
 def test_training_goes_on_from_a_fitted_head(opened):
     from jaxvision.train import fitting
-    run, state, batch = opened('task.probe=0.01', 'optimizer.ema=0.9',
-                               'task.statistics=running')
+
+    run, state, batch = opened(
+        'task.probe=0.01', 'optimizer.ema=0.9', 'task.statistics=running'
+    )
     fitted = fitting.fit(run, state)
-    loss = lambda state: float(jax.jit(run.task.update)(state, batch)[1]['loss'])
+
+    def loss(state):
+        return float(jax.jit(run.task.update)(state, batch)[1]['loss'])
+
     assert loss(fitted) < 0.7 * loss(state)
     for params in (fitted.params, fitted.ema['params']):
         assert np.abs(params['model']['head']['kernel']).max() > 0
-        np.testing.assert_array_equal(params['model']['head']['kernel'],
-                                      fitted.params['model']['head']['kernel'])
+        np.testing.assert_array_equal(
+            params['model']['head']['kernel'], fitted.params['model']['head']['kernel']
+        )
 
 
-@pytest.mark.parametrize('override, said', [
-    ('task.trained=las 2', "write all, head, 'last 2'"), ('task.trained=last 9', 'below the head'),
-    ('task.trained=last 0', 'write all'), ('task.statistics=mean', "no 'mean'|there is no"),
-    ('task.layer_decay=0', 'above 0'), ('task.probe=-1', 'from 0 up'),
-    ('train.steps=0', 'nothing is fitted or taken over'), ('task.trained=lora 2', 'linear layers')])
+@pytest.mark.parametrize(
+    'override, said',
+    [
+        ('task.trained=las 2', "write all, head, 'last 2'"),
+        ('task.trained=last 9', 'below the head'),
+        ('task.trained=last 0', 'write all'),
+        ('task.statistics=mean', "no 'mean'|there is no"),
+        ('task.layer_decay=0', 'above 0'),
+        ('task.probe=-1', 'from 0 up'),
+        ('train.steps=0', 'nothing is fitted or taken over'),
+        ('task.trained=lora 2', 'linear layers'),
+    ],
+)
 def test_a_wrong_setting_is_told(override, said, tiny, tmp_path):
     with pytest.raises(UserError, match=said):
         begin(tiny(override), tmp_path)

@@ -4,28 +4,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
+from helpers.untrained import save_untrained
 from PIL import Image
-from untrained import save_untrained
 
-from jaxvision import config as configs
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.data import video
 from jaxvision.data.composed import Composed
-from jaxvision.data.views import Subset
-from jaxvision.errors import UserError
-from jaxvision.tasks import video_summary
+from jaxvision.data.wrappers import Subset
+from jaxvision.tasks.video_summary import task as video_summary
 from jaxvision.train import loop, run
 from jaxvision.train.writers import read_rows
 
 
 def small(source, *overrides):
     config = configs.default('video_summary')
-    base = (f'data.source={source}', 'data.image_size=16', 'data.batch_size=8', 'task.frames=24',
-            'model.name=frame_scorer', 'model.options.hidden=8', 'optimizer.lr=0.02',
-            'train.steps=40', 'train.log_every=1', 'train.eval_every=40',
-            'train.checkpoint_every=40')
+    base = (
+        f'data.source={source}',
+        'data.image_size=16',
+        'data.batch_size=8',
+        'task.frames=24',
+        'model.name=frame_scorer',
+        'model.options.hidden=8',
+        'optimizer.lr=0.02',
+        'train.steps=40',
+        'train.log_every=1',
+        'train.eval_every=40',
+        'train.checkpoint_every=40',
+    )
     pixels = ('model.variant=8-8', 'model.options.patch=2', 'model.options.pool=flat')
-    for text in (*base, *(() if 'task.sees=similarity' in overrides else pixels), *overrides):
+    for text in (
+        *base,
+        *(() if 'task.sees=similarity' in overrides else pixels),
+        *overrides,
+    ):
         configs.override(config, *text.split('=', 1))
     return config
 
@@ -38,8 +51,11 @@ def few():
     """Eight videos of `moving_digits`, for training and for tests."""
     whole = Composed.open
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Composed, 'open', lambda self, split: Subset(
-            whole(self, 'train'), np.arange(8), 'train'))
+        patch.setattr(
+            Composed,
+            'open',
+            lambda self, split: Subset(whole(self, 'train'), np.arange(8), 'train'),
+        )
         yield
 
 
@@ -51,8 +67,12 @@ def films(tmp_path_factory):
         (root / split).mkdir()
         for i in range(number):
             rng = np.random.default_rng([number, i])
-            shots = rng.integers(0, 256, (3, 24, 32, 3)).repeat(rng.integers(2, 11, 3), axis=0)
-            frames = np.clip(shots + rng.integers(-9, 10, shots.shape), 0, 255).astype(np.uint8)
+            shots = rng.integers(0, 256, (3, 24, 32, 3)).repeat(
+                rng.integers(2, 11, 3), axis=0
+            )
+            frames = np.clip(shots + rng.integers(-9, 10, shots.shape), 0, 255).astype(
+                np.uint8
+            )
             video.write_clip(root / split / f'{i}.mp4', frames, 10.0)
     return root
 
@@ -68,24 +88,38 @@ def begin(tmp_path, source, *overrides):
     """A run that has not begun, and the first eight examples of a split as a batch."""
     this = run.begin(small(source, *overrides), tmp_path / 'run')
     examples = [this.task.prepare(this.sources['train'][row], None) for row in range(8)]
-    batch = {name: np.stack([example[name] for example in examples]) for name in examples[0]}
+    batch = {
+        name: np.stack([example[name] for example in examples]) for name in examples[0]
+    }
     return this, batch | {'index': np.arange(8, dtype=np.int32)}
 
 
 def test_importance_is_learned_by_heart(tmp_path):
     result = loop.run(small('moving_digits/events'), tmp_path)
     assert result.metrics['eval/tau_b'] > 0.5 and result.metrics['eval/rho'] > 0.6
-    assert {path.name for path in (tmp_path / 'figures').iterdir()} == {'scores.png', 'curves.png'}
+    assert {path.name for path in (tmp_path / 'figures').iterdir()} == {
+        'scores.png',
+        'curves.png',
+    }
 
 
 def test_rewards_rise(trained):
-    rewards = [row['train/reward'] for row in read_rows(trained[0] / 'metrics.jsonl')
-               if 'train/reward' in row]
+    rewards = [
+        row['train/reward']
+        for row in read_rows(trained[0] / 'metrics.jsonl')
+        if 'train/reward' in row
+    ]
     assert np.mean(rewards[-10:]) > np.mean(rewards[:10]) + 0.02
-    assert set(trained[1].metrics) == {'eval/reward', 'eval/reward_uniform', 'eval/reward_random'}
+    assert set(trained[1].metrics) == {
+        'eval/reward',
+        'eval/reward_uniform',
+        'eval/reward_random',
+    }
 
 
-@pytest.mark.parametrize('overrides', [[], UNSUPERVISED], ids=['supervised', 'unsupervised'])
+@pytest.mark.parametrize(
+    'overrides', [[], UNSUPERVISED], ids=['supervised', 'unsupervised']
+)
 def test_what_fills_a_video_up_changes_nothing(overrides, films, tmp_path):
     source = f'videos:{films}' if overrides else 'moving_digits/events'
     this, batch = begin(tmp_path, source, *overrides)
@@ -100,12 +134,17 @@ def test_what_fills_a_video_up_changes_nothing(overrides, films, tmp_path):
             noise = rng.integers(0, 256, batch[name].shape).astype(batch[name].dtype)
             known[name] = np.where(mask, batch[name], noise)
         return {**batch, **known}
+
     state = this.init()
-    one, other = (this.update(jax.tree.map(jnp.copy, state), filled(seed))[0] for seed in (0, 1))
+    one, other = (
+        this.update(jax.tree.map(jnp.copy, state), filled(seed))[0] for seed in (0, 1)
+    )
     jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
     records = this.evaluate['eval'](one, {**filled(0), 'present': np.ones(8, bool)})
     assert (records['scores'][own] > 0).all() and not records['scores'][~own].any()
-    assert records['features'][own].any(-1).all() and not records['features'][~own].any()
+    assert (
+        records['features'][own].any(-1).all() and not records['features'][~own].any()
+    )
 
 
 def test_a_persons_film_becomes_a_storyboard_and_a_short_film(trained, films, main):
@@ -120,12 +159,19 @@ def test_a_persons_film_becomes_a_storyboard_and_a_short_film(trained, films, ma
     assert Image.open(entry['picture']).size > (200, 100)
     assert np.asarray(Image.open(saved.pop('scores.png'))).std() > 0
 
-    kept = np.array([frame for start, end in answer['kept']
-                     for frame in film[round(start * 10):round(end * 10)]])
+    kept = np.array(
+        [
+            frame
+            for start, end in answer['kept']
+            for frame in film[round(start * 10) : round(end * 10)]
+        ]
+    )
     short = saved.pop('summary.mp4')
     assert (video.count(short), video.rate(short)) == (len(kept), 10)
     np.testing.assert_allclose(video.read(short), kept, atol=40)
-    assert sorted(saved) == [f'key-{time.replace(":", ".")}.png' for time in answer['key_frames']]
+    assert sorted(saved) == [
+        f'key-{time.replace(":", ".")}.png' for time in answer['key_frames']
+    ]
     for picture in saved.values():
         assert (np.asarray(Image.open(picture)) == kept).all((1, 2, 3)).any()
 
@@ -135,8 +181,12 @@ def test_frames_stand_for_equal_parts_of_a_video(films):
     film, total = video.read(file, size=16), video.count(file)
     # Of 10 a second: 2 are too few, 9 may be, all of them are enough; and no more than 2 in all.
     fewest = min(total, 20)
-    for rate, most, wanted in ((2, 60, fewest), (9, 60, max(fewest, round(total * 0.9))),
-                               (10, 60, total), (2, 2, 2)):
+    for rate, most, wanted in (
+        (2, 60, fewest),
+        (9, 60, max(fewest, round(total * 0.9))),
+        (10, 60, total),
+        (2, 2, 2),
+    ):
         options.rate = rate
         found = video_summary.make_sample(options, [most, 16, 16, 3])({'video': file})
         own = found['video_mask'] > 0
@@ -144,7 +194,9 @@ def test_frames_stand_for_equal_parts_of_a_video(films):
         spans = found['spans'][own] * 10
         np.testing.assert_allclose(spans[1:, 0], spans[:-1, 1], rtol=1e-6)
         assert (spans[0, 0], spans[-1, 1]) == (0, pytest.approx(total))
-        np.testing.assert_array_equal(found['video'][own], film[spans.mean(1).astype(int)])
+        np.testing.assert_array_equal(
+            found['video'][own], film[spans.mean(1).astype(int)]
+        )
     # An array's frames are all taken, and importance is theirs.
     clip = {'video': film, 'importance': np.arange(total, dtype=np.float32)}
     found = video_summary.make_sample(options, [total // 2, 16, 16, 3])(clip)
@@ -154,25 +206,41 @@ def test_frames_stand_for_equal_parts_of_a_video(films):
 def test_it_is_exported(tmp_path):
     this, batch = begin(tmp_path, 'moving_digits/events')
     own = (np.arange(24) < np.array([[24], [1], [17]])).astype(np.uint8)
-    assert_exported_alike(this, {'video': batch['video'][:3], 'video_mask': own}, tmp_path, 1e-5,
-                          'scores')
+    assert_exported_alike(
+        this, {'video': batch['video'][:3], 'video_mask': own}, tmp_path, 1e-5, 'scores'
+    )
 
 
 def test_frames_are_compared_by_what_a_classifier_sees_of_them(films, tiny, tmp_path):
     (tmp_path / 'judge').mkdir()
     save_untrained(tiny(), tmp_path / 'judge')
-    this, batch = begin(tmp_path, f'videos:{films}', *UNSUPERVISED,
-                        f'task.features={tmp_path / "judge"}')
-    features = np.asarray(jax.jit(this.task.predict)(this.init().variables, batch)['features'])
+    this, batch = begin(
+        tmp_path,
+        f'videos:{films}',
+        *UNSUPERVISED,
+        f'task.features={tmp_path / "judge"}',
+    )
+    features = np.asarray(
+        jax.jit(this.task.predict)(this.init().variables, batch)['features']
+    )
     assert features.shape == (8, 24, 8)
-    np.testing.assert_allclose(np.linalg.norm(features, axis=-1), batch['video_mask'], atol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(features, axis=-1), batch['video_mask'], atol=1e-5
+    )
 
 
-@pytest.mark.parametrize('overrides, message', [
-    (['task.regress=log'], "no 'log'"), (['task.sees=sound'], "no 'sound'"),
-    (['task.frames=0'], 'above 0'), (['task.episodes=1'], 'at least 2'),
-    (['task.montages=-5'], 'at least 0'), (['task.montages=5'], 'importance is of whole videos'),
-    (['data.source=digits'], 'needs video')])
+@pytest.mark.parametrize(
+    'overrides, message',
+    [
+        (['task.regress=log'], "no 'log'"),
+        (['task.sees=sound'], "no 'sound'"),
+        (['task.frames=0'], 'above 0'),
+        (['task.episodes=1'], 'at least 2'),
+        (['task.montages=-5'], 'at least 0'),
+        (['task.montages=5'], 'importance is of whole videos'),
+        (['data.source=digits'], 'needs video'),
+    ],
+)
 def test_mistakes_in_the_config_are_told(overrides, message, tmp_path):
     with pytest.raises(UserError, match=message):
         run.begin(small('moving_digits/events', *overrides), tmp_path)

@@ -2,22 +2,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exporting import assert_exported_alike
+from helpers.exporting import assert_exported_alike
 
-from jaxvision import config as configs, keys
+from jaxvision.core import config as configs
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.data import video
-from jaxvision.errors import UserError
-from jaxvision.tasks import video as video_task
+from jaxvision.tasks.video import task as video_task
 from jaxvision.train import loop, run
-from jaxvision.train.update import guarded
 
 
 def small(source, *overrides):
     config = configs.default('video')
-    base = (f'data.source={source}', 'data.image_size=16', 'data.batch_size=8', 'model.name=lrcn',
-            'model.variant=8-8', 'model.options.hidden=16', 'model.options.patch=2',
-            'model.options.features=16', 'task.frames=6', 'optimizer.lr=0.02',
-            'train.steps=40', 'train.log_every=1', 'train.eval_every=40')
+    base = (
+        f'data.source={source}',
+        'data.image_size=16',
+        'data.batch_size=8',
+        'model.name=lrcn',
+        'model.variant=8-8',
+        'model.options.hidden=16',
+        'model.options.patch=2',
+        'model.options.features=16',
+        'task.frames=6',
+        'optimizer.lr=0.02',
+        'train.steps=40',
+        'train.log_every=1',
+        'train.eval_every=40',
+    )
     for text in (*base, *overrides):
         configs.override(config, *text.split('=', 1))
     return config
@@ -35,7 +46,7 @@ def films(tmp_path_factory):
             top, left = rng.integers(0, (16, 9))
             for t, frame in enumerate(frames):
                 place = left + 2 * t if step > 0 else left + 16 - 2 * t
-                frame[top:top + 8, place:place + 8] = 255
+                frame[top : top + 8, place : place + 8] = 255
             video.write_clip(root / name / f'{i}.mp4', frames, 10.0)
     return root
 
@@ -49,7 +60,9 @@ def trained(films, tmp_path_factory):
 def first_batch(this, size=8):
     source = this.sources['train']
     prepared = [this.task.prepare(source[row], None) for row in range(size)]
-    batch = {name: np.stack([example[name] for example in prepared]) for name in prepared[0]}
+    batch = {
+        name: np.stack([example[name] for example in prepared]) for name in prepared[0]
+    }
     return batch | {'index': np.arange(size, dtype=np.int32)}
 
 
@@ -57,12 +70,16 @@ def test_where_a_thing_goes_is_learned_and_mistakes_are_drawn(trained):
     workdir, result = trained
     assert result.finished and result.metrics['eval/accuracy'] == 1
     assert {path.name for path in (workdir / 'figures').iterdir()} == {
-        'confusion.png', 'mistakes.png', 'curves.png'}
+        'confusion.png',
+        'mistakes.png',
+        'curves.png',
+    }
 
 
 def test_films_are_answered_for(trained, films, main, tmp_path):
-    code, out, _, found = main('--workdir', trained[0], films / 'left' / '9.mp4',
-                               films / 'right' / '0.mp4')
+    code, out, _, found = main(
+        '--workdir', trained[0], films / 'left' / '9.mp4', films / 'right' / '0.mp4'
+    )
     assert code == 0 and '2 of 2 files answered' in out
     for name in ('left/9.mp4', 'right/0.mp4'):
         entry = found[str(films / name)]
@@ -74,28 +91,54 @@ def test_clips_are_functions_of_their_keys_and_filled_up(films, tmp_path):
     this = run.begin(small(f'videos:{films}', 'task.frames=5'), tmp_path)
     assert this.spec['inputs'] == {
         'video': {'shape': [5, 16, 16, 3], 'dtype': 'uint8'},
-        'video_mask': {'shape': [5], 'dtype': 'uint8'}}
-    short, long = (this.task.prepare({'video': films / 'left' / f'{i}.mp4'}, None) for i in (0, 4))
-    assert short['video_mask'].tolist() == [1, 1, 1, 1, 0] and not short['video'][4].any()
+        'video_mask': {'shape': [5], 'dtype': 'uint8'},
+    }
+    short, long = (
+        this.task.prepare({'video': films / 'left' / f'{i}.mp4'}, None) for i in (0, 4)
+    )
+    assert (
+        short['video_mask'].tolist() == [1, 1, 1, 1, 0] and not short['video'][4].any()
+    )
     assert long['video_mask'].all() and long['video'].dtype == np.uint8
-    draw = lambda seed: this.task.prepare({'video': films / 'left' / '4.mp4'},
-                                          keys.host(0, 'prepare', seed))['video']
+
+    def draw(seed):
+        return this.task.prepare(
+            {'video': films / 'left' / '4.mp4'}, keys.host(0, 'prepare', seed)
+        )['video']
+
     np.testing.assert_array_equal(draw(1), draw(1))
-    assert len({draw(seed).tobytes() for seed in range(20)}) == 4  # of 8 frames, 5 in a row
+    assert (
+        len({draw(seed).tobytes() for seed in range(20)}) == 4
+    )  # of 8 frames, 5 in a row
     np.testing.assert_array_equal(
-        long['video'][0], video.read(films / 'left' / '4.mp4', [1], 16)[0])
+        long['video'][0], video.read(films / 'left' / '4.mp4', [1], 16)[0]
+    )
 
 
 def test_arrays_of_the_right_size_are_taken_as_they_are(tmp_path):
-    config = small('moving_digits/motions', 'data.image_size=64', 'model.options.patch=8')
+    config = small(
+        'moving_digits/motions', 'data.image_size=64', 'model.options.patch=8'
+    )
     this = run.begin(config, tmp_path)
-    assert this.spec['resize'] is None and this.spec['inputs']['video']['shape'] == [6, 64, 64, 1]
+    assert this.spec['resize'] is None and this.spec['inputs']['video']['shape'] == [
+        6,
+        64,
+        64,
+        1,
+    ]
     whole = this.sources['train'][3]
     prepared = this.task.prepare(whole, None)
     np.testing.assert_array_equal(prepared['video'], whole['video'][7:13])
     assert prepared['label'] == whole['label']
-    clips = np.stack([this.sources['train'][int(row)]['video'][7:13] for row in
-                      np.linspace(0, 49_999, 64).astype(int)]) / 255
+    clips = (
+        np.stack(
+            [
+                this.sources['train'][int(row)]['video'][7:13]
+                for row in np.linspace(0, 49_999, 64).astype(int)
+            ]
+        )
+        / 255
+    )
     assert this.spec['mean'] == pytest.approx([clips.mean()], rel=1e-6)
     assert this.spec['deviation'] == pytest.approx([clips.std()], rel=1e-6)
     # A person's film is larger, and in colour.
@@ -108,8 +151,13 @@ def test_a_clip_is_moved_as_a_whole():
     config.task.augment.update(flip=True, translate=0.2)
     one = np.random.default_rng(0).uniform(size=(8, 1, 12, 12, 2)).astype(np.float32)
     clips = jnp.asarray(one.repeat(3, 1))  # that stand still
-    moved = np.asarray(jax.jit(lambda clips: video_task.augmented(
-        config.task.augment, jax.random.key(0), jnp.arange(8), clips, None)[0])(clips))
+    moved = np.asarray(
+        jax.jit(
+            lambda clips: video_task.augmented(
+                config.task.augment, jax.random.key(0), jnp.arange(8), clips, None
+            )[0]
+        )(clips)
+    )
     assert moved.shape == clips.shape
     np.testing.assert_array_equal(moved, moved[:, :1].repeat(3, 1))
     assert sum((moved[i] != clips[i]).any() for i in range(8)) > 4
@@ -124,26 +172,38 @@ def test_the_model_is_exported(model, films, tmp_path):
     config.model.options = {name: options[name] for name in allowed.get(model, options)}
     this = run.begin(config, tmp_path)
     rng = np.random.default_rng(0)
-    inputs = {'video': rng.integers(0, 256, (3, 6, 16, 16, 3)).astype(np.uint8),
-              'video_mask': (np.arange(6) < np.array([[6], [1], [4]])).astype(np.uint8)}
+    inputs = {
+        'video': rng.integers(0, 256, (3, 6, 16, 16, 3)).astype(np.uint8),
+        'video_mask': (np.arange(6) < np.array([[6], [1], [4]])).astype(np.uint8),
+    }
     assert_exported_alike(this, inputs, tmp_path, 1e-5, 'logits')
 
 
 def test_floats_and_masks_of_truth_values_are_taken_too(trained):
     this = run.reopen(trained[0])
     variables, batch = run.restore(this, 'last').variables, first_batch(this)
-    answers = [jax.jit(this.task.predict)(variables, {'video': video, 'video_mask': mask})
-               for video, mask in ((batch['video'], batch['video_mask']), (
-                   batch['video'].astype(np.float32), batch['video_mask'] > 0))]
+    answers = [
+        jax.jit(this.task.predict)(variables, {'video': video, 'video_mask': mask})
+        for video, mask in (
+            (batch['video'], batch['video_mask']),
+            (batch['video'].astype(np.float32), batch['video_mask'] > 0),
+        )
+    ]
     jax.tree.map(np.testing.assert_array_equal, *answers)
     np.testing.assert_allclose(answers[0]['probabilities'].sum(-1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize('override, message', [
-    ('task.frames=0', 'task.frames=0: it is at least 1'), ('task.stride=0', 'task.stride=0'),
-    ('task.resize=crop', "no rule 'crop'"), ('task.label_smoothing=1', 'less than 1'),
-    ('task.augment.translate=2', 'task.augment.translate=2'),
-    ('data.source=digits', 'holds image, label: this task needs video')])
+@pytest.mark.parametrize(
+    'override, message',
+    [
+        ('task.frames=0', 'task.frames=0: it is at least 1'),
+        ('task.stride=0', 'task.stride=0'),
+        ('task.resize=crop', "no rule 'crop'"),
+        ('task.label_smoothing=1', 'less than 1'),
+        ('task.augment.translate=2', 'task.augment.translate=2'),
+        ('data.source=digits', 'holds image, label: this task needs video'),
+    ],
+)
 def test_a_mistake_in_the_config_is_named(override, message, films, tmp_path):
     with pytest.raises(UserError, match=message):
         run.begin(small(f'videos:{films}', override), tmp_path / 'run')

@@ -8,31 +8,50 @@ import numpy as np
 import optax
 import pytest
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
+from jaxvision.core.state import create
 from jaxvision.train import sharding
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.state import create
 
 
 def state_at(step, width=8):
-    draw = lambda seed, *shape: jax.random.normal(jax.random.key(seed), shape)
-    params = {'model': {'head': {'kernel': draw(1, 4, width), 'bias': draw(2, width)},
-                        'half': draw(3, 5).astype(jnp.bfloat16)}}
-    state = create(jax.random.key(11), params, {'model': optax.adamw(0.1)},
-                   {'model': {'counts': jnp.arange(3, dtype=jnp.uint8), 'seen': jnp.array([True])}},
-                   averaged=('model',))
+    def draw(seed, *shape):
+        return jax.random.normal(jax.random.key(seed), shape)
+
+    params = {
+        'model': {
+            'head': {'kernel': draw(1, 4, width), 'bias': draw(2, width)},
+            'half': draw(3, 5).astype(jnp.bfloat16),
+        }
+    }
+    state = create(
+        jax.random.key(11),
+        params,
+        {'model': optax.adamw(0.1)},
+        {
+            'model': {
+                'counts': jnp.arange(3, dtype=jnp.uint8),
+                'seen': jnp.array([True]),
+            }
+        },
+        averaged=('model',),
+    )
     return state.replace(step=jnp.int32(step))
 
 
 def like(state):
     whole = sharding.whole(sharding.make_mesh())
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state)
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state
+    )
 
 
 def contents(state):
     raw = state.replace(key=jax.random.key_data(state.key))
-    return [(path, leaf.dtype, np.asarray(leaf).tobytes())
-            for path, leaf in jax.tree_util.tree_leaves_with_path(raw)]
+    return [
+        (path, leaf.dtype, np.asarray(leaf).tobytes())
+        for path, leaf in jax.tree_util.tree_leaves_with_path(raw)
+    ]
 
 
 def save(folder, *states, scores=None, keep=2, best=''):
@@ -54,7 +73,9 @@ def test_every_bit_comes_back(tmp_path, wide):
     with jax.enable_x64(wide):
         state = state_at(3)
         if wide:
-            state = state.replace(frozen={'wide': jnp.array([np.pi, -0.0, np.nan], jnp.float64)})
+            state = state.replace(
+                frozen={'wide': jnp.array([np.pi, -0.0, np.nan], jnp.float64)}
+            )
             assert state.frozen['wide'].dtype == np.float64
         save(tmp_path, state)
         assert contents(restore(tmp_path, state)) == contents(state)
@@ -62,8 +83,14 @@ def test_every_bit_comes_back(tmp_path, wide):
 
 def test_the_last_are_kept_and_the_best(tmp_path):
     states, scores = [state_at(step) for step in range(1, 6)], [0.1, 0.9, 0.5, 0.2, 0.3]
-    assert save(tmp_path / 'most', *states, scores=scores, best='eval/score') == ([2, 4, 5], 2)
-    assert save(tmp_path / 'least', *states, scores=scores, best='-eval/score') == ([1, 4, 5], 1)
+    assert save(tmp_path / 'most', *states, scores=scores, best='eval/score') == (
+        [2, 4, 5],
+        2,
+    )
+    assert save(tmp_path / 'least', *states, scores=scores, best='-eval/score') == (
+        [1, 4, 5],
+        1,
+    )
     assert save(tmp_path / 'none', *states, scores=scores) == ([4, 5], None)
     assert save(tmp_path / 'three', *states, keep=3) == ([3, 4, 5], None)
 
@@ -76,9 +103,13 @@ def test_what_is_not_there_is_said_with_what_is(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.find() == checkpoints.find('5') == checkpoints.find(5) == 5
         for missing in ('4', 4, 'first'):
-            with pytest.raises(UserError, match=rf'no checkpoint {missing}; there are \[3, 5\]'):
+            with pytest.raises(
+                UserError, match=rf'no checkpoint {missing}; there are \[3, 5\]'
+            ):
                 checkpoints.find(missing)
-        with pytest.raises(UserError, match='no checkpoint was saved with an evaluation'):
+        with pytest.raises(
+            UserError, match='no checkpoint was saved with an evaluation'
+        ):
             checkpoints.find('best')
 
 
@@ -87,17 +118,25 @@ def test_another_models_checkpoint_is_refused_and_a_leaf_named(tmp_path):
     with pytest.raises(UserError) as error:
         restore(tmp_path, state_at(1, width=9))
     assert 'a checkpoint of another model' in str(error.value)
-    assert 'ema/params/model/head/kernel is float32[4, 8], the config makes it float32[4, 9]' \
+    assert (
+        'ema/params/model/head/kernel is float32[4, 8], the config makes it float32[4, 9]'
         in str(error.value)
+    )
 
 
 def test_a_state_that_is_donated_right_after_its_save_is_saved_as_it_was(tmp_path):
     state = state_at(1).replace(frozen={'large': jnp.arange(2**20, dtype=jnp.float32)})
     was = contents(state)
-    step = jax.jit(lambda s: s.replace(
-        frozen=jax.tree.map(lambda x: x * -1.5 + 1, s.frozen),
-        params=jax.tree.map(lambda x: x * 2, s.params)), donate_argnums=0)
-    step(jax.tree.map(jnp.copy, state.replace(key=None)))  # compiled before, to follow at once
+    step = jax.jit(
+        lambda s: s.replace(
+            frozen=jax.tree.map(lambda x: x * -1.5 + 1, s.frozen),
+            params=jax.tree.map(lambda x: x * 2, s.params),
+        ),
+        donate_argnums=0,
+    )
+    step(
+        jax.tree.map(jnp.copy, state.replace(key=None))
+    )  # compiled before, to follow at once
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, {}, {})
         key, state = state.key, state.replace(key=None)
@@ -112,6 +151,7 @@ def flip(rng):
         data = bytearray(path.read_bytes())
         data[rng.integers(len(data))] ^= 1 << rng.integers(8)
         path.write_bytes(data)
+
     return damage
 
 
@@ -119,18 +159,30 @@ def outcomes_of_damage(folder):
     """The files whose damage was told; an AssertionError where it was silent or told otherwise."""
     state, rng = state_at(3), np.random.default_rng(0)
     save(folder / 'whole', state)
-    files = [path.relative_to(folder / 'whole') for path in (folder / 'whole').rglob('*')
-             if path.is_file() and path.stat().st_size]
+    files = [
+        path.relative_to(folder / 'whole')
+        for path in (folder / 'whole').rglob('*')
+        if path.is_file() and path.stat().st_size
+    ]
     told = set()
     for file in files:
-        for damage in (flip(rng), flip(rng), flip(rng), lambda path: path.write_bytes(b'')):
+        for damage in (
+            flip(rng),
+            flip(rng),
+            flip(rng),
+            lambda path: path.write_bytes(b''),
+        ):
             shutil.rmtree(folder / 'damaged', ignore_errors=True)
             shutil.copytree(folder / 'whole', folder / 'damaged')
             damage(folder / 'damaged' / file)
             try:
-                assert contents(restore(folder / 'damaged', state)) == contents(state), file
+                assert contents(restore(folder / 'damaged', state)) == contents(
+                    state
+                ), file
             except UserError as error:
-                assert 'damaged/3 is damaged' in str(error) or 'holds no' in str(error), file
+                assert 'damaged/3 is damaged' in str(error) or 'holds no' in str(
+                    error
+                ), file
                 told.add(file.parts[1:3])
     return told
 
@@ -150,15 +202,21 @@ def test_other_values_than_the_manifests_are_found_by_their_checksums(tmp_path):
     other.params['model']['head']['kernel'] = kernel.at[0, 0].multiply(1 + 2e-7)
     save(tmp_path / 'other', other)
     shutil.rmtree(tmp_path / 'one' / '3' / 'state')
-    shutil.copytree(tmp_path / 'other' / '3' / 'state', tmp_path / 'one' / '3' / 'state')
+    shutil.copytree(
+        tmp_path / 'other' / '3' / 'state', tmp_path / 'one' / '3' / 'state'
+    )
     with pytest.raises(UserError, match='its checksums differ'):
         restore(tmp_path / 'one', state_at(3))
 
 
-@pytest.mark.parametrize('part', ['state', 'manifest', 'state/_METADATA', 'state/manifest.ocdbt'])
+@pytest.mark.parametrize(
+    'part', ['state', 'manifest', 'state/_METADATA', 'state/manifest.ocdbt']
+)
 def test_a_missing_part_is_told(tmp_path, part):
     save(tmp_path, state_at(3))
     path = tmp_path / '3' / part
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(UserError, match='3 is damaged.*Remove it to go on from the one before'):
+    with pytest.raises(
+        UserError, match='3 is damaged.*Remove it to go on from the one before'
+    ):
         restore(tmp_path, state_at(3))

@@ -5,33 +5,52 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from jaxvision.errors import UserError
-from jaxvision.task import Task
-from jaxvision.train import freezing, optimizers, state as states, update
+from jaxvision.core import state as states
+from jaxvision.core.errors import UserError
+from jaxvision.core.task import Task
+from jaxvision.train import freezing, optimizers, update
 
-NOTHING = lambda variables, inputs: {}
+
+def NOTHING(variables, inputs):
+    return {}
+
+
 BATCH = {'x': jnp.arange(1.0, 5.0)}
 
 
 def two_players(tx):
     """One draws b x + c, the other tells that from 0 by s."""
+
     def init(key, batch):
-        params = {'drawer': {'line': {'b': jnp.float32(2), 'c': jnp.float32(1)}},
-                  'critic': {'s': jnp.float32(3), 'bias': jnp.float32(0.5)}}
+        params = {
+            'drawer': {'line': {'b': jnp.float32(2), 'c': jnp.float32(1)}},
+            'critic': {'s': jnp.float32(3), 'bias': jnp.float32(0.5)},
+        }
         return states.create(key, params, dict.fromkeys(params, tx), {}, ('drawer',))
 
     def draw(params, batch):
         return params['line']['b'] * batch['x'] + params['line']['c']
 
     def drawer(params, state, batch, key):
-        values = state.params['critic']['s'] * draw(params, batch) + state.params['critic']['bias']
+        values = (
+            state.params['critic']['s'] * draw(params, batch)
+            + state.params['critic']['bias']
+        )
         return {'score': (values, jnp.ones(4))}, {}
 
     def critic(params, state, batch, key):
         values = -params['s'] * draw(state.params['drawer'], batch) - params['bias']
         return {'score': (values, jnp.ones(4))}, {}
-    return Task(init, update.in_turn(update.from_loss(critic, tx, 'critic'),
-                                     update.from_loss(drawer, tx, 'drawer', ema=0.9)), {}, NOTHING)
+
+    return Task(
+        init,
+        update.in_turn(
+            update.from_loss(critic, tx, 'critic'),
+            update.from_loss(drawer, tx, 'drawer', ema=0.9),
+        ),
+        {},
+        NOTHING,
+    )
 
 
 def stepped(task):
@@ -43,8 +62,10 @@ def test_each_player_sees_the_frozen_parts_of_the_other():
     task = freezing.freeze(two_players(optax.sgd(0.1)), ['drawer/line/c', ' critic/s '])
     new = stepped(task)
     assert new.frozen == {'params': {'drawer': {'line': {'c': 1}}, 'critic': {'s': 3}}}
-    assert new.params == {'drawer': {'line': {'b': pytest.approx(2 - 0.1 * 3 * 2.5)}},
-                          'critic': {'bias': pytest.approx(0.5 + 0.1)}}
+    assert new.params == {
+        'drawer': {'line': {'b': pytest.approx(2 - 0.1 * 3 * 2.5)}},
+        'critic': {'bias': pytest.approx(0.5 + 0.1)},
+    }
     assert new.ema['params']['drawer'].keys() == {'line'}
     assert new.variables['params']['drawer']['line'].keys() == {'b', 'c'}
 
@@ -53,31 +74,60 @@ def test_each_player_sees_the_frozen_parts_of_the_other():
 def test_no_optimizer_keeps_anything_of_it(name):
     def kept(*frozen):
         tx = optimizers.OPTIMIZERS[name](lambda step: 0.1, 0.1)
-        params = {kind: {'kernel': jnp.ones((30, 40)), 'bias': jnp.ones(40)} for kind in 'ab'}
-        loss = lambda params, *_: ({'sum': (params['b']['kernel'].sum(0), jnp.ones(40))}, {})
-        task = Task(lambda key, batch: states.create(key, {'model': params}, {'model': tx}),
-                    update.from_loss(loss, tx), {}, NOTHING)
+        params = {
+            kind: {'kernel': jnp.ones((30, 40)), 'bias': jnp.ones(40)} for kind in 'ab'
+        }
+
+        def loss(params, *_):
+            return (
+                {'sum': (params['b']['kernel'].sum(0), jnp.ones(40))},
+                {},
+            )
+
+        task = Task(
+            lambda key, batch: states.create(key, {'model': params}, {'model': tx}),
+            update.from_loss(loss, tx),
+            {},
+            NOTHING,
+        )
         task = freezing.freeze(task, frozen)
         state = jax.eval_shape(task.init, jax.random.key(0), BATCH)
         new = jax.eval_shape(task.update, state, BATCH)[0]
         assert jax.tree.structure(new) == jax.tree.structure(state)
         sizes = [leaf.size for leaf in jax.tree.leaves(state.opt_state)]
         return sum(size for size in sizes if size >= 40)  # not muon's coefficients
+
     assert kept('model/a') * 2 == kept() > 0
 
 
-@pytest.mark.parametrize('path, said', [
-    ('drawer/lines', "no 'drawer/lines' to freeze, but drawer/line, critic/s, critic/bias"),
-    ('model/line', 'to freeze, but drawer/line'), ('drawer', 'to freeze, but'),
-    ('drawer/line', 'nothing of drawer but drawer/line could learn')])
+@pytest.mark.parametrize(
+    'path, said',
+    [
+        (
+            'drawer/lines',
+            "no 'drawer/lines' to freeze, but drawer/line, critic/s, critic/bias",
+        ),
+        ('model/line', 'to freeze, but drawer/line'),
+        ('drawer', 'to freeze, but'),
+        ('drawer/line', 'nothing of drawer but drawer/line could learn'),
+    ],
+)
 def test_what_cannot_be_frozen_is_told(path, said):
     with pytest.raises(UserError, match=said):
-        freezing.freeze(two_players(optax.sgd(0.1)), [path]).init(jax.random.key(0), BATCH)
+        freezing.freeze(two_players(optax.sgd(0.1)), [path]).init(
+            jax.random.key(0), BATCH
+        )
 
 
 def test_a_name_that_two_players_share_is_told():
     task = two_players(optax.sgd(0.1))
-    both = Task(lambda *given: (state := task.init(*given)).replace(
-        params={**state.params, 'critic': state.params['drawer']}), task.update, {}, NOTHING)
+    both = Task(
+        lambda *given: (state := task.init(*given)).replace(
+            params={**state.params, 'critic': state.params['drawer']}
+        ),
+        task.update,
+        {},
+        NOTHING,
+    )
     with pytest.raises(UserError, match='critic has a part of that name'):
         freezing.freeze(both, ['drawer/line/b']).init(jax.random.key(0), BATCH)

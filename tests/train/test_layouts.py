@@ -13,8 +13,12 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope='module')
 def four_devices():
-    done = subprocess.run([sys.executable, HERE / 'on_four_devices.py'], capture_output=True,
-                          text=True, cwd=HERE.parents[1])
+    done = subprocess.run(
+        [sys.executable, HERE / 'on_four_devices.py'],
+        capture_output=True,
+        text=True,
+        cwd=HERE.parents[1],
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -50,13 +54,38 @@ def test_parameters_are_gathered_and_never_activations(four_devices):
     assert gathered and set(gathered) <= {'3,3,64,64'}
 
 
-@pytest.mark.parametrize('arguments', [
-    ['configs/cnn.py:digits', '--set', 'model.variant=8-16'],
-    ['configs/vit.py:digits', '--set', 'parallel.mode=pmap', 'data.batch_size=32',
-     'model.variant=Ti/4', 'model.options.depth=1', 'optimizer.warmup=0']], ids=['jit', 'pmap'])
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        ['configs/cnn.py:digits', '--set', 'model.variant=8-16'],
+        [
+            'configs/vit.py:digits',
+            '--set',
+            'parallel.mode=pmap',
+            'data.batch_size=32',
+            'model.variant=Ti/4',
+            'model.options.depth=1',
+            'optimizer.warmup=0',
+        ],
+    ],
+    ids=['jit', 'pmap'],
+)
 def test_processes_and_devices_do_not_change_the_run(arguments):
     done = subprocess.run(
-        [sys.executable, HERE.parent / 'bench' / 'layouts.py', '--layouts', '1x1', '2x2', '--steps',
-         '5', '--float64_only', '--config', *arguments], capture_output=True, text=True)
+        [
+            sys.executable,
+            HERE.parent / 'bench' / 'layouts.py',
+            '--layouts',
+            '1x1',
+            '2x2',
+            '--steps',
+            '5',
+            '--float64_only',
+            '--config',
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert 'indices equal, pixels equal' in done.stdout

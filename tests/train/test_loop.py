@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 import jaxvision
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
+from jaxvision.core.files import read_json, write_json
 from jaxvision.train import loop, processes
 from jaxvision.train.run import held
-from jaxvision.train.writers import read_json, read_rows, write_json
+from jaxvision.train.writers import read_rows
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +28,10 @@ def quickly(no_pictures):
 
 def rows(workdir):
     """metrics.jsonl without timings."""
-    return [{name: value for name, value in row.items() if not name.startswith('perf/')}
-            for row in read_rows(workdir / 'metrics.jsonl')]
+    return [
+        {name: value for name, value in row.items() if not name.startswith('perf/')}
+        for row in read_rows(workdir / 'metrics.jsonl')
+    ]
 
 
 def weights(workdir, step='last'):
@@ -53,13 +56,25 @@ def straight(tiny, tmp_path_factory):
 
 
 # With all that a resumed run has to bring back: moments, averages, statistics, random numbers.
-SEVEN = ('train.steps=7', 'optimizer.ema=0.9', 'task.augment.translate=0.2',
-         'model.options.dropout=0.1')
+SEVEN = (
+    'train.steps=7',
+    'optimizer.ema=0.9',
+    'task.augment.translate=0.2',
+    'model.options.dropout=0.1',
+)
 
 
 def test_it_learns(tiny, tmp_path):
-    result = loop.run(tiny('model.variant=8-16', 'train.steps=3 epochs', 'train.eval_every=1 epoch',
-                           'train.checkpoint_every=3 epochs', 'train.log_every=50'), tmp_path)
+    result = loop.run(
+        tiny(
+            'model.variant=8-16',
+            'train.steps=3 epochs',
+            'train.eval_every=1 epoch',
+            'train.checkpoint_every=3 epochs',
+            'train.log_every=50',
+        ),
+        tmp_path,
+    )
     assert result.finished and result.step == 135
     assert result.metrics['eval/accuracy'] > 0.9  # chance is 0.1
     found = rows(tmp_path)
@@ -71,7 +86,9 @@ def test_it_learns(tiny, tmp_path):
     task, variables, spec = jaxvision.load(tmp_path)
     source = loop.reopen(tmp_path).sources['test']
     batch = source.batch(range(len(source)))
-    answer = task.predict(variables, {'image': jnp.asarray(batch['image'])})['probabilities']
+    answer = task.predict(variables, {'image': jnp.asarray(batch['image'])})[
+        'probabilities'
+    ]
     right = np.asarray(answer.argmax(-1)) == batch['label']
     assert right.mean() == result.metrics['eval/accuracy']
     assert spec['class_names'] == [str(i) for i in range(10)]
@@ -79,8 +96,11 @@ def test_it_learns(tiny, tmp_path):
 
 def test_the_folder_tells_all(straight, tiny):
     assert {'config.json', 'spec.json', 'metrics.jsonl', 'checkpoints', 'figures'} <= {
-        path.name for path in straight.iterdir()}
-    assert read_json(straight / 'config.json') == json.loads(json.dumps(tiny(*SEVEN).to_dict()))
+        path.name for path in straight.iterdir()
+    }
+    assert read_json(straight / 'config.json') == json.loads(
+        json.dumps(tiny(*SEVEN).to_dict())
+    )
     assert read_json(straight / 'spec.json')['examples'] == 1438
     found = read_rows(straight / 'metrics.jsonl')
     assert [row['step'] for row in found] == [1, 2, 3, 3, 4, 5, 6, 6, 7, 7]
@@ -93,6 +113,7 @@ def raise_at(step, what):
     def on_eval(now, metrics):
         if now == step:
             what()
+
     return on_eval
 
 
@@ -103,7 +124,9 @@ def crash():
 def test_a_run_that_crashed_goes_on_as_if_it_had_not(straight, tiny, tmp_path):
     with pytest.raises(RuntimeError, match='pulled'):
         loop.run(tiny(*SEVEN), tmp_path, raise_at(6, crash))
-    (tmp_path / 'checkpoints' / '6').rename(tmp_path / 'lost')  # it goes on from the one before
+    (tmp_path / 'checkpoints' / '6').rename(
+        tmp_path / 'lost'
+    )  # it goes on from the one before
     assert loop.run(tiny(*SEVEN), tmp_path).finished
     assert weights(tmp_path) == weights(straight)
     assert rows(tmp_path) == rows(straight)
@@ -112,10 +135,13 @@ def test_a_run_that_crashed_goes_on_as_if_it_had_not(straight, tiny, tmp_path):
 # After step 3 a checkpoint is due, or not; either way the step after it is saved as the last.
 @pytest.mark.parametrize('number, cadence', [(signal.SIGTERM, 3), (signal.SIGINT, 7)])
 def test_a_signal_saves_and_stops_and_the_run_goes_on(
-        straight, tiny, tmp_path, capfd, number, cadence):
+    straight, tiny, tmp_path, capfd, number, cadence
+):
     before = signal.getsignal(number)
     config = tiny(*SEVEN, f'train.checkpoint_every={cadence}')
-    result = loop.run(config, tmp_path, raise_at(3, lambda: signal.raise_signal(number)))
+    result = loop.run(
+        config, tmp_path, raise_at(3, lambda: signal.raise_signal(number))
+    )
     assert dataclasses.astuple(result)[:3] == (False, True, 4)
     assert steps_saved(tmp_path)[-1] == 4
     assert f'{number.name}: saving and stopping' in capfd.readouterr().err
@@ -147,24 +173,40 @@ def test_a_finished_run_is_left_as_it_is(straight, tiny):
 def test_other_settings_are_refused_and_free_ones_reported(straight, tiny, capsys):
     with pytest.raises(UserError) as error:
         loop.run(tiny(*SEVEN, 'optimizer.lr=0.5', 'seed=1', 'train.keep=5'), straight)
-    assert 'other settings: optimizer.lr: 0.01 -> 0.5; seed: 0 -> 1.' in str(error.value)
+    assert 'other settings: optimizer.lr: 0.01 -> 0.5; seed: 0 -> 1.' in str(
+        error.value
+    )
     loop.run(tiny(*SEVEN, 'data.threads=1', 'train.keep=5'), straight)
     out = capsys.readouterr().out
-    assert 'now with data.threads: 2 -> 1' in out and 'now with train.keep: 2 -> 5' in out
+    assert (
+        'now with data.threads: 2 -> 1' in out and 'now with train.keep: 2 -> 5' in out
+    )
     loop.run(tiny(*SEVEN), straight)  # and back
 
 
 def test_a_checkpoint_of_another_model_is_refused(straight, tiny, tmp_path):
     loop.run(tiny('train.steps=1', 'model.variant=4'), tmp_path)
     config = read_json(tmp_path / 'config.json')
-    write_json(tmp_path / 'config.json', {**config, 'model': {**config['model'], 'variant': '5'}})
-    with pytest.raises(UserError, match='checkpoint of another model: .*stage1_norm1/mean'):
+    write_json(
+        tmp_path / 'config.json',
+        {**config, 'model': {**config['model'], 'variant': '5'}},
+    )
+    with pytest.raises(
+        UserError, match='checkpoint of another model: .*stage1_norm1/mean'
+    ):
         loop.evaluate(tmp_path)
 
 
-@pytest.mark.parametrize('override', [
-    'model.variant=x', 'model.options.drop=1', 'optimizer.name=adam', 'data.source=nowhere',
-    'train.steps=ten'])
+@pytest.mark.parametrize(
+    'override',
+    [
+        'model.variant=x',
+        'model.options.drop=1',
+        'optimizer.name=adam',
+        'data.source=nowhere',
+        'train.steps=ten',
+    ],
+)
 def test_what_cannot_be_built_takes_no_folder(tiny, tmp_path, override):
     with pytest.raises(UserError):
         loop.run(tiny(override), tmp_path / 'run')
@@ -173,12 +215,22 @@ def test_what_cannot_be_built_takes_no_folder(tiny, tmp_path, override):
 
 def test_a_step_that_is_not_finite_stops_the_run_and_keeps_what_was(tiny, tmp_path):
     with pytest.raises(UserError) as error:
-        loop.run(tiny('train.steps=40', 'train.checkpoint_every=1', 'train.eval_every=40',
-                      'optimizer.name=sgd', 'optimizer.lr=1e30', 'optimizer.warmup=2'), tmp_path)
+        loop.run(
+            tiny(
+                'train.steps=40',
+                'train.checkpoint_every=1',
+                'train.eval_every=40',
+                'optimizer.name=sgd',
+                'optimizer.lr=1e30',
+                'optimizer.warmup=2',
+            ),
+            tmp_path,
+        )
     found = rows(tmp_path)
     bad = found[-1]['step'] + 1
     assert f'step {bad} is not finite' in str(error.value)
     from jaxvision.data import pipeline
+
     assert str(pipeline.rows(0, 1438, 32, bad - 1).tolist()) in str(error.value)
     assert all(np.isfinite(row['train/loss']) for row in found)
     assert steps_saved(tmp_path)[-1] == bad - 1
@@ -188,10 +240,21 @@ def test_a_step_that_is_not_finite_stops_the_run_and_keeps_what_was(tiny, tmp_pa
 
 
 def test_the_best_checkpoint_is_kept_and_found(tiny, tmp_path):
-    loop.run(tiny('train.steps=12', 'train.best=-eval/nll', 'train.keep=1', 'train.eval_every=2',
-                  'train.checkpoint_every=12', 'optimizer.lr=0.03', 'optimizer.schedule=constant'),
-             tmp_path)
-    scores = {row['step']: row['eval/nll'] for row in rows(tmp_path) if 'eval/nll' in row}
+    loop.run(
+        tiny(
+            'train.steps=12',
+            'train.best=-eval/nll',
+            'train.keep=1',
+            'train.eval_every=2',
+            'train.checkpoint_every=12',
+            'optimizer.lr=0.03',
+            'optimizer.schedule=constant',
+        ),
+        tmp_path,
+    )
+    scores = {
+        row['step']: row['eval/nll'] for row in rows(tmp_path) if 'eval/nll' in row
+    }
     best = min(scores, key=scores.get)
     assert set(steps_saved(tmp_path)) == {best, 12}
     step, metrics = loop.evaluate(tmp_path, 'best')
@@ -213,36 +276,51 @@ def test_the_evaluation_does_not_depend_on_the_batch_size(straight, tmp_path, si
     assert ours == pytest.approx(wanted, rel=1e-6)
 
 
-FOLDER = ('data.batch_size=8', 'data.image_size=8', 'train.steps=4', 'train.eval_every=4',
-          'train.checkpoint_every=2')
+FOLDER = (
+    'data.batch_size=8',
+    'data.image_size=8',
+    'train.steps=4',
+    'train.eval_every=4',
+    'train.checkpoint_every=2',
+)
 
 
 def test_a_folder_whose_files_changed_is_refused(tiny, photos, tmp_path):
     config = tiny(f'data.source=folder:{photos}', *FOLDER)
     loop.run(config, tmp_path / 'run')
     (photos / 'one' / '07.png').unlink()
-    with pytest.raises(UserError, match='data of folder:.* changed since this run began'):
+    with pytest.raises(
+        UserError, match='data of folder:.* changed since this run began'
+    ):
         loop.evaluate(tmp_path / 'run')
 
 
 def test_an_unreadable_file_stops_the_run_or_is_replaced_and_counted(
-        tiny, photos, tmp_path, capsys):
+    tiny, photos, tmp_path, capsys
+):
     source = f'data.source=folder:{photos}'
     broken = photos / 'one' / '07.png'
     broken.write_bytes(broken.read_bytes()[:60])
-    with pytest.raises(UserError, match=r'cannot read .*07.png.*data.on_corrupt=replace'):
+    with pytest.raises(
+        UserError, match=r'cannot read .*07.png.*data.on_corrupt=replace'
+    ):
         loop.run(tiny(source, *FOLDER, 'train.steps=2 epochs'), tmp_path / 'stops')
-    result = loop.run(tiny(source, *FOLDER, 'train.steps=2 epochs', 'data.on_corrupt=replace'),
-                      tmp_path / 'goes on')
+    result = loop.run(
+        tiny(source, *FOLDER, 'train.steps=2 epochs', 'data.on_corrupt=replace'),
+        tmp_path / 'goes on',
+    )
     assert result.finished
-    assert capsys.readouterr().out.count('left out (1 so far)') in (1, 2)  # in training and not
+    assert capsys.readouterr().out.count('left out (1 so far)') in (
+        1,
+        2,
+    )  # in training and not
 
 
 def test_four_devices_do_what_one_does(straight, tiny, tmp_path):
-    script = textwrap.dedent('''
+    script = textwrap.dedent("""
         import json, sys
         import jax
-        from jaxvision import config as configs
+        from jaxvision.core import config as configs
         from jaxvision.train import loop
         from ml_collections import ConfigDict
         assert jax.device_count() == 4
@@ -251,11 +329,15 @@ def test_four_devices_do_what_one_does(straight, tiny, tmp_path):
         config = ConfigDict(json.load(open(old + '/config.json')), convert_dict=True)
         loop.run(config, new)
         print(json.dumps(evaluated))
-    ''')
+    """)
     flags = os.environ['XLA_FLAGS'] + ' --xla_force_host_platform_device_count=4'
     environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
-    done = subprocess.run([sys.executable, '-c', script, straight, tmp_path], env=environment,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, '-c', script, straight, tmp_path],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     step, metrics = json.loads(done.stdout.splitlines()[-1])
     assert metrics == pytest.approx(loop.evaluate(straight)[1], rel=1e-6)
@@ -267,6 +349,9 @@ def test_four_devices_do_what_one_does(straight, tiny, tmp_path):
 def test_two_processes_cannot_train_in_one_folder(tiny, tmp_path, no_pictures):
     # A lock taken through another open file stands for another process's.
     loop.run(tiny('train.steps=1'), tmp_path)
-    with held(tmp_path), pytest.raises(UserError, match='another process is training in'):
+    with (
+        held(tmp_path),
+        pytest.raises(UserError, match='another process is training in'),
+    ):
         loop.run(tiny('train.steps=1'), tmp_path)
     assert not loop.run(tiny('train.steps=1'), tmp_path).trained

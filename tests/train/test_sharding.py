@@ -1,10 +1,11 @@
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 from jaxvision.train import sharding
 
 
@@ -21,7 +22,10 @@ def four(**axes):
 
 
 def batch(number, size=4):
-    return {'image': np.full((size, 2), number, np.uint8), 'index': np.arange(size, dtype=np.int32)}
+    return {
+        'image': np.full((size, 2), number, np.uint8),
+        'index': np.arange(size, dtype=np.int32),
+    }
 
 
 def test_the_mesh_holds_every_device_along_data(mesh):
@@ -29,25 +33,37 @@ def test_the_mesh_holds_every_device_along_data(mesh):
     assert dict(sharding.make_mesh('pmap').shape) == {'replicas': jax.device_count()}
 
 
-@pytest.mark.parametrize('mode, fsdp, message', [
-    ('pmapp', 1, 'parallel.mode.*pmapp.*pmap'),
-    ('jit', 7, 'parallel.fsdp=7 does not divide the 1 devices'),
-    ('pmap', 2, 'parallel.fsdp is for parallel.mode=.jit.')])
+@pytest.mark.parametrize(
+    'mode, fsdp, message',
+    [
+        ('pmapp', 1, 'parallel.mode.*pmapp.*pmap'),
+        ('jit', 7, 'parallel.fsdp=7 does not divide the 1 devices'),
+        ('pmap', 2, 'parallel.fsdp is for parallel.mode=.jit.'),
+    ],
+)
 def test_a_mesh_that_cannot_be_is_refused(mode, fsdp, message):
     with pytest.raises(UserError, match=message):
         sharding.make_mesh(mode, fsdp)
 
 
-@pytest.mark.parametrize('path, shape, spec', [
-    (('params', 'kernel'), (3, 3, 256, 512), P(None, None, None, 'fsdp')),
-    (('params', 'kernel'), (768, 12, 64), P('fsdp')),
-    (('params', 'kernel'), (512, 512), P(None, 'fsdp')),        # of equals the last
-    (('opt_state', 'mu', 'kernel'), (2048, 1000), P('fsdp')),
-    (('params', 'kernel'), (2049, 1000), P(None, 'fsdp')),      # the larger does not divide
-    (('params', 'kernel'), (2049, 1001), P()),
-    (('params', 'bias'), (2048,), P()),                         # too small to be worth it
-    (('model_state', 'mean'), (2**15,), P()),                   # every device writes it
-    (('step',), (), P())])
+@pytest.mark.parametrize(
+    'path, shape, spec',
+    [
+        (('params', 'kernel'), (3, 3, 256, 512), P(None, None, None, 'fsdp')),
+        (('params', 'kernel'), (768, 12, 64), P('fsdp')),
+        (('params', 'kernel'), (512, 512), P(None, 'fsdp')),  # of equals the last
+        (('opt_state', 'mu', 'kernel'), (2048, 1000), P('fsdp')),
+        (
+            ('params', 'kernel'),
+            (2049, 1000),
+            P(None, 'fsdp'),
+        ),  # the larger does not divide
+        (('params', 'kernel'), (2049, 1001), P()),
+        (('params', 'bias'), (2048,), P()),  # too small to be worth it
+        (('model_state', 'mean'), (2**15,), P()),  # every device writes it
+        (('step',), (), P()),
+    ],
+)
 def test_the_rule(path, shape, spec):
     assert sharding.fsdp_spec(path, shape, 8) == spec
     assert sharding.fsdp_spec(path, shape, 1) == P()
@@ -63,15 +79,28 @@ def test_the_rule_splits_one_axis_evenly_or_none(shape, shards):
 
 
 def test_the_table_counts_the_bytes():
-    state = {'params': {'kernel': jax.ShapeDtypeStruct((256, 512), 'float32'),
-                        'bias': jax.ShapeDtypeStruct((512,), 'float32')},
-             'step': jax.ShapeDtypeStruct((), 'int32')}
+    state = {
+        'params': {
+            'kernel': jax.ShapeDtypeStruct((256, 512), 'float32'),
+            'bias': jax.ShapeDtypeStruct((512,), 'float32'),
+        },
+        'step': jax.ShapeDtypeStruct((), 'int32'),
+    }
     text = sharding.table(four(), state)
     assert 'mesh 2 data x 2 fsdp' in text
-    assert f'params: {256 * 512 * 4 // 2 + 512 * 4:,} bytes a device, of {257 * 512 * 4:,}' in text
-    row, = (line for line in text.splitlines() if line.endswith('params/kernel'))
-    assert row.split() == ['axis', '1', f'{256 * 512 * 2:,}', 'float32[256,', '512]',
-                           'params/kernel']
+    assert (
+        f'params: {256 * 512 * 4 // 2 + 512 * 4:,} bytes a device, of {257 * 512 * 4:,}'
+        in text
+    )
+    (row,) = (line for line in text.splitlines() if line.endswith('params/kernel'))
+    assert row.split() == [
+        'axis',
+        '1',
+        f'{256 * 512 * 2:,}',
+        'float32[256,',
+        '512]',
+        'params/kernel',
+    ]
 
 
 def test_a_batch_keeps_its_values_and_dtypes_on_the_devices(mesh):
@@ -83,7 +112,9 @@ def test_a_batch_keeps_its_values_and_dtypes_on_the_devices(mesh):
 
 @pytest.mark.parametrize('count', [0, 1, 2, 5])
 def test_prefetching_keeps_all_batches_in_order(mesh, count):
-    found = [int(b['image'][0, 0]) for b in sharding.prefetch(mesh, map(batch, range(count)))]
+    found = [
+        int(b['image'][0, 0]) for b in sharding.prefetch(mesh, map(batch, range(count)))
+    ]
     assert found == list(range(count))
 
 
@@ -100,7 +131,13 @@ def test_prefetching_reads_no_further_than_it_is_told(mesh):
 @pytest.mark.parametrize('mode', ['jit', 'pmap'])
 def test_a_compiled_update_takes_the_old_states_memory(mode):
     mesh = sharding.make_mesh(mode)
-    update = lambda state, batch: ({'params': state['params'] + 1}, {'mean': batch['x'].mean()})
+
+    def update(state, batch):
+        return (
+            {'params': state['params'] + 1},
+            {'mean': batch['x'].mean()},
+        )
+
     state = jax.device_put({'params': np.zeros(8, np.float32)}, sharding.whole(mesh))
     step = sharding.compile_update(update, mesh, state)
     new, scalars = step(state, {'x': np.arange(4 * mesh.size, dtype=np.float32)})
@@ -113,5 +150,7 @@ def test_a_compiled_update_takes_the_old_states_memory(mode):
 def test_an_update_sees_the_batch_or_under_pmap_a_devices_part(axes, part):
     assert sharding.part_size(four(**axes), 8) == part
     for size in (6, 2):
-        with pytest.raises(UserError, match=f'batch_size={size} does not divide over 4 devices'):
+        with pytest.raises(
+            UserError, match=f'batch_size={size} does not divide over 4 devices'
+        ):
             sharding.part_size(four(**axes), size)

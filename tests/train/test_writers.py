@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from jaxvision.errors import UserError
+from jaxvision.core.errors import UserError
 from jaxvision.train import writers
 
 
@@ -24,9 +24,14 @@ def test_rows_come_back_as_they_were_written(tmp_path):
     with writers.Metrics(tmp_path) as metrics:
         metrics.write(3, {'train/loss': 0.1, 'perf/images_per_second': 1e30})
         metrics.flush()
-        rows = writers.read_rows(tmp_path / 'metrics.jsonl')  # on the disk while it is open
-    assert rows == metrics.rows == [
-        {'step': 3, 'train/loss': 0.1, 'perf/images_per_second': 1e30}]
+        rows = writers.read_rows(
+            tmp_path / 'metrics.jsonl'
+        )  # on the disk while it is open
+    assert (
+        rows
+        == metrics.rows
+        == [{'step': 3, 'train/loss': 0.1, 'perf/images_per_second': 1e30}]
+    )
 
 
 def test_opening_at_a_step_drops_what_came_after_it(tmp_path):
@@ -37,7 +42,9 @@ def test_opening_at_a_step_drops_what_came_after_it(tmp_path):
     assert steps_of(tmp_path) == []
 
 
-@pytest.mark.parametrize('torn', ['{"step": 3, "tra', '{"step": 3, "train/loss": 0.1', '\x00\x00'])
+@pytest.mark.parametrize(
+    'torn', ['{"step": 3, "tra', '{"step": 3, "train/loss": 0.1', '\x00\x00']
+)
 def test_a_last_line_that_a_kill_tore_is_left_out(tmp_path, torn):
     fill(tmp_path, [1, 2])
     with (tmp_path / 'metrics.jsonl').open('a') as file:
@@ -49,8 +56,11 @@ def test_a_last_line_that_a_kill_tore_is_left_out(tmp_path, torn):
 
 def test_tensorboard_forgets_only_what_a_resumed_run_repeats(tmp_path, monkeypatch):
     # Without this module TensorBoard's reader loads TensorFlow, which takes seconds.
-    monkeypatch.setitem(sys.modules, 'tensorboard.compat.notf', types.ModuleType('notf'))
+    monkeypatch.setitem(
+        sys.modules, 'tensorboard.compat.notf', types.ModuleType('notf')
+    )
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     fill(tmp_path, [1, 2, 3, 4])
     fill(tmp_path, [3, 4], start=2)
     events = EventAccumulator(str(tmp_path)).Reload()
@@ -61,11 +71,11 @@ def test_tensorboard_forgets_only_what_a_resumed_run_repeats(tmp_path, monkeypat
 
 def test_events_are_framed_as_records_with_their_length_first(tmp_path):
     fill(tmp_path, [1])
-    file, = tmp_path.glob('events.out.tfevents.*')
+    (file,) = tmp_path.glob('events.out.tfevents.*')
     data, records = file.read_bytes(), 0
     while data:
-        length, = struct.unpack('<Q', data[:8])
-        data, records = data[8 + 4 + length + 4:], records + 1
+        (length,) = struct.unpack('<Q', data[:8])
+        data, records = data[8 + 4 + length + 4 :], records + 1
     assert records == 3  # the file's version, the session's start, and one row
 
 
@@ -100,7 +110,15 @@ def test_progress_counts_from_the_last_restart(monkeypatch, capsys):
     assert lines == ['step 100/300  loss 0.5  80 images/s  0:20 left']
 
 
-@pytest.mark.parametrize('seconds, text', [
-    (0.0, '0:00'), (59.4, '0:59'), (59.6, '1:00'), (65.0, '1:05'), (7384.0, '2:03:04')])
+@pytest.mark.parametrize(
+    'seconds, text',
+    [
+        (0.0, '0:00'),
+        (59.4, '0:59'),
+        (59.6, '1:00'),
+        (65.0, '1:05'),
+        (7384.0, '2:03:04'),
+    ],
+)
 def test_duration(seconds, text):
     assert writers.duration(seconds) == text

@@ -1,0 +1,1 @@
+"""`jaxvision bench`: the speed of a config, measured or planned."""

@@ -1,0 +1,1 @@
+"""`jaxvision export`: runs as files that need no jaxvision."""

@@ -1,0 +1,1 @@
+"""`jaxvision predict`: predictions for files."""

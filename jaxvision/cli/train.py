@@ -1,0 +1,240 @@
+"""python -m jaxvision.main --config configs/cnn.py: trains, resumes and evaluates.
+
+examples:
+  python -m jaxvision.main --config configs/cnn.py
+  python -m jaxvision.main --config configs/cnn.py:fashion_mnist --config.data.dir=DATA
+  python -m jaxvision.main --config configs/cnn.py --config.data.source=folder:PHOTOS
+  python -m jaxvision.main --workdir runs/cnn --mode eval --step best
+
+The same command again goes on where it stopped. Any field of the config can be set with
+--config.FIELD=VALUE; `--config FILE --help` lists them. Exit codes: 0 finished, 75 stopped by a
+signal with everything saved (start it again), 2 a mistake to mend, 1 anything else.
+"""
+
+import argparse
+import errno
+import hashlib
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+STOPPED = 75  # EX_TEMPFAIL: a scheduler starts the command again
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options, rest = _parse(arguments)
+    from jaxvision.core.errors import UserError
+
+    try:
+        code = _run(options, rest, arguments)
+    except UserError as error:
+        code = _fail(str(error))
+    except KeyboardInterrupt:
+        code = 130
+    except (
+        Exception
+    ) as error:  # only a full disk is expected here; anything else is a bug of ours
+        if _is_disk_full(error):
+            where = options.workdir or 'the run'
+            code = _fail(
+                f'the disk is full, so {where} could not be saved further. Its '
+                'checkpoints are whole: make room and give the same command again'
+            )
+        elif options.distributed:
+            traceback.print_exc()
+            code = 1
+            print(
+                'error: this process failed, or it lost another, whose last lines then say why. '
+                'The same launch goes on from the last checkpoint',
+                file=sys.stderr,
+            )
+        else:
+            raise
+    if options.distributed and code not in (0, STOPPED):
+        from jaxvision.train import processes
+
+        processes.leave(code)
+    return code
+
+
+def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> int:
+    from jaxvision.cli.runtime import split_cpu, start_jax
+    from jaxvision.core import config as configs
+    from jaxvision.train import loop, processes
+    from jaxvision.train.run import read_config
+
+    overrides = configs.overrides(rest)
+    if options.config:
+        config = configs.load(options.config)
+        options.workdir = options.workdir or default_workdir(options.config, overrides)
+    elif options.workdir and options.mode == 'eval':
+        config = read_config(Path(options.workdir))
+    else:
+        return _fail(
+            'give --config FILE (configs/cnn.py is one), or --workdir RUN --mode eval'
+        )
+    for path, text in overrides.items():
+        configs.override(config, path, text)
+    if options.help:
+        return _help(config)
+    if not options.distributed:  # processes must have equally many devices
+        split_cpu(config)
+    start_jax(config)
+    if options.distributed:
+        processes.start(options.coordinator, options.num_processes, options.process_id)
+    if options.mode == 'eval':
+        if (
+            options.distributed
+        ):  # JAX takes note of a SIGTERM, and nobody would ask it here
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        loop.evaluate(options.workdir, options.step or 'last', config)
+        return 0
+    if options.step:
+        return _fail('--step is for --mode eval')
+    result = loop.run(config, options.workdir)
+    if not processes.is_first():
+        return 0 if result.finished else STOPPED
+    if not result.finished:
+        print(
+            f'stopped at step {result.step}, everything saved. To go on:\n  '
+            + _command(*arguments)
+        )
+        return STOPPED
+    _say_finished(config, Path(options.workdir), result)
+    return 0
+
+
+def _say_finished(config, workdir: Path, result) -> None:
+    already = '' if result.trained else 'already '
+    print(
+        f'\n{already}finished at step {result.step}: '
+        + '  '.join(f'{name} {value:.4f}' for name, value in result.metrics.items())
+    )
+    pictures = ', '.join(
+        sorted(path.name for path in (workdir / 'figures').glob('*.png'))
+    )
+    print(
+        f'in {workdir}: metrics.jsonl, checkpoints/, and pictures in figures/: {pictures}'
+    )
+    step = ['--step', 'best'] if result.best else []
+    inputs = json.loads((workdir / 'spec.json').read_text())['inputs']
+    given = ['--number', '16'] if 'latent' in inputs else ['FILE...']
+    given += ['--mask', 'MASK'] if 'mask' in inputs else []
+    print(
+        'next:\n'
+        f'  {_command("--workdir", str(workdir), "--mode", "eval", *step)}\n'
+        f'  {_command("--workdir", str(workdir), *given, module="predict")}\n'
+        f'  {_command("--workdir", str(workdir), module="export")}\n'
+        f'  {_program("tensorboard")} --logdir {shlex.quote(str(workdir))}\n'
+        f'  in Python: task, variables, spec = jaxvision.load({str(workdir)!r})\n'
+        'To train with other settings, override a field (--config.seed=1) or give another '
+        '--workdir.'
+    )
+
+
+def _command(*arguments: str, module: str = 'main') -> str:
+    """A command of this package with these arguments, as the person would type it."""
+    return shlex.join([_program('python'), '-m', f'jaxvision.{module}', *arguments])
+
+
+def _program(name: str) -> str:
+    """Where the environment's program is, seen from here."""
+    place = Path(sys.executable).parent / name
+    return os.path.relpath(place) if place.is_relative_to(Path.cwd()) else str(place)
+
+
+def default_workdir(config: str, overrides: dict[str, str]) -> str:
+    """runs/CONFIG[-ARGUMENT][-OVERRIDES]; not where the data are or how often it saves."""
+    from jaxvision.core.config import FREE_FIELDS
+
+    file, _, argument = config.partition(':')
+    parts = [Path(file).stem, argument] + [
+        f'{path.rpartition(".")[2]}={text}'
+        for path, text in sorted(overrides.items())
+        if path not in FREE_FIELDS
+    ]
+    name = re.sub(r'[^\w.=+-]+', '_', '-'.join(part for part in parts if part))
+    if len(name) > 100:
+        name = name[:90] + '-' + hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f'runs/{name}'
+
+
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        'python -m jaxvision.main',
+        description=__doc__,
+        add_help=False,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--config', metavar='FILE[:ARGUMENT]', help='a config file')
+    parser.add_argument(
+        '--workdir', metavar='RUN', help="the run's folder; by default runs/CONFIG"
+    )
+    parser.add_argument('--mode', choices=('train', 'eval'), default='train')
+    parser.add_argument(
+        '--step', help='with --mode eval: last (the default), best or a number'
+    )
+    many = parser.add_argument_group(
+        'many machines', 'the same command on each (see launch/)'
+    )
+    many.add_argument(
+        '--distributed',
+        action='store_true',
+        help='join the other processes of this TPU pod, Slurm job or GKE job',
+    )
+    many.add_argument(
+        '--coordinator', metavar='HOST:PORT', help='of process 0, anywhere else'
+    )
+    many.add_argument('--num_processes', type=int, metavar='N')
+    many.add_argument('--process_id', type=int, metavar='I', help='0 to N - 1')
+    parser.add_argument(
+        '--help',
+        '-h',
+        action='store_true',
+        help='this text; with --config, also every field and its value',
+    )
+    options, rest = parser.parse_known_args(arguments)
+    given = (options.coordinator, options.num_processes, options.process_id)
+    options.distributed |= any(value is not None for value in given)
+    if options.help:
+        parser.print_help()
+        if not options.config:
+            sys.exit(0)
+    return options, rest
+
+
+def _help(config) -> int:
+    from jaxvision.core.config import fields
+
+    print('\nfields, with their values:')
+    for name, value in fields(config).items():
+        print(f'  --config.{name}={value}')
+    return 0
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether a full disk is at the bottom of it; TensorStore tells so in words only."""
+    while error:
+        if getattr(error, 'errno', None) in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+        ) or 'No space left on device' in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _fail(message: str) -> int:
+    print(f'error: {message}', file=sys.stderr)
+    return 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Contracts and small tools that every other room builds on."""

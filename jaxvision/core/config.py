@@ -1,0 +1,334 @@
+"""Configs: the fields that every run shares, reading a config file, overriding, comparing.
+
+A config file is Python with `get_config(argument='')`; it starts from `default(task)` and sets only
+what matters to it. Every field can be overridden on the command line (`--config.optimizer.lr=0.1`).
+"""
+
+import ast
+import importlib
+import inspect
+import math
+import re
+import runpy
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxvision.core.errors import UserError, unknown
+
+# Fields that may differ when a run goes on in its old folder: they change where and how a run is
+# carried out and what is written about it, not what is learned (on_corrupt: not up to where it is).
+FREE_FIELDS = (
+    'data.dir',
+    'data.threads',
+    'data.on_corrupt',
+    'parallel.fsdp',
+    'parallel.cpu_devices',
+    'parallel.deterministic',
+    'train.log_every',
+    'train.checkpoint_every',
+    'train.keep',
+    'train.profile',
+)
+
+
+def default(task: str) -> ConfigDict:
+    """Every field a config of this task has, with its default; cadences are '300' (steps),
+    '2 epochs' or '5000 examples'."""
+    config = ConfigDict()
+    config.seed = 0
+    config.data = dict(
+        source='',  # TFDS name, embedded data set, folder:DIR or captions:JSON
+        dir='',  # where TFDS data sets are; '' is the usual place
+        image_size=32,  # larger images, and images of unequal size, are brought to this
+        batch_size=128,  # of the whole run, whatever the number of devices
+        per_class=0,  # train on a stratified few; 0: all
+        synthetic='',  # the RUN of a conditional GAN, whose images are trained on too:
+        synthetic_examples=2000,
+        synthetic_share=0.5,  # so many, as that share of all
+        train_split='',
+        test_split='',  # '' finds them
+        on_corrupt='stop',  # or 'replace': the next readable example, counted
+        threads=2,
+    )  # that decode, ahead of the training; 0: none
+    config.model = dict(
+        name='', variant='', dtype='float32', param_dtype='float32', options={}
+    )
+    config.task = dict(name=task, **resolve('tasks', task).DEFAULTS)
+    config.optimizer = dict(
+        name='adamw',
+        lr=1e-3,
+        schedule='cosine',
+        warmup='0',
+        weight_decay=0.0,
+        clip=0.0,  # global norm; 0: off
+        accumulate=1,  # microbatches a step
+        ema=0.0,  # decay of the averaged weights that are evaluated; 0: off
+        options={},
+    )
+    config.train = dict(
+        steps='10 epochs',
+        log_every='50',
+        eval_every='1 epoch',
+        checkpoint_every='1 epoch',
+        keep=2,  # the last checkpoints kept, beside the best
+        init_from='',  # runs whose last averaged weights this one begins with, or files of
+        # published weights, commas between: RUN, FILE, or a part of one as
+        # another: 'RUN:model/stem->model/encoder/stem'
+        init_new='',  # parts that are drawn all the same, commas between
+        frozen='',  # parts that stay as they begin, commas between: 'model/encoder'
+        best='',  # metric whose best checkpoint is kept, '-NAME': the least; '': the task's
+        profile='',
+    )  # 'FIRST:LAST' steps to trace into the run's folder
+    config.parallel = dict(
+        mode='jit',  # or 'pmap': every device has batch statistics of its own
+        fsdp=1,  # devices that share the parameters among them
+        cpu_devices=0,  # where there is no other device, into how many the CPU is split;
+        # 0: one a core, at most 8, as far as the batch divides
+        deterministic=False,
+    )  # GPU operations equal to the bit, slower
+    config.lock()
+    return config
+
+
+def stored(values: Mapping) -> ConfigDict:
+    """The config that a run has kept; fields that are newer than it have their defaults.
+
+    Raises:
+        UserError: it has a field that there no longer is.
+    """
+    config = default(values['task']['name'])
+    with config.unlocked(), config.ignore_type():
+        _lay_over(config, values, '')
+    return config
+
+
+def _lay_over(config: ConfigDict, values: Mapping, path: str) -> None:
+    for name, value in values.items():
+        if name == 'options':  # open, as `override` says
+            config[name] = ConfigDict(dict(value))
+        elif name not in config:
+            raise UserError(
+                f'a run of another version of jaxvision: there is no {path}{name} now'
+            )
+        elif isinstance(value, Mapping):
+            _lay_over(config[name], value, f'{path}{name}.')
+        else:
+            config[name] = value
+
+
+def load(file_and_argument: str) -> ConfigDict:
+    """The config of 'FILE.py' or 'FILE.py:ARGUMENT'."""
+    file, _, argument = file_and_argument.partition(':')
+    if not Path(file).is_file():
+        raise UserError(f'there is no config file {file}')
+    module = runpy.run_path(file)
+    if 'get_config' not in module:
+        raise UserError(f'{file} has no function get_config(argument)')
+    try:
+        config = module['get_config'](*([argument] if argument else []))
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+    ) as error:  # what a locked ConfigDict raises
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == file
+        ]
+        raise UserError(
+            f'{file}, line {lines[-1] if lines else "?"}: '
+            + ' '.join(str(error).split())
+        ) from error
+    return config.lock()
+
+
+def overrides(arguments: list[str]) -> dict[str, str]:
+    """{'optimizer.lr': '0.1'} of ['--config.optimizer.lr=0.1']."""
+    found = {}
+    for text in arguments:
+        field, equals, value = text.partition('=')
+        if not field.startswith('--config.') or not equals:
+            raise UserError(
+                f'what is {text!r}? A field is set with --config.FIELD=VALUE'
+            )
+        found[field.removeprefix('--config.')] = value
+    return found
+
+
+def override(config: ConfigDict, path: str, text: str) -> None:
+    """Set the field at a dotted path from its text, in place; the field keeps its type."""
+    *parents, name = path.split('.')
+    node = config
+    for i, parent in enumerate(parents):
+        node = _child(node, parent, '.'.join(['config', *parents[:i]]))
+    if (
+        parents and parents[-1] == 'options'
+    ):  # open: checked against a signature when it is used
+        value = text if isinstance(node.get(name), str) else _literal(text)
+        with node.unlocked(), node.ignore_type():
+            node[name] = value
+        return
+    old = _child(node, name, '.'.join(['config', *parents]))
+    if isinstance(old, ConfigDict):
+        raise UserError(
+            f'config.{path} is a group: set its fields, like --config.{path}.'
+            f'{next(iter(old), "NAME")}=VALUE'
+        )
+    try:
+        node[name] = _parse(text, old)
+    except (ValueError, SyntaxError, KeyError):
+        raise UserError(
+            f'config.{path}={text}: expected {_kind(old)}, like {old!r}'
+        ) from None
+
+
+def check(config: ConfigDict) -> None:
+    """Raises unless the fields that every task has are in their ranges."""
+    for name in ('data.batch_size', 'data.image_size', 'train.keep', 'parallel.fsdp'):
+        group, _, field = name.partition('.')
+        if config[group][field] < 1:
+            raise UserError(f'{name}={config[group][field]}: it is at least 1')
+    if min(config.seed, config.data.per_class, config.data.threads) < 0:
+        raise UserError('seed, data.per_class and data.threads are at least 0')
+    for name in ('dtype', 'param_dtype'):
+        if config.model[name] not in ('float32', 'bfloat16', 'float16', 'float64'):
+            raise UserError(
+                f'model.{name}={config.model[name]!r}: float32, bfloat16, float16 or '
+                'float64'
+            )
+    first, _, last = config.train.profile.partition(':')
+    if first and not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise UserError(
+            f'train.profile={config.train.profile}: write FIRST:LAST, like 100:105'
+        )
+
+
+def _child(node: Any, name: str, path: str) -> Any:
+    names = list(node) if isinstance(node, ConfigDict) else []
+    if name not in names:
+        raise unknown(f'{path} has no field', name, names)
+    return node[name]
+
+
+def _parse(text: str, old: Any) -> Any:
+    if isinstance(old, str):
+        return text
+    if isinstance(old, bool):
+        return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
+    return type(old)(text)
+
+
+def _literal(text: str) -> Any:
+    try:
+        return {'true': True, 'false': False, 'none': None}[text.lower()]
+    except KeyError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _kind(value: Any) -> str:
+    return {bool: 'true or false', int: 'a whole number', float: 'a number'}[
+        type(value)
+    ]
+
+
+def fields(config: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
+    """{'a.b': value} of every leaf, in the config's order; an empty dict is a leaf."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping | ConfigDict) and value:
+            flat |= fields(value, f'{prefix}{name}.')
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def difference(old: Mapping, new: Mapping) -> dict[str, tuple[Any, Any]]:
+    """{field: (old, new)} of every field in which two configs differ, by name."""
+    old, new = fields(old), fields(new)
+    return {
+        name: (old.get(name, '(none)'), new.get(name, '(none)'))
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    }
+
+
+def in_examples(cadence: str | int, batch_size: int, examples: int) -> int:
+    """How many training examples a cadence lasts: '300' (steps), '2 epochs' or '5000 examples'."""
+    match = re.fullmatch(
+        r'\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?)?\s*', str(cadence)
+    )
+    if not match:
+        raise UserError(
+            f'{cadence!r} is no cadence: write 300, "2 epochs" or "5000 examples"'
+        )
+    unit = (match[2] or 'step').rstrip('s')
+    return math.ceil(
+        float(match[1]) * {'step': batch_size, 'epoch': examples, 'example': 1}[unit]
+    )
+
+
+def steps(cadence: str | int, batch_size: int, examples: int) -> int:
+    """How many steps a cadence lasts, rounded up."""
+    return -(-in_examples(cadence, batch_size, examples) // batch_size)
+
+
+def resolve(room: str, name: str) -> ModuleType:
+    """Import a task or a model by the name that a config gives it.
+
+    Args:
+        room: 'tasks' or 'models', whose `NAMES` lists what it offers.
+        name: a name of that list, or the dotted path of the user's own module.
+
+    Returns:
+        The module, which has a function `make`.
+
+    Raises:
+        UserError: There is no such module.
+    """
+    names = importlib.import_module(f'jaxvision.{room}').NAMES
+    dotted = name if '.' in name.strip('.') else names.get(name)
+    if dotted is not None:
+        try:
+            module = importlib.import_module(dotted)
+        except ModuleNotFoundError as error:
+            if not f'{dotted}.'.startswith(f'{error.name}.'):
+                raise  # The module exists, but a module that it imports does not.
+            module = None
+        if hasattr(module, 'make'):
+            return module
+    known = [*names, 'or a dotted module of your own']
+    raise unknown(f'there is no {room[:-1]}', name, known)
+
+
+def call(
+    function: Callable, what: str, *arguments, options: Mapping | ConfigDict, **named
+):
+    """`function(*arguments, **named, **options)`, where `options` are a person's: checked first."""
+    parameters = list(inspect.signature(function).parameters.values())[len(arguments) :]
+    known = {
+        p.name: p.default
+        for p in parameters
+        if p.name not in named and p.kind is not p.VAR_KEYWORD
+    }
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for name, value in options.items():
+        if name not in known and not takes_any:
+            raise unknown(f'{what} has no option', name, known)
+        default = known.get(name)
+        if isinstance(default, bool | int | float | str) and not isinstance(
+            value, (int, float) if type(default) is float else type(default)
+        ):
+            raise UserError(
+                f'{what}: option {name}={value!r}, expected something like {default!r}'
+            )
+    return function(*arguments, **named, **options)

@@ -1,1 +1,0 @@
-"""A trained run outside of the laboratory: as files that need no jaxvision."""

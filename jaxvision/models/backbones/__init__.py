@@ -1,0 +1,1 @@
+"""Image classifiers, whose intermediate feature maps other tasks build on."""

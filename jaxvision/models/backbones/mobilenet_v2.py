@@ -1,0 +1,59 @@
+"""MobileNetV2: Sandler et al., "Inverted Residuals and Linear Bottlenecks", 2018."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxvision.core.errors import UserError
+from jaxvision.models.blocks import layers
+from jaxvision.models.blocks.inverted_residual import InvertedResiduals, Stage, scaled
+
+STAGES = (
+    Stage(1, 3, 1, 16, 1),
+    Stage(6, 3, 2, 24, 2),
+    Stage(6, 3, 2, 32, 3),
+    Stage(6, 3, 2, 64, 4),
+    Stage(6, 3, 1, 96, 3),
+    Stage(6, 3, 2, 160, 3),
+    Stage(6, 3, 1, 320, 1),
+)
+
+
+def make(
+    spec: dict,
+    variant: str,
+    dtype: DTypeLike = jnp.float32,
+    param_dtype: DTypeLike = jnp.float32,
+    dropout: float = 0.2,
+    padding: str = 'symmetric',
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+) -> InvertedResiduals:
+    """A MobileNetV2 `variant` times as wide as '1.0'; padding and epsilon as `InvertedResiduals`
+    says."""
+    layers.one_of('padding', padding, ('symmetric', 'same'))
+    try:
+        factor = float(variant)
+    except ValueError:
+        factor = 0.0
+    if not 0 < factor < 100:
+        raise UserError(
+            f'model.variant={variant!r} of mobilenet_v2: give how many times as wide it '
+            "is, as '1.0' or '0.5'"
+        )
+    stages = tuple(
+        stage._replace(width=scaled(stage.width * factor)) for stage in STAGES
+    )
+    return InvertedResiduals(
+        len(spec['class_names']),
+        scaled(32 * factor),
+        stages,
+        scaled(1280 * max(1.0, factor)),
+        nn.relu6,
+        dropout=dropout,
+        padding=padding,
+        epsilon=epsilon,
+        momentum=momentum,
+        dtype=dtype,
+        param_dtype=param_dtype,
+    )

@@ -1,0 +1,1 @@
+"""Networks that output images, and the discriminators that they are trained against."""

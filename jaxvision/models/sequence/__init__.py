@@ -1,0 +1,1 @@
+"""Networks over words or video frames."""

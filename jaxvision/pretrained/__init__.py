@@ -1,0 +1,1 @@
+"""Published weights: file formats, families, preprocessing recipes."""

@@ -1,0 +1,1 @@
+"""One file per file format. Nothing in a file is ever executed."""

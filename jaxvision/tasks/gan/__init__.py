@@ -1,0 +1,1 @@
+"""Image generation with generative adversarial networks."""

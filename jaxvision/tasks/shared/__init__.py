@@ -1,0 +1,1 @@
+"""Parts that several tasks share; not a task."""

@@ -1,0 +1,80 @@
+"""A trained generator's images as training data (`data.synthetic`)."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
+from jaxvision.core.trees import content_hash
+from jaxvision.data.sources import Source
+from jaxvision.data.wrappers import Mixed
+
+BATCH = 100
+
+
+def mixed(data: Any, real: Source) -> Mixed:
+    """The real examples and `data.synthetic_examples` of the run `data.synthetic`, classes in turn.
+
+    Raises:
+        UserError: it is no run, or none that generates images of these classes.
+    """
+    from jaxvision.train import run
+
+    if not Path(data.synthetic, 'config.json').exists():
+        raise UserError(f'data.synthetic={data.synthetic} is no run')
+    if not 0 < data.synthetic_share < 1 or data.synthetic_examples < 1:
+        raise UserError(
+            f'data.synthetic_share={data.synthetic_share} is above 0 and less than 1, '
+            f'and data.synthetic_examples={data.synthetic_examples} at least 1'
+        )
+    this = run.reopen(Path(data.synthetic))
+    inputs, names = this.spec['inputs'], list(real.info.class_names)
+    if set(inputs) != {'latent', 'label'} or this.spec['class_names'] != names:
+        raise UserError(
+            f'data.synthetic={data.synthetic} does not generate images of the classes '
+            f'{", ".join(names[:5])} ... on demand'
+        )
+    variables = run.restore(this, 'last').variables
+    generate = jax.jit(
+        lambda variables, inputs: this.task.predict(variables, inputs)['image']
+    )
+    latents = (
+        keys.host(0, 'synthetic')
+        .standard_normal((data.synthetic_examples, *inputs['latent']['shape']))
+        .astype(np.float32)
+    )
+    labels = np.arange(len(latents), dtype=np.int32) % len(names)
+    images = [
+        generate(
+            variables,
+            {'latent': latents[i : i + BATCH], 'label': labels[i : i + BATCH]},
+        )
+        for i in range(0, len(latents), BATCH)
+    ]
+    images = _cropped(
+        np.concatenate(jax.device_get(images)), real.info.image_shape, data.synthetic
+    )
+    return Mixed(
+        real,
+        np.round(images).astype(np.uint8),
+        labels,
+        data.synthetic_share,
+        content_hash(variables),
+    )
+
+
+def _cropped(images: np.ndarray, shape: tuple, name: str) -> np.ndarray:
+    """Without the padding that brought the generator's images to its size."""
+    top, left = (
+        (have - want) // 2 if want else -1
+        for have, want in zip(images.shape[1:3], shape)
+    )
+    if min(top, left) < 0 or images.shape[3] != shape[2]:
+        raise UserError(
+            f'data.synthetic={name} makes images of {list(images.shape[1:])}, and the '
+            f'real ones are {list(shape)}'
+        )
+    return images[:, top : top + shape[0], left : left + shape[1]]

@@ -1,1 +1,0 @@
-"""Pure functions on the host of a video's frames: their features and scores, not their pixels."""

@@ -1,0 +1,1 @@
+"""Figures, console tables and picture files."""

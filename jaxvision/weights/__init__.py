@@ -1,1 +1,0 @@
-"""Weights that others have published: their files, and what their names are here."""

@@ -1,0 +1,264 @@
+"""Every model in every format, answering in a process that can import neither jax nor jaxvision."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.random_weights import random_leaves
+
+from jaxvision.cli.export import calibrated, exported, formats
+from jaxvision.core.errors import UserError
+from jaxvision.models.backbones import cnn, resnet, vgg, vit
+
+MODELS = {  # file, variant, options, and how to make it shallow
+    'cnn': (cnn, '8x1-16', {}, {}),
+    'resnet-basic': (resnet, '18', dict(stem='cifar'), dict(depths=(1, 1))),
+    'resnet-bottleneck': (resnet, '50', dict(), dict(depths=(1, 1))),
+    'resnet-group': (resnet, '18', dict(norm='group'), dict(depths=(1,))),
+    'vgg': (vgg, '11', dict(batch_norm=True, head='pool'), dict(depths=(1, 1, 1))),
+    'vit': (vit, 'Ti/8', dict(pool='cls', depth=1), {}),
+}
+CLASSES = ['nought', 'one', 'zwölf', '十', 'a b']
+SPEC = {
+    'class_names': CLASSES,
+    'inputs': {'image': {'shape': [32, 32, 3], 'dtype': 'uint8'}},
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, (38, 32, 32, 3)).astype(np.uint8)
+FILES = {
+    'savedmodel': formats.savedmodel,
+    'model.stablehlo': formats.stablehlo,
+    'float32.tflite': formats.tflite,
+}
+
+
+def make(name):
+    """(predict, variables) of a model whose every leaf is random."""
+    module, variant, options, shallow = MODELS[name]
+    model = module.make(SPEC, variant, **options).clone(**shallow)
+
+    def predict(variables, inputs):
+        logits, _ = model.apply(variables, inputs['image'].astype(jnp.float32) / 255)
+        return {'logits': logits, 'class': logits.argmax(-1)}
+
+    blank = jnp.zeros((1, 32, 32, 3))
+    return predict, random_leaves(jax.eval_shape(model.init, jax.random.key(0), blank))
+
+
+@pytest.fixture(scope='module')
+def answers(tmp_path_factory):
+    """{model: {file: outputs}}, 'run' being the model itself."""
+    folder = tmp_path_factory.mktemp('exported')
+    np.save(folder / 'images.npy', IMAGES)
+    found = {}
+    for name in MODELS:
+        predict, variables = make(name)
+        (folder / name).mkdir()
+        found[name] = {
+            'run': jax.device_get(jax.jit(predict)(variables, {'image': IMAGES}))
+        }
+        for file, write in FILES.items():
+            more = (
+                {'kind': 'float32', 'examples': {}} if write is formats.tflite else {}
+            )
+            write(predict, variables, SPEC, {}, folder / name / file, **more)
+    for files, barred in (
+        (['savedmodel', 'float32.tflite'], ['jax', 'jaxlib', 'jaxvision']),
+        (['model.stablehlo'], ['jaxvision', 'flax', 'tensorflow']),
+    ):
+        subprocess.run(
+            [
+                sys.executable,
+                '-P',
+                '-c',
+                textwrap.dedent(f"""
+            import runpy, sys
+            sys.modules |= dict.fromkeys({barred})
+            import numpy as np
+            from pathlib import Path
+            exported = runpy.run_path({exported.__file__!r})
+            images = {{'image': np.load({str(folder / 'images.npy')!r})}}
+            for model in {list(MODELS)}:
+                for file in {files}:
+                    path = Path({str(folder)!r}, model, file)
+                    answer = exported['open_exported'](path)
+                    np.savez(path.with_suffix('.npz'), **exported['answer_all'](answer, images))
+        """),
+            ],
+            check=True,
+            timeout=300,
+        )
+    for name in MODELS:
+        for file in FILES:
+            with np.load((folder / name / file).with_suffix('.npz')) as outputs:
+                found[name][file] = dict(outputs)
+    return found
+
+
+@pytest.mark.parametrize('file', FILES)
+@pytest.mark.parametrize('name', MODELS)
+def test_a_file_answers_as_the_model_in_batches_of_1_5_and_32(answers, name, file):
+    wanted, found = answers[name]['run'], answers[name][file]
+    assert found.keys() == wanted.keys()
+    assert np.ptp(wanted['logits'], axis=0).min() > 1e-2, (
+        'the answer depends on the image'
+    )
+    gap = (
+        np.abs(found['logits'] - wanted['logits']).max()
+        / np.abs(wanted['logits']).max()
+    )
+    assert gap < 1e-5
+    first, second = np.sort(wanted['logits'], 1)[:, :-3:-1].T
+    tie = first - second < 2e-5 * np.abs(wanted['logits']).max()
+    np.testing.assert_array_equal(found['class'][~tie], wanted['class'][~tie])
+
+
+@pytest.fixture(scope='module')
+def small():
+    return make('cnn')
+
+
+@pytest.mark.parametrize('kind', formats.TFLITE)
+def test_weights_are_rounded_as_said_and_answers_near(small, tmp_path, kind):
+    file = tmp_path / 'model.tflite'
+    formats.tflite(*small, SPEC, {}, file, kind, {'image': IMAGES[:8]})
+    from ai_edge_litert.interpreter import Interpreter
+
+    details = Interpreter(str(file)).get_tensor_details()
+    kernels = {
+        tensor['dtype'] for tensor in details if list(tensor['shape'])[1:3] == [3, 3]
+    }
+    assert {'float32': np.float32, 'float16': np.float16}.get(kind, np.int8) in kernels
+    wanted = jax.device_get(jax.jit(small[0])(small[1], {'image': IMAGES}))['logits']
+    found = exported.open_exported(file)({'image': IMAGES})['logits']
+    most = {'float32': 1e-5, 'float16': 1e-2}.get(kind, 0.1)
+    assert np.abs(found - wanted).max() < most * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    'script, message',
+    [
+        ('import os; os.kill(os.getpid(), 11)', 'is ended by SIGSEGV'),
+        ('import sys; sys.exit("no such operation")', '^no such operation$'),
+    ],
+)
+def test_what_ends_tensorflows_calibration_is_told(
+    small, tmp_path, monkeypatch, script, message
+):
+    (tmp_path / 'script.py').write_text(script)
+    monkeypatch.setattr(calibrated, '__file__', str(tmp_path / 'script.py'))
+    with pytest.raises(RuntimeError, match=message):
+        formats.tflite(
+            *small, SPEC, {}, tmp_path / 'model.tflite', 'int8', {'image': IMAGES[:8]}
+        )
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_a_file_tells_what_it_is(small, tmp_path, name):
+    more = {'kind': 'float32', 'examples': {}} if name.endswith('tflite') else {}
+    FILES[name](*small, SPEC, {'seed': 3}, tmp_path / name, **more)
+    assert exported.is_exported(tmp_path / name)
+    assert exported.read_extras(tmp_path / name) == ({'seed': 3}, SPEC)
+    if name != 'savedmodel':  # whose variables TensorFlow checks
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(
+            whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:]
+        )
+        with pytest.raises(ValueError, match='checksum differs'):
+            exported.read_extras(tmp_path / name)
+
+
+def test_variables_that_are_not_read_are_left_out(tmp_path):
+    kernel = np.ones((8, 4), np.float32)
+    variables = {
+        'params': {
+            'generator': {'kernel': kernel, 'unread': kernel[:, :3]},
+            'discriminator': {'kernel': np.ones((500, 500), np.float32)},
+        },
+        'model_state': {},
+        'frozen': {'judge': [np.ones(500, np.float32)]},
+    }
+
+    @jax.jit
+    def layers(
+        params, x
+    ):  # the second, whose answer nobody uses, still has to have its shape
+        return x @ params['kernel'], x @ params['unread'], params['unread'].shape
+
+    def predict(variables, inputs):
+        y, *_ = layers(variables['params']['generator'], inputs['latent'])
+        return {'y': y + variables['frozen']['judge'][0].shape[0]}
+
+    spec = {'inputs': {'latent': {'shape': [8], 'dtype': 'float32'}}}
+    latent = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
+    of_read, read = formats.lean(predict, variables, spec)
+    assert list(read) == ['params.generator.kernel']
+    np.testing.assert_array_equal(
+        of_read(read, {'latent': latent})['y'],
+        predict(variables, {'latent': latent})['y'],
+    )
+    for name, write in FILES.items():
+        more = {'kind': 'float32', 'examples': {}} if name.endswith('tflite') else {}
+        write(predict, variables, spec, {}, tmp_path / name, **more)
+        files = [tmp_path / name, *(tmp_path / name).rglob('*')]
+        assert sum(path.stat().st_size for path in files if path.is_file()) < 60_000
+        np.testing.assert_allclose(
+            exported.open_exported(tmp_path / name)({'latent': latent})['y'],
+            latent @ kernel + 500,
+            rtol=1e-5,
+        )
+
+
+def test_other_things_are_no_exports(tmp_path):
+    (tmp_path / 'notes.txt').write_text('x')
+    for path in (tmp_path, tmp_path / 'notes.txt', tmp_path / 'gone.tflite'):
+        assert not exported.is_exported(path)
+
+
+def test_a_savedmodel_as_tensorflow_sees_it(small, tmp_path):
+    formats.savedmodel(*small, SPEC, {}, tmp_path / 'savedmodel')
+    said = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            textwrap.dedent(f"""
+        import json, sys
+        sys.modules |= dict.fromkeys(['jax', 'jaxlib', 'jaxvision'])
+        import tensorflow as tf
+        model = tf.saved_model.load({str(tmp_path / 'savedmodel')!r})
+        serve = model.signatures['serving_default']
+        inputs = serve.structured_input_signature[1]
+        print(json.dumps({{
+            'inputs': {{name: [x.shape.as_list(), x.dtype.name] for name, x in inputs.items()}},
+            'outputs': {{name: x.shape.as_list() for name, x in serve.structured_outputs.items()}},
+            'class_names': [name.decode() for name in model.class_names.numpy()]}}))
+    """),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    ).stdout
+    assert json.loads(said.splitlines()[-1]) == {
+        'inputs': {'image': [[None, 32, 32, 3], 'uint8']},
+        'outputs': {'logits': [None, 5], 'class': [None]},
+        'class_names': CLASSES,
+    }
+
+
+def test_what_is_missing_is_told(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats.importlib.metadata, 'version', lambda name: '0.12.0.1')
+    with pytest.raises(
+        UserError, match='jax 0.12.0.1 exports. The pair that works is jax 0.10'
+    ):
+        formats.savedmodel(*small, SPEC, {}, tmp_path / 'savedmodel')
+    monkeypatch.setitem(sys.modules, 'tensorflow', None)
+    with pytest.raises(
+        UserError, match=r"needs tensorflow: pip install 'jaxvision\[tf\]'"
+    ):
+        formats.tflite(*small, SPEC, {}, tmp_path / 'x.tflite', 'float32', {})
+    assert not list(tmp_path.iterdir())

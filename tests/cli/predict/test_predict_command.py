@@ -1,0 +1,336 @@
+"""Answers for a person's own files, whatever these are."""
+
+import dataclasses
+import errno
+import hashlib
+import json
+import types
+import zipfile
+from pathlib import Path
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from helpers import hostile_files, weighed
+from helpers.untrained import save_untrained
+from PIL import Image
+
+import jaxvision
+from jaxvision.cli.export import exported, formats
+from jaxvision.cli.predict import model
+from jaxvision.train import loop, run
+from jaxvision.viz import figures
+
+MEGABYTE = 2**20
+
+
+@pytest.fixture(scope='module')
+def digits(trained, tmp_path_factory):
+    """A folder of the evaluation's first 40 images, and what the run answers for them."""
+    folder = tmp_path_factory.mktemp('digits')
+    task, variables, _ = jaxvision.load(trained)
+    images = loop.reopen(trained).sources['test'].batch(range(40))['image']
+    for number, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(folder / f'{number:02}.png')
+    return folder, np.asarray(
+        jax.jit(task.predict)(variables, {'image': images})['probabilities']
+    )
+
+
+@pytest.fixture(scope='module')
+def colour(tiny, tmp_path_factory):
+    """A run on photographs squashed to 32x32, saved before its first step."""
+    folder, workdir = (
+        tmp_path_factory.mktemp('photos'),
+        tmp_path_factory.mktemp('colour'),
+    )
+    for name in ('cat', 'tac'):
+        (folder / name).mkdir()
+        for number in range(4):
+            crop = hostile_files.PHOTO.crop((40 * number, 0, 40 * number + 200, 200))
+            (crop if name == 'cat' else crop.rotate(90)).save(
+                folder / name / f'{number}.png'
+            )
+    config = tiny(
+        f'data.source=folder:{folder}', 'data.image_size=32', 'data.batch_size=4'
+    )
+
+    def sharpen(params):  # else it hardly looks at what it sees
+        head = params['model']['head']
+        head['kernel'] = 20 * head['kernel']
+
+    save_untrained(config, workdir, sharpen)
+    return workdir
+
+
+@pytest.fixture(scope='module')
+def hostile(colour, tmp_path_factory):
+    """The command over the hostile files: (expected, entries, process' outcome, peak bytes)."""
+    root = tmp_path_factory.mktemp('hostile')
+    expected = hostile_files.make(root / 'in')
+    code, peak = weighed.predict(root, '--workdir', colour, root / 'in')
+    told = json.loads((root / 'predictions/predictions.json').read_text())
+    return types.SimpleNamespace(
+        root=root,
+        expected=expected,
+        told=told,
+        code=code,
+        entries={entry['file']: entry for entry in told['files']},
+        stdout=(root / 'stdout').read_text('utf-8'),
+        stderr=(root / 'stderr').read_text('utf-8'),
+        peak=peak,
+    )
+
+
+def test_every_hostile_file_is_accounted_for_once(hostile):
+    assert len(hostile.expected) >= 200
+    assert sorted(entry['file'] for entry in hostile.told['files']) == sorted(
+        hostile.expected
+    )
+    for path, wanted in hostile.expected.items():
+        entry = hostile.entries[path]
+        found = hostile_files.ANSWERED if 'answer' in entry else hostile_files.REFUSED
+        assert wanted in (found, hostile_files.EITHER), entry
+    refused = [entry for entry in hostile.told['files'] if 'error' in entry]
+    assert hostile.told['unanswered'] == len(refused)
+    assert hostile.told['answered'] == len(hostile.expected) - len(refused)
+
+
+def test_hostile_files_end_in_exit_code_1_and_no_noise(hostile):
+    assert hostile.code == 1
+    *progress, last = hostile.stderr.splitlines()
+    assert 'files could not be answered' in last and all(
+        'files/s' in line for line in progress
+    )
+    assert 'Traceback' not in hostile.stdout
+    # A heading, a line a file, an empty line and a sum.
+    assert hostile.stdout.count('\n') == len(hostile.expected) + 3
+    for entry in hostile.told['files']:
+        assert 'Error: ' not in entry.get('error', ''), entry  # not foreseen
+
+
+def test_hostile_files_take_bounded_memory(hostile):
+    """The base of a run with its libraries, and 8 bytes for each pixel of the largest image that
+    each of two threads may have: Pillow's 4, our 3, and what small parts are in work."""
+    bound = 700 * MEGABYTE + 2 * 8 * Image.MAX_IMAGE_PIXELS
+    assert hostile.peak < bound, (
+        f'{hostile.peak / MEGABYTE:.0f} of {bound / MEGABYTE:.0f} MiB'
+    )
+
+
+def test_every_answer_has_a_picture_of_its_own(hostile):
+    pictures = [
+        entry['picture'] for entry in hostile.told['files'] if 'answer' in entry
+    ]
+    assert len({picture.casefold() for picture in pictures}) == len(pictures)
+    for picture in pictures:
+        with Image.open(hostile.root / picture) as image:
+            assert max(image.size) < 900
+    assert len(list((hostile.root / 'predictions').iterdir())) == len(pictures) + 1
+
+
+@pytest.mark.parametrize('format', ['jpeg', 'png', 'tiff', 'webp'])
+def test_a_turned_image_is_answered_as_the_upright_one(hostile, format):
+    def cat(name):
+        top = hostile.entries[str(hostile.root / 'in' / name)]['answer']['top']
+        return next(likely['probability'] for likely in top if likely['class'] == 'cat')
+
+    upright = cat(f'turned_1.{format}')
+    for orientation in range(2, 9):
+        # A JPEG's blocks begin at another corner.
+        tolerance = 1e-3 if format == 'jpeg' else 1e-5
+        assert cat(f'turned_{orientation}.{format}') == pytest.approx(
+            upright, abs=tolerance
+        )
+    assert abs(cat('sideways.png') - upright) > 2e-3
+
+
+@pytest.mark.parametrize(
+    'options', [[], ['--batch_size', '7'], ['--batch_size', '1000'], ['--no_pictures']]
+)
+def test_the_answers_are_the_evaluations(main, trained, digits, options):
+    folder, probabilities = digits
+    code, out, err, entries = main('--workdir', trained, folder, *options)
+    assert code == 0 and not err and '40 of 40 files answered' in out
+    for number, wanted in enumerate(probabilities):
+        file = str(folder / f'{number:02}.png')
+        answer = entries[file]['answer']
+        assert answer['class'] == str(wanted.argmax())
+        assert answer['probability'] == pytest.approx(wanted.max(), abs=1e-5)
+        assert f'{file}  {answer["class"]}      {answer["probability"]:.4f}\n' in out
+        assert ('picture' in entries[file]) == ('--no_pictures' not in options)
+    assert len(list(Path('predictions').glob('*.png'))) == (
+        0 if '--no_pictures' in options else 40
+    )
+
+
+def test_other_sizes_are_brought_to_the_runs_own(main, trained, digits):
+    folder, _ = digits
+    Image.open(folder / '00.png').convert('RGB').resize((80, 80)).save(
+        'large.webp', lossless=True
+    )
+    code, _, _, entries = main('--workdir', trained, 'large.webp', folder / '00.png')
+    assert code == 0
+    large, small = (
+        entries[name]['answer'] for name in ('large.webp', str(folder / '00.png'))
+    )
+    assert large['class'] == small['class']
+    assert large['probability'] == pytest.approx(small['probability'], abs=0.1)
+
+
+def test_an_exported_model_answers_in_place_of_a_run(main, trained, digits):
+    task, variables, spec = jaxvision.load(trained)
+    settings = run.read_config(trained).to_dict()
+    formats.stablehlo(task.predict, variables, spec, settings, Path('model.stablehlo'))
+    of_run = main('--workdir', trained, digits[0])
+    of_file = main('--workdir', 'model.stablehlo', digits[0])
+    assert of_file[:3] == of_run[:3] and of_file[0] == 0
+    assert of_file[3].keys() == of_run[3].keys()
+    assert main('--workdir', 'model.stablehlo', digits[0], '--step', 'best')[0] == 2
+
+
+@pytest.mark.parametrize(
+    'error, says',
+    [
+        (
+            ModuleNotFoundError(name='ai_edge_litert'),
+            'ai_edge_litert, which is not installed',
+        ),
+        (ValueError('no flatbuffer'), 'model.tflite cannot be opened: no flatbuffer'),
+    ],
+)
+def test_an_exported_model_that_does_not_open(
+    main, trained, digits, monkeypatch, error, says
+):
+    monkeypatch.setattr(exported, 'open_exported', mock.Mock(side_effect=error))
+    with zipfile.ZipFile('model.tflite', 'w') as extras:
+        for name in ('config.json', 'spec.json'):
+            extras.write(trained / name, name)
+        extras.writestr(
+            'sha256', hashlib.sha256(b'').hexdigest()
+        )  # there is no model before them
+    code, _, err, _ = main('--workdir', 'model.tflite', digits[0])
+    assert code == 2 and says in err
+
+
+@pytest.fixture
+def loaded(monkeypatch, trained):
+    """loaded(spec fields, task field=value): what opening the run gives instead."""
+
+    def patch(spec=None, **fields):
+        task, variables, was = jaxvision.load(trained)
+        changed = (
+            dataclasses.replace(task, **fields),
+            variables,
+            {**was, **(spec or {})},
+        )
+        monkeypatch.setattr(loop, 'load', lambda *_: changed)
+
+    return patch
+
+
+def test_a_task_that_does_not_show_is_answered_by_its_outputs(
+    main, trained, digits, loaded
+):
+    def outputs(variables, inputs):
+        return {'mean': inputs['image'].mean((1, 2, 3)), 'image': inputs['image'] / 255}
+
+    loaded(show=None, predict=outputs)
+    code, out, _, entries = main('--workdir', trained, digits[0] / '00.png')
+    (entry,) = entries.values()
+    image = np.asarray(Image.open(digits[0] / '00.png'))
+    assert code == 0 and 'picture' not in entry and 'pictures' not in out
+    assert entry['answer']['mean'] == pytest.approx(image.mean(), rel=1e-5)
+    np.testing.assert_allclose(
+        np.squeeze(entry['answer']['image']), image / 255, rtol=1e-5
+    )
+
+
+def test_a_run_on_other_inputs_is_not_for_images_yet(main, trained, digits, loaded):
+    loaded({'inputs': {'image': {'shape': [8, 8, 1]}, 'mask': {'shape': [8, 8]}}})
+    code, _, err, _ = main('--workdir', trained, digits[0])
+    assert code == 2 and 'takes image, mask' in err
+
+
+def test_an_interrupted_command_leaves_the_answers_of_the_last(
+    main, trained, digits, loaded
+):
+    before = main('--workdir', trained, digits[0] / '00.png')[-1]
+
+    def show(inputs, outputs):
+        raise KeyboardInterrupt
+
+    loaded(show=show)
+    code, *_, after = main('--workdir', trained, digits[0])
+    assert code == 130 and after == before
+    assert not list(Path('predictions').glob('*partial'))
+
+
+@pytest.mark.parametrize(
+    'arguments, says',
+    [
+        (['--workdir', 'RUN', 'none.png'], 'there is no file or folder none.png'),
+        (['--workdir', 'RUN', 'IN/*.tif'], 'no file matches'),
+        (['--workdir', 'nowhere', 'IN'], 'there is no run or exported model nowhere'),
+        (['--workdir', 'RUN', 'IN', '--batch_size', '0'], '--batch_size 0'),
+        (['--workdir', 'RUN', 'IN', '--out', 'IN'], 'give another --out'),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_before_anything_is_opened(
+    main, trained, digits, monkeypatch, arguments, says
+):
+    monkeypatch.setattr(model, 'open_model', lambda *_: pytest.fail('opened'))
+    names = {'RUN': str(trained), 'IN': str(digits[0])}
+    code, out, err, _ = main(
+        *(
+            argument if argument not in names else names[argument]
+            for argument in arguments
+        )
+    )
+    assert code == 2 and not out
+    assert (
+        err.startswith('error: ')
+        and err.count('\n') == 1
+        and says.lower() in err.lower()
+    )
+    assert not Path('predictions').exists()
+
+
+def test_a_file_of_somebody_elses_is_not_replaced(main, trained, digits, tmp_path):
+    out, image = tmp_path / 'mine', digits[0] / '07.png'
+    out.mkdir()
+    for file in ('predictions.json', '07.png'):
+        (out / file).write_text('mine')
+        code, _, said, _ = main('--workdir', trained, image, '--out', out)
+        assert code == 2 and f'{file} is there, and of no earlier answer' in said
+        assert (out / file).read_text() == 'mine'
+        (out / file).unlink()
+    for _ in range(2):  # its own it replaces
+        assert main('--workdir', trained, image, '--out', out)[0] == 0
+
+
+def test_other_mistakes_are_told_in_one_line(main, trained, digits, tmp_path):
+    (tmp_path / 'folder').mkdir()
+    (tmp_path / 'file').touch()
+    (tmp_path / 'strange.tflite').write_bytes(b'TFL3')
+    for arguments, says in (
+        (['--workdir', 'folder', digits[0]], 'neither a run nor an exported model'),
+        (['--workdir', 'strange.tflite', digits[0]], 'jaxvision did not export it'),
+        (['--workdir', trained, digits[0], '--step', '99'], 'no checkpoint 99'),
+        (['--workdir', trained, digits[0], '--out', 'file/below'], 'cannot write into'),
+    ):
+        code, _, err, _ = main(*arguments)
+        assert code == 2 and err.count('\n') == 1 and says in err
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_answer(
+    main, trained, digits, monkeypatch
+):
+    def save(path, picture):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(figures, 'save', save)
+    code, _, err, entries = main('--workdir', trained, digits[0])
+    assert code == 2 and err.count('\n') == 1 and 'No space left on device' in err
+    assert not entries and not list(Path('predictions').iterdir())

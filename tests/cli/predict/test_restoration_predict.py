@@ -1,0 +1,247 @@
+"""Images of any size restored, by runs and exported models: only what is asked for changes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import weighed
+from PIL import Image
+from scipy import ndimage
+
+import jaxvision
+from jaxvision.cli.export import formats
+from jaxvision.cli.predict import restoration as restored
+from jaxvision.train.run import read_config
+
+RNG = np.random.default_rng(0)
+MEGABYTE = 2**20
+
+
+@pytest.fixture(scope='session')
+def upscalers(fake):
+    return fake('upscaler')
+
+
+@pytest.fixture(scope='session')
+def inpainters(fake):
+    return fake('inpainter')
+
+
+def picture(path, height, width, seed=0, **options):
+    """A smooth random photograph, saved; its pixels."""
+    noise = np.random.default_rng(seed).normal(size=(height, width, 3))
+    pixels = np.clip(
+        128 + 300 * ndimage.gaussian_filter(noise, (2, 2, 0)), 0, 255
+    ).astype('uint8')
+    Image.fromarray(pixels).save(path, **options)
+    return pixels
+
+
+def upscaled(run, image):
+    """The whole image at once, by scipy."""
+    _, variables, _ = jaxvision.load(run)
+    kernel = np.asarray(variables['params']['model']['kernel'])[:, :, 0, 0]
+    large = image.astype(float).repeat(2, 0).repeat(2, 1)
+    answer = ndimage.correlate(large, kernel[:, :, None], mode='constant')
+    return np.clip(np.rint(answer), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize('height, width', [(50, 70), (16, 12), (5, 40), (1, 1)])
+@pytest.mark.parametrize('options', [[], ['--batch_size', '3', '--no_pictures']])
+def test_an_image_is_restored_at_its_own_size(main, upscalers, height, width, options):
+    image = picture('cat.png', height, width)
+    code, out, err, entries = main('--workdir', upscalers, 'cat.png', *options)
+    assert code == 0 and not err and '1 of 1 files answered' in out
+    entry = entries['cat.png']
+    assert entry['answer'] == {'width': 2 * width, 'height': 2 * height}
+    found = np.asarray(Image.open(entry['restored'])).astype(int)
+    assert found.shape == (2 * height, 2 * width, 3)
+    gap = np.abs(found - upscaled(upscalers, image))[2:-2, 2:-2]
+    assert gap.max(initial=0) <= 1  # a tie's rounding
+    assert ('picture' in entry) == (not options)
+    if not options:
+        assert entry['picture'] == 'predictions/cat-compared.png'
+        assert np.asarray(Image.open(entry['picture'])).shape[2] == 3
+
+
+@pytest.mark.parametrize('format', ['savedmodel', 'float32.tflite', 'model.stablehlo'])
+def test_an_exported_model_restores_as_its_run(main, inpainters, tmp_path, format):
+    task, variables, spec = jaxvision.load(inpainters)
+    settings = read_config(inpainters).to_dict()
+    write = {
+        'savedmodel': formats.savedmodel,
+        'model.stablehlo': formats.stablehlo,
+    }.get(format, lambda *model: formats.tflite(*model, kind='float32', examples={}))
+    write(task.predict, variables, spec, settings, tmp_path / format)
+    picture('cat.png', 30, 41)
+    hole(30, 41).save('mask.png')
+    found = []
+    for model in (inpainters, tmp_path / format):
+        code, *_, entries = main('--workdir', model, 'cat.png', '--mask', 'mask.png')
+        assert code == 0
+        found.append(np.asarray(Image.open(entries['cat.png']['restored'])).astype(int))
+    assert np.abs(found[0] - found[1]).max() <= 1
+    assert (found[0] == found[1]).mean() > 0.99
+
+
+def hole(height, width):
+    mask = np.zeros((height, width), np.uint8)
+    mask[height // 3 : height // 2, width // 4 : width // 2] = 255
+    return Image.fromarray(mask)
+
+
+def test_outside_of_the_hole_every_pixel_is_the_files_own(main, inpainters):
+    image = picture('cat.png', 61, 47)
+    hole(61, 47).save('mask.png')
+    code, *_, entries = main('--workdir', inpainters, 'cat.png', '--mask', 'mask.png')
+    found, inside = np.asarray(Image.open(entries['cat.png']['restored'])), hole(61, 47)
+    inside = np.asarray(inside) > 0
+    assert code == 0
+    np.testing.assert_array_equal(found[~inside], image[~inside])
+    assert (found[inside] != image[inside]).any()
+    # Of what is close to the hole's edge the blur is near to what was there.
+    edge = inside & ~ndimage.binary_erosion(inside)
+    assert np.abs(found[edge].astype(int) - image[edge]).mean() < 30
+    compared = np.asarray(Image.open(entries['cat.png']['picture']))
+    assert (compared == restored.HOLE).all(-1).any()
+
+
+def test_a_mask_is_for_the_image_as_a_person_sees_it(main, inpainters):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    image = np.rot90(picture('turned.png', 30, 40, exif=exif), -1)
+    hole(40, 30).save('mask.png')
+    code, *_, entries = main(
+        '--workdir', inpainters, 'turned.png', '--mask', 'mask.png'
+    )
+    assert code == 0
+    found, outside = (
+        np.asarray(Image.open(entries['turned.png']['restored'])),
+        hole(40, 30),
+    )
+    outside = np.asarray(outside) == 0
+    np.testing.assert_array_equal(found[outside], image[outside])
+
+
+def test_each_file_has_its_mask_or_is_told_why_not(main, inpainters, tmp_path):
+    album, masks = tmp_path / 'album', tmp_path / 'masks'
+    album.mkdir(), masks.mkdir()
+    for name in (
+        'same.png',
+        'stem.jpg',
+        'none.png',
+        'two.png',
+        'size.png',
+        'black.png',
+        'white.png',
+        'broken.png',
+    ):
+        picture(album / name, 20, 24)
+    (album / 'notes.png').write_text('no image')
+    for name in ('same.png', 'same.tif', 'stem.bmp', 'two.gif', 'two.tif', 'notes.png'):
+        hole(20, 24).save(masks / name)
+    hole(24, 20).save(masks / 'size.png')
+    Image.new('L', (24, 20)).save(masks / 'black.png')
+    Image.new('L', (24, 20), 'white').save(masks / 'white.png')
+    (masks / 'broken.png').write_text('no mask')
+    code, out, err, entries = main('--workdir', inpainters, 'album', '--mask', 'masks')
+    assert code == 1 and '2 of 9 files answered' in out and '7 of 9 files' in err
+    told = {Path(file).name: entry.get('error') for file, entry in entries.items()}
+    assert told.pop('same.png') is None and told.pop('stem.jpg') is None
+    for name, says in {
+        'none.png': 'masks holds no mask none.*',
+        'size.png': 'size.png is 20x24 pixels, and the image, upright, 24x20',
+        'black.png': 'is black all over',
+        'two.png': 'several masks for it: two.gif, two.tif',
+        'white.png': 'is white all over',
+        'broken.png': 'its mask masks/broken.png: no image',
+        'notes.png': 'no image',
+    }.items():
+        assert says in told.pop(name)
+    assert not told and 'no answer: its mask' in out
+    assert len(list(tmp_path.glob('predictions/*.png'))) == 4
+
+
+def test_a_hole_larger_than_the_network_sees_is_refused(main, inpainters):
+    picture('cat.png', 70, 70)
+    mask = np.zeros((70, 70), np.uint8)
+    mask[2:-2, 2:-2] = 255
+    Image.fromarray(mask).save('mask.png')
+    code, _, _, entries = main('--workdir', inpainters, 'cat.png', '--mask', 'mask.png')
+    assert code == 1 and 'leaves nothing to go by' in entries['cat.png']['error']
+
+
+def test_one_mask_serves_for_all_files(main, inpainters):
+    for name in ('a.png', 'b.png'):
+        picture(name, 20, 24)
+    hole(20, 24).save('mask.png')
+    code, *_ = main('--workdir', inpainters, 'a.png', 'b.png', '--mask', 'mask.png')
+    assert code == 0
+
+
+def test_names_that_meet_do_not_replace_each_other(main, upscalers):
+    for name in ('a.png', 'a-compared.png', 'A.jpg'):
+        picture(name, 8, 8)
+    *_, entries = main('--workdir', upscalers, 'a.png', 'a-compared.png', 'A.jpg')
+    written = [
+        entry[kind].casefold()
+        for entry in entries.values()
+        for kind in ('restored', 'picture')
+    ]
+    assert len(set(written)) == 6 and all(map(Path.exists, map(Path, written[:1])))
+
+
+def test_a_restored_image_replaces_only_an_earlier_one(main, upscalers, tmp_path):
+    picture('cat.png', 8, 8)
+    for _ in range(2):
+        assert main('--workdir', upscalers, 'cat.png')[0] == 0
+    for name in ('cat.png', 'cat-compared.png'):
+        out = tmp_path / f'of {name}'
+        out.mkdir()
+        (out / name).write_text('mine')
+        code, _, err, _ = main('--workdir', upscalers, 'cat.png', '--out', out)
+        assert code == 2 and f'{name} is there, and of no earlier answer' in err
+        assert (out / name).read_text() == 'mine'
+
+
+@pytest.mark.parametrize(
+    'run, arguments, says',
+    [
+        ('upscalers', [], 'give FILE...'),
+        ('upscalers', ['x.png', '--mask', 'x.png'], 'takes no --mask'),
+        ('upscalers', ['x.png', '--number', '3'], '--number is not for it'),
+        ('inpainters', ['x.png'], 'fills holes: give --mask'),
+        ('inpainters', ['x.png', '--mask', 'none'], 'there is no file or folder none'),
+        (
+            'inpainters',
+            ['x.png', '--mask', 'x.png', '--seed', '0'],
+            '--seed is not for it',
+        ),
+    ],
+)
+def test_wrong_use_is_one_line(main, upscalers, inpainters, run, arguments, says):
+    picture('x.png', 8, 8)
+    run = {'upscalers': upscalers, 'inpainters': inpainters}[run]
+    code, out, err, _ = main('--workdir', run, *arguments)
+    assert code == 2 and not out and err.count('\n') == 1 and says in err
+    assert not Path('predictions').exists()
+
+
+def test_a_photograph_takes_bounded_memory(fake, tmp_path):
+    """The base of a run with its libraries; and of each pixel of the file 7 bytes while it is
+    decoded, of the restored image some rows of tiles alone."""
+    run = fake('upscaler', 'task.height=120', 'task.width=120')
+    peaks = []
+    for name, height, width in (('small.jpg', 40, 30), ('large.jpg', 1500, 2000)):
+        pixels = RNG.integers(0, 256, (height // 10, width // 10, 3), np.uint8)
+        Image.fromarray(pixels).resize((width, height)).save(tmp_path / name)
+        code, peak = weighed.predict(
+            tmp_path, '--workdir', run, name, '--batch_size', '4'
+        )
+        assert code == 0
+        peaks.append(peak)
+        with Image.open(
+            tmp_path / 'predictions' / name.replace('jpg', 'png')
+        ) as restored:
+            assert restored.size == (2 * width, 2 * height)
+    assert peaks[1] - peaks[0] < 7 * 3e6 + 130 * MEGABYTE, peaks  # whole it has 144e6

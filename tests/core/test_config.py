@@ -1,0 +1,248 @@
+import pytest
+
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
+
+
+@pytest.fixture
+def config():
+    return configs.default('classification')
+
+
+@pytest.mark.parametrize(
+    'path, text, value',
+    [
+        ('optimizer.lr', '3e-4', 3e-4),
+        ('optimizer.lr', '1', 1.0),
+        ('data.batch_size', '64', 64),
+        ('task.augment.flip', 'true', True),
+        ('task.augment.flip', 'False', False),
+        ('seed', '3', 3),
+        ('data.source', 'folder:a=b', 'folder:a=b'),
+        ('train.steps', '2 epochs', '2 epochs'),
+        ('train.steps', '300', '300'),
+    ],
+)
+def test_an_override_keeps_the_type_of_its_field(config, path, text, value):
+    configs.override(config, path, text)
+    found = configs.fields(config)[path]
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    'text, value',
+    [
+        ('0.5', 0.5),
+        ('batch', 'batch'),
+        ('true', True),
+        ('None', None),
+        ('(1, 2)', (1, 2)),
+    ],
+)
+def test_options_are_open_and_read_as_python_or_text(config, text, value):
+    configs.override(config, 'model.options.what', text)
+    assert config.model.options.what == value
+    with pytest.raises(AttributeError):
+        config.model.other = 1  # locked as before
+
+
+@pytest.mark.parametrize(
+    'path, text, says',
+    [
+        ('optimizer.Lr', '1', "config.optimizer has no field 'Lr'; did you mean 'lr'?"),
+        (
+            'optimiser.lr',
+            '1',
+            "config has no field 'optimiser'; did you mean 'optimizer'?",
+        ),
+        ('data.batchsize', '1', "did you mean 'batch_size'?"),
+        ('seed.more', '1', "config.seed has no field 'more'"),
+        ('zzz', '1', "config has no field 'zzz'. There are: data, model, optimizer"),
+        (
+            'data.batch_size',
+            'many',
+            'config.data.batch_size=many: expected a whole number, like 128',
+        ),
+        ('data.batch_size', '1.5', 'expected a whole number'),
+        ('optimizer.lr', 'fast', 'expected a number'),
+        ('task.augment.flip', 'maybe', 'expected true or false'),
+    ],
+)
+def test_a_mistake_is_named_with_what_would_be_right(config, path, text, says):
+    before = config.to_dict()
+    with pytest.raises(UserError) as error:
+        configs.override(config, path, text)
+    assert says in str(error.value)
+    assert config.to_dict() == before
+
+
+def test_a_config_file_takes_its_argument_and_comes_back_locked(tmp_path):
+    file = tmp_path / 'one.py'
+    file.write_text(
+        'from jaxvision.core import config as configs\n'
+        "def get_config(source='digits'):\n"
+        "    config = configs.default('classification')\n"
+        '    config.data.source = source\n'
+        '    return config\n'
+    )
+    assert configs.load(str(file)).data.source == 'digits'
+    config = configs.load(f'{file}:mnist5k')
+    assert config.data.source == 'mnist5k'
+    with pytest.raises(AttributeError):
+        config.new = 1
+
+
+def test_a_missing_file_and_a_file_without_get_config_are_named(tmp_path):
+    with pytest.raises(UserError, match='there is no config file .*none.py'):
+        configs.load(str(tmp_path / 'none.py'))
+    (tmp_path / 'empty.py').write_text('')
+    with pytest.raises(UserError, match='empty.py has no function get_config'):
+        configs.load(str(tmp_path / 'empty.py'))
+
+
+def test_difference_lists_the_fields_that_differ_and_no_others():
+    old = {'a': 1, 'b': {'c': 'x', 'd': {}}, 'gone': 0}
+    new = {'a': 1, 'b': {'c': 'y', 'd': {'e': 2}}}
+    assert configs.difference(old, new) == {
+        'b.c': ('x', 'y'),
+        'b.d': ({}, '(none)'),
+        'b.d.e': ('(none)', 2),
+        'gone': (0, '(none)'),
+    }
+    assert configs.difference(old, old) == {}
+
+
+def test_free_fields_are_fields():
+    assert set(configs.FREE_FIELDS) <= set(
+        configs.fields(configs.default('classification'))
+    )
+
+
+def test_a_group_is_not_a_field(tiny):
+    with pytest.raises(
+        UserError, match='config.task.augment is a group: set its fields'
+    ):
+        configs.override(tiny(), 'task.augment', '1')
+
+
+def test_a_config_files_own_mistake_has_a_line(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        'from jaxvision.core import config as configs\n\n\ndef get_config():\n'
+        "    config = configs.default('classification')\n    config.optimiser = 1\n"
+    )
+    with pytest.raises(UserError, match=r'mine.py, line 6: .*optimi'):
+        configs.load(str(path))
+    with pytest.raises(UserError, match=r'mine.py, line .*: .*argument'):
+        configs.load(f'{path}:mnist5k')
+
+
+def test_options_are_checked_by_name_and_type_and_open_ones_pass():
+    def make(spec, depth=2, rate=0.1, norm='batch'):
+        return spec, depth, rate, norm
+
+    assert configs.call(make, 'model', 1, options={'depth': 3, 'rate': 1}) == (
+        1,
+        3,
+        1,
+        'batch',
+    )
+    for options, says in (
+        ({'dept': 3}, "no option 'dept'; did you mean 'depth'"),
+        ({'rate': 'x'}, "rate='x', expected something like 0.1"),
+    ):
+        with pytest.raises(UserError, match=says):
+            configs.call(make, 'model', 1, options=options)
+    assert configs.call(lambda spec, **open: open, 'model', 1, options={'any': 1}) == {
+        'any': 1
+    }
+
+
+@pytest.mark.parametrize(
+    'cadence, found',
+    [
+        ('300', 300),
+        (300, 300),
+        ('300 steps', 300),
+        ('1 step', 1),
+        ('0', 0),
+        ('2 epochs', 20),
+        ('1 epoch', 10),
+        ('0.5 epochs', 5),
+        ('64 examples', 2),
+        ('65 examples', 3),
+        ('1 example', 1),
+        (' 2  epochs ', 20),
+    ],
+)
+def test_cadences_in_steps_by_hand(cadence, found):
+    assert configs.steps(cadence, batch_size=32, examples=320) == found
+
+
+def test_an_epoch_that_the_batch_does_not_divide_is_rounded_up():
+    assert configs.steps('1 epoch', 100, 1438) == 15
+    assert (
+        configs.steps('2 epochs', 100, 1438) == 29
+    )  # of 28.76: the rest is not lost twice
+
+
+@pytest.mark.parametrize('cadence', ['', 'ten', '2 days', '-1', '1e3', '2 epochs 3'])
+def test_what_is_no_cadence_says_what_would_be(cadence):
+    with pytest.raises(UserError, match='write 300, "2 epochs"'):
+        configs.steps(cadence, 32, 320)
+
+
+def test_modules_resolve_by_name_and_by_dotted_path(tmp_path, monkeypatch):
+    from jaxvision.models.backbones import cnn
+
+    assert configs.resolve('models', 'cnn') is cnn
+    assert configs.resolve('models', 'jaxvision.models.backbones.cnn') is cnn
+    with pytest.raises(UserError, match="no model 'cnnn'; did you mean 'cnn'?"):
+        configs.resolve('models', 'cnnn')
+    with pytest.raises(UserError, match="no model 'nowhere.at_all'"):
+        configs.resolve('models', 'nowhere.at_all')
+
+
+def test_a_module_of_ones_own_that_lacks_an_import_says_which(tmp_path, monkeypatch):
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine' / 'net.py').write_text('import not_installed_anywhere')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match='not_installed_anywhere'):
+        configs.resolve('models', 'mine.net')
+
+
+def test_options_are_checked_against_the_signature():
+    def make(spec, variant, dropout=0.0, norm='batch', dtype='float32'):
+        return spec, variant, dropout, norm, dtype
+
+    found = configs.call(
+        make, 'model', 's', 'v', options={'dropout': 0.5}, dtype='bfloat16'
+    )
+    assert found == ('s', 'v', 0.5, 'batch', 'bfloat16')
+    for wrong in ('droput', 'dtype', 'variant'):  # misspelt; or not the person's to set
+        with pytest.raises(
+            UserError, match=f"model has no option '{wrong}'.*dropout, norm"
+        ):
+            configs.call(make, 'model', 's', 'v', options={wrong: 1}, dtype='bfloat16')
+
+
+def test_an_option_that_is_a_text_stays_one_and_others_are_read():
+    config = configs.default('classification')
+    config.model.options = {'variant': '8-4', 'width': 4}
+    for text in ('variant=8', 'width=2.5', 'new=true'):
+        configs.override(config, *f'model.options.{text}'.split('=', 1))
+    assert config.model.options.to_dict() == {'variant': '8', 'width': 2.5, 'new': True}
+
+
+def test_a_run_of_before_a_field_was_there_has_its_default(tiny):
+    config = tiny('model.options.stem=cifar', 'optimizer.lr=0.25')
+    kept = config.to_dict()
+    assert configs.stored(kept).to_dict() == kept
+    del kept['task']['probe'], kept['parallel']
+    again = configs.stored(kept)
+    assert again.to_dict() == config.to_dict() and again.task.probe == 0
+    kept['task']['augment']['sharpen'] = 1.0
+    with pytest.raises(
+        UserError, match='another version .* no task.augment.sharpen now'
+    ):
+        configs.stored(kept)

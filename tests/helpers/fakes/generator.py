@@ -1,0 +1,70 @@
+"""A fake conditional generator, whose discriminator is what an export has no use for."""
+
+import zlib
+
+import jax.numpy as jnp
+import numpy as np
+from helpers.fakes import upscaler
+
+from jaxvision.core import state
+from jaxvision.core.task import Evaluation, Task
+
+DEFAULTS = dict(conditional=True)
+
+
+def describe(config, source):
+    label = (
+        {'label': {'shape': [], 'dtype': 'int32'}} if config.task.conditional else {}
+    )
+    names = {'class_names': list(source.info.class_names)} if label else {}
+    return {
+        'inputs': {'latent': {'shape': [16], 'dtype': 'float32'}, **label},
+        'targets': {},
+        **names,
+    }
+
+
+def prepare(example, rng):
+    rng = np.random.default_rng(zlib.crc32(example['image'].tobytes()))
+    return {**example, 'latent': rng.standard_normal(16).astype(np.float32)}
+
+
+def make(config, spec):
+    def init(key, batch):
+        rng = np.random.default_rng(0)
+
+        def draw(*shape):
+            return jnp.array(rng.normal(size=shape), jnp.float32)
+
+        return state.create(
+            key,
+            {
+                'generator': {
+                    'classes': 2 * draw(10, 16),
+                    'dense': 0.3 * draw(16, 64),
+                    'kernel': draw(3, 3, 1, 1),
+                },
+                'discriminator': {'kernel': draw(64, 1000)},
+            },
+            {},
+            frozen={'judge': draw(500)},
+        )
+
+    def predict(variables, inputs):
+        params, latent = variables['params']['generator'], jnp.asarray(inputs['latent'])
+        if config.task.conditional:
+            latent = latent + params['classes'][inputs['label']]
+        image = jnp.tanh(latent @ params['dense']).reshape(-1, 8, 8, 1)
+        image = jnp.tanh(upscaler.convolve(image, params['kernel']))
+        return {'image': 127.5 * (1 + image)}
+
+    def evaluate(state, batch):
+        return {'mean': predict(state.variables, batch)['image'].mean((1, 2, 3))}
+
+    return Task(
+        init,
+        lambda state, batch: (state, {}),
+        {'eval': Evaluation('test', evaluate, upscaler.one_number)},
+        predict,
+        prepare=prepare,
+    )

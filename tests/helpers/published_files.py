@@ -1,0 +1,68 @@
+"""Files of weights as their publishers write them, of our own making."""
+
+import json
+
+import numpy as np
+
+
+def write_safetensors(tensors, path):
+    header, start = {}, 0
+    for name, tensor in tensors.items():
+        kind = {'float32': 'F32', 'float16': 'F16', 'int64': 'I64'}[tensor.dtype.name]
+        header[name] = {
+            'dtype': kind,
+            'shape': tensor.shape,
+            'data_offsets': [start, start + tensor.nbytes],
+        }
+        start += tensor.nbytes
+    text = json.dumps({'__metadata__': {'format': 'pt'}, **header}).encode()
+    with open(path, 'wb') as file:
+        file.write(len(text).to_bytes(8, 'little') + text)
+        for tensor in tensors.values():
+            file.write(np.ascontiguousarray(tensor).tobytes())
+    return path
+
+
+def write_keras(model, path, renamed=lambda name: name):
+    """As the files of keras.applications are laid out, which Keras 2 wrote; the layers `renamed`."""
+    import h5py
+
+    with h5py.File(path, 'w') as file:
+        file.attrs['layer_names'] = [
+            renamed(layer.name).encode() for layer in model.layers
+        ]
+        for layer in model.layers:
+            group = file.create_group(renamed(layer.name))
+            weights = {
+                name: weight
+                for part in getattr(layer, 'layers', [layer])
+                for name, weight in _keras_weights(part, renamed)
+            }
+            group.attrs['weight_names'] = [name.encode() for name in weights]
+            for name, weight in weights.items():
+                group[name] = np.asarray(weight)
+    return path
+
+
+def _keras_weights(layer, renamed):
+    """(name, weight) as Keras 2 calls them."""
+    for weight in layer.weights:
+        depthwise = (
+            type(layer).__name__ == 'DepthwiseConv2D' and weight.name == 'kernel'
+        )
+        if weight.name == 'variable':  # one that a layer makes without a name
+            yield 'Variable:0', weight
+        else:
+            yield (
+                f'{renamed(layer.name)}/{"depthwise_" * depthwise}{weight.name}:0',
+                weight,
+            )
+
+
+def draw_norms(model, rng):
+    """A Keras model's norms and biases, which begin at zero and one."""
+    for weight in model.weights:
+        if len(weight.shape) == 1:
+            value = rng.normal(size=weight.shape)
+            near_one = weight.name in ('gamma', 'moving_variance')
+            weight.assign(1 + 0.5 * np.tanh(value) if near_one else 0.1 * value)

@@ -1,0 +1,326 @@
+"""Published weights equal their publishers' own networks: torchvision's and timm's as
+tests/bench/published_references.py stored them, Keras' here."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.published_files import draw_norms, write_keras, write_safetensors
+from helpers.reference_weights import draw, excerpt, photographs, pictures
+
+from jaxvision.cli.predict.weights import imagenet_classes
+from jaxvision.core.config import resolve
+from jaxvision.core.errors import UserError
+from jaxvision.models.backbones import efficientnet
+from jaxvision.pretrained import convert, packaged, position_embeddings, published
+
+DATA = Path(__file__).with_name('data')
+NAMES = json.loads(gzip.decompress((DATA / 'published_names.json.gz').read_bytes()))
+LARGE = [name for name in NAMES if ' ' in name]
+SHALLOW = tuple(stage._replace(depth=1) for stage in efficientnet.STAGES)
+CHANGED = {  # in networks with fewer blocks than any variant
+    'vit': {'depth': 2},
+    'torchvision_convnext': {'depths': (1,) * 4},
+    'timm_convnext': {'depths': (1,) * 4},
+    'torchvision_efficientnet': {'stages': SHALLOW},
+    'timm_tf_efficientnet': {'stages': SHALLOW},
+}
+
+
+def drawn(name):
+    return {
+        key: draw(key, tuple(shape)).astype(np.float32)
+        for key, shape in NAMES[name].items()
+    }
+
+
+def tensors_of(file, model, image, **changed):
+    """Our intermediates of a file of weights, of a network `changed` in these fields."""
+    family, _, variant = model.partition(':')
+    found = published.read(file, family)
+    network = (
+        resolve('models', family)
+        .make({'class_names': range(10)}, variant, **found.options)
+        .clone(**changed)
+    )
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+    _, tensors = jax.jit(network.apply)(convert.fitted(found.leaves, shapes), image)
+    return tensors
+
+
+@pytest.mark.parametrize(
+    'name, model, suffix',
+    [
+        ('torchvision_resnet18', 'resnet:18', '.safetensors'),
+        ('torchvision_vgg11_bn', 'vgg:11', '.npz'),
+        ('torchvision_vit', 'vit:Ti/16', '.safetensors'),
+        ('timm_vit', 'vit:Ti/16', '.safetensors'),
+        ('google_vit', 'vit:Ti/16', '.npz'),
+        ('torchvision_mobilenet_v2', 'mobilenet_v2:0.5', '.safetensors'),
+        ('torchvision_efficientnet', 'efficientnet:B0', '.safetensors'),
+        ('timm_tf_efficientnet', 'efficientnet:B0', '.safetensors'),
+        ('torchvision_convnext', 'convnext:T', '.npz'),
+        ('timm_convnext', 'convnext:T', '.npz'),
+    ],
+)
+def test_outputs_equal_the_publishers_own(name, model, suffix, tmp_path):
+    timm = name.removeprefix(
+        'timm_'
+    )  # of tf_efficientnet, options are told by the file's name
+    file, weights = tmp_path / f'{timm}_b0{suffix}', drawn(name)
+    np.savez(file, **weights) if suffix == '.npz' else write_safetensors(weights, file)
+    changed = CHANGED.get('vit' if model.startswith('vit') else name, {})
+    tensors = tensors_of(file, model, jnp.asarray(pictures(64), jnp.float32), **changed)
+    stored = np.load(DATA / f'{name}.npz')
+    assert {'logits'} < set(stored) <= set(tensors)
+    for key, expected in stored.items():
+        assert (
+            np.abs(excerpt(tensors[key]) - expected).max()
+            <= 1e-4 * np.abs(expected).max()
+        ), key
+
+
+def test_keras_resnet_equals_ours(tmp_path):
+    from keras import Model, applications
+    from keras.src.applications import resnet
+
+    def blocks(x):
+        x = resnet.stack_residual_blocks_v1(x, 64, 2, stride1=1, name='conv2')
+        return resnet.stack_residual_blocks_v1(x, 128, 1, name='conv3')
+
+    whole = resnet.ResNet(
+        blocks,
+        False,
+        True,
+        weights_name='',
+        weights=None,
+        classes=10,
+        input_shape=(64, 64, 3),
+        classifier_activation=None,
+    )
+    rng = np.random.default_rng(0)
+    draw_norms(whole, rng)
+    places = {
+        'stage1': 'conv2_block2_out',
+        'stage2': 'conv3_block1_out',
+        'pooled': 'avg_pool',
+        'logits': 'predictions',
+    }
+    keras = Model(
+        whole.inputs, [whole.get_layer(layer).output for layer in places.values()]
+    )
+    image = rng.integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
+    expected = keras(applications.resnet.preprocess_input(image.copy()))  # in BGR
+
+    file = write_keras(whole, tmp_path / 'weights.h5')
+    means = np.float32([123.68, 116.779, 103.939])
+    tensors = tensors_of(file, 'resnet:50', image - means, depths=(2, 1))
+    for name, value in zip(places, map(np.asarray, expected)):
+        assert np.abs(tensors[name] - value).max() <= 1e-4 * np.abs(value).max(), name
+
+    recipe = published.read(file, 'resnet').recipe
+    assert recipe.name == 'keras_caffe'
+    np.testing.assert_allclose(
+        (image / 255 - recipe.mean) / recipe.deviation, image - means, 1e-3
+    )
+    whole.save_weights(tmp_path / 'new.weights.h5')
+    old, new = (
+        published.read(path, 'resnet').leaves
+        for path in (file, tmp_path / 'new.weights.h5')
+    )
+    jax.tree.map(np.testing.assert_array_equal, old, new)
+
+
+def keras_mobilenet():
+    from keras import applications
+
+    return applications.MobileNetV2(
+        (64, 64, 3), 0.35, weights=None, classes=10, classifier_activation=None
+    )
+
+
+def keras_efficientnet():
+    from keras.src.applications.efficientnet import EfficientNet
+
+    return EfficientNet(
+        1.0,
+        0.1,
+        64,
+        weights=None,
+        input_shape=(64, 64, 3),
+        classes=10,
+        classifier_activation=None,
+        weights_name='',
+    )
+
+
+def keras_convnext():
+    from keras.src.applications.convnext import ConvNeXt
+
+    return ConvNeXt(
+        (1,) * 4,
+        (8, 16, 24, 32),
+        weights=None,
+        name='convnext_tiny',
+        classes=10,
+        input_shape=(64, 64, 3),
+        classifier_activation=None,
+    )
+
+
+def in_2018(layer):
+    """The name that a layer of MobileNetV2 had."""
+    found = re.fullmatch(
+        r'(expanded_conv|block_(\d+))_(expand|depthwise|project)(_BN)?', layer
+    )
+    if not found:
+        return {'predictions': 'Logits'}.get(layer, layer)
+    number, kinds = found[2] or 0, ('bn', 'bn_') if found[4] else ('mobl', '')
+    return f'{kinds[0]}{number}_conv_{number}_{kinds[1]}{found[3]}'
+
+
+@pytest.mark.parametrize(
+    'make, model, renamed, changed',
+    [
+        (keras_mobilenet, 'mobilenet_v2:0.35', in_2018, None),
+        (
+            keras_efficientnet,
+            'efficientnet:B0',
+            lambda layer: layer,
+            {'stages': SHALLOW},
+        ),
+        (
+            keras_convnext,
+            'convnext:T',
+            lambda layer: layer,
+            {'depths': (1,) * 4, 'widths': (8, 16, 24, 32)},
+        ),
+    ],
+)
+def test_every_form_of_a_keras_file_equals_keras_own_network(
+    make, model, renamed, changed, tmp_path
+):
+    keras, rng = make(), np.random.default_rng(0)
+    draw_norms(keras, rng)
+    image, family = (
+        rng.integers(0, 256, (2, 64, 64, 3)).astype(np.float32),
+        model.partition(':')[0],
+    )
+    file = write_keras(keras, tmp_path / 'published.h5', renamed)
+    for name in ('new.weights.h5', 'saved.h5'):
+        (keras.save_weights if 'weights' in name else keras.save)(tmp_path / name)
+        old, new = (
+            published.read(path, family).leaves for path in (file, tmp_path / name)
+        )
+        jax.tree.map(np.testing.assert_array_equal, old, new)
+    if (
+        changed is None
+    ):  # it takes long to compile: published_references.py has its logits
+        assert_fitting(file, model, classes=10)
+        return
+    recipe = published.read(file, family).recipe
+    rgb = np.float32((image / 255 - recipe.mean) / recipe.deviation)
+    # ConvNeXt normalises by itself; so would EfficientNet, if these were its published weights:
+    # here it divides by 255 alone.
+    expected = np.asarray(keras(rgb * 255 if family == 'efficientnet' else image))
+    logits = tensors_of(file, model, rgb, **changed)['logits']
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+def assert_fitting(file, model, classes=1000):
+    """(what is found, the side of its images): each of its leaves is one of our model's."""
+    family, _, variant = model.partition(':')
+    found = published.read(file, family)
+    size = found.image_size or 224
+    network = resolve('models', family).make(
+        {'class_names': range(classes)}, variant, **found.options
+    )
+    wanted = convert.names(
+        jax.eval_shape(
+            network.init,
+            jax.random.key(0),
+            jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32),
+        )
+    )
+    assert {name: leaf.shape for name, leaf in found.leaves.items()} == {
+        name: leaf.shape for name, leaf in wanted.items()
+    }
+    return found, size
+
+
+@pytest.mark.parametrize(
+    'variant, parameters',
+    [('Lite0', 4_652_008), ('Lite1', 5_416_680), ('Lite2', 6_092_072)],
+)
+def test_real_weights_of_imagenet_answer_as_in_their_publishers_code(
+    variant, parameters
+):
+    file = packaged.find(f'efficientnet_{variant.lower()}')
+    found, size = assert_fitting(file, f'efficientnet:{variant}')
+    assert found.recipe.name == f'efficientnet_lite_{size}'
+    image = photographs(size)
+    tensors = tensors_of(file, f'efficientnet:{variant}', image, num_classes=1000)
+    expected = np.load(DATA / 'efficientnet_lite.npz')[variant]
+    assert np.abs(tensors['logits'] - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert imagenet_classes()[expected[1].argmax()] == 'espresso'
+    assert parameters == sum(
+        leaf.size
+        for name, leaf in found.leaves.items()
+        if not name.endswith(('/mean', '/var'))
+    )
+
+
+@pytest.mark.parametrize('name', LARGE)
+def test_every_tensor_of_a_published_network_is_ours(name, monkeypatch):
+    publisher, _, model = name.split()
+    tensors = {
+        key: np.broadcast_to(np.float32(0), shape) for key, shape in NAMES[name].items()
+    }
+    monkeypatch.setattr(published.files, 'read', lambda path: tensors)
+    found, size = assert_fitting('weights.pth', model)
+    assert publisher in found.format.publisher and ('384' in name) == (size == 384)
+
+
+@pytest.mark.parametrize('size', [3, 7])
+def test_positions_are_resampled_as_timm_does(size):
+    embedding = draw('pos_embed', (1, 17, 6)).astype(np.float32)
+    expected = np.load(DATA / f'positions{size}.npy')
+    got = position_embeddings.fitting(embedding, expected.shape)
+    np.testing.assert_allclose(got, expected, atol=2e-7)
+    np.testing.assert_allclose(
+        position_embeddings.fitting(embedding[:, 1:], expected[:, 1:].shape),
+        expected[:, 1:],
+        atol=2e-7,
+    )
+    for shape in ((1, 17, 6), (1, 20, 6), (1, 16, 6), (17, 6)):
+        assert position_embeddings.fitting(embedding, shape) is embedding
+
+
+def test_names_that_training_puts_before_all_are_left_out(tmp_path):
+    weights = drawn('timm_vit')
+    plain = published.read(write_safetensors(weights, tmp_path / 'a'), 'vit').leaves
+    for prefix in ('module.', 'model.', 'model._orig_mod.'):
+        named = {prefix + name: tensor for name, tensor in weights.items()}
+        found = published.read(write_safetensors(named, tmp_path / 'b'), 'vit').leaves
+        jax.tree.map(np.testing.assert_array_equal, found, plain)
+    np.savez(
+        tmp_path / 'c.npz',
+        **{'params/' + name: leaf for name, leaf in drawn('google_vit').items()},
+        **{'opt/head/bias': np.ones(3)},
+    )
+    assert published.read(tmp_path / 'c.npz', 'vit').leaves['head/bias'].shape == (10,)
+
+
+def test_another_familys_file_is_told(tmp_path):
+    file = write_safetensors(drawn('timm_vit'), tmp_path / 'vit.safetensors')
+    with pytest.raises(
+        UserError, match='vit.safetensors is no resnet as .*tensors are cls_tok'
+    ):
+        published.read(file, 'resnet')
+    with pytest.raises(UserError, match="not for 'cnn'.* There are: resnet, vgg, vit"):
+        published.read(file, 'cnn')

@@ -1,0 +1,143 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxvision.tasks.video_summary import selection
+
+BOUNDARIES = np.array([4, 10, 13])  # of 20 frames: shots of 4, 6, 3 and 7
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-1, 5), st.integers(1, 9)), min_size=1, max_size=8),
+    st.integers(0, 25),
+)
+def test_knapsack_is_the_best_of_all_choices(items, capacity):
+    values, lengths = map(np.array, zip(*items))
+    choices = np.array([*itertools.product([0, 1], repeat=len(items))])
+    possible = choices[choices @ lengths <= capacity]
+    chosen = selection.knapsack(values, lengths, capacity)
+    assert lengths[chosen].sum() <= capacity
+    assert values[chosen].sum() == pytest.approx((possible @ values).max())
+
+
+def test_knapsack_refuses_items_that_take_no_room():
+    with pytest.raises(ValueError, match='at least 1, got 0'):
+        selection.knapsack(np.ones(2), np.array([3, 0]), 4)
+
+
+def test_whole_shots_are_selected_by_their_mean_score():
+    scores = np.repeat([0.2, 0.3, 0.9, 0.5], [4, 6, 3, 7])
+    shots = np.repeat(np.arange(4), [4, 6, 3, 7])
+    for share, kept in (
+        (0.15, {2}),
+        (0.35, {2, 0}),
+        (0.5, {2, 3}),
+        (1.0, {0, 1, 2, 3}),
+        (0.1, {}),
+    ):
+        chosen = selection.select(scores, BOUNDARIES, share)
+        np.testing.assert_array_equal(chosen, np.isin(shots, [*kept]))
+
+
+def test_a_video_of_one_shot_fits_only_whole():
+    scores, none = np.ones(9, np.float32), np.array([], int)
+    assert not selection.select(scores, none).any()
+    assert selection.select(scores, none, share=1.0).all()
+
+
+@pytest.mark.parametrize(
+    'selected, annotated, wanted',
+    [
+        ([1, 1, 0, 0], [1, 1, 0, 0], 1.0),
+        ([1, 1, 0, 0], [0, 0, 1, 1], 0.0),
+        ([1, 1, 1, 0], [1, 0, 0, 0], 0.5),  # precision 1/3, recall 1
+        ([0, 0, 0, 0], [0, 0, 0, 0], 0.0),
+    ],
+)
+def test_f_score(selected, annotated, wanted):
+    got = selection.f_score(np.array(selected, bool), np.array(annotated, bool))
+    assert got == pytest.approx(wanted)
+
+
+def test_one_key_frame_for_each_selected_shot():
+    scores = np.zeros(20)
+    scores[[2, 9, 11, 13]] = 1, 2, 3, 4
+    selected = np.repeat([True, False, True, True], [4, 6, 3, 7])
+    assert selection.key_frames(scores, BOUNDARIES, selected).tolist() == [2, 11, 13]
+    assert selection.key_frames(scores, BOUNDARIES, np.zeros(20, bool)).tolist() == []
+
+
+@pytest.mark.parametrize('frames', [1, 2, 6, 7, 20, 50, 133])
+def test_a_summary_of_any_video_keeps_a_few_whole_shots_of_the_highest_scores(frames):
+    rng = np.random.default_rng(frames)
+    features = np.repeat(rng.normal(size=(4, 5)), [1, 2, 3, 127], axis=0)[:frames]
+    boundaries, selected = selection.shorten(rng.uniform(0.1, 1, frames), features)
+    room = max(int(0.15 * frames + 1e-9), 1)
+    lengths = np.diff(boundaries, prepend=0, append=frames)
+    assert 1 <= selected.sum() <= room and lengths.max() <= max(room // 3, 1)
+    shots = np.repeat(np.arange(len(lengths)), lengths)
+    kept = [selected[shots == shot] for shot in range(len(lengths))]
+    assert all(shot.all() or not shot.any() for shot in kept)
+    best = np.zeros(frames)
+    best[shots == shots[frames // 2]] = 1
+    _, selected = selection.shorten(best + 1e-3, features)
+    assert selected[frames // 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_stretches_are_the_runs_of_a_string(frames):
+    text = ''.join('x' if frame else ' ' for frame in frames)
+    assert [
+        end - start for start, end in selection.stretches(np.array(frames))
+    ] == list(map(len, text.split()))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 30), st.integers(0, 10))
+def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(
+    lengths, more, seed
+):
+    lengths = np.array(lengths, int)
+    frames = int(lengths.sum()) + len(lengths) + more
+
+    def runs(selected):
+        return sorted(end - start for start, end in selection.stretches(selected))
+
+    anywhere = selection.scattered(np.random.default_rng(seed), lengths, frames)
+    assert runs(anywhere) == sorted(lengths) and len(anywhere) == frames
+    uniform = selection.spread(lengths, frames)
+    assert uniform.sum() == lengths.sum() and len(uniform) == frames
+    assert len(runs(uniform)) == len(lengths)
+    assert max(runs(uniform), default=0) - min(runs(uniform), default=0) <= 1
+
+
+def test_a_uniform_summary_and_random_ones_by_hand():
+    lengths = np.array([4, 2])
+    assert np.flatnonzero(selection.spread(lengths, 14)).tolist() == [
+        2,
+        3,
+        4,
+        9,
+        10,
+        11,
+    ]
+    places = {
+        tuple(
+            np.flatnonzero(
+                selection.scattered(np.random.default_rng(seed), lengths, 14)
+            )
+        )
+        for seed in range(400)
+    }
+    assert len(places) == 2 * 9 * 8 / 2  # two orders, and two of nine gaps
+
+
+def test_shots_side_by_side_are_kept_as_two():
+    selected = np.repeat([True, True, False, True], [4, 6, 3, 7])
+    assert selection.kept_lengths(selected, BOUNDARIES).tolist() == [4, 6, 7]
+    assert selection.kept_lengths(~selected, BOUNDARIES).tolist() == [3]

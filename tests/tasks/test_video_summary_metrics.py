@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxvision.tasks.video_summary import metrics, selection
+
+
+def diversity_and_representativeness(features, chosen):
+    """By loops, of the frames that there are."""
+    chosen = np.flatnonzero(chosen)
+    unlike = [
+        1.0 if abs(i - j) > 20 else 1 - features[i] @ features[j]
+        for i in chosen
+        for j in chosen
+        if i != j
+    ]
+    nearest = [min(((x - features[j]) ** 2).sum() for j in chosen) for x in features]
+    return (np.mean(unlike) if unlike else 0) + np.exp(-np.mean(nearest))
+
+
+@pytest.fixture
+def records():
+    """Two videos, of 30 and 24 frames; what fills them up is noise."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(2, 30, 6)) + 3 * rng.normal(size=(2, 5, 6)).repeat(
+        6, axis=1
+    )
+    features /= np.linalg.norm(features, axis=-1, keepdims=True)
+    return {
+        'features': features.astype(np.float32),
+        'index': np.array([0, 1]),
+        'scores': rng.uniform(0.1, 1, (2, 30)).astype(np.float32),
+        'importance': rng.integers(0, 9, (2, 30)).astype(np.float32),
+        'video_mask': (np.arange(30) < np.array([[30], [24]])).astype(np.uint8),
+    }
+
+
+def test_means_over_the_videos_of_what_is_known_by_hand(records):
+    found = metrics.summarize(records)
+    wanted = []
+    for i, length in enumerate((30, 24)):
+        scores, importance = (
+            records[name][i, :length] for name in ('scores', 'importance')
+        )
+        features = records['features'][i, :length].astype(np.float64)
+        boundaries, selected = selection.shorten(scores.astype(np.float64), features)
+        shots = np.searchsorted(boundaries, np.flatnonzero(selected), side='right')
+        lengths = np.unique(shots, return_counts=True)[1]
+        wanted.append(
+            [
+                stats.kendalltau(scores, importance).statistic,
+                stats.spearmanr(scores, importance).statistic,
+                diversity_and_representativeness(features, selected),
+                diversity_and_representativeness(
+                    features, selection.spread(lengths, length)
+                ),
+            ]
+        )
+    for name, value in zip(
+        ('tau_b', 'rho', 'reward', 'reward_uniform'), np.mean(wanted, 0)
+    ):
+        assert found[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_random_summaries_are_the_same_in_every_evaluation(records):
+    found = metrics.summarize(records)
+    alone = [
+        metrics.summarize({name: values[[i]] for name, values in records.items()})
+        for i in (0, 1)
+    ]
+    for name, value in found.items():
+        assert value == pytest.approx(np.mean([one[name] for one in alone])), name
+    assert 0.8 < found['reward_random'] / found['reward_uniform'] < 1.2
+
+
+def test_scores_that_are_the_importance_are_perfect(records):
+    known = {**records, 'scores': records['importance'] + 1}
+    found = metrics.summarize(known)
+    assert [found[name] for name in ('tau_b', 'rho')] == pytest.approx([1, 1])
+    assert found['f_score'] > 0.6
+    del known['importance']
+    assert set(metrics.summarize(known)) == {
+        'reward',
+        'reward_uniform',
+        'reward_random',
+    }

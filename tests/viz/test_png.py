@@ -1,0 +1,40 @@
+"""What is written from the top down is what Pillow reads."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from jaxvision.viz import png
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(1, 7)
+)
+def test_rows_are_read_as_they_were(tmp_path_factory, height, width, channels, some):
+    image = np.random.default_rng(height).integers(
+        0, 256, (height, width, channels), np.uint8
+    )
+    path = tmp_path_factory.mktemp('png') / 'image.png'
+    png.write(path, image.shape, (image[i : i + some] for i in range(0, height, some)))
+    with Image.open(path) as found:
+        found.verify()
+    with Image.open(path) as found:
+        assert found.mode == {1: 'L', 3: 'RGB'}[channels]
+        np.testing.assert_array_equal(np.asarray(found).reshape(image.shape), image)
+    assert [file.name for file in path.parent.iterdir()] == ['image.png']
+
+
+def test_it_is_there_whole_or_not_at_all(tmp_path):
+    def rows():
+        yield np.zeros((3, 4, 1), np.uint8)
+        raise KeyboardInterrupt
+
+    (tmp_path / 'image.png').write_text('old')
+    with pytest.raises(KeyboardInterrupt):
+        png.write(tmp_path / 'image.png', (6, 4, 1), rows())
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        'image.png': 'old'
+    }
