@@ -1,6 +1,7 @@
-"""The README's code is run as it stands; only the length of the runs is cut."""
+"""README and docs: code blocks run as they stand; links, files and tables are up to date."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,31 +11,62 @@ from jaxvision.core import config as configs
 from jaxvision.train import loop
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / 'README.md').read_text()
-BLOCKS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+PAGES = [
+    *(ROOT / name for name in ('README.md', 'CONTRIBUTING.md', 'CHANGELOG.md')),
+    *sorted((ROOT / 'docs').rglob('*.md')),
+]
 
 
-def block(about: str) -> str:
-    (found,) = [block for block in BLOCKS if about in block]
+def page_id(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def block(page: str, about: str) -> str:
+    """The one Python block of a page that holds this text."""
+    blocks = re.findall(r'```python\n(.*?)```', (ROOT / page).read_text(), re.DOTALL)
+    (found,) = [block for block in blocks if about in block]
     return found
 
 
-def test_its_commands_are_the_two_that_a_newcomer_gives():
-    commands = re.findall(r'^    (python3 -m venv .*)$', README, re.MULTILINE)
+def test_readme_is_one_screen_and_begins_with_two_commands():
+    readme = (ROOT / 'README.md').read_text()
+    assert len(readme.encode()) <= 8192
+    commands = re.findall(r'^    (python3 -m venv .*)$', readme, re.MULTILINE)
     assert [command.split(' && ')[-1] for command in commands] == [
-        '.venv/bin/python -m jaxvision.main --config configs/cnn.py',
-        '.venv/bin/python -m pytest',
+        '.venv/bin/jaxvision train --config cnn',
+        '.venv/bin/python -m pytest -n auto',
     ]
 
 
-def test_pictures_and_configs_that_it_names_are_there():
-    for path in re.findall(r'(configs/\w+\.\w+)', README):
-        assert (ROOT / path).exists(), path
+@pytest.mark.parametrize('path', PAGES, ids=page_id)
+def test_links_lead_to_files(path):
+    for link in re.findall(r'\]\(([^)#]+)(?:#[^)]*)?\)', path.read_text()):
+        if '://' not in link:
+            assert (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize('path', PAGES, ids=page_id)
+def test_configs_and_scripts_that_a_page_names_are_there(path):
+    text = path.read_text()
+    for name in re.findall(
+        r'(?<![\w/])((?:configs|launch|tests/bench)/\w+\.\w+)', text
+    ):
+        assert (ROOT / name).exists(), name
+    for name in re.findall(r'--config ([a-z]\w*)(?=[\s:`\']|$)', text):
+        assert (ROOT / 'configs' / f'{name}.py').exists(), name
+
+
+def test_tables_hold_what_the_list_of_results_holds():
+    script = ROOT / 'docs' / 'tables.py'
+    done = subprocess.run(
+        [sys.executable, script, '--check'], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_task_of_ones_own_trains(tmp_path, monkeypatch):
-    code = block('Learns to take noise off')
-    assert code.count('\n') < 60
+    code = block('docs/extending.md', 'Remove noise from images')
+    assert code.count('\n') <= 80
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'denoise.py').write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
@@ -42,12 +74,9 @@ def test_a_task_of_ones_own_trains(tmp_path, monkeypatch):
     config.train.steps = '3 epochs'
     result = loop.run(config, tmp_path / 'run')
     assert result.finished
-    before = next(
-        row for row in loop.Metrics(tmp_path / 'run', 99).rows if 'eval/psnr' in row
-    )
-    assert (
-        result.metrics['eval/psnr'] > before['eval/psnr']
-    )  # the last epoch's against the first's
+    rows = loop.Metrics(tmp_path / 'run', 99).rows
+    first = next(row for row in rows if 'eval/psnr' in row)
+    assert result.metrics['eval/psnr'] > first['eval/psnr']
     assert (tmp_path / 'run' / 'figures' / 'strips.png').exists()
     sys.modules.pop('mine.denoise', None)
 
@@ -58,5 +87,5 @@ def test_the_research_example_runs(tmp_path, monkeypatch, capsys):
     config.model.variant, config.train.steps = '4-8', '2'
     monkeypatch.chdir(tmp_path)
     loop.run(config, 'runs/cnn')
-    exec(block('saliency'), {})  # noqa: S102: the README's own code
+    exec(block('README.md', 'saliency'), {})  # noqa: S102 (the README's own code)
     assert '(8, 10) (8, 8, 8, 1)' in capsys.readouterr().out
