@@ -17,6 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.fields import COMMON, Field, by_path, defaults
 from jaxvision.core.registry import resolve
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
@@ -35,61 +36,24 @@ FREE_FIELDS = (
 )
 
 
+def declared(task: str) -> dict[str, Field]:
+    """The declarations of a task's config: {'optimizer.lr': Field, ..., 'task.crop': Field}."""
+    task_fields = resolve('tasks', task).FIELDS
+    return {**by_path(COMMON), **by_path(task_fields, 'task.')}
+
+
 def default(task: str) -> ConfigDict:
-    """Every field a config of this task has, with its default; cadences are '300' (steps),
-    '2 epochs' or '5000 examples'."""
+    """The config of a task with the default of every field."""
+    groups = defaults(COMMON)
+    task_group = {'name': task, **defaults(resolve('tasks', task).FIELDS)}
     config = ConfigDict()
-    config.seed = 0
-    config.data = dict(
-        source='',  # TFDS name, embedded data set, folder:DIR or captions:JSON
-        dir='',  # where TFDS data sets are; '' is the usual place
-        image_size=32,  # larger images, and images of unequal size, are brought to this
-        batch_size=128,  # of the whole run, whatever the number of devices
-        per_class=0,  # train on a stratified few; 0: all
-        synthetic='',  # the RUN of a conditional GAN, whose images are trained on too:
-        synthetic_examples=2000,
-        synthetic_share=0.5,  # so many, as that share of all
-        train_split='',
-        test_split='',  # '' finds them
-        on_corrupt='stop',  # or 'replace': the next readable example, counted
-        threads=2,
-    )  # that decode, ahead of the training; 0: none
-    config.model = dict(
-        name='', variant='', dtype='float32', param_dtype='float32', options={}
-    )
-    config.task = dict(name=task, **resolve('tasks', task).DEFAULTS)
-    config.optimizer = dict(
-        name='adamw',
-        lr=1e-3,
-        schedule='cosine',
-        warmup='0',
-        weight_decay=0.0,
-        clip=0.0,  # global norm; 0: off
-        accumulate=1,  # microbatches a step
-        ema=0.0,  # decay of the averaged weights that are evaluated; 0: off
-        options={},
-    )
-    config.train = dict(
-        steps='10 epochs',
-        log_every='50',
-        eval_every='1 epoch',
-        checkpoint_every='1 epoch',
-        keep=2,  # the last checkpoints kept, beside the best
-        init_from='',  # runs whose last averaged weights this one begins with, or files of
-        # published weights, commas between: RUN, FILE, or a part of one as
-        # another: 'RUN:model/stem->model/encoder/stem'
-        init_new='',  # parts that are drawn all the same, commas between
-        frozen='',  # parts that stay as they begin, commas between: 'model/encoder'
-        best='',  # metric whose best checkpoint is kept, '-NAME': the least; '': the task's
-        profile='',
-    )  # 'FIRST:LAST' steps to trace into the run's folder
-    config.parallel = dict(
-        mode='jit',  # or 'pmap': every device has batch statistics of its own
-        fsdp=1,  # devices that share the parameters among them
-        cpu_devices=0,  # where there is no other device, into how many the CPU is split;
-        # 0: one a core, at most 8, as far as the batch divides
-        deterministic=False,
-    )  # GPU operations equal to the bit, slower
+    config.seed = groups['seed']
+    config.data = groups['data']
+    config.model = groups['model']
+    config.task = task_group
+    config.optimizer = groups['optimizer']
+    config.train = groups['train']
+    config.parallel = groups['parallel']
     config.lock()
     return config
 
@@ -188,21 +152,18 @@ def override(config: ConfigDict, path: str, text: str) -> None:
 
 
 def check(config: ConfigDict) -> None:
-    """Raises unless the fields that every task has are in their ranges."""
-    for name in ('data.batch_size', 'data.image_size', 'train.keep', 'parallel.fsdp'):
-        group, _, field = name.partition('.')
-        if config[group][field] < 1:
-            raise UserError(f'{name}={config[group][field]}: it is at least 1')
-    if min(config.seed, config.data.per_class, config.data.threads) < 0:
-        raise UserError('seed, data.per_class and data.threads are at least 0')
-    for name in ('dtype', 'param_dtype'):
-        if config.model[name] not in ('float32', 'bfloat16', 'float16', 'float64'):
-            raise UserError(
-                f'model.{name}={config.model[name]!r}: float32, bfloat16, float16 or '
-                'float64'
-            )
+    """Check every field against its declaration.
+
+    Raises:
+        UserError: A value is none of its field's choices, or out of its bounds.
+    """
+    values = fields(config)
+    for name, field in declared(config.task.name).items():
+        if name in values:  # An open group of options is flattened into its entries.
+            field.check(name, values[name])
     first, _, last = config.train.profile.partition(':')
-    if first and not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+    is_range = first.isdigit() and last.isdigit() and int(first) <= int(last)
+    if first and not is_range:
         raise UserError(
             f'train.profile={config.train.profile}: write FIRST:LAST, like 100:105'
         )

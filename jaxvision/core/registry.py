@@ -5,11 +5,14 @@ which reaches them only through the functions of this file.
 """
 
 import importlib
+from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxvision.core.errors import unknown
+from jaxvision.core.spec import Spec, from_json
 from jaxvision.core.task import Task
 
 
@@ -41,6 +44,16 @@ def resolve(room: str, name: str) -> ModuleType:
     raise unknown(f'there is no {room[:-1]}', name, known)
 
 
-def make_task(config: ConfigDict, spec: dict) -> Task:
+def details_of(task: str) -> type | None:
+    """The type of the details that a task's spec holds, or None."""
+    return getattr(resolve('tasks', task), 'Details', None)
+
+
+def read_spec(value: Mapping[str, Any], config: ConfigDict) -> Spec:
+    """Read the spec of a run from its JSON form."""
+    return from_json(value, details_of, config.task.name)
+
+
+def make_task(config: ConfigDict, spec: Spec) -> Task:
     """Build the task of a config and a spec: `jaxvision.tasks.make`."""
     return importlib.import_module('jaxvision.tasks').make(config, spec)

@@ -1,5 +1,6 @@
 """All that a training step reads and returns."""
 
+from collections.abc import Collection
 from typing import no_type_check
 
 import flax.struct
@@ -56,12 +57,25 @@ def create(
     params: dict[str, Tree],
     optimizers: dict[str, optax.GradientTransformation],
     model_state: dict[str, Tree] | None = None,
-    averaged: tuple[str, ...] = (),
+    *,
+    ema: float = 0.0,
+    averaged: Collection[str] = ('model',),
     frozen: dict[str, Tree] | None = None,
 ) -> TrainState:
-    """The state before the first step; `averaged` names the players that keep an EMA."""
+    """Build the state before the first step.
+
+    Args:
+        key: the run's base key.
+        params: {network: its parameters}.
+        optimizers: {network: its optimizer}.
+        model_state: {network: its batch statistics and the like}.
+        ema: decay of the averaged weights; 0: no average is kept.
+        averaged: the networks of which an average is kept.
+        frozen: variables that are not trained, as `TrainState.frozen` holds them.
+    """
     model_state = model_state or {}
-    ema = {
+    averaged = averaged if ema else ()
+    average = {
         'params': {
             player: jax.tree.map(jnp.copy, params[player]) for player in averaged
         },
@@ -80,6 +94,6 @@ def create(
             player: tx.init(params[player]) for player, tx in optimizers.items()
         },
         model_state=model_state,
-        ema=ema if averaged else {},
+        ema=average if averaged else {},
         frozen=frozen or {},
     )

@@ -1,49 +1,90 @@
-"""What a task is: pure functions in a frozen dataclass, which the engine in train/ carries out."""
+"""What a task is: pure functions in a frozen dataclass, which the engine carries out.
+
+A module in tasks/ has
+
+    FIELDS                          its config fields: {name: Field, or a dict of Fields}
+    describe(config, source)        -> Spec
+    make(config, spec)              -> Task
+
+and, where they are needed,
+
+    Details                         a frozen dataclass: what its spec holds beyond `Spec`
+    source(config, source, split)   -> a source of episodes, clips or pairs
+    requires(config)                -> {name: RequiredNetwork}
+"""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
 
+import jax
 import numpy as np
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from jaxvision.core.state import TrainState
 from jaxvision.core.trees import Tree
 
-Batch = dict[str, Any]
+# A batch on the device, and the outputs of predict: arrays [B, ...] by name.
+Batch = Mapping[str, Any]
+# One example on the host: arrays by name; its image may still be encoded.
+Example = dict[str, Any]
+# Arrays of all examples of a split, on the host, one row an example.
 Records = dict[str, np.ndarray]
+Scalars = dict[str, Array]
+# Pictures by name: uint8 [h, w, 3].
+Pictures = dict[str, np.ndarray]
+# How a user's file is answered: one picture, several files, or nothing to draw.
+Shown = tuple[dict[str, Any], 'np.ndarray | dict[str, Any] | None']
+
+Init = Callable[[jax.Array, Batch], TrainState]
+Update = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
+Predict = Callable[[Tree, Batch], Batch]
+Prepare = Callable[[Example, 'np.random.Generator | None'], Example]
+
+# What `predict` does with a run on the command line; see cli/predict.
+Predictor = Literal['image', 'restoration', 'video', 'generator', 'support', 'none']
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A map over the examples of a split, then a reduce.
+    """A map over the examples of a split, then an exact reduce.
 
-    `evaluate(state, batch) -> records`, arrays [B, ...], on the device; the engine gathers them
-    over the whole split, drops padding, orders them by example and hands them to
-    `summarize(records) -> {name: float}` on the host, so every metric is exact.
-    `record(outputs, batch) -> records`, where the records are a function of what `Task.predict`
-    answers, measures an exported model by the same metrics. `inputs(batch)` is what `Task.predict`
-    is then given, where that is not in the batch but made of it on the device.
+    The engine gathers the records over the whole split, drops padding and orders the
+    records by example. So a metric depends on no batch size and no number of hosts.
+
+    Attributes:
+        split: 'test' or 'train'.
+        evaluate: `(state, batch) -> records`, arrays [B, ...], on the device.
+        summarize: `(records) -> {metric: value}`, on the host.
+        metrics: the names that `summarize` returns. Empty: they are not known before the
+            first evaluation, so that `train.best` is checked only then.
+        record: `(outputs of predict, batch) -> records`. With it an exported model is
+            measured by the same metrics.
+        inputs: `(batch) -> inputs of predict`, where these are made on the device.
     """
 
     split: str
     evaluate: Callable[[TrainState, Batch], Batch]
     summarize: Callable[[Records], dict[str, float]]
+    metrics: Collection[str] = ()
     record: Callable[[Batch, Batch], Batch] | None = None
     inputs: Callable[[Batch], Batch] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What is learned of the whole training split at once, before the first step.
+    """A part of the state that is solved for on the whole training split, before step 1.
 
-    `record(state, batch) -> records` as an evaluation's, of training's examples in their
-    deterministic form. They are kept in the user's cache: they must be a function of the examples,
-    the spec and `stands_on(state) -> tree`. `solve(records) -> ({name: leaf}, scalars)` on the
-    host: the leaves of the state that it settles, named as in train/init_from.py, and what is told.
+    Attributes:
+        depends_on: `(state) -> tree`: the variables that the records are a function of.
+            Records are cached by the content of this tree, of the examples and the spec.
+        record: `(state, batch) -> records` of training examples in their deterministic form.
+        solve: `(records) -> ({leaf name: array}, scalars)`, on the host. Leaves are named
+            as in train/init_from.py.
     """
 
-    stands_on: Callable[[TrainState], Any]
+    depends_on: Callable[[TrainState], Tree]
     record: Callable[[TrainState, Batch], Batch]
     solve: Callable[[Records], tuple[dict[str, np.ndarray], dict[str, float]]]
 
@@ -76,40 +117,87 @@ class RequiredNetwork:
     weights: Weights | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A module in tasks/ has `DEFAULTS` (its config fields), `describe(config, source) -> spec` and
-    `make(config, spec) -> Task`; and, where it does not learn from single examples,
-    `source(config, source, split) -> source`, a view of episodes, clips or pairs.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network:
+    """The network of a task as functions, for explanations, attacks and research code.
 
-    init(key, batch) -> TrainState
-    update(state, batch) -> (TrainState, scalars)
-    evaluations: metrics are named NAME/METRIC by the evaluation's name
-    predict(variables, inputs) -> outputs: the whole inference, from uint8 or float in [0, 255]
-    best: the metric whose best checkpoint is kept, '-NAME' where less is better
-    prepare(example, rng) -> example, on the host: decodes to fixed shapes; rng is None where it
-        must be deterministic (evaluation, prediction). None: there is nothing to do
-    figures(records, example) -> {name: uint8 picture} of the records of the first evaluation;
-        `example(index)` is the prepared example
-    watch: they are drawn after every evaluation, as NAME-STEP, and not only after the last
-    fit: what is learned before the first step; then there may be none
-    show(inputs, outputs) -> (answer, picture): for a person, of one example, on the host. `inputs`
-        is the prepared example and, where a picture is wanted, 'original': the person's image
-        upright, uint8 [h, w, 3], made smaller if it was large; or the path of the film. `answer` is
-        a dict that JSON can hold, `picture` uint8 [h, w, 3], or None without 'original'. Of a film
-        it may also be {'': picture, FILE: more, ...}, FILE a name in the film's own folder: a .png
-        is uint8 [h, w, 3], an .mp4 or .gif (frames, rate), which `data.video.write_clip` takes
+    Attributes:
+        normalize: `(pixels in [0, 1]) -> the network's input`.
+        apply: `(variables, *inputs) -> (outputs, {name: intermediate})`, in inference.
+            `variables` are `TrainState.variables`; the first input is normalised.
     """
 
-    init: Callable[[Any, Batch], TrainState]
-    update: Callable[[TrainState, Batch], tuple[TrainState, dict]]
+    normalize: Callable[[Float[Array, '...']], Float[Array, '...']]
+    apply: Callable[..., tuple[Any, dict[str, Array]]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """How `predict` cuts an image of any size into tiles of the input's size.
+
+    Attributes:
+        scale: output pixels per input pixel, along each axis.
+        overlap: input pixels that neighbouring tiles share.
+    """
+
+    scale: int
+    overlap: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """What the engine trains, evaluates and predicts with.
+
+    Attributes:
+        init: `(key, batch) -> state` before the first step.
+        update: `(state, batch) -> (state, scalars)`, one training step.
+        evaluations: by name; a metric is called NAME/METRIC.
+        main_evaluation: the evaluation whose records are drawn and whose metrics judge an
+            export.
+        predict: `(variables, inputs) -> outputs`, the whole inference, from images that are
+            uint8 or float in [0, 255].
+        predictor: what `predict` does with this run on the command line.
+        tiling: of the 'restoration' predictor.
+        network: the network as functions.
+        best: the metric whose best checkpoint is kept, '-NAME' where less is better.
+        prepare: `(example, rng) -> example`, on the host: decodes to fixed shapes. `rng` is
+            None where the result must be deterministic (evaluation, prediction).
+        figures: `(records, example) -> pictures` of the main evaluation's records;
+            `example(index)` is a prepared example.
+        watch: whether figures are drawn after every evaluation, as NAME-STEP.
+        fit: what is solved for before the first step.
+        show: `(inputs, outputs) -> (answer, picture)` for a user's file, on the host.
+            `inputs` is one prepared example and, where a picture is wanted, 'original':
+            the user's image upright, uint8 [h, w, 3], made smaller if it was large; or the
+            path of the video. `answer` is a dict that JSON holds. `picture` is uint8
+            [h, w, 3], or None without 'original'. For a video it may be
+            {'': picture, FILE: content}: a .png is uint8 [h, w, 3], an .mp4 or .gif is
+            (frames, rate) as `data.video.write_clip` takes them.
+    """
+
+    init: Init
+    update: Update
     evaluations: Mapping[str, Evaluation]
-    predict: Callable[[Any, Batch], Batch]
+    predict: Predict
+    main_evaluation: str = 'eval'
+    predictor: Predictor = 'none'
+    tiling: Tiling | None = None
+    network: Network | None = None
     best: str = ''
-    prepare: Callable[[dict, np.random.Generator | None], dict] | None = None
-    figures: (
-        Callable[[Records, Callable[[int], dict]], dict[str, np.ndarray]] | None
-    ) = None
-    show: Callable[[dict, Records], tuple[dict, np.ndarray | None]] | None = None
+    prepare: Prepare | None = None
+    figures: Callable[[Records, Callable[[int], Example]], Pictures] | None = None
+    show: Callable[[Example, Records], Shown] | None = None
     watch: bool = False
     fit: Fit | None = None
+
+    def __post_init__(self) -> None:
+        if self.main_evaluation not in self.evaluations:
+            raise ValueError(
+                f'main_evaluation={self.main_evaluation!r}: expected one of '
+                f'{", ".join(self.evaluations)}'
+            )
+
+    @property
+    def main(self) -> Evaluation:
+        """The main evaluation."""
+        return self.evaluations[self.main_evaluation]

@@ -35,6 +35,12 @@ def record(
     }
 
 
+def names(classes: int) -> tuple[str, ...]:
+    """The metrics that `summarize` returns."""
+    top5 = ('top5_accuracy',) if classes > 5 else ()
+    return ('accuracy', *top5, 'nll', 'calibration_error')
+
+
 def summarize(records: dict[str, np.ndarray], classes: int) -> dict[str, float]:
     """accuracy, top5_accuracy (of more than 5 classes), nll in nats, calibration_error.
 
@@ -82,6 +88,10 @@ def record_multilabel(
         'targets': targets,
         'nll': optax.sigmoid_binary_cross_entropy(logits, targets).mean(-1),
     }
+
+
+# The metrics that `summarize_multilabel` returns; the first only where a class is present.
+MULTILABEL_NAMES = ('mean_average_precision', 'f1_micro', 'exact_match', 'nll')
 
 
 def summarize_multilabel(records: dict[str, np.ndarray]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import dataclasses
 
 from jaxvision.core.errors import unknown
+from jaxvision.core.spec import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,16 +33,17 @@ class Recipe:
     def at(self, size: int) -> 'Recipe':
         return dataclasses.replace(self, size=size)
 
-    def spec(self) -> dict:
-        """What a run's spec.json holds of it."""
-        return {
-            'recipe': self.name,
-            **self.normalization(),
-            'resize': {'shorter': self.shorter, 'interpolation': self.interpolation},
-        }
-
-    def normalization(self) -> dict:
-        return {'mean': list(self.mean), 'deviation': list(self.deviation)}
+    def preprocessing(self) -> Preprocessing:
+        """The preprocessing that a run's spec holds."""
+        return Preprocessing(
+            size=(self.size, self.size),
+            resize='shorter_side',
+            shorter=self.shorter,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            std=self.deviation,
+            recipe=self.name,
+        )
 
     @property
     def shorter(self) -> int:

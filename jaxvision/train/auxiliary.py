@@ -6,7 +6,7 @@ and weights, so that it needs their folders and files only once.
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -16,10 +16,12 @@ from jaxvision import __version__
 from jaxvision.core.config import FREE_FIELDS, fields
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import cache_folder, read_json
+from jaxvision.core.registry import read_spec
+from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.task import RequiredNetwork
 from jaxvision.core.trees import Tree, content_hash
 from jaxvision.train import checkpoints
-from jaxvision.train.saved import open_saved, required_networks
+from jaxvision.train.saved import open_saved, read_config, required_networks
 from jaxvision.train.sources import Sources
 
 
@@ -44,8 +46,12 @@ def trainings(config: ConfigDict, workdir: Path) -> Iterator[Training]:
             yield Training(name, network.config, _folder(name, network, workdir))
 
 
-def describe(network: RequiredNetwork, describe_run, sources: Sources) -> dict:
-    """What a spec holds of a required network.
+def describe(
+    network: RequiredNetwork,
+    describe_run: Callable[[ConfigDict, Sources], Spec],
+    sources: Sources,
+) -> NetworkSpec:
+    """Describe a required network for the run's spec.
 
     Args:
         network: as the task requires it.
@@ -56,33 +62,37 @@ def describe(network: RequiredNetwork, describe_run, sources: Sources) -> dict:
         UserError: The network is a folder that holds no run.
     """
     if network.weights:
-        return {}
+        return NetworkSpec()
     if network.config:
         spec = describe_run(network.config, sources.of(network.config))
-        return {'config': network.config.to_dict(), 'spec': spec}
+        return NetworkSpec(config=network.config.to_dict(), spec=spec)
     folder = Path(network.run)
     if not (folder / 'config.json').exists():
         raise UserError(f'the network that this task stands on: {folder} is no run')
-    return {name: read_json(folder / f'{name}.json') for name in ('config', 'spec')}
+    config = read_config(folder)
+    spec = read_spec(read_json(folder / 'spec.json'), config)
+    return NetworkSpec(config=config.to_dict(), spec=spec)
 
 
-def load(config: ConfigDict, workdir: Path) -> tuple[dict[str, dict], dict[str, Tree]]:
+def load(config: ConfigDict, workdir: Path) -> tuple[dict[str, NetworkSpec], dict[str, Tree]]:
     """Read the required networks of a task.
 
     Returns:
-        ({name: what a spec holds of the network, with its hash}, {name: its variables}).
+        ({name: its description}, {name: its variables}).
     """
     described = {}
     variables = {}
     for name, network in required_networks(config).items():
         if network.weights:
             variables[name] = network.weights.read()
-            described[name] = {}
+            description = NetworkSpec()
         else:
             run = open_saved(_folder(name, network, workdir))
             variables[name] = jax.device_get(run.restore('last').variables)
-            described[name] = {'config': run.config.to_dict(), 'spec': run.spec}
-        described[name]['hash'] = content_hash(variables[name])
+            description = NetworkSpec(config=run.config.to_dict(), spec=run.spec)
+        described[name] = dataclasses.replace(
+            description, hash=content_hash(variables[name])
+        )
     return described, variables
 
 

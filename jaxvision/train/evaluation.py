@@ -21,20 +21,23 @@ Records = dict[str, np.ndarray]
 
 
 def measure(run: Run, state: TrainState) -> tuple[dict[str, float], Records]:
-    """The metrics of every evaluation, named NAME/METRIC, and the first one's records."""
-    start, found, first = time.monotonic(), {}, None
+    """The metrics of every evaluation, named NAME/METRIC, and the records of the main one."""
+    start = time.monotonic()
+    found = {}
+    main_records = {}
     for name, evaluation in run.task.evaluations.items():
         records = gather(run, run.evaluate[name], evaluation.split, state)
         found |= {
             f'{name}/{metric}': float(value)
             for metric, value in evaluation.summarize(records).items()
         }
-        first = first or records
+        if name == run.task.main_evaluation:
+            main_records = records
     text = '  '.join(f'{name} {value:.4g}' for name, value in found.items())
     processes.say(
         f'step {int(state.step)}: {text}  ({duration(time.monotonic() - start)})'
     )
-    return found, first
+    return found, main_records
 
 
 def gather(run: Run, evaluate: Callable, split: str, state: TrainState) -> Records:
@@ -86,18 +89,23 @@ def examples(run: Run, split: str, count: int) -> Records:
 
 def inputs(run: Run, prepared: Records) -> Records:
     """What `predict` is given for prepared examples."""
-    make = next(iter(run.task.evaluations.values())).inputs
+    make = run.task.main.inputs
     made = jax.device_get(jax.jit(make)(prepared)) if make else prepared
-    return {name: made[name] for name in run.spec['inputs']}
+    return {name: made[name] for name in run.spec.inputs}
 
 
 def draw(run: Run, records: Records, step: int | None = None) -> None:
-    """The task's pictures of the first evaluation's records, into the run's folder; with a step in
-    their names if one is given."""
+    """Draw the task's figures of the main evaluation into the run's folder.
+
+    Args:
+        run: the run, whose task may have no figures.
+        records: those of the main evaluation.
+        step: the step that the names of the files have, or None for none.
+    """
     if not run.task.figures or not processes.is_first():
         return
-    evaluation, prepare = next(iter(run.task.evaluations.values())), run.task.prepare
-    source = run.sources[evaluation.split]
+    prepare = run.task.prepare
+    source = run.sources[run.task.main.split]
 
     def example(row):
         return prepare(source[row], None) if prepare else source[row]

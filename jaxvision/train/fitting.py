@@ -22,7 +22,7 @@ def fit(run: Run, state: TrainState) -> TrainState:
         return state
     leaves, scalars = run.task.fit.solve(_records(run, state))
     told = ', '.join(f'{name} {value:.4g}' for name, value in scalars.items())
-    processes.say(f'fitted to {run.spec["examples"]:,} examples: {told}')
+    processes.say(f'fitted to {run.spec.examples:,} examples: {told}')
     filled = jax.jit(init_from.fill, out_shardings=sharding.place(run.mesh, run.shapes))
     return filled(state, processes.arrays_of_first(leaves))
 
@@ -34,9 +34,9 @@ def _records(run: Run, state: TrainState) -> evaluation.Records:
     )  # caches need not be one
     kept = _read(file) if file else None
     if kept:
-        processes.say(f'features of {run.spec["examples"]:,} examples, from {file}')
+        processes.say(f'features of {run.spec.examples:,} examples, from {file}')
         return kept
-    processes.say(f'features of {run.spec["examples"]:,} examples ...')
+    processes.say(f'features of {run.spec.examples:,} examples ...')
     record = sharding.compile_evaluate(run.task.fit.record, run.mesh, run.shapes)
     records = evaluation.gather(run, record, 'train', state)
     if file:
@@ -52,8 +52,8 @@ def _file(run: Run, state: TrainState) -> Path:
         jaxvision.__version__,
         jax.__version__,
         run.config.model.to_dict(),
-        {name: run.spec[name] for name in sorted(run.spec) if name != 'initial'},
-        content_hash(run.task.fit.stands_on(state)),
+        run.spec.replace(initial='').to_json(),
+        content_hash(run.task.fit.depends_on(state)),
     ]
     found = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
     return cache_folder('features') / f'{found.hexdigest()[:24]}.npz'

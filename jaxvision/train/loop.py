@@ -66,7 +66,7 @@ def run(
                 processes.say(
                     f'resuming at step {first}'
                     if first
-                    else f'{_size(state)} parameters, {this.spec["examples"]:,} '
+                    else f'{_size(state)} parameters, {this.spec.examples:,} '
                     f'examples, {this.total_steps} steps; {_where(this)}compiling ...'
                 )
                 state, rows = _train(this, state, checkpoints, asked, on_eval)
@@ -181,7 +181,7 @@ def _keep_fitted(
 
 def _origin(this: Run) -> dict:
     """What a checkpoint tells of its run."""
-    return {'config': this.config.to_dict(), 'data': this.spec['data']}
+    return {'config': this.config.to_dict(), 'data': dict(this.spec.data)}
 
 
 class _LaggedScalars:
@@ -210,7 +210,7 @@ class _LaggedScalars:
         if bad_step >= 0:
             rows = pipeline.rows(
                 self._run.config.seed,
-                self._run.spec['examples'],
+                self._run.spec.examples,
                 self._run.config.data.batch_size,
                 bad_step,
             )

@@ -24,20 +24,13 @@ def make(
     """The optimizer of a whole config, and its learning rate as a function of the step, in each of
     which it makes so many updates; `rates(params)`, if given, are each leaf's factors of it."""
     c, batch_size = config.optimizer, config.data.batch_size
-    for name in ('lr', 'weight_decay', 'clip'):
-        if not 0 <= c[name] < float('inf'):
-            raise UserError(f'optimizer.{name}={c[name]}: it is a number from 0 up')
-    if not 0 <= c.ema < 1:
-        raise UserError(f'optimizer.ema={c.ema}: it is at least 0 and less than 1')
-    if c.accumulate < 1 or batch_size % c.accumulate:
+    if batch_size % c.accumulate:
         raise UserError(
             f'optimizer.accumulate={c.accumulate} does not divide '
             f'data.batch_size={batch_size}'
         )
     total = steps(config.train.steps, batch_size, examples)
     lr = schedule(c.schedule, c.lr, total, steps(c.warmup, batch_size, examples))
-    if c.name not in OPTIMIZERS:
-        raise unknown('there is no optimizer', c.name, OPTIMIZERS)
     tx = call(
         OPTIMIZERS[c.name],
         f'optimizer {c.name!r}',

@@ -22,8 +22,10 @@ from jaxvision.core.config import (
     resolve,
     steps,
 )
-from jaxvision.core.errors import UserError
+from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.files import read_json, write_json, write_whole
+from jaxvision.core.registry import read_spec, resolve
+from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.trees import content_hash
 from jaxvision.pretrained import run_variables
@@ -68,7 +70,7 @@ class Run(SavedRun):
     @functools.cached_property
     def total_steps(self) -> int:
         return steps(
-            self.config.train.steps, self.config.data.batch_size, self.spec['examples']
+            self.config.train.steps, self.config.data.batch_size, self.spec.examples
         )
 
     @functools.cached_property
@@ -76,7 +78,7 @@ class Run(SavedRun):
         """{'log', 'eval', 'checkpoint': every so many examples; 0: only after the last step}."""
         train, size = self.config.train, self.config.data.batch_size
         return {
-            what: in_examples(train[f'{what}_every'], size, self.spec['examples'])
+            what: in_examples(train[f'{what}_every'], size, self.spec.examples)
             for what in ('log', 'eval', 'checkpoint')
         }
 
@@ -136,11 +138,11 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
         sources, spec = run.sources, run.spec
     else:
         sources = Sources(config)
-        spec = _as_json(describe(config, sources))
-        processes.agree('data', {name: spec[name] for name in ('data', 'examples')})
+        spec = describe(config, sources)
+        processes.agree('data', {'data': dict(spec.data), 'examples': spec.examples})
     if not begun or not checkpoints.exist(workdir):
         run = _at_the_start(config, workdir, spec, sources, mesh)
-        if begun and run.spec != spec:
+        if begun and _as_json(run.spec.to_json()) != _as_json(spec.to_json()):
             raise UserError(
                 f'{workdir} has no checkpoint, and was begun with other networks than '
                 'those that are there now: remove it to begin anew'
@@ -152,13 +154,13 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
 def _at_the_start(
     config: ConfigDict,
     workdir: Path,
-    spec: dict,
+    spec: Spec,
     sources: Sources,
     mesh: jax.sharding.Mesh,
 ) -> Run:
     """The run with all that its first state is made of."""
     described, networks = auxiliary.load(config, workdir)
-    spec = {**spec, 'requires': described} if described else spec
+    spec = spec.replace(networks=described)
     leaves = init_from.read(
         config.train.init_from,
         lambda source: (
@@ -168,9 +170,10 @@ def _at_the_start(
         ),
     )
     if leaves:
-        spec = {**spec, 'initial': content_hash(leaves)}
+        spec = spec.replace(initial=content_hash(leaves))
     # The statistics in the spec may differ in their last digit between machines.
-    run = build(config, workdir, processes.of_first(spec), sources, mesh)
+    spec = read_spec(processes.of_first(spec.to_json()), config)
+    run = build(config, workdir, spec, sources, mesh)
     leaves = (
         init_from.fitting(run.shapes, leaves, config.train.init_new) if leaves else {}
     )
@@ -184,6 +187,7 @@ def trace(run: Run) -> None:
         raise UserError(
             'train.steps is 0, and nothing is fitted or taken over before the first'
         )
+    _check_best(run)
     part = sharding.part_size(run.mesh, config.data.batch_size)
     if part % config.optimizer.accumulate:
         raise UserError(
@@ -202,10 +206,25 @@ def trace(run: Run) -> None:
         ) from error
 
 
+def _check_best(run: Run) -> None:
+    """Check `train.best` where every evaluation declares its metrics."""
+    best = run.config.train.best.removeprefix('-')
+    evaluations = run.task.evaluations
+    if not best or not all(evaluation.metrics for evaluation in evaluations.values()):
+        return
+    metrics = [
+        f'{name}/{metric}'
+        for name, evaluation in evaluations.items()
+        for metric in evaluation.metrics
+    ]
+    if best not in metrics:
+        raise unknown('train.best: no evaluation has', best, metrics)
+
+
 def take_folder(run: Run) -> None:
     """Write what the run is into its folder, which every process must then see."""
     if processes.is_first():
-        write_json(run.workdir / 'spec.json', run.spec)
+        write_json(run.workdir / 'spec.json', run.spec.to_json())
         write_json(run.workdir / 'config.json', run.config.to_dict())
         write_whole(run.workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
     processes.expect(run.workdir / 'config.json')
@@ -242,32 +261,34 @@ def reopen(
 
     Without a mesh it is opened on the devices that are here, also fewer than it was trained on.
     """
-    trained, spec = read_config(workdir), read_json(workdir / 'spec.json')
+    trained = read_config(workdir)
     if config:
         _check_same(workdir, trained.to_dict(), _as_json(config.to_dict()))
     config = config or trained
-    mesh = mesh or inference_mesh(config)
-    return build(config, workdir, spec, Sources(config, spec['data']), mesh)
+    spec = read_spec(read_json(workdir / 'spec.json'), config)
+    sources = Sources(config, dict(spec.data))
+    return build(config, workdir, spec, sources, mesh or inference_mesh(config))
 
 
-def describe(config: ConfigDict, sources: Sources) -> dict:
+def describe(config: ConfigDict, sources: Sources) -> Spec:
     """The task's spec, with the number of training examples and what tells the data apart."""
     spec = resolve('tasks', config.task.name).describe(config, sources['train'])
     fingerprints = {
         split: sources[split].info.fingerprint for split in ('train', 'test')
     }
-    spec = {**spec, 'examples': len(sources['train']), 'data': fingerprints}
-    requires = {
+    networks = {
         name: auxiliary.describe(network, describe, sources)
         for name, network in required_networks(config).items()
     }
-    return {**spec, 'requires': requires} if requires else spec
+    return spec.replace(
+        examples=len(sources['train']), data=fingerprints, networks=networks
+    )
 
 
 def build(
     config: ConfigDict,
     workdir: Path,
-    spec: dict,
+    spec: Spec,
     sources: Sources,
     mesh: jax.sharding.Mesh,
 ) -> Run:

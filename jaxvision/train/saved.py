@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from jaxvision.core.config import stored
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import read_json
-from jaxvision.core.registry import make_task, resolve
+from jaxvision.core.registry import make_task, read_spec, resolve
+from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import RequiredNetwork, Task
 from jaxvision.core.trees import Tree
@@ -26,7 +27,7 @@ class SavedRun:
 
     config: ConfigDict
     workdir: Path
-    spec: dict
+    spec: Spec
     task: Task
     mesh: jax.sharding.Mesh
 
@@ -65,7 +66,7 @@ class SavedRun:
         networks = networks or {}
         missing = {
             name: _random_network(self.config, name, network)
-            for name, network in self.spec.get('requires', {}).items()
+            for name, network in self.spec.networks.items()
             if name not in networks
         }
         return state.replace(frozen={**state.frozen, **missing, **networks})
@@ -98,7 +99,7 @@ def open_saved(workdir: Path) -> SavedRun:
         UserError: The folder holds no run, or a damaged one.
     """
     config = read_config(workdir)
-    spec = read_json(workdir / 'spec.json')
+    spec = read_spec(read_json(workdir / 'spec.json'), config)
     return SavedRun(
         config=config,
         workdir=workdir,
@@ -108,7 +109,7 @@ def open_saved(workdir: Path) -> SavedRun:
     )
 
 
-def load(workdir: Path, step: str | int = 'last') -> tuple[Task, dict, dict]:
+def load(workdir: Path, step: str | int = 'last') -> tuple[Task, Tree, Spec]:
     """Reopen a run: its task, variables and spec."""
     run = open_saved(workdir)
     return run.task, run.restore(step).variables, run.spec
@@ -125,7 +126,7 @@ def inference_mesh(config: ConfigDict) -> jax.sharding.Mesh:
     return sharding.make_mesh('jit', config.parallel.fsdp if divides else 1)
 
 
-def build_task(config: ConfigDict, spec: dict) -> Task:
+def build_task(config: ConfigDict, spec: Spec) -> Task:
     """Build the task alone, which needs no data and no folder.
 
     Raises:
@@ -140,11 +141,11 @@ def build_task(config: ConfigDict, spec: dict) -> Task:
     return make_task(config, spec)
 
 
-def blank_batch(spec: dict, size: int = 1) -> dict[str, np.ndarray]:
+def blank_batch(spec: Spec, size: int = 1) -> dict[str, np.ndarray]:
     """A batch of zeros with the spec's inputs and targets."""
-    arrays = {**spec['inputs'], **spec['targets']}
+    arrays = {**spec.inputs, **spec.targets}
     batch = {
-        name: np.zeros((size, *array['shape']), array['dtype'])
+        name: np.zeros((size, *array.shape), array.dtype)
         for name, array in arrays.items()
     }
     return {**batch, 'index': np.arange(size, dtype=np.int32)}
@@ -156,9 +157,9 @@ def required_networks(config: ConfigDict) -> dict[str, RequiredNetwork]:
     return requires(config) if requires else {}
 
 
-def _random_network(config: ConfigDict, name: str, network: dict) -> Tree:
-    if 'config' not in network:
+def _random_network(config: ConfigDict, name: str, network: NetworkSpec) -> Tree:
+    if network.spec is None:
         return required_networks(config)[name].weights.init()
-    task = build_task(stored(network['config']), network['spec'])
-    blank = jax.tree.map(jnp.asarray, blank_batch(network['spec']))
+    task = build_task(stored(network.config), network.spec)
+    blank = jax.tree.map(jnp.asarray, blank_batch(network.spec))
     return task.init(jax.random.key(0), blank).variables

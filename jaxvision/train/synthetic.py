@@ -30,8 +30,9 @@ def mixed(data: Any, real: Source) -> Mixed:
             f'and data.synthetic_examples={data.synthetic_examples} at least 1'
         )
     task, variables, spec = saved.load(Path(data.synthetic))
-    inputs, names = spec['inputs'], list(real.info.class_names)
-    if set(inputs) != {'latent', 'label'} or spec['class_names'] != names:
+    inputs = spec.inputs
+    names = list(real.info.class_names)
+    if set(inputs) != {'latent', 'label'} or list(spec.class_names) != names:
         raise UserError(
             f'data.synthetic={data.synthetic} does not generate images of the classes '
             f'{", ".join(names[:5])} ... on demand'
@@ -41,7 +42,7 @@ def mixed(data: Any, real: Source) -> Mixed:
     )
     latents = (
         keys.host(0, 'synthetic')
-        .standard_normal((data.synthetic_examples, *inputs['latent']['shape']))
+        .standard_normal((data.synthetic_examples, *inputs['latent'].shape))
         .astype(np.float32)
     )
     labels = np.arange(len(latents), dtype=np.int32) % len(names)

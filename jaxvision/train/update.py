@@ -167,6 +167,16 @@ def in_turn(*updates: Update) -> Update:
     return update
 
 
+def with_learning_rate(update: Update, lr: optax.Schedule) -> Update:
+    """Add the learning rate of the step to an update's scalars, as 'lr'."""
+
+    def update_and_rate(state: TrainState, batch: Batch):
+        new, scalars = update(state, batch)
+        return new, {**scalars, 'lr': lr(state.step)}
+
+    return update_and_rate
+
+
 def guarded(update: Update) -> Update:
     """What the engine compiles: counts the step and keeps the old state from the first non-finite
     scalar on, which `state.bad_step` remembers.

@@ -1,41 +1,65 @@
 """Image classification: one label an image (softmax) or several (sigmoid)."""
 
 import functools
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.task import Task
+from jaxvision.core.fields import Field, Fields
+from jaxvision.core.spec import ArraySpec, Spec
+from jaxvision.core.task import Example, Pictures, Records, Shown, Task
+from jaxvision.data.protocol import Source, SourceInfo
 from jaxvision.image import color
 from jaxvision.metrics import classification as metrics
 from jaxvision.tasks.shared import fine_tuning, image_input
 from jaxvision.tasks.shared.classifier import classifier
 from jaxvision.viz import figures
 
-DEFAULTS = dict(
-    **fine_tuning.DEFAULTS,
-    label_smoothing=0.0,
-    resize='squash',  # how other sizes become data.image_size: 'squash', or 'center_crop' 7/8
-    recipe='',  # or how published networks see, of pretrained/recipes.py: resized and cropped
-    # to data.image_size, normalised, grey repeated to RGB; '': as the weights in
-    # train.init_from, if they are a file; 'none': all the same
-    crop_scale=1.0,  # smallest share of the area in a random resized crop of those; 1: none
-    augment=dict(
-        flip=False,  # left to right, every other image
-        translate=0.0,  # largest shift, a share of the side
-        rotate=0.0,  # largest angle, degrees
-        color=0.0,  # jitter of brightness, contrast and saturation, and a quarter of it of hue
-        randaugment=0,  # operations an image, at magnitude 9 of 10
-        cutout=0.0,  # side of the erased square, a share of the image's
-        mixup=0.0,  # alpha
-        cutmix=0.0,
+FIELDS: Fields = {
+    **fine_tuning.FIELDS,
+    'label_smoothing': Field(
+        0.0, 'Probability that is spread over all classes.', least=0, below=1
     ),
-)  # alpha; with both, a step has the one or the other
+    'resize': Field(
+        'squash',
+        'How images of another size become squares; center_crop keeps 7/8 of them.',
+        choices=('squash', 'center_crop'),
+    ),
+    'recipe': Field(
+        '',
+        "Preprocessing of pretrained weights by name; empty: of the file in "
+        "train.init_from; 'none': of neither.",
+    ),
+    'crop_scale': Field(
+        1.0,
+        'Smallest fraction of the area in a random resized crop; 1: no such crops.',
+        above=0,
+        most=1,
+    ),
+    'augment': {
+        **image_input.AUGMENT,
+        'color': Field(
+            0.0,
+            'Jitter of brightness, contrast and saturation, and a quarter of it of hue.',
+            least=0,
+        ),
+        'randaugment': Field(0, 'Operations an image, at magnitude 9 of 10.', least=0),
+        'cutout': Field(
+            0.0, "Side of the erased square, as a fraction of the image's.", least=0, most=1
+        ),
+        'mixup': Field(0.0, 'Alpha of mixup.', least=0),
+        'cutmix': Field(
+            0.0, 'Alpha of CutMix; with mixup, a step has the one or the other.', least=0
+        ),
+    },
+}
 
 
-def source(config, source, split: str):
-    """As it is, unless its classes are none of training's."""
+def source(config: ConfigDict, source: Source, split: str) -> Source:
+    """Refuse a split whose classes are none of training's."""
     if source.info.new_classes:
         raise UserError(
             f'{source.info.name}: the classes of its split {source.info.split!r} are '
@@ -44,77 +68,64 @@ def source(config, source, split: str):
     return source
 
 
-def describe(config, source) -> dict:
-    """Shapes, class names, the resize rule, and the training images' mean and deviation, or those
-    of the recipe."""
+def describe(config: ConfigDict, source: Source) -> Spec:
+    """Describe the images and classes of a dataset, and the preprocessing of its images."""
     info = source.info
     info.check_holds('image', 'label')
-    spec = {
-        'class_names': list(info.class_names),
-        'multi_label': info.multi_label,
-        'targets': {'label': target(info)},
-        **image_input.describe(config, info),
-    }
-    return image_input.normalized(
-        spec,
-        lambda: image_input.statistics(
-            config, source, image_input.make_prepare(config, spec)
-        ),
+    image, preprocessing = image_input.describe(config, info)
+    spec = Spec(
+        inputs={'image': image},
+        targets={'label': label_spec(info)},
+        class_names=tuple(info.class_names),
+        multi_label=info.multi_label,
+        preprocessing=preprocessing,
     )
+    prepare = image_input.make_prepare(config, spec)
+    return image_input.with_statistics(spec, config, source, prepare)
 
 
-def target(info) -> dict:
+def label_spec(info: SourceInfo) -> ArraySpec:
     """The shape and dtype of a label."""
-    return (
-        {'shape': [len(info.class_names)], 'dtype': 'float32'}
-        if info.multi_label
-        else {'shape': [], 'dtype': 'int32'}
-    )
+    if info.multi_label:
+        return ArraySpec((len(info.class_names),), 'float32')
+    return ArraySpec((), 'int32')
 
 
-def make(config, spec: dict) -> Task:
-    _check(config, spec)
-    dtype, names = jnp.dtype(config.model.param_dtype), spec['class_names']
+def make(config: ConfigDict, spec: Spec) -> Task:
+    """Build the task of an image classifier."""
+    _check(config)
+    dtype = jnp.dtype(config.model.param_dtype)
 
-    def image(example):
-        return example['image']
+    def pixels(inputs):
+        return (color.to_float(jnp.asarray(inputs['image']), dtype),)
 
     return classifier(
         config,
         spec,
-        lambda inputs: (color.to_float(jnp.asarray(image(inputs)), dtype),),
+        pixels,
         functools.partial(image_input.augmented, config.task.augment),
+        predictor='image',
         prepare=image_input.make_prepare(config, spec),
-        draw=functools.partial(draw_figures, names, image),
-        show=functools.partial(show, names, spec['multi_label']),
+        figures=functools.partial(
+            draw_figures, spec.class_names, lambda example: example['image']
+        ),
+        show=functools.partial(show, spec.class_names, spec.multi_label),
     )
 
 
-def _check(config, spec: dict) -> None:
-    options = config.task.augment
-    image_input.check_moves(options)
-    if not 0 <= options.cutout <= 1:
-        raise UserError(
-            f'task.augment.cutout={options.cutout}: a share of the side, 0 to 1'
-        )
-    for name in ('color', 'randaugment', 'mixup', 'cutmix'):
-        if options[name] < 0:
-            raise UserError(f'task.augment.{name}={options[name]}: it is at least 0')
-    part = config.data.batch_size // max(config.optimizer.accumulate, 1)
-    if (options.mixup or options.cutmix) and part % 2:
+def _check(config: ConfigDict) -> None:
+    augment = config.task.augment
+    part = config.data.batch_size // config.optimizer.accumulate
+    if (augment.mixup or augment.cutmix) and part % 2:
         raise UserError(
             f'mixup and cutmix pair neighbours, and batches of {part} have an odd one'
-        )
-    if not 0 < config.task.crop_scale <= 1:
-        raise UserError(
-            f'task.crop_scale={config.task.crop_scale}: it is above 0, up to 1'
         )
 
 
 def show(
-    class_names: list[str], multi_label: bool, inputs: dict, outputs: dict
-) -> tuple[dict, np.ndarray | None]:
-    """The five most likely classes; of several labels, also all that are more likely than not."""
+    class_names: Sequence[str], multi_label: bool, inputs: Example, outputs: Records
+) -> Shown:
+    """Name the five most likely classes; of several labels, also all above one half."""
     probabilities = [round(float(p), 6) for p in outputs['probabilities']]
     order = sorted(range(len(probabilities)), key=lambda k: -probabilities[k])
     top = [
@@ -134,9 +145,19 @@ def show(
 
 
 def draw_figures(
-    class_names: list[str], picture, records: dict, example
-) -> dict[str, np.ndarray]:
-    """The confusion matrix, and the most confident mistakes, of each `picture(example)`."""
+    class_names: Sequence[str],
+    picture: Callable[[Example], np.ndarray],
+    records: Records,
+    example: Callable[[int], Example],
+) -> Pictures:
+    """Draw the confusion matrix and the most confident mistakes.
+
+    Args:
+        class_names: in the order of the labels.
+        picture: `picture(example)`, the uint8 image that stands for an example.
+        records: of an evaluation with one label an example.
+        example: `example(index)`, a prepared example.
+    """
     wrong = np.flatnonzero(records['prediction'] != records['label'])
     worst = wrong[np.argsort(-records['confidence'][wrong], kind='stable')][:24]
     captions = [

@@ -1,14 +1,30 @@
-"""What every classifier is, whatever it sees: logits, their losses and their metrics."""
+"""A classifier of images or clips: logits, their losses and their metrics."""
 
+import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.core.state import create
-from jaxvision.core.task import Evaluation, Task
+from jaxvision.core.spec import Spec
+from jaxvision.core.state import TrainState, create
+from jaxvision.core.task import (
+    Batch,
+    Evaluation,
+    Fit,
+    Network,
+    Predictor,
+    Prepare,
+    Scalars,
+    Task,
+)
+from jaxvision.core.trees import Tree
 from jaxvision.image import color
 from jaxvision.losses import classification as losses
 from jaxvision.metrics import classification as metrics
@@ -17,112 +33,208 @@ from jaxvision.tasks.shared.fine_tuning import Tuned, fit
 from jaxvision.tasks.shared.networks import make_model
 from jaxvision.train import optimizers, update
 
+# `(inputs) -> (pixels in [0, 1], *other arrays of the model)`
+Pixels = Callable[[Batch], tuple[Array, ...]]
+# `(key, index [B], pixels, targets [B, K]) -> (pixels, targets)`
+Augment = Callable[[jax.Array, Array, Array, Array], tuple[Array, Array]]
 
-def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task:
-    """The task of a model that gives logits of what it sees.
 
-    `see(inputs) -> (pixels in [0, 1], *others)`, of which the pixels are augmented in training,
-    `augment(key, index, pixels, targets) -> (pixels, targets)`, and normalised; with the others
-    they are what the model is given. `draw` is Task.figures where there is one label.
+def classifier(
+    config: ConfigDict,
+    spec: Spec,
+    pixels: Pixels,
+    augment: Augment,
+    *,
+    predictor: Predictor,
+    prepare: Prepare | None,
+    figures: Callable,
+    show: Callable,
+) -> Task:
+    """Build the task of a model that gives logits.
+
+    Args:
+        config: of the run.
+        spec: with the shapes of the inputs, the class names and the preprocessing.
+        pixels: reads the model's inputs; only the first is augmented and normalised.
+        augment: changes the pixels and targets in training.
+        predictor: as `Task.predictor`.
+        prepare: as `Task.prepare`.
+        figures: as `Task.figures`; used where an example has one label.
+        show: as `Task.show`.
+
+    Raises:
+        UserError: An option of the model or of the task is wrong.
     """
-    example = {
-        name: jax.ShapeDtypeStruct((1, *array['shape']), array['dtype'])
-        for name, array in spec['inputs'].items()
-    }
-    model = Tuned.of(
-        config.task, make_model(config, spec), *jax.eval_shape(see, example)
+    network = Classifier.build(config, spec, pixels, augment)
+    tx, lr = optimizers.make(config, spec.examples, rates=network.model.rates)
+    descend = update.from_loss(
+        network.loss,
+        tx,
+        accumulate=config.optimizer.accumulate,
+        ema=config.optimizer.ema,
     )
-    tx, lr = optimizers.make(config, spec['examples'], rates=model.rates)
-    smoothing, penalty = config.task.label_smoothing, config.task.probe
-    classes, multi_label = len(spec['class_names']), spec['multi_label']
-    dtype = jnp.dtype(config.model.param_dtype)
-    if not 0 <= smoothing < 1 or smoothing and multi_label:
-        raise UserError(
-            f'task.label_smoothing={smoothing}: it is at least 0 and less than 1, and '
-            '0 where an example has several labels'
-        )
 
-    def normal(pixels, *others):
-        return color.normalize(pixels, spec['mean'], spec['deviation']), *others
-
-    def init(key, batch):
-        params, model_state = model.init(keys.stream(key, 'init'), *see(batch))
-        averaged = ('model',) if config.optimizer.ema else ()
+    def init(key: jax.Array, batch: Batch) -> TrainState:
+        init_key = keys.stream(key, 'init')
+        params, model_state = network.model.init(init_key, *pixels(batch))
         return create(
-            key, {'model': params}, {'model': tx}, {'model': model_state}, averaged
+            key,
+            {'model': params},
+            {'model': tx},
+            {'model': model_state},
+            ema=config.optimizer.ema,
         )
 
-    def wanted(batch):
-        return (
-            batch['label']
-            if multi_label
-            else losses.one_hot_targets(batch['label'], classes, smoothing, dtype)
+    task = Task(
+        init=init,
+        update=update.with_learning_rate(descend, lr),
+        evaluations={'eval': network.evaluation()},
+        predict=network.predict,
+        predictor=predictor,
+        network=Network(normalize=network.normalize, apply=network.apply),
+        best='eval/mean_average_precision' if spec.multi_label else 'eval/accuracy',
+        prepare=prepare,
+        figures=None if spec.multi_label else figures,
+        show=show,
+        fit=network.probe(config.task.probe),
+    )
+    return freezing.freeze(task, network.model.frozen)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A model with its preprocessing and its loss.
+
+    Attributes:
+        spec: of the data.
+        model: the model, all or part of which is trained.
+        pixels: reads the model's inputs.
+        augment: changes pixels and targets in training.
+        smoothing: probability that is spread over all classes.
+        dtype: of the targets.
+    """
+
+    spec: Spec
+    model: Tuned
+    pixels: Pixels
+    augment: Augment
+    smoothing: float
+    dtype: Any
+
+    @classmethod
+    def build(
+        cls, config: ConfigDict, spec: Spec, pixels: Pixels, augment: Augment
+    ) -> 'Classifier':
+        smoothing = config.task.label_smoothing
+        if smoothing and spec.multi_label:
+            raise UserError(
+                f'task.label_smoothing={smoothing}: expected 0, since an example of '
+                'this dataset has several labels'
+            )
+        example = {
+            name: jax.ShapeDtypeStruct((1, *array.shape), array.dtype)
+            for name, array in spec.inputs.items()
+        }
+        model = make_model(config, num_classes=len(spec.class_names))
+        return cls(
+            spec=spec,
+            model=Tuned.of(config.task, model, *jax.eval_shape(pixels, example)),
+            pixels=pixels,
+            augment=augment,
+            smoothing=smoothing,
+            dtype=jnp.dtype(config.model.param_dtype),
         )
 
-    def loss(params, state, batch, key):
-        pixels, *others = see(batch)
-        pixels, targets = augment(key, batch['index'], pixels, wanted(batch))
-        (logits, _), model_state = model.apply(
+    def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
+        """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
+        preprocessing = self.spec.preprocessing
+        return color.normalize(pixels, preprocessing.mean, preprocessing.std)
+
+    def inputs(self, batch: Batch) -> tuple[Array, ...]:
+        """What the model is given in inference."""
+        pixels, *others = self.pixels(batch)
+        return self.normalize(pixels), *others
+
+    def targets(self, batch: Batch) -> Float[Array, 'b k']:
+        """The probability of each class."""
+        if self.spec.multi_label:
+            return batch['label']
+        return losses.one_hot_targets(
+            batch['label'], len(self.spec.class_names), self.smoothing, self.dtype
+        )
+
+    def loss(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[dict, dict]:
+        """The cross-entropy, as `update.from_loss` takes it."""
+        pixels, *others = self.pixels(batch)
+        pixels, targets = self.augment(
+            key, batch['index'], pixels, self.targets(batch)
+        )
+        (logits, _), model_state = self.model.apply(
             params,
             state.model_state['model'],
-            *normal(pixels, *others),
+            self.normalize(pixels),
+            *others,
             train=True,
             mutable=list(state.model_state['model']),
             keys=keys.per_example(keys.stream(key, 'model'), batch['index']),
         )
-        entropy = (
-            losses.sigmoid_cross_entropy
-            if multi_label
-            else losses.softmax_cross_entropy
-        )(logits, targets)
-        return {'cross_entropy': (entropy, jnp.ones_like(entropy))}, {
-            'model_state': {'model': model_state}
-        }
+        if self.spec.multi_label:
+            entropy = losses.sigmoid_cross_entropy(logits, targets)
+        else:
+            entropy = losses.softmax_cross_entropy(logits, targets)
+        terms = {'cross_entropy': (entropy, jnp.ones_like(entropy))}
+        return terms, {'model_state': {'model': model_state}}
 
-    descend = update.from_loss(
-        loss, tx, accumulate=config.optimizer.accumulate, ema=config.optimizer.ema
-    )
+    def apply(self, variables: Tree, *inputs: Array) -> tuple[Array, Scalars]:
+        """The logits [B, K] and named intermediates of normalised inputs."""
+        params = variables['params']['model']
+        model_state = variables['model_state']['model']
+        return self.model.apply(params, model_state, *inputs)
 
-    def step(state, batch):
-        new, scalars = descend(state, batch)
-        return new, {**scalars, 'lr': lr(state.step)}
-
-    def predict(variables, inputs):
-        logits, _ = model.apply(
-            variables['params']['model'],
-            variables['model_state']['model'],
-            *normal(*see(inputs)),
-        )
-        probabilities = (jax.nn.sigmoid if multi_label else jax.nn.softmax)(logits)
+    def predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """The logits and probabilities [B, K]."""
+        logits, _ = self.apply(variables, *self.inputs(inputs))
+        if self.spec.multi_label:
+            probabilities = jax.nn.sigmoid(logits)
+        else:
+            probabilities = jax.nn.softmax(logits)
         return {'logits': logits, 'probabilities': probabilities}
 
-    def record(outputs, batch):
-        of = metrics.record_multilabel if multi_label else metrics.record
-        return of(outputs['logits'], batch['label'])
+    def record(self, outputs: Batch, batch: Batch) -> Batch:
+        """One record per example."""
+        if self.spec.multi_label:
+            return metrics.record_multilabel(outputs['logits'], batch['label'])
+        return metrics.record(outputs['logits'], batch['label'])
 
-    def evaluate(state, batch):
-        return record(predict(state.variables, batch), batch)
+    def evaluation(self) -> Evaluation:
+        """Accuracy and the like, on the test split."""
 
-    summarize = (
-        metrics.summarize_multilabel
-        if multi_label
-        else functools.partial(metrics.summarize, classes=classes)
-    )
-    evaluation = Evaluation('test', evaluate, summarize, record)
+        def evaluate(state, batch):
+            return self.record(self.predict(state.variables, batch), batch)
 
-    def see_features(params, model_state, batch):
-        return model.head_input(params, model_state, *normal(*see(batch)))
+        classes = len(self.spec.class_names)
+        if self.spec.multi_label:
+            summarize = metrics.summarize_multilabel
+            names = metrics.MULTILABEL_NAMES
+        else:
+            summarize = functools.partial(metrics.summarize, classes=classes)
+            names = metrics.names(classes)
+        return Evaluation(
+            split='test',
+            evaluate=evaluate,
+            summarize=summarize,
+            metrics=names,
+            record=self.record,
+        )
 
-    probe = fit(penalty, see_features, wanted, multi_label) if penalty else None
-    task = Task(
-        init,
-        step,
-        {'eval': evaluation},
-        predict,
-        'eval/mean_average_precision' if multi_label else 'eval/accuracy',
-        prepare,
-        None if multi_label else draw,
-        show,
-        fit=probe,
-    )
-    return freezing.freeze(task, model.frozen)
+    def probe(self, penalty: float) -> Fit | None:
+        """Fit the head to the features of all training examples, unless `penalty` is 0."""
+        if not penalty:
+            return None
+
+        def features(params, model_state, batch):
+            return self.model.head_input(params, model_state, *self.inputs(batch))
+
+        return fit(penalty, features, self.targets, self.spec.multi_label)

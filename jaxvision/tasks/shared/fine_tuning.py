@@ -9,21 +9,37 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.core import trees
-from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Field, Fields
 from jaxvision.core.task import Fit
 from jaxvision.losses import probe
 from jaxvision.models import tuning
 
 Tree = Any
 
-DEFAULTS = dict(
-    trained='all',  # or 'head'; 'last 2': blocks, and the head; 'lora 8': updates of that
-    # rank, and the head; the rest stays as it begins
-    statistics='batch',  # that batch norms use in training, or 'running': as they begin
-    layer_decay=1.0,  # of the learning rate, from each block to the one before it
-    probe=0.0,
-)  # above 0: the head begins as the best one, of this L2 penalty, for the
-# features of all training images; with train.steps=0 it is all
+FIELDS: Fields = {
+    'trained': Field(
+        'all',
+        "Parts that are trained: all, head, 'last 2' (blocks and head), 'lora 8' "
+        '(updates of rank 8, and head).',
+    ),
+    'statistics': Field(
+        'batch',
+        'Statistics of batch norms in training: of the batch, or running ones as they are.',
+        choices=('batch', 'running'),
+    ),
+    'layer_decay': Field(
+        1.0,
+        'Factor of the learning rate from each block to the one before it.',
+        above=0,
+        most=1,
+    ),
+    'probe': Field(
+        0.0,
+        'L2 penalty of a head that is fitted to all features before step 1; 0: not fitted.',
+        least=0,
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,16 +56,6 @@ class Tuned:
     @staticmethod
     def of(options, model: Any, *inputs: Any) -> 'Tuned':
         """By a task's options; `inputs` are the model's, or their shapes."""
-        if options.statistics not in ('batch', 'running'):
-            raise unknown(
-                'task.statistics: there is no', options.statistics, ('batch', 'running')
-            )
-        if not 0 < options.layer_decay <= 1:
-            raise UserError(
-                f'task.layer_decay={options.layer_decay}: it is above 0, up to 1'
-            )
-        if not 0 <= options.probe < float('inf'):
-            raise UserError(f'task.probe={options.probe}: it is a number from 0 up')
         matters = options.trained != 'all' or options.layer_decay < 1 or options.probe
         blocks = tuning.blocks(model, *inputs) if matters else []
         count, rank = _trained(options.trained, len(blocks))
@@ -139,7 +145,7 @@ def fit(penalty: float, see, targets, multi_label: bool) -> Fit:
     """The best head for all features: `see(params, model_state, batch)` are those of a batch, and
     `targets(batch)` [B, K] what they stand for."""
 
-    def stands_on(state):
+    def depends_on(state):
         variables = state.variables
         return {
             'params': trees.parted(variables['params']['model'], ('head', 'lora'))[1],
@@ -171,4 +177,4 @@ def fit(penalty: float, see, targets, multi_label: bool) -> Fit:
             'loss': float(loss)
         }
 
-    return Fit(stands_on, record, solve)
+    return Fit(depends_on=depends_on, record=record, solve=solve)

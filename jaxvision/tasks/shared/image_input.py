@@ -5,67 +5,103 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxvision.core import keys
-from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.fields import Field, Fields
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
+from jaxvision.core.task import Prepare
 from jaxvision.data import decode, pillow_resize, pipeline
+from jaxvision.data.protocol import Source, SourceInfo
 from jaxvision.data.wrappers import Subset
 from jaxvision.image import augment, color, geometry
 from jaxvision.pretrained import published, recipes
-from jaxvision.train import init_from, processes
+from jaxvision.train import init_from
 
 
-def describe(config, info) -> dict:
-    """The spec of images as the model sees them: as they are, resized by the task's rule, or as of
-    published weights, with the mean and deviation of those."""
+AUGMENT: Fields = {
+    'flip': Field(False, 'Mirror every other image left to right.'),
+    'translate': Field(
+        0.0, 'Largest shift, as a fraction of the side.', least=0, most=1
+    ),
+    'rotate': Field(0.0, 'Largest rotation, degrees.', least=0),
+}
+
+
+def describe(config: ConfigDict, info: SourceInfo) -> tuple[ArraySpec, Preprocessing]:
+    """Describe the images that a model is given.
+
+    They are those of pretrained weights where there are any, else of the dataset's size or
+    resized by `task.resize`. The mean and std of the latter are measured later.
+
+    Returns:
+        (the shape of an image, its preprocessing).
+    """
     recipe = find_recipe(config)
     if recipe:
-        size = config.data.image_size
-        return {
-            **recipe.at(size).spec(),
-            'inputs': {'image': {'shape': [size, size, 3], 'dtype': 'uint8'}},
-        }
-    size, (height, width, channels) = config.data.image_size, info.image_shape
-    as_it_is = None not in (height, width) and max(height, width) <= size
-    shape = [height, width, channels] if as_it_is else [size, size, channels]
-    return {
-        'inputs': {'image': {'shape': shape, 'dtype': 'uint8'}},
-        'resize': None if as_it_is else config.task.resize,
-    }
+        preprocessing = recipe.at(config.data.image_size).preprocessing()
+        return ArraySpec((*preprocessing.size, 3)), preprocessing
+    preprocessing = Preprocessing.of_dataset(
+        info.image_shape, config.data.image_size, config.task.resize
+    )
+    return ArraySpec((*preprocessing.size, info.image_shape[2])), preprocessing
 
 
-def normalized(spec: dict, measure: Callable[[], dict]) -> dict:
-    """The spec with 'mean' and 'deviation': the recipe's, if it has one, or as they are measured."""
-    if 'recipe' not in spec:
-        return {**spec, **measure()}
-    how = recipes.named(spec['recipe'])
-    processes.say(f'images as of {how.at(spec["inputs"]["image"]["shape"][0])}')
-    return spec
-
-
-def find_recipe(config) -> recipes.Recipe | None:
-    """How published weights see, where the run begins with a file of them; or `task.recipe`."""
+def find_recipe(config: ConfigDict) -> recipes.Recipe | None:
+    """The preprocessing of `task.recipe`, or of the weights that the run begins with."""
+    if config.task.recipe == 'none':
+        return None
     if config.task.recipe:
-        return (
-            recipes.named(config.task.recipe) if config.task.recipe != 'none' else None
-        )
+        return recipes.named(config.task.recipe)
     files = [
         path for path in init_from.sources(config.train.init_from) if path.is_file()
     ]
     return published.read(files[0], config.model.name).recipe if files else None
 
 
-def statistics(
-    config,
-    source,
-    prepare,
-    pixels=lambda batch: batch['image'][batch['present']],
+def with_statistics(
+    spec: Spec,
+    config: ConfigDict,
+    source: Source,
+    prepare: Prepare | None,
+    pixels: Callable[[dict], np.ndarray] | None = None,
     most: int = 512,
-) -> dict[str, list[float]]:
-    """'mean' and 'deviation' of each channel, in [0, 1], over `most` examples spread over the
-    split; `pixels(batch)` are the images [N, H, W, C] of it that count."""
+) -> Spec:
+    """Complete a spec by the mean and std of its training images, unless it has them.
+
+    Args:
+        spec: its preprocessing lacks them, or is that of pretrained weights.
+        config: says how the data are read.
+        source: the training examples.
+        prepare: as `Task.prepare`.
+        pixels: `(batch) -> uint8 [N, H, W, C]`, the images that count; None: 'image'.
+        most: examples that are read at most, spread over the split.
+    """
+    if spec.preprocessing.mean:
+        return spec
+    mean, std = statistics(config, source, prepare, pixels or _present_images, most)
+    return spec.replace(preprocessing=spec.preprocessing.with_statistics(mean, std))
+
+
+def _present_images(batch: dict) -> np.ndarray:
+    return batch['image'][batch['present']]
+
+
+def statistics(
+    config: ConfigDict,
+    source: Source,
+    prepare: Prepare | None,
+    pixels: Callable[[dict], np.ndarray],
+    most: int,
+) -> tuple[list[float], list[float]]:
+    """Measure the mean and std of each channel, of images in [0, 1].
+
+    The arguments are those of `with_statistics`.
+    """
     rows = np.linspace(0, len(source) - 1, min(len(source), most)).astype(int)
-    total, squares, count = 0.0, 0.0, 0
+    total = 0.0
+    squares = 0.0
+    count = 0
     for batch in pipeline.eval_batches(
         Subset(source, rows, source.info.split),
         prepare,
@@ -78,54 +114,50 @@ def statistics(
         squares += np.square(values).sum((0, 1, 2))
         count += values.size // values.shape[-1]
     mean = total / count
-    deviation = np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)), 1e-3)
-    return {'mean': mean.tolist(), 'deviation': deviation.tolist()}
+    std = np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)), 1e-3)
+    return mean.tolist(), std.tolist()
 
 
-def make_prepare(config, spec: dict):
-    """Host side: decode and bring to the spec's one size; None where images have it already."""
-    if spec['resize'] is None:
+def make_prepare(config: ConfigDict, spec: Spec) -> Prepare | None:
+    """Decode and resize on the host; None where all images have the input's size."""
+    if spec.preprocessing.resize == 'none':
         return None
-    size, _, channels = shape = spec['inputs']['image']['shape']
-    resize, scale = make_resize(shape, spec['resize']), (config.task.crop_scale, 1.0)
+    size, _, channels = spec.inputs['image'].shape
+    resize = make_resize(spec.preprocessing, channels)
+    smallest = config.task.crop_scale
 
     def prepare(example, rng):
-        if rng is None or scale[0] >= 1:
+        if rng is None or smallest >= 1:
             image = resize(example['image'])
         else:
             image = decode.random_resized_crop(
-                example['image'], rng, size, channels, scale
+                example['image'], rng, size, channels, (smallest, 1.0)
             )
         return {**example, 'image': image}
 
     return prepare
 
 
-def make_resize(shape: list[int], rule: str | dict | None):
-    """Encoded image -> uint8 pixels of this shape, by a rule or a recipe's for squares, or
-    stretched."""
-    height, width, channels = shape
-    if rule is None:
+def make_resize(
+    preprocessing: Preprocessing, channels: int
+) -> Callable[[decode.Encoded], np.ndarray]:
+    """Build a function from an encoded image to uint8 [H, W, C] of the input's size."""
+    height, width = preprocessing.size
+    rule = preprocessing.resize
+    if rule == 'none':
         return lambda image: decode.resize(
             decode.decode(image, channels), height, width
         )
-    if isinstance(rule, dict):
+    if rule == 'shorter_side':
         return lambda image: pillow_resize.resize_then_crop(
-            image, height, channels, **rule
+            image,
+            height,
+            channels,
+            preprocessing.shorter,
+            preprocessing.interpolation,
         )
     rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
-    if rule not in rules:
-        raise unknown('task.resize: there is no rule', rule, rules)
     return lambda image: rules[rule](image, height, channels)
-
-
-def check_moves(options) -> None:
-    if not 0 <= options.translate <= 1:
-        raise UserError(
-            f'task.augment.translate={options.translate}: a share of the side, 0 to 1'
-        )
-    if options.rotate < 0:
-        raise UserError(f'task.augment.rotate={options.rotate}: it is at least 0')
 
 
 def augmented(options, key, index, images, targets) -> tuple[Any, Any]:

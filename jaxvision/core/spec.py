@@ -1,0 +1,218 @@
+"""What a run knows of its data: shapes, class names, preprocessing, required networks.
+
+A run's spec.json holds its `Spec`. A task adds what only it needs as a frozen dataclass
+`Details` in its own module. Tuples of a dataclass come back from JSON as tuples.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+from jaxvision.core.errors import UserError
+
+SCHEMA = 2  # of spec.json
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySpec:
+    """The shape and dtype of one example's array."""
+
+    shape: tuple[int, ...]
+    dtype: str = 'uint8'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How an image becomes a network's input: resized, cropped, normalised.
+
+    Attributes:
+        size: (height, width) of the input, pixels.
+        resize: how an image of another size is brought to `size`: 'none' (the dataset's
+            images have it), 'squash' (stretched), 'center_crop' (7/8 of the shorter side),
+            or 'shorter_side' (to `shorter` pixels, then the central square).
+        shorter: pixels of the shorter side before the crop; 0: the whole image is squashed.
+        interpolation: of 'shorter_side': 'bilinear' or 'bicubic'.
+        mean: per channel, of images in [0, 1]; empty: images are not normalised.
+        std: per channel, likewise.
+        recipe: name of the recipe of pretrained weights that this is, or ''.
+    """
+
+    size: tuple[int, int]
+    resize: str = 'none'
+    shorter: int = 0
+    interpolation: str = ''
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    recipe: str = ''
+
+    @classmethod
+    def of_dataset(
+        cls, image_shape: Sequence[int | None], largest: int, resize: str
+    ) -> Self:
+        """Keep images that have one size and are small; otherwise resize them to squares.
+
+        Args:
+            image_shape: (height, width, channels) of all images, None where they differ.
+            largest: sides up to this are kept, pixels; the side of the squares otherwise.
+            resize: how images of another size become squares.
+        """
+        height, width, _ = image_shape
+        if height is None or width is None or max(height, width) > largest:
+            return cls(size=(largest, largest), resize=resize)
+        return cls(size=(height, width))
+
+    def describe(self) -> str:
+        """The preprocessing of pretrained weights in one line, for the screen."""
+        height, width = self.size
+        crop = f'shorter side to {self.shorter}, central' if self.shorter else 'squashed to'
+        mean = ', '.join(f'{value:.3g}' for value in self.mean)
+        std = ', '.join(f'{value:.3g}' for value in self.std)
+        return (
+            f'{self.recipe}: {crop} {height}x{width}, {self.interpolation}; '
+            f'mean {mean}, std {std}'
+        )
+
+    def with_statistics(self, mean, std) -> Self:
+        """Replace the mean and std, given as sequences of one float per channel."""
+        return dataclasses.replace(self, mean=tuple(mean), std=tuple(std))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A network that a run requires.
+
+    Attributes:
+        config: the config that the network was trained with; empty where its weights are
+            of another origin.
+        spec: the spec of its run, or None.
+        hash: of its variables; '' until they are known.
+    """
+
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    spec: 'Spec | None' = None
+    hash: str = ''
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spec:
+    """What a run knows of its data.
+
+    Attributes:
+        inputs: what `Task.predict` takes, an example's arrays by name.
+        targets: the other arrays of a training batch.
+        class_names: in the order of the labels; empty where there are no classes.
+        multi_label: whether an example has several labels.
+        preprocessing: of the images or video frames; None where the task has its own way.
+        examples: number of training examples.
+        data: {split: fingerprint of its content}.
+        networks: the networks that the task requires, by name.
+        initial: hash of the parameters that the run began with, '' if they were drawn.
+        details: what only this task needs: an instance of its `Details`.
+    """
+
+    inputs: Mapping[str, ArraySpec]
+    targets: Mapping[str, ArraySpec]
+    class_names: tuple[str, ...] = ()
+    multi_label: bool = False
+    preprocessing: Preprocessing | None = None
+    examples: int = 0
+    data: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    networks: Mapping[str, NetworkSpec] = dataclasses.field(default_factory=dict)
+    initial: str = ''
+    details: Any = None
+
+    def replace(self, **changes: Any) -> Self:
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as a dict that JSON holds, with the number of its schema."""
+        return {'schema': SCHEMA, **_as_json(self)}
+
+
+def from_json(
+    value: Mapping[str, Any], details_of: Callable[[str], type | None], task: str
+) -> Spec:
+    """Read a spec from its JSON form.
+
+    Args:
+        value: as `Spec.to_json` returns it.
+        details_of: `details_of(task name)`, the type of a task's details.
+        task: the name of the run's task.
+
+    Raises:
+        UserError: The spec was written by another version of jaxvision.
+    """
+    if value.get('schema') != SCHEMA:
+        raise UserError(
+            f'spec.json has schema {value.get("schema")}: expected {SCHEMA}. '
+            'Another version of jaxvision wrote this run; train it again'
+        )
+    fields = {name: item for name, item in value.items() if name != 'schema'}
+    networks = {
+        name: NetworkSpec(
+            config=network['config'],
+            spec=_network_spec(network, details_of),
+            hash=network['hash'],
+        )
+        for name, network in fields.pop('networks').items()
+    }
+    details = fields.pop('details')
+    details_type = details_of(task)
+    if details is not None and details_type is not None:
+        details = _from_json(details_type, details)
+    spec = _from_json(Spec, fields)
+    return spec.replace(networks=networks, details=details)
+
+
+def _network_spec(
+    network: Mapping[str, Any], details_of: Callable[[str], type | None]
+) -> Spec | None:
+    if network['spec'] is None:
+        return None
+    return from_json(network['spec'], details_of, network['config']['task']['name'])
+
+
+def _as_json(value: Any) -> Any:
+    """Dataclasses as dicts of their fields, tuples as lists."""
+    if isinstance(value, Spec):
+        fields = dataclasses.fields(value)
+        plain = {field.name: _as_json(getattr(value, field.name)) for field in fields}
+        networks = value.networks.items()
+        plain['networks'] = {name: _network_as_json(network) for name, network in networks}
+        return plain
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return {field.name: _as_json(getattr(value, field.name)) for field in fields}
+    if isinstance(value, Mapping):
+        return {name: _as_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    return value
+
+
+def _network_as_json(network: NetworkSpec) -> dict[str, Any]:
+    spec = network.spec.to_json() if network.spec else None
+    return {'config': network.config, 'spec': spec, 'hash': network.hash}
+
+
+def _from_json(kind: Any, value: Any) -> Any:
+    """The value of a type hint from its JSON form."""
+    origin = typing.get_origin(kind)
+    arguments = typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        (kind,) = [option for option in arguments if option is not type(None)]
+        return None if value is None else _from_json(kind, value)
+    if origin is tuple:
+        item = arguments[0]
+        return tuple(_from_json(item, element) for element in value)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        item = arguments[1]
+        return {name: _from_json(item, element) for name, element in value.items()}
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return kind(
+            **{name: _from_json(hints[name], item) for name, item in value.items()}
+        )
+    return value
