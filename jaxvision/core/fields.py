@@ -47,7 +47,9 @@ class Field:
             ('<=', self.most),
             ('<', self.below),
         )
-        return ', '.join(f'{sign} {bound:g}' for sign, bound in bounds if bound is not None)
+        return ', '.join(
+            f'{sign} {bound:g}' for sign, bound in bounds if bound is not None
+        )
 
     def check(self, name: str, value: Any) -> None:
         """Check a value.
@@ -118,9 +120,15 @@ COMMON: Fields = {
             '', 'Run of a conditional GAN whose images are added to the training data.'
         ),
         'synthetic_examples': Field(2000, 'Number of images that this GAN makes.'),
-        'synthetic_share': Field(0.5, 'Fraction of the training data that these images are.'),
-        'train_split': Field('', 'Name of the training split; empty: found by its name.'),
-        'test_split': Field('', 'Name of the evaluation split; empty: found by its name.'),
+        'synthetic_share': Field(
+            0.5, 'Fraction of the training data that these images are.'
+        ),
+        'train_split': Field(
+            '', 'Name of the training split; empty: found by its name.'
+        ),
+        'test_split': Field(
+            '', 'Name of the evaluation split; empty: found by its name.'
+        ),
         'on_corrupt': Field(
             'stop',
             'At an unreadable example: stop, or replace it by the next readable one.',
@@ -131,7 +139,9 @@ COMMON: Fields = {
         ),
     },
     'model': {
-        'name': Field('', 'Architecture: a name of `jaxvision models`, or a dotted module.'),
+        'name': Field(
+            '', 'Architecture: a name of `jaxvision models`, or a dotted module.'
+        ),
         'variant': Field('', 'Size of the architecture, such as 50 or B/16.'),
         'dtype': Field('float32', 'Type of activations.', choices=_DTYPES),
         'param_dtype': Field('float32', 'Type of parameters.', choices=_DTYPES),
@@ -145,9 +155,13 @@ COMMON: Fields = {
             'Learning rate after the warm-up.',
             choices=('constant', 'cosine', 'linear', 'one_cycle'),
         ),
-        'warmup': Field('0', "Length of the linear warm-up: '300', '1 epoch', '5000 examples'."),
+        'warmup': Field(
+            '0', "Length of the linear warm-up: '300', '1 epoch', '5000 examples'."
+        ),
         'weight_decay': Field(0.0, 'Weight decay of kernels.', least=0),
-        'clip': Field(0.0, 'Largest global norm of a gradient; 0: not clipped.', least=0),
+        'clip': Field(
+            0.0, 'Largest global norm of a gradient; 0: not clipped.', least=0
+        ),
         'accumulate': Field(1, 'Microbatches a step, to save memory.', least=1),
         'ema': Field(
             0.0,
@@ -158,7 +172,9 @@ COMMON: Fields = {
         'options': Field({}, 'Further arguments of the optimizer, each by its name.'),
     },
     'train': {
-        'steps': Field('10 epochs', "Length: '300' (steps), '10 epochs', '5000 examples'."),
+        'steps': Field(
+            '10 epochs', "Length: '300' (steps), '10 epochs', '5000 examples'."
+        ),
         'log_every': Field('50', 'Interval between rows of training metrics.'),
         'eval_every': Field('1 epoch', 'Interval between evaluations.'),
         'checkpoint_every': Field('1 epoch', 'Interval between checkpoints.'),
@@ -170,7 +186,8 @@ COMMON: Fields = {
         'init_new': Field('', 'Parts that are initialised at random all the same.'),
         'frozen': Field('', 'Parts that are not trained, such as model/encoder.'),
         'best': Field(
-            '', "Metric of the best checkpoint; '-NAME': less is better; empty: the task's."
+            '',
+            "Metric of the best checkpoint; '-NAME': less is better; empty: the task's.",
         ),
         'profile': Field('', 'FIRST:LAST: steps that are traced into the run folder.'),
     },

@@ -66,7 +66,11 @@ class Preprocessing:
     def describe(self) -> str:
         """The preprocessing of pretrained weights in one line, for the screen."""
         height, width = self.size
-        crop = f'shorter side to {self.shorter}, central' if self.shorter else 'squashed to'
+        crop = (
+            f'shorter side to {self.shorter}, central'
+            if self.shorter
+            else 'squashed to'
+        )
         mean = ', '.join(f'{value:.3g}' for value in self.mean)
         std = ', '.join(f'{value:.3g}' for value in self.std)
         return (
@@ -180,7 +184,9 @@ def _as_json(value: Any) -> Any:
         fields = dataclasses.fields(value)
         plain = {field.name: _as_json(getattr(value, field.name)) for field in fields}
         networks = value.networks.items()
-        plain['networks'] = {name: _network_as_json(network) for name, network in networks}
+        plain['networks'] = {
+            name: _network_as_json(network) for name, network in networks
+        }
         return plain
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)

@@ -74,7 +74,9 @@ def describe(
     return NetworkSpec(config=config.to_dict(), spec=spec)
 
 
-def load(config: ConfigDict, workdir: Path) -> tuple[dict[str, NetworkSpec], dict[str, Tree]]:
+def load(
+    config: ConfigDict, workdir: Path
+) -> tuple[dict[str, NetworkSpec], dict[str, Tree]]:
     """Read the required networks of a task.
 
     Returns:

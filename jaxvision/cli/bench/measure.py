@@ -206,7 +206,7 @@ def _inference(run: Run, state: TrainState, host: dict, effort: Effort) -> list[
         inputs = jax.device_put(
             {
                 name: np.resize(host[name], (size, *host[name].shape[1:]))
-                for name in run.spec['inputs']
+                for name in run.spec.inputs
             },
             one,
         )

@@ -125,7 +125,6 @@ def export(
     from jaxvision.cli.export import check
     from jaxvision.cli.runtime import start_jax
     from jaxvision.core.files import write_json
-    from jaxvision.train import loop
     from jaxvision.train.run import reopen
     from jaxvision.train.saved import read_config
 
@@ -138,7 +137,7 @@ def export(
     _check_replaceable(out)
     start_jax(read_config(workdir))
     run = reopen(workdir)
-    state = loop.restore(run, step)
+    state = run.restore(step)
     reference = _reference(run, state.variables, count)
     with tempfile.TemporaryDirectory(prefix='jaxvision-unfinished-export-') as folder:
         staging, inputs = Path(folder, 'export'), Path(folder, 'inputs.npz')
@@ -191,13 +190,14 @@ def _files(names: list[str]) -> list[str]:
 
 
 def _reference(run, variables, count: int):
-    """What the run itself answers for examples of its first evaluation."""
+    """What the run itself answers for examples of its main evaluation."""
     import jax
 
     from jaxvision.cli.export.check import Reference
     from jaxvision.train import evaluation
 
-    title, measured = next(iter(run.task.evaluations.items()))
+    title = run.task.main_evaluation
+    measured = run.task.main
     examples = evaluation.examples(run, measured.split, count)
     predict = jax.jit(run.task.predict)
 
@@ -243,8 +243,8 @@ def _calibration(run) -> dict:
     from jaxvision.train import evaluation
 
     found = evaluation.examples(run, 'train', CALIBRATION)
-    measured = next(iter(run.task.evaluations.values()))
-    if not measured.inputs and not found.keys() >= run.spec['inputs'].keys():
+    measured = run.task.main
+    if not measured.inputs and not found.keys() >= run.spec.inputs.keys():
         found = evaluation.examples(run, measured.split, CALIBRATION)
     return evaluation.inputs(run, found)
 

@@ -26,6 +26,7 @@ import numpy as np
 from jaxvision.cli.export import calibrated
 from jaxvision.cli.export.exported import CHECKSUM, EXTRAS, Arrays
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import Spec
 
 Predict = Callable[[Any, dict], dict]
 
@@ -34,14 +35,14 @@ TFLITE = ('float32', 'float16', 'dynamic_int8', 'int8')
 
 
 def savedmodel(
-    predict: Predict, variables: Any, spec: dict, config: dict, folder: Path
+    predict: Predict, variables: Any, spec: Spec, config: dict, folder: Path
 ) -> None:
     """A SavedModel for batches of any size: signature `serving_default`, and the class names, where
     the spec has some, as the attribute `class_names`."""
     tf = _tensorflow()
     shapes = {
-        name: f'(batch, {", ".join(map(str, array["shape"]))})'
-        for name, array in spec['inputs'].items()
+        name: f'(batch, {", ".join(map(str, array.shape))})'
+        for name, array in spec.inputs.items()
     }
     module, serve = _as_tensorflow(
         tf,
@@ -52,8 +53,8 @@ def savedmodel(
         polymorphic_shapes=[None, shapes],
         native_serialization_platforms=PLATFORMS,
     )
-    if spec.get('class_names'):
-        module.class_names = tf.Variable(spec['class_names'], trainable=False)
+    if spec.class_names:
+        module.class_names = tf.Variable(list(spec.class_names), trainable=False)
     tf.saved_model.save(module, str(folder), signatures={'serving_default': serve})
     (folder / EXTRAS).mkdir()
     for name, text in _extras(spec, config).items():
@@ -63,7 +64,7 @@ def savedmodel(
 def tflite(
     predict: Predict,
     variables: Any,
-    spec: dict,
+    spec: Spec,
     config: dict,
     file: Path,
     kind: str,
@@ -90,15 +91,15 @@ def tflite(
 
 
 def stablehlo(
-    predict: Predict, variables: Any, spec: dict, config: dict, file: Path
+    predict: Predict, variables: Any, spec: Spec, config: dict, file: Path
 ) -> None:
     """What `jax.export.deserialize` opens: a function of the inputs, for batches of any size, on a
     CPU, a CUDA GPU or a TPU."""
     predict, variables = lean(predict, jax.device_get(variables), spec)
     (batch,) = jax.export.symbolic_shape('batch')
     inputs = {
-        name: jax.ShapeDtypeStruct((batch, *array['shape']), array['dtype'])
-        for name, array in spec['inputs'].items()
+        name: jax.ShapeDtypeStruct((batch, *array.shape), array.dtype)
+        for name, array in spec.inputs.items()
     }
     function = jax.jit(
         lambda inputs: predict(jax.tree.map(jnp.asarray, variables), inputs)
@@ -110,13 +111,13 @@ def stablehlo(
 
 
 def lean(
-    predict: Predict, variables: Any, spec: dict
+    predict: Predict, variables: Any, spec: Spec
 ) -> tuple[Predict, dict[str, Any]]:
     """The same function of those variables alone that it reads, by name: of no discriminator, say,
     and no frozen classifier."""
     inputs = {
-        name: jax.ShapeDtypeStruct((1, *array['shape']), array['dtype'])
-        for name, array in spec['inputs'].items()
+        name: jax.ShapeDtypeStruct((1, *array.shape), array.dtype)
+        for name, array in spec.inputs.items()
     }
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
     read = jax.export.export(jax.jit(predict))(shapes, inputs).module_kept_var_idx
@@ -147,7 +148,7 @@ def _as_tensorflow(
     tf: ModuleType,
     predict: Predict,
     variables: Any,
-    spec: dict,
+    spec: Spec,
     batch: int | None,
     **options,
 ) -> tuple:
@@ -164,8 +165,8 @@ def _as_tensorflow(
     )
     return module, module.serve.get_concrete_function(
         **{
-            name: tf.TensorSpec([batch, *array['shape']], array['dtype'], name=name)
-            for name, array in spec['inputs'].items()
+            name: tf.TensorSpec([batch, *array.shape], array.dtype, name=name)
+            for name, array in spec.inputs.items()
         }
     )
 
@@ -191,11 +192,11 @@ def _calibrate(tf: ModuleType, module, serve, examples: Arrays, file: Path) -> N
         )
 
 
-def _extras(spec: dict, config: dict) -> dict[str, str]:
-    texts = {'config.json': json.dumps(config), 'spec.json': json.dumps(spec)}
-    if spec.get('class_names'):
+def _extras(spec: Spec, config: dict) -> dict[str, str]:
+    texts = {'config.json': json.dumps(config), 'spec.json': json.dumps(spec.to_json())}
+    if spec.class_names:
         texts['labels.txt'] = ''.join(
-            ' '.join(name.split()) + '\n' for name in spec['class_names']
+            ' '.join(name.split()) + '\n' for name in spec.class_names
         )
     return texts
 

@@ -30,7 +30,7 @@ FIELDS: Fields = {
     ),
     'recipe': Field(
         '',
-        "Preprocessing of pretrained weights by name; empty: of the file in "
+        'Preprocessing of pretrained weights by name; empty: of the file in '
         "train.init_from; 'none': of neither.",
     ),
     'crop_scale': Field(
@@ -48,11 +48,16 @@ FIELDS: Fields = {
         ),
         'randaugment': Field(0, 'Operations an image, at magnitude 9 of 10.', least=0),
         'cutout': Field(
-            0.0, "Side of the erased square, as a fraction of the image's.", least=0, most=1
+            0.0,
+            "Side of the erased square, as a fraction of the image's.",
+            least=0,
+            most=1,
         ),
         'mixup': Field(0.0, 'Alpha of mixup.', least=0),
         'cutmix': Field(
-            0.0, 'Alpha of CutMix; with mixup, a step has the one or the other.', least=0
+            0.0,
+            'Alpha of CutMix; with mixup, a step has the one or the other.',
+            least=0,
         ),
     },
 }

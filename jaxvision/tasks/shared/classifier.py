@@ -168,9 +168,7 @@ class Classifier:
     ) -> tuple[dict, dict]:
         """The cross-entropy, as `update.from_loss` takes it."""
         pixels, *others = self.pixels(batch)
-        pixels, targets = self.augment(
-            key, batch['index'], pixels, self.targets(batch)
-        )
+        pixels, targets = self.augment(key, batch['index'], pixels, self.targets(batch))
         (logits, _), model_state = self.model.apply(
             params,
             state.model_state['model'],

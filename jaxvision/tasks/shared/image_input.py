@@ -18,7 +18,6 @@ from jaxvision.image import augment, color, geometry
 from jaxvision.pretrained import published, recipes
 from jaxvision.train import init_from
 
-
 AUGMENT: Fields = {
     'flip': Field(False, 'Mirror every other image left to right.'),
     'translate': Field(
