@@ -19,7 +19,6 @@ from jaxvision.core.config import (
     difference,
     fields,
     in_examples,
-    resolve,
     steps,
 )
 from jaxvision.core.errors import UserError, unknown
