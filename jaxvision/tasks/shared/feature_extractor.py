@@ -1,15 +1,19 @@
-"""Trained networks as judges: what metrics and perceptual losses see in an image."""
+"""Features of trained networks, for metrics and perceptual losses."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.spec import NetworkSpec
 from jaxvision.core.task import RequiredNetwork, Weights
+from jaxvision.core.trees import Tree
 from jaxvision.image import color, resize
 from jaxvision.models.backbones.inception import InceptionV3
 from jaxvision.pretrained import convert
@@ -17,79 +21,92 @@ from jaxvision.pretrained.formats import files
 from jaxvision.tasks.shared.networks import make_model
 
 
-def required(config, judge: str) -> RequiredNetwork:
-    """The network that `task.judge` names: a run's folder, or 'own' for `own(config.data)`."""
+def required(config: ConfigDict, judge: str) -> RequiredNetwork:
+    """The network that `task.judge` names.
+
+    Args:
+        config: of the task that requires it.
+        judge: the folder of a run, or 'own': a small classifier of the task's own data.
+    """
     if judge == 'own':
         return RequiredNetwork(config=own(config.data))
     return RequiredNetwork(run=judge)
 
 
-def own(data) -> ConfigDict:
-    """The package's own classifier of a source's classes: a small network that metrics and
-    perceptual losses stand on where nobody gives a better one."""
+def own(data: ConfigDict) -> ConfigDict:
+    """The config of a small classifier of a dataset, where the user gives no better one."""
     config = configs.default('classification')
     config.data.update(data)
     devices = jax.device_count()  # whatever the task's own batch is
     config.data.batch_size = -(-64 // devices) * devices
-    config.data.per_class, config.data.synthetic = 0, ''
-    config.model.name, config.model.variant = 'cnn', '16-32-64'
+    config.data.per_class = 0
+    config.data.synthetic = ''
+    config.model.name = 'cnn'
+    config.model.variant = '16-32-64'
     config.task.augment.translate = 0.08
-    config.optimizer.lr, config.optimizer.schedule = 4e-3, 'one_cycle'
+    config.optimizer.lr = 4e-3
+    config.optimizer.schedule = 'one_cycle'
     config.optimizer.weight_decay = 0.05
     config.train.steps = '100000 examples'
-    config.train.eval_every = config.train.checkpoint_every = '50000 examples'
+    config.train.eval_every = '50000 examples'
+    config.train.checkpoint_every = '50000 examples'
     return config
 
 
-def perceive(network: dict, layer: str, dtype=jnp.float32) -> Callable:
-    """A trained classifier's named intermediates, 'logits' among them, of images of any size:
+def build(
+    network: NetworkSpec, layer: str, dtype: Any = jnp.float32
+) -> Callable[[Tree, Float[Array, 'b h w c']], dict[str, Array]]:
+    """Build `(variables, images in [0, 1]) -> {name: intermediate}` of a trained classifier.
 
-        (variables, images [B, H, W, C] in [0, 1]) -> {name: [B, ...]}
+    Grey images are repeated into colours, colours are averaged to grey. Images that are up
+    to a third larger or smaller are cropped or padded, others are resized.
 
-    `network` is its {'config', 'spec'}. Grey is repeated into colours, colours are averaged to grey,
-    and images that are larger or smaller by up to a third are cropped or padded, others resized.
+    Args:
+        network: the classifier's run.
+        layer: an intermediate that it must have.
+        dtype: of its computation.
 
     Raises:
-        UserError: it has no intermediate `layer`.
+        UserError: The run is no classifier, or it has no such intermediate.
     """
-    model, known = _opened(network, dtype)
-    spec = network['spec']
-    shape = spec['inputs']['image']['shape']
-    if layer not in known:
-        raise unknown(
-            f'{network["config"]["model"]["name"]!r} has no intermediate', layer, known
-        )
+    model, intermediates = _open_classifier(network, dtype)
+    if layer not in intermediates:
+        name = network.config['model']['name']
+        raise unknown(f'{name!r} has no intermediate', layer, intermediates)
+    shape = network.spec.inputs['image'].shape
+    preprocessing = network.spec.preprocessing
 
-    def intermediates(variables, images):
+    def extract(variables, images):
         images = jax.vmap(lambda image: _as_shape(image, shape))(images)
-        images = color.normalize(images, spec['mean'], spec['deviation'])
+        images = color.normalize(images, preprocessing.mean, preprocessing.std)
+        model_state = variables['model_state']['model']
         _, named = model.apply(
-            {
-                'params': variables['params']['model'],
-                **variables['model_state']['model'],
-            },
-            images,
+            {'params': variables['params']['model'], **model_state}, images
         )
         return named
 
-    return intermediates
+    return extract
 
 
-def _opened(network: dict, dtype) -> tuple:
+def _open_classifier(network: NetworkSpec, dtype: Any) -> tuple[Any, dict[str, Any]]:
     """The classifier, and the shapes of its intermediates."""
-    config, spec = configs.stored(network['config']), network['spec']
+    config = configs.stored(network.config)
     if config.task.name != 'classification':
         raise UserError(
-            f'a run of task {config.task.name!r} sees no features: give a classifier'
+            f'a run of task {config.task.name!r} has no features: expected a classifier'
         )
-    config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name
-    model = make_model(config, num_classes=len(spec['class_names']))
-    blank = jnp.zeros((1, *spec['inputs']['image']['shape']))
-    return model, jax.eval_shape(model.init_with_output, jax.random.key(0), blank)[0][1]
+    config.model.dtype = jnp.dtype(dtype).name
+    config.model.param_dtype = jnp.dtype(dtype).name
+    model = make_model(config, num_classes=len(network.spec.class_names))
+    blank = jnp.zeros((1, *network.spec.inputs['image'].shape))
+    (_, intermediates), _ = jax.eval_shape(
+        model.init_with_output, jax.random.key(0), blank
+    )
+    return model, intermediates
 
 
 def inception(file: str) -> RequiredNetwork:
-    """Inception-v3 as the FID has it, whose PyTorch file (pt_inception-2015-12-05) a person gives."""
+    """Inception-v3 as the FID has it, from a PyTorch file (pt_inception-2015-12-05)."""
 
     def init():
         return InceptionV3().init(jax.random.key(0), jnp.zeros((1, 107, 107, 3)))
@@ -103,7 +120,7 @@ def inception(file: str) -> RequiredNetwork:
     return RequiredNetwork(weights=Weights(read, init))
 
 
-def _as_shape(image, shape: list[int]):
+def _as_shape(image: Array, shape: tuple[int, ...]) -> Array:
     height, width, channels = image.shape
     if channels != shape[2]:
         image = jnp.broadcast_to(
