@@ -31,10 +31,10 @@ class Field:
     default: Any
     doc: str
     choices: tuple[Any, ...] = ()
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    below: float | None = None
+    least: int | float | None = None
+    most: int | float | None = None
+    above: int | float | None = None
+    below: int | float | None = None
 
     @property
     def bounds(self) -> str:

@@ -8,7 +8,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from jaxvision.core.errors import UserError
 
@@ -50,7 +50,7 @@ class Preprocessing:
     @classmethod
     def of_dataset(
         cls, image_shape: Sequence[int | None], largest: int, resize: str
-    ) -> Self:
+    ) -> 'Preprocessing':
         """Keep images that have one size and are small; otherwise resize them to squares.
 
         Args:
@@ -78,7 +78,7 @@ class Preprocessing:
             f'mean {mean}, std {std}'
         )
 
-    def with_statistics(self, mean, std) -> Self:
+    def with_statistics(self, mean, std) -> 'Preprocessing':
         """Replace the mean and std, given as sequences of one float per channel."""
         return dataclasses.replace(self, mean=tuple(mean), std=tuple(std))
 
@@ -127,7 +127,7 @@ class Spec:
     initial: str = ''
     details: Any = None
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> 'Spec':
         return dataclasses.replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:

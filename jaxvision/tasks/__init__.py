@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 from jaxvision.core.registry import resolve
+from jaxvision.core.spec import Spec
 from jaxvision.core.task import Task
 
 NAMES = {
@@ -21,7 +22,7 @@ NAMES = {
 }
 
 
-def make(config: ConfigDict, spec: dict) -> Task:
+def make(config: ConfigDict, spec: Spec) -> Task:
     """Build the task of a config, with the parts of `train.frozen` frozen."""
     # Imported here, so that the list of names needs no model.
     from jaxvision.tasks.shared.freezing import freeze

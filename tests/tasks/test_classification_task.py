@@ -9,6 +9,7 @@ import pytest
 import jaxvision
 from jaxvision.core import config as configs
 from jaxvision.core import keys
+from jaxvision.core.spec import ArraySpec
 from jaxvision.tasks.classification import task as classification
 from jaxvision.tasks.shared import image_input
 from jaxvision.train import loop, run
@@ -202,9 +203,8 @@ def test_several_labels_an_image_train_from_a_table(
     }
     assert 0.3 < result.metrics['eval/mean_average_precision'] <= 1
     task, variables, spec = jaxvision.load(tmp_path / 'run')
-    assert (
-        spec['class_names'] == ['even', 'nought', 'one', 'two'] and spec['multi_label']
-    )
+    assert spec.class_names == ('even', 'nought', 'one', 'two')
+    assert spec.multi_label
     answer = task.predict(variables, {'image': jnp.zeros((2, 8, 8, 1), jnp.uint8)})
     np.testing.assert_allclose(
         answer['probabilities'], 1 / (1 + np.exp(-answer['logits'])), rtol=1e-6
@@ -221,8 +221,8 @@ def test_images_of_unequal_size_are_brought_to_one(tiny, photos, tmp_path, rule)
         'task.crop_scale=0.5',
     )
     this = run.begin(config, tmp_path / 'run')
-    assert this.spec['inputs'] == {'image': {'shape': [8, 8, 1], 'dtype': 'uint8'}}
-    assert this.spec['resize'] == rule
+    assert this.spec.inputs == {'image': ArraySpec((8, 8, 1), 'uint8')}
+    assert this.spec.preprocessing.resize == rule
     source, prepare = this.sources['train'], this.task.prepare
 
     def prepared(rng):
@@ -244,8 +244,8 @@ def test_statistics_of_the_training_images_are_those_of_numpy(tiny):
     spec = classification.describe(config, source)
     rows = np.linspace(0, len(source) - 1, 512).astype(int)
     pixels = np.stack([source[int(row)]['image'] for row in rows]) / 255
-    assert spec['mean'] == pytest.approx([pixels.mean()], rel=1e-6)
-    assert spec['deviation'] == pytest.approx([pixels.std()], rel=1e-6)
+    assert spec.preprocessing.mean == pytest.approx([pixels.mean()], rel=1e-6)
+    assert spec.preprocessing.std == pytest.approx([pixels.std()], rel=1e-6)
 
 
 def test_one_label_is_shown_by_the_five_most_likely():
@@ -264,8 +264,7 @@ def test_one_label_is_shown_by_the_five_most_likely():
     'probabilities, classes', [([0.7, 0.2, 0.9], ['c', 'a']), ([0.1, 0.2, 0.5], [])]
 )
 def test_several_labels_are_shown_by_all_that_are_likely(probabilities, classes):
-    answer, _ = classification.show(
-        list('abc'), True, {}, {'probabilities': probabilities}
-    )
+    outputs = {'probabilities': np.array(probabilities)}
+    answer, _ = classification.show(list('abc'), True, {}, outputs)
     assert answer['classes'] == classes
     assert answer['class'] == 'c' and len(answer['top']) == 3
