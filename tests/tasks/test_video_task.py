@@ -7,6 +7,7 @@ from helpers.exporting import assert_exported_alike
 from jaxvision.core import config as configs
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec
 from jaxvision.data import video
 from jaxvision.tasks.video import task as video_task
 from jaxvision.train import loop, run
@@ -76,6 +77,30 @@ def test_where_a_thing_goes_is_learned_and_mistakes_are_drawn(trained):
     }
 
 
+def test_declared_metrics_are_those_of_an_evaluation(trained):
+    workdir, result = trained
+    declared = run.reopen(workdir).task.main.metrics
+    assert set(result.metrics) == {f'eval/{name}' for name in declared}
+
+
+def test_the_network_gives_the_logits_of_predict_from_normalized_clips(trained):
+    this = run.reopen(trained[0])
+    variables = this.restore('last').variables
+    batch = first_batch(this)
+    network = this.task.network
+
+    @jax.jit
+    def apply(pixels, mask):
+        return network.apply(variables, network.normalize(pixels), mask)
+
+    logits, intermediates = apply(
+        batch['video'] / np.float32(255), batch['video_mask'] > 0
+    )
+    expected = jax.jit(this.task.predict)(variables, batch)['logits']
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+    assert intermediates.keys() >= {'logits'}
+
+
 def test_films_are_answered_for(trained, films, main, tmp_path):
     code, out, _, found = main(
         '--workdir', trained[0], films / 'left' / '9.mp4', films / 'right' / '0.mp4'
@@ -89,10 +114,13 @@ def test_films_are_answered_for(trained, films, main, tmp_path):
 
 def test_clips_are_functions_of_their_keys_and_filled_up(films, tmp_path):
     this = run.begin(small(f'videos:{films}', 'task.frames=5'), tmp_path)
-    assert this.spec['inputs'] == {
-        'video': {'shape': [5, 16, 16, 3], 'dtype': 'uint8'},
-        'video_mask': {'shape': [5], 'dtype': 'uint8'},
+    assert this.spec.inputs == {
+        'video': ArraySpec((5, 16, 16, 3), 'uint8'),
+        'video_mask': ArraySpec((5,), 'uint8'),
     }
+    assert this.spec.preprocessing.resize == 'squash'
+    assert this.spec.class_names == ('left', 'right')
+    assert this.task.predictor == 'video'
     short, long = (
         this.task.prepare({'video': films / 'left' / f'{i}.mp4'}, None) for i in (0, 4)
     )
@@ -120,12 +148,8 @@ def test_arrays_of_the_right_size_are_taken_as_they_are(tmp_path):
         'moving_digits/motions', 'data.image_size=64', 'model.options.patch=8'
     )
     this = run.begin(config, tmp_path)
-    assert this.spec['resize'] is None and this.spec['inputs']['video']['shape'] == [
-        6,
-        64,
-        64,
-        1,
-    ]
+    assert this.spec.preprocessing.resize == 'none'
+    assert this.spec.inputs['video'] == ArraySpec((6, 64, 64, 1), 'uint8')
     whole = this.sources['train'][3]
     prepared = this.task.prepare(whole, None)
     np.testing.assert_array_equal(prepared['video'], whole['video'][7:13])
@@ -139,8 +163,8 @@ def test_arrays_of_the_right_size_are_taken_as_they_are(tmp_path):
         )
         / 255
     )
-    assert this.spec['mean'] == pytest.approx([clips.mean()], rel=1e-6)
-    assert this.spec['deviation'] == pytest.approx([clips.std()], rel=1e-6)
+    assert this.spec.preprocessing.mean == pytest.approx([clips.mean()], rel=1e-6)
+    assert this.spec.preprocessing.std == pytest.approx([clips.std()], rel=1e-6)
     # A person's film is larger, and in colour.
     film = np.random.default_rng(0).integers(0, 256, (9, 90, 120, 3)).astype(np.uint8)
     assert this.task.prepare({'video': film}, None)['video'].shape == (6, 64, 64, 1)
@@ -151,13 +175,16 @@ def test_a_clip_is_moved_as_a_whole():
     config.task.augment.update(flip=True, translate=0.2)
     one = np.random.default_rng(0).uniform(size=(8, 1, 12, 12, 2)).astype(np.float32)
     clips = jnp.asarray(one.repeat(3, 1))  # that stand still
-    moved = np.asarray(
-        jax.jit(
-            lambda clips: video_task.augmented(
-                config.task.augment, jax.random.key(0), jnp.arange(8), clips, None
-            )[0]
-        )(clips)
-    )
+    targets = jax.nn.one_hot(jnp.arange(8) % 2, 2)
+
+    @jax.jit
+    def augmented(clips):
+        return video_task.augmented(
+            config.task.augment, jax.random.key(0), jnp.arange(8), clips, targets
+        )
+
+    moved, same_targets = map(np.asarray, augmented(clips))
+    np.testing.assert_array_equal(same_targets, targets)
     assert moved.shape == clips.shape
     np.testing.assert_array_equal(moved, moved[:, :1].repeat(3, 1))
     assert sum((moved[i] != clips[i]).any() for i in range(8)) > 4
@@ -183,8 +210,8 @@ def test_floats_and_masks_of_truth_values_are_taken_too(trained):
     this = run.reopen(trained[0])
     variables, batch = this.restore('last').variables, first_batch(this)
     answers = [
-        jax.jit(this.task.predict)(variables, {'video': video, 'video_mask': mask})
-        for video, mask in (
+        jax.jit(this.task.predict)(variables, {'video': clips, 'video_mask': mask})
+        for clips, mask in (
             (batch['video'], batch['video_mask']),
             (batch['video'].astype(np.float32), batch['video_mask'] > 0),
         )
@@ -196,10 +223,10 @@ def test_floats_and_masks_of_truth_values_are_taken_too(trained):
 @pytest.mark.parametrize(
     'override, message',
     [
-        ('task.frames=0', 'task.frames=0: it is at least 1'),
-        ('task.stride=0', 'task.stride=0'),
-        ('task.resize=crop', "no rule 'crop'"),
-        ('task.label_smoothing=1', 'less than 1'),
+        ('task.frames=0', 'task.frames=0: expected a whole number >= 1'),
+        ('task.stride=0', 'task.stride=0: expected a whole number >= 1'),
+        ('task.resize=crop', "task.resize='crop': expected one of 'squash'"),
+        ('task.label_smoothing=1', 'expected a number >= 0, < 1'),
         ('task.augment.translate=2', 'task.augment.translate=2'),
         ('data.source=digits', 'holds image, label: this task needs video'),
     ],

@@ -1,70 +1,83 @@
-"""Video recognition: one label a clip (softmax) or several (sigmoid)."""
+"""Video classification: one label a clip (softmax) or several (sigmoid)."""
 
 import functools
+from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, UInt8
+from ml_collections import ConfigDict
 
-from jaxvision.core.errors import UserError, unknown
-from jaxvision.core.task import Task
-from jaxvision.data import decode, video
+from jaxvision.core.fields import Field, Fields
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
+from jaxvision.core.task import Batch, Example, Prepare, Records, Shown, Task
+from jaxvision.data import video
+from jaxvision.data.protocol import Source
 from jaxvision.image import color
 from jaxvision.tasks.classification import task as classification
-from jaxvision.tasks.shared import fine_tuning, image_input
+from jaxvision.tasks.shared import fine_tuning, image_input, video_input
 from jaxvision.tasks.shared.classifier import classifier
 from jaxvision.viz import figures
 
-DEFAULTS = dict(
-    frames=20,  # of a clip; a shorter video is filled up, and its mask tells
-    stride=1,  # every so many frames of the video are one of the clip
-    resize='squash',  # how frames of other sizes become data.image_size, or 'center_crop'
-    label_smoothing=0.0,
-    **fine_tuning.DEFAULTS,
-    augment=dict(
-        flip=False,  # left to right, every other clip
-        translate=0.0,  # largest shift, a share of the side, the same for all of a clip's frames
-        rotate=0.0,
+FIELDS: Fields = {
+    'frames': Field(
+        20, 'Frames of a clip; a shorter video is padded with black frames.', least=1
     ),
-)  # largest angle, degrees, likewise
+    'stride': Field(
+        1, 'Every so many frames of the video, one is a frame of the clip.', least=1
+    ),
+    'resize': Field(
+        'squash',
+        'How frames of another size become squares; center_crop keeps the shorter side.',
+        choices=('squash', 'center_crop'),
+    ),
+    'label_smoothing': Field(
+        0.0, 'Probability that is spread over all classes.', least=0, below=1
+    ),
+    **fine_tuning.FIELDS,
+    # All frames of a clip are moved alike.
+    'augment': image_input.AUGMENT,
+}
 
-_SHOWN = 5  # frames of a clip in a picture
+_STRIP_FRAMES = 5  # of a clip in a picture
 
 
-def describe(config, source) -> dict:
-    """Shapes, class names, the resize rule, and the training frames' mean and deviation."""
-    _check(config)
-    info, size, c = source.info, config.data.image_size, config.task
+def describe(config: ConfigDict, source: Source) -> Spec:
+    """Describe the clips and classes of a dataset, and the preprocessing of its frames."""
+    info = source.info
     info.check_holds('video', 'label')
-    height, width, channels = info.image_shape
-    as_it_is = None not in (height, width) and max(height, width) <= size
-    shape = [height, width, channels] if as_it_is else [size, size, channels]
-    spec = {
-        'class_names': list(info.class_names),
-        'multi_label': info.multi_label,
-        'inputs': {
-            'video': {'shape': [c.frames, *shape], 'dtype': 'uint8'},
-            'video_mask': {'shape': [c.frames], 'dtype': 'uint8'},
+    preprocessing = Preprocessing.of_dataset(
+        info.image_shape, config.data.image_size, config.task.resize
+    )
+    frames = config.task.frames
+    channels = info.image_shape[2]
+    spec = Spec(
+        inputs={
+            'video': ArraySpec((frames, *preprocessing.size, channels)),
+            'video_mask': ArraySpec((frames,)),
         },
-        'targets': {'label': classification.target(info)},
-        'resize': None if as_it_is else c.resize,
-    }
+        targets={'label': classification.label_spec(info)},
+        class_names=tuple(info.class_names),
+        multi_label=info.multi_label,
+        preprocessing=preprocessing,
+    )
+    return image_input.with_statistics(
+        spec,
+        config,
+        source,
+        make_prepare(config, spec),
+        video_input.unpadded_frames,
+        most=64,
+    )
 
-    def own(batch):
-        return batch['video'][(batch['video_mask'] > 0) & batch['present'][:, None]]
 
-    return {
-        **spec,
-        **image_input.statistics(
-            config, source, make_prepare(config, spec), own, most=64
-        ),
-    }
+def make(config: ConfigDict, spec: Spec) -> Task:
+    """Build the task of a video classifier."""
+    dtype = jnp.dtype(config.model.param_dtype)
 
-
-def make(config, spec: dict) -> Task:
-    dtype, names = jnp.dtype(config.model.param_dtype), spec['class_names']
-
-    def see(inputs):
-        # TFLite compares no uint8.
+    def pixels(inputs: Batch) -> tuple[Array, ...]:
+        # The mask is made a float first: TFLite compares no uint8.
         return (
             color.to_float(jnp.asarray(inputs['video']), dtype),
             jnp.asarray(inputs['video_mask'], dtype) > 0,
@@ -73,72 +86,77 @@ def make(config, spec: dict) -> Task:
     return classifier(
         config,
         spec,
-        see,
+        pixels,
         functools.partial(augmented, config.task.augment),
+        predictor='video',
         prepare=make_prepare(config, spec),
-        draw=functools.partial(classification.draw_figures, names, strip),
-        show=functools.partial(show, names, spec['multi_label']),
+        figures=functools.partial(classification.draw_figures, spec.class_names, strip),
+        show=functools.partial(show, spec.class_names, spec.multi_label),
     )
 
 
-def augmented(options, key, index, clips, targets):
-    """Clips [B, T, H, W, C] in [0, 1], each moved as a whole."""
+def augmented(
+    options: ConfigDict,
+    key: jax.Array,
+    index: Array,
+    clips: Float[Array, 'b t h w c'],
+    targets: Array,
+) -> tuple[Float[Array, 'b t h w c'], Array]:
+    """Flip, shift and rotate clips at random, all frames of a clip alike.
+
+    Args:
+        options: the fields of `task.augment`.
+        key: of the step.
+        index: number of each example [B].
+        clips: in [0, 1].
+        targets: probability of each class [B, K].
+
+    Returns:
+        (the clips, the same targets).
+    """
     batch, time, height, width, channels = clips.shape
-    as_channels = jnp.moveaxis(clips, 1, 3).reshape(
+    frames_as_channels = jnp.moveaxis(clips, 1, 3).reshape(
         batch, height, width, time * channels
     )
-    moved = image_input.moved(options, key, index, as_channels)
-    return jnp.moveaxis(
-        moved.reshape(batch, height, width, time, channels), 3, 1
-    ), targets
+    moved = image_input.moved(options, key, index, frames_as_channels)
+    moved = moved.reshape(batch, height, width, time, channels)
+    return jnp.moveaxis(moved, 3, 1), targets
 
 
-def make_prepare(config, spec: dict):
-    """Host side: a clip of fixed shape, from anywhere in the video or from its middle."""
-    frames, height, width, channels = spec['inputs']['video']['shape']
-    rule, stride = spec['resize'], config.task.stride
-
-    def as_it_is(frame, size, channels):
-        """Unless it is a person's own, of another size than the data's."""
-        pixels = decode.decode(frame, channels)
-        same = pixels.shape[:2] == (height, width)
-        return pixels if same else decode.resize(pixels, height, width)
-
-    rules = {
-        None: as_it_is,
-        'squash': decode.squash,
-        'center_crop': functools.partial(decode.resize_center_crop, fraction=1.0),
-    }
-    if rule not in rules:
-        raise unknown('task.resize: there is no rule', rule, [*rules][1:])
+def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
+    """Read a clip of fixed shape, from a random place of the video or from its middle."""
+    frames, height, _, channels = spec.inputs['video'].shape
+    stride = config.task.stride
+    resize = video_input.make_frame_resize(spec.preprocessing)
 
     def prepare(example, rng):
         rows = video.clip_rows(video.count(example['video']), frames, stride, rng)
-        pixels = video.read(example['video'], rows, height, channels, rules[rule])
-        clip, own = video.padded(pixels, frames)
-        return {**example, 'video': clip, 'video_mask': own.astype(np.uint8)}
+        pixels = video.read(example['video'], rows, height, channels, resize)
+        clip, mask = video.padded(pixels, frames)
+        return {**example, 'video': clip, 'video_mask': mask.astype(np.uint8)}
 
     return prepare
 
 
-def strip(example: dict) -> np.ndarray:
-    """Frames of a prepared clip, spread evenly, side by side."""
+def strip(example: Example) -> UInt8[np.ndarray, 'h w c']:
+    """Draw frames of a prepared clip, evenly spread, side by side."""
     clip = example['video'][example['video_mask'] > 0]
-    rows = np.linspace(0, len(clip) - 1, min(_SHOWN, len(clip))).round().astype(int)
+    count = min(_STRIP_FRAMES, len(clip))
+    rows = np.linspace(0, len(clip) - 1, count).round().astype(int)
     return figures.grid(list(clip[rows]), columns=len(rows))
 
 
 def show(
-    class_names: list[str], multi_label: bool, inputs: dict, outputs: dict
-) -> tuple[dict, np.ndarray | None]:
-    """As of an image, which here is a strip of the film."""
+    class_names: Sequence[str], multi_label: bool, inputs: Example, outputs: Records
+) -> Shown:
+    """Name the most likely classes, beside a strip of the clip.
+
+    Args:
+        class_names: in the order of the labels.
+        multi_label: whether a clip has several labels.
+        inputs: as `Task.show` takes them.
+        outputs: of `Task.predict`, for one clip.
+    """
     if 'original' in inputs:
         inputs = {**inputs, 'original': strip(inputs)}
     return classification.show(class_names, multi_label, inputs, outputs)
-
-
-def _check(config) -> None:
-    image_input.check_moves(config.task.augment)
-    for name in ('frames', 'stride'):
-        if config.task[name] < 1:
-            raise UserError(f'task.{name}={config.task[name]}: it is at least 1')

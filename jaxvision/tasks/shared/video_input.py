@@ -1,0 +1,41 @@
+"""Videos on their way to a model: frames of one size, and which of them are padding."""
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxvision.core.spec import Preprocessing
+from jaxvision.data import decode, video
+
+
+def make_frame_resize(preprocessing: Preprocessing) -> video.Resize:
+    """Build the function that brings a frame to the input's size.
+
+    The rule 'center_crop' keeps the whole shorter side of a frame.
+    """
+    rules = {
+        'none': make_resize_to(preprocessing.size),
+        'squash': decode.squash,
+        'center_crop': functools.partial(decode.resize_center_crop, fraction=1.0),
+    }
+    return rules[preprocessing.resize]
+
+
+def make_resize_to(size: tuple[int, int]) -> video.Resize:
+    """Build a function that stretches frames to (height, width) unless they have that size."""
+
+    def resize_to(frame, _, channels):
+        pixels = decode.decode(frame, channels)
+        if pixels.shape[:2] == size:
+            return pixels
+        return decode.resize(pixels, *size)
+
+    return resize_to
+
+
+def unpadded_frames(batch: Mapping[str, np.ndarray]) -> UInt8[np.ndarray, 'n h w c']:
+    """The frames of a batch that are neither padding of a video nor of the batch."""
+    is_frame = batch['video_mask'] > 0
+    return batch['video'][is_frame & batch['present'][:, None]]
