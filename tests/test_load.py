@@ -7,6 +7,7 @@ import pytest
 
 import jaxvision
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec
 from jaxvision.train import loop
 from jaxvision.train.writers import read_rows
 
@@ -39,13 +40,11 @@ def test_a_run_is_reopened_at_its_last_its_best_or_a_numbered_checkpoint(trained
 
 def test_the_spec_says_what_goes_in_and_what_comes_out(trained):
     task, variables, spec = jaxvision.load(trained)
-    assert spec['inputs'] == {'image': {'shape': [8, 8, 1], 'dtype': 'uint8'}}
-    assert spec['class_names'] == list('0123456789')
-    image = jnp.zeros(
-        (2, *spec['inputs']['image']['shape']), spec['inputs']['image']['dtype']
-    )
+    assert spec.inputs == {'image': ArraySpec((8, 8, 1), 'uint8')}
+    assert list(spec.class_names) == list('0123456789')
+    image = jnp.zeros((2, *spec.inputs['image'].shape), spec.inputs['image'].dtype)
     answer = jax.jit(task.predict)(variables, {'image': image})
-    assert answer['probabilities'].shape == (2, len(spec['class_names']))
+    assert answer['probabilities'].shape == (2, len(spec.class_names))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, unknown
-from jaxvision.core.fields import COMMON, Field, by_path, defaults
+from jaxvision.core.fields import COMMON, Config, Field, by_path, defaults
 from jaxvision.core.registry import resolve
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
@@ -42,7 +42,7 @@ def declared(task: str) -> dict[str, Field]:
     return {**by_path(COMMON), **by_path(task_fields, 'task.')}
 
 
-def default(task: str) -> ConfigDict:
+def default(task: str) -> Config:
     """The config of a task with the default of every field."""
     groups = defaults(COMMON)
     task_group = {'name': task, **defaults(resolve('tasks', task).FIELDS)}
@@ -58,7 +58,7 @@ def default(task: str) -> ConfigDict:
     return config
 
 
-def stored(values: Mapping) -> ConfigDict:
+def stored(values: Mapping) -> Config:
     """The config that a run has kept; fields that are newer than it have their defaults.
 
     Raises:
@@ -70,7 +70,7 @@ def stored(values: Mapping) -> ConfigDict:
     return config
 
 
-def _lay_over(config: ConfigDict, values: Mapping, path: str) -> None:
+def _lay_over(config: Config, values: Mapping, path: str) -> None:
     for name, value in values.items():
         if name == 'options':  # open, as `override` says
             config[name] = ConfigDict(dict(value))
@@ -84,7 +84,7 @@ def _lay_over(config: ConfigDict, values: Mapping, path: str) -> None:
             config[name] = value
 
 
-def load(file_and_argument: str) -> ConfigDict:
+def load(file_and_argument: str) -> Config:
     """The config of 'FILE.py' or 'FILE.py:ARGUMENT'."""
     file, _, argument = file_and_argument.partition(':')
     if not Path(file).is_file():
@@ -124,7 +124,7 @@ def overrides(arguments: list[str]) -> dict[str, str]:
     return found
 
 
-def override(config: ConfigDict, path: str, text: str) -> None:
+def override(config: Config, path: str, text: str) -> None:
     """Set the field at a dotted path from its text, in place; the field keeps its type."""
     *parents, name = path.split('.')
     node = config
@@ -151,7 +151,7 @@ def override(config: ConfigDict, path: str, text: str) -> None:
         ) from None
 
 
-def check(config: ConfigDict) -> None:
+def check(config: Config) -> None:
     """Check every field against its declaration.
 
     Raises:
@@ -201,11 +201,11 @@ def _kind(value: Any) -> str:
     ]
 
 
-def fields(config: Mapping | ConfigDict, prefix: str = '') -> dict[str, Any]:
+def fields(config: Mapping | Config, prefix: str = '') -> dict[str, Any]:
     """{'a.b': value} of every leaf, in the config's order; an empty dict is a leaf."""
     flat = {}
     for name, value in config.items():
-        if isinstance(value, Mapping | ConfigDict) and value:
+        if isinstance(value, Mapping | Config) and value:
             flat |= fields(value, f'{prefix}{name}.')
         else:
             flat[prefix + name] = value
@@ -242,9 +242,7 @@ def steps(cadence: str | int, batch_size: int, examples: int) -> int:
     return -(-in_examples(cadence, batch_size, examples) // batch_size)
 
 
-def call(
-    function: Callable, what: str, *arguments, options: Mapping | ConfigDict, **named
-):
+def call(function: Callable, what: str, *arguments, options: Mapping | Config, **named):
     """`function(*arguments, **named, **options)`, where `options` are a person's: checked first."""
     parameters = list(inspect.signature(function).parameters.values())
     taken = {p.name for p in parameters[: len(arguments)]} | named.keys()

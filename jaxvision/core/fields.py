@@ -6,9 +6,16 @@ Validation, `--help` and the reference of the documentation come from the declar
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, not_a_choice
+
+if TYPE_CHECKING:
+    Config = Any  # Its fields are attributes that only the declarations know.
+else:
+    Config = ConfigDict
 
 # {name: a Field, or the Fields of a group}
 Fields = Mapping[str, 'Field | Fields']

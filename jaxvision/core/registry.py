@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from jaxvision.core.errors import unknown
+from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec, from_json
 from jaxvision.core.task import Task
 
@@ -37,9 +36,9 @@ def resolve(room: str, name: str) -> ModuleType:
         except ModuleNotFoundError as error:
             if not f'{dotted}.'.startswith(f'{error.name}.'):
                 raise  # The module exists, but a module that it imports does not.
-            module = None
-        if hasattr(module, 'make'):
-            return module
+        else:
+            if hasattr(module, 'make'):
+                return module
     known = [*names, 'or a dotted module of your own']
     raise unknown(f'there is no {room[:-1]}', name, known)
 
@@ -49,11 +48,11 @@ def details_of(task: str) -> type | None:
     return getattr(resolve('tasks', task), 'Details', None)
 
 
-def read_spec(value: Mapping[str, Any], config: ConfigDict) -> Spec:
+def read_spec(value: Mapping[str, Any], config: Config) -> Spec:
     """Read the spec of a run from its JSON form."""
     return from_json(value, details_of, config.task.name)
 
 
-def make_task(config: ConfigDict, spec: Spec) -> Task:
+def make_task(config: Config, spec: Spec) -> Task:
     """Build the task of a config and a spec: `jaxvision.tasks.make`."""
     return importlib.import_module('jaxvision.tasks').make(config, spec)

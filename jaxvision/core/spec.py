@@ -216,9 +216,10 @@ def _from_json(kind: Any, value: Any) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         item = arguments[1]
         return {name: _from_json(item, element) for name, element in value.items()}
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        return kind(
-            **{name: _from_json(hints[name], item) for name, item in value.items()}
-        )
+        arguments = {
+            name: _from_json(hints[name], item) for name, item in value.items()
+        }
+        return kind(**arguments)
     return value

@@ -1,7 +1,7 @@
 """All that a training step reads and returns."""
 
 from collections.abc import Collection
-from typing import no_type_check
+from typing import TYPE_CHECKING, Any, no_type_check
 
 import flax.struct
 import jax
@@ -31,6 +31,10 @@ class TrainState:
     # What is not trained: {NAME: variables of a network that the task stands on}, and
     # {'params': {player: tree}}, leaves of the players themselves, which have no optimizer.
     frozen: dict[str, Tree]
+
+    if TYPE_CHECKING:  # flax.struct.dataclass adds it.
+
+        def replace(self, **changes: Any) -> 'TrainState': ...
 
     @property
     def variables(self) -> dict[str, dict[str, Tree]]:

@@ -20,8 +20,8 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
+from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
 from jaxvision.core.trees import Tree
 
@@ -112,7 +112,7 @@ class RequiredNetwork:
         weights: variables of another origin.
     """
 
-    config: ConfigDict | None = None
+    config: Config | None = None
     run: str = ''
     weights: Weights | None = None
 
@@ -191,7 +191,7 @@ class Task:
     fit: Fit | None = None
 
     def __post_init__(self) -> None:
-        if self.main_evaluation not in self.evaluations:
+        if self.evaluations and self.main_evaluation not in self.evaluations:
             raise ValueError(
                 f'main_evaluation={self.main_evaluation!r}: expected one of '
                 f'{", ".join(self.evaluations)}'

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
-from ml_collections import ConfigDict
 
 from jaxvision import __version__
 from jaxvision.core.config import FREE_FIELDS, fields
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.core.files import cache_folder, read_json
 from jaxvision.core.registry import read_spec
 from jaxvision.core.spec import NetworkSpec, Spec
@@ -30,11 +30,11 @@ class Training:
     """A required network that is to be trained in a folder first."""
 
     name: str
-    config: ConfigDict
+    config: Config
     folder: Path
 
 
-def trainings(config: ConfigDict, workdir: Path) -> Iterator[Training]:
+def trainings(config: Config, workdir: Path) -> Iterator[Training]:
     """Yield the required networks that are trained by their config, finished or not.
 
     A run that has a checkpoint holds its required networks already, and needs none.
@@ -48,7 +48,7 @@ def trainings(config: ConfigDict, workdir: Path) -> Iterator[Training]:
 
 def describe(
     network: RequiredNetwork,
-    describe_run: Callable[[ConfigDict, Sources], Spec],
+    describe_run: Callable[[Config, Sources], Spec],
     sources: Sources,
 ) -> NetworkSpec:
     """Describe a required network for the run's spec.
@@ -75,7 +75,7 @@ def describe(
 
 
 def load(
-    config: ConfigDict, workdir: Path
+    config: Config, workdir: Path
 ) -> tuple[dict[str, NetworkSpec], dict[str, Tree]]:
     """Read the required networks of a task.
 
@@ -104,6 +104,7 @@ def _folder(name: str, network: RequiredNetwork, workdir: Path) -> Path:
         return Path(network.run)
     if jax.process_count() > 1:  # The processes' caches may not be one.
         return workdir / 'required' / name
+    assert network.config, f'{name} has no origin'
     data = Sources(network.config)['train'].info.fingerprint
     learned = {
         field: value

@@ -131,7 +131,7 @@ class Checkpoints:
         try:
             there = self._manager.item_metadata(step)['state'].tree
             _check_shapes(where, _shapes(there), _shapes(wanted))
-            found = self._manager.restore(
+            found: Any = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardRestore(wanted),
@@ -149,9 +149,8 @@ class Checkpoints:
             raise
         except PermissionError as error:
             raise UserError(f'cannot read {where}: {error.strerror}') from error
-        except (
-            Exception
-        ) as error:  # Orbax's readers raise nearly anything, `Exception` itself too
+        # Orbax's readers raise nearly anything, `Exception` itself too.
+        except Exception as error:
             raise UserError(
                 _damaged(where, f'{type(error).__name__}: {error}')
             ) from error
@@ -168,8 +167,12 @@ def exist(workdir: Path) -> bool:
 
 def _scored(scores: dict[int, float | None]) -> list[int]:
     """The steps that have a score, the best last; of equals the earliest."""
-    scored = [step for step in sorted(scores, reverse=True) if scores[step] is not None]
-    return sorted(scored, key=scores.get)
+    scored = [
+        (score, step)
+        for step, score in sorted(scores.items(), reverse=True)
+        if score is not None
+    ]
+    return [step for _, step in sorted(scored, key=lambda pair: pair[0])]
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,49 +12,52 @@ import numpy as np
 import jaxvision
 from jaxvision.core.files import cache_folder, whole_file
 from jaxvision.core.state import TrainState
+from jaxvision.core.task import Fit
 from jaxvision.core.trees import content_hash
 from jaxvision.train import evaluation, init_from, processes, sharding
 from jaxvision.train.run import Run
 
 
-def fit(run: Run, state: TrainState) -> TrainState:
-    """The state with what `task.fit` settles, if there is one."""
-    if not run.task.fit:
+def solve(run: Run, state: TrainState) -> TrainState:
+    """Set the leaves of the state that `task.fit` solves for, if there is one."""
+    fit = run.task.fit
+    if not fit:
         return state
-    leaves, scalars = run.task.fit.solve(_records(run, state))
-    told = ', '.join(f'{name} {value:.4g}' for name, value in scalars.items())
-    processes.say(f'fitted to {run.spec.examples:,} examples: {told}')
+    leaves, scalars = fit.solve(_records(run, fit, state))
+    values = ', '.join(f'{name} {value:.4g}' for name, value in scalars.items())
+    processes.say(f'fitted to {run.spec.examples:,} examples: {values}')
     filled = jax.jit(init_from.fill, out_shardings=sharding.place(run.mesh, run.shapes))
     return filled(state, processes.arrays_of_first(leaves))
 
 
-def _records(run: Run, state: TrainState) -> evaluation.Records:
-    """Those of the training split, kept for the next run that stands on the same."""
-    file = (
-        _file(run, state) if jax.process_count() == 1 else None
-    )  # caches need not be one
+def _records(run: Run, fit: Fit, state: TrainState) -> evaluation.Records:
+    """The records of the training split, from the cache where a run has made them before."""
+    # The caches of several processes need not be one.
+    single = jax.process_count() == 1
+    file = _file(run, fit, state) if single else None
     kept = _read(file) if file else None
     if kept:
         processes.say(f'features of {run.spec.examples:,} examples, from {file}')
         return kept
     processes.say(f'features of {run.spec.examples:,} examples ...')
-    record = sharding.compile_evaluate(run.task.fit.record, run.mesh, run.shapes)
+    record = sharding.compile_evaluate(fit.record, run.mesh, run.shapes)
     records = evaluation.gather(run, record, 'train', state)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file, 'wb') as content:
-            np.savez(content, **records)
+            arrays: dict[str, Any] = records
+            np.savez(content, **arrays)
     return records
 
 
-def _file(run: Run, state: TrainState) -> Path:
-    """By all that the records are made of."""
+def _file(run: Run, fit: Fit, state: TrainState) -> Path:
+    """The cache file of the records, named by all that they depend on."""
     made_of = [
         jaxvision.__version__,
         jax.__version__,
         run.config.model.to_dict(),
         run.spec.replace(initial='').to_json(),
-        content_hash(run.task.fit.depends_on(state)),
+        content_hash(fit.depends_on(state)),
     ]
     found = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
     return cache_folder('features') / f'{found.hexdigest()[:24]}.npz'

@@ -4,14 +4,14 @@ import contextlib
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
-from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Task
 from jaxvision.data import pipeline
@@ -34,7 +34,7 @@ class Result:
 
 
 def run(
-    config: ConfigDict,
+    config: Config,
     workdir: str | Path,
     on_eval: Callable[[int, dict[str, float]], Any] | None = None,
 ) -> Result:
@@ -57,7 +57,7 @@ def run(
             processes.agree('checkpoints', {'steps': checkpoints.steps()})
             new = not checkpoints.steps()
             state = (
-                fitting.fit(this, this.init())
+                fitting.solve(this, this.init())
                 if new
                 else checkpoints.restore(this.abstract(), checkpoints.find())
             )
@@ -88,7 +88,7 @@ def run(
 
 
 def evaluate(
-    workdir: str | Path, step: str | int = 'last', config: ConfigDict | None = None
+    workdir: str | Path, step: str | int = 'last', config: Config | None = None
 ) -> tuple[int, dict[str, float]]:
     """Evaluate a checkpoint of a run, and draw its figures; (step, metrics).
 
@@ -109,6 +109,7 @@ def _train(
     on_eval: Callable | None,
 ) -> tuple[TrainState, list[dict]]:
     first = int(state.step)
+    records = {}
     with (
         Metrics(this.workdir, first) as metrics,
         train_batches(this, first) as batches,
@@ -139,7 +140,7 @@ def _train(
             ):
                 continue
             scalars.drain()
-            found, records = {}, None
+            found = {}
             if this.is_due('eval', step):
                 found, records = evaluation.measure(this, state)
                 _check_best(this, found)
@@ -147,8 +148,10 @@ def _train(
                 if this.task.watch:
                     evaluation.draw(this, records, step)
             score = checkpoints.score(found)
-            improved = processes.of_first(score is not None and score > best)
-            best = score if improved else best
+            is_better = score is not None and score > best
+            improved = processes.of_first(is_better)
+            if improved and score is not None:
+                best = score
             if this.is_due('checkpoint', step) or improved or stopping:
                 metrics.flush()
                 checkpoints.save(state, _origin(this), found)
@@ -284,7 +287,7 @@ def train_batches(this: Run, first: int) -> Iterator:
         on_corrupt=config.on_corrupt,
         counter=this.unreadable,
     )
-    with contextlib.closing(batches):
+    with contextlib.closing(cast(Generator, batches)):
         yield sharding.prefetch(this.mesh, batches)
 
 

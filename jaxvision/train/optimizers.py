@@ -6,17 +6,17 @@ from typing import Any
 
 import jax
 import optax
-from ml_collections import ConfigDict
 
 from jaxvision.core.config import call, steps
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.fields import Config
 
 Tree = Any
 Schedule = optax.Schedule
 
 
 def make(
-    config: ConfigDict,
+    config: Config,
     examples: int,
     updates: int = 1,
     rates: Callable[[Tree], Tree] | None = None,

@@ -32,10 +32,13 @@ def start(
 
     Without arguments JAX finds out from its surroundings: a TPU pod, Slurm, GKE, MPI.
     """
-    given = [value is not None for value in (coordinator, number, process)]
-    if any(given) and not all(given):
+    if coordinator is not None and number is not None and process is not None:
+        is_valid = 0 <= process < number
+    elif (coordinator, number, process) == (None, None, None):
+        is_valid = True
+    else:
         raise UserError('--coordinator, --num_processes and --process_id go together')
-    if all(given) and not 0 <= process < number:
+    if not is_valid and number is not None:
         raise UserError(
             f'--process_id={process}: of {number} processes it is 0 to {number - 1}'
         )

@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxvision.core.config import (
     FREE_FIELDS,
@@ -22,6 +21,7 @@ from jaxvision.core.config import (
     steps,
 )
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.fields import Config
 from jaxvision.core.files import read_json, write_json, write_whole
 from jaxvision.core.registry import read_spec, resolve
 from jaxvision.core.spec import Spec
@@ -115,7 +115,7 @@ class Run(SavedRun):
         )
 
 
-def begin(config: ConfigDict, workdir: Path) -> Run:
+def begin(config: Config, workdir: Path) -> Run:
     """The run of a config: a new one, or what its folder holds if its settings are the same."""
     check(config.lock())
     begun = (workdir / 'config.json').exists()
@@ -151,7 +151,7 @@ def begin(config: ConfigDict, workdir: Path) -> Run:
 
 
 def _at_the_start(
-    config: ConfigDict,
+    config: Config,
     workdir: Path,
     spec: Spec,
     sources: Sources,
@@ -253,7 +253,7 @@ def held(workdir: Path) -> Iterator[None]:
 
 def reopen(
     workdir: Path,
-    config: ConfigDict | None = None,
+    config: Config | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Run:
     """The run that a folder holds, as it was trained; `config` may differ in its free fields.
@@ -269,7 +269,7 @@ def reopen(
     return build(config, workdir, spec, sources, mesh or inference_mesh(config))
 
 
-def describe(config: ConfigDict, sources: Sources) -> Spec:
+def describe(config: Config, sources: Sources) -> Spec:
     """The task's spec, with the number of training examples and what tells the data apart."""
     spec = resolve('tasks', config.task.name).describe(config, sources['train'])
     fingerprints = {
@@ -285,7 +285,7 @@ def describe(config: ConfigDict, sources: Sources) -> Spec:
 
 
 def build(
-    config: ConfigDict,
+    config: Config,
     workdir: Path,
     spec: Spec,
     sources: Sources,

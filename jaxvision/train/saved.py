@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxvision.core.config import stored
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.core.files import read_json
 from jaxvision.core.registry import make_task, read_spec, resolve
 from jaxvision.core.spec import NetworkSpec, Spec
@@ -25,7 +25,7 @@ from jaxvision.train.checkpoints import Checkpoints
 class SavedRun:
     """What a config and a spec make, in a folder that this does not change."""
 
-    config: ConfigDict
+    config: Config
     workdir: Path
     spec: Spec
     task: Task
@@ -115,25 +115,25 @@ def load(workdir: Path, step: str | int = 'last') -> tuple[Task, Tree, Spec]:
     return run.task, run.restore(step).variables, run.spec
 
 
-def read_config(workdir: Path) -> ConfigDict:
+def read_config(workdir: Path) -> Config:
     """The config that a run was trained with."""
     return stored(read_json(workdir / 'config.json')).lock()
 
 
-def inference_mesh(config: ConfigDict) -> jax.sharding.Mesh:
+def inference_mesh(config: Config) -> jax.sharding.Mesh:
     """A mesh of this machine's devices, with the run's `fsdp` where it divides them."""
     divides = jax.device_count() % config.parallel.fsdp == 0
     return sharding.make_mesh('jit', config.parallel.fsdp if divides else 1)
 
 
-def build_task(config: ConfigDict, spec: Spec) -> Task:
+def build_task(config: Config, spec: Spec) -> Task:
     """Build the task alone, which needs no data and no folder.
 
     Raises:
         UserError: The run is in float64, and JAX is not set to it.
     """
     dtypes = (config.model.dtype, config.model.param_dtype)
-    if 'float64' in dtypes and not jax.config.jax_enable_x64:
+    if 'float64' in dtypes and not jax.config.read('jax_enable_x64'):
         raise UserError(
             "this run is in float64: call jax.config.update('jax_enable_x64', True) "
             'before anything else'
@@ -151,15 +151,17 @@ def blank_batch(spec: Spec, size: int = 1) -> dict[str, np.ndarray]:
     return {**batch, 'index': np.arange(size, dtype=np.int32)}
 
 
-def required_networks(config: ConfigDict) -> dict[str, RequiredNetwork]:
+def required_networks(config: Config) -> dict[str, RequiredNetwork]:
     """The networks that a task uses and does not train, by name."""
     requires = getattr(resolve('tasks', config.task.name), 'requires', None)
     return requires(config) if requires else {}
 
 
-def _random_network(config: ConfigDict, name: str, network: NetworkSpec) -> Tree:
+def _random_network(config: Config, name: str, network: NetworkSpec) -> Tree:
     if network.spec is None:
-        return required_networks(config)[name].weights.init()
+        weights = required_networks(config)[name].weights
+        assert weights, f'{name} has neither a run nor weights'
+        return weights.init()
     task = build_task(stored(network.config), network.spec)
     blank = jax.tree.map(jnp.asarray, blank_batch(network.spec))
     return task.init(jax.random.key(0), blank).variables

@@ -1,13 +1,15 @@
 """The data of a run: each split's source as its task sees it, and what could not be read of them."""
 
 from collections.abc import Callable
-
-from ml_collections import ConfigDict
+from typing import Literal
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.core.registry import resolve
 from jaxvision.data.sources import Source, open_source
 from jaxvision.train import synthetic
+
+Split = Literal['train', 'test']
 
 
 class Sources(dict):
@@ -16,14 +18,14 @@ class Sources(dict):
 
     def __init__(
         self,
-        config: ConfigDict,
+        config: Config,
         fingerprints: dict[str, str] | None = None,
-        open_split: Callable[[ConfigDict, str], Source] = open_source,
+        open_split: Callable[[Config, Split], Source] = open_source,
     ):
         self._config, self._fingerprints = config, fingerprints or {}
         self._open_split = open_split
 
-    def __missing__(self, split: str) -> Source:
+    def __missing__(self, split: Split) -> Source:
         config, source = self._config, self._open_split(self._config.data, split)
         view = getattr(resolve('tasks', config.task.name), 'source', None)
         source = view(config, source, split) if view else source
@@ -39,7 +41,7 @@ class Sources(dict):
         self[split] = source
         return source
 
-    def of(self, config: ConfigDict) -> 'Sources':
+    def of(self, config: Config) -> 'Sources':
         """Those of another config, opened in the same way."""
         return Sources(config, open_split=self._open_split)
 

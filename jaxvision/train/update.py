@@ -218,8 +218,8 @@ def _mean_over_replicas(tree: Tree) -> Tree:
     return jax.tree.map(mean, tree)
 
 
-def _averaged(state: TrainState, player: str, decay: float) -> TrainState:
-    decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+def _averaged(state: TrainState, player: str, most: float) -> TrainState:
+    decay = jnp.minimum(most, (1 + state.step) / (10 + state.step))
 
     def mix(old, new):
         return jax.tree.map(

@@ -1,5 +1,7 @@
 """Parts of players that stay: what an optimizer, an average and the other player see of them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -27,7 +29,9 @@ def two_players(tx):
             'drawer': {'line': {'b': jnp.float32(2), 'c': jnp.float32(1)}},
             'critic': {'s': jnp.float32(3), 'bias': jnp.float32(0.5)},
         }
-        return states.create(key, params, dict.fromkeys(params, tx), {}, ('drawer',))
+        return states.create(
+            key, params, dict.fromkeys(params, tx), {}, ema=0.9, averaged=('drawer',)
+        )
 
     def draw(params, batch):
         return params['line']['b'] * batch['x'] + params['line']['c']
@@ -44,13 +48,13 @@ def two_players(tx):
         return {'score': (values, jnp.ones(4))}, {}
 
     return Task(
-        init,
-        update.in_turn(
+        init=init,
+        update=update.in_turn(
             update.from_loss(critic, tx, 'critic'),
             update.from_loss(drawer, tx, 'drawer', ema=0.9),
         ),
-        {},
-        NOTHING,
+        evaluations={},
+        predict=NOTHING,
     )
 
 
@@ -86,10 +90,12 @@ def test_no_optimizer_keeps_anything_of_it(name):
             )
 
         task = Task(
-            lambda key, batch: states.create(key, {'model': params}, {'model': tx}),
-            update.from_loss(loss, tx),
-            {},
-            NOTHING,
+            init=lambda key, batch: states.create(
+                key, {'model': params}, {'model': tx}
+            ),
+            update=update.from_loss(loss, tx),
+            evaluations={},
+            predict=NOTHING,
         )
         task = freezing.freeze(task, frozen)
         state = jax.eval_shape(task.init, jax.random.key(0), BATCH)
@@ -122,13 +128,11 @@ def test_what_cannot_be_frozen_is_told(path, said):
 
 def test_a_name_that_two_players_share_is_told():
     task = two_players(optax.sgd(0.1))
-    both = Task(
-        lambda *given: (state := task.init(*given)).replace(
-            params={**state.params, 'critic': state.params['drawer']}
-        ),
-        task.update,
-        {},
-        NOTHING,
-    )
+
+    def init(key, batch):
+        state = task.init(key, batch)
+        return state.replace(params={**state.params, 'critic': state.params['drawer']})
+
+    both = dataclasses.replace(task, init=init)
     with pytest.raises(UserError, match='critic has a part of that name'):
         freezing.freeze(both, ['drawer/line/b']).init(jax.random.key(0), BATCH)

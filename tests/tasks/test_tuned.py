@@ -208,7 +208,7 @@ def test_training_goes_on_from_a_fitted_head(opened):
     run, state, batch = opened(
         'task.probe=0.01', 'optimizer.ema=0.9', 'task.statistics=running'
     )
-    fitted = fitting.fit(run, state)
+    fitted = fitting.solve(run, state)
 
     def loss(state):
         return float(jax.jit(run.task.update)(state, batch)[1]['loss'])

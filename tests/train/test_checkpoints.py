@@ -34,7 +34,7 @@ def state_at(step, width=8):
                 'seen': jnp.array([True]),
             }
         },
-        averaged=('model',),
+        ema=0.9,
     )
     return state.replace(step=jnp.int32(step))
 

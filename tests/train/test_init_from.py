@@ -36,7 +36,7 @@ def start(found):
         'model': {'batch_stats': {'encoder': {'stem': {'mean': jnp.zeros(3)}}}}
     }
     state = create(
-        jax.random.key(0), params, {'model': optax.sgd(0.1)}, model_state, ('model',)
+        jax.random.key(0), params, {'model': optax.sgd(0.1)}, model_state, ema=0.9
     )
     return state, init_from.fill(state, found) if found is not None else None
 
@@ -110,7 +110,7 @@ def test_a_run_begins_where_another_ended(tiny, trained, tmp_path, no_pictures):
     jax.tree.map(
         np.testing.assert_array_equal, state.ema['model_state'], origin['model_state']
     )
-    assert run.spec['initial'] and state.step == 0
+    assert run.spec.initial and state.step == 0
     other = begin(
         tiny(f'train.init_from={trained}', 'train.init_new=model/head'),
         tmp_path / 'new',

@@ -91,7 +91,7 @@ def test_it_learns(tiny, tmp_path):
     ]
     right = np.asarray(answer.argmax(-1)) == batch['label']
     assert right.mean() == result.metrics['eval/accuracy']
-    assert spec['class_names'] == [str(i) for i in range(10)]
+    assert list(spec.class_names) == [str(i) for i in range(10)]
 
 
 def test_the_folder_tells_all(straight, tiny):

@@ -193,17 +193,13 @@ def test_cadences_of_the_schedule_are_those_of_the_run(tiny):
     'override, says',
     [
         (
-            'optimizer.name=adam',
-            "'adam'; did you mean 'adamw'? There are: sgd, adamw, lamb, muon",
-        ),
-        (
             'optimizer.options.beta1=0.8',
             "'adamw' has no option 'beta1'; did you mean 'b1'?",
         ),
         ('optimizer.options.weight_decay=1', "'adamw' has no option 'weight_decay'"),
     ],
 )
-def test_unknown_names_and_options_are_refused(tiny, override, says):
+def test_unknown_options_are_refused(tiny, override, says):
     with pytest.raises(UserError) as error:
         optimizers.make(tiny(override), 320)
     assert says in str(error.value)

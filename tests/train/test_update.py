@@ -34,10 +34,10 @@ def squares(params, state, batch, key):
     }, {}
 
 
-def state_of(params, model_state=None, averaged=(), tx=None):
+def state_of(params, model_state=None, ema=0.0, tx=None):
     tx = tx or optax.sgd(LR)
     return create(
-        jax.random.key(3), params, {name: tx for name in params}, model_state, averaged
+        jax.random.key(3), params, {name: tx for name in params}, model_state, ema=ema
     )
 
 
@@ -183,9 +183,7 @@ def test_the_average_of_the_weights_follows_its_recursion(decay):
             'model_state': {'model': {'sum': state.model_state['model']['sum'] + 1}}
         }
 
-    state = linear_state(
-        model_state={'model': {'sum': jnp.float32(0)}}, averaged=('model',)
-    )
+    state = linear_state(model_state={'model': {'sum': jnp.float32(0)}}, ema=0.9)
     step = jax.jit(update.guarded(update.from_loss(loss, optax.sgd(LR), ema=decay)))
     weights, total = np.array([0.5, -1.0, 2.0]), 0.0
     for t in range(5):
@@ -276,9 +274,7 @@ def broken(params, state, batch, key):
 @pytest.mark.parametrize('poison', [np.nan, np.inf, 7.0])
 def test_a_step_that_is_not_finite_leaves_no_trace_but_its_number(poison):
     tx = optax.adamw(LR)
-    state = linear_state(
-        tx=tx, model_state={'model': {'steps': jnp.int32(0)}}, averaged=('model',)
-    )
+    state = linear_state(tx=tx, model_state={'model': {'steps': jnp.int32(0)}}, ema=0.9)
     step = jax.jit(
         update.guarded(update.from_loss(broken, tx, ema=0.9)), donate_argnums=0
     )

@@ -1,0 +1,83 @@
+import re
+
+import pytest
+
+from jaxvision import tasks
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Field
+from jaxvision.train import optimizers
+
+
+@pytest.mark.parametrize(
+    'field, value, message',
+    [
+        (Field(1, 'Count.', least=1), 0, 'f=0: expected a whole number >= 1'),
+        (
+            Field(0.5, 'Rate.', above=0, below=1),
+            1.0,
+            'f=1.0: expected a number > 0, < 1',
+        ),
+        (Field(0.5, 'Rate.', least=0, most=1), -0.1, 'expected a number >= 0, <= 1'),
+        (Field(0.5, 'Rate.'), float('nan'), 'f=nan: expected a number'),
+        (Field(0.5, 'Rate.', least=0), float('inf'), 'f=inf: expected a number >= 0'),
+        (
+            Field('adamw', 'Optimizer.', choices=('sgd', 'adamw')),
+            'adam',
+            "f='adam': expected one of 'sgd', 'adamw'. Did you mean 'adamw'?",
+        ),
+    ],
+)
+def test_a_value_out_of_bounds_is_named_with_the_bounds(field, value, message):
+    with pytest.raises(UserError) as error:
+        field.check('f', value)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'field, value',
+    [
+        (Field(1, 'Count.', least=1, most=3), 1),
+        (Field(1, 'Count.', least=1, most=3), 3),
+        (Field(0.5, 'Rate.', above=0, below=1), 0.999),
+        (Field('', 'Name.'), 'anything'),
+        (Field(False, 'Switch.'), True),
+        (Field({}, 'Options.'), {'any': 1}),
+    ],
+)
+def test_a_value_within_bounds_passes(field, value):
+    field.check('f', value)
+
+
+@pytest.mark.parametrize('task', tasks.NAMES)
+def test_every_field_has_a_sentence_and_a_default_within_its_bounds(task):
+    declared = configs.declared(task)
+    for name, field in declared.items():
+        assert re.fullmatch(r'[A-Z1].*\.', field.doc, re.DOTALL), (name, field.doc)
+        field.check(name, field.default)
+    values = configs.fields(configs.default(task))
+    assert values.keys() - {'task.name'} == declared.keys()
+    for name in declared.keys() - {'model.options', 'optimizer.options'}:
+        assert values[name] == declared[name].default
+
+
+def test_the_choices_of_the_optimizer_are_those_that_there_are():
+    declared = configs.declared('classification')
+    assert set(declared['optimizer.name'].choices) == set(optimizers.OPTIMIZERS)
+    for schedule in declared['optimizer.schedule'].choices:
+        assert optimizers.schedule(schedule, 0.1, 10)(5) > 0
+
+
+def test_all_fields_are_checked_before_a_run_begins(tiny, tmp_path):
+    from jaxvision.train import loop
+
+    for override, message in (
+        ('task.label_smoothing=1.0', 'task.label_smoothing=1.0: expected a number'),
+        ('optimizer.lr=-1', 'optimizer.lr=-1.0: expected a number >= 0'),
+        ('data.on_corrupt=skip', "data.on_corrupt='skip': expected one of"),
+        ('train.best=eval/acuracy', "no evaluation has 'eval/acuracy'"),
+        ('train.profile=5', 'write FIRST:LAST'),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            loop.run(tiny(override), tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()

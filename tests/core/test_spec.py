@@ -1,0 +1,99 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxvision.core.errors import UserError
+from jaxvision.core.spec import (
+    SCHEMA,
+    ArraySpec,
+    NetworkSpec,
+    Preprocessing,
+    Spec,
+    from_json,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Details:
+    words: tuple[str, ...]
+    tables: dict[str, tuple[float, ...]]
+    side: int | None = None
+
+
+def details_of(task):
+    return Details if task == 'captioning' else None
+
+
+def written_and_read(spec, task='captioning'):
+    return from_json(json.loads(json.dumps(spec.to_json())), details_of, task)
+
+
+sizes = st.integers(1, 512)
+arrays = st.builds(
+    ArraySpec,
+    st.lists(sizes, max_size=4).map(tuple),
+    st.sampled_from(['uint8', 'int32']),
+)
+statistics = st.lists(st.floats(0, 1), max_size=3).map(tuple)
+preprocessings = st.builds(
+    Preprocessing,
+    size=st.tuples(sizes, sizes),
+    resize=st.sampled_from(['none', 'squash', 'shorter_side']),
+    mean=statistics,
+    std=statistics,
+)
+details = st.builds(
+    Details,
+    words=st.lists(st.text(max_size=4), max_size=3).map(tuple),
+    tables=st.dictionaries(st.text(max_size=3), statistics, max_size=2),
+    side=st.none() | sizes,
+)
+specs = st.builds(
+    Spec,
+    inputs=st.dictionaries(st.text(max_size=5), arrays, max_size=2),
+    targets=st.dictionaries(st.text(max_size=5), arrays, max_size=2),
+    class_names=st.lists(st.text(max_size=5), max_size=3).map(tuple),
+    multi_label=st.booleans(),
+    preprocessing=st.none() | preprocessings,
+    examples=st.integers(0, 10**9),
+    data=st.just({'train': 'a', 'test': 'b'}),
+    details=details,
+)
+
+
+@given(specs)
+def test_a_spec_comes_back_from_json_as_it_was(spec):
+    assert written_and_read(spec) == spec
+
+
+@given(specs)
+def test_the_specs_of_required_networks_come_back_too(spec):
+    network = NetworkSpec(config={'task': {'name': 'captioning'}}, spec=spec, hash='1f')
+    weights = NetworkSpec(hash='2e')
+    outer = Spec(inputs={}, targets={}, networks={'judge': network, 'fid': weights})
+    assert written_and_read(outer, 'gan') == outer
+
+
+def test_a_spec_of_another_version_is_refused_with_both_numbers():
+    with pytest.raises(UserError, match=f'schema None: expected {SCHEMA}'):
+        from_json({'inputs': {}, 'targets': {}}, details_of, 'gan')
+
+
+@pytest.mark.parametrize(
+    'shape, size, resize',
+    [
+        ((28, 28, 1), (28, 28), 'none'),
+        ((32, 20, 3), (32, 20), 'none'),
+        ((33, 20, 3), (32, 32), 'squash'),
+        ((None, None, 3), (32, 32), 'squash'),
+        ((None, 20, 3), (32, 32), 'squash'),
+    ],
+)
+def test_small_images_of_one_size_are_kept_and_others_become_squares(
+    shape, size, resize
+):
+    preprocessing = Preprocessing.of_dataset(shape, 32, 'squash')
+    assert (preprocessing.size, preprocessing.resize) == (size, resize)
