@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 import jaxvision
-from jaxvision.core.files import cache_folder, whole_file
+from jaxvision.core.files import atomic_write, cache_folder
 from jaxvision.core.state import TrainState
 from jaxvision.core.trees import content_hash
 from jaxvision.train import evaluation, init_from, processes, sharding
@@ -41,7 +41,7 @@ def _records(run: Run, state: TrainState) -> evaluation.Records:
     records = evaluation.gather(run, record, 'train', state)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(file, 'wb') as content:
+        with atomic_write(file, 'wb') as content:
             np.savez(content, **records)
     return records
 

@@ -23,7 +23,7 @@ from jaxvision.core.config import (
     steps,
 )
 from jaxvision.core.errors import UserError
-from jaxvision.core.files import read_json, write_json, write_whole
+from jaxvision.core.files import read_json, write_json, write_text
 from jaxvision.core.state import TrainState
 from jaxvision.core.trees import content_hash
 from jaxvision.pretrained import run_variables
@@ -207,7 +207,7 @@ def take_folder(run: Run) -> None:
     if processes.is_first():
         write_json(run.workdir / 'spec.json', run.spec)
         write_json(run.workdir / 'config.json', run.config.to_dict())
-        write_whole(run.workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
+        write_text(run.workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
     processes.expect(run.workdir / 'config.json')
 
 

@@ -1,7 +1,5 @@
 import dataclasses
 
-
-from jaxvision.data import wrappers
 from jaxvision.data.noise import Noise
 from jaxvision.data.wrappers import InMemory, in_memory_if_small
 

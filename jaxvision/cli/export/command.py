@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.files import atomic_folder, write_json
 
 FORMATS = {  # and the files that they are
     'savedmodel': ('savedmodel',),
@@ -124,7 +125,6 @@ def export(
     """
     from jaxvision.cli.export import check
     from jaxvision.cli.runtime import start_jax
-    from jaxvision.core.files import write_json
     from jaxvision.train import loop
     from jaxvision.train.run import reopen
     from jaxvision.train.saved import read_config
@@ -315,23 +315,12 @@ def _check_replaceable(out: Path) -> None:
 
 
 def _install(staging: Path, out: Path) -> None:
-    """Checked files only come to where they are looked for, and all of them at once."""
-    unfinished, old = (
-        out.with_name(f'.{out.name}.{what}') for what in ('unfinished', 'old')
-    )
+    """Copy the checked files to where users look for them, all of them at once."""
     try:
-        if old.exists() and not out.exists():  # one was killed between the two renames
-            os.rename(old, out)
-        for stale in (unfinished, old):
-            shutil.rmtree(stale, ignore_errors=True)
-        shutil.copytree(staging, unfinished)
-        if out.exists():
-            os.rename(out, old)
-        os.rename(unfinished, out)
-    except OSError as error:  # a full disk, or one that cannot be written
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with atomic_folder(out) as partial:
+            shutil.copytree(staging, partial, dirs_exist_ok=True)
+    except OSError as error:  # The disk is full or read-only.
         raise UserError(f'cannot write {out}: {error.strerror or error}') from error
-    shutil.rmtree(old, ignore_errors=True)
 
 
 if __name__ == '__main__':
