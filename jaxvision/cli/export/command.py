@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxvision.core.errors import UserError, unknown
-from jaxvision.core.files import atomic_folder, write_json
+from jaxvision.core.files import atomic_folder
 
 FORMATS = {  # and the files that they are
     'savedmodel': ('savedmodel',),
@@ -125,7 +125,7 @@ def export(
     """
     from jaxvision.cli.export import check
     from jaxvision.cli.runtime import start_jax
-    from jaxvision.train import loop
+    from jaxvision.core.files import write_json
     from jaxvision.train.run import reopen
     from jaxvision.train.saved import read_config
 
@@ -138,7 +138,7 @@ def export(
     _check_replaceable(out)
     start_jax(read_config(workdir))
     run = reopen(workdir)
-    state = loop.restore(run, step)
+    state = run.restore(step)
     reference = _reference(run, state.variables, count)
     with tempfile.TemporaryDirectory(prefix='jaxvision-unfinished-export-') as folder:
         staging, inputs = Path(folder, 'export'), Path(folder, 'inputs.npz')
