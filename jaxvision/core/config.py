@@ -285,7 +285,9 @@ def call(
     function: Callable, what: str, *arguments, options: Mapping | ConfigDict, **named
 ):
     """`function(*arguments, **named, **options)`, where `options` are a person's: checked first."""
-    parameters = list(inspect.signature(function).parameters.values())[len(arguments) :]
+    parameters = list(inspect.signature(function).parameters.values())
+    taken = {p.name for p in parameters[: len(arguments)]} | named.keys()
+    parameters = parameters[len(arguments) :]
     known = {
         p.name: p.default
         for p in parameters
@@ -293,7 +295,7 @@ def call(
     }
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     for name, value in options.items():
-        if name not in known and not takes_any:
+        if name in taken or name not in known and not takes_any:
             raise unknown(f'{what} has no option', name, known)
         default = known.get(name)
         if isinstance(default, bool | int | float | str) and not isinstance(

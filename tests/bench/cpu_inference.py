@@ -25,7 +25,7 @@ from jaxvision.cli.export import exported, formats
 
 def predictor(make, classes, size, channels):
     """(predict, variables): from uint8 to probabilities."""
-    model = make({'class_names': range(classes)})
+    model = make(num_classes=classes)
 
     def leaf(path, like):
         # As of a trained network: nothing is zero, and no scale vanishes.

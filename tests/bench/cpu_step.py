@@ -48,7 +48,7 @@ SWAPS = {
 
 def compiled_step(make, batch, size, channels, classes):
     """step() -> None: one training step of the compiled network on its own state."""
-    model = make({'class_names': range(classes)})
+    model = make(num_classes=classes)
     image = jax.random.normal(jax.random.key(0), (batch, size, size, channels))
     label = jnp.arange(batch) % classes
     tx = optax.sgd(0.01, momentum=0.9)

@@ -404,9 +404,7 @@ def difference(file, ours, expected, image=None):
 
     family, _, variant = ours.partition(':')
     found = published.read(file, family)
-    model = resolve('models', family).make(
-        {'class_names': range(1000)}, variant, **found.options
-    )
+    model = resolve('models', family).make(variant, num_classes=1000, **found.options)
     image = np.asarray(pictures(224)[:1], np.float32) if image is None else image
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
     variables = convert.fitted(found.leaves, shapes)

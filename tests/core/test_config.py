@@ -227,6 +227,17 @@ def test_options_are_checked_against_the_signature():
             configs.call(make, 'model', 's', 'v', options={wrong: 1}, dtype='bfloat16')
 
 
+@pytest.mark.parametrize('option', ['variant', 'num_classes', 'dtype'])
+def test_no_option_replaces_an_argument_even_where_any_option_is_taken(option):
+    def make(variant, *, num_classes, dtype, **options):
+        return options
+
+    given = dict(num_classes=3, dtype='float32')
+    assert configs.call(make, 'model', 'v', options={'any': 1}, **given) == {'any': 1}
+    with pytest.raises(UserError, match=f"model has no option '{option}'"):
+        configs.call(make, 'model', 'v', options={option: 1}, **given)
+
+
 def test_an_option_that_is_a_text_stays_one_and_others_are_read():
     config = configs.default('classification')
     config.model.options = {'variant': '8-4', 'width': 4}

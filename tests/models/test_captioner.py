@@ -10,7 +10,7 @@ from jaxvision.models.sequence import captioner
 
 @pytest.fixture(scope='module')
 def made():
-    encoder = cnn.make({'class_names': []}, '4x1-6x1')
+    encoder = cnn.make('4x1-6x1', num_classes=0)
     model = captioner.Captioner(
         encoder, 'stage2', 12, hidden=8, embedding=5, attention=7, places=8
     )
@@ -73,7 +73,7 @@ def test_every_place_has_a_code_of_its_own():
 
 
 def test_only_maps_are_looked_at(made):
-    encoder = cnn.make({'class_names': []}, '4x1-6x1')
+    encoder = cnn.make('4x1-6x1', num_classes=0)
     for layer in ('pooled', 'stage3'):
         with pytest.raises(UserError, match='stage1'):
             captioner.Captioner(encoder, layer, 12).init(

@@ -10,11 +10,7 @@ from jaxvision.models.generators import edsr
 
 
 def build(variant, scale=2, channels=3, **options):
-    spec = {
-        'restores': {'scale': scale},
-        'inputs': {'image': {'shape': [8, 8, channels]}},
-    }
-    return edsr.make(spec, variant, **options)
+    return edsr.make(variant, scale=scale, channels=channels, **options)
 
 
 def image(channels=3, height=7, width=6):

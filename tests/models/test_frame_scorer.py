@@ -10,7 +10,7 @@ from jaxvision.models.sequence import frame_scorer
 @pytest.fixture(scope='module')
 def scorer():
     """Of three features a frame, and random weights of it."""
-    model = frame_scorer.make({}, '', hidden=5)
+    model = frame_scorer.make('', hidden=5)
     shapes = jax.eval_shape(
         model.init, jax.random.key(0), jnp.zeros((1, 4, 3)), jnp.ones((1, 4), bool)
     )
@@ -64,7 +64,7 @@ def test_both_directions_equal_a_loop_over_the_frames_that_there_are(scorer, len
 
 
 def test_a_models_features_of_each_frame():
-    model = frame_scorer.make({}, '4-4', hidden=3, features=6, patch=2)
+    model = frame_scorer.make('4-4', hidden=3, features=6, patch=2)
     video, mask = jnp.ones((2, 5, 8, 8, 1)), jnp.ones((2, 5), bool)
     shape = jax.eval_shape(model.init_with_output, jax.random.key(0), video, mask)[0]
     assert shape[0].shape == (2, 5) and shape[1]['features'].shape == (2, 5, 6)
@@ -73,4 +73,4 @@ def test_a_models_features_of_each_frame():
 
 def test_options_of_a_model_that_is_not_there():
     with pytest.raises(UserError, match="'patch'"):
-        frame_scorer.make({}, '', patch=2)
+        frame_scorer.make('', patch=2)

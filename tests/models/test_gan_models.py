@@ -21,8 +21,9 @@ SMALL = {
 
 def players(name, classes, size=16, channels=3):
     module, variant, options = SMALL[name]
-    spec = {'class_names': list(range(classes)), 'image': [size, size, channels]}
-    generator, discriminator = module.make(spec, variant, **options)
+    generator, discriminator = module.make(
+        variant, num_classes=classes, image_shape=(size, size, channels), **options
+    )
     latent, label = (
         jax.random.normal(jax.random.key(0), (4, 5)),
         jnp.arange(4) % max(classes, 1),
@@ -72,8 +73,9 @@ def test_without_classes_the_label_is_not_looked_at(name):
 
 
 def test_dcgan_is_as_large_as_its_paper_draws_it():
-    spec = {'class_names': [], 'image': [64, 64, 3]}
-    generator, discriminator = dcgan.make(spec, '512-256-128-64')
+    generator, discriminator = dcgan.make(
+        '512-256-128-64', num_classes=0, image_shape=(64, 64, 3)
+    )
 
     def count(tree):
         return sum(x.size for x in jax.tree.leaves(tree['params']))
@@ -134,4 +136,4 @@ def test_sngans_kernels_have_norm_one_after_enough_iterations():
 )
 def test_a_variant_that_makes_another_size_is_refused(module, variant):
     with pytest.raises(UserError, match='variant'):
-        module.make({'class_names': [], 'image': [16, 16, 1]}, variant)
+        module.make(variant, num_classes=0, image_shape=(16, 16, 1))

@@ -13,7 +13,7 @@ from helpers.random_weights import random_leaves
 from jaxvision.core.errors import UserError
 from jaxvision.models.backbones import cnn, resnet, vgg, vit
 
-SPEC = {'class_names': ['a', 'b', 'c', 'd', 'e']}
+CLASSES = 5
 
 # model: its file, variant and options, and how to make it shallow enough for a quick test
 MODELS = {
@@ -42,7 +42,7 @@ KEYS = jax.random.split(jax.random.key(2), 2)
 
 def build(name, **more):
     module, variant, options, shallow = MODELS[name]
-    return module.make(SPEC, variant, **options, **more).clone(**shallow)
+    return module.make(variant, num_classes=CLASSES, **options, **more).clone(**shallow)
 
 
 def random_variables(model):
@@ -117,7 +117,7 @@ def test_remat_changes_nothing(name):
 
 
 def test_unused_intermediates_cost_nothing():
-    model = resnet.make(SPEC, '18', stem='cifar')
+    model = resnet.make('18', num_classes=CLASSES, stem='cifar')
     variables = jax.eval_shape(model.init, jax.random.key(0), IMAGE)
 
     def flops(pick):
@@ -147,7 +147,7 @@ def test_unused_intermediates_cost_nothing():
     ],
 )
 def test_parameter_counts_are_the_papers(module, variant, options, count):
-    model = module.make({'class_names': range(1000)}, variant, **options)
+    model = module.make(variant, num_classes=1000, **options)
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables['params'])) == count
@@ -169,7 +169,7 @@ def test_an_unknown_variant_or_option_says_what_there_is(
     module, variant, options, message
 ):
     with pytest.raises(UserError, match=message):
-        module.make(SPEC, variant, **options)
+        module.make(variant, num_classes=CLASSES, **options)
 
 
 def test_importing_a_model_is_light():
@@ -194,13 +194,13 @@ sys.exit(f'imported {heavy}' if heavy else flags and flags.FLAGS.is_parsed() and
     ],
 )
 def test_a_picture_too_small_for_the_model_is_refused(module, variant, size, message):
-    model = module.make({'class_names': range(2)}, variant)
+    model = module.make(variant, num_classes=2)
     with pytest.raises(UserError, match=message):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 1)))
 
 
 def test_vgg_stops_pooling_at_one_pixel():
-    model = vgg.make({'class_names': range(2)}, '11', head='pool')
+    model = vgg.make('11', num_classes=2, head='pool')
     _, tensors = jax.eval_shape(
         model.init_with_output, jax.random.key(0), jnp.zeros((1, 12, 12, 1))
     )[0]

@@ -12,7 +12,7 @@ IMAGE = jax.random.normal(jax.random.key(0), (2, 28, 28, 3))
 
 
 def made(variant='4-8', **options):
-    model = patchgan.make({}, variant, **options)
+    model = patchgan.make(variant, **options)
     return model, model.init(jax.random.key(1), IMAGE)
 
 
@@ -82,7 +82,7 @@ def test_it_computes_in_its_dtype(dtype):
     with jax.enable_x64(dtype == jnp.float64):
         param_dtype = jnp.promote_types(dtype, jnp.float32)
         image = IMAGE.astype(dtype)
-        model = patchgan.make({}, '4-8', dtype=dtype, param_dtype=param_dtype)
+        model = patchgan.make('4-8', dtype=dtype, param_dtype=param_dtype)
         variables = model.init(jax.random.key(1), image)
         scores, tensors = model.apply(variables, image)
         assert scores.dtype == param_dtype and tensors['stage2'].dtype == dtype
@@ -91,4 +91,4 @@ def test_it_computes_in_its_dtype(dtype):
 
 def test_a_variant_that_is_none_says_what_one_is():
     with pytest.raises(UserError, match="widths, as '16-32-64'"):
-        patchgan.make({}, '32-x')
+        patchgan.make('32-x')

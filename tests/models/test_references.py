@@ -105,7 +105,7 @@ def torch_leaf(name, path, shape):
     ],
 )
 def test_outputs_equal_pytorch(reference, module, variant, options, size, name):
-    model = module.make({'class_names': range(10)}, variant, **options)
+    model = module.make(variant, num_classes=10, **options)
     channels = 1 if module is cnn else 3
     require_stored(reference, tensors_of_drawn_weights(model, size, channels, name))
 

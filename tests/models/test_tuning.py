@@ -10,11 +10,11 @@ from jaxvision.core.registry import resolve
 from jaxvision.models import tuning
 from jaxvision.models.blocks.inverted_residual import InvertedResiduals, Stage
 
-SPEC = {'class_names': list('abc')}
+CLASSES = 3
 
 
 def make(name, variant, **options):
-    return resolve('models', name).make(SPEC, variant, **options)
+    return resolve('models', name).make(variant, num_classes=CLASSES, **options)
 
 
 def images(batch=4, side=32):
@@ -91,7 +91,7 @@ def test_blocks_are_all_of_a_model(name, variant):
 
 
 def test_a_model_without_a_head_has_no_blocks():
-    model = resolve('models', 'resnet').make({'class_names': []}, '18')
+    model = resolve('models', 'resnet').make('18', num_classes=0)
     with pytest.raises(UserError, match='head'):
         tuning.blocks(model, images(1))
 

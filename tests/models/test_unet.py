@@ -21,8 +21,8 @@ def pictures(height=13, width=10, channels=3):
 
 
 def made(convolution, image, hole, variant='4-6-8', **options):
-    spec = {'inputs': {'image': {'shape': image.shape[1:]}}}
-    model = unet.make(spec, variant, convolution=convolution, **options)
+    channels = image.shape[-1]
+    model = unet.make(variant, channels=channels, convolution=convolution, **options)
     return model, random_leaves(
         jax.eval_shape(model.init, jax.random.key(0), image, hole)
     )
@@ -189,4 +189,4 @@ def test_an_unknown_variant_or_convolution_says_what_there_is(
     variant, options, message
 ):
     with pytest.raises(UserError, match=message):
-        unet.make({'inputs': {'image': {'shape': [8, 8, 1]}}}, variant, **options)
+        unet.make(variant, channels=1, **options)

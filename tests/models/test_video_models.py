@@ -9,7 +9,7 @@ from helpers.random_weights import random_leaves
 from jaxvision.core.errors import UserError
 from jaxvision.models.sequence import conv_lstm_net, frame_average, frames, lrcn
 
-SPEC = {'class_names': list('abcde')}
+CLASSES = 5
 RNG = np.random.default_rng(0)
 TIME = 6
 
@@ -47,7 +47,7 @@ def built():
     def build(name):
         if name not in made:
             module, variant, options = MODELS[name]
-            model = module.make(SPEC, variant, **options)
+            model = module.make(variant, num_classes=CLASSES, **options)
             shapes = jax.eval_shape(model.init, jax.random.key(0), *clips())
             made[name] = jax.jit(model.apply), random_leaves(shapes), model
         return made[name]
@@ -158,10 +158,10 @@ def test_a_change_is_the_difference_to_the_frame_before():
 )
 def test_an_unknown_option_says_what_there_is(module, variant, options, message):
     with pytest.raises(UserError, match=message):
-        module.make(SPEC, variant, **options)
+        module.make(variant, num_classes=CLASSES, **options)
 
 
 def test_patches_that_do_not_tile_the_frames_are_refused():
-    model = frame_average.make(SPEC, '4', patch=3)
+    model = frame_average.make('4', num_classes=CLASSES, patch=3)
     with pytest.raises(UserError, match='squares of 3 pixels .* 8x8'):
         jax.eval_shape(model.init, jax.random.key(0), *clips())

@@ -45,7 +45,7 @@ def tensors_of(file, model, image, **changed):
     found = published.read(file, family)
     network = (
         resolve('models', family)
-        .make({'class_names': range(10)}, variant, **found.options)
+        .make(variant, num_classes=10, **found.options)
         .clone(**changed)
     )
     shapes = jax.eval_shape(network.init, jax.random.key(0), image)
@@ -238,7 +238,7 @@ def assert_fitting(file, model, classes=1000):
     found = published.read(file, family)
     size = found.image_size or 224
     network = resolve('models', family).make(
-        {'class_names': range(classes)}, variant, **found.options
+        variant, num_classes=classes, **found.options
     )
     wanted = convert.names(
         jax.eval_shape(

@@ -133,7 +133,9 @@ def test_the_metrics_are_those_of_what_predict_answers_whatever_comes_after(begu
 
 def test_a_frame_that_is_shown_is_seen_by_later_answers_alone(begun):
     this, _, state = begun
-    model = video_prediction.make_model(this.config, this.spec)
+    model = video_prediction.make_model(
+        this.config, frames=3, image_shape=this.spec['inputs']['video']['shape'][1:]
+    )
     clip = jax.random.uniform(jax.random.key(0), (1, 6, 16, 16, 1))
     answer = jax.jit(
         lambda future, shown: model.apply(

@@ -61,17 +61,30 @@ class CNN(nn.Module):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     dropout: float = 0.0,
     momentum: float = 0.9,
 ) -> CNN:
-    """A CNN whose `variant` lists the stages' widths, '16-32-64': two convolutions each, or as many
-    as 'x' says: '16x1-64x2-128x2'."""
+    """Build a CNN.
+
+    Args:
+        variant: the stages' widths, '16-32-64', each of two convolutions, or of as many
+            as 'x' says: '16x1-64x2-128x2'.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        dropout: rate before the head, in [0, 1).
+        momentum: share of the running statistics that a training step keeps.
+
+    Raises:
+        UserError: The variant is not such a list.
+    """
     return CNN(
-        len(spec['class_names']),
+        num_classes,
         layers.stages('cnn', variant, 2),
         dropout,
         momentum,

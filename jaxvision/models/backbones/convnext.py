@@ -100,15 +100,24 @@ VARIANTS = {
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     drop_path: float = 0.1,
 ) -> ConvNeXt:
-    """A ConvNeXt of `variant` 'T', 'S' or 'B'; `drop_path` is the rate of the last block, growing
-    linearly with depth."""
+    """Build a ConvNeXt.
+
+    Args:
+        variant: 'T', 'S' or 'B'.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        drop_path: rate of the last block; it grows linearly with depth.
+
+    Raises:
+        UserError: The variant is unknown.
+    """
     layers.one_of('variant', variant, VARIANTS)
-    return ConvNeXt(
-        len(spec['class_names']), *VARIANTS[variant], drop_path, dtype, param_dtype
-    )
+    return ConvNeXt(num_classes, *VARIANTS[variant], drop_path, dtype, param_dtype)

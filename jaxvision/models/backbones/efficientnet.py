@@ -47,8 +47,9 @@ SIZES = {
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     drop_path: float = 0.2,
@@ -56,8 +57,21 @@ def make(
     epsilon: float = 1e-5,
     momentum: float = 0.9,
 ) -> InvertedResiduals:
-    """An EfficientNet of `variant` 'B0' to 'B4' or 'Lite0' to 'Lite4'; `drop_path` grows linearly
-    with depth; padding and epsilon as `InvertedResiduals` says."""
+    """Build an EfficientNet.
+
+    Args:
+        variant: 'B0' to 'B4' or 'Lite0' to 'Lite4'.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        drop_path: rate of the last block; it grows linearly with depth.
+        padding: 'symmetric' or 'same', see `InvertedResiduals`.
+        epsilon: that of batch norm.
+        momentum: share of the running statistics that a training step keeps.
+
+    Raises:
+        UserError: The variant or the padding is unknown.
+    """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('padding', padding, ('symmetric', 'same'))
     wider, deeper, dropout = VARIANTS[variant]
@@ -75,7 +89,7 @@ def make(
     )
     around = 1.0 if lite else wider
     return InvertedResiduals(
-        len(spec['class_names']),
+        num_classes,
         scaled(32 * around),
         stages,
         scaled(1280 * around),

@@ -20,8 +20,9 @@ STAGES = (
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     dropout: float = 0.2,
@@ -29,8 +30,21 @@ def make(
     epsilon: float = 1e-5,
     momentum: float = 0.9,
 ) -> InvertedResiduals:
-    """A MobileNetV2 `variant` times as wide as '1.0'; padding and epsilon as `InvertedResiduals`
-    says."""
+    """Build a MobileNetV2.
+
+    Args:
+        variant: how many times as wide it is as the paper's '1.0'.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        dropout: rate before the head, in [0, 1).
+        padding: 'symmetric' or 'same', see `InvertedResiduals`.
+        epsilon: that of batch norm.
+        momentum: share of the running statistics that a training step keeps.
+
+    Raises:
+        UserError: The variant is no such number, or the padding is unknown.
+    """
     layers.one_of('padding', padding, ('symmetric', 'same'))
     try:
         factor = float(variant)
@@ -45,7 +59,7 @@ def make(
         stage._replace(width=scaled(stage.width * factor)) for stage in STAGES
     )
     return InvertedResiduals(
-        len(spec['class_names']),
+        num_classes,
         scaled(32 * factor),
         stages,
         scaled(1280 * max(1.0, factor)),

@@ -151,8 +151,9 @@ VARIANTS = {
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     stem: str = 'imagenet',
@@ -162,12 +163,22 @@ def make(
     drop_path: float = 0.0,
     remat: bool = False,
 ) -> ResNet:
-    """A ResNet of `variant` '18', '34', '50', '101' or '152'.
+    """Build a ResNet.
 
-    `stem` is 'imagenet' (7x7 stride 2, then pooling) or 'cifar' (3x3 stride 1); `version` 'v1.5'
-    or, of the bottlenecks from 50 on, 'v1'; `norm` 'batch' or 'group'; `drop_path` the rate of the
-    last block, growing linearly with depth; `remat` recomputes each block in the backward pass, for
-    memory.
+    Args:
+        variant: '18', '34', '50', '101' or '152'.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
+        version: 'v1.5' or, of the bottlenecks from 50 on, 'v1'.
+        norm: 'batch' or 'group'.
+        momentum: share of the running statistics that a training step keeps.
+        drop_path: rate of the last block; it grows linearly with depth.
+        remat: recompute each block in the backward pass, which saves memory.
+
+    Raises:
+        UserError: The variant or an option is unknown.
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('stem', stem, ('imagenet', 'cifar'))
@@ -178,7 +189,7 @@ def make(
     )
     block = FirstBottleneckBlock if version == 'v1' else block
     return ResNet(
-        len(spec['class_names']),
+        num_classes,
         block,
         depths,
         stem,

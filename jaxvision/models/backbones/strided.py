@@ -105,8 +105,9 @@ class Strided(nn.Module):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     shrink: int = 1,
@@ -114,15 +115,24 @@ def make(
     pool: str = 'mean',
     in_loop: bool = False,
 ) -> Strided:
-    """A network whose `variant` lists the stages' widths, '24-48-96'.
+    """Build a network of strided convolutions.
 
-    `shrink` and `patch` are those of `Stages`.
-    `pool` 'mean' forgets where in the image a thing is, 'flat' reads the last map whole; `in_loop`
-    is of `layers.convolve`: for weights that are an episode's own (MAML), too.
+    Args:
+        variant: the stages' widths, '24-48-96'.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        shrink: see `Stages`.
+        patch: see `Stages`.
+        pool: 'mean' forgets where in the image a thing is, 'flat' reads the last map whole.
+        in_loop: see `layers.convolve`; also for weights that are an episode's own (MAML).
+
+    Raises:
+        UserError: The variant is not such a list, or `pool` is unknown.
     """
     layers.one_of('pool', pool, ('mean', 'flat'))
     return Strided(
-        len(spec['class_names']),
+        num_classes,
         read_widths(variant),
         shrink,
         patch,

@@ -81,8 +81,9 @@ VARIANTS = {
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     batch_norm: bool = False,
@@ -91,16 +92,28 @@ def make(
     dropout: float = 0.5,
     momentum: float = 0.9,
 ) -> VGG:
-    """A VGG of `variant` '11', '13', '16' or '19'.
+    """Build a VGG.
 
-    `head` is 'fc' (two layers of 4096 over the whole map: the paper's, which fixes the picture's
-    size) or 'pool' (global average pooling, for small pictures); `dropout` acts in either. `bias`
-    gives the convolutions one before batch norm too, which takes it out again, as torchvision does.
+    Args:
+        variant: '11', '13', '16' or '19'.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        batch_norm: normalise after each convolution.
+        bias: give the convolutions a bias before batch norm too, as torchvision does.
+            Batch norm takes it out again.
+        head: 'fc' (two layers of 4096 over the whole map: the paper's, which fixes the
+            image's size) or 'pool' (global average pooling, for small images).
+        dropout: rate before the head, in [0, 1).
+        momentum: share of the running statistics that a training step keeps.
+
+    Raises:
+        UserError: The variant or the head is unknown.
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('head', head, ('fc', 'pool'))
     return VGG(
-        len(spec['class_names']),
+        num_classes,
         VARIANTS[variant],
         batch_norm,
         bias or not batch_norm,

@@ -166,8 +166,9 @@ VARIANTS = {
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     pool: str = 'cls',
@@ -177,12 +178,23 @@ def make(
     remat: bool = False,
     depth: int = 0,
 ) -> ViT:
-    """A ViT of `variant` SIZE/PATCH: size Ti, S, B or L and any patch, e.g. 'B/16', 'Ti/4'.
+    """Build a ViT.
 
-    `pool` is 'cls' (a class token) or 'mean' (none); `gelu` 'tanh', an approximation that is the
-    authors' own, or 'exact', which torchvision and timm have; `drop_path` the rate of the last
-    block, growing linearly with depth; `remat` recomputes each block in the backward pass, for
-    memory; `depth` is the number of blocks where it is not the size's own.
+    Args:
+        variant: SIZE/PATCH with size Ti, S, B or L and any patch: 'B/16', 'Ti/4'.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        pool: 'cls' (a class token) or 'mean' (none).
+        gelu: 'tanh', an approximation that is the authors' own, or 'exact', which
+            torchvision and timm have.
+        dropout: rate, in [0, 1).
+        drop_path: rate of the last block; it grows linearly with depth.
+        remat: recompute each block in the backward pass, which saves memory.
+        depth: number of blocks; 0 for the size's own.
+
+    Raises:
+        UserError: The variant or an option is unknown.
     """
     size, _, patch = variant.partition('/')
     if size not in VARIANTS or not re.fullmatch(r'[1-9]\d*', patch):
@@ -194,7 +206,7 @@ def make(
     layers.one_of('gelu', gelu, ('tanh', 'exact'))
     width, blocks, heads = VARIANTS[size]
     return ViT(
-        len(spec['class_names']),
+        num_classes,
         int(patch),
         width,
         depth or blocks,

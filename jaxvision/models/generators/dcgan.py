@@ -1,6 +1,7 @@
 """DCGAN: Radford et al., "Unsupervised representation learning with deep convolutional generative
 adversarial networks", 2015. Images are in [-1, 1]."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -97,15 +98,28 @@ class Discriminator(nn.Module):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
+    image_shape: Sequence[int],
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
 ) -> tuple[Generator, Discriminator]:
-    """A generator and a discriminator whose `variant` lists the widths from 4x4 up: the paper's
-    '512-256-128-64' for 64 pixels, '256-128-64' for 32."""
+    """Build a generator and a discriminator.
+
+    Args:
+        variant: the widths from 4x4 up: the paper's '512-256-128-64' for 64 pixels,
+            '256-128-64' for 32.
+        num_classes: classes that they are told of; 0 for none.
+        image_shape: (height, width, channels), of which the first two are equal.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+
+    Raises:
+        UserError: The variant makes images of another size.
+    """
     widths = tuple(width for width, _ in layers.stages('dcgan', variant, 1))
-    classes, (height, _, channels) = len(spec['class_names']), spec['image']
+    classes, (height, _, channels) = num_classes, image_shape
     if 4 * 2 ** len(widths) != height:
         raise UserError(
             f'model.variant={variant!r} makes images of {4 * 2 ** len(widths)} pixels; '

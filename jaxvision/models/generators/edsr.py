@@ -133,15 +133,28 @@ NAMED = {
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    scale: int,
+    channels: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
 ) -> EDSR:
-    """'baseline' (EDSR-baseline), 'srresnet', or a small EDSR as BLOCKSxWIDTH: '6x32'."""
-    restores, channels = spec['restores'], spec['inputs']['image']['shape'][-1]
-    if restores['scale'] not in SCALES:
-        raise UserError(f'edsr enlarges 2, 3 or 4 times, not {restores["scale"]}')
+    """Build an EDSR or an SRResNet.
+
+    Args:
+        variant: 'baseline' (EDSR-baseline), 'srresnet', or a small EDSR as BLOCKSxWIDTH:
+            '6x32'.
+        scale: how many times as large it makes an image: 2, 3 or 4.
+        channels: of the image.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+
+    Raises:
+        UserError: The variant or the scale is unknown.
+    """
+    if scale not in SCALES:
+        raise UserError(f'edsr enlarges 2, 3 or 4 times, not {scale}')
     if variant in NAMED:
         build = NAMED[variant]
     elif re.fullmatch(r'[1-9]\d*x[1-9]\d*', variant):
@@ -152,6 +165,4 @@ def make(
             f'model.variant={variant!r} of edsr: {", ".join(map(repr, NAMED))}, or '
             "blocks and width, as '6x32'"
         )
-    return EDSR(
-        restores['scale'], channels, **build, dtype=dtype, param_dtype=param_dtype
-    )
+    return EDSR(scale, channels, **build, dtype=dtype, param_dtype=param_dtype)

@@ -58,14 +58,20 @@ class PatchGAN(nn.Module):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
 ) -> PatchGAN:
-    """A discriminator whose `variant` lists its layers' widths, '32-64-128'; each halves the map.
+    """Build a discriminator for images of any number of channels.
 
-    The spec is not asked: the number of channels is that of the images.
+    Args:
+        variant: the layers' widths, '32-64-128'; each layer halves the map.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+
+    Raises:
+        UserError: The variant is not such a list.
     """
     stages = layers.stages('patchgan', variant, depth=1)
     return PatchGAN(

@@ -4,7 +4,7 @@ Residual blocks without normalisation on both sides, which the relativistic loss
 penalties keeps stable. Images are in [-1, 1].
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -188,8 +188,10 @@ class Discriminator(nn.Module):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
+    image_shape: Sequence[int],
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     discriminator: str = '',
@@ -198,18 +200,30 @@ def make(
     groups: int = 1,
     norm: str = 'none',
 ) -> tuple[Generator, Discriminator]:
-    """A generator and a discriminator whose `variant` lists the stages' widths from 4x4 up,
-    '128-64-32-16' for 32 pixels; '128x2-...' has two blocks a stage.
+    """Build a generator and a discriminator.
 
-    `discriminator` is its variant, where it is another. The largest stage makes, and reads, `patch`
-    x `patch` pixels as one, which on a CPU is worth more than the stage that it saves. A block is
-    `expansion` times as wide inside as outside, its 3x3 convolution in `groups` (the paper's are 16
-    wide). The paper has no `norm`; 'batch' in the generator, its scale and shift functions of class
-    and latent, keeps the latent's part in the image from vanishing in short runs.
+    Args:
+        variant: the stages' widths from 4x4 up, '128-64-32-16' for 32 pixels; '128x2-...'
+            has two blocks a stage.
+        num_classes: classes that they are told of; 0 for none.
+        image_shape: (height, width, channels), of which the first two are equal.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        discriminator: variant of the discriminator; '' for that of the generator.
+        patch: the largest stage makes, and reads, `patch` x `patch` pixels as one, which on
+            a CPU is worth more than the stage that it saves.
+        expansion: how many times as wide a block is inside as outside.
+        groups: groups of its 3x3 convolution (the paper's are 16 wide).
+        norm: 'none', as in the paper, or 'batch' in the generator, whose scale and shift
+            are functions of class and latent. It keeps the latent's part in the image
+            from vanishing in short runs.
+
+    Raises:
+        UserError: The variant makes images of another size, or an option does not fit.
     """
     layers.one_of('norm', norm, ('none', 'batch'))
     common = dict(
-        classes=len(spec['class_names']),
+        classes=num_classes,
         patch=patch,
         expansion=expansion,
         groups=groups,
@@ -220,7 +234,7 @@ def make(
         layers.stages('r3gan', widths, 1)
         for widths in (variant, discriminator or variant)
     ]
-    height, _, channels = spec['image']
+    height, _, channels = image_shape
     for stages in theirs:
         made = patch * 4 * 2 ** (len(stages) - 1)
         if made != height:

@@ -2,6 +2,7 @@
 networks", and Miyato and Koyama, "cGANs with projection discriminator", 2018. Images are in
 [-1, 1]."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -118,15 +119,28 @@ def spectral(layer: nn.Module) -> nn.SpectralNorm:
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
+    image_shape: Sequence[int],
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
 ) -> tuple[Generator, Discriminator]:
-    """A generator and a discriminator of `variant` 'WIDTH-WIDTH': '256-128' are the paper's for 32
-    pixels."""
+    """Build a generator and a discriminator.
+
+    Args:
+        variant: 'WIDTH-WIDTH', the generator's and the discriminator's: '256-128' are the
+            paper's for 32 pixels.
+        num_classes: classes that they are told of; 0 for none.
+        image_shape: (height, width, channels), of which the first two are equal.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+
+    Raises:
+        UserError: The variant is not such a pair, or no network has images of that size.
+    """
     stages = layers.stages('sngan', variant, 1)
-    height, _, channels = spec['image']
+    height, _, channels = image_shape
     blocks = (height // 4).bit_length() - 1
     if len(stages) != 2 or 4 * 2**blocks != height:
         raise UserError(
@@ -134,9 +148,7 @@ def make(
             f"discriminator's, as '256-128'; images have 8, 16, 32, ... pixels"
         )
     (generator, _), (discriminator, _) = stages
-    common = dict(
-        classes=len(spec['class_names']), dtype=dtype, param_dtype=param_dtype
-    )
+    common = dict(classes=num_classes, dtype=dtype, param_dtype=param_dtype)
     return (
         Generator(generator, blocks, channels, **common),
         Discriminator(discriminator, max(blocks - 1, 1), **common),

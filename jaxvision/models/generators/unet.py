@@ -179,20 +179,32 @@ def _joined(x, x_known, skip, skip_known):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    channels: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     convolution: str = 'gated',
     norm: str = 'none',
 ) -> UNet:
-    """A U-Net whose `variant` lists the stages' widths, '32-64-128': two convolutions each, or as
-    many as 'x' says: '16x1-64x2-128x2'; `convolution` is 'gated', 'partial' or 'plain', `norm` 'none' or
-    'batch'."""
+    """Build a U-Net.
+
+    Args:
+        variant: the stages' widths, '32-64-128', each of two convolutions, or of as many
+            as 'x' says: '16x1-64x2-128x2'.
+        channels: of the image.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        convolution: 'gated', 'partial' or 'plain'.
+        norm: 'none' or 'batch'.
+
+    Raises:
+        UserError: The variant is not such a list, or an option is unknown.
+    """
     layers.one_of('convolution', convolution, CONVOLUTIONS)
     layers.one_of('norm', norm, ('none', 'batch'))
     return UNet(
-        spec['inputs']['image']['shape'][-1],
+        channels,
         layers.stages('unet', variant, depth=2),
         convolution,
         norm,

@@ -46,8 +46,9 @@ class ConvLSTMNet(nn.Module):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     hidden: int = 32,
@@ -55,11 +56,24 @@ def make(
     patch: int = 4,
     change: bool = True,
 ) -> ConvLSTMNet:
-    """`variant`, `shrink` and `patch` are those of `strided`, `hidden` the ConvLSTM's channels,
-    `change` as in `lrcn`."""
+    """Build a ConvLSTM over the maps of a strided network.
+
+    Args:
+        variant: widths of the strided network's stages, '24-48'.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        hidden: channels of the ConvLSTM.
+        shrink: see `strided.Stages`.
+        patch: see `strided.Stages`.
+        change: show it, beside each frame, the change since the one before.
+
+    Raises:
+        UserError: The variant is not such a list.
+    """
     widths = strided.read_widths(variant)
     return ConvLSTMNet(
-        len(spec['class_names']),
+        num_classes,
         widths,
         shrink,
         patch,

@@ -2,6 +2,7 @@
 1506.04214)."""
 
 import functools
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -125,16 +126,32 @@ def _moved_down(frame, logits):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    frames: int,
+    image_shape: Sequence[int],
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     patch: int = 4,
     window: int = 3,
     reach: int = 0,
 ) -> Forecaster:
-    """`variant` lists the ConvLSTMs' widths: '64-64'."""
-    frames, height, width, channels = spec['targets']['future']['shape']
+    """Build a forecaster.
+
+    Args:
+        variant: the ConvLSTMs' widths, '64-64'.
+        frames: number of frames to predict.
+        image_shape: (height, width, channels) of a frame.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        patch: side of the squares, in pixels, that are one pixel to the ConvLSTMs.
+        window: side of their convolutions, an odd number.
+        reach: pixels that a frame's content may be moved; 0 for none.
+
+    Raises:
+        UserError: The variant is not such a list, or an option does not fit.
+    """
+    height, width, channels = image_shape
     if patch < 1 or height % patch or width % patch:
         raise UserError(
             f'model.options.patch={patch} does not divide frames of {width}x{height} '

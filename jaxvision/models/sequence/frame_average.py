@@ -30,16 +30,27 @@ class FrameAverage(nn.Module):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     backbone: str = 'strided',
     **options,
 ) -> FrameAverage:
-    """An image model by the name of `backbone`, of its `variant` and `options`, on each frame."""
+    """Build the average over frames of an image model.
+
+    Args:
+        variant: that of the image model.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        backbone: name of the image model, one of `frames.BACKBONES`.
+        **options: those of the image model.
+
+    Raises:
+        UserError: The backbone, its variant or an option is unknown.
+    """
     return FrameAverage(
-        frames.backbone(
-            backbone, len(spec['class_names']), variant, dtype, param_dtype, **options
-        )
+        frames.backbone(backbone, num_classes, variant, dtype, param_dtype, **options)
     )

@@ -51,8 +51,8 @@ class FrameScorer(nn.Module):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     hidden: int = 64,
@@ -60,9 +60,21 @@ def make(
     features: int = 64,
     **options,
 ) -> FrameScorer:
-    """A scorer of `hidden` LSTM units in each direction, on `features` numbers of each frame, which
-    come from the image model `backbone` of this `variant` and `options`; with the variant '' it is
-    given features."""
+    """Build a scorer of frames.
+
+    Args:
+        variant: that of the image model which sees each frame; '' for a scorer that is
+            given features.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        hidden: units of the LSTM in each direction.
+        backbone: name of the image model, one of `frames.BACKBONES`.
+        features: numbers that the image model answers of each frame.
+        **options: those of the image model.
+
+    Raises:
+        UserError: The backbone, its variant or an option is unknown.
+    """
     if variant:
         frame = frames.backbone(
             backbone, features, variant, dtype, param_dtype, **options

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key
 
+from jaxvision.core.config import call
 from jaxvision.models.backbones import cnn, resnet, strided, vgg, vit
 from jaxvision.models.blocks import layers
 
@@ -24,14 +25,28 @@ def backbone(
     param_dtype: DTypeLike,
     **options,
 ) -> nn.Module:
-    """One of the package's image models, with so many numbers of an image for its answer."""
+    """Build the image model that sees each frame.
+
+    Args:
+        name: one of `BACKBONES`.
+        outputs: how many numbers it answers of a frame.
+        variant: its variant.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        **options: its options.
+
+    Raises:
+        UserError: The name, the variant or an option is unknown.
+    """
     layers.one_of('backbone', name, BACKBONES)
-    return BACKBONES[name].make(
-        {'class_names': range(outputs)},
+    return call(
+        BACKBONES[name].make,
+        f'backbone {name!r}',
         variant,
+        num_classes=outputs,
         dtype=dtype,
         param_dtype=param_dtype,
-        **options,
+        options=options,
     )
 
 

@@ -53,8 +53,9 @@ class LRCN(nn.Module):
 
 
 def make(
-    spec: dict,
     variant: str,
+    *,
+    num_classes: int,
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     backbone: str = 'strided',
@@ -64,15 +65,25 @@ def make(
     prediction: str = 'logits',
     **options,
 ) -> LRCN:
-    """An LRCN of `hidden` LSTM units on `features` numbers of each frame, which come from the image
-    model `backbone` of this `variant` and `options`.
+    """Build an LRCN.
 
-    `change` shows it, beside each frame, the change since the one before: for the optical flow that
-    the paper's second network sees. `prediction` averages the frames' 'logits' or, as the
-    paper does, their 'probabilities', or takes what the 'last' says.
+    Args:
+        variant: that of the image model which sees each frame.
+        num_classes: length of the logits; 0 leaves out the head.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        backbone: name of the image model, one of `frames.BACKBONES`.
+        features: numbers that the image model answers of each frame.
+        hidden: units of the LSTM.
+        change: show it, beside each frame, the change since the one before: for the
+            optical flow that the paper's second network sees.
+        prediction: average the frames' 'logits' or, as the paper does, their
+            'probabilities', or take those of the 'last' frame.
+        **options: those of the image model.
+
+    Raises:
+        UserError: The prediction, the backbone, its variant or an option is unknown.
     """
     layers.one_of('prediction', prediction, PREDICTIONS)
     frame = frames.backbone(backbone, features, variant, dtype, param_dtype, **options)
-    return LRCN(
-        len(spec['class_names']), frame, hidden, change, prediction, dtype, param_dtype
-    )
+    return LRCN(num_classes, frame, hidden, change, prediction, dtype, param_dtype)

@@ -185,7 +185,7 @@ class Network:
     def of(config, spec: dict) -> 'Network':
         c, types = config.task, config.model
         model = Captioner(
-            make_model(config, {**spec, 'class_names': []}),
+            make_model(config, num_classes=0),
             c.layer,
             len(spec['vocabulary']),
             **c.decoder,

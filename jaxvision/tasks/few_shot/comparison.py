@@ -26,7 +26,7 @@ class Backbone:
 
     @staticmethod
     def of(config, spec: dict) -> 'Backbone':
-        model = make_model(config, {**spec, 'class_names': []})
+        model = make_model(config, num_classes=0)
         _, known = jax.eval_shape(
             model.init_with_output, jax.random.key(0), jnp.zeros((1, *spec['image']))
         )[0]

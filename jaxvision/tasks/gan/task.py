@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.core import keys
-from jaxvision.core.config import call
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.registry import resolve
 from jaxvision.core.state import create
@@ -21,6 +20,7 @@ from jaxvision.losses import adversarial
 from jaxvision.models.backbones import inception
 from jaxvision.tasks.gan import samples
 from jaxvision.tasks.shared import feature_extractor
+from jaxvision.tasks.shared.networks import make_model
 from jaxvision.train import optimizers, update
 
 DEFAULTS = dict(
@@ -86,17 +86,12 @@ def describe(config, source) -> dict:
 
 def make(config, spec: dict) -> Task:
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    module = resolve('models', config.model.name)
-    _check(config, module)
+    _check(config, resolve('models', config.model.name))
     networks = Networks(
-        *call(
-            module.make,
-            f'model {config.model.name!r}',
-            spec,
-            config.model.variant,
-            dtype=jnp.dtype(config.model.dtype),
-            param_dtype=dtype,
-            options=config.model.options,
+        *make_model(
+            config,
+            num_classes=len(spec['class_names']),
+            image_shape=spec['image'],
         )
     )
     tx, lr = optimizers.make(config, spec['examples'])

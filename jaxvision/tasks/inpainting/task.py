@@ -66,7 +66,7 @@ def describe(config, source) -> dict:
 def make(config, spec: dict) -> Task:
     _check(config, spec)
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    model = make_model(config, spec)
+    model = make_model(config, channels=spec['inputs']['image']['shape'][-1])
 
     def restore(params, model_state, image, hole, **train):
         """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that;

@@ -29,12 +29,11 @@ def classifier(config, spec: dict, see, augment, *, prepare, draw, show) -> Task
         name: jax.ShapeDtypeStruct((1, *array['shape']), array['dtype'])
         for name, array in spec['inputs'].items()
     }
-    model = Tuned.of(
-        config.task, make_model(config, spec), *jax.eval_shape(see, example)
-    )
+    classes, multi_label = len(spec['class_names']), spec['multi_label']
+    network = make_model(config, num_classes=classes)
+    model = Tuned.of(config.task, network, *jax.eval_shape(see, example))
     tx, lr = optimizers.make(config, spec['examples'], rates=model.rates)
     smoothing, penalty = config.task.label_smoothing, config.task.probe
-    classes, multi_label = len(spec['class_names']), spec['multi_label']
     dtype = jnp.dtype(config.model.param_dtype)
     if not 0 <= smoothing < 1 or smoothing and multi_label:
         raise UserError(

@@ -83,7 +83,7 @@ def _opened(network: dict, dtype) -> tuple:
             f'a run of task {config.task.name!r} sees no features: give a classifier'
         )
     config.model.dtype = config.model.param_dtype = jnp.dtype(dtype).name
-    model = make_model(config, spec)
+    model = make_model(config, num_classes=len(spec['class_names']))
     blank = jnp.zeros((1, *spec['inputs']['image']['shape']))
     return model, jax.eval_shape(model.init_with_output, jax.random.key(0), blank)[0][1]
 

@@ -45,7 +45,9 @@ def make(config, spec: dict, damage: Damage) -> tuple[Callable, Callable]:
     """(init, update) of the player 'model', and of its 'discriminator' if there is one."""
     check(config.task)
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    critic = patchgan.make(spec, c.discriminator, jnp.dtype(config.model.dtype), dtype)
+    critic = patchgan.make(
+        c.discriminator, dtype=jnp.dtype(config.model.dtype), param_dtype=dtype
+    )
     see = (
         feature_extractor.perceive(spec['requires']['judge'], c.layer, dtype)
         if c.perceptual

@@ -75,7 +75,8 @@ def describe(config, source) -> dict:
         'targets': {'truth': {'shape': [patch, patch, channels], 'dtype': 'uint8'}},
     }
     # So that the tiles of an image are answered as the whole is.
-    overlap = 2 * getattr(make_model(config, spec), 'reach', REACH)
+    model = make_model(config, scale=c.scale, channels=channels)
+    overlap = 2 * getattr(model, 'reach', REACH)
     spec['restores']['overlap'] = overlap
     tile = max(c.tile, crop // c.scale, 2 * overlap)
     spec['inputs']['image']['shape'] = [tile, tile, channels]
@@ -85,7 +86,8 @@ def describe(config, source) -> dict:
 def make(config, spec: dict) -> Task:
     _check(config)
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    model = make_model(config, spec)
+    channels = spec['inputs']['image']['shape'][-1]
+    model = make_model(config, scale=spec['restores']['scale'], channels=channels)
 
     def blank(batch):
         return color.to_float(batch['image'], dtype), color.to_float(

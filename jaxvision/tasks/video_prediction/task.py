@@ -60,7 +60,8 @@ def describe(config, source) -> dict:
 def make(config, spec: dict) -> Task:
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
     _check(c)
-    model = make_model(config, spec)
+    frames, *image_shape = spec['targets']['future']['shape']
+    model = make_model(config, frames=frames, image_shape=image_shape)
     tx, lr = optimizers.make(config, spec['examples'])
     total = steps(config.train.steps, config.data.batch_size, spec['examples'])
 

@@ -94,7 +94,7 @@ def _shape(config, info) -> list[int]:
 
 def make(config, spec: dict) -> Task:
     c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    model = make_model(config, spec)
+    model = make_model(config)
     fixed_features = make_features(config, spec)
     tx, lr = optimizers.make(config, spec['examples'])
 

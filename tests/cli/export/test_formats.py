@@ -39,7 +39,7 @@ FILES = {
 def make(name):
     """(predict, variables) of a model whose every leaf is random."""
     module, variant, options, shallow = MODELS[name]
-    model = module.make(SPEC, variant, **options).clone(**shallow)
+    model = module.make(variant, num_classes=len(CLASSES), **options).clone(**shallow)
 
     def predict(variables, inputs):
         logits, _ = model.apply(variables, inputs['image'].astype(jnp.float32) / 255)
