@@ -1,8 +1,10 @@
-"""Files that are there whole or not at all, JSON, and the user's cache."""
+"""Atomic writes of files and folders, JSON, and the user's cache."""
 
 import contextlib
 import json
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -10,36 +12,99 @@ from typing import IO
 from jaxvision.core.errors import UserError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, also after a power cut."""
-    with whole_file(path) as file:
-        file.write(text)
-
-
 @contextlib.contextmanager
-def whole_file(path: Path, mode: str = 'w') -> Iterator[IO]:
-    """A file to write into, which is there once all of it is written."""
-    partial = path.with_name(path.name + '.partial')
+def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Yield the path of a partial file, which becomes `path` when the block ends.
+
+    The file at `path` is complete or absent at any moment. An error in the block removes the
+    partial file and leaves an older file at `path` as it was. A killed process also leaves the
+    older file, and a hidden partial file beside it.
+
+    Args:
+        path: where the file is to be; its folder exists.
+        durable: whether the file survives a power cut too. False saves some 10 ms a file, for
+            pictures and videos that the same command makes again.
+
+    Yields:
+        A path in the same folder. The block writes the file there.
+    """
+    partial = _partial_path(path)
     try:
-        with partial.open(mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield partial
+        if durable:
+            _sync(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    if durable:
+        _sync(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = 'w', durable: bool = True) -> Iterator[IO]:
+    """Open a partial file, which becomes `path` when the block ends.
+
+    Args:
+        path: as for `atomic_path`.
+        mode: 'w' for text, 'wb' for bytes.
+        durable: as for `atomic_path`.
+
+    Yields:
+        The open file.
+    """
+    with atomic_path(path, durable) as partial, partial.open(mode) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
+    """Yield an empty folder, which becomes `path` when the block ends.
+
+    An error in the block removes the new folder and leaves an older one at `path` as it was.
+
+    Args:
+        path: where the folder is to be; its parent exists.
+        replace: whether the new folder takes the place of an older one. False keeps the older
+            one, for processes that prepare the same folder at once.
+
+    Yields:
+        A folder in the same parent. The block writes the contents there.
+    """
+    older = _older_path(path)
+    if older.exists() and not path.exists():
+        os.rename(older, path)  # A process was killed between two renames below.
+    partial = _partial_path(path)
+    partial.mkdir()
     try:
-        os.fsync(folder)
+        yield partial
+        for part in [*partial.rglob('*'), partial]:
+            _sync(part)
+        if replace:
+            _replace_folder(partial, path)
+        else:
+            _rename_unless_present(partial, path)
     finally:
-        os.close(folder)
+        shutil.rmtree(partial, ignore_errors=True)
+    _sync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_write(path) as file:
+        file.write(text)
 
 
 def write_json(path: Path, value: dict) -> None:
-    write_whole(path, json.dumps(value, indent=1))
+    """Write a JSON file atomically."""
+    write_text(path, json.dumps(value, indent=1))
 
 
 def read_json(path: Path) -> dict:
+    """Read a JSON file of a run.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -49,9 +114,45 @@ def read_json(path: Path) -> dict:
 
 
 def cache_folder(name: str) -> Path:
-    """The cache's folder of embedded data sets ('data'), networks ('runs') or programs ('xla')."""
-    return (
-        Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-        / 'jaxvision'
-        / name
-    )
+    """The folder of the user's cache for datasets ('data'), networks ('runs') or programs ('xla').
+
+    It lies in $XDG_CACHE_HOME or ~/.cache, and need not exist yet.
+    """
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    return cache / 'jaxvision' / name
+
+
+def _partial_path(path: Path) -> Path:
+    """A hidden name beside `path` that no other process uses."""
+    return path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
+
+
+def _older_path(path: Path) -> Path:
+    """Where the older folder lies while a new one takes its place."""
+    return path.with_name(f'.{path.name}.old')
+
+
+def _replace_folder(source: Path, path: Path) -> None:
+    older = _older_path(path)
+    shutil.rmtree(older, ignore_errors=True)
+    if path.exists():
+        os.rename(path, older)
+    os.rename(source, path)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _rename_unless_present(source: Path, path: Path) -> None:
+    try:
+        os.rename(source, path)
+    except OSError:
+        if not path.exists():
+            raise
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's or a folder's contents are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

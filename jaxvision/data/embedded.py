@@ -16,7 +16,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.files import cache_folder
+from jaxvision.core.files import atomic_folder, cache_folder
 from jaxvision.data.wrappers import held_out
 
 
@@ -197,17 +197,13 @@ def prepare(name: str, data_dir: str = '') -> Path:
 
 def _prepare_at(folder: Path, name: str, root: Path) -> None:
     print(f'preparing {name} in {root} ...', flush=True)
-    root.mkdir(parents=True, exist_ok=True)
-    # Made elsewhere and moved in one step: a killed process leaves nothing that looks prepared,
-    # and of two that prepare at once the second finds the folder there.
-    with tempfile.TemporaryDirectory(prefix='.preparing-', dir=root) as scratch:
-        made = _build(name, scratch)
-        folder.parent.mkdir(exist_ok=True)
-        try:
-            os.rename(made, folder)
-        except OSError:
-            if not folder.exists():
-                raise
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes may prepare the same dataset at once: the first one's folder stays.
+    with (
+        tempfile.TemporaryDirectory(prefix='.preparing-', dir=root) as scratch,
+        atomic_folder(folder, replace=False) as partial,
+    ):
+        os.rename(_build(name, scratch), partial)
 
 
 def _build(name: str, data_dir: str) -> Path:

@@ -1,6 +1,7 @@
 """Opens a data set by the string that names it in a config, and chooses its splits."""
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,12 +10,18 @@ import numpy as np
 from jaxvision.core.errors import UserError
 from jaxvision.data.composed import Composed
 from jaxvision.data.protocol import Dataset, Labels, Source, SourceInfo
-from jaxvision.data.wrappers import Decoded, InMemory, Subset, few_per_class, held_out
+from jaxvision.data.wrappers import (
+    Decoded,
+    InMemory,
+    Subset,
+    few_per_class,
+    held_out,
+    in_memory_if_small,
+)
 
 __all__ = ['InMemory', 'Source', 'SourceInfo', 'Subset', 'open_source']
 
 _COMPOSED = ('digit_scenes', 'moving_digits')
-_LARGEST_IN_MEMORY = 2**30  # bytes of decoded images
 
 
 def open_source(data: Any, split: Literal['train', 'test']) -> Source:
@@ -49,10 +56,7 @@ def open_source(data: Any, split: Literal['train', 'test']) -> Source:
         or isinstance(dataset, Composed)
     ):
         return source
-    source = Decoded(source)
-    # Captions are of any number and length, and fill no array.
-    small = len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY
-    return InMemory(source) if small and 'captions' not in source.info.holds else source
+    return in_memory_if_small(Decoded(source), math.prod(shape))
 
 
 def _find(data: Any) -> Dataset:

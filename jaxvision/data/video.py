@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
+from jaxvision.core.files import atomic_path
 from jaxvision.data import decode, files
 from jaxvision.data.protocol import Unreadable
 
@@ -190,12 +191,8 @@ def write_clip(
     if 'libx264' not in av.codecs_available:
         path = path.with_suffix('.gif')
     write = _write_gif if path.suffix == '.gif' else _write_mp4
-    unfinished = path.with_name(f'.{path.name}.unfinished')
-    try:
-        write(unfinished, iter(frames), rate)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with atomic_path(path, durable=False) as partial:
+        write(partial, iter(frames), rate)
     return path
 
 

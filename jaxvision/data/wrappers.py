@@ -24,6 +24,8 @@ Chosen = Int[np.ndarray, 'm']
 # Splits are the same in every run, whatever its seed: results of two seeds are comparable.
 _SPLIT_SEED = 0
 
+_LARGEST_IN_MEMORY = 2**30  # bytes
+
 
 class Subset:
     """The given rows of a source, in the given order."""
@@ -185,6 +187,23 @@ class InMemory:
                     )
                     for name, value in example.items()
                 }
+
+
+def in_memory_if_small(source: Source, example_bytes: int) -> Source:
+    """Keep a source's examples in memory if all of them take at most 1 GiB.
+
+    Args:
+        source: its examples are arrays of one shape. Captions differ in number and length, so
+            a source that holds them is returned as it is.
+        example_bytes: the bytes of one example's image or video.
+
+    Returns:
+        The source, wrapped in `InMemory` if it is small.
+    """
+    is_small = len(source) * example_bytes <= _LARGEST_IN_MEMORY
+    if is_small and 'captions' not in source.info.holds:
+        return InMemory(source)
+    return source
 
 
 class Mixed:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import jaxvision
-from jaxvision.core.files import cache_folder, whole_file
+from jaxvision.core.files import atomic_write, cache_folder
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Fit
 from jaxvision.core.trees import content_hash
@@ -44,8 +44,8 @@ def _records(run: Run, fit: Fit, state: TrainState) -> evaluation.Records:
     records = evaluation.gather(run, record, 'train', state)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(file, 'wb') as content:
-            arrays: dict[str, Any] = records
+        arrays: dict[str, Any] = records
+        with atomic_write(file, 'wb') as content:
             np.savez(content, **arrays)
     return records
 

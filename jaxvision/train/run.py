@@ -22,7 +22,7 @@ from jaxvision.core.config import (
 )
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import Config
-from jaxvision.core.files import read_json, write_json, write_whole
+from jaxvision.core.files import read_json, write_json, write_text
 from jaxvision.core.registry import read_spec, resolve
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
@@ -225,7 +225,7 @@ def take_folder(run: Run) -> None:
     if processes.is_first():
         write_json(run.workdir / 'spec.json', run.spec.to_json())
         write_json(run.workdir / 'config.json', run.config.to_dict())
-        write_whole(run.workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
+        write_text(run.workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
     processes.expect(run.workdir / 'config.json')
 
 

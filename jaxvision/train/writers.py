@@ -10,7 +10,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from jaxvision.core.files import write_whole
+from jaxvision.core.files import write_text
 from jaxvision.train import processes
 
 
@@ -40,7 +40,7 @@ class Metrics:
             self._open(folder, path, step)
 
     def _open(self, folder: Path, path: Path, step: int) -> None:
-        write_whole(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
+        write_text(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
         self._file = path.open('a', buffering=1)  # by lines: people watch it grow
         name = f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
         self._events_file = (folder / name).open('wb')

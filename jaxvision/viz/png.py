@@ -1,6 +1,5 @@
-"""A PNG from the top down, so that an image need never be whole in memory."""
+"""Write a PNG row by row, for images that are too large to be in memory at once."""
 
-import os
 import struct
 import zlib
 from collections.abc import Iterable
@@ -10,41 +9,45 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import UInt8
 
-SUB = 1  # the filter: every byte less the one of its left neighbour
+from jaxvision.core.files import atomic_write
+
+CHANNELS_TO_COLOR_TYPE = {1: 0, 3: 2}  # grey, RGB
+SUB_FILTER = 1  # Each byte is stored less the same byte of the pixel to its left.
 
 
 def write(
     path: Path, shape: tuple[int, int, int], rows: Iterable[UInt8[np.ndarray, '_ w c']]
 ) -> None:
-    """Writes an image [H, W, 1 or 3], whole or not at all, of which `rows` are its rows, some at a
-    time. (PNG, third edition, W3C 2025.)"""
+    """Write a PNG atomically, from its rows (W3C, PNG specification, third edition, 2025).
+
+    Args:
+        path: the file; its folder exists.
+        shape: height, width and channels (1 or 3) of the image.
+        rows: the rows from the top down, any number at a time.
+    """
     height, width, channels = shape
-    color = {1: 0, 3: 2}[channels]
-    unfinished = path.with_name(f'.{path.name}.unfinished')
-    squeeze = zlib.compressobj(1)  # of level 6 a photograph takes several times as long
-    try:
-        with unfinished.open('wb') as file:
-            file.write(b'\x89PNG\r\n\x1a\n')
-            _chunk(
-                file, b'IHDR', struct.pack('>IIBBBBB', width, height, 8, color, 0, 0, 0)
-            )
-            for part in rows:
-                _chunk(file, b'IDAT', squeeze.compress(_filtered(part)))
-            _chunk(file, b'IDAT', squeeze.flush())
-            _chunk(file, b'IEND', b'')
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    color_type = CHANNELS_TO_COLOR_TYPE[channels]
+    header = struct.pack('>IIBBBBB', width, height, 8, color_type, 0, 0, 0)
+    compressor = zlib.compressobj(1)  # Level 6 takes several times as long on a photo.
+    with atomic_write(path, 'wb', durable=False) as file:
+        file.write(b'\x89PNG\r\n\x1a\n')
+        _write_chunk(file, b'IHDR', header)
+        for part in rows:
+            _write_chunk(file, b'IDAT', compressor.compress(_filtered(part)))
+        _write_chunk(file, b'IDAT', compressor.flush())
+        _write_chunk(file, b'IEND', b'')
 
 
 def _filtered(rows: UInt8[np.ndarray, 'n w c']) -> UInt8[np.ndarray, 'n bytes']:
-    """Each row with its filter's number before it."""
-    less = rows.copy()
-    less[:, 1:] -= rows[:, :-1]
-    less = less.reshape(len(rows), -1)
-    return np.concatenate([np.full((len(rows), 1), SUB, np.uint8), less], axis=1)
+    """Filter rows by SUB_FILTER, whose number precedes each row."""
+    differences = rows.copy()
+    differences[:, 1:] -= rows[:, :-1]
+    filters = np.full((len(rows), 1), SUB_FILTER, np.uint8)
+    return np.concatenate([filters, differences.reshape(len(rows), -1)], axis=1)
 
 
-def _chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
-    file.write(struct.pack('>I', len(data)) + kind + data)
+def _write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+    file.write(struct.pack('>I', len(data)))
+    file.write(kind)
+    file.write(data)
     file.write(struct.pack('>I', zlib.crc32(kind + data)))

@@ -136,7 +136,8 @@ def test_two_processes_may_prepare_at_once(tmp_path):
 def test_a_death_half_way_leaves_nothing_that_looks_prepared(tmp_path):
     script = (
         'import os; from jaxvision.data import embedded\n'
-        'embedded.os.rename = lambda *_: os._exit(9)\n'
+        'from jaxvision.core import files\n'
+        'files._rename_unless_present = lambda *_: os._exit(9)\n'
         f'embedded.prepare("digits", {str(tmp_path)!r})'
     )
     assert subprocess.run([sys.executable, '-c', script]).returncode == 9

@@ -1,12 +1,9 @@
-import json
 import struct
 import sys
 import types
 
 import pytest
 
-from jaxvision.core import files
-from jaxvision.core.errors import UserError
 from jaxvision.train import writers
 
 
@@ -78,22 +75,6 @@ def test_events_are_framed_as_records_with_their_length_first(tmp_path):
         (length,) = struct.unpack('<Q', data[:8])
         data, records = data[8 + 4 + length + 4 :], records + 1
     assert records == 3  # the file's version, the session's start, and one row
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / 'config.json'
-    files.write_json(path, {'a': [1, 2]})
-    with pytest.raises(TypeError):
-        files.write_json(path, {'a': {1, 2}})  # no JSON: fails half way
-    assert json.loads(path.read_text()) == files.read_json(path) == {'a': [1, 2]}
-
-
-def test_a_missing_and_a_damaged_file_are_the_users_to_mend(tmp_path):
-    with pytest.raises(UserError, match='is not a run: it has no spec.json'):
-        files.read_json(tmp_path / 'spec.json')
-    (tmp_path / 'spec.json').write_text('{"a": ')
-    with pytest.raises(UserError, match='spec.json is damaged'):
-        files.read_json(tmp_path / 'spec.json')
 
 
 def test_progress_counts_from_the_last_restart(monkeypatch, capsys):

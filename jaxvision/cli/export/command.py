@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.files import atomic_folder
 
 FORMATS = {  # and the files that they are
     'savedmodel': ('savedmodel',),
@@ -315,23 +316,12 @@ def _check_replaceable(out: Path) -> None:
 
 
 def _install(staging: Path, out: Path) -> None:
-    """Checked files only come to where they are looked for, and all of them at once."""
-    unfinished, old = (
-        out.with_name(f'.{out.name}.{what}') for what in ('unfinished', 'old')
-    )
+    """Copy the checked files to where users look for them, all of them at once."""
     try:
-        if old.exists() and not out.exists():  # one was killed between the two renames
-            os.rename(old, out)
-        for stale in (unfinished, old):
-            shutil.rmtree(stale, ignore_errors=True)
-        shutil.copytree(staging, unfinished)
-        if out.exists():
-            os.rename(out, old)
-        os.rename(unfinished, out)
-    except OSError as error:  # a full disk, or one that cannot be written
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with atomic_folder(out) as partial:
+            shutil.copytree(staging, partial, dirs_exist_ok=True)
+    except OSError as error:  # The disk is full or read-only.
         raise UserError(f'cannot write {out}: {error.strerror or error}') from error
-    shutil.rmtree(old, ignore_errors=True)
 
 
 if __name__ == '__main__':

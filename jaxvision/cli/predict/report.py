@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.files import whole_file
+from jaxvision.core.files import atomic_write
 from jaxvision.data.protocol import Unreadable
 from jaxvision.viz.tables import Table
 
@@ -82,7 +82,7 @@ def write(plan: Plan, model: str, out: Path) -> int:
         Table(plan.column, plan.names),
         Progress(len(plan.names), f'{plan.column}s'),
     )
-    with whole_file(out / 'predictions.json') as file:
+    with atomic_write(out / 'predictions.json') as file:
         head = json.dumps({'model': model, **plan.about})
         file.write(f'{head[:-1]},\n"files": [')
         for entries in plan.entries:

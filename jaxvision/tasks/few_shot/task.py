@@ -5,11 +5,11 @@ support), and others that are asked for (the queries).
 """
 
 import functools
+import math
 import re
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError, unknown
@@ -18,7 +18,7 @@ from jaxvision.core.task import Evaluation, Task
 from jaxvision.core.trees import part_like
 from jaxvision.data.episodes import Episodes, Form, divide
 from jaxvision.data.sources import open_source
-from jaxvision.data.wrappers import Converted, InMemory
+from jaxvision.data.wrappers import Converted, in_memory_if_small
 from jaxvision.losses import classification as cross_entropies
 from jaxvision.losses import few_shot
 from jaxvision.metrics import few_shot as metrics
@@ -52,7 +52,6 @@ DEFAULTS = dict(
 )  # of training's images, as classification
 
 _EPISODES = 100_000  # of training, of which few runs see one twice
-_LARGEST_IN_MEMORY = 2**30  # bytes of images
 
 
 def source(config, source, split: str):
@@ -84,8 +83,7 @@ def _resized(config, source):
     resized = Converted(
         source, lambda example: {**example, 'image': resize(example['image'])}
     )
-    small = len(source) * np.prod(shape) <= _LARGEST_IN_MEMORY
-    return InMemory(resized) if small else resized
+    return in_memory_if_small(resized, math.prod(shape))
 
 
 def forms(options) -> list[Form]:

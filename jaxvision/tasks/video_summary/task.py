@@ -1,6 +1,7 @@
 """Video summary: a score for every frame, learned from people's, or from what a good summary is."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jaxvision.core.state import create
 from jaxvision.core.task import Evaluation, RequiredNetwork, Task
 from jaxvision.data import decode, video
 from jaxvision.data.montages import Montages
-from jaxvision.data.wrappers import Converted, InMemory
+from jaxvision.data.wrappers import Converted, in_memory_if_small
 from jaxvision.image import color, descriptors
 from jaxvision.tasks.shared import feature_extractor, image_input
 from jaxvision.tasks.shared.networks import make_model
@@ -33,27 +34,19 @@ DEFAULTS = dict(
 )  # summaries that are drawn of a video in a step
 
 _FEWEST = 20  # frames of a film: of fewer, a summary has less than three
-_LARGEST_IN_MEMORY = 2**30  # bytes of frames
 _MOST_KEY_FRAMES = 24  # in a storyboard
 
 
 def source(config, source, split: str):
     """Films are read once, and montages put together once: they stay in memory if there is room."""
-    shape, c = _shape(config, source.info), config.task
-
-    def kept(films):
-        return (
-            InMemory(films)
-            if len(films) * np.prod(shape) <= _LARGEST_IN_MEMORY
-            else films
-        )
-
-    sampled = kept(Converted(source, make_sample(c, shape)))
-    return (
-        kept(Montages(sampled, c.montages))
-        if c.montages > 0 and split == 'train'
-        else sampled
-    )
+    options = config.task
+    shape = _shape(config, source.info)
+    video_bytes = math.prod(shape)
+    sampled = Converted(source, make_sample(options, shape))
+    videos = in_memory_if_small(sampled, video_bytes)
+    if options.montages > 0 and split == 'train':
+        return in_memory_if_small(Montages(videos, options.montages), video_bytes)
+    return videos
 
 
 def requires(config) -> dict:

@@ -330,7 +330,7 @@ def test_one_that_is_killed_while_it_is_put_in_place(trained, tmp_path, monkeypa
     out.mkdir()
     (out / 'export.json').write_text('old')
 
-    def killed(*_):
+    def killed(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -339,6 +339,7 @@ def test_one_that_is_killed_while_it_is_put_in_place(trained, tmp_path, monkeypa
     assert (out / 'export.json').read_text() == 'old'
     export._install(tmp_path / 'staging', out)
     assert (out / 'export.json').read_text() == 'new'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['export', 'staging']
 
 
 @pytest.mark.parametrize(
@@ -391,7 +392,7 @@ def test_an_export_that_was_killed_between_two_renames_is_not_lost(tmp_path):
         patch.setattr(
             shutil,
             'copytree',
-            lambda *_: (_ for _ in ()).throw(OSError(28, 'No space')),
+            lambda *_, **__: (_ for _ in ()).throw(OSError(28, 'No space')),
         )
         export._install(tmp_path / 'staging', tmp_path / 'export')
     assert (tmp_path / 'export' / 'export.json').read_text() == 'old'

@@ -225,7 +225,7 @@ def loaded(monkeypatch, trained):
             variables,
             {**was, **(spec or {})},
         )
-        monkeypatch.setattr(loop, 'load', lambda *_: changed)
+        monkeypatch.setattr(saved, 'load', lambda *_: changed)
 
     return patch
 
