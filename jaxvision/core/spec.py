@@ -31,7 +31,8 @@ class Preprocessing:
         size: (height, width) of the input, pixels.
         resize: how an image of another size is brought to `size`: 'none' (the dataset's
             images have it), 'squash' (stretched), 'center_crop' (7/8 of the shorter side),
-            or 'shorter_side' (to `shorter` pixels, then the central square).
+            'central_square' (all of the shorter side), or 'shorter_side' (to `shorter`
+            pixels, then the central square).
         shorter: pixels of the shorter side before the crop; 0: the whole image is squashed.
         interpolation: of 'shorter_side': 'bilinear' or 'bicubic'.
         mean: per channel, of images in [0, 1]; empty: images are not normalised.

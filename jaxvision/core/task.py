@@ -138,10 +138,12 @@ class Tiling:
     Attributes:
         scale: output pixels per input pixel, along each axis.
         overlap: input pixels that neighbouring tiles share.
+        blend: input pixels, up to `overlap`, over which one tile fades into the next.
     """
 
     scale: int
     overlap: int
+    blend: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

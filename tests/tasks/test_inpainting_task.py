@@ -9,6 +9,8 @@ import jaxvision
 from jaxvision.cli.predict import command as predict
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec, Preprocessing
+from jaxvision.core.task import Tiling
 from jaxvision.data import pipeline
 from jaxvision.image import fill
 from jaxvision.train import evaluation, loop, run
@@ -59,6 +61,8 @@ def trained(tmp_path_factory):
 def test_a_run_with_two_players_learns_and_draws_strips(trained):
     workdir, result = trained
     assert result.finished and result.metrics['eval/psnr_hole'] > 0
+    names = run.reopen(workdir).task.main.metrics
+    assert result.metrics.keys() == {f'eval/{name}' for name in names}
     assert result.metrics['eval/mse_hole'] == pytest.approx(
         10 ** (-result.metrics['eval/psnr_hole'] / 10)
     )
@@ -187,7 +191,9 @@ def test_each_player_moves_in_its_turn(tmp_path):
     u = jax.tree.leaves(state.model_state['discriminator'])
     assert any(
         (a != b).any()
-        for a, b in zip(u, jax.tree.leaves(new.model_state['discriminator']))
+        for a, b in zip(
+            u, jax.tree.leaves(new.model_state['discriminator']), strict=True
+        )
     )
     assert {'loss', 'mse', 'adversarial', 'discriminator/loss', 'lr'} <= scalars.keys()
 
@@ -215,11 +221,14 @@ def test_images_of_unequal_size_are_cropped_to_train_and_central_to_evaluate(
         small(f'data.source=folder:{photos}', 'data.image_size=8', 'task.crop=6'),
         tmp_path / 'run',
     )
-    assert this.spec['inputs'] == {
-        'image': {'shape': [8, 8, 1], 'dtype': 'uint8'},
-        'mask': {'shape': [8, 8, 1], 'dtype': 'uint8'},
+    assert this.spec.inputs == {
+        'image': ArraySpec((8, 8, 1), 'uint8'),
+        'mask': ArraySpec((8, 8, 1), 'uint8'),
     }
-    assert this.spec['restores'] == {'scale': 1, 'overlap': 2, 'blend': 2}
+    assert this.spec.preprocessing == Preprocessing(
+        size=(8, 8), resize='central_square'
+    )
+    assert this.task.tiling == Tiling(scale=1, overlap=2, blend=2)
     batch, tested = first_batch(this), first_batch(this, 'test')
     assert batch['image'].shape == (8, 6, 6, 1) and 'mask' not in batch
     assert tested['image'].shape == tested['mask'].shape == (8, 8, 8, 1)
@@ -238,12 +247,16 @@ def test_a_persons_own_mask_is_not_drawn_over(tmp_path):
 @pytest.mark.parametrize(
     'override, message',
     [
-        ('task.mask=circle', "no 'circle'"),
-        ('task.hole=9', 'task.hole=9: 1 to 8'),
-        ('task.loss=l2', "no 'l2'"),
-        ('task.crop=9', 'task.crop=9'),
-        ('task.adversarial_loss=hing', "did you mean 'hinge'"),
-        ('task.adversarial=-1', 'from 0 up'),
+        ('task.mask=circle', "task.mask='circle': expected one of 'box', 'free_form'"),
+        ('task.hole=9', 'task.hole=9: expected at most 8'),
+        ('task.hole=0', 'task.hole=0: expected a whole number >= 1'),
+        ('task.share=1.5', 'task.share=1.5: expected a number > 0, <= 1'),
+        ('task.loss=l2', "task.loss='l2': expected one of 'l1', 'mse'"),
+        ('task.crop=9', 'task.crop=9: expected at most 8'),
+        ('task.adversarial_loss=hing', "Did you mean 'hinge'"),
+        ('task.adversarial=-1', 'adversarial=-1.0: expected a number >= 0'),
+        ('task.augment.translate=2', 'translate=2.0: expected a number >= 0, <= 1'),
+        ('train.best=eval/psnr', "did you mean 'eval/psnr_hole'"),
     ],
 )
 def test_a_mistake_in_the_config_is_named(override, message, tmp_path):

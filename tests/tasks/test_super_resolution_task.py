@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,12 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec, Spec
+from jaxvision.core.task import Tiling
 from jaxvision.data.protocol import Unreadable
 from jaxvision.image import tiles
 from jaxvision.models.generators import edsr
+from jaxvision.tasks.super_resolution import metrics
 from jaxvision.tasks.super_resolution import task as super_resolution
 from jaxvision.train import loop, run
 
@@ -64,12 +69,31 @@ def test_it_learns_more_than_bicubic(tmp_path):
         result.metrics['eval/psnr_y'] - result.metrics['eval/bicubic_y']
     )
     assert (tmp_path / 'run' / 'figures' / 'strips.png').exists()
+    names = run.reopen(tmp_path / 'run').task.main.metrics
+    assert result.metrics.keys() == {f'eval/{name}' for name in names}
+
+
+@pytest.mark.parametrize('pool', ['image', 'label'])
+@pytest.mark.parametrize('side, channels', [(18, 1), (14, 3), (14, 1)])
+def test_all_metrics_are_declared(pool, side, channels):
+    images = np.random.default_rng(0).random((2, 3, side, side, channels), np.float32)
+    compare = functools.partial(metrics.compare, border=2)
+    records = jax.device_get(jax.vmap(compare)(*images, images[0]))
+    records |= {'index': np.arange(3), 'label': np.array([0, 2, 2])}
+    names = ('cat', 'dog', 'cup')
+    declared = metrics.names(side, channels, 2, names if pool == 'label' else ())
+    without_an_example = {'psnr_y/dog'} if pool == 'label' else set()
+    summary = metrics.summarize(pool, names, records)
+    assert set(declared) - summary.keys() == without_an_example
+    assert summary.keys() <= set(declared) and len(declared) == len(set(declared))
+    assert ('ssim_y' in declared) == (side >= 15)
+    assert ('psnr_rgb' in declared) == (channels == 3)
 
 
 def test_the_metrics_are_scikit_images_of_what_predict_answers(opened):
     task, state, _, spec = opened('task.scale=3', 'task.patch=5', 'data.image_size=27')
     whole = task.prepare({'image': photograph(), 'label': 0}, None)['truth']
-    assert whole.shape == (27, 27, 1) and spec['crop'] == 27
+    assert whole.shape == (27, 27, 1) and spec.details.crop == 27
     batch = {
         'truth': whole[None],
         'label': np.zeros(1, np.int32),
@@ -138,7 +162,7 @@ def test_psnr_is_pooled_over_a_photographs_tiles(pool, psnr, names):
         'ssim_y': np.array([0.1, 0.3, 0.6]),
         'bicubic_ssim_y': np.zeros(3),
     }
-    found = super_resolution.summarize(pool, ['cat', 'dog', 'cup'], records)
+    found = metrics.summarize(pool, ['cat', 'dog', 'cup'], records)
     assert found['psnr_y'] == pytest.approx(psnr, abs=1e-5)
     assert found['gain_y'] == pytest.approx(psnr + 10 * np.log10(0.02), abs=1e-5)
     assert found['ssim_y'] == pytest.approx(0.4 if pool == 'label' else 1 / 3)
@@ -154,7 +178,7 @@ def test_an_image_without_an_error_counts_100_decibels():
         'error_y': np.zeros(1),
         'bicubic_error_y': np.zeros(1),
     }
-    assert super_resolution.summarize('image', [], records) == {
+    assert metrics.summarize('image', [], records) == {
         'psnr_y': 100.0,
         'gain_y': 0.0,
         'bicubic_y': 100.0,
@@ -162,7 +186,12 @@ def test_an_image_without_an_error_counts_100_decibels():
 
 
 def test_crops_are_random_to_learn_from_and_central_to_evaluate():
-    spec = {'inputs': {'image': {'shape': [16, 16, 1]}}, 'crop': 12}
+    tiling = Tiling(scale=2, overlap=4)
+    spec = Spec(
+        inputs={'image': ArraySpec((16, 16, 1))},
+        targets={},
+        details=super_resolution.Details(crop=12, tiling=tiling),
+    )
     prepare = super_resolution.make_prepare(configured('task.patch=3'), spec)
     image = np.arange(20 * 15, dtype=np.int64).astype(np.uint8).reshape(20, 15, 1)
     example = {'image': image, 'label': np.int32(3)}
@@ -199,8 +228,9 @@ def test_tiles_are_answered_as_the_whole_but_at_its_border(opened):
     variables = {**state.variables, 'params': {'model': params}}
     answer = jax.jit(lambda image: task.predict(variables, {'image': image})['image'])
     image = photograph(31, 45) // 2 + 64
-    size = tuple(spec['inputs']['image']['shape'][:2])
-    cut, corners = tiles.split(image, size, spec['restores']['overlap'])
+    size = spec.inputs['image'].shape[:2]
+    assert task.tiling == Tiling(scale=2, overlap=10)
+    cut, corners = tiles.split(image, size, task.tiling.overlap)
     joined = tiles.join(np.asarray(answer(cut)), corners, (31, 45), overlap=10, scale=2)
     whole = np.asarray(answer(image[None]))[0]
     np.testing.assert_allclose(joined[10:-10, 10:-10], whole[10:-10, 10:-10], atol=1e-3)
@@ -211,7 +241,7 @@ def test_the_upscaler_is_exported(tmp_path):
     this = run.begin(
         configured('task.scale=3', 'task.patch=5', 'data.image_size=27'), tmp_path
     )
-    side = this.spec['inputs']['image']['shape'][0]
+    side = this.spec.inputs['image'].shape[0]
     images = (
         np.random.default_rng(0).integers(0, 256, (3, side, side, 1)).astype(np.uint8)
     )
@@ -237,7 +267,7 @@ def test_without_an_adversary_there_is_one_player(opened):
     # Training starts at bicubic, whose error this is.
     @jax.jit
     def error(truth):
-        low = super_resolution.made_poor(
+        low = super_resolution.degrade_images(
             configured().task, state.key, batch['index'], truth
         )
         return jnp.abs(edsr.bicubic(low, 2) - truth).mean()
@@ -256,7 +286,7 @@ def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained
         'task.loss=mse',
     )
     assert set(state.params) == {'model', 'discriminator'}
-    assert set(spec['requires']) == set(state.frozen) == {'judge'}
+    assert set(spec.networks) == set(state.frozen) == {'judge'}
     new, scalars = jax.jit(task.update)(state, batch)
     for player in state.params:
         moved = jax.tree.map(
@@ -275,14 +305,22 @@ def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained
 @pytest.mark.parametrize(
     'overrides, message',
     [
-        (['task.patch=15'], 'task.patch=15: up to 14, of crops of 28x28 pixels'),
-        (['task.loss=l3'], "'l3'"),
-        (['task.pool=batch'], "'batch'"),
-        (['task.degradation.jpeg=200'], 'jpeg=200'),
-        (['task.degradation.noise=-1.0'], 'noise=-1.0'),
+        (
+            ['task.patch=15'],
+            'task.patch=15: expected at most 14. The crops have 28x28 pixels',
+        ),
+        (['task.patch=0'], 'task.patch=0: expected a whole number >= 1'),
+        (['task.loss=l3'], "task.loss='l3': expected one of 'l1', 'mse'"),
+        (['task.pool=batch'], "task.pool='batch': expected one of 'image', 'label'"),
+        (
+            ['task.degradation.jpeg=200'],
+            'jpeg=200: expected a whole number >= 0, <= 100',
+        ),
+        (['task.degradation.noise=-1.0'], 'noise=-1.0: expected a number >= 0'),
         (['task.adversarial_loss=gan'], "'gan'"),
-        (['task.tile=0'], 'at least 1'),
-        (['task.adversarial=-1.0'], 'from 0 up'),
+        (['task.tile=0'], 'task.tile=0: expected a whole number >= 1'),
+        (['task.adversarial=-1.0'], 'adversarial=-1.0: expected a number >= 0'),
+        (['train.best=eval/psnr'], "did you mean 'eval/psnr_y'"),
     ],
 )
 def test_mistakes_in_the_config_are_said(opened, overrides, message):

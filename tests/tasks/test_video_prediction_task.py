@@ -10,6 +10,7 @@ from skimage.metrics import structural_similarity
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec
 from jaxvision.data import video
 from jaxvision.data.composed import Composed
 from jaxvision.data.protocol import Unreadable
@@ -118,23 +119,47 @@ def test_the_metrics_are_those_of_what_predict_answers_whatever_comes_after(begu
                 use_sample_covariance=False,
             )
             for one, other in zip(
-                answer.reshape(-1, 16, 16, 1), truth.reshape(-1, 16, 16, 1)
+                answer.reshape(-1, 16, 16, 1),
+                truth.reshape(-1, 16, 16, 1),
+                strict=True,
             )
         ]
     )
-    assert found.keys() == wanted.keys()
+    assert found.keys() == wanted.keys() == set(evaluation.metrics)
     for name, value in wanted.items():
         assert found[name] == pytest.approx(value, rel=1e-4), name
+
+    small = video_prediction.metric_names((10, 64, 1))  # lower than SSIM's window
+    assert set(small) == wanted.keys() - {'ssim'}
 
     other = evaluate(state, {**batch, 'future': batch['future'][::-1]})
     np.testing.assert_array_equal(other['predicted'], records['predicted'])
     assert (other['squared_error'] != records['squared_error']).any()
 
 
+def test_the_network_gives_what_predict_clips(begun):
+    this, _, state = begun
+    batch = batch_of(this, 'test')
+    network = this.task.network
+
+    @jax.jit
+    def apply(pixels):
+        return network.apply(state.variables, network.normalize(pixels))
+
+    frames, intermediates = apply(batch['video'] / np.float32(255))
+    predicted = jax.jit(this.task.predict)(state.variables, batch)['video']
+    np.testing.assert_allclose(255 * np.clip(frames, 0, 1), predicted, atol=1e-3)
+    assert intermediates.keys() == {'state1'}
+    assert this.spec.preprocessing.resize == 'center_crop'
+    assert this.spec.inputs == {'video': ArraySpec((3, 16, 16, 1))}
+    assert this.spec.targets == {'future': ArraySpec((3, 16, 16, 1))}
+    assert this.task.predictor == 'video'
+
+
 def test_a_frame_that_is_shown_is_seen_by_later_answers_alone(begun):
     this, _, state = begun
     model = video_prediction.make_model(
-        this.config, frames=3, image_shape=this.spec['inputs']['video']['shape'][1:]
+        this.config, frames=3, image_shape=this.spec.inputs['video'].shape[1:]
     )
     clip = jax.random.uniform(jax.random.key(0), (1, 6, 16, 16, 1))
     answer = jax.jit(
@@ -155,11 +180,12 @@ def test_a_frame_that_is_shown_is_seen_by_later_answers_alone(begun):
 
 def test_truth_is_shown_less_and_less_to_each_example_in_its_own_frames(begun):
     this, update, _ = begun
-    shares = [
-        float(video_prediction.truth_share(this.config.task, step, 80))
+    fractions = [
+        float(video_prediction.truth_fraction(0.5, step, 80))
         for step in (0, 10, 20, 40, 60)
     ]
-    assert shares == [1, 0.75, 0.5, 0, 0]
+    assert fractions == [1, 0.75, 0.5, 0, 0]
+    assert video_prediction.truth_fraction(0.0, 0, 80) == 0
     index = jnp.arange(2000)
     key = jax.random.key(3)
     shown = video_prediction.draw_shown(key, index, 3, 0.75)
@@ -230,10 +256,10 @@ def test_a_persons_film_is_answered_with_a_strip_and_an_animation(main, tmp_path
 @pytest.mark.parametrize(
     'override, message',
     [
-        ('task.stride=4', 'clips of 20 frames: .* ask for 21'),
-        ('task.frames_in=1', 'at least 2'),
-        ('task.loss=l2', "no 'l2'"),
-        ('task.sampling=2', '0 to 1'),
+        ('task.stride=4', 'task.stride=4: expected .* clips of 20 frames.* ask for 21'),
+        ('task.frames_in=1', 'task.frames_in=1: expected a whole number >= 2'),
+        ('task.loss=l2', "task.loss='l2': expected one of 'l1', 'mse', 'l1.mse'"),
+        ('task.sampling=2', 'task.sampling=2.0: expected a number >= 0, <= 1'),
         ('data.source=digits', 'video'),
         ('model.options.patch=5', 'does not divide frames of 16x16'),
         ('model.options.window=2', 'odd'),

@@ -1,270 +1,343 @@
-"""Inpainting: what is missing from an image, filled in from what is around it."""
+"""Inpainting: the holes of an image are filled from what surrounds them."""
 
+import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
+from ml_collections import ConfigDict
 
 from jaxvision.core import keys
-from jaxvision.core.errors import UserError, unknown
-from jaxvision.core.task import Evaluation, Task
-from jaxvision.data import decode
-from jaxvision.data.wrappers import Numbered
-from jaxvision.image import color, fill, masks
-from jaxvision.tasks.shared import feature_extractor, image_input, image_restoration
-from jaxvision.tasks.shared.networks import make_model
-from jaxvision.viz import figures
-
-DEFAULTS = dict(
-    mask='box',  # what is missing: a 'box' anywhere, 'free_form' strokes of a brush, the 'border'
-    hole=12,  # side of the box, pixels
-    share=0.25,  # of the image, under the brush
-    margin=4,  # width of the border, pixels
-    crop=0,  # side of the random crops that are trained on, pixels; 0: whole images
-    crop_scale=0.5,  # smallest share of the area in a random resized crop of larger, unequal images
-    augment=dict(
-        flip=False,  # left to right, every other image
-        translate=0.0,  # largest shift, a share of the side
-        rotate=0.0,
-    ),  # largest angle, degrees
-    **{**image_restoration.DEFAULTS, 'loss': 'mse', 'adversarial_loss': 'hinge'},
+from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Field, Fields
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import (
+    Batch,
+    Evaluation,
+    Network,
+    Prepare,
+    RequiredNetwork,
+    Scalars,
+    Task,
+    Tiling,
 )
+from jaxvision.core.trees import Tree
+from jaxvision.data import decode
+from jaxvision.data.protocol import Source
+from jaxvision.data.wrappers import Numbered
+from jaxvision.image import color, masks
+from jaxvision.tasks.inpainting import metrics
+from jaxvision.tasks.shared import image_input, image_restoration
+from jaxvision.tasks.shared.networks import make_model
+
+FIELDS: Fields = {
+    'mask': Field(
+        'box',
+        'Kind of hole: a box anywhere, free_form strokes of a brush, or the border.',
+        choices=('box', 'free_form', 'border'),
+    ),
+    'hole': Field(12, 'Side of the box, pixels.', least=1),
+    'share': Field(
+        0.25, 'Fraction of the image that the brush covers.', above=0, most=1
+    ),
+    'margin': Field(4, 'Width of the border, pixels.', least=1),
+    'crop': Field(
+        0, 'Side of the random crops of training, pixels; 0: whole images.', least=0
+    ),
+    'crop_scale': Field(
+        0.5,
+        'Smallest fraction of the area in a random resized crop, where images are '
+        'resized.',
+        above=0,
+        most=1,
+    ),
+    'augment': image_input.AUGMENT,
+    **image_restoration.FIELDS,
+    'loss': dataclasses.replace(image_restoration.FIELDS['loss'], default='mse'),
+    'adversarial_loss': dataclasses.replace(
+        image_restoration.FIELDS['adversarial_loss'], default='hinge'
+    ),
+}
 
 
-def source(config, source, split: str):
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """What the spec of an inpainting run holds beyond `Spec`.
+
+    Attributes:
+        tiling: how `predict` cuts images.
+    """
+
+    tiling: Tiling
+
+
+def source(config: ConfigDict, source: Source, split: str) -> Source:
+    """Number the examples, so that each has a hole of its own in evaluation."""
     return Numbered(source)
 
 
-def requires(config) -> dict:
-    if not config.task.perceptual:
-        return {}
-    return {'judge': feature_extractor.required(config, config.task.judge)}
+def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
+    """The feature extractor of the perceptual loss, if there is one."""
+    return image_restoration.requires(config)
 
 
-def describe(config, source) -> dict:
-    """Images of one size stay as they are; larger or unequal ones are brought to
-    `data.image_size`, in evaluation by their central square."""
-    info, size = source.info, config.data.image_size
+def describe(config: ConfigDict, source: Source) -> Spec:
+    """Describe the images and masks.
+
+    Images of one size stay as they are. Larger or unequal images are brought to
+    `data.image_size`, in evaluation by their central square.
+    """
+    info = source.info
     info.check_holds('image', 'label')
-    height, width, channels = info.image_shape
-    as_it_is = None not in (height, width) and max(height, width) <= size
-    height, width = (height, width) if as_it_is else (size, size)
-    overlap = min(height, width) // 4
-    return {
-        'inputs': {
-            'image': {'shape': [height, width, channels], 'dtype': 'uint8'},
-            'mask': {'shape': [height, width, 1], 'dtype': 'uint8'},
+    preprocessing = Preprocessing.of_dataset(
+        info.image_shape, config.data.image_size, 'central_square'
+    )
+    size = preprocessing.size
+    overlap = min(size) // 4
+    # The smooth filling depends on the whole tile, so tiles fade into each other.
+    tiling = Tiling(scale=1, overlap=overlap, blend=overlap)
+    return Spec(
+        inputs={
+            'image': ArraySpec((*size, info.image_shape[2])),
+            'mask': ArraySpec((*size, 1)),
         },
-        'targets': {},
-        'resize': None if as_it_is else 'center_crop',
-        # The plate knows the whole tile, so tiles fade into each other.
-        'restores': {'scale': 1, 'overlap': overlap, 'blend': overlap},
-    }
+        targets={},
+        preprocessing=preprocessing,
+        details=Details(tiling=tiling),
+    )
 
 
-def make(config, spec: dict) -> Task:
+def make(config: ConfigDict, spec: Spec) -> Task:
+    """Build the task of a network that fills holes."""
     _check(config, spec)
-    c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    model = make_model(config, channels=spec['inputs']['image']['shape'][-1])
-
-    def restore(params, model_state, image, hole, **train):
-        """The image [0, 1] with its hole filled: smoothly, and by what the network adds to that;
-        with train=True also the new model state."""
-        smooth = plate(image, hole)
-        answer = model.apply({'params': params, **model_state}, smooth, hole, **train)
-        (more, _), *new = answer if train else (answer,)
-        return jnp.where(hole, smooth + more, image), *new
-
-    def blank(batch):
-        image = color.to_float(batch['image'], dtype)
-        return (image, jnp.zeros((*image.shape[:3], 1), bool)), image
-
-    def read(state, batch):
-        """((images, their holes), images), augmented."""
-        key = keys.at_step(state.key, 'read', state.step)
-        image = image_input.moved(
-            c.augment, key, batch['index'], color.to_float(batch['image'], dtype)
-        )
-        drawn = keys.per_example(keys.stream(key, 'mask'), batch['index'])
-        return (image, jax.vmap(draw_mask(c, spec, image.shape[1:3]))(drawn)), image
-
-    def of_missing(errors, given):
-        """Errors are zero outside the hole."""
-        image, hole = given
-        missing = image.shape[-1] * hole.sum((1, 2, 3), dtype=dtype)
-        return errors.sum((1, 2, 3)), missing
-
-    init, update = image_restoration.make(
-        config,
-        spec,
-        image_restoration.Damage(
-            blank,
-            read,
-            init=lambda key, given: model.init(key, *given),
-            restore=lambda params, model_state, given: restore(
-                params, model_state, *given, train=True, mutable=list(model_state)
-            ),
-            error=of_missing,
-            shown=lambda image, given: jnp.concatenate(
-                [2 * image - 1, given[1].astype(image.dtype)], -1
-            ),
-        ),
-    )
-
-    def predict(variables, inputs):
-        given = jnp.asarray(inputs['image'])
-        hole = jnp.asarray(inputs['mask'], dtype) > 0  # TFLite compares no uint8
-        (filled,) = restore(
-            variables['params']['model'],
-            variables['model_state']['model'],
-            color.to_float(given, dtype),
-            hole,
-        )
-        # Pixels outside the hole are the given ones, not what is left of them after a division.
-        return {
-            'image': jnp.where(hole, 255 * jnp.clip(filled, 0, 1), given.astype(dtype))
-        }
-
-    record = functools.partial(compare, dtype)
-    evaluation = Evaluation(
-        'test',
-        lambda state, batch: record(predict(state.variables, batch), batch),
-        summarize,
-        record,
-    )
+    inpainter = Inpainter.build(config, spec)
+    init, update = image_restoration.make(config, spec, inpainter)
     return Task(
-        init,
-        update,
-        {'eval': evaluation},
-        predict,
-        'eval/psnr_hole',
-        make_prepare(config, spec),
-        draw_strips,
+        init=init,
+        update=update,
+        evaluations={'eval': inpainter.evaluation()},
+        main_evaluation='eval',
+        predict=inpainter.predict,
+        predictor='restoration',
+        tiling=spec.details.tiling,
+        network=Network(normalize=inpainter.normalize, apply=inpainter.apply),
+        best='eval/psnr_hole',
+        prepare=make_prepare(config, spec),
+        figures=metrics.draw_strips,
         watch=True,
     )
 
 
-def plate(image, hole):
-    """The holes of images [B, H, W, C] in [0, 1] filled smoothly."""
-    return jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
+Holed = tuple[Float[Array, 'b h w c'], Bool[Array, 'b h w 1']]  # images, their holes
 
 
-def compare(dtype, outputs: dict, batch: dict) -> dict:
-    """Of each image: the squared errors in its hole, of the answer and of the smooth filling alone,
-    and how many values are missing."""
-    truth, hole = color.to_float(batch['image'], dtype), batch['mask'] > 0
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inpainter:
+    """A network that fills holes, and the holes that it is trained with.
 
-    def squared_error(image):
-        return jnp.square(image - truth).sum((1, 2, 3))
+    Attributes:
+        options: the config's task.
+        spec: of the data.
+        model: `(image [B, H, W, C], hole [B, H, W, 1]) -> (what is added to the smooth
+            filling, intermediates)`.
+        dtype: of the images.
+    """
 
-    return {
-        'squared_error': squared_error(outputs['image'] / 255),
-        'plate_squared_error': squared_error(plate(truth, hole)),
-        'missing': truth.shape[-1] * hole.sum((1, 2, 3), dtype=jnp.int32),
-        'filled': jnp.round(outputs['image']).astype(jnp.uint8),
-    }
+    options: ConfigDict
+    spec: Spec
+    model: Any
+    dtype: Any
 
-
-def draw_mask(options, spec: dict, size: tuple[int, int]):
-    """key -> the hole [H, W, 1] of an image, or of a crop of one: then the brush is as wide as in
-    the whole."""
-    whole = tuple(spec['inputs']['image']['shape'][:2])
-    return {
-        'box': lambda key: masks.box(key, size, options.hole),
-        'border': lambda key: masks.border(size, options.margin),
-        'free_form': lambda key: masks.free_form(key, whole, options.share)[
-            : size[0], : size[1]
-        ],
-    }[options.mask]
-
-
-def make_prepare(config, spec: dict):
-    """Host side: images of one size; random crops to train on, else a hole that is a function of
-    the example's row alone."""
-    c, (height, width, channels) = config.task, spec['inputs']['image']['shape']
-    draw = jax.jit(
-        lambda row: draw_mask(c, spec, (height, width))(
-            jax.random.fold_in(keys.stream(jax.random.key(0), 'evaluation'), row)
+    @classmethod
+    def build(cls, config: ConfigDict, spec: Spec) -> 'Inpainter':
+        _, _, channels = spec.inputs['image'].shape
+        return cls(
+            options=config.task,
+            spec=spec,
+            model=make_model(config, channels=channels),
+            dtype=jnp.dtype(config.model.param_dtype),
         )
-    )
 
-    def fitting(image, rng):
-        if spec['resize'] is None:
+    def blank(self, batch: Batch) -> tuple[Holed, Array]:
+        """As `image_restoration.Restorer`."""
+        image = color.to_float(batch['image'], self.dtype)
+        no_hole = jnp.zeros((*image.shape[:3], 1), bool)
+        return (image, no_hole), image
+
+    def degrade(self, state: TrainState, batch: Batch) -> tuple[Holed, Array]:
+        """Make ((images, their holes), images) of a training step, augmented."""
+        key = keys.at_step(state.key, 'read', state.step)
+        image = color.to_float(batch['image'], self.dtype)
+        image = image_input.moved(self.options.augment, key, batch['index'], image)
+        mask_keys = keys.per_example(keys.stream(key, 'mask'), batch['index'])
+        draw = mask_drawer(self.options, self.spec, image.shape[1:3])
+        return (image, jax.vmap(draw)(mask_keys)), image
+
+    def init(self, key: jax.Array, degraded: Holed) -> Tree:
+        """Draw the model's variables."""
+        return self.model.init(key, *degraded)
+
+    def restore(
+        self, params: Tree, model_state: Tree, degraded: Holed
+    ) -> tuple[Array, Tree]:
+        """Fill holes in training; the values may lie a little outside of [0, 1]."""
+        image, hole = degraded
+        smooth = metrics.smooth_filling(image, hole)
+        (added, _), model_state = self.model.apply(
+            {'params': params, **model_state},
+            smooth,
+            hole,
+            train=True,
+            mutable=list(model_state),
+        )
+        return jnp.where(hole, smooth + added, image), model_state
+
+    def error(self, errors: Array, degraded: Holed) -> tuple[Array, Array]:
+        """The sum of each image's errors, weighted by its number of missing values.
+
+        Outside the hole the errors are zero.
+        """
+        image, hole = degraded
+        missing = image.shape[-1] * hole.sum((1, 2, 3), dtype=self.dtype)
+        return errors.sum((1, 2, 3)), missing
+
+    def discriminated(self, image: Array, degraded: Holed) -> Array:
+        """The image in [-1, 1], and its hole as a further channel."""
+        _, hole = degraded
+        return jnp.concatenate([2 * image - 1, hole.astype(image.dtype)], -1)
+
+    def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
+        """Return the pixels: the network takes them in [0, 1]."""
+        return pixels
+
+    def apply(
+        self,
+        variables: Tree,
+        image: Float[Array, 'b h w c'],
+        hole: Bool[Array, 'b h w 1'],
+    ) -> tuple[Array, Scalars]:
+        """The images with their holes filled, both in about [0, 1], and intermediates."""
+        params = variables['params']['model']
+        model_state = variables['model_state']['model']
+        smooth = metrics.smooth_filling(image, hole)
+        added, intermediates = self.model.apply(
+            {'params': params, **model_state}, smooth, hole
+        )
+        return jnp.where(hole, smooth + added, image), intermediates
+
+    def predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """The filled images in [0, 255]; pixels outside the hole are the inputs'."""
+        pixels = jnp.asarray(inputs['image'])
+        hole = jnp.asarray(inputs['mask'], self.dtype) > 0  # TFLite compares no uint8
+        filled, _ = self.apply(variables, color.to_float(pixels, self.dtype), hole)
+        # Pixels outside the hole are not rounded by a division.
+        filled = 255 * jnp.clip(filled, 0, 1)
+        return {'image': jnp.where(hole, filled, pixels.astype(self.dtype))}
+
+    def evaluation(self) -> Evaluation:
+        """PSNR in the holes of the test split."""
+        record = functools.partial(metrics.compare, self.dtype)
+
+        def evaluate(state, batch):
+            return record(self.predict(state.variables, batch), batch)
+
+        return Evaluation(
+            split='test',
+            evaluate=evaluate,
+            summarize=metrics.summarize,
+            metrics=metrics.NAMES,
+            record=record,
+        )
+
+
+def mask_drawer(
+    options: ConfigDict, spec: Spec, size: tuple[int, int]
+) -> Callable[[jax.Array], Bool[Array, 'h w 1']]:
+    """Build `(key) -> hole [H, W, 1]`.
+
+    Args:
+        options: the config's task.
+        spec: with the size of whole images.
+        size: (height, width) of the image, or of a crop; strokes of the brush are as wide
+            in a crop as in the whole image.
+    """
+    height, width, _ = spec.inputs['image'].shape
+
+    def draw(key):
+        if options.mask == 'box':
+            return masks.box(key, size, options.hole)
+        if options.mask == 'border':
+            return masks.border(size, options.margin)
+        whole = masks.free_form(key, (height, width), options.share)
+        return whole[: size[0], : size[1]]
+
+    return draw
+
+
+def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
+    """Build the host side: images of one size, then a random crop or a mask.
+
+    Training has random crops. In evaluation each example has a mask that is a function of
+    its row alone.
+    """
+    height, width, channels = spec.inputs['image'].shape
+    options = config.task
+    draw_mask = mask_drawer(options, spec, (height, width))
+    is_resized = spec.preprocessing.resize != 'none'
+    central_square = image_input.make_resize(spec.preprocessing, channels)
+
+    @jax.jit
+    def evaluation_mask(row):
+        key = keys.stream(jax.random.key(0), 'evaluation')
+        return draw_mask(jax.random.fold_in(key, row))
+
+    def resize(image, rng):
+        if not is_resized:
             return image
         if rng is None:
-            return decode.resize_center_crop(image, height, channels, fraction=1.0)
+            return central_square(image)
         return decode.random_resized_crop(
-            image, rng, height, channels, (c.crop_scale, 1.0)
+            image, rng, height, channels, (options.crop_scale, 1.0)
         )
 
     def prepare(example, rng):
-        image, row = fitting(example['image'], rng), example.get('row')
+        prepared = {name: value for name, value in example.items() if name != 'row'}
+        image = resize(example['image'], rng)
+        row = example.get('row')
         if rng is None and row is not None:
-            mask = {'mask': 255 * np.asarray(draw(row)).astype(np.uint8)}
-        elif rng is not None and c.crop:
-            mask, (top, left) = (
-                {},
-                rng.integers(0, (height - c.crop, width - c.crop), endpoint=True),
-            )
-            image = image[top : top + c.crop, left : left + c.crop]
-        else:
-            mask = {}
-        rest = {name: value for name, value in example.items() if name != 'row'}
-        return {**rest, 'image': image, **mask}
+            mask = np.asarray(evaluation_mask(row)).astype(np.uint8)
+            prepared['mask'] = 255 * mask
+        elif rng is not None and options.crop:
+            spare = (height - options.crop, width - options.crop)
+            top, left = rng.integers(0, spare, endpoint=True)
+            image = image[top : top + options.crop, left : left + options.crop]
+        prepared['image'] = image
+        return prepared
 
     return prepare
 
 
-def summarize(records: dict) -> dict[str, float]:
-    """psnr_hole, dB: of all missing values of the split together; plate_psnr_hole: of what the
-    network adds to; mse_hole."""
-
-    def mean(name):
-        return records[name].sum(dtype=np.float64) / records['missing'].sum()
-
-    def psnr(mse):
-        return float(-10 * np.log10(max(mse, 1e-10)))
-
-    mse = mean('squared_error')
-    return {
-        'psnr_hole': psnr(mse),
-        'plate_psnr_hole': psnr(mean('plate_squared_error')),
-        'mse_hole': float(mse),
-    }
-
-
-def draw_strips(records: dict, example) -> dict[str, np.ndarray]:
-    """Of a few images: given, filled, truth."""
-    images = []
-    for i in np.unique(np.linspace(0, len(records['index']) - 1, 16).astype(int)):
-        truth = example(int(records['index'][i]))
-        given = np.where(truth['mask'] > 0, np.uint8(127), truth['image'])
-        images += [given, records['filled'][i], truth['image']]
-    return {
-        'strips': figures.grid(
-            images, columns=6, times=max(1, 96 // images[0].shape[0])
-        )
-    }
-
-
-def _check(config, spec: dict) -> None:
-    c, side = config.task, min(spec['inputs']['image']['shape'][:2])
-    if c.mask not in ('box', 'free_form', 'border'):
-        raise unknown('task.mask: there is no', c.mask, ('box', 'free_form', 'border'))
-    if not 0 <= c.crop <= side:
+def _check(config: ConfigDict, spec: Spec) -> None:
+    options = config.task
+    side = min(spec.preprocessing.size)
+    if options.crop > side:
         raise UserError(
-            f'task.crop={c.crop}: images have {side} pixels a side; 0: whole images'
+            f'task.crop={options.crop}: expected at most {side}, the side of the images '
+            'in pixels. 0 trains on whole images.'
         )
-    smallest = c.crop or side
-    if c.mask == 'box' and not 0 < c.hole <= smallest:
-        raise UserError(f'task.hole={c.hole}: 1 to {smallest} pixels')
-    if c.mask == 'border' and not 0 < 2 * c.margin < smallest:
+    smallest = options.crop or side
+    if options.mask == 'box' and options.hole > smallest:
         raise UserError(
-            f'task.margin={c.margin}: at least 1, less than half of {smallest} pixels'
+            f'task.hole={options.hole}: expected at most {smallest}, the side of the '
+            'images or crops in pixels.'
         )
-    if c.mask == 'free_form' and not 0 < c.share <= 1:
-        raise UserError(f'task.share={c.share}: a share of the image, above 0, up to 1')
-    if not 0 < c.crop_scale <= 1:
-        raise UserError(f'task.crop_scale={c.crop_scale}: it is above 0, up to 1')
-    image_input.check_moves(c.augment)
+    if options.mask == 'border' and 2 * options.margin >= smallest:
+        raise UserError(
+            f'task.margin={options.margin}: expected less than half of {smallest}, the '
+            'side of the images or crops in pixels.'
+        )

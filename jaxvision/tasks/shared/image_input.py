@@ -1,5 +1,6 @@
 """Images on their way to a model: brought to one size on the host, moved about on the device."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -155,7 +156,11 @@ def make_resize(
             preprocessing.shorter,
             preprocessing.interpolation,
         )
-    rules = {'squash': decode.squash, 'center_crop': decode.resize_center_crop}
+    rules = {
+        'squash': decode.squash,
+        'center_crop': decode.resize_center_crop,
+        'central_square': functools.partial(decode.resize_center_crop, fraction=1.0),
+    }
     return lambda image: rules[rule](image, height, channels)
 
 

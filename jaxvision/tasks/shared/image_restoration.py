@@ -1,161 +1,242 @@
-"""How a network learns to restore images: towards the truth, pixel by pixel, and where a person asks
-for it towards what a discriminator takes for real, and what a classifier sees in the truth."""
+"""Training of networks that restore images: a pixel loss, and optionally two more.
+
+The adversarial term is the loss of a patch discriminator. The perceptual term is the
+distance between features of a classifier.
+"""
 
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
 
 from jaxvision.core import keys
-from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.fields import Field, Fields
+from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState, create
+from jaxvision.core.task import Batch, Init, RequiredNetwork, Update
+from jaxvision.core.trees import Tree
 from jaxvision.losses import adversarial
 from jaxvision.models.generators import patchgan
 from jaxvision.tasks.shared import feature_extractor
 from jaxvision.train import optimizers, update
 
-DEFAULTS = dict(
-    loss='l1',  # or 'mse', of the pixels
-    adversarial=0.0,  # weight of the discriminator's judgement; 0: there is none
-    adversarial_loss='non_saturating',  # or 'hinge', 'wasserstein', 'relativistic'
-    discriminator='32-64-128',  # variant of the SN-PatchGAN
-    perceptual=0.0,  # weight of the squared distance between features, of
-    judge='own',  # the package's classifier of this source, or a RUN, and
-    layer='stage2',
-)  # which of its intermediates
-
 PIXEL_LOSSES = {'l1': jnp.abs, 'mse': jnp.square}
 
+FIELDS: Fields = {
+    'loss': Field('l1', 'Loss of the pixels.', choices=tuple(PIXEL_LOSSES)),
+    'adversarial': Field(
+        0.0, 'Weight of the adversarial loss; 0: no discriminator.', least=0
+    ),
+    'adversarial_loss': Field(
+        'non_saturating', 'Kind of the adversarial loss.', choices=adversarial.KINDS
+    ),
+    'discriminator': Field(
+        '32-64-128', "The SN-PatchGAN discriminator's widths, one a layer."
+    ),
+    'perceptual': Field(
+        0.0, 'Weight of the squared distance between features; 0: none.', least=0
+    ),
+    'judge': Field(
+        'own',
+        "Feature extractor: a run's folder, or own: a small classifier of this dataset.",
+    ),
+    'layer': Field('stage2', 'Intermediate of the feature extractor.'),
+}
 
-@dataclasses.dataclass(frozen=True)
-class Damage:
-    """One kind of it, and the network that undoes it. Images are in [0, 1]; `given` is whatever is
-    left of them, a tree of [B, ...]."""
-
-    blank: Callable  # batch of the spec's shapes -> (given, truth)
-    read: Callable  # (state, batch) -> (given, truth), of a step the same for both players
-    init: Callable  # (key, given) -> variables of the network
-    restore: Callable  # (params, model_state, given) -> (image, new model_state), in training
-    error: Callable  # (errors of the pixels [B, H, W, C], given) -> (values [B], weights [B])
-    shown: Callable  # (image, given) -> what the discriminator sees
+Degraded = Any  # arrays [B, ...]: what the network is given of the degraded images
+Features = Callable[[Tree, Float[Array, 'b h w c']], dict[str, Array]]
+Terms = dict[str, tuple[Float[Array, 'b'], Float[Array, 'b']]]
 
 
-def make(config, spec: dict, damage: Damage) -> tuple[Callable, Callable]:
-    """(init, update) of the player 'model', and of its 'discriminator' if there is one."""
-    check(config.task)
-    c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    critic = patchgan.make(
-        c.discriminator, dtype=jnp.dtype(config.model.dtype), param_dtype=dtype
-    )
-    see = (
-        feature_extractor.perceive(spec['requires']['judge'], c.layer, dtype)
-        if c.perceptual
-        else None
-    )
-    tx, lr = optimizers.make(config, spec['examples'])
+@runtime_checkable
+class Restorer(Protocol):
+    """A kind of degradation, and the network that undoes it. Images are in [0, 1]."""
 
-    def init(key, batch) -> TrainState:
-        given, truth = damage.blank(batch)
-        made = {'model': damage.init(keys.stream(key, 'init'), given)}
-        if c.adversarial:
-            made['discriminator'] = critic.init(
-                keys.stream(key, 'discriminator'), damage.shown(truth, given)
-            )
-        params = {player: variables.pop('params') for player, variables in made.items()}
-        averaged = ('model',) if config.optimizer.ema else ()
-        return create(key, params, dict.fromkeys(params, tx), made, averaged)
+    def blank(self, batch: Batch) -> tuple[Degraded, Float[Array, 'b h w c']]:
+        """Make (degraded, truth) of the right shapes, for the networks' initialisation."""
 
+    def degrade(
+        self, state: TrainState, batch: Batch
+    ) -> tuple[Degraded, Float[Array, 'b h w c']]:
+        """Make (degraded, truth) of a training step, the same for both networks."""
+
+    def init(self, key: jax.Array, degraded: Degraded) -> Tree:
+        """Draw the network's variables."""
+
+    def restore(
+        self, params: Tree, model_state: Tree, degraded: Degraded
+    ) -> tuple[Float[Array, 'b h w c'], Tree]:
+        """Restore images in training; also returns the new model state."""
+
+    def error(
+        self, errors: Float[Array, 'b h w c'], degraded: Degraded
+    ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
+        """Reduce the errors of pixels to the values and weights of a loss term."""
+
+    def discriminated(
+        self, image: Float[Array, 'b h w c'], degraded: Degraded
+    ) -> Float[Array, 'b h w k']:
+        """Make the discriminator's input of a restored or true image."""
+
+
+def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
+    """The feature extractor of the perceptual loss, if there is one."""
+    if not config.task.perceptual:
+        return {}
+    return {'judge': feature_extractor.required(config, config.task.judge)}
+
+
+def make(config: ConfigDict, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
+    """Build the first state and the update of 'model', and of a 'discriminator' if any.
+
+    Args:
+        config: of the run; `config.task` has the fields of `FIELDS`.
+        spec: with the number of examples and, for the perceptual loss, the network 'judge'.
+        restorer: the degradation and the network.
+
+    Raises:
+        UserError: The optimizer, the discriminator or the feature extractor is wrong.
+    """
+    training = _Training.build(config, spec, restorer)
+    tx, lr = optimizers.make(config, spec.examples)
     learn = functools.partial(
         update.from_loss, tx=tx, accumulate=config.optimizer.accumulate
     )
-    players = [learn(_model_loss(c, damage, critic, see), ema=config.optimizer.ema)]
-    if c.adversarial:
-        players.insert(
-            0, learn(_discriminator_loss(c, damage, critic), player='discriminator')
+    updates = [learn(training.model_loss, ema=config.optimizer.ema)]
+    if config.task.adversarial:
+        updates.insert(0, learn(training.discriminator_loss, player='discriminator'))
+    descend = update.in_turn(*updates)
+
+    def init(key: jax.Array, batch: Batch) -> TrainState:
+        variables = training.init(key, batch)
+        params = {player: tree.pop('params') for player, tree in variables.items()}
+        return create(
+            key,
+            params,
+            dict.fromkeys(params, tx),
+            variables,
+            ema=config.optimizer.ema,
         )
-    descend = update.in_turn(*players)
 
-    def step(state, batch):
-        new, scalars = descend(state, batch)
-        return new, {**scalars, 'lr': lr(state.step)}
-
-    return init, step
+    return init, update.with_learning_rate(descend, lr)
 
 
-def check(options) -> None:
-    for name, known in (
-        ('loss', PIXEL_LOSSES),
-        ('adversarial_loss', adversarial.KINDS),
-    ):
-        if options[name] not in known:
-            raise unknown(f'task.{name}: there is no', options[name], known)
-    for name in ('adversarial', 'perceptual'):
-        if options[name] < 0:
-            raise UserError(f'task.{name}={options[name]}: a weight, from 0 up')
+def per_image(values: Float[Array, 'b ...']) -> Float[Array, 'b']:
+    """The mean of each image's values."""
+    return values.mean(range(1, values.ndim))
 
 
-def _model_loss(options, damage: Damage, critic, see: Callable | None) -> Callable:
-    def loss(params, state, batch, key):
-        given, truth = damage.read(state, batch)
-        image, model_state = damage.restore(params, state.model_state['model'], given)
-        ones = jnp.ones(len(truth), truth.dtype)
-        terms = {
-            options.loss: damage.error(PIXEL_LOSSES[options.loss](image - truth), given)
-        }
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Training:
+    """The losses of a restoration network and of its discriminator.
+
+    Attributes:
+        options: the config's task.
+        restorer: the degradation and the network.
+        discriminator: a Flax module.
+        features: `(variables, images) -> {name: intermediate}`; None: no perceptual loss.
+    """
+
+    options: ConfigDict
+    restorer: Restorer
+    discriminator: Any
+    features: Features | None
+
+    @classmethod
+    def build(cls, config: ConfigDict, spec: Spec, restorer: Restorer) -> '_Training':
+        options = config.task
+        dtype = jnp.dtype(config.model.param_dtype)
+        discriminator = patchgan.make(
+            options.discriminator,
+            dtype=jnp.dtype(config.model.dtype),
+            param_dtype=dtype,
+        )
+        features = None
         if options.perceptual:
-            seen, wanted = (
-                see(state.frozen['judge'], x)[options.layer] for x in (image, truth)
+            judge = spec.networks['judge']
+            features = feature_extractor.build(judge, options.layer, dtype)
+        return cls(
+            options=options,
+            restorer=restorer,
+            discriminator=discriminator,
+            features=features,
+        )
+
+    def init(self, key: jax.Array, batch: Batch) -> dict[str, Tree]:
+        """The variables of each network."""
+        degraded, truth = self.restorer.blank(batch)
+        model_key = keys.stream(key, 'init')
+        variables = {'model': self.restorer.init(model_key, degraded)}
+        if self.options.adversarial:
+            variables['discriminator'] = self.discriminator.init(
+                keys.stream(key, 'discriminator'),
+                self.restorer.discriminated(truth, degraded),
             )
-            terms['perceptual'] = (
-                options.perceptual * per_image(jnp.square(seen - wanted)),
-                ones,
-            )
-        if options.adversarial:
-            opponent = state.params['discriminator'], state.model_state['discriminator']
-            real, fake = (
-                _score(critic, *opponent, damage.shown(x, given))[0]
-                for x in (truth, image)
-            )
-            values = adversarial.generator(options.adversarial_loss, real, fake)
-            terms['adversarial'] = options.adversarial * per_image(values), ones
+        return variables
+
+    def model_loss(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[Terms, dict]:
+        """The loss of the restoration network, as `update.from_loss` takes it."""
+        degraded, truth = self.restorer.degrade(state, batch)
+        image, model_state = self.restorer.restore(
+            params, state.model_state['model'], degraded
+        )
+        pixel_loss = PIXEL_LOSSES[self.options.loss]
+        errors = pixel_loss(image - truth)
+        terms = {self.options.loss: self.restorer.error(errors, degraded)}
+        if self.options.perceptual:
+            terms['perceptual'] = self._perceptual(state, image, truth)
+        if self.options.adversarial:
+            terms['adversarial'] = self._adversarial(state, image, truth, degraded)
         return terms, {'model_state': {'model': model_state}}
 
-    return loss
+    def _perceptual(self, state, image, truth):
+        layer = self.options.layer
+        restored, wanted = (
+            self.features(state.frozen['judge'], x)[layer] for x in (image, truth)
+        )
+        values = self.options.perceptual * per_image(jnp.square(restored - wanted))
+        return values, jnp.ones(len(truth), truth.dtype)
 
+    def _adversarial(self, state, image, truth, degraded):
+        params = state.params['discriminator']
+        model_state = state.model_state['discriminator']
+        real, fake = (
+            self._scores(params, model_state, x, degraded)[0] for x in (truth, image)
+        )
+        values = adversarial.generator(self.options.adversarial_loss, real, fake)
+        weights = jnp.ones(len(truth), truth.dtype)
+        return self.options.adversarial * per_image(values), weights
 
-def _discriminator_loss(options, damage: Damage, critic) -> Callable:
-    def loss(params, state, batch, key):
-        given, truth = damage.read(state, batch)
-        image, _ = damage.restore(
-            state.params['model'], state.model_state['model'], given
+    def discriminator_loss(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[Terms, dict]:
+        """The loss of the discriminator, as `update.from_loss` takes it."""
+        degraded, truth = self.restorer.degrade(state, batch)
+        image, _ = self.restorer.restore(
+            state.params['model'], state.model_state['model'], degraded
         )
         model_state = state.model_state['discriminator']
-        real, model_state = _score(
-            critic, params, model_state, damage.shown(truth, given)
-        )
-        fake, model_state = _score(
-            critic, params, model_state, damage.shown(image, given)
-        )
+        real, model_state = self._scores(params, model_state, truth, degraded)
+        fake, model_state = self._scores(params, model_state, image, degraded)
         values = per_image(
-            adversarial.discriminator(options.adversarial_loss, real, fake)
+            adversarial.discriminator(self.options.adversarial_loss, real, fake)
         )
-        return (
-            {'adversarial': (values, jnp.ones_like(values))},
-            {'model_state': {'discriminator': model_state}},
+        terms = {'adversarial': (values, jnp.ones_like(values))}
+        return terms, {'model_state': {'discriminator': model_state}}
+
+    def _scores(self, params, model_state, image, degraded):
+        """The scores of the patches [B, h, w], and the new spectral norms."""
+        (scores, _), model_state = self.discriminator.apply(
+            {'params': params, **model_state},
+            self.restorer.discriminated(image, degraded),
+            train=True,
+            mutable=list(model_state),
         )
-
-    return loss
-
-
-def _score(critic, params, model_state, shown):
-    """[B, h, w] of the patches, and what the spectral norms remember."""
-    (scores, _), new = critic.apply(
-        {'params': params, **model_state}, shown, train=True, mutable=list(model_state)
-    )
-    return scores, new
-
-
-def per_image(values):
-    """[B, ...] -> their means [B]."""
-    return values.mean(range(1, values.ndim))
+        return scores, model_state

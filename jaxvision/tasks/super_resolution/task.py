@@ -1,238 +1,321 @@
-"""Super-resolution: an image several times as large, learned from good images made poor.
+"""Super-resolution: an image several times as large, learned from degraded images.
 
-With `adversarial` it is SRGAN (Ledig et al. 2017, arXiv 1609.04802), in turn with a discriminator
+With `adversarial` it is SRGAN (Ledig et al. 2017, arXiv 1609.04802), with a discriminator
 of patches.
 """
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+from ml_collections import ConfigDict
 
 from jaxvision.core import keys
-from jaxvision.core.errors import UserError, unknown
-from jaxvision.core.task import Evaluation, Task
-from jaxvision.data import decode
-from jaxvision.data.protocol import Unreadable
-from jaxvision.image import color, degrade, geometry
-from jaxvision.metrics import restoration
-from jaxvision.models.generators import edsr
-from jaxvision.tasks.shared import feature_extractor, image_restoration
-from jaxvision.tasks.shared.networks import make_model
-from jaxvision.viz import figures
-
-DEFAULTS = dict(
-    scale=2,  # 2, 3 or 4 times as large
-    patch=24,  # side of the crops that are learned from, low-resolution pixels
-    degradation=dict(
-        blur=0.0,  # deviation of a Gaussian, high-resolution pixels
-        noise=0.0,  # deviation of Gaussian noise on the low-resolution image, of 1
-        jpeg=0,
-    ),  # quality of the low-resolution image, 1 to 100; 0: not compressed
-    pool='image',  # PSNR is of single 'image's, or of all that share a 'label'
-    tile=96,  # least side of the pieces that `predict` cuts, low-resolution pixels
-    **image_restoration.DEFAULTS,
+from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Field, Fields
+from jaxvision.core.spec import ArraySpec, Spec
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import (
+    Batch,
+    Evaluation,
+    Network,
+    Prepare,
+    RequiredNetwork,
+    Scalars,
+    Task,
+    Tiling,
 )
+from jaxvision.core.trees import Tree
+from jaxvision.data import decode
+from jaxvision.data.protocol import Source, Unreadable
+from jaxvision.image import color, degrade, geometry
+from jaxvision.models.generators import edsr
+from jaxvision.tasks.shared import image_restoration
+from jaxvision.tasks.shared.networks import make_model
+from jaxvision.tasks.super_resolution import metrics
 
-REACH = 16  # of a model that does not tell its own
+FIELDS: Fields = {
+    'scale': Field(2, 'How many times as large the image becomes.', least=1),
+    'patch': Field(
+        24, 'Side of the crops of training, low-resolution pixels.', least=1
+    ),
+    'degradation': {
+        'blur': Field(
+            0.0, 'Standard deviation of a Gaussian, high-resolution pixels.', least=0
+        ),
+        'noise': Field(
+            0.0,
+            'Standard deviation of Gaussian noise at low resolution, as a fraction of '
+            'the range.',
+            least=0,
+        ),
+        'jpeg': Field(
+            0,
+            'JPEG quality of the low-resolution image; 0: not compressed.',
+            least=0,
+            most=100,
+        ),
+    },
+    'pool': Field(
+        'image',
+        'PSNR of single images, or of all images that share a label.',
+        choices=('image', 'label'),
+    ),
+    'tile': Field(
+        96, 'Smallest side of the tiles of predict, low-resolution pixels.', least=1
+    ),
+    **image_restoration.FIELDS,
+}
+
+REACH = 16  # pixels, of a model that does not declare its reach
 
 
-def requires(config) -> dict:
-    """The package's own classifier sees patches as large as those that are learned from."""
-    c = config.task
-    if not c.perceptual:
-        return {}
-    network = feature_extractor.required(config, c.judge)
-    if network.config:
-        network.config.data.image_size = c.patch * c.scale
-        network.config.task.crop_scale = 0.25
-    return {'judge': network}
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """What the spec of a super-resolution run holds beyond `Spec`.
+
+    Attributes:
+        crop: side of the central crop that is evaluated, high-resolution pixels.
+        tiling: how `predict` cuts images.
+    """
+
+    crop: int
+    tiling: Tiling
 
 
-def describe(config, source) -> dict:
-    """`crop` is the side of the central crop that is evaluated, high-resolution pixels: the whole
-    image where all have one size, or `data.image_size`."""
-    c, info = config.task, source.info
+def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
+    """The feature extractor; a classifier of its own sees patches as large as training's."""
+    networks = image_restoration.requires(config)
+    for network in networks.values():
+        if network.config:
+            network.config.data.image_size = config.task.patch * config.task.scale
+            network.config.task.crop_scale = 0.25
+    return networks
+
+
+def describe(config: ConfigDict, source: Source) -> Spec:
+    """Describe the tiles, and the crops of training and evaluation.
+
+    The evaluated crop is the whole image where all images have one size, or
+    `data.image_size`, rounded down to a multiple of the scale.
+
+    Raises:
+        UserError: The crops are smaller than `task.patch`.
+    """
+    options = config.task
+    info = source.info
     info.check_holds('image', 'label')
     height, width, channels = info.image_shape
-    crop = (
-        min(side for side in (height, width, config.data.image_size) if side)
-        // c.scale
-        * c.scale
-    )
-    if not 0 < c.patch <= crop // c.scale:
+    scale = options.scale
+    side = min(length for length in (height, width, config.data.image_size) if length)
+    low_side = side // scale
+    crop = low_side * scale
+    if options.patch > low_side:
         raise UserError(
-            f'task.patch={c.patch}: up to {crop // c.scale}, of crops of {crop}x{crop} '
-            f'pixels (the images, or data.image_size) made {c.scale} times smaller'
+            f'task.patch={options.patch}: expected at most {low_side}. The crops have '
+            f'{crop}x{crop} pixels (the images, or data.image_size) and become {scale} '
+            'times smaller.'
         )
-    patch = c.patch * c.scale
-    spec = {
-        'class_names': list(info.class_names),
-        'crop': crop,
-        'restores': {'scale': c.scale},
-        'inputs': {'image': {'shape': [c.tile, c.tile, channels], 'dtype': 'uint8'}},
-        'targets': {'truth': {'shape': [patch, patch, channels], 'dtype': 'uint8'}},
-    }
-    # So that the tiles of an image are answered as the whole is.
-    model = make_model(config, scale=c.scale, channels=channels)
+    # The overlap covers the reach, so tiles give the same pixels as the whole image.
+    model = make_model(config, scale=scale, channels=channels)
     overlap = 2 * getattr(model, 'reach', REACH)
-    spec['restores']['overlap'] = overlap
-    tile = max(c.tile, crop // c.scale, 2 * overlap)
-    spec['inputs']['image']['shape'] = [tile, tile, channels]
-    return spec
-
-
-def make(config, spec: dict) -> Task:
-    _check(config)
-    c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    channels = spec['inputs']['image']['shape'][-1]
-    model = make_model(config, scale=spec['restores']['scale'], channels=channels)
-
-    def blank(batch):
-        return color.to_float(batch['image'], dtype), color.to_float(
-            batch['truth'], dtype
-        )
-
-    def read(state, batch):
-        """(low resolution, truth) of each crop, turned and mirrored at random."""
-        key = keys.at_step(state.key, 'read', state.step)
-        turns = keys.per_example(keys.stream(key, 'dihedral'), batch['index'])
-        truth = jax.vmap(geometry.random_dihedral)(
-            turns, color.to_float(batch['truth'], dtype)
-        )
-        return made_poor(c, key, batch['index'], truth), truth
-
-    def enlarge(params, model_state, low):
-        """The images in [0, 1] or a little beyond, and the running statistics of these."""
-        (image, _), new = model.apply(
-            {'params': params, **model_state},
-            low,
-            train=True,
-            mutable=list(model_state),
-        )
-        return image, new
-
-    init, update = image_restoration.make(
-        config,
-        spec,
-        image_restoration.Damage(
-            blank,
-            read,
-            model.init,
-            enlarge,
-            error=lambda errors, low: (
-                image_restoration.per_image(errors),
-                jnp.ones(len(low), dtype),
-            ),
-            shown=lambda image, low: 2 * image - 1,
-        ),
+    tile = max(options.tile, low_side, 2 * overlap)
+    patch = options.patch * scale
+    return Spec(
+        inputs={'image': ArraySpec((tile, tile, channels))},
+        targets={'truth': ArraySpec((patch, patch, channels))},
+        class_names=tuple(info.class_names),
+        details=Details(crop=crop, tiling=Tiling(scale=scale, overlap=overlap)),
     )
 
-    def predict(variables, inputs):
-        low = color.to_float(jnp.asarray(inputs['image']), dtype)
-        image, _ = model.apply(
-            {
-                'params': variables['params']['model'],
-                **variables['model_state']['model'],
-            },
-            low,
-        )
-        return {'image': 255 * jnp.clip(image, 0, 1)}
 
+def make(config: ConfigDict, spec: Spec) -> Task:
+    """Build the task of a network that enlarges images."""
+    upscaler = Upscaler.build(config, spec)
+    init, update = image_restoration.make(config, spec, upscaler)
     return Task(
-        init,
-        update,
-        {'eval': _evaluation(c, spec, predict, dtype)},
-        predict,
-        'eval/psnr_y',
-        make_prepare(config, spec),
-        draw_strips,
+        init=init,
+        update=update,
+        evaluations={'eval': upscaler.evaluation()},
+        main_evaluation='eval',
+        predict=upscaler.predict,
+        predictor='restoration',
+        tiling=spec.details.tiling,
+        network=Network(normalize=upscaler.normalize, apply=upscaler.apply),
+        best='eval/psnr_y',
+        prepare=make_prepare(config, spec),
+        figures=metrics.draw_strips,
         watch=True,
     )
 
 
-def _evaluation(options, spec: dict, predict, dtype) -> Evaluation:
-    tile, scale = spec['inputs']['image']['shape'][0], options.scale
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Upscaler:
+    """A network that enlarges images, and the degradation that makes them small.
 
-    def low_resolution(batch):
-        key = keys.stream(jax.random.key(0), 'evaluation')  # of all seeds the same
-        return made_poor(
-            options, key, batch['index'], color.to_float(batch['truth'], dtype)
+    Attributes:
+        options: the config's task.
+        spec: of the data.
+        model: `(image [B, h, w, C]) -> (image [B, H, W, C], intermediates)`.
+        dtype: of the images.
+    """
+
+    options: ConfigDict
+    spec: Spec
+    model: Any
+    dtype: Any
+
+    @classmethod
+    def build(cls, config: ConfigDict, spec: Spec) -> 'Upscaler':
+        _, _, channels = spec.inputs['image'].shape
+        scale = spec.details.tiling.scale
+        return cls(
+            options=config.task,
+            spec=spec,
+            model=make_model(config, scale=scale, channels=channels),
+            dtype=jnp.dtype(config.model.param_dtype),
         )
 
-    def inputs(batch):
-        return {
-            'image': _padded(
-                jnp.round(255 * low_resolution(batch)).astype(jnp.uint8), tile
-            )
-        }
+    def blank(self, batch: Batch) -> tuple[Array, Array]:
+        """As `image_restoration.Restorer`."""
+        low = color.to_float(batch['image'], self.dtype)
+        return low, color.to_float(batch['truth'], self.dtype)
 
-    def record(outputs, batch):
-        start = (tile - spec['crop'] // scale) // 2 * scale
-        inside = slice(start, start + spec['crop'])
-        bicubic = jnp.clip(edsr.bicubic(low_resolution(batch), scale), 0, 1)
-        truth = color.to_float(batch['truth'], dtype)
-        return {
-            **jax.vmap(functools.partial(compare, border=scale))(
-                outputs['image'][:, inside, inside] / 255, bicubic, truth
+    def degrade(self, state: TrainState, batch: Batch) -> tuple[Array, Array]:
+        """Make (low resolution, truth) of each crop, turned and mirrored at random."""
+        key = keys.at_step(state.key, 'read', state.step)
+        turns = keys.per_example(keys.stream(key, 'dihedral'), batch['index'])
+        truth = jax.vmap(geometry.random_dihedral)(
+            turns, color.to_float(batch['truth'], self.dtype)
+        )
+        return degrade_images(self.options, key, batch['index'], truth), truth
+
+    def init(self, key: jax.Array, degraded: Array) -> Tree:
+        """Draw the model's variables."""
+        return self.model.init(key, degraded)
+
+    def restore(
+        self, params: Tree, model_state: Tree, degraded: Array
+    ) -> tuple[Array, Tree]:
+        """Enlarge images in training; they may lie a little outside of [0, 1]."""
+        (image, _), model_state = self.model.apply(
+            {'params': params, **model_state},
+            degraded,
+            train=True,
+            mutable=list(model_state),
+        )
+        return image, model_state
+
+    def error(self, errors: Array, degraded: Array) -> tuple[Array, Array]:
+        """The mean error of each image, all images with the same weight."""
+        weights = jnp.ones(len(degraded), self.dtype)
+        return image_restoration.per_image(errors), weights
+
+    def discriminated(self, image: Array, degraded: Array) -> Array:
+        """The image in [-1, 1]."""
+        return 2 * image - 1
+
+    def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
+        """Return the pixels: the model takes them in [0, 1]."""
+        return pixels
+
+    def apply(self, variables: Tree, image: Array) -> tuple[Array, Scalars]:
+        """The enlarged images, both in about [0, 1], and named intermediates."""
+        params = variables['params']['model']
+        model_state = variables['model_state']['model']
+        return self.model.apply({'params': params, **model_state}, image)
+
+    def predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """The enlarged images in [0, 255]."""
+        low = color.to_float(jnp.asarray(inputs['image']), self.dtype)
+        image, _ = self.apply(variables, low)
+        return {'image': 255 * jnp.clip(image, 0, 1)}
+
+    def evaluation(self) -> Evaluation:
+        """PSNR and SSIM on the test split."""
+        pool = self.options.pool
+        class_names = self.spec.class_names
+        _, _, channels = self.spec.inputs['image'].shape
+        return Evaluation(
+            split='test',
+            evaluate=self.evaluate,
+            summarize=functools.partial(metrics.summarize, pool, class_names),
+            metrics=metrics.names(
+                self.spec.details.crop,
+                channels,
+                border=self.options.scale,
+                pooled_classes=class_names if pool == 'label' else (),
             ),
-            'label': batch['label'],
-        }
-
-    def evaluate(state, batch):
-        return record(predict(state.variables, inputs(batch)), batch)
-
-    of_split = functools.partial(summarize, options.pool, spec['class_names'])
-    return Evaluation('test', evaluate, of_split, record, inputs)
-
-
-def _check(config) -> None:
-    c = config.task
-    if c.pool not in ('image', 'label'):
-        raise unknown('task.pool: there is no', c.pool, ('image', 'label'))
-    for name in ('blur', 'noise'):
-        if c.degradation[name] < 0:
-            raise UserError(
-                f'task.degradation.{name}={c.degradation[name]}: it is at least 0'
-            )
-    if not 0 <= c.degradation.jpeg <= 100:
-        raise UserError(
-            f'task.degradation.jpeg={c.degradation.jpeg}: 1 to 100, or 0 for none'
+            record=self.record,
+            inputs=self.evaluation_inputs,
         )
-    if c.tile < 1:
-        raise UserError(f'task.tile={c.tile}: it is at least 1')
+
+    def evaluate(self, state: TrainState, batch: Batch) -> Batch:
+        """The records of a batch."""
+        inputs = self.evaluation_inputs(batch)
+        return self.record(self.predict(state.variables, inputs), batch)
+
+    def evaluation_inputs(self, batch: Batch) -> Batch:
+        """Degrade the crops and pad them to tiles, 8 bits a channel."""
+        low = jnp.round(255 * self._low_resolution(batch)).astype(jnp.uint8)
+        tile, _, _ = self.spec.inputs['image'].shape
+        return {'image': _padded(low, tile)}
+
+    def record(self, outputs: Batch, batch: Batch) -> Batch:
+        """One record per crop."""
+        scale = self.options.scale
+        crop = self.spec.details.crop
+        tile, _, _ = self.spec.inputs['image'].shape
+        start = (tile - crop // scale) // 2 * scale
+        inside = slice(start, start + crop)
+        bicubic = edsr.bicubic(self._low_resolution(batch), scale)
+        record = jax.vmap(functools.partial(metrics.compare, border=scale))(
+            outputs['image'][:, inside, inside] / 255,
+            jnp.clip(bicubic, 0, 1),
+            color.to_float(batch['truth'], self.dtype),
+        )
+        return {**record, 'label': batch['label']}
+
+    def _low_resolution(self, batch: Batch) -> Array:
+        """The degraded crops, the same for every seed."""
+        key = keys.stream(jax.random.key(0), 'evaluation')
+        truth = color.to_float(batch['truth'], self.dtype)
+        return degrade_images(self.options, key, batch['index'], truth)
 
 
-def made_poor(options, key, index, images):
-    """What is given for these images [B, H, W, C]: smaller by the scale, and otherwise degraded."""
-    worsen = functools.partial(
+def degrade_images(
+    options: ConfigDict,
+    key: jax.Array,
+    index: Int[Array, 'b'],
+    images: Float[Array, 'b h w c'],
+) -> Float[Array, 'b h2 w2 c']:
+    """Make images smaller by the scale, and otherwise degraded.
+
+    Args:
+        options: the config's task, with 'scale' and 'degradation'.
+        key: of the step.
+        index: of each example in its split.
+        images: in [0, 1].
+    """
+    degrade_image = functools.partial(
         degrade.degrade, scale=options.scale, **options.degradation
     )
-    return jax.vmap(worsen)(
-        keys.per_example(keys.stream(key, 'degrade'), index), images
-    )
+    example_keys = keys.per_example(keys.stream(key, 'degrade'), index)
+    return jax.vmap(degrade_image)(example_keys, images)
 
 
-def _padded(images, side: int):
-    """Mirrored outwards to a tile, so that the network sees no edge where the image goes on."""
-    missing = side - images.shape[1]
-    around = missing // 2, missing - missing // 2
-    return jnp.pad(images, ((0, 0), around, around, (0, 0)), mode='symmetric')
-
-
-def make_prepare(config, spec: dict):
-    """Host side: a random crop to learn from, or the central one that is evaluated."""
-    channels, patch = (
-        spec['inputs']['image']['shape'][-1],
-        config.task.patch * config.task.scale,
-    )
+def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
+    """Build the host side: a random crop in training, the central crop in evaluation."""
+    _, _, channels = spec.inputs['image'].shape
+    patch = config.task.patch * config.task.scale
 
     def prepare(example, rng):
-        image, size = (
-            decode.decode(example['image'], channels),
-            patch if rng else spec['crop'],
-        )
+        image = decode.decode(example['image'], channels)
+        size = patch if rng else spec.details.crop
         spare = np.array(image.shape[:2]) - size
         if spare.min() < 0:
             height, width, _ = image.shape
@@ -248,74 +331,8 @@ def make_prepare(config, spec: dict):
     return prepare
 
 
-def compare(restored, bicubic, truth, border: int) -> dict:
-    """Of one image: errors and SSIM of both answers, in 8 bits as a file holds them, on luma and
-    RGB; and a strip of its middle: bicubic, restored, truth. Where no window fits there is no SSIM.
-    """
-    restored, bicubic = (jnp.round(255 * image) / 255 for image in (restored, bicubic))
-    spaces = {'y': restoration.luma}
-    if truth.shape[-1] == 3:
-        spaces['rgb'] = lambda image: image
-    found = {}
-    for prefix, image in (('', restored), ('bicubic_', bicubic)):
-        for space, of in spaces.items():
-            pair = of(image), of(truth)
-            found[f'{prefix}error_{space}'] = restoration.squared_error(*pair, border)
-            if min(truth.shape[:2]) >= restoration.WINDOW + 2 * border:
-                found[f'{prefix}ssim_{space}'] = restoration.ssim(*pair, border)
-    strip = jnp.concatenate([_middle(image) for image in (bicubic, restored, truth)], 1)
-    return {**found, 'strip': jnp.round(255 * strip).astype(jnp.uint8)}
-
-
-def _middle(image, most: int = 96):
-    side = min(most, image.shape[0])
-    start = (image.shape[0] - side) // 2
-    return image[start : start + side, start : start + side]
-
-
-def summarize(pool: str, class_names: list[str], records: dict) -> dict[str, float]:
-    """psnr in dB and ssim, on luma ('_y') and RGB ('_rgb'), the scale's border left out; 'bicubic':
-    those of the bicubic image; gain_y: how much better the PSNR on luma is than bicubic's.
-
-    With pool='label' the squared errors of a class's images are averaged first, as those of the
-    tiles of one photograph, and every class counts alike; psnr_y/CLASS is its own. No image or
-    class counts more than 100 dB.
-    """
-    names, pools = np.unique(
-        records['label' if pool == 'label' else 'index'], return_inverse=True
-    )
-
-    def average(name):
-        return np.bincount(pools, records[name].astype(np.float64)) / np.bincount(pools)
-
-    def psnr(name):
-        return -10 * np.log10(np.maximum(average(name), 1e-10))
-
-    found = {}
-    for space in [space for space in ('y', 'rgb') if f'error_{space}' in records]:
-        found |= {
-            f'psnr_{space}': psnr(f'error_{space}'),
-            f'bicubic_{space}': psnr(f'bicubic_error_{space}'),
-        }
-        found |= {
-            f'{prefix}ssim_{space}': average(f'{prefix}ssim_{space}')
-            for prefix in ('', 'bicubic_')
-            if f'ssim_{space}' in records
-        }
-    singles = dict(zip(names, found['psnr_y'])) if pool == 'label' else {}
-    found = {name: float(values.mean()) for name, values in found.items()}
-    return {
-        'psnr_y': found['psnr_y'],
-        'gain_y': found['psnr_y'] - found['bicubic_y'],
-        **found,
-        **{
-            f'psnr_y/{class_names[label]}': float(value)
-            for label, value in singles.items()
-        },
-    }
-
-
-def draw_strips(records: dict, example) -> dict[str, np.ndarray]:
-    """Of a few images: bicubic, restored, truth."""
-    some = np.unique(np.linspace(0, len(records['strip']) - 1, 8).astype(int))
-    return {'strips': figures.grid(list(records['strip'][some]), columns=2)}
+def _padded(images: UInt8[Array, 'b h w c'], side: int) -> UInt8[Array, 'b H W c']:
+    """Mirror images outwards to a tile, so that the network sees no edge in the image."""
+    missing = side - images.shape[1]
+    around = missing // 2, missing - missing // 2
+    return jnp.pad(images, ((0, 0), around, around, (0, 0)), mode='symmetric')

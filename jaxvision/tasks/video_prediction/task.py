@@ -1,249 +1,378 @@
-"""Video prediction: the frames that follow, after some frames of a clip."""
+"""Video prediction: the frames that follow some frames of a video."""
 
-import functools
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt8
+from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.config import steps
-from jaxvision.core.errors import UserError, unknown
-from jaxvision.core.state import create
-from jaxvision.core.task import Evaluation, Task
-from jaxvision.data import decode, video
-from jaxvision.data.protocol import Unreadable
+from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Field, Fields
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
+from jaxvision.core.state import TrainState, create
+from jaxvision.core.task import (
+    Batch,
+    Evaluation,
+    Example,
+    Network,
+    Pictures,
+    Prepare,
+    Records,
+    Scalars,
+    Shown,
+    Task,
+    Update,
+)
+from jaxvision.core.trees import Tree
+from jaxvision.data import video
+from jaxvision.data.protocol import Source, Unreadable
 from jaxvision.image import color
 from jaxvision.metrics import restoration
+from jaxvision.tasks.shared import video_input
 from jaxvision.tasks.shared.networks import make_model
 from jaxvision.train import optimizers, update
 from jaxvision.viz import figures
 
-DEFAULTS = dict(
-    frames_in=10,  # that are given
-    frames_out=10,  # that are foreseen
-    stride=1,  # every so many frames of a film is one of them
-    loss='mse',  # 'l1', 'mse' or 'l1+mse', of the pixels
-    sampling=0.5,
-)  # share of the training in which true frames are shown less and less; 0: never
 
-LOSSES = {
-    'l1': jnp.abs,
-    'mse': jnp.square,
-    'l1+mse': lambda x: jnp.abs(x) + jnp.square(x),
+def _l1_and_mse(errors: Float[Array, '*shape']) -> Float[Array, '*shape']:
+    return jnp.abs(errors) + jnp.square(errors)
+
+
+LOSSES = {'l1': jnp.abs, 'mse': jnp.square, 'l1+mse': _l1_and_mse}
+
+FIELDS: Fields = {
+    'frames_in': Field(10, 'Frames that the model is given.', least=2),
+    'frames_out': Field(10, 'Frames that the model predicts.', least=1),
+    'stride': Field(1, 'Every so many frames of the video, one is used.', least=1),
+    'loss': Field('mse', 'Loss of the pixels.', choices=tuple(LOSSES)),
+    'sampling': Field(
+        0.5,
+        'Fraction of the training in which true frames stand in for predicted ones, '
+        'less and less often; 0: never.',
+        least=0,
+        most=1,
+    ),
 }
 
 
-def describe(config, source) -> dict:
-    """Frames of one size stay as they are; larger or unequal ones are brought to
-    `data.image_size`, by their central square."""
-    c, info, size = config.task, source.info, config.data.image_size
+def describe(config: ConfigDict, source: Source) -> Spec:
+    """Describe the frames that are given and predicted.
+
+    Frames of one size stay as they are. Others become the central square, resized to
+    `data.image_size`.
+    """
+    options = config.task
+    info = source.info
     info.check_holds('video')
-    for name, least in (('frames_in', 2), ('frames_out', 1), ('stride', 1)):
-        if c[name] < least:
-            raise UserError(f'task.{name}={c[name]}: it is at least {least}')
-    if info.frames is not None and info.frames < _span(c):
+    if info.frames is not None and info.frames < _span(options):
         raise UserError(
-            f'{info.name} has clips of {info.frames} frames: task.frames_in, frames_out '
-            f'and stride ask for {_span(c)}'
+            f'task.stride={options.stride}: expected at most {info.frames} frames in all, '
+            f'as {info.name} has clips of {info.frames} frames; frames_in, frames_out and '
+            f'stride ask for {_span(options)}. Lower one of them'
         )
-    height, width, channels = info.image_shape
-    as_it_is = None not in (height, width) and max(height, width) <= size
-    frame = [height, width, channels] if as_it_is else [size, size, channels]
-    return {
-        'inputs': {'video': {'shape': [c.frames_in, *frame], 'dtype': 'uint8'}},
-        'targets': {'future': {'shape': [c.frames_out, *frame], 'dtype': 'uint8'}},
-        'resize': None if as_it_is else 'center_crop',
-    }
+    preprocessing = Preprocessing.of_dataset(
+        info.image_shape, config.data.image_size, 'center_crop'
+    )
+    image_shape = (*preprocessing.size, info.image_shape[2])
+    return Spec(
+        inputs={'video': ArraySpec((options.frames_in, *image_shape))},
+        targets={'future': ArraySpec((options.frames_out, *image_shape))},
+        preprocessing=preprocessing,
+    )
 
 
-def make(config, spec: dict) -> Task:
-    c, dtype = config.task, jnp.dtype(config.model.param_dtype)
-    _check(c)
-    frames, *image_shape = spec['targets']['future']['shape']
-    model = make_model(config, frames=frames, image_shape=image_shape)
-    tx, lr = optimizers.make(config, spec['examples'])
-    total = steps(config.train.steps, config.data.batch_size, spec['examples'])
-
-    def init(key, batch):
-        variables = model.init(
-            keys.stream(key, 'init'), color.to_float(batch['video'], dtype)
-        )
-        averaged = ('model',) if config.optimizer.ema else ()
-        return create(
-            key, {'model': variables['params']}, {'model': tx}, averaged=averaged
-        )
-
-    def loss(params, state, batch, key):
-        past, future = (
-            color.to_float(batch[name], dtype) for name in ('video', 'future')
-        )
-        shown = draw_shown(
-            key, batch['index'], c.frames_out, truth_share(c, state.step, total)
-        )
-        answer, _ = model.apply({'params': params}, past, future, shown)
-        errors = LOSSES[c.loss](answer - future).mean((1, 2, 3, 4))
-        return {c.loss: (errors, jnp.ones_like(errors))}, {}
-
+def make(config: ConfigDict, spec: Spec) -> Task:
+    """Build the task of a model that predicts frames."""
+    network = FramePredictor.build(config, spec)
+    tx, lr = optimizers.make(config, spec.examples)
     descend = update.from_loss(
-        loss, tx, accumulate=config.optimizer.accumulate, ema=config.optimizer.ema
+        network.loss,
+        tx,
+        accumulate=config.optimizer.accumulate,
+        ema=config.optimizer.ema,
     )
 
-    def step(state, batch):
-        new, scalars = descend(state, batch)
-        return new, {
-            **scalars,
-            'lr': lr(state.step),
-            'truth_share': truth_share(c, state.step, total),
-        }
+    def init(key: jax.Array, batch: Batch) -> TrainState:
+        past = color.to_float(batch['video'], network.dtype)
+        variables = network.model.init(keys.stream(key, 'init'), past)
+        params = {'model': variables['params']}
+        return create(key, params, {'model': tx}, ema=config.optimizer.ema)
 
-    def predict(variables, inputs):
-        past = color.to_float(jnp.asarray(inputs['video']), dtype)
-        answer, _ = model.apply({'params': variables['params']['model']}, past)
-        return {'video': 255 * jnp.clip(answer, 0, 1)}
-
-    record = functools.partial(compare, dtype)
-    evaluation = Evaluation(
-        'test',
-        lambda state, batch: record(predict(state.variables, batch), batch),
-        summarize,
-        record,
-    )
     return Task(
-        init,
-        step,
-        {'eval': evaluation},
-        predict,
-        '-eval/mse',
-        make_prepare(config, spec),
-        draw_strips,
-        show,
+        init=init,
+        update=update.with_learning_rate(_with_truth_fraction(descend, network), lr),
+        evaluations={'eval': network.evaluation(spec)},
+        predict=network.predict,
+        predictor='video',
+        network=Network(normalize=network.normalize, apply=network.apply),
+        best='-eval/mse',
+        prepare=make_prepare(config, spec),
+        figures=draw_strips,
+        show=show,
         watch=True,
     )
 
 
-def truth_share(options, step, total: int):
-    """Scheduled sampling (Bengio et al. 2015, arXiv 1506.03099): how likely the true frame is shown
-    in the place of the answer, falling from 1 to 0 over the first `sampling` of the training."""
-    if not options.sampling:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FramePredictor:
+    """A model of the frames that follow, with its loss.
+
+    Attributes:
+        model: the model.
+        loss_name: one of `LOSSES`.
+        frames: number of frames that are predicted.
+        sampling: fraction of the training in which true frames are shown.
+        steps: length of the training.
+        dtype: of the frames.
+    """
+
+    model: Any
+    loss_name: str
+    frames: int
+    sampling: float
+    steps: int
+    dtype: Any
+
+    @classmethod
+    def build(cls, config: ConfigDict, spec: Spec) -> 'FramePredictor':
+        frames, *image_shape = spec.targets['future'].shape
+        length = steps(config.train.steps, config.data.batch_size, spec.examples)
+        return cls(
+            model=make_model(config, frames=frames, image_shape=image_shape),
+            loss_name=config.task.loss,
+            frames=frames,
+            sampling=config.task.sampling,
+            steps=length,
+            dtype=jnp.dtype(config.model.param_dtype),
+        )
+
+    def normalize(self, frames: Float[Array, '...']) -> Float[Array, '...']:
+        """Return frames in [0, 1] as they are: the model takes these."""
+        return frames
+
+    def truth_fraction(self, step: Int[Array, '']) -> Float[Array, '']:
+        """The probability that a true frame is shown at a step."""
+        return truth_fraction(self.sampling, step, self.steps)
+
+    def loss(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[dict, dict]:
+        """The error of the predicted pixels, as `update.from_loss` takes it."""
+        past = color.to_float(batch['video'], self.dtype)
+        future = color.to_float(batch['future'], self.dtype)
+        fraction = self.truth_fraction(state.step)
+        shown = draw_shown(key, batch['index'], self.frames, fraction)
+        predicted, _ = self.model.apply({'params': params}, past, future, shown)
+        errors = LOSSES[self.loss_name](predicted - future).mean((1, 2, 3, 4))
+        return {self.loss_name: (errors, jnp.ones_like(errors))}, {}
+
+    def apply(
+        self, variables: Tree, past: Float[Array, 'b s h w c']
+    ) -> tuple[Float[Array, 'b t h w c'], Scalars]:
+        """The predicted frames in [0, 1], not clipped, and named intermediates."""
+        return self.model.apply({'params': variables['params']['model']}, past)
+
+    def predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """The predicted frames [B, T, H, W, C] in [0, 255]."""
+        past = color.to_float(jnp.asarray(inputs['video']), self.dtype)
+        predicted, _ = self.apply(variables, past)
+        return {'video': 255 * jnp.clip(predicted, 0, 1)}
+
+    def record(self, outputs: Batch, batch: Batch) -> Batch:
+        """Squared errors [B, T], each summed over the pixels in [0, 1] of a frame.
+
+        They are those of the prediction, of the last frame given, and of a black frame.
+        SSIM is there if its window fits into a frame.
+        """
+        past = color.to_float(batch['video'], self.dtype)
+        truth = color.to_float(batch['future'], self.dtype)
+
+        def squared_error(frames):
+            return jnp.square(frames - truth).sum((2, 3, 4))
+
+        predicted = outputs['video'] / 255
+        records = {
+            'squared_error': squared_error(predicted),
+            'last_frame_squared_error': squared_error(past[:, -1:]),
+            'blank_squared_error': squared_error(jnp.zeros_like(truth)),
+            'predicted': jnp.round(outputs['video']).astype(jnp.uint8),
+        }
+        if _has_ssim(truth.shape[2:]):
+            records['ssim'] = jax.vmap(jax.vmap(restoration.ssim))(predicted, truth)
+        return records
+
+    def evaluation(self, spec: Spec) -> Evaluation:
+        """Errors of the predicted frames, on the test split."""
+
+        def evaluate(state, batch):
+            return self.record(self.predict(state.variables, batch), batch)
+
+        return Evaluation(
+            split='test',
+            evaluate=evaluate,
+            summarize=summarize,
+            metrics=metric_names(spec.targets['future'].shape[1:]),
+            record=self.record,
+        )
+
+
+def _with_truth_fraction(descend: Update, network: FramePredictor) -> Update:
+    """Add the probability of true frames to an update's scalars, as 'truth_share'."""
+
+    def update_and_fraction(state, batch):
+        new, scalars = descend(state, batch)
+        return new, {**scalars, 'truth_share': network.truth_fraction(state.step)}
+
+    return update_and_fraction
+
+
+def truth_fraction(
+    sampling: float, step: int | Int[Array, ''], steps: int
+) -> Float[Array, '']:
+    """The probability that a true frame stands in for a predicted one.
+
+    It falls linearly from 1 to 0: scheduled sampling (Bengio et al. 2015, arXiv 1506.03099).
+
+    Args:
+        sampling: fraction of the training until it is 0; 0: it always is.
+        step: number of the step.
+        steps: length of the training.
+    """
+    if not sampling:
         return jnp.zeros(())
-    return jnp.clip(1 - step / (options.sampling * total), 0, 1)
+    return jnp.clip(1 - step / (sampling * steps), 0, 1)
 
 
-def draw_shown(key, index, frames: int, share):
-    """[B, T]: of each example and frame, whether the truth is shown."""
+def draw_shown(
+    key: jax.Array,
+    index: Int[Array, 'b'],
+    frames: int,
+    fraction: float | Float[Array, ''],
+) -> Bool[Array, 'b t']:
+    """Draw which frames of each example are shown as they truly are.
 
-    def draw(key):
-        return jax.random.bernoulli(key, share, (frames,))
+    Args:
+        key: of the step.
+        index: number of each example.
+        frames: number of frames that are predicted.
+        fraction: probability of each frame.
+    """
+
+    def draw(example_key):
+        return jax.random.bernoulli(example_key, fraction, (frames,))
 
     return jax.vmap(draw)(keys.per_example(keys.stream(key, 'shown'), index))
 
 
-def make_prepare(config, spec: dict):
-    """Host side: frames of one size, from anywhere in a clip to train on, else from its middle."""
-    c, (side, _, channels) = config.task, spec['inputs']['video']['shape'][1:]
-    resize = functools.partial(decode.resize_center_crop, fraction=1.0)
+def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
+    """Read frames of one size, from a random place of the video or from its middle."""
+    options = config.task
+    side, _, channels = spec.inputs['video'].shape[1:]
+    size = None if spec.preprocessing.resize == 'none' else side
+    resize = video_input.make_frame_resize(spec.preprocessing)
 
     def prepare(example, rng):
         total = video.count(example['video'])
-        if total < _span(c):
-            raise Unreadable(f'it has {total} frames, of {_span(c)} that are needed')
-        rows = video.clip_rows(total, c.frames_in + c.frames_out, c.stride, rng)
-        clip = video.read(
-            example['video'], rows, side if spec['resize'] else None, channels, resize
-        )
-        return {'video': clip[: c.frames_in], 'future': clip[c.frames_in :]}
+        if total < _span(options):
+            raise Unreadable(
+                f'it has {total} frames, of {_span(options)} that are needed'
+            )
+        count = options.frames_in + options.frames_out
+        rows = video.clip_rows(total, count, options.stride, rng)
+        clip = video.read(example['video'], rows, size, channels, resize)
+        return {'video': clip[: options.frames_in], 'future': clip[options.frames_in :]}
 
     return prepare
 
 
-def _span(options) -> int:
-    """How many frames of a clip an example covers."""
+def _span(options: ConfigDict) -> int:
+    """Number of frames of a video from the first to the last of an example."""
     return (options.frames_in + options.frames_out - 1) * options.stride + 1
 
 
-def compare(dtype, outputs: dict, batch: dict) -> dict:
-    """Of each clip and frame [B, T] the squared errors, each the sum over a frame's pixels in
-    [0, 1]: of the answer, of the last frame seen, and of black. SSIM where its window fits."""
-    past, truth = (color.to_float(batch[name], dtype) for name in ('video', 'future'))
-
-    def squared_error(frames):
-        return jnp.square(frames - truth).sum((2, 3, 4))
-
-    answer = outputs['video'] / 255
-    found = {
-        'squared_error': squared_error(answer),
-        'last_frame_squared_error': squared_error(past[:, -1:]),
-        'blank_squared_error': squared_error(jnp.zeros_like(truth)),
-        'predicted': jnp.round(outputs['video']).astype(jnp.uint8),
-    }
-    if min(truth.shape[2:4]) >= restoration.WINDOW:
-        found['ssim'] = jax.vmap(jax.vmap(restoration.ssim))(answer, truth)
-    return found
+def metric_names(image_shape: Sequence[int]) -> tuple[str, ...]:
+    """The metrics that `summarize` returns for frames of a shape."""
+    ssim = ('ssim',) if _has_ssim(image_shape) else ()
+    return 'mse', 'mse_ratio', 'mse_last_frame', 'mse_blank', 'blank_ratio', *ssim
 
 
-def summarize(records: dict) -> dict[str, float]:
-    """mse: as it is counted of Moving MNIST, the sum over a frame's pixels in [0, 1], its mean over
-    frames and clips; mse_last_frame and mse_blank: of the last frame seen, again and again, and of
-    black; mse_ratio and blank_ratio: by that of the last frame; ssim."""
+def _has_ssim(image_shape: Sequence[int]) -> bool:
+    return min(image_shape[:2]) >= restoration.WINDOW
+
+
+def summarize(records: Records) -> dict[str, float]:
+    """Mean errors over frames and videos, as they are counted for Moving MNIST.
+
+    `mse` is the squared error summed over the pixels in [0, 1] of a frame. `mse_last_frame`
+    and `mse_blank` are those of the last frame given and of a black one. `mse_ratio` and
+    `blank_ratio` are divided by that of the last frame. `ssim` needs frames as large as
+    its window.
+    """
 
     def mean(name):
         return float(records[name].mean(dtype=np.float64))
 
-    mse, last, blank = (
-        mean(f'{name}squared_error') for name in ('', 'last_frame_', 'blank_')
-    )
-    least = max(last, 1e-10)  # of clips in which nothing moves
-    return {
+    mse = mean('squared_error')
+    last = mean('last_frame_squared_error')
+    blank = mean('blank_squared_error')
+    divisor = max(last, 1e-10)  # In some videos nothing moves.
+    metrics = {
         'mse': mse,
-        'mse_ratio': mse / least,
+        'mse_ratio': mse / divisor,
         'mse_last_frame': last,
         'mse_blank': blank,
-        'blank_ratio': blank / least,
-        **({'ssim': mean('ssim')} if 'ssim' in records else {}),
+        'blank_ratio': blank / divisor,
     }
+    if 'ssim' in records:
+        metrics['ssim'] = mean('ssim')
+    return metrics
 
 
-def draw_strips(records: dict, example) -> dict[str, np.ndarray]:
-    """Of a few clips: the frames given and, over the truth, those foreseen."""
-    some = np.unique(np.linspace(0, len(records['index']) - 1, 6).astype(int))
-    clips = [example(int(records['index'][i])) for i in some]
-    return {'strips': _strips(clips, records['predicted'][some])}
+def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
+    """Draw six videos: the frames given and, above the truth, those predicted."""
+    count = len(records['index'])
+    rows = np.unique(np.linspace(0, count - 1, 6).astype(int))
+    clips = [example(int(records['index'][row])) for row in rows]
+    return {'strips': _strips(clips, records['predicted'][rows])}
 
 
-def _strips(clips: list[dict], predicted) -> np.ndarray:
+def _strips(
+    clips: Sequence[Example], predicted: UInt8[np.ndarray, 'n t _ _ _']
+) -> figures.Picture:
     frames = []
-    for clip, answer in zip(clips, predicted):
-        nothing = np.full_like(clip['video'], 255)
-        frames += [*clip['video'], *answer, *nothing, *clip['future']]
-    columns = len(clips[0]['video']) + len(predicted[0])
+    for clip, predicted_frames in zip(clips, predicted, strict=True):
+        empty = np.full_like(clip['video'], 255)
+        frames += [*clip['video'], *predicted_frames, *empty, *clip['future']]
+    columns = len(clips[0]['video']) + predicted.shape[1]
     return figures.grid(frames, columns, times=max(1, 64 // frames[0].shape[0]))
 
 
-def show(inputs: dict, outputs: dict):
-    """The mean squared errors, as `summarize` counts them; the strip of the film, and an animation
-    of the frames given and foreseen."""
-    truth, answer = inputs['future'] / 255, outputs['video'] / 255
+def show(inputs: Example, outputs: Records) -> Shown:
+    """Answer with the errors of a user's video, a strip and an animation of its frames.
+
+    The errors are those of `summarize`. The animation has the frames given and predicted.
+    """
+    truth = inputs['future'] / 255
 
     def per_frame(frames):
         return round(float(np.square(frames - truth).sum((1, 2, 3)).mean()), 4)
 
-    told = {
-        'mse': per_frame(answer),
+    answer = {
+        'mse': per_frame(outputs['video'] / 255),
         'mse_last_frame': per_frame(inputs['video'][-1:] / 255),
     }
     if 'original' not in inputs:
-        return told, None
+        return answer, None
     predicted = np.round(outputs['video']).astype(np.uint8)
-    film = np.concatenate([inputs['video'], predicted])
-    colour = np.broadcast_to(film, (*film.shape[:3], 3))
-    return told, {'': _strips([inputs], [predicted]), 'foreseen.gif': (colour, 5.0)}
-
-
-def _check(options) -> None:
-    if options.loss not in LOSSES:
-        raise unknown('task.loss: there is no', options.loss, LOSSES)
-    if not 0 <= options.sampling <= 1:
-        raise UserError(
-            f'task.sampling={options.sampling}: a share of the training, 0 to 1'
-        )
+    frames = np.concatenate([inputs['video'], predicted])
+    frames = np.broadcast_to(frames, (*frames.shape[:3], 3))
+    return answer, {
+        '': _strips([inputs], predicted[None]),
+        'foreseen.gif': (frames, 5.0),
+    }
