@@ -9,6 +9,7 @@ Under `jit` the batch is the whole global one. Under `pmap`, over the axis REPLI
 device's equal part of it, and `from_gradients` takes the means over the devices.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,117 +19,163 @@ import optax
 
 from jaxvision.core import keys
 from jaxvision.core.state import TrainState
+from jaxvision.core.task import Batch, Scalars, Update
+from jaxvision.core.trees import Tree
 
-Tree = Any
-Batch = dict[str, jax.Array]
-Scalars = dict[str, jax.Array]
-Update = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
+# (gradient, {network: model state}, scalars)
+Gradients = tuple[Tree, dict[str, Tree], Scalars]
+# {term: (values [B], weights [B])}
+Terms = dict[str, tuple[jax.Array, jax.Array]]
+Loss = Callable[[Tree, TrainState, Batch, jax.Array], tuple[Terms, dict[str, Any]]]
 
 REPLICAS = 'replicas'  # the axis that pmap maps over
 
 
 def from_loss(
-    loss: Callable,
+    loss: Loss,
     tx: optax.GradientTransformation,
     player: str = 'model',
     *,
     accumulate: int = 1,
     ema: float = 0.0,
 ) -> Update:
-    """The update that descends a loss.
+    """Build the update that descends a loss.
 
-    `loss(params, state, batch, key) -> (terms, aux)`: `params` is this player's tree, with what is
-    frozen of it, as the others' in `state.params`; `terms` is {name: (values [B], weights [B])} and
-    the loss the sum over terms of sum(values) / sum(weights), each summed over the whole global
-    batch, so padding, unequal masks, accumulation and any layout give the same mean. Weights depend
-    on the batch only.
-    `aux` may hold 'model_state' {player: tree} and 'scalars' in the same (values, weights) form.
-    `accumulate` splits the batch into microbatches that take turns, to save memory.
+    The loss is the sum over its terms of sum(values) / sum(weights), each sum over the whole
+    global batch. So padding, unequal masks, accumulation and any layout give the same mean.
+
+    Args:
+        loss: `(params, state, batch, key) -> (terms, aux)`. `params` are this network's, those
+            of the others are in `state.params`; both include what is frozen. `terms` is {name:
+            (values [B], weights [B])}; the weights depend on the batch only. `aux` may hold
+            'model_state' {network: tree}, and 'scalars' of the same form as the terms.
+        tx: the optimizer.
+        player: the network that is trained.
+        accumulate: microbatches that the batch is split into, to save memory.
+        ema: decay of the averaged weights, as for `from_gradients`.
     """
 
-    def gradients(state: TrainState, batch: Batch):
-        key = keys.at_step(state.key, player, state.step)
-
-        def whole(params):
-            return state.whole({player: params})[player]
-
-        # Under pmap each device divides by the devices' mean weight: then the mean over devices is
-        # the global one.
-        def objective(params, model_state, part, totals=None):
-            others = state.replace(
-                params=state.whole(state.params), model_state=model_state
-            )
-            terms, aux = loss(whole(params), others, part, key)
-            sums = {
-                name: (jnp.sum(values), jnp.sum(weights))
-                for name, (values, weights) in {
-                    **aux.get('scalars', {}),
-                    **terms,
-                }.items()
-            }
-            weights = {name: weight for name, (_, weight) in sums.items()}
-            over = totals or _mean_over_replicas(weights)
-            means = {
-                name: _ratio(value, over[name]) for name, (value, _) in sums.items()
-            }
-            model_state = {**model_state, **aux.get('model_state', {})}
-            total = sum(means[name] for name in terms)
-            return total, (model_state, {**means, 'loss': total}, weights)
-
-        start = state.params[player], state.model_state
+    def gradients(state: TrainState, batch: Batch) -> Gradients:
+        objective = _Objective(loss, state, player)
         if accumulate == 1:
-            gradient, (model_state, scalars, _) = jax.grad(objective, has_aux=True)(
-                *start, batch
-            )
-            return gradient, model_state, scalars
-
-        parts = _microbatches(batch, accumulate)
-        # Only the weights are asked for, so the compiler drops the rest of this forward pass.
-        weights = jax.lax.map(lambda part: objective(*start, part)[1][2], parts)
-        totals = _mean_over_replicas(
-            jax.tree.map(lambda weight: jnp.sum(weight, 0), weights)
-        )
-
-        def add_part(carry, part):
-            gradient, model_state, scalars = carry
-            more, (model_state, more_scalars, _) = jax.grad(objective, has_aux=True)(
-                state.params[player], model_state, part, totals
-            )
-
-            def add(tree, other):
-                return jax.tree.map(jnp.add, tree, other)
-
-            return (add(gradient, more), model_state, add(scalars, more_scalars)), None
-
-        _, (_, shapes, _) = jax.eval_shape(
-            objective, *start, jax.tree.map(lambda x: x[0], parts)
-        )
-
-        def zeros(tree):
-            return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
-
-        # Inside a rolled loop XLA's CPU convolution gradients lose their threads.
-        unroll = accumulate if jax.default_backend() == 'cpu' else 1
-        carry = zeros(state.params[player]), state.model_state, zeros(shapes)
-        return jax.lax.scan(add_part, carry, parts, unroll=unroll)[0]
+            return objective.gradients(state.model_state, batch)
+        return _accumulated(objective, _microbatches(batch, accumulate), accumulate)
 
     return from_gradients(gradients, tx, player, ema=ema)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Objective:
+    """A loss at one step, as a function of the parameters that it is differentiated by."""
+
+    loss: Loss
+    state: TrainState
+    player: str
+
+    def __call__(
+        self,
+        params: Tree,
+        model_state: dict[str, Tree],
+        batch: Batch,
+        totals: Scalars | None = None,
+    ) -> tuple[jax.Array, tuple[dict[str, Tree], Scalars, Scalars]]:
+        """Compute the loss.
+
+        Args:
+            params: of this network, without what is frozen.
+            model_state: of all networks.
+            batch: the whole batch, or a microbatch.
+            totals: the weights of the whole batch; None: `batch` is the whole batch.
+
+        Returns:
+            (loss, (new model state, scalars, the weights of `batch`)).
+        """
+        state = self.state
+        key = keys.at_step(state.key, self.player, state.step)
+        others = state.replace(
+            params=state.whole(state.params), model_state=model_state
+        )
+        whole_params = state.whole({self.player: params})[self.player]
+        terms, aux = self.loss(whole_params, others, batch, key)
+        sums = {
+            name: (jnp.sum(values), jnp.sum(weights))
+            for name, (values, weights) in {**aux.get('scalars', {}), **terms}.items()
+        }
+        weights = {name: weight for name, (_, weight) in sums.items()}
+        # Under pmap each device divides by the devices' mean weight: then the mean over
+        # devices is the global one.
+        divisors = totals or _mean_over_replicas(weights)
+        means = {
+            name: _ratio(value, divisors[name]) for name, (value, _) in sums.items()
+        }
+        total: Any = sum(means[name] for name in terms)
+        new_model_state = {**model_state, **aux.get('model_state', {})}
+        return total, (new_model_state, {**means, 'loss': total}, weights)
+
+    def gradients(
+        self, model_state: dict[str, Tree], batch: Batch, totals: Scalars | None = None
+    ) -> Gradients:
+        """Differentiate the loss; the arguments are those of `__call__`."""
+        params = self.state.params[self.player]
+        gradient, (model_state, scalars, _) = jax.grad(self, has_aux=True)(
+            params, model_state, batch, totals
+        )
+        return gradient, model_state, scalars
+
+
+def _accumulated(objective: _Objective, parts: Batch, count: int) -> Gradients:
+    """Sum the gradients of microbatches [count, B / count, ...]."""
+    state = objective.state
+    params = state.params[objective.player]
+
+    def weights_of(part: Batch) -> Scalars:
+        _, (_, _, weights) = objective(params, state.model_state, part)
+        return weights
+
+    # Only the weights are asked for, so the compiler drops the rest of this forward pass.
+    weights = jax.lax.map(weights_of, parts)
+    totals = _mean_over_replicas(
+        jax.tree.map(lambda weight: jnp.sum(weight, 0), weights)
+    )
+
+    def add_part(carry, part):
+        gradient, model_state, scalars = carry
+        part_gradient, model_state, part_scalars = objective.gradients(
+            model_state, part, totals
+        )
+        gradient = jax.tree.map(jnp.add, gradient, part_gradient)
+        scalars = jax.tree.map(jnp.add, scalars, part_scalars)
+        return (gradient, model_state, scalars), None
+
+    first = jax.tree.map(lambda x: x[0], parts)
+    _, (_, shapes, _) = jax.eval_shape(objective, params, state.model_state, first)
+    start = (_zeros(params), state.model_state, _zeros(shapes))
+    # Inside a rolled loop XLA's CPU convolution gradients lose their threads.
+    unroll = count if jax.default_backend() == 'cpu' else 1
+    return jax.lax.scan(add_part, start, parts, unroll=unroll)[0]
+
+
+def _zeros(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), tree)
+
+
 def from_gradients(
-    gradients: Callable,
+    gradients: Callable[[TrainState, Batch], Gradients],
     tx: optax.GradientTransformation,
     player: str = 'model',
     *,
     ema: float = 0.0,
 ) -> Update:
-    """The update that hands `gradients(state, batch) -> (gradient, model_state, scalars)` to an
-    optimizer; `gradient` is shaped like this player's params, `model_state` is {player: tree}.
+    """Build the update that gives gradients to an optimizer.
 
-    Under `pmap` each device's three are of its part of the batch, and their means are taken.
-
-    `ema` > 0 keeps an average of the player's weights and model state, decay
-    min(ema, (1 + t) / (10 + t)), for which the state must have been created.
+    Args:
+        gradients: `(state, batch) -> (gradient, model_state, scalars)`. The gradient is shaped
+            like the network's parameters, the model state is {network: tree}. Under `pmap`
+            all three are those of a device's part of the batch, and their means are taken.
+        tx: the optimizer.
+        player: the network that is trained.
+        ema: above 0: the update keeps an average of the network's weights and model state, with
+            decay min(ema, (1 + step) / (10 + step)). The state must have been created with one.
     """
 
     def update(state: TrainState, batch: Batch):
@@ -155,13 +202,13 @@ def from_gradients(
 
 
 def in_turn(*updates: Update) -> Update:
-    """One update that carries out several, each on the state that the one before left."""
+    """Combine updates: each works on the state that the one before returned."""
 
     def update(state: TrainState, batch: Batch):
         scalars = {}
-        for one in updates:
-            state, more = one(state, batch)
-            scalars |= more
+        for one_update in updates:
+            state, new_scalars = one_update(state, batch)
+            scalars |= new_scalars
         return state, scalars
 
     return update
@@ -178,8 +225,9 @@ def with_learning_rate(update: Update, lr: optax.Schedule) -> Update:
 
 
 def guarded(update: Update) -> Update:
-    """What the engine compiles: counts the step and keeps the old state from the first non-finite
-    scalar on, which `state.bad_step` remembers.
+    """Count the steps, and keep the old state from the first non-finite scalar on.
+
+    `state.bad_step` is the step of that scalar. The engine compiles every update so.
 
     The choice is made inside the compiled program: donation has deleted the old buffers by the time
     the host could look. Losses and gradient norms are among the scalars of every update.
