@@ -211,11 +211,9 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _help(config) -> int:
-    from jaxvision.core.config import fields
+    from jaxvision.core.config import reference
 
-    print('\nfields, with their values:')
-    for name, value in fields(config).items():
-        print(f'  --config.{name}={value}')
+    print(f'\nfields, with their values in this config:\n{reference(config)}')
     return 0
 
 

@@ -58,6 +58,21 @@ def default(task: str) -> Config:
     return config
 
 
+def reference(config: ConfigDict) -> str:
+    """Every field of a config with its value, its sentence, and its choices or bounds."""
+    values = fields(config)
+    lines = [f'  --config.task.name={config.task.name}', '      The task.']
+    for name, field in declared(config.task.name).items():
+        options = {
+            path: value for path, value in values.items() if path.startswith(f'{name}.')
+        }
+        for path, value in (options or {name: values[name]}).items():
+            lines.append(f'  --config.{path}={value}')
+        bounds = f' [{field.bounds}]' if field.bounds else ''
+        lines.append(f'      {field.doc}{bounds}')
+    return '\n'.join(lines)
+
+
 def stored(values: Mapping) -> Config:
     """The config that a run has kept; fields that are newer than it have their defaults.
 

@@ -126,9 +126,14 @@ COMMON: Fields = {
         'synthetic': Field(
             '', 'Run of a conditional GAN whose images are added to the training data.'
         ),
-        'synthetic_examples': Field(2000, 'Number of images that this GAN makes.'),
+        'synthetic_examples': Field(
+            2000, 'Number of images that this GAN makes.', least=1
+        ),
         'synthetic_share': Field(
-            0.5, 'Fraction of the training data that these images are.'
+            0.5,
+            'Fraction of the training data that these images are.',
+            above=0,
+            below=1,
         ),
         'train_split': Field(
             '', 'Name of the training split; empty: found by its name.'

@@ -17,18 +17,13 @@ BATCH = 100
 
 
 def mixed(data: Any, real: Source) -> Mixed:
-    """The real examples and `data.synthetic_examples` of the run `data.synthetic`, classes in turn.
+    """Add generated images to real examples, of all classes in turn.
 
     Raises:
-        UserError: it is no run, or none that generates images of these classes.
+        UserError: `data.synthetic` is no run, or generates no images of these classes.
     """
     if not Path(data.synthetic, 'config.json').exists():
         raise UserError(f'data.synthetic={data.synthetic} is no run')
-    if not 0 < data.synthetic_share < 1 or data.synthetic_examples < 1:
-        raise UserError(
-            f'data.synthetic_share={data.synthetic_share} is above 0 and less than 1, '
-            f'and data.synthetic_examples={data.synthetic_examples} at least 1'
-        )
     task, variables, spec = saved.load(Path(data.synthetic))
     inputs = spec.inputs
     names = list(real.info.class_names)

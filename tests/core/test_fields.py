@@ -81,3 +81,13 @@ def test_all_fields_are_checked_before_a_run_begins(tiny, tmp_path):
         with pytest.raises(UserError, match=re.escape(message)):
             loop.run(tiny(override), tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
+
+
+def test_the_reference_has_every_field_with_its_sentence_choices_and_bounds(tiny):
+    text = configs.reference(tiny('model.options.norm=group'))
+    for name, field in configs.declared('classification').items():
+        assert f'--config.{name}' in text, name
+        assert field.doc in text
+    assert '--config.model.options.norm=group' in text
+    assert 'Peak learning rate. [>= 0]' in text
+    assert 'Optimizer. [sgd | adamw | lamb | muon]' in text

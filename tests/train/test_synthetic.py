@@ -72,7 +72,10 @@ def test_a_classifier_learns_from_both(tiny, generator, tmp_path, no_pictures):
     [
         (['data.synthetic=nowhere'], 'is no run'),
         (['data.synthetic=CLASSIFIER'], 'does not generate'),
-        (['data.synthetic=GENERATOR', 'data.synthetic_share=1.0'], 'less than 1'),
+        (
+            ['data.synthetic=GENERATOR', 'data.synthetic_share=1.0'],
+            'data.synthetic_share=1.0: expected a number > 0, < 1',
+        ),
         (['data.synthetic=GENERATOR', 'data.source=mnist5k'], 'real ones'),
     ],
 )
