@@ -66,7 +66,7 @@ def test_tables_hold_what_the_list_of_results_holds():
 
 def test_a_task_of_ones_own_trains(tmp_path, monkeypatch):
     code = block('docs/extending.md', 'Remove noise from images')
-    assert code.count('\n') <= 82
+    assert code.count('\n') <= 85
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'denoise.py').write_text(code)
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,119 +1,91 @@
-"""Parts of a task's players that stay as they begin: 'PLAYER/PATH', of `train.frozen` or a task's own.
+"""Parts of a task's networks that are not trained: 'NETWORK/PATH' of `train.frozen`.
 
-Their leaves lie in `state.frozen['params']`: they have no gradient, no optimizer's memory and no
-average. Their modules compute as in evaluation: batch statistics stay, and nothing is dropped.
+Their leaves lie in `state.frozen['params']`: they have no gradient, no optimizer state and no
+average. Their modules compute as in evaluation: batch statistics are not updated, and nothing
+is dropped.
 """
 
 import dataclasses
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import jax
 
+from jaxvision.core import trees
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Task
-from jaxvision.core.trees import joined
+from jaxvision.core.task import Batch, Task
+from jaxvision.core.trees import Tree
 from jaxvision.models import tuning
-
-Tree = Any
-Path = list[str]
 
 
 def freeze(task: Task, paths: Iterable[str]) -> Task:
-    """The task, but of these parts: 'model/encoder', ..."""
-    paths = [path.strip().split('/') for path in paths if path.strip()]
-    if not paths:
+    """Freeze parts of a task's networks, such as 'model/encoder'."""
+    split_paths = [path.strip().split('/') for path in paths if path.strip()]
+    if not split_paths:
         return task
 
-    def init(key, batch):
+    def init(key: jax.Array, batch: Batch) -> TrainState:
         state = task.init(key, batch)
-        for path in paths:
-            state = _split(state, path)
+        for path in split_paths:
+            state = _freeze_part(state, path)
         return state
 
-    def update(state, batch):
-        with tuning.tuned({'/'.join(names) for _, *names in paths}):
+    def update(state: TrainState, batch: Batch):
+        with tuning.tuned({'/'.join(names) for _, *names in split_paths}):
             return task.update(state, batch)
 
     return dataclasses.replace(task, init=init, update=update)
 
 
-def _split(state: TrainState, path: Path) -> TrainState:
-    """The state of which this part is frozen.
+def _freeze_part(state: TrainState, path: Sequence[str]) -> TrainState:
+    """Move the part at a path from the trained to the frozen parameters.
 
     Raises:
-        UserError: there is no such part, another player has one too, or its player has no other.
+        UserError: There is no such part, another network has one too, or nothing else of its
+            network could be trained.
     """
-    player, *names = path
-    where, tree = '/'.join(path), state.params.get(player, {})
-    if not names or not _has(tree, names):
-        parts = [
-            f'{name}/{part}' for name, parts in state.params.items() for part in parts
+    network, *names = path
+    part = '/'.join(path)
+    params = state.params.get(network, {})
+    _check_part(state, network, names)
+    trained = trees.without_path(params, names)
+    if not jax.tree.leaves(trained):
+        raise UserError(f'train.frozen: nothing of {network} but {part} could learn')
+
+    def remove(networks: dict[str, Tree]) -> dict[str, Tree]:
+        if network not in networks:
+            return networks
+        tree = trees.without_path_everywhere(networks[network], names)
+        return {**networks, network: tree}
+
+    ema = state.ema
+    if ema:
+        ema = {**ema, 'params': remove(ema['params'])}
+    frozen = trees.joined(
+        state.frozen.get('params', {}), {network: trees.only_path(params, names)}
+    )
+    return state.replace(
+        params={**state.params, network: trained},
+        opt_state=remove(state.opt_state),
+        ema=ema,
+        frozen={**state.frozen, 'params': frozen},
+    )
+
+
+def _check_part(state: TrainState, network: str, names: Sequence[str]) -> None:
+    part = '/'.join([network, *names])
+    if not names or not trees.has_path(state.params.get(network, {}), names):
+        known = [
+            f'{name}/{child}'
+            for name, children in state.params.items()
+            for child in children
         ]
         raise UserError(
-            f'train.frozen: there is no {where!r} to freeze, but {", ".join(parts)}'
+            f'train.frozen: there is no {part!r} to freeze, but {", ".join(known)}'
         )
-    for other in state.params.keys() - {player}:
-        if _has(state.params[other], names):
+    for other in state.params.keys() - {network}:
+        if trees.has_path(state.params[other], names):
             raise UserError(
-                f'train.frozen: {where} cannot be frozen alone: {other} has a part of '
+                f'train.frozen: {part} cannot be frozen alone: {other} has a part of '
                 'that name too'
             )
-    if not jax.tree.leaves(rest := _without(tree, names)):
-        raise UserError(f'train.frozen: nothing of {player} but {where} could learn')
-    stays = tree
-    for name in names:
-        stays = stays[name]
-    for name in reversed(path):
-        stays = {name: stays}
-
-    def cut(players):
-        return (
-            {**players, player: _everywhere(players[player], names)}
-            if player in players
-            else players
-        )
-
-    ema = {**state.ema, 'params': cut(state.ema['params'])} if state.ema else state.ema
-    return state.replace(
-        params={**state.params, player: rest},
-        opt_state=cut(state.opt_state),
-        ema=ema,
-        frozen={
-            **state.frozen,
-            'params': joined(state.frozen.get('params', {}), stays),
-        },
-    )
-
-
-def _has(tree: Tree, names: Path) -> bool:
-    return (
-        not names
-        or isinstance(tree, dict)
-        and names[0] in tree
-        and _has(tree[names[0]], names[1:])
-    )
-
-
-def _without(tree: Tree, names: Path) -> Tree:
-    first, *others = names
-    inside = {first: _without(tree[first], others)} if others else {}
-    return {
-        name: inside.get(name, node)
-        for name, node in tree.items()
-        if name != first or inside
-    }
-
-
-def _everywhere(tree: Tree, names: Path) -> Tree:
-    """Of an optimizer's state, which holds trees like the parameters': without that part of each."""
-
-    def cut(node):
-        if not isinstance(node, dict):
-            return node
-        if _has(node, names):
-            return _without(node, names)
-        return {name: _everywhere(inner, names) for name, inner in node.items()}
-
-    return jax.tree.map(cut, tree, is_leaf=lambda node: isinstance(node, dict))
