@@ -1,6 +1,9 @@
 """README and docs: code blocks run as they stand; links, files and tables are up to date."""
 
+import functools
+import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +92,61 @@ def test_the_research_example_runs(tmp_path, monkeypatch, capsys):
     loop.run(config, 'runs/cnn')
     exec(block('README.md', 'saliency'), {})  # noqa: S102 (the README's own code)
     assert '(8, 10) (8, 8, 8, 1)' in capsys.readouterr().out
+
+
+COMMANDS = [
+    (page_id(path), line.strip())
+    for path in PAGES
+    for line in path.read_text().replace('\\\n', ' ').splitlines()
+    if re.match(r'    (?:\S*/)?(?:jaxvision |python -m jaxvision\.)', line)
+]
+RESULTS = json.loads((ROOT / 'docs' / 'results.json').read_text())
+COMMANDS += [
+    ('docs/results.json', command)
+    for command in sorted({result['command'] for result in RESULTS})
+    if command.startswith('jaxvision ')
+]
+
+
+@pytest.fixture(scope='module')
+def help_of():
+    """`help_of('predict')`: the help of a command, without a config's fields."""
+
+    @functools.cache
+    def read(command):
+        module = {'train': 'main', 'eval': 'main'}.get(command, command)
+        done = subprocess.run(
+            [sys.executable, '-m', f'jaxvision.{module}', '--help'],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return read
+
+
+@functools.cache
+def fields_of(config: str) -> set[str]:
+    loaded = configs.load(str(ROOT / 'configs' / f'{config}.py'))
+    return set(configs.declared(loaded.task.name)) | {'task.name'}
+
+
+@pytest.mark.parametrize('page, line', COMMANDS)
+def test_the_flags_and_fields_of_a_documented_command_exist(page, line, help_of):
+    words = shlex.split(line, comments=True)
+    start = next(i for i, word in enumerate(words) if 'jaxvision' in word)
+    command = words[start + 1] if words[start].endswith('jaxvision') else None
+    command = command or words[start].rpartition('.')[2]
+    arguments = ' '.join(words[start + 1 :])
+    for flag in re.findall(r'(?<!\S)--(?!config\.)(\w+)', arguments):
+        assert flag == 'help' or f'--{flag}' in help_of(command), flag
+    config = re.search(r'--config[ =](?:configs/)?(\w+)', arguments)
+    if config and (ROOT / 'configs' / f'{config[1]}.py').exists():
+        for field in re.findall(r'--config\.([\w.]+)=', arguments):
+            is_option = '.options.' in field
+            assert is_option or field in fields_of(config[1]), field
+
+
+def test_pages_document_commands():
+    assert len(COMMANDS) > 80
