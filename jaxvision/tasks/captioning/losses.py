@@ -1,24 +1,13 @@
 """What a captioner learns from: true captions, or the CIDEr-D of those that it samples."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from jaxvision.core import keys
-from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch
-from jaxvision.core.trees import Tree
 from jaxvision.metrics import cider
 from jaxvision.models.sequence import decoding
 from jaxvision.tasks.captioning.network import CaptionNetwork
-
-# `(params, state, batch, key) -> (terms, aux)`, as `update.from_loss` takes it.
-Terms = dict[str, tuple[Array, Array]]
-Aux = Mapping[str, Any]
-Loss = Callable[[Tree, TrainState, Batch, jax.Array], tuple[Terms, Aux]]
+from jaxvision.train.update import Loss
 
 
 def teacher_forced(network: CaptionNetwork, doubly_stochastic: float) -> Loss:
