@@ -85,8 +85,10 @@ def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
     config.train.init_new = str(told.value).rpartition('=')[2]
     assert 'model/encoder/head' in config.train.init_new.split(',')
     run = begin(config, tmp_path / 'run')
-    assert run.spec['mean'] == list(recipes.RECIPES['torchvision'].mean)
-    assert run.spec['inputs']['image']['shape'] == [64, 64, 3]
+    preprocessing = run.spec.preprocessing
+    assert preprocessing.mean == recipes.RECIPES['torchvision'].mean
+    assert (preprocessing.recipe, preprocessing.resize) == ('torchvision', 'none')
+    assert run.spec.inputs['image'].shape == (64, 64, 3)
     kernel = draw('layer1.0.conv1.weight', (64, 64, 3, 3)).astype(np.float32)
     np.testing.assert_array_equal(
         run.init().params['model']['encoder']['stage1_block1']['conv1']['kernel'],

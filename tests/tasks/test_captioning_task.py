@@ -1,3 +1,5 @@
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -6,11 +8,13 @@ from PIL import Image
 from jaxvision.cli.export import exported, formats
 from jaxvision.cli.predict import command as predict
 from jaxvision.core import config as configs
+from jaxvision.core import registry
 from jaxvision.core.errors import UserError
 from jaxvision.data import digit_captions
 from jaxvision.data.protocol import Unreadable
+from jaxvision.metrics import cider
+from jaxvision.tasks.captioning import evaluation, tokens
 from jaxvision.tasks.captioning import task as captioning
-from jaxvision.tasks.captioning import tokens
 from jaxvision.train import loop, run, saved
 from jaxvision.train.writers import read_rows
 
@@ -63,6 +67,8 @@ def test_it_learns_the_grammar_and_draws_where_it_looks(trained):
         result.metrics['eval/bleu_2'] > 0.35 and result.metrics['eval/cider_d'] > 0.35
     )
     assert {'eval/true', 'eval/beam_true', 'eval/beam_cider_d'} <= result.metrics.keys()
+    declared = run.reopen(workdir).task.main.metrics
+    assert result.metrics.keys() == {f'eval/{name}' for name in declared}
     losses = [
         row['train/cross_entropy']
         for row in read_rows(workdir / 'metrics.jsonl')
@@ -130,11 +136,9 @@ def test_examples_of_training_and_of_evaluation(spec):
         'a large mauve seven, I think',
     ]
     example = {'image': np.zeros((64, 64, 3), np.uint8), 'captions': texts}
-    vocabulary, (most, length) = (
-        spec['vocabulary'],
-        spec['targets']['captions']['shape'],
-    )
-    assert vocabulary[:4] == ['<end>', '<begin>', '<unknown>', 'a'] and most == 3
+    vocabulary = spec.details.vocabulary
+    most, length = spec.targets['captions'].shape
+    assert vocabulary[:4] == ('<end>', '<begin>', '<unknown>', 'a') and most == 3
 
     found = prepare(example, None)
     assert tokens.wording(vocabulary, found['caption']) == texts[0].split()
@@ -154,27 +158,75 @@ def test_examples_of_training_and_of_evaluation(spec):
 
 def test_rare_words_are_unknown():
     captions = [[['a', 'red', 'one']], [['a', 'red', 'red'], ['two']]]
-    assert tokens.vocabulary(captions, 2)[3:] == ['red', 'a']
-    assert tokens.vocabulary(captions, 1)[3:] == ['red', 'a', 'one', 'two']
+    assert tokens.vocabulary(captions, 2)[3:] == ('red', 'a')
+    assert tokens.vocabulary(captions, 1)[3:] == ('red', 'a', 'one', 'two')
+
+
+def test_the_network_gives_logits_of_captions(trained):
+    task, variables, _ = saved.load(trained[0])
+    source = run.reopen(trained[0]).sources['test']
+    images = np.stack([source[row]['image'] for row in range(4)])
+    network = task.network
+
+    @jax.jit
+    def apply(pixels, caption):
+        return network.apply(variables, network.normalize(pixels), caption)
+
+    pixels = images / np.float32(255)
+    predicted = jax.jit(task.predict)(variables, {'image': images})
+    logits, intermediates = apply(pixels, predicted['caption'])
+    # BEGIN and UNKNOWN are never said; after END everything is END.
+    said = np.asarray(logits.at[..., 1:3].set(-np.inf).argmax(-1))
+    is_said = np.cumsum(predicted['caption'] == 0, 1) <= 1
+    np.testing.assert_array_equal(said[is_said], predicted['caption'][is_said])
+    attention = intermediates['attention']
+    np.testing.assert_allclose(
+        attention[is_said], predicted['attention'][is_said], atol=1e-5
+    )
+    batch, _, *places = attention.shape
+    assert intermediates['features'].shape[:3] == (batch, *places)
+    greedy_logits, _ = apply(pixels, None)
+    np.testing.assert_allclose(greedy_logits, logits, atol=1e-5)
+    other = np.full_like(predicted['caption'], 3)
+    assert not np.allclose(apply(pixels, other)[0][:, 1:], logits[:, 1:])
+
+
+def test_the_vocabulary_and_the_ngrams_come_back_from_json(few, tmp_path):
+    config = small('task.self_critical=true', 'task.texts=20')
+    spec = run.begin(config, tmp_path).spec
+    text = json.dumps(spec.to_json())
+    read = registry.read_spec(json.loads(text), config)
+    assert read == spec
+    assert isinstance(read.details.ngrams.rarity, tuple)
+    texts = captioning.read_texts(config, run.begin(config, tmp_path).sources['train'])
+    number = tokens.numbering(spec.details.vocabulary, spec.targets['captions'].shape)
+    expected = cider.statistics(np.stack([number(example) for example in texts]))
+    tables = read.details.ngrams.tables(np.float32)
+    for name in ('parent', 'word', 'rarity'):
+        array = getattr(tables, name)
+        np.testing.assert_array_equal(array, getattr(expected, name))
+        assert array.dtype == getattr(expected, name).dtype
 
 
 def test_what_is_said_is_judged_by_its_scene(spec):
     scene = np.array([[7, 1, 0, 30, 12], [2, 0, 1, 30, 50], [-1] * 5], np.int32)
     texts = digit_captions.captions(scene)
-    number = tokens.numbering(spec['vocabulary'], spec['targets']['captions']['shape'])
+    vocabulary = spec.details.vocabulary
+    number = tokens.numbering(vocabulary, spec.targets['captions'].shape)
     right, wrong = number(texts)[0], number([texts[0].replace('red', 'blue')])[0]
-    references = tokens.padded(
-        tokens.as_bytes(texts), *spec['targets']['references']['shape']
-    )
-    found = captioning.summarize(
-        spec['vocabulary'],
-        {
-            'caption': np.stack([right, wrong]),
-            'beam': np.stack([right, right]),
-            'references': np.stack([references] * 2),
-            'scene': np.stack([scene] * 2),
-        },
-    )
+    (room,) = spec.targets['references'].shape
+    references = tokens.padded(tokens.as_bytes(texts), room)
+    records = {
+        'caption': np.stack([right, wrong]),
+        'beam': np.stack([right, right]),
+        'references': np.stack([references] * 2),
+        'scene': np.stack([scene] * 2),
+    }
+    found = evaluation.summarize(vocabulary, records)
+    assert set(found) == set(evaluation.metric_names(has_scenes=True))
+    del records['scene']
+    without_scene = evaluation.summarize(vocabulary, records)
+    assert set(without_scene) == set(evaluation.metric_names(has_scenes=False))
     assert (found['true'], found['beam_true']) == (0.5, 1)
     assert found['beam_bleu_4'] == pytest.approx(1) and found['bleu_4'] < 0.95
 
@@ -220,8 +272,12 @@ def test_both_loops_are_exported(trained, spec, tmp_path):
     [
         ('data.source=digits', 'needs captions'),
         ('task.layer=stage9', 'stage4'),
-        ('task.beam=0', 'at least 1'),
-        ('task.doubly_stochastic=-1.0', 'from 0 up'),
+        ('task.beam=0', 'task.beam=0: expected a whole number >= 1'),
+        ('task.decoder.hidden=0', 'task.decoder.hidden=0: expected .* >= 1'),
+        (
+            'task.doubly_stochastic=-1.0',
+            'task.doubly_stochastic=-1.0: expected a number >= 0',
+        ),
     ],
 )
 def test_mistakes_are_told(few, override, said, tmp_path):

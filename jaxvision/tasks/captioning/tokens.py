@@ -2,56 +2,73 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
 from jaxvision.data.protocol import Unreadable
-from jaxvision.metrics.captions import tokenize
+from jaxvision.metrics.captions import References, tokenize
 from jaxvision.models.sequence.decoding import BEGIN, END, UNKNOWN
 
+_SPECIAL = {END: '<end>', BEGIN: '<begin>', UNKNOWN: '<unknown>'}
 
-def vocabulary(captions: list[list[list[str]]], fewest: int) -> list[str]:
-    """The tokens by number: those with a meaning of their own, then words, the commonest first."""
-    counts = Counter(word for each in captions for caption in each for word in caption)
-    known = [word for word, count in counts.items() if count >= fewest]
-    special = {END: '<end>', BEGIN: '<begin>', UNKNOWN: '<unknown>'}
-    return [
-        *map(special.get, range(len(special))),
-        *sorted(known, key=lambda word: (-counts[word], word)),
-    ]
+
+def vocabulary(captions: Iterable[References], fewest: int) -> tuple[str, ...]:
+    """Number the words of captions: special tokens first, then words by frequency.
+
+    Args:
+        captions: of each example, tokenized.
+        fewest: occurrences from which a word is in the vocabulary.
+    """
+    all_captions = itertools.chain.from_iterable(captions)
+    counts = Counter(itertools.chain.from_iterable(all_captions))
+    special = [_SPECIAL[number] for number in range(len(_SPECIAL))]
+    frequent = [word for word, count in counts.items() if count >= fewest]
+    frequent.sort(key=lambda word: (-counts[word], word))
+    return *special, *frequent
 
 
 def numbering(
-    words: list[str], shape: Iterable[int]
-) -> Callable[[list[str]], Int32[np.ndarray, 'r l']]:
-    """Texts -> int32 [R, L], a line each, as far as there are lines: its words' numbers, with END
-    in the last place at least."""
+    words: Sequence[str], shape: Iterable[int]
+) -> Callable[[Sequence[str]], Int32[np.ndarray, 'r l']]:
+    """Build the function from texts to the numbers of their words.
+
+    Args:
+        words: the vocabulary.
+        shape: (texts, length). Further texts are left out, and shorter ones end with END.
+            A longer text is cut, so that at least the last number is END.
+    """
     numbers = {word: number for number, word in enumerate(words)}
 
-    def number(texts: list[str]) -> Int32[np.ndarray, 'r l']:
-        found = np.full(tuple(shape), END, np.int32)
-        for line, text in zip(found, texts):
+    def number(texts: Sequence[str]) -> Int32[np.ndarray, 'r l']:
+        array = np.full(tuple(shape), END, np.int32)
+        for line, text in zip(array, texts, strict=False):
             tokens = [numbers.get(word, UNKNOWN) for word in tokenize(text)]
-            line[: min(len(tokens), len(line) - 1)] = tokens[: len(line) - 1]
-        return found
+            room = len(line) - 1
+            line[: min(len(tokens), room)] = tokens[:room]
+        return array
 
     return number
 
 
-def wording(words: list[str], tokens: Int32[np.ndarray, 'l']) -> list[str]:
-    """The words before END."""
-    said = itertools.takewhile(lambda token: token != END, tokens.tolist())
-    return [words[token] for token in said]
+def wording(words: Sequence[str], tokens: Int32[np.ndarray, 'l']) -> list[str]:
+    """The words of a caption before END."""
+    before_end = itertools.takewhile(lambda token: token != END, tokens.tolist())
+    return [words[token] for token in before_end]
 
 
-def as_bytes(texts: list[str]) -> bytes:
-    """A line each."""
+def as_bytes(texts: Iterable[str]) -> bytes:
+    """Encode texts, one a line."""
     return '\n'.join(' '.join(text.split()) for text in texts).encode()
 
 
 def padded(text: bytes, room: int) -> UInt8[np.ndarray, '{room}']:
+    """Encoded text, padded with zeros to `room` bytes.
+
+    Raises:
+        Unreadable: The text is longer.
+    """
     if len(text) > room:
         raise Unreadable(
             f'its captions are {len(text)} bytes, of {room} that there is room for'

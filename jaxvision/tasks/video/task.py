@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
-from ml_collections import ConfigDict
 
-from jaxvision.core.fields import Field, Fields
+from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.task import Batch, Example, Prepare, Records, Shown, Task
 from jaxvision.data import video
@@ -43,7 +42,7 @@ FIELDS: Fields = {
 _STRIP_FRAMES = 5  # of a clip in a picture
 
 
-def describe(config: ConfigDict, source: Source) -> Spec:
+def describe(config: Config, source: Source) -> Spec:
     """Describe the clips and classes of a dataset, and the preprocessing of its frames."""
     info = source.info
     info.check_holds('video', 'label')
@@ -72,7 +71,7 @@ def describe(config: ConfigDict, source: Source) -> Spec:
     )
 
 
-def make(config: ConfigDict, spec: Spec) -> Task:
+def make(config: Config, spec: Spec) -> Task:
     """Build the task of a video classifier."""
     dtype = jnp.dtype(config.model.param_dtype)
 
@@ -96,7 +95,7 @@ def make(config: ConfigDict, spec: Spec) -> Task:
 
 
 def augmented(
-    options: ConfigDict,
+    options: Config,
     key: jax.Array,
     index: Array,
     clips: Float[Array, 'b t h w c'],
@@ -123,7 +122,7 @@ def augmented(
     return jnp.moveaxis(moved, 3, 1), targets
 
 
-def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
+def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Read a clip of fixed shape, from a random place of the video or from its middle."""
     frames, height, _, channels = spec.inputs['video'].shape
     stride = config.task.stride

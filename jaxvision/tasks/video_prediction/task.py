@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.config import steps
 from jaxvision.core.errors import UserError
-from jaxvision.core.fields import Field, Fields
+from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (
@@ -61,7 +60,7 @@ FIELDS: Fields = {
 }
 
 
-def describe(config: ConfigDict, source: Source) -> Spec:
+def describe(config: Config, source: Source) -> Spec:
     """Describe the frames that are given and predicted.
 
     Frames of one size stay as they are. Others become the central square, resized to
@@ -87,7 +86,7 @@ def describe(config: ConfigDict, source: Source) -> Spec:
     )
 
 
-def make(config: ConfigDict, spec: Spec) -> Task:
+def make(config: Config, spec: Spec) -> Task:
     """Build the task of a model that predicts frames."""
     network = FramePredictor.build(config, spec)
     tx, lr = optimizers.make(config, spec.examples)
@@ -140,7 +139,7 @@ class FramePredictor:
     dtype: Any
 
     @classmethod
-    def build(cls, config: ConfigDict, spec: Spec) -> 'FramePredictor':
+    def build(cls, config: Config, spec: Spec) -> 'FramePredictor':
         frames, *image_shape = spec.targets['future'].shape
         length = steps(config.train.steps, config.data.batch_size, spec.examples)
         return cls(
@@ -162,7 +161,7 @@ class FramePredictor:
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[dict, dict]:
+    ) -> tuple[update.Terms, dict[str, Any]]:
         """The error of the predicted pixels, as `update.from_loss` takes it."""
         past = color.to_float(batch['video'], self.dtype)
         future = color.to_float(batch['future'], self.dtype)
@@ -270,7 +269,7 @@ def draw_shown(
     return jax.vmap(draw)(keys.per_example(keys.stream(key, 'shown'), index))
 
 
-def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
+def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Read frames of one size, from a random place of the video or from its middle."""
     options = config.task
     side, _, channels = spec.inputs['video'].shape[1:]
@@ -291,7 +290,7 @@ def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
     return prepare
 
 
-def _span(options: ConfigDict) -> int:
+def _span(options: Config) -> int:
     """Number of frames of a video from the first to the last of an example."""
     return (options.frames_in + options.frames_out - 1) * options.stride + 1
 

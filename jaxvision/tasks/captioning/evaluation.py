@@ -1,0 +1,110 @@
+"""Captions as records, metrics, pictures and answers."""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvision.core.task import Batch, Example, Pictures, Records, Shown
+from jaxvision.data import digit_captions
+from jaxvision.metrics import captions as metrics
+from jaxvision.tasks.captioning import tokens
+from jaxvision.viz import figures
+
+# The two captions of an image: {prefix of the metrics: name of the record}.
+_CAPTIONS = {'': 'caption', 'beam_': 'beam'}
+
+
+def record(outputs: Batch, batch: Batch) -> Batch:
+    """The greedy caption, the best of the beam search, and what they are compared with."""
+    attention = jnp.round(255 * outputs['attention']).astype(jnp.uint8)
+    records = {
+        'caption': outputs['caption'],
+        'beam': outputs['beams'][:, 0],
+        'attention': attention,
+    }
+    for name in ('references', 'scene'):
+        if name in batch:
+            records[name] = batch[name]
+    return records
+
+
+def metric_names(has_scenes: bool) -> tuple[str, ...]:
+    """The metrics that `summarize` returns, with or without known scenes."""
+    bleu = [f'bleu_{n}' for n in range(1, metrics.LONGEST + 1)]
+    names = [*bleu, 'rouge_l', 'cider_d']
+    if has_scenes:
+        names.append('true')
+    return tuple(prefix + name for prefix in _CAPTIONS for name in names)
+
+
+def summarize(vocabulary: Sequence[str], records: Records) -> dict[str, float]:
+    """BLEU-1 to 4, ROUGE-L and CIDEr-D of the greedy captions and of the beam search's.
+
+    The latter's names begin with 'beam_'. Where scenes are known, `true` is the fraction
+    of captions that are wholly true.
+    """
+    references = [_references(row) for row in records['references']]
+    summary = {}
+    for prefix, name in _CAPTIONS.items():
+        captions = [tokens.wording(vocabulary, row) for row in records[name]]
+        for metric, value in metrics.summarize(captions, references).items():
+            summary[prefix + metric] = value
+        if 'scene' in records:
+            is_true = [
+                digit_captions.is_true(' '.join(caption), scene)
+                for caption, scene in zip(captions, records['scene'], strict=True)
+            ]
+            summary[f'{prefix}true'] = float(np.mean(is_true))
+    return summary
+
+
+def _references(row: np.ndarray) -> list[list[str]]:
+    texts = bytes(row).rstrip(b'\0').decode().split('\n')
+    return [metrics.tokenize(text) for text in texts]
+
+
+def draw(
+    vocabulary: Sequence[str], records: Records, example: Callable[[int], Example]
+) -> Pictures:
+    """Draw images with their captions, and the attention of the longest caption's words.
+
+    Args:
+        vocabulary: the words by number.
+        records: of an evaluation.
+        example: `example(index)`, a prepared example.
+    """
+    count = len(records['index'])
+    rows = np.unique(np.linspace(0, count - 1, 12).astype(int))
+    images = [example(int(records['index'][row]))['image'] for row in rows]
+    captions = [tokens.wording(vocabulary, records['caption'][row]) for row in rows]
+    longest = max(range(len(rows)), key=lambda i: len(captions[i]))
+    sentences = [' '.join(caption) for caption in captions]
+    return {
+        'captions': figures.gallery(images, sentences, 4),
+        'attention': figures.attention(
+            images[longest], captions[longest], records['attention'][rows[longest]]
+        ),
+    }
+
+
+def show(vocabulary: Sequence[str], inputs: Example, outputs: Records) -> Shown:
+    """Answer with the greedy caption and those of the beam search.
+
+    Args:
+        vocabulary: the words by number.
+        inputs: as `Task.show` takes them.
+        outputs: of `Task.predict`, for one image.
+
+    Returns:
+        (the captions with log probabilities, a picture of the attention).
+    """
+    caption = tokens.wording(vocabulary, outputs['caption'])
+    beams = []
+    for beam, score in zip(outputs['beams'], outputs['log_probabilities'], strict=True):
+        sentence = ' '.join(tokens.wording(vocabulary, beam))
+        beams.append({'caption': sentence, 'log_probability': float(score)})
+    answer = {'caption': ' '.join(caption), 'beams': beams}
+    if 'original' not in inputs:
+        return answer, None
+    return answer, figures.attention(inputs['original'], caption, outputs['attention'])
