@@ -109,6 +109,7 @@ def test_the_engine_imports_no_model_and_no_task():
 
 
 def python(script):
+    """Run a script in a new process and return what it prints."""
     done = subprocess.run(
         [sys.executable, '-c', textwrap.dedent(script)],
         capture_output=True,
@@ -116,6 +117,60 @@ def python(script):
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# Packages that are slow to import, or extras: imported where they are used.
+HEAVY = (
+    'PIL',
+    'ai_edge_litert',
+    'av',
+    'cv2',
+    'grain',
+    'h5py',
+    'matplotlib',
+    'mlxtend',
+    'orbax',
+    'safetensors',
+    'simplejpeg',
+    'skimage',
+    'sklearn',
+    'tensorboard',
+    'tensorflow',
+    'tensorflow_datasets',
+)
+# Heavy packages that a room's own files are about, and import as they are imported.
+OWN = {
+    'data': {'PIL', 'tensorflow_datasets', 'cv2'},  # TFDS imports OpenCV itself.
+    'pretrained': {'h5py', 'safetensors'},
+}
+
+
+def heavy_after(statement):
+    """Import something in a new process and return the heavy packages that it has loaded."""
+    script = f"""
+        import importlib, pkgutil, sys
+        {statement}
+        print(*[name for name in {HEAVY} if name in sys.modules])
+    """
+    return set(python(script).split())
+
+
+@pytest.mark.parametrize('room', RANKS)
+def test_a_room_imports_no_heavy_package_but_its_own(room):
+    statement = (
+        f'import jaxvision.{room} as room; '
+        f'[importlib.import_module(module.name) for module in '
+        f'pkgutil.walk_packages(room.__path__, "jaxvision.{room}.")]'
+    )
+    assert heavy_after(statement) <= OWN.get(room, set())
+
+
+@pytest.mark.parametrize(
+    'module', ['data.sources', 'data.pipeline', 'data.video', 'pretrained.published']
+)
+def test_the_way_into_a_room_imports_no_heavy_package(module):
+    assert not heavy_after(f'import jaxvision.{module}')
 
 
 def test_a_model_can_be_taken_alone():

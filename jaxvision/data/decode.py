@@ -1,18 +1,20 @@
 """Encoded images to uint8 arrays on the host: whole, or the one crop that is wanted of them."""
 
+import functools
 import io
 import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-import simplejpeg
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
 
 from jaxvision.data.protocol import Unreadable
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Pixels = UInt8[np.ndarray, 'h w c']
 Encoded = (
@@ -22,8 +24,14 @@ Box = tuple[int, int, int, int]  # top, left, height, width
 
 _STRIP = 2**20  # pixels
 
-# The pipeline's own threads are what runs in parallel; OpenCV's would only contend with them.
-cv2.setNumThreads(1)
+
+@functools.cache
+def _opencv():
+    """OpenCV on one thread: the pipeline's own threads are what runs in parallel."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    return cv2
 
 
 def decode(image: Encoded, channels: int) -> Pixels:
@@ -160,6 +168,7 @@ def resize(
     Bilinear interpolation is a triangle filter one pixel wide, of variance 1/6; to shrink by s
     the triangle has to be s wide. The missing variance, (s^2 - 1) / 6, is a Gaussian's before it.
     """
+    cv2 = _opencv()
     h, w, channels = pixels.shape
     # Averaging down to three times the size first spares a great reduction a wide Gaussian.
     h = 3 * height if h > 6 * height else h
@@ -228,6 +237,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Upright height and width of a JPEG that simplejpeg decodes to grey and RGB, else None."""
     if not is_jpeg(data):
         return None
+    import simplejpeg
+
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
     except (
@@ -245,6 +256,8 @@ def _orientation(data: bytes) -> int:
     """EXIF's, 1 to 8: from 5 on the picture lies on its side."""
     if not _has_exif(data):
         return 1
+    from PIL import Image
+
     try:
         with Image.open(io.BytesIO(data)) as opened:
             orientation = opened.getexif().get(0x0112, 1)
@@ -288,6 +301,8 @@ def _decode_jpeg(
     data: bytes, channels: int, by: int = 1, bottom: int | None = None
 ) -> Pixels:
     """Reduced `by` 2, 4 or 8; of an upright JPEG only the rows above `bottom` and one more."""
+    import simplejpeg
+
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
     orientation = _orientation(data)
     wanted = data
@@ -327,6 +342,8 @@ def _ending_at(data: bytes, height: int, bottom: int) -> tuple[bytes, int]:
 
 
 def _decode_any(data: bytes, channels: int) -> Pixels:
+    from PIL import Image, ImageOps
+
     try:
         with Image.open(io.BytesIO(data)) as opened:
             _refuse_bomb(opened.height, opened.width)
@@ -344,6 +361,8 @@ def _decode_any(data: bytes, channels: int) -> Pixels:
 
 
 def _refuse_bomb(height: int, width: int) -> None:
+    from PIL import Image
+
     if height * width > Image.MAX_IMAGE_PIXELS:
         raise Unreadable(
             f'{width}x{height} pixels are more than the {Image.MAX_IMAGE_PIXELS} '
@@ -351,14 +370,14 @@ def _refuse_bomb(height: int, width: int) -> None:
         )
 
 
-def _refuse_unknown_range(image: Image.Image) -> None:
+def _refuse_unknown_range(image: 'Image.Image') -> None:
     # Of PNG and PGM, Pillow's mode of 32 bits holds 16.
     if image.mode == 'F' or image.mode == 'I' and image.format not in ('PNG', 'PPM'):
         kind = {'F': 'floats', 'I': 'integers of 32 bits'}[image.mode]
         raise Unreadable(f'its pixels are {kind}, whose range is not known')
 
 
-def _converted(image: Image.Image, channels: int) -> Pixels:
+def _converted(image: 'Image.Image', channels: int) -> Pixels:
     """A strip at a time: whole, an image in transition would take 26 bytes a pixel."""
     width, height = image.size
     pixels = np.empty((height, width, channels), np.uint8)
@@ -369,7 +388,9 @@ def _converted(image: Image.Image, channels: int) -> Pixels:
     return pixels
 
 
-def _eight_bits(image: Image.Image) -> UInt8[np.ndarray, 'h w *k']:
+def _eight_bits(image: 'Image.Image') -> UInt8[np.ndarray, 'h w *k']:
+    from PIL import Image
+
     if image.mode.startswith('I'):
         return np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8)
     if image.has_transparency_data:
@@ -385,6 +406,8 @@ def _with_channels(pixels: UInt8[np.ndarray, 'h w *k'], channels: int) -> Pixels
         return pixels
     if pixels.shape[-1] == 1:
         return np.repeat(pixels, channels, axis=-1)
+    from PIL import Image
+
     mode = 'L' if channels == 1 else 'RGB'
     flat = np.asarray(Image.fromarray(pixels).convert(mode))
     return flat.reshape(*flat.shape[:2], channels)

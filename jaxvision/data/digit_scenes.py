@@ -4,7 +4,6 @@ import functools
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 
 from jaxvision.data import digit_captions
 from jaxvision.data.composed import Composed, Digits
@@ -207,6 +206,8 @@ def paint(
 ) -> tuple[UInt8[np.ndarray, 's s 3'], Bool[np.ndarray, 'n s s']]:
     """The objects (ink, colour, box) painted onto the image, the last on top, and the mask of what
     is seen of each."""
+    from PIL import Image
+
     masks = np.zeros((len(objects), *image.shape[:2]), bool)
     for i, (ink, color, (top, left, bottom, right)) in enumerate(objects):
         inside = slice(top, bottom), slice(left, right)

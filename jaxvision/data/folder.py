@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import (
@@ -180,6 +179,8 @@ def listed(root: Path, items: Sequence[Item]) -> list[tuple]:
 
 
 def _from_tree(root: Path) -> _Listing:
+    from PIL import Image
+
     suffixes = {
         suffix
         for suffix, kind in Image.registered_extensions().items()
@@ -259,6 +260,8 @@ def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
 
 
 def _channels(paths: Sequence[Path]) -> int:
+    from PIL import Image
+
     sample = [paths[i] for i in np.linspace(0, len(paths) - 1, _SAMPLE).astype(int)]
     modes = set()
     for path in set(sample):

@@ -2,11 +2,9 @@
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from jaxvision.data.decode import Encoded, Pixels, decode
 
-_METHODS = {'bilinear': Image.Resampling.BILINEAR, 'bicubic': Image.Resampling.BICUBIC}
 _LONGEST = 8  # times the shorter side: resized by that, a strip would fill the memory
 
 
@@ -28,15 +26,16 @@ def resize_then_crop(
     Raises:
         Unreadable: as `decode`.
     """
+    from PIL import Image
+
     pixels = _middle(decode(image, channels))
     height, width, _ = pixels.shape
     h = w = size
     if shorter:
         h, w = (int(shorter * side / min(height, width)) for side in (height, width))
     whole = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    resized = np.asarray(whole.resize((w, h), _METHODS[interpolation])).reshape(
-        h, w, channels
-    )
+    method = Image.Resampling[interpolation.upper()]
+    resized = np.asarray(whole.resize((w, h), method)).reshape(h, w, channels)
     top, left = round((h - size) / 2), round((w - size) / 2)
     return resized[top : top + size, left : left + size]
 

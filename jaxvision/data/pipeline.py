@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
-import grain
 import numpy as np
 from jaxtyping import Int32
 
@@ -131,6 +130,8 @@ def read_ahead(
     if not threads:
         yield from map(read, range(start, stop))
         return
+    import grain
+
     steps = grain.MapDataset.range(start, stop).map(read)
     ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     iterator = iter(steps.to_iter_dataset(ahead))

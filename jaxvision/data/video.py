@@ -8,15 +8,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
-from PIL import Image
 
 from jaxvision.core.files import atomic_path
 from jaxvision.data import decode, files
 from jaxvision.data.protocol import Unreadable
+
+if TYPE_CHECKING:
+    import av
 
 File = bytes | str | os.PathLike
 Frames = UInt8[np.ndarray, 't h w c']
@@ -187,6 +189,8 @@ def write_clip(
     Returns:
         The path of what was written.
     """
+    import av
+
     path = Path(path)
     if 'libx264' not in av.codecs_available:
         path = path.with_suffix('.gif')
@@ -239,6 +243,9 @@ def _count(video: File) -> int:
 @contextlib.contextmanager
 def _opened(video: File) -> Iterator[tuple]:
     """The container and its first video stream."""
+    import av
+    from PIL import Image
+
     # Titles of bytes that are no text; from 19 on PyAV reads any, and has no such argument.
     any_text = (
         {'metadata_errors': 'replace'}
@@ -271,7 +278,7 @@ def _opened(video: File) -> Iterator[tuple]:
                 yield container, stream
 
 
-def _frames(container, stream) -> Iterator[av.VideoFrame]:
+def _frames(container, stream) -> 'Iterator[av.VideoFrame]':
     found = False
     for packet in container.demux(stream):
         if packet.is_corrupt:
@@ -285,6 +292,8 @@ def _frames(container, stream) -> Iterator[av.VideoFrame]:
 
 @contextlib.contextmanager
 def _as_unreadable() -> Iterator[None]:
+    import av
+
     try:
         yield
     except av.InvalidDataError as error:
@@ -295,7 +304,7 @@ def _as_unreadable() -> Iterator[None]:
         raise Unreadable(error.strerror or str(error)) from error
 
 
-def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, 'h w 3']:
+def _upright(frame: 'av.VideoFrame') -> UInt8[np.ndarray, 'h w 3']:
     """As it is meant to be shown: a telephone held upright films lying on its side."""
     pixels = frame.to_ndarray(format='rgb24')
     # Of the display matrix, in degrees against the clock.
@@ -303,6 +312,8 @@ def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, 'h w 3']:
 
 
 def _write_mp4(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None:
+    import av
+
     first = next(frames)
     height, width, _ = first.shape
     # Half of the colour's resolution is kept in each direction, so sides have to be even.
@@ -326,6 +337,8 @@ def _write_mp4(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None
 
 
 def _write_gif(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None:
+    from PIL import Image
+
     pictures = map(Image.fromarray, frames)
     next(pictures).save(
         path,

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 
 def kendall_tau_b(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
@@ -10,11 +9,15 @@ def kendall_tau_b(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float
 
     0 where one side is constant, as for a random ranking: it tells nothing of the other.
     """
+    from scipy import stats
+
     return _measured(stats.kendalltau, a, b)
 
 
 def spearman_rho(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
     """The correlation of the ranks, ties sharing their mean rank, in [-1, 1]; constants as above."""
+    from scipy import stats
+
     return _measured(stats.spearmanr, a, b)
 
 

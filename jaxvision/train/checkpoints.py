@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 
 import jaxvision
 from jaxvision.core.errors import UserError
@@ -30,6 +29,8 @@ class Checkpoints:
     def __init__(
         self, folder: Path, keep: int = 2, best: str = '', read_only: bool = False
     ):
+        import orbax.checkpoint as ocp
+
         if keep < 1:
             raise UserError(f'train.keep={keep}: it is at least 1')
         self._folder, self._keep, self._best = folder, keep, best
@@ -98,6 +99,8 @@ class Checkpoints:
     def save(self, state: TrainState, origin: dict, metrics: dict[str, float]) -> None:
         """Start to save; the state may be donated as soon as this returns. `origin` goes into the
         manifest: what the state was made with."""
+        import orbax.checkpoint as ocp
+
         self.wait()
         arrays = _arrays(state)
         manifest = {
@@ -126,6 +129,8 @@ class Checkpoints:
 
     def restore(self, like: TrainState, step: int) -> TrainState:
         """The state of a step, with the shapes, dtypes and shardings of `like` (abstract)."""
+        import orbax.checkpoint as ocp
+
         where = self._folder / str(step)
         wanted = _arrays(like)
         try:

@@ -6,10 +6,6 @@ import socket
 import time
 from pathlib import Path
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
-
 from jaxvision.core.files import write_text
 from jaxvision.train import processes
 
@@ -40,6 +36,9 @@ class Metrics:
             self._open(folder, path, step)
 
     def _open(self, folder: Path, path: Path, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
         write_text(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
         self._file = path.open('a', buffering=1)  # by lines: people watch it grow
         name = f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
@@ -63,6 +62,8 @@ class Metrics:
         if not self._file:
             return
         self._file.write(json.dumps(self.rows[-1]) + '\n')
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
         summary = [
             Summary.Value(tag=name, simple_value=value)
             for name, value in values.items()
@@ -77,6 +78,8 @@ class Metrics:
             os.fsync(file.fileno())
 
     def _event(self, **fields) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
         self._events.write(Event(wall_time=time.time(), **fields).SerializeToString())
 
 

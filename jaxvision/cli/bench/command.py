@@ -9,10 +9,10 @@ examples:
 
 Measures the compiled update on all devices that are here: compilation, step, FLOP/s beside a
 matmul's, memory, the input pipeline alone, energy where it is counted, and inference by batch size.
---synthetic takes noise for the data, and needs only jax, flax and optax. --plan runs nothing: it
-compiles the update for as many virtual CPU devices as the topology has, and says of every number
-whether it is from the compiled program, a data sheet, or assumed. Any field of the config can be
-set with --config.FIELD=VALUE.
+--synthetic takes noise for the data, and needs only jax, flax, optax, jaxtyping and ml_collections.
+--plan runs nothing: it compiles the update for as many virtual CPU devices as the topology has, and
+says of every number whether it is from the compiled program, a data sheet, or assumed. Any field of
+the config can be set with --config.FIELD=VALUE.
 """
 
 import argparse
@@ -31,14 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
     options, rest = _parse(sys.argv[1:] if arguments is None else arguments)
     try:
         _check(options)
-        if options.synthetic:
-            from jaxvision.cli.bench import bare
-
-            bare.install()
         print(_plan(options, rest) if options.plan else _measure(options, rest))
         return 0
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        package = (error.name or '').partition('.')[0]
+        if not options.synthetic or package == 'jaxvision':
+            raise
+        print(
+            f'error: this config needs the package {package}, which is not installed. '
+            'Install jaxvision with its dependencies.',
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         return 130

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxvision.core.errors import UserError
-from jaxvision.pretrained.formats import keras_file, npz, safetensors, torch_file
+from jaxvision.pretrained.formats import npz, safetensors, torch_file
 
 _DAMAGE = (
     ValueError,
@@ -63,6 +63,8 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def _read(path: Path, content: mmap.mmap) -> dict[str, np.ndarray]:
     if content[:8] == b'\x89HDF\r\n\x1a\n':
+        from jaxvision.pretrained.formats import keras_file
+
         return keras_file.read(path)
     if content[:2] == b'PK':
         with zipfile.ZipFile(path) as archive:
