@@ -58,7 +58,7 @@ def default(task: str) -> Config:
     return config
 
 
-def reference(config: ConfigDict) -> str:
+def reference(config: Config) -> str:
     """Every field of a config with its value, its sentence, and its choices or bounds."""
     values = fields(config)
     lines = [f'  --config.task.name={config.task.name}', '      The task.']

@@ -1,17 +1,18 @@
-"""What a run tells: metrics.jsonl, which is exact; TensorBoard events; lines on the screen."""
+"""The log of a run: metrics.jsonl, which is exact, TensorBoard events, lines on the screen."""
 
 import json
 import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 from jaxvision.core.files import write_text
 from jaxvision.train import processes
 
 
 def read_rows(path: Path) -> list[dict]:
-    """The rows of a metrics.jsonl; a last line that a kill tore is left out."""
+    """Read the rows of a metrics.jsonl, but a last line that a kill cut off."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -22,65 +23,90 @@ def read_rows(path: Path) -> list[dict]:
 
 
 class Metrics:
-    """metrics.jsonl and TensorBoard: one row a call, of one step.
+    """The rows of metrics.jsonl and TensorBoard, each of one step.
 
-    Opening it at a step drops every row after that step, so that a resumed run writes the same
-    file as one that was never stopped. Of several processes all know the rows, the first writes.
+    Opening it at a step drops every row after that step. So a resumed run writes the same file
+    as one that was never stopped. All processes know the rows, the first one writes them.
+
+    Attributes:
+        rows: {'step': step, metric: value, ...}, in order.
     """
 
     def __init__(self, folder: Path, step: int = 0):
         path = folder / 'metrics.jsonl'
         self.rows = [row for row in read_rows(path) if row['step'] <= step]
         self._file = None
+        self._events = None
         if processes.is_first():
-            self._open(folder, path, step)
-
-    def _open(self, folder: Path, path: Path, step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import SessionLog
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        write_text(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
-        self._file = path.open('a', buffering=1)  # by lines: people watch it grow
-        name = f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
-        self._events_file = (folder / name).open('wb')
-        self._events = RecordWriter(self._events_file)
-        self._event(file_version='brain.Event:2')
-        # Tells TensorBoard to forget what a killed run wrote from there on.
-        self._event(session_log=SessionLog(status=SessionLog.START), step=step + 1)
+            write_text(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
+            # Buffered by lines, so that users can watch the file grow.
+            self._file = path.open('a', buffering=1)
+            self._events = EventFile(folder, step)
 
     def __enter__(self) -> 'Metrics':
         return self
 
     def __exit__(self, *exception) -> None:
-        if self._file:
+        if self._file and self._events:
             self._file.close()
-            self._events_file.close()
+            self._events.close()
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add a row {'step': step, 'train/loss': ..., ...}."""
-        self.rows.append({'step': step, **values})
-        if not self._file:
-            return
-        self._file.write(json.dumps(self.rows[-1]) + '\n')
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        summary = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in values.items()
-        ]
-        self._event(step=step, summary=Summary(value=summary))
-        self._events_file.flush()
+        row = {'step': step, **values}
+        self.rows.append(row)
+        if self._file and self._events:
+            self._file.write(json.dumps(row) + '\n')
+            self._events.write(step, values)
 
     def flush(self) -> None:
-        """Until every row is on the disk: a checkpoint may only follow its metrics."""
-        for file in (self._file, self._events_file) if self._file else ():
-            file.flush()
-            os.fsync(file.fileno())
+        """Wait until every row is on the disk: a checkpoint may only follow its metrics."""
+        if self._file and self._events:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._events.flush()
 
-    def _event(self, **fields) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
 
-        self._events.write(Event(wall_time=time.time(), **fields).SerializeToString())
+class EventFile:
+    """A file of TensorBoard events, which hides what a killed run wrote after a step."""
+
+    def __init__(self, folder: Path, step: int):
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        name = f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
+        self._file = (folder / name).open('wb')
+        self._writer = RecordWriter(self._file)
+        self._add(file_version='brain.Event:2')
+        # Protobuf makes its classes at import, where no type checker sees them.
+        session: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
+        # Tells TensorBoard to forget the events from that step on.
+        self._add(session_log=session(status=session.START), step=step + 1)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        from tensorboard.compat.proto import summary_pb2
+
+        summary: Any = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
+        scalars = [
+            summary.Value(tag=name, simple_value=value)
+            for name, value in values.items()
+        ]
+        self._add(step=step, summary=summary(value=scalars))
+        self._file.flush()
+
+    def flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _add(self, **fields: Any) -> None:
+        from tensorboard.compat.proto import event_pb2
+
+        event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]
+        record = event(wall_time=time.time(), **fields)
+        self._writer.write(record.SerializeToString())
 
 
 class Progress:
