@@ -1,4 +1,4 @@
-"""Gradient steps within an episode, against finite differences and against what is known by hand."""
+"""Gradient steps within an episode, against finite differences and results by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,10 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from jaxvision.core import config as configs
+from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.tasks.few_shot import adaptation
 from jaxvision.tasks.few_shot.comparison import Backbone
+from jaxvision.tasks.few_shot.task import Details
 
 WAYS, SHOTS, RATE, STEPS = 3, 2, 0.05, 3
 
@@ -24,9 +26,16 @@ def learner(first_order=False):
         'model.param_dtype=float64',
     ):
         configs.override(config, *text.split('=', 1))
-    spec = {'image': [8, 8, 1], 'mean': [0.4], 'deviation': [0.3], 'class_names': []}
-    backbone = Backbone.of(config, spec)
-    return backbone, adaptation.Learner(backbone, RATE, first_order)
+    spec = Spec(
+        inputs={},
+        targets={},
+        preprocessing=Preprocessing(size=(8, 8), mean=(0.4,), std=(0.3,)),
+        details=Details(image_shape=(8, 8, 1)),
+    )
+    backbone = Backbone.build(config, spec)
+    return backbone, adaptation.Learner(
+        backbone=backbone, rate=RATE, first_order=first_order
+    )
 
 
 @pytest.fixture(scope='module')

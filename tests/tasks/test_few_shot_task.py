@@ -1,6 +1,8 @@
+import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,12 +11,15 @@ from sklearn.datasets import load_digits
 from jaxvision.cli.export import exported, formats
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
+from jaxvision.core.registry import read_spec
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.data.episodes import Form
+from jaxvision.tasks.few_shot import forms, methods
 from jaxvision.tasks.few_shot import task as few_shot
 from jaxvision.train import loop, run, saved
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'few_shot.py'
-METHODS = [*few_shot.COMPARING, *few_shot.WITHIN]
+METHODS = [*methods.COMPARING, *methods.WITHIN]
 
 
 def small(method='protonet', *overrides):
@@ -63,10 +68,52 @@ def finished(tmp_path_factory):
 
 @pytest.mark.parametrize('method', METHODS)
 def test_it_learns_by_each_method(method, finished, no_pictures):
-    _, found = finished(method)
+    workdir, found = finished(method)
     assert found['4way_3shot/accuracy'] > 0.7 > 0.1 > found['4way_3shot/interval'] > 0
     assert found['3way_1shot/accuracy'] > 0.6
     assert 0.5 < found['3way_1shot/pixel_accuracy'] < 1
+    task, _, _ = saved.load(workdir)
+    assert task.main_evaluation == '3way_1shot' and task.predictor == 'support'
+    assert task.best == '3way_1shot/accuracy'
+    for name, evaluation in task.evaluations.items():
+        measured = {key for key in found if key.startswith(f'{name}/')}
+        assert measured == {f'{name}/{metric}' for metric in evaluation.metrics}
+
+
+def test_its_spec_is_read_as_it_was_written(finished):
+    _, _, spec = saved.load(finished('protonet')[0])
+    assert spec.details == few_shot.Details(image_shape=(8, 8, 1))
+    assert spec.inputs == {
+        'support': ArraySpec((3, 1, 8, 8, 1)),
+        'support_mask': ArraySpec((3, 1)),
+        'query': ArraySpec((9, 8, 8, 1)),
+    }
+    text = json.dumps(spec.to_json())
+    assert read_spec(json.loads(text), small()) == spec
+
+
+def test_the_networks_features_are_those_that_are_compared(finished):
+    """A prototypical network's probabilities, from the features by NumPy."""
+    task, variables, _ = saved.load(finished('protonet')[0])
+    example = run.reopen(finished('protonet')[0]).sources['test'][0]
+
+    def features(images):
+        pixels = jnp.asarray(images.reshape(-1, 8, 8, 1), jnp.float32) / 255
+        vectors, intermediates = task.network.apply(
+            variables, task.network.normalize(pixels)
+        )
+        pooled = intermediates['pooled'].reshape(len(pixels), -1)
+        np.testing.assert_array_equal(vectors, pooled)
+        return np.asarray(vectors, np.float64)
+
+    support = features(example['support']).reshape(4, 3, -1).mean(1)
+    query = features(example['query'])
+    distances = ((query[:, None] - support) ** 2).sum(-1)
+    odds = np.exp(distances.min(1, keepdims=True) - distances)
+    names = ('support', 'support_mask', 'query')
+    inputs = {name: example[name][None] for name in names}
+    answer = task.predict(variables, inputs)['probabilities'][0]
+    np.testing.assert_allclose(answer, odds / odds.sum(1, keepdims=True), atol=1e-4)
 
 
 @pytest.mark.parametrize('method', ['protonet', 'maml'])
@@ -77,7 +124,7 @@ def test_an_answer_does_not_depend_on_what_else_is_asked(method, finished):
     batch = {
         name: np.stack([source[row][name] for row in range(3)]) for name in source[0]
     }
-    inputs = few_shot.part(batch, Form(3, 1, 3))
+    inputs = forms.part(batch, Form(3, 1, 3))
     whole = jax.jit(task.predict)(variables, inputs)['probabilities']
     alone = jax.jit(task.predict)(
         variables,
@@ -96,7 +143,7 @@ def test_smaller_episodes_are_parts_of_larger_ones(finished):
     assert (
         batch['support'].shape == (1, 4, 3, 8, 8, 1) and batch['query'].shape[1] == 12
     )
-    found = few_shot.part(batch, Form(2, 1, 3))
+    found = forms.part(batch, Form(2, 1, 3))
     np.testing.assert_array_equal(found['support'][0], source[0]['support'][:2, :1])
     np.testing.assert_array_equal(found['query'][0], source[0]['query'][:6])
     assert found['query_label'].tolist() == [[0, 0, 0, 1, 1, 1]]
@@ -158,8 +205,8 @@ def test_it_is_exported(finished, tmp_path):
             name: np.stack([source[row][name] for row in range(3)])
             for name in source[0]
         }
-        found = few_shot.part(batch, few_shot.forms(small().task)[0])
-        inputs = {name: found[name] for name in spec['inputs']}
+        found = forms.part(batch, forms.evaluated_forms(small().task)[0])
+        inputs = {name: found[name] for name in spec.inputs}
         wanted = jax.jit(task.predict)(variables, inputs)
         formats.savedmodel(task.predict, variables, spec, {}, tmp_path / method)
         answer = exported.answer_all(exported.open_exported(tmp_path / method), inputs)
@@ -185,7 +232,7 @@ def classes_apart(tmp_path):
 def test_a_folder_whose_splits_have_classes_of_their_own(classes_apart, tmp_path):
     source = f'data.source=folder:{classes_apart}'
     this = run.begin(small('protonet', source, 'task.queries=2'), tmp_path / 'run')
-    assert this.spec['class_names'] == list('012345')
+    assert this.spec.class_names == tuple('012345')
     assert this.sources['test'].info.class_names == tuple('6789')
     assert this.sources['test'][0]['query'].shape == (12, 8, 8, 1)
     config = configs.default('classification')
@@ -198,17 +245,15 @@ def test_a_folder_whose_splits_have_classes_of_their_own(classes_apart, tmp_path
 @pytest.mark.parametrize('method', METHODS[1:])
 def test_its_config_has_every_method(method):
     config = configs.load(f'{CONFIG}:digit_pairs,{method}')
-    task = few_shot.make(
-        config,
-        {
-            'image': [28, 56, 1],
-            'mean': [0.1],
-            'deviation': [0.3],
-            'resize': None,
-            'class_names': ['01', '12'],
-            'examples': 100,
-        },
+    spec = Spec(
+        inputs={},
+        targets={},
+        class_names=('01', '12'),
+        preprocessing=Preprocessing(size=(28, 56), mean=(0.1,), std=(0.3,)),
+        examples=100,
+        details=few_shot.Details(image_shape=(28, 56, 1)),
     )
+    task = few_shot.make(config, spec)
     assert config.task.method == method
     params = jax.eval_shape(task.init, jax.random.key(0), {}).params['model']
     assert ('head' in params) == (method == 'baseline') and params.keys() - {'head'}
@@ -221,8 +266,10 @@ def test_its_config_has_every_method(method):
         ('task.evaluate=5', 'WAYSxSHOTS'),
         ('task.layer=stage9', 'pooled'),
         ('task.evaluate=5x1', 'has 4 classes'),
-        ('task.inner_steps=9', 'too few'),
-        ('task.new_classes=1.5', 'a share'),
+        ('task.inner_steps=9', 'task.inner_steps=9: expected at most .* = 5'),
+        ('task.ways=0', 'task.ways=0: expected a whole number >= 1'),
+        ('task.scale=0', 'task.scale=0.0: expected a number > 0'),
+        ('task.new_classes=1.5', 'expected a number > 0, < 1'),
     ],
 )
 def test_mistakes_are_told(override, said, tmp_path):
@@ -233,5 +280,5 @@ def test_mistakes_are_told(override, said, tmp_path):
 def test_batch_statistics_have_no_place_within_an_episode(tmp_path):
     config = small('maml', 'model.name=cnn', 'model.variant=4-8')
     config.model.options = {}
-    with pytest.raises(UserError, match='batch_stats have no place'):
+    with pytest.raises(UserError, match='batch_stats, which have no place'):
         run.begin(config, tmp_path)

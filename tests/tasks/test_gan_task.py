@@ -8,11 +8,13 @@ from helpers.exporting import assert_exported_alike
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec
 from jaxvision.metrics import generative
-from jaxvision.tasks.gan import samples
+from jaxvision.tasks.gan import metrics, samples, task
 from jaxvision.tasks.shared import feature_extractor as features
 from jaxvision.train import loop, saved
 from jaxvision.train import run as runs
+from jaxvision.train.sources import Sources
 from jaxvision.train.update import guarded
 
 QUICK = 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'  # to compile
@@ -53,7 +55,7 @@ def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
     found = {
         name.removeprefix('eval/'): value for name, value in result.metrics.items()
     }
-    assert result.finished and found.keys() >= {
+    assert result.finished and found.keys() == {
         'fid_cnn',
         'kid_cnn',
         'precision',
@@ -68,6 +70,7 @@ def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
     assert all(np.isfinite(value) for value in found.values())
     # Real images are nearer to real images than those of a generator that has learned nothing.
     assert found['floor_fid_cnn'] < found['fid_cnn'] and found['floor_recall'] > 0.5
+    assert found.keys() == set(loop.reopen(tmp_path).task.main.metrics)
     assert {path.name for path in (tmp_path / 'figures').glob('samples*')} == {
         'samples.png',
         'samples-000002.png',
@@ -146,7 +149,8 @@ def test_every_loss_network_and_option_moves_both_players(gan, overrides, tmp_pa
         )
         assert any(jax.tree.leaves(moved))
     if 'conditional' in overrides[0]:
-        assert list(this.spec['inputs']) == ['latent']
+        assert list(this.spec.inputs) == ['latent'] and not this.spec.class_names
+        assert 'conditional_accuracy' not in this.task.main.metrics
 
 
 def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
@@ -166,21 +170,65 @@ def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
     assert not np.allclose(whole[0], whole[1])
 
 
+def test_the_network_is_the_discriminator_in_inference(gan, tmp_path):
+    """Its score of an image depends on no other image, and not on the averaged weights."""
+    this = runs.begin(gan(*QUICK), tmp_path)
+    batch = noise(this.spec, 8)
+    state, _ = jax.jit(this.task.update)(this.init(), batch)
+    variables = state.variables
+    images = this.task.network.normalize(batch['image'] / jnp.float32(255))
+    assert images.min() == -1 and images.max() == 1
+    score = jax.jit(this.task.network.apply)
+    label = jnp.arange(8)
+    scores, intermediates = score(variables, images, label)
+    assert scores.shape == (8,) and 'pooled' in intermediates
+    alone, _ = score(variables, images[3:4], label[3:4])
+    np.testing.assert_allclose(alone, scores[3:4], rtol=1e-4, atol=1e-5)
+    others, _ = score(variables, images, label + 1)
+    assert not np.allclose(scores, others)
+
+
+@pytest.mark.parametrize(
+    'overrides, size, resize, side',
+    [
+        (('data.image_size=32',), (8, 8), 'none', 8),
+        (('data.source=mnist5k', 'data.image_size=32'), (28, 28), 'none', 32),
+        (('data.source=mnist5k', 'data.image_size=16'), (16, 16), 'squash', 16),
+    ],
+)
+def test_images_are_padded_or_resized_to_a_power_of_two(
+    gan, overrides, size, resize, side
+):
+    config = gan(*overrides)
+    source = Sources(config)['train']
+    spec = task.describe(config, source)
+    assert (spec.preprocessing.size, spec.preprocessing.resize) == (size, resize)
+    assert spec.targets == {'image': ArraySpec((side, side, 1), 'uint8')}
+    original = source[0]['image']
+    image = task.make_prepare(spec)(source[0], None)['image']
+    assert image.shape == (side, side, 1) and image.dtype == np.uint8
+    if resize == 'none':
+        margin = (side - size[0]) // 2
+        inner = image[margin : margin + size[0], margin : margin + size[1]]
+        np.testing.assert_array_equal(inner, original)
+        assert image.sum() == original.sum()
+
+
 def test_evaluation_draws_are_the_same_every_time_and_cover_the_real_images(gan):
     from jaxvision.data.sources import open_source
 
     config = gan()
     real = open_source(config.data, 'test')
-    rows = samples.Draws(real, config.data, 500, 6)
-    assert len(rows) == 500 + samples.WALKS * samples.STEPS
-    again = samples.Draws(real, config.data, 500, 6)
+    rows = samples.SampleRows(real, config.data, 500, 6)
+    assert len(rows) == 500 + samples.WALKS * samples.WALK_STEPS
+    again = samples.SampleRows(real, config.data, 500, 6)
     np.testing.assert_array_equal(rows[7]['latent'], again[7]['latent'])
     np.testing.assert_array_equal(
         rows.labels(), [rows[i]['label'] for i in range(len(rows))]
     )
     assert {rows[i]['label'].item() for i in range(10)} == set(range(10))
     assert {rows[i]['real_row'].item() for i in range(500)} == set(range(len(real)))
-    walk = np.stack([rows[500 + i]['latent'] for i in range(samples.STEPS)])
+    walk = np.stack([rows[500 + i]['latent'] for i in range(samples.WALK_STEPS)])
     steps = np.linalg.norm(np.diff(walk, axis=0), axis=1)
     assert steps.max() < 0.5 * np.linalg.norm(walk[0] - walk[-1])
 
@@ -195,11 +243,15 @@ def test_summaries_are_those_of_the_metrics():
         },
         'real_row': np.arange(60) % 40,
         'train_row': np.arange(60),
-        'said': np.arange(60) % 3,
+        'prediction': np.arange(60) % 3,
         'label': np.arange(60) % 2,
         'index': np.arange(60),
     }
-    found = samples.summarize(50, True, 'ff0000ab', records)
+    found = metrics.summarize(
+        records, samples=50, has_class_accuracy=True, extractor_hash='ff0000ab'
+    )
+    declared = metrics.names(has_class_accuracy=True, has_inception=True)
+    assert len(declared) == len(set(declared)) and found.keys() == set(declared)
     for network in ('', '_cnn'):
         assert found[f'fid{network}'] == generative.frechet_distance(
             records[f'real{network}'][:40], records[f'fake{network}'][:50]
@@ -217,16 +269,16 @@ def test_precision_and_recall_see_every_class():
         name: 9 * np.eye(10)[label] + rng.normal(size=(2000, 10))
         for name in ('fake_cnn', 'real_cnn', 'trained_cnn')
     }
-    found = samples.summarize(
-        2000,
-        True,
-        '',
+    found = metrics.summarize(
         {
             **features,
             **{name: np.arange(2000) for name in ('real_row', 'train_row', 'index')},
-            'said': label,
+            'prediction': label,
             'label': label,
         },
+        samples=2000,
+        has_class_accuracy=True,
+        extractor_hash='',
     )
     assert min(found['precision'], found['recall'], found['floor_recall']) > 0.8
 
@@ -288,7 +340,9 @@ def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatc
         this.task.evaluations['eval'].evaluate, this.abstract(), batch
     )
     assert shapes['fake'].shape == shapes['real'].shape == (2, 2048)
-    assert this.spec['requires']['inception'].keys() == {'hash'}
+    network = this.spec.networks['inception']
+    assert network.hash and network.spec is None and not network.config
+    assert {'fid', 'floor_kid'} <= set(this.task.main.metrics)
 
 
 def test_critic_steps_are_updates_of_the_discriminator_alone(gan, tmp_path):
@@ -342,15 +396,18 @@ def test_a_generator_is_exported(gan, overrides, tmp_path):
 @pytest.mark.parametrize(
     'override, said',
     [
-        ('model.name=dcgan', 'task.r1: .* batch norm'),
+        ('model.name=dcgan', 'task.r1=0.1: expected 0, .* batch norm'),
         ('task.inception=nowhere.pth', 'nowhere.pth'),
         ('task.loss=hing', 'hinge'),
         ('task.judge=nowhere', 'no run'),
-        ('task.r1=-1', 'at least 0'),
-        ('data.test_split=test[:3]', '3 to test on: of each 4'),
-        ('task.critic_steps=3', 'divide'),
+        ('task.r1=-1', 'task.r1=-1.0: expected a number >= 0'),
+        ('data.test_split=test[:3]', 'at least 4 images .* and 3 to test on'),
+        ('task.critic_steps=3', 'multiple of .* = 3'),
         ('task.layer=poled', 'pooled'),
         ('task.diffaugment=colour', 'color'),
+        ('data.image_size=7', 'data.image_size=7: expected 8, 16'),
+        ('task.latent=0', 'task.latent=0: expected a whole number >= 1'),
+        ('task.samples=9', '>= 10'),
     ],
 )
 def test_mistakes_are_told(gan, override, said, tmp_path):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import layers, resampling
 
-JUDGES_TOGETHER = True  # its score of an image is not a function of that image alone
+SCORE_DEPENDS_ON_BATCH = True  # batch norm: no image is scored alone
 
 narrow_normal = nn.initializers.normal(0.02)
 

@@ -1,33 +1,49 @@
-"""Few-shot learning by learning: gradient steps on the support, from a start that makes them tell.
+"""Few-shot methods that learn within an episode, by gradient steps on the support set.
 
-The head starts at zero in every episode, the one start that treats all classes alike: so one run
-serves any number of them.
+The head starts at zero in every episode, the one start that treats all classes alike. So
+one run serves any number of classes.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from jaxvision.core.trees import parted
-from jaxvision.tasks.few_shot.comparison import Backbone
+from jaxvision.core.trees import Tree, parted
+from jaxvision.tasks.few_shot.comparison import (
+    Backbone,
+    Compare,
+    Images,
+    Logits,
+    Mask,
+)
 
-Tree = Any
+# `(params, batch) -> loss`.
+Loss = Callable[[Tree, Any], Float[Array, '']]
 
 
 def adapt(
-    loss: Callable,
+    loss: Loss,
     params: Tree,
     batches: Sequence,
     rate: float,
     first_order: bool = False,
-) -> tuple[Tree, list]:
-    """The parameters after a step of gradient descent on `loss(params, batch)` for each batch, and
-    the losses before each.
+) -> tuple[Tree, list[Float[Array, '']]]:
+    """Descend a loss by one gradient step on each batch.
 
-    With `first_order` their derivative by where they began takes the gradients for constants
-    (Finn et al., arXiv 1703.03400, section 5.2).
+    Args:
+        loss: `loss(params, batch)`.
+        params: where the descent begins.
+        batches: one a step.
+        rate: the learning rate.
+        first_order: whether derivatives of the result take the gradients for constants
+            (Finn et al., arXiv 1703.03400, section 5.2).
+
+    Returns:
+        (the adapted parameters, the loss before each step).
     """
     losses = []
     for batch in batches:
@@ -40,34 +56,42 @@ def adapt(
 
 
 def reptile(
-    loss: Callable, params: Tree, batches: Sequence, rate: float
-) -> tuple[Tree, Any]:
-    """What Reptile descends, which is no loss's gradient: the way back from the adapted parameters
-    (Nichol et al., arXiv 1803.02999); and the last loss."""
+    loss: Loss, params: Tree, batches: Sequence, rate: float
+) -> tuple[Tree, Float[Array, '']]:
+    """Reptile's direction: from the adapted parameters back (Nichol et al., arXiv 1803.02999).
+
+    The arguments are those of `adapt`. The direction takes the place of a gradient.
+
+    Returns:
+        (the direction, the last loss).
+    """
     adapted, losses = adapt(loss, params, batches, rate)
     return jax.tree.map(jnp.subtract, params, adapted), losses[-1]
 
 
-def apply_head(head: Tree, features):
+def apply_head(head: Tree, features: Float[Array, '*b d']) -> Float[Array, '*b n']:
+    """The logits of a linear head."""
     return features @ head['kernel'] + head['bias']
 
 
-def start_head(width: int, ways: int, dtype) -> Tree:
+def start_head(width: int, ways: int, dtype: Any) -> Tree:
+    """The head of zeros that every episode starts with."""
     return {'kernel': jnp.zeros((width, ways), dtype), 'bias': jnp.zeros(ways, dtype)}
 
 
-def support_loss(logits, mask):
-    """Cross-entropy of the support [N * K, N], its mean over each class's examples, summed over the
-    classes: one rate serves any number of ways and shots."""
+def support_loss(logits: Float[Array, 'nk n'], mask: Mask) -> Float[Array, '']:
+    """Cross-entropy of the support set: the mean over each class, summed over the classes.
+
+    So one rate serves any number of ways and shots.
+    """
     ways, shots = mask.shape
     log_likelihood = jax.nn.log_softmax(logits).reshape(ways, shots, ways)
-    own = jnp.einsum('nkn->nk', log_likelihood)
-    return -((own * mask).sum(1) / mask.sum(1)).sum()
+    of_true_class = jnp.einsum('nkn->nk', log_likelihood)
+    return -((of_true_class * mask).sum(1) / mask.sum(1)).sum()
 
 
-def by_head(rate: float, steps: int) -> Callable:
-    """ANIL (Raghu et al., arXiv 1909.09157): features stay and the head is learned; of one
-    episode's features, as `comparison.by_features` has them."""
+def by_head(rate: float, steps: int) -> Compare:
+    """ANIL (Raghu et al., arXiv 1909.09157): the features stay and a head is learned."""
 
     def compare(query, support, mask):
         features = support.reshape(-1, support.shape[-1])
@@ -82,46 +106,66 @@ def by_head(rate: float, steps: int) -> Callable:
     return compare
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Learner:
-    """A backbone and a head that both learn within an episode, on images [n, H, W, C]."""
+    """A backbone and a head that both learn within an episode.
 
-    def __init__(self, backbone: Backbone, rate: float, first_order: bool):
-        self._backbone, self._rate, self._first_order = backbone, rate, first_order
+    Attributes:
+        backbone: the model.
+        rate: the learning rate within an episode.
+        first_order: as in `adapt`.
+    """
 
-    def begin(self, params: Tree, images, ways: int) -> Tree:
-        features, _ = jax.eval_shape(self._backbone.features, params, {}, images)
-        return {
-            **params,
-            'head': start_head(features.shape[-1], ways, self._backbone.dtype),
-        }
+    backbone: Backbone
+    rate: float
+    first_order: bool
 
-    def classify(self, params: Tree, images):
-        return apply_head(
-            params['head'], self._backbone.features(params, {}, images)[0]
-        )
+    def start(self, params: Tree, ways: int) -> Tree:
+        """The backbone's parameters with the head that an episode starts with."""
+        width = self.backbone.width(params, {})
+        return {**params, 'head': start_head(width, ways, self.backbone.dtype)}
 
-    def loss(self, params: Tree, batch):
+    def classify(self, params: Tree, images: Images) -> Logits:
+        features, _ = self.backbone.features(params, {}, images)
+        return apply_head(params['head'], features)
+
+    def loss(self, params: Tree, batch: tuple[Images, Mask]) -> Float[Array, '']:
         images, mask = batch
         return support_loss(self.classify(params, images), mask)
 
-    def scores(self, params: Tree, images, mask, steps: int):
-        """MAML, of whatever order: the logits [M, N] of an episode's queries after `steps`."""
-        shown = mask.size
-        support = images[:shown], mask
-        start = self.begin(params, images, len(mask))
-        adapted, _ = adapt(
-            self.loss, start, [support] * steps, self._rate, self._first_order
-        )
-        return self.classify(adapted, images[shown:])
+    def scores(self, params: Tree, images: Images, mask: Mask, steps: int) -> Logits:
+        """MAML, of either order: learn from the support set and classify the queries.
 
-    def reptile(self, params: Tree, images, steps: int):
-        """Reptile's direction for the backbone, and its last loss; `images` [N, n, H, W, C] are
-        dealt out: each of the `steps` sees others of every class."""
-        parts = jnp.array_split(images, steps, 1)
-        batches = [
-            (part.reshape(-1, *part.shape[2:]), jnp.ones(part.shape[:2], part.dtype))
-            for part in parts
-        ]
-        start = self.begin(params, batches[0][0], len(images))
-        direction, loss = reptile(self.loss, start, batches, self._rate)
+        Args:
+            params: of the backbone.
+            images: of an episode, the support set first.
+            mask: of the support set.
+            steps: gradient steps.
+        """
+        support = (images[: mask.size], mask)
+        adapted, _ = adapt(
+            self.loss,
+            self.start(params, len(mask)),
+            [support] * steps,
+            self.rate,
+            self.first_order,
+        )
+        return self.classify(adapted, images[mask.size :])
+
+    def reptile(
+        self, params: Tree, images: Float[Array, 'ways n h w c'], steps: int
+    ) -> tuple[Tree, Float[Array, '']]:
+        """Reptile's direction for the backbone, and its last loss.
+
+        Args:
+            params: of the backbone.
+            images: of each class; every step has others of them.
+            steps: gradient steps.
+        """
+        batches = []
+        for part in jnp.array_split(images, steps, 1):
+            mask = jnp.ones(part.shape[:2], part.dtype)
+            batches.append((part.reshape(-1, *part.shape[2:]), mask))
+        start = self.start(params, len(images))
+        direction, loss = reptile(self.loss, start, batches, self.rate)
         return parted(direction, ('head',))[1], loss

@@ -1,4 +1,4 @@
-"""Few-shot learning by comparing features: a query's with those of the support."""
+"""Few-shot methods that compare the features of a query with those of the support set."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,88 +6,171 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+from ml_collections import ConfigDict
 
+from jaxvision.core import keys
 from jaxvision.core.errors import unknown
-from jaxvision.core.trees import parted
+from jaxvision.core.spec import Preprocessing, Spec
+from jaxvision.core.task import Batch
+from jaxvision.core.trees import Tree, parted
 from jaxvision.image import color
 from jaxvision.losses import few_shot
 from jaxvision.tasks.shared.networks import make_model
 
+Images = Float[Array, '*b h w c']
+Query = Float[Array, 'm d']
+Support = Float[Array, 'n k d']
+Mask = Float[Array, 'n k']
+Logits = Float[Array, 'm n']
+# `(query, support, mask) -> logits` of the features of one episode.
+Compare = Callable[[Query, Support, Mask], Logits]
+# `(params, model_state, images [B, N * K + M, H, W, C], mask [B, N, K], train=, keys=)
+# -> (logits [B, M, N], new model state)`. Images are in [0, 1], the support set first.
+Scores = Callable[..., tuple[Array, Tree]]
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A model as features of images: the values of one of its intermediates, in a row."""
+    """A model whose flattened intermediate is the feature vector of an image.
+
+    Attributes:
+        model: the module.
+        layer: the name of the intermediate.
+        image_shape: (height, width, channels) of an image.
+        preprocessing: has the mean and std of the images.
+        dtype: of images and features.
+    """
 
     model: Any
     layer: str
-    mean: list[float]
-    deviation: list[float]
+    image_shape: tuple[int, ...]
+    preprocessing: Preprocessing
     dtype: Any
 
-    @staticmethod
-    def of(config, spec: dict) -> 'Backbone':
+    @classmethod
+    def build(cls, config: ConfigDict, spec: Spec) -> 'Backbone':
+        """Build the config's model.
+
+        Raises:
+            UserError: The model has no intermediate `task.layer`.
+        """
+        layer = config.task.layer
+        image_shape = spec.details.image_shape
         model = make_model(config, num_classes=0)
-        _, known = jax.eval_shape(
-            model.init_with_output, jax.random.key(0), jnp.zeros((1, *spec['image']))
-        )[0]
-        if config.task.layer not in known:
+        blank = jnp.zeros((1, *image_shape))
+        (_, intermediates), _ = jax.eval_shape(
+            model.init_with_output, jax.random.key(0), blank
+        )
+        if layer not in intermediates:
             raise unknown(
                 f'task.layer: {config.model.name!r} has no intermediate',
-                config.task.layer,
-                known,
+                layer,
+                intermediates,
             )
-        return Backbone(
-            model,
-            config.task.layer,
-            spec['mean'],
-            spec['deviation'],
-            jnp.dtype(config.model.param_dtype),
+        return cls(
+            model=model,
+            layer=layer,
+            image_shape=image_shape,
+            preprocessing=spec.preprocessing,
+            dtype=jnp.dtype(config.model.param_dtype),
         )
 
-    def see(self, inputs: dict):
-        """The images of each episode [B, N * K + M, H, W, C] in [0, 1], the support's first."""
-        support, query = (jnp.asarray(inputs[name]) for name in ('support', 'query'))
+    def init(self, key: jax.Array) -> tuple[Tree, Tree]:
+        """Draw the parameters and the model state."""
+        images = jnp.zeros((1, *self.image_shape), self.dtype)
+        variables = self.model.init(keys.stream(key, 'init'), images)
+        params = variables.pop('params')
+        return params, variables
+
+    def width(self, params: Tree, model_state: Tree) -> int:
+        """The number of features of an image."""
+        images = jax.ShapeDtypeStruct((1, *self.image_shape), self.dtype)
+        features, _ = jax.eval_shape(self.features, params, model_state, images)
+        return features.shape[-1]
+
+    def images(self, inputs: Batch) -> Float[Array, 'b n h w c']:
+        """The images of each episode in [0, 1], the support set first."""
+        support = jnp.asarray(inputs['support'])
+        query = jnp.asarray(inputs['query'])
         support = support.reshape(support.shape[0], -1, *support.shape[3:])
         return color.to_float(jnp.concatenate([support, query], 1), self.dtype)
 
-    def mask(self, inputs: dict):
+    def mask(self, inputs: Batch) -> Float[Array, 'b ways shots']:
+        """1 for an image of the support set, 0 for padding."""
         return jnp.asarray(inputs['support_mask'], self.dtype)
 
-    def features(self, params, model_state, images, train: bool = False, keys=None):
-        """([..., D] of images [..., H, W, C], new model state), all images as one batch."""
-        flat = color.normalize(
-            images.reshape(-1, *images.shape[-3:]), self.mean, self.deviation
-        )
-        (_, named), model_state = self.model.apply(
-            {'params': parted(params, ('head',))[1], **model_state},
+    def normalize(self, pixels: Images) -> Images:
+        """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
+        return color.normalize(pixels, self.preprocessing.mean, self.preprocessing.std)
+
+    def features(
+        self,
+        params: Tree,
+        model_state: Tree,
+        images: Images,
+        train: bool = False,
+        keys: Key[Array, 'n'] | None = None,
+    ) -> tuple[Float[Array, '*b d'], Tree]:
+        """Compute features of all images as one batch.
+
+        Args:
+            params: of the model; a head is left out.
+            model_state: of the model.
+            images: in [0, 1].
+            train: whether the model is in training.
+            keys: of each image, in training.
+
+        Returns:
+            (features, new model state).
+        """
+        flat = self.normalize(images.reshape(-1, *images.shape[-3:]))
+        (_, intermediates), model_state = self.model.apply(
+            {'params': _without_head(params), **model_state},
             flat,
             train=train,
             keys=keys,
             mutable=list(model_state),
         )
-        return named[self.layer].reshape(*images.shape[:-3], -1), model_state
+        features = intermediates[self.layer]
+        return features.reshape(*images.shape[:-3], -1), model_state
+
+    def apply(
+        self, variables: Tree, images: Images
+    ) -> tuple[Float[Array, 'b d'], dict[str, Array]]:
+        """The features and all intermediates of normalised images, in inference."""
+        params = _without_head(variables['params']['model'])
+        _, intermediates = self.model.apply(
+            {'params': params, **variables['model_state']['model']}, images
+        )
+        return intermediates[self.layer].reshape(len(images), -1), intermediates
 
 
-def by_features(backbone: Backbone, compare: Callable) -> Callable:
-    """Logits [B, M, N] and the new model state, of images as `Backbone.see` puts them and the
-    support's mask [B, N, K]; `compare` has one episode's features: of the queries [M, D], of the
-    support [N, K, D], and its mask."""
+def _without_head(params: Tree) -> Tree:
+    return parted(params, ('head',))[1]
 
-    def scores(params, model_state, images, mask, **train):
-        features, model_state = backbone.features(params, model_state, images, **train)
-        shown = mask.shape[1] * mask.shape[2]
-        support = features[:, :shown].reshape(*mask.shape, -1)
-        return jax.vmap(compare)(features[:, shown:], support, mask), model_state
+
+def by_features(backbone: Backbone, compare: Compare) -> Scores:
+    """Build the scores of a method that compares features which stay in an episode."""
+
+    def scores(params, model_state, images, mask, train=False, keys=None):
+        features, model_state = backbone.features(
+            params, model_state, images, train, keys
+        )
+        support_size = mask.shape[1] * mask.shape[2]
+        support = features[:, :support_size].reshape(*mask.shape, -1)
+        logits = jax.vmap(compare)(features[:, support_size:], support, mask)
+        return logits, model_state
 
     return scores
 
 
-def to_prototypes(query, support, mask):
+def to_prototypes(query: Query, support: Support, mask: Mask) -> Logits:
     """Prototypical networks (Snell et al., arXiv 1703.05175)."""
     return few_shot.distance_logits(query, few_shot.prototypes(support, mask))
 
 
-def to_centres(scale: float):
+def to_centres(scale: float) -> Compare:
     """The cosine to the mean direction of each class (Chen et al., arXiv 1904.04232)."""
 
     def compare(query, support, mask):
@@ -97,8 +180,10 @@ def to_centres(scale: float):
     return compare
 
 
-def to_examples(scale: float):
+def to_examples(scale: float) -> Compare:
     """Matching networks (Vinyals et al., arXiv 1606.04080)."""
-    return lambda query, support, mask: few_shot.attention_logits(
-        query, support, mask, scale
-    )
+
+    def compare(query, support, mask):
+        return few_shot.attention_logits(query, support, mask, scale)
+
+    return compare

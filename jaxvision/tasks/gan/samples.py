@@ -1,35 +1,48 @@
-"""What a generator is evaluated on: draws of latents and labels, beside real images.
-
-Row i of `samples` has latent i, label i modulo the classes, a real image of the evaluation's split
-and one of training's; the rows behind them walk from one latent to another.
-"""
+"""The rows that a generator is evaluated on: latents and labels beside real images."""
 
 import dataclasses
 
 import numpy as np
+from jaxtyping import Float, Int
+from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.data.protocol import Example, Source, fingerprint
+from jaxvision.data.protocol import Example, Rows, Source, fingerprint
 from jaxvision.data.sources import open_source
-from jaxvision.metrics import generative
-from jaxvision.viz import figures
 
-WALKS, STEPS = 8, 10  # interpolations that are drawn, and their images
-MOST_COMPARED = 1000  # of each kind, in precision and recall
-FEWEST = 4  # of each kind: an image and its three nearest neighbours
+WALKS = 8  # interpolations between two latents
+WALK_STEPS = 10  # images of each
+FEWEST = 4  # images of each split: one and its three nearest neighbours
 
 
-class Draws:
-    """A source of `samples` + WALKS * STEPS rows: 'latent' float32 [Z], 'label', 'image' of the
-    split, 'train_image'."""
+class SampleRows:
+    """A source of `samples` independent latents, then WALKS * WALK_STEPS interpolated ones.
 
-    def __init__(self, real: Source, data, samples: int, latent: int):
-        self._real, self._train = real, open_source(data, 'train')
+    Each row has 'latent' float32 [Z], 'label' int32, 'image' of the split and 'train_image'
+    of the training split, with 'real_row' and 'train_row', their rows. Classes take turns.
+    A walk has one class.
+    """
+
+    def __init__(self, real: Source, data: ConfigDict, samples: int, latent: int):
+        """Place latents beside real images.
+
+        Args:
+            real: the split that is evaluated.
+            data: the config's `data`, which says how the training split is opened.
+            samples: number of independent latents.
+            latent: size of a latent.
+
+        Raises:
+            UserError: A split has too few images to compare their features.
+        """
+        self._real = real
+        self._train = open_source(data, 'train')
         if min(len(real), len(self._train)) < FEWEST:
             raise UserError(
-                f'{len(self._train)} images to train on and {len(real)} to test on: of '
-                f'each {FEWEST} are needed, to compare their features'
+                f'data.source={data.source}: expected at least {FEWEST} images in each '
+                f'split, and there are {len(self._train)} to train on and {len(real)} to '
+                'test on. Choose larger splits, whose features can be compared.'
             )
         self._samples = samples
         self._latents = _latents(samples, latent)
@@ -45,107 +58,45 @@ class Draws:
         return len(self._latents)
 
     def __getitem__(self, row: int) -> Example:
-        real = _spread(row, self._samples, len(self._real))
-        trained = _spread(row, self._samples, len(self._train))
+        real_row = self._spread(row, len(self._real))
+        train_row = self._spread(row, len(self._train))
         return {
             'latent': self._latents[row],
             'label': self._label(row),
-            'image': self._real[real]['image'],
-            'real_row': np.int32(real),
-            'train_image': self._train[trained]['image'],
-            'train_row': np.int32(trained),
+            'image': self._real[real_row]['image'],
+            'real_row': np.int32(real_row),
+            'train_image': self._train[train_row]['image'],
+            'train_row': np.int32(train_row),
         }
 
-    def read(self, rows) -> list[Example]:
+    def read(self, rows: Rows) -> list[Example]:
         return [self[int(row)] for row in rows]
 
-    def labels(self):
+    def labels(self) -> Int[np.ndarray, 'n']:
         return np.array([self._label(row) for row in range(len(self))])
 
+    def where(self, row: int) -> str:
+        real_row = self._spread(row, len(self._real))
+        train_row = self._spread(row, len(self._train))
+        return f'{self._real.where(real_row)} or {self._train.where(train_row)}'
+
     def _label(self, row: int) -> np.int32:
-        walk = max(row - self._samples, 0) // STEPS
+        walk = max(row - self._samples, 0) // WALK_STEPS
         number = row if row < self._samples else walk
         return np.int32(number % max(len(self.info.class_names), 1))
 
-    def where(self, row: int) -> str:
-        return f"{self._real.where(_spread(row, self._samples, len(self._real)))}, or training's"
+    def _spread(self, row: int, examples: int) -> int:
+        """The example beside a row: all in turn, or an even choice of more."""
+        if examples <= self._samples:
+            return row % examples
+        return row % self._samples * examples // self._samples
 
 
-def _spread(row: int, rows: int, examples: int) -> int:
-    """The example of a row: all in turn, or evenly some of more."""
-    return row % examples if examples <= rows else row % rows * examples // rows
-
-
-def _latents(samples: int, size: int) -> np.ndarray:
-    """Independent ones, then walks along great circles, whose lengths are those of such latents."""
+def _latents(samples: int, size: int) -> Float[np.ndarray, 'n z']:
+    """Independent latents, then walks along great circles, which keep a latent's length."""
     normal = keys.host(0, 'latents').standard_normal((samples + 2 * WALKS, size))
     ends = normal[samples:].reshape(WALKS, 2, 1, size)
-    angle = np.linspace(0, np.pi / 2, STEPS)[:, None]
+    angle = np.linspace(0, np.pi / 2, WALK_STEPS)[:, None]
     walks = np.cos(angle) * ends[:, 0] + np.sin(angle) * ends[:, 1]
-    return np.concatenate([normal[:samples], walks.reshape(-1, size)]).astype(
-        np.float32
-    )
-
-
-def summarize(
-    samples: int, conditional: bool, judge_hash: str, records: dict
-) -> dict[str, float]:
-    """Frechet and kernel distance of generated images from real ones, by the judge's features
-    ('_cnn') and, where they are recorded, Inception's; precision and recall by the judge's; each
-    beside its floor, that of real training images; and how often the judge says the class that was
-    asked for."""
-    rows = records['index'] < samples
-    found = {}
-    for network in ('_cnn', ''):
-        if f'fake{network}' not in records:
-            continue
-        real = _once(records[f'real{network}'][rows], records['real_row'][rows])
-        trained = _once(records[f'trained{network}'][rows], records['train_row'][rows])
-        for prefix, images in (
-            ('', records[f'fake{network}'][rows]),
-            ('floor_', trained),
-        ):
-            found[f'{prefix}fid{network}'] = generative.frechet_distance(real, images)
-            found[f'{prefix}kid{network}'] = generative.kernel_distance(real, images)
-            if network == '_cnn':
-                found[f'{prefix}precision'], found[f'{prefix}recall'] = (
-                    generative.precision_recall(_some(real), _some(images), k=3)
-                )
-    if conditional:
-        right = records['said'][rows] == records['label'][rows]
-        found['conditional_accuracy'] = float(right.mean())
-    # A number, as all metrics are: the first 24 bits, which float32 holds.
-    found['judge_hash'] = int(judge_hash[:6] or '0', 16)
-    return found
-
-
-def _once(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return features[np.unique(rows, return_index=True)[1]]
-
-
-def _some(features: np.ndarray) -> np.ndarray:
-    """At random: every so many rows would be every so many classes."""
-    order = keys.host(0, 'compared').permutation(len(features))
-    return features[np.sort(order[:MOST_COMPARED])]
-
-
-def draw(
-    samples: int, class_names: list[str], records: dict, example
-) -> dict[str, np.ndarray]:
-    """Samples, a class a column; walks between latents; samples beside their nearest training
-    images, in the judge's eyes."""
-    columns = len(class_names) if 1 < len(class_names) <= 20 else 10
-    images = records['sample']
-    some = np.linspace(0, samples - 1, 12).astype(int)
-    near = generative.nearest(
-        records['fake_cnn'][some], records['trained_cnn'][:samples]
-    )
-    pairs = [*images[some], *records['train_image'][near]]
-    times = max(1, 96 // images.shape[1])
-    return {
-        'samples': figures.grid(
-            list(images[: min(samples, 10 * columns)]), columns, times
-        ),
-        'walks': figures.grid(list(images[samples:]), STEPS, times),
-        'nearest': figures.grid(pairs, len(some), times),
-    }
+    latents = np.concatenate([normal[:samples], walks.reshape(-1, size)])
+    return latents.astype(np.float32)

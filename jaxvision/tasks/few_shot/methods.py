@@ -1,0 +1,189 @@
+"""The few-shot methods: the logits of an episode, and the update that trains for them."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, Key
+from ml_collections import ConfigDict
+
+from jaxvision.core import keys
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Batch, Scalars, Update
+from jaxvision.core.trees import Tree, part_like
+from jaxvision.losses import classification as cross_entropies
+from jaxvision.losses import few_shot
+from jaxvision.metrics import few_shot as metrics
+from jaxvision.tasks.few_shot import adaptation, comparison
+from jaxvision.tasks.few_shot.comparison import Backbone, Scores
+from jaxvision.tasks.few_shot.forms import by_class, class_positions
+from jaxvision.tasks.shared import image_input
+from jaxvision.train import update
+
+# `(params, state, batch, key) -> (terms, aux)`, as `update.from_loss` takes it.
+Loss = Callable[[Tree, TrainState, Batch, jax.Array], tuple[dict, dict]]
+# `(state, batch) -> (gradient, model_state, scalars)`, as `update.from_gradients` takes it.
+Gradients = Callable[[TrainState, Batch], tuple[Tree, Tree, Scalars]]
+
+# Features stay as they are in an episode.
+COMPARING = ('protonet', 'matching', 'baseline', 'anil')
+# All weights learn within an episode.
+WITHIN = ('maml', 'first_order_maml', 'reptile')
+
+
+def make_scores(options: ConfigDict, backbone: Backbone, steps: int) -> Scores:
+    """Build the logits of a method.
+
+    Args:
+        options: the config's `task`.
+        backbone: the model.
+        steps: gradient steps of a method that learns within an episode.
+    """
+    comparisons = {
+        'protonet': comparison.to_prototypes,
+        'matching': comparison.to_examples(options.scale),
+        'baseline': comparison.to_centres(options.scale),
+        'anil': adaptation.by_head(options.inner_lr, steps),
+    }
+    if options.method in comparisons:
+        return comparison.by_features(backbone, comparisons[options.method])
+    learner = adaptation.Learner(
+        backbone=backbone,
+        rate=options.inner_lr,
+        first_order=options.method != 'maml',
+    )
+
+    def scores(params, model_state, images, mask, train=False, keys=None):
+        def of_episode(episode):
+            return learner.scores(params, *episode, steps)
+
+        # One by one in inference: convolutions by weights of each episode's own would be
+        # grouped by the batch, whose size an exported program does not know.
+        if train:
+            logits = jax.vmap(of_episode)((images, mask))
+        else:
+            logits = jax.lax.map(of_episode, (images, mask))
+        return logits, model_state
+
+    return scores
+
+
+def make_update(
+    config: ConfigDict, backbone: Backbone, tx: optax.GradientTransformation
+) -> Update:
+    """Build the update of the config's method."""
+    options = config.task
+    ema = config.optimizer.ema
+    if options.method == 'reptile':
+        gradients = reptile_gradients(options, backbone)
+        return update.from_gradients(gradients, tx, ema=ema)
+    if options.method == 'baseline':
+        loss = class_loss(options, backbone)
+    else:
+        loss = episode_loss(options, backbone)
+    return update.from_loss(loss, tx, ema=ema, accumulate=config.optimizer.accumulate)
+
+
+def episode_loss(options: ConfigDict, backbone: Backbone) -> Loss:
+    """Build the loss of the queries, given the support set."""
+    scores = make_scores(options, backbone, options.inner_steps)
+
+    def loss(params, state, batch, key):
+        images, image_keys = augmented(
+            options.augment, key, batch['index'], backbone.images(batch)
+        )
+        logits, model_state = scores(
+            params,
+            state.model_state['model'],
+            images,
+            backbone.mask(batch),
+            train=True,
+            keys=image_keys,
+        )
+        return _terms(logits, batch['query_label'], model_state)
+
+    return loss
+
+
+def class_loss(options: ConfigDict, backbone: Backbone) -> Loss:
+    """Build the loss of a cosine classifier of all images among training's classes."""
+
+    def loss(params, state, batch, key):
+        images, image_keys = augmented(
+            options.augment, key, batch['index'], backbone.images(batch)
+        )
+        features, model_state = backbone.features(
+            params, state.model_state['model'], images, train=True, keys=image_keys
+        )
+        logits = few_shot.cosine_logits(features, params['head'], options.scale)
+        label = jnp.take_along_axis(batch['classes'], class_positions(batch), 1)
+        return _terms(logits, label, model_state)
+
+    return loss
+
+
+def reptile_gradients(options: ConfigDict, backbone: Backbone) -> Gradients:
+    """Build Reptile's direction, the mean over the episodes of a batch."""
+    learner = adaptation.Learner(
+        backbone=backbone, rate=options.inner_lr, first_order=True
+    )
+
+    def gradients(state, batch):
+        key = keys.at_step(state.key, 'model', state.step)
+        images, _ = augmented(
+            options.augment, key, batch['index'], backbone.images(batch)
+        )
+        params = state.whole(state.params)['model']
+
+        def of_episode(images):
+            return learner.reptile(params, images, options.inner_steps)
+
+        directions, losses = jax.vmap(of_episode)(by_class(batch, images))
+        direction = jax.tree.map(lambda x: x.mean(0), directions)
+        return (
+            part_like(direction, state.params['model']),
+            state.model_state,
+            {'loss': losses.mean()},
+        )
+
+    return gradients
+
+
+def _terms(
+    logits: Float[Array, 'b m n'], label: Int[Array, 'b m'], model_state: Tree
+) -> tuple[dict, dict]:
+    """The cross-entropy and accuracy of each episode, as `update.from_loss` takes them."""
+    targets = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
+    entropy = jax.vmap(cross_entropies.softmax_cross_entropy)(logits, targets).mean(1)
+    accuracy = metrics.accuracy(logits, label)
+    terms = {'cross_entropy': (entropy, jnp.ones_like(entropy))}
+    return terms, {
+        'model_state': {'model': model_state},
+        'scalars': {'accuracy': (accuracy, jnp.ones_like(accuracy))},
+    }
+
+
+def augmented(
+    options: ConfigDict,
+    key: jax.Array,
+    index: Int[Array, 'b'],
+    images: Float[Array, 'b n h w c'],
+) -> tuple[Float[Array, 'b n h w c'], Key[Array, 'bn']]:
+    """Mirror, shift and rotate each image at random.
+
+    Args:
+        options: `image_input.AUGMENT`, the config's `task.augment`.
+        key: of the step.
+        index: of the episodes.
+        images: in [0, 1].
+
+    Returns:
+        (the images, a key for each image of the batch).
+    """
+    per_episode = images.shape[1]
+    numbers = (index[:, None] * per_episode + jnp.arange(per_episode)).ravel()
+    flat = images.reshape(-1, *images.shape[2:])
+    moved = image_input.moved(options, key, numbers, flat)
+    image_keys = keys.per_example(keys.stream(key, 'model'), numbers)
+    return moved.reshape(images.shape), image_keys

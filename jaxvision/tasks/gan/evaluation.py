@@ -1,0 +1,73 @@
+"""The evaluation of a generator, by the features of generated and real images."""
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from jaxvision.core.spec import Spec
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Batch, Evaluation, Predict
+from jaxvision.image import color
+from jaxvision.models.backbones import inception
+from jaxvision.tasks.gan import metrics
+from jaxvision.tasks.gan.metrics import CLASSIFIER, INCEPTION
+from jaxvision.tasks.shared import feature_extractor
+
+
+def make(options: ConfigDict, spec: Spec, predict: Predict, dtype: Any) -> Evaluation:
+    """Build the evaluation over `samples.SampleRows`.
+
+    Args:
+        options: the config's `task`.
+        spec: of the run, with its feature extractor.
+        predict: as `Task.predict`.
+        dtype: of real images in [0, 1].
+    """
+    classifier = spec.networks['judge']
+    layer = options.layer
+    extract = feature_extractor.build(classifier, layer)
+
+    def evaluate(state: TrainState, batch: Batch) -> Batch:
+        # Rounded, because real images have eight bits too.
+        samples = jnp.round(predict(state.variables, batch)['image'])
+        images = {
+            'fake': samples / 255,
+            'real': color.to_float(batch['image'], dtype),
+            'trained': color.to_float(batch['train_image'], dtype),
+        }
+        records = {}
+        for name, pixels in images.items():
+            intermediates = extract(state.frozen['judge'], pixels)
+            features = intermediates[layer].reshape(len(batch['index']), -1)
+            records[f'{name}{CLASSIFIER}'] = features
+            if name == 'fake':
+                records['prediction'] = jnp.argmax(intermediates['logits'], -1)
+            if options.inception:
+                records[f'{name}{INCEPTION}'] = inception.features(
+                    state.frozen['inception'], pixels
+                )
+        kept = ('label', 'train_image', 'real_row', 'train_row')
+        return {
+            **records,
+            **{name: batch[name] for name in kept},
+            'sample': samples.astype(jnp.uint8),
+        }
+
+    same_classes = classifier.spec.class_names == spec.class_names
+    has_class_accuracy = options.conditional and same_classes
+    return Evaluation(
+        split='test',
+        evaluate=evaluate,
+        summarize=functools.partial(
+            metrics.summarize,
+            samples=options.samples,
+            has_class_accuracy=has_class_accuracy,
+            extractor_hash=classifier.hash,
+        ),
+        metrics=metrics.names(
+            has_class_accuracy=has_class_accuracy,
+            has_inception=bool(options.inception),
+        ),
+    )

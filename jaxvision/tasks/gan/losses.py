@@ -1,0 +1,132 @@
+"""The losses of both networks, as `update.from_loss` takes them."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from jaxvision.core import keys
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Batch
+from jaxvision.core.trees import Tree
+from jaxvision.image import augment, color
+from jaxvision.losses import adversarial
+from jaxvision.tasks.gan.networks import Images, Label, Latent, Networks
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Adversarial losses and gradient penalties.
+
+    Attributes:
+        options: the config's `task`.
+        networks: the generator and the discriminator.
+    """
+
+    options: ConfigDict
+    networks: Networks
+
+    def discriminator(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[dict, dict]:
+        """The discriminator's loss, its parameters being `params`."""
+        real, label, latent = self._read(batch, key)
+        fake, _ = self.networks.generate(
+            state.params['generator'], state.model_state['generator'], latent, label
+        )
+        real = self._augmented(real, batch, key, 'real')
+        fake = self._augmented(fake, batch, key, 'fake')
+        before = state.model_state['discriminator']
+        real_score, model_state = self.networks.score(params, before, real, label)
+        fake_score, model_state = self.networks.score(params, model_state, fake, label)
+
+        def score(images):
+            return self.networks.score(params, before, images, label)[0]
+
+        loss = adversarial.discriminator(self.options.loss, real_score, fake_score)
+        penalties = self._penalties(score, real, fake, batch, key)
+        ones = jnp.ones(len(real), self.networks.dtype)
+        terms = {'adversarial': (loss, ones)}
+        for name, values in penalties.items():
+            terms[name] = (values, ones)
+        return terms, {
+            'model_state': {'discriminator': model_state},
+            'scalars': {
+                'real_score': (real_score, ones),
+                'fake_score': (fake_score, ones),
+            },
+        }
+
+    def generator(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[dict, dict]:
+        """The generator's loss, its parameters being `params`."""
+        real, label, latent = self._read(batch, key)
+        fake, model_state = self.networks.generate(
+            params, state.model_state['generator'], latent, label
+        )
+
+        def score(images, name):
+            return self.networks.score(
+                state.params['discriminator'],
+                state.model_state['discriminator'],
+                self._augmented(images, batch, key, name),
+                label,
+            )[0]
+
+        real_score = score(real, 'real')
+        fake_score = score(fake, 'fake')
+        loss = adversarial.generator(self.options.loss, real_score, fake_score)
+        terms = {'adversarial': (loss, jnp.ones_like(loss))}
+        return terms, {'model_state': {'generator': model_state}}
+
+    def _read(self, batch: Batch, key: jax.Array) -> tuple[Images, Label, Latent]:
+        """Real images in [-1, 1], their labels, and as many latents."""
+        dtype = self.networks.dtype
+        draw = functools.partial(
+            jax.random.normal, shape=(self.options.latent,), dtype=dtype
+        )
+        latent_keys = keys.per_example(keys.stream(key, 'latent'), batch['index'])
+        latent = jax.vmap(draw)(latent_keys)
+        real = self.networks.normalize(color.to_float(batch['image'], dtype))
+        return real, batch.get('label'), latent
+
+    def _augmented(
+        self, images: Images, batch: Batch, key: jax.Array, name: str
+    ) -> Images:
+        """Images after `task.diffaugment`; `name` is the stream of their randomness."""
+        policy = self.options.diffaugment
+        if not policy:
+            return images
+        image_keys = keys.per_example(keys.stream(key, name), batch['index'])
+        change = functools.partial(augment.diffaugment, policy=policy)
+        return 2 * jax.vmap(change)(image_keys, (images + 1) / 2) - 1
+
+    def _penalties(
+        self,
+        score: adversarial.Score,
+        real: Images,
+        fake: Images,
+        batch: Batch,
+        key: jax.Array,
+    ) -> dict[str, Float[Array, 'b']]:
+        """The weighted gradient penalties that the config asks for, by name."""
+        options = self.options
+        terms = {}
+        if options.r1:
+            terms['r1'] = options.r1 / 2 * adversarial.squared_gradient(score, real)
+        if options.r2:
+            terms['r2'] = options.r2 / 2 * adversarial.squared_gradient(score, fake)
+        if options.gradient_penalty:
+            draw = functools.partial(jax.random.uniform, shape=(), dtype=real.dtype)
+            # A stream's name is part of the randomness: it stays 'share'.
+            mix_keys = keys.per_example(keys.stream(key, 'share'), batch['index'])
+            fraction = jax.vmap(draw)(mix_keys)
+            terms['gradient_penalty'] = (
+                options.gradient_penalty
+                * adversarial.interpolation_penalty(score, real, fake, fraction)
+            )
+        return terms

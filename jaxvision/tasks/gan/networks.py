@@ -1,0 +1,120 @@
+"""A generator and a discriminator as functions of their variables."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from jaxvision.core import keys
+from jaxvision.core.spec import Spec
+from jaxvision.core.task import Batch
+from jaxvision.core.trees import Tree
+from jaxvision.tasks.shared.networks import make_model
+
+Images = Float[Array, 'b h w c']
+Latent = Float[Array, 'b z']
+Label = Int[Array, 'b'] | None  # None where the networks know no classes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Networks:
+    """Both networks; their images are in [-1, 1].
+
+    Attributes:
+        generator: the module that makes images of latents and labels.
+        discriminator: the module that scores images: higher for what looks real.
+        spec: of the data.
+        dtype: of latents and images.
+    """
+
+    generator: Any
+    discriminator: Any
+    spec: Spec
+    dtype: Any
+
+    @classmethod
+    def build(cls, config: ConfigDict, spec: Spec) -> 'Networks':
+        generator, discriminator = make_model(
+            config,
+            num_classes=len(spec.class_names),
+            image_shape=spec.targets['image'].shape,
+        )
+        return cls(
+            generator=generator,
+            discriminator=discriminator,
+            spec=spec,
+            dtype=jnp.dtype(config.model.param_dtype),
+        )
+
+    def init(self, key: jax.Array) -> tuple[dict[str, Tree], dict[str, Tree]]:
+        """Draw the parameters and the model state of both networks, by network."""
+        latent = jnp.zeros((2, *self.spec.inputs['latent'].shape), self.dtype)
+        image = jnp.zeros((2, *self.spec.targets['image'].shape), self.dtype)
+        label = jnp.zeros(2, jnp.int32) if 'label' in self.spec.inputs else None
+        variables = {
+            'generator': self.generator.init(
+                keys.stream(key, 'generator'), latent, label, train=True
+            ),
+            'discriminator': self.discriminator.init(
+                keys.stream(key, 'discriminator'), image, label, train=True
+            ),
+        }
+        params = {name: tree.pop('params') for name, tree in variables.items()}
+        return params, variables
+
+    def generate(
+        self, params: Tree, model_state: Tree, latent: Latent, label: Label
+    ) -> tuple[Images, Tree]:
+        """Images in training, and the new model state."""
+        return self.generator.apply(
+            {'params': params, **model_state},
+            latent,
+            label,
+            train=True,
+            mutable=list(model_state),
+        )
+
+    def score(
+        self, params: Tree, model_state: Tree, images: Images, label: Label
+    ) -> tuple[Float[Array, 'b'], Tree]:
+        """The discriminator's scores in training, and its new model state."""
+        (scores, _), new = self.discriminator.apply(
+            {'params': params, **model_state},
+            images,
+            label,
+            train=True,
+            mutable=list(model_state),
+        )
+        return scores, new
+
+    def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
+        """Bring pixels from [0, 1] to [-1, 1]."""
+        return 2 * pixels - 1
+
+    def discriminate(
+        self, variables: Tree, images: Images, label: Label = None
+    ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
+        """The discriminator's scores in inference, and its named intermediates."""
+        return self.discriminator.apply(
+            {
+                'params': variables['params']['discriminator'],
+                **variables['model_state']['discriminator'],
+            },
+            images,
+            label,
+        )
+
+    def predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Images [B, H, W, C] in [0, 255] of latents and labels."""
+        image = self.generator.apply(
+            {
+                'params': variables['params']['generator'],
+                **variables['model_state']['generator'],
+            },
+            jnp.asarray(inputs['latent'], self.dtype),
+            inputs.get('label'),
+        )
+        return {'image': 255 * jnp.clip((image + 1) / 2, 0, 1)}
