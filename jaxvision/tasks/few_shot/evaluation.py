@@ -4,7 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Batch, Evaluation, Predict
@@ -57,6 +57,6 @@ def pixel_logits(episodes: Batch) -> Float[Array, 'b m n']:
     return jax.vmap(few_shot.distance_logits)(query, centres)
 
 
-def _pixel_vectors(images: Int[Array, '...'], axis: int) -> Float[Array, '...']:
+def _pixel_vectors(images: Integer[Array, '...'], axis: int) -> Float[Array, '...']:
     """Images in [0, 1] with all axes from `axis` on as one."""
     return (images.astype(jnp.float32) / 255).reshape(*images.shape[:axis], -1)
