@@ -28,7 +28,7 @@ Loss = Callable[[Tree, Any], Float[Array, '']]
 def adapt(
     loss: Loss,
     params: Tree,
-    batches: Sequence,
+    batches: Sequence[Any],
     rate: float,
     first_order: bool = False,
 ) -> tuple[Tree, list[Float[Array, '']]]:
@@ -56,7 +56,7 @@ def adapt(
 
 
 def reptile(
-    loss: Loss, params: Tree, batches: Sequence, rate: float
+    loss: Loss, params: Tree, batches: Sequence[Any], rate: float
 ) -> tuple[Tree, Float[Array, '']]:
     """Reptile's direction: from the adapted parameters back (Nichol et al., arXiv 1803.02999).
 

@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.errors import unknown
+from jaxvision.core.fields import Config
 from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.task import Batch
 from jaxvision.core.trees import Tree, parted
@@ -49,7 +49,7 @@ class Backbone:
     dtype: Any
 
     @classmethod
-    def build(cls, config: ConfigDict, spec: Spec) -> 'Backbone':
+    def build(cls, config: Config, spec: Spec) -> 'Backbone':
         """Build the config's model.
 
         Raises:

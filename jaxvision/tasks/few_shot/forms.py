@@ -4,16 +4,16 @@ import re
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.core.task import Batch
 from jaxvision.data.episodes import Form
 
 _FORMS = re.compile(r'[1-9]\d*x[1-9]\d*(,[1-9]\d*x[1-9]\d*)*')
 
 
-def evaluated_forms(options: ConfigDict) -> list[Form]:
+def evaluated_forms(options: Config) -> list[Form]:
     """The size of the episodes of each evaluation, the main one first."""
     if not _FORMS.fullmatch(options.evaluate):
         raise UserError(
@@ -27,7 +27,7 @@ def evaluated_forms(options: ConfigDict) -> list[Form]:
     return forms
 
 
-def largest_form(options: ConfigDict) -> Form:
+def largest_form(options: Config) -> Form:
     """The size of which the episodes of every evaluation are parts."""
     forms = evaluated_forms(options)
     return Form(

@@ -1,30 +1,26 @@
 """The few-shot methods: the logits of an episode, and the update that trains for them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
+from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch, Scalars, Update
+from jaxvision.core.task import Batch, Update
 from jaxvision.core.trees import Tree, part_like
 from jaxvision.losses import classification as cross_entropies
 from jaxvision.losses import few_shot
 from jaxvision.metrics import few_shot as metrics
 from jaxvision.tasks.few_shot import adaptation, comparison
-from jaxvision.tasks.few_shot.comparison import Backbone, Scores
+from jaxvision.tasks.few_shot.comparison import Backbone, Compare, Scores
 from jaxvision.tasks.few_shot.forms import by_class, class_positions
 from jaxvision.tasks.shared import image_input
 from jaxvision.train import update
-
-# `(params, state, batch, key) -> (terms, aux)`, as `update.from_loss` takes it.
-Loss = Callable[[Tree, TrainState, Batch, jax.Array], tuple[dict, dict]]
-# `(state, batch) -> (gradient, model_state, scalars)`, as `update.from_gradients` takes it.
-Gradients = Callable[[TrainState, Batch], tuple[Tree, Tree, Scalars]]
 
 # Features stay as they are in an episode.
 COMPARING = ('protonet', 'matching', 'baseline', 'anil')
@@ -32,7 +28,7 @@ COMPARING = ('protonet', 'matching', 'baseline', 'anil')
 WITHIN = ('maml', 'first_order_maml', 'reptile')
 
 
-def make_scores(options: ConfigDict, backbone: Backbone, steps: int) -> Scores:
+def make_scores(options: Config, backbone: Backbone, steps: int) -> Scores:
     """Build the logits of a method.
 
     Args:
@@ -40,7 +36,7 @@ def make_scores(options: ConfigDict, backbone: Backbone, steps: int) -> Scores:
         backbone: the model.
         steps: gradient steps of a method that learns within an episode.
     """
-    comparisons = {
+    comparisons: dict[str, Compare] = {
         'protonet': comparison.to_prototypes,
         'matching': comparison.to_examples(options.scale),
         'baseline': comparison.to_centres(options.scale),
@@ -56,7 +52,8 @@ def make_scores(options: ConfigDict, backbone: Backbone, steps: int) -> Scores:
 
     def scores(params, model_state, images, mask, train=False, keys=None):
         def of_episode(episode):
-            return learner.scores(params, *episode, steps)
+            episode_images, episode_mask = episode
+            return learner.scores(params, episode_images, episode_mask, steps)
 
         # One by one in inference: convolutions by weights of each episode's own would be
         # grouped by the batch, whose size an exported program does not know.
@@ -70,7 +67,7 @@ def make_scores(options: ConfigDict, backbone: Backbone, steps: int) -> Scores:
 
 
 def make_update(
-    config: ConfigDict, backbone: Backbone, tx: optax.GradientTransformation
+    config: Config, backbone: Backbone, tx: optax.GradientTransformation
 ) -> Update:
     """Build the update of the config's method."""
     options = config.task
@@ -85,7 +82,7 @@ def make_update(
     return update.from_loss(loss, tx, ema=ema, accumulate=config.optimizer.accumulate)
 
 
-def episode_loss(options: ConfigDict, backbone: Backbone) -> Loss:
+def episode_loss(options: Config, backbone: Backbone) -> update.Loss:
     """Build the loss of the queries, given the support set."""
     scores = make_scores(options, backbone, options.inner_steps)
 
@@ -106,7 +103,7 @@ def episode_loss(options: ConfigDict, backbone: Backbone) -> Loss:
     return loss
 
 
-def class_loss(options: ConfigDict, backbone: Backbone) -> Loss:
+def class_loss(options: Config, backbone: Backbone) -> update.Loss:
     """Build the loss of a cosine classifier of all images among training's classes."""
 
     def loss(params, state, batch, key):
@@ -123,7 +120,9 @@ def class_loss(options: ConfigDict, backbone: Backbone) -> Loss:
     return loss
 
 
-def reptile_gradients(options: ConfigDict, backbone: Backbone) -> Gradients:
+def reptile_gradients(
+    options: Config, backbone: Backbone
+) -> Callable[[TrainState, Batch], update.Gradients]:
     """Build Reptile's direction, the mean over the episodes of a batch."""
     learner = adaptation.Learner(
         backbone=backbone, rate=options.inner_lr, first_order=True
@@ -152,7 +151,7 @@ def reptile_gradients(options: ConfigDict, backbone: Backbone) -> Gradients:
 
 def _terms(
     logits: Float[Array, 'b m n'], label: Int[Array, 'b m'], model_state: Tree
-) -> tuple[dict, dict]:
+) -> tuple[update.Terms, dict[str, Any]]:
     """The cross-entropy and accuracy of each episode, as `update.from_loss` takes them."""
     targets = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
     entropy = jax.vmap(cross_entropies.softmax_cross_entropy)(logits, targets).mean(1)
@@ -165,7 +164,7 @@ def _terms(
 
 
 def augmented(
-    options: ConfigDict,
+    options: Config,
     key: jax.Array,
     index: Int[Array, 'b'],
     images: Float[Array, 'b n h w c'],

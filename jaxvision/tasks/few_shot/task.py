@@ -8,11 +8,10 @@ import dataclasses
 import math
 
 import jax
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.core.fields import Field, Fields
+from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (
@@ -88,7 +87,7 @@ class Details:
     image_shape: tuple[int, ...]
 
 
-def source(config: ConfigDict, source: Source, split: str) -> Source:
+def source(config: Config, source: Source, split: str) -> Source:
     """Draw episodes of training's classes, or of new ones.
 
     Raises:
@@ -116,7 +115,7 @@ def source(config: ConfigDict, source: Source, split: str) -> Source:
     )
 
 
-def _resized(config: ConfigDict, source: Source) -> Source:
+def _resized(config: Config, source: Source) -> Source:
     """A source of images of one size, in memory if they are small."""
     image, preprocessing = image_input.describe(config, source.info)
     if preprocessing.resize == 'none':
@@ -128,7 +127,7 @@ def _resized(config: ConfigDict, source: Source) -> Source:
     return in_memory_if_small(resized, math.prod(image.shape))
 
 
-def describe(config: ConfigDict, source: Source) -> Spec:
+def describe(config: Config, source: Source) -> Spec:
     """Describe the main evaluation's episodes, and the training classes and images."""
     _check(config.task)
     image, preprocessing = image_input.describe(config, source.info)
@@ -157,7 +156,7 @@ def describe(config: ConfigDict, source: Source) -> Spec:
     )
 
 
-def make(config: ConfigDict, spec: Spec) -> Task:
+def make(config: Config, spec: Spec) -> Task:
     """Build the task of a few-shot classifier.
 
     Its `network` is the feature extractor: images [B, H, W, C] to features [B, D].
@@ -206,7 +205,7 @@ def make(config: ConfigDict, spec: Spec) -> Task:
 
 
 def _init_model(
-    options: ConfigDict, backbone: Backbone, spec: Spec, key: jax.Array
+    options: Config, backbone: Backbone, spec: Spec, key: jax.Array
 ) -> tuple[Tree, Tree]:
     """Draw the parameters and the model state, with the head of the method if it has one."""
     params, model_state = backbone.init(key)
@@ -242,7 +241,7 @@ def show(inputs: Example, outputs: Records) -> Shown:
     return classification.show(inputs['class_names'], False, inputs, outputs)
 
 
-def _check(options: ConfigDict) -> None:
+def _check(options: Config) -> None:
     images = options.shots + options.queries
     if options.method == 'reptile' and images < options.inner_steps:
         raise UserError(

@@ -4,8 +4,8 @@ import functools
 from typing import Any
 
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Batch, Evaluation, Predict
@@ -16,7 +16,7 @@ from jaxvision.tasks.gan.metrics import CLASSIFIER, INCEPTION
 from jaxvision.tasks.shared import feature_extractor
 
 
-def make(options: ConfigDict, spec: Spec, predict: Predict, dtype: Any) -> Evaluation:
+def make(options: Config, spec: Spec, predict: Predict, dtype: Any) -> Evaluation:
     """Build the evaluation over `samples.SampleRows`.
 
     Args:

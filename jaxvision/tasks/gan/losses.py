@@ -2,19 +2,21 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
+from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Batch
 from jaxvision.core.trees import Tree
 from jaxvision.image import augment, color
 from jaxvision.losses import adversarial
 from jaxvision.tasks.gan.networks import Images, Label, Latent, Networks
+from jaxvision.train import update
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,12 +28,12 @@ class Losses:
         networks: the generator and the discriminator.
     """
 
-    options: ConfigDict
+    options: Config
     networks: Networks
 
     def discriminator(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[dict, dict]:
+    ) -> tuple[update.Terms, dict[str, Any]]:
         """The discriminator's loss, its parameters being `params`."""
         real, label, latent = self._read(batch, key)
         fake, _ = self.networks.generate(
@@ -62,7 +64,7 @@ class Losses:
 
     def generator(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[dict, dict]:
+    ) -> tuple[update.Terms, dict[str, Any]]:
         """The generator's loss, its parameters being `params`."""
         real, label, latent = self._read(batch, key)
         fake, model_state = self.networks.generate(

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
+from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec
 from jaxvision.core.task import Batch
 from jaxvision.core.trees import Tree
@@ -36,7 +36,7 @@ class Networks:
     dtype: Any
 
     @classmethod
-    def build(cls, config: ConfigDict, spec: Spec) -> 'Networks':
+    def build(cls, config: Config, spec: Spec) -> 'Networks':
         generator, discriminator = make_model(
             config,
             num_classes=len(spec.class_names),

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Float, Int
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.data.protocol import Example, Rows, Source, fingerprint
 from jaxvision.data.sources import open_source
 
@@ -24,7 +24,7 @@ class SampleRows:
     A walk has one class.
     """
 
-    def __init__(self, real: Source, data: ConfigDict, samples: int, latent: int):
+    def __init__(self, real: Source, data: Config, samples: int, latent: int):
         """Place latents beside real images.
 
         Args:

@@ -5,10 +5,9 @@ import functools
 import jax
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.fields import Field, Fields
+from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.registry import resolve
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
@@ -72,14 +71,14 @@ FIELDS: Fields = {
 }
 
 
-def source(config: ConfigDict, source: Source, split: str) -> Source:
+def source(config: Config, source: Source, split: str) -> Source:
     """Place latents and labels beside the images of a split that is evaluated."""
     if split == 'train':
         return source
     return SampleRows(source, config.data, config.task.samples, config.task.latent)
 
 
-def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
+def requires(config: Config) -> dict[str, RequiredNetwork]:
     """The classifier whose features are compared, and Inception where it is asked for."""
     networks = {'judge': feature_extractor.required(config, config.task.judge)}
     if config.task.inception:
@@ -87,7 +86,7 @@ def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
     return networks
 
 
-def describe(config: ConfigDict, source: Source) -> Spec:
+def describe(config: Config, source: Source) -> Spec:
     """Describe latents, labels and images.
 
     An image is a square whose side is 4 times a power of two. Small images of one size are
@@ -130,7 +129,7 @@ def _side(preprocessing: Preprocessing) -> int:
     return largest
 
 
-def make(config: ConfigDict, spec: Spec) -> Task:
+def make(config: Config, spec: Spec) -> Task:
     """Build the task of a generator and a discriminator.
 
     Its `network` is the discriminator, which is the one that reads images.
@@ -171,7 +170,7 @@ def make(config: ConfigDict, spec: Spec) -> Task:
     )
 
 
-def _check(config: ConfigDict) -> None:
+def _check(config: Config) -> None:
     options = config.task
     module = resolve('models', config.model.name)
     for name in ('r1', 'r2', 'gradient_penalty'):
@@ -190,7 +189,7 @@ def _check(config: ConfigDict) -> None:
 
 
 def _make_update(
-    config: ConfigDict,
+    config: Config,
     networks: Networks,
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
