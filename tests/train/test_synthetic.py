@@ -5,7 +5,7 @@ import pytest
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
-from jaxvision.train import loop
+from jaxvision.train import loop, run
 from jaxvision.train.sources import Sources
 
 
@@ -79,10 +79,10 @@ def test_a_classifier_learns_from_both(tiny, generator, tmp_path, no_pictures):
         (['data.synthetic=GENERATOR', 'data.source=mnist5k'], 'real ones'),
     ],
 )
-def test_mistakes_are_told(tiny, generator, trained, overrides, said):
+def test_mistakes_are_told(tiny, generator, trained, overrides, said, tmp_path):
     overrides = [
         text.replace('GENERATOR', str(generator)).replace('CLASSIFIER', str(trained))
         for text in overrides
     ]
     with pytest.raises(UserError, match=said):
-        Sources(tiny(*overrides))['train']
+        run.begin(tiny(*overrides), tmp_path / 'run')
