@@ -11,7 +11,7 @@ from jaxvision.core.errors import UserError, unknown
 from jaxvision.data import decode, pillow_resize, pipeline
 from jaxvision.data.wrappers import Subset
 from jaxvision.image import augment, color, geometry
-from jaxvision.pretrained import published, recipes
+from jaxvision.pretrained import recipes, weights_file
 from jaxvision.train import init_from, processes
 
 
@@ -52,7 +52,7 @@ def find_recipe(config) -> recipes.Recipe | None:
     files = [
         path for path in init_from.sources(config.train.init_from) if path.is_file()
     ]
-    return published.read(files[0], config.model.name).recipe if files else None
+    return weights_file.identify(files[0], config.model.name).recipe if files else None
 
 
 def statistics(
