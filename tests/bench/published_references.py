@@ -1,6 +1,6 @@
 """Published architectures by their publishers' own code, with random weights, against ours.
 
-The small ones are stored for tests/weights/test_published.py, with the names and shapes of the
+The small ones are stored for tests/pretrained/test_weights_file.py, with the names and shapes of the
 large ones; with a Python that has PyTorch, torchvision and timm:
 
     python tests/bench/published_references.py store
