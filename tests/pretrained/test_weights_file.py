@@ -125,7 +125,7 @@ def test_keras_resnet_equals_ours(tmp_path):
     file = write_keras(whole, tmp_path / 'weights.h5')
     means = np.float32([123.68, 116.779, 103.939])
     tensors = tensors_of(file, 'resnet:50', image - means, depths=(2, 1))
-    for name, value in zip(places, map(np.asarray, expected)):
+    for name, value in zip(places, map(np.asarray, expected), strict=True):
         assert np.abs(tensors[name] - value).max() <= 1e-4 * np.abs(value).max(), name
 
     recipe = weights_file.read(file, 'resnet').identity.recipe
