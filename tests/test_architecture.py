@@ -167,7 +167,7 @@ def test_a_room_imports_no_heavy_package_but_its_own(room):
 
 
 @pytest.mark.parametrize(
-    'module', ['data.sources', 'data.pipeline', 'data.video', 'pretrained.published']
+    'module', ['data.sources', 'data.pipeline', 'data.video', 'pretrained.weights_file']
 )
 def test_the_way_into_a_room_imports_no_heavy_package(module):
     assert not heavy_after(f'import jaxvision.{module}')

@@ -5,7 +5,8 @@ from jaxtyping import UInt8
 
 from jaxvision.data.decode import Encoded, Pixels, decode
 
-_LONGEST = 8  # times the shorter side: resized by that, a strip would fill the memory
+# The longest side, relative to the shorter. Resized whole, a strip would fill the memory.
+_LONGEST = 8
 
 
 def resize_then_crop(
@@ -15,32 +16,43 @@ def resize_then_crop(
     shorter: int,
     interpolation: str,
 ) -> UInt8[np.ndarray, 'size size c']:
-    """The shorter side resized to `shorter` pixels, antialiased, then the central square.
+    """Resize the shorter side of an image, antialiased, then cut out the central square.
 
     Args:
         image: as for `decode`.
-        size: side of the answer, pixels.
+        size: side of the square, pixels.
         channels: 1 or 3.
-        shorter: at least `size`; 0: the whole image is squashed instead.
+        shorter: length of the shorter side, at least `size`, pixels; 0: the whole image is
+            stretched into the square instead.
         interpolation: 'bilinear' or 'bicubic'.
+
     Raises:
-        Unreadable: as `decode`.
+        Unreadable: As `decode`.
     """
     from PIL import Image
 
     pixels = _middle(decode(image, channels))
     height, width, _ = pixels.shape
-    h = w = size
     if shorter:
-        h, w = (int(shorter * side / min(height, width)) for side in (height, width))
+        shortest = min(height, width)
+        height = int(shorter * height / shortest)
+        width = int(shorter * width / shortest)
+    else:
+        height = size
+        width = size
     whole = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     method = Image.Resampling[interpolation.upper()]
-    resized = np.asarray(whole.resize((w, h), method)).reshape(h, w, channels)
-    top, left = round((h - size) / 2), round((w - size) / 2)
+    resized = np.asarray(whole.resize((width, height), method))
+    resized = resized.reshape(height, width, channels)
+    top = round((height - size) / 2)
+    left = round((width - size) / 2)
     return resized[top : top + size, left : left + size]
 
 
 def _middle(pixels: Pixels) -> UInt8[np.ndarray, 'h2 w2 c']:
-    longest = _LONGEST * min(pixels.shape[:2])
-    top, left = (max(0, side - longest) // 2 for side in pixels.shape[:2])
+    """The central part of a strip, the whole of another image."""
+    height, width, _ = pixels.shape
+    longest = _LONGEST * min(height, width)
+    top = max(0, height - longest) // 2
+    left = max(0, width - longest) // 2
     return pixels[top : top + longest, left : left + longest]

@@ -1,24 +1,18 @@
-"""From a publisher's names and layouts to ours.
+"""From the names and layouts of publishers to those of our models.
 
-A leaf is named as Flax's tree has it, 'stage1_block1/conv1/kernel'; what has no name here keeps its
-own, so that whoever takes the leaves over finds it without a counterpart.
+A leaf is named by its path in Flax's tree, as 'stage1_block1/conv1/kernel'. A tensor without a
+counterpart keeps its name, so that `flax_variables.fit` finds and lists it.
 """
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-
-from jaxvision.core.errors import UserError
-from jaxvision.pretrained import position_embeddings
 
 Tensors = Mapping[str, np.ndarray]
 Leaves = dict[str, np.ndarray]
-Modules = Callable[
-    [str], str
-]  # their name of a module -> ours; KeyError where there is none
+# The publisher's name of a module -> ours; KeyError where there is none.
+ModuleNames = Callable[[str], str]
 
 _TORCH = {'bias': 'bias', 'running_mean': 'mean', 'running_var': 'var'}
 _KERAS = {
@@ -30,153 +24,137 @@ _KERAS = {
     'moving_mean': 'mean',
     'moving_variance': 'var',
 }
-_FLAX = ('kernel', 'scale', 'bias')
-_STATISTICS = ('mean', 'var')  # of batch norm
+_FLAX = {'kernel': 'kernel', 'scale': 'scale', 'bias': 'bias'}
+
+
+def _no_options(leaves: Leaves) -> dict:
+    return {}
+
+
+def _size_of_recipe(leaves: Leaves) -> int:
+    return 0
 
 
 class Format(NamedTuple):
-    """One way in which the weights of a family are published."""
+    """One way in which the weights of a family are published.
+
+    All functions but the numbers of `convert` depend on names and shapes alone.
+
+    Attributes:
+        publisher: for messages.
+        marker: a tensor that every file of this format has, and no file of the others.
+        convert: the tensors of the file -> leaves of our model.
+        recipe: name of the preprocessing in recipes.py, or leaves -> name.
+        options: leaves -> the options of our model that compute the same as the publisher's.
+        image_size: leaves -> side of the images that the weights are for, pixels; 0: any.
+    """
 
     publisher: str
-    sign: str  # a tensor that every file of this format has, and none of the others
-    leaves: Callable[[Tensors], Leaves]
-    recipe: str | Callable[[Leaves], str]  # of recipes.py: how its images are prepared
-    options: Callable[[Leaves], dict] = (
-        lambda leaves: {}
-    )  # of our model, which its weights are of
-    image_size: Callable[[Leaves], int] = lambda leaves: (
-        0
-    )  # that they are for; 0: the recipe's
+    marker: str
+    convert: Callable[[Tensors], Leaves]
+    recipe: str | Callable[[Leaves], str]
+    options: Callable[[Leaves], dict] = _no_options
+    image_size: Callable[[Leaves], int] = _size_of_recipe
 
 
-def from_torch(tensors: Tensors, modules: Modules) -> Leaves:
-    """'layer1.0.conv1.weight' [out, in, *window] -> 'stage1_block1/conv1/kernel' [*window, in, out]
+def from_torch(tensors: Tensors, modules: ModuleNames) -> Leaves:
+    """Convert PyTorch's names and layouts.
 
-    What is no weight, bias or statistic of a module, as a class token, is named by `modules` whole.
+    'layer1.0.conv1.weight' [out, in, *window] becomes 'stage1_block1/conv1/kernel'
+    [*window, in, out]. A parameter that belongs to no module, as a class token, is
+    renamed by its whole name.
+
+    Args:
+        tensors: {name: tensor} as PyTorch has them.
+        modules: 'layer1.0.conv1' -> 'stage1_block1/conv1'.
+
+    Returns:
+        {name: leaf} as Flax has them.
     """
     leaves = {}
     for name, tensor in tensors.items():
-        module, _, leaf = name.rpartition('.')
-        if leaf == 'num_batches_tracked':
+        module, _, parameter = name.rpartition('.')
+        if parameter == 'num_batches_tracked':
             continue
-        ours = _TORCH.get(leaf)
-        if leaf == 'weight':
-            ours = 'kernel' if tensor.ndim > 1 else 'scale'
-        if ours == 'kernel':
+        leaf = _TORCH.get(parameter)
+        if parameter == 'weight':
+            leaf = 'kernel' if tensor.ndim > 1 else 'scale'
+        if leaf == 'kernel':
             tensor = np.moveaxis(tensor, (0, 1), (-1, -2))
-        _put(leaves, modules, name, module, ours, tensor)
+        _add(leaves, name, tensor, _renamed(modules, name, module, leaf))
     return leaves
 
 
-def from_keras(tensors: Tensors, modules: Modules) -> Leaves:
-    """'conv2_block1_1_bn/gamma' -> 'stage1_block1/norm1/scale'; the layouts are ours,
-    but of depthwise kernels [*window, C, 1]."""
+def from_keras(tensors: Tensors, modules: ModuleNames) -> Leaves:
+    """Convert Keras' names, as 'conv2_block1_1_bn/gamma' to 'stage1_block1/norm1/scale'.
+
+    Keras' layouts are Flax's, except for depthwise kernels, which stay [*window, C, 1].
+
+    Args:
+        tensors: {'LAYER/WEIGHT': tensor}.
+        modules: 'conv2_block1_1_bn' -> 'stage1_block1/norm1'.
+
+    Returns:
+        {name: leaf}.
+    """
+    leaves = {}
+    for name, tensor in tensors.items():
+        layer, _, weight = name.rpartition('/')
+        _add(leaves, name, tensor, _renamed(modules, name, layer, _KERAS.get(weight)))
+    return leaves
+
+
+def from_flax(tensors: Tensors, modules: ModuleNames) -> Leaves:
+    """Convert the module names of another Flax model, whose layouts are ours.
+
+    Args:
+        tensors: {name: tensor}, as 'Transformer/encoder_norm/scale'.
+        modules: 'Transformer/encoder_norm' -> 'norm'.
+
+    Returns:
+        {name: leaf}.
+    """
     leaves = {}
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition('/')
-        _put(leaves, modules, name, module, _KERAS.get(leaf), tensor)
+        _add(leaves, name, tensor, _renamed(modules, name, module, _FLAX.get(leaf)))
     return leaves
 
 
-def from_flax(tensors: Tensors, modules: Modules) -> Leaves:
-    """'Transformer/encoder_norm/scale' -> 'norm/scale'; all but the modules' names are ours."""
-    leaves = {}
-    for name, tensor in tensors.items():
-        module, _, leaf = name.rpartition('/')
-        _put(leaves, modules, name, module, leaf if leaf in _FLAX else None, tensor)
-    return leaves
-
-
-def _put(
-    leaves: Leaves,
-    modules: Modules,
-    name: str,
-    module: str,
-    leaf: str | None,
-    tensor: np.ndarray,
-) -> None:
+def _renamed(modules: ModuleNames, name: str, module: str, leaf: str | None) -> str:
+    """Our name of a tensor: its module's, and `leaf`, or of its whole name without a leaf."""
     try:
-        ours = f'{modules(module)}/{leaf}' if leaf else modules(name)
+        return f'{modules(module)}/{leaf}' if leaf else modules(name)
     except KeyError:
-        ours = name
-    exact = tensor.dtype in (np.float32, np.float64)
-    leaves[name if ours in leaves else ours] = (
-        tensor if exact else tensor.astype(np.float32)
-    )
+        return name
 
 
-def without_bias(leaves: Leaves) -> Leaves:
-    """A convolution's bias before batch norm, which the running mean may hold as well:
-    (x + b) - m = x - (m - b). Trained, it would have no gradient."""
-    leaves = dict(leaves)
-    for name in [name for name in leaves if name.endswith('/bias')]:
+def _add(leaves: Leaves, name: str, tensor: np.ndarray, renamed: str) -> None:
+    """Add a tensor as float32 or float64; the second of one name keeps its own name."""
+    if tensor.dtype not in (np.float32, np.float64):
+        tensor = tensor.astype(np.float32)
+    leaves[name if renamed in leaves else renamed] = tensor
+
+
+def fold_biases(leaves: Leaves) -> Leaves:
+    """Fold the bias of each convolution into the running mean of the batch norm after it.
+
+    (x + b) - m = x - (m - b). Our convolutions before batch norm have no bias: it would
+    have no gradient.
+    """
+    folded = dict(leaves)
+    for name in leaves:
+        if not name.endswith('/bias'):
+            continue
         path, _, layer = name.removesuffix('/bias').rpartition('/')
         mean = f'{path}/{layer.replace("conv", "norm")}/mean'.lstrip('/')
-        if 'conv' in layer and mean in leaves:
-            leaves[mean] = leaves[mean] - leaves.pop(name)
-    return leaves
+        if 'conv' in layer and mean in folded:
+            folded[mean] = folded[mean] - folded.pop(name)
+    return folded
 
 
-def from_bgr(leaves: Leaves, first: str) -> Leaves:
-    """The `first` kernel [*window, 3, out], of channels in the order BGR, for RGB."""
-    return {**leaves, first: leaves[first][..., ::-1, :]} if first in leaves else leaves
-
-
-def variables(leaves: Leaves) -> dict[str, dict]:
-    """{'params': tree, 'batch_stats': tree} of leaves, as Flax nests them."""
-    tree = {'params': {}, 'batch_stats': {}}
-    for name, leaf in leaves.items():
-        *modules, last = name.split('/')
-        node = tree['batch_stats' if last in _STATISTICS else 'params']
-        for module in modules:
-            node = node.setdefault(module, {})
-        node[last] = leaf
-    return {collection: nested for collection, nested in tree.items() if nested}
-
-
-def fitted(leaves: Leaves, shapes: dict) -> dict:
-    """Variables of these `shapes` (a tree of Flax's, from `jax.eval_shape`), of the leaves' values.
-
-    Raises:
-        UserError: a leaf is missing, unknown or of another shape; it lists all of them.
-    """
-    wanted = names(shapes)
-    leaves = {
-        name: position_embeddings.fitting(leaf, wanted[name].shape)
-        if name == 'position_embedding' and name in wanted
-        else leaf
-        for name, leaf in leaves.items()
-    }
-    missing, unknown = sorted(wanted.keys() - leaves), sorted(leaves.keys() - wanted)
-    misshapen = [
-        f'{name} {list(leaves[name].shape)} instead of {list(leaf.shape)}'
-        for name, leaf in wanted.items()
-        if name in leaves and leaves[name].shape != leaf.shape
-    ]
-    problems = [
-        f'{what}: {_some(names)}'
-        for what, names in (
-            ('missing', missing),
-            ('unknown', unknown),
-            ('other shapes', misshapen),
-        )
-        if names
-    ]
-    if problems:
-        raise UserError('these weights are not of this model; ' + '; '.join(problems))
-    return jax.tree.structure(shapes).unflatten(
-        [jnp.asarray(leaves[name], leaf.dtype) for name, leaf in wanted.items()]
-    )
-
-
-def names(variables: dict) -> dict[str, jax.Array | jax.ShapeDtypeStruct]:
-    """{name: leaf} of Flax's tree, whose collections' leaves have names of their own."""
-    return {
-        '/'.join(key.key for key in path[1:]): leaf
-        for path, leaf in jax.tree.leaves_with_path(variables)
-    }
-
-
-def _some(names: list[str], most: int = 8) -> str:
-    more = f' and {len(names) - most} more' if len(names) > most else ''
-    return ', '.join(name[:80] for name in names[:most]) + more
+def bgr_to_rgb(leaves: Leaves, kernel: str) -> Leaves:
+    """Reverse the input channels of the first kernel, [*window, 3, out], trained on BGR."""
+    if kernel not in leaves:
+        return leaves
+    return {**leaves, kernel: leaves[kernel][..., ::-1, :]}

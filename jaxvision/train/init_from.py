@@ -7,6 +7,7 @@ such as batch norm's, belong to it. Whatever has no counterpart is an error that
 `train.init_new` names it.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
-from jaxvision.pretrained import packaged, position_embeddings
+from jaxvision.pretrained import packaged_weights, position_embeddings
 
 Tree = Any
 
@@ -25,6 +26,7 @@ Tree = Any
 def read(init_from: str, variables: Callable[[Path], Tree]) -> dict[str, np.ndarray]:
     """{name: leaf} of what the new run takes over; `variables(SOURCE)` are those of a source."""
     found = {}
+    variables = functools.cache(variables)  # Several parts may be of one source.
     for source, old, new in _parts(init_from):
         part = {
             new + name.removeprefix(old): np.asarray(leaf)
@@ -48,7 +50,7 @@ def _parts(init_from: str) -> Iterator[tuple[Path, str, str]]:
     for text in filter(None, map(str.strip, init_from.split(','))):
         where, arrow, new = (part.strip() for part in text.partition('->'))
         source, _, old = where.partition(':')
-        yield packaged.find(source), old, new if arrow else old
+        yield packaged_weights.locate(source), old, new if arrow else old
 
 
 def fitting(
@@ -75,7 +77,7 @@ def fitting(
         for leaves in (found, wanted)
     )
     found = {
-        name: position_embeddings.fitting(leaf, wanted[name].shape)
+        name: position_embeddings.resample(leaf, wanted[name].shape)
         if name.endswith('/position_embedding') and name in wanted
         else leaf
         for name, leaf in found.items()

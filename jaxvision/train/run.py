@@ -27,7 +27,7 @@ from jaxvision.core.registry import read_spec, resolve
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.trees import content_hash
-from jaxvision.pretrained import run_variables
+from jaxvision.pretrained import flax_variables
 from jaxvision.train import (
     auxiliary,
     checkpoints,
@@ -163,7 +163,7 @@ def _at_the_start(
     leaves = init_from.read(
         config.train.init_from,
         lambda source: (
-            run_variables.variables(config, source)
+            flax_variables.of_run(config, source)
             if source.is_file()
             else open_saved(source).restore('last').variables
         ),

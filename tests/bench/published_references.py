@@ -1,6 +1,6 @@
 """Published architectures by their publishers' own code, with random weights, against ours.
 
-The small ones are stored for tests/weights/test_published.py, with the names and shapes of the
+The small ones are stored for tests/pretrained/test_weights_file.py, with the names and shapes of the
 large ones; with a Python that has PyTorch, torchvision and timm:
 
     python tests/bench/published_references.py store
@@ -400,14 +400,16 @@ def difference(file, ours, expected, image=None):
     import jax
 
     from jaxvision.core.registry import resolve
-    from jaxvision.pretrained import convert, published
+    from jaxvision.pretrained import flax_variables, weights_file
 
     family, _, variant = ours.partition(':')
-    found = published.read(file, family)
-    model = resolve('models', family).make(variant, num_classes=1000, **found.options)
+    found = weights_file.read(file, family)
+    model = resolve('models', family).make(
+        variant, num_classes=1000, **found.identity.options
+    )
     image = np.asarray(pictures(224)[:1], np.float32) if image is None else image
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
-    variables = convert.fitted(found.leaves, shapes)
+    variables = flax_variables.fit(found.leaves, shapes)
     _, tensors = jax.jit(model.apply)(variables, image)
     errors = {
         name: np.abs(np.asarray(tensors[name]) - value).max() / np.abs(value).max()
@@ -427,7 +429,7 @@ def keras(folder):
     import jax
     from keras import applications
 
-    from jaxvision.pretrained import published, recipes
+    from jaxvision.pretrained import recipes, weights_file
 
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
@@ -440,22 +442,23 @@ def keras(folder):
             ):  # 'imagenet' divides by deviation otherwise
                 layer.mean, layer.variance = (
                     recipes.Recipe('').mean,
-                    np.square(recipes.Recipe('').deviation),
+                    np.square(recipes.Recipe('').std),
                 )
         files = [folder / f'{name}{end}.h5' for end in ('', '.weights', '-saved')]
         write_keras(model, files[0])
         model.save_weights(files[1])
         model.save(files[2])
         first, *others = [
-            published.read(file, ours.partition(':')[0]).leaves for file in files
+            weights_file.read(file, ours.partition(':')[0]).leaves for file in files
         ]
         for other in others:
             jax.tree.map(np.testing.assert_array_equal, other, first)
         image = rng.integers(0, 256, (1, 224, 224, 3)).astype(np.float32)
         prepare = sys.modules[getattr(applications, name).__module__].preprocess_input
         expected = {'logits': np.asarray(model(prepare(image.copy())))}
-        recipe = published.read(folder / f'{name}.h5', ours.partition(':')[0]).recipe
-        rgb = np.float32((image / 255 - recipe.mean) / recipe.deviation)
+        family = ours.partition(':')[0]
+        recipe = weights_file.identify(folder / f'{name}.h5', family).recipe
+        rgb = np.float32((image / 255 - recipe.mean) / recipe.std)
         print(
             f'{name}.h5',
             recipe.name,

@@ -8,7 +8,7 @@ import pytest
 
 from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import layers
-from jaxvision.pretrained import convert
+from jaxvision.pretrained import convert, flax_variables
 from jaxvision.tasks.shared import feature_extractor
 
 
@@ -44,7 +44,7 @@ def leaves(tensors=TENSORS):
 
 
 def test_every_tensor_finds_its_leaf():
-    variables = convert.fitted(leaves(), SHAPES)
+    variables = flax_variables.fit(leaves(), SHAPES)
     params, statistics = variables['params'], variables['batch_stats']
     np.testing.assert_array_equal(
         params['head']['kernel'], TENSORS['body.head.weight'].T
@@ -59,7 +59,7 @@ def test_every_tensor_finds_its_leaf():
     np.testing.assert_array_equal(
         statistics['norm']['var'], TENSORS['body.norm.running_var']
     )
-    nested = convert.variables(leaves())
+    nested = flax_variables.nest(leaves())
     assert jax.tree.structure(nested) == jax.tree.structure(variables)
     jax.tree.map(np.testing.assert_array_equal, nested, variables)
 
@@ -74,17 +74,17 @@ def test_what_does_not_match_is_listed_on_both_sides():
         'other shapes: norm/bias [7] instead of [5]'
     )
     with pytest.raises(UserError, match=re.escape(message)):
-        convert.fitted(leaves(tensors), SHAPES)
+        flax_variables.fit(leaves(tensors), SHAPES)
 
 
 def test_a_bias_before_batch_norm_is_in_its_mean():
     image = jax.random.normal(jax.random.key(1), (2, 4, 4, 3))
-    variables = convert.fitted(leaves(), SHAPES)
+    variables = flax_variables.fit(leaves(), SHAPES)
     variables['batch_stats']['norm']['var'] = jnp.abs(
         variables['batch_stats']['norm']['var']
     )
     wanted = Small().apply(variables, image)
-    folded = convert.without_bias(leaves())
+    folded = convert.fold_biases(leaves())
     assert folded.keys() == leaves().keys() - {'conv/bias'}
     variables['batch_stats']['norm']['mean'] = folded['norm/mean']
     variables['params']['conv']['bias'] = jnp.zeros(5)
@@ -102,8 +102,8 @@ def test_two_tensors_of_one_name_are_both_there():
 
 def test_inception_lists_what_is_not_its_own(monkeypatch):
     tensors = {'conv1.weight': np.zeros((64, 3, 7, 7), np.float32)}
-    monkeypatch.setattr(feature_extractor.files, 'read', lambda file: tensors)
+    monkeypatch.setattr(feature_extractor.tensor_file, 'read', lambda file: tensors)
     with pytest.raises(
         UserError, match='missing: Conv2d_1a_3x3/bn/bias, .*unknown: conv1/kernel'
     ):
-        feature_extractor.inception('x').read()
+        feature_extractor.inception('x').weights.read()

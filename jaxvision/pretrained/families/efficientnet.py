@@ -1,5 +1,7 @@
-"""EfficientNet as torchvision, timm and Keras applications publish it, and its Lites as
-efficientnet_pytorch has them."""
+"""EfficientNet as torchvision, timm and Keras applications publish it, and its Lites.
+
+The Lites are those of the package efficientnet_pytorch.
+"""
 
 import numpy as np
 
@@ -8,12 +10,14 @@ from jaxvision.pretrained.families.inverted_residual import (
     OPTIONS,
     TIMM,
     TIMM_AROUND,
-    keras,
-    torch,
+    Around,
+    Parts,
+    keras_converter,
+    torch_converter,
 )
 
-_TORCHVISION = (
-    {
+_TORCHVISION = Parts(
+    expanding={
         'block.0.0': 'expand_conv',
         'block.0.1': 'expand_norm',
         'block.1.0': 'depthwise_conv',
@@ -23,7 +27,7 @@ _TORCHVISION = (
         'block.3.0': 'project_conv',
         'block.3.1': 'project_norm',
     },
-    {
+    plain={
         'block.0.0': 'depthwise_conv',
         'block.0.1': 'depthwise_norm',
         'block.1.fc1': 'squeeze',
@@ -32,52 +36,52 @@ _TORCHVISION = (
         'block.2.1': 'project_norm',
     },
 )
-_PYTORCH = (
-    {
-        '_expand_conv': 'expand_conv',
-        '_bn0': 'expand_norm',
-        '_depthwise_conv': 'depthwise_conv',
-        '_bn1': 'depthwise_norm',
-        '_se_reduce': 'squeeze',
-        '_se_expand': 'excite',
-        '_project_conv': 'project_conv',
-        '_bn2': 'project_norm',
-    },
-) * 2
-_KERAS = (
-    {
-        '_expand_conv': 'expand_conv',
-        '_expand_bn': 'expand_norm',
-        '_dwconv': 'depthwise_conv',
-        '_bn': 'depthwise_norm',
-        '_se_reduce': 'squeeze',
-        '_se_expand': 'excite',
-        '_project_conv': 'project_conv',
-        '_project_bn': 'project_norm',
-    },
-) * 2
+_PYTORCH = {
+    '_expand_conv': 'expand_conv',
+    '_bn0': 'expand_norm',
+    '_depthwise_conv': 'depthwise_conv',
+    '_bn1': 'depthwise_norm',
+    '_se_reduce': 'squeeze',
+    '_se_expand': 'excite',
+    '_project_conv': 'project_conv',
+    '_bn2': 'project_norm',
+}
+_KERAS = {
+    '_expand_conv': 'expand_conv',
+    '_expand_bn': 'expand_norm',
+    '_dwconv': 'depthwise_conv',
+    '_bn': 'depthwise_norm',
+    '_se_reduce': 'squeeze',
+    '_se_expand': 'excite',
+    '_project_conv': 'project_conv',
+    '_project_bn': 'project_norm',
+}
+# (blocks, channels after the last of them) -> side of the training images, pixels; other
+# networks, B0 and Lite0 among them, have 224.
+_IMAGE_SIZES = {
+    (23, 320): 240,
+    (23, 352): 260,
+    (26, 384): 300,
+    (32, 448): 380,
+    (21, 320): 240,
+    (21, 352): 260,
+    (24, 384): 280,
+    (30, 448): 300,
+}
+# The training size -> that of evaluation, of timm's default weights of B1 to B4.
+_TIMM_SIZES = {240: 288, 260: 288, 300: 320, 380: 384}
+_TIMM_RECIPES = {224: 'efficientnet_224', 240: 'timm_efficientnet_b1'}
 
 
 def _image_size(leaves: Leaves) -> int:
-    """EfficientNet's grow with its depth and width."""
-    blocks = len(
-        {name.partition('/')[0] for name in leaves if name.startswith('block')}
-    )
-    last = leaves.get(f'block{blocks}/project_conv/kernel', np.empty(0)).shape[-1]
-    return {
-        (23, 320): 240,
-        (23, 352): 260,
-        (26, 384): 300,
-        (32, 448): 380,
-        (21, 320): 240,
-        (21, 352): 260,
-        (24, 384): 280,
-        (30, 448): 300,
-    }.get((blocks, last), 224)
+    """Tell the size of the training images, which grows with depth and width."""
+    blocks = {name.partition('/')[0] for name in leaves if name.startswith('block')}
+    last = leaves.get(f'block{len(blocks)}/project_conv/kernel', np.empty(0))
+    return _IMAGE_SIZES.get((len(blocks), last.shape[-1]), 224)
 
 
 def _torchvision_size(leaves: Leaves) -> int:
-    """B2 is evaluated on more than it was trained on."""
+    """B2 is evaluated on larger images than it was trained on."""
     size = _image_size(leaves)
     return 288 if size == 260 else size
 
@@ -87,79 +91,71 @@ def _torchvision_recipe(leaves: Leaves) -> str:
 
 
 def _timm_size(leaves: Leaves) -> int:
-    """timm's default weights of B1 to B4 are evaluated on more than they were trained on."""
-    return {240: 288, 260: 288, 300: 320, 380: 384}.get(
-        size := _image_size(leaves), size
-    )
+    size = _image_size(leaves)
+    return _TIMM_SIZES.get(size, size)
 
 
 def _timm_recipe(leaves: Leaves) -> str:
-    size = _image_size(leaves)
-    return {224: 'efficientnet_224', 240: 'timm_efficientnet_b1'}.get(size, 'timm_full')
+    return _TIMM_RECIPES.get(_image_size(leaves), 'timm_full')
 
 
 def _google_recipe(leaves: Leaves) -> str:
-    """The Lites, which have no squeeze-and-excitation, were trained on another range."""
+    """The Lites, without squeeze-and-excitation, were trained on another range of pixels."""
     lite = '' if 'block1/squeeze/kernel' in leaves else 'lite_'
     return f'efficientnet_{lite}{_image_size(leaves)}'
 
 
 FORMATS = (
     Format(
-        'torchvision',
-        'features.1.0.block.0.0.weight',
-        torch(
+        publisher='torchvision',
+        marker='features.1.0.block.0.0.weight',
+        convert=torch_converter(
             r'features\.(\d)\.(\d+)\.(?=block)',
             _TORCHVISION,
-            'features.0.0',
-            'features.0.1',
-            'features.8.0',
-            'features.8.1',
-            'classifier.1',
+            Around(
+                'features.0.0',
+                'features.0.1',
+                'features.8.0',
+                'features.8.1',
+                'classifier.1',
+            ),
         ),
-        _torchvision_recipe,
-        OPTIONS['torch'],
-        _torchvision_size,
+        recipe=_torchvision_recipe,
+        options=OPTIONS['torch'],
+        image_size=_torchvision_size,
     ),
     Format(
-        'timm',
-        'blocks.0.0.conv_dw.weight',
-        torch(r'blocks\.(\d)\.(\d+)\.', TIMM, *TIMM_AROUND),
-        _timm_recipe,
-        OPTIONS['torch'],
-        _timm_size,
+        publisher='timm',
+        marker='blocks.0.0.conv_dw.weight',
+        convert=torch_converter(r'blocks\.(\d)\.(\d+)\.', TIMM, TIMM_AROUND),
+        recipe=_timm_recipe,
+        options=OPTIONS['torch'],
+        image_size=_timm_size,
     ),
     Format(
-        'efficientnet_pytorch',
-        '_blocks.0._depthwise_conv.weight',
-        torch(
+        publisher='efficientnet_pytorch',
+        marker='_blocks.0._depthwise_conv.weight',
+        convert=torch_converter(
             r'_blocks\.(\d+)\.',
-            _PYTORCH,
-            '_conv_stem',
-            '_bn0',
-            '_conv_head',
-            '_bn1',
-            '_fc',
+            Parts(_PYTORCH, _PYTORCH),
+            Around('_conv_stem', '_bn0', '_conv_head', '_bn1', '_fc'),
         ),
-        _google_recipe,
-        OPTIONS['tensorflow'],
-        _image_size,
+        recipe=_google_recipe,
+        options=OPTIONS['tensorflow'],
+        image_size=_image_size,
     ),
     Format(
-        'Keras',
-        'block1a_bn/gamma',
-        keras(
+        publisher='Keras',
+        marker='block1a_bn/gamma',
+        convert=keras_converter(
             r'block(\d)([a-z])(?=_)',
-            _KERAS,
-            'stem_conv',
-            'stem_bn',
-            'top_conv',
-            'top_bn',
-            'predictions',
-            'probs',
+            Parts(_KERAS, _KERAS),
+            Around(
+                'stem_conv', 'stem_bn', 'top_conv', 'top_bn', 'predictions', 'probs'
+            ),
         ),
-        _google_recipe,
-        OPTIONS['tensorflow'],
-        _image_size,
+        recipe=_google_recipe,
+        options=OPTIONS['tensorflow'],
+        image_size=_image_size,
     ),
 )

@@ -7,12 +7,14 @@ from jaxvision.pretrained.families.inverted_residual import (
     OPTIONS,
     TIMM,
     TIMM_AROUND,
-    keras,
-    torch,
+    Around,
+    Parts,
+    keras_converter,
+    torch_converter,
 )
 
-_TORCHVISION = (
-    {
+_TORCHVISION = Parts(
+    expanding={
         'conv.0.0': 'expand_conv',
         'conv.0.1': 'expand_norm',
         'conv.1.0': 'depthwise_conv',
@@ -20,70 +22,76 @@ _TORCHVISION = (
         'conv.2': 'project_conv',
         'conv.3': 'project_norm',
     },
-    {
+    plain={
         'conv.0.0': 'depthwise_conv',
         'conv.0.1': 'depthwise_norm',
         'conv.1': 'project_conv',
         'conv.2': 'project_norm',
     },
 )
-_KERAS = (
-    {
-        '_expand': 'expand_conv',
-        '_expand_BN': 'expand_norm',
-        '_depthwise': 'depthwise_conv',
-        '_depthwise_BN': 'depthwise_norm',
-        '_project': 'project_conv',
-        '_project_BN': 'project_norm',
-    },
-) * 2
+_KERAS = {
+    '_expand': 'expand_conv',
+    '_expand_BN': 'expand_norm',
+    '_depthwise': 'depthwise_conv',
+    '_depthwise_BN': 'depthwise_norm',
+    '_project': 'project_conv',
+    '_project_BN': 'project_norm',
+}
+_from_modern_keras = keras_converter(
+    r'(?:expanded_conv|block_(\d+))(?=_)',
+    Parts(_KERAS, _KERAS),
+    Around('Conv1', 'bn_Conv1', 'Conv_1', 'Conv_1_bn', 'predictions', 'Logits'),
+)
 
 
 def from_keras(tensors: Tensors) -> Leaves:
-    """The published files have kept the names of 2018: 'mobl3_conv_3_expand' for 'block_3_expand',
-    'bn3_conv_3_bn_expand' for 'block_3_expand_BN', and 'Logits' for 'predictions'."""
+    """Convert Keras' tensors, by the names of today or those of 2018.
 
-    def now(old: re.Match) -> str:
-        return f'block_{old[2]}_{old[3]}' + ('_BN' if old[1] == 'bn' else '')
+    The published files still have the old ones: 'mobl3_conv_3_expand' for 'block_3_expand',
+    'bn3_conv_3_bn_expand' for 'block_3_expand_BN', and 'Logits' for 'predictions'.
+    """
 
-    named = {
-        re.sub(r'^(mobl|bn)(\d+)_conv_\d+_(?:bn_)?([a-z]+)(?=/)', now, name): tensor
+    def modern(match: re.Match) -> str:
+        end = '_BN' if match[1] == 'bn' else ''
+        return f'block_{match[2]}_{match[3]}{end}'
+
+    renamed = {
+        re.sub(r'^(mobl|bn)(\d+)_conv_\d+_(?:bn_)?([a-z]+)(?=/)', modern, name): tensor
         for name, tensor in tensors.items()
     }
-    return keras(
-        r'(?:expanded_conv|block_(\d+))(?=_)',
-        _KERAS,
-        'Conv1',
-        'bn_Conv1',
-        'Conv_1',
-        'Conv_1_bn',
-        'predictions',
-        'Logits',
-    )(named)
+    return _from_modern_keras(renamed)
 
 
 FORMATS = (
     Format(
-        'torchvision',
-        'features.1.conv.0.0.weight',
-        torch(
+        publisher='torchvision',
+        marker='features.1.conv.0.0.weight',
+        convert=torch_converter(
             r'features\.(\d+)\.(?=conv)',
             _TORCHVISION,
-            'features.0.0',
-            'features.0.1',
-            'features.18.0',
-            'features.18.1',
-            'classifier.1',
+            Around(
+                'features.0.0',
+                'features.0.1',
+                'features.18.0',
+                'features.18.1',
+                'classifier.1',
+            ),
         ),
-        'torchvision',
-        OPTIONS['torch'],
+        recipe='torchvision',
+        options=OPTIONS['torch'],
     ),
     Format(
-        'timm',
-        'blocks.0.0.conv_dw.weight',
-        torch(r'blocks\.(\d)\.(\d+)\.', TIMM, *TIMM_AROUND),
-        'efficientnet_224',
-        OPTIONS['torch'],
+        publisher='timm',
+        marker='blocks.0.0.conv_dw.weight',
+        convert=torch_converter(r'blocks\.(\d)\.(\d+)\.', TIMM, TIMM_AROUND),
+        recipe='efficientnet_224',
+        options=OPTIONS['torch'],
     ),
-    Format('Keras', 'bn_Conv1/gamma', from_keras, 'keras_tf', OPTIONS['tensorflow']),
+    Format(
+        publisher='Keras',
+        marker='bn_Conv1/gamma',
+        convert=from_keras,
+        recipe='keras_tf',
+        options=OPTIONS['tensorflow'],
+    ),
 )

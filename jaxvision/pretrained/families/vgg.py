@@ -9,20 +9,24 @@ from jaxvision.pretrained import convert
 from jaxvision.pretrained.convert import Format, Leaves, Tensors
 
 _CLASSIFIER = {
+    # torchvision
     'classifier.0': 'fc6',
     'classifier.3': 'fc7',
     'classifier.6': 'head',
+    # timm
     'pre_logits.fc1': 'fc6',
     'pre_logits.fc2': 'fc7',
     'head.fc': 'head',
-}  # timm's
+}
+_KERAS_CLASSIFIER = {'fc1': 'fc6', 'fc2': 'fc7', 'predictions': 'head'}
+_CHANNELS = 512  # of the last feature map
 
 
-def torchvision(tensors: Tensors) -> dict[str, str]:
+def _torch_modules(tensors: Tensors) -> dict[str, str]:
     """{'features.7': 'conv2_2', 'features.8': 'norm2_2', ...}
 
-    Its layers are numbered through: convolution, (norm,) ReLU, and at a block's end a pool. So
-    from the last convolution of a block to the next it is one more than within.
+    The layers are numbered through: convolution, (norm,) ReLU, and a pool after each block.
+    So the numbers of two convolutions differ by one more across a pool than within a block.
     """
     numbers = sorted(
         int(name.split('.')[1])
@@ -30,46 +34,57 @@ def torchvision(tensors: Tensors) -> dict[str, str]:
         if re.fullmatch(r'features\.\d{1,3}\.weight', name) and tensor.ndim == 4
     )
     step = min(np.diff(numbers), default=0)
-    modules, block, layer = dict(_CLASSIFIER), 1, 0
-    for number, last in zip(numbers, [numbers[0] - step, *numbers]):
-        block, layer = (block, layer + 1) if number - last == step else (block + 1, 1)
+    modules = dict(_CLASSIFIER)
+    block = 1
+    layer = 0
+    previous = numbers[0] - step
+    for number in numbers:
+        if number - previous == step:
+            layer += 1
+        else:
+            block += 1
+            layer = 1
         modules[f'features.{number}'] = f'conv{block}_{layer}'
         modules[f'features.{number + 1}'] = f'norm{block}_{layer}'
+        previous = number
     return modules
 
 
-def keras(module: str) -> str:
+def _keras_module(module: str) -> str:
     """'block1_conv2' -> 'conv1_2'"""
-    if found := re.fullmatch(r'block(\d)_conv(\d)', module):
-        return f'conv{found[1]}_{found[2]}'
-    return {'fc1': 'fc6', 'fc2': 'fc7', 'predictions': 'head'}[module]
+    if match := re.fullmatch(r'block(\d)_conv(\d)', module):
+        return f'conv{match[1]}_{match[2]}'
+    return _KERAS_CLASSIFIER[module]
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    leaves = convert.from_torch(tensors, torchvision(tensors).__getitem__)
-    return {
-        name: _dense(leaf, name) if name in ('fc6/kernel', 'fc7/kernel') else leaf
-        for name, leaf in leaves.items()
-    }
+    """Convert torchvision's and timm's tensors."""
+    leaves = convert.from_torch(tensors, _torch_modules(tensors).__getitem__)
+    for name in ('fc6/kernel', 'fc7/kernel'):
+        if name in leaves:
+            leaves[name] = _dense(leaves[name], name)
+    return leaves
 
 
 def _dense(kernel: np.ndarray, name: str) -> np.ndarray:
-    """[in, out]; `fc6` sees a square map, which PyTorch flattens as [512, H, W], Flax as
-    [H, W, 512]. timm's are convolutions over the whole map."""
+    """The kernel [in, out] of a dense layer.
+
+    timm has convolutions over the whole map. `fc6` sees a square map, which PyTorch flattens
+    as [512, H, W], and Flax as [H, W, 512].
+    """
     if kernel.ndim == 4:
         return kernel.reshape(-1, kernel.shape[-1])
-    side = math.isqrt(len(kernel) // 512)
-    if name == 'fc7/kernel' or len(kernel) != 512 * side**2:
+    side = math.isqrt(len(kernel) // _CHANNELS)
+    if name == 'fc7/kernel' or len(kernel) != _CHANNELS * side**2:
         return kernel
-    return (
-        kernel.reshape(512, side, side, -1)
-        .transpose(1, 2, 0, 3)
-        .reshape(len(kernel), -1)
-    )
+    channels_first = kernel.reshape(_CHANNELS, side, side, -1)
+    return channels_first.transpose(1, 2, 0, 3).reshape(len(kernel), -1)
 
 
 def from_keras(tensors: Tensors) -> Leaves:
-    return convert.from_bgr(convert.from_keras(tensors, keras), 'conv1_1/kernel')
+    """Convert Keras' tensors, trained on BGR."""
+    leaves = convert.from_keras(tensors, _keras_module)
+    return convert.bgr_to_rgb(leaves, 'conv1_1/kernel')
 
 
 def _options(leaves: Leaves) -> dict:
@@ -83,7 +98,17 @@ def _options(leaves: Leaves) -> dict:
 
 FORMATS = (
     Format(
-        'torchvision or timm', 'features.0.weight', from_torch, 'torchvision', _options
+        publisher='torchvision or timm',
+        marker='features.0.weight',
+        convert=from_torch,
+        recipe='torchvision',
+        options=_options,
     ),
-    Format('Keras', 'block1_conv1/kernel', from_keras, 'keras_caffe', _options),
+    Format(
+        publisher='Keras',
+        marker='block1_conv1/kernel',
+        convert=from_keras,
+        recipe='keras_caffe',
+        options=_options,
+    ),
 )

@@ -1,12 +1,14 @@
-"""ViT as torchvision, timm and Google (the .npz of AugReg and big_vision) publish it."""
+"""ViT as torchvision, timm and Google publish it; Google's are .npz of AugReg and big_vision."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 
 from jaxvision.pretrained import convert
 from jaxvision.pretrained.convert import Format, Leaves, Tensors
 
+# A module within a block -> ours.
 _TIMM = {
     'norm1': 'norm1',
     'attn.qkv': 'attention/qkv',
@@ -39,7 +41,7 @@ _TORCHVISION_AROUND = {
     'encoder.ln': 'norm',
     'heads.head': 'head',
 }
-# AugReg numbers the parts of a block through, big_vision those of each kind.
+# AugReg numbers the modules of a block through, big_vision those of each kind.
 _GOOGLE = {
     'LayerNorm_0': 'norm1',
     'LayerNorm_1': 'norm2',
@@ -59,99 +61,126 @@ _GOOGLE_AROUND = {
 }
 
 
-def timm(module: str) -> str:
+_ATTENTION = r'MultiHeadDotProductAttention_[01]/(query|key|value|out)'
+
+
+def _timm_module(module: str) -> str:
     """'blocks.0.attn.proj' -> 'block1/attention/out'"""
-    if found := re.fullmatch(r'blocks\.(\d+)\.(.+)', module):
-        return f'block{int(found[1]) + 1}/{_TIMM[found[2]]}'
+    if match := re.fullmatch(r'blocks\.(\d+)\.(.+)', module):
+        return f'block{int(match[1]) + 1}/{_TIMM[match[2]]}'
     return _TIMM_AROUND[module]
 
 
-def torchvision(module: str) -> str:
+def _torchvision_module(module: str) -> str:
     """'encoder.layers.encoder_layer_0.ln_1' -> 'block1/norm1'"""
-    if found := re.fullmatch(r'encoder\.layers\.encoder_layer_(\d+)\.(.+)', module):
-        return f'block{int(found[1]) + 1}/{_TORCHVISION[found[2]]}'
+    match = re.fullmatch(r'encoder\.layers\.encoder_layer_(\d+)\.(.+)', module)
+    if match:
+        return f'block{int(match[1]) + 1}/{_TORCHVISION[match[2]]}'
     return _TORCHVISION_AROUND[module]
 
 
-def google(module: str) -> str:
-    """'Transformer/encoderblock_0/MlpBlock_3/Dense_0' -> 'block1/mlp1'; query, key and value keep
-    their names"""
-    if not (found := re.fullmatch(r'Transformer/encoderblock_(\d+)/(.+)', module)):
+def _google_module(module: str) -> str:
+    """'Transformer/encoderblock_0/MlpBlock_3/Dense_0' -> 'block1/mlp1'
+
+    Query, key and value keep their names.
+    """
+    match = re.fullmatch(r'Transformer/encoderblock_(\d+)/(.+)', module)
+    if not match:
         return _GOOGLE_AROUND[module]
-    block, part = f'block{int(found[1]) + 1}', found[2]
-    if attention := re.fullmatch(
-        r'MultiHeadDotProductAttention_[01]/(query|key|value|out)', part
-    ):
+    block = f'block{int(match[1]) + 1}'
+    if attention := re.fullmatch(_ATTENTION, match[2]):
         return f'{block}/attention/{attention[1]}'
-    return f'{block}/{_GOOGLE[part]}'
+    return f'{block}/{_GOOGLE[match[2]]}'
+
+
+def from_timm(tensors: Tensors) -> Leaves:
+    """Convert timm's tensors."""
+    return convert.from_torch(tensors, _timm_module)
 
 
 def from_torchvision(tensors: Tensors) -> Leaves:
-    named = {
+    """Convert torchvision's tensors, where 'in_proj_weight' is no module's 'weight'."""
+    renamed = {
         name.replace('.in_proj_', '.in_proj.'): tensor
         for name, tensor in tensors.items()
     }
-    return convert.from_torch(named, torchvision)
+    return convert.from_torch(renamed, _torchvision_module)
 
 
 def from_google(tensors: Tensors) -> Leaves:
-    """Its attention has a kernel [C, heads, C / heads] each for query, key and value."""
-    leaves = convert.from_flax(tensors, google)
-    for name in [name for name in leaves if re.search('/attention/query/', name)]:
-        parts = [
-            name.replace('/query/', f'/{part}/') for part in ('query', 'key', 'value')
-        ]
-        if all(part in leaves for part in parts):
-            flat = [_flat(leaves.pop(part), name, rows=1) for part in parts]
-            leaves[name.replace('/query/', '/qkv/')] = np.concatenate(flat, -1)
-    return {
-        name: _flat(leaf, name, rows=2) if '/attention/out/' in name else leaf
-        for name, leaf in leaves.items()
-    }
+    """Convert Google's tensors.
+
+    The attention has kernels [C, heads, C / heads] of query, key and value, and a kernel
+    [heads, C / heads, C] of the output; ours has one kernel [C, 3 C] and one [C, C].
+    """
+    leaves = convert.from_flax(tensors, _google_module)
+    for name in list(leaves):
+        if '/attention/query/' in name:
+            _join_query_key_value(leaves, name)
+        elif '/attention/out/' in name:
+            leaves[name] = _flat(leaves[name], name, rows=2)
+    return leaves
+
+
+def _join_query_key_value(leaves: Leaves, query: str) -> None:
+    """Replace the kernels, or the biases, of query, key and value by one, where all exist."""
+    names = [
+        query.replace('/query/', f'/{part}/') for part in ('query', 'key', 'value')
+    ]
+    if all(name in leaves for name in names):
+        parts = [_flat(leaves.pop(name), name, rows=1) for name in names]
+        leaves[query.replace('/query/', '/qkv/')] = np.concatenate(parts, -1)
 
 
 def _flat(leaf: np.ndarray, name: str, rows: int) -> np.ndarray:
-    """A matrix, its `rows` first axes being one, or a vector."""
+    """A kernel as a matrix, whose rows are its first axes, `rows` of them; a bias as a vector."""
     if name.endswith('/bias'):
         return leaf.reshape(-1)
     return leaf.reshape(int(np.prod(leaf.shape[:rows])), -1)
 
 
-def _options(gelu: str):
-    return lambda leaves: {'gelu': gelu, 'pool': 'cls' if 'cls' in leaves else 'mean'}
+def _options(gelu: str) -> Callable[[Leaves], dict]:
+    def options(leaves: Leaves) -> dict:
+        return {'gelu': gelu, 'pool': 'cls' if 'cls' in leaves else 'mean'}
+
+    return options
 
 
 def _image_size(leaves: Leaves) -> int:
-    """Of its square grid of patches."""
+    """Tell the size of the images from their square grid of patches."""
     if not {'position_embedding', 'patch_embedding/kernel'} <= leaves.keys():
         return 0
-    positions = leaves['position_embedding'].shape[1] - ('cls' in leaves)
-    return int(np.sqrt(positions)) * leaves['patch_embedding/kernel'].shape[0]
+    patches = leaves['position_embedding'].shape[1] - ('cls' in leaves)
+    return int(np.sqrt(patches)) * leaves['patch_embedding/kernel'].shape[0]
+
+
+def _timm_recipe(leaves: Leaves) -> str:
+    return 'timm_vit_384' if _image_size(leaves) == 384 else 'timm_vit'
 
 
 FORMATS = (
     Format(
-        'timm',
-        'blocks.0.attn.qkv.weight',
-        lambda tensors: convert.from_torch(tensors, timm),
-        lambda leaves: 'timm_vit_384' if _image_size(leaves) == 384 else 'timm_vit',
-        _options('exact'),
-        _image_size,
+        publisher='timm',
+        marker='blocks.0.attn.qkv.weight',
+        convert=from_timm,
+        recipe=_timm_recipe,
+        options=_options(gelu='exact'),
+        image_size=_image_size,
     ),
     Format(
-        'torchvision',
-        'encoder.layers.encoder_layer_0.ln_1.weight',
-        from_torchvision,
-        'torchvision',
-        _options('exact'),
-        _image_size,
+        publisher='torchvision',
+        marker='encoder.layers.encoder_layer_0.ln_1.weight',
+        convert=from_torchvision,
+        recipe='torchvision',
+        options=_options(gelu='exact'),
+        image_size=_image_size,
     ),
     Format(
-        'Google',
-        'Transformer/encoderblock_0/LayerNorm_0/scale',
-        from_google,
-        'augreg',
-        _options('tanh'),
-        _image_size,
+        publisher='Google',
+        marker='Transformer/encoderblock_0/LayerNorm_0/scale',
+        convert=from_google,
+        recipe='augreg',
+        options=_options(gelu='tanh'),
+        image_size=_image_size,
     ),
 )

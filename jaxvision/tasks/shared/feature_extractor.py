@@ -16,8 +16,8 @@ from jaxvision.core.task import RequiredNetwork, Weights
 from jaxvision.core.trees import Tree
 from jaxvision.image import color, resize
 from jaxvision.models.backbones.inception import InceptionV3
-from jaxvision.pretrained import convert
-from jaxvision.pretrained.formats import files
+from jaxvision.pretrained import convert, flax_variables
+from jaxvision.pretrained.formats import tensor_file
 from jaxvision.tasks.shared.networks import make_model
 
 
@@ -113,9 +113,9 @@ def inception(file: str) -> RequiredNetwork:
 
     def read():
         leaves = convert.from_torch(
-            files.read(file), lambda module: module.replace('.', '/')
+            tensor_file.read(file), lambda module: module.replace('.', '/')
         )
-        return convert.fitted(leaves, jax.eval_shape(init))
+        return flax_variables.fit(leaves, jax.eval_shape(init))
 
     return RequiredNetwork(weights=Weights(read, init))
 

@@ -16,7 +16,7 @@ from jaxvision.data import decode, pillow_resize, pipeline
 from jaxvision.data.protocol import Source, SourceInfo
 from jaxvision.data.wrappers import Subset
 from jaxvision.image import augment, color, geometry
-from jaxvision.pretrained import published, recipes
+from jaxvision.pretrained import recipes, weights_file
 from jaxvision.train import init_from
 
 AUGMENT: Fields = {
@@ -56,7 +56,7 @@ def find_recipe(config: ConfigDict) -> recipes.Recipe | None:
     files = [
         path for path in init_from.sources(config.train.init_from) if path.is_file()
     ]
-    return published.read(files[0], config.model.name).recipe if files else None
+    return weights_file.identify(files[0], config.model.name).recipe if files else None
 
 
 def with_statistics(

@@ -13,11 +13,16 @@ import pytest
 from helpers.published_files import draw_norms, write_keras, write_safetensors
 from helpers.reference_weights import draw, excerpt, photographs, pictures
 
-from jaxvision.cli.predict.weights import imagenet_classes
 from jaxvision.core.errors import UserError
 from jaxvision.core.registry import resolve
 from jaxvision.models.backbones import efficientnet
-from jaxvision.pretrained import convert, packaged, position_embeddings, published
+from jaxvision.pretrained import (
+    flax_variables,
+    imagenet,
+    packaged_weights,
+    position_embeddings,
+    weights_file,
+)
 
 DATA = Path(__file__).with_name('data')
 NAMES = json.loads(gzip.decompress((DATA / 'published_names.json.gz').read_bytes()))
@@ -42,14 +47,14 @@ def drawn(name):
 def tensors_of(file, model, image, **changed):
     """Our intermediates of a file of weights, of a network `changed` in these fields."""
     family, _, variant = model.partition(':')
-    found = published.read(file, family)
+    found = weights_file.read(file, family)
     network = (
         resolve('models', family)
-        .make(variant, num_classes=10, **found.options)
+        .make(variant, num_classes=10, **found.identity.options)
         .clone(**changed)
     )
     shapes = jax.eval_shape(network.init, jax.random.key(0), image)
-    _, tensors = jax.jit(network.apply)(convert.fitted(found.leaves, shapes), image)
+    _, tensors = jax.jit(network.apply)(flax_variables.fit(found.leaves, shapes), image)
     return tensors
 
 
@@ -120,17 +125,17 @@ def test_keras_resnet_equals_ours(tmp_path):
     file = write_keras(whole, tmp_path / 'weights.h5')
     means = np.float32([123.68, 116.779, 103.939])
     tensors = tensors_of(file, 'resnet:50', image - means, depths=(2, 1))
-    for name, value in zip(places, map(np.asarray, expected)):
+    for name, value in zip(places, map(np.asarray, expected), strict=True):
         assert np.abs(tensors[name] - value).max() <= 1e-4 * np.abs(value).max(), name
 
-    recipe = published.read(file, 'resnet').recipe
+    recipe = weights_file.read(file, 'resnet').identity.recipe
     assert recipe.name == 'keras_caffe'
     np.testing.assert_allclose(
-        (image / 255 - recipe.mean) / recipe.deviation, image - means, 1e-3
+        (image / 255 - recipe.mean) / recipe.std, image - means, 1e-3
     )
     whole.save_weights(tmp_path / 'new.weights.h5')
     old, new = (
-        published.read(path, 'resnet').leaves
+        weights_file.read(path, 'resnet').leaves
         for path in (file, tmp_path / 'new.weights.h5')
     )
     jax.tree.map(np.testing.assert_array_equal, old, new)
@@ -215,7 +220,7 @@ def test_every_form_of_a_keras_file_equals_keras_own_network(
     for name in ('new.weights.h5', 'saved.h5'):
         (keras.save_weights if 'weights' in name else keras.save)(tmp_path / name)
         old, new = (
-            published.read(path, family).leaves for path in (file, tmp_path / name)
+            weights_file.read(path, family).leaves for path in (file, tmp_path / name)
         )
         jax.tree.map(np.testing.assert_array_equal, old, new)
     if (
@@ -223,8 +228,8 @@ def test_every_form_of_a_keras_file_equals_keras_own_network(
     ):  # it takes long to compile: published_references.py has its logits
         assert_fitting(file, model, classes=10)
         return
-    recipe = published.read(file, family).recipe
-    rgb = np.float32((image / 255 - recipe.mean) / recipe.deviation)
+    recipe = weights_file.read(file, family).identity.recipe
+    rgb = np.float32((image / 255 - recipe.mean) / recipe.std)
     # ConvNeXt normalises by itself; so would EfficientNet, if these were its published weights:
     # here it divides by 255 alone.
     expected = np.asarray(keras(rgb * 255 if family == 'efficientnet' else image))
@@ -235,12 +240,12 @@ def test_every_form_of_a_keras_file_equals_keras_own_network(
 def assert_fitting(file, model, classes=1000):
     """(what is found, the side of its images): each of its leaves is one of our model's."""
     family, _, variant = model.partition(':')
-    found = published.read(file, family)
-    size = found.image_size or 224
+    found = weights_file.read(file, family)
+    size = found.identity.image_size or 224
     network = resolve('models', family).make(
-        variant, num_classes=classes, **found.options
+        variant, num_classes=classes, **found.identity.options
     )
-    wanted = convert.names(
+    wanted = flax_variables.by_name(
         jax.eval_shape(
             network.init,
             jax.random.key(0),
@@ -260,14 +265,14 @@ def assert_fitting(file, model, classes=1000):
 def test_real_weights_of_imagenet_answer_as_in_their_publishers_code(
     variant, parameters
 ):
-    file = packaged.find(f'efficientnet_{variant.lower()}')
+    file = packaged_weights.locate(f'efficientnet_{variant.lower()}')
     found, size = assert_fitting(file, f'efficientnet:{variant}')
-    assert found.recipe.name == f'efficientnet_lite_{size}'
+    assert found.identity.recipe.name == f'efficientnet_lite_{size}'
     image = photographs(size)
     tensors = tensors_of(file, f'efficientnet:{variant}', image, num_classes=1000)
     expected = np.load(DATA / 'efficientnet_lite.npz')[variant]
     assert np.abs(tensors['logits'] - expected).max() <= 1e-5 * np.abs(expected).max()
-    assert imagenet_classes()[expected[1].argmax()] == 'espresso'
+    assert imagenet.class_names()[expected[1].argmax()] == 'espresso'
     assert parameters == sum(
         leaf.size
         for name, leaf in found.leaves.items()
@@ -281,46 +286,57 @@ def test_every_tensor_of_a_published_network_is_ours(name, monkeypatch):
     tensors = {
         key: np.broadcast_to(np.float32(0), shape) for key, shape in NAMES[name].items()
     }
-    monkeypatch.setattr(published.files, 'read', lambda path: tensors)
+    shapes = {key: tensor.shape for key, tensor in tensors.items()}
+    monkeypatch.setattr(weights_file.tensor_file, 'read', lambda path: tensors)
+    monkeypatch.setattr(weights_file.tensor_file, 'read_shapes', lambda path: shapes)
     found, size = assert_fitting('weights.pth', model)
-    assert publisher in found.format.publisher and ('384' in name) == (size == 384)
+    identity = found.identity
+    assert publisher in identity.format.publisher and ('384' in name) == (size == 384)
+    assert weights_file.identify('weights.pth', model.partition(':')[0]) == identity
 
 
 @pytest.mark.parametrize('size', [3, 7])
 def test_positions_are_resampled_as_timm_does(size):
     embedding = draw('pos_embed', (1, 17, 6)).astype(np.float32)
     expected = np.load(DATA / f'positions{size}.npy')
-    got = position_embeddings.fitting(embedding, expected.shape)
+    got = position_embeddings.resample(embedding, expected.shape)
     np.testing.assert_allclose(got, expected, atol=2e-7)
     np.testing.assert_allclose(
-        position_embeddings.fitting(embedding[:, 1:], expected[:, 1:].shape),
+        position_embeddings.resample(embedding[:, 1:], expected[:, 1:].shape),
         expected[:, 1:],
         atol=2e-7,
     )
     for shape in ((1, 17, 6), (1, 20, 6), (1, 16, 6), (17, 6)):
-        assert position_embeddings.fitting(embedding, shape) is embedding
+        assert position_embeddings.resample(embedding, shape) is embedding
 
 
 def test_names_that_training_puts_before_all_are_left_out(tmp_path):
     weights = drawn('timm_vit')
-    plain = published.read(write_safetensors(weights, tmp_path / 'a'), 'vit').leaves
+    plain = weights_file.read(write_safetensors(weights, tmp_path / 'a'), 'vit').leaves
     for prefix in ('module.', 'model.', 'model._orig_mod.'):
         named = {prefix + name: tensor for name, tensor in weights.items()}
-        found = published.read(write_safetensors(named, tmp_path / 'b'), 'vit').leaves
+        found = weights_file.read(
+            write_safetensors(named, tmp_path / 'b'), 'vit'
+        ).leaves
         jax.tree.map(np.testing.assert_array_equal, found, plain)
     np.savez(
         tmp_path / 'c.npz',
         **{'params/' + name: leaf for name, leaf in drawn('google_vit').items()},
         **{'opt/head/bias': np.ones(3)},
     )
-    assert published.read(tmp_path / 'c.npz', 'vit').leaves['head/bias'].shape == (10,)
+    assert weights_file.read(tmp_path / 'c.npz', 'vit').leaves['head/bias'].shape == (
+        10,
+    )
 
 
 def test_another_familys_file_is_told(tmp_path):
     file = write_safetensors(drawn('timm_vit'), tmp_path / 'vit.safetensors')
     with pytest.raises(
-        UserError, match='vit.safetensors is no resnet as .*tensors are cls_tok'
+        UserError,
+        match=r'vit.safetensors: expected resnet as .*tensors are blocks\.0\.',
     ):
-        published.read(file, 'resnet')
-    with pytest.raises(UserError, match="not for 'cnn'.* There are: resnet, vgg, vit"):
-        published.read(file, 'cnn')
+        weights_file.read(file, 'resnet')
+    with pytest.raises(
+        UserError, match="that has pretrained weights, not 'cnn'.* resnet, vgg, vit"
+    ):
+        weights_file.read(file, 'cnn')

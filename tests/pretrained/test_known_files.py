@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxvision.pretrained import file_names
+from jaxvision.pretrained import known_files
 from jaxvision.pretrained.recipes import RECIPES
 
 IMAGENET, HALF = (0.485, 0.456, 0.406), (0.5, 0.5, 0.5)
@@ -54,7 +54,7 @@ IMAGENET, HALF = (0.485, 0.456, 0.406), (0.5, 0.5, 0.5)
 def test_a_files_name_tells_its_recipe(
     file, shorter, size, interpolation, mean, padding
 ):
-    known = file_names.find(Path(file))
+    known = known_files.find(Path(file))
     recipe = RECIPES[known.recipe]
     assert (recipe.shorter, recipe.size, recipe.interpolation, recipe.mean) == (
         shorter,
@@ -76,4 +76,4 @@ def test_a_files_name_tells_its_recipe(
     ],
 )
 def test_other_names_tell_nothing(file):
-    assert file_names.find(Path('/weights', file)) is None
+    assert known_files.find(Path('/weights', file)) is None

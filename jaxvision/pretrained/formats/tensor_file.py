@@ -1,0 +1,164 @@
+"""Tensors of a file of any supported format: PyTorch, safetensors, NumPy .npz, Keras .h5.
+
+The format is recognised by the content of the file. Reading takes no more memory than a few
+times the size of the file, whatever the file claims.
+"""
+
+import contextlib
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+
+from jaxvision.core.errors import UserError
+from jaxvision.pretrained.formats import numpy_npz, torch_file
+from jaxvision.pretrained.formats.lazy_tensor import LazyTensor
+
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# Python's own messages on these say nothing about the file.
+_MEANINGLESS = (TypeError, AttributeError, LookupError, ArithmeticError, MemoryError)
+_HDF5_MAGIC = b'\x89HDF\r\n\x1a\n'
+_MOST_AXES = 32
+# As float32, relative to the file. Trained weights in float16 and compressed take 4 times.
+_MOST_EXPANDED = 20
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read all tensors of a file.
+
+    Returns:
+        {name: tensor}, by the names and in the layouts of the file; bfloat16 as float32.
+
+    Raises:
+        UserError: The file is missing, damaged or of no supported format, or its numbers
+            are not finite. The message is one line.
+    """
+    path = Path(path)
+    with _opened(path) as tensors:
+        arrays = {name: tensor.read() for name, tensor in tensors.items()}
+    _check_finite(path, arrays)
+    return arrays
+
+
+def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
+    """Read the names and shapes of the tensors of a file, and none of the numbers.
+
+    Raises:
+        UserError: The file is missing, of no supported format, or damaged in what is read.
+            The message is one line.
+    """
+    with _opened(Path(path)) as tensors:
+        return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[dict[str, LazyTensor]]:
+    """Open a file; errors of its format, also those on reading numbers, become UserError."""
+    try:
+        size = _size(path)
+        with _opener(path)(path) as tensors:
+            _check(path, size, tensors)
+            yield tensors
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f'{path}: {error.strerror or _line(error)}') from None
+    except _DAMAGE as error:
+        raise UserError(
+            f'{path}: expected pretrained weights, but the file is damaged or of another '
+            f'kind: {_line(error)}'
+        ) from None
+
+
+def _size(path: Path) -> int:
+    if not path.exists():
+        raise UserError(f'{path}: expected a file of weights, but nothing is there')
+    if not path.is_file():
+        raise UserError(f'{path}: expected a file of weights, but this is no file')
+    size = path.stat().st_size
+    if not size:
+        raise UserError(f'{path}: expected a file of weights, but the file is empty')
+    return size
+
+
+def _opener(
+    path: Path,
+) -> Callable[[Path], AbstractContextManager[dict[str, LazyTensor]]]:
+    """Choose the function that opens a file, by the content of the file.
+
+    The libraries of a format are imported for its files only.
+    """
+    with path.open('rb') as file:
+        start = file.read(9)
+    if start.startswith(_HDF5_MAGIC):
+        from jaxvision.pretrained.formats import keras_h5
+
+        return keras_h5.open_tensors
+    if start.startswith(b'PK'):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        is_numpy = any(name.endswith('.npy') for name in names)
+        return numpy_npz.open_tensors if is_numpy else torch_file.open_zip
+    if start.endswith(b'{'):
+        from jaxvision.pretrained.formats import safetensors_file
+
+        return safetensors_file.open_tensors
+    return torch_file.open_legacy
+
+
+def _check(path: Path, size: int, tensors: dict[str, LazyTensor]) -> None:
+    """Refuse names and shapes that no weights have, before any numbers are read."""
+    if not tensors:
+        raise UserError(f'{path}: expected tensors, but the file holds none')
+    numbers = 0
+    for name, tensor in tensors.items():
+        if not name.isprintable():
+            raise UserError(
+                f'{path}: expected printable names of tensors, not {name[:80]!r}'
+            )
+        if any(type(n) is not int or n < 0 for n in tensor.shape):
+            raise ValueError(f'the shape of {name[:80]!r} is not of natural numbers')
+        if len(tensor.shape) > _MOST_AXES:
+            raise ValueError(f'{name[:80]!r} has more than {_MOST_AXES} axes')
+        numbers += math.prod(tensor.shape)
+    if numbers * np.dtype(np.float32).itemsize > _MOST_EXPANDED * size:
+        raise ValueError(
+            f'the tensors would be over {_MOST_EXPANDED} times as large as the file'
+        )
+
+
+def _check_finite(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    for name, array in arrays.items():
+        if array.dtype.kind != 'f':
+            continue
+        # A sum is finite where all numbers are, and copies nothing; it may overflow, though.
+        if np.isfinite(array.sum(dtype=np.float64)):
+            continue
+        if not np.isfinite(array).all():
+            raise UserError(
+                f'{path}: expected finite numbers, but {name[:80]!r} has others'
+            )
+
+
+def _line(error: BaseException) -> str:
+    """The message of an error as one short line."""
+    if isinstance(error, _MEANINGLESS):
+        return 'its parts do not fit together'
+    return ' '.join(str(error).split())[:200] or type(error).__name__
