@@ -116,66 +116,85 @@ class Run(SavedRun):
 
 
 def begin(config: Config, workdir: Path) -> Run:
-    """The run of a config: a new one, or what its folder holds if its settings are the same."""
+    """Open the run of a config: a new one, or the one that its folder holds.
+
+    Nothing is written yet.
+
+    Raises:
+        UserError: A field is wrong, or the folder holds a run with other settings.
+    """
     check(config.lock())
     begun = (workdir / 'config.json').exists()
-    processes.agree(
-        'config',
-        {
-            'workdir': str(workdir),
-            'begun': begun,
-            **{
-                name: value
-                for name, value in fields(config.to_dict()).items()
-                if name not in ('data.dir', 'data.threads')
-            },
-        },
-    )  # which may differ between machines
+    _agree_on_config(config, workdir, begun)
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     if begun:
         run = reopen(workdir, config, mesh)
-        sources, spec = run.sources, run.spec
+        if not checkpoints.exist(workdir):
+            run = _restarted(run)
     else:
         sources = Sources(config)
         spec = describe(config, sources)
         processes.agree('data', {'data': dict(spec.data), 'examples': spec.examples})
-    if not begun or not checkpoints.exist(workdir):
-        run = _at_the_start(config, workdir, spec, sources, mesh)
-        if begun and _as_json(run.spec.to_json()) != _as_json(spec.to_json()):
-            raise UserError(
-                f'{workdir} has no checkpoint, and was begun with other networks than '
-                'those that are there now: remove it to begin anew'
-            )
+        if spec.preprocessing and spec.preprocessing.recipe:
+            processes.say(f'preprocessing: {spec.preprocessing.describe()}')
+        run = _first_run(config, workdir, spec, sources, mesh)
     trace(run)
     return run
 
 
-def _at_the_start(
+def _agree_on_config(config: Config, workdir: Path, begun: bool) -> None:
+    """Check that all processes have one config, but for fields that machines may differ in."""
+    shared = {
+        name: value
+        for name, value in fields(config.to_dict()).items()
+        if name not in ('data.dir', 'data.threads')
+    }
+    settings = {'workdir': str(workdir), 'begun': begun, **shared}
+    processes.agree('config', settings)
+
+
+def _restarted(run: Run) -> Run:
+    """Give a run that stopped before its first checkpoint what its first state is made of."""
+    restarted = _first_run(run.config, run.workdir, run.spec, run.sources, run.mesh)
+    if _as_json(restarted.spec.to_json()) != _as_json(run.spec.to_json()):
+        raise UserError(
+            f'{run.workdir} has no checkpoint, and was begun with other networks than '
+            'those that are there now: remove it to begin anew'
+        )
+    return restarted
+
+
+def _first_run(
     config: Config,
     workdir: Path,
     spec: Spec,
     sources: Sources,
     mesh: jax.sharding.Mesh,
 ) -> Run:
-    """The run with all that its first state is made of."""
+    """Build a run that has no checkpoint, with all that its first state is made of.
+
+    Args:
+        config: of the run.
+        workdir: its folder.
+        spec: without its required networks.
+        sources: its data.
+        mesh: its devices.
+    """
     described, networks = auxiliary.load(config, workdir)
-    spec = spec.replace(networks=described)
-    leaves = init_from.read(
-        config.train.init_from,
-        lambda source: (
-            flax_variables.of_run(config, source)
-            if source.is_file()
-            else open_saved(source).restore('last').variables
-        ),
-    )
-    if leaves:
-        spec = spec.replace(initial=content_hash(leaves))
+
+    def variables_of(source: Path) -> Tree:
+        if source.is_file():
+            return flax_variables.of_run(config, source)
+        return open_saved(source).restore('last').variables
+
+    leaves = init_from.read(config.train.init_from, variables_of)
+    initial = content_hash(leaves) if leaves else ''
+    spec = spec.replace(networks=described, initial=initial)
     # The statistics in the spec may differ in their last digit between machines.
     spec = read_spec(processes.of_first(spec.to_json()), config)
     run = build(config, workdir, spec, sources, mesh)
-    leaves = (
-        init_from.fitting(run.shapes, leaves, config.train.init_new) if leaves else {}
-    )
+    if leaves:
+        leaves = init_from.fitting(run.shapes, leaves, config.train.init_new)
     return dataclasses.replace(run, networks=networks, leaves=leaves)
 
 
