@@ -16,7 +16,7 @@ BOUNDARIES = np.array([4, 10, 13])  # of 20 frames: shots of 4, 6, 3 and 7
     st.integers(0, 25),
 )
 def test_knapsack_is_the_best_of_all_choices(items, capacity):
-    values, lengths = map(np.array, zip(*items))
+    values, lengths = map(np.array, zip(*items, strict=True))
     choices = np.array([*itertools.product([0, 1], repeat=len(items))])
     possible = choices[choices @ lengths <= capacity]
     chosen = selection.knapsack(values, lengths, capacity)
@@ -32,21 +32,21 @@ def test_knapsack_refuses_items_that_take_no_room():
 def test_whole_shots_are_selected_by_their_mean_score():
     scores = np.repeat([0.2, 0.3, 0.9, 0.5], [4, 6, 3, 7])
     shots = np.repeat(np.arange(4), [4, 6, 3, 7])
-    for share, kept in (
+    for fraction, kept in (
         (0.15, {2}),
         (0.35, {2, 0}),
         (0.5, {2, 3}),
         (1.0, {0, 1, 2, 3}),
         (0.1, {}),
     ):
-        chosen = selection.select(scores, BOUNDARIES, share)
+        chosen = selection.select(scores, BOUNDARIES, fraction)
         np.testing.assert_array_equal(chosen, np.isin(shots, [*kept]))
 
 
 def test_a_video_of_one_shot_fits_only_whole():
     scores, none = np.ones(9, np.float32), np.array([], int)
     assert not selection.select(scores, none).any()
-    assert selection.select(scores, none, share=1.0).all()
+    assert selection.select(scores, none, fraction=1.0).all()
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,9 @@ def test_means_over_the_videos_of_what_is_known_by_hand(records):
             ]
         )
     for name, value in zip(
-        ('tau_b', 'rho', 'reward', 'reward_uniform'), np.mean(wanted, 0)
+        ('tau_b', 'rho', 'reward', 'reward_uniform'),
+        np.mean(wanted, 0),
+        strict=True,
     ):
         assert found[name] == pytest.approx(value, rel=1e-5), name
 
@@ -78,9 +80,8 @@ def test_scores_that_are_the_importance_are_perfect(records):
     found = metrics.summarize(known)
     assert [found[name] for name in ('tau_b', 'rho')] == pytest.approx([1, 1])
     assert found['f_score'] > 0.6
+    assert set(found) == set(metrics.names(has_importance=True))
     del known['importance']
-    assert set(metrics.summarize(known)) == {
-        'reward',
-        'reward_uniform',
-        'reward_random',
-    }
+    rewards = {'reward', 'reward_uniform', 'reward_random'}
+    assert set(metrics.summarize(known)) == rewards
+    assert set(metrics.names(has_importance=False)) == rewards

@@ -10,10 +10,11 @@ from PIL import Image
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec
 from jaxvision.data import video
 from jaxvision.data.composed import Composed
 from jaxvision.data.wrappers import Subset
-from jaxvision.tasks.video_summary import task as video_summary
+from jaxvision.tasks.video_summary import sampling
 from jaxvision.train import loop, run
 from jaxvision.train.writers import read_rows
 
@@ -96,6 +97,9 @@ def begin(tmp_path, source, *overrides):
 
 def test_importance_is_learned_by_heart(tmp_path):
     result = loop.run(small('moving_digits/events'), tmp_path)
+    task = run.reopen(tmp_path).task
+    assert set(result.metrics) == {f'eval/{name}' for name in task.main.metrics}
+    assert task.best == 'eval/tau_b'
     assert result.metrics['eval/tau_b'] > 0.5 and result.metrics['eval/rho'] > 0.6
     assert {path.name for path in (tmp_path / 'figures').iterdir()} == {
         'scores.png',
@@ -110,11 +114,9 @@ def test_rewards_rise(trained):
         if 'train/reward' in row
     ]
     assert np.mean(rewards[-10:]) > np.mean(rewards[:10]) + 0.02
-    assert set(trained[1].metrics) == {
-        'eval/reward',
-        'eval/reward_uniform',
-        'eval/reward_random',
-    }
+    declared = run.reopen(trained[0]).task.main.metrics
+    assert set(declared) == {'reward', 'reward_uniform', 'reward_random'}
+    assert set(trained[1].metrics) == {f'eval/{name}' for name in declared}
 
 
 @pytest.mark.parametrize(
@@ -188,7 +190,7 @@ def test_frames_stand_for_equal_parts_of_a_video(films):
         (2, 2, 2),
     ):
         options.rate = rate
-        found = video_summary.make_sample(options, [most, 16, 16, 3])({'video': file})
+        found = sampling.make_sample(options, [most, 16, 16, 3])({'video': file})
         own = found['video_mask'] > 0
         assert own.tolist() == [True] * wanted + [False] * (most - wanted)
         spans = found['spans'][own] * 10
@@ -199,8 +201,34 @@ def test_frames_stand_for_equal_parts_of_a_video(films):
         )
     # An array's frames are all taken, and importance is theirs.
     clip = {'video': film, 'importance': np.arange(total, dtype=np.float32)}
-    found = video_summary.make_sample(options, [total // 2, 16, 16, 3])(clip)
+    found = sampling.make_sample(options, [total // 2, 16, 16, 3])(clip)
     np.testing.assert_array_equal(found['video'], film[found['importance'].astype(int)])
+
+
+@pytest.mark.parametrize('overrides', [[], UNSUPERVISED], ids=['frames', 'similarity'])
+def test_the_network_gives_the_logits_of_the_scores(overrides, tmp_path):
+    this, batch = begin(tmp_path, 'moving_digits/events', *overrides)
+    assert this.spec.inputs == {
+        'video': ArraySpec((24, 16, 16, 1)),
+        'video_mask': ArraySpec((24,)),
+    }
+    assert this.spec.targets == {'importance': ArraySpec((24,), 'float32')}
+    assert this.spec.preprocessing.size == (16, 16)
+    variables = this.init().variables
+    network = this.task.network
+
+    @jax.jit
+    def apply(pixels, mask):
+        return network.apply(variables, network.normalize(pixels), mask)
+
+    mask = np.arange(24) < np.array([24, 20, 9, 24, 1, 13, 5, 17])[:, None]
+    pixels = batch['video'] / np.float32(255)
+    logits, intermediates = apply(pixels, mask)
+    outputs = jax.jit(this.task.predict)(variables, {**batch, 'video_mask': mask})
+    scores = np.where(mask, 1 / (1 + np.exp(-np.float64(logits))), 0)
+    np.testing.assert_allclose(outputs['scores'], scores, atol=1e-5)
+    assert np.std(scores[mask]) > 1e-3
+    assert intermediates.keys() == {'features', 'states', 'logits'}
 
 
 def test_it_is_exported(tmp_path):
@@ -232,12 +260,13 @@ def test_frames_are_compared_by_what_a_classifier_sees_of_them(films, tiny, tmp_
 @pytest.mark.parametrize(
     'overrides, message',
     [
-        (['task.regress=log'], "no 'log'"),
-        (['task.sees=sound'], "no 'sound'"),
-        (['task.frames=0'], 'above 0'),
-        (['task.episodes=1'], 'at least 2'),
-        (['task.montages=-5'], 'at least 0'),
-        (['task.montages=5'], 'importance is of whole videos'),
+        (['task.regress=log'], "task.regress='log': expected one of 'rank', 'value'"),
+        (['task.sees=sound'], "task.sees='sound': expected one of 'frames'"),
+        (['task.frames=0'], 'task.frames=0: expected a whole number >= 1'),
+        (['task.rate=0'], 'task.rate=0.0: expected a number > 0'),
+        (['task.episodes=1'], 'task.episodes=1: expected a whole number >= 2'),
+        (['task.montages=-5'], 'task.montages=-5: expected a whole number >= 0'),
+        (['task.montages=5'], 'task.montages=5: expected 0, as importance is of whole'),
         (['data.source=digits'], 'needs video'),
     ],
 )

@@ -1,23 +1,37 @@
-"""How good summaries of videos are: the scores of their frames, and the frames that are kept."""
+"""How good summaries of videos are: the scores of their frames, and the frames kept."""
 
 import jax
 import numpy as np
 
 from jaxvision.core import keys
+from jaxvision.core.task import Records
 from jaxvision.metrics import ranking
 from jaxvision.tasks.video_summary import losses, selection
 
-RANDOM = 20  # summaries of a video, whose mean is the random one's reward
+RANDOM = 20  # random summaries of a video, whose rewards are averaged
 
 _rewards = jax.jit(jax.vmap(losses.reward, (None, 0, None)))
 
 
-def summarize(records: dict) -> dict[str, float]:
-    """Means over the videos, from 'scores', 'video_mask' [N, T] and 'features' [N, T, D].
+def names(has_importance: bool) -> tuple[str, ...]:
+    """The metrics that `summarize` returns, with or without known importance."""
+    rewards = ('reward', 'reward_uniform', 'reward_random')
+    if has_importance:
+        return 'tau_b', 'rho', 'f_score', *rewards
+    return rewards
 
-    reward: diversity and representativeness of the summary; reward_uniform and reward_random: of as
-    many frames in as many stretches as it has shots, evenly spread or anywhere. With 'importance':
-    tau_b and rho of the scores, and the f_score with the summary by importance.
+
+def summarize(records: Records) -> dict[str, float]:
+    """Average the metrics over the videos.
+
+    `reward` is the diversity and representativeness of the summary. `reward_uniform` and
+    `reward_random` are those of as many frames in as many stretches as it has shots, evenly
+    spread or at random. With importance, `tau_b` and `rho` measure the scores, and `f_score`
+    the agreement with the summary by importance.
+
+    Args:
+        records: 'scores' and 'video_mask' [N, T], 'features' [N, T, D], 'index' [N] and,
+            where it is known, 'importance' [N, T].
     """
     videos = [
         measure({name: values[i] for name, values in records.items()})
@@ -28,38 +42,40 @@ def summarize(records: dict) -> dict[str, float]:
     }
 
 
-def measure(record: dict) -> dict[str, float]:
-    """Of one video."""
-    own = record['video_mask'] > 0
-    scores, features = (
-        record[name][own].astype(np.float64) for name in ('scores', 'features')
-    )
+def measure(record: Records) -> dict[str, float]:
+    """Compute the metrics of one video."""
+    mask = record['video_mask'] > 0
+    scores = record['scores'][mask].astype(np.float64)
+    features = record['features'][mask].astype(np.float64)
     boundaries, selected = selection.shorten(scores, features)
-    rng = keys.host(0, 'random summaries', int(record['index']))
-    compared = np.zeros((2 + RANDOM, len(own)), bool)
-    lengths, frames = selection.kept_lengths(selected, boundaries), len(selected)
-    compared[:, own] = [
-        selected,
-        selection.spread(lengths, frames),
-        *(selection.scattered(rng, lengths, frames) for _ in range(RANDOM)),
-    ]
-    reward, uniform, *random = np.asarray(
-        _rewards(record['features'], compared, own)
-    ).tolist()
-    found = {
-        'reward': reward,
-        'reward_uniform': uniform,
-        'reward_random': sum(random) / RANDOM,
-    }
+    rewards = _compare_rewards(record, boundaries, selected)
     if 'importance' not in record:
-        return found
-    importance = record['importance'][own].astype(np.float64)
-    wanted = selection.select(
-        importance, boundaries, selection.share_of(len(importance))
-    )
+        return rewards
+    importance = record['importance'][mask].astype(np.float64)
+    fraction = selection.kept_fraction(len(importance))
+    by_importance = selection.select(importance, boundaries, fraction)
     return {
         'tau_b': ranking.kendall_tau_b(scores, importance),
         'rho': ranking.spearman_rho(scores, importance),
-        'f_score': selection.f_score(selected, wanted),
-        **found,
+        'f_score': selection.f_score(selected, by_importance),
+        **rewards,
+    }
+
+
+def _compare_rewards(
+    record: Records, boundaries: selection.Boundaries, selected: np.ndarray
+) -> dict[str, float]:
+    """The reward of a summary, beside those of uniform and random ones."""
+    mask = record['video_mask'] > 0
+    rng = keys.host(0, 'random summaries', int(record['index']))
+    lengths = selection.kept_lengths(selected, boundaries)
+    frames = len(selected)
+    random = [selection.scattered(rng, lengths, frames) for _ in range(RANDOM)]
+    summaries = np.zeros((2 + RANDOM, len(mask)), bool)
+    summaries[:, mask] = [selected, selection.spread(lengths, frames), *random]
+    rewards = np.asarray(_rewards(record['features'], summaries, mask)).tolist()
+    return {
+        'reward': rewards[0],
+        'reward_uniform': rewards[1],
+        'reward_random': sum(rewards[2:]) / RANDOM,
     }

@@ -1,11 +1,11 @@
-"""A summary of a video from one score a frame: which shots to keep, and how well it agrees."""
+"""A summary of a video from the scores of its frames: which shots to keep."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxvision.tasks.video_summary import shots
 
-SHARE = 0.15  # of a video's length, for its summary
+FRACTION = 0.15  # of a video's length, for its summary
 
 Boundaries = Int[np.ndarray, 'm']  # the first frame of every shot but the first
 
@@ -13,65 +13,90 @@ Boundaries = Int[np.ndarray, 'm']  # the first frame of every shot but the first
 def shorten(
     scores: Float[np.ndarray, 't'], features: Float[np.ndarray, 't d']
 ) -> tuple[Boundaries, Bool[np.ndarray, 't']]:
-    """Where the shots of a video change, and its frames to keep: SHARE of them, and at least one.
+    """Select `FRACTION` of a video's frames, and at least one.
 
-    Shots change where the features do, and at least three have to fit into the summary: longer
-    ones are divided. Scores are above 0.
+    Shots change where the features do. Long shots are divided, so that at least three fit
+    into the summary.
+
+    Args:
+        scores: of the frames, above 0.
+        features: of the frames.
+
+    Returns:
+        (the boundaries of the shots, which frames are kept).
     """
     frames = len(scores)
-    share = share_of(frames)
+    fraction = kept_fraction(frames)
     changes = shots.change_points(features, most=frames // 5)
-    boundaries = shots.divided(
-        changes, frames, longest=max(_capacity(frames, share) // 3, 1)
-    )
-    return boundaries, select(scores, boundaries, share)
+    longest = max(_capacity(frames, fraction) // 3, 1)
+    boundaries = shots.divided(changes, frames, longest)
+    return boundaries, select(scores, boundaries, fraction)
 
 
-def share_of(frames: int) -> float:
-    """SHARE, or more of a video that has so few frames."""
-    return max(SHARE, 1 / frames)
+def kept_fraction(frames: int) -> float:
+    """The fraction of a video that a summary keeps: one frame of a short video."""
+    return max(FRACTION, 1 / frames)
 
 
 def knapsack(
     values: Float[np.ndarray, 'n'], lengths: Int[np.ndarray, 'n'], capacity: int
 ) -> Bool[np.ndarray, 'n']:
-    """The items of the greatest total value whose lengths sum to at most `capacity`, exactly.
+    """Solve the knapsack problem exactly, by dynamic programming.
 
-    An item of no value is left out. Raises ValueError for a length below 1.
+    Args:
+        values: of the items; an item of no value is left out.
+        lengths: of the items, at least 1.
+        capacity: the largest sum of lengths.
+
+    Returns:
+        The items of the greatest total value.
+
+    Raises:
+        ValueError: A length is below 1.
     """
     if (lengths < 1).any():
         raise ValueError(f'lengths must be at least 1, got {lengths.min()}')
-    best = np.zeros(capacity + 1)  # by the room there is, of the items so far
-    taken = np.zeros((len(values), capacity + 1), bool)
-    for item, (value, length) in enumerate(zip(values, lengths)):
-        room = best[length:]
-        with_it = best[: len(room)] + value
-        taken[item, length:] = with_it > room
-        best[length:] = np.maximum(room, with_it)
-    chosen, left = np.zeros(len(values), bool), capacity
+    best = np.zeros(capacity + 1)  # Total values by capacity, of the items so far.
+    is_taken = np.zeros((len(values), capacity + 1), bool)
+    for item, (value, length) in enumerate(zip(values, lengths, strict=True)):
+        without_it = best[length:]
+        with_it = best[: len(without_it)] + value
+        is_taken[item, length:] = with_it > without_it
+        best[length:] = np.maximum(without_it, with_it)
+    chosen = np.zeros(len(values), bool)
+    left = capacity
     for item in reversed(range(len(values))):
-        chosen[item] = taken[item, left]
+        chosen[item] = is_taken[item, left]
         left -= int(lengths[item]) * chosen[item]
     return chosen
 
 
 def select(
-    scores: Float[np.ndarray, 't'], boundaries: Boundaries, share: float = SHARE
+    scores: Float[np.ndarray, 't'],
+    boundaries: Boundaries,
+    fraction: float = FRACTION,
 ) -> Bool[np.ndarray, 't']:
-    """The frames of the shots to keep, at most floor(share * t) of them.
+    """Select the shots to keep (Zhou et al. 2018, arXiv 1801.00054).
 
-    A shot's value is the mean of its frames' scores (Zhou et al. 2018, arXiv:1801.00054).
+    Args:
+        scores: of the frames; the value of a shot is the mean of its scores.
+        boundaries: of the shots.
+        fraction: of the frames that are kept, at most.
+
+    Returns:
+        Which frames are kept.
     """
     lengths = _lengths(len(scores), boundaries)
     values = np.add.reduceat(scores, np.append(0, boundaries)) / lengths
-    return np.repeat(knapsack(values, lengths, _capacity(len(scores), share)), lengths)
+    chosen = knapsack(values, lengths, _capacity(len(scores), fraction))
+    return np.repeat(chosen, lengths)
 
 
 def f_score(selected: Bool[np.ndarray, 't'], annotated: Bool[np.ndarray, 't']) -> float:
-    """2 P R / (P + R) of the frames in common with one person's summary; 0 for none in common.
+    """Compute 2 P R / (P + R) of the frames in common with one person's summary.
 
-    The weaker measure: how shots are cut decides much of it, and a random choice can reach a
-    person's score (Otani et al. 2019). `metrics.ranking` measures the scores themselves.
+    It is the weaker measure: how shots are cut decides much of it, and a random choice can
+    reach a person's score (Otani et al. 2019). `metrics.ranking` measures the scores.
     """
     chosen = selected.sum() + annotated.sum()
     return float(2 * (selected & annotated).sum() / max(chosen, 1))
@@ -82,37 +107,49 @@ def key_frames(
     boundaries: Boundaries,
     selected: Bool[np.ndarray, 't'],
 ) -> Int[np.ndarray, 'k']:
-    """The frame of the highest score in each selected shot, in order of time."""
+    """Find the frame of the highest score in each selected shot.
+
+    Args:
+        scores: of the frames.
+        boundaries: of the shots.
+        selected: which frames are kept.
+
+    Returns:
+        The frames' numbers, in order of time.
+    """
     starts = np.append(0, boundaries)
-    return np.array(
-        [
-            start + np.argmax(scores[start : start + length])
-            for start, length in zip(starts, _lengths(len(scores), boundaries))
-            if selected[start]
-        ],
-        np.int64,
-    )
+    lengths = _lengths(len(scores), boundaries)
+    best = [
+        start + np.argmax(scores[start : start + length])
+        for start, length in zip(starts, lengths, strict=True)
+        if selected[start]
+    ]
+    return np.array(best, np.int64)
 
 
 def kept_lengths(
     selected: Bool[np.ndarray, 't'], boundaries: Boundaries
 ) -> Int[np.ndarray, 'k']:
-    """Of the selected shots, frames in each."""
+    """The number of frames in each selected shot."""
     lengths = _lengths(len(selected), boundaries)
     return lengths[selected[np.append(0, boundaries)]]
 
 
 def stretches(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k 2']:
-    """The first frame of each run of selected ones, and the first after it."""
-    return np.flatnonzero(np.diff(selected.astype(int), prepend=0, append=0)).reshape(
-        -1, 2
-    )
+    """The first frame of each run of selected frames, and the first frame after it."""
+    changes = np.diff(selected.astype(int), prepend=0, append=0)
+    return np.flatnonzero(changes).reshape(-1, 2)
 
 
 def spread(lengths: Int[np.ndarray, 'k'], frames: int) -> Bool[np.ndarray, '{frames}']:
-    """As many frames in all, in as many stretches, of equal lengths and evenly spread over a video:
-    the uniform summary."""
-    number, kept = len(lengths), lengths.sum()
+    """Build the uniform summary: stretches of equal length, evenly spread over a video.
+
+    Args:
+        lengths: as many stretches are made, with as many frames in all.
+        frames: of the video.
+    """
+    number = len(lengths)
+    kept = lengths.sum()
     equal = np.diff(np.arange(number + 1) * kept // max(number, 1))
     left_out = (np.arange(number) + 0.5) / max(number, 1) * (frames - kept)
     return _placed(left_out.astype(int), equal, frames)
@@ -121,25 +158,34 @@ def spread(lengths: Int[np.ndarray, 'k'], frames: int) -> Bool[np.ndarray, '{fra
 def scattered(
     rng: np.random.Generator, lengths: Int[np.ndarray, 'k'], frames: int
 ) -> Bool[np.ndarray, '{frames}']:
-    """Stretches of these lengths in any order at any places of a video: a random summary."""
+    """Draw a random summary: stretches in any order at any places of a video.
+
+    Args:
+        rng: draws the order and the places.
+        lengths: of the stretches.
+        frames: of the video.
+    """
     lengths = rng.permutation(lengths)
     left_out = frames - lengths.sum()
-    # Of which no two touch: the places differ.
+    # No two stretches touch: the places differ.
     before = np.sort(rng.choice(left_out + 1, len(lengths), replace=False))
     return _placed(before, lengths, frames)
 
 
-def _placed(before, lengths, frames: int) -> Bool[np.ndarray, 't']:
-    """Stretches of these lengths; before each so many frames in all that are left out."""
+def _placed(
+    before: Int[np.ndarray, 'k'], lengths: Int[np.ndarray, 'k'], frames: int
+) -> Bool[np.ndarray, 't']:
+    """Place stretches; `before` counts the frames before each that are left out."""
     selected = np.zeros(frames, bool)
-    for start, length in zip(before + np.append(0, lengths.cumsum()[:-1]), lengths):
+    starts = before + np.append(0, lengths.cumsum()[:-1])
+    for start, length in zip(starts, lengths, strict=True):
         selected[start : start + length] = True
     return selected
 
 
-def _capacity(frames: int, share: float) -> int:
+def _capacity(frames: int, fraction: float) -> int:
     # 0.15 * 20 is a little less than 3 in floating point.
-    return int(np.floor(share * frames + 1e-9))
+    return int(np.floor(fraction * frames + 1e-9))
 
 
 def _lengths(frames: int, boundaries: Boundaries) -> Int[np.ndarray, 'n']:

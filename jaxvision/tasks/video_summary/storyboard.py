@@ -1,0 +1,99 @@
+"""Summaries of videos as pictures and answers: key frames, scores and a short video."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxvision.core.task import Example, Pictures, Records, Shown
+from jaxvision.data import video
+from jaxvision.tasks.video_summary import selection
+from jaxvision.viz import figures
+
+_MOST_KEY_FRAMES = 24
+
+
+def show(inputs: Example, outputs: Records) -> Shown:
+    """Answer with what a summary keeps of a user's video.
+
+    Args:
+        inputs: as `Task.show` takes them; 'original' is the path of the video.
+        outputs: of `Task.predict`, for one video.
+
+    Returns:
+        (the stretches that are kept, the times of key frames and all scores, a storyboard
+        with the key frames, the scores and the short video as files).
+    """
+    mask = inputs['video_mask'] > 0
+    scores = outputs['scores'][mask].astype(np.float64)
+    spans = inputs['spans'][mask].astype(np.float64)
+    boundaries, selected = selection.shorten(scores, outputs['features'][mask])
+    key_frames = _best_key_frames(scores, boundaries, selected)
+    middles = spans[key_frames].mean(1)
+    times = [_clock(seconds) for seconds in middles]
+    kept = [
+        [float(spans[first, 0]), float(spans[end - 1, 1])]
+        for first, end in selection.stretches(selected)
+    ]
+    answer = {
+        'seconds': float(spans[-1, 1]),
+        'seconds_kept': sum(end - start for start, end in kept),
+        'key_frames': times,
+        'kept': kept,
+        'scores': scores.round(6).tolist(),
+    }
+    if 'original' not in inputs:
+        return answer, None
+    path = inputs['original']
+    rate = video.rate(path)
+    pictures = list(video.read(path, (middles * rate).astype(int)))
+    key_pictures = {
+        f'key-{time.replace(":", ".")}.png': picture
+        for time, picture in zip(times, pictures, strict=True)
+    }
+    return answer, {
+        '': figures.gallery(pictures, times),
+        'scores.png': figures.scores(spans.mean(1), scores, selected),
+        **key_pictures,
+        'summary.mp4': (video.stream(path, _rows(kept, rate)), rate),
+    }
+
+
+def _best_key_frames(
+    scores: Float[np.ndarray, 't'],
+    boundaries: selection.Boundaries,
+    selected: Bool[np.ndarray, 't'],
+) -> Int[np.ndarray, 'k']:
+    """The key frames of the highest scores, in order of time."""
+    key_frames = selection.key_frames(scores, boundaries, selected)
+    order = np.argsort(-scores[key_frames], kind='stable')
+    return np.sort(key_frames[order[:_MOST_KEY_FRAMES]])
+
+
+def _rows(kept: Sequence[Sequence[float]], rate: float) -> list[int]:
+    """The frames of stretches, each from a second to another."""
+    rows = []
+    for start, end in kept:
+        rows += range(round(start * rate), round(end * rate))
+    return rows
+
+
+def draw_scores(records: Records, example: Callable[[int], Example]) -> Pictures:
+    """Draw four videos: the scores, what is kept, and the importance where it is known."""
+    count = len(records['index'])
+    pictures = []
+    for i in np.unique(np.linspace(0, count - 1, 4).astype(int)):
+        mask = records['video_mask'][i] > 0
+        scores = records['scores'][i][mask].astype(np.float64)
+        _, selected = selection.shorten(scores, records['features'][i][mask])
+        importance = None
+        if 'importance' in records:
+            importance = records['importance'][i][mask]
+        times = np.arange(len(scores))
+        pictures.append(figures.scores(times, scores, selected, importance))
+    return {'scores': np.concatenate(pictures)}
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds, 1), 60)
+    return f'{minutes:.0f}:{seconds:04.1f}'
