@@ -57,9 +57,10 @@ def test_a_run_begins_with_a_file_and_sees_as_it_does(tiny, weights, tmp_path):
     )
     expected = recipes.RECIPES['torchvision']
     assert (
-        run.spec['mean'] == list(expected.mean) and run.spec['recipe'] == 'torchvision'
+        run.spec.preprocessing.mean == expected.mean
+        and run.spec.preprocessing.recipe == 'torchvision'
     )
-    assert run.spec['inputs']['image']['shape'] == [32, 32, 3]  # of grey digits of 8x8
+    assert run.spec.inputs['image'].shape == (32, 32, 3)  # of grey digits of 8x8
     example = run.task.prepare(run.sources['train'][0], None)
     assert example['image'].shape == (32, 32, 3)
     assert len(run.leaves) == 100 and not any('head' in name for name in run.leaves)
@@ -85,7 +86,7 @@ def test_a_start_reads_the_numbers_once(tiny, weights, tmp_path, monkeypatch):
         'train.init_new=model/head,model/stem_conv,model/stem_norm',
     )
     run = begin(config, tmp_path)
-    assert run.spec['recipe'] == 'torchvision' and len(run.leaves) == 95
+    assert run.spec.preprocessing.recipe == 'torchvision' and len(run.leaves) == 95
     assert paths == [weights]
 
 
