@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.data.protocol import Example, Source, fingerprint
+from jaxvision.data.protocol import Example, RowSource, Source, fingerprint
 from jaxvision.data.sources import open_source
 from jaxvision.metrics import generative
 from jaxvision.viz import figures
@@ -20,12 +20,27 @@ MOST_COMPARED = 1000  # of each kind, in precision and recall
 FEWEST = 4  # of each kind: an image and its three nearest neighbours
 
 
-class Draws:
-    """A source of `samples` + WALKS * STEPS rows: 'latent' float32 [Z], 'label', 'image' of the
-    split, 'train_image'."""
+class Draws(RowSource):
+    """A source of `samples` + WALKS * STEPS rows: latents and labels beside real images.
+
+    An example holds 'latent' float32 [Z], 'label' int32, 'image' of the evaluated split and
+    'train_image' of the training split. 'real_row' and 'train_row' tell which images they are.
+    """
 
     def __init__(self, real: Source, data, samples: int, latent: int):
-        self._real, self._train = real, open_source(data, 'train')
+        """Describe the rows.
+
+        Args:
+            real: the split that is evaluated.
+            data: the config's `data`, which names the training split.
+            samples: the number of independent latents.
+            latent: the size Z of a latent.
+
+        Raises:
+            UserError: A split has fewer than FEWEST images.
+        """
+        self._real = real
+        self._train = open_source(data, 'train')
         if min(len(real), len(self._train)) < FEWEST:
             raise UserError(
                 f'{len(self._train)} images to train on and {len(real)} to test on: of '
@@ -56,9 +71,6 @@ class Draws:
             'train_row': np.int32(trained),
         }
 
-    def read(self, rows) -> list[Example]:
-        return [self[int(row)] for row in rows]
-
     def labels(self):
         return np.array([self._label(row) for row in range(len(self))])
 
@@ -68,7 +80,8 @@ class Draws:
         return np.int32(number % max(len(self.info.class_names), 1))
 
     def where(self, row: int) -> str:
-        return f"{self._real.where(_spread(row, self._samples, len(self._real)))}, or training's"
+        real = self._real.where(_spread(row, self._samples, len(self._real)))
+        return f"{real}, or training's"
 
 
 def _spread(row: int, rows: int, examples: int) -> int:
