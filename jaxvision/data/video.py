@@ -256,10 +256,13 @@ def _opened(video: File) -> Iterator[tuple]:
         if not isinstance(video, bytes):
             files.size(video)
         with (
-            io.BytesIO(video) if isinstance(video, bytes) else open(video, 'rb')
-        ) as file, av.open(
-            file, options={'format_whitelist': _FORMATS}, **any_text
-        ) as container:
+            (
+                io.BytesIO(video) if isinstance(video, bytes) else open(video, 'rb')
+            ) as file,
+            av.open(
+                file, options={'format_whitelist': _FORMATS}, **any_text
+            ) as container,
+        ):
             if not container.streams.video:
                 raise Unreadable('it has no pictures, only sound')
             stream = container.streams.video[0]

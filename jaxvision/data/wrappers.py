@@ -90,7 +90,7 @@ class Numbered(Wrapper):
         return _numbered(self._source[row], row)
 
     def read(self, rows: Rows) -> list[Example]:
-        return list(map(_numbered, self._source.read(rows), rows))
+        return list(map(_numbered, self._source.read(rows), map(int, rows)))
 
 
 def _numbered(example: Example, row: int) -> Example:

@@ -47,11 +47,13 @@ def test_a_wrapper_is_a_labelled_source(name):
     source = WRAPPED[name]()
     assert isinstance(source, Source) and isinstance(source, LabelledSource)
     rows = [5, 0, 5, 3]
-    for row, example in zip(rows, source.read(rows), strict=True):
+    by_array = source.read(np.array(rows, np.int32))  # as the pipeline asks for them
+    for row, example, same in zip(rows, source.read(rows), by_array, strict=True):
         again = source[row]
         assert example.keys() == again.keys() >= set(source.info.holds)
         for key, value in example.items():
             np.testing.assert_array_equal(value, again[key])
+            np.testing.assert_array_equal(value, same[key])
         assert example['label'] == source.labels()[row]
         assert str(SIZE - 1 - row if name == 'subset' else row) in source.where(row)
     assert labels_of(source, 'this').shape == (len(source),)
