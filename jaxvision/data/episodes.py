@@ -1,6 +1,6 @@
-"""Episodes: small classification problems, drawn from a labelled source for few-shot learning.
+"""Episodes for few-shot learning: small classification problems, drawn from a labelled source.
 
-Vinyals et al.: Matching Networks for One Shot Learning (arXiv 1606.04080).
+Vinyals et al., Matching Networks for One Shot Learning (arXiv 1606.04080).
 """
 
 import dataclasses
@@ -10,39 +10,65 @@ from jaxtyping import Int
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.data.protocol import Example, Labels, Rows, Source, fingerprint
+from jaxvision.data.protocol import (
+    Example,
+    RowSource,
+    Source,
+    fingerprint,
+    labels_of,
+)
 
 Classes = Int[np.ndarray, '_']
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """An episode's classes ('ways'), examples of each that are shown ('shots'), and asked for."""
+    """The size of an episode.
+
+    Attributes:
+        ways: the number of classes.
+        shots: the labelled examples of each class (the support).
+        queries: the examples of each class to classify.
+    """
 
     ways: int
     shots: int
     queries: int
 
 
-class Episodes:
-    """A source of `length` episodes over some classes of another source; episode i is a function of
-    (seed, i) alone.
+class Episodes(RowSource):
+    """A source of episodes, each a function of the seed and its row.
 
-    support: uint8 [N, K, H, W, C]; support_mask: uint8 [N, K] of ones; query: uint8
-    [N * Q, H, W, C], class by class; query_label: int32 [N * Q], which of the N; classes: int32
-    [N], which of `info.class_names`, the classes that are drawn from.
+    An episode of N ways, K shots and Q queries holds:
+
+        support       uint8 [N, K, H, W, C]
+        support_mask  uint8 [N, K] of ones
+        query         uint8 [N * Q, H, W, C], class by class
+        query_label   int32 [N * Q], which of the N classes
+        classes       int32 [N], which of `info.class_names` the N classes are
     """
 
     def __init__(
         self, source: Source, classes: Classes, form: Form, length: int, seed: int
     ):
-        """`source` has images of one size, decoded.
+        """Describe the episodes.
+
+        Args:
+            source: labelled images of one size, decoded.
+            classes: the labels to draw classes from.
+            form: the size of an episode.
+            length: the number of episodes.
+            seed: of the random draws.
 
         Raises:
-            UserError: there are fewer classes, or fewer examples of one, than an episode has.
+            UserError: The source has no labels, fewer classes than an episode, or a class with
+                fewer examples than an episode needs.
         """
-        self._source, self._form, self._length, self._seed = source, form, length, seed
-        labels = source.labels()
+        labels = labels_of(source, 'an episode')
+        self._source = source
+        self._form = form
+        self._length = length
+        self._seed = seed
         self._rows = [np.flatnonzero(labels == label) for label in classes]
         self._check(classes)
         self.info = dataclasses.replace(
@@ -66,8 +92,8 @@ class Episodes:
         rng = keys.host(self._seed, 'episode', row)
         classes = rng.permutation(len(self._rows))[:ways]
         rows = [
-            rng.choice(self._rows[one], shots + queries, replace=False)
-            for one in classes
+            rng.choice(self._rows[label], shots + queries, replace=False)
+            for label in classes
         ]
         examples = self._source.read(np.concatenate(rows))
         images = np.stack([example['image'] for example in examples])
@@ -80,45 +106,48 @@ class Episodes:
             'classes': classes.astype(np.int32),
         }
 
-    def read(self, rows: Rows) -> list[Example]:
-        return [self[int(row)] for row in rows]
-
-    def labels(self) -> Labels:
-        raise UserError(f'{self.info.name}: an episode is of no one class')
-
     def where(self, row: int) -> str:
         return f'{self.info.name} {self.info.split}, episode {row}'
 
     def _check(self, classes: Classes) -> None:
-        info, (ways, shots, queries) = (
-            self._source.info,
-            dataclasses.astuple(self._form),
-        )
+        info = self._source.info
+        ways, shots, queries = dataclasses.astuple(self._form)
         if len(classes) < ways:
             raise UserError(
                 f'{info.name}: its split {info.split!r} has {len(classes)} classes, '
                 f'and an episode {ways}'
             )
-        fewest = min(range(len(classes)), key=lambda i: len(self._rows[i]))
-        if len(self._rows[fewest]) < shots + queries:
+        sizes = [len(rows) for rows in self._rows]
+        fewest = int(np.argmin(sizes))
+        if sizes[fewest] < shots + queries:
             raise UserError(
                 f'{info.name}: class {info.class_names[classes[fewest]]!r} has '
-                f'{len(self._rows[fewest])} examples in the split {info.split!r}, and an episode '
+                f'{sizes[fewest]} examples in the split {info.split!r}, and an episode '
                 f'{shots} + {queries} of each class'
             )
 
 
 def divide(
-    train: Int[np.ndarray, 'n'], test: Int[np.ndarray, 'm'], share: float, seed: int
+    train: Int[np.ndarray, 'n'], test: Int[np.ndarray, 'm'], fraction: float, seed: int
 ) -> tuple[Classes, Classes]:
-    """The classes of training, and those that are new in the test.
+    """Divide classes into those of training and new ones for the test.
 
-    The splits' own where they have none in common; else all classes are divided at random, a
-    `share` of them being new.
+    Two splits without a common class keep their classes. Otherwise all classes are divided at
+    random.
+
+    Args:
+        train: the labels of the training split.
+        test: the labels of the test split.
+        fraction: the part of all classes that becomes new ones.
+        seed: of the random division.
+
+    Returns:
+        The classes of training and the new ones, both in ascending order.
     """
-    known, new = np.unique(train), np.unique(test)
+    known = np.unique(train)
+    new = np.unique(test)
     if not np.intersect1d(known, new).size:
         return known, new
     order = keys.host(seed, 'classes').permutation(np.union1d(known, new))
-    first = len(order) - round(share * len(order))
-    return np.sort(order[:first]), np.sort(order[first:])
+    number_known = len(order) - round(fraction * len(order))
+    return np.sort(order[:number_known]), np.sort(order[number_known:])

@@ -1,5 +1,4 @@
-"""A person's own files: which ones the names on a command line mean, their bytes, and names for
-the pictures made of them."""
+"""A user's own files: which files a command line names, their bytes, and names for pictures."""
 
 import glob
 import os
@@ -12,11 +11,10 @@ from pathlib import Path
 from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Unreadable
 
-MOST_BYTES = (
-    2**29
-)  # 6 for each of the pixels that Pillow takes at most: 16-bit RGB, uncompressed
+# Six bytes, uncompressed 16-bit RGB, for each of the most pixels that Pillow accepts.
+MOST_BYTES = 2**29
 
-_NO_FILES = {
+_NOT_A_FILE = {
     stat.S_IFDIR: 'a folder that cannot be listed',
     stat.S_IFIFO: 'a named pipe',
     stat.S_IFSOCK: 'a socket',
@@ -26,16 +24,20 @@ _NO_FILES = {
 
 
 def find(names: Sequence[str], out: str) -> list[str]:
-    """The paths behind names of files, folders and globs, each path once, in order.
+    """List the files that names of files, folders and globs mean, each file once.
 
-    Of a folder these are all files below it, whatever their suffix, but hidden ones and those that
-    lie in `out` itself. Links to folders are followed, each folder once.
+    A folder means all files below it, whatever their suffix, except hidden files and files in
+    `out`. Links to folders are followed, each folder once.
 
     Args:
-        names: as typed.
-        out: the folder that answers are written into.
+        names: as the user typed them.
+        out: the folder that predictions are written into.
+
+    Returns:
+        The paths, in the order of the names.
+
     Raises:
-        UserError: a name that means no file, or one that lies in `out`.
+        UserError: A name means no file, or a file in `out`.
     """
     found = {}
     for name in names:
@@ -48,10 +50,11 @@ def find(names: Sequence[str], out: str) -> list[str]:
 
 
 def read(path: str) -> bytes:
-    """The bytes of a file; anything else that a path can mean is not even opened.
+    """Read the bytes of an image file.
 
     Raises:
-        Unreadable: it is no file, empty, too large for an image, or may not be read.
+        Unreadable: The path is no file, which is then not opened. Or the file is empty, too
+            large for an image, or not permitted.
     """
     length = size(path)
     if length > MOST_BYTES:
@@ -64,16 +67,16 @@ def read(path: str) -> bytes:
 
 
 def size(path: str | os.PathLike) -> int:
-    """The bytes that a file has.
+    """The size of a file in bytes.
 
     Raises:
-        Unreadable: it is no file, or empty.
+        Unreadable: The path is no file, or the file is empty.
     """
     try:
         status = os.stat(path)
     except OSError as error:
         raise Unreadable(error.strerror) from error
-    kind = _NO_FILES.get(stat.S_IFMT(status.st_mode))
+    kind = _NOT_A_FILE.get(stat.S_IFMT(status.st_mode))
     if kind:
         raise Unreadable(f'{kind}, not a file')
     if not status.st_size:
@@ -82,18 +85,27 @@ def size(path: str | os.PathLike) -> int:
 
 
 def picture_paths(paths: Sequence[str], out: Path) -> list[Path]:
-    """A name of its own for each picture: cat.png of a/cat.jpg, then cat-2.png of b/cat.tif."""
-    counts, taken, found = Counter(), set(), []
+    """Name a picture for each file, all names different.
+
+    A picture of a/cat.jpg is cat.png, and a second one, of b/cat.tif, is cat-2.png. Names differ in
+    more than their case, because some file systems ignore it.
+
+    Args:
+        paths: the files.
+        out: the folder of the pictures.
+    """
+    copies = Counter()
+    taken = set()
+    pictures = []
     for path in paths:
-        stem = name = re.sub(r'[^\w.=+-]+', '_', Path(path).stem)[:50]
-        while (
-            name.casefold() in taken
-        ):  # some file systems take Cat.png and cat.png for one
-            counts[stem.casefold()] += 1
-            name = f'{stem}-{counts[stem.casefold()] + 1}'
+        stem = re.sub(r'[^\w.=+-]+', '_', Path(path).stem)[:50]
+        name = stem
+        while name.casefold() in taken:
+            copies[stem.casefold()] += 1
+            name = f'{stem}-{copies[stem.casefold()] + 1}'
         taken.add(name.casefold())
-        found.append(out / f'{name}.png')
-    return found
+        pictures.append(out / f'{name}.png')
+    return pictures
 
 
 def _matches(name: str) -> list[str]:
@@ -108,39 +120,50 @@ def _matches(name: str) -> list[str]:
 
 
 def _files(top: str, out: str) -> Iterator[str]:
+    """The file `top`, or all files below it. Folders that cannot be listed come last."""
     out = os.path.realpath(out)
     is_folder = os.path.isdir(top)
-    if os.path.realpath(top if is_folder else os.path.dirname(top) or '.') == out:
+    folder = top if is_folder else os.path.dirname(top) or '.'
+    if os.path.realpath(folder) == out:
         raise UserError(
             f'{top}: answers are written into {out}, and would replace files there. '
             'Give another --out'
         )
-    if not is_folder:
+    if is_folder:
+        yield from _files_below(top, out)
+    else:
         yield top
-        return
-    unlisted, seen = [], set()
+
+
+def _files_below(top: str, out: str) -> Iterator[str]:
+    unlisted = []
+    seen = set()
+
+    def note_unlisted(error: OSError) -> None:
+        unlisted.append(error.filename)
+
     _is_new(top, seen)
-    for folder, below, names in os.walk(
-        top, onerror=lambda error: unlisted.append(error.filename), followlinks=True
-    ):
-        below[:] = sorted(
+    for folder, below, names in os.walk(top, onerror=note_unlisted, followlinks=True):
+        # In place: os.walk continues with these.
+        below[:] = [
             name
-            for name in below
-            if not name.startswith('.') and _is_new(os.path.join(folder, name), seen)
-        )
+            for name in _visible(below)
+            if _is_new(os.path.join(folder, name), seen)
+        ]
         if os.path.realpath(folder) != out:
-            yield from (
-                os.path.join(folder, name)
-                for name in sorted(names)
-                if not name.startswith('.')
-            )
+            for name in _visible(names):
+                yield os.path.join(folder, name)
     yield from unlisted
 
 
+def _visible(names: Sequence[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith('.'))
+
+
 def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether it is the first path to this folder; a link may lead back to one above it."""
+    """Whether a folder was not seen before. A link may lead back to a folder above it."""
     status = os.stat(folder)
-    key = status.st_dev, status.st_ino
+    key = (status.st_dev, status.st_ino)
     is_new = key not in seen
     seen.add(key)
     return is_new

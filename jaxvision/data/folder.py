@@ -11,9 +11,10 @@ from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import (
     Example,
     Labels,
-    Rows,
+    RowSource,
     SourceInfo,
     Unreadable,
+    check_split,
     fingerprint,
 )
 
@@ -81,10 +82,7 @@ class Folder:
         self._channels = _channels([item.path for item in self._items['train']])
 
     def open(self, split: str) -> 'FolderSource':
-        if split not in self.splits:
-            raise UserError(
-                f'{self._root} has no split {split!r}; it has {", ".join(self.splits)}'
-            )
+        check_split(str(self._root), split, self.splits)
         items = self._items[split]
         info = SourceInfo(
             name=f'folder:{self._root}',
@@ -101,7 +99,7 @@ class Folder:
         return split == other
 
 
-class FolderSource:
+class FolderSource(RowSource):
     """The images of one split of a `Folder`, encoded."""
 
     def __init__(self, info: SourceInfo, items: Sequence[Item]):
@@ -126,9 +124,6 @@ class FolderSource:
         except OSError as error:
             raise Unreadable(error.strerror) from error
         return {'image': data, 'label': self._labels[row]}
-
-    def read(self, rows: Rows) -> list[Example]:
-        return [self[int(row)] for row in rows]
 
     def labels(self) -> Labels:
         return self._labels
@@ -176,6 +171,11 @@ def listed(root: Path, items: Sequence[Item]) -> list[tuple]:
         (item.path.relative_to(root).as_posix(), item.path.stat().st_size, item.labels)
         for item in items
     )
+
+
+def class_names(items: Iterable[Item]) -> set[str]:
+    """The names of all classes that some item belongs to."""
+    return {name for item in items for name in item.labels}
 
 
 def _from_tree(root: Path) -> _Listing:

@@ -1,4 +1,4 @@
-"""Films with cuts, made of films that may have none."""
+"""Videos with cuts, made of videos that may have none."""
 
 import dataclasses
 
@@ -7,24 +7,32 @@ from jaxtyping import UInt8
 
 from jaxvision.core import keys
 from jaxvision.data import decode, video
-from jaxvision.data.protocol import Example, Labels, Rows, Source, fingerprint
+from jaxvision.data.protocol import Example, RowSource, Source, fingerprint
 
-STRETCH = (3, 15)  # the fewest frames and the most
-ZOOM = (0.15, 1.0)  # the share of the picture that a stretch shows
+SHOT_FRAMES = (3, 15)  # the fewest frames of a shot, and the most
+AREA_FRACTION = (0.15, 1.0)  # the part of the picture that a shot shows
+ASPECT_RATIO = (3 / 4, 4 / 3)  # its width over its height
 
 Frames = UInt8[np.ndarray, 't h w c']
 
 
-class Montages:
-    """So many films, each put together of stretches of a source's films; every stretch is from
-    anywhere in any of them and shows another part of the picture, or its mirror image.
+class Montages(RowSource):
+    """Videos put together of shots, each a function of its row.
 
-    The source's examples are frames of one size, 'video' [T, H, W, C] and 'video_mask' [T]; so are
-    these, of T / 4 to T frames, and functions of their row.
+    A shot is a stretch of any video of a source. It shows a random part of the picture or its
+    mirror image, resized to the whole picture.
     """
 
     def __init__(self, source: Source, number: int):
-        self._source, self._number = source, number
+        """Describe the videos.
+
+        Args:
+            source: its examples hold 'video' uint8 [T, H, W, C], all of one shape, and
+                'video_mask' [T].
+            number: how many videos to make. Each has T / 4 to T frames.
+        """
+        self._source = source
+        self._number = number
         self.info = dataclasses.replace(
             source.info,
             holds=('video', 'video_mask'),
@@ -37,39 +45,33 @@ class Montages:
     def __getitem__(self, row: int) -> Example:
         rng = keys.host(0, 'montages', row)
         most = len(self._source[0]['video'])
-        wanted, stretches = int(rng.integers(most // 4, most, endpoint=True)), []
-        while (missing := wanted - sum(map(len, stretches))) > 0:
-            film = self._source[int(rng.integers(len(self._source)))]
-            stretches.append(
-                _stretch(rng, film['video'][film['video_mask'] > 0])[:missing]
-            )
-        frames, own = video.padded(np.concatenate(stretches), most)
-        return {'video': frames, 'video_mask': own.astype(np.uint8)}
-
-    def read(self, rows: Rows) -> list[Example]:
-        return [self[int(row)] for row in rows]
-
-    def labels(self) -> Labels:
-        self.info.check_holds('label')
-        raise AssertionError('montages hold no labels')
+        length = int(rng.integers(most // 4, most, endpoint=True))
+        shots = []
+        missing = length
+        while missing > 0:
+            example = self._source[int(rng.integers(len(self._source)))]
+            frames = example['video'][example['video_mask'] > 0]
+            shots.append(_shot(rng, frames)[:missing])
+            missing -= len(shots[-1])
+        frames, is_real = video.padded(np.concatenate(shots), most)
+        return {'video': frames, 'video_mask': is_real.astype(np.uint8)}
 
     def where(self, row: int) -> str:
         return f'montage {row} of {self.info.name}'
 
 
-def _stretch(rng: np.random.Generator, frames: Frames) -> UInt8[np.ndarray, 'n h w c']:
-    length = min(int(rng.integers(*STRETCH, endpoint=True)), len(frames))
+def _shot(rng: np.random.Generator, frames: Frames) -> UInt8[np.ndarray, 'n h w c']:
+    """Draw a stretch of a video, and the part of the picture that it shows."""
+    length = min(int(rng.integers(*SHOT_FRAMES, endpoint=True)), len(frames))
     first = int(rng.integers(len(frames) - length, endpoint=True))
     height, width = frames.shape[1:3]
-    top, left, h, w = decode.crop_box(rng, height, width, ZOOM, (3 / 4, 4 / 3))
-    along = slice(None, None, int(rng.choice((-1, 1))))
+    top, left, h, w = decode.crop_box(rng, height, width, AREA_FRACTION, ASPECT_RATIO)
+    direction = int(rng.choice((-1, 1)))
+    shot = frames[first : first + length, top : top + h, left : left + w]
+    mirrored = shot[:, :, ::direction]
     return np.stack(
         [
-            decode.resize(
-                np.ascontiguousarray(frame[top : top + h, left : left + w][:, along]),
-                height,
-                width,
-            )
-            for frame in frames[first : first + length]
+            decode.resize(np.ascontiguousarray(frame), height, width)
+            for frame in mirrored
         ]
     )

@@ -1,11 +1,13 @@
-"""`moving_digits`: clips of two digits that bounce in a square, as those of Moving MNIST do.
+"""`moving_digits`: videos of two digits that bounce in a square, as in Moving MNIST.
 
 Srivastava, Mansimov, Salakhutdinov: Unsupervised Learning of Video Representations using LSTMs
 (arXiv 1502.04681).
 """
 
+import dataclasses
 import functools
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
@@ -13,24 +15,28 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 from jaxvision.data.composed import Composed, Digits
 from jaxvision.data.protocol import Example, SourceInfo
 
-SIDE, DIGIT = 64, 28
-ROOM = SIDE - DIGIT  # the corner of a digit is in [0, ROOM] on both axes
+SIDE = 64  # of the square, in pixels
+DIGIT = 28  # side of a digit, in pixels
+ROOM = SIDE - DIGIT  # The corner of a digit is in [0, ROOM] on both axes.
 
 MOTIONS = ('circle', 'diagonal', 'horizontal', 'vertical')
 PAIRS = tuple(itertools.combinations_with_replacement(MOTIONS, 2))
 
-_FAST, _SLOW = (2.0, 5.0), (1.0, 3.0)  # pixels a frame
-_RADIUS = 6.0, 14.0
+_FAST = (2.0, 5.0)  # pixels a frame
+_SLOW = (1.0, 3.0)
+_RADIUS = (6.0, 14.0)  # of a circle, in pixels
 _FEWEST_EVENTS = 2
-_TRIES = 100
+_TRIES = 100  # to draw a video with that many events
 
 Path = Int[np.ndarray, 't 2']  # of a digit's corner: y and x in pixels
 
 
 def make(configuration: str, data_dir: str = '') -> Composed:
-    """The data set of one of `CONFIGURATIONS`."""
-    compose, label, holds, frames, lengths = CONFIGURATIONS[configuration]
-    names = tuple('+'.join(pair) for pair in PAIRS) if label else ()
+    """The dataset of one of `CONFIGURATIONS`."""
+    chosen = CONFIGURATIONS[configuration]
+    names = ()
+    if chosen.label:
+        names = tuple('+'.join(pair) for pair in PAIRS)
     info = SourceInfo(
         name=f'moving_digits/{configuration}',
         split='',
@@ -38,58 +44,71 @@ def make(configuration: str, data_dir: str = '') -> Composed:
         image_shape=(SIDE, SIDE, 1),
         multi_label=False,
         fingerprint='',
-        holds=holds,
-        frames=frames,
+        holds=chosen.holds,
+        frames=chosen.frames,
     )
-    return Composed(
-        info, lengths, functools.partial(compose, frames=frames), label, data_dir
-    )
+    compose = functools.partial(chosen.compose, frames=chosen.frames)
+    return Composed(info, chosen.lengths, compose, chosen.label, data_dir)
 
 
 def prediction(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
     """Two digits on straight lines in any direction, 2 to 5 pixels a frame.
 
+    Args:
+        rng: draws the digits and their paths.
+        digits: the digits to draw from.
+        frames: the length T of the video.
+
     Returns:
         video: uint8 [T, 64, 64, 1].
     """
     paths = [path(rng, 'straight', frames, _FAST) for _ in range(2)]
-    return {'video': film(paths, digits.images[_two(rng, digits)])}
+    return {'video': render(paths, digits.images[_two(rng, digits)])}
 
 
 def motions(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
-    """Two digits, each of its own of the four `MOTIONS`, 2 to 5 pixels a frame.
+    """Two digits, each with one of the four `MOTIONS`, 2 to 5 pixels a frame.
+
+    Args:
+        rng: draws the label, the paths and the digits.
+        digits: the digits to draw from.
+        frames: the length T of the video.
 
     Returns:
-        video: uint8 [T, 64, 64, 1]; label: int32, of `PAIRS`.
+        video: uint8 [T, 64, 64, 1].
+        label: int32, which of `PAIRS`.
     """
     label = draw_pair(rng)
     paths = [path(rng, motion, frames, _FAST) for motion in PAIRS[label]]
-    return {
-        'video': film(paths, digits.images[_two(rng, digits)]),
-        'label': np.int32(label),
-    }
+    images = digits.images[_two(rng, digits)]
+    return {'video': render(paths, images), 'label': np.int32(label)}
 
 
 def draw_pair(rng: np.random.Generator) -> int:
-    """The label of a clip of `motions`."""
+    """Draw the label of an example of `motions`."""
     return int(rng.integers(len(PAIRS)))
 
 
 def events(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
-    """Two digits on straight lines, 1 to 3 pixels a frame, which meet twice at least.
+    """Two digits on straight lines, 1 to 3 pixels a frame, that meet at least twice.
+
+    Args:
+        rng: draws the digits and their paths.
+        digits: the digits to draw from.
+        frames: the length T of the video.
 
     Returns:
-        video: uint8 [T, 64, 64, 1]; importance: float32 [T], see `importance`.
+        video: uint8 [T, 64, 64, 1].
+        importance: float32 [T], see `importance`.
     """
     rows = _two(rng, digits)
     for _ in range(_TRIES):
         paths = [path(rng, 'straight', frames, _SLOW) for _ in range(2)]
-        met = meetings(
-            *(ink_boxes(path, digits.boxes[row]) for path, row in zip(paths, rows))
-        )
+        met = meetings(*map(ink_boxes, paths, digits.boxes[rows]))
         if met.sum() >= _FEWEST_EVENTS:
             break
-    return {'video': film(paths, digits.images[rows]), 'importance': importance(met)}
+    video = render(paths, digits.images[rows])
+    return {'video': video, 'importance': importance(met)}
 
 
 def _two(rng: np.random.Generator, digits: Digits) -> Int[np.ndarray, '2']:
@@ -99,78 +118,129 @@ def _two(rng: np.random.Generator, digits: Digits) -> Int[np.ndarray, '2']:
 def path(
     rng: np.random.Generator, motion: str, frames: int, speeds: tuple[float, float]
 ) -> Path:
-    """The corner of a digit in each frame: it moves freely and is folded back at the borders.
+    """Draw the corner of a digit in each frame.
 
-    It starts anywhere in the period of the fold, so that its place in any one frame is uniform
-    whatever the motion: no single frame tells how it moves.
+    The digit moves freely and is reflected at the borders. Its start is uniform in the period of
+    the reflection, so its place in any single frame is uniform whatever the motion. No single
+    frame tells how the digit moves.
+
+    Args:
+        rng: draws the start, the speed and the direction.
+        motion: as for `free_motion`.
+        frames: the length of the path.
+        speeds: the slowest and the fastest, in pixels a frame.
     """
     start = rng.uniform(0, 2 * ROOM, 2)
-    return np.rint(
-        fold(start + moved(rng, motion, frames, rng.uniform(*speeds)))
-    ).astype(int)
+    speed = rng.uniform(*speeds)
+    free = start + free_motion(rng, motion, frames, speed)
+    return np.rint(reflect(free)).astype(int)
 
 
-def fold(place: Float[np.ndarray, '*n']) -> Float[np.ndarray, '*n']:
-    """A triangle wave between 0 and ROOM: where walls there reflect what moves freely."""
+def reflect(place: Float[np.ndarray, '*n']) -> Float[np.ndarray, '*n']:
+    """Reflect free motion at 0 and ROOM: a triangle wave of the place."""
     return ROOM - np.abs(place % (2 * ROOM) - ROOM)
 
 
-def moved(
+def free_motion(
     rng: np.random.Generator, motion: str, frames: int, speed: float
 ) -> Float[np.ndarray, 't 2']:
-    """Free motion (y, x) at `speed` pixels a frame: one of `MOTIONS`, or 'straight', which is in
-    any direction."""
+    """Draw a motion (y, x) without borders, in pixels from its start.
+
+    Args:
+        rng: draws the direction, and the radius of a circle.
+        motion: one of `MOTIONS`, or 'straight' for a line in any direction.
+        frames: the length of the motion.
+        speed: in pixels a frame.
+    """
     time = np.arange(frames)
     if motion == 'circle':
         radius = rng.uniform(*_RADIUS)
         turn = rng.choice((-1, 1)) * speed / radius
         return radius * _direction(rng.uniform(0, 2 * np.pi) + turn * time)
-    angle = {
-        'straight': lambda: rng.uniform(0, 2 * np.pi),
-        'horizontal': lambda: np.pi * rng.integers(2),
-        'vertical': lambda: np.pi * (rng.integers(2) + 0.5),
-        'diagonal': lambda: np.pi / 2 * (rng.integers(4) + 0.5),
-    }[motion]()
-    return speed * time[:, None] * _direction(angle)
+    return speed * time[:, None] * _direction(_angle(rng, motion))
+
+
+def _angle(rng: np.random.Generator, motion: str) -> float:
+    match motion:
+        case 'straight':
+            return rng.uniform(0, 2 * np.pi)
+        case 'horizontal':
+            return np.pi * rng.integers(2)
+        case 'vertical':
+            return np.pi * (rng.integers(2) + 0.5)
+        case 'diagonal':
+            return np.pi / 2 * (rng.integers(4) + 0.5)
+    raise ValueError(f'motion={motion!r}: expected one of {", ".join(MOTIONS)}')
 
 
 def _direction(angle) -> Float[np.ndarray, '... 2']:
     return np.stack([np.sin(angle), np.cos(angle)], -1)
 
 
-def film(
+def render(
     paths: list[Path], images: UInt8[np.ndarray, 'n 28 28']
 ) -> UInt8[np.ndarray, 't 64 64 1']:
-    """The digits on their paths; where they overlap, values add up to 255 at most."""
+    """Render digits on their paths. Overlapping pixels add up to at most 255."""
     light = np.zeros((len(paths[0]), SIDE, SIDE), np.uint16)
-    for places, image in zip(paths, images):
-        for frame, (y, x) in zip(light, places.tolist()):
+    for places, image in zip(paths, images, strict=True):
+        for frame, (y, x) in zip(light, places.tolist(), strict=True):
             frame[y : y + DIGIT, x : x + DIGIT] += image
     return np.minimum(light, 255).astype(np.uint8)[..., None]
 
 
 def ink_boxes(places: Path, box: Int[np.ndarray, '4']) -> Int[np.ndarray, 't 4']:
-    """The box of a digit's ink, given within its image, in each frame."""
+    """The box of a digit's ink in each frame, from its box within the digit's image."""
     return np.tile(places, 2) + box
 
 
 def meetings(
     a: Int[np.ndarray, 't 4'], b: Int[np.ndarray, 't 4']
 ) -> Bool[np.ndarray, 't']:
-    """The frames in which two boxes overlap, while in the frame before they did not."""
-    together = ((a[:, :2] < b[:, 2:]) & (b[:, :2] < a[:, 2:])).all(1)
-    return together & ~np.append(True, together[:-1])
+    """The frames in which two boxes begin to overlap."""
+    overlap = ((a[:, :2] < b[:, 2:]) & (b[:, :2] < a[:, 2:])).all(1)
+    return overlap & ~np.append(True, overlap[:-1])
 
 
 def importance(met: Bool[np.ndarray, 't']) -> Float32[np.ndarray, 't']:
-    """exp(-d / 4) for a frame that is d frames from the nearest event."""
+    """exp(-d / 4) of a frame that is d frames from the nearest event."""
     distance = np.abs(np.arange(len(met))[:, None] - np.flatnonzero(met))
     return np.exp(-distance.min(1) / 4).astype(np.float32)
 
 
-# How an example is composed, and its label; what it holds, its frames, how many there are.
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """One dataset of moving digits.
+
+    Attributes:
+        compose: makes an example.
+        holds: the keys of an example.
+        frames: the length of each video.
+        lengths: the number of examples of 'train' and 'test'.
+        label: draws the label of an example, None if there are no labels.
+    """
+
+    compose: Callable[..., Example]
+    holds: tuple[str, ...]
+    frames: int
+    lengths: tuple[int, int]
+    label: Callable[[np.random.Generator], int] | None = None
+
+
 CONFIGURATIONS = {
-    'prediction': (prediction, None, ('video',), 20, (20_000, 1_000)),
-    'motions': (motions, draw_pair, ('video', 'label'), 20, (50_000, 1_000)),
-    'events': (events, None, ('video', 'importance'), 120, (4_000, 100)),
+    'prediction': Configuration(
+        compose=prediction, holds=('video',), frames=20, lengths=(20_000, 1_000)
+    ),
+    'motions': Configuration(
+        compose=motions,
+        holds=('video', 'label'),
+        frames=20,
+        lengths=(50_000, 1_000),
+        label=draw_pair,
+    ),
+    'events': Configuration(
+        compose=events,
+        holds=('video', 'importance'),
+        frames=120,
+        lengths=(4_000, 100),
+    ),
 }

@@ -1,9 +1,32 @@
-"""What the rest of the package asks of data: a source is a random-access list of examples."""
+"""The contract of data: a source is a random-access list of examples, each a dict.
+
+Keys of an example (N objects or latents' size Z, K classes, T frames; pixels are uint8):
+
+    image         encoded bytes, a path, or uint8 [H, W, C]
+    label         int32, or float32 [K] of zeros and ones if `info.multi_label`
+    captions      list of texts, of any number and length
+    video         a file's path, encoded frames, or uint8 [T, H, W, C]
+    video_mask    uint8 [T], 0 for the padding behind a short video
+    importance    float32 [T], how important each frame of the video is
+    boxes         float32 [N, 4], each ymin, xmin, ymax, xmax in pixels
+    boxes_mask    bool [N], False for padding
+    masks         bool [N, H, W], the visible pixels of each object
+    semantic      uint8 [H, W], 0 for background, or 1 + class
+    scene         int32 [N, 5], see `digit_captions`
+    row           int32, which example of the source it is (see `wrappers.Numbered`)
+
+Few-shot episodes hold `support`, `support_mask`, `query`, `query_label` and `classes` (see
+`episodes.Episodes`). The evaluation of a generator holds `latent` float32 [Z] beside real images
+(see `tasks.gan.samples`). `SourceInfo.holds` names the keys of a source.
+
+The pipeline stacks the examples of a batch and adds `index` int32 [B], their rows. In evaluation it
+also adds `present` bool [B], False for rows that pad the last batch or cannot be read.
+"""
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,18 +39,25 @@ Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
 
 
 class Unreadable(Exception):
-    """One example that cannot be read or decoded; the pipeline says which, or replaces it."""
+    """An example that cannot be read or decoded. The pipeline names it, or replaces it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SourceInfo:
-    """What is known of a split without reading it.
+    """What is known of a split without reading its examples.
 
-    `image_shape` is (height, width, channels), of a clip that of its frames; None where images
-    differ. `fingerprint` is a hash of the listing of the data: two runs with the same one saw the
-    same examples in the same rows. `holds` names what an example has. `frames` is the length of
-    every clip, None where clips differ and 0 where there are only images. `new_classes`: no example
-    is of a class that training has.
+    Attributes:
+        name: the dataset, in messages.
+        split: the split, in messages.
+        class_names: the name of each class, in the order of the labels.
+        image_shape: (height, width, channels) of images, or of a video's frames. None stands for
+            a side in which they differ.
+        multi_label: whether an example belongs to any number of classes.
+        fingerprint: a hash of the listing of the data. Runs with the same fingerprint saw the
+            same examples in the same rows.
+        holds: the keys of an example.
+        frames: the frames of each video, None if their number differs, 0 without videos.
+        new_classes: whether no example belongs to a class of the training split.
     """
 
     name: str
@@ -40,9 +70,16 @@ class SourceInfo:
     frames: int | None = 0
     new_classes: bool = False
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether the source is a `LabelledSource`."""
+        return 'label' in self.holds
+
     def check_holds(self, *names: str) -> None:
-        """Raises:
-        UserError: an example does not have all of these.
+        """Check that an example has all of these keys.
+
+        Raises:
+            UserError: A key is missing.
         """
         missing = [name for name in names if name not in self.holds]
         if missing:
@@ -54,33 +91,41 @@ class SourceInfo:
 
 @runtime_checkable
 class Source(Protocol):
-    """A split, by row. Reading is safe from several threads at once.
-
-    An example is a dict of what `info.holds` names. 'image' is encoded bytes or uint8 [H, W, C];
-    'video' uint8 [T, H, W, C], encoded frames, or a film's path; 'label' int32, or float32 [K] of
-    zeros and ones where `info.multi_label`; 'captions' a list of texts; 'importance' float32 [T]
-    of a video's frames. Reading raises `Unreadable`.
-    """
+    """A split of a dataset, by row. Several threads may read it at once."""
 
     info: SourceInfo
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, row: int) -> Example: ...
+    def __getitem__(self, row: int) -> Example:
+        """Read one example.
+
+        Raises:
+            Unreadable: The example is damaged or missing.
+        """
 
     def read(self, rows: Rows) -> list[Example]:
-        """Several rows at once, which some formats do faster."""
+        """Read several examples, which some formats do faster than one by one.
 
-    def labels(self) -> Labels:
-        """Every row's label, without decoding an image; only where there are labels."""
+        Raises:
+            Unreadable: One of them is damaged or missing.
+        """
 
     def where(self, row: int) -> str:
-        """The row's place in words, for messages: a file's path, or 'cifar10 test, row 17'."""
+        """Name an example in messages: a file's path, or 'cifar10 test, row 17'."""
+
+
+@runtime_checkable
+class LabelledSource(Source, Protocol):
+    """A source whose `info.has_labels`. Use `labels_of` to ask any source for its labels."""
+
+    def labels(self) -> Labels:
+        """The label of every row, without decoding images."""
 
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A data set: named splits, each of which opens as a `Source`."""
+    """A dataset: named splits, each of which opens as a `Source`."""
 
     splits: tuple[str, ...]
 
@@ -88,6 +133,54 @@ class Dataset(Protocol):
 
     def overlap(self, split: str, other: str) -> bool:
         """Whether some example is in both splits."""
+
+
+class RowSource:
+    """Base of a source that is read row by row. A subclass has `info`, `__len__`, `__getitem__`."""
+
+    info: SourceInfo
+
+    def read(self, rows: Rows) -> list[Example]:
+        return [self[int(row)] for row in rows]
+
+    def where(self, row: int) -> str:
+        return f'{self.info.name} {self.info.split}, row {row}'
+
+
+def labels_of(source: Source, needed_by: str) -> Labels:
+    """The label of every row.
+
+    Args:
+        source: any source.
+        needed_by: the config field or the feature that needs labels, for the message.
+
+    Returns:
+        int [N], or float [N, K] if `info.multi_label`.
+
+    Raises:
+        UserError: The source has no labels.
+    """
+    if not source.info.has_labels:
+        raise UserError(
+            f'{source.info.name} has no labels, but {needed_by} needs them: it holds '
+            f'{", ".join(source.info.holds)}'
+        )
+    return cast(LabelledSource, source).labels()
+
+
+def check_split(name: str, split: str, splits: Iterable[str]) -> None:
+    """Check that a dataset has a split.
+
+    Args:
+        name: the dataset, for the message.
+        split: the split to check.
+        splits: the splits of the dataset.
+
+    Raises:
+        UserError: There is no such split.
+    """
+    if split not in splits:
+        raise UserError(f'{name} has no split {split!r}; it has {", ".join(splits)}')
 
 
 def fingerprint(*parts: Any) -> str:

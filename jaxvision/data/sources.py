@@ -1,7 +1,8 @@
-"""Opens a data set by the string that names it in a config, and chooses its splits."""
+"""Open a dataset by the string that names it in a config, and choose its splits."""
 
 import importlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.data.composed import Composed
-from jaxvision.data.protocol import Dataset, Labels, Source, SourceInfo
+from jaxvision.data.protocol import Dataset, Source, SourceInfo, labels_of
 from jaxvision.data.wrappers import (
-    Decoded,
     InMemory,
     Subset,
+    decoded,
     few_per_class,
     held_out,
     in_memory_if_small,
@@ -21,89 +22,141 @@ from jaxvision.data.wrappers import (
 
 __all__ = ['InMemory', 'Source', 'SourceInfo', 'Subset', 'open_source']
 
-_COMPOSED = ('digit_scenes', 'moving_digits')
-
 
 def open_source(data: Any, split: Literal['train', 'test']) -> Source:
-    """The training split of `data.source`, or the split that is evaluated.
+    """Open the split of `data.source` that trains, or the one that is evaluated.
 
-    'test' is `data.test_split`, else the data set's own labelled 'test', else its 'validation',
-    else a fixed 20 % held out of training, of each class where there are labels.
-    `data.per_class` takes that many training examples of each class. Images of one size come
-    decoded, and small ones stay in memory; what is composed is composed at each reading.
+    'test' is `data.test_split`. Without it, 'test' is the first of the dataset's splits 'test',
+    'validation' and 'val' that has examples and labels. Without these, it is a fixed 20 % held
+    out of training, of each class if there are labels.
+
+    Images of one size are decoded, and small datasets stay in memory. Composed datasets compose
+    an example at each reading.
 
     Args:
-        data: the config's `data`: source, dir, train_split, test_split, per_class.
+        data: the config's `data`: source, dir, train_split, test_split, per_class. `per_class`
+            limits training to that many examples of each class.
         split: 'train' or 'test'.
+
     Raises:
-        UserError: the data set, the split or its labels are not there.
+        UserError: The dataset, the split or its labels are missing.
     """
-    dataset = _find(data)
+    dataset = find_dataset(data.source, data.dir)
     source = _open_split(dataset, data, split)
+    info = source.info
     if not len(source):
-        raise UserError(
-            f'{source.info.name}: its split {source.info.split!r} has no examples'
-        )
+        raise UserError(f'{info.name}: its split {info.split!r} has no examples')
     if data.per_class and split == 'train':
-        rows = few_per_class(_labels(source), data.per_class, source.info.class_names)
-        source = Subset(
-            source, rows, f'{source.info.split}, {data.per_class} per class'
-        )
-    shape = source.info.image_shape
-    if (
-        None in shape
-        or 'image' not in source.info.holds
-        or isinstance(dataset, Composed)
-    ):
+        labels = labels_of(source, f'data.per_class={data.per_class}')
+        rows = few_per_class(labels, data.per_class, info.class_names)
+        source = Subset(source, rows, f'{info.split}, {data.per_class} per class')
+    is_one_size = 'image' in info.holds and None not in info.image_shape
+    if not is_one_size or isinstance(dataset, Composed):
         return source
-    return in_memory_if_small(Decoded(source), math.prod(shape))
+    return in_memory_if_small(decoded(source), math.prod(info.image_shape))
 
 
-def _find(data: Any) -> Dataset:
-    # Each of these imports a library that the others do not need.
-    kind, _, place = data.source.partition(':')
-    if kind == 'folder':
-        from jaxvision.data.folder import Folder
+# How to open the datasets of `data.source`. Each opener imports libraries that others do not need.
 
-        return Folder(Path(place).expanduser())
-    if kind == 'videos':
-        from jaxvision.data.video_folder import Films
 
-        return Films(Path(place).expanduser())
-    if kind == 'captions':
-        from jaxvision.data.captions import Captioned
+def _open_folder(place: str) -> Dataset:
+    from jaxvision.data.folder import Folder
 
-        return Captioned(place)
-    if data.source == 'digit_pairs':
-        from jaxvision.data.digit_pairs import DigitPairs
+    return Folder(Path(place).expanduser())
 
-        return DigitPairs(data.dir)
+
+def _open_videos(place: str) -> Dataset:
+    from jaxvision.data.video_folder import VideoFolder
+
+    return VideoFolder(Path(place).expanduser())
+
+
+def _open_captions(place: str) -> Dataset:
+    from jaxvision.data.captions import CaptionedImages
+
+    return CaptionedImages(place)
+
+
+def _open_embedded(name: str, configuration: str, data_dir: str) -> Dataset:
     from jaxvision.data import embedded, tfds_source
 
-    if data.source.partition('/')[0] in _COMPOSED:
-        return _composed(data)
-    if data.source in embedded.BUILDERS:
-        return tfds_source.Catalogue(embedded.prepare(data.source, data.dir))
-    return tfds_source.Catalogue(tfds_source.find(data.source, data.dir))
+    _check_no_configuration(name, configuration)
+    return tfds_source.TfdsDataset(embedded.prepare(name, data_dir))
 
 
-def _composed(data: Any) -> Composed:
-    name, _, configuration = data.source.partition('/')
+def _open_digit_pairs(name: str, configuration: str, data_dir: str) -> Dataset:
+    from jaxvision.data.digit_pairs import DigitPairs
+
+    _check_no_configuration(name, configuration)
+    return DigitPairs(data_dir)
+
+
+def _open_composed(name: str, configuration: str, data_dir: str) -> Composed:
     module = importlib.import_module(f'jaxvision.data.{name}')
-    there = ', '.join(f'{name}/{one}' for one in module.CONFIGURATIONS)
+    sources = ', '.join(f'{name}/{known}' for known in module.CONFIGURATIONS)
     if not configuration:
-        raise UserError(f'{name} has several configurations; name one: {there}')
+        raise UserError(f'{name} has several configurations; name one: {sources}')
     if configuration not in module.CONFIGURATIONS:
         raise UserError(
-            f'data.source={data.source!r} is no configuration of {name}; there are '
-            f'{there}'
+            f'data.source={f"{name}/{configuration}"!r} is no configuration of {name}; '
+            f'there are {sources}'
         )
-    return module.make(configuration, data.dir)
+    return module.make(configuration, data_dir)
+
+
+def _check_no_configuration(name: str, configuration: str) -> None:
+    if configuration:
+        raise UserError(
+            f'data.source={f"{name}/{configuration}"!r}: {name} has no configurations. '
+            f'Write {name!r}'
+        )
+
+
+# The user's own data, as SCHEME:PLACE.
+SCHEMES: dict[str, Callable[[str], Dataset]] = {
+    'folder': _open_folder,
+    'videos': _open_videos,
+    'captions': _open_captions,
+}
+
+# Datasets that come with installed packages, as NAME or NAME/CONFIGURATION.
+NAMES: dict[str, Callable[[str, str, str], Dataset]] = {
+    'digits': _open_embedded,
+    'mnist5k': _open_embedded,
+    'photos': _open_embedded,
+    'digit_pairs': _open_digit_pairs,
+    'digit_scenes': _open_composed,
+    'moving_digits': _open_composed,
+}
+
+
+def find_dataset(source: str, data_dir: str = '') -> Dataset:
+    """Find a dataset by the string that names it.
+
+    Args:
+        source: SCHEME:PLACE with a scheme of `SCHEMES`, a name of `NAMES`, or a dataset of TFDS as
+            NAME[/CONFIG][:VERSION].
+        data_dir: the folder of datasets, '' for the default one.
+
+    Raises:
+        UserError: There is no such dataset, or it cannot be read.
+    """
+    scheme, colon, place = source.partition(':')
+    if colon and scheme in SCHEMES:
+        return SCHEMES[scheme](place)
+    name, _, configuration = source.partition('/')
+    if name in NAMES:
+        return NAMES[name](name, configuration, data_dir)
+
+    from jaxvision.data import tfds_source
+
+    others = [*NAMES, *(f'{scheme}:PATH' for scheme in SCHEMES)]
+    return tfds_source.TfdsDataset(tfds_source.find(source, data_dir, others))
 
 
 def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
     train = data.train_split or 'train'
-    test = data.test_split or _evaluated(dataset, but=train)
+    test = data.test_split or _test_split(dataset, train)
     if test:
         if dataset.overlap(train, test):
             raise UserError(
@@ -113,33 +166,29 @@ def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
             )
         return dataset.open(train if split == 'train' else test)
     source = dataset.open(train)
-    labelled = 'label' in source.info.holds
-    kept, held = held_out(
-        source.labels() if labelled else np.zeros(len(source), np.int32)
-    )
+    if source.info.has_labels:
+        kept, held = held_out(labels_of(source, 'a stratified split'))
+    else:
+        kept, held = held_out(np.zeros(len(source), np.int32))
     if split == 'train':
         return Subset(source, kept, f'{train}, 80 %')
     return Subset(source, held, f'{train}, held out 20 %')
 
 
-def _evaluated(dataset: Dataset, but: str) -> str:
+def _test_split(dataset: Dataset, train: str) -> str:
+    """The split to evaluate, '' if there is none besides the training split."""
     for name in ('test', 'validation', 'val'):
-        if name in dataset.splits and name != but and _answered(dataset.open(name)):
+        if (
+            name in dataset.splits
+            and name != train
+            and _has_answers(dataset.open(name))
+        ):
             return name
     return ''
 
 
-def _answered(source: Source) -> bool:
-    # TFDS writes -1 for the labels of a test split whose answers are kept secret.
-    return len(source) > 0 and (
-        'label' not in source.info.holds or bool(np.min(source[0]['label']) >= 0)
-    )
-
-
-def _labels(source: Source) -> Labels:
-    if 'label' not in source.info.holds:
-        raise UserError(
-            f'{source.info.name} has no label, by which to take some of each class '
-            '(data.per_class)'
-        )
-    return source.labels()
+def _has_answers(source: Source) -> bool:
+    """Whether the labels are known. TFDS writes -1 for those of a secret test split."""
+    if not len(source):
+        return False
+    return not source.info.has_labels or bool(np.min(source[0]['label']) >= 0)

@@ -1,12 +1,13 @@
-"""TFDS data sets, read by row from their prepared files: no TensorFlow, no data set's own code.
+"""Datasets of TFDS, read by row from their prepared files.
 
-Only of videos TFDS's own feature imports TensorFlow, for the name of a type.
+Reading needs neither TensorFlow nor the dataset's own code. For videos alone, the feature of TFDS
+imports TensorFlow for the name of a type.
 """
 
 import difflib
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,47 +18,39 @@ from jaxvision.data.protocol import (
     Example,
     Labels,
     Rows,
+    RowSource,
     SourceInfo,
     Unreadable,
     fingerprint,
 )
 
-_EMBEDDED = (
-    'digits',
-    'mnist5k',
-    'photos',
-    'digit_pairs',
-    'digit_scenes',
-    'moving_digits',
-)
 _NAME = re.compile(r'(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d.*]+))?')
 
 # TFDS 4.9.10 imports these in its command but does not depend on them.
 _TOOLS = ' (pip install tensorflow apache-beam mlcroissant) with'
 
 
-class Catalogue:
-    """A prepared TFDS data set, from the folder of one of its versions."""
+class TfdsDataset:
+    """A prepared dataset of TFDS, from the folder of one of its versions."""
 
     def __init__(self, folder: Path):
         try:
             self._builder = tfds.builder_from_directory(folder)
-        except (
-            Exception
-        ) as error:  # whatever is wrong in the files, the person needs their path
+        except Exception as error:  # The user needs the path, whatever is wrong there.
             raise UserError(f'cannot read the data set in {folder}: {error}') from error
         self._info = self._builder.info
         _check_format(self._builder, folder)
         self.splits = tuple(self._info.splits)
 
-    def open(self, split: str) -> 'CatalogueSource':
+    def open(self, split: str) -> 'TfdsSource':
+        """Open a split by its name, or by a slice of it such as 'train[:80%]'."""
         try:
             raw = self._builder.as_data_source(
                 split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
             )
         except ValueError as error:
             raise self._no_split(split) from error
-        return CatalogueSource(self._info, split, raw)
+        return TfdsSource(self._info, split, raw)
 
     def overlap(self, split: str, other: str) -> bool:
         return any(
@@ -81,44 +74,46 @@ class Catalogue:
         )
 
 
-class CatalogueSource:
-    """A split of a TFDS data set: encoded images, or videos as lists of them, and their classes, or
-    captions, or both."""
+class TfdsSource(RowSource):
+    """A split of a TFDS dataset: encoded images or videos, with labels, captions or both."""
 
     def __init__(self, info: tfds.core.DatasetInfo, split: str, raw: Sequence[bytes]):
+        """Describe the split.
+
+        Args:
+            info: of the dataset.
+            split: the name of the split, or of a slice.
+            raw: the records of the split, read by row.
+        """
         self._raw = raw
-        self._keys = _parts(info)
-        features = {name: info.features[key] for name, key in self._keys.items()}
-        kind = 'video' if 'video' in features else 'image'
-        image, label = features[kind], features.get('label')
-        if kind == 'video':
-            # Texts are stored as encoded frames are; of a sequence no decoding can be skipped.
-            features[kind] = tfds.features.Sequence(
+        self._feature_names = _feature_names(info)
+        features = {
+            key: info.features[name] for key, name in self._feature_names.items()
+        }
+        is_video = 'video' in features
+        image = features['video'] if is_video else features['image']
+        if is_video:
+            # Encoded frames are stored as texts are. TFDS cannot skip decoding in a sequence.
+            features['video'] = tfds.features.Sequence(
                 tfds.features.Text(), length=image.shape[0]
             )
         self._features = tfds.features.FeaturesDict(
-            {key: features[name] for name, key in self._keys.items()}
+            {self._feature_names[key]: feature for key, feature in features.items()}
         )
-        self._decoders = (
-            {self._keys[kind]: tfds.decode.SkipDecoding()}
-            if isinstance(image, tfds.features.Image)
-            else None
-        )
-        files = [
-            (Path(file.filename).name, file.skip, file.take, file.examples_in_shard)
-            for file in info.splits[split].file_instructions
-        ]
+        self._decoders = None
+        if isinstance(image, tfds.features.Image):
+            self._decoders = {self._feature_names['image']: tfds.decode.SkipDecoding()}
         self.info = SourceInfo(
             name=info.full_name,
             split=split,
-            class_names=_class_names(label),
+            class_names=_class_names(features.get('label')),
             image_shape=_image_shape(image),
             multi_label=False,
             fingerprint=fingerprint(
-                info.full_name, files, info.splits.total_num_examples
+                info.full_name, _listing(info, split), info.splits.total_num_examples
             ),
-            holds=tuple(self._keys),
-            frames=None if kind == 'video' else 0,
+            holds=tuple(self._feature_names),
+            frames=None if is_video else 0,
         )
 
     def __len__(self) -> int:
@@ -131,18 +126,15 @@ class CatalogueSource:
         return [self._example(record) for record in self._records(rows)]
 
     def labels(self) -> Labels:
-        self.info.check_holds('label')
-        key = self._keys['label']
-        label_only = tfds.features.FeaturesDict({key: self._features[key]})
+        """The labels, if the dataset has any: `info.has_labels`."""
+        name = self._feature_names['label']
+        label_only = tfds.features.FeaturesDict({name: self._features[name]})
         labels = np.empty(len(self), np.int32)
         for start in range(0, len(self), 1000):
             rows = range(start, min(start + 1000, len(self)))
-            for row, record in zip(rows, self._records(rows)):
-                labels[row] = label_only.deserialize_example_np(record)[key]
+            for row, record in zip(rows, self._records(rows), strict=True):
+                labels[row] = label_only.deserialize_example_np(record)[name]
         return labels
-
-    def where(self, row: int) -> str:
-        return f'{self.info.name} {self.info.split}, row {row}'
 
     def _records(self, rows: Rows) -> list[bytes]:
         try:
@@ -151,8 +143,8 @@ class CatalogueSource:
             raise Unreadable(f'its record is damaged ({error})') from error
 
     def _example(self, record: bytes) -> Example:
-        parts = self._features.deserialize_example_np(record, decoders=self._decoders)
-        example = {name: parts[key] for name, key in self._keys.items()}
+        values = self._features.deserialize_example_np(record, decoders=self._decoders)
+        example = {key: values[name] for key, name in self._feature_names.items()}
         if 'label' in example:
             example['label'] = np.int32(example['label'])
         if 'captions' in example:
@@ -160,67 +152,99 @@ class CatalogueSource:
         return example
 
 
-def find(source: str, data_dir: str = '') -> Path:
-    """The folder of the newest prepared version of `name[/config][:version]`.
+def _listing(info: tfds.core.DatasetInfo, split: str) -> list[tuple]:
+    """The files of a split and which examples of each it has."""
+    return [
+        (Path(file.filename).name, file.skip, file.take, file.examples_in_shard)
+        for file in info.splits[split].file_instructions
+    ]
+
+
+def find(source: str, data_dir: str = '', others: Iterable[str] = ()) -> Path:
+    """Find the folder of the newest prepared version of a dataset.
 
     Args:
-        source: a TFDS name; the version may have stars, as in 3.*.*.
-        data_dir: where data sets are; '' is TFDS's own ($TFDS_DATA_DIR, or
+        source: `NAME[/CONFIG][:VERSION]` of TFDS. The version may have stars, as in 3.*.*.
+        data_dir: the folder of datasets, '' for the default of TFDS ($TFDS_DATA_DIR or
             ~/tensorflow_datasets).
+        others: what `data.source` may be besides a name of TFDS, for messages.
+
     Raises:
-        UserError: no such name, or it is not prepared; the message says how to prepare it.
+        UserError: There is no such dataset, or it is not prepared. The message then tells how to
+            prepare it.
     """
     match = _NAME.fullmatch(source)
     if not match:
         raise UserError(
             f'data.source={source!r} is no data set: name one of TFDS (cifar10, '
-            f'name/config:version), an embedded one ({", ".join(_EMBEDDED)}), '
-            'folder:DIR, videos:DIR or captions:ANNOTATIONS.json'
+            f'name/config:version), or one of {", ".join(others)}'
+            f'{_did_you_mean(source.partition(":")[0], others)}'
         )
-    name, config, version = match['name'], match['config'], match['version'] or '*.*.*'
+    name = match['name']
+    config = match['config']
+    version = match['version'] or '*.*.*'
     root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-    there = [
+    prepared = [
         path.parent
         for path in sorted((root / name).glob('**/features.json'))
         if tfds.core.Version.is_valid(path.parent.name)
     ]
-    wanted = [
+    matching = [
         folder
-        for folder in there
+        for folder in prepared
         if _version(folder).match(version) and config in (None, folder.parent.name)
     ]
-    if not wanted:
-        raise UserError(_how_to_prepare(source, name, root, there))
-    if len({folder.parent for folder in wanted}) > 1:
-        configs = ', '.join(
-            sorted({f'{name}/{folder.parent.name}' for folder in wanted})
-        )
+    if not matching:
+        raise UserError(_how_to_prepare(source, name, root, prepared, others))
+    if len({folder.parent for folder in matching}) > 1:
+        configs = sorted({f'{name}/{folder.parent.name}' for folder in matching})
         raise UserError(
-            f'{name} is prepared in several configurations; name one: {configs}'
+            f'{name} is prepared in several configurations; name one: '
+            f'{", ".join(configs)}'
         )
-    return max(wanted, key=_version)
+    return max(matching, key=_version)
 
 
 def _version(folder: Path) -> tfds.core.Version:
     return tfds.core.Version(folder.name)
 
 
-def _how_to_prepare(source: str, name: str, root: Path, there: Sequence[Path]) -> str:
+def _how_to_prepare(
+    source: str, name: str, root: Path, prepared: Sequence[Path], others: Iterable[str]
+) -> str:
+    """Why there is no folder of a dataset, and the command that prepares one.
+
+    Args:
+        source: as for `find`.
+        name: the part of `source` that names a dataset of TFDS.
+        root: the folder of datasets.
+        prepared: the folders of other versions and configurations.
+        others: as for `find`.
+    """
     known = tfds.list_builders(with_community_datasets=False)
-    found = ', '.join(str(folder.relative_to(root)) for folder in there)
+    present = ', '.join(str(folder.relative_to(root)) for folder in prepared)
     if name in known:
+        only = f', only {present}' if present else ''
         return (
-            f'{source} is not prepared in {root}{f", only {found}" if found else ""}; prepare '
-            f'it once{_TOOLS}\n    tfds build {source} --file_format=array_record '
+            f'{source} is not prepared in {root}{only}; prepare it once{_TOOLS}\n'
+            f'    tfds build {source} --file_format=array_record '
             f'--data_dir={shlex.quote(str(root))}'
         )
-    if found:
-        return f'{source} is not in {root}, only {found}'
-    near = difflib.get_close_matches(name, [*known, *_EMBEDDED], n=3)
-    guess = f'; did you mean {" or ".join(near)}?' if near else ''
+    if present:
+        return f'{source} is not in {root}, only {present}'
     return (
-        f'{name} is no data set of TFDS, and {root} has no folder of that name{guess}'
+        f'{name} is no data set of TFDS, and {root} has no folder of that name'
+        f'{_did_you_mean(name, [*known, *others])}'
     )
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint at similar names. The path in SCHEME:PATH does not count."""
+    by_name = {candidate.partition(':')[0]: candidate for candidate in known}
+    near = difflib.get_close_matches(name, by_name, n=3)
+    if not near:
+        return ''
+    return f'; did you mean {" or ".join(by_name[name] for name in near)}?'
 
 
 def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
@@ -232,40 +256,48 @@ def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
         )
 
 
-def _parts(info: tfds.core.DatasetInfo) -> dict[str, str]:
-    """What an example has of 'image' or 'video', 'label' and 'captions', and which feature is each."""
+def _feature_names(info: tfds.core.DatasetInfo) -> dict[str, str]:
+    """Which features of a dataset are the image or video, the label and the captions.
+
+    Returns:
+        The name of a feature by the key of an example, such as {'image': 'jpg', 'label': 'class'}.
+
+    Raises:
+        UserError: No image, several, or neither one label nor captions.
+    """
     features = dict(info.features)
-    captions = {'captions': 'captions'} if _is_text(features.get('captions')) else {}
-
-    def kind(key):
-        return 'video' if isinstance(features[key], tfds.features.Video) else 'image'
-
-    pair = info.supervised_keys
-    if pair and len(pair) == 2 and all(isinstance(key, str) for key in pair):
-        image, label = pair
-        if _is_image(features[image]) and isinstance(
-            features[label], tfds.features.ClassLabel
-        ):
-            return {kind(image): image, 'label': label, **captions}
-    images = [key for key in features if _is_image(features[key])]
+    images = [name for name, feature in features.items() if _is_image(feature)]
     labels = [
-        key for key in features if isinstance(features[key], tfds.features.ClassLabel)
+        name
+        for name, feature in features.items()
+        if isinstance(feature, tfds.features.ClassLabel)
     ]
-    if len(images) == 1 and captions and not labels:
-        return {kind(images[0]): images[0], **captions}
-    if len(images) != 1 or len(labels) != 1:
-        found = ', '.join(
-            f'{key}: {type(features[key]).__name__}' for key in sorted(features)
+    has_captions = _is_text(features.get('captions'))
+    pair = info.supervised_keys
+    if pair and len(pair) == 2 and pair[0] in images and pair[1] in labels:
+        images = [pair[0]]
+        labels = [pair[1]]
+    has_target = len(labels) == 1 or (has_captions and not labels)
+    if len(images) != 1 or not has_target:
+        described = ', '.join(
+            f'{name}: {type(features[name]).__name__}' for name in sorted(features)
         )
         raise UserError(
             f'{info.full_name} is no data set of one image or video and one class, or '
-            f'of `captions`; its features are {found}'
+            f'of `captions`; its features are {described}'
         )
-    return {kind(images[0]): images[0], 'label': labels[0], **captions}
+    image = images[0]
+    is_video = isinstance(features[image], tfds.features.Video)
+    names = {'video' if is_video else 'image': image}
+    if labels:
+        names['label'] = labels[0]
+    if has_captions:
+        names['captions'] = 'captions'
+    return names
 
 
 def _is_text(feature) -> bool:
-    """Whether it is a text, several, or several of which each has a `text`, as COCO's have."""
+    """Whether a feature is a text, several, or several with a `text` each, as in COCO."""
     each = getattr(feature, 'feature', feature)
     if isinstance(each, tfds.features.FeaturesDict):
         each = dict(each).get('text')
@@ -274,11 +306,13 @@ def _is_text(feature) -> bool:
 
 def _texts(captions) -> list[str]:
     texts = captions['text'] if isinstance(captions, dict) else captions
-    return [text.decode() for text in ([texts] if isinstance(texts, bytes) else texts)]
+    if isinstance(texts, bytes):
+        texts = [texts]
+    return [text.decode() for text in texts]
 
 
 def _is_image(feature) -> bool:
-    """Or a video, which is a sequence of images."""
+    """Whether a feature is an image or a video, which is a sequence of images."""
     if isinstance(feature, tfds.features.Video):
         return feature.np_dtype == np.uint8
     if not isinstance(feature, tfds.features.Image | tfds.features.Tensor):

@@ -256,26 +256,28 @@ def _opened(video: File) -> Iterator[tuple]:
         if not isinstance(video, bytes):
             files.size(video)
         with (
-            io.BytesIO(video) if isinstance(video, bytes) else open(video, 'rb')
-        ) as file:
-            with av.open(
+            (
+                io.BytesIO(video) if isinstance(video, bytes) else open(video, 'rb')
+            ) as file,
+            av.open(
                 file, options={'format_whitelist': _FORMATS}, **any_text
-            ) as container:
-                if not container.streams.video:
-                    raise Unreadable('it has no pictures, only sound')
-                stream = container.streams.video[0]
-                if stream.codec_context is None:
-                    raise Unreadable(
-                        'its pictures are encoded in a way that FFmpeg does not know'
-                    )
-                # The pipeline's own threads are what runs in parallel.
-                stream.thread_count = 1
-                # Or a damaged frame is made up from its neighbours.
-                stream.codec_context.options = {
-                    'err_detect': 'explode',
-                    'max_pixels': str(Image.MAX_IMAGE_PIXELS),
-                }
-                yield container, stream
+            ) as container,
+        ):
+            if not container.streams.video:
+                raise Unreadable('it has no pictures, only sound')
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise Unreadable(
+                    'its pictures are encoded in a way that FFmpeg does not know'
+                )
+            # The pipeline's own threads are what runs in parallel.
+            stream.thread_count = 1
+            # Or a damaged frame is made up from its neighbours.
+            stream.codec_context.options = {
+                'err_detect': 'explode',
+                'max_pixels': str(Image.MAX_IMAGE_PIXELS),
+            }
+            yield container, stream
 
 
 def _frames(container, stream) -> 'Iterator[av.VideoFrame]':

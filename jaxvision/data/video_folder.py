@@ -1,25 +1,33 @@
-"""A person's own films: one folder a class, or without classes; each is decoded when it is used."""
+"""A user's own videos: one folder a class, or without classes. A video is decoded at each use."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import folder
-from jaxvision.data.protocol import Example, Labels, Rows, SourceInfo, fingerprint
+from jaxvision.data.protocol import (
+    Example,
+    Labels,
+    RowSource,
+    SourceInfo,
+    check_split,
+    fingerprint,
+)
 from jaxvision.data.video import SUFFIXES
 
-_FILMS = f'films ({", ".join(sorted(SUFFIXES))})'
+_VIDEOS = f'videos ({", ".join(sorted(SUFFIXES))})'
 
 
-class Films:
-    """The films under `root`: ROOT/[SPLIT/]CLASS/FILE, or ROOT/[SPLIT/]FILE without labels.
+class VideoFolder:
+    """The videos under `root`: ROOT/[SPLIT/]CLASS/FILE, or ROOT/[SPLIT/]FILE without labels.
 
-    SPLIT is as for `folder.Folder`. An animated GIF is a film.
+    SPLIT is as for `folder.Folder`. An animated GIF is a video.
 
     Raises:
-        UserError: no such folder, no films, an empty class, films within classes and without.
+        UserError: There is no such folder, no video, a class without videos, or videos both in
+            class folders and beside them.
     """
 
     def __init__(self, root: Path):
@@ -31,23 +39,19 @@ class Films:
             split: [item for item in items if item.split == split]
             for split in folder.SPLITS
         }
-        if not self._items['train']:
+        training = self._items['train']
+        if not training:
             raise UserError(
-                f'{root} has no {_FILMS} to train on; it needs train/CLASS/FILE or '
+                f'{root} has no {_VIDEOS} to train on; it needs train/CLASS/FILE or '
                 'CLASS/FILE or, for a task without classes, FILE'
             )
         self.splits = tuple(split for split in folder.SPLITS if self._items[split])
-        self._classes = tuple(
-            sorted({name for item in self._items['train'] for name in item.labels})
-        )
+        self._classes = tuple(sorted(folder.class_names(training)))
         if self._classes:
             folder.check_classes(items, self._classes)
 
-    def open(self, split: str) -> 'FilmSource':
-        if split not in self.splits:
-            raise UserError(
-                f'{self._root} has no split {split!r}; it has {", ".join(self.splits)}'
-            )
+    def open(self, split: str) -> 'VideoFolderSource':
+        check_split(str(self._root), split, self.splits)
         items = self._items[split]
         info = SourceInfo(
             name=f'videos:{self._root}',
@@ -59,35 +63,33 @@ class Films:
             holds=('video', 'label') if self._classes else ('video',),
             frames=None,
         )
-        return FilmSource(info, items)
+        return VideoFolderSource(info, items)
 
     def overlap(self, split: str, other: str) -> bool:
         return split == other
 
 
-class FilmSource:
-    """The paths of one split's films."""
+class VideoFolderSource(RowSource):
+    """The paths of the videos of one split."""
 
     def __init__(self, info: SourceInfo, items: Sequence[folder.Item]):
         self.info = info
         self._paths = [item.path for item in items]
         number = {name: label for label, name in enumerate(info.class_names)}
-        self._labels = np.array(
-            [number[name] for item in items for name in item.labels], np.int32
-        )
+        labels = [number[name] for item in items for name in item.labels]
+        self._labels = np.array(labels, np.int32)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, row: int) -> Example:
-        label = {'label': self._labels[row]} if self.info.class_names else {}
-        return {'video': self._paths[row], **label}
-
-    def read(self, rows: Rows) -> list[Example]:
-        return [self[int(row)] for row in rows]
+        example = {'video': self._paths[row]}
+        if self.info.has_labels:
+            example['label'] = self._labels[row]
+        return example
 
     def labels(self) -> Labels:
-        self.info.check_holds('label')
+        """The labels, if the videos have any: `info.has_labels`."""
         return self._labels
 
     def where(self, row: int) -> str:
@@ -95,28 +97,26 @@ class FilmSource:
 
 
 def _items(root: Path) -> list[folder.Item]:
+    """The videos of all splits, either all in class folders or none."""
     splits = folder.split_folders(root)
-    loose = [
+    in_no_class = [
         folder.Item(path, (), split)
         for split, place in splits.items()
-        for path in sorted(_films(place.glob('*')))
+        for path in sorted(_videos(place.glob('*')))
     ]
-    if not loose:
-        return [
-            item
-            for split, place in splits.items()
-            for item in folder.in_classes(place, split, SUFFIXES, _FILMS)
-        ]
-    within = next(
-        (path for place in splits.values() for path in _films(place.glob('*/**/*'))), ''
-    )
-    if within:
-        raise UserError(
-            f'{loose[0].path} is in no class folder, but {within} is: each film has '
-            'to have a class, or none'
-        )
-    return loose
+    if not in_no_class:
+        items = []
+        for split, place in splits.items():
+            items += folder.in_classes(place, split, SUFFIXES, _VIDEOS)
+        return items
+    for place in splits.values():
+        for path in _videos(place.glob('*/**/*')):
+            raise UserError(
+                f'{in_no_class[0].path} is in no class folder, but {path} is: each '
+                'video has to have a class, or none'
+            )
+    return in_no_class
 
 
-def _films(paths):
+def _videos(paths: Iterable[Path]) -> Iterable[Path]:
     return (path for path in folder.visible(paths) if path.suffix.lower() in SUFFIXES)

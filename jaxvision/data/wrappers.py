@@ -1,4 +1,4 @@
-"""Sources made of another source: some of its rows, all numbered, or all of it in memory."""
+"""Sources made of another source: some of its rows, changed examples, all of it in memory."""
 
 import dataclasses
 import threading
@@ -12,29 +12,56 @@ from jaxvision.core.errors import UserError
 from jaxvision.data import decode
 from jaxvision.data.protocol import (
     Example,
+    LabelledSource,
     Labels,
     Rows,
+    RowSource,
     Source,
+    SourceInfo,
     Unreadable,
     fingerprint,
 )
 
 Chosen = Int[np.ndarray, 'm']
 
-# Splits are the same in every run, whatever its seed: results of two seeds are comparable.
+# Splits are equal in every run, whatever its seed: results of two seeds are comparable.
 _SPLIT_SEED = 0
 
 _LARGEST_IN_MEMORY = 2**30  # bytes
 
 
-class Subset:
+class Wrapper:
+    """Base of a source with the rows of another one. A subclass states only what differs."""
+
+    def __init__(self, source: Source, info: SourceInfo | None = None):
+        self._source = source
+        self.info = info or source.info
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> Example:
+        return self._source[row]
+
+    def read(self, rows: Rows) -> list[Example]:
+        return self._source.read(rows)
+
+    def labels(self) -> Labels:
+        """The labels of the other source, if it has any."""
+        return self._source.labels()
+
+    def where(self, row: int) -> str:
+        return self._source.where(row)
+
+
+class Subset(Wrapper):
     """The given rows of a source, in the given order."""
 
     def __init__(self, source: Source, rows: Chosen, split: str):
-        self._source = source
-        self._rows = rows
         listing = fingerprint(source.info.fingerprint, rows.tolist())
-        self.info = dataclasses.replace(source.info, split=split, fingerprint=listing)
+        info = dataclasses.replace(source.info, split=split, fingerprint=listing)
+        super().__init__(source, info)
+        self._rows = rows
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -52,102 +79,64 @@ class Subset:
         return self._source.where(int(self._rows[row]))
 
 
-class Numbered:
-    """A source whose examples know their 'row': of which an evaluation draws what it needs."""
+class Numbered(Wrapper):
+    """A source whose examples hold their 'row', which may seed what an evaluation draws."""
 
     def __init__(self, source: Source):
-        self._source = source
-        self.info = dataclasses.replace(source.info, holds=(*source.info.holds, 'row'))
-
-    def __len__(self) -> int:
-        return len(self._source)
+        holds = (*source.info.holds, 'row')
+        super().__init__(source, dataclasses.replace(source.info, holds=holds))
 
     def __getitem__(self, row: int) -> Example:
-        return {**self._source[row], 'row': np.int32(row)}
+        return _numbered(self._source[row], row)
 
     def read(self, rows: Rows) -> list[Example]:
-        return [
-            {**example, 'row': np.int32(row)}
-            for row, example in zip(rows, self._source.read(rows))
-        ]
-
-    def labels(self) -> Labels:
-        return self._source.labels()
-
-    def where(self, row: int) -> str:
-        return self._source.where(row)
+        return list(map(_numbered, self._source.read(rows), map(int, rows)))
 
 
-class Converted:
-    """A source each of whose examples is changed by a function when it is read."""
+def _numbered(example: Example, row: int) -> Example:
+    return {**example, 'row': np.int32(row)}
+
+
+class Converted(Wrapper):
+    """A source whose examples a function changes when they are read."""
 
     def __init__(self, source: Source, convert: Callable[[Example], Example]):
-        self._source, self._convert = source, convert
-        self.info = source.info
-
-    def __len__(self) -> int:
-        return len(self._source)
+        super().__init__(source)
+        self._convert = convert
 
     def __getitem__(self, row: int) -> Example:
         return self._convert(self._source[row])
 
     def read(self, rows: Rows) -> list[Example]:
-        return [self._convert(example) for example in self._source.read(rows)]
-
-    def labels(self) -> Labels:
-        return self._source.labels()
-
-    def where(self, row: int) -> str:
-        return self._source.where(row)
+        return list(map(self._convert, self._source.read(rows)))
 
 
-class Decoded:
-    """A source of images of one size, decoded."""
+def decoded(source: Source) -> Converted:
+    """A source of images of one size, as uint8 arrays."""
+    shape = source.info.image_shape
 
-    def __init__(self, source: Source):
-        self._source = source
-        self.info = source.info
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, row: int) -> Example:
-        return self._decoded(self._source[row])
-
-    def read(self, rows: Rows) -> list[Example]:
-        return [self._decoded(example) for example in self._source.read(rows)]
-
-    def labels(self) -> Labels:
-        return self._source.labels()
-
-    def where(self, row: int) -> str:
-        return self._source.where(row)
-
-    def _decoded(self, example: Example) -> Example:
-        shape = self.info.image_shape
+    def decode_image(example: Example) -> Example:
         image = decode.decode(example['image'], shape[-1])
         if image.shape != shape:
             raise Unreadable(
                 f'its image is {image.shape}, where the data set says {shape}'
             )
-        return example | {'image': image}
+        return {**example, 'image': image}
+
+    return Converted(source, decode_image)
 
 
-class InMemory:
-    """A source of fixed-shape arrays that keeps each example once it has been read."""
+class InMemory(Wrapper):
+    """A source of arrays of one shape, which keeps each example that has been read."""
 
     def __init__(self, source: Source):
-        self._source = source
-        self._ready = np.zeros(len(source), bool)
+        super().__init__(source)
+        self._is_ready = np.zeros(len(source), bool)
         self._arrays: dict[str, np.ndarray] = {}
         self._allocating = threading.Lock()
-        self.info = source.info
-
-    def __len__(self) -> int:
-        return len(self._source)
 
     def __getitem__(self, row: int) -> Example:
-        return {name: array[0] for name, array in self.batch([row]).items()}
+        return self.read([row])[0]
 
     def read(self, rows: Rows) -> list[Example]:
         batch = self.batch(rows)
@@ -157,36 +146,29 @@ class InMemory:
         ]
 
     def batch(self, rows: Rows) -> dict[str, np.ndarray]:
-        """The rows, stacked: one copy an array once they have been read."""
+        """The stacked examples. Rows that have been read cost one copy an array."""
         rows = np.asarray(rows)
-        ready = self._ready[rows]
-        if not ready.all():
-            self._fill(rows[~ready])
+        is_ready = self._is_ready[rows]
+        if not is_ready.all():
+            self._fill(rows[~is_ready])
         return {name: array[rows] for name, array in self._arrays.items()}
 
-    def labels(self) -> Labels:
-        return self._source.labels()
-
-    def where(self, row: int) -> str:
-        return self._source.where(row)
-
     def _fill(self, rows: Chosen) -> None:
-        for row, example in zip(rows, self._source.read(rows)):
-            self._allocate(example)
+        for row, example in zip(rows, self._source.read(rows), strict=True):
+            with self._allocating:
+                if not self._arrays:
+                    self._arrays = self._allocate(example)
             for name, value in example.items():
                 self._arrays[name][row] = value
             # Only now: another thread may read this row as soon as it is marked.
-            self._ready[row] = True
+            self._is_ready[row] = True
 
-    def _allocate(self, example: Example) -> None:
-        with self._allocating:
-            if not self._arrays:
-                self._arrays = {
-                    name: np.empty(
-                        (len(self), *np.shape(value)), np.asarray(value).dtype
-                    )
-                    for name, value in example.items()
-                }
+    def _allocate(self, example: Example) -> dict[str, np.ndarray]:
+        values = {name: np.asarray(value) for name, value in example.items()}
+        return {
+            name: np.empty((len(self), *value.shape), value.dtype)
+            for name, value in values.items()
+        }
 
 
 def in_memory_if_small(source: Source, example_bytes: int) -> Source:
@@ -206,68 +188,94 @@ def in_memory_if_small(source: Source, example_bytes: int) -> Source:
     return source
 
 
-class Mixed:
-    """A source's images, over and over, and then others that were made to be like them."""
+class Mixed(RowSource):
+    """Real examples, over and over, followed by generated images."""
 
     def __init__(
         self,
-        real: Source,
+        real: LabelledSource,
         images: UInt8[np.ndarray, 'm h w c'],
         labels: Int[np.ndarray, 'm'],
-        share: float,
+        fraction: float,
         origin: str,
     ):
-        """`share` of all examples are the made ones; `origin` tells where they are from."""
-        self._real, self._images, self._labels = real, images, labels
-        self._first = max(
-            1, round(len(images) * (1 - share) / share)
-        )  # of the made ones
+        """Mix real and generated examples.
+
+        Args:
+            real: the real examples, repeated as often as `fraction` needs.
+            images: the generated images.
+            labels: the class of each generated image.
+            fraction: of all examples, the generated ones: between 0 and 1.
+            origin: what made the images, such as a hash of the generator. It is a part of the
+                fingerprint.
+        """
+        self._real = real
+        self._images = images
+        self._labels = labels
+        self._real_rows = max(1, round(len(images) * (1 - fraction) / fraction))
         self.info = dataclasses.replace(
             real.info,
             holds=('image', 'label'),
-            fingerprint=fingerprint(real.info.fingerprint, origin, len(images), share),
+            fingerprint=fingerprint(
+                real.info.fingerprint, origin, len(images), fraction
+            ),
         )
 
     def __len__(self) -> int:
-        return self._first + len(self._images)
+        return self._real_rows + len(self._images)
 
     def __getitem__(self, row: int) -> Example:
-        if row < self._first:
+        if row < self._real_rows:
             return self._real[row % len(self._real)]
-        made = row - self._first
-        return {'image': self._images[made], 'label': self._labels[made]}
-
-    def read(self, rows: Rows) -> list[Example]:
-        return [self[int(row)] for row in rows]
+        number = row - self._real_rows
+        return {'image': self._images[number], 'label': self._labels[number]}
 
     def labels(self) -> Labels:
-        return np.concatenate(
-            [np.resize(self._real.labels(), self._first), self._labels]
-        )
+        real = np.resize(self._real.labels(), self._real_rows)
+        return np.concatenate([real, self._labels])
 
     def where(self, row: int) -> str:
-        if row < self._first:
+        if row < self._real_rows:
             return self._real.where(row % len(self._real))
-        return f'generated image {row - self._first}'
+        return f'generated image {row - self._real_rows}'
 
 
 def held_out(
     labels: Labels, fraction: float = 0.2
 ) -> tuple[Chosen, Int[np.ndarray, 'held']]:
-    """Rows to train on and rows held out, a fixed random `fraction` of each class.
+    """Hold out a fixed random part of each class.
 
-    A class of one example stays in training. Rows with several labels are split without strata.
+    Args:
+        labels: the label of each row. Rows with several labels are held out without regard to
+            them.
+        fraction: the part of each class to hold out. A class of one example stays in training.
+
+    Returns:
+        The rows to train on and the rows held out, both in ascending order.
     """
     held = []
-    for stratum, rows in _strata(labels):
-        order = keys.host(_SPLIT_SEED, 'held_out', stratum).permutation(rows)
+    for label, rows in _rows_by_class(labels):
+        order = keys.host(_SPLIT_SEED, 'held_out', label).permutation(rows)
         held.append(order[: round(fraction * len(rows))])
     test = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(labels)), test), test
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    return train, test
 
 
 def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Chosen:
-    """A fixed random `number` of rows of each class, in their order."""
+    """Choose a fixed random number of rows of each class.
+
+    Args:
+        labels: the label of each row.
+        number: how many rows of each class.
+        class_names: the name of each class.
+
+    Returns:
+        The rows, in ascending order.
+
+    Raises:
+        UserError: A row has several labels, or a class has fewer rows.
+    """
     if labels.ndim > 1:
         raise UserError(
             'data.per_class needs one label an image; this data set has several'
@@ -280,13 +288,13 @@ def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Ch
                 f'data.per_class={number}, but class {name!r} has only {len(rows)} '
                 'training examples'
             )
-        chosen.append(
-            keys.host(_SPLIT_SEED, 'per_class', label).permutation(rows)[:number]
-        )
+        order = keys.host(_SPLIT_SEED, 'per_class', label).permutation(rows)
+        chosen.append(order[:number])
     return np.sort(np.concatenate(chosen))
 
 
-def _strata(labels: Labels) -> list[tuple[int, Chosen]]:
+def _rows_by_class(labels: Labels) -> list[tuple[int, Chosen]]:
+    """(label, its rows) of each class, or all rows as one class if they have several labels."""
     if labels.ndim > 1:
         return [(0, np.arange(len(labels)))]
     return [

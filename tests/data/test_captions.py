@@ -7,6 +7,7 @@ from PIL import Image
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import decode, sources
+from jaxvision.data.protocol import labels_of
 
 
 def opened(place, **fields):
@@ -131,9 +132,11 @@ def test_images_without_captions_are_left_out_and_counted(tmp_path, monkeypatch)
 
 def test_there_are_no_labels_to_ask_for(tmp_path):
     place = write(tmp_path / 'c.json', range(10))
+    train, _ = opened(place)
+    assert not train.info.has_labels
     for ask in (
         lambda: opened(place, per_class=2),
-        opened(place)[0].labels,
+        lambda: labels_of(train, 'this'),
         lambda: opened(place)[1].info.check_holds('label'),
     ):
         with pytest.raises(UserError, match='label'):
@@ -179,7 +182,7 @@ def test_a_file_name_of_no_file(tmp_path, name):
         ),
         (
             '{"images": [], "annotations": [{"image_id": 7, "caption": "a"}]}',
-            "'a' is said of the image 7",
+            "the caption 'a' is of the image 7",
         ),
         (
             '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": []}]}',

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from jaxvision.core.errors import UserError
-from jaxvision.data.montages import STRETCH, Montages
-from jaxvision.data.protocol import SourceInfo
+from jaxvision.data.montages import SHOT_FRAMES, Montages
+from jaxvision.data.protocol import SourceInfo, labels_of
 
 INFO = SourceInfo('films', 'train', (), (8, 8, 3), False, 'abc', ('video',), 40)
 
@@ -32,9 +32,6 @@ class Shades:
     def read(self, rows):
         return [self[row] for row in rows]
 
-    def labels(self):
-        raise UserError('films have no labels')
-
     def where(self, row):
         return f'film {row}'
 
@@ -57,8 +54,8 @@ def test_stretches_of_films_one_after_another():
             np.flatnonzero(np.append(True, ~going_on)), append=own.sum()
         )
         assert (
-            stretches.max() <= 2 * STRETCH[1]
-            and len(stretches) >= own.sum() / STRETCH[1]
+            stretches.max() <= 2 * SHOT_FRAMES[1]
+            and len(stretches) >= own.sum() / SHOT_FRAMES[1]
         )
         lengths.add(int(own.sum()))
         used |= set(films)
@@ -100,9 +97,11 @@ def test_a_stretch_shows_a_part_of_the_picture_for_all_its_frames(monkeypatch):
     changes = np.concatenate(
         [(np.diff(clip.astype(int), axis=0) != 0).any((1, 2, 3)) for clip in clips]
     )
-    assert 1 / STRETCH[1] <= changes.mean() <= 1 / STRETCH[0]
+    assert 1 / SHOT_FRAMES[1] <= changes.mean() <= 1 / SHOT_FRAMES[0]
 
 
 def test_montages_have_no_labels():
-    with pytest.raises(ValueError, match='needs label'):
-        Montages(Shades(), 5).labels()
+    montages = Montages(Shades(), 5)
+    assert not montages.info.has_labels
+    with pytest.raises(UserError, match='has no labels, but data.per_class needs them'):
+        labels_of(montages, 'data.per_class')

@@ -57,7 +57,7 @@ def test_in_any_frame_a_digit_is_anywhere_whatever_its_motion(motion):
     'motion, still', [('horizontal', [0]), ('vertical', [1]), ('diagonal', [])]
 )
 def test_lines_are_lines_at_their_speed(motion, still):
-    steps = np.diff(moving_digits.moved(rng(3), motion, 20, 3.0), axis=0)
+    steps = np.diff(moving_digits.free_motion(rng(3), motion, 20, 3.0), axis=0)
     np.testing.assert_allclose(np.linalg.norm(steps, axis=1), 3.0)
     np.testing.assert_allclose(steps, steps[:1].repeat(19, 0), atol=1e-9)
     np.testing.assert_allclose(steps[:, still], 0, atol=1e-9)
@@ -66,7 +66,7 @@ def test_lines_are_lines_at_their_speed(motion, still):
 
 
 def test_circles_are_circles():
-    places = moving_digits.moved(rng(4), 'circle', 20, 3.0)
+    places = moving_digits.free_motion(rng(4), 'circle', 20, 3.0)
     radius = np.linalg.norm(places, axis=1)
     np.testing.assert_allclose(radius, radius[0])
     assert 6 <= radius[0] <= 14
@@ -76,7 +76,7 @@ def test_circles_are_circles():
 
 def test_at_a_wall_it_is_reflected():
     np.testing.assert_allclose(
-        moving_digits.fold(np.array([-3.0, 0.0, 10.0, 36.0, 40.0, 72.0, 75.0])),
+        moving_digits.reflect(np.array([-3.0, 0.0, 10.0, 36.0, 40.0, 72.0, 75.0])),
         [3, 0, 10, 36, 32, 0, 3],
     )
 
@@ -84,7 +84,7 @@ def test_at_a_wall_it_is_reflected():
 def test_values_add_up_to_255_at_most():
     images = np.full((2, 28, 28), 200, np.uint8)
     paths = [np.array([[0, 0]]), np.array([[0, 14]])]
-    frame = moving_digits.film(paths, images)[0, :, :, 0]
+    frame = moving_digits.render(paths, images)[0, :, :, 0]
     assert frame[0, :42].tolist() == [200] * 14 + [255] * 14 + [200] * 14
     assert not frame[28:].any()
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import pipeline, sources, video
+from jaxvision.data.protocol import labels_of
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 
@@ -186,8 +187,9 @@ def test_captions_in_place_of_labels(tmp_path, feature, said):
         wanted = texts[int(example['image'].max())]
         one = isinstance(feature, tfds.features.Text)
         assert example['captions'] == (wanted[:1] if one else wanted)
-    with pytest.raises(UserError, match='holds image, captions: this task needs label'):
-        train.labels()
+    assert not train.info.has_labels
+    with pytest.raises(UserError, match='toy.*has no labels.*it holds image, captions'):
+        labels_of(train, 'this test')
 
 
 def test_captions_beside_labels(tmp_path):
@@ -262,6 +264,12 @@ def test_videos_are_lists_of_encoded_frames(tmp_path, length):
         ('toy:2.*.*', 'only toy/1.0.0'),
         ('toy/small', 'only toy/1.0.0'),
         ('no such', "data.source='no such' is no data set"),
+        ('no such', 'digit_pairs, .*, folder:PATH, videos:PATH, captions:PATH'),
+        ('foldr:mine', 'did you mean folder:PATH'),
+        ('caption', 'did you mean captions:PATH'),
+        ('moving_digit', 'did you mean moving_digits'),
+        ('digits/small', "digits has no configurations. Write 'digits'"),
+        ('digit_pairs/small', 'digit_pairs has no configurations'),
     ],
 )
 def test_what_is_not_there(toy, source, message):

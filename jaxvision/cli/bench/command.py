@@ -1,11 +1,11 @@
-"""python -m jaxvision.bench --config C: how fast a config trains and answers, and what limits it.
+"""jaxvision bench --config C: how fast a config trains and answers, and what limits it.
 
 examples:
-  python -m jaxvision.bench --config configs/cnn.py
-  python -m jaxvision.bench --config configs/resnet.py:imagenet2012 --synthetic --batch_size 256
-  python -m jaxvision.bench --plan --config configs/resnet.py:imagenet2012 --topology v5e-256 \\
+  jaxvision bench --config cnn
+  jaxvision bench --config resnet:imagenet2012 --synthetic --batch_size 256
+  jaxvision bench --plan --config resnet:imagenet2012 --topology v5e-256 \\
       --classes 1000 --examples 1281167 --batch_size 16384
-  python -m jaxvision.bench --plan --config configs/vit.py --topology v4-32 --config.parallel.fsdp=8
+  jaxvision bench --plan --config vit --topology v4-32 --config.parallel.fsdp=8
 
 Measures the compiled update on all devices that are here: compilation, step, FLOP/s beside a
 matmul's, memory, the input pipeline alone, energy where it is counted, and inference by batch size.
@@ -21,6 +21,7 @@ import dataclasses
 import json
 import sys
 
+from jaxvision.cli import invocation
 from jaxvision.core.errors import UserError
 
 MOST_DEVICES = 2048  # virtual ones, of one process
@@ -52,12 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
-        'python -m jaxvision.bench',
+        invocation.program('bench'),
         description=__doc__,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--config', metavar='FILE[:ARGUMENT]', required=True)
+    parser.add_argument('--config', metavar='CONFIG[:ARGUMENT]', required=True)
     parser.add_argument(
         '--batch_size', type=int, help="instead of the config's data.batch_size"
     )

@@ -1,9 +1,9 @@
-"""python -m jaxvision.export --workdir RUN: a trained run as files that need no jaxvision.
+"""jaxvision export --workdir RUN: a trained run as files that need no jaxvision.
 
 examples:
-  python -m jaxvision.export --workdir runs/cnn
-  python -m jaxvision.export --workdir runs/cnn --format savedmodel
-  python -m jaxvision.export --workdir runs/cnn --format tflite --step best --out DIR
+  jaxvision export --workdir runs/cnn
+  jaxvision export --workdir runs/cnn --format savedmodel
+  jaxvision export --workdir runs/cnn --format tflite --step best --out DIR
 
 formats:
   savedmodel   TensorFlow's, for TF Serving: batches of any size, class names inside
@@ -30,6 +30,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxvision.cli import invocation
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.files import atomic_folder
 
@@ -71,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        'python -m jaxvision.export',
+        invocation.program('export'),
         description=__doc__,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,

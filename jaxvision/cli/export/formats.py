@@ -215,9 +215,9 @@ def _tensorflow() -> ModuleType:
     if tuple(map(int, version.split('.')[:2])) >= (0, 11):
         raise UserError(
             f'TensorFlow {tf.__version__} cannot load what jax {version} '
-            'exports. The pair that works is jax 0.10 with TensorFlow 2.21: pip '
-            "install 'jaxvision[tf]' in an environment of its own (--format stablehlo "
-            'needs neither)'
+            'exports. The pair that works is jax 0.10 with TensorFlow 2.21: install '
+            'jaxvision with its extra `tf` in an environment of its own '
+            "(pip install -e '.[tf]' in a checkout; --format stablehlo needs neither)"
         )
     return tf
 
@@ -227,5 +227,6 @@ def _installed(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"this export needs {name}: pip install 'jaxvision[tf]'"
+            f'this export needs {name}, of the extra `tf`: '
+            "pip install -e '.[tf]' in a checkout of jaxvision"
         ) from error

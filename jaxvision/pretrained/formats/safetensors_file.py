@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 
 from jaxvision.pretrained.formats.lazy_tensor import LazyTensor
 
-# The library accepts 100 MB. Python's objects take up to fifty times the size of a header,
-# and 4 MiB hold the names of tens of thousands of tensors.
+# Bytes; the library accepts 100 MB. Python's objects take up to twenty times the size of a
+# header, and 4 MiB hold the names of tens of thousands of tensors.
 _LONGEST_HEADER = 2**22
 # The library knows more, such as 8-bit floats, and cannot give them to NumPy.
 _DTYPES = ('F16', 'BF16', 'F32', 'F64', 'I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')

@@ -82,19 +82,25 @@ def _opened(path: Path) -> Iterator[dict[str, LazyTensor]]:
         raise UserError(f'{path}: {error.strerror or _line(error)}') from None
     except _DAMAGE as error:
         raise UserError(
-            f'{path}: expected pretrained weights, but the file is damaged or of another '
-            f'kind: {_line(error)}'
+            f'{path}: expected pretrained weights (.pth, .safetensors, .npz or .h5), but the '
+            f'file is damaged or of another kind: {_line(error)}'
         ) from None
 
 
 def _size(path: Path) -> int:
     if not path.exists():
-        raise UserError(f'{path}: expected a file of weights, but nothing is there')
+        raise UserError(
+            f'{path}: expected a file of weights, but nothing is there. Check the path'
+        )
     if not path.is_file():
-        raise UserError(f'{path}: expected a file of weights, but this is no file')
+        raise UserError(
+            f'{path}: expected a file of weights, but this is none. Check the path'
+        )
     size = path.stat().st_size
     if not size:
-        raise UserError(f'{path}: expected a file of weights, but the file is empty')
+        raise UserError(
+            f'{path}: expected a file of weights, but it is empty. Download it again'
+        )
     return size
 
 

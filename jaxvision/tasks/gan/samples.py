@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
-from jaxvision.data.protocol import Example, Rows, Source, fingerprint
+from jaxvision.data.protocol import Example, RowSource, Source, fingerprint
 from jaxvision.data.sources import open_source
 
 WALKS = 8  # interpolations between two latents
@@ -16,7 +16,7 @@ WALK_STEPS = 10  # images of each
 FEWEST = 4  # images of each split: one and its three nearest neighbours
 
 
-class SampleRows:
+class SampleRows(RowSource):
     """A source of `samples` independent latents, then WALKS * WALK_STEPS interpolated ones.
 
     Each row has 'latent' float32 [Z], 'label' int32, 'image' of the split and 'train_image'
@@ -68,9 +68,6 @@ class SampleRows:
             'train_image': self._train[train_row]['image'],
             'train_row': np.int32(train_row),
         }
-
-    def read(self, rows: Rows) -> list[Example]:
-        return [self[int(row)] for row in rows]
 
     def labels(self) -> Int[np.ndarray, 'n']:
         return np.array([self._label(row) for row in range(len(self))])

@@ -258,7 +258,7 @@ def test_what_is_missing_is_told(small, tmp_path, monkeypatch):
         formats.savedmodel(*small, SPEC, {}, tmp_path / 'savedmodel')
     monkeypatch.setitem(sys.modules, 'tensorflow', None)
     with pytest.raises(
-        UserError, match=r"needs tensorflow: pip install 'jaxvision\[tf\]'"
+        UserError, match=r"needs tensorflow, .*pip install -e '\.\[tf\]'"
     ):
         formats.tflite(*small, SPEC, {}, tmp_path / 'x.tflite', 'float32', {})
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,104 @@
+"""The console command: what it lists, runs and costs to start."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxvision
+from jaxvision.cli import command, invocation
+
+ROOT = Path(__file__).parents[2]
+START = 'import sys; from jaxvision.cli.command import main; code = main({}); '
+
+
+def python(script):
+    done = subprocess.run(
+        [sys.executable, '-c', script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize('arguments', [[], ['--help'], ['-h']])
+def test_it_lists_the_commands_with_a_sentence_each(capsys, arguments):
+    assert command.main(arguments) == 0
+    said = capsys.readouterr().out
+    for name in ('train', 'eval', 'predict', 'export', 'bench'):
+        (line,) = [line for line in said.splitlines() if line.split()[:1] == [name]]
+        assert line.endswith('.') and len(line.split()) > 4
+
+
+def test_it_tells_its_version(capsys):
+    assert command.main(['--version']) == 0
+    assert capsys.readouterr().out == f'jaxvision {jaxvision.__version__}\n'
+
+
+def test_a_misspelt_command_names_the_nearest(capsys):
+    assert command.main(['trian']) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: there is no command 'trian'; did you mean 'train'?")
+    assert said.count('\n') == 1
+
+
+@pytest.mark.parametrize('arguments', [['--help'], ['--version'], ['trian'], []])
+def test_it_imports_nothing_heavy_before_a_command_is_chosen(arguments):
+    out = python(
+        START.format(arguments)
+        + "heavy = ('jax', 'numpy', 'flax', 'ml_collections', 'argparse'); "
+        'print("loaded", *[name for name in heavy if name in sys.modules])'
+    )
+    assert out.splitlines()[-1] == 'loaded'
+
+
+@pytest.mark.parametrize('name', command.COMMANDS)
+def test_every_command_has_help_under_both_of_its_names(name):
+    console = python(
+        f'import sys; sys.argv = ["/bin/jaxvision", {name!r}, "--help"]\n'
+        'from jaxvision.cli.command import main\n'
+        'main()'
+    )
+    module, *more = invocation._MODULES[name]
+    done = subprocess.run(
+        [sys.executable, '-m', module, *more, '--help'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith(f'usage: python -m {module} ')
+    if name != 'predict':  # Its usage line is the module's.
+        assert console.startswith(f'usage: jaxvision {name} ')
+    assert console.partition('\n\n')[2] == done.stdout.partition('\n\n')[2]
+
+
+def test_commands_are_written_the_way_in_which_this_one_was_started(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setattr(sys, 'executable', str(tmp_path / '.venv/bin/python'))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['x/jaxvision/main.py', '--config', 'cnn'])
+    assert invocation.program('train') == 'python -m jaxvision.main'
+    assert (
+        invocation.command('eval', '--workdir', 'my run')
+        == ".venv/bin/python -m jaxvision.main --mode eval --workdir 'my run'"
+    )
+    monkeypatch.setattr(sys, 'argv', ['.venv/bin/jaxvision', 'train'])
+    assert invocation.program('train') == 'jaxvision train'
+    assert (
+        invocation.command('eval', '--workdir', 'my run')
+        == ".venv/bin/jaxvision eval --workdir 'my run'"
+    )
+    # An active environment needs no path.
+    (tmp_path / '.venv/bin').mkdir(parents=True)
+    program = tmp_path / '.venv/bin/jaxvision'
+    program.write_text('#!/bin/sh\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', str(program.parent))
+    assert invocation.command('predict') == 'jaxvision predict'
