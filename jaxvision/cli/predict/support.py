@@ -64,7 +64,8 @@ def make(model: Model, request: Request, options: Options) -> FilePredictor:
         )
     if not options.support:
         raise UserError(
-            f'--support: expected a folder with one folder a class. {model.name} {DOES}.'
+            f'--support: expected a folder with one folder a class. {model.name} {DOES}: '
+            'give --support DIR.'
         )
     check_inputs(model, {'support', 'support_mask', 'query'})
     class_names, support = read_support(model, Path(options.support), request.out)
@@ -105,8 +106,8 @@ def read_support(model: Model, folder: Path, out: Path) -> tuple[list[str], Reco
     """
     if not folder.is_dir():
         raise UserError(
-            f'--support={folder}: expected a folder with one folder a class. There is no '
-            'such folder.'
+            f'--support={folder}: expected a folder with one folder a class, and there is '
+            'no such folder.'
         )
     classes = sorted(
         path
