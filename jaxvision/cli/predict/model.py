@@ -1,62 +1,98 @@
-"""A run or an exported model, opened to answer."""
+"""A run or an exported model, opened to predict."""
 
 import dataclasses
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import Spec
+from jaxvision.core.task import Example, Records, Task
 from jaxvision.data import decode
 
+# `(inputs [B, ...]) -> outputs [B, ...]`, arrays by name.
+Predict = Callable[[Records], Records]
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Model:
-    """`answer(inputs) -> outputs`, arrays with a batch axis, named as the spec names them."""
+    """A network, opened to predict.
+
+    Attributes:
+        name: as the user gave it: a folder or a file.
+        task: what the network was trained for.
+        spec: of its data.
+        predict: the network, with inputs named as in the spec.
+        threads: that read files ahead.
+    """
 
     name: str
-    task: Any
-    spec: dict
-    answer: Callable[[dict], dict]
+    task: Task
+    spec: Spec
+    predict: Predict
     threads: int
 
-    def prepare(self, image: decode.Encoded) -> dict:
-        """The example that an image makes, by the rule of the evaluation."""
+    def prepare(self, image: decode.Encoded) -> Example:
+        """Make an example of an image, by the preprocessing of the evaluation."""
         if self.task.prepare:
             return self.task.prepare({'image': image}, None)
-        height, width, channels = self.spec['inputs']['image']['shape']
-        return {'image': decode.resize(decode.decode(image, channels), height, width)}
+        height, width, channels = self.spec.inputs['image'].shape
+        pixels = decode.decode(image, channels)
+        return {'image': decode.resize(pixels, height, width)}
 
-    def answer_each(self, examples: Sequence[dict], size: int) -> list[dict]:
-        """The outputs for each of up to `size` examples, with which zeros make up the batch, so
-        that one program serves for any number."""
-        if not examples:
-            return []
-        inputs = {}
-        for name in self.spec['inputs']:
-            stacked = np.stack([example[name] for example in examples])
-            blank = np.zeros((size - len(examples), *stacked.shape[1:]), stacked.dtype)
-            inputs[name] = np.concatenate([stacked, blank])
-        outputs = self.answer(inputs)
-        return [
-            {name: array[i] for name, array in outputs.items()}
-            for i in range(len(examples))
-        ]
+    def predict_each(self, examples: Sequence[Example], size: int) -> list[Records]:
+        """Predict for up to `size` examples, as `predict_padded` does."""
+        return predict_padded(self.predict, self.spec.inputs, examples, size)
 
 
-def open_model(name: str, step: str | None) -> Model:
-    """The model of a run's folder, or of an exported one's.
+def predict_padded(
+    predict: Predict, names: Iterable[str], examples: Sequence[Example], size: int
+) -> list[Records]:
+    """Predict for some examples as one batch, padded so that one program serves any number.
+
+    Args:
+        predict: of whole batches.
+        names: the arrays of an example that are its inputs.
+        examples: up to `size`.
+        size: of the batch; blank examples fill it up.
+
+    Returns:
+        The outputs of each example.
+    """
+    if not examples:
+        return []
+    inputs = {}
+    for name in names:
+        stacked = np.stack([example[name] for example in examples])
+        blank = np.zeros((size - len(examples), *stacked.shape[1:]), stacked.dtype)
+        inputs[name] = np.concatenate([stacked, blank])
+    outputs = predict(inputs)
+    return [
+        {name: array[i] for name, array in outputs.items()}
+        for i in range(len(examples))
+    ]
+
+
+def open_model(name: str, step: str) -> Model:
+    """Open a run's folder, or an exported model.
+
+    Args:
+        name: the folder or file.
+        step: of a run: 'last', 'best' or a number; empty: 'last'.
 
     Raises:
-        UserError: it is neither, or damaged, or its runtime is not installed.
+        UserError: It is neither, or damaged, or its runtime is not installed.
     """
     if Path(name, 'config.json').exists():
         return _open_run(name, step or 'last')
     if step:
-        raise UserError('--step is of a run; an exported model holds one step')
+        raise UserError(
+            f'--step={step}: expected with the folder of a run. {name} holds one step: '
+            'leave --step out.'
+        )
     return _open_exported(name)
 
 
@@ -68,38 +104,38 @@ def _open_run(name: str, step: str) -> Model:
     config = saved.read_config(Path(name))
     start_jax(config)
     task, variables, spec = saved.load(Path(name), step)
-    predict = jax.jit(task.predict)
+    compiled = jax.jit(task.predict)
+
+    def predict(inputs):
+        return jax.device_get(compiled(variables, inputs))
+
     return Model(
-        name,
-        task,
-        spec,
-        lambda inputs: jax.device_get(predict(variables, inputs)),
-        config.data.threads,
+        name=name, task=task, spec=spec, predict=predict, threads=config.data.threads
     )
 
 
 def _open_exported(name: str) -> Model:
     from jaxvision.cli.export import exported
     from jaxvision.core import config as configs
+    from jaxvision.core.registry import read_spec
     from jaxvision.train import saved
 
     path = Path(name)
     if not exported.is_exported(path):
-        known = [str(other) for other in path.glob('*') if exported.is_exported(other)]
-        raise UserError(
-            f'{path} is neither a run nor an exported model'
-            + (f'; in it are {", ".join(sorted(known))}' if known else '')
-        )
+        raise _not_a_model(path)
     try:
-        config, spec = exported.read_extras(path)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        stored_config, stored_spec = exported.read_extras(path)
+        config = configs.stored(stored_config).lock()
+        spec = read_spec(stored_spec, config)
+    except UserError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(
             f'{path} is damaged, or jaxvision did not export it: {error}'
         ) from error
-    config = configs.stored(config).lock()
     start_jax(config)
     try:
-        answer = exported.open_exported(path)
+        predict = exported.open_exported(path)
     except ModuleNotFoundError as error:
         raise UserError(
             f'{path} is run by {error.name}, which is not installed'
@@ -107,5 +143,19 @@ def _open_exported(name: str) -> Model:
     except Exception as error:  # each runtime has its own for a damaged file
         raise UserError(f'{path} cannot be opened: {error}') from error
     return Model(
-        name, saved.build_task(config, spec), spec, answer, config.data.threads
+        name=name,
+        task=saved.build_task(config, spec),
+        spec=spec,
+        predict=predict,
+        threads=config.data.threads,
+    )
+
+
+def _not_a_model(path: Path) -> UserError:
+    from jaxvision.cli.export import exported
+
+    below = [str(other) for other in path.glob('*') if exported.is_exported(other)]
+    hint = f' It holds {", ".join(sorted(below))}: give one.' if below else ''
+    return UserError(
+        f'--workdir={path}: expected a run or an exported model, and it is neither.{hint}'
     )

@@ -1,52 +1,114 @@
-"""Answers for images by a few examples of each class: a person's own classifier, without training."""
+"""Predictions of classes that a few images show, without training."""
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxvision.cli.export import exported
 from jaxvision.cli.predict import images
-from jaxvision.cli.predict.model import Model
-from jaxvision.cli.predict.report import Plan
+from jaxvision.cli.predict.file_by_file import FilePredictor
+from jaxvision.cli.predict.model import Model, predict_padded
+from jaxvision.cli.predict.predictor import Request, check_inputs
 from jaxvision.core.errors import UserError
+from jaxvision.core.task import Example, Records
 from jaxvision.data import files
 from jaxvision.data.protocol import Unreadable
 
-Arrays = dict[str, np.ndarray]
+DOES = 'predicts classes that --support shows'
+FILES = 'images'
+OWNER = 'a few-shot run or --weights'
 
 
-def plan(model: Model, options: argparse.Namespace, paths: list[str]) -> Plan:
-    """A class of --support for each file and, unless it is told not to, an annotated picture.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The arguments.
 
-    Raises UserError for a support that is no folder of class folders, or has a damaged image.
+    Attributes:
+        support: a folder with one folder a class.
+    """
+
+    support: str = ''
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --support."""
+    group = parser.add_argument_group(
+        'few-shot runs, and --weights',
+        'A few images of each class show which classes there are, without training.',
+    )
+    group.add_argument(
+        '--support',
+        metavar='DIR',
+        help='a folder with one folder a class, of any names and any number of images',
+    )
+
+
+def make(model: Model, request: Request, options: Options) -> FilePredictor:
+    """Predict a class of --support for each image, and draw a picture.
+
+    Args:
+        model: a few-shot run.
+        request: with the paths of the images.
+        options: with the folder of the classes.
+
+    Raises:
+        UserError: The support is no folder of class folders, or has a damaged image.
     """
     if exported.is_exported(Path(model.name)):
         raise UserError(
-            f'{model.name} is exported, for episodes of one form: give the run'
+            f'--workdir={model.name}: expected a run. An exported few-shot model takes '
+            'episodes of one shape alone.'
         )
-    names, support = read_support(model, Path(options.support), options.out)
-    told = dataclasses.replace(
+    if not options.support:
+        raise UserError(
+            f'--support: expected a folder with one folder a class. {model.name} {DOES}: '
+            'give --support DIR.'
+        )
+    check_inputs(model, {'support', 'support_mask', 'query'})
+    class_names, support = read_support(model, Path(options.support), request.out)
+
+    def read(path: str, draws: bool) -> Example:
+        return {**images.read(model, path, draws), 'class_names': class_names}
+
+    def predict(inputs: Records) -> Records:
+        return predict_queries(model, support, inputs['image'])
+
+    def predict_each(examples: Sequence[Example], size: int) -> list[Records]:
+        return predict_padded(predict, ['image'], examples, size)
+
+    shots = support['support_mask'].sum(1).tolist()
+    return images.make_predictor(
         model,
-        answer=answer_by(model, support),
-        spec={'inputs': {'image': {'shape': model.spec['image']}}},
+        request,
+        read=read,
+        predict_each=predict_each,
+        about={'support': dict(zip(class_names, shots, strict=True))},
     )
 
-    def read(model: Model, file: str, wanted: bool) -> dict:
-        return {**images.read(model, file, wanted), 'class_names': names}
 
-    planned = images.plan_each(told, options, paths, read, images.save)
-    shots = support['support_mask'].sum(1).tolist()
-    return planned._replace(about={'support': dict(zip(names, shots))})
+def read_support(model: Model, folder: Path, out: Path) -> tuple[list[str], Records]:
+    """Read the images of each class.
 
+    Args:
+        model: a few-shot run.
+        folder: with one folder a class.
+        out: a folder that is left out.
 
-def read_support(model: Model, folder: Path, out: str) -> tuple[list[str], Arrays]:
-    """The class names, and 'support' [N, K, H, W, C] with its 'support_mask' [N, K]: classes of
-    fewer images are filled up with zeros."""
+    Returns:
+        The class names; 'support' [N, K, H, W, C] and its 'support_mask' [N, K]. Classes
+        of fewer images are padded.
+
+    Raises:
+        UserError: There are no two class folders, or an image cannot be read.
+    """
     if not folder.is_dir():
-        raise UserError(f'--support {folder}: there is no such folder')
+        raise UserError(
+            f'--support={folder}: expected a folder with one folder a class, and there is '
+            'no such folder.'
+        )
     classes = sorted(
         path
         for path in folder.iterdir()
@@ -54,34 +116,41 @@ def read_support(model: Model, folder: Path, out: str) -> tuple[list[str], Array
     )
     if len(classes) < 2:
         raise UserError(
-            f'--support {folder} has {len(classes)} folders: it needs one for each '
-            'class, at least two'
+            f'--support={folder}: expected at least two folders, one for each class. It '
+            f'has {len(classes)}.'
         )
-    shown = [
-        [_read(model, file) for file in files.find([str(path)], out)]
-        for path in classes
-    ]
-    most = max(map(len, shown))
-    support = np.zeros((len(shown), most, *model.spec['image']), np.uint8)
-    mask = np.zeros((len(shown), most), np.uint8)
-    for i, pixels in enumerate(shown):
-        support[i, : len(pixels)], mask[i, : len(pixels)] = pixels, 1
+    class_images = []
+    for path in classes:
+        paths = files.find([str(path)], str(out))
+        class_images.append([_read(model, file) for file in paths])
+    shots = max(len(pixels) for pixels in class_images)
+    image_shape = model.spec.inputs['query'].shape[1:]
+    support = np.zeros((len(classes), shots, *image_shape), np.uint8)
+    mask = np.zeros((len(classes), shots), np.uint8)
+    for i, pixels in enumerate(class_images):
+        support[i, : len(pixels)] = pixels
+        mask[i, : len(pixels)] = 1
     return [path.name for path in classes], {'support': support, 'support_mask': mask}
 
 
-def answer_by(model: Model, support: Arrays) -> Callable[[Arrays], Arrays]:
-    """The model's answer for images [B, H, W, C] as one episode's queries."""
-    whole = {name: array[None] for name, array in support.items()}
+def predict_queries(model: Model, support: Records, query: np.ndarray) -> Records:
+    """Predict for images as the queries of one episode.
 
-    def answer(inputs: Arrays) -> Arrays:
-        outputs = model.answer({**whole, 'query': inputs['image'][None]})
-        return {name: array[0] for name, array in outputs.items()}
+    Args:
+        model: a few-shot run.
+        support: as `read_support` returns it.
+        query: uint8 [B, H, W, C].
 
-    return answer
+    Returns:
+        The outputs [B, ...].
+    """
+    episode = {name: array[None] for name, array in support.items()}
+    outputs = model.predict({**episode, 'query': query[None]})
+    return {name: array[0] for name, array in outputs.items()}
 
 
-def _read(model: Model, file: str) -> np.ndarray:
+def _read(model: Model, path: str) -> np.ndarray:
     try:
-        return model.prepare(files.read(file))['image']
+        return model.prepare(files.read(path))['image']
     except Unreadable as error:
-        raise UserError(f'--support: {file}: {error}') from error
+        raise UserError(f'--support: {path}: {error}') from error

@@ -1,38 +1,83 @@
-"""Answers for films: a picture of each and, if the task has them, single frames and short films."""
+"""Predictions for videos: a picture of each and, from some tasks, key frames and clips."""
 
 import argparse
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxvision.cli.predict import images, report
+from jaxvision.cli.predict.file_by_file import FilePredictor
 from jaxvision.cli.predict.model import Model
+from jaxvision.cli.predict.predictor import Entry, Request
+from jaxvision.core.errors import UserError
+from jaxvision.core.task import Example
 from jaxvision.data import video
 from jaxvision.viz import figures
 
+DOES = 'predicts for videos'
+FILES = 'videos'
+OWNER = ''
 
-def plan(model: Model, options: argparse.Namespace, paths: list[str]) -> report.Plan:
-    """An answer for each file and, of a task that shows them, NAME.png and what is in NAME-files/."""
-    earlier = report.written(Path(options.out))
 
-    def save(picture: Path, shown) -> dict:
-        return _save(picture, shown, earlier)
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """There are no arguments of its own."""
 
-    planned = images.plan_each(model, options, paths, _read, save)
-    return planned._replace(
-        pictures=[*planned.pictures, *map(_folder, planned.pictures)]
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the predictor."""
+    parser.add_argument_group(
+        'runs on videos',
+        'Videos have any format that FFmpeg reads. OUT gets one picture a video.\n'
+        'A summary also gets its key frames and a short video, in NAME-files.',
     )
 
 
-def _read(model: Model, file: str, wanted: bool) -> dict:
-    prepared = model.task.prepare({'video': file}, None)
-    return {**prepared, 'original': file} if wanted else prepared
+def make(model: Model, request: Request, options: Options) -> FilePredictor:
+    """Predict for each video and, if the task shows its outputs, draw NAME.png.
+
+    Further files of a video go into the folder NAME-files.
+
+    Args:
+        model: a run on videos.
+        request: with the paths of the videos.
+        options: none.
+    """
+    prepare = model.task.prepare
+    if prepare is None:
+        raise UserError(
+            f"{model.name}: its predictor 'video' expected a task with a prepare that "
+            'reads the video. Declare another predictor in the task.'
+        )
+    earlier = report.outputs_of_report(request.out)
+
+    def read(path: str, draws: bool) -> Example:
+        example = prepare({'video': path}, None)
+        return {**example, 'original': path} if draws else example
+
+    def save_drawn(picture: Path, drawn: Any) -> Entry:
+        return save(picture, drawn, earlier)
+
+    predictor = images.make_predictor(model, request, read=read, save=save_drawn)
+    folders = [_folder(picture) for picture in predictor.pictures]
+    return dataclasses.replace(predictor, outputs=[*predictor.pictures, *folders])
 
 
-def _save(picture: Path, shown, earlier: Iterable[Path]) -> dict:
-    """Writes what `Task.show` gave; the files of an earlier answer make room for these."""
-    parts = {'': shown} if isinstance(shown, np.ndarray) else dict(shown)
+def save(picture: Path, drawn: Any, earlier: Collection[Path]) -> Entry:
+    """Write what `Task.show` drew for a video.
+
+    Args:
+        picture: path of its picture.
+        drawn: the picture, or {'': the picture, FILE: content}.
+        earlier: files of an earlier report, which make room for these.
+
+    Returns:
+        What the entry says of it.
+    """
+    parts = {'': drawn} if isinstance(drawn, np.ndarray) else dict(drawn)
     figures.save(picture, parts.pop(''))
     folder = _folder(picture)
     for path in earlier:
@@ -42,10 +87,10 @@ def _save(picture: Path, shown, earlier: Iterable[Path]) -> dict:
         return {'picture': str(picture)}
     folder.mkdir(exist_ok=True)
     saved = [_save_part(folder / name, part) for name, part in parts.items()]
-    return {'picture': str(picture), 'saved': list(map(str, saved))}
+    return {'picture': str(picture), 'saved': [str(path) for path in saved]}
 
 
-def _save_part(path: Path, part) -> Path:
+def _save_part(path: Path, part: Any) -> Path:
     if isinstance(part, tuple):
         return video.write_clip(path, *part)
     figures.save(path, part)

@@ -1,86 +1,132 @@
-"""A published network, opened to answer, which no run of ours has trained."""
+"""Pretrained weights from a file, opened to predict without any training."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
 
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
+from jaxvision.core.registry import details_of
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
+
+OWNER = '--weights'
 
 
-def open_weights(
-    file: str,
-    model: str,
-    recipe: str | None,
-    image_size: int | None,
-    by_support: bool = False,
-) -> Model:
-    """The classifier of a file of weights; prints how it sees images.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The arguments that belong to --weights.
+
+    Attributes:
+        model: 'NAME:VARIANT', such as 'resnet:50'.
+        recipe: a name of pretrained/recipes.py; empty: the recipe of the weights.
+        image_size: side of the input, pixels; None: that of the weights or the recipe.
+    """
+
+    model: str = ''
+    recipe: str = ''
+    image_size: int | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --model, --recipe and --image_size."""
+    group = parser.add_argument_group('pretrained weights (--weights)')
+    group.add_argument(
+        '--model', metavar='NAME:VARIANT', help='such as resnet:50, vgg:16, vit:B/16'
+    )
+    group.add_argument(
+        '--recipe',
+        metavar='NAME',
+        help='preprocessing of the images (that with which such files are published)',
+    )
+    group.add_argument(
+        '--image_size', type=int, metavar='N', help="side in pixels (the recipe's)"
+    )
+
+
+def open_weights(file: str, options: Options, by_support: bool = False) -> Model:
+    """Open a classifier of a file of weights, and print its preprocessing.
 
     Args:
         file: of weights, or the name of packaged ones.
-        model: 'NAME:VARIANT', as 'resnet:50'.
-        recipe: of pretrained/recipes.py; None: that with which such files are published.
-        image_size: None: the file's own, where it is of one, or the recipe's.
-        by_support: not of its own classes, but of those that examples show: by the cosine of an
-            image's features with the mean of theirs.
+        options: the model and its preprocessing.
+        by_support: predict not the weights' own classes, but those that examples show: by
+            the cosine of an image's features with the mean of theirs.
+
     Raises:
-        UserError: the file is damaged, or of another model, or there is no such recipe.
+        UserError: The file is damaged, or of another model, or there is no such recipe.
     """
     from jaxvision.core import config as configs
     from jaxvision.pretrained import packaged_weights, recipes, weights_file
 
     file = str(packaged_weights.locate(file))
-    family, _, variant = model.partition(':')
+    family, _, variant = options.model.partition(':')
     leaves, identity = weights_file.read(file, family)
-    how = recipes.named(recipe) if recipe else identity.recipe
-    size = image_size or identity.image_size or how.size
+    recipe = recipes.named(options.recipe) if options.recipe else identity.recipe
+    size = options.image_size
+    if size is None:
+        size = identity.image_size or recipe.size
     if size < 1:
-        raise UserError(f'--image_size {size}: it is at least 1')
+        raise UserError(f'--image_size={size}: expected a whole number >= 1')
     config = configs.default('few_shot' if by_support else 'classification')
-    config.model.name, config.model.variant = family, variant
-    config.model.options, config.data.image_size = identity.options, size
+    config.model.name = family
+    config.model.variant = variant
+    config.model.options = identity.options
+    config.data.image_size = size
+    if by_support:
+        config.task.method = 'baseline'
     start_jax(config.lock())
+    preprocessing = recipe.at(size).preprocessing()
     publisher = identity.format.publisher
-    print(f'{file}: {family} as of {publisher}, images as of {how.at(size)}')
-    spec, open_with = (
-        {**how.at(size).spec(), 'examples': 1},
-        _open_comparison if by_support else _open_classifier,
+    print(
+        f'{file}: {family} as of {publisher}, images as of {preprocessing.describe()}'
     )
-    return open_with(file, config, spec, leaves)
+    if by_support:
+        features = _without_head(leaves)
+        return _open(file, config, _few_shot_spec(preprocessing), features)
+    return _open(file, config, _classifier_spec(preprocessing, leaves), leaves)
 
 
-def _open_classifier(file: str, config, spec: dict, leaves: dict) -> Model:
-    return _open(
-        file,
-        config,
-        {**spec, **_shapes(config.data.image_size), **_classes(leaves)},
-        leaves,
+def _classifier_spec(preprocessing: Preprocessing, leaves: Mapping[str, Any]) -> Spec:
+    return Spec(
+        inputs={'image': ArraySpec((*preprocessing.size, 3))},
+        targets={'label': ArraySpec((), 'int32')},
+        class_names=_class_names(leaves),
+        preprocessing=preprocessing,
+        examples=1,
     )
 
 
-def _open_comparison(file: str, config, spec: dict, leaves: dict) -> Model:
-    config.task.method = 'baseline'
-    image = [config.data.image_size, config.data.image_size, 3]
-
-    def array(dtype, *shape):
-        return {'shape': list(shape), 'dtype': dtype}
-
-    spec = {
-        **spec,
-        'class_names': [],
-        'image': image,
-        'inputs': {
-            'support': array('uint8', 1, 1, *image),
-            'support_mask': array('uint8', 1, 1),
-            'query': array('uint8', 1, *image),
+def _few_shot_spec(preprocessing: Preprocessing) -> Spec:
+    """Episodes of one class with one image; `support` gives others."""
+    image_shape = (*preprocessing.size, 3)
+    return Spec(
+        inputs={
+            'support': ArraySpec((1, 1, *image_shape)),
+            'support_mask': ArraySpec((1, 1)),
+            'query': ArraySpec((1, *image_shape)),
         },
-        'targets': {'query_label': array('int32', 1), 'classes': array('int32', 1)},
-    }
-    features = {
-        name: leaf for name, leaf in leaves.items() if not name.startswith('head/')
-    }
-    return _open(file, config, spec, features)
+        targets={
+            'query_label': ArraySpec((1,), 'int32'),
+            'classes': ArraySpec((1,), 'int32'),
+        },
+        preprocessing=preprocessing,
+        examples=1,
+        details=details_of('few_shot')(image_shape=image_shape),
+    )
 
 
-def _open(file: str, config, spec: dict, leaves: dict) -> Model:
+def _without_head(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: leaf for name, leaf in leaves.items() if not name.startswith('head/')}
+
+
+def _open(
+    file: str, config: ConfigDict, spec: Spec, leaves: Mapping[str, np.ndarray]
+) -> Model:
     import jax
 
     from jaxvision.pretrained import flax_variables
@@ -93,24 +139,17 @@ def _open(file: str, config, spec: dict, leaves: dict) -> Model:
         variables = flax_variables.as_network(flax_variables.fit(leaves, shapes))
     except UserError as error:
         raise UserError(f'{file}: {error}') from None
-    predict = jax.jit(task.predict)
+    compiled = jax.jit(task.predict)
+
+    def predict(inputs):
+        return jax.device_get(compiled(variables, inputs))
+
     return Model(
-        file,
-        task,
-        spec,
-        lambda inputs: jax.device_get(predict(variables, inputs)),
-        config.data.threads,
+        name=file, task=task, spec=spec, predict=predict, threads=config.data.threads
     )
 
 
-def _shapes(size: int) -> dict:
-    return {
-        'inputs': {'image': {'shape': [size, size, 3], 'dtype': 'uint8'}},
-        'targets': {'label': {'shape': [], 'dtype': 'int32'}},
-    }
-
-
-def _classes(leaves: dict) -> dict:
+def _class_names(leaves: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """ImageNet's names, where there are as many."""
     from jaxvision.pretrained import imagenet
 
@@ -120,9 +159,6 @@ def _classes(leaves: dict) -> dict:
             'these weights have no head, so they name no classes: train one on them, '
             'with --config.train.init_from'
         )
-    names = (
-        imagenet.class_names()
-        if len(bias) == 1000
-        else [f'class {i}' for i in range(len(bias))]
-    )
-    return {'class_names': names, 'multi_label': False}
+    if len(bias) == 1000:
+        return tuple(imagenet.class_names())
+    return tuple(f'class {i}' for i in range(len(bias)))

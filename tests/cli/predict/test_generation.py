@@ -85,15 +85,17 @@ def test_truncation_reaches_the_generator(main, generators):
 @pytest.mark.parametrize(
     'arguments, says',
     [
-        (['x.png'], 'is a generator: it takes no FILE'),
-        (['--number', '0'], '--number is at least 1'),
+        (['x.png'], 'FILE=x.png: expected none'),
+        (['--number', '0'], '--number=0: expected a whole number >= 1'),
         (['--label', 'cat'], "there is no class 'cat'"),
         (['--label', '10'], "there is no class '10'"),
-        (['--seed', '-1'], '--seed at least 0'),
-        (['--truncation', '-1'], 'at least 0.01'),
-        (['--truncation', 'nan'], 'at least 0.01'),
-        (['--mask', 'x.png'], '--mask is not for it'),
-        (['--no_pictures'], '--no_pictures is not for it'),
+        (['--seed', '-1'], '--seed=-1: expected a whole number >= 0'),
+        (['--truncation', '-1'], '--truncation=-1.0: expected at least 0.01'),
+        (['--truncation', 'nan'], '--truncation=nan: expected at least 0.01'),
+        (['--mask', 'x.png'], '--mask: expected with a run that fills holes'),
+        (['--support', 'x'], '--support: expected with a few-shot run or --weights'),
+        (['--no_pictures'], '--no_pictures: expected with files'),
+        (['--recipe', 'timm'], '--recipe: expected with --weights'),
     ],
 )
 def test_wrong_use_is_one_line(main, generators, arguments, says):
@@ -122,7 +124,7 @@ def test_only_earlier_answers_are_replaced(main, generators, tmp_path):
         out.mkdir()
         (out / name).write_text('mine')
         code, _, err, _ = main('--workdir', generators, '--number', '2', '--out', out)
-        assert code == 2 and f'{name} is there, and of no earlier answer' in err
+        assert code == 2 and f'{name}, which no earlier predict wrote' in err
         assert [path.name for path in out.iterdir()] == [name]
     for _ in range(2):
         assert main('--workdir', generators, '--number', '2')[0] == 0
@@ -130,8 +132,18 @@ def test_only_earlier_answers_are_replaced(main, generators, tmp_path):
 
 def test_a_classifier_takes_no_number(main, trained):
     Image.new('L', (8, 8)).save('x.png')
-    for name in ('--number', '--seed', '--truncation', '--label', '--mask'):
+    for name in ('--number', '--seed', '--truncation', '--label'):
         code, _, err, _ = main('--workdir', trained, 'x.png', name, '1')
-        assert code == 2 and f'{name} is not for it' in err and err.count('\n') == 1
+        assert code == 2 and err == (
+            f'error: {name}: expected with a generator. {trained} predicts for images: '
+            f'leave {name} out.\n'
+        )
+    for name, owner in (
+        ('--mask', 'a run that fills holes'),
+        ('--support', 'a few-shot run or --weights'),
+        ('--image_size', '--weights'),
+    ):
+        code, _, err, _ = main('--workdir', trained, 'x.png', name, '1')
+        assert code == 2 and f'{name}: expected with {owner}. {trained} ' in err
     code, _, err, _ = main('--workdir', trained)
-    assert code == 2 and 'give FILE...' in err
+    assert code == 2 and f'FILE: expected images. {trained} predicts for' in err

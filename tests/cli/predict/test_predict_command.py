@@ -1,10 +1,12 @@
 """Answers for a person's own files, whatever these are."""
 
+import argparse
 import dataclasses
 import errno
 import hashlib
 import json
 import types
+import typing
 import zipfile
 from pathlib import Path
 from unittest import mock
@@ -18,7 +20,10 @@ from PIL import Image
 
 import jaxvision
 from jaxvision.cli.export import exported, formats
-from jaxvision.cli.predict import model
+from jaxvision.cli.predict import command, model, weights
+from jaxvision.cli.predict.predictor import PredictorModule
+from jaxvision.core.spec import ArraySpec
+from jaxvision.core.task import Predictor
 from jaxvision.train import loop, saved
 from jaxvision.viz import figures
 
@@ -216,16 +221,13 @@ def test_an_exported_model_that_does_not_open(
 
 @pytest.fixture
 def loaded(monkeypatch, trained):
-    """loaded(spec fields, task field=value): what opening the run gives instead."""
+    """loaded(inputs of the spec, task field=value): what opening the run gives instead."""
 
-    def patch(spec=None, **fields):
-        task, variables, was = jaxvision.load(trained)
-        changed = (
-            dataclasses.replace(task, **fields),
-            variables,
-            {**was, **(spec or {})},
-        )
-        monkeypatch.setattr(saved, 'load', lambda *_: changed)
+    def patch(inputs=None, **fields):
+        task, variables, spec = jaxvision.load(trained)
+        task = dataclasses.replace(task, **fields)
+        spec = spec.replace(inputs=inputs or spec.inputs)
+        monkeypatch.setattr(saved, 'load', lambda *_: (task, variables, spec))
 
     return patch
 
@@ -247,10 +249,71 @@ def test_a_task_that_does_not_show_is_answered_by_its_outputs(
     )
 
 
-def test_a_run_on_other_inputs_is_not_for_images_yet(main, trained, digits, loaded):
-    loaded({'inputs': {'image': {'shape': [8, 8, 1]}, 'mask': {'shape': [8, 8]}}})
+def test_a_task_whose_inputs_its_predictor_has_not_is_refused(
+    main, trained, digits, loaded
+):
+    loaded({'image': ArraySpec((8, 8, 1)), 'mask': ArraySpec((8, 8))})
     code, _, err, _ = main('--workdir', trained, digits[0])
-    assert code == 2 and 'takes image, mask' in err
+    assert code == 2 and 'takes image, mask' in err and err.count('\n') == 1
+
+
+def test_a_task_without_a_predictor_is_told_how_to_declare_one(
+    main, trained, digits, loaded
+):
+    loaded(predictor='none')
+    code, _, err, _ = main('--workdir', trained, digits[0])
+    assert code == 2 and err.count('\n') == 1
+    assert "its task has predictor='none'" in err
+    assert "'image', 'restoration', 'video', 'generator', 'support'" in err
+    assert "Task(predictor='image', ...)" in err
+
+
+@pytest.mark.parametrize(
+    'declared, says',
+    [
+        ('restoration', 'expected a task with a tiling'),
+        ('video', 'expected a task with a prepare'),
+        ('generator', 'expected a task that takes latent or label and latent'),
+        ('support', 'expected a task that takes query and support and support_mask'),
+    ],
+)
+def test_a_task_that_declares_a_wrong_predictor_is_refused(
+    main, trained, digits, loaded, declared, says
+):
+    loaded(predictor=declared, prepare=None)
+    files = [] if declared == 'generator' else [digits[0]]
+    support = ['--support', digits[0]] if declared == 'support' else []
+    code, _, err, _ = main('--workdir', trained, *files, *support)
+    assert code == 2 and err.count('\n') == 1
+    assert f'its predictor {declared!r}' in err and says in err
+
+
+def test_every_predictor_that_a_task_may_declare_has_a_module():
+    names = typing.get_args(Predictor)
+    assert set(names) == {*command.PREDICTORS, 'none'}
+    for module in command.PREDICTORS.values():
+        assert isinstance(module, PredictorModule)
+
+
+def test_every_argument_belongs_to_one_predictor_and_is_in_the_help(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        command.main(['--help'])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    owned = []
+    for module in (*command.PREDICTORS.values(), weights):
+        group = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+        module.add_arguments(group)
+        # No argument has a default, so that one that is given can be told.
+        assert not vars(group.parse_args([]))
+        *_, last_group = group._action_groups
+        assert f'\n{last_group.title}:\n' in text
+        arguments = [action.dest for action in last_group._group_actions]
+        fields = dataclasses.fields(module.Options)
+        assert arguments == [field.name for field in fields]
+        owned += arguments
+    assert len(set(owned)) == len(owned) == 9
+    assert all(f'--{name} ' in text for name in owned)
 
 
 def test_an_interrupted_command_leaves_the_answers_of_the_last(
@@ -272,8 +335,14 @@ def test_an_interrupted_command_leaves_the_answers_of_the_last(
     [
         (['--workdir', 'RUN', 'none.png'], 'there is no file or folder none.png'),
         (['--workdir', 'RUN', 'IN/*.tif'], 'no file matches'),
-        (['--workdir', 'nowhere', 'IN'], 'there is no run or exported model nowhere'),
-        (['--workdir', 'RUN', 'IN', '--batch_size', '0'], '--batch_size 0'),
+        (
+            ['--workdir', 'nowhere', 'IN'],
+            '--workdir=nowhere: expected a run or an exported model',
+        ),
+        (
+            ['--workdir', 'RUN', 'IN', '--batch_size', '0'],
+            '--batch_size=0: expected a whole number >= 1',
+        ),
         (['--workdir', 'RUN', 'IN', '--out', 'IN'], 'give another --out'),
     ],
 )
@@ -282,12 +351,7 @@ def test_a_mistake_is_told_in_one_line_before_anything_is_opened(
 ):
     monkeypatch.setattr(model, 'open_model', lambda *_: pytest.fail('opened'))
     names = {'RUN': str(trained), 'IN': str(digits[0])}
-    code, out, err, _ = main(
-        *(
-            argument if argument not in names else names[argument]
-            for argument in arguments
-        )
-    )
+    code, out, err, _ = main(*(names.get(argument, argument) for argument in arguments))
     assert code == 2 and not out
     assert (
         err.startswith('error: ')
@@ -303,7 +367,7 @@ def test_a_file_of_somebody_elses_is_not_replaced(main, trained, digits, tmp_pat
     for file in ('predictions.json', '07.png'):
         (out / file).write_text('mine')
         code, _, said, _ = main('--workdir', trained, image, '--out', out)
-        assert code == 2 and f'{file} is there, and of no earlier answer' in said
+        assert code == 2 and f'{file}, which no earlier predict wrote' in said
         assert (out / file).read_text() == 'mine'
         (out / file).unlink()
     for _ in range(2):  # its own it replaces
@@ -315,7 +379,10 @@ def test_other_mistakes_are_told_in_one_line(main, trained, digits, tmp_path):
     (tmp_path / 'file').touch()
     (tmp_path / 'strange.tflite').write_bytes(b'TFL3')
     for arguments, says in (
-        (['--workdir', 'folder', digits[0]], 'neither a run nor an exported model'),
+        (
+            ['--workdir', 'folder', digits[0]],
+            '--workdir=folder: expected a run or an exported model',
+        ),
         (['--workdir', 'strange.tflite', digits[0]], 'jaxvision did not export it'),
         (['--workdir', trained, digits[0], '--step', '99'], 'no checkpoint 99'),
         (['--workdir', trained, digits[0], '--out', 'file/below'], 'cannot write into'),

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 import jaxvision
 from jaxvision.cli.export import formats
-from jaxvision.cli.predict import restoration as restored
+from jaxvision.cli.predict import restoration
 from jaxvision.train.saved import read_config
 
 RNG = np.random.default_rng(0)
@@ -103,7 +103,7 @@ def test_outside_of_the_hole_every_pixel_is_the_files_own(main, inpainters):
     edge = inside & ~ndimage.binary_erosion(inside)
     assert np.abs(found[edge].astype(int) - image[edge]).mean() < 30
     compared = np.asarray(Image.open(entries['cat.png']['picture']))
-    assert (compared == restored.HOLE).all(-1).any()
+    assert (compared == restoration.HOLE_COLOR).all(-1).any()
 
 
 def test_a_mask_is_for_the_image_as_a_person_sees_it(main, inpainters):
@@ -200,22 +200,34 @@ def test_a_restored_image_replaces_only_an_earlier_one(main, upscalers, tmp_path
         out.mkdir()
         (out / name).write_text('mine')
         code, _, err, _ = main('--workdir', upscalers, 'cat.png', '--out', out)
-        assert code == 2 and f'{name} is there, and of no earlier answer' in err
+        assert code == 2 and f'{name}, which no earlier predict wrote' in err
         assert (out / name).read_text() == 'mine'
 
 
 @pytest.mark.parametrize(
     'run, arguments, says',
     [
-        ('upscalers', [], 'give FILE...'),
-        ('upscalers', ['x.png', '--mask', 'x.png'], 'takes no --mask'),
-        ('upscalers', ['x.png', '--number', '3'], '--number is not for it'),
-        ('inpainters', ['x.png'], 'fills holes: give --mask'),
-        ('inpainters', ['x.png', '--mask', 'none'], 'there is no file or folder none'),
+        ('upscalers', [], 'FILE: expected images.'),
+        (
+            'upscalers',
+            ['x.png', '--mask', 'x.png'],
+            '--mask: expected with a run that fills holes.',
+        ),
+        (
+            'upscalers',
+            ['x.png', '--number', '3'],
+            '--number: expected with a generator.',
+        ),
+        (
+            'inpainters',
+            ['x.png'],
+            '--mask: expected an image that is white in the hole',
+        ),
+        ('inpainters', ['x.png', '--mask', 'none'], '--mask=none: expected an image'),
         (
             'inpainters',
             ['x.png', '--mask', 'x.png', '--seed', '0'],
-            '--seed is not for it',
+            '--seed: expected with a generator.',
         ),
     ],
 )

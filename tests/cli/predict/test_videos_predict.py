@@ -136,7 +136,7 @@ def test_only_its_own_files_are_replaced(main, summarizers, films, tmp_path):
     (tmp_path / 'predictions/predictions.json').unlink()
     (tmp_path / 'predictions/a.png').unlink()
     code, _, err, _ = main('--workdir', summarizers[True], path)
-    assert code == 2 and 'a-files is there, and of no earlier answer' in err
+    assert code == 2 and 'a-files, which no earlier predict wrote' in err
 
 
 def test_an_exported_model_answers_for_films(main, summarizers, films):
@@ -165,10 +165,10 @@ def test_without_an_encoder_a_gif_takes_its_place(
 
 def test_options_of_other_models_are_mistakes(main, summarizers, films):
     for arguments, says in (
-        (['--number', '3'], 'answers for films: --number is not for it'),
-        (['--mask', 'x.png'], '--mask is not for it'),
+        (['--number', '3'], '--number: expected with a generator. '),
+        (['--mask', 'x.png'], '--mask: expected with a run that fills holes. '),
     ):
         code, _, err, _ = main('--workdir', summarizers[True], films, *arguments)
-        assert code == 2 and says in err
+        assert code == 2 and says in err and 'predicts for videos' in err
     code, _, err, _ = main('--workdir', summarizers[True])
-    assert code == 2 and 'give FILE' in err
+    assert code == 2 and 'FILE: expected videos.' in err

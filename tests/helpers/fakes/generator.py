@@ -7,21 +7,22 @@ import numpy as np
 from helpers.fakes import upscaler
 
 from jaxvision.core import state
-from jaxvision.core.task import Evaluation, Task
+from jaxvision.core.fields import Field
+from jaxvision.core.spec import ArraySpec, Spec
+from jaxvision.core.task import Task
 
-DEFAULTS = dict(conditional=True)
+FIELDS = {'conditional': Field(True, 'Whether it knows classes.')}
 
 
 def describe(config, source):
-    label = (
-        {'label': {'shape': [], 'dtype': 'int32'}} if config.task.conditional else {}
+    latent = ArraySpec((16,), 'float32')
+    if not config.task.conditional:
+        return Spec(inputs={'latent': latent}, targets={})
+    return Spec(
+        inputs={'latent': latent, 'label': ArraySpec((), 'int32')},
+        targets={},
+        class_names=tuple(source.info.class_names),
     )
-    names = {'class_names': list(source.info.class_names)} if label else {}
-    return {
-        'inputs': {'latent': {'shape': [16], 'dtype': 'float32'}, **label},
-        'targets': {},
-        **names,
-    }
 
 
 def prepare(example, rng):
@@ -51,20 +52,19 @@ def make(config, spec):
         )
 
     def predict(variables, inputs):
-        params, latent = variables['params']['generator'], jnp.asarray(inputs['latent'])
+        params = variables['params']['generator']
+        latent = jnp.asarray(inputs['latent'])
         if config.task.conditional:
             latent = latent + params['classes'][inputs['label']]
         image = jnp.tanh(latent @ params['dense']).reshape(-1, 8, 8, 1)
         image = jnp.tanh(upscaler.convolve(image, params['kernel']))
         return {'image': 127.5 * (1 + image)}
 
-    def evaluate(state, batch):
-        return {'mean': predict(state.variables, batch)['image'].mean((1, 2, 3))}
-
     return Task(
-        init,
-        lambda state, batch: (state, {}),
-        {'eval': Evaluation('test', evaluate, upscaler.one_number)},
-        predict,
+        init=init,
+        update=lambda state, batch: (state, {}),
+        evaluations={'eval': upscaler.make_evaluation(predict)},
+        predict=predict,
+        predictor='generator',
         prepare=prepare,
     )

@@ -5,21 +5,17 @@ import numpy as np
 from helpers.fakes import upscaler
 
 from jaxvision.core import state
-from jaxvision.core.task import Evaluation, Task
+from jaxvision.core.spec import ArraySpec, Spec
+from jaxvision.core.task import Task, Tiling
 
-DEFAULTS = upscaler.DEFAULTS
+FIELDS = upscaler.FIELDS
 
 
 def describe(config, source):
-    image = upscaler.describe(config, source)['inputs']['image']
-    return {
-        'inputs': {
-            'image': image,
-            'mask': {**image, 'shape': [*image['shape'][:2], 1]},
-        },
-        'targets': {},
-        'restores': {'scale': 1, 'overlap': 6, 'blend': 6},
-    }
+    image = upscaler.describe(config, source).inputs['image']
+    height, width, _ = image.shape
+    mask = ArraySpec((height, width, 1))
+    return Spec(inputs={'image': image, 'mask': mask}, targets={})
 
 
 def make(config, spec):
@@ -43,13 +39,12 @@ def make(config, spec):
         )
         return {'image': hole * mean + (1 - hole) * (255 - image)}
 
-    def evaluate(state, batch):
-        return {'mean': predict(state.variables, batch)['image'].mean((1, 2, 3))}
-
     return Task(
-        init,
-        lambda state, batch: (state, {}),
-        {'eval': Evaluation('test', evaluate, upscaler.one_number)},
-        predict,
+        init=init,
+        update=lambda state, batch: (state, {}),
+        evaluations={'eval': upscaler.make_evaluation(predict)},
+        predict=predict,
+        predictor='restoration',
+        tiling=Tiling(scale=1, overlap=6, blend=6),
         prepare=prepare,
     )

@@ -1,24 +1,31 @@
-"""A fake summary of films: the lightest of a few frames, by their mean."""
+"""A fake summary of videos: the lightest of a few frames, by their mean."""
 
 import jax.numpy as jnp
 
 from jaxvision.core import state
+from jaxvision.core.fields import Field
+from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.task import Evaluation, Task
 from jaxvision.data import video
 from jaxvision.viz import figures
 
-DEFAULTS = dict(frames=5, size=8, parts=True)
+FIELDS = {
+    'frames': Field(5, 'Frames of a clip.'),
+    'size': Field(8, 'Side of a frame.'),
+    'parts': Field(True, 'Whether it shows more than one picture.'),
+}
 
 
 def describe(config, source):
-    frames, size = config.task.frames, config.task.size
-    return {
-        'inputs': {
-            'video': {'shape': [frames, size, size, 3], 'dtype': 'uint8'},
-            'video_mask': {'shape': [frames], 'dtype': 'bool'},
+    frames = config.task.frames
+    size = config.task.size
+    return Spec(
+        inputs={
+            'video': ArraySpec((frames, size, size, 3)),
+            'video_mask': ArraySpec((frames,), 'bool'),
         },
-        'targets': {},
-    }
+        targets={},
+    )
 
 
 def make(config, spec):
@@ -55,17 +62,18 @@ def make(config, spec):
             'clip.gif': (inputs['video'], 5.0),
         }
 
+    evaluation = Evaluation(
+        split='test',
+        evaluate=lambda state, batch: predict(state.variables, batch),
+        summarize=lambda records: {'light': float(records['light'].mean())},
+        metrics=('light',),
+    )
     return Task(
-        init,
-        lambda state, batch: (state, {}),
-        {
-            'eval': Evaluation(
-                'test',
-                lambda state, batch: predict(state.variables, batch),
-                lambda records: {'light': float(records['light'].mean())},
-            )
-        },
-        predict,
+        init=init,
+        update=lambda state, batch: (state, {}),
+        evaluations={'eval': evaluation},
+        predict=predict,
+        predictor='video',
         prepare=prepare,
         show=show,
     )

@@ -5,20 +5,22 @@ import numpy as np
 from jax import lax
 
 from jaxvision.core import state
-from jaxvision.core.task import Evaluation, Task
+from jaxvision.core.fields import Field
+from jaxvision.core.spec import ArraySpec, Spec
+from jaxvision.core.task import Evaluation, Task, Tiling
 from jaxvision.data import decode
 
-DEFAULTS = dict(height=16, width=12, channels=3)  # of a tile
-SCALE, OVERLAP = 2, 4
+FIELDS = {
+    'height': Field(16, 'Height of a tile.'),
+    'width': Field(12, 'Width of a tile.'),
+    'channels': Field(3, 'Channels of a tile.'),
+}
+TILING = Tiling(scale=2, overlap=4)
 
 
 def describe(config, source):
-    tile = [config.task.height, config.task.width, config.task.channels]
-    return {
-        'inputs': {'image': {'shape': tile, 'dtype': 'uint8'}},
-        'targets': {},
-        'restores': {'scale': SCALE, 'overlap': OVERLAP},
-    }
+    tile = (config.task.height, config.task.width, config.task.channels)
+    return Spec(inputs={'image': ArraySpec(tile)}, targets={})
 
 
 def convolve(image, kernel):
@@ -33,7 +35,7 @@ def convolve(image, kernel):
 
 
 def make_prepare(spec):
-    height, width, channels = spec['inputs']['image']['shape']
+    height, width, channels = spec.inputs['image'].shape
 
     def prepare(example, rng):
         image = decode.decode(example['image'], channels)
@@ -42,8 +44,18 @@ def make_prepare(spec):
     return prepare
 
 
-def one_number(records):
-    return {'mean': float(records['mean'].mean())}
+def make_evaluation(predict):
+    """The mean of the images that `predict` answers."""
+
+    def evaluate(state, batch):
+        return {'mean': predict(state.variables, batch)['image'].mean((1, 2, 3))}
+
+    def summarize(records):
+        return {'mean': float(records['mean'].mean())}
+
+    return Evaluation(
+        split='test', evaluate=evaluate, summarize=summarize, metrics=('mean',)
+    )
 
 
 def make(config, spec):
@@ -53,16 +65,15 @@ def make(config, spec):
 
     def predict(variables, inputs):
         image = jnp.asarray(inputs['image'], jnp.float32)
-        large = image.repeat(SCALE, 1).repeat(SCALE, 2)
+        large = image.repeat(TILING.scale, 1).repeat(TILING.scale, 2)
         return {'image': convolve(large, variables['params']['model']['kernel'])}
 
-    def evaluate(state, batch):
-        return {'mean': predict(state.variables, batch)['image'].mean((1, 2, 3))}
-
     return Task(
-        init,
-        lambda state, batch: (state, {}),
-        {'eval': Evaluation('test', evaluate, one_number)},
-        predict,
+        init=init,
+        update=lambda state, batch: (state, {}),
+        evaluations={'eval': make_evaluation(predict)},
+        predict=predict,
+        predictor='restoration',
+        tiling=TILING,
         prepare=make_prepare(spec),
     )
