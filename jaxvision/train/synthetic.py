@@ -1,7 +1,7 @@
 """A trained generator's images as training data (`data.synthetic`)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.trees import content_hash
+from jaxvision.data.protocol import LabelledSource
 from jaxvision.data.sources import Source
 from jaxvision.data.wrappers import Mixed
 from jaxvision.train import saved
@@ -52,7 +53,7 @@ def mixed(data: Any, real: Source) -> Mixed:
         np.concatenate(jax.device_get(images)), real.info.image_shape, data.synthetic
     )
     return Mixed(
-        real,
+        cast(LabelledSource, real),
         np.round(images).astype(np.uint8),
         labels,
         data.synthetic_share,

@@ -25,7 +25,7 @@ from jaxvision.core.task import (
 )
 from jaxvision.core.trees import Tree
 from jaxvision.data.episodes import Episodes, Form, divide
-from jaxvision.data.protocol import Source
+from jaxvision.data.protocol import Source, labels_of
 from jaxvision.data.sources import open_source
 from jaxvision.data.wrappers import Converted, in_memory_if_small
 from jaxvision.tasks.classification import task as classification
@@ -103,7 +103,10 @@ def source(config: Config, source: Source, split: str) -> Source:
     other = open_source(config.data, 'test' if split == 'train' else 'train')
     train, test = (source, other) if split == 'train' else (other, source)
     known_classes, new_classes = divide(
-        train.labels(), test.labels(), options.new_classes, options.class_split
+        labels_of(train, 'few-shot learning'),
+        labels_of(test, 'few-shot learning'),
+        options.new_classes,
+        options.class_split,
     )
     images = _resized(config, source)
     if split == 'train':
