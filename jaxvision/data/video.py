@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -294,7 +294,7 @@ def _opened(video: File) -> Iterator[tuple]:
         yield container, stream
 
 
-def _file(video: File) -> BinaryIO:
+def _file(video: File) -> io.BufferedIOBase:
     if isinstance(video, bytes):
         return io.BytesIO(video)
     files.size(video)

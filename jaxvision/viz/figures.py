@@ -239,7 +239,7 @@ def beside(
     return np.concatenate([np.asarray(resized), line, right], axis=1)
 
 
-def _enlarged(image: UInt8[np.ndarray, 'h w 3']) -> Picture:
+def _enlarged(image: UInt8[np.ndarray, '_ _ 3']) -> Picture:
     """Repeat the pixels of a small image."""
     times = max(1, SMALL // max(image.shape[:2]))
     return image.repeat(times, 0).repeat(times, 1)
