@@ -38,6 +38,28 @@ def pytest_configure(config):
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One worker a core for `pytest -n auto`: of the cores that this process may use.
+
+    The default counts the machine's physical cores.
+    """
+    named = 'PYTEST_XDIST_AUTO_NUM_WORKERS' in os.environ
+    if named or not hasattr(os, 'sched_getaffinity'):
+        return None
+    return len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Whole files to a worker, because the tests of a file share trained runs."""
+    if config.getvalue('dist') != 'load':  # What `-n` alone chooses.
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
+
+
 def pytest_unconfigure(config):
     if _CACHE in config.stash:
         shutil.rmtree(config.stash[_CACHE], ignore_errors=True)

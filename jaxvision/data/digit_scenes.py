@@ -1,5 +1,6 @@
 """`digit_scenes`: coloured digits on a dark, cluttered ground, with boxes, masks and captions."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -25,17 +26,36 @@ _RGB = np.array(
     ],
     np.float32,
 )
-# So that three of the least height fit side by side into 64 pixels; 99 % of the digits are so.
-_WIDEST = 1.25  # width of the ink by its height
-_LAYOUTS, _PLACES = 20, 20  # that are tried: of all objects, and then of each
+# The most of an ink's width over its height: three small objects fit side by side into 64
+# pixels. 99 % of the digits are narrower.
+_WIDEST = 1.25
+_LAYOUTS = 20  # tries to place all objects
+_PLACES = 20  # tries to place one object
 _VISIBLE = 64  # the least ink of a resized digit that is in its mask
-_FRAGMENT = 8  # side of what clutters the ground, in pixels
+_FRAGMENT = 8  # side of the fragments that clutter the ground, in pixels
 
 Box = tuple[int, int, int, int]  # ymin, xmin, ymax, xmax in pixels
 
 
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The size (0 small, 1 large) and the box of each object."""
+
+    sizes: list[int]
+    boxes: list[Box]
+
+
+@dataclasses.dataclass(frozen=True)
+class Object:
+    """A digit to paint: its ink, its colour, and the box that the ink fills."""
+
+    ink: UInt8[np.ndarray, '_ _']
+    color: Float[np.ndarray, '3']
+    box: Box
+
+
 def make(configuration: str, data_dir: str = '') -> Composed:
-    """The data set of one of `CONFIGURATIONS`."""
+    """The dataset of one of `CONFIGURATIONS`."""
     side, most = CONFIGURATIONS[configuration]
     info = SourceInfo(
         name=f'digit_scenes/{configuration}',
@@ -54,105 +74,114 @@ def make(configuration: str, data_dir: str = '') -> Composed:
             'semantic',
         ),
     )
-    return Composed(
-        info,
-        LENGTHS,
-        functools.partial(compose, side=side, most=most),
-        data_dir=data_dir,
-    )
+    compose_scene = functools.partial(compose, side=side, most=most)
+    return Composed(info, LENGTHS, compose_scene, data_dir=data_dir)
 
 
 def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> Example:
-    """One scene of 1 to `most` objects, which are in order from left to right.
+    """Compose one scene of 1 to `most` objects, ordered from left to right.
+
+    Args:
+        rng: draws the scene.
+        digits: the digits to draw from.
+        side: of the image in pixels.
+        most: the most objects.
 
     Returns:
         image: uint8 [side, side, 3].
-        captions: three of them, as `digit_captions.captions` says.
-        boxes: float32 [most, 4], of the whole ink; boxes_mask: bool [most], False for padding.
-        scene: int32 [most, 5], as `digit_captions` has it, centres rounded: the margins of `apart`
-            keep every relation true.
-        masks: bool [most, side, side], the ink that is seen: what is further right lies on top.
-        semantic: uint8 [side, side], 0 or digit + 1.
+        captions: three, see `digit_captions.captions`.
+        boxes: float32 [most, 4], of the whole ink.
+        boxes_mask: bool [most], False for padding.
+        scene: int32 [most, 5], see `digit_captions`. Its centres are rounded: the margins of
+            `apart` keep every relation true.
+        masks: bool [most, side, side], the visible ink. An object further right lies on top.
+        semantic: uint8 [side, side], 0 for background, or digit + 1.
     """
     number = int(rng.integers(1, most, endpoint=True))
-    upright = np.flatnonzero(digits.aspects <= _WIDEST)
-    rows = upright[rng.integers(len(upright), size=number)]
+    narrow = np.flatnonzero(digits.aspects <= _WIDEST)
+    rows = narrow[rng.integers(len(narrow), size=number)]
     colors = rng.integers(len(_RGB), size=number)
-    sizes, boxes = layout(rng, digits.aspects[rows].tolist(), side)
-    order = sorted(range(number), key=lambda i: _centre(boxes[i])[1])
-    rows, colors = rows[order], colors[order]
-    sizes, boxes = [sizes[i] for i in order], [boxes[i] for i in order]
+    placed = layout(rng, digits.aspects[rows].tolist(), side)
+    order = sorted(range(number), key=lambda i: _centre(placed.boxes[i])[1])
+    rows = rows[order]
+    colors = colors[order]
+    sizes = [placed.sizes[i] for i in order]
+    boxes = [placed.boxes[i] for i in order]
 
     scene = np.full((most, 5), -1, np.int32)
-    scene[:number] = [
-        (digit, size, color, *map(round, _centre(box)))
-        for digit, size, color, box in zip(digits.labels[rows], sizes, colors, boxes)
-    ]
-    padded = np.zeros((most, 4), np.float32)
-    padded[:number] = boxes
-    image, masks = paint(
-        ground(rng, digits, side),
-        [
-            (digits.ink(int(row)), _RGB[color], box)
-            for row, color, box in zip(rows, colors, boxes)
-        ],
-    )
-    masks = np.concatenate([masks, np.zeros((most - number, side, side), bool)])
+    padded_boxes = np.zeros((most, 4), np.float32)
+    objects = []
+    for i, box in enumerate(boxes):
+        y, x = map(round, _centre(box))
+        scene[i] = (digits.labels[rows[i]], sizes[i], colors[i], y, x)
+        padded_boxes[i] = box
+        objects.append(Object(digits.ink(int(rows[i])), _RGB[colors[i]], box))
+    image, masks = paint(ground(rng, digits, side), objects)
+    padding = np.zeros((most - number, side, side), bool)
+    padded_masks = np.concatenate([masks, padding])
+    classes = scene[:, :1, None] + 1
     return {
         'image': image,
         'captions': digit_captions.captions(scene),
-        'boxes': padded,
+        'boxes': padded_boxes,
         'boxes_mask': np.arange(most) < number,
         'scene': scene,
-        'masks': masks,
-        'semantic': (masks * (scene[:, :1, None] + 1)).sum(0, dtype=np.uint8),
+        'masks': padded_masks,
+        'semantic': (padded_masks * classes).sum(0, dtype=np.uint8),
     }
 
 
 def layout(
     rng: np.random.Generator, aspects: list[float], side: int, tries: int = _LAYOUTS
-) -> tuple[list[int], list[Box]]:
-    """Sizes (0 small, 1 large) and boxes for objects of these widths by height.
+) -> Layout:
+    """Draw sizes and boxes for objects, any two of them `apart`.
 
-    Any two objects are `apart`. Sizes are drawn anew where no place is found; after `tries` of
-    that all are small and in a row.
+    Args:
+        rng: draws the sizes and the places.
+        aspects: the width over the height of each object.
+        side: of the image in pixels.
+        tries: how often sizes are drawn. If no try finds a place for all objects, all are small
+            and stand in a row.
     """
     for _ in range(tries):
         sizes = rng.integers(2, size=len(aspects)).tolist()
         shapes = [
             _shape(int(rng.integers(*HEIGHTS[size], endpoint=True)), aspect)
-            for size, aspect in zip(sizes, aspects)
+            for size, aspect in zip(sizes, aspects, strict=True)
         ]
-        boxes = _placed(rng, shapes, side)
+        boxes = _place(rng, shapes, side)
         if boxes:
-            return sizes, boxes
-    shapes = [_shape(HEIGHTS[0][0], aspect) for aspect in aspects]
-    step = side / len(shapes)
-    corners = [
-        ((side - height) // 2, int((i + 0.5) * step - width / 2))
-        for i, (height, width) in enumerate(shapes)
-    ]
-    return [0] * len(shapes), [
-        (y, x, y + height, x + width)
-        for (y, x), (height, width) in zip(corners, shapes)
-    ]
+            return Layout(sizes, boxes)
+    return _row(aspects, side)
+
+
+def _row(aspects: list[float], side: int) -> Layout:
+    """Small objects in a row through the middle."""
+    step = side / len(aspects)
+    boxes = []
+    for i, aspect in enumerate(aspects):
+        height, width = _shape(HEIGHTS[0][0], aspect)
+        top = (side - height) // 2
+        left = int((i + 0.5) * step - width / 2)
+        boxes.append((top, left, top + height, left + width))
+    return Layout([0] * len(aspects), boxes)
 
 
 def _shape(height: int, aspect: float) -> tuple[int, int]:
     return height, max(1, round(aspect * height))
 
 
-def _placed(
+def _place(
     rng: np.random.Generator, shapes: list[tuple[int, int]], side: int
 ) -> list[Box] | None:
-    """A box in the canvas for each shape, one after the other; None where there is no room."""
+    """Draw a box for each (height, width), one after the other. None if there is no room."""
     boxes = []
-    for (height, width), places in zip(
-        shapes, rng.random((len(shapes), _PLACES, 2)).tolist()
-    ):
+    places_by_shape = rng.random((len(shapes), _PLACES, 2)).tolist()
+    for (height, width), places in zip(shapes, places_by_shape, strict=True):
         for down, right in places:
-            y, x = int(down * (side - height + 1)), int(right * (side - width + 1))
-            box = y, x, y + height, x + width
+            top = int(down * (side - height + 1))
+            left = int(right * (side - width + 1))
+            box = (top, left, top + height, left + width)
             if all(apart(box, other) for other in boxes):
                 boxes.append(box)
                 break
@@ -162,14 +191,18 @@ def _placed(
 
 
 def apart(a: Box, b: Box) -> bool:
-    """Whether two boxes can be told apart, and what is said of their order and relation is sure.
+    """Whether two boxes are distinct, and captions of their order and relation are certain.
 
-    At most a third of the smaller box is in the larger, which is an IoU of at most 0.2.
+    At most a third of the smaller box is in the larger one, which is an IoU of at most 0.2.
     """
-    dy, dx = (abs(p - q) for p, q in zip(_centre(a), _centre(b)))
+    y_a, x_a = _centre(a)
+    y_b, x_b = _centre(b)
+    dy = abs(y_a - y_b)
+    dx = abs(x_a - x_b)
     if dx < 3 or abs(dx - dy) < 4:
         return False
-    height, width = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    height = min(a[2], b[2]) - max(a[0], b[0])
+    width = min(a[3], b[3]) - max(a[1], b[1])
     return 3 * max(height, 0) * max(width, 0) <= min(_area(a), _area(b))
 
 
@@ -184,8 +217,15 @@ def _area(box: Box) -> int:
 def ground(
     rng: np.random.Generator, digits: Digits, side: int
 ) -> UInt8[np.ndarray, 's s 3']:
-    """Grey fragments of digits on a dark, noisy ground, no value above 115 of 255."""
-    number, last = (side // 16) ** 2, digits.images.shape[1] - _FRAGMENT
+    """Draw grey fragments of digits on a dark, noisy ground, no value above 115 of 255.
+
+    Args:
+        rng: draws the fragments and the noise.
+        digits: the digits to cut fragments from.
+        side: of the image in pixels.
+    """
+    number = (side // 16) ** 2
+    last = digits.images.shape[1] - _FRAGMENT
     inside = np.arange(_FRAGMENT)
     # From the middle, where the ink is.
     ys, xs = rng.integers(4, last - 4, (2, number, 1, 1), endpoint=True)
@@ -201,23 +241,26 @@ def ground(
 
 
 def paint(
-    image: UInt8[np.ndarray, 's s 3'],
-    objects: list[tuple[UInt8[np.ndarray, '_ _'], Float[np.ndarray, '3'], Box]],
+    image: UInt8[np.ndarray, 's s 3'], objects: list[Object]
 ) -> tuple[UInt8[np.ndarray, 's s 3'], Bool[np.ndarray, 'n s s']]:
-    """The objects (ink, colour, box) painted onto the image, the last on top, and the mask of what
-    is seen of each."""
+    """Paint objects onto an image in place, the last one on top.
+
+    Returns:
+        The image, and the mask of each object's visible ink.
+    """
     from PIL import Image
 
     masks = np.zeros((len(objects), *image.shape[:2]), bool)
-    for i, (ink, color, (top, left, bottom, right)) in enumerate(objects):
-        inside = slice(top, bottom), slice(left, right)
-        resized = Image.fromarray(ink).resize(
+    for i, item in enumerate(objects):
+        top, left, bottom, right = item.box
+        resized = Image.fromarray(item.ink).resize(
             (right - left, bottom - top), Image.Resampling.BILINEAR
         )
         ink = np.asarray(resized)
         alpha = ink[..., None] / np.float32(255)
-        image[inside] = np.rint(image[inside] * (1 - alpha) + color * alpha)
-        seen = ink >= _VISIBLE
-        masks[(slice(i), *inside)] &= ~seen
-        masks[(i, *inside)] = seen
+        part = image[top:bottom, left:right]
+        part[:] = np.rint(part * (1 - alpha) + item.color * alpha)
+        is_visible = ink >= _VISIBLE
+        masks[:i, top:bottom, left:right] &= ~is_visible
+        masks[i, top:bottom, left:right] = is_visible
     return image, masks

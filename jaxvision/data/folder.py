@@ -1,4 +1,4 @@
-"""A person's own images: one folder a class, or a labels.csv of one or several labels."""
+"""A user's own images: one folder a class, or a labels.csv with one or several labels each."""
 
 import csv
 import dataclasses
@@ -19,11 +19,13 @@ from jaxvision.data.protocol import (
 )
 
 SPLITS = ('train', 'val', 'validation', 'test')
-_SAMPLE = 32  # files whose mode tells whether the data set is grey
+_SAMPLE = 32  # files that are opened to learn whether the dataset is grey
 
 
 @dataclasses.dataclass(frozen=True)
 class Item:
+    """A file, the names of its classes, and its split."""
+
     path: Path
     labels: tuple[str, ...]
     split: str
@@ -33,19 +35,22 @@ class Item:
 class _Listing:
     items: list[Item]
     multi_label: bool = False
-    columns: tuple[str, ...] = ()  # the classes, where a csv has one column each
+    columns: tuple[str, ...] = ()  # the classes, if a csv has one column for each
 
 
 class Folder:
     """The images under `root`: ROOT/[SPLIT/]CLASS/FILE, or the rows of ROOT/labels.csv.
 
-    SPLIT is train, val, validation or test; without one all images are 'train'. All classes of a
-    split may be new ones, as few-shot learning has them. labels.csv has a
-    column `file`, relative to ROOT, and either `label` (several joined by ; or |) or one column
-    of 0 and 1 a class; and `split` if it likes.
+    SPLIT is train, val, validation or test. Without split folders, all images are 'train'. All
+    classes of a split may be new ones, as in few-shot learning.
+
+    labels.csv has a column `file` with paths relative to ROOT. A column `label` names the class,
+    or several joined by ; or |. Without that column, each class has a column of 0 and 1. A column
+    `split` is optional.
 
     Raises:
-        UserError: no such folder, no images, an empty class, a file or a label that is not there.
+        UserError: There is no such folder, no image, a class without images, or a file or a label
+            is missing.
     """
 
     def __init__(self, root: Path):
@@ -55,31 +60,21 @@ class Folder:
         table = root / 'labels.csv'
         listing = _from_csv(table) if table.exists() else _from_tree(root)
         self._multi_label = listing.multi_label
-        self._items = {
-            split: [item for item in listing.items if item.split == split]
-            for split in SPLITS
-        }
-        if not self._items['train']:
+        self._items = by_split(listing.items)
+        training = self._items['train']
+        if not training:
             raise UserError(
                 f'{root} has no training images; it needs train/CLASS/FILE or '
                 'CLASS/FILE or a labels.csv'
             )
         self.splits = tuple(split for split in SPLITS if self._items[split])
-        seen = {
-            split: {name for item in items for name in item.labels}
-            for split, items in self._items.items()
-        }
-        self._new = [
-            split
-            for split in SPLITS
-            if not listing.multi_label
-            and len(seen[split]) > 1
-            and not seen[split] & seen['train']
-        ]
-        known = seen['train'].union(*(seen[split] for split in self._new))
+        self._new_splits = [] if listing.multi_label else self._find_new_splits()
+        known = class_names(training)
+        for split in self._new_splits:
+            known |= class_names(self._items[split])
         self._classes = listing.columns or tuple(sorted(known))
         check_classes(listing.items, self._classes)
-        self._channels = _channels([item.path for item in self._items['train']])
+        self._channels = _channels([item.path for item in training])
 
     def open(self, split: str) -> 'FolderSource':
         check_split(str(self._root), split, self.splits)
@@ -91,16 +86,26 @@ class Folder:
             image_shape=(None, None, self._channels),
             multi_label=self._multi_label,
             fingerprint=fingerprint(split, listed(self._root, items)),
-            new_classes=split in self._new,
+            new_classes=split in self._new_splits,
         )
         return FolderSource(info, items)
 
     def overlap(self, split: str, other: str) -> bool:
         return split == other
 
+    def _find_new_splits(self) -> list[str]:
+        """The splits of two or more classes, none of which training has."""
+        training = class_names(self._items['train'])
+        new = []
+        for split in SPLITS:
+            names = class_names(self._items[split])
+            if len(names) > 1 and not names & training:
+                new.append(split)
+        return new
+
 
 class FolderSource(RowSource):
-    """The images of one split of a `Folder`, encoded."""
+    """The encoded images of one split."""
 
     def __init__(self, info: SourceInfo, items: Sequence[Item]):
         self.info = info
@@ -111,9 +116,8 @@ class FolderSource(RowSource):
             for row, item in enumerate(items):
                 self._labels[row, [number[name] for name in item.labels]] = 1
         else:
-            self._labels = np.array(
-                [number[item.labels[0]] for item in items], np.int32
-            )
+            labels = [number[item.labels[0]] for item in items]
+            self._labels = np.array(labels, np.int32)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -133,10 +137,10 @@ class FolderSource(RowSource):
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """The folder of each split; without any, that of training is the root.
+    """The folder of each split. Without split folders, `root` itself is that of training.
 
     Raises:
-        UserError: there are splits, but none to train on.
+        UserError: There are split folders, but none for training.
     """
     present = [split for split in SPLITS if (root / split).is_dir()]
     if present and 'train' not in present:
@@ -144,11 +148,25 @@ def split_folders(root: Path) -> dict[str, Path]:
     return {split: root / split for split in present} or {'train': root}
 
 
-def in_classes(folder: Path, split: str, suffixes: Set[str], what: str) -> list[Item]:
-    """The files of such suffixes, at any depth of the class folders of a split's.
+def by_split(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """The items of each of `SPLITS`."""
+    found = {split: [] for split in SPLITS}
+    for item in items:
+        found[item.split].append(item)
+    return found
+
+
+def in_classes(folder: Path, split: str, suffixes: Set[str], kind: str) -> list[Item]:
+    """List the files in the class folders of a split, at any depth.
+
+    Args:
+        folder: of the split.
+        split: its name.
+        suffixes: of the files to list, in lower case.
+        kind: what such files are, for the message.
 
     Raises:
-        UserError: a class folder without any; `what` they would be.
+        UserError: A class folder holds no such file.
     """
     items = []
     for class_folder in sorted(filter(Path.is_dir, visible(folder.iterdir()))):
@@ -159,14 +177,14 @@ def in_classes(folder: Path, split: str, suffixes: Set[str], what: str) -> list[
         )
         if not paths:
             raise UserError(
-                f'the class folder {class_folder} has no {what}; fill it or remove it'
+                f'the class folder {class_folder} has no {kind}; fill it or remove it'
             )
         items += [Item(path, (class_folder.name,), split) for path in paths]
     return items
 
 
 def listed(root: Path, items: Sequence[Item]) -> list[tuple]:
-    """Names, sizes and labels: what tells a data set from another without reading it."""
+    """The name, the size and the labels of each file, which identify a dataset."""
     return sorted(
         (item.path.relative_to(root).as_posix(), item.path.stat().st_size, item.labels)
         for item in items
@@ -178,6 +196,32 @@ def class_names(items: Iterable[Item]) -> set[str]:
     return {name for item in items for name in item.labels}
 
 
+def visible(paths: Iterable[Path]) -> Iterable[Path]:
+    """The paths whose own name does not begin with a dot."""
+    return (path for path in paths if not path.name.startswith('.'))
+
+
+def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
+    """Check that training has two or more classes, and that all items belong to them.
+
+    Raises:
+        UserError: There are fewer classes, or an item belongs to another one.
+    """
+    if not classes:
+        raise UserError('no image has a label')
+    if len(classes) < 2:
+        raise UserError(
+            f'there is only one class, {classes[0]!r}: nothing to tell apart'
+        )
+    for item in items:
+        for name in item.labels:
+            if name not in classes:
+                raise UserError(
+                    f'{item.path} is labelled {name!r}, a class that training does '
+                    'not have'
+                )
+
+
 def _from_tree(root: Path) -> _Listing:
     from PIL import Image
 
@@ -186,17 +230,10 @@ def _from_tree(root: Path) -> _Listing:
         for suffix, kind in Image.registered_extensions().items()
         if kind in Image.OPEN
     }
-    return _Listing(
-        [
-            item
-            for split, folder in split_folders(root).items()
-            for item in in_classes(folder, split, suffixes, 'images')
-        ]
-    )
-
-
-def visible(paths: Iterable[Path]) -> Iterable[Path]:
-    return (path for path in paths if not path.name.startswith('.'))
+    items = []
+    for split, folder in split_folders(root).items():
+        items += in_classes(folder, split, suffixes, 'images')
+    return _Listing(items)
 
 
 def _from_csv(table: Path) -> _Listing:
@@ -209,13 +246,15 @@ def _from_csv(table: Path) -> _Listing:
             f'{table} needs a column `file` and a column `label`, or one column a '
             f'class; it has {", ".join(columns) or "nothing"}'
         )
+    classes = ()
     if 'label' not in columns:
         classes = tuple(column for column in columns if column not in ('file', 'split'))
-        items = [
-            _item(table, line, row, classes) for line, row in enumerate(rows, start=2)
-        ]
+    items = [
+        _item(f'{table}, line {line}', table.parent, row, classes)
+        for line, row in enumerate(rows, start=2)
+    ]
+    if classes:
         return _Listing(items, multi_label=True, columns=classes)
-    items = [_item(table, line, row, ()) for line, row in enumerate(rows, start=2)]
     multi_label = any(len(item.labels) > 1 for item in items)
     for line, item in enumerate(items, start=2):
         if not item.labels and not multi_label:
@@ -223,51 +262,58 @@ def _from_csv(table: Path) -> _Listing:
     return _Listing(items, multi_label)
 
 
-def _item(table: Path, line: int, row: dict[str, str], classes: Sequence[str]) -> Item:
-    path = table.parent / (row['file'] or '')
+def _item(
+    where: str, root: Path, row: dict[str, str | None], classes: Sequence[str]
+) -> Item:
+    """Read one row of a csv.
+
+    Args:
+        where: the file and the line, for messages.
+        root: the folder that paths are relative to.
+        row: the cells by column, None for those that are missing.
+        classes: the columns of 0 and 1, if the classes have a column each.
+
+    Raises:
+        UserError: The file, the split or the labels are wrong.
+    """
+    path = root / (row.get('file') or '')
     if not path.is_file():
-        raise UserError(f'{table}, line {line}: there is no file {path}')
+        raise UserError(f'{where}: there is no file {path}')
     split = (row.get('split') or 'train').strip().lower()
     if split not in SPLITS:
-        raise UserError(
-            f'{table}, line {line}: the split {split!r} is none of {", ".join(SPLITS)}'
-        )
-    if not classes:
-        names = (row['label'] or '').replace('|', ';').split(';')
-        return Item(path, tuple(name.strip() for name in names if name.strip()), split)
-    marks = {name: (row[name] or '').strip() for name in classes}
-    for name, mark in marks.items():
+        raise UserError(f'{where}: the split {split!r} is none of {", ".join(SPLITS)}')
+    if classes:
+        names = _marked(where, row, classes)
+    else:
+        cells = (row.get('label') or '').replace('|', ';').split(';')
+        names = [cell.strip() for cell in cells if cell.strip()]
+    return Item(path, tuple(names), split)
+
+
+def _marked(
+    where: str, row: dict[str, str | None], classes: Sequence[str]
+) -> list[str]:
+    """The classes whose column holds a 1."""
+    names = []
+    for name in classes:
+        mark = (row.get(name) or '').strip()
         if mark not in ('0', '1'):
-            raise UserError(f'{table}, line {line}: {name!r} is {mark!r}, not 0 or 1')
-    return Item(path, tuple(name for name, mark in marks.items() if mark == '1'), split)
-
-
-def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
-    """Raises a UserError for a single class, and for one that only is evaluated."""
-    if len(classes) < 2:
-        raise UserError(
-            f'there is only one class, {classes[0]!r}: nothing to tell apart'
-            if classes
-            else 'no image has a label'
-        )
-    for item in items:
-        for name in item.labels:
-            if name not in classes:
-                raise UserError(
-                    f'{item.path} is labelled {name!r}, a class that training does '
-                    'not have'
-                )
+            raise UserError(f'{where}: {name!r} is {mark!r}, not 0 or 1')
+        if mark == '1':
+            names.append(name)
+    return names
 
 
 def _channels(paths: Sequence[Path]) -> int:
+    """1 if a sample of the images is grey, else 3."""
     from PIL import Image
 
-    sample = [paths[i] for i in np.linspace(0, len(paths) - 1, _SAMPLE).astype(int)]
+    sample = np.linspace(0, len(paths) - 1, _SAMPLE).astype(int)
     modes = set()
-    for path in set(sample):
+    for path in {paths[i] for i in sample}:
         try:
             with Image.open(path) as image:
                 modes.add(image.mode)
         except (OSError, ValueError, SyntaxError):
-            continue  # the pipeline names it when it comes to it
+            continue  # The pipeline names it when it reads it.
     return 1 if modes and modes <= {'1', 'L'} else 3

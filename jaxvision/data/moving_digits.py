@@ -197,7 +197,7 @@ def meetings(
     a: Int[np.ndarray, 't 4'], b: Int[np.ndarray, 't 4']
 ) -> Bool[np.ndarray, 't']:
     """The frames in which two boxes begin to overlap."""
-    overlap = ((a[:, :2] < b[:, 2:]) & (b[:, :2] < a[:, 2:])).all(1)
+    overlap = (a[:, :2] < b[:, 2:]).all(1) & (b[:, :2] < a[:, 2:]).all(1)
     return overlap & ~np.append(True, overlap[:-1])
 
 

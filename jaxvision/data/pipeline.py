@@ -1,11 +1,12 @@
 """Batches from a source, with Grain: a pure function of the step, so resuming is seeking.
 
-Global batch t is rows t * batch_size onwards of the epochs' shuffles laid end to end: a batch may
-straddle two epochs and no example is dropped. Of P processes, each takes its contiguous chunk.
+The shuffles of all epochs are laid end to end. Global batch t is the rows from t * batch_size
+onwards: a batch may straddle two epochs, and no example is dropped. Each of P processes takes its
+contiguous part of a batch.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -21,15 +22,23 @@ Prepare = Callable[[Example, np.random.Generator | None], Example]
 
 @runtime_checkable
 class Counter(Protocol):
-    """Is told of every unreadable example that was left out; called from worker threads."""
+    """Counts the unreadable examples that are left out."""
 
-    def add(self, where: str, error: Exception) -> None: ...
+    def add(self, where: str, error: Exception) -> None:
+        """Count one example. Worker threads call it."""
 
 
 def rows(
     seed: int, examples: int, batch_size: int, step: int
 ) -> Int32[np.ndarray, 'b']:
-    """The rows of global training batch `step`."""
+    """The rows of a global training batch.
+
+    Args:
+        seed: of the shuffles.
+        examples: the number of examples of the source.
+        batch_size: the examples of a global batch.
+        step: the number of the batch, from 0.
+    """
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, places = np.divmod(positions, examples)
     chosen = np.empty(batch_size, np.int32)
@@ -39,7 +48,7 @@ def rows(
     return chosen
 
 
-# A few, since the worker threads of one moment may stand on both sides of an epoch's end.
+# Several, because worker threads may read on both sides of an epoch's end at the same time.
 @functools.lru_cache(maxsize=4)
 def _shuffle(seed: int, epoch: int, examples: int) -> Int32[np.ndarray, 'n']:
     return keys.host(seed, 'shuffle', epoch).permutation(examples).astype(np.int32)
@@ -58,17 +67,28 @@ def train_batches(
     on_corrupt: str = 'stop',
     counter: Counter | None = None,
 ) -> Iterator[Batch]:
-    """This process's chunks of training batches `start` to `stop` - 1, read ahead by threads, or
-    with threads=0 each when it is asked for.
+    """Yield this process's part of the training batches `start` to `stop` - 1.
 
-    A batch is what `prepare(example, rng)` makes of each example, stacked, and 'index' int32 [B],
-    the rows. rng is a function of (seed, step, row). With on_corrupt='replace' the next readable
-    row takes an unreadable one's place, in 'index' too.
+    Args:
+        source: the examples.
+        prepare: makes arrays of an example, with a generator that is a function of (seed, step,
+            row). None if examples are arrays.
+        seed: of the shuffles and the generators.
+        batch_size: the examples of a global batch.
+        start: the number of the first batch.
+        stop: the number after that of the last batch.
+        process: (number of this process, number of all processes).
+        threads: how many threads read ahead. With 0, a batch is read when it is asked for.
+        on_corrupt: 'stop', or 'replace' to take the next readable row for an unreadable one.
+        counter: counts the unreadable examples.
+
+    Yields:
+        The stacked examples, and 'index' int32 [B], their rows.
 
     Raises:
-        UserError: an example cannot be read (it is named), or the batch size does not divide.
+        UserError: An example cannot be read, or the processes do not divide the batch size.
     """
-    part = _chunk(batch_size, process)
+    part = _part(batch_size, process)
     reader = _Reader(source, prepare, on_corrupt, counter)
 
     def batch(step: int) -> Batch:
@@ -90,29 +110,42 @@ def eval_batches(
     on_corrupt: str = 'stop',
     counter: Counter | None = None,
 ) -> Iterator[Batch]:
-    """Every row once, in order: batches as in training and 'present' bool [B], False for padding.
+    """Yield this process's part of batches that hold every row once, in order.
 
-    With on_corrupt='replace' an unreadable row is masked out too.
+    Args:
+        source: the examples.
+        prepare: as for `train_batches`, but it gets None in place of a generator.
+        batch_size: the examples of a global batch.
+        process: as for `train_batches`.
+        threads: as for `train_batches`.
+        on_corrupt: 'stop', or 'replace' to leave out unreadable rows.
+        counter: counts the unreadable examples.
+
+    Yields:
+        As `train_batches`, and 'present' bool [B], False for padding and for rows left out.
 
     Raises:
-        UserError: as `train_batches`.
+        UserError: As for `train_batches`.
     """
-    part = _chunk(batch_size, process)
+    part = _part(batch_size, process)
     reader = _Reader(source, prepare, on_corrupt, counter)
 
+    def no_generator(row: int) -> None:
+        return None
+
     def batch(step: int) -> Batch:
-        wanted = np.arange(step * batch_size, (step + 1) * batch_size, dtype=np.int32)[
-            part
-        ]
-        inside = wanted < len(source)
-        wanted = np.minimum(wanted, len(source) - 1)
-        read = reader.full(wanted, lambda row: None)
-        return read | {'index': wanted, 'present': inside & (read['index'] == wanted)}
+        first = step * batch_size
+        positions = np.arange(first, first + batch_size, dtype=np.int32)[part]
+        index = np.minimum(positions, len(source) - 1)
+        read = reader.full(index, no_generator)
+        present = (positions < len(source)) & (read['index'] == index)
+        return {**read, 'index': index, 'present': present}
 
     return read_ahead(batch, 0, -(-len(source) // batch_size), threads)
 
 
-def _chunk(batch_size: int, process: tuple[int, int]) -> slice:
+def _part(batch_size: int, process: tuple[int, int]) -> slice:
+    """The part of a global batch that a process reads."""
     number, processes = process
     if batch_size % processes:
         raise UserError(
@@ -126,7 +159,14 @@ def _chunk(batch_size: int, process: tuple[int, int]) -> slice:
 def read_ahead(
     read: Callable[[int], Any], start: int, stop: int, threads: int
 ) -> Iterator:
-    """`read(start)` to `read(stop - 1)` in order, by threads that are a few items ahead."""
+    """Yield `read(start)` to `read(stop - 1)` in order, by threads that are some items ahead.
+
+    Args:
+        read: reads an item by its number.
+        start: the first number.
+        stop: the number after the last one.
+        threads: how many. With 0, an item is read when it is asked for.
+    """
     if not threads:
         yield from map(read, range(start, stop))
         return
@@ -139,6 +179,13 @@ def read_ahead(
         yield from iterator
     finally:
         iterator.close()
+
+
+def _stacked(examples: Sequence[Example]) -> Batch:
+    batch = {}
+    for name in examples[0]:
+        batch[name] = np.stack([example[name] for example in examples])
+    return batch
 
 
 class _Reader:
@@ -160,45 +207,63 @@ class _Reader:
         self._replace = on_corrupt == 'replace'
         self._counter = counter
 
-    def full(self, wanted: Int32[np.ndarray, 'b'], rng: Callable[[int], Any]) -> Batch:
-        """The wanted rows, stacked; 'index' differs from `wanted` where a row was replaced."""
+    def full(
+        self, asked_rows: Int32[np.ndarray, 'b'], rng: Callable[[int], Any]
+    ) -> Batch:
+        """Read and stack rows.
+
+        Args:
+            asked_rows: the rows to read.
+            rng: the generator of a row.
+
+        Returns:
+            The stacked examples, and 'index', the rows that were read. It differs from
+            `asked_rows` where a row was replaced.
+        """
         if self._prepare is None and hasattr(self._source, 'batch'):
             try:
-                return self._source.batch(wanted) | {'index': wanted}
+                return {**self._source.batch(asked_rows), 'index': asked_rows}
             except Unreadable:
-                pass  # row by row below finds out which
-        found = [
-            self._readable(int(row), example, rng)
-            for row, example in zip(wanted, self._read(wanted))
-        ]
-        used, examples = zip(*found)
-        stacked = {
-            name: np.stack([example[name] for example in examples])
-            for name in examples[0]
-        }
-        return stacked | {'index': np.asarray(used, np.int32)}
+                pass  # Reading row by row finds out which row it is.
+        index = []
+        examples = []
+        for row, example in zip(asked_rows, self._read(asked_rows), strict=True):
+            read_row, prepared = self._readable(int(row), example, rng)
+            index.append(read_row)
+            examples.append(prepared)
+        return {**_stacked(examples), 'index': np.asarray(index, np.int32)}
 
-    def _read(self, wanted: Int32[np.ndarray, 'b']) -> list[Example | None]:
+    def _read(self, asked_rows: Int32[np.ndarray, 'b']) -> list[Example | None]:
         try:
-            return self._source.read(wanted)
+            return self._source.read(asked_rows)
         except Unreadable:
-            return [None] * len(wanted)
+            return [None] * len(asked_rows)
 
     def _readable(self, row: int, example: Example | None, rng) -> tuple[int, Example]:
-        """The prepared example of the row, or of the first readable one after it."""
-        for used in range(row, row + len(self._source)):
-            used %= len(self._source)
+        """Prepare the example of a row, or of the first readable row after it.
+
+        Args:
+            row: the row to begin with.
+            example: its example, None if it is not read yet.
+            rng: the generator of a row.
+
+        Returns:
+            The row and its prepared example.
+        """
+        length = len(self._source)
+        for candidate in range(row, row + length):
+            candidate %= length
             try:
-                if used != row or example is None:
-                    example = self._source[used]
-                return used, self._prepare(
-                    example, rng(used)
-                ) if self._prepare else example
+                if candidate != row or example is None:
+                    example = self._source[candidate]
+                if self._prepare:
+                    example = self._prepare(example, rng(candidate))
+                return candidate, example
             except Unreadable as error:
-                self._unreadable(used, error)
+                self._report_unreadable(candidate, error)
         raise UserError(f'{self._source.info.name}: no example can be read')
 
-    def _unreadable(self, row: int, error: Unreadable) -> None:
+    def _report_unreadable(self, row: int, error: Unreadable) -> None:
         where = self._source.where(row)
         if not self._replace:
             raise UserError(

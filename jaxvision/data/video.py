@@ -1,4 +1,4 @@
-"""Video files to uint8 frames on the host, with PyAV: upright, RGB, only those that are wanted."""
+"""Video files to uint8 frames on the host, with PyAV: upright, RGB, only the frames needed."""
 
 import contextlib
 import functools
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 File = bytes | str | os.PathLike
 Frames = UInt8[np.ndarray, 't h w c']
-Video = (
-    File | Sequence[bytes] | Frames
-)  # a file or its bytes, encoded pictures, or pixels
+Video = File | Sequence[bytes] | Frames  # also encoded frames, or pixels
 Resize = Callable[[decode.Encoded, int, int], decode.Pixels]  # as decode.squash
 
 SUFFIXES = frozenset(
@@ -45,8 +43,8 @@ SUFFIXES = frozenset(
     )
 )
 
-# Containers that hold their own pictures. Of the others FFmpeg follows playlists to wherever they
-# lead, draws text, and takes any photograph for a film of one frame.
+# Containers that hold their own frames. With others, FFmpeg follows playlists to wherever they
+# lead, draws text, and takes any photograph for a video of one frame.
 _FORMATS = 'mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,asf,flv,ogg'
 
 
@@ -57,32 +55,35 @@ def read(
     channels: int = 3,
     resize: Resize = decode.squash,
 ) -> UInt8[np.ndarray, 'n height width {channels}']:
-    """Frames of a video, upright; each is resized before the next is decoded.
+    """Read frames of a video, upright. Each is resized before the next one is decoded.
 
-    A file is decoded from its start to the last frame that is wanted.
+    A file is decoded from its start to the last frame that is needed.
 
     Args:
-        video: a file's path, its bytes, a list of encoded pictures, or an array.
-        frames: their numbers, from 0, in any order; None is all.
-        size: side of the squares to make of them, pixels; None leaves them as they are.
+        video: a file's path, its bytes, a list of encoded frames, or an array.
+        frames: the numbers of the frames, from 0, in any order. None is all frames.
+        size: side of the squares to resize them to, in pixels. None keeps their size.
         channels: 1 (luma) or 3 (RGB).
-        resize: how; `decode.squash` or `decode.resize_center_crop`.
+        resize: `decode.squash` or `decode.resize_center_crop`.
+
+    Returns:
+        The frames, in the order of `frames`.
+
     Raises:
-        Unreadable: damaged, cut off, no video, or shorter than the frames asked for. MKV, WebM, GIF
-            and WMV do not tell that they are cut off: they end there.
+        Unreadable: The file is damaged, cut off, no video, or ends before one of the frames. A
+            file of MKV, WebM, GIF or WMV that is cut off cannot be told from a shorter one.
     """
-    kept = {
-        number: decode.decode(frame, channels)
-        if size is None
-        else resize(frame, size, channels)
-        for number, frame in _pictures(video, frames)
-    }
-    if len({frame.shape for frame in kept.values()}) > 1:
+    decoded = {}
+    for number, frame in _encoded_frames(video, frames):
+        if size is None:
+            decoded[number] = decode.decode(frame, channels)
+        else:
+            decoded[number] = resize(frame, size, channels)
+    if len({frame.shape for frame in decoded.values()}) > 1:
         raise Unreadable('its frames are of several sizes')
+    numbers = decoded if frames is None else frames
     try:
-        return np.stack(
-            [kept[int(number)] for number in (kept if frames is None else frames)]
-        )
+        return np.stack([decoded[int(number)] for number in numbers])
     except KeyError as error:
         raise Unreadable(f'it ends before frame {error}') from error
 
@@ -98,13 +99,22 @@ def clip(
 ) -> tuple[
     UInt8[np.ndarray, '{frames} {size} {size} {channels}'], Bool[np.ndarray, '{frames}']
 ]:
-    """A clip of fixed shape of any video, and which of its frames are the video's own.
+    """Read a clip of fixed shape from a video of any length.
 
-    Each `stride`-th frame from a random one on, or from the middle of the video where `rng` is
-    None; black after the end of a video that is too short.
+    Args:
+        video: as for `read`.
+        frames: the length of the clip.
+        stride: the distance of its frames in the video.
+        size: side of its squares in pixels.
+        channels: 1 (luma) or 3 (RGB).
+        rng: draws the start of the clip. None takes the middle of the video.
+        resize: as for `read`.
+
+    Returns:
+        The clip, black after the end of a short video, and which of its frames are real.
 
     Raises:
-        Unreadable: as `read`.
+        Unreadable: As for `read`.
     """
     rows = clip_rows(count(video), frames, stride, rng)
     return padded(read(video, rows, size, channels, resize), frames)
@@ -113,21 +123,27 @@ def clip(
 def stream(
     video: Video, frames: Sequence[int] | Int[np.ndarray, 'n'] | None = None
 ) -> Iterator[UInt8[np.ndarray, 'h w 3']]:
-    """Those of the frames that there are, in the video's order, never more than one in memory.
+    """Yield frames in the video's order, never more than one in memory.
+
+    Args:
+        video: as for `read`.
+        frames: as for `read`. Numbers after the end of the video are left out.
 
     Raises:
-        Unreadable: as `read`, when it comes to it.
+        Unreadable: As for `read`, when the damaged frame is reached.
     """
-    for _, frame in _pictures(video, frames):
+    for _, frame in _encoded_frames(video, frames):
         yield decode.decode(frame, 3)
 
 
 def count(video: Video) -> int:
-    """How many frames can be read. A file is decoded once for it, since what headers and packets
-    say of it is not always so; the answer is kept while the process lives.
+    """Count the frames that can be read.
+
+    A file is decoded for it, because headers and packets are not always right. The count is
+    kept while the process lives.
 
     Raises:
-        Unreadable: as `read`.
+        Unreadable: As for `read`.
     """
     if isinstance(video, bytes):
         return _count(video)
@@ -139,10 +155,10 @@ def count(video: Video) -> int:
 
 
 def rate(video: File) -> float:
-    """Frames a second, on average; 25 where the file does not tell.
+    """The average frames a second, 25 if the file does not tell.
 
     Raises:
-        Unreadable: as `read`.
+        Unreadable: As for `read`.
     """
     with _opened(video) as (_, stream):
         return float(stream.average_rate or stream.guessed_rate or 25)
@@ -151,12 +167,17 @@ def rate(video: File) -> float:
 def clip_rows(
     total: int, frames: int, stride: int = 1, rng: np.random.Generator | None = None
 ) -> Int[np.ndarray, 'n']:
-    """Which frames of a video of `total` make a clip: `frames` of them, each `stride`-th.
-
-    Fewer, from the start, where the video is shorter than that; `padded` fills them up.
+    """The numbers of the frames that make a clip.
 
     Args:
-        rng: draws the first one; None takes the clip from the middle.
+        total: the length of the video.
+        frames: the length of the clip.
+        stride: the distance of its frames in the video.
+        rng: draws the first frame. None takes the clip from the middle.
+
+    Returns:
+        The numbers in ascending order: fewer than `frames` if the video is shorter. `padded`
+        then fills the clip up.
     """
     spare = max(total - (frames - 1) * stride - 1, 0)
     start = spare // 2 if rng is None else int(rng.integers(spare, endpoint=True))
@@ -166,28 +187,31 @@ def clip_rows(
 def padded(
     clip: Frames, frames: int
 ) -> tuple[UInt8[np.ndarray, '{frames} h w c'], Bool[np.ndarray, '{frames}']]:
-    """A clip with black frames after its end, `frames` in all, and which of them are its own."""
+    """Add black frames behind a clip, up to `frames`.
+
+    Returns:
+        The longer clip, and which of its frames are real.
+    """
     missing = frames - len(clip)
-    return (
-        np.pad(clip, ((0, missing), (0, 0), (0, 0), (0, 0))),
-        np.arange(frames) < len(clip),
-    )
+    longer = np.pad(clip, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    return longer, np.arange(frames) < len(clip)
 
 
 def write_clip(
     path: str | os.PathLike, frames: Iterable[UInt8[np.ndarray, '_ _ 3']], rate: float
 ) -> Path:
-    """Writes an MP4 (H.264) that browsers and phones play, or a GIF, whole or not at all.
+    """Write an MP4 (H.264) that browsers and phones play, or a GIF, atomically.
 
-    Without an encoder for it in FFmpeg a GIF is written beside it instead.
+    If FFmpeg has no encoder for H.264, a GIF beside `path` takes the place of an MP4.
 
     Args:
         path: NAME.mp4 or NAME.gif.
-        frames: one or more of one size, such as `stream` gives; an odd side of an MP4 is made even
-            by repeating its last line.
+        frames: one or more of one size, such as those of `stream`. An odd side of an MP4 is made
+            even by repeating its last line.
         rate: frames a second.
+
     Returns:
-        The path of what was written.
+        The path of the file that was written.
     """
     import av
 
@@ -200,31 +224,33 @@ def write_clip(
     return path
 
 
-def _pictures(video: Video, frames) -> Iterator[tuple[int, decode.Encoded]]:
-    """The wanted frames with their numbers, as they come."""
+def _encoded_frames(video: Video, frames) -> Iterator[tuple[int, decode.Encoded]]:
+    """(number, frame) of the frames that are needed, in the video's order."""
+    numbers = None if frames is None else {int(number) for number in frames}
     if isinstance(video, File):
-        yield from _decoded(video, frames)
+        yield from _frames_of_file(video, numbers)
         return
     length = _length(video)
-    for number in (
-        range(length) if frames is None else sorted({int(number) for number in frames})
-    ):
+    if numbers is None:
+        numbers = range(length)
+    for number in sorted(numbers):
         if 0 <= number < length:
             yield number, video[number]
 
 
-def _length(pictures: Sequence[bytes] | Frames) -> int:
-    if not len(pictures):
+def _length(frames: Sequence[bytes] | Frames) -> int:
+    if not len(frames):
         raise Unreadable('it has no frames')
-    return len(pictures)
+    return len(frames)
 
 
-def _decoded(video: File, frames) -> Iterator[tuple[int, decode.Pixels]]:
-    wanted = None if frames is None else {int(number) for number in frames}
-    last = None if wanted is None else max(wanted, default=-1)
+def _frames_of_file(
+    video: File, numbers: set[int] | None
+) -> Iterator[tuple[int, decode.Pixels]]:
+    last = None if numbers is None else max(numbers, default=-1)
     with _opened(video) as (container, stream):
         for number, frame in enumerate(_frames(container, stream)):
-            if wanted is None or number in wanted:
+            if numbers is None or number in numbers:
                 yield number, _upright(frame)
             if number == last:
                 return
@@ -242,53 +268,48 @@ def _count(video: File) -> int:
 
 @contextlib.contextmanager
 def _opened(video: File) -> Iterator[tuple]:
-    """The container and its first video stream."""
+    """Open a file: its container and its first video stream."""
     import av
     from PIL import Image
 
-    # Titles of bytes that are no text; from 19 on PyAV reads any, and has no such argument.
-    any_text = (
-        {'metadata_errors': 'replace'}
-        if int(av.__version__.partition('.')[0]) < 19
-        else {}
-    )
-    with _as_unreadable():
-        if not isinstance(video, bytes):
-            files.size(video)
-        with (
-            (
-                io.BytesIO(video) if isinstance(video, bytes) else open(video, 'rb')
-            ) as file,
-            av.open(
-                file, options={'format_whitelist': _FORMATS}, **any_text
-            ) as container,
-        ):
-            if not container.streams.video:
-                raise Unreadable('it has no pictures, only sound')
-            stream = container.streams.video[0]
-            if stream.codec_context is None:
-                raise Unreadable(
-                    'its pictures are encoded in a way that FFmpeg does not know'
-                )
-            # The pipeline's own threads are what runs in parallel.
-            stream.thread_count = 1
-            # Or a damaged frame is made up from its neighbours.
-            stream.codec_context.options = {
-                'err_detect': 'explode',
-                'max_pixels': str(Image.MAX_IMAGE_PIXELS),
-            }
-            yield container, stream
+    settings = {'options': {'format_whitelist': _FORMATS}}
+    if int(av.__version__.partition('.')[0]) < 19:
+        # For titles whose bytes are no text. Later versions of PyAV read any title.
+        settings['metadata_errors'] = 'replace'
+    with _as_unreadable(), _file(video) as file, av.open(file, **settings) as container:
+        if not container.streams.video:
+            raise Unreadable('it has no pictures, only sound')
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise Unreadable(
+                'its pictures are encoded in a way that FFmpeg does not know'
+            )
+        # The pipeline's own threads run in parallel.
+        stream.thread_count = 1
+        # Otherwise FFmpeg makes up a damaged frame from its neighbours.
+        stream.codec_context.options = {
+            'err_detect': 'explode',
+            'max_pixels': str(Image.MAX_IMAGE_PIXELS),
+        }
+        yield container, stream
+
+
+def _file(video: File) -> io.BufferedIOBase:
+    if isinstance(video, bytes):
+        return io.BytesIO(video)
+    files.size(video)
+    return open(video, 'rb')
 
 
 def _frames(container, stream) -> 'Iterator[av.VideoFrame]':
-    found = False
+    has_frames = False
     for packet in container.demux(stream):
         if packet.is_corrupt:
             raise Unreadable('it is cut off')
         for frame in packet.decode():
-            found = True
+            has_frames = True
             yield frame
-    if not found:
+    if not has_frames:
         raise Unreadable('it has no frames')
 
 
@@ -307,10 +328,10 @@ def _as_unreadable() -> Iterator[None]:
 
 
 def _upright(frame: 'av.VideoFrame') -> UInt8[np.ndarray, 'h w 3']:
-    """As it is meant to be shown: a telephone held upright films lying on its side."""
+    """The frame as it is meant to be shown. A telephone stores upright videos on their side."""
     pixels = frame.to_ndarray(format='rgb24')
-    # Of the display matrix, in degrees against the clock.
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+    quarter_turns = round(frame.rotation / 90)  # anticlockwise
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
 
 
 def _write_mp4(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None:
@@ -318,23 +339,22 @@ def _write_mp4(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None
 
     first = next(frames)
     height, width, _ = first.shape
-    # Half of the colour's resolution is kept in each direction, so sides have to be even.
+    # Colours are stored at half the resolution, so both sides have to be even.
     missing = ((0, height % 2), (0, width % 2), (0, 0))
-    with av.open(
-        str(path), 'w', format='mp4', options={'movflags': 'faststart'}
-    ) as container:
+    settings = {'movflags': 'faststart'}
+    with av.open(str(path), 'w', format='mp4', options=settings) as container:
         stream = container.add_stream(
             'libx264',
             rate=Fraction(rate).limit_denominator(1001),
             options={'crf': '18'},
         )
-        stream.height, stream.width = height + height % 2, width + width % 2
+        stream.height = height + height % 2
+        stream.width = width + width % 2
         stream.pix_fmt = 'yuv420p'
         for frame in itertools.chain([first], frames):
-            even = np.pad(frame, missing, 'edge')
-            container.mux(
-                stream.encode(av.VideoFrame.from_ndarray(even, format='rgb24'))
-            )
+            pixels = np.pad(frame, missing, 'edge')
+            encoded = stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24'))
+            container.mux(encoded)
         container.mux(stream.encode())
 
 

@@ -35,10 +35,7 @@ class VideoFolder:
         if not root.is_dir():
             raise UserError(f'data.source=videos:{root}: there is no such folder')
         items = _items(root)
-        self._items = {
-            split: [item for item in items if item.split == split]
-            for split in folder.SPLITS
-        }
+        self._items = folder.by_split(items)
         training = self._items['train']
         if not training:
             raise UserError(

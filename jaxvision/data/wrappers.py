@@ -140,10 +140,8 @@ class InMemory(Wrapper):
 
     def read(self, rows: Rows) -> list[Example]:
         batch = self.batch(rows)
-        return [
-            {name: array[place] for name, array in batch.items()}
-            for place in range(len(rows))
-        ]
+        examples = zip(*batch.values(), strict=True)
+        return [dict(zip(batch, values, strict=True)) for values in examples]
 
     def batch(self, rows: Rows) -> dict[str, np.ndarray]:
         """The stacked examples. Rows that have been read cost one copy an array."""

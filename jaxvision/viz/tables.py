@@ -4,48 +4,63 @@ from collections.abc import Iterable, Mapping
 
 WIDEST = 60  # characters that a column is padded to
 
+Value = str | int | float
+
 
 class Table:
-    """Rows {column: value}; the first row that has more than its first column gives the heading.
+    """Rows {column: value}, whose heading is printed before the first row of several columns.
 
-    A value under the column None stands at the end of a row of its own kind, like a remark.
+    A value under the column None is a remark. It stands at the end of its row, without a heading.
     """
 
     def __init__(self, first: str, values: Iterable[str]):
-        """`values` are all that the first column will hold, which sets its width."""
+        """Begin a table.
+
+        Args:
+            first: the name of the first column.
+            values: all values that this column will hold. They set its width.
+        """
         self._widths = {first: _width(map(printable, values))}
         self._has_heading = False
 
-    def print(self, rows: Iterable[Mapping[str | None, str | int | float]]) -> None:
-        rows = [{column: _text(value) for column, value in row.items()} for row in rows]
-        full = next((row for row in rows if len(row) > 1 and None not in row), None)
-        if full and not self._has_heading:
-            self._has_heading = True
-            rows.insert(0, {column: column for column in full})
-        for column in {column for row in rows for column in row if column}:
-            texts = (row[column] for row in rows if column in row)
-            self._widths[column] = max(self._widths.get(column, 0), _width(texts))
-        for row in rows:
-            print(
-                '  '.join(
-                    text.ljust(self._widths.get(column, 0))
-                    for column, text in row.items()
-                ).rstrip(),
-                flush=True,
-            )
+    def print(self, rows: Iterable[Mapping[str | None, Value]]) -> None:
+        """Print more rows. A column may become wider than it was before."""
+        lines = list(map(_texts, rows))
+        if not self._has_heading:
+            for line in lines:
+                if len(line) > 1 and None not in line:
+                    lines.insert(0, {column: column for column in line})
+                    self._has_heading = True
+                    break
+        for line in lines:
+            for column, text in line.items():
+                if column:
+                    self._widths[column] = max(
+                        self._widths.get(column, 0), _width([text])
+                    )
+        for line in lines:
+            cells = [
+                text.ljust(self._widths.get(column, 0)) for column, text in line.items()
+            ]
+            print('  '.join(cells).rstrip(), flush=True)
 
 
 def printable(text: str) -> str:
-    """On one line, and nothing in it that a terminal obeys."""
-    return ''.join(
-        character
-        if character.isprintable()
-        else character.encode('unicode_escape').decode()
-        for character in text
-    )
+    """The text on one line, with control characters written out."""
+    return ''.join(map(_printable_character, text))
 
 
-def _text(value: str | int | float) -> str:
+def _printable_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    return character.encode('unicode_escape').decode()
+
+
+def _texts(row: Mapping[str | None, Value]) -> dict[str | None, str]:
+    return {column: _text(value) for column, value in row.items()}
+
+
+def _text(value: Value) -> str:
     return f'{value:.4f}' if isinstance(value, float) else printable(str(value))
 
 

@@ -6,7 +6,7 @@ import simplejpeg
 from PIL import Image
 from skimage import data as skimage_data
 
-from jaxvision.data import decode
+from jaxvision.data import decode, jpeg
 from jaxvision.data.protocol import Unreadable
 
 PHOTO = Image.fromarray(skimage_data.chelsea())  # 451 x 300
@@ -230,7 +230,7 @@ def test_rows_below_a_crop_are_neither_decoded_nor_missed(
     monkeypatch, options, cut, size
 ):
     data, heights = encoded(PHOTO, **options), []
-    ending_at = decode._ending_at
+    ending_at = jpeg._ending_at
 
     def crop(seed):
         return decode.random_resized_crop(data, np.random.default_rng(seed), size, 3)
@@ -239,12 +239,10 @@ def test_rows_below_a_crop_are_neither_decoded_nor_missed(
         heights.append(ending_at(*arguments)[1])
         return ending_at(*arguments)
 
-    monkeypatch.setattr(decode, '_ending_at', watched)
+    monkeypatch.setattr(jpeg, '_ending_at', watched)
     crops = [crop(seed) for seed in range(20)]
     assert (min(heights, default=300) < 200) == cut
-    monkeypatch.setattr(
-        decode, '_ending_at', lambda data, height, bottom: (data, height)
-    )
+    monkeypatch.setattr(jpeg, '_ending_at', lambda data, height, bottom: (data, height))
     np.testing.assert_array_equal(crops, [crop(seed) for seed in range(20)])
 
 

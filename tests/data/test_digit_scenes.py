@@ -140,8 +140,9 @@ def test_the_splits_share_no_digit():
 
 def test_where_nothing_fits_all_are_small_and_in_a_row():
     aspects = [1.25, 1.25, 1.25]
-    sizes, boxes = digit_scenes.layout(np.random.default_rng(0), aspects, 64, tries=0)
-    assert sizes == [0, 0, 0]
+    placed = digit_scenes.layout(np.random.default_rng(0), aspects, 64, tries=0)
+    boxes = placed.boxes
+    assert placed.sizes == [0, 0, 0]
     assert all(digit_scenes.apart(a, b) for a, b in itertools.combinations(boxes, 2))
     assert min(map(min, boxes)) >= 0 and max(map(max, boxes)) <= 64
 

@@ -8,7 +8,7 @@ from jaxvision.cli.predict.file_by_file import FilePredictor, show_outputs
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request, check_inputs
 from jaxvision.core.task import Example
-from jaxvision.data import decode, files
+from jaxvision.data import decode, files, jpeg
 from jaxvision.viz import figures
 
 DOES = 'predicts for images'
@@ -81,7 +81,7 @@ def read(model: Model, path: str, draws: bool) -> Example:
     """
     image = files.read(path)
     # A JPEG is decoded twice to parts of its size, which is faster than once whole.
-    if draws and not decode.is_jpeg(image):
+    if draws and not jpeg.is_jpeg(image):
         image = decode.decode(image, 3)
     example = model.prepare(image)
     if draws:
