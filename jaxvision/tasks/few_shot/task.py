@@ -47,7 +47,9 @@ from jaxvision.train import optimizers, update
 
 FIELDS: Fields = {
     'method': Field('protonet', 'Few-shot method.', choices=(*COMPARING, *WITHIN)),
-    'layer': Field('pooled', 'Intermediate of the model, whose values are features.'),
+    'layer': Field(
+        'pooled', 'Intermediate of the model whose values are the features.'
+    ),
     'ways': Field(20, 'Classes of an episode in training.', least=1),
     'shots': Field(1, 'Support images of each class in training.', least=1),
     'queries': Field(5, 'Query images of each class in training.', least=1),

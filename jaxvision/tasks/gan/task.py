@@ -62,7 +62,9 @@ FIELDS: Fields = {
         'Run of the classifier whose features are compared; own: a small one of this '
         'dataset, trained once.',
     ),
-    'layer': Field('pooled', 'Intermediate of that classifier, whose values compare.'),
+    'layer': Field(
+        'pooled', 'Intermediate of that classifier whose values are compared.'
+    ),
     'inception': Field(
         '',
         'File pt_inception-2015-12-05-*.pth, for the FID and KID that others report; '
