@@ -2,13 +2,16 @@
 
 import re
 import runpy
+import typing
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxvision.core import config as configs
+from jaxvision.core.task import Predictor
 from jaxvision.data.composed import Composed
 from jaxvision.data.wrappers import Subset
 from jaxvision.train import loop
@@ -76,6 +79,22 @@ def _judge(config, trained):
         config.task.judge = str(trained)
 
 
+def check_contracts(run):
+    """Every task declares its predictor, its network and its metrics."""
+    task = run.task
+    assert task.predictor in typing.get_args(Predictor) and task.predictor != 'none'
+    assert (task.tiling is not None) == (task.predictor == 'restoration')
+    assert task.network and task.main_evaluation in task.evaluations
+    assert task.best.removeprefix('-') in {
+        f'{name}/{metric}'
+        for name, evaluation in task.evaluations.items()
+        for metric in evaluation.metrics
+    }
+    pixels = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+    if run.spec.preprocessing and len(run.spec.preprocessing.mean) == 3:
+        assert jax.eval_shape(task.network.normalize, pixels).shape == pixels.shape
+
+
 @pytest.mark.parametrize(
     'path, argument',
     [(path, argument) for path in FILES for argument in arguments(path)],
@@ -109,6 +128,7 @@ def test_a_config_builds_its_task_and_its_step(
         lambda x: (x.shape, x.dtype), this.abstract()
     )
     assert {'loss', 'lr'} <= scalars.keys()
+    check_contracts(this)
     assert any(name.endswith('gradient_norm') for name in scalars)
 
 
