@@ -1,8 +1,8 @@
-"""Colour of one image [H, W, C], float in [0, 1]: pure, for jit and vmap; [0, 1] stays [0, 1].
+"""Colour operations on one image [H, W, C] in [0, 1]: pure, for jit and vmap, results in [0, 1].
 
-The adjust_* functions are those of Pillow's ImageEnhance, which AutoAugment, RandAugment and
-torchvision are defined by, without its rounding to 8 bits: a factor of 1 changes nothing. (The
-functions of these names in tf.image and dm_pix compute other things.)
+The adjust_* functions are those of Pillow's ImageEnhance, which define AutoAugment, RandAugment
+and torchvision, without its rounding to 8 bits. A factor of 1 changes nothing. (tf.image and
+dm_pix have other functions under these names.)
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,22 @@ Scalar = float | int | Float[Array, '']
 def to_float(
     image: Num[Array, '*shape'], dtype: DTypeLike = jnp.float32
 ) -> Float[Array, '*shape']:
-    """Intensities in [0, 255], uint8 or float, to [0, 1]."""
+    """Scale intensities from [0, 255], uint8 or float, to [0, 1]."""
     return image.astype(dtype) / 255
 
 
 def normalize(
     image: Float[Array, '*shape c'], mean: Sequence[float], std: Sequence[float]
 ) -> Float[Array, '*shape c']:
-    """(image - mean) / std, a mean and a standard deviation for each channel.
+    """Subtract the mean and divide by the std of each channel.
 
-    Raises ValueError unless both hold one number for each channel.
+    Args:
+        image: [..., C].
+        mean: one number for each channel.
+        std: one number for each channel.
+
+    Raises:
+        ValueError: `mean` or `std` does not hold one number for each channel.
     """
     channels = image.shape[-1]
     if len(mean) != channels or len(std) != channels:
@@ -38,31 +44,31 @@ def normalize(
 
 
 def grayscale(image: Float[Array, 'h w c']) -> Float[Array, 'h w 1']:
-    """Luma of an RGB image (ITU-R 601-2, Pillow's mode 'L'); a one-channel image as it is.
+    """Luma of an RGB image (ITU-R 601-2, Pillow's mode 'L'). One channel stays as it is.
 
-    Raises ValueError for any other number of channels.
+    Raises:
+        ValueError: The image has neither 1 nor 3 channels.
     """
     channels = image.shape[-1]
     if channels == 1:
         return image
     if channels == 3:
-        return jnp.sum(
-            image * jnp.array([0.299, 0.587, 0.114], image.dtype), -1, keepdims=True
-        )
+        weights = jnp.array([0.299, 0.587, 0.114], image.dtype)
+        return jnp.sum(image * weights, -1, keepdims=True)
     raise ValueError(
         f'grayscale: luma is of 1 or 3 channels, but the image has {channels}.'
     )
 
 
 def invert(image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
-    """1 - image."""
+    """The negative, 1 - image."""
     return 1 - image
 
 
 def _blend(
     degenerate: Float[Array, '...'], image: Float[Array, 'h w c'], factor: Scalar
 ) -> Float[Array, 'h w c']:
-    """From the degenerate image at factor 0 to the image at 1, and beyond it above 1."""
+    """Interpolate from a degenerate image (factor 0) to the image (1) and beyond, clipped."""
     factor = jnp.asarray(factor, image.dtype)
     return jnp.clip(degenerate + factor * (image - degenerate), 0, 1)
 
@@ -70,28 +76,28 @@ def _blend(
 def adjust_brightness(
     image: Float[Array, 'h w c'], factor: Scalar
 ) -> Float[Array, 'h w c']:
-    """`ImageEnhance.Brightness`: factor * image, clipped."""
+    """Multiply by a factor and clip (`ImageEnhance.Brightness`)."""
     return _blend(jnp.zeros_like(image), image, factor)
 
 
 def adjust_contrast(
     image: Float[Array, 'h w c'], factor: Scalar
 ) -> Float[Array, 'h w c']:
-    """`ImageEnhance.Contrast`: away from the mean luma (factor > 1) or towards it."""
+    """Scale the difference to the mean luma by a factor (`ImageEnhance.Contrast`)."""
     return _blend(jnp.mean(grayscale(image)), image, factor)
 
 
 def adjust_saturation(
     image: Float[Array, 'h w c'], factor: Scalar
 ) -> Float[Array, 'h w c']:
-    """`ImageEnhance.Color`: away from the image's luma, or towards it; one channel unchanged."""
+    """Scale the difference to each pixel's luma by a factor (`ImageEnhance.Color`)."""
     return _blend(grayscale(image), image, factor)
 
 
 def adjust_sharpness(
     image: Float[Array, 'h w c'], factor: Scalar
 ) -> Float[Array, 'h w c']:
-    """`ImageEnhance.Sharpness`: away from the image smoothed 3x3, or towards it."""
+    """Scale the difference to a 3x3 smoothed image by a factor (`ImageEnhance.Sharpness`)."""
     rows = image[:-2] + image[1:-1] + image[2:]
     box = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
     smooth = (box + 4 * image[1:-1, 1:-1]) / 13
@@ -99,9 +105,11 @@ def adjust_sharpness(
 
 
 def adjust_hue(image: Float[Array, 'h w c'], delta: Scalar) -> Float[Array, 'h w c']:
-    """Hue turned by `delta` of the colour circle (1 is once round); one channel unchanged.
+    """Rotate the hue, as `tf.image.adjust_hue` does. One channel stays as it is.
 
-    Equal to `tf.image.adjust_hue`.
+    Args:
+        image: [H, W, 1 or 3].
+        delta: the rotation, as a fraction of the colour circle.
     """
     if image.shape[-1] == 1:
         return image
@@ -109,20 +117,23 @@ def adjust_hue(image: Float[Array, 'h w c'], delta: Scalar) -> Float[Array, 'h w
     least = image.min(-1)
     chroma = image.max(-1) - least
     divisor = jnp.where(chroma > 0, chroma, 1)
-    # The cases meet where channels are equal. To ask which one equals the greatest, as dm_pix does,
-    # is not safe: a compiler may compute a channel twice, rounded differently.
+    # The cases agree where channels are equal. To ask which channel equals the greatest, as dm_pix
+    # does, is not safe: a compiler may compute a channel twice, rounded differently.
+    is_red = (red >= green) & (red >= blue)
+    red_sixths = (green - blue) / divisor
+    is_green = green >= blue
+    green_sixths = 2 + (blue - red) / divisor
+    blue_sixths = 4 + (red - green) / divisor
     sixths = jnp.where(
-        (red >= green) & (red >= blue),
-        (green - blue) / divisor,
-        jnp.where(
-            green >= blue, 2 + (blue - red) / divisor, 4 + (red - green) / divisor
-        ),
+        is_red, red_sixths, jnp.where(is_green, green_sixths, blue_sixths)
     )
     turned = sixths + 6 * jnp.asarray(delta % 1, image.dtype)
-    turned = turned - 6 * jnp.floor(turned / 6)  # on a CPU faster than %
-    shares = [jnp.abs(turned - 3) - 1, 2 - jnp.abs(turned - 2), 2 - jnp.abs(turned - 4)]
-    shares = jnp.clip(jnp.stack(shares, -1), 0, 1)
-    return jnp.clip(least[..., None] + chroma[..., None] * shares, 0, 1)
+    turned = turned - 6 * jnp.floor(turned / 6)  # On a CPU, this is faster than %.
+    new_red = jnp.abs(turned - 3) - 1
+    new_green = 2 - jnp.abs(turned - 2)
+    new_blue = 2 - jnp.abs(turned - 4)
+    relative = jnp.clip(jnp.stack([new_red, new_green, new_blue], -1), 0, 1)
+    return jnp.clip(least[..., None] + chroma[..., None] * relative, 0, 1)
 
 
 def random_color_jitter(
@@ -133,9 +144,18 @@ def random_color_jitter(
     saturation: float,
     hue: float,
 ) -> Float[Array, 'h w c']:
-    """Brightness, contrast, saturation, hue, in this order (torchvision shuffles the four).
+    """Change brightness, contrast, saturation and hue at random, in this order.
 
-    Factors are uniform in [max(0, 1 - strength), 1 + strength], the hue's turn in [-hue, hue].
+    torchvision shuffles the four. A factor is uniform in [max(0, 1 - strength), 1 + strength].
+
+    Args:
+        key: draws the changes.
+        image: [H, W, C] in [0, 1].
+        brightness: strength, at least 0.
+        contrast: strength, at least 0.
+        saturation: strength, at least 0.
+        hue: the largest rotation, as a fraction of the colour circle. It is uniform in
+            [-hue, hue].
     """
     strength = jnp.array([brightness, contrast, saturation], jnp.float32)
     uniform = jax.random.uniform(key, (4,), jnp.float32)
@@ -148,17 +168,17 @@ def random_color_jitter(
 
 
 def solarize(image: Float[Array, 'h w c'], threshold: Scalar) -> Float[Array, 'h w c']:
-    """`ImageOps.solarize`: inverts what is at or above the threshold."""
+    """Invert the values at or above a threshold (`ImageOps.solarize`)."""
     return jnp.where(image < jnp.asarray(threshold, image.dtype), image, 1 - image)
 
 
 def autocontrast(image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
-    """`ImageOps.autocontrast`: each channel stretched to [0, 1]; a constant one unchanged."""
-    low, high = image.min((0, 1)), image.max((0, 1))
-    constant = high == low
-    return jnp.where(
-        constant, image, (image - low) / jnp.where(constant, 1, high - low)
-    )
+    """Stretch each channel to [0, 1] (`ImageOps.autocontrast`). A constant one stays as it is."""
+    low = image.min((0, 1))
+    high = image.max((0, 1))
+    is_constant = high == low
+    stretched = (image - low) / jnp.where(is_constant, 1, high - low)
+    return jnp.where(is_constant, image, stretched)
 
 
 def _levels(image: Float[Array, 'h w c']) -> Int[Array, 'h w c']:
@@ -169,22 +189,22 @@ def _levels(image: Float[Array, 'h w c']) -> Int[Array, 'h w c']:
 def posterize(
     image: Float[Array, 'h w c'], bits: int | Int[Array, '']
 ) -> Float[Array, 'h w c']:
-    """`ImageOps.posterize`: the upper `bits` (0 to 8) of the nearest 8-bit intensity."""
+    """Keep the upper `bits` (0 to 8) of the nearest 8-bit intensities (`ImageOps.posterize`)."""
     dropped = 8 - bits
     return to_float((_levels(image) >> dropped) << dropped, image.dtype)
 
 
 def equalize(image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
-    """`ImageOps.equalize`: each channel's 8-bit histogram made flat; equal on 8-bit images."""
+    """Flatten the 8-bit histogram of each channel (`ImageOps.equalize`)."""
     levels = _levels(image)
     table = jax.vmap(_equalizing_table, -1, -1)(levels)
     return to_float(jnp.take_along_axis(table[:, None], levels, 0), image.dtype)
 
 
 def _equalizing_table(levels: Int[Array, 'h w']) -> Int[Array, '256']:
-    """Pillow's look-up table: the count of darker pixels, in steps of 1/255 of the whole."""
+    """Pillow's look-up table: the number of darker pixels in steps of 1/255 of all pixels."""
     counts = jnp.zeros(256, jnp.int32).at[levels.ravel()].add(1)
-    # Pillow leaves the brightest level's own pixels out of the whole, so that it maps to 255.
+    # Pillow does not count the pixels of the brightest level, so that it maps to 255.
     step = (levels.size - counts[levels.max()]) // 255
     darker = jnp.cumsum(counts) - counts
     table = jnp.clip((darker + step // 2) // jnp.maximum(step, 1), 0, 255)

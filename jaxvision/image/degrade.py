@@ -1,6 +1,6 @@
-"""What makes a good image [H, W, C] in [0, 1] a poor one: blur, fewer pixels, noise, JPEG.
+"""Degradations of one image [H, W, C] in [0, 1]: blur, downscaling, noise, JPEG.
 
-Pure, for jit and vmap. Rounding, as a file rounds to 8 bits, has no gradient.
+Pure, for jit and vmap. Rounding to 8 bits, as in a file, has no gradient.
 """
 
 import functools
@@ -24,27 +24,37 @@ def degrade(
     noise: float = 0.0,
     jpeg: int = 0,
 ) -> Float[Array, 'h2 w2 c']:
-    """The image as a poor camera leaves it in a file: blurred, made smaller, noisy, compressed.
-
-    In this order, each part left out where it is 0 (scale: 1); rounded to 8 bits at the end.
+    """Blur an image, downscale it, add noise, compress it, and round it to 8 bits, in this order.
 
     Args:
-        scale: how many times smaller (`downscale`).
-        blur: deviation of the Gaussian, pixels of `image`.
-        noise: deviation of the Gaussian noise, in units of the range [0, 1].
-        jpeg: quality, 1 to 100.
+        key: draws the noise.
+        image: [H, W, C] in [0, 1].
+        scale: how many times to shrink both sides. 1 leaves it out.
+        blur: std of the Gaussian, in pixels of `image`. 0 leaves it out.
+        noise: std of the Gaussian noise, in units of the range [0, 1]. 0 leaves it out.
+        jpeg: quality, 1 to 100. 0 leaves it out.
+
+    Raises:
+        ValueError: `scale` does not divide both sides, or JPEG has neither 1 nor 3 channels.
     """
-    image = gaussian_blur(image, blur) if blur else image
-    image = jnp.clip(downscale(image, scale), 0, 1) if scale > 1 else image
-    image = gaussian_noise(key, image, noise) if noise else image
-    return jpeg_compression(image, jpeg) if jpeg else jnp.round(255 * image) / 255
+    if blur:
+        image = gaussian_blur(image, blur)
+    if scale > 1:
+        image = jnp.clip(downscale(image, scale), 0, 1)
+    if noise:
+        image = gaussian_noise(key, image, noise)
+    if jpeg:
+        return jpeg_compression(image, jpeg)
+    return jnp.round(255 * image) / 255
 
 
 def downscale(image: Float[Array, 'h w c'], scale: int) -> Float[Array, 'h2 w2 c']:
-    """`scale` times smaller: bicubic, antialiased; it may overshoot [0, 1].
+    """Shrink both sides `scale` times: bicubic, antialiased. It may overshoot [0, 1].
 
-    Equal to Pillow's mode 'F' everywhere and to MATLAB's imresize where that needs no pixel from
-    beyond the edge. Raises ValueError unless `scale` divides both sides.
+    Equal to Pillow's mode 'F', and to MATLAB's imresize except near the edges.
+
+    Raises:
+        ValueError: `scale` does not divide both sides.
     """
     height, width, _ = image.shape
     if height % scale or width % scale:
@@ -56,19 +66,24 @@ def downscale(image: Float[Array, 'h w c'], scale: int) -> Float[Array, 'h2 w2 c
 
 
 def gaussian_blur(image: Float[Array, 'h w c'], sigma: float) -> Float[Array, 'h w c']:
-    """Convolved with a Gaussian cut off at 4 sigma, its edges repeated outwards.
+    """Convolve with a Gaussian that is cut off at 4 sigma. Edge pixels are repeated outwards.
 
     Equal to `scipy.ndimage.gaussian_filter` with mode 'nearest'.
+
+    Args:
+        image: [H, W, C].
+        sigma: std of the Gaussian in pixels.
     """
     radius = int(4 * sigma + 0.5)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     weights /= weights.sum()
     for axis in (0, 1):
-        pads = [(radius, radius) if axis == other else (0, 0) for other in range(3)]
+        pads = [(0, 0), (0, 0), (0, 0)]
+        pads[axis] = (radius, radius)
         padded = jnp.pad(image, pads, mode='edge')
+        length = image.shape[axis]
         image = sum(
-            float(weight)
-            * lax.slice_in_dim(padded, i, i + image.shape[axis], axis=axis)
+            float(weight) * lax.slice_in_dim(padded, i, i + length, axis=axis)
             for i, weight in enumerate(weights)
         )
     return image
@@ -77,7 +92,13 @@ def gaussian_blur(image: Float[Array, 'h w c'], sigma: float) -> Float[Array, 'h
 def gaussian_noise(
     key: PRNGKeyArray, image: Float[Array, 'h w c'], sigma: float
 ) -> Float[Array, 'h w c']:
-    """Independent noise of deviation `sigma` on every pixel and channel, kept in [0, 1]."""
+    """Add independent Gaussian noise to every pixel and channel, and clip to [0, 1].
+
+    Args:
+        key: draws the noise.
+        image: [H, W, C] in [0, 1].
+        sigma: std of the noise.
+    """
     noise = jax.random.normal(key, image.shape, jnp.float32).astype(image.dtype)
     return jnp.clip(image + sigma * noise, 0, 1)
 
@@ -85,12 +106,18 @@ def gaussian_noise(
 def jpeg_compression(
     image: Float[Array, 'h w c'], quality: Quality
 ) -> Float[Array, 'h w c']:
-    """The image after JPEG of this quality, 1 to 100: grey, or RGB with 4:2:0 chroma.
+    """Compress and decompress an image with JPEG, RGB with 4:2:0 chroma.
 
-    All that loses something, as in libjpeg: 8 bits, the tables of ITU-T T.81's annex K scaled by
-    the quality, chroma halved by means of 2x2 and doubled by a triangle filter. libjpeg computes in
-    whole numbers: Pillow's files differ from this by less than 0.3 of 255 in the mean. Raises
-    ValueError for other than 1 or 3 channels.
+    Every lossy step is that of libjpeg: 8 bits, the quantization tables of ITU-T T.81's annex K
+    scaled by the quality, chroma halved by means of 2x2 and doubled by a triangle filter. libjpeg
+    computes with integers: Pillow's files differ by less than 0.3 of 255 in the mean.
+
+    Args:
+        image: [H, W, 1 or 3] in [0, 1].
+        quality: 1 to 100.
+
+    Raises:
+        ValueError: The image has neither 1 nor 3 channels.
     """
     height, width, channels = image.shape
     if channels not in (1, 3):
@@ -101,7 +128,8 @@ def jpeg_compression(
     else:
         y, cb, cr = jnp.moveaxis(jnp.round(pixels @ _RGB_TO_YCC.T + _CENTRE), -1, 0)
         chroma = functools.partial(_coded, table=_CHROMA_TABLE, quality=quality)
-        cb, cr = (_doubled(chroma(_halved(c)))[:height, :width] for c in (cb, cr))
+        cb = _doubled(chroma(_halved(cb)))[:height, :width]
+        cr = _doubled(chroma(_halved(cr)))[:height, :width]
         ycc = jnp.stack([_coded(y, _LUMA_TABLE, quality), cb, cr], -1) - _CENTRE
         decoded = jnp.clip(jnp.round(ycc @ _YCC_TO_RGB.T), 0, 255)
     return (decoded / 255).astype(image.dtype)
@@ -140,7 +168,7 @@ _CHROMA_TABLE = np.array(
 
 
 def _dct_matrix():
-    """The orthonormal DCT-II of 8 samples, a row a frequency."""
+    """The orthonormal DCT-II of 8 samples, a row for each frequency."""
     frequency, sample = np.mgrid[:8, :8]
     matrix = np.cos(np.pi * frequency * (2 * sample + 1) / 16) / 2
     return np.where(frequency == 0, np.sqrt(1 / 8), matrix).astype(np.float32)
@@ -150,7 +178,13 @@ _DCT = _dct_matrix()
 
 
 def _coded(plane, table, quality):
-    """A plane of 8-bit values through the quantised DCT of its 8x8 blocks, and back."""
+    """Quantize the DCT of a plane's 8x8 blocks, and decode it again.
+
+    Args:
+        plane: 8-bit values, [H, W].
+        table: the quantization steps at quality 50, [8, 8].
+        quality: 1 to 100.
+    """
     height, width = plane.shape
     padded = jnp.pad(plane - 128, ((0, -height % 8), (0, -width % 8)), mode='edge')
     rows, columns = padded.shape
@@ -158,7 +192,8 @@ def _coded(plane, table, quality):
     precise = functools.partial(jnp.einsum, precision=lax.Precision.HIGHEST)
     steps = _quantization_steps(table, quality)[:, None]
     coefficients = precise('uy,rycx,vx->rucv', _DCT, blocks, _DCT)
-    # Many lie half way between two steps: libjpeg has them in whole eighths, and rounds up.
+    # Many coefficients lie half way between two steps. libjpeg has them in whole eighths, and
+    # rounds up.
     sizes = jnp.round(8 * jnp.abs(coefficients)) / 8
     coefficients = jnp.sign(coefficients) * steps * jnp.floor(sizes / steps + 0.5)
     blocks = precise('uy,rucv,vx->rycx', _DCT, coefficients, _DCT)
@@ -167,14 +202,14 @@ def _coded(plane, table, quality):
 
 
 def _quantization_steps(table, quality):
-    """libjpeg's scaling: the table as it is at quality 50, ones at 100."""
+    """Scale a table as libjpeg does: unchanged at quality 50, all ones at 100."""
     quality = jnp.asarray(quality)
     percent = jnp.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     return jnp.clip((table * percent + 50) // 100, 1, 255).astype(jnp.float32)
 
 
 def _halved(plane):
-    """Means of 2x2, a half rounded down and up in turn along a row, as libjpeg does."""
+    """Means of 2x2. As in libjpeg, halves are rounded down and up in turn along a row."""
     padded = jnp.pad(plane, [(0, side % 2) for side in plane.shape], mode='edge')
     rows, columns = (side // 2 for side in padded.shape)
     sums = padded.reshape(rows, 2, columns, 2).sum((1, 3))
@@ -182,18 +217,16 @@ def _halved(plane):
 
 
 def _doubled(plane):
-    """Twice as large by a triangle filter: three quarters of the nearest, one of the next."""
+    """Double both sides by a triangle filter: 3/4 of the nearest pixel, 1/4 of the next one."""
     for axis in (0, 1):
-        ends = [(1, 1) if axis == other else (0, 0) for other in range(2)]
-        padded, length = jnp.pad(plane, ends, mode='edge'), plane.shape[axis]
-        before, after = (
-            lax.slice_in_dim(padded, i, i + length, axis=axis) for i in (0, 2)
-        )
+        ends = [(0, 0), (0, 0)]
+        ends[axis] = (1, 1)
+        doubled_shape = list(plane.shape)
+        doubled_shape[axis] *= 2
+        length = plane.shape[axis]
+        padded = jnp.pad(plane, ends, mode='edge')
+        before = lax.slice_in_dim(padded, 0, length, axis=axis)
+        after = lax.slice_in_dim(padded, 2, 2 + length, axis=axis)
         pairs = jnp.stack([3 * plane + before, 3 * plane + after], axis + 1) / 4
-        plane = pairs.reshape(
-            [
-                2 * side if axis == other else side
-                for other, side in enumerate(plane.shape)
-            ]
-        )
+        plane = pairs.reshape(doubled_shape)
     return jnp.round(plane)

@@ -1,41 +1,43 @@
-"""What an image looks like, in few numbers and without a trained network."""
+"""Descriptors of an image: a few numbers, without a trained network."""
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-CELLS, DIRECTIONS = 4, 8  # cells a side; directions of the edges in each
+CELLS = 4  # along each side of the image
+DIRECTIONS = 8  # of edges, in each cell
 
 
 def layout(image: Float[Array, 'h w c']) -> Float[Array, 'd']:
-    """Which colours, and which edges, are where in an image: of length 1, or 0 of a plain one.
+    """The colours and edges in each of 4x4 cells of an image.
 
-    Half of it is the mean colour of each of 4x4 cells, less that of the image; the other half how
-    steeply the image, as grey, rises there in each of 8 directions: a coarse histogram of oriented
-    gradients (Dalal and Triggs 2005). The image is in [0, 1], at least 4x4 pixels.
+    The first half of the descriptor is the mean colour of each cell less that of the image. The
+    second half is how steeply the grey image rises there in each of 8 directions: a coarse
+    histogram of oriented gradients (Dalal and Triggs 2005).
+
+    Args:
+        image: [H, W, C] in [0, 1], at least 4x4 pixels.
+
+    Returns:
+        The descriptor, of length 1, or of length 0 for a plain image.
     """
     grey = image.mean(-1)
-    rises = jnp.stack(
-        [
-            jnp.pad(jnp.diff(grey, axis=axis), [(0, axis == 0), (0, axis == 1)])
-            for axis in (0, 1)
-        ],
-        -1,
-    )
+    down = jnp.pad(jnp.diff(grey, axis=0), [(0, 1), (0, 0)])
+    right = jnp.pad(jnp.diff(grey, axis=1), [(0, 0), (0, 1)])
+    gradients = jnp.stack([down, right], -1)
     angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
-    edges = jnp.maximum(
-        rises @ jnp.array([np.sin(angles), np.cos(angles)], image.dtype), 0
-    )
-    colors = _means(image)
-    halves = colors - colors.mean((0, 1)), _means(edges)
+    directions = jnp.array([np.sin(angles), np.cos(angles)], image.dtype)
+    edges = jnp.maximum(gradients @ directions, 0)
+    colors = _cell_means(image)
+    halves = [colors - colors.mean((0, 1)), _cell_means(edges)]
     return jnp.concatenate([_scaled(half.ravel()) for half in halves]) / 2**0.5
 
 
-def _means(image):
-    """Of the cells; rows and columns that are left over count in none."""
+def _cell_means(image):
+    """The mean of each cell. Rows and columns that are left over belong to none."""
     height, width, channels = image.shape
     image = image[: height // CELLS * CELLS, : width // CELLS * CELLS]
-    # An axis at a time: TFLite has no more than six of them, of batches and videos too.
+    # One axis at a time: TFLite has at most six axes, and batches and videos have theirs.
     rows = image.reshape(CELLS, height // CELLS, -1, channels).mean(1)
     return rows.reshape(CELLS, CELLS, width // CELLS, channels).mean(2)
 

@@ -1,4 +1,4 @@
-"""Filling the hole of an image smoothly from what is around it."""
+"""Fill the hole of an image smoothly from the pixels around it."""
 
 import functools
 
@@ -17,34 +17,52 @@ def thin_plate(
     sweeps: int = 4,
     cycles: int = 1,
 ) -> Float[Array, 'h w c']:
-    """The image with its hole filled by a thin plate under tension that the known pixels hold.
+    """Fill the hole of an image with a thin plate under tension, held by the known pixels.
 
-    That is the least sum of |gradient|^2 + stiffness |Laplacian|^2: (L + stiffness L^2) u = 0 in
-    the hole. Without stiffness it is a membrane (harmonic), stiffer than all tension a biharmonic
-    surface; photographs lie between. Solved roughly, by full multigrid (Brandt 1977): at each size
-    `cycles` V-cycles of that many `sweeps` before and after. What is outside the hole is the
-    image's; what is in it does not matter; where nothing is known it is black. The filling may
-    overshoot the known values a little. Every step is a product with a matrix of one side, which
-    all compilers and export formats take: right for tiles, slow for thousands of pixels a side.
+    The plate u has the least sum of |gradient|^2 + stiffness |Laplacian|^2, which is
+    (L + stiffness L^2) u = 0 in the hole. Stiffness 0 gives a membrane (harmonic), infinite
+    stiffness a biharmonic surface. Photographs lie between.
+
+    The equation is solved approximately by full multigrid (Brandt 1977). Every step is a product
+    with a matrix of one side, which all compilers and export formats support: right for tiles, slow
+    for thousands of pixels a side.
+
+    Args:
+        image: [H, W, C]. Its values in the hole do not matter.
+        hole: True where pixels are missing.
+        stiffness: at least 0.
+        sweeps: smoothing steps before and after each coarser correction.
+        cycles: V-cycles at the full size.
+
+    Returns:
+        The image, unchanged outside the hole. The filling may overshoot the known values a little.
+        Without any known pixel it is black.
     """
     known = 1 - hole.astype(image.dtype)
     planes = [jnp.moveaxis(x, -1, 0) for x in (image * known, 1 - known)]
-    return jnp.where(
-        hole, jnp.moveaxis(_filled(*planes, stiffness, sweeps, cycles), 0, -1), image
-    )
+    filled = _filled(*planes, stiffness, sweeps, cycles)
+    return jnp.where(hole, jnp.moveaxis(filled, 0, -1), image)
 
 
 def _filled(
     image: Planes, hole: Mask, stiffness: float, sweeps: int, cycles: int
 ) -> Planes:
-    """From the filling of the image at half its size, where known pixels are averaged."""
+    """Fill an image, beginning with the filled image of half its size.
+
+    Args:
+        image: 0 in the hole. At half the size, known pixels are averaged.
+        hole: 1 where pixels are missing.
+        stiffness: as for `thin_plate`.
+        sweeps: as for `thin_plate`.
+        cycles: as for `thin_plate`.
+    """
     size = image.shape[1:]
     if max(size) == 1:
         return image
     pairs = [_pairs(n) for n in size]
     known = _along(*pairs, 1 - hole)
     half = _along(*pairs, image) / jnp.maximum(known, 1)
-    # Pixels are twice as far apart there, and curvature counts by the square of a distance.
+    # Pixels are twice as far apart there, and curvature depends on the square of distances.
     half = _filled(half, 1 - jnp.minimum(known, 1), stiffness / 4, sweeps, 1)
     surface = image + hole * _along(*[_doubling(n) for n in size], half)
     for _ in range(cycles):
@@ -55,7 +73,7 @@ def _filled(
 def _v_cycle(
     surface: Planes, force: Planes, hole: Mask, stiffness: float, sweeps: int
 ) -> Planes:
-    """Brings (L + stiffness L^2) surface nearer to `force` in the hole."""
+    """Reduce the error of (L + stiffness L^2) surface = force in the hole."""
     size = surface.shape[1:]
     surface = _sweep(surface, force, hole, stiffness, sweeps)
     if max(size) <= 4:
@@ -65,16 +83,17 @@ def _v_cycle(
     rest = _along(*[matrix.T for matrix in double], residual)
     missing = 1 - jnp.minimum(_along(*[_pairs(n) for n in size], 1 - hole), 1)
     correction = _v_cycle(jnp.zeros_like(rest), rest, missing, stiffness / 4, sweeps)
-    return _sweep(
-        surface + hole * _along(*double, correction), force, hole, stiffness, sweeps
-    )
+    surface = surface + hole * _along(*double, correction)
+    return _sweep(surface, force, hole, stiffness, sweeps)
 
 
 def _sweep(
     surface: Planes, force: Planes, hole: Mask, stiffness: float, sweeps: int
 ) -> Planes:
-    """Chebyshev's iteration on the eigenvalues that a grid of half the size cannot see, the upper
-    eleven twelfths of them."""
+    """Smooth by Chebyshev's iteration on the upper eleven twelfths of the eigenvalues.
+
+    A grid of half the size does not represent these.
+    """
     largest = 8 + 64 * stiffness
     least = largest / 12
     angles = np.pi * (np.arange(sweeps) + 0.5) / sweeps
@@ -90,42 +109,40 @@ def _bent(surface: Planes, stiffness: float) -> Planes:
 
 def _laplacian(surface: Planes) -> Planes:
     """L, the negative Laplacian: four times a pixel less its neighbours."""
-    rows, columns = (
-        _second_difference(n).astype(surface.dtype) for n in surface.shape[1:]
-    )
-    return jnp.matmul(rows, surface, precision='highest') + jnp.matmul(
-        surface, columns, precision='highest'
-    )
+    _, height, width = surface.shape
+    rows = _second_difference(height).astype(surface.dtype)
+    columns = _second_difference(width).astype(surface.dtype)
+    down = jnp.matmul(rows, surface, precision='highest')
+    right = jnp.matmul(surface, columns, precision='highest')
+    return down + right
 
 
 def _along(
     rows: np.ndarray, columns: np.ndarray, image: Planes
 ) -> Float[Array, 'c new_h new_w']:
-    """The image with a matrix applied along its columns and another along its rows."""
+    """Apply a matrix along the columns of an image and another one along its rows."""
     product = functools.partial(jnp.matmul, precision='highest')
-    return product(
-        product(rows.astype(image.dtype), image), columns.T.astype(image.dtype)
-    )
+    resized_rows = product(rows.astype(image.dtype), image)
+    return product(resized_rows, columns.T.astype(image.dtype))
 
 
 def _second_difference(n: int) -> Float[np.ndarray, 'n n']:
-    """Beyond either end a pixel is its own neighbour."""
+    """The negative second difference of n pixels. The pixels at the ends neighbour themselves."""
     matrix = 2 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
     matrix[[0, -1], [0, -1]] -= 1
     return matrix
 
 
 def _pairs(n: int) -> Float[np.ndarray, 'half n']:
-    """Sums of two; of an odd number the last is alone."""
+    """Sums of two pixels. The last one of an odd number is alone."""
     return (np.arange(n) // 2 == np.arange(-(-n // 2))[:, None]).astype(float)
 
 
 def _doubling(n: int) -> Float[np.ndarray, 'n half']:
-    """Linear interpolation to n pixels, whose centres stay in place."""
+    """Linear interpolation from half as many pixels to n, aligned at the borders."""
     half = -(-n // 2)
-    nearest, near = (
-        np.arange(n) // 2,
-        np.arange(n) // 2 + np.where(np.arange(n) % 2, 1, -1),
-    )
-    matrix = 3 / 4 * np.eye(half)[nearest]
-    return matrix + 1 / 4 * np.eye(half)[np.clip(near, 0, half - 1)]
+    pixels = np.arange(n)
+    nearest = pixels // 2
+    second_nearest = np.clip(nearest + np.where(pixels % 2, 1, -1), 0, half - 1)
+    identity = np.eye(half)
+    return 3 / 4 * identity[nearest] + 1 / 4 * identity[second_nearest]

@@ -1,4 +1,4 @@
-"""Masks of what is missing from an image: bool [H, W, 1], True in the hole."""
+"""Masks of the hole in an image: bool [H, W, 1], True where pixels are missing."""
 
 import math
 
@@ -6,67 +6,89 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-STROKES, SEGMENTS = 8, 8  # of a free-form hole: more than cover half of an image
+# Of a free-form hole. Together they cover more than half of an image.
+STROKES = 8
+SEGMENTS = 8  # of each stroke
 
 
 def box(key: PRNGKeyArray, size: tuple[int, int], hole: int) -> Bool[Array, 'h w 1']:
-    """A square hole of `hole` pixels a side, anywhere that it is whole inside the image.
+    """A square hole at a random place inside the image.
 
-    Raises ValueError where it does not fit into `size` (height, width).
+    Args:
+        key: draws the place.
+        size: height and width of the image.
+        hole: side of the square in pixels.
+
+    Raises:
+        ValueError: The hole does not fit into the image.
     """
     if not 0 <= hole <= min(size):
         raise ValueError(
             f'box: a hole of {hole} pixels is not inside an image of {size}'
         )
     height, width = size
-    top, left = jax.random.randint(
-        key, (2,), 0, jnp.array([height - hole + 1, width - hole + 1]), jnp.int32
-    )
-    y, x = jnp.arange(height)[:, None], jnp.arange(width)
+    places = jnp.array([height - hole + 1, width - hole + 1])
+    top, left = jax.random.randint(key, (2,), 0, places, jnp.int32)
+    y = jnp.arange(height)[:, None]
+    x = jnp.arange(width)
     inside = (top <= y) & (y < top + hole) & (left <= x) & (x < left + hole)
     return inside[..., None]
 
 
 def border(size: tuple[int, int], margin: int) -> Bool[Array, 'h w 1']:
-    """All but what is at least `margin` pixels inside the image (height, width).
+    """A hole along all four edges of an image.
 
-    Raises ValueError where nothing would be left.
+    Args:
+        size: height and width of the image.
+        margin: the width of the hole in pixels.
+
+    Raises:
+        ValueError: The hole would be the whole image.
     """
     height, width = size
     if not 0 <= 2 * margin < min(size):
         raise ValueError(
             f'border: a margin of {margin} pixels leaves nothing of an image of {size}'
         )
-    y, x = jnp.arange(height)[:, None], jnp.arange(width)
-    return (
-        jnp.minimum(jnp.minimum(y, height - 1 - y), jnp.minimum(x, width - 1 - x))
-        < margin
-    )[..., None]
+    y = jnp.arange(height)[:, None]
+    x = jnp.arange(width)
+    from_row_edge = jnp.minimum(y, height - 1 - y)
+    from_column_edge = jnp.minimum(x, width - 1 - x)
+    return (jnp.minimum(from_row_edge, from_column_edge) < margin)[..., None]
 
 
 def free_form(
-    key: PRNGKeyArray, size: tuple[int, int], share: float
+    key: PRNGKeyArray, size: tuple[int, int], fraction: float
 ) -> Bool[Array, 'h w 1']:
-    """What a brush covers that goes to and fro in random strokes (Yu et al. 2019, algorithm 1) and
-    is lifted at the pixel that makes the hole round(share * height * width) pixels.
+    """A hole painted by a brush in random strokes (Yu et al. 2019, algorithm 1).
 
-    Strokes start anywhere and turn by about 2/5 of a circle, left and right in turn; as in the
-    authors' code segments are sqrt(h^2 + w^2) / 8 long on average, and brushes 12/256 to 40/256 of
-    the side wide. Should all strokes cover less than the share, they grow thicker until they do.
-    Raises ValueError for a share outside [0, 1].
+    Strokes start anywhere and turn by about 2/5 of a circle, left and right alternately. As in the
+    authors' code, segments are sqrt(h^2 + w^2) / 8 long on average, and brushes 12/256 to 40/256
+    of the side wide. The brush stops at the pixel that makes the hole large enough. If all strokes
+    cover less, they grow thicker until they cover it.
+
+    Args:
+        key: draws the strokes.
+        size: height and width of the image.
+        fraction: the hole has round(fraction * height * width) pixels.
+
+    Raises:
+        ValueError: The fraction is not in [0, 1].
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f'free_form: share={share} is a share of the image, 0 to 1')
+    if not 0 <= fraction <= 1:
+        raise ValueError(f'free_form: fraction={fraction}: expected 0 to 1.')
     start, end, radius = _strokes(key, *size)
-    first = jnp.argsort(_covered_at(start, end, radius, *size).reshape(-1), stable=True)
-    hole = jnp.zeros(len(first), bool).at[first[: round(share * len(first))]].set(True)
+    times = _covered_at(start, end, radius, *size).reshape(-1)
+    order = jnp.argsort(times, stable=True)
+    number = round(fraction * len(order))
+    hole = jnp.zeros(len(order), bool).at[order[:number]].set(True)
     return hole.reshape(*size, 1)
 
 
 def _strokes(
     key: PRNGKeyArray, height: int, width: int
 ) -> tuple[Float[Array, 's 2'], Float[Array, 's 2'], Float[Array, 's']]:
-    """Segments in the order in which they are drawn: their ends (y, x), and the brush's radius."""
+    """Draw segments in their order: start (y, x), end (y, x), and radius of the brush."""
     keys = jax.random.split(key, 5)
 
     def uniform(key, shape, low, high):
@@ -75,30 +97,24 @@ def _strokes(
     corner = jnp.array([height, width], jnp.float32) - 1
     steps = (STROKES, SEGMENTS)
     turn = uniform(keys[0], steps, 4 / 15 * math.pi, 8 / 15 * math.pi)
-    angle = jnp.where(jnp.arange(SEGMENTS) % 2 == 0, -turn, turn) + uniform(
-        keys[1], (STROKES, 1), 0, 2 * math.pi
-    )
+    alternating = jnp.where(jnp.arange(SEGMENTS) % 2 == 0, -turn, turn)
+    angle = alternating + uniform(keys[1], (STROKES, 1), 0, 2 * math.pi)
     mean = math.hypot(height, width) / 8
-    length = jnp.clip(
-        mean + mean / 2 * jax.random.normal(keys[2], steps, jnp.float32), 0, 2 * mean
-    )
+    normal = jax.random.normal(keys[2], steps, jnp.float32)
+    length = jnp.clip(mean + mean / 2 * normal, 0, 2 * mean)
     moves = length[..., None] * jnp.stack([jnp.sin(angle), jnp.cos(angle)], -1)
-    place, places = uniform(keys[3], (STROKES, 2), 0, 1) * corner, []
+    place = uniform(keys[3], (STROKES, 2), 0, 1) * corner
+    places = []
     for i in range(SEGMENTS):
         places.append(place)
         place = jnp.clip(place + moves[:, i], 0, corner)
     starts = jnp.stack(places, 1)
     ends = jnp.concatenate([starts[:, 1:], place[:, None]], 1)
-    radius = (
-        math.sqrt(height * width)
-        / 2
-        * uniform(keys[4], (STROKES, 1), 12 / 256, 40 / 256)
-    )
-    return (
-        starts.reshape(-1, 2),
-        ends.reshape(-1, 2),
-        jnp.broadcast_to(radius, steps).reshape(-1),
-    )
+    width_fraction = uniform(keys[4], (STROKES, 1), 12 / 256, 40 / 256)
+    radius = math.sqrt(height * width) / 2 * width_fraction
+    starts = starts.reshape(-1, 2)
+    ends = ends.reshape(-1, 2)
+    return starts, ends, jnp.broadcast_to(radius, steps).reshape(-1)
 
 
 def _covered_at(
@@ -108,26 +124,33 @@ def _covered_at(
     height: int,
     width: int,
 ) -> Float[Array, 'h w']:
-    """When the brush first covers a pixel, in segments drawn; of pixels that it never covers, how
-    far they are from it, beyond all those times."""
-    y, x = (
-        jnp.arange(height, dtype=jnp.float32)[:, None],
-        jnp.arange(width, dtype=jnp.float32),
-    )
+    """When the brush first covers each pixel, in segments drawn.
+
+    A pixel that it never covers has the number of all segments plus its distance from the brush.
+
+    Args:
+        start: (y, x) of each segment.
+        end: (y, x) of each segment.
+        radius: of the brush at each segment.
+        height: of the image in pixels.
+        width: of the image in pixels.
+    """
+    y = jnp.arange(height, dtype=jnp.float32)[:, None]
+    x = jnp.arange(width, dtype=jnp.float32)
 
     def draw(number, time):
-        (top, left), (down, right) = start[number], end[number] - start[number]
-        share = ((y - top) * down + (x - left) * right) / jnp.maximum(
-            down**2 + right**2, 1e-6
-        )
-        share = jnp.clip(share, 0, 1)
-        distance = (
-            jnp.hypot(y - top - share * down, x - left - share * right) - radius[number]
-        )
-        return jnp.minimum(
-            time, jnp.where(distance <= 0, number + share, len(start) + distance)
-        )
+        corner = start[number]
+        move = end[number] - start[number]
+        top, left = corner
+        down, right = move
+        # The nearest point of the segment, as a fraction of its length.
+        along = (y - top) * down + (x - left) * right
+        along = along / jnp.maximum(down**2 + right**2, 1e-6)
+        along = jnp.clip(along, 0, 1)
+        to_segment = jnp.hypot(y - top - along * down, x - left - along * right)
+        distance = to_segment - radius[number]
+        covered = jnp.where(distance <= 0, number + along, len(start) + distance)
+        return jnp.minimum(time, covered)
 
-    return jax.lax.fori_loop(
-        0, len(start), draw, jnp.full((height, width), jnp.inf, jnp.float32)
-    )
+    never = jnp.full((height, width), jnp.inf, jnp.float32)
+    return jax.lax.fori_loop(0, len(start), draw, never)

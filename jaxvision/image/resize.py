@@ -1,7 +1,7 @@
-"""Antialiased resampling of one image [H, W, C], and the random resized crop.
+"""Antialiased resizing of one image [H, W, C], and the random resized crop.
 
-Each axis is one product with a matrix of weights, so that a crop's box may be traced. jax.image
-has the same kernels, but places samples in float32 pixels: 4e-5 from Pillow at 500 pixels.
+Each axis is a product with a matrix of weights, so that a crop's box may be traced. jax.image has
+the same kernels, but computes the places of samples in float32: 4e-5 from Pillow at 500 pixels.
 """
 
 import functools
@@ -21,24 +21,23 @@ Kernel = Callable[[Float[Array, '...']], Float[Array, '...']]
 def resize(
     image: Float[Array, 'h w c'], size: tuple[int, int], method: Method = 'bilinear'
 ) -> Float[Array, 'new_h new_w c']:
-    """The image at `size` (height, width), antialiased where it shrinks.
+    """Resize an image, antialiased where it shrinks.
 
-    Equal to Pillow's `Image.resize` in mode 'F' (and to PyTorch's antialias=True). Bicubic
-    (a = -0.5) and lanczos3 may overshoot [0, 1].
+    Equal to Pillow's `Image.resize` in mode 'F', and to PyTorch's with antialias=True.
+
+    Args:
+        image: [H, W, C].
+        size: height and width of the result.
+        method: the kernel. Bicubic (a = -0.5) and lanczos3 may overshoot [0, 1].
     """
-    # Constants of the program, also in the formats that cannot compute them (TFLite's int8).
+    kernel = _KERNELS[method]
+    dtype = _at_least_float32(image)
+    height, width, _ = image.shape
+    # Constants of the program, because some formats cannot compute them (TFLite's int8).
     with jax.ensure_compile_time_eval():
-        rows, columns = (
-            _weights(
-                _KERNELS[method],
-                pixels,
-                samples,
-                jnp.int32(0),
-                jnp.int32(pixels),
-                _at_least_float32(image),
-            )
-            for pixels, samples in zip(image.shape, size)
-        )
+        first = jnp.int32(0)
+        rows = _weights(kernel, height, size[0], first, jnp.int32(height), dtype)
+        columns = _weights(kernel, width, size[1], first, jnp.int32(width), dtype)
     return _resampled(rows, image, columns)
 
 
@@ -48,9 +47,13 @@ def crop_and_resize(
     size: tuple[int, int],
     method: Method = 'bilinear',
 ) -> Float[Array, 'new_h new_w c']:
-    """The pixels of `box` (top, left, height, width; may be traced) at `size` (height, width).
+    """Resize the pixels of a box, as Pillow's `crop` and `resize` do.
 
-    Equal to Pillow's `crop` then `resize`: nothing outside the box is seen.
+    Args:
+        image: [H, W, C]. No pixel outside the box has an influence.
+        box: top, left, height, width in pixels. It may be traced.
+        size: height and width of the result.
+        method: as for `resize`.
     """
     kernel = _KERNELS[method]
     dtype = _at_least_float32(image)
@@ -69,13 +72,10 @@ def _resampled(
     image: Float[Array, 'h w c'],
     columns: Float[Array, 'x w'],
 ) -> Float[Array, 'y x c']:
-    # Channels first: TFLite converts no product of matrices with an axis of one channel between.
+    # Channels first, because TFLite cannot convert a matrix product around an axis of one channel.
     planes = jnp.moveaxis(image.astype(rows.dtype), -1, 0)
-    resized = jnp.matmul(
-        jnp.matmul(rows, planes, precision=lax.Precision.HIGHEST),
-        columns.T,
-        precision=lax.Precision.HIGHEST,
-    )
+    resized = jnp.matmul(rows, planes, precision=lax.Precision.HIGHEST)
+    resized = jnp.matmul(resized, columns.T, precision=lax.Precision.HIGHEST)
     return jnp.moveaxis(resized, 0, -1).astype(image.dtype)
 
 
@@ -88,14 +88,25 @@ def _weights(
     length: Int[Array, ''],
     dtype: DTypeLike,
 ) -> Float[Array, 'samples pixels']:
-    """How much of each pixel goes into each sample of the pixels [start, start + length)."""
-    # Sample i lies at start + (i + 1/2) length / samples - 1/2 pixels: by whole numbers, because
-    # float32 would misplace it by the rounding of a large coordinate.
+    """The weight of each pixel in each sample of the pixels [start, start + length).
+
+    Args:
+        kernel: weight by distance in pixels.
+        pixels: the length of the axis.
+        samples: the length of the resized axis.
+        start: the first pixel to sample.
+        length: how many pixels to sample.
+        dtype: of the weights.
+    """
+    # Sample i lies at start + (i + 1/2) length / samples - 1/2 pixels. Integers compute it exactly,
+    # float32 would round a large coordinate.
     twice = (2 * jnp.arange(samples, dtype=jnp.int32) + 1) * length - samples
-    whole, rest = start + twice // (2 * samples), twice % (2 * samples)
+    whole = start + twice // (2 * samples)
+    rest = twice % (2 * samples)
     pixel = jnp.arange(pixels, dtype=jnp.int32)
-    distance = (whole[:, None] - pixel) + (rest[:, None] / (2 * samples)).astype(dtype)
-    # Where the image shrinks, the kernel is widened to the output's pixel: a low-pass filter.
+    whole_distance = whole[:, None] - pixel
+    distance = whole_distance + (rest[:, None] / (2 * samples)).astype(dtype)
+    # Where the image shrinks, the kernel is as wide as a pixel of the result: a low-pass filter.
     weights = kernel(jnp.abs(distance) / jnp.maximum(length.astype(dtype) / samples, 1))
     weights = jnp.where((start <= pixel) & (pixel < start + length), weights, 0)
     return weights / weights.sum(1, keepdims=True)
@@ -126,13 +137,27 @@ def random_resized_box(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Int[Array, '4']:
-    """The crop (top, left, height, width) of Inception (Szegedy et al. 2015), as in torchvision.
+    """The random crop of Inception (Szegedy et al. 2015), as in torchvision.
 
-    Try t, of uniforms u in [0, 1): the area is height * width * (scale[0] + u[t, 0] * (scale[1] -
-    scale[0])); the ratio w / h is log-uniform, ratio[0] * (ratio[1] / ratio[0]) ** u[t, 1];
-    h = round(sqrt(area / ratio)), w = round(sqrt(area * ratio)); top = floor(u[t, 2] * (height -
-    h + 1)), left = floor(u[t, 3] * (width - w + 1)). The first try that fits counts; where none
-    does, the largest central crop with a ratio in range.
+    Try t computes from u = uniforms[t]:
+
+        area = height * width * (scale[0] + u[0] * (scale[1] - scale[0]))
+        w / h = ratio[0] * (ratio[1] / ratio[0]) ** u[1], which is log-uniform
+        h = round(sqrt(area / (w / h))), w = round(sqrt(area * (w / h)))
+        top = floor(u[2] * (height - h + 1)), left = floor(u[3] * (width - w + 1))
+
+    The first try that fits counts. If none does, the crop is the largest central one whose aspect
+    ratio is in range.
+
+    Args:
+        uniforms: numbers in [0, 1), four for each try.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        scale: range of the crop's area, as a fraction of the image's.
+        ratio: range of its width over its height.
+
+    Returns:
+        top, left, height and width of the crop in pixels.
     """
     area = height * width * (scale[0] + uniforms[:, 0] * (scale[1] - scale[0]))
     w_over_h = ratio[0] * (ratio[1] / ratio[0]) ** uniforms[:, 1]
@@ -164,7 +189,16 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     method: Method = 'bilinear',
 ) -> Float[Array, 'new_h new_w c']:
-    """A random box of the image (`random_resized_box`, ten tries) at `size`, kept in [0, 1]."""
+    """Resize a random box of an image, and clip the result to [0, 1].
+
+    Args:
+        key: draws the box, in ten tries of `random_resized_box`.
+        image: [H, W, C] in [0, 1].
+        size: height and width of the result.
+        scale: as for `random_resized_box`.
+        ratio: as for `random_resized_box`.
+        method: as for `resize`.
+    """
     uniforms = jax.random.uniform(key, (10, 4), jnp.float32)
     box = random_resized_box(uniforms, *image.shape[:2], scale, ratio)
     return jnp.clip(crop_and_resize(image, box, size, method), 0, 1)

@@ -79,7 +79,10 @@ def test_a_batch_is_its_masks_one_by_one(name):
     [
         (lambda: masks.box(KEYS[0], (8, 9), 9), 'a hole of 9 pixels'),
         (lambda: masks.border((8, 9), 4), 'leaves nothing'),
-        (lambda: masks.free_form(KEYS[0], (8, 9), 1.5), 'share=1.5'),
+        (
+            lambda: masks.free_form(KEYS[0], (8, 9), 1.5),
+            'fraction=1.5: expected 0 to 1',
+        ),
     ],
 )
 def test_what_cannot_be_is_said(wrong, message):
