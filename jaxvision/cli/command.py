@@ -32,6 +32,9 @@ COMMANDS = {
         'Measure the speed of a config, or plan its cost on other hardware.',
         'jaxvision.cli.bench.command',
     ),
+    'models': Command(
+        'List architectures, variants, parameters and weights.', 'jaxvision.cli.models'
+    ),
 }
 _HELP = """usage: jaxvision COMMAND [ARGUMENT ...]
 
