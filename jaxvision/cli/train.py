@@ -17,7 +17,6 @@ again), 2 a mistake to mend, 1 anything else.
 import argparse
 import errno
 import hashlib
-import json
 import re
 import shlex
 import signal
@@ -28,6 +27,14 @@ from pathlib import Path
 from jaxvision.cli import invocation
 
 STOPPED = 75  # EX_TEMPFAIL: a scheduler starts the command again
+# What `predict` is given after a run, by the predictor that its task declares.
+PREDICT_WITH = {
+    'image': ['FILE...'],
+    'restoration': ['FILE...'],
+    'video': ['FILE...'],
+    'generator': ['--number', '16'],
+    'support': ['--support', 'DIR', 'FILE...'],
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,9 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         code = _fail(str(error))
     except KeyboardInterrupt:
         code = 130
-    except (
-        Exception
-    ) as error:  # only a full disk is expected here; anything else is a bug of ours
+    # Only a full disk is expected here. Anything else is a bug of ours.
+    except Exception as error:
         if _is_disk_full(error):
             where = options.workdir or 'the run'
             code = _fail(
@@ -125,18 +131,19 @@ def _say_finished(config, workdir: Path, result) -> None:
         f'in {workdir}: metrics.jsonl, checkpoints/, and pictures in figures/: {pictures}'
     )
     step = ['--step', 'best'] if result.best else []
-    inputs = json.loads((workdir / 'spec.json').read_text())['inputs']
-    given = ['--number', '16'] if 'latent' in inputs else ['FILE...']
-    given += ['--mask', 'MASK'] if 'mask' in inputs else []
     folder = str(workdir)
     evaluate = invocation.command('eval', '--workdir', folder, *step)
-    predict = invocation.command('predict', '--workdir', folder, *given)
+    predict = ''
+    if result.predictor in PREDICT_WITH:
+        mask = ['--mask', 'MASK'] if 'mask' in result.inputs else []
+        given = [*PREDICT_WITH[result.predictor], *mask]
+        predict = f'  {invocation.command("predict", "--workdir", folder, *given)}\n'
     export = invocation.command('export', '--workdir', folder)
     tensorboard = shlex.join([invocation.path_of('tensorboard'), '--logdir', folder])
     print(
         'next:\n'
         f'  {evaluate}\n'
-        f'  {predict}\n'
+        f'{predict}'
         f'  {export}\n'
         f'  {tensorboard}\n'
         f'  in Python: task, variables, spec = jaxvision.load({folder!r})\n'

@@ -67,7 +67,9 @@ def reference(config: Config) -> str:
             path: value for path, value in values.items() if path.startswith(f'{name}.')
         }
         for path, value in (options or {name: values[name]}).items():
-            lines.append(f'  --config.{path}={value}')
+            is_open = isinstance(value, Mapping | ConfigDict)
+            path = f'{path}.NAME=VALUE' if is_open else f'{path}={value}'
+            lines.append(f'  --config.{path}')
         bounds = f' [{field.bounds}]' if field.bounds else ''
         lines.append(f'      {field.doc}{bounds}')
     return '\n'.join(lines)

@@ -78,7 +78,11 @@ class Field:
             and (self.below is None or value < self.below)
         )
         if not within:
-            kind = 'a whole number' if isinstance(self.default, int) else 'a number'
+            kind = 'a number'
+            if isinstance(self.default, int):
+                kind = 'a whole number'
+            elif not self.bounds:
+                kind = 'a finite number'
             raise UserError(f'{name}={value}: expected {kind} {self.bounds}'.rstrip())
 
 

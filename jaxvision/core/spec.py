@@ -147,13 +147,25 @@ def from_json(
         task: the name of the run's task.
 
     Raises:
-        UserError: The spec was written by another version of jaxvision.
+        UserError: The spec is damaged, or another version of jaxvision wrote it.
     """
     if value.get('schema') != SCHEMA:
         raise UserError(
             f'spec.json has schema {value.get("schema")}: expected {SCHEMA}. '
             'Another version of jaxvision wrote this run; train it again'
         )
+    try:
+        return _spec_from_json(value, details_of, task)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f'spec.json is damaged, or of another version of jaxvision '
+            f'({type(error).__name__}: {error}). Train the run again'
+        ) from error
+
+
+def _spec_from_json(
+    value: Mapping[str, Any], details_of: Callable[[str], type | None], task: str
+) -> Spec:
     fields = {name: item for name, item in value.items() if name != 'schema'}
     networks = {
         name: NetworkSpec(

@@ -1,4 +1,4 @@
-"""The tasks by name: one folder each, with `DEFAULTS`, `describe` and `make` in task.py."""
+"""The tasks by name: one folder each, with `FIELDS`, `describe` and `make` in task.py."""
 
 from ml_collections import ConfigDict
 

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 import jax
 
+from jaxvision.core.config import check
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Task
+from jaxvision.core.task import Predictor, Task
 from jaxvision.data import pipeline
 from jaxvision.train import auxiliary, evaluation, fitting, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
@@ -24,53 +25,70 @@ from jaxvision.viz import figures
 LAG = 2  # steps between a scalar's computation and its reading: the host never waits for the device
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    finished: bool  # False: a signal stopped the run, and everything is saved
-    trained: bool  # False: the run had been finished before
-    step: int
-    metrics: dict[str, float]  # of the last evaluation
-    best: str  # the metric whose best checkpoint is kept, if there is one
+    """How a call of `run` ended.
+
+    Attributes:
+        finished: False: a signal stopped the run, and everything is saved.
+        trained: False: the run had been finished before.
+        step: the last step.
+        metrics: of the last evaluation.
+        best: the metric whose best checkpoint is kept, '' if there is none.
+        predictor: what `predict` does with the run.
+        inputs: the names of the arrays that `Task.predict` takes.
+    """
+
+    finished: bool
+    trained: bool = True
+    step: int = 0
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    best: str = ''
+    predictor: Predictor = 'none'
+    inputs: tuple[str, ...] = ()
+
+
+# `(step, metrics)`, called after each evaluation.
+OnEvaluation = Callable[[int, dict[str, float]], Any]
 
 
 def run(
-    config: Config,
-    workdir: str | Path,
-    on_eval: Callable[[int, dict[str, float]], Any] | None = None,
+    config: Config, workdir: str | Path, on_eval: OnEvaluation | None = None
 ) -> Result:
-    """Train until `train.steps`, going on from the last checkpoint in `workdir` if there is one.
+    """Train until `train.steps`, from the last checkpoint in `workdir` if there is one.
 
-    `on_eval(step, metrics)` is told of each evaluation; what it raises ends the run.
+    Args:
+        config: of the run.
+        workdir: its folder.
+        on_eval: called after each evaluation. An exception of it ends the run.
+
+    Raises:
+        UserError: A field is wrong, the data changed, or a step is not finite.
     """
     start = time.monotonic()
+    check(config)
     for network in auxiliary.trainings(config, Path(workdir)):
         processes.say(
-            f'the network {network.name!r}, on which this task stands: {network.folder}'
+            f'required network {network.name!r}, kept in {network.folder} when trained'
         )
         if not run(network.config, network.folder).finished:
-            return Result(False, True, 0, {}, '')
+            return Result(finished=False)
         processes.say('')
     with processes.stop_signal() as asked:
         this = begin(config, Path(workdir))
         with held(this.workdir), this.checkpoints() as checkpoints:
             take_folder(this)
             processes.agree('checkpoints', {'steps': checkpoints.steps()})
-            new = not checkpoints.steps()
-            state = (
-                fitting.solve(this, this.init())
-                if new
-                else checkpoints.restore(this.abstract(), checkpoints.find())
-            )
+            is_new = not checkpoints.steps()
+            if is_new:
+                state = fitting.solve(this, this.init())
+            else:
+                state = checkpoints.restore(this.abstract(), checkpoints.find())
             first = int(state.step)
             if first < this.total_steps:
-                processes.say(
-                    f'resuming at step {first}'
-                    if first
-                    else f'{_size(state)} parameters, {this.spec.examples:,} '
-                    f'examples, {this.total_steps} steps; {_where(this)}compiling ...'
-                )
+                _say_start(this, state)
                 state, rows = _train(this, state, checkpoints, asked, on_eval)
-            elif new:
+            elif is_new:
                 rows = _keep_fitted(this, state, checkpoints, on_eval)
             else:
                 rows = read_rows(this.workdir / 'metrics.jsonl')
@@ -79,11 +97,24 @@ def run(
         figures.save(this.workdir / 'figures' / 'curves.png', figures.curves(rows))
         processes.say(f'{step - first} steps in {duration(time.monotonic() - start)}')
     return Result(
-        step >= this.total_steps,
-        new or first < step,
-        step,
-        _last_evaluation(this.task, rows),
-        this.best,
+        finished=step >= this.total_steps,
+        trained=is_new or first < step,
+        step=step,
+        metrics=_last_evaluation(this.task, rows),
+        best=this.best,
+        predictor=this.task.predictor,
+        inputs=tuple(this.spec.inputs),
+    )
+
+
+def _say_start(this: Run, state: TrainState) -> None:
+    step = int(state.step)
+    if step:
+        processes.say(f'resuming at step {step}')
+        return
+    processes.say(
+        f'{_size(state)} parameters, {this.spec.examples:,} examples, '
+        f'{this.total_steps} steps; {_where(this)}compiling ...'
     )
 
 
@@ -106,7 +137,7 @@ def _train(
     state: TrainState,
     checkpoints: Checkpoints,
     asked: Callable[[int], bool],
-    on_eval: Callable | None,
+    on_eval: OnEvaluation | None,
 ) -> tuple[TrainState, list[dict]]:
     first = int(state.step)
     records = {}
@@ -167,7 +198,7 @@ def _train(
 
 
 def _keep_fitted(
-    this: Run, state: TrainState, checkpoints: Checkpoints, on_eval: Callable | None
+    this: Run, state: TrainState, checkpoints: Checkpoints, on_eval: OnEvaluation | None
 ) -> list[dict]:
     """Evaluate and save a state that has no steps to go."""
     with Metrics(this.workdir, 0) as metrics:

@@ -281,6 +281,7 @@ def reopen(
     """
     trained = read_config(workdir)
     if config:
+        check(config)
         _check_same(workdir, trained.to_dict(), _as_json(config.to_dict()))
     config = config or trained
     spec = read_spec(read_json(workdir / 'spec.json'), config)

@@ -19,7 +19,7 @@ from jaxvision.train import optimizers
             'f=1.0: expected a number > 0, < 1',
         ),
         (Field(0.5, 'Rate.', least=0, most=1), -0.1, 'expected a number >= 0, <= 1'),
-        (Field(0.5, 'Rate.'), float('nan'), 'f=nan: expected a number'),
+        (Field(0.5, 'Rate.'), float('nan'), 'f=nan: expected a finite number'),
         (Field(0.5, 'Rate.', least=0), float('inf'), 'f=inf: expected a number >= 0'),
         (
             Field('adamw', 'Optimizer.', choices=('sgd', 'adamw')),
@@ -83,11 +83,22 @@ def test_all_fields_are_checked_before_a_run_begins(tiny, tmp_path):
     assert not (tmp_path / 'run').exists()
 
 
+def test_fields_are_checked_before_a_required_network_is_trained(tmp_path):
+    from jaxvision.train import loop
+
+    config = configs.load('gan:digits')
+    config.task.loss = 'hingee'
+    with pytest.raises(UserError, match="Did you mean 'hinge'"):
+        loop.run(config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
 def test_the_reference_has_every_field_with_its_sentence_choices_and_bounds(tiny):
     text = configs.reference(tiny('model.options.norm=group'))
     for name, field in configs.declared('classification').items():
         assert f'--config.{name}' in text, name
         assert field.doc in text
     assert '--config.model.options.norm=group' in text
+    assert '--config.optimizer.options.NAME=VALUE' in text
     assert 'Peak learning rate. [>= 0]' in text
     assert 'Optimizer. [sgd | adamw | lamb | muon]' in text

@@ -83,6 +83,24 @@ def test_a_spec_of_another_version_is_refused_with_both_numbers():
 
 
 @pytest.mark.parametrize(
+    'damage',
+    [
+        lambda spec: spec.pop('networks'),
+        lambda spec: spec.update(colour=3),
+        lambda spec: spec.update(inputs=4),
+        lambda spec: spec.update(details={'unknown': 1}),
+    ],
+)
+def test_a_damaged_spec_is_an_error_of_the_user(damage):
+    value = Spec(inputs={'image': ArraySpec((2,))}, targets={}).to_json()
+    damage(value)
+    with pytest.raises(
+        UserError, match=r'spec\.json is damaged, or of another version'
+    ):
+        from_json(value, details_of, 'captioning')
+
+
+@pytest.mark.parametrize(
     'shape, size, resize',
     [
         ((28, 28, 1), (28, 28), 'none'),

@@ -176,12 +176,7 @@ def _normalized_as_weights(
     if recipe is None:
         return preprocessing
     of_weights = recipe.preprocessing()
-    return dataclasses.replace(
-        preprocessing,
-        mean=of_weights.mean,
-        std=of_weights.std,
-        recipe=of_weights.recipe,
-    )
+    return preprocessing.with_statistics(of_weights.mean, of_weights.std)
 
 
 def make(config: Config, spec: Spec) -> Task:
