@@ -37,7 +37,7 @@ def resize(
                 jnp.int32(pixels),
                 _at_least_float32(image),
             )
-            for pixels, samples in zip(image.shape, size)
+            for pixels, samples in zip(image.shape[:2], size, strict=True)
         )
     return _resampled(rows, image, columns)
 

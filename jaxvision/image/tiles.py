@@ -27,14 +27,17 @@ def corners(shape: Size, size: Size, overlap: int) -> Corners:
         raise ValueError(f'tiles of {size[0]}x{size[1]} pixels cannot share {overlap}')
     tops, lefts = (
         [*range(0, length - side, side - overlap), max(length - side, 0)]
-        for length, side in zip(shape, size)
+        for length, side in zip(shape, size, strict=True)
     )
     return np.stack(np.meshgrid(tops, lefts, indexing='ij'), axis=-1).reshape(-1, 2)
 
 
 def pad(image: Shaped[np.ndarray, 'h w c'], size: Size) -> Shaped[np.ndarray, 'H W c']:
     """At least as large as a tile: reflected below and on the right; `join` cuts that off again."""
-    down, right = (max(side - length, 0) for length, side in zip(image.shape, size))
+    down, right = (
+        max(side - length, 0)
+        for length, side in zip(image.shape[:2], size, strict=True)
+    )
     if not down and not right:
         return image
     return np.pad(image, ((0, down), (0, right), (0, 0)), mode='reflect')
@@ -109,7 +112,7 @@ def _chain(
     """Parts along the first axis, from `starts` on, as pieces that follow on one another."""
     shared = None
     fade = ((np.arange(blend) + 0.5) / blend if blend else np.zeros(0))[:, None, None]
-    for part, start, following in zip(parts, starts, [*starts[1:], None]):
+    for part, start, following in zip(parts, starts, [*starts[1:], None], strict=True):
         if shared is not None:
             first = (len(shared) - blend) // 2
             old, new = (array[first : first + blend] for array in (shared, part))
