@@ -132,7 +132,9 @@ def _gather(text: str) -> list[str]:
     padded = np.zeros(sizes.max(), np.uint8)
     padded[: data.size] = data
     rows = multihost_utils.process_allgather(padded)
-    return [row[:size].tobytes().decode() for row, size in zip(rows, sizes)]
+    return [
+        row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)
+    ]
 
 
 @contextlib.contextmanager

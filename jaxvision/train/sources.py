@@ -1,4 +1,4 @@
-"""The data of a run: each split's source as its task sees it, and what could not be read of them."""
+"""The data of a run: a source per split as its task sees it, and its unreadable files."""
 
 from collections.abc import Callable
 from typing import Literal

@@ -62,14 +62,14 @@ def mixed(data: Any, real: Source) -> Mixed:
 
 
 def _cropped(images: np.ndarray, shape: tuple, name: str) -> np.ndarray:
-    """Without the padding that brought the generator's images to its size."""
-    top, left = (
-        (have - want) // 2 if want else -1
-        for have, want in zip(images.shape[1:3], shape)
-    )
-    if min(top, left) < 0 or images.shape[3] != shape[2]:
+    """Cut off the padding that brought images of `shape` to the generator's size."""
+    height, width, channels = shape
+    fits = height and width and images.shape[1] >= height and images.shape[2] >= width
+    if not fits or images.shape[3] != channels:
         raise UserError(
             f'data.synthetic={name} makes images of {list(images.shape[1:])}, and the '
             f'real ones are {list(shape)}'
         )
-    return images[:, top : top + shape[0], left : left + shape[1]]
+    top = (images.shape[1] - height) // 2
+    left = (images.shape[2] - width) // 2
+    return images[:, top : top + height, left : left + width]

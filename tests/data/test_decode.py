@@ -251,7 +251,7 @@ def test_a_crop_sees_that_a_file_is_cut_off_below_it(options):
     data = encoded(PHOTO, **options)
     for seed in range(20):
 
-        def crop(data):
+        def crop(data, seed=seed):
             return decode.random_resized_crop(
                 data, np.random.default_rng(seed), 32, 3, (0.1, 0.1)
             )

@@ -153,7 +153,7 @@ def test_pairs_may_move_but_not_part():
         apply(jnp.arange(8), images, targets),
         apply(jnp.arange(8)[order], images[order], targets[order]),
     )
-    for ours, wanted in zip(moved, whole):
+    for ours, wanted in zip(moved, whole, strict=True):
         np.testing.assert_allclose(ours, wanted[order], atol=1e-6)
 
 

@@ -96,9 +96,11 @@ def test_the_last_are_kept_and_the_best(tmp_path):
 
 
 def test_what_is_not_there_is_said_with_what_is(tmp_path):
-    with Checkpoints(tmp_path) as checkpoints:
-        with pytest.raises(UserError, match='holds no checkpoint'):
-            checkpoints.find()
+    with (
+        Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(UserError, match='holds no checkpoint'),
+    ):
+        checkpoints.find()
     save(tmp_path, state_at(3), state_at(5))
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.find() == checkpoints.find('5') == checkpoints.find(5) == 5

@@ -103,7 +103,7 @@ def test_adamw_is_that_of_loshchilov_and_hutter():
     lr, decay, b1, b2, eps = 0.1, 0.05, 0.8, 0.95, 1e-3
     found = follow(optimizers.adamw(constant(lr), decay, b1=b1, b2=b2, eps=eps))
     p, m, v = start(), 0, 0
-    for t, (g, ours) in enumerate(zip(gradients(), found), start=1):
+    for t, (g, ours) in enumerate(zip(gradients(), found, strict=True), start=1):
         p = p - lr * decay * p
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
         p = p - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
@@ -117,7 +117,7 @@ def test_sgd_is_that_of_pytorch(nesterov):
         optimizers.sgd(constant(lr), decay, momentum=momentum, nesterov=nesterov)
     )
     p, buffer = start(), 0
-    for g, ours in zip(gradients(), found):
+    for g, ours in zip(gradients(), found, strict=True):
         g = g + decay * p
         buffer = momentum * buffer + g
         p = p - lr * (g + momentum * buffer if nesterov else buffer)
@@ -128,7 +128,7 @@ def test_lamb_is_that_of_you_et_al():
     lr, decay, b1, b2, eps = 0.1, 0.05, 0.8, 0.95, 1e-3
     found = follow(optimizers.lamb(constant(lr), decay, b1=b1, b2=b2, eps=eps))
     p, m, v = start(), 0, 0
-    for t, (g, ours) in enumerate(zip(gradients(), found), start=1):
+    for t, (g, ours) in enumerate(zip(gradients(), found, strict=True), start=1):
         m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
         r = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps) + decay * p
         p = p - lr * np.linalg.norm(p) / np.linalg.norm(r) * r

@@ -126,7 +126,7 @@ def _as_shape(image: Array, shape: tuple[int, ...]) -> Array:
         image = jnp.broadcast_to(
             image.mean(-1, keepdims=True), (height, width, shape[2])
         )
-    sides = tuple(zip(shape[:2], (height, width)))
+    sides = tuple(zip(shape[:2], (height, width), strict=True))
     if all(
         2 / 3 <= wanted / side <= 4 / 3 and (wanted - side) % 2 == 0
         for wanted, side in sides
