@@ -13,6 +13,7 @@ from helpers.random_weights import random_leaves
 
 from jaxvision.cli.export import calibrated, exported, formats
 from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec, Spec, from_json
 from jaxvision.models.backbones import cnn, resnet, vgg, vit
 
 MODELS = {  # file, variant, options, and how to make it shallow
@@ -24,10 +25,11 @@ MODELS = {  # file, variant, options, and how to make it shallow
     'vit': (vit, 'Ti/8', dict(pool='cls', depth=1), {}),
 }
 CLASSES = ['nought', 'one', 'zwölf', '十', 'a b']
-SPEC = {
-    'class_names': CLASSES,
-    'inputs': {'image': {'shape': [32, 32, 3], 'dtype': 'uint8'}},
-}
+SPEC = Spec(
+    class_names=tuple(CLASSES),
+    inputs={'image': ArraySpec((32, 32, 3), 'uint8')},
+    targets={},
+)
 IMAGES = np.random.default_rng(0).integers(0, 256, (38, 32, 32, 3)).astype(np.uint8)
 FILES = {
     'savedmodel': formats.savedmodel,
@@ -162,7 +164,9 @@ def test_a_file_tells_what_it_is(small, tmp_path, name):
     more = {'kind': 'float32', 'examples': {}} if name.endswith('tflite') else {}
     FILES[name](*small, SPEC, {'seed': 3}, tmp_path / name, **more)
     assert exported.is_exported(tmp_path / name)
-    assert exported.read_extras(tmp_path / name) == ({'seed': 3}, SPEC)
+    config, spec = exported.read_extras(tmp_path / name)
+    assert config == {'seed': 3}
+    assert from_json(spec, lambda task: None, 'classification') == SPEC
     if name != 'savedmodel':  # whose variables TensorFlow checks
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(
@@ -193,7 +197,7 @@ def test_variables_that_are_not_read_are_left_out(tmp_path):
         y, *_ = layers(variables['params']['generator'], inputs['latent'])
         return {'y': y + variables['frozen']['judge'][0].shape[0]}
 
-    spec = {'inputs': {'latent': {'shape': [8], 'dtype': 'float32'}}}
+    spec = Spec(inputs={'latent': ArraySpec((8,), 'float32')}, targets={})
     latent = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
     of_read, read = formats.lean(predict, variables, spec)
     assert list(read) == ['params.generator.kernel']
