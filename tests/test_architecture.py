@@ -30,6 +30,7 @@ ENTRIES = {
     'predict': 'cli',
     'export': 'cli',
     'bench': 'cli',
+    '__main__': 'cli',
 }
 # Scripts that run where jaxvision is not installed.
 STANDALONE = ('cli/export/exported', 'cli/export/calibrated')

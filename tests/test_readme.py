@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxvision.cli.command import COMMANDS as COMMANDS_OF_CONSOLE
 from jaxvision.core import config as configs
 from jaxvision.train import loop
 
@@ -138,9 +139,10 @@ def test_the_flags_and_fields_of_a_documented_command_exist(page, line, help_of)
     start = next(i for i, word in enumerate(words) if 'jaxvision' in word)
     command = words[start + 1] if words[start].endswith('jaxvision') else None
     command = command or words[start].rpartition('.')[2]
+    assert command in (*COMMANDS_OF_CONSOLE, 'main') or command.startswith('-')
     arguments = ' '.join(words[start + 1 :])
     for flag in re.findall(r'(?<!\S)--(?!config\.)(\w+)', arguments):
-        assert flag == 'help' or f'--{flag}' in help_of(command), flag
+        assert flag == 'help' or re.search(rf'--{flag}\b', help_of(command)), flag
     config = re.search(r'--config[ =](?:configs/)?(\w+)', arguments)
     if config and (ROOT / 'configs' / f'{config[1]}.py').exists():
         for field in re.findall(r'--config\.([\w.]+)=', arguments):

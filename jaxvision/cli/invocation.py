@@ -13,6 +13,7 @@ _MODULES = {
     'predict': ('jaxvision.predict',),
     'export': ('jaxvision.export',),
     'bench': ('jaxvision.bench',),
+    'models': ('jaxvision', 'models'),
 }
 
 
@@ -26,7 +27,9 @@ def program(name: str) -> str:
         'jaxvision train' after the console command, else 'python -m jaxvision.main'.
     """
     if not _by_console():
-        return f'python -m {_MODULES[name][0]}'
+        module, *arguments = _MODULES[name]
+        is_package = module == 'jaxvision'
+        return ' '.join(['python -m', module, *(arguments if is_package else [])])
     return ' '.join(['jaxvision', *sys.argv[1:2]])
 
 

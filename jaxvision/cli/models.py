@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from jaxvision.cli import invocation
 from jaxvision.core.errors import UserError, unknown
 
 EPILOG = """
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        'jaxvision models',
+        invocation.program('models'),
         description='List architectures, variants, parameters and weights.',
         epilog=EPILOG,
         allow_abbrev=False,

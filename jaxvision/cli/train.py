@@ -17,6 +17,7 @@ again), 2 a mistake to mend, 1 anything else.
 import argparse
 import errno
 import hashlib
+import os
 import re
 import shlex
 import signal
@@ -48,6 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
         code = _fail(str(error))
     except KeyboardInterrupt:
         code = 130
+    except BrokenPipeError:
+        # `--help | head` has seen enough. Nor may Python's last flush complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     # Only a full disk is expected here. Anything else is a bug of ours.
     except Exception as error:
         if _is_disk_full(error):

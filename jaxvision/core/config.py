@@ -17,7 +17,15 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, unknown
-from jaxvision.core.fields import COMMON, Config, Field, by_path, defaults
+from jaxvision.core.fields import (
+    COMMON,
+    Config,
+    Field,
+    Fields,
+    by_path,
+    defaults,
+    is_declaration,
+)
 from jaxvision.core.registry import resolve
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
@@ -38,14 +46,24 @@ FREE_FIELDS = (
 
 def declared(task: str) -> dict[str, Field]:
     """The declarations of a task's config: {'optimizer.lr': Field, ..., 'task.crop': Field}."""
-    task_fields = resolve('tasks', task).FIELDS
-    return {**by_path(COMMON), **by_path(task_fields, 'task.')}
+    return {**by_path(COMMON), **by_path(_fields_of(task), 'task.')}
+
+
+def _fields_of(task: str) -> Fields:
+    module = resolve('tasks', task)
+    task_fields = getattr(module, 'FIELDS', None)
+    if not is_declaration(task_fields):
+        raise UserError(
+            f'{module.__name__}: expected FIELDS = {{name: Field(default, sentence)}}, the '
+            "task's config fields. Give {} if it has none"
+        )
+    return task_fields
 
 
 def default(task: str) -> Config:
     """The config of a task with the default of every field."""
     groups = defaults(COMMON)
-    task_group = {'name': task, **defaults(resolve('tasks', task).FIELDS)}
+    task_group = {'name': task, **defaults(_fields_of(task))}
     config = ConfigDict()
     config.seed = groups['seed']
     config.data = groups['data']
@@ -81,9 +99,16 @@ def stored(values: Mapping) -> Config:
     Raises:
         UserError: it has a field that there no longer is.
     """
-    config = default(values['task']['name'])
-    with config.unlocked(), config.ignore_type():
-        _lay_over(config, values, '')
+    try:
+        config = default(values['task']['name'])
+        with config.unlocked(), config.ignore_type():
+            _lay_over(config, values, '')
+        check(config)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            'config.json is damaged, or of another version of jaxvision '
+            f'({type(error).__name__}: {error}). Train the run again'
+        ) from error
     return config
 
 
@@ -122,26 +147,34 @@ def load(config_and_argument: str) -> Config:
     """
     name, _, argument = config_and_argument.partition(':')
     file = str(_file_of(name))
-    module = runpy.run_path(file)
+    try:
+        module = runpy.run_path(file)
+    except (SyntaxError, ImportError, NameError) as error:
+        raise _mistake_in(file, error) from error
     if 'get_config' not in module:
         raise UserError(f'{file} has no function get_config(argument)')
     try:
         config = module['get_config'](*([argument] if argument else []))
-    except (
-        AttributeError,
-        KeyError,
-        TypeError,
-    ) as error:  # what a locked ConfigDict raises
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == file
-        ]
+    # A locked ConfigDict raises these.
+    except (AttributeError, KeyError, NameError, TypeError) as error:
+        raise _mistake_in(file, error) from error
+    if not isinstance(config, ConfigDict):
         raise UserError(
-            f'{file}, line {lines[-1] if lines else "?"}: '
-            + ' '.join(str(error).split())
-        ) from error
+            f'{file}: get_config returned {type(config).__name__}, expected a config. '
+            'Return what configs.default(task) gives'
+        )
     return config.lock()
+
+
+def _mistake_in(file: str, error: Exception) -> UserError:
+    """An error of a user's file, with its last line in that file."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == file
+    ]
+    line = getattr(error, 'lineno', None) or (lines[-1] if lines else '?')
+    return UserError(f'{file}, line {line}: ' + ' '.join(str(error).split()))
 
 
 def _file_of(name: str) -> Path:
@@ -208,8 +241,11 @@ def check(config: Config) -> None:
     """
     values = fields(config)
     for name, field in declared(config.task.name).items():
-        if name in values:  # An open group of options is flattened into its entries.
+        if name in values:
             field.check(name, values[name])
+        # An open group of options is flattened into its entries.
+        elif not any(path.startswith(f'{name}.') for path in values):
+            raise UserError(f'{name}: the config has no such field')
     first, _, last = config.train.profile.partition(':')
     is_range = first.isdigit() and last.isdigit() and int(first) <= int(last)
     if first and not is_range:

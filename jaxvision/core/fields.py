@@ -68,8 +68,10 @@ class Field:
             if value not in self.choices:
                 raise not_a_choice(name, value, self.choices)
             return
-        if isinstance(value, str | bool) or not isinstance(value, int | float):
+        if not isinstance(self.default, int | float) or isinstance(self.default, bool):
             return
+        if not isinstance(value, int | float):
+            raise UserError(f'{name}={value!r}: expected a number')
         within = (
             math.isfinite(value)
             and (self.least is None or value >= self.least)
@@ -84,6 +86,13 @@ class Field:
             elif not self.bounds:
                 kind = 'a finite number'
             raise UserError(f'{name}={value}: expected {kind} {self.bounds}'.rstrip())
+
+
+def is_declaration(fields: Any) -> bool:
+    """Whether a value is {name: a Field, or the Fields of a group}."""
+    return isinstance(fields, Mapping) and all(
+        isinstance(field, Field) or is_declaration(field) for field in fields.values()
+    )
 
 
 def defaults(fields: Fields) -> dict[str, Any]:

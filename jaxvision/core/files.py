@@ -106,11 +106,14 @@ def read_json(path: Path) -> dict:
         UserError: The file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f'{path.parent} is not a run: it has no {path.name}') from None
-    except json.JSONDecodeError as error:
+    except (OSError, ValueError) as error:
         raise UserError(f'{path} is damaged: {error}') from None
+    if not isinstance(value, dict):
+        raise UserError(f'{path} is damaged: expected an object of JSON')
+    return value
 
 
 def cache_folder(name: str) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from jaxvision.core.errors import unknown
+from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec, from_json
 from jaxvision.core.task import Task
@@ -26,7 +26,7 @@ def resolve(room: str, name: str) -> ModuleType:
         The module, which has a function `make`.
 
     Raises:
-        UserError: There is no such module.
+        UserError: There is no such module, or it has no function `make`.
     """
     names = importlib.import_module(f'jaxvision.{room}').NAMES
     dotted = name if '.' in name.strip('.') else names.get(name)
@@ -39,6 +39,11 @@ def resolve(room: str, name: str) -> ModuleType:
         else:
             if hasattr(module, 'make'):
                 return module
+            if name not in names:
+                raise UserError(
+                    f'{dotted} has no function make, so it is no {room[:-1]}. '
+                    'See docs/extending.md'
+                )
     known = [*names, 'or a dotted module of your own']
     raise unknown(f'there is no {room[:-1]}', name, known)
 

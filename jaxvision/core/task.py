@@ -15,12 +15,13 @@ and, where they are needed,
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxvision.core.errors import not_a_choice
 from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
 from jaxvision.core.trees import Tree
@@ -193,10 +194,11 @@ class Task:
     fit: Fit | None = None
 
     def __post_init__(self) -> None:
+        if self.predictor not in get_args(Predictor):
+            raise not_a_choice('predictor', self.predictor, get_args(Predictor))
         if self.evaluations and self.main_evaluation not in self.evaluations:
-            raise ValueError(
-                f'main_evaluation={self.main_evaluation!r}: expected one of '
-                f'{", ".join(self.evaluations)}'
+            raise not_a_choice(
+                'main_evaluation', self.main_evaluation, list(self.evaluations)
             )
 
     @property

@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from jaxvision.core.errors import UserError
 from jaxvision.core.registry import resolve
 from jaxvision.core.spec import Spec
 from jaxvision.core.task import Task
@@ -27,5 +28,15 @@ def make(config: ConfigDict, spec: Spec) -> Task:
     # Imported here, so that the list of names needs no model.
     from jaxvision.tasks.shared.freezing import freeze
 
-    task = resolve('tasks', config.task.name).make(config, spec)
+    name = config.task.name
+    try:
+        task = resolve('tasks', name).make(config, spec)
+    except TypeError as error:
+        if 'Task.__init__' not in str(error):
+            raise
+        raise UserError(
+            f'{name}.make: {error}. Give every field by its name'
+        ) from error
+    if not isinstance(task, Task):
+        raise UserError(f'{name}.make returned {type(task).__name__}, expected a Task')
     return freeze(task, config.train.frozen.split(','))

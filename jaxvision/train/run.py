@@ -291,7 +291,15 @@ def reopen(
 
 def describe(config: Config, sources: Sources) -> Spec:
     """The task's spec, with the number of training examples and what tells the data apart."""
-    spec = resolve('tasks', config.task.name).describe(config, sources['train'])
+    name = config.task.name
+    task_module = resolve('tasks', name)
+    if not hasattr(task_module, 'describe'):
+        raise UserError(f'{name} has no function describe(config, source)')
+    spec = task_module.describe(config, sources['train'])
+    if not isinstance(spec, Spec):
+        raise UserError(
+            f'{name}.describe returned {type(spec).__name__}, expected a Spec'
+        )
     fingerprints = {
         split: sources[split].info.fingerprint for split in ('train', 'test')
     }

@@ -29,7 +29,7 @@ def python(script):
 def test_it_lists_the_commands_with_a_sentence_each(capsys, arguments):
     assert command.main(arguments) == 0
     said = capsys.readouterr().out
-    for name in ('train', 'eval', 'predict', 'export', 'bench'):
+    for name in command.COMMANDS:
         (line,) = [line for line in said.splitlines() if line.split()[:1] == [name]]
         assert line.endswith('.') and len(line.split()) > 4
 
@@ -73,8 +73,7 @@ def test_every_command_has_help_under_both_of_its_names(name):
     )
     assert done.returncode == 0
     assert done.stdout.startswith(f'usage: python -m {module} ')
-    if name != 'predict':  # Its usage line is the module's.
-        assert console.startswith(f'usage: jaxvision {name} ')
+    assert console.startswith(f'usage: jaxvision {name} ')
     assert console.partition('\n\n')[2] == done.stdout.partition('\n\n')[2]
 
 

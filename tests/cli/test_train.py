@@ -228,8 +228,10 @@ def test_help_lists_every_field_with_its_value(config, main):
 
     code, out, _ = main('--config', f'{config}:mnist5k', '--config.seed=7', '--help')
     assert code == 0 and 'Exit codes' in out
-    for name in configs.fields(configs.default('classification')):
-        assert f'--config.{name}=' in out
+    for name, field in configs.declared('classification').items():
+        text = f'{name}.NAME=' if name.endswith('.options') else f'{name}='
+        assert f'--config.{text}' in out
+        assert field.doc in out
     assert '--config.data.source=mnist5k\n' in out and '--config.seed=7\n' in out
     code, out, _ = main('--help')
     assert code == 0 and '--workdir' in out

@@ -278,3 +278,57 @@ def test_a_run_of_before_a_field_was_there_has_its_default(tiny):
         UserError, match='another version .* no task.augment.sharpen now'
     ):
         configs.stored(kept)
+
+
+@pytest.mark.parametrize(
+    'code, says',
+    [
+        ('def get_config(:', 'line 1: '),
+        ('import not_there_at_all', "line 1: No module named 'not_there_at_all'"),
+        (
+            'def get_config():\n    pass',
+            'get_config returned NoneType, expected a config',
+        ),
+        ('x = 1', 'has no function get_config'),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_named_with_its_place(tmp_path, code, says):
+    path = tmp_path / 'mine.py'
+    path.write_text(code)
+    with pytest.raises(UserError, match='mine.py') as error:
+        configs.load(str(path))
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'code, says',
+    [
+        ('def make(): pass', 'expected FIELDS = {name: Field(default, sentence)}'),
+        ('FIELDS = {"a": 1}\ndef make(): pass', 'expected FIELDS'),
+        ('FIELDS = {}', 'has no function make'),
+    ],
+)
+def test_a_mistake_in_a_task_of_ones_own_is_named(tmp_path, monkeypatch, code, says):
+    name = f'mine_{abs(hash(code))}'
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'task.py').write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError) as error:
+        configs.default(f'{name}.task')
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'damage',
+    [
+        lambda values: values.pop('task'),
+        lambda values: values.update(optimizer=None),
+        lambda values: values['data'].update(batch_size='abc'),
+        lambda values: values['data'].update(batch_size=0),
+    ],
+)
+def test_a_damaged_config_of_a_run_is_an_error_of_the_user(config, damage):
+    values = config.to_dict()
+    damage(values)
+    with pytest.raises(UserError):
+        configs.stored(values)

@@ -108,7 +108,7 @@ def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
     run = begin(config, tmp_path / 'run')
     preprocessing = run.spec.preprocessing
     assert preprocessing.mean == recipes.RECIPES['torchvision'].mean
-    assert (preprocessing.recipe, preprocessing.resize) == ('torchvision', 'none')
+    assert (preprocessing.recipe, preprocessing.resize) == ('', 'none')
     assert run.spec.inputs['image'].shape == (64, 64, 3)
     kernel = draw('layer1.0.conv1.weight', (64, 64, 3, 3)).astype(np.float32)
     np.testing.assert_array_equal(
