@@ -6,7 +6,7 @@ Validation, `--help` and the reference of the documentation come from the declar
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ml_collections import ConfigDict
 
@@ -88,7 +88,7 @@ class Field:
             raise UserError(f'{name}={value}: expected {kind} {self.bounds}'.rstrip())
 
 
-def is_declaration(fields: Any) -> bool:
+def is_declaration(fields: Any) -> TypeGuard[Fields]:
     """Whether a value is {name: a Field, or the Fields of a group}."""
     return isinstance(fields, Mapping) and all(
         isinstance(field, Field) or is_declaration(field) for field in fields.values()
