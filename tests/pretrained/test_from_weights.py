@@ -239,15 +239,16 @@ def test_a_recipe_is_pillows_resize_and_a_central_crop():
         ('torchvision_v2', 232),
         ('timm_vit', 248),
     ):
-        how = recipes.RECIPES[name].spec()['resize']
-        assert how['shorter'] == shorter
+        how = recipes.RECIPES[name].preprocessing()
+        assert how.resize == 'shorter_side' and how.shorter == shorter
         resized = image.resize(
             (int(shorter * 451 / 300), shorter),
-            Image.Resampling[how['interpolation'].upper()],
+            Image.Resampling[how.interpolation.upper()],
         )
         left, top = round((resized.width - 224) / 2), round((shorter - 224) / 2)
         expected = np.asarray(resized)[top : top + 224, left : left + 224]
-        np.testing.assert_array_equal(resize_then_crop(PHOTO, 224, 3, **how), expected)
+        cropped = resize_then_crop(PHOTO, 224, 3, how.shorter, how.interpolation)
+        np.testing.assert_array_equal(cropped, expected)
     squashed = resize_then_crop(PHOTO, 224, 1, 0, 'bilinear')
     assert squashed.shape == (224, 224, 1)
     strip = np.zeros((1, 100_000, 3), np.uint8)  # whole, it would be 256 x 25,600,000
