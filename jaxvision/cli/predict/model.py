@@ -14,7 +14,7 @@ from jaxvision.core.task import Example, Records, Task
 from jaxvision.data import decode
 
 # `(inputs [B, ...]) -> outputs [B, ...]`, arrays by name.
-Predict = Callable[[Records], Records]
+PredictBatch = Callable[[Records], Records]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Model:
     name: str
     task: Task
     spec: Spec
-    predict: Predict
+    predict: PredictBatch
     threads: int
 
     def prepare(self, image: decode.Encoded) -> Example:
@@ -49,7 +49,7 @@ class Model:
 
 
 def predict_padded(
-    predict: Predict, names: Iterable[str], examples: Sequence[Example], size: int
+    predict: PredictBatch, names: Iterable[str], examples: Sequence[Example], size: int
 ) -> list[Records]:
     """Predict for some examples as one batch, padded so that one program serves any number.
 

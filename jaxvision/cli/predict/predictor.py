@@ -55,6 +55,7 @@ class Predictor(Protocol):
 
     def predict(self) -> Iterator[list[Entry]]:
         """Predict for some names at a time, in order, and write their outputs."""
+        ...
 
 
 @runtime_checkable
@@ -75,9 +76,11 @@ class PredictorModule(Protocol):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add a group with the predictor's arguments; they have no defaults."""
+        ...
 
     def make(self, model: Model, request: Request, options: Any) -> Predictor:
         """Check the options against the model, before anything is predicted."""
+        ...
 
 
 def names_given(options: type, arguments: argparse.Namespace) -> list[str]:

@@ -11,12 +11,12 @@ from jaxvision.metrics import captions as metrics
 from jaxvision.tasks.captioning import tokens
 from jaxvision.viz import figures
 
-# The two captions of an image: {prefix of the metrics: name of the record}.
+# Both captions of an image: {prefix of the metrics: name of the record}.
 _CAPTIONS = {'': 'caption', 'beam_': 'beam'}
 
 
 def record(outputs: Batch, batch: Batch) -> Batch:
-    """The greedy caption, the best of the beam search, and what they are compared with."""
+    """The greedy caption, the best of the beam search, and their references."""
     attention = jnp.round(255 * outputs['attention']).astype(jnp.uint8)
     records = {
         'caption': outputs['caption'],
@@ -41,8 +41,8 @@ def metric_names(has_scenes: bool) -> tuple[str, ...]:
 def summarize(vocabulary: Sequence[str], records: Records) -> dict[str, float]:
     """BLEU-1 to 4, ROUGE-L and CIDEr-D of the greedy captions and of the beam search's.
 
-    The latter's names begin with 'beam_'. Where scenes are known, `true` is the fraction
-    of captions that are wholly true.
+    The names of the latter begin with 'beam_'. `true` is the fraction of captions that are
+    wholly true, if scenes are known.
     """
     references = [_references(row) for row in records['references']]
     summary = {}

@@ -1,4 +1,4 @@
-"""What a captioner learns from: true captions, or the CIDEr-D of those that it samples."""
+"""Losses of a captioner: of true captions, or of the CIDEr-D of sampled captions."""
 
 import jax
 import jax.numpy as jnp

@@ -19,7 +19,7 @@ from jaxvision.image import color
 from jaxvision.models.sequence import captioner, decoding
 from jaxvision.tasks.shared.networks import make_model
 
-# What `encode` returns: (features and keys of all places, the LSTM's first state).
+# Result of `encode`: (features and keys of all places, first state of the LSTM).
 Encoded = tuple[captioner.Seen, captioner.State]
 
 
@@ -88,7 +88,8 @@ class CaptionNetwork:
     ) -> Encoded:
         """Encode normalised images, in inference."""
         variables = {'params': params, **model_state}
-        return self.model.apply(variables, images, method='see')
+        encoded: Any = self.model.apply(variables, images, method='see')
+        return encoded
 
     def encode_to_train(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
@@ -135,9 +136,10 @@ class CaptionNetwork:
             barred = np.where(is_barred, -1e9, 0)
 
         def step(state, word):
-            state, logits, attention = self.model.apply(
+            answer: Any = self.model.apply(
                 {'params': params}, seen, state, word, method='say'
             )
+            state, logits, attention = answer
             return state, logits + jnp.asarray(barred, logits.dtype), attention
 
         return step
@@ -153,7 +155,7 @@ class CaptionNetwork:
         Args:
             variables: `TrainState.variables`.
             images: normalised.
-            caption: numbers of its words; None: the greedy caption.
+            caption: its words by number; None: the greedy caption.
 
         Returns:
             (the logits, {'features': those attended to [B, Y, X, D], 'attention':

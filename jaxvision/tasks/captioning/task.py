@@ -98,11 +98,11 @@ class NgramStatistics:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Details:
-    """What the spec of captions holds.
+    """The vocabulary of a run, and the n-grams of its training captions.
 
     Attributes:
-        vocabulary: the words by number; the first are the special tokens.
-        ngrams: of the training captions; None without self-critical training.
+        vocabulary: the words by number, special tokens first.
+        ngrams: None without self-critical training.
     """
 
     vocabulary: tuple[str, ...]

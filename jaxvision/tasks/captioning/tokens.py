@@ -44,9 +44,9 @@ def numbering(
     def number(texts: Sequence[str]) -> Int32[np.ndarray, 'r l']:
         array = np.full(tuple(shape), END, np.int32)
         for line, text in zip(array, texts, strict=False):
-            tokens = [numbers.get(word, UNKNOWN) for word in tokenize(text)]
-            room = len(line) - 1
-            line[: min(len(tokens), room)] = tokens[:room]
+            word_numbers = [numbers.get(word, UNKNOWN) for word in tokenize(text)]
+            kept = word_numbers[: len(line) - 1]
+            line[: len(kept)] = kept
         return array
 
     return number
@@ -55,7 +55,7 @@ def numbering(
 def wording(words: Sequence[str], tokens: Int32[np.ndarray, 'l']) -> list[str]:
     """The words of a caption before END."""
     before_end = itertools.takewhile(lambda token: token != END, tokens.tolist())
-    return [words[token] for token in before_end]
+    return [words[int(token)] for token in before_end]
 
 
 def as_bytes(texts: Iterable[str]) -> bytes:

@@ -50,7 +50,6 @@ FIELDS: Fields = {
 
 Degraded = Any  # arrays [B, ...]: what the network is given of the degraded images
 Features = Callable[[Tree, Float[Array, 'b h w c']], dict[str, Array]]
-Terms = dict[str, tuple[Float[Array, 'b'], Float[Array, 'b']]]
 
 
 @runtime_checkable
@@ -59,29 +58,35 @@ class Restorer(Protocol):
 
     def blank(self, batch: Batch) -> tuple[Degraded, Float[Array, 'b h w c']]:
         """Make (degraded, truth) of the right shapes, for the networks' initialisation."""
+        ...
 
     def degrade(
         self, state: TrainState, batch: Batch
     ) -> tuple[Degraded, Float[Array, 'b h w c']]:
         """Make (degraded, truth) of a training step, the same for both networks."""
+        ...
 
     def init(self, key: jax.Array, degraded: Degraded) -> Tree:
         """Draw the network's variables."""
+        ...
 
     def restore(
         self, params: Tree, model_state: Tree, degraded: Degraded
     ) -> tuple[Float[Array, 'b h w c'], Tree]:
         """Restore images in training; also returns the new model state."""
+        ...
 
     def error(
         self, errors: Float[Array, 'b h w c'], degraded: Degraded
     ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
         """Reduce the errors of pixels to the values and weights of a loss term."""
+        ...
 
     def discriminated(
         self, image: Float[Array, 'b h w c'], degraded: Degraded
     ) -> Float[Array, 'b h w k']:
         """Make the discriminator's input of a restored or true image."""
+        ...
 
 
 def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
@@ -181,7 +186,7 @@ class _Training:
 
     def model_loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[Terms, dict]:
+    ) -> tuple[update.Terms, dict[str, Any]]:
         """The loss of the restoration network, as `update.from_loss` takes it."""
         degraded, truth = self.restorer.degrade(state, batch)
         image, model_state = self.restorer.restore(
@@ -216,7 +221,7 @@ class _Training:
 
     def discriminator_loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[Terms, dict]:
+    ) -> tuple[update.Terms, dict[str, Any]]:
         """The loss of the discriminator, as `update.from_loss` takes it."""
         degraded, truth = self.restorer.degrade(state, batch)
         image, _ = self.restorer.restore(

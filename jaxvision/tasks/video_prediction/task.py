@@ -186,8 +186,8 @@ class FramePredictor:
     def record(self, outputs: Batch, batch: Batch) -> Batch:
         """Squared errors [B, T], each summed over the pixels in [0, 1] of a frame.
 
-        They are those of the prediction, of the last frame given, and of a black frame.
-        SSIM is there if its window fits into a frame.
+        The records hold the errors of the prediction, of the last frame given and of a black
+        frame. They hold the SSIM if its window fits into a frame.
         """
         past = color.to_float(batch['video'], self.dtype)
         truth = color.to_float(batch['future'], self.dtype)
@@ -309,9 +309,9 @@ def summarize(records: Records) -> dict[str, float]:
     """Mean errors over frames and videos, as they are counted for Moving MNIST.
 
     `mse` is the squared error summed over the pixels in [0, 1] of a frame. `mse_last_frame`
-    and `mse_blank` are those of the last frame given and of a black one. `mse_ratio` and
-    `blank_ratio` are divided by that of the last frame. `ssim` needs frames as large as
-    its window.
+    and `mse_blank` are the errors of the last frame given and of a black frame. `mse_ratio`
+    and `blank_ratio` are `mse` and `mse_blank` divided by `mse_last_frame`. `ssim` needs
+    frames as large as its window.
     """
 
     def mean(name):

@@ -1,4 +1,4 @@
-"""What is learned of a video's frames: their importance, or the reward of a summary.
+"""Targets and rewards of a video's frames: ranks of importance, rewards of summaries.
 
 The rewards are those of Zhou et al. 2018 (arXiv 1801.00054). All functions are of one video,
 of fixed length and with a mask of the frames that are no padding, for jit and vmap. Rewards
@@ -28,8 +28,8 @@ def ranks(importance: Float[Array, 't'], mask: Bool[Array, 't']) -> Float[Array,
 def bounded(logits: Float[Array, '*t']) -> Float[Array, '*t']:
     """Bound logits to (-3, 3), so that no frame is ever sure to be drawn.
 
-    What is learned first can then be unlearned (Bello et al. 2016, arXiv 1611.09940, bound
-    logits for the same reason).
+    So the model can unlearn its first preferences. Bello et al. 2016 (arXiv 1611.09940)
+    bound logits for the same reason.
     """
     return 3 * jnp.tanh(logits)
 

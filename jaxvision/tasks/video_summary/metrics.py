@@ -1,4 +1,4 @@
-"""How good summaries of videos are: the scores of their frames, and the frames kept."""
+"""Metrics of the scores of frames and of the summaries made from them."""
 
 import jax
 import numpy as np
@@ -33,13 +33,14 @@ def summarize(records: Records) -> dict[str, float]:
         records: 'scores' and 'video_mask' [N, T], 'features' [N, T, D], 'index' [N] and,
             where it is known, 'importance' [N, T].
     """
-    videos = [
-        measure({name: values[i] for name, values in records.items()})
-        for i in range(len(records['index']))
-    ]
-    return {
-        name: float(np.mean([video[name] for video in videos])) for name in videos[0]
-    }
+    videos = []
+    for i in range(len(records['index'])):
+        record = {name: values[i] for name, values in records.items()}
+        videos.append(measure(record))
+    summary = {}
+    for name in videos[0]:
+        summary[name] = float(np.mean([video[name] for video in videos]))
+    return summary
 
 
 def measure(record: Records) -> dict[str, float]:

@@ -15,8 +15,8 @@ _FEWEST = 20  # frames of a video file; a summary of fewer has less than three
 def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Example]:
     """Build the function that samples the frames of a video, evenly spaced.
 
-    A video file has `task.rate` frames per second. All frames of an array are taken, up to
-    the number that there is room for.
+    `task.rate` frames per second are sampled of a video file, and all frames of an array. The
+    number of frames in `shape` is the upper limit.
 
     Args:
         options: of the task.

@@ -33,10 +33,10 @@ class Scorer:
     Attributes:
         model: of frames or similarities, and their mask, to logits [B, T].
         preprocessing: of the frames.
-        features: of frames, which no training changes.
-        sees: what the model is given.
+        features: function from frames to fixed features.
+        sees: kind of the model's input.
         supervised: whether it learns the importance of frames.
-        regress: what is learned of the importance.
+        regress: target of a frame in supervised training.
         episodes: summaries that are drawn of a video in a step.
         dtype: of the frames.
     """
@@ -106,7 +106,7 @@ class Scorer:
         features: Float[Array, 'b t d'],
         mask: Bool[Array, 'b t'],
     ) -> Float[Array, 'b t *n']:
-        """What the model is given of frames.
+        """The input of the model.
 
         Args:
             pixels: the frames in [0, 1].

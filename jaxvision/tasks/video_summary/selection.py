@@ -1,4 +1,4 @@
-"""A summary of a video from the scores of its frames: which shots to keep."""
+"""Summaries of videos: the selection of shots by the scores of their frames."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -84,7 +84,7 @@ def select(
         fraction: of the frames that are kept, at most.
 
     Returns:
-        Which frames are kept.
+        Whether each frame is kept.
     """
     lengths = _lengths(len(scores), boundaries)
     values = np.add.reduceat(scores, np.append(0, boundaries)) / lengths

@@ -1,4 +1,4 @@
-"""Where a video's shots change, from the features of its frames."""
+"""Changes of shots in a video, found from the features of its frames."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""How a video resembles itself: distances between its frames, whatever they show."""
+"""Distances between the frames of a video, whatever they show."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float

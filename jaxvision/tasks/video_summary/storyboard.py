@@ -14,7 +14,7 @@ _MOST_KEY_FRAMES = 24
 
 
 def show(inputs: Example, outputs: Records) -> Shown:
-    """Answer with what a summary keeps of a user's video.
+    """Summarise a user's video.
 
     Args:
         inputs: as `Task.show` takes them; 'original' is the path of the video.
