@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers
 
 
 class Block(nn.Module):
@@ -27,7 +27,7 @@ class Block(nn.Module):
         dense = partial(
             nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02), **types
         )
-        y = layers.Conv(
+        y = convolution.Conv(
             width,
             (7, 7),
             padding=3,
@@ -66,7 +66,7 @@ class ConvNeXt(nn.Module):
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         conv = partial(
-            layers.Conv,
+            convolution.Conv,
             padding='VALID',
             kernel_init=nn.initializers.truncated_normal(0.02),
             **types,

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers, pooling
 
-max_pool = partial(layers.max_pool, window=(3, 3), strides=(2, 2))
+max_pool = partial(pooling.max_pool, window=(3, 3), strides=(2, 2))
 
 
 def average_pool(x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
@@ -37,7 +37,7 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c2']:
-        x = layers.Conv(
+        x = convolution.Conv(
             self.width,
             self.window,
             self.strides,

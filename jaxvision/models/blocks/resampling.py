@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution
 
 
 def pixel_shuffle(x: Float[Array, 'b h w d'], scale: int) -> Float[Array, 'b h2 w2 c']:
@@ -91,7 +91,7 @@ class ConvTranspose(nn.Module):
         )
         pads = [(top, height - 1 - top), (left, width - 1 - left)]
         y = pixel_shuffle(
-            layers.convolve(
+            convolution.convolve(
                 x.astype(self.dtype),
                 kernel.astype(self.dtype),
                 (1, 1),

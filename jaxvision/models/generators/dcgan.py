@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import layers, resampling
+from jaxvision.models.blocks import convolution, layers, resampling
 
 JUDGES_TOGETHER = True  # its score of an image is not a function of that image alone
 
@@ -79,7 +79,7 @@ class Discriminator(nn.Module):
         norm = layers.normalization('batch', train, **types)
         tensors, x = {}, image
         for stage, width in enumerate(reversed(self.widths), start=1):
-            x = layers.Conv(
+            x = convolution.Conv(
                 width,
                 (5, 5),
                 2,

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxvision.core.errors import UserError
 from jaxvision.image import resize
-from jaxvision.models.blocks import layers, resampling
+from jaxvision.models.blocks import convolution, layers, resampling
 
 SCALES = (2, 3, 4)
 PLAIN = nn.initializers.lecun_normal()
@@ -106,7 +106,7 @@ class EDSR(nn.Module):
         return self._conv(self.channels, 'last', end, start=nn.initializers.zeros)(x)
 
     def _conv(self, width, name, size=3, bias=True, start=PLAIN):
-        return layers.Conv(
+        return convolution.Conv(
             width,
             (size, size),
             use_bias=bias,

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import conv_lstm, layers, resampling
+from jaxvision.models.blocks import conv_lstm, convolution, layers, resampling
 
 
 class Forecaster(nn.Module):
@@ -42,7 +42,7 @@ class Forecaster(nn.Module):
 
         self.encoder, self.forecaster = stack(), stack()
         maps = functools.partial(
-            layers.Conv,
+            convolution.Conv,
             kernel_size=(1, 1),
             dtype=self.param_dtype,
             param_dtype=self.param_dtype,
