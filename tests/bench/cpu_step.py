@@ -9,6 +9,7 @@ PYTHON is an interpreter that has PyTorch; it runs its own process, channels las
 """
 
 import argparse
+import contextlib
 import statistics
 import subprocess
 import sys
@@ -23,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxvision.models.backbones import cnn, resnet
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers, pooling
 
 # name: (make, batch, image size, channels, classes, steps a round)
 NETWORKS = {
@@ -32,16 +33,16 @@ NETWORKS = {
     'resnet50': (partial(resnet.make, variant='50'), 16, 224, 3, 1000, 1),
 }
 
-PLAIN = {
-    'Conv': nn.Conv,
-    'max_pool': lambda x, window, strides=None: nn.max_pool(
-        x, window, strides or window
-    ),
-}
+
+def max_pool(x, window, strides=None):
+    return nn.max_pool(x, window, strides or window)
+
+
+PLAIN = {(convolution, 'Conv'): nn.Conv, (pooling, 'max_pool'): max_pool}
 # who: what is put in the place of which layers
 SWAPS = {
     'plain': PLAIN,
-    'plain + BatchNorm': PLAIN | {'BatchNorm': nn.BatchNorm},
+    'plain + BatchNorm': PLAIN | {(layers, 'BatchNorm'): nn.BatchNorm},
     'jaxvision': {},
 }
 
@@ -114,7 +115,9 @@ def compare(name, rounds, torch_python):
     shape = (batch, size, channels, classes)
     timers = {}
     for who, swap in SWAPS.items():
-        with mock.patch.dict(vars(layers), swap):
+        with contextlib.ExitStack() as stack:
+            for (module, attribute), layer in swap.items():
+                stack.enter_context(mock.patch.object(module, attribute, layer))
             timers[who] = partial(seconds, compiled_step(make, *shape))
     if torch_python:
         timers['PyTorch'] = torch_timer(torch_python, name, 'train', *shape)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxvision.losses import adversarial
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, pooling
 
 REAL = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, -4.0]])
 FAKE = np.array([[-3.0, 1.5, 0.5], [0.0, -0.25, 2.0]])
@@ -80,10 +80,12 @@ class Critic(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        x = nn.tanh(layers.Conv(4, (3, 3), name='stem', param_dtype=x.dtype)(x))
-        x = layers.max_pool(x, (2, 2))
-        x = nn.tanh(layers.Conv(5, (3, 3), name='overhanging', param_dtype=x.dtype)(x))
-        x = layers.Conv(3, (1, 1), name='pointwise', param_dtype=x.dtype)(x)
+        x = nn.tanh(convolution.Conv(4, (3, 3), name='stem', param_dtype=x.dtype)(x))
+        x = pooling.max_pool(x, (2, 2))
+        x = nn.tanh(
+            convolution.Conv(5, (3, 3), name='overhanging', param_dtype=x.dtype)(x)
+        )
+        x = convolution.Conv(3, (1, 1), name='pointwise', param_dtype=x.dtype)(x)
         return nn.Dense(1, param_dtype=x.dtype)(nn.tanh(x).reshape(len(x), -1))[:, 0]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers
 from jaxvision.pretrained import convert, flax_variables
 from jaxvision.tasks.shared import feature_extractor
 
@@ -15,7 +15,7 @@ from jaxvision.tasks.shared import feature_extractor
 class Small(nn.Module):
     @nn.compact
     def __call__(self, x):
-        x = layers.Conv(5, (2, 3), name='conv')(x)
+        x = convolution.Conv(5, (2, 3), name='conv')(x)
         x = layers.BatchNorm(use_running_average=True, name='norm')(x)
         return nn.Dense(4, name='head')(x.mean((1, 2)))
 

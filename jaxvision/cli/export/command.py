@@ -256,18 +256,13 @@ def _in_float32(run, variables) -> tuple:
     import jax
     import jax.numpy as jnp
 
-    from jaxvision.models.blocks import layers
     from jaxvision.train.run import build
 
     config = run.config.copy_and_resolve_references()
     config.model.dtype = config.model.param_dtype = 'float32'
     task = build(config, run.workdir, run.spec, run.sources, run.mesh).task
 
-    def predict(variables, inputs):
-        with layers.depthwise_operations():
-            return task.predict(variables, inputs)
-
-    return predict, jax.tree.map(
+    return task.predict, jax.tree.map(
         lambda x: x.astype('float32') if jnp.issubdtype(x.dtype, jnp.floating) else x,
         variables,
     )

@@ -27,6 +27,7 @@ from jaxvision.cli.export import calibrated
 from jaxvision.cli.export.exported import CHECKSUM, EXTRAS, Arrays
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import Spec
+from jaxvision.models.blocks import forms
 
 Predict = Callable[[Any, dict], dict]
 
@@ -77,7 +78,8 @@ def tflite(
     """
     tf = _tensorflow()
     _installed('ai_edge_litert')  # which the check will need
-    module, serve = _as_tensorflow(tf, predict, variables, spec, 1)
+    with forms.for_tflite():
+        module, serve = _as_tensorflow(tf, predict, variables, spec, 1)
     if kind == 'int8':
         _calibrate(tf, module, serve, examples, file)
     else:

@@ -6,7 +6,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers, pooling
 
 
 class CNN(nn.Module):
@@ -41,9 +41,9 @@ class CNN(nn.Module):
                         f'model.variant has {len(self.stages)} stages: too many for '
                         f'images of {image.shape[1]}x{image.shape[2]} pixels'
                     )
-                x = layers.max_pool(x, (2, 2))
+                x = pooling.max_pool(x, (2, 2))
             for i in range(1, depth + 1):
-                x = layers.Conv(
+                x = convolution.Conv(
                     width,
                     (3, 3),
                     use_bias=False,

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers
 
 
 class Block(nn.Module):
@@ -27,7 +27,7 @@ class Block(nn.Module):
         dense = partial(
             nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02), **types
         )
-        y = layers.Conv(
+        y = convolution.Conv(
             width,
             (7, 7),
             padding=3,
@@ -66,7 +66,7 @@ class ConvNeXt(nn.Module):
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         conv = partial(
-            layers.Conv,
+            convolution.Conv,
             padding='VALID',
             kernel_init=nn.initializers.truncated_normal(0.02),
             **types,
@@ -79,7 +79,8 @@ class ConvNeXt(nn.Module):
             {'stem': x},
             iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist()),
         )
-        for stage, (width, depth) in enumerate(zip(self.widths, self.depths), start=1):
+        stages = zip(self.widths, self.depths, strict=True)
+        for stage, (width, depth) in enumerate(stages, start=1):
             if stage > 1:
                 x = norm(name=f'stage{stage}_norm')(x)
                 x = conv(width, (2, 2), 2, name=f'stage{stage}_conv')(x)

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers, pooling
 
-max_pool = partial(layers.max_pool, window=(3, 3), strides=(2, 2))
+max_pool = partial(pooling.max_pool, window=(3, 3), strides=(2, 2))
 
 
 def average_pool(x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
@@ -37,7 +37,7 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c2']:
-        x = layers.Conv(
+        x = convolution.Conv(
             self.width,
             self.window,
             self.strides,
@@ -184,12 +184,12 @@ class InceptionV3(nn.Module):
         x = conv(80, (1, 1), name='Conv2d_3b_1x1')(x)
         x = max_pool(conv(192, (3, 3), 1, 'VALID', name='Conv2d_4a_3x3')(x))
 
-        for letter, pool_width in zip('bcd', (32, 64, 64)):
+        for letter, pool_width in zip('bcd', (32, 64, 64), strict=True):
             x = BlockA(self.dtype, pool_width, name=f'Mixed_5{letter}')(x)
         tensors['Mixed_5d'] = x
 
         x = BlockB(self.dtype, name='Mixed_6a')(x)
-        for letter, width in zip('bcde', (128, 160, 160, 192)):
+        for letter, width in zip('bcde', (128, 160, 160, 192), strict=True):
             x = BlockC(self.dtype, width, name=f'Mixed_6{letter}')(x)
         tensors['Mixed_6e'] = x
 

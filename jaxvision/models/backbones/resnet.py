@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers, pooling
 
 zeros = nn.initializers.zeros
 
@@ -99,7 +99,7 @@ class ResNet(nn.Module):
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
         conv = partial(
-            layers.Conv,
+            convolution.Conv,
             use_bias=False,
             kernel_init=layers.he_normal,
             dtype=self.dtype,
@@ -118,7 +118,7 @@ class ResNet(nn.Module):
         tensors['stem'] = x = nn.relu(norm(name='stem_norm')(x))
         if self.stem == 'imagenet':
             # Zeros do not change a maximum behind a ReLU, and int8 has no -inf.
-            x = layers.max_pool(
+            x = pooling.max_pool(
                 jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2)
             )
 

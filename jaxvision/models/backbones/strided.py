@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers
 
 
 class Stages(nn.Module):
@@ -52,7 +52,9 @@ class Stages(nn.Module):
                     dtype=self.dtype,
                     param_dtype=self.param_dtype,
                     name=f'conv{stage}',
-                    conv_general_dilated=partial(layers.convolve, in_loop=self.in_loop),
+                    conv_general_dilated=partial(
+                        convolution.convolve, in_loop=self.in_loop
+                    ),
                 )(x)
             )
             maps.append(x)
@@ -125,7 +127,7 @@ def make(
         shrink: see `Stages`.
         patch: see `Stages`.
         pool: 'mean' forgets where in the image a thing is, 'flat' reads the last map whole.
-        in_loop: see `layers.convolve`; also for weights that are an episode's own (MAML).
+        in_loop: see `convolution.convolve`; also for weights that are an episode's own (MAML).
 
     Raises:
         UserError: The variant is not such a list, or `pool` is unknown.

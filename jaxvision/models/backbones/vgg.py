@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers, pooling
 
 
 class VGG(nn.Module):
@@ -37,10 +37,10 @@ class VGG(nn.Module):
         tensors = {}
         x = image
         for block, (depth, width) in enumerate(
-            zip(self.depths, (64, 128, 256, 512, 512)), 1
+            zip(self.depths, (64, 128, 256, 512, 512), strict=False), 1
         ):
             for i in range(1, depth + 1):
-                tensors[f'conv{block}_{i}'] = x = layers.Conv(
+                tensors[f'conv{block}_{i}'] = x = convolution.Conv(
                     width,
                     (3, 3),
                     use_bias=self.bias,
@@ -54,7 +54,7 @@ class VGG(nn.Module):
             if (
                 self.head == 'fc' or min(x.shape[1:3]) > 1
             ):  # a small picture is pooled to 1 pixel
-                x = layers.max_pool(x, (2, 2))
+                x = pooling.max_pool(x, (2, 2))
             tensors[f'pool{block}'] = x
 
         if self.head == 'fc':

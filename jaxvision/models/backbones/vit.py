@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers
 
 
 class Attention(nn.Module):
@@ -129,7 +129,7 @@ class ViT(nn.Module):
                 f'{image.shape[1]}x{image.shape[2]} pixels: choose another '
                 'model.variant or data.image_size'
             )
-        x = layers.Conv(
+        x = convolution.Conv(
             self.width,
             patch,
             patch,

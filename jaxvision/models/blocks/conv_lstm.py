@@ -7,12 +7,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution
 
 State = tuple[Float[Array, 'b h w n'], Float[Array, 'b h w n']]  # (c, h)
 
 LoopConv = functools.partial(
-    nn.Conv, conv_general_dilated=functools.partial(layers.convolve, in_loop=True)
+    nn.Conv, conv_general_dilated=functools.partial(convolution.convolve, in_loop=True)
 )
 
 
@@ -34,15 +34,15 @@ class ConvLSTM(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        convolution = functools.partial(
+        conv = functools.partial(
             LoopConv,
             4 * self.width,
             (self.window, self.window),
             dtype=self.dtype,
             param_dtype=self.param_dtype,
         )
-        self.from_input = convolution(bias_init=open_to_the_past)
-        self.from_hidden = convolution(
+        self.from_input = conv(bias_init=open_to_the_past)
+        self.from_hidden = conv(
             use_bias=False, kernel_init=nn.initializers.orthogonal()
         )
 

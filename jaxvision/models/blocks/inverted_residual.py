@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers
 
 
 class Stage(NamedTuple):
@@ -100,7 +100,7 @@ class InvertedResiduals(nn.Module):
         keys: Key[Array, 'b'] | None = None,
     ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
         conv = partial(
-            convolution,
+            padded_conv,
             padding=self.padding,
             use_bias=False,
             dtype=self.dtype,
@@ -141,10 +141,10 @@ class InvertedResiduals(nn.Module):
         return tensors['logits'], tensors
 
 
-def convolution(
+def padded_conv(
     width: int, kernel: int, stride: int = 1, *, padding: str, **options
 ) -> nn.Module:
-    return layers.Conv(
+    return convolution.Conv(
         width,
         (kernel, kernel),
         stride,

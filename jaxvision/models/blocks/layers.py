@@ -1,17 +1,12 @@
-"""The layers that the models share: convolution, pooling, normalisation, dropout, drop path."""
+"""The layers that the models share: normalisation, dropout, drop path, heads."""
 
-import contextlib
-import contextvars
-import functools
-import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
@@ -22,168 +17,6 @@ from jaxvision.core.errors import UserError
 he_normal = nn.initializers.variance_scaling(
     2.0, 'fan_out', 'normal'
 )  # He et al., 2015
-
-
-def convolve(
-    image: Float[Array, 'b *space c_in'],
-    kernel: Float[Array, '*window c c_out'],
-    strides: tuple[int, ...],
-    padding: str | list[tuple[int, int]] | tuple[tuple[int, int], ...],
-    in_loop: bool = False,
-    **options,
-) -> Float[Array, 'b *out c_out']:
-    """`lax.conv_general_dilated`, channels last; as one matrix product where the kernel is 1x1 or
-    larger than the image, and, where it is differentiated, of images of one channel or, on a CPU,
-    where few pixels come out or `in_loop`: in the body of a scan, where XLA compiles and runs its
-    gradients slowly. A depthwise one, on a CPU, as a sum over its taps, but not within
-    `depthwise_operations`.
-
-    A matrix product is faster on a CPU in both directions, and stays differentiable to any order.
-    (XLA's own 3x3 convolution took 24 times as long on 2x2 pixels as on 4x4, of 512 channels, and
-    its depthwise ones 6 to 70 times as long as their taps, 4 to 14 times where differentiated.)
-    """
-    window, space = kernel.shape[:-2], image.shape[1:-1]
-    pads = (
-        lax.padtype_to_pads(space, window, strides, padding)
-        if isinstance(padding, str)
-        else list(padding)
-    )
-    groups, on_cpu = (
-        options.get('feature_group_count', 1),
-        jax.default_backend() == 'cpu',
-    )
-    dilated = any(
-        d != 1
-        for name in ('lhs_dilation', 'rhs_dilation')
-        for d in options.get(name) or ()
-    )
-    plain = groups == 1 and not dilated
-    depthwise = groups == image.shape[-1] == kernel.shape[-1] > 1 and not dilated
-    pointwise = all(size == 1 for size in window) and not any(p != (0, 0) for p in pads)
-    overhanging = any(
-        side < size <= side + sum(pad) for size, side, pad in zip(window, space, pads)
-    )
-    few = (
-        math.prod(
-            size * ((side + sum(pad) - size) // stride + 1)
-            for size, side, pad, stride in zip(window, space, pads, strides)
-        )
-        <= 144
-    )  # as 3x3 taps on 4x4 pixels
-
-    def direct(image, kernel):
-        return lax.conv_general_dilated(image, kernel, strides, padding, **options)
-
-    def by_taps(image, kernel):
-        taps = _patches(image, window, strides, pads)
-        return sum(
-            tap * weight
-            for tap, weight in zip(taps, kernel.reshape(-1, kernel.shape[-1]))
-        )
-
-    def product(image, kernel):
-        patches = jnp.concatenate(_patches(image, window, strides, pads), -1)
-        # Matrices both, because XLA transposes the weight gradient's operands otherwise.
-        flat = jnp.matmul(
-            patches.reshape(-1, patches.shape[-1]),
-            kernel.reshape(-1, kernel.shape[-1]),
-            precision=options.get('precision'),
-        )
-        return flat.reshape(*patches.shape[:-1], -1)
-
-    if plain and (pointwise or overhanging):
-        return product(image, kernel)
-    if plain and (image.shape[-1] == 1 or on_cpu and (few or in_loop)):
-        return _differentiated_as(product, direct)(image, kernel)
-    if depthwise and on_cpu and not _DEPTHWISE_OPERATIONS.get():
-        return by_taps(image, kernel)
-    return direct(image, kernel)
-
-
-_DEPTHWISE_OPERATIONS = contextvars.ContextVar('depthwise operations', default=False)
-
-
-@contextlib.contextmanager
-def depthwise_operations() -> Iterator[None]:
-    """Within, a depthwise convolution is one operation, that export formats know and quantise."""
-    token = _DEPTHWISE_OPERATIONS.set(True)
-    try:
-        yield
-    finally:
-        _DEPTHWISE_OPERATIONS.reset(token)
-
-
-def _differentiated_as(form: Callable, function: Callable) -> Callable:
-    """`function`, but `form`, which has the same values, wherever it is differentiated: a program
-    that only infers keeps the operations that compilers and export formats know."""
-    wrapped = jax.custom_jvp(function)
-    wrapped.defjvp(lambda primals, tangents: jax.jvp(form, primals, tangents))
-    return wrapped
-
-
-def _patches(image, window, strides, pads):
-    """The pixels [B, *out, C] under each tap of the window."""
-    image = jnp.pad(image, [(0, 0), *pads, (0, 0)])
-    out = [
-        (side - size) // stride + 1
-        for side, size, stride in zip(image.shape[1:-1], window, strides)
-    ]
-    return [
-        image[
-            :,
-            *(
-                slice(i, i + (n - 1) * stride + 1, stride)
-                for i, n, stride in zip(tap, out, strides)
-            ),
-        ]
-        for tap in np.ndindex(*window)
-    ]
-
-
-# `flax.linen.Conv`, in its arguments, parameters and values, computed by `convolve`.
-Conv = partial(nn.Conv, conv_general_dilated=convolve)
-
-
-def max_pool(
-    x: Float[Array, 'b h w c'],
-    window: tuple[int, int],
-    strides: tuple[int, int] | None = None,
-) -> Float[Array, 'b h2 w2 c']:
-    """`nn.max_pool` without padding, but `strides` default to the window.
-
-    Where it is differentiated, to any order, it takes the maximum over the window's columns, then
-    rows, whose gradient is several times faster on a CPU than the select-and-scatter of
-    `nn.max_pool`.
-    """
-    strides = strides or window
-    return _differentiated_as(
-        lambda x: _max_by_taps(x, window, strides),
-        lambda x: nn.max_pool(x, window, strides),
-    )(x)
-
-
-def _max_by_taps(x, window, strides):
-    for axis in (2, 1):
-        taps = _taps(x, axis, window[axis - 1], strides[axis - 1])
-        x = functools.reduce(_first_maximum, taps)
-    return x
-
-
-def _taps(x, axis, window, stride):
-    """The window's 1st, 2nd, ... pixel along `axis`, for all windows."""
-    size = x.shape[axis]
-    if stride == window and size % window == 0:
-        tiled = x.reshape(*x.shape[:axis], size // window, window, *x.shape[axis + 1 :])
-        return [
-            lax.index_in_dim(tiled, i, axis + 1, keepdims=False) for i in range(window)
-        ]
-    reach = (size - window) // stride * stride + 1
-    return [lax.slice_in_dim(x, i, i + reach, stride, axis) for i in range(window)]
-
-
-def _first_maximum(a, b):
-    """`jnp.maximum`, NaN included, but at a tie the gradient goes to `a` alone."""
-    return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 class BatchNorm(nn.Module):

@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution
 
 
 def pixel_shuffle(x: Float[Array, 'b h w d'], scale: int) -> Float[Array, 'b h2 w2 c']:
@@ -58,7 +58,7 @@ def double(x: Float[Array, 'b h w c']) -> Float[Array, 'b 2*h 2*w c']:
 
 
 class ConvTranspose(nn.Module):
-    """`flax.linen.ConvTranspose` with strides of 2 and 'SAME' padding, in its parameters and values,
+    """`flax.linen.ConvTranspose`, strides of 2 and 'SAME' padding, in its parameters and values,
     as a convolution at the small size and a pixel shuffle.
 
     Output pixel 2q + p takes every other tap of the kernel, which ones by its parity p. On a CPU
@@ -91,7 +91,7 @@ class ConvTranspose(nn.Module):
         )
         pads = [(top, height - 1 - top), (left, width - 1 - left)]
         y = pixel_shuffle(
-            layers.convolve(
+            convolution.convolve(
                 x.astype(self.dtype),
                 kernel.astype(self.dtype),
                 (1, 1),

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import layers, resampling
+from jaxvision.models.blocks import convolution, layers, resampling
 
 SCORE_DEPENDS_ON_BATCH = True  # batch norm: no image is scored alone
 
@@ -60,7 +60,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """5x5 convolutions with strides of 2, leaky ReLU, and batch norm but in the first. The class, if
+    """5x5 convolutions with strides of 2, leaky ReLU, batch norm but in the first. The class, if
     there is one, enters as in Miyato and Koyama (2018). Intermediates: 'stage1', ..., 'pooled'."""
 
     widths: tuple[int, ...]  # from 4x4 up, as the generator's
@@ -79,7 +79,7 @@ class Discriminator(nn.Module):
         norm = layers.normalization('batch', train, **types)
         tensors, x = {}, image
         for stage, width in enumerate(reversed(self.widths), start=1):
-            x = layers.Conv(
+            x = convolution.Conv(
                 width,
                 (5, 5),
                 2,

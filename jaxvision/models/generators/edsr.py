@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Key
 
 from jaxvision.core.errors import UserError
 from jaxvision.image import resize
-from jaxvision.models.blocks import layers, resampling
+from jaxvision.models.blocks import convolution, layers, resampling
 
 SCALES = (2, 3, 4)
 PLAIN = nn.initializers.lecun_normal()
@@ -62,7 +62,7 @@ class EDSR(nn.Module):
 
     @property
     def reach(self) -> int:
-        """How far from a pixel, in those of the small image, lie those that its answer depends on."""
+        """The largest distance, in input pixels, that an output pixel depends on."""
         end = 4 if self.batch_norm else 1
         ending = 1 if self.direct else 1 + (self.scale == 4) / 2 + end / self.scale
         return end + 2 * self.blocks + 1 + math.ceil(ending)
@@ -106,7 +106,7 @@ class EDSR(nn.Module):
         return self._conv(self.channels, 'last', end, start=nn.initializers.zeros)(x)
 
     def _conv(self, width, name, size=3, bias=True, start=PLAIN):
-        return layers.Conv(
+        return convolution.Conv(
             width,
             (size, size),
             use_bias=bias,

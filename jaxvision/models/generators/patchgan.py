@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.models.blocks import layers
+from jaxvision.models.blocks import convolution, layers
 
 
 class PatchGAN(nn.Module):
@@ -40,7 +40,7 @@ class PatchGAN(nn.Module):
         return tensors['scores'], tensors
 
     def _normalized_conv(self, width, kernel, stride, name, dtype):
-        conv = layers.Conv(
+        conv = convolution.Conv(
             width,
             kernel,
             stride,

@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import layers, resampling
+from jaxvision.models.blocks import convolution, layers, resampling
 
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
 
@@ -40,7 +40,7 @@ class Block(nn.Module):
         scaled = nn.initializers.variance_scaling(
             2 / (1 + 0.2**2) / self.depth**0.5, 'fan_in', 'normal'
         )
-        conv = partial(layers.Conv, dtype=self.dtype, param_dtype=self.param_dtype)
+        conv = partial(convolution.Conv, dtype=self.dtype, param_dtype=self.param_dtype)
         width = int(self.expansion * x.shape[-1])
         y = conv(width, (1, 1), kernel_init=scaled, name='conv1')(x)
         y = leaky_relu(norm(name='norm1')(y, condition))
@@ -82,7 +82,7 @@ class Generator(nn.Module):
         train: bool = False,
     ) -> Float[Array, 'b h w c']:
         conv = partial(
-            layers.Conv,
+            convolution.Conv,
             kernel_size=(1, 1),
             use_bias=False,
             dtype=self.dtype,
@@ -153,7 +153,7 @@ class Discriminator(nn.Module):
         train: bool = False,
     ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
         conv = partial(
-            layers.Conv,
+            convolution.Conv,
             kernel_size=(1, 1),
             use_bias=False,
             dtype=self.dtype,

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import layers, resampling
+from jaxvision.models.blocks import convolution, layers, resampling
 
 xavier = nn.initializers.xavier_uniform()
 xavier_in_blocks = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
@@ -36,7 +36,7 @@ class Generator(nn.Module):
         train: bool = False,
     ) -> Float[Array, 'b h w c']:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        conv = partial(layers.Conv, **types)
+        conv = partial(convolution.Conv, **types)
         norm = partial(layers.ConditionalNorm, train, **types)
         of_class = jax.nn.one_hot(label, self.classes) if self.classes else None
         x = nn.Dense(16 * self.width, kernel_init=xavier, **types, name='project')(
@@ -82,7 +82,7 @@ class Discriminator(nn.Module):
         train: bool = False,
     ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
         def conv(name, size, x, init=xavier_in_blocks):
-            layer = layers.Conv(
+            layer = convolution.Conv(
                 self.width,
                 (size, size),
                 kernel_init=init,
@@ -111,7 +111,7 @@ class Discriminator(nn.Module):
 
 
 def spectral(layer: nn.Module) -> nn.SpectralNorm:
-    """The layer with its kernel divided by its largest singular value, of which a training step does
+    """The layer, its kernel divided by its largest singular value, of which a training step does
     one power iteration."""
     return nn.SpectralNorm(
         layer, collection_name='batch_stats', name=f'{layer.name}_spectral'

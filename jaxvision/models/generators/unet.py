@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from jaxvision.models.blocks import layers, resampling
+from jaxvision.models.blocks import convolution, layers, resampling
 
 SLOPE = 0.2  # of leaky ReLU below zero
 # By what comes in, because joined maps make more of it than goes out.
@@ -78,7 +78,7 @@ class PlainConv(nn.Module):
 
 
 def _conv(module, width, **options):
-    return layers.Conv(
+    return convolution.Conv(
         width,
         (3, 3),
         module.strides,
@@ -156,7 +156,7 @@ class UNet(nn.Module):
             for i in range(1, depth + 1):
                 x, known = convolve(x, known, width, 1, f'up{stage}_conv{i}')
             tensors[f'up{stage}'] = x
-        output = layers.Conv(
+        output = convolution.Conv(
             self.out,
             (3, 3),
             kernel_init=nn.initializers.zeros,

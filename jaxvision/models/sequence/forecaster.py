@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.blocks import conv_lstm, layers, resampling
+from jaxvision.models.blocks import conv_lstm, convolution, layers, resampling
 
 
 class Forecaster(nn.Module):
@@ -42,7 +42,7 @@ class Forecaster(nn.Module):
 
         self.encoder, self.forecaster = stack(), stack()
         maps = functools.partial(
-            layers.Conv,
+            convolution.Conv,
             kernel_size=(1, 1),
             dtype=self.param_dtype,
             param_dtype=self.param_dtype,
@@ -59,7 +59,9 @@ class Forecaster(nn.Module):
         future: Float[Array, 'b t h w c'] | None = None,
         shown: Bool[Array, 'b t'] | None = None,
     ) -> tuple[Float[Array, 'b t h w c'], dict[str, Array]]:
-        """Frames in [0, 1]. In training the frames of the `future` that are `shown` are given in the
+        """Frames in [0, 1].
+
+        In training the frames of the `future` that are `shown` are given in the
         place of the answers, which are always those for a frame from the frames before it."""
         states = self._encode(past[:, :-1])
         if shown is None:
@@ -86,7 +88,7 @@ class Forecaster(nn.Module):
     def _foresee(self, carry, truth):
         (states, frame), (true_frame, shown) = carry, truth
         x, new = self._as_map(frame), []
-        for cell, state in zip(self.forecaster, states):
+        for cell, state in zip(self.forecaster, states, strict=True):
             state, x = cell.step(state, x)
             new.append(state)
         answer = self._draw(jnp.concatenate([h for _, h in new], -1), frame)

@@ -1,0 +1,189 @@
+"""The forms of an operation are chosen by the platform that a program is lowered for.
+
+The machine that runs these tests traces all programs; it has none of the other platforms.
+"""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.random_weights import random_leaves
+
+from jaxvision.models.backbones import mobilenet_v2, resnet
+from jaxvision.models.blocks import convolution, forms, pooling
+
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+OTHERS = ('cuda', 'tpu')
+CONVOLUTION, PRODUCT = 'stablehlo.convolution', 'stablehlo.dot_general'
+SCATTER, MAXIMUM = 'stablehlo.select_and_scatter', 'stablehlo.reduce_window'
+LAYOUT = ('NHWC', 'HWIO', 'NHWC')
+
+EVERY_PLATFORM = pytest.mark.parametrize('platform', PLATFORMS)
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def lowered(function, *arguments, platform):
+    """The text of the program for one platform."""
+    traced = jax.jit(function).trace(*arguments)
+    return traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+def numbers(text):
+    """{operation: how often the text has it}."""
+    kinds = (CONVOLUTION, PRODUCT, SCATTER, MAXIMUM)
+    return {kind: len(re.findall(rf'\b{kind}\b', text)) for kind in kinds}
+
+
+def energy(x, kernel, side=4, **options):
+    x = x[:, :side, :side]
+    y = convolution.convolve(
+        x, kernel, (1, 1), 'SAME', dimension_numbers=LAYOUT, **options
+    )
+    return jnp.sum(jnp.sin(y))
+
+
+def pooled_energy(x):
+    return jnp.sum(jnp.sin(pooling.max_pool(x, (2, 2))))
+
+
+# what: (function, kernel, what the gradient's program holds on a CPU, and elsewhere)
+ONE, THREE = {CONVOLUTION: 1}, {CONVOLUTION: 3}
+GRADIENTS = {
+    'few pixels': (energy, (3, 3, 8, 6), {PRODUCT: 3}, THREE),
+    'overhanging': (
+        lambda x, k: energy(x, k, 2),
+        (3, 3, 8, 6),
+        {PRODUCT: 3},
+        THREE,
+    ),
+    'one channel': (
+        lambda x, k: energy(x[..., :1], k, 8),
+        (3, 3, 1, 6),
+        {PRODUCT: 3},
+        THREE,
+    ),
+    'in a loop': (
+        lambda x, k: energy(x, k, 8, in_loop=True),
+        (3, 3, 8, 6),
+        {PRODUCT: 3},
+        THREE,
+    ),
+    'depthwise': (
+        lambda x, k: energy(x, k, 8, feature_group_count=8),
+        (3, 3, 1, 8),
+        {},
+        THREE,
+    ),
+    'pointwise': (energy, (1, 1, 8, 6), {PRODUCT: 3}, {PRODUCT: 3}),
+    'large': (lambda x, k: energy(x, k, 8), (3, 3, 8, 6), THREE, THREE),
+}
+
+
+@EVERY_PLATFORM
+@pytest.mark.parametrize('name', GRADIENTS)
+def test_a_convolutions_gradient_has_the_form_of_its_platform(name, platform):
+    function, kernel, on_cpu, elsewhere = GRADIENTS[name]
+    arguments = normal(0, 2, 8, 8, 8), normal(1, *kernel)
+    text = lowered(jax.value_and_grad(function, (0, 1)), *arguments, platform=platform)
+    expected = on_cpu if platform == 'cpu' else elsewhere
+    assert {kind: n for kind, n in numbers(text).items() if n} == expected
+
+
+@EVERY_PLATFORM
+def test_max_pools_gradient_has_the_form_of_its_platform(platform):
+    x = normal(0, 2, 8, 8, 3)
+    text = lowered(jax.value_and_grad(pooled_energy), x, platform=platform)
+    found = numbers(text)
+    on_cpu = platform == 'cpu'
+    assert found[SCATTER] == (not on_cpu) and found[MAXIMUM] == (not on_cpu)
+
+
+@EVERY_PLATFORM
+def test_inference_has_xlas_operations_where_only_the_derivative_is_slow(platform):
+    x, kernel = normal(0, 2, 8, 8, 8), normal(1, 3, 3, 8, 6)
+    found = numbers(lowered(energy, x, kernel, platform=platform))
+    assert found[CONVOLUTION] == 1 and not found[PRODUCT]
+    assert numbers(lowered(pooled_energy, x, platform=platform))[MAXIMUM] == 1
+
+
+@pytest.mark.parametrize('platform', OTHERS)
+def test_a_network_is_flaxs_own_elsewhere(platform, monkeypatch):
+    """ResNet's gradient for an accelerator: that of `nn.Conv` and `nn.max_pool`, but 1x1."""
+    model = resnet.make('18', num_classes=3).clone(depths=(1, 1))
+    image = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+
+    def value(params, variables, image):
+        variables = {**variables, 'params': params}
+        return jnp.sum(model.apply(variables, image)[0] ** 2)
+
+    def found():
+        given = variables['params'], variables, image
+        # Of a new function, or JAX would answer with the program that it has traced before.
+        gradient = jax.grad(lambda *given: value(*given))
+        return numbers(lowered(gradient, *given, platform=platform))
+
+    ours = found()
+    monkeypatch.setattr(convolution, 'Conv', nn.Conv)
+    monkeypatch.setattr(
+        pooling, 'max_pool', lambda x, window, strides: nn.max_pool(x, window, strides)
+    )
+    flaxs = found()
+    pointwise = flaxs[CONVOLUTION] - ours[CONVOLUTION]
+    assert 0 < pointwise <= 3 and ours[PRODUCT] == flaxs[PRODUCT] + pointwise
+    assert ours[SCATTER] == flaxs[SCATTER] == 1
+
+
+def test_no_branch_is_left_in_a_compiled_program():
+    x, kernel = normal(0, 2, 8, 8, 8), normal(1, 3, 3, 8, 6)
+
+    def value(x, kernel):
+        return energy(pooling.max_pool(x, (2, 2)), kernel)
+
+    gradient = jax.jit(jax.grad(value, (0, 1))).lower(x, kernel)
+    assert 'stablehlo.case' in gradient.as_text()  # of one branch
+    assert 'conditional' not in gradient.compile().as_text()
+
+
+@pytest.mark.parametrize(
+    'name', ['few pixels', 'overhanging', 'in a loop', 'depthwise']
+)
+def test_a_program_for_all_platforms_runs_here(name):
+    function, kernel, *_ = GRADIENTS[name]
+    arguments = normal(0, 2, 8, 8, 8), normal(1, *kernel)
+    gradient = jax.jit(jax.grad(function, (0, 1)))
+    exported = jax.export.export(gradient, platforms=PLATFORMS)(*arguments)
+    read = jax.export.deserialize(exported.serialize())
+    for found, expected in zip(
+        read.call(*arguments), gradient(*arguments), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_within_for_tflite_a_program_has_no_branch_and_one_depthwise_operation():
+    model = mobilenet_v2.make('0.5', num_classes=3).clone(
+        stages=mobilenet_v2.STAGES[:2]
+    )
+    image = normal(0, 1, 16, 16, 3)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+    variables = random_leaves(shapes)
+    answer = jax.jit(lambda image: model.apply(variables, image)[0])
+
+    def text():
+        return answer.lower(image).as_text()
+
+    depthwise = sum(stage.depth for stage in model.stages)
+    before, expected = text(), answer(image)
+    with forms.for_tflite():  # JAX's caches tell the two apart
+        within, found = text(), answer(image)
+    assert 'stablehlo.case' not in within and text() == before
+    gained = numbers(within)[CONVOLUTION] - numbers(before)[CONVOLUTION]
+    assert gained == depthwise
+    np.testing.assert_allclose(found, expected, atol=1e-5)
