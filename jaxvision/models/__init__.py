@@ -17,11 +17,14 @@ Such a model is a module with a function
 - `forecaster`: `frames`, how many are predicted, and `image_shape`, that of a frame.
 - `frame_scorer`: nothing.
 
+The constant `VARIANTS` names variants: all that the authors named, or examples of a free form.
+`listing.describe` counts their parameters.
+
 `dtype` is that of the computation, `param_dtype` that of the parameters, and `options` what
 `model.options` may hold. `tasks.shared.networks.make_model` calls `make` and checks all this.
 """
 
-_FOLDERS = {
+BY_FOLDER = {
     'backbones': (
         'cnn',
         'convnext',
@@ -44,6 +47,6 @@ _FOLDERS = {
 
 NAMES = {
     name: f'jaxvision.models.{folder}.{name}'
-    for folder, names in _FOLDERS.items()
+    for folder, names in BY_FOLDER.items()
     for name in names
 }

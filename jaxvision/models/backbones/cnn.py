@@ -60,6 +60,10 @@ class CNN(nn.Module):
         return tensors['logits'], tensors
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('16-32-64', '16x1-64-128')
+
+
 def make(
     variant: str,
     *,

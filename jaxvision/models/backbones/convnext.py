@@ -93,11 +93,12 @@ class ConvNeXt(nn.Module):
 
 
 # variant: widths, depths
-VARIANTS = {
+SIZES = {
     'T': ((96, 192, 384, 768), (3, 3, 9, 3)),
     'S': ((96, 192, 384, 768), (3, 3, 27, 3)),
     'B': ((128, 256, 512, 1024), (3, 3, 27, 3)),
 }
+VARIANTS = tuple(SIZES)
 
 
 def make(
@@ -121,4 +122,4 @@ def make(
         UserError: The variant is unknown.
     """
     layers.one_of('variant', variant, VARIANTS)
-    return ConvNeXt(num_classes, *VARIANTS[variant], drop_path, dtype, param_dtype)
+    return ConvNeXt(num_classes, *SIZES[variant], drop_path, dtype, param_dtype)

@@ -20,7 +20,7 @@ STAGES = (
     Stage(6, 3, 1, 320, 1),
 )
 # variant: times as wide, times as deep, dropout; they were trained on images of SIZES pixels
-VARIANTS = {
+SCALES = {
     'B0': (1.0, 1.0, 0.2),
     'B1': (1.0, 1.1, 0.2),
     'B2': (1.1, 1.2, 0.3),
@@ -32,6 +32,7 @@ VARIANTS = {
     'Lite3': (1.2, 1.4, 0.3),
     'Lite4': (1.4, 1.8, 0.3),
 }
+VARIANTS = tuple(SCALES)
 SIZES = {
     'B0': 224,
     'B1': 240,
@@ -74,7 +75,7 @@ def make(
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('padding', padding, ('symmetric', 'same'))
-    wider, deeper, dropout = VARIANTS[variant]
+    wider, deeper, dropout = SCALES[variant]
     lite = variant.startswith(
         'Lite'
     )  # whose stem and head stay, and the depth of the two ends

@@ -19,6 +19,10 @@ STAGES = (
 )
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('0.5', '1.0')
+
+
 def make(
     variant: str,
     *,

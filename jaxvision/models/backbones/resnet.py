@@ -141,13 +141,14 @@ class ResNet(nn.Module):
         return tensors['logits'], tensors
 
 
-VARIANTS = {
+SIZES = {
     '18': (BasicBlock, (2, 2, 2, 2)),
     '34': (BasicBlock, (3, 4, 6, 3)),
     '50': (BottleneckBlock, (3, 4, 6, 3)),
     '101': (BottleneckBlock, (3, 4, 23, 3)),
     '152': (BottleneckBlock, (3, 8, 36, 3)),
 }
+VARIANTS = tuple(SIZES)
 
 
 def make(
@@ -183,7 +184,7 @@ def make(
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('stem', stem, ('imagenet', 'cifar'))
     layers.one_of('norm', norm, ('batch', 'group'))
-    block, depths = VARIANTS[variant]
+    block, depths = SIZES[variant]
     layers.one_of(
         'version', version, ('v1', 'v1.5') if block is BottleneckBlock else ('v1.5',)
     )

@@ -106,6 +106,10 @@ class Strided(nn.Module):
         return tensors['logits'], tensors
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('24-48-96',)
+
+
 def make(
     variant: str,
     *,

@@ -72,12 +72,13 @@ class VGG(nn.Module):
         return tensors['logits'], tensors
 
 
-VARIANTS = {
+DEPTHS = {
     '11': (1, 1, 2, 2, 2),
     '13': (2, 2, 2, 2, 2),
     '16': (2, 2, 3, 3, 3),
     '19': (2, 2, 4, 4, 4),
 }
+VARIANTS = tuple(DEPTHS)
 
 
 def make(
@@ -114,7 +115,7 @@ def make(
     layers.one_of('head', head, ('fc', 'pool'))
     return VGG(
         num_classes,
-        VARIANTS[variant],
+        DEPTHS[variant],
         batch_norm,
         bias or not batch_norm,
         head,

@@ -156,13 +156,14 @@ class ViT(nn.Module):
         )
 
 
-# variant: width, depth, heads
-VARIANTS = {
+# size: width, depth, heads
+SIZES = {
     'Ti': (192, 12, 3),
     'S': (384, 12, 6),
     'B': (768, 12, 12),
     'L': (1024, 24, 16),
 }
+VARIANTS = ('Ti/16', 'S/32', 'S/16', 'B/32', 'B/16', 'L/16')
 
 
 def make(
@@ -197,14 +198,14 @@ def make(
         UserError: The variant or an option is unknown.
     """
     size, _, patch = variant.partition('/')
-    if size not in VARIANTS or not re.fullmatch(r'[1-9]\d*', patch):
+    if size not in SIZES or not re.fullmatch(r'[1-9]\d*', patch):
         raise UserError(
             f'model.variant={variant!r} of vit is unknown; '
-            f"give SIZE/PATCH with a size of {', '.join(VARIANTS)}, as 'S/16'"
+            f"give SIZE/PATCH with a size of {', '.join(SIZES)}, as 'S/16'"
         )
     layers.one_of('pool', pool, ('cls', 'mean'))
     layers.one_of('gelu', gelu, ('tanh', 'exact'))
-    width, blocks, heads = VARIANTS[size]
+    width, blocks, heads = SIZES[size]
     return ViT(
         num_classes,
         int(patch),

@@ -97,6 +97,10 @@ class Discriminator(nn.Module):
         ), tensors
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('256-128-64', '512-256-128-64')
+
+
 def make(
     variant: str,
     *,

@@ -132,6 +132,9 @@ NAMED = {
 }
 
 
+VARIANTS = (*NAMED, '6x32')
+
+
 def make(
     variant: str,
     *,

@@ -187,6 +187,10 @@ class Discriminator(nn.Module):
         ), tensors
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('128x2-64x2-32x2', '128-64-32-16')
+
+
 def make(
     variant: str,
     *,

@@ -118,6 +118,10 @@ def spectral(layer: nn.Module) -> nn.SpectralNorm:
     )
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('256-128',)
+
+
 def make(
     variant: str,
     *,

@@ -178,6 +178,10 @@ def _joined(x, x_known, skip, skip_known):
     return jnp.concatenate([x, skip], -1), share * x_known + (1 - share) * skip_known
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('32-64-128', '16x1-48-96-128')
+
+
 def make(
     variant: str,
     *,

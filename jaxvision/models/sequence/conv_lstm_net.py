@@ -45,6 +45,10 @@ class ConvLSTMNet(nn.Module):
         return logits, {'map': x, 'states': states, 'logits': logits}
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('24-48',)
+
+
 def make(
     variant: str,
     *,

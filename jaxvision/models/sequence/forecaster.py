@@ -127,6 +127,10 @@ def _moved_down(frame, logits):
     return jnp.einsum('bnmik,bnkmj->bnimj', band, near).reshape(frame.shape)
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('64-64',)
+
+
 def make(
     variant: str,
     *,

@@ -29,6 +29,10 @@ class FrameAverage(nn.Module):
         return tensors['logits'], tensors
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('24-48-96',)
+
+
 def make(
     variant: str,
     *,

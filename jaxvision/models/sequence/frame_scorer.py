@@ -50,6 +50,10 @@ class FrameScorer(nn.Module):
         return logits, {'features': features, 'states': states, 'logits': logits}
 
 
+# Examples; the docstring of `make` says what others there are.
+VARIANTS = ('', '24-48-96')
+
+
 def make(
     variant: str,
     *,
