@@ -43,7 +43,9 @@ def scenes(draw):
         )
     )
     places = np.cumsum(steps, 0)
-    return np.array([(*kind, *place) for kind, place in zip(kinds, places)], np.int32)
+    return np.array(
+        [(*kind, *place) for kind, place in zip(kinds, places, strict=True)], np.int32
+    )
 
 
 @settings(max_examples=50, deadline=None)

@@ -21,7 +21,7 @@ def opened():
 def written(digits):
     return {
         image.tobytes(): int(label)
-        for image, label in zip(digits.images, digits.labels)
+        for image, label in zip(digits.images, digits.labels, strict=True)
     }
 
 

@@ -91,7 +91,7 @@ def test_masks_are_of_the_ink_and_tell_the_digit(scenes):
         assert not scene['masks'][~scene['boxes_mask']].any()
         wanted = np.zeros_like(scene['semantic'])
         for mask, box, row in zip(
-            scene['masks'], scene['boxes'].astype(int), scene['scene']
+            scene['masks'], scene['boxes'].astype(int), scene['scene'], strict=True
         ):
             ymin, xmin, ymax, xmax = box
             assert mask.sum() == mask[ymin:ymax, xmin:xmax].sum()
@@ -105,7 +105,7 @@ def test_masks_are_of_the_ink_and_tell_the_digit(scenes):
 def test_a_color_is_seen_in_the_pixels(scenes):
     tints = np.array([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 1, 1), (1, 0, 1)])
     for scene in scenes[:100]:
-        for mask, row in zip(scene['masks'], scene['scene']):
+        for mask, row in zip(scene['masks'], scene['scene'], strict=True):
             if row[0] < 0:
                 continue
             pixels = scene['image'][mask].astype(float)

@@ -58,8 +58,10 @@ def test_digits_are_scikit_learns(cache):
     reference = load_digits()
     assert images.max() == 255
     sixteenths = np.round(images[..., 0] / 255 * 16).reshape(-1, 64)
-    ours = sorted(zip(map(tuple, sixteenths), labels))
-    assert ours == sorted(zip(map(tuple, reference.data), reference.target))
+    ours = sorted(zip(map(tuple, sixteenths), labels, strict=True))
+    assert ours == sorted(
+        zip(map(tuple, reference.data), reference.target, strict=True)
+    )
 
 
 def test_mnist5k_is_stratified(cache):
@@ -80,9 +82,13 @@ def test_photos_are_held_out_by_photograph(photos):
         split: np.bincount(source.labels(), minlength=len(names))
         for split, source in photos.items()
     }
-    tested = {name: count for name, count in zip(names, counts['test']) if count}
+    tested = {
+        name: count for name, count in zip(names, counts['test'], strict=True) if count
+    }
     assert tested == {'flower': 3 * 5, 'coffee': 3 * 4, 'astronaut': 4 * 4}
-    trained = {name: count for name, count in zip(names, counts['train']) if count}
+    trained = {
+        name: count for name, count in zip(names, counts['train'], strict=True) if count
+    }
     assert trained == {name: 64 for name in names if name not in tested}
     assert all(source.info.image_shape == (128, 128, 3) for source in photos.values())
 

@@ -16,7 +16,10 @@ def digits():
     return open_source(data, 'train')
 
 
-def episodes(digits, seed=0, form=Form(3, 2, 4)):
+FORM = Form(ways=3, shots=2, queries=4)
+
+
+def episodes(digits, seed=0, form=FORM):
     return Episodes(digits, np.array([1, 4, 7, 9]), form, 100, seed)
 
 

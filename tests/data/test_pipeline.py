@@ -60,7 +60,7 @@ def train(source, start, stop, prepare=noisy, **options):
 
 def assert_equal(batches, others):
     assert len(batches) == len(others)
-    for batch, other in zip(batches, others):
+    for batch, other in zip(batches, others, strict=True):
         assert batch.keys() == other.keys()
         for name in batch:
             np.testing.assert_array_equal(batch[name], other[name])
@@ -112,7 +112,7 @@ def test_chunks_concatenate_to_the_global_batch(processes):
     parts = [train(source, 0, 5, process=(p, processes)) for p in range(processes)]
     joined = [
         {name: np.concatenate([part[name] for part in step]) for name in step[0]}
-        for step in zip(*parts)
+        for step in zip(*parts, strict=True)
     ]
     assert_equal(joined, train(source, 0, 5))
     evaluations = [
@@ -122,7 +122,7 @@ def test_chunks_concatenate_to_the_global_batch(processes):
     index = np.concatenate(
         [
             batch['index'][batch['present']]
-            for step in zip(*evaluations)
+            for step in zip(*evaluations, strict=True)
             for batch in step
         ]
     )

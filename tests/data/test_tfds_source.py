@@ -177,7 +177,7 @@ def test_captions_in_place_of_labels(tmp_path, feature, said):
     texts = [[f'A caf\u00e9 of {i}.', *['Another'] * (i % 3)] for i in range(20)]
     made = [
         {'image': example['image'], 'captions': said(words)}
-        for example, words in zip(examples(20), texts)
+        for example, words in zip(examples(20), texts, strict=True)
     ]
     spec = {'image': features()['image'], 'captions': feature}
     train, test = opened('toy', write(tmp_path, {'train': made}, spec))
