@@ -1,11 +1,11 @@
 """A small CNN on small pictures. Top-1 of the last evaluation, on 2 cores of an AMD EPYC
 (Fashion-MNIST of a newer one):
 
-    python -m jaxvision.main --config configs/cnn.py                    98.8 % (5 seeds), 1 min 45 s
-    python -m jaxvision.main --config configs/cnn.py:fashion_mnist --config.data.dir=DATA
+    jaxvision train --config cnn                               98.8 % (5 seeds), 1 min 45 s
+    jaxvision train --config cnn:fashion_mnist --config.data.dir=DATA
                                                                         93.44 %, 5 min 28 s
-    python -m jaxvision.main --config configs/cnn.py:NAME --config.data.dir=DATA   any TFDS data set
-    python -m jaxvision.main --config configs/cnn.py --config.data.source=folder:PHOTOS
+    jaxvision train --config cnn:NAME --config.data.dir=DATA   any TFDS data set
+    jaxvision train --config cnn --config.data.source=folder:PHOTOS
         1,600 JPEGs of unequal sizes: of Fashion-MNIST 87.85 % (of 2,000 others; an RBF SVM on the
         pixels 84.05 %), of the digits 98.1 % (of 1,000; 95.0 %); one seed each, about 2 min
 """

@@ -4,10 +4,10 @@ Accuracy over 600 episodes of 15 queries a class, with half the width of its 95 
 interval, one seed; in brackets the nearest centroid of raw pixels. CPU seconds are those of an AMD
 EPYC's cores, evaluation included:
 
-    python -m jaxvision.main --config configs/few_shot.py
+    jaxvision train --config few_shot
         digit_pairs, prototypical networks: 5-way 1-shot 96.3 +- 0.4 % (60.3), 5-shot 98.6 +- 0.1 %
         (82.7), 20-way 1-shot 88.4 +- 0.3 % (36.0); 224 CPU seconds
-    python -m jaxvision.main --config configs/few_shot.py:digit_pairs,METHOD
+    jaxvision train --config few_shot:digit_pairs,METHOD
         in the same order, each after about 150 CPU seconds of training:
         matching           99.3 +- 0.1    99.7 +- 0.1    97.3 +- 0.1
         baseline           99.0 +- 0.2    99.7 +- 0.1    96.3 +- 0.2
@@ -16,7 +16,7 @@ EPYC's cores, evaluation included:
         first_order_maml   92.8 +- 0.6    97.6 +- 0.2    63.3 +- 1.6
         maml               91.7 +- 0.6    97.0 +- 0.2    33.4 +- 1.8
         the last three learn in episodes of 5 classes
-    python -m jaxvision.main --config configs/few_shot.py:fashion_mnist --config.data.dir=DATA \\
+    jaxvision train --config few_shot:fashion_mnist --config.data.dir=DATA \\
             --config.task.class_split=0
         six classes for training, four new ones; of the divisions 0 to 4: 4-way 1-shot 51.0 (46.3),
         61.6 (62.2), 77.4 (69.6), 71.8 (66.4), 71.1 (72.5) %; 5-shot 58.1 (56.1), 68.3 (71.0), 86.5

@@ -1,14 +1,15 @@
 """Inpainting: a hole is filled smoothly, as a thin plate under tension would, and a U-Net adds to
 that.
 
-    python -m jaxvision.main --config configs/inpainting.py          12x12 pixels of a digit, anywhere
+    jaxvision train --config inpainting          12x12 pixels of a digit, anywhere
         13.25 dB PSNR in the hole, 7 min 17 s
-    python -m jaxvision.main --config configs/inpainting.py:photos   a brush over 25 % of photographs
+    jaxvision train --config inpainting:photos   a brush over 25 % of photographs
         19.96 dB, 10 min 24 s beside other work; of the smooth filling alone 20.04: what the network
         learns from the few photographs there are to learn from does not carry over
 
-`python tests/bench/against_biharmonic.py RUN` compares with scikit-image's biharmonic filling: +4.12 dB
-and +0.31 dB (flower +0.83, coffee +0.33, astronaut +0.15). On 2 cores of an AMD EPYC, one seed.
+`python tests/bench/against_biharmonic.py RUN` compares with scikit-image's biharmonic filling:
++4.12 dB and +0.31 dB (flower +0.83, coffee +0.33, astronaut +0.15). On 2 cores of an AMD EPYC, one
+seed.
 
 For a look that is sharp and not the mean of all that might be there, which PSNR asks for:
 --config.task.adversarial=0.001, --config.model.options.convolution=gated (or partial).

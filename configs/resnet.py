@@ -1,6 +1,6 @@
 """ResNet-18 on small pictures; 'imagenet2012': ResNet-50 as it is usually trained.
 
-    python -m jaxvision.main --config configs/resnet.py --config.data.source=folder:PHOTOS
+    jaxvision train --config resnet --config.data.source=folder:PHOTOS
 
 1,600 JPEGs of Fashion-MNIST of unequal sizes: 87.0 % top-1 of 5,000 others, where an RBF SVM on the
 pixels has 83.2 % (tests/bench/against_svm.py --held_out 5000); of 397 others, on which its epochs

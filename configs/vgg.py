@@ -1,6 +1,6 @@
 """VGG-11 with batch norm on small pictures; the variants are 11, 13, 16 and 19.
 
-python -m jaxvision.main --config configs/vgg.py:cifar10 --config.model.variant=16
+jaxvision train --config vgg:cifar10 --config.model.variant=16
 """
 
 from jaxvision.core import config as configs

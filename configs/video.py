@@ -1,11 +1,11 @@
 """Which pair of motions two digits make, of 10 that no single frame shows: an LRCN. Of 1,000 clips
 of held-out digits, on 2 cores of an AMD EPYC, one seed:
 
-    python -m jaxvision.main --config configs/video.py
-        98.5 % top-1 after 5 min 12 s (89.1 % after 40,000 of the 100,000 clips, 95.7 % after 60,000)
-    python -m jaxvision.main --config configs/video.py --config.model.name=frame_average
+    jaxvision train --config video
+        98.5 % top-1 after 5 min 12 s (89.1 after 40,000 of the 100,000 clips, 95.7 after 60,000)
+    jaxvision train --config video --config.model.name=frame_average
         frame by frame: 10.4 %, which is chance
-    python -m jaxvision.main --config configs/video.py:videos:FILMS
+    jaxvision train --config video:videos:FILMS
         a person's own films, one folder a class
 """
 

@@ -1,7 +1,7 @@
 """What follows after ten frames of two bouncing digits: a ConvLSTM encoder-forecaster. Of 1,000
 clips of held-out digits, on 2 cores of an AMD EPYC, one seed:
 
-    python -m jaxvision.main --config configs/video_prediction.py
+    jaxvision train --config video_prediction
         a squared error of 104.4 a frame (summed over its pixels), 0.375 of what repeating the last
         frame has, where a black frame has 0.619; SSIM 0.537; 15 min 25 s
         (after 15,000 of the 20,000 clips and 16 min 0.389)

@@ -1,13 +1,13 @@
 """Which frames of a video matter: learned from people's answers, or from what a good summary is
 (arXiv 1801.00054). On 2 cores, one seed where no other is named, all beside much other work:
 
-    python -m jaxvision.main --config configs/video_summary.py
+    jaxvision train --config video_summary
         where two digits meet, 100 videos of held-out digits: tau-b 0.628, rho 0.774; 8,000 videos
         seen. Without the importance (--config.task.supervised=False): tau-b 0.005, rho 0.005, and
         the reward, 1.334, is less than of evenly spread frames (1.541) and of random ones (1.415).
         What that rewards, variety, is not what matters in these videos
     python tests/bench/summary_films.py FOLDER --held-out CLIP
-    python -m jaxvision.main --config configs/video_summary.py:videos:FOLDER
+    jaxvision train --config video_summary:videos:FOLDER
         three of 20 frames of each real clip, which is not trained on; the reward, beside that of
         three evenly spread and of three at random (mean of 20), about 2 core minutes each:
             bikes               1.255 (evenly 1.129, at random 1.107); another seed 1.255

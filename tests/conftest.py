@@ -129,7 +129,7 @@ def trained(tiny, tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def fake(tmp_path_factory):
-    """fake('upscaler', 'task.channels=1', ...): the folder of a run of a task in tests/helpers/fakes."""
+    """fake('upscaler', 'task.channels=1', ...): the folder of a run of a task in helpers/fakes."""
 
     def make(task, *overrides):
         from helpers.untrained import save_untrained

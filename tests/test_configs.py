@@ -19,7 +19,7 @@ from jaxvision.train.update import guarded
 OPEN = Composed.open
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FILES = sorted(CONFIGS.glob('*.py'))
-# Those of tasks that tests/tasks trains only build. What the file is about stays; only sizes shrink.
+# Those of tasks that tests/tasks trains only build. Only sizes shrink.
 SMALLER = {
     'cnn': ['model.variant=4-8'],
     'vit': ['model.options.depth=1'],

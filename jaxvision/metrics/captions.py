@@ -104,7 +104,7 @@ def bleu(
     _check(candidates, references)
     found, number = np.zeros(LONGEST), np.zeros(LONGEST)
     length = wanted = 0
-    for candidate, theirs in zip(candidates, references):
+    for candidate, theirs in zip(candidates, references, strict=True):
         most = Counter()
         for reference in theirs:
             most |= _counts(reference)
@@ -130,7 +130,9 @@ def rouge_l(candidates: Sequence[Words], references: Sequence[References]) -> fl
     Of an example's references the best precision and the best recall count, even of two of them.
     """
     _check(candidates, references)
-    return float(np.mean([_rouge_l(*pair) for pair in zip(candidates, references)]))
+    return float(
+        np.mean([_rouge_l(*pair) for pair in zip(candidates, references, strict=True)])
+    )
 
 
 def _rouge_l(candidate: Words, references: References) -> float:
@@ -190,7 +192,10 @@ def cider_d(
     _check(candidates, references)
     documents = documents or Documents.of(references)
     each = np.array(
-        [_cider_d(*pair, documents) for pair in zip(candidates, references)]
+        [
+            _cider_d(*pair, documents)
+            for pair in zip(candidates, references, strict=True)
+        ]
     )
     return float(each.mean()), each
 

@@ -87,6 +87,7 @@ def _similarity(
             _same(candidate, candidate),
             _same(reference, reference),
             _same(candidate, reference),
+            strict=True,
         )
     ]
     # No word and one word are equally long: see metrics.captions.

@@ -15,7 +15,7 @@ def kendall_tau_b(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float
 
 
 def spearman_rho(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
-    """The correlation of the ranks, ties sharing their mean rank, in [-1, 1]; constants as above."""
+    """The correlation of the ranks, in [-1, 1]; ties share their mean rank, constants as above."""
     from scipy import stats
 
     return _measured(stats.spearmanr, a, b)

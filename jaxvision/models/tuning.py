@@ -70,9 +70,10 @@ def tuned(
 ) -> Any:
     """A context in which a model is applied.
 
-    The modules at the paths `staying`, 'encoder' or 'encoder/stem_norm', and all in them, compute as
-    in evaluation, though the others train; with `statistics_stay` all batch norms use their running
-    statistics; and a linear layer with a place in `lora`, as `low_rank` makes it, adds its update.
+    The modules at the paths `staying`, 'encoder' or 'encoder/stem_norm', and all in them, compute
+    as in evaluation, though the others train; with `statistics_stay` all batch norms use their
+    running statistics; and a linear layer with a place in `lora`, as `low_rank` makes it, adds
+    its update.
     """
 
     def call_tuned(
@@ -116,7 +117,7 @@ def low_rank(
             'LoRA is for models with linear layers below the head, such as vit'
         )
     tree = {}
-    for path, one in zip(flat, jax.random.split(key, len(flat))):
+    for path, one in zip(flat, jax.random.split(key, len(flat)), strict=True):
         wide, out = _at(params, path).shape
         if not 0 < rank < min(wide, out):
             raise UserError(

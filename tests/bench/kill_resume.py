@@ -1,6 +1,7 @@
 """Kills runs with SIGKILL at random moments, resumes them, and compares them with one never killed.
 
-    python tests/bench/kill_resume.py [--config cnn] [--runs 20] [--kills 2] [--seed 0] [-- OVERRIDES...]
+    python tests/bench/kill_resume.py [--config cnn] [--runs 20] [--kills 2] [--seed 0] \\
+        [-- OVERRIDES...]
 
 Each run is killed `--kills` times, at moments drawn evenly over the time that the whole run takes,
 start-up and saves included, and then left to finish. It is equal if every array of the last

@@ -13,6 +13,7 @@ rounding as large as the learning rate. So a float32 step of SGD (at 0.1) is pri
 """
 
 import argparse
+import functools
 import hashlib
 import os
 import socket
@@ -45,20 +46,9 @@ def main() -> None:
     for config in options.config:
         overrides = RUNS.get(config, []) + options.set
         with tempfile.TemporaryDirectory() as scratch:
-
-            def everywhere(dtype, steps, *more):
-                dtypes = [f'model.dtype={dtype}', f'model.param_dtype={dtype}']
-                return {
-                    layout: run(
-                        layout,
-                        Path(scratch),
-                        config,
-                        steps,
-                        [*dtypes, *overrides, *more],
-                    )
-                    for layout in options.layouts
-                }
-
+            everywhere = functools.partial(
+                run_layouts, options.layouts, Path(scratch), config, overrides
+            )
             many = everywhere('float64', options.steps)
             if not options.float64_only:
                 own = everywhere('float32', 1)
@@ -98,6 +88,23 @@ def main() -> None:
                 flush=True,
             )
     sys.exit(failed)
+
+
+def run_layouts(
+    layouts: list[str],
+    scratch: Path,
+    config: str,
+    overrides: list[str],
+    dtype: str,
+    steps: int,
+    *more: str,
+) -> dict:
+    """What `run` returns, by layout; the overrides `more` come last."""
+    dtypes = [f'model.dtype={dtype}', f'model.param_dtype={dtype}']
+    return {
+        layout: run(layout, scratch, config, steps, [*dtypes, *overrides, *more])
+        for layout in layouts
+    }
 
 
 def distance(found: dict, layout: str) -> float:
@@ -195,7 +202,7 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
 
     with loop.train_batches(this, 0) as batches:
-        for step, batch in zip(range(int(steps)), batches):
+        for step, batch in zip(range(int(steps)), batches, strict=False):
             indices.append(whole(batch['index']))
             seen = whole(pixels(state.key, step, batch))
             hashes.append(hashlib.sha256(seen.tobytes()).hexdigest())

@@ -1,7 +1,7 @@
 """Published architectures by their publishers' own code, with random weights, against ours.
 
-The small ones are stored for tests/pretrained/test_weights_file.py, with the names and shapes of the
-large ones; with a Python that has PyTorch, torchvision and timm:
+The small ones are stored for tests/pretrained/test_weights_file.py, with the names and shapes
+of the large ones; with a Python that has PyTorch, torchvision and timm:
 
     python tests/bench/published_references.py store
 
@@ -123,7 +123,8 @@ def small():
     )
     widths = (96, 192, 384, 768)
     stages = [
-        convnext.CNBlockConfig(*pair, 1) for pair in zip(widths, (*widths[1:], None))
+        convnext.CNBlockConfig(*pair, 1)
+        for pair in zip(widths, (*widths[1:], None), strict=True)
     ]
     return {
         'torchvision_resnet18': (build('torchvision resnet18', num_classes=10), 64),
@@ -325,7 +326,7 @@ def store():
                 key: torch.from_numpy(value)
                 for key, value in drawn(names[name]).items()
             }
-            model.load_state_dict(state, strict=False)
+            model.load_state_dict(state, strict=True)
         tensors = outputs(model, pictures(size))
         np.savez_compressed(
             data / f'{name}.npz',

@@ -126,7 +126,7 @@ class VGG(nn.Module):
         super().__init__()
         features, channels, self.names = [], 3, {}
         for block, (depth, width) in enumerate(
-            zip(depths, (64, 128, 256, 512, 512)), 1
+            zip(depths, (64, 128, 256, 512, 512), strict=True), 1
         ):
             for i in range(1, depth + 1):
                 self.names[len(features)] = f'conv{block}_{i}'
@@ -250,7 +250,7 @@ def main():
             for key, value in model.state_dict().items()
             if value.is_floating_point()
         }
-        model.load_state_dict(state, strict=False)
+        model.load_state_dict(state, strict=True)
         image = torch.from_numpy(np.asarray(pictures(size, channels), np.float32))
         tensors = model.eval()(image.permute(0, 3, 1, 2))
         arrays = {

@@ -11,7 +11,7 @@ def write_safetensors(tensors, path):
 
 
 def write_keras(model, path, renamed=lambda name: name):
-    """As the files of keras.applications are laid out, which Keras 2 wrote; the layers `renamed`."""
+    """As Keras 2 wrote the files of keras.applications; the layers are `renamed`."""
     import h5py
 
     with h5py.File(path, 'w') as file:

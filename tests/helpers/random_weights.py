@@ -6,7 +6,7 @@ import numpy as np
 
 
 def random_leaves(shapes):
-    """A tree of arrays of these shapes: scales and biases near 1, kernels that keep the variance."""
+    """A tree of arrays of these shapes: scales and biases near 1, kernels keep the variance."""
     rng = np.random.default_rng(0)
 
     def leaf(like):

@@ -93,7 +93,9 @@ def test_frequencies_are_of_examples_not_of_references():
             np.int32,
         )
     )
-    rows = zip(known.parent.tolist(), known.word.tolist(), known.rarity.tolist())
+    rows = zip(
+        known.parent.tolist(), known.word.tolist(), known.rarity.tolist(), strict=True
+    )
     log = np.log(3)
     expected = [
         (-1, 3, log - np.log(2)),

@@ -72,7 +72,10 @@ def test_float32_under_vmap_is_near():
     single = [jnp.array(x, jnp.float32) for x in (image, truth)]
     for function in (restoration.squared_error, restoration.ssim):
         ours = jax.jit(jax.vmap(function))(*single)
-        wanted = [function(jnp.array(a), jnp.array(b)) for a, b in zip(image, truth)]
+        wanted = [
+            function(jnp.array(a), jnp.array(b))
+            for a, b in zip(image, truth, strict=True)
+        ]
         assert ours.dtype == jnp.float32
         np.testing.assert_allclose(ours, wanted, rtol=1e-5)
 

@@ -10,7 +10,9 @@ def test_a_frame_is_moved_as_a_correlation_would():
     frame = rng.random((2, 8, 12, 3)).astype(np.float32)
     logits = np.tile(rng.normal(size=(2, 1, 1, 5)), (1, 2, 3, 1)).astype(np.float32)
     found = jax.jit(forecaster._moved_down)(frame, logits)
-    for image, kernel, answer in zip(frame, jax.nn.softmax(logits[:, 0, 0]), found):
+    for image, kernel, answer in zip(
+        frame, jax.nn.softmax(logits[:, 0, 0]), found, strict=True
+    ):
         wanted = ndimage.correlate1d(image, kernel, axis=0, mode='constant')
         np.testing.assert_allclose(answer, wanted, atol=1e-6)
 

@@ -26,19 +26,19 @@ def lstm(weights, frames):
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
 
+    def gate(name, x, hidden):
+        return (
+            x @ np.float64(weights[f'i{name}']['kernel'])
+            + hidden @ np.float64(weights[f'h{name}']['kernel'])
+            + np.float64(weights[f'h{name}']['bias'])
+        )
+
     hidden = cell = np.zeros(5)
     states = []
     for x in frames:
-
-        def gate(name):
-            return (
-                x @ np.float64(weights[f'i{name}']['kernel'])
-                + hidden @ np.float64(weights[f'h{name}']['kernel'])
-                + np.float64(weights[f'h{name}']['bias'])
-            )
-
-        cell = sigmoid(gate('f')) * cell + sigmoid(gate('i')) * np.tanh(gate('g'))
-        hidden = sigmoid(gate('o')) * np.tanh(cell)
+        i, f, g, o = (gate(name, x, hidden) for name in 'ifgo')
+        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+        hidden = sigmoid(o) * np.tanh(cell)
         states.append(hidden)
     return np.array(states)
 

@@ -74,6 +74,7 @@ def test_batch_norm_learns_its_statistics(convolution):
         for a, b in zip(
             jax.tree.leaves(variables['batch_stats']),
             jax.tree.leaves(new['batch_stats']),
+            strict=True,
         )
     )
     assert all(np.isfinite(x).all() for x in tensors.values())
@@ -119,8 +120,12 @@ def partial_convolution(x, known, kernel, bias):
 
 def test_partial_convolution_is_the_papers_of_two_maps_with_masks_of_their_own():
     masks = [RNG.random((8, 7, 1)) < share for share in (0.02, 0.06)]
-    maps = [RNG.normal(size=(8, 7, c)) * mask for c, mask in zip((2, 3), masks)]
-    known = np.concatenate([mask.repeat(c, -1) for c, mask in zip((2, 3), masks)], -1)
+    maps = [
+        RNG.normal(size=(8, 7, c)) * mask for c, mask in zip((2, 3), masks, strict=True)
+    ]
+    known = np.concatenate(
+        [mask.repeat(c, -1) for c, mask in zip((2, 3), masks, strict=True)], -1
+    )
     x, joined = unet._joined(
         *(
             jnp.asarray(a, jnp.float32)[None]

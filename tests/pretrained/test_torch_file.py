@@ -152,7 +152,10 @@ def a_tensor(offset=0, shape=(4,), strides=(1,), stored=4, key='0'):
     )
 
 
-def read_tensor(path, tensor, numbers=np.arange(4, dtype='<f4').tobytes()):
+NUMBERS = np.arange(4, dtype='<f4').tobytes()
+
+
+def read_tensor(path, tensor, numbers=NUMBERS):
     pickled = b'\x80\x02}' + encode('x') + tensor + b's.'
     return tensor_file.read(write_zip(path, pickled, numbers))['x']
 

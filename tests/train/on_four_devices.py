@@ -49,7 +49,7 @@ def run(*overrides, steps=30):
     this = begin(config, Path(tempfile.mkdtemp()))
     state = this.init()
     with loop.train_batches(this, 0) as batches:
-        for _, batch in zip(range(steps), batches):
+        for _, batch in zip(range(steps), batches, strict=False):
             state, _ = this.update(state, batch)
     return this, state
 

@@ -96,7 +96,7 @@ def start_two(tmp_path, folders, *flags, rates=(0.1, 0.1)):
             stderr=subprocess.PIPE,
             text=True,
         )
-        for i, (folder, rate) in enumerate(zip(folders, rates))
+        for i, (folder, rate) in enumerate(zip(folders, rates, strict=True))
     ]
     for worker in workers:
         _, errors = worker.communicate(timeout=120)

@@ -119,7 +119,9 @@ def _elements(one: _Instruction, needed_by: dict) -> list[Collective]:
             bool((needed_by[one.name][index] | needed_by[one.name][None]) - {op_name}),
             '_promoted' in one.rest,
         )
-        for index, ((dtype, shape), op_name) in enumerate(zip(arrays, names))
+        for index, ((dtype, shape), op_name) in enumerate(
+            zip(arrays, names, strict=True)
+        )
     ]
 
 
@@ -135,7 +137,9 @@ def _needed_by(
             arrays = _ARRAY.findall(one.result)
             names = [
                 {name} if shape else set()
-                for (_, shape), name in zip(arrays, _op_names(one.rest, len(arrays)))
+                for (_, shape), name in zip(
+                    arrays, _op_names(one.rest, len(arrays)), strict=True
+                )
             ]
         index = (
             re.search(r'index=(\d+)', one.rest)

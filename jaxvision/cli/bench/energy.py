@@ -86,7 +86,7 @@ class Unwrapped:
         now = self._read()
         self._total += sum(
             (new - old) % (most + 1)
-            for new, old, most in zip(now, self._last, self._ranges)
+            for new, old, most in zip(now, self._last, self._ranges, strict=True)
         )
         self._last = now
         return self._total / 1e6

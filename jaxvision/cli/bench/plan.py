@@ -238,7 +238,9 @@ def _step(
 ) -> list[Number]:
     origin, rows = f'all of the above, {ASSUMED} overlap', []
     for how, step in zip(
-        ('without overlap', 'with overlap'), step_seconds(work, moved.values())
+        ('without overlap', 'with overlap'),
+        step_seconds(work, moved.values()),
+        strict=True,
     ):
         rows += [
             Number(f'step {how}', step, 's', origin),

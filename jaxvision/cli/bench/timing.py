@@ -1,5 +1,6 @@
 """How long calls take, and what the devices can do at most: matmuls and copies that fill them."""
 
+import functools
 from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
@@ -59,7 +60,7 @@ def matmul_peak(mesh: Mesh, dtype: str, seconds: float) -> tuple[float, int]:
     multiply = _on_each(mesh, lambda x: x @ x)
     while side <= LARGEST:
         x = _noise(mesh, (side, side), dtype)
-        fastest = min(timed(lambda: multiply(x), seconds))
+        fastest = min(timed(functools.partial(multiply, x), seconds))
         rate = mesh.size * 2 * side**3 / fastest
         paid = rate > 1.05 * best[0]
         best = max(best, (rate, side))

@@ -219,11 +219,11 @@ def table(rows: dict[str, dict]) -> str:
                 f'{row["peak_memory"] / 1e6:.1f} MB' if 'peak_memory' in row else '',
             ]
         )
-    widths = [max(map(len, column)) for column in zip(*lines)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return '\n'.join(
         '  '.join(
             text.rjust(width) if i else text.ljust(width)
-            for i, (text, width) in enumerate(zip(line, widths))
+            for i, (text, width) in enumerate(zip(line, widths, strict=True))
         )
         for line in lines
     )

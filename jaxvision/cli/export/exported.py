@@ -6,6 +6,7 @@ some seconds:
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -64,10 +65,10 @@ def _savedmodel(path: Path) -> Callable[[Arrays], Arrays]:
     import tensorflow as tf
 
     model = tf.saved_model.load(str(path))
-    serve = model.signatures['serving_default']
 
     def answer(inputs: Arrays) -> Arrays:
-        model  # a signature does not keep its model's variables alive
+        # By the model, whose variables a signature alone does not keep alive.
+        serve = model.signatures['serving_default']
         outputs = serve(**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: value.numpy() for name, value in outputs.items()}
 
@@ -104,7 +105,7 @@ def answer_all(answer: Callable[[Arrays], Arrays], inputs: Arrays) -> Arrays:
     cuts = sorted({min(cut, count) for cut in (0, 1, 6, *range(38, count + 32, 32))})
     parts = [
         answer({name: value[first:last] for name, value in inputs.items()})
-        for first, last in zip(cuts, cuts[1:])
+        for first, last in itertools.pairwise(cuts)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -27,7 +27,8 @@ def one(line):
             (0, 1),
         ),
         (
-            'ROOT %a = bf16[8,4]{1,0:T(8,128)} all-gather(%x), replica_groups=[2,4]<=[8], dimensions={0}',
+            'ROOT %a = bf16[8,4]{1,0:T(8,128)} all-gather(%x), '
+            'replica_groups=[2,4]<=[8], dimensions={0}',
             'all-gather',
             'bf16',
             64,
@@ -55,15 +56,16 @@ def one(line):
             (0, 4),
         ),
         (
-            "%a = f32[7]{0} all-reduce(%x), replica_groups=mesh['x'=4,'y'=2], device_ids=([2,4]T(1,0)) "
-            "{'x'}, to_apply=%add",
+            "%a = f32[7]{0} all-reduce(%x), replica_groups=mesh['x'=4,'y'=2], "
+            "device_ids=([2,4]T(1,0)) {'x'}, to_apply=%add",
             'all-reduce',
             'f32',
             28,
             (0, 1, 2, 3),
         ),
         (
-            '%a = (f32[2]{0}, f32[8]{0}) all-gather-start(%x), replica_groups=[1,4]<=[4], dimensions={0}',
+            '%a = (f32[2]{0}, f32[8]{0}) all-gather-start(%x), '
+            'replica_groups=[1,4]<=[4], dimensions={0}',
             'all-gather',
             'f32',
             32,

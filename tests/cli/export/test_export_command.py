@@ -30,7 +30,9 @@ FILES = [
     'int8.tflite',
     'model.stablehlo',
 ]
-QUICK = 'from jaxvision.cli.export import command as export; from jaxvision.cli.export import check; check.SECONDS = 0.05'
+QUICK = (
+    'from jaxvision.cli.export import check, command as export; check.SECONDS = 0.05'
+)
 
 
 @pytest.fixture(scope='module', autouse=True)
