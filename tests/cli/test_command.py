@@ -73,8 +73,7 @@ def test_every_command_has_help_under_both_of_its_names(name):
     )
     assert done.returncode == 0
     assert done.stdout.startswith(f'usage: python -m {module} ')
-    if name != 'predict':  # Its usage line is the module's.
-        assert console.startswith(f'usage: jaxvision {name} ')
+    assert console.startswith(f'usage: jaxvision {name} ')
     assert console.partition('\n\n')[2] == done.stdout.partition('\n\n')[2]
 
 

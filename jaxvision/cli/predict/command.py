@@ -32,6 +32,7 @@ import sys
 import warnings
 from pathlib import Path
 
+from jaxvision.cli import invocation
 from jaxvision.cli.predict import (
     generation,
     images,
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     """Parse the arguments; those without a default are absent unless they are given."""
     parser = argparse.ArgumentParser(
-        'jaxvision predict',
+        invocation.program('predict'),
         description=__doc__,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,

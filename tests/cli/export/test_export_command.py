@@ -21,7 +21,7 @@ from jaxvision.cli.export import check, exported, formats
 from jaxvision.cli.export import command as export
 from jaxvision.core.errors import UserError
 
-README = Path(__file__).parents[3] / 'README.md'
+PAGE = Path(__file__).parents[3] / 'docs' / 'export.md'
 FILES = [
     'savedmodel',
     'float32.tflite',
@@ -213,9 +213,9 @@ def test_an_export_is_the_run_whatever_reads_it(trained, exports):
         < 1e-5 * np.abs(wanted['logits']).max()
     )
 
-    # As the README says it.
+    # As the page says it.
     block = re.search(
-        r'```python\n(from ai_edge_litert.*?)```', README.read_text(), re.S
+        r'```python\n(from ai_edge_litert.*?)```', PAGE.read_text(), re.S
     )[1]
     found = {'images': image}
     exec(block.replace('runs/cnn/export/int8', str(exports[0] / 'float32')), found)
