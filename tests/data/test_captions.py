@@ -177,8 +177,8 @@ def test_a_file_name_of_no_file(tmp_path, name):
         ),
         ('{"images": [{"id": [], "file_name": "a"}], "annotations": []}', 'no id'),
         (
-            '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], '
-            '"annotations": []}',
+            '{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}],'
+            ' "annotations": []}',
             'two images have the id 1',
         ),
         (
@@ -186,8 +186,8 @@ def test_a_file_name_of_no_file(tmp_path, name):
             "the caption 'a' is of the image 7",
         ),
         (
-            '{"images": [{"id": 1, "file_name": "a"}], '
-            '"annotations": [{"image_id": 1, "bbox": []}]}',
+            '{"images": [{"id": 1, "file_name": "a"}],'
+            ' "annotations": [{"image_id": 1, "bbox": []}]}',
             'one of its annotations has no image_id or no caption',
         ),
         ('{"images": [], "annotations": []}', 'no image has a caption'),

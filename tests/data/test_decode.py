@@ -249,16 +249,15 @@ def test_rows_below_a_crop_are_neither_decoded_nor_missed(
 @pytest.mark.parametrize('options', [{}, {'restart_marker_rows': 1}], ids=str)
 def test_a_crop_sees_that_a_file_is_cut_off_below_it(options):
     data = encoded(PHOTO, **options)
+
+    def crop(data, seed):
+        rng = np.random.default_rng(seed)
+        return decode.random_resized_crop(data, rng, 32, 3, (0.1, 0.1))
+
     for seed in range(20):
-
-        def crop(data, seed=seed):
-            return decode.random_resized_crop(
-                data, np.random.default_rng(seed), 32, 3, (0.1, 0.1)
-            )
-
-        crop(data)
+        crop(data, seed)
         with pytest.raises(Unreadable, match='truncated'):
-            crop(data[: -50 * (seed + 1)])
+            crop(data[: -50 * (seed + 1)], seed)
 
 
 def test_crop_boxes_follow_inception():

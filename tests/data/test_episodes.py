@@ -16,7 +16,7 @@ def digits():
     return open_source(data, 'train')
 
 
-FORM = Form(3, 2, 4)
+FORM = Form(ways=3, shots=2, queries=4)
 
 
 def episodes(digits, seed=0, form=FORM):

@@ -69,7 +69,7 @@ def test_a_batch_is_its_masks_one_by_one(name):
         'free_form': lambda key: free_form(key, (32, 24), 0.25),
     }[name]
     batch = np.asarray(jax.jit(jax.vmap(draw))(KEYS[:5]))
-    for key, mask in zip(KEYS, batch, strict=True):
+    for key, mask in zip(KEYS[: len(batch)], batch, strict=True):
         np.testing.assert_array_equal(draw(key), mask)
     assert len(np.unique(batch, axis=0)) > 2
 

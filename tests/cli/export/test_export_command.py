@@ -213,7 +213,7 @@ def test_an_export_is_the_run_whatever_reads_it(trained, exports):
         < 1e-5 * np.abs(wanted['logits']).max()
     )
 
-    # As docs/export.md says it.
+    # As the page says it.
     block = re.search(
         r'```python\n(from ai_edge_litert.*?)```', PAGE.read_text(), re.S
     )[1]
