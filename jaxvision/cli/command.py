@@ -33,7 +33,8 @@ COMMANDS = {
         'jaxvision.cli.bench.command',
     ),
     'models': Command(
-        'List architectures, variants, parameters and weights.', 'jaxvision.cli.models'
+        'List architectures, sizes and the weights that each can read.',
+        'jaxvision.cli.models',
     ),
 }
 _HELP = """usage: jaxvision COMMAND [ARGUMENT ...]

@@ -13,7 +13,7 @@ _MODULES = {
     'predict': ('jaxvision.predict',),
     'export': ('jaxvision.export',),
     'bench': ('jaxvision.bench',),
-    'models': ('jaxvision', 'models'),
+    'models': ('jaxvision.models',),
 }
 
 
