@@ -149,6 +149,11 @@ def test_what_fills_a_video_up_changes_nothing(overrides, films, tmp_path):
     )
 
 
+def apart(frames, others):
+    """Mean absolute difference of each frame [T, H, W, C] from each of the others [S, ...]."""
+    return np.abs(np.float32(frames)[:, None] - np.float32(others)).mean((2, 3, 4))
+
+
 def test_a_persons_film_becomes_a_storyboard_and_a_short_film(trained, films, main):
     file = films / 'test' / '1.mp4'
     film = video.read(file)
@@ -161,16 +166,22 @@ def test_a_persons_film_becomes_a_storyboard_and_a_short_film(trained, films, ma
     assert Image.open(entry['picture']).size > (200, 100)
     assert np.asarray(Image.open(saved.pop('scores.png'))).std() > 0
 
-    kept = np.array(
-        [
-            frame
-            for start, end in answer['kept']
-            for frame in film[round(start * 10) : round(end * 10)]
-        ]
-    )
+    numbers = [
+        number
+        for start, end in answer['kept']
+        for number in range(round(start * 10), round(end * 10))
+    ]
+    kept = film[numbers]
     short = saved.pop('summary.mp4')
     assert (video.count(short), video.rate(short)) == (len(kept), 10)
-    np.testing.assert_allclose(video.read(short), kept, atol=40)
+    # Of 229 such clips, coding changed a frame by at most 8 on average, and frames of two shots
+    # were at least 57 apart.
+    in_shot = apart(film, film)[numbers] < 20
+    assert not in_shot.all(1).any()
+    from_film = apart(video.read(short), film)
+    each = np.arange(len(kept))
+    np.testing.assert_array_less(from_film[each, numbers], 20)
+    assert in_shot[each, from_film.argmin(1)].all()
     assert sorted(saved) == [
         f'key-{time.replace(":", ".")}.png' for time in answer['key_frames']
     ]
