@@ -10,17 +10,14 @@ import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.data.composed import Composed
-from jaxvision.data.protocol import Dataset, Source, SourceInfo, labels_of
+from jaxvision.data.protocol import Dataset, Source, labels_of
 from jaxvision.data.wrappers import (
-    InMemory,
     Subset,
     decoded,
     few_per_class,
     held_out,
     in_memory_if_small,
 )
-
-__all__ = ['InMemory', 'Source', 'SourceInfo', 'Subset', 'open_source']
 
 
 def open_source(data: Any, split: Literal['train', 'test']) -> Source:

@@ -6,7 +6,8 @@ from typing import Literal
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
 from jaxvision.core.registry import resolve
-from jaxvision.data.sources import Source, open_source
+from jaxvision.data.protocol import Source
+from jaxvision.data.sources import open_source
 from jaxvision.train import synthetic
 
 Split = Literal['train', 'test']

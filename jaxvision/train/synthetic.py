@@ -9,8 +9,7 @@ import numpy as np
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.trees import content_hash
-from jaxvision.data.protocol import LabelledSource
-from jaxvision.data.sources import Source
+from jaxvision.data.protocol import LabelledSource, Source
 from jaxvision.data.wrappers import Mixed
 from jaxvision.train import saved
 
