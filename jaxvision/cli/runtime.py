@@ -4,12 +4,13 @@ import logging
 import os
 import sys
 
+from jaxvision.core.fields import Config
 from jaxvision.core.files import cache_folder
 
 DEVICES_OF_CPU = '--xla_force_host_platform_device_count'
 
 
-def start_jax(config, cached: bool = True) -> None:
+def start_jax(config: Config, cached: bool = True) -> None:
     """Quiet libraries, exact operations, the cache of compiled programs."""
     if config.parallel.deterministic:
         _add_xla_flags('--xla_gpu_deterministic_ops=true')
@@ -28,7 +29,7 @@ def start_jax(config, cached: bool = True) -> None:
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
-def split_cpu(config) -> None:
+def split_cpu(config: Config) -> None:
     """The cores of a machine without an accelerator as so many devices, before start_jax: XLA
     shares out a batch over devices better than an operation over threads (1.1 to 1.8 times as fast
     on 2 cores). XLA_FLAGS that say how many are left as they are."""

@@ -12,7 +12,7 @@ import runpy
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
@@ -27,6 +27,9 @@ from jaxvision.core.fields import (
     is_declaration,
 )
 from jaxvision.core.registry import resolve
+from jaxvision.core.types import Json, Value, Values
+
+Made = TypeVar('Made')
 
 # Fields that may differ when a run goes on in its old folder: they change where and how a run is
 # carried out and what is written about it, not what is learned (on_corrupt: not up to where it is).
@@ -62,18 +65,8 @@ def _fields_of(task: str) -> Fields:
 
 def default(task: str) -> Config:
     """The config of a task with the default of every field."""
-    groups = defaults(COMMON)
     task_group = {'name': task, **defaults(_fields_of(task))}
-    config = ConfigDict()
-    config.seed = groups['seed']
-    config.data = groups['data']
-    config.model = groups['model']
-    config.task = task_group
-    config.optimizer = groups['optimizer']
-    config.train = groups['train']
-    config.parallel = groups['parallel']
-    config.lock()
-    return config
+    return ConfigDict({**defaults(COMMON), 'task': task_group}).lock()
 
 
 def reference(config: Config) -> str:
@@ -93,7 +86,7 @@ def reference(config: Config) -> str:
     return '\n'.join(lines)
 
 
-def stored(values: Mapping) -> Config:
+def stored(values: Json) -> Config:
     """The config that a run has kept; fields that are newer than it have their defaults.
 
     Raises:
@@ -112,7 +105,7 @@ def stored(values: Mapping) -> Config:
     return config
 
 
-def _lay_over(config: Config, values: Mapping, path: str) -> None:
+def _lay_over(config: Config, values: Values, path: str) -> None:
     for name, value in values.items():
         if name == 'options':  # open, as `override` says
             config[name] = ConfigDict(dict(value))
@@ -286,7 +279,7 @@ def _kind(value: Any) -> str:
     ]
 
 
-def fields(config: Mapping | Config, prefix: str = '') -> dict[str, Any]:
+def fields(config: Values | Config, prefix: str = '') -> dict[str, Value]:
     """{'a.b': value} of every leaf, in the config's order; an empty dict is a leaf."""
     flat = {}
     for name, value in config.items():
@@ -297,7 +290,7 @@ def fields(config: Mapping | Config, prefix: str = '') -> dict[str, Any]:
     return flat
 
 
-def difference(old: Mapping, new: Mapping) -> dict[str, tuple[Any, Any]]:
+def difference(old: Values, new: Values) -> dict[str, tuple[Value, Value]]:
     """{field: (old, new)} of every field in which two configs differ, by name."""
     old, new = fields(old), fields(new)
     return {
@@ -327,8 +320,25 @@ def steps(cadence: str | int, batch_size: int, examples: int) -> int:
     return -(-in_examples(cadence, batch_size, examples) // batch_size)
 
 
-def call(function: Callable, what: str, *arguments, options: Mapping | Config, **named):
-    """`function(*arguments, **named, **options)`, where `options` are a person's: checked first."""
+def call(
+    function: Callable[..., Made],
+    what: str,
+    *arguments: Any,
+    options: Values | Config,
+    **named: Any,
+) -> Made:
+    """Call a function with options that the user chose, checked against its signature.
+
+    Args:
+        function: called as `function(*arguments, **named, **options)`.
+        what: what the function makes, for errors.
+        *arguments: its first arguments.
+        options: {name: value} of the config.
+        **named: further arguments, which no option may set.
+
+    Raises:
+        UserError: The function has no such option, or an option has the wrong type.
+    """
     parameters = list(inspect.signature(function).parameters.values())
     taken = {p.name for p in parameters[: len(arguments)]} | named.keys()
     parameters = parameters[len(arguments) :]

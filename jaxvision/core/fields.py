@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, not_a_choice
+from jaxvision.core.types import Value
 
 if TYPE_CHECKING:
     Config = Any  # Its fields are attributes that only the declarations know.
@@ -35,9 +36,9 @@ class Field:
         below: a bound that the value must stay under.
     """
 
-    default: Any
+    default: Value
     doc: str
-    choices: tuple[Any, ...] = ()
+    choices: tuple[Value, ...] = ()
     least: int | float | None = None
     most: int | float | None = None
     above: int | float | None = None
@@ -58,7 +59,7 @@ class Field:
             f'{sign} {bound:g}' for sign, bound in bounds if bound is not None
         )
 
-    def check(self, name: str, value: Any) -> None:
+    def check(self, name: str, value: Value) -> None:
         """Check a value.
 
         Raises:
@@ -88,14 +89,14 @@ class Field:
             raise UserError(f'{name}={value}: expected {kind} {self.bounds}'.rstrip())
 
 
-def is_declaration(fields: Any) -> TypeGuard[Fields]:
+def is_declaration(fields: Value) -> TypeGuard[Fields]:
     """Whether a value is {name: a Field, or the Fields of a group}."""
     return isinstance(fields, Mapping) and all(
         isinstance(field, Field) or is_declaration(field) for field in fields.values()
     )
 
 
-def defaults(fields: Fields) -> dict[str, Any]:
+def defaults(fields: Fields) -> dict[str, Value]:
     """The default of every field, groups as nested dicts."""
     return {
         name: field.default if isinstance(field, Field) else defaults(field)

@@ -1,15 +1,20 @@
 """Atomic writes of files and folders, JSON, and the user's cache."""
 
 import contextlib
+import glob
 import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Json
+
+ABANDONED = 24 * 3600  # seconds after which a partial folder is taken for abandoned
 
 
 @contextlib.contextmanager
@@ -61,6 +66,7 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     """Yield an empty folder, which becomes `path` when the block ends.
 
     An error in the block removes the new folder and leaves an older one at `path` as it was.
+    Partial folders of killed processes are removed when they are a day old.
 
     Args:
         path: where the folder is to be; its parent exists.
@@ -73,6 +79,7 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     older = _older_path(path)
     if older.exists() and not path.exists():
         os.rename(older, path)  # A process was killed between two renames below.
+    _remove_abandoned(path)
     partial = _partial_path(path)
     partial.mkdir()
     try:
@@ -94,12 +101,12 @@ def write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
-def write_json(path: Path, value: dict) -> None:
+def write_json(path: Path, value: Json) -> None:
     """Write a JSON file atomically."""
     write_text(path, json.dumps(value, indent=1))
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path) -> Json:
     """Read a JSON file of a run.
 
     Raises:
@@ -128,6 +135,13 @@ def cache_folder(name: str) -> Path:
 def _partial_path(path: Path) -> Path:
     """A hidden name beside `path` that no other process uses."""
     return path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the partial folders beside `path` that no process has written for a day."""
+    for partial in path.parent.glob(f'.{glob.escape(path.name)}.*.partial'):
+        if partial.is_dir() and time.time() - partial.stat().st_mtime > ABANDONED:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _older_path(path: Path) -> Path:

@@ -5,14 +5,13 @@ which reaches them only through the functions of this file.
 """
 
 import importlib
-from collections.abc import Mapping
 from types import ModuleType
-from typing import Any
 
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec, from_json
 from jaxvision.core.task import Task
+from jaxvision.core.types import Json
 
 
 def resolve(room: str, name: str) -> ModuleType:
@@ -53,7 +52,7 @@ def details_of(task: str) -> type | None:
     return getattr(resolve('tasks', task), 'Details', None)
 
 
-def read_spec(value: Mapping[str, Any], config: Config) -> Spec:
+def read_spec(value: Json, config: Config) -> Spec:
     """Read the spec of a run from its JSON form."""
     return from_json(value, details_of, config.task.name)
 

@@ -8,11 +8,18 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Json
 
 SCHEMA = 2  # of spec.json
+
+ResizeRule = Literal[
+    'none', 'pad', 'squash', 'center_crop', 'central_square', 'shorter_side'
+]
+# An instance of the frozen dataclass `Details` of a task, or None.
+Details = Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +37,9 @@ class Preprocessing:
     Attributes:
         size: (height, width) of the input, pixels.
         resize: how an image of another size is brought to `size`: 'none' (the dataset's
-            images have it), 'squash' (stretched), 'center_crop' (7/8 of the shorter side),
-            'central_square' (all of the shorter side), or 'shorter_side' (to `shorter`
-            pixels, then the central square).
+            images have it), 'pad' (zeros around it), 'squash' (stretched), 'center_crop'
+            (7/8 of the shorter side), 'central_square' (all of the shorter side), or
+            'shorter_side' (to `shorter` pixels, then the central square).
         shorter: pixels of the shorter side before the crop; 0: the whole image is squashed.
         interpolation: of 'shorter_side': 'bilinear' or 'bicubic'.
         mean: per channel, of images in [0, 1]; empty: images are not normalised.
@@ -41,7 +48,7 @@ class Preprocessing:
     """
 
     size: tuple[int, int]
-    resize: str = 'none'
+    resize: ResizeRule = 'none'
     shorter: int = 0
     interpolation: str = ''
     mean: tuple[float, ...] = ()
@@ -50,7 +57,7 @@ class Preprocessing:
 
     @classmethod
     def of_dataset(
-        cls, image_shape: Sequence[int | None], largest: int, resize: str
+        cls, image_shape: Sequence[int | None], largest: int, resize: ResizeRule
     ) -> 'Preprocessing':
         """Keep images that have one size and are small; otherwise resize them to squares.
 
@@ -79,8 +86,10 @@ class Preprocessing:
             f'mean {mean}, std {std}'
         )
 
-    def with_statistics(self, mean, std) -> 'Preprocessing':
-        """Replace the mean and std, given as sequences of one float per channel."""
+    def with_statistics(
+        self, mean: Sequence[float], std: Sequence[float]
+    ) -> 'Preprocessing':
+        """Replace the mean and std, one number per channel."""
         return dataclasses.replace(self, mean=tuple(mean), std=tuple(std))
 
 
@@ -95,7 +104,7 @@ class NetworkSpec:
         hash: of its variables; '' until they are known.
     """
 
-    config: dict[str, Any] = dataclasses.field(default_factory=dict)
+    config: Json = dataclasses.field(default_factory=dict)
     spec: 'Spec | None' = None
     hash: str = ''
 
@@ -126,19 +135,17 @@ class Spec:
     data: Mapping[str, str] = dataclasses.field(default_factory=dict)
     networks: Mapping[str, NetworkSpec] = dataclasses.field(default_factory=dict)
     initial: str = ''
-    details: Any = None
+    details: Details = None
 
     def replace(self, **changes: Any) -> 'Spec':
         return dataclasses.replace(self, **changes)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The spec as a dict that JSON holds, with the number of its schema."""
         return {'schema': SCHEMA, **_as_json(self)}
 
 
-def from_json(
-    value: Mapping[str, Any], details_of: Callable[[str], type | None], task: str
-) -> Spec:
+def from_json(value: Json, details_of: Callable[[str], type | None], task: str) -> Spec:
     """Read a spec from its JSON form.
 
     Args:
@@ -164,7 +171,7 @@ def from_json(
 
 
 def _spec_from_json(
-    value: Mapping[str, Any], details_of: Callable[[str], type | None], task: str
+    value: Json, details_of: Callable[[str], type | None], task: str
 ) -> Spec:
     fields = {name: item for name, item in value.items() if name != 'schema'}
     networks = {
@@ -184,7 +191,7 @@ def _spec_from_json(
 
 
 def _network_spec(
-    network: Mapping[str, Any], details_of: Callable[[str], type | None]
+    network: Json, details_of: Callable[[str], type | None]
 ) -> Spec | None:
     if network['spec'] is None:
         return None
@@ -211,7 +218,7 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def _network_as_json(network: NetworkSpec) -> dict[str, Any]:
+def _network_as_json(network: NetworkSpec) -> Json:
     spec = network.spec.to_json() if network.spec else None
     return {'config': network.config, 'spec': spec, 'hash': network.hash}
 
@@ -224,6 +231,8 @@ def _from_json(kind: Any, value: Any) -> Any:
         (kind,) = [option for option in arguments if option is not type(None)]
         return None if value is None else _from_json(kind, value)
     if origin is tuple:
+        if not isinstance(value, list):
+            raise TypeError(f'{value!r} is no list')
         item = arguments[0]
         return tuple(_from_json(item, element) for element in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -235,4 +244,12 @@ def _from_json(kind: Any, value: Any) -> Any:
             name: _from_json(hints[name], item) for name, item in value.items()
         }
         return kind(**arguments)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f'{value!r} is none of {", ".join(map(str, arguments))}')
+    elif kind is float:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise TypeError(f'{value!r} is no number')
+    elif kind in (str, int, bool) and type(value) is not kind:
+        raise TypeError(f'{value!r} is no {kind.__name__}')
     return value

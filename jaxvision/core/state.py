@@ -9,7 +9,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from jaxvision.core.trees import Tree, joined
+from jaxvision.core.trees import (
+    joined,
+)
+from jaxvision.core.types import Tree
 
 
 @no_type_check  # JAX builds the same tree of shapes, shardings and None

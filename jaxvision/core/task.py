@@ -21,27 +21,28 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxvision.core.errors import not_a_choice
+from jaxvision.core.errors import UserError, not_a_choice
 from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Batch, Example, Json, Prepare, Records, Tree
 
-# A batch on the device, and the outputs of predict: arrays [B, ...] by name.
-Batch = Mapping[str, Any]
-# One example on the host: arrays by name; its image may still be encoded.
-Example = dict[str, Any]
-# Arrays of all examples of a split, on the host, one row an example.
-Records = dict[str, np.ndarray]
+# The metrics of a training step.
 Scalars = dict[str, Array]
 # Pictures by name: uint8 [h, w, 3].
 Pictures = dict[str, np.ndarray]
 # How a user's file is answered: one picture, several files, or nothing to draw.
-Shown = tuple[dict[str, Any], 'np.ndarray | dict[str, Any] | None']
+Drawn = np.ndarray | dict[str, Any]
+Shown = tuple[Json, Drawn | None]
 
 Init = Callable[[jax.Array, Batch], TrainState]
 Update = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 Predict = Callable[[Tree, Batch], Batch]
-Prepare = Callable[[Example, 'np.random.Generator | None'], Example]
+Evaluate = Callable[[TrainState, Batch], Batch]
+# `(records, example) -> pictures`; `example(index)` is a prepared example.
+Figures = Callable[[Records, Callable[[int], Example]], Pictures]
+Show = Callable[[Example, Records], Shown]
+# `(variables, *inputs) -> (outputs, {name: intermediate})`
+Apply = Callable[..., tuple[Tree, dict[str, Array]]]
 
 # What `predict` does with a run on the command line; see cli/predict.
 Predictor = Literal['image', 'restoration', 'video', 'generator', 'support', 'none']
@@ -58,15 +59,15 @@ class Evaluation:
         split: 'test' or 'train'.
         evaluate: `(state, batch) -> records`, arrays [B, ...], on the device.
         summarize: `(records) -> {metric: value}`, on the host.
-        metrics: the names that `summarize` returns. Empty: they are not known before the
-            first evaluation, so that `train.best` is checked only then.
+        metrics: the names that `summarize` returns. Empty: they are known only after the
+            first evaluation, so `train.best` is checked only then.
         record: `(outputs of predict, batch) -> records`. With it an exported model is
             measured by the same metrics.
         inputs: `(batch) -> inputs of predict`, where these are made on the device.
     """
 
     split: str
-    evaluate: Callable[[TrainState, Batch], Batch]
+    evaluate: Evaluate
     summarize: Callable[[Records], dict[str, float]]
     metrics: Collection[str] = ()
     record: Callable[[Batch, Batch], Batch] | None = None
@@ -86,7 +87,7 @@ class Fit:
     """
 
     depends_on: Callable[[TrainState], Tree]
-    record: Callable[[TrainState, Batch], Batch]
+    record: Evaluate
     solve: Callable[[Records], tuple[dict[str, np.ndarray], dict[str, float]]]
 
 
@@ -117,6 +118,13 @@ class RequiredNetwork:
     run: str = ''
     weights: Weights | None = None
 
+    def __post_init__(self) -> None:
+        origins = [self.config is not None, bool(self.run), self.weights is not None]
+        if sum(origins) != 1:
+            raise UserError(
+                'RequiredNetwork: expected exactly one of config, run and weights'
+            )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network:
@@ -129,7 +137,7 @@ class Network:
     """
 
     normalize: Callable[[Float[Array, '...']], Float[Array, '...']]
-    apply: Callable[..., tuple[Any, dict[str, Array]]]
+    apply: Apply
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,8 +196,8 @@ class Task:
     network: Network | None = None
     best: str = ''
     prepare: Prepare | None = None
-    figures: Callable[[Records, Callable[[int], Example]], Pictures] | None = None
-    show: Callable[[Example, Records], Shown] | None = None
+    figures: Figures | None = None
+    show: Show | None = None
     watch: bool = False
     fit: Fit | None = None
 

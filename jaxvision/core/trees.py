@@ -2,12 +2,11 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 
-Tree = Any
+from jaxvision.core.types import Tree
 
 
 def joined(tree: Tree, other: Tree) -> Tree:

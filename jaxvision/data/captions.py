@@ -11,9 +11,9 @@ from typing import Any
 from absl import logging
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Example
 from jaxvision.data import files
 from jaxvision.data.protocol import (
-    Example,
     RowSource,
     SourceInfo,
     check_split,

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jaxvision.core import keys
+from jaxvision.core.types import Example
 from jaxvision.data.protocol import (
-    Example,
     Labels,
     RowSource,
     SourceInfo,
@@ -49,6 +49,10 @@ class Digits:
         """One digit, cropped to its ink."""
         top, left, bottom, right = self.boxes[row]
         return self.images[row, top:bottom, left:right]
+
+
+Compose = Callable[[np.random.Generator, Digits], Example]
+DrawLabel = Callable[[np.random.Generator], int]
 
 
 def _ink_boxes(images: UInt8[np.ndarray, 'n h w']) -> Int[np.ndarray, 'n 4']:
@@ -93,8 +97,8 @@ class Composed:
         self,
         info: SourceInfo,
         lengths: tuple[int, int],
-        compose: Callable[[np.random.Generator, Digits], Example],
-        label: Callable[[np.random.Generator], int] | None = None,
+        compose: Compose,
+        label: DrawLabel | None = None,
         data_dir: str = '',
     ):
         """Describe a dataset.
@@ -132,7 +136,14 @@ class Composed:
 class ComposedSource(RowSource):
     """A split of a `Composed`. It stores only the digits."""
 
-    def __init__(self, info: SourceInfo, length: int, digits: Digits, compose, label):
+    def __init__(
+        self,
+        info: SourceInfo,
+        length: int,
+        digits: Digits,
+        compose: Compose,
+        label: DrawLabel | None,
+    ):
         self.info = info
         self._length = length
         self._digits = digits

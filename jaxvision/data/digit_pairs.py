@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxvision.core import keys
+from jaxvision.core.types import Example
 from jaxvision.data.composed import Digits, read_digits
 from jaxvision.data.protocol import (
-    Example,
     Labels,
     RowSource,
     SourceInfo,

@@ -6,9 +6,12 @@ import functools
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from jaxvision.core.types import Example
 from jaxvision.data import digit_captions
 from jaxvision.data.composed import Composed, Digits
-from jaxvision.data.protocol import Example, SourceInfo
+from jaxvision.data.protocol import (
+    SourceInfo,
+)
 
 CONFIGURATIONS = {'64': (64, 3), '128': (128, 5)}  # side in pixels, most objects
 LENGTHS = (50_000, 1_000)

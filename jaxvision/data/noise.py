@@ -3,7 +3,12 @@
 import numpy as np
 
 from jaxvision.core import keys
-from jaxvision.data.protocol import Example, Labels, RowSource, SourceInfo
+from jaxvision.core.types import Example
+from jaxvision.data.protocol import (
+    Labels,
+    RowSource,
+    SourceInfo,
+)
 
 
 class Noise(RowSource):

@@ -7,17 +7,20 @@ contiguous part of a batch.
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int32
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.data.protocol import Example, Source, Unreadable
+from jaxvision.core.types import Example, Prepare, Records
+from jaxvision.data.protocol import (
+    Source,
+    Unreadable,
+)
 
-Batch = dict[str, np.ndarray]
-Prepare = Callable[[Example, np.random.Generator | None], Example]
+Item = TypeVar('Item')
 
 
 @runtime_checkable
@@ -66,7 +69,7 @@ def train_batches(
     threads: int = 2,
     on_corrupt: str = 'stop',
     counter: Counter | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[Records]:
     """Yield this process's part of the training batches `start` to `stop` - 1.
 
     Args:
@@ -91,7 +94,7 @@ def train_batches(
     part = _part(batch_size, process)
     reader = _Reader(source, prepare, on_corrupt, counter)
 
-    def batch(step: int) -> Batch:
+    def batch(step: int) -> Records:
         def rng(row: int) -> np.random.Generator:
             return keys.host(seed, 'prepare', step, row)
 
@@ -109,7 +112,7 @@ def eval_batches(
     threads: int = 2,
     on_corrupt: str = 'stop',
     counter: Counter | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[Records]:
     """Yield this process's part of batches that hold every row once, in order.
 
     Args:
@@ -133,7 +136,7 @@ def eval_batches(
     def no_generator(row: int) -> None:
         return None
 
-    def batch(step: int) -> Batch:
+    def batch(step: int) -> Records:
         first = step * batch_size
         positions = np.arange(first, first + batch_size, dtype=np.int32)[part]
         index = np.minimum(positions, len(source) - 1)
@@ -157,8 +160,8 @@ def _part(batch_size: int, process: tuple[int, int]) -> slice:
 
 
 def read_ahead(
-    read: Callable[[int], Any], start: int, stop: int, threads: int
-) -> Iterator:
+    read: Callable[[int], Item], start: int, stop: int, threads: int
+) -> Iterator[Item]:
     """Yield `read(start)` to `read(stop - 1)` in order, by threads that are some items ahead.
 
     Args:
@@ -181,7 +184,7 @@ def read_ahead(
         iterator.close()
 
 
-def _stacked(examples: Sequence[Example]) -> Batch:
+def _stacked(examples: Sequence[Example]) -> Records:
     batch = {}
     for name in examples[0]:
         batch[name] = np.stack([example[name] for example in examples])
@@ -209,7 +212,7 @@ class _Reader:
 
     def full(
         self, asked_rows: Int32[np.ndarray, 'b'], rng: Callable[[int], Any]
-    ) -> Batch:
+    ) -> Records:
         """Read and stack rows.
 
         Args:

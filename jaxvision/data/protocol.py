@@ -32,8 +32,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Example
 
-Example = dict[str, Any]
 Rows = Sequence[int] | Int[np.ndarray, 'm']
 Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.data.composed import Composed
 from jaxvision.data.protocol import Dataset, Source, labels_of
 from jaxvision.data.wrappers import (
@@ -20,7 +21,7 @@ from jaxvision.data.wrappers import (
 )
 
 
-def open_source(data: Any, split: Literal['train', 'test']) -> Source:
+def open_source(data: Config, split: Literal['train', 'test']) -> Source:
     """Open the split of `data.source` that trains, or the one that is evaluated.
 
     'test' is `data.test_split`. Without it, 'test' is the first of the dataset's splits 'test',

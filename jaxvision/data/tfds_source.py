@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Example
 from jaxvision.data.protocol import (
-    Example,
     Labels,
     Rows,
     RowSource,

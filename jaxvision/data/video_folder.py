@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Example
 from jaxvision.data import folder
 from jaxvision.data.protocol import (
-    Example,
     Labels,
     RowSource,
     SourceInfo,

@@ -9,9 +9,9 @@ from jaxtyping import Int, UInt8
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Example
 from jaxvision.data import decode
 from jaxvision.data.protocol import (
-    Example,
     LabelledSource,
     Labels,
     Rows,

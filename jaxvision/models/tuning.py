@@ -12,9 +12,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Tree
 from jaxvision.models.blocks import layers
-
-Tree = Any
 
 
 def blocks(model: nn.Module, *inputs: Any) -> list[tuple[str, ...]]:

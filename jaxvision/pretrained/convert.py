@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxvision.core.types import Options
+
 Tensors = Mapping[str, np.ndarray]
 Leaves = dict[str, np.ndarray]
 # The publisher's name of a module -> ours; KeyError where there is none.
@@ -53,7 +55,7 @@ class Format(NamedTuple):
     marker: str
     convert: Callable[[Tensors], Leaves]
     recipe: str | Callable[[Leaves], str]
-    options: Callable[[Leaves], dict] = _no_options
+    options: Callable[[Leaves], Options] = _no_options
     image_size: Callable[[Leaves], int] = _size_of_recipe
 
 

@@ -2,7 +2,6 @@
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +9,10 @@ from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.registry import resolve
+from jaxvision.core.types import Tree
 from jaxvision.pretrained import position_embeddings, weights_file
 from jaxvision.pretrained.convert import Leaves
 from jaxvision.pretrained.weights_file import Identity
-
-Tree = Any
 
 _STATISTICS = ('mean', 'var')  # of batch norm
 _MOST_LISTED = 8

@@ -29,9 +29,6 @@ class Recipe:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
-    def __str__(self) -> str:
-        return self.preprocessing().describe()
-
     def at(self, size: int) -> 'Recipe':
         """The same for squares of another side, pixels."""
         return dataclasses.replace(self, size=size)
@@ -52,10 +49,6 @@ class Recipe:
     def shorter(self) -> int:
         """The shorter side before the crop, rounded down as timm does; 0: there is no crop."""
         return int(self.size / self.crop + 1e-6) if self.crop else 0
-
-
-def _listed(values: tuple[float, ...]) -> str:
-    return ', '.join(f'{value:.3g}' for value in values)
 
 
 _HALF = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

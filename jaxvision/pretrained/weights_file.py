@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.types import Options
 from jaxvision.pretrained import known_files
 from jaxvision.pretrained.convert import Format, Leaves, Tensors
 from jaxvision.pretrained.families import (
@@ -50,7 +51,7 @@ class Identity(NamedTuple):
 
     format: Format
     recipe: Recipe
-    options: dict
+    options: Options
     image_size: int
 
 

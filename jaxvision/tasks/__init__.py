@@ -1,8 +1,7 @@
 """The tasks by name: one folder each, with `FIELDS`, `describe` and `make` in task.py."""
 
-from ml_collections import ConfigDict
-
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.core.registry import resolve
 from jaxvision.core.spec import Spec
 from jaxvision.core.task import Task
@@ -23,7 +22,7 @@ NAMES = {
 }
 
 
-def make(config: ConfigDict, spec: Spec) -> Task:
+def make(config: Config, spec: Spec) -> Task:
     """Build the task of a config, with the parts of `train.frozen` frozen."""
     # Imported here, so that the list of names needs no model.
     from jaxvision.tasks.shared.freezing import freeze

@@ -19,7 +19,10 @@ from jaxvision.core.files import cache_folder, read_json
 from jaxvision.core.registry import read_spec
 from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.task import RequiredNetwork
-from jaxvision.core.trees import Tree, content_hash
+from jaxvision.core.trees import (
+    content_hash,
+)
+from jaxvision.core.types import Tree
 from jaxvision.train import checkpoints
 from jaxvision.train.saved import open_saved, read_config, required_networks
 from jaxvision.train.sources import Sources

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import jaxvision
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
+from jaxvision.core.types import Json
 from jaxvision.train import processes
 
 SCHEMA = 1  # of the manifest and of the tree that `state` holds
@@ -96,7 +97,7 @@ class Checkpoints:
             )
         return int(step)
 
-    def save(self, state: TrainState, origin: dict, metrics: dict[str, float]) -> None:
+    def save(self, state: TrainState, origin: Json, metrics: dict[str, float]) -> None:
         """Start to save; the state may be donated as soon as this returns. `origin` goes into the
         manifest: what the state was made with."""
         import orbax.checkpoint as ocp

@@ -2,12 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
+from jaxvision.core.task import Evaluate, Evaluation
+from jaxvision.core.types import Records
 from jaxvision.data import pipeline
 from jaxvision.data.wrappers import Subset
 from jaxvision.train import processes, sharding
@@ -17,30 +19,38 @@ from jaxvision.viz import figures
 
 LAG = 2  # batches between the computation of records and their reading
 
-Records = dict[str, np.ndarray]
-
 
 def measure(run: Run, state: TrainState) -> tuple[dict[str, float], Records]:
     """The metrics of every evaluation, named NAME/METRIC, and the records of the main one."""
     start = time.monotonic()
-    found = {}
+    metrics = {}
     main_records = {}
     for name, evaluation in run.task.evaluations.items():
         records = gather(run, run.evaluate[name], evaluation.split, state)
-        found |= {
-            f'{name}/{metric}': float(value)
-            for metric, value in evaluation.summarize(records).items()
-        }
+        values = evaluation.summarize(records)
+        _check_declared(name, evaluation, values)
+        metrics |= {f'{name}/{metric}': float(values[metric]) for metric in values}
         if name == run.task.main_evaluation:
             main_records = records
-    text = '  '.join(f'{name} {value:.4g}' for name, value in found.items())
+    text = '  '.join(f'{name} {value:.4g}' for name, value in metrics.items())
     processes.say(
         f'step {int(state.step)}: {text}  ({duration(time.monotonic() - start)})'
     )
-    return found, main_records
+    return metrics, main_records
 
 
-def gather(run: Run, evaluate: Callable, split: str, state: TrainState) -> Records:
+def _check_declared(
+    name: str, evaluation: Evaluation, values: dict[str, float]
+) -> None:
+    declared = set(evaluation.metrics)
+    if declared and declared != values.keys():
+        raise UserError(
+            f'evaluation {name!r} declares the metrics {sorted(declared)}, and its '
+            f'summarize returned {sorted(values)}. Make them the same'
+        )
+
+
+def gather(run: Run, evaluate: Evaluate, split: str, state: TrainState) -> Records:
     """The records of every example of a split, in the split's order, padding dropped."""
     config, pending, parts = run.config.data, deque(), []
     whole = -(-config.batch_size // run.mesh.size) * run.mesh.size

@@ -8,19 +8,19 @@ such as batch norm's, belong to it. Whatever has no counterpart is an error that
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
+from jaxvision.core.types import Tree
 from jaxvision.pretrained import packaged_weights, position_embeddings
-
-Tree = Any
 
 
 def read(init_from: str, variables: Callable[[Path], Tree]) -> dict[str, np.ndarray]:
@@ -130,7 +130,7 @@ def _parts_of(names: set[str], known: set[str]) -> list[str]:
     )
 
 
-def fill(state: TrainState, found: dict[str, Any]) -> TrainState:
+def fill(state: TrainState, found: Mapping[str, Array | np.ndarray]) -> TrainState:
     """The state with these leaves, in its averages too."""
 
     def take(path, leaf):

@@ -11,15 +11,16 @@ from typing import Any, cast
 import jax
 
 from jaxvision.core.config import check
-from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Predictor, Task
+from jaxvision.core.types import Json
 from jaxvision.data import pipeline
 from jaxvision.train import auxiliary, evaluation, fitting, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.run import Run, begin, held, reopen, take_folder
-from jaxvision.train.writers import Metrics, Progress, duration, read_rows
+from jaxvision.train.run import Run, begin, check_best, held, reopen, take_folder
+from jaxvision.train.writers import Metrics, Progress, Row, duration, read_rows
 from jaxvision.viz import figures
 
 LAG = 2  # steps between a scalar's computation and its reading: the host never waits for the device
@@ -138,7 +139,7 @@ def _train(
     checkpoints: Checkpoints,
     asked: Callable[[int], bool],
     on_eval: OnEvaluation | None,
-) -> tuple[TrainState, list[dict]]:
+) -> tuple[TrainState, list[Row]]:
     first = int(state.step)
     records = {}
     with (
@@ -163,9 +164,8 @@ def _train(
             if step == first + 1:
                 scalars.drain()
                 progress.restart(step)  # compilation is no training speed
-            stopping = asked(
-                step
-            )  # once: a signal that comes while it saves waits a step
+            # Asked once: a signal that comes while the state is saved waits a step.
+            stopping = asked(step)
             if not (
                 this.is_due('eval', step) or this.is_due('checkpoint', step) or stopping
             ):
@@ -174,15 +174,14 @@ def _train(
             found = {}
             if this.is_due('eval', step):
                 found, records = evaluation.measure(this, state)
-                _check_best(this, found)
+                check_best(this, found)
                 metrics.write(step, found)
                 if this.task.watch:
                     evaluation.draw(this, records, step)
             score = checkpoints.score(found)
-            is_better = score is not None and score > best
-            improved = processes.of_first(is_better)
-            if improved and score is not None:
-                best = score
+            improved = processes.of_first(score is not None and score > best)
+            if improved:
+                best = cast(float, score)
             if this.is_due('checkpoint', step) or improved or stopping:
                 metrics.flush()
                 checkpoints.save(state, _origin(this), found)
@@ -199,7 +198,7 @@ def _train(
 
 def _keep_fitted(
     this: Run, state: TrainState, checkpoints: Checkpoints, on_eval: OnEvaluation | None
-) -> list[dict]:
+) -> list[Row]:
     """Evaluate and save a state that has no steps to go."""
     with Metrics(this.workdir, 0) as metrics:
         found, records = evaluation.measure(this, state)
@@ -213,7 +212,7 @@ def _keep_fitted(
     return metrics.rows
 
 
-def _origin(this: Run) -> dict:
+def _origin(this: Run) -> Json:
     """What a checkpoint tells of its run."""
     return {'config': this.config.to_dict(), 'data': dict(this.spec.data)}
 
@@ -270,13 +269,7 @@ class _LaggedScalars:
         )
 
 
-def _check_best(this: Run, found: dict[str, float]) -> None:
-    best = this.config.train.best.removeprefix('-')
-    if best and best not in found:
-        raise unknown('train.best: no evaluation has', best, found)
-
-
-def _last_evaluation(task: Task, rows: list[dict]) -> dict[str, float]:
+def _last_evaluation(task: Task, rows: list[Row]) -> dict[str, float]:
     names = tuple(f'{name}/' for name in task.evaluations)
     evaluated = [
         {name: value for name, value in row.items() if name.startswith(names)}

@@ -2,16 +2,15 @@
 keyword arguments are what `config.optimizer.options` may set."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import optax
 
 from jaxvision.core.config import call, steps
-from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.errors import UserError, not_a_choice
 from jaxvision.core.fields import Config
+from jaxvision.core.types import Tree
 
-Tree = Any
 Schedule = optax.Schedule
 
 
@@ -69,7 +68,7 @@ def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
         'linear': lambda: optax.linear_schedule(peak, 0.0, total - warmup),
     }
     if name not in after:
-        raise unknown('there is no schedule', name, [*after, 'one_cycle'])
+        raise not_a_choice('optimizer.schedule', name, [*after, 'one_cycle'])
     return optax.join_schedules(
         [optax.linear_schedule(0.0, peak, warmup), after[name]()], [warmup]
     )

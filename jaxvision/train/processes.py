@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -17,10 +18,13 @@ from jax.experimental import multihost_utils
 
 from jaxvision.core.config import difference
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Json, Tree
 
-HEARTBEAT = (
-    10  # seconds without a sign of life after which the others give a process up
-)
+T = TypeVar('T')
+
+# Seconds without a sign of life after which the others give a process up.
+HEARTBEAT = 10
+Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
 
 def start(
@@ -32,23 +36,19 @@ def start(
 
     Without arguments JAX finds out from its surroundings: a TPU pod, Slurm, GKE, MPI.
     """
-    if coordinator is not None and number is not None and process is not None:
-        is_valid = 0 <= process < number
-    elif (coordinator, number, process) == (None, None, None):
-        is_valid = True
-    else:
+    if len({coordinator is None, number is None, process is None}) > 1:
         raise UserError('--coordinator, --num_processes and --process_id go together')
-    if not is_valid and number is not None:
+    if number is not None and process is not None and not 0 <= process < number:
         raise UserError(
-            f'--process_id={process}: of {number} processes it is 0 to {number - 1}'
+            f'--process_id={process}: expected 0 to {number - 1}, since '
+            f'--num_processes={number}'
         )
     try:
         jax.distributed.initialize(
             coordinator, number, process, heartbeat_timeout_seconds=HEARTBEAT
         )
-    except (
-        ValueError
-    ) as error:  # it has not found out; what went wrong later is no mistake
+    # JAX has not found the others out. Later errors are no mistake of the user.
+    except ValueError as error:
         raise UserError(
             'the processes did not find each other. Outside a TPU pod, Slurm or GKE give each '
             '--coordinator HOST:PORT (of process 0), --num_processes N and --process_id I. '
@@ -67,7 +67,7 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def agree(what: str, value: dict) -> None:
+def agree(what: str, value: Json) -> None:
     """Raises on every process, with the differences, unless `value` is the same on all.
 
     A run of processes that differ would hang at best, and at worst train something undefined.
@@ -91,14 +91,14 @@ def agree(what: str, value: dict) -> None:
         )
 
 
-def of_first(value: Any) -> Any:
+def of_first(value: T) -> T:
     """Process 0's value (of what JSON holds), for what all must decide alike."""
     return (
         value if jax.process_count() == 1 else json.loads(_gather(json.dumps(value))[0])
     )
 
 
-def arrays_of_first(tree: Any) -> Any:
+def arrays_of_first(tree: Tree) -> Tree:
     """Process 0's arrays, of the same shapes on all: their last digits may differ."""
     return (
         tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
@@ -110,9 +110,8 @@ def expect(path: Path, seconds: float = 60) -> None:
     if jax.process_count() == 1:
         return
     multihost_utils.sync_global_devices('written')
-    end = (
-        time.monotonic() + seconds
-    )  # a network file system remembers for a while what was not
+    # A network file system remembers for a while that a file was absent.
+    end = time.monotonic() + seconds
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.5)
     blind = [
@@ -164,7 +163,7 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
 
 
 @contextlib.contextmanager
-def _handling(handlers: dict) -> Iterator[None]:
+def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return

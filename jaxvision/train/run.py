@@ -5,9 +5,8 @@ import dataclasses
 import fcntl
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -26,7 +25,9 @@ from jaxvision.core.files import read_json, write_json, write_text
 from jaxvision.core.registry import read_spec, resolve
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
+from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.trees import content_hash
+from jaxvision.core.types import Json, Tree
 from jaxvision.pretrained import flax_variables
 from jaxvision.train import (
     auxiliary,
@@ -46,8 +47,6 @@ from jaxvision.train.saved import (
 )
 from jaxvision.train.sources import Sources, Unreadable
 from jaxvision.train.update import guarded
-
-Tree = Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,14 +87,14 @@ class Run(SavedRun):
         return bool(passed) or step == self.total_steps
 
     @functools.cached_property
-    def update(self) -> Callable:
+    def update(self) -> Update:
         """The compiled update, guarded."""
         return sharding.compile_update(
             guarded(self.task.update), self.mesh, self.shapes
         )
 
     @functools.cached_property
-    def evaluate(self) -> dict[str, Callable]:
+    def evaluate(self) -> dict[str, Evaluate]:
         """Each evaluation's map over a batch, compiled."""
         return {
             name: sharding.compile_evaluate(evaluation.evaluate, self.mesh, self.shapes)
@@ -205,7 +204,7 @@ def trace(run: Run) -> None:
         raise UserError(
             'train.steps is 0, and nothing is fitted or taken over before the first'
         )
-    _check_best(run)
+    _check_declared_best(run)
     part = sharding.part_size(run.mesh, config.data.batch_size)
     if part % config.optimizer.accumulate:
         raise UserError(
@@ -224,18 +223,22 @@ def trace(run: Run) -> None:
         ) from error
 
 
-def _check_best(run: Run) -> None:
+def _check_declared_best(run: Run) -> None:
     """Check `train.best` where every evaluation declares its metrics."""
-    best = run.config.train.best.removeprefix('-')
     evaluations = run.task.evaluations
-    if not best or not all(evaluation.metrics for evaluation in evaluations.values()):
-        return
-    metrics = [
-        f'{name}/{metric}'
-        for name, evaluation in evaluations.items()
-        for metric in evaluation.metrics
-    ]
-    if best not in metrics:
+    if all(evaluation.metrics for evaluation in evaluations.values()):
+        metrics = [
+            f'{name}/{metric}'
+            for name, evaluation in evaluations.items()
+            for metric in evaluation.metrics
+        ]
+        check_best(run, metrics)
+
+
+def check_best(run: Run, metrics: Collection[str]) -> None:
+    """Check that `train.best` is one of the metrics, if it is set."""
+    best = run.config.train.best.removeprefix('-')
+    if best and best not in metrics:
         raise unknown('train.best: no evaluation has', best, metrics)
 
 
@@ -330,7 +333,7 @@ def build(
     )
 
 
-def _check_same(workdir: Path, old: dict, new: dict) -> None:
+def _check_same(workdir: Path, old: Json, new: Json) -> None:
     changes = difference(old, new)
     barred = [
         f'{name}: {before!r} -> {after!r}'
@@ -346,6 +349,6 @@ def _check_same(workdir: Path, old: dict, new: dict) -> None:
         processes.say(f'now with {name}: {before!r} -> {after!r}')
 
 
-def _as_json(value: dict) -> dict:
+def _as_json(value: Json) -> Json:
     """As it comes back from its file: tuples have become lists."""
     return json.loads(json.dumps(value))

@@ -16,7 +16,7 @@ from jaxvision.core.registry import make_task, read_spec, resolve
 from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import RequiredNetwork, Task
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Batch, Records, Tree
 from jaxvision.train import init_from, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 
@@ -46,7 +46,7 @@ class SavedRun:
     def first_state(
         self,
         key: jax.Array,
-        batch: dict,
+        batch: Batch,
         networks: dict[str, Tree] | None = None,
         leaves: dict[str, jax.Array] | None = None,
     ) -> TrainState:
@@ -141,7 +141,7 @@ def build_task(config: Config, spec: Spec) -> Task:
     return make_task(config, spec)
 
 
-def blank_batch(spec: Spec, size: int = 1) -> dict[str, np.ndarray]:
+def blank_batch(spec: Spec, size: int = 1) -> Records:
     """A batch of zeros with the spec's inputs and targets."""
     arrays = {**spec.inputs, **spec.targets}
     batch = {

@@ -7,29 +7,27 @@ update on its own part, so batch statistics are its own, and update.py takes the
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Literal
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.errors import UserError
+from jaxvision.core.task import Evaluate, Update
+from jaxvision.core.types import Batch, Records, Tree
 from jaxvision.train.update import REPLICAS
 
-Tree = Any
-
 SMALLEST = 2**14  # elements of an array that is worth splitting
-REPLICATED = (
-    'step',
-    'key',
-    'bad_step',
-    'model_state',
-)  # what every device writes alike
+# Parts of the state that every device writes alike.
+REPLICATED = ('step', 'key', 'bad_step', 'model_state')
+
+Mode = Literal['jit', 'pmap']
 
 
-def make_mesh(mode: str = 'jit', fsdp: int = 1) -> Mesh:
+def make_mesh(mode: Mode = 'jit', fsdp: int = 1) -> Mesh:
     """All devices of all processes; each `fsdp` in a row share the parameters among them.
 
     In order of the processes, so that process p has the p-th part of a batch; and a group of
@@ -38,8 +36,6 @@ def make_mesh(mode: str = 'jit', fsdp: int = 1) -> Mesh:
     devices = sorted(
         jax.devices(), key=lambda device: (device.process_index, device.id)
     )
-    if mode not in ('jit', 'pmap'):
-        raise unknown('parallel.mode: there is no', mode, ('jit', 'pmap'))
     if mode == 'pmap' and fsdp > 1:
         raise UserError(
             "parallel.fsdp is for parallel.mode='jit': under pmap every device holds "
@@ -100,7 +96,7 @@ def part_size(mesh: Mesh, batch_size: int) -> int:
     return batch_size // mesh.size if REPLICAS in mesh.axis_names else batch_size
 
 
-def compile_update(update: Callable, mesh: Mesh, state: Tree) -> Callable:
+def compile_update(update: Update, mesh: Mesh, state: Tree) -> Update:
     """`update(state, batch) -> (state, scalars)`, compiled for a state of these shapes; the old
     state's memory is reused."""
     if REPLICAS in mesh.axis_names:
@@ -135,7 +131,7 @@ def _gathered(mesh: Mesh, state: Tree, *parts: str) -> Tree:
     )
 
 
-def compile_evaluate(evaluate: Callable, mesh: Mesh, state: Tree) -> Callable:
+def compile_evaluate(evaluate: Evaluate, mesh: Mesh, state: Tree) -> Evaluate:
     """`evaluate(state, batch) -> records [B, ...]`, compiled; with the batch's index, and which of
     it are present, all whole on every device, so that each process has those of all."""
 
@@ -154,7 +150,7 @@ def compile_evaluate(evaluate: Callable, mesh: Mesh, state: Tree) -> Callable:
     )
 
 
-def put(mesh: Mesh, batch: dict[str, np.ndarray]) -> Tree:
+def put(mesh: Mesh, batch: Records) -> Batch:
     """This process's part of a batch, on its devices as its part of the global one, without
     waiting."""
     if jax.process_count() == 1:
@@ -165,7 +161,7 @@ def put(mesh: Mesh, batch: dict[str, np.ndarray]) -> Tree:
     )
 
 
-def prefetch(mesh: Mesh, batches: Iterable[dict], ahead: int = 2) -> Iterator[Tree]:
+def prefetch(mesh: Mesh, batches: Iterable[Records], ahead: int = 2) -> Iterator[Batch]:
     """The batches on the devices, copied while the ones before are worked on."""
     batches = iter(batches)
     queue = deque(put(mesh, batch) for batch in islice(batches, ahead))

@@ -1,13 +1,14 @@
 """A trained generator's images as training data (`data.synthetic`)."""
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import jax
 import numpy as np
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.core.trees import content_hash
 from jaxvision.data.protocol import LabelledSource, Source
 from jaxvision.data.wrappers import Mixed
@@ -16,7 +17,7 @@ from jaxvision.train import saved
 BATCH = 100
 
 
-def mixed(data: Any, real: Source) -> Mixed:
+def mixed(data: Config, real: Source) -> Mixed:
     """Add generated images to real examples, of all classes in turn.
 
     Raises:

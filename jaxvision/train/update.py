@@ -19,14 +19,19 @@ import optax
 
 from jaxvision.core import keys
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch, Scalars, Update
-from jaxvision.core.trees import Tree
+from jaxvision.core.task import (
+    Scalars,
+    Update,
+)
+from jaxvision.core.types import Batch, Tree
 
 # (gradient, {network: model state}, scalars)
 Gradients = tuple[Tree, dict[str, Tree], Scalars]
 # {term: (values [B], weights [B])}
 Terms = dict[str, tuple[jax.Array, jax.Array]]
-Loss = Callable[[Tree, TrainState, Batch, jax.Array], tuple[Terms, dict[str, Any]]]
+# {'model_state': {network: tree}, 'scalars': terms that are only reported}, each optional
+Aux = dict[str, Any]
+Loss = Callable[[Tree, TrainState, Batch, jax.Array], tuple[Terms, Aux]]
 
 REPLICAS = 'replicas'  # the axis that pmap maps over
 

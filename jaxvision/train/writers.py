@@ -10,8 +10,11 @@ from typing import Any
 from jaxvision.core.files import write_text
 from jaxvision.train import processes
 
+# {'step': step, metric: value, ...}
+Row = dict[str, int | float]
 
-def read_rows(path: Path) -> list[dict]:
+
+def read_rows(path: Path) -> list[Row]:
     """Read the rows of a metrics.jsonl, but a last line that a kill cut off."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -35,36 +38,37 @@ class Metrics:
     def __init__(self, folder: Path, step: int = 0):
         path = folder / 'metrics.jsonl'
         self.rows = [row for row in read_rows(path) if row['step'] <= step]
-        self._file = None
-        self._events = None
+        self._files = None
         if processes.is_first():
             write_text(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
             # Buffered by lines, so that users can watch the file grow.
-            self._file = path.open('a', buffering=1)
-            self._events = EventFile(folder, step)
+            self._files = path.open('a', buffering=1), EventFile(folder, step)
 
     def __enter__(self) -> 'Metrics':
         return self
 
     def __exit__(self, *exception) -> None:
-        if self._file and self._events:
-            self._file.close()
-            self._events.close()
+        if self._files:
+            rows, events = self._files
+            rows.close()
+            events.close()
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Add a row {'step': step, 'train/loss': ..., ...}."""
         row = {'step': step, **values}
         self.rows.append(row)
-        if self._file and self._events:
-            self._file.write(json.dumps(row) + '\n')
-            self._events.write(step, values)
+        if self._files:
+            rows, events = self._files
+            rows.write(json.dumps(row) + '\n')
+            events.write(step, values)
 
     def flush(self) -> None:
         """Wait until every row is on the disk: a checkpoint may only follow its metrics."""
-        if self._file and self._events:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._events.flush()
+        if self._files:
+            rows, events = self._files
+            rows.flush()
+            os.fsync(rows.fileno())
+            events.flush()
 
 
 class EventFile:

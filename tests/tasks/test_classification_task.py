@@ -11,7 +11,7 @@ from jaxvision.core import config as configs
 from jaxvision.core import keys
 from jaxvision.core.spec import ArraySpec
 from jaxvision.tasks.classification import task as classification
-from jaxvision.tasks.shared import image_input
+from jaxvision.tasks.shared import class_labels, image_input
 from jaxvision.train import loop, run
 from jaxvision.train.sources import Sources
 
@@ -250,14 +250,14 @@ def test_statistics_of_the_training_images_are_those_of_numpy(tiny):
 
 def test_one_label_is_shown_by_the_five_most_likely():
     outputs = {'probabilities': np.array([0.05, 0.6, 0.01, 0.2, 0.1, 0.04], np.float32)}
-    answer, picture = classification.show(
+    answer, picture = class_labels.show(
         list('abcdef'), False, {'original': np.zeros((30, 40, 3), np.uint8)}, outputs
     )
     assert answer['class'] == 'b' and answer['probability'] == 0.6
     assert [likely['class'] for likely in answer['top']] == list('bdeaf')
     assert json.loads(json.dumps(answer)) == answer
     assert picture.dtype == np.uint8 and picture.shape[2] == 3
-    assert classification.show(list('abcdef'), False, {}, outputs) == (answer, None)
+    assert class_labels.show(list('abcdef'), False, {}, outputs) == (answer, None)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +265,6 @@ def test_one_label_is_shown_by_the_five_most_likely():
 )
 def test_several_labels_are_shown_by_all_that_are_likely(probabilities, classes):
     outputs = {'probabilities': np.array(probabilities)}
-    answer, _ = classification.show(list('abc'), True, {}, outputs)
+    answer, _ = class_labels.show(list('abc'), True, {}, outputs)
     assert answer['classes'] == classes
     assert answer['class'] == 'c' and len(answer['top']) == 3

@@ -8,7 +8,7 @@ from helpers.exporting import assert_exported_alike
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
-from jaxvision.core.spec import ArraySpec
+from jaxvision.core.spec import ArraySpec, Preprocessing
 from jaxvision.metrics import generative
 from jaxvision.tasks.gan import metrics, samples, task
 from jaxvision.tasks.shared import feature_extractor as features
@@ -189,27 +189,29 @@ def test_the_network_is_the_discriminator_in_inference(gan, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'overrides, size, resize, side',
+    'overrides, original_side, resize, side',
     [
-        (('data.image_size=32',), (8, 8), 'none', 8),
-        (('data.source=mnist5k', 'data.image_size=32'), (28, 28), 'none', 32),
-        (('data.source=mnist5k', 'data.image_size=16'), (16, 16), 'squash', 16),
+        (('data.image_size=32',), 8, 'pad', 8),
+        (('data.source=mnist5k', 'data.image_size=32'), 28, 'pad', 32),
+        (('data.source=mnist5k', 'data.image_size=16'), 28, 'squash', 16),
     ],
 )
 def test_images_are_padded_or_resized_to_a_power_of_two(
-    gan, overrides, size, resize, side
+    gan, overrides, original_side, resize, side
 ):
     config = gan(*overrides)
     source = Sources(config)['train']
     spec = task.describe(config, source)
-    assert (spec.preprocessing.size, spec.preprocessing.resize) == (size, resize)
+    assert spec.preprocessing == Preprocessing(
+        size=(side, side), resize=resize, mean=(0.5,), std=(0.5,)
+    )
     assert spec.targets == {'image': ArraySpec((side, side, 1), 'uint8')}
     original = source[0]['image']
     image = task.make_prepare(spec)(source[0], None)['image']
     assert image.shape == (side, side, 1) and image.dtype == np.uint8
-    if resize == 'none':
-        margin = (side - size[0]) // 2
-        inner = image[margin : margin + size[0], margin : margin + size[1]]
+    if resize == 'pad':
+        inside = slice((side - original_side) // 2, (side + original_side) // 2)
+        inner = image[inside, inside]
         np.testing.assert_array_equal(inner, original)
         assert image.sum() == original.sum()
 

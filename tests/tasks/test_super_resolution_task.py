@@ -186,11 +186,10 @@ def test_an_image_without_an_error_counts_100_decibels():
 
 
 def test_crops_are_random_to_learn_from_and_central_to_evaluate():
-    tiling = Tiling(scale=2, overlap=4)
     spec = Spec(
         inputs={'image': ArraySpec((16, 16, 1))},
         targets={},
-        details=super_resolution.Details(crop=12, tiling=tiling),
+        details=super_resolution.Details(crop=12),
     )
     prepare = super_resolution.make_prepare(configured('task.patch=3'), spec)
     image = np.arange(20 * 15, dtype=np.int64).astype(np.uint8).reshape(20, 15, 1)

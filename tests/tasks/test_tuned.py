@@ -224,9 +224,9 @@ def test_training_goes_on_from_a_fitted_head(opened):
 @pytest.mark.parametrize(
     'override, said',
     [
-        ('task.trained=las 2', "write all, head, 'last 2'"),
+        ('task.trained=las 2', "expected all, head, 'last 2'"),
         ('task.trained=last 9', 'below the head'),
-        ('task.trained=last 0', 'write all'),
+        ('task.trained=last 0', 'expected all'),
         ('task.statistics=mean', "expected one of 'batch', 'running'"),
         ('task.layer_decay=0', 'task.layer_decay=0.0: expected a number .*> 0'),
         ('task.probe=-1', 'task.probe=-1.0: expected a number >= 0'),

@@ -150,7 +150,7 @@ def test_the_network_gives_what_predict_clips(begun):
     predicted = jax.jit(this.task.predict)(state.variables, batch)['video']
     np.testing.assert_allclose(255 * np.clip(frames, 0, 1), predicted, atol=1e-3)
     assert intermediates.keys() == {'state1'}
-    assert this.spec.preprocessing.resize == 'center_crop'
+    assert this.spec.preprocessing.resize == 'central_square'
     assert this.spec.inputs == {'video': ArraySpec((3, 16, 16, 1))}
     assert this.spec.targets == {'future': ArraySpec((3, 16, 16, 1))}
     assert this.task.predictor == 'video'

@@ -42,7 +42,7 @@ def test_alone_there_is_nothing_to_agree_on(capsys):
                 '--process_id',
                 '2',
             ],
-            '--process_id=2: of 2 processes it is 0 to 1',
+            '--process_id=2: expected 0 to 1, since --num_processes=2',
         ),
         (['--distributed'], 'the processes did not find each other'),
     ],

@@ -36,7 +36,6 @@ def test_the_mesh_holds_every_device_along_data(mesh):
 @pytest.mark.parametrize(
     'mode, fsdp, message',
     [
-        ('pmapp', 1, 'parallel.mode.*pmapp.*pmap'),
         ('jit', 7, 'parallel.fsdp=7 does not divide the 1 devices'),
         ('pmap', 2, 'parallel.fsdp is for parallel.mode=.jit.'),
     ],

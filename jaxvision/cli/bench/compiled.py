@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from jaxvision.cli.bench import collectives, plan
+from jaxvision.core.fields import Config
 from jaxvision.train import run as runs
 from jaxvision.train import sharding
 from jaxvision.train.saved import blank_batch
@@ -25,7 +25,7 @@ class Compiled:
     compile_seconds: float  # by XLA
 
 
-def compile_update(config: ConfigDict, sources: runs.Sources) -> Compiled:
+def compile_update(config: Config, sources: runs.Sources) -> Compiled:
     """Raises UserError where the config does not fit the data or the devices."""
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     run = runs.build(config, Path(), runs.describe(config, sources), sources, mesh)

@@ -1,10 +1,12 @@
 """What keeps a training step from being faster."""
 
+from collections.abc import Mapping
+
 BUSY = 0.5  # share of a step in which a resource at its peak could have done the step's work
 
 
 def limit(
-    step: float, batch_size: int, input_rate: float | None, compute: dict
+    step: float, batch_size: int, input_rate: float | None, compute: Mapping[str, float]
 ) -> dict[str, str]:
     """{'by': what limits, 'because': the numbers that say so}.
 

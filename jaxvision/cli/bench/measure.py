@@ -16,6 +16,7 @@ from jaxvision.cli.bench import energy, timing
 from jaxvision.cli.bench.compiled import Compiled
 from jaxvision.cli.bench.limit import limit
 from jaxvision.core.state import TrainState
+from jaxvision.core.types import Json
 from jaxvision.data import pipeline
 from jaxvision.train import sharding
 from jaxvision.train.run import Run
@@ -33,7 +34,7 @@ class Effort:
     steps: int | None = None
 
 
-def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> dict:
+def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> Json:
     """What `bench` reports, as plain values for JSON. FLOPs, and the bytes beside them, are of all
     devices together, memory is of each. A part that has no number says why in 'why'."""
     run = compiled.run

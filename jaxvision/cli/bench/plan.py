@@ -11,9 +11,8 @@ from jaxvision.cli.bench.devices import Device, Topology
 COMPILED = 'compiled program'
 DATA_SHEET = 'data sheet'
 ASSUMED = 'assumed'
-HIDEABLE = (
-    'parameters gathered'  # they wait for nothing, so they can be fetched a layer ahead
-)
+# They wait for nothing, so they can be fetched a layer ahead.
+HIDEABLE = 'parameters gathered'
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,8 @@ class Assumed:
     """What neither the program nor a data sheet says."""
 
     share: float = 0.5  # of peak FLOP/s and of memory bandwidth that is achieved
-    link_share: float = (
-        0.8  # of link bandwidth; NVLink 0.83: github.com/NVIDIA/nccl/issues/1264
-    )
+    # Of link bandwidth; NVLink 0.83: github.com/NVIDIA/nccl/issues/1264
+    link_share: float = 0.8
     hop: float = 1e-6  # seconds from a device to the next in its slice or node
     network_hop: float = 1e-5  # and from one slice or node to another
 

@@ -2,6 +2,7 @@
 
 from jaxvision.cli.bench.devices import Topology
 from jaxvision.cli.bench.plan import Number
+from jaxvision.core.types import Json
 
 
 def planned(title: str, topology: Topology, sections: dict[str, list[Number]]) -> str:
@@ -24,7 +25,7 @@ links: all of a device's at once; a TPU slice too small to wrap around has fewer
     )
 
 
-def measured(found: dict) -> str:
+def measured(found: Json) -> str:
     """A line or two for each part of what `measure.measure` found."""
     sections = {
         'device': _device(found['device']),

@@ -3,18 +3,19 @@
 import functools
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxvision.core.types import Tree
+
 SMALLEST, LARGEST = 2**9, 2**14  # sides of the matmuls
 
 
 def timed(
-    call: Callable[[], Any],
+    call: Callable[[], Tree],
     seconds: float,
     *,
     times: int | None = None,

@@ -15,16 +15,16 @@ import numpy as np
 from jaxvision.cli.export import exported
 from jaxvision.cli.export.exported import Arrays
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import Json
 
 SECONDS = 2.0  # in which a batch size is timed
 EXACT = 1e-5  # of the largest output: what another order of the same sums may make
 TIES = 1e-3  # of the examples, whose discrete outputs may differ
 ROUGH = 0.2  # of the largest output, where weights are rounded and nothing else can be judged
-ROUNDED = (
-    'float16.tflite',
-    'dynamic_int8.tflite',
-    'int8.tflite',
-)  # judged by the metric
+# Judged by the metric.
+ROUNDED = ('float16.tflite', 'dynamic_int8.tflite', 'int8.tflite')
+
+Measure = Callable[[Arrays], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Reference:
 
     inputs: Arrays
     outputs: Arrays
-    measure: Callable[[Arrays], dict[str, float]]  # outputs -> metrics
+    measure: Measure  # outputs -> metrics
     best: str  # the metric that rounding may not cost too much of, '-NAME' where less is better
     dtype: str  # that the model computes in
-    row: dict  # of the report
+    row: Json  # of the report
 
     @staticmethod
     def of(
         answer: Callable[[Arrays], Arrays],
         inputs: Arrays,
-        measure: Callable,
+        measure: Measure,
         best: str,
         dtype: str,
         size: int,
@@ -62,14 +62,14 @@ class Reference:
     def save_inputs(self, file: Path) -> None:
         np.savez(file, **self.inputs)
 
-    def compare(self, outputs: Arrays) -> dict:
+    def compare(self, outputs: Arrays) -> Json:
         return {
             'differences': differences(outputs, self.outputs),
             'metrics': self.measure(outputs),
         }
 
 
-def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, dict]:
+def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, Json]:
     """(outputs, cost) of an exported model in a fresh process, which cannot import jaxvision, nor,
     unless it is StableHLO, jax.
 
@@ -81,8 +81,9 @@ def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, dict]:
         **os.environ,
         'TF_CPP_MIN_LOG_LEVEL': '3',
         'JAX_PLATFORMS': 'cpu',
+        # For a model in float64; others keep their types.
         'JAX_ENABLE_X64': '1',
-    }  # for a model in float64; others keep their types
+    }
     done = subprocess.run(
         [sys.executable, '-P', exported.__file__, model, inputs, outputs, str(SECONDS)],
         capture_output=True,
@@ -138,7 +139,7 @@ def _difference(found: np.ndarray, wanted: np.ndarray, least: float) -> float:
     return float(gap / max(largest, least, np.finfo(np.float32).tiny))
 
 
-def row(model: Path, inputs: Path, reference: Reference, most_lost: float) -> dict:
+def row(model: Path, inputs: Path, reference: Reference, most_lost: float) -> Json:
     """Of the report, for an exported model that was just written.
 
     Raises:
@@ -152,7 +153,7 @@ def row(model: Path, inputs: Path, reference: Reference, most_lost: float) -> di
     return found
 
 
-def judge(name: str, row: dict, reference: Reference, most_lost: float) -> None:
+def judge(name: str, row: Json, reference: Reference, most_lost: float) -> None:
     """Raises a UserError if the exported model of a row of the report is not the run's."""
     for output, value in row['differences'].items():
         is_real = jnp.issubdtype(reference.outputs[output].dtype, jnp.inexact)
@@ -186,7 +187,7 @@ def tolerance(dtype: str) -> float:
     )
 
 
-def table(rows: dict[str, dict]) -> str:
+def table(rows: dict[str, Json]) -> str:
     """The report, for a person."""
     metric = next(iter(next(iter(rows.values()))['metrics']), '')
     lines = [

@@ -27,14 +27,22 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxvision.cli import invocation
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.files import atomic_folder
+from jaxvision.core.types import Json, Records, Tree
 
-FORMATS = {  # and the files that they are
+if TYPE_CHECKING:  # JAX takes a second to import, and --help needs none of it.
+    from jaxvision.cli.export.check import Reference
+    from jaxvision.core.task import Predict
+    from jaxvision.train.run import Run
+
+# The files of each format.
+FORMATS = {
     'savedmodel': ('savedmodel',),
     'tflite': (
         'float32.tflite',
@@ -44,23 +52,27 @@ FORMATS = {  # and the files that they are
     ),
     'stablehlo': ('model.stablehlo',),
 }
-CALIBRATION = 256  # training examples that int8's ranges are read off
+CALIBRATION = 256  # training examples that give the ranges of int8
+
+# Writes an exported model to a path.
+Write = Callable[[Path], None]
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Export a run, and return the exit code."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
-    os.environ['JAX_PLATFORMS'] = 'cpu'  # with whose arithmetic the files are compared
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # tidies up
+    # The exported files are compared with the arithmetic of a CPU.
+    os.environ['JAX_PLATFORMS'] = 'cpu'
+    # An exit removes the unfinished files, which a kill would leave.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         export(
             options.workdir,
             options.format.split(','),
-            options.step,
-            options.out or options.workdir / 'export',
-            options.examples,
-            options.most_lost,
+            step=options.step,
+            out=options.out or options.workdir / 'export',
+            count=options.examples,
+            most_lost=options.most_lost,
         )
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)
@@ -112,19 +124,30 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def export(
     workdir: Path,
-    names: list[str],
+    names: Sequence[str],
+    *,
     step: str | int,
     out: Path,
     count: int,
     most_lost: float,
-) -> dict[str, dict]:
-    """Write a run's formats into `out`, which appears whole or not at all; the report.
+) -> dict[str, Json]:
+    """Write a run's formats into a folder, which appears whole or not at all.
+
+    Args:
+        workdir: the run's folder.
+        names: of formats or of single files of them.
+        step: 'last', 'best' or the number of a checkpoint.
+        out: the folder; an earlier export in it is replaced.
+        count: examples that each file is checked on.
+        most_lost: fraction of the metric that a file with rounded weights may lose.
+
+    Returns:
+        The report: {file: its size, differences, metrics and latencies}.
 
     Raises:
-        UserError: there is no such run or format, a library that a format needs is not there, or
-            an exported model does not answer as the run.
+        UserError: There is no such run or format, a library that a format needs is missing,
+            or an exported model does not predict what the run predicts.
     """
-    from jaxvision.cli.export import check
     from jaxvision.cli.runtime import start_jax
     from jaxvision.core.files import write_json
     from jaxvision.train.run import reopen
@@ -132,57 +155,86 @@ def export(
 
     files = _files(names)
     if count < 1:
-        raise UserError(f'--examples {count}: at least 1')
+        raise UserError(f'--examples={count}: expected a whole number >= 1')
     if not most_lost >= 0:
-        raise UserError(f'--most_lost {most_lost}: at least 0')
+        raise UserError(f'--most_lost={most_lost}: expected a number >= 0')
     out = out.absolute()
     _check_replaceable(out)
     start_jax(read_config(workdir))
     run = reopen(workdir)
     state = run.restore(step)
     reference = _reference(run, state.variables, count)
+    writers = _writers(run, state.variables, files)
     with tempfile.TemporaryDirectory(prefix='jaxvision-unfinished-export-') as folder:
-        staging, inputs = Path(folder, 'export'), Path(folder, 'inputs.npz')
+        staging = Path(folder, 'export')
         staging.mkdir()
-        reference.save_inputs(inputs)
-        rows, left_out = {'the run': reference.row}, {}
-        for file, write in _writers(run, state.variables, files).items():
-            print(f'{file}: writing and checking ...', flush=True)
-            try:
-                _write(write, staging / file)
-                rows[file] = check.row(staging / file, inputs, reference, most_lost)
-            except UserError as error:
-                if file in names or file not in check.ROUNDED:
-                    others = ','.join(other for other in files if other != file)
-                    raise UserError(
-                        f'{error}: nothing was exported'
-                        + (f' (without it: --format {others})' if others else '')
-                    ) from error
-                (staging / file).unlink(missing_ok=True)
-                left_out[file] = str(error)
-                print(f'left out: {error}', flush=True)
-        write_json(
-            staging / 'export.json',
-            {
-                'run': str(workdir),
-                'step': int(state.step),
-                'examples': reference.count,
-                'formats': rows,
-                'left_out': left_out,
-            },
-        )
+        rows, left_out = _write_all(writers, staging, reference, names, most_lost)
+        report = {
+            'run': str(workdir),
+            'step': int(state.step),
+            'examples': reference.count,
+            'formats': rows,
+            'left_out': left_out,
+        }
+        write_json(staging / 'export.json', report)
         _install(staging, out)
-    print(check.table(rows))
-    print(f'in {os.path.relpath(out)}: {", ".join([*list(rows)[1:], "export.json"])}')
+    _print_report(rows, out)
     return rows
 
 
-def _files(names: list[str]) -> list[str]:
-    """Those of the named formats, in the order of the report."""
+def _print_report(rows: dict[str, Json], out: Path) -> None:
+    from jaxvision.cli.export import check
+
+    print(check.table(rows))
+    _, *files = rows
+    print(f'in {os.path.relpath(out)}: {", ".join([*files, "export.json"])}')
+
+
+def _write_all(
+    writers: dict[str, Write],
+    staging: Path,
+    reference: 'Reference',
+    names: Sequence[str],
+    most_lost: float,
+) -> tuple[dict[str, Json], dict[str, str]]:
+    """Write and check each file.
+
+    Returns:
+        (the rows of the report, {file that was left out: why}).
+
+    Raises:
+        UserError: A file fails whose weights are not rounded, or that the user named.
+    """
+    from jaxvision.cli.export import check
+
+    inputs = staging.parent / 'inputs.npz'
+    reference.save_inputs(inputs)
+    rows = {'the run': reference.row}
+    left_out = {}
+    for file, write in writers.items():
+        print(f'{file}: writing and checking ...', flush=True)
+        try:
+            _write(write, staging / file)
+            rows[file] = check.row(staging / file, inputs, reference, most_lost)
+        except UserError as error:
+            if file in names or file not in check.ROUNDED:
+                others = ','.join(other for other in writers if other != file)
+                remedy = f' (without it: --format {others})' if others else ''
+                raise UserError(f'{error}: nothing was exported{remedy}') from error
+            (staging / file).unlink(missing_ok=True)
+            left_out[file] = str(error)
+            print(f'left out: {error}', flush=True)
+    return rows, left_out
+
+
+def _files(names: Sequence[str]) -> list[str]:
+    """The files of the named formats, in the order of the report."""
     known = [file for files in FORMATS.values() for file in files]
     for name in names:
         if name not in FORMATS and name not in known:
-            raise unknown('--format: there is no', name, [*FORMATS, *known])
+            raise unknown(
+                '--format: there is no', name, dict.fromkeys([*FORMATS, *known])
+            )
     return [
         file
         for format, files in FORMATS.items()
@@ -191,27 +243,30 @@ def _files(names: list[str]) -> list[str]:
     ]
 
 
-def _reference(run, variables, count: int):
-    """What the run itself answers for examples of its main evaluation."""
+def _reference(run: 'Run', variables: Tree, count: int) -> 'Reference':
+    """What the run itself predicts for examples of its main evaluation."""
     import jax
 
     from jaxvision.cli.export.check import Reference
     from jaxvision.train import evaluation
 
     title = run.task.main_evaluation
-    measured = run.task.main
-    examples = evaluation.examples(run, measured.split, count)
-    predict = jax.jit(run.task.predict)
+    main = run.task.main
+    examples = evaluation.examples(run, main.split, count)
+    compiled = jax.jit(run.task.predict)
 
-    def measure(outputs: dict) -> dict[str, float]:
-        if not measured.record:
+    def predict(inputs: Records) -> Records:
+        return jax.device_get(compiled(variables, inputs))
+
+    def measure(outputs: Records) -> dict[str, float]:
+        if not main.record:
             return {}
-        records = jax.device_get(jax.jit(measured.record)(outputs, examples))
-        found = measured.summarize({**records, 'index': examples['index']})
-        return {f'{title}/{metric}': float(value) for metric, value in found.items()}
+        records = jax.device_get(jax.jit(main.record)(outputs, examples))
+        metrics = main.summarize({**records, 'index': examples['index']})
+        return {f'{title}/{metric}': float(value) for metric, value in metrics.items()}
 
     return Reference.of(
-        lambda inputs: jax.device_get(predict(variables, inputs)),
+        predict,
         evaluation.inputs(run, examples),
         measure,
         run.best,
@@ -220,61 +275,64 @@ def _reference(run, variables, count: int):
     )
 
 
-def _writers(run, variables, files: list[str]) -> dict:
-    """{file: what writes it}."""
+def _writers(run: 'Run', variables: Tree, files: Sequence[str]) -> dict[str, Write]:
+    """The functions that write the files."""
     from jaxvision.cli.export import formats
 
-    model, about = (run.task.predict, variables), (run.spec, run.config.to_dict())
-    writers = {
-        'savedmodel': functools.partial(formats.savedmodel, *model, *about),
-        'model.stablehlo': functools.partial(formats.stablehlo, *model, *about),
+    about = (run.spec, run.config.to_dict())
+    model = (run.task.predict, variables, *about)
+    writers: dict[str, Write] = {
+        'savedmodel': functools.partial(formats.savedmodel, *model),
+        'model.stablehlo': functools.partial(formats.stablehlo, *model),
     }
     if any(file.endswith('.tflite') for file in files):
-        model, inputs = _in_float32(run, variables), _calibration(run)
-        writers |= {
-            f'{kind}.tflite': functools.partial(
-                formats.tflite, *model, *about, kind=kind, examples=inputs
+        model = (*_in_float32(run, variables), *about)
+        examples = _calibration(run)
+        for kind in formats.TFLITE:
+            writers[f'{kind}.tflite'] = functools.partial(
+                formats.tflite, *model, kind=kind, examples=examples
             )
-            for kind in formats.TFLITE
-        }
     return {file: writers[file] for file in files}
 
 
-def _calibration(run) -> dict:
-    """Inputs of training examples; where these are no inputs (a generator's), evaluation's."""
+def _calibration(run: 'Run') -> Records:
+    """Inputs of training examples; of evaluation where a training example has no inputs."""
     from jaxvision.train import evaluation
 
-    found = evaluation.examples(run, 'train', CALIBRATION)
-    measured = run.task.main
-    if not measured.inputs and not found.keys() >= run.spec.inputs.keys():
-        found = evaluation.examples(run, measured.split, CALIBRATION)
-    return evaluation.inputs(run, found)
+    examples = evaluation.examples(run, 'train', CALIBRATION)
+    main = run.task.main
+    if not main.inputs and not examples.keys() >= run.spec.inputs.keys():
+        examples = evaluation.examples(run, main.split, CALIBRATION)
+    return evaluation.inputs(run, examples)
 
 
-def _in_float32(run, variables) -> tuple:
-    """predict and its variables in the one precision that all of TFLite's operations have."""
+def _in_float32(run: 'Run', variables: Tree) -> tuple['Predict', Tree]:
+    """(predict, variables) in the one precision that all operations of TFLite have."""
     import jax
     import jax.numpy as jnp
 
-    from jaxvision.train.run import build
+    from jaxvision.train.saved import build_task
 
     config = run.config.copy_and_resolve_references()
-    config.model.dtype = config.model.param_dtype = 'float32'
-    task = build(config, run.workdir, run.spec, run.sources, run.mesh).task
+    config.model.dtype = 'float32'
+    config.model.param_dtype = 'float32'
 
-    return task.predict, jax.tree.map(
-        lambda x: x.astype('float32') if jnp.issubdtype(x.dtype, jnp.floating) else x,
-        variables,
-    )
+    def in_float32(leaf):
+        is_real = jnp.issubdtype(leaf.dtype, jnp.floating)
+        return leaf.astype('float32') if is_real else leaf
+
+    predict = build_task(config, run.spec).predict
+    return predict, jax.tree.map(in_float32, variables)
 
 
-def _write(write, path: Path) -> None:
+def _write(write: Write, path: Path) -> None:
     try:
         with _without_chatter():
             write(path)
     except UserError:
         raise
-    except Exception as error:  # TensorFlow's converters raise nearly anything
+    # TensorFlow's converters raise nearly anything.
+    except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         why = (lines or [repr(error)])[0][:300]
         raise UserError(f'{path.name} cannot be made of this model: {why}') from error

@@ -16,10 +16,12 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+Json = dict[str, Any]
 
 EXTRAS = 'assets.extra'  # where TensorFlow's tools leave other people's files alone
 CHECKSUM = 'sha256'  # of what is before the extras in a file
@@ -32,7 +34,7 @@ def is_exported(path: Path) -> bool:
     return path.suffix in ('.tflite', '.stablehlo') and path.is_file()
 
 
-def read_extras(path: Path) -> tuple[dict, dict]:
+def read_extras(path: Path) -> tuple[Json, Json]:
     """The config and the spec of the run that the file was made of, which it holds.
 
     Raises KeyError, OSError, ValueError or BadZipFile where they are not there, or the file is not

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,16 +26,16 @@ from jaxvision.cli.export import calibrated
 from jaxvision.cli.export.exported import CHECKSUM, EXTRAS, Arrays
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import Spec
+from jaxvision.core.task import Predict
+from jaxvision.core.types import Json, Tree
 from jaxvision.models.blocks import forms
-
-Predict = Callable[[Any, dict], dict]
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 TFLITE = ('float32', 'float16', 'dynamic_int8', 'int8')
 
 
 def savedmodel(
-    predict: Predict, variables: Any, spec: Spec, config: dict, folder: Path
+    predict: Predict, variables: Tree, spec: Spec, config: Json, folder: Path
 ) -> None:
     """A SavedModel for batches of any size: signature `serving_default`, and the class names, where
     the spec has some, as the attribute `class_names`."""
@@ -64,9 +63,9 @@ def savedmodel(
 
 def tflite(
     predict: Predict,
-    variables: Any,
+    variables: Tree,
     spec: Spec,
-    config: dict,
+    config: Json,
     file: Path,
     kind: str,
     examples: Arrays,
@@ -93,7 +92,7 @@ def tflite(
 
 
 def stablehlo(
-    predict: Predict, variables: Any, spec: Spec, config: dict, file: Path
+    predict: Predict, variables: Tree, spec: Spec, config: Json, file: Path
 ) -> None:
     """What `jax.export.deserialize` opens: a function of the inputs, for batches of any size, on a
     CPU, a CUDA GPU or a TPU."""
@@ -113,8 +112,8 @@ def stablehlo(
 
 
 def lean(
-    predict: Predict, variables: Any, spec: Spec
-) -> tuple[Predict, dict[str, Any]]:
+    predict: Predict, variables: Tree, spec: Spec
+) -> tuple[Predict, dict[str, Tree]]:
     """The same function of those variables alone that it reads, by name: of no discriminator, say,
     and no frozen classifier."""
     inputs = {
@@ -149,7 +148,7 @@ def _dotted(path: tuple) -> str:
 def _as_tensorflow(
     tf: ModuleType,
     predict: Predict,
-    variables: Any,
+    variables: Tree,
     spec: Spec,
     batch: int | None,
     **options,

@@ -1,17 +1,24 @@
 """One prediction a file: read and prepare, predict in padded batches, show, save."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from jaxvision.cli.predict.predictor import Entry
-from jaxvision.core.task import Example, Records, Shown
+from jaxvision.core.task import (
+    Drawn,
+    Shown,
+)
+from jaxvision.core.types import Example, Records
 from jaxvision.data import pipeline
 from jaxvision.data.protocol import Unreadable
 
 LARGEST_ARRAY = 100  # numbers of an output that JSON lists, of a task without `show`
+
+
+T = TypeVar('T')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,8 +65,8 @@ class FilePredictor:
     read: Callable[[str, bool], Example]
     predict_each: Callable[[Sequence[Example], int], list[Records]]
     show: Callable[[Example, Records], Shown]
-    save: Callable[[Path, Any], Entry]
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    save: Callable[[Path, Drawn], Entry]
+    about: Entry = dataclasses.field(default_factory=dict)
     column: str = 'file'
 
     def predict(self) -> Iterator[list[Entry]]:
@@ -109,7 +116,7 @@ class FilePredictor:
         return {'file': file.path, 'answer': answer, **saved}
 
 
-def attempt(read: Callable[[], Any]) -> tuple[Any, str]:
+def attempt(read: Callable[[], T]) -> tuple[T | None, str]:
     """Return (what `read` returns, '') or (None, the reason of its failure)."""
     try:
         return read(), ''

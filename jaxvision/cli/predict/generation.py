@@ -3,9 +3,8 @@
 import argparse
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -15,7 +14,7 @@ from jaxvision.cli.predict.predictor import Entry, Request, check_inputs
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import Field
-from jaxvision.core.task import Example
+from jaxvision.core.types import Example
 from jaxvision.data import files
 from jaxvision.viz import figures, png
 
@@ -137,7 +136,7 @@ class Generation:
         return [*self.pictures, self.grid]
 
     @property
-    def about(self) -> Mapping[str, Any]:
+    def about(self) -> Entry:
         """As `Predictor`."""
         return {
             'seed': self.seed,

@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxvision.cli.predict.file_by_file import FilePredictor, show_outputs
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request, check_inputs
-from jaxvision.core.task import Example
+from jaxvision.core.types import Example
 from jaxvision.data import decode, files, jpeg
 from jaxvision.viz import figures
 

@@ -10,7 +10,10 @@ import numpy as np
 from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import Spec
-from jaxvision.core.task import Example, Records, Task
+from jaxvision.core.task import (
+    Task,
+)
+from jaxvision.core.types import Example, Records
 from jaxvision.data import decode
 
 # `(inputs [B, ...]) -> outputs [B, ...]`, arrays by name.

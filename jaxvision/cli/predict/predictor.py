@@ -6,7 +6,7 @@ of this folder with its own arguments, listed in `command.PREDICTORS`.
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -17,6 +17,8 @@ from jaxvision.core.errors import UserError
 # 'answer', a dict, or 'error', why there is none.
 Entry = dict[str, Any]
 
+# An instance of a predictor's own `Options`.
+Options = Any
 OptionsType = TypeVar('OptionsType')
 
 
@@ -51,7 +53,7 @@ class Predictor(Protocol):
     column: str
     names: Sequence[str]
     outputs: Sequence[Path]
-    about: Mapping[str, Any]
+    about: Entry
 
     def predict(self) -> Iterator[list[Entry]]:
         """Predict for some names at a time, in order, and write their outputs."""
@@ -78,7 +80,7 @@ class PredictorModule(Protocol):
         """Add a group with the predictor's arguments; they have no defaults."""
         ...
 
-    def make(self, model: Model, request: Request, options: Any) -> Predictor:
+    def make(self, model: Model, request: Request, options: Options) -> Predictor:
         """Check the options against the model, before anything is predicted."""
         ...
 

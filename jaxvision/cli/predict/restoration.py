@@ -6,10 +6,9 @@ restored image, only some rows are in memory.
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -21,7 +20,10 @@ from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request, check_inputs, misplaced
 from jaxvision.cli.predict.report import Progress
 from jaxvision.core.errors import UserError
-from jaxvision.core.task import Example, Tiling
+from jaxvision.core.task import (
+    Tiling,
+)
+from jaxvision.core.types import Example
 from jaxvision.data import decode, files
 from jaxvision.data.protocol import Unreadable
 from jaxvision.image import tiles
@@ -131,7 +133,7 @@ class Restoration:
     outputs: Sequence[Path]
     restored: Sequence[Path]
     pictures: Sequence[Path]
-    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    about: Entry = dataclasses.field(default_factory=dict)
     column: str = 'file'
 
     def predict(self) -> Iterator[list[Entry]]:

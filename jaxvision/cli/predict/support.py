@@ -13,7 +13,7 @@ from jaxvision.cli.predict.file_by_file import FilePredictor
 from jaxvision.cli.predict.model import Model, predict_padded
 from jaxvision.cli.predict.predictor import Request, check_inputs
 from jaxvision.core.errors import UserError
-from jaxvision.core.task import Example, Records
+from jaxvision.core.types import Example, Records
 from jaxvision.data import files
 from jaxvision.data.protocol import Unreadable
 

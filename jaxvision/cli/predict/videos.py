@@ -13,7 +13,8 @@ from jaxvision.cli.predict.file_by_file import FilePredictor
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request
 from jaxvision.core.errors import UserError
-from jaxvision.core.task import Example
+from jaxvision.core.task import Drawn
+from jaxvision.core.types import Example
 from jaxvision.data import video
 from jaxvision.viz import figures
 
@@ -58,7 +59,7 @@ def make(model: Model, request: Request, options: Options) -> FilePredictor:
         example = prepare({'video': path}, None)
         return {**example, 'original': path} if draws else example
 
-    def save_drawn(picture: Path, drawn: Any) -> Entry:
+    def save_drawn(picture: Path, drawn: Drawn) -> Entry:
         return save(picture, drawn, earlier)
 
     predictor = images.make_predictor(model, request, read=read, save=save_drawn)
@@ -66,7 +67,7 @@ def make(model: Model, request: Request, options: Options) -> FilePredictor:
     return dataclasses.replace(predictor, outputs=[*predictor.pictures, *folders])
 
 
-def save(picture: Path, drawn: Any, earlier: Collection[Path]) -> Entry:
+def save(picture: Path, drawn: Drawn, earlier: Collection[Path]) -> Entry:
     """Write what `Task.show` drew for a video.
 
     Args:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.core.registry import details_of
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 
@@ -125,7 +125,7 @@ def _without_head(leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _open(
-    file: str, config: ConfigDict, spec: Spec, leaves: Mapping[str, np.ndarray]
+    file: str, config: Config, spec: Spec, leaves: Mapping[str, np.ndarray]
 ) -> Model:
     import jax
 

@@ -6,17 +6,17 @@ Nothing here sorts, so that everything can be exported to TFLite.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Int32, Key
 
+from jaxvision.core.types import Tree
+
 END, BEGIN, UNKNOWN = 0, 1, 2
 SPECIAL = 3  # words are from here on
 
-Tree = Any
 Step = Callable[[Tree, Int32[Array, 'b']], tuple[Tree, Float[Array, 'b v'], Tree]]
 
 _NEVER = -1e30  # as a log probability; infinite ones would make NaN of a difference

@@ -15,5 +15,5 @@ class LazyTensor(NamedTuple):
         read: read the numbers; bfloat16 become float32, which NumPy can add.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     read: Callable[[], np.ndarray]

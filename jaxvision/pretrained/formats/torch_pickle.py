@@ -73,8 +73,8 @@ class StoredTensor(NamedTuple):
 
     storage: Storage
     offset: int
-    shape: tuple
-    strides: tuple
+    shape: tuple[object, ...]
+    strides: tuple[object, ...]
 
 
 class _Global(NamedTuple):

@@ -5,7 +5,11 @@ from collections.abc import Callable, Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision.core.task import Batch, Example, Pictures, Records, Shown
+from jaxvision.core.task import (
+    Pictures,
+    Shown,
+)
+from jaxvision.core.types import Batch, Example, Records
 from jaxvision.data import digit_captions
 from jaxvision.metrics import captions as metrics
 from jaxvision.tasks.captioning import tokens

@@ -7,14 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxvision.core import keys
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch, Scalars
-from jaxvision.core.trees import Tree
+from jaxvision.core.task import (
+    Scalars,
+)
+from jaxvision.core.types import Batch, Tree
 from jaxvision.image import color
 from jaxvision.models.sequence import captioner, decoding
 from jaxvision.tasks.shared.networks import make_model
@@ -39,7 +42,7 @@ class CaptionNetwork:
     preprocessing: Preprocessing
     length: int
     beam: int
-    dtype: Any
+    dtype: DTypeLike
 
     @classmethod
     def build(

@@ -18,12 +18,11 @@ from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (
-    Batch,
     Evaluation,
     Network,
-    Prepare,
     Task,
 )
+from jaxvision.core.types import Batch, Prepare
 from jaxvision.data import decode, pipeline
 from jaxvision.data.protocol import Source
 from jaxvision.image import color

@@ -1,38 +1,26 @@
 """Image classification: one label an image (softmax) or several (sigmoid)."""
 
 import functools
-from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
-import numpy as np
-from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.fields import Field, Fields
-from jaxvision.core.spec import ArraySpec, Spec
-from jaxvision.core.task import Example, Pictures, Records, Shown, Task
-from jaxvision.data.protocol import Source, SourceInfo
+from jaxvision.core.fields import Config, Field, Fields
+from jaxvision.core.spec import Spec
+from jaxvision.core.task import (
+    Task,
+)
+from jaxvision.data.protocol import Source
 from jaxvision.image import color
-from jaxvision.metrics import classification as metrics
-from jaxvision.tasks.shared import fine_tuning, image_input
+from jaxvision.tasks.shared import class_labels, fine_tuning, image_input
 from jaxvision.tasks.shared.classifier import classifier
-from jaxvision.viz import figures
 
 FIELDS: Fields = {
     **fine_tuning.FIELDS,
     'label_smoothing': Field(
         0.0, 'Probability that is spread over all classes.', least=0, below=1
     ),
-    'resize': Field(
-        'squash',
-        'How images of another size become squares; center_crop keeps 7/8 of them.',
-        choices=('squash', 'center_crop'),
-    ),
-    'recipe': Field(
-        '',
-        'Preprocessing of pretrained weights by name; empty: of the file in '
-        "train.init_from; 'none': of neither.",
-    ),
+    **image_input.FIELDS,
     'crop_scale': Field(
         1.0,
         'Smallest fraction of the area in a random resized crop; 1: no such crops.',
@@ -63,7 +51,7 @@ FIELDS: Fields = {
 }
 
 
-def source(config: ConfigDict, source: Source, split: str) -> Source:
+def source(config: Config, source: Source, split: str) -> Source:
     """Refuse a split whose classes are none of training's."""
     if source.info.new_classes:
         raise UserError(
@@ -73,14 +61,14 @@ def source(config: ConfigDict, source: Source, split: str) -> Source:
     return source
 
 
-def describe(config: ConfigDict, source: Source) -> Spec:
+def describe(config: Config, source: Source) -> Spec:
     """Describe the images and classes of a dataset, and the preprocessing of its images."""
     info = source.info
     info.check_holds('image', 'label')
     image, preprocessing = image_input.describe(config, info)
     spec = Spec(
         inputs={'image': image},
-        targets={'label': label_spec(info)},
+        targets={'label': class_labels.array_spec(info)},
         class_names=tuple(info.class_names),
         multi_label=info.multi_label,
         preprocessing=preprocessing,
@@ -89,14 +77,7 @@ def describe(config: ConfigDict, source: Source) -> Spec:
     return image_input.with_statistics(spec, config, source, prepare)
 
 
-def label_spec(info: SourceInfo) -> ArraySpec:
-    """The shape and dtype of a label."""
-    if info.multi_label:
-        return ArraySpec((len(info.class_names),), 'float32')
-    return ArraySpec((), 'int32')
-
-
-def make(config: ConfigDict, spec: Spec) -> Task:
+def make(config: Config, spec: Spec) -> Task:
     """Build the task of an image classifier."""
     _check(config)
     dtype = jnp.dtype(config.model.param_dtype)
@@ -112,68 +93,18 @@ def make(config: ConfigDict, spec: Spec) -> Task:
         predictor='image',
         prepare=image_input.make_prepare(config, spec),
         figures=functools.partial(
-            draw_figures, spec.class_names, lambda example: example['image']
+            class_labels.draw_figures,
+            spec.class_names,
+            lambda example: example['image'],
         ),
-        show=functools.partial(show, spec.class_names, spec.multi_label),
+        show=functools.partial(class_labels.show, spec.class_names, spec.multi_label),
     )
 
 
-def _check(config: ConfigDict) -> None:
+def _check(config: Config) -> None:
     augment = config.task.augment
     part = config.data.batch_size // config.optimizer.accumulate
     if (augment.mixup or augment.cutmix) and part % 2:
         raise UserError(
             f'mixup and cutmix pair neighbours, and batches of {part} have an odd one'
         )
-
-
-def show(
-    class_names: Sequence[str], multi_label: bool, inputs: Example, outputs: Records
-) -> Shown:
-    """Name the five most likely classes; of several labels, also all above one half."""
-    probabilities = [round(float(p), 6) for p in outputs['probabilities']]
-    order = sorted(range(len(probabilities)), key=lambda k: -probabilities[k])
-    top = [
-        {'class': class_names[k], 'probability': probabilities[k]} for k in order[:5]
-    ]
-    answer = {**top[0], 'top': top}
-    if multi_label:
-        answer = {
-            'classes': [class_names[k] for k in order if probabilities[k] > 0.5],
-            **answer,
-        }
-    if 'original' not in inputs:
-        return answer, None
-    return answer, figures.bars(
-        inputs['original'], [(likely['class'], likely['probability']) for likely in top]
-    )
-
-
-def draw_figures(
-    class_names: Sequence[str],
-    picture: Callable[[Example], np.ndarray],
-    records: Records,
-    example: Callable[[int], Example],
-) -> Pictures:
-    """Draw the confusion matrix and the most confident mistakes.
-
-    Args:
-        class_names: in the order of the labels.
-        picture: `picture(example)`, the uint8 image that stands for an example.
-        records: of an evaluation with one label an example.
-        example: `example(index)`, a prepared example.
-    """
-    wrong = np.flatnonzero(records['prediction'] != records['label'])
-    worst = wrong[np.argsort(-records['confidence'][wrong], kind='stable')][:24]
-    captions = [
-        f'{class_names[records["label"][i]]}, said {class_names[records["prediction"][i]]} '
-        f'({records["confidence"][i]:.0%})'
-        for i in worst
-    ]
-    images = [picture(example(int(records['index'][i]))) for i in worst]
-    return {
-        'confusion': figures.matrix(
-            metrics.confusion_matrix(records, len(class_names)), class_names
-        ),
-        'mistakes': figures.gallery(images, captions),
-    }

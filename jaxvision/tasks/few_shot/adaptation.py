@@ -6,13 +6,16 @@ one run serves any number of classes.
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.core.trees import Tree, parted
+from jaxvision.core.trees import (
+    parted,
+)
+from jaxvision.core.types import Tree
 from jaxvision.tasks.few_shot.comparison import (
     Backbone,
     Compare,
@@ -21,14 +24,14 @@ from jaxvision.tasks.few_shot.comparison import (
     Mask,
 )
 
-# `(params, batch) -> loss`.
-Loss = Callable[[Tree, Any], Float[Array, '']]
+# `(params, batch) -> loss`, of a batch of any form.
+Loss = Callable[[Tree, Tree], Float[Array, '']]
 
 
 def adapt(
     loss: Loss,
     params: Tree,
-    batches: Sequence[Any],
+    batches: Sequence[Tree],
     rate: float,
     first_order: bool = False,
 ) -> tuple[Tree, list[Float[Array, '']]]:
@@ -56,7 +59,7 @@ def adapt(
 
 
 def reptile(
-    loss: Loss, params: Tree, batches: Sequence[Any], rate: float
+    loss: Loss, params: Tree, batches: Sequence[Tree], rate: float
 ) -> tuple[Tree, Float[Array, '']]:
     """Reptile's direction: from the adapted parameters back (Nichol et al., arXiv 1803.02999).
 
@@ -74,7 +77,7 @@ def apply_head(head: Tree, features: Float[Array, '*b d']) -> Float[Array, '*b n
     return features @ head['kernel'] + head['bias']
 
 
-def start_head(width: int, ways: int, dtype: Any) -> Tree:
+def start_head(width: int, ways: int, dtype: DTypeLike) -> Tree:
     """The head of zeros that every episode starts with."""
     return {'kernel': jnp.zeros((width, ways), dtype), 'bias': jnp.zeros(ways, dtype)}
 

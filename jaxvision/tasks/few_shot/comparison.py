@@ -2,18 +2,20 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from jaxvision.core import keys
 from jaxvision.core.errors import unknown
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Preprocessing, Spec
-from jaxvision.core.task import Batch
-from jaxvision.core.trees import Tree, parted
+from jaxvision.core.trees import (
+    parted,
+)
+from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.image import color
 from jaxvision.losses import few_shot
 from jaxvision.tasks.shared.networks import make_model
@@ -42,11 +44,11 @@ class Backbone:
         dtype: of images and features.
     """
 
-    model: Any
+    model: Module
     layer: str
     image_shape: tuple[int, ...]
     preprocessing: Preprocessing
-    dtype: Any
+    dtype: DTypeLike
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Backbone':

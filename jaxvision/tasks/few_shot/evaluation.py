@@ -7,7 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch, Evaluation, Predict
+from jaxvision.core.task import (
+    Evaluation,
+    Predict,
+)
+from jaxvision.core.types import Batch
 from jaxvision.data.episodes import Form
 from jaxvision.losses import few_shot
 from jaxvision.metrics import few_shot as metrics

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
-from jaxvision.core.task import Batch
+from jaxvision.core.types import Batch
 from jaxvision.data.episodes import Form
 
 _FORMS = re.compile(r'[1-9]\d*x[1-9]\d*(,[1-9]\d*x[1-9]\d*)*')

@@ -11,8 +11,13 @@ from jaxtyping import Array, Float, Int, Key
 from jaxvision.core import keys
 from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch, Update
-from jaxvision.core.trees import Tree, part_like
+from jaxvision.core.task import (
+    Update,
+)
+from jaxvision.core.trees import (
+    part_like,
+)
+from jaxvision.core.types import Batch, Tree
 from jaxvision.losses import classification as cross_entropies
 from jaxvision.losses import few_shot
 from jaxvision.metrics import few_shot as metrics

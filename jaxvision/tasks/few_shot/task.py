@@ -15,20 +15,15 @@ from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (
-    Batch,
-    Example,
     Network,
-    Prepare,
-    Records,
     Shown,
     Task,
 )
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Batch, Example, Prepare, Records, Tree
 from jaxvision.data.episodes import Episodes, Form, divide
 from jaxvision.data.protocol import Source, labels_of
 from jaxvision.data.sources import open_source
 from jaxvision.data.wrappers import Converted, in_memory_if_small
-from jaxvision.tasks.classification import task as classification
 from jaxvision.tasks.few_shot import evaluation
 from jaxvision.tasks.few_shot.comparison import Backbone
 from jaxvision.tasks.few_shot.forms import (
@@ -42,7 +37,7 @@ from jaxvision.tasks.few_shot.methods import (
     make_scores,
     make_update,
 )
-from jaxvision.tasks.shared import image_input
+from jaxvision.tasks.shared import class_labels, image_input
 from jaxvision.train import optimizers, update
 
 FIELDS: Fields = {
@@ -64,8 +59,7 @@ FIELDS: Fields = {
     'new_classes': Field(
         0.4, 'Fraction of these classes that is for evaluation.', above=0, below=1
     ),
-    'resize': classification.FIELDS['resize'],
-    'recipe': classification.FIELDS['recipe'],
+    **image_input.FIELDS,
     'scale': Field(10.0, "Scale of the cosines of 'matching' and 'baseline'.", above=0),
     'inner_steps': Field(5, 'Gradient steps within an episode, in training.', least=1),
     'inner_lr': Field(0.1, 'Learning rate within an episode.', above=0),
@@ -243,7 +237,7 @@ def make_prepare(spec: Spec) -> Prepare:
 
 def show(inputs: Example, outputs: Records) -> Shown:
     """Name the most likely of the user's classes, `inputs['class_names']`."""
-    return classification.show(inputs['class_names'], False, inputs, outputs)
+    return class_labels.show(inputs['class_names'], False, inputs, outputs)
 
 
 def _check(options: Config) -> None:

@@ -1,14 +1,18 @@
 """The evaluation of a generator, by the features of generated and real images."""
 
 import functools
-from typing import Any
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch, Evaluation, Predict
+from jaxvision.core.task import (
+    Evaluation,
+    Predict,
+)
+from jaxvision.core.types import Batch
 from jaxvision.image import color
 from jaxvision.models.backbones import inception
 from jaxvision.tasks.gan import metrics
@@ -16,7 +20,7 @@ from jaxvision.tasks.gan.metrics import CLASSIFIER, INCEPTION
 from jaxvision.tasks.shared import feature_extractor
 
 
-def make(options: Config, spec: Spec, predict: Predict, dtype: Any) -> Evaluation:
+def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Evaluation:
     """Build the evaluation over `samples.SampleRows`.
 
     Args:

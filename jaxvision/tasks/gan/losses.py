@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +10,7 @@ from jaxtyping import Array, Float
 from jaxvision.core import keys
 from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Batch, Tree
 from jaxvision.image import augment, color
 from jaxvision.losses import adversarial
 from jaxvision.tasks.gan.networks import Images, Label, Latent, Networks
@@ -33,7 +31,7 @@ class Losses:
 
     def discriminator(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, dict[str, Any]]:
+    ) -> tuple[update.Terms, update.Aux]:
         """The discriminator's loss, its parameters being `params`."""
         real, label, latent = self._read(batch, key)
         fake, _ = self.networks.generate(
@@ -64,7 +62,7 @@ class Losses:
 
     def generator(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, dict[str, Any]]:
+    ) -> tuple[update.Terms, update.Aux]:
         """The generator's loss, its parameters being `params`."""
         real, label, latent = self._read(batch, key)
         fake, model_state = self.networks.generate(

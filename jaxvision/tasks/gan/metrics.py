@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from jaxvision.core import keys
-from jaxvision.core.task import Records
+from jaxvision.core.types import Records
 from jaxvision.metrics import generative
 
 CLASSIFIER = '_cnn'  # suffix of what is measured by the classifier's features

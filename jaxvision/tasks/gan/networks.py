@@ -1,17 +1,16 @@
 """A generator and a discriminator as functions of their variables."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from jaxvision.core import keys
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec
-from jaxvision.core.task import Batch
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.tasks.shared.networks import make_model
 
 Images = Float[Array, 'b h w c']
@@ -30,10 +29,10 @@ class Networks:
         dtype: of latents and images.
     """
 
-    generator: Any
-    discriminator: Any
+    generator: Module
+    discriminator: Module
     spec: Spec
-    dtype: Any
+    dtype: DTypeLike
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Networks':

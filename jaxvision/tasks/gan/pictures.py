@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxvision.core.task import Example, Pictures, Records
+from jaxvision.core.task import (
+    Pictures,
+)
+from jaxvision.core.types import Example, Records
 from jaxvision.metrics import generative
 from jaxvision.tasks.gan.metrics import CLASSIFIER
 from jaxvision.tasks.gan.samples import WALK_STEPS

@@ -8,7 +8,12 @@ from jaxtyping import Float, Int
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
-from jaxvision.data.protocol import Example, RowSource, Source, fingerprint
+from jaxvision.core.types import Example
+from jaxvision.data.protocol import (
+    RowSource,
+    Source,
+    fingerprint,
+)
 from jaxvision.data.sources import open_source
 
 WALKS = 8  # interpolations between two latents

@@ -1,6 +1,7 @@
 """Image generation with adversarial networks, conditional on the class or not."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -12,14 +13,13 @@ from jaxvision.core.registry import resolve
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (
-    Batch,
     Network,
-    Prepare,
     RequiredNetwork,
     Scalars,
     Task,
     Update,
 )
+from jaxvision.core.types import Batch, Prepare
 from jaxvision.data import decode
 from jaxvision.data.protocol import Source
 from jaxvision.losses import adversarial
@@ -105,30 +105,38 @@ def describe(config: Config, source: Source) -> Spec:
             'task.conditional=True: expected an image with one label, and these have '
             'several. Set it to false.'
         )
-    preprocessing = Preprocessing.of_dataset(
-        info.image_shape, config.data.image_size, 'squash'
-    )
-    side = _side(preprocessing)
+    preprocessing = _preprocessing(info.image_shape, config.data.image_size)
+    channels = info.image_shape[2]
     label = {'label': ArraySpec((), 'int32')} if conditional else {}
     return Spec(
         inputs={'latent': ArraySpec((config.task.latent,), 'float32'), **label},
-        targets={'image': ArraySpec((side, side, info.image_shape[2]))},
+        targets={'image': ArraySpec((*preprocessing.size, channels))},
         class_names=tuple(info.class_names) if conditional else (),
         preprocessing=preprocessing,
     )
 
 
-def _side(preprocessing: Preprocessing) -> int:
-    """The side of the images, pixels: `preprocessing.size`, padded if it is the dataset's."""
-    largest = max(preprocessing.size)
-    if preprocessing.resize == 'none':
-        return 4 * 2 ** max(1, int(np.ceil(np.log2(largest / 4))))
-    if largest < 8 or largest & (largest - 1):
+def _preprocessing(image_shape: Sequence[int | None], image_size: int) -> Preprocessing:
+    """How images become squares of 8, 16, 32, ... pixels in [-1, 1].
+
+    Args:
+        image_shape: (height, width, channels) of all images, None where they differ.
+        image_size: `data.image_size`.
+    """
+    found = Preprocessing.of_dataset(image_shape, image_size, 'squash')
+    channels = image_shape[2]
+    side = max(found.size)
+    rule = found.resize
+    if rule == 'none':
+        rule = 'pad'
+        side = 4 * 2 ** max(1, int(np.ceil(np.log2(side / 4))))
+    elif side < 8 or side & (side - 1):
         raise UserError(
-            f'data.image_size={largest}: expected 8, 16, 32, ... for a generator. Choose '
+            f'data.image_size={side}: expected 8, 16, 32, ... for a generator. Choose '
             'the next one.'
         )
-    return largest
+    half = (0.5,) * channels
+    return Preprocessing(size=(side, side), resize=rule, mean=half, std=half)
 
 
 def make(config: Config, spec: Spec) -> Task:
@@ -238,7 +246,7 @@ def _on_part(whole: Update, part: int, parts: int) -> Update:
 def make_prepare(spec: Spec) -> Prepare:
     """Bring the images of an example or of an evaluation's row to one size, on the host."""
     side, _, channels = spec.targets['image'].shape
-    is_padded = spec.preprocessing.resize == 'none'
+    is_padded = spec.preprocessing.resize == 'pad'
 
     def to_size(image):
         if is_padded:

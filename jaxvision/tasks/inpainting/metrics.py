@@ -1,14 +1,17 @@
 """How near filled holes are to the truth, beside the smooth filling alone."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from jaxvision.core.task import Batch, Example, Pictures, Records
+from jaxvision.core.task import (
+    Pictures,
+)
+from jaxvision.core.types import Batch, Example, Records
 from jaxvision.image import color, fill
 from jaxvision.viz import figures
 
@@ -22,7 +25,7 @@ def smooth_filling(
     return jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
 
 
-def compare(dtype: Any, outputs: Batch, batch: Batch) -> Batch:
+def compare(dtype: DTypeLike, outputs: Batch, batch: Batch) -> Batch:
     """Measure filled images.
 
     Args:

@@ -3,30 +3,27 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.core.fields import Field, Fields
+from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import (
-    Batch,
     Evaluation,
     Network,
-    Prepare,
     RequiredNetwork,
     Scalars,
     Task,
     Tiling,
 )
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Batch, Module, Prepare, Tree
 from jaxvision.data import decode
 from jaxvision.data.protocol import Source
 from jaxvision.data.wrappers import Numbered
@@ -65,28 +62,17 @@ FIELDS: Fields = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Details:
-    """What the spec of an inpainting run holds beyond `Spec`.
-
-    Attributes:
-        tiling: how `predict` cuts images.
-    """
-
-    tiling: Tiling
-
-
-def source(config: ConfigDict, source: Source, split: str) -> Source:
+def source(config: Config, source: Source, split: str) -> Source:
     """Number the examples, so that each has a hole of its own in evaluation."""
     return Numbered(source)
 
 
-def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
+def requires(config: Config) -> dict[str, RequiredNetwork]:
     """The feature extractor of the perceptual loss, if there is one."""
     return image_restoration.requires(config)
 
 
-def describe(config: ConfigDict, source: Source) -> Spec:
+def describe(config: Config, source: Source) -> Spec:
     """Describe the images and masks.
 
     Images of one size stay as they are. Larger or unequal images are brought to
@@ -98,9 +84,6 @@ def describe(config: ConfigDict, source: Source) -> Spec:
         info.image_shape, config.data.image_size, 'central_square'
     )
     size = preprocessing.size
-    overlap = min(size) // 4
-    # The smooth filling depends on the whole tile, so tiles fade into each other.
-    tiling = Tiling(scale=1, overlap=overlap, blend=overlap)
     return Spec(
         inputs={
             'image': ArraySpec((*size, info.image_shape[2])),
@@ -108,13 +91,14 @@ def describe(config: ConfigDict, source: Source) -> Spec:
         },
         targets={},
         preprocessing=preprocessing,
-        details=Details(tiling=tiling),
     )
 
 
-def make(config: ConfigDict, spec: Spec) -> Task:
+def make(config: Config, spec: Spec) -> Task:
     """Build the task of a network that fills holes."""
     _check(config, spec)
+    # The smooth filling depends on the whole tile, so tiles fade into each other.
+    overlap = min(spec.preprocessing.size) // 4
     inpainter = Inpainter.build(config, spec)
     init, update = image_restoration.make(config, spec, inpainter)
     return Task(
@@ -124,7 +108,7 @@ def make(config: ConfigDict, spec: Spec) -> Task:
         main_evaluation='eval',
         predict=inpainter.predict,
         predictor='restoration',
-        tiling=spec.details.tiling,
+        tiling=Tiling(scale=1, overlap=overlap, blend=overlap),
         network=Network(normalize=inpainter.normalize, apply=inpainter.apply),
         best='eval/psnr_hole',
         prepare=make_prepare(config, spec),
@@ -148,13 +132,13 @@ class Inpainter:
         dtype: of the images.
     """
 
-    options: ConfigDict
+    options: Config
     spec: Spec
-    model: Any
-    dtype: Any
+    model: Module
+    dtype: DTypeLike
 
     @classmethod
-    def build(cls, config: ConfigDict, spec: Spec) -> 'Inpainter':
+    def build(cls, config: Config, spec: Spec) -> 'Inpainter':
         _, _, channels = spec.inputs['image'].shape
         return cls(
             options=config.task,
@@ -256,7 +240,7 @@ class Inpainter:
 
 
 def mask_drawer(
-    options: ConfigDict, spec: Spec, size: tuple[int, int]
+    options: Config, spec: Spec, size: tuple[int, int]
 ) -> Callable[[jax.Array], Bool[Array, 'h w 1']]:
     """Build `(key) -> hole [H, W, 1]`.
 
@@ -279,7 +263,7 @@ def mask_drawer(
     return draw
 
 
-def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
+def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the host side: images of one size, then a random crop or a mask.
 
     Training has random crops. In evaluation each example has a mask that is a function of
@@ -322,7 +306,7 @@ def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
     return prepare
 
 
-def _check(config: ConfigDict, spec: Spec) -> None:
+def _check(config: Config, spec: Spec) -> None:
     options = config.task
     side = min(spec.preprocessing.size)
     if options.crop > side:

@@ -3,28 +3,28 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (
-    Batch,
     Evaluation,
+    Figures,
     Fit,
     Network,
     Predictor,
-    Prepare,
     Scalars,
+    Show,
     Task,
 )
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Batch, Prepare, Tree
 from jaxvision.image import color
 from jaxvision.losses import classification as losses
 from jaxvision.metrics import classification as metrics
@@ -40,15 +40,15 @@ Augment = Callable[[jax.Array, Array, Array, Array], tuple[Array, Array]]
 
 
 def classifier(
-    config: ConfigDict,
+    config: Config,
     spec: Spec,
     pixels: Pixels,
     augment: Augment,
     *,
     predictor: Predictor,
     prepare: Prepare | None,
-    figures: Callable,
-    show: Callable,
+    figures: Figures,
+    show: Show,
 ) -> Task:
     """Build the task of a model that gives logits.
 
@@ -119,11 +119,11 @@ class Classifier:
     pixels: Pixels
     augment: Augment
     smoothing: float
-    dtype: Any
+    dtype: DTypeLike
 
     @classmethod
     def build(
-        cls, config: ConfigDict, spec: Spec, pixels: Pixels, augment: Augment
+        cls, config: Config, spec: Spec, pixels: Pixels, augment: Augment
     ) -> 'Classifier':
         smoothing = config.task.label_smoothing
         if smoothing and spec.multi_label:
@@ -136,9 +136,10 @@ class Classifier:
             for name, array in spec.inputs.items()
         }
         model = make_model(config, num_classes=len(spec.class_names))
+        inputs = jax.eval_shape(pixels, example)
         return cls(
             spec=spec,
-            model=Tuned.of(config.task, model, *jax.eval_shape(pixels, example)),
+            model=Tuned.build(config.task, model, *inputs),
             pixels=pixels,
             augment=augment,
             smoothing=smoothing,
@@ -165,7 +166,7 @@ class Classifier:
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[dict, dict]:
+    ) -> tuple[update.Terms, update.Aux]:
         """The cross-entropy, as `update.from_loss` takes it."""
         pixels, *others = self.pixels(batch)
         pixels, targets = self.augment(key, batch['index'], pixels, self.targets(batch))

@@ -6,14 +6,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.fields import Config
 from jaxvision.core.spec import NetworkSpec
 from jaxvision.core.task import RequiredNetwork, Weights
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Tree
 from jaxvision.image import color, resize
 from jaxvision.models.backbones.inception import InceptionV3
 from jaxvision.pretrained import convert, flax_variables
@@ -21,7 +22,7 @@ from jaxvision.pretrained.formats import tensor_file
 from jaxvision.tasks.shared.networks import make_model
 
 
-def required(config: ConfigDict, judge: str) -> RequiredNetwork:
+def required(config: Config, judge: str) -> RequiredNetwork:
     """The network that `task.judge` names.
 
     Args:
@@ -33,7 +34,7 @@ def required(config: ConfigDict, judge: str) -> RequiredNetwork:
     return RequiredNetwork(run=judge)
 
 
-def own(data: ConfigDict) -> ConfigDict:
+def own(data: Config) -> Config:
     """The config of a small classifier of a dataset, where the user gives no better one."""
     config = configs.default('classification')
     config.data.update(data)
@@ -54,7 +55,7 @@ def own(data: ConfigDict) -> ConfigDict:
 
 
 def build(
-    network: NetworkSpec, layer: str, dtype: Any = jnp.float32
+    network: NetworkSpec, layer: str, dtype: DTypeLike = jnp.float32
 ) -> Callable[[Tree, Float[Array, 'b h w c']], dict[str, Array]]:
     """Build `(variables, images in [0, 1]) -> {name: intermediate}` of a trained classifier.
 
@@ -88,7 +89,9 @@ def build(
     return extract
 
 
-def _open_classifier(network: NetworkSpec, dtype: Any) -> tuple[Any, dict[str, Any]]:
+def _open_classifier(
+    network: NetworkSpec, dtype: DTypeLike
+) -> tuple[Any, dict[str, Any]]:
     """The classifier, and the shapes of its intermediates."""
     config = configs.stored(network.config)
     if config.task.name != 'classification':

@@ -13,8 +13,10 @@ import jax
 from jaxvision.core import trees
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch, Task
-from jaxvision.core.trees import Tree
+from jaxvision.core.task import (
+    Task,
+)
+from jaxvision.core.types import Batch, Tree
 from jaxvision.models import tuning
 
 

@@ -2,22 +2,34 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxvision.core import keys
-from jaxvision.core.fields import Field, Fields
+from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
-from jaxvision.core.task import Prepare
+from jaxvision.core.types import Prepare, Records
 from jaxvision.data import decode, pillow_resize, pipeline
 from jaxvision.data.protocol import Source, SourceInfo
 from jaxvision.data.wrappers import Subset
 from jaxvision.image import augment, color, geometry
 from jaxvision.pretrained import recipes, weights_file
 from jaxvision.train import init_from
+
+FIELDS: Fields = {
+    'resize': Field(
+        'squash',
+        'How images of another size become squares; center_crop keeps 7/8 of them.',
+        choices=('squash', 'center_crop'),
+    ),
+    'recipe': Field(
+        '',
+        'Preprocessing of pretrained weights by name; empty: of the file in '
+        "train.init_from; 'none': of neither.",
+    ),
+}
 
 AUGMENT: Fields = {
     'flip': Field(False, 'Mirror every other image left to right.'),
@@ -28,7 +40,7 @@ AUGMENT: Fields = {
 }
 
 
-def describe(config: ConfigDict, info: SourceInfo) -> tuple[ArraySpec, Preprocessing]:
+def describe(config: Config, info: SourceInfo) -> tuple[ArraySpec, Preprocessing]:
     """Describe the images that a model is given.
 
     They are those of pretrained weights where there are any, else of the dataset's size or
@@ -47,7 +59,7 @@ def describe(config: ConfigDict, info: SourceInfo) -> tuple[ArraySpec, Preproces
     return ArraySpec((*preprocessing.size, info.image_shape[2])), preprocessing
 
 
-def find_recipe(config: ConfigDict) -> recipes.Recipe | None:
+def find_recipe(config: Config) -> recipes.Recipe | None:
     """The preprocessing of `task.recipe`, or of the weights that the run begins with."""
     if config.task.recipe == 'none':
         return None
@@ -61,10 +73,10 @@ def find_recipe(config: ConfigDict) -> recipes.Recipe | None:
 
 def with_statistics(
     spec: Spec,
-    config: ConfigDict,
+    config: Config,
     source: Source,
     prepare: Prepare | None,
-    pixels: Callable[[dict], np.ndarray] | None = None,
+    pixels: Callable[[Records], np.ndarray] | None = None,
     most: int = 512,
 ) -> Spec:
     """Complete a spec by the mean and std of its training images, unless it has them.
@@ -83,15 +95,15 @@ def with_statistics(
     return spec.replace(preprocessing=spec.preprocessing.with_statistics(mean, std))
 
 
-def _present_images(batch: dict) -> np.ndarray:
+def _present_images(batch: Records) -> np.ndarray:
     return batch['image'][batch['present']]
 
 
 def statistics(
-    config: ConfigDict,
+    config: Config,
     source: Source,
     prepare: Prepare | None,
-    pixels: Callable[[dict], np.ndarray],
+    pixels: Callable[[Records], np.ndarray],
     most: int,
 ) -> tuple[list[float], list[float]]:
     """Measure the mean and std of each channel, of images in [0, 1].
@@ -118,7 +130,7 @@ def statistics(
     return mean.tolist(), std.tolist()
 
 
-def make_prepare(config: ConfigDict, spec: Spec) -> Prepare | None:
+def make_prepare(config: Config, spec: Spec) -> Prepare | None:
     """Decode and resize on the host; None where all images have the input's size."""
     if spec.preprocessing.resize == 'none':
         return None
@@ -164,8 +176,25 @@ def make_resize(
     return lambda image: rules[rule](image, height, channels)
 
 
-def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
-    """Images [B, H, W, C] in [0, 1] and targets [B, K], each example under its own keys."""
+def augmented(
+    options: Config,
+    key: PRNGKeyArray,
+    index: Int[Array, 'b'],
+    images: Float[Array, 'b h w c'],
+    targets: Float[Array, 'b k'],
+) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b k']]:
+    """Change images and targets at random, each example by its own key.
+
+    Args:
+        options: the fields of `task.augment`.
+        key: of the step.
+        index: number of each example.
+        images: in [0, 1].
+        targets: probability of each class.
+
+    Returns:
+        (images, targets); only mixup and CutMix change the targets.
+    """
     side = min(images.shape[1:3])
 
     def example_keys(name):
@@ -209,8 +238,13 @@ def augmented(options, key, index, images, targets) -> tuple[Any, Any]:
     return images, targets
 
 
-def moved(options, key, index, images):
-    """Images [B, H, W, C] in [0, 1] mirrored, shifted and turned, each under its own keys."""
+def moved(
+    options: Config,
+    key: PRNGKeyArray,
+    index: Int[Array, 'b'],
+    images: Float[Array, 'b h w c'],
+) -> Float[Array, 'b h w c']:
+    """Flip, shift and rotate images in [0, 1] at random, as `augmented` takes them."""
 
     def each(name, function):
         return jax.vmap(function)(

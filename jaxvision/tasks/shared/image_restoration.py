@@ -12,14 +12,17 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
-from jaxvision.core.fields import Field, Fields
+from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState, create
-from jaxvision.core.task import Batch, Init, RequiredNetwork, Update
-from jaxvision.core.trees import Tree
+from jaxvision.core.task import (
+    Init,
+    RequiredNetwork,
+    Update,
+)
+from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.losses import adversarial
 from jaxvision.models.generators import patchgan
 from jaxvision.tasks.shared import feature_extractor
@@ -89,14 +92,14 @@ class Restorer(Protocol):
         ...
 
 
-def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
+def requires(config: Config) -> dict[str, RequiredNetwork]:
     """The feature extractor of the perceptual loss, if there is one."""
     if not config.task.perceptual:
         return {}
     return {'judge': feature_extractor.required(config, config.task.judge)}
 
 
-def make(config: ConfigDict, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
+def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
     """Build the first state and the update of 'model', and of a 'discriminator' if any.
 
     Args:
@@ -147,13 +150,13 @@ class _Training:
         features: `(variables, images) -> {name: intermediate}`; None: no perceptual loss.
     """
 
-    options: ConfigDict
+    options: Config
     restorer: Restorer
-    discriminator: Any
+    discriminator: Module
     features: Features | None
 
     @classmethod
-    def build(cls, config: ConfigDict, spec: Spec, restorer: Restorer) -> '_Training':
+    def build(cls, config: Config, spec: Spec, restorer: Restorer) -> '_Training':
         options = config.task
         dtype = jnp.dtype(config.model.param_dtype)
         discriminator = patchgan.make(
@@ -186,7 +189,7 @@ class _Training:
 
     def model_loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, dict[str, Any]]:
+    ) -> tuple[update.Terms, update.Aux]:
         """The loss of the restoration network, as `update.from_loss` takes it."""
         degraded, truth = self.restorer.degrade(state, batch)
         image, model_state = self.restorer.restore(
@@ -221,7 +224,7 @@ class _Training:
 
     def discriminator_loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, dict[str, Any]]:
+    ) -> tuple[update.Terms, update.Aux]:
         """The loss of the discriminator, as `update.from_loss` takes it."""
         degraded, truth = self.restorer.degrade(state, batch)
         image, _ = self.restorer.restore(

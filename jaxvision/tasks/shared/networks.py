@@ -4,14 +4,15 @@ import inspect
 from typing import Any
 
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from jaxvision.core.config import call
 from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
 from jaxvision.core.registry import resolve
+from jaxvision.core.types import Module
 
 
-def make_model(config: ConfigDict, **needs: Any) -> Any:
+def make_model(config: Config, **needs: Any) -> Module:
     """Build the config's model.
 
     Args:

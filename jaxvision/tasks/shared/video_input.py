@@ -11,14 +11,11 @@ from jaxvision.data import decode, video
 
 
 def make_frame_resize(preprocessing: Preprocessing) -> video.Resize:
-    """Build the function that brings a frame to the input's size.
-
-    The rule 'center_crop' keeps the whole shorter side of a frame.
-    """
+    """Build the function that brings a frame to the input's size."""
     rules = {
         'none': make_resize_to(preprocessing.size),
         'squash': decode.squash,
-        'center_crop': functools.partial(decode.resize_center_crop, fraction=1.0),
+        'central_square': functools.partial(decode.resize_center_crop, fraction=1.0),
     }
     return rules[preprocessing.resize]
 

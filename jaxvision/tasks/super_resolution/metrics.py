@@ -6,7 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxvision.core.task import Batch, Example, Pictures, Records
+from jaxvision.core.task import (
+    Pictures,
+)
+from jaxvision.core.types import Batch, Example, Records
 from jaxvision.metrics import restoration
 from jaxvision.viz import figures
 

@@ -6,30 +6,27 @@ of patches.
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, UInt8
-from ml_collections import ConfigDict
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.core.fields import Field, Fields
+from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import (
-    Batch,
     Evaluation,
     Network,
-    Prepare,
     RequiredNetwork,
     Scalars,
     Task,
     Tiling,
 )
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Batch, Module, Prepare, Tree
 from jaxvision.data import decode
 from jaxvision.data.protocol import Source, Unreadable
 from jaxvision.image import color, degrade, geometry
@@ -80,14 +77,12 @@ class Details:
 
     Attributes:
         crop: side of the central crop that is evaluated, high-resolution pixels.
-        tiling: how `predict` cuts images.
     """
 
     crop: int
-    tiling: Tiling
 
 
-def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
+def requires(config: Config) -> dict[str, RequiredNetwork]:
     """The feature extractor; a classifier of its own sees patches as large as training's."""
     networks = image_restoration.requires(config)
     for network in networks.values():
@@ -97,7 +92,7 @@ def requires(config: ConfigDict) -> dict[str, RequiredNetwork]:
     return networks
 
 
-def describe(config: ConfigDict, source: Source) -> Spec:
+def describe(config: Config, source: Source) -> Spec:
     """Describe the tiles, and the crops of training and evaluation.
 
     The evaluated crop is the whole image where all images have one size, or
@@ -120,20 +115,23 @@ def describe(config: ConfigDict, source: Source) -> Spec:
             f'{crop}x{crop} pixels (the images, or data.image_size) and become {scale} '
             'times smaller.'
         )
-    # The overlap covers the reach, so tiles give the same pixels as the whole image.
     model = make_model(config, scale=scale, channels=channels)
-    overlap = 2 * getattr(model, 'reach', REACH)
-    tile = max(options.tile, low_side, 2 * overlap)
+    tile = max(options.tile, low_side, 2 * _tiling(scale, model).overlap)
     patch = options.patch * scale
     return Spec(
         inputs={'image': ArraySpec((tile, tile, channels))},
         targets={'truth': ArraySpec((patch, patch, channels))},
         class_names=tuple(info.class_names),
-        details=Details(crop=crop, tiling=Tiling(scale=scale, overlap=overlap)),
+        details=Details(crop=crop),
     )
 
 
-def make(config: ConfigDict, spec: Spec) -> Task:
+def _tiling(scale: int, model: Module) -> Tiling:
+    """The overlap covers the reach, so tiles give the same pixels as the whole image."""
+    return Tiling(scale=scale, overlap=2 * getattr(model, 'reach', REACH))
+
+
+def make(config: Config, spec: Spec) -> Task:
     """Build the task of a network that enlarges images."""
     upscaler = Upscaler.build(config, spec)
     init, update = image_restoration.make(config, spec, upscaler)
@@ -144,7 +142,7 @@ def make(config: ConfigDict, spec: Spec) -> Task:
         main_evaluation='eval',
         predict=upscaler.predict,
         predictor='restoration',
-        tiling=spec.details.tiling,
+        tiling=_tiling(config.task.scale, upscaler.model),
         network=Network(normalize=upscaler.normalize, apply=upscaler.apply),
         best='eval/psnr_y',
         prepare=make_prepare(config, spec),
@@ -164,15 +162,15 @@ class Upscaler:
         dtype: of the images.
     """
 
-    options: ConfigDict
+    options: Config
     spec: Spec
-    model: Any
-    dtype: Any
+    model: Module
+    dtype: DTypeLike
 
     @classmethod
-    def build(cls, config: ConfigDict, spec: Spec) -> 'Upscaler':
+    def build(cls, config: Config, spec: Spec) -> 'Upscaler':
         _, _, channels = spec.inputs['image'].shape
-        scale = spec.details.tiling.scale
+        scale = config.task.scale
         return cls(
             options=config.task,
             spec=spec,
@@ -288,7 +286,7 @@ class Upscaler:
 
 
 def degrade_images(
-    options: ConfigDict,
+    options: Config,
     key: jax.Array,
     index: Int[Array, 'b'],
     images: Float[Array, 'b h w c'],
@@ -308,7 +306,7 @@ def degrade_images(
     return jax.vmap(degrade_image)(example_keys, images)
 
 
-def make_prepare(config: ConfigDict, spec: Spec) -> Prepare:
+def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the host side: a random crop in training, the central crop in evaluation."""
     _, _, channels = spec.inputs['image'].shape
     patch = config.task.patch * config.task.scale

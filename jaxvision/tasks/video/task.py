@@ -10,12 +10,15 @@ from jaxtyping import Array, Float, UInt8
 
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
-from jaxvision.core.task import Batch, Example, Prepare, Records, Shown, Task
+from jaxvision.core.task import (
+    Shown,
+    Task,
+)
+from jaxvision.core.types import Batch, Example, Prepare, Records
 from jaxvision.data import video
 from jaxvision.data.protocol import Source
 from jaxvision.image import color
-from jaxvision.tasks.classification import task as classification
-from jaxvision.tasks.shared import fine_tuning, image_input, video_input
+from jaxvision.tasks.shared import class_labels, fine_tuning, image_input, video_input
 from jaxvision.tasks.shared.classifier import classifier
 from jaxvision.viz import figures
 
@@ -28,8 +31,8 @@ FIELDS: Fields = {
     ),
     'resize': Field(
         'squash',
-        'How frames of another size become squares; center_crop keeps the shorter side.',
-        choices=('squash', 'center_crop'),
+        'How frames of another size become squares; central_square crops the longer side.',
+        choices=('squash', 'central_square'),
     ),
     'label_smoothing': Field(
         0.0, 'Probability that is spread over all classes.', least=0, below=1
@@ -56,7 +59,7 @@ def describe(config: Config, source: Source) -> Spec:
             'video': ArraySpec((frames, *preprocessing.size, channels)),
             'video_mask': ArraySpec((frames,)),
         },
-        targets={'label': classification.label_spec(info)},
+        targets={'label': class_labels.array_spec(info)},
         class_names=tuple(info.class_names),
         multi_label=info.multi_label,
         preprocessing=preprocessing,
@@ -89,7 +92,7 @@ def make(config: Config, spec: Spec) -> Task:
         functools.partial(augmented, config.task.augment),
         predictor='video',
         prepare=make_prepare(config, spec),
-        figures=functools.partial(classification.draw_figures, spec.class_names, strip),
+        figures=functools.partial(class_labels.draw_figures, spec.class_names, strip),
         show=functools.partial(show, spec.class_names, spec.multi_label),
     )
 
@@ -158,4 +161,4 @@ def show(
     """
     if 'original' in inputs:
         inputs = {**inputs, 'original': strip(inputs)}
-    return classification.show(class_names, multi_label, inputs, outputs)
+    return class_labels.show(class_names, multi_label, inputs, outputs)

@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from jaxvision.core import keys
@@ -16,19 +16,15 @@ from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (
-    Batch,
     Evaluation,
-    Example,
     Network,
     Pictures,
-    Prepare,
-    Records,
     Scalars,
     Shown,
     Task,
     Update,
 )
-from jaxvision.core.trees import Tree
+from jaxvision.core.types import Batch, Example, Module, Prepare, Records, Tree
 from jaxvision.data import video
 from jaxvision.data.protocol import Source, Unreadable
 from jaxvision.image import color
@@ -76,7 +72,7 @@ def describe(config: Config, source: Source) -> Spec:
             f'stride ask for {_span(options)}. Lower one of them'
         )
     preprocessing = Preprocessing.of_dataset(
-        info.image_shape, config.data.image_size, 'center_crop'
+        info.image_shape, config.data.image_size, 'central_square'
     )
     image_shape = (*preprocessing.size, info.image_shape[2])
     return Spec(
@@ -131,12 +127,12 @@ class FramePredictor:
         dtype: of the frames.
     """
 
-    model: Any
+    model: Module
     loss_name: str
     frames: int
     sampling: float
     steps: int
-    dtype: Any
+    dtype: DTypeLike
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'FramePredictor':
@@ -161,7 +157,7 @@ class FramePredictor:
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, dict[str, Any]]:
+    ) -> tuple[update.Terms, update.Aux]:
         """The error of the predicted pixels, as `update.from_loss` takes it."""
         past = color.to_float(batch['video'], self.dtype)
         future = color.to_float(batch['future'], self.dtype)

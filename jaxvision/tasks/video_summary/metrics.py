@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from jaxvision.core import keys
-from jaxvision.core.task import Records
+from jaxvision.core.types import Records
 from jaxvision.metrics import ranking
 from jaxvision.tasks.video_summary import losses, selection
 

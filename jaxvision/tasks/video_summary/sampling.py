@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jaxvision.core.fields import Config
-from jaxvision.core.task import Example, Prepare
+from jaxvision.core.types import Example, Prepare
 from jaxvision.data import video
 from jaxvision.tasks.shared import video_input
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,11 @@ from jaxvision.core import keys
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Batch, Evaluation, Scalars
-from jaxvision.core.trees import Tree
+from jaxvision.core.task import (
+    Evaluation,
+    Scalars,
+)
+from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.image import color, descriptors
 from jaxvision.tasks.shared import feature_extractor
 from jaxvision.tasks.shared.networks import make_model
@@ -41,14 +44,14 @@ class Scorer:
         dtype: of the frames.
     """
 
-    model: Any
+    model: Module
     preprocessing: Preprocessing
     features: FrameFeatures
     sees: Literal['frames', 'similarity']
     supervised: bool
     regress: Literal['rank', 'value']
     episodes: int
-    dtype: Any
+    dtype: DTypeLike
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Scorer':
@@ -119,7 +122,7 @@ class Scorer:
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, dict[str, Any]]:
+    ) -> tuple[update.Terms, update.Aux]:
         """The error of the scores or the negative reward, as `update.from_loss` takes it."""
         pixels, mask = self.frames(batch)
         features = self.masked_features(state.frozen, pixels, mask)

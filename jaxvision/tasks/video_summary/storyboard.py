@@ -5,7 +5,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxvision.core.task import Example, Pictures, Records, Shown
+from jaxvision.core.task import (
+    Pictures,
+    Shown,
+)
+from jaxvision.core.types import Example, Records
 from jaxvision.data import video
 from jaxvision.tasks.video_summary import selection
 from jaxvision.viz import figures

@@ -13,7 +13,12 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
-from jaxvision.core.task import Batch, Network, RequiredNetwork, Task
+from jaxvision.core.task import (
+    Network,
+    RequiredNetwork,
+    Task,
+)
+from jaxvision.core.types import Batch
 from jaxvision.data.montages import Montages
 from jaxvision.data.protocol import Source, SourceInfo
 from jaxvision.data.wrappers import Converted, in_memory_if_small
