@@ -15,8 +15,8 @@ they are; then, if asked, all of the network or its last blocks are trained a li
         Its rate was chosen on 2,000 validation images of one draw of 50 a class. Of the 30
         photographs 3 min 20 s, about half of it its 100 steps
 
-SOURCE,last trains the last four blocks; SOURCE,lora low-rank updates of a ViT, which is given with
-train.init_from, model.name, model.variant and model.options. Those two are not measured.
+SOURCE,last trains the last four blocks. SOURCE,lora trains low-rank updates of a ViT, S/16 unless
+model.variant is set, whose weights are given with train.init_from=FILE. These two are not measured.
 """
 
 from jaxvision.core import config as configs
@@ -55,7 +55,11 @@ def _last(config):
 
 
 def _lora(config):
-    """Of a ViT, so with init_from, model.name, model.variant and model.options of one."""
+    """Of a ViT, whose file of weights takes the place of FILE.npz."""
     _full(config)
+    config.model.name, config.model.variant = 'vit', 'S/16'
+    with config.unlocked():
+        config.model.options = {}
+    config.train.init_from = 'FILE.npz'
     config.task.trained = 'lora 8'
     config.train.init_new = 'model/head,model/lora'

@@ -50,7 +50,7 @@ def test_the_spec_says_what_goes_in_and_what_comes_out(trained):
 @pytest.mark.parametrize(
     'name, step, says',
     [
-        ('', 99, 'no checkpoint 99; there are'),
+        ('', 99, 'no checkpoint 99: expected last, best or one of'),
         ('', 'worst', 'no checkpoint worst'),
         ('nowhere', 'last', 'is not a run: it has no config.json'),
     ],

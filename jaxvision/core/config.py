@@ -7,7 +7,6 @@ what matters to it. Every field can be overridden on the command line (`--config
 import ast
 import inspect
 import math
-import re
 import runpy
 import traceback
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from ml_collections import ConfigDict
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import (
     COMMON,
+    INTERVAL,
     Config,
     Field,
     Fields,
@@ -138,7 +138,12 @@ def load(config_and_argument: str) -> Config:
     Raises:
         UserError: There is no such config, or its `get_config` fails.
     """
-    name, _, argument = config_and_argument.partition(':')
+    name, colon, argument = config_and_argument.partition(':')
+    if colon and not argument:
+        raise UserError(
+            f"--config={config_and_argument}: expected an argument after ':'. Leave the "
+            'colon out to use the default'
+        )
     file = str(_file_of(name))
     try:
         module = runpy.run_path(file)
@@ -300,24 +305,28 @@ def difference(old: Values, new: Values) -> dict[str, tuple[Value, Value]]:
     }
 
 
-def in_examples(cadence: str | int, batch_size: int, examples: int) -> int:
-    """How many training examples a cadence lasts: '300' (steps), '2 epochs' or '5000 examples'."""
-    match = re.fullmatch(
-        r'\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?)?\s*', str(cadence)
-    )
+def in_examples(interval: str | int, batch_size: int, examples: int) -> int:
+    """The number of training examples in an interval.
+
+    Args:
+        interval: '300' (steps), '2 epochs' or '5000 examples'.
+        batch_size: examples of a step.
+        examples: of the training split.
+    """
+    match = INTERVAL.fullmatch(str(interval))
     if not match:
         raise UserError(
-            f'{cadence!r} is no cadence: write 300, "2 epochs" or "5000 examples"'
+            f'interval {interval!r}: expected a number of steps (300), "2 epochs" or '
+            '"5000 examples"'
         )
     unit = (match[2] or 'step').rstrip('s')
-    return math.ceil(
-        float(match[1]) * {'step': batch_size, 'epoch': examples, 'example': 1}[unit]
-    )
+    length = {'step': batch_size, 'epoch': examples, 'example': 1}[unit]
+    return math.ceil(float(match[1]) * length)
 
 
-def steps(cadence: str | int, batch_size: int, examples: int) -> int:
-    """How many steps a cadence lasts, rounded up."""
-    return -(-in_examples(cadence, batch_size, examples) // batch_size)
+def steps(interval: str | int, batch_size: int, examples: int) -> int:
+    """The number of steps in an interval, rounded up, as `in_examples` takes it."""
+    return -(-in_examples(interval, batch_size, examples) // batch_size)
 
 
 def call(

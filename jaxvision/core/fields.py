@@ -5,6 +5,7 @@ Validation, `--help` and the reference of the documentation come from the declar
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     Config = Any  # Its fields are attributes that only the declarations know.
 else:
     Config = ConfigDict
+
+# '300' (steps), '2 epochs' or '5000 examples'.
+INTERVAL = re.compile(r'\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?)?\s*')
 
 # {name: a Field, or the Fields of a group}
 Fields = Mapping[str, 'Field | Fields']
@@ -34,6 +38,7 @@ class Field:
         most: the largest value.
         above: a bound that the value must exceed.
         below: a bound that the value must stay under.
+        is_interval: whether the value is a number of steps, epochs or examples.
     """
 
     default: Value
@@ -43,12 +48,15 @@ class Field:
     most: int | float | None = None
     above: int | float | None = None
     below: int | float | None = None
+    is_interval: bool = False
 
     @property
     def bounds(self) -> str:
         """The choices or bounds in words, as '>= 0, < 1'; '' if there are none."""
         if self.choices:
             return ' | '.join(str(choice) or "''" for choice in self.choices)
+        if self.is_interval:
+            return 'N | N epochs | N examples'
         bounds = (
             ('>=', self.least),
             ('>', self.above),
@@ -63,12 +71,18 @@ class Field:
         """Check a value.
 
         Raises:
-            UserError: The value is none of the choices, or out of bounds, or not finite.
+            UserError: The value is none of the choices, or out of bounds, or not finite, or
+                no interval.
         """
         if self.choices:
             if value not in self.choices:
                 raise not_a_choice(name, value, self.choices)
             return
+        if self.is_interval and not INTERVAL.fullmatch(str(value)):
+            raise UserError(
+                f'{name}={value!r}: expected a number of steps (300), "2 epochs" or '
+                '"5000 examples"'
+            )
         if not isinstance(self.default, int | float) or isinstance(self.default, bool):
             return
         if not isinstance(value, int | float):
@@ -181,9 +195,7 @@ COMMON: Fields = {
             'Learning rate after the warm-up.',
             choices=('constant', 'cosine', 'linear', 'one_cycle'),
         ),
-        'warmup': Field(
-            '0', "Length of the linear warm-up: '300', '1 epoch', '5000 examples'."
-        ),
+        'warmup': Field('0', 'Length of the linear warm-up.', is_interval=True),
         'weight_decay': Field(0.0, 'Weight decay of kernels.', least=0),
         'clip': Field(
             0.0, 'Largest global norm of a gradient; 0: not clipped.', least=0
@@ -198,12 +210,16 @@ COMMON: Fields = {
         'options': Field({}, 'Further arguments of the optimizer, each by its name.'),
     },
     'train': {
-        'steps': Field(
-            '10 epochs', "Length: '300' (steps), '10 epochs', '5000 examples'."
+        'steps': Field('10 epochs', 'Length of the training.', is_interval=True),
+        'log_every': Field(
+            '50', 'Interval between rows of training metrics.', is_interval=True
         ),
-        'log_every': Field('50', 'Interval between rows of training metrics.'),
-        'eval_every': Field('1 epoch', 'Interval between evaluations.'),
-        'checkpoint_every': Field('1 epoch', 'Interval between checkpoints.'),
+        'eval_every': Field(
+            '1 epoch', 'Interval between evaluations.', is_interval=True
+        ),
+        'checkpoint_every': Field(
+            '1 epoch', 'Interval between checkpoints.', is_interval=True
+        ),
         'keep': Field(2, 'Latest checkpoints that are kept, beside the best.', least=1),
         'init_from': Field(
             '',

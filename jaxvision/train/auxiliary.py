@@ -15,8 +15,7 @@ from jaxvision import __version__
 from jaxvision.core.config import FREE_FIELDS, fields
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
-from jaxvision.core.files import cache_folder, read_json
-from jaxvision.core.registry import read_spec
+from jaxvision.core.files import cache_folder
 from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.task import RequiredNetwork
 from jaxvision.core.trees import (
@@ -24,7 +23,12 @@ from jaxvision.core.trees import (
 )
 from jaxvision.core.types import Tree
 from jaxvision.train import checkpoints
-from jaxvision.train.saved import open_saved, read_config, required_networks
+from jaxvision.train.saved import (
+    open_saved,
+    read_config,
+    read_run_spec,
+    required_networks,
+)
 from jaxvision.train.sources import Sources
 
 
@@ -71,9 +75,9 @@ def describe(
         return NetworkSpec(config=network.config.to_dict(), spec=spec)
     folder = Path(network.run)
     if not (folder / 'config.json').exists():
-        raise UserError(f'the network that this task stands on: {folder} is no run')
+        raise UserError(f'the network that this task requires: {folder} is no run')
     config = read_config(folder)
-    spec = read_spec(read_json(folder / 'spec.json'), config)
+    spec = read_run_spec(folder, config)
     return NetworkSpec(config=config.to_dict(), spec=spec)
 
 

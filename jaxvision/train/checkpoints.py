@@ -93,7 +93,8 @@ class Checkpoints:
             return scored[-1]
         if not str(step).isdigit() or int(step) not in steps:
             raise UserError(
-                f'{self._folder} has no checkpoint {step}; there are {steps}'
+                f'{self._folder} has no checkpoint {step}: expected last, best or one '
+                f'of {", ".join(map(str, steps))}'
             )
         return int(step)
 

@@ -281,10 +281,9 @@ def _last_evaluation(task: Task, rows: list[Row]) -> dict[str, float]:
 def _where(this: Run) -> str:
     if this.mesh.size == 1:
         return ''
-    return (
-        f'{jax.process_count()} processes, {this.mesh.size} devices (sharding.txt tells what '
-        'is where); '
-    )
+    devices = f'{this.mesh.size} devices (sharding.txt tells what is where); '
+    count = jax.process_count()
+    return devices if count == 1 else f'{count} processes, {devices}'
 
 
 def _size(state: TrainState) -> str:

@@ -21,7 +21,7 @@ from jaxvision.core.config import (
 )
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import Config
-from jaxvision.core.files import read_json, write_json, write_text
+from jaxvision.core.files import write_json, write_text
 from jaxvision.core.registry import read_spec, resolve
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
@@ -43,6 +43,7 @@ from jaxvision.train.saved import (
     inference_mesh,
     open_saved,
     read_config,
+    read_run_spec,
     required_networks,
 )
 from jaxvision.train.sources import Sources, Unreadable
@@ -72,7 +73,7 @@ class Run(SavedRun):
         )
 
     @functools.cached_property
-    def cadences(self) -> dict[str, int]:
+    def intervals(self) -> dict[str, int]:
         """{'log', 'eval', 'checkpoint': every so many examples; 0: only after the last step}."""
         train, size = self.config.train, self.config.data.batch_size
         return {
@@ -82,7 +83,7 @@ class Run(SavedRun):
 
     def is_due(self, what: str, step: int) -> bool:
         """Whether it comes after this step; all do after the last."""
-        every, size = self.cadences[what], self.config.data.batch_size
+        every, size = self.intervals[what], self.config.data.batch_size
         passed = every and step * size // every > (step - 1) * size // every
         return bool(passed) or step == self.total_steps
 
@@ -202,7 +203,8 @@ def trace(run: Run) -> None:
     config = run.config
     if not run.total_steps and not run.task.fit and not config.train.init_from:
         raise UserError(
-            'train.steps is 0, and nothing is fitted or taken over before the first'
+            f'train.steps={config.train.steps}: expected at least one step, since no head '
+            'is fitted (task.probe) and no weights are taken over (train.init_from)'
         )
     _check_declared_best(run)
     part = sharding.part_size(run.mesh, config.data.batch_size)
@@ -287,7 +289,7 @@ def reopen(
         check(config)
         _check_same(workdir, trained.to_dict(), _as_json(config.to_dict()))
     config = config or trained
-    spec = read_spec(read_json(workdir / 'spec.json'), config)
+    spec = read_run_spec(workdir, config)
     sources = Sources(config, dict(spec.data))
     return build(config, workdir, spec, sources, mesh or inference_mesh(config))
 

@@ -99,7 +99,7 @@ def open_saved(workdir: Path) -> SavedRun:
         UserError: The folder holds no run, or a damaged one.
     """
     config = read_config(workdir)
-    spec = read_spec(read_json(workdir / 'spec.json'), config)
+    spec = read_run_spec(workdir, config)
     return SavedRun(
         config=config,
         workdir=workdir,
@@ -118,6 +118,14 @@ def load(workdir: Path, step: str | int = 'last') -> tuple[Task, Tree, Spec]:
 def read_config(workdir: Path) -> Config:
     """The config that a run was trained with."""
     return stored(read_json(workdir / 'config.json')).lock()
+
+
+def read_run_spec(workdir: Path, config: Config) -> Spec:
+    """The spec of a run, whose errors name its folder."""
+    try:
+        return read_spec(read_json(workdir / 'spec.json'), config)
+    except UserError as error:
+        raise UserError(f'{workdir}: {error}') from error
 
 
 def inference_mesh(config: Config) -> jax.sharding.Mesh:

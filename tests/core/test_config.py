@@ -180,7 +180,7 @@ def test_options_are_checked_by_name_and_type_and_open_ones_pass():
 
 
 @pytest.mark.parametrize(
-    'cadence, found',
+    'interval, found',
     [
         ('300', 300),
         (300, 300),
@@ -196,8 +196,8 @@ def test_options_are_checked_by_name_and_type_and_open_ones_pass():
         (' 2  epochs ', 20),
     ],
 )
-def test_cadences_in_steps_by_hand(cadence, found):
-    assert configs.steps(cadence, batch_size=32, examples=320) == found
+def test_intervals_in_steps_by_hand(interval, found):
+    assert configs.steps(interval, batch_size=32, examples=320) == found
 
 
 def test_an_epoch_that_the_batch_does_not_divide_is_rounded_up():
@@ -207,10 +207,25 @@ def test_an_epoch_that_the_batch_does_not_divide_is_rounded_up():
     )  # of 28.76: the rest is not lost twice
 
 
-@pytest.mark.parametrize('cadence', ['', 'ten', '2 days', '-1', '1e3', '2 epochs 3'])
-def test_what_is_no_cadence_says_what_would_be(cadence):
-    with pytest.raises(UserError, match='write 300, "2 epochs"'):
-        configs.steps(cadence, 32, 320)
+@pytest.mark.parametrize('interval', ['', 'ten', '2 days', '-1', '1e3', '2 epochs 3'])
+def test_an_error_of_an_interval_says_what_is_expected(interval):
+    with pytest.raises(UserError, match=r'steps \(300\), "2 epochs"'):
+        configs.steps(interval, 32, 320)
+
+
+@pytest.mark.parametrize(
+    'field', ['train.steps', 'train.eval_every', 'optimizer.warmup']
+)
+def test_a_wrong_interval_names_its_field(field):
+    config = configs.default('classification')
+    configs.override(config, field, 'many')
+    with pytest.raises(UserError, match=f"{field}='many': expected a number of steps"):
+        configs.check(config)
+
+
+def test_a_colon_without_an_argument_is_refused():
+    with pytest.raises(UserError, match='--config=cnn:: expected an argument after'):
+        configs.load('cnn:')
 
 
 def test_modules_resolve_by_name_and_by_dotted_path(tmp_path, monkeypatch):

@@ -15,7 +15,12 @@ from skimage import data as skimage_data
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.data.pillow_resize import resize_then_crop
-from jaxvision.pretrained import imagenet, packaged_weights, recipes, weights_file
+from jaxvision.pretrained import (
+    imagenet_classes,
+    packaged_weights,
+    recipes,
+    weights_file,
+)
 from jaxvision.train.run import begin
 
 NAMES = json.loads(
@@ -258,7 +263,7 @@ def test_a_recipe_is_pillows_resize_and_a_central_crop():
 
 
 def test_imagenet_has_its_thousand_classes():
-    names = imagenet.class_names()
+    names = imagenet_classes.class_names()
     assert len(names) == len(set(names)) == 1000
     assert (names[0], names[285], names[999]) == (
         'tench',

@@ -18,7 +18,6 @@ from jaxvision.core.registry import resolve
 from jaxvision.models.backbones import efficientnet
 from jaxvision.pretrained import (
     flax_variables,
-    imagenet,
     packaged_weights,
     position_embeddings,
     weights_file,
@@ -272,7 +271,7 @@ def test_real_weights_of_imagenet_answer_as_in_their_publishers_code(
     tensors = tensors_of(file, f'efficientnet:{variant}', image, num_classes=1000)
     expected = np.load(DATA / 'efficientnet_lite.npz')[variant]
     assert np.abs(tensors['logits'] - expected).max() <= 1e-5 * np.abs(expected).max()
-    assert imagenet.class_names()[expected[1].argmax()] == 'espresso'
+    assert imagenet_classes.class_names()[expected[1].argmax()] == 'espresso'
     assert parameters == sum(
         leaf.size
         for name, leaf in found.leaves.items()

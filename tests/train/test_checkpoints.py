@@ -106,7 +106,8 @@ def test_what_is_not_there_is_said_with_what_is(tmp_path):
         assert checkpoints.find() == checkpoints.find('5') == checkpoints.find(5) == 5
         for missing in ('4', 4, 'first'):
             with pytest.raises(
-                UserError, match=rf'no checkpoint {missing}; there are \[3, 5\]'
+                UserError,
+                match=f'no checkpoint {missing}: expected last, best or one of 3, 5',
             ):
                 checkpoints.find(missing)
         with pytest.raises(

@@ -180,7 +180,7 @@ def test_the_gradient_is_clipped_to_its_global_norm(tiny):
     np.testing.assert_allclose([*after['a'], *after['b']], [-0.6, 0, -0.8], rtol=1e-6)
 
 
-def test_cadences_of_the_schedule_are_those_of_the_run(tiny):
+def test_intervals_of_the_schedule_are_those_of_the_run(tiny):
     _, lr = optimizers.make(
         tiny('train.steps=10 epochs', 'optimizer.warmup=1 epoch', 'optimizer.lr=2'), 320
     )  # 10 steps an epoch

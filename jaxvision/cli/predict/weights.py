@@ -151,7 +151,7 @@ def _open(
 
 def _class_names(leaves: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """ImageNet's names, where there are as many."""
-    from jaxvision.pretrained import imagenet
+    from jaxvision.pretrained import imagenet_classes
 
     bias = leaves.get('head/bias')
     if bias is None or bias.ndim != 1:
@@ -160,5 +160,5 @@ def _class_names(leaves: Mapping[str, np.ndarray]) -> tuple[str, ...]:
             'with --config.train.init_from'
         )
     if len(bias) == 1000:
-        return tuple(imagenet.class_names())
+        return tuple(imagenet_classes.class_names())
     return tuple(f'class {i}' for i in range(len(bias)))
