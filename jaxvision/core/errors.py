@@ -3,8 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-from jaxvision.core.types import Value
-
 
 class UserError(ValueError):
     """A mistake in a config, a path or a file; the commands print it as one line and exit 2."""
@@ -18,7 +16,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f'{what} {name!r}{hint} There are: {", ".join(known) or "none"}')
 
 
-def not_a_choice(field: str, value: Value, choices: Iterable[Value]) -> UserError:
+def not_a_choice(field: str, value: object, choices: Iterable[object]) -> UserError:
     """An error for a value that is none of a field's choices, with the nearest of them."""
     known = [repr(choice) for choice in choices]
     near = difflib.get_close_matches(repr(value), known, 1, 0.4)

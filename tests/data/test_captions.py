@@ -1,8 +1,8 @@
 import json
-from types import SimpleNamespace
 
 import pytest
 from absl import logging
+from helpers.data_config import data_config
 from PIL import Image
 
 from jaxvision.core.errors import UserError
@@ -11,8 +11,7 @@ from jaxvision.data.protocol import labels_of
 
 
 def opened(place, **fields):
-    defaults = {'dir': '', 'per_class': 0, 'train_split': '', 'test_split': ''}
-    data = SimpleNamespace(source=f'captions:{place}', **(defaults | fields))
+    data = data_config(source=f'captions:{place}', **fields)
     return [sources.open_source(data, split) for split in ('train', 'test')]
 
 

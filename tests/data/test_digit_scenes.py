@@ -1,10 +1,10 @@
 """Scenes: what they hold agrees with itself, and is a function of split and row alone."""
 
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.data_config import data_config
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import digit_captions, digit_scenes
@@ -12,20 +12,8 @@ from jaxvision.data.composed import Digits, read_digits
 from jaxvision.data.sources import open_source
 
 
-def opened(name, split='train', **more):
-    return open_source(
-        SimpleNamespace(
-            **{
-                'source': name,
-                'dir': '',
-                'train_split': '',
-                'test_split': '',
-                'per_class': 0,
-                **more,
-            }
-        ),
-        split,
-    )
+def opened(name, split='train', **fields):
+    return open_source(data_config(source=name, **fields), split)
 
 
 @pytest.fixture(scope='module', params=['digit_scenes/64', 'digit_scenes/128'])

@@ -3,11 +3,11 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import skimage.data
+from helpers.data_config import data_config
 from sklearn.datasets import load_digits
 
 from jaxvision.core.errors import UserError
@@ -15,12 +15,7 @@ from jaxvision.data import embedded, sources
 
 
 def opened(name, folder, split):
-    return sources.open_source(
-        SimpleNamespace(
-            source=name, dir=str(folder), per_class=0, train_split='', test_split=''
-        ),
-        split,
-    )
+    return sources.open_source(data_config(source=name, dir=str(folder)), split)
 
 
 @pytest.fixture(scope='module')
@@ -158,9 +153,10 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_the_cache_is_the_users(tmp_path):
     script = (
-        'import sys; from types import SimpleNamespace as N\n'
+        'import sys\n'
+        'from helpers.data_config import data_config\n'
         'from jaxvision.data import pipeline, sources\n'
-        'data = N(source="digits", dir="", per_class=0, train_split="", test_split="")\n'
+        'data = data_config(source="digits")\n'
         'source = sources.open_source(data, "train")\n'
         'next(pipeline.train_batches(source, None, seed=0, batch_size=8, start=0, stop=9))\n'
         'assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules)'
@@ -168,7 +164,8 @@ def test_the_cache_is_the_users(tmp_path):
     subprocess.run(
         [sys.executable, '-c', script],
         check=True,
-        env=os.environ | {'XDG_CACHE_HOME': str(tmp_path)},
+        env=os.environ
+        | {'XDG_CACHE_HOME': str(tmp_path), 'PYTHONPATH': os.pathsep.join(sys.path)},
     )
     assert (
         tmp_path / 'jaxvision' / 'data' / 'digits' / '1.0.0' / 'features.json'

@@ -1,7 +1,6 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+from helpers.data_config import data_config
 from PIL import Image
 
 from jaxvision.core.errors import UserError
@@ -9,8 +8,7 @@ from jaxvision.data import pipeline, sources
 
 
 def config(folder, **fields):
-    defaults = {'dir': '', 'per_class': 0, 'train_split': '', 'test_split': ''}
-    return SimpleNamespace(source=f'folder:{folder}', **(defaults | fields))
+    return data_config(source=f'folder:{folder}', **fields)
 
 
 def write(path, color='red', mode='RGB', size=(12, 10)):

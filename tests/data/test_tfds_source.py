@@ -1,11 +1,12 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from helpers.data_config import data_config
 from PIL import Image
 
 from jaxvision.core.errors import UserError
@@ -16,8 +17,7 @@ SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 
 
 def config(source, folder, **fields):
-    defaults = {'per_class': 0, 'train_split': '', 'test_split': ''}
-    return SimpleNamespace(source=source, dir=str(folder), **(defaults | fields))
+    return data_config(source=source, dir=str(folder), **fields)
 
 
 def opened(source, folder, **fields):
@@ -336,12 +336,13 @@ def test_fashion_mnist():
 
 def test_reading_never_imports_tensorflow(toy):
     script = (
-        'import sys; from types import SimpleNamespace as N\n'
+        'import sys\n'
+        'from helpers.data_config import data_config\n'
         'from jaxvision.data import pipeline, sources\n'
-        f'data = N(source="toy", dir={str(toy)!r}, per_class=3, train_split="",\n'
-        '         test_split="")\n'
+        f'data = data_config(source="toy", dir={str(toy)!r}, per_class=3)\n'
         'source = sources.open_source(data, "train")\n'
         'next(pipeline.train_batches(source, None, seed=0, batch_size=8, start=0, stop=9))\n'
         'assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules)'
     )
-    subprocess.run([sys.executable, '-c', script], check=True)
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, '-c', script], check=True, env=environment)

@@ -1,7 +1,6 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
+from helpers.data_config import data_config
 from PIL import Image
 
 from jaxvision.core.errors import UserError
@@ -9,8 +8,7 @@ from jaxvision.data import pipeline, sources, video
 
 
 def opened(folder, **fields):
-    defaults = {'dir': '', 'per_class': 0, 'train_split': '', 'test_split': ''}
-    config = SimpleNamespace(source=f'videos:{folder}', **(defaults | fields))
+    config = data_config(source=f'videos:{folder}', **fields)
     return [sources.open_source(config, split) for split in ('train', 'test')]
 
 

@@ -1,12 +1,12 @@
 """What keeps a training step from being faster."""
 
-from collections.abc import Mapping
+from jaxvision.core.types import Json
 
 BUSY = 0.5  # share of a step in which a resource at its peak could have done the step's work
 
 
 def limit(
-    step: float, batch_size: int, input_rate: float | None, compute: Mapping[str, float]
+    step: float, batch_size: int, input_rate: float | None, compute: Json
 ) -> dict[str, str]:
     """{'by': what limits, 'because': the numbers that say so}.
 

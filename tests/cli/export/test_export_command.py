@@ -348,9 +348,9 @@ def test_one_that_is_killed_while_it_is_put_in_place(trained, tmp_path, monkeypa
     'arguments, message',
     [
         (['--format', 'onnx'], "there is no 'onnx'"),
-        (['--step', '77'], 'no checkpoint 77'),
-        (['--examples', '0'], 'at least 1'),
-        (['--most_lost', 'nan'], 'at least 0'),
+        (['--step', '77'], 'no checkpoint 77:'),
+        (['--examples', '0'], '--examples=0: expected a whole number >= 1'),
+        (['--most_lost', 'nan'], '--most_lost=nan: expected a number >= 0'),
         (['--out', __file__], 'is there, and no export'),
     ],
 )

@@ -384,7 +384,7 @@ def test_other_mistakes_are_told_in_one_line(main, trained, digits, tmp_path):
             '--workdir=folder: expected a run or an exported model',
         ),
         (['--workdir', 'strange.tflite', digits[0]], 'jaxvision did not export it'),
-        (['--workdir', trained, digits[0], '--step', '99'], 'no checkpoint 99'),
+        (['--workdir', trained, digits[0], '--step', '99'], 'no checkpoint 99:'),
         (['--workdir', trained, digits[0], '--out', 'file/below'], 'cannot write into'),
     ):
         code, _, err, _ = main(*arguments)
