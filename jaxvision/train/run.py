@@ -27,7 +27,7 @@ from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.trees import content_hash
-from jaxvision.core.types import Json, Tree
+from jaxvision.core.types import Batch, Json, Tree
 from jaxvision.pretrained import flax_variables
 from jaxvision.train import (
     auxiliary,
@@ -100,6 +100,15 @@ class Run(SavedRun):
         return {
             name: sharding.compile_evaluate(evaluation.evaluate, self.mesh, self.shapes)
             for name, evaluation in self.task.evaluations.items()
+        }
+
+    def abstract_batch(self) -> Batch:
+        """The shapes, dtypes and placement of a training batch."""
+        place = sharding.split(self.mesh)
+        batch = blank_batch(self.spec, self.config.data.batch_size)
+        return {
+            name: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place)
+            for name, array in batch.items()
         }
 
     def init(self) -> TrainState:
@@ -214,9 +223,8 @@ def trace(run: Run) -> None:
             f'{part} examples that a device has under parallel.mode=pmap'
         )
     try:
-        jax.eval_shape(
-            guarded(run.task.update), run.shapes, blank_batch(run.spec, part)
-        )
+        # With the placement of the arrays, so that the first step reuses this trace.
+        jax.eval_shape(run.update, run.abstract(), run.abstract_batch())
     except ValueError as error:
         if config.parallel.mode != 'pmap' or isinstance(error, UserError):
             raise

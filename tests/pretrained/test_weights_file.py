@@ -18,6 +18,7 @@ from jaxvision.core.registry import resolve
 from jaxvision.models.backbones import efficientnet
 from jaxvision.pretrained import (
     flax_variables,
+    imagenet_classes,
     packaged_weights,
     position_embeddings,
     weights_file,

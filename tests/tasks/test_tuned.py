@@ -230,7 +230,7 @@ def test_training_goes_on_from_a_fitted_head(opened):
         ('task.statistics=mean', "expected one of 'batch', 'running'"),
         ('task.layer_decay=0', 'task.layer_decay=0.0: expected a number .*> 0'),
         ('task.probe=-1', 'task.probe=-1.0: expected a number >= 0'),
-        ('train.steps=0', 'nothing is fitted or taken over'),
+        ('train.steps=0', 'expected at least one step'),
         ('task.trained=lora 2', 'linear layers'),
     ],
 )
