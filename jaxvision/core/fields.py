@@ -169,6 +169,12 @@ COMMON: Fields = {
         'test_split': Field(
             '', 'Name of the evaluation split; empty: found by its name.'
         ),
+        'hash_limit': Field(
+            20.0,
+            'Gigabytes of a split above which its files are compared by sizes and times '
+            'in place of their content.',
+            least=0,
+        ),
         'on_corrupt': Field(
             'stop',
             'At an unreadable example: stop, or replace it by the next readable one.',

@@ -12,8 +12,9 @@ from absl import logging
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
-from jaxvision.data import files
+from jaxvision.data import content, files
 from jaxvision.data.protocol import (
+    Identify,
     RowSource,
     SourceInfo,
     check_split,
@@ -42,7 +43,8 @@ class CaptionedImages:
         UserError: There is no such file, it is not of that form, or an image is missing.
     """
 
-    def __init__(self, place: str):
+    def __init__(self, place: str, identify: Identify = content.identify):
+        self._identify = identify
         annotations, images = _places(place)
         self._name = f'captions:{annotations}'
         self._items = {
@@ -53,7 +55,11 @@ class CaptionedImages:
 
     def open(self, split: str) -> 'CaptionedSource':
         items = self._items_of(split)
-        listing = [(item.path.name, item.size, item.captions) for item in items]
+        contents = self._identify([item.path for item in items])
+        listing = [
+            (item.path.name, content_id, item.captions)
+            for item, content_id in zip(items, contents, strict=True)
+        ]
         info = SourceInfo(
             name=self._name,
             split=split,

@@ -45,6 +45,11 @@ class Digits:
         top, left, bottom, right = self.boxes.T
         return (right - left) / (bottom - top)
 
+    @property
+    def content(self) -> str:
+        """A hash of the digits."""
+        return fingerprint(self.images.tobytes(), self.labels.tolist())
+
     def ink(self, row: int) -> UInt8[np.ndarray, 'h w']:
         """One digit, cropped to its ink."""
         top, left, bottom, right = self.boxes[row]
@@ -121,12 +126,12 @@ class Composed:
         name = self._info.name
         check_split(name, split, SPLITS)
         length = self._lengths[SPLITS.index(split)]
+        digits = read_digits(split, self._data_dir)
         info = dataclasses.replace(
             self._info,
             split=split,
-            fingerprint=fingerprint(name, _VERSION, split, length),
+            fingerprint=fingerprint(name, _VERSION, split, length, digits.content),
         )
-        digits = read_digits(split, self._data_dir)
         return ComposedSource(info, length, digits, self._compose, self._label)
 
     def overlap(self, split: str, other: str) -> bool:

@@ -53,7 +53,7 @@ class PairSource(RowSource):
             class_names=NAMES,
             image_shape=(28, 56, 1),
             multi_label=False,
-            fingerprint=fingerprint('digit_pairs', _VERSION, split),
+            fingerprint=fingerprint('digit_pairs', _VERSION, split, digits.content),
             new_classes=split != 'train',
         )
         self._numbers = numbers_of(split)

@@ -9,7 +9,9 @@ import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
+from jaxvision.data import content
 from jaxvision.data.protocol import (
+    Identify,
     Labels,
     RowSource,
     SourceInfo,
@@ -48,13 +50,18 @@ class Folder:
     or several joined by ; or |. Without that column, each class has a column of 0 and 1. A column
     `split` is optional.
 
+    Args:
+        root: the folder.
+        identify: tells the content of files.
+
     Raises:
         UserError: There is no such folder, no image, a class without images, or a file or a label
             is missing.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, identify: Identify = content.identify):
         self._root = root
+        self._identify = identify
         if not root.is_dir():
             raise UserError(f'data.source=folder:{root}: there is no such folder')
         table = root / 'labels.csv'
@@ -85,7 +92,7 @@ class Folder:
             class_names=self._classes,
             image_shape=(None, None, self._channels),
             multi_label=self._multi_label,
-            fingerprint=fingerprint(split, listed(self._root, items)),
+            fingerprint=fingerprint(split, listed(self._root, items, self._identify)),
             new_classes=split in self._new_splits,
         )
         return FolderSource(info, items)
@@ -183,11 +190,14 @@ def in_classes(folder: Path, split: str, suffixes: Set[str], kind: str) -> list[
     return items
 
 
-def listed(root: Path, items: Sequence[Item]) -> list[tuple[str, int, tuple[str, ...]]]:
-    """The name, the size and the labels of each file, which identify a dataset."""
+def listed(
+    root: Path, items: Sequence[Item], identify: Identify
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The name, the content and the labels of each file, which identify a dataset."""
+    contents = identify([item.path for item in items])
     return sorted(
-        (item.path.relative_to(root).as_posix(), item.path.stat().st_size, item.labels)
-        for item in items
+        (item.path.relative_to(root).as_posix(), content_id, item.labels)
+        for item, content_id in zip(items, contents, strict=True)
     )
 
 

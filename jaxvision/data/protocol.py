@@ -25,7 +25,8 @@ also adds `present` bool [B], False for rows that pad the last batch or cannot b
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -34,6 +35,8 @@ from jaxtyping import Float, Int
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
 
+# `(paths) -> what identifies the content of each file`, as `content.identify`.
+Identify = Callable[[Sequence[Path]], list[str]]
 Rows = Sequence[int] | Int[np.ndarray, 'm']
 Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
 
@@ -53,7 +56,7 @@ class SourceInfo:
         image_shape: (height, width, channels) of images, or of a video's frames. None stands for
             a side in which they differ.
         multi_label: whether an example belongs to any number of classes.
-        fingerprint: a hash of the listing of the data. Runs with the same fingerprint saw the
+        fingerprint: a hash of the content of the data. Runs with the same fingerprint saw the
             same examples in the same rows.
         holds: the keys of an example.
         frames: the frames of each video, None if their number differs, 0 without videos.

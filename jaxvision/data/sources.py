@@ -1,5 +1,6 @@
 """Open a dataset by the string that names it in a config, and choose its splits."""
 
+import functools
 import importlib
 import math
 from collections.abc import Callable
@@ -10,8 +11,9 @@ import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
+from jaxvision.data import content
 from jaxvision.data.composed import Composed
-from jaxvision.data.protocol import Dataset, Source, labels_of
+from jaxvision.data.protocol import Dataset, Identify, Source, labels_of
 from jaxvision.data.wrappers import (
     Subset,
     decoded,
@@ -21,7 +23,9 @@ from jaxvision.data.wrappers import (
 )
 
 
-def open_source(data: Config, split: Literal['train', 'test']) -> Source:
+def open_source(
+    data: Config, split: Literal['train', 'test'], identify: Identify | None = None
+) -> Source:
     """Open the split of `data.source` that trains, or the one that is evaluated.
 
     'test' is `data.test_split`. Without it, 'test' is the first of the dataset's splits 'test',
@@ -35,11 +39,15 @@ def open_source(data: Config, split: Literal['train', 'test']) -> Source:
         data: the config's `data`: source, dir, train_split, test_split, per_class. `per_class`
             limits training to that many examples of each class.
         split: 'train' or 'test'.
+        identify: tells the content of files; None: by `data.hash_limit`.
 
     Raises:
         UserError: The dataset, the split or its labels are missing.
     """
-    dataset = find_dataset(data.source, data.dir)
+    identify = identify or functools.partial(
+        content.identify, limit=1e9 * data.hash_limit
+    )
+    dataset = find_dataset(data.source, data.dir, identify)
     source = _open_split(dataset, data, split)
     info = source.info
     if not len(source):
@@ -57,22 +65,22 @@ def open_source(data: Config, split: Literal['train', 'test']) -> Source:
 # How to open the datasets of `data.source`. Each opener imports libraries that others do not need.
 
 
-def _open_folder(place: str) -> Dataset:
+def _open_folder(place: str, identify: Identify) -> Dataset:
     from jaxvision.data.folder import Folder
 
-    return Folder(Path(place).expanduser())
+    return Folder(Path(place).expanduser(), identify)
 
 
-def _open_videos(place: str) -> Dataset:
+def _open_videos(place: str, identify: Identify) -> Dataset:
     from jaxvision.data.video_folder import VideoFolder
 
-    return VideoFolder(Path(place).expanduser())
+    return VideoFolder(Path(place).expanduser(), identify)
 
 
-def _open_captions(place: str) -> Dataset:
+def _open_captions(place: str, identify: Identify) -> Dataset:
     from jaxvision.data.captions import CaptionedImages
 
-    return CaptionedImages(place)
+    return CaptionedImages(place, identify)
 
 
 def _open_embedded(name: str, configuration: str, data_dir: str) -> Dataset:
@@ -111,7 +119,7 @@ def _check_no_configuration(name: str, configuration: str) -> None:
 
 
 # The user's own data, as SCHEME:PLACE.
-SCHEMES: dict[str, Callable[[str], Dataset]] = {
+SCHEMES: dict[str, Callable[[str, Identify], Dataset]] = {
     'folder': _open_folder,
     'videos': _open_videos,
     'captions': _open_captions,
@@ -128,20 +136,23 @@ NAMES: dict[str, Callable[[str, str, str], Dataset]] = {
 }
 
 
-def find_dataset(source: str, data_dir: str = '') -> Dataset:
+def find_dataset(
+    source: str, data_dir: str = '', identify: Identify = content.identify
+) -> Dataset:
     """Find a dataset by the string that names it.
 
     Args:
         source: SCHEME:PLACE with a scheme of `SCHEMES`, a name of `NAMES`, or a dataset of TFDS as
             NAME[/CONFIG][:VERSION].
         data_dir: the folder of datasets, '' for the default one.
+        identify: tells the content of files.
 
     Raises:
         UserError: There is no such dataset, or it cannot be read.
     """
     scheme, colon, place = source.partition(':')
     if colon and scheme in SCHEMES:
-        return SCHEMES[scheme](place)
+        return SCHEMES[scheme](place, identify)
     name, _, configuration = source.partition('/')
     if name in NAMES:
         return NAMES[name](name, configuration, data_dir)
@@ -149,7 +160,8 @@ def find_dataset(source: str, data_dir: str = '') -> Dataset:
     from jaxvision.data import tfds_source
 
     others = [*NAMES, *(f'{scheme}:PATH' for scheme in SCHEMES)]
-    return tfds_source.TfdsDataset(tfds_source.find(source, data_dir, others))
+    folder = tfds_source.find(source, data_dir, others)
+    return tfds_source.TfdsDataset(folder, identify)
 
 
 def _open_split(dataset: Dataset, data: Any, split: str) -> Source:

@@ -15,7 +15,9 @@ import tensorflow_datasets as tfds
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
+from jaxvision.data import content
 from jaxvision.data.protocol import (
+    Identify,
     Labels,
     Rows,
     RowSource,
@@ -33,7 +35,8 @@ _TOOLS = ' (pip install tensorflow apache-beam mlcroissant) with'
 class TfdsDataset:
     """A prepared dataset of TFDS, from the folder of one of its versions."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, identify: Identify = content.identify):
+        self._identify = identify
         try:
             self._builder = tfds.builder_from_directory(folder)
         except Exception as error:  # The user needs the path, whatever is wrong there.
@@ -50,7 +53,9 @@ class TfdsDataset:
             )
         except ValueError as error:
             raise self._no_split(split) from error
-        return TfdsSource(self._info, split, raw)
+        files = self._info.splits[split].file_instructions
+        contents = self._identify([Path(file.filename) for file in files])
+        return TfdsSource(self._info, split, raw, contents)
 
     def overlap(self, split: str, other: str) -> bool:
         return any(
@@ -77,13 +82,20 @@ class TfdsDataset:
 class TfdsSource(RowSource):
     """A split of a TFDS dataset: encoded images or videos, with labels, captions or both."""
 
-    def __init__(self, info: tfds.core.DatasetInfo, split: str, raw: Sequence[bytes]):
+    def __init__(
+        self,
+        info: tfds.core.DatasetInfo,
+        split: str,
+        raw: Sequence[bytes],
+        contents: Sequence[str],
+    ):
         """Describe the split.
 
         Args:
             info: of the dataset.
             split: the name of the split, or of a slice.
             raw: the records of the split, read by row.
+            contents: what identifies the content of each of the split's files.
         """
         self._raw = raw
         self._feature_names = _feature_names(info)
@@ -109,9 +121,7 @@ class TfdsSource(RowSource):
             class_names=_class_names(features.get('label')),
             image_shape=_image_shape(image),
             multi_label=False,
-            fingerprint=fingerprint(
-                info.full_name, _listing(info, split), info.splits.total_num_examples
-            ),
+            fingerprint=fingerprint(info.full_name, _listing(info, split), contents),
             holds=tuple(self._feature_names),
             frames=None if is_video else 0,
         )

@@ -7,8 +7,9 @@ import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
-from jaxvision.data import folder
+from jaxvision.data import content, folder
 from jaxvision.data.protocol import (
+    Identify,
     Labels,
     RowSource,
     SourceInfo,
@@ -30,8 +31,9 @@ class VideoFolder:
             class folders and beside them.
     """
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, identify: Identify = content.identify):
         self._root = root
+        self._identify = identify
         if not root.is_dir():
             raise UserError(f'data.source=videos:{root}: there is no such folder')
         items = _items(root)
@@ -56,7 +58,9 @@ class VideoFolder:
             class_names=self._classes,
             image_shape=(None, None, 3),
             multi_label=False,
-            fingerprint=fingerprint(split, folder.listed(self._root, items)),
+            fingerprint=fingerprint(
+                split, folder.listed(self._root, items, self._identify)
+            ),
             holds=('video', 'label') if self._classes else ('video',),
             frames=None,
         )

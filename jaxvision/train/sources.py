@@ -1,14 +1,16 @@
 """The data of a run: a source per split as its task sees it, and its unreadable files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
 from jaxvision.core.registry import resolve
+from jaxvision.data import content
 from jaxvision.data.protocol import Source
 from jaxvision.data.sources import open_source
-from jaxvision.train import synthetic
+from jaxvision.train import processes, synthetic
 
 Split = Literal['train', 'test']
 
@@ -21,10 +23,10 @@ class Sources(dict):
         self,
         config: Config,
         fingerprints: dict[str, str] | None = None,
-        open_split: Callable[[Config, Split], Source] = open_source,
+        open_split: Callable[[Config, Split], Source] | None = None,
     ):
         self._config, self._fingerprints = config, fingerprints or {}
-        self._open_split = open_split
+        self._open_split = open_split or _open_split
 
     def __missing__(self, split: Split) -> Source:
         config, source = self._config, self._open_split(self._config.data, split)
@@ -45,6 +47,18 @@ class Sources(dict):
     def of(self, config: Config) -> 'Sources':
         """Those of another config, opened in the same way."""
         return Sources(config, open_split=self._open_split)
+
+
+def _open_split(data: Config, split: Split) -> Source:
+    """Open a split of a dataset, whose files the first process alone hashes."""
+
+    def identify(paths: Sequence[Path]) -> list[str]:
+        contents = []
+        if processes.is_first():
+            contents = content.identify(paths, 1e9 * data.hash_limit, processes.say)
+        return processes.of_first(contents)
+
+    return open_source(data, split, identify)
 
 
 class Unreadable:

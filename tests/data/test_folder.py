@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 from helpers.data_config import data_config
@@ -94,10 +96,24 @@ def test_grey_files_have_one_channel(tmp_path):
     )
 
 
-def test_the_fingerprint_is_of_names_and_sizes(tree):
+def test_the_fingerprint_is_of_the_names_and_the_content(tree, tmp_path_factory):
     first = opened(tree)[0].info.fingerprint
+    copy = tmp_path_factory.mktemp('moved') / 'copy'
+    shutil.copytree(tree, copy, copy_function=shutil.copyfile)
+    assert opened(copy)[0].info.fingerprint == first
     write(tree / 'cat' / 'one_more.png')
     assert opened(tree)[0].info.fingerprint != first
+
+
+def test_pixels_of_the_same_size_are_other_content(tmp_path):
+    fingerprints = set()
+    for colors in (('red', 'blue'), ('blue', 'red'), ('red', 'green')):
+        for name, color in zip('ab', colors, strict=True):
+            for number in range(5):
+                write(tmp_path / name / f'{number}.bmp', color=color)
+        train, test = opened(tmp_path)
+        fingerprints |= {train.info.fingerprint, test.info.fingerprint}
+    assert len(fingerprints) == 6
 
 
 def test_other_files_are_passed_over(tree):
