@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
-from jaxvision.data import content
+from jaxvision.data import content, headers
 from jaxvision.data.protocol import (
     Identify,
     Labels,
@@ -21,7 +21,6 @@ from jaxvision.data.protocol import (
 )
 
 SPLITS = ('train', 'val', 'validation', 'test')
-_SAMPLE = 32  # files that are opened to learn whether the dataset is grey
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +80,7 @@ class Folder:
             known |= class_names(self._items[split])
         self._classes = listing.columns or tuple(sorted(known))
         check_classes(listing.items, self._classes)
-        self._channels = _channels([item.path for item in training])
+        self._channels = headers.channels([item.path for item in training])
 
     def open(self, split: str) -> 'FolderSource':
         check_split(str(self._root), split, self.splits)
@@ -312,18 +311,3 @@ def _marked(
         if mark == '1':
             names.append(name)
     return names
-
-
-def _channels(paths: Sequence[Path]) -> int:
-    """1 if a sample of the images is grey, else 3."""
-    from PIL import Image
-
-    sample = np.linspace(0, len(paths) - 1, _SAMPLE).astype(int)
-    modes = set()
-    for path in {paths[i] for i in sample}:
-        try:
-            with Image.open(path) as image:
-                modes.add(image.mode)
-        except (OSError, ValueError, SyntaxError):
-            continue  # The pipeline names it when it reads it.
-    return 1 if modes and modes <= {'1', 'L'} else 3

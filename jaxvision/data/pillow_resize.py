@@ -31,9 +31,10 @@ def resize_then_crop(
     """
     from PIL import Image
 
-    pixels = _middle(decode(image, channels))
-    height, width, _ = pixels.shape
+    pixels = decode(image, channels)
     if shorter:
+        pixels = _middle(pixels)
+        height, width, _ = pixels.shape
         shortest = min(height, width)
         height = int(shorter * height / shortest)
         width = int(shorter * width / shortest)

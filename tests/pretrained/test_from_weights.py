@@ -262,6 +262,15 @@ def test_a_recipe_is_pillows_resize_and_a_central_crop():
     assert resize_then_crop(strip, 224, 3, 256, 'bilinear').shape == (224, 224, 3)
 
 
+@pytest.mark.parametrize('height, width', [(20, 400), (400, 20), (1, 3000)])
+def test_a_recipe_without_a_crop_stretches_a_strip_whole(height, width):
+    strip = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    rule = recipes.RECIPES['augreg'].preprocessing()
+    stretched = resize_then_crop(strip, 32, 3, rule.shorter, rule.interpolation)
+    expected = Image.fromarray(strip).resize((32, 32), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(stretched, expected)
+
+
 def test_imagenet_has_its_thousand_classes():
     names = imagenet_classes.class_names()
     assert len(names) == len(set(names)) == 1000
