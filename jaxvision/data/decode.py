@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxvision.data import jpeg
+from jaxvision.data import jpeg, pillow_modes
 from jaxvision.data.protocol import Unreadable
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def squash(
     return _resized_crop(image, choose, size, channels)
 
 
-def thumbnail(image: Encoded, channels: int, most: int) -> Pixels:
+def thumbnail(image: Encoded, channels: int, most: int) -> UInt8[np.ndarray, 'h2 w2 c']:
     """Decode a whole image, and shrink it if it is large.
 
     Args:
@@ -307,9 +307,9 @@ def _decode_with_pillow(data: bytes, channels: int) -> Pixels:
             _refuse_bomb(opened.height, opened.width)
             if opened.format == 'EPS':  # Pillow would let Ghostscript run it.
                 raise Unreadable('PostScript is a program, not an image')
-            _refuse_unknown_range(opened)
+            meaning = pillow_modes.meaning(opened)
             ImageOps.exif_transpose(opened, in_place=True)
-            return _converted(opened, channels)
+            return _converted(opened, channels, meaning)
     except Image.UnidentifiedImageError as error:
         raise Unreadable('no image in a format that Pillow knows') from error
     except Exception as error:  # Pillow raises nearly anything at a damaged file.
@@ -326,35 +326,21 @@ def _refuse_bomb(height: int, width: int) -> None:
         )
 
 
-def _refuse_unknown_range(image: 'Image.Image') -> None:
-    # In a PNG or PGM, Pillow's mode of 32 bits holds 16 bits.
-    if image.mode == 'F':
-        raise Unreadable('its pixels are floats, whose range is not known')
-    if image.mode == 'I' and image.format not in ('PNG', 'PPM'):
-        raise Unreadable('its pixels are integers of 32 bits, whose range is not known')
-
-
-def _converted(image: 'Image.Image', channels: int) -> Pixels:
+def _converted(
+    image: 'Image.Image',
+    channels: int,
+    meaning: pillow_modes.Meaning = pillow_modes.USUAL,
+) -> Pixels:
     """Convert strip by strip, because a whole image would take 26 bytes a pixel meanwhile."""
     width, height = image.size
     pixels = np.empty((height, width, channels), np.uint8)
     rows = -(-_STRIP // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
-        pixels[top : top + rows] = _with_channels(_eight_bits(strip), channels)
+        pixels[top : top + rows] = _with_channels(
+            pillow_modes.eight_bits(strip, meaning), channels
+        )
     return pixels
-
-
-def _eight_bits(image: 'Image.Image') -> UInt8[np.ndarray, 'h w *k']:
-    from PIL import Image
-
-    if image.mode.startswith('I'):
-        return np.round(np.clip(np.asarray(image), 0, 65535) / 257).astype(np.uint8)
-    if image.has_transparency_data:
-        white = Image.new('RGBA', image.size, 'white')
-        image = Image.alpha_composite(white, image.convert('RGBA'))
-    is_grey = image.mode in ('1', 'L')
-    return np.asarray(image.convert('L' if is_grey else 'RGB'))
 
 
 def _with_channels(pixels: UInt8[np.ndarray, 'h w *k'], channels: int) -> Pixels:
@@ -365,6 +351,8 @@ def _with_channels(pixels: UInt8[np.ndarray, 'h w *k'], channels: int) -> Pixels
         return np.repeat(pixels, channels, axis=-1)
     from PIL import Image
 
+    if pixels.shape[-1] in (2, 4):
+        return _converted(Image.fromarray(pixels), channels)
     mode = 'L' if channels == 1 else 'RGB'
     flat = np.asarray(Image.fromarray(pixels).convert(mode))
     return flat.reshape(*flat.shape[:2], channels)
