@@ -5,6 +5,7 @@ in families/, with its FORMATS, and an entry in FAMILIES.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,8 +35,10 @@ FAMILIES = {
     'efficientnet': efficientnet,
     'convnext': convnext,
 }
-# Training scripts put these before every name.
-_PREFIXES = ('model.', 'module.', '_orig_mod.')
+# What training scripts put before the names of a network, one or several in any order.
+_WRAPPERS = re.compile(r'(?:(?:model|module|_orig_mod)\.)*')
+# Tensors of wrappers that count steps, and are no weights.
+_COUNTERS = ('n_averaged',)
 _LARGEST_IMAGE = 4096  # pixels
 
 
@@ -109,7 +112,7 @@ def _interpret(
     path: Path, family: str, formats: tuple[Format, ...], tensors: Tensors
 ) -> PretrainedWeights:
     """Convert tensors by the format that they are of, and tell what the file is."""
-    tensors = _without_prefix(tensors)
+    tensors = _unwrapped(path, formats, tensors)
     format = next((each for each in formats if each.marker in tensors), None)
     if not format:
         known = ' or '.join(f'{each.publisher} ({each.marker})' for each in formats)
@@ -149,7 +152,20 @@ def _identity(path: Path, format: Format, leaves: Leaves) -> Identity:
     return Identity(format, RECIPES[recipe], options, image_size)
 
 
-def _without_prefix(tensors: Tensors) -> Tensors:
+def _unwrapped(path: Path, formats: tuple[Format, ...], tensors: Tensors) -> Tensors:
+    """Leave out what training scripts put before names, such as '_orig_mod.module.'.
+
+    The marker of a format tells what stands before it. A tensor without it, which lies
+    beside the network, keeps its name.
+
+    Args:
+        path: the file, for the message.
+        formats: those that the file may have.
+        tensors: {name: tensor} of the file.
+
+    Raises:
+        UserError: The file holds several networks.
+    """
     # big_vision keeps the optimizer's state beside the parameters.
     parameters = {
         name.removeprefix('params/'): tensor
@@ -157,9 +173,26 @@ def _without_prefix(tensors: Tensors) -> Tensors:
         if name.startswith('params/')
     }
     tensors = parameters or tensors
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in tensors):
-            tensors = {
-                name.removeprefix(prefix): tensor for name, tensor in tensors.items()
-            }
-    return tensors
+    markers = {each.marker for each in formats}
+    prefixes = {
+        prefix
+        for name, prefix in ((name, _wrappers(name)) for name in tensors)
+        if name.removeprefix(prefix) in markers
+    }
+    if len(prefixes) > 1:
+        listed = ', '.join(repr(prefix) for prefix in sorted(prefixes))
+        raise UserError(
+            f'{path}: expected one network, but its tensors are of {len(prefixes)}, whose '
+            f'names begin with {listed}. Save one of them alone'
+        )
+    prefix = next(iter(prefixes), '')
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name not in _COUNTERS
+    }
+
+
+def _wrappers(name: str) -> str:
+    match = _WRAPPERS.match(name)
+    return match[0] if match else ''

@@ -313,12 +313,19 @@ def test_positions_are_resampled_as_timm_does(size):
 def test_names_that_training_puts_before_all_are_left_out(tmp_path):
     weights = drawn('timm_vit')
     plain = weights_file.read(write_safetensors(weights, tmp_path / 'a'), 'vit').leaves
-    for prefix in ('module.', 'model.', 'model._orig_mod.'):
+    # Stacked in any order, and with tensors beside the network: a counter, which is no
+    # weight, and another, which keeps its name so that a run can tell of it.
+    for prefix in ('module.', 'model._orig_mod.', '_orig_mod.module.model.'):
         named = {prefix + name: tensor for name, tensor in weights.items()}
-        found = weights_file.read(
-            write_safetensors(named, tmp_path / 'b'), 'vit'
-        ).leaves
+        named |= {'n_averaged': np.ones(()), 'criterion.weight': np.ones(3)}
+        file = write_safetensors(named, tmp_path / 'b')
+        found = weights_file.read(file, 'vit').leaves
+        np.testing.assert_array_equal(found.pop('criterion.weight'), np.ones(3))
         jax.tree.map(np.testing.assert_array_equal, found, plain)
+        assert weights_file.identify(file, 'vit').recipe.name == 'timm_vit'
+    two = weights | {f'module.{name}': tensor for name, tensor in weights.items()}
+    with pytest.raises(UserError, match="of 2, whose names begin with '', 'module.'"):
+        weights_file.read(write_safetensors(two, tmp_path / 'b'), 'vit')
     np.savez(
         tmp_path / 'c.npz',
         **{'params/' + name: leaf for name, leaf in drawn('google_vit').items()},
@@ -340,3 +347,67 @@ def test_another_familys_file_is_told(tmp_path):
         UserError, match="that has pretrained weights, not 'cnn'.* resnet, vgg, vit"
     ):
         weights_file.read(file, 'cnn')
+
+
+@pytest.mark.parametrize('name', sorted(NAMES))
+def test_a_tensor_beside_a_network_keeps_its_name(name, monkeypatch):
+    model = name.split()[-1]
+    family = next(each for each in weights_file.FAMILIES if each in model)
+    tensors = {
+        key: np.broadcast_to(np.float32(0), shape) for key, shape in NAMES[name].items()
+    }
+    extra = {
+        'criterion.weight': np.ones(3, np.float32),
+        'steps': np.ones((), np.float32),
+    }
+    monkeypatch.setattr(weights_file.tensor_file, 'read', lambda path: tensors | extra)
+    found = weights_file.read('weights.pth', family)
+    assert extra.keys() <= found.leaves.keys()
+
+
+@pytest.mark.parametrize(
+    'name, content, said',
+    [
+        (
+            'model.safetensors.index.json',
+            b'{"metadata": {}, "weight_map": {"a": "1.bin", "b": "2.bin", "c": "2.bin"}}',
+            'index of weights in 2 other files. Save all of them in one',
+        ),
+        ('config.json', b' {"hidden": 3}', 'this is JSON. Check the path'),
+        ('a.pth', b'\n<!DOCTYPE html><html>', 'this is a web page. Download'),
+        ('a.pth', b'version https://git-lfs.github.com/spec/v1', 'pointer of Git LFS'),
+        (
+            'model-00002-of-00003.safetensors',
+            b'anything',
+            'this is part 2 of 3. Save them in one file',
+        ),
+    ],
+)
+def test_what_is_whole_and_no_weights_is_told_apart_from_damage(
+    name, content, said, tmp_path
+):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=said) as told:
+        weights_file.read(tmp_path / name, 'resnet')
+    assert 'damaged' not in str(told.value) and '\n' not in str(told.value)
+
+
+def test_a_whole_keras_model_is_told_apart_from_damage(tmp_path):
+    from keras import Sequential, layers
+
+    model = Sequential([layers.Input((4,)), layers.Dense(2)])
+    model.save(tmp_path / 'model.keras')
+    with pytest.raises(
+        UserError, match=r'a whole Keras model. Save them by .*weights\.h5'
+    ):
+        weights_file.read(tmp_path / 'model.keras', 'resnet')
+
+
+def test_a_header_of_any_length_is_no_text(tmp_path):
+    # The first byte is of the header's length, and as text would be '{', '<' or a space.
+    for first in b'{< \n':
+        length = next(n for n in range(200, 900) if n % 256 == first)
+        header = b'{"layer1.0.conv1.weight":{"dtype":"F32","shape":[1,1,1,1],"data_offsets":[0,4]}}'
+        data = length.to_bytes(8, 'little') + header.ljust(length) + bytes(4)
+        (tmp_path / 'a').write_bytes(data)
+        assert weights_file.read(tmp_path / 'a', 'resnet').leaves

@@ -5,8 +5,10 @@ times the size of the file, whatever the file claims.
 """
 
 import contextlib
+import json
 import math
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -34,6 +36,16 @@ _DAMAGE = (
 )
 # Python's own messages on these say nothing about the file.
 _MEANINGLESS = (TypeError, AttributeError, LookupError, ArithmeticError, MemoryError)
+# What is often downloaded or saved in the place of weights, by the start of the file.
+_NO_WEIGHTS = {
+    b'version https://git-lfs': (
+        'this is a pointer of Git LFS to it. Run git lfs pull, or download it again'
+    ),
+    b'<': 'this is a web page. Download the file itself',
+}
+# One part of weights that are kept in several files.
+_SHARD = re.compile(r'-(\d{5})-of-(\d{5})\.')
+_LONGEST_INDEX = 2**24  # Bytes of a JSON file that lists tensors.
 _HDF5_MAGIC = b'\x89HDF\r\n\x1a\n'
 _MOST_AXES = 32
 # As float32, relative to the file. Trained weights in float16 and compressed take 4 times.
@@ -73,6 +85,7 @@ def _opened(path: Path) -> Iterator[dict[str, LazyTensor]]:
     """Open a file; errors of its format, also those on reading numbers, become UserError."""
     try:
         size = _size(path)
+        _check_kind(path)
         with _opener(path)(path) as tensors:
             _check(path, size, tensors)
             yield tensors
@@ -102,6 +115,53 @@ def _size(path: Path) -> int:
             f'{path}: expected a file of weights, but it is empty. Download it again'
         )
     return size
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what is whole, but holds no weights or only a part of them.
+
+    Raises:
+        UserError: The message says what the file is.
+    """
+    with path.open('rb') as file:
+        start = file.read(64)
+    is_text = (
+        b'\0' not in start
+    )  # .safetensors may begin with any byte, but not as text.
+    for magic, reason in _NO_WEIGHTS.items():
+        if is_text and start.lstrip().startswith(magic):
+            raise UserError(f'{path}: expected a file of weights, but {reason}')
+    if is_text and start.lstrip().startswith(b'{'):
+        raise UserError(f'{path}: expected a file of weights, but {_json_kind(path)}')
+    if start.startswith(b'PK'):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if 'model.weights.h5' in names:
+            raise UserError(
+                f'{path}: expected weights alone, but this is a whole Keras model. Save '
+                "them by model.save_weights('NAME.weights.h5')"
+            )
+    shard = _SHARD.search(path.name)
+    if shard and int(shard[2]) > 1:
+        raise UserError(
+            f'{path}: expected all weights in one file, but this is part {int(shard[1])} '
+            f'of {int(shard[2])}. Save them in one file'
+        )
+
+
+def _json_kind(path: Path) -> str:
+    """What a JSON file in the place of weights is."""
+    if path.stat().st_size > _LONGEST_INDEX:
+        return 'this is JSON. Check the path'
+    try:
+        places = json.loads(path.read_bytes())['weight_map'].values()
+        count = len(set(places))
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+        return 'this is JSON. Check the path'
+    return (
+        f'this is the index of weights in {count} other files. Save all of them in one '
+        "file, as model.save_pretrained(FOLDER, max_shard_size='100GB') does"
+    )
 
 
 def _opener(
