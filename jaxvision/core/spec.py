@@ -123,7 +123,8 @@ class Spec:
         data: {split: fingerprint of its content}.
         networks: the networks that the task requires, by name.
         initial: hash of the parameters that the run began with, '' if they were drawn.
-        details: what only this task needs: an instance of its `Details`.
+        details: what only this task needs: an instance of its `Details`. Its `vocabulary`,
+            if it has one, names the outputs of a task without classes.
     """
 
     inputs: Mapping[str, ArraySpec]
@@ -139,6 +140,21 @@ class Spec:
 
     def replace(self, **changes: Any) -> 'Spec':
         return dataclasses.replace(self, **changes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the outputs: the classes, or the words of a vocabulary."""
+        return self.class_names or getattr(self.details, 'vocabulary', ())
+
+    def with_another_name(self) -> 'Spec':
+        """The same spec with one class or word more, last."""
+        another = '<another>'
+        if self.class_names:
+            return self.replace(class_names=(*self.class_names, another))
+        vocabulary = (*self.details.vocabulary, another)
+        return self.replace(
+            details=dataclasses.replace(self.details, vocabulary=vocabulary)
+        )
 
     def to_json(self) -> Json:
         """The spec as a dict that JSON holds, with the number of its schema."""

@@ -5,12 +5,14 @@ of packaged ones ('efficientnet_lite0').
 A part is a path in the parameters, 'model/encoder', its player first; statistics of the same path,
 such as batch norm's, belong to it. Whatever has no counterpart is an error that lists it, unless
 `train.init_new` names it.
+
+Weights of a class or of a word, as the columns of a head, go by its name: see matching.py.
 """
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +23,45 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Tree
 from jaxvision.pretrained import packaged_weights, position_embeddings
+from jaxvision.train import matching
+from jaxvision.train.matching import Partial
 
 
-def read(init_from: str, variables: Callable[[Path], Tree]) -> dict[str, np.ndarray]:
-    """{name: leaf} of what the new run takes over; `variables(SOURCE)` are those of a source."""
+class Origin(NamedTuple):
+    """What a source gives.
+
+    Attributes:
+        variables: as `TrainState.variables`.
+        names: of its classes or words, in order; empty where they are unknown.
+    """
+
+    variables: Tree
+    names: tuple[str, ...] = ()
+
+
+class Leaf(NamedTuple):
+    """A leaf that is taken over.
+
+    Attributes:
+        values: of the leaf.
+        source: the run or file that it is of.
+        names: of the source's classes or words; empty where they are unknown.
+    """
+
+    values: np.ndarray
+    source: Path
+    names: tuple[str, ...] = ()
+
+
+def read(init_from: str, open_origin: Callable[[Path], Origin]) -> dict[str, Leaf]:
+    """{name: leaf} of what the new run takes over; `open_origin(SOURCE)` reads a source."""
     found = {}
-    variables = functools.cache(variables)  # Several parts may be of one source.
+    open_origin = functools.cache(open_origin)  # Several parts may be of one source.
     for source, old, new in _parts(init_from):
+        origin = open_origin(source)
         part = {
-            new + name.removeprefix(old): np.asarray(leaf)
-            for name, leaf in _named(variables(source)).items()
+            new + name.removeprefix(old): Leaf(np.asarray(leaf), source, origin.names)
+            for name, leaf in _named(origin.variables).items()
             if _in(name, old)
         }
         if not part:
@@ -53,37 +84,73 @@ def _parts(init_from: str) -> Iterator[tuple[Path, str, str]]:
         yield packaged_weights.locate(source), old, new if arrow else old
 
 
+def named_shapes(state: TrainState) -> dict[str, Any]:
+    """{name: leaf} of the parameters and statistics of a state, frozen ones included."""
+    return _named(
+        {'params': state.whole(state.params), 'model_state': state.model_state}
+    )
+
+
+def without_new(found: dict[str, Any], init_new: str) -> dict[str, Any]:
+    """The leaves of no part that is to be new, named by the list `init_new`."""
+    new = _split(init_new)
+    return {
+        name: leaf
+        for name, leaf in found.items()
+        if not any(_in(name, part) for part in new)
+    }
+
+
+def _split(init_new: str) -> list[str]:
+    return [part.strip() for part in init_new.split(',') if part.strip()]
+
+
 def fitting(
-    shapes: TrainState, found: dict[str, np.ndarray], init_new: str
-) -> dict[str, np.ndarray]:
+    shapes: TrainState,
+    found: dict[str, Leaf],
+    init_new: str,
+    names: tuple[str, ...] = (),
+    axes: Mapping[str, int] | None = None,
+) -> dict[str, np.ndarray | Partial]:
     """What is taken over but of the parts that are to be new.
+
+    Args:
+        shapes: of the new run's state.
+        found: what the sources give.
+        init_new: the parts that are to be new.
+        names: of the new run's classes or words.
+        axes: {name of a leaf: its axis of these names}.
+
+    Returns:
+        {name: what the leaf begins with}, in part where a source lacks some names.
 
     Raises:
         UserError: a leaf of the run, or one that is taken over, has no counterpart of its shape.
     """
-    new = [part.strip() for part in init_new.split(',') if part.strip()]
-    wanted = _named(
-        {'params': shapes.whole(shapes.params), 'model_state': shapes.model_state}
-    )
-    for part in new:
+    wanted = named_shapes(shapes)
+    for part in _split(init_new):
         if not any(_in(name, part) for name in {*wanted, *found}):
             raise UserError(f'train.init_new={init_new}: nothing is called {part!r}')
-    found, wanted = (
-        {
-            name: leaf
-            for name, leaf in leaves.items()
-            if not any(_in(name, part) for part in new)
-        }
-        for leaves in (found, wanted)
-    )
-    found = {
-        name: position_embeddings.resample(leaf, wanted[name].shape)
-        if name.endswith('/position_embedding') and name in wanted
-        else leaf
-        for name, leaf in found.items()
-    }
+    found = without_new(found, init_new)
+    wanted = without_new(wanted, init_new)
+    axes = axes or {}
+    fitted = {}
+    for name, leaf in found.items():
+        values = leaf.values
+        if name in axes and name in wanted and leaf.names:
+            shape = wanted[name].shape
+            values = matching.matched(values, axes[name], leaf.names, names, shape)
+        elif name.endswith('/position_embedding') and name in wanted:
+            values = position_embeddings.resample(values, wanted[name].shape)
+        fitted[name] = values
+    _check_shapes(fitted, wanted)
+    return fitted
 
-    def shape(leaves, name):
+
+def _check_shapes(
+    found: Mapping[str, np.ndarray | Partial], wanted: Mapping[str, Any]
+) -> None:
+    def shape(leaves: Mapping[str, Any], name: str) -> list[int] | str:
         return list(leaves[name].shape) if name in leaves else 'not there'
 
     wrong = [
@@ -107,7 +174,6 @@ def fitting(
             f'train.init_from does not fit: {"; ".join(told)}{more}. What is to be '
             f'drawn, or left, all the same is named in train.init_new{such}'
         )
-    return found
 
 
 def _parts_of(names: set[str], known: set[str]) -> list[str]:
@@ -130,11 +196,17 @@ def _parts_of(names: set[str], known: set[str]) -> list[str]:
     )
 
 
-def fill(state: TrainState, found: Mapping[str, Array | np.ndarray]) -> TrainState:
+def fill(
+    state: TrainState, found: Mapping[str, Array | np.ndarray | Partial]
+) -> TrainState:
     """The state with these leaves, in its averages too."""
 
     def take(path, leaf):
-        return jnp.asarray(found.get(_name(path), leaf), leaf.dtype)
+        values = found.get(_name(path), leaf)
+        if isinstance(values, Partial):
+            taken = jnp.asarray(values.values, leaf.dtype)
+            return jnp.where(values.is_taken, taken, leaf)
+        return jnp.asarray(values, leaf.dtype)
 
     stays = {'params': state.frozen['params']} if 'params' in state.frozen else {}
     filled = jax.tree.map_with_path(

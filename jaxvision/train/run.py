@@ -33,9 +33,11 @@ from jaxvision.train import (
     auxiliary,
     checkpoints,
     init_from,
+    matching,
     processes,
     sharding,
 )
+from jaxvision.train.matching import Partial
 from jaxvision.train.saved import (
     SavedRun,
     blank_batch,
@@ -58,13 +60,14 @@ class Run(SavedRun):
         sources: the data of each split.
         unreadable: counts the files that could not be read.
         networks: the variables of required networks; before step 0 alone.
-        leaves: parameters and statistics to begin with; before step 0 alone.
+        leaves: parameters and statistics to begin with, in part where a source lacks some
+            classes; before step 0 alone.
     """
 
     sources: Sources
     unreadable: Unreadable = dataclasses.field(default_factory=Unreadable)
     networks: dict[str, Tree] = dataclasses.field(default_factory=dict)
-    leaves: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    leaves: dict[str, np.ndarray | Partial] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def total_steps(self) -> int:
@@ -191,20 +194,50 @@ def _first_run(
     """
     described, networks = auxiliary.load(config, workdir)
 
-    def variables_of(source: Path) -> Tree:
+    def open_origin(source: Path) -> init_from.Origin:
         if source.is_file():
-            return flax_variables.of_run(config, source)
-        return open_saved(source).restore('last').variables
+            return init_from.Origin(flax_variables.of_run(config, source))
+        run = open_saved(source)
+        return init_from.Origin(run.restore('last').variables, run.spec.names)
 
-    leaves = init_from.read(config.train.init_from, variables_of)
+    found = init_from.read(config.train.init_from, open_origin)
+    leaves = {name: leaf.values for name, leaf in found.items()}
     initial = content_hash(leaves) if leaves else ''
     spec = spec.replace(networks=described, initial=initial)
     # The statistics in the spec may differ in their last digit between machines.
     spec = read_spec(processes.of_first(spec.to_json()), config)
     run = build(config, workdir, spec, sources, mesh)
-    if leaves:
-        leaves = init_from.fitting(run.shapes, leaves, config.train.init_new)
+    if found:
+        axes = _axes_of_names(run, found)
+        leaves = init_from.fitting(
+            run.shapes, found, config.train.init_new, spec.names, axes
+        )
     return dataclasses.replace(run, networks=networks, leaves=leaves)
+
+
+def _axes_of_names(run: Run, found: dict[str, init_from.Leaf]) -> dict[str, int]:
+    """The axis of the classes or words in each leaf, where a source has others.
+
+    What is taken over and what is not is said on the screen.
+    """
+    names = run.spec.names
+    found = init_from.without_new(found, run.config.train.init_new)
+    if not names or all(leaf.names == names for leaf in found.values()):
+        return {}
+    spec = run.spec.with_another_name()
+    larger = dataclasses.replace(run, spec=spec, task=build_task(run.config, spec))
+    axes = matching.axes(
+        init_from.named_shapes(run.shapes), init_from.named_shapes(larger.shapes)
+    )
+    kind = 'classes' if run.spec.class_names else 'words'
+    lines = {
+        matching.describe(str(leaf.source), leaf.names, names, kind): None
+        for name, leaf in found.items()
+        if name in axes
+    }
+    for line in filter(None, lines):
+        processes.say(line)
+    return axes
 
 
 def trace(run: Run) -> None:

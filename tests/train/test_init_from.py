@@ -42,7 +42,9 @@ def start(found):
 
 
 def read(text):
-    return init_from.read(text, lambda run: {'runs/cnn': CLASSIFIER}[str(run)])
+    return init_from.read(
+        text, lambda run: init_from.Origin({'runs/cnn': CLASSIFIER}[str(run)])
+    )
 
 
 def test_a_part_goes_where_it_is_told_with_its_statistics():
