@@ -12,7 +12,7 @@ Weights of a class or of a word, as the columns of a head, go by its name: see m
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,9 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.types import Tree
 from jaxvision.pretrained import packaged_weights, position_embeddings
 from jaxvision.train import matching
-from jaxvision.train.matching import Partial
+from jaxvision.train.matching import Partial, Shapes
+
+T = TypeVar('T')
 
 
 class Origin(NamedTuple):
@@ -84,14 +86,14 @@ def _parts(init_from: str) -> Iterator[tuple[Path, str, str]]:
         yield packaged_weights.locate(source), old, new if arrow else old
 
 
-def named_shapes(state: TrainState) -> dict[str, Any]:
+def named_shapes(state: TrainState) -> Shapes:
     """{name: leaf} of the parameters and statistics of a state, frozen ones included."""
     return _named(
         {'params': state.whole(state.params), 'model_state': state.model_state}
     )
 
 
-def without_new(found: dict[str, Any], init_new: str) -> dict[str, Any]:
+def without_new(found: Mapping[str, T], init_new: str) -> dict[str, T]:
     """The leaves of no part that is to be new, named by the list `init_new`."""
     new = _split(init_new)
     return {
@@ -147,10 +149,8 @@ def fitting(
     return fitted
 
 
-def _check_shapes(
-    found: Mapping[str, np.ndarray | Partial], wanted: Mapping[str, Any]
-) -> None:
-    def shape(leaves: Mapping[str, Any], name: str) -> list[int] | str:
+def _check_shapes(found: Mapping[str, np.ndarray | Partial], wanted: Shapes) -> None:
+    def shape(leaves: Shapes, name: str) -> list[int] | str:
         return list(leaves[name].shape) if name in leaves else 'not there'
 
     wrong = [

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
+# Leaves by name, of which only the shapes are read.
+Shapes = Mapping[str, Any]
+
 _MOST_LISTED = 5
 
 
@@ -38,8 +41,8 @@ def pairs(
     Returns:
         (places in `old`, places in `new`) of the names that match.
     """
-    old = [unicodedata.normalize('NFC', name) for name in old]
-    new = [unicodedata.normalize('NFC', name) for name in new]
+    old = _composed(old)
+    new = _composed(new)
     if old == new:
         return np.arange(len(old)), np.arange(len(new))
     old_counts = Counter(old)
@@ -52,6 +55,10 @@ def pairs(
     ]
     of_old, of_new = np.array(matches, int).reshape(-1, 2).T
     return of_old, of_new
+
+
+def _composed(names: Sequence[str]) -> list[str]:
+    return [unicodedata.normalize('NFC', name) for name in names]
 
 
 def matched(
@@ -94,7 +101,7 @@ def matched(
     return Partial(moved, np.expand_dims(is_taken, others))
 
 
-def axes(shapes: Mapping[str, Any], larger: Mapping[str, Any]) -> dict[str, int]:
+def axes(shapes: Shapes, larger: Shapes) -> dict[str, int]:
     """Find the axis of the classes or words of each leaf that has one.
 
     Args:
@@ -132,9 +139,9 @@ def describe(
             f'place, as that of {_listed(new)}; train.init_new would initialise it'
         )
     of_old, of_new = pairs(old, new)
-    kept = [new[place] for place in of_new]
-    drawn = [name for place, name in enumerate(new) if place not in {*of_new}]
-    left = [name for place, name in enumerate(old) if place not in {*of_old}]
+    kept = [str(new[place]) for place in of_new]
+    drawn = [name for place, name in enumerate(new) if place not in of_new]
+    left = [name for place, name in enumerate(old) if place not in of_old]
     return (
         f'init_from {source}: of {len(new)} {kind}, {len(kept)} taken over by name'
         f'{_listed(kept, brackets=True)}, {len(drawn)} initialised'
