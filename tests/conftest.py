@@ -31,6 +31,8 @@ def pytest_configure(config):
                 os.environ.get('XLA_FLAGS', ''),
                 '--xla_backend_optimization_level=0',
                 '--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters',
+                # One LLVM module a program: splitting small ones costs a tenth.
+                '--xla_cpu_parallel_codegen_split_count=1',
             ]
         ).strip()
     programs = os.path.join(os.environ['XDG_CACHE_HOME'], 'jaxvision', 'xla')
@@ -40,14 +42,14 @@ def pytest_configure(config):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """One worker a core for `pytest -n auto`: of the cores that this process may use.
+    """Workers of `pytest -n auto`: one for each core that this process may use, and one more.
 
-    The default counts the machine's physical cores.
+    Some tests wait for other processes. The default counts the machine's physical cores.
     """
     named = 'PYTEST_XDIST_AUTO_NUM_WORKERS' in os.environ
     if named or not hasattr(os, 'sched_getaffinity'):
         return None
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
