@@ -183,7 +183,7 @@ class Task:
             path of the video. `answer` is a dict that JSON holds. `picture` is uint8
             [h, w, 3], or None without 'original'. For a video it may be
             {'': picture, FILE: content}: a .png is uint8 [h, w, 3], an .mp4 or .gif is
-            (frames, rate) as `data.video.write_clip` takes them.
+            (frames, rate) or (frames, rate, durations) as `data.video.write_clip` takes them.
     """
 
     init: Init

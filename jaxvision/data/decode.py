@@ -219,6 +219,20 @@ def resize(
     return pixels.reshape(height, width, channels)
 
 
+def rotate(pixels: Pixels, clockwise: float) -> Pixels:
+    """Turn an image about its centre within the same size, with black corners.
+
+    Args:
+        pixels: uint8 [H, W, 3].
+        clockwise: the angle in degrees.
+    """
+    cv2 = _opencv()
+    height, width, _ = pixels.shape
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    turn = cv2.getRotationMatrix2D(centre, -clockwise, 1.0)
+    return cv2.warpAffine(pixels, turn, (width, height), flags=cv2.INTER_LINEAR)
+
+
 def _gaussian(shrink: float) -> tuple[int, float]:
     """Taps and sigma of a Gaussian of variance (shrink^2 - 1) / 6. One tap is no Gaussian."""
     if shrink < 1.06:  # It is not worth a pass over the pixels.

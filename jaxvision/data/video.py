@@ -1,26 +1,20 @@
 """Video files to uint8 frames on the host, with PyAV: upright, RGB, only the frames needed."""
 
-import contextlib
 import functools
-import io
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from jaxvision.core.files import atomic_path
-from jaxvision.data import decode, files
+from jaxvision.data import decode, video_file, video_times
 from jaxvision.data.protocol import Unreadable
+from jaxvision.data.video_file import File
 
-if TYPE_CHECKING:
-    import av
-
-File = bytes | str | os.PathLike
 Frames = UInt8[np.ndarray, 't h w c']
 Video = File | Sequence[bytes] | Frames  # also encoded frames, or pixels
 Resize = Callable[[decode.Encoded, int, int], decode.Pixels]  # as decode.squash
@@ -43,9 +37,8 @@ SUFFIXES = frozenset(
     )
 )
 
-# Containers that hold their own frames. With others, FFmpeg follows playlists to wherever they
-# lead, draws text, and takes any photograph for a video of one frame.
-_FORMATS = 'mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,asf,flv,ogg'
+_MP4_TICKS = 90_000  # in a second
+_GIF_TICKS = 100
 
 
 def read(
@@ -149,19 +142,19 @@ def count(video: Video) -> int:
         return _count(video)
     if not isinstance(video, str | os.PathLike):
         return _length(video)
-    with _as_unreadable():
+    with video_file.as_unreadable():
         status = os.stat(video)
     return _count_once(os.fspath(video), status.st_size, status.st_mtime_ns)
 
 
 def rate(video: File) -> float:
-    """The average frames a second, 25 if the file does not tell.
+    """The frames a second, on average by their timestamps.
 
     Raises:
         Unreadable: As for `read`.
     """
-    with _opened(video) as (_, stream):
-        return float(stream.average_rate or stream.guessed_rate or 25)
+    edges = video_times.edges(video)
+    return float((len(edges) - 1) / (edges[-1] - edges[0]))
 
 
 def clip_rows(
@@ -198,7 +191,10 @@ def padded(
 
 
 def write_clip(
-    path: str | os.PathLike, frames: Iterable[UInt8[np.ndarray, '_ _ 3']], rate: float
+    path: str | os.PathLike,
+    frames: Iterable[UInt8[np.ndarray, '_ _ 3']],
+    rate: float,
+    durations: Sequence[float] | None = None,
 ) -> Path:
     """Write an MP4 (H.264) that browsers and phones play, or a GIF, atomically.
 
@@ -208,7 +204,8 @@ def write_clip(
         path: NAME.mp4 or NAME.gif.
         frames: one or more of one size, such as those of `stream`. An odd side of an MP4 is made
             even by repeating its last line.
-        rate: frames a second.
+        rate: frames a second, on average if they have durations.
+        durations: the seconds for which each frame is shown. None: all are shown equally long.
 
     Returns:
         The path of the file that was written.
@@ -220,7 +217,7 @@ def write_clip(
         path = path.with_suffix('.gif')
     write = _write_gif if path.suffix == '.gif' else _write_mp4
     with atomic_path(path, durable=False) as partial:
-        write(partial, iter(frames), rate)
+        write(partial, iter(frames), rate, durations)
     return path
 
 
@@ -248,10 +245,10 @@ def _frames_of_file(
     video: File, numbers: set[int] | None
 ) -> Iterator[tuple[int, decode.Pixels]]:
     last = None if numbers is None else max(numbers, default=-1)
-    with _opened(video) as (container, stream):
-        for number, frame in enumerate(_frames(container, stream)):
+    with video_file.opened(video) as (container, stream):
+        for number, frame in enumerate(video_file.frames(container, stream)):
             if numbers is None or number in numbers:
-                yield number, _upright(frame)
+                yield number, video_file.upright(frame)
             if number == last:
                 return
 
@@ -262,79 +259,16 @@ def _count_once(path: str, size: int, changed: int) -> int:
 
 
 def _count(video: File) -> int:
-    with _opened(video) as (container, stream):
-        return sum(1 for _ in _frames(container, stream))
+    with video_file.opened(video) as (container, stream):
+        return sum(1 for _ in video_file.frames(container, stream))
 
 
-@contextlib.contextmanager
-def _opened(video: File) -> Iterator[tuple]:
-    """Open a file: its container and its first video stream."""
-    import av
-    from PIL import Image
-
-    settings = {'options': {'format_whitelist': _FORMATS}}
-    if int(av.__version__.partition('.')[0]) < 19:
-        # For titles whose bytes are no text. Later versions of PyAV read any title.
-        settings['metadata_errors'] = 'replace'
-    with _as_unreadable(), _file(video) as file, av.open(file, **settings) as container:
-        if not container.streams.video:
-            raise Unreadable('it has no pictures, only sound')
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise Unreadable(
-                'its pictures are encoded in a way that FFmpeg does not know'
-            )
-        # The pipeline's own threads run in parallel.
-        stream.thread_count = 1
-        # Otherwise FFmpeg makes up a damaged frame from its neighbours.
-        stream.codec_context.options = {
-            'err_detect': 'explode',
-            'max_pixels': str(Image.MAX_IMAGE_PIXELS),
-        }
-        yield container, stream
-
-
-def _file(video: File) -> io.BufferedIOBase:
-    if isinstance(video, bytes):
-        return io.BytesIO(video)
-    files.size(video)
-    return open(video, 'rb')
-
-
-def _frames(container, stream) -> 'Iterator[av.VideoFrame]':
-    has_frames = False
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
-            raise Unreadable('it is cut off')
-        for frame in packet.decode():
-            has_frames = True
-            yield frame
-    if not has_frames:
-        raise Unreadable('it has no frames')
-
-
-@contextlib.contextmanager
-def _as_unreadable() -> Iterator[None]:
-    import av
-
-    try:
-        yield
-    except av.InvalidDataError as error:
-        raise Unreadable('damaged, cut off, or no video that FFmpeg knows') from error
-    except av.ArgumentError as error:
-        raise Unreadable('no video file, or one of sizes that cannot be') from error
-    except (av.FFmpegError, OSError) as error:
-        raise Unreadable(error.strerror or str(error)) from error
-
-
-def _upright(frame: 'av.VideoFrame') -> UInt8[np.ndarray, 'h w 3']:
-    """The frame as it is meant to be shown. A telephone stores upright videos on their side."""
-    pixels = frame.to_ndarray(format='rgb24')
-    quarter_turns = round(frame.rotation / 90)  # anticlockwise
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
-
-
-def _write_mp4(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None:
+def _write_mp4(
+    path: Path,
+    frames: Iterator[decode.Pixels],
+    rate: float,
+    durations: Sequence[float] | None,
+) -> None:
     import av
 
     first = next(frames)
@@ -351,22 +285,62 @@ def _write_mp4(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None
         stream.height = height + height % 2
         stream.width = width + width % 2
         stream.pix_fmt = 'yuv420p'
-        for frame in itertools.chain([first], frames):
-            pixels = np.pad(frame, missing, 'edge')
-            encoded = stream.encode(av.VideoFrame.from_ndarray(pixels, format='rgb24'))
-            container.mux(encoded)
-        container.mux(stream.encode())
+        times = None
+        if durations is not None:
+            times = _ticks(durations, _MP4_TICKS)
+            stream.codec_context.time_base = Fraction(1, _MP4_TICKS)
+            # The file then tells how long the last frame is shown.
+            stream.codec_context.max_b_frames = 0
+        shown = {}
+        for number, pixels in enumerate(itertools.chain([first], frames)):
+            frame = av.VideoFrame.from_ndarray(
+                np.pad(pixels, missing, 'edge'), format='rgb24'
+            )
+            if times is not None:
+                frame.pts = int(times[number])
+                frame.time_base = Fraction(1, _MP4_TICKS)
+                shown[frame.pts] = int(times[number + 1]) - frame.pts
+            container.mux(_lasting(stream.encode(frame), shown))
+        container.mux(_lasting(stream.encode(), shown))
 
 
-def _write_gif(path: Path, frames: Iterator[decode.Pixels], rate: float) -> None:
+def _lasting(packets: 'list[av.Packet]', shown: dict[int, int]) -> 'list[av.Packet]':
+    """The same packets, each with the duration of its frame where it is known."""
+    for packet in packets:
+        packet.duration = shown.get(packet.pts, packet.duration)
+    return packets
+
+
+def _write_gif(
+    path: Path,
+    frames: Iterator[decode.Pixels],
+    rate: float,
+    durations: Sequence[float] | None,
+) -> None:
     from PIL import Image
 
+    duration = round(1000 / rate)
+    if durations is not None:
+        duration = (10 * np.diff(_ticks(durations, _GIF_TICKS))).tolist()
     pictures = map(Image.fromarray, frames)
     next(pictures).save(
         path,
         format='GIF',
         save_all=True,
         append_images=pictures,
-        duration=round(1000 / rate),
+        duration=duration,
         loop=0,
     )
+
+
+def _ticks(durations: Sequence[float], ticks: int) -> Int[np.ndarray, 'm']:
+    """The edges of frames in ticks, rounded so that no error grows.
+
+    Args:
+        durations: of the frames, seconds.
+        ticks: in a second.
+    """
+    edges = np.round(np.cumsum([0, *durations]) * ticks).astype(int)
+    # Two frames at one time would be a damaged file.
+    numbers = np.arange(len(edges))
+    return np.maximum.accumulate(edges - numbers) + numbers

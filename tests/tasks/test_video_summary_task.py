@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import films as films_of_tests
 from helpers.exporting import assert_exported_alike
 from helpers.untrained import save_untrained
 from PIL import Image
@@ -11,7 +12,7 @@ from PIL import Image
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import ArraySpec
-from jaxvision.data import video
+from jaxvision.data import video, video_times
 from jaxvision.data.composed import Composed
 from jaxvision.data.wrappers import Subset
 from jaxvision.tasks.video_summary import sampling
@@ -166,14 +167,14 @@ def test_a_persons_film_becomes_a_storyboard_and_a_short_film(trained, films, ma
     assert Image.open(entry['picture']).size > (200, 100)
     assert np.asarray(Image.open(saved.pop('scores.png'))).std() > 0
 
-    numbers = [
-        number
-        for start, end in answer['kept']
-        for number in range(round(start * 10), round(end * 10))
-    ]
+    numbers, durations = video_times.cut(video_times.edges(file), answer['kept'])
     kept = film[numbers]
     short = saved.pop('summary.mp4')
-    assert (video.count(short), video.rate(short)) == (len(kept), 10)
+    assert video.count(short) == len(kept)
+    np.testing.assert_allclose(np.diff(video_times.edges(short)), durations, atol=1e-4)
+    assert np.allclose(durations, 0.1) and answer['seconds_kept'] == pytest.approx(
+        sum(durations), abs=0.1
+    )
     # Of 229 such clips, coding changed a frame by at most 8 on average, and frames of two shots
     # were at least 57 apart.
     in_shot = apart(film, film)[numbers] < 20
@@ -214,6 +215,56 @@ def test_frames_stand_for_equal_parts_of_a_video(films):
     clip = {'video': film, 'importance': np.arange(total, dtype=np.float32)}
     found = sampling.make_sample(options, [total // 2, 16, 16, 3])(clip)
     np.testing.assert_array_equal(found['video'], film[found['importance'].astype(int)])
+
+
+# For most of the time one frame is shown: of 15 seconds, frame 6 is there for 7.8.
+STARTS = [0, 0.04, 0.08, 0.12, 2.12, 2.16, 2.2, 10.0, 10.04, 10.5, 11.0, 13.0]
+
+
+@pytest.fixture
+def variable(tmp_path):
+    return films_of_tests.write_variable(tmp_path / 'screen.mp4', STARTS, 15.0)
+
+
+def test_frames_of_a_variable_rate_are_sampled_by_their_times(variable):
+    options = configs.default('video_summary').task
+    for most in (6, 12, 30):
+        sampled = sampling.make_sample(options, [most, 32, 48, 3])({'video': variable})
+        count = min(most, 12)
+        assert sampled['video_mask'].sum() == count
+        spans = sampled['spans'][:count]
+        edges = np.arange(count + 1) * 15 / count
+        np.testing.assert_allclose(spans, np.stack([edges[:-1], edges[1:]], 1), 1e-6)
+        shown = [
+            max(number for number, start in enumerate(STARTS) if start <= middle + 1e-6)
+            for middle in (edges[:-1] + edges[1:]) / 2
+        ]
+        assert films_of_tests.numbers(sampled['video'][:count]) == shown
+
+
+def test_a_summary_of_a_variable_rate_lasts_as_long_as_what_it_keeps(
+    trained, variable, main
+):
+    code, *_, told = main('--workdir', trained[0], variable)
+    entry = told[str(variable)]
+    answer, saved = entry['answer'], {Path(path).name: path for path in entry['saved']}
+    assert code == 0 and answer['seconds'] == pytest.approx(15, abs=1e-3)
+    short = saved.pop('summary.mp4')
+    rows, durations = video_times.cut(np.array([*STARTS, 15.0]), answer['kept'])
+    assert films_of_tests.numbers(video.read(short)) == rows
+    edges = video_times.edges(short)
+    np.testing.assert_allclose(np.diff(edges), durations, atol=1e-3)
+    assert edges[-1] == pytest.approx(answer['seconds_kept'], abs=0.11)
+    for time in answer['key_frames']:
+        picture = np.asarray(Image.open(saved[f'key-{time.replace(":", ".")}.png']))
+        minutes, seconds = time.split(':')
+        second = 60 * int(minutes) + float(seconds)
+        near = {
+            max(number for number, start in enumerate(STARTS) if start <= second + off)
+            for off in (-0.05, 0.05)
+            if second + off >= 0
+        }
+        assert {*films_of_tests.numbers(picture[None])} <= near
 
 
 @pytest.mark.parametrize('overrides', [[], UNSUPERVISED], ids=['frames', 'similarity'])

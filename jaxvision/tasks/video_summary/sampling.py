@@ -6,14 +6,15 @@ import numpy as np
 
 from jaxvision.core.fields import Config
 from jaxvision.core.types import Example, Prepare
-from jaxvision.data import video
+from jaxvision.data import video, video_times
 from jaxvision.tasks.shared import video_input
 
 _FEWEST = 20  # frames of a video file; a summary of fewer has less than three
+_RATE_OF_ARRAYS = 25.0  # frames a second, as an array does not tell
 
 
 def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Example]:
-    """Build the function that samples the frames of a video, evenly spaced.
+    """Build the function that samples the frames of a video, evenly spaced in time.
 
     `task.rate` frames per second are sampled of a video file, and all frames of an array. The
     number of frames in `shape` is the upper limit.
@@ -32,21 +33,23 @@ def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Ex
 
     def sample(example):
         clip = example['video']
-        total = video.count(clip)
-        rate = 25.0
-        count = total
         if isinstance(clip, video.File):
-            rate = video.rate(clip)
-            count = max(round(total / rate * options.rate), _FEWEST)
-        count = min(count, total, most)
-        edges = np.arange(count + 1) * total / count
-        rows = ((edges[:-1] + edges[1:]) / 2).astype(int)
+            frame_edges = video_times.edges(clip)
+            seconds = frame_edges[-1] - frame_edges[0]
+            wanted = max(round(seconds * options.rate), _FEWEST)
+        else:
+            wanted = video.count(clip)
+            frame_edges = np.arange(wanted + 1) / _RATE_OF_ARRAYS
+        count = min(wanted, len(frame_edges) - 1, most)
+        # Parts of equal time, each with the frame that is shown in its middle.
+        edges = np.linspace(frame_edges[0], frame_edges[-1], count + 1)
+        rows = video_times.at(frame_edges, (edges[:-1] + edges[1:]) / 2)
         pixels = video.read(clip, rows, height, channels, resize)
         frames, mask = video.padded(pixels, most)
         sampled = {
             'video': frames,
             'video_mask': mask.astype(np.uint8),
-            'spans': _padded(np.stack([edges[:-1], edges[1:]], 1) / rate, most),
+            'spans': _padded(np.stack([edges[:-1], edges[1:]], 1), most),
         }
         if 'importance' in example:
             sampled['importance'] = _padded(example['importance'][rows], most)

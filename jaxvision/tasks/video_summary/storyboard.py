@@ -1,6 +1,6 @@
 """Summaries of videos as pictures and answers: key frames, scores and a short video."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,7 +10,7 @@ from jaxvision.core.task import (
     Shown,
 )
 from jaxvision.core.types import Example, Records
-from jaxvision.data import video
+from jaxvision.data import video, video_times
 from jaxvision.tasks.video_summary import selection
 from jaxvision.viz import figures
 
@@ -30,17 +30,17 @@ def show(inputs: Example, outputs: Records) -> Shown:
     """
     mask = inputs['video_mask'] > 0
     scores = outputs['scores'][mask].astype(np.float64)
-    spans = inputs['spans'][mask].astype(np.float64)
+    spans = inputs['spans'][mask]
     boundaries, selected = selection.shorten(scores, outputs['features'][mask])
     key_frames = _best_key_frames(scores, boundaries, selected)
     middles = spans[key_frames].mean(1)
-    times = [_clock(seconds) for seconds in middles]
+    times = [_clock(float(seconds)) for seconds in middles]
     kept = [
         [float(spans[first, 0]), float(spans[end - 1, 1])]
         for first, end in selection.stretches(selected)
     ]
     answer = {
-        'seconds': float(spans[-1, 1]),
+        'seconds': float(spans[-1, 1] - spans[0, 0]),
         'seconds_kept': sum(end - start for start, end in kept),
         'key_frames': times,
         'kept': kept,
@@ -49,8 +49,9 @@ def show(inputs: Example, outputs: Records) -> Shown:
     if 'original' not in inputs:
         return answer, None
     path = inputs['original']
-    rate = video.rate(path)
-    pictures = list(video.read(path, (middles * rate).astype(int)))
+    edges = video_times.edges(path)
+    pictures = list(video.read(path, video_times.at(edges, middles)))
+    rows, durations = video_times.cut(edges, kept)
     key_pictures = {
         f'key-{time.replace(":", ".")}.png': picture
         for time, picture in zip(times, pictures, strict=True)
@@ -59,7 +60,7 @@ def show(inputs: Example, outputs: Records) -> Shown:
         '': figures.gallery(pictures, times),
         'scores.png': figures.scores(spans.mean(1), scores, selected),
         **key_pictures,
-        'summary.mp4': (video.stream(path, _rows(kept, rate)), rate),
+        'summary.mp4': (video.stream(path, rows), video.rate(path), durations),
     }
 
 
@@ -72,14 +73,6 @@ def _best_key_frames(
     key_frames = selection.key_frames(scores, boundaries, selected)
     order = np.argsort(-scores[key_frames], kind='stable')
     return np.sort(key_frames[order[:_MOST_KEY_FRAMES]])
-
-
-def _rows(kept: Sequence[Sequence[float]], rate: float) -> list[int]:
-    """The frames of stretches, each from a second to another."""
-    rows = []
-    for start, end in kept:
-        rows += range(round(start * rate), round(end * rate))
-    return rows
 
 
 def draw_scores(records: Records, example: Callable[[int], Example]) -> Pictures:
