@@ -5,11 +5,14 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxvision.core.errors import UserError
+from jaxvision.data import walk
 from jaxvision.data.protocol import Unreadable
+
+Say = Callable[[str], object]
 
 # Six bytes, uncompressed 16-bit RGB, for each of the most pixels that Pillow accepts.
 MOST_BYTES = 2**29
@@ -23,29 +26,39 @@ _NOT_A_FILE = {
 }
 
 
-def find(names: Sequence[str], out: str) -> list[str]:
+def find(names: Sequence[str], out: str, say: Say | None = None) -> list[str]:
     """List the files that names of files, folders and globs mean, each file once.
 
-    A folder means all files below it, whatever their suffix, except hidden files and files in
-    `out`. Links to folders are followed, each folder once.
+    A folder means all files below it, whatever their suffix, as `walk.walk` finds them. Files in
+    `out` are left out, and so are folders that this program wrote.
 
     Args:
         names: as the user typed them.
         out: the folder that predictions are written into.
+        say: called with a line on each folder that is left out; None: nothing is said.
 
     Returns:
-        The paths, in the order of the names.
+        The paths, in the order of the names. Broken links and folders that cannot be listed are
+        among them, so that a report can name them.
 
     Raises:
         UserError: A name means no file, or a file in `out`.
     """
     found = {}
+    written = {}
     for name in names:
-        paths = [path for top in _matches(name) for path in _files(top, out)]
+        paths = []
+        for top in _matches(name):
+            files, left_out = _files(top, out)
+            paths += files
+            written |= left_out
         if not paths:
             raise UserError(f'{name} holds no files')
         for path in paths:
             found.setdefault(os.path.abspath(path), path)
+    for folder, kind in written.items():
+        if say:
+            say(f'{folder}: {kind} of this program, left out')
     return list(found.values())
 
 
@@ -119,8 +132,11 @@ def _matches(name: str) -> list[str]:
     return matches
 
 
-def _files(top: str, out: str) -> Iterator[str]:
-    """The file `top`, or all files below it. Folders that cannot be listed come last."""
+def _files(top: str, out: str) -> tuple[list[str], dict[str, str]]:
+    """The file `top`, or all files below it; and the folders that this program wrote.
+
+    Folders that cannot be listed come last.
+    """
     out = os.path.realpath(out)
     is_folder = os.path.isdir(top)
     folder = top if is_folder else os.path.dirname(top) or '.'
@@ -129,41 +145,18 @@ def _files(top: str, out: str) -> Iterator[str]:
             f'{top}: answers are written into {out}, and would replace files there. '
             'Give another --out'
         )
-    if is_folder:
-        yield from _files_below(top, out)
-    else:
-        yield top
-
-
-def _files_below(top: str, out: str) -> Iterator[str]:
+    if not is_folder:
+        return [top], {}
+    found = []
     unlisted = []
-    seen = set()
-
-    def note_unlisted(error: OSError) -> None:
-        unlisted.append(error.filename)
-
-    _is_new(top, seen)
-    for folder, below, names in os.walk(top, onerror=note_unlisted, followlinks=True):
-        # In place: os.walk continues with these.
-        below[:] = [
-            name
-            for name in _visible(below)
-            if _is_new(os.path.join(folder, name), seen)
-        ]
-        if os.path.realpath(folder) != out:
-            for name in _visible(names):
-                yield os.path.join(folder, name)
-    yield from unlisted
-
-
-def _visible(names: Sequence[str]) -> list[str]:
-    return sorted(name for name in names if not name.startswith('.'))
-
-
-def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether a folder was not seen before. A link may lead back to a folder above it."""
-    status = os.stat(folder)
-    key = (status.st_dev, status.st_ino)
-    is_new = key not in seen
-    seen.add(key)
-    return is_new
+    written = {}
+    for contents in walk.walk(top):
+        if contents.error:
+            unlisted.append(contents.path)
+        if contents.real != out:
+            found += map(contents.join, contents.names)
+        for name in contents.written:
+            if contents.real_path(name) != out:
+                path = contents.join(name)
+                written[path] = walk.written_as(path)
+    return found + unlisted, written

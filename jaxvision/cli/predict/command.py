@@ -13,8 +13,8 @@ examples:
   jaxvision predict --weights resnet50.pth --model resnet:50 photo.jpg
   jaxvision predict --weights resnet50.pth --model resnet:50 --support classes/ photo.jpg
 
-A folder stands for all files below it, but hidden ones. The command prints a table. OUT gets
-predictions.json, with an entry for every file, and pictures.
+A folder stands for all files below it, but hidden ones and folders that this program wrote. The
+command prints a table. OUT gets predictions.json, with an entry for every file, and pictures.
 
 The run's task declares its predictor. A predictor has arguments of its own, and an argument of
 another predictor is a mistake.
@@ -140,7 +140,7 @@ def _run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     out = Path(arguments.out)
     request = Request(
-        paths=files.find(arguments.files, arguments.out),
+        paths=files.find(arguments.files, arguments.out, _say),
         out=out,
         batch_size=arguments.batch_size,
         pictures=not arguments.no_pictures,
@@ -245,6 +245,10 @@ def _finish(predictor: Predictor, answered: int, request: Request) -> int:
         file=sys.stderr,
     )
     return 1
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _quiet_libraries() -> None:

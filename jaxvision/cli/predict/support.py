@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from jaxvision.cli.predict.model import Model, predict_padded
 from jaxvision.cli.predict.predictor import Request, check_inputs
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example, Records
-from jaxvision.data import files
+from jaxvision.data import files, walk
 from jaxvision.data.protocol import Unreadable
+from jaxvision.data.split_names import are_splits, class_name
 
 DOES = 'predicts classes that --support shows'
 FILES = 'images'
@@ -102,35 +104,26 @@ def read_support(model: Model, folder: Path, out: Path) -> tuple[list[str], Reco
         of fewer images are padded.
 
     Raises:
-        UserError: There are no two class folders, or an image cannot be read.
+        UserError: There are no two class folders, they are those of splits, or an image cannot
+            be read.
     """
     if not folder.is_dir():
         raise UserError(
             f'--support={folder}: expected a folder with one folder a class, and there is '
             'no such folder.'
         )
-    classes = sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith('.')
-    )
-    if len(classes) < 2:
-        raise UserError(
-            f'--support={folder}: expected at least two folders, one for each class. It '
-            f'has {len(classes)}.'
-        )
-    class_images = []
-    for path in classes:
-        paths = files.find([str(path)], str(out))
-        class_images.append([_read(model, file) for file in paths])
+    paths_by_class = _find_classes(folder, out)
+    class_images = [
+        [_read(model, path) for path in paths] for paths in paths_by_class.values()
+    ]
     shots = max(len(pixels) for pixels in class_images)
     image_shape = model.spec.inputs['query'].shape[1:]
-    support = np.zeros((len(classes), shots, *image_shape), np.uint8)
-    mask = np.zeros((len(classes), shots), np.uint8)
+    support = np.zeros((len(class_images), shots, *image_shape), np.uint8)
+    mask = np.zeros((len(class_images), shots), np.uint8)
     for i, pixels in enumerate(class_images):
         support[i, : len(pixels)] = pixels
         mask[i, : len(pixels)] = 1
-    return [path.name for path in classes], {'support': support, 'support_mask': mask}
+    return list(paths_by_class), {'support': support, 'support_mask': mask}
 
 
 def predict_queries(model: Model, support: Records, query: np.ndarray) -> Records:
@@ -147,6 +140,46 @@ def predict_queries(model: Model, support: Records, query: np.ndarray) -> Record
     episode = {name: array[None] for name, array in support.items()}
     outputs = model.predict({**episode, 'query': query[None]})
     return {name: array[0] for name, array in outputs.items()}
+
+
+def _find_classes(folder: Path, out: Path) -> dict[str, list[str]]:
+    """The files of each class, by its name."""
+    contents = walk.contents_of(folder)
+    if contents.error:
+        raise UserError(
+            f'--support={folder}: expected a folder that can be listed: {contents.error}.'
+        )
+    if are_splits(contents.folders):
+        names = ', '.join(f'{name}/' for name in contents.folders)
+        raise UserError(
+            f'--support={folder}: expected one folder a class. {names} are names of '
+            f'splits: give --support {folder / contents.folders[0]} or another one.'
+        )
+    for name in contents.unreadable:
+        if not os.path.splitext(name)[1]:
+            raise UserError(
+                f'--support={folder}: expected one folder a class. {folder / name} is a '
+                'broken link: mend or remove it.'
+            )
+    paths_by_class: dict[str, list[str]] = {}
+    for name in contents.folders:
+        if _holds_only_written(folder / name):
+            continue
+        paths = files.find([str(folder / name)], str(out))
+        paths_by_class.setdefault(class_name(name), []).extend(paths)
+    if len(paths_by_class) < 2:
+        raise UserError(
+            f'--support={folder}: expected at least two folders, one for each class. It '
+            f'has {len(paths_by_class)}.'
+        )
+    return paths_by_class
+
+
+def _holds_only_written(folder: Path) -> bool:
+    """Whether a folder holds nothing but folders that this program wrote, such as runs/."""
+    below = list(walk.walk(folder))
+    has_files = any(contents.names for contents in below)
+    return not has_files and any(contents.written for contents in below)
 
 
 def _read(model: Model, path: str) -> np.ndarray:

@@ -1,0 +1,226 @@
+"""Read the tree ROOT/[SPLIT/]CLASS/FILE."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
+from pathlib import Path
+
+from jaxvision.core.errors import UserError
+from jaxvision.data import walk
+from jaxvision.data.labelled_files import Item, count, name_in, some, without_copies
+from jaxvision.data.split_names import SPLITS, are_splits, class_name, split_of
+
+
+class ClassFolders:
+    """The files of one kind in a tree, and notes of all else that it holds.
+
+    Attributes:
+        notes: what a user should know of how the tree was read. Reading adds to it.
+    """
+
+    def __init__(self, root: Path, suffixes: Set[str], kind: str):
+        """Say what to read.
+
+        Args:
+            root: the folder.
+            suffixes: of the files to list, in lower case.
+            kind: what such files are, in the plural.
+        """
+        self.notes: list[str] = []
+        self._root = root
+        self._suffixes = suffixes
+        self._kind = kind
+        self._written: list[str] = []
+        self._broken: list[str] = []
+        self._others: Counter[str] = Counter()
+
+    def split_folders(self) -> dict[str, Path]:
+        """The folder of each split. Without split folders, the root itself is that of training.
+
+        Raises:
+            UserError: There are split folders, but none for training, or two for one split.
+        """
+        contents = self._contents(self._root)
+        named = {split: [] for split in SPLITS}
+        for name in contents.folders:
+            if split_of(name):
+                named[split_of(name)].append(name)
+        if not any(named.values()):
+            return {'train': self._root}
+        for split, names in named.items():
+            if len(names) > 1:
+                raise UserError(
+                    f'{self._root}: {some([f"{name}/" for name in names])} are all the '
+                    f'{split} split: expected one folder a split. Rename or remove the '
+                    'others.'
+                )
+        if not named['train']:
+            (name,) = named['validation'] or named['test']
+            raise UserError(
+                f'{self._root} has {name}/ but no train/. If {name} is a class, move '
+                f'all class folders into {self._root / "train"}.'
+            )
+        self._note_splits(contents, named)
+        return {split: self._root / names[0] for split, names in named.items() if names}
+
+    def in_classes(self, split: str, folder: Path) -> list[Item]:
+        """List the files in the class folders of a split, at any depth.
+
+        Args:
+            split: the split.
+            folder: of the split.
+
+        Raises:
+            UserError: A class folder holds no file of the kind, or holds split folders; or all
+                class folders have names of splits.
+        """
+        contents = self._contents(folder)
+        self._check_are_classes(folder, contents.folders)
+        items = []
+        for name in contents.folders:
+            found = self._in_class(split, folder / name)
+            # Paths compare by their parts, unlike the walk's strings.
+            items += sorted(found, key=_path)
+        return items
+
+    def in_no_class(self, split: str, folder: Path) -> list[Item]:
+        """List the files that lie in the folder of a split itself."""
+        contents = self._contents(folder)
+        return list(self._items(split, (), contents))
+
+    def without_copies(self, items: Sequence[Item]) -> list[Item]:
+        """Leave out further links to a file of the same class and split.
+
+        Raises:
+            UserError: A file is in two splits or has two labels.
+        """
+        kept = without_copies(items)
+        if len(kept) < len(items):
+            number = count(len(items) - len(kept), 'link')
+            self.notes.append(f'{number} to files that are listed anyway: left out')
+        return kept
+
+    def note_left_out(self) -> None:
+        """Add notes of what the class folders hold besides."""
+        if self._written:
+            self.notes.append(
+                f'{some(self._written)}: written by this program, left out'
+            )
+        if self._broken:
+            self.notes.append(
+                f'{count(len(self._broken), "broken link")} left out, such as '
+                f'{self._broken[0]}'
+            )
+        if self._others:
+            endings = some([ending for ending, _ in self._others.most_common()])
+            number = count(self._others.total(), 'other file')
+            self.notes.append(f'{number} in class folders left out: {endings}')
+
+    def _contents(self, folder: Path) -> walk.Contents:
+        """What a folder holds, checked."""
+        contents = walk.contents_of(folder)
+        _check_listed(contents)
+        self._note_written(contents)
+        for name in sorted(contents.unreadable):
+            if not os.path.splitext(name)[1] or split_of(name):
+                raise UserError(
+                    f'{folder / name} is a broken link: expected a folder. Mend or '
+                    'remove it.'
+                )
+        return contents
+
+    def _note_written(self, contents: walk.Contents) -> None:
+        names = [self._name(contents.join(name)) + '/' for name in contents.written]
+        self._written += [name for name in names if name not in self._written]
+
+    def _note_splits(
+        self, contents: walk.Contents, named: dict[str, list[str]]
+    ) -> None:
+        """Note which folder is which split, and which folders are none."""
+        for split, names in named.items():
+            if names and names[0] != split:
+                self.notes.append(f'{names[0]}/ is the {split} split')
+        others = [f'{name}/' for name in contents.folders if not split_of(name)]
+        if others:
+            verb = 'is no split' if len(others) == 1 else 'are no splits'
+            self.notes.append(
+                f'{some(others)} beside {named["train"][0]}/ {verb}: left out'
+            )
+
+    def _check_are_classes(self, folder: Path, names: Sequence[str]) -> None:
+        """Check that class folders are not the folders of splits."""
+        if are_splits(names):
+            raise UserError(
+                f'{folder}: its classes would be {some(names)}, which are names of '
+                'splits. Rename these folders to train, validation and test.'
+            )
+
+    def _in_class(self, split: str, folder: Path) -> Iterator[Item]:
+        found = False
+        written = len(self._written)
+        broken = len(self._broken)
+        labels = (class_name(folder.name),)
+        for number, contents in enumerate(walk.walk(folder)):
+            _check_listed(contents)
+            if number == 0:
+                self._check_holds_no_splits(folder, contents.folders)
+            self._note_written(contents)
+            self._count_others(contents)
+            for item in self._items(split, labels, contents):
+                found = True
+                yield item
+        if found:
+            return
+        if broken < len(self._broken):
+            number = count(len(self._broken) - broken, 'link')
+            raise UserError(
+                f'the class folder {folder} has no {self._kind} but {number} to files '
+                'that are not there; mend or remove it'
+            )
+        if written == len(self._written):
+            raise UserError(
+                f'the class folder {folder} has no {self._kind}; fill it or remove it'
+            )
+
+    def _check_holds_no_splits(self, folder: Path, names: Sequence[str]) -> None:
+        if are_splits(names):
+            raise UserError(
+                f'{folder} holds {some([f"{name}/" for name in names])}: expected '
+                f'SPLIT/CLASS/FILE, not CLASS/SPLIT/FILE. If {folder.name} is no class, '
+                f'name folder:{folder} as the source.'
+            )
+
+    def _items(
+        self, split: str, labels: tuple[str, ...], contents: walk.Contents
+    ) -> Iterator[Item]:
+        """The files of the kind in one folder."""
+        for name in contents.names:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix not in self._suffixes:
+                continue
+            if name in contents.unreadable:
+                self._broken.append(self._name(contents.join(name)))
+            else:
+                path = Path(contents.join(name))
+                yield Item(path, labels, split, contents.real_path(name))
+
+    def _count_others(self, contents: walk.Contents) -> None:
+        for name in contents.names:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix not in self._suffixes:
+                self._others[suffix or name] += 1
+
+    def _name(self, path: str) -> str:
+        return name_in(self._root, Path(path))
+
+
+def _check_listed(contents: walk.Contents) -> None:
+    if contents.error:
+        raise UserError(
+            f'{contents.path} cannot be listed: {contents.error}. Permit it, or move '
+            'the folder elsewhere.'
+        )
+
+
+def _path(item: Item) -> Path:
+    return item.path

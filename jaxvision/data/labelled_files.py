@@ -1,0 +1,212 @@
+"""Files with their classes and splits, as a tree of folders or a table lists them."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxvision.core.errors import UserError
+from jaxvision.data.split_names import SPLITS, split_of
+from jaxvision.data.wrappers import held_out
+
+_MOST_NAMES = 3  # that a note lists
+_DIGEST = 64  # characters; what identifies a file without its content is shorter
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A file, the names of its classes, and its split.
+
+    Attributes:
+        path: the file.
+        labels: its classes; none, if the files have no classes.
+        split: one of `SPLITS`.
+        real: the path without links. Two names of one file have the same.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    split: str
+    real: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """All files of a dataset.
+
+    Attributes:
+        items: the files.
+        notes: what a user should know of how the dataset was read: a sentence each.
+        multi_label: whether a file has any number of classes.
+        columns: the classes, if a table has one column for each.
+    """
+
+    items: Sequence[Item]
+    notes: Sequence[str] = ()
+    multi_label: bool = False
+    columns: tuple[str, ...] = ()
+
+
+def by_split(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """The items of each of `SPLITS`."""
+    found = {split: [] for split in SPLITS}
+    for item in items:
+        found[item.split].append(item)
+    return found
+
+
+def find_split(name: str, split: str, splits: Sequence[str]) -> str:
+    """The split of a dataset that a config names, by that name or as its folder is called.
+
+    Args:
+        name: the dataset, for the message.
+        split: 'validation', or 'val' or 'Valid' for the same.
+        splits: the splits of the dataset.
+
+    Raises:
+        UserError: There is no such split.
+    """
+    meant = split if split in splits else split_of(split)
+    if meant not in splits:
+        raise UserError(f'{name} has no split {split!r}; it has {", ".join(splits)}')
+    return meant
+
+
+def class_names(items: Iterable[Item]) -> set[str]:
+    """The names of all classes that some item belongs to."""
+    return {name for item in items for name in item.labels}
+
+
+def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
+    """Check that training has two or more classes, and that all items belong to them.
+
+    Raises:
+        UserError: There are fewer classes, or an item belongs to another one.
+    """
+    if not classes:
+        raise UserError('no image has a label')
+    if len(classes) < 2:
+        raise UserError(
+            f'there is only one class, {classes[0]!r}: nothing to tell apart'
+        )
+    known = set(classes)
+    for item in items:
+        for name in item.labels:
+            if name not in known:
+                raise UserError(
+                    f'{item.path} is labelled {name!r}, a class that training does '
+                    'not have'
+                )
+
+
+def without_copies(items: Sequence[Item]) -> list[Item]:
+    """Keep the first name of each file; links give a file several.
+
+    Raises:
+        UserError: A file is in two splits or has two labels.
+    """
+    first = {}
+    for item in items:
+        other = first.setdefault(item.real, item)
+        if other.split != item.split:
+            raise UserError(
+                f'{other.path} and {item.path} are one file, in {other.split} and in '
+                f'{item.split}: it would be measured on what it was trained on. Remove '
+                'one of the links.'
+            )
+        if other.labels != item.labels:
+            raise UserError(
+                f'{other.path} and {item.path} are one file, of two classes. Remove one '
+                'of the links, or list the labels of each file in a labels.csv.'
+            )
+    return list(first.values())
+
+
+def listed(
+    root: Path, items: Sequence[Item], contents: Sequence[str]
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The name, the content and the labels of each file, which identify a dataset."""
+    return sorted(
+        (name_in(root, item.path), content_id, item.labels)
+        for item, content_id in zip(items, contents, strict=True)
+    )
+
+
+def contradictions(
+    root: Path, items: Sequence[Item], contents: Sequence[str]
+) -> list[str]:
+    """A note of the files with the same content and other labels.
+
+    Args:
+        root: the folder of the dataset.
+        items: the files.
+        contents: what `identify` told of each.
+    """
+    first = {}
+    pairs = []
+    for item, content_id in zip(items, contents, strict=True):
+        if len(content_id) != _DIGEST:  # No digest of the content.
+            continue
+        other = first.setdefault(content_id, item)
+        if set(other.labels) != set(item.labels):
+            pairs.append((other, item))
+    if not pairs:
+        return []
+    other, item = pairs[0]
+    return [
+        f'{count(len(pairs), "image")} of other labels than an equal one, such as '
+        f'{name_in(root, other.path)} and {name_in(root, item.path)}'
+    ]
+
+
+def not_held_out(items: Sequence[Item]) -> tuple[str, ...]:
+    """A note of the classes that are too small for a part of them to be held out."""
+    names = [item.labels[0] for item in items]
+    classes, labels, sizes = np.unique(names, return_inverse=True, return_counts=True)
+    _, held = held_out(labels)
+    missing = np.setdiff1d(np.arange(len(classes)), labels[held])
+    if not missing.size:
+        return ()
+    small = [f'{classes[label]} ({sizes[label]})' for label in missing]
+    if len(small) == len(classes):
+        return (
+            'every class is too small for a part of it to be held out: add images, or a '
+            'folder test/ beside train/; or predict from a few images a class with '
+            'jaxvision predict --support',
+        )
+    return (
+        f'too small for a part to be held out, and therefore not measured where there '
+        f'is no test split: {some(small)}',
+    )
+
+
+def similar_names(names: Iterable[str]) -> list[str]:
+    """A note of the first two classes whose names differ in case or spaces alone, if any do."""
+    first = {}
+    for name in sorted(names):
+        other = first.setdefault(' '.join(name.casefold().split()), name)
+        if other != name:
+            return [
+                f'the classes {other!r} and {name!r} differ in case or spaces alone'
+            ]
+    return []
+
+
+def name_in(root: Path, path: Path) -> str:
+    """The path of a file from the folder of its dataset, if it lies there."""
+    if path.is_relative_to(root):
+        path = path.relative_to(root)
+    return path.as_posix()
+
+
+def count(number: int, noun: str) -> str:
+    """'1 image' or '1,200 images'."""
+    return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'
+
+
+def some(names: Sequence[str]) -> str:
+    """'a, b, c and 5 more'."""
+    shown = ', '.join(names[:_MOST_NAMES])
+    left = len(names) - _MOST_NAMES
+    return f'{shown} and {left:,} more' if left > 0 else shown

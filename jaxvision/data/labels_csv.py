@@ -1,0 +1,329 @@
+"""Read labels.csv: a file, its classes and its split in each row."""
+
+import codecs
+import csv
+import dataclasses
+import io
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxvision.core.errors import UserError
+from jaxvision.data.labelled_files import Item, Listing, count
+from jaxvision.data.split_names import class_name, split_of
+
+NAME = 'labels.csv'
+
+_OWN_COLUMNS = ('file', 'label', 'split')
+_DELIMITERS = ',;\t'
+_BOMS = {
+    codecs.BOM_UTF8: 'utf-8-sig',
+    codecs.BOM_UTF16_LE: 'utf-16',
+    codecs.BOM_UTF16_BE: 'utf-16',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A row, checked.
+
+    Attributes:
+        line: where it begins.
+        item: what it says.
+    """
+
+    line: int
+    item: Item
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """The cells of a table.
+
+    Attributes:
+        columns: their names; '' for a column without a name and without content.
+        rows: (line, cells) of each row that is not empty.
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[int, Sequence[str]]]
+
+
+def find(root: Path) -> Path | None:
+    """The table of a folder, its name in any case.
+
+    Raises:
+        UserError: There are two.
+    """
+    names = sorted(entry.name for entry in root.iterdir() if entry.name.lower() == NAME)
+    if len(names) > 1:
+        raise UserError(f'{root} has {" and ".join(names)}: expected one of them')
+    return root / names[0] if names else None
+
+
+def read(table: Path) -> Listing:
+    """Read the rows of a table.
+
+    Rows of one file are merged, so that a file may have a row for each of its labels.
+
+    Raises:
+        UserError: The table is no text, a column is missing or there twice, a file, a split or
+            a label is wrong, or a file is in two splits.
+    """
+    text, notes = _decode(table)
+    cells = _parse(table, text)
+    classes = _class_columns(table, cells.columns)
+    folders: dict[Path, str] = {}
+    rows = []
+    for line, row in _as_dicts(table, cells):
+        item = _item(f'{table}, line {line}', table.parent, row, classes)
+        real = _real_path(item.path, folders)
+        rows.append(_Row(line, dataclasses.replace(item, real=real)))
+    merged, merging_notes = _merge(table, rows, bool(classes))
+    notes += _notes_on_cells(cells) + merging_notes
+    items = [row.item for row in merged]
+    if classes:
+        return Listing(items, notes, multi_label=True, columns=classes)
+    multi_label = any(len(item.labels) > 1 for item in items)
+    for row in merged:
+        if not row.item.labels and not multi_label:
+            raise UserError(
+                f'{table}, line {row.line}: {row.item.path.name} has no label'
+            )
+    return Listing(items, notes, multi_label)
+
+
+def _decode(table: Path) -> tuple[str, list[str]]:
+    """The text of a table, and a note if its encoding is a guess."""
+    try:
+        data = table.read_bytes()
+    except OSError as error:
+        raise UserError(f'{table} cannot be read: {error.strerror}') from error
+    encodings = [name for bom, name in _BOMS.items() if data.startswith(bom)]
+    if not encodings and data[1:2] == b'\0':
+        encodings = ['utf-16-le']
+    if not encodings and data[:1] == b'\0':
+        encodings = ['utf-16-be']
+    for encoding in encodings or ('utf-8', 'cp1252'):
+        try:
+            text = data.decode(encoding)
+        except ValueError:
+            continue
+        if '\0' in text:
+            break
+        guessed = encoding == 'cp1252'
+        note = f'{table.name} is not in UTF-8: read as Windows-1252'
+        return text, [note] if guessed else []
+    raise UserError(
+        f'{table} is no text in UTF-8, UTF-16 or Windows-1252. Save it as CSV in UTF-8.'
+    )
+
+
+def _parse(table: Path, text: str) -> _Table:
+    """Split a text into cells, at the delimiter that gives a column `file`."""
+    tables = []
+    for delimiter in _DELIMITERS:
+        try:
+            tables.append(_split(text, delimiter))
+        except csv.Error as error:
+            raise UserError(f'{table} is no CSV: {error}') from error
+        if 'file' in tables[-1].columns and len(tables[-1].columns) > 1:
+            return tables[-1]
+    raise _no_column(table, tables[0].columns)
+
+
+def _split(text: str, delimiter: str) -> _Table:
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
+    rows = []
+    line = 1
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            rows.append((line, cells))
+        line = reader.line_num + 1
+    if not rows:
+        return _Table((), ())
+    (_, header), *rows = rows
+    return _Table(tuple(map(_column, header)), rows)
+
+
+def _column(name: str) -> str:
+    """The name of a column; `file`, `label` and `split` may be in any case."""
+    name = class_name(name.strip())
+    return name.lower() if name.lower() in _OWN_COLUMNS else name
+
+
+def _class_columns(table: Path, columns: Sequence[str]) -> tuple[str, ...]:
+    """The classes, if they have a column each: without a column `label`."""
+    for name in columns:
+        if name and columns.count(name) > 1:
+            raise UserError(f'{table} has the column {name!r} twice: remove one')
+    if 'label' in columns:
+        return ()
+    classes = tuple(name for name in columns if name not in (*_OWN_COLUMNS, ''))
+    if not classes:
+        raise _no_column(table, columns)
+    return classes
+
+
+def _no_column(table: Path, columns: Sequence[str]) -> UserError:
+    return UserError(
+        f'{table} needs a column `file` and a column `label`, or one column a '
+        f'class; it has {", ".join(columns) or "nothing"}'
+    )
+
+
+def _as_dicts(table: Path, cells: _Table) -> list[tuple[int, dict[str, str]]]:
+    """(line, cells by column) of each row. Cells without a column have to be empty."""
+    rows = []
+    for line, values in cells.rows:
+        extra = [
+            value
+            for column, value in enumerate(values)
+            if column >= len(cells.columns) or not cells.columns[column]
+        ]
+        if ''.join(extra).strip():
+            raise UserError(
+                f'{table}, line {line}: {extra[-1]!r} is in no column. Name the column, '
+                'or quote a cell that holds a separator.'
+            )
+        by_column = dict(zip(cells.columns, values, strict=False))
+        rows.append((line, {name: cell.strip() for name, cell in by_column.items()}))
+    return rows
+
+
+def _item(where: str, root: Path, row: dict[str, str], classes: Sequence[str]) -> Item:
+    """Read one row.
+
+    Args:
+        where: the file and the line, for messages.
+        root: the folder that paths are relative to.
+        row: the cells by column; none for those that are missing.
+        classes: the columns of 0 and 1, if the classes have a column each.
+
+    Raises:
+        UserError: The file, the split or the labels are wrong.
+    """
+    path = _find_file(where, root, row.get('file', ''))
+    name = row.get('split') or 'train'
+    split = split_of(name)
+    if not split:
+        raise UserError(
+            f'{where}: the split {name!r} is none of train, validation and test'
+        )
+    if classes:
+        names = _marked(where, row, classes)
+    else:
+        cells = row.get('label', '').replace('|', ';').split(';')
+        names = [class_name(cell.strip()) for cell in cells if cell.strip()]
+    return Item(path, tuple(dict.fromkeys(names)), split)
+
+
+def _real_path(path: Path, folders: dict[Path, str]) -> str:
+    """A path without links. `folders` keeps those of the folders."""
+    if path.is_symlink():
+        return os.path.realpath(path)
+    if path.parent not in folders:
+        folders[path.parent] = os.path.realpath(path.parent)
+    return os.path.join(folders[path.parent], path.name)
+
+
+def _find_file(where: str, root: Path, name: str) -> Path:
+    """The file of a row. macOS and Windows write some names otherwise."""
+    if '\0' in name or not name:
+        raise UserError(f'{where}: the column `file` is empty')
+    for form in (name, name.replace('\\', '/')):
+        for spelling in (form, *_spellings(form)):
+            path = root / spelling
+            if path.is_file():
+                return path
+    raise UserError(f'{where}: there is no file {root / name}')
+
+
+def _spellings(name: str) -> list[str]:
+    """A name in Unicode's composed and its decomposed form."""
+    return [unicodedata.normalize(form, name) for form in ('NFC', 'NFD')]
+
+
+def _marked(where: str, row: dict[str, str], classes: Sequence[str]) -> list[str]:
+    """The classes whose column holds a 1."""
+    names = []
+    for name in classes:
+        mark = row.get(name, '')
+        if mark not in ('0', '1'):
+            raise UserError(f'{where}: {name!r} is {mark!r}, not 0 or 1')
+        if mark == '1':
+            names.append(name)
+    return names
+
+
+def _merge(
+    table: Path, rows: Sequence[_Row], has_class_columns: bool
+) -> tuple[list[_Row], list[str]]:
+    """Merge the rows of one file, and note how many were merged.
+
+    Args:
+        table: for messages.
+        rows: all rows.
+        has_class_columns: whether a row says of every class whether the file has it.
+
+    Raises:
+        UserError: A file is in two splits. With a column for each class: its rows differ.
+    """
+    merged: dict[str, _Row] = {}
+    repeated = 0
+    further = []
+    for row in rows:
+        first = merged.setdefault(row.item.real, row)
+        if first is row:
+            continue
+        lines = f'lines {first.line} and {row.line}: {row.item.path.name}'
+        _check_agree(f'{table}, {lines}', first.item, row.item, has_class_columns)
+        if set(row.item.labels) <= set(first.item.labels):
+            repeated += 1
+            continue
+        further.append(lines)
+        labels = dict.fromkeys((*first.item.labels, *row.item.labels))
+        item = dataclasses.replace(first.item, labels=tuple(labels))
+        merged[row.item.real] = dataclasses.replace(first, item=item)
+    notes = []
+    if repeated:
+        notes.append(f'{table.name}: {count(repeated, "repeated row")} counted once')
+    if further:
+        notes.append(
+            f'{table.name}: {count(len(further), "row")} with a further label of a file, '
+            f'which makes the dataset multi-label, such as {further[0]}'
+        )
+    return list(merged.values()), notes
+
+
+def _check_agree(
+    where: str, first: Item, second: Item, has_class_columns: bool
+) -> None:
+    """Check that two rows of one file do not contradict each other."""
+    if first.split != second.split:
+        raise UserError(
+            f'{where} is in {first.split} and in {second.split}: it would be measured '
+            'on what it was trained on. Remove one of the rows.'
+        )
+    if has_class_columns and set(first.labels) != set(second.labels):
+        raise UserError(f'{where} has other labels in each. Remove one of the rows.')
+
+
+def _notes_on_cells(cells: _Table) -> list[str]:
+    """Notes of what is not read, and of what is understood without being said."""
+    notes = []
+    columns = cells.columns
+    if 'label' in columns:
+        unread = [name for name in columns if name and name not in _OWN_COLUMNS]
+        if unread:
+            names = ', '.join(map(repr, unread))
+            notes.append(f'{NAME}: not read: the columns {names}')
+    if 'split' in columns:
+        index = columns.index('split')
+        unsaid = sum(
+            not ''.join(row[index : index + 1]).strip() for _, row in cells.rows
+        )
+        if unsaid:
+            notes.append(f'{NAME}: {count(unsaid, "row")} without a split: training')
+    return notes

@@ -1,0 +1,64 @@
+"""The names of splits: what people call training, validation and test data."""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+
+SPLITS = ('train', 'validation', 'test')
+
+# In lower case, without separators.
+_NAMES = {
+    'train': ('train', 'training'),
+    'validation': ('validation', 'val', 'valid', 'dev', 'development')
+    + ('eval', 'evaluation'),
+    'test': ('test', 'testing', 'holdout'),
+}
+_SPLIT_OF = {
+    f'{name}{ending}': split
+    for split, names in _NAMES.items()
+    for name in names
+    for ending in ('', 'set', 'data')
+}
+
+_WORD = re.compile(r'[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z]+')
+
+
+def split_of(name: str) -> str:
+    """The split that a name means, in any case; '' if it is no name of a split.
+
+    'Training', 'train_set' and 'TRAIN' are 'train'; 'valid' and 'dev' are 'validation'.
+    """
+    return _SPLIT_OF.get(re.sub(r'[ _.-]', '', name).lower(), '')
+
+
+def are_splits(names: Sequence[str]) -> bool:
+    """Whether the names of folders are those of splits, not of classes.
+
+    Two names are, if they are the same but for the split: 'seg_train' and 'seg_test' beside
+    'seg_pred'. So are names with a split each: 'train1' and 'val2'.
+    """
+    splits_of_form = defaultdict(set)
+    for name in names:
+        form, splits = _form(name)
+        splits_of_form[form] |= splits
+    groups = list(splits_of_form.values())
+    if all(groups):
+        groups.append(set().union(*groups))
+    return any('train' in splits and len(splits) > 1 for splits in groups)
+
+
+def _form(name: str) -> tuple[str, set[str]]:
+    """A name with * for the words that mean splits, and these splits."""
+    form = ''
+    splits = set()
+    for word in _WORD.findall(name):
+        split = split_of(word)
+        form += '*' if split else word.lower()
+        splits |= {split} - {''}
+    return form, splits
+
+
+def class_name(name: str) -> str:
+    """A class name in Unicode's composed form; macOS decomposes the names of folders."""
+    return unicodedata.normalize('NFC', name)

@@ -1,0 +1,183 @@
+"""The walk over a user's folders that training sources, --support and predict share.
+
+Hidden files and folders, and what operating systems leave behind, are skipped. Links to folders
+are followed, each folder once. Folders that this program wrote are told apart, so that a dataset
+in the current folder does not gain the classes `runs` and `predictions`.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+# In lower case. What begins with a dot, such as .DS_Store, is hidden anyway.
+_LEFT_BEHIND = {
+    'thumbs.db',
+    'ehthumbs.db',
+    'desktop.ini',
+    '__macosx',
+    '__pycache__',
+    '@eadir',
+    '#recycle',
+    '$recycle.bin',
+    'system volume information',
+    'lost+found',
+}
+_RUN = ('config.json', 'spec.json')
+# The first key of a file that this program wrote. Other programs write files of these names.
+_REPORTS = {
+    'predictions.json': ('predictions', '"model"'),
+    'export.json': ('an export', '"run"'),
+}
+_HEAD = 200  # bytes of a report that are read
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a folder holds, without what is skipped. All names are sorted.
+
+    Attributes:
+        path: the folder.
+        real: its path without links.
+        names: of all that is no folder.
+        unreadable: those of `names` that are no files: broken links, pipes, devices.
+        links: those of `names` that are links.
+        folders: the names of the folders.
+        written: the names of the folders that this program wrote, which are none of `folders`.
+        error: why the folder cannot be listed; empty if it can.
+    """
+
+    path: str
+    real: str
+    names: tuple[str, ...] = ()
+    unreadable: frozenset[str] = frozenset()
+    links: frozenset[str] = frozenset()
+    folders: tuple[str, ...] = ()
+    written: tuple[str, ...] = ()
+    error: str = ''
+
+    def join(self, name: str) -> str:
+        """The path of something that the folder holds."""
+        return os.path.join(self.path, name)
+
+    def real_path(self, name: str) -> str:
+        """The path without links of something that the folder holds."""
+        path = os.path.join(self.real, name)
+        return os.path.realpath(path) if name in self.links else path
+
+
+def walk(top: str | Path) -> Iterator[Contents]:
+    """Yield the contents of a folder and of all folders below it, from the top down.
+
+    Each folder is yielded once, by whatever links it is reached. A folder that holds `top` is not
+    yielded.
+
+    Args:
+        top: a folder. It is listed even if this program wrote it.
+    """
+    real = os.path.realpath(top)
+    seen = {real, *map(str, Path(real).parents)}
+    pending = [(os.fspath(top), real)]
+    while pending:
+        contents = _list(*pending.pop())
+        yield contents
+        below = []
+        for name in contents.folders:
+            path = contents.join(name)
+            real = os.path.join(contents.real, name)
+            if os.path.islink(path):
+                real = os.path.realpath(path)
+            if real not in seen:
+                seen.add(real)
+                below.append((path, real))
+        pending += reversed(below)
+
+
+def contents_of(folder: str | Path) -> Contents:
+    """What a folder holds itself."""
+    return _list(os.fspath(folder), os.path.realpath(folder))
+
+
+def is_skipped(name: str) -> bool:
+    """Whether a file or a folder of this name is hidden, or left behind by a system."""
+    return name.startswith('.') or name.lower() in _LEFT_BEHIND
+
+
+def written_as(folder: str | Path) -> str:
+    """What this program wrote a folder as: 'a run', 'predictions', 'an export', or ''."""
+    if all(os.path.isfile(os.path.join(folder, name)) for name in _RUN):
+        return 'a run'
+    for name, (kind, first_key) in _REPORTS.items():
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and not _has_other_key(path, first_key):
+            return kind
+    return ''
+
+
+def _has_other_key(path: str, first_key: str) -> bool:
+    """Whether a JSON file begins with a list, or with another key than `first_key`."""
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(_HEAD).decode(errors='replace')
+    except OSError:
+        return True
+    start = re.match(r'\s*(\[|\{\s*("[^"]*"))', head)
+    return bool(start) and start[2] != first_key
+
+
+def _list(path: str, real: str) -> Contents:
+    names = []
+    unreadable = set()
+    links = set()
+    folders = []
+    written = []
+    try:
+        with os.scandir(path) as entries:
+            visible = [entry for entry in entries if not is_skipped(entry.name)]
+    except OSError as error:
+        return Contents(path, real, error=error.strerror or str(error))
+    for entry in sorted(visible, key=_name):
+        if _is_folder(entry):
+            if not (entry.is_symlink() and _leads_up(entry.path, real)):
+                kept = written if written_as(entry.path) else folders
+                kept.append(entry.name)
+            continue
+        names.append(entry.name)
+        if entry.is_symlink():
+            links.add(entry.name)
+        if not _is_file(entry):
+            unreadable.add(entry.name)
+    return Contents(
+        path,
+        real,
+        names=tuple(names),
+        unreadable=frozenset(unreadable),
+        links=frozenset(links),
+        folders=tuple(folders),
+        written=tuple(written),
+    )
+
+
+def _name(entry: os.DirEntry) -> str:
+    return entry.name
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself.
+        return False
+
+
+def _is_file(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _leads_up(link: str, folder: str) -> bool:
+    """Whether a link leads to the folder that it lies in, or to one that holds this one."""
+    target = os.path.realpath(link)
+    return folder == target or folder.startswith(target.rstrip(os.sep) + os.sep)
