@@ -79,7 +79,7 @@ def test_split_folders(tmp_path):
             for number in range(count):
                 write(tmp_path / split / name / 'deeper' / f'{number}.gif')
     train, test = opened(tmp_path)
-    assert (len(train), len(test), test.info.split) == (4, 2, 'val')
+    assert (len(train), len(test), test.info.split) == (4, 2, 'validation')
     assert '/val/' in test.where(0)
     write(tmp_path / 'val' / 'swim' / '0.gif')
     with pytest.raises(UserError, match="'swim', a class that training does not have"):
