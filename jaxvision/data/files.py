@@ -48,12 +48,19 @@ def find(names: Sequence[str], out: str, say: Say | None = None) -> list[str]:
     written = {}
     for name in names:
         paths = []
+        left_out = {}
         for top in _matches(name):
-            files, left_out = _files(top, out)
-            paths += files
-            written |= left_out
+            found_below, written_below = _files(top, out)
+            paths += found_below
+            left_out |= written_below
+        if not paths and left_out:
+            raise UserError(
+                f'{name} holds no files but those that this program wrote. Name '
+                f'{next(iter(left_out))} itself to read them.'
+            )
         if not paths:
             raise UserError(f'{name} holds no files')
+        written |= left_out
         for path in paths:
             found.setdefault(os.path.abspath(path), path)
     for folder, kind in written.items():

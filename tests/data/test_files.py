@@ -90,6 +90,46 @@ def test_links_are_followed_but_not_in_circles(tree, tmp_path):
     ]
 
 
+def test_what_systems_and_this_program_leave_behind_is_no_file_of_the_user(tree):
+    for name in (
+        '__MACOSX/._a.png',
+        '.ipynb_checkpoints/a.png',
+        'runs/cnn/config.json',
+        'runs/cnn/spec.json',
+        'runs/cnn/predictions.png',
+        'earlier/predictions.json',
+        'earlier/cat.png',
+        'x.jpg/Thumbs.db',
+        'x.jpg/desktop.ini',
+    ):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).touch()
+    (tree / 'x.jpg' / 'gone.png').symlink_to('/nowhere.png')
+    said = []
+    assert files.find(['.'], 'out', said.append) == [
+        './a.png',
+        './b.jpg',
+        './notes',
+        './odd[1].png',
+        './out/sub/kept.png',
+        './x.jpg/gone.png',
+        './x.jpg/inner.gif',
+        './x.jpg/deep/z.png',
+    ]
+    assert said == [
+        './earlier: predictions of this program, left out',
+        './runs/cnn: a run of this program, left out',
+    ]
+    with pytest.raises(Unreadable, match='No such file'):
+        files.read('x.jpg/gone.png')
+    with pytest.raises(UserError, match='this program wrote. Name runs/cnn itself'):
+        files.find(['runs'], 'out')
+    assert files.find(['earlier'], 'out') == [
+        'earlier/cat.png',
+        'earlier/predictions.json',
+    ]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may list everything')
 def test_a_folder_that_cannot_be_listed_is_told_of(tree):
     (tree / 'x.jpg' / 'deep').chmod(0)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -185,16 +186,43 @@ def test_a_persons_own_classes_by_a_few_pictures(method, finished, pictures, mai
         (('--support', 'nowhere'), 'there is no such folder'),
         (('--support', 'support/six'), 'at least two'),
         (('--support', 'damaged'), 'cat.png'),
+        (('--support', 'unfilled'), 'unfilled/emu has no files: fill it or remove it'),
+        (('--support', 'splits'), 'names of splits: give --support splits/Test'),
+        (('--support', 'broken'), 'broken/emu is a broken link: mend or remove it'),
     ],
 )
 def test_what_is_wrong_with_a_support_is_told(
     arguments, told, finished, pictures, main
 ):
-    (pictures / 'damaged' / 'dog').mkdir(parents=True)
-    (pictures / 'damaged' / 'cat').mkdir()
-    (pictures / 'damaged' / 'cat' / 'cat.png').write_bytes(b'no image')
+    for name in ('damaged/cat/cat.png', 'damaged/dog/dog.png', 'unfilled/cat/cat.png'):
+        (pictures / name).parent.mkdir(parents=True)
+        (pictures / name).write_bytes(b'no image')
+    (pictures / 'unfilled' / 'emu').mkdir()
+    for name in ('Train', 'Test'):
+        shutil.copytree(pictures / 'support', pictures / 'splits' / name)
+    shutil.copytree(pictures / 'support', pictures / 'broken')
+    (pictures / 'broken' / 'emu').symlink_to('/nowhere/emu')
     code, _, error, _ = main('--workdir', finished('protonet')[0], *arguments, 'asked')
     assert code == 2 and told in error
+
+
+def test_a_support_is_read_by_the_walk_of_training(finished, pictures, main):
+    """What systems and this program leave behind is no class and no image."""
+    support = pictures / 'support'
+    for name in ('.Trash-1000/1.png', '__MACOSX/six/._0.png', 'runs/cnn/spec.json'):
+        (support / name).parent.mkdir(parents=True)
+        (support / name).touch()
+    (support / 'runs' / 'cnn' / 'config.json').touch()
+    for name in ('Thumbs.db', '.DS_Store', 'desktop.ini'):
+        (support / 'six' / name).touch()
+    (support / 'six' / 'loop').symlink_to(support)
+    workdir, _ = finished('protonet')
+    code, _, errors, answers = main(
+        '--workdir', workdir, '--support', support, 'asked/six-5.png'
+    )
+    assert code == 0, errors
+    about = json.loads(Path('predictions/predictions.json').read_text())
+    assert about['support'] == {'six': 2, 'three': 3}
 
 
 def test_it_is_exported(finished, tmp_path):

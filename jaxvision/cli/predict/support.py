@@ -163,10 +163,14 @@ def _find_classes(folder: Path, out: Path) -> dict[str, list[str]]:
             )
     paths_by_class: dict[str, list[str]] = {}
     for name in contents.folders:
-        if _holds_only_written(folder / name):
-            continue
-        paths = files.find([str(folder / name)], str(out))
-        paths_by_class.setdefault(class_name(name), []).extend(paths)
+        if _is_empty(folder / name):
+            raise UserError(
+                f'--support={folder}: expected images of each class. The folder '
+                f'{folder / name} has no files: fill it or remove it.'
+            )
+        if not _holds_only_written(folder / name):
+            paths = files.find([str(folder / name)], str(out))
+            paths_by_class.setdefault(class_name(name), []).extend(paths)
     if len(paths_by_class) < 2:
         raise UserError(
             f'--support={folder}: expected at least two folders, one for each class. It '
@@ -175,11 +179,14 @@ def _find_classes(folder: Path, out: Path) -> dict[str, list[str]]:
     return paths_by_class
 
 
+def _is_empty(folder: Path) -> bool:
+    below = list(walk.walk(folder))
+    return not any(contents.names or contents.written for contents in below)
+
+
 def _holds_only_written(folder: Path) -> bool:
     """Whether a folder holds nothing but folders that this program wrote, such as runs/."""
-    below = list(walk.walk(folder))
-    has_files = any(contents.names for contents in below)
-    return not has_files and any(contents.written for contents in below)
+    return not any(contents.names for contents in walk.walk(folder))
 
 
 def _read(model: Model, path: str) -> np.ndarray:
