@@ -1,10 +1,11 @@
 """Encoded images to uint8 arrays on the host: whole, or only the crop that is needed."""
 
+import contextlib
 import functools
 import io
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -314,16 +315,27 @@ def _decode_jpeg(
 
 
 def _decode_with_pillow(data: bytes, channels: int) -> Pixels:
+    with opened(data) as (image, meaning):
+        return converted(image, channels, meaning)
+
+
+@contextlib.contextmanager
+def opened(data: bytes) -> 'Iterator[tuple[Image.Image, pillow_modes.Meaning]]':
+    """Open an image with Pillow, upright, and find out what its numbers mean.
+
+    Raises:
+        Unreadable: As for `decode`. So are errors while it is open.
+    """
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            _refuse_bomb(opened.height, opened.width)
-            if opened.format == 'EPS':  # Pillow would let Ghostscript run it.
+        with Image.open(io.BytesIO(data)) as image:
+            _refuse_bomb(image.height, image.width)
+            if image.format == 'EPS':  # Pillow would let Ghostscript run it.
                 raise Unreadable('PostScript is a program, not an image')
-            meaning = pillow_modes.meaning(opened)
-            ImageOps.exif_transpose(opened, in_place=True)
-            return _converted(opened, channels, meaning)
+            meaning = pillow_modes.meaning(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            yield image, meaning
     except Image.UnidentifiedImageError as error:
         raise Unreadable('no image in a format that Pillow knows') from error
     except Exception as error:  # Pillow raises nearly anything at a damaged file.
@@ -340,20 +352,28 @@ def _refuse_bomb(height: int, width: int) -> None:
         )
 
 
-def _converted(
+def converted(
     image: 'Image.Image',
     channels: int,
     meaning: pillow_modes.Meaning = pillow_modes.USUAL,
 ) -> Pixels:
-    """Convert strip by strip, because a whole image would take 26 bytes a pixel meanwhile."""
+    """Convert an image strip by strip, because a whole one would take 26 bytes a pixel meanwhile.
+
+    Args:
+        image: as `opened` yields it.
+        channels: 1 (luma) or 3 (RGB), with transparency over white; 4: RGB and alpha.
+        meaning: of its numbers.
+    """
     width, height = image.size
     pixels = np.empty((height, width, channels), np.uint8)
     rows = -(-_STRIP // width)
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
-        pixels[top : top + rows] = _with_channels(
-            pillow_modes.eight_bits(strip, meaning), channels
-        )
+        if channels == 4:
+            part = pillow_modes.with_alpha(strip, meaning)
+        else:
+            part = _with_channels(pillow_modes.eight_bits(strip, meaning), channels)
+        pixels[top : top + rows] = part
     return pixels
 
 
@@ -366,7 +386,7 @@ def _with_channels(pixels: UInt8[np.ndarray, 'h w *k'], channels: int) -> Pixels
     from PIL import Image
 
     if pixels.shape[-1] in (2, 4):
-        return _converted(Image.fromarray(pixels), channels)
+        return converted(Image.fromarray(pixels), channels)
     mode = 'L' if channels == 1 else 'RGB'
     flat = np.asarray(Image.fromarray(pixels).convert(mode))
     return flat.reshape(*flat.shape[:2], channels)

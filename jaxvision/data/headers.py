@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# Pillow's modes of grey images. 16 bits are `I` in some files and `I;16...` in others.
-_GREY = ('1', 'L', 'LA', 'La', 'I')
+from jaxvision.data import pillow_modes
+
 _THREADS = 4
 _AT_ONCE = 256  # files; the first colour ends the search
 
@@ -38,7 +38,7 @@ def _is_grey(path: Path) -> bool | None:
 
     try:
         with Image.open(path) as image:
-            return image.mode in _GREY or image.mode.startswith('I;16')
+            return pillow_modes.is_grey(image.mode)
     # Pillow raises nearly anything at a damaged file. The pipeline names it later.
     except Exception:
         return None

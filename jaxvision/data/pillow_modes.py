@@ -93,6 +93,25 @@ def eight_bits(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w
     return np.asarray(image.convert('L' if is_grey else 'RGB'))
 
 
+def with_alpha(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w 4']:
+    """Bring pixels to 8 bits, RGB and alpha, the colours as they are stored.
+
+    Args:
+        image: as for `eight_bits`.
+        meaning: as for `eight_bits`.
+    """
+    if not image.mode.startswith('I'):
+        return np.asarray(image.convert('RGBA'))
+    grey = eight_bits(image, dataclasses.replace(meaning, transparent=-1))
+    alpha = np.where(np.asarray(image) == meaning.transparent, 0, 255)
+    return np.stack([grey, grey, grey, alpha.astype(np.uint8)], axis=-1)
+
+
+def is_grey(mode: str) -> bool:
+    """Whether a mode is one of grey images; `I` and `I;16...` hold 16 bits."""
+    return mode in ('1', 'L', 'LA', 'La', 'I') or mode.startswith('I;16')
+
+
 def _meaning_of_tiff(opened: 'Image.Image') -> Meaning:
     tags = opened.tag_v2
     bits = tags.get(_BITS, (1,))

@@ -1,5 +1,7 @@
 """What is written from the top down is what Pillow reads."""
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +12,7 @@ from jaxvision.viz import png
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3]), st.integers(1, 7)
-)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4), st.integers(1, 7))
 def test_rows_are_read_as_they_were(tmp_path_factory, height, width, channels, some):
     image = np.random.default_rng(height).integers(
         0, 256, (height, width, channels), np.uint8
@@ -22,9 +22,21 @@ def test_rows_are_read_as_they_were(tmp_path_factory, height, width, channels, s
     with Image.open(path) as found:
         found.verify()
     with Image.open(path) as found:
-        assert found.mode == {1: 'L', 3: 'RGB'}[channels]
+        assert found.mode == {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}[channels]
         np.testing.assert_array_equal(np.asarray(found).reshape(image.shape), image)
     assert [file.name for file in path.parent.iterdir()] == ['image.png']
+
+
+def test_what_the_colours_mean_is_read_too(tmp_path):
+    profile = bytes(range(200))
+    chunks = {
+        b'iCCP': b'name\0\0' + zlib.compress(profile),
+        b'gAMA': (100_000).to_bytes(4),
+    }
+    rows = [np.zeros((3, 4, 4), np.uint8)]
+    png.write(tmp_path / 'image.png', (3, 4, 4), rows, chunks)
+    with Image.open(tmp_path / 'image.png') as found:
+        assert found.info['icc_profile'] == profile and found.info['gamma'] == 1
 
 
 def test_it_is_there_whole_or_not_at_all(tmp_path):

@@ -6,7 +6,7 @@ restored image, only some rows are in memory.
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import compress, islice
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from jaxvision.core.task import (
     Tiling,
 )
 from jaxvision.core.types import Example
-from jaxvision.data import decode, files
+from jaxvision.data import decode, files, layers
 from jaxvision.data.protocol import Unreadable
 from jaxvision.image import tiles
 from jaxvision.viz import figures, png
@@ -56,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         'super-resolution and inpainting',
         'Images have any size; they are restored tile by tile. OUT gets the restored\n'
-        'image, NAME.png, and NAME-compared.png, before and after.',
+        'image, NAME.png, and NAME-compared.png, before and after. Transparency and the\n'
+        'colour profile are kept; colours that no PNG describes become sRGB.',
     )
     group.add_argument(
         '--mask',
@@ -142,45 +143,49 @@ class Restoration:
             picture = self.pictures[row] if self.pictures else None
             yield [self._predict(path, self.restored[row], picture)]
 
-    def _predict(self, path: str, restored: Path, picture: Path | None) -> Entry:
+    def _predict(self, path: str, restored: Path, compared: Path | None) -> Entry:
         """Read an image, restore it, save it and what compares: its entry."""
-        image_and_hole, reason = attempt(lambda: self._read(path))
+        picture, reason = attempt(lambda: self._read(path))
         if reason:
             return {'file': path, 'error': reason}
-        image, hole = image_and_hole
-        height, width = (self.tiling.scale * side for side in image.shape[:2])
+        height, width = (self.tiling.scale * side for side in picture.size)
         thumbnail = Thumbnail(height, width)
-        rows = thumbnail.watch(self._restore(path, image, hole))
-        png.write(restored, (height, width, image.shape[-1]), rows)
-        entry = {
-            'file': path,
-            'answer': {'width': width, 'height': height},
-            'restored': str(restored),
-        }
-        if picture is None:
+        rows = thumbnail.watch(self._restore(path, picture))
+        png.write(restored, (height, width, picture.channels), rows, picture.color)
+        answer = {'width': width, 'height': height}
+        if picture.note:
+            answer['colours'] = picture.note
+        entry = {'file': path, 'answer': answer, 'restored': str(restored)}
+        if compared is None:
             return entry
-        figures.save(picture, compare(image, hole, thumbnail.picture()))
-        return {**entry, 'picture': str(picture)}
+        figures.save(compared, compare(picture, thumbnail.picture()))
+        return {**entry, 'picture': str(compared)}
 
-    def _read(self, path: str) -> tuple[Image, Hole | None]:
-        """The image and its hole.
+    def _read(self, path: str) -> 'Picture':
+        """The user's image.
 
         Raises:
             Unreadable: The network cannot restore it.
         """
-        image = decode.decode(files.read(path), 3)
         _, _, channels = self.model.spec.inputs['image'].shape
+        read = layers.read(files.read(path), channels)
+        image = read.pixels
         if channels == 1:
-            if (image != image[..., :1]).any():
+            colored = (image != image[..., :1]).any(-1)
+            if read.alpha is not None:
+                colored &= read.alpha > 0
+            if colored.any():
                 raise Unreadable(
                     'it has colours, and this run was trained on grey images'
                 )
             image = image[..., :1]
-        if self.masks is None:
-            return image, None
-        hole = self.masks.read(path, image.shape[:2])
-        self._check_hole(hole)
-        return image, hole
+        hole = None
+        if self.masks is not None:
+            hole = self.masks.read(path, image.shape[:2])
+            self._check_hole(hole)
+        return Picture(
+            image=image, alpha=read.alpha, hole=hole, color=read.color, note=read.note
+        )
 
     def _check_hole(self, hole: Hole) -> None:
         """Check that every tile has pixels outside the hole."""
@@ -192,15 +197,14 @@ class Restoration:
                     f'{width}x{height} pixels at once'
                 )
 
-    def _restore(self, path: str, image: Image, hole: Hole | None) -> Iterator[Rows]:
+    def _restore(self, path: str, picture: 'Picture') -> Iterator[Rows]:
         """The restored image from the top down; outside the hole it is the image."""
-        corners = self._corners(image.shape[:2])
+        corners = self._corners(picture.size)
         progress = Progress(len(corners), 'tiles', f'{path}: ')
-        cuts = self._cut(image, hole, corners)
         joined = tiles.join_rows(
-            self._predict_tiles(cuts, progress),
+            self._predict_tiles(self._cut(picture, corners), progress),
             corners,
-            image.shape[:2],
+            picture.size,
             self.tiling.overlap,
             self.tiling.scale,
             self.tiling.blend,
@@ -208,29 +212,27 @@ class Restoration:
         top = 0
         for part in joined:
             part = np.clip(np.rint(part), 0, 255).astype(np.uint8)
-            if hole is not None:
-                bottom = top + len(part)
-                part = np.where(hole[top:bottom, :, None], part, image[top:bottom])
-                top = bottom
-            yield part
+            yield picture.completed(part, top, self.tiling.scale)
+            top += len(part)
 
-    def _cut(
-        self, image: Image, hole: Hole | None, corners: tiles.Corners
-    ) -> Iterator[Example]:
+    def _cut(self, picture: 'Picture', corners: tiles.Corners) -> Iterator[Example]:
         """The inputs of each tile."""
         height, width = self._tile_size
+        image = picture.image
+        if picture.alpha is not None:
+            image = layers.without_invisible(image, picture.alpha)
         wholes = {'image': tiles.pad(image, self._tile_size)}
-        if hole is not None:
+        if picture.hole is not None:
             mask = self.model.spec.inputs['mask']
             white = 255 if mask.dtype == 'uint8' else 1
-            pixels = white * hole[..., None].astype(mask.dtype)
+            pixels = white * picture.hole[..., None].astype(mask.dtype)
             wholes['mask'] = tiles.pad(pixels, self._tile_size)
         for top, left in corners:
             cut = {
                 name: whole[top : top + height, left : left + width]
                 for name, whole in wholes.items()
             }
-            if hole is not None:
+            if picture.hole is not None:
                 cut['mask'] = cut['mask'].reshape(mask.shape)
             yield cut
 
@@ -260,18 +262,73 @@ class Restoration:
         return tiles.corners(size, self._tile_size, self.tiling.overlap)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A user's image on its way through the network.
+
+    Attributes:
+        image: its pixels as they are stored, grey or RGB.
+        alpha: its transparency; None where every pixel is opaque.
+        hole: what is to be filled; None: nothing.
+        color: the chunks of a PNG that tell what the colours mean.
+        note: what was done with its colours; empty: nothing.
+    """
+
+    image: Image
+    alpha: layers.Alpha | None
+    hole: Hole | None
+    color: Mapping[bytes, bytes]
+    note: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        height, width, _ = self.image.shape
+        return height, width
+
+    @property
+    def channels(self) -> int:
+        """Of the restored image, with alpha."""
+        return self.image.shape[-1] + (self.alpha is not None)
+
+    def completed(
+        self, rows: Rows, top: int, scale: int
+    ) -> UInt8[np.ndarray, 'n w c2']:
+        """Put back into restored rows what the network does not see.
+
+        Args:
+            rows: what the network made.
+            top: the number of the first row.
+            scale: the factor by which they are larger than the image.
+        """
+        bottom = top + len(rows)
+        alpha = None
+        if self.alpha is not None:
+            alpha = layers.enlarged_rows(self.alpha, scale, top, bottom)
+        if self.hole is not None:
+            hole = self.hole[top:bottom]
+            rows = np.where(hole[..., None], rows, self.image[top:bottom])
+            # What is filled is to be seen.
+            alpha = None if alpha is None else np.where(hole, np.uint8(255), alpha)
+        return rows if alpha is None else np.dstack([rows, alpha])
+
+
 def compare(
-    image: Image, hole: Hole | None, restored: UInt8[np.ndarray, 'h2 w2 3']
+    picture: Picture, restored: UInt8[np.ndarray, 'h2 w2 3']
 ) -> UInt8[np.ndarray, '_ _ 3']:
     """Draw an image beside what was made of it.
 
     Args:
-        image: the user's.
-        hole: is marked in it.
+        picture: the user's, in which the hole is marked.
         restored: a thumbnail of the restored image.
     """
-    if hole is not None:
-        image = np.where(hole[..., None], np.uint8(HOLE_COLOR), image)
+    image = picture.image
+    alpha = picture.alpha
+    if picture.hole is not None:
+        image = np.where(picture.hole[..., None], np.uint8(HOLE_COLOR), image)
+        alpha = None if alpha is None else alpha | (255 * picture.hole).astype(np.uint8)
+    if alpha is not None:
+        image = np.dstack([image, alpha])
     return figures.beside(decode.thumbnail(image, 3, LARGEST_SIDE), restored)
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import weighed
-from PIL import Image
+from PIL import Image, ImageCms
 from scipy import ndimage
 
 import jaxvision
 from jaxvision.cli.export import formats
 from jaxvision.cli.predict import restoration
+from jaxvision.data import layers
 from jaxvision.train.saved import read_config
 
 RNG = np.random.default_rng(0)
@@ -177,6 +178,72 @@ def test_one_mask_serves_for_all_files(main, inpainters):
     hole(20, 24).save('mask.png')
     code, *_ = main('--workdir', inpainters, 'a.png', 'b.png', '--mask', 'mask.png')
     assert code == 0
+
+
+def cut_out(path, height, width, **options):
+    """A photograph saved with a soft disc of it visible; its pixels with alpha."""
+    image = picture(path, height, width)
+    y, x = np.mgrid[:height, :width]
+    radius = np.hypot(y - height / 2, x - width / 2)
+    alpha = np.clip(255 * (0.4 * height - radius) / 5, 0, 255).astype(np.uint8)
+    pixels = np.dstack([image, alpha])
+    Image.fromarray(pixels).save(path, **options)
+    return pixels
+
+
+def test_transparency_and_the_profile_are_kept(main, upscalers):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    pixels = cut_out('disc.png', 50, 70, icc_profile=profile)
+    code, *_, entries = main('--workdir', upscalers, 'disc.png')
+    assert code == 0 and 'colours' not in entries['disc.png']['answer']
+    with Image.open(entries['disc.png']['restored']) as opened:
+        assert (opened.mode, opened.info['icc_profile']) == ('RGBA', profile)
+        found = np.asarray(opened)
+    alpha = Image.fromarray(pixels[..., 3]).resize(
+        (140, 100), Image.Resampling.BILINEAR
+    )
+    assert np.abs(found[..., 3].astype(int) - np.asarray(alpha)).max() <= 2
+    # Inside, nothing white or invisible comes near: as without any alpha.
+    inside = ndimage.binary_erosion(found[..., 3] == 255, iterations=4)
+    gap = np.abs(found[..., :3].astype(int) - upscaled(upscalers, pixels[..., :3]))
+    assert inside.any() and gap[inside].max() <= 1
+
+
+def test_a_hole_is_filled_and_all_else_keeps_its_transparency(main, inpainters):
+    pixels = cut_out('disc.png', 61, 47)
+    inside = np.asarray(hole(61, 47)) > 0
+    pixels[..., 3][inside] = 0  # as an eraser leaves it
+    Image.fromarray(pixels).save('disc.png')
+    hole(61, 47).save('mask.png')
+    code, *_, entries = main('--workdir', inpainters, 'disc.png', '--mask', 'mask.png')
+    found = np.asarray(Image.open(entries['disc.png']['restored']))
+    assert code == 0 and (found[inside][:, 3] == 255).all()
+    np.testing.assert_array_equal(found[~inside], pixels[~inside])
+    compared = np.asarray(Image.open(entries['disc.png']['picture']))
+    assert (compared == restoration.HOLE_COLOR).all(-1).any()
+
+
+def test_a_profile_that_no_png_holds_is_said(main, upscalers):
+    picture('cat.tif', 20, 24)
+    with Image.open('cat.tif') as opened:
+        broken = bytes(16) + b'CMYK' + bytes(108)
+        opened.convert('CMYK').save('print.tif', icc_profile=broken)
+    code, out, _, entries = main('--workdir', upscalers, 'print.tif')
+    assert code == 0 and entries['print.tif']['answer']['colours'] == layers.LEFT_OUT
+    assert 'profile' in out
+    with Image.open(entries['print.tif']['restored']) as restored:
+        assert restored.mode == 'RGB' and 'icc_profile' not in restored.info
+
+
+def test_grey_with_alpha_for_a_grey_run(main, fake):
+    run = fake('upscaler', 'task.channels=1')
+    pixels = cut_out('disc.png', 40, 40)
+    grey = np.dstack([pixels[..., 0], pixels[..., 3]])
+    Image.fromarray(grey).save('disc.png')
+    code, *_, entries = main('--workdir', run, 'disc.png')
+    assert code == 0
+    with Image.open(entries['disc.png']['restored']) as restored:
+        assert (restored.mode, restored.size) == ('LA', (80, 80))
 
 
 def test_names_that_meet_do_not_replace_each_other(main, upscalers):
