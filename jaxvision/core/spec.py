@@ -18,6 +18,13 @@ SCHEMA = 2  # of spec.json
 ResizeRule = Literal[
     'none', 'pad', 'squash', 'center_crop', 'central_square', 'shorter_side'
 ]
+_RESIZED = {
+    'none': 'as they are',
+    'pad': 'padded',
+    'squash': 'squashed',
+    'center_crop': 'the central 7/8 of the shorter side',
+    'central_square': 'the central square',
+}
 # An instance of the frozen dataclass `Details` of a task, or None.
 Details = Any
 
@@ -72,25 +79,49 @@ class Preprocessing:
         return cls(size=(height, width))
 
     def describe(self) -> str:
-        """The preprocessing of pretrained weights in one line, for the screen."""
+        """The preprocessing in one line, for the screen."""
         height, width = self.size
-        crop = (
-            f'shorter side to {self.shorter}, central'
-            if self.shorter
-            else 'squashed to'
-        )
-        mean = ', '.join(f'{value:.3g}' for value in self.mean)
-        std = ', '.join(f'{value:.3g}' for value in self.std)
-        return (
-            f'{self.recipe}: {crop} {height}x{width}, {self.interpolation}; '
-            f'mean {mean}, std {std}'
-        )
+        if self.shorter:
+            text = (
+                f'shorter side to {self.shorter}, central {height}x{width}, '
+                f'{self.interpolation}'
+            )
+        elif self.interpolation:
+            text = f'squashed to {height}x{width}, {self.interpolation}'
+        else:
+            text = f'{height}x{width}, {_RESIZED[self.resize]}'
+        if self.recipe:
+            text = f'{self.recipe}: {text}'
+        if self.mean:
+            mean = ', '.join(f'{value:.3g}' for value in self.mean)
+            std = ', '.join(f'{value:.3g}' for value in self.std)
+            text += f'; mean {mean}, std {std}'
+        return text
+
+    def resize_in_words(self) -> str:
+        """How images get their size, whatever it is, in words."""
+        if self.resize != 'shorter_side':
+            return _RESIZED[self.resize]
+        if not self.shorter:
+            return f'squashed, {self.interpolation}'
+        kept = min(self.size) / self.shorter
+        return f'the central {kept:.3g} of the shorter side, {self.interpolation}'
 
     def with_statistics(
         self, mean: Sequence[float], std: Sequence[float]
     ) -> 'Preprocessing':
         """Replace the mean and std, one number per channel."""
         return dataclasses.replace(self, mean=tuple(mean), std=tuple(std))
+
+    def resized(self, size: tuple[int, int]) -> 'Preprocessing':
+        """The same for an input of another size, (height, width) in pixels."""
+        return dataclasses.replace(self, size=size)
+
+    def by_rule(self, resize: ResizeRule) -> 'Preprocessing':
+        """The same by another rule than 'shorter_side', which alone has a recipe."""
+        return dataclasses.replace(
+            self, resize=resize, shorter=0, interpolation='', recipe=''
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,9 @@ A module in tasks/ has
 and, where they are needed,
 
     Details                         a frozen dataclass: what its spec holds beyond `Spec`
-    source(config, source, split)   -> a source of episodes, clips or pairs
+    source(config, source, split, preprocessing)
+                                    -> a source of episodes, clips or pairs; the preprocessing
+                                       is the run's, None before it has begun
     requires(config)                -> {name: RequiredNetwork}
 """
 

@@ -34,6 +34,7 @@ from jaxvision.train import (
     checkpoints,
     init_from,
     matching,
+    preprocessing,
     processes,
     sharding,
 )
@@ -147,8 +148,8 @@ def begin(config: Config, workdir: Path) -> Run:
         sources = Sources(config)
         spec = describe(config, sources)
         processes.agree('data', {'data': dict(spec.data), 'examples': spec.examples})
-        if spec.preprocessing and spec.preprocessing.recipe:
-            processes.say(f'preprocessing: {spec.preprocessing.describe()}')
+        for line in preprocessing.describe(config, spec.preprocessing):
+            processes.say(line)
         run = _first_run(config, workdir, spec, sources, mesh)
     trace(run)
     return run
@@ -331,7 +332,7 @@ def reopen(
         _check_same(workdir, trained.to_dict(), _as_json(config.to_dict()))
     config = config or trained
     spec = read_run_spec(workdir, config)
-    sources = Sources(config, dict(spec.data))
+    sources = Sources(config, dict(spec.data), preprocessing=spec.preprocessing)
     return build(config, workdir, spec, sources, mesh or inference_mesh(config))
 
 

@@ -19,6 +19,7 @@ from jaxvision.core.task import RequiredNetwork, Task
 from jaxvision.core.types import Batch, Records, Tree
 from jaxvision.train import init_from, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
+from jaxvision.train.matching import Partial
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class SavedRun:
         key: jax.Array,
         batch: Batch,
         networks: dict[str, Tree] | None = None,
-        leaves: dict[str, jax.Array] | None = None,
+        leaves: dict[str, jax.Array | Partial] | None = None,
     ) -> TrainState:
         """Build the state before the first step.
 
@@ -57,7 +58,8 @@ class SavedRun:
             batch: a batch of the spec's shapes.
             networks: variables of the networks that the task requires; those that are
                 missing are initialised at random.
-            leaves: parameters and statistics that the state begins with.
+            leaves: parameters and statistics that the state begins with, whole or in
+                part.
 
         Returns:
             The task's first state, its required networks in `frozen`.

@@ -7,6 +7,7 @@ from typing import Literal
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
 from jaxvision.core.registry import resolve
+from jaxvision.core.spec import Preprocessing
 from jaxvision.data import content
 from jaxvision.data.protocol import Source
 from jaxvision.data.sources import open_source
@@ -24,14 +25,25 @@ class Sources(dict):
         config: Config,
         fingerprints: dict[str, str] | None = None,
         open_split: Callable[[Config, Split], Source] | None = None,
+        preprocessing: Preprocessing | None = None,
     ):
+        """Open no split yet.
+
+        Args:
+            config: of the run.
+            fingerprints: {split: that of the data that the run began with}.
+            open_split: opens a split of `config.data`; None: as the config says.
+            preprocessing: of the run, None before it has begun.
+        """
+        self._preprocessing = preprocessing
         self._config, self._fingerprints = config, fingerprints or {}
         self._open_split = open_split or _open_split
 
     def __missing__(self, split: Split) -> Source:
         config, source = self._config, self._open_split(self._config.data, split)
         view = getattr(resolve('tasks', config.task.name), 'source', None)
-        source = view(config, source, split) if view else source
+        if view:
+            source = view(config, source, split, self._preprocessing)
         if config.data.synthetic and split == 'train':
             source = synthetic.mixed(config.data, source)
         if source.info.fingerprint != self._fingerprints.get(

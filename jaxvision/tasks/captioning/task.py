@@ -37,7 +37,7 @@ FIELDS: Fields = {
     'recipe': Field(
         '',
         "Preprocessing whose mean and std normalise the encoder's images, by name; empty: "
-        "of the file in train.init_from; 'none': of neither.",
+        "of the run or file in train.init_from; 'none': of this dataset.",
     ),
     'layer': Field('stage4', "The model's feature map that is attended to."),
     'decoder': {
@@ -112,9 +112,9 @@ def describe(config: Config, source: Source) -> Spec:
     """Describe the images, the captions and the vocabulary of a dataset."""
     info = source.info
     info.check_holds('image', 'captions')
-    preprocessing = Preprocessing.of_dataset(
-        info.image_shape, config.data.image_size, 'squash'
-    )
+    own = Preprocessing.of_dataset(info.image_shape, config.data.image_size, 'squash')
+    # Captions are of the whole image, so nothing of it is cropped.
+    preprocessing = image_input.as_weights(config, own, info.image_shape, ('squash',))
     texts = read_texts(config, source)
     captions = [_tokenize_all(example) for example in texts]
     vocabulary = tokens.vocabulary(captions, config.task.fewest)
@@ -127,9 +127,9 @@ def describe(config: Config, source: Source) -> Spec:
         numbered = np.stack([number(example) for example in texts])
         ngrams = NgramStatistics.of(cider.statistics(numbered))
     spec = Spec(
-        inputs={'image': ArraySpec((*preprocessing.size, info.image_shape[2]))},
+        inputs={'image': image_input.array_spec(preprocessing, info)},
         targets=targets,
-        preprocessing=_normalized_as_weights(config, preprocessing),
+        preprocessing=preprocessing,
         details=Details(vocabulary=vocabulary, ngrams=ngrams),
     )
     prepare = make_prepare(config, spec)
@@ -165,17 +165,6 @@ def _describe_captions(
         'captions': ArraySpec((most, length), 'int32'),
         'references': ArraySpec((room,)),
     }
-
-
-def _normalized_as_weights(
-    config: Config, preprocessing: Preprocessing
-) -> Preprocessing:
-    """Take the mean and std of the pretrained weights, where there are any."""
-    recipe = image_input.find_recipe(config)
-    if recipe is None:
-        return preprocessing
-    of_weights = recipe.preprocessing()
-    return preprocessing.with_statistics(of_weights.mean, of_weights.std)
 
 
 def make(config: Config, spec: Spec) -> Task:

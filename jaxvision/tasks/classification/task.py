@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
-from jaxvision.core.spec import Spec
+from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.task import (
     Task,
 )
@@ -51,7 +51,9 @@ FIELDS: Fields = {
 }
 
 
-def source(config: Config, source: Source, split: str) -> Source:
+def source(
+    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+) -> Source:
     """Refuse a split whose classes are none of training's."""
     if source.info.new_classes:
         raise UserError(

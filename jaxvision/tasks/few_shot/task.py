@@ -12,7 +12,7 @@ import jax
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
-from jaxvision.core.spec import ArraySpec, Spec
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (
     Network,
@@ -83,8 +83,16 @@ class Details:
     image_shape: tuple[int, ...]
 
 
-def source(config: Config, source: Source, split: str) -> Source:
+def source(
+    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+) -> Source:
     """Draw episodes of training's classes, or of new ones.
+
+    Args:
+        config: of the run.
+        source: the images.
+        split: 'train' or 'test'.
+        preprocessing: of the run, None before it has begun.
 
     Raises:
         UserError: An image has several labels, or there are too few classes or examples.
@@ -104,7 +112,8 @@ def source(config: Config, source: Source, split: str) -> Source:
         options.new_classes,
         options.class_split,
     )
-    images = _resized(config, source)
+    preprocessing = preprocessing or image_input.describe(config, source.info)[1]
+    images = _resized(preprocessing, source)
     if split == 'train':
         form = Form(options.ways, options.shots, options.queries)
         return Episodes(images, known_classes, form, _EPISODES, config.seed)
@@ -114,9 +123,9 @@ def source(config: Config, source: Source, split: str) -> Source:
     )
 
 
-def _resized(config: Config, source: Source) -> Source:
+def _resized(preprocessing: Preprocessing, source: Source) -> Source:
     """A source of images of one size, in memory if they are small."""
-    image, preprocessing = image_input.describe(config, source.info)
+    image = image_input.array_spec(preprocessing, source.info)
     if preprocessing.resize == 'none':
         return source
     resize = image_input.make_resize(preprocessing, image.shape[-1])

@@ -73,7 +73,9 @@ FIELDS: Fields = {
 }
 
 
-def source(config: Config, source: Source, split: str) -> Source:
+def source(
+    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+) -> Source:
     """Place latents and labels beside the images of a split that is evaluated."""
     if split == 'train':
         return source

@@ -62,7 +62,9 @@ FIELDS: Fields = {
 }
 
 
-def source(config: Config, source: Source, split: str) -> Source:
+def source(
+    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+) -> Source:
     """Number the examples, so that each has a hole of its own in evaluation."""
     return Numbered(source)
 

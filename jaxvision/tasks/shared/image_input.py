@@ -1,22 +1,24 @@
 """Images on their way to a model: brought to one size on the host, moved about on the device."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxvision.core import keys
+from jaxvision.core.config import declared, fields
+from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
-from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
-from jaxvision.core.types import Prepare, Records
+from jaxvision.core.spec import ArraySpec, Preprocessing, ResizeRule, Spec
+from jaxvision.core.types import Prepare, Records, Value
 from jaxvision.data import decode, pillow_resize, pipeline
 from jaxvision.data.protocol import Source, SourceInfo
 from jaxvision.data.wrappers import Subset
 from jaxvision.image import augment, color, geometry
-from jaxvision.pretrained import recipes, weights_file
-from jaxvision.train import init_from
+from jaxvision.pretrained import recipes
+from jaxvision.train import preprocessing
 
 FIELDS: Fields = {
     'resize': Field(
@@ -26,8 +28,8 @@ FIELDS: Fields = {
     ),
     'recipe': Field(
         '',
-        'Preprocessing of pretrained weights by name; empty: of the file in '
-        "train.init_from; 'none': of neither.",
+        'Preprocessing of pretrained weights by name; empty: of the run or file in '
+        "train.init_from; 'none': of this dataset.",
     ),
 }
 
@@ -43,32 +45,113 @@ AUGMENT: Fields = {
 def describe(config: Config, info: SourceInfo) -> tuple[ArraySpec, Preprocessing]:
     """Describe the images that a model is given.
 
-    They are those of pretrained weights where there are any, else of the dataset's size or
-    resized by `task.resize`. The mean and std of the latter are measured later.
+    They are those of the weights that the run begins with where there are any, else of the
+    dataset's size or resized by `task.resize`. The mean and std of the latter are measured
+    later.
 
     Returns:
         (the shape of an image, its preprocessing).
     """
-    recipe = find_recipe(config)
-    if recipe:
-        preprocessing = recipe.at(config.data.image_size).preprocessing()
-        return ArraySpec((*preprocessing.size, 3)), preprocessing
-    preprocessing = Preprocessing.of_dataset(
+    own = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, config.task.resize
     )
-    return ArraySpec((*preprocessing.size, info.image_shape[2])), preprocessing
+    rules = ('squash', 'center_crop', 'central_square', 'shorter_side')
+    chosen = as_weights(config, own, info.image_shape, rules)
+    return array_spec(chosen, info), chosen
+
+
+def array_spec(chosen: Preprocessing, info: SourceInfo) -> ArraySpec:
+    """The shape of an image: weights that were taken over tell the channels."""
+    channels = len(chosen.mean) or info.image_shape[2]
+    return ArraySpec((*chosen.size, channels))
 
 
 def find_recipe(config: Config) -> recipes.Recipe | None:
-    """The preprocessing of `task.recipe`, or of the weights that the run begins with."""
-    if config.task.recipe == 'none':
-        return None
-    if config.task.recipe:
-        return recipes.named(config.task.recipe)
-    files = [
-        path for path in init_from.sources(config.train.init_from) if path.is_file()
-    ]
-    return weights_file.identify(files[0], config.model.name).recipe if files else None
+    """The preprocessing that `task.recipe` names, if it names one."""
+    name = config.task.get('recipe', '')
+    return recipes.named(name) if name not in ('', 'none') else None
+
+
+def as_weights(
+    config: Config,
+    own: Preprocessing,
+    image_shape: Sequence[int | None],
+    rules: Sequence[ResizeRule],
+) -> Preprocessing:
+    """Preprocess images as for the weights that a run begins with, where there are some.
+
+    `task.recipe` overrides them. So do `task.resize` and `data.image_size`, if they are set
+    to other values than their defaults and than the run that the weights are of.
+
+    Args:
+        config: of the run.
+        own: what the dataset and the config alone would give, without mean and std.
+        image_shape: (height, width, channels) of all images, None where they differ.
+        rules: how the task can resize images, the first where no other is known.
+
+    Returns:
+        The preprocessing; without mean and std where the dataset's are to be measured.
+
+    Raises:
+        UserError: The weights are of images that these cannot be brought to.
+    """
+    recipe = find_recipe(config)
+    origin = None
+    if recipe:
+        theirs = recipe.at(config.data.image_size).preprocessing()
+    else:
+        origin = next(preprocessing.of_weights(config), None)
+        if origin is None or config.task.get('recipe') == 'none':
+            return own
+        theirs = origin.preprocessing
+    if not theirs.mean:  # The weights saw images in [0, 1].
+        theirs = theirs.with_statistics(
+            (0.0,) * image_shape[2], (1.0,) * image_shape[2]
+        )
+    resize = config.task.get('resize', '')
+    chosen = theirs
+    if origin and origin.image_size:  # A run, where a file is for `data.image_size`.
+        if _overrides(config, 'data.image_size', origin.image_size):
+            chosen = _at_size(theirs, own)
+        if resize and _overrides(config, 'task.resize', theirs.resize):
+            chosen = chosen if chosen.resize == 'none' else chosen.by_rule(resize)
+    elif theirs.resize not in rules:
+        chosen = own.with_statistics(theirs.mean, theirs.std)
+    is_ready = image_shape == (*chosen.size, len(chosen.mean))
+    if chosen.resize in rules or (chosen.resize == 'none' and is_ready):
+        return chosen
+    return _by_rule(chosen, resize or rules[0])
+
+
+def _at_size(theirs: Preprocessing, own: Preprocessing) -> Preprocessing:
+    """The preprocessing of weights for images of the size that a dataset has of its own."""
+    if own.resize == 'none' or theirs.resize == 'none':
+        return own.with_statistics(theirs.mean, theirs.std)
+    if theirs.recipe:
+        return recipes.named(theirs.recipe).at(own.size[0]).preprocessing()
+    return theirs.resized(own.size)
+
+
+def _by_rule(theirs: Preprocessing, rule: ResizeRule) -> Preprocessing:
+    """The preprocessing of weights by another rule, all of which make squares.
+
+    Raises:
+        UserError: The weights are not of squares.
+    """
+    height, width = theirs.size
+    if height != width:
+        raise UserError(
+            f'train.init_from: expected images of {height}x{width} as those weights have '
+            'seen, and these have other sizes or channels. Convert them, or set '
+            'data.image_size'
+        )
+    return theirs.by_rule(rule)
+
+
+def _overrides(config: Config, field: str, of_weights: Value) -> bool:
+    """Whether a config sets a field to another value than its default and the weights'."""
+    value = fields(config.to_dict())[field]
+    return value not in (declared(config.task.name)[field].default, of_weights)
 
 
 def with_statistics(

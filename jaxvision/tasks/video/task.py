@@ -49,14 +49,17 @@ def describe(config: Config, source: Source) -> Spec:
     """Describe the clips and classes of a dataset, and the preprocessing of its frames."""
     info = source.info
     info.check_holds('video', 'label')
-    preprocessing = Preprocessing.of_dataset(
+    own = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, config.task.resize
     )
+    preprocessing = image_input.as_weights(
+        config, own, info.image_shape, ('squash', 'central_square')
+    )
     frames = config.task.frames
-    channels = info.image_shape[2]
+    frame = image_input.array_spec(preprocessing, info)
     spec = Spec(
         inputs={
-            'video': ArraySpec((frames, *preprocessing.size, channels)),
+            'video': ArraySpec((frames, *frame.shape)),
             'video_mask': ArraySpec((frames,)),
         },
         targets={'label': class_labels.array_spec(info)},

@@ -68,19 +68,23 @@ FIELDS: Fields = {
 }
 
 
-def source(config: Config, source: Source, split: str) -> Source:
+def source(
+    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+) -> Source:
     """Sample the frames of videos, and make montages of them if the config asks for some.
 
     Args:
         config: of the run.
         source: the videos.
         split: 'train' or 'test'; only training has montages.
+        preprocessing: of the run, None before it has begun.
 
     Returns:
         A source of frames of one size, in memory if it is small.
     """
     options = config.task
-    shape = _video_spec(config, source.info)[0].shape
+    preprocessing = preprocessing or _preprocessing(config, source.info)
+    shape = _video_spec(config, source.info, preprocessing).shape
     video_bytes = math.prod(shape)
     sampled = Converted(source, sampling.make_sample(options, shape))
     videos = in_memory_if_small(sampled, video_bytes)
@@ -103,7 +107,8 @@ def describe(config: Config, source: Source) -> Spec:
     _check(options)
     info = source.info
     info.check_holds('video', *(['importance'] if options.supervised else []))
-    video, preprocessing = _video_spec(config, info)
+    preprocessing = _preprocessing(config, info)
+    video = _video_spec(config, info, preprocessing)
     targets = {}
     if 'importance' in info.holds:
         targets['importance'] = ArraySpec((options.frames,), 'float32')
@@ -117,12 +122,16 @@ def describe(config: Config, source: Source) -> Spec:
     )
 
 
-def _video_spec(config: Config, info: SourceInfo) -> tuple[ArraySpec, Preprocessing]:
-    preprocessing = Preprocessing.of_dataset(
-        info.image_shape, config.data.image_size, 'squash'
-    )
-    shape = (config.task.frames, *preprocessing.size, info.image_shape[2])
-    return ArraySpec(shape), preprocessing
+def _preprocessing(config: Config, info: SourceInfo) -> Preprocessing:
+    own = Preprocessing.of_dataset(info.image_shape, config.data.image_size, 'squash')
+    return image_input.as_weights(config, own, info.image_shape, ('squash',))
+
+
+def _video_spec(
+    config: Config, info: SourceInfo, preprocessing: Preprocessing
+) -> ArraySpec:
+    frame = image_input.array_spec(preprocessing, info)
+    return ArraySpec((config.task.frames, *frame.shape))
 
 
 def _check(options: Config) -> None:

@@ -1,0 +1,82 @@
+"""The preprocessing of the weights that a run begins with (`train.init_from`)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxvision.core.fields import Config
+from jaxvision.core.spec import Preprocessing
+from jaxvision.pretrained import weights_file
+from jaxvision.train import init_from
+from jaxvision.train.saved import read_config, read_run_spec
+
+
+class OfWeights(NamedTuple):
+    """How the images of weights are preprocessed.
+
+    Attributes:
+        source: the run or file that has the weights.
+        preprocessing: of its images; of a file, for squares of `data.image_size`.
+        image_size: `data.image_size` of the run; 0: the source is a file.
+    """
+
+    source: Path
+    preprocessing: Preprocessing
+    image_size: int
+
+
+def of_weights(config: Config) -> Iterator[OfWeights]:
+    """Yield the preprocessing of each source of `train.init_from` that has some.
+
+    Raises:
+        UserError: A source is no run, or a file of another model.
+    """
+    for source in dict.fromkeys(init_from.sources(config.train.init_from)):
+        if source.is_file():
+            recipe = weights_file.identify(source, config.model.name).recipe
+            preprocessing = recipe.at(config.data.image_size).preprocessing()
+            yield OfWeights(source, preprocessing, 0)
+            continue
+        trained = read_config(source)
+        preprocessing = read_run_spec(source, trained).preprocessing
+        if preprocessing:
+            yield OfWeights(source, preprocessing, trained.data.image_size)
+
+
+def describe(config: Config, chosen: Preprocessing | None) -> Iterator[str]:
+    """Yield a line for each source of weights: whether images are seen as they were there.
+
+    Args:
+        config: of the run.
+        chosen: its preprocessing.
+    """
+    if chosen is None:
+        return
+    sources = list(of_weights(config))
+    if not sources and chosen.recipe:
+        yield f'preprocessing: {chosen.describe()}'
+    for source, preprocessing, _ in sources:
+        differences = _differences(chosen, preprocessing)
+        if differences:
+            yield (
+                f'preprocessing: {chosen.describe()}. It differs from that of the weights '
+                f'in {source}: {"; ".join(differences)}'
+            )
+        else:
+            yield f'preprocessing: as of {source}: {chosen.describe()}'
+
+
+def _differences(chosen: Preprocessing, of_source: Preprocessing) -> list[str]:
+    """Each difference in words, with the value of the source."""
+    differences = []
+    if chosen.size != of_source.size:
+        differences.append('the size is {}x{} there'.format(*of_source.size))
+    rule = of_source.resize_in_words()
+    if chosen.resize_in_words() != rule:
+        differences.append(f'the images are {rule} there')
+    for name in ('mean', 'std'):
+        values = getattr(of_source, name)
+        if getattr(chosen, name) != values:
+            numbers = ', '.join(f'{value:.3g}' for value in values) or 'none'
+            differences.append(f'the {name} is {numbers} there')
+    return differences

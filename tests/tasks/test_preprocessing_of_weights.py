@@ -1,0 +1,262 @@
+"""A run that begins with a run's weights sees images as those weights did, in every task."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
+from jaxvision.core.files import write_json
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
+from jaxvision.pretrained import recipes
+from jaxvision.tasks.shared import image_input
+from jaxvision.train import loop
+from jaxvision.train.run import begin, reopen
+
+LEVELS = {'cat': 30, 'dog': 100, 'emu': 170}
+
+
+def photographs(folder, names=tuple(LEVELS), counts=(20, 20, 20)):
+    """Grey PNGs that only their brightness tells apart, so many of each class in each split."""
+    rng = np.random.default_rng(0)
+    for split in ('train', 'test'):
+        for name, level, count in zip(names, LEVELS.values(), counts, strict=True):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = level + rng.integers(0, 10, (8, 8), np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f'{i}.png')
+    return folder
+
+
+def classifier(folder, *overrides):
+    config = configs.default('classification')
+    base = (
+        f'data.source=folder:{folder}',
+        'data.image_size=8',
+        'data.batch_size=20',
+        'model.name=cnn',
+        'model.variant=8',
+        'optimizer.lr=0.02',
+        'train.steps=40',
+        'train.eval_every=40',
+        'train.checkpoint_every=40',
+    )
+    for text in (*base, *overrides):
+        configs.override(config, *text.split('=', 1))
+    return config
+
+
+@pytest.fixture(scope='module')
+def dark(tmp_path_factory):
+    root = tmp_path_factory.mktemp('dark')
+    config = classifier(photographs(root / 'photos'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('jaxvision.viz.figures.save', lambda *_: None)
+        result = loop.run(config, root / 'run')
+    assert result.metrics['eval/accuracy'] == 1
+    return root / 'run'
+
+
+def test_a_brighter_folder_is_seen_as_the_weights_saw_theirs(
+    dark, tmp_path, no_pictures, capsys
+):
+    # Most are of the lightest class. With statistics of this folder all would look darker.
+    folder = photographs(tmp_path / 'photos', counts=(2, 2, 40))
+    start = f'train.init_from={dark}', 'train.steps=0'
+    result = loop.run(classifier(folder, *start), tmp_path / 'run')
+    assert result.metrics['eval/accuracy'] == 1
+    spec = reopen(tmp_path / 'run').spec
+    assert spec.preprocessing == reopen(dark).spec.preprocessing
+    assert (
+        f'preprocessing: as of {dark}: 8x8, squashed; mean' in capsys.readouterr().out
+    )
+    begin(classifier(folder, *start, 'task.recipe=none'), tmp_path / 'own')
+    said = capsys.readouterr().out
+    assert f'It differs from that of the weights in {dark}: the mean is' in said
+
+
+def test_classes_are_taken_over_by_name(dark, tmp_path, no_pictures, capsys):
+    # Alphabetical order puts 'cat' third, where 'emu' was.
+    folder = tmp_path / 'photos'
+    photographs(folder, ('cat', 'bee', 'ape'))
+    start = f'train.init_from={dark}'
+    run = begin(classifier(folder, start), tmp_path / 'run')
+    assert (
+        'of 3 classes, 1 taken over by name (cat), 2 initialised (ape, bee); 2 of the '
+        'source left out (dog, emu)'
+    ) in capsys.readouterr().out
+    head = run.init().params['model']['head']
+    old = reopen(dark).restore('last').params['model']['head']
+    np.testing.assert_array_equal(head['kernel'][:, 2], old['kernel'][:, 0])
+    np.testing.assert_array_equal(head['bias'], [0, 0, old['bias'][0]])
+    drawn = begin(
+        classifier(folder, start, 'train.init_new=model/head'), tmp_path / 'n'
+    )
+    assert 'by name' not in capsys.readouterr().out
+    fresh = drawn.init().params['model']['head']['kernel']
+    np.testing.assert_array_equal(head['kernel'][:, :2], fresh[:, :2])
+    # All of them, in another order, and more: the head is larger than it was.
+    photographs(tmp_path / 'more', ('emu', 'zoo', 'cat'))
+    shutil.copytree(tmp_path / 'more/train/zoo', tmp_path / 'more/train/dog')
+    result = loop.run(
+        classifier(tmp_path / 'more', start, 'train.steps=0'), tmp_path / 'larger'
+    )
+    assert '3 taken over by name (cat, dog, emu), 1 init' in capsys.readouterr().out
+    assert result.metrics.keys() >= {'eval/accuracy'}
+
+
+def test_several_labels_an_image_are_taken_over_by_name_too(
+    dark, tmp_path, no_pictures, capsys
+):
+    folder = photographs(tmp_path / 'photos')
+    files = sorted(folder.glob('*/*/*.png'))
+    rows = [
+        f'{file.relative_to(folder)},ape;{file.parent.name},{file.parts[-3]}'
+        for file in files
+    ]
+    (folder / 'labels.csv').write_text('\n'.join(['file,label,split', *rows]) + '\n')
+    run = begin(classifier(folder, f'train.init_from={dark}'), tmp_path / 'run')
+    assert run.spec.multi_label and run.spec.class_names == ('ape', 'cat', 'dog', 'emu')
+    assert 'of 4 classes, 3 taken over by name' in capsys.readouterr().out
+    head = run.init().params['model']['head']
+    old = reopen(dark).restore('last').params['model']['head']
+    np.testing.assert_array_equal(head['kernel'][:, 1:], old['kernel'])
+
+
+MEAN = {'mean': (0.2,), 'std': (0.3,)}
+SQUASH = Preprocessing(size=(48, 48), resize='squash', **MEAN)
+READY = Preprocessing(size=(28, 28), **MEAN)
+RECIPE = recipes.named('timm').at(64).preprocessing()
+
+
+def run_of(folder, preprocessing, image_size):
+    """A folder that tells of its preprocessing alone."""
+    folder.mkdir()
+    config = configs.default('classification')
+    configs.override(config, 'data.image_size', str(image_size))
+    write_json(folder / 'config.json', config.to_dict())
+    spec = Spec(inputs={'image': ArraySpec((1, 1, 1))}, targets={})
+    write_json(
+        folder / 'spec.json', spec.replace(preprocessing=preprocessing).to_json()
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    'theirs, image_size, image_shape, overrides, expected',
+    [
+        # Nothing is set: as the weights saw images, whatever size the new ones have.
+        (SQUASH, 48, (None, None, 1), (), {}),
+        (SQUASH, 48, (28, 28, 1), (), {}),
+        (READY, 32, (28, 28, 1), (), {}),
+        (READY, 32, (90, 70, 1), (), {'resize': 'squash'}),
+        (RECIPE, 64, (None, None, 3), (), {}),
+        (RECIPE, 64, (28, 28, 1), (), {}),
+        # Colours become grey, as the weights know them.
+        (READY, 32, (28, 28, 3), (), {'resize': 'squash'}),
+        # A value that is no default, nor that of the weights, is meant.
+        (SQUASH, 48, (None, None, 1), ('data.image_size=40',), {'size': (40, 40)}),
+        (SQUASH, 48, (None, None, 1), ('data.image_size=48',), {}),
+        (
+            RECIPE,
+            64,
+            (None, None, 3),
+            ('data.image_size=96',),
+            {'size': (96, 96), 'shorter': 101},
+        ),
+        (
+            SQUASH,
+            48,
+            (None, None, 1),
+            ('task.resize=center_crop',),
+            {'resize': 'center_crop'},
+        ),
+        (READY, 32, (28, 28, 1), ('data.image_size=64',), {}),
+        (
+            READY,
+            32,
+            (None, None, 1),
+            ('data.image_size=64', 'task.resize=center_crop'),
+            {'size': (64, 64), 'resize': 'center_crop'},
+        ),
+        # Weights that saw pixels as they are go on to do so.
+        (
+            dataclasses.replace(READY, mean=(), std=()),
+            32,
+            (28, 28, 1),
+            (),
+            {'mean': (0.0,), 'std': (1.0,)},
+        ),
+    ],
+)
+def test_what_a_run_takes_over_and_what_its_config_overrides(
+    theirs, image_size, image_shape, overrides, expected, tmp_path
+):
+    folder = run_of(tmp_path / 'run', theirs, image_size)
+    config = configs.default('classification')
+    for text in (f'train.init_from={folder}', *overrides):
+        configs.override(config, *text.split('=', 1))
+    own = Preprocessing.of_dataset(
+        image_shape, config.data.image_size, config.task.resize
+    )
+    rules = ('squash', 'center_crop', 'shorter_side')
+    chosen = image_input.as_weights(config, own, image_shape, rules)
+    assert chosen == dataclasses.replace(theirs, **expected)
+    configs.override(config, 'task.recipe', 'none')
+    assert image_input.as_weights(config, own, image_shape, rules) == own
+
+
+def test_images_of_no_square_are_told(tmp_path):
+    wide = Preprocessing(size=(20, 30), **MEAN)
+    folder = run_of(tmp_path / 'run', wide, 32)
+    config = configs.default('video')
+    configs.override(config, 'train.init_from', str(folder))
+    own = Preprocessing.of_dataset((20, 30, 1), 32, 'squash')
+    assert image_input.as_weights(config, own, (20, 30, 1), ('squash',)) == wide
+    with pytest.raises(UserError, match='expected images of 20x30 as those weights'):
+        image_input.as_weights(config, own, (24, 30, 1), ('squash',))
+
+
+@pytest.mark.parametrize(
+    'task, overrides',
+    [
+        ('few_shot', ('data.source=digits', 'task.ways=2', 'task.evaluate=2x1')),
+        ('video', ('data.source=moving_digits/motions', 'data.image_size=64')),
+        (
+            'video_summary',
+            (
+                'data.source=moving_digits/motions',
+                'data.image_size=64',
+                'task.supervised=false',
+                'task.montages=0',
+            ),
+        ),
+        ('captioning', ('data.source=digit_scenes/64', 'task.texts=10')),
+    ],
+)
+def test_every_task_that_normalises(task, overrides, tmp_path, monkeypatch):
+    from jaxvision.core.registry import resolve
+    from jaxvision.train.sources import Sources
+
+    channels = 3 if task == 'captioning' else 1
+    theirs = Preprocessing(
+        size=(16, 16), resize='squash', mean=(0.2,) * channels, std=(0.3,) * channels
+    )
+    image_size = 64 if task.startswith('video') else 32
+    folder = run_of(tmp_path / 'run', theirs, image_size)
+    config = configs.default(task)
+    for text in (f'train.init_from={folder}', *overrides):
+        configs.override(config, *text.split('=', 1))
+    source = Sources(config)['train']
+    spec = resolve('tasks', task).describe(config, source)
+    assert spec.preprocessing == theirs
+    if task in ('few_shot', 'video_summary'):
+        # Their sources resize; a run that has begun needs the other's folder no more.
+        shutil.rmtree(folder)
+        begun = Sources(config, preprocessing=theirs)['train']
+        name = 'support' if task == 'few_shot' else 'video'
+        np.testing.assert_array_equal(begun[0][name], source[0][name])
+        assert begun[0][name].shape[-3:] == (16, 16, 1)
