@@ -43,7 +43,10 @@ def documented_tree(root):
     folders = [path for path in shown(root) if path.is_dir()]
     splits = [(meaning(path.name), path) for path in folders if meaning(path.name)]
     counts = Counter(split for split, _ in splits)
-    if splits and (not counts['train'] or max(counts.values()) > 1):
+    if splits and not counts['train']:
+        raise Refused
+    if splits and max(counts.values()) > 1:
+        event('two folders for a split')
         raise Refused
     found = {}
     for split, folder in splits or [('train', root)]:
@@ -151,7 +154,8 @@ def check(root, documented):
         expected = 'refused'
     try:
         found = by_package(root)
-    except UserError:
+    except UserError as error:
+        assert '\n' not in str(error)
         found = 'refused'
     event('refused' if expected == 'refused' else 'read')
     assert found == expected
@@ -173,7 +177,7 @@ def write_images(root, names):
 
 
 SETTINGS = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate, Phase.shrink],
@@ -189,7 +193,7 @@ SPLIT_FOLDERS = st.one_of(
 ).map(sorted)
 RARELY = st.sampled_from([False] * 9 + [True])
 CLASSES = st.lists(
-    st.sampled_from(['cat', 'dog', 'emu fox', ACCENT, DECOMPOSED]),
+    st.sampled_from(['dog', 'emu fox', ACCENT, DECOMPOSED]),
     max_size=3,
     unique=True,
 )
@@ -219,8 +223,9 @@ FILES = st.lists(
 @given(st.data())
 def test_trees_are_read_as_the_page_says(data):
     names = ['loose.png', '.Trash-1000/files/1.png']
-    shared = data.draw(CLASSES.filter(bool))
-    for split in data.draw(SPLIT_FOLDERS):
+    splits = data.draw(SPLIT_FOLDERS)
+    shared = ['cat', *data.draw(CLASSES.filter(bool))]
+    for split in splits:
         classes = data.draw(CLASSES) if data.draw(RARELY) else shared
         for label in classes:
             usual = [] if data.draw(RARELY) else ['1.png']
