@@ -10,6 +10,8 @@ from jaxvision.data import walk
 from jaxvision.data.labelled_files import Item, count, name_in, some, without_copies
 from jaxvision.data.split_names import SPLITS, are_splits, class_name, split_of
 
+_TABLES = ('.csv', '.tsv', '.xls', '.xlsx')
+
 
 class ClassFolders:
     """The files of one kind in a tree, and notes of all else that it holds.
@@ -41,6 +43,7 @@ class ClassFolders:
             UserError: There are split folders, but none for training, or two for one split.
         """
         contents = self._contents(self._root)
+        self._note_tables(contents)
         named = {split: [] for split in SPLITS}
         for name in contents.folders:
             if split_of(name):
@@ -132,6 +135,18 @@ class ClassFolders:
     def _note_written(self, contents: walk.Contents) -> None:
         names = [self._name(contents.join(name)) + '/' for name in contents.written]
         self._written += [name for name in names if name not in self._written]
+
+    def _note_tables(self, contents: walk.Contents) -> None:
+        tables = [
+            name
+            for name in contents.names
+            if os.path.splitext(name)[1].lower() in _TABLES
+        ]
+        if tables:
+            self.notes.append(
+                f'{some(tables)} not read: labels come from the names of folders. A '
+                'table of labels is named labels.csv'
+            )
 
     def _note_splits(
         self, contents: walk.Contents, named: dict[str, list[str]]

@@ -23,6 +23,7 @@ from jaxvision.data.labelled_files import (
     listed,
     name_in,
     not_held_out,
+    printable,
     similar_names,
 )
 from jaxvision.data.protocol import (
@@ -88,15 +89,15 @@ class Folder:
         self._classes = listing.columns or tuple(sorted(known))
         check_classes(listing.items, self._classes)
         self._channels = headers.channels([item.path for item in training])
-        self.notes = (*listing.notes, *similar_names(self._classes))
+        self.notes = printable((*listing.notes, *similar_names(self._classes)))
         if self.splits == ('train',) and not self._multi_label:
-            self.notes += not_held_out(training)
+            self.notes += printable(not_held_out(training))
 
     def open(self, split: str) -> 'FolderSource':
         split = find_split(str(self._root), split, self.splits)
         items = self._items[split]
         contents = self._identify([item.path for item in items])
-        for note in contradictions(self._root, items, contents):
+        for note in printable(contradictions(self._root, items, contents)):
             if note not in self.notes:
                 self.notes += (note,)
         info = SourceInfo(

@@ -200,6 +200,11 @@ def name_in(root: Path, path: Path) -> str:
     return path.as_posix()
 
 
+def printable(notes: Iterable[str]) -> tuple[str, ...]:
+    """Notes that any terminal can show, whatever bytes the names of files are."""
+    return tuple(note.encode(errors='backslashreplace').decode() for note in notes)
+
+
 def count(number: int, noun: str) -> str:
     """'1 image' or '1,200 images'."""
     return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'

@@ -43,8 +43,8 @@ def are_splits(names: Sequence[str]) -> bool:
         form, splits = _form(name)
         splits_of_form[form] |= splits
     groups = list(splits_of_form.values())
-    if all(groups):
-        groups.append(set().union(*groups))
+    if all(groups) and len(set().union(*groups)) > 1:
+        return True
     return any('train' in splits and len(splits) > 1 for splits in groups)
 
 

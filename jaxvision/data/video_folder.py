@@ -20,6 +20,7 @@ from jaxvision.data.labelled_files import (
     find_split,
     listed,
     not_held_out,
+    printable,
     similar_names,
 )
 from jaxvision.data.protocol import (
@@ -64,17 +65,17 @@ class VideoFolder:
             )
         self.splits = tuple(split for split in SPLITS if self._items[split])
         self._classes = tuple(sorted(class_names(training)))
-        self.notes = (*listing.notes, *similar_names(self._classes))
+        self.notes = printable((*listing.notes, *similar_names(self._classes)))
         if self._classes:
             check_classes(listing.items, self._classes)
             if self.splits == ('train',):
-                self.notes += not_held_out(training)
+                self.notes += printable(not_held_out(training))
 
     def open(self, split: str) -> 'VideoFolderSource':
         split = find_split(str(self._root), split, self.splits)
         items = self._items[split]
         contents = self._identify([item.path for item in items])
-        for note in contradictions(self._root, items, contents):
+        for note in printable(contradictions(self._root, items, contents)):
             if note not in self.notes:
                 self.notes += (note,)
         info = SourceInfo(

@@ -310,6 +310,7 @@ def test_what_is_left_out_is_named(tmp_path):
     write(tmp_path / 'train' / 'loose.png')
     write(tmp_path / 'extra' / 'cat' / '1.png')
     write(tmp_path / 'more' / '1.png')
+    (tmp_path / 'train.csv').touch()
     write(tmp_path / 'test' / 'secret.png')
     folder = folder_of(tmp_path, *(f'train/{name}' for name in PAIR))
     (tmp_path / 'train' / 'cat' / 'notes.txt').touch()
@@ -318,7 +319,9 @@ def test_what_is_left_out_is_named(tmp_path):
     assert folder.splits == ('train',) and set(read(folder)) == {
         f'train/{name}' for name in PAIR
     }
-    assert folder.notes[:6] == (
+    assert folder.notes[:7] == (
+        'train.csv not read: labels come from the names of folders. A table of labels '
+        'is named labels.csv',
         'extra/, more/ beside train/ are no splits: left out',
         '1 image of train in no class folder left out, such as train/loose.png',
         '1 image of test in no class folder left out, such as test/secret.png',
@@ -430,6 +433,13 @@ def test_a_class_is_the_same_in_both_forms_of_unicode(tmp_path):
     assert [folder.open('train').labels().tolist()] == [[0, 0, 1]]
 
 
+def test_notes_can_be_printed(tmp_path):
+    name = os.fsdecode(b'\xff.png')
+    folder = folder_of(tmp_path, *PAIR, name)
+    assert any(r'such as \udcff.png' in note for note in folder.notes)
+    '\n'.join(folder.notes).encode()
+
+
 def link(root, name, target):
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     (root / name).symlink_to(target)
@@ -445,6 +455,7 @@ def link(root, name, target):
             'classes would be Val2, train1, which are names of splits',
         ),
         (('seg_train/1.png', 'seg_test/1.png', 'seg_pred/1.png'), {}, 'of splits'),
+        (('my_val/1.png', 'my_test/1.png'), {}, 'my_test, my_val, which are names of'),
         (
             ('cat/train/1.png', 'cat/test/1.png', 'dog/train/1.png'),
             {},

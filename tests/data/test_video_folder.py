@@ -5,6 +5,7 @@ from PIL import Image
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import pipeline, sources, video
+from jaxvision.data.video_folder import VideoFolder
 
 
 def opened(folder, **fields):
@@ -86,7 +87,35 @@ def test_split_folders(tmp_path):
         opened(tmp_path)
 
 
-@pytest.mark.parametrize('splits', [('',), ('train/', 'test/')])
+def test_folders_are_read_as_those_of_images(tmp_path):
+    names = []
+    for split in ('Training', 'VAL', 'testing'):
+        for name in ('jump', 'walk'):
+            names.append(f'{split}/{name}/0.gif')
+    junk = ('.Trash-1000/0.gif', 'VAL/__MACOSX/0.gif', 'VAL/jump/.old/0.gif')
+    for shade, name in enumerate((*names, *junk, 'extra/0.gif')):
+        write(tmp_path / name, shade)
+    (tmp_path / 'VAL' / 'jump' / 'loop').symlink_to(tmp_path)
+    (tmp_path / 'VAL' / 'jump' / 'gone.gif').symlink_to('/nowhere.gif')
+    folder = VideoFolder(tmp_path)
+    assert folder.splits == ('train', 'validation', 'test')
+    for split, own in zip(folder.splits, ('Training', 'VAL', 'testing'), strict=True):
+        source = folder.open(own)
+        assert source.info.split == split and len(source) == 2
+        assert source.info.class_names == ('jump', 'walk')
+        assert all(f'/{own}/' in source.where(row) for row in range(2))
+    assert folder.notes == (
+        'Training/ is the train split',
+        'VAL/ is the validation split',
+        'testing/ is the test split',
+        'extra/ beside Training/ is no split: left out',
+        '1 broken link left out, such as VAL/jump/gone.gif',
+    )
+
+
+@pytest.mark.parametrize(
+    'splits', [('',), ('train/', 'test/'), ('TRAIN/', 'Dev/'), ('Train/', 'valid/')]
+)
 def test_films_without_classes(tmp_path, splits):
     for split in splits:
         for number in range(10):
@@ -123,6 +152,14 @@ def test_mistakes_are_named(tree, tmp_path_factory):
     (tree / 'val').mkdir()
     with pytest.raises(UserError, match='has val/ but no train/'):
         opened(tree)
+
+
+def test_one_film_in_two_splits_is_refused(tmp_path):
+    write(tmp_path / 'train' / '0.gif')
+    (tmp_path / 'test').mkdir()
+    (tmp_path / 'test' / '1.gif').symlink_to('../train/0.gif')
+    with pytest.raises(UserError, match='are one file, in train and in test'):
+        VideoFolder(tmp_path)
 
 
 def test_a_film_that_is_cut_off_is_named(tree):
