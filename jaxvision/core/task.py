@@ -12,6 +12,9 @@ and, where they are needed,
     source(config, source, split, preprocessing)
                                     -> a source of episodes, clips or pairs; the preprocessing
                                        is the run's, None before it has begun
+    describe_evaluated(config, spec, sources)
+                                    -> the Spec with what the splits that are evaluated need,
+                                       such as room for their captions
     requires(config)                -> {name: RequiredNetwork}
 """
 

@@ -94,6 +94,10 @@ class CaptionedSource(RowSource):
         item = self._items[row]
         return {'image': files.read(str(item.path)), 'captions': list(item.captions)}
 
+    def captions(self, row: int) -> Sequence[str]:
+        """The captions of a row, without reading its image."""
+        return self._items[row].captions
+
     def where(self, row: int) -> str:
         return str(self._items[row].path)
 

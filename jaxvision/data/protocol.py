@@ -171,6 +171,20 @@ def labels_of(source: Source, needed_by: str) -> Labels:
     return cast(LabelledSource, source).labels()
 
 
+def captions_of(source: Source, row: int) -> Sequence[str]:
+    """The captions of a row, without its image where the source can tell them so.
+
+    Args:
+        source: holds captions; it may have a method `captions(row)`.
+        row: of the example.
+
+    Raises:
+        Unreadable: The example is damaged or missing.
+    """
+    read = getattr(source, 'captions', None)
+    return read(row) if read else source[row]['captions']
+
+
 def check_split(name: str, split: str, splits: Iterable[str]) -> None:
     """Check that a dataset has a split.
 

@@ -19,6 +19,7 @@ from jaxvision.data.protocol import (
     Source,
     SourceInfo,
     Unreadable,
+    captions_of,
     fingerprint,
 )
 
@@ -50,6 +51,10 @@ class Wrapper:
         """The labels of the other source, if it has any."""
         return self._source.labels()
 
+    def captions(self, row: int) -> Sequence[str]:
+        """The captions of a row, if the other source has any."""
+        return captions_of(self._source, row)
+
     def where(self, row: int) -> str:
         return self._source.where(row)
 
@@ -74,6 +79,9 @@ class Subset(Wrapper):
 
     def labels(self) -> Labels:
         return self._source.labels()[self._rows]
+
+    def captions(self, row: int) -> Sequence[str]:
+        return captions_of(self._source, int(self._rows[row]))
 
     def where(self, row: int) -> str:
         return self._source.where(int(self._rows[row]))

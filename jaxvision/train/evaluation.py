@@ -21,21 +21,32 @@ LAG = 2  # batches between the computation of records and their reading
 
 
 def measure(run: Run, state: TrainState) -> tuple[dict[str, float], Records]:
-    """The metrics of every evaluation, named NAME/METRIC, and the records of the main one."""
+    """The metrics of every evaluation, named NAME/METRIC, and the records of the main one.
+
+    NAME/left_out counts the examples that cannot be read, where there are some.
+    """
     start = time.monotonic()
     metrics = {}
+    left_out = []
     main_records = {}
     for name, evaluation in run.task.evaluations.items():
         records = gather(run, run.evaluate[name], evaluation.split, state)
         values = evaluation.summarize(records)
         _check_declared(name, evaluation, values)
         metrics |= {f'{name}/{metric}': float(values[metric]) for metric in values}
+        total = len(run.sources[evaluation.split])
+        missing = total - len(records['index'])
+        if missing:
+            metrics[f'{name}/left_out'] = float(missing)
+            left_out.append(
+                f'; {name} is over {total - missing:,} of {total:,} examples, as {missing:,} '
+                'cannot be read'
+            )
         if name == run.task.main_evaluation:
             main_records = records
     text = '  '.join(f'{name} {value:.4g}' for name, value in metrics.items())
-    processes.say(
-        f'step {int(state.step)}: {text}  ({duration(time.monotonic() - start)})'
-    )
+    took = duration(time.monotonic() - start)
+    processes.say(f'step {int(state.step)}: {text}  ({took}){"".join(left_out)}')
     return metrics, main_records
 
 
@@ -94,6 +105,11 @@ def examples(run: Run, split: str, count: int) -> Records:
         name: np.concatenate([part[name] for part in parts]) for name in parts[0]
     }
     read = stacked.pop('present')
+    if not read.all():
+        processes.say(
+            f'{len(read) - read.sum()} of {len(read)} examples of {split} cannot be read '
+            'and are left out'
+        )
     return {name: values[read] for name, values in stacked.items()}
 
 

@@ -23,9 +23,12 @@ def solve(run: Run, state: TrainState) -> TrainState:
     fit = run.task.fit
     if not fit:
         return state
-    leaves, scalars = fit.solve(_records(run, fit, state))
+    records = _records(run, fit, state)
+    leaves, scalars = fit.solve(records)
     values = ', '.join(f'{name} {value:.4g}' for name, value in scalars.items())
-    processes.say(f'fitted to {run.spec.examples:,} examples: {values}')
+    count = len(next(iter(records.values())))
+    of_all = '' if count == run.spec.examples else f' of {run.spec.examples:,}'
+    processes.say(f'fitted to {count:,}{of_all} examples: {values}')
     filled = jax.jit(init_from.fill, out_shardings=sharding.place(run.mesh, run.shapes))
     return filled(state, processes.arrays_of_first(leaves))
 

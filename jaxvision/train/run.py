@@ -350,6 +350,10 @@ def describe(config: Config, sources: Sources) -> Spec:
     fingerprints = {
         split: sources[split].info.fingerprint for split in ('train', 'test')
     }
+    describe_evaluated = getattr(task_module, 'describe_evaluated', None)
+    if describe_evaluated:
+        evaluated = [sources[split] for split in fingerprints if split != 'train']
+        spec = describe_evaluated(config, spec, evaluated)
     networks = {
         name: auxiliary.describe(network, describe, sources)
         for name, network in required_networks(config).items()

@@ -11,11 +11,13 @@ from jaxvision.core import config as configs
 from jaxvision.core import registry
 from jaxvision.core.errors import UserError
 from jaxvision.data import digit_captions
-from jaxvision.data.protocol import Unreadable
+from jaxvision.data.protocol import Unreadable, captions_of
+from jaxvision.data.wrappers import Numbered, Subset
 from jaxvision.metrics import cider
 from jaxvision.tasks.captioning import evaluation, tokens
 from jaxvision.tasks.captioning import task as captioning
 from jaxvision.train import loop, run, saved
+from jaxvision.train.sources import Sources
 from jaxvision.train.writers import read_rows
 
 
@@ -283,3 +285,52 @@ def test_both_loops_are_exported(trained, spec, tmp_path):
 def test_mistakes_are_told(few, override, said, tmp_path):
     with pytest.raises(UserError, match=said):
         run.begin(small(override), tmp_path)
+
+
+@pytest.fixture
+def few_references(tmp_path):
+    """COCO's files: a caption an image in training, and up to five longer ones elsewhere."""
+    texts = {
+        'train': [['a cat']] * 4,
+        'val': [['a cat'], [f'a cat that is number {i} of five' for i in range(5)]],
+    }
+    for split, captions in texts.items():
+        (tmp_path / split).mkdir()
+        for i in range(len(captions)):
+            pixels = np.full((8, 8, 3), 20 * i, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / split / f'{i}.png')
+        parsed = {
+            'images': [
+                {'id': i, 'file_name': f'{i}.png'} for i in range(len(captions))
+            ],
+            'annotations': [
+                {'image_id': i, 'caption': text}
+                for i, example in enumerate(captions)
+                for text in example
+            ],
+        }
+        (tmp_path / f'captions_{split}.json').write_text(json.dumps(parsed))
+    return tmp_path
+
+
+def test_there_is_room_for_the_references_of_every_split(few_references, monkeypatch):
+    config = small(f'data.source=captions:{few_references}', 'data.image_size=8')
+    configs.override(config, 'data.test_split', 'val')
+    split = Sources(config)
+    spec = run.describe(config, split)
+    (room,) = spec.targets['references'].shape
+    longest = '\n'.join(split['test'][1]['captions']).encode()
+    assert room == len(longest) > 2 * len(b'a cat')
+    prepare = captioning.make_prepare(config, spec)
+    prepared = [prepare(split['test'][row], None) for row in range(len(split['test']))]
+    assert bytes(prepared[1]['references']) == longest
+
+    # The captions are known without the images, also behind wrappers.
+    def refuse(path):
+        raise AssertionError(f'{path} was read')
+
+    monkeypatch.setattr('jaxvision.data.files.read', refuse)
+    rows = np.array([1, 0])
+    wrapped = Subset(Numbered(split['test']), rows, 'part')
+    assert list(captions_of(wrapped, 1)) == ['a cat']
+    assert captioning.read_texts(config, split['train']) == [('a cat',)] * 4

@@ -16,8 +16,10 @@ import pytest
 import jaxvision
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import read_json, write_json
-from jaxvision.train import loop, processes
-from jaxvision.train.run import held
+from jaxvision.data.protocol import Unreadable
+from jaxvision.data.wrappers import Wrapper
+from jaxvision.train import evaluation, loop, processes
+from jaxvision.train.run import begin, held
 from jaxvision.train.writers import read_rows
 
 
@@ -314,6 +316,32 @@ def test_an_unreadable_file_stops_the_run_or_is_replaced_and_counted(
         1,
         2,
     )  # in training and not
+
+
+class Broken(Wrapper):
+    """A source of which two rows cannot be read."""
+
+    def __getitem__(self, row):
+        if row in (3, 4):
+            raise Unreadable('damaged')
+        return super().__getitem__(row)
+
+    def read(self, rows):
+        return [self[int(row)] for row in rows]
+
+
+def test_metrics_over_fewer_examples_than_the_split_say_so(tiny, tmp_path, capsys):
+    run = begin(tiny('data.on_corrupt=replace'), tmp_path)
+    state = run.init()
+    metrics, _ = evaluation.measure(run, state)
+    assert 'eval/left_out' not in metrics
+    assert 'cannot be read' not in capsys.readouterr().out
+    total = len(run.sources['test'])
+    run.sources['test'] = Broken(run.sources['test'])
+    fewer, records = evaluation.measure(run, state)
+    assert fewer == {**fewer, 'eval/left_out': 2} and len(records['index']) == total - 2
+    said = f'eval is over {total - 2} of {total} examples, as 2 cannot be read'
+    assert said in capsys.readouterr().out
 
 
 def test_four_devices_do_what_one_does(straight, tiny, tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
@@ -24,7 +25,7 @@ from jaxvision.core.task import (
 )
 from jaxvision.core.types import Batch, Prepare
 from jaxvision.data import decode, pipeline
-from jaxvision.data.protocol import Source
+from jaxvision.data.protocol import Source, Unreadable, captions_of
 from jaxvision.image import color
 from jaxvision.metrics import captions as metrics
 from jaxvision.metrics import cider
@@ -136,15 +137,48 @@ def describe(config: Config, source: Source) -> Spec:
     return image_input.with_statistics(spec, config, source, prepare)
 
 
+def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) -> Spec:
+    """Make room for all captions of the splits that are evaluated.
+
+    Args:
+        config: of the run.
+        spec: with room for the training captions.
+        sources: the splits that are evaluated, which are read as a whole.
+    """
+    (room,) = spec.targets['references'].shape
+    for source in sources:
+        every_row = np.arange(len(source))
+        for texts in _read_captions(config, source, every_row):
+            room = max(room, len(tokens.as_bytes(texts)))
+    return spec.replace(targets={**spec.targets, 'references': ArraySpec((room,))})
+
+
 def read_texts(config: Config, source: Source) -> list[Sequence[str]]:
     """Read the captions of `task.texts` examples spread over the split, or of all."""
     count = min(config.task.texts, len(source))
     rows = np.linspace(0, len(source) - 1, count).astype(int)
+    texts = _read_captions(config, source, rows)
+    if not texts:
+        raise UserError(
+            f'data.source={config.data.source}: expected captions in training, but none '
+            'can be read. Choose another dataset'
+        )
+    return texts
 
-    def read(i):
-        return source[int(rows[i])]['captions']
 
-    return list(pipeline.read_ahead(read, 0, count, config.data.threads))
+def _read_captions(
+    config: Config, source: Source, rows: np.ndarray
+) -> list[Sequence[str]]:
+    """The captions of rows, in order, but of those that cannot be read."""
+
+    def read(i: int) -> Sequence[str]:
+        try:
+            return captions_of(source, int(rows[i]))
+        except Unreadable:
+            return []  # The pipeline tells of it, or leaves it out, as the config says.
+
+    texts = pipeline.read_ahead(read, 0, len(rows), config.data.threads)
+    return list(filter(len, texts))
 
 
 def _tokenize_all(texts: Sequence[str]) -> list[list[str]]:
