@@ -14,17 +14,17 @@ from jaxvision.train.writers import read_rows
 
 def accuracy(workdir, step):
     task, variables, _ = jaxvision.load(workdir, step)
-    test = loop.reopen(Path(workdir)).sources['test']
-    batch = test.batch(range(len(test)))
+    source = loop.reopen(Path(workdir)).sources['validation']
+    batch = source.batch(range(len(source)))
     logits = task.predict(variables, {'image': jnp.asarray(batch['image'])})['logits']
     return (np.asarray(logits.argmax(-1)) == batch['label']).mean()
 
 
 def test_a_run_is_reopened_at_its_last_its_best_or_a_numbered_checkpoint(trained):
     scores = {
-        row['step']: row['eval/accuracy']
+        row['step']: row['validation/accuracy']
         for row in read_rows(trained / 'metrics.jsonl')
-        if 'eval/accuracy' in row
+        if 'validation/accuracy' in row
     }
     assert scores.keys() == {3, 6}
     best = max(scores, key=scores.get)

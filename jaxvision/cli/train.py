@@ -106,10 +106,17 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
             options.distributed
         ):  # JAX takes note of a SIGTERM, and nobody would ask it here
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        loop.evaluate(options.workdir, options.step or 'last', config)
+        loop.evaluate(
+            options.workdir,
+            options.step or 'last',
+            config,
+            split=options.split or 'test',
+            out=options.out,
+        )
         return 0
-    if options.step:
-        return _fail('--step is for --mode eval')
+    for name in ('step', 'split', 'out'):
+        if getattr(options, name):
+            return _fail(f'--{name} is for --mode eval')
     result = loop.run(config, options.workdir)
     if not processes.is_first():
         return 0 if result.finished else STOPPED
@@ -125,10 +132,9 @@ def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> 
 
 def _say_finished(config, workdir: Path, result) -> None:
     already = '' if result.trained else 'already '
-    print(
-        f'\n{already}finished at step {result.step}: '
-        + '  '.join(f'{name} {value:.4f}' for name, value in result.metrics.items())
-    )
+    print(f'\n{already}finished at step {result.step}')
+    for line in _metric_lines(result.metrics):
+        print(line)
     pictures = ', '.join(
         sorted(path.name for path in (workdir / 'figures').glob('*.png'))
     )
@@ -155,6 +161,28 @@ def _say_finished(config, workdir: Path, result) -> None:
         'To train with other settings, override a field (--config.seed=1) or give another '
         '--workdir.'
     )
+
+
+def _metric_lines(metrics: dict[str, float]) -> list[str]:
+    """The metrics of each split, and those of the selected checkpoint, on one line each."""
+    selected = metrics.get('best/step', 0)
+    titles = {
+        'validation': 'validation',
+        'eval': 'test',
+        'best': f'test at step {selected:.0f}, selected on validation',
+    }
+    width = max(len(title) for name, title in titles.items() if name != 'best')
+    lines = []
+    for prefix, title in titles.items():
+        values = {
+            name.partition('/')[2]: value
+            for name, value in metrics.items()
+            if name.startswith(f'{prefix}/') and name != 'best/step'
+        }
+        text = '  '.join(f'{name} {value:.4f}' for name, value in values.items())
+        if text:
+            lines.append(f'  {title:<{width}}  {text}')
+    return lines
 
 
 def default_workdir(config: str, overrides: dict[str, str]) -> str:
@@ -192,6 +220,16 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument('--mode', choices=('train', 'eval'), default='train')
     parser.add_argument(
         '--step', help='with --mode eval: last (the default), best or a number'
+    )
+    parser.add_argument(
+        '--split',
+        choices=('test', 'validation'),
+        help='with --mode eval: the split that is evaluated; test by default',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        help='with --mode eval: the folder of the results; RUN/eval/STEP-SPLIT by default',
     )
     many = parser.add_argument_group(
         'many machines', 'the same command on each (see launch/)'

@@ -166,9 +166,12 @@ COMMON: Fields = {
         'train_split': Field(
             '', 'Name of the training split; empty: found by its name.'
         ),
-        'test_split': Field(
-            '', 'Name of the evaluation split; empty: found by its name.'
+        'validation': Field(
+            '',
+            "Split that selects checkpoints: empty: the dataset's own, if it has one beside "
+            "a test split; 'none'; a name; '10%': so much is held out of training.",
         ),
+        'test_split': Field('', 'Name of the test split; empty: found by its name.'),
         'hash_limit': Field(
             20.0,
             'Gigabytes of a split above which its files are compared by sizes and times '
@@ -235,7 +238,14 @@ COMMON: Fields = {
         'frozen': Field('', 'Parts that are not trained, such as model/encoder.'),
         'best': Field(
             '',
-            "Metric of the best checkpoint; '-NAME': less is better; empty: the task's.",
+            'Metric of the validation split that selects the best checkpoint, such as '
+            "accuracy; '-NAME': less is better; empty: the task's.",
+        ),
+        'patience': Field(
+            '0',
+            'Training stops when the metric has not improved on the validation split for '
+            'so long; 0: never.',
+            is_interval=True,
         ),
         'profile': Field('', 'FIRST:LAST: steps that are traced into the run folder.'),
     },

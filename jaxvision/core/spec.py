@@ -13,7 +13,7 @@ from typing import Any, Literal
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Json
 
-SCHEMA = 2  # of spec.json
+SCHEMA = 3  # of spec.json
 
 ResizeRule = Literal[
     'none', 'pad', 'squash', 'center_crop', 'central_square', 'shorter_side'
@@ -151,7 +151,7 @@ class Spec:
         multi_label: whether an example has several labels.
         preprocessing: of the images or video frames; None where the task has its own way.
         examples: number of training examples.
-        data: {split: fingerprint of its content}.
+        data: {split: fingerprint of its content}; 'validation' only if there is one.
         networks: the networks that the task requires, by name.
         initial: hash of the parameters that the run began with, '' if they were drawn.
         details: what only this task needs: an instance of its `Details`. Its `vocabulary`,

@@ -58,10 +58,11 @@ class Evaluation:
     """A map over the examples of a split, then an exact reduce.
 
     The engine gathers the records over the whole split, drops padding and orders the
-    records by example. So a metric depends on no batch size and no number of hosts.
+    records by example. So a metric depends on no batch size and no number of hosts. It
+    evaluates the validation split during training, if there is one, and the test split at
+    the end; without a validation split the test split during training too.
 
     Attributes:
-        split: 'test' or 'train'.
         evaluate: `(state, batch) -> records`, arrays [B, ...], on the device.
         summarize: `(records) -> {metric: value}`, on the host.
         metrics: the names that `summarize` returns. Empty: they are known only after the
@@ -71,7 +72,6 @@ class Evaluation:
         inputs: `(batch) -> inputs of predict`, where these are made on the device.
     """
 
-    split: str
     evaluate: Evaluate
     summarize: Callable[[Records], dict[str, float]]
     metrics: Collection[str] = ()
@@ -167,7 +167,8 @@ class Task:
     Attributes:
         init: `(key, batch) -> state` before the first step.
         update: `(state, batch) -> (state, scalars)`, one training step.
-        evaluations: by name; a metric is called NAME/METRIC.
+        evaluations: by name. A metric is called METRIC, or NAME/METRIC where NAME is not
+            'eval', with 'validation/' or 'eval/' (the test split) in front.
         main_evaluation: the evaluation whose records are drawn and whose metrics judge an
             export.
         predict: `(variables, inputs) -> outputs`, the whole inference, from images that are
@@ -175,7 +176,8 @@ class Task:
         predictor: what `predict` does with this run on the command line.
         tiling: of the 'restoration' predictor.
         network: the network as functions.
-        best: the metric whose best checkpoint is kept, '-NAME' where less is better.
+        best: the metric that selects a checkpoint on the validation split, '-NAME' where
+            less is better.
         prepare: `(example, rng) -> example`, on the host: decodes to fixed shapes. `rng` is
             None where the result must be deterministic (evaluation, prediction).
         figures: `(records, example) -> pictures` of the main evaluation's records;
@@ -215,6 +217,23 @@ class Task:
             )
 
     @property
+    def metrics(self) -> list[str]:
+        """The metrics of all evaluations; none if one does not declare its metrics."""
+        evaluations = self.evaluations.items()
+        if not all(evaluation.metrics for _, evaluation in evaluations):
+            return []
+        return [
+            metric_name(name, metric)
+            for name, evaluation in evaluations
+            for metric in evaluation.metrics
+        ]
+
+    @property
     def main(self) -> Evaluation:
         """The main evaluation."""
         return self.evaluations[self.main_evaluation]
+
+
+def metric_name(evaluation: str, metric: str) -> str:
+    """The name of an evaluation's metric, without that of the split."""
+    return metric if evaluation == 'eval' else f'{evaluation}/{metric}'

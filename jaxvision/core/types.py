@@ -1,7 +1,7 @@
 """Names for the types of arrays, trees and values that all rooms share."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,5 +24,7 @@ Batch = Mapping[str, Any]
 Records = dict[str, np.ndarray]
 # Brings an example to fixed shapes on the host.
 Prepare = Callable[[Example, np.random.Generator | None], Example]
+# What a part of a dataset is for: to train, to select checkpoints, to measure the result.
+Split = Literal['train', 'validation', 'test']
 # A Flax module, whose type only the room `models` knows.
 Module = Any

@@ -1,19 +1,22 @@
 """Open a dataset by the string that names it in a config, and choose its splits."""
 
+import dataclasses
 import functools
 import importlib
+import itertools
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
+from jaxvision.core.types import Split
 from jaxvision.data import content
 from jaxvision.data.composed import Composed
-from jaxvision.data.protocol import Dataset, Identify, Source, labels_of
+from jaxvision.data.protocol import Dataset, Identify, Labels, Source, labels_of
 from jaxvision.data.wrappers import (
     Subset,
     decoded,
@@ -23,32 +26,49 @@ from jaxvision.data.wrappers import (
 )
 
 
-def open_source(
-    data: Config, split: Literal['train', 'test'], identify: Identify | None = None
-) -> Source:
-    """Open the split of `data.source` that trains, or the one that is evaluated.
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """Which parts of a dataset train, select and test.
+
+    Attributes:
+        train: name of the split that trains.
+        validation: name of the split that selects, '' if there is none.
+        test: name of the test split; '' if a fixed fifth is held out of training.
+        fraction: of the training examples that are held out for validation.
+    """
+
+    train: str
+    validation: str
+    test: str
+    fraction: float = 0.0
+
+
+def open_source(data: Config, split: Split, identify: Identify | None = None) -> Source:
+    """Open a part of `data.source`.
 
     'test' is `data.test_split`. Without it, 'test' is the first of the dataset's splits 'test',
     'validation' and 'val' that has examples and labels. Without these, it is a fixed 20 % held
     out of training, of each class if there are labels.
 
+    'validation' is what `data.validation` says: a split, or a part that is held out of the
+    rest of training. If it is empty, 'validation' is the dataset's own such split, unless that
+    is the test split.
+
     Images of one size are decoded, and small datasets stay in memory. Composed datasets compose
     an example at each reading.
 
     Args:
-        data: the config's `data`: source, dir, train_split, test_split, per_class. `per_class`
-            limits training to that many examples of each class.
-        split: 'train' or 'test'.
+        data: the config's `data`: source, dir, train_split, validation, test_split, per_class.
+            `per_class` limits training to that many examples of each class.
+        split: the part.
         identify: tells the content of files; None: by `data.hash_limit`.
 
     Raises:
-        UserError: The dataset, the split or its labels are missing.
+        UserError: The dataset, the split or its labels are missing, or two parts overlap.
     """
-    identify = identify or functools.partial(
-        content.identify, limit=1e9 * data.hash_limit
-    )
-    dataset = find_dataset(data.source, data.dir, identify)
-    source = _open_split(dataset, data, split)
+    dataset = _dataset_of(data, identify)
+    choice = _choose(dataset, data)
+    source = _open_part(dataset, choice, split)
     info = source.info
     if not len(source):
         raise UserError(f'{info.name}: its split {info.split!r} has no examples')
@@ -60,6 +80,22 @@ def open_source(
     if not is_one_size or isinstance(dataset, Composed):
         return source
     return in_memory_if_small(decoded(source), math.prod(info.image_shape))
+
+
+def has_validation(data: Config) -> bool:
+    """Whether `data.source` has a validation split, as `open_source` says."""
+    choice = _choose(_dataset_of(data, _no_content), data)
+    return bool(choice.validation or choice.fraction)
+
+
+def _no_content(paths: Sequence[Path]) -> list[str]:
+    return [''] * len(paths)
+
+
+def _dataset_of(data: Config, identify: Identify | None) -> Dataset:
+    limit = 1e9 * data.hash_limit
+    identify = identify or functools.partial(content.identify, limit=limit)
+    return find_dataset(data.source, data.dir, identify)
 
 
 # How to open the datasets of `data.source`. Each opener imports libraries that others do not need.
@@ -164,35 +200,95 @@ def find_dataset(
     return tfds_source.TfdsDataset(folder, identify)
 
 
-def _open_split(dataset: Dataset, data: Any, split: str) -> Source:
-    train = data.train_split or 'train'
-    test = data.test_split or _test_split(dataset, train)
-    if test:
-        if dataset.overlap(train, test):
+def _open_part(dataset: Dataset, choice: _Choice, split: Split) -> Source:
+    if split == 'test' and choice.test:
+        return dataset.open(choice.test)
+    if split == 'validation' and choice.validation:
+        return dataset.open(choice.validation)
+    source = dataset.open(choice.train)
+    if not choice.test:
+        kept, held = held_out(_strata(source))
+        if split == 'test':
+            return Subset(source, held, f'{choice.train}, held out 20 %')
+        source = Subset(source, kept, f'{choice.train}, 80 %')
+    if choice.fraction:
+        kept, held = held_out(_strata(source), choice.fraction, 'validation')
+        if not len(held):
             raise UserError(
-                f'{data.source}: {test!r} is evaluated, but {train!r} trains on some '
-                'of the same examples; set data.train_split and data.test_split to '
-                'parts of their own'
+                f'data.validation={choice.fraction:.2%}: expected more, since no example '
+                'would be held out. Give a larger part'
             )
-        return dataset.open(train if split == 'train' else test)
-    source = dataset.open(train)
+        name = source.info.split
+        if split == 'validation':
+            return Subset(source, held, f'{name}, held out {choice.fraction:.0%}')
+        return Subset(source, kept, f'{name}, {1 - choice.fraction:.0%}')
+    if split == 'validation':
+        raise UserError(
+            f'{source.info.name} has no validation split. Set data.validation=10%, so that '
+            'this part is held out of training'
+        )
+    return source
+
+
+def _strata(source: Source) -> Labels:
+    """The labels, from each of which a part is held out; zeros if there are none."""
     if source.info.has_labels:
-        kept, held = held_out(labels_of(source, 'a stratified split'))
-    else:
-        kept, held = held_out(np.zeros(len(source), np.int32))
-    if split == 'train':
-        return Subset(source, kept, f'{train}, 80 %')
-    return Subset(source, held, f'{train}, held out 20 %')
+        return labels_of(source, 'a stratified split')
+    return np.zeros(len(source), np.int32)
 
 
-def _test_split(dataset: Dataset, train: str) -> str:
-    """The split to evaluate, '' if there is none besides the training split."""
-    for name in ('test', 'validation', 'val'):
-        if (
-            name in dataset.splits
-            and name != train
-            and _has_answers(dataset.open(name))
-        ):
+def _choose(dataset: Dataset, data: Config) -> _Choice:
+    """Choose the parts by the config's `data`, and check that they do not overlap."""
+    train = data.train_split or 'train'
+    test = data.test_split or _first_with_answers(
+        dataset, ('test', 'validation', 'val'), others=(train,)
+    )
+    fraction = _parse_fraction(data.validation)
+    validation = ''
+    if data.validation in ('', 'none'):
+        if not data.validation:
+            validation = _first_with_answers(
+                dataset, ('validation', 'val'), others=(train, test)
+            )
+    elif not fraction:
+        validation = data.validation
+    parts = {'train_split': train, 'validation': validation, 'test_split': test}
+    named = {field: name for field, name in parts.items() if name}
+    for (field, name), (other_field, other) in itertools.combinations(named.items(), 2):
+        if dataset.overlap(name, other):
+            raise UserError(
+                f'data.{field}={name!r} and data.{other_field}={other!r} share examples '
+                f'of {data.source}: expected parts that do not. Name other parts'
+            )
+    return _Choice(train, validation, test, fraction)
+
+
+def _parse_fraction(text: str) -> float:
+    """The fraction that '10%' means, 0 if the text is no percentage."""
+    match = re.fullmatch(r'\s*(\d+(?:\.\d+)?)\s*%\s*', text)
+    if not match:
+        return 0.0
+    fraction = float(match[1]) / 100
+    if not 0 < fraction < 1:
+        raise UserError(
+            f'data.validation={text}: expected more than 0% and less than 100%'
+        )
+    return fraction
+
+
+def _first_with_answers(
+    dataset: Dataset, names: Sequence[str], others: Sequence[str]
+) -> str:
+    """The first of these splits that has examples and labels, '' if there is none.
+
+    Args:
+        dataset: the dataset.
+        names: of splits that it may have.
+        others: splits that are taken.
+    """
+    for name in names:
+        is_free = name in dataset.splits and name not in others
+        if is_free and _has_answers(dataset.open(name)):
             return name
     return ''
 

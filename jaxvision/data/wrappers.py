@@ -247,7 +247,7 @@ class Mixed(RowSource):
 
 
 def held_out(
-    labels: Labels, fraction: float = 0.2
+    labels: Labels, fraction: float = 0.2, stream: str = 'held_out'
 ) -> tuple[Chosen, Int[np.ndarray, 'held']]:
     """Hold out a fixed random part of each class.
 
@@ -255,13 +255,14 @@ def held_out(
         labels: the label of each row. Rows with several labels are held out without regard to
             them.
         fraction: the part of each class to hold out. A class of one example stays in training.
+        stream: names the random choice.
 
     Returns:
         The rows to train on and the rows held out, both in ascending order.
     """
     held = []
     for label, rows in _rows_by_class(labels):
-        order = keys.host(_SPLIT_SEED, 'held_out', label).permutation(rows)
+        order = keys.host(_SPLIT_SEED, stream, label).permutation(rows)
         held.append(order[: round(fraction * len(rows))])
     test = np.sort(np.concatenate(held))
     train = np.setdiff1d(np.arange(len(labels)), test)

@@ -76,6 +76,10 @@ class Checkpoints:
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
 
+    def has_best(self) -> bool:
+        """Whether a checkpoint was selected."""
+        return bool(self._best) and bool(_scored(self._scores()))
+
     def find(self, step: str | int = 'last') -> int:
         """The step of 'last', 'best' or a number; an error says what there is."""
         steps = self.steps()
@@ -84,6 +88,12 @@ class Checkpoints:
         if step == 'last':
             return steps[-1]
         if step == 'best':
+            if not self._best:
+                raise UserError(
+                    f'{self._folder} has no best checkpoint, since the run has no '
+                    'validation split to select it on. Use the last one, or train with '
+                    'data.validation=10%'
+                )
             scored = _scored(self._scores())
             if not scored:
                 raise UserError(

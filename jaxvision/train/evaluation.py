@@ -2,14 +2,15 @@
 
 import time
 from collections import deque
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Evaluate, Evaluation
-from jaxvision.core.types import Records
+from jaxvision.core.task import Evaluate, Evaluation, metric_name
+from jaxvision.core.types import Records, Split
 from jaxvision.data import pipeline
 from jaxvision.data.wrappers import Subset
 from jaxvision.train import processes, sharding
@@ -20,27 +21,42 @@ from jaxvision.viz import figures
 LAG = 2  # batches between the computation of records and their reading
 
 
-def measure(run: Run, state: TrainState) -> tuple[dict[str, float], Records]:
-    """The metrics of every evaluation, named NAME/METRIC, and the records of the main one.
+# What stands before the names of a split's metrics.
+PREFIXES: dict[Split, str] = {'validation': 'validation', 'test': 'eval'}
 
-    NAME/left_out counts the examples that cannot be read, where there are some.
+
+def measure(
+    run: Run, state: TrainState, split: Split
+) -> tuple[dict[str, float], Records]:
+    """Measure every evaluation on a split.
+
+    Args:
+        run: the run.
+        state: the state that is evaluated.
+        split: 'validation' or 'test'.
+
+    Returns:
+        (the metrics, 'validation/...' or 'eval/...', and the records of the main evaluation).
+        'left_out' counts the examples that cannot be read, where there are some.
     """
     start = time.monotonic()
     metrics = {}
     left_out = []
     main_records = {}
     for name, evaluation in run.task.evaluations.items():
-        records = gather(run, run.evaluate[name], evaluation.split, state)
+        records = gather(run, run.evaluate[name], split, state)
         values = evaluation.summarize(records)
         _check_declared(name, evaluation, values)
-        metrics |= {f'{name}/{metric}': float(values[metric]) for metric in values}
-        total = len(run.sources[evaluation.split])
+        for metric, value in values.items():
+            metrics[f'{PREFIXES[split]}/{metric_name(name, metric)}'] = float(value)
+        total = len(run.sources[split])
         missing = total - len(records['index'])
         if missing:
-            metrics[f'{name}/left_out'] = float(missing)
+            left_out_name = f'{PREFIXES[split]}/{metric_name(name, "left_out")}'
+            metrics[left_out_name] = float(missing)
             left_out.append(
-                f'; {name} is over {total - missing:,} of {total:,} examples, as {missing:,} '
-                'cannot be read'
+                f'; {PREFIXES[split]} is over {total - missing:,} of {total:,} examples, as '
+                f'{missing:,} cannot be read'
             )
         if name == run.task.main_evaluation:
             main_records = records
@@ -61,7 +77,7 @@ def _check_declared(
         )
 
 
-def gather(run: Run, evaluate: Evaluate, split: str, state: TrainState) -> Records:
+def gather(run: Run, evaluate: Evaluate, split: Split, state: TrainState) -> Records:
     """The records of every example of a split, in the split's order, padding dropped."""
     config, pending, parts = run.config.data, deque(), []
     whole = -(-config.batch_size // run.mesh.size) * run.mesh.size
@@ -87,7 +103,7 @@ def gather(run: Run, evaluate: Evaluate, split: str, state: TrainState) -> Recor
     return {name: values[rows] for name, values in records.items()}
 
 
-def examples(run: Run, split: str, count: int) -> Records:
+def examples(run: Run, split: Split, count: int) -> Records:
     """`count` examples spread evenly over a split, or all of fewer, prepared and stacked."""
     config, source = run.config.data, run.sources[split]
     rows = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
@@ -120,22 +136,26 @@ def inputs(run: Run, prepared: Records) -> Records:
     return {name: made[name] for name in run.spec.inputs}
 
 
-def draw(run: Run, records: Records, step: int | None = None) -> None:
-    """Draw the task's figures of the main evaluation into the run's folder.
+def draw(
+    run: Run, records: Records, split: Split, folder: Path, step: int | None = None
+) -> None:
+    """Draw the task's figures of the main evaluation.
 
     Args:
         run: the run, whose task may have no figures.
         records: those of the main evaluation.
+        split: the split that they are of.
+        folder: where the pictures are saved.
         step: the step that the names of the files have, or None for none.
     """
     if not run.task.figures or not processes.is_first():
         return
     prepare = run.task.prepare
-    source = run.sources[run.task.main.split]
+    source = run.sources[split]
 
     def example(row):
         return prepare(source[row], None) if prepare else source[row]
 
     for name, picture in run.task.figures(records, example).items():
         when = '' if step is None else f'-{step:06}'
-        figures.save(run.workdir / 'figures' / f'{name}{when}.png', picture)
+        figures.save(folder / f'{name}{when}.png', picture)

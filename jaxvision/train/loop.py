@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,9 +13,10 @@ import jax
 from jaxvision.core.config import check
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
+from jaxvision.core.files import write_json
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Predictor, Task
-from jaxvision.core.types import Json
+from jaxvision.core.task import Predictor
+from jaxvision.core.types import Json, Records, Split
 from jaxvision.data import pipeline
 from jaxvision.train import auxiliary, evaluation, fitting, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
@@ -34,8 +35,8 @@ class Result:
         finished: False: a signal stopped the run, and everything is saved.
         trained: False: the run had been finished before.
         step: the last step.
-        metrics: of the last evaluation.
-        best: the metric whose best checkpoint is kept, '' if there is none.
+        metrics: of the last evaluations, 'best/...' of the selected checkpoint.
+        best: the metric that selects the best checkpoint, '' if there is none.
         predictor: what `predict` does with the run.
         inputs: the names of the arrays that `Task.predict` takes.
     """
@@ -86,22 +87,21 @@ def run(
             else:
                 state = checkpoints.restore(this.abstract(), checkpoints.find())
             first = int(state.step)
-            if first < this.total_steps:
-                _say_start(this, state)
-                state, rows = _train(this, state, checkpoints, asked, on_eval)
-            elif is_new:
-                rows = _keep_fitted(this, state, checkpoints, on_eval)
-            else:
-                rows = read_rows(this.workdir / 'metrics.jsonl')
+            rows = read_rows(this.workdir / 'metrics.jsonl')
+            finished = not is_new and _is_finished(this, checkpoints, rows, first)
+            if not finished:
+                state, rows, finished = _continue(
+                    this, state, checkpoints, asked, on_eval
+                )
     step = int(state.step)
     if first < step and processes.is_first():
         figures.save(this.workdir / 'figures' / 'curves.png', figures.curves(rows))
         processes.say(f'{step - first} steps in {duration(time.monotonic() - start)}')
     return Result(
-        finished=step >= this.total_steps,
+        finished=finished,
         trained=is_new or first < step,
         step=step,
-        metrics=_last_evaluation(this.task, rows),
+        metrics=_last_metrics(rows),
         best=this.best,
         predictor=this.task.predictor,
         inputs=tuple(this.spec.inputs),
@@ -120,43 +120,156 @@ def _say_start(this: Run, state: TrainState) -> None:
 
 
 def evaluate(
-    workdir: str | Path, step: str | int = 'last', config: Config | None = None
+    workdir: str | Path,
+    step: str | int = 'last',
+    config: Config | None = None,
+    *,
+    split: Split = 'test',
+    out: str | Path | None = None,
 ) -> tuple[int, dict[str, float]]:
-    """Evaluate a checkpoint of a run, and draw its figures; (step, metrics).
+    """Evaluate a checkpoint of a run, which itself stays as it is.
 
-    `config`, if given, may differ from the run's in where the data are and how they are read.
+    The metrics and the task's figures are written into a folder of their own.
+
+    Args:
+        workdir: the run's folder.
+        step: 'last', 'best' or the number of a checkpoint.
+        config: the run's, but for where the data are and how they are read.
+        split: 'test' or 'validation'.
+        out: the folder of the results; None: eval/STEP-SPLIT in the run's folder.
+
+    Returns:
+        (the step, the metrics).
+
+    Raises:
+        UserError: There is no such run, checkpoint or split, or `out` cannot be written.
     """
     this = reopen(Path(workdir), config)
+    if split not in this.spec.data:
+        raise UserError(f'{workdir} has no validation split: expected --split test')
     state = this.restore(step)
-    found, records = evaluation.measure(this, state)
-    evaluation.draw(this, records)
-    return int(state.step), found
+    number = int(state.step)
+    metrics, records = evaluation.measure(this, state, split)
+    folder = Path(out) if out else this.workdir / 'eval' / f'{number}-{split}'
+    if not processes.is_first():
+        return number, metrics
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        report = {'step': number, 'split': split, 'metrics': metrics}
+        write_json(folder / 'metrics.json', report)
+    except OSError as error:
+        if out:
+            raise UserError(f'--out={out}: {error.strerror}') from error
+        processes.say(
+            f'{folder} cannot be written ({error.strerror}), so the metrics are here alone. '
+            'Give --out DIR to keep them and the pictures'
+        )
+        return number, metrics
+    evaluation.draw(this, records, split, folder)
+    processes.say(f'in {folder}: metrics.json and the pictures')
+    return number, metrics
+
+
+@dataclasses.dataclass
+class _Selection:
+    """The best score on the validation split so far.
+
+    Attributes:
+        score: more is better.
+        step: the step that reached it first.
+    """
+
+    score: float = -float('inf')
+    step: int = 0
+
+    @classmethod
+    def of(cls, checkpoints: Checkpoints, rows: Iterable[Row]) -> '_Selection':
+        """Select from the rows of a run."""
+        selection = cls()
+        for row in rows:
+            score = checkpoints.score(row)
+            if score is not None and score > selection.score:
+                selection = cls(score, int(row['step']))
+        return selection
+
+    def improves(self, step: int, score: float | None) -> bool:
+        """Take note of a score, and say whether it is the best so far."""
+        # The last digits of a score may differ between processes.
+        improved = processes.of_first(score is not None and score > self.score)
+        if improved:
+            self.score = cast(float, score)
+            self.step = step
+        return improved
+
+    def has_waited(self, step: int, patience: int) -> bool:
+        """Whether nothing has improved for `patience` steps; 0: never."""
+        return bool(patience) and step - self.step >= patience
+
+
+def _is_finished(
+    this: Run, checkpoints: Checkpoints, rows: Sequence[Row], step: int
+) -> bool:
+    """Whether a run that was saved at this step has ended, and its test split is measured."""
+    selection = _Selection.of(checkpoints, rows)
+    has_ended = step >= this.total_steps or selection.has_waited(step, this.patience)
+    is_measured = this.monitored == 'test' or any('best/step' in row for row in rows)
+    return has_ended and is_measured
+
+
+def _continue(
+    this: Run,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    asked: Callable[[int], bool],
+    on_eval: OnEvaluation | None,
+) -> tuple[TrainState, list[Row], bool]:
+    """Train to the end, then measure the test split, unless a signal stops the training.
+
+    Returns:
+        (the last state, the rows of metrics.jsonl, whether the run is finished).
+    """
+    step = int(state.step)
+    records = {}
+    is_stopped = False
+    with Metrics(this.workdir, step) as metrics:
+        selection = _Selection.of(checkpoints, metrics.rows)
+        if not this.total_steps:
+            records = _evaluate(this, state, checkpoints, metrics, selection, on_eval)
+            checkpoints.wait()
+        elif step < this.total_steps and not selection.has_waited(step, this.patience):
+            _say_start(this, state)
+            state, records, is_stopped = _train(
+                this, state, checkpoints, metrics, selection, asked, on_eval
+            )
+        if is_stopped:
+            return state, metrics.rows, False
+        if this.monitored == 'validation':
+            records = _measure_test(this, state, checkpoints, metrics)
+        if records:
+            evaluation.draw(this, records, 'test', this.workdir / 'figures')
+    return state, metrics.rows, True
 
 
 def _train(
     this: Run,
     state: TrainState,
     checkpoints: Checkpoints,
+    metrics: Metrics,
+    selection: _Selection,
     asked: Callable[[int], bool],
     on_eval: OnEvaluation | None,
-) -> tuple[TrainState, list[Row]]:
+) -> tuple[TrainState, Records, bool]:
+    """Take steps until the last one, a signal, or the end of patience.
+
+    Returns:
+        (the last state, the records of its evaluation, whether a signal stopped it).
+    """
     first = int(state.step)
     records = {}
-    with (
-        Metrics(this.workdir, first) as metrics,
-        train_batches(this, first) as batches,
-        _profile(this) as profile,
-    ):
+    stopping = False
+    with train_batches(this, first) as batches, _profile(this) as profile:
         progress = Progress(first, this.total_steps, this.config.data.batch_size)
         scalars = _LaggedScalars(this, metrics, progress)
-        best = max(
-            [
-                score
-                for row in metrics.rows
-                if (score := checkpoints.score(row)) is not None
-            ],
-            default=-float('inf'),
-        )
         for step, batch in enumerate(batches, first + 1):
             profile(step)
             state, values = this.update(state, batch)
@@ -166,50 +279,77 @@ def _train(
                 progress.restart(step)  # compilation is no training speed
             # Asked once: a signal that comes while the state is saved waits a step.
             stopping = asked(step)
-            if not (
-                this.is_due('eval', step) or this.is_due('checkpoint', step) or stopping
-            ):
+            is_evaluated = this.is_due('eval', step)
+            is_saved = this.is_due('checkpoint', step) or stopping
+            if not is_evaluated and not is_saved:
                 continue
             scalars.drain()
-            found = {}
-            if this.is_due('eval', step):
-                found, records = evaluation.measure(this, state)
-                check_best(this, found)
-                metrics.write(step, found)
-                if this.task.watch:
-                    evaluation.draw(this, records, step)
-            score = checkpoints.score(found)
-            improved = processes.of_first(score is not None and score > best)
-            if improved:
-                best = cast(float, score)
-            if this.is_due('checkpoint', step) or improved or stopping:
+            if is_evaluated:
+                records = _evaluate(
+                    this, state, checkpoints, metrics, selection, on_eval, is_saved
+                )
+            else:
                 metrics.flush()
-                checkpoints.save(state, _origin(this), found)
-            if found and on_eval:
-                on_eval(step, found)
-            if stopping:
+                checkpoints.save(state, _origin(this), {})
+            if stopping or selection.has_waited(step, this.patience):
                 break
             progress.restart(step)
         checkpoints.wait()
-    if step == this.total_steps:
-        evaluation.draw(this, records)
-    return state, metrics.rows
+    is_last = step == this.total_steps or selection.has_waited(step, this.patience)
+    return state, records, stopping and not is_last
 
 
-def _keep_fitted(
-    this: Run, state: TrainState, checkpoints: Checkpoints, on_eval: OnEvaluation | None
-) -> list[Row]:
-    """Evaluate and save a state that has no steps to go."""
-    with Metrics(this.workdir, 0) as metrics:
-        found, records = evaluation.measure(this, state)
-        metrics.write(0, found)
+def _evaluate(
+    this: Run,
+    state: TrainState,
+    checkpoints: Checkpoints,
+    metrics: Metrics,
+    selection: _Selection,
+    on_eval: OnEvaluation | None,
+    is_saved: bool = True,
+) -> Records:
+    """Evaluate a state during training, and save it if it is due or the best so far.
+
+    Returns:
+        The records of the main evaluation.
+    """
+    step = int(state.step)
+    split = this.monitored
+    found, records = evaluation.measure(this, state, split)
+    check_best(this, [name.partition('/')[2] for name in found])
+    metrics.write(step, found)
+    if this.task.watch:
+        evaluation.draw(this, records, split, this.workdir / 'figures', step)
+    improved = selection.improves(step, checkpoints.score(found))
+    ends = selection.has_waited(step, this.patience)
+    if is_saved or improved or ends:
         metrics.flush()
         checkpoints.save(state, _origin(this), found)
-        checkpoints.wait()
     if on_eval:
-        on_eval(0, found)
-    evaluation.draw(this, records)
-    return metrics.rows
+        on_eval(step, found)
+    return records
+
+
+def _measure_test(
+    this: Run, state: TrainState, checkpoints: Checkpoints, metrics: Metrics
+) -> Records:
+    """Measure the test split once, for the last and for the selected checkpoint.
+
+    Returns:
+        The records of the main evaluation of the last one.
+    """
+    last = int(state.step)
+    best = checkpoints.find('best') if checkpoints.has_best() else last
+    row, records = evaluation.measure(this, state, 'test')
+    of_best = row
+    if best != last:
+        selected = checkpoints.restore(this.abstract(), best)
+        of_best, _ = evaluation.measure(this, selected, 'test')
+    for name, value in of_best.items():
+        row = {**row, f'best/{name.removeprefix("eval/")}': value}
+    metrics.write(last, {**row, 'best/step': best})
+    metrics.flush()
+    return records
 
 
 def _origin(this: Run) -> Json:
@@ -269,13 +409,15 @@ class _LaggedScalars:
         )
 
 
-def _last_evaluation(task: Task, rows: list[Row]) -> dict[str, float]:
-    names = tuple(f'{name}/' for name in task.evaluations)
-    evaluated = [
-        {name: value for name, value in row.items() if name.startswith(names)}
+def _last_metrics(rows: Iterable[Row]) -> dict[str, float]:
+    """The last value of each metric of an evaluation."""
+    prefixes = ('validation/', 'eval/', 'best/')
+    return {
+        name: value
         for row in rows
-    ]
-    return next((row for row in reversed(evaluated) if row), {})
+        for name, value in row.items()
+        if name.startswith(prefixes)
+    }
 
 
 def _where(this: Run) -> str:

@@ -85,6 +85,12 @@ class Run(SavedRun):
             for what in ('log', 'eval', 'checkpoint')
         }
 
+    @functools.cached_property
+    def patience(self) -> int:
+        """Steps without improvement after which training stops; 0: it does not."""
+        train = self.config.train
+        return steps(train.patience, self.config.data.batch_size, self.spec.examples)
+
     def is_due(self, what: str, step: int) -> bool:
         """Whether it comes after this step; all do after the last."""
         every, size = self.intervals[what], self.config.data.batch_size
@@ -249,7 +255,7 @@ def trace(run: Run) -> None:
             f'train.steps={config.train.steps}: expected at least one step, since no head '
             'is fitted (task.probe) and no weights are taken over (train.init_from)'
         )
-    _check_declared_best(run)
+    _check_selection(run)
     part = sharding.part_size(run.mesh, config.data.batch_size)
     if part % config.optimizer.accumulate:
         raise UserError(
@@ -267,22 +273,32 @@ def trace(run: Run) -> None:
         ) from error
 
 
-def _check_declared_best(run: Run) -> None:
-    """Check `train.best` where every evaluation declares its metrics."""
-    evaluations = run.task.evaluations
-    if all(evaluation.metrics for evaluation in evaluations.values()):
-        metrics = [
-            f'{name}/{metric}'
-            for name, evaluation in evaluations.items()
-            for metric in evaluation.metrics
-        ]
-        check_best(run, metrics)
+def _check_selection(run: Run) -> None:
+    """Check the fields that select a checkpoint.
+
+    Raises:
+        UserError: There is no validation split, or no such metric.
+    """
+    train = run.config.train
+    check_best(run, run.task.metrics)
+    for field in ('best', 'patience'):
+        is_set = train[field] not in ('', '0')
+        if is_set and 'validation' not in run.spec.data:
+            raise UserError(
+                f'train.{field}={train[field]}: expected a validation split, since the test '
+                'split selects nothing. Set data.validation=10%, so that this part is held '
+                'out of training'
+            )
+    if run.patience and not run.metric:
+        raise UserError(
+            f'train.patience={train.patience}: expected a metric to watch. Set train.best'
+        )
 
 
 def check_best(run: Run, metrics: Collection[str]) -> None:
-    """Check that `train.best` is one of the metrics, if it is set."""
+    """Check that `train.best` is one of the metrics, if these are known."""
     best = run.config.train.best.removeprefix('-')
-    if best and best not in metrics:
+    if best and metrics and best not in metrics:
         raise unknown('train.best: no evaluation has', best, metrics)
 
 
@@ -347,12 +363,10 @@ def describe(config: Config, sources: Sources) -> Spec:
         raise UserError(
             f'{name}.describe returned {type(spec).__name__}, expected a Spec'
         )
-    fingerprints = {
-        split: sources[split].info.fingerprint for split in ('train', 'test')
-    }
+    fingerprints = {split: sources[split].info.fingerprint for split in sources.splits}
     describe_evaluated = getattr(task_module, 'describe_evaluated', None)
     if describe_evaluated:
-        evaluated = [sources[split] for split in fingerprints if split != 'train']
+        evaluated = [sources[split] for split in sources.splits if split != 'train']
         spec = describe_evaluated(config, spec, evaluated)
     networks = {
         name: auxiliary.describe(network, describe, sources)

@@ -16,7 +16,7 @@ from jaxvision.core.registry import make_task, read_spec, resolve
 from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import RequiredNetwork, Task
-from jaxvision.core.types import Batch, Records, Tree
+from jaxvision.core.types import Batch, Records, Split, Tree
 from jaxvision.train import init_from, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.matching import Partial
@@ -33,9 +33,23 @@ class SavedRun:
     mesh: jax.sharding.Mesh
 
     @property
-    def best(self) -> str:
-        """The metric whose best checkpoint is kept, '-NAME' where less is better, '' if none."""
+    def metric(self) -> str:
+        """The metric that says how good a state is, '-NAME' where less is better."""
         return self.config.train.best or self.task.best
+
+    @property
+    def best(self) -> str:
+        """As `metric`, of the validation split; '' without one: nothing is selected then."""
+        if not self.metric or 'validation' not in self.spec.data:
+            return ''
+        name = self.metric.removeprefix('-')
+        sign = '-' if self.metric.startswith('-') else ''
+        return f'{sign}validation/{name}'
+
+    @property
+    def monitored(self) -> Split:
+        """The split that is evaluated during training."""
+        return 'validation' if 'validation' in self.spec.data else 'test'
 
     @functools.cached_property
     def shapes(self) -> TrainState:

@@ -1,19 +1,18 @@
 """The data of a run: a source per split as its task sees it, and its unreadable files."""
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
 from jaxvision.core.registry import resolve
 from jaxvision.core.spec import Preprocessing
+from jaxvision.core.types import Split
 from jaxvision.data import content
 from jaxvision.data.protocol import Source
-from jaxvision.data.sources import open_source
+from jaxvision.data.sources import has_validation, open_source
 from jaxvision.train import processes, synthetic
-
-Split = Literal['train', 'test']
 
 
 class Sources(dict):
@@ -55,6 +54,13 @@ class Sources(dict):
             )
         self[split] = source
         return source
+
+    @functools.cached_property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that there are: 'train', 'test' and perhaps 'validation'."""
+        if self._open_split is _open_split and has_validation(self._config.data):
+            return ('train', 'validation', 'test')
+        return ('train', 'test')
 
     def of(self, config: Config) -> 'Sources':
         """Those of another config, opened in the same way."""

@@ -13,8 +13,23 @@ from jaxvision.core.trees import content_hash
 from jaxvision.data.protocol import LabelledSource, Source
 from jaxvision.data.wrappers import Mixed
 from jaxvision.train import saved
+from jaxvision.train.saved import read_config
 
 BATCH = 100
+
+
+def _check_rows(data: Config, run: Path) -> None:
+    """Raise a UserError if the generator learned from images that are held out here."""
+    trained = read_config(run).data
+    fields = ('source', 'train_split', 'validation', 'test_split')
+    differ = [name for name in fields if trained[name] != data[name]]
+    if data.validation not in ('', 'none') and differ:
+        settings = ', '.join(f'data.{name}={trained[name]!r}' for name in differ)
+        raise UserError(
+            f'data.synthetic={run}: the generator was trained with {settings}, so it may '
+            f'have seen images that data.validation={data.validation} holds out. Train '
+            'one with the same fields'
+        )
 
 
 def mixed(data: Config, real: Source) -> Mixed:
@@ -25,6 +40,7 @@ def mixed(data: Config, real: Source) -> Mixed:
     """
     if not Path(data.synthetic, 'config.json').exists():
         raise UserError(f'data.synthetic={data.synthetic} is no run')
+    _check_rows(data, Path(data.synthetic))
     task, variables, spec = saved.load(Path(data.synthetic))
     inputs = spec.inputs
     names = list(real.info.class_names)

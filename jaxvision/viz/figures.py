@@ -304,7 +304,7 @@ def _metrics_by_use(rows: Sequence[dict[str, float | int]]) -> list[str]:
     """Metric names without train/ or eval/: the loss, the evaluation's, then the others."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     names = []
-    for split in ('eval/', 'train/'):
+    for split in ('eval/', 'validation/', 'train/'):
         names += [key.removeprefix(split) for key in keys if key.startswith(split)]
     return sorted(dict.fromkeys(names), key=lambda name: name != 'loss')
 

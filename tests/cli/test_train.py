@@ -60,9 +60,9 @@ def test_it_trains_says_what_is_next_and_does_nothing_twice(
 ):
     code, out, err = main('--config', config)
     assert code == 0
-    assert re.search(r'\nfinished at step 2: eval/accuracy 0\.\d{4}', out)
+    assert re.search(r'\nfinished at step 2\n  test +accuracy 0\.\d{4}', out)
     assert 'runs/small' in out and 'curves.png' in out and 'confusion.png' in out
-    assert '-m jaxvision.main --mode eval --workdir runs/small --step best\n' in out
+    assert '-m jaxvision.main --mode eval --workdir runs/small\n' in out
     assert '-m jaxvision.predict --workdir runs/small FILE...\n' in out
     assert {path.name for path in (tmp_path / 'runs/small/figures').iterdir()} >= {
         'curves.png',
@@ -72,7 +72,7 @@ def test_it_trains_says_what_is_next_and_does_nothing_twice(
     monkeypatch.setattr(sys, 'argv', ['/bin/jaxvision', 'train', '--config', config])
     code, out, _ = main('--config', config)
     assert code == 0 and 'already finished at step 2' in out
-    assert 'jaxvision eval --workdir runs/small --step best\n' in out
+    assert 'jaxvision eval --workdir runs/small\n' in out
     assert 'jaxvision export --workdir runs/small\n' in out
 
     code, out, _ = main('--workdir', 'runs/small', '--mode', 'eval')

@@ -108,7 +108,7 @@ def test_a_split_of_ones_own_choice(divided):
     known = 'it has train, validation, test'
     with pytest.raises(UserError, match=f"no split 'extra'; {known}"):
         opened(divided, test_split='extra')
-    with pytest.raises(UserError, match='same examples'):
+    with pytest.raises(UserError, match='share examples'):
         opened(divided, test_split='train')
 
 

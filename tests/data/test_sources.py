@@ -3,7 +3,10 @@
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.data_config import data_config
+from PIL import Image
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import embedded, sources
@@ -86,3 +89,87 @@ def test_a_home_is_expanded(monkeypatch, tmp_path):
     ):
         sources.find_dataset('folder:~/x')
     assert Path('~/x').expanduser() == tmp_path / 'x'
+
+
+def split_sizes(**fields):
+    """The number of examples of each split of `digits`, which has 1,438 and 359."""
+    data = data_config(source='digits', **fields)
+    names = ['train', 'test', *(['validation'] if sources.has_validation(data) else [])]
+    return {name: len(sources.open_source(data, name)) for name in names}
+
+
+def test_by_default_a_test_split_leaves_no_validation():
+    assert split_sizes() == {'train': 1438, 'test': 359}
+    with pytest.raises(UserError, match='no validation split. Set data.validation=10%'):
+        sources.open_source(data_config(source='digits'), 'validation')
+
+
+def test_a_part_of_training_is_held_out_of_each_class():
+    data = data_config(source='digits', validation='10%')
+    kept, held = (sources.open_source(data, name) for name in ('train', 'validation'))
+    whole = sources.open_source(data_config(source='digits'), 'train')
+    assert len(kept) + len(held) == len(whole) == 1438
+    counts = np.bincount(whole.labels())
+    np.testing.assert_array_equal(np.bincount(held.labels()), np.round(counts / 10))
+    images = [
+        source.batch(range(len(source)))['image'] for source in (kept, held, whole)
+    ]
+    together = sorted(image.tobytes() for image in np.concatenate(images[:2]))
+    assert together == sorted(image.tobytes() for image in images[2])
+
+
+def test_validation_is_held_out_before_few_per_class():
+    all_rows = data_config(source='digits', validation='10%')
+    few = data_config(source='digits', validation='10%', per_class=5)
+    held = sources.open_source(all_rows, 'validation')
+    same = sources.open_source(few, 'validation')
+    assert same.info.fingerprint == held.info.fingerprint
+    assert len(sources.open_source(few, 'train')) == 50
+
+
+def test_without_a_test_split_both_are_held_out_of_training(tmp_path):
+    for name in 'ab':
+        (tmp_path / name).mkdir()
+        for number in range(20):
+            Image.new('L', (2, 2), number).save(tmp_path / name / f'{number}.png')
+    data = data_config(source=f'folder:{tmp_path}', validation='25%')
+    opened = {
+        name: sources.open_source(data, name)
+        for name in ('train', 'validation', 'test')
+    }
+    assert {name: len(source) for name, source in opened.items()} == {
+        'train': 24,
+        'validation': 8,
+        'test': 8,
+    }
+    files = [
+        source.where(row) for source in opened.values() for row in range(len(source))
+    ]
+    assert len(set(files)) == 40
+
+
+@pytest.mark.parametrize(
+    'fields, message',
+    [
+        ({'validation': '0%'}, 'data.validation=0%: expected more than 0%'),
+        ({'validation': '100%'}, 'less than 100%'),
+        ({'validation': '0.01%'}, 'no example would be held out'),
+        ({'validation': 'dev'}, "no split 'dev'"),
+        (
+            {'validation': 'test'},
+            "data.validation='test' and data.test_split='test' share",
+        ),
+    ],
+)
+def test_a_wrong_validation_is_refused(fields, message):
+    with pytest.raises(UserError, match=message):
+        sources.open_source(data_config(source='digits', **fields), 'train')
+
+
+def test_digit_pairs_bring_their_own_validation():
+    data = data_config(source='digit_pairs')
+    assert sources.has_validation(data)
+    assert sources.open_source(data, 'validation').info.split == 'validation'
+    assert not sources.has_validation(
+        data_config(source='digit_pairs', validation='none')
+    )

@@ -125,7 +125,7 @@ def test_splits_of_ones_own_choice(toy):
     )
     assert (len(train), len(test)) == (30, 10)
     assert (test[0]['image'] == 30).all()
-    with pytest.raises(UserError, match='some of the same examples'):
+    with pytest.raises(UserError, match='share examples'):
         opened('toy', toy, test_split='train[75%:]')
     with pytest.raises(
         UserError, match="no split 'val'; it has test, train|train, test"

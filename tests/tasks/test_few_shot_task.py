@@ -70,8 +70,14 @@ def finished(tmp_path_factory):
 @pytest.mark.parametrize('method', METHODS)
 def test_it_learns_by_each_method(method, finished, no_pictures):
     workdir, found = finished(method)
-    assert found['4way_3shot/accuracy'] > 0.7 > 0.1 > found['4way_3shot/interval'] > 0
-    assert found['3way_1shot/accuracy'] > 0.6
+    assert (
+        found['eval/4way_3shot/accuracy']
+        > 0.7
+        > 0.1
+        > found['eval/4way_3shot/interval']
+        > 0
+    )
+    assert found['eval/3way_1shot/accuracy'] > 0.6
     assert 0.5 < found['3way_1shot/pixel_accuracy'] < 1
     task, _, _ = saved.load(workdir)
     assert task.main_evaluation == '3way_1shot' and task.predictor == 'support'

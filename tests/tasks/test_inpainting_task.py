@@ -256,7 +256,7 @@ def test_a_persons_own_mask_is_not_drawn_over(tmp_path):
         ('task.adversarial_loss=hing', "Did you mean 'hinge'"),
         ('task.adversarial=-1', 'adversarial=-1.0: expected a number >= 0'),
         ('task.augment.translate=2', 'translate=2.0: expected a number >= 0, <= 1'),
-        ('train.best=eval/psnr', "did you mean 'eval/psnr_hole'"),
+        ('train.best=psnr', "did you mean 'psnr_hole'"),
     ],
 )
 def test_a_mistake_in_the_config_is_named(override, message, tmp_path):

@@ -319,7 +319,7 @@ def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained
         (['task.adversarial_loss=gan'], "'gan'"),
         (['task.tile=0'], 'task.tile=0: expected a whole number >= 1'),
         (['task.adversarial=-1.0'], 'adversarial=-1.0: expected a number >= 0'),
-        (['train.best=eval/psnr'], "did you mean 'eval/psnr_y'"),
+        (['train.best=psnr'], "did you mean 'psnr_y'"),
     ],
 )
 def test_mistakes_in_the_config_are_said(opened, overrides, message):

@@ -110,10 +110,13 @@ def test_what_is_not_there_is_said_with_what_is(tmp_path):
                 match=f'no checkpoint {missing}: expected last, best or one of 3, 5',
             ):
                 checkpoints.find(missing)
-        with pytest.raises(
-            UserError, match='no checkpoint was saved with an evaluation'
-        ):
+        with pytest.raises(UserError, match='no best checkpoint.*data.validation=10%'):
             checkpoints.find('best')
+    with (
+        Checkpoints(tmp_path, best='validation/score') as checkpoints,
+        pytest.raises(UserError, match='no checkpoint was saved with an evaluation'),
+    ):
+        checkpoints.find('best')
 
 
 def test_another_models_checkpoint_is_refused_and_a_leaf_named(tmp_path):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -241,26 +242,106 @@ def test_a_step_that_is_not_finite_stops_the_run_and_keeps_what_was(tiny, tmp_pa
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 
-def test_the_best_checkpoint_is_kept_and_found(tiny, tmp_path):
-    loop.run(
-        tiny(
-            'train.steps=12',
-            'train.best=-eval/nll',
-            'train.keep=1',
-            'train.eval_every=2',
-            'train.checkpoint_every=12',
-            'optimizer.lr=0.03',
-            'optimizer.schedule=constant',
-        ),
-        tmp_path,
-    )
-    scores = {
-        row['step']: row['eval/nll'] for row in rows(tmp_path) if 'eval/nll' in row
+SELECTING = (
+    'train.steps=12',
+    'train.best=-nll',
+    'train.keep=1',
+    'train.eval_every=2',
+    'train.checkpoint_every=12',
+    'optimizer.lr=0.03',
+    'optimizer.schedule=constant',
+)
+
+
+def validation_scores(workdir):
+    return {
+        row['step']: row['validation/nll']
+        for row in rows(workdir)
+        if 'validation/nll' in row
     }
+
+
+def test_the_validation_split_alone_selects_the_best_checkpoint(tiny, tmp_path):
+    result = loop.run(tiny(*SELECTING, 'data.validation=10%'), tmp_path)
+    scores = validation_scores(tmp_path)
+    assert list(scores) == [2, 4, 6, 8, 10, 12]
     best = min(scores, key=scores.get)
     assert set(steps_saved(tmp_path)) == {best, 12}
-    step, metrics = loop.evaluate(tmp_path, 'best')
-    assert step == best and metrics['eval/nll'] == scores[best]
+    step, metrics = loop.evaluate(tmp_path, 'best', split='validation')
+    assert step == best and metrics['validation/nll'] == scores[best]
+
+    # The test split is measured once, at the end, for both checkpoints.
+    *before, last = rows(tmp_path)
+    assert not any(
+        name.startswith(('eval/', 'best/')) for row in before for name in row
+    )
+    assert last['step'] == 12 and last['best/step'] == best
+    for step, prefix in ((12, 'eval'), (best, 'best')):
+        _, metrics = loop.evaluate(tmp_path, step)
+        assert last[f'{prefix}/nll'] == metrics['eval/nll']
+    assert result.metrics['best/nll'] == last['best/nll']
+
+
+def test_a_run_killed_before_its_last_measurement_makes_it_up(
+    tiny, tmp_path, monkeypatch
+):
+    config = tiny(*SELECTING, 'data.validation=10%')
+    loop.run(config, tmp_path / 'whole')
+    whole = (tmp_path / 'whole' / 'metrics.jsonl').read_text()
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(loop, '_measure_test', killed)
+        loop.run(config, tmp_path / 'killed')
+    assert loop.run(config, tmp_path / 'killed').finished
+    again = (tmp_path / 'killed' / 'metrics.jsonl').read_text()
+    timed = re.compile(r'"perf/[^,}]*')
+    assert timed.sub('', again) == timed.sub('', whole)
+    assert not loop.run(config, tmp_path / 'killed').trained
+
+
+def test_without_improvement_training_stops_and_starts_no_more(tiny, tmp_path):
+    config = tiny(
+        *SELECTING, 'data.validation=10%', 'train.patience=4', 'optimizer.lr=0'
+    )
+    result = loop.run(config, tmp_path)
+    assert (result.finished, result.step) == (True, 6)  # The first score is at step 2.
+    assert list(validation_scores(tmp_path)) == [2, 4, 6]
+    assert rows(tmp_path)[-1]['best/step'] == 2
+    again = loop.run(config, tmp_path)
+    assert (again.finished, again.trained, again.step) == (True, False, 6)
+
+
+@pytest.mark.parametrize('field', ['train.best=accuracy', 'train.patience=2'])
+def test_the_test_split_selects_nothing(tiny, tmp_path, field):
+    with pytest.raises(UserError, match=f'{field}: expected a validation split'):
+        loop.run(tiny(field), tmp_path)
+
+
+def test_an_evaluation_leaves_the_run_as_it_is(straight, tmp_path, no_pictures):
+    before = {path: path.stat().st_mtime_ns for path in straight.rglob('*')}
+    step, metrics = loop.evaluate(straight, out=tmp_path / 'out')
+    assert read_json(tmp_path / 'out' / 'metrics.json') == {
+        'step': step,
+        'split': 'test',
+        'metrics': metrics,
+    }
+    assert (tmp_path / 'out' / 'confusion.png').exists()
+    assert {path: path.stat().st_mtime_ns for path in straight.rglob('*')} == before
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(
+    straight, tmp_path, capsys
+):
+    for path in straight.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / 'eval').write_text('in the way of the folder')
+    _, metrics = loop.evaluate(tmp_path)
+    assert metrics and '--out DIR' in capsys.readouterr().out
+    with pytest.raises(UserError, match='--out='):
+        loop.evaluate(tmp_path, out=tmp_path / 'eval' / 'x')
 
 
 @pytest.mark.parametrize('size', [50, 512])

@@ -248,11 +248,12 @@ def _reference(run: 'Run', variables: Tree, count: int) -> 'Reference':
     import jax
 
     from jaxvision.cli.export.check import Reference
+    from jaxvision.core.task import metric_name
     from jaxvision.train import evaluation
 
     title = run.task.main_evaluation
     main = run.task.main
-    examples = evaluation.examples(run, main.split, count)
+    examples = evaluation.examples(run, 'test', count)
     compiled = jax.jit(run.task.predict)
 
     def predict(inputs: Records) -> Records:
@@ -263,16 +264,26 @@ def _reference(run: 'Run', variables: Tree, count: int) -> 'Reference':
             return {}
         records = jax.device_get(jax.jit(main.record)(outputs, examples))
         metrics = main.summarize({**records, 'index': examples['index']})
-        return {f'{title}/{metric}': float(value) for metric, value in metrics.items()}
+        return {
+            f'eval/{metric_name(title, metric)}': float(value)
+            for metric, value in metrics.items()
+        }
 
     return Reference.of(
         predict,
         evaluation.inputs(run, examples),
         measure,
-        run.best,
+        _on_test(run.metric),
         run.config.model.dtype,
         sum(leaf.nbytes for leaf in jax.tree.leaves(variables)),
     )
+
+
+def _on_test(metric: str) -> str:
+    """The name of a metric on the test split; '' stays ''."""
+    name = metric.removeprefix('-')
+    sign = '-' if metric.startswith('-') else ''
+    return f'{sign}eval/{name}' if name else ''
 
 
 def _writers(run: 'Run', variables: Tree, files: Sequence[str]) -> dict[str, Write]:
@@ -302,7 +313,7 @@ def _calibration(run: 'Run') -> Records:
     examples = evaluation.examples(run, 'train', CALIBRATION)
     main = run.task.main
     if not main.inputs and not examples.keys() >= run.spec.inputs.keys():
-        examples = evaluation.examples(run, main.split, CALIBRATION)
+        examples = evaluation.examples(run, 'test', CALIBRATION)
     return evaluation.inputs(run, examples)
 
 

@@ -234,7 +234,6 @@ def make(config: Config, spec: Spec) -> Task:
         update=update.with_learning_rate(descend, lr),
         evaluations={
             'eval': Evaluation(
-                split='test',
                 evaluate=evaluate,
                 summarize=functools.partial(evaluation.summarize, vocabulary),
                 metrics=evaluation.metric_names('scene' in spec.targets),
@@ -244,7 +243,7 @@ def make(config: Config, spec: Spec) -> Task:
         predict=network.predict,
         predictor='image',
         network=Network(normalize=network.normalize, apply=network.apply),
-        best='eval/cider_d',
+        best='cider_d',
         prepare=make_prepare(config, spec),
         figures=functools.partial(evaluation.draw, vocabulary),
         show=functools.partial(evaluation.show, vocabulary),

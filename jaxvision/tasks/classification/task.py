@@ -10,6 +10,7 @@ from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.task import (
     Task,
 )
+from jaxvision.core.types import Split
 from jaxvision.data.protocol import Source
 from jaxvision.image import color
 from jaxvision.tasks.shared import class_labels, fine_tuning, image_input
@@ -52,7 +53,7 @@ FIELDS: Fields = {
 
 
 def source(
-    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+    config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
     """Refuse a split whose classes are none of training's."""
     if source.info.new_classes:

@@ -43,7 +43,6 @@ def make(predict: Predict, form: Form) -> Evaluation:
         return record(predict(state.variables, part(batch, form)), batch)
 
     return Evaluation(
-        split='test',
         evaluate=evaluate,
         summarize=metrics.summarize,
         metrics=METRICS,

@@ -8,6 +8,7 @@ import dataclasses
 import math
 
 import jax
+import numpy as np
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
@@ -18,8 +19,9 @@ from jaxvision.core.task import (
     Network,
     Shown,
     Task,
+    metric_name,
 )
-from jaxvision.core.types import Batch, Example, Prepare, Records, Tree
+from jaxvision.core.types import Batch, Example, Prepare, Records, Split, Tree
 from jaxvision.data.episodes import Episodes, Form, divide
 from jaxvision.data.protocol import Source, labels_of
 from jaxvision.data.sources import open_source
@@ -84,7 +86,7 @@ class Details:
 
 
 def source(
-    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+    config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
     """Draw episodes of training's classes, or of new ones.
 
@@ -104,14 +106,20 @@ def source(
             'have several. Choose another dataset.'
         )
     options = config.task
-    other = open_source(config.data, 'test' if split == 'train' else 'train')
-    train, test = (source, other) if split == 'train' else (other, source)
+    if split == 'train':
+        train = source
+        test = open_source(config.data, 'test')
+    else:
+        train = open_source(config.data, 'train')
+        test = source
     known_classes, new_classes = divide(
         labels_of(train, 'few-shot learning'),
         labels_of(test, 'few-shot learning'),
         options.new_classes,
         options.class_split,
     )
+    if split == 'validation':
+        _check_validation(train, source)
     preprocessing = preprocessing or image_input.describe(config, source.info)[1]
     images = _resized(preprocessing, source)
     if split == 'train':
@@ -121,6 +129,20 @@ def source(
     return Episodes(
         images, new_classes, largest_form(options), options.test_episodes, seed=0
     )
+
+
+def _check_validation(train: Source, validation: Source) -> None:
+    """Raise a UserError unless the classes of validation are other ones than training's."""
+    shared = np.intersect1d(
+        labels_of(train, 'few-shot learning'),
+        labels_of(validation, 'few-shot learning'),
+    )
+    if len(shared):
+        name = train.info.class_names[int(shared[0])]
+        raise UserError(
+            f'data.validation: expected a split with classes of its own, and {name!r} is '
+            "a class of training. Set data.validation='none'"
+        )
 
 
 def _resized(preprocessing: Preprocessing, source: Source) -> Source:
@@ -206,7 +228,7 @@ def make(config: Config, spec: Spec) -> Task:
         predict=predict,
         predictor='support',
         network=Network(normalize=backbone.normalize, apply=backbone.apply),
-        best=f'{main_evaluation}/accuracy',
+        best=metric_name(main_evaluation, 'accuracy'),
         prepare=make_prepare(spec),
         show=show,
     )

@@ -62,7 +62,6 @@ def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Eva
     same_classes = classifier.spec.class_names == spec.class_names
     has_class_accuracy = options.conditional and same_classes
     return Evaluation(
-        split='test',
         evaluate=evaluate,
         summarize=functools.partial(
             metrics.summarize,

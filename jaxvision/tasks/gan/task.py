@@ -19,7 +19,7 @@ from jaxvision.core.task import (
     Task,
     Update,
 )
-from jaxvision.core.types import Batch, Prepare
+from jaxvision.core.types import Batch, Prepare, Split
 from jaxvision.data import decode
 from jaxvision.data.protocol import Source
 from jaxvision.losses import adversarial
@@ -74,7 +74,7 @@ FIELDS: Fields = {
 
 
 def source(
-    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+    config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
     """Place latents and labels beside the images of a split that is evaluated."""
     if split == 'train':
@@ -173,7 +173,7 @@ def make(config: Config, spec: Spec) -> Task:
         predict=networks.predict,
         predictor='generator',
         network=Network(normalize=networks.normalize, apply=networks.discriminate),
-        best='-eval/fid_cnn',
+        best='-fid_cnn',
         prepare=make_prepare(spec),
         figures=functools.partial(
             pictures.draw, samples=options.samples, class_names=spec.class_names

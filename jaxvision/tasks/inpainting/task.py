@@ -23,7 +23,7 @@ from jaxvision.core.task import (
     Task,
     Tiling,
 )
-from jaxvision.core.types import Batch, Module, Prepare, Tree
+from jaxvision.core.types import Batch, Module, Prepare, Split, Tree
 from jaxvision.data import decode
 from jaxvision.data.protocol import Source
 from jaxvision.data.wrappers import Numbered
@@ -63,7 +63,7 @@ FIELDS: Fields = {
 
 
 def source(
-    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+    config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
     """Number the examples, so that each has a hole of its own in evaluation."""
     return Numbered(source)
@@ -112,7 +112,7 @@ def make(config: Config, spec: Spec) -> Task:
         predictor='restoration',
         tiling=Tiling(scale=1, overlap=overlap, blend=overlap),
         network=Network(normalize=inpainter.normalize, apply=inpainter.apply),
-        best='eval/psnr_hole',
+        best='psnr_hole',
         prepare=make_prepare(config, spec),
         figures=metrics.draw_strips,
         watch=True,
@@ -233,7 +233,6 @@ class Inpainter:
             return record(self.predict(state.variables, batch), batch)
 
         return Evaluation(
-            split='test',
             evaluate=evaluate,
             summarize=metrics.summarize,
             metrics=metrics.NAMES,

@@ -92,7 +92,7 @@ def classifier(
         predict=network.predict,
         predictor=predictor,
         network=Network(normalize=network.normalize, apply=network.apply),
-        best='eval/mean_average_precision' if spec.multi_label else 'eval/accuracy',
+        best='mean_average_precision' if spec.multi_label else 'accuracy',
         prepare=prepare,
         figures=None if spec.multi_label else figures,
         show=show,
@@ -221,7 +221,6 @@ class Classifier:
             summarize = functools.partial(metrics.summarize, classes=classes)
             names = metrics.names(classes)
         return Evaluation(
-            split='test',
             evaluate=evaluate,
             summarize=summarize,
             metrics=names,

@@ -144,7 +144,7 @@ def make(config: Config, spec: Spec) -> Task:
         predictor='restoration',
         tiling=_tiling(config.task.scale, upscaler.model),
         network=Network(normalize=upscaler.normalize, apply=upscaler.apply),
-        best='eval/psnr_y',
+        best='psnr_y',
         prepare=make_prepare(config, spec),
         figures=metrics.draw_strips,
         watch=True,
@@ -239,7 +239,6 @@ class Upscaler:
         class_names = self.spec.class_names
         _, _, channels = self.spec.inputs['image'].shape
         return Evaluation(
-            split='test',
             evaluate=self.evaluate,
             summarize=functools.partial(metrics.summarize, pool, class_names),
             metrics=metrics.names(

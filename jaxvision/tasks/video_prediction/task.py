@@ -106,7 +106,7 @@ def make(config: Config, spec: Spec) -> Task:
         predict=network.predict,
         predictor='video',
         network=Network(normalize=network.normalize, apply=network.apply),
-        best='-eval/mse',
+        best='-mse',
         prepare=make_prepare(config, spec),
         figures=draw_strips,
         show=show,
@@ -209,7 +209,6 @@ class FramePredictor:
             return self.record(self.predict(state.variables, batch), batch)
 
         return Evaluation(
-            split='test',
             evaluate=evaluate,
             summarize=summarize,
             metrics=metric_names(spec.targets['future'].shape[1:]),

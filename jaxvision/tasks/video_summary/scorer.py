@@ -225,7 +225,6 @@ class Scorer:
             return self.record(self.predict(state.variables, batch), batch)
 
         return Evaluation(
-            split='test',
             evaluate=evaluate,
             summarize=metrics.summarize,
             metrics=metrics.names(has_importance),

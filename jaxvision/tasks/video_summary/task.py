@@ -18,7 +18,7 @@ from jaxvision.core.task import (
     RequiredNetwork,
     Task,
 )
-from jaxvision.core.types import Batch
+from jaxvision.core.types import Batch, Split
 from jaxvision.data.montages import Montages
 from jaxvision.data.protocol import Source, SourceInfo
 from jaxvision.data.wrappers import Converted, in_memory_if_small
@@ -69,14 +69,14 @@ FIELDS: Fields = {
 
 
 def source(
-    config: Config, source: Source, split: str, preprocessing: Preprocessing | None
+    config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
     """Sample the frames of videos, and make montages of them if the config asks for some.
 
     Args:
         config: of the run.
         source: the videos.
-        split: 'train' or 'test'; only training has montages.
+        split: 'train', 'validation' or 'test'; only training has montages.
         preprocessing: of the run, None before it has begun.
 
     Returns:
@@ -167,7 +167,7 @@ def make(config: Config, spec: Spec) -> Task:
         predict=scorer.predict,
         predictor='video',
         network=Network(normalize=scorer.normalize, apply=scorer.apply),
-        best='eval/tau_b' if config.task.supervised else 'eval/reward',
+        best='tau_b' if config.task.supervised else 'reward',
         prepare=sampling.make_prepare(config.task, spec.inputs['video'].shape),
         figures=storyboard.draw_scores,
         show=storyboard.show,
