@@ -119,8 +119,6 @@ def trained(tiny, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('trained')
     loop.run(
         tiny(
-            'data.validation=20%',
-            'train.best=accuracy',
             'train.keep=1',
             'optimizer.lr=0.03',
             'optimizer.schedule=constant',

@@ -85,11 +85,7 @@ def check_contracts(run):
     assert task.predictor in typing.get_args(Predictor) and task.predictor != 'none'
     assert (task.tiling is not None) == (task.predictor == 'restoration')
     assert task.network and task.main_evaluation in task.evaluations
-    assert task.best.removeprefix('-') in {
-        f'{name}/{metric}'
-        for name, evaluation in task.evaluations.items()
-        for metric in evaluation.metrics
-    }
+    assert task.best.removeprefix('-') in task.metrics
     pixels = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
     if run.spec.preprocessing and len(run.spec.preprocessing.mean) == 3:
         assert jax.eval_shape(task.network.normalize, pixels).shape == pixels.shape

@@ -5,7 +5,7 @@ examples:
   jaxvision train --config cnn:fashion_mnist --config.data.dir=DATA
   jaxvision train --config cnn --config.data.source=folder:PHOTOS
   jaxvision train --config mine/denoise.py --config.seed=1
-  jaxvision eval --workdir runs/cnn --step best
+  jaxvision eval --workdir runs/cnn
 
 CONFIG is the name of an installed config or a Python file, FILE.py. The same command again resumes
 an interrupted run. --config.FIELD=VALUE sets any field of the config; `--config CONFIG --help`

@@ -10,7 +10,7 @@ from jaxvision.core.registry import resolve
 from jaxvision.core.spec import Preprocessing
 from jaxvision.core.types import Split
 from jaxvision.data import content
-from jaxvision.data.protocol import Source
+from jaxvision.data.protocol import Source, fingerprint
 from jaxvision.data.sources import has_validation, open_source
 from jaxvision.train import processes, synthetic
 
@@ -71,6 +71,8 @@ def _open_split(data: Config, split: Split) -> Source:
     """Open a split of a dataset, whose files the first process alone hashes."""
 
     def identify(paths: Sequence[Path]) -> list[str]:
+        names = fingerprint([path.name for path in paths])
+        processes.agree('data', {'files': len(paths), 'names': names})
         contents = []
         if processes.is_first():
             contents = content.identify(paths, 1e9 * data.hash_limit, processes.say)

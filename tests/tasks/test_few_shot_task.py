@@ -78,7 +78,7 @@ def test_it_learns_by_each_method(method, finished, no_pictures):
         > 0
     )
     assert found['eval/3way_1shot/accuracy'] > 0.6
-    assert 0.5 < found['3way_1shot/pixel_accuracy'] < 1
+    assert 0.5 < found['eval/3way_1shot/pixel_accuracy'] < 1
     task, _, _ = saved.load(workdir)
     assert task.main_evaluation == '3way_1shot' and task.predictor == 'support'
     assert task.best == '3way_1shot/accuracy'

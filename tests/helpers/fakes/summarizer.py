@@ -63,7 +63,6 @@ def make(config, spec):
         }
 
     evaluation = Evaluation(
-        split='test',
         evaluate=lambda state, batch: predict(state.variables, batch),
         summarize=lambda records: {'light': float(records['light'].mean())},
         metrics=('light',),

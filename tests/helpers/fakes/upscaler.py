@@ -53,9 +53,7 @@ def make_evaluation(predict):
     def summarize(records):
         return {'mean': float(records['mean'].mean())}
 
-    return Evaluation(
-        split='test', evaluate=evaluate, summarize=summarize, metrics=('mean',)
-    )
+    return Evaluation(evaluate=evaluate, summarize=summarize, metrics=('mean',))
 
 
 def make(config, spec):
