@@ -247,9 +247,13 @@ def _choose(dataset: Dataset, data: Config) -> _Choice:
     validation = ''
     if data.validation in ('', 'none'):
         if not data.validation:
-            validation = _first_with_answers(
-                dataset, ('validation', 'val'), others=(train, test)
-            )
+            # The test split may be one of these, under another name or in part.
+            own = [
+                name
+                for name in ('validation', 'val')
+                if name in dataset.splits and not (test and dataset.overlap(name, test))
+            ]
+            validation = _first_with_answers(dataset, own, others=(train,))
     elif not fraction:
         validation = data.validation
     parts = {'train_split': train, 'validation': validation, 'test_split': test}

@@ -124,7 +124,7 @@ def test_a_process_with_other_data_is_refused_with_the_difference(photos, tmp_pa
         assert error.startswith(
             'error: the processes have not the same data: process 1 has '
         )
-        assert 'files=37, process 0 38' in error
+        assert 'files=59, process 0 60' in error
 
 
 @pytest.fixture
