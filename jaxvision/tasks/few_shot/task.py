@@ -93,7 +93,7 @@ def source(
     Args:
         config: of the run.
         source: the images.
-        split: 'train' or 'test'.
+        split: 'train', 'validation' or 'test'.
         preprocessing: of the run, None before it has begun.
 
     Raises:
