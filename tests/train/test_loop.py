@@ -414,12 +414,12 @@ class Broken(Wrapper):
 def test_metrics_over_fewer_examples_than_the_split_say_so(tiny, tmp_path, capsys):
     run = begin(tiny('data.on_corrupt=replace'), tmp_path)
     state = run.init()
-    metrics, _ = evaluation.measure(run, state)
+    metrics, _ = evaluation.measure(run, state, 'test')
     assert 'eval/left_out' not in metrics
     assert 'cannot be read' not in capsys.readouterr().out
     total = len(run.sources['test'])
     run.sources['test'] = Broken(run.sources['test'])
-    fewer, records = evaluation.measure(run, state)
+    fewer, records = evaluation.measure(run, state, 'test')
     assert fewer == {**fewer, 'eval/left_out': 2} and len(records['index']) == total - 2
     said = f'eval is over {total - 2} of {total} examples, as 2 cannot be read'
     assert said in capsys.readouterr().out
