@@ -69,7 +69,7 @@ class CaptionedImages:
             fingerprint=fingerprint(split, listing),
             holds=('image', 'captions'),
         )
-        return CaptionedSource(info, items)
+        return CaptionedSource(info, items, contents)
 
     def overlap(self, split: str, other: str) -> bool:
         paths = {item.path for item in self._items_of(split)}
@@ -83,8 +83,11 @@ class CaptionedImages:
 class CaptionedSource(RowSource):
     """The encoded images of one split, each with all its captions."""
 
-    def __init__(self, info: SourceInfo, items: Sequence[_Item]):
+    def __init__(
+        self, info: SourceInfo, items: Sequence[_Item], contents: Sequence[str]
+    ):
         self.info = info
+        self._contents = contents
         self._items = items
 
     def __len__(self) -> int:
@@ -97,6 +100,9 @@ class CaptionedSource(RowSource):
     def captions(self, row: int) -> Sequence[str]:
         """The captions of a row, without reading its image."""
         return self._items[row].captions
+
+    def contents(self) -> Sequence[str]:
+        return self._contents
 
     def where(self, row: int) -> str:
         return str(self._items[row].path)

@@ -108,8 +108,9 @@ class Folder:
             multi_label=self._multi_label,
             fingerprint=fingerprint(split, listed(self._root, items, contents)),
             new_classes=split in self._new_splits,
+            notes=self.notes,
         )
-        return FolderSource(info, items)
+        return FolderSource(info, items, contents)
 
     def overlap(self, split: str, other: str) -> bool:
         first, second = (
@@ -131,8 +132,11 @@ class Folder:
 class FolderSource(RowSource):
     """The encoded images of one split."""
 
-    def __init__(self, info: SourceInfo, items: Sequence[Item]):
+    def __init__(
+        self, info: SourceInfo, items: Sequence[Item], contents: Sequence[str]
+    ):
         self.info = info
+        self._contents = contents
         self._paths = [item.path for item in items]
         number = {name: label for label, name in enumerate(info.class_names)}
         if info.multi_label:
@@ -155,6 +159,9 @@ class FolderSource(RowSource):
 
     def labels(self) -> Labels:
         return self._labels
+
+    def contents(self) -> Sequence[str]:
+        return self._contents
 
     def where(self, row: int) -> str:
         return str(self._paths[row])

@@ -61,6 +61,7 @@ class SourceInfo:
         holds: the keys of an example.
         frames: the frames of each video, None if their number differs, 0 without videos.
         new_classes: whether no example belongs to a class of the training split.
+        notes: what a user should know of how the data were read: short sentences.
     """
 
     name: str
@@ -72,6 +73,7 @@ class SourceInfo:
     holds: tuple[str, ...] = ('image', 'label')
     frames: int | None = 0
     new_classes: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def has_labels(self) -> bool:
@@ -117,6 +119,9 @@ class Source(Protocol):
     def where(self, row: int) -> str:
         """Name an example in messages: a file's path, or 'cifar10 test, row 17'."""
 
+    def contents(self) -> Sequence[str]:
+        """What identifies the content of each row's file; empty: rows are no files."""
+
 
 @runtime_checkable
 class LabelledSource(Source, Protocol):
@@ -142,6 +147,10 @@ class RowSource:
     """Base of a source that is read row by row. A subclass has `info`, `__len__`, `__getitem__`."""
 
     info: SourceInfo
+
+    def contents(self) -> Sequence[str]:
+        """What identifies the content of each row's file; empty: rows are no files."""
+        return ()
 
     def read(self, rows: Rows) -> list[Example]:
         return [self[int(row)] for row in rows]

@@ -71,7 +71,10 @@ def open_source(data: Config, split: Split, identify: Identify | None = None) ->
     source = _open_part(dataset, choice, split)
     info = source.info
     if not len(source):
-        raise UserError(f'{info.name}: its split {info.split!r} has no examples')
+        raise UserError(
+            f'{info.name}: its split {info.split!r} has no examples. Add some, or give one '
+            'or two images a class to `jaxvision predict --support`, which needs no training'
+        )
     if data.per_class and split == 'train':
         labels = labels_of(source, f'data.per_class={data.per_class}')
         rows = few_per_class(labels, data.per_class, info.class_names)

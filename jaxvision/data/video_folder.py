@@ -87,8 +87,9 @@ class VideoFolder:
             fingerprint=fingerprint(split, listed(self._root, items, contents)),
             holds=('video', 'label') if self._classes else ('video',),
             frames=None,
+            notes=self.notes,
         )
-        return VideoFolderSource(info, items)
+        return VideoFolderSource(info, items, contents)
 
     def overlap(self, split: str, other: str) -> bool:
         first, second = (
@@ -100,8 +101,11 @@ class VideoFolder:
 class VideoFolderSource(RowSource):
     """The paths of the videos of one split."""
 
-    def __init__(self, info: SourceInfo, items: Sequence[Item]):
+    def __init__(
+        self, info: SourceInfo, items: Sequence[Item], contents: Sequence[str]
+    ):
         self.info = info
+        self._contents = contents
         self._paths = [item.path for item in items]
         number = {name: label for label, name in enumerate(info.class_names)}
         labels = [number[name] for item in items for name in item.labels]
@@ -119,6 +123,9 @@ class VideoFolderSource(RowSource):
     def labels(self) -> Labels:
         """The labels, if the videos have any: `info.has_labels`."""
         return self._labels
+
+    def contents(self) -> Sequence[str]:
+        return self._contents
 
     def where(self, row: int) -> str:
         return str(self._paths[row])

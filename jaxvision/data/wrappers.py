@@ -58,6 +58,9 @@ class Wrapper:
     def where(self, row: int) -> str:
         return self._source.where(row)
 
+    def contents(self) -> Sequence[str]:
+        return self._source.contents()
+
 
 class Subset(Wrapper):
     """The given rows of a source, in the given order."""
@@ -85,6 +88,10 @@ class Subset(Wrapper):
 
     def where(self, row: int) -> str:
         return self._source.where(int(self._rows[row]))
+
+    def contents(self) -> Sequence[str]:
+        contents = self._source.contents()
+        return [contents[row] for row in self._rows] if contents else ()
 
 
 class Numbered(Wrapper):

@@ -28,6 +28,7 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.trees import content_hash
 from jaxvision.core.types import Batch, Json, Tree
+from jaxvision.data import summary
 from jaxvision.pretrained import flax_variables
 from jaxvision.train import (
     auxiliary,
@@ -154,6 +155,8 @@ def begin(config: Config, workdir: Path) -> Run:
         sources = Sources(config)
         spec = describe(config, sources)
         processes.agree('data', {'data': dict(spec.data), 'examples': spec.examples})
+        if processes.is_first():
+            print('\n'.join(summary.lines(sources.opened())), flush=True)
         for line in preprocessing.describe(config, spec.preprocessing):
             processes.say(line)
         run = _first_run(config, workdir, spec, sources, mesh)

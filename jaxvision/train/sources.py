@@ -37,9 +37,12 @@ class Sources(dict):
         self._preprocessing = preprocessing
         self._config, self._fingerprints = config, fingerprints or {}
         self._open_split = open_split or _open_split
+        self._opened: dict[Split, Source] = {}
 
     def __missing__(self, split: Split) -> Source:
-        config, source = self._config, self._open_split(self._config.data, split)
+        config = self._config
+        source = self._open_split(config.data, split)
+        self._opened[split] = source
         view = getattr(resolve('tasks', config.task.name), 'source', None)
         if view:
             source = view(config, source, split, self._preprocessing)
@@ -61,6 +64,14 @@ class Sources(dict):
         if self._open_split is _open_split and has_validation(self._config.data):
             return ('train', 'validation', 'test')
         return ('train', 'test')
+
+    def opened(self) -> dict[Split, Source]:
+        """The splits that were opened, as the dataset has them and no task yet."""
+        opened: dict[Split, Source] = {}
+        for split in self.splits:
+            if split in self._opened:
+                opened[split] = self._opened[split]
+        return opened
 
     def of(self, config: Config) -> 'Sources':
         """Those of another config, opened in the same way."""
