@@ -337,7 +337,11 @@ def opened(data: bytes) -> 'Iterator[tuple[Image.Image, pillow_modes.Meaning]]':
             ImageOps.exif_transpose(image, in_place=True)
             yield image, meaning
     except Image.UnidentifiedImageError as error:
-        raise Unreadable('no image in a format that Pillow knows') from error
+        if data.startswith((b'II*\0', b'MM\0*')):
+            reason = 'a TIFF whose kind of pixels Pillow does not read'
+        else:
+            reason = 'no image in a format that Pillow knows'
+        raise Unreadable(reason) from error
     except Exception as error:  # Pillow raises nearly anything at a damaged file.
         raise Unreadable(str(error) or type(error).__name__) from error
 

@@ -111,6 +111,16 @@ def test_twelve_bits_are_scaled_by_their_own_range():
 @pytest.mark.parametrize(
     'data, says',
     [
+        (tiff(GREY, photometric='miniswhite', byteorder='>'), 'a TIFF whose kind'),
+        (
+            tiff(
+                np.dstack([GREY, ALPHA]),
+                photometric='minisblack',
+                planarconfig='contig',
+                extrasamples=['unassalpha'],
+            ),
+            'a TIFF whose kind',
+        ),
         (tiff(GREY.astype(np.int8)), 'signed integers'),
         (tiff(GREY.astype(np.int16)), 'signed integers'),
         (tiff(GREY.astype(np.uint32)), 'integers of 32 bits'),
@@ -124,7 +134,16 @@ def test_twelve_bits_are_scaled_by_their_own_range():
             'one of its colours of 16 bits is transparent',
         ),
     ],
-    ids=['int8', 'int16', 'uint32', 'float', 'planes', 'key of 16 bits'],
+    ids=[
+        'big-endian',
+        'grey and alpha',
+        'int8',
+        'int16',
+        'uint32',
+        'float',
+        'planes',
+        'key of 16 bits',
+    ],
 )
 def test_what_pillow_cannot_tell_is_refused_by_name(data, says):
     with pytest.raises(Unreadable, match=says):
