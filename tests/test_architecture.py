@@ -30,6 +30,7 @@ ENTRIES = {
     'predict': 'cli',
     'export': 'cli',
     'bench': 'cli',
+    'inspect': 'cli',
     'models/__main__': 'cli',
     '__main__': 'cli',
 }

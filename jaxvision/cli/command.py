@@ -32,6 +32,10 @@ COMMANDS = {
         'Measure the speed of a config, or plan its cost on other hardware.',
         'jaxvision.cli.bench.command',
     ),
+    'inspect': Command(
+        'Look at a dataset: splits, classes, duplicates, unreadable files.',
+        'jaxvision.cli.inspect',
+    ),
     'models': Command(
         'List architectures, sizes and the weights that each can read.',
         'jaxvision.cli.models',

@@ -13,6 +13,7 @@ _MODULES = {
     'predict': ('jaxvision.predict',),
     'export': ('jaxvision.export',),
     'bench': ('jaxvision.bench',),
+    'inspect': ('jaxvision.inspect',),
     'models': ('jaxvision.models',),
 }
 

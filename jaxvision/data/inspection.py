@@ -1,0 +1,311 @@
+"""A close look at a dataset: every example is read, decoded, measured and compared."""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxvision.core.types import Split
+from jaxvision.data import decode, labelled_files, pipeline, summary, video
+from jaxvision.data.protocol import Source, Unreadable, labels_of
+
+SIDE = 64  # longest side of a thumbnail, pixels
+_NEAR_SIDE = 16  # of the grey pictures that near-equality compares
+_NEAR = 4.0  # root of the mean squared difference of such pictures, of 255 levels
+_BLOCK = 1024  # pictures that are compared at once
+
+# (where, where) of two examples.
+Pair = tuple[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitReport:
+    """What a split holds.
+
+    Attributes:
+        name: as the dataset calls it.
+        examples: their number.
+        class_counts: {class: its examples}, empty without labels.
+        sizes: {'WIDTHxHEIGHT': number} of the images or videos, the commonest first.
+        unreadable: {where: why} of the examples that cannot be decoded.
+        unlabelled: number of examples of a multi-label dataset that have no label.
+        equal: pairs of examples in the split with the same bytes or pixels.
+        in_training: such pairs, the first of the training split.
+        near_training: pairs that are nearly equal when made small; empty if not asked for.
+    """
+
+    name: str
+    examples: int
+    class_counts: dict[str, int]
+    sizes: dict[str, int]
+    unreadable: dict[str, str]
+    unlabelled: int
+    equal: list[Pair]
+    in_training: list[Pair]
+    near_training: list[Pair]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a dataset holds.
+
+    Attributes:
+        summary: the lines that a training run begins with.
+        warnings: what looks wrong, a sentence each.
+        splits: by the name of their use.
+        pictures: {class: thumbnails of training examples}; '' where there are no classes.
+    """
+
+    summary: list[str]
+    warnings: list[str]
+    splits: dict[Split, SplitReport]
+    pictures: dict[str, list[UInt8[np.ndarray, 'h w c']]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """What was seen of an example: a thumbnail and a digest, or why it cannot be read."""
+
+    size: str = ''
+    digest: str = ''
+    thumbnail: UInt8[np.ndarray, 'h w c'] | None = None
+    reason: str = ''
+
+
+def inspect(
+    sources: Mapping[Split, Source],
+    *,
+    near: bool = False,
+    pictures: int = 12,
+    threads: int = 2,
+) -> Report:
+    """Read every example of a dataset and report on it.
+
+    Args:
+        sources: the splits, 'train' among them.
+        near: whether to look for test images that are nearly equal to training images.
+        pictures: thumbnails of each class.
+        threads: that read and decode.
+    """
+    looks = {split: _look_at_all(source, threads) for split, source in sources.items()}
+    train = sources['train']
+    reports = {}
+    for split, source in sources.items():
+        in_training = []
+        near_training = []
+        if split != 'train':
+            in_training = _pairs(looks['train'], train, looks[split], source)
+            if near:
+                near_training = _near_pairs(looks['train'], train, looks[split], source)
+        reports[split] = SplitReport(
+            name=source.info.split,
+            examples=len(source),
+            class_counts=_class_counts(source),
+            sizes=_sizes(looks[split]),
+            unreadable={
+                source.where(row): look.reason
+                for row, look in enumerate(looks[split])
+                if look.reason
+            },
+            unlabelled=_unlabelled(source),
+            equal=_equal(looks[split], source),
+            in_training=in_training,
+            near_training=_without(near_training, in_training),
+        )
+    return Report(
+        summary=summary.lines(sources),
+        warnings=_warnings(train, reports),
+        splits=reports,
+        pictures=_pictures(train, looks['train'], pictures),
+    )
+
+
+def _look_at_all(source: Source, threads: int) -> list[_Look]:
+    def look(row: int) -> _Look:
+        return _look_at(source, row)
+
+    return list(pipeline.read_ahead(look, 0, len(source), threads))
+
+
+def _look_at(source: Source, row: int) -> _Look:
+    channels = source.info.image_shape[2]
+    try:
+        example = source[row]
+        if 'video' in example:
+            frame = video.read(example['video'], [0])[0]
+            content = example['video']
+            data = content.read_bytes() if hasattr(content, 'read_bytes') else frame
+        else:
+            data = example['image']
+            frame = decode.decode(data, channels)
+        thumbnail = decode.thumbnail(frame, channels, SIDE)
+    except Unreadable as error:
+        return _Look(reason=str(error))
+    height, width, _ = frame.shape
+    return _Look(f'{width}x{height}', _digest(data), thumbnail)
+
+
+def _digest(data: Any) -> str:
+    """A hash of the encoded bytes, or of the pixels and their shape."""
+    digest = hashlib.sha256()
+    if isinstance(data, np.ndarray):
+        digest.update(str(data.shape).encode())
+        data = np.ascontiguousarray(data)
+    digest.update(data)
+    return digest.hexdigest()
+
+
+def _class_counts(source: Source) -> dict[str, int]:
+    if not source.info.has_labels:
+        return {}
+    counts = summary.class_counts(source)
+    return dict(zip(source.info.class_names, counts, strict=True))
+
+
+def _unlabelled(source: Source) -> int:
+    if not source.info.multi_label:
+        return 0
+    return int((labels_of(source, 'the report').sum(1) == 0).sum())
+
+
+def _sizes(looks: Sequence[_Look]) -> dict[str, int]:
+    counts = collections.Counter(look.size for look in looks if look.size)
+    return dict(counts.most_common())
+
+
+def _equal(looks: Sequence[_Look], source: Source) -> list[Pair]:
+    first = {}
+    pairs = []
+    for row, look in enumerate(looks):
+        if not look.digest:
+            continue
+        if look.digest in first:
+            pairs.append((source.where(first[look.digest]), source.where(row)))
+        first.setdefault(look.digest, row)
+    return pairs
+
+
+def _pairs(
+    train_looks: Sequence[_Look],
+    train: Source,
+    looks: Sequence[_Look],
+    source: Source,
+) -> list[Pair]:
+    rows = {}
+    for row, look in enumerate(train_looks):
+        if look.digest:
+            rows.setdefault(look.digest, row)
+    return [
+        (train.where(rows[look.digest]), source.where(row))
+        for row, look in enumerate(looks)
+        if look.digest in rows
+    ]
+
+
+def _without(pairs: Sequence[Pair], others: Sequence[Pair]) -> list[Pair]:
+    """The pairs whose second example is that of no other pair."""
+    seconds = {second for _, second in others}
+    return [pair for pair in pairs if pair[1] not in seconds]
+
+
+def _near_pairs(
+    train_looks: Sequence[_Look],
+    train: Source,
+    looks: Sequence[_Look],
+    source: Source,
+) -> list[Pair]:
+    """Pairs whose small grey pictures hardly differ."""
+    train_rows = [row for row, look in enumerate(train_looks) if look.digest]
+    rows = [row for row, look in enumerate(looks) if look.digest]
+    if not train_rows or not rows:
+        return []
+    train_vectors = _vectors([train_looks[row] for row in train_rows])
+    train_norms = np.square(train_vectors).mean(1)
+    pairs = []
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        vectors = _vectors([looks[row] for row in block])
+        products = vectors @ train_vectors.T / vectors.shape[1]
+        gaps = np.square(vectors).mean(1)[:, None] + train_norms - 2 * products
+        nearest = gaps.argmin(1)
+        for place, row in enumerate(block):
+            if gaps[place, nearest[place]] < _NEAR**2:
+                train_row = train_rows[nearest[place]]
+                pairs.append((train.where(train_row), source.where(row)))
+    return pairs
+
+
+def _vectors(looks: Sequence[_Look]) -> Float[np.ndarray, 'n d']:
+    return np.stack([_vector(look.thumbnail) for look in looks])
+
+
+def _vector(thumbnail: UInt8[np.ndarray, 'h w c']) -> Float[np.ndarray, 'd']:
+    small = decode.resize(thumbnail, _NEAR_SIDE, _NEAR_SIDE)
+    return small.astype(np.float32).mean(-1).reshape(-1)
+
+
+def _pictures(
+    source: Source, looks: Sequence[_Look], number: int
+) -> dict[str, list[UInt8[np.ndarray, 'h w c']]]:
+    """Thumbnails of each class, spread evenly over the split."""
+    rows_by_class = {'': list(range(len(source)))}
+    if source.info.has_labels:
+        labels = labels_of(source, 'the report')
+        is_of_class = labels if labels.ndim > 1 else None
+        rows_by_class = {}
+        for label, name in enumerate(source.info.class_names):
+            chosen = (
+                labels == label if is_of_class is None else is_of_class[:, label] > 0
+            )
+            rows_by_class[name] = np.flatnonzero(chosen).tolist()
+    pictures = {}
+    for name, rows in rows_by_class.items():
+        readable = [row for row in rows if looks[row].thumbnail is not None]
+        places = np.linspace(0, len(readable) - 1, min(number, len(readable)))
+        pictures[name] = [
+            looks[readable[place]].thumbnail for place in places.round().astype(int)
+        ]
+    return pictures
+
+
+def _warnings(train: Source, reports: Mapping[Split, SplitReport]) -> list[str]:
+    """What a user should look at before training."""
+    found = list(labelled_files.similar_names(train.info.class_names))
+    for split, report in reports.items():
+        if report.unreadable:
+            found.append(
+                f'{len(report.unreadable):,} of {report.examples:,} {split} examples '
+                'unreadable'
+            )
+        if report.unlabelled:
+            number = labelled_files.count(report.unlabelled, f'{split} example')
+            found.append(f'{number} without a label')
+        if report.equal:
+            number = labelled_files.count(len(report.equal), f'{split} example')
+            found.append(f'{number} more than once in the split')
+        if report.in_training:
+            found.append(
+                f'{len(report.in_training):,} of {report.examples:,} {split} examples equal '
+                'to training examples'
+            )
+        if report.near_training:
+            found.append(
+                f'{len(report.near_training):,} of {report.examples:,} {split} examples '
+                'nearly equal to training examples'
+            )
+        missing = [name for name, count in report.class_counts.items() if not count]
+        if missing:
+            found.append(
+                f'classes without a {split} example: {len(missing):,}, such as {missing[0]!r}'
+            )
+    counts = [count for count in reports['train'].class_counts.values() if count]
+    if counts and max(counts) >= 10 * min(counts):
+        found.append(
+            f'the largest class has {max(counts):,} training examples, the smallest '
+            f'{min(counts):,}'
+        )
+    return found

@@ -1,0 +1,110 @@
+"""The report on a dataset: on the screen, as JSON and as a page."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxvision.cli import inspect
+
+
+def write(path, seed, size=(20, 16)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), np.uint8)
+    Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture
+def tree(tmp_path):
+    folder = tmp_path / 'photos'
+    for label, name in enumerate(('cat', 'dog')):
+        for number in range(4):
+            write(folder / 'train' / name / f'{number}.png', 10 * number + label)
+        for number in range(2):
+            write(folder / 'test' / name / f'{number}.png', 1000 + 10 * number + label)
+    return folder
+
+
+def report_of(folder, capsys, *arguments):
+    code = inspect.main([f'folder:{folder}', '--json', *arguments])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_nothing_wrong_is_exit_code_0(tree, capsys):
+    code, report = report_of(tree, capsys, '--near')
+    assert code == 0 and report['warnings'] == []
+    assert report['splits']['train']['class_counts'] == {'cat': 4, 'dog': 4}
+    assert report['splits']['test']['sizes'] == {'20x16': 4}
+
+
+def test_equal_files_and_unreadable_ones_are_named(tree, capsys):
+    write(tree / 'train' / 'cat' / 'copy.png', 0)
+    write(tree / 'test' / 'dog' / 'leak.png', 30)  # training's cat 3
+    (tree / 'test' / 'dog' / 'bad.png').write_bytes(b'no image')
+    code, report = report_of(tree, capsys)
+    assert code == 1 and len(report['warnings']) == 3
+    train = report['splits']['train']
+    assert train['equal'] == [
+        [str(tree / 'train' / 'cat' / name) for name in ('0.png', 'copy.png')]
+    ]
+    test = report['splits']['test']
+    assert test['in_training'] == [
+        [str(tree / 'train/cat/3.png'), str(tree / 'test/dog/leak.png')]
+    ]
+    assert list(test['unreadable']) == [str(tree / 'test/dog/bad.png')]
+
+
+def test_an_image_saved_again_is_nearly_equal(tree, capsys):
+    with Image.open(tree / 'train' / 'cat' / '1.png') as image:
+        image.resize((40, 32)).save(tree / 'test' / 'cat' / 'again.jpg', quality=80)
+    code, report = report_of(tree, capsys)
+    assert code == 0
+    code, report = report_of(tree, capsys, '--near')
+    assert code == 1
+    assert report['splits']['test']['near_training'] == [
+        [str(tree / 'train/cat/1.png'), str(tree / 'test/cat/again.jpg')]
+    ]
+
+
+def test_classes_that_differ_much_in_number_are_told(tmp_path, capsys):
+    for number in range(30):
+        write(tmp_path / 'many' / f'{number}.png', number)
+    for number in range(5):
+        write(tmp_path / 'few' / f'{number}.png', 100 + number)
+    assert inspect.main([f'folder:{tmp_path}', '--pictures', '3']) == 0
+    for number in range(30, 60):
+        write(tmp_path / 'many' / f'{number}.png', number)
+    assert inspect.main([f'folder:{tmp_path}']) == 1
+    assert 'the largest class has 48 training examples' in capsys.readouterr().out
+
+
+def test_the_page_holds_tables_warnings_and_pictures(tree, tmp_path, capsys):
+    write(tree / 'train' / 'cat' / 'a<b>.png', 0)
+    out = tmp_path / 'report'
+    assert inspect.main([f'folder:{tree}', '--out', str(out)]) == 1
+    page = (out / 'index.html').read_text()
+    assert page.count('<img ') == 2 and 'alt="training examples of cat"' in page
+    assert '1 train example more than once' in page
+    assert 'a&lt;b&gt;.png' in page and 'a<b>.png' not in page
+    assert re.search(
+        '<td>cat</td><td class="number">5</td><td class="number">2</td>', page
+    )
+    assert json.loads((out / 'report.json').read_text())['warnings']
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['folder:nowhere'], 'there is no such folder'),
+        (['digits', '--pictures', '0'], '--pictures=0: expected a whole number >= 1'),
+        (['digits', '--threads', '-1'], '--threads=-1: expected'),
+        (['digits', '--validation', '5x'], "no split '5x'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, capsys):
+    assert inspect.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count('\n') == 1
