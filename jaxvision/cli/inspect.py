@@ -152,8 +152,8 @@ def console_lines(report: 'Report') -> list[str]:
 
 
 def _listed(counts: dict[str, int]) -> str:
-    """'cat 10, dog 9 and 3 more'."""
-    shown = [f'{name} {count:,}' for name, count in list(counts.items())[:8]]
+    """'cat (10), dog (9) and 3 more'."""
+    shown = [f'{name} ({count:,})' for name, count in list(counts.items())[:8]]
     left = len(counts) - len(shown)
     return ', '.join(shown) + (f' and {left:,} more' if left else '')
 
@@ -198,7 +198,7 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .good { border-color: #1a7f37; background: #effaf1; }
 figure { margin: 0 0 1.2rem; } figcaption { font-weight: 600; }
 img { image-rendering: auto; max-width: 100%; border: 1px solid #d0d7de; }
-li { overflow-wrap: anywhere; } pre { overflow-x: auto; }
+li, pre { overflow-wrap: anywhere; } pre { white-space: pre-wrap; }
 """
 
 
@@ -260,6 +260,8 @@ def _figure(name: str, pictures) -> str:
 
     framed = []
     for picture in pictures:
+        times = max(1, SIDE // max(picture.shape))
+        picture = picture.repeat(times, 0).repeat(times, 1)
         height, width, _ = picture.shape
         top = (SIDE - height) // 2
         left = (SIDE - width) // 2

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +20,10 @@ from jaxvision.data import pipeline
 from jaxvision.train import auxiliary, evaluation, fitting, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.run import Run, begin, check_best, held, reopen, take_folder
+from jaxvision.train.scalars import LaggedScalars
+from jaxvision.train.selection import Selection
 from jaxvision.train.writers import Metrics, Progress, Row, duration, read_rows
 from jaxvision.viz import figures
-
-LAG = 2  # steps between a scalar's computation and its reading: the host never waits for the device
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -170,47 +169,11 @@ def evaluate(
     return number, metrics
 
 
-@dataclasses.dataclass
-class _Selection:
-    """The best score on the validation split so far.
-
-    Attributes:
-        score: more is better.
-        step: the step that reached it first.
-    """
-
-    score: float = -float('inf')
-    step: int = 0
-
-    @classmethod
-    def of(cls, checkpoints: Checkpoints, rows: Iterable[Row]) -> '_Selection':
-        """Select from the rows of a run."""
-        selection = cls()
-        for row in rows:
-            score = checkpoints.score(row)
-            if score is not None and score > selection.score:
-                selection = cls(score, int(row['step']))
-        return selection
-
-    def improves(self, step: int, score: float | None) -> bool:
-        """Take note of a score, and say whether it is the best so far."""
-        # The last digits of a score may differ between processes.
-        improved = processes.of_first(score is not None and score > self.score)
-        if improved:
-            self.score = cast(float, score)
-            self.step = step
-        return improved
-
-    def has_waited(self, step: int, patience: int) -> bool:
-        """Whether nothing has improved for `patience` steps; 0: never."""
-        return bool(patience) and step - self.step >= patience
-
-
 def _is_finished(
     this: Run, checkpoints: Checkpoints, rows: Sequence[Row], step: int
 ) -> bool:
     """Whether a run that was saved at this step has ended, and its test split is measured."""
-    selection = _Selection.of(checkpoints, rows)
+    selection = Selection.of(checkpoints, rows)
     has_ended = step >= this.total_steps or selection.has_waited(step, this.patience)
     is_measured = this.monitored == 'test' or any('best/step' in row for row in rows)
     return has_ended and is_measured
@@ -232,7 +195,7 @@ def _continue(
     records = {}
     is_stopped = False
     with Metrics(this.workdir, step) as metrics:
-        selection = _Selection.of(checkpoints, metrics.rows)
+        selection = Selection.of(checkpoints, metrics.rows)
         if not this.total_steps:
             records = _evaluate(this, state, checkpoints, metrics, selection, on_eval)
             checkpoints.wait()
@@ -255,7 +218,7 @@ def _train(
     state: TrainState,
     checkpoints: Checkpoints,
     metrics: Metrics,
-    selection: _Selection,
+    selection: Selection,
     asked: Callable[[int], bool],
     on_eval: OnEvaluation | None,
 ) -> tuple[TrainState, Records, bool]:
@@ -269,7 +232,7 @@ def _train(
     stopping = False
     with train_batches(this, first) as batches, _profile(this) as profile:
         progress = Progress(first, this.total_steps, this.config.data.batch_size)
-        scalars = _LaggedScalars(this, metrics, progress)
+        scalars = LaggedScalars(this, metrics, progress)
         for step, batch in enumerate(batches, first + 1):
             profile(step)
             state, values = this.update(state, batch)
@@ -304,7 +267,7 @@ def _evaluate(
     state: TrainState,
     checkpoints: Checkpoints,
     metrics: Metrics,
-    selection: _Selection,
+    selection: Selection,
     on_eval: OnEvaluation | None,
     is_saved: bool = True,
 ) -> Records:
@@ -355,58 +318,6 @@ def _measure_test(
 def _origin(this: Run) -> Json:
     """What a checkpoint tells of its run."""
     return {'config': this.config.to_dict(), 'data': dict(this.spec.data)}
-
-
-class _LaggedScalars:
-    """Reads each step's scalars some steps later, writes those that are due, and stops the run at a
-    step that was not finite."""
-
-    def __init__(self, this: Run, metrics: Metrics, progress: Progress):
-        self._run, self._metrics, self._progress = this, metrics, progress
-        self._pending = deque()
-
-    def push(self, step: int, scalars: dict[str, jax.Array]) -> None:
-        self._pending.append((step, scalars))
-        if len(self._pending) > LAG:
-            self._read(*self._pending.popleft())
-
-    def drain(self) -> None:
-        while self._pending:
-            self._read(*self._pending.popleft())
-
-    def _read(self, step: int, scalars: dict[str, jax.Array]) -> None:
-        jax.block_until_ready(scalars)
-        if self._pending and not self._run.is_due('log', step):
-            return
-        values = {name: float(value) for name, value in jax.device_get(scalars).items()}
-        bad_step = int(values.pop('bad_step'))
-        if bad_step >= 0:
-            rows = pipeline.rows(
-                self._run.config.seed,
-                self._run.spec.examples,
-                self._run.config.data.batch_size,
-                bad_step,
-            )
-            raise UserError(
-                f'step {bad_step + 1} is not finite: its loss or gradient is infinite or NaN. '
-                f'The checkpoints before it are kept. Its examples: {rows.tolist()}. '
-                'A lower optimizer.lr, optimizer.clip=1 or a longer warmup usually mends it'
-            )
-        if not self._run.is_due('log', step):
-            return
-        speed = self._progress.images_per_second(step)
-        self._metrics.write(
-            step,
-            {
-                **{f'train/{name}': value for name, value in values.items()},
-                'perf/images_per_second': speed,
-            },
-        )
-        self._progress.show(
-            step,
-            {name: value for name, value in values.items() if name.endswith('loss')},
-            speed,
-        )
 
 
 def _last_metrics(rows: Iterable[Row]) -> dict[str, float]:
