@@ -119,9 +119,6 @@ class Source(Protocol):
     def where(self, row: int) -> str:
         """Name an example in messages: a file's path, or 'cifar10 test, row 17'."""
 
-    def contents(self) -> Sequence[str]:
-        """What identifies the content of each row's file; empty: rows are no files."""
-
 
 @runtime_checkable
 class LabelledSource(Source, Protocol):
@@ -192,6 +189,12 @@ def captions_of(source: Source, row: int) -> Sequence[str]:
     """
     read = getattr(source, 'captions', None)
     return read(row) if read else source[row]['captions']
+
+
+def contents_of(source: Source) -> Sequence[str]:
+    """What identifies the content of each row's file; empty if a source does not tell."""
+    contents = getattr(source, 'contents', None)
+    return contents() if contents else ()
 
 
 def check_split(name: str, split: str, splits: Iterable[str]) -> None:

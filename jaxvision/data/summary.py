@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxvision.core.types import Split
-from jaxvision.data.protocol import LabelledSource, Source
+from jaxvision.data.protocol import LabelledSource, Source, contents_of
 
 _MOST_CLASSES = 8  # that are listed; of more, the first and the last four
 _MOST_NOTES = 8
@@ -58,7 +58,7 @@ def _classes(sources: Mapping[Split, Source]) -> str:
         return ''
     listed = list(names)
     # The labels of other sources cost a pass over their records.
-    if source.info.has_labels and source.contents():
+    if source.info.has_labels and contents_of(source):
         counts = class_counts(source)
         listed = [
             f'{name} {count:,}' for name, count in zip(names, counts, strict=True)
@@ -87,12 +87,12 @@ def shared_rows(one: Source, other: Source) -> list[tuple[int, int]]:
         the files is not known.
     """
     first = {}
-    for row, content in enumerate(one.contents()):
+    for row, content in enumerate(contents_of(one)):
         if is_digest(content):
             first.setdefault(content, row)
     return [
         (first[content], row)
-        for row, content in enumerate(other.contents())
+        for row, content in enumerate(contents_of(other))
         if content in first
     ]
 

@@ -20,6 +20,7 @@ from jaxvision.data.protocol import (
     SourceInfo,
     Unreadable,
     captions_of,
+    contents_of,
     fingerprint,
 )
 
@@ -59,7 +60,7 @@ class Wrapper:
         return self._source.where(row)
 
     def contents(self) -> Sequence[str]:
-        return self._source.contents()
+        return contents_of(self._source)
 
 
 class Subset(Wrapper):
@@ -90,7 +91,7 @@ class Subset(Wrapper):
         return self._source.where(int(self._rows[row]))
 
     def contents(self) -> Sequence[str]:
-        contents = self._source.contents()
+        contents = contents_of(self._source)
         return [contents[row] for row in self._rows] if contents else ()
 
 
