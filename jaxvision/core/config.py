@@ -319,9 +319,10 @@ def in_examples(interval: str | int, batch_size: int, examples: int) -> int:
             f'interval {interval!r}: expected a number of steps (300), "2 epochs" or '
             '"5000 examples"'
         )
-    unit = (match[2] or 'step').rstrip('s')
-    length = {'step': batch_size, 'epoch': examples, 'example': 1}[unit]
-    return math.ceil(float(match[1]) * length)
+    epochs, count, unit = match.groups()
+    if epochs:
+        return math.ceil(float(epochs) * examples)
+    return int(count) * (1 if unit and unit.startswith('example') else batch_size)
 
 
 def steps(interval: str | int, batch_size: int, examples: int) -> int:

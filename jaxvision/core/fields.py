@@ -20,7 +20,9 @@ else:
     Config = ConfigDict
 
 # '300' (steps), '2 epochs' or '5000 examples'.
-INTERVAL = re.compile(r'\s*(\d+(?:\.\d+)?)\s*(steps?|epochs?|examples?)?\s*')
+INTERVAL = re.compile(
+    r'\s*(?:(\d+(?:\.\d+)?)\s*epochs?|(\d+)\s*(steps?|examples?)?)\s*'
+)
 
 # {name: a Field, or the Fields of a group}
 Fields = Mapping[str, 'Field | Fields']

@@ -62,6 +62,13 @@ class Preprocessing:
     std: tuple[float, ...] = ()
     recipe: str = ''
 
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
+            raise ValueError(
+                f'mean {self.mean} and std {self.std}: expected one number per channel each, '
+                'every std above 0'
+            )
+
     @classmethod
     def of_dataset(
         cls, image_shape: Sequence[int | None], largest: int, resize: ResizeRule

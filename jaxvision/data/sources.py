@@ -259,6 +259,11 @@ def _choose(dataset: Dataset, data: Config) -> _Choice:
             validation = _first_with_answers(dataset, own, others=(train,))
     elif not fraction:
         validation = data.validation
+        if validation not in dataset.splits and _is_number(validation):
+            raise UserError(
+                f"data.validation={validation}: expected a part of training, such as '10%', "
+                "or the name of a split. Write it with a '%'"
+            )
     parts = {'train_split': train, 'validation': validation, 'test_split': test}
     named = {field: name for field, name in parts.items() if name}
     for (field, name), (other_field, other) in itertools.combinations(named.items(), 2):
@@ -268,6 +273,14 @@ def _choose(dataset: Dataset, data: Config) -> _Choice:
                 f'of {data.source}: expected parts that do not. Name other parts'
             )
     return _Choice(train, validation, test, fraction)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _parse_fraction(text: str) -> float:

@@ -40,14 +40,14 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
 
 
 def _form(source: Source) -> str:
-    """What an example is, such as 'colour images of unequal size'."""
+    """What an example is, such as 'grey images of 28x28'."""
     info = source.info
     height, width, channels = info.image_shape
     kind = 'videos' if 'video' in info.holds else 'images'
     colour = 'grey' if channels == 1 else 'colour'
     if height and width:
         return f'{colour} {kind} of {width}x{height}'
-    return f'{colour} {kind} of unequal size'
+    return f'{colour} {kind}'
 
 
 def _classes(sources: Mapping[Split, Source]) -> str:

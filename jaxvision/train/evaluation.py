@@ -121,10 +121,12 @@ def examples(run: Run, split: Split, count: int) -> Records:
         name: np.concatenate([part[name] for part in parts]) for name in parts[0]
     }
     read = stacked.pop('present')
-    if not read.all():
+    # The last batch is padded.
+    missing = len(rows) - int(read.sum())
+    if missing:
         processes.say(
-            f'{len(read) - read.sum()} of {len(read)} examples of {split} cannot be read '
-            'and are left out'
+            f'{missing:,} of {len(rows):,} examples of {split} cannot be read and are left '
+            'out'
         )
     return {name: values[read] for name, values in stacked.items()}
 

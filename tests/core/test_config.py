@@ -207,7 +207,9 @@ def test_an_epoch_that_the_batch_does_not_divide_is_rounded_up():
     )  # of 28.76: the rest is not lost twice
 
 
-@pytest.mark.parametrize('interval', ['', 'ten', '2 days', '-1', '1e3', '2 epochs 3'])
+@pytest.mark.parametrize(
+    'interval', ['', 'ten', '2 days', '-1', '1e3', '2 epochs 3', '1.5', '2.5 examples']
+)
 def test_an_error_of_an_interval_says_what_is_expected(interval):
     with pytest.raises(UserError, match=r'steps \(300\), "2 epochs"'):
         configs.steps(interval, 32, 320)

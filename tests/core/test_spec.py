@@ -38,13 +38,19 @@ arrays = st.builds(
     st.sampled_from(['uint8', 'int32']),
 )
 statistics = st.lists(st.floats(0, 1), max_size=3).map(tuple)
-preprocessings = st.builds(
-    Preprocessing,
-    size=st.tuples(sizes, sizes),
-    resize=st.sampled_from(['none', 'squash', 'shorter_side']),
-    mean=statistics,
-    std=statistics,
-)
+
+
+def preprocessings_of(channels):
+    return st.builds(
+        Preprocessing,
+        size=st.tuples(sizes, sizes),
+        resize=st.sampled_from(['none', 'squash', 'shorter_side']),
+        mean=st.tuples(*[st.floats(0, 1)] * channels),
+        std=st.tuples(*[st.floats(0.01, 1)] * channels),
+    )
+
+
+preprocessings = st.integers(0, 3).flatmap(preprocessings_of)
 details = st.builds(
     Details,
     words=st.lists(st.text(max_size=4), max_size=3).map(tuple),
@@ -89,10 +95,18 @@ def test_a_spec_of_another_version_is_refused_with_both_numbers():
         lambda spec: spec.update(colour=3),
         lambda spec: spec.update(inputs=4),
         lambda spec: spec.update(details={'unknown': 1}),
+        lambda spec: spec['inputs']['image'].update(shape='x'),
+        lambda spec: spec['preprocessing'].update(resize='crop'),
+        lambda spec: spec['preprocessing'].update(std=[0.0]),
+        lambda spec: spec['preprocessing'].update(mean=['x']),
     ],
 )
 def test_a_damaged_spec_is_an_error_of_the_user(damage):
-    value = Spec(inputs={'image': ArraySpec((2,))}, targets={}).to_json()
+    value = Spec(
+        inputs={'image': ArraySpec((2,))},
+        targets={},
+        preprocessing=Preprocessing(size=(2, 2), mean=(0.5,), std=(0.5,)),
+    ).to_json()
     damage(value)
     with pytest.raises(
         UserError, match=r'spec\.json is damaged, or of another version'

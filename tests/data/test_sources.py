@@ -156,6 +156,11 @@ def test_without_a_test_split_both_are_held_out_of_training(tmp_path):
         ({'validation': '0.01%'}, 'no example would be held out'),
         ({'validation': 'dev'}, "no split 'dev'"),
         (
+            {'validation': '5'},
+            "data.validation=5: expected a part of training, such as '10%'",
+        ),
+        ({'validation': '0.1'}, "Write it with a '%'"),
+        (
             {'validation': 'test'},
             "data.validation='test' and data.test_split='test' share",
         ),

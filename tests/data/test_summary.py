@@ -37,7 +37,7 @@ def opened(folder, **fields):
 
 def test_splits_classes_and_counts_are_said(tree):
     assert summary.lines(opened(tree)) == [
-        f'data: folder:{tree}: colour images of unequal size, 2 classes: cat 8, dog 7',
+        f'data: folder:{tree}: colour images, 2 classes: cat 8, dog 7',
         '  train         15 examples',
         '  test           6 examples',
     ]
