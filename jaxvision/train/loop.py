@@ -174,7 +174,7 @@ def _is_finished(
 ) -> bool:
     """Whether a run that was saved at this step has ended, and its test split is measured."""
     selection = Selection.of(checkpoints, rows)
-    has_ended = step >= this.total_steps or selection.has_waited(step, this.patience)
+    has_ended = step >= this.total_steps or selection.has_waited(this.patience)
     is_measured = this.monitored == 'test' or any('best/step' in row for row in rows)
     return has_ended and is_measured
 
@@ -188,6 +188,13 @@ def _continue(
 ) -> tuple[TrainState, list[Row], bool]:
     """Train to the end, then measure the test split, unless a signal stops the training.
 
+    Args:
+        this: the run.
+        state: the state that it goes on from.
+        checkpoints: its checkpoints.
+        asked: `asked(step)`, whether a signal asks to stop after this step.
+        on_eval: called after each evaluation.
+
     Returns:
         (the last state, the rows of metrics.jsonl, whether the run is finished).
     """
@@ -196,123 +203,130 @@ def _continue(
     is_stopped = False
     with Metrics(this.workdir, step) as metrics:
         selection = Selection.of(checkpoints, metrics.rows)
+        training = _Training(this, checkpoints, metrics, selection, on_eval)
         if not this.total_steps:
-            records = _evaluate(this, state, checkpoints, metrics, selection, on_eval)
+            records = training.evaluate(state)
             checkpoints.wait()
-        elif step < this.total_steps and not selection.has_waited(step, this.patience):
+        elif step < this.total_steps and not selection.has_waited(this.patience):
             _say_start(this, state)
-            state, records, is_stopped = _train(
-                this, state, checkpoints, metrics, selection, asked, on_eval
-            )
+            state, records, is_stopped = training.train(state, asked)
         if is_stopped:
             return state, metrics.rows, False
         if this.monitored == 'validation':
-            records = _measure_test(this, state, checkpoints, metrics)
+            records = training.measure_test(state)
         if records:
             evaluation.draw(this, records, 'test', this.workdir / 'figures')
     return state, metrics.rows, True
 
 
-def _train(
-    this: Run,
-    state: TrainState,
-    checkpoints: Checkpoints,
-    metrics: Metrics,
-    selection: Selection,
-    asked: Callable[[int], bool],
-    on_eval: OnEvaluation | None,
-) -> tuple[TrainState, Records, bool]:
-    """Take steps until the last one, a signal, or the end of patience.
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """The steps of a run, and what is written about them.
 
-    Returns:
-        (the last state, the records of its evaluation, whether a signal stopped it).
+    Attributes:
+        run: the run.
+        checkpoints: where states are saved.
+        metrics: where rows are written.
+        selection: the best score so far.
+        on_eval: called after each evaluation.
     """
-    first = int(state.step)
-    records = {}
-    stopping = False
-    with train_batches(this, first) as batches, _profile(this) as profile:
-        progress = Progress(first, this.total_steps, this.config.data.batch_size)
-        scalars = LaggedScalars(this, metrics, progress)
-        for step, batch in enumerate(batches, first + 1):
-            profile(step)
-            state, values = this.update(state, batch)
-            scalars.push(step, values)
-            if step == first + 1:
+
+    run: Run
+    checkpoints: Checkpoints
+    metrics: Metrics
+    selection: Selection
+    on_eval: OnEvaluation | None
+
+    def train(
+        self, state: TrainState, asked: Callable[[int], bool]
+    ) -> tuple[TrainState, Records, bool]:
+        """Take steps until the last one, a signal, or the end of patience.
+
+        Returns:
+            (the last state, the records of its evaluation, whether a signal stopped it).
+        """
+        this = self.run
+        first = int(state.step)
+        records = {}
+        is_stopping = False
+        has_ended = False
+        with train_batches(this, first) as batches, _profile(this) as profile:
+            progress = Progress(first, this.total_steps, this.config.data.batch_size)
+            scalars = LaggedScalars(this, self.metrics, progress)
+            for step, batch in enumerate(batches, first + 1):
+                profile(step)
+                state, values = this.update(state, batch)
+                scalars.push(step, values)
+                if step == first + 1:
+                    scalars.drain()
+                    progress.restart(step)  # compilation is no training speed
+                # Asked once: a signal that comes while the state is saved waits a step.
+                is_stopping = asked(step)
+                is_evaluated = this.is_due('eval', step)
+                is_saved = this.is_due('checkpoint', step) or is_stopping
+                if not is_evaluated and not is_saved:
+                    continue
                 scalars.drain()
-                progress.restart(step)  # compilation is no training speed
-            # Asked once: a signal that comes while the state is saved waits a step.
-            stopping = asked(step)
-            is_evaluated = this.is_due('eval', step)
-            is_saved = this.is_due('checkpoint', step) or stopping
-            if not is_evaluated and not is_saved:
-                continue
-            scalars.drain()
-            if is_evaluated:
-                records = _evaluate(
-                    this, state, checkpoints, metrics, selection, on_eval, is_saved
-                )
-            else:
-                metrics.flush()
-                checkpoints.save(state, _origin(this), {})
-            if stopping or selection.has_waited(step, this.patience):
-                break
-            progress.restart(step)
-        checkpoints.wait()
-    is_last = step == this.total_steps or selection.has_waited(step, this.patience)
-    return state, records, stopping and not is_last
+                if is_evaluated:
+                    records = self.evaluate(state, is_saved)
+                else:
+                    self.save(state, {})
+                has_ended = self.selection.has_waited(this.patience)
+                if is_stopping or has_ended:
+                    break
+                progress.restart(step)
+            self.checkpoints.wait()
+        has_ended = has_ended or step == this.total_steps
+        return state, records, is_stopping and not has_ended
 
+    def evaluate(self, state: TrainState, is_saved: bool = True) -> Records:
+        """Evaluate a state during training, and save it if it is due or the best so far.
 
-def _evaluate(
-    this: Run,
-    state: TrainState,
-    checkpoints: Checkpoints,
-    metrics: Metrics,
-    selection: Selection,
-    on_eval: OnEvaluation | None,
-    is_saved: bool = True,
-) -> Records:
-    """Evaluate a state during training, and save it if it is due or the best so far.
+        Args:
+            state: the state.
+            is_saved: whether it is due to be saved.
 
-    Returns:
-        The records of the main evaluation.
-    """
-    step = int(state.step)
-    split = this.monitored
-    found, records = evaluation.measure(this, state, split)
-    check_best(this, [name.partition('/')[2] for name in found])
-    metrics.write(step, found)
-    if this.task.watch:
-        evaluation.draw(this, records, split, this.workdir / 'figures', step)
-    improved = selection.improves(step, checkpoints.score(found))
-    ends = selection.has_waited(step, this.patience)
-    if is_saved or improved or ends:
-        metrics.flush()
-        checkpoints.save(state, _origin(this), found)
-    if on_eval:
-        on_eval(step, found)
-    return records
+        Returns:
+            The records of the main evaluation.
+        """
+        this = self.run
+        step = int(state.step)
+        split = this.monitored
+        metrics, records = evaluation.measure(this, state, split)
+        check_best(this, [name.partition('/')[2] for name in metrics])
+        self.metrics.write(step, metrics)
+        if this.task.watch:
+            evaluation.draw(this, records, split, this.workdir / 'figures', step)
+        improved = self.selection.improves(step, self.checkpoints.score(metrics))
+        if is_saved or improved or self.selection.has_waited(this.patience):
+            self.save(state, metrics)
+        if self.on_eval:
+            self.on_eval(step, metrics)
+        return records
 
+    def save(self, state: TrainState, metrics: dict[str, float]) -> None:
+        """Save a state, after its metrics are on the disk."""
+        self.metrics.flush()
+        self.checkpoints.save(state, _origin(self.run), metrics)
 
-def _measure_test(
-    this: Run, state: TrainState, checkpoints: Checkpoints, metrics: Metrics
-) -> Records:
-    """Measure the test split once, for the last and for the selected checkpoint.
+    def measure_test(self, state: TrainState) -> Records:
+        """Measure the test split once, for the last and for the selected checkpoint.
 
-    Returns:
-        The records of the main evaluation of the last one.
-    """
-    last = int(state.step)
-    best = checkpoints.find('best') if checkpoints.has_best() else last
-    row, records = evaluation.measure(this, state, 'test')
-    of_best = row
-    if best != last:
-        selected = checkpoints.restore(this.abstract(), best)
-        of_best, _ = evaluation.measure(this, selected, 'test')
-    for name, value in of_best.items():
-        row = {**row, f'best/{name.removeprefix("eval/")}': value}
-    metrics.write(last, {**row, 'best/step': best})
-    metrics.flush()
-    return records
+        Returns:
+            The records of the main evaluation of the last one.
+        """
+        last = int(state.step)
+        best = self.checkpoints.find('best') if self.checkpoints.has_best() else last
+        row, records = evaluation.measure(self.run, state, 'test')
+        of_best = row
+        if best != last:
+            selected = self.checkpoints.restore(self.run.abstract(), best)
+            of_best, _ = evaluation.measure(self.run, selected, 'test')
+        for name, value in of_best.items():
+            row = {**row, f'best/{name.removeprefix("eval/")}': value}
+        self.metrics.write(last, {**row, 'best/step': best})
+        self.metrics.flush()
+        return records
 
 
 def _origin(this: Run) -> Json:

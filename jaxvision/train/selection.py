@@ -16,10 +16,12 @@ class Selection:
     Attributes:
         score: more is better.
         step: the step that reached it first.
+        last_step: the step of the last score.
     """
 
     score: float = -float('inf')
     step: int = 0
+    last_step: int = 0
 
     @classmethod
     def of(cls, checkpoints: Checkpoints, rows: Iterable[Row]) -> 'Selection':
@@ -27,12 +29,18 @@ class Selection:
         selection = cls()
         for row in rows:
             score = checkpoints.score(row)
-            if score is not None and score > selection.score:
-                selection = cls(score, int(row['step']))
+            if score is None:
+                continue
+            selection.last_step = int(row['step'])
+            if score > selection.score:
+                selection.score = score
+                selection.step = selection.last_step
         return selection
 
     def improves(self, step: int, score: float | None) -> bool:
         """Take note of a score, and say whether it is the best so far."""
+        if score is not None:
+            self.last_step = step
         # The last digits of a score may differ between processes.
         improved = processes.of_first(score is not None and score > self.score)
         if improved:
@@ -40,6 +48,6 @@ class Selection:
             self.step = step
         return improved
 
-    def has_waited(self, step: int, patience: int) -> bool:
-        """Whether nothing has improved for `patience` steps; 0: never."""
-        return bool(patience) and step - self.step >= patience
+    def has_waited(self, patience: int) -> bool:
+        """Whether the last score came `patience` steps after the best; 0: never."""
+        return bool(patience) and self.last_step - self.step >= patience

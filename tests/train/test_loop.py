@@ -293,7 +293,7 @@ def test_a_run_killed_before_its_last_measurement_makes_it_up(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(loop, '_measure_test', killed)
+        patched.setattr(loop._Training, 'measure_test', killed)
         loop.run(config, tmp_path / 'killed')
     assert loop.run(config, tmp_path / 'killed').finished
     again = (tmp_path / 'killed' / 'metrics.jsonl').read_text()
@@ -312,6 +312,19 @@ def test_without_improvement_training_stops_and_starts_no_more(tiny, tmp_path):
     assert rows(tmp_path)[-1]['best/step'] == 2
     again = loop.run(config, tmp_path)
     assert (again.finished, again.trained, again.step) == (True, False, 6)
+
+
+def test_patience_is_judged_at_evaluations_alone(tiny, tmp_path):
+    config = tiny(
+        *SELECTING,
+        'data.validation=10%',
+        'train.patience=3',
+        'train.eval_every=5',
+        'train.checkpoint_every=1',
+    )
+    # Steps 3 and 4 are saved, and nothing has been evaluated yet.
+    result = loop.run(config, tmp_path)
+    assert result.finished and list(validation_scores(tmp_path))[:2] == [5, 10]
 
 
 @pytest.mark.parametrize('field', ['train.best=accuracy', 'train.patience=2'])
