@@ -59,6 +59,32 @@ def identify(
     return _digests(paths, statuses, say)
 
 
+def is_digest(identity: str) -> bool:
+    """Whether what identifies a file is a digest of its bytes, not its size and time."""
+    return len(identity) == 64
+
+
+def shared(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
+    """The files of a list whose bytes those of another list have too.
+
+    Args:
+        one: what `identify` told of each file.
+        other: likewise.
+
+    Returns:
+        (the first place in `one`, the place in `other`) of each such file of `other`.
+    """
+    first = {}
+    for place, identity in enumerate(one):
+        if is_digest(identity):
+            first.setdefault(identity, place)
+    return [
+        (first[identity], place)
+        for place, identity in enumerate(other)
+        if identity in first
+    ]
+
+
 def _ignore(text: str) -> None:
     pass
 

@@ -3,14 +3,16 @@
 import collections
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxvision.core.types import Split
-from jaxvision.data import decode, labelled_files, pipeline, summary, video
+from jaxvision.data import content, decode, labelled_files, pipeline, summary, video
 from jaxvision.data.protocol import Source, Unreadable, labels_of
 
 SIDE = 64  # longest side of a thumbnail, pixels
@@ -136,26 +138,34 @@ def _look_at(source: Source, row: int) -> _Look:
     try:
         example = source[row]
         if 'video' in example:
-            frame = video.read(example['video'], [0])[0]
-            content = example['video']
-            data = content.read_bytes() if hasattr(content, 'read_bytes') else frame
+            encoded = example['video']
+            frame = video.read(encoded, [0])[0]
         else:
-            data = example['image']
-            frame = decode.decode(data, channels)
+            encoded = example['image']
+            frame = decode.decode(encoded, channels)
         thumbnail = decode.thumbnail(frame, channels, SIDE)
+        digest = _digest(encoded)
     except Unreadable as error:
         return _Look(reason=str(error))
     height, width, _ = frame.shape
-    return _Look(f'{width}x{height}', _digest(data), thumbnail)
+    return _Look(f'{width}x{height}', digest, thumbnail)
 
 
-def _digest(data: Any) -> str:
-    """A hash of the encoded bytes, or of the pixels and their shape."""
+def _digest(encoded: Any) -> str:
+    """A hash of an image or a whole video.
+
+    Args:
+        encoded: encoded bytes, a path, an array, or the encoded frames of a video.
+    """
+    if isinstance(encoded, str | os.PathLike):
+        (digest,) = content.identify([Path(encoded)])
+        return digest
     digest = hashlib.sha256()
-    if isinstance(data, np.ndarray):
-        digest.update(str(data.shape).encode())
-        data = np.ascontiguousarray(data)
-    digest.update(data)
+    for part in encoded if isinstance(encoded, list) else [encoded]:
+        if isinstance(part, np.ndarray):
+            digest.update(f'{part.dtype}{part.shape}'.encode())
+            part = np.ascontiguousarray(part)
+        digest.update(part)
     return digest.hexdigest()
 
 
@@ -178,15 +188,13 @@ def _sizes(looks: Sequence[_Look]) -> dict[str, int]:
 
 
 def _equal(looks: Sequence[_Look], source: Source) -> list[Pair]:
-    first = {}
-    pairs = []
-    for row, look in enumerate(looks):
-        if not look.digest:
-            continue
-        if look.digest in first:
-            pairs.append((source.where(first[look.digest]), source.where(row)))
-        first.setdefault(look.digest, row)
-    return pairs
+    """(the first, a later one) of the examples that are equal."""
+    digests = [look.digest for look in looks]
+    return [
+        (source.where(first), source.where(row))
+        for first, row in content.shared(digests, digests)
+        if first != row
+    ]
 
 
 def _pairs(
@@ -195,15 +203,11 @@ def _pairs(
     looks: Sequence[_Look],
     source: Source,
 ) -> list[Pair]:
-    rows = {}
-    for row, look in enumerate(train_looks):
-        if look.digest:
-            rows.setdefault(look.digest, row)
-    return [
-        (train.where(rows[look.digest]), source.where(row))
-        for row, look in enumerate(looks)
-        if look.digest in rows
-    ]
+    """(training example, example) of the examples that training has too."""
+    shared = content.shared(
+        [look.digest for look in train_looks], [look.digest for look in looks]
+    )
+    return [(train.where(train_row), source.where(row)) for train_row, row in shared]
 
 
 def _without(pairs: Sequence[Pair], others: Sequence[Pair]) -> list[Pair]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxvision.core.errors import UserError
+from jaxvision.data.content import is_digest
 from jaxvision.data.split_names import SPLITS, split_of
 from jaxvision.data.wrappers import held_out
 
 _MOST_NAMES = 3  # that a note lists
-_DIGEST = 64  # characters; what identifies a file without its content is shorter
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,7 @@ def contradictions(
     first = {}
     pairs = []
     for item, content_id in zip(items, contents, strict=True):
-        if len(content_id) != _DIGEST:  # No digest of the content.
+        if not is_digest(content_id):
             continue
         other = first.setdefault(content_id, item)
         if set(other.labels) != set(item.labels):

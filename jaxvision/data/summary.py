@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxvision.core.types import Split
+from jaxvision.data import content
 from jaxvision.data.protocol import LabelledSource, Source, contents_of
 
 _MOST_CLASSES = 8  # that are listed; of more, the first and the last four
@@ -79,32 +80,9 @@ def class_counts(source: Source) -> list[int]:
     return np.bincount(labels, minlength=len(source.info.class_names)).tolist()
 
 
-def shared_rows(one: Source, other: Source) -> list[tuple[int, int]]:
-    """The rows of files in `other` whose bytes are those of a file in `one`.
-
-    Returns:
-        (row of `one`, row of `other`) for each such row of `other`; none if the content of
-        the files is not known.
-    """
-    first = {}
-    for row, content in enumerate(contents_of(one)):
-        if is_digest(content):
-            first.setdefault(content, row)
-    return [
-        (first[content], row)
-        for row, content in enumerate(contents_of(other))
-        if content in first
-    ]
-
-
-def is_digest(content: str) -> bool:
-    """Whether it is that of a file's bytes, and not of its size and time."""
-    return len(content) == 64 and ' ' not in content
-
-
 def _shared(train: Source, source: Source, split: Split) -> Sequence[str]:
     """A warning of a split's files that are training files too."""
-    pairs = shared_rows(train, source)
+    pairs = content.shared(contents_of(train), contents_of(source))
     if not pairs:
         return []
     train_row, row = pairs[0]
