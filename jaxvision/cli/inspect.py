@@ -15,6 +15,7 @@ mistake to mend.
 import argparse
 import base64
 import dataclasses
+import functools
 import html
 import io
 import json
@@ -28,7 +29,10 @@ from jaxvision.core.files import atomic_write, write_json
 from jaxvision.core.types import Json
 
 if TYPE_CHECKING:  # --help needs none of the libraries that read data.
+    from collections.abc import Sequence
+
     from jaxvision.core.types import Split
+    from jaxvision.data.decode import Pixels
     from jaxvision.data.inspection import Report, SplitReport
     from jaxvision.data.protocol import Source
 
@@ -39,29 +43,22 @@ _COLUMNS = 6  # pictures on a line of the page
 def main(arguments: list[str] | None = None) -> int:
     """Inspect a dataset, and return the exit code."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
-    try:
-        report = _inspect(options)
-        if options.json:
-            print(json.dumps(as_json(report), indent=1))
-        else:
-            print('\n'.join(console_lines(report)))
-        if options.out:
-            _write(options.out, options.source, report)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return invocation.run(functools.partial(_run, options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    report = _inspect(options)
+    if options.json:
+        print(json.dumps(as_json(report), indent=1))
+    else:
+        print('\n'.join(console_lines(report)))
+    if options.out:
+        _write(options.out, options.source, report)
     return 1 if report.warnings else 0
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        invocation.program('inspect'),
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = invocation.parser('inspect', __doc__)
     parser.add_argument('source', metavar='SOURCE', help='as data.source of a config')
     parser.add_argument('--dir', default='', help='folder of TFDS datasets')
     parser.add_argument(
@@ -250,7 +247,7 @@ def _class_table(report: 'Report') -> str:
     )
 
 
-def _figure(name: str, pictures) -> str:
+def _figure(name: str, pictures: 'Sequence[Pixels]') -> str:
     """A contact sheet of one class."""
     import numpy as np
     from PIL import Image

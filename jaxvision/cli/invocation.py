@@ -4,7 +4,12 @@ import os
 import shlex
 import shutil
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from jaxvision.core.errors import UserError
 
 # What follows `python -m` where the console command has one name.
 _MODULES = {
@@ -16,6 +21,44 @@ _MODULES = {
     'inspect': ('jaxvision.inspect',),
     'models': ('jaxvision.models',),
 }
+
+
+def run(command: Callable[[], int]) -> int:
+    """Run a command and return its exit code.
+
+    A mistake of the user is one line on stderr, and exit code 2.
+
+    Args:
+        command: does the work and returns an exit code.
+    """
+    try:
+        return command()
+    except UserError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # `| head` has read enough. Python's last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def parser(name: str, description: str | None, **settings: Any) -> ArgumentParser:
+    """Make the parser of a command, whose description keeps its lines.
+
+    Args:
+        name: name of the console command, such as 'train'.
+        description: the help text.
+        **settings: further arguments of `argparse.ArgumentParser`.
+    """
+    return ArgumentParser(
+        program(name),
+        description=description,
+        allow_abbrev=False,
+        formatter_class=RawDescriptionHelpFormatter,
+        **settings,
+    )
 
 
 def program(name: str) -> str:

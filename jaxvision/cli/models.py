@@ -10,6 +10,7 @@ of the shapes.
 """
 
 import argparse
+import functools
 import inspect
 import os
 import re
@@ -18,7 +19,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 
 from jaxvision.cli import invocation
-from jaxvision.core.errors import UserError, unknown
+from jaxvision.core.errors import unknown
 
 WIDTH = 100  # Characters of a line.
 
@@ -27,26 +28,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the list, or one architecture in detail."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault('JAX_PLATFORMS', 'cpu')  # Shapes need no accelerator.
-    try:
-        for line in _lines_of(options.name) if options.name else _lines_of_all():
-            print(line, flush=True)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `| head` has read enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return invocation.run(functools.partial(_run, options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    for line in _lines_of(options.name) if options.name else _lines_of_all():
+        print(line, flush=True)
     return 0
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        invocation.program('models'),
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = invocation.parser('models', __doc__)
     parser.add_argument('name', nargs='?', metavar='NAME', help='name of a model')
     return parser.parse_args(arguments)
 

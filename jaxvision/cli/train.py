@@ -202,13 +202,7 @@ def default_workdir(config: str, overrides: dict[str, str]) -> str:
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
-        invocation.program('train'),
-        description=__doc__,
-        add_help=False,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = invocation.parser('train', __doc__, add_help=False)
     parser.add_argument(
         '--config',
         metavar='CONFIG[:ARGUMENT]',

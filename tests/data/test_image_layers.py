@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 from scipy import ndimage
 
-from jaxvision.data import decode, layers
+from jaxvision.data import decode, image_layers
 
 RNG = np.random.default_rng(0)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
@@ -40,10 +40,10 @@ def grey_profile(gamma):
 def test_opaque_images_are_decoded_as_ever_and_keep_their_profile(format):
     image = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), np.uint8))
     data = encoded(image, format, icc_profile=SRGB)
-    found = layers.read(data, 3)
+    found = image_layers.read(data, 3)
     np.testing.assert_array_equal(found.pixels, decode.decode(data, 3))
     assert found.alpha is None and not found.note and {*found.color} == {b'iCCP'}
-    assert not layers.read(encoded(image, format), 3).color
+    assert not image_layers.read(encoded(image, format), 3).color
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_colours_and_alpha_are_apart(mode, channels):
         data = encoded(image, 'TIFF' if mode == 'PA' else 'PNG')
     with Image.open(io.BytesIO(data)) as opened:
         reference = np.asarray(opened.convert('RGBA'))
-    found = layers.read(data, channels)
+    found = image_layers.read(data, channels)
     np.testing.assert_array_equal(found.pixels, reference[..., :3])
     np.testing.assert_array_equal(found.alpha, reference[..., 3])
     over_white = decode.decode(np.dstack([found.pixels, found.alpha]), 3)
@@ -69,14 +69,14 @@ def test_colours_and_alpha_are_apart(mode, channels):
 
 def test_an_alpha_that_hides_nothing_is_none():
     pixels = np.full((8, 9, 4), 255, np.uint8)
-    assert layers.read(encoded(Image.fromarray(pixels)), 3).alpha is None
+    assert image_layers.read(encoded(Image.fromarray(pixels)), 3).alpha is None
 
 
 def test_a_turned_image_has_a_turned_alpha():
     exif = Image.Exif()
     exif[0x0112] = 6
     pixels = RNG.integers(0, 256, (8, 12, 4), np.uint8)
-    found = layers.read(encoded(Image.fromarray(pixels), exif=exif), 3)
+    found = image_layers.read(encoded(Image.fromarray(pixels), exif=exif), 3)
     np.testing.assert_array_equal(found.pixels, np.rot90(pixels[..., :3], -1))
     np.testing.assert_array_equal(found.alpha, np.rot90(pixels[..., 3], -1))
 
@@ -87,11 +87,11 @@ def test_grey_of_a_profile_becomes_srgb_or_keeps_it(gamma, dtype):
     most = np.iinfo(dtype).max
     ramp = np.linspace(0, most, 256).round().astype(dtype).reshape(16, 16)
     data = encoded(Image.fromarray(ramp), icc_profile=grey_profile(gamma))
-    kept = layers.read(data, 1)
+    kept = image_layers.read(data, 1)
     assert not kept.note and b'iCCP' in kept.color
     np.testing.assert_array_equal(kept.pixels[..., 0].ravel(), np.arange(256))
-    found = layers.read(data, 3)
-    assert found.note == layers.CONVERTED and not found.color
+    found = image_layers.read(data, 3)
+    assert found.note == image_layers.CONVERTED and not found.color
     light = (np.arange(256) / 255) ** (round(256 * gamma) / 256)
     # IEC 61966-2-1.
     srgb = np.where(
@@ -113,8 +113,8 @@ def test_grey_of_a_profile_becomes_srgb_or_keeps_it(gamma, dtype):
 def test_a_profile_that_is_none_of_the_image_is_left_out_and_said(mode, profile):
     pixels = RNG.integers(0, 256, (8, 9, 3), np.uint8)
     data = encoded(Image.fromarray(pixels).convert(mode), 'TIFF', icc_profile=profile)
-    found = layers.read(data, 3)
-    assert found.note == layers.LEFT_OUT and not found.color
+    found = image_layers.read(data, 3)
+    assert found.note == image_layers.LEFT_OUT and not found.color
     np.testing.assert_array_equal(found.pixels, decode.decode(data, 3))
 
 
@@ -122,7 +122,7 @@ def test_what_a_png_says_of_its_colours_is_kept():
     data = encoded(Image.fromarray(np.zeros((4, 5, 3), np.uint8)))
     body = b'gAMA' + struct.pack('>I', 100_000)
     chunk = struct.pack('>I', 4) + body + struct.pack('>I', zlib.crc32(body))
-    found = layers.read(data[:33] + chunk + data[33:], 3)
+    found = image_layers.read(data[:33] + chunk + data[33:], 3)
     assert found.color == {b'gAMA': struct.pack('>I', 100_000)}
 
 
@@ -133,7 +133,7 @@ def test_invisible_pixels_take_the_colour_beside_them(monkeypatch, channels):
     alpha = np.where(np.hypot(y - 30, x - 25) < 12, 255, 0).astype(np.uint8)
     alpha[0, 0] = 1
     pixels = RNG.integers(0, 256, (60, 50, channels), np.uint8)
-    found = layers.without_invisible(pixels, alpha)
+    found = image_layers.without_invisible(pixels, alpha)
     visible = alpha > 0
     np.testing.assert_array_equal(found[visible], pixels[visible])
     box = np.ones((17, 17, 1))
@@ -153,7 +153,7 @@ def test_rows_of_alpha_join_to_the_whole(scale):
     for step in (1, 2, 5, 16, 200):
         tops = range(0, 23 * scale, step)
         rows = [
-            layers.enlarged_rows(alpha, scale, top, min(top + step, 23 * scale))
+            image_layers.enlarged_rows(alpha, scale, top, min(top + step, 23 * scale))
             for top in tops
         ]
         np.testing.assert_array_equal(np.concatenate(rows), whole)

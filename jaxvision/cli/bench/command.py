@@ -52,12 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(
-        invocation.program('bench'),
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = invocation.parser('bench', __doc__)
     parser.add_argument('--config', metavar='CONFIG[:ARGUMENT]', required=True)
     parser.add_argument(
         '--batch_size', type=int, help="instead of the config's data.batch_size"

@@ -65,30 +65,23 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ['JAX_PLATFORMS'] = 'cpu'
     # An exit removes the unfinished files, which a kill would leave.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        export(
-            options.workdir,
-            options.format.split(','),
-            step=options.step,
-            out=options.out or options.workdir / 'export',
-            count=options.examples,
-            most_lost=options.most_lost,
-        )
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return invocation.run(functools.partial(_run, options))
+
+
+def _run(options: argparse.Namespace) -> int:
+    export(
+        options.workdir,
+        options.format.split(','),
+        step=options.step,
+        out=options.out or options.workdir / 'export',
+        count=options.examples,
+        most_lost=options.most_lost,
+    )
     return 0
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        invocation.program('export'),
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = invocation.parser('export', __doc__)
     parser.add_argument('--workdir', metavar='RUN', type=Path, required=True)
     parser.add_argument(
         '--format',

@@ -26,6 +26,7 @@ exit codes:
 """
 
 import argparse
+import functools
 import logging
 import os
 import sys
@@ -69,28 +70,12 @@ PREDICTORS: dict[str, PredictorModule] = {
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parse(sys.argv[1:] if arguments is None else arguments)
-    try:
-        return _run(options)
-    except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # `| head` has seen enough. Nor may Python's last flush complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return invocation.run(functools.partial(_run, options))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     """Parse the arguments; those without a default are absent unless they are given."""
-    parser = argparse.ArgumentParser(
-        invocation.program('predict'),
-        description=__doc__,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = invocation.parser('predict', __doc__, argument_default=argparse.SUPPRESS)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         '--workdir',

@@ -24,7 +24,7 @@ from jaxvision.core.task import (
     Tiling,
 )
 from jaxvision.core.types import Example
-from jaxvision.data import decode, files, layers
+from jaxvision.data import decode, files, image_layers
 from jaxvision.data.protocol import Unreadable
 from jaxvision.image import tiles
 from jaxvision.viz import figures, png
@@ -168,7 +168,7 @@ class Restoration:
             Unreadable: The network cannot restore it.
         """
         _, _, channels = self.model.spec.inputs['image'].shape
-        read = layers.read(files.read(path), channels)
+        read = image_layers.read(files.read(path), channels)
         image = read.pixels
         if channels == 1:
             colored = (image != image[..., :1]).any(-1)
@@ -220,7 +220,7 @@ class Restoration:
         height, width = self._tile_size
         image = picture.image
         if picture.alpha is not None:
-            image = layers.without_invisible(image, picture.alpha)
+            image = image_layers.without_invisible(image, picture.alpha)
         wholes = {'image': tiles.pad(image, self._tile_size)}
         if picture.hole is not None:
             mask = self.model.spec.inputs['mask']
@@ -275,7 +275,7 @@ class Picture:
     """
 
     image: Image
-    alpha: layers.Alpha | None
+    alpha: image_layers.Alpha | None
     hole: Hole | None
     color: Mapping[bytes, bytes]
     note: str
@@ -304,7 +304,7 @@ class Picture:
         bottom = top + len(rows)
         alpha = None
         if self.alpha is not None:
-            alpha = layers.enlarged_rows(self.alpha, scale, top, bottom)
+            alpha = image_layers.enlarged_rows(self.alpha, scale, top, bottom)
         if self.hole is not None:
             hole = self.hole[top:bottom]
             rows = np.where(hole[..., None], rows, self.image[top:bottom])

@@ -11,7 +11,7 @@ from scipy import ndimage
 import jaxvision
 from jaxvision.cli.export import formats
 from jaxvision.cli.predict import restoration
-from jaxvision.data import layers
+from jaxvision.data import image_layers
 from jaxvision.train.saved import read_config
 
 RNG = np.random.default_rng(0)
@@ -229,7 +229,9 @@ def test_a_profile_that_no_png_holds_is_said(main, upscalers):
         broken = bytes(16) + b'CMYK' + bytes(108)
         opened.convert('CMYK').save('print.tif', icc_profile=broken)
     code, out, _, entries = main('--workdir', upscalers, 'print.tif')
-    assert code == 0 and entries['print.tif']['answer']['colours'] == layers.LEFT_OUT
+    assert (
+        code == 0 and entries['print.tif']['answer']['colours'] == image_layers.LEFT_OUT
+    )
     assert 'profile' in out
     with Image.open(entries['print.tif']['restored']) as restored:
         assert restored.mode == 'RGB' and 'icc_profile' not in restored.info
