@@ -128,7 +128,7 @@ def test_what_a_png_says_of_its_colours_is_kept():
 
 @pytest.mark.parametrize('channels', [1, 3])
 def test_invisible_pixels_take_the_colour_beside_them(monkeypatch, channels):
-    monkeypatch.setattr(layers, '_ROWS', 16)  # several strips
+    monkeypatch.setattr(image_layers, '_ROWS', 16)  # several strips
     y, x = np.mgrid[:60, :50]
     alpha = np.where(np.hypot(y - 30, x - 25) < 12, 255, 0).astype(np.uint8)
     alpha[0, 0] = 1
