@@ -34,7 +34,7 @@ def _digits(config):
 def _photographs(config):
     config.data.image_size = 224
     config.model.name, config.model.variant = 'resnet', '18'
-    config.task.fewest, config.task.decoder.hidden, config.task.decoder.embedding = (
+    config.task.min_count, config.task.decoder.hidden, config.task.decoder.embedding = (
         5,
         512,
         256,

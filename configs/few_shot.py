@@ -17,7 +17,7 @@ EPYC's cores, evaluation included:
         maml               91.7 +- 0.6    97.0 +- 0.2    33.4 +- 1.8
         the last three learn in episodes of 5 classes
     jaxvision train --config few_shot:fashion_mnist --config.data.dir=DATA \\
-            --config.task.class_split=0
+            --config.task.class_split_seed=0
         six classes for training, four new ones; of the divisions 0 to 4: 4-way 1-shot 51.0 (46.3),
         61.6 (62.2), 77.4 (69.6), 71.8 (66.4), 71.1 (72.5) %; 5-shot 58.1 (56.1), 68.3 (71.0), 86.5
         (85.0), 83.3 (81.2), 81.6 (83.4) %; intervals of +-0.4 to 0.8; 58 CPU seconds each
@@ -59,10 +59,10 @@ def get_config(source_and_method='digit_pairs'):
 
 
 def _fashion_mnist(config):
-    """Of its ten classes six for training and four new ones, divided by task.class_split."""
+    """Of its ten classes six for training and four new ones, divided by task.class_split_seed."""
     config.data.image_size = 28
     config.task.ways, config.task.shots, config.task.queries = 6, 5, 5
-    config.task.evaluate = '4x1,4x5'
+    config.task.evaluations = '4x1,4x5'
     config.task.augment.flip = True
     config.train.steps = '600'
     config.train.eval_every, config.train.checkpoint_every = '600', '200'

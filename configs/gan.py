@@ -3,7 +3,7 @@ of an AMD EPYC, one seed; in brackets real training images:
 
     jaxvision train --config gan
         the class asked for 97.4 %, precision 0.90 (0.91), recall 0.74 (0.88), fid_cnn 0.55 (0.09),
-        kid_cnn 0.018 (-0.021), 14 min 4 s; the first time 1 min more, for the judge
+        kid_cnn 0.018 (-0.021), 14 min 4 s; the first time 1 min more, for the feature extractor
     jaxvision train --config gan:fashion_mnist --config.data.dir=DATA
         the class asked for 80.1 %, precision 0.86 (0.92), recall 0.64 (0.92), fid_cnn 3.10 (0.17),
         kid_cnn 0.162 (-0.001), 15 min 2 s

@@ -12,7 +12,7 @@ that.
 seed.
 
 For a look that is sharp and not the mean of all that might be there, which PSNR asks for:
---config.task.adversarial=0.001, --config.model.options.convolution=gated (or partial).
+--config.task.adversarial_weight=0.001, --config.model.options.convolution=gated (or partial).
 """
 
 from jaxvision.core import config as configs

@@ -7,7 +7,7 @@ PSNR on luma, their mean, on 2 cores of an AMD EPYC, one seed:
     jaxvision train --config super_resolution --config.task.scale=4    29.91, +1.77
         four times, 2 min 43 s; flower 32.29, coffee 28.42, astronaut 29.02
     jaxvision train --config super_resolution --config.model.variant=srresnet \
-        --config.task.adversarial=0.001 --config.task.perceptual=0.01    SRGAN's parts
+        --config.task.adversarial_weight=0.001 --config.task.perceptual_weight=0.01    SRGAN's parts
     jaxvision train --config super_resolution:folder:PHOTOS                    your own
 """
 
@@ -23,5 +23,5 @@ def get_config(source='photos'):
     config.train.steps = '3000'
     config.train.eval_every = config.train.checkpoint_every = '1000'
     if source == 'photos':
-        config.task.pool = 'label'  # whose images are the tiles of one photograph
+        config.task.psnr_pool = 'label'  # whose images are the tiles of one photograph
     return config

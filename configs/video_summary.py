@@ -45,7 +45,7 @@ def _supervised(config):
 
 def _films(config):
     config.data.image_size = 32  # enough for what the features tell
-    config.task.supervised, config.task.sees = False, 'similarity'
+    config.task.supervised, config.task.input = False, 'similarity'
     config.task.frames, config.task.montages = 40, 1000
     config.optimizer.lr = 5e-3
     config.train.steps = '20000 examples'

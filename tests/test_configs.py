@@ -75,8 +75,8 @@ def few_composed(monkeypatch):
 
 def _judge(config, trained):
     """A classifier that is there, in the place of one that would first be trained."""
-    if 'judge' in config.task:
-        config.task.judge = str(trained)
+    if 'feature_extractor' in config.task:
+        config.task.feature_extractor = str(trained)
 
 
 def check_contracts(run):

@@ -159,7 +159,7 @@ COMMON: Fields = {
         'synthetic_examples': Field(
             2000, 'Number of images that this GAN makes.', least=1
         ),
-        'synthetic_share': Field(
+        'synthetic_fraction': Field(
             0.5,
             'Fraction of the training data that these images are.',
             above=0,

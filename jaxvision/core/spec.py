@@ -16,12 +16,12 @@ from jaxvision.core.types import Json
 SCHEMA = 3  # of spec.json
 
 ResizeRule = Literal[
-    'none', 'pad', 'squash', 'center_crop', 'central_square', 'shorter_side'
+    'none', 'pad', 'stretch', 'center_crop', 'central_square', 'shorter_side'
 ]
 _RESIZED = {
     'none': 'as they are',
     'pad': 'padded',
-    'squash': 'squashed',
+    'stretch': 'stretched',
     'center_crop': 'the central 7/8 of the shorter side',
     'central_square': 'the central square',
 }
@@ -44,10 +44,10 @@ class Preprocessing:
     Attributes:
         size: (height, width) of the input, pixels.
         resize: how an image of another size is brought to `size`: 'none' (the dataset's
-            images have it), 'pad' (zeros around it), 'squash' (stretched), 'center_crop'
+            images have it), 'pad' (zeros around it), 'stretch' (stretched), 'center_crop'
             (7/8 of the shorter side), 'central_square' (all of the shorter side), or
             'shorter_side' (to `shorter` pixels, then the central square).
-        shorter: pixels of the shorter side before the crop; 0: the whole image is squashed.
+        shorter: pixels of the shorter side before the crop; 0: the whole image is stretched.
         interpolation: of 'shorter_side': 'bilinear' or 'bicubic'.
         mean: per channel, of images in [0, 1]; empty: images are not normalised.
         std: per channel, likewise.
@@ -94,7 +94,7 @@ class Preprocessing:
                 f'{self.interpolation}'
             )
         elif self.interpolation:
-            text = f'squashed to {height}x{width}, {self.interpolation}'
+            text = f'stretched to {height}x{width}, {self.interpolation}'
         else:
             text = f'{height}x{width}, {_RESIZED[self.resize]}'
         if self.recipe:
@@ -110,7 +110,7 @@ class Preprocessing:
         if self.resize != 'shorter_side':
             return _RESIZED[self.resize]
         if not self.shorter:
-            return f'squashed, {self.interpolation}'
+            return f'stretched, {self.interpolation}'
         kept = min(self.size) / self.shorter
         return f'the central {kept:.3g} of the shorter side, {self.interpolation}'
 

@@ -110,7 +110,7 @@ def resize_center_crop(
     return _resized_crop(image, choose, size, channels)
 
 
-def squash(
+def stretch(
     image: Encoded, size: int, channels: int
 ) -> UInt8[np.ndarray, 'size size c']:
     """Resize the whole image to a square, whatever its shape.

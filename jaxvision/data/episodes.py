@@ -116,7 +116,7 @@ class Episodes(RowSource):
             raise UserError(
                 f'{info.name}: its split {info.split!r} has {len(classes)} classes, '
                 f'and an episode {ways}. Choose smaller episodes (task.ways, '
-                "task.evaluate) or another split (data.validation='none')"
+                "task.evaluations) or another split (data.validation='none')"
             )
         sizes = [len(rows) for rows in self._rows]
         fewest = int(np.argmin(sizes))

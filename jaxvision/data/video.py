@@ -17,7 +17,7 @@ from jaxvision.data.video_file import File
 
 Frames = UInt8[np.ndarray, 't h w c']
 Video = File | Sequence[bytes] | Frames  # also encoded frames, or pixels
-Resize = Callable[[decode.Encoded, int, int], decode.Pixels]  # as decode.squash
+Resize = Callable[[decode.Encoded, int, int], decode.Pixels]  # as decode.stretch
 
 SUFFIXES = frozenset(
     (
@@ -46,7 +46,7 @@ def read(
     frames: Sequence[int] | Int[np.ndarray, 'n'] | None = None,
     size: int | None = None,
     channels: int = 3,
-    resize: Resize = decode.squash,
+    resize: Resize = decode.stretch,
 ) -> UInt8[np.ndarray, 'n height width {channels}']:
     """Read frames of a video, upright. Each is resized before the next one is decoded.
 
@@ -57,7 +57,7 @@ def read(
         frames: the numbers of the frames, from 0, in any order. None is all frames.
         size: side of the squares to resize them to, in pixels. None keeps their size.
         channels: 1 (luma) or 3 (RGB).
-        resize: `decode.squash` or `decode.resize_center_crop`.
+        resize: `decode.stretch` or `decode.resize_center_crop`.
 
     Returns:
         The frames, in the order of `frames`.
@@ -88,7 +88,7 @@ def clip(
     size: int,
     channels: int,
     rng: np.random.Generator | None = None,
-    resize: Resize = decode.squash,
+    resize: Resize = decode.stretch,
 ) -> tuple[
     UInt8[np.ndarray, '{frames} {size} {size} {channels}'], Bool[np.ndarray, '{frames}']
 ]:

@@ -72,7 +72,7 @@ def mixed(data: Config, real: Source) -> Mixed:
         cast(LabelledSource, real),
         np.round(images).astype(np.uint8),
         labels,
-        data.synthetic_share,
+        data.synthetic_fraction,
         content_hash(variables),
     )
 

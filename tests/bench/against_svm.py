@@ -9,7 +9,7 @@
 Without --whole, 2,000 training images of a TFDS or embedded source are first written as JPEGs of
 different sizes, one folder a class, and those are the data; with --held_out, 1,600 of them and so
 many others to evaluate on, which tell accuracies apart that differ by little. The SVM (C = 10, the
-better of 1 and 10 on the embedded digits) sees the same split, squashed to 32 pixels; its time
+better of 1 and 10 on the embedded digits) sees the same split, stretched to 32 pixels; its time
 grows with the square of the images, and --per_class leaves both as many.
 """
 
@@ -55,7 +55,7 @@ def svm_accuracy(data) -> float:
         source = open_source(data, split)
         channels = source.info.image_shape[-1]
         images = [
-            decode.squash(source[row]['image'], 32, channels)
+            decode.stretch(source[row]['image'], 32, channels)
             for row in range(len(source))
         ]
         arrays.append(

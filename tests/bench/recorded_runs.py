@@ -67,14 +67,14 @@ class Run:
 # Placeholders: {runs} is the folder of all runs, {data} that of Fashion-MNIST;
 # {images}, {tagged} and {films} are the data sets that `make_data` writes.
 SMALL_EPISODES = (
-    'data.image_size=28 task.ways=5 task.evaluate=5x1,5x5 task.test_queries=5 '
+    'data.image_size=28 task.ways=5 task.evaluations=5x1,5x5 task.test_queries=5 '
     'task.test_episodes=20 '
 )
 COMPARING = SMALL_EPISODES + 'model.variant=8x1-16x1-16x1-16x1-16x1 '
 ADAPTING = SMALL_EPISODES + 'model.variant=8-16 task.inner_steps=2 '
 SMALL_CAPTIONER = (
-    'data.batch_size=16 model.variant=8x1-16x1-24x1-32x1 task.texts=400 '
-    'task.beam=2 task.decoder.hidden=32 task.decoder.embedding=16 '
+    'data.batch_size=16 model.variant=8x1-16x1-24x1-32x1 task.vocabulary_examples=400 '
+    'task.beam_size=2 task.decoder.hidden=32 task.decoder.embedding=16 '
     'task.decoder.attention=16 '
 )
 PRETRAINED = (
@@ -156,7 +156,7 @@ RUNS = {
     'few_shot_maml': Run('few_shot:digit_pairs,maml', ADAPTING),
     'few_shot_first_order_maml': Run('few_shot:digit_pairs,first_order_maml', ADAPTING),
     'few_shot_reptile': Run('few_shot:digit_pairs,reptile', ADAPTING),
-    # Generative adversarial networks; the first one trains its judge.
+    # Generative adversarial networks; the first one trains its feature extractor.
     'gan': Run(
         'gan:digits',
         'model.variant=32x1-16x1 model.options.discriminator=32-16 '
@@ -164,7 +164,7 @@ RUNS = {
     ),
     'gan_dcgan': Run(
         'gan:mnist5k,dcgan',
-        'data.batch_size=16 model.variant=32-16-8 task.judge={runs}/cnn '
+        'data.batch_size=16 model.variant=32-16-8 task.feature_extractor={runs}/cnn '
         'task.samples=200',
         after=('cnn',),
     ),
@@ -173,7 +173,7 @@ RUNS = {
         'data.batch_size=16 model.name=sngan model.variant=16-16 '
         'task.loss=wasserstein task.gradient_penalty=10.0 task.critic_steps=2 '
         'task.conditional=false task.diffaugment=color,translation,cutout '
-        'task.judge={runs}/cnn task.samples=200',
+        'task.feature_extractor={runs}/cnn task.samples=200',
         after=('cnn',),
     ),
     'cnn_synthetic': Run(
@@ -192,7 +192,8 @@ RUNS = {
     'inpainting_adversarial': Run(
         'inpainting:digits',
         'data.batch_size=16 model.variant=8x1-16 model.options.convolution=gated '
-        'task.mask=border task.margin=2 task.adversarial=0.001 task.discriminator=8-16',
+        'task.mask=border task.border_width=2 task.adversarial_weight=0.001 '
+        'task.discriminator=8-16',
     ),
     'super_resolution': Run(
         'super_resolution',
@@ -207,8 +208,8 @@ RUNS = {
     'super_resolution_adversarial': Run(
         'super_resolution:digits',
         'data.batch_size=4 data.test_split=test[:8] model.variant=srresnet '
-        'optimizer.warmup=6 task.patch=4 task.tile=8 task.adversarial=0.001 '
-        'task.discriminator=8-16 task.perceptual=0.01 task.judge={runs}/cnn',
+        'optimizer.warmup=6 task.patch=4 task.tile=8 task.adversarial_weight=0.001 '
+        'task.discriminator=8-16 task.perceptual_weight=0.01 task.feature_extractor={runs}/cnn',
         after=('cnn',),
     ),
     # Captioning.
@@ -289,7 +290,7 @@ def with_requirements(names: list[str]) -> list[str]:
 def prepare(checkout: Path, work: Path) -> dict[str, str]:
     """Empty the work folder, write the data sets, and return the runs' environment.
 
-    Prepared data sets, judges and features are made anew in the work folder, because
+    Prepared data sets, feature extractors and features are made anew in the work folder, because
     they depend on the code. Only compiled programs are shared with the user's cache: JAX
     finds them by the whole program.
     """

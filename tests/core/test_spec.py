@@ -44,7 +44,7 @@ def preprocessings_of(channels):
     return st.builds(
         Preprocessing,
         size=st.tuples(sizes, sizes),
-        resize=st.sampled_from(['none', 'squash', 'shorter_side']),
+        resize=st.sampled_from(['none', 'stretch', 'shorter_side']),
         mean=st.tuples(*[st.floats(0, 1)] * channels),
         std=st.tuples(*[st.floats(0.01, 1)] * channels),
     )
@@ -79,7 +79,9 @@ def test_a_spec_comes_back_from_json_as_it_was(spec):
 def test_the_specs_of_required_networks_come_back_too(spec):
     network = NetworkSpec(config={'task': {'name': 'captioning'}}, spec=spec, hash='1f')
     weights = NetworkSpec(hash='2e')
-    outer = Spec(inputs={}, targets={}, networks={'judge': network, 'fid': weights})
+    outer = Spec(
+        inputs={}, targets={}, networks={'feature_extractor': network, 'fid': weights}
+    )
     assert written_and_read(outer, 'gan') == outer
 
 
@@ -119,13 +121,13 @@ def test_a_damaged_spec_is_an_error_of_the_user(damage):
     [
         ((28, 28, 1), (28, 28), 'none'),
         ((32, 20, 3), (32, 20), 'none'),
-        ((33, 20, 3), (32, 32), 'squash'),
-        ((None, None, 3), (32, 32), 'squash'),
-        ((None, 20, 3), (32, 32), 'squash'),
+        ((33, 20, 3), (32, 32), 'stretch'),
+        ((None, None, 3), (32, 32), 'stretch'),
+        ((None, 20, 3), (32, 32), 'stretch'),
     ],
 )
 def test_small_images_of_one_size_are_kept_and_others_become_squares(
     shape, size, resize
 ):
-    preprocessing = Preprocessing.of_dataset(shape, 32, 'squash')
+    preprocessing = Preprocessing.of_dataset(shape, 32, 'stretch')
     assert (preprocessing.size, preprocessing.resize) == (size, resize)

@@ -193,9 +193,9 @@ def test_center_crop_is_near_pillow(size):
 
 @pytest.mark.parametrize('size', [16, 70, 150])
 @pytest.mark.parametrize('channels, mode', [(1, 'L'), (3, 'RGB')])
-def test_squash_is_near_pillow(size, channels, mode):
+def test_stretch_is_near_pillow(size, channels, mode):
     reference = PHOTO.resize((size, size), Image.Resampling.BILINEAR).convert(mode)
-    ours = decode.squash(encoded(PHOTO, quality=95), size, channels)
+    ours = decode.stretch(encoded(PHOTO, quality=95), size, channels)
     assert mean_difference(np.squeeze(ours), reference) < 2.5
 
 
@@ -318,7 +318,7 @@ def test_a_thumbnail_keeps_what_is_small_and_every_shape():
             data = encoded(Image.new('RGB', (width, height), 'red'), format)
             shape = decode.thumbnail(data, 3, 64).shape
             assert max(shape[:2]) == 64 and min(shape[:2]) >= 1
-            assert decode.squash(data, 32, 1).shape == (32, 32, 1)
+            assert decode.stretch(data, 32, 1).shape == (32, 32, 1)
 
 
 def test_a_turned_thumbnail_is_turned_whole():
@@ -342,7 +342,7 @@ def test_an_orientation_that_is_none_is_upright(format, kind, value):
     entry = b'\x01\x12' + bytes([0, kind, 0, 0, 0, 2 if kind == 2 else 1]) + value
     exif = b'Exif\0\0MM\0*\0\0\0\x08\0\x01' + entry + bytes(4)
     data = encoded(PHOTO, format, exif=exif)
-    assert decode.squash(data, 32, 3).shape == (32, 32, 3)
+    assert decode.stretch(data, 32, 3).shape == (32, 32, 3)
     assert decode.decode(data, 3).shape == (300, 451, 3)
 
 

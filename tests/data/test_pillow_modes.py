@@ -180,7 +180,7 @@ def test_alpha_of_an_array_is_laid_over_white_as_that_of_a_file(mode, channels):
     data = file.getvalue()
     for read in (
         lambda image: decode.decode(image, channels),
-        lambda image: decode.squash(image, 16, channels),
+        lambda image: decode.stretch(image, 16, channels),
         lambda image: decode.thumbnail(image, channels, 12),
     ):
         np.testing.assert_array_equal(read(pixels), read(data))

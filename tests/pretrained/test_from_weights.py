@@ -100,7 +100,7 @@ def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
     for text in (
         'model.name=resnet',
         'model.variant=18',
-        'task.texts=20',
+        'task.vocabulary_examples=20',
         f'train.init_from={weights}:model->model/encoder',
     ):
         configs.override(config, *text.split('=', 1))
@@ -256,8 +256,8 @@ def test_a_recipe_is_pillows_resize_and_a_central_crop():
             PHOTO, 224, 3, preprocessing.shorter, preprocessing.interpolation
         )
         np.testing.assert_array_equal(cropped, expected)
-    squashed = resize_then_crop(PHOTO, 224, 1, 0, 'bilinear')
-    assert squashed.shape == (224, 224, 1)
+    stretched = resize_then_crop(PHOTO, 224, 1, 0, 'bilinear')
+    assert stretched.shape == (224, 224, 1)
     strip = np.zeros((1, 100_000, 3), np.uint8)  # whole, it would be 256 x 25,600,000
     assert resize_then_crop(strip, 224, 3, 256, 'bilinear').shape == (224, 224, 3)
 

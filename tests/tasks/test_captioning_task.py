@@ -33,8 +33,8 @@ def small(*overrides):
         'task.decoder.hidden=24',
         'task.decoder.embedding=12',
         'task.decoder.attention=8',
-        'task.texts=60',
-        'task.beam=2',
+        'task.vocabulary_examples=60',
+        'task.beam_size=2',
         'optimizer.lr=0.02',
         'optimizer.schedule=constant',
         'train.steps=200',
@@ -194,7 +194,7 @@ def test_the_network_gives_logits_of_captions(trained):
 
 
 def test_the_vocabulary_and_the_ngrams_come_back_from_json(few, tmp_path):
-    config = small('task.self_critical=true', 'task.texts=20')
+    config = small('task.self_critical=true', 'task.vocabulary_examples=20')
     spec = run.begin(config, tmp_path).spec
     text = json.dumps(spec.to_json())
     read = registry.read_spec(json.loads(text), config)
@@ -274,7 +274,7 @@ def test_both_loops_are_exported(trained, spec, tmp_path):
     [
         ('data.source=digits', 'needs captions'),
         ('task.layer=stage9', 'stage4'),
-        ('task.beam=0', 'task.beam=0: expected a whole number >= 1'),
+        ('task.beam_size=0', 'task.beam_size=0: expected a whole number >= 1'),
         ('task.decoder.hidden=0', 'task.decoder.hidden=0: expected .* >= 1'),
         (
             'task.doubly_stochastic=-1.0',

@@ -211,7 +211,7 @@ def test_several_labels_an_image_train_from_a_table(
     )
 
 
-@pytest.mark.parametrize('rule', ['squash', 'center_crop'])
+@pytest.mark.parametrize('rule', ['stretch', 'center_crop'])
 def test_images_of_unequal_size_are_brought_to_one(tiny, photos, tmp_path, rule):
     config = tiny(
         f'data.source=folder:{photos}',

@@ -49,7 +49,7 @@ def test_the_own_classifiers_batch_fits_any_number_of_devices(monkeypatch):
     data = configs.default('gan').data
     for devices, batch in ((1, 64), (6, 66), (8, 64), (100, 100)):
         monkeypatch.setattr(jax, 'device_count', lambda devices=devices: devices)
-        assert feature_extractor.own(data).data.batch_size == batch
+        assert feature_extractor.small_classifier(data).data.batch_size == batch
 
 
 def test_a_trained_network_is_kept_by_what_it_learns_not_by_how(tmp_path):
@@ -57,11 +57,11 @@ def test_a_trained_network_is_kept_by_what_it_learns_not_by_how(tmp_path):
     data.source = 'digits'
 
     def folder(*overrides):
-        network = feature_extractor.own(data)
+        network = feature_extractor.small_classifier(data)
         for text in overrides:
             configs.override(network, *text.split('=', 1))
         required = RequiredNetwork(config=network)
-        return auxiliary._folder('judge', required, tmp_path)
+        return auxiliary._folder('feature_extractor', required, tmp_path)
 
     assert folder() == folder('data.threads=3', 'train.log_every=7')
     assert folder() != folder('optimizer.lr=0.01')

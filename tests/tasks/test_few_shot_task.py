@@ -37,7 +37,7 @@ def small(method='protonet', *overrides):
         'task.ways=4',
         'task.shots=2',
         'task.queries=3',
-        'task.evaluate=3x1,4x3',
+        'task.evaluations=3x1,4x3',
         'task.test_queries=3',
         'task.test_episodes=40',
         'task.inner_steps=3',
@@ -295,13 +295,13 @@ def test_its_config_has_every_method(method):
     'override, said',
     [
         ('task.method=fomaml', 'first_order_maml'),
-        ('task.evaluate=5', 'WAYSxSHOTS'),
+        ('task.evaluations=5', 'WAYSxSHOTS'),
         ('task.layer=stage9', 'pooled'),
-        ('task.evaluate=5x1', 'has 4 classes'),
+        ('task.evaluations=5x1', 'has 4 classes'),
         ('task.inner_steps=9', 'task.inner_steps=9: expected at most .* = 5'),
         ('task.ways=0', 'task.ways=0: expected a whole number >= 1'),
-        ('task.scale=0', 'task.scale=0.0: expected a number > 0'),
-        ('task.new_classes=1.5', 'expected a number > 0, < 1'),
+        ('task.cosine_scale=0', 'task.cosine_scale=0.0: expected a number > 0'),
+        ('task.new_class_fraction=1.5', 'expected a number > 0, < 1'),
     ],
 )
 def test_mistakes_are_told(override, said, tmp_path):

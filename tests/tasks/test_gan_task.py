@@ -34,7 +34,7 @@ def gan(trained):
             'optimizer.lr=0.001',
             'optimizer.ema=0.5',
             'optimizer.options.b1=0.0',
-            f'task.judge={trained}',
+            f'task.feature_extractor={trained}',
             'task.latent=6',
             'task.samples=60',
             'task.r1=0.1',
@@ -77,9 +77,9 @@ def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
         'samples-000003.png',
     }
     state = loop.reopen(tmp_path).restore('last')
-    assert state.frozen.keys() == {'judge'} and state.ema['params'].keys() == {
-        'generator'
-    }
+    assert state.frozen.keys() == {'feature_extractor'} and state.ema[
+        'params'
+    ].keys() == {'generator'}
 
 
 def test_a_killed_run_goes_on_equal_to_the_bit(gan, tmp_path, monkeypatch, no_pictures):
@@ -193,7 +193,7 @@ def test_the_network_is_the_discriminator_in_inference(gan, tmp_path):
     [
         (('data.image_size=32',), 8, 'pad', 8),
         (('data.source=mnist5k', 'data.image_size=32'), 28, 'pad', 32),
-        (('data.source=mnist5k', 'data.image_size=16'), 28, 'squash', 16),
+        (('data.source=mnist5k', 'data.image_size=16'), 28, 'stretch', 16),
     ],
 )
 def test_images_are_padded_or_resized_to_a_power_of_two(
@@ -295,19 +295,20 @@ def test_the_own_judge_is_trained_once_into_the_cache(
         config.model.variant, config.train.steps = '4', '2'
         return config
 
-    monkeypatch.setattr(features, 'own', quick)
+    monkeypatch.setattr(features, 'small_classifier', quick)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
-    config = gan('task.judge=own', 'train.steps=1', *QUICK)
+    config = gan('task.feature_extractor=small_cnn', 'train.steps=1', *QUICK)
     first = loop.run(config, tmp_path / 'a').metrics['eval/judge_hash']
     networks = list((tmp_path / 'cache' / 'jaxvision' / 'runs').iterdir())
-    assert [path.name.startswith('judge-') for path in networks] == [True]
+    assert [path.name.startswith('feature_extractor-') for path in networks] == [True]
     saved = {
         path: path.stat().st_mtime_ns
         for path in networks[0].rglob('*')
         if path.is_file()
     }
     second = loop.run(
-        gan('task.judge=own', 'train.steps=1', 'seed=1', *QUICK), tmp_path / 'b'
+        gan('task.feature_extractor=small_cnn', 'train.steps=1', 'seed=1', *QUICK),
+        tmp_path / 'b',
     )
     assert second.metrics['eval/judge_hash'] == first > 0
     checkpoints = {
@@ -401,7 +402,7 @@ def test_a_generator_is_exported(gan, overrides, tmp_path):
         ('model.name=dcgan', 'task.r1=0.1: expected 0, .* batch norm'),
         ('task.inception=nowhere.pth', 'nowhere.pth'),
         ('task.loss=hing', 'hinge'),
-        ('task.judge=nowhere', 'no run'),
+        ('task.feature_extractor=nowhere', 'no run'),
         ('task.r1=-1', 'task.r1=-1.0: expected a number >= 0'),
         ('data.test_split=test[:3]', 'at least 4 images .* and 3 to test on'),
         ('task.critic_steps=3', 'multiple of .* = 3'),

@@ -25,7 +25,7 @@ def small(*overrides):
         'model.name=unet',
         'model.variant=4x1-6x1',
         'model.options.convolution=plain',
-        'task.hole=4',
+        'task.box_size=4',
         'task.discriminator=4',
         'optimizer.lr=0.01',
         'optimizer.ema=0.5',
@@ -53,7 +53,8 @@ def first_batch(this, split='train', size=8):
 def trained(tmp_path_factory):
     workdir = tmp_path_factory.mktemp('inpainting')
     result = loop.run(
-        small('train.steps=40', 'train.eval_every=20', 'task.adversarial=0.01'), workdir
+        small('train.steps=40', 'train.eval_every=20', 'task.adversarial_weight=0.01'),
+        workdir,
     )
     return workdir, result
 
@@ -141,9 +142,9 @@ def test_psnr_is_of_all_missing_values_together(trained):
 
 @pytest.mark.parametrize('mask', ['box', 'free_form', 'border'])
 def test_evaluations_holes_are_a_function_of_the_row_alone(mask, tmp_path):
-    this = run.begin(small(f'task.mask={mask}', 'task.margin=2'), tmp_path / 'a')
+    this = run.begin(small(f'task.mask={mask}', 'task.border_width=2'), tmp_path / 'a')
     other = run.begin(
-        small(f'task.mask={mask}', 'task.margin=2', 'seed=5'), tmp_path / 'b'
+        small(f'task.mask={mask}', 'task.border_width=2', 'seed=5'), tmp_path / 'b'
     )
     first, second = (first_batch(one, 'test')['mask'] for one in (this, other))
     np.testing.assert_array_equal(first, second)
@@ -163,7 +164,7 @@ def test_the_loss_is_the_mean_over_all_missing_values_of_the_smooth_filling_at_f
 ):
     """Whose network begins at zero; and the border leaves no chance."""
     this = run.begin(
-        small('task.mask=border', 'task.margin=2', f'task.loss={loss}'),
+        small('task.mask=border', 'task.border_width=2', f'task.loss={loss}'),
         tmp_path / 'run',
     )
     batch = first_batch(this)
@@ -178,7 +179,7 @@ def test_the_loss_is_the_mean_over_all_missing_values_of_the_smooth_filling_at_f
 
 def test_each_player_moves_in_its_turn(tmp_path):
     this = run.begin(
-        small('task.adversarial=1.0', 'task.adversarial_loss=relativistic'),
+        small('task.adversarial_weight=1.0', 'task.adversarial_loss=relativistic'),
         tmp_path / 'run',
     )
     state = this.init()
@@ -201,11 +202,15 @@ def test_each_player_moves_in_its_turn(tmp_path):
 def test_the_perceptual_term_is_the_distance_in_a_classifiers_eyes(
     tiny, tmp_path, no_pictures
 ):
-    judge = tmp_path / 'judge'
+    judge = tmp_path / 'feature_extractor'
     loop.run(
         tiny('train.steps=2', 'train.eval_every=2', 'train.checkpoint_every=2'), judge
     )
-    config = small('task.perceptual=2.0', f'task.judge={judge}', 'task.layer=stage1')
+    config = small(
+        'task.perceptual_weight=2.0',
+        f'task.feature_extractor={judge}',
+        'task.layer=stage1',
+    )
     this = run.begin(config, tmp_path / 'run')
     _, scalars = jax.jit(guarded(this.task.update))(this.init(), first_batch(this))
     assert scalars['perceptual'] > 0
@@ -248,13 +253,19 @@ def test_a_persons_own_mask_is_not_drawn_over(tmp_path):
     'override, message',
     [
         ('task.mask=circle', "task.mask='circle': expected one of 'box', 'free_form'"),
-        ('task.hole=9', 'task.hole=9: expected at most 8'),
-        ('task.hole=0', 'task.hole=0: expected a whole number >= 1'),
-        ('task.share=1.5', 'task.share=1.5: expected a number > 0, <= 1'),
+        ('task.box_size=9', 'task.box_size=9: expected at most 8'),
+        ('task.box_size=0', 'task.box_size=0: expected a whole number >= 1'),
+        (
+            'task.free_form_fraction=1.5',
+            'task.free_form_fraction=1.5: expected a number > 0, <= 1',
+        ),
         ('task.loss=l2', "task.loss='l2': expected one of 'l1', 'mse'"),
         ('task.crop=9', 'task.crop=9: expected at most 8'),
         ('task.adversarial_loss=hing', "Did you mean 'hinge'"),
-        ('task.adversarial=-1', 'adversarial=-1.0: expected a number >= 0'),
+        (
+            'task.adversarial_weight=-1',
+            'adversarial_weight=-1.0: expected a number >= 0',
+        ),
         ('task.augment.translate=2', 'translate=2.0: expected a number >= 0, <= 1'),
         ('train.best=psnr', "did you mean 'psnr_hole'"),
     ],

@@ -71,7 +71,7 @@ def test_a_brighter_folder_is_seen_as_the_weights_saw_theirs(
     spec = reopen(tmp_path / 'run').spec
     assert spec.preprocessing == reopen(dark).spec.preprocessing
     assert (
-        f'preprocessing: as of {dark}: 8x8, squashed; mean' in capsys.readouterr().out
+        f'preprocessing: as of {dark}: 8x8, stretched; mean' in capsys.readouterr().out
     )
     begin(classifier(folder, *start, 'task.recipe=none'), tmp_path / 'own')
     said = capsys.readouterr().out
@@ -127,7 +127,7 @@ def test_several_labels_an_image_are_taken_over_by_name_too(
 
 
 MEAN = {'mean': (0.2,), 'std': (0.3,)}
-SQUASH = Preprocessing(size=(48, 48), resize='squash', **MEAN)
+STRETCH = Preprocessing(size=(48, 48), resize='stretch', **MEAN)
 READY = Preprocessing(size=(28, 28), **MEAN)
 RECIPE = recipes.named('timm').at(64).preprocessing()
 
@@ -149,17 +149,17 @@ def run_of(folder, preprocessing, image_size):
     'theirs, image_size, image_shape, overrides, expected',
     [
         # Nothing is set: as the weights saw images, whatever size the new ones have.
-        (SQUASH, 48, (None, None, 1), (), {}),
-        (SQUASH, 48, (28, 28, 1), (), {}),
+        (STRETCH, 48, (None, None, 1), (), {}),
+        (STRETCH, 48, (28, 28, 1), (), {}),
         (READY, 32, (28, 28, 1), (), {}),
-        (READY, 32, (90, 70, 1), (), {'resize': 'squash'}),
+        (READY, 32, (90, 70, 1), (), {'resize': 'stretch'}),
         (RECIPE, 64, (None, None, 3), (), {}),
         (RECIPE, 64, (28, 28, 1), (), {}),
         # Colours become grey, as the weights know them.
-        (READY, 32, (28, 28, 3), (), {'resize': 'squash'}),
+        (READY, 32, (28, 28, 3), (), {'resize': 'stretch'}),
         # A value that is no default, nor that of the weights, is meant.
-        (SQUASH, 48, (None, None, 1), ('data.image_size=40',), {'size': (40, 40)}),
-        (SQUASH, 48, (None, None, 1), ('data.image_size=48',), {}),
+        (STRETCH, 48, (None, None, 1), ('data.image_size=40',), {'size': (40, 40)}),
+        (STRETCH, 48, (None, None, 1), ('data.image_size=48',), {}),
         (
             RECIPE,
             64,
@@ -168,7 +168,7 @@ def run_of(folder, preprocessing, image_size):
             {'size': (96, 96), 'shorter': 101},
         ),
         (
-            SQUASH,
+            STRETCH,
             48,
             (None, None, 1),
             ('task.resize=center_crop',),
@@ -202,7 +202,7 @@ def test_what_a_run_takes_over_and_what_its_config_overrides(
     own = Preprocessing.of_dataset(
         image_shape, config.data.image_size, config.task.resize
     )
-    rules = ('squash', 'center_crop', 'shorter_side')
+    rules = ('stretch', 'center_crop', 'shorter_side')
     chosen = image_input.as_weights(config, own, image_shape, rules)
     assert chosen == dataclasses.replace(theirs, **expected)
     configs.override(config, 'task.recipe', 'none')
@@ -214,16 +214,16 @@ def test_images_of_no_square_are_told(tmp_path):
     folder = run_of(tmp_path / 'run', wide, 32)
     config = configs.default('video')
     configs.override(config, 'train.init_from', str(folder))
-    own = Preprocessing.of_dataset((20, 30, 1), 32, 'squash')
-    assert image_input.as_weights(config, own, (20, 30, 1), ('squash',)) == wide
+    own = Preprocessing.of_dataset((20, 30, 1), 32, 'stretch')
+    assert image_input.as_weights(config, own, (20, 30, 1), ('stretch',)) == wide
     with pytest.raises(UserError, match='expected images of 20x30 as those weights'):
-        image_input.as_weights(config, own, (24, 30, 1), ('squash',))
+        image_input.as_weights(config, own, (24, 30, 1), ('stretch',))
 
 
 @pytest.mark.parametrize(
     'task, overrides',
     [
-        ('few_shot', ('data.source=digits', 'task.ways=2', 'task.evaluate=2x1')),
+        ('few_shot', ('data.source=digits', 'task.ways=2', 'task.evaluations=2x1')),
         ('video', ('data.source=moving_digits/motions', 'data.image_size=64')),
         (
             'video_summary',
@@ -234,7 +234,7 @@ def test_images_of_no_square_are_told(tmp_path):
                 'task.montages=0',
             ),
         ),
-        ('captioning', ('data.source=digit_scenes/64', 'task.texts=10')),
+        ('captioning', ('data.source=digit_scenes/64', 'task.vocabulary_examples=10')),
     ],
 )
 def test_every_task_that_normalises(task, overrides, tmp_path, monkeypatch):
@@ -243,7 +243,7 @@ def test_every_task_that_normalises(task, overrides, tmp_path, monkeypatch):
 
     channels = 3 if task == 'captioning' else 1
     theirs = Preprocessing(
-        size=(16, 16), resize='squash', mean=(0.2,) * channels, std=(0.3,) * channels
+        size=(16, 16), resize='stretch', mean=(0.2,) * channels, std=(0.3,) * channels
     )
     image_size = 64 if task.startswith('video') else 32
     folder = run_of(tmp_path / 'run', theirs, image_size)

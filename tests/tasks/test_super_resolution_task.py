@@ -277,15 +277,15 @@ def test_without_an_adversary_there_is_one_player(opened):
 
 def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained):
     task, state, batch, spec = opened(
-        'task.adversarial=0.01',
+        'task.adversarial_weight=0.01',
         'task.discriminator=4-8',
-        'task.perceptual=0.1',
-        f'task.judge={trained}',
+        'task.perceptual_weight=0.1',
+        f'task.feature_extractor={trained}',
         'task.layer=stage1',
         'task.loss=mse',
     )
     assert set(state.params) == {'model', 'discriminator'}
-    assert set(spec.networks) == set(state.frozen) == {'judge'}
+    assert set(spec.networks) == set(state.frozen) == {'feature_extractor'}
     new, scalars = jax.jit(task.update)(state, batch)
     for player in state.params:
         moved = jax.tree.map(
@@ -310,7 +310,10 @@ def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained
         ),
         (['task.patch=0'], 'task.patch=0: expected a whole number >= 1'),
         (['task.loss=l3'], "task.loss='l3': expected one of 'l1', 'mse'"),
-        (['task.pool=batch'], "task.pool='batch': expected one of 'image', 'label'"),
+        (
+            ['task.psnr_pool=batch'],
+            "task.psnr_pool='batch': expected one of 'image', 'label'",
+        ),
         (
             ['task.degradation.jpeg=200'],
             'jpeg=200: expected a whole number >= 0, <= 100',
@@ -318,7 +321,10 @@ def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained
         (['task.degradation.noise=-1.0'], 'noise=-1.0: expected a number >= 0'),
         (['task.adversarial_loss=gan'], "'gan'"),
         (['task.tile=0'], 'task.tile=0: expected a whole number >= 1'),
-        (['task.adversarial=-1.0'], 'adversarial=-1.0: expected a number >= 0'),
+        (
+            ['task.adversarial_weight=-1.0'],
+            'adversarial_weight=-1.0: expected a number >= 0',
+        ),
         (['train.best=psnr'], "did you mean 'psnr_y'"),
     ],
 )

@@ -38,14 +38,18 @@ def small(source, *overrides):
     pixels = ('model.variant=8-8', 'model.options.patch=2', 'model.options.pool=flat')
     for text in (
         *base,
-        *(() if 'task.sees=similarity' in overrides else pixels),
+        *(() if 'task.input=similarity' in overrides else pixels),
         *overrides,
     ):
         configs.override(config, *text.split('=', 1))
     return config
 
 
-UNSUPERVISED = 'task.supervised=false', 'task.sees=similarity', 'task.rate=10'
+UNSUPERVISED = (
+    'task.supervised=false',
+    'task.input=similarity',
+    'task.frames_per_second=10',
+)
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -302,13 +306,13 @@ def test_it_is_exported(tmp_path):
 
 
 def test_frames_are_compared_by_what_a_classifier_sees_of_them(films, tiny, tmp_path):
-    (tmp_path / 'judge').mkdir()
-    save_untrained(tiny(), tmp_path / 'judge')
+    (tmp_path / 'feature_extractor').mkdir()
+    save_untrained(tiny(), tmp_path / 'feature_extractor')
     this, batch = begin(
         tmp_path,
         f'videos:{films}',
         *UNSUPERVISED,
-        f'task.features={tmp_path / "judge"}',
+        f'task.features={tmp_path / "feature_extractor"}',
     )
     features = np.asarray(
         jax.jit(this.task.predict)(this.init().variables, batch)['features']
@@ -322,10 +326,13 @@ def test_frames_are_compared_by_what_a_classifier_sees_of_them(films, tiny, tmp_
 @pytest.mark.parametrize(
     'overrides, message',
     [
-        (['task.regress=log'], "task.regress='log': expected one of 'rank', 'value'"),
-        (['task.sees=sound'], "task.sees='sound': expected one of 'frames'"),
+        (['task.target=log'], "task.target='log': expected one of 'rank', 'value'"),
+        (['task.input=sound'], "task.input='sound': expected one of 'frames'"),
         (['task.frames=0'], 'task.frames=0: expected a whole number >= 1'),
-        (['task.rate=0'], 'task.rate=0.0: expected a number > 0'),
+        (
+            ['task.frames_per_second=0'],
+            'task.frames_per_second=0.0: expected a number > 0',
+        ),
         (['task.episodes=1'], 'task.episodes=1: expected a whole number >= 2'),
         (['task.montages=-5'], 'task.montages=-5: expected a whole number >= 0'),
         (['task.montages=5'], 'task.montages=5: expected 0, as importance is of whole'),

@@ -118,7 +118,7 @@ def test_clips_are_functions_of_their_keys_and_filled_up(films, tmp_path):
         'video': ArraySpec((5, 16, 16, 3), 'uint8'),
         'video_mask': ArraySpec((5,), 'uint8'),
     }
-    assert this.spec.preprocessing.resize == 'squash'
+    assert this.spec.preprocessing.resize == 'stretch'
     assert this.spec.class_names == ('left', 'right')
     assert this.task.predictor == 'video'
     short, long = (
@@ -225,7 +225,7 @@ def test_floats_and_masks_of_truth_values_are_taken_too(trained):
     [
         ('task.frames=0', 'task.frames=0: expected a whole number >= 1'),
         ('task.stride=0', 'task.stride=0: expected a whole number >= 1'),
-        ('task.resize=crop', "task.resize='crop': expected one of 'squash'"),
+        ('task.resize=crop', "task.resize='crop': expected one of 'stretch'"),
         ('task.label_smoothing=1', 'expected a number >= 0, < 1'),
         ('task.augment.translate=2', 'task.augment.translate=2'),
         ('data.source=digits', 'holds image, label: this task needs video'),

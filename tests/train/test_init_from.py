@@ -20,7 +20,7 @@ CLASSIFIER = {
         }
     },
     'model_state': {'model': {'batch_stats': {'stem': {'mean': jnp.full(3, 3.0)}}}},
-    'frozen': {'judge': jnp.ones(5)},
+    'frozen': {'feature_extractor': jnp.ones(5)},
 }
 
 
@@ -133,7 +133,7 @@ def test_a_run_killed_before_its_first_checkpoint_stands_on_the_same_networks(
         'data.batch_size=8',
         'model.name=r3gan',
         'model.variant=8-4',
-        f'task.judge={trained}',
+        f'task.feature_extractor={trained}',
         'task.samples=20',
         'train.steps=1',
     ):

@@ -118,7 +118,7 @@ def test_the_others_are_as_they_were_drawn_in_the_averages_too():
         (
             'few_shot',
             ['model.name=cnn', 'model.variant=4', 'task.method=baseline']
-            + ['task.ways=2', 'task.evaluate=2x1'],
+            + ['task.ways=2', 'task.evaluations=2x1'],
             {'model/head': (0, 0)},
         ),
         # Behind a latent of 64 numbers, or alone.

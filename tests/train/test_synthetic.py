@@ -18,7 +18,7 @@ def generator(trained, tmp_path_factory):
         'data.batch_size=8',
         'model.name=r3gan',
         'model.variant=8-4',
-        f'task.judge={trained}',
+        f'task.feature_extractor={trained}',
         'task.samples=20',
         'train.steps=1',
     ):
@@ -36,7 +36,7 @@ def test_real_images_come_over_and_over_and_generated_ones_behind_them(tiny, gen
         'data.per_class=2',
         f'data.synthetic={generator}',
         'data.synthetic_examples=30',
-        'data.synthetic_share=0.25',
+        'data.synthetic_fraction=0.25',
     )
     mixed = Sources(config)['train']
     assert (len(real), len(mixed)) == (20, 90 + 30)
@@ -73,8 +73,8 @@ def test_a_classifier_learns_from_both(tiny, generator, tmp_path, no_pictures):
         (['data.synthetic=nowhere'], 'is no run'),
         (['data.synthetic=CLASSIFIER'], 'does not generate'),
         (
-            ['data.synthetic=GENERATOR', 'data.synthetic_share=1.0'],
-            'data.synthetic_share=1.0: expected a number > 0, < 1',
+            ['data.synthetic=GENERATOR', 'data.synthetic_fraction=1.0'],
+            'data.synthetic_fraction=1.0: expected a number > 0, < 1',
         ),
         (['data.synthetic=GENERATOR', 'data.source=mnist5k'], 'real ones'),
     ],

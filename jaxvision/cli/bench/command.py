@@ -93,7 +93,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         '--topology', metavar='T', help='v5e-256, v4-32 (cores), 8xH100, ...'
     )
     planned.add_argument(
-        '--share',
+        '--utilization',
         type=float,
         default=0.5,
         metavar='S',
@@ -109,8 +109,10 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError(
             '--topology is for --plan: a measurement is of the devices that are here'
         )
-    if not 0 < options.share <= 1:
-        raise UserError(f'--share {options.share}: above 0, up to 1')
+    if not 0 < options.utilization <= 1:
+        raise UserError(
+            f'--utilization={options.utilization}: expected a number > 0, <= 1'
+        )
     if options.plan and bool(options.classes) != bool(options.examples):
         raise UserError('--classes and --examples go together')
     if options.plan and (options.synthetic or options.steps):
@@ -162,7 +164,7 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> str:
         config, noise, 'To plan without the data, give --classes and --examples'
     )
     costs = compiled.costs(compiled.compile_update(config, sources))
-    sections = plan.plan(costs, topology, plan.Assumed(share=options.share))
+    sections = plan.plan(costs, topology, plan.Assumed(utilization=options.utilization))
     if options.json:
         return json.dumps(
             {

@@ -185,7 +185,7 @@ def _compute(compiled: Compiled, step: float, effort: Effort) -> dict:
         'flops': flops,
         'bytes': accessed,
         'flops_per_second': flops / step,
-        'share_of_peak': flops / step / peak,
+        'fraction_of_peak': flops / step / peak,
     }
 
 

@@ -19,9 +19,9 @@ HIDEABLE = 'parameters gathered'
 class Assumed:
     """What neither the program nor a data sheet says."""
 
-    share: float = 0.5  # of peak FLOP/s and of memory bandwidth that is achieved
+    utilization: float = 0.5  # of peak FLOP/s and of memory bandwidth that is achieved
     # Of link bandwidth; NVLink 0.83: github.com/NVIDIA/nccl/issues/1264
-    link_share: float = 0.8
+    link_utilization: float = 0.8
     hop: float = 1e-6  # seconds from a device to the next in its slice or node
     network_hop: float = 1e-5  # and from one slice or node to another
 
@@ -84,9 +84,9 @@ def transfer_seconds(one: Collective, device: Device, assumed: Assumed) -> float
     array, between them."""
     inside, across = spread(one.members, device.domain)
     return sent(one.kind, inside) * one.bytes / (
-        device.link * assumed.link_share
+        device.link * assumed.link_utilization
     ) + sent(one.kind, across) * one.bytes / inside / (
-        device.network * assumed.link_share
+        device.network * assumed.link_utilization
     )
 
 
@@ -131,12 +131,12 @@ def _together(rows: list[tuple[Collective, float, bool]]) -> Transfer:
 
 
 def compute_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
-    return costs.flops / (device.peak(costs.dtype) * assumed.share)
+    return costs.flops / (device.peak(costs.dtype) * assumed.utilization)
 
 
 def memory_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
     """Every argument read, every result written, every temporary written and read, once."""
-    return once_bytes(costs) / (device.memory_bandwidth * assumed.share)
+    return once_bytes(costs) / (device.memory_bandwidth * assumed.utilization)
 
 
 def once_bytes(costs: Costs) -> int:
@@ -184,14 +184,17 @@ def _memory(costs: Costs, device: Device) -> list[Number]:
         Number('activations and other temporaries', costs.temporaries, 'B', COMPILED),
         Number('peak', peak, 'B', COMPILED),
         Number(
-            'share of the memory', peak / device.memory, '', f'{COMPILED}, {DATA_SHEET}'
+            'fraction of the memory',
+            peak / device.memory,
+            '',
+            f'{COMPILED}, {DATA_SHEET}',
         ),
         Number('fits', peak <= device.memory, '', f'{COMPILED}, {DATA_SHEET}'),
     ]
 
 
 def _work(costs: Costs, compute: float, memory: float) -> list[Number]:
-    mixed = f'{COMPILED}, {DATA_SHEET}, {ASSUMED} share'
+    mixed = f'{COMPILED}, {DATA_SHEET}, {ASSUMED} utilization'
     return [
         Number('FLOPs', costs.flops, 'FLOP', COMPILED),
         Number('compute', compute, 's', mixed),
@@ -209,7 +212,7 @@ def _work(costs: Costs, compute: float, memory: float) -> list[Number]:
 
 
 def _collectives(moved: dict[str, Transfer], costs: Costs) -> list[Number]:
-    mixed = f'{COMPILED}, {DATA_SHEET}, {ASSUMED} share and latency'
+    mixed = f'{COMPILED}, {DATA_SHEET}, {ASSUMED} utilization and latency'
     rows = []
     for group, transfer in moved.items():
         rows += [
@@ -267,8 +270,10 @@ def _data_sheet(topology: Topology, dtype: str) -> list[Number]:
 
 def _assumed(assumed: Assumed) -> list[Number]:
     return [
-        Number('share of peak and of memory bandwidth', assumed.share, '', ASSUMED),
-        Number('share of link bandwidth', assumed.link_share, '', ASSUMED),
+        Number(
+            'fraction of peak and of memory bandwidth', assumed.utilization, '', ASSUMED
+        ),
+        Number('fraction of link bandwidth', assumed.link_utilization, '', ASSUMED),
         Number('latency of a hop', assumed.hop, 's', ASSUMED),
         Number(
             'latency of a hop between slices or nodes',

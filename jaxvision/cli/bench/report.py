@@ -110,7 +110,7 @@ def _compute(found: dict, dtype: str) -> list[str]:
         return [f'FLOPs unknown: {found["why"]}', peak]
     return [
         f'{readable(found["flops"], "FLOP")} a step, '
-        f'{readable(found["flops_per_second"], "FLOP/s")}: {found["share_of_peak"]:.1%} of the '
+        f'{readable(found["flops_per_second"], "FLOP/s")}: {found["fraction_of_peak"]:.1%} of the '
         'peak',
         peak,
     ]

@@ -73,7 +73,7 @@ class CaptionNetwork:
             model=model,
             preprocessing=spec.preprocessing,
             length=length,
-            beam=options.beam,
+            beam=options.beam_size,
             dtype=param_dtype,
         )
 

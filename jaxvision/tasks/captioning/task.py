@@ -54,16 +54,16 @@ FIELDS: Fields = {
     'self_critical': Field(
         False, 'Learn from the CIDEr-D of sampled captions instead of true captions.'
     ),
-    'beam': Field(5, 'Captions that the beam search keeps.', least=1),
-    'longest': Field(
+    'beam_size': Field(5, 'Captions that the beam search keeps.', least=1),
+    'max_words': Field(
         30,
         'Words of the longest caption; longer ones are cut in training.',
         least=1,
     ),
-    'fewest': Field(
+    'min_count': Field(
         1, 'Occurrences of a word from which it is in the vocabulary.', least=1
     ),
-    'texts': Field(
+    'vocabulary_examples': Field(
         10_000,
         'Training examples whose captions the vocabulary is made of, at most.',
         least=1,
@@ -113,12 +113,12 @@ def describe(config: Config, source: Source) -> Spec:
     """Describe the images, the captions and the vocabulary of a dataset."""
     info = source.info
     info.check_holds('image', 'captions')
-    own = Preprocessing.of_dataset(info.image_shape, config.data.image_size, 'squash')
+    own = Preprocessing.of_dataset(info.image_shape, config.data.image_size, 'stretch')
     # Captions are of the whole image, so nothing of it is cropped.
-    preprocessing = image_input.as_weights(config, own, info.image_shape, ('squash',))
+    preprocessing = image_input.as_weights(config, own, info.image_shape, ('stretch',))
     texts = read_texts(config, source)
     captions = [_tokenize_all(example) for example in texts]
-    vocabulary = tokens.vocabulary(captions, config.task.fewest)
+    vocabulary = tokens.vocabulary(captions, config.task.min_count)
     targets = _describe_captions(config, texts, captions)
     if 'scene' in info.holds:
         targets['scene'] = ArraySpec(np.shape(source[0]['scene']), 'int32')
@@ -154,8 +154,8 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
 
 
 def read_texts(config: Config, source: Source) -> list[Sequence[str]]:
-    """Read the captions of `task.texts` examples spread over the split, or of all."""
-    count = min(config.task.texts, len(source))
+    """Read the captions of `task.vocabulary_examples` examples spread over the split, or of all."""
+    count = min(config.task.vocabulary_examples, len(source))
     rows = np.linspace(0, len(source) - 1, count).astype(int)
     texts = _read_captions(config, source, rows)
     if not texts:
@@ -190,7 +190,7 @@ def _describe_captions(
 ) -> dict[str, ArraySpec]:
     """The arrays of captions that hold those of the examples, and END after each."""
     words = max(map(len, itertools.chain.from_iterable(captions)))
-    length = min(config.task.longest, words) + 1
+    length = min(config.task.max_words, words) + 1
     most = max(map(len, texts))
     # Captions of other examples may be longer than all that were read.
     room = 2 * max(len(tokens.as_bytes(example)) for example in texts)
@@ -275,7 +275,7 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     def prepare(example, rng):
         image = example['image']
         if is_resized:
-            image = decode.squash(image, size, channels)
+            image = decode.stretch(image, size, channels)
         prepared = {'image': image}
         if 'captions' in example:
             texts = list(example['captions'])

@@ -15,13 +15,13 @@ _FORMS = re.compile(r'[1-9]\d*x[1-9]\d*(,[1-9]\d*x[1-9]\d*)*')
 
 def evaluated_forms(options: Config) -> list[Form]:
     """The size of the episodes of each evaluation, the main one first."""
-    if not _FORMS.fullmatch(options.evaluate):
+    if not _FORMS.fullmatch(options.evaluations):
         raise UserError(
-            f'task.evaluate={options.evaluate!r}: expected WAYSxSHOTS of each evaluation. '
+            f'task.evaluations={options.evaluations!r}: expected WAYSxSHOTS of each evaluation. '
             "Write '5x1,5x5' for two."
         )
     forms = []
-    for text in options.evaluate.split(','):
+    for text in options.evaluations.split(','):
         ways, shots = text.split('x')
         forms.append(Form(int(ways), int(shots), options.test_queries))
     return forms

@@ -43,8 +43,8 @@ def make_scores(options: Config, backbone: Backbone, steps: int) -> Scores:
     """
     comparisons: dict[str, Compare] = {
         'protonet': comparison.to_prototypes,
-        'matching': comparison.to_examples(options.scale),
-        'baseline': comparison.to_centres(options.scale),
+        'matching': comparison.to_examples(options.cosine_scale),
+        'baseline': comparison.to_centres(options.cosine_scale),
         'anil': adaptation.by_head(options.inner_lr, steps),
     }
     if options.method in comparisons:
@@ -118,7 +118,7 @@ def class_loss(options: Config, backbone: Backbone) -> update.Loss:
         features, model_state = backbone.features(
             params, state.model_state['model'], images, train=True, keys=image_keys
         )
-        logits = few_shot.cosine_logits(features, params['head'], options.scale)
+        logits = few_shot.cosine_logits(features, params['head'], options.cosine_scale)
         label = jnp.take_along_axis(batch['classes'], class_positions(batch), 1)
         return _terms(logits, label, model_state)
 

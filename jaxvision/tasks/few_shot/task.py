@@ -50,19 +50,21 @@ FIELDS: Fields = {
     'ways': Field(20, 'Classes of an episode in training.', least=1),
     'shots': Field(1, 'Support images of each class in training.', least=1),
     'queries': Field(5, 'Query images of each class in training.', least=1),
-    'evaluate': Field(
+    'evaluations': Field(
         '5x1,5x5,20x1', 'WAYSxSHOTS of each evaluation; the first one is exported.'
     ),
     'test_queries': Field(15, 'Query images of each class in evaluation.', least=1),
     'test_episodes': Field(600, 'Episodes of an evaluation.', least=1),
-    'class_split': Field(
+    'class_split_seed': Field(
         0, 'Seed that divides the classes where all splits have the same.', least=0
     ),
-    'new_classes': Field(
+    'new_class_fraction': Field(
         0.4, 'Fraction of these classes that is for evaluation.', above=0, below=1
     ),
     **image_input.FIELDS,
-    'scale': Field(10.0, "Scale of the cosines of 'matching' and 'baseline'.", above=0),
+    'cosine_scale': Field(
+        10.0, "Scale of the cosines of 'matching' and 'baseline'.", above=0
+    ),
     'inner_steps': Field(5, 'Gradient steps within an episode, in training.', least=1),
     'inner_lr': Field(0.1, 'Learning rate within an episode.', above=0),
     'test_steps': Field(
@@ -115,8 +117,8 @@ def source(
     known_classes, new_classes = divide(
         labels_of(train, 'few-shot learning'),
         labels_of(test, 'few-shot learning'),
-        options.new_classes,
-        options.class_split,
+        options.new_class_fraction,
+        options.class_split_seed,
     )
     if split == 'validation':
         _check_validation(train, source)

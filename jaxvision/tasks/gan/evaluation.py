@@ -29,7 +29,7 @@ def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Eva
         predict: as `Task.predict`.
         dtype: of real images in [0, 1].
     """
-    classifier = spec.networks['judge']
+    classifier = spec.networks['feature_extractor']
     layer = options.layer
     extract = feature_extractor.build(classifier, layer)
 
@@ -43,7 +43,7 @@ def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Eva
         }
         records = {}
         for name, pixels in images.items():
-            intermediates = extract(state.frozen['judge'], pixels)
+            intermediates = extract(state.frozen['feature_extractor'], pixels)
             features = intermediates[layer].reshape(len(batch['index']), -1)
             records[f'{name}{CLASSIFIER}'] = features
             if name == 'fake':

@@ -57,9 +57,9 @@ FIELDS: Fields = {
         "DiffAugment of real and generated images, such as 'color,translation,cutout'.",
     ),
     'samples': Field(2000, 'Images that the evaluation generates.', least=10),
-    'judge': Field(
-        'own',
-        'Run of the classifier whose features are compared; own: a small one of this '
+    'feature_extractor': Field(
+        'small_cnn',
+        'Run of the classifier whose features are compared; small_cnn: a small one of this '
         'dataset, trained once.',
     ),
     'layer': Field(
@@ -84,7 +84,11 @@ def source(
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
     """The classifier whose features are compared, and Inception where it is asked for."""
-    networks = {'judge': feature_extractor.required(config, config.task.judge)}
+    networks = {
+        'feature_extractor': feature_extractor.required(
+            config, config.task.feature_extractor
+        )
+    }
     if config.task.inception:
         networks['inception'] = feature_extractor.inception(config.task.inception)
     return networks
@@ -125,7 +129,7 @@ def _preprocessing(image_shape: Sequence[int | None], image_size: int) -> Prepro
         image_shape: (height, width, channels) of all images, None where they differ.
         image_size: `data.image_size`.
     """
-    found = Preprocessing.of_dataset(image_shape, image_size, 'squash')
+    found = Preprocessing.of_dataset(image_shape, image_size, 'stretch')
     channels = image_shape[2]
     side = max(found.size)
     rule = found.resize
@@ -253,7 +257,7 @@ def make_prepare(spec: Spec) -> Prepare:
     def to_size(image):
         if is_padded:
             return _padded(image, side)
-        return decode.squash(image, side, channels)
+        return decode.stretch(image, side, channels)
 
     def prepare(example, rng):
         images = {name for name in ('image', 'train_image') if name in example}

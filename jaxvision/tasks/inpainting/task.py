@@ -38,11 +38,11 @@ FIELDS: Fields = {
         'Kind of hole: a box anywhere, free_form strokes of a brush, or the border.',
         choices=('box', 'free_form', 'border'),
     ),
-    'hole': Field(12, 'Side of the box, pixels.', least=1),
-    'share': Field(
+    'box_size': Field(12, 'Side of the box, pixels.', least=1),
+    'free_form_fraction': Field(
         0.25, 'Fraction of the image that the brush covers.', above=0, most=1
     ),
-    'margin': Field(4, 'Width of the border, pixels.', least=1),
+    'border_width': Field(4, 'Width of the border, pixels.', least=1),
     'crop': Field(
         0, 'Side of the random crops of training, pixels; 0: whole images.', least=0
     ),
@@ -255,10 +255,10 @@ def mask_drawer(
 
     def draw(key):
         if options.mask == 'box':
-            return masks.box(key, size, options.hole)
+            return masks.box(key, size, options.box_size)
         if options.mask == 'border':
-            return masks.border(size, options.margin)
-        whole = masks.free_form(key, (height, width), options.share)
+            return masks.border(size, options.border_width)
+        whole = masks.free_form(key, (height, width), options.free_form_fraction)
         return whole[: size[0], : size[1]]
 
     return draw
@@ -316,13 +316,13 @@ def _check(config: Config, spec: Spec) -> None:
             'in pixels. 0 trains on whole images.'
         )
     smallest = options.crop or side
-    if options.mask == 'box' and options.hole > smallest:
+    if options.mask == 'box' and options.box_size > smallest:
         raise UserError(
-            f'task.hole={options.hole}: expected at most {smallest}, the side of the '
+            f'task.box_size={options.box_size}: expected at most {smallest}, the side of the '
             'images or crops in pixels.'
         )
-    if options.mask == 'border' and 2 * options.margin >= smallest:
+    if options.mask == 'border' and 2 * options.border_width >= smallest:
         raise UserError(
-            f'task.margin={options.margin}: expected less than half of {smallest}, the '
+            f'task.border_width={options.border_width}: expected less than half of {smallest}, the '
             'side of the images or crops in pixels.'
         )

@@ -22,19 +22,19 @@ from jaxvision.pretrained.formats import tensor_file
 from jaxvision.tasks.shared.networks import make_model
 
 
-def required(config: Config, judge: str) -> RequiredNetwork:
-    """The network that `task.judge` names.
+def required(config: Config, named: str) -> RequiredNetwork:
+    """The network that `task.feature_extractor` names.
 
     Args:
         config: of the task that requires it.
-        judge: the folder of a run, or 'own': a small classifier of the task's own data.
+        named: the folder of a run, or 'small_cnn': a small classifier of the task's dataset.
     """
-    if judge == 'own':
-        return RequiredNetwork(config=own(config.data))
-    return RequiredNetwork(run=judge)
+    if named == 'small_cnn':
+        return RequiredNetwork(config=small_classifier(config.data))
+    return RequiredNetwork(run=named)
 
 
-def own(data: Config) -> Config:
+def small_classifier(data: Config) -> Config:
     """The config of a small classifier of a dataset, where the user gives no better one."""
     config = configs.default('classification')
     config.data.update(data)

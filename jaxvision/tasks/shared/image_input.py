@@ -22,9 +22,9 @@ from jaxvision.train import preprocessing
 
 FIELDS: Fields = {
     'resize': Field(
-        'squash',
+        'stretch',
         'How images of another size become squares; center_crop keeps 7/8 of them.',
-        choices=('squash', 'center_crop'),
+        choices=('stretch', 'center_crop'),
     ),
     'recipe': Field(
         '',
@@ -55,7 +55,7 @@ def describe(config: Config, info: SourceInfo) -> tuple[ArraySpec, Preprocessing
     own = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, config.task.resize
     )
-    rules = ('squash', 'center_crop', 'central_square', 'shorter_side')
+    rules = ('stretch', 'center_crop', 'central_square', 'shorter_side')
     chosen = as_weights(config, own, info.image_shape, rules)
     return array_spec(chosen, info), chosen
 
@@ -252,7 +252,7 @@ def make_resize(
             preprocessing.interpolation,
         )
     rules = {
-        'squash': decode.squash,
+        'stretch': decode.stretch,
         'center_crop': decode.resize_center_crop,
         'central_square': functools.partial(decode.resize_center_crop, fraction=1.0),
     }

@@ -32,7 +32,7 @@ PIXEL_LOSSES = {'l1': jnp.abs, 'mse': jnp.square}
 
 FIELDS: Fields = {
     'loss': Field('l1', 'Loss of the pixels.', choices=tuple(PIXEL_LOSSES)),
-    'adversarial': Field(
+    'adversarial_weight': Field(
         0.0, 'Weight of the adversarial loss; 0: no discriminator.', least=0
     ),
     'adversarial_loss': Field(
@@ -41,12 +41,12 @@ FIELDS: Fields = {
     'discriminator': Field(
         '32-64-128', "The SN-PatchGAN discriminator's widths, one a layer."
     ),
-    'perceptual': Field(
+    'perceptual_weight': Field(
         0.0, 'Weight of the squared distance between features; 0: none.', least=0
     ),
-    'judge': Field(
-        'own',
-        "Feature extractor: a run's folder, or own: a small classifier of this dataset.",
+    'feature_extractor': Field(
+        'small_cnn',
+        "Feature extractor: a run's folder, or small_cnn: a small classifier of this dataset.",
     ),
     'layer': Field('stage2', 'Intermediate of the feature extractor.'),
 }
@@ -94,9 +94,13 @@ class Restorer(Protocol):
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
     """The feature extractor of the perceptual loss, if there is one."""
-    if not config.task.perceptual:
+    if not config.task.perceptual_weight:
         return {}
-    return {'judge': feature_extractor.required(config, config.task.judge)}
+    return {
+        'feature_extractor': feature_extractor.required(
+            config, config.task.feature_extractor
+        )
+    }
 
 
 def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
@@ -104,7 +108,8 @@ def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
 
     Args:
         config: of the run; `config.task` has the fields of `FIELDS`.
-        spec: with the number of examples and, for the perceptual loss, the network 'judge'.
+        spec: with the number of examples and, for the perceptual loss, the network
+            'feature_extractor'.
         restorer: the degradation and the network.
 
     Raises:
@@ -116,7 +121,7 @@ def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
         update.from_loss, tx=tx, accumulate=config.optimizer.accumulate
     )
     updates = [learn(training.model_loss, ema=config.optimizer.ema)]
-    if config.task.adversarial:
+    if config.task.adversarial_weight:
         updates.insert(0, learn(training.discriminator_loss, player='discriminator'))
     descend = update.in_turn(*updates)
 
@@ -165,9 +170,9 @@ class _Training:
             param_dtype=dtype,
         )
         features = None
-        if options.perceptual:
-            judge = spec.networks['judge']
-            features = feature_extractor.build(judge, options.layer, dtype)
+        if options.perceptual_weight:
+            network = spec.networks['feature_extractor']
+            features = feature_extractor.build(network, options.layer, dtype)
         return cls(
             options=options,
             restorer=restorer,
@@ -180,7 +185,7 @@ class _Training:
         degraded, truth = self.restorer.blank(batch)
         model_key = keys.stream(key, 'init')
         variables = {'model': self.restorer.init(model_key, degraded)}
-        if self.options.adversarial:
+        if self.options.adversarial_weight:
             variables['discriminator'] = self.discriminator.init(
                 keys.stream(key, 'discriminator'),
                 self.restorer.discriminated(truth, degraded),
@@ -198,18 +203,21 @@ class _Training:
         pixel_loss = PIXEL_LOSSES[self.options.loss]
         errors = pixel_loss(image - truth)
         terms = {self.options.loss: self.restorer.error(errors, degraded)}
-        if self.options.perceptual:
+        if self.options.perceptual_weight:
             terms['perceptual'] = self._perceptual(state, image, truth)
-        if self.options.adversarial:
+        if self.options.adversarial_weight:
             terms['adversarial'] = self._adversarial(state, image, truth, degraded)
         return terms, {'model_state': {'model': model_state}}
 
     def _perceptual(self, state, image, truth):
         layer = self.options.layer
         restored, wanted = (
-            self.features(state.frozen['judge'], x)[layer] for x in (image, truth)
+            self.features(state.frozen['feature_extractor'], x)[layer]
+            for x in (image, truth)
         )
-        values = self.options.perceptual * per_image(jnp.square(restored - wanted))
+        values = self.options.perceptual_weight * per_image(
+            jnp.square(restored - wanted)
+        )
         return values, jnp.ones(len(truth), truth.dtype)
 
     def _adversarial(self, state, image, truth, degraded):
@@ -220,7 +228,7 @@ class _Training:
         )
         values = adversarial.generator(self.options.adversarial_loss, real, fake)
         weights = jnp.ones(len(truth), truth.dtype)
-        return self.options.adversarial * per_image(values), weights
+        return self.options.adversarial_weight * per_image(values), weights
 
     def discriminator_loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array

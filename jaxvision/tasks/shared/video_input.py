@@ -14,7 +14,7 @@ def make_frame_resize(preprocessing: Preprocessing) -> video.Resize:
     """Build the function that brings a frame to the input's size."""
     rules = {
         'none': make_resize_to(preprocessing.size),
-        'squash': decode.squash,
+        'stretch': decode.stretch,
         'central_square': functools.partial(decode.resize_center_crop, fraction=1.0),
     }
     return rules[preprocessing.resize]

@@ -57,7 +57,7 @@ FIELDS: Fields = {
             most=100,
         ),
     },
-    'pool': Field(
+    'psnr_pool': Field(
         'image',
         'PSNR of single images, or of all images that share a label.',
         choices=('image', 'label'),
@@ -235,7 +235,7 @@ class Upscaler:
 
     def evaluation(self) -> Evaluation:
         """PSNR and SSIM on the test split."""
-        pool = self.options.pool
+        pool = self.options.psnr_pool
         class_names = self.spec.class_names
         _, _, channels = self.spec.inputs['image'].shape
         return Evaluation(

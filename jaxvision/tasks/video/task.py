@@ -30,9 +30,9 @@ FIELDS: Fields = {
         1, 'Every so many frames of the video, one is a frame of the clip.', least=1
     ),
     'resize': Field(
-        'squash',
+        'stretch',
         'How frames of another size become squares; central_square crops the longer side.',
-        choices=('squash', 'central_square'),
+        choices=('stretch', 'central_square'),
     ),
     'label_smoothing': Field(
         0.0, 'Probability that is spread over all classes.', least=0, below=1
@@ -53,7 +53,7 @@ def describe(config: Config, source: Source) -> Spec:
         info.image_shape, config.data.image_size, config.task.resize
     )
     preprocessing = image_input.as_weights(
-        config, own, info.image_shape, ('squash', 'central_square')
+        config, own, info.image_shape, ('stretch', 'central_square')
     )
     frames = config.task.frames
     frame = image_input.array_spec(preprocessing, info)

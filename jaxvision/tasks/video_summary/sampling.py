@@ -16,8 +16,8 @@ _RATE_OF_ARRAYS = 25.0  # frames a second, as an array does not tell
 def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Example]:
     """Build the function that samples the frames of a video, evenly spaced in time.
 
-    `task.rate` frames per second are sampled of a video file, and all frames of an array. The
-    number of frames in `shape` is the upper limit.
+    A video file gives `task.frames_per_second`, an array all its frames. The number of
+    frames in `shape` is the upper limit.
 
     Args:
         options: of the task.
@@ -36,7 +36,7 @@ def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Ex
         if isinstance(clip, video.File):
             frame_edges = video_times.edges(clip)
             seconds = frame_edges[-1] - frame_edges[0]
-            wanted = max(round(seconds * options.rate), _FEWEST)
+            wanted = max(round(seconds * options.frames_per_second), _FEWEST)
         else:
             wanted = video.count(clip)
             frame_edges = np.arange(wanted + 1) / _RATE_OF_ARRAYS

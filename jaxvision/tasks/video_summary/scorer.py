@@ -37,9 +37,9 @@ class Scorer:
         model: of frames or similarities, and their mask, to logits [B, T].
         preprocessing: of the frames.
         features: function from frames to fixed features.
-        sees: kind of the model's input.
+        input_kind: kind of the model's input.
         supervised: whether it learns the importance of frames.
-        regress: target of a frame in supervised training.
+        target: target of a frame in supervised training.
         episodes: summaries that are drawn of a video in a step.
         dtype: of the frames.
     """
@@ -47,9 +47,9 @@ class Scorer:
     model: Module
     preprocessing: Preprocessing
     features: FrameFeatures
-    sees: Literal['frames', 'similarity']
+    input_kind: Literal['frames', 'similarity']
     supervised: bool
-    regress: Literal['rank', 'value']
+    target: Literal['rank', 'value']
     episodes: int
     dtype: DTypeLike
 
@@ -61,9 +61,9 @@ class Scorer:
             model=make_model(config),
             preprocessing=spec.preprocessing,
             features=make_features(options, spec, dtype),
-            sees=options.sees,
+            input_kind=options.input,
             supervised=options.supervised,
-            regress=options.regress,
+            target=options.target,
             episodes=options.episodes,
             dtype=dtype,
         )
@@ -71,14 +71,14 @@ class Scorer:
     def init(self, key: jax.Array, batch: Batch) -> Tree:
         """Draw the model's variables."""
         shape = batch['video'].shape
-        if self.sees == 'similarity':
+        if self.input_kind == 'similarity':
             shape = (*shape[:2], similarity.WIDTH)
         mask = jnp.ones(shape[:2], bool)
         return self.model.init(key, jnp.zeros(shape, self.dtype), mask)
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
         """Normalise pixels in [0, 1] by mean and std, unless similarities are made of them."""
-        if self.sees == 'similarity':
+        if self.input_kind == 'similarity':
             return pixels
         return color.normalize(pixels, self.preprocessing.mean, self.preprocessing.std)
 
@@ -116,7 +116,7 @@ class Scorer:
             features: those of `masked_features`.
             mask: which frames are no padding.
         """
-        if self.sees == 'similarity':
+        if self.input_kind == 'similarity':
             return jax.vmap(similarity.similarity)(features, mask)
         return self.normalize(pixels)
 
@@ -136,7 +136,7 @@ class Scorer:
         )
         aux = {'model_state': {'model': model_state}}
         if self.supervised:
-            return {'mse': self.regression(logits, batch['importance'], mask)}, aux
+            return {'mse': self.targetion(logits, batch['importance'], mask)}, aux
         episode_keys = keys.per_example(keys.stream(key, 'episodes'), batch['index'])
         reinforce = functools.partial(losses.reinforce, episodes=self.episodes)
         policy, reward = jax.vmap(reinforce)(
@@ -165,7 +165,7 @@ class Scorer:
             (sums over the frames of each video, numbers of frames).
         """
         target = importance
-        if self.regress == 'rank':
+        if self.target == 'rank':
             target = jax.vmap(losses.ranks)(importance, mask)
         errors = jnp.where(mask, jnp.square(jax.nn.sigmoid(logits) - target), 0)
         return errors.sum(1), mask.sum(1, dtype=errors.dtype)
@@ -183,7 +183,7 @@ class Scorer:
             frames: normalised.
             mask: which of them are no padding.
         """
-        if self.sees == 'frames':
+        if self.input_kind == 'frames':
             return self._logits(variables, frames, mask)
         features = self.masked_features(variables['frozen'], frames, mask)
         model_input = self.model_input(frames, features, mask)
@@ -246,11 +246,13 @@ def make_features(options: Config, spec: Spec, dtype: DTypeLike) -> FrameFeature
             return jax.vmap(jax.vmap(descriptors.layout))(frames)
 
         return layout
-    extract = feature_extractor.build(spec.networks['judge'], options.layer, dtype)
+    extract = feature_extractor.build(
+        spec.networks['feature_extractor'], options.layer, dtype
+    )
 
     def extracted(frozen, frames):
         batch, time, *image_shape = frames.shape
-        named = extract(frozen['judge'], frames.reshape(-1, *image_shape))
+        named = extract(frozen['feature_extractor'], frames.reshape(-1, *image_shape))
         features = named[options.layer]
         features = features.mean(range(1, features.ndim - 1)).reshape(batch, time, -1)
         length = jnp.sqrt(jnp.square(features).sum(-1, keepdims=True))

@@ -32,12 +32,12 @@ FIELDS: Fields = {
         True,
         'Learn the importance of frames; false: maximise the reward of arXiv 1801.00054.',
     ),
-    'regress': Field(
+    'target': Field(
         'rank',
         'Target of a frame: the rank of its importance in its video, or its importance.',
         choices=('rank', 'value'),
     ),
-    'sees': Field(
+    'input': Field(
         'frames',
         "The model's input: frames, or their similarity to each other.",
         choices=('frames', 'similarity'),
@@ -45,7 +45,7 @@ FIELDS: Fields = {
     'frames': Field(
         120, 'Frames of a video that are scored, evenly spaced, at most.', least=1
     ),
-    'rate': Field(
+    'frames_per_second': Field(
         2.0,
         'Scored frames per second of a video file; a short one has 20 frames.',
         above=0,
@@ -98,7 +98,7 @@ def requires(config: Config) -> dict[str, RequiredNetwork]:
     features = config.task.features
     if features == 'layout':
         return {}
-    return {'judge': RequiredNetwork(run=features)}
+    return {'feature_extractor': RequiredNetwork(run=features)}
 
 
 def describe(config: Config, source: Source) -> Spec:
@@ -123,8 +123,8 @@ def describe(config: Config, source: Source) -> Spec:
 
 
 def _preprocessing(config: Config, info: SourceInfo) -> Preprocessing:
-    own = Preprocessing.of_dataset(info.image_shape, config.data.image_size, 'squash')
-    return image_input.as_weights(config, own, info.image_shape, ('squash',))
+    own = Preprocessing.of_dataset(info.image_shape, config.data.image_size, 'stretch')
+    return image_input.as_weights(config, own, info.image_shape, ('stretch',))
 
 
 def _video_spec(

@@ -115,7 +115,10 @@ def test_a_plan_says_where_each_number_is_from(planned):
     [
         (['--topology', '9xT4'], "no figures for the device 'T4'"),
         (['--topology', '4096xH100'], 'at most 2048'),
-        (['--topology', '2xH100', '--share', '2'], '--share 2.0: above 0'),
+        (
+            ['--topology', '2xH100', '--utilization', '2'],
+            '--utilization=2.0: expected a num',
+        ),
         (
             ['--topology', '2xH100', '--config.parallel.mode=pmap'],
             "of parallel.mode='jit'",
@@ -215,7 +218,7 @@ def test_a_measurement_adds_up(measured):
     assert compute['flops_per_second'] == pytest.approx(
         compute['flops'] / seconds['median']
     )
-    assert compute['share_of_peak'] == pytest.approx(
+    assert compute['fraction_of_peak'] == pytest.approx(
         compute['flops_per_second'] / compute['peak_flops_per_second']
     )
     assert measured['compile']['compile_seconds'] > 0 and 'why' not in measured['input']

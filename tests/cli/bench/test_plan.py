@@ -31,7 +31,7 @@ DEVICE = Device(
     torus=0,
     sources=('here',),
 )
-CERTAIN = Assumed(share=1.0, link_share=1.0, hop=0.0, network_hop=0.0)
+CERTAIN = Assumed(utilization=1.0, link_utilization=1.0, hop=0.0, network_hop=0.0)
 
 
 def collective(
@@ -81,7 +81,7 @@ def test_time_is_bytes_over_bandwidth(members, seconds):
     assert transfer_seconds(collective(8, members), DEVICE, CERTAIN) == pytest.approx(
         seconds
     )
-    half = dataclasses.replace(CERTAIN, link_share=0.5)
+    half = dataclasses.replace(CERTAIN, link_utilization=0.5)
     assert transfer_seconds(collective(8, members), DEVICE, half) == pytest.approx(
         2 * seconds
     )
@@ -104,7 +104,9 @@ def test_a_combined_operation_pays_its_latency_once():
         collective(op='c', name='transpose(jvp'),
         collective(op='c', name='transpose(jvp'),
     ]
-    [[group, moved]] = transfers(pair, DEVICE, Assumed(link_share=1.0, hop=1.0)).items()
+    [[group, moved]] = transfers(
+        pair, DEVICE, Assumed(link_utilization=1.0, hop=1.0)
+    ).items()
     assert (group, moved.operations, moved.arrays, moved.bytes) == (
         'gradient',
         1,
@@ -157,7 +159,9 @@ def test_a_whole_plan():
     assert (value('compute'), found['compute'].unit) == (12, 's')
     assert [n.value for n in sections['work'] if n.name == 'memory'] == [8]
     assert (
-        value('peak') == 40 and value('fits') and value('share of the memory') == 0.04
+        value('peak') == 40
+        and value('fits')
+        and value('fraction of the memory') == 0.04
     )
     assert (value('step without overlap'), value('step with overlap')) == (24, 12)
     assert (value('images/s without overlap'), value('images/s with overlap')) == (1, 2)

@@ -185,7 +185,7 @@ def test_variables_that_are_not_read_are_left_out(tmp_path):
             'discriminator': {'kernel': np.ones((500, 500), np.float32)},
         },
         'model_state': {},
-        'frozen': {'judge': [np.ones(500, np.float32)]},
+        'frozen': {'feature_extractor': [np.ones(500, np.float32)]},
     }
 
     @jax.jit
@@ -196,7 +196,7 @@ def test_variables_that_are_not_read_are_left_out(tmp_path):
 
     def predict(variables, inputs):
         y, *_ = layers(variables['params']['generator'], inputs['latent'])
-        return {'y': y + variables['frozen']['judge'][0].shape[0]}
+        return {'y': y + variables['frozen']['feature_extractor'][0].shape[0]}
 
     spec = Spec(inputs={'latent': ArraySpec((8,), 'float32')}, targets={})
     latent = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)

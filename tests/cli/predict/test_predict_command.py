@@ -45,7 +45,7 @@ def digits(trained, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def colour(tiny, tmp_path_factory):
-    """A run on photographs squashed to 32x32, saved before its first step."""
+    """A run on photographs stretched to 32x32, saved before its first step."""
     folder, workdir = (
         tmp_path_factory.mktemp('photos'),
         tmp_path_factory.mktemp('colour'),

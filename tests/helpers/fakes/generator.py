@@ -48,7 +48,7 @@ def make(config, spec):
                 'discriminator': {'kernel': draw(64, 1000)},
             },
             {},
-            frozen={'judge': draw(500)},
+            frozen={'feature_extractor': draw(500)},
         )
 
     def predict(variables, inputs):
