@@ -52,12 +52,32 @@ def pytest_xdist_auto_num_workers():
     return len(os.sched_getaffinity(0)) + 1
 
 
+# Files of a minute or more. They start first, so that no worker is left alone with one.
+LONGEST_FILES = (
+    'cli/export/test_export_command.py',
+    'train/test_processes.py',
+    'tasks/test_captioning_task.py',
+    'tasks/test_gan_task.py',
+    'cli/export/test_formats.py',
+    'train/test_layouts.py',
+)
+
+
+def pytest_collection_modifyitems(items):
+    # The sort is stable: within a file, and among the other files, the order stays.
+    items.sort(key=lambda item: not str(item.path).endswith(LONGEST_FILES))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Whole files to a worker, because the tests of a file share trained runs."""
     if config.getvalue('dist') != 'load':  # What `-n` alone chooses.
         return None
     from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = (
+        False  # It would start files with many tests first.
+    )
 
     return LoadFileScheduling(config, log)
 

@@ -22,7 +22,7 @@ QUICK = 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'  # to compile
 
 @pytest.fixture(scope='module')
 def gan(trained):
-    """gan('task.r1=1', ...): a config of three steps, judged by a finished classifier."""
+    """gan('task.r1=1', ...): a config of three steps."""
 
     def make(*overrides):
         config = configs.default('gan')
@@ -65,7 +65,7 @@ def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
         'floor_kid_cnn',
         'floor_precision',
         'floor_recall',
-        'judge_hash',
+        'feature_extractor_hash',
     }
     assert all(np.isfinite(value) for value in found.values())
     # Real images are nearer to real images than those of a generator that has learned nothing.
@@ -125,8 +125,7 @@ def _signal_after(steps):
             'task.loss=wasserstein',
             'task.gradient_penalty=10',
             'task.critic_steps=2',
-            'model.name=sngan',
-            'model.variant=4-4',
+            *QUICK,
         ),
         ('task.conditional=false', 'task.diffaugment=color,translation,cutout', *QUICK),
     ],
@@ -260,7 +259,8 @@ def test_summaries_are_those_of_the_metrics():
         )
     right = sum(i % 3 == i % 2 for i in range(50))
     assert (
-        found['conditional_accuracy'] == right / 50 and found['judge_hash'] == 0xFF0000
+        found['conditional_accuracy'] == right / 50
+        and found['feature_extractor_hash'] == 0xFF0000
     )
 
 
@@ -285,20 +285,21 @@ def test_precision_and_recall_see_every_class():
     assert min(found['precision'], found['recall'], found['floor_recall']) > 0.8
 
 
-def test_the_own_judge_is_trained_once_into_the_cache(
+def test_the_small_classifier_is_trained_once_into_the_cache(
     gan, tmp_path, monkeypatch, no_pictures
 ):
-    own = features.own
+    small_classifier = features.small_classifier
 
     def quick(data):
-        config = own(data)
-        config.model.variant, config.train.steps = '4', '2'
+        config = small_classifier(data)
+        config.model.variant = '4'
+        config.train.steps = '2'
         return config
 
     monkeypatch.setattr(features, 'small_classifier', quick)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
     config = gan('task.feature_extractor=small_cnn', 'train.steps=1', *QUICK)
-    first = loop.run(config, tmp_path / 'a').metrics['eval/judge_hash']
+    first = loop.run(config, tmp_path / 'a').metrics['eval/feature_extractor_hash']
     networks = list((tmp_path / 'cache' / 'jaxvision' / 'runs').iterdir())
     assert [path.name.startswith('feature_extractor-') for path in networks] == [True]
     saved = {
@@ -310,7 +311,7 @@ def test_the_own_judge_is_trained_once_into_the_cache(
         gan('task.feature_extractor=small_cnn', 'train.steps=1', 'seed=1', *QUICK),
         tmp_path / 'b',
     )
-    assert second.metrics['eval/judge_hash'] == first > 0
+    assert second.metrics['eval/feature_extractor_hash'] == first > 0
     checkpoints = {
         path: time for path, time in saved.items() if 'checkpoints' in str(path)
     }

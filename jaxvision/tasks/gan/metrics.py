@@ -29,7 +29,7 @@ def names(*, has_class_accuracy: bool, has_inception: bool) -> tuple[str, ...]:
         f'{FLOOR}precision',
         f'{FLOOR}recall',
         *accuracy,
-        'judge_hash',
+        'feature_extractor_hash',
     )
 
 
@@ -50,7 +50,7 @@ def summarize(
 
     Returns:
         Frechet and kernel distances by both networks' features, precision and recall by the
-        classifier's, 'conditional_accuracy', and 'judge_hash', the start of the hash.
+        classifier's, 'conditional_accuracy', and 'feature_extractor_hash', the start of the hash.
     """
     counted = records['index'] < samples
     records = {name: values[counted] for name, values in records.items()}
@@ -75,7 +75,7 @@ def summarize(
         correct = records['prediction'] == records['label']
         metrics['conditional_accuracy'] = float(correct.mean())
     # A metric is a number: the first 24 bits, which float32 holds.
-    metrics['judge_hash'] = int(extractor_hash[:6] or '0', 16)
+    metrics['feature_extractor_hash'] = int(extractor_hash[:6] or '0', 16)
     return metrics
 
 
