@@ -205,7 +205,7 @@ def test_frames_stand_for_equal_parts_of_a_video(films):
         (10, 60, total),
         (2, 2, 2),
     ):
-        options.rate = rate
+        options.frames_per_second = rate
         found = sampling.make_sample(options, [most, 16, 16, 3])({'video': file})
         own = found['video_mask'] > 0
         assert own.tolist() == [True] * wanted + [False] * (most - wanted)

@@ -136,7 +136,7 @@ class Scorer:
         )
         aux = {'model_state': {'model': model_state}}
         if self.supervised:
-            return {'mse': self.targetion(logits, batch['importance'], mask)}, aux
+            return {'mse': self.regression(logits, batch['importance'], mask)}, aux
         episode_keys = keys.per_example(keys.stream(key, 'episodes'), batch['index'])
         reinforce = functools.partial(losses.reinforce, episodes=self.episodes)
         policy, reward = jax.vmap(reinforce)(
