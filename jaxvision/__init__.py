@@ -1,5 +1,8 @@
-"""jaxvision: image recognition in JAX, pure functions over one engine."""
+"""jaxvision: image and video recognition, generation and restoration in JAX."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +21,33 @@ def load(workdir: str | Path, step: str | int = 'last') -> 'tuple[Task, Tree, Sp
 
     Args:
         workdir: the run's folder.
-        step: the 'last' or 'best' checkpoint, or the number of one.
+        step: 'last', 'best' or the step of a checkpoint.
 
     Returns:
         (the task, its variables, the spec of its data).
 
     Raises:
-        UserError: The folder holds no run, or no such checkpoint.
+        UserError: The folder holds no run, or the checkpoint does not exist.
     """
     from jaxvision.train import saved
 
-    return saved.load(Path(workdir), step)
+    with _without_warnings('absl'):
+        return saved.load(Path(workdir), step)
+
+
+@contextlib.contextmanager
+def _without_warnings(name: str) -> Iterator[None]:
+    """Hide what a logger says below the level ERROR, and restore the logger afterwards.
+
+    Orbax warns that a read-only checkpoint manager is read-only.
+    """
+    logger = logging.getLogger(name)
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    logger.addFilter(is_error)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_error)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -37,13 +39,13 @@ def test_a_run_is_reopened_at_its_last_its_best_or_a_numbered_checkpoint(selecte
     }
     assert scores.keys() == {3, 6}
     best = max(scores, key=scores.get)
-    for step, wanted in (
+    for step, expected in (
         ('last', scores[6]),
         (6, scores[6]),
         ('6', scores[6]),
         ('best', scores[best]),
     ):
-        assert accuracy(selected, step) == pytest.approx(wanted, abs=1e-9)
+        assert accuracy(selected, step) == pytest.approx(expected, abs=1e-9)
     assert accuracy(str(selected), 'last') == pytest.approx(scores[6], abs=1e-9)
 
 
@@ -57,13 +59,34 @@ def test_the_spec_says_what_goes_in_and_what_comes_out(trained):
 
 
 @pytest.mark.parametrize(
-    'name, step, says',
+    'name, step, message',
     [
         ('', 99, 'no checkpoint 99: expected last, best or one of'),
         ('', 'worst', 'no checkpoint worst'),
         ('nowhere', 'last', 'is not a run: it has no config.json'),
     ],
 )
-def test_what_is_not_there_is_said(trained, name, step, says):
-    with pytest.raises(UserError, match=says):
+def test_a_missing_run_or_checkpoint_is_named(trained, name, step, message):
+    with pytest.raises(UserError, match=message):
         jaxvision.load(trained / name, step)
+
+
+def test_loading_logs_no_warnings_of_orbax_and_keeps_the_logging_of_others(trained):
+    script = """
+import logging, sys
+import jaxvision
+logging.basicConfig(level=logging.WARNING)
+handlers = list(logging.root.handlers)
+jaxvision.load(sys.argv[1])
+logger = logging.getLogger('absl')
+assert logging.root.handlers == handlers and not logger.filters
+assert logger.isEnabledFor(logging.WARNING)
+logger.warning('afterwards')
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', script, str(trained)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ''
+    absl_lines = [line for line in done.stderr.splitlines() if 'absl' in line]
+    assert absl_lines == ['WARNING:absl:afterwards']

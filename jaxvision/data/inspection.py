@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -70,11 +71,18 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class _Look:
-    """What was seen of an example: a thumbnail and a digest, or why it cannot be read."""
+    """What the report keeps of an example. Thumbnails of a whole dataset need too much memory.
+
+    Attributes:
+        size: 'WIDTHxHEIGHT'.
+        digest: hash of the content; empty if the example is unreadable.
+        vector: grey picture for near-equality; None if the report does not look for it.
+        reason: why the example is unreadable.
+    """
 
     size: str = ''
     digest: str = ''
-    thumbnail: UInt8[np.ndarray, 'h w c'] | None = None
+    vector: Float[np.ndarray, 'd'] | None = None
     reason: str = ''
 
 
@@ -93,7 +101,9 @@ def inspect(
         pictures: thumbnails of each class.
         threads: that read and decode.
     """
-    looks = {split: _look_at_all(source, threads) for split, source in sources.items()}
+    looks = {
+        split: _look_at_all(source, threads, near) for split, source in sources.items()
+    }
     train = sources['train']
     reports = {}
     for split, source in sources.items():
@@ -122,33 +132,53 @@ def inspect(
         summary=summary.lines(sources),
         warnings=_warnings(train, reports),
         splits=reports,
-        pictures=_pictures(train, looks['train'], pictures),
+        pictures=_pictures(train, looks['train'], pictures, threads),
     )
 
 
-def _look_at_all(source: Source, threads: int) -> list[_Look]:
+def _look_at_all(source: Source, threads: int, near: bool) -> list[_Look]:
     def look(row: int) -> _Look:
-        return _look_at(source, row)
+        return _look_at(source, row, near)
 
     return list(pipeline.read_ahead(look, 0, len(source), threads))
 
 
-def _look_at(source: Source, row: int) -> _Look:
+def _look_at(source: Source, row: int, near: bool) -> _Look:
+    """Read an example and describe it.
+
+    Args:
+        source: the split.
+        row: number of the example.
+        near: whether to keep a small grey picture for near-equality.
+    """
     channels = source.info.image_shape[2]
+    vector = None
     try:
-        example = source[row]
-        if 'video' in example:
-            encoded = example['video']
-            frame = video.read(encoded, [0])[0]
-        else:
-            encoded = example['image']
-            frame = decode.decode(encoded, channels)
-        thumbnail = decode.thumbnail(frame, channels, SIDE)
+        encoded, frame = _first_frame(source, row)
+        if near:
+            vector = _vector(decode.thumbnail(frame, channels, SIDE))
         digest = _digest(encoded)
     except Unreadable as error:
         return _Look(reason=str(error))
     height, width, _ = frame.shape
-    return _Look(f'{width}x{height}', digest, thumbnail)
+    return _Look(f'{width}x{height}', digest, vector)
+
+
+def _first_frame(source: Source, row: int) -> tuple[Any, UInt8[np.ndarray, 'h w c']]:
+    """Read the image, or the first frame of the video, of an example.
+
+    Returns:
+        (what the source holds, the decoded pixels).
+
+    Raises:
+        Unreadable: The example cannot be read or decoded.
+    """
+    example = source[row]
+    if 'video' in example:
+        encoded = example['video']
+        return encoded, video.read(encoded, [0])[0]
+    encoded = example['image']
+    return encoded, decode.decode(encoded, source.info.image_shape[2])
 
 
 def _digest(encoded: Any) -> str:
@@ -244,7 +274,7 @@ def _near_pairs(
 
 
 def _vectors(looks: Sequence[_Look]) -> Float[np.ndarray, 'n d']:
-    return np.stack([_vector(look.thumbnail) for look in looks])
+    return np.stack([look.vector for look in looks])
 
 
 def _vector(thumbnail: UInt8[np.ndarray, 'h w c']) -> Float[np.ndarray, 'd']:
@@ -253,27 +283,43 @@ def _vector(thumbnail: UInt8[np.ndarray, 'h w c']) -> Float[np.ndarray, 'd']:
 
 
 def _pictures(
-    source: Source, looks: Sequence[_Look], number: int
+    source: Source, looks: Sequence[_Look], number: int, threads: int
 ) -> dict[str, list[UInt8[np.ndarray, 'h w c']]]:
-    """Thumbnails of each class, spread evenly over the split."""
-    rows_by_class = {'': list(range(len(source)))}
-    if source.info.has_labels:
-        labels = labels_of(source, 'the report')
-        is_of_class = labels if labels.ndim > 1 else None
-        rows_by_class = {}
-        for label, name in enumerate(source.info.class_names):
-            chosen = (
-                labels == label if is_of_class is None else is_of_class[:, label] > 0
-            )
-            rows_by_class[name] = np.flatnonzero(chosen).tolist()
-    pictures = {}
-    for name, rows in rows_by_class.items():
-        readable = [row for row in rows if looks[row].thumbnail is not None]
+    """Read thumbnails of each class, spread evenly over the split.
+
+    Args:
+        source: the split.
+        looks: a look at each of its examples.
+        number: thumbnails of each class.
+        threads: that read and decode.
+    """
+    chosen_rows = {}
+    for name, rows in _rows_by_class(source).items():
+        readable = [row for row in rows if not looks[row].reason]
         places = np.linspace(0, len(readable) - 1, min(number, len(readable)))
-        pictures[name] = [
-            looks[readable[place]].thumbnail for place in places.round().astype(int)
-        ]
-    return pictures
+        chosen_rows[name] = [readable[place] for place in places.round().astype(int)]
+    # An example of several labels may be chosen more than once.
+    every_row = sorted(set(itertools.chain(*chosen_rows.values())))
+
+    def read(place: int) -> UInt8[np.ndarray, 'h w c']:
+        _, frame = _first_frame(source, every_row[place])
+        return decode.thumbnail(frame, source.info.image_shape[2], SIDE)
+
+    thumbnails = pipeline.read_ahead(read, 0, len(every_row), threads)
+    by_row = dict(zip(every_row, thumbnails, strict=True))
+    return {name: [by_row[row] for row in rows] for name, rows in chosen_rows.items()}
+
+
+def _rows_by_class(source: Source) -> dict[str, list[int]]:
+    """{class: numbers of its examples}; the class '' has all of a dataset without labels."""
+    if not source.info.has_labels:
+        return {'': list(range(len(source)))}
+    labels = labels_of(source, 'the report')
+    rows_by_class = {}
+    for label, name in enumerate(source.info.class_names):
+        has_label = labels == label if labels.ndim == 1 else labels[:, label] > 0
+        rows_by_class[name] = np.flatnonzero(has_label).tolist()
+    return rows_by_class
 
 
 def _warnings(train: Source, reports: Mapping[Split, SplitReport]) -> list[str]:

@@ -1,10 +1,12 @@
 """A close look at sources that are no folders of images."""
 
+import weakref
+
 import numpy as np
 import pytest
 
 from jaxvision.core.types import Example
-from jaxvision.data import inspection
+from jaxvision.data import decode, inspection
 from jaxvision.data.protocol import RowSource, SourceInfo
 
 
@@ -43,3 +45,31 @@ def test_videos_are_compared_as_a_whole(threads):
     assert report.splits['test'].in_training == [
         ('clips train, row 1', 'clips test, row 1')
     ]
+
+
+@pytest.mark.parametrize('near', [False, True])
+def test_only_the_pictures_of_the_report_stay_in_memory(near, monkeypatch):
+    thumbnail = decode.thumbnail
+    alive = weakref.WeakSet()
+    most_alive = 0
+
+    class Thumbnail(np.ndarray):
+        """A thumbnail that can be watched: an array has no hash, this has its identity."""
+
+        __hash__ = object.__hash__
+
+    def watched_thumbnail(*arguments):
+        nonlocal most_alive
+        result = thumbnail(*arguments).view(Thumbnail)
+        alive.add(result)
+        most_alive = max(most_alive, len(alive))
+        return result
+
+    monkeypatch.setattr(decode, 'thumbnail', watched_thumbnail)
+    sources = {
+        'train': Clips(list(range(50)), 'train'),
+        'test': Clips(list(range(50, 80)), 'test'),
+    }
+    report = inspection.inspect(sources, near=near, pictures=3, threads=0)
+    assert [len(pictures) for pictures in report.pictures.values()] == [3]
+    assert most_alive <= 4
