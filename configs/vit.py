@@ -1,26 +1,33 @@
-"""A small vision transformer, from scratch.
+"""Image classification with a small vision transformer, trained from scratch.
+
+The result is for one seed, on 2 cores of a newer AMD EPYC.
 
     jaxvision train --config vit
-
-98.0 % of the 1,000 test digits (one seed) in 3 min 10 s on 2 cores of a newer AMD EPYC.
+        98.0 % top-1 on the 1,000 test digits, 3 min 10 s
 """
 
 from jaxvision.core import config as configs
 
 
 def get_config(source='mnist5k'):
+    """Config of a small ViT for the dataset `source`."""
     config = configs.default('classification')
-    config.data.source, config.data.batch_size = source, 64
+    config.data.source = source
+    config.data.batch_size = 64
     config.model.name = 'vit'
-    config.model.variant = (
-        'Ti/7' if source == 'mnist5k' else 'Ti/4'
-    )  # patches tile the images
+    # The side of a patch divides the side of the images: 28 pixels in mnist5k, else 32.
+    config.model.variant = 'Ti/4'
     config.model.options = {'depth': 4, 'pool': 'mean'}
-    config.task.augment.translate, config.task.augment.rotate = 0.08, 10.0
-    config.optimizer.lr, config.optimizer.warmup = 1e-3, '2 epochs'
-    config.optimizer.weight_decay, config.optimizer.clip = 0.05, 1.0
-    config.train.steps = (
-        '150000 examples' if source == 'mnist5k' else '1000000 examples'
-    )
-    config.train.eval_every = config.train.checkpoint_every = '20000 examples'
+    config.task.augment.translate = 0.08
+    config.task.augment.rotate = 10.0
+    config.optimizer.lr = 1e-3
+    config.optimizer.warmup = '2 epochs'
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.clip = 1.0
+    config.train.steps = '1000000 examples'
+    config.train.eval_every = '20000 examples'
+    config.train.checkpoint_every = '20000 examples'
+    if source == 'mnist5k':
+        config.model.variant = 'Ti/7'
+        config.train.steps = '150000 examples'
     return config

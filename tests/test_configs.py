@@ -1,4 +1,4 @@
-"""Every file in configs/ builds; those train two steps whose task is not trained elsewhere."""
+"""Every config builds its task. Configs of tasks without a training test train two steps."""
 
 import re
 import runpy
@@ -22,14 +22,14 @@ from jaxvision.train.update import guarded
 OPEN = Composed.open
 CONFIGS = Path(__file__).parents[1] / 'configs'
 FILES = sorted(CONFIGS.glob('*.py'))
-# Those of tasks that tests/tasks trains only build. Only sizes shrink.
+# Configs that are trained here: tests/tasks trains the other tasks. Only sizes shrink.
 SMALLER = {
     'cnn': ['model.variant=4-8'],
     'vit': ['model.options.depth=1'],
     'super_resolution': ['model.variant=1x4', 'task.patch=4', 'task.tile=8'],
 }
-# Patches that tile the images below, or are parts of them.
-FITTING = {
+# Patches that tile the 32x32 images below, or crops that fit into them.
+PATCHES = {
     'vit': ['model.variant=Ti/4'],
     'super_resolution': ['task.patch=8'],
     'inpainting': ['task.crop=16'],
@@ -51,12 +51,12 @@ def images(tmp_path):
 
 
 def arguments(path):
-    """The names that a config file treats apart, and none."""
+    """The sources with a branch of their own in a config file, and None for the default."""
     return [None, *dict.fromkeys(re.findall(r"source == '([^']*)'", path.read_text()))]
 
 
-def composed(config):
-    """Whether its source is made of digits, with more than images and labels."""
+def is_composed(config):
+    """Whether the examples are composed of digits and hold more than images and labels."""
     return config.data.source.split('/')[0] in (
         'digit_pairs',
         'digit_scenes',
@@ -73,8 +73,8 @@ def few_composed(monkeypatch):
     )
 
 
-def _judge(config, trained):
-    """A classifier that is there, in the place of one that would first be trained."""
+def use_trained_extractor(config, trained):
+    """Use an existing run as feature extractor, so that none is trained first."""
     if 'feature_extractor' in config.task:
         config.task.feature_extractor = str(trained)
 
@@ -91,6 +91,10 @@ def check_contracts(run):
         assert jax.eval_shape(task.network.normalize, pixels).shape == pixels.shape
 
 
+def shapes_and_dtypes(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+
 @pytest.mark.parametrize(
     'path, argument',
     [(path, argument) for path in FILES for argument in arguments(path)],
@@ -100,31 +104,28 @@ def test_a_config_builds_its_task_and_its_step(
     path, argument, images, tmp_path, trained, few_composed
 ):
     config = configs.load(f'{path}:{argument}' if argument else str(path))
-    _judge(config, trained)
+    use_trained_extractor(config, trained)
     if argument:
         assert config.data.source == argument
-    known = configs.fields(configs.default(config.task.name))
-    assert {name for name in configs.fields(config) if '.options.' not in name} <= {
-        *known,
-        'model.options',
-        'optimizer.options',
-    }
-    elsewhere = (
-        []
-        if composed(config)
-        else [f'data.source=folder:{images}', 'data.image_size=32', 'data.test_split=']
-    )
-    for override in (*elsewhere, 'data.batch_size=4', *FITTING.get(path.stem, [])):
+    declared = configs.fields(configs.default(config.task.name))
+    fields = {name for name in configs.fields(config) if '.options.' not in name}
+    assert fields <= {*declared, 'model.options', 'optimizer.options'}
+    overrides = ['data.batch_size=4', *PATCHES.get(path.stem, [])]
+    if not is_composed(config):
+        overrides += [
+            f'data.source=folder:{images}',
+            'data.image_size=32',
+            'data.test_split=',
+        ]
+    for override in overrides:
         configs.override(config, *override.split('=', 1))
-    this = begin(config, tmp_path / 'run')
+    run = begin(config, tmp_path / 'run')
     state, scalars = jax.eval_shape(
-        guarded(this.task.update), this.abstract(), blank_batch(this.spec, 4)
+        guarded(run.task.update), run.abstract(), blank_batch(run.spec, 4)
     )
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), this.abstract()
-    )
+    assert shapes_and_dtypes(state) == shapes_and_dtypes(run.abstract())
     assert {'loss', 'lr'} <= scalars.keys()
-    check_contracts(this)
+    check_contracts(run)
     assert any(name.endswith('gradient_norm') for name in scalars)
 
 
