@@ -1,1 +1,1 @@
-"""Losses: pure functions, one value an example, never reduced over the batch."""
+"""Losses: pure functions with one value for each example, never reduced over the batch."""

@@ -1,10 +1,10 @@
-"""What the two players of a GAN minimise, and the gradient penalties on the discriminator.
+"""Adversarial losses of a GAN, and gradient penalties on the discriminator.
 
-Scores are raw, without a sigmoid, and higher for what looks real. A patch discriminator's map of
-scores gives a map of losses.
+A discriminator's score is a raw logit, without a sigmoid. Real images should score high. A patch
+discriminator gives a map of scores for each image, and the losses then are maps too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -14,76 +14,147 @@ from jaxtyping import Array, Float
 
 from jaxvision.core import errors
 
-Score = Callable[[Float[Array, 'b ...']], Float[Array, 'b']]
+Scores = Float[Array, '*b']
+Images = Float[Array, 'b ...']
+PerImage = Float[Array, 'b']
+
+# A discriminator as a function: images -> one score for each image.
+Score = Callable[[Images], PerImage]
+# The scores of real and of generated images -> losses.
+Loss = Callable[[Scores, Scores], Scores]
 
 _DISCRIMINATOR = {
-    'non_saturating': lambda r, f: softplus(-r) + softplus(f),  # Goodfellow et al. 2014
-    'hinge': lambda r, f: relu(1 - r) + relu(1 + f),  # Lim and Ye 2017
-    'wasserstein': lambda r, f: f - r,  # Arjovsky et al. 2017
-    'relativistic': lambda r, f: softplus(f - r),  # Jolicoeur-Martineau 2018; R3GAN
+    # Goodfellow et al. 2014.
+    'non_saturating': lambda real, fake: softplus(-real) + softplus(fake),
+    # Lim and Ye 2017.
+    'hinge': lambda real, fake: relu(1 - real) + relu(1 + fake),
+    # Arjovsky et al. 2017.
+    'wasserstein': lambda real, fake: fake - real,
+    # Jolicoeur-Martineau 2018; R3GAN, Huang et al. 2024.
+    'relativistic': lambda real, fake: softplus(fake - real),
 }
 _GENERATOR = {
-    'non_saturating': lambda r, f: softplus(-f),  # Goodfellow et al. 2014, section 3
-    'hinge': lambda r, f: -f,  # Lim and Ye 2017
-    'wasserstein': lambda r, f: -f,  # Arjovsky et al. 2017
-    'relativistic': lambda r, f: softplus(r - f),  # Jolicoeur-Martineau 2018; R3GAN
+    # Goodfellow et al. 2014, section 3.
+    'non_saturating': lambda real, fake: softplus(-fake),
+    # Lim and Ye 2017.
+    'hinge': lambda real, fake: -fake,
+    # Arjovsky et al. 2017.
+    'wasserstein': lambda real, fake: -fake,
+    # Jolicoeur-Martineau 2018; R3GAN, Huang et al. 2024.
+    'relativistic': lambda real, fake: softplus(real - fake),
 }
 KINDS = tuple(_DISCRIMINATOR)
 
 
 def discriminator(
-    kind: str, real: Float[Array, '*b'], fake: Float[Array, '*b']
-) -> Float[Array, '*b']:
-    """The discriminator's loss, given its scores of real and of generated images.
+    kind: str,
+    real: Scores,
+    fake: Scores,
+) -> Scores:
+    """Compute the loss of the discriminator.
 
-    `kind`: 'non_saturating', 'hinge', 'wasserstein' or 'relativistic', which pairs the i-th real
-    with the i-th fake (R3GAN, Huang et al. 2024); another raises a ValueError that lists them.
+    Args:
+        kind: 'non_saturating', 'hinge', 'wasserstein' or 'relativistic'. The relativistic loss
+            compares the i-th real image with the i-th generated one.
+        real: the discriminator's scores of real images, of any shape.
+        fake: its scores of generated images, of the same shape.
+
+    Returns:
+        One loss for each pair of scores, in float32 at least.
+
+    Raises:
+        UserError: `kind` is unknown.
     """
     return _loss(_DISCRIMINATOR, kind, real, fake)
 
 
 def generator(
-    kind: str, real: Float[Array, '*b'], fake: Float[Array, '*b']
-) -> Float[Array, '*b']:
-    """The generator's loss, given the same scores; only 'relativistic' looks at the real ones."""
+    kind: str,
+    real: Scores,
+    fake: Scores,
+) -> Scores:
+    """Compute the loss of the generator.
+
+    Args:
+        kind: as for `discriminator`.
+        real: the discriminator's scores of real images. Only 'relativistic' depends on them.
+        fake: its scores of generated images, of the same shape.
+
+    Returns:
+        One loss for each pair of scores, in float32 at least.
+
+    Raises:
+        UserError: `kind` is unknown.
+    """
     return _loss(_GENERATOR, kind, real, fake)
 
 
-def _loss(table, kind, real, fake):
-    if kind not in table:
+def _loss(
+    losses: Mapping[str, Loss],
+    kind: str,
+    real: Scores,
+    fake: Scores,
+) -> Scores:
+    if kind not in losses:
         raise errors.unknown('adversarial loss', kind, KINDS)
-    return table[kind](_at_least_float32(real), _at_least_float32(fake))
+    loss = losses[kind]
+    real = _at_least_float32(real)
+    fake = _at_least_float32(fake)
+    return loss(real, fake)
 
 
-def squared_gradient(score: Score, images: Float[Array, 'b ...']) -> Float[Array, 'b']:
-    """||d score_i / d image_i||^2, exact: R1 on real images, R2 on fake ones.
+def squared_gradient(score: Score, images: Images) -> PerImage:
+    """Squared norm of the gradient of each image's score: ||d score_i / d image_i||^2.
 
-    The loss takes gamma / 2 of it (Mescheder et al. 2018). `score` gives each image a score of
-    its own: a batch norm that mixes the images would mix their gradients.
+    This is the penalty R1 on real images, and R2 on generated ones. The loss adds gamma / 2 times
+    its mean (Mescheder et al. 2018).
+
+    `score` must treat images independently. Batch normalisation, for example, would mix their
+    gradients.
     """
-    return jnp.square(_flat_gradients(score, images)).sum(-1)
+    gradients = _flat_gradients(score, images)
+    return jnp.square(gradients).sum(-1)
 
 
 def interpolation_penalty(
     score: Score,
-    real: Float[Array, 'b ...'],
-    fake: Float[Array, 'b ...'],
-    share: Float[Array, 'b'],
-) -> Float[Array, 'b']:
-    """(||d score_i / d x_i|| - 1)^2 at x = share * real + (1 - share) * fake, share ~ U(0, 1).
+    real: Images,
+    fake: Images,
+    fraction: PerImage,
+) -> PerImage:
+    """Gradient penalty of WGAN-GP: (||d score_i / d x_i|| - 1)^2 (Gulrajani et al. 2017, eq. 3).
 
-    WGAN-GP (Gulrajani et al. 2017, equation 3), whose loss takes 10 of it; `score` as above.
+    It is measured at the interpolated images x = fraction * real + (1 - fraction) * fake. The
+    paper's loss adds 10 times its mean.
+
+    Args:
+        score: the discriminator. It must treat images independently.
+        real: real images, [B, ...].
+        fake: generated images, of the same shape.
+        fraction: the fraction of the real image in each mixture, [B], usually from U(0, 1).
+
+    Returns:
+        One penalty for each image, [B].
     """
-    share = share.astype(real.dtype).reshape(-1, *[1] * (real.ndim - 1))
-    gradients = _flat_gradients(score, share * real + (1 - share) * fake)
-    # A norm has no gradient at 0, where a last layer of zeros starts: there it is taken as 0.
-    return jnp.square(optax.safe_norm(gradients, 0.0, axis=-1) - 1)
+    broadcast_shape = (-1, *[1] * (real.ndim - 1))
+    fraction = fraction.astype(real.dtype).reshape(broadcast_shape)
+    interpolated = fraction * real + (1 - fraction) * fake
+    gradients = _flat_gradients(score, interpolated)
+    # A norm has no gradient at 0, for example under a last layer of zeros. `safe_norm` takes 0.
+    norms = optax.safe_norm(gradients, 0.0, axis=-1)
+    return jnp.square(norms - 1)
 
 
-def _flat_gradients(score: Score, images: Float[Array, 'b ...']) -> Float[Array, 'b d']:
-    gradients = jax.grad(lambda x: score(x).sum())(images)
+def _flat_gradients(score: Score, images: Images) -> Float[Array, 'b d']:
+    """Gradients of the scores with respect to the pixels, one row for each image."""
+
+    def total_score(images: Images) -> Float[Array, '']:
+        return score(images).sum()
+
+    gradients = jax.grad(total_score)(images)
     return _at_least_float32(gradients).reshape(len(images), -1)
 
 
 def _at_least_float32(x: Float[Array, '...']) -> Float[Array, '...']:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    return x.astype(dtype)

@@ -1,28 +1,32 @@
-"""What training a classifier minimises: cross-entropies, and the targets that they take."""
+"""Losses of a classifier: cross-entropies, and label smoothing for their targets."""
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, DTypeLike, Float, Integer
 
-
-def softmax_cross_entropy(
-    logits: Float[Array, 'b k'], targets: Float[Array, 'b k']
-) -> Float[Array, 'b']:
-    """-sum_k targets_k log softmax(logits)_k in nats; targets: probabilities that sum to 1."""
-    return optax.softmax_cross_entropy(_at_least_float32(logits), targets)
+Logits = Float[Array, 'b k']
+Targets = Float[Array, 'b k']
+PerExample = Float[Array, 'b']
 
 
-def sigmoid_cross_entropy(
-    logits: Float[Array, 'b k'], targets: Float[Array, 'b k']
-) -> Float[Array, 'b']:
-    """Mean over the classes of the binary cross-entropy in nats; targets in [0, 1].
+def softmax_cross_entropy(logits: Logits, targets: Targets) -> PerExample:
+    """Cross-entropy in nats: -sum_k targets_k log softmax(logits)_k.
 
-    The mean, not the sum, so that a learning rate serves any number of classes.
+    `targets` are probabilities that sum to 1 over the classes.
     """
-    return optax.sigmoid_binary_cross_entropy(_at_least_float32(logits), targets).mean(
-        -1
-    )
+    logits = _at_least_float32(logits)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def sigmoid_cross_entropy(logits: Logits, targets: Targets) -> PerExample:
+    """Binary cross-entropy in nats, averaged over the classes. Targets are in [0, 1].
+
+    With a mean instead of a sum, one learning rate serves any number of classes.
+    """
+    logits = _at_least_float32(logits)
+    entropies = optax.sigmoid_binary_cross_entropy(logits, targets)
+    return entropies.mean(-1)
 
 
 def one_hot_targets(
@@ -31,15 +35,27 @@ def one_hot_targets(
     smoothing: float = 0.0,
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, 'b {classes}']:
-    """(1 - smoothing) one_hot(label) + smoothing / classes (Szegedy et al. 2016, section 7).
+    """One-hot targets with label smoothing (Szegedy et al. 2016, section 7).
 
-    Raises ValueError where `smoothing` is not in [0, 1).
+    Args:
+        labels: the class of each example, [B], from 0.
+        classes: the number of classes K.
+        smoothing: the probability that is spread evenly over all classes, in [0, 1).
+        dtype: the dtype of the result.
+
+    Returns:
+        (1 - smoothing) * one_hot(label) + smoothing / K, [B, K].
+
+    Raises:
+        ValueError: `smoothing` is not in [0, 1).
     """
     if not 0 <= smoothing < 1:
-        raise ValueError(f'label smoothing must be in [0, 1), got {smoothing}')
-    return optax.smooth_labels(jax.nn.one_hot(labels, classes, dtype=dtype), smoothing)
+        raise ValueError(f'smoothing={smoothing}: expected a number in [0, 1).')
+    one_hot = jax.nn.one_hot(labels, classes, dtype=dtype)
+    return optax.smooth_labels(one_hot, smoothing)
 
 
-def _at_least_float32(logits: Float[Array, 'b k']) -> Float[Array, 'b k']:
-    # In bfloat16 a log-sum-exp near 7 is known only to 0.03, as much as a good model's loss.
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+def _at_least_float32(logits: Logits) -> Logits:
+    # bfloat16 rounds a log-sum-exp near 7 by up to 0.03, as much as a good model's loss.
+    dtype = jnp.promote_types(logits.dtype, jnp.float32)
+    return logits.astype(dtype)

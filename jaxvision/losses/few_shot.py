@@ -1,47 +1,87 @@
-"""How few-shot methods compare a query with the examples of each class."""
+"""Logits of few-shot methods: how similar a query is to the support examples of each class."""
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+Queries = Float[Array, 'm d']
+Support = Float[Array, 'n k d']
+SupportMask = Float[Array, 'n k']
+Centres = Float[Array, 'n d']
+Logits = Float[Array, 'm n']
 
-def prototypes(
-    support: Float[Array, 'n k d'], mask: Float[Array, 'n k']
-) -> Float[Array, 'n d']:
-    """The mean of each class's features, of those whose `mask` is 1 (Snell et al., 2017)."""
-    return (support * mask[..., None]).sum(1) / mask.sum(1)[:, None]
+
+def prototypes(support: Support, mask: SupportMask) -> Centres:
+    """Mean feature vector of each class (prototypical networks, Snell et al. 2017).
+
+    `support` holds K examples of each of N classes. `mask` is 1 for an example and 0 for padding.
+    """
+    features = support * mask[..., None]
+    counts = mask.sum(1)[:, None]
+    totals = features.sum(1)
+    return totals / counts
 
 
-def distance_logits(
-    query: Float[Array, 'm d'], centres: Float[Array, 'n d']
-) -> Float[Array, 'm n']:
-    """Minus the squared distance to each centre, but for a number that all of a query share."""
-    # About their middle, where the numbers are smallest: they differ by less than they are large.
+def distance_logits(query: Queries, centres: Centres) -> Logits:
+    """Negative squared distance to the centre of each class, up to a constant for each query.
+
+    Softmax does not depend on this constant.
+    """
+    # The differences of features are smaller than the features: centred, they keep more digits.
     middle = centres.mean(0)
-    query, centres = query - middle, centres - middle
-    return 2 * query @ centres.T - jnp.square(centres).sum(-1)
+    query = query - middle
+    centres = centres - middle
+    twice_product = 2 * query @ centres.T
+    squared_norms = jnp.square(centres).sum(-1)
+    return twice_product - squared_norms
 
 
 def cosine_logits(
-    query: Float[Array, '*b d'], centres: Float[Array, 'n d'], scale: float
+    query: Float[Array, '*b d'],
+    centres: Centres,
+    scale: float,
 ) -> Float[Array, '*b n']:
-    """`scale` times the cosine to each centre."""
+    """Scaled cosine similarity to the centre of each class.
+
+    Args:
+        query: features of the queries, [..., D].
+        centres: one feature vector for each class, [N, D].
+        scale: the factor, an inverse temperature.
+
+    Returns:
+        Logits, [..., N].
+    """
     return scale * unit(query) @ unit(centres).T
 
 
 def attention_logits(
-    query: Float[Array, 'm d'],
-    support: Float[Array, 'n k d'],
-    mask: Float[Array, 'n k'],
+    query: Queries,
+    support: Support,
+    mask: SupportMask,
     scale: float,
-) -> Float[Array, 'm n']:
-    """Log-probability of each class: its share of the softmax over `scale` times the cosines to all
-    examples (Vinyals et al., 2016, equation 1, without full context embeddings)."""
+) -> Logits:
+    """Log-probabilities of the classes by attention over all support examples.
+
+    The attention is a softmax over scaled cosines. A class has the sum of its examples' weights
+    (matching networks, Vinyals et al. 2016, equation 1, without full context embeddings).
+
+    Args:
+        query: features of M queries, [M, D].
+        support: features of K examples of each of N classes, [N, K, D].
+        mask: 1 for an example and 0 for padding, [N, K].
+        scale: the factor of the cosines, an inverse temperature.
+
+    Returns:
+        Log-probabilities, [M, N].
+    """
     cosines = jnp.einsum('md,nkd->mnk', unit(query), unit(support))
-    logits = jnp.where(mask > 0, scale * cosines, -jnp.inf)
-    return jax.nn.logsumexp(logits, 2) - jax.nn.logsumexp(logits, (1, 2))[:, None]
+    scores = jnp.where(mask > 0, scale * cosines, -jnp.inf)
+    class_scores = jax.nn.logsumexp(scores, 2)
+    all_scores = jax.nn.logsumexp(scores, (1, 2))
+    return class_scores - all_scores[:, None]
 
 
 def unit(x: Float[Array, '*b d']) -> Float[Array, '*b d']:
-    """Each vector at length 1; one of zeros stays, and has a gradient."""
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-12))
+    """Scale each vector to length 1. A zero vector stays zero and has a finite gradient."""
+    squared = jnp.square(x).sum(-1, keepdims=True)
+    return x * jax.lax.rsqrt(jnp.maximum(squared, 1e-12))

@@ -1,70 +1,98 @@
-"""The linear classifier of least loss for given features: a linear probe."""
+"""Linear probe: the linear classifier with the least loss on fixed features."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxvision.core.types import Tree
 from jaxvision.losses import classification
 
-_MOST_STEPS, _FLAT = 1000, 1e-5
+Scalar = Float[Array, '']
+Kernel = Float[Array, 'd k']
+Bias = Float[Array, 'k']
+Objective = Callable[[Tree], Scalar]
+
+_MAX_STEPS = 1000
+# Norm of the gradient at which the optimisation stops.
+_TOLERANCE = 1e-5
 
 
 def fit(
     features: Float[Array, 'n d'],
     targets: Float[Array, 'n k'],
-    penalty: float | Float[Array, ''],
+    penalty: float | Scalar,
     multi_label: bool = False,
-) -> tuple[Float[Array, 'd k'], Float[Array, 'k'], Float[Array, '']]:
-    """(kernel, bias, loss) of the logits `features @ kernel + bias`.
+) -> tuple[Kernel, Bias, Scalar]:
+    """Fit a linear classifier with logits `features @ kernel + bias`.
 
-    The loss is the examples' mean cross-entropy, of a softmax or, of several labels, the mean of
-    sigmoids', and penalty / 2 times the squared norm of the kernel, of features less their means
-    and divided by the root of their mean variance: scikit-learn's LogisticRegression of
-    C = 1 / (n penalty) of those. (Divided each by its own, features that few examples show would
-    count most.) It is convex, and L-BFGS (Liu and Nocedal, 1989) goes down to a gradient of 1e-5.
+    The loss is the mean cross-entropy plus penalty / 2 times the squared norm of the kernel. The
+    penalised kernel applies to standardised features: less their means, and divided by one number,
+    the root of their mean variance. With one divisor for each feature, features that rarely vary
+    would count most.
+
+    The result equals scikit-learn's `LogisticRegression(C=1 / (n * penalty))` on the standardised
+    features. The loss is convex. L-BFGS (Liu and Nocedal 1989) minimises it until the norm of the
+    gradient is at most 1e-5, in at most 1,000 steps.
 
     Args:
-        targets: shares of the classes, in [0, 1].
-        penalty: above 0.
+        features: [N, D].
+        targets: the probability of each class, [N, K], in [0, 1].
+        penalty: weight of the squared norm, above 0.
+        multi_label: True for the mean of sigmoid cross-entropies, False for softmax.
+
+    Returns:
+        The kernel [D, K], the bias [K] and the least loss.
     """
-    mean, scale = features.mean(0), jnp.sqrt(features.var(0).mean())
+    mean = features.mean(0)
+    scale = jnp.sqrt(features.var(0).mean())
     scale = jnp.where(scale > 0, scale, 1)
-    standard = (features - mean) / scale
-    entropy = (
-        classification.sigmoid_cross_entropy
-        if multi_label
-        else classification.softmax_cross_entropy
-    )
+    standardised = (features - mean) / scale
+    if multi_label:
+        cross_entropy = classification.sigmoid_cross_entropy
+    else:
+        cross_entropy = classification.softmax_cross_entropy
 
-    def objective(parameters):
+    def objective(parameters: Tree) -> Scalar:
         kernel, bias = parameters
-        return entropy(
-            standard @ kernel + bias, targets
-        ).mean() + penalty / 2 * jnp.sum(jnp.square(kernel))
+        logits = standardised @ kernel + bias
+        loss = cross_entropy(logits, targets).mean()
+        return loss + penalty / 2 * jnp.sum(jnp.square(kernel))
 
-    zeros = jnp.zeros((features.shape[1], targets.shape[1]), features.dtype)
-    (kernel, bias), loss = _least(objective, (zeros, zeros[0]))
+    _, dimensions = features.shape
+    _, classes = targets.shape
+    zeros = jnp.zeros((dimensions, classes), features.dtype)
+    start = (zeros, zeros[0])
+    (kernel, bias), loss = _minimise(objective, start)
     kernel = kernel / scale
     return kernel, bias - mean @ kernel, loss
 
 
-def _least(objective, start):
-    """Where a smooth objective is least, and its value there."""
+def _minimise(objective: Objective, start: Tree) -> tuple[Tree, Scalar]:
+    """Minimise a smooth function by L-BFGS, and return the minimiser and the minimum."""
     solver = optax.lbfgs()
-    measure = optax.value_and_grad_from_state(objective)
+    value_and_gradient = optax.value_and_grad_from_state(objective)
 
     def step(carry):
-        at, state, count, _ = carry
-        value, slope = measure(at, state=state)
-        move, state = solver.update(
-            slope, state, at, value=value, grad=slope, value_fn=objective
+        parameters, state, count, _ = carry
+        value, gradient = value_and_gradient(parameters, state=state)
+        change, state = solver.update(
+            gradient,
+            state,
+            parameters,
+            value=value,
+            grad=gradient,
+            value_fn=objective,
         )
-        return optax.apply_updates(at, move), state, count + 1, optax.tree.norm(slope)
+        parameters = optax.apply_updates(parameters, change)
+        return parameters, state, count + 1, optax.tree.norm(gradient)
 
-    def steep(carry):
-        _, _, count, slope = carry
-        return (count < _MOST_STEPS) & (slope > _FLAT)
+    def is_steep(carry):
+        _, _, count, gradient_norm = carry
+        return (count < _MAX_STEPS) & (gradient_norm > _TOLERANCE)
 
-    at, *_ = jax.lax.while_loop(steep, step, (start, solver.init(start), 0, jnp.inf))
-    return at, objective(at)
+    initial = (start, solver.init(start), 0, jnp.inf)
+    parameters, *_ = jax.lax.while_loop(is_steep, step, initial)
+    return parameters, objective(parameters)

@@ -1,1 +1,1 @@
-"""Metrics: a small record an example on the device, exact numbers over all records on the host."""
+"""Metrics: one small record for each example, and exact numbers computed from all records."""

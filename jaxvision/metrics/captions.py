@@ -1,7 +1,7 @@
-"""How close captions are to people's own: BLEU, ROUGE-L and CIDEr-D as the COCO evaluation counts.
+"""Similarity of captions to references: BLEU, ROUGE-L and CIDEr-D as in the COCO evaluation.
 
-All run on the host, over whole sets of tokenized captions: of each example one candidate, a list
-of words, and its references, one list of words or more.
+All functions run on the host, on the tokenized captions of a whole dataset. An example has one
+candidate, a list of words, and one or more references, each a list of words.
 """
 
 import dataclasses
@@ -15,12 +15,19 @@ from jaxtyping import Float
 
 Words = Sequence[str]
 References = Sequence[Words]
+Candidates = Sequence[Words]
+ReferenceSets = Sequence[References]
 Ngram = tuple[str, ...]
+Weights = Mapping[Ngram, float]
 
-LONGEST = 4  # n-grams of 1 to 4 words
-SIGMA = 6.0  # of CIDEr-D's penalty for a candidate's length, in words
-_BETA = 1.2  # the weight of recall in ROUGE-L
+# The longest n-grams, in words.
+LONGEST = 4
+# Std of CIDEr-D's Gaussian penalty for a difference in length, in words.
+SIGMA = 6.0
+# Weight of recall in ROUGE-L.
+_BETA = 1.2
 
+# The replacements of the Penn Treebank tokenizer, as in the COCO evaluation.
 _PLAIN = str.maketrans(
     {
         '’': "'",
@@ -38,18 +45,16 @@ _PLAIN = str.maketrans(
         '}': ' -rcb- ',
     }
 )
-_IN_TWO = {
-    word.replace(' ', ''): word.split()
-    for word in (
-        'can not',
-        'gim me',
-        'gon na',
-        'got ta',
-        'lem me',
-        'wan na',
-        "'t is",
-        "'t was",
-    )
+# Contractions without an apostrophe between their two words.
+_CONTRACTIONS = {
+    'cannot': ['can', 'not'],
+    'gimme': ['gim', 'me'],
+    'gonna': ['gon', 'na'],
+    'gotta': ['got', 'ta'],
+    'lemme': ['lem', 'me'],
+    'wanna': ['wan', 'na'],
+    "'tis": ["'t", 'is'],
+    "'twas": ["'t", 'was'],
 }
 _TOKEN = re.compile(
     r"""
@@ -69,174 +74,222 @@ _TOKEN = re.compile(
 
 
 def tokenize(text: str) -> list[str]:
-    """A caption's words as the COCO evaluation splits it: the Penn Treebank's way, lower case.
+    """Split a caption into lower-case words as the COCO evaluation does (Penn Treebank).
 
-    Punctuation is dropped, but hyphens within words and signs such as % or & stay, brackets become
-    -lrb- and the like; "man's" and "isn't" are two words each, "man" "'s" and "is" "n't".
+    Punctuation is dropped, but hyphens within words and signs such as % or & stay. Brackets become
+    -lrb- and the like. Two words each: "man's" gives "man" "'s", and "isn't" gives "is" "n't".
     """
-    words = _TOKEN.findall(text.lower().translate(_PLAIN))
-    return [part for word in words for part in _IN_TWO.get(word, [word])]
+    plain = text.lower().translate(_PLAIN)
+    words = []
+    for token in _TOKEN.findall(plain):
+        words += _CONTRACTIONS.get(token, [token])
+    return words
 
 
-def summarize(
-    candidates: Sequence[Words], references: Sequence[References]
-) -> dict[str, float]:
-    """'bleu_1' to 'bleu_4', 'rouge_l' and 'cider_d' of a set of tokenized captions."""
-    bleus = {
-        f'bleu_{n}': value
-        for n, value in enumerate(bleu(candidates, references), start=1)
-    }
-    return {
-        **bleus,
-        'rouge_l': rouge_l(candidates, references),
-        'cider_d': cider_d(candidates, references)[0],
-    }
+def summarize(candidates: Candidates, references: ReferenceSets) -> dict[str, float]:
+    """Compute all caption metrics: 'bleu_1' to 'bleu_4', 'rouge_l' and 'cider_d'."""
+    metrics = {}
+    for n, value in enumerate(bleu(candidates, references), start=1):
+        metrics[f'bleu_{n}'] = value
+    metrics['rouge_l'] = rouge_l(candidates, references)
+    metrics['cider_d'], _ = cider_d(candidates, references)
+    return metrics
 
 
-def bleu(
-    candidates: Sequence[Words], references: Sequence[References]
-) -> tuple[float, ...]:
-    """BLEU-1 to BLEU-4 of the whole set, in [0, 1] (Papineni et al. 2002).
+def bleu(candidates: Candidates, references: ReferenceSets) -> tuple[float, ...]:
+    """BLEU-1 to BLEU-4 of the whole dataset, in [0, 1] (Papineni et al. 2002).
 
-    The geometric mean of the clipped precisions of n-grams, less for a set of candidates shorter
-    than, each, the reference nearest to it in length.
+    BLEU-n is the geometric mean of the clipped precisions of 1-grams to n-grams. A brevity penalty
+    lowers it if the candidates together are shorter than their references nearest in length.
+
+    Raises:
+        ValueError: There are no candidates, or an example has no references.
     """
     _check(candidates, references)
-    found, number = np.zeros(LONGEST), np.zeros(LONGEST)
-    length = wanted = 0
-    for candidate, theirs in zip(candidates, references, strict=True):
-        most = Counter()
-        for reference in theirs:
-            most |= _counts(reference)
+    matches = np.zeros(LONGEST)
+    totals = np.zeros(LONGEST)
+    candidate_length = 0
+    reference_length = 0
+    for candidate, example_references in zip(candidates, references, strict=True):
+        # The most often that any single reference has each n-gram.
+        limits = Counter()
+        for reference in example_references:
+            limits |= _counts(reference)
         for ngram, count in _counts(candidate).items():
-            found[len(ngram) - 1] += min(count, most[ngram])
-            number[len(ngram) - 1] += count
-        length += len(candidate)
-        wanted += min(
-            (abs(len(words) - len(candidate)), len(words)) for words in theirs
-        )[1]
-    # The COCO evaluation's own guards against nothing divided by nothing; where no n-gram of some
-    # length is found they are what is left of the figure.
-    precision = (found + 1e-15) / (number + 1e-9)
-    ratio = (length + 1e-15) / (wanted + 1e-9)
+            matches[len(ngram) - 1] += min(count, limits[ngram])
+            totals[len(ngram) - 1] += count
+        candidate_length += len(candidate)
+        reference_length += _nearest_length(candidate, example_references)
+    # The small numbers are the COCO evaluation's guards against 0 / 0. They decide the result if no
+    # n-gram of some length matches.
+    precision = (matches + 1e-15) / (totals + 1e-9)
+    ratio = (candidate_length + 1e-15) / (reference_length + 1e-9)
     penalty = math.exp(min(0.0, 1 - 1 / ratio))
     means = np.cumprod(precision) ** (1 / np.arange(1, LONGEST + 1))
     return tuple((penalty * means).tolist())
 
 
-def rouge_l(candidates: Sequence[Words], references: Sequence[References]) -> float:
-    """The mean ROUGE-L, in [0, 1] (Lin 2004): an F-measure of the longest common subsequence.
+def _nearest_length(candidate: Words, references: References) -> int:
+    """Length of the reference nearest in length. The shorter of two equally near ones counts."""
+    distances = []
+    for reference in references:
+        distance = abs(len(reference) - len(candidate))
+        distances.append((distance, len(reference)))
+    _, length = min(distances)
+    return length
 
-    Of an example's references the best precision and the best recall count, even of two of them.
+
+def rouge_l(candidates: Candidates, references: ReferenceSets) -> float:
+    """Mean ROUGE-L, in [0, 1]: an F-measure of the longest common subsequence (Lin 2004).
+
+    An example counts with its best precision and its best recall, even if they come from two
+    different references.
+
+    Raises:
+        ValueError: There are no candidates, or an example has no references.
     """
     _check(candidates, references)
-    return float(
-        np.mean([_rouge_l(*pair) for pair in zip(candidates, references, strict=True)])
-    )
+    values = map(_rouge_l, candidates, references)
+    return float(np.mean(list(values)))
 
 
 def _rouge_l(candidate: Words, references: References) -> float:
     # An empty caption counts as one empty word.
     candidate = candidate or ['']
-    common = [
-        (_common(candidate, words or ['']), max(1, len(words))) for words in references
-    ]
-    precision = max(same for same, _ in common) / len(candidate)
-    recall = max(same / length for same, length in common)
+    precisions = []
+    recalls = []
+    for reference in references:
+        common = _common_length(candidate, reference or [''])
+        precisions.append(common / len(candidate))
+        recalls.append(common / max(1, len(reference)))
+    precision = max(precisions)
+    recall = max(recalls)
     if not precision:
         return 0.0
     return (1 + _BETA**2) * precision * recall / (recall + _BETA**2 * precision)
 
 
-def _common(a: Words, b: Words) -> int:
-    """The length of the longest common subsequence."""
+def _common_length(a: Words, b: Words) -> int:
+    """Length of the longest common subsequence, by dynamic programming."""
     above = [0] * (len(b) + 1)
-    for word in a:
+    for a_word in a:
         row = [0]
-        for i, other in enumerate(b):
-            row.append(above[i] + 1 if word == other else max(row[i], above[i + 1]))
+        for i, b_word in enumerate(b):
+            if a_word == b_word:
+                length = above[i] + 1
+            else:
+                length = max(row[i], above[i + 1])
+            row.append(length)
         above = row
     return above[-1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Documents:
-    """Of how many examples each n-gram is in some reference, and how many examples there are."""
+    """Document frequencies of n-grams, a document being all references of one example.
+
+    Attributes:
+        number: the number of examples.
+        frequency: for each n-gram, the number of examples with it in any reference.
+    """
 
     number: int
     frequency: Mapping[Ngram, int]
 
     @classmethod
-    def of(cls, references: Sequence[References]) -> 'Documents':
+    def of(cls, references: ReferenceSets) -> 'Documents':
+        """Count the document frequencies of a dataset's references."""
         frequency = Counter()
-        for theirs in references:
-            frequency.update({ngram for words in theirs for ngram in _ngrams(words)})
+        for example_references in references:
+            ngrams = set()
+            for reference in example_references:
+                ngrams.update(_ngrams(reference))
+            frequency.update(ngrams)
         return cls(len(references), frequency)
 
     def weight(self, ngram: Ngram) -> float:
-        """The n-gram's inverse document frequency, of one never seen as of one seen once."""
-        return math.log(self.number) - math.log(max(1, self.frequency.get(ngram, 0)))
+        """Inverse document frequency. An unseen n-gram counts as one seen in one example."""
+        frequency = max(1, self.frequency.get(ngram, 0))
+        return math.log(self.number) - math.log(frequency)
 
 
 def cider_d(
-    candidates: Sequence[Words],
-    references: Sequence[References],
+    candidates: Candidates,
+    references: ReferenceSets,
     documents: Documents | None = None,
 ) -> tuple[float, Float[np.ndarray, 'n']]:
-    """The mean CIDEr-D and that of each example, in [0, 10] (Vedantam et al. 2015).
+    """CIDEr-D: clipped cosine similarity of rarity-weighted n-grams (Vedantam et al. 2015).
 
-    The cosine, clipped, of two captions' n-grams weighted by their rarity, less for a difference
-    in length; the mean over n of 1 to 4 and over an example's references. `documents` are those of
-    the references themselves, unless given: of one example alone nothing is rare, and all is 0.
+    The cosines are averaged over n-grams of 1 to 4 words and over the references of an example. A
+    penalty lowers them if the lengths differ.
+
+    Args:
+        candidates: one caption for each example, as words.
+        references: one or more captions for each example, as words.
+        documents: the document frequencies that define rarity, by default of `references`. In the
+            references of a single example nothing is rare, so its value would be 0.
+
+    Returns:
+        The mean, and the value of each example, [N]. All are in [0, 10].
+
+    Raises:
+        ValueError: There are no candidates, or an example has no references.
     """
     _check(candidates, references)
     documents = documents or Documents.of(references)
-    each = np.array(
-        [
-            _cider_d(*pair, documents)
-            for pair in zip(candidates, references, strict=True)
-        ]
-    )
-    return float(each.mean()), each
+    values = []
+    for candidate, example_references in zip(candidates, references, strict=True):
+        values.append(_cider_d(candidate, example_references, documents))
+    values = np.array(values)
+    return float(values.mean()), values
 
 
-def _cider_d(candidate: Words, references: References, documents: Documents) -> float:
-    ours = _weighted(candidate, documents)
-    return 10 * float(
-        np.mean(
-            [
-                _alike(ours, _weighted(words, documents))
-                * _length_penalty(candidate, words)
-                for words in references
-            ]
-        )
-    )
+def _cider_d(
+    candidate: Words,
+    references: References,
+    documents: Documents,
+) -> float:
+    """CIDEr-D of one example, in [0, 10]."""
+    candidate_weights = _weighted(candidate, documents)
+    similarities = []
+    for reference in references:
+        cosine = _clipped_cosine(candidate_weights, _weighted(reference, documents))
+        similarities.append(cosine * _length_penalty(candidate, reference))
+    return 10 * float(np.mean(similarities))
 
 
-def _alike(ours: dict[Ngram, float], theirs: dict[Ngram, float]) -> float:
-    """The mean over n of the cosine, a candidate's n-gram counting no more than a reference's."""
-    common, squares, their_squares = np.zeros((3, LONGEST))
-    for ngram, weight in ours.items():
-        other = theirs.get(ngram, 0.0)
-        common[len(ngram) - 1] += min(weight, other) * other
-        squares[len(ngram) - 1] += weight**2
-    for ngram, weight in theirs.items():
-        their_squares[len(ngram) - 1] += weight**2
-    norms = np.sqrt(squares * their_squares)
-    return float(np.mean(common / np.where(norms > 0, norms, 1)))
+def _clipped_cosine(candidate: Weights, reference: Weights) -> float:
+    """Cosine similarity of two captions' weighted n-grams, averaged over n.
+
+    A candidate's n-gram counts no more often than the reference has it.
+    """
+    products = np.zeros(LONGEST)
+    candidate_squares = np.zeros(LONGEST)
+    reference_squares = np.zeros(LONGEST)
+    for ngram, weight in candidate.items():
+        reference_weight = reference.get(ngram, 0.0)
+        products[len(ngram) - 1] += min(weight, reference_weight) * reference_weight
+        candidate_squares[len(ngram) - 1] += weight**2
+    for ngram, weight in reference.items():
+        reference_squares[len(ngram) - 1] += weight**2
+    norms = np.sqrt(candidate_squares * reference_squares)
+    cosines = products / np.where(norms > 0, norms, 1)
+    return float(np.mean(cosines))
 
 
 def _length_penalty(candidate: Words, reference: Words) -> float:
+    """Gaussian penalty for a difference in length."""
     # The COCO evaluation counts pairs of words: captions of no word and of one are equally long.
     difference = max(1, len(candidate)) - max(1, len(reference))
     return math.exp(-(difference**2) / (2 * SIGMA**2))
 
 
-def _weighted(words: Words, documents: Documents) -> dict[Ngram, float]:
-    return {
-        ngram: count * documents.weight(ngram)
-        for ngram, count in _counts(words).items()
-    }
+def _weighted(words: Words, documents: Documents) -> Weights:
+    """The count of each n-gram times its rarity."""
+    weights = {}
+    for ngram, count in _counts(words).items():
+        weights[ngram] = count * documents.weight(ngram)
+    return weights
 
 
 def _counts(words: Words) -> Counter[Ngram]:
@@ -244,15 +297,23 @@ def _counts(words: Words) -> Counter[Ngram]:
 
 
 def _ngrams(words: Words) -> Iterator[Ngram]:
-    return (
-        tuple(words[start : start + n])
-        for n in range(1, LONGEST + 1)
-        for start in range(len(words) - n + 1)
-    )
+    """All n-grams of a caption, for n from 1."""
+    for n in range(1, LONGEST + 1):
+        for start in range(len(words) - n + 1):
+            yield tuple(words[start : start + n])
 
 
-def _check(candidates: Sequence[Words], references: Sequence[References]) -> None:
-    if not candidates or len(candidates) != len(references):
-        raise ValueError(f'{len(candidates)} candidates for {len(references)} examples')
-    if not all(references):
-        raise ValueError('every example needs a reference')
+def _check(candidates: Candidates, references: ReferenceSets) -> None:
+    if not candidates:
+        raise ValueError('candidates=[]: expected one or more captions.')
+    if len(candidates) != len(references):
+        raise ValueError(
+            f'len(candidates)={len(candidates)}: expected one candidate for each of the '
+            f'{len(references)} examples in references.'
+        )
+    for row, example_references in enumerate(references):
+        if not example_references:
+            raise ValueError(
+                f'references[{row}]=[]: expected one or more captions. '
+                'Leave out examples without a reference.'
+            )

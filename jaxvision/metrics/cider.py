@@ -1,7 +1,7 @@
-"""What self-critical training rewards in a caption (Rennie et al. 2017, arXiv:1612.00563): CIDEr-D.
+"""CIDEr-D on the device, the reward of self-critical training (arXiv:1612.00563).
 
-On the device and exact: n-grams are neither hashed nor cut off. A caption is int32 [L], the ids of
-its words and then 0s. The same figure as `metrics.captions.cider_d`.
+The result equals `metrics.captions.cider_d`: n-grams are neither hashed nor truncated. A caption
+is an int32 array [L] with the ids of its words, padded with 0.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,25 @@ from jaxtyping import Array, Bool, Float, Int, Int32
 
 from jaxvision.metrics.captions import LONGEST, SIGMA
 
+Caption = Int32[Array, 'l']
+Reference = Int32[Array, 'k']
+References = Int32[Array, 'r k']
+Rarities = Float[Array, '_']
+Matches = Bool[Array, '_ _']
+Scalar = Float[Array, '']
+
 
 class Statistics(NamedTuple):
-    """How rare each n-gram of the training references is: a trie, its nodes by (parent, word).
+    """Rarity of each n-gram of the training references, as a trie sorted by (parent, word).
 
-    A node is an n-gram, that of its parent and one word more; a word alone has the parent -1.
-    `rarity` is log(examples / examples that have the n-gram), its last entry of those never seen.
+    A node stands for an n-gram: the n-gram of its parent node, followed by its word. A single word
+    has the parent -1.
+
+    Attributes:
+        parent: the node of the n-gram without its last word, [M].
+        word: the last word of the n-gram, [M].
+        rarity: log(examples / examples with this n-gram), [M + 1]. The last entry is for n-grams
+            that no example has.
     """
 
     parent: Int32[Array | np.ndarray, 'm']
@@ -29,31 +42,37 @@ class Statistics(NamedTuple):
 def statistics(
     references: Int[np.ndarray, 'n r l'], dtype: type = np.float32
 ) -> Statistics:
-    """Those of N examples with up to R references each; on the host, once.
+    """Count the n-grams of N examples with up to R references each, on the host.
 
-    An example has an n-gram if any of its references has, and counts once.
+    An example has an n-gram if any of its references has it, and counts once. The result holds
+    rarities of the given dtype.
     """
-    parents, words, frequencies = [], [], []
-    size = int(references.max(initial=0)) + 1
-    node, nodes = np.full(references.shape, -1, np.int64), 0
-    for n in range(1, min(LONGEST, references.shape[2]) + 1):
-        last = references[..., n - 1 :]  # word of the n-gram that begins at each place
-        there = last > 0
-        pairs, row = np.unique(
-            (node[there] + 1) * size + last[there], return_inverse=True
-        )
-        of_examples = np.unique(row * len(references) + np.nonzero(there)[0])
-        parents.append(pairs // size - 1)
-        words.append(pairs % size)
-        frequencies.append(
-            np.bincount(of_examples // len(references), minlength=len(pairs))
-        )
-        node = np.full(last.shape, -1, np.int64)
-        node[there] = nodes + row
-        node, nodes = node[..., :-1], nodes + len(pairs)
-    # The difference is taken before it is rounded: of a common n-gram it is small.
-    seen = np.append(np.concatenate(frequencies), 1)
-    rarity = np.log(len(references)) - np.log(seen)
+    examples, _, longest = references.shape
+    parents = []
+    words = []
+    frequencies = []
+    vocabulary = int(references.max(initial=0)) + 1
+    # The node of the (n-1)-gram that begins at each position, and the number of all nodes.
+    nodes = np.full(references.shape, -1, np.int64)
+    number = 0
+    for n in range(1, min(LONGEST, longest) + 1):
+        last_words = references[..., n - 1 :]
+        is_ngram = last_words > 0
+        pairs = (nodes[is_ngram] + 1) * vocabulary + last_words[is_ngram]
+        ngrams, row = np.unique(pairs, return_inverse=True)
+        example, *_ = np.nonzero(is_ngram)
+        occurrences = np.unique(row * examples + example)
+        counts = np.bincount(occurrences // examples, minlength=len(ngrams))
+        parents.append(ngrams // vocabulary - 1)
+        words.append(ngrams % vocabulary)
+        frequencies.append(counts)
+        nodes = np.full(last_words.shape, -1, np.int64)
+        nodes[is_ngram] = number + row
+        nodes = nodes[..., :-1]
+        number = number + len(ngrams)
+    # Subtracted in float64 and rounded afterwards, because common n-grams have small rarities.
+    frequency = np.append(np.concatenate(frequencies), 1)
+    rarity = np.log(examples) - np.log(frequency)
     return Statistics(
         np.concatenate(parents).astype(np.int32),
         np.concatenate(words).astype(np.int32),
@@ -63,96 +82,148 @@ def statistics(
 
 def cider_d(
     statistics: Statistics,
-    candidate: Int32[Array, 'l'],
-    references: Int32[Array, 'r k'],
-) -> Float[Array, '']:
-    """A candidate's CIDEr-D, in [0, 10] (Vedantam et al. 2015): the mean over its references.
+    candidate: Caption,
+    references: References,
+) -> Scalar:
+    """CIDEr-D of one candidate, averaged over its references (Vedantam et al. 2015).
 
-    References of no words are padding and left out; without any it is 0.
+    Args:
+        statistics: rarities of n-grams, from `statistics`.
+        candidate: word ids, padded with 0, [L].
+        references: word ids, padded with 0, [R, K]. References without words are padding.
+
+    Returns:
+        A number in [0, 10], 0 without any reference.
     """
-    each = jax.vmap(_similarity, (None, None, 0))(statistics, candidate, references)
-    there = references[:, 0] > 0
-    return 10 * jnp.where(there, each, 0).sum() / jnp.maximum(there.sum(), 1)
+    compare = jax.vmap(_similarity, (None, None, 0))
+    similarities = compare(statistics, candidate, references)
+    is_reference = references[:, 0] > 0
+    total = jnp.where(is_reference, similarities, 0).sum()
+    return 10 * total / jnp.maximum(is_reference.sum(), 1)
 
 
 def _similarity(
-    statistics: Statistics, candidate: Int32[Array, 'l'], reference: Int32[Array, 'k']
-) -> Float[Array, '']:
-    """The mean over n of the n-grams' clipped cosine, less for a difference in length."""
+    statistics: Statistics,
+    candidate: Caption,
+    reference: Reference,
+) -> Scalar:
+    """Clipped cosines of two captions' n-grams, averaged over n, with a length penalty."""
+    candidate_rarities = _rarities(statistics, candidate)
+    reference_rarities = _rarities(statistics, reference)
+    within_candidate = _matches(candidate, candidate)
+    within_reference = _matches(reference, reference)
+    between = _matches(candidate, reference)
     cosines = [
-        _cosine(*parts)
-        for parts in zip(
-            _rarities(statistics, candidate),
-            _rarities(statistics, reference),
-            _same(candidate, candidate),
-            _same(reference, reference),
-            _same(candidate, reference),
-            strict=True,
+        _cosine(
+            candidate_rarities[i],
+            reference_rarities[i],
+            within_candidate[i],
+            within_reference[i],
+            between[i],
         )
+        for i in range(LONGEST)
     ]
-    # No word and one word are equally long: see metrics.captions.
-    length, other = (
-        jnp.maximum((words > 0).sum(), 1) for words in (candidate, reference)
-    )
-    difference = (length - other).astype(cosines[0].dtype)
-    return sum(cosines) / LONGEST * jnp.exp(-(difference**2) / (2 * SIGMA**2))
+    # Captions of no word and of one are equally long: see metrics.captions.
+    candidate_length = jnp.maximum((candidate > 0).sum(), 1)
+    reference_length = jnp.maximum((reference > 0).sum(), 1)
+    difference = candidate_length - reference_length
+    difference = difference.astype(cosines[0].dtype)
+    penalty = jnp.exp(-(difference**2) / (2 * SIGMA**2))
+    return sum(cosines) / LONGEST * penalty
 
 
 def _cosine(
-    ours: Float[Array, 'a'],
-    theirs: Float[Array, 'b'],
-    own: Bool[Array, 'a a'],
-    their_own: Bool[Array, 'b b'],
-    common: Bool[Array, 'a b'],
-) -> Float[Array, '']:
-    """Of the vectors with an entry, count * rarity, for each different n-gram; of the candidate's
-    entries no more than the reference's counts."""
-    count, their_count, found = own.sum(1), their_own.sum(1), common.sum(1)
-    # Sums over places: an n-gram that is there `count` times has as many terms.
-    product = (
-        jnp.minimum(count, found) * found * ours**2 / jnp.maximum(count, 1)
-    ).sum()
-    squares = (count * ours**2).sum() * (their_count * theirs**2).sum()
+    candidate_rarity: Float[Array, 'a'],
+    reference_rarity: Float[Array, 'b'],
+    within_candidate: Bool[Array, 'a a'],
+    within_reference: Bool[Array, 'b b'],
+    between: Bool[Array, 'a b'],
+) -> Scalar:
+    """Clipped cosine similarity of two captions, for n-grams of one length.
+
+    A caption's vector has the entry count * rarity for each distinct n-gram. The candidate's counts
+    are clipped to those of the reference.
+
+    Args:
+        candidate_rarity: rarity of the n-gram at each position of the candidate.
+        reference_rarity: rarity of the n-gram at each position of the reference.
+        within_candidate: True where two positions of the candidate have the same n-gram.
+        within_reference: True where two positions of the reference have the same n-gram.
+        between: True where a position of the candidate and one of the reference have the same one.
+    """
+    candidate_count = within_candidate.sum(1)
+    reference_count = within_reference.sum(1)
+    common_count = between.sum(1)
+    # Sums run over positions. An n-gram that occurs `count` times has as many terms, so the product
+    # is divided by its count, and a square has one factor `count` less.
+    clipped_count = jnp.minimum(candidate_count, common_count)
+    terms = (
+        clipped_count
+        * common_count
+        * candidate_rarity**2
+        / jnp.maximum(candidate_count, 1)
+    )
+    product = terms.sum()
+    candidate_square = (candidate_count * candidate_rarity**2).sum()
+    reference_square = (reference_count * reference_rarity**2).sum()
+    squares = candidate_square * reference_square
     return product / jnp.sqrt(jnp.where(squares > 0, squares, 1))
 
 
-def _same(a: Int32[Array, 'a'], b: Int32[Array, 'b']) -> list[Bool[Array, '_ _']]:
-    """For n from 1, whether the n words from place i of one are those from place j of the other."""
-    words = a[:, None] == b
-    found = [words]
+def _matches(a: Int32[Array, 'a'], b: Int32[Array, 'b']) -> list[Matches]:
+    """For each n from 1: True at [i, j] if the n words from a[i] equal the n words from b[j]."""
+    is_same_word = a[:, None] == b
+    matches = is_same_word
+    all_matches = [matches]
     for n in range(1, LONGEST):
-        found.append(found[-1][:-1, :-1] & words[n:, n:])
-    return found
+        matches = matches[:-1, :-1] & is_same_word[n:, n:]
+        all_matches.append(matches)
+    return all_matches
 
 
-def _rarities(
-    statistics: Statistics, words: Int32[Array, 'l']
-) -> list[Float[Array, '_']]:
-    """For n from 1, the rarity of the n-gram at each place; 0 where the caption has ended."""
-    node, found = jnp.full(len(words), -1, jnp.int32), []
+def _rarities(statistics: Statistics, words: Caption) -> list[Rarities]:
+    """For each n from 1: the rarity of the n-gram at each position, 0 after the caption's end."""
+    nodes = jnp.full(len(words), -1, jnp.int32)
+    rarities = []
     for n in range(LONGEST):
-        node = _child(statistics, node, words[n:])
-        found.append(jnp.where(words[n:] > 0, statistics.rarity[node], 0))
-        node = node[:-1]
-    return found
+        last_words = words[n:]
+        nodes = _child(statistics, nodes, last_words)
+        is_ngram = last_words > 0
+        rarities.append(jnp.where(is_ngram, statistics.rarity[nodes], 0))
+        nodes = nodes[:-1]
+    return rarities
 
 
 def _child(
-    statistics: Statistics, parent: Int32[Array, 'l'], word: Int32[Array, 'l']
-) -> Int32[Array, 'l']:
-    """The nodes of these parents and words, M where there is none; by bisection, as a key of both
-    would not go into 32 bits."""
+    statistics: Statistics,
+    parent: Caption,
+    word: Caption,
+) -> Caption:
+    """Find the nodes with these parents and words, M where there is none.
+
+    The search is a bisection on (parent, word), because one key for both needs more than 32 bits.
+
+    Args:
+        statistics: a trie of M sorted nodes.
+        parent: nodes, [L].
+        word: word ids, [L].
+    """
     number = len(statistics.parent)
+    bits = number.bit_length()
 
     def bisect(step, before):
-        """`before` are nodes known to come before; could there be a power of two more?"""
-        more = before + (1 << (number.bit_length() - 1 - step))
+        # At least `before` nodes precede the key. Test if a power of two more do so.
+        more = before + (1 << (bits - 1 - step))
         last = jnp.minimum(more, number) - 1
-        its_parent, its_word = statistics.parent[last], statistics.word[last]
-        smaller = (its_parent < parent) | ((its_parent == parent) & (its_word < word))
-        return jnp.where((more <= number) & smaller, more, before)
+        last_parent = statistics.parent[last]
+        last_word = statistics.word[last]
+        precedes = (last_parent < parent) | (
+            (last_parent == parent) & (last_word < word)
+        )
+        return jnp.where((more <= number) & precedes, more, before)
 
-    row = jax.lax.fori_loop(0, number.bit_length(), bisect, jnp.zeros_like(parent))
-    there = jnp.minimum(row, number - 1)
-    found = (statistics.parent[there] == parent) & (statistics.word[there] == word)
-    return jnp.where(found, row, number)
+    before = jax.lax.fori_loop(0, bits, bisect, jnp.zeros_like(parent))
+    node = jnp.minimum(before, number - 1)
+    is_parent = statistics.parent[node] == parent
+    is_word = statistics.word[node] == word
+    return jnp.where(is_parent & is_word, before, number)

@@ -1,7 +1,7 @@
-"""How good a classifier is: accuracy, likelihood, calibration and which classes it confuses.
+"""Metrics of a classifier: accuracy, likelihood, calibration and the confusion matrix.
 
-`record` and `record_multilabel` run on the device, an example at a time; the rest takes the records
-of a whole split, as numpy arrays over its N examples, so every number is exact.
+`record` and `record_multilabel` run on the device and treat examples independently. The other
+functions take the records of all N examples of a split, as NumPy arrays, so every number is exact.
 """
 
 import jax
@@ -10,124 +10,168 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
+from jaxvision.core.types import Batch, Records
 
-def record(
-    logits: Float[Array, 'b k'], labels: Integer[Array, 'b']
-) -> dict[str, Array]:
-    """label, prediction, confidence (largest softmax), nll in nats, and rank: all [B].
+Logits = Float[Array, 'b k']
 
-    The rank is the number of classes put before the true one, of equal logits the lower class
-    first. A logit that is not a number puts its class before the true one, so that a network that
-    diverged scores no hits.
+
+def record(logits: Logits, labels: Integer[Array, 'b']) -> Batch:
+    """Record what `summarize` and `confusion_matrix` need of a batch.
+
+    Returns:
+        Arrays [B]: 'label', 'prediction', 'confidence' (the largest softmax probability), 'nll'
+        (negative log-likelihood in nats) and 'rank', the number of classes ranked before the true
+        one. Equal logits are ranked by class index. A NaN ranks before the true class, so that a
+        diverged network has no correct predictions.
     """
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = _at_least_float32(logits)
     classes = logits.shape[-1]
     true_logit = jnp.take_along_axis(logits, labels[:, None], axis=-1)
-    # Counted, not sorted: lax.top_k has no counterpart in some of the export formats.
-    later = jnp.arange(classes) > labels[:, None]
-    behind = (logits < true_logit) | ((logits == true_logit) & later)
+    # Counted, not sorted: some export formats have no counterpart to lax.top_k.
+    is_later = jnp.arange(classes) > labels[:, None]
+    is_behind = (logits < true_logit) | ((logits == true_logit) & is_later)
+    prediction = jnp.argmax(logits, axis=-1)
+    behind = is_behind.sum(axis=-1, dtype=jnp.int32)
     return {
         'label': labels.astype(jnp.int32),
-        'prediction': jnp.argmax(logits, axis=-1).astype(jnp.int32),
+        'prediction': prediction.astype(jnp.int32),
         'confidence': jax.nn.softmax(logits).max(axis=-1),
         'nll': optax.softmax_cross_entropy_with_integer_labels(logits, labels),
-        'rank': classes - 1 - behind.sum(axis=-1, dtype=jnp.int32),
+        'rank': classes - 1 - behind,
     }
 
 
 def names(classes: int) -> tuple[str, ...]:
-    """The metrics that `summarize` returns."""
-    top5 = ('top5_accuracy',) if classes > 5 else ()
-    return ('accuracy', *top5, 'nll', 'calibration_error')
+    """Names of the metrics that `summarize` returns for a number of classes."""
+    if classes > 5:
+        return ('accuracy', 'top5_accuracy', 'nll', 'calibration_error')
+    return ('accuracy', 'nll', 'calibration_error')
 
 
-def summarize(records: dict[str, np.ndarray], classes: int) -> dict[str, float]:
-    """accuracy, top5_accuracy (of more than 5 classes), nll in nats, calibration_error.
+def summarize(records: Records, classes: int) -> dict[str, float]:
+    """Compute the metrics of a split from its records.
 
-    Raises ValueError where there are no records.
+    Returns:
+        'accuracy', 'top5_accuracy' if there are more than 5 classes, 'nll' in nats, and
+        'calibration_error'.
+
+    Raises:
+        ValueError: There are no records.
     """
     _require_examples(records)
-    correct = records['rank'] < 1
-    numbers = {'accuracy': correct.mean()}
+    rank = records['rank']
+    is_correct = rank < 1
+    metrics = {'accuracy': is_correct.mean()}
     if classes > 5:
-        numbers['top5_accuracy'] = (records['rank'] < 5).mean()
-    numbers['nll'] = records['nll'].mean(dtype=np.float64)
-    numbers['calibration_error'] = calibration_error(records['confidence'], correct)
-    return {name: float(value) for name, value in numbers.items()}
+        metrics['top5_accuracy'] = (rank < 5).mean()
+    metrics['nll'] = records['nll'].mean(dtype=np.float64)
+    metrics['calibration_error'] = calibration_error(records['confidence'], is_correct)
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def calibration_error(
-    confidence: Float[np.ndarray, 'n'], correct: Bool[np.ndarray, 'n'], bins: int = 15
+    confidence: Float[np.ndarray, 'n'],
+    correct: Bool[np.ndarray, 'n'],
+    bins: int = 15,
 ) -> float:
-    """Expected calibration error in [0, 1]: sum over bins of |B|/N |accuracy(B) - confidence(B)|.
+    """Expected calibration error (Guo et al. 2017, equation 5).
 
-    The bins (0, 1/M], ..., ((M-1)/M, 1] are of equal width (Guo et al. 2017, equation 5).
+    This is the mean of |accuracy - confidence| over bins of equal width, weighted by their numbers
+    of examples. The bins are (0, 1/M], ..., ((M-1)/M, 1].
+
+    Args:
+        confidence: the probability of the predicted class, [N], in [0, 1].
+        correct: True where the prediction is correct, [N].
+        bins: the number of bins M.
+
+    Returns:
+        A number in [0, 1].
     """
-    inner_edges = np.linspace(0, 1, bins + 1)[1:-1]
-    bin_of = np.digitize(confidence, inner_edges, right=True)
-    # |B| cancels: each bin adds the difference between its hits and its sum of confidences.
-    gaps = np.bincount(bin_of, weights=correct - confidence.astype(np.float64))
+    edges = np.linspace(0, 1, bins + 1)
+    inner_edges = edges[1:-1]
+    bin_index = np.digitize(confidence, inner_edges, right=True)
+    # The size of a bin cancels: its term is the difference between two sums.
+    differences = correct - confidence.astype(np.float64)
+    gaps = np.bincount(bin_index, weights=differences)
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def confusion_matrix(
-    records: dict[str, np.ndarray], classes: int
-) -> Int[np.ndarray, 'k k']:
-    """How many examples of each true class (row) were predicted as each class (column)."""
-    cells = records['label'].astype(np.int64) * classes + records['prediction']
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+def confusion_matrix(records: Records, classes: int) -> Int[np.ndarray, 'k k']:
+    """Number of examples for each true class (row) and predicted class (column)."""
+    labels = records['label'].astype(np.int64)
+    cells = labels * classes + records['prediction']
+    counts = np.bincount(cells, minlength=classes**2)
+    return counts.reshape(classes, classes)
 
 
-def record_multilabel(
-    logits: Float[Array, 'b k'], targets: Num[Array, 'b k']
-) -> dict[str, Array]:
-    """probabilities [B, K], targets [B, K] (0 or 1), nll [B]: the mean over classes in nats."""
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+def record_multilabel(logits: Logits, targets: Num[Array, 'b k']) -> Batch:
+    """Record what `summarize_multilabel` needs of a batch. Targets are 0 or 1.
+
+    Returns:
+        'probabilities' [B, K], 'targets' [B, K] and 'nll' [B], the negative log-likelihood in nats,
+        averaged over classes.
+    """
+    logits = _at_least_float32(logits)
+    probabilities = jax.nn.sigmoid(logits)
+    entropies = optax.sigmoid_binary_cross_entropy(logits, targets)
     return {
-        'probabilities': jax.nn.sigmoid(logits),
+        'probabilities': probabilities,
         'targets': targets,
-        'nll': optax.sigmoid_binary_cross_entropy(logits, targets).mean(-1),
+        'nll': entropies.mean(-1),
     }
 
 
-# The metrics that `summarize_multilabel` returns; the first only where a class is present.
+# Names of the metrics that `summarize_multilabel` returns. The first one is left out if no class
+# has a positive example.
 MULTILABEL_NAMES = ('mean_average_precision', 'f1_micro', 'exact_match', 'nll')
 
 
-def summarize_multilabel(records: dict[str, np.ndarray]) -> dict[str, float]:
-    """mean_average_precision, f1_micro, exact_match (both at probability 0.5), nll in nats.
+def summarize_multilabel(records: Records) -> dict[str, float]:
+    """Compute the metrics of a multi-label split from its records.
 
-    The mean average precision is over the classes that have a positive example, and left out where
-    there are none. Raises ValueError where there are no records.
+    Returns:
+        'mean_average_precision' over the classes with a positive example, if there are any,
+        'f1_micro' and 'exact_match' at a probability of 0.5, and 'nll' in nats.
+
+    Raises:
+        ValueError: There are no records.
     """
     _require_examples(records)
+    probabilities = records['probabilities']
     targets = records['targets'].astype(bool)
-    predicted = records['probabilities'] > 0.5
-    numbers = {}
+    predicted = probabilities > 0.5
+    metrics = {}
     if targets.any():
-        numbers['mean_average_precision'] = _mean_average_precision(
-            targets, records['probabilities']
-        )
+        average = _mean_average_precision(targets, probabilities)
+        metrics['mean_average_precision'] = average
+    true_positives = (targets & predicted).sum()
     positives = targets.sum() + predicted.sum()
-    numbers['f1_micro'] = 2 * (targets & predicted).sum() / max(positives, 1)
-    numbers['exact_match'] = (targets == predicted).all(axis=-1).mean()
-    numbers['nll'] = records['nll'].mean(dtype=np.float64)
-    return {name: float(value) for name, value in numbers.items()}
+    metrics['f1_micro'] = 2 * true_positives / max(positives, 1)
+    metrics['exact_match'] = (targets == predicted).all(axis=-1).mean()
+    metrics['nll'] = records['nll'].mean(dtype=np.float64)
+    return {name: float(value) for name, value in metrics.items()}
 
 
-def _mean_average_precision(targets, probabilities) -> float:
-    from sklearn.metrics import (
-        average_precision_score,
-    )  # slow to import, and only used here
+def _mean_average_precision(
+    targets: Bool[np.ndarray, 'n k'], probabilities: Float[np.ndarray, 'n k']
+) -> float:
+    # Slow to import, and only used here.
+    from sklearn.metrics import average_precision_score
 
     present = np.flatnonzero(targets.any(axis=0))
-    return np.mean(
-        [average_precision_score(targets[:, k], probabilities[:, k]) for k in present]
-    )
+    precisions = [
+        average_precision_score(targets[:, k], probabilities[:, k]) for k in present
+    ]
+    return np.mean(precisions)
 
 
-def _require_examples(records: dict[str, np.ndarray]) -> None:
+def _require_examples(records: Records) -> None:
     if not len(records['nll']):
         raise ValueError(
-            'no examples to summarize: the split that was evaluated is empty'
+            'records: expected one example or more, but the evaluated split has no examples.'
         )
+
+
+def _at_least_float32(logits: Logits) -> Logits:
+    dtype = jnp.promote_types(logits.dtype, jnp.float32)
+    return logits.astype(dtype)

@@ -1,25 +1,34 @@
-"""What is said of few-shot classifiers: the mean over episodes, and how sure it is."""
+"""Metrics of few-shot classifiers: means over episodes, with a confidence interval."""
 
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+from jaxvision.core.types import Records
 
 
 def accuracy(
     logits: Float[Array, 'b m n'], label: Int[Array, 'b m']
 ) -> Float[Array, 'b']:
-    """The share of an episode's queries whose class is the likeliest."""
-    return (logits.argmax(-1) == label).mean(-1)
+    """Fraction of each episode's queries that are classified correctly."""
+    prediction = logits.argmax(-1)
+    return (prediction == label).mean(-1)
 
 
-def summarize(records: dict[str, np.ndarray]) -> dict[str, float]:
-    """The mean of every record over the episodes, and 'interval' of 'accuracy': half the width of
-    the 95 % confidence interval of the mean, as the field reports it (Vinyals et al., 2016)."""
-    records = {
-        name: values.astype(np.float64)
-        for name, values in records.items()
-        if name != 'index'
-    }
-    found = {name: float(values.mean()) for name, values in records.items()}
-    episodes = records['accuracy']
-    spread = episodes.std(ddof=1) if len(episodes) > 1 else 0.0
-    return {**found, 'interval': float(1.96 * spread / np.sqrt(len(episodes)))}
+def summarize(records: Records) -> dict[str, float]:
+    """Mean of every record over the episodes, and the uncertainty of the mean accuracy.
+
+    Returns:
+        The means by name, and 'interval': half the width of the 95 % confidence interval of
+        'accuracy', as in the literature (Vinyals et al. 2016). It is 0 for a single episode.
+    """
+    metrics = {}
+    for name, values in records.items():
+        if name != 'index':
+            metrics[name] = float(values.astype(np.float64).mean())
+    accuracies = records['accuracy'].astype(np.float64)
+    episodes = len(accuracies)
+    std = 0.0
+    if episodes > 1:
+        std = accuracies.std(ddof=1)
+    metrics['interval'] = float(1.96 * std / np.sqrt(episodes))
+    return metrics

@@ -1,6 +1,7 @@
-"""How close generated images are to real ones: distances between two sets of their features.
+"""Similarity of generated to real images: distances between two sets of feature vectors.
 
-All run on the host, in float64, over any extractor's features [N, D] of whole sets.
+All functions run on the host in float64. They take the features [N, D] of whole sets, from any
+feature extractor.
 """
 
 from collections.abc import Iterator
@@ -9,119 +10,159 @@ import numpy as np
 from jaxtyping import Float, Int
 
 Features = Float[np.ndarray, 'n d']
+OtherFeatures = Float[np.ndarray, 'm d']
+Squares = Float[np.ndarray, 'rows m']
 
 
-def frechet_distance(a: Float[np.ndarray, 'n d'], b: Float[np.ndarray, 'm d']) -> float:
-    """||mu_a - mu_b||^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Heusel et al. 2017).
+def frechet_distance(a: Features, b: OtherFeatures) -> float:
+    """Fréchet distance of two Gaussians fitted to the features (Heusel et al. 2017).
 
-    The FID, where the features are Inception's; biased upwards for few examples, so compare equal
-    numbers. NaN for features that are not finite; ValueError for fewer than 2 examples.
+    With the features of Inception this is the FID:
+    ||mu_a - mu_b||^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)).
+    Few examples bias it upwards, so compare sets of equal size. It is NaN if a feature is not
+    finite.
+
+    Raises:
+        ValueError: A set has fewer than 2 examples.
     """
     _require(2, a, b)
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+    if not np.isfinite(a).all() or not np.isfinite(b).all():
         return float('nan')
-    (mean_a, root_a), (mean_b, root_b) = _mean_and_root(a), _mean_and_root(b)
-    # With S = R^T R, S_a S_b has the squared singular values of R_a R_b^T as its eigenvalues.
-    # Nothing is inverted and no product of covariances formed: exact for singular ones too.
-    trace = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    distance = (
-        ((mean_a - mean_b) ** 2).sum()
-        + (root_a**2).sum()
-        + (root_b**2).sum()
-        - 2 * trace
-    )
+    mean_a, root_a = _mean_and_root(a)
+    mean_b, root_b = _mean_and_root(b)
+    # With S = R^T R, the eigenvalues of S_a S_b are the squared singular values of R_a R_b^T.
+    # Nothing is inverted and no covariances are multiplied, so singular ones are exact too.
+    singular_values = np.linalg.svd(root_a @ root_b.T, compute_uv=False)
+    trace = singular_values.sum()
+    squared_difference = ((mean_a - mean_b) ** 2).sum()
+    variance_a = (root_a**2).sum()
+    variance_b = (root_b**2).sum()
+    distance = squared_difference + variance_a + variance_b - 2 * trace
     return max(0.0, float(distance))
 
 
 def _mean_and_root(
     features: Features,
 ) -> tuple[Float[np.ndarray, 'd'], Float[np.ndarray, 'r d']]:
-    """The mean, and R with R^T R the covariance (of N - 1): r = min(N, D)."""
+    """The mean, and a root R of the unbiased covariance R^T R, with r = min(N, D) rows."""
     mean = features.mean(0, dtype=np.float64)
-    return mean, np.linalg.qr(features - mean, mode='r') / np.sqrt(len(features) - 1)
+    triangle = np.linalg.qr(features - mean, mode='r')
+    return mean, triangle / np.sqrt(len(features) - 1)
 
 
-def kernel_distance(a: Float[np.ndarray, 'n d'], b: Float[np.ndarray, 'm d']) -> float:
-    """KID (Binkowski et al. 2018): the unbiased squared MMD of k(x, y) = (x . y / D + 1)^3.
+def kernel_distance(a: Features, b: OtherFeatures) -> float:
+    """Kernel distance: the unbiased squared MMD with a cubic kernel (KID, Binkowski et al. 2018).
 
-    Over all examples, not the mean over random subsets of them; slightly negative for like sets.
-    Raises ValueError for fewer than 2 examples.
+    The kernel is (x . y / D + 1)^3. All pairs of examples count, instead of random subsets. The
+    distance of similar sets may be slightly negative.
+
+    Raises:
+        ValueError: A set has fewer than 2 examples.
     """
     _require(2, a, b)
-    n, m = len(a), len(b)
+    n = len(a)
+    m = len(b)
     within_a = (_kernel_sum(a, a) - _kernel_trace(a)) / (n * (n - 1))
     within_b = (_kernel_sum(b, b) - _kernel_trace(b)) / (m * (m - 1))
-    return float(within_a + within_b - 2 * _kernel_sum(a, b) / (n * m))
+    between = _kernel_sum(a, b)
+    return float(within_a + within_b - 2 * between / (n * m))
 
 
-def _kernel_sum(a: Float[np.ndarray, 'n d'], b: Float[np.ndarray, 'm d']) -> float:
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    return sum(
-        (((a[rows] @ b.T) / a.shape[1] + 1) ** 3).sum() for rows in _blocks(len(a))
-    )
+def _kernel_sum(a: Features, b: OtherFeatures) -> float:
+    a = a.astype(np.float64)
+    b = b.astype(np.float64)
+    dimensions = a.shape[1]
+    total = 0
+    for rows in _blocks(len(a)):
+        products = a[rows] @ b.T
+        kernel = (products / dimensions + 1) ** 3
+        total += kernel.sum()
+    return total
 
 
 def _kernel_trace(a: Features) -> float:
-    return (((a.astype(np.float64) ** 2).mean(1) + 1) ** 3).sum()
+    squares = a.astype(np.float64) ** 2
+    kernel = (squares.mean(1) + 1) ** 3
+    return kernel.sum()
 
 
 def precision_recall(
-    real: Float[np.ndarray, 'n d'], fake: Float[np.ndarray, 'm d'], k: int = 3
+    real: Features,
+    fake: OtherFeatures,
+    k: int = 3,
 ) -> tuple[float, float]:
     """Improved precision and recall (Kynkaanniemi et al. 2019), each in [0, 1].
 
-    Precision is the share of the fakes that lie on the reals' manifold, recall that of the reals
-    on the fakes': within some example's distance to its k-th nearest other. Features that are not
-    numbers lie nowhere. Raises ValueError unless there are more than k of both.
+    Precision is the fraction of generated images on the manifold of the real ones. Recall is the
+    fraction of real images on the manifold of the generated ones. A manifold is a union of balls,
+    one about each example, with its k-th nearest neighbour on the surface. NaN lies on no manifold.
+
+    Args:
+        real: features of real images, [N, D].
+        fake: features of generated images, [M, D].
+        k: which nearest neighbour defines the radius of a ball.
+
+    Returns:
+        Precision and recall.
+
+    Raises:
+        ValueError: A set has k examples or fewer.
     """
     _require(k + 1, real, fake)
-    real_radius, fake_radius = _squared_radius(real, k), _squared_radius(fake, k)
-    realistic, covered = np.zeros(len(fake), bool), np.zeros(len(real), bool)
+    real_radius = _squared_radius(real, k)
+    fake_radius = _squared_radius(fake, k)
+    is_realistic = np.zeros(len(fake), bool)
+    is_covered = np.zeros(len(real), bool)
     for rows, squared in _squared_distances(real, fake):
-        realistic |= (squared <= real_radius[rows, None]).any(0)
-        covered[rows] = (squared <= fake_radius).any(1)
-    return float(realistic.mean()), float(covered.mean())
+        is_realistic |= (squared <= real_radius[rows, None]).any(0)
+        is_covered[rows] = (squared <= fake_radius).any(1)
+    return float(is_realistic.mean()), float(is_covered.mean())
 
 
 def _squared_radius(features: Features, k: int) -> Float[np.ndarray, 'n']:
-    """Squared distance of each example to its k-th nearest other one."""
-    radius = np.empty(len(features))
+    """Squared distance of each example to its k-th nearest neighbour."""
+    number = len(features)
+    radius = np.empty(number)
     for rows, squared in _squared_distances(features, features):
-        squared[np.arange(len(squared)), np.arange(len(features))[rows]] = (
-            np.inf
-        )  # itself
-        radius[rows] = np.partition(squared, k - 1)[:, k - 1]
+        # An example is not its own neighbour.
+        columns = np.arange(number)[rows]
+        squared[np.arange(len(squared)), columns] = np.inf
+        ascending = np.partition(squared, k - 1)
+        radius[rows] = ascending[:, k - 1]
     return radius
 
 
-def nearest(
-    wanted: Float[np.ndarray, 'n d'], among: Float[np.ndarray, 'm d']
-) -> Int[np.ndarray, 'n']:
-    """The row of `among` that is nearest to each wanted one: has a generator only memorised?"""
-    return np.concatenate(
-        [squared.argmin(1) for _, squared in _squared_distances(wanted, among)]
-    )
+def nearest(queries: Features, among: OtherFeatures) -> Int[np.ndarray, 'n']:
+    """Row of `among` nearest to each query, to detect a generator that memorised its data."""
+    rows = [squared.argmin(1) for _, squared in _squared_distances(queries, among)]
+    return np.concatenate(rows)
 
 
 def _squared_distances(
-    a: Float[np.ndarray, 'n d'], b: Float[np.ndarray, 'm d']
-) -> Iterator[tuple[slice, Float[np.ndarray, 'rows m']]]:
-    """||a_i - b_j||^2, some rows at a time: of 10,000 x 10,000 all are 800 MB."""
-    # About their centre, because the squares of large features would swallow the differences.
+    a: Features, b: OtherFeatures
+) -> Iterator[tuple[slice, Squares]]:
+    """Yield ||a_i - b_j||^2 for some rows at a time. All of 10,000 x 10,000 need 800 MB."""
+    # Centred, because the squares of large features would swallow the differences.
     centre = b.mean(0, dtype=np.float64)
-    a, b = a - centre, b - centre
-    a_squared, b_squared = (a**2).sum(1), (b**2).sum(1)
+    a = a - centre
+    b = b - centre
+    a_squared = (a**2).sum(1)
+    b_squared = (b**2).sum(1)
     for rows in _blocks(len(a)):
-        yield rows, np.maximum(a_squared[rows, None] + b_squared - 2 * a[rows] @ b.T, 0)
+        sums = a_squared[rows, None] + b_squared
+        # Rounding may give small negative numbers.
+        yield rows, np.maximum(sums - 2 * a[rows] @ b.T, 0)
 
 
 def _blocks(number: int, size: int = 1024) -> Iterator[slice]:
-    return (slice(start, min(start + size, number)) for start in range(0, number, size))
+    for start in range(0, number, size):
+        yield slice(start, min(start + size, number))
 
 
 def _require(number: int, *sets: Float[np.ndarray, '_ d']) -> None:
     fewest = min(map(len, sets))
     if fewest < number:
         raise ValueError(
-            f'at least {number} examples are needed on each side, got {fewest}'
+            f'expected at least {number} examples in each set, got {fewest}. '
+            'Evaluate more examples.'
         )

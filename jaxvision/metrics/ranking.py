@@ -1,29 +1,39 @@
-"""How alike two rankings of the same things are: scores against a person's (Otani et al. 2019)."""
+"""Rank correlations, for predicted scores against a person's scores (Otani et al. 2019)."""
+
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
 
+from jaxvision.core.types import Value
 
-def kendall_tau_b(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
-    """(concordant - discordant) / sqrt(pairs untied in a * pairs untied in b), in [-1, 1].
+Scores = Float[np.ndarray, 'n']
 
-    0 where one side is constant, as for a random ranking: it tells nothing of the other.
+
+def kendall_tau_b(a: Scores, b: Scores) -> float:
+    """Kendall's tau-b of two lists of scores, in [-1, 1].
+
+    tau-b = (concordant - discordant) / sqrt(pairs untied in a * pairs untied in b). It is 0 if a
+    list is constant, as constant scores contain no ranking.
     """
     from scipy import stats
 
-    return _measured(stats.kendalltau, a, b)
+    return _correlation(stats.kendalltau, a, b)
 
 
-def spearman_rho(a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
-    """The correlation of the ranks, in [-1, 1]; ties share their mean rank, constants as above."""
+def spearman_rho(a: Scores, b: Scores) -> float:
+    """Spearman's rho of two lists of scores, in [-1, 1]: the correlation of their ranks.
+
+    Tied scores have their mean rank. It is 0 if a list is constant.
+    """
     from scipy import stats
 
-    return _measured(stats.spearmanr, a, b)
+    return _correlation(stats.spearmanr, a, b)
 
 
-def _measured(measure, a: Float[np.ndarray, 'n'], b: Float[np.ndarray, 'n']) -> float:
+def _correlation(measure: Callable[..., Value], a: Scores, b: Scores) -> float:
     if (a == a[:1]).all() or (b == b[:1]).all():
         return 0.0
-    return float(
-        measure(np.float64(a), np.float64(b)).statistic
-    )  # in their precision, from 1.18 on
+    # SciPy 1.18 and later compute in the precision of the inputs.
+    result = measure(np.float64(a), np.float64(b))
+    return float(result.statistic)

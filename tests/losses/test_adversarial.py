@@ -33,7 +33,7 @@ def minus_log_sigmoid(x):
         ),
     ],
 )
-def test_losses_are_the_papers(kind, discriminator, generator):
+def test_losses_equal_the_formulas_of_the_papers(kind, discriminator, generator):
     real, fake = jnp.array(REAL, jnp.float32), jnp.array(FAKE, jnp.float32)
     np.testing.assert_allclose(
         adversarial.discriminator(kind, real, fake), discriminator, 1e-6
@@ -42,33 +42,30 @@ def test_losses_are_the_papers(kind, discriminator, generator):
 
 
 @pytest.mark.parametrize('kind', adversarial.KINDS)
-@pytest.mark.parametrize('player', [adversarial.discriminator, adversarial.generator])
-def test_each_player_descends_towards_its_aim(kind, player):
-    """The discriminator parts the scores; the generator raises the fake one, never the real."""
-    real, fake = jax.grad(lambda pair: player(kind, *pair))(
+@pytest.mark.parametrize('loss', [adversarial.discriminator, adversarial.generator])
+def test_gradients_move_scores_in_the_right_direction(kind, loss):
+    """The discriminator separates the scores. The generator raises the fake one alone."""
+    real, fake = jax.grad(lambda pair: loss(kind, *pair))(
         (jnp.array(0.1), jnp.array(0.2))
     )
-    if player is adversarial.discriminator:
+    if loss is adversarial.discriminator:
         assert real < 0 < fake
     else:
         assert fake < 0 <= real
 
 
 @pytest.mark.parametrize('kind', adversarial.KINDS)
-@pytest.mark.parametrize('player', [adversarial.discriminator, adversarial.generator])
-def test_far_scores_stay_finite_and_bfloat16_ones_lose_nothing(kind, player):
-    real, fake = (
-        jnp.array([-1e4, 3.0], jnp.bfloat16),
-        jnp.array([1e4, 1.01], jnp.bfloat16),
-    )
-    got = player(kind, real, fake)
-    assert got.dtype == jnp.float32 and jnp.isfinite(got).all()
-    np.testing.assert_array_equal(
-        got, player(kind, real.astype(jnp.float32), fake.astype(jnp.float32))
-    )
+@pytest.mark.parametrize('loss', [adversarial.discriminator, adversarial.generator])
+def test_losses_of_large_or_bfloat16_scores_are_finite_and_exact(kind, loss):
+    real = jnp.array([-1e4, 3.0], jnp.bfloat16)
+    fake = jnp.array([1e4, 1.01], jnp.bfloat16)
+    losses = loss(kind, real, fake)
+    assert losses.dtype == jnp.float32 and jnp.isfinite(losses).all()
+    expected = loss(kind, real.astype(jnp.float32), fake.astype(jnp.float32))
+    np.testing.assert_array_equal(losses, expected)
 
 
-def test_an_unknown_kind_lists_the_known_ones():
+def test_an_unknown_kind_is_an_error_that_lists_the_known_kinds():
     with pytest.raises(
         ValueError, match="'non_saturing'; did you mean 'non_saturating'.*hinge"
     ):
@@ -76,7 +73,7 @@ def test_an_unknown_kind_lists_the_known_ones():
 
 
 class Critic(nn.Module):
-    """Smooth but for its maxima, with both layers whose derivatives are the package's own."""
+    """A smooth critic (except for its maxima) with the two layers that define derivatives."""
 
     @nn.compact
     def __call__(self, x):
@@ -94,14 +91,14 @@ def r1(critic, params, real, fake):
 
 
 def wgan_gp(critic, params, real, fake):
-    share = np.linspace(0.1, 0.9, len(real))
+    fraction = np.linspace(0.1, 0.9, len(real))
     return adversarial.interpolation_penalty(
-        lambda x: critic.apply(params, x), real, fake, jnp.asarray(share)
+        lambda x: critic.apply(params, x), real, fake, jnp.asarray(fraction)
     )
 
 
 def r1_by_differences(critic, params, real, fake, h=1e-5):
-    """sum over pixels of ((score(x + h e) - score(x - h e)) / 2h)^2, an image at a time."""
+    """sum over pixels of ((score(x + h e) - score(x - h e)) / 2h)^2, for each image."""
     score, image_shape = jax.jit(critic.apply), real[0].shape
     steps = h * np.eye(np.prod(image_shape)).reshape(-1, *image_shape)
     slopes = [
@@ -113,16 +110,15 @@ def r1_by_differences(critic, params, real, fake, h=1e-5):
 
 
 def wgan_gp_by_differences(critic, params, real, fake):
-    share = np.linspace(0.1, 0.9, len(real))[:, None, None, None]
+    fraction = np.linspace(0.1, 0.9, len(real))[:, None, None, None]
     squared = r1_by_differences(
-        critic, params, share * np.asarray(real) + (1 - share) * fake, None
+        critic, params, fraction * np.asarray(real) + (1 - fraction) * fake, None
     )
     return (np.sqrt(squared) - 1) ** 2
 
 
-@pytest.mark.parametrize(
-    'channels', [1, 3]
-)  # a convolution of one channel has its own gradient
+# A convolution of one channel defines its gradient itself.
+@pytest.mark.parametrize('channels', [1, 3])
 @pytest.mark.parametrize(
     'penalty, reference', [(r1, r1_by_differences), (wgan_gp, wgan_gp_by_differences)]
 )
@@ -146,14 +142,17 @@ def test_penalties_and_their_gradients_equal_finite_differences(
         )
 
         h, some = 1e-5, slice(None, None, 3)
-        wanted = [
+        expected = [
             np.subtract(penalties(flat + h * e), penalties(flat - h * e)).sum()
             / (2 * h)
             for e in np.eye(len(flat))[some]
         ]
         got = jax.jit(jax.grad(lambda flat: penalties(flat).sum()))(flat)
         np.testing.assert_allclose(
-            np.asarray(got)[some], wanted, rtol=1e-5, atol=1e-8 * np.abs(wanted).max()
+            np.asarray(got)[some],
+            expected,
+            rtol=1e-5,
+            atol=1e-8 * np.abs(expected).max(),
         )
 
 
@@ -169,13 +168,16 @@ def test_a_score_that_ignores_its_image_has_penalty_one_and_no_nan():
     assert float(value) == 2 and float(gradient) == 0
 
 
-def test_a_known_gradient_has_its_norm_whatever_the_share():
+def test_penalties_of_a_linear_score_do_not_depend_on_the_fraction():
     rng = np.random.default_rng(0)
     direction, real, fake = map(
         jnp.asarray, rng.normal(size=(3, 2, 5, 5, 3)).astype(np.float32)
     )
     length = np.sqrt((np.asarray(direction)[0] ** 2).sum())
-    score = lambda x: (x * direction[0]).sum((1, 2, 3))  # noqa: E731
+
+    def score(x):
+        return (x * direction[0]).sum((1, 2, 3))
+
     np.testing.assert_allclose(
         adversarial.squared_gradient(score, real), length**2, 1e-5
     )

@@ -37,9 +37,9 @@ def test_softmax_cross_entropy_of_one_hot_targets_equals_scikit_learn():
 def test_sigmoid_cross_entropy_is_the_mean_over_classes():
     logits, targets = arrays(2)
     chance = expit(logits.astype(np.float64))
-    wanted = -(targets * np.log(chance) + (1 - targets) * np.log1p(-chance)).mean(-1)
+    expected = -(targets * np.log(chance) + (1 - targets) * np.log1p(-chance)).mean(-1)
     got = losses.sigmoid_cross_entropy(jnp.array(logits), jnp.array(targets))
-    np.testing.assert_allclose(got, wanted, rtol=1e-5)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_sigmoid_cross_entropy_is_the_mean_over_classes():
 def test_large_logits_stay_finite_and_keep_their_gradient(loss):
     logits, targets = jnp.array([[1e4, -1e4]]), jnp.array([[0.0, 1.0]])
     value, gradient = jax.value_and_grad(lambda x: loss(x, targets).sum())(logits)
-    share = 1 if loss is losses.softmax_cross_entropy else 2
-    assert float(value) == pytest.approx(2e4 / share)
-    np.testing.assert_allclose(gradient, [[1 / share, -1 / share]])
+    terms = 1 if loss is losses.softmax_cross_entropy else 2
+    assert float(value) == pytest.approx(2e4 / terms)
+    np.testing.assert_allclose(gradient, [[1 / terms, -1 / terms]])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_float64_stays_float64(loss):
         assert loss(logits, targets).dtype == jnp.float64
 
 
-def test_smoothing_by_hand():
+def test_label_smoothing_of_four_classes():
     got = losses.one_hot_targets(jnp.array([2, 0]), 4, smoothing=0.1)
     np.testing.assert_allclose(
         got, [[0.025, 0.025, 0.925, 0.025], [0.925, 0.025, 0.025, 0.025]]
@@ -94,8 +94,8 @@ def test_smoothed_targets_are_probabilities_that_keep_the_label(
 
 
 @pytest.mark.parametrize('smoothing', [-0.1, 1.0])
-def test_smoothing_outside_its_range_is_refused(smoothing):
-    with pytest.raises(ValueError, match='smoothing'):
+def test_smoothing_outside_its_range_is_an_error(smoothing):
+    with pytest.raises(ValueError, match=r'smoothing=.*expected a number in \[0, 1\)'):
         losses.one_hot_targets(jnp.array([0]), 2, smoothing)
 
 

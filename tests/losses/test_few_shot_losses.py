@@ -11,8 +11,8 @@ WAYS, SHOTS = 4, 3
 
 
 @pytest.fixture(scope='module')
-def drawn():
-    """Features of an episode, of which the last class shows two examples alone."""
+def episode():
+    """Features of an episode, whose last class has only two examples."""
     rng = np.random.default_rng(0)
     support, query = rng.normal(size=(WAYS, SHOTS, 5)) * 0.7, rng.normal(size=(50, 5))
     mask = np.ones((WAYS, SHOTS))
@@ -20,11 +20,11 @@ def drawn():
     return [jnp.asarray(x, jnp.float32) for x in (query, support, mask)]
 
 
-def test_prototypes_are_scikit_learns_nearest_centroids(drawn):
-    query, support, mask = drawn
-    shown = np.asarray(mask, bool)
+def test_prototypes_equal_scikit_learns_nearest_centroids(episode):
+    query, support, mask = episode
+    valid = np.asarray(mask, bool)
     reference = NearestCentroid().fit(
-        np.asarray(support)[shown], np.repeat(np.arange(WAYS), SHOTS)[shown.ravel()]
+        np.asarray(support)[valid], np.repeat(np.arange(WAYS), SHOTS)[valid.ravel()]
     )
     centres = few_shot.prototypes(support, mask)
     np.testing.assert_allclose(centres, reference.centroids_, rtol=1e-5)
@@ -38,8 +38,8 @@ def test_prototypes_are_scikit_learns_nearest_centroids(drawn):
     )
 
 
-def test_attention_is_the_share_of_a_class_in_a_softmax_over_cosines(drawn):
-    query, support, mask = drawn
+def test_attention_equals_the_class_sums_of_a_softmax_over_cosines(episode):
+    query, support, mask = episode
     weights = np.exp(10 * cosine_similarity(query, np.asarray(support).reshape(-1, 5)))
     weights = weights.reshape(-1, WAYS, SHOTS) * np.asarray(mask)
     expected = weights.sum(2) / weights.sum((1, 2))[:, None]
@@ -47,13 +47,13 @@ def test_attention_is_the_share_of_a_class_in_a_softmax_over_cosines(drawn):
     np.testing.assert_allclose(jnp.exp(logits), expected, atol=1e-5)
 
 
-def test_cosines_are_scikit_learns_and_have_a_gradient_at_zero(drawn):
-    query, support, _ = drawn
-    found = few_shot.cosine_logits(query, support[:, 0], 3.0)
+def test_cosines_equal_scikit_learn_and_have_a_finite_gradient_at_zero(episode):
+    query, support, _ = episode
+    logits = few_shot.cosine_logits(query, support[:, 0], 3.0)
     np.testing.assert_allclose(
-        found, 3 * cosine_similarity(query, support[:, 0]), atol=1e-5
+        logits, 3 * cosine_similarity(query, support[:, 0]), atol=1e-5
     )
-    slope = jax.grad(lambda x: few_shot.cosine_logits(x, support[:, 0], 3.0).sum())(
+    gradient = jax.grad(lambda x: few_shot.cosine_logits(x, support[:, 0], 3.0).sum())(
         query * 0
     )
-    assert np.isfinite(slope).all()
+    assert np.isfinite(gradient).all()

@@ -13,13 +13,12 @@ def problem(n=120, d=20, classes=4, seed=0):
     label = rng.integers(0, classes, n)
     centres = rng.normal(size=(classes, d))
     scale = rng.uniform(0.1, 3, d)
-    features = (centres[label] + rng.normal(size=(n, d))) * scale + rng.normal(
-        size=d
-    ) * 5
+    features = (centres[label] + rng.normal(size=(n, d))) * scale
+    features = features + rng.normal(size=d) * 5
     return features.astype(np.float32), label
 
 
-def standard(features):
+def standardised(features):
     features = features.astype(np.float64)
     return (features - features.mean(0)) / np.sqrt(features.var(0).mean())
 
@@ -33,42 +32,44 @@ def log_softmax(logits):
 
 
 @pytest.mark.parametrize('penalty', [1e-3, 1e-2, 1.0])
-@pytest.mark.parametrize('n', [15, 120])  # fewer than features, and more
-def test_it_is_scikit_learns_logistic_regression(n, penalty):
+# Fewer examples than features, and more.
+@pytest.mark.parametrize('n', [15, 120])
+def test_the_probe_equals_scikit_learns_logistic_regression(n, penalty):
     features, label = problem(n)
     kernel, bias, loss = jax.jit(probe.fit)(
         features, np.eye(4, dtype=np.float32)[label], penalty
     )
-    theirs = LogisticRegression(C=1 / (n * penalty), tol=1e-8, max_iter=10_000).fit(
-        standard(features), label
+    reference = LogisticRegression(C=1 / (n * penalty), tol=1e-8, max_iter=10_000).fit(
+        standardised(features), label
     )
-    entropy = -log_softmax(theirs.decision_function(standard(features)))[
+    entropy = -log_softmax(reference.decision_function(standardised(features)))[
         np.arange(n), label
     ].mean()
-    wanted = entropy + penalty / 2 * np.square(theirs.coef_).sum()
-    assert abs(loss - wanted) < 1e-4 * max(1, wanted)
+    expected = entropy + penalty / 2 * np.square(reference.coef_).sum()
+    assert abs(loss - expected) < 1e-4 * max(1, expected)
     np.testing.assert_allclose(
         jax.nn.softmax(features @ kernel + bias),
-        theirs.predict_proba(standard(features)),
+        reference.predict_proba(standardised(features)),
         atol=2e-3,
     )
 
 
-def test_of_several_labels_it_is_a_regression_each():
+def test_a_multi_label_probe_equals_one_logistic_regression_per_label():
     features, label = problem()
     labels = np.stack([label == 0, label % 2 == 0, label > 1], 1).astype(np.float32)
     kernel, bias, _ = probe.fit(
         jnp.asarray(features), jnp.asarray(labels), 0.01, multi_label=True
     )
-    ours = jax.nn.sigmoid(features @ kernel + bias)
-    for k in range(
-        3
-    ):  # the mean over 3 classes, so a third of the loss beside the penalty
-        theirs = LogisticRegression(
+    probabilities = jax.nn.sigmoid(features @ kernel + bias)
+    # The loss is a mean over 3 classes, so each class has a third of it beside the penalty.
+    for k in range(3):
+        reference = LogisticRegression(
             C=1 / (3 * len(label) * 0.01), tol=1e-8, max_iter=10_000
-        ).fit(standard(features), labels[:, k])
+        ).fit(standardised(features), labels[:, k])
         np.testing.assert_allclose(
-            ours[:, k], theirs.predict_proba(standard(features))[:, 1], atol=2e-3
+            probabilities[:, k],
+            reference.predict_proba(standardised(features))[:, 1],
+            atol=2e-3,
         )
 
 
@@ -78,7 +79,7 @@ def test_of_several_labels_it_is_a_regression_each():
     strategies.floats(-10, 10),
     strategies.integers(0, 100),
 )
-def test_neither_units_nor_the_origin_matter(scale, shift, seed):
+def test_scaling_and_shifting_features_keeps_the_predictions(scale, shift, seed):
     features, label = problem(40, 5, seed=seed)
     targets = np.eye(4, dtype=np.float32)[label]
     moved = (features * scale + shift).astype(np.float32)
@@ -90,7 +91,7 @@ def test_neither_units_nor_the_origin_matter(scale, shift, seed):
     )
 
 
-def test_features_that_do_not_vary_tell_nothing():
+def test_constant_features_give_the_class_frequencies():
     kernel, bias, _ = probe.fit(
         jnp.ones((6, 3)), jnp.eye(2)[jnp.array([0, 0, 0, 0, 1, 1])], 0.1
     )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jaxvision.metrics import captions
 
-# Of the public COCO caption evaluation; tests/bench/coco_captions_reference.py made them.
+# Results of the public COCO caption evaluation, from tests/bench/coco_captions_reference.py.
 STORED = json.loads((Path(__file__).parent / 'captions_reference.json').read_text())
 
 words = st.lists(st.sampled_from('abcde'), max_size=9)
@@ -24,7 +24,7 @@ def split(examples):
 
 
 @pytest.mark.parametrize('name', STORED['sets'])
-def test_every_figure_is_the_coco_evaluations(name):
+def test_every_metric_equals_the_coco_evaluation(name):
     stored = STORED['sets'][name]
     candidates, references = split(stored['examples'])
     assert captions.bleu(candidates, references) == pytest.approx(
@@ -47,13 +47,13 @@ def test_every_figure_is_the_coco_evaluations(name):
 
 
 @pytest.mark.parametrize('text', STORED['tokens'])
-def test_words_are_the_coco_evaluations(text):
+def test_tokens_equal_the_coco_evaluation(text):
     assert captions.tokenize(text) == STORED['tokens'][text].split()
 
 
 @settings(max_examples=25, deadline=None)
 @given(examples, st.randoms())
-def test_an_order_changes_nothing(examples, random):
+def test_the_order_of_examples_and_references_does_not_matter(examples, random):
     before = captions.summarize(*zip(*examples, strict=True))
     for _, references in examples:
         random.shuffle(references)
@@ -67,24 +67,26 @@ def test_an_order_changes_nothing(examples, random):
 @given(examples)
 def test_a_reference_itself_is_the_best_candidate(examples):
     references = [[*others, [*candidate, *'abcd']] for candidate, others in examples]
-    said = [theirs[-1] for theirs in references]
-    assert captions.bleu(said, references) == pytest.approx([1] * 4, abs=1e-8)
-    assert captions.rouge_l(said, references) == 1
-    alone = [[words] for words in said]
-    _, each = captions.cider_d(said, alone, captions.Documents(9, {}))
+    candidates = [example_references[-1] for example_references in references]
+    assert captions.bleu(candidates, references) == pytest.approx([1] * 4, abs=1e-8)
+    assert captions.rouge_l(candidates, references) == 1
+    own_references = [[words] for words in candidates]
+    _, each = captions.cider_d(candidates, own_references, captions.Documents(9, {}))
     np.testing.assert_allclose(each, 10)
-    assert (captions.cider_d(said, references)[1] <= 10 + 1e-9).all()
+    assert (captions.cider_d(candidates, references)[1] <= 10 + 1e-9).all()
 
 
-def test_documents_of_another_set_weigh_words_by_their_rarity_there():
-    seen = captions.Documents.of([[['a', 'b'], ['a']], [['a']], [['c']], [['c', 'd']]])
-    assert (
-        seen.number == 4
-        and seen.frequency[('a',)] == 2
-        and seen.frequency[('a', 'b')] == 1
+def test_documents_of_another_dataset_define_the_rarity_of_words():
+    documents = captions.Documents.of(
+        [[['a', 'b'], ['a']], [['a']], [['c']], [['c', 'd']]]
     )
-    mean, each = captions.cider_d([['a', 'z']], [[['a', 'b']]], seen)
-    # Of the unigrams a (log 2) is common to both, b and z (log 4) are not; no pair is.
+    assert (
+        documents.number == 4
+        and documents.frequency[('a',)] == 2
+        and documents.frequency[('a', 'b')] == 1
+    )
+    mean, each = captions.cider_d([['a', 'z']], [[['a', 'b']]], documents)
+    # Of all n-grams only the unigram a (log 2) is common. b and z have the weight log 4.
     cosine = np.log(2) ** 2 / (np.log(2) ** 2 + np.log(4) ** 2)
     assert mean == pytest.approx(10 * cosine / 4) and each.shape == (1,)
 
@@ -93,11 +95,17 @@ def test_documents_of_another_set_weigh_words_by_their_rarity_there():
 @pytest.mark.parametrize(
     'candidates, references, message',
     [
-        ([['a']], [], '1 candidates for 0 examples'),
-        ([], [], '0 candidates'),
-        ([['a'], ['b']], [[['a']], []], 'every example needs a reference'),
+        (
+            [['a']],
+            [],
+            r'len\(candidates\)=1: expected one candidate for each of the 0 examples',
+        ),
+        ([], [], r'candidates=\[\]: expected one or more'),
+        ([['a'], ['b']], [[['a']], []], r'references\[1\]=\[\]: expected one or more'),
     ],
 )
-def test_what_cannot_be_compared(measure, candidates, references, message):
+def test_missing_candidates_or_references_are_an_error(
+    measure, candidates, references, message
+):
     with pytest.raises(ValueError, match=message):
         measure(candidates, references)

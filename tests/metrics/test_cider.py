@@ -18,8 +18,8 @@ def texts(sets):
     return [[[str(word) for word in words] for words in texts] for texts in sets]
 
 
-def soups(rng, examples, most, longest, largest):
-    """Captions of few words, drawn so that long n-grams repeat within and between them."""
+def random_captions(rng, examples, most, longest, largest):
+    """Captions of few distinct words, so that long n-grams repeat within and between them."""
 
     def caption():
         words = rng.choice(
@@ -32,17 +32,17 @@ def soups(rng, examples, most, longest, largest):
     ]
 
 
-def drawn(seed, largest=50_000, longest=12):
-    """Training references, the same for every seed; others' references and their candidates."""
-    training = soups(np.random.default_rng(9), 15, 4, longest, largest)
+def random_problem(seed, largest=50_000, longest=12):
+    """Arrays (training references, candidates, references), and the expected values.
+
+    The training references are the same for every seed.
+    """
+    training = random_captions(np.random.default_rng(9), 15, 4, longest, largest)
     rng = np.random.default_rng(seed)
-    references = soups(rng, 10, 4, longest, largest)
-    candidates = [texts[0] for texts in soups(rng, 10, 1, longest, largest)]
-    candidates[:3] = [
-        [],
-        references[1][0],
-        [largest + 7],
-    ]  # nothing, a reference, a new word
+    references = random_captions(rng, 10, 4, longest, largest)
+    candidates = [texts[0] for texts in random_captions(rng, 10, 1, longest, largest)]
+    # No words, a reference, and a word that is in no reference.
+    candidates[:3] = [[], references[1][0], [largest + 7]]
     expected = captions.cider_d(
         [texts([[words]])[0][0] for words in candidates],
         texts(references),
@@ -61,39 +61,42 @@ reward = jax.jit(jax.vmap(cider.cider_d, (None, 0, 0)))
 
 @pytest.mark.parametrize('dtype, tolerance', [(np.float32, 1e-5), (np.float64, 1e-10)])
 @pytest.mark.parametrize('seed', range(3))
-def test_it_is_the_hosts_figure(dtype, tolerance, seed):
-    (training, *arrays), expected = drawn(seed)
+def test_the_device_computes_the_same_as_the_host(dtype, tolerance, seed):
+    (training, *arrays), expected = random_problem(seed)
     with jax.enable_x64(dtype == np.float64):
         got = np.asarray(reward(cider.statistics(training, dtype), *arrays))
     assert got.dtype == dtype and got[0] == 0 and (expected > 0).sum() > 5
     np.testing.assert_allclose(got, expected, atol=tolerance)
 
 
-def test_padding_changes_nothing():
-    (training, candidates, references), expected = drawn(7)
+def test_padding_does_not_change_the_result():
+    (training, candidates, references), expected = random_problem(7)
     longer = np.pad(candidates, ((0, 0), (0, 9)))
     more = np.pad(references, ((0, 0), (0, 3), (0, 9)))
     known = cider.statistics(np.pad(training, ((0, 0), (0, 3), (0, 9))))
-    for theirs in (more, more[:, ::-1]):
-        np.testing.assert_allclose(reward(known, longer, theirs), expected, atol=1e-5)
+    for padded_references in (more, more[:, ::-1]):
+        np.testing.assert_allclose(
+            reward(known, longer, padded_references), expected, atol=1e-5
+        )
     assert (reward(known, longer, 0 * more) == 0).all()
 
 
 def test_captions_shorter_than_the_longest_n_gram():
-    (training, *arrays), expected = drawn(3, longest=3)
+    (training, *arrays), expected = random_problem(3, longest=3)
     np.testing.assert_allclose(
         reward(cider.statistics(training), *arrays), expected, atol=1e-5
     )
 
 
-def test_frequencies_are_of_examples_not_of_references():
+def test_frequencies_count_examples_not_references():
     known = cider.statistics(
         np.array(
             [[[3, 4, 0], [3, 0, 0]], [[4, 3, 0], [4, 3, 3]], [[9, 0, 0], [0, 0, 0]]],
             np.int32,
         )
     )
-    rows = zip(  # The last rarity is that of n-grams which no reference has.
+    # The last rarity is for n-grams that no reference has.
+    rows = zip(
         known.parent.tolist(), known.word.tolist(), known.rarity.tolist(), strict=False
     )
     log = np.log(3)

@@ -36,7 +36,7 @@ def test_summary_equals_scikit_learn(classes):
     logits, labels = example(classes)
     chance = softmax(logits.astype(np.float64), axis=-1)
     got = metrics.summarize(gathered(logits, labels), classes)
-    wanted = {
+    expected = {
         'accuracy': sklearn.metrics.accuracy_score(labels, logits.argmax(-1)),
         'nll': sklearn.metrics.log_loss(labels, chance),
         'calibration_error': slow_calibration_error(
@@ -44,10 +44,10 @@ def test_summary_equals_scikit_learn(classes):
         ),
     }
     if classes > 5:
-        wanted['top5_accuracy'] = sklearn.metrics.top_k_accuracy_score(
+        expected['top5_accuracy'] = sklearn.metrics.top_k_accuracy_score(
             labels, logits, k=5
         )
-    assert got == pytest.approx(wanted, rel=1e-5)
+    assert got == pytest.approx(expected, rel=1e-5)
 
 
 def test_confusion_matrix_equals_scikit_learn():
@@ -65,14 +65,14 @@ def test_confusion_matrix_has_a_row_for_a_class_that_never_occurs():
     )
 
 
-def test_calibration_error_by_hand():
+def test_calibration_error_of_four_examples():
     # (0.9333, 1]: 2 of 2 right at 0.95; (0.6, 0.6667]: 0 of 1 right at 0.65; 1 of 1 at 0.2.
     confidence, correct = (
         np.array([0.95, 0.95, 0.65, 0.2]),
         np.array([True, True, False, True]),
     )
-    wanted = 2 / 4 * 0.05 + 1 / 4 * 0.65 + 1 / 4 * 0.8
-    assert metrics.calibration_error(confidence, correct) == pytest.approx(wanted)
+    expected = 2 / 4 * 0.05 + 1 / 4 * 0.65 + 1 / 4 * 0.8
+    assert metrics.calibration_error(confidence, correct) == pytest.approx(expected)
 
 
 def test_calibration_bins_are_closed_on_the_right():
@@ -83,14 +83,14 @@ def test_calibration_bins_are_closed_on_the_right():
     assert got == pytest.approx((0.5 + 0.6) / 2)
 
 
-def test_rank_counts_the_classes_put_before_the_true_one():
+def test_rank_counts_the_classes_before_the_true_one():
     logits = np.array([[3.0, 1, 2], [3, 1, 2], [1, 1, 1], [1, 1, 1]], np.float32)
     assert gathered(logits, np.array([0, 1, 0, 2]))['rank'].tolist() == [0, 2, 0, 2]
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**16))
-def test_rank_is_the_place_in_a_stable_sort_even_among_equals(seed):
+def test_rank_is_the_position_in_a_stable_sort(seed):
     rng = np.random.default_rng(seed)
     logits, labels = (
         rng.integers(0, 4, (8, 10)).astype(np.float32),
@@ -104,7 +104,7 @@ def test_rank_is_the_place_in_a_stable_sort_even_among_equals(seed):
     np.testing.assert_array_equal(records['rank'] == 0, records['prediction'] == labels)
 
 
-def test_a_diverged_network_scores_no_hits():
+def test_a_diverged_network_has_no_correct_predictions():
     logits = np.full((3, 10), np.nan, np.float32)
     numbers = metrics.summarize(gathered(logits, np.array([0, 4, 9])), 10)
     assert (numbers['accuracy'], numbers['top5_accuracy']) == (0, 0)
@@ -172,7 +172,7 @@ def test_a_class_without_a_positive_is_left_out_of_the_mean():
     )
 
 
-def test_no_positive_at_all_gives_numbers_that_are_defined():
+def test_targets_without_positives_give_finite_metrics():
     numbers = summary_multilabel(np.full((3, 2), -1, np.float32), np.zeros((3, 2), int))
     assert (numbers['f1_micro'], numbers['exact_match']) == (0, 1)
     assert 'mean_average_precision' not in numbers
@@ -182,5 +182,5 @@ def test_no_positive_at_all_gives_numbers_that_are_defined():
     'summarize', [lambda r: metrics.summarize(r, 3), metrics.summarize_multilabel]
 )
 def test_no_examples_is_an_error(summarize):
-    with pytest.raises(ValueError, match='no examples'):
+    with pytest.raises(ValueError, match='expected one example or more'):
         summarize({'nll': np.zeros(0, np.float32)})

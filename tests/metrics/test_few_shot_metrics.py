@@ -6,19 +6,19 @@ from scipy import stats
 from jaxvision.metrics import few_shot
 
 
-def test_the_interval_is_that_of_the_mean_over_episodes():
+def test_the_interval_equals_scipys_confidence_interval_of_the_mean():
     accuracy = np.random.default_rng(0).beta(8, 2, 600).astype(np.float32)
-    found = few_shot.summarize(
+    metrics = few_shot.summarize(
         {'accuracy': accuracy, 'pixel_accuracy': accuracy / 2, 'index': np.arange(600)}
     )
     low, high = stats.norm.interval(0.95, accuracy.mean(), stats.sem(accuracy))
-    assert found['accuracy'] == pytest.approx((low + high) / 2, abs=1e-6)
-    assert found['interval'] == pytest.approx((high - low) / 2, rel=1e-4)
-    assert found['pixel_accuracy'] == pytest.approx(accuracy.mean() / 2, abs=1e-6)
-    assert set(found) == {'accuracy', 'interval', 'pixel_accuracy'}
+    assert metrics['accuracy'] == pytest.approx((low + high) / 2, abs=1e-6)
+    assert metrics['interval'] == pytest.approx((high - low) / 2, rel=1e-4)
+    assert metrics['pixel_accuracy'] == pytest.approx(accuracy.mean() / 2, abs=1e-6)
+    assert set(metrics) == {'accuracy', 'interval', 'pixel_accuracy'}
 
 
-def test_accuracy_is_of_each_episode():
+def test_accuracy_is_computed_for_each_episode():
     logits = np.zeros((2, 4, 3), np.float32)
     logits[0, :, 1] = logits[1, 0, 2] = 1
     label = np.array([[1, 1, 0, 1], [2, 1, 1, 2]])

@@ -53,10 +53,10 @@ def test_frechet_distance_equals_sqrtm_of_the_product():
         np.cov(b.astype(float), rowvar=False),
     )
     root = linalg.sqrtm(cov_a @ cov_b).real
-    wanted = ((a.mean(0, dtype=float) - b.mean(0, dtype=float)) ** 2).sum() + np.trace(
-        cov_a + cov_b - 2 * root
-    )
-    assert generative.frechet_distance(a, b) == pytest.approx(wanted, rel=1e-7)
+    expected = (
+        (a.mean(0, dtype=float) - b.mean(0, dtype=float)) ** 2
+    ).sum() + np.trace(cov_a + cov_b - 2 * root)
+    assert generative.frechet_distance(a, b) == pytest.approx(expected, rel=1e-7)
 
 
 def test_frechet_distance_of_known_covariances():
@@ -66,9 +66,9 @@ def test_frechet_distance_of_known_covariances():
         return np.concatenate([np.diag(scales), -np.diag(scales)])
 
     a, b = np.array([1.0, 2.0, 3.0]), np.array([5.0, 2.0, 0.0])
-    wanted = 9 * 3 + ((a - b) ** 2).sum() * 2 / 5
+    expected = 9 * 3 + ((a - b) ** 2).sum() * 2 / 5
     assert generative.frechet_distance(cross(a), cross(b) + 3) == pytest.approx(
-        wanted, rel=1e-12
+        expected, rel=1e-12
     )
 
 
@@ -79,27 +79,27 @@ def test_kernel_distance_equals_scikit_learn():
         polynomial_kernel(x.astype(float), y.astype(float), degree=3)
         for x, y in ((a, a), (b, b), (a, b))
     )
-    wanted = between.mean() * -2
+    expected = between.mean() * -2
     for within in (within_a, within_b):
-        wanted += within[~np.eye(len(within), dtype=bool)].mean()
-    assert generative.kernel_distance(a, b) == pytest.approx(wanted, rel=1e-9)
+        expected += within[~np.eye(len(within), dtype=bool)].mean()
+    assert generative.kernel_distance(a, b) == pytest.approx(expected, rel=1e-9)
 
 
 def test_kernel_distance_is_unbiased():
-    """Its mean over many small pairs of sets of one distribution is 0; a biased one's is not."""
+    """Its mean over many pairs of small sets of one distribution is 0."""
     rng = np.random.default_rng(0)
-    drawn = [
+    distances = [
         generative.kernel_distance(*rng.normal(size=(2, 8, 4))) for _ in range(1000)
     ]
-    assert abs(np.mean(drawn)) < 3 * np.std(drawn) / np.sqrt(len(drawn))
+    assert abs(np.mean(distances)) < 3 * np.std(distances) / np.sqrt(len(distances))
 
 
-def manifold_share(manifold, points, k):
-    """How many points lie within the k-th neighbour's distance of a point of the manifold."""
+def fraction_on_manifold(manifold, points, k):
+    """Fraction of points closer to a point of the manifold than its k-th neighbour."""
     neighbours = NearestNeighbors(algorithm='kd_tree').fit(manifold)
-    radius = neighbours.kneighbors(n_neighbors=k)[0][
-        :, -1
-    ]  # of the set itself: without itself
+    # Without a query, a point is not its own neighbour.
+    distances, _ = neighbours.kneighbors(n_neighbors=k)
+    radius = distances[:, -1]
     distance = np.linalg.norm(points[:, None] - manifold, axis=-1)
     return (distance <= radius).any(1).mean()
 
@@ -111,14 +111,14 @@ def test_precision_and_recall_equal_scikit_learn(k):
         features(200, 6, 2, shift=1.0).astype(float),
     )
     real += np.random.default_rng(0).normal(size=real.shape) * 1e-3  # no two alike
-    wanted = manifold_share(real, fake, k), manifold_share(fake, real, k)
-    assert min(wanted) > 0.1 and max(wanted) < 0.99
+    expected = fraction_on_manifold(real, fake, k), fraction_on_manifold(fake, real, k)
+    assert min(expected) > 0.1 and max(expected) < 0.99
     assert generative.precision_recall(real, fake, k) == pytest.approx(
-        wanted, abs=1e-12
+        expected, abs=1e-12
     )
 
 
-def test_precision_falls_with_strange_samples_and_recall_with_missing_modes():
+def test_outliers_lower_precision_and_missing_modes_lower_recall():
     rng = np.random.default_rng(0)
     two_modes = rng.normal(size=(200, 2)) + np.repeat([[0, 0], [50, 0]], 100, axis=0)
     one_mode = rng.normal(size=(100, 2))
@@ -130,20 +130,20 @@ def test_precision_falls_with_strange_samples_and_recall_with_missing_modes():
 
 
 def test_nearest_equals_scikit_learn():
-    wanted, among = features(1100, 5, 1), features(300, 5, 2)
-    rows = generative.nearest(wanted, among)
-    np.testing.assert_array_equal(rows, pairwise_distances_argmin(wanted, among))
+    queries, among = features(1100, 5, 1), features(300, 5, 2)
+    rows = generative.nearest(queries, among)
+    np.testing.assert_array_equal(rows, pairwise_distances_argmin(queries, among))
 
 
 def test_distances_survive_a_large_common_offset():
-    """In float32, and as differences of squares, nothing would be left of them."""
+    """Without centring, differences of squares would lose all digits."""
     points = features(50, 8, 1).astype(float) + 1e6
     np.testing.assert_array_equal(generative.nearest(points, points), np.arange(50))
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(5, 30), st.integers(1, 12), st.integers(0, 2**16))
-def test_laws(number, size, seed):
+def test_invariance_to_order_shift_and_exchange(number, size, seed):
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(2, number, size))
     shift, order = rng.normal(size=size), rng.permutation(number)
@@ -166,15 +166,15 @@ def test_laws(number, size, seed):
     np.testing.assert_array_equal(generative.nearest(a[order], a), order)
 
 
-def test_features_that_are_not_numbers_score_nothing():
+def test_nan_features_give_nan_distances_and_zero_precision():
     real, fake = features(10, 4, 1), np.full((10, 4), np.nan, np.float32)
     assert np.isnan(generative.frechet_distance(real, fake))
     assert np.isnan(generative.kernel_distance(real, fake))
     assert generative.precision_recall(real, fake) == (0, 0)
 
 
-def test_too_few_examples_are_refused():
-    with pytest.raises(ValueError, match='at least 2 examples .*, got 1'):
+def test_too_few_examples_are_an_error():
+    with pytest.raises(ValueError, match='at least 2 examples .*got 1'):
         generative.frechet_distance(np.zeros((1, 3)), np.zeros((5, 3)))
-    with pytest.raises(ValueError, match='at least 4 examples .*, got 3'):
+    with pytest.raises(ValueError, match='at least 4 examples .*got 3'):
         generative.precision_recall(np.zeros((5, 3)), np.zeros((3, 3)))

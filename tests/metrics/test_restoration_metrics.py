@@ -13,7 +13,7 @@ REFERENCE = dict(
 
 
 def pair(channels, height=24, width=31):
-    """A photograph's corner and the same with noise, float64."""
+    """A crop of a photograph with noise, and without, float64."""
     truth = (
         skimage.data.astronaut()[100 : 100 + height, 180 : 180 + width, :channels] / 255
     )
@@ -29,17 +29,17 @@ def in_float64():
 
 @pytest.mark.parametrize('channels', [1, 3])
 @pytest.mark.parametrize('border', [0, 2])
-def test_psnr_and_ssim_are_scikit_images(channels, border):
+def test_psnr_and_ssim_equal_scikit_image(channels, border):
     image, truth = pair(channels)
     inside = (slice(border, 24 - border), slice(border, 31 - border))
     error = restoration.squared_error(jnp.array(image), jnp.array(truth), border)
-    wanted = peak_signal_noise_ratio(truth[inside], image[inside], data_range=1)
-    assert float(restoration.psnr(error)) == pytest.approx(wanted, abs=1e-10)
+    expected = peak_signal_noise_ratio(truth[inside], image[inside], data_range=1)
+    assert float(restoration.psnr(error)) == pytest.approx(expected, abs=1e-10)
     ssim = restoration.ssim(jnp.array(image), jnp.array(truth), border)
-    wanted = structural_similarity(
+    expected = structural_similarity(
         truth[inside], image[inside], channel_axis=-1, **REFERENCE
     )
-    assert float(ssim) == pytest.approx(wanted, abs=1e-10)
+    assert float(ssim) == pytest.approx(expected, abs=1e-10)
 
 
 def test_a_peak_of_255_is_the_same_psnr():
@@ -54,10 +54,10 @@ def test_a_peak_of_255_is_the_same_psnr():
     assert restoration.psnr(0.0) == np.inf
 
 
-def test_luma_is_matlabs():
+def test_luma_equals_matlab():
     image, _ = pair(3)
-    wanted = skimage.color.rgb2ycbcr(image)[..., :1] / 255
-    np.testing.assert_allclose(restoration.luma(jnp.array(image)), wanted, atol=1e-12)
+    expected = skimage.color.rgb2ycbcr(image)[..., :1] / 255
+    np.testing.assert_allclose(restoration.luma(jnp.array(image)), expected, atol=1e-12)
     black, white = (
         float(restoration.luma(jnp.full((1, 1, 3), value))[0, 0, 0])
         for value in (0.0, 1.0)
@@ -72,19 +72,19 @@ def test_float32_under_vmap_is_near():
     single = [jnp.array(x, jnp.float32) for x in (image, truth)]
     for function in (restoration.squared_error, restoration.ssim):
         ours = jax.jit(jax.vmap(function))(*single)
-        wanted = [
+        expected = [
             function(jnp.array(a), jnp.array(b))
             for a, b in zip(image, truth, strict=True)
         ]
         assert ours.dtype == jnp.float32
-        np.testing.assert_allclose(ours, wanted, rtol=1e-5)
+        np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
-def test_what_is_too_small_or_has_no_luma_is_said():
+def test_small_images_and_wrong_channels_are_errors():
     image = jnp.zeros((12, 20, 3))
     with pytest.raises(ValueError, match='8x16'):
         restoration.ssim(image, image, border=2)
-    with pytest.raises(ValueError, match='border of 6'):
+    with pytest.raises(ValueError, match='border=6: expected less than half'):
         restoration.squared_error(image, image, border=6)
     with pytest.raises(ValueError, match='has 4'):
         restoration.luma(jnp.zeros((2, 2, 4)))
