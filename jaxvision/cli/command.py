@@ -9,7 +9,13 @@ from jaxvision.core.errors import unknown
 
 
 class Command(NamedTuple):
-    """A module with a function `main(arguments)`, and what it is for."""
+    """A command of the console.
+
+    Attributes:
+        sentence: its purpose, for the list of commands.
+        module: the module whose function `main(arguments)` runs it.
+        arguments: arguments that precede those of the user.
+    """
 
     sentence: str
     module: str
@@ -22,7 +28,7 @@ COMMANDS = {
         'Evaluate a checkpoint of a run.', 'jaxvision.cli.train', ('--mode', 'eval')
     ),
     'predict': Command(
-        'Answer for images or videos of your own.', 'jaxvision.cli.predict.command'
+        'Predict for your images and videos.', 'jaxvision.cli.predict.command'
     ),
     'export': Command(
         'Write a run as SavedModel, TFLite or StableHLO.',
@@ -33,11 +39,11 @@ COMMANDS = {
         'jaxvision.cli.bench.command',
     ),
     'inspect': Command(
-        'Look at a dataset: splits, classes, duplicates, unreadable files.',
+        'Check a dataset: splits, classes, duplicates, unreadable files.',
         'jaxvision.cli.inspect',
     ),
     'models': Command(
-        'List architectures, sizes and the weights that each can read.',
+        'List architectures, their sizes and their pretrained weights.',
         'jaxvision.cli.models',
     ),
 }
@@ -45,13 +51,22 @@ _HELP = """usage: jaxvision COMMAND [ARGUMENT ...]
 
 {commands}
 
-`jaxvision COMMAND --help` tells more. `jaxvision --version` prints the version.
+`jaxvision COMMAND --help` describes a command. `jaxvision --version` prints the version.
 A first run: jaxvision train --config cnn"""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command that the first argument names, with the other arguments."""
-    name, *rest = (sys.argv[1:] if arguments is None else arguments) or ['--help']
+    """Run the command that the first argument names.
+
+    Args:
+        arguments: a name and the arguments of that command; None: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
+    name, *rest = arguments or ['--help']
     if name in ('-h', '--help', 'help'):
         print(_help())
         return 0
@@ -59,17 +74,17 @@ def main(arguments: list[str] | None = None) -> int:
         print(f'jaxvision {jaxvision.__version__}')
         return 0
     if name not in COMMANDS:
-        print(
-            f'error: {unknown("there is no command", name, COMMANDS)}', file=sys.stderr
-        )
+        error = unknown('there is no command', name, COMMANDS)
+        print(f'error: {error}', file=sys.stderr)
         return 2
     command = COMMANDS[name]
-    return importlib.import_module(command.module).main([*command.arguments, *rest])
+    module = importlib.import_module(command.module)
+    return module.main([*command.arguments, *rest])
 
 
 def _help() -> str:
     width = max(map(len, COMMANDS))
-    lines = [
-        f'  {name:<{width}}  {command.sentence}' for name, command in COMMANDS.items()
-    ]
+    lines = []
+    for name, command in COMMANDS.items():
+        lines.append(f'  {name:<{width}}  {command.sentence}')
     return _HELP.format(commands='\n'.join(lines))

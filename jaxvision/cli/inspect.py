@@ -1,15 +1,19 @@
-"""Look at a dataset before anyone trains on it.
+"""Check a dataset before training.
 
 examples:
   jaxvision inspect folder:PHOTOS
   jaxvision inspect folder:PHOTOS --validation 10% --near --out report
   jaxvision inspect fashion_mnist --dir DATA --json
 
-Every example is read and decoded. The report says which split is which, counts the examples of
-each class and their sizes, and names examples that cannot be read, that are there twice, or that
-the test split shares with training. --out DIR writes it as a page, index.html, with pictures of
-each class, and as report.json. Exit codes: 0 nothing looks wrong, 1 there are warnings, 2 a
-mistake to mend.
+The command reads and decodes every example. The report lists the splits, the examples of each
+class and the image sizes. It names examples that are unreadable or duplicate, and test examples
+that are also training examples. --out DIR writes the report as index.html, with pictures of each
+class, and as report.json.
+
+exit codes:
+  0    no warnings
+  1    warnings
+  2    a mistake in the arguments or the dataset
 """
 
 import argparse
@@ -36,13 +40,24 @@ if TYPE_CHECKING:  # --help needs none of the libraries that read data.
     from jaxvision.data.inspection import Report, SplitReport
     from jaxvision.data.protocol import Source
 
-_MOST_LISTED = 5  # examples of each kind on the screen
+_MOST_LISTED = 5  # examples of each finding on the screen
+_MOST_CLASSES = 8  # classes or sizes on a line
+_MOST_ON_PAGE = 100  # examples of each finding on the page
 _COLUMNS = 6  # pictures on a line of the page
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Inspect a dataset, and return the exit code."""
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    """Inspect a dataset and print a report.
+
+    Args:
+        arguments: as on the command line; None: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
+    options = _parse(arguments)
     return invocation.run(functools.partial(_run, options))
 
 
@@ -54,18 +69,20 @@ def _run(options: argparse.Namespace) -> int:
         print('\n'.join(console_lines(report)))
     if options.out:
         _write(options.out, options.source, report)
-    return 1 if report.warnings else 0
+    return int(bool(report.warnings))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = invocation.parser('inspect', __doc__)
-    parser.add_argument('source', metavar='SOURCE', help='as data.source of a config')
-    parser.add_argument('--dir', default='', help='folder of TFDS datasets')
+    parser.add_argument(
+        'source', metavar='SOURCE', help='dataset, as data.source of a config'
+    )
+    parser.add_argument('--dir', default='', help='folder with TFDS datasets')
     parser.add_argument(
         '--validation',
         default='',
         metavar='PART',
-        help='as data.validation: 10%%, none',
+        help='validation split, as data.validation of a config, such as 10%% or none',
     )
     parser.add_argument(
         '--near',
@@ -77,13 +94,19 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         type=int,
         default=12,
         metavar='N',
-        help='of each class (%(default)s)',
+        help='pictures of each class on the page (%(default)s)',
     )
     parser.add_argument(
-        '--threads', type=int, default=2, metavar='N', help='that read (%(default)s)'
+        '--threads',
+        type=int,
+        default=2,
+        metavar='N',
+        help='threads that read and decode (%(default)s)',
     )
     parser.add_argument('--json', action='store_true', help='print the report as JSON')
-    parser.add_argument('--out', metavar='DIR', type=Path, help='write the page there')
+    parser.add_argument(
+        '--out', metavar='DIR', type=Path, help='folder for index.html and report.json'
+    )
     return parser.parse_args(arguments)
 
 
@@ -110,63 +133,71 @@ def _inspect(options: argparse.Namespace) -> 'Report':
     sources: dict[Split, Source] = {name: open_source(data, name) for name in names}
     for source in sources.values():
         if not {'image', 'video'} & set(source.info.holds):
-            raise UserError(f'{options.source} holds no images and no videos')
+            raise UserError(
+                f'SOURCE={options.source}: expected a dataset of images or videos. Give '
+                'another source.'
+            )
     return inspection.inspect(
-        sources, near=options.near, pictures=options.pictures, threads=options.threads
+        sources,
+        near=options.near,
+        pictures=options.pictures if options.out else 0,
+        threads=options.threads,
     )
 
 
 def as_json(report: 'Report') -> Json:
-    """The report without its pictures."""
-    return {
-        'summary': report.summary,
-        'warnings': report.warnings,
-        'splits': {
-            split: dataclasses.asdict(found) for split, found in report.splits.items()
-        },
+    """Return the content of report.json: the report without its pictures."""
+    splits = {
+        name: dataclasses.asdict(split_report)
+        for name, split_report in report.splits.items()
     }
+    return {'summary': report.summary, 'warnings': report.warnings, 'splits': splits}
 
 
 def console_lines(report: 'Report') -> list[str]:
-    """The report for the screen."""
+    """Return the lines of the report for the screen."""
     lines = [*report.summary]
-    for split, found in report.splits.items():
-        lines += ['', f'{split}: {found.examples:,} examples ({found.name})']
-        lines.append(f'  sizes: {_listed(found.sizes)}')
-        if found.class_counts:
-            lines.append(f'  classes: {_listed(found.class_counts)}')
-        for title, pairs in _findings(found).items():
-            if pairs:
-                lines.append(f'  {title}: {len(pairs):,}')
-                lines += [f'    {pair}' for pair in pairs[:_MOST_LISTED]]
-                if len(pairs) > _MOST_LISTED:
-                    lines.append(f'    and {len(pairs) - _MOST_LISTED:,} more')
+    for name, split_report in report.splits.items():
+        heading = f'{name}: {split_report.examples:,} examples ({split_report.name})'
+        lines += ['', heading]
+        lines.append(f'  sizes: {_counts_as_text(split_report.sizes)}')
+        if split_report.class_counts:
+            lines.append(f'  classes: {_counts_as_text(split_report.class_counts)}')
+        for title, findings in _findings(split_report).items():
+            if not findings:
+                continue
+            lines.append(f'  {title}: {len(findings):,}')
+            lines += [f'    {finding}' for finding in findings[:_MOST_LISTED]]
+            if len(findings) > _MOST_LISTED:
+                lines.append(f'    and {len(findings) - _MOST_LISTED:,} more')
     lines.append('')
     lines += [f'warning: {warning}' for warning in report.warnings]
     if not report.warnings:
-        lines.append('nothing looks wrong')
+        lines.append('no warnings')
     return lines
 
 
-def _listed(counts: dict[str, int]) -> str:
-    """'cat (10), dog (9) and 3 more'."""
-    shown = [f'{name} ({count:,})' for name, count in list(counts.items())[:8]]
-    left = len(counts) - len(shown)
-    return ', '.join(shown) + (f' and {left:,} more' if left else '')
+def _counts_as_text(counts: dict[str, int]) -> str:
+    """Write {'cat': 10, 'dog': 9, ...} as 'cat (10), dog (9) and 3 more'."""
+    first = list(counts.items())[:_MOST_CLASSES]
+    text = ', '.join(f'{name} ({count:,})' for name, count in first)
+    if len(counts) > _MOST_CLASSES:
+        text += f' and {len(counts) - _MOST_CLASSES:,} more'
+    return text
 
 
-def _findings(found: 'SplitReport') -> dict[str, list[str]]:
-    """What was found in a split, a line each, by kind."""
+def _findings(split_report: 'SplitReport') -> dict[str, list[str]]:
+    """The suspicious examples of a split: {finding: a line for each example}."""
+    unreadable = split_report.unreadable.items()
     return {
-        'cannot be read': [
-            f'{where}: {why}' for where, why in found.unreadable.items()
-        ],
-        'equal': [f'{one} = {other}' for one, other in found.equal],
+        'unreadable': [f'{where}: {reason}' for where, reason in unreadable],
+        'duplicate': [f'{first} = {second}' for first, second in split_report.equal],
         'equal to a training example': [
-            f'{other} = {one}' for one, other in found.in_training
+            f'{example} = {training}' for training, example in split_report.in_training
         ],
         'nearly equal to a training example': [
-            f'{other} ~ {one}' for one, other in found.near_training
+            f'{example} ~ {training}'
+            for training, example in split_report.near_training
         ],
     }
 
@@ -179,7 +210,8 @@ def _write(out: Path, title: str, report: 'Report') -> None:
             file.write(page(title, report))
     except OSError as error:
         raise UserError(
-            f'--out={out}: {error.strerror}. Give another folder'
+            f'--out={out}: expected a folder that can be written ({error.strerror}). '
+            'Give another folder.'
         ) from error
     print(f'in {out}: index.html and report.json', file=sys.stderr)
 
@@ -200,30 +232,27 @@ li, pre { overflow-wrap: anywhere; } pre { white-space: pre-wrap; }
 
 
 def page(title: str, report: 'Report') -> str:
-    """The report as one HTML file, its pictures inside."""
+    """Return the report as one HTML file that contains its pictures.
+
+    Args:
+        title: heading of the page.
+        report: the report.
+    """
+    summary = '\n'.join(report.summary)
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>',
         f'<h1>{html.escape(title)}</h1>',
-        f'<pre>{html.escape(chr(10).join(report.summary))}</pre>',
+        f'<pre>{html.escape(summary)}</pre>',
     ]
     if not report.warnings:
-        parts.append('<p class="good">Nothing looks wrong.</p>')
+        parts.append('<p class="good">No warnings.</p>')
     for warning in report.warnings:
         parts.append(f'<p class="warning">{html.escape(warning)}</p>')
     parts.append(_class_table(report))
-    for split, found in report.splits.items():
-        parts.append(
-            f'<h2>{split}</h2><p>Sizes: {html.escape(_listed(found.sizes))}</p>'
-        )
-        for kind, lines in _findings(found).items():
-            if lines:
-                items = ''.join(f'<li>{html.escape(line)}</li>' for line in lines[:100])
-                heading = f'{len(lines):,} {kind}'
-                parts.append(
-                    f'<details open><summary>{heading}</summary><ul>{items}</ul></details>'
-                )
+    for name, split_report in report.splits.items():
+        parts += _split_section(name, split_report)
     parts.append('<h2>Training examples</h2>')
     for name, pictures in report.pictures.items():
         if pictures:
@@ -231,39 +260,46 @@ def page(title: str, report: 'Report') -> str:
     return '\n'.join([*parts, '</body></html>\n'])
 
 
+def _split_section(name: str, split_report: 'SplitReport') -> list[str]:
+    """The sizes and the suspicious examples of a split, as HTML."""
+    sizes = html.escape(_counts_as_text(split_report.sizes))
+    parts = [f'<h2>{name}</h2><p>Sizes: {sizes}</p>']
+    for title, findings in _findings(split_report).items():
+        if findings:
+            items = [
+                f'<li>{html.escape(line)}</li>' for line in findings[:_MOST_ON_PAGE]
+            ]
+            parts.append(
+                f'<details open><summary>{len(findings):,} {title}</summary>'
+                f'<ul>{"".join(items)}</ul></details>'
+            )
+    return parts
+
+
 def _class_table(report: 'Report') -> str:
-    """The number of examples of each class in each split."""
+    """The number of examples of each class in each split, as HTML."""
     names = list(report.splits['train'].class_counts)
     if not names:
         return ''
     head = ''.join(f'<th class="number">{split}</th>' for split in report.splits)
     rows = []
     for name in names:
-        counts = [found.class_counts.get(name, 0) for found in report.splits.values()]
-        cells = ''.join(f'<td class="number">{count:,}</td>' for count in counts)
+        cells = ''
+        for split_report in report.splits.values():
+            count = split_report.class_counts.get(name, 0)
+            cells += f'<td class="number">{count:,}</td>'
         rows.append(f'<tr><td>{html.escape(name)}</td>{cells}</tr>')
-    return (
-        f'<h2>Classes</h2><table><tr><th>class</th>{head}</tr>{"".join(rows)}</table>'
-    )
+    body = ''.join(rows)
+    return f'<h2>Classes</h2><table><tr><th>class</th>{head}</tr>{body}</table>'
 
 
 def _figure(name: str, pictures: 'Sequence[Pixels]') -> str:
-    """A contact sheet of one class."""
-    import numpy as np
+    """The pictures of one class on a sheet, as HTML."""
     from PIL import Image
 
-    from jaxvision.data.inspection import SIDE
     from jaxvision.viz import figures
 
-    framed = []
-    for picture in pictures:
-        times = max(1, SIDE // max(picture.shape))
-        picture = picture.repeat(times, 0).repeat(times, 1)
-        height, width, _ = picture.shape
-        top = (SIDE - height) // 2
-        left = (SIDE - width) // 2
-        margins = ((top, SIDE - height - top), (left, SIDE - width - left), (0, 0))
-        framed.append(np.pad(picture, margins, constant_values=255))
+    framed = [_framed(picture) for picture in pictures]
     sheet = figures.grid(framed, columns=min(_COLUMNS, len(framed)))
     file = io.BytesIO()
     Image.fromarray(sheet).save(file, 'PNG')
@@ -273,6 +309,22 @@ def _figure(name: str, pictures: 'Sequence[Pixels]') -> str:
         f'<figure><figcaption>{text}</figcaption>'
         f'<img alt="training examples of {text}" src="data:image/png;base64,{data}"></figure>'
     )
+
+
+def _framed(picture: 'Pixels') -> 'Pixels':
+    """Enlarge a small picture by a whole factor, and centre it on a white square."""
+    import numpy as np
+
+    from jaxvision.data.inspection import SIDE
+
+    factor = max(1, SIDE // max(picture.shape))
+    enlarged = picture.repeat(factor, 0).repeat(factor, 1)
+    height, width, _ = enlarged.shape
+    top = (SIDE - height) // 2
+    left = (SIDE - width) // 2
+    rows = (top, SIDE - height - top)
+    columns = (left, SIDE - width - left)
+    return np.pad(enlarged, (rows, columns, (0, 0)), constant_values=255)
 
 
 if __name__ == '__main__':

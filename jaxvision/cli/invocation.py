@@ -1,4 +1,4 @@
-"""How the user started a command: `jaxvision train` or `python -m jaxvision.main`."""
+"""The start of a command: its parser, its exit code, and its name on the command line."""
 
 import os
 import shlex
@@ -7,11 +7,11 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jaxvision.core.errors import UserError
 
-# What follows `python -m` where the console command has one name.
+# The arguments after `python -m`, by the name of the console command.
 _MODULES = {
     'train': ('jaxvision.main',),
     'eval': ('jaxvision.main', '--mode', 'eval'),
@@ -26,7 +26,7 @@ _MODULES = {
 def run(command: Callable[[], int]) -> int:
     """Run a command and return its exit code.
 
-    A mistake of the user is one line on stderr, and exit code 2.
+    A `UserError` becomes one line on stderr, and exit code 2.
 
     Args:
         command: does the work and returns an exit code.
@@ -39,20 +39,33 @@ def run(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # `| head` has read enough. Python's last flush must not complain either.
+        # The reader has closed the pipe, such as `| head`. Python flushes stdout once more at
+        # its end, and must not raise the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
+class _Parser(ArgumentParser):
+    """A parser that reports a mistake in one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print a mistake and exit with code 2."""
+        message = message.removeprefix('argument ').removesuffix('.')
+        self.exit(2, f'error: {message}. `{self.prog} --help` lists the arguments.\n')
+
+
 def parser(name: str, description: str | None, **settings: Any) -> ArgumentParser:
-    """Make the parser of a command, whose description keeps its lines.
+    """Make the parser of a command.
+
+    The description is printed with its line breaks. A mistake in the arguments is one line on
+    stderr, and exit code 2.
 
     Args:
         name: name of the console command, such as 'train'.
         description: the help text.
         **settings: further arguments of `argparse.ArgumentParser`.
     """
-    return ArgumentParser(
+    return _Parser(
         program(name),
         description=description,
         allow_abbrev=False,
@@ -62,7 +75,7 @@ def parser(name: str, description: str | None, **settings: Any) -> ArgumentParse
 
 
 def program(name: str) -> str:
-    """Name the running command for its usage line.
+    """Return the name of the running command for its usage line.
 
     Args:
         name: name of the console command, such as 'train'.
@@ -70,38 +83,44 @@ def program(name: str) -> str:
     Returns:
         'jaxvision train' after the console command, else 'python -m jaxvision.main'.
     """
-    if not _by_console():
-        module, *arguments = _MODULES[name]
-        is_package = module == 'jaxvision'
-        return ' '.join(['python -m', module, *(arguments if is_package else [])])
-    return ' '.join(['jaxvision', *sys.argv[1:2]])
+    if _is_console_command():
+        return ' '.join(['jaxvision', *sys.argv[1:2]])
+    return f'python -m {_MODULES[name][0]}'
 
 
 def command(name: str, *arguments: str) -> str:
-    """Write another command the way in which the user started this one.
+    """Write another command in the form in which the user started the running one.
 
     Args:
         name: name of the console command, such as 'train'.
-        *arguments: what follows it.
+        *arguments: the arguments after the name.
+
+    Returns:
+        A line for a shell: 'jaxvision eval ...' or 'python -m jaxvision.main --mode eval ...'.
     """
     start = ('jaxvision', name)
-    if not _by_console():
+    if not _is_console_command():
         start = ('python', '-m', *_MODULES[name])
     return shlex.join([path_of(start[0]), *start[1:], *arguments])
 
 
 def path_of(name: str) -> str:
-    """Return how a program of this environment is called from the current folder.
+    """Return the shortest path of a program of this Python environment.
 
     Args:
         name: file name of the program, such as 'tensorboard'.
+
+    Returns:
+        The name alone if PATH finds it, else a path, relative below the current folder.
     """
     path = Path(sys.executable).parent / name
-    found = shutil.which(name)
-    if found and Path(found).parent == path.parent:
+    path_on_shell = shutil.which(name)
+    if path_on_shell and Path(path_on_shell).parent == path.parent:
         return name
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    if path.is_relative_to(Path.cwd()):
+        return os.path.relpath(path)
+    return str(path)
 
 
-def _by_console() -> bool:
+def _is_console_command() -> bool:
     return Path(sys.argv[0]).stem == 'jaxvision'

@@ -5,8 +5,7 @@ examples:
   jaxvision models resnet      one architecture: variants, weights and options
 
 A config chooses an architecture by model.name, a variant by model.variant and options by
-model.options. Nothing is downloaded and no parameter is allocated: the number of parameters is that
-of the shapes.
+model.options. Parameters are counted from their shapes: nothing is downloaded or allocated.
 """
 
 import argparse
@@ -21,18 +20,28 @@ from collections.abc import Callable, Iterator
 from jaxvision.cli import invocation
 from jaxvision.core.errors import unknown
 
-WIDTH = 100  # Characters of a line.
+WIDTH = 100  # characters of a line
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the list, or one architecture in detail."""
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    """Print the list of models, or the details of one.
+
+    Args:
+        arguments: as on the command line; None: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
+    options = _parse(arguments)
     os.environ.setdefault('JAX_PLATFORMS', 'cpu')  # Shapes need no accelerator.
     return invocation.run(functools.partial(_run, options))
 
 
 def _run(options: argparse.Namespace) -> int:
-    for line in _lines_of(options.name) if options.name else _lines_of_all():
+    lines = _lines_of_model(options.name) if options.name else _lines_of_all()
+    for line in lines:
         print(line, flush=True)
     return 0
 
@@ -47,11 +56,10 @@ def _lines_of_all() -> Iterator[str]:
     """Yield a table with one line for each variant, as soon as it is counted."""
     from jaxvision.models import NAMES, listing
 
-    variants = {name: listing.variants(name) for name in NAMES}
-    every_variant = [repr(variant) for some in variants.values() for variant in some]
+    pairs = [(name, variant) for name in NAMES for variant in listing.variants(name)]
     widths = [
         max(map(len, ['model', *NAMES])),
-        max(map(len, every_variant)),
+        max(len(repr(variant)) for _, variant in pairs),
         len('1,000,000,000'),
         max(len(publishers(name)) for name in NAMES),
     ]
@@ -67,23 +75,18 @@ def _lines_of_all() -> Iterator[str]:
         return '  '.join(cells).rstrip()
 
     yield line('model', 'variant', 'parameters', 'weights of', 'for')
-    for name, some in variants.items():
-        for variant in some:
-            described = listing.describe(name, variant)
-            yield line(
-                name,
-                variant or "''",
-                f'{described.parameters:,}',
-                publishers(name),
-                described.purpose,
-            )
+    for name, variant in pairs:
+        description = listing.describe(name, variant)
+        parameters = f'{description.parameters:,}'
+        purpose = description.purpose
+        yield line(name, variant or "''", parameters, publishers(name), purpose)
     yield ''
-    yield 'Classifiers of images are counted with 1,000 classes. GANs have two networks.'
+    yield 'Image classifiers are counted with 1,000 classes. A GAN counts both networks.'
     yield f'Details and options: {invocation.command("models", "NAME")}'
 
 
-def _lines_of(name: str) -> Iterator[str]:
-    """Yield what there is to know of one model."""
+def _lines_of_model(name: str) -> Iterator[str]:
+    """Yield the module, the pretrained weights, the variants and the options of a model."""
     from jaxvision.core.registry import resolve
     from jaxvision.models import NAMES, listing
 
@@ -100,13 +103,13 @@ def _lines_of(name: str) -> Iterator[str]:
     width = max(len(repr(variant)) for variant in listing.variants(name))
     needs = {}
     for variant in listing.variants(name):
-        described = listing.describe(name, variant)
-        needs = described.needs
+        description = listing.describe(name, variant)
+        needs = description.needs
         text = variant or "''"
-        yield f'  {text:<{width}}  {described.parameters:>13,} parameters'
+        yield f'  {text:<{width}}  {description.parameters:>13,} parameters'
     if needs:
-        counted = ', '.join(f'{need}={value}' for need, value in needs.items())
-        yield f'  counted with {counted}'
+        texts = [f'{need}={value}' for need, value in needs.items()]
+        yield f'  counted with {", ".join(texts)}'
     yield ''
     yield 'options: --config.model.options.NAME=VALUE'
     yield from _lines_of_options(module.make, documented, {*needs})
@@ -115,25 +118,23 @@ def _lines_of(name: str) -> Iterator[str]:
 def _lines_of_options(
     make: Callable, documented: dict[str, str], needs: set[str]
 ) -> Iterator[str]:
-    """Yield each option with its default and what `make` says of it.
+    """Yield each option of a model with its default and its description.
 
     Args:
-        make: function of a model's module that builds the model.
-        documented: what its docstring says, by argument.
-        needs: arguments that the task gives.
+        make: function of the model's module that builds the model.
+        documented: {argument of `make`: its description}.
+        needs: arguments that the task sets.
     """
-    given = {*needs, 'variant', 'dtype', 'param_dtype'}
-    parameters = inspect.signature(make).parameters
-    options = {
-        name: parameter for name, parameter in parameters.items() if name not in given
-    }
-    texts = {
-        name: f'**{name}'
-        if parameter.kind is parameter.VAR_KEYWORD
-        else f'{name}={parameter.default!r}'
-        for name, parameter in options.items()
-    }
-    if not options:
+    set_elsewhere = {*needs, 'variant', 'dtype', 'param_dtype'}
+    texts = {}
+    for name, parameter in inspect.signature(make).parameters.items():
+        if name in set_elsewhere:
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            texts[name] = f'**{name}'
+        else:
+            texts[name] = f'{name}={parameter.default!r}'
+    if not texts:
         yield '  none'
         return
     width = max(map(len, texts.values()))
@@ -142,29 +143,38 @@ def _lines_of_options(
 
 
 def _entry(heading: str, text: str) -> list[str]:
-    """Return the lines of a text after its heading, and below each other."""
+    """Wrap a text after its heading, with further lines indented below its first word."""
     indent = ' ' * len(heading)
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=heading, subsequent_indent=indent
-    ) or [heading.rstrip()]
+    lines = textwrap.wrap(text, WIDTH, initial_indent=heading, subsequent_indent=indent)
+    return lines or [heading.rstrip()]
 
 
 def publishers(name: str) -> str:
-    """Return the publishers whose pretrained weights a model can read."""
+    """Return the publishers of the pretrained weights that a model can read.
+
+    Args:
+        name: name of a model.
+
+    Returns:
+        Names with commas between them, such as 'torchvision, Keras'; '' if there are none.
+    """
     from jaxvision.pretrained.weights_file import FAMILIES
 
-    formats = FAMILIES[name].FORMATS if name in FAMILIES else ()
-    return ', '.join(dict.fromkeys(format.publisher for format in formats))
+    if name not in FAMILIES:
+        return ''
+    names = [format.publisher for format in FAMILIES[name].FORMATS]
+    return ', '.join(dict.fromkeys(names))
 
 
 def _documented_arguments(function: Callable) -> dict[str, str]:
-    """Return what the section Args of a docstring says of each argument, on one line."""
-    section = re.search(
-        r'^Args:\n(.*?)(?=^\S|\Z)', inspect.getdoc(function) or '', re.M | re.S
-    )
+    """Read the section Args of a docstring: {argument: its description on one line}."""
+    docstring = inspect.getdoc(function) or ''
+    section = re.search(r'^Args:\n(.*?)(?=^\S|\Z)', docstring, re.M | re.S)
     documented = {}
+    if not section:
+        return documented
     name = ''
-    for line in section[1].splitlines() if section else ():
+    for line in section[1].splitlines():
         start = re.match(r'    \**(\w+): (.*)', line)
         if start:
             name = start[1]

@@ -1,4 +1,4 @@
-"""The console command: what it lists, runs and costs to start."""
+"""The console command: its list of commands, its names, and its imports at the start."""
 
 import subprocess
 import sys
@@ -28,22 +28,22 @@ def python(script):
 @pytest.mark.parametrize('arguments', [[], ['--help'], ['-h']])
 def test_it_lists_the_commands_with_a_sentence_each(capsys, arguments):
     assert command.main(arguments) == 0
-    said = capsys.readouterr().out
+    out = capsys.readouterr().out
     for name in command.COMMANDS:
-        (line,) = [line for line in said.splitlines() if line.split()[:1] == [name]]
+        (line,) = [line for line in out.splitlines() if line.split()[:1] == [name]]
         assert line.endswith('.') and len(line.split()) > 4
 
 
-def test_it_tells_its_version(capsys):
+def test_it_prints_its_version(capsys):
     assert command.main(['--version']) == 0
     assert capsys.readouterr().out == f'jaxvision {jaxvision.__version__}\n'
 
 
 def test_a_misspelt_command_names_the_nearest(capsys):
     assert command.main(['trian']) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: there is no command 'trian'; did you mean 'train'?")
-    assert said.count('\n') == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: there is no command 'trian'; did you mean 'train'?")
+    assert err.count('\n') == 1
 
 
 @pytest.mark.parametrize('arguments', [['--help'], ['--version'], ['trian'], []])
@@ -77,9 +77,7 @@ def test_every_command_has_help_under_both_of_its_names(name):
     assert console.partition('\n\n')[2] == done.stdout.partition('\n\n')[2]
 
 
-def test_commands_are_written_the_way_in_which_this_one_was_started(
-    monkeypatch, tmp_path
-):
+def test_suggested_commands_have_the_form_of_the_running_one(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, 'executable', str(tmp_path / '.venv/bin/python'))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'argv', ['x/jaxvision/main.py', '--config', 'cnn'])

@@ -33,7 +33,7 @@ def report_of(folder, capsys, *arguments):
     return code, json.loads(capsys.readouterr().out)
 
 
-def test_nothing_wrong_is_exit_code_0(tree, capsys):
+def test_a_dataset_without_warnings_is_exit_code_0(tree, capsys):
     code, report = report_of(tree, capsys, '--near')
     assert code == 0 and report['warnings'] == []
     assert report['splits']['train']['class_counts'] == {'cat': 4, 'dog': 4}
@@ -69,7 +69,7 @@ def test_an_image_saved_again_is_nearly_equal(tree, capsys):
     ]
 
 
-def test_classes_that_differ_much_in_number_are_told(tmp_path, capsys):
+def test_classes_that_differ_much_in_number_are_a_warning(tmp_path, capsys):
     for number in range(30):
         write(tmp_path / 'many' / f'{number}.png', number)
     for number in range(5):
@@ -106,5 +106,25 @@ def test_the_page_holds_tables_warnings_and_pictures(tree, tmp_path, capsys):
 )
 def test_mistakes_are_one_line(arguments, message, capsys):
     assert inspect.main(arguments) == 2
-    said = capsys.readouterr().err
-    assert message in said and said.count('\n') == 1
+    err = capsys.readouterr().err
+    assert message in err and err.count('\n') == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tree, tmp_path, capsys):
+    file = tmp_path / 'file'
+    file.write_text('')
+    assert inspect.main([f'folder:{tree}', '--out', str(file)]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f'error: --out={file}: expected a folder that can be written')
+    assert err.count('\n') == 1
+
+
+def test_the_screen_lists_counts_and_findings(tree, capsys):
+    write(tree / 'train' / 'cat' / 'copy.png', 0)
+    assert inspect.main([f'folder:{tree}']) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert '  classes: cat (5), dog (4)' in lines
+    assert '  duplicate: 1' in lines
+    first, second = (tree / 'train' / 'cat' / name for name in ('0.png', 'copy.png'))
+    assert f'    {first} = {second}' in lines
+    assert lines[-1].startswith('warning: ')

@@ -57,21 +57,21 @@ def test_the_counts_are_those_of_the_authors(capsys, name):
 
 
 def test_a_model_is_shown_with_its_options(capsys):
-    said = '\n'.join(lines_of(capsys, 'lrcn'))
-    assert said.startswith('lrcn: LRCN, ')
-    assert 'module: jaxvision.models.sequence.lrcn' in said
-    assert 'pretrained weights: none' in said
-    assert "  backbone='strided'   name of the image model" in said
-    assert '  hidden=128           units of the LSTM.' in said
-    assert '  **options            those of the image model.' in said
-    assert 'param_dtype' not in said and 'num_classes=0' not in said
+    text = '\n'.join(lines_of(capsys, 'lrcn'))
+    assert text.startswith('lrcn: LRCN, ')
+    assert 'module: jaxvision.models.sequence.lrcn' in text
+    assert 'pretrained weights: none' in text
+    assert "  backbone='strided'   name of the image model" in text
+    assert '  hidden=128           units of the LSTM.' in text
+    assert '  **options            those of the image model.' in text
+    assert 'param_dtype' not in text and 'num_classes=0' not in text
 
 
 def test_a_misspelt_model_names_the_nearest(capsys):
     assert program.main(['resnett']) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: there is no model 'resnett'; did you mean 'resnet'?")
-    assert said.count('\n') == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: there is no model 'resnett'; did you mean 'resnet'?")
+    assert err.count('\n') == 1
 
 
 def test_publishers_are_those_of_the_formats_that_are_read():

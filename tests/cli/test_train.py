@@ -1,4 +1,4 @@
-"""What a person sees: one line for each mistake, exit codes, and what to do next."""
+"""The output of `train` and `eval`: a line for each mistake, exit codes, next commands."""
 
 import errno
 import re
@@ -16,9 +16,11 @@ CONFIG = """
 
     def get_config(source='digits'):
         config = configs.default('classification')
-        config.data.source, config.data.batch_size = source, 8
+        config.data.source = source
+        config.data.batch_size = 8
         config.data.image_size = 8
-        config.model.name, config.model.variant = 'cnn', '4'
+        config.model.name = 'cnn'
+        config.model.variant = '4'
         config.train.steps = config.train.eval_every = config.train.checkpoint_every = '2'
         return config
 """
@@ -26,7 +28,7 @@ CONFIG = """
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """The path of a config file, seen from the folder that the command is given in."""
+    """The path of a config file in the current folder."""
     (tmp_path / 'small.py').write_text(textwrap.dedent(CONFIG))
     monkeypatch.chdir(tmp_path)
     return 'small.py'
@@ -48,14 +50,19 @@ def main(capsys):
     return run
 
 
-def check_mistake(found, *says):
-    code, _, err = found
+def check_mistake(result, *texts):
+    code, _, err = result
     assert code == 2 and err.startswith('error: ') and 'Traceback' not in err
-    for text in says:
+    for text in texts:
         assert text in err
 
 
-def test_it_trains_says_what_is_next_and_does_nothing_twice(
+def check_one_line(result, *texts):
+    check_mistake(result, *texts)
+    assert result[2].count('\n') == 1
+
+
+def test_it_trains_prints_the_next_commands_and_does_not_train_again(
     config, main, tmp_path, monkeypatch
 ):
     code, out, err = main('--config', config)
@@ -92,7 +99,7 @@ def test_other_settings_in_an_old_folder_are_shown(config, main, no_pictures):
 
 
 @pytest.mark.parametrize(
-    'arguments, says',
+    'arguments, texts',
     [
         (['--config.optimizer.Lr=1'], ["'Lr'", "did you mean 'lr'?"]),
         (['--config.optimiser.lr=1'], ["'optimiser'", "did you mean 'optimizer'?"]),
@@ -117,10 +124,45 @@ def test_other_settings_in_an_old_folder_are_shown(config, main, no_pictures):
         (['--mode', 'eval', '--workdir', 'nowhere'], ['nowhere is not a run']),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(config, main, arguments, says):
-    found = main('--config', config, *arguments)
-    check_mistake(found, *says)
-    assert found[2].count('\n') == 1
+def test_a_mistake_is_one_line_and_exit_code_2(config, main, arguments, texts):
+    check_one_line(main('--config', config, *arguments), *texts)
+
+
+@pytest.mark.parametrize(
+    'arguments, expected',
+    [
+        ([], '--workdir: expected the folder of a run to evaluate. Give --workdir RUN'),
+        (
+            ['--workdir', 'run', '--split', 'foo'],
+            "--split='foo': expected one of 'test', 'validation'",
+        ),
+        (['--workdir', 'run', '--split', 'tset'], "Did you mean 'test'?"),
+        (['--num_processes', 'two'], '--num_processes: invalid int value'),
+        (['--workdir'], '--workdir: expected one argument. `'),
+    ],
+)
+def test_a_mistake_of_eval_is_one_line_without_its_other_name(
+    main, arguments, expected, monkeypatch
+):
+    monkeypatch.setattr(sys, 'argv', ['/bin/jaxvision', 'eval', *arguments])
+    result = main('--mode', 'eval', *arguments)
+    check_one_line(result, expected)
+    assert 'usage' not in result[2] and '--mode' not in result[2]
+
+
+@pytest.mark.parametrize(
+    'arguments, command',
+    [
+        (['--workdir', 'my run'], "jaxvision eval --workdir 'my run'"),
+        (['--config', 'cnn', '--step', 'best'], 'jaxvision eval --workdir RUN'),
+        (['--config', 'cnn', '--out', 'results'], '--out=results: expected no --out'),
+    ],
+)
+def test_arguments_of_eval_in_training_name_the_command_that_takes_them(
+    main, arguments, command, monkeypatch
+):
+    monkeypatch.setattr(sys, 'argv', ['/bin/jaxvision', 'train', *arguments])
+    check_one_line(main(*arguments), command)
 
 
 def test_a_missing_config_is_named(config, main):
@@ -128,15 +170,19 @@ def test_a_missing_config_is_named(config, main):
         main('--config', 'configs/none.py'), '--config=configs/none.py: expected a file'
     )
     check_mistake(main('--config', 'cnm'), "no config 'cnm'; did you mean 'cnn'?")
-    check_mistake(main(), '--config CONFIG')
+    check_mistake(
+        main(), '--config: expected the config to train. Give --config CONFIG'
+    )
 
 
-def test_a_stray_argument_says_how_a_field_is_set(config, main):
+def test_an_unknown_argument_is_answered_with_the_form_of_fields(config, main):
     code, _, err = main('--config', config, 'optimizer.lr=1')
     assert code == 2 and '--config.FIELD=VALUE' in err
 
 
-def test_a_data_set_that_is_not_prepared_says_how(config, main, tmp_path):
+def test_a_dataset_that_is_not_prepared_names_the_command_for_it(
+    config, main, tmp_path
+):
     check_mistake(
         main(
             '--config',
@@ -197,7 +243,7 @@ def test_a_checkpoint_of_another_model_is_named(config, main, tmp_path, no_pictu
         ),
     ],
 )
-def test_a_full_disk_is_told_and_its_end_is_no_traceback(
+def test_a_full_disk_is_one_line_without_a_traceback(
     config, main, monkeypatch, no_pictures, error
 ):
     def flush(self):
@@ -208,13 +254,13 @@ def test_a_full_disk_is_told_and_its_end_is_no_traceback(
         check_mistake(
             main('--config', config, '--workdir', 'run'),
             'the disk is full',
-            'make room',
+            'Make room and repeat',
         )
     code, out, _ = main('--config', config, '--workdir', 'run')  # there is room again
     assert code == 0 and 'finished at step 2' in out
 
 
-def test_a_bug_of_ours_keeps_its_traceback(config, monkeypatch):
+def test_an_unexpected_error_keeps_its_traceback(config, monkeypatch):
     def broken(*_):
         raise OSError(errno.EIO, 'Input/output error')
 
@@ -227,7 +273,7 @@ def test_help_lists_every_field_with_its_value(config, main):
     from jaxvision.core import config as configs
 
     code, out, _ = main('--config', f'{config}:mnist5k', '--config.seed=7', '--help')
-    assert code == 0 and 'Exit codes' in out
+    assert code == 0 and 'exit codes:' in out
     for name, field in configs.declared('classification').items():
         text = f'{name}.NAME=' if name.endswith('.options') else f'{name}='
         assert f'--config.{text}' in out
@@ -238,7 +284,7 @@ def test_help_lists_every_field_with_its_value(config, main):
 
 
 @pytest.mark.parametrize(
-    'config, overrides, folder',
+    'config, overrides, expected',
     [
         ('configs/cnn.py', {}, 'runs/cnn'),
         ('configs/cnn.py:fashion_mnist', {}, 'runs/cnn-fashion_mnist'),
@@ -257,13 +303,15 @@ def test_help_lists_every_field_with_its_value(config, main):
         ),
     ],
 )
-def test_the_default_folder_is_named_after_what_matters(config, overrides, folder):
-    assert program.default_workdir(config, overrides) == folder
+def test_the_default_folder_is_named_after_the_fields_that_change_the_result(
+    config, overrides, expected
+):
+    assert program.default_workdir(config, overrides) == expected
 
 
-def test_a_long_name_is_cut_but_still_its_own():
-    one, two = (
+def test_long_names_are_cut_and_stay_different():
+    first, second = (
         program.default_workdir('c.py', {'data.source': 'folder:' + 'x' * 200 + end})
         for end in 'ab'
     )
-    assert one != two and max(len(one), len(two)) <= 105
+    assert first != second and max(len(first), len(second)) <= 105
