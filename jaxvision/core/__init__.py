@@ -1,1 +1,1 @@
-"""Contracts and small tools that every other room builds on."""
+"""Contracts and small tools on which every other room builds."""

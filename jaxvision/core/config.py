@@ -1,24 +1,23 @@
-"""Configs: the fields that every run shares, reading a config file, overriding, comparing.
+"""Configs: load a config file, override fields, check, compare, and restore from a run.
 
-A config file is Python with `get_config(argument='')`; it starts from `default(task)` and sets only
-what matters to it. Every field can be overridden on the command line (`--config.optimizer.lr=0.1`).
+A config file is Python with a function `get_config(argument='')`. The function starts from
+`default(task)` and sets only the fields that matter to it. The command line can override every
+field, such as `--config.optimizer.lr=0.1`.
 """
 
 import ast
-import inspect
-import math
+import difflib
 import runpy
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import (
     COMMON,
-    INTERVAL,
     Config,
     Field,
     Fields,
@@ -29,10 +28,8 @@ from jaxvision.core.fields import (
 from jaxvision.core.registry import resolve
 from jaxvision.core.types import Json, Value, Values
 
-Made = TypeVar('Made')
-
-# Fields that may differ when a run goes on in its old folder: they change where and how a run is
-# carried out and what is written about it, not what is learned (on_corrupt: not up to where it is).
+# Fields that may change when a run resumes. They decide where and how the run is executed and
+# what is written, but not what is learned. (data.on_corrupt: not up to the resumed step.)
 FREE_FIELDS = (
     'data.dir',
     'data.threads',
@@ -46,9 +43,12 @@ FREE_FIELDS = (
     'train.profile',
 )
 
+_SWITCH = {'true': True, '1': True, 'false': False, '0': False}
+_KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number'}
+
 
 def declared(task: str) -> dict[str, Field]:
-    """The declarations of a task's config: {'optimizer.lr': Field, ..., 'task.crop': Field}."""
+    """Collect the fields of a task: {'optimizer.lr': Field, ..., 'task.crop': Field}."""
     return {**by_path(COMMON), **by_path(_fields_of(task), 'task.')}
 
 
@@ -58,82 +58,104 @@ def _fields_of(task: str) -> Fields:
     if not is_declaration(task_fields):
         raise UserError(
             f'{module.__name__}: expected FIELDS = {{name: Field(default, sentence)}}, the '
-            "task's config fields. Give {} if it has none"
+            'config fields of the task. Write FIELDS = {} if the task has none'
         )
     return task_fields
 
 
 def default(task: str) -> Config:
-    """The config of a task with the default of every field."""
+    """Make the config of a task with the default of every field."""
     task_group = {'name': task, **defaults(_fields_of(task))}
     return ConfigDict({**defaults(COMMON), 'task': task_group}).lock()
 
 
 def reference(config: Config) -> str:
-    """Every field of a config with its value, its sentence, and its choices or bounds."""
+    """List every field of a config with value, sentence, choices and bounds, for `--help`."""
     values = fields(config)
     lines = [f'  --config.task.name={config.task.name}', '      The task.']
     for name, field in declared(config.task.name).items():
-        options = {
+        # An open group of options is flattened into its entries.
+        entries = {
             path: value for path, value in values.items() if path.startswith(f'{name}.')
         }
-        for path, value in (options or {name: values[name]}).items():
-            is_open = isinstance(value, Mapping | ConfigDict)
-            path = f'{path}.NAME=VALUE' if is_open else f'{path}={value}'
-            lines.append(f'  --config.{path}')
-        bounds = f' [{field.bounds}]' if field.bounds else ''
-        lines.append(f'      {field.doc}{bounds}')
+        if not entries:
+            entries[name] = values[name]
+        for path, value in entries.items():
+            if isinstance(value, Mapping | ConfigDict):
+                lines.append(f'  --config.{path}.NAME=VALUE')
+            else:
+                lines.append(f'  --config.{path}={value}')
+        sentence = field.doc
+        if field.bounds:
+            sentence += f' [{field.bounds}]'
+        lines.append(f'      {sentence}')
     return '\n'.join(lines)
 
 
 def stored(values: Json) -> Config:
-    """The config that a run has kept; fields that are newer than it have their defaults.
+    """Restore the config of a run from its JSON form.
+
+    Fields that are newer than the run get their defaults.
 
     Raises:
-        UserError: it has a field that there no longer is.
+        UserError: The config is damaged, or has a field that no longer exists.
     """
     try:
         config = default(values['task']['name'])
         with config.unlocked(), config.ignore_type():
-            _lay_over(config, values, '')
-        check(config)
+            _update(config, values, '')
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(
             'config.json is damaged, or of another version of jaxvision '
-            f'({type(error).__name__}: {error}). Train the run again'
+            f'({type(error).__name__}: {error}). Restore the file, or train the run again'
+        ) from error
+    try:
+        check(config)
+    except UserError as error:
+        raise UserError(
+            f'config.json: {error}. Restore the file, or train the run again'
         ) from error
     return config
 
 
-def _lay_over(config: Config, values: Values, path: str) -> None:
+def _update(config: Config, values: Values, path: str) -> None:
+    """Set the fields of a config from nested mappings, in place."""
     for name, value in values.items():
-        if name == 'options':  # open, as `override` says
+        if name == 'options':  # An open group, as in `override`.
             config[name] = ConfigDict(dict(value))
         elif name not in config:
             raise UserError(
-                f'a run of another version of jaxvision: there is no {path}{name} now'
+                'config.json is of another version of jaxvision: there is no field '
+                f'{path}{name} now. Train the run again'
             )
-        elif isinstance(value, Mapping):
-            _lay_over(config[name], value, f'{path}{name}.')
+        elif isinstance(config[name], ConfigDict):
+            if not isinstance(value, Mapping):
+                raise TypeError(f'{path}{name}={value!r}: expected a group of fields')
+            _update(config[name], value, f'{path}{name}.')
         else:
             config[name] = value
 
 
 def installed() -> dict[str, Path]:
-    """Return the config files that come with the package, by name."""
+    """Find the config files that come with the package: {name: file}."""
     package = Path(__file__).parents[1]
-    folders = (
-        package / 'configs',
-        package.parent / 'configs',
-    )  # A wheel's, a checkout's.
-    folder = next(filter(Path.is_dir, folders), folders[0])
+    in_wheel = package / 'configs'
+    in_checkout = package.parent / 'configs'
+    folder = in_wheel
+    if not in_wheel.is_dir() and in_checkout.is_dir():
+        folder = in_checkout
     return {path.stem: path for path in sorted(folder.glob('*.py'))}
 
 
 def load(config_and_argument: str) -> Config:
-    """Load a config, locked, from 'NAME', 'FILE.py', 'NAME:ARGUMENT' or 'FILE.py:ARGUMENT'.
+    """Load a config.
 
-    NAME is that of a file in `configs/`, which is installed with the package.
+    Args:
+        config_and_argument: 'NAME', 'FILE.py', 'NAME:ARGUMENT' or 'FILE.py:ARGUMENT'. NAME is
+            an installed config.
+
+    Returns:
+        The config, locked.
 
     Raises:
         UserError: There is no such config, or its `get_config` fails.
@@ -145,42 +167,48 @@ def load(config_and_argument: str) -> Config:
             'colon out to use the default'
         )
     file = str(_file_of(name))
+    arguments = [argument] if argument else []
     try:
         module = runpy.run_path(file)
     except (SyntaxError, ImportError, NameError) as error:
         raise _mistake_in(file, error) from error
     if 'get_config' not in module:
-        raise UserError(f'{file} has no function get_config(argument)')
+        raise UserError(
+            f'{file} has no function get_config(argument). Define one that returns a config'
+        )
     try:
-        config = module['get_config'](*([argument] if argument else []))
-    # A locked ConfigDict raises these.
+        config = module['get_config'](*arguments)
+    # A locked ConfigDict raises these errors.
     except (AttributeError, KeyError, NameError, TypeError) as error:
         raise _mistake_in(file, error) from error
     if not isinstance(config, ConfigDict):
         raise UserError(
             f'{file}: get_config returned {type(config).__name__}, expected a config. '
-            'Return what configs.default(task) gives'
+            'Return the config that configs.default(task) makes'
         )
     return config.lock()
 
 
 def _mistake_in(file: str, error: Exception) -> UserError:
-    """An error of a user's file, with its last line in that file."""
+    """Make the error for a mistake in a user's file, with the line of the mistake."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename == file
     ]
-    line = getattr(error, 'lineno', None) or (lines[-1] if lines else '?')
-    return UserError(f'{file}, line {line}: ' + ' '.join(str(error).split()))
+    line = getattr(error, 'lineno', None)
+    if not line and lines:
+        line = lines[-1]
+    message = ' '.join(str(error).split())
+    return UserError(f'{file}, line {line or "?"}: {message}')
 
 
 def _file_of(name: str) -> Path:
-    """Return the file of an installed config, or the path that is given instead of a name."""
+    """Find the file of an installed config, or check the path of another one."""
     if not name.endswith('.py') and '/' not in name:
         names = installed()
         if name not in names:
-            known = [*names, 'or a FILE.py of your own']
+            known = [*names, 'or the path of a FILE.py']
             raise unknown('there is no config', name, known)
         return names[name]
     if not Path(name).is_file():
@@ -192,50 +220,85 @@ def _file_of(name: str) -> Path:
 
 
 def overrides(arguments: list[str]) -> dict[str, str]:
-    """{'optimizer.lr': '0.1'} of ['--config.optimizer.lr=0.1']."""
-    found = {}
-    for text in arguments:
-        field, equals, value = text.partition('=')
+    """Parse ['--config.optimizer.lr=0.1'] as {'optimizer.lr': '0.1'}."""
+    values = {}
+    for argument in arguments:
+        field, equals, value = argument.partition('=')
         if not field.startswith('--config.') or not equals:
             raise UserError(
-                f'what is {text!r}? A field is set with --config.FIELD=VALUE'
+                f'{argument}: expected --config.FIELD=VALUE. Run with --help to see the '
+                'fields'
             )
-        found[field.removeprefix('--config.')] = value
-    return found
+        values[field.removeprefix('--config.')] = value
+    return values
 
 
 def override(config: Config, path: str, text: str) -> None:
-    """Set the field at a dotted path from its text, in place; the field keeps its type."""
+    """Set one field of a config from text, in place. The field keeps its type.
+
+    Args:
+        config: the config.
+        path: the dotted name of the field, such as 'optimizer.lr'.
+        text: the value, as written on the command line.
+
+    Raises:
+        UserError: There is no such field, or the text is no value of its type.
+    """
     *parents, name = path.split('.')
-    node = config
-    for i, parent in enumerate(parents):
-        node = _child(node, parent, '.'.join(['config', *parents[:i]]))
-    if (
-        parents and parents[-1] == 'options'
-    ):  # open: checked against a signature when it is used
-        value = text if isinstance(node.get(name), str) else _literal(text)
-        with node.unlocked(), node.ignore_type():
-            node[name] = value
+    group = config
+    for depth, parent in enumerate(parents):
+        group = _child(config, group, parents[:depth], parent, path)
+    # A group of options is open. The options are checked when the model is built.
+    if parents and parents[-1] == 'options':
+        value = text if isinstance(group.get(name), str) else _literal(text)
+        with group.unlocked(), group.ignore_type():
+            group[name] = value
         return
-    old = _child(node, name, '.'.join(['config', *parents]))
+    old = _child(config, group, parents, name, path)
     if isinstance(old, ConfigDict):
+        first_name = next(iter(old), 'NAME')
         raise UserError(
-            f'config.{path} is a group: set its fields, like --config.{path}.'
-            f'{next(iter(old), "NAME")}=VALUE'
+            f'config.{path} is a group: set its fields, such as '
+            f'--config.{path}.{first_name}=VALUE'
         )
     try:
-        node[name] = _parse(text, old)
+        group[name] = _parse(text, old)
     except (ValueError, SyntaxError, KeyError):
         raise UserError(
-            f'config.{path}={text}: expected {_kind(old)}, like {old!r}'
+            f'config.{path}={text}: expected {_KINDS[type(old)]}, like {old!r}'
         ) from None
+
+
+def _child(
+    config: Config, group: Value, parents: list[str], name: str, path: str
+) -> Value:
+    """Look up a field of a group; a missing one is an error with the nearest name."""
+    names = list(group) if isinstance(group, ConfigDict) else []
+    if name in names:
+        return group[name]
+    parent = '.'.join(['config', *parents])
+    elsewhere = _same_last_name(config, path)
+    if elsewhere:
+        raise UserError(
+            f'{parent} has no field {name!r}; did you mean {elsewhere!r}? '
+            f'Set --config.{elsewhere}=VALUE'
+        )
+    raise unknown(f'{parent} has no field', name, names)
+
+
+def _same_last_name(config: Config, path: str) -> str:
+    """Find the field of another group with the last name of a path; '' if there is none."""
+    last_name = path.rpartition('.')[2]
+    same = [field for field in fields(config) if field.rpartition('.')[2] == last_name]
+    nearest = difflib.get_close_matches(path, same, 1, 0)
+    return nearest[0] if nearest else ''
 
 
 def check(config: Config) -> None:
     """Check every field against its declaration.
 
     Raises:
-        UserError: A value is none of its field's choices, or out of its bounds.
+        UserError: A value is no choice of its field, or out of its bounds.
     """
     values = fields(config)
     for name, field in declared(config.task.name).items():
@@ -243,49 +306,46 @@ def check(config: Config) -> None:
             field.check(name, values[name])
         # An open group of options is flattened into its entries.
         elif not any(path.startswith(f'{name}.') for path in values):
-            raise UserError(f'{name}: the config has no such field')
-    first, _, last = config.train.profile.partition(':')
-    is_range = first.isdigit() and last.isdigit() and int(first) <= int(last)
-    if first and not is_range:
+            raise UserError(
+                f'{name}: the config has no such field. Make the config by '
+                'configs.default(task)'
+            )
+    _check_profile(config.train.profile)
+
+
+def _check_profile(profile: str) -> None:
+    if not profile:
+        return
+    first, _, last = profile.partition(':')
+    is_range = first.isdigit() and last.isdigit()
+    if not is_range or int(first) > int(last):
         raise UserError(
-            f'train.profile={config.train.profile}: write FIRST:LAST, like 100:105'
+            f'train.profile={profile}: expected FIRST:LAST, two steps, such as 100:105'
         )
 
 
-def _child(node: Any, name: str, path: str) -> Any:
-    names = list(node) if isinstance(node, ConfigDict) else []
-    if name not in names:
-        raise unknown(f'{path} has no field', name, names)
-    return node[name]
-
-
-def _parse(text: str, old: Any) -> Any:
+def _parse(text: str, old: Value) -> Value:
+    """Convert text to the type of the old value."""
     if isinstance(old, str):
         return text
     if isinstance(old, bool):
-        return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
+        return _SWITCH[text.lower()]
     return type(old)(text)
 
 
-def _literal(text: str) -> Any:
-    try:
-        return {'true': True, 'false': False, 'none': None}[text.lower()]
-    except KeyError:
-        pass
+def _literal(text: str) -> Value:
+    """Read text as a Python literal, or keep it as text."""
+    words: dict[str, Any] = {'true': True, 'false': False, 'none': None}
+    if text.lower() in words:
+        return words[text.lower()]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
 
 
-def _kind(value: Any) -> str:
-    return {bool: 'true or false', int: 'a whole number', float: 'a number'}[
-        type(value)
-    ]
-
-
 def fields(config: Values | Config, prefix: str = '') -> dict[str, Value]:
-    """{'a.b': value} of every leaf, in the config's order; an empty dict is a leaf."""
+    """Flatten a config to {'a.b': value}, in order. An empty group is kept as a value."""
     flat = {}
     for name, value in config.items():
         if isinstance(value, Mapping | Config) and value:
@@ -296,76 +356,12 @@ def fields(config: Values | Config, prefix: str = '') -> dict[str, Value]:
 
 
 def difference(old: Values, new: Values) -> dict[str, tuple[Value, Value]]:
-    """{field: (old, new)} of every field in which two configs differ, by name."""
-    old, new = fields(old), fields(new)
-    return {
-        name: (old.get(name, '(none)'), new.get(name, '(none)'))
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name)
-    }
-
-
-def in_examples(interval: str | int, batch_size: int, examples: int) -> int:
-    """The number of training examples in an interval.
-
-    Args:
-        interval: '300' (steps), '2 epochs' or '5000 examples'.
-        batch_size: examples of a step.
-        examples: of the training split.
-    """
-    match = INTERVAL.fullmatch(str(interval))
-    if not match:
-        raise UserError(
-            f'interval {interval!r}: expected a number of steps (300), "2 epochs" or '
-            '"5000 examples"'
-        )
-    epochs, count, unit = match.groups()
-    if epochs:
-        return math.ceil(float(epochs) * examples)
-    return int(count) * (1 if unit and unit.startswith('example') else batch_size)
-
-
-def steps(interval: str | int, batch_size: int, examples: int) -> int:
-    """The number of steps in an interval, rounded up, as `in_examples` takes it."""
-    return -(-in_examples(interval, batch_size, examples) // batch_size)
-
-
-def call(
-    function: Callable[..., Made],
-    what: str,
-    *arguments: Any,
-    options: Values | Config,
-    **named: Any,
-) -> Made:
-    """Call a function with options that the user chose, checked against its signature.
-
-    Args:
-        function: called as `function(*arguments, **named, **options)`.
-        what: what the function makes, for errors.
-        *arguments: its first arguments.
-        options: {name: value} of the config.
-        **named: further arguments, which no option may set.
-
-    Raises:
-        UserError: The function has no such option, or an option has the wrong type.
-    """
-    parameters = list(inspect.signature(function).parameters.values())
-    taken = {p.name for p in parameters[: len(arguments)]} | named.keys()
-    parameters = parameters[len(arguments) :]
-    known = {
-        p.name: p.default
-        for p in parameters
-        if p.name not in named and p.kind is not p.VAR_KEYWORD
-    }
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    for name, value in options.items():
-        if name in taken or name not in known and not takes_any:
-            raise unknown(f'{what} has no option', name, known)
-        default = known.get(name)
-        if isinstance(default, bool | int | float | str) and not isinstance(
-            value, (int, float) if type(default) is float else type(default)
-        ):
-            raise UserError(
-                f'{what}: option {name}={value!r}, expected something like {default!r}'
-            )
-    return function(*arguments, **named, **options)
+    """Compare two configs: {field: (old value, new value)} where they differ, by name."""
+    old_values = fields(old)
+    new_values = fields(new)
+    differences = {}
+    for name in sorted({*old_values, *new_values}):
+        values = (old_values.get(name, '(none)'), new_values.get(name, '(none)'))
+        if values[0] != values[1]:
+            differences[name] = values
+    return differences

@@ -1,24 +1,51 @@
-"""The one exception that a person caused and can mend."""
+"""Errors that a user caused and can mend."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake in a config, a path or a file; the commands print it as one line and exit 2."""
+    """A mistake in a config, a path or a file.
+
+    The commands print the message as one line and exit with code 2.
+    """
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
-    """'WHAT NAME is unknown', with the nearest name and all the known ones."""
-    known = [one for one in known if one]  # '' is a default, which has no name
-    near = difflib.get_close_matches(name, known, 1, 0.4)
-    hint = f'; did you mean {near[0]!r}?' if near else '.'
-    return UserError(f'{what} {name!r}{hint} There are: {", ".join(known) or "none"}')
+    """Make the error for a name that does not exist.
+
+    Args:
+        what: the beginning of the message, such as 'there is no model'.
+        name: the name that the user gave.
+        known: the names that exist.
+
+    Returns:
+        The error. Its message suggests the nearest name and lists all known ones.
+    """
+    # '' stands for a default, which has no name.
+    known_names = [known_name for known_name in known if known_name]
+    nearest = difflib.get_close_matches(name, known_names, 1, 0.4)
+    hint = '.'
+    if nearest:
+        hint = f'; did you mean {nearest[0]!r}?'
+    choices = ', '.join(known_names) or 'none'
+    return UserError(f'{what} {name!r}{hint} Choose from: {choices}')
 
 
 def not_a_choice(field: str, value: object, choices: Iterable[object]) -> UserError:
-    """An error for a value that is none of a field's choices, with the nearest of them."""
+    """Make the error for a value that is none of the choices of a field.
+
+    Args:
+        field: the name of the field.
+        value: the value that the user gave.
+        choices: the values that the field may have.
+
+    Returns:
+        The error. Its message lists the choices and suggests the nearest one.
+    """
     known = [repr(choice) for choice in choices]
-    near = difflib.get_close_matches(repr(value), known, 1, 0.4)
-    hint = f'. Did you mean {near[0]}?' if near else ''
+    nearest = difflib.get_close_matches(repr(value), known, 1, 0.4)
+    hint = ''
+    if nearest:
+        hint = f'. Did you mean {nearest[0]}?'
     return UserError(f'{field}={value!r}: expected one of {", ".join(known)}{hint}')

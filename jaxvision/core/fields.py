@@ -1,30 +1,26 @@
-"""Config fields: each is declared once, with its default, a sentence, choices and bounds.
+"""Config fields, each declared once with its default, a sentence, choices and bounds.
 
-Validation, `--help` and the reference of the documentation come from the declarations.
+The checks, `--help` and the reference documentation are made from these declarations.
 """
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError, not_a_choice
+from jaxvision.core.intervals import check_interval
 from jaxvision.core.types import Value
 
 if TYPE_CHECKING:
-    Config = Any  # Its fields are attributes that only the declarations know.
+    # Only the declarations know which attributes a config has.
+    Config = Any
 else:
     Config = ConfigDict
 
-# '300' (steps), '2 epochs' or '5000 examples'.
-INTERVAL = re.compile(
-    r'\s*(?:(\d+(?:\.\d+)?)\s*epochs?|(\d+)\s*(steps?|examples?)?)\s*'
-)
-
-# {name: a Field, or the Fields of a group}
+# {name: a Field, or a mapping with the Fields of a group}
 Fields = Mapping[str, 'Field | Fields']
 
 
@@ -33,11 +29,11 @@ class Field:
     """The declaration of one config field.
 
     Attributes:
-        default: its type is the field's type.
-        doc: one sentence.
-        choices: the values that it may have; empty: any within the bounds.
-        least: the smallest value.
-        most: the largest value.
+        default: the default value. Its type is the type of the field.
+        doc: one sentence for users.
+        choices: the allowed values. Empty: every value within the bounds is allowed.
+        least: the smallest allowed value.
+        most: the largest allowed value.
         above: a bound that the value must exceed.
         below: a bound that the value must stay under.
         is_interval: whether the value is a number of steps, epochs or examples.
@@ -54,74 +50,82 @@ class Field:
 
     @property
     def bounds(self) -> str:
-        """The choices or bounds in words, as '>= 0, < 1'; '' if there are none."""
+        """The choices or bounds in words, such as '>= 0, < 1'. Empty if there are none."""
         if self.choices:
             return ' | '.join(str(choice) or "''" for choice in self.choices)
         if self.is_interval:
             return 'N | N epochs | N examples'
-        bounds = (
-            ('>=', self.least),
-            ('>', self.above),
-            ('<=', self.most),
-            ('<', self.below),
-        )
+        bounds = {
+            '>=': self.least,
+            '>': self.above,
+            '<=': self.most,
+            '<': self.below,
+        }
         return ', '.join(
-            f'{sign} {bound:g}' for sign, bound in bounds if bound is not None
+            f'{sign} {bound:g}' for sign, bound in bounds.items() if bound is not None
         )
 
     def check(self, name: str, value: Value) -> None:
-        """Check a value.
+        """Check a value of this field.
+
+        Args:
+            name: the full name of the field, for messages.
+            value: the value.
 
         Raises:
-            UserError: The value is none of the choices, or out of bounds, or not finite, or
-                no interval.
+            UserError: The value is no choice, no interval, not finite, or out of bounds.
         """
         if self.choices:
             if value not in self.choices:
                 raise not_a_choice(name, value, self.choices)
             return
-        if self.is_interval and not INTERVAL.fullmatch(str(value)):
-            raise UserError(
-                f'{name}={value!r}: expected a number of steps (300), "2 epochs" or '
-                '"5000 examples"'
-            )
-        if not isinstance(self.default, int | float) or isinstance(self.default, bool):
+        if self.is_interval:
+            check_interval(name, value)
+        if isinstance(self.default, bool) or not isinstance(self.default, int | float):
             return
         if not isinstance(value, int | float):
             raise UserError(f'{name}={value!r}: expected a number')
-        within = (
+        if not self._is_within_bounds(value):
+            expected = f'{self._kind_of_number()} {self.bounds}'.rstrip()
+            raise UserError(f'{name}={value}: expected {expected}')
+
+    def _is_within_bounds(self, value: int | float) -> bool:
+        return (
             math.isfinite(value)
             and (self.least is None or value >= self.least)
             and (self.most is None or value <= self.most)
             and (self.above is None or value > self.above)
             and (self.below is None or value < self.below)
         )
-        if not within:
-            kind = 'a number'
-            if isinstance(self.default, int):
-                kind = 'a whole number'
-            elif not self.bounds:
-                kind = 'a finite number'
-            raise UserError(f'{name}={value}: expected {kind} {self.bounds}'.rstrip())
+
+    def _kind_of_number(self) -> str:
+        if isinstance(self.default, int):
+            return 'a whole number'
+        if self.bounds:
+            return 'a number'
+        return 'a finite number'
 
 
 def is_declaration(fields: Value) -> TypeGuard[Fields]:
-    """Whether a value is {name: a Field, or the Fields of a group}."""
+    """Whether a value maps names to Fields, or to mappings of Fields."""
     return isinstance(fields, Mapping) and all(
         isinstance(field, Field) or is_declaration(field) for field in fields.values()
     )
 
 
 def defaults(fields: Fields) -> dict[str, Value]:
-    """The default of every field, groups as nested dicts."""
-    return {
-        name: field.default if isinstance(field, Field) else defaults(field)
-        for name, field in fields.items()
-    }
+    """Collect the default of every field, with groups as nested dicts."""
+    values = {}
+    for name, field in fields.items():
+        if isinstance(field, Field):
+            values[name] = field.default
+        else:
+            values[name] = defaults(field)
+    return values
 
 
 def by_path(fields: Fields, prefix: str = '') -> dict[str, Field]:
-    """{'optimizer.lr': Field} of every field, in order."""
+    """Flatten nested fields to {'optimizer.lr': Field}, in order."""
     flat = {}
     for name, field in fields.items():
         if isinstance(field, Field):
@@ -133,134 +137,165 @@ def by_path(fields: Fields, prefix: str = '') -> dict[str, Field]:
 
 _DTYPES = ('float32', 'bfloat16', 'float16', 'float64')
 
-# Every run has these, and `task` with the fields of its task.
+# The fields of every run. Each run also has `task` with the fields of its task.
 COMMON: Fields = {
-    'seed': Field(0, 'Seed of everything random.', least=0),
+    'seed': Field(0, 'Seed of every random number of the run.', least=0),
     'data': {
         'source': Field(
             '',
-            'TFDS name, embedded dataset, folder:DIR, videos:DIR or captions:JSON,DIR.',
+            'Dataset: a TFDS name, an embedded dataset, folder:DIR, videos:DIR or '
+            'captions:JSON,DIR.',
         ),
-        'dir': Field('', 'Folder of TFDS datasets; empty: the usual place.'),
+        'dir': Field(
+            '', 'Folder of the TFDS datasets; empty: the default folder of TFDS.'
+        ),
         'image_size': Field(
             32,
-            'Side in pixels; larger images, and images of unequal size, are resized to it.',
+            'Side of the images in pixels. Larger images, and images of unequal size, are '
+            'resized to this side.',
             least=1,
         ),
         'batch_size': Field(
-            128, 'Examples a step, over all devices and processes.', least=1
+            128, 'Examples per step, summed over all devices and processes.', least=1
         ),
         'per_class': Field(
-            0, 'Train on this many examples of each class; 0: on all.', least=0
+            0, 'Number of training examples of each class; 0: all.', least=0
         ),
         'synthetic': Field(
-            '', 'Run of a conditional GAN whose images are added to the training data.'
+            '',
+            'Run folder of a conditional GAN whose images are added to the training data.',
         ),
         'synthetic_examples': Field(
-            2000, 'Number of images that this GAN makes.', least=1
+            2000, 'Number of images that this GAN generates.', least=1
         ),
         'synthetic_fraction': Field(
             0.5,
-            'Fraction of the training data that these images are.',
+            'Fraction of generated images in the training data.',
             above=0,
             below=1,
         ),
         'train_split': Field(
-            '', 'Name of the training split; empty: found by its name.'
+            '', 'Name of the training split; empty: chosen by its name.'
         ),
         'validation': Field(
             '',
-            "Split that selects checkpoints: empty: the dataset's own, if it has one beside "
-            "a test split; 'none'; a name; '10%': so much is held out of training.",
+            "Validation split, which selects checkpoints: a name, 'none', or '10%' to hold "
+            'that part out of training. Empty: the validation split of the dataset, if it '
+            'has one beside a test split.',
         ),
-        'test_split': Field('', 'Name of the test split; empty: found by its name.'),
+        'test_split': Field('', 'Name of the test split; empty: chosen by its name.'),
         'hash_limit': Field(
             20.0,
-            'Gigabytes of a split above which its files are compared by sizes and times '
-            'in place of their content.',
+            'Size of a split in gigabytes. The files of a larger split are compared by size '
+            'and time instead of content.',
             least=0,
         ),
         'on_corrupt': Field(
             'stop',
-            'At an unreadable example: stop, or replace it by the next readable one.',
+            'Reaction to an unreadable example: stop, or replace it by the next readable '
+            'one.',
             choices=('stop', 'replace'),
         ),
         'threads': Field(
-            2, 'Threads that decode ahead of the training; 0: no thread.', least=0
+            2,
+            'Threads that decode examples ahead of training; 0: decode without threads.',
+            least=0,
         ),
     },
     'model': {
         'name': Field(
-            '', 'Architecture: a name of `jaxvision models`, or a dotted module.'
+            '',
+            'Architecture: a name from `jaxvision models`, or a dotted Python module.',
         ),
         'variant': Field('', 'Size of the architecture, such as 50 or B/16.'),
-        'dtype': Field('float32', 'Type of activations.', choices=_DTYPES),
-        'param_dtype': Field('float32', 'Type of parameters.', choices=_DTYPES),
-        'options': Field({}, 'Further arguments of the model, each by its name.'),
+        'dtype': Field('float32', 'Dtype of activations.', choices=_DTYPES),
+        'param_dtype': Field('float32', 'Dtype of parameters.', choices=_DTYPES),
+        'options': Field({}, 'Further keyword arguments of the model.'),
     },
     'optimizer': {
         'name': Field('adamw', 'Optimizer.', choices=('sgd', 'adamw', 'lamb', 'muon')),
         'lr': Field(1e-3, 'Peak learning rate.', least=0),
         'schedule': Field(
             'cosine',
-            'Learning rate after the warm-up.',
+            'Schedule of the learning rate after the warm-up.',
             choices=('constant', 'cosine', 'linear', 'one_cycle'),
         ),
         'warmup': Field('0', 'Length of the linear warm-up.', is_interval=True),
         'weight_decay': Field(0.0, 'Weight decay of kernels.', least=0),
         'clip': Field(
-            0.0, 'Largest global norm of a gradient; 0: not clipped.', least=0
+            0.0, 'Largest global norm of a gradient; 0: no clipping.', least=0
         ),
-        'accumulate': Field(1, 'Microbatches a step, to save memory.', least=1),
+        'accumulate': Field(
+            1, 'Number of microbatches per step; more need less memory.', least=1
+        ),
         'ema': Field(
             0.0,
-            'Decay of the averaged weights that are evaluated; 0: no average.',
+            'Decay of the averaged weights, which evaluations use; 0: no averaging.',
             least=0,
             below=1,
         ),
-        'options': Field({}, 'Further arguments of the optimizer, each by its name.'),
+        'options': Field({}, 'Further keyword arguments of the optimizer.'),
     },
     'train': {
         'steps': Field('10 epochs', 'Length of the training.', is_interval=True),
         'log_every': Field(
-            '50', 'Interval between rows of training metrics.', is_interval=True
+            '50',
+            'Interval between rows of training metrics; 0: only the last step.',
+            is_interval=True,
         ),
         'eval_every': Field(
-            '1 epoch', 'Interval between evaluations.', is_interval=True
+            '1 epoch',
+            'Interval between evaluations; 0: only after the last step.',
+            is_interval=True,
         ),
         'checkpoint_every': Field(
-            '1 epoch', 'Interval between checkpoints.', is_interval=True
+            '1 epoch',
+            'Interval between checkpoints; 0: only after the last step.',
+            is_interval=True,
         ),
-        'keep': Field(2, 'Latest checkpoints that are kept, beside the best.', least=1),
+        'keep': Field(
+            2, 'Number of latest checkpoints that are kept, beside the best.', least=1
+        ),
         'init_from': Field(
             '',
-            'Runs or files of weights to begin with: SOURCE[:PART][->PART],...',
+            'Runs or weights files that initialise the parameters: '
+            'SOURCE[:PART][->PART],...',
         ),
-        'init_new': Field('', 'Parts that are initialised at random all the same.'),
+        'init_new': Field(
+            '', 'Parts that are initialised at random in spite of train.init_from.'
+        ),
         'frozen': Field('', 'Parts that are not trained, such as model/encoder.'),
         'best': Field(
             '',
             'Metric of the validation split that selects the best checkpoint, such as '
-            "accuracy; '-NAME': less is better; empty: the task's.",
+            "accuracy; '-NAME': less is better; empty: the metric of the task.",
         ),
         'patience': Field(
             '0',
-            'Training stops when the metric has not improved on the validation split for '
-            'so long; 0: never.',
+            'Training stops when the best metric of the validation split is this old; '
+            '0: never.',
             is_interval=True,
         ),
-        'profile': Field('', 'FIRST:LAST: steps that are traced into the run folder.'),
+        'profile': Field(
+            '', 'Steps FIRST:LAST, whose profile is written to the run folder.'
+        ),
     },
     'parallel': {
         'mode': Field(
             'jit',
-            'With pmap every device has its own batch statistics.',
+            'Parallelisation; with pmap, each device has separate batch statistics.',
             choices=('jit', 'pmap'),
         ),
-        'fsdp': Field(1, 'Devices that share the parameters among them.', least=1),
-        'cpu_devices': Field(
-            0, 'Devices that a CPU is split into; 0: one a core, at most 8.', least=0
+        'fsdp': Field(
+            1, 'Number of devices over which the parameters are sharded.', least=1
         ),
-        'deterministic': Field(False, 'GPU operations equal to the bit, and slower.'),
+        'cpu_devices': Field(
+            0,
+            'Number of devices into which a CPU is split; 0: one per core, at most 8.',
+            least=0,
+        ),
+        'deterministic': Field(
+            False, 'Use deterministic GPU operations, which are slower.'
+        ),
     },
 }

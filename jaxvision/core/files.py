@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, JSON, and the user's cache."""
+"""Atomic writes of files and folders, JSON files, and the cache folder of the user."""
 
 import contextlib
 import glob
@@ -14,7 +14,8 @@ from typing import IO
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Json
 
-ABANDONED = 24 * 3600  # seconds after which a partial folder is taken for abandoned
+# Age in seconds at which a partial folder counts as abandoned.
+ABANDONED = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -22,16 +23,16 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield the path of a partial file, which becomes `path` when the block ends.
 
     The file at `path` is complete or absent at any moment. An error in the block removes the
-    partial file and leaves an older file at `path` as it was. A killed process also leaves the
-    older file, and a hidden partial file beside it.
+    partial file and keeps an older file at `path`. A killed process also keeps the older file,
+    and leaves a hidden partial file beside it.
 
     Args:
-        path: where the file is to be; its folder exists.
-        durable: whether the file survives a power cut too. False saves some 10 ms a file, for
-            pictures and videos that the same command makes again.
+        path: the path of the file, in an existing folder.
+        durable: whether the file must survive a power cut. False saves about 10 ms per file,
+            for pictures and videos that the same command can make again.
 
     Yields:
-        A path in the same folder. The block writes the file there.
+        A path in the same folder, where the block writes the file.
     """
     partial = _partial_path(path)
     try:
@@ -50,9 +51,9 @@ def atomic_write(path: Path, mode: str = 'w', durable: bool = True) -> Iterator[
     """Open a partial file, which becomes `path` when the block ends.
 
     Args:
-        path: as for `atomic_path`.
+        path: the path of the file, in an existing folder.
         mode: 'w' for text, 'wb' for bytes.
-        durable: as for `atomic_path`.
+        durable: whether the file must survive a power cut.
 
     Yields:
         The open file.
@@ -65,20 +66,21 @@ def atomic_write(path: Path, mode: str = 'w', durable: bool = True) -> Iterator[
 def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     """Yield an empty folder, which becomes `path` when the block ends.
 
-    An error in the block removes the new folder and leaves an older one at `path` as it was.
-    Partial folders of killed processes are removed when they are a day old.
+    An error in the block removes the new folder and keeps an older folder at `path`. Partial
+    folders of killed processes are removed after a day.
 
     Args:
-        path: where the folder is to be; its parent exists.
-        replace: whether the new folder takes the place of an older one. False keeps the older
-            one, for processes that prepare the same folder at once.
+        path: the path of the folder, in an existing folder.
+        replace: whether to replace an older folder. False keeps the older one, for processes
+            that prepare the same folder at the same time.
 
     Yields:
-        A folder in the same parent. The block writes the contents there.
+        A folder in the same parent, where the block writes the contents.
     """
     older = _older_path(path)
     if older.exists() and not path.exists():
-        os.rename(older, path)  # A process was killed between two renames below.
+        # A process was killed between the two renames of `_replace_folder`.
+        os.rename(older, path)
     _remove_abandoned(path)
     partial = _partial_path(path)
     partial.mkdir()
@@ -115,41 +117,57 @@ def read_json(path: Path) -> Json:
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError(f'{path.parent} is not a run: it has no {path.name}') from None
+        raise UserError(
+            f'{path.parent} is not a run: it has no {path.name}. Check the path'
+        ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f'{path} is damaged: {error}') from None
+        raise UserError(
+            f'{path} is damaged: {error}. Restore the file, or train the run again'
+        ) from None
     if not isinstance(value, dict):
-        raise UserError(f'{path} is damaged: expected an object of JSON')
+        raise UserError(
+            f'{path} is damaged: expected a JSON object. Restore the file, or train the run '
+            'again'
+        )
     return value
 
 
 def cache_folder(name: str) -> Path:
-    """The folder of the user's cache for datasets ('data'), networks ('runs') or programs ('xla').
+    """Find a folder of the user's cache, in $XDG_CACHE_HOME or ~/.cache.
 
-    It lies in $XDG_CACHE_HOME or ~/.cache, and need not exist yet.
+    The folder may not exist yet.
+
+    Args:
+        name: the content, such as 'data' (datasets), 'runs' (networks) or 'xla' (programs).
     """
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
     return cache / 'jaxvision' / name
 
 
 def _partial_path(path: Path) -> Path:
-    """A hidden name beside `path` that no other process uses."""
-    return path.with_name(f'.{path.name}.{secrets.token_hex(4)}.partial')
+    """Make a hidden name beside `path` that no other process uses."""
+    token = secrets.token_hex(4)
+    return path.with_name(f'.{path.name}.{token}.partial')
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove the partial folders beside `path` that no process has written for a day."""
-    for partial in path.parent.glob(f'.{glob.escape(path.name)}.*.partial'):
-        if partial.is_dir() and time.time() - partial.stat().st_mtime > ABANDONED:
+    """Remove the partial folders beside `path` that no process wrote for a day."""
+    pattern = f'.{glob.escape(path.name)}.*.partial'
+    for partial in path.parent.glob(pattern):
+        if not partial.is_dir():
+            continue
+        age = time.time() - partial.stat().st_mtime
+        if age > ABANDONED:
             shutil.rmtree(partial, ignore_errors=True)
 
 
 def _older_path(path: Path) -> Path:
-    """Where the older folder lies while a new one takes its place."""
+    """Name the place of the older folder while a new one takes its path."""
     return path.with_name(f'.{path.name}.old')
 
 
 def _replace_folder(source: Path, path: Path) -> None:
+    """Rename `source` to `path`, and remove the folder that was there."""
     older = _older_path(path)
     shutil.rmtree(older, ignore_errors=True)
     if path.exists():
@@ -159,6 +177,7 @@ def _replace_folder(source: Path, path: Path) -> None:
 
 
 def _rename_unless_present(source: Path, path: Path) -> None:
+    """Rename `source` to `path`, unless another process made `path` first."""
     try:
         os.rename(source, path)
     except OSError:
@@ -167,7 +186,7 @@ def _rename_unless_present(source: Path, path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file's or a folder's contents are on the disk."""
+    """Wait until the contents of a file or folder are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,25 +1,28 @@
-"""Tasks and models by the names that configs give them.
+"""Find tasks and models by the names that configs give them.
 
-The rooms `tasks` and `models` list what they offer in `NAMES`. They stand above the engine,
+The rooms `tasks` and `models` list their names in `NAMES`. Both rooms rank above the engine,
 which reaches them only through the functions of this file.
 """
 
+import dataclasses
 import importlib
 from types import ModuleType
 
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import Config
-from jaxvision.core.spec import Spec, from_json
+from jaxvision.core.spec import Preprocessing, Spec, from_json
 from jaxvision.core.task import Task
 from jaxvision.core.types import Json
+
+_PREPROCESSING_FIELDS = {field.name for field in dataclasses.fields(Preprocessing)}
 
 
 def resolve(room: str, name: str) -> ModuleType:
     """Import a task or a model by the name that a config gives it.
 
     Args:
-        room: 'tasks' or 'models', whose `NAMES` lists what it offers.
-        name: a name of that list, or the dotted path of the user's own module.
+        room: 'tasks' or 'models'.
+        name: a name from the `NAMES` of the room, or the dotted path of a user's module.
 
     Returns:
         The module, which has a function `make`.
@@ -28,6 +31,7 @@ def resolve(room: str, name: str) -> ModuleType:
         UserError: There is no such module, or it has no function `make`.
     """
     names = importlib.import_module(f'jaxvision.{room}').NAMES
+    kind = room.removesuffix('s')
     dotted = name if '.' in name.strip('.') else names.get(name)
     if dotted is not None:
         try:
@@ -40,15 +44,15 @@ def resolve(room: str, name: str) -> ModuleType:
                 return module
             if name not in names:
                 raise UserError(
-                    f'{dotted} has no function make, so it is no {room[:-1]}. '
+                    f'{dotted} has no function make, so it is no {kind}. '
                     'See docs/extending.md'
                 )
-    known = [*names, 'or a dotted module of your own']
-    raise unknown(f'there is no {room[:-1]}', name, known)
+    known = [*names, 'or the dotted path of a Python module']
+    raise unknown(f'there is no {kind}', name, known)
 
 
 def details_of(task: str) -> type | None:
-    """The type of the details that a task's spec holds, or None."""
+    """Find the dataclass `Details` of a task, or None."""
     return getattr(resolve('tasks', task), 'Details', None)
 
 
@@ -58,5 +62,20 @@ def read_spec(value: Json, config: Config) -> Spec:
 
 
 def make_task(config: Config, spec: Spec) -> Task:
-    """Build the task of a config and a spec: `jaxvision.tasks.make`."""
-    return importlib.import_module('jaxvision.tasks').make(config, spec)
+    """Build the task of a config and a spec, by `jaxvision.tasks.make`.
+
+    Raises:
+        UserError: The spec lacks the preprocessing that the task needs.
+    """
+    tasks = importlib.import_module('jaxvision.tasks')
+    try:
+        return tasks.make(config, spec)
+    except AttributeError as error:
+        # A task that needs the preprocessing reads its fields.
+        if error.obj is None and error.name in _PREPROCESSING_FIELDS:
+            raise UserError(
+                'spec.json: preprocessing=null: expected an object with size, mean and std, '
+                f'which the task {config.task.name!r} needs. Restore the file, or train the '
+                'run again'
+            ) from error
+        raise

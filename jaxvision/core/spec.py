@@ -1,25 +1,29 @@
-"""What a run knows of its data: shapes, class names, preprocessing, required networks.
+"""The spec of a run: shapes, class names, preprocessing and required networks.
 
-A run's spec.json holds its `Spec`. A task adds what only it needs as a frozen dataclass
-`Details` in its own module. Tuples of a dataclass come back from JSON as tuples.
+The file spec.json of a run holds its `Spec`. A task may add a frozen dataclass `Details`,
+which is defined in the module of the task. Tuples survive the way through JSON.
 """
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Json
 
-SCHEMA = 3  # of spec.json
+# Version of the format of spec.json.
+SCHEMA = 3
 
 ResizeRule = Literal[
     'none', 'pad', 'stretch', 'center_crop', 'central_square', 'shorter_side'
 ]
 _RESIZED = {
-    'none': 'as they are',
+    'none': 'not resized',
     'pad': 'padded',
     'stretch': 'stretched',
     'center_crop': 'the central 7/8 of the shorter side',
@@ -31,27 +35,35 @@ Details = Any
 
 @dataclasses.dataclass(frozen=True)
 class ArraySpec:
-    """The shape and dtype of one example's array."""
+    """The shape and dtype of one array of an example."""
 
     shape: tuple[int, ...]
     dtype: str = 'uint8'
 
+    def __post_init__(self) -> None:
+        try:
+            np.dtype(self.dtype)
+        except TypeError:
+            raise ValueError(
+                f"dtype={self.dtype!r}: expected a dtype, such as 'uint8'"
+            ) from None
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How an image becomes a network's input: resized, cropped, normalised.
+    """Resize, crop and normalisation of an image before the network.
 
     Attributes:
-        size: (height, width) of the input, pixels.
-        resize: how an image of another size is brought to `size`: 'none' (the dataset's
-            images have it), 'pad' (zeros around it), 'stretch' (stretched), 'center_crop'
-            (7/8 of the shorter side), 'central_square' (all of the shorter side), or
-            'shorter_side' (to `shorter` pixels, then the central square).
-        shorter: pixels of the shorter side before the crop; 0: the whole image is stretched.
-        interpolation: of 'shorter_side': 'bilinear' or 'bicubic'.
-        mean: per channel, of images in [0, 1]; empty: images are not normalised.
-        std: per channel, likewise.
-        recipe: name of the recipe of pretrained weights that this is, or ''.
+        size: (height, width) of the network input, in pixels.
+        resize: rule for images of another size. 'none': all images have the size. 'pad': zeros
+            around the image. 'stretch': without keeping the aspect ratio. 'center_crop': the
+            central 7/8 of the shorter side. 'central_square': the whole shorter side.
+            'shorter_side': resize the shorter side to `shorter`, then the central crop.
+        shorter: shorter side before the crop, in pixels; 0: stretch the whole image.
+        interpolation: 'bilinear' or 'bicubic', for 'shorter_side' only.
+        mean: mean per channel of images in [0, 1]; empty: no normalisation.
+        std: std per channel of images in [0, 1]; empty: no normalisation.
+        recipe: name of the preprocessing recipe of pretrained weights, or ''.
     """
 
     size: tuple[int, int]
@@ -65,28 +77,29 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
             raise ValueError(
-                f'mean {self.mean} and std {self.std}: expected one number per channel each, '
-                'every std above 0'
+                f'mean={self.mean}, std={self.std}: expected one number per channel in each, '
+                'and every std above 0'
             )
 
     @classmethod
     def of_dataset(
         cls, image_shape: Sequence[int | None], largest: int, resize: ResizeRule
     ) -> 'Preprocessing':
-        """Keep images that have one size and are small; otherwise resize them to squares.
+        """Keep small images of one size, and resize all other images to squares.
 
         Args:
-            image_shape: (height, width, channels) of all images, None where they differ.
-            largest: sides up to this are kept, pixels; the side of the squares otherwise.
-            resize: how images of another size become squares.
+            image_shape: (height, width, channels) of all images; None where they differ.
+            largest: longest side that is kept, and side of the squares, in pixels.
+            resize: rule by which other images become squares.
         """
         height, width, _ = image_shape
-        if height is None or width is None or max(height, width) > largest:
-            return cls(size=(largest, largest), resize=resize)
-        return cls(size=(height, width))
+        has_one_size = height is not None and width is not None
+        if has_one_size and max(height, width) <= largest:
+            return cls(size=(height, width))
+        return cls(size=(largest, largest), resize=resize)
 
     def describe(self) -> str:
-        """The preprocessing in one line, for the screen."""
+        """Describe the preprocessing in one line, for the screen."""
         height, width = self.size
         if self.shorter:
             text = (
@@ -106,7 +119,7 @@ class Preprocessing:
         return text
 
     def resize_in_words(self) -> str:
-        """How images get their size, whatever it is, in words."""
+        """Describe the rule of resizing in words, without the size."""
         if self.resize != 'shorter_side':
             return _RESIZED[self.resize]
         if not self.shorter:
@@ -121,11 +134,14 @@ class Preprocessing:
         return dataclasses.replace(self, mean=tuple(mean), std=tuple(std))
 
     def resized(self, size: tuple[int, int]) -> 'Preprocessing':
-        """The same for an input of another size, (height, width) in pixels."""
+        """Copy this preprocessing for another size, (height, width) in pixels."""
         return dataclasses.replace(self, size=size)
 
     def by_rule(self, resize: ResizeRule) -> 'Preprocessing':
-        """The same by another rule than 'shorter_side', which alone has a recipe."""
+        """Copy this preprocessing with another rule than 'shorter_side'.
+
+        The copy has no recipe, since recipes have the rule 'shorter_side'.
+        """
         return dataclasses.replace(
             self, resize=resize, shorter=0, interpolation='', recipe=''
         )
@@ -136,10 +152,10 @@ class NetworkSpec:
     """A network that a run requires.
 
     Attributes:
-        config: the config that the network was trained with; empty where its weights are
-            of another origin.
-        spec: the spec of its run, or None.
-        hash: of its variables; '' until they are known.
+        config: the config of the run that trained the network; empty for weights that no
+            run trained.
+        spec: the spec of that run, or None.
+        hash: hash of the variables; '' until they are read.
     """
 
     config: Json = dataclasses.field(default_factory=dict)
@@ -149,20 +165,21 @@ class NetworkSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spec:
-    """What a run knows of its data.
+    """The typed description of the data and the networks of a run.
 
     Attributes:
-        inputs: what `Task.predict` takes, an example's arrays by name.
-        targets: the other arrays of a training batch.
-        class_names: in the order of the labels; empty where there are no classes.
+        inputs: {name: array of one example} of the inputs of `Task.predict`.
+        targets: {name: array of one example} of the other arrays of a training batch.
+        class_names: names of the classes in the order of the labels; empty: no classes.
         multi_label: whether an example has several labels.
-        preprocessing: of the images or video frames; None where the task has its own way.
+        preprocessing: preprocessing of the images or video frames; None for a task without
+            any, such as super_resolution.
         examples: number of training examples.
-        data: {split: fingerprint of its content}; 'validation' only if there is one.
-        networks: the networks that the task requires, by name.
-        initial: hash of the parameters that the run began with, '' if they were drawn.
-        details: what only this task needs: an instance of its `Details`. Its `vocabulary`,
-            if it has one, names the outputs of a task without classes.
+        data: {split: fingerprint of its content}. 'validation' is there only if it exists.
+        networks: {name: network} of the networks that the task requires.
+        initial: hash of the parameters that `train.init_from` set; '' for random parameters.
+        details: an instance of the `Details` of the task, or None. A `vocabulary` in it names
+            the outputs of a task without classes.
     """
 
     inputs: Mapping[str, ArraySpec]
@@ -177,15 +194,16 @@ class Spec:
     details: Details = None
 
     def replace(self, **changes: Any) -> 'Spec':
+        """Copy the spec with some fields changed."""
         return dataclasses.replace(self, **changes)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the outputs: the classes, or the words of a vocabulary."""
+        """Names of the outputs: the classes, or the words of a vocabulary."""
         return self.class_names or getattr(self.details, 'vocabulary', ())
 
     def with_another_name(self) -> 'Spec':
-        """The same spec with one class or word more, last."""
+        """Copy the spec with one more class or word at the end."""
         another = '<another>'
         if self.class_names:
             return self.replace(class_names=(*self.class_names, another))
@@ -195,7 +213,7 @@ class Spec:
         )
 
     def to_json(self) -> Json:
-        """The spec as a dict that JSON holds, with the number of its schema."""
+        """Convert the spec to a JSON object, with the version of its format."""
         return {'schema': SCHEMA, **_as_json(self)}
 
 
@@ -203,9 +221,9 @@ def from_json(value: Json, details_of: Callable[[str], type | None], task: str) 
     """Read a spec from its JSON form.
 
     Args:
-        value: as `Spec.to_json` returns it.
-        details_of: `details_of(task name)`, the type of a task's details.
-        task: the name of the run's task.
+        value: the result of `Spec.to_json`.
+        details_of: `details_of(task)`, the type of the details of a task, or None.
+        task: the name of the task.
 
     Raises:
         UserError: The spec is damaged, or another version of jaxvision wrote it.
@@ -219,49 +237,47 @@ def from_json(value: Json, details_of: Callable[[str], type | None], task: str) 
         return _spec_from_json(value, details_of, task)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f'spec.json is damaged, or of another version of jaxvision '
-            f'({type(error).__name__}: {error}). Train the run again'
+            f'spec.json is damaged, or of another version of jaxvision ({error}). Restore '
+            'the file, or train the run again'
         ) from error
 
 
 def _spec_from_json(
     value: Json, details_of: Callable[[str], type | None], task: str
 ) -> Spec:
+    missing = {field.name for field in dataclasses.fields(Spec)} - value.keys()
+    if missing:
+        raise ValueError(f'it has no {", ".join(sorted(missing))}')
     fields = {name: item for name, item in value.items() if name != 'schema'}
     networks = {
-        name: NetworkSpec(
-            config=network['config'],
-            spec=_network_spec(network, details_of),
-            hash=network['hash'],
-        )
+        name: _network_from_json(network, details_of)
         for name, network in fields.pop('networks').items()
     }
     details = fields.pop('details')
     details_type = details_of(task)
     if details is not None and details_type is not None:
-        details = _from_json(details_type, details)
-    spec = _from_json(Spec, fields)
+        details = _from_json(details_type, details, 'details')
+    spec = _from_json(Spec, fields, '')
     return spec.replace(networks=networks, details=details)
 
 
-def _network_spec(
+def _network_from_json(
     network: Json, details_of: Callable[[str], type | None]
-) -> Spec | None:
-    if network['spec'] is None:
-        return None
-    return from_json(network['spec'], details_of, network['config']['task']['name'])
+) -> NetworkSpec:
+    is_network = {'config', 'spec', 'hash'} <= set(network)
+    _require(is_network, 'networks', network, 'objects with config, spec and hash')
+    spec = None
+    if network['spec'] is not None:
+        task = network['config']['task']['name']
+        spec = from_json(network['spec'], details_of, task)
+    return NetworkSpec(config=network['config'], spec=spec, hash=network['hash'])
 
 
 def _as_json(value: Any) -> Any:
-    """Dataclasses as dicts of their fields, tuples as lists."""
-    if isinstance(value, Spec):
-        fields = dataclasses.fields(value)
-        plain = {field.name: _as_json(getattr(value, field.name)) for field in fields}
-        networks = value.networks.items()
-        plain['networks'] = {
-            name: _network_as_json(network) for name, network in networks
-        }
-        return plain
+    """Convert dataclasses to dicts of their fields, and tuples to lists."""
+    if isinstance(value, NetworkSpec):
+        spec = value.spec.to_json() if value.spec else None
+        return {'config': value.config, 'spec': spec, 'hash': value.hash}
     if dataclasses.is_dataclass(value):
         fields = dataclasses.fields(value)
         return {field.name: _as_json(getattr(value, field.name)) for field in fields}
@@ -272,38 +288,61 @@ def _as_json(value: Any) -> Any:
     return value
 
 
-def _network_as_json(network: NetworkSpec) -> Json:
-    spec = network.spec.to_json() if network.spec else None
-    return {'config': network.config, 'spec': spec, 'hash': network.hash}
+def _from_json(kind: Any, value: Any, path: str) -> Any:
+    """Convert a value from its JSON form to a type.
 
-
-def _from_json(kind: Any, value: Any) -> Any:
-    """The value of a type hint from its JSON form."""
+    Args:
+        kind: the type hint.
+        value: the JSON form.
+        path: the dotted field of spec.json, for messages.
+    """
     origin = typing.get_origin(kind)
     arguments = typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
-        (kind,) = [option for option in arguments if option is not type(None)]
-        return None if value is None else _from_json(kind, value)
+        (inner,) = [argument for argument in arguments if argument is not type(None)]
+        return None if value is None else _from_json(inner, value, path)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise TypeError(f'{value!r} is no list')
-        item = arguments[0]
-        return tuple(_from_json(item, element) for element in value)
+        _require(isinstance(value, list), path, value, 'a list')
+        return tuple(_from_json(arguments[0], item, path) for item in value)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        item = arguments[1]
-        return {name: _from_json(item, element) for name, element in value.items()}
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        arguments = {
-            name: _from_json(hints[name], item) for name, item in value.items()
+        _require(isinstance(value, Mapping), path, value, 'an object')
+        return {
+            name: _from_json(arguments[1], item, _joined(path, name))
+            for name, item in value.items()
         }
-        return kind(**arguments)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        _require(isinstance(value, Mapping), path, value, 'an object')
+        return _dataclass_from_json(kind, value, path)
     if origin is Literal:
-        if value not in arguments:
-            raise ValueError(f'{value!r} is none of {", ".join(map(str, arguments))}')
+        _require(value in arguments, path, value, ' or '.join(map(repr, arguments)))
     elif kind is float:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise TypeError(f'{value!r} is no number')
-    elif kind in (str, int, bool) and type(value) is not kind:
-        raise TypeError(f'{value!r} is no {kind.__name__}')
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        _require(is_number, path, value, 'a number')
+    elif kind in (str, int, bool):
+        _require(type(value) is kind, path, value, f'a value of type {kind.__name__}')
     return value
+
+
+def _dataclass_from_json(kind: Any, value: Json, path: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    for name in value:
+        _require(name in hints, _joined(path, name), value[name], 'no such field')
+    arguments = {
+        name: _from_json(hints[name], item, _joined(path, name))
+        for name, item in value.items()
+    }
+    try:
+        return kind(**arguments)
+    # A missing field, or values that do not fit together.
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{path or "spec"}: {error}') from error
+
+
+def _require(is_right: bool, path: str, value: Any, expected: str) -> None:
+    if not is_right:
+        shown = json.dumps(value)[:80]
+        raise ValueError(f'{path}={shown}: expected {expected}')
+
+
+def _joined(path: str, name: str) -> str:
+    return f'{path}.{name}'.lstrip('.')

@@ -1,4 +1,4 @@
-"""All that a training step reads and returns."""
+"""The train state."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, no_type_check
@@ -9,30 +9,37 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from jaxvision.core.trees import (
-    joined,
-)
+from jaxvision.core.trees import joined
 from jaxvision.core.types import Tree
 
 
-@no_type_check  # JAX builds the same tree of shapes, shardings and None
+# JAX builds the same tree with shapes, shardings and None as leaves.
+@no_type_check
 @flax.struct.dataclass
 class TrainState:
-    """Trees are kept by player ('model'; or 'generator' and 'discriminator', ...)."""
+    """The train state: all arrays that a training step reads and returns.
+
+    Attributes:
+        step: number of steps taken.
+        key: base key of the run, which never changes.
+        bad_step: the first step with a non-finite scalar; -1 while there is none.
+        params: {network: its trained parameters}. A network is 'model', or 'generator' and
+            'discriminator'.
+        opt_state: {network: the state of its optimizer}.
+        model_state: {network: its batch statistics and other variables}.
+        ema: averaged weights, {'params': {network: tree}, 'model_state': {network: tree}}, or
+            {}.
+        frozen: variables that are not trained. {NAME: variables} holds an auxiliary network.
+            {'params': {network: tree}} holds the frozen parameters of trained networks.
+    """
 
     step: Int[Array, '']
-    key: PRNGKeyArray  # the run's base key; it never changes
-    bad_step: Int[
-        Array, ''
-    ]  # the first step with a non-finite scalar, -1 while there is none
+    key: PRNGKeyArray
+    bad_step: Int[Array, '']
     params: dict[str, Tree]
     opt_state: dict[str, Tree]
     model_state: dict[str, Tree]
-    ema: dict[
-        str, dict[str, Tree]
-    ]  # {'params': {player: tree}, 'model_state': ...}, or {}
-    # What is not trained: {NAME: variables of a network that the task stands on}, and
-    # {'params': {player: tree}}, leaves of the players themselves, which have no optimizer.
+    ema: dict[str, dict[str, Tree]]
     frozen: dict[str, Tree]
 
     if TYPE_CHECKING:  # flax.struct.dataclass adds it.
@@ -41,21 +48,23 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, dict[str, Tree]]:
-        """What evaluation and prediction use: the averaged weights where there are some."""
+        """Variables for evaluation and prediction, averaged where averages are kept."""
+        params = {**self.params, **self.ema.get('params', {})}
+        auxiliary = {
+            name: tree for name, tree in self.frozen.items() if name != 'params'
+        }
         return {
-            'params': self.whole({**self.params, **self.ema.get('params', {})}),
+            'params': self.whole(params),
             'model_state': {**self.model_state, **self.ema.get('model_state', {})},
-            'frozen': {
-                name: tree for name, tree in self.frozen.items() if name != 'params'
-            },
+            'frozen': auxiliary,
         }
 
     def whole(self, params: dict[str, Tree]) -> dict[str, Tree]:
-        """The players' trees, of what is trained of them, with what is not."""
+        """Join the trained parameters of each network with its frozen parameters."""
         frozen = self.frozen.get('params', {})
         return {
-            player: joined(tree, frozen.get(player, {}))
-            for player, tree in params.items()
+            network: joined(tree, frozen.get(network, {}))
+            for network, tree in params.items()
         }
 
 
@@ -72,35 +81,36 @@ def create(
     """Build the state before the first step.
 
     Args:
-        key: the run's base key.
+        key: base key of the run.
         params: {network: its parameters}.
         optimizers: {network: its optimizer}.
-        model_state: {network: its batch statistics and the like}.
-        ema: decay of the averaged weights; 0: no average is kept.
-        averaged: the networks of which an average is kept.
-        frozen: variables that are not trained, as `TrainState.frozen` holds them.
+        model_state: {network: its batch statistics and other variables}.
+        ema: decay of the averaged weights; 0: no averages.
+        averaged: the networks whose averages are kept.
+        frozen: variables that are not trained, in the form of `TrainState.frozen`.
     """
     model_state = model_state or {}
-    averaged = averaged if ema else ()
-    average = {
-        'params': {
-            player: jax.tree.map(jnp.copy, params[player]) for player in averaged
-        },
-        'model_state': {
-            player: jax.tree.map(jnp.copy, model_state[player])
-            for player in averaged
-            if player in model_state
-        },
-    }
+    average = {}
+    if ema and averaged:
+        with_state = [network for network in averaged if network in model_state]
+        average = {
+            'params': _copies(params, averaged),
+            'model_state': _copies(model_state, with_state),
+        }
     return TrainState(
         step=jnp.int32(0),
         key=key,
         bad_step=jnp.int32(-1),
         params=params,
         opt_state={
-            player: tx.init(params[player]) for player, tx in optimizers.items()
+            network: tx.init(params[network]) for network, tx in optimizers.items()
         },
         model_state=model_state,
-        ema=average if averaged else {},
+        ema=average,
         frozen=frozen or {},
     )
+
+
+def _copies(trees: dict[str, Tree], networks: Collection[str]) -> dict[str, Tree]:
+    """Copy the trees of these networks, so that no buffer is donated twice."""
+    return {network: jax.tree.map(jnp.copy, trees[network]) for network in networks}

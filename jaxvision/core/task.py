@@ -1,20 +1,20 @@
-"""What a task is: pure functions in a frozen dataclass, which the engine carries out.
+"""The task: a frozen dataclass of pure functions, which the engine trains and evaluates.
 
-A module in tasks/ has
+A task module has
 
-    FIELDS                          its config fields: {name: Field, or a dict of Fields}
+    FIELDS                          config fields: {name: Field, or a dict of Fields}
     describe(config, source)        -> Spec
     make(config, spec)              -> Task
 
-and, where they are needed,
+and optionally
 
-    Details                         a frozen dataclass: what its spec holds beyond `Spec`
+    Details                         a frozen dataclass: task-specific part of the spec
     source(config, source, split, preprocessing)
-                                    -> a source of episodes, clips or pairs; the preprocessing
-                                       is the run's, None before it has begun
+                                    -> a source of episodes, clips or pairs. `preprocessing` is
+                                       that of the spec; None while the spec is built.
     describe_evaluated(config, spec, sources)
-                                    -> the Spec with what the splits that are evaluated need,
-                                       such as room for their captions
+                                    -> the Spec, completed with facts from the evaluated
+                                       splits, such as the length of their longest caption
     requires(config)                -> {name: RequiredNetwork}
 """
 
@@ -31,49 +31,57 @@ from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Example, Json, Prepare, Records, Tree
 
-# The metrics of a training step.
+# The scalars of one training step.
 Scalars = dict[str, Array]
 # Pictures by name: uint8 [h, w, 3].
 Pictures = dict[str, np.ndarray]
-# How a user's file is answered: one picture, several files, or nothing to draw.
+# The drawing for one file of a user: one picture, or several files by name.
 Drawn = np.ndarray | dict[str, Any]
+# The answer for one file of a user, and its drawing.
 Shown = tuple[Json, Drawn | None]
 
 Init = Callable[[jax.Array, Batch], TrainState]
 Update = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 Predict = Callable[[Tree, Batch], Batch]
 Evaluate = Callable[[TrainState, Batch], Batch]
-# `(records, example) -> pictures`; `example(index)` is a prepared example.
-Figures = Callable[[Records, Callable[[int], Example]], Pictures]
+Summarize = Callable[[Records], dict[str, float]]
+# `(index) -> example`, a prepared example of a split.
+ReadExample = Callable[[int], Example]
+# `(records, read_example) -> pictures`
+Figures = Callable[[Records, ReadExample], Pictures]
 Show = Callable[[Example, Records], Shown]
+# `(records) -> ({leaf name: array}, scalars)`
+Solve = Callable[[Records], tuple[dict[str, np.ndarray], dict[str, float]]]
+# `(pixels in [0, 1]) -> the input of the network`
+Normalize = Callable[[Float[Array, '...']], Float[Array, '...']]
 # `(variables, *inputs) -> (outputs, {name: intermediate})`
 Apply = Callable[..., tuple[Tree, dict[str, Array]]]
 
-# What `predict` does with a run on the command line; see cli/predict.
+# The behaviour of `jaxvision predict` for a run, see cli/predict.
 Predictor = Literal['image', 'restoration', 'video', 'generator', 'support', 'none']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A map over the examples of a split, then an exact reduce.
+    """A map over the examples of a split on the device, then an exact reduction on the host.
 
-    The engine gathers the records over the whole split, drops padding and orders the
-    records by example. So a metric depends on no batch size and no number of hosts. It
-    evaluates the validation split during training, if there is one, and the test split at
-    the end; without a validation split the test split during training too.
+    The engine gathers the records of the whole split, removes padding and orders the records by
+    example. So a metric depends neither on the batch size nor on the number of hosts. During
+    training the engine evaluates the validation split, or the test split if there is no
+    validation split. After training it evaluates the test split.
 
     Attributes:
         evaluate: `(state, batch) -> records`, arrays [B, ...], on the device.
         summarize: `(records) -> {metric: value}`, on the host.
-        metrics: the names that `summarize` returns. Empty: they are known only after the
-            first evaluation, so `train.best` is checked only then.
-        record: `(outputs of predict, batch) -> records`. With it an exported model is
-            measured by the same metrics.
-        inputs: `(batch) -> inputs of predict`, where these are made on the device.
+        metrics: the names that `summarize` returns. Empty: the names are unknown until the
+            first evaluation, which then checks `train.best`.
+        record: `(outputs of predict, batch) -> records`, for the same metrics of an exported
+            model. None: exports are not measured.
+        inputs: `(batch) -> inputs of predict`, if the inputs are made on the device.
     """
 
     evaluate: Evaluate
-    summarize: Callable[[Records], dict[str, float]]
+    summarize: Summarize
     metrics: Collection[str] = ()
     record: Callable[[Batch, Batch], Batch] | None = None
     inputs: Callable[[Batch], Batch] | None = None
@@ -81,28 +89,28 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fit:
-    """A part of the state that is solved for on the whole training split, before step 1.
+    """A part of the state that is solved on the whole training split, before step 1.
 
     Attributes:
-        depends_on: `(state) -> tree`: the variables that the records are a function of.
-            Records are cached by the content of this tree, of the examples and the spec.
-        record: `(state, batch) -> records` of training examples in their deterministic form.
-        solve: `(records) -> ({leaf name: array}, scalars)`, on the host. Leaves are named
-            as in train/init_from.py.
+        depends_on: `(state) -> tree` of the variables on which the records depend. The cache of
+            records is keyed by this tree, the examples and the spec.
+        record: `(state, batch) -> records` of training examples without augmentation.
+        solve: `(records) -> ({leaf name: array}, scalars)`, on the host. Leaves are named as in
+            train/init_from.py.
     """
 
     depends_on: Callable[[TrainState], Tree]
     record: Evaluate
-    solve: Callable[[Records], tuple[dict[str, np.ndarray], dict[str, float]]]
+    solve: Solve
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Variables that no run of this package has made.
+    """Variables that no run of jaxvision trained, such as pretrained weights.
 
     Attributes:
-        read: reads them from their file, on the host.
-        init: draws random ones of the same shapes.
+        read: read the variables from their file, on the host.
+        init: initialise random variables of the same shapes.
     """
 
     read: Callable[[], Tree]
@@ -111,12 +119,14 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RequiredNetwork:
-    """A network that a task uses and does not train, from exactly one of three origins.
+    """An auxiliary network, which a task uses and does not train.
+
+    Exactly one attribute is set.
 
     Attributes:
-        config: the config that it is trained with, once, into the user's cache.
-        run: the folder of a run of the user's.
-        weights: variables of another origin.
+        config: the config that trains the network once, into the user's cache.
+        run: the folder of a run.
+        weights: weights that no run of jaxvision trained.
     """
 
     config: Config | None = None
@@ -125,9 +135,10 @@ class RequiredNetwork:
 
     def __post_init__(self) -> None:
         origins = [self.config is not None, bool(self.run), self.weights is not None]
-        if sum(origins) != 1:
+        count = sum(origins)
+        if count != 1:
             raise UserError(
-                'RequiredNetwork: expected exactly one of config, run and weights'
+                f'RequiredNetwork: expected exactly one of config, run and weights, got {count}'
             )
 
 
@@ -136,23 +147,23 @@ class Network:
     """The network of a task as functions, for explanations, attacks and research code.
 
     Attributes:
-        normalize: `(pixels in [0, 1]) -> the network's input`.
-        apply: `(variables, *inputs) -> (outputs, {name: intermediate})`, in inference.
-            `variables` are `TrainState.variables`; the first input is normalised.
+        normalize: `(pixels in [0, 1]) -> the input of the network`.
+        apply: `(variables, *inputs) -> (outputs, {name: intermediate})`, in inference mode.
+            `variables` are `TrainState.variables`. The first input is normalised.
     """
 
-    normalize: Callable[[Float[Array, '...']], Float[Array, '...']]
+    normalize: Normalize
     apply: Apply
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """How `predict` cuts an image of any size into tiles of the input's size.
+    """The division of a large image into tiles of the input size, for `predict`.
 
     Attributes:
         scale: output pixels per input pixel, along each axis.
         overlap: input pixels that neighbouring tiles share.
-        blend: input pixels, up to `overlap`, over which one tile fades into the next.
+        blend: input pixels over which neighbouring tiles are blended, at most `overlap`.
     """
 
     scale: int
@@ -162,35 +173,34 @@ class Tiling:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task:
-    """What the engine trains, evaluates and predicts with.
+    """The functions with which the engine trains, evaluates and predicts.
 
     Attributes:
         init: `(key, batch) -> state` before the first step.
         update: `(state, batch) -> (state, scalars)`, one training step.
-        evaluations: by name. A metric is called METRIC, or NAME/METRIC where NAME is not
-            'eval', with 'validation/' or 'eval/' (the test split) in front.
-        main_evaluation: the evaluation whose records are drawn and whose metrics judge an
-            export.
-        predict: `(variables, inputs) -> outputs`, the whole inference, from images that are
-            uint8 or float in [0, 255].
-        predictor: what `predict` does with this run on the command line.
-        tiling: of the 'restoration' predictor.
+        evaluations: {name: evaluation}. The full name of a metric is SPLIT/NAME/METRIC, without
+            NAME for the evaluation 'eval'. SPLIT is 'validation', or 'eval' for the test split.
+        main_evaluation: the evaluation that figures and the check of an export use.
+        predict: `(variables, inputs) -> outputs`, the whole inference. Images are uint8, or
+            float in [0, 255].
+        predictor: the behaviour of `jaxvision predict` for this task.
+        tiling: the tiles of the 'restoration' predictor.
         network: the network as functions.
-        best: the metric that selects a checkpoint on the validation split, '-NAME' where
-            less is better.
-        prepare: `(example, rng) -> example`, on the host: decodes to fixed shapes. `rng` is
-            None where the result must be deterministic (evaluation, prediction).
-        figures: `(records, example) -> pictures` of the main evaluation's records;
-            `example(index)` is a prepared example.
-        watch: whether figures are drawn after every evaluation, as NAME-STEP.
-        fit: what is solved for before the first step.
-        show: `(inputs, outputs) -> (answer, picture)` for a user's file, on the host.
-            `inputs` is one prepared example and, where a picture is wanted, 'original':
-            the user's image upright, uint8 [h, w, 3], made smaller if it was large; or the
-            path of the video. `answer` is a dict that JSON holds. `picture` is uint8
-            [h, w, 3], or None without 'original'. For a video it may be
-            {'': picture, FILE: content}: a .png is uint8 [h, w, 3], an .mp4 or .gif is
-            (frames, rate) or (frames, rate, durations) as `data.video.write_clip` takes them.
+        best: the metric that selects a checkpoint on the validation split; '-NAME': less is
+            better.
+        prepare: `(example, rng) -> example` on the host, which decodes to fixed shapes. `rng` is
+            None in evaluation and prediction, which must be deterministic.
+        figures: `(records, read_example) -> pictures` of the main evaluation.
+            `read_example(index)` returns a prepared example.
+        watch: whether to draw figures after every evaluation, as NAME-STEP.
+        fit: the part of the state that is solved before the first step.
+        show: `(inputs, outputs) -> (answer, picture)` for one file of a user, on the host.
+            `inputs` is a prepared example. Its entry 'original' is the upright image of the
+            user as uint8 [h, w, 3], made smaller if it was large, or the path of the video;
+            there is none if no picture is needed. `answer` is a JSON object. `picture` is uint8
+            [h, w, 3], or None without 'original'. For a video it may be {'': picture, FILE:
+            content}. The content of a .png is uint8 [h, w, 3]. For an .mp4 or .gif it is
+            (frames, rate) or (frames, rate, durations), see `data.video.write_clip`.
     """
 
     init: Init
@@ -218,15 +228,15 @@ class Task:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics of all evaluations; none if one does not declare its metrics."""
-        evaluations = self.evaluations.items()
-        if not all(evaluation.metrics for _, evaluation in evaluations):
-            return []
-        return [
-            metric_name(name, metric)
-            for name, evaluation in evaluations
-            for metric in evaluation.metrics
-        ]
+        """Names of the metrics of all evaluations; empty if an evaluation declares none."""
+        names = []
+        for evaluation_name, evaluation in self.evaluations.items():
+            if not evaluation.metrics:
+                return []
+            names += [
+                metric_name(evaluation_name, metric) for metric in evaluation.metrics
+            ]
+        return names
 
     @property
     def main(self) -> Evaluation:
@@ -235,5 +245,5 @@ class Task:
 
 
 def metric_name(evaluation: str, metric: str) -> str:
-    """The name of an evaluation's metric, without that of the split."""
+    """Name a metric of an evaluation, without the split."""
     return metric if evaluation == 'eval' else f'{evaluation}/{metric}'

@@ -1,4 +1,4 @@
-"""Nested dicts of arrays: paths, join, split, hash."""
+"""Nested dicts of arrays: join, split, remove a path, hash."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -13,22 +13,25 @@ def joined(tree: Tree, other: Tree) -> Tree:
     """Join two nested dicts that share no leaf."""
     if not other:
         return tree
-    both = {
-        name: joined(tree[name], other[name]) for name in tree.keys() & other.keys()
-    }
-    return {**tree, **other, **both}
+    merged = {**tree, **other}
+    for name in tree.keys() & other.keys():
+        merged[name] = joined(tree[name], other[name])
+    return merged
 
 
 def part_like(tree: Tree, other: Tree) -> Tree:
-    """Select the entries of a nested dict that another one has too."""
-    return {
-        name: part_like(tree[name], node) if isinstance(node, dict) else tree[name]
-        for name, node in other.items()
-    }
+    """Select the entries of a nested dict that another nested dict has too."""
+    part = {}
+    for name, node in other.items():
+        if isinstance(node, dict):
+            part[name] = part_like(tree[name], node)
+        else:
+            part[name] = tree[name]
+    return part
 
 
 def parted(tree: Tree, names: Collection[str]) -> tuple[Tree, Tree]:
-    """Split a dict into the entries of these names and the others."""
+    """Split a dict into the entries with these names and the other entries."""
     return (
         {name: tree[name] for name in tree if name in names},
         {name: tree[name] for name in tree if name not in names},
@@ -37,14 +40,16 @@ def parted(tree: Tree, names: Collection[str]) -> tuple[Tree, Tree]:
 
 def has_path(tree: Tree, path: Sequence[str]) -> bool:
     """Whether a nested dict has a node at a path of keys."""
-    if not path:
-        return True
-    first, *rest = path
-    return isinstance(tree, dict) and first in tree and has_path(tree[first], rest)
+    node = tree
+    for name in path:
+        if not isinstance(node, dict) or name not in node:
+            return False
+        node = node[name]
+    return True
 
 
 def only_path(tree: Tree, path: Sequence[str]) -> Tree:
-    """Keep the node at a path, inside the dicts that lead to it."""
+    """Keep only the node at a path, inside the dicts that lead to it."""
     if not path:
         return tree
     first, *rest = path
@@ -52,7 +57,7 @@ def only_path(tree: Tree, path: Sequence[str]) -> Tree:
 
 
 def without_path(tree: Tree, path: Sequence[str]) -> Tree:
-    """Remove the node at a path, but not the dicts that lead to it."""
+    """Remove the node at a path, but keep the dicts that lead to it."""
     first, *rest = path
     others = {name: node for name, node in tree.items() if name != first}
     if not rest:
@@ -62,9 +67,9 @@ def without_path(tree: Tree, path: Sequence[str]) -> Tree:
 
 
 def without_path_everywhere(tree: Tree, path: Sequence[str]) -> Tree:
-    """Remove the node at a path from every nested dict in a tree that has it.
+    """Remove the node at a path from every nested dict of a tree that has this path.
 
-    An optimizer's state holds several trees of the parameters' structure.
+    An optimizer state holds several trees with the structure of the parameters.
     """
 
     def cut(node):
@@ -80,9 +85,10 @@ def without_path_everywhere(tree: Tree, path: Sequence[str]) -> Tree:
 
 
 def content_hash(variables: Tree) -> str:
-    """Hash the paths and bytes of all leaves."""
+    """Hash the paths and bytes of all leaves, as 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(jax.device_get(leaf)).tobytes())
+        array = np.ascontiguousarray(jax.device_get(leaf))
+        digest.update(array.tobytes())
     return digest.hexdigest()[:16]

@@ -7,24 +7,22 @@ import numpy as np
 
 # Nested dicts of arrays.
 Tree = Any
-# An object of JSON.
+# A JSON object.
 Json = dict[str, Any]
-# The value of a config field; of an open group of options, a mapping.
+# The value of a config field; a mapping for an open group of options.
 Value = Any
-# The values of a config by field name, groups as nested mappings.
+# Values by name: a config, with groups as nested mappings, or the options of a model.
 Values = Mapping[str, Value]
-# Arguments that are passed on by name.
-Options = Mapping[str, Value]
 
-# One example on the host: arrays by name; its image may still be encoded.
+# One example on the host: arrays by name. Its image may still be encoded.
 Example = dict[str, Any]
-# A batch on the device, and the outputs of predict: arrays [B, ...] by name.
+# Arrays [B, ...] by name on the device: a batch, or the outputs of `Task.predict`.
 Batch = Mapping[str, Any]
-# Arrays on the host, one row an example: a batch, or all examples of a split.
+# Arrays on the host with one row per example: a batch, or all examples of a split.
 Records = dict[str, np.ndarray]
-# Brings an example to fixed shapes on the host.
+# `(example, rng) -> example` on the host, with arrays of fixed shapes.
 Prepare = Callable[[Example, np.random.Generator | None], Example]
-# What a part of a dataset is for: to train, to select checkpoints, to measure the result.
+# The purpose of a split: training, selection of checkpoints, or the final measurement.
 Split = Literal['train', 'validation', 'test']
-# A Flax module, whose type only the room `models` knows.
+# A Flax module. Only the room `models` knows its type.
 Module = Any

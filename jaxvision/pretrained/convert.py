@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvision.core.types import Options
+from jaxvision.core.types import Values
 
 Tensors = Mapping[str, np.ndarray]
 Leaves = dict[str, np.ndarray]
@@ -55,7 +55,7 @@ class Format(NamedTuple):
     marker: str
     convert: Callable[[Tensors], Leaves]
     recipe: str | Callable[[Leaves], str]
-    options: Callable[[Leaves], Options] = _no_options
+    options: Callable[[Leaves], Values] = _no_options
     image_size: Callable[[Leaves], int] = _size_of_recipe
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxvision.core.types import Options
+from jaxvision.core.types import Values
 from jaxvision.pretrained.families.inverted_residual import OPTIONS
 
 # The Hugging Face Hub calls every file so; there the folders tell the weights.
@@ -23,7 +23,7 @@ class KnownFile(NamedTuple):
 
     pattern: str
     recipe: str
-    options: Options = {}
+    options: Values = {}
     image_size: int = 0
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxvision.core.errors import UserError, unknown
-from jaxvision.core.types import Options
+from jaxvision.core.types import Values
 from jaxvision.pretrained import known_files
 from jaxvision.pretrained.convert import Format, Leaves, Tensors
 from jaxvision.pretrained.families import (
@@ -54,7 +54,7 @@ class Identity(NamedTuple):
 
     format: Format
     recipe: Recipe
-    options: Options
+    options: Values
     image_size: int
 
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import jax
 import optax
 
-from jaxvision.core.config import call, steps
 from jaxvision.core.errors import UserError, not_a_choice
 from jaxvision.core.fields import Config
+from jaxvision.core.intervals import steps
+from jaxvision.core.options import call
 from jaxvision.core.types import Tree
 
 Schedule = optax.Schedule

@@ -16,12 +16,11 @@ from jaxvision.core.config import (
     check,
     difference,
     fields,
-    in_examples,
-    steps,
 )
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import Config
 from jaxvision.core.files import write_json, write_text
+from jaxvision.core.intervals import in_examples, steps
 from jaxvision.core.registry import read_spec, resolve
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState

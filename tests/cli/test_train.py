@@ -102,7 +102,7 @@ def test_other_settings_in_an_old_folder_are_shown(config, main, no_pictures):
     'arguments, texts',
     [
         (['--config.optimizer.Lr=1'], ["'Lr'", "did you mean 'lr'?"]),
-        (['--config.optimiser.lr=1'], ["'optimiser'", "did you mean 'optimizer'?"]),
+        (['--config.optimiser.lr=1'], ["'optimiser'", "did you mean 'optimizer.lr'?"]),
         (
             ['--config.data.batch_size=lots'],
             ['config.data.batch_size=lots', 'a whole number'],

@@ -188,7 +188,7 @@ def test_a_missing_and_a_damaged_file_are_the_users_to_mend(tmp_path):
     with pytest.raises(UserError, match='is not a run: it has no spec.json'):
         files.read_json(tmp_path / 'spec.json')
     (tmp_path / 'spec.json').write_text('{"a": ')
-    with pytest.raises(UserError, match='spec.json is damaged'):
+    with pytest.raises(UserError, match='spec.json is damaged.* Restore the file, or'):
         files.read_json(tmp_path / 'spec.json')
 
 

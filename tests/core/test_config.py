@@ -1,7 +1,7 @@
 import pytest
 
 from jaxvision.core import config as configs
-from jaxvision.core import registry
+from jaxvision.core import intervals, options, registry
 from jaxvision.core.errors import UserError
 
 
@@ -26,8 +26,8 @@ def config():
 )
 def test_an_override_keeps_the_type_of_its_field(config, path, text, value):
     configs.override(config, path, text)
-    found = configs.fields(config)[path]
-    assert found == value and type(found) is type(value)
+    new_value = configs.fields(config)[path]
+    assert new_value == value and type(new_value) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,19 @@ def test_options_are_open_and_read_as_python_or_text(config, text, value):
         (
             'optimiser.lr',
             '1',
-            "config has no field 'optimiser'; did you mean 'optimizer'?",
+            "config has no field 'optimiser'; did you mean 'optimizer.lr'?",
         ),
         ('data.batchsize', '1', "did you mean 'batch_size'?"),
+        (
+            'train.batch_size',
+            '1',
+            "config.train has no field 'batch_size'; did you mean 'data.batch_size'? "
+            'Set --config.data.batch_size=VALUE',
+        ),
+        ('lr', '1', "config has no field 'lr'; did you mean 'optimizer.lr'?"),
+        ('optimiser.name', 'sgd', "did you mean 'optimizer.name'?"),
         ('seed.more', '1', "config.seed has no field 'more'"),
-        ('zzz', '1', "config has no field 'zzz'. There are: data, model, optimizer"),
+        ('zzz', '1', "config has no field 'zzz'. Choose from: data, model, optimizer"),
         (
             'data.batch_size',
             'many',
@@ -69,7 +77,9 @@ def test_options_are_open_and_read_as_python_or_text(config, text, value):
         ('task.augment.flip', 'maybe', 'expected true or false'),
     ],
 )
-def test_a_mistake_is_named_with_what_would_be_right(config, path, text, says):
+def test_a_wrong_override_is_an_error_with_the_nearest_right_one(
+    config, path, text, says
+):
     before = config.to_dict()
     with pytest.raises(UserError) as error:
         configs.override(config, path, text)
@@ -110,7 +120,9 @@ def test_an_installed_config_has_a_name():
     assert 'cnn, few_shot, gan,' in str(error.value)
 
 
-def test_a_config_of_ones_own_is_not_taken_for_an_installed_one(tmp_path, monkeypatch):
+def test_a_config_file_of_the_user_is_not_mistaken_for_an_installed_one(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'cnn.py').write_text(
         'from jaxvision.core import config as configs\n'
@@ -146,7 +158,7 @@ def test_a_group_is_not_a_field(tiny):
         configs.override(tiny(), 'task.augment', '1')
 
 
-def test_a_config_files_own_mistake_has_a_line(tmp_path):
+def test_a_mistake_inside_get_config_is_named_with_its_line(tmp_path):
     path = tmp_path / 'mine.py'
     path.write_text(
         'from jaxvision.core import config as configs\n\n\ndef get_config():\n'
@@ -162,25 +174,25 @@ def test_options_are_checked_by_name_and_type_and_open_ones_pass():
     def make(spec, depth=2, rate=0.1, norm='batch'):
         return spec, depth, rate, norm
 
-    assert configs.call(make, 'model', 1, options={'depth': 3, 'rate': 1}) == (
+    assert options.call(make, 'model', 1, options={'depth': 3, 'rate': 1}) == (
         1,
         3,
         1,
         'batch',
     )
-    for options, says in (
+    for mistake, message in (
         ({'dept': 3}, "no option 'dept'; did you mean 'depth'"),
-        ({'rate': 'x'}, "rate='x', expected something like 0.1"),
+        ({'rate': 'x'}, "model: option rate='x': expected a value like 0.1"),
     ):
-        with pytest.raises(UserError, match=says):
-            configs.call(make, 'model', 1, options=options)
-    assert configs.call(lambda spec, **open: open, 'model', 1, options={'any': 1}) == {
+        with pytest.raises(UserError, match=message):
+            options.call(make, 'model', 1, options=mistake)
+    assert options.call(lambda spec, **open: open, 'model', 1, options={'any': 1}) == {
         'any': 1
     }
 
 
 @pytest.mark.parametrize(
-    'interval, found',
+    'interval, steps',
     [
         ('300', 300),
         (300, 300),
@@ -196,23 +208,22 @@ def test_options_are_checked_by_name_and_type_and_open_ones_pass():
         (' 2  epochs ', 20),
     ],
 )
-def test_intervals_in_steps_by_hand(interval, found):
-    assert configs.steps(interval, batch_size=32, examples=320) == found
+def test_intervals_in_steps_by_hand(interval, steps):
+    assert intervals.steps(interval, batch_size=32, examples=320) == steps
 
 
 def test_an_epoch_that_the_batch_does_not_divide_is_rounded_up():
-    assert configs.steps('1 epoch', 100, 1438) == 15
-    assert (
-        configs.steps('2 epochs', 100, 1438) == 29
-    )  # of 28.76: the rest is not lost twice
+    # Two epochs are 28.76 steps, rounded up once.
+    assert intervals.steps('1 epoch', 100, 1438) == 15
+    assert intervals.steps('2 epochs', 100, 1438) == 29
 
 
 @pytest.mark.parametrize(
     'interval', ['', 'ten', '2 days', '-1', '1e3', '2 epochs 3', '1.5', '2.5 examples']
 )
-def test_an_error_of_an_interval_says_what_is_expected(interval):
+def test_a_wrong_interval_says_what_is_expected(interval):
     with pytest.raises(UserError, match=r'steps \(300\), "2 epochs"'):
-        configs.steps(interval, 32, 320)
+        intervals.steps(interval, 32, 320)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +252,7 @@ def test_modules_resolve_by_name_and_by_dotted_path(tmp_path, monkeypatch):
         registry.resolve('models', 'nowhere.at_all')
 
 
-def test_a_module_of_ones_own_that_lacks_an_import_says_which(tmp_path, monkeypatch):
+def test_a_missing_import_of_a_users_module_is_named(tmp_path, monkeypatch):
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine' / 'net.py').write_text('import not_installed_anywhere')
     monkeypatch.syspath_prepend(tmp_path)
@@ -253,29 +264,30 @@ def test_options_are_checked_against_the_signature():
     def make(spec, variant, dropout=0.0, norm='batch', dtype='float32'):
         return spec, variant, dropout, norm, dtype
 
-    found = configs.call(
+    arguments = options.call(
         make, 'model', 's', 'v', options={'dropout': 0.5}, dtype='bfloat16'
     )
-    assert found == ('s', 'v', 0.5, 'batch', 'bfloat16')
-    for wrong in ('droput', 'dtype', 'variant'):  # misspelt; or not the person's to set
+    assert arguments == ('s', 'v', 0.5, 'batch', 'bfloat16')
+    # The first is misspelt. The user must not set the others.
+    for wrong in ('droput', 'dtype', 'variant'):
         with pytest.raises(
             UserError, match=f"model has no option '{wrong}'.*dropout, norm"
         ):
-            configs.call(make, 'model', 's', 'v', options={wrong: 1}, dtype='bfloat16')
+            options.call(make, 'model', 's', 'v', options={wrong: 1}, dtype='bfloat16')
 
 
 @pytest.mark.parametrize('option', ['variant', 'num_classes', 'dtype'])
 def test_no_option_replaces_an_argument_even_where_any_option_is_taken(option):
-    def make(variant, *, num_classes, dtype, **options):
-        return options
+    def make(variant, *, num_classes, dtype, **rest):
+        return rest
 
-    given = dict(num_classes=3, dtype='float32')
-    assert configs.call(make, 'model', 'v', options={'any': 1}, **given) == {'any': 1}
+    needs = dict(num_classes=3, dtype='float32')
+    assert options.call(make, 'model', 'v', options={'any': 1}, **needs) == {'any': 1}
     with pytest.raises(UserError, match=f"model has no option '{option}'"):
-        configs.call(make, 'model', 'v', options={option: 1}, **given)
+        options.call(make, 'model', 'v', options={option: 1}, **needs)
 
 
-def test_an_option_that_is_a_text_stays_one_and_others_are_read():
+def test_an_option_keeps_its_text_type_and_others_are_read_as_python():
     config = configs.default('classification')
     config.model.options = {'variant': '8-4', 'width': 4}
     for text in ('variant=8', 'width=2.5', 'new=true'):
@@ -283,18 +295,18 @@ def test_an_option_that_is_a_text_stays_one_and_others_are_read():
     assert config.model.options.to_dict() == {'variant': '8', 'width': 2.5, 'new': True}
 
 
-def test_a_run_of_before_a_field_was_there_has_its_default(tiny):
+def test_a_run_older_than_a_field_gets_the_default_of_the_field(tiny):
     config = tiny('model.options.stem=cifar', 'optimizer.lr=0.25')
-    kept = config.to_dict()
-    assert configs.stored(kept).to_dict() == kept
-    del kept['task']['probe'], kept['parallel']
-    again = configs.stored(kept)
-    assert again.to_dict() == config.to_dict() and again.task.probe == 0
-    kept['task']['augment']['sharpen'] = 1.0
+    values = config.to_dict()
+    assert configs.stored(values).to_dict() == values
+    del values['task']['probe'], values['parallel']
+    restored = configs.stored(values)
+    assert restored.to_dict() == config.to_dict() and restored.task.probe == 0
+    values['task']['augment']['sharpen'] = 1.0
     with pytest.raises(
-        UserError, match='another version .* no task.augment.sharpen now'
+        UserError, match='another version .* no field task.augment.sharpen now'
     ):
-        configs.stored(kept)
+        configs.stored(values)
 
 
 @pytest.mark.parametrize(
@@ -325,7 +337,7 @@ def test_a_mistake_in_a_config_file_is_named_with_its_place(tmp_path, code, says
         ('FIELDS = {}', 'has no function make'),
     ],
 )
-def test_a_mistake_in_a_task_of_ones_own_is_named(tmp_path, monkeypatch, code, says):
+def test_a_mistake_in_a_users_task_is_named(tmp_path, monkeypatch, code, says):
     name = f'mine_{abs(hash(code))}'
     (tmp_path / name).mkdir()
     (tmp_path / name / 'task.py').write_text(code)
@@ -347,5 +359,5 @@ def test_a_mistake_in_a_task_of_ones_own_is_named(tmp_path, monkeypatch, code, s
 def test_a_damaged_config_of_a_run_is_an_error_of_the_user(config, damage):
     values = config.to_dict()
     damage(values)
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match='config.json.* Restore the file, or train'):
         configs.stored(values)

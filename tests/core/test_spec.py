@@ -104,16 +104,54 @@ def test_a_spec_of_another_version_is_refused_with_both_numbers():
     ],
 )
 def test_a_damaged_spec_is_an_error_of_the_user(damage):
-    value = Spec(
-        inputs={'image': ArraySpec((2,))},
-        targets={},
-        preprocessing=Preprocessing(size=(2, 2), mean=(0.5,), std=(0.5,)),
-    ).to_json()
+    value = spec_of_images().to_json()
     damage(value)
     with pytest.raises(
         UserError, match=r'spec\.json is damaged, or of another version'
     ):
         from_json(value, details_of, 'captioning')
+
+
+def spec_of_images():
+    return Spec(
+        inputs={'image': ArraySpec((2,))},
+        targets={},
+        preprocessing=Preprocessing(size=(2, 2), mean=(0.5,), std=(0.5,)),
+    )
+
+
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (lambda spec: spec.pop('networks'), 'it has no networks'),
+        (lambda spec: spec.update(colour=3), 'colour=3: expected no such field'),
+        (lambda spec: spec.update(inputs=None), 'inputs=null: expected an object'),
+        (
+            lambda spec: spec['inputs']['image'].update(dtype='foo'),
+            "inputs.image: dtype='foo': expected a dtype, such as 'uint8'",
+        ),
+        (
+            lambda spec: spec['inputs']['image'].update(shape='x'),
+            'inputs.image.shape="x": expected a list',
+        ),
+        (
+            lambda spec: spec['preprocessing'].update(resize='crop'),
+            "preprocessing.resize=\"crop\": expected 'none' or 'pad'",
+        ),
+        (
+            lambda spec: spec['preprocessing'].update(mean=['x']),
+            'preprocessing.mean="x": expected a number',
+        ),
+        (lambda spec: spec.update(networks={'a': {}}), 'networks={}: expected objects'),
+    ],
+)
+def test_the_error_of_a_damaged_spec_names_the_field_and_a_remedy(damage, message):
+    value = spec_of_images().to_json()
+    damage(value)
+    with pytest.raises(UserError) as error:
+        from_json(value, details_of, 'captioning')
+    assert f'({message}' in str(error.value)
+    assert 'Restore the file, or train the run again' in str(error.value)
 
 
 @pytest.mark.parametrize(

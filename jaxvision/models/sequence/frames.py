@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Key
 
-from jaxvision.core.config import call
+from jaxvision.core.options import call
 from jaxvision.models.backbones import cnn, resnet, strided, vgg, vit
 from jaxvision.models.blocks import layers
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxvision.core.config import call
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
+from jaxvision.core.options import call
 from jaxvision.core.registry import resolve
 from jaxvision.core.types import Module
 

@@ -10,9 +10,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from jaxvision.core import keys
-from jaxvision.core.config import steps
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
+from jaxvision.core.intervals import steps
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (

@@ -284,7 +284,7 @@ def test_numbers_for_a_person(value, unit, text):
             ['--config.data.source=folder:nowhere'],
             'To measure without the data, give --synthetic',
         ),
-        (['--sorts'], "what is '--sorts'?"),
+        (['--sorts'], '--sorts: expected --config.FIELD=VALUE'),
         (['--config.data.bach_size=3'], "did you mean 'batch_size'?"),
         (['--batch_size', '0'], '--batch_size 0: it is above 0'),
         (['--classes', '3'], 'are for --synthetic and --plan'),
