@@ -93,10 +93,9 @@ class Preprocessing:
             resize: rule by which other images become squares.
         """
         height, width, _ = image_shape
-        has_one_size = height is not None and width is not None
-        if has_one_size and max(height, width) <= largest:
-            return cls(size=(height, width))
-        return cls(size=(largest, largest), resize=resize)
+        if height is None or width is None or max(height, width) > largest:
+            return cls(size=(largest, largest), resize=resize)
+        return cls(size=(height, width))
 
     def describe(self) -> str:
         """Describe the preprocessing in one line, for the screen."""
