@@ -1,15 +1,15 @@
-"""A config's update, compiled from shapes alone, and what the compiled program says it costs."""
+"""The compiled update of a config, and its costs."""
 
 import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 
 from jaxvision.cli.bench import collectives, plan
 from jaxvision.core.fields import Config
+from jaxvision.core.types import Tree
 from jaxvision.train import run as runs
 from jaxvision.train import sharding
 from jaxvision.train.saved import blank_batch
@@ -17,58 +17,77 @@ from jaxvision.train.saved import blank_batch
 
 @dataclass(frozen=True)
 class Compiled:
-    """The run, and its update as training compiles it, for all devices."""
+    """A run and its update, compiled for all devices as training does it.
+
+    Attributes:
+        run: the run.
+        update: the compiled update.
+        lower_seconds: time of tracing and of lowering to StableHLO.
+        compile_seconds: time of XLA.
+    """
 
     run: runs.Run
     update: jax.stages.Compiled
-    lower_seconds: float  # tracing, and lowering to StableHLO
-    compile_seconds: float  # by XLA
+    lower_seconds: float
+    compile_seconds: float
 
 
 def compile_update(config: Config, sources: runs.Sources) -> Compiled:
-    """Raises UserError where the config does not fit the data or the devices."""
+    """Compile the update of a config from shapes alone.
+
+    Raises:
+        UserError: The config does not fit the data or the devices.
+    """
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)
     run = runs.build(config, Path(), runs.describe(config, sources), sources, mesh)
     runs.trace(run)
     batch = jax.eval_shape(lambda: blank_batch(run.spec, config.data.batch_size))
-    begun = time.perf_counter()
+    start = time.perf_counter()
     lowered = run.update.lower(run.abstract(), batch)
-    halfway = time.perf_counter()
+    lowered_at = time.perf_counter()
     compiled = lowered.compile()
-    return Compiled(run, compiled, halfway - begun, time.perf_counter() - halfway)
+    compiled_at = time.perf_counter()
+    return Compiled(
+        run=run,
+        update=compiled,
+        lower_seconds=lowered_at - start,
+        compile_seconds=compiled_at - lowered_at,
+    )
 
 
 def costs(compiled: Compiled) -> plan.Costs:
-    """Per device: what the program computes, keeps and sends."""
-    run, cost = compiled.run, compiled.update.cost_analysis()
-    memory, state = compiled.update.memory_analysis(), run.abstract()
+    """Read the costs per device from a compiled update."""
+    run = compiled.run
+    cost = compiled.update.cost_analysis()
+    memory = compiled.update.memory_analysis()
+    state = run.abstract()
     parts = {
-        'parameters': state.params,
-        'optimizer': state.opt_state,
-        'average': state.ema,
-        'model state': state.model_state,
-        'frozen': state.frozen,
+        'parameters': _bytes_per_device(state.params),
+        'optimizer': _bytes_per_device(state.opt_state),
+        'average': _bytes_per_device(state.ema),
+        'model state': _bytes_per_device(state.model_state),
+        'frozen': _bytes_per_device(state.frozen),
     }
-    sizes = {name: _bytes_per_device(tree) for name, tree in parts.items()}
+    parts = {name: size for name, size in parts.items() if size}
     batch = blank_batch(run.spec, run.config.data.batch_size)
+    batch_bytes = sum(array.nbytes for array in batch.values())
+    parts['batch'] = batch_bytes // run.mesh.size
     return plan.Costs(
-        run.config.data.batch_size,
-        run.config.model.dtype,
-        cost['flops'],
-        cost['bytes accessed'],
-        memory.argument_size_in_bytes,
-        memory.output_size_in_bytes - memory.alias_size_in_bytes,
-        memory.temp_size_in_bytes,
-        {
-            **{name: size for name, size in sizes.items() if size},
-            'batch': sum(x.nbytes for x in batch.values()) // run.mesh.size,
-        },
-        tuple(collectives.parse(compiled.update.as_text())),
+        batch_size=run.config.data.batch_size,
+        dtype=run.config.model.dtype,
+        flops=cost['flops'],
+        bytes_accessed=cost['bytes accessed'],
+        arguments=memory.argument_size_in_bytes,
+        results=memory.output_size_in_bytes - memory.alias_size_in_bytes,
+        temporaries=memory.temp_size_in_bytes,
+        parts=parts,
+        collectives=tuple(collectives.parse(compiled.update.as_text())),
     )
 
 
-def _bytes_per_device(tree: Any) -> int:
-    return sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
-        for x in jax.tree.leaves(tree)
-    )
+def _bytes_per_device(tree: Tree) -> int:
+    size = 0
+    for leaf in jax.tree.leaves(tree):
+        shard_shape = leaf.sharding.shard_shape(leaf.shape)
+        size += math.prod(shard_shape) * leaf.dtype.itemsize
+    return size

@@ -1,4 +1,4 @@
-"""What accelerators can do on paper, and how many of them a name such as `v5e-256` stands for."""
+"""Data sheets of accelerators, and names of topologies such as `v5e-256`."""
 
 import re
 from dataclasses import dataclass
@@ -8,26 +8,43 @@ from jaxvision.core.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Device:
-    """One JAX device: a TPU chip or a GPU. Peaks without sparsity; bandwidths one way, per device.
+    """The data sheet of one JAX device: a TPU chip or a GPU.
 
-    `float32` is the peak of a float32 matmul at JAX's default precision, which rounds to bfloat16
-    on a TPU and to TF32 on these GPUs (docs.jax.dev/en/latest/201/precision.html).
+    Attributes:
+        name: as in a topology.
+        bfloat16: peak of matmuls without sparsity, FLOP/s.
+        float32: peak of float32 matmuls at JAX's default precision, FLOP/s. They are rounded
+            to bfloat16 on a TPU and to TF32 on these GPUs
+            (docs.jax.dev/en/latest/201/precision.html).
+        memory: bytes.
+        memory_bandwidth: bytes/s.
+        link: bandwidth to the other devices of the slice (ICI) or node (NVLink), one way,
+            bytes/s.
+        network: bandwidth to other slices or nodes, one way, bytes/s.
+        domain: devices of the largest slice, or of a node.
+        host: devices of one host machine.
+        torus: axes of the slice's torus; 0: a switch joins the devices.
+        sources: where the numbers are from.
     """
 
     name: str
-    bfloat16: float  # FLOP/s
-    float32: float  # FLOP/s
-    memory: int  # bytes
-    memory_bandwidth: float  # bytes/s
-    link: float  # bytes/s to the others of its slice (ICI) or node (NVLink)
-    network: float  # bytes/s to other slices or nodes
-    domain: int  # devices of the largest slice, or of a node
-    host: int  # devices of one host machine
-    torus: int  # axes of the slice's torus; 0: a switch
+    bfloat16: float
+    float32: float
+    memory: int
+    memory_bandwidth: float
+    link: float
+    network: float
+    domain: int
+    host: int
+    torus: int
     sources: tuple[str, ...]
 
     def peak(self, dtype: str) -> float:
-        """FLOP/s of matmuls and convolutions in a dtype."""
+        """Return the peak of matmuls and convolutions in a dtype, FLOP/s.
+
+        Raises:
+            UserError: The data sheets have no peak for the dtype.
+        """
         peaks = {
             'bfloat16': self.bfloat16,
             'float16': self.bfloat16,
@@ -35,8 +52,8 @@ class Device:
         }
         if dtype not in peaks:
             raise UserError(
-                f'model.dtype={dtype}: the data sheets that are used give peaks for '
-                f'{", ".join(peaks)}'
+                f'model.dtype={dtype}: expected one of {", ".join(peaks)}, for which the '
+                'data sheets give a peak.'
             )
         return peaks[dtype]
 
@@ -48,133 +65,155 @@ _DGX = (
     '/latest/core-components.html (a 400 Gb/s port a GPU)'
 )
 
-# TPU links: half of the page's bidirectional bandwidth, which is its all-reduce bandwidth per pod
-# over the pod's chips; v4's page has only the latter, 1.1 PB/s over 4,096. NVLink: half likewise.
-DEVICES = {
-    device.name: device
-    for device in (
-        Device(
-            'v4',
-            275e12,
-            275e12,
-            32 * 2**30,
-            1200e9,
-            1.1e15 / 4096,
-            6.25e9,
-            4096,
-            4,
-            3,
-            (_GOOGLE + 'v4', _SCALING),
+# The page of a TPU gives the bidirectional bandwidth of its links. Half of it is the all-reduce
+# bandwidth of a pod divided by its chips. The page of v4 has only the latter: 1.1 PB/s over 4,096
+# chips. NVLink is halved as well.
+_DEVICES = (
+    Device(
+        name='v4',
+        bfloat16=275e12,
+        float32=275e12,
+        memory=32 * 2**30,
+        memory_bandwidth=1200e9,
+        link=1.1e15 / 4096,
+        network=6.25e9,
+        domain=4096,
+        host=4,
+        torus=3,
+        sources=(_GOOGLE + 'v4', _SCALING),
+    ),
+    Device(
+        name='v5e',
+        bfloat16=197e12,
+        float32=197e12,
+        memory=16 * 10**9,
+        memory_bandwidth=819e9,
+        link=200e9,
+        network=6.4e12 / 8 / 256,
+        domain=256,
+        host=8,
+        torus=2,
+        sources=(_GOOGLE + 'v5e',),
+    ),
+    Device(
+        name='v5p',
+        bfloat16=459e12,
+        float32=459e12,
+        memory=95 * 2**30,
+        memory_bandwidth=2765e9,
+        link=600e9,
+        network=50e9 / 8,
+        domain=8960,
+        host=4,
+        torus=3,
+        sources=(_GOOGLE + 'v5p', _SCALING),
+    ),
+    Device(
+        name='v6e',
+        bfloat16=918e12,
+        float32=918e12,
+        memory=32 * 10**9,
+        memory_bandwidth=1638e9,
+        link=400e9,
+        network=12.5e9,
+        domain=256,
+        host=8,
+        torus=2,
+        sources=(_GOOGLE + 'v6e', _SCALING),
+    ),
+    Device(
+        name='A100',
+        bfloat16=312e12,
+        float32=156e12,
+        memory=80 * 10**9,
+        memory_bandwidth=2039e9,
+        link=300e9,
+        network=25e9,
+        domain=8,
+        host=8,
+        torus=0,
+        sources=(
+            'glennklockwood.com/garden/processors/A100, after the data sheet of the SXM4 80 GB',
+            'github.com/calculon-ai/calculon/blob/main/systems/a100_80g.json (network)',
         ),
-        Device(
-            'v5e',
-            197e12,
-            197e12,
-            16 * 10**9,
-            819e9,
-            200e9,
-            6.4e12 / 8 / 256,
-            256,
-            8,
-            2,
-            (_GOOGLE + 'v5e',),
-        ),
-        Device(
-            'v5p',
-            459e12,
-            459e12,
-            95 * 2**30,
-            2765e9,
-            600e9,
-            50e9 / 8,
-            8960,
-            4,
-            3,
-            (_GOOGLE + 'v5p', _SCALING),
-        ),
-        Device(
-            'v6e',
-            918e12,
-            918e12,
-            32 * 10**9,
-            1638e9,
-            400e9,
-            12.5e9,
-            256,
-            8,
-            2,
-            (_GOOGLE + 'v6e', _SCALING),
-        ),
-        Device(
-            'A100',
-            312e12,
-            156e12,
-            80 * 10**9,
-            2039e9,
-            300e9,
-            25e9,
-            8,
-            8,
-            0,
-            (
-                'glennklockwood.com/garden/processors/A100, after the data sheet of the SXM4 80 GB',
-                'github.com/calculon-ai/calculon/blob/main/systems/a100_80g.json (network)',
-            ),
-        ),
-        Device(
-            'H100',
-            989.4e12,
-            494.7e12,
-            80 * 10**9,
-            3350e9,
-            450e9,
-            50e9,
-            8,
-            8,
-            0,
-            ('glennklockwood.com/garden/processors/h100, of the SXM5', _DGX),
-        ),
-        Device(
-            'H200',
-            989.4e12,
-            494.7e12,
-            141 * 10**9,
-            4800e9,
-            450e9,
-            50e9,
-            8,
-            8,
-            0,
-            ('www.morphllm.com/nvidia-h200, after the data sheet of the SXM', _DGX),
-        ),
-    )
-}
+    ),
+    Device(
+        name='H100',
+        bfloat16=989.4e12,
+        float32=494.7e12,
+        memory=80 * 10**9,
+        memory_bandwidth=3350e9,
+        link=450e9,
+        network=50e9,
+        domain=8,
+        host=8,
+        torus=0,
+        sources=('glennklockwood.com/garden/processors/h100, of the SXM5', _DGX),
+    ),
+    Device(
+        name='H200',
+        bfloat16=989.4e12,
+        float32=494.7e12,
+        memory=141 * 10**9,
+        memory_bandwidth=4800e9,
+        link=450e9,
+        network=50e9,
+        domain=8,
+        host=8,
+        torus=0,
+        sources=('www.morphllm.com/nvidia-h200, after the data sheet of the SXM', _DGX),
+    ),
+)
+DEVICES = {device.name: device for device in _DEVICES}
 
-CORES = 2  # in `v4-32` and `v5p-32` the number counts TensorCores, two to a chip
+# The number of `v4-32` and `v5p-32` counts TensorCores, two per chip.
+CORES_PER_CHIP = {'v4': 2, 'v5p': 2}
 
 
 @dataclass(frozen=True)
 class Topology:
+    """Several devices of one kind.
+
+    Attributes:
+        name: as the user gave it.
+        device: the data sheet of each device.
+        devices: number of JAX devices.
+    """
+
     name: str
     device: Device
     devices: int
 
 
 def topology(name: str) -> Topology:
-    """'v5e-256' is 256 chips, 'v4-32' 16 chips of two cores, '64xA100' 8 nodes of 8."""
-    tpu, gpu = re.fullmatch(r'(v\d\w*)-(\d+)', name), re.fullmatch(r'(\d+)x(\w+)', name)
-    if not (tpu or gpu):
+    """Read the name of a topology.
+
+    Args:
+        name: 'v5e-256' is 256 chips, 'v4-32' 16 chips of two cores, '64xA100' 8 nodes of 8.
+
+    Raises:
+        UserError: The name has another form, or there is no such device.
+    """
+    tpu = re.fullmatch(r'(v\d\w*)-(\d+)', name)
+    gpu = re.fullmatch(r'(\d+)x(\w+)', name)
+    if tpu:
+        kind = tpu[1]
+        number = int(tpu[2])
+    elif gpu:
+        kind = gpu[2]
+        number = int(gpu[1])
+    else:
         raise UserError(
-            f'{name!r} is no topology: write v5e-256, v4-32 (cores), 8xH100 or 64xA100'
+            f'--topology={name}: expected a name such as v5e-256, v4-32, 8xH100 or 64xA100.'
         )
-    kind, number = (tpu[1], int(tpu[2])) if tpu else (gpu[2], int(gpu[1]))
     if kind not in DEVICES:
-        raise unknown('there are no figures for the device', kind, DEVICES)
-    cores = CORES if tpu and kind in ('v4', 'v5p') else 1
-    if number < cores or number % cores:
+        raise unknown('there is no data sheet of the device', kind, DEVICES)
+    cores = CORES_PER_CHIP.get(kind, 1)
+    if number < 1:
+        raise UserError(f'--topology={name}: expected at least one device.')
+    if number % cores:
         raise UserError(
-            f'{name}: {kind} is counted in TensorCores, {cores} to a chip'
-            if cores > 1
-            else f'{name}: at least one device'
+            f'--topology={name}: expected a multiple of {cores}. The number of {kind} counts '
+            f'TensorCores, {cores} per chip.'
         )
     return Topology(name, DEVICES[kind], number // cores)

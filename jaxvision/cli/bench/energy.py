@@ -1,5 +1,7 @@
-"""Energy that a stretch of work took, as the machine counts it: RAPL for processors, NVML for
-NVIDIA's GPUs."""
+"""The energy of a computation, from the counters of the machine.
+
+RAPL counts the energy of processors, NVML the energy of NVIDIA GPUs.
+"""
 
 import contextlib
 import os
@@ -12,14 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 POWERCAP = Path('/sys/class/powercap')
-PERIOD = 100  # milliseconds between nvidia-smi's samples
+PERIOD = 100  # milliseconds between samples of nvidia-smi
 
 
 @dataclass
 class Energy:
-    """Filled in when the work is done."""
+    """The energy of a computation, known after its end.
 
-    source: str  # what was read, or why nothing was
+    Attributes:
+        source: name of the counter, or the reason why there is none.
+        joules: None without a counter.
+    """
+
+    source: str
     joules: float | None = None
 
 
@@ -27,130 +34,162 @@ class Energy:
 def measured(
     platform: str, devices: int, powercap: Path = POWERCAP
 ) -> Iterator[Energy]:
-    """The energy of what is done inside: of the processors where JAX runs on them, of its GPUs
-    where it runs on those; nothing that merely idles beside them."""
+    """Measure the energy of the computation inside the `with` block.
+
+    Only the devices that compute are counted: the processors if JAX runs on them, else its GPUs.
+
+    Args:
+        platform: of JAX, such as 'cpu'.
+        devices: number of JAX devices.
+        powercap: folder of the kernel's counters.
+    """
     if platform == 'cpu':
-        with _counted(*_rapl(powercap)) as energy:
+        source, read_joules = _rapl(powercap)
+        with _counted(source, read_joules) as energy:
             yield energy
         return
     if platform not in ('gpu', 'cuda'):
-        yield Energy(f'a {platform} reports none')
+        yield Energy(f'{platform}: there is no energy counter')
         return
     gpus = _visible_gpus(devices)
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except (
-        Exception
-    ):  # not installed, or no driver for it: pynvml has a class for each failure
+    # pynvml is not installed, or has no driver. It has a class for each failure.
+    except Exception:
         with _sampled(gpus) as energy:
             yield energy
         return
-    with _counted('NVML, the GPU boards', lambda: _nvml(pynvml, gpus)) as energy:
+    with _counted('NVML, the GPU boards', lambda: _nvml_joules(pynvml, gpus)) as energy:
         yield energy
 
 
 @contextlib.contextmanager
-def _counted(source: str, read: Callable[[], float] | None) -> Iterator[Energy]:
+def _counted(source: str, read_joules: Callable[[], float] | None) -> Iterator[Energy]:
+    """Measure with a counter that only grows; None: there is no counter."""
     energy = Energy(source)
-    before = read() if read else None
+    if read_joules is None:
+        yield energy
+        return
+    before = read_joules()
     yield energy
-    if read:
-        energy.joules = read() - before
+    energy.joules = read_joules() - before
 
 
 def _rapl(powercap: Path) -> tuple[str, Callable[[], float] | None]:
-    """(what is read, joules so far) of the processors' packages; cores and uncore are within."""
-    packages = sorted(powercap.glob('intel-rapl:[0-9]*'))  # AMD's are named so too
-    packages = [path for path in packages if path.name.count(':') == 1]
-    counters = [path / 'energy_uj' for path in packages]
+    """(source, function that reads the joules so far) of the processor packages.
+
+    The counters of cores and uncore are parts of a package's counter.
+    """
+    # AMD's counters have the same name.
+    zones = sorted(powercap.glob('intel-rapl:[0-9]*'))
+    packages = [zone for zone in zones if zone.name.count(':') == 1]
+    counters = [package / 'energy_uj' for package in packages]
     if not counters:
-        return 'this machine reports none: it has no RAPL counters', None
+        return 'this machine has no RAPL counters', None
     if not all(os.access(counter, os.R_OK) for counter in counters):
-        return f'RAPL is there, but only root may read {counters[0]}', None
-    ranges = [int((path / 'max_energy_range_uj').read_text()) for path in packages]
-    return 'RAPL, the processor packages', Unwrapped(
-        lambda: [int(counter.read_text()) for counter in counters], ranges
-    )
+        return f'RAPL: only root may read {counters[0]}', None
+    ranges = [
+        int((package / 'max_energy_range_uj').read_text()) for package in packages
+    ]
+
+    def read_microjoules() -> list[int]:
+        return [int(counter.read_text()) for counter in counters]
+
+    return 'RAPL, the processor packages', Unwrapped(read_microjoules, ranges)
 
 
 class Unwrapped:
-    """Joules so far from counters of microjoules that each begin anew after their range."""
+    """The sum of counters that start again from 0 after their range."""
 
     def __init__(self, read: Callable[[], list[int]], ranges: list[int]):
-        self._read, self._ranges = read, ranges
-        self._last, self._total = read(), 0
+        """Read the counters for the first time.
+
+        Args:
+            read: returns the microjoules of each counter.
+            ranges: the largest value of each counter, microjoules.
+        """
+        self._read = read
+        self._ranges = ranges
+        self._last = read()
+        self._total = 0
 
     def __call__(self) -> float:
-        now = self._read()
-        self._total += sum(
-            (new - old) % (most + 1)
-            for new, old, most in zip(now, self._last, self._ranges, strict=True)
-        )
-        self._last = now
+        """Return the joules since the object was made."""
+        values = self._read()
+        for new, old, most in zip(values, self._last, self._ranges, strict=True):
+            self._total += (new - old) % (most + 1)
+        self._last = values
         return self._total / 1e6
 
 
 def _visible_gpus(devices: int) -> list[str]:
-    """The numbers or UUIDs of the GPUs that JAX sees, as NVIDIA's tools take them."""
-    named = os.environ.get('CUDA_VISIBLE_DEVICES')
-    return (named.split(',') if named else [str(i) for i in range(devices)])[:devices]
+    """The numbers or UUIDs of JAX's GPUs, as NVIDIA's tools name them."""
+    gpus = [str(number) for number in range(devices)]
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if visible:
+        gpus = visible.split(',')
+    return gpus[:devices]
 
 
-def _nvml(pynvml, gpus: list[str]) -> float:
-    """Joules so far."""
-    handles = [
-        pynvml.nvmlDeviceGetHandleByIndex(int(gpu))
-        if gpu.isdigit()
-        else pynvml.nvmlDeviceGetHandleByUUID(gpu)
-        for gpu in gpus
-    ]
-    return (
-        sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) for handle in handles)
-        / 1e3
-    )
+def _nvml_joules(pynvml, gpus: list[str]) -> float:
+    """The joules of all GPUs so far."""
+    millijoules = 0
+    for gpu in gpus:
+        if gpu.isdigit():
+            handle = pynvml.nvmlDeviceGetHandleByIndex(int(gpu))
+        else:
+            handle = pynvml.nvmlDeviceGetHandleByUUID(gpu)
+        millijoules += pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    return millijoules / 1e3
 
 
 @contextlib.contextmanager
 def _sampled(gpus: list[str]) -> Iterator[Energy]:
-    """From nvidia-smi's samples of the power, their mean times the time."""
-    energy = Energy('this machine reports none: neither pynvml nor nvidia-smi is here')
+    """Measure with nvidia-smi: the mean of its power samples times the duration."""
+    energy = Energy('this machine has neither pynvml nor nvidia-smi')
     if not shutil.which('nvidia-smi'):
         yield energy
         return
+    command = [
+        'nvidia-smi',
+        '-i',
+        ','.join(gpus),
+        '--query-gpu=power.draw',
+        '--format=csv,noheader,nounits',
+        f'--loop-ms={PERIOD}',
+    ]
     with tempfile.TemporaryFile('w+') as samples:
-        sampler = subprocess.Popen(
-            [
-                'nvidia-smi',
-                '-i',
-                ','.join(gpus),
-                '--query-gpu=power.draw',
-                '--format=csv,noheader,nounits',
-                f'--loop-ms={PERIOD}',
-            ],
-            stdout=samples,
-            stderr=subprocess.DEVNULL,
-        )
-        begun = time.perf_counter()
+        sampler = subprocess.Popen(command, stdout=samples, stderr=subprocess.DEVNULL)
+        start = time.perf_counter()
         try:
             yield energy
         finally:
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - start
             sampler.terminate()
             sampler.wait()
         samples.seek(0)
         watts = mean_watts(samples.read())
     energy.source = 'nvidia-smi reports no power'
     if watts is not None:
-        energy.source = 'nvidia-smi, the GPU boards: samples of their power'
+        energy.source = 'nvidia-smi, power samples of the GPU boards'
         energy.joules = watts * len(gpus) * seconds
 
 
-def mean_watts(lines: str) -> float | None:
-    """Of nvidia-smi's lines, one a GPU and sample; None where it gives no numbers."""
+def mean_watts(text: str) -> float | None:
+    """Return the mean power of a GPU in the output of nvidia-smi.
+
+    Args:
+        text: a line for each GPU and sample. The last line may be incomplete and is ignored.
+
+    Returns:
+        The mean in watts; None if there is no number.
+    """
     watts = []
-    for line in lines.split('\n')[:-1]:  # the last one may have been cut short
+    for line in text.split('\n')[:-1]:
         with contextlib.suppress(ValueError):
             watts.append(float(line))
-    return sum(watts) / len(watts) if watts else None
+    if not watts:
+        return None
+    return sum(watts) / len(watts)

@@ -1,42 +1,42 @@
-"""What keeps a training step from being faster."""
+"""The resource that limits the speed of a training step."""
 
 from jaxvision.core.types import Json
 
-BUSY = 0.5  # share of a step in which a resource at its peak could have done the step's work
+# A resource limits the step if it is busy for this fraction of it.
+BUSY = 0.5
 
 
 def limit(
     step: float, batch_size: int, input_rate: float | None, compute: Json
 ) -> dict[str, str]:
-    """{'by': what limits, 'because': the numbers that say so}.
+    """Name the resource that limits a training step.
 
     Args:
-        step: seconds of a training step whose batch is already on the devices.
-        input_rate: images/s that the host's pipeline delivers; None: unknown.
-        compute: 'peak_flops_per_second' and 'copy_bytes_per_second' of the devices; and, where they
-            are known, the step's 'flops' and the 'bytes' that it reads and writes.
+        step: seconds of a training step whose batch is on the devices already.
+        batch_size: images of a step.
+        input_rate: images/s of the input pipeline on the host; None: unknown.
+        compute: 'peak_flops_per_second' and 'copy_bytes_per_second' of the devices; if they
+            are known, also the 'flops' of a step and the 'bytes' that it reads and writes.
+
+    Returns:
+        {'by': the resource, 'because': the numbers that show it}.
     """
     rate = batch_size / step
     if input_rate is not None and input_rate < rate:
-        return {
-            'by': 'input pipeline',
-            'because': f'the host delivers {input_rate:,.0f} images/s, the step takes '
-            f'{rate:,.0f}',
-        }
+        because = f'the host delivers {input_rate:,.0f} images/s, the step can process {rate:,.0f}'
+        return {'by': 'input pipeline', 'because': because}
     if 'flops' not in compute:
-        return {'by': 'device', 'because': 'what it is busy with is not known'}
-    computing = compute['flops'] / compute['peak_flops_per_second'] / step
-    moving = compute['bytes'] / compute['copy_bytes_per_second'] / step
+        because = 'the FLOPs of the step are unknown'
+        return {'by': 'device', 'because': because}
+    compute_fraction = compute['flops'] / compute['peak_flops_per_second'] / step
+    memory_fraction = compute['bytes'] / compute['copy_bytes_per_second'] / step
     because = (
-        f'of a step, its FLOPs at the peak would take {computing:.0%}, its bytes at the '
-        f'bandwidth of a copy {moving:.0%}'
+        f'at the peak, the FLOPs would take {compute_fraction:.0%} of the step; at the '
+        f'bandwidth of a copy, its bytes would take {memory_fraction:.0%}'
     )
-    if max(computing, moving) < BUSY:
-        return {
-            'by': 'overheads',
-            'because': f'{because}: its operations are too small, or far from the peak',
-        }
-    return {
-        'by': 'compute' if computing >= moving else 'memory bandwidth',
-        'because': because,
-    }
+    if max(compute_fraction, memory_fraction) < BUSY:
+        because += '. Its operations are too small, or far from the peak'
+        return {'by': 'overheads', 'because': because}
+    if compute_fraction >= memory_fraction:
+        return {'by': 'compute', 'because': because}
+    return {'by': 'memory bandwidth', 'because': because}

@@ -1,4 +1,4 @@
-"""A config's training step and its inference, measured on the devices that are here."""
+"""The training step and the inference of a config, measured on the devices of this machine."""
 
 import contextlib
 import functools
@@ -16,45 +16,61 @@ from jaxvision.cli.bench import energy, timing
 from jaxvision.cli.bench.compiled import Compiled
 from jaxvision.cli.bench.limit import limit
 from jaxvision.core.state import TrainState
-from jaxvision.core.types import Json
+from jaxvision.core.types import Json, Records
 from jaxvision.data import pipeline
 from jaxvision.train import sharding
 from jaxvision.train.run import Run
 from jaxvision.train.saved import blank_batch
 
 BATCHES = 1, 8, 32, 128  # of the inference
-ENDLESS = 2**31  # more steps than anyone waits for
+ENDLESS = 2**31  # steps
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: each of the numbers, and the step that many times where it is given."""
+    """The duration of a measurement.
+
+    Attributes:
+        seconds: for each number.
+        steps: training steps to time; None: as many as fit in `seconds`.
+    """
 
     seconds: float = 10.0
     steps: int | None = None
 
 
 def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> Json:
-    """What `bench` reports, as plain values for JSON. FLOPs, and the bytes beside them, are of all
-    devices together, memory is of each. A part that has no number says why in 'why'."""
+    """Measure a compiled config.
+
+    Args:
+        compiled: the run and its update.
+        effort: how long to measure.
+        read_input: whether to measure the input pipeline.
+
+    Returns:
+        The report as values for JSON. FLOPs and their bytes are of all devices together,
+        memory is of each device. A part without a number has the reason in 'why'.
+    """
     run = compiled.run
-    # A step was compiled for what the spec says, which may not all be in a training example.
-    blank = blank_batch(run.spec, run.config.data.batch_size)
-    host = blank | {
-        name: x for name, x in next(_batches(run, threads=0)).items() if name in blank
-    }
-    step, state = _step(compiled, host, effort)
-    memory = _memory(compiled)  # before the matmuls below take some of their own
-    compute = _compute(compiled, step['seconds']['median'], effort)
-    feed = (
-        _input(run, effort)
-        if read_input
-        else {'why': 'left out: there is no data (--synthetic), so nothing to read'}
-    )
+    # The update takes the inputs of the spec. An example may lack some of them.
+    batch = dict(blank_batch(run.spec, run.config.data.batch_size))
+    for name, array in next(_batches(run, threads=0)).items():
+        if name in batch:
+            batch[name] = array
+    step, state = _step(compiled, batch, effort)
+    median = step['seconds']['median']
+    # The matmuls of `_compute` take memory of their own, so memory is read before.
+    memory = _memory(compiled)
+    compute = _compute(compiled, median, effort)
+    feed = {'why': 'not measured: --synthetic reads no data'}
+    if read_input:
+        feed = _input(run, effort)
+    input_rate = feed.get('images_per_second')
+    batch_size = run.config.data.batch_size
     return {
         'device': _device(run),
         'dtype': run.config.model.dtype,
-        'batch_size': run.config.data.batch_size,
+        'batch_size': batch_size,
         'compile': {
             'trace_and_lower_seconds': compiled.lower_seconds,
             'compile_seconds': compiled.compile_seconds,
@@ -63,28 +79,24 @@ def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> Json
         'compute': compute,
         'memory': memory,
         'input': feed,
-        'limit': limit(
-            step['seconds']['median'],
-            run.config.data.batch_size,
-            feed.get('images_per_second'),
-            compute,
-        ),
-        'inference': _inference(run, state, host, effort),
+        'limit': limit(median, batch_size, input_rate, compute),
+        'inference': _inference(run, state, batch, effort),
     }
 
 
-def _device(run: Run) -> dict:
-    """What the numbers are of."""
-    one = run.mesh.devices.flat[0]
+def _device(run: Run) -> Json:
+    """Describe the devices and the host."""
+    device = run.mesh.devices.flat[0]
+    cores = os.cpu_count()
+    if sys.platform != 'darwin':
+        cores = len(os.sched_getaffinity(0))
     return {
-        'platform': one.platform,
-        'kind': one.device_kind,
+        'platform': device.platform,
+        'kind': device.device_kind,
         'number': run.mesh.size,
         'processor': _processor(),
         'jax': jax.__version__,
-        'cores': (
-            os.cpu_count() if sys.platform == 'darwin' else len(os.sched_getaffinity(0))
-        ),
+        'cores': cores,
     }
 
 
@@ -96,7 +108,8 @@ def _processor() -> str:
     return os.uname().machine
 
 
-def _batches(run: Run, threads: int) -> Iterator[dict]:
+def _batches(run: Run, threads: int) -> Iterator[Records]:
+    """The training batches of a run, without an end."""
     config = run.config
     return pipeline.train_batches(
         run.sources['train'],
@@ -111,45 +124,57 @@ def _batches(run: Run, threads: int) -> Iterator[dict]:
     )
 
 
-def _step(compiled: Compiled, host: dict, effort: Effort) -> tuple[dict, TrainState]:
-    """Times of the update on one batch that stays on the devices, each waited for."""
-    run, state = compiled.run, compiled.run.init()
-    batch = sharding.put(run.mesh, host)
+def _step(
+    compiled: Compiled, batch: Records, effort: Effort
+) -> tuple[Json, TrainState]:
+    """Measure the update on one batch that stays on the devices.
+
+    Args:
+        compiled: the run and its update.
+        batch: on the host.
+        effort: how long to measure.
+
+    Returns:
+        (the measurement, the last state).
+    """
+    run = compiled.run
+    state = run.init()
+    on_devices = sharding.put(run.mesh, batch)
 
     def step():
         nonlocal state
-        state, scalars = compiled.update(state, batch)
+        state, scalars = compiled.update(state, on_devices)
         return state, scalars
 
     timing.timed(step, 0.0, times=1, warmup=1)
-    with energy.measured(run.mesh.devices.flat[0].platform, run.mesh.size) as spent:
-        seconds = timing.spread(
-            timing.timed(step, effort.seconds, times=effort.steps, warmup=0)
-        )
-    size = run.config.data.batch_size
-    joules = (
-        {'why': spent.source}
-        if spent.joules is None
-        else {
-            'joules_per_image': spent.joules / (seconds['number'] * size),
+    platform = run.mesh.devices.flat[0].platform
+    with energy.measured(platform, run.mesh.size) as spent:
+        durations = timing.timed(step, effort.seconds, times=effort.steps, warmup=0)
+        seconds = timing.spread(durations)
+    batch_size = run.config.data.batch_size
+    energy_report = {'why': spent.source}
+    if spent.joules is not None:
+        energy_report = {
+            'joules_per_image': spent.joules / (seconds['number'] * batch_size),
             'source': spent.source,
         }
-    )
-    return {
+    measurement = {
         'seconds': seconds,
-        'images_per_second': size / seconds['median'],
+        'images_per_second': batch_size / seconds['median'],
         'inputs': 'already on the device',
-        'energy': joules,
-    }, state
+        'energy': energy_report,
+    }
+    return measurement, state
 
 
-def _memory(compiled: Compiled) -> dict:
-    """Per device, of the compiled program and the most in use so far; and of this process."""
+def _memory(compiled: Compiled) -> Json:
+    """The bytes of the compiled program per device, and the peaks of device and process."""
     memory = compiled.update.memory_analysis()
-    stats = [device.memory_stats() or {} for device in compiled.run.mesh.devices.flat]
-    peaks = [
-        found['peak_bytes_in_use'] for found in stats if 'peak_bytes_in_use' in found
-    ]
+    peaks = []
+    for device in compiled.run.mesh.devices.flat:
+        statistics = device.memory_stats() or {}
+        if 'peak_bytes_in_use' in statistics:
+            peaks.append(statistics['peak_bytes_in_use'])
     unit = 1 if sys.platform == 'darwin' else 1024
     return {
         'argument_bytes': memory.argument_size_in_bytes,
@@ -160,66 +185,74 @@ def _memory(compiled: Compiled) -> dict:
     }
 
 
-def _compute(compiled: Compiled, step: float, effort: Effort) -> dict:
-    """The program's FLOPs and bytes, beside what the devices reach in a matmul and a copy."""
-    run, cost = compiled.run, compiled.update.cost_analysis()
-    peak, side = timing.matmul_peak(
-        run.mesh, run.config.model.dtype, effort.seconds / 10
-    )
-    found = {
+def _compute(compiled: Compiled, step: float, effort: Effort) -> Json:
+    """The FLOPs and bytes of the program, and the peaks of the devices in a matmul and a copy.
+
+    Args:
+        compiled: the run and its update.
+        step: median duration of a training step in seconds.
+        effort: how long to measure.
+    """
+    run = compiled.run
+    seconds = effort.seconds / 10
+    peak, side = timing.matmul_peak(run.mesh, run.config.model.dtype, seconds)
+    peaks = {
         'peak_flops_per_second': peak,
         'peak_matmul_side': side,
-        'copy_bytes_per_second': timing.copy_bandwidth(run.mesh, effort.seconds / 10),
+        'copy_bytes_per_second': timing.copy_bandwidth(run.mesh, seconds),
     }
     if run.config.optimizer.accumulate > 1 and jax.default_backend() != 'cpu':
-        return {
-            **found,
-            'why': 'XLA counts the loop over optimizer.accumulate microbatches once',
-        }
-    flops, accessed = (
-        cost['flops'] * run.mesh.size,
-        cost['bytes accessed'] * run.mesh.size,
-    )
+        why = 'XLA counts the loop over optimizer.accumulate microbatches once'
+        return {**peaks, 'why': why}
+    cost = compiled.update.cost_analysis()
+    flops = cost['flops'] * run.mesh.size
     return {
-        **found,
+        **peaks,
         'flops': flops,
-        'bytes': accessed,
+        'bytes': cost['bytes accessed'] * run.mesh.size,
         'flops_per_second': flops / step,
         'fraction_of_peak': flops / step / peak,
     }
 
 
-def _input(run: Run, effort: Effort) -> dict:
-    """The host's pipeline alone: read, decoded, prepared and batched, going nowhere."""
-    with contextlib.closing(_batches(run, run.config.data.threads)) as batches:
+def _input(run: Run, effort: Effort) -> Json:
+    """Measure the input pipeline on the host, while nothing else runs."""
+    threads = run.config.data.threads
+    with contextlib.closing(_batches(run, threads)) as batches:
         rate = timing.per_second(batches, effort.seconds)
     return {
         'images_per_second': rate * run.config.data.batch_size,
-        'threads': run.config.data.threads,
+        'threads': threads,
     }
 
 
-def _inference(run: Run, state: TrainState, host: dict, effort: Effort) -> list[dict]:
-    """Latency of the compiled `task.predict` on one device, by batch size."""
-    one = run.mesh.devices.flat[0]
-    variables = jax.device_put(state.variables, one)
-    predict, found = jax.jit(run.task.predict), []
+def _inference(
+    run: Run, state: TrainState, batch: Records, effort: Effort
+) -> list[Json]:
+    """Measure the latency of `Task.predict` on one device, by batch size.
+
+    Args:
+        run: the run.
+        state: with the parameters.
+        batch: inputs, which are repeated to each batch size.
+        effort: how long to measure.
+    """
+    device = run.mesh.devices.flat[0]
+    variables = jax.device_put(state.variables, device)
+    predict = jax.jit(run.task.predict)
+    rows = []
     for size in BATCHES:
-        inputs = jax.device_put(
-            {
-                name: np.resize(host[name], (size, *host[name].shape[1:]))
-                for name in run.spec.inputs
-            },
-            one,
-        )
+        arrays = {}
+        for name in run.spec.inputs:
+            arrays[name] = np.resize(batch[name], (size, *batch[name].shape[1:]))
+        inputs = jax.device_put(arrays, device)
         compiled = predict.lower(variables, inputs).compile()
-        answer = functools.partial(compiled, variables, inputs)
-        seconds = timing.spread(timing.timed(answer, effort.seconds / len(BATCHES)))
-        found.append(
-            {
-                'batch_size': size,
-                'seconds': seconds,
-                'images_per_second': size / seconds['median'],
-            }
-        )
-    return found
+        call = functools.partial(compiled, variables, inputs)
+        seconds = timing.spread(timing.timed(call, effort.seconds / len(BATCHES)))
+        row = {
+            'batch_size': size,
+            'seconds': seconds,
+            'images_per_second': size / seconds['median'],
+        }
+        rows.append(row)
+    return rows

@@ -1,8 +1,11 @@
-"""A training step on paper: from what the compiled program costs, and what a device can do, to the
-time that the step takes, by rooflines (Williams et al. 2009)."""
+"""The time of a training step on other hardware, predicted by rooflines.
+
+The prediction combines the costs of a compiled program with data sheets (Williams et al. 2009,
+doi.org/10.1145/1498765.1498785).
+"""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from jaxvision.cli.bench.collectives import Collective
@@ -11,42 +14,66 @@ from jaxvision.cli.bench.devices import Device, Topology
 COMPILED = 'compiled program'
 DATA_SHEET = 'data sheet'
 ASSUMED = 'assumed'
-# They wait for nothing, so they can be fetched a layer ahead.
+# Parameters depend on no computation, so they can be fetched one layer ahead.
 HIDEABLE = 'parameters gathered'
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """What neither the program nor a data sheet says."""
+    """Assumptions, where neither the program nor a data sheet has a number.
 
-    utilization: float = 0.5  # of peak FLOP/s and of memory bandwidth that is achieved
-    # Of link bandwidth; NVLink 0.83: github.com/NVIDIA/nccl/issues/1264
+    Attributes:
+        utilization: fraction of peak FLOP/s and of memory bandwidth that is achieved.
+        link_utilization: fraction of link bandwidth that is achieved. NVLink achieves 0.83:
+            github.com/NVIDIA/nccl/issues/1264.
+        hop: latency from a device to its neighbour in the slice or node, seconds.
+        network_hop: latency from one slice or node to another, seconds.
+    """
+
+    utilization: float = 0.5
     link_utilization: float = 0.8
-    hop: float = 1e-6  # seconds from a device to the next in its slice or node
-    network_hop: float = 1e-5  # and from one slice or node to another
+    hop: float = 1e-6
+    network_hop: float = 1e-5
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What one device's part of the compiled step costs; bytes and FLOPs are per device."""
+    """The costs of a compiled training step, per device.
 
-    batch_size: int  # of all devices
-    dtype: str  # of matmuls and convolutions
+    Attributes:
+        batch_size: images of all devices together.
+        dtype: of matmuls and convolutions.
+        flops: floating-point operations.
+        bytes_accessed: memory traffic of the program as XLA fuses it for a CPU.
+        arguments: bytes of all arguments.
+        results: bytes of the results that do not take the place of an argument.
+        temporaries: bytes of activations and other temporary arrays.
+        parts: {name: bytes} of the arguments, such as 'parameters' and 'optimizer'.
+        collectives: the arrays that devices exchange.
+    """
+
+    batch_size: int
+    dtype: str
     flops: float
     bytes_accessed: float
     arguments: int
-    results: int  # that do not take an argument's place
+    results: int
     temporaries: int
-    parts: dict[
-        str, int
-    ]  # bytes of the arguments by what they are: parameters, optimizer, ...
+    parts: dict[str, int]
     collectives: tuple[Collective, ...]
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """The collectives of one group: bytes that they reduce or gather, time, and how much of it the
-    computation has to wait for even where the two overlap as far as they can."""
+    """The collectives of one group.
+
+    Attributes:
+        operations: number of operations.
+        arrays: number of arrays.
+        bytes: that are reduced or gathered.
+        seconds: duration without overlap.
+        waited: seconds for which the computation must wait even with the best overlap.
+    """
 
     operations: int
     arrays: int
@@ -57,6 +84,15 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Number:
+    """One number of the plan.
+
+    Attributes:
+        name: what it measures.
+        value: the number.
+        unit: such as 'B', 's' or 'FLOP'; '' without a unit.
+        origin: the compiled program, a data sheet or an assumption.
+    """
+
     name: str
     value: float | int | bool
     unit: str
@@ -64,105 +100,182 @@ class Number:
 
 
 def sent(kind: str, n: int) -> float:
-    """What share of an array each of n devices sends, along a ring."""
+    """Return the fraction of an array that each of n devices in a ring sends.
+
+    Args:
+        kind: of the collective, such as 'all-reduce'.
+        n: number of devices.
+    """
     if n == 1:
         return 0.0
-    return {'all-reduce': 2 * (n - 1) / n, 'collective-permute': 1.0}.get(
-        kind, (n - 1) / n
-    )
+    if kind == 'all-reduce':
+        return 2 * (n - 1) / n
+    if kind == 'collective-permute':
+        return 1.0
+    return (n - 1) / n
 
 
 def spread(members: Iterable[int], domain: int) -> tuple[int, int]:
-    """Over how many devices of a slice or node, and how many of these, a group extends."""
+    """Count the slices or nodes of a group of devices.
+
+    Args:
+        members: numbers of the devices.
+        domain: devices of a slice or node.
+
+    Returns:
+        (devices in each slice or node, number of slices or nodes).
+    """
     places = [member // domain for member in members]
     across = len(set(places))
     return len(places) // across, across
 
 
-def transfer_seconds(one: Collective, device: Device, assumed: Assumed) -> float:
-    """Bytes over bandwidth: first within the slice or node, then, each device with its part of the
-    array, between them."""
-    inside, across = spread(one.members, device.domain)
-    return sent(one.kind, inside) * one.bytes / (
-        device.link * assumed.link_utilization
-    ) + sent(one.kind, across) * one.bytes / inside / (
-        device.network * assumed.link_utilization
-    )
+def transfer_seconds(collective: Collective, device: Device, assumed: Assumed) -> float:
+    """Return the bytes of a collective divided by the bandwidth.
+
+    The devices exchange the array within their slice or node first. Then each device exchanges its
+    part of the array with other slices or nodes.
+
+    Args:
+        collective: the array.
+        device: data sheet of the devices.
+        assumed: the fraction of the bandwidth that is achieved.
+    """
+    inside, across = spread(collective.members, device.domain)
+    link = device.link * assumed.link_utilization
+    network = device.network * assumed.link_utilization
+    inside_bytes = sent(collective.kind, inside) * collective.bytes
+    across_bytes = sent(collective.kind, across) * collective.bytes / inside
+    return inside_bytes / link + across_bytes / network
 
 
-def latency_seconds(one: Collective, device: Device, assumed: Assumed) -> float:
-    """The hops of one operation, however little it moves: half way round each axis of a torus, or
-    up a binary tree where a switch joins all; an all-reduce goes there and back."""
-    inside, across = spread(one.members, device.domain)
-    hops = (
-        device.torus * inside ** (1 / device.torus) / 2
-        if device.torus
-        else math.log2(inside)
-    )
-    way = hops * assumed.hop * (inside > 1) + math.log2(across) * assumed.network_hop
-    return way * (2 if one.kind == 'all-reduce' else 1)
+def latency_seconds(collective: Collective, device: Device, assumed: Assumed) -> float:
+    """Return the latency of an operation, which does not depend on its size.
+
+    A message goes half way round each axis of a torus, or up a binary tree below a switch. An
+    all-reduce goes there and back.
+
+    Args:
+        collective: an array of the operation.
+        device: data sheet of the devices.
+        assumed: the latency of a hop.
+    """
+    inside, across = spread(collective.members, device.domain)
+    hops = math.log2(inside)
+    if device.torus:
+        hops = device.torus * inside ** (1 / device.torus) / 2
+    one_way = math.log2(across) * assumed.network_hop
+    if inside > 1:
+        one_way += hops * assumed.hop
+    if collective.kind == 'all-reduce':
+        return 2 * one_way
+    return one_way
 
 
 def transfers(
     collectives: Iterable[Collective], device: Device, assumed: Assumed
 ) -> dict[str, Transfer]:
-    """{group: its collectives together}, one after the other as they share the links; a combined
-    operation pays its latency once, in the group of its first array that is waited for."""
-    groups: dict[str, list] = {}
-    paid = set()
-    for one in sorted(collectives, key=lambda one: not one.waited_for):
-        waited = one.waited_for and one.group != HIDEABLE
-        seconds = transfer_seconds(one, device, assumed)
-        if one.operation not in paid:
-            seconds += latency_seconds(one, device, assumed)
-            paid.add(one.operation)
-        groups.setdefault(one.group, []).append((one, seconds, waited))
-    return {group: _together(rows) for group, rows in groups.items()}
+    """Add up the collectives of each group, which share the links one after the other.
+
+    A combined operation pays its latency once. The latency counts in the group of its first array
+    that is waited for.
+
+    Args:
+        collectives: all of a program.
+        device: data sheet of the devices.
+        assumed: bandwidth and latency that are achieved.
+
+    Returns:
+        {group: its collectives together}.
+    """
+    rows_by_group: dict[str, list[tuple[Collective, float, bool]]] = {}
+    paid_operations = set()
+    for collective in sorted(collectives, key=lambda c: not c.waited_for):
+        is_waited_for = collective.waited_for and collective.group != HIDEABLE
+        seconds = transfer_seconds(collective, device, assumed)
+        if collective.operation not in paid_operations:
+            seconds += latency_seconds(collective, device, assumed)
+            paid_operations.add(collective.operation)
+        rows = rows_by_group.setdefault(collective.group, [])
+        rows.append((collective, seconds, is_waited_for))
+    return {group: _together(rows) for group, rows in rows_by_group.items()}
 
 
 def _together(rows: list[tuple[Collective, float, bool]]) -> Transfer:
+    """Add up (array, seconds, whether it is waited for)."""
     return Transfer(
-        len({one.operation for one, _, _ in rows}),
-        len(rows),
-        sum(one.bytes for one, _, _ in rows),
-        math.fsum(seconds for _, seconds, _ in rows),
-        math.fsum(seconds for _, seconds, waited in rows if waited),
+        operations=len({collective.operation for collective, _, _ in rows}),
+        arrays=len(rows),
+        bytes=sum(collective.bytes for collective, _, _ in rows),
+        seconds=math.fsum(seconds for _, seconds, _ in rows),
+        waited=math.fsum(seconds for _, seconds, waited in rows if waited),
     )
 
 
 def compute_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
+    """Return the FLOPs of a step divided by the achieved FLOP/s.
+
+    Args:
+        costs: of the step.
+        device: data sheet of the devices.
+        assumed: the fraction of the peak that is achieved.
+    """
     return costs.flops / (device.peak(costs.dtype) * assumed.utilization)
 
 
 def memory_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
-    """Every argument read, every result written, every temporary written and read, once."""
+    """Return the memory traffic of a step divided by the achieved bandwidth.
+
+    Args:
+        costs: of the step.
+        device: data sheet of the devices.
+        assumed: the fraction of the bandwidth that is achieved.
+    """
     return once_bytes(costs) / (device.memory_bandwidth * assumed.utilization)
 
 
 def once_bytes(costs: Costs) -> int:
+    """Return the memory traffic if every array is read and written only once."""
     return 2 * costs.arguments + costs.results + 2 * costs.temporaries
 
 
 def peak_bytes(costs: Costs) -> int:
-    """Of memory; the new state takes the old one's place. Rather too much for bfloat16, in which
-    XLA computes on an accelerator but not on a CPU: for v5e it made 319 MB of temporaries of a
-    ResNet-50 step where it makes 597 MB of it for a CPU."""
+    """Return the peak memory of a step, where the new state replaces the old one.
+
+    The peak is too high for bfloat16, because XLA computes bfloat16 as float32 on a CPU. A step of
+    ResNet-50 has 597 MB of temporaries compiled for a CPU, and 319 MB compiled for v5e.
+    """
     return costs.arguments + costs.results + costs.temporaries
 
 
 def step_seconds(work: float, moved: Iterable[Transfer]) -> tuple[float, float]:
-    """(without overlap, with): work and transfers one after the other; or what can hide hidden
-    behind the work, and only what the work waits for added."""
+    """Return the time of a step without and with overlap of computation and transfers.
+
+    Args:
+        work: seconds of the computation.
+        moved: the transfers.
+
+    Returns:
+        (seconds if they follow each other, seconds if the transfers run beside the computation
+        as far as it need not wait for them).
+    """
     moved = list(moved)
-    total, waited = (
-        math.fsum(t.seconds for t in moved),
-        math.fsum(t.waited for t in moved),
-    )
+    total = math.fsum(transfer.seconds for transfer in moved)
+    waited = math.fsum(transfer.waited for transfer in moved)
     return work + total, waited + max(work, total - waited)
 
 
 def plan(costs: Costs, topology: Topology, assumed: Assumed) -> dict[str, list[Number]]:
-    """Everything that the plan says, in sections, each number with its origin."""
+    """Predict a training step.
+
+    Args:
+        costs: of the compiled step.
+        topology: the devices.
+        assumed: the numbers that are assumed.
+
+    Returns:
+        The numbers by section, each with its origin.
+    """
     device = topology.device
     moved = transfers(costs.collectives, device, assumed)
     compute = compute_seconds(costs, device, assumed)
@@ -178,40 +291,39 @@ def plan(costs: Costs, topology: Topology, assumed: Assumed) -> dict[str, list[N
 
 
 def _memory(costs: Costs, device: Device) -> list[Number]:
-    parts = [Number(name, size, 'B', COMPILED) for name, size in costs.parts.items()]
     peak = peak_bytes(costs)
-    return parts + [
-        Number('activations and other temporaries', costs.temporaries, 'B', COMPILED),
+    both = f'{COMPILED}, {DATA_SHEET}'
+    temporaries = 'activations and other temporaries'
+    return [
+        *(Number(name, size, 'B', COMPILED) for name, size in costs.parts.items()),
+        Number(temporaries, costs.temporaries, 'B', COMPILED),
         Number('peak', peak, 'B', COMPILED),
-        Number(
-            'fraction of the memory',
-            peak / device.memory,
-            '',
-            f'{COMPILED}, {DATA_SHEET}',
-        ),
-        Number('fits', peak <= device.memory, '', f'{COMPILED}, {DATA_SHEET}'),
+        Number('fraction of the memory', peak / device.memory, '', both),
+        Number('fits', peak <= device.memory, '', both),
     ]
 
 
 def _work(costs: Costs, compute: float, memory: float) -> list[Number]:
+    """The FLOPs and the memory traffic.
+
+    Args:
+        costs: of the step.
+        compute: seconds of the FLOPs.
+        memory: seconds of the memory traffic.
+    """
     mixed = f'{COMPILED}, {DATA_SHEET}, {ASSUMED} utilization'
+    once = 'memory traffic if every array is touched once'
+    fused = 'memory traffic as fused for a CPU (not used)'
     return [
         Number('FLOPs', costs.flops, 'FLOP', COMPILED),
         Number('compute', compute, 's', mixed),
-        Number(
-            'memory traffic if all is touched once', once_bytes(costs), 'B', COMPILED
-        ),
+        Number(once, once_bytes(costs), 'B', COMPILED),
         Number('memory', memory, 's', mixed),
-        Number(
-            'memory traffic as fused for a CPU (not used)',
-            costs.bytes_accessed,
-            'B',
-            COMPILED,
-        ),
+        Number(fused, costs.bytes_accessed, 'B', COMPILED),
     ]
 
 
-def _collectives(moved: dict[str, Transfer], costs: Costs) -> list[Number]:
+def _collectives(moved: Mapping[str, Transfer], costs: Costs) -> list[Number]:
     mixed = f'{COMPILED}, {DATA_SHEET}, {ASSUMED} utilization and latency'
     rows = []
     for group, transfer in moved.items():
@@ -219,66 +331,59 @@ def _collectives(moved: dict[str, Transfer], costs: Costs) -> list[Number]:
             Number(f'{group}: operations', transfer.operations, '', COMPILED),
             Number(f'{group}: bytes', transfer.bytes, 'B', COMPILED),
             Number(f'{group}: time', transfer.seconds, 's', mixed),
-            Number(f'{group}: of it never hidden', transfer.waited, 's', mixed),
+            Number(f'{group}: time that is never hidden', transfer.waited, 's', mixed),
         ]
-    promoted = sum(one.bytes for one in costs.collectives if one.promoted)
-    if promoted:
-        rows.append(
-            Number(
-                'in operations that send bfloat16 as float32 on a CPU only',
-                promoted,
-                'B',
-                COMPILED,
-            )
-        )
+    promoted = [c.bytes for c in costs.collectives if c.promoted]
+    if sum(promoted):
+        name = 'bfloat16 that only a CPU sends as float32'
+        rows.append(Number(name, sum(promoted), 'B', COMPILED))
     return rows
 
 
 def _step(
-    costs: Costs, topology: Topology, moved: dict[str, Transfer], work: float
+    costs: Costs, topology: Topology, moved: Mapping[str, Transfer], work: float
 ) -> list[Number]:
-    origin, rows = f'all of the above, {ASSUMED} overlap', []
-    for how, step in zip(
-        ('without overlap', 'with overlap'),
-        step_seconds(work, moved.values()),
-        strict=True,
-    ):
-        rows += [
-            Number(f'step {how}', step, 's', origin),
-            Number(f'images/s {how}', costs.batch_size / step, '', origin),
-            Number(f'efficiency {how}', work / step, '', origin),
-        ]
-    return [
+    """The time, speed and efficiency of a step.
+
+    Args:
+        costs: of the step.
+        topology: the devices.
+        moved: the transfers by group.
+        work: seconds of the computation.
+    """
+    origin = f'all of the above, {ASSUMED} overlap'
+    rows = [
         Number('devices', topology.devices, '', 'topology'),
         Number('batch', costs.batch_size, '', 'config'),
-        *rows,
     ]
+    without, overlapped = step_seconds(work, moved.values())
+    for name, step in {'without overlap': without, 'with overlap': overlapped}.items():
+        rows += [
+            Number(f'step {name}', step, 's', origin),
+            Number(f'images/s {name}', costs.batch_size / step, '', origin),
+            Number(f'efficiency {name}', work / step, '', origin),
+        ]
+    return rows
 
 
 def _data_sheet(topology: Topology, dtype: str) -> list[Number]:
-    device, where = topology.device, DATA_SHEET
+    device = topology.device
     return [
-        Number(f'peak, {dtype}', device.peak(dtype), 'FLOP/s', where),
-        Number('memory', device.memory, 'B', where),
-        Number('memory bandwidth', device.memory_bandwidth, 'B/s', where),
-        Number('link, one way', device.link, 'B/s', where),
-        Number('network, one way', device.network, 'B/s', where),
-        Number('devices joined by links', device.domain, '', where),
-        Number('devices a host', device.host, '', where),
+        Number(f'peak, {dtype}', device.peak(dtype), 'FLOP/s', DATA_SHEET),
+        Number('memory', device.memory, 'B', DATA_SHEET),
+        Number('memory bandwidth', device.memory_bandwidth, 'B/s', DATA_SHEET),
+        Number('link, one way', device.link, 'B/s', DATA_SHEET),
+        Number('network, one way', device.network, 'B/s', DATA_SHEET),
+        Number('devices joined by links', device.domain, '', DATA_SHEET),
+        Number('devices a host', device.host, '', DATA_SHEET),
     ]
 
 
 def _assumed(assumed: Assumed) -> list[Number]:
-    return [
-        Number(
-            'fraction of peak and of memory bandwidth', assumed.utilization, '', ASSUMED
-        ),
-        Number('fraction of link bandwidth', assumed.link_utilization, '', ASSUMED),
-        Number('latency of a hop', assumed.hop, 's', ASSUMED),
-        Number(
-            'latency of a hop between slices or nodes',
-            assumed.network_hop,
-            's',
-            ASSUMED,
-        ),
-    ]
+    names = {
+        'fraction of peak and of memory bandwidth': (assumed.utilization, ''),
+        'fraction of link bandwidth': (assumed.link_utilization, ''),
+        'latency of a hop': (assumed.hop, 's'),
+        'latency of a hop between slices or nodes': (assumed.network_hop, 's'),
+    }
+    return [Number(name, value, unit, ASSUMED) for name, (value, unit) in names.items()]

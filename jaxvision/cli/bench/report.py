@@ -1,157 +1,176 @@
-"""What the plan and the measurement say, as text."""
+"""The plan and the measurement as text."""
 
 from jaxvision.cli.bench.devices import Topology
 from jaxvision.cli.bench.plan import Number
 from jaxvision.core.types import Json
 
+PREFIXES = {'P': 1e15, 'T': 1e12, 'G': 1e9, 'M': 1e6, 'k': 1e3}
+
 
 def planned(title: str, topology: Topology, sections: dict[str, list[Number]]) -> str:
+    """Write a plan as text.
+
+    Args:
+        title: the config.
+        topology: the devices.
+        sections: as `plan.plan` returns them.
+    """
     lines = [f'{title} on {topology.name}; bytes and FLOPs are per device and step']
     for section, numbers in sections.items():
         lines += ['', section]
-        lines += [
-            f'  {number.name:<52} {_number(number):>13}   {number.origin}'
-            for number in numbers
-        ]
-    return '\n'.join(
-        [
-            *lines,
-            f"""
-compiled program: XLA's, for {topology.devices} virtual CPU devices; nothing was run
-data sheet: {', '.join(topology.device.sources)}
-efficiency: against one device with the same part of the batch and nothing to send
-links: all of a device's at once; a TPU slice too small to wrap around has fewer""",
-        ]
+        for number in numbers:
+            lines.append(f'  {number.name:<52} {_number(number):>13}   {number.origin}')
+    lines += [
+        '',
+        f'compiled program: by XLA for {topology.devices} virtual CPU devices, not run',
+        f'data sheet: {", ".join(topology.device.sources)}',
+        'efficiency: relative to one device with the same part of the batch and no transfers',
+        'links: all links of a device together; a TPU slice too small for a torus has fewer',
+    ]
+    return '\n'.join(lines)
+
+
+def measured(report: Json) -> str:
+    """Write a measurement as text, one or two lines for each part.
+
+    Args:
+        report: as `measure.measure` returns it, with 'config' and 'data'.
+    """
+    limit = report['limit']
+    run = (
+        f'{report["config"]}: batch {report["batch_size"]} in {report["dtype"]}, '
+        f'{report["data"]}'
     )
-
-
-def measured(found: Json) -> str:
-    """A line or two for each part of what `measure.measure` found."""
     sections = {
-        'device': _device(found['device']),
-        'run': [
-            f'{found["config"]}: batch {found["batch_size"]} in {found["dtype"]}, '
-            f'{found["data"]}'
-        ],
-        'compile': _compile(**found['compile']),
-        'step': _step(found['step']),
-        'compute': _compute(found['compute'], found['dtype']),
-        'memory': _memory(found['memory']),
-        'input': _input(found['input']),
-        'energy': _energy(found['step']['energy']),
-        'limit': [f'{found["limit"]["by"]}: {found["limit"]["because"]}'],
-        'inference': _inference(found['inference']),
+        'device': [_device(report['device'])],
+        'run': [run],
+        'compile': [_compile(report['compile'])],
+        'step': _step(report['step']),
+        'compute': _compute(report['compute'], report['dtype']),
+        'memory': _memory(report['memory']),
+        'input': [_input(report['input'])],
+        'energy': [_energy(report['step']['energy'])],
+        'limit': [f'{limit["by"]}: {limit["because"]}'],
+        'inference': _inference(report['inference']),
     }
-    return '\n'.join(
-        f'{name if not number else "":<10} {line}'
-        for name, lines in sections.items()
-        for number, line in enumerate(lines)
-    )
+    lines = []
+    for name, section in sections.items():
+        titles = [name] + [''] * (len(section) - 1)
+        for title, line in zip(titles, section, strict=True):
+            lines.append(f'{title:<10} {line}')
+    return '\n'.join(lines)
 
 
 def readable(value: float | int, unit: str) -> str:
-    """1234567 B is '1.23 MB', 0.00123 s '1.230 ms'."""
+    """Write a value with a unit: 1234567 B is '1.23 MB', 0.00123 s is '1.230 ms'."""
     if unit == 's':
-        return f'{value:.2f} s' if value >= 1 else f'{value * 1e3:.3f} ms'
-    for prefix, scale in (('P', 1e15), ('T', 1e12), ('G', 1e9), ('M', 1e6), ('k', 1e3)):
+        if value >= 1:
+            return f'{value:.2f} s'
+        return _milliseconds(value)
+    for prefix, scale in PREFIXES.items():
         if value >= scale:
             return f'{value / scale:.2f} {prefix}{unit}'
     return f'{value:,.0f} {unit}'
 
 
+def _milliseconds(seconds: float) -> str:
+    return f'{seconds * 1e3:.3f} ms'
+
+
 def _number(number: Number) -> str:
+    """The value of a number in the plan, with its unit."""
     value = number.value
     if isinstance(value, bool):
         return 'yes' if value else 'no'
     if number.unit == 's':
-        return f'{value * 1e3:.3f} ms'
-    if not number.unit:
-        return (
-            f'{value:,}'
-            if isinstance(value, int)
-            else f'{value:,.3g}'
-            if value < 1000
-            else f'{value:,.0f}'
-        )
-    return readable(value, number.unit)
+        return _milliseconds(value)
+    if number.unit:
+        return readable(value, number.unit)
+    if isinstance(value, int):
+        return f'{value:,}'
+    if value < 1000:
+        return f'{value:,.3g}'
+    return f'{value:,.0f}'
 
 
-def _device(found: dict) -> list[str]:
-    return [
-        f'{found["number"]} x {found["kind"]} ({found["platform"]}), jax {found["jax"]}; host '
-        f'{found["processor"]}, {found["cores"]} cores'
-    ]
-
-
-def _compile(trace_and_lower_seconds: float, compile_seconds: float) -> list[str]:
-    return [
-        f'trace and lower {readable(trace_and_lower_seconds, "s")}, '
-        f'compile {readable(compile_seconds, "s")}'
-    ]
-
-
-def _step(found: dict) -> list[str]:
-    seconds = found['seconds']
-    return [
-        f'{readable(seconds["median"], "s")}, median of {seconds["number"]} (5th to 95th '
-        f'percentile {readable(seconds["p5"], "s")} to {readable(seconds["p95"], "s")})',
-        f'{found["images_per_second"]:,.1f} images/s; inputs {found["inputs"]}, each step '
-        'waited for',
-    ]
-
-
-def _compute(found: dict, dtype: str) -> list[str]:
-    peak = (
-        f'peak {readable(found["peak_flops_per_second"], "FLOP/s")}, of a {dtype} matmul of '
-        f'side {found["peak_matmul_side"]}; a copy moves '
-        f'{readable(found["copy_bytes_per_second"], "B/s")}'
+def _device(part: Json) -> str:
+    return (
+        f'{part["number"]} x {part["kind"]} ({part["platform"]}), jax {part["jax"]}; host '
+        f'{part["processor"]}, {part["cores"]} cores'
     )
-    if 'why' in found:
-        return [f'FLOPs unknown: {found["why"]}', peak]
+
+
+def _compile(part: Json) -> str:
+    lower = readable(part['trace_and_lower_seconds'], 's')
+    compiled = readable(part['compile_seconds'], 's')
+    return f'trace and lower {lower}, compile {compiled}'
+
+
+def _step(part: Json) -> list[str]:
+    seconds = part['seconds']
+    median = readable(seconds['median'], 's')
+    p5 = readable(seconds['p5'], 's')
+    p95 = readable(seconds['p95'], 's')
     return [
-        f'{readable(found["flops"], "FLOP")} a step, '
-        f'{readable(found["flops_per_second"], "FLOP/s")}: {found["fraction_of_peak"]:.1%} of the '
-        'peak',
-        peak,
+        f'{median}, median of {seconds["number"]} (5th to 95th percentile {p5} to {p95})',
+        f'{part["images_per_second"]:,.1f} images/s; inputs {part["inputs"]}, each step '
+        'timed alone',
     ]
 
 
-def _memory(found: dict) -> list[str]:
-    peak = found['device_peak_bytes']
-    device = (
-        'its peak is not reported'
-        if peak is None
-        else f'at its peak {readable(peak, "B")}'
+def _compute(part: Json, dtype: str) -> list[str]:
+    peak = readable(part['peak_flops_per_second'], 'FLOP/s')
+    copy = readable(part['copy_bytes_per_second'], 'B/s')
+    peak_line = (
+        f'peak {peak}, of a {dtype} matmul of side {part["peak_matmul_side"]}; a copy '
+        f'moves {copy}'
     )
+    if 'why' in part:
+        return [f'FLOPs unknown: {part["why"]}', peak_line]
+    flops = readable(part['flops'], 'FLOP')
+    rate = readable(part['flops_per_second'], 'FLOP/s')
+    step_line = f'{flops} a step, {rate}: {part["fraction_of_peak"]:.1%} of the peak'
+    return [step_line, peak_line]
+
+
+def _memory(part: Json) -> list[str]:
+    arguments = readable(part['argument_bytes'], 'B')
+    temporaries = readable(part['temporary_bytes'], 'B')
+    host_peak = readable(part['host_peak_bytes'], 'B')
+    device_peak = 'peak not reported'
+    if part['device_peak_bytes'] is not None:
+        device_peak = f'peak {readable(part["device_peak_bytes"], "B")}'
     return [
-        f'a device: arguments {readable(found["argument_bytes"], "B")}, temporaries '
-        f'{readable(found["temporary_bytes"], "B")} (compiled program); {device}',
-        f'this process: at its peak {readable(found["host_peak_bytes"], "B")}',
+        f'per device: arguments {arguments}, temporaries {temporaries} (compiled '
+        f'program); {device_peak}',
+        f'this process: peak {host_peak}',
     ]
 
 
-def _input(found: dict) -> list[str]:
-    return [
-        found['why']
-        if 'why' in found
-        else f'{found["images_per_second"]:,.1f} images/s from {found["threads"]} threads, with '
-        'nothing else running'
-    ]
+def _input(part: Json) -> str:
+    if 'why' in part:
+        return part['why']
+    return (
+        f'{part["images_per_second"]:,.1f} images/s from {part["threads"]} threads, while '
+        'nothing else runs'
+    )
 
 
-def _energy(found: dict) -> list[str]:
-    return [
-        found['why']
-        if 'why' in found
-        else f'{found["joules_per_image"]:.4g} J an image of the training step ({found["source"]})'
-    ]
+def _energy(part: Json) -> str:
+    if 'why' in part:
+        return f'unknown: {part["why"]}'
+    return (
+        f'{part["joules_per_image"]:.4g} J an image of the training step '
+        f'({part["source"]})'
+    )
 
 
-def _inference(rows: list[dict]) -> list[str]:
+def _inference(rows: list[Json]) -> list[str]:
     lines = []
     for row in rows:
         seconds = row['seconds']
-        median, p95 = readable(seconds['median'], 's'), readable(seconds['p95'], 's')
+        median = readable(seconds['median'], 's')
+        p95 = readable(seconds['p95'], 's')
         lines.append(
             f'batch {row["batch_size"]:>3}: median {median:>10}, 95th percentile '
             f'{p95:>10} of {seconds["number"]}; {row["images_per_second"]:,.1f} images/s'

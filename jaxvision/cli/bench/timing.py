@@ -1,4 +1,4 @@
-"""How long calls take, and what the devices can do at most: matmuls and copies that fill them."""
+"""Durations of calls, and the peaks of the devices in matmuls and copies."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -11,7 +11,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxvision.core.types import Tree
 
-SMALLEST, LARGEST = 2**9, 2**14  # sides of the matmuls
+# Sides of the matrices.
+SMALLEST = 2**9
+LARGEST = 2**14
 
 
 def timed(
@@ -21,14 +23,28 @@ def timed(
     times: int | None = None,
     warmup: int = 2,
 ) -> list[float]:
-    """Seconds of each call until what it returns is there: of `times` calls, else of as many as fit
-    in `seconds`, at least 3. The `warmup` calls before them are left out."""
+    """Measure the duration of calls, each until its results are ready.
+
+    Args:
+        call: returns arrays.
+        seconds: time for all calls; at least 3 calls are measured.
+        times: number of calls instead; None: as many as fit in `seconds`.
+        warmup: calls before the measurement.
+
+    Returns:
+        The duration of each call in seconds.
+    """
     for _ in range(warmup):
         jax.block_until_ready(call())
-    durations, begun = [], perf_counter()
-    while (
-        len(durations) < (times or 3) or not times and perf_counter() - begun < seconds
-    ):
+    durations = []
+    first_start = perf_counter()
+
+    def is_done() -> bool:
+        if times:
+            return len(durations) >= times
+        return len(durations) >= 3 and perf_counter() - first_start >= seconds
+
+    while not is_done():
         start = perf_counter()
         jax.block_until_ready(call())
         durations.append(perf_counter() - start)
@@ -36,51 +52,70 @@ def timed(
 
 
 def spread(durations: list[float]) -> dict[str, float | int]:
-    """Median, 5th and 95th percentile in seconds, and of how many."""
+    """Return the median, the 5th and 95th percentile in seconds, and the number of calls."""
     p5, median, p95 = np.percentile(durations, (5, 50, 95)).tolist()
     return {'median': median, 'p5': p5, 'p95': p95, 'number': len(durations)}
 
 
 def per_second(items: Iterator, seconds: float) -> float:
-    """How many items an iterator gives a second once it has run for half of the time."""
+    """Return the items that an iterator yields in a second, after half of the time as warm-up.
+
+    Args:
+        items: an iterator without an end.
+        seconds: duration of warm-up and measurement together.
+    """
     rate = 0.0
-    for _ in range(2):
-        count, begun = 0, perf_counter()
-        while not count or perf_counter() - begun < seconds / 2:
+    for _ in ('warm-up', 'measurement'):
+        count = 0
+        start = perf_counter()
+        while not count or perf_counter() - start < seconds / 2:
             next(items)
             count += 1
-        rate = count / (perf_counter() - begun)
+        rate = count / (perf_counter() - start)
     return rate
 
 
 def matmul_peak(mesh: Mesh, dtype: str, seconds: float) -> tuple[float, int]:
-    """(FLOP/s, side) of the fastest product of square matrices of normal noise, one on each device
-    at the same time, at JAX's default precision. The side doubles while that gains 5 % and a
-    product fits in `seconds`."""
-    best, side = (0.0, 0), SMALLEST
+    """Measure the FLOP/s of square matrix products, one on each device at the same time.
+
+    The matrices hold normal noise, and the precision is JAX's default. The side of the matrices
+    doubles as long as this gains 5 % and a product fits in the time.
+
+    Args:
+        mesh: the devices.
+        dtype: of the matrices.
+        seconds: for each size.
+
+    Returns:
+        (FLOP/s of all devices, side) of the fastest product.
+    """
+    best = (0.0, 0)
+    side = SMALLEST
     multiply = _on_each(mesh, lambda x: x @ x)
     while side <= LARGEST:
         x = _noise(mesh, (side, side), dtype)
         fastest = min(timed(functools.partial(multiply, x), seconds))
         rate = mesh.size * 2 * side**3 / fastest
-        paid = rate > 1.05 * best[0]
+        gained = rate > 1.05 * best[0]
         best = max(best, (rate, side))
-        if not paid or 8 * fastest > seconds:
+        if not gained or 8 * fastest > seconds:
             break
         side *= 2
     return best
 
 
 def copy_bandwidth(mesh: Mesh, seconds: float) -> float:
-    """Bytes read and written a second by x + 1 on all devices at once, of arrays too large for
-    their caches."""
-    elements = 2**26 if mesh.devices.flat[0].platform == 'cpu' else 2**28
-    x = jax.device_put(np.ones((mesh.size, elements), np.float32), _by_device(mesh))
-    increment = _on_each(
-        mesh, lambda x: x + 1, donate_argnums=0
-    )  # fresh memory costs page faults
+    """Measure the bytes that all devices read and write in a second, by x + 1.
 
-    def step():
+    The arrays are too large for the caches.
+    """
+    is_cpu = mesh.devices.flat[0].platform == 'cpu'
+    elements = 2**26 if is_cpu else 2**28
+    x = jax.device_put(np.ones((mesh.size, elements), np.float32), _by_device(mesh))
+    # Without the donation, every call would pay page faults for fresh memory.
+    increment = _on_each(mesh, lambda x: x + 1, donate_argnums=0)
+
+    def step() -> jax.Array:
         nonlocal x
         x = increment(x)
         return x
@@ -89,23 +124,29 @@ def copy_bandwidth(mesh: Mesh, seconds: float) -> float:
 
 
 def _on_each(mesh: Mesh, function: Callable, **options) -> Callable:
-    """`function` of each device's own part, compiled."""
+    """Compile a function that each device applies to its part of an array.
+
+    Args:
+        mesh: the devices.
+        function: of the part of one device.
+        **options: of `jax.jit`.
+    """
     spec = _by_device(mesh).spec
-    return jax.jit(
-        jax.shard_map(
-            lambda x: function(x[0])[None], mesh=mesh, in_specs=spec, out_specs=spec
-        ),
-        **options,
-    )
+
+    def on_part(x):
+        return function(x[0])[None]
+
+    on_parts = jax.shard_map(on_part, mesh=mesh, in_specs=spec, out_specs=spec)
+    return jax.jit(on_parts, **options)
 
 
 def _noise(mesh: Mesh, shape: tuple[int, ...], dtype: str) -> jax.Array:
-    """An array of that shape for each device, on it."""
-    draw = jax.jit(
-        lambda key: jax.random.normal(key, (mesh.size, *shape), jnp.dtype(dtype)),
-        out_shardings=_by_device(mesh),
-    )
-    return draw(jax.random.key(0))
+    """Normal noise of a shape on each device."""
+
+    def sample(key):
+        return jax.random.normal(key, (mesh.size, *shape), jnp.dtype(dtype))
+
+    return jax.jit(sample, out_shardings=_by_device(mesh))(jax.random.key(0))
 
 
 def _by_device(mesh: Mesh) -> NamedSharding:

@@ -1,5 +1,4 @@
-"""The plan and the measurement of a whole config, and the accounting of what grows with the number
-of devices."""
+"""The plan and the measurement of a whole config, and the bytes that several devices sum."""
 
 import json
 import os
@@ -81,7 +80,7 @@ def test_a_plan_counts_the_flops_of_the_convolutions(planned):
     )  # the rest: batch norms, augmentation, AdamW
 
 
-def test_a_plan_says_what_each_device_holds(planned):
+def test_a_plan_counts_the_bytes_of_each_device(planned):
     kernels = (
         3 * 3 * (32 * 64 + 64 * 64)
     )  # those of at least 2**14 elements are split over 8
@@ -93,7 +92,7 @@ def test_a_plan_says_what_each_device_holds(planned):
     assert gathered % (4 * kernels) == 0 and gathered > 0
 
 
-def test_a_plan_says_where_each_number_is_from(planned):
+def test_a_plan_names_the_origin_of_each_number(planned):
     known = (
         'compiled program',
         'data sheet',
@@ -113,7 +112,7 @@ def test_a_plan_says_where_each_number_is_from(planned):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--topology', '9xT4'], "no figures for the device 'T4'"),
+        (['--topology', '9xT4'], "no data sheet of the device 'T4'"),
         (['--topology', '4096xH100'], 'at most 2048'),
         (
             ['--topology', '2xH100', '--utilization', '2'],
@@ -121,7 +120,7 @@ def test_a_plan_says_where_each_number_is_from(planned):
         ),
         (
             ['--topology', '2xH100', '--config.parallel.mode=pmap'],
-            "of parallel.mode='jit'",
+            "parallel.mode='pmap': expected 'jit'",
         ),
         (
             ['--topology', '2xH100', '--config.data.source=folder:nowhere'],
@@ -164,7 +163,7 @@ def test_two_devices_sum_the_gradient_the_statistics_and_the_listed_scalars():
 @pytest.mark.parametrize(
     'devices, total, off', [(2, 112, 0), (2, 113, 1), (1, 0, 0), (1, 8, 8)]
 )
-def test_a_byte_too_many_is_seen(devices, total, off):
+def test_bytes_of_no_known_group_are_counted(devices, total, off):
     unaccounted = runpy.run_path(str(ROOT / 'tests/bench/growth.py'))['unaccounted']
     row = {
         'devices': devices,
@@ -246,8 +245,8 @@ def test_a_measurement_reads_as_text(measured):
     text = report.measured(measured)
     assert f'2 x cpu (cpu), jax {jax.__version__}; host' in text
     assert 'configs/cnn.py:digits: batch 32 in float32, digits' in text
-    assert 'images/s; inputs already on the device, each step waited for' in text
-    assert 'its peak is not reported' in text and 'batch 128: median' in text
+    assert 'images/s; inputs already on the device, each step timed alone' in text
+    assert 'peak not reported' in text and 'batch 128: median' in text
     changed = {
         **measured,
         'step': {
@@ -273,7 +272,7 @@ def test_a_measurement_reads_as_text(measured):
         (75.0, 's', '75.00 s'),
     ],
 )
-def test_numbers_for_a_person(value, unit, text):
+def test_values_are_written_with_readable_units(value, unit, text):
     assert report.readable(value, unit) == text
 
 
@@ -286,29 +285,29 @@ def test_numbers_for_a_person(value, unit, text):
         ),
         (['--sorts'], '--sorts: expected --config.FIELD=VALUE'),
         (['--config.data.bach_size=3'], "did you mean 'batch_size'?"),
-        (['--batch_size', '0'], '--batch_size 0: it is above 0'),
-        (['--classes', '3'], 'are for --synthetic and --plan'),
-        (['--topology', '8xH100'], '--topology is for --plan'),
-        (['--plan'], '--plan needs a --topology'),
-        (['--plan', '--topology', '8xH100', '--steps', '3'], '--plan runs nothing'),
+        (['--batch_size', '0'], '--batch_size=0: expected a number > 0'),
+        (['--classes', '3'], 'expected --synthetic or --plan with them'),
+        (['--topology', '8xH100'], 'Add --plan to plan for other devices'),
+        (['--plan'], '--topology: expected the devices of the plan'),
+        (['--plan', '--topology', '8xH100', '--steps', '3'], 'a plan runs nothing'),
         (['--config.parallel.fsdp=2'], 'fsdp=2 does not divide the 1 devices'),
     ],
 )
 def test_a_mistake_in_measuring_is_one_line(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr(runtime, 'start_jax', lambda *_, **__: None)
     assert program.main(['--config', CNN, *arguments]) == 2
-    said = capsys.readouterr()
-    (error,) = [line for line in said.err.splitlines() if not line.endswith(' ...')]
-    assert not said.out and error.startswith('error: ') and message in error
+    out, err = capsys.readouterr()
+    (error,) = [line for line in err.splitlines() if not line.endswith(' ...')]
+    assert not out and error.startswith('error: ') and message in error
 
 
-def test_a_batch_that_does_not_divide_over_the_devices():
+def test_a_batch_that_does_not_divide_over_the_devices_is_an_error():
     done = command('--config', CNN, '--batch_size', '3', '--synthetic', devices=2)
     assert done.returncode == 2 and not done.stdout
     assert 'data.batch_size=3 does not divide over 2 devices' in done.stderr
 
 
-def test_a_full_device_is_told_as_a_batch_too_large(monkeypatch, capsys):
+def test_a_full_device_is_reported_as_a_batch_too_large(monkeypatch, capsys):
     def full(config, sources):
         raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory\nwhile ...')
 
@@ -316,6 +315,5 @@ def test_a_full_device_is_told_as_a_batch_too_large(monkeypatch, capsys):
     monkeypatch.setattr(compiled, 'compile_update', full)
     assert program.main(['--config', CNN, '--config.data.source=digits']) == 2
     assert (
-        'give a --batch_size below 64: RESOURCE_EXHAUSTED: out'
-        in capsys.readouterr().err
+        'Give --batch_size below 64. RESOURCE_EXHAUSTED: out' in capsys.readouterr().err
     )

@@ -11,9 +11,9 @@ from jaxvision.cli.bench.collectives import parse
 MESH = "replica_groups=mesh['axis_0'=2,'axis_1'=4] "
 
 
-def one(line):
-    [found] = parse(f'ENTRY %main {{\n  {line}\n}}')
-    return found
+def parse_line(line):
+    [collective] = parse(f'ENTRY %main {{\n  {line}\n}}')
+    return collective
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,13 @@ def one(line):
     ],
 )
 def test_kind_bytes_and_group_of_every_form(line, kind, dtype, size, members):
-    found = one(line)
-    assert (found.kind, found.dtype, found.bytes, found.members) == (
+    collective = parse_line(line)
+    assert (
+        collective.kind,
+        collective.dtype,
+        collective.bytes,
+        collective.members,
+    ) == (
         kind,
         dtype,
         size,
@@ -104,28 +109,27 @@ to_apply=%add, metadata={op_name="jit(f)/(jvp(M)/norm/sum:jvp()/sum:transpose(jv
 """.replace(',\nto', ', to')
 
 
-def test_a_combined_operation_is_its_arrays_with_their_own_names():
-    found = parse(COMBINED)
-    assert [c.bytes for c in found] == [16, 4, 24] and {c.operation for c in found} == {
-        'c'
-    }
-    assert [c.op_name for c in found] == [
+def test_a_combined_operation_is_several_arrays_with_their_names():
+    collectives = parse(COMBINED)
+    assert [c.bytes for c in collectives] == [16, 4, 24]
+    assert {c.operation for c in collectives} == {'c'}
+    assert [c.op_name for c in collectives] == [
         'jit(f)/jvp(M)/norm/sum',
         'jit(f)/jvp()/sum',
         'jit(f)/transpose(jvp(M))/dot',
     ]
-    assert [c.group for c in found] == ['batch statistics', 'scalars', 'gradient']
+    assert [c.group for c in collectives] == ['batch statistics', 'scalars', 'gradient']
 
 
-def test_what_is_no_collective_is_none():
+def test_other_instructions_are_left_out():
     assert not parse("""
       %a = f32[4]{0} add(%all-reduce.1, %b)
       %b = f32[4]{0} all-reduce-done(%s)
       %c = f32[4]{0} fusion(%x), metadata={op_name="all-reduce(a)"}""")
 
 
-def test_only_what_another_layers_collective_depends_on_is_waited_for():
-    found = parse("""
+def test_arrays_that_a_collective_of_another_layer_needs_are_waited_for():
+    collectives = parse("""
       %one = (f32[4]{0}, f32[6]{0}) all-reduce(%x, %y), metadata={op_name="f/(a:b)"}
       %a = f32[4]{0} get-tuple-element(%one), index=0
       %b = f32[6]{0} get-tuple-element(%one), index=1
@@ -133,10 +137,10 @@ def test_only_what_another_layers_collective_depends_on_is_waited_for():
       %two = f32[4]{0} all-reduce(%n), metadata={op_name="f/c"}
       %sum = f32[] all-reduce(%r), metadata={op_name="f/norm"}
       ROOT %out = (f32[6]{0}, f32[4]{0}, f32[]) tuple(%b, %two, %sum)""")
-    assert [c.waited_for for c in found] == [True, False, False, False]
+    assert [c.waited_for for c in collectives] == [True, False, False, False]
 
 
-def test_sums_that_jax_makes_have_the_size_that_they_must():
+def test_collectives_of_a_compiled_program_have_the_expected_size():
     script = """
         import os
         os.environ['JAX_PLATFORMS'] = 'cpu'
@@ -149,8 +153,8 @@ def test_sums_that_jax_makes_have_the_size_that_they_must():
             mapped = jax.shard_map(function, mesh=mesh, in_specs=P('a', 'b'), out_specs=out,
                                    check_vma=False)
             shape = jax.ShapeDtypeStruct((8, 6), dtype)
-            [found] = parse(jax.jit(mapped).lower(shape).compile().as_text())
-            return found.kind, found.bytes, found.members, found.promoted
+            [sent] = parse(jax.jit(mapped).lower(shape).compile().as_text())
+            return sent.kind, sent.bytes, sent.members, sent.promoted
         psum, gather = jax.lax.psum, jax.lax.all_gather
         got = [program(lambda x: psum(x, ('a', 'b')), jnp.float32, P()),
                program(lambda x: psum(x, 'a'), jnp.int32, P(None, 'b')),
@@ -159,7 +163,7 @@ def test_sums_that_jax_makes_have_the_size_that_they_must():
         want = [('all-reduce', 4 * 3 * 4, (0, 1, 2, 3), False),
                 ('all-reduce', 4 * 3 * 4, (0, 2), False),
                 ('all-gather', 2 * 4 * 3 * 4, (0, 1), False),
-                # A CPU sends bfloat16 as float32, and that is told.
+                # A CPU sends bfloat16 as float32.
                 ('all-reduce', 4 * 3 * 4, (0, 2), True)]
         assert got == want, got
     """

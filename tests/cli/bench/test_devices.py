@@ -17,29 +17,31 @@ from jaxvision.core.errors import UserError
     ],
 )
 def test_a_topology_is_so_many_jax_devices(name, kind, devices):
-    found = topology(name)
-    assert (found.device.name, found.devices) == (kind, devices)
+    result = topology(name)
+    assert (result.device.name, result.devices) == (kind, devices)
 
 
 @pytest.mark.parametrize(
     'name, message',
     [
-        ('H100', 'no topology: write'),
+        ('H100', '--topology=H100: expected a name such as'),
         ('v5f-8', "device 'v5f'; did you mean 'v5"),
         ('8xB7', "device 'B7'"),
-        ('v4-3', '2 to a chip'),
-        ('0xH100', 'at least one'),
+        ('v4-3', 'expected a multiple of 2'),
+        ('0xH100', 'expected at least one device'),
     ],
 )
-def test_what_is_no_topology_is_said(name, message):
+def test_a_wrong_topology_is_an_error(name, message):
     with pytest.raises(UserError, match=message):
         topology(name)
 
 
 @pytest.mark.parametrize('device', DEVICES.values(), ids=DEVICES)
 def test_figures_are_of_one_device_one_way(device):
-    """The ridge points and hierarchies that any of these devices has; a bit taken for a byte, a
-    peak with sparsity for one without, would break them."""
+    """Bounds that all these devices keep.
+
+    Bits in place of bytes, or a peak with sparsity, would break them.
+    """
     assert 150 < device.bfloat16 / device.memory_bandwidth < 600
     assert device.bfloat16 / device.float32 in (1, 2)
     assert device.memory_bandwidth > 2 * device.link > 10 * device.network

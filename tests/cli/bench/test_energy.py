@@ -1,4 +1,4 @@
-"""Counters of energy: a folder like the kernel's, programs and modules like NVIDIA's."""
+"""Energy counters: a folder like the kernel's, and programs and modules like NVIDIA's."""
 
 import os
 import sys
@@ -9,7 +9,9 @@ import pytest
 
 from jaxvision.cli.bench import energy
 
-PACKAGE, CORES, OTHER = 'intel-rapl:0', 'intel-rapl:0:0', 'intel-rapl:1'
+PACKAGE = 'intel-rapl:0'
+CORES = 'intel-rapl:0:0'
+OTHER = 'intel-rapl:1'
 
 
 def count(powercap, microjoules):
@@ -20,7 +22,7 @@ def count(powercap, microjoules):
         (zone / 'max_energy_range_uj').write_text('9999999\n')
 
 
-def test_rapl_sums_the_packages_and_knows_that_they_begin_anew(tmp_path):
+def test_rapl_sums_the_packages_and_follows_their_wrap_around(tmp_path):
     (tmp_path / 'intel-rapl').mkdir()  # the kernel's control type beside its zones
     count(tmp_path, {PACKAGE: 1_000_000, CORES: 0, OTHER: 9_500_000})
     with energy.measured('cpu', 1, tmp_path) as spent:
@@ -28,7 +30,7 @@ def test_rapl_sums_the_packages_and_knows_that_they_begin_anew(tmp_path):
     assert spent.joules == pytest.approx(2.5 + 1.0) and 'RAPL' in spent.source
 
 
-def test_without_counters_it_says_so(tmp_path):
+def test_a_machine_without_counters_gives_the_reason(tmp_path):
     with energy.measured('cpu', 1, tmp_path) as spent:
         pass
     assert spent.joules is None and 'no RAPL' in spent.source
@@ -45,10 +47,10 @@ def test_counters_of_root_are_named(tmp_path, monkeypatch):
     )
 
 
-def test_a_platform_without_counters_says_so():
+def test_a_platform_without_counters_gives_the_reason():
     with energy.measured('tpu', 4) as spent:
         pass
-    assert (spent.joules, spent.source) == (None, 'a tpu reports none')
+    assert (spent.joules, spent.source) == (None, 'tpu: there is no energy counter')
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_a_gpu_that_reports_no_power(nvidia_smi):
     assert (spent.joules, spent.source) == (None, 'nvidia-smi reports no power')
 
 
-def test_without_nvidias_tools_it_says_so(monkeypatch, tmp_path):
+def test_a_gpu_without_nvidias_tools_gives_the_reason(monkeypatch, tmp_path):
     monkeypatch.setenv('PATH', str(tmp_path))
     monkeypatch.setitem(sys.modules, 'pynvml', None)
     with energy.measured('gpu', 1) as spent:
@@ -97,7 +99,7 @@ def test_without_nvidias_tools_it_says_so(monkeypatch, tmp_path):
     assert spent.joules is None and 'neither pynvml nor nvidia-smi' in spent.source
 
 
-def test_a_line_cut_short_does_not_count():
+def test_an_incomplete_last_line_does_not_count():
     assert energy.mean_watts('200\n100\n3') == 150
     assert energy.mean_watts('') is None
 

@@ -1,4 +1,4 @@
-"""The verdict on made-up numbers: a step of 0.1 s, devices of 100 FLOP/s and 50 B/s."""
+"""The limit for simple numbers: a step of 0.1 s, devices of 100 FLOP/s and 50 B/s."""
 
 import pytest
 
@@ -15,8 +15,8 @@ from jaxvision.cli.bench.limit import limit
         (330.0, 2, 1, 'overheads', ('20%', 'too small')),
     ],
 )
-def test_the_verdict_names_the_numbers(rate, flops, moved, by, numbers):
-    found = limit(
+def test_the_limit_is_named_with_its_numbers(rate, flops, moved, by, numbers):
+    result = limit(
         0.1,
         32,
         rate,
@@ -27,11 +27,11 @@ def test_the_verdict_names_the_numbers(rate, flops, moved, by, numbers):
             'bytes': moved,
         },
     )
-    assert found['by'] == by
-    assert all(number in found['because'] for number in numbers)
+    assert result['by'] == by
+    assert all(number in result['because'] for number in numbers)
 
 
-def test_what_is_not_known_is_not_guessed():
+def test_unknown_flops_name_the_device_alone():
     peaks = {'peak_flops_per_second': 100, 'copy_bytes_per_second': 50, 'why': 'a loop'}
     assert limit(0.1, 32, None, peaks)['by'] == 'device'
     assert limit(0.1, 32, 10.0, peaks)['by'] == 'input pipeline'

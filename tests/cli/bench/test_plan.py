@@ -41,7 +41,7 @@ def collective(
 
 
 @pytest.mark.parametrize(
-    'kind, n, share',
+    'kind, n, fraction',
     [
         ('all-reduce', 4, 1.5),
         ('all-reduce', 2, 1.0),
@@ -51,12 +51,12 @@ def collective(
         ('collective-permute', 2, 1),
     ],
 )
-def test_what_each_device_of_a_ring_sends(kind, n, share):
-    assert sent(kind, n) == share
+def test_the_fraction_that_each_device_of_a_ring_sends(kind, n, fraction):
+    assert sent(kind, n) == fraction
 
 
 @pytest.mark.parametrize(
-    'members, found',
+    'members, expected',
     [
         (range(4), (4, 1)),
         (range(16), (4, 4)),
@@ -65,8 +65,8 @@ def test_what_each_device_of_a_ring_sends(kind, n, share):
         ((0, 1, 4, 5), (2, 2)),
     ],
 )
-def test_how_a_group_extends_over_nodes_of_four(members, found):
-    assert spread(members, 4) == found
+def test_a_group_is_counted_within_and_across_nodes_of_four(members, expected):
+    assert spread(members, 4) == expected
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_combined_operation_pays_its_latency_once():
     assert moved.seconds == pytest.approx(2 * 12 + 2 * 2) and moved.waited == 0
 
 
-def test_overlap_hides_all_but_what_is_waited_for():
+def test_overlap_hides_the_transfers_that_nothing_waits_for():
     moved = transfers(
         [
             collective(name='jvp(', waited=True, op='a'),
@@ -151,12 +151,12 @@ def test_a_whole_plan():
         collectives=(collective(name='transpose(jvp'),),
     )
     sections = plan(costs, Topology('4xtoy', DEVICE, 4), CERTAIN)
-    found = {n.name: n for numbers in sections.values() for n in numbers}
+    by_name = {n.name: n for numbers in sections.values() for n in numbers}
 
     def value(name):
-        return found[name].value
+        return by_name[name].value
 
-    assert (value('compute'), found['compute'].unit) == (12, 's')
+    assert (value('compute'), by_name['compute'].unit) == (12, 's')
     assert [n.value for n in sections['work'] if n.name == 'memory'] == [8]
     assert (
         value('peak') == 40
@@ -170,16 +170,16 @@ def test_a_whole_plan():
         1,
     )
     assert value('gradient: bytes') == 32 and value('gradient: operations') == 1
-    assert found['parameters'].origin == found['FLOPs'].origin == 'compiled program'
+    assert by_name['parameters'].origin == by_name['FLOPs'].origin == 'compiled program'
     assert {n.origin for n in sections['data sheet']} == {'data sheet'}
     assert {n.origin for n in sections['assumed']} == {'assumed'}
     assert (
-        'assumed' in found['compute'].origin
-        and 'assumed' in found['step with overlap'].origin
+        'assumed' in by_name['compute'].origin
+        and 'assumed' in by_name['step with overlap'].origin
     )
 
 
-def test_what_does_not_fit_is_said():
+def test_a_plan_that_exceeds_the_memory_does_not_fit():
     costs = Costs(4, 'float32', 1.0, 1.0, 900, 50, 51, {}, ())
     [fits] = [
         n

@@ -123,10 +123,7 @@ def test_it_measures_with_nothing_but_jax_flax_and_optax():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     cnn, resnet, files = objects(done.stdout)
-    assert (
-        cnn['data']
-        == 'noise in the place of mnist5k: 7 classes, 50 images of 8 x 8 x 3'
-    )
+    assert cnn['data'] == 'noise instead of mnist5k: 7 classes, 50 images of 8 x 8 x 3'
     assert '1,000 classes, 50,000 images' in resnet['data']
     assert resnet['dtype'] == 'bfloat16'
     assert files
@@ -138,6 +135,6 @@ def test_it_measures_with_nothing_but_jax_flax_and_optax():
         assert 'no data' in result['input']['why']
     errors = [line for line in done.stderr.splitlines() if line.startswith('error')]
     assert errors == [
-        'error: this config needs the package tensorflow_datasets, which is not '
-        'installed. Install jaxvision with its dependencies.'
+        'error: --config=configs/few_shot.py: expected the package '
+        'tensorflow_datasets, which is not installed. Install jaxvision with its dependencies.'
     ]

@@ -1,4 +1,4 @@
-"""Timings under a clock of our own, and the walk to the largest matmul."""
+"""Timings under a simulated clock, and the search for the fastest matmul."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from jaxvision.train import sharding
 
 
 class Clock:
-    """Stands still but for what is said to take time."""
+    """A clock that stands still until a test moves it."""
 
     def __init__(self):
         self.now = 0.0
@@ -19,10 +19,11 @@ class Clock:
 
 
 class Pending:
-    """A result that is there only some time after it was asked for."""
+    """A result that becomes ready some seconds after it was requested."""
 
     def __init__(self, clock, seconds):
-        self._clock, self._seconds = clock, seconds
+        self._clock = clock
+        self._seconds = seconds
 
     def block_until_ready(self):
         self._clock.now += self._seconds
@@ -51,8 +52,10 @@ def test_as_many_as_fit_and_at_least_three(clock, seconds, number):
 
 
 def test_spread_is_the_percentiles():
-    found = timing.spread([float(x) for x in np.random.default_rng(0).permutation(101)])
-    assert found == {'median': 50, 'p5': 5, 'p95': 95, 'number': 101}
+    result = timing.spread(
+        [float(x) for x in np.random.default_rng(0).permutation(101)]
+    )
+    assert result == {'median': 50, 'p5': 5, 'p95': 95, 'number': 101}
 
 
 def test_a_rate_is_of_the_second_half(clock):
@@ -77,7 +80,7 @@ def test_a_rate_is_of_the_second_half(clock):
         ({512: 3e9, 1024: 1e9, 2048: 9e9}, 512),
     ],
 )
-def test_the_matmul_grows_while_it_pays(monkeypatch, rates, side):
+def test_the_matmul_grows_while_it_gets_faster(monkeypatch, rates, side):
     sides = []
 
     def timed(call, seconds):
@@ -101,7 +104,7 @@ def test_the_matmul_stops_before_one_that_takes_too_long():
     assert side == timing.SMALLEST and peak > 0
 
 
-def test_the_matmul_and_the_copy_are_what_they_are_counted_as():
+def test_the_matmul_has_the_counted_flops_and_the_product():
     mesh = sharding.make_mesh()
     x = timing._noise(mesh, (64, 64), 'bfloat16')
     product = timing._on_each(mesh, lambda x: x @ x)
