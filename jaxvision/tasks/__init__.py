@@ -1,4 +1,4 @@
-"""The tasks by name: one folder each, with `FIELDS`, `describe` and `make` in task.py."""
+"""The tasks by name. The task.py of a task defines `FIELDS`, `describe` and `make`."""
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
@@ -23,7 +23,11 @@ NAMES = {
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of a config, with the parts of `train.frozen` frozen."""
+    """Build the task that a config names, and freeze the parts in `train.frozen`.
+
+    Raises:
+        UserError: The config is wrong, or the task's `make` does not return a `Task`.
+    """
     # Imported here, so that the list of names needs no model.
     from jaxvision.tasks.shared.freezing import freeze
 
@@ -34,8 +38,8 @@ def make(config: Config, spec: Spec) -> Task:
         if 'Task.__init__' not in str(error):
             raise
         raise UserError(
-            f'{name}.make: {error}. Give every field by its name'
+            f'{name}.make: {error}. Pass every field of Task by its name.'
         ) from error
     if not isinstance(task, Task):
-        raise UserError(f'{name}.make returned {type(task).__name__}, expected a Task')
+        raise UserError(f'{name}.make: expected a Task, got {type(task).__name__}')
     return freeze(task, config.train.frozen.split(','))

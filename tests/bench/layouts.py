@@ -192,7 +192,7 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
             return batch[next(name for name in batch if batch[name].ndim >= 4)]
         key = keys.at_step(key, 'model', step)  # as the update's
         images = color.to_float(batch['image'], dtype)
-        return image_input.augmented(
+        return image_input.augment_images(
             config.task.augment, key, batch['index'], images, batch['label']
         )[0]
 

@@ -1,3 +1,5 @@
+"""Image classification: loss, augmentation, labels and preprocessing."""
+
 import csv
 import json
 
@@ -21,14 +23,11 @@ def opened(tiny, tmp_path):
     """A run that has not begun: (task, its first state, a batch)."""
 
     def begin(*overrides):
-        this = run.begin(tiny(*overrides), tmp_path / 'run')
-        source = this.sources['train']
+        begun = run.begin(tiny(*overrides), tmp_path / 'run')
+        source = begun.sources['train']
         batch = source.batch(range(16)) | {'index': np.arange(16, dtype=np.int32)}
-        return (
-            this.task,
-            this.init(),
-            {name: jnp.asarray(array) for name, array in batch.items()},
-        )
+        batch = {name: jnp.asarray(array) for name, array in batch.items()}
+        return begun.task, begun.init(), batch
 
     return begin
 
@@ -45,21 +44,18 @@ def pictures(batch=8, seed=0):
     return jnp.asarray(images), jax.nn.one_hot(jnp.arange(batch) % 4, 4)
 
 
-def test_prediction_takes_uint8_and_the_same_values_as_floats(trained):
+def test_predictions_of_uint8_and_float_images_are_equal(trained):
     task, variables, _ = jaxvision.load(trained)
     image = jnp.asarray(
         np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
     )
-    ours, wanted = (
-        task.predict(variables, {'image': x})
-        for x in (image.astype(jnp.float32), image)
-    )
+    of_floats = task.predict(variables, {'image': image.astype(jnp.float32)})
+    of_integers = task.predict(variables, {'image': image})
     for name in ('logits', 'probabilities'):
-        np.testing.assert_allclose(ours[name], wanted[name], rtol=1e-6)
-    np.testing.assert_allclose(wanted['probabilities'].sum(-1), 1, rtol=1e-6)
-    np.testing.assert_allclose(
-        wanted['probabilities'], jax.nn.softmax(wanted['logits'])
-    )
+        np.testing.assert_allclose(of_floats[name], of_integers[name], rtol=1e-6)
+    probabilities = of_integers['probabilities']
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-6)
+    np.testing.assert_allclose(probabilities, jax.nn.softmax(of_integers['logits']))
 
 
 def test_gradients_reach_the_pixels(trained):
@@ -81,8 +77,8 @@ def log_softmax(logits):
 
 
 @pytest.mark.parametrize('smoothing', [0.0, 0.1])
-def test_the_loss_by_hand(opened, smoothing):
-    """Batch norm in training cannot be had from `predict`: two rows of the batch, one net of 0s."""
+def test_the_loss_equals_numpy_for_a_head_with_a_zero_kernel(opened, smoothing):
+    """The logits are then the bias, whatever batch norm does in training."""
     task, state, batch = opened(f'task.label_smoothing={smoothing}')
     head = state.params['model']['head']
     bias = jnp.linspace(-1, 2, 10)
@@ -90,28 +86,26 @@ def test_the_loss_by_hand(opened, smoothing):
     state = state.replace(params={'model': {**state.params['model'], 'head': head}})
     _, scalars = jax.jit(task.update)(state, batch)
     targets = (1 - smoothing) * np.eye(10)[np.asarray(batch['label'])] + smoothing / 10
-    wanted = -(targets * log_softmax(np.linspace(-1, 2, 10))).sum(-1).mean()
-    assert scalars['loss'] == pytest.approx(wanted, rel=1e-5)
+    expected = -(targets * log_softmax(np.linspace(-1, 2, 10))).sum(-1).mean()
+    assert scalars['loss'] == pytest.approx(expected, rel=1e-5)
 
 
-def test_mixed_targets_are_shared_between_neighbours_as_their_pixels_are():
+def test_mixup_mixes_targets_with_the_same_weight_as_pixels():
     images, targets = pictures()
-    mixed, mixed_targets = image_input.augmented(
+    mixed, mixed_targets = image_input.augment_images(
         augmentation(mixup=1.0), jax.random.key(1), jnp.arange(8), images, targets
     )
     neighbours = (
         np.asarray(images).reshape(4, 2, 12, 12, 3)[:, ::-1].reshape(images.shape)
     )
     for i in range(8):
-        # The share is found again from the pixels, and must be that of the targets.
-        change, whole = (
-            np.asarray(mixed - images)[i].ravel(),
-            (neighbours - images)[i].ravel(),
-        )
-        share = 1 - change @ whole / (whole @ whole)
+        # The weight is computed from the pixels and must be the weight of the targets.
+        change = np.asarray(mixed - images)[i].ravel()
+        difference = (neighbours - images)[i].ravel()
+        weight = 1 - change @ difference / (difference @ difference)
         other = np.asarray(targets)[i ^ 1]
         np.testing.assert_allclose(
-            mixed_targets[i], share * targets[i] + (1 - share) * other, atol=1e-5
+            mixed_targets[i], weight * targets[i] + (1 - weight) * other, atol=1e-5
         )
     np.testing.assert_allclose(mixed_targets.sum(-1), 1, rtol=1e-6)
 
@@ -120,12 +114,13 @@ EACH = dict(flip=True, translate=0.2, rotate=20.0, color=0.3, randaugment=2, cut
 
 
 @pytest.mark.parametrize('option', EACH)
-def test_an_examples_augmentation_is_its_own_wherever_it_stands(option):
+def test_augmentation_depends_on_the_index_and_not_on_the_place_in_the_batch(option):
     images, targets = pictures()
     options = augmentation(**{option: EACH[option]})
-    order, index = np.random.default_rng(3).permutation(8), jnp.arange(100, 108)
+    order = np.random.default_rng(3).permutation(8)
+    index = jnp.arange(100, 108)
     apply = jax.jit(
-        lambda key, index, images: image_input.augmented(
+        lambda key, index, images: image_input.augment_images(
             options, key, index, images, targets
         )[0]
     )
@@ -136,12 +131,12 @@ def test_an_examples_augmentation_is_its_own_wherever_it_stands(option):
     assert not np.allclose(whole, apply(jax.random.key(6), index, images))
 
 
-def test_pairs_may_move_but_not_part():
+def test_mixup_and_cutmix_depend_on_the_pair_and_not_on_its_place():
     images, targets = pictures()
     order = np.array([4, 5, 0, 1, 6, 7, 2, 3])
 
     def apply(index, images, targets):
-        return image_input.augmented(
+        return image_input.augment_images(
             augmentation(mixup=0.4, cutmix=1.0),
             jax.random.key(2),
             index,
@@ -149,18 +144,16 @@ def test_pairs_may_move_but_not_part():
             targets,
         )
 
-    whole, moved = (
-        apply(jnp.arange(8), images, targets),
-        apply(jnp.arange(8)[order], images[order], targets[order]),
-    )
-    for ours, wanted in zip(moved, whole, strict=True):
-        np.testing.assert_allclose(ours, wanted[order], atol=1e-6)
+    in_order = apply(jnp.arange(8), images, targets)
+    permuted = apply(jnp.arange(8)[order], images[order], targets[order])
+    for actual, expected in zip(permuted, in_order, strict=True):
+        np.testing.assert_allclose(actual, expected[order], atol=1e-6)
 
 
-def test_mixup_and_cutmix_take_turns_at_random():
+def test_a_step_has_mixup_or_cutmix_at_random():
     images, targets = pictures()
     apply = jax.jit(
-        lambda key: image_input.augmented(
+        lambda key: image_input.augment_images(
             augmentation(mixup=1.0, cutmix=1.0), key, jnp.arange(8), images, targets
         )[0]
     )
@@ -175,18 +168,16 @@ def test_mixup_and_cutmix_take_turns_at_random():
     assert 4 < sum(pasted) < 20
 
 
-def test_several_labels_an_image_train_from_a_table(
+def test_a_csv_table_with_several_labels_an_image_trains(
     tiny, photos, tmp_path, no_pictures
 ):
     with (photos / 'labels.csv').open('w', newline='') as file:
         table = csv.writer(file)
         table.writerow(['file', 'label', 'split'])
         for path in sorted(photos.glob('*/*.png')):
-            labels = (
-                [path.parent.name, 'even']
-                if int(path.stem) % 2 == 0
-                else [path.parent.name]
-            )
+            labels = [path.parent.name]
+            if int(path.stem) % 2 == 0:
+                labels.append('even')
             split = 'test' if int(path.stem) >= 15 else 'train'
             table.writerow([path.relative_to(photos), ';'.join(labels), split])
     config = tiny(
@@ -212,7 +203,7 @@ def test_several_labels_an_image_train_from_a_table(
 
 
 @pytest.mark.parametrize('rule', ['stretch', 'center_crop'])
-def test_images_of_unequal_size_are_brought_to_one(tiny, photos, tmp_path, rule):
+def test_images_of_unequal_size_are_resized_to_one_size(tiny, photos, tmp_path, rule):
     config = tiny(
         f'data.source=folder:{photos}',
         'data.batch_size=8',
@@ -220,10 +211,11 @@ def test_images_of_unequal_size_are_brought_to_one(tiny, photos, tmp_path, rule)
         f'task.resize={rule}',
         'task.crop_scale=0.5',
     )
-    this = run.begin(config, tmp_path / 'run')
-    assert this.spec.inputs == {'image': ArraySpec((8, 8, 1), 'uint8')}
-    assert this.spec.preprocessing.resize == rule
-    source, prepare = this.sources['train'], this.task.prepare
+    begun = run.begin(config, tmp_path / 'run')
+    assert begun.spec.inputs == {'image': ArraySpec((8, 8, 1), 'uint8')}
+    assert begun.spec.preprocessing.resize == rule
+    source = begun.sources['train']
+    prepare = begun.task.prepare
 
     def prepared(rng):
         return prepare(source[5], rng)['image']
@@ -231,14 +223,14 @@ def test_images_of_unequal_size_are_brought_to_one(tiny, photos, tmp_path, rule)
     assert prepared(None).shape == (8, 8, 1) and prepared(None).dtype == np.uint8
     np.testing.assert_array_equal(prepared(None), prepared(None))
 
-    def draw(number):
+    def random_crop(number):
         return prepared(keys.host(0, 'prepare', number))
 
-    np.testing.assert_array_equal(draw(1), draw(1))
-    assert len({draw(number).tobytes() for number in range(6)}) > 3
+    np.testing.assert_array_equal(random_crop(1), random_crop(1))
+    assert len({random_crop(number).tobytes() for number in range(6)}) > 3
 
 
-def test_statistics_of_the_training_images_are_those_of_numpy(tiny):
+def test_mean_and_std_of_the_training_images_equal_numpy(tiny):
     config = tiny()
     source = Sources(config, {})['train']
     spec = classification.describe(config, source)
@@ -248,7 +240,7 @@ def test_statistics_of_the_training_images_are_those_of_numpy(tiny):
     assert spec.preprocessing.std == pytest.approx([pixels.std()], rel=1e-6)
 
 
-def test_one_label_is_shown_by_the_five_most_likely():
+def test_the_answer_for_one_label_has_the_five_most_likely_classes():
     outputs = {'probabilities': np.array([0.05, 0.6, 0.01, 0.2, 0.1, 0.04], np.float32)}
     answer, picture = class_labels.show(
         list('abcdef'), False, {'original': np.zeros((30, 40, 3), np.uint8)}, outputs
@@ -263,7 +255,7 @@ def test_one_label_is_shown_by_the_five_most_likely():
 @pytest.mark.parametrize(
     'probabilities, classes', [([0.7, 0.2, 0.9], ['c', 'a']), ([0.1, 0.2, 0.5], [])]
 )
-def test_several_labels_are_shown_by_all_that_are_likely(probabilities, classes):
+def test_the_answer_for_several_labels_has_all_likely_classes(probabilities, classes):
     outputs = {'probabilities': np.array(probabilities)}
     answer, _ = class_labels.show(list('abc'), True, {}, outputs)
     assert answer['classes'] == classes

@@ -1,4 +1,4 @@
-"""Feature extractors: their configs, their folders and the images that they take."""
+"""Feature extractors: configs, cache folders and the conversion of images."""
 
 import jax
 import jax.numpy as jnp
@@ -17,42 +17,42 @@ from jaxvision.train import auxiliary
     'image, shape',
     [((32, 32, 1), (24, 30, 1)), ((8, 8, 1), (10, 8, 3)), ((10, 12, 3), (12, 10, 3))],
 )
-def test_a_little_larger_or_smaller_is_cropped_or_padded_each_way(image, shape):
+def test_images_of_nearly_the_right_size_are_cropped_or_padded(image, shape):
     pixels = np.random.default_rng(0).random(image)
     resized = np.asarray(feature_extractor._as_shape(jnp.asarray(pixels), shape))
     assert resized.shape == shape
-    common = [min(a, b) for a, b in zip(image, shape, strict=True)][:2]
+    height = min(image[0], shape[0])
+    width = min(image[1], shape[1])
 
-    def cut(x):
-        return x[
-            tuple(
-                slice((side - kept) // 2, (side + kept) // 2)
-                for side, kept in zip(x.shape[:2], common, strict=True)
-            )
-        ]
+    def centre(x):
+        top = (x.shape[0] - height) // 2
+        left = (x.shape[1] - width) // 2
+        return x[top : top + height, left : left + width]
 
-    np.testing.assert_allclose(
-        cut(resized), np.broadcast_to(cut(pixels), (*common, shape[2]))
-    )
-    np.testing.assert_allclose(
-        resized.sum(), cut(resized).sum(), rtol=1e-5
-    )  # black around it
+    expected = np.broadcast_to(centre(pixels), (height, width, shape[2]))
+    np.testing.assert_allclose(centre(resized), expected)
+    # The padding is black.
+    np.testing.assert_allclose(resized.sum(), centre(resized).sum(), rtol=1e-5)
 
 
 def test_only_a_classifier_is_a_feature_extractor():
     network = NetworkSpec(config=configs.default('gan').to_dict())
-    with pytest.raises(UserError, match="a run of task 'gan' has no features"):
+    with pytest.raises(
+        UserError, match="task.name='gan' of the feature extractor: expected"
+    ):
         feature_extractor.build(network, 'pooled')
 
 
-def test_the_own_classifiers_batch_fits_any_number_of_devices(monkeypatch):
+def test_the_batch_of_the_small_classifier_is_a_multiple_of_the_devices(monkeypatch):
     data = configs.default('gan').data
     for devices, batch in ((1, 64), (6, 66), (8, 64), (100, 100)):
         monkeypatch.setattr(jax, 'device_count', lambda devices=devices: devices)
         assert feature_extractor.small_classifier(data).data.batch_size == batch
 
 
-def test_a_trained_network_is_kept_by_what_it_learns_not_by_how(tmp_path):
+def test_the_cache_folder_depends_on_what_is_learned_and_not_on_threads_or_logging(
+    tmp_path,
+):
     data = configs.default('gan').data
     data.source = 'digits'
 

@@ -1,4 +1,4 @@
-"""Parts of players that stay: what an optimizer, an average and the other player see of them."""
+"""Frozen parameters: no gradient, optimizer state or average, but visible to other networks."""
 
 import dataclasses
 
@@ -21,37 +21,39 @@ def NOTHING(variables, inputs):
 BATCH = {'x': jnp.arange(1.0, 5.0)}
 
 
-def two_players(tx):
-    """One draws b x + c, the other tells that from 0 by s."""
+def two_networks(tx):
+    """A task of a generator b x + c and of a discriminator s y + bias."""
 
     def init(key, batch):
         params = {
-            'drawer': {'line': {'b': jnp.float32(2), 'c': jnp.float32(1)}},
-            'critic': {'s': jnp.float32(3), 'bias': jnp.float32(0.5)},
+            'generator': {'line': {'b': jnp.float32(2), 'c': jnp.float32(1)}},
+            'discriminator': {'s': jnp.float32(3), 'bias': jnp.float32(0.5)},
         }
         return states.create(
-            key, params, dict.fromkeys(params, tx), {}, ema=0.9, averaged=('drawer',)
+            key, params, dict.fromkeys(params, tx), {}, ema=0.9, averaged=('generator',)
         )
 
-    def draw(params, batch):
+    def generate(params, batch):
         return params['line']['b'] * batch['x'] + params['line']['c']
 
-    def drawer(params, state, batch, key):
+    def generator_loss(params, state, batch, key):
         values = (
-            state.params['critic']['s'] * draw(params, batch)
-            + state.params['critic']['bias']
+            state.params['discriminator']['s'] * generate(params, batch)
+            + state.params['discriminator']['bias']
         )
         return {'score': (values, jnp.ones(4))}, {}
 
-    def critic(params, state, batch, key):
-        values = -params['s'] * draw(state.params['drawer'], batch) - params['bias']
+    def discriminator_loss(params, state, batch, key):
+        values = (
+            -params['s'] * generate(state.params['generator'], batch) - params['bias']
+        )
         return {'score': (values, jnp.ones(4))}, {}
 
     return Task(
         init=init,
         update=update.in_turn(
-            update.from_loss(critic, tx, 'critic'),
-            update.from_loss(drawer, tx, 'drawer', ema=0.9),
+            update.from_loss(discriminator_loss, tx, 'discriminator'),
+            update.from_loss(generator_loss, tx, 'generator', ema=0.9),
         ),
         evaluations={},
         predict=NOTHING,
@@ -63,20 +65,24 @@ def stepped(task):
     return jax.jit(task.update)(state, BATCH)[0]
 
 
-def test_each_player_sees_the_frozen_parts_of_the_other():
-    task = freezing.freeze(two_players(optax.sgd(0.1)), ['drawer/line/c', ' critic/s '])
+def test_each_network_is_trained_against_the_frozen_parts_of_the_other():
+    task = freezing.freeze(
+        two_networks(optax.sgd(0.1)), ['generator/line/c', ' discriminator/s ']
+    )
     new = stepped(task)
-    assert new.frozen == {'params': {'drawer': {'line': {'c': 1}}, 'critic': {'s': 3}}}
-    assert new.params == {
-        'drawer': {'line': {'b': pytest.approx(2 - 0.1 * 3 * 2.5)}},
-        'critic': {'bias': pytest.approx(0.5 + 0.1)},
+    assert new.frozen == {
+        'params': {'generator': {'line': {'c': 1}}, 'discriminator': {'s': 3}}
     }
-    assert new.ema['params']['drawer'].keys() == {'line'}
-    assert new.variables['params']['drawer']['line'].keys() == {'b', 'c'}
+    assert new.params == {
+        'generator': {'line': {'b': pytest.approx(2 - 0.1 * 3 * 2.5)}},
+        'discriminator': {'bias': pytest.approx(0.5 + 0.1)},
+    }
+    assert new.ema['params']['generator'].keys() == {'line'}
+    assert new.variables['params']['generator']['line'].keys() == {'b', 'c'}
 
 
 @pytest.mark.parametrize('name', optimizers.OPTIMIZERS)
-def test_no_optimizer_keeps_anything_of_it(name):
+def test_an_optimizer_has_no_state_for_frozen_parameters(name):
     def kept(*frozen):
         tx = optimizers.OPTIMIZERS[name](lambda step: 0.1, 0.1)
         params = {
@@ -108,31 +114,37 @@ def test_no_optimizer_keeps_anything_of_it(name):
 
 
 @pytest.mark.parametrize(
-    'path, said',
+    'path, message',
     [
         (
-            'drawer/lines',
-            "no 'drawer/lines' to freeze, but drawer/line, critic/s, critic/bias",
+            'generator/lines',
+            'generator/lines: expected parts such as generator/line, discriminator/s, '
+            'discriminator/bias',
         ),
-        ('model/line', 'to freeze, but drawer/line'),
-        ('drawer', 'to freeze, but'),
-        ('drawer/line', 'nothing of drawer but drawer/line could learn'),
+        ('model/line', 'model/line: expected parts such as generator/line'),
+        ('generator', 'generator: expected parts such as'),
+        (
+            'generator/line',
+            'generator/line: expected some parameters of generator that stay trainable',
+        ),
     ],
 )
-def test_what_cannot_be_frozen_is_told(path, said):
-    with pytest.raises(UserError, match=said):
-        freezing.freeze(two_players(optax.sgd(0.1)), [path]).init(
+def test_a_part_that_cannot_be_frozen_is_an_error(path, message):
+    with pytest.raises(UserError, match=message):
+        freezing.freeze(two_networks(optax.sgd(0.1)), [path]).init(
             jax.random.key(0), BATCH
         )
 
 
-def test_a_name_that_two_players_share_is_told():
-    task = two_players(optax.sgd(0.1))
+def test_a_part_name_in_two_networks_is_an_error():
+    task = two_networks(optax.sgd(0.1))
 
     def init(key, batch):
         state = task.init(key, batch)
-        return state.replace(params={**state.params, 'critic': state.params['drawer']})
+        return state.replace(
+            params={**state.params, 'discriminator': state.params['generator']}
+        )
 
     both = dataclasses.replace(task, init=init)
-    with pytest.raises(UserError, match='critic has a part of that name'):
-        freezing.freeze(both, ['drawer/line/b']).init(jax.random.key(0), BATCH)
+    with pytest.raises(UserError, match='discriminator has a part of this name'):
+        freezing.freeze(both, ['generator/line/b']).init(jax.random.key(0), BATCH)

@@ -1,4 +1,4 @@
-"""A run that begins with a run's weights sees images as those weights did, in every task."""
+"""A run that begins with pretrained weights takes over their preprocessing, in every task."""
 
 import dataclasses
 import shutil
@@ -20,7 +20,7 @@ LEVELS = {'cat': 30, 'dog': 100, 'emu': 170}
 
 
 def photographs(folder, names=tuple(LEVELS), counts=(20, 20, 20)):
-    """Grey PNGs that only their brightness tells apart, so many of each class in each split."""
+    """Write grey PNGs whose class is their brightness; `counts` images a class in each split."""
     rng = np.random.default_rng(0)
     for split in ('train', 'test'):
         for name, level, count in zip(names, LEVELS.values(), counts, strict=True):
@@ -60,10 +60,10 @@ def dark(tmp_path_factory):
     return root / 'run'
 
 
-def test_a_brighter_folder_is_seen_as_the_weights_saw_theirs(
+def test_a_run_takes_over_the_mean_and_std_of_its_pretrained_weights(
     dark, tmp_path, no_pictures, capsys
 ):
-    # Most are of the lightest class. With statistics of this folder all would look darker.
+    # Most images are bright: with the mean of this folder all would look darker.
     folder = photographs(tmp_path / 'photos', counts=(2, 2, 40))
     start = f'train.init_from={dark}', 'train.steps=0'
     result = loop.run(classifier(folder, *start), tmp_path / 'run')
@@ -74,8 +74,8 @@ def test_a_brighter_folder_is_seen_as_the_weights_saw_theirs(
         f'preprocessing: as of {dark}: 8x8, stretched; mean' in capsys.readouterr().out
     )
     begin(classifier(folder, *start, 'task.recipe=none'), tmp_path / 'own')
-    said = capsys.readouterr().out
-    assert f'It differs from that of the weights in {dark}: the mean is' in said
+    output = capsys.readouterr().out
+    assert f'It differs from that of the weights in {dark}: the mean is' in output
 
 
 def test_classes_are_taken_over_by_name(dark, tmp_path, no_pictures, capsys):
@@ -92,13 +92,13 @@ def test_classes_are_taken_over_by_name(dark, tmp_path, no_pictures, capsys):
     old = reopen(dark).restore('last').params['model']['head']
     np.testing.assert_array_equal(head['kernel'][:, 2], old['kernel'][:, 0])
     np.testing.assert_array_equal(head['bias'], [0, 0, old['bias'][0]])
-    drawn = begin(
+    new_head_run = begin(
         classifier(folder, start, 'train.init_new=model/head'), tmp_path / 'n'
     )
     assert 'by name' not in capsys.readouterr().out
-    fresh = drawn.init().params['model']['head']['kernel']
+    fresh = new_head_run.init().params['model']['head']['kernel']
     np.testing.assert_array_equal(head['kernel'][:, :2], fresh[:, :2])
-    # All of them, in another order, and more: the head is larger than it was.
+    # All old classes in another order, and a new one: the head is larger.
     photographs(tmp_path / 'more', ('emu', 'zoo', 'cat'))
     shutil.copytree(tmp_path / 'more/train/zoo', tmp_path / 'more/train/dog')
     result = loop.run(
@@ -108,7 +108,7 @@ def test_classes_are_taken_over_by_name(dark, tmp_path, no_pictures, capsys):
     assert result.metrics.keys() >= {'eval/accuracy'}
 
 
-def test_several_labels_an_image_are_taken_over_by_name_too(
+def test_classes_of_a_multi_label_dataset_are_taken_over_by_name(
     dark, tmp_path, no_pictures, capsys
 ):
     folder = photographs(tmp_path / 'photos')
@@ -133,7 +133,7 @@ RECIPE = recipes.named('timm').at(64).preprocessing()
 
 
 def run_of(folder, preprocessing, image_size):
-    """A folder that tells of its preprocessing alone."""
+    """Write a run folder that has nothing but its config and preprocessing."""
     folder.mkdir()
     config = configs.default('classification')
     configs.override(config, 'data.image_size', str(image_size))
@@ -146,18 +146,18 @@ def run_of(folder, preprocessing, image_size):
 
 
 @pytest.mark.parametrize(
-    'theirs, image_size, image_shape, overrides, expected',
+    'pretrained, image_size, image_shape, overrides, expected',
     [
-        # Nothing is set: as the weights saw images, whatever size the new ones have.
+        # Nothing is set: the preprocessing of the weights, for images of any size.
         (STRETCH, 48, (None, None, 1), (), {}),
         (STRETCH, 48, (28, 28, 1), (), {}),
         (READY, 32, (28, 28, 1), (), {}),
         (READY, 32, (90, 70, 1), (), {'resize': 'stretch'}),
         (RECIPE, 64, (None, None, 3), (), {}),
         (RECIPE, 64, (28, 28, 1), (), {}),
-        # Colours become grey, as the weights know them.
+        # Colour images become grey, because the weights are of grey images.
         (READY, 32, (28, 28, 3), (), {'resize': 'stretch'}),
-        # A value that is no default, nor that of the weights, is meant.
+        # A value that is neither the default nor that of the weights overrides.
         (STRETCH, 48, (None, None, 1), ('data.image_size=40',), {'size': (40, 40)}),
         (STRETCH, 48, (None, None, 1), ('data.image_size=48',), {}),
         (
@@ -182,7 +182,7 @@ def run_of(folder, preprocessing, image_size):
             ('data.image_size=64', 'task.resize=center_crop'),
             {'size': (64, 64), 'resize': 'center_crop'},
         ),
-        # Weights that saw pixels as they are go on to do so.
+        # Weights that were trained on unnormalised pixels get these again.
         (
             dataclasses.replace(READY, mean=(), std=()),
             32,
@@ -192,32 +192,34 @@ def run_of(folder, preprocessing, image_size):
         ),
     ],
 )
-def test_what_a_run_takes_over_and_what_its_config_overrides(
-    theirs, image_size, image_shape, overrides, expected, tmp_path
+def test_config_fields_override_the_preprocessing_of_the_weights(
+    pretrained, image_size, image_shape, overrides, expected, tmp_path
 ):
-    folder = run_of(tmp_path / 'run', theirs, image_size)
+    folder = run_of(tmp_path / 'run', pretrained, image_size)
     config = configs.default('classification')
     for text in (f'train.init_from={folder}', *overrides):
         configs.override(config, *text.split('=', 1))
-    own = Preprocessing.of_dataset(
+    of_dataset = Preprocessing.of_dataset(
         image_shape, config.data.image_size, config.task.resize
     )
     rules = ('stretch', 'center_crop', 'shorter_side')
-    chosen = image_input.as_weights(config, own, image_shape, rules)
-    assert chosen == dataclasses.replace(theirs, **expected)
+    chosen = image_input.as_weights(config, of_dataset, image_shape, rules)
+    assert chosen == dataclasses.replace(pretrained, **expected)
     configs.override(config, 'task.recipe', 'none')
-    assert image_input.as_weights(config, own, image_shape, rules) == own
+    without_recipe = image_input.as_weights(config, of_dataset, image_shape, rules)
+    assert without_recipe == of_dataset
 
 
-def test_images_of_no_square_are_told(tmp_path):
+def test_weights_of_images_that_are_not_square_need_such_images(tmp_path):
     wide = Preprocessing(size=(20, 30), **MEAN)
     folder = run_of(tmp_path / 'run', wide, 32)
     config = configs.default('video')
     configs.override(config, 'train.init_from', str(folder))
-    own = Preprocessing.of_dataset((20, 30, 1), 32, 'stretch')
-    assert image_input.as_weights(config, own, (20, 30, 1), ('stretch',)) == wide
-    with pytest.raises(UserError, match='expected images of 20x30 as those weights'):
-        image_input.as_weights(config, own, (24, 30, 1), ('stretch',))
+    of_dataset = Preprocessing.of_dataset((20, 30, 1), 32, 'stretch')
+    chosen = image_input.as_weights(config, of_dataset, (20, 30, 1), ('stretch',))
+    assert chosen == wide
+    with pytest.raises(UserError, match='expected images of 20x30 pixels'):
+        image_input.as_weights(config, of_dataset, (24, 30, 1), ('stretch',))
 
 
 @pytest.mark.parametrize(
@@ -237,26 +239,28 @@ def test_images_of_no_square_are_told(tmp_path):
         ('captioning', ('data.source=digit_scenes/64', 'task.vocabulary_examples=10')),
     ],
 )
-def test_every_task_that_normalises(task, overrides, tmp_path, monkeypatch):
+def test_every_task_takes_over_the_preprocessing_of_the_weights(
+    task, overrides, tmp_path, monkeypatch
+):
     from jaxvision.core.registry import resolve
     from jaxvision.train.sources import Sources
 
     channels = 3 if task == 'captioning' else 1
-    theirs = Preprocessing(
+    pretrained = Preprocessing(
         size=(16, 16), resize='stretch', mean=(0.2,) * channels, std=(0.3,) * channels
     )
     image_size = 64 if task.startswith('video') else 32
-    folder = run_of(tmp_path / 'run', theirs, image_size)
+    folder = run_of(tmp_path / 'run', pretrained, image_size)
     config = configs.default(task)
     for text in (f'train.init_from={folder}', *overrides):
         configs.override(config, *text.split('=', 1))
     source = Sources(config)['train']
     spec = resolve('tasks', task).describe(config, source)
-    assert spec.preprocessing == theirs
+    assert spec.preprocessing == pretrained
     if task in ('few_shot', 'video_summary'):
-        # Their sources resize; a run that has begun needs the other's folder no more.
+        # These sources resize. After the run has begun, the folder of the weights is not needed.
         shutil.rmtree(folder)
-        begun = Sources(config, preprocessing=theirs)['train']
+        begun = Sources(config, preprocessing=pretrained)['train']
         name = 'support' if task == 'few_shot' else 'video'
         np.testing.assert_array_equal(begun[0][name], source[0][name])
         assert begun[0][name].shape[-3:] == (16, 16, 1)

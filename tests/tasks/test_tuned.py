@@ -1,4 +1,4 @@
-"""What of a classifier is trained, and from where its head begins."""
+"""Fine-tuning of parts of a classifier, layer decay, LoRA and linear probes."""
 
 import json
 
@@ -18,7 +18,7 @@ NEW = 'train.init_new=model/head'
 
 @pytest.fixture
 def opened(tiny, trained, tmp_path):
-    """A run that begins with another's weights: (run, its first state, a batch)."""
+    """A run that begins with the weights of another run: (run, its first state, a batch)."""
 
     def begin_with(*overrides):
         run = begin(
@@ -62,7 +62,7 @@ def test_a_frozen_part_costs_no_optimizer_and_no_gradient(opened):
 
 
 @pytest.mark.parametrize('part', ['head', 'last 1'])
-def test_what_is_frozen_stays_in_training_and_in_the_checkpoint(
+def test_frozen_parts_are_unchanged_by_training_and_in_the_checkpoint(
     part, tiny, trained, tmp_path, no_pictures
 ):
     loop.run(tiny(f'train.init_from={trained}', NEW, f'task.trained={part}'), tmp_path)
@@ -95,7 +95,7 @@ def test_running_statistics_stay_where_all_is_trained(opened):
     assert jax.tree.all(changed)
 
 
-def test_layers_learn_slower_the_deeper_they_are(opened):
+def test_layer_decay_lowers_the_learning_rate_of_earlier_blocks(opened):
     options = 'optimizer.name=sgd', 'optimizer.schedule=constant'
     moves = {}
     for decay in (1.0, 0.5):
@@ -121,7 +121,9 @@ def test_layers_learn_slower_the_deeper_they_are(opened):
     )
 
 
-def test_lora_trains_little_and_the_rest_stays(tiny, tmp_path, no_pictures):
+def test_lora_changes_only_the_head_and_the_low_rank_updates(
+    tiny, tmp_path, no_pictures
+):
     model = 'model.name=vit', 'model.variant=Ti/4', 'data.image_size=8'
     options = [text for text in (*model, 'train.steps=2', 'train.eval_every=2')]
     config = tiny(*options, 'model.options.depth=1')
@@ -145,7 +147,7 @@ def test_lora_trains_little_and_the_rest_stays(tiny, tmp_path, no_pictures):
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(after['lora']))
 
 
-def test_a_probe_is_scikit_learns_of_the_same_features(
+def test_a_probe_equals_logistic_regression_of_scikit_learn(
     tiny, trained, tmp_path, no_pictures, capsys
 ):
     options = f'train.init_from={trained}', NEW, 'task.probe=0.01', 'train.steps=0'
@@ -172,30 +174,28 @@ def test_a_probe_is_scikit_learns_of_the_same_features(
         features[split], labels[split] = records['features'], records['label']
     mean = features['train'].mean(0)
     scale = np.sqrt(features['train'].var(0).mean())
-    theirs = LogisticRegression(
+    reference = LogisticRegression(
         C=1 / (0.01 * len(labels['train'])), tol=1e-8, max_iter=10_000
     )
-    theirs.fit((features['train'] - mean) / scale, labels['train'])
-    wanted = (
-        theirs.predict((features['test'] - mean) / scale) == labels['test']
-    ).mean()
-    assert abs(result.metrics['eval/accuracy'] - wanted) < 2 / len(labels['test'])
-    assert wanted > 0.5
+    reference.fit((features['train'] - mean) / scale, labels['train'])
+    predictions = reference.predict((features['test'] - mean) / scale)
+    expected = (predictions == labels['test']).mean()
+    assert abs(result.metrics['eval/accuracy'] - expected) < 2 / len(labels['test'])
+    assert expected > 0.5
     row = json.loads(
         (tmp_path / 'probe' / 'metrics.jsonl').read_text().splitlines()[-1]
     )
     assert row['eval/accuracy'] == result.metrics['eval/accuracy']
     capsys.readouterr()
 
-    # Again: as finished as any run; another penalty: of the features that were kept.
+    # The same command trains no more. Another penalty uses the cached features.
     assert not loop.run(tiny(*options), tmp_path / 'probe').trained
     assert 'features' not in capsys.readouterr().out
     loop.run(tiny(*options, 'task.probe=0.1'), tmp_path / 'other')
-    said = capsys.readouterr().out
-    kept = next(
-        line.split(', from ')[1] for line in said.splitlines() if ', from ' in line
-    )
-    with open(kept, 'r+b') as file:  # which a crash damages
+    lines = capsys.readouterr().out.splitlines()
+    cache_file = next(line.split(', from ')[1] for line in lines if ', from ' in line)
+    # A damaged cache file, as after a crash, is replaced.
+    with open(cache_file, 'r+b') as file:
         file.truncate(100)
     again = loop.run(tiny(*options), tmp_path / 'again')
     assert ', from ' not in capsys.readouterr().out
@@ -222,11 +222,11 @@ def test_training_goes_on_from_a_fitted_head(opened):
 
 
 @pytest.mark.parametrize(
-    'override, said',
+    'override, message',
     [
-        ('task.trained=las 2', "expected all, head, 'last 2'"),
+        ('task.trained=las 2', "expected 'all', 'head', 'last N' or 'lora N'"),
         ('task.trained=last 9', 'below the head'),
-        ('task.trained=last 0', 'expected all'),
+        ('task.trained=last 0', "expected 'all'"),
         ('task.statistics=mean', "expected one of 'batch', 'running'"),
         ('task.layer_decay=0', 'task.layer_decay=0.0: expected a number .*> 0'),
         ('task.probe=-1', 'task.probe=-1.0: expected a number >= 0'),
@@ -234,6 +234,6 @@ def test_training_goes_on_from_a_fitted_head(opened):
         ('task.trained=lora 2', 'linear layers'),
     ],
 )
-def test_a_wrong_setting_is_told(override, said, tiny, tmp_path):
-    with pytest.raises(UserError, match=said):
+def test_a_wrong_setting_is_an_error(override, message, tiny, tmp_path):
+    with pytest.raises(UserError, match=message):
         begin(tiny(override), tmp_path)

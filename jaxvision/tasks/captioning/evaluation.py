@@ -75,7 +75,7 @@ def draw(
 
     Args:
         vocabulary: the words by number.
-        records: of an evaluation.
+        records: records of an evaluation.
         example: `example(index)`, a prepared example.
     """
     count = len(records['index'])
@@ -97,8 +97,8 @@ def show(vocabulary: Sequence[str], inputs: Example, outputs: Records) -> Shown:
 
     Args:
         vocabulary: the words by number.
-        inputs: as `Task.show` takes them.
-        outputs: of `Task.predict`, for one image.
+        inputs: a prepared example, see `Task.show`.
+        outputs: outputs of `Task.predict` for one image.
 
     Returns:
         (the captions with log probabilities, a picture of the attention).

@@ -45,7 +45,7 @@ def self_critical(network: CaptionNetwork, ngrams: cider.Statistics) -> Loss:
 
     Args:
         network: the captioner.
-        ngrams: of the training captions.
+        ngrams: n-gram statistics of the training captions.
     """
 
     def cider_d(caption, references):

@@ -32,10 +32,10 @@ class CaptionNetwork:
 
     Attributes:
         model: the captioner.
-        preprocessing: of its images.
+        preprocessing: preprocessing of the images.
         length: of a caption, words and END.
         beam: captions that the beam search keeps.
-        dtype: of the images.
+        dtype: dtype of the images.
     """
 
     model: captioner.Captioner
@@ -51,7 +51,7 @@ class CaptionNetwork:
         """Build the captioner of a config.
 
         Args:
-            config: of the run.
+            config: config of the run.
             spec: with the length of a caption and the preprocessing.
             vocabulary: the words by number.
 
@@ -100,10 +100,10 @@ class CaptionNetwork:
         """Encode a batch's images in training.
 
         Args:
-            params: of the captioner.
+            params: parameters of the captioner.
             state: holds the batch statistics.
-            batch: of training examples.
-            key: of the step.
+            batch: training examples.
+            key: random key of the step.
 
         Returns:
             (the encoded images, `aux` of the loss with the new model state).
@@ -125,7 +125,7 @@ class CaptionNetwork:
         """Build the function that gives the next word.
 
         Args:
-            params: of the captioner.
+            params: parameters of the captioner.
             seen: the features and keys of all places.
             any_word: whether BEGIN and UNKNOWN may be the next word.
 

@@ -141,7 +141,7 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
     """Make room for all captions of the splits that are evaluated.
 
     Args:
-        config: of the run.
+        config: config of the run.
         spec: with room for the training captions.
         sources: the splits that are evaluated, which are read as a whole.
     """

@@ -1,4 +1,4 @@
-"""Image classification: one label an image (softmax) or several (sigmoid)."""
+"""Image classification with one label per image (softmax) or several (sigmoid)."""
 
 import functools
 
@@ -19,12 +19,15 @@ from jaxvision.tasks.shared.classifier import classifier
 FIELDS: Fields = {
     **fine_tuning.FIELDS,
     'label_smoothing': Field(
-        0.0, 'Probability that is spread over all classes.', least=0, below=1
+        0.0,
+        'Label smoothing: probability that is spread over all classes.',
+        least=0,
+        below=1,
     ),
     **image_input.FIELDS,
     'crop_scale': Field(
         1.0,
-        'Smallest fraction of the area in a random resized crop; 1: no such crops.',
+        'Smallest fraction of the image area in a random resized crop; 1: no random crops.',
         above=0,
         most=1,
     ),
@@ -32,20 +35,24 @@ FIELDS: Fields = {
         **image_input.AUGMENT,
         'color': Field(
             0.0,
-            'Jitter of brightness, contrast and saturation, and a quarter of it of hue.',
+            'Strength of random brightness, contrast and saturation; hue has a quarter of it.',
             least=0,
         ),
-        'randaugment': Field(0, 'Operations an image, at magnitude 9 of 10.', least=0),
+        'randaugment': Field(
+            0,
+            'RandAugment operations per image, at magnitude 9 of 10; 0: none.',
+            least=0,
+        ),
         'cutout': Field(
             0.0,
-            "Side of the erased square, as a fraction of the image's.",
+            'Side of the erased square, as a fraction of the shorter side; 0: none.',
             least=0,
             most=1,
         ),
-        'mixup': Field(0.0, 'Alpha of mixup.', least=0),
+        'mixup': Field(0.0, 'Alpha of mixup; 0: no mixup.', least=0),
         'cutmix': Field(
             0.0,
-            'Alpha of CutMix; with mixup, a step has the one or the other.',
+            'Alpha of CutMix; 0: no CutMix. With mixup, each step has one of the two.',
             least=0,
         ),
     },
@@ -55,17 +62,28 @@ FIELDS: Fields = {
 def source(
     config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
-    """Refuse a split whose classes are none of training's."""
+    """Return the images of a split unchanged, and refuse splits with new classes.
+
+    Args:
+        config: config of the run.
+        source: the images.
+        split: 'train', 'validation' or 'test'.
+        preprocessing: preprocessing of the run; None before the run has begun.
+
+    Raises:
+        UserError: The classes of the split are not the classes of training.
+    """
     if source.info.new_classes:
         raise UserError(
-            f'{source.info.name}: the classes of its split {source.info.split!r} are '
-            'none of training; to learn to tell such apart, see configs/few_shot.py'
+            f'data.source={source.info.name}: expected the classes of training in the split '
+            f'{source.info.split!r}, but it has new classes. Use configs/few_shot.py to '
+            'classify images of new classes.'
         )
     return source
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the images and classes of a dataset, and the preprocessing of its images."""
+    """Describe the images, classes and preprocessing of a dataset."""
     info = source.info
     info.check_holds('image', 'label')
     image, preprocessing = image_input.describe(config, info)
@@ -88,26 +106,27 @@ def make(config: Config, spec: Spec) -> Task:
     def pixels(inputs):
         return (color.to_float(jnp.asarray(inputs['image']), dtype),)
 
+    def picture(example):
+        return example['image']
+
     return classifier(
         config,
         spec,
         pixels,
-        functools.partial(image_input.augmented, config.task.augment),
+        functools.partial(image_input.augment_images, config.task.augment),
         predictor='image',
         prepare=image_input.make_prepare(config, spec),
-        figures=functools.partial(
-            class_labels.draw_figures,
-            spec.class_names,
-            lambda example: example['image'],
-        ),
+        figures=functools.partial(class_labels.draw_figures, spec.class_names, picture),
         show=functools.partial(class_labels.show, spec.class_names, spec.multi_label),
     )
 
 
 def _check(config: Config) -> None:
     augment = config.task.augment
-    part = config.data.batch_size // config.optimizer.accumulate
-    if (augment.mixup or augment.cutmix) and part % 2:
+    microbatch = config.data.batch_size // config.optimizer.accumulate
+    if (augment.mixup or augment.cutmix) and microbatch % 2:
         raise UserError(
-            f'mixup and cutmix pair neighbours, and batches of {part} have an odd one'
+            f'data.batch_size={config.data.batch_size}: expected microbatches of an even '
+            f'size, because mixup and CutMix mix pairs of images, but a microbatch has '
+            f'{microbatch}. Change data.batch_size or optimizer.accumulate.'
         )

@@ -140,9 +140,9 @@ class Learner:
         """MAML, of either order: learn from the support set and classify the queries.
 
         Args:
-            params: of the backbone.
+            params: parameters of the backbone.
             images: of an episode, the support set first.
-            mask: of the support set.
+            mask: 1 for images of the support set, 0 for padding.
             steps: gradient steps.
         """
         support = (images[: mask.size], mask)
@@ -161,7 +161,7 @@ class Learner:
         """Reptile's direction for the backbone, and its last loss.
 
         Args:
-            params: of the backbone.
+            params: parameters of the backbone.
             images: of each class; every step has others of them.
             steps: gradient steps.
         """

@@ -41,7 +41,7 @@ class Backbone:
         layer: the name of the intermediate.
         image_shape: (height, width, channels) of an image.
         preprocessing: has the mean and std of the images.
-        dtype: of images and features.
+        dtype: dtype of images and features.
     """
 
     model: Module
@@ -117,9 +117,9 @@ class Backbone:
         """Compute features of all images as one batch.
 
         Args:
-            params: of the model; a head is left out.
-            model_state: of the model.
-            images: in [0, 1].
+            params: parameters of the model; a head is left out.
+            model_state: model state, such as batch statistics.
+            images: images in [0, 1].
             train: whether the model is in training.
             keys: of each image, in training.
 

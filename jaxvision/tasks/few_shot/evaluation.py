@@ -24,7 +24,7 @@ def make(predict: Predict, form: Form) -> Evaluation:
     """Build the evaluation of the first classes and shots of larger episodes.
 
     Args:
-        predict: as `Task.predict`.
+        predict: see `Task.predict`.
         form: the size of the episodes.
 
     Returns:

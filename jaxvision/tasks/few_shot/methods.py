@@ -37,7 +37,7 @@ def make_scores(options: Config, backbone: Backbone, steps: int) -> Scores:
     """Build the logits of a method.
 
     Args:
-        options: the config's `task`.
+        options: `config.task`.
         backbone: the model.
         steps: gradient steps of a method that learns within an episode.
     """
@@ -178,9 +178,9 @@ def augmented(
 
     Args:
         options: `image_input.AUGMENT`, the config's `task.augment`.
-        key: of the step.
+        key: random key of the step.
         index: of the episodes.
-        images: in [0, 1].
+        images: images in [0, 1].
 
     Returns:
         (the images, a key for each image of the batch).
@@ -188,6 +188,6 @@ def augmented(
     per_episode = images.shape[1]
     numbers = (index[:, None] * per_episode + jnp.arange(per_episode)).ravel()
     flat = images.reshape(-1, *images.shape[2:])
-    moved = image_input.moved(options, key, numbers, flat)
+    moved = image_input.augment_geometry(options, key, numbers, flat)
     image_keys = keys.per_example(keys.stream(key, 'model'), numbers)
     return moved.reshape(images.shape), image_keys

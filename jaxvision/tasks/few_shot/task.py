@@ -93,10 +93,10 @@ def source(
     """Draw episodes of training's classes, or of new ones.
 
     Args:
-        config: of the run.
+        config: config of the run.
         source: the images.
         split: 'train', 'validation' or 'test'.
-        preprocessing: of the run, None before it has begun.
+        preprocessing: preprocessing of the run; None before the run has begun.
 
     Raises:
         UserError: An image has several labels, or there are too few classes or examples.

@@ -24,10 +24,10 @@ def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Eva
     """Build the evaluation over `samples.SampleRows`.
 
     Args:
-        options: the config's `task`.
-        spec: of the run, with its feature extractor.
-        predict: as `Task.predict`.
-        dtype: of real images in [0, 1].
+        options: `config.task`.
+        spec: spec of the run, with its feature extractor.
+        predict: see `Task.predict`.
+        dtype: dtype of real images in [0, 1].
     """
     classifier = spec.networks['feature_extractor']
     layer = options.layer

@@ -22,7 +22,7 @@ class Losses:
     """Adversarial losses and gradient penalties.
 
     Attributes:
-        options: the config's `task`.
+        options: `config.task`.
         networks: the generator and the discriminator.
     """
 

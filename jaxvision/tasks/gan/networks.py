@@ -25,8 +25,8 @@ class Networks:
     Attributes:
         generator: the module that makes images of latents and labels.
         discriminator: the module that scores images: higher for what looks real.
-        spec: of the data.
-        dtype: of latents and images.
+        spec: spec of the run.
+        dtype: dtype of latents and images.
     """
 
     generator: Module

@@ -27,10 +27,10 @@ def draw(
     """Draw generated images, interpolations, and the nearest training images.
 
     Args:
-        records: of an evaluation, with features and images.
+        records: records of an evaluation, with features and images.
         example: not used, since the records hold the images.
         samples: number of records before the interpolations.
-        class_names: in the order of the labels; empty where there are no classes.
+        class_names: names of the classes, in the order of the labels; empty without classes.
 
     Returns:
         'samples' with a class in each column, 'walks' with an interpolation in each line,

@@ -29,7 +29,7 @@ def compare(dtype: DTypeLike, outputs: Batch, batch: Batch) -> Batch:
     """Measure filled images.
 
     Args:
-        dtype: of the computation.
+        dtype: dtype of the computation.
         outputs: 'image' in [0, 255], [B, H, W, C].
         batch: the true 'image', and 'mask', above 0 in the hole.
 

@@ -127,11 +127,11 @@ class Inpainter:
     """A network that fills holes, and the holes that it is trained with.
 
     Attributes:
-        options: the config's task.
-        spec: of the data.
+        options: `config.task`.
+        spec: spec of the run.
         model: `(image [B, H, W, C], hole [B, H, W, 1]) -> (what is added to the smooth
             filling, intermediates)`.
-        dtype: of the images.
+        dtype: dtype of the images.
     """
 
     options: Config
@@ -159,7 +159,9 @@ class Inpainter:
         """Make ((images, their holes), images) of a training step, augmented."""
         key = keys.at_step(state.key, 'read', state.step)
         image = color.to_float(batch['image'], self.dtype)
-        image = image_input.moved(self.options.augment, key, batch['index'], image)
+        image = image_input.augment_geometry(
+            self.options.augment, key, batch['index'], image
+        )
         mask_keys = keys.per_example(keys.stream(key, 'mask'), batch['index'])
         draw = mask_drawer(self.options, self.spec, image.shape[1:3])
         return (image, jax.vmap(draw)(mask_keys)), image
@@ -246,7 +248,7 @@ def mask_drawer(
     """Build `(key) -> hole [H, W, 1]`.
 
     Args:
-        options: the config's task.
+        options: `config.task`.
         spec: with the size of whole images.
         size: (height, width) of the image, or of a crop; strokes of the brush are as wide
             in a crop as in the whole image.

@@ -1,1 +1,1 @@
-"""Parts that several tasks share; not a task."""
+"""Code that several tasks use. This folder is not a task."""

@@ -1,4 +1,4 @@
-"""Class labels of images and clips: their shape, answers that name classes, and figures."""
+"""Class labels of images and clips: array specs, named predictions and figures."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,7 @@ from jaxvision.viz import figures
 
 
 def array_spec(info: SourceInfo) -> ArraySpec:
-    """The shape and dtype of a label."""
+    """Return the shape and dtype of a label: one class number, or a 0/1 value for each class."""
     if info.multi_label:
         return ArraySpec((len(info.class_names),), 'float32')
     return ArraySpec((), 'int32')
@@ -22,7 +22,19 @@ def array_spec(info: SourceInfo) -> ArraySpec:
 def show(
     class_names: Sequence[str], multi_label: bool, inputs: Example, outputs: Records
 ) -> Shown:
-    """Name the five most likely classes; of several labels, also all above one half."""
+    """Name the most likely classes of one image or clip.
+
+    Args:
+        class_names: names of the K classes, in the order of the labels.
+        multi_label: whether an example has several labels.
+        inputs: a prepared example, see `Task.show`.
+        outputs: outputs of `Task.predict` for one example, with 'probabilities' [K].
+
+    Returns:
+        (answer, picture). The answer has the five most likely classes. With several labels
+        it also has all classes with a probability above 0.5. The picture is a bar chart, or
+        None without `inputs['original']`.
+    """
     probabilities = [round(float(p), 6) for p in outputs['probabilities']]
     order = sorted(range(len(probabilities)), key=lambda k: -probabilities[k])
     top = [
@@ -30,15 +42,12 @@ def show(
     ]
     answer = {**top[0], 'top': top}
     if multi_label:
-        answer = {
-            'classes': [class_names[k] for k in order if probabilities[k] > 0.5],
-            **answer,
-        }
+        likely = [class_names[k] for k in order if probabilities[k] > 0.5]
+        answer = {'classes': likely, **answer}
     if 'original' not in inputs:
         return answer, None
-    return answer, figures.bars(
-        inputs['original'], [(likely['class'], likely['probability']) for likely in top]
-    )
+    bars = [(class_names[k], probabilities[k]) for k in order[:5]]
+    return answer, figures.bars(inputs['original'], bars)
 
 
 def draw_figures(
@@ -47,25 +56,26 @@ def draw_figures(
     records: Records,
     example: Callable[[int], Example],
 ) -> Pictures:
-    """Draw the confusion matrix and the most confident mistakes.
+    """Draw the confusion matrix, and the 24 mistakes with the highest confidence.
 
     Args:
-        class_names: in the order of the labels.
-        picture: `picture(example)`, the uint8 image that stands for an example.
-        records: of an evaluation with one label an example.
-        example: `example(index)`, a prepared example.
+        class_names: names of the classes, in the order of the labels.
+        picture: `picture(example)` returns the uint8 image that stands for an example.
+        records: records of an evaluation in which an example has one label.
+        example: `example(index)` returns a prepared example.
     """
     wrong = np.flatnonzero(records['prediction'] != records['label'])
     worst = wrong[np.argsort(-records['confidence'][wrong], kind='stable')][:24]
-    captions = [
-        f'{class_names[records["label"][i]]}, said {class_names[records["prediction"][i]]} '
-        f'({records["confidence"][i]:.0%})'
-        for i in worst
-    ]
-    images = [picture(example(int(records['index'][i]))) for i in worst]
+    images = []
+    captions = []
+    for row in worst:
+        mistake = {name: values[row] for name, values in records.items()}
+        images.append(picture(example(int(mistake['index']))))
+        label = class_names[mistake['label']]
+        prediction = class_names[mistake['prediction']]
+        captions.append(f'{label}, said {prediction} ({mistake["confidence"]:.0%})')
+    counts = metrics.confusion_matrix(records, len(class_names))
     return {
-        'confusion': figures.matrix(
-            metrics.confusion_matrix(records, len(class_names)), class_names
-        ),
+        'confusion': figures.matrix(counts, class_names),
         'mistakes': figures.gallery(images, captions),
     }

@@ -1,4 +1,4 @@
-"""A classifier of images or clips: logits, their losses and their metrics."""
+"""Classification of images or clips: the model's logits, the loss and the metrics."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ from jaxvision.tasks.shared.fine_tuning import Tuned, fit
 from jaxvision.tasks.shared.networks import make_model
 from jaxvision.train import optimizers, update
 
-# `(inputs) -> (pixels in [0, 1], *other arrays of the model)`
+# `(batch) -> (pixels in [0, 1], *further inputs of the model)`
 Pixels = Callable[[Batch], tuple[Array, ...]]
 # `(key, index [B], pixels, targets [B, K]) -> (pixels, targets)`
 Augment = Callable[[jax.Array, Array, Array, Array], tuple[Array, Array]]
@@ -50,22 +50,28 @@ def classifier(
     figures: Figures,
     show: Show,
 ) -> Task:
-    """Build the task of a model that gives logits.
+    """Build the task of a model whose outputs are the logits of classes.
 
     Args:
-        config: of the run.
-        spec: with the shapes of the inputs, the class names and the preprocessing.
-        pixels: reads the model's inputs; only the first is augmented and normalised.
-        augment: changes the pixels and targets in training.
-        predictor: as `Task.predictor`.
-        prepare: as `Task.prepare`.
-        figures: as `Task.figures`; used where an example has one label.
-        show: as `Task.show`.
+        config: config of the run.
+        spec: spec of the run, with inputs, class names and preprocessing.
+        pixels: reads the model's inputs from a batch. Only the first is augmented and
+            normalised.
+        augment: random changes of pixels and targets in training.
+        predictor: see `Task.predictor`.
+        prepare: see `Task.prepare`.
+        figures: see `Task.figures`; not used if an example has several labels.
+        show: see `Task.show`.
 
     Raises:
-        UserError: An option of the model or of the task is wrong.
+        UserError: A field of `config.model` or `config.task` is wrong.
     """
     network = Classifier.build(config, spec, pixels, augment)
+    best = 'accuracy'
+    if spec.multi_label:
+        best = 'mean_average_precision'
+        # The figures show one label and one prediction an example.
+        figures = None
     tx, lr = optimizers.make(config, spec.examples, rates=network.model.rates)
     descend = update.from_loss(
         network.loss,
@@ -92,9 +98,9 @@ def classifier(
         predict=network.predict,
         predictor=predictor,
         network=Network(normalize=network.normalize, apply=network.apply),
-        best='mean_average_precision' if spec.multi_label else 'accuracy',
+        best=best,
         prepare=prepare,
-        figures=None if spec.multi_label else figures,
+        figures=figures,
         show=show,
         fit=network.probe(config.task.probe),
     )
@@ -103,15 +109,15 @@ def classifier(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A model with its preprocessing and its loss.
+    """A classification model with its preprocessing, loss and metrics.
 
     Attributes:
-        spec: of the data.
-        model: the model, all or part of which is trained.
-        pixels: reads the model's inputs.
-        augment: changes pixels and targets in training.
-        smoothing: probability that is spread over all classes.
-        dtype: of the targets.
+        spec: spec of the run.
+        model: the model, of which all or some parts are trained.
+        pixels: reads the model's inputs from a batch.
+        augment: random changes of pixels and targets in training.
+        smoothing: label smoothing: the probability that is spread over all classes.
+        dtype: dtype of the targets.
     """
 
     spec: Spec
@@ -125,11 +131,23 @@ class Classifier:
     def build(
         cls, config: Config, spec: Spec, pixels: Pixels, augment: Augment
     ) -> 'Classifier':
+        """Build the model and the loss of a config.
+
+        Args:
+            config: config of the run.
+            spec: spec of the run.
+            pixels: reads the model's inputs from a batch.
+            augment: random changes of pixels and targets in training.
+
+        Raises:
+            UserError: Label smoothing is set but an example has several labels, or the model
+                is wrong.
+        """
         smoothing = config.task.label_smoothing
         if smoothing and spec.multi_label:
             raise UserError(
-                f'task.label_smoothing={smoothing}: expected 0, since an example of '
-                'this dataset has several labels'
+                f'task.label_smoothing={smoothing}: expected 0, because examples of '
+                'this dataset have several labels. Set it to 0.'
             )
         example = {
             name: jax.ShapeDtypeStruct((1, *array.shape), array.dtype)
@@ -152,12 +170,12 @@ class Classifier:
         return color.normalize(pixels, preprocessing.mean, preprocessing.std)
 
     def inputs(self, batch: Batch) -> tuple[Array, ...]:
-        """What the model is given in inference."""
+        """Read and normalise the model's inputs, in inference."""
         pixels, *others = self.pixels(batch)
         return self.normalize(pixels), *others
 
     def targets(self, batch: Batch) -> Float[Array, 'b k']:
-        """The probability of each class."""
+        """Return the target probability of each class, with label smoothing."""
         if self.spec.multi_label:
             return batch['label']
         return losses.one_hot_targets(
@@ -167,7 +185,17 @@ class Classifier:
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[update.Terms, update.Aux]:
-        """The cross-entropy, as `update.from_loss` takes it."""
+        """Compute the cross-entropy of augmented examples, for `update.from_loss`.
+
+        Args:
+            params: parameters of the model.
+            state: train state, with the model state.
+            batch: training examples.
+            key: random key of the step.
+
+        Returns:
+            ({'cross_entropy': (values [B], weights [B])}, the new model state).
+        """
         pixels, *others = self.pixels(batch)
         pixels, targets = self.augment(key, batch['index'], pixels, self.targets(batch))
         (logits, _), model_state = self.model.apply(
@@ -187,13 +215,13 @@ class Classifier:
         return terms, {'model_state': {'model': model_state}}
 
     def apply(self, variables: Tree, *inputs: Array) -> tuple[Array, Scalars]:
-        """The logits [B, K] and named intermediates of normalised inputs."""
+        """Compute logits [B, K] and named intermediates from normalised inputs."""
         params = variables['params']['model']
         model_state = variables['model_state']['model']
         return self.model.apply(params, model_state, *inputs)
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """The logits and probabilities [B, K]."""
+        """Predict logits and probabilities [B, K]."""
         logits, _ = self.apply(variables, *self.inputs(inputs))
         if self.spec.multi_label:
             probabilities = jax.nn.sigmoid(logits)
@@ -202,13 +230,13 @@ class Classifier:
         return {'logits': logits, 'probabilities': probabilities}
 
     def record(self, outputs: Batch, batch: Batch) -> Batch:
-        """One record per example."""
+        """Make one record per example from the logits and labels."""
         if self.spec.multi_label:
             return metrics.record_multilabel(outputs['logits'], batch['label'])
         return metrics.record(outputs['logits'], batch['label'])
 
     def evaluation(self) -> Evaluation:
-        """Accuracy and the like, on the test split."""
+        """Build the evaluation: accuracy and related metrics."""
 
         def evaluate(state, batch):
             return self.record(self.predict(state.variables, batch), batch)
@@ -228,7 +256,7 @@ class Classifier:
         )
 
     def probe(self, penalty: float) -> Fit | None:
-        """Fit the head to the features of all training examples, unless `penalty` is 0."""
+        """Build the linear probe with an L2 penalty; None if `penalty` is 0."""
         if not penalty:
             return None
 

@@ -1,4 +1,4 @@
-"""Features of trained networks, for metrics and perceptual losses."""
+"""Feature extractors: intermediates of trained classifiers, for metrics and perceptual losses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,23 +22,25 @@ from jaxvision.pretrained.formats import tensor_file
 from jaxvision.tasks.shared.networks import make_model
 
 
-def required(config: Config, named: str) -> RequiredNetwork:
-    """The network that `task.feature_extractor` names.
+def required(config: Config, name: str) -> RequiredNetwork:
+    """Return the classifier that `task.feature_extractor` names.
 
     Args:
-        config: of the task that requires it.
-        named: the folder of a run, or 'small_cnn': a small classifier of the task's dataset.
+        config: config of the task that uses the features.
+        name: the folder of a run, or 'small_cnn': a small classifier, trained on the task's
+            dataset.
     """
-    if named == 'small_cnn':
+    if name == 'small_cnn':
         return RequiredNetwork(config=small_classifier(config.data))
-    return RequiredNetwork(run=named)
+    return RequiredNetwork(run=name)
 
 
 def small_classifier(data: Config) -> Config:
-    """The config of a small classifier of a dataset, where the user gives no better one."""
+    """Return the config of a small classifier of a dataset, the default feature extractor."""
     config = configs.default('classification')
     config.data.update(data)
-    devices = jax.device_count()  # whatever the task's own batch is
+    # 64, rounded up to a multiple of the devices. The task may have another batch size.
+    devices = jax.device_count()
     config.data.batch_size = -(-64 // devices) * devices
     config.data.per_class = 0
     config.data.synthetic = ''
@@ -57,18 +59,22 @@ def small_classifier(data: Config) -> Config:
 def build(
     network: NetworkSpec, layer: str, dtype: DTypeLike = jnp.float32
 ) -> Callable[[Tree, Float[Array, 'b h w c']], dict[str, Array]]:
-    """Build `(variables, images in [0, 1]) -> {name: intermediate}` of a trained classifier.
+    """Build a function that computes the intermediates of a trained classifier.
 
-    Grey images are repeated into colours, colours are averaged to grey. Images that are up
-    to a third larger or smaller are cropped or padded, others are resized.
+    Images are converted to the classifier's input. Grey images are repeated to three
+    channels, colour images are averaged to one. Images up to a third larger or smaller than
+    the input are cropped or padded. Other images are resized.
 
     Args:
-        network: the classifier's run.
-        layer: an intermediate that it must have.
-        dtype: of its computation.
+        network: the run of the classifier.
+        layer: name of an intermediate that is needed.
+        dtype: dtype of the computation.
+
+    Returns:
+        `(variables, images in [0, 1]) -> {name: intermediate}`.
 
     Raises:
-        UserError: The run is no classifier, or it has no such intermediate.
+        UserError: The run is not a classifier, or its model has no intermediate `layer`.
     """
     model, intermediates = _open_classifier(network, dtype)
     if layer not in intermediates:
@@ -81,10 +87,10 @@ def build(
         images = jax.vmap(lambda image: _as_shape(image, shape))(images)
         images = color.normalize(images, preprocessing.mean, preprocessing.std)
         model_state = variables['model_state']['model']
-        _, named = model.apply(
+        _, intermediates = model.apply(
             {'params': variables['params']['model'], **model_state}, images
         )
-        return named
+        return intermediates
 
     return extract
 
@@ -92,11 +98,12 @@ def build(
 def _open_classifier(
     network: NetworkSpec, dtype: DTypeLike
 ) -> tuple[Any, dict[str, Any]]:
-    """The classifier, and the shapes of its intermediates."""
+    """Build the model of a classifier's run. Also return the shapes of its intermediates."""
     config = configs.stored(network.config)
     if config.task.name != 'classification':
         raise UserError(
-            f'a run of task {config.task.name!r} has no features: expected a classifier'
+            f'task.name={config.task.name!r} of the feature extractor: expected '
+            "'classification'. Choose the run of an image classifier."
         )
     config.model.dtype = jnp.dtype(dtype).name
     config.model.param_dtype = jnp.dtype(dtype).name
@@ -109,7 +116,7 @@ def _open_classifier(
 
 
 def inception(file: str) -> RequiredNetwork:
-    """Inception-v3 as the FID has it, from a PyTorch file (pt_inception-2015-12-05)."""
+    """Return the Inception-v3 of the published FID, from the file pt_inception-2015-12-05-*.pth."""
 
     def init():
         return InceptionV3().init(jax.random.key(0), jnp.zeros((1, 107, 107, 3)))
@@ -124,16 +131,18 @@ def inception(file: str) -> RequiredNetwork:
 
 
 def _as_shape(image: Array, shape: tuple[int, ...]) -> Array:
+    """Convert channels, then crop, pad or resize an image to a shape (height, width, channels)."""
     height, width, channels = image.shape
     if channels != shape[2]:
         image = jnp.broadcast_to(
             image.mean(-1, keepdims=True), (height, width, shape[2])
         )
-    sides = tuple(zip(shape[:2], (height, width), strict=True))
-    if all(
-        2 / 3 <= wanted / side <= 4 / 3 and (wanted - side) % 2 == 0
-        for wanted, side in sides
-    ):
-        margins = [((wanted - side) // 2,) * 2 + (0,) for wanted, side in sides]
-        return lax.pad(image, jnp.zeros((), image.dtype), [*margins, (0, 0, 0)])
-    return resize.resize(image, tuple(shape[:2]))
+    size = tuple(shape[:2])
+    margins = []
+    for side, target in zip((height, width), size, strict=True):
+        missing = target - side
+        if missing % 2 or not 2 / 3 <= target / side <= 4 / 3:
+            return resize.resize(image, size)
+        # A negative margin crops.
+        margins.append((missing // 2, missing // 2, 0))
+    return lax.pad(image, jnp.zeros((), image.dtype), [*margins, (0, 0, 0)])

@@ -1,4 +1,4 @@
-"""A classifier's model of which a part is trained, or its head fitted: fine-tuning and probes."""
+"""Fine-tuning of parts of a classifier, and linear probes."""
 
 import dataclasses
 import itertools
@@ -27,23 +27,23 @@ Targets = Callable[[Batch], Float[Array, 'b k']]
 FIELDS: Fields = {
     'trained': Field(
         'all',
-        "Parts that are trained: all, head, 'last 2' (blocks and head), 'lora 8' "
-        '(updates of rank 8, and head).',
+        "Parts that are trained: all; head; 'last 2': the last 2 blocks and the head; "
+        "'lora 8': low-rank updates of rank 8 and the head.",
     ),
     'statistics': Field(
         'batch',
-        'Statistics of batch norms in training: of the batch, or running ones as they are.',
+        'Batch norm in training: statistics of the batch, or the fixed running statistics.',
         choices=('batch', 'running'),
     ),
     'layer_decay': Field(
         1.0,
-        'Factor of the learning rate from each block to the one before it.',
+        'Layer decay: each block has the learning rate of the next block times this factor.',
         above=0,
         most=1,
     ),
     'probe': Field(
         0.0,
-        'L2 penalty of a head that is fitted to all features before step 1; 0: not fitted.',
+        'L2 penalty of the linear probe, which fits the head before step 1; 0: no probe.',
         least=0,
     ),
 }
@@ -51,16 +51,16 @@ FIELDS: Fields = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """A model of which all or a part is trained.
+    """A model of which all or some parts are trained.
 
     Attributes:
-        model: a Flax module whose last layer is called 'head'.
-        blocks: names of the modules of each block, the head last; empty where no option
-            depends on blocks.
-        trained: names of the modules that are trained; None: all.
-        rank: of low-rank updates; 0: none.
-        running: whether all batch norms use their running statistics.
-        layer_decay: factor of the learning rate from each block to the one before it.
+        model: a Flax module whose last layer is named 'head'.
+        blocks: module names of each block, from first to last, the head at the end; empty
+            if no option depends on blocks.
+        trained: names of the trained modules; None: all.
+        rank: rank of the low-rank updates (LoRA); 0: none.
+        running: whether batch norms use their running statistics in training too.
+        layer_decay: factor of the learning rate from each block to the previous block.
     """
 
     model: Module
@@ -72,12 +72,12 @@ class Tuned:
 
     @classmethod
     def build(cls, options: Config, model: Module, *inputs: Shaped) -> 'Tuned':
-        """Choose what is trained by the fields of `FIELDS`.
+        """Select the trained parts of a model by the fields of `FIELDS`.
 
         Args:
-            options: the config's task.
-            model: the model.
-            *inputs: of the model, or their shapes.
+            options: `config.task`.
+            model: a Flax module whose last layer is named 'head'.
+            *inputs: the inputs of the model, or their shapes.
 
         Raises:
             UserError: `options.trained` is wrong.
@@ -85,7 +85,9 @@ class Tuned:
         needs_blocks = (
             options.trained != 'all' or options.layer_decay < 1 or options.probe
         )
-        blocks = tuning.blocks(model, *inputs) if needs_blocks else []
+        blocks = []
+        if needs_blocks:
+            blocks = tuning.blocks(model, *inputs)
         count, rank = _parse_trained(options.trained, len(blocks))
         trained = None
         if options.trained != 'all':
@@ -100,7 +102,7 @@ class Tuned:
         )
 
     def init(self, key: PRNGKeyArray, *inputs: Array) -> tuple[Tree, Tree]:
-        """Draw (the parameters, the model state)."""
+        """Initialise the model and its low-rank updates; return (parameters, model state)."""
         variables = self.model.init(key, *inputs)
         params = variables.pop('params')
         if self.rank:
@@ -111,7 +113,7 @@ class Tuned:
 
     @property
     def frozen(self) -> list[str]:
-        """The paths of the parts that are not trained."""
+        """Paths of the parts that are not trained, such as 'model/stem'."""
         if self.trained is None:
             return []
         names = itertools.chain(*self.blocks)
@@ -120,7 +122,17 @@ class Tuned:
     def apply(
         self, params: Tree, model_state: Tree, *inputs: Array, **kwargs: Any
     ) -> Tree:
-        """Apply the model with all its parameters, low-rank updates included."""
+        """Apply the model with its low-rank updates.
+
+        Args:
+            params: parameters of the model, with the low-rank updates as 'lora'.
+            model_state: model state, such as batch statistics.
+            *inputs: inputs of the model.
+            **kwargs: further arguments of `model.apply`.
+
+        Returns:
+            The outputs of `model.apply`.
+        """
         lora, weights = trees.parted(params, ('lora',))
         variables = {'params': weights, **model_state}
         with tuning.tuned((), self.running, lora.get('lora')):
@@ -129,16 +141,18 @@ class Tuned:
     def head_input(
         self, params: Tree, model_state: Tree, *inputs: Array
     ) -> Float[Array, 'b d']:
-        """The features that the head is given, without the low-rank updates."""
+        """Compute the input of the head: the features, without low-rank updates."""
         _, weights = trees.parted(params, ('lora',))
         variables = {'params': weights, **model_state}
         return tuning.head_input(self.model, variables, *inputs)
 
     def rates(self, updates: Tree) -> Tree:
-        """The factor of the learning rate of each leaf."""
+        """Return the learning-rate factor of each leaf, by layer decay."""
         if self.layer_decay == 1:
             return jax.tree.map(lambda _: 1.0, updates)
-        depth = {name: i for i, block in enumerate(self.blocks) for name in block}
+        depth = {}
+        for number, block in enumerate(self.blocks):
+            depth |= dict.fromkeys(block, number)
         last = len(self.blocks) - 1
 
         def rate(path, _):
@@ -149,14 +163,14 @@ class Tuned:
 
 
 def _parse_trained(text: str, blocks: int) -> tuple[int, int]:
-    """Read `task.trained`.
+    """Parse `task.trained`.
 
     Args:
-        text: the field.
-        blocks: number of the model's blocks, its head included.
+        text: the value of the field.
+        blocks: number of blocks of the model, the head included.
 
     Returns:
-        (number of the last blocks that are trained, rank of low-rank updates).
+        (number of trained blocks, counted from the head, rank of low-rank updates).
     """
     if text == 'all':
         return blocks, 0
@@ -165,27 +179,31 @@ def _parse_trained(text: str, blocks: int) -> tuple[int, int]:
     match = re.fullmatch(r'(last|lora) ([1-9]\d*)', text)
     if not match:
         raise UserError(
-            f"task.trained={text!r}: expected all, head, 'last 2' or 'lora 8'"
+            f"task.trained={text!r}: expected 'all', 'head', 'last N' or 'lora N', such as "
+            "'last 2'"
         )
     number = int(match[2])
     if match[1] == 'lora':
         return 1, number
     if number >= blocks:
         raise UserError(
-            f'task.trained={text!r}: expected at most {blocks - 1}, the number of '
-            'blocks below the head'
+            f'task.trained={text!r}: expected at most {blocks - 1}, the number of blocks '
+            "below the head. Choose fewer, or 'all'."
         )
     return 1 + number, 0
 
 
 def fit(penalty: float, features: Features, targets: Targets, multi_label: bool) -> Fit:
-    """Build the fit of the best linear head.
+    """Build the linear probe: fit the head to the features of all training examples.
 
     Args:
-        penalty: of the squared weights.
-        features: `(params, model_state, batch) -> [B, D]`, what the head is given.
-        targets: `(batch) -> [B, K]`.
-        multi_label: whether an example has several labels.
+        penalty: weight of the L2 penalty on the head's kernel.
+        features: `(params, model_state, batch) -> [B, D]`, the input of the head.
+        targets: `(batch) -> [B, K]`, the target probability of each class.
+        multi_label: whether an example has several labels (sigmoid) or one (softmax).
+
+    Returns:
+        A `Fit`, which the engine carries out before step 1.
     """
 
     def depends_on(state: TrainState) -> Tree:
@@ -212,7 +230,8 @@ def fit(penalty: float, features: Features, targets: Targets, multi_label: bool)
         kernel, bias, loss = jax.device_get(solution)
         if not np.isfinite(loss):
             raise UserError(
-                f'task.probe={penalty}: no head fits these features. Raise it'
+                f'task.probe={penalty}: expected a penalty with a finite loss, but the fit of '
+                'the head diverged. Choose a larger penalty.'
             )
         leaves = {'model/head/kernel': kernel, 'model/head/bias': bias}
         return leaves, {'loss': float(loss)}

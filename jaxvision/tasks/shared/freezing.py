@@ -1,8 +1,8 @@
-"""Parts of a task's networks that are not trained: 'NETWORK/PATH' of `train.frozen`.
+"""Frozen parameters: parts of a network that `train.frozen` excludes from training.
 
-Their leaves lie in `state.frozen['params']`: they have no gradient, no optimizer state and no
-average. Their modules compute as in evaluation: batch statistics are not updated, and nothing
-is dropped.
+A part is named NETWORK/PATH. Frozen parameters are in `state.frozen['params']`. They have no
+gradient, no optimizer state and no moving average. Frozen modules compute as in evaluation:
+without dropout and without updates of batch statistics.
 """
 
 import dataclasses
@@ -21,7 +21,15 @@ from jaxvision.models import tuning
 
 
 def freeze(task: Task, paths: Iterable[str]) -> Task:
-    """Freeze parts of a task's networks, such as 'model/encoder'."""
+    """Exclude parts of a task's networks, such as 'model/encoder', from training.
+
+    Args:
+        task: the task.
+        paths: the parts, each as NETWORK/PATH; empty paths are ignored.
+
+    Returns:
+        The task with another `init` and `update`.
+    """
     split_paths = [path.strip().split('/') for path in paths if path.strip()]
     if not split_paths:
         return task
@@ -43,8 +51,8 @@ def _freeze_part(state: TrainState, path: Sequence[str]) -> TrainState:
     """Move the part at a path from the trained to the frozen parameters.
 
     Raises:
-        UserError: There is no such part, another network has one too, or nothing else of its
-            network could be trained.
+        UserError: The part does not exist, another network has a part of the same name, or
+            no other part of the network is left to train.
     """
     network, *names = path
     part = '/'.join(path)
@@ -52,7 +60,10 @@ def _freeze_part(state: TrainState, path: Sequence[str]) -> TrainState:
     _check_part(state, network, names)
     trained = trees.without_path(params, names)
     if not jax.tree.leaves(trained):
-        raise UserError(f'train.frozen: nothing of {network} but {part} could learn')
+        raise UserError(
+            f'train.frozen={part}: expected some parameters of {network} that stay '
+            'trainable, but this part has all of them. Freeze a smaller part.'
+        )
 
     def remove(networks: dict[str, Tree]) -> dict[str, Tree]:
         if network not in networks:
@@ -77,17 +88,16 @@ def _freeze_part(state: TrainState, path: Sequence[str]) -> TrainState:
 def _check_part(state: TrainState, network: str, names: Sequence[str]) -> None:
     part = '/'.join([network, *names])
     if not names or not trees.has_path(state.params.get(network, {}), names):
-        known = [
-            f'{name}/{child}'
-            for name, children in state.params.items()
-            for child in children
-        ]
+        known = []
+        for name, children in state.params.items():
+            known += [f'{name}/{child}' for child in children]
         raise UserError(
-            f'train.frozen: there is no {part!r} to freeze, but {", ".join(known)}'
+            f'train.frozen={part}: expected parts such as {", ".join(known)}. Choose one '
+            'of these, or a part inside.'
         )
     for other in state.params.keys() - {network}:
         if trees.has_path(state.params[other], names):
             raise UserError(
-                f'train.frozen: {part} cannot be frozen alone: {other} has a part of '
-                'that name too'
+                f'train.frozen={part}: expected a part that no other network has, but '
+                f'{other} has a part of this name too. Choose another part.'
             )

@@ -1,4 +1,4 @@
-"""Images on their way to a model: brought to one size on the host, moved about on the device."""
+"""Preparing images for a model: resize on the host, augmentation on the device."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -23,133 +23,146 @@ from jaxvision.train import preprocessing
 FIELDS: Fields = {
     'resize': Field(
         'stretch',
-        'How images of another size become squares; center_crop keeps 7/8 of them.',
+        'How images become squares: stretched, or by a center_crop of 7/8 of the shorter side.',
         choices=('stretch', 'center_crop'),
     ),
     'recipe': Field(
         '',
-        'Preprocessing of pretrained weights by name; empty: of the run or file in '
-        "train.init_from; 'none': of this dataset.",
+        'Recipe of pretrained weights that defines the preprocessing; empty: that of the run '
+        "or file in train.init_from; 'none': that of this dataset.",
     ),
 }
 
 AUGMENT: Fields = {
-    'flip': Field(False, 'Mirror every other image left to right.'),
+    'flip': Field(False, 'Mirror images left to right, with probability 0.5.'),
     'translate': Field(
-        0.0, 'Largest shift, as a fraction of the side.', least=0, most=1
+        0.0, 'Largest shift, as a fraction of the shorter side.', least=0, most=1
     ),
-    'rotate': Field(0.0, 'Largest rotation, degrees.', least=0),
+    'rotate': Field(0.0, 'Largest rotation, in degrees.', least=0),
 }
 
 
 def describe(config: Config, info: SourceInfo) -> tuple[ArraySpec, Preprocessing]:
-    """Describe the images that a model is given.
+    """Choose the shape and preprocessing of a model's input images.
 
-    They are those of the weights that the run begins with where there are any, else of the
-    dataset's size or resized by `task.resize`. The mean and std of the latter are measured
-    later.
+    A run that begins with pretrained weights has the preprocessing of the weights. Otherwise
+    small images of one size are unchanged, and others are resized by `task.resize`; their
+    mean and std are measured later.
 
     Returns:
-        (the shape of an image, its preprocessing).
+        (the shape and dtype of an image, its preprocessing).
     """
-    own = Preprocessing.of_dataset(
+    of_dataset = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, config.task.resize
     )
     rules = ('stretch', 'center_crop', 'central_square', 'shorter_side')
-    chosen = as_weights(config, own, info.image_shape, rules)
+    chosen = as_weights(config, of_dataset, info.image_shape, rules)
     return array_spec(chosen, info), chosen
 
 
 def array_spec(chosen: Preprocessing, info: SourceInfo) -> ArraySpec:
-    """The shape of an image: weights that were taken over tell the channels."""
+    """Return the shape and dtype of an image.
+
+    The number of channels is that of pretrained weights if there are some, else the
+    dataset's.
+    """
     channels = len(chosen.mean) or info.image_shape[2]
     return ArraySpec((*chosen.size, channels))
 
 
 def find_recipe(config: Config) -> recipes.Recipe | None:
-    """The preprocessing that `task.recipe` names, if it names one."""
+    """Return the recipe of pretrained weights that `task.recipe` names, or None."""
     name = config.task.get('recipe', '')
-    return recipes.named(name) if name not in ('', 'none') else None
+    if name in ('', 'none'):
+        return None
+    return recipes.named(name)
 
 
 def as_weights(
     config: Config,
-    own: Preprocessing,
+    of_dataset: Preprocessing,
     image_shape: Sequence[int | None],
     rules: Sequence[ResizeRule],
 ) -> Preprocessing:
-    """Preprocess images as for the weights that a run begins with, where there are some.
+    """Choose the preprocessing of the pretrained weights that a run begins with.
 
-    `task.recipe` overrides them. So do `task.resize` and `data.image_size`, if they are set
-    to other values than their defaults and than the run that the weights are of.
+    `task.recipe` names another preprocessing. `task.resize` and `data.image_size` override
+    the preprocessing if their values differ both from their defaults and from the run that
+    the weights come from.
 
     Args:
-        config: of the run.
-        own: what the dataset and the config alone would give, without mean and std.
-        image_shape: (height, width, channels) of all images, None where they differ.
-        rules: how the task can resize images, the first where no other is known.
+        config: config of the run.
+        of_dataset: preprocessing by dataset and config alone, without mean and std.
+        image_shape: (height, width, channels) of all images; None for sides that differ.
+        rules: resize rules that the task supports. The first is used if the rule of the
+            weights is not supported.
 
     Returns:
-        The preprocessing; without mean and std where the dataset's are to be measured.
+        The preprocessing of the weights, or `of_dataset` if there are no weights.
 
     Raises:
-        UserError: The weights are of images that these cannot be brought to.
+        UserError: The weights were trained on images that are not square, and the dataset
+            has images of another size.
     """
     recipe = find_recipe(config)
     origin = None
     if recipe:
-        theirs = recipe.at(config.data.image_size).preprocessing()
+        pretrained = recipe.at(config.data.image_size).preprocessing()
     else:
         origin = next(preprocessing.of_weights(config), None)
         if origin is None or config.task.get('recipe') == 'none':
-            return own
-        theirs = origin.preprocessing
-    if not theirs.mean:  # The weights saw images in [0, 1].
-        theirs = theirs.with_statistics(
-            (0.0,) * image_shape[2], (1.0,) * image_shape[2]
-        )
+            return of_dataset
+        pretrained = origin.preprocessing
+    if not pretrained.mean:
+        # The weights were trained on images in [0, 1].
+        channels = image_shape[2]
+        pretrained = pretrained.with_statistics((0.0,) * channels, (1.0,) * channels)
     resize = config.task.get('resize', '')
-    chosen = theirs
-    if origin and origin.image_size:  # A run, where a file is for `data.image_size`.
+    chosen = pretrained
+    # A run has its own image size. The preprocessing of a file is for `data.image_size`.
+    is_run = origin is not None and origin.image_size > 0
+    if is_run:
         if _overrides(config, 'data.image_size', origin.image_size):
-            chosen = _at_size(theirs, own)
-        if resize and _overrides(config, 'task.resize', theirs.resize):
-            chosen = chosen if chosen.resize == 'none' else chosen.by_rule(resize)
-    elif theirs.resize not in rules:
-        chosen = own.with_statistics(theirs.mean, theirs.std)
+            chosen = _at_size(pretrained, of_dataset)
+        is_resize_set = resize and _overrides(config, 'task.resize', pretrained.resize)
+        if is_resize_set and chosen.resize != 'none':
+            chosen = chosen.by_rule(resize)
+    elif pretrained.resize not in rules:
+        chosen = of_dataset.with_statistics(pretrained.mean, pretrained.std)
     is_ready = image_shape == (*chosen.size, len(chosen.mean))
     if chosen.resize in rules or (chosen.resize == 'none' and is_ready):
         return chosen
     return _by_rule(chosen, resize or rules[0])
 
 
-def _at_size(theirs: Preprocessing, own: Preprocessing) -> Preprocessing:
-    """The preprocessing of weights for images of the size that a dataset has of its own."""
-    if own.resize == 'none' or theirs.resize == 'none':
-        return own.with_statistics(theirs.mean, theirs.std)
-    if theirs.recipe:
-        return recipes.named(theirs.recipe).at(own.size[0]).preprocessing()
-    return theirs.resized(own.size)
+def _at_size(pretrained: Preprocessing, of_dataset: Preprocessing) -> Preprocessing:
+    """Adapt the preprocessing of weights to the image size of the dataset."""
+    if 'none' in (of_dataset.resize, pretrained.resize):
+        return of_dataset.with_statistics(pretrained.mean, pretrained.std)
+    if pretrained.recipe:
+        recipe = recipes.named(pretrained.recipe)
+        return recipe.at(of_dataset.size[0]).preprocessing()
+    return pretrained.resized(of_dataset.size)
 
 
-def _by_rule(theirs: Preprocessing, rule: ResizeRule) -> Preprocessing:
-    """The preprocessing of weights by another rule, all of which make squares.
+def _by_rule(pretrained: Preprocessing, rule: ResizeRule) -> Preprocessing:
+    """Change the resize rule of the preprocessing of weights; every rule makes squares.
 
     Raises:
-        UserError: The weights are not of squares.
+        UserError: The weights were trained on images that are not square.
     """
-    height, width = theirs.size
+    height, width = pretrained.size
     if height != width:
         raise UserError(
-            f'train.init_from: expected images of {height}x{width} as those weights have '
-            'seen, and these have other sizes or channels. Convert them, or set '
-            'data.image_size'
+            f'train.init_from: expected images of {height}x{width} pixels, on which the '
+            'weights were trained, but the dataset has other sizes or channels. Convert the '
+            'images, or set data.image_size.'
         )
-    return theirs.by_rule(rule)
+    return pretrained.by_rule(rule)
 
 
 def _overrides(config: Config, field: str, of_weights: Value) -> bool:
-    """Whether a config sets a field to another value than its default and the weights'."""
+    """Whether a field differs both from its default and from its value in the weights' run."""
     value = fields(config.to_dict())[field]
     return value not in (declared(config.task.name)[field].default, of_weights)
 
@@ -162,15 +175,16 @@ def with_statistics(
     pixels: Callable[[Records], np.ndarray] | None = None,
     most: int = 512,
 ) -> Spec:
-    """Complete a spec by the mean and std of its training images, unless it has them.
+    """Measure the mean and std of the training images and add them to a spec.
 
     Args:
-        spec: its preprocessing lacks them, or is that of pretrained weights.
-        config: says how the data are read.
+        spec: spec of the run. It is returned unchanged if its preprocessing has a mean, as
+            with pretrained weights.
+        config: config of the run, which says how examples are read.
         source: the training examples.
-        prepare: as `Task.prepare`.
-        pixels: `(batch) -> uint8 [N, H, W, C]`, the images that count; None: 'image'.
-        most: examples that are read at most, spread over the split.
+        prepare: see `Task.prepare`.
+        pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure; None: 'image'.
+        most: largest number of examples that are read, evenly spaced in the split.
     """
     if spec.preprocessing.mean:
         return spec
@@ -189,11 +203,20 @@ def statistics(
     pixels: Callable[[Records], np.ndarray],
     most: int,
 ) -> tuple[list[float], list[float]]:
-    """Measure the mean and std of each channel, of images in [0, 1].
+    """Measure the mean and std of each channel, for images in [0, 1].
 
-    The arguments are those of `with_statistics`.
+    Args:
+        config: config of the run, which says how examples are read.
+        source: the examples.
+        prepare: see `Task.prepare`.
+        pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure.
+        most: largest number of examples that are read, evenly spaced in the split.
+
+    Returns:
+        (mean of each channel, std of each channel; at least 0.001).
     """
-    rows = np.linspace(0, len(source) - 1, min(len(source), most)).astype(int)
+    examples = len(source)
+    rows = np.linspace(0, examples - 1, min(examples, most)).astype(int)
     total = 0.0
     squares = 0.0
     count = 0
@@ -209,12 +232,17 @@ def statistics(
         squares += np.square(values).sum((0, 1, 2))
         count += values.size // values.shape[-1]
     mean = total / count
-    std = np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)), 1e-3)
+    # Rounding can make the variance of a constant channel negative.
+    variance = np.maximum(squares / count - mean**2, 0)
+    std = np.maximum(np.sqrt(variance), 1e-3)
     return mean.tolist(), std.tolist()
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare | None:
-    """Decode and resize on the host; None where all images have the input's size."""
+    """Build the host function that decodes and resizes images; None if no image needs it.
+
+    In training it makes random resized crops if `task.crop_scale` is below 1.
+    """
     if spec.preprocessing.resize == 'none':
         return None
     size, _, channels = spec.inputs['image'].shape
@@ -236,7 +264,7 @@ def make_prepare(config: Config, spec: Spec) -> Prepare | None:
 def make_resize(
     preprocessing: Preprocessing, channels: int
 ) -> Callable[[decode.Encoded], np.ndarray]:
-    """Build a function from an encoded image to uint8 [H, W, C] of the input's size."""
+    """Build the function that decodes and resizes an image to the model's input, uint8."""
     height, width = preprocessing.size
     rule = preprocessing.resize
     if rule == 'none':
@@ -259,88 +287,95 @@ def make_resize(
     return lambda image: rules[rule](image, height, channels)
 
 
-def augmented(
+def augment_images(
     options: Config,
     key: PRNGKeyArray,
     index: Int[Array, 'b'],
     images: Float[Array, 'b h w c'],
     targets: Float[Array, 'b k'],
 ) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b k']]:
-    """Change images and targets at random, each example by its own key.
+    """Augment images and targets at random, with one random key per example.
 
     Args:
-        options: the fields of `task.augment`.
-        key: of the step.
-        index: number of each example.
-        images: in [0, 1].
-        targets: probability of each class.
+        options: `config.task.augment`.
+        key: random key of the step.
+        index: number of each example, from which its random key is made.
+        images: images in [0, 1].
+        targets: target probability of each class.
 
     Returns:
-        (images, targets); only mixup and CutMix change the targets.
+        (images, targets). Only mixup and CutMix change the targets.
     """
     side = min(images.shape[1:3])
+    amount = options.color
+    hole = max(1, round(options.cutout * side))
 
     def example_keys(name):
         return keys.per_example(keys.stream(key, name), index)
 
-    def each(name, function):
-        return jax.vmap(function)(example_keys(name), images)
+    def jitter(key, image):
+        return color.random_color_jitter(key, image, amount, amount, amount, amount / 4)
 
-    images = moved(options, key, index, images)
+    def randaugment(key, image):
+        return augment.randaugment(key, image, options.randaugment, magnitude=9)
+
+    def cutout(key, image):
+        return augment.cutout(key, image, hole)
+
+    images = augment_geometry(options, key, index, images)
     if options.color:
-        amount = options.color
-        images = each(
-            'color',
-            lambda k, x: color.random_color_jitter(
-                k, x, amount, amount, amount, amount / 4
-            ),
-        )
+        images = jax.vmap(jitter)(example_keys('color'), images)
     if options.randaugment:
-        images = each(
-            'randaugment',
-            lambda k, x: augment.randaugment(k, x, options.randaugment, magnitude=9),
-        )
+        images = jax.vmap(randaugment)(example_keys('randaugment'), images)
     if options.cutout:
-        hole = max(1, round(options.cutout * side))
-        images = each('cutout', lambda k, x: augment.cutout(k, x, hole))
-    if options.mixup and options.cutmix:
-        mix = jax.random.bernoulli(keys.stream(key, 'mix'))
-        return jax.lax.cond(
-            mix,
-            lambda: augment.mixup(
-                example_keys('mixup'), images, targets, options.mixup
-            ),
-            lambda: augment.cutmix(
-                example_keys('mixup'), images, targets, options.cutmix
-            ),
-        )
-    if options.mixup:
+        images = jax.vmap(cutout)(example_keys('cutout'), images)
+
+    def mixup():
         return augment.mixup(example_keys('mixup'), images, targets, options.mixup)
-    if options.cutmix:
+
+    def cutmix():
         return augment.cutmix(example_keys('mixup'), images, targets, options.cutmix)
+
+    if options.mixup and options.cutmix:
+        is_mixup = jax.random.bernoulli(keys.stream(key, 'mix'))
+        return jax.lax.cond(is_mixup, mixup, cutmix)
+    if options.mixup:
+        return mixup()
+    if options.cutmix:
+        return cutmix()
     return images, targets
 
 
-def moved(
+def augment_geometry(
     options: Config,
     key: PRNGKeyArray,
     index: Int[Array, 'b'],
     images: Float[Array, 'b h w c'],
 ) -> Float[Array, 'b h w c']:
-    """Flip, shift and rotate images in [0, 1] at random, as `augmented` takes them."""
+    """Flip, shift and rotate images at random, with one random key per example.
 
-    def each(name, function):
-        return jax.vmap(function)(
-            keys.per_example(keys.stream(key, name), index), images
-        )
+    Args:
+        options: `config.task.augment`.
+        key: random key of the step.
+        index: number of each example, from which its random key is made.
+        images: images in [0, 1].
+    """
+    side = min(images.shape[1:3])
+    shift = max(1, round(options.translate * side))
+
+    def example_keys(name):
+        return keys.per_example(keys.stream(key, name), index)
+
+    def translate(key, image):
+        return geometry.random_translate(key, image, shift)
+
+    def rotate(key, image):
+        return geometry.random_rotate(key, image, options.rotate)
 
     if options.flip:
-        images = each('flip', geometry.random_flip)
+        images = jax.vmap(geometry.random_flip)(example_keys('flip'), images)
     if options.translate:
-        shift = max(1, round(options.translate * min(images.shape[1:3])))
-        images = each('translate', lambda k, x: geometry.random_translate(k, x, shift))
+        images = jax.vmap(translate)(example_keys('translate'), images)
     if options.rotate:
-        images = each(
-            'rotate', lambda k, x: geometry.random_rotate(k, x, options.rotate)
-        )
+        images = jax.vmap(rotate)(example_keys('rotate'), images)
     return images

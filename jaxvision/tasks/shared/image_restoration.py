@@ -1,7 +1,7 @@
-"""Training of networks that restore images: a pixel loss, and optionally two more.
+"""Training of image restoration networks: pixel, adversarial and perceptual losses.
 
-The adversarial term is the loss of a patch discriminator. The perceptual term is the
-distance between features of a classifier.
+The adversarial loss comes from a patch discriminator. The perceptual loss is a distance
+between the features of restored and true images.
 """
 
 import dataclasses
@@ -31,69 +31,83 @@ from jaxvision.train import optimizers, update
 PIXEL_LOSSES = {'l1': jnp.abs, 'mse': jnp.square}
 
 FIELDS: Fields = {
-    'loss': Field('l1', 'Loss of the pixels.', choices=tuple(PIXEL_LOSSES)),
+    'loss': Field('l1', 'Pixel loss.', choices=tuple(PIXEL_LOSSES)),
     'adversarial_weight': Field(
-        0.0, 'Weight of the adversarial loss; 0: no discriminator.', least=0
+        0.0, 'Weight of the adversarial loss; 0: no discriminator is trained.', least=0
     ),
     'adversarial_loss': Field(
-        'non_saturating', 'Kind of the adversarial loss.', choices=adversarial.KINDS
+        'non_saturating', 'Kind of adversarial loss.', choices=adversarial.KINDS
     ),
     'discriminator': Field(
-        '32-64-128', "The SN-PatchGAN discriminator's widths, one a layer."
+        '32-64-128', 'Channels of each layer of the SN-PatchGAN discriminator.'
     ),
     'perceptual_weight': Field(
-        0.0, 'Weight of the squared distance between features; 0: none.', least=0
+        0.0, 'Weight of the perceptual loss; 0: no feature extractor.', least=0
     ),
     'feature_extractor': Field(
         'small_cnn',
-        "Feature extractor: a run's folder, or small_cnn: a small classifier of this dataset.",
+        'Feature extractor: the folder of a classification run, or small_cnn: a small '
+        'classifier, trained once on this dataset.',
     ),
-    'layer': Field('stage2', 'Intermediate of the feature extractor.'),
+    'layer': Field(
+        'stage2',
+        'Intermediate of the feature extractor that the perceptual loss compares.',
+    ),
 }
 
-Degraded = Any  # arrays [B, ...]: what the network is given of the degraded images
+# Arrays [B, ...] of the degraded images: the input of the restoration network.
+Degraded = Any
 Features = Callable[[Tree, Float[Array, 'b h w c']], dict[str, Array]]
 
 
 @runtime_checkable
 class Restorer(Protocol):
-    """A kind of degradation, and the network that undoes it. Images are in [0, 1]."""
+    """A degradation and the network that reverses it; images are in [0, 1]."""
 
     def blank(self, batch: Batch) -> tuple[Degraded, Float[Array, 'b h w c']]:
-        """Make (degraded, truth) of the right shapes, for the networks' initialisation."""
+        """Return (degraded, truth) of the right shapes, to initialise the networks."""
         ...
 
     def degrade(
         self, state: TrainState, batch: Batch
     ) -> tuple[Degraded, Float[Array, 'b h w c']]:
-        """Make (degraded, truth) of a training step, the same for both networks."""
+        """Return (degraded, truth) of a training step; both networks get the same."""
         ...
 
     def init(self, key: jax.Array, degraded: Degraded) -> Tree:
-        """Draw the network's variables."""
+        """Initialise the variables of the restoration network."""
         ...
 
     def restore(
         self, params: Tree, model_state: Tree, degraded: Degraded
     ) -> tuple[Float[Array, 'b h w c'], Tree]:
-        """Restore images in training; also returns the new model state."""
+        """Restore images in training.
+
+        Args:
+            params: parameters of the network.
+            model_state: model state, such as batch statistics.
+            degraded: the degraded images.
+
+        Returns:
+            (the restored images, the new model state).
+        """
         ...
 
     def error(
         self, errors: Float[Array, 'b h w c'], degraded: Degraded
     ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
-        """Reduce the errors of pixels to the values and weights of a loss term."""
+        """Reduce pixel losses to the (values, weights) of a loss term, one per image."""
         ...
 
     def discriminated(
         self, image: Float[Array, 'b h w c'], degraded: Degraded
     ) -> Float[Array, 'b h w k']:
-        """Make the discriminator's input of a restored or true image."""
+        """Make the discriminator's input from restored or true images."""
         ...
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """The feature extractor of the perceptual loss, if there is one."""
+    """Return the feature extractor of the perceptual loss; none without this loss."""
     if not config.task.perceptual_weight:
         return {}
     return {
@@ -104,13 +118,17 @@ def requires(config: Config) -> dict[str, RequiredNetwork]:
 
 
 def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
-    """Build the first state and the update of 'model', and of a 'discriminator' if any.
+    """Build the `init` and the `update` of a task that restores images.
+
+    The networks are 'model' and, with an adversarial loss, 'discriminator'.
 
     Args:
-        config: of the run; `config.task` has the fields of `FIELDS`.
-        spec: with the number of examples and, for the perceptual loss, the network
-            'feature_extractor'.
-        restorer: the degradation and the network.
+        config: config of the run; `config.task` has the fields of `FIELDS`.
+        spec: spec of the run. With a perceptual loss it has the network 'feature_extractor'.
+        restorer: the degradation and the restoration network.
+
+    Returns:
+        (`Task.init`, `Task.update`).
 
     Raises:
         UserError: The optimizer, the discriminator or the feature extractor is wrong.
@@ -127,7 +145,7 @@ def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
 
     def init(key: jax.Array, batch: Batch) -> TrainState:
         variables = training.init(key, batch)
-        params = {player: tree.pop('params') for player, tree in variables.items()}
+        params = {name: tree.pop('params') for name, tree in variables.items()}
         return create(
             key,
             params,
@@ -140,7 +158,7 @@ def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
 
 
 def per_image(values: Float[Array, 'b ...']) -> Float[Array, 'b']:
-    """The mean of each image's values."""
+    """Average the values of each image."""
     return values.mean(range(1, values.ndim))
 
 
@@ -149,10 +167,11 @@ class _Training:
     """The losses of a restoration network and of its discriminator.
 
     Attributes:
-        options: the config's task.
-        restorer: the degradation and the network.
-        discriminator: a Flax module.
-        features: `(variables, images) -> {name: intermediate}`; None: no perceptual loss.
+        options: `config.task`.
+        restorer: the degradation and the restoration network.
+        discriminator: a Flax module that scores patches.
+        features: `(variables, images) -> {name: intermediate}`, the feature extractor;
+            None: no perceptual loss.
     """
 
     options: Config
@@ -181,7 +200,7 @@ class _Training:
         )
 
     def init(self, key: jax.Array, batch: Batch) -> dict[str, Tree]:
-        """The variables of each network."""
+        """Initialise the variables of each network."""
         degraded, truth = self.restorer.blank(batch)
         model_key = keys.stream(key, 'init')
         variables = {'model': self.restorer.init(model_key, degraded)}
@@ -195,7 +214,17 @@ class _Training:
     def model_loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[update.Terms, update.Aux]:
-        """The loss of the restoration network, as `update.from_loss` takes it."""
+        """Compute the loss of the restoration network, for `update.from_loss`.
+
+        Args:
+            params: parameters of the restoration network.
+            state: train state.
+            batch: training examples.
+            key: not used: the degradation has a key of its own.
+
+        Returns:
+            ({term: (values [B], weights [B])}, the new model state).
+        """
         degraded, truth = self.restorer.degrade(state, batch)
         image, model_state = self.restorer.restore(
             params, state.model_state['model'], degraded
@@ -211,21 +240,18 @@ class _Training:
 
     def _perceptual(self, state, image, truth):
         layer = self.options.layer
-        restored, wanted = (
-            self.features(state.frozen['feature_extractor'], x)[layer]
-            for x in (image, truth)
-        )
-        values = self.options.perceptual_weight * per_image(
-            jnp.square(restored - wanted)
-        )
-        return values, jnp.ones(len(truth), truth.dtype)
+        variables = state.frozen['feature_extractor']
+        restored_features = self.features(variables, image)[layer]
+        true_features = self.features(variables, truth)[layer]
+        distance = per_image(jnp.square(restored_features - true_features))
+        weights = jnp.ones(len(truth), truth.dtype)
+        return self.options.perceptual_weight * distance, weights
 
     def _adversarial(self, state, image, truth, degraded):
         params = state.params['discriminator']
         model_state = state.model_state['discriminator']
-        real, fake = (
-            self._scores(params, model_state, x, degraded)[0] for x in (truth, image)
-        )
+        real, _ = self._scores(params, model_state, truth, degraded)
+        fake, _ = self._scores(params, model_state, image, degraded)
         values = adversarial.generator(self.options.adversarial_loss, real, fake)
         weights = jnp.ones(len(truth), truth.dtype)
         return self.options.adversarial_weight * per_image(values), weights
@@ -233,7 +259,17 @@ class _Training:
     def discriminator_loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[update.Terms, update.Aux]:
-        """The loss of the discriminator, as `update.from_loss` takes it."""
+        """Compute the loss of the discriminator, for `update.from_loss`.
+
+        Args:
+            params: parameters of the discriminator.
+            state: train state.
+            batch: training examples.
+            key: not used: the degradation has a key of its own.
+
+        Returns:
+            ({term: (values [B], weights [B])}, the new model state).
+        """
         degraded, truth = self.restorer.degrade(state, batch)
         image, _ = self.restorer.restore(
             state.params['model'], state.model_state['model'], degraded
@@ -248,7 +284,7 @@ class _Training:
         return terms, {'model_state': {'discriminator': model_state}}
 
     def _scores(self, params, model_state, image, degraded):
-        """The scores of the patches [B, h, w], and the new spectral norms."""
+        """Score patches: (scores [B, h, w], the new spectral norms)."""
         (scores, _), model_state = self.discriminator.apply(
             {'params': params, **model_state},
             self.restorer.discriminated(image, degraded),

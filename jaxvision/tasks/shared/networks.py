@@ -1,4 +1,4 @@
-"""The model of a task, by the names in its config."""
+"""Building the model that `config.model` names."""
 
 import inspect
 from typing import Any
@@ -13,18 +13,19 @@ from jaxvision.core.types import Module
 
 
 def make_model(config: Config, **needs: Any) -> Module:
-    """Build the config's model.
+    """Build the model that `config.model` names.
 
     Args:
-        config: a run's, of which `config.model` is read: name, variant, types, options.
-        **needs: what the task knows and this kind of model is built from, such as
-            `num_classes`. No option can set these.
+        config: config of the run; name, variant, dtypes and options of the model are used.
+        **needs: arguments that the task determines, such as `num_classes`. They cannot be
+            set by `model.options`.
 
     Returns:
-        What the model's `make` returns.
+        The result of the model's `make`.
 
     Raises:
-        UserError: The model is of another kind, or the variant or an option is wrong.
+        UserError: The model takes other arguments than `needs`, or its variant or an option
+            is wrong.
     """
     c = config.model
     make = resolve('models', c.name).make
@@ -41,17 +42,21 @@ def make_model(config: Config, **needs: Any) -> Module:
 
 
 def _check_kind(name: str, make: Any, needs: dict) -> None:
-    """Raise a UserError unless `make` takes these needs, and needs no others."""
+    """Raise a UserError unless `make` accepts all `needs` and requires no other argument."""
     parameters = list(inspect.signature(make).parameters.values())[1:]
-    named = [
-        p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    ]
-    takes = {p.name for p in named}
-    asks = {p.name for p in named if p.default is p.empty} - {'dtype', 'param_dtype'}
-    if asks <= needs.keys() <= takes:
+    accepted = set()
+    required = set()
+    for parameter in parameters:
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            accepted.add(parameter.name)
+            if parameter.default is parameter.empty:
+                required.add(parameter.name)
+    required -= {'dtype', 'param_dtype'}
+    if required <= needs.keys() <= accepted:
         return
     expected = ', '.join(needs) or 'nothing but its variant'
+    actual = ', '.join(sorted(required)) or 'its variant'
     raise UserError(
-        f'model.name={name!r}: expected a model built from {expected}, this one is built '
-        f'from {", ".join(sorted(asks)) or "its variant"}. Choose one for this task.'
+        f'model.name={name!r}: expected a model that is built from {expected}, but this one '
+        f'is built from {actual}. Choose a model for this task.'
     )

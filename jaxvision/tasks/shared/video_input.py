@@ -1,4 +1,4 @@
-"""Videos on their way to a model: frames of one size, and which of them are padding."""
+"""Preparing videos for a model: frames of one size, and removal of padding."""
 
 import functools
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from jaxvision.data import decode, video
 
 
 def make_frame_resize(preprocessing: Preprocessing) -> video.Resize:
-    """Build the function that brings a frame to the input's size."""
+    """Build the function that resizes a frame to the size of the model's input."""
     rules = {
         'none': make_resize_to(preprocessing.size),
         'stretch': decode.stretch,
@@ -21,7 +21,7 @@ def make_frame_resize(preprocessing: Preprocessing) -> video.Resize:
 
 
 def make_resize_to(size: tuple[int, int]) -> video.Resize:
-    """Build a function that stretches frames to (height, width) unless they have that size."""
+    """Build a function that stretches frames to `size`, (height, width) in pixels."""
 
     def resize_to(frame, _, channels):
         pixels = decode.decode(frame, channels)
@@ -33,6 +33,6 @@ def make_resize_to(size: tuple[int, int]) -> video.Resize:
 
 
 def unpadded_frames(batch: Mapping[str, np.ndarray]) -> UInt8[np.ndarray, 'n h w c']:
-    """The frames of a batch that are neither padding of a video nor of the batch."""
+    """Return all frames of a batch without padding: padded frames and padded examples."""
     is_frame = batch['video_mask'] > 0
     return batch['video'][is_frame & batch['present'][:, None]]

@@ -78,7 +78,7 @@ def summarize(
     Args:
         pool: 'image': the mean over images. 'label': the squared errors of a class are
             averaged first, as those of one photograph's tiles, and classes count alike.
-        class_names: in the order of the labels.
+        class_names: names of the classes, in the order of the labels.
         records: as `compare` makes them, with 'index' and 'label'.
 
     Returns:

@@ -156,10 +156,10 @@ class Upscaler:
     """A network that enlarges images, and the degradation that makes them small.
 
     Attributes:
-        options: the config's task.
-        spec: of the data.
+        options: `config.task`.
+        spec: spec of the run.
         model: `(image [B, h, w, C]) -> (image [B, H, W, C], intermediates)`.
-        dtype: of the images.
+        dtype: dtype of the images.
     """
 
     options: Config
@@ -294,9 +294,9 @@ def degrade_images(
 
     Args:
         options: the config's task, with 'scale' and 'degradation'.
-        key: of the step.
+        key: random key of the step.
         index: of each example in its split.
-        images: in [0, 1].
+        images: images in [0, 1].
     """
     degrade_image = functools.partial(
         degrade.degrade, scale=options.scale, **options.degradation

@@ -111,7 +111,7 @@ def augmented(
 
     Args:
         options: the fields of `task.augment`.
-        key: of the step.
+        key: random key of the step.
         index: number of each example [B].
         clips: in [0, 1].
         targets: probability of each class [B, K].
@@ -123,7 +123,7 @@ def augmented(
     frames_as_channels = jnp.moveaxis(clips, 1, 3).reshape(
         batch, height, width, time * channels
     )
-    moved = image_input.moved(options, key, index, frames_as_channels)
+    moved = image_input.augment_geometry(options, key, index, frames_as_channels)
     moved = moved.reshape(batch, height, width, time, channels)
     return jnp.moveaxis(moved, 3, 1), targets
 
@@ -157,10 +157,10 @@ def show(
     """Name the most likely classes, beside a strip of the clip.
 
     Args:
-        class_names: in the order of the labels.
+        class_names: names of the classes, in the order of the labels.
         multi_label: whether a clip has several labels.
-        inputs: as `Task.show` takes them.
-        outputs: of `Task.predict`, for one clip.
+        inputs: a prepared example, see `Task.show`.
+        outputs: outputs of `Task.predict` for one clip.
     """
     if 'original' in inputs:
         inputs = {**inputs, 'original': strip(inputs)}

@@ -124,7 +124,7 @@ class FramePredictor:
         frames: number of frames that are predicted.
         sampling: fraction of the training in which true frames are shown.
         steps: length of the training.
-        dtype: of the frames.
+        dtype: dtype of the frames.
     """
 
     model: Module
@@ -252,7 +252,7 @@ def draw_shown(
     """Draw which frames of each example are shown as they truly are.
 
     Args:
-        key: of the step.
+        key: random key of the step.
         index: number of each example.
         frames: number of frames that are predicted.
         fraction: probability of each frame.

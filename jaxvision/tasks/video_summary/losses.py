@@ -49,9 +49,9 @@ def reinforce(
 
     Args:
         key: draws the summaries.
-        logits: of the frames.
-        features: of the frames.
-        mask: which frames are no padding.
+        logits: logits of the frames.
+        features: features of the frames.
+        mask: True for frames, False for padding.
         episodes: summaries that are drawn, at least two.
 
     Returns:
@@ -77,8 +77,8 @@ def draw(
 
     Args:
         key: draws the stretches.
-        logits: of the frames.
-        mask: which frames are no padding.
+        logits: logits of the frames.
+        mask: True for frames, False for padding.
 
     Returns:
         (which frames are in the summary, the log probability of the stretches in order).
@@ -109,9 +109,9 @@ def reward(
     The sum is in [0, 2] where no cosine is negative.
 
     Args:
-        features: of the frames.
-        chosen: which frames are in the summary.
-        mask: which frames are no padding.
+        features: features of the frames.
+        chosen: 1 for frames of the summary.
+        mask: True for frames, False for padding.
     """
     return diversity(features, chosen, mask) + representativeness(
         features, chosen, mask
@@ -127,9 +127,9 @@ def diversity(
     """Average 1 - cosine over the pairs of chosen frames (eq. 3 and 4).
 
     Args:
-        features: of the frames.
-        chosen: which frames are in the summary; for fewer than two the diversity is 0.
-        mask: which frames are no padding.
+        features: features of the frames.
+        chosen: 1 for frames of the summary; for fewer than two the diversity is 0.
+        mask: True for frames, False for padding.
         limit: frames further apart count as wholly unlike, 1: a scene may be shown again
             later.
     """
@@ -152,9 +152,9 @@ def representativeness(
     The distance is squared, as in the authors' program.
 
     Args:
-        features: of the frames.
-        chosen: which frames are in the summary; for none the representativeness is 0.
-        mask: which frames are no padding.
+        features: features of the frames.
+        chosen: 1 for frames of the summary; for none the representativeness is 0.
+        mask: True for frames, False for padding.
     """
     features = _at_least_float32(features)
     squares = jnp.square(features).sum(1)

@@ -20,7 +20,7 @@ def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Ex
     frames in `shape` is the upper limit.
 
     Args:
-        options: of the task.
+        options: `config.task`.
         shape: of the sampled video: (frames, height, width, channels).
 
     Returns:

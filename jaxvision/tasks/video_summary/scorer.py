@@ -35,13 +35,13 @@ class Scorer:
 
     Attributes:
         model: of frames or similarities, and their mask, to logits [B, T].
-        preprocessing: of the frames.
+        preprocessing: preprocessing of the frames.
         features: function from frames to fixed features.
         input_kind: kind of the model's input.
         supervised: whether it learns the importance of frames.
         target: target of a frame in supervised training.
         episodes: summaries that are drawn of a video in a step.
-        dtype: of the frames.
+        dtype: dtype of the frames.
     """
 
     model: Module
@@ -98,7 +98,7 @@ class Scorer:
         Args:
             frozen: `state.frozen`, with the classifier's variables.
             pixels: the frames.
-            mask: which of them are no padding.
+            mask: True for frames, False for padding.
         """
         features = self.features(frozen, pixels)
         return features * mask[..., None].astype(self.dtype)
@@ -114,7 +114,7 @@ class Scorer:
         Args:
             pixels: the frames in [0, 1].
             features: those of `masked_features`.
-            mask: which frames are no padding.
+            mask: True for frames, False for padding.
         """
         if self.input_kind == 'similarity':
             return jax.vmap(similarity.similarity)(features, mask)
@@ -157,9 +157,9 @@ class Scorer:
         """The squared error of the scores.
 
         Args:
-            logits: of the scores.
-            importance: of the frames.
-            mask: which frames are no padding.
+            logits: logits of the frames.
+            importance: importance of the frames.
+            mask: True for frames, False for padding.
 
         Returns:
             (sums over the frames of each video, numbers of frames).
@@ -181,7 +181,7 @@ class Scorer:
         Args:
             variables: `TrainState.variables`.
             frames: normalised.
-            mask: which of them are no padding.
+            mask: True for frames, False for padding.
         """
         if self.input_kind == 'frames':
             return self._logits(variables, frames, mask)
@@ -236,9 +236,9 @@ def make_features(options: Config, spec: Spec, dtype: DTypeLike) -> FrameFeature
     """Build the function from frames to features that no training changes.
 
     Args:
-        options: of the task.
+        options: `config.task`.
         spec: with the classifier, where `task.features` names one.
-        dtype: of its computation.
+        dtype: dtype of the computation.
     """
     if options.features == 'layout':
 

@@ -19,8 +19,8 @@ def shorten(
     into the summary.
 
     Args:
-        scores: of the frames, above 0.
-        features: of the frames.
+        scores: scores of the frames, above 0.
+        features: features of the frames.
 
     Returns:
         (the boundaries of the shots, which frames are kept).
@@ -79,8 +79,8 @@ def select(
     """Select the shots to keep (Zhou et al. 2018, arXiv 1801.00054).
 
     Args:
-        scores: of the frames; the value of a shot is the mean of its scores.
-        boundaries: of the shots.
+        scores: scores of the frames; the value of a shot is the mean of its scores.
+        boundaries: the first frame of every shot but the first.
         fraction: of the frames that are kept, at most.
 
     Returns:
@@ -110,9 +110,9 @@ def key_frames(
     """Find the frame of the highest score in each selected shot.
 
     Args:
-        scores: of the frames.
-        boundaries: of the shots.
-        selected: which frames are kept.
+        scores: scores of the frames.
+        boundaries: the first frame of every shot but the first.
+        selected: True for frames of the summary.
 
     Returns:
         The frames' numbers, in order of time.
@@ -146,7 +146,7 @@ def spread(lengths: Int[np.ndarray, 'k'], frames: int) -> Bool[np.ndarray, '{fra
 
     Args:
         lengths: as many stretches are made, with as many frames in all.
-        frames: of the video.
+        frames: number of frames of the video.
     """
     number = len(lengths)
     kept = lengths.sum()
@@ -163,7 +163,7 @@ def scattered(
     Args:
         rng: draws the order and the places.
         lengths: of the stretches.
-        frames: of the video.
+        frames: number of frames of the video.
     """
     lengths = rng.permutation(lengths)
     left_out = frames - lengths.sum()

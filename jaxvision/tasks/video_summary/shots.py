@@ -17,7 +17,7 @@ def change_points(
     video give every n-th frame.
 
     Args:
-        features: of the frames.
+        features: features of the frames.
         most: changes.
         penalty: C; the authors' program has half its `vmax`.
 
@@ -45,7 +45,7 @@ def divided(
 
     Args:
         boundaries: the first frame of every shot but the first.
-        frames: of the video.
+        frames: number of frames of the video.
         longest: frames of a shot that is not divided, at most.
 
     Returns:

@@ -21,8 +21,8 @@ def similarity(
     video looks like a restless one, and no colour and no edge is known.
 
     Args:
-        features: of the frames.
-        mask: which frames are no padding.
+        features: features of the frames.
+        mask: True for frames, False for padding.
 
     Returns:
         The numbers, 0 for padding.

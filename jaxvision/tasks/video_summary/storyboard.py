@@ -21,8 +21,8 @@ def show(inputs: Example, outputs: Records) -> Shown:
     """Summarise a user's video.
 
     Args:
-        inputs: as `Task.show` takes them; 'original' is the path of the video.
-        outputs: of `Task.predict`, for one video.
+        inputs: a prepared example, see `Task.show`; 'original' is the path of the video.
+        outputs: outputs of `Task.predict` for one video.
 
     Returns:
         (the stretches that are kept, the times of key frames and all scores, a storyboard

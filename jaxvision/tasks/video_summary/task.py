@@ -74,10 +74,10 @@ def source(
     """Sample the frames of videos, and make montages of them if the config asks for some.
 
     Args:
-        config: of the run.
+        config: config of the run.
         source: the videos.
         split: 'train', 'validation' or 'test'; only training has montages.
-        preprocessing: of the run, None before it has begun.
+        preprocessing: preprocessing of the run; None before the run has begun.
 
     Returns:
         A source of frames of one size, in memory if it is small.
