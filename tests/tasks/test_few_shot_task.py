@@ -270,7 +270,7 @@ def test_a_folder_whose_splits_have_classes_of_their_own(classes_apart, tmp_path
     config = configs.default('classification')
     for text in (source, 'data.image_size=8', 'model.name=cnn', 'model.variant=4'):
         configs.override(config, *text.split('=', 1))
-    with pytest.raises(UserError, match='none of training'):
+    with pytest.raises(UserError, match='expected the classes of training'):
         run.begin(config, tmp_path / 'classifier')
 
 
