@@ -1,12 +1,13 @@
-"""Int8 TFLite of a SavedModel, in ranges read off examples.
+"""Convert a SavedModel to int8 TFLite, with ranges measured on examples.
 
     python calibrated.py SAVEDMODEL INPUTS.npz FILE.tflite
 
-A process of its own: TensorFlow's calibration ends the one that it is in at models that it cannot
-bear, such as some with loops.
+The conversion has a process of its own, because TensorFlow's calibration crashes on some models,
+such as some with loops.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,25 @@ import numpy as np
 def _main(folder: str, inputs_file: str, file: str) -> None:
     import tensorflow as tf
 
-    with np.load(inputs_file) as found:
-        inputs = dict(found)
+    with np.load(inputs_file) as archive:
+        inputs = dict(archive)
+    count = len(next(iter(inputs.values())))
+
+    def examples() -> Iterator[dict[str, np.ndarray]]:
+        for i in range(count):
+            yield {name: array[i : i + 1] for name, array in inputs.items()}
+
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: (
-        {name: value[i : i + 1] for name, value in inputs.items()}
-        for i in range(len(next(iter(inputs.values()))))
-    )
+    converter.representative_dataset = examples
     Path(file).write_bytes(converter.convert())
 
 
 if __name__ == '__main__':
     try:
         _main(*sys.argv[1:])
-    except Exception as error:  # TensorFlow's converters raise nearly anything
-        sys.exit(next(filter(str.strip, str(error).splitlines()), repr(error)))
+    # TensorFlow's converters raise errors of many types.
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        sys.exit((lines or [repr(error)])[0])

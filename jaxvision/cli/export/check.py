@@ -1,4 +1,4 @@
-"""An exported model against the run that it was made of, on the same examples."""
+"""The comparison of an exported model with its run, on the same examples."""
 
 import dataclasses
 import json
@@ -17,52 +17,81 @@ from jaxvision.cli.export.exported import Arrays
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Json
 
-SECONDS = 2.0  # in which a batch size is timed
-EXACT = 1e-5  # of the largest output: what another order of the same sums may make
-TIES = 1e-3  # of the examples, whose discrete outputs may differ
-ROUGH = 0.2  # of the largest output, where weights are rounded and nothing else can be judged
-# Judged by the metric.
+SECONDS = 2.0  # duration of the measurement of a batch size
+# Largest difference of real outputs, as a fraction of the largest output. Another order of the same
+# sums makes such differences.
+EXACT = 1e-5
+# Largest fraction of examples whose integer outputs may differ.
+TIES = 1e-3
+# Largest difference where weights are rounded and there is no metric, as a fraction of the largest
+# output.
+ROUGH = 0.2
+# Files with rounded weights are compared by the metric.
 ROUNDED = ('float16.tflite', 'dynamic_int8.tflite', 'int8.tflite')
+BATCHES = (1, 32)  # of the measured latency
 
 Measure = Callable[[Arrays], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What the run itself answers for some examples, and how good that is."""
+    """The predictions of the run itself for some examples, and their quality.
+
+    Attributes:
+        inputs: arrays [N, ...].
+        outputs: of the run, arrays [N, ...].
+        measure: computes the metrics of outputs.
+        best: the metric that rounded weights may not reduce by much, '-NAME' if less is
+            better.
+        dtype: in which the model computes.
+        row: of the report.
+    """
 
     inputs: Arrays
     outputs: Arrays
-    measure: Measure  # outputs -> metrics
-    best: str  # the metric that rounding may not cost too much of, '-NAME' where less is better
-    dtype: str  # that the model computes in
-    row: Json  # of the report
+    measure: Measure
+    best: str
+    dtype: str
+    row: Json
 
     @staticmethod
     def of(
-        answer: Callable[[Arrays], Arrays],
+        predict: Callable[[Arrays], Arrays],
         inputs: Arrays,
         measure: Measure,
         best: str,
         dtype: str,
         size: int,
     ) -> 'Reference':
-        outputs = exported.answer_all(answer, inputs)
-        latencies = {
-            str(batch): exported.latency(answer, inputs, batch, SECONDS)
-            for batch in (1, 32)
-        }
+        """Predict and measure with the run itself.
+
+        Args:
+            predict: of the run.
+            inputs: arrays [N, ...].
+            measure: as the attribute.
+            best: as the attribute.
+            dtype: as the attribute.
+            size: of the variables in bytes.
+        """
+        outputs = exported.answer_all(predict, inputs)
+        latencies = {}
+        for batch in BATCHES:
+            latency = exported.latency(predict, inputs, batch, SECONDS)
+            latencies[str(batch)] = latency
         row = {'size': size, 'metrics': measure(outputs), 'latency_ms': latencies}
         return Reference(inputs, outputs, measure, best, dtype, row)
 
     @property
     def count(self) -> int:
+        """The number of examples."""
         return len(next(iter(self.inputs.values())))
 
     def save_inputs(self, file: Path) -> None:
+        """Write the inputs to a .npz file."""
         np.savez(file, **self.inputs)
 
     def compare(self, outputs: Arrays) -> Json:
+        """Return the differences of an exported model's outputs, and their metrics."""
         return {
             'differences': differences(outputs, self.outputs),
             'metrics': self.measure(outputs),
@@ -70,161 +99,221 @@ class Reference:
 
 
 def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, Json]:
-    """(outputs, cost) of an exported model in a fresh process, which cannot import jaxvision, nor,
-    unless it is StableHLO, jax.
+    """Predict with an exported model in a fresh process.
+
+    The process cannot import jaxvision. Only StableHLO may import jax.
+
+    Args:
+        model: the exported file or folder.
+        inputs: a .npz file.
+        folder: for the outputs.
+
+    Returns:
+        (the outputs, their cost: latencies and peak memory).
 
     Raises:
-        UserError: it cannot be opened or run there.
+        UserError: The model cannot be opened or run.
     """
     outputs = folder / f'{model.name}-outputs.npz'
     environment = {
         **os.environ,
         'TF_CPP_MIN_LOG_LEVEL': '3',
         'JAX_PLATFORMS': 'cpu',
-        # For a model in float64; others keep their types.
+        # A model in float64 needs this, and other models keep their types.
         'JAX_ENABLE_X64': '1',
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, '-P', exported.__file__, model, inputs, outputs, str(SECONDS)],
         capture_output=True,
         text=True,
         env=environment,
     )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f'exit code {done.returncode}']
-        why = (
-            said[-1]
-            if done.returncode > 0
-            else (f'its runtime is ended by {signal.Signals(-done.returncode).name}')
-        )
-        raise UserError(f'{model.name} was written, but does not run: {why}')
+    if process.returncode:
+        reason = _failure(process)
+        raise UserError(f'{model.name} was written, but does not run: {reason}')
     with np.load(outputs) as file:
-        return dict(file), json.loads(done.stdout.splitlines()[-1])
+        return dict(file), json.loads(process.stdout.splitlines()[-1])
 
 
-def differences(found: Arrays, wanted: Arrays) -> dict[str, float]:
-    """Of each output: the largest difference over the largest value; of integers and booleans, the
-    share of examples that differ. Probabilities beside logits L: over the largest |L| / 2, where
-    that is more than 1, because a softmax makes up to d / 2 of a difference d in its logits.
+def _failure(process: subprocess.CompletedProcess) -> str:
+    """The reason of a process's failure."""
+    if process.returncode < 0:
+        return f'its runtime crashed with {signal.Signals(-process.returncode).name}'
+    lines = process.stderr.strip().splitlines()
+    if lines:
+        return lines[-1]
+    return f'exit code {process.returncode}'
+
+
+def differences(outputs: Arrays, reference: Arrays) -> dict[str, float]:
+    """Compare the outputs of two models.
+
+    Real outputs differ by their largest difference as a fraction of the largest value. Integers and
+    booleans differ by the fraction of examples with another value.
+
+    Probabilities beside logits L differ as a fraction of the largest |L| / 2, if this is more than
+    1. A softmax turns a difference d of the logits into at most d / 2.
+
+    Args:
+        outputs: of the exported model, arrays [N, ...].
+        reference: of the run.
 
     Raises:
-        UserError: outputs are missing, or of another shape.
+        UserError: Outputs are missing or have another shape.
     """
-    shapes = [
-        {name: value.shape for name, value in outputs.items()}
-        for outputs in (found, wanted)
-    ]
-    if shapes[0] != shapes[1]:
-        raise UserError(f'the exported model answers {shapes[0]}, the run {shapes[1]}')
-    steep = (
-        {'probabilities': np.abs(wanted['logits']).max(initial=0) / 2}
-        if {'probabilities', 'logits'} <= wanted.keys()
-        else {}
-    )
-    return {
-        name: _difference(found[name], value, float(steep.get(name, 0)))
-        for name, value in wanted.items()
-    }
+    shapes = {name: array.shape for name, array in outputs.items()}
+    expected = {name: array.shape for name, array in reference.items()}
+    if shapes != expected:
+        raise UserError(f'the exported model returns {shapes}, and the run {expected}')
+    least_scales = {}
+    if {'probabilities', 'logits'} <= reference.keys():
+        logits = reference['logits']
+        least_scales['probabilities'] = float(np.abs(logits).max(initial=0) / 2)
+    result = {}
+    for name, array in reference.items():
+        least_scale = least_scales.get(name, 0.0)
+        result[name] = _difference(outputs[name], array, least_scale)
+    return result
 
 
-def _difference(found: np.ndarray, wanted: np.ndarray, least: float) -> float:
-    if not jnp.issubdtype(wanted.dtype, jnp.inexact):
-        return float((found != wanted).reshape(len(wanted), -1).any(1).mean())
-    found, wanted = found.astype(np.float64), wanted.astype(np.float64)
-    finite = np.isfinite(found) & np.isfinite(wanted)
-    if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
+def _difference(output: np.ndarray, reference: np.ndarray, least_scale: float) -> float:
+    """The difference of one output as a fraction.
+
+    Args:
+        output: of the exported model, [N, ...].
+        reference: of the run, [N, ...].
+        least_scale: the difference is divided by this value at least.
+    """
+    if not jnp.issubdtype(reference.dtype, jnp.inexact):
+        differs = (output != reference).reshape(len(reference), -1)
+        return float(differs.any(1).mean())
+    output = output.astype(np.float64)
+    reference = reference.astype(np.float64)
+    is_finite = np.isfinite(output) & np.isfinite(reference)
+    if not np.array_equal(output[~is_finite], reference[~is_finite], equal_nan=True):
         return float('inf')
-    gap = np.abs(found[finite] - wanted[finite]).max(initial=0)
-    largest = np.abs(wanted[finite]).max(initial=0)
-    return float(gap / max(largest, least, np.finfo(np.float32).tiny))
+    gap = np.abs(output[is_finite] - reference[is_finite]).max(initial=0)
+    largest = np.abs(reference[is_finite]).max(initial=0)
+    return float(gap / max(largest, least_scale, np.finfo(np.float32).tiny))
 
 
 def row(model: Path, inputs: Path, reference: Reference, most_lost: float) -> Json:
-    """Of the report, for an exported model that was just written.
+    """Run an exported model, and compare it with the run.
+
+    Args:
+        model: the exported file or folder.
+        inputs: a .npz file.
+        reference: of the run.
+        most_lost: the fraction of the metric that rounded weights may lose.
+
+    Returns:
+        The row of the report.
 
     Raises:
-        UserError: it does not run, or its answers are not the run's.
+        UserError: The model does not run, or its outputs are not those of the run.
     """
     outputs, cost = answer(model, inputs, inputs.parent)
     files = model.rglob('*') if model.is_dir() else [model]
     size = sum(file.stat().st_size for file in files if file.is_file())
-    found = {'size': size, **reference.compare(outputs), **cost}
-    judge(model.name, found, reference, most_lost)
-    return found
+    result = {'size': size, **reference.compare(outputs), **cost}
+    verify(model.name, result, reference, most_lost)
+    return result
 
 
-def judge(name: str, row: Json, reference: Reference, most_lost: float) -> None:
-    """Raises a UserError if the exported model of a row of the report is not the run's."""
-    for output, value in row['differences'].items():
+def verify(name: str, row: Json, reference: Reference, most_lost: float) -> None:
+    """Accept or refuse an exported model.
+
+    Args:
+        name: of the file.
+        row: 'differences' and 'metrics' of the model.
+        reference: of the run.
+        most_lost: the fraction of the metric that rounded weights may lose.
+
+    Raises:
+        UserError: The outputs differ too much from those of the run.
+    """
+    if name not in ROUNDED:
+        _verify_exact(name, row, reference)
+    elif reference.best.removeprefix('-') in row['metrics']:
+        _verify_metric(name, row, reference, most_lost)
+    else:
+        largest = max(row['differences'].values())
+        # A NaN is refused, too.
+        if not largest <= ROUGH:
+            raise UserError(
+                f'{name} differs from the run by {largest:.2g} of its largest output: '
+                f'expected at most {ROUGH}, because there is no metric to compare'
+            )
+
+
+def _verify_exact(name: str, row: Json, reference: Reference) -> None:
+    for output, difference in row['differences'].items():
         is_real = jnp.issubdtype(reference.outputs[output].dtype, jnp.inexact)
         most = tolerance(reference.dtype) if is_real else TIES
-        if name not in ROUNDED and not value <= most:
+        if not difference <= most:
             raise UserError(
-                f'{name} differs from the run by {value:.2g} of its largest '
-                f'{output!r}, more than {most:.2g}'
+                f'{name} differs from the run by {difference:.2g} of its largest '
+                f'{output!r}: expected at most {most:.2g}'
             )
+
+
+def _verify_metric(
+    name: str, row: Json, reference: Reference, most_lost: float
+) -> None:
     metric = reference.best.removeprefix('-')
-    most = max(row['differences'].values())
-    if name in ROUNDED and metric not in row['metrics'] and not most <= ROUGH:
+    before = reference.row['metrics'][metric]
+    after = row['metrics'][metric]
+    lost = before - after
+    if reference.best.startswith('-'):
+        lost = after - before
+    if not lost <= most_lost * abs(before):
         raise UserError(
-            f'{name} differs from the run by {most:.2g} of its largest output, more '
-            f'than {ROUGH}, and no metric tells how bad that is'
+            f'{name}: {metric} changes from {before:.4g} to {after:.4g}: expected a loss of '
+            f'at most the fraction --most_lost={most_lost}'
         )
-    if name in ROUNDED and metric in row['metrics']:
-        before, after = reference.row['metrics'][metric], row['metrics'][metric]
-        lost = after - before if reference.best.startswith('-') else before - after
-        if not lost <= most_lost * abs(before):
-            raise UserError(
-                f'{name}: {metric} goes from {before:.4g} to {after:.4g}, which loses '
-                f'more than a share of {most_lost} (--most_lost)'
-            )
 
 
 def tolerance(dtype: str) -> float:
-    """Of a format that keeps the run's precision; in bfloat16 one rounding more is 1/128."""
-    return max(
-        EXACT, 2 * float(jnp.finfo(dtype).eps) if jnp.dtype(dtype).itemsize < 4 else 0
-    )
+    """Return the largest difference of a format that keeps the precision of the run.
+
+    The tolerance of 16-bit types allows one more rounding, which is 1/128 in bfloat16.
+    """
+    if jnp.dtype(dtype).itemsize < 4:
+        return max(EXACT, 2 * float(jnp.finfo(dtype).eps))
+    return EXACT
 
 
 def table(rows: dict[str, Json]) -> str:
-    """The report, for a person."""
-    metric = next(iter(next(iter(rows.values()))['metrics']), '')
-    lines = [
-        [
-            '',
-            'size',
-            'difference',
-            metric,
-            '1 image',
-            '(p95)',
-            '32 images',
-            '(p95)',
-            'memory',
-        ]
-    ]
+    """Write the report as a table."""
+    first_row = next(iter(rows.values()))
+    metric = next(iter(first_row['metrics']), '')
+    heading = ['', 'size', 'difference', metric]
+    heading += ['1 image', '(p95)', '32 images', '(p95)', 'memory']
+    lines = [heading]
     for name, row in rows.items():
-        lines.append(
-            [
-                name,
-                f'{row["size"] / 1e6:.3f} MB',
-                f'{max(row["differences"].values()):.1e}'
-                if 'differences' in row
-                else '',
-                f'{row["metrics"][metric]:.4f}' if metric else '',
-                *(
-                    text
-                    for times in row['latency_ms'].values()
-                    for text in (f'{times["median"]:.2f} ms', f'({times["p95"]:.2f})')
-                ),
-                f'{row["peak_memory"] / 1e6:.1f} MB' if 'peak_memory' in row else '',
-            ]
-        )
+        lines.append([name, *_cells(row, metric)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return '\n'.join(
-        '  '.join(
-            text.rjust(width) if i else text.ljust(width)
-            for i, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+    texts = []
+    for name, *cells in lines:
+        padded = [name.ljust(widths[0])]
+        for cell, width in zip(cells, widths[1:], strict=True):
+            padded.append(cell.rjust(width))
+        texts.append('  '.join(padded))
+    return '\n'.join(texts)
+
+
+def _cells(row: Json, metric: str) -> list[str]:
+    """The cells of a row, without its name."""
+    difference = ''
+    if 'differences' in row:
+        difference = f'{max(row["differences"].values()):.1e}'
+    value = ''
+    if metric:
+        value = f'{row["metrics"][metric]:.4f}'
+    cells = [f'{row["size"] / 1e6:.3f} MB', difference, value]
+    for times in row['latency_ms'].values():
+        cells += [f'{times["median"]:.2f} ms', f'({times["p95"]:.2f})']
+    memory = ''
+    if 'peak_memory' in row:
+        memory = f'{row["peak_memory"] / 1e6:.1f} MB'
+    return [*cells, memory]

@@ -1,7 +1,7 @@
-"""Opens an exported model, with numpy and its format's own runtime and nothing of jaxvision.
+"""Open an exported model with numpy and the runtime of its format, without jaxvision.
 
-As a script it answers for a file of inputs, and says what that takes, timing each batch size for
-some seconds:
+As a script, this file predicts for a file of inputs. It prints the latency of two batch sizes, each
+measured for some seconds, and the peak memory:
     python exported.py MODEL INPUTS.npz OUTPUTS.npz SECONDS
 """
 
@@ -23,30 +23,34 @@ import numpy as np
 Arrays = dict[str, np.ndarray]
 Json = dict[str, Any]
 
-EXTRAS = 'assets.extra'  # where TensorFlow's tools leave other people's files alone
-CHECKSUM = 'sha256'  # of what is before the extras in a file
+EXTRAS = 'assets.extra'  # folder of a SavedModel that TensorFlow's tools ignore
+CHECKSUM = 'sha256'  # name of the checksum of a file's part before the extras
+MOST_TIMES = 1000  # measured calls of a batch size
 
 
 def is_exported(path: Path) -> bool:
-    """Whether it is a SavedModel's folder, or FILE.tflite or FILE.stablehlo."""
+    """Return whether a path is the folder of a SavedModel, or a .tflite or .stablehlo file."""
     if path.is_dir():
         return (path / 'saved_model.pb').is_file()
     return path.suffix in ('.tflite', '.stablehlo') and path.is_file()
 
 
 def read_extras(path: Path) -> tuple[Json, Json]:
-    """The config and the spec of the run that the file was made of, which it holds.
+    """Read the config and the spec of the run that a file was exported from.
 
-    Raises KeyError, OSError, ValueError or BadZipFile where they are not there, or the file is not
-    as it was written (of a SavedModel TensorFlow itself checks the variables).
+    Returns:
+        (the config, the spec), which the file contains.
+
+    Raises:
+        KeyError, OSError, ValueError, zipfile.BadZipFile: They are missing, or the file has
+            changed since it was written. TensorFlow itself checks the variables of a SavedModel.
     """
+    names = ('config.json', 'spec.json')
     if path.is_dir():
-        texts = [
-            (path / EXTRAS / name).read_text() for name in ('config.json', 'spec.json')
-        ]
+        texts = [(path / EXTRAS / name).read_text() for name in names]
     else:
         with zipfile.ZipFile(path) as extras:
-            texts = [extras.read(name) for name in ('config.json', 'spec.json')]
+            texts = [extras.read(name) for name in names]
             checksum = extras.read(CHECKSUM).decode()
             size = min(entry.header_offset for entry in extras.infolist())
         if hashlib.sha256(path.read_bytes()[:size]).hexdigest() != checksum:
@@ -56,11 +60,17 @@ def read_extras(path: Path) -> tuple[Json, Json]:
 
 
 def open_exported(path: Path) -> Callable[[Arrays], Arrays]:
-    """The model as a function: of arrays [B, ...] by the spec's input names, to arrays [B, ...]
-    by the names of what the run's `predict` answers; any B, all cores."""
+    """Open an exported model, which uses all cores.
+
+    Returns:
+        A function from arrays [B, ...] by the spec's input names to the outputs [B, ...] of
+        the run's `predict`, for any B.
+    """
     if path.is_dir():
         return _savedmodel(path)
-    return {'.tflite': _tflite, '.stablehlo': _stablehlo}[path.suffix](path)
+    if path.suffix == '.tflite':
+        return _tflite(path)
+    return _stablehlo(path)
 
 
 def _savedmodel(path: Path) -> Callable[[Arrays], Arrays]:
@@ -68,13 +78,13 @@ def _savedmodel(path: Path) -> Callable[[Arrays], Arrays]:
 
     model = tf.saved_model.load(str(path))
 
-    def answer(inputs: Arrays) -> Arrays:
-        # By the model, whose variables a signature alone does not keep alive.
+    def predict(inputs: Arrays) -> Arrays:
+        # Through the model: a signature alone does not keep its variables alive.
         serve = model.signatures['serving_default']
-        outputs = serve(**{name: tf.constant(value) for name, value in inputs.items()})
-        return {name: value.numpy() for name, value in outputs.items()}
+        tensors = {name: tf.constant(array) for name, array in inputs.items()}
+        return {name: tensor.numpy() for name, tensor in serve(**tensors).items()}
 
-    return answer
+    return predict
 
 
 def _tflite(path: Path) -> Callable[[Arrays], Arrays]:
@@ -82,15 +92,16 @@ def _tflite(path: Path) -> Callable[[Arrays], Arrays]:
 
     serve = Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
 
-    def answer(inputs: Arrays) -> Arrays:  # the file takes one example at a time
+    def predict(inputs: Arrays) -> Arrays:
         count = len(next(iter(inputs.values())))
-        rows = [
-            serve(**{name: value[i : i + 1] for name, value in inputs.items()})
-            for i in range(count)
-        ]
-        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+        rows = []
+        # The file takes one example at a time.
+        for i in range(count):
+            example = {name: array[i : i + 1] for name, array in inputs.items()}
+            rows.append(serve(**example))
+        return _concatenate(rows)
 
-    return answer
+    return predict
 
 
 def _stablehlo(path: Path) -> Callable[[Arrays], Arrays]:
@@ -98,66 +109,102 @@ def _stablehlo(path: Path) -> Callable[[Arrays], Arrays]:
     import jax.export
 
     serve = jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)
-    return lambda inputs: jax.device_get(serve(inputs))
+
+    def predict(inputs: Arrays) -> Arrays:
+        return jax.device_get(serve(inputs))
+
+    return predict
 
 
-def answer_all(answer: Callable[[Arrays], Arrays], inputs: Arrays) -> Arrays:
-    """In batches of 1, of 5, then of 32, so that a batch size that differs is found."""
+def _concatenate(parts: list[Arrays]) -> Arrays:
+    """Join batches along their first axis."""
+    whole = {}
+    for name in parts[0]:
+        whole[name] = np.concatenate([part[name] for part in parts])
+    return whole
+
+
+def answer_all(predict: Callable[[Arrays], Arrays], inputs: Arrays) -> Arrays:
+    """Predict in batches of 1, of 5 and then of 32, to find errors of single batch sizes.
+
+    Args:
+        predict: of a model.
+        inputs: arrays [N, ...].
+
+    Returns:
+        The outputs [N, ...].
+    """
     count = len(next(iter(inputs.values())))
-    cuts = sorted({min(cut, count) for cut in (0, 1, 6, *range(38, count + 32, 32))})
-    parts = [
-        answer({name: value[first:last] for name, value in inputs.items()})
-        for first, last in itertools.pairwise(cuts)
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    starts = [0, 1, 6, *range(38, count + 32, 32)]
+    cuts = sorted({min(start, count) for start in starts})
+    parts = []
+    for first, last in itertools.pairwise(cuts):
+        batch = {name: array[first:last] for name, array in inputs.items()}
+        parts.append(predict(batch))
+    return _concatenate(parts)
 
 
 def latency(
-    answer: Callable[[Arrays], Arrays], inputs: Arrays, batch: int, seconds: float
+    predict: Callable[[Arrays], Arrays], inputs: Arrays, batch: int, seconds: float
 ) -> dict[str, float]:
-    """Median and 95th percentile of the milliseconds that a batch takes, over some seconds."""
-    inputs = {
-        name: np.resize(value, (batch, *value.shape[1:]))
-        for name, value in inputs.items()
-    }
+    """Measure the latency of a batch.
+
+    Args:
+        predict: of a model.
+        inputs: arrays [N, ...], which are repeated or cut to the batch.
+        batch: examples of the batch.
+        seconds: duration of the measurement; at least 5 calls are measured.
+
+    Returns:
+        The median and the 95th percentile in milliseconds.
+    """
+    arrays = {}
+    for name, array in inputs.items():
+        arrays[name] = np.resize(array, (batch, *array.shape[1:]))
     for _ in range(2):
-        answer(inputs)
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 5 or len(times) < 1000 and time.perf_counter() < end:
+        predict(arrays)
+    times = []
+    end = time.perf_counter() + seconds
+    while len(times) < MOST_TIMES:
+        if len(times) >= 5 and time.perf_counter() >= end:
+            break
         start = time.perf_counter()
-        answer(inputs)
+        predict(arrays)
         times.append(1e3 * (time.perf_counter() - start))
-    return {'median': float(np.median(times)), 'p95': float(np.percentile(times, 95))}
+    median, p95 = np.percentile(times, (50, 95)).tolist()
+    return {'median': median, 'p95': p95}
 
 
 def _peak_memory() -> int:
-    """Bytes that this process has held at most."""
+    """The peak memory of this process in bytes."""
     if sys.platform == 'darwin':
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Not getrusage: its peak counts what the process before this one held, at the fork.
+    # The peak of getrusage includes the parent process at the fork.
     status = Path('/proc/self/status').read_text()
     return 1024 * int(re.search(r'VmHWM:\s*(\d+)', status)[1])
 
 
 def _main(model: Path, inputs_file: str, outputs_file: str, seconds: float) -> None:
-    # It must do without them where it is going.
+    # Users run the model without jaxvision, and most of them without jax.
     sys.modules['jaxvision'] = None
+    # The runtime is imported first, so that its size does not count as the model's.
     if model.suffix == '.stablehlo':
-        import jax  # noqa: F401, here so that its size is not counted as the model's
+        import jax  # noqa: F401
     else:
         sys.modules['jax'] = None
         if model.is_dir():
-            import tensorflow  # noqa: F401, likewise
+            import tensorflow  # noqa: F401
         else:
             import ai_edge_litert.interpreter  # noqa: F401
-    with np.load(inputs_file) as file:
-        inputs = dict(file)
+    with np.load(inputs_file) as archive:
+        inputs = dict(archive)
     before = _peak_memory()
-    answer = open_exported(model)
-    np.savez(outputs_file, **answer_all(answer, inputs))
-    latencies = {batch: latency(answer, inputs, batch, seconds) for batch in (1, 32)}
+    predict = open_exported(model)
+    np.savez(outputs_file, **answer_all(predict, inputs))
+    latencies = {batch: latency(predict, inputs, batch, seconds) for batch in (1, 32)}
     print(json.dumps({'latency_ms': latencies, 'peak_memory': _peak_memory() - before}))
 
 
 if __name__ == '__main__':
-    _main(Path(sys.argv[1]), *sys.argv[2:4], float(sys.argv[4]))
+    _model, _inputs_file, _outputs_file, _seconds = sys.argv[1:]
+    _main(Path(_model), _inputs_file, _outputs_file, float(_seconds))

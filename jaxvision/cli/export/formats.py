@@ -1,7 +1,8 @@
-"""A pure function of variables and inputs, written as a SavedModel, TFLite or StableHLO.
+"""Write a function of variables and inputs as a SavedModel, TFLite or StableHLO.
 
-`predict(variables, inputs) -> outputs`, named arrays [B, ...] in and out; the spec's `inputs` says
-their shapes and dtypes. Each file holds the variables that are read, the spec and the config.
+The function is `predict(variables, inputs) -> outputs`, with named arrays [B, ...] as inputs and
+outputs. `Spec.inputs` has the shapes and dtypes of the inputs. Each file contains the variables
+that the function reads, the spec and the config.
 """
 
 import hashlib
@@ -15,7 +16,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import jax
 import jax.export
@@ -27,7 +27,7 @@ from jaxvision.cli.export.exported import CHECKSUM, EXTRAS, Arrays
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import Spec
 from jaxvision.core.task import Predict
-from jaxvision.core.types import Json, Tree
+from jaxvision.core.types import Batch, Json, Tree
 from jaxvision.models.blocks import forms
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -37,13 +37,26 @@ TFLITE = ('float32', 'float16', 'dynamic_int8', 'int8')
 def savedmodel(
     predict: Predict, variables: Tree, spec: Spec, config: Json, folder: Path
 ) -> None:
-    """A SavedModel for batches of any size: signature `serving_default`, and the class names, where
-    the spec has some, as the attribute `class_names`."""
+    """Write a SavedModel for batches of any size.
+
+    Its signature is `serving_default`. Its attribute `class_names` has the class names of the spec,
+    if there are any.
+
+    Args:
+        predict: the function.
+        variables: of the function.
+        spec: with the inputs and the class names.
+        config: of the run.
+        folder: of the SavedModel.
+
+    Raises:
+        UserError: TensorFlow is not installed, or does not fit the version of jax.
+    """
     tf = _tensorflow()
-    shapes = {
-        name: f'(batch, {", ".join(map(str, array.shape))})'
-        for name, array in spec.inputs.items()
-    }
+    shapes = {}
+    for name, array in spec.inputs.items():
+        sizes = ', '.join(map(str, array.shape))
+        shapes[name] = f'(batch, {sizes})'
     module, serve = _as_tensorflow(
         tf,
         predict,
@@ -70,13 +83,24 @@ def tflite(
     kind: str,
     examples: Arrays,
 ) -> None:
-    """A TFLite file that takes one example at a time; `kind` is one of TFLITE.
+    """Write a TFLite file, which takes one example at a time.
 
-    'int8' is int8 from the first layer to the last, in ranges read off `examples`; 'dynamic_int8'
-    has int8 weights alone, and rounds what comes to them as it comes; 'float16' has weights alone.
+    Args:
+        predict: the function.
+        variables: of the function.
+        spec: with the inputs.
+        config: of the run.
+        file: path of the TFLite file.
+        kind: 'float32'; 'float16': rounded weights; 'dynamic_int8': int8 weights, and
+            activations that are rounded when they are computed; 'int8': int8 weights and
+            activations, with ranges measured on `examples`.
+        examples: arrays [N, ...] by the names of the inputs.
+
+    Raises:
+        UserError: TensorFlow or LiteRT is not installed, or does not fit the version of jax.
     """
     tf = _tensorflow()
-    _installed('ai_edge_litert')  # which the check will need
+    _installed('ai_edge_litert')  # The check of the file needs it.
     with forms.for_tflite():
         module, serve = _as_tensorflow(tf, predict, variables, spec, 1)
     if kind == 'int8':
@@ -94,51 +118,71 @@ def tflite(
 def stablehlo(
     predict: Predict, variables: Tree, spec: Spec, config: Json, file: Path
 ) -> None:
-    """What `jax.export.deserialize` opens: a function of the inputs, for batches of any size, on a
-    CPU, a CUDA GPU or a TPU."""
+    """Write a file for `jax.export.deserialize`.
+
+    The result is a function of the inputs, for batches of any size, on a CPU, a CUDA GPU or a TPU.
+
+    Args:
+        predict: the function.
+        variables: of the function.
+        spec: with the inputs.
+        config: of the run.
+        file: path of the StableHLO file.
+    """
     predict, variables = lean(predict, jax.device_get(variables), spec)
     (batch,) = jax.export.symbolic_shape('batch')
     inputs = {
         name: jax.ShapeDtypeStruct((batch, *array.shape), array.dtype)
         for name, array in spec.inputs.items()
     }
-    function = jax.jit(
-        lambda inputs: predict(jax.tree.map(jnp.asarray, variables), inputs)
-    )
-    file.write_bytes(
-        jax.export.export(function, platforms=PLATFORMS)(inputs).serialize()
-    )
+
+    def of_inputs(inputs: Batch) -> Batch:
+        return predict(jax.tree.map(jnp.asarray, variables), inputs)
+
+    program = jax.export.export(jax.jit(of_inputs), platforms=PLATFORMS)(inputs)
+    file.write_bytes(program.serialize())
     _append(file, _extras(spec, config))
 
 
 def lean(
     predict: Predict, variables: Tree, spec: Spec
 ) -> tuple[Predict, dict[str, Tree]]:
-    """The same function of those variables alone that it reads, by name: of no discriminator, say,
-    and no frozen classifier."""
+    """Reduce a function to the variables that it reads.
+
+    A generator then has no discriminator, for example, and no frozen classifier.
+
+    Args:
+        predict: the function.
+        variables: of the function.
+        spec: with the inputs.
+
+    Returns:
+        (the same function of the variables that it reads, these variables by their paths).
+    """
     inputs = {
         name: jax.ShapeDtypeStruct((1, *array.shape), array.dtype)
         for name, array in spec.inputs.items()
     }
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), variables)
-    read = jax.export.export(jax.jit(predict))(shapes, inputs).module_kept_var_idx
-    named = [
+    program = jax.export.export(jax.jit(predict))(shapes, inputs)
+    leaves = [
         (_dotted(path), leaf) for path, leaf in jax.tree.leaves_with_path(variables)
     ]
+    # The arguments of the program are the variables, then the inputs.
+    kept_indices = [i for i in program.module_kept_var_idx if i < len(leaves)]
+    variables_read = dict(leaves[i] for i in kept_indices)
 
-    def of_read(some: dict[str, Any], inputs: dict) -> dict:
-        # A model may ask for the shape of what it does not read.
-        whole = jax.tree.map_with_path(
-            lambda path, leaf: (
-                some[_dotted(path)]
-                if _dotted(path) in some
-                else jnp.zeros(leaf.shape, leaf.dtype)
-            ),
-            shapes,
-        )
-        return predict(whole, inputs)
+    def predict_lean(variables_read: Tree, inputs: Batch) -> Batch:
+        def whole_leaf(path, shape):
+            name = _dotted(path)
+            if name in variables_read:
+                return variables_read[name]
+            # A model may ask for the shape of a variable that it does not read.
+            return jnp.zeros(shape.shape, shape.dtype)
 
-    return of_read, dict(named[i] for i in read if i < len(named))
+        return predict(jax.tree.map_with_path(whole_leaf, shapes), inputs)
+
+    return predict_lean, variables_read
 
 
 def _dotted(path: tuple) -> str:
@@ -153,57 +197,79 @@ def _as_tensorflow(
     batch: int | None,
     **options,
 ) -> tuple:
-    """(a tf.Module that holds the variables, `predict` of them as a concrete function)."""
+    """Convert a function to TensorFlow.
+
+    Args:
+        tf: TensorFlow.
+        predict: the function.
+        variables: of the function.
+        spec: with the inputs.
+        batch: size of the batch; None: any size.
+        **options: of `jax2tf.convert`.
+
+    Returns:
+        (a tf.Module with the variables, the function as a concrete function).
+    """
     from jax.experimental import jax2tf
 
     predict, variables = lean(predict, variables, spec)
     module = tf.Module()
     module.weights = jax.tree.map(tf.Variable, jax.device_get(variables))
     converted = jax2tf.convert(predict, with_gradient=False, **options)
-    # Of keyword arguments the signature takes its inputs' names.
-    module.serve = tf.function(
-        lambda **inputs: converted(module.weights, inputs), autograph=False
-    )
-    return module, module.serve.get_concrete_function(
-        **{
-            name: tf.TensorSpec([batch, *array.shape], array.dtype, name=name)
-            for name, array in spec.inputs.items()
-        }
-    )
+
+    # The signature names its inputs after the keyword arguments.
+    def serve(**inputs):
+        return converted(module.weights, inputs)
+
+    module.serve = tf.function(serve, autograph=False)
+    tensors = {
+        name: tf.TensorSpec([batch, *array.shape], array.dtype, name=name)
+        for name, array in spec.inputs.items()
+    }
+    return module, module.serve.get_concrete_function(**tensors)
 
 
 def _calibrate(tf: ModuleType, module, serve, examples: Arrays, file: Path) -> None:
+    """Convert to int8 in a process of its own.
+
+    Args:
+        tf: TensorFlow.
+        module: a tf.Module.
+        serve: its concrete function.
+        examples: arrays [N, ...] by the names of the inputs.
+        file: path of the TFLite file.
+
+    Raises:
+        RuntimeError: The conversion fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder, 'inputs.npz')
         np.savez(inputs, **examples)
         tf.saved_model.save(module, folder, signatures={'serving_default': serve})
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, '-P', calibrated.__file__, folder, inputs, file],
             capture_output=True,
             text=True,
         )
-    if done.returncode < 0:
-        raise RuntimeError(
-            "TensorFlow's calibration is ended by "
-            + signal.Signals(-done.returncode).name
-        )
-    if done.returncode:
-        raise RuntimeError(
-            (done.stderr.strip().splitlines() or ['no reason given'])[-1]
-        )
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        raise RuntimeError(f"TensorFlow's calibration crashed with {name}")
+    if process.returncode:
+        lines = process.stderr.strip().splitlines()
+        raise RuntimeError((lines or ['no reason given'])[-1])
 
 
-def _extras(spec: Spec, config: dict) -> dict[str, str]:
+def _extras(spec: Spec, config: Json) -> dict[str, str]:
+    """The texts in an exported file: {name: text}."""
     texts = {'config.json': json.dumps(config), 'spec.json': json.dumps(spec.to_json())}
     if spec.class_names:
-        texts['labels.txt'] = ''.join(
-            ' '.join(name.split()) + '\n' for name in spec.class_names
-        )
+        lines = [' '.join(name.split()) + '\n' for name in spec.class_names]
+        texts['labels.txt'] = ''.join(lines)
     return texts
 
 
 def _append(file: Path, texts: dict[str, str]) -> None:
-    """As TFLite's own tools do: a zip archive behind the model, where its readers do not look."""
+    """Append a zip archive to a model, as TFLite's tools do. Readers of the model ignore it."""
     checksum = hashlib.sha256(file.read_bytes()).hexdigest()
     with zipfile.ZipFile(file, 'a') as archive:
         for name, text in {**texts, CHECKSUM: checksum}.items():
@@ -211,23 +277,26 @@ def _append(file: Path, texts: dict[str, str]) -> None:
 
 
 def _tensorflow() -> ModuleType:
+    """Import TensorFlow, and check that it can load the programs of this jax."""
     tf = _installed('tensorflow')
     version = importlib.metadata.version('jax')
-    if tuple(map(int, version.split('.')[:2])) >= (0, 11):
+    major, minor = version.split('.')[:2]
+    if (int(major), int(minor)) >= (0, 11):
         raise UserError(
-            f'TensorFlow {tf.__version__} cannot load what jax {version} '
-            'exports. The pair that works is jax 0.10 with TensorFlow 2.21: install '
-            'jaxvision with its extra `tf` in an environment of its own '
-            "(pip install -e '.[tf]' in a checkout; --format stablehlo needs neither)"
+            f'jax {version}: expected a version below 0.11, because TensorFlow '
+            f'{tf.__version__} cannot load programs of newer ones. Use another environment '
+            "with the extra `tf` (pip install -e '.[tf]' in a checkout), or --format "
+            'stablehlo, which needs no TensorFlow.'
         )
     return tf
 
 
 def _installed(name: str) -> ModuleType:
+    """Import a package of the extra `tf`."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserError(
-            f'this export needs {name}, of the extra `tf`: '
-            "pip install -e '.[tf]' in a checkout of jaxvision"
+            f'--format: expected the package {name} for this format. Install the extra '
+            "`tf`: pip install -e '.[tf]' in a checkout of jaxvision."
         ) from error

@@ -1,4 +1,4 @@
-"""What counts as the same answer."""
+"""The comparison of exported outputs with those of the run."""
 
 from pathlib import Path
 
@@ -36,20 +36,15 @@ def row(logits=0.0, classes=0.0, **metrics):
 def test_probabilities_differ_no_more_than_their_logits_make_them():
     rng = np.random.default_rng(0)
     for scale in (0.1, 3.0, 60.0):
-        wanted = scale * rng.normal(size=(500, 3))
-        found = wanted + 1e-5 * np.abs(wanted).max() * rng.choice(
-            [-1, 1], size=wanted.shape
+        expected = scale * rng.normal(size=(500, 3))
+        signs = rng.choice([-1, 1], size=expected.shape)
+        logits = expected + 1e-5 * np.abs(expected).max() * signs
+        result = check.differences(
+            {'logits': logits, 'probabilities': softmax(logits, axis=1)},
+            {'logits': expected, 'probabilities': softmax(expected, axis=1)},
         )
-        ours = check.differences(
-            *(
-                {'logits': logits, 'probabilities': softmax(logits, axis=1)}
-                for logits in (found, wanted)
-            )
-        )
-        assert (
-            ours['logits'] == pytest.approx(1e-5) and ours['probabilities'] <= 1.001e-5
-        )
-        assert ours['probabilities'] > 1e-7
+        assert result['logits'] == pytest.approx(1e-5)
+        assert 1e-7 < result['probabilities'] <= 1.001e-5
     alone = check.differences(
         {'probabilities': np.array([[0.5, 0.4]])},
         {'probabilities': np.array([[0.5, 0.5]])},
@@ -58,11 +53,11 @@ def test_probabilities_differ_no_more_than_their_logits_make_them():
 
 
 def test_differences_are_relative_to_the_largest_value():
-    found = {
+    outputs = {
         'logits': OUTPUTS['logits'] + [[0, 0], [0.2, 0]],
         'class': np.array([0, 1]),
     }
-    assert check.differences(found, OUTPUTS) == {
+    assert check.differences(outputs, OUTPUTS) == {
         'logits': pytest.approx(0.05),
         'class': 0.5,
     }
@@ -74,50 +69,49 @@ def test_an_output_does_not_differ_from_itself(values):
 
 
 @pytest.mark.parametrize(
-    'found, wanted',
+    'value, expected',
     [(np.nan, 1), (np.inf, 1), (1, np.nan), (np.nan, np.inf), (-np.inf, np.inf)],
 )
-def test_a_number_that_is_none_differs(found, wanted):
-    found, wanted = (
-        {'x': np.array([[1, value]], np.float32)} for value in (found, wanted)
-    )
-    assert check.differences(found, wanted) == {'x': np.inf}
+def test_other_values_that_are_not_finite_differ_infinitely(value, expected):
+    outputs = {'x': np.array([[1, value]], np.float32)}
+    reference = {'x': np.array([[1, expected]], np.float32)}
+    assert check.differences(outputs, reference) == {'x': np.inf}
 
 
 @pytest.mark.parametrize(
-    'found',
+    'outputs',
     [{'logits': OUTPUTS['logits']}, {**OUTPUTS, 'logits': OUTPUTS['logits'][:1]}],
 )
-def test_other_outputs_are_an_error(found):
-    with pytest.raises(UserError, match='the exported model answers'):
-        check.differences(found, OUTPUTS)
+def test_outputs_of_other_names_or_shapes_are_an_error(outputs):
+    with pytest.raises(UserError, match='the exported model returns'):
+        check.differences(outputs, OUTPUTS)
 
 
 @pytest.mark.parametrize(
-    'ends, says',
+    'end, message',
     [
-        ('os.abort()', 'is ended by SIGABRT'),
+        ('os.abort()', 'its runtime crashed with SIGABRT'),
         ('raise RuntimeError(3)', 'RuntimeError: 3'),
     ],
 )
-def test_one_that_does_not_run_is_told(tmp_path, monkeypatch, ends, says):
+def test_a_file_that_does_not_run_is_an_error(tmp_path, monkeypatch, end, message):
     (tmp_path / 'runtime.py').write_text(
-        f'import os, sys; print("note", file=sys.stderr); {ends}'
+        f'import os, sys; print("note", file=sys.stderr); {end}'
     )
     monkeypatch.setattr(exported, '__file__', str(tmp_path / 'runtime.py'))
     with pytest.raises(
-        UserError, match=f'x.tflite was written, but does not run: .*{says}'
+        UserError, match=f'x.tflite was written, but does not run: .*{message}'
     ):
         check.answer(Path('x.tflite'), tmp_path / 'inputs.npz', tmp_path)
 
 
 @pytest.mark.parametrize('file', ['savedmodel', 'model.stablehlo', 'float32.tflite'])
-def test_what_keeps_the_precision_is_judged_by_its_numbers(file):
-    check.judge(file, row(9e-6, 9e-4), reference(), 0.02)
-    check.judge(file, row(9e-3), reference(dtype='bfloat16'), 0.02)
+def test_files_in_full_precision_are_compared_by_their_outputs(file):
+    check.verify(file, row(9e-6, 9e-4), reference(), 0.02)
+    check.verify(file, row(9e-3), reference(dtype='bfloat16'), 0.02)
     for wrong in (row(1.1e-5), row(0.0, 2e-3), row(float('inf')), row(float('nan'))):
         with pytest.raises(UserError, match=f'{file} differs from the run by'):
-            check.judge(file, wrong, reference(), 0.02)
+            check.verify(file, wrong, reference(), 0.02)
 
 
 @pytest.mark.parametrize(
@@ -128,13 +122,15 @@ def test_what_keeps_the_precision_is_judged_by_its_numbers(file):
         ('-eval/loss', {'eval/loss': 0.1}, {'eval/loss': float('nan')}),
     ],
 )
-def test_what_rounds_the_weights_is_judged_by_its_metric(best, good, bad):
-    check.judge('int8.tflite', row(0.3, **good), reference(best), 0.02)
-    with pytest.raises(UserError, match='int8.tflite: eval/.* which loses more'):
-        check.judge('int8.tflite', row(0.3, **bad), reference(best), 0.02)
+def test_files_with_rounded_weights_are_compared_by_the_metric(best, good, bad):
+    check.verify('int8.tflite', row(0.3, **good), reference(best), 0.02)
+    with pytest.raises(
+        UserError, match='int8.tflite: eval/.*: expected a loss of at most'
+    ):
+        check.verify('int8.tflite', row(0.3, **bad), reference(best), 0.02)
 
 
-def test_what_rounds_the_weights_and_has_no_metric_is_judged_roughly_by_its_numbers():
-    check.judge('int8.tflite', row(0.1), reference(), 0.02)
+def test_files_with_rounded_weights_and_no_metric_are_compared_roughly():
+    check.verify('int8.tflite', row(0.1), reference(), 0.02)
     with pytest.raises(UserError, match='int8.tflite differs .* no metric'):
-        check.judge('int8.tflite', row(0.3), reference(), 0.02)
+        check.verify('int8.tflite', row(0.3), reference(), 0.02)

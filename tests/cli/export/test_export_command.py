@@ -1,4 +1,4 @@
-"""The command: what it leaves, and what it leaves not."""
+"""The command `export`: its files, its checks and its errors."""
 
 import contextlib
 import io
@@ -43,7 +43,7 @@ def quick():
 
 
 def loadable(folder):
-    """Everything beneath a folder that some reader would take for a model."""
+    """The files below a folder that a reader could take for a model."""
     return [
         path
         for path in Path(folder).rglob('*')
@@ -53,16 +53,16 @@ def loadable(folder):
 
 @pytest.fixture(scope='module')
 def exports(trained, tmp_path_factory):
-    """(the folder of a run's exports, what the command said); tests do not change it."""
+    """(the folder of a run's exports, the output of the command); tests do not change it."""
     out = tmp_path_factory.mktemp('exports') / 'export'
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stdout(io.StringIO()) as screen:
         assert (
             export.main(
                 ['--workdir', str(trained), '--out', str(out), '--examples', '200']
             )
             == 0
         )
-    return out, said.getvalue()
+    return out, screen.getvalue()
 
 
 def test_a_run_in_every_format(exports):
@@ -133,7 +133,7 @@ def test_several_inputs_and_numbers_of_any_kind(fake, tmp_path, capsys, task, in
     assert {name: about['dtype'].__name__ for name, about in details.items()} == inputs
 
 
-def test_what_cannot_be_exported_is_told_with_what_can(
+def test_a_failed_format_is_an_error_that_names_the_others(
     fake, tmp_path, monkeypatch, capsys
 ):
     def fails(*_, kind, **__):
@@ -155,13 +155,13 @@ def test_what_cannot_be_exported_is_told_with_what_can(
         )
         == 2
     )
-    said = capsys.readouterr().err
-    assert 'int8.tflite cannot be made of this model: no such operation' in said
-    assert 'nothing was exported (without it: --format model.stablehlo)' in said
-    assert said.count('\n') == 1 and not list(tmp_path.iterdir())
+    err = capsys.readouterr().err
+    assert 'int8.tflite: this model cannot be converted: no such operation' in err
+    assert 'Nothing was exported. To export the others, give --format model.' in err
+    assert err.count('\n') == 1 and not list(tmp_path.iterdir())
 
 
-def test_what_does_not_bear_rounding_is_left_out_unless_it_was_asked_for(
+def test_a_file_that_loses_too_much_by_rounding_is_left_out_unless_named(
     fake, tmp_path, monkeypatch, capsys
 ):
     write = formats.tflite
@@ -201,30 +201,26 @@ def test_what_does_not_bear_rounding_is_left_out_unless_it_was_asked_for(
     ]
 
 
-def test_an_export_is_the_run_whatever_reads_it(trained, exports):
+def test_another_reader_gets_the_outputs_of_the_run(trained, exports):
     task, variables, spec = jaxvision.load(trained)
     image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1)).astype(np.uint8)
     answer = Interpreter(str(exports[0] / 'float32.tflite')).get_signature_runner()(
         image=image
     )
-    wanted = task.predict(variables, {'image': image})
-    assert (
-        np.abs(answer['logits'] - wanted['logits']).max()
-        < 1e-5 * np.abs(wanted['logits']).max()
-    )
+    expected = task.predict(variables, {'image': image})
+    largest = np.abs(expected['logits']).max()
+    assert np.abs(answer['logits'] - expected['logits']).max() < 1e-5 * largest
 
-    # As the page says it.
+    # The example of the page.
     block = re.search(
         r'```python\n(from ai_edge_litert.*?)```', PAGE.read_text(), re.S
     )[1]
-    found = {'images': image}
-    exec(block.replace('runs/cnn/export/int8', str(exports[0] / 'float32')), found)
-    np.testing.assert_array_equal(found['probabilities'], answer['probabilities'])
+    scope = {'images': image}
+    exec(block.replace('runs/cnn/export/int8', str(exports[0] / 'float32')), scope)
+    np.testing.assert_array_equal(scope['probabilities'], answer['probabilities'])
 
 
-def test_another_export_takes_the_whole_place_of_the_one_before(
-    trained, exports, tmp_path
-):
+def test_an_export_replaces_all_files_of_an_earlier_one(trained, exports, tmp_path):
     out = tmp_path / 'export'
     shutil.copytree(exports[0], out)
     assert (
@@ -249,7 +245,7 @@ def test_another_export_takes_the_whole_place_of_the_one_before(
     assert sorted(path.name for path in tmp_path.iterdir()) == ['export']
 
 
-def test_one_that_differs_is_an_error_and_leaves_nothing(
+def test_a_file_that_differs_is_an_error_and_leaves_nothing(
     trained, tmp_path, monkeypatch, capsys
 ):
     right = formats.stablehlo
@@ -276,7 +272,9 @@ def test_one_that_differs_is_an_error_and_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_one_that_cannot_be_opened_is_an_error(trained, tmp_path, monkeypatch, capsys):
+def test_a_file_that_cannot_be_opened_is_an_error(
+    trained, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(
         formats, 'stablehlo', lambda *model: model[-1].write_bytes(b'nonsense')
     )
@@ -297,7 +295,7 @@ def test_one_that_cannot_be_opened_is_an_error(trained, tmp_path, monkeypatch, c
     'format, when',
     [('savedmodel', 'savedmodel: writing'), ('tflite', 'float16.tflite: writing')],
 )
-def test_one_that_is_killed_leaves_nothing_that_loads(trained, tmp_path, format, when):
+def test_a_killed_export_leaves_nothing_that_loads(trained, tmp_path, format, when):
     run = tmp_path / 'run'
     shutil.copytree(trained, run)
     process = subprocess.Popen(
@@ -327,7 +325,9 @@ def test_one_that_is_killed_leaves_nothing_that_loads(trained, tmp_path, format,
     assert not loadable(run)
 
 
-def test_one_that_is_killed_while_it_is_put_in_place(trained, tmp_path, monkeypatch):
+def test_an_export_that_is_killed_while_it_is_installed_keeps_the_old_one(
+    trained, tmp_path, monkeypatch
+):
     (tmp_path / 'staging').mkdir()
     (tmp_path / 'staging' / 'export.json').write_text('new')
     out = tmp_path / 'export'
@@ -353,22 +353,22 @@ def test_one_that_is_killed_while_it_is_put_in_place(trained, tmp_path, monkeypa
         (['--step', '77'], 'no checkpoint 77:'),
         (['--examples', '0'], '--examples=0: expected a whole number >= 1'),
         (['--most_lost', 'nan'], '--most_lost=nan: expected a number >= 0'),
-        (['--out', __file__], 'is there, and no export'),
+        (['--out', __file__], 'expected a new folder or an earlier export'),
     ],
 )
-def test_mistakes_are_told(trained, tmp_path, monkeypatch, capsys, arguments, message):
+def test_mistakes_are_named(trained, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert export.main(['--workdir', str(trained), *arguments]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_no_run_is_told(tmp_path, capsys):
+def test_a_folder_without_a_run_is_an_error(tmp_path, capsys):
     assert export.main(['--workdir', str(tmp_path)]) == 2
     assert 'is not a run' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    'there',
+    'files',
     [
         {'export.json': 'mine'},
         {'notes.txt': 'mine'},
@@ -376,13 +376,13 @@ def test_no_run_is_told(tmp_path, capsys):
     ],
 )
 def test_a_folder_that_holds_other_things_is_left_alone(
-    trained, tmp_path, capsys, there
+    trained, tmp_path, capsys, files
 ):
-    for name, text in there.items():
+    for name, text in files.items():
         (tmp_path / name).write_text(text)
     assert export.main(['--workdir', str(trained), '--out', str(tmp_path)]) == 2
-    assert 'give another --out' in capsys.readouterr().err
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == there
+    assert 'Give another --out' in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == files
 
 
 def test_an_export_that_was_killed_between_two_renames_is_not_lost(tmp_path):
@@ -391,7 +391,7 @@ def test_an_export_that_was_killed_between_two_renames_is_not_lost(tmp_path):
     (tmp_path / '.export.old' / 'export.json').write_text('old')
     with (
         pytest.MonkeyPatch.context() as patch,
-        pytest.raises(UserError, match='cannot write'),
+        pytest.raises(UserError, match='that can be written'),
     ):
         patch.setattr(
             shutil,

@@ -1,4 +1,4 @@
-"""Every model in every format, answering in a process that can import neither jax nor jaxvision."""
+"""Every model in every format, opened in a process without jax and jaxvision."""
 
 import json
 import subprocess
@@ -57,11 +57,11 @@ def answers(tmp_path_factory):
     """{model: {file: outputs}}, 'run' being the model itself."""
     folder = tmp_path_factory.mktemp('exported')
     np.save(folder / 'images.npy', IMAGES)
-    found = {}
+    outputs_of = {}
     for name in MODELS:
         predict, variables = make(name)
         (folder / name).mkdir()
-        found[name] = {
+        outputs_of[name] = {
             'run': jax.device_get(jax.jit(predict)(variables, {'image': IMAGES}))
         }
         for file, write in FILES.items():
@@ -69,7 +69,7 @@ def answers(tmp_path_factory):
                 {'kind': 'float32', 'examples': {}} if write is formats.tflite else {}
             )
             write(predict, variables, SPEC, {}, folder / name / file, **more)
-    for files, barred in (
+    for files, hidden in (
         (['savedmodel', 'float32.tflite'], ['jax', 'jaxlib', 'jaxvision']),
         (['model.stablehlo'], ['jaxvision', 'flax', 'tensorflow']),
     ):
@@ -80,7 +80,7 @@ def answers(tmp_path_factory):
                 '-c',
                 textwrap.dedent(f"""
             import runpy, sys
-            sys.modules |= dict.fromkeys({barred})
+            sys.modules |= dict.fromkeys({hidden})
             import numpy as np
             from pathlib import Path
             exported = runpy.run_path({exported.__file__!r})
@@ -98,26 +98,25 @@ def answers(tmp_path_factory):
     for name in MODELS:
         for file in FILES:
             with np.load((folder / name / file).with_suffix('.npz')) as outputs:
-                found[name][file] = dict(outputs)
-    return found
+                outputs_of[name][file] = dict(outputs)
+    return outputs_of
 
 
 @pytest.mark.parametrize('file', FILES)
 @pytest.mark.parametrize('name', MODELS)
 def test_a_file_answers_as_the_model_in_batches_of_1_5_and_32(answers, name, file):
-    wanted, found = answers[name]['run'], answers[name][file]
-    assert found.keys() == wanted.keys()
-    assert np.ptp(wanted['logits'], axis=0).min() > 1e-2, (
-        'the answer depends on the image'
+    expected = answers[name]['run']
+    outputs = answers[name][file]
+    assert outputs.keys() == expected.keys()
+    assert np.ptp(expected['logits'], axis=0).min() > 1e-2, (
+        'the logits depend on the image'
     )
-    gap = (
-        np.abs(found['logits'] - wanted['logits']).max()
-        / np.abs(wanted['logits']).max()
-    )
-    assert gap < 1e-5
-    first, second = np.sort(wanted['logits'], 1)[:, :-3:-1].T
-    tie = first - second < 2e-5 * np.abs(wanted['logits']).max()
-    np.testing.assert_array_equal(found['class'][~tie], wanted['class'][~tie])
+    largest = np.abs(expected['logits']).max()
+    gap = np.abs(outputs['logits'] - expected['logits']).max()
+    assert gap / largest < 1e-5
+    first, second = np.sort(expected['logits'], 1)[:, :-3:-1].T
+    is_tie = first - second < 2e-5 * largest
+    np.testing.assert_array_equal(outputs['class'][~is_tie], expected['class'][~is_tie])
 
 
 @pytest.fixture(scope='module')
@@ -126,7 +125,9 @@ def small():
 
 
 @pytest.mark.parametrize('kind', formats.TFLITE)
-def test_weights_are_rounded_as_said_and_answers_near(small, tmp_path, kind):
+def test_weights_have_the_rounding_of_the_format_and_outputs_are_close(
+    small, tmp_path, kind
+):
     file = tmp_path / 'model.tflite'
     formats.tflite(*small, SPEC, {}, file, kind, {'image': IMAGES[:8]})
     from ai_edge_litert.interpreter import Interpreter
@@ -136,20 +137,20 @@ def test_weights_are_rounded_as_said_and_answers_near(small, tmp_path, kind):
         tensor['dtype'] for tensor in details if list(tensor['shape'])[1:3] == [3, 3]
     }
     assert {'float32': np.float32, 'float16': np.float16}.get(kind, np.int8) in kernels
-    wanted = jax.device_get(jax.jit(small[0])(small[1], {'image': IMAGES}))['logits']
-    found = exported.open_exported(file)({'image': IMAGES})['logits']
+    expected = jax.device_get(jax.jit(small[0])(small[1], {'image': IMAGES}))['logits']
+    logits = exported.open_exported(file)({'image': IMAGES})['logits']
     most = {'float32': 1e-5, 'float16': 1e-2}.get(kind, 0.1)
-    assert np.abs(found - wanted).max() < most * np.abs(wanted).max()
+    assert np.abs(logits - expected).max() < most * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(
     'script, message',
     [
-        ('import os; os.kill(os.getpid(), 11)', 'is ended by SIGSEGV'),
+        ('import os; os.kill(os.getpid(), 11)', 'crashed with SIGSEGV'),
         ('import sys; sys.exit("no such operation")', '^no such operation$'),
     ],
 )
-def test_what_ends_tensorflows_calibration_is_told(
+def test_a_failed_calibration_gives_its_reason(
     small, tmp_path, monkeypatch, script, message
 ):
     (tmp_path / 'script.py').write_text(script)
@@ -161,7 +162,7 @@ def test_what_ends_tensorflows_calibration_is_told(
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_a_file_tells_what_it_is(small, tmp_path, name):
+def test_a_file_contains_its_config_its_spec_and_a_checksum(small, tmp_path, name):
     more = {'kind': 'float32', 'examples': {}} if name.endswith('tflite') else {}
     FILES[name](*small, SPEC, {'seed': 3}, tmp_path / name, **more)
     assert exported.is_exported(tmp_path / name)
@@ -200,10 +201,10 @@ def test_variables_that_are_not_read_are_left_out(tmp_path):
 
     spec = Spec(inputs={'latent': ArraySpec((8,), 'float32')}, targets={})
     latent = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
-    of_read, read = formats.lean(predict, variables, spec)
-    assert list(read) == ['params.generator.kernel']
+    predict_lean, variables_read = formats.lean(predict, variables, spec)
+    assert list(variables_read) == ['params.generator.kernel']
     np.testing.assert_array_equal(
-        of_read(read, {'latent': latent})['y'],
+        predict_lean(variables_read, {'latent': latent})['y'],
         predict(variables, {'latent': latent})['y'],
     )
     for name, write in FILES.items():
@@ -218,7 +219,7 @@ def test_variables_that_are_not_read_are_left_out(tmp_path):
         )
 
 
-def test_other_things_are_no_exports(tmp_path):
+def test_other_files_are_no_exports(tmp_path):
     (tmp_path / 'notes.txt').write_text('x')
     for path in (tmp_path, tmp_path / 'notes.txt', tmp_path / 'gone.tflite'):
         assert not exported.is_exported(path)
@@ -255,15 +256,13 @@ def test_a_savedmodel_as_tensorflow_sees_it(small, tmp_path):
     }
 
 
-def test_what_is_missing_is_told(small, tmp_path, monkeypatch):
+def test_a_missing_or_unsuitable_package_is_an_error(small, tmp_path, monkeypatch):
     monkeypatch.setattr(formats.importlib.metadata, 'version', lambda name: '0.12.0.1')
-    with pytest.raises(
-        UserError, match='jax 0.12.0.1 exports. The pair that works is jax 0.10'
-    ):
+    with pytest.raises(UserError, match='jax 0.12.0.1: expected a version below 0.11'):
         formats.savedmodel(*small, SPEC, {}, tmp_path / 'savedmodel')
     monkeypatch.setitem(sys.modules, 'tensorflow', None)
     with pytest.raises(
-        UserError, match=r"needs tensorflow, .*pip install -e '\.\[tf\]'"
+        UserError, match=r"expected the package tensorflow .*pip install -e '\.\[tf\]'"
     ):
         formats.tflite(*small, SPEC, {}, tmp_path / 'x.tflite', 'float32', {})
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,114 @@
+"""The parts of an export that a run gives: reference predictions, and functions that write files."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from jaxvision.cli.export import formats
+from jaxvision.cli.export.check import Reference
+from jaxvision.core.task import Predict, metric_name
+from jaxvision.core.types import Records, Tree
+from jaxvision.train import evaluation
+from jaxvision.train.run import Run
+from jaxvision.train.saved import build_task
+
+CALIBRATION = 256  # training examples that the ranges of int8 are measured on
+
+# A function that writes an exported model to a path.
+Write = Callable[[Path], None]
+
+
+def reference(run: Run, variables: Tree, count: int) -> Reference:
+    """Predict with the run itself for examples of its main evaluation.
+
+    Args:
+        run: the run.
+        variables: of its task.
+        count: number of examples.
+    """
+    title = run.task.main_evaluation
+    main = run.task.main
+    examples = evaluation.examples(run, 'test', count)
+    compiled = jax.jit(run.task.predict)
+
+    def predict(inputs: Records) -> Records:
+        return jax.device_get(compiled(variables, inputs))
+
+    def measure(outputs: Records) -> dict[str, float]:
+        if not main.record:
+            return {}
+        records = jax.device_get(jax.jit(main.record)(outputs, examples))
+        metrics = main.summarize({**records, 'index': examples['index']})
+        return {
+            f'eval/{metric_name(title, metric)}': float(value)
+            for metric, value in metrics.items()
+        }
+
+    return Reference.of(
+        predict,
+        inputs=evaluation.inputs(run, examples),
+        measure=measure,
+        best=_on_test(run.metric),
+        dtype=run.config.model.dtype,
+        size=sum(leaf.nbytes for leaf in jax.tree.leaves(variables)),
+    )
+
+
+def _on_test(metric: str) -> str:
+    """The name of a metric on the test split: 'accuracy' is 'eval/accuracy', '' stays ''."""
+    if not metric:
+        return ''
+    if metric.startswith('-'):
+        return f'-eval/{metric.removeprefix("-")}'
+    return f'eval/{metric}'
+
+
+def writers(run: Run, variables: Tree, files: Sequence[str]) -> dict[str, Write]:
+    """The functions that write the files.
+
+    Args:
+        run: the run.
+        variables: of its task.
+        files: names of the files.
+    """
+    description = (run.spec, run.config.to_dict())
+    model = (run.task.predict, variables, *description)
+    every_writer: dict[str, Write] = {
+        'savedmodel': functools.partial(formats.savedmodel, *model),
+        'model.stablehlo': functools.partial(formats.stablehlo, *model),
+    }
+    if any(file.endswith('.tflite') for file in files):
+        model = (*_in_float32(run, variables), *description)
+        examples = _calibration(run)
+        for kind in formats.TFLITE:
+            every_writer[f'{kind}.tflite'] = functools.partial(
+                formats.tflite, *model, kind=kind, examples=examples
+            )
+    return {file: every_writer[file] for file in files}
+
+
+def _calibration(run: Run) -> Records:
+    """The inputs of training examples, or of test examples if training has no such inputs."""
+    examples = evaluation.examples(run, 'train', CALIBRATION)
+    main = run.task.main
+    if not main.inputs and not examples.keys() >= run.spec.inputs.keys():
+        examples = evaluation.examples(run, 'test', CALIBRATION)
+    return evaluation.inputs(run, examples)
+
+
+def _in_float32(run: Run, variables: Tree) -> tuple[Predict, Tree]:
+    """(predict, variables) in float32, which all operations of TFLite support."""
+    config = run.config.copy_and_resolve_references()
+    config.model.dtype = 'float32'
+    config.model.param_dtype = 'float32'
+
+    def in_float32(leaf):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf.astype('float32')
+        return leaf
+
+    predict = build_task(config, run.spec).predict
+    return predict, jax.tree.map(in_float32, variables)
