@@ -1,4 +1,4 @@
-"""The parts of an export that a run gives: reference predictions, and functions that write files."""
+"""The parts of an export that depend on the run: reference predictions and file writers."""
 
 import functools
 from collections.abc import Callable, Sequence
