@@ -1,4 +1,4 @@
-"""Gradient steps within an episode, against finite differences and results by hand."""
+"""Gradient steps within an episode, compared with finite differences and NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,10 @@ from jaxvision.tasks.few_shot import adaptation
 from jaxvision.tasks.few_shot.comparison import Backbone
 from jaxvision.tasks.few_shot.task import Details
 
-WAYS, SHOTS, RATE, STEPS = 3, 2, 0.05, 3
+WAYS = 3
+SHOTS = 2
+RATE = 0.05
+STEPS = 3
 
 
 def learner(first_order=False):
@@ -40,7 +43,7 @@ def learner(first_order=False):
 
 @pytest.fixture(scope='module')
 def episode():
-    """(parameters, images of the support and then of the queries, mask), in float64."""
+    """(parameters, images with the support set first, mask), in float64."""
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
         images = jnp.asarray(rng.random((WAYS * SHOTS + 5, 8, 8, 1)))
@@ -50,38 +53,44 @@ def episode():
 
 
 def query_loss(first_order=False):
-    _, learns = learner(first_order)
+    _, maml = learner(first_order)
 
     def loss(params, images, mask):
-        logits = learns.scores(params, images, mask, STEPS)
+        logits = maml.scores(params, images, mask, STEPS)
         return -jax.nn.log_softmax(logits)[jnp.arange(5), jnp.arange(5) % WAYS].mean()
 
     return jax.jit(jax.value_and_grad(loss))
 
 
-def test_mamls_gradient_is_that_of_finite_differences_and_first_orders_is_not(episode):
+def test_only_second_order_maml_has_the_gradient_of_finite_differences(episode):
     params, images, mask = episode
     with jax.enable_x64(True):
-        second, first = query_loss(), query_loss(first_order=True)
-        value, gradient = second(params, images, mask)
-        same_value, other = first(params, images, mask)
+        second_order = query_loss()
+        first_order = query_loss(first_order=True)
+        value, gradient = second_order(params, images, mask)
+        first_order_value, first_order_gradient = first_order(params, images, mask)
+        assert float(value) == pytest.approx(float(first_order_value), rel=1e-12)
         flat, unflatten = ravel_pytree(params)
-        gradient, other = (ravel_pytree(tree)[0] for tree in (gradient, other))
-        assert float(value) == pytest.approx(float(same_value), rel=1e-12)
+        gradient, _ = ravel_pytree(gradient)
+        first_order_gradient, _ = ravel_pytree(first_order_gradient)
+
+        def loss(flat_params):
+            return second_order(unflatten(flat_params), images, mask)[0]
+
         for seed in range(4):
-            along = np.random.default_rng(seed).normal(size=flat.shape)
-            ahead, behind = (
-                second(unflatten(flat + step * along), images, mask)[0]
-                for step in (1e-6, -1e-6)
-            )
+            direction = np.random.default_rng(seed).normal(size=flat.shape)
+            ahead = loss(flat + 1e-6 * direction)
+            behind = loss(flat - 1e-6 * direction)
             slope = (ahead - behind) / 2e-6
-            assert float(along @ gradient) == pytest.approx(float(slope), abs=1e-6)
-            assert abs(along @ other - slope) > 1e-3
+            assert float(direction @ gradient) == pytest.approx(float(slope), abs=1e-6)
+            assert abs(direction @ first_order_gradient - slope) > 1e-3
 
 
-def test_reptile_goes_back_from_where_gradient_descent_arrived():
-    """On a / 2 (p - b)^2 every step goes a share `rate * a` of the way to b."""
-    curvature, rate, centres = 0.8, 0.25, [3.0, -1.0, 2.0]
+def test_reptile_returns_the_negative_sum_of_gradient_descent_steps():
+    """With the loss a / 2 (p - b)^2 every step covers the fraction `rate * a` of the way to b."""
+    curvature = 0.8
+    rate = 0.25
+    centres = [3.0, -1.0, 2.0]
     direction, last = adaptation.reptile(
         lambda p, b: curvature / 2 * (p['x'] - b) ** 2,
         {'x': jnp.float32(1.0)},
@@ -96,33 +105,31 @@ def test_reptile_goes_back_from_where_gradient_descent_arrived():
     assert float(last) == pytest.approx(loss, rel=1e-5)
 
 
-def test_the_support_loss_is_a_mean_in_each_class_and_forgets_what_is_masked():
+def test_the_support_loss_sums_class_means_and_ignores_padding():
     rng = np.random.default_rng(1)
     logits = jnp.asarray(rng.normal(size=(3 * 2, 3)), jnp.float32)
     mask = jnp.asarray([[1, 1], [1, 0], [1, 1]], jnp.float32)
-    each = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
-    expected = each[:2, 0].mean() + each[2, 1] + each[4:, 2].mean()
+    entropy = -np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
+    expected = entropy[:2, 0].mean() + entropy[2, 1] + entropy[4:, 2].mean()
     assert float(adaptation.support_loss(logits, mask)) == pytest.approx(
         expected, rel=1e-5
     )
 
 
-def test_anil_learns_a_softmax_regression_on_fixed_features(episode):
+def test_anil_is_softmax_regression_on_fixed_features(episode):
     params, images, mask = episode
     with jax.enable_x64(True):
         backbone, _ = learner()
         features, _ = backbone.features(params, {}, images)
-        found = adaptation.by_head(RATE, 2)(
-            features[6:], features[:6].reshape(3, 2, -1), mask
-        )
-        support, kernel, bias = (
-            np.asarray(features[:6]),
-            np.zeros((features.shape[-1], 3)),
-            0,
-        )
-        truth = np.repeat(np.eye(3), 2, 0)
+        compare = adaptation.by_head(RATE, 2)
+        logits = compare(features[6:], features[:6].reshape(3, 2, -1), mask)
+        support = np.asarray(features[:6])
+        kernel = np.zeros((features.shape[-1], 3))
+        bias = 0
+        targets = np.repeat(np.eye(3), 2, 0)
         for _ in range(2):
             odds = np.exp(support @ kernel + bias)
-            wrong = (odds / odds.sum(1, keepdims=True) - truth) / SHOTS
-            kernel, bias = kernel - RATE * support.T @ wrong, bias - RATE * wrong.sum(0)
-        np.testing.assert_allclose(found, features[6:] @ kernel + bias, rtol=1e-9)
+            error = (odds / odds.sum(1, keepdims=True) - targets) / SHOTS
+            kernel = kernel - RATE * support.T @ error
+            bias = bias - RATE * error.sum(0)
+        np.testing.assert_allclose(logits, features[6:] @ kernel + bias, rtol=1e-9)

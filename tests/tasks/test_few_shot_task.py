@@ -1,3 +1,5 @@
+"""Few-shot classification: every method, predictions for new classes, and wrong settings."""
+
 import json
 import shutil
 from pathlib import Path
@@ -55,7 +57,7 @@ def small(method='protonet', *overrides):
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
-    """finished(method) -> the folder of its run and what it measured"""
+    """`finished(method) -> (run folder, metrics)` of a short run; each method runs once."""
     runs = {}
 
     def find(method):
@@ -68,24 +70,19 @@ def finished(tmp_path_factory):
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_it_learns_by_each_method(method, finished, no_pictures):
-    workdir, found = finished(method)
-    assert (
-        found['eval/4way_3shot/accuracy']
-        > 0.7
-        > 0.1
-        > found['eval/4way_3shot/interval']
-        > 0
-    )
-    assert found['eval/3way_1shot/accuracy'] > 0.6
-    assert 0.5 < found['eval/3way_1shot/pixel_accuracy'] < 1
+def test_every_method_learns(method, finished, no_pictures):
+    workdir, measured = finished(method)
+    assert measured['eval/4way_3shot/accuracy'] > 0.7
+    assert 0 < measured['eval/4way_3shot/interval'] < 0.1
+    assert measured['eval/3way_1shot/accuracy'] > 0.6
+    assert 0.5 < measured['eval/3way_1shot/pixel_accuracy'] < 1
     task, _, _ = saved.load(workdir)
     assert task.main_evaluation == '3way_1shot' and task.predictor == 'support'
     assert task.best == '3way_1shot/accuracy'
-    assert set(found) == {f'eval/{name}' for name in task.metrics}
+    assert set(measured) == {f'eval/{name}' for name in task.metrics}
 
 
-def test_its_spec_is_read_as_it_was_written(finished):
+def test_the_spec_survives_json(finished):
     _, _, spec = saved.load(finished('protonet')[0])
     assert spec.details == few_shot.Details(image_shape=(8, 8, 1))
     assert spec.inputs == {
@@ -97,8 +94,8 @@ def test_its_spec_is_read_as_it_was_written(finished):
     assert read_spec(json.loads(text), small()) == spec
 
 
-def test_the_networks_features_are_those_that_are_compared(finished):
-    """A prototypical network's probabilities, from the features by NumPy."""
+def test_predictions_follow_from_the_features_of_the_network(finished):
+    """The probabilities of a prototypical network, computed with NumPy from the features."""
     task, variables, _ = saved.load(finished('protonet')[0])
     example = run.reopen(finished('protonet')[0]).sources['test'][0]
 
@@ -122,8 +119,7 @@ def test_the_networks_features_are_those_that_are_compared(finished):
 
 
 @pytest.mark.parametrize('method', ['protonet', 'maml'])
-def test_an_answer_does_not_depend_on_what_else_is_asked(method, finished):
-    """Neither on the other episodes of the batch, nor on the other queries."""
+def test_a_prediction_does_not_depend_on_other_queries_or_episodes(method, finished):
     task, variables, _ = saved.load(finished(method)[0])
     source = run.reopen(finished(method)[0]).sources['test']
     batch = {
@@ -148,43 +144,43 @@ def test_smaller_episodes_are_parts_of_larger_ones(finished):
     assert (
         batch['support'].shape == (1, 4, 3, 8, 8, 1) and batch['query'].shape[1] == 12
     )
-    found = forms.part(batch, Form(2, 1, 3))
-    np.testing.assert_array_equal(found['support'][0], source[0]['support'][:2, :1])
-    np.testing.assert_array_equal(found['query'][0], source[0]['query'][:6])
-    assert found['query_label'].tolist() == [[0, 0, 0, 1, 1, 1]]
+    smaller = forms.part(batch, Form(2, 1, 3))
+    np.testing.assert_array_equal(smaller['support'][0], source[0]['support'][:2, :1])
+    np.testing.assert_array_equal(smaller['query'][0], source[0]['query'][:6])
+    assert smaller['query_label'].tolist() == [[0, 0, 0, 1, 1, 1]]
 
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Of two digits: a support of 3 and 2 images, and 8 of each to ask for."""
+    """Images of two digits: a support set of 3 and 2 images, and 8 queries of each digit."""
     digits = load_digits()
     for label, name, shots in ((3, 'three', 3), (6, 'six', 2)):
         of_label = digits.images[digits.target == label]
         for i in range(shots + 8):
-            path = (
-                tmp_path / 'support' / name / f'{i}.png'
-                if i < shots
-                else tmp_path / 'asked' / f'{name}-{i}.png'
-            )
+            path = tmp_path / 'asked' / f'{name}-{i}.png'
+            if i < shots:
+                path = tmp_path / 'support' / name / f'{i}.png'
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray((of_label[i] * 15).astype(np.uint8)).save(path)
     return tmp_path
 
 
 @pytest.mark.parametrize('method', ['protonet', 'maml'])
-def test_a_persons_own_classes_by_a_few_pictures(method, finished, pictures, main):
+def test_predict_classifies_images_by_a_support_folder_of_the_user(
+    method, finished, pictures, main
+):
     workdir, _ = finished(method)
-    code, said, _, answers = main(
+    code, output, _, answers = main(
         '--workdir', workdir, '--support', pictures / 'support', 'asked'
     )
     assert code == 0 and len(answers) == 16
     right = [answer['answer']['class'] in file for file, answer in answers.items()]
     assert np.mean(right) > 0.85
-    assert 'asked/six-5.png' in said and 'three' in said
+    assert 'asked/six-5.png' in output and 'three' in output
 
 
 @pytest.mark.parametrize(
-    'arguments, told',
+    'arguments, message',
     [
         ((), 'give --support DIR'),
         (('--support', 'nowhere'), 'there is no such folder'),
@@ -195,8 +191,8 @@ def test_a_persons_own_classes_by_a_few_pictures(method, finished, pictures, mai
         (('--support', 'broken'), 'broken/emu is a broken link: mend or remove it'),
     ],
 )
-def test_what_is_wrong_with_a_support_is_told(
-    arguments, told, finished, pictures, main
+def test_a_wrong_support_folder_is_an_error(
+    arguments, message, finished, pictures, main
 ):
     for name in ('damaged/cat/cat.png', 'damaged/dog/dog.png', 'unfilled/cat/cat.png'):
         (pictures / name).parent.mkdir(parents=True)
@@ -207,11 +203,11 @@ def test_what_is_wrong_with_a_support_is_told(
     shutil.copytree(pictures / 'support', pictures / 'broken')
     (pictures / 'broken' / 'emu').symlink_to('/nowhere/emu')
     code, _, error, _ = main('--workdir', finished('protonet')[0], *arguments, 'asked')
-    assert code == 2 and told in error
+    assert code == 2 and message in error
 
 
-def test_a_support_is_read_by_the_walk_of_training(finished, pictures, main):
-    """What systems and this program leave behind is no class and no image."""
+def test_a_support_folder_may_hold_system_files_and_runs(finished, pictures, main):
+    """Files of the system and folders of runs are neither classes nor images."""
     support = pictures / 'support'
     for name in ('.Trash-1000/1.png', '__MACOSX/six/._0.png', 'runs/cnn/spec.json'):
         (support / name).parent.mkdir(parents=True)
@@ -229,7 +225,7 @@ def test_a_support_is_read_by_the_walk_of_training(finished, pictures, main):
     assert about['support'] == {'six': 2, 'three': 3}
 
 
-def test_it_is_exported(finished, tmp_path):
+def test_an_exported_model_gives_the_same_logits(finished, tmp_path):
     for method in ('protonet', 'maml'):
         task, variables, spec = saved.load(finished(method)[0])
         source = run.reopen(finished(method)[0]).sources['test']
@@ -237,19 +233,19 @@ def test_it_is_exported(finished, tmp_path):
             name: np.stack([source[row][name] for row in range(3)])
             for name in source[0]
         }
-        found = forms.part(batch, forms.evaluated_forms(small().task)[0])
-        inputs = {name: found[name] for name in spec.inputs}
-        wanted = jax.jit(task.predict)(variables, inputs)
+        episodes = forms.part(batch, forms.evaluated_forms(small().task)[0])
+        inputs = {name: episodes[name] for name in spec.inputs}
+        expected = jax.jit(task.predict)(variables, inputs)
         formats.savedmodel(task.predict, variables, spec, {}, tmp_path / method)
         answer = exported.answer_all(exported.open_exported(tmp_path / method), inputs)
         np.testing.assert_allclose(
-            answer['logits'], wanted['logits'], rtol=1e-4, atol=1e-5
+            answer['logits'], expected['logits'], rtol=1e-4, atol=1e-5
         )
 
 
 @pytest.fixture
 def classes_apart(tmp_path):
-    """A folder whose test has other classes than its training, as mini-ImageNet's."""
+    """A folder whose splits have different classes, as in mini-ImageNet."""
     digits = load_digits()
     for split, labels in (('train', range(6)), ('test', range(6, 10))):
         for label in labels:
@@ -261,12 +257,12 @@ def classes_apart(tmp_path):
     return tmp_path / 'apart'
 
 
-def test_a_folder_whose_splits_have_classes_of_their_own(classes_apart, tmp_path):
+def test_a_folder_whose_splits_have_different_classes(classes_apart, tmp_path):
     source = f'data.source=folder:{classes_apart}'
-    this = run.begin(small('protonet', source, 'task.queries=2'), tmp_path / 'run')
-    assert this.spec.class_names == tuple('012345')
-    assert this.sources['test'].info.class_names == tuple('6789')
-    assert this.sources['test'][0]['query'].shape == (12, 8, 8, 1)
+    begun = run.begin(small('protonet', source, 'task.queries=2'), tmp_path / 'run')
+    assert begun.spec.class_names == tuple('012345')
+    assert begun.sources['test'].info.class_names == tuple('6789')
+    assert begun.sources['test'][0]['query'].shape == (12, 8, 8, 1)
     config = configs.default('classification')
     for text in (source, 'data.image_size=8', 'model.name=cnn', 'model.variant=4'):
         configs.override(config, *text.split('=', 1))
@@ -275,7 +271,7 @@ def test_a_folder_whose_splits_have_classes_of_their_own(classes_apart, tmp_path
 
 
 @pytest.mark.parametrize('method', METHODS[1:])
-def test_its_config_has_every_method(method):
+def test_the_config_file_has_every_method(method):
     config = configs.load(f'{CONFIG}:digit_pairs,{method}')
     spec = Spec(
         inputs={},
@@ -292,7 +288,7 @@ def test_its_config_has_every_method(method):
 
 
 @pytest.mark.parametrize(
-    'override, said',
+    'override, message',
     [
         ('task.method=fomaml', 'first_order_maml'),
         ('task.evaluations=5', 'WAYSxSHOTS'),
@@ -304,13 +300,15 @@ def test_its_config_has_every_method(method):
         ('task.new_class_fraction=1.5', 'expected a number > 0, < 1'),
     ],
 )
-def test_mistakes_are_told(override, said, tmp_path):
-    with pytest.raises(UserError, match=said):
+def test_a_wrong_setting_is_an_error(override, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         run.begin(small('reptile', override), tmp_path)
 
 
-def test_batch_statistics_have_no_place_within_an_episode(tmp_path):
+def test_maml_refuses_a_model_with_batch_norm(tmp_path):
     config = small('maml', 'model.name=cnn', 'model.variant=4-8')
     config.model.options = {}
-    with pytest.raises(UserError, match='batch_stats, which have no place'):
+    with pytest.raises(
+        UserError, match='without batch_stats, because the method cannot adapt'
+    ):
         run.begin(config, tmp_path)

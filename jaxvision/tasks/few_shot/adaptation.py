@@ -1,7 +1,7 @@
-"""Few-shot methods that learn within an episode, by gradient steps on the support set.
+"""Few-shot methods that adapt to an episode by gradient steps on the support set.
 
-The head starts at zero in every episode, the one start that treats all classes alike. So
-one run serves any number of classes.
+In every episode the head starts at zero. This start treats all classes alike, so one run
+serves any number of classes.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from jaxvision.tasks.few_shot.comparison import (
     Mask,
 )
 
-# `(params, batch) -> loss`, of a batch of any form.
+# `(params, batch) -> loss`, for a batch of any type.
 Loss = Callable[[Tree, Tree], Float[Array, '']]
 
 
@@ -35,14 +35,14 @@ def adapt(
     rate: float,
     first_order: bool = False,
 ) -> tuple[Tree, list[Float[Array, '']]]:
-    """Descend a loss by one gradient step on each batch.
+    """Take one gradient step on each batch.
 
     Args:
         loss: `loss(params, batch)`.
-        params: where the descent begins.
-        batches: one a step.
-        rate: the learning rate.
-        first_order: whether derivatives of the result take the gradients for constants
+        params: parameters before the first step.
+        batches: the batches, one per step.
+        rate: learning rate.
+        first_order: whether derivatives of the result treat the gradients as constants
             (Finn et al., arXiv 1703.03400, section 5.2).
 
     Returns:
@@ -61,31 +61,44 @@ def adapt(
 def reptile(
     loss: Loss, params: Tree, batches: Sequence[Tree], rate: float
 ) -> tuple[Tree, Float[Array, '']]:
-    """Reptile's direction: from the adapted parameters back (Nichol et al., arXiv 1803.02999).
+    """Compute Reptile's direction, which replaces the gradient of an optimizer.
 
-    The arguments are those of `adapt`. The direction takes the place of a gradient.
+    The direction is the difference between `params` and the adapted parameters (Nichol et
+    al., arXiv 1803.02999).
+
+    Args:
+        loss: `loss(params, batch)`.
+        params: parameters before the first step.
+        batches: the batches, one per step.
+        rate: learning rate.
 
     Returns:
-        (the direction, the last loss).
+        (the direction, the loss before the last step).
     """
     adapted, losses = adapt(loss, params, batches, rate)
     return jax.tree.map(jnp.subtract, params, adapted), losses[-1]
 
 
 def apply_head(head: Tree, features: Float[Array, '*b d']) -> Float[Array, '*b n']:
-    """The logits of a linear head."""
+    """Compute the logits of a linear head."""
     return features @ head['kernel'] + head['bias']
 
 
 def start_head(width: int, ways: int, dtype: DTypeLike) -> Tree:
-    """The head of zeros that every episode starts with."""
+    """Return the head of zeros with which every episode starts.
+
+    Args:
+        width: number of features.
+        ways: number of classes.
+        dtype: dtype of the head.
+    """
     return {'kernel': jnp.zeros((width, ways), dtype), 'bias': jnp.zeros(ways, dtype)}
 
 
 def support_loss(logits: Float[Array, 'nk n'], mask: Mask) -> Float[Array, '']:
-    """Cross-entropy of the support set: the mean over each class, summed over the classes.
+    """Compute the cross-entropy of the support set: the sum over classes of each class's mean.
 
-    So one rate serves any number of ways and shots.
+    With this sum, one learning rate serves any number of ways and shots.
     """
     ways, shots = mask.shape
     log_likelihood = jax.nn.log_softmax(logits).reshape(ways, shots, ways)
@@ -94,7 +107,14 @@ def support_loss(logits: Float[Array, 'nk n'], mask: Mask) -> Float[Array, '']:
 
 
 def by_head(rate: float, steps: int) -> Compare:
-    """ANIL (Raghu et al., arXiv 1909.09157): the features stay and a head is learned."""
+    """Build ANIL: train a head in each episode, on fixed features.
+
+    See Raghu et al., arXiv 1909.09157.
+
+    Args:
+        rate: learning rate.
+        steps: gradient steps.
+    """
 
     def compare(query, support, mask):
         features = support.reshape(-1, support.shape[-1])
@@ -111,12 +131,12 @@ def by_head(rate: float, steps: int) -> Compare:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Learner:
-    """A backbone and a head that both learn within an episode.
+    """A backbone and a head that both adapt to an episode.
 
     Attributes:
-        backbone: the model.
-        rate: the learning rate within an episode.
-        first_order: as in `adapt`.
+        backbone: the model that computes features.
+        rate: learning rate within an episode.
+        first_order: see `adapt`.
     """
 
     backbone: Backbone
@@ -124,24 +144,26 @@ class Learner:
     first_order: bool
 
     def start(self, params: Tree, ways: int) -> Tree:
-        """The backbone's parameters with the head that an episode starts with."""
+        """Add the head with which an episode starts to the parameters of the backbone."""
         width = self.backbone.width(params, {})
         return {**params, 'head': start_head(width, ways, self.backbone.dtype)}
 
     def classify(self, params: Tree, images: Images) -> Logits:
+        """Compute the logits of images in [0, 1] with backbone and head."""
         features, _ = self.backbone.features(params, {}, images)
         return apply_head(params['head'], features)
 
     def loss(self, params: Tree, batch: tuple[Images, Mask]) -> Float[Array, '']:
+        """Compute the cross-entropy of a support set (images, mask)."""
         images, mask = batch
         return support_loss(self.classify(params, images), mask)
 
     def scores(self, params: Tree, images: Images, mask: Mask, steps: int) -> Logits:
-        """MAML, of either order: learn from the support set and classify the queries.
+        """Adapt to the support set, then compute the logits of the queries (MAML).
 
         Args:
             params: parameters of the backbone.
-            images: of an episode, the support set first.
+            images: images of an episode in [0, 1], the support set first.
             mask: 1 for images of the support set, 0 for padding.
             steps: gradient steps.
         """
@@ -158,12 +180,15 @@ class Learner:
     def reptile(
         self, params: Tree, images: Float[Array, 'ways n h w c'], steps: int
     ) -> tuple[Tree, Float[Array, '']]:
-        """Reptile's direction for the backbone, and its last loss.
+        """Compute Reptile's direction for the backbone.
 
         Args:
             params: parameters of the backbone.
-            images: of each class; every step has others of them.
+            images: images of each class in [0, 1]. They are divided among the steps.
             steps: gradient steps.
+
+        Returns:
+            (the direction, the loss before the last step).
         """
         batches = []
         for part in jnp.array_split(images, steps, 1):
@@ -171,4 +196,5 @@ class Learner:
             batches.append((part.reshape(-1, *part.shape[2:]), mask))
         start = self.start(params, len(images))
         direction, loss = reptile(self.loss, start, batches, self.rate)
-        return parted(direction, ('head',))[1], loss
+        _, backbone_direction = parted(direction, ('head',))
+        return backbone_direction, loss

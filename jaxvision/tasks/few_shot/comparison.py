@@ -1,4 +1,4 @@
-"""Few-shot methods that compare the features of a query with those of the support set."""
+"""Few-shot methods that compare the features of queries with the features of the support set."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Query = Float[Array, 'm d']
 Support = Float[Array, 'n k d']
 Mask = Float[Array, 'n k']
 Logits = Float[Array, 'm n']
-# `(query, support, mask) -> logits` of the features of one episode.
+# `(query, support, mask) -> logits`, from the features of one episode.
 Compare = Callable[[Query, Support, Mask], Logits]
 # `(params, model_state, images [B, N * K + M, H, W, C], mask [B, N, K], train=, keys=)
 # -> (logits [B, M, N], new model state)`. Images are in [0, 1], the support set first.
@@ -34,13 +34,13 @@ Scores = Callable[..., tuple[Array, Tree]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A model whose flattened intermediate is the feature vector of an image.
+    """A model with an intermediate that, flattened, is the feature vector of an image.
 
     Attributes:
-        model: the module.
-        layer: the name of the intermediate.
+        model: a Flax module.
+        layer: name of the intermediate.
         image_shape: (height, width, channels) of an image.
-        preprocessing: has the mean and std of the images.
+        preprocessing: preprocessing with the mean and std of the images.
         dtype: dtype of images and features.
     """
 
@@ -52,7 +52,7 @@ class Backbone:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Backbone':
-        """Build the config's model.
+        """Build the backbone of a config.
 
         Raises:
             UserError: The model has no intermediate `task.layer`.
@@ -66,7 +66,7 @@ class Backbone:
         )
         if layer not in intermediates:
             raise unknown(
-                f'task.layer: {config.model.name!r} has no intermediate',
+                f'task.layer: model {config.model.name!r} has no intermediate',
                 layer,
                 intermediates,
             )
@@ -79,27 +79,27 @@ class Backbone:
         )
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
-        """Draw the parameters and the model state."""
+        """Initialise the model; return (parameters, model state)."""
         images = jnp.zeros((1, *self.image_shape), self.dtype)
         variables = self.model.init(keys.stream(key, 'init'), images)
         params = variables.pop('params')
         return params, variables
 
     def width(self, params: Tree, model_state: Tree) -> int:
-        """The number of features of an image."""
+        """Return the number of features of an image."""
         images = jax.ShapeDtypeStruct((1, *self.image_shape), self.dtype)
         features, _ = jax.eval_shape(self.features, params, model_state, images)
         return features.shape[-1]
 
     def images(self, inputs: Batch) -> Float[Array, 'b n h w c']:
-        """The images of each episode in [0, 1], the support set first."""
+        """Concatenate support and query images of each episode, in [0, 1]."""
         support = jnp.asarray(inputs['support'])
         query = jnp.asarray(inputs['query'])
         support = support.reshape(support.shape[0], -1, *support.shape[3:])
         return color.to_float(jnp.concatenate([support, query], 1), self.dtype)
 
     def mask(self, inputs: Batch) -> Float[Array, 'b ways shots']:
-        """1 for an image of the support set, 0 for padding."""
+        """Return the support mask: 1 for an image, 0 for padding."""
         return jnp.asarray(inputs['support_mask'], self.dtype)
 
     def normalize(self, pixels: Images) -> Images:
@@ -114,14 +114,14 @@ class Backbone:
         train: bool = False,
         keys: Key[Array, 'n'] | None = None,
     ) -> tuple[Float[Array, '*b d'], Tree]:
-        """Compute features of all images as one batch.
+        """Compute the features of all images as one batch.
 
         Args:
-            params: parameters of the model; a head is left out.
+            params: parameters of the model; a head in them is ignored.
             model_state: model state, such as batch statistics.
             images: images in [0, 1].
             train: whether the model is in training.
-            keys: of each image, in training.
+            keys: random key of each image, in training.
 
         Returns:
             (features, new model state).
@@ -140,7 +140,7 @@ class Backbone:
     def apply(
         self, variables: Tree, images: Images
     ) -> tuple[Float[Array, 'b d'], dict[str, Array]]:
-        """The features and all intermediates of normalised images, in inference."""
+        """Compute features and all intermediates of normalised images, in inference."""
         params = _without_head(variables['params']['model'])
         _, intermediates = self.model.apply(
             {'params': params, **variables['model_state']['model']}, images
@@ -149,11 +149,12 @@ class Backbone:
 
 
 def _without_head(params: Tree) -> Tree:
-    return parted(params, ('head',))[1]
+    _, backbone_params = parted(params, ('head',))
+    return backbone_params
 
 
 def by_features(backbone: Backbone, compare: Compare) -> Scores:
-    """Build the scores of a method that compares features which stay in an episode."""
+    """Build the scores of a method that compares fixed features by `compare`."""
 
     def scores(params, model_state, images, mask, train=False, keys=None):
         features, model_state = backbone.features(
@@ -168,12 +169,21 @@ def by_features(backbone: Backbone, compare: Compare) -> Scores:
 
 
 def to_prototypes(query: Query, support: Support, mask: Mask) -> Logits:
-    """Prototypical networks (Snell et al., arXiv 1703.05175)."""
+    """Compute the logits of prototypical networks (Snell et al., arXiv 1703.05175).
+
+    Args:
+        query: features of the queries.
+        support: features of the support set.
+        mask: 1 for images of the support set, 0 for padding.
+    """
     return few_shot.distance_logits(query, few_shot.prototypes(support, mask))
 
 
 def to_centres(scale: float) -> Compare:
-    """The cosine to the mean direction of each class (Chen et al., arXiv 1904.04232)."""
+    """Build the comparison by the cosine to the mean direction of each class.
+
+    See Chen et al., arXiv 1904.04232. The logits are cosines times `scale`.
+    """
 
     def compare(query, support, mask):
         centres = few_shot.prototypes(few_shot.unit(support), mask)
@@ -183,7 +193,10 @@ def to_centres(scale: float) -> Compare:
 
 
 def to_examples(scale: float) -> Compare:
-    """Matching networks (Vinyals et al., arXiv 1606.04080)."""
+    """Build the comparison of matching networks (Vinyals et al., arXiv 1606.04080).
+
+    `scale` is the factor of the cosines in the attention over the support images.
+    """
 
     def compare(query, support, mask):
         return few_shot.attention_logits(query, support, mask, scale)

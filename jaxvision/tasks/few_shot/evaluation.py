@@ -1,4 +1,4 @@
-"""The evaluation of a few-shot classifier on episodes of one size."""
+"""Evaluation of a few-shot classifier on episodes of one size."""
 
 import functools
 
@@ -21,14 +21,15 @@ METRICS = ('accuracy', 'pixel_accuracy', 'interval')
 
 
 def make(predict: Predict, form: Form) -> Evaluation:
-    """Build the evaluation of the first classes and shots of larger episodes.
+    """Build the evaluation on episodes of one size.
+
+    The episodes are the first classes and shots of larger episodes. The metrics are the
+    accuracy, half the width of its 95 % confidence interval, and the accuracy of the nearest
+    centroid of raw pixels.
 
     Args:
         predict: see `Task.predict`.
         form: the size of the episodes.
-
-    Returns:
-        The accuracy with its interval, and that of the nearest centroid of raw pixels.
     """
 
     def record(outputs: Batch, batch: Batch) -> Batch:
@@ -52,7 +53,7 @@ def make(predict: Predict, form: Form) -> Evaluation:
 
 
 def pixel_logits(episodes: Batch) -> Float[Array, 'b m n']:
-    """The logits of the nearest centroid of raw pixels, a baseline without a network."""
+    """Compute the logits of the nearest centroid of raw pixels, a baseline without a network."""
     support = _pixel_vectors(episodes['support'], 3)
     query = _pixel_vectors(episodes['query'], 2)
     mask = episodes['support_mask'].astype(jnp.float32)
@@ -61,5 +62,5 @@ def pixel_logits(episodes: Batch) -> Float[Array, 'b m n']:
 
 
 def _pixel_vectors(images: Integer[Array, '...'], axis: int) -> Float[Array, '...']:
-    """Images in [0, 1] with all axes from `axis` on as one."""
+    """Convert uint8 images to [0, 1] and flatten all axes from `axis` on."""
     return (images.astype(jnp.float32) / 255).reshape(*images.shape[:axis], -1)

@@ -1,4 +1,4 @@
-"""The episodes of a task: their sizes, and how their arrays are taken apart."""
+"""Sizes of episodes, and functions that select or reorder the images of episodes."""
 
 import re
 
@@ -14,11 +14,15 @@ _FORMS = re.compile(r'[1-9]\d*x[1-9]\d*(,[1-9]\d*x[1-9]\d*)*')
 
 
 def evaluated_forms(options: Config) -> list[Form]:
-    """The size of the episodes of each evaluation, the main one first."""
+    """Return the episode size of each evaluation, the main evaluation first.
+
+    Raises:
+        UserError: `task.evaluations` is not a list of WAYSxSHOTS.
+    """
     if not _FORMS.fullmatch(options.evaluations):
         raise UserError(
-            f'task.evaluations={options.evaluations!r}: expected WAYSxSHOTS of each evaluation. '
-            "Write '5x1,5x5' for two."
+            f'task.evaluations={options.evaluations!r}: expected WAYSxSHOTS of each '
+            "evaluation, separated by commas, such as '5x1,5x5'"
         )
     forms = []
     for text in options.evaluations.split(','):
@@ -28,7 +32,7 @@ def evaluated_forms(options: Config) -> list[Form]:
 
 
 def largest_form(options: Config) -> Form:
-    """The size of which the episodes of every evaluation are parts."""
+    """Return the smallest episode size that contains the episodes of all evaluations."""
     forms = evaluated_forms(options)
     return Form(
         max(form.ways for form in forms),
@@ -38,19 +42,18 @@ def largest_form(options: Config) -> Form:
 
 
 def evaluation_name(form: Form) -> str:
-    """The name of an evaluation, as '5way_1shot'."""
+    """Return the name of an evaluation, such as '5way_1shot'."""
     return f'{form.ways}way_{form.shots}shot'
 
 
 def part(batch: Batch, form: Form) -> Batch:
-    """Take smaller episodes out of larger ones: the first classes, and shots of each."""
+    """Select smaller episodes from larger ones: the first classes, and their first shots."""
     episodes = len(batch['query_label'])
 
     def first_queries(x):
-        by_class = x.reshape(episodes, -1, form.queries, *x.shape[2:])
-        return by_class[:, : form.ways].reshape(
-            episodes, form.ways * form.queries, *x.shape[2:]
-        )
+        shape = x.shape[2:]
+        of_classes = x.reshape(episodes, -1, form.queries, *shape)[:, : form.ways]
+        return of_classes.reshape(episodes, form.ways * form.queries, *shape)
 
     def first_shots(x):
         return x[:, : form.ways, : form.shots]
@@ -64,7 +67,7 @@ def part(batch: Batch, form: Form) -> Batch:
 
 
 def class_positions(batch: Batch) -> Int[Array, 'b n']:
-    """The class of each image among those of its episode, support first."""
+    """Number the class of each image within its episode, the support set first."""
     episodes, ways, shots = batch['support_mask'].shape
     support = jnp.repeat(jnp.arange(ways), shots)
     support = jnp.broadcast_to(support, (episodes, ways * shots))
@@ -74,7 +77,7 @@ def class_positions(batch: Batch) -> Int[Array, 'b n']:
 def by_class(
     batch: Batch, images: Float[Array, 'b n h w c']
 ) -> Float[Array, 'b ways per_class h w c']:
-    """Sort images, support first, by their class: the shots and queries of each."""
+    """Group the images of an episode by class: the shots, then the queries of each class."""
     episodes, ways, shots = batch['support_mask'].shape
 
     def split(x):

@@ -1,4 +1,4 @@
-"""The few-shot methods: the logits of an episode, and the update that trains for them."""
+"""The few-shot methods: the logits of an episode, and the training update of each method."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,19 +27,19 @@ from jaxvision.tasks.few_shot.forms import by_class, class_positions
 from jaxvision.tasks.shared import image_input
 from jaxvision.train import update
 
-# Features stay as they are in an episode.
+# Methods with fixed features in an episode.
 COMPARING = ('protonet', 'matching', 'baseline', 'anil')
-# All weights learn within an episode.
+# Methods that adapt all weights to an episode.
 WITHIN = ('maml', 'first_order_maml', 'reptile')
 
 
 def make_scores(options: Config, backbone: Backbone, steps: int) -> Scores:
-    """Build the logits of a method.
+    """Build the function that computes the logits of the queries by `task.method`.
 
     Args:
         options: `config.task`.
-        backbone: the model.
-        steps: gradient steps of a method that learns within an episode.
+        backbone: the model that computes features.
+        steps: gradient steps of a method that adapts to an episode.
     """
     comparisons: dict[str, Compare] = {
         'protonet': comparison.to_prototypes,
@@ -60,8 +60,9 @@ def make_scores(options: Config, backbone: Backbone, steps: int) -> Scores:
             episode_images, episode_mask = episode
             return learner.scores(params, episode_images, episode_mask, steps)
 
-        # One by one in inference: convolutions by weights of each episode's own would be
-        # grouped by the batch, whose size an exported program does not know.
+        # In inference the episodes are computed one by one. Each has its own weights, so
+        # under vmap the convolutions would be grouped by the batch size, which an exported
+        # program does not know.
         if train:
             logits = jax.vmap(of_episode)((images, mask))
         else:
@@ -74,7 +75,13 @@ def make_scores(options: Config, backbone: Backbone, steps: int) -> Scores:
 def make_update(
     config: Config, backbone: Backbone, tx: optax.GradientTransformation
 ) -> Update:
-    """Build the update of the config's method."""
+    """Build the training update of `task.method`.
+
+    Args:
+        config: config of the run.
+        backbone: the model that computes features.
+        tx: the optimizer.
+    """
     options = config.task
     ema = config.optimizer.ema
     if options.method == 'reptile':
@@ -88,11 +95,11 @@ def make_update(
 
 
 def episode_loss(options: Config, backbone: Backbone) -> update.Loss:
-    """Build the loss of the queries, given the support set."""
+    """Build the cross-entropy of the queries, classified by the support set."""
     scores = make_scores(options, backbone, options.inner_steps)
 
     def loss(params, state, batch, key):
-        images, image_keys = augmented(
+        images, image_keys = augment_episodes(
             options.augment, key, batch['index'], backbone.images(batch)
         )
         logits, model_state = scores(
@@ -109,10 +116,10 @@ def episode_loss(options: Config, backbone: Backbone) -> update.Loss:
 
 
 def class_loss(options: Config, backbone: Backbone) -> update.Loss:
-    """Build the loss of a cosine classifier of all images among training's classes."""
+    """Build the loss of the baseline: a cosine classifier of all training classes."""
 
     def loss(params, state, batch, key):
-        images, image_keys = augmented(
+        images, image_keys = augment_episodes(
             options.augment, key, batch['index'], backbone.images(batch)
         )
         features, model_state = backbone.features(
@@ -128,14 +135,14 @@ def class_loss(options: Config, backbone: Backbone) -> update.Loss:
 def reptile_gradients(
     options: Config, backbone: Backbone
 ) -> Callable[[TrainState, Batch], update.Gradients]:
-    """Build Reptile's direction, the mean over the episodes of a batch."""
+    """Build Reptile's gradients: the mean direction over the episodes of a batch."""
     learner = adaptation.Learner(
         backbone=backbone, rate=options.inner_lr, first_order=True
     )
 
     def gradients(state, batch):
         key = keys.at_step(state.key, 'model', state.step)
-        images, _ = augmented(
+        images, _ = augment_episodes(
             options.augment, key, batch['index'], backbone.images(batch)
         )
         params = state.whole(state.params)['model']
@@ -157,7 +164,7 @@ def reptile_gradients(
 def _terms(
     logits: Float[Array, 'b m n'], label: Int[Array, 'b m'], model_state: Tree
 ) -> tuple[update.Terms, dict[str, Any]]:
-    """The cross-entropy and accuracy of each episode, as `update.from_loss` takes them."""
+    """Compute the cross-entropy and accuracy of each episode, for `update.from_loss`."""
     targets = jax.nn.one_hot(label, logits.shape[-1], dtype=logits.dtype)
     entropy = jax.vmap(cross_entropies.softmax_cross_entropy)(logits, targets).mean(1)
     accuracy = metrics.accuracy(logits, label)
@@ -168,18 +175,18 @@ def _terms(
     }
 
 
-def augmented(
+def augment_episodes(
     options: Config,
     key: jax.Array,
     index: Int[Array, 'b'],
     images: Float[Array, 'b n h w c'],
 ) -> tuple[Float[Array, 'b n h w c'], Key[Array, 'bn']]:
-    """Mirror, shift and rotate each image at random.
+    """Flip, shift and rotate each image at random.
 
     Args:
-        options: `image_input.AUGMENT`, the config's `task.augment`.
+        options: `config.task.augment`.
         key: random key of the step.
-        index: of the episodes.
+        index: number of each episode.
         images: images in [0, 1].
 
     Returns:

@@ -1,7 +1,7 @@
-"""Few-shot classification of classes that training never saw, by a few examples of each.
+"""Few-shot classification: classify images of new classes from a few labelled examples.
 
-An example of this task is an episode: a few classes, some labelled images of each (the
-support set), and other images that are classified (the query set).
+An example of this task is an episode of a few classes. It has some labelled images of each
+class (the support set), and other images to classify (the query set).
 """
 
 import dataclasses
@@ -44,26 +44,30 @@ from jaxvision.train import optimizers, update
 
 FIELDS: Fields = {
     'method': Field('protonet', 'Few-shot method.', choices=(*COMPARING, *WITHIN)),
-    'layer': Field(
-        'pooled', 'Intermediate of the model whose values are the features.'
-    ),
-    'ways': Field(20, 'Classes of an episode in training.', least=1),
-    'shots': Field(1, 'Support images of each class in training.', least=1),
-    'queries': Field(5, 'Query images of each class in training.', least=1),
+    'layer': Field('pooled', 'Intermediate of the model that is used as features.'),
+    'ways': Field(20, 'Classes per episode in training.', least=1),
+    'shots': Field(1, 'Support images per class in training.', least=1),
+    'queries': Field(5, 'Query images per class in training.', least=1),
     'evaluations': Field(
-        '5x1,5x5,20x1', 'WAYSxSHOTS of each evaluation; the first one is exported.'
+        '5x1,5x5,20x1',
+        'WAYSxSHOTS of each evaluation; the first is the main one, and is exported.',
     ),
-    'test_queries': Field(15, 'Query images of each class in evaluation.', least=1),
-    'test_episodes': Field(600, 'Episodes of an evaluation.', least=1),
+    'test_queries': Field(15, 'Query images per class in evaluation.', least=1),
+    'test_episodes': Field(600, 'Episodes per evaluation.', least=1),
     'class_split_seed': Field(
-        0, 'Seed that divides the classes where all splits have the same.', least=0
+        0,
+        'Seed of the division into training and new classes, if all splits have the same '
+        'classes.',
+        least=0,
     ),
     'new_class_fraction': Field(
-        0.4, 'Fraction of these classes that is for evaluation.', above=0, below=1
+        0.4, 'Fraction of the classes that are new in this division.', above=0, below=1
     ),
     **image_input.FIELDS,
     'cosine_scale': Field(
-        10.0, "Scale of the cosines of 'matching' and 'baseline'.", above=0
+        10.0,
+        "Factor of the cosine similarities in the methods 'matching' and 'baseline'.",
+        above=0,
     ),
     'inner_steps': Field(5, 'Gradient steps within an episode, in training.', least=1),
     'inner_lr': Field(0.1, 'Learning rate within an episode.', above=0),
@@ -73,15 +77,16 @@ FIELDS: Fields = {
     'augment': image_input.AUGMENT,
 }
 
-_EPISODES = 100_000  # of training, of which few runs see one twice
+# Episodes of training: so many that few runs see one twice.
+_EPISODES = 100_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Details:
-    """What only this task's spec holds.
+    """The part of the spec that only this task has.
 
     Attributes:
-        image_shape: (height, width, channels) of an episode's images.
+        image_shape: (height, width, channels) of the images of an episode.
     """
 
     image_shape: tuple[int, ...]
@@ -90,7 +95,10 @@ class Details:
 def source(
     config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
-    """Draw episodes of training's classes, or of new ones.
+    """Sample episodes from the images of a split.
+
+    Episodes of the training split have training classes. Episodes of the other splits have
+    new classes.
 
     Args:
         config: config of the run.
@@ -104,8 +112,8 @@ def source(
     source.info.check_holds('image', 'label')
     if source.info.multi_label:
         raise UserError(
-            f'data.source={config.data.source}: expected one label an image, and these '
-            'have several. Choose another dataset.'
+            f'data.source={config.data.source}: expected one label per image, but images '
+            'of this dataset have several. Choose another dataset.'
         )
     options = config.task
     if split == 'train':
@@ -127,14 +135,14 @@ def source(
     if split == 'train':
         form = Form(options.ways, options.shots, options.queries)
         return Episodes(images, known_classes, form, _EPISODES, config.seed)
-    # The same in every run, so that runs of several seeds are compared on them.
+    # The seed is 0 in every run, so that runs of several seeds have the same episodes.
     return Episodes(
         images, new_classes, largest_form(options), options.test_episodes, seed=0
     )
 
 
 def _check_validation(train: Source, validation: Source) -> None:
-    """Raise a UserError unless the classes of validation are other ones than training's."""
+    """Raise a UserError if a class of training is in the validation split."""
     shared = np.intersect1d(
         labels_of(train, 'few-shot learning'),
         labels_of(validation, 'few-shot learning'),
@@ -142,25 +150,27 @@ def _check_validation(train: Source, validation: Source) -> None:
     if len(shared):
         name = train.info.class_names[int(shared[0])]
         raise UserError(
-            f'data.validation: expected a split with classes of its own, and {name!r} is '
-            "a class of training. Set data.validation='none'"
+            'data.validation: expected a split without classes of training, but it has the '
+            f"class {name!r}. Set data.validation='none'."
         )
 
 
 def _resized(preprocessing: Preprocessing, source: Source) -> Source:
-    """A source of images of one size, in memory if they are small."""
+    """Resize the images of a source to one size, and keep them in memory if they are small."""
     image = image_input.array_spec(preprocessing, source.info)
     if preprocessing.resize == 'none':
         return source
     resize = image_input.make_resize(preprocessing, image.shape[-1])
-    resized = Converted(
-        source, lambda example: {**example, 'image': resize(example['image'])}
-    )
+
+    def convert(example):
+        return {**example, 'image': resize(example['image'])}
+
+    resized = Converted(source, convert)
     return in_memory_if_small(resized, math.prod(image.shape))
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the main evaluation's episodes, and the training classes and images."""
+    """Describe the episodes of the main evaluation, the training classes and the images."""
     _check(config.task)
     image, preprocessing = image_input.describe(config, source.info)
     form = evaluated_forms(config.task)[0]
@@ -191,7 +201,7 @@ def describe(config: Config, source: Source) -> Spec:
 def make(config: Config, spec: Spec) -> Task:
     """Build the task of a few-shot classifier.
 
-    Its `network` is the feature extractor: images [B, H, W, C] to features [B, D].
+    `Task.network` is the backbone: images [B, H, W, C] to features [B, D].
     """
     _check(config.task)
     options = config.task
@@ -239,13 +249,13 @@ def make(config: Config, spec: Spec) -> Task:
 def _init_model(
     options: Config, backbone: Backbone, spec: Spec, key: jax.Array
 ) -> tuple[Tree, Tree]:
-    """Draw the parameters and the model state, with the head of the method if it has one."""
+    """Initialise the parameters and the model state, with a head for the baseline."""
     params, model_state = backbone.init(key)
     if model_state and options.method in WITHIN:
         raise UserError(
             f'task.method={options.method}: expected a model without '
-            f'{", ".join(model_state)}, which have no place within an episode. Choose '
-            'one (strided, or norm=group).'
+            f'{", ".join(model_state)}, because the method cannot adapt them to an episode. '
+            'Choose a model without batch norm, such as model.name=strided.'
         )
     if options.method == 'baseline' and spec.class_names:
         width = backbone.width(params, model_state)
@@ -256,7 +266,7 @@ def _init_model(
 
 
 def make_prepare(spec: Spec) -> Prepare:
-    """Resize a user's image to those of the episodes, which are ready, on the host."""
+    """Build the host function that resizes the images of a user; episodes are ready."""
     channels = spec.details.image_shape[-1]
     resize = image_input.make_resize(spec.preprocessing, channels)
 
@@ -269,7 +279,7 @@ def make_prepare(spec: Spec) -> Prepare:
 
 
 def show(inputs: Example, outputs: Records) -> Shown:
-    """Name the most likely of the user's classes, `inputs['class_names']`."""
+    """Name the most likely of the classes in `inputs['class_names']`, which the user chose."""
     return class_labels.show(inputs['class_names'], False, inputs, outputs)
 
 
@@ -278,6 +288,6 @@ def _check(options: Config) -> None:
     if options.method == 'reptile' and images < options.inner_steps:
         raise UserError(
             f'task.inner_steps={options.inner_steps}: expected at most task.shots + '
-            f'task.queries = {images}, since reptile deals the images of a class out to '
-            'the steps. Raise these or lower it.'
+            f'task.queries = {images}, because reptile needs one image of each class in '
+            'every step. Set fewer steps, or more shots or queries.'
         )

@@ -51,7 +51,7 @@ def _freeze_part(state: TrainState, path: Sequence[str]) -> TrainState:
     """Move the part at a path from the trained to the frozen parameters.
 
     Raises:
-        UserError: The part does not exist, another network has a part of the same name, or
+        UserError: The part does not exist. Or another network has a part of this name. Or
             no other part of the network is left to train.
     """
     network, *names = path
