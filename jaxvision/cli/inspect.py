@@ -115,7 +115,7 @@ def _inspect(options: argparse.Namespace) -> 'Report':
 
     from jaxvision.core.fields import COMMON, defaults
     from jaxvision.data import inspection
-    from jaxvision.data.sources import has_validation, open_source
+    from jaxvision.data.sources import Parts
 
     if options.pictures < 1:
         raise UserError(f'--pictures={options.pictures}: expected a whole number >= 1')
@@ -128,9 +128,10 @@ def _inspect(options: argparse.Namespace) -> 'Report':
     }
     data = ConfigDict({**defaults(COMMON)['data'], **fields})
     names: list[Split] = ['train', 'test']
-    if has_validation(data):
+    parts = Parts(data)
+    if parts.has_validation:
         names.insert(1, 'validation')
-    sources: dict[Split, Source] = {name: open_source(data, name) for name in names}
+    sources: dict[Split, Source] = {name: parts.open(name) for name in names}
     for source in sources.values():
         if not {'image', 'video'} & set(source.info.holds):
             raise UserError(
@@ -194,6 +195,9 @@ def _findings(split_report: 'SplitReport') -> dict[str, list[str]]:
         'duplicate': [f'{first} = {second}' for first, second in split_report.equal],
         'equal to a training example': [
             f'{example} = {training}' for training, example in split_report.in_training
+        ],
+        'equal to a validation example': [
+            f'{other} = {one}' for one, other in found.in_validation
         ],
         'nearly equal to a training example': [
             f'{example} ~ {training}'

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from absl import logging
-
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
 from jaxvision.data import content, files
+from jaxvision.data.labelled_files import printable
 from jaxvision.data.protocol import (
     Identify,
     RowSource,
@@ -34,8 +33,9 @@ class CaptionedImages:
 
     Args:
         place: `ANNOTATIONS` or `ANNOTATIONS,IMAGES`. ANNOTATIONS is a JSON file, whose images
-            are the split 'train', or a folder with captions_train*.json and
-            captions_val*.json, the splits 'train' and 'val'. IMAGES is the folder of the images.
+            are the split 'train', or a folder with captions_train*.json, captions_val*.json
+            and perhaps captions_test*.json, the splits 'train', 'val' and 'test'. IMAGES is
+            the folder of the images.
             Its default is the folder of ANNOTATIONS, or the parent of a folder `annotations`.
             The images of captions_NAME.json may lie in IMAGES/NAME.
 
@@ -47,10 +47,12 @@ class CaptionedImages:
         self._identify = identify
         annotations, images = _places(place)
         self._name = f'captions:{annotations}'
-        self._items = {
-            split: _read(path, _image_folder(path, images))
-            for split, path in _split_files(annotations).items()
-        }
+        self._items = {}
+        self.notes: tuple[str, ...] = ()
+        for split, path in _split_files(annotations).items():
+            items, notes = _read(path, _image_folder(path, images))
+            self._items[split] = items
+            self.notes += printable(notes)
         self.splits = tuple(self._items)
 
     def open(self, split: str) -> 'CaptionedSource':
@@ -68,12 +70,20 @@ class CaptionedImages:
             multi_label=False,
             fingerprint=fingerprint(split, listing),
             holds=('image', 'captions'),
+            notes=self.notes,
         )
         return CaptionedSource(info, items, contents)
 
+    def has_answers(self, split: str) -> bool:
+        """Whether a split has examples with captions."""
+        return bool(self._items_of(split))
+
     def overlap(self, split: str, other: str) -> bool:
-        paths = {item.path for item in self._items_of(split)}
-        return any(item.path in paths for item in self._items_of(other))
+        """Whether some file is in both splits, under one name or as the target of links."""
+        paths = {os.path.realpath(item.path) for item in self._items_of(split)}
+        return any(
+            os.path.realpath(item.path) in paths for item in self._items_of(other)
+        )
 
     def _items_of(self, split: str) -> list[_Item]:
         check_split(self._name, split, self.splits)
@@ -125,15 +135,17 @@ def _split_files(annotations: Path) -> dict[str, Path]:
             f'data.source=captions:{annotations}: there is no such file or folder'
         )
     paths_by_split = {}
-    for split in ('train', 'val'):
+    for split in ('train', 'val', 'test'):
         paths = sorted(annotations.glob(f'captions_{split}*.json'))
-        if len(paths) != 1:
+        is_missing = not paths and split == 'test'
+        if len(paths) != 1 and not is_missing:
             names = ', '.join(path.name for path in paths) or 'none'
             raise UserError(
                 f'{annotations} needs one captions_{split}*.json, and has {names}; or '
                 'name one JSON file, a fifth of whose images is then held out'
             )
-        paths_by_split[split] = paths[0]
+        if paths:
+            paths_by_split[split] = paths[0]
     return paths_by_split
 
 
@@ -147,7 +159,8 @@ def _image_folder(annotations: Path, images: Path | None) -> Path:
     return split_folder if split_folder.is_dir() else images
 
 
-def _read(annotations: Path, images: Path) -> list[_Item]:
+def _read(annotations: Path, images: Path) -> tuple[list[_Item], list[str]]:
+    """The images that have captions, and notes of the others."""
     captions = _captions(annotations, images)
     items = [
         _Item(path, _size(path), tuple(texts))
@@ -156,12 +169,11 @@ def _read(annotations: Path, images: Path) -> list[_Item]:
     ]
     if not items:
         raise UserError(f'{annotations}: no image has a caption')
+    notes = []
     if len(items) < len(captions):
-        logging.warning(
-            '%s: %d of %d images have no caption and are left out',
-            annotations,
-            len(captions) - len(items),
-            len(captions),
+        notes.append(
+            f'{annotations.name}: {len(captions) - len(items):,} of {len(captions):,} '
+            'images have no caption and are left out'
         )
     missing = [item.path for item in items if item.size < 0]
     if missing:
@@ -170,7 +182,7 @@ def _read(annotations: Path, images: Path) -> list[_Item]:
             f'{images}, such as {str(missing[0].relative_to(images))!r}; name their '
             'folder as captions:ANNOTATIONS.json,IMAGES'
         )
-    return items
+    return items, notes
 
 
 def _captions(annotations: Path, images: Path) -> dict[Path, list[str]]:

@@ -8,9 +8,16 @@ from pathlib import Path
 from jaxvision.core.errors import UserError
 from jaxvision.data import walk
 from jaxvision.data.labelled_files import Item, count, name_in, some, without_copies
-from jaxvision.data.split_names import SPLITS, are_splits, class_name, split_of
+from jaxvision.data.split_names import (
+    SPLITS,
+    are_splits,
+    class_name,
+    split_of,
+    splits_in,
+)
 
 _TABLES = ('.csv', '.tsv', '.xls', '.xlsx')
+_ARCHIVES = ('.zip', '.tar', '.gz', '.tgz', '.bz2', '.xz', '.rar', '.7z')
 
 
 class ClassFolders:
@@ -20,15 +27,17 @@ class ClassFolders:
         notes: what a user should know of how the tree was read. Reading adds to it.
     """
 
-    def __init__(self, root: Path, suffixes: Set[str], kind: str):
+    def __init__(self, root: Path, suffixes: Set[str], kind: str, table_hint: str = ''):
         """Say what to read.
 
         Args:
             root: the folder.
             suffixes: of the files to list, in lower case.
             kind: what such files are, in the plural.
+            table_hint: what a note of a table that is not read ends with.
         """
         self.notes: list[str] = []
+        self._table_hint = table_hint
         self._root = root
         self._suffixes = suffixes
         self._kind = kind
@@ -43,7 +52,6 @@ class ClassFolders:
             UserError: There are split folders, but none for training, or two for one split.
         """
         contents = self._contents(self._root)
-        self._note_tables(contents)
         named = {split: [] for split in SPLITS}
         for name in contents.folders:
             if split_of(name):
@@ -63,6 +71,7 @@ class ClassFolders:
                 f'{self._root} has {name}/ but no train/. If {name} is a class, move '
                 f'all class folders into {self._root / "train"}.'
             )
+        self._check_others(contents, named)
         self._note_splits(contents, named)
         return {split: self._root / names[0] for split, names in named.items() if names}
 
@@ -84,6 +93,7 @@ class ClassFolders:
             found = self._in_class(split, folder / name)
             # Paths compare by their parts, unlike the walk's strings.
             items += sorted(found, key=_path)
+        self._note_equal_folders(folder, contents.folders)
         return items
 
     def in_no_class(self, split: str, folder: Path) -> list[Item]:
@@ -124,6 +134,7 @@ class ClassFolders:
         contents = walk.contents_of(folder)
         _check_listed(contents)
         self._note_written(contents)
+        self._note_unread(contents)
         for name in sorted(contents.unreadable):
             if not os.path.splitext(name)[1] or split_of(name):
                 raise UserError(
@@ -136,17 +147,65 @@ class ClassFolders:
         names = [self._name(contents.join(name)) + '/' for name in contents.written]
         self._written += [name for name in names if name not in self._written]
 
-    def _note_tables(self, contents: walk.Contents) -> None:
-        tables = [
-            name
-            for name in contents.names
-            if os.path.splitext(name)[1].lower() in _TABLES
-        ]
+    def _note_unread(self, contents: walk.Contents) -> None:
+        """Note tables and archives beside folders, which may hold labels or a class."""
+        tables = self._with_suffix(contents, _TABLES)
         if tables:
-            self.notes.append(
-                f'{some(tables)} not read: labels come from the names of folders. A '
-                'table of labels is named labels.csv'
+            self._note(
+                f'{some(tables)} not read: labels come from the names of folders'
+                f'{self._table_hint}'
             )
+        archives = self._with_suffix(contents, _ARCHIVES)
+        if archives:
+            self._note(f'{some(archives)} not read: expected unpacked folders')
+
+    def _with_suffix(
+        self, contents: walk.Contents, suffixes: Sequence[str]
+    ) -> list[str]:
+        """The files of a folder with one of these suffixes."""
+        return [
+            self._name(contents.join(name))
+            for name in contents.names
+            if os.path.splitext(name)[1].lower() in suffixes
+        ]
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def _note_equal_folders(self, split_folder: Path, names: Sequence[str]) -> None:
+        """Note that all classes hold folders of the same names, which may be the classes."""
+        if len(names) < 2:
+            return
+        inner = [set(walk.contents_of(split_folder / name).folders) for name in names]
+        shared = sorted(set.intersection(*inner))
+        if len(shared) < 2:
+            return
+        folders = some([f'{name}/' for name in names])
+        self._note(
+            f'the classes are {folders}, and each of them holds '
+            f'{some([f"{name}/" for name in shared])}. If these are the classes, put the '
+            'images of each into one folder'
+        )
+
+    def _check_others(
+        self, contents: walk.Contents, named: dict[str, list[str]]
+    ) -> None:
+        """Check that no folder beside the splits is a further one under another name."""
+        (train,) = named['train']
+        train_has_classes = bool(walk.contents_of(self._root / train).folders)
+        for name in contents.folders:
+            missing = [
+                split
+                for split in sorted(splits_in(name) - {'train'})
+                if not split_of(name) and not named[split]
+            ]
+            below = walk.contents_of(self._root / name)
+            if missing and (below.folders or not train_has_classes):
+                raise UserError(
+                    f'{self._root}: {name}/ beside {train}/ may be the {missing[0]} split. '
+                    f'Rename it to {missing[0]}, or move it elsewhere.'
+                )
 
     def _note_splits(
         self, contents: walk.Contents, named: dict[str, list[str]]

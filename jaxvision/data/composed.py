@@ -134,6 +134,10 @@ class Composed:
         )
         return ComposedSource(info, length, digits, self._compose, self._label)
 
+    def has_answers(self, split: str) -> bool:
+        """Whether a split has examples and their labels are known."""
+        return split in SPLITS
+
     def overlap(self, split: str, other: str) -> bool:
         return split == other
 

@@ -39,6 +39,10 @@ class DigitPairs:
         check_split('digit_pairs', split, self.splits)
         return PairSource(split, digits_of(split, self._data_dir))
 
+    def has_answers(self, split: str) -> bool:
+        """Whether a split has examples and their labels are known."""
+        return split in self.splits
+
     def overlap(self, split: str, other: str) -> bool:
         return split == other
 

@@ -11,20 +11,14 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
 from jaxvision.data import content, headers, labels_csv, walk
 from jaxvision.data.class_folders import ClassFolders
+from jaxvision.data.file_dataset import FileDataset
 from jaxvision.data.labelled_files import (
     Item,
     Listing,
-    by_split,
     check_classes,
     class_names,
-    contradictions,
     count,
-    find_split,
-    listed,
     name_in,
-    not_held_out,
-    printable,
-    similar_names,
 )
 from jaxvision.data.protocol import (
     Identify,
@@ -32,12 +26,11 @@ from jaxvision.data.protocol import (
     RowSource,
     SourceInfo,
     Unreadable,
-    fingerprint,
 )
 from jaxvision.data.split_names import SPLITS
 
 
-class Folder:
+class Folder(FileDataset):
     """The images under `root`: ROOT/[SPLIT/]CLASS/FILE, or the rows of ROOT/labels.csv.
 
     SPLIT is a name of training, validation or test data in any case, such as Train, valid or
@@ -62,8 +55,6 @@ class Folder:
     """
 
     def __init__(self, root: Path, identify: Identify = content.identify):
-        self._root = root
-        self._identify = identify
         if not root.is_dir():
             raise UserError(f'data.source=folder:{root}: there is no such folder')
         suffixes = _suffixes()
@@ -72,8 +63,7 @@ class Folder:
             listing = _from_csv(table, suffixes)
         else:
             listing = _from_tree(root, suffixes)
-        self._multi_label = listing.multi_label
-        self._items = by_split(listing.items)
+        super().__init__(root, listing, identify)
         training = self._items['train']
         if not training:
             left_out = ''.join(f'. {note}' for note in listing.notes)
@@ -81,7 +71,7 @@ class Folder:
                 f'{root} has no training images; it needs train/CLASS/FILE or '
                 f'CLASS/FILE or a labels.csv{left_out}'
             )
-        self.splits = tuple(split for split in SPLITS if self._items[split])
+        self._multi_label = listing.multi_label
         self._new_splits = [] if listing.multi_label else self._find_new_splits()
         known = class_names(training)
         for split in self._new_splits:
@@ -89,34 +79,33 @@ class Folder:
         self._classes = listing.columns or tuple(sorted(known))
         check_classes(listing.items, self._classes)
         self._channels = headers.channels([item.path for item in training])
-        self.notes = printable((*listing.notes, *similar_names(self._classes)))
-        if self.splits == ('train',) and not self._multi_label:
-            self.notes += printable(not_held_out(training))
+        self._note_classes(self._classes, is_single_label=not self._multi_label)
 
-    def open(self, split: str) -> 'FolderSource':
-        split = find_split(str(self._root), split, self.splits)
-        items = self._items[split]
-        contents = self._identify([item.path for item in items])
-        for note in printable(contradictions(self._root, items, contents)):
-            if note not in self.notes:
-                self.notes += (note,)
+    def _source(
+        self, split: str, items: Sequence[Item], contents: Sequence[str], hashed: str
+    ) -> 'FolderSource':
+        if self._channels == 1 and split != 'train':
+            self._note_colour(split, items)
         info = SourceInfo(
             name=f'folder:{self._root}',
             split=split,
             class_names=self._classes,
             image_shape=(None, None, self._channels),
             multi_label=self._multi_label,
-            fingerprint=fingerprint(split, listed(self._root, items, contents)),
+            fingerprint=hashed,
             new_classes=split in self._new_splits,
             notes=self.notes,
         )
         return FolderSource(info, items, contents)
 
-    def overlap(self, split: str, other: str) -> bool:
-        first, second = (
-            find_split(str(self._root), name, self.splits) for name in (split, other)
-        )
-        return first == second
+    def _note_colour(self, split: str, items: Sequence[Item]) -> None:
+        """Add a note if a split has colours, which training on grey images does not see."""
+        if headers.channels([item.path for item in items]) > 1:
+            self._note(
+                [
+                    f'images of {split} are in colour: read as grey, since training is grey'
+                ]
+            )
 
     def _find_new_splits(self) -> list[str]:
         """The splits of two or more classes, none of which training has."""
@@ -180,7 +169,8 @@ def _suffixes() -> frozenset[str]:
 
 def _from_tree(root: Path, suffixes: frozenset[str]) -> Listing:
     """The images in class folders, and notes of those that lie elsewhere."""
-    tree = ClassFolders(root, suffixes, 'images')
+    hint = f'. A table of labels is named {labels_csv.NAME}, in {root}'
+    tree = ClassFolders(root, suffixes, 'images', hint)
     items = []
     for split, folder in tree.split_folders().items():
         loose = tree.in_no_class(split, folder)

@@ -13,7 +13,15 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxvision.core.types import Split
-from jaxvision.data import content, decode, labelled_files, pipeline, summary, video
+from jaxvision.data import (
+    class_names,
+    content,
+    decode,
+    labelled_files,
+    pipeline,
+    summary,
+    video,
+)
 from jaxvision.data.protocol import Source, Unreadable, labels_of
 
 SIDE = 64  # longest side of a thumbnail, pixels
@@ -38,6 +46,7 @@ class SplitReport:
         unlabelled: number of examples of a multi-label dataset that have no label.
         equal: pairs of examples in the split with the same bytes or pixels.
         in_training: such pairs, the first of the training split.
+        in_validation: such pairs of a test split, the first of the validation split.
         near_training: pairs that are nearly equal when made small; empty if not asked for.
     """
 
@@ -49,6 +58,7 @@ class SplitReport:
     unlabelled: int
     equal: list[Pair]
     in_training: list[Pair]
+    in_validation: list[Pair]
     near_training: list[Pair]
 
 
@@ -108,11 +118,17 @@ def inspect(
     reports = {}
     for split, source in sources.items():
         in_training = []
+        in_validation = []
         near_training = []
         if split != 'train':
             in_training = _pairs(looks['train'], train, looks[split], source)
             if near:
                 near_training = _near_pairs(looks['train'], train, looks[split], source)
+        if split == 'test' and 'validation' in sources:
+            validation = sources['validation']
+            in_validation = _pairs(
+                looks['validation'], validation, looks[split], source
+            )
         reports[split] = SplitReport(
             name=source.info.split,
             examples=len(source),
@@ -126,6 +142,7 @@ def inspect(
             unlabelled=_unlabelled(source),
             equal=_equal(looks[split], source),
             in_training=in_training,
+            in_validation=in_validation,
             near_training=_without(near_training, in_training),
         )
     return Report(
@@ -228,16 +245,16 @@ def _equal(looks: Sequence[_Look], source: Source) -> list[Pair]:
 
 
 def _pairs(
-    train_looks: Sequence[_Look],
-    train: Source,
+    other_looks: Sequence[_Look],
+    other: Source,
     looks: Sequence[_Look],
     source: Source,
 ) -> list[Pair]:
-    """(training example, example) of the examples that training has too."""
+    """(example of another split, example) of the examples that the other split has too."""
     shared = content.shared(
-        [look.digest for look in train_looks], [look.digest for look in looks]
+        [look.digest for look in other_looks], [look.digest for look in looks]
     )
-    return [(train.where(train_row), source.where(row)) for train_row, row in shared]
+    return [(other.where(other_row), source.where(row)) for other_row, row in shared]
 
 
 def _without(pairs: Sequence[Pair], others: Sequence[Pair]) -> list[Pair]:
@@ -324,7 +341,7 @@ def _rows_by_class(source: Source) -> dict[str, list[int]]:
 
 def _warnings(train: Source, reports: Mapping[Split, SplitReport]) -> list[str]:
     """What a user should look at before training."""
-    found = list(labelled_files.similar_names(train.info.class_names))
+    found = list(class_names.doubtful(train.info.class_names))
     for split, report in reports.items():
         if report.unreadable:
             found.append(
@@ -341,6 +358,11 @@ def _warnings(train: Source, reports: Mapping[Split, SplitReport]) -> list[str]:
             found.append(
                 f'{len(report.in_training):,} of {report.examples:,} {split} examples equal '
                 'to training examples'
+            )
+        if report.in_validation:
+            found.append(
+                f'{len(report.in_validation):,} of {report.examples:,} {split} examples '
+                'equal to validation examples'
             )
         if report.near_training:
             found.append(

@@ -155,7 +155,7 @@ def contradictions(
         return []
     other, item = pairs[0]
     return [
-        f'{count(len(pairs), "image")} of other labels than an equal one, such as '
+        f'{count(len(pairs), "file")} of other labels than an equal one, such as '
         f'{name_in(root, other.path)} and {name_in(root, item.path)}'
     ]
 
@@ -179,18 +179,6 @@ def not_held_out(items: Sequence[Item]) -> tuple[str, ...]:
         f'too small for a part to be held out, and therefore not measured where there '
         f'is no test split: {some(small)}',
     )
-
-
-def similar_names(names: Iterable[str]) -> list[str]:
-    """A note of the first two classes whose names differ in case or spaces alone, if any do."""
-    first = {}
-    for name in sorted(names):
-        other = first.setdefault(' '.join(name.casefold().split()), name)
-        if other != name:
-            return [
-                f'the classes {other!r} and {name!r} differ in case or spaces alone'
-            ]
-    return []
 
 
 def name_in(root: Path, path: Path) -> str:

@@ -16,7 +16,16 @@ from jaxvision.data.split_names import class_name, split_of
 NAME = 'labels.csv'
 
 _OWN_COLUMNS = ('file', 'label', 'split')
+# In lower case: columns that people give to other things than one class.
+_NOT_CLASSES = frozenset(
+    ('class', 'classes', 'class_id', 'class_name', 'labels', 'label_id', 'label_name')
+    + ('category', 'categories', 'category_id', 'target', 'targets', 'filename')
+    + ('file_name', 'fold', 'folds', 'subset', 'partition', 'is_train', 'is_training')
+    + ('is_test', 'is_val', 'is_valid', 'is_validation', 'unnamed: 0')
+)
 _DELIMITERS = ',;\t'
+# Characters without width, which some programs leave in cells.
+_INVISIBLE = '\u200b\u2060\ufeff'
 _BOMS = {
     codecs.BOM_UTF8: 'utf-8-sig',
     codecs.BOM_UTF16_LE: 'utf-16',
@@ -84,6 +93,11 @@ def read(table: Path) -> Listing:
     notes += _notes_on_cells(cells) + merging_notes
     items = [row.item for row in merged]
     if classes:
+        if all(len(item.labels) == 1 for item in items):
+            notes.append(
+                f'{table.name}: every file has exactly one label, but a column for each '
+                'class makes the dataset multi-label. A column `label` would not'
+            )
         return Listing(items, notes, multi_label=True, columns=classes)
     multi_label = any(len(item.labels) > 1 for item in items)
     for row in merged:
@@ -149,7 +163,7 @@ def _split(text: str, delimiter: str) -> _Table:
 
 def _column(name: str) -> str:
     """The name of a column; `file`, `label` and `split` may be in any case."""
-    name = class_name(name.strip())
+    name = class_name(_stripped(name))
     return name.lower() if name.lower() in _OWN_COLUMNS else name
 
 
@@ -160,6 +174,13 @@ def _class_columns(table: Path, columns: Sequence[str]) -> tuple[str, ...]:
             raise UserError(f'{table} has the column {name!r} twice: remove one')
     if 'label' in columns:
         return ()
+    for name in columns:
+        if name.lower() in _NOT_CLASSES:
+            raise UserError(
+                f'{table} has no column `label`, and its column {name!r} is hardly the name '
+                'of a class. Name the column with the labels `label` and the one with the '
+                'splits `split`, and remove what is neither.'
+            )
     classes = tuple(name for name in columns if name not in (*_OWN_COLUMNS, ''))
     if not classes:
         raise _no_column(table, columns)
@@ -187,9 +208,20 @@ def _as_dicts(table: Path, cells: _Table) -> list[tuple[int, dict[str, str]]]:
                 f'{table}, line {line}: {extra[-1]!r} is in no column. Name the column, '
                 'or quote a cell that holds a separator.'
             )
-        by_column = dict(zip(cells.columns, values, strict=False))
-        rows.append((line, {name: cell.strip() for name, cell in by_column.items()}))
+        by_column = dict(zip(cells.columns, map(_stripped, values), strict=False))
+        for name, cell in by_column.items():
+            if '\n' in cell or '\r' in cell:
+                raise UserError(
+                    f'{table}, line {line}: the column `{name}` holds a line break: '
+                    f'{cell!r}. Close its quote on the same line.'
+                )
+        rows.append((line, by_column))
     return rows
+
+
+def _stripped(cell: str) -> str:
+    """A cell without spaces and invisible characters around it."""
+    return cell.strip().strip(_INVISIBLE).strip()
 
 
 def _item(where: str, root: Path, row: dict[str, str], classes: Sequence[str]) -> Item:
@@ -235,7 +267,7 @@ def _find_file(where: str, root: Path, name: str) -> Path:
     for form in (name, name.replace('\\', '/')):
         for spelling in (form, *_spellings(form)):
             path = root / spelling
-            if path.is_file():
+            if os.path.isfile(path):  # Unlike pathlib's, it takes names of any length.
                 return path
     raise UserError(f'{where}: there is no file {root / name}')
 

@@ -43,6 +43,56 @@ class _Choice:
     fraction: float = 0.0
 
 
+class Parts:
+    """The parts of `data.source` that train, select and test. The dataset is listed once."""
+
+    def __init__(self, data: Config, identify: Identify | None = None):
+        """Find the dataset and choose its parts.
+
+        Args:
+            data: the config's `data`: source, dir, train_split, validation, test_split,
+                per_class. `per_class` limits training to that many examples of each class.
+            identify: tells the content of files; None: by `data.hash_limit`.
+
+        Raises:
+            UserError: The dataset or a split is missing, or two parts overlap.
+        """
+        limit = 1e9 * data.hash_limit
+        identify = identify or functools.partial(content.identify, limit=limit)
+        self._data = data
+        self._dataset = find_dataset(data.source, data.dir, identify)
+        self._choice = _choose(self._dataset, data)
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation split."""
+        return bool(self._choice.validation or self._choice.fraction)
+
+    def open(self, split: Split) -> Source:
+        """Open a part, as `open_source` says.
+
+        Raises:
+            UserError: The part or its labels are missing, or it has no examples.
+        """
+        source = _open_part(self._dataset, self._choice, split)
+        info = source.info
+        if not len(source):
+            raise UserError(
+                f'{info.name}: its split {info.split!r} has no examples. Add some, or give '
+                'one or two images a class to `jaxvision predict --support`, which needs no '
+                'training'
+            )
+        per_class = self._data.per_class
+        if per_class and split == 'train':
+            labels = labels_of(source, f'data.per_class={per_class}')
+            rows = few_per_class(labels, per_class, info.class_names)
+            source = Subset(source, rows, f'{info.split}, {per_class} per class')
+        is_one_size = 'image' in info.holds and None not in info.image_shape
+        if not is_one_size or isinstance(self._dataset, Composed):
+            return source
+        return in_memory_if_small(decoded(source), math.prod(info.image_shape))
+
+
 def open_source(data: Config, split: Split, identify: Identify | None = None) -> Source:
     """Open a part of `data.source`.
 
@@ -58,47 +108,23 @@ def open_source(data: Config, split: Split, identify: Identify | None = None) ->
     an example at each reading.
 
     Args:
-        data: the config's `data`: source, dir, train_split, validation, test_split, per_class.
-            `per_class` limits training to that many examples of each class.
+        data: as for `Parts`, which opens several parts of one dataset.
         split: the part.
-        identify: tells the content of files; None: by `data.hash_limit`.
+        identify: as for `Parts`.
 
     Raises:
         UserError: The dataset, the split or its labels are missing, or two parts overlap.
     """
-    dataset = _dataset_of(data, identify)
-    choice = _choose(dataset, data)
-    source = _open_part(dataset, choice, split)
-    info = source.info
-    if not len(source):
-        raise UserError(
-            f'{info.name}: its split {info.split!r} has no examples. Add some, or give one '
-            'or two images a class to `jaxvision predict --support`, which needs no training'
-        )
-    if data.per_class and split == 'train':
-        labels = labels_of(source, f'data.per_class={data.per_class}')
-        rows = few_per_class(labels, data.per_class, info.class_names)
-        source = Subset(source, rows, f'{info.split}, {data.per_class} per class')
-    is_one_size = 'image' in info.holds and None not in info.image_shape
-    if not is_one_size or isinstance(dataset, Composed):
-        return source
-    return in_memory_if_small(decoded(source), math.prod(info.image_shape))
+    return Parts(data, identify).open(split)
 
 
 def has_validation(data: Config) -> bool:
     """Whether `data.source` has a validation split, as `open_source` says."""
-    choice = _choose(_dataset_of(data, _no_content), data)
-    return bool(choice.validation or choice.fraction)
+    return Parts(data, _no_content).has_validation
 
 
 def _no_content(paths: Sequence[Path]) -> list[str]:
     return [''] * len(paths)
-
-
-def _dataset_of(data: Config, identify: Identify | None) -> Dataset:
-    limit = 1e9 * data.hash_limit
-    identify = identify or functools.partial(content.identify, limit=limit)
-    return find_dataset(data.source, data.dir, identify)
 
 
 # How to open the datasets of `data.source`. Each opener imports libraries that others do not need.
@@ -191,7 +217,17 @@ def find_dataset(
     """
     scheme, colon, place = source.partition(':')
     if colon and scheme in SCHEMES:
+        if not place.strip():
+            raise UserError(
+                f'data.source={source}: expected {scheme}:PATH. The current folder is '
+                f'{scheme}:.'
+            )
         return SCHEMES[scheme](place, identify)
+    if source.startswith(('/', '.', '~')) and Path(source).expanduser().exists():
+        raise UserError(
+            f'data.source={source}: expected {" or ".join(f"{name}:PATH" for name in SCHEMES)}. '
+            f'For images in folders, set data.source=folder:{source}'
+        )
     name, _, configuration = source.partition('/')
     if name in NAMES:
         return NAMES[name](name, configuration, data_dir)
@@ -308,13 +344,20 @@ def _first_with_answers(
     """
     for name in names:
         is_free = name in dataset.splits and name not in others
-        if is_free and _has_answers(dataset.open(name)):
+        if is_free and _has_answers(dataset, name):
             return name
     return ''
 
 
-def _has_answers(source: Source) -> bool:
-    """Whether the labels are known. TFDS writes -1 for those of a secret test split."""
+def _has_answers(dataset: Dataset, split: str) -> bool:
+    """Whether a split has examples and their labels are known.
+
+    A dataset may have a method `has_answers` that tells it without reading files.
+    """
+    tells = getattr(dataset, 'has_answers', None)
+    if tells:
+        return tells(split)
+    source = dataset.open(split)
     if not len(source):
         return False
     return not source.info.has_labels or bool(np.min(source[0]['label']) >= 0)

@@ -32,6 +32,11 @@ def split_of(name: str) -> str:
     return _SPLIT_OF.get(re.sub(r'[ _.-]', '', name).lower(), '')
 
 
+def splits_in(name: str) -> set[str]:
+    """The splits that words of a name mean: {'validation'} of 'val2017' or 'my_val_images'."""
+    return _form(name)[1]
+
+
 def are_splits(names: Sequence[str]) -> bool:
     """Whether the names of folders are those of splits, not of classes.
 

@@ -1,11 +1,12 @@
 """What a dataset was understood to be, in a few lines: splits, classes, sizes, duplicates."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
 from jaxvision.core.types import Split
-from jaxvision.data import content
+from jaxvision.data import content, labelled_files
 from jaxvision.data.protocol import LabelledSource, Source, contents_of
 
 _MOST_CLASSES = 8  # that are listed; of more, the first and the last four
@@ -21,6 +22,8 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
     Returns:
         A line for the dataset, one for each split, then notes and warnings.
     """
+    order: list[Split] = ['train', 'validation', 'test']
+    sources = {split: sources[split] for split in order if split in sources}
     info = sources['train'].info
     described = [f'data: {info.name}: {_form(sources["train"])}{_classes(sources)}']
     width = max(map(len, sources))
@@ -34,9 +37,10 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
     described += [f'  note: {note}' for note in list(notes)[:_MOST_NOTES]]
     if len(notes) > _MOST_NOTES:
         described.append(f'  note: and {len(notes) - _MOST_NOTES} more')
-    for split in ('validation', 'test'):
-        if split in sources:
-            described += _shared(sources['train'], sources[split], split)
+    for split, source in sources.items():
+        described += _classes_without(source, split)
+    for first, second in itertools.combinations(sources, 2):
+        described += _shared(sources[first], first, sources[second], second)
     return described
 
 
@@ -80,13 +84,42 @@ def class_counts(source: Source) -> list[int]:
     return np.bincount(labels, minlength=len(source.info.class_names)).tolist()
 
 
-def _shared(train: Source, source: Source, split: Split) -> Sequence[str]:
-    """A warning of a split's files that are training files too."""
-    pairs = content.shared(contents_of(train), contents_of(source))
+def empty_classes(source: Source) -> list[str]:
+    """The classes of which a split has no example; none for a split of new classes."""
+    if source.info.new_classes or not source.info.has_labels:
+        return []
+    counts = class_counts(source)
+    names = source.info.class_names
+    return [name for name, number in zip(names, counts, strict=True) if not number]
+
+
+def _classes_without(source: Source, split: Split) -> list[str]:
+    """A warning of the classes that a split says nothing about."""
+    # The labels of other sources cost a pass over their records. Few-shot learning trains on
+    # some of the classes.
+    if split == 'train' or not contents_of(source):
+        return []
+    missing = empty_classes(source)
+    if not missing:
+        return []
+    noun = 'class' if len(missing) == 1 else 'classes'
+    return [
+        f'  warning: {len(missing):,} {noun} without a {split} example: '
+        f'{labelled_files.some(missing)}'
+    ]
+
+
+def _shared(
+    first: Source, first_split: Split, second: Source, second_split: Split
+) -> list[str]:
+    """A warning of a split's files that are files of an earlier split too."""
+    pairs = content.shared(contents_of(first), contents_of(second))
     if not pairs:
         return []
-    train_row, row = pairs[0]
+    first_row, row = pairs[0]
+    earlier = 'training' if first_split == 'train' else first_split
     return [
-        f'  warning: {len(pairs):,} of {len(source):,} {split} examples are byte-equal to '
-        f'training examples, such as {source.where(row)} and {train.where(train_row)}'
+        f'  warning: {len(pairs):,} of {len(second):,} {second_split} examples are '
+        f'byte-equal to {earlier} examples, such as {second.where(row)} and '
+        f'{first.where(first_row)}'
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
+from jaxtyping import Int
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
@@ -47,15 +48,20 @@ class TfdsDataset:
 
     def open(self, split: str) -> 'TfdsSource':
         """Open a split by its name, or by a slice of it such as 'train[:80%]'."""
-        try:
-            raw = self._builder.as_data_source(
-                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
-        except ValueError as error:
-            raise self._no_split(split) from error
+        raw = self._raw(split)
         files = self._info.splits[split].file_instructions
         contents = self._identify([Path(file.filename) for file in files])
         return TfdsSource(self._info, split, raw, contents)
+
+    def has_answers(self, split: str) -> bool:
+        """Whether a split has examples and their labels are known.
+
+        TFDS writes -1 for the labels of a secret test split.
+        """
+        source = TfdsSource(self._info, split, self._raw(split), ())
+        if not len(source):
+            return False
+        return not source.info.has_labels or source.first_label() >= 0
 
     def overlap(self, split: str, other: str) -> bool:
         return any(
@@ -65,6 +71,15 @@ class TfdsDataset:
             for a in self._files(split)
             for b in self._files(other)
         )
+
+    def _raw(self, split: str) -> Sequence[bytes]:
+        """The records of a split."""
+        try:
+            return self._builder.as_data_source(
+                split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+            )
+        except ValueError as error:
+            raise self._no_split(split) from error
 
     def _files(self, split: str):
         try:
@@ -137,14 +152,25 @@ class TfdsSource(RowSource):
 
     def labels(self) -> Labels:
         """The labels, if the dataset has any: `info.has_labels`."""
+        labels = [
+            self._labels_of(range(start, min(start + 1000, len(self))))
+            for start in range(0, len(self), 1000)
+        ]
+        return np.concatenate([np.empty(0, np.int32), *labels])
+
+    def first_label(self) -> int:
+        """The label of the first row, -1 if it is not known."""
+        return int(self._labels_of(range(1))[0])
+
+    def _labels_of(self, rows: Rows) -> Int[np.ndarray, 'n']:
+        """The labels of some rows, without decoding anything else."""
         name = self._feature_names['label']
         label_only = tfds.features.FeaturesDict({name: self._features[name]})
-        labels = np.empty(len(self), np.int32)
-        for start in range(0, len(self), 1000):
-            rows = range(start, min(start + 1000, len(self)))
-            for row, record in zip(rows, self._records(rows), strict=True):
-                labels[row] = label_only.deserialize_example_np(record)[name]
-        return labels
+        labels = [
+            label_only.deserialize_example_np(record)[name]
+            for record in self._records(rows)
+        ]
+        return np.array(labels, np.int32)
 
     def _records(self, rows: Rows) -> list[bytes]:
         try:
@@ -157,6 +183,8 @@ class TfdsSource(RowSource):
         example = {key: values[name] for key, name in self._feature_names.items()}
         if 'label' in example:
             example['label'] = np.int32(example['label'])
+            if example['label'] < 0:
+                raise Unreadable('its label is not known: it is -1')
         if 'captions' in example:
             example['captions'] = _texts(example['captions'])
         return example

@@ -10,33 +10,25 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
 from jaxvision.data import content, walk
 from jaxvision.data.class_folders import ClassFolders
+from jaxvision.data.file_dataset import FileDataset
 from jaxvision.data.labelled_files import (
     Item,
     Listing,
-    by_split,
     check_classes,
     class_names,
-    contradictions,
-    find_split,
-    listed,
-    not_held_out,
-    printable,
-    similar_names,
 )
 from jaxvision.data.protocol import (
     Identify,
     Labels,
     RowSource,
     SourceInfo,
-    fingerprint,
 )
-from jaxvision.data.split_names import SPLITS
 from jaxvision.data.video import SUFFIXES
 
 _VIDEOS = f'videos ({", ".join(sorted(SUFFIXES))})'
 
 
-class VideoFolder:
+class VideoFolder(FileDataset):
     """The videos under `root`: ROOT/[SPLIT/]CLASS/FILE, or ROOT/[SPLIT/]FILE without labels.
 
     SPLIT is as for `folder.Folder`. An animated GIF is a video.
@@ -51,51 +43,37 @@ class VideoFolder:
     """
 
     def __init__(self, root: Path, identify: Identify = content.identify):
-        self._root = root
-        self._identify = identify
         if not root.is_dir():
             raise UserError(f'data.source=videos:{root}: there is no such folder')
         listing = _listing(root)
-        self._items = by_split(listing.items)
+        super().__init__(root, listing, identify)
         training = self._items['train']
         if not training:
+            left_out = ''.join(f'. {note}' for note in listing.notes)
             raise UserError(
                 f'{root} has no {_VIDEOS} to train on; it needs train/CLASS/FILE or '
-                'CLASS/FILE or, for a task without classes, FILE'
+                f'CLASS/FILE or, for a task without classes, FILE{left_out}'
             )
-        self.splits = tuple(split for split in SPLITS if self._items[split])
         self._classes = tuple(sorted(class_names(training)))
-        self.notes = printable((*listing.notes, *similar_names(self._classes)))
         if self._classes:
             check_classes(listing.items, self._classes)
-            if self.splits == ('train',):
-                self.notes += printable(not_held_out(training))
+            self._note_classes(self._classes, is_single_label=True)
 
-    def open(self, split: str) -> 'VideoFolderSource':
-        split = find_split(str(self._root), split, self.splits)
-        items = self._items[split]
-        contents = self._identify([item.path for item in items])
-        for note in printable(contradictions(self._root, items, contents)):
-            if note not in self.notes:
-                self.notes += (note,)
+    def _source(
+        self, split: str, items: Sequence[Item], contents: Sequence[str], hashed: str
+    ) -> 'VideoFolderSource':
         info = SourceInfo(
             name=f'videos:{self._root}',
             split=split,
             class_names=self._classes,
             image_shape=(None, None, 3),
             multi_label=False,
-            fingerprint=fingerprint(split, listed(self._root, items, contents)),
+            fingerprint=hashed,
             holds=('video', 'label') if self._classes else ('video',),
             frames=None,
             notes=self.notes,
         )
         return VideoFolderSource(info, items, contents)
-
-    def overlap(self, split: str, other: str) -> bool:
-        first, second = (
-            find_split(str(self._root), name, self.splits) for name in (split, other)
-        )
-        return first == second
 
 
 class VideoFolderSource(RowSource):
@@ -144,7 +122,10 @@ def _listing(root: Path) -> Listing:
             _check_in_no_class(in_no_class[0].path, folder)
     else:
         for split, folder in splits.items():
-            items += tree.in_classes(split, folder)
+            in_classes = tree.in_classes(split, folder)
+            if not in_classes and split != 'train':
+                tree.notes.append(f'{folder.name}/ has no videos: no {split} split')
+            items += in_classes
     items = tree.without_copies(items)
     tree.note_left_out()
     return Listing(items, tree.notes)

@@ -49,6 +49,7 @@ from jaxvision.train.saved import (
     read_run_spec,
     required_networks,
 )
+from jaxvision.train.selection import check_direction
 from jaxvision.train.sources import Sources, Unreadable
 from jaxvision.train.update import guarded
 
@@ -302,6 +303,8 @@ def check_best(run: Run, metrics: Collection[str]) -> None:
     best = run.config.train.best.removeprefix('-')
     if best and metrics and best not in metrics:
         raise unknown('train.best: no evaluation has', best, metrics)
+    if best:
+        check_direction(run.config.train.best)
 
 
 def take_folder(run: Run) -> None:

@@ -1,12 +1,46 @@
 """Which checkpoint of a run is the best, and when to stop waiting for a better one."""
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from typing import cast
 
+from jaxvision.core.errors import UserError
 from jaxvision.train import processes
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.writers import Row
+
+# Words in names of metrics of which less, or more, is better.
+_LESS_IS_BETTER = frozenset(
+    ('nll', 'loss', 'error', 'fid', 'kid', 'mse', 'mae', 'rmse', 'lpips', 'perplexity')
+)
+_MORE_IS_BETTER = frozenset(
+    ('accuracy', 'precision', 'recall', 'psnr', 'ssim', 'f1', 'cider', 'bleu', 'rouge')
+)
+
+
+def check_direction(best: str) -> None:
+    """Check that `train.best` does not select the worst checkpoint.
+
+    Args:
+        best: a metric, '-NAME' where less is better.
+
+    Raises:
+        UserError: The sign contradicts the metric.
+    """
+    name = best.removeprefix('-')
+    words = set(re.split('[_/]', name))
+    is_less = bool(words & _LESS_IS_BETTER)
+    is_more = bool(words & _MORE_IS_BETTER)
+    if is_less == is_more:  # The name does not tell.
+        return
+    expected = f'-{name}' if is_less else name
+    if best != expected:
+        better = 'less' if is_less else 'more'
+        raise UserError(
+            f'train.best={best}: expected {expected}, since {better} of it is better. The '
+            'worst checkpoint would be selected.'
+        )
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ from jaxvision.core.spec import Preprocessing
 from jaxvision.core.types import Split
 from jaxvision.data import content
 from jaxvision.data.protocol import Source, fingerprint
-from jaxvision.data.sources import has_validation, open_source
+from jaxvision.data.sources import Parts
 from jaxvision.train import processes, synthetic
 
 
@@ -36,12 +36,15 @@ class Sources(dict):
         """
         self._preprocessing = preprocessing
         self._config, self._fingerprints = config, fingerprints or {}
-        self._open_split = open_split or _open_split
+        self._open_split = open_split
         self._opened: dict[Split, Source] = {}
 
     def __missing__(self, split: Split) -> Source:
         config = self._config
-        source = self._open_split(config.data, split)
+        if self._open_split:
+            source = self._open_split(config.data, split)
+        else:
+            source = self._parts.open(split)
         self._opened[split] = source
         view = getattr(resolve('tasks', config.task.name), 'source', None)
         if view:
@@ -61,9 +64,15 @@ class Sources(dict):
     @functools.cached_property
     def splits(self) -> tuple[Split, ...]:
         """The splits that there are: 'train', 'test' and perhaps 'validation'."""
-        if self._open_split is _open_split and has_validation(self._config.data):
+        if not self._open_split and self._parts.has_validation:
             return ('train', 'validation', 'test')
         return ('train', 'test')
+
+    @functools.cached_property
+    def _parts(self) -> Parts:
+        """The parts of the dataset, which is listed when the first split is asked for."""
+        data = self._config.data
+        return Parts(data, functools.partial(_identify, data))
 
     def opened(self) -> dict[Split, Source]:
         """The splits that were opened, as the dataset has them and no task yet."""
@@ -78,18 +87,14 @@ class Sources(dict):
         return Sources(config, open_split=self._open_split)
 
 
-def _open_split(data: Config, split: Split) -> Source:
-    """Open a split of a dataset, whose files the first process alone hashes."""
-
-    def identify(paths: Sequence[Path]) -> list[str]:
-        names = fingerprint([path.name for path in paths])
-        processes.agree('data', {'files': len(paths), 'names': names})
-        contents = []
-        if processes.is_first():
-            contents = content.identify(paths, 1e9 * data.hash_limit, processes.say)
-        return processes.of_first(contents)
-
-    return open_source(data, split, identify)
+def _identify(data: Config, paths: Sequence[Path]) -> list[str]:
+    """Identify files, which the first process alone hashes."""
+    names = fingerprint([path.name for path in paths])
+    processes.agree('data', {'files': len(paths), 'names': names})
+    contents = []
+    if processes.is_first():
+        contents = content.identify(paths, 1e9 * data.hash_limit, processes.say)
+    return processes.of_first(contents)
 
 
 class Unreadable:

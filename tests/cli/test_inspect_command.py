@@ -57,6 +57,18 @@ def test_equal_files_and_unreadable_ones_are_named(tree, capsys):
     assert list(test['unreadable']) == [str(tree / 'test/dog/bad.png')]
 
 
+def test_files_that_validation_and_test_share_are_named(tree, capsys):
+    for name in ('cat', 'dog'):
+        write(tree / 'val' / name / 'a.png', 2000 + len(name) + ord(name[0]))
+    write(tree / 'test' / 'cat' / 'again.png', 2000 + 3 + ord('d'))
+    code, report = report_of(tree, capsys)
+    assert code == 1
+    assert report['splits']['test']['in_validation'] == [
+        [str(tree / 'val/dog/a.png'), str(tree / 'test/cat/again.png')]
+    ]
+    assert '1 of 5 test examples equal to validation examples' in report['warnings']
+
+
 def test_an_image_saved_again_is_nearly_equal(tree, capsys):
     with Image.open(tree / 'train' / 'cat' / '1.png') as image:
         image.resize((40, 32)).save(tree / 'test' / 'cat' / 'again.jpg', quality=80)

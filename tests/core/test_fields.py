@@ -76,6 +76,7 @@ def test_all_fields_are_checked_before_a_run_begins(tiny, tmp_path):
         ('optimizer.lr=-1', 'optimizer.lr=-1.0: expected a number >= 0'),
         ('data.on_corrupt=skip', "data.on_corrupt='skip': expected one of"),
         ('train.best=acuracy', "no evaluation has 'acuracy'; did you mean 'accuracy'"),
+        ('train.best=nll', 'train.best=nll: expected -nll, since less'),
         ('train.profile=5', 'train.profile=5: expected FIRST:LAST'),
     ):
         with pytest.raises(UserError, match=re.escape(message)):

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from absl import logging
 from helpers.data_config import data_config
 from PIL import Image
 
@@ -115,18 +114,15 @@ def test_the_images_folder_by_name(tmp_path):
         opened(f'{place},{tmp_path}/nowhere')
 
 
-def test_images_without_captions_are_left_out_and_counted(tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(
-        logging, 'warning', lambda text, *values: said.append(text % values)
-    )
+def test_images_without_captions_are_left_out_and_counted(tmp_path):
     annotations = [
         {'image_id': 100 + n, 'caption': 'a' if n < 7 else ' '} for n in range(8)
     ]
     write(tmp_path / 'c.json', range(10), annotations=annotations)
     train, test = opened(tmp_path / 'c.json')
     assert len(train) + len(test) == 7
-    assert said[0].endswith('c.json: 3 of 10 images have no caption and are left out')
+    note = 'c.json: 3 of 10 images have no caption and are left out'
+    assert train.info.notes == test.info.notes == (note,)
 
 
 def test_there_are_no_labels_to_ask_for(tmp_path):
@@ -219,3 +215,26 @@ def test_a_folder_without_two_files(tmp_path, names, message):
 def test_no_such_file(tmp_path):
     with pytest.raises(UserError, match='there is no such file or folder'):
         opened(tmp_path / 'c.json')
+
+
+def test_a_folder_may_have_a_test_split_too(tmp_path):
+    for split, rows in (
+        ('train', range(4)),
+        ('val', range(4, 6)),
+        ('test', range(6, 9)),
+    ):
+        write(tmp_path / f'captions_{split}.json', rows)
+    data = data_config(source=f'captions:{tmp_path}')
+    parts = sources.Parts(data)
+    assert parts.has_validation
+    names = ('train', 'validation', 'test')
+    assert [len(parts.open(name)) for name in names] == [4, 2, 3]
+
+
+def test_links_to_one_image_in_two_splits_are_refused(tmp_path):
+    write(tmp_path / 'captions_train.json', range(4))
+    write(tmp_path / 'captions_val.json', range(4, 6))
+    (tmp_path / '4.png').unlink()
+    (tmp_path / '4.png').symlink_to('0.png')
+    with pytest.raises(UserError, match='share examples'):
+        opened(tmp_path)

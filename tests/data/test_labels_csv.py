@@ -208,3 +208,38 @@ def test_noise_whose_rows_are_repeated_cannot_be_learned_by_heart(tmp_path):
     seen = {train.where(row) for row in range(len(train))}
     assert len(train) + len(test) == 40
     assert not seen & {test.where(row) for row in range(len(test))}
+
+
+@pytest.mark.parametrize(
+    'column', ['class', 'Class', 'labels', 'target', 'fold', 'is_train', 'Unnamed: 0']
+)
+def test_a_column_that_is_no_class_does_not_become_one(root, column):
+    """Its 0 and 1 would read as a class of a multi-label dataset."""
+    rows = (f'file,{column},cat', 'a.png,0,1', 'b.png,1,0', 'c.png,1,1')
+    with pytest.raises(UserError, match=f'no column `label`.*{column!r}'):
+        opened(root, *rows)
+
+
+def test_a_quote_that_swallows_lines_is_refused(root):
+    rows = ('file,label', 'a.png,"x', 'b.png,y"', 'c.png,y')
+    with pytest.raises(
+        UserError, match='line 2: the column `label` holds a line break'
+    ):
+        opened(root, *rows)
+
+
+def test_a_name_longer_than_any_file_is_one_line(root):
+    with pytest.raises(UserError, match='line 2: there is no file'):
+        opened(root, 'file,label', f'{"x" * 5000}.png,x', 'b.png,y')
+
+
+def test_invisible_characters_around_cells_do_not_count(root):
+    rows = ('file,label', 'a.png,x\u200b', '\ufeffb.png,x', 'c.png,y')
+    assert labels(opened(root, *rows)) == {'a': 'x', 'b': 'x', 'c': 'y'}
+
+
+@pytest.mark.parametrize('last, is_noted', [('1,0', True), ('1,1', False)])
+def test_columns_that_exclude_each_other_are_named(root, last, is_noted):
+    rows = ('file,x,y', 'a.png,1,0', 'b.png,0,1', f'c.png,{last}')
+    notes = opened(root, *rows).notes
+    assert any('exactly one label' in note for note in notes) == is_noted

@@ -178,3 +178,42 @@ def test_digit_pairs_bring_their_own_validation():
     assert not sources.has_validation(
         data_config(source='digit_pairs', validation='none')
     )
+
+
+@pytest.mark.parametrize('scheme', ['folder', 'videos', 'captions'])
+@pytest.mark.parametrize('place', ['', ' '])
+def test_a_scheme_needs_a_path(scheme, place):
+    """Otherwise the current folder would be the dataset."""
+    with pytest.raises(UserError, match=f'expected {scheme}:PATH'):
+        sources.find_dataset(f'{scheme}:{place}')
+
+
+def test_a_path_alone_is_told_its_scheme(tmp_path):
+    with pytest.raises(UserError, match=f'set data.source=folder:{tmp_path}'):
+        sources.find_dataset(str(tmp_path))
+
+
+def test_parts_list_a_dataset_once_and_hash_only_what_is_opened(tmp_path, monkeypatch):
+    for number in range(12):
+        split = ('train', 'val', 'test')[number % 3]
+        path = tmp_path / split / 'ab'[number % 2] / f'{number}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (2, 2), (number, 0, 0)).save(path)
+    listed = []
+    init = Folder.__init__
+    monkeypatch.setattr(
+        Folder, '__init__', lambda *args: listed.append(args) or init(*args)
+    )
+    hashed = []
+
+    def identify(paths):
+        hashed.append(len(paths))
+        return [''] * len(paths)
+
+    parts = sources.Parts(data_config(source=f'folder:{tmp_path}'), identify)
+    assert parts.has_validation and not hashed
+    assert {split: len(parts.open(split)) for split in ('train', 'validation')} == {
+        'train': 4,
+        'validation': 4,
+    }
+    assert len(listed) == 1 and hashed == [4, 4]

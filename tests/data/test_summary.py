@@ -79,3 +79,37 @@ def test_a_dataset_without_files_has_no_counts():
     found = summary.lines({name: sources.open_source(data, name) for name in names})
     assert found[0].startswith('data: digits')
     assert found[0].endswith('10 classes: 0, 1, 2, 3, ..., 6, 7, 8, 9')
+
+
+def test_files_that_validation_and_test_share_are_warned_of(tree):
+    for split in ('val', 'test'):
+        for label, name in enumerate(('cat', 'dog')):
+            write(tree / split / name / 'same.png', 5000 + label)
+    *_, last = summary.lines(opened(tree))
+    assert '2 of 8 test examples are byte-equal to validation examples' in last
+
+
+@pytest.mark.parametrize(
+    'validation, expected',
+    [
+        # Round(0.1 * 2) examples of the third class are held out.
+        ('10%', '  warning: 1 class without a validation example: emu'),
+        ('none', None),
+    ],
+)
+def test_classes_that_a_split_lacks_are_warned_of(tree, validation, expected):
+    for number in range(2):
+        write(tree / 'train' / 'emu' / f'{number}.png', 7000 + number)
+        write(tree / 'test' / 'emu' / f'{number}.png', 8000 + number)
+    found = summary.lines(opened(tree, validation=validation))
+    warnings = [line for line in found if 'warning' in line]
+    assert warnings == ([expected] if expected else [])
+
+
+def test_a_test_split_of_new_classes_lacks_none(tmp_path):
+    for split, names in (('train', 'ab'), ('test', 'cd')):
+        for label, name in enumerate(names):
+            for number in range(2):
+                path = tmp_path / split / name / f'{number}.png'
+                write(path, 100 * ord(name) + 10 * label + number)
+    assert not any('warning' in line for line in summary.lines(opened(tmp_path)))

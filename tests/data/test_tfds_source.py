@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import pipeline, sources, video
-from jaxvision.data.protocol import labels_of
+from jaxvision.data.protocol import Unreadable, labels_of
 
 SHARED = Path(__file__).parents[3] / 'shared' / 'data'
 
@@ -104,6 +104,17 @@ def test_what_is_evaluated(tmp_path, splits, expected):
     }
     train, test = opened('toy', write(tmp_path, made))
     assert (len(train), test.info.split) == expected
+
+
+def test_an_example_without_a_label_is_named_where_others_have_one(tmp_path):
+    splits = {
+        'train': examples(4),
+        'test': examples(4, label=lambda i: i - 2 if i else 0),
+    }
+    _, test = opened('toy', write(tmp_path, splits))
+    assert test.info.split == 'test' and test[2]['label'] == 0
+    with pytest.raises(Unreadable, match='its label is not known'):
+        test[1]
 
 
 def test_the_held_out_part_is_disjoint_stratified_and_fixed(tmp_path):

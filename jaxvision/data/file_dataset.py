@@ -1,0 +1,89 @@
+"""What datasets of a user's own files have in common: splits, classes, notes and contents."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxvision.data import class_names
+from jaxvision.data.labelled_files import (
+    Item,
+    Listing,
+    by_split,
+    contradictions,
+    find_split,
+    listed,
+    not_held_out,
+    printable,
+)
+from jaxvision.data.protocol import Identify, Source, fingerprint
+from jaxvision.data.split_names import SPLITS
+
+
+class FileDataset:
+    """A dataset of files in one folder. A subclass says what a split opens as.
+
+    Attributes:
+        splits: those that there are, of 'train', 'validation' and 'test'.
+        notes: what a user should know of how the folder was read. Opening a split may add to it.
+    """
+
+    def __init__(self, root: Path, listing: Listing, identify: Identify):
+        """Take the files of a dataset.
+
+        Args:
+            root: the folder.
+            listing: its files, some of them for training.
+            identify: tells the content of files.
+        """
+        self.notes = printable(listing.notes)
+        self._root = root
+        self._identify = identify
+        self._items = by_split(listing.items)
+        self.splits = tuple(split for split in SPLITS if self._items[split])
+
+    def open(self, split: str) -> Source:
+        """Open a split by its name or by that of its folder.
+
+        Raises:
+            UserError: There is no such split.
+        """
+        split = find_split(str(self._root), split, self.splits)
+        items = self._items[split]
+        contents = self._identify([item.path for item in items])
+        self._note(contradictions(self._root, items, contents))
+        listing = listed(self._root, items, contents)
+        return self._source(split, items, contents, fingerprint(split, listing))
+
+    def has_answers(self, split: str) -> bool:
+        """Whether a split has examples whose labels are known."""
+        return bool(self._items[find_split(str(self._root), split, self.splits)])
+
+    def overlap(self, split: str, other: str) -> bool:
+        """Whether two names mean the same split; no file is in two splits."""
+        first, second = (
+            find_split(str(self._root), name, self.splits) for name in (split, other)
+        )
+        return first == second
+
+    def _source(
+        self, split: str, items: Sequence[Item], contents: Sequence[str], hashed: str
+    ) -> Source:
+        """The source of a split.
+
+        Args:
+            split: the split.
+            items: its files.
+            contents: what identifies each of them.
+            hashed: the fingerprint of the split.
+        """
+        raise NotImplementedError
+
+    def _note(self, notes: Sequence[str]) -> None:
+        """Add notes that are new."""
+        new = [note for note in printable(notes) if note not in self.notes]
+        self.notes += tuple(new)
+
+    def _note_classes(self, classes: Sequence[str], is_single_label: bool) -> None:
+        """Add notes of classes whose names look wrong, or which are too small."""
+        self._note(class_names.doubtful(classes))
+        if is_single_label and self.splits == ('train',):
+            self._note(not_held_out(self._items['train']))
