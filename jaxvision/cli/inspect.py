@@ -197,7 +197,8 @@ def _findings(split_report: 'SplitReport') -> dict[str, list[str]]:
             f'{example} = {training}' for training, example in split_report.in_training
         ],
         'equal to a validation example': [
-            f'{other} = {one}' for one, other in found.in_validation
+            f'{example} = {validation}'
+            for validation, example in split_report.in_validation
         ],
         'nearly equal to a training example': [
             f'{example} ~ {training}'
