@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parents[1] / 'jaxvision'
 # A room may import itself and the rooms of a lower rank.
 RANKS = {
     'core': 1,
+    'boxes': 2,
     'image': 2,
     'viz': 2,
     'losses': 3,

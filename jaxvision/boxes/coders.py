@@ -1,0 +1,108 @@
+"""Box regression: how a network's four numbers become a box, and back."""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxvision.boxes import conversions
+
+# A side grows at most by this factor; arXiv 1506.01497's code limits 16-pixel cells to 1,000.
+LARGEST_GROWTH = 1000 / 16
+
+Weights = tuple[float, float, float, float]
+ONES: Weights = (1.0, 1.0, 1.0, 1.0)
+
+
+def encode_deltas(
+    boxes: Float[Array, '*n 4'], anchors: Float[Array, '*n 4'], weights: Weights = ONES
+) -> Float[Array, '*n 4']:
+    """Encode boxes relative to anchors (Faster R-CNN, arXiv 1506.01497, equation 2).
+
+    Args:
+        boxes: edges, with positive sides.
+        anchors: edges, with positive sides.
+        weights: factors of the four deltas, such as (10, 10, 5, 5).
+
+    Returns:
+        (dy, dx, dh, dw): shifts of the centre as fractions of the anchor's sides, and the
+        logarithms of the sides' ratios.
+    """
+    box_center, box_size = jnp.split(conversions.to_center_size(boxes), 2, axis=-1)
+    center, size = jnp.split(conversions.to_center_size(anchors), 2, axis=-1)
+    shift = (box_center - center) / size
+    growth = jnp.log(box_size / size)
+    deltas = jnp.concatenate([shift, growth], axis=-1)
+    return deltas * jnp.asarray(weights, deltas.dtype)
+
+
+def decode_deltas(
+    deltas: Float[Array, '*n 4'], anchors: Float[Array, '*n 4'], weights: Weights = ONES
+) -> Float[Array, '*n 4']:
+    """Decode what `encode_deltas` encodes.
+
+    Args:
+        deltas: (dy, dx, dh, dw).
+        anchors: edges.
+        weights: as for `encode_deltas`.
+
+    Returns:
+        Edges. Sides are at most `LARGEST_GROWTH` times the anchor's.
+    """
+    deltas = deltas / jnp.asarray(weights, deltas.dtype)
+    shift, growth = jnp.split(deltas, 2, axis=-1)
+    center, size = jnp.split(conversions.to_center_size(anchors), 2, axis=-1)
+    growth = jnp.minimum(growth, math.log(LARGEST_GROWTH))
+    decoded = jnp.concatenate([center + shift * size, jnp.exp(growth) * size], axis=-1)
+    return conversions.from_center_size(decoded)
+
+
+def encode_distances(
+    boxes: Float[Array, '*n 4'], centers: Float[Array, '*n 2']
+) -> Float[Array, '*n 4']:
+    """Encode boxes as distances from points to their edges (FCOS, arXiv 1904.01355).
+
+    Args:
+        boxes: edges.
+        centers: (y, x).
+
+    Returns:
+        Distances (top, left, bottom, right), negative where the point is outside.
+    """
+    low = centers - boxes[..., :2]
+    high = boxes[..., 2:] - centers
+    return jnp.concatenate([low, high], axis=-1)
+
+
+def decode_distances(
+    distances: Float[Array, '*n 4'], centers: Float[Array, '*n 2']
+) -> Float[Array, '*n 4']:
+    """Decode what `encode_distances` encodes.
+
+    Args:
+        distances: (top, left, bottom, right).
+        centers: (y, x).
+    """
+    low = centers - distances[..., :2]
+    high = centers + distances[..., 2:]
+    return jnp.concatenate([low, high], axis=-1)
+
+
+def decode_grid(
+    outputs: Float[Array, '*n 4'],
+    cells: Float[Array, '*n 2'],
+    stride: Float[Array, '*n 1'],
+) -> Float[Array, '*n 4']:
+    """Decode YOLOX's outputs (arXiv 2107.08430): a shift in a cell and the log of a size.
+
+    Args:
+        outputs: (dy, dx, log height, log width) in strides.
+        cells: (row, column) of each cell.
+        stride: pixels from one cell to the next.
+
+    Returns:
+        Edges in pixels.
+    """
+    center = (outputs[..., :2] + cells) * stride
+    size = jnp.exp(outputs[..., 2:]) * stride
+    return conversions.from_center_size(jnp.concatenate([center, size], axis=-1))

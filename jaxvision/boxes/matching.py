@@ -1,0 +1,205 @@
+"""Which candidate of a detector answers for which ground-truth box.
+
+All functions take padded ground truth: `valid` is False for padding, which matches nothing.
+`NONE` in a result means that a candidate has no ground truth.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxvision.boxes import overlap
+
+NONE = -1
+_IMPOSSIBLE = 1e8  # a cost above every real one
+
+
+class Matches(NamedTuple):
+    """The ground truth of each candidate.
+
+    Attributes:
+        index: number of the ground-truth box, or `NONE`.
+        ignored: whether a candidate is neither positive nor negative.
+        quality: IoU or aligned score with the matched box, 0 without one.
+    """
+
+    index: Int[Array, 'n']
+    ignored: Bool[Array, 'n']
+    quality: Float[Array, 'n']
+
+
+def by_iou(
+    candidates: Float[Array, 'n 4'],
+    truth: Float[Array, 'm 4'],
+    valid: Bool[Array, 'm'],
+    *,
+    positive: float,
+    negative: float,
+    low_quality: bool = False,
+) -> Matches:
+    """Match by the largest IoU (arXiv 1506.01497, section 3.1.2).
+
+    Args:
+        candidates: anchors or proposals.
+        truth: ground-truth boxes.
+        valid: False for padding of `truth`.
+        positive: the least IoU of a positive candidate.
+        negative: the IoU below which a candidate is negative; ignored in between.
+        low_quality: whether the best candidates of each ground-truth box are positive
+            whatever their IoU, if it is above 0.
+    """
+    ious = jnp.where(valid, overlap.pairwise_iou(candidates, truth), 0)
+    best = jnp.argmax(ious, axis=1)
+    quality = jnp.max(ious, axis=1)
+    is_positive = quality >= positive
+    if low_quality:
+        best_of_truth = jnp.max(ious, axis=0)
+        is_best = (ious == best_of_truth) & (ious > 0)
+        is_positive |= jnp.any(is_best, axis=1)
+    ignored = ~is_positive & (quality >= negative)
+    index = jnp.where(is_positive, best, NONE)
+    return Matches(index, ignored, jnp.where(is_positive, quality, 0))
+
+
+def simota(
+    boxes: Float[Array, 'n 4'],
+    class_costs: Float[Array, 'n m'],
+    centers: Float[Array, 'n 2'],
+    strides: Float[Array, 'n'],
+    truth: Float[Array, 'm 4'],
+    valid: Bool[Array, 'm'],
+    *,
+    radius: float = 2.5,
+    candidates: int = 10,
+) -> Matches:
+    """Match by the least cost of class and box (SimOTA of YOLOX, arXiv 2107.08430).
+
+    A ground-truth box takes about as many candidates as the sum of its largest IoUs.
+
+    Args:
+        boxes: predicted boxes.
+        class_costs: classification loss of each prediction for each ground-truth box.
+        centers: (y, x) of each prediction's cell, pixels.
+        strides: of each prediction's feature map, pixels.
+        truth: ground-truth boxes.
+        valid: False for padding of `truth`.
+        radius: strides from the centre of a box within which cells are preferred.
+        candidates: largest IoUs that are summed.
+    """
+    in_box = _is_inside(centers, truth) & valid
+    in_center = _is_near_center(centers, strides, truth, radius) & valid
+    is_candidate = jnp.any(in_box | in_center, axis=1)
+    allowed = is_candidate[:, None] & valid
+    ious = jnp.where(allowed, overlap.pairwise_iou(boxes, truth), 0)
+    costs = class_costs - 3 * jnp.log(ious + 1e-8)
+    costs = costs + 1e5 * ~(in_box & in_center)
+    costs = jnp.where(allowed, costs, _IMPOSSIBLE)
+    largest, _ = jax.lax.top_k(ious.T, min(candidates, len(boxes)))
+    number = jnp.clip(jnp.sum(largest, axis=1).astype(jnp.int32), 1)
+    chosen = (number > _rank_rows(costs.T).T) & allowed
+    return _resolve(chosen, -costs, ious)
+
+
+def task_aligned(
+    boxes: Float[Array, 'n 4'],
+    scores: Float[Array, 'n m'],
+    centers: Float[Array, 'n 2'],
+    truth: Float[Array, 'm 4'],
+    valid: Bool[Array, 'm'],
+    *,
+    number: int = 13,
+    alpha: float = 1.0,
+    beta: float = 6.0,
+) -> Matches:
+    """Match by class score and IoU together (TAL of TOOD, arXiv 2108.07755, section 3.2.1).
+
+    Args:
+        boxes: predicted boxes.
+        scores: predicted probability of each ground-truth box's class, in [0, 1].
+        centers: (y, x) of each prediction's cell, pixels; it must lie inside the box.
+        truth: ground-truth boxes.
+        valid: False for padding of `truth`.
+        number: candidates that a ground-truth box takes at most.
+        alpha: exponent of the score.
+        beta: exponent of the IoU.
+
+    Returns:
+        Matches whose quality is the normalised alignment: the target of the score. The best
+        candidate of a box has the box's largest IoU.
+    """
+    inside = _is_inside(centers, truth) & valid
+    ious = jnp.where(inside, overlap.pairwise_iou(boxes, truth), 0)
+    alignment = scores**alpha * ious**beta
+    alignment = jnp.where(inside, alignment, 0)
+    chosen = (number > _rank_rows(-alignment.T).T) & (alignment > 0)
+    matches = _resolve(chosen, ious, ious)
+    is_matched = matches.index != NONE
+    own = jnp.arange(len(truth)) == matches.index[:, None]
+    alignment = jnp.where(own, alignment, 0)
+    largest_alignment = jnp.max(alignment, axis=0)
+    largest_iou = jnp.max(jnp.where(own, ious, 0), axis=0)
+    scale = largest_iou / jnp.maximum(largest_alignment, 1e-12)
+    quality = jnp.max(alignment * scale, axis=1)
+    return matches._replace(quality=jnp.where(is_matched, quality, 0))
+
+
+def hungarian(costs: Float[Array, 'n m'], valid: Bool[Array, 'm']) -> Matches:
+    """Match each ground-truth box with one candidate at the least total cost (DETR).
+
+    Args:
+        costs: of each candidate for each ground-truth box; n >= m.
+        valid: False for padding.
+    """
+    import optax.assignment
+
+    costs = jnp.where(valid, costs, 0)
+    rows, columns = optax.assignment.hungarian_algorithm(costs)
+    index = (
+        jnp.full(len(costs), NONE)
+        .at[rows]
+        .set(jnp.where(valid[columns], columns, NONE))
+    )
+    ignored = jnp.zeros(len(costs), bool)
+    return Matches(index, ignored, (index != NONE).astype(costs.dtype))
+
+
+def _is_inside(
+    centers: Float[Array, 'n 2'], truth: Float[Array, 'm 4']
+) -> Bool[Array, 'n m']:
+    points = centers[:, None]
+    return jnp.all((points > truth[:, :2]) & (points < truth[:, 2:]), axis=-1)
+
+
+def _is_near_center(
+    centers: Float[Array, 'n 2'],
+    strides: Float[Array, 'n'],
+    truth: Float[Array, 'm 4'],
+    radius: float,
+) -> Bool[Array, 'n m']:
+    middle = (truth[:, :2] + truth[:, 2:]) / 2
+    distance = jnp.abs(centers[:, None] - middle)
+    return jnp.all(distance < radius * strides[:, None, None], axis=-1)
+
+
+def _rank_rows(values: Float[Array, 'm n']) -> Int[Array, 'm n']:
+    """Rank each row's values from 0, the smallest first; equal values in their order."""
+    return jnp.argsort(jnp.argsort(values, axis=1), axis=1)
+
+
+def _resolve(
+    chosen: Bool[Array, 'n m'],
+    preference: Float[Array, 'n m'],
+    quality: Float[Array, 'n m'],
+) -> Matches:
+    """Leave to each candidate the one ground-truth box that it prefers."""
+    preference = jnp.where(chosen, preference, -jnp.inf)
+    best = jnp.argmax(preference, axis=1)
+    is_matched = jnp.any(chosen, axis=1)
+    matched_quality = jnp.take_along_axis(quality, best[:, None], axis=1)[:, 0]
+    return Matches(
+        index=jnp.where(is_matched, best, NONE),
+        ignored=jnp.zeros_like(is_matched),
+        quality=jnp.where(is_matched, matched_quality, 0),
+    )

@@ -1,0 +1,153 @@
+"""Non-maximum suppression: of boxes that overlap, keep the one with the highest score.
+
+Both forms give the same result. `greedy` sorts once and visits each box: the form for
+training and evaluation. `by_argmax` repeats "take the best, suppress its neighbours" once
+for each box that it returns. It needs neither a sort nor a scatter, so that it also runs
+in TensorFlow and LiteRT, and it is the faster form where few of many boxes are kept.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxvision.boxes import conversions
+
+
+class Kept(NamedTuple):
+    """The boxes that remain, by falling score.
+
+    Attributes:
+        index: number of each box in the input; 0 for padding.
+        valid: False for padding.
+    """
+
+    index: Int[Array, 'k']
+    valid: Bool[Array, 'k']
+
+
+def greedy(
+    boxes: Float[Array, 'n 4'],
+    scores: Float[Array, 'n'],
+    classes: Int[Array, 'n'] | None = None,
+    *,
+    iou: float,
+    limit: int,
+    score: float = -jnp.inf,
+) -> Kept:
+    """Suppress boxes in the order of their scores, as `torchvision.ops.nms` does.
+
+    Args:
+        boxes: edges.
+        scores: one a box. Equal scores keep their order.
+        classes: only boxes of one class suppress each other; None: all do.
+        iou: a box is suppressed by a better one if their IoU is above this.
+        limit: boxes that are returned, padding included.
+        score: boxes up to this score are left out.
+    """
+    if classes is None:
+        classes = jnp.zeros(len(scores), jnp.int32)
+    live = jnp.where(scores > score, scores, -jnp.inf)
+    ordered, order = lax.top_k(live, len(scores))
+    boxes = boxes[order]
+    classes = classes[order]
+    areas = conversions.area(boxes)
+    places = jnp.arange(len(scores))
+
+    def visit(alive, place):
+        overlaps = _overlaps(boxes[place], boxes, areas[place], areas, iou)
+        is_worse = (places > place) & (classes == classes[place])
+        suppressed = alive[place] & is_worse & overlaps
+        return alive & ~suppressed, None
+
+    alive, _ = lax.scan(visit, ordered > -jnp.inf, places)
+    number = min(limit, len(scores))
+    kept, place = lax.top_k(jnp.where(alive, ordered, -jnp.inf), number)
+    return _padded(order[place], kept > -jnp.inf, limit)
+
+
+def by_argmax(
+    boxes: Float[Array, 'n 4'],
+    scores: Float[Array, 'n'],
+    classes: Int[Array, 'n'] | None = None,
+    *,
+    iou: float,
+    limit: int,
+    score: float = -jnp.inf,
+    unroll: bool = False,
+) -> Kept:
+    """Take the best box and suppress its neighbours, `limit` times.
+
+    Args:
+        boxes: edges.
+        scores: one a box. Of equal scores the first one is taken.
+        classes: only boxes of one class suppress each other; None: all do.
+        iou: a box is suppressed by a better one if their IoU is above this.
+        limit: boxes that are returned, padding included.
+        score: boxes up to this score are left out.
+        unroll: whether the program has no loop, for the calibration of int8 in LiteRT.
+    """
+    if classes is None:
+        classes = jnp.zeros(len(scores), jnp.int32)
+    areas = conversions.area(boxes)
+    places = jnp.arange(len(scores))
+
+    def take(live, _):
+        best = jnp.argmax(live)
+        valid = live[best] > -jnp.inf
+        overlaps = _overlaps(boxes[best], boxes, areas[best], areas, iou)
+        suppressed = overlaps & (classes == classes[best]) | (places == best)
+        return jnp.where(suppressed, -jnp.inf, live), Kept(best * valid, valid)
+
+    live = jnp.where(scores > score, scores, -jnp.inf)
+    _, kept = lax.scan(take, live, length=limit, unroll=limit if unroll else 1)
+    return kept
+
+
+def _overlaps(
+    box: Float[Array, '4'],
+    others: Float[Array, 'n 4'],
+    area: Float[Array, ''],
+    areas: Float[Array, 'n'],
+    threshold: float,
+) -> Bool[Array, 'n']:
+    """Whether a box has an IoU above a threshold with others; without a division."""
+    low = jnp.maximum(box[:2], others[:, :2])
+    high = jnp.minimum(box[2:], others[:, 2:])
+    common = jnp.prod(jnp.maximum(high - low, 0), axis=-1)
+    return common > threshold * (area + areas - common)
+
+
+def _padded(index: Int[Array, 'm'], valid: Bool[Array, 'm'], limit: int) -> Kept:
+    padding = (0, max(limit - len(index), 0))
+    return Kept(jnp.pad(index * valid, padding), jnp.pad(valid, padding))
+
+
+def batched(
+    boxes: Float[Array, 'b n 4'],
+    scores: Float[Array, 'b n'],
+    classes: Int[Array, 'b n'],
+    *,
+    iou: float,
+    limit: int,
+    score: float = -jnp.inf,
+) -> Kept:
+    """Suppress the boxes of a batch of images, one image after the other.
+
+    On a CPU a scan over images is many times faster than `vmap`, which makes every
+    suppression a gather.
+
+    Args:
+        boxes: edges.
+        scores: one a box.
+        classes: only boxes of one class suppress each other.
+        iou: a box is suppressed by a better one if their IoU is above this.
+        limit: boxes that are returned for each image, padding included.
+        score: boxes up to this score are left out.
+    """
+
+    def suppress(image):
+        return by_argmax(*image, iou=iou, limit=limit, score=score)
+
+    return lax.map(suppress, (boxes, scores, classes))

@@ -1,0 +1,127 @@
+"""How much boxes overlap: IoU, and its relatives that differ for boxes that are apart.
+
+Functions of one pair broadcast over leading axes. `pairwise_iou` compares all pairs.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from jaxvision.boxes import conversions
+
+_TINY = 1e-9  # keeps the gradient finite where an area or a distance is 0
+
+
+def _intersection(
+    a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']
+) -> Float[Array, '*n']:
+    low = jnp.maximum(a[..., :2], b[..., :2])
+    high = jnp.minimum(a[..., 2:], b[..., 2:])
+    return jnp.prod(jnp.maximum(high - low, 0), axis=-1)
+
+
+def _hull_sides(
+    a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']
+) -> Float[Array, '*n 2']:
+    """Height and width of the smallest box around two boxes."""
+    low = jnp.minimum(a[..., :2], b[..., :2])
+    high = jnp.maximum(a[..., 2:], b[..., 2:])
+    return high - low
+
+
+def iou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n']:
+    """Intersection over union of pairs of boxes; 0 where both areas are 0.
+
+    Args:
+        a: boxes.
+        b: boxes, one for each of `a` after broadcasting.
+
+    Returns:
+        Values in [0, 1].
+    """
+    common = _intersection(a, b)
+    union = conversions.area(a) + conversions.area(b) - common
+    return common / jnp.maximum(union, _TINY)
+
+
+def pairwise_iou(a: Float[Array, 'n 4'], b: Float[Array, 'm 4']) -> Float[Array, 'n m']:
+    """IoU of each box of `a` with each box of `b`."""
+    return iou(a[:, None], b[None])
+
+
+def overlap_of_first(
+    a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']
+) -> Float[Array, '*n']:
+    """Intersection over the area of `a`: how much of a detection lies in a crowd region.
+
+    Args:
+        a: boxes.
+        b: boxes, one for each of `a` after broadcasting.
+
+    Returns:
+        Values in [0, 1].
+    """
+    return _intersection(a, b) / jnp.maximum(conversions.area(a), _TINY)
+
+
+def giou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n']:
+    """Generalised IoU (arXiv 1902.09630, algorithm 1): IoU less the empty part of the hull.
+
+    Args:
+        a: boxes.
+        b: boxes, one for each of `a` after broadcasting.
+
+    Returns:
+        Values in [-1, 1].
+    """
+    common = _intersection(a, b)
+    union = conversions.area(a) + conversions.area(b) - common
+    hull = jnp.maximum(jnp.prod(_hull_sides(a, b), axis=-1), _TINY)
+    return common / jnp.maximum(union, _TINY) - (hull - union) / hull
+
+
+def _center_penalty(
+    a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']
+) -> Float[Array, '*n']:
+    """Squared distance of the centres over the squared diagonal of the hull."""
+    distance = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
+    diagonal = jnp.sum(jnp.square(_hull_sides(a, b)), axis=-1)
+    return jnp.sum(jnp.square(distance), axis=-1) / jnp.maximum(diagonal, _TINY)
+
+
+def diou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n']:
+    """Distance IoU (arXiv 1911.08287, equation 7): IoU less the distance of the centres.
+
+    Args:
+        a: boxes.
+        b: boxes, one for each of `a` after broadcasting.
+
+    Returns:
+        Values in [-1, 1].
+    """
+    return iou(a, b) - _center_penalty(a, b)
+
+
+def ciou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n']:
+    """Complete IoU (arXiv 1911.08287, equation 10): distance IoU less the shapes' difference.
+
+    As in the paper, the weight of the shapes' difference has no gradient.
+
+    Args:
+        a: boxes.
+        b: boxes, one for each of `a` after broadcasting.
+
+    Returns:
+        Values in [-2, 1].
+    """
+    shape = (4 / jnp.pi**2) * jnp.square(_slope(a) - _slope(b))
+    value = iou(a, b)
+    weight = lax.stop_gradient(shape / jnp.maximum(1 - value + shape, _TINY))
+    return value - _center_penalty(a, b) - weight * shape
+
+
+def _slope(boxes: Float[Array, '*n 4']) -> Float[Array, '*n']:
+    """Angle whose tangent is width over height."""
+    height = jnp.maximum(boxes[..., 2] - boxes[..., 0], _TINY)
+    width = boxes[..., 3] - boxes[..., 1]
+    return jnp.arctan(width / height)

@@ -1,0 +1,143 @@
+"""RoIAlign (Mask R-CNN, arXiv 1703.06870): a feature map resampled inside boxes.
+
+A value of the output is the mean of bilinear samples. Both directions separate, so that
+the whole is two products with matrices of interpolation weights. On a CPU these are 4 to 10
+times faster than gathers where the map is small and a gradient is taken; large maps
+without a gradient are gathered.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+# Cells of a feature map up to which products are the faster form.
+LARGEST_PRODUCT = 32 * 32
+
+
+def roi_align(
+    features: Float[Array, 'h w c'],
+    boxes: Float[Array, 'n 4'],
+    *,
+    stride: float,
+    size: int = 7,
+    samples: int = 2,
+    aligned: bool = True,
+) -> Float[Array, 'n size size c']:
+    """Resample a feature map inside boxes, as `torchvision.ops.roi_align` does.
+
+    Args:
+        features: of one image.
+        boxes: edges in pixels of the image.
+        stride: pixels of a cell of the feature map.
+        size: cells of the output along each side.
+        samples: per output cell and direction.
+        aligned: whether cell i covers [i, i + 1]. Without it the samples are half a cell
+            further down and right, and a box has a side of at least one cell: the form of
+            torchvision's detectors.
+    """
+    height, width, _ = features.shape
+    scaled = boxes / stride
+    ys = _sample_points(scaled[:, 0], scaled[:, 2], size * samples, aligned)
+    xs = _sample_points(scaled[:, 1], scaled[:, 3], size * samples, aligned)
+    if height * width <= LARGEST_PRODUCT:
+        return _by_products(features, ys, xs, size)
+    return _by_gathers(features, ys, xs, size)
+
+
+def _sample_points(
+    low: Float[Array, 'n'], high: Float[Array, 'n'], number: int, aligned: bool
+) -> Float[Array, 'n p']:
+    """Place points evenly between two edges, in coordinates where cell i has its centre at i."""
+    if aligned:
+        start = low - 0.5
+        length = high - low
+    else:
+        start = low
+        length = jnp.maximum(high - low, 1)
+    fractions = (jnp.arange(number, dtype=low.dtype) + 0.5) / number
+    return start[:, None] + fractions * length[:, None]
+
+
+def _neighbours(points: Float[Array, 'n p'], cells: int):
+    """The lower cell of each point, its weight of the upper cell, and whether it counts."""
+    inside = (points >= -1) & (points <= cells)
+    clipped = jnp.clip(points, 0, cells - 1)
+    lower = jnp.minimum(jnp.floor(clipped), max(cells - 2, 0))
+    return lower.astype(jnp.int32), clipped - lower, inside.astype(points.dtype)
+
+
+def _weights(
+    points: Float[Array, 'n p'], cells: int, size: int
+) -> Float[Array, 'n size cells']:
+    """Interpolation weights of the cells of a map for each cell of the output."""
+    lower, fraction, inside = _neighbours(points, cells)
+    cell = jnp.arange(cells)
+    is_lower = cell == lower[..., None]
+    is_upper = cell == lower[..., None] + 1
+    fraction = fraction[..., None]
+    weights = is_lower * (1 - fraction) + is_upper * fraction
+    weights = weights * inside[..., None]
+    samples = points.shape[1] // size
+    return weights.reshape(-1, size, samples, cells).mean(axis=2)
+
+
+def _by_products(
+    features: Float[Array, 'h w c'],
+    ys: Float[Array, 'n p'],
+    xs: Float[Array, 'n p'],
+    size: int,
+) -> Float[Array, 'n size size c']:
+    height, width, _ = features.shape
+    rows = _weights(ys, height, size).astype(features.dtype)
+    columns = _weights(xs, width, size).astype(features.dtype)
+    bands = jnp.einsum('nyh,hwc->nywc', rows, features)
+    return jnp.einsum('nywc,nxw->nyxc', bands, columns)
+
+
+def _by_gathers(
+    features: Float[Array, 'h w c'],
+    ys: Float[Array, 'n p'],
+    xs: Float[Array, 'n p'],
+    size: int,
+) -> Float[Array, 'n size size c']:
+    height, width, channels = features.shape
+    top, down, y_inside = _neighbours(ys, height)
+    left, right, x_inside = _neighbours(xs, width)
+    flat = features.reshape(-1, channels)
+    bottom = jnp.minimum(top + 1, height - 1)
+    right_cell = jnp.minimum(left + 1, width - 1)
+
+    def at(row, column):
+        return flat[row[:, :, None] * width + column[:, None, :]]
+
+    right = right[:, None, :, None].astype(features.dtype)
+    down = down[:, :, None, None].astype(features.dtype)
+    above = at(top, left) * (1 - right) + at(top, right_cell) * right
+    below = at(bottom, left) * (1 - right) + at(bottom, right_cell) * right
+    values = above * (1 - down) + below * down
+    inside = y_inside[:, :, None] * x_inside[:, None, :]
+    values = values * inside[..., None].astype(features.dtype)
+    samples = ys.shape[1] // size
+    cells = values.reshape(-1, size, samples, size, samples, channels)
+    return cells.mean(axis=(2, 4))
+
+
+def pyramid_levels(
+    boxes: Float[Array, 'n 4'],
+    levels: tuple[int, int],
+    canonical_size: float = 224.0,
+    canonical_level: int = 4,
+) -> Int[Array, 'n']:
+    """Choose a level of a feature pyramid for each box (FPN, arXiv 1612.03144, equation 1).
+
+    Args:
+        boxes: edges in pixels.
+        levels: the finest and the coarsest level there are.
+        canonical_size: square root of the area of a box of the canonical level, pixels.
+        canonical_level: its level.
+
+    Returns:
+        Levels within `levels`.
+    """
+    sides = jnp.sqrt(jnp.prod(jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1))
+    level = jnp.floor(canonical_level + jnp.log2(sides / canonical_size + 1e-6))
+    return jnp.clip(level, *levels).astype(jnp.int32)

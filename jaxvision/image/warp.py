@@ -1,0 +1,152 @@
+"""The map from an image's coordinates to those of its resized, cropped or flipped form.
+
+Coordinates are continuous: pixel i covers [i, i + 1]. So resizing by a factor multiplies
+coordinates by it, with no half-pixel shift.
+"""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+@dataclasses.dataclass(frozen=True)
+class Warp:
+    """An affine map of (y, x), on the host.
+
+    Attributes:
+        matrix: float64 [2, 3]; the target is matrix @ (y, x, 1).
+        size: (height, width) of the target image, pixels.
+    """
+
+    matrix: Float[np.ndarray, '2 3']
+    size: tuple[int, int]
+
+    @classmethod
+    def identity(cls, size: tuple[int, int]) -> 'Warp':
+        """The map that leaves an image of this size as it is."""
+        return cls(np.eye(2, 3), size)
+
+    @classmethod
+    def resize(cls, source: tuple[int, int], target: tuple[int, int]) -> 'Warp':
+        """Resize an image, each axis by its own factor.
+
+        Args:
+            source: (height, width) of the image, pixels.
+            target: (height, width) of the resized image, pixels.
+        """
+        matrix = np.zeros((2, 3))
+        matrix[0, 0] = target[0] / source[0]
+        matrix[1, 1] = target[1] / source[1]
+        return cls(matrix, target)
+
+    @classmethod
+    def crop(cls, top: float | int, left: float | int, size: tuple[int, int]) -> 'Warp':
+        """Cut out a rectangle; a negative corner pads.
+
+        Args:
+            top: row of the corner, pixels.
+            left: column of the corner, pixels.
+            size: (height, width) of the rectangle, pixels.
+        """
+        matrix = np.eye(2, 3)
+        matrix[:, 2] = (-top, -left)
+        return cls(matrix, size)
+
+    @classmethod
+    def flip(cls, size: tuple[int, int]) -> 'Warp':
+        """Mirror an image of this size left to right."""
+        matrix = np.eye(2, 3)
+        matrix[1, 1] = -1
+        matrix[1, 2] = size[1]
+        return cls(matrix, size)
+
+    def then(self, other: 'Warp') -> 'Warp':
+        """This map followed by another one."""
+        whole = other._square() @ self._square()
+        return Warp(whole[:2], other.size)
+
+    def inverse(self, size: tuple[int, int]) -> 'Warp':
+        """The map back.
+
+        Args:
+            size: (height, width) of the source image, pixels.
+        """
+        return Warp(np.linalg.inv(self._square())[:2], size)
+
+    def points(self, points: Float[np.ndarray, '*n 2']) -> Float[np.ndarray, '*n 2']:
+        """Map points (y, x)."""
+        return points @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+    def boxes(self, boxes: Float[np.ndarray, 'n 4']) -> Float[np.ndarray, 'n 4']:
+        """Map boxes: the smallest upright boxes around their four mapped corners.
+
+        Args:
+            boxes: [ymin, xmin, ymax, xmax].
+
+        Returns:
+            Boxes that are not clipped to the target.
+        """
+        ymin, xmin, ymax, xmax = boxes.T
+        corners = [(ymin, xmin), (ymin, xmax), (ymax, xmin), (ymax, xmax)]
+        mapped = self.points(np.stack([np.stack(corner, -1) for corner in corners]))
+        return np.concatenate([mapped.min(0), mapped.max(0)], axis=-1)
+
+    def _square(self) -> Float[np.ndarray, '3 3']:
+        return np.vstack([self.matrix, [0.0, 0.0, 1.0]])
+
+
+def letterbox(source: tuple[int, int], target: tuple[int, int]) -> Warp:
+    """Resize an image with its aspect ratio kept, centred on a canvas.
+
+    The resized image has whole pixels, and each axis is scaled by the true ratio of the
+    sizes, so that `Warp.inverse` is exact for images of every size.
+
+    Args:
+        source: (height, width) of the image, pixels.
+        target: (height, width) of the canvas, pixels.
+    """
+    resized = fitted_size(source, target)
+    top = (target[0] - resized[0]) // 2
+    left = (target[1] - resized[1]) // 2
+    resize = Warp.resize(source, resized)
+    return resize.then(Warp.crop(-top, -left, target))
+
+
+def fitted_size(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """The largest size inside a canvas with an image's aspect ratio, at least one pixel.
+
+    Args:
+        source: (height, width) of the image, pixels.
+        target: (height, width) of the canvas, pixels.
+    """
+    scale = min(target[0] / source[0], target[1] / source[1])
+    height = min(max(round(source[0] * scale), 1), target[0])
+    width = min(max(round(source[1] * scale), 1), target[1])
+    return height, width
+
+
+def kept_boxes(
+    boxes: Float[np.ndarray, 'n 4'],
+    size: tuple[int, int],
+    least_area: float = 1.0,
+    least_visible: float = 0.25,
+) -> tuple[Float[np.ndarray, 'n 4'], Bool[np.ndarray, 'n']]:
+    """Clip boxes to an image and say which of them still show their object.
+
+    Args:
+        boxes: [ymin, xmin, ymax, xmax], not clipped.
+        size: (height, width) of the image, pixels.
+        least_area: of a clipped box, square pixels.
+        least_visible: fraction of a box that is inside the image.
+
+    Returns:
+        (the clipped boxes, whether each one is kept).
+    """
+    limits = np.array([*size, *size], boxes.dtype)
+    clipped = np.clip(boxes, 0, limits)
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    visible = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
+    is_large = visible >= least_area
+    is_visible = visible >= least_visible * np.maximum(area, 1e-9)
+    return clipped, is_large & is_visible

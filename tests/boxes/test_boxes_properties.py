@@ -1,0 +1,273 @@
+"""Laws of box arithmetic, and the pitfalls of detectors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxvision.boxes import (
+    coders,
+    conversions,
+    matching,
+    merging,
+    nms,
+    overlap,
+    roi_align,
+    sampling,
+)
+
+
+def f32(values):
+    return jnp.asarray(values, jnp.float32)
+
+
+def random_boxes(rng, number, side=64.0):
+    corners = rng.uniform(0, side, (number, 2, 2))
+    return f32(np.concatenate([corners.min(1), corners.max(1) + 1], 1))
+
+
+seeds = st.integers(0, 10_000)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds)
+def test_conversions_and_coders_invert_each_other(seed):
+    rng = np.random.default_rng(seed)
+    boxes = random_boxes(rng, 7)
+    anchors = random_boxes(rng, 7)
+    centers = f32(rng.uniform(0, 64, (7, 2)))
+    close = {'rtol': 1e-4, 'atol': 1e-3}
+    back = conversions.from_center_size(conversions.to_center_size(boxes))
+    np.testing.assert_allclose(back, boxes, **close)
+    back = conversions.from_xywh(conversions.to_xywh(boxes))
+    np.testing.assert_allclose(back, boxes, **close)
+    distances = coders.encode_distances(boxes, centers)
+    back = coders.decode_distances(distances, centers)
+    np.testing.assert_allclose(back, boxes, **close)
+    deltas = coders.encode_deltas(boxes, anchors)
+    grown = conversions.to_center_size(boxes)[:, 2:]
+    within = grown <= coders.LARGEST_GROWTH * conversions.to_center_size(anchors)[:, 2:]
+    back = coders.decode_deltas(deltas, anchors)
+    rows = np.asarray(within.all(1))
+    np.testing.assert_allclose(
+        np.asarray(back)[rows], boxes[rows], rtol=1e-3, atol=2e-3
+    )
+
+
+def test_boxes_have_no_extra_pixel():
+    """Two boxes of 2x3 pixels that share 1x3: a +1 in sizes would say 6/15."""
+    a = f32([0, 0, 2, 3])
+    b = f32([1, 0, 3, 3])
+    assert float(conversions.area(a)) == 6
+    assert float(overlap.iou(a, b)) == pytest.approx(3 / 9)
+
+
+def test_the_first_axis_is_vertical():
+    wide = f32([0, 0, 1, 10])
+    np.testing.assert_array_equal(conversions.to_xywh(wide), [0, 0, 10, 1])
+    np.testing.assert_array_equal(
+        conversions.clip(f32([0, 0, 99, 99]), f32([20.0, 30.0])),
+        [0, 0, 20, 30],
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds)
+def test_overlaps_are_symmetric_and_bounded(seed):
+    rng = np.random.default_rng(seed)
+    a = random_boxes(rng, 9)
+    b = random_boxes(rng, 9)
+    for function, least in (
+        (overlap.iou, 0),
+        (overlap.giou, -1),
+        (overlap.diou, -1),
+        (overlap.ciou, -2),
+    ):
+        values = np.asarray(function(a, b))
+        np.testing.assert_allclose(values, function(b, a), atol=1e-5)
+        assert (least <= values).all()
+        assert (values <= 1 + 1e-6).all()
+        np.testing.assert_allclose(function(a, a), 1, atol=1e-5)
+    assert (
+        np.asarray(overlap.giou(a, b)) <= np.asarray(overlap.iou(a, b)) + 1e-6
+    ).all()
+
+
+@pytest.mark.parametrize('function', [overlap.giou, overlap.diou, overlap.ciou])
+def test_boxes_without_area_have_finite_gradients(function):
+    point = f32([3.0, 3.0, 3.0, 3.0])
+    for other in (point, f32([0.0, 0.0, 8.0, 8.0])):
+        gradient = jax.grad(lambda box, other=other: function(box, other))(point)
+        assert bool(jnp.isfinite(gradient).all())
+
+
+@settings(deadline=None, max_examples=20)
+@given(seeds, st.sampled_from([0.2, 0.5, 0.8]), st.integers(1, 30))
+def test_both_forms_of_suppression_agree(seed, iou, limit):
+    rng = np.random.default_rng(seed)
+    boxes = random_boxes(rng, 24) - 20  # negative coordinates must not leak classes
+    scores = f32(rng.integers(0, 6, 24) / 5)  # ties
+    classes = jnp.asarray(rng.integers(0, 3, 24))
+    options = {'iou': iou, 'limit': limit, 'score': 0.1}
+    sorted_form = nms.greedy(boxes, scores, classes, **options)
+    argmax_form = nms.by_argmax(boxes, scores, classes, **options)
+    np.testing.assert_array_equal(sorted_form.index, argmax_form.index)
+    np.testing.assert_array_equal(sorted_form.valid, argmax_form.valid)
+    kept = np.asarray(sorted_form.index)[np.asarray(sorted_form.valid)]
+    assert (np.asarray(scores)[kept] > 0.1).all()
+    assert (np.diff(np.asarray(scores)[kept]) <= 0).all()
+    ious = np.asarray(overlap.pairwise_iou(boxes[kept], boxes[kept]))
+    same = np.asarray(classes)[kept][:, None] == np.asarray(classes)[kept]
+    assert (ious[same & ~np.eye(len(kept), dtype=bool)] <= iou + 1e-6).all()
+
+
+def test_suppression_without_boxes_keeps_nothing():
+    kept = nms.greedy(
+        jnp.zeros((4, 4)),
+        jnp.zeros(4),
+        iou=0.5,
+        limit=6,
+        score=0.0,
+    )
+    assert not kept.valid.any()
+    assert kept.index.shape == (6,)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seeds, st.integers(1, 5))
+def test_padding_of_the_truth_matches_nothing(seed, number):
+    """3 boxes in 3 slots or in 50 give the same matches, even where no anchor overlaps."""
+    rng = np.random.default_rng(seed)
+    truth = random_boxes(rng, number)
+    padded = jnp.zeros((50, 4)).at[:number].set(truth)
+    valid = jnp.arange(50) < number
+    candidates = jnp.concatenate([random_boxes(rng, 40), random_boxes(rng, 5) + 500])
+    centers = conversions.to_center_size(candidates)[:, :2]
+    scores = f32(rng.uniform(size=(45, 50)))
+    strides = jnp.full(45, 4.0)
+
+    def all_matches(truth, valid):
+        columns = len(truth)
+        yield matching.by_iou(
+            candidates, truth, valid, positive=0.7, negative=0.3, low_quality=True
+        )
+        yield matching.simota(
+            candidates, -jnp.log(scores[:, :columns]), centers, strides, truth, valid
+        )
+        yield matching.task_aligned(
+            candidates, scores[:, :columns], centers, truth, valid
+        )
+        yield matching.hungarian(scores[:, :columns], valid)
+
+    narrow = list(all_matches(truth, jnp.ones(number, bool)))
+    wide = list(all_matches(padded, valid))
+    for few, many in zip(narrow[:3], wide[:3], strict=True):
+        np.testing.assert_array_equal(few.index, many.index)
+        np.testing.assert_array_equal(few.ignored, many.ignored)
+        np.testing.assert_allclose(few.quality, many.quality, atol=1e-6)
+    # Candidates that overlap nothing are negative: "the best anchor" of a far box is none.
+    assert (np.asarray(narrow[0].index)[40:] == matching.NONE).all()
+    assert np.asarray(wide[3].index).max() < number
+
+
+def test_an_image_without_truth_matches_nothing():
+    rng = np.random.default_rng(0)
+    candidates = random_boxes(rng, 8)
+    truth = jnp.zeros((3, 4))
+    valid = jnp.zeros(3, bool)
+    found = matching.by_iou(
+        candidates, truth, valid, positive=0.5, negative=0.3, low_quality=True
+    )
+    assert (np.asarray(found.index) == matching.NONE).all()
+    assert not found.ignored.any()
+
+
+def test_hungarian_matching_is_the_cheapest():
+    rng = np.random.default_rng(0)
+    costs = rng.normal(size=(12, 5)).astype(np.float32)
+    found = matching.hungarian(jnp.asarray(costs), jnp.ones(5, bool))
+    rows, columns = scipy.optimize.linear_sum_assignment(costs)
+    expected = np.full(12, matching.NONE)
+    expected[rows] = columns
+    np.testing.assert_array_equal(found.index, expected)
+
+
+def test_task_aligned_quality_is_the_largest_iou_for_the_best_candidate():
+    truth = f32([[0, 0, 10, 10]])
+    boxes = f32([[0, 0, 10, 9], [0, 0, 10, 5], [0, 0, 10, 7]])
+    centers = f32([[5, 5], [5, 5], [50, 50]])
+    scores = f32([[0.5], [0.9], [0.9]])
+    found = matching.task_aligned(boxes, scores, centers, truth, jnp.ones(1, bool))
+    np.testing.assert_array_equal(found.index, [0, 0, matching.NONE])
+    assert float(found.quality[0]) == pytest.approx(0.9)
+    ratio = (0.9 * 0.5**6) / (0.5 * 0.9**6)
+    assert float(found.quality[1]) == pytest.approx(0.9 * ratio, rel=1e-4)
+
+
+def test_sampling_is_balanced_and_depends_on_the_key_alone():
+    rng = np.random.default_rng(0)
+    positive = rng.uniform(size=200) < 0.3
+    negative = ~positive & (rng.uniform(size=200) < 0.8)
+    counts = np.zeros(200)
+    for seed in range(200):
+        chosen = np.asarray(
+            sampling.balanced(
+                jax.random.key(seed),
+                jnp.asarray(positive),
+                jnp.asarray(negative),
+                32,
+                0.25,
+            )
+        )
+        assert (chosen & positive).sum() == 8
+        assert (chosen & negative).sum() == 24
+        counts += chosen
+    # Each positive is chosen about as often: 8 of about 60, 200 times.
+    frequency = counts[positive] / 200
+    assert abs(frequency - 8 / positive.sum()).max() < 0.12
+    few = np.zeros(200, bool)
+    few[:3] = True
+    chosen = sampling.balanced(
+        jax.random.key(0), jnp.asarray(few), jnp.asarray(~few), 32, 0.25
+    )
+    assert int(chosen.sum()) == 32
+
+
+def test_roi_align_of_a_ramp_has_no_half_cell_shift():
+    """The map's value is its coordinate in pixels, so a cell's value is its own centre."""
+    stride = 4
+    y = (np.arange(16) + 0.5) * stride
+    features = np.stack(np.meshgrid(y, y, indexing='ij'), -1)
+    features = f32(features)
+    box = f32([[8, 12, 36, 52]])
+    found = roi_align.roi_align(features, box, stride=4.0, size=4, samples=2)
+    centers = 8 + (np.arange(4) + 0.5) * 7
+    np.testing.assert_allclose(found[0, :, 0, 0], centers, rtol=1e-5)
+    centers = 12 + (np.arange(4) + 0.5) * 10
+    np.testing.assert_allclose(found[0, 0, :, 1], centers, rtol=1e-5)
+
+
+def test_pyramid_levels_as_the_paper_has_them():
+    sides = f32([16, 112, 223, 224, 448, 4000])
+    boxes = jnp.stack([0 * sides, 0 * sides, sides, sides], 1)
+    np.testing.assert_array_equal(
+        roi_align.pyramid_levels(boxes, (2, 5)), [2, 3, 3, 4, 5, 5]
+    )
+
+
+def test_fusion_averages_what_both_views_found():
+    detections = merging.Detections(
+        boxes=np.float32([[0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60]]),
+        scores=np.float32([0.9, 0.6, 0.5]),
+        classes=np.int32([1, 1, 1]),
+    )
+    fused = merging.weighted_fusion(detections, views=2)
+    np.testing.assert_allclose(fused.boxes[0], [0, 0, 10, (9 + 7.2) / 1.5], rtol=1e-5)
+    np.testing.assert_allclose(fused.scores, [0.75, 0.25], rtol=1e-5)
+    apart = merging.Detections(detections.boxes, detections.scores, np.int32([1, 2, 1]))
+    assert len(merging.weighted_fusion(apart, views=2).boxes) == 3
+    nothing = merging.Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))
+    assert merging.weighted_fusion(nothing, views=2).boxes.shape == (0, 4)
