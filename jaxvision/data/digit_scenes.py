@@ -71,7 +71,10 @@ def make(configuration: str, data_dir: str = '') -> Composed:
             'image',
             'captions',
             'boxes',
-            'boxes_mask',
+            'box_classes',
+            'box_mask',
+            'crowd',
+            'area',
             'scene',
             'masks',
             'semantic',
@@ -94,7 +97,10 @@ def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> E
         image: uint8 [side, side, 3].
         captions: three, see `digit_captions.captions`.
         boxes: float32 [most, 4], of the whole ink.
-        boxes_mask: bool [most], False for padding.
+        box_classes: int32 [most], the digits; 0 for padding.
+        box_mask: bool [most], False for padding.
+        crowd: bool [most], all False.
+        area: float32 [most], of the boxes.
         scene: int32 [most, 5], see `digit_captions`. Its centres are rounded: the margins of
             `apart` keep every relation true.
         masks: bool [most, side, side], the visible ink. An object further right lies on top.
@@ -127,7 +133,10 @@ def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> E
         'image': image,
         'captions': digit_captions.captions(scene),
         'boxes': padded_boxes,
-        'boxes_mask': np.arange(most) < number,
+        'box_classes': np.maximum(scene[:, 0], 0),
+        'box_mask': np.arange(most) < number,
+        'crowd': np.zeros(most, bool),
+        'area': np.prod(padded_boxes[:, 2:] - padded_boxes[:, :2], axis=1),
         'scene': scene,
         'masks': padded_masks,
         'semantic': (padded_masks * classes).sum(0, dtype=np.uint8),

@@ -8,8 +8,11 @@ Keys of an example (N objects or latents' size Z, K classes, T frames; pixels ar
     video         a file's path, encoded frames, or uint8 [T, H, W, C]
     video_mask    uint8 [T], 0 for the padding behind a short video
     importance    float32 [T], how important each frame of the video is
-    boxes         float32 [N, 4], each ymin, xmin, ymax, xmax in pixels
-    boxes_mask    bool [N], False for padding
+    boxes         float32 [N, 4], each ymin, xmin, ymax, xmax in pixels of the upright image
+    box_classes   int32 [N], the class of each box
+    crowd         bool [N], whether a box is a region of many objects
+    area          float32 [N], in square pixels, as the annotation has it
+    box_mask      bool [N], False for padding; only where N is the same for all images
     masks         bool [N, H, W], the visible pixels of each object
     semantic      uint8 [H, W], 0 for background, or 1 + class
     scene         int32 [N, 5], see `digit_captions`
@@ -61,6 +64,7 @@ class SourceInfo:
         holds: the keys of an example.
         frames: the frames of each video, None if their number differs, 0 without videos.
         new_classes: whether no example belongs to a class of the training split.
+        category_ids: the number of each class in the annotation file; empty: none is given.
         notes: what a user should know of how the data were read: short sentences.
     """
 
@@ -73,6 +77,7 @@ class SourceInfo:
     holds: tuple[str, ...] = ('image', 'label')
     frames: int | None = 0
     new_classes: bool = False
+    category_ids: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

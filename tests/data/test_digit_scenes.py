@@ -41,7 +41,7 @@ def test_examples_are_what_the_source_says(source, scenes):
     assert set(scenes[0]) == set(source.info.holds)
     assert scenes[0]['image'].shape == source.info.image_shape == (side, side, 3)
     counts = np.bincount(
-        [scene['boxes_mask'].sum() for scene in scenes], minlength=most + 1
+        [scene['box_mask'].sum() for scene in scenes], minlength=most + 1
     )
     assert (
         counts[0] == 0 and counts.sum() == 300 and (counts[1:] > 300 / most * 0.6).all()
@@ -51,10 +51,10 @@ def test_examples_are_what_the_source_says(source, scenes):
 
 def test_boxes_are_in_the_canvas_and_hardly_overlap(scenes):
     for scene in scenes:
-        boxes, side = scene['boxes'][scene['boxes_mask']], len(scene['image'])
+        boxes, side = scene['boxes'][scene['box_mask']], len(scene['image'])
         assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= side).all()
         heights = boxes[:, 2] - boxes[:, 0]
-        sizes = scene['scene'][scene['boxes_mask'], 1]
+        sizes = scene['scene'][scene['box_mask'], 1]
         low, high = np.array(digit_scenes.HEIGHTS)[sizes].T
         assert ((low <= heights) & (heights <= high)).all()
         assert all(iou(a, b) <= 0.2 for a, b in itertools.combinations(boxes, 2))
@@ -62,7 +62,7 @@ def test_boxes_are_in_the_canvas_and_hardly_overlap(scenes):
 
 def test_order_and_relations_are_sure(scenes):
     for scene in scenes:
-        boxes = scene['boxes'][scene['boxes_mask']]
+        boxes = scene['boxes'][scene['box_mask']]
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         assert (np.diff(centres[:, 1]) >= 3).all()
         dy, dx = np.abs(np.diff(centres, axis=0)).T
@@ -76,7 +76,7 @@ def test_order_and_relations_are_sure(scenes):
 def test_masks_are_of_the_ink_and_tell_the_digit(scenes):
     for scene in scenes[:100]:
         assert (scene['masks'].sum(0) <= 1).all()  # each pixel is of one object at most
-        assert not scene['masks'][~scene['boxes_mask']].any()
+        assert not scene['masks'][~scene['box_mask']].any()
         wanted = np.zeros_like(scene['semantic'])
         for mask, box, row in zip(
             scene['masks'], scene['boxes'].astype(int), scene['scene'], strict=True
