@@ -182,13 +182,16 @@ def test_predict_classifies_images_by_a_support_folder_of_the_user(
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        ((), 'give --support DIR'),
-        (('--support', 'nowhere'), 'there is no such folder'),
+        ((), 'Give --support DIR'),
+        (('--support', 'nowhere'), 'The folder does not exist'),
         (('--support', 'support/six'), 'at least two'),
         (('--support', 'damaged'), 'cat.png'),
-        (('--support', 'unfilled'), 'unfilled/emu has no files: fill it or remove it'),
-        (('--support', 'splits'), 'names of splits: give --support splits/Test'),
-        (('--support', 'broken'), 'broken/emu is a broken link: mend or remove it'),
+        (('--support', 'unfilled'), 'unfilled/emu has no files. Add images'),
+        (
+            ('--support', 'splits'),
+            'are splits. Give one of them, such as --support splits/Test',
+        ),
+        (('--support', 'broken'), 'broken/emu is a broken link. Mend or remove it'),
     ],
 )
 def test_a_wrong_support_folder_is_an_error(

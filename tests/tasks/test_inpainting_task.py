@@ -85,7 +85,7 @@ def test_a_photograph_in_colour_is_not_made_grey(
     )
     assert said == 1
     out = capsys.readouterr().out
-    assert 'it has colours' in out and '1 of 2 files answered' in out
+    assert 'it has colours' in out and '1 of 2 files predicted' in out
 
 
 @pytest.mark.parametrize('convolution', ['gated', 'partial'])

@@ -105,7 +105,7 @@ def test_films_are_answered_for(trained, films, main, tmp_path):
     code, out, _, found = main(
         '--workdir', trained[0], films / 'left' / '9.mp4', films / 'right' / '0.mp4'
     )
-    assert code == 0 and '2 of 2 files answered' in out
+    assert code == 0 and '2 of 2 files predicted' in out
     for name in ('left/9.mp4', 'right/0.mp4'):
         entry = found[str(films / name)]
         assert entry['answer']['class'] == name.split('/')[0]

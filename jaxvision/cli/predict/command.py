@@ -1,4 +1,4 @@
-"""jaxvision predict: predictions for a user's own files, by a run or pretrained weights.
+"""Predict for your files, with a run or with pretrained weights.
 
 examples:
   jaxvision predict --workdir runs/cnn photo.jpg scans/
@@ -13,15 +13,15 @@ examples:
   jaxvision predict --weights resnet50.pth --model resnet:50 photo.jpg
   jaxvision predict --weights resnet50.pth --model resnet:50 --support classes/ photo.jpg
 
-A folder stands for all files below it, but hidden ones and folders that this program wrote. The
-command prints a table. OUT gets predictions.json, with an entry for every file, and pictures.
+A folder stands for all files below it, without hidden files and folders that this program wrote.
+The command prints a table. OUT gets predictions.json, with an entry for every file, and pictures.
 
-The run's task declares its predictor. A predictor has arguments of its own, and an argument of
-another predictor is a mistake.
+The task of the run decides which of the arguments below apply. An argument of another kind of run
+is a mistake.
 
 exit codes:
-  0    a prediction for every file
-  1    some files have none; each is named, with the reason
+  0    every file has a prediction
+  1    some files have no prediction; each is named, with the reason
   2    a mistake in the arguments
 """
 
@@ -57,7 +57,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Field
 from jaxvision.data import files
 
-# By the name that a task declares: `Task(predictor='image')`.
+# Predictors by the name that a task declares, as in `Task(predictor='image')`.
 PREDICTORS: dict[str, PredictorModule] = {
     'image': images,
     'restoration': restoration,
@@ -68,27 +68,36 @@ PREDICTORS: dict[str, PredictorModule] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
-    options = _parse(sys.argv[1:] if arguments is None else arguments)
+    """Predict for files.
+
+    Args:
+        arguments: as on the command line; None: those of the process.
+
+    Returns:
+        The exit code.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
+    options = _parse(arguments)
     return invocation.run(functools.partial(_run, options))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    """Parse the arguments; those without a default are absent unless they are given."""
+    """Parse the arguments. An argument without a default is absent if the user omits it."""
     parser = invocation.parser('predict', __doc__, argument_default=argparse.SUPPRESS)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         '--workdir',
         metavar='RUN',
         default=None,
-        help="a run's folder, or an exported SavedModel, .tflite or .stablehlo",
+        help="a run's folder, or an exported SavedModel, .tflite or .stablehlo file",
     )
     source.add_argument(
         '--weights',
         metavar='FILE',
         default=None,
-        help='pretrained on ImageNet: .pth, .safetensors, .npz or .h5, by its own name if '
-        "it is one of timm's tf_efficientnet or of torchvision's second weights",
+        help='weights pretrained on ImageNet: .pth, .safetensors, .npz or .h5. Keep the '
+        "original file name of timm's tf_efficientnet and of torchvision's second weights",
     )
     parser.add_argument(
         'files',
@@ -98,21 +107,28 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help='a file, a folder or a quoted glob',
     )
     parser.add_argument(
-        '--step', default='', help='of a run: last (the default), best or a number'
+        '--step',
+        default='',
+        help='checkpoint of a run: last (the default), best or a number',
     )
-    parser.add_argument('--out', default='predictions', help='a folder (%(default)s)')
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        default='predictions',
+        help='output folder (%(default)s)',
+    )
     parser.add_argument(
         '--batch_size',
         type=int,
         default=32,
         metavar='N',
-        help='images, or tiles of one image, at once (%(default)s)',
+        help='images, or tiles of one image, in a batch (%(default)s)',
     )
     parser.add_argument(
         '--no_pictures',
         action='store_true',
         default=False,
-        help='no annotated pictures; restored images are written all the same',
+        help='write no annotated pictures; restored images are still written',
     )
     for module in PREDICTORS.values():
         module.add_arguments(parser)
@@ -138,53 +154,67 @@ def _run(arguments: argparse.Namespace) -> int:
         answered = _predict(opened.name, predictor, out)
     except BrokenPipeError:
         raise
-    except OSError as error:  # Reading raises none.
+    except OSError as error:  # Reading a file raises no OSError.
         reason = error.strerror or error
-        raise UserError(f'cannot write into {out}: {reason}') from error
+        raise UserError(
+            f'--out={out}: expected a folder that can be written ({reason}). Make room, or '
+            'give another --out.'
+        ) from error
     return _finish(predictor, answered, request)
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Check the arguments that every predictor has."""
+    """Check the arguments that all predictors share."""
     Field(32, '', least=1).check('--batch_size', arguments.batch_size)
     if not arguments.out:
-        raise UserError('--out=: expected a folder')
+        raise UserError('--out=: expected a folder. Give --out DIR.')
     if arguments.workdir is not None and not Path(arguments.workdir).exists():
         raise UserError(
-            f'--workdir={arguments.workdir}: expected a run or an exported model. There is '
-            'no such file or folder.'
+            f'--workdir={arguments.workdir}: expected a run or an exported model. The file '
+            'or folder does not exist.'
         )
 
 
 def _open(arguments: argparse.Namespace) -> Model:
-    """Open the run, the exported model or the file of weights."""
+    """Open the run, the exported model or the weights file."""
     if arguments.workdir is None:
         options = options_given(weights.Options, arguments)
-        if not options.model or arguments.step:
+        if not options.model:
             raise UserError(
-                '--weights takes --model NAME:VARIANT, such as resnet:50, and no --step'
+                '--model: expected the architecture of the weights. Give --model '
+                'NAME:VARIANT, such as --model resnet:50.'
+            )
+        if arguments.step:
+            raise UserError(
+                f'--step={arguments.step}: expected no --step with --weights, because a '
+                'weights file holds one state. Remove --step.'
             )
         by_support = bool(names_given(support.Options, arguments))
         return weights.open_weights(arguments.weights, options, by_support)
     for name in names_given(weights.Options, arguments):
-        raise misplaced(name, weights.OWNER, f'{arguments.workdir} has its own')
+        raise misplaced(name, weights.OWNER, f'{arguments.workdir} names its model')
     return model.open_model(arguments.workdir, arguments.step)
 
 
 def _make_predictor(
     opened: Model, request: Request, arguments: argparse.Namespace
 ) -> Predictor:
-    """The predictor that the model's task declares.
+    """Make the predictor that the model's task declares.
+
+    Args:
+        opened: the model.
+        request: the files and the output folder.
+        arguments: with the options of the predictor.
 
     Raises:
-        UserError: It is none, or the arguments are not for it.
+        UserError: The task declares no predictor, or an argument belongs to another one.
     """
     name = opened.task.predictor
     if name not in PREDICTORS:
         raise UserError(
-            f'{opened.name}: its task has predictor={name!r}, and predict expected one '
-            f'of {", ".join(map(repr, PREDICTORS))}. A task declares its predictor, as '
-            "in Task(predictor='image', ...)."
+            f'{opened.name}: its task has predictor={name!r}: expected one of '
+            f'{", ".join(map(repr, PREDICTORS))}. Declare it in the task, as in '
+            "Task(predictor='image', ...)."
         )
     module = PREDICTORS[name]
     reason = f'{opened.name} {module.DOES}'
@@ -196,7 +226,7 @@ def _make_predictor(
         raise UserError(f'FILE: expected {module.FILES}. {reason}.')
     if request.paths and not module.FILES:
         raise UserError(
-            f'FILE={request.paths[0]}: expected none. {reason} and reads no files.'
+            f'FILE={request.paths[0]}: expected no files. {reason}. Remove the files.'
         )
     if not module.FILES and not request.pictures:
         raise misplaced('no_pictures', 'files', reason)
@@ -204,7 +234,7 @@ def _make_predictor(
 
 
 def _predict(model_name: str, predictor: Predictor, out: Path) -> int:
-    """Predict and report; returns how many names have an answer."""
+    """Predict and write the report; return the number of files with a prediction."""
     out.mkdir(parents=True, exist_ok=True)
     with report.open_report(out, model_name, predictor) as predictions:
         for entries in predictor.predict():
@@ -213,20 +243,19 @@ def _predict(model_name: str, predictor: Predictor, out: Path) -> int:
 
 
 def _finish(predictor: Predictor, answered: int, request: Request) -> int:
-    """Say what was done; returns the exit code."""
+    """Print a summary; return the exit code."""
     count = len(predictor.names)
     unit = f'{predictor.column}s'
-    done = 'answered' if request.paths else 'made'
-    pictures = ' and the pictures' if predictor.outputs and answered else ''
-    print(
-        f'\n{answered} of {count} {unit} {done}; {request.out} holds '
-        f'{report.NAME}{pictures}'
-    )
+    done = 'predicted' if request.paths else 'generated'
+    contents = report.NAME
+    if predictor.outputs and answered:
+        contents = f'{report.NAME} and the pictures'
+    print(f'\n{answered} of {count} {unit} {done}; in {request.out}: {contents}')
     if answered == count:
         return 0
     print(
-        f'error: {count - answered} of {count} {unit} could not be answered: they are '
-        f'named above and in {request.out / report.NAME}',
+        f'error: {count - answered} of {count} {unit} have no prediction. The reasons are '
+        f'above and in {request.out / report.NAME}.',
         file=sys.stderr,
     )
     return 1
@@ -237,7 +266,7 @@ def _say(line: str) -> None:
 
 
 def _quiet_libraries() -> None:
-    """Silence libraries about damaged files, which are named once, with their reason."""
+    """Silence libraries about damaged files. The report names each with its reason."""
     from PIL import Image
 
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')

@@ -1,4 +1,4 @@
-"""One prediction a file: read and prepare, predict in padded batches, show, save."""
+"""Predictions file by file: read and prepare, predict in padded batches, draw, save."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -7,30 +7,27 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxvision.cli.predict.predictor import Entry
-from jaxvision.core.task import (
-    Drawn,
-    Shown,
-)
+from jaxvision.core.task import Drawn, Shown
 from jaxvision.core.types import Example, Records
 from jaxvision.data import pipeline
 from jaxvision.data.protocol import Unreadable
 
-LARGEST_ARRAY = 100  # numbers of an output that JSON lists, of a task without `show`
-
+# The most numbers of an output that JSON lists, if the task has no `show`.
+LARGEST_ARRAY = 100
 
 T = TypeVar('T')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class File:
-    """A file on its way to a picture.
+    """A file between reading and the report.
 
     Attributes:
         path: as the user gave it.
-        picture: where its picture goes; None: none is drawn.
-        example: None where the file cannot be read.
-        reason: why it cannot be read.
-        outputs: of the network for the example.
+        picture: path of the picture; None: the file gets no picture.
+        example: the prepared input; None: the file cannot be read.
+        reason: why the file cannot be read.
+        outputs: of the network.
     """
 
     path: str
@@ -42,19 +39,23 @@ class File:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FilePredictor:
-    """A predictor with one entry a file; a batch and a few files more are in memory.
+    """A predictor with one entry for each file.
+
+    A batch and a few further files are in memory at a time.
 
     Attributes:
         names: the user's files.
-        pictures: where the picture of each file goes; empty: none are drawn.
-        outputs: as `Predictor`.
-        batch_size: the size of a batch; fewer files make one batch of their number.
-        threads: that read, draw and save.
-        read: `(path, draws) -> example`, prepared; with what `show` needs if `draws`.
+        pictures: path of the picture of each file; empty: no pictures.
+        outputs: as in `Predictor`.
+        batch_size: size of a batch; fewer files make one smaller batch.
+        threads: number of threads that read, draw and save.
+        read: `(path, draws) -> example` reads and prepares a file. If `draws`, the example
+            also holds the arrays that `show` draws.
         predict_each: `(examples, size) -> outputs` of each, as `Model.predict_each`.
         show: as `Task.show`.
-        save: `(path of the picture, what was drawn) -> what the entry says of it`.
-        about: as `Predictor`.
+        save: `(path, drawing) -> entry` writes a drawing and returns its part of the entry.
+        about: as in `Predictor`.
+        column: as in `Predictor`.
     """
 
     names: Sequence[str]
@@ -70,7 +71,7 @@ class FilePredictor:
     column: str = 'file'
 
     def predict(self) -> Iterator[list[Entry]]:
-        """As `Predictor`."""
+        """Predict for a batch of files at a time; see `Predictor`."""
         size = min(self.batch_size, len(self.names))
         files = pipeline.read_ahead(self._prepare, 0, len(self.names), self.threads)
         while batch := list(islice(files, size)):
@@ -86,18 +87,18 @@ class FilePredictor:
         return File(path=path, picture=picture, example=example, reason=reason)
 
     def _predict(self, batch: list[File], size: int) -> list[File]:
-        """Add the outputs of the files that could be read."""
+        """Add the outputs of the readable files."""
         examples = [file.example for file in batch if file.example is not None]
         outputs = iter(self.predict_each(examples, size))
-        return [
-            file
-            if file.example is None
-            else dataclasses.replace(file, outputs=next(outputs))
-            for file in batch
-        ]
+        predicted = []
+        for file in batch:
+            if file.example is not None:
+                file = dataclasses.replace(file, outputs=next(outputs))
+            predicted.append(file)
+        return predicted
 
     def _finish_all(self, files: list[File]) -> list[Entry]:
-        """The entries of files, whose pictures are drawn and saved by the threads."""
+        """Draw and save the pictures of files in threads, and return the entries."""
 
         def finish(row):
             return self._finish(files[row])
@@ -105,29 +106,35 @@ class FilePredictor:
         return list(pipeline.read_ahead(finish, 0, len(files), self.threads))
 
     def _finish(self, file: File) -> Entry:
-        """Show and save: the entry of a file."""
+        """Draw and save the picture of a file, and return its entry."""
         if file.example is None:
             return {'file': file.path, 'error': file.reason}
         try:
             answer, drawn = self.show(file.example, file.outputs)
-            saved = {} if drawn is None else self.save(file.picture, drawn)
+            saved = {}
+            if drawn is not None:
+                saved = self.save(file.picture, drawn)
         except Unreadable as error:  # A video is read again for its pictures.
             return {'file': file.path, 'error': str(error)}
         return {'file': file.path, 'answer': answer, **saved}
 
 
 def attempt(read: Callable[[], T]) -> tuple[T | None, str]:
-    """Return (what `read` returns, '') or (None, the reason of its failure)."""
+    """Call a function, and turn any error into a reason.
+
+    Returns:
+        (the result, ''), or (None, the reason of the failure).
+    """
     try:
         return read(), ''
     except Unreadable as error:
         return None, str(error)
-    except Exception as error:  # No file stops the others, whatever it holds.
+    except Exception as error:  # A bad file must not stop the prediction of the others.
         return None, f'{type(error).__name__}: {error}'
 
 
 def show_outputs(inputs: Example, outputs: Records) -> Shown:
-    """The outputs of a task without `show`; large arrays by their shape alone."""
+    """List the outputs of a task without `show`. A large array is listed by its shape."""
     answer = {}
     for name, array in outputs.items():
         if array.size <= LARGEST_ARRAY:

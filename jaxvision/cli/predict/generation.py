@@ -1,4 +1,4 @@
-"""Images that a generator makes of random latents."""
+"""Images from a generator and random latents."""
 
 import argparse
 import dataclasses
@@ -23,19 +23,21 @@ FILES = ''
 OWNER = 'a generator'
 
 LARGEST_GRID = 400  # images
-# One number in 125 lies within +-0.01; below that, drawing takes long.
+# One normal number in 125 lies within +-0.01. A smaller truncation takes long to sample.
 LEAST_TRUNCATION = 0.01
+MOST_COLUMNS = 20  # of classes in the grid
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The arguments.
+    """The arguments of a generator.
 
     Attributes:
-        number: of images.
-        seed: of the latents.
-        label: the class of all images, its name or number; None: all classes in turn.
-        truncation: no number of a latent lies outside [-truncation, truncation]; 0: any.
+        number: number of images.
+        seed: seed of the latents.
+        label: name or number of the class of all images; None: the images cycle through all
+            classes.
+        truncation: latents are resampled outside [-truncation, truncation]; 0: they are not.
     """
 
     number: int = 16
@@ -49,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         'generators',
         'A generator takes no FILE. OUT gets the images and grid.png.\n'
-        'The images are a function of the seed.',
+        'The same seed gives the same images.',
     )
     group.add_argument(
         '--number', type=int, metavar='N', help=f'number of images ({Options.number})'
@@ -58,27 +60,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--seed', type=int, metavar='S', help=f'seed of the latents ({Options.seed})'
     )
     group.add_argument(
-        '--label', metavar='NAME', help='a class or its number (all classes in turn)'
+        '--label',
+        metavar='NAME',
+        help='a class or its number (cycle through all classes)',
     )
     group.add_argument(
         '--truncation',
         type=float,
         metavar='T',
-        help='draw numbers outside [-T, T] again: likelier images, and less varied; 0: '
-        f'none ({Options.truncation:g})',
+        help='resample latents outside [-T, T], for likelier and less diverse images; 0: '
+        f'no truncation ({Options.truncation:g})',
     )
 
 
 def make(model: Model, request: Request, options: Options) -> 'Generation':
-    """Make a picture of each latent, and grid.png of all.
+    """Make the predictor of a generator: a picture of each latent, and grid.png of all.
 
     Args:
         model: a generator.
-        request: without paths.
+        request: without files.
         options: of the latents and classes.
 
     Raises:
-        UserError: An option is out of range, or there is no such class.
+        UserError: An option is out of range, or the class does not exist.
     """
     check_inputs(model, {'latent'}, {'latent', 'label'})
     Field(Options.number, '', least=1).check('--number', options.number)
@@ -86,8 +90,8 @@ def make(model: Model, request: Request, options: Options) -> 'Generation':
     truncation = options.truncation
     if truncation and not truncation >= LEAST_TRUNCATION:
         raise UserError(
-            f'--truncation={truncation}: expected at least {LEAST_TRUNCATION}, or 0 for '
-            'none.'
+            f'--truncation={truncation}: expected at least {LEAST_TRUNCATION}, or 0 for no '
+            'truncation.'
         )
     names = [f'{i:04}.png' for i in range(options.number)]
     pictures = files.picture_paths(names, request.out)
@@ -104,16 +108,17 @@ def make(model: Model, request: Request, options: Options) -> 'Generation':
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Generation:
-    """A predictor that makes pictures of its own.
+    """A predictor that generates pictures.
 
     Attributes:
         model: a generator.
-        batch_size: images that are made at once.
+        batch_size: images of a batch.
         seed: of the latents.
         truncation: of the latents; 0: none.
-        labels: the class of each image; empty where the generator knows no classes.
-        pictures: where the images go.
-        grid: where the picture of all images goes.
+        labels: the class of each image; empty if the generator has no classes.
+        pictures: path of each image.
+        grid: path of the picture of all images.
+        column: as in `Predictor`.
     """
 
     model: Model
@@ -127,17 +132,17 @@ class Generation:
 
     @property
     def names(self) -> Sequence[str]:
-        """As `Predictor`."""
+        """The paths of the pictures; see `Predictor`."""
         return [str(picture) for picture in self.pictures]
 
     @property
     def outputs(self) -> Sequence[Path]:
-        """As `Predictor`."""
+        """The files that will be written; see `Predictor`."""
         return [*self.pictures, self.grid]
 
     @property
     def about(self) -> Entry:
-        """As `Predictor`."""
+        """The seed, the truncation and the grid; see `Predictor`."""
         return {
             'seed': self.seed,
             'truncation': self.truncation,
@@ -145,37 +150,36 @@ class Generation:
         }
 
     def predict(self) -> Iterator[list[Entry]]:
-        """As `Predictor`."""
+        """Generate a batch of pictures at a time; see `Predictor`."""
         shown = []
         count = len(self.pictures)
         for first in range(0, count, self.batch_size):
             rows = range(first, min(first + self.batch_size, count))
             images = self._generate(rows)
-            yield [
-                self._save(row, image) for row, image in zip(rows, images, strict=True)
-            ]
+            yield list(map(self._save, rows, images))
             shown += images[: LARGEST_GRID - len(shown)]
         columns = grid_columns(self.labels, len(shown))
         figures.save(self.grid, figures.grid(shown, columns))
 
     def _generate(self, rows: range) -> list[UInt8[np.ndarray, 'h w c']]:
-        """The images of some latents."""
+        """Generate the images with these numbers."""
         examples = [self._example(row) for row in rows]
-        outputs = self.model.predict_each(examples, self.batch_size)
-        return [
-            np.clip(np.rint(each['image']), 0, 255).astype(np.uint8) for each in outputs
-        ]
+        images = []
+        for outputs in self.model.predict_each(examples, self.batch_size):
+            rounded = np.rint(outputs['image'])
+            images.append(np.clip(rounded, 0, 255).astype(np.uint8))
+        return images
 
     def _example(self, row: int) -> Example:
         inputs = self.model.spec.inputs
-        drawn = latent(self.seed, row, inputs['latent'].shape, self.truncation)
-        example = {'latent': drawn.astype(inputs['latent'].dtype)}
+        numbers = latent(self.seed, row, inputs['latent'].shape, self.truncation)
+        example = {'latent': numbers.astype(inputs['latent'].dtype)}
         if self.labels:
             example['label'] = np.array(self.labels[row], inputs['label'].dtype)
         return example
 
     def _save(self, row: int, image: UInt8[np.ndarray, 'h w c']) -> Entry:
-        """Write an image: its entry."""
+        """Write an image, and return its entry."""
         png.write(self.pictures[row], image.shape, [image])
         answer = {}
         if self.labels:
@@ -186,41 +190,45 @@ class Generation:
 def latent(
     seed: int, index: int, shape: tuple[int, ...], truncation: float = 0.0
 ) -> Float[np.ndarray, '...']:
-    """Draw a latent of normal numbers, a function of (seed, index).
+    """Sample a latent of normal numbers. The same seed and index give the same latent.
 
     Args:
         seed: of all latents.
-        index: of this one.
+        index: number of the latent.
         shape: of the latent.
-        truncation: numbers outside [-truncation, truncation] are drawn again (Brock et
-            al., 2019, arXiv:1809.11096); 0: none.
+        truncation: numbers outside [-truncation, truncation] are resampled (Brock et al.,
+            2019, arXiv:1809.11096); 0: they are not.
     """
     rng = keys.host(seed, 'latent', index)
-    drawn = rng.standard_normal(shape)
-    while truncation and (far := np.abs(drawn) > truncation).any():
-        drawn[far] = rng.standard_normal(far.sum())
-    return drawn
+    numbers = rng.standard_normal(shape)
+    if not truncation:
+        return numbers
+    is_outside = np.abs(numbers) > truncation
+    while is_outside.any():
+        numbers[is_outside] = rng.standard_normal(is_outside.sum())
+        is_outside = np.abs(numbers) > truncation
+    return numbers
 
 
 def choose_labels(model: Model, label: str | None, number: int) -> list[int]:
-    """The class of each image.
+    """Return the class of each image.
 
     Args:
         model: a generator.
-        label: the name or number of a class; None: all classes in turn.
-        number: of images.
+        label: name or number of a class; None: the images cycle through all classes.
+        number: number of images.
 
     Returns:
-        The numbers of the classes; nothing if the generator knows no classes.
+        The numbers of the classes; [] if the generator has no classes.
 
     Raises:
-        UserError: There is no such class.
+        UserError: The class does not exist.
     """
     if 'label' not in model.spec.inputs:
         if label is not None:
             raise UserError(
-                f'--label={label}: expected with a generator of classes. {model.name} '
-                'knows no classes: leave --label out.'
+                f'--label={label}: expected no --label, because {model.name} generates no '
+                'classes. Remove --label.'
             )
         return []
     class_names = model.spec.class_names
@@ -234,6 +242,14 @@ def choose_labels(model: Model, label: str | None, number: int) -> list[int]:
 
 
 def grid_columns(labels: Sequence[int], number: int) -> int:
-    """One column a class, where few classes take turns; else as many as lines."""
-    classes = 1 + max(labels) if len(set(labels)) > 1 else 1
-    return classes if 1 < classes <= min(number, 20) else math.ceil(math.sqrt(number))
+    """Return the columns of the grid: one for each class if there are few, else a square.
+
+    Args:
+        labels: the class of each image; empty: no classes.
+        number: number of images in the grid.
+    """
+    if len(set(labels)) > 1:
+        classes = 1 + max(labels)
+        if classes <= min(number, MOST_COLUMNS):
+            return classes
+    return math.ceil(math.sqrt(number))

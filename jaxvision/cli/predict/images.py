@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 from pathlib import Path
 
 from jaxvision.cli.predict.file_by_file import FilePredictor, show_outputs
@@ -15,37 +16,46 @@ DOES = 'predicts for images'
 FILES = 'images'
 OWNER = ''
 
-LARGEST_SIDE = 640  # pixels of the image in an annotated picture
+LARGEST_SIDE = 640  # longest side of the image in an annotated picture, pixels
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """There are no arguments of its own."""
+    """The predictor has no arguments of its own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the predictor."""
+    """Add a description to the help."""
     parser.add_argument_group(
         'classifiers and other runs on images',
         'Images have any size and any format that Pillow reads.\n'
-        'OUT gets one annotated picture an image.',
+        'OUT gets one annotated picture for each image.',
     )
 
 
 def make(model: Model, request: Request, options: Options) -> FilePredictor:
-    """Predict for each image and, if the task shows its outputs, draw a picture.
+    """Make the predictor of images, which draws a picture if the task has `show`.
 
     Args:
         model: a run on images.
         request: with the paths of the images.
-        options: none.
+        options: no options.
+
+    Raises:
+        UserError: The task takes other inputs.
     """
     check_inputs(model, {'image'})
     return make_predictor(model, request)
 
 
 def make_predictor(model: Model, request: Request, **changes) -> FilePredictor:
-    """Build the predictor of a task that takes images; `changes` are its attributes."""
+    """Make a predictor of files, which reads images unless an attribute changes this.
+
+    Args:
+        model: the model.
+        request: with the paths of the files.
+        **changes: other attributes of `FilePredictor`.
+    """
     pictures = picture_paths(model, request)
     predictor = FilePredictor(
         names=request.paths,
@@ -53,7 +63,7 @@ def make_predictor(model: Model, request: Request, **changes) -> FilePredictor:
         outputs=pictures,
         batch_size=request.batch_size,
         threads=model.threads,
-        read=lambda path, draws: read(model, path, draws),
+        read=functools.partial(read, model),
         predict_each=model.predict_each,
         show=model.task.show or show_outputs,
         save=save,
@@ -62,7 +72,7 @@ def make_predictor(model: Model, request: Request, **changes) -> FilePredictor:
 
 
 def picture_paths(model: Model, request: Request) -> list[Path]:
-    """The path of each file's picture; none if the task draws none or the user wants none."""
+    """Return the path of each file's picture; [] if there are no pictures."""
     if not model.task.show or not request.pictures:
         return []
     return files.picture_paths(request.paths, request.out)
@@ -72,15 +82,16 @@ def read(model: Model, path: str, draws: bool) -> Example:
     """Read and prepare an image.
 
     Args:
-        model: whose preprocessing applies.
+        model: with the preprocessing.
         path: of the image.
-        draws: whether the example gets 'original', the image upright, if large made smaller.
+        draws: whether the example also gets 'original', the upright image, which is shrunk
+            to LARGEST_SIDE.
 
     Raises:
-        Unreadable: The file is no image, or damaged.
+        Unreadable: The file is no image, or it is damaged.
     """
     image = files.read(path)
-    # A JPEG is decoded twice to parts of its size, which is faster than once whole.
+    # A JPEG is decoded twice at reduced sizes, which is faster than once at its full size.
     if draws and not jpeg.is_jpeg(image):
         image = decode.decode(image, 3)
     example = model.prepare(image)
@@ -90,6 +101,6 @@ def read(model: Model, path: str, draws: bool) -> Example:
 
 
 def save(path: Path, picture: figures.Picture) -> Entry:
-    """Write a picture; returns what the entry says of it."""
+    """Write a picture, and return its part of the entry."""
     figures.save(path, picture)
     return {'picture': str(path)}

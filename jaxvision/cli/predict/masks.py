@@ -1,4 +1,4 @@
-"""The masks of a user's images: one for all, or a folder with one for each."""
+"""The masks of a user's images: one mask for all, or a folder with one for each."""
 
 from pathlib import Path
 
@@ -11,37 +11,43 @@ from jaxvision.data.protocol import Unreadable
 
 
 class Masks:
-    """A mask for all files, or a folder of masks, each with its file's name or stem."""
+    """A mask for all images, or a folder of masks, each with the name or stem of its image."""
 
     def __init__(self, place: str):
-        """List the folder, if it is one.
+        """List the masks of a folder.
 
         Args:
-            place: the file or folder.
+            place: the mask or the folder.
 
         Raises:
-            UserError: There is none.
+            UserError: The file or folder does not exist.
         """
         self._path = Path(place)
         if not self._path.exists():
             raise UserError(
-                f'--mask={place}: expected an image or a folder of masks. There is no such '
-                'file or folder.'
+                f'--mask={place}: expected an image or a folder of masks. The file or folder '
+                'does not exist.'
             )
         self._by_stem: dict[str, list[Path]] = {}
-        for file in sorted(self._path.iterdir()) if self._path.is_dir() else ():
+        if not self._path.is_dir():
+            return
+        for file in sorted(self._path.iterdir()):
             if file.is_file() and not file.name.startswith('.'):
                 self._by_stem.setdefault(file.stem, []).append(file)
 
     def read(self, path: str, size: tuple[int, int]) -> Bool[np.ndarray, 'h w']:
-        """Read the mask of a file, True in the hole.
+        """Read the mask of an image.
 
         Args:
-            path: of the file.
-            size: (height, width) of its image, upright.
+            path: of the image.
+            size: (height, width) of the upright image.
+
+        Returns:
+            True in the hole.
 
         Raises:
-            Unreadable: There is no mask, it has another size, or it is all hole or none.
+            Unreadable: There is no mask, or the mask has another size, or no hole, or no
+                other pixels.
         """
         mask = self._find(Path(path))
         try:
@@ -52,14 +58,14 @@ class Masks:
             height, width = size
             mask_height, mask_width = hole.shape
             raise Unreadable(
-                f'its mask {mask} is {mask_width}x{mask_height} pixels, and the image, '
-                f'upright, {width}x{height}'
+                f'its mask {mask} has {mask_width}x{mask_height} pixels: expected the '
+                f'{width}x{height} of the upright image'
             )
         if hole.all() or not hole.any():
             color = 'white' if hole.all() else 'black'
             raise Unreadable(
-                f'its mask {mask} is {color} all over: expected white (or transparent) '
-                'in the hole, black elsewhere'
+                f'its mask {mask} is {color} everywhere: expected white or transparent '
+                'pixels in the hole, and black pixels elsewhere'
             )
         return hole
 
@@ -67,10 +73,12 @@ class Masks:
         if not self._path.is_dir():
             return self._path
         candidates = self._by_stem.get(path.stem, [])
-        same_name = [mask for mask in candidates if mask.name == path.name]
-        if len(same_name or candidates) == 1:
-            return (same_name or candidates)[0]
+        for mask in candidates:
+            if mask.name == path.name:
+                return mask
         if not candidates:
-            raise Unreadable(f'{self._path} holds no mask {path.stem}.*')
-        several = ', '.join(mask.name for mask in candidates)
-        raise Unreadable(f'{self._path} holds several masks for it: {several}')
+            raise Unreadable(f'there is no mask {path.stem}.* in {self._path}')
+        if len(candidates) == 1:
+            return candidates[0]
+        names = ', '.join(mask.name for mask in candidates)
+        raise Unreadable(f'there are several masks for it in {self._path}: {names}')

@@ -10,13 +10,11 @@ import numpy as np
 from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import Spec
-from jaxvision.core.task import (
-    Task,
-)
+from jaxvision.core.task import Task
 from jaxvision.core.types import Example, Records
 from jaxvision.data import decode
 
-# `(inputs [B, ...]) -> outputs [B, ...]`, arrays by name.
+# Maps inputs [B, ...] to outputs [B, ...], both arrays by name.
 PredictBatch = Callable[[Records], Records]
 
 
@@ -25,11 +23,11 @@ class Model:
     """A network, opened to predict.
 
     Attributes:
-        name: as the user gave it: a folder or a file.
-        task: what the network was trained for.
+        name: the folder or file, as the user gave it.
+        task: of the run.
         spec: of its data.
-        predict: the network, with inputs named as in the spec.
-        threads: that read files ahead.
+        predict: the network, with the input names of the spec.
+        threads: number of threads that read files ahead.
     """
 
     name: str
@@ -39,7 +37,7 @@ class Model:
     threads: int
 
     def prepare(self, image: decode.Encoded) -> Example:
-        """Make an example of an image, by the preprocessing of the evaluation."""
+        """Apply the preprocessing of the evaluation to an image."""
         if self.task.prepare:
             return self.task.prepare({'image': image}, None)
         height, width, channels = self.spec.inputs['image'].shape
@@ -54,13 +52,13 @@ class Model:
 def predict_padded(
     predict: PredictBatch, names: Iterable[str], examples: Sequence[Example], size: int
 ) -> list[Records]:
-    """Predict for some examples as one batch, padded so that one program serves any number.
+    """Predict for some examples as one padded batch, so that one program serves any number.
 
     Args:
         predict: of whole batches.
-        names: the arrays of an example that are its inputs.
-        examples: up to `size`.
-        size: of the batch; blank examples fill it up.
+        names: the input arrays of an example.
+        examples: at most `size`.
+        size: of the batch, which blank examples complete.
 
     Returns:
         The outputs of each example.
@@ -73,10 +71,11 @@ def predict_padded(
         blank = np.zeros((size - len(examples), *stacked.shape[1:]), stacked.dtype)
         inputs[name] = np.concatenate([stacked, blank])
     outputs = predict(inputs)
-    return [
-        {name: array[i] for name, array in outputs.items()}
-        for i in range(len(examples))
-    ]
+
+    def outputs_of(row: int) -> Records:
+        return {name: array[row] for name, array in outputs.items()}
+
+    return [outputs_of(row) for row in range(len(examples))]
 
 
 def open_model(name: str, step: str) -> Model:
@@ -84,17 +83,17 @@ def open_model(name: str, step: str) -> Model:
 
     Args:
         name: the folder or file.
-        step: of a run: 'last', 'best' or a number; empty: 'last'.
+        step: checkpoint of a run: 'last', 'best' or a number; '': 'last'.
 
     Raises:
-        UserError: It is neither, or damaged, or its runtime is not installed.
+        UserError: The path is neither, or damaged, or its runtime is not installed.
     """
     if Path(name, 'config.json').exists():
         return _open_run(name, step or 'last')
     if step:
         raise UserError(
-            f'--step={step}: expected with the folder of a run. {name} holds one step: '
-            'leave --step out.'
+            f'--step={step}: expected no --step, because the exported model {name} holds '
+            'one checkpoint. Remove --step.'
         )
     return _open_exported(name)
 
@@ -134,17 +133,23 @@ def _open_exported(name: str) -> Model:
         raise
     except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(
-            f'{path} is damaged, or jaxvision did not export it: {error}'
+            f'--workdir={path}: expected a file that jaxvision exported. This one is '
+            f'damaged or from another program ({error}). Export the run again.'
         ) from error
     start_jax(config)
     try:
         predict = exported.open_exported(path)
     except ModuleNotFoundError as error:
         raise UserError(
-            f'{path} is run by {error.name}, which is not installed'
+            f'--workdir={path}: expected the package {error.name}, which runs this format '
+            'and is not installed. Install it.'
         ) from error
-    except Exception as error:  # each runtime has its own for a damaged file
-        raise UserError(f'{path} cannot be opened: {error}') from error
+    # Each runtime raises its own error for a damaged file.
+    except Exception as error:
+        raise UserError(
+            f'--workdir={path}: expected an exported model that its runtime can open '
+            f'({error}). Export the run again.'
+        ) from error
     return Model(
         name=name,
         task=saved.build_task(config, spec),
@@ -158,7 +163,9 @@ def _not_a_model(path: Path) -> UserError:
     from jaxvision.cli.export import exported
 
     below = [str(other) for other in path.glob('*') if exported.is_exported(other)]
-    hint = f' It holds {", ".join(sorted(below))}: give one.' if below else ''
+    hint = ''
+    if below:
+        hint = f' Give a model in it: {" or ".join(sorted(below))}.'
     return UserError(
         f'--workdir={path}: expected a run or an exported model, and it is neither.{hint}'
     )

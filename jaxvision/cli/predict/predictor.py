@@ -1,7 +1,7 @@
-"""What a predictor is.
+"""The interface of predictors.
 
-A task declares its predictor by name: `Task(predictor='image')`. Each predictor is a module
-of this folder with its own arguments, listed in `command.PREDICTORS`.
+A task declares its predictor by name, as in `Task(predictor='image')`. Each predictor is a module
+of this folder, with arguments of its own. `command.PREDICTORS` lists them.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from jaxvision.cli.predict.model import Model
 from jaxvision.core.errors import UserError
 
-# What predictions.json says of one file or generated picture: 'file' or 'picture', and
-# 'answer', a dict, or 'error', why there is none.
+# One file or generated picture in predictions.json: its name under 'file' or 'picture', and the
+# prediction under 'answer', a dict, or the reason of its absence under 'error'.
 Entry = dict[str, Any]
 
 # An instance of a predictor's own `Options`.
@@ -24,13 +24,13 @@ OptionsType = TypeVar('OptionsType')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asks of any predictor.
+    """The arguments that all predictors share.
 
     Attributes:
         paths: the user's files.
-        out: the folder of the predictions.
-        batch_size: images, or tiles of one image, that are predicted at once.
-        pictures: whether annotated pictures are drawn.
+        out: the output folder.
+        batch_size: images, or tiles of one image, in a batch.
+        pictures: whether to write annotated pictures.
     """
 
     paths: Sequence[str]
@@ -41,13 +41,13 @@ class Request:
 
 @runtime_checkable
 class Predictor(Protocol):
-    """Predictions that are about to be made.
+    """A model and its inputs, ready to predict.
 
     Attributes:
-        column: 'file' or 'picture', by which entries are named.
-        names: the names of all entries.
+        column: 'file' or 'picture', the name of the first column of the table.
+        names: the files or pictures, one for each entry.
         outputs: the files and folders that will be written beside predictions.json.
-        about: what predictions.json says of all entries together.
+        about: the part of predictions.json that holds for all entries.
     """
 
     column: str
@@ -56,7 +56,7 @@ class Predictor(Protocol):
     about: Entry
 
     def predict(self) -> Iterator[list[Entry]]:
-        """Predict for some names at a time, in order, and write their outputs."""
+        """Predict for some names at a time, in order, write the outputs and yield entries."""
         ...
 
 
@@ -65,9 +65,10 @@ class PredictorModule(Protocol):
     """A module of this folder.
 
     Attributes:
-        DOES: the verb and object of a message: 'generates images'.
-        FILES: the files that it reads, 'images' or 'videos'; empty: it reads none.
-        OWNER: to whom its arguments belong: 'a generator'. Empty where it has none.
+        DOES: verb and object for messages, such as 'generates images'.
+        FILES: kind of files that it reads, 'images' or 'videos'; '': it reads no files.
+        OWNER: kind of model that takes its arguments, such as 'a generator'; '': it has no
+            arguments.
         Options: a dataclass with one field for each of its arguments.
     """
 
@@ -77,53 +78,66 @@ class PredictorModule(Protocol):
     Options: type
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Add a group with the predictor's arguments; they have no defaults."""
+        """Add a group with the predictor's arguments, which have no defaults."""
         ...
 
     def make(self, model: Model, request: Request, options: Options) -> Predictor:
-        """Check the options against the model, before anything is predicted."""
+        """Make the predictor, and check the options against the model.
+
+        Args:
+            model: the opened model.
+            request: the files and the output folder.
+            options: an instance of `Options`.
+
+        Raises:
+            UserError: The options do not fit the model.
+        """
         ...
 
 
 def names_given(options: type, arguments: argparse.Namespace) -> list[str]:
-    """The fields of a dataclass that the command line sets."""
-    fields = (field.name for field in dataclasses.fields(options))
-    return [name for name in fields if name in arguments]
+    """List the fields of a dataclass that the command line sets."""
+    names = [field.name for field in dataclasses.fields(options)]
+    return [name for name in names if name in arguments]
 
 
 def options_given(
     options: type[OptionsType], arguments: argparse.Namespace
 ) -> OptionsType:
-    """Make a dataclass of options of the command line's arguments."""
+    """Make a dataclass from the arguments that the command line sets."""
     names = names_given(options, arguments)
     return options(**{name: getattr(arguments, name) for name in names})
 
 
 def misplaced(argument: str, owner: str, reason: str) -> UserError:
-    """An error for an argument that belongs to another kind of run.
+    """Return the error for an argument that belongs to another kind of model.
 
     Args:
         argument: its name, without '--'.
-        owner: to whom it belongs: 'a generator'.
-        reason: what this run does instead: 'runs/cnn predicts for images'.
+        owner: the kind of model that takes it, such as 'a generator'.
+        reason: a sentence about the model, such as 'runs/cnn predicts for images'.
     """
     return UserError(
-        f'--{argument}: expected with {owner}. {reason}: leave --{argument} out.'
+        f'--{argument}: expected only with {owner}. {reason}. Remove --{argument}.'
     )
 
 
 def check_inputs(model: Model, *kinds: set[str]) -> None:
-    """Check that a task takes what its predictor can give it.
+    """Check that a task takes the inputs that its predictor can give.
 
     Args:
-        model: of the task.
-        *kinds: sets of input names, of which one must be the task's.
+        model: with the task.
+        *kinds: the allowed sets of input names.
+
+    Raises:
+        UserError: The task takes other inputs.
     """
     inputs = model.spec.inputs
-    if set(inputs) not in kinds:
-        expected = ' or '.join(' and '.join(sorted(kind)) for kind in kinds)
-        raise UserError(
-            f'{model.name}: its predictor {model.task.predictor!r} expected a task that '
-            f'takes {expected}, and this one takes {", ".join(inputs)}. Declare another '
-            'predictor in the task.'
-        )
+    if set(inputs) in kinds:
+        return
+    names = [' and '.join(sorted(kind)) for kind in kinds]
+    raise UserError(
+        f'{model.name}: its task has predictor={model.task.predictor!r}: expected the '
+        f'inputs {" or ".join(names)}, not {", ".join(inputs)}. Declare another predictor '
+        'in the task.'
+    )

@@ -1,4 +1,4 @@
-"""What is said of the predictions: a table on the screen, predictions.json, progress."""
+"""The report of the predictions: a table on the screen, predictions.json, progress."""
 
 import contextlib
 import json
@@ -19,15 +19,15 @@ NAME = 'predictions.json'
 
 
 class Progress:
-    """Progress on stderr now and then, which is seen where the table goes to a file."""
+    """Lines of progress on stderr, which are visible even if the table goes to a file."""
 
     def __init__(self, total: int, unit: str, prefix: str = ''):
         """Start the clock.
 
         Args:
-            total: the number of all.
-            unit: their name, in the plural.
-            prefix: of each line.
+            total: number of things to do.
+            unit: their name in the plural.
+            prefix: text before each line.
         """
         self._total = total
         self._unit = unit
@@ -36,30 +36,27 @@ class Progress:
         self._shown = self._start
 
     def show(self, done: int) -> None:
-        """Print a line, if the last one is some seconds old."""
+        """Print a line if the last one is older than EVERY seconds."""
         now = time.monotonic()
         if now - self._shown < EVERY:
             return
         self._shown = now
         speed = done / (now - self._start)
-        print(
-            f'{self._prefix}{done}/{self._total} {self._unit}  {speed:,.1f} '
-            f'{self._unit}/s',
-            file=sys.stderr,
-            flush=True,
-        )
+        progress = f'{self._prefix}{done}/{self._total} {self._unit}'
+        line = f'{progress}  {speed:,.1f} {self._unit}/s'
+        print(line, file=sys.stderr, flush=True)
 
 
 class Report:
     """The table and predictions.json, written while the predictions are made."""
 
     def __init__(self, file: IO, model: str, predictor: Predictor):
-        """Write the head.
+        """Write the start of predictions.json.
 
         Args:
-            file: of predictions.json.
-            model: the name of the model.
-            predictor: whose entries will be added.
+            file: predictions.json, opened to write.
+            model: name of the model.
+            predictor: makes the entries.
         """
         self.done = 0
         self.answered = 0
@@ -71,7 +68,7 @@ class Report:
         file.write(f'{head[:-1]},\n"files": [')
 
     def add(self, entries: list[Entry]) -> None:
-        """Write some entries, and show them on the screen."""
+        """Write some entries, and print their rows of the table."""
         for entry in entries:
             comma = ',' if self.done else ''
             self._file.write(f'{comma}\n{json.dumps(entry)}')
@@ -90,12 +87,12 @@ class Report:
 
 @contextlib.contextmanager
 def open_report(out: Path, model: str, predictor: Predictor) -> Iterator[Report]:
-    """Write a report into a folder; after an error it holds the earlier one unchanged.
+    """Write a report into a folder. After an error, the earlier report is unchanged.
 
     Args:
         out: the folder.
-        model: the name of the model.
-        predictor: whose entries will be added.
+        model: name of the model.
+        predictor: makes the entries.
     """
     with atomic_write(out / NAME) as file:
         report = Report(file, model, predictor)
@@ -104,32 +101,32 @@ def open_report(out: Path, model: str, predictor: Predictor) -> Iterator[Report]
 
 
 def check_replaceable(out: Path, outputs: Iterable[Path]) -> None:
-    """Check that nothing will be replaced but what an earlier report names.
+    """Check that only files of an earlier report will be replaced.
 
     Args:
         out: the folder of the report.
-        outputs: what will be written beside predictions.json.
+        outputs: files and folders that will be written beside predictions.json.
 
     Raises:
-        UserError: There is another file or folder of such a name.
+        UserError: Another file or folder has the name of an output.
     """
     earlier = outputs_of_report(out)
     for path in (out / NAME, *outputs):
         if path not in earlier and os.path.lexists(path):
             raise UserError(
-                f'--out={out}: expected a folder without {path}, which no earlier '
-                'predict wrote. Remove it, or give another --out.'
+                f'--out={out}: expected a folder without {path}, which `predict` did not '
+                'write. Remove the file, or give another --out.'
             )
 
 
 def outputs_of_report(out: Path) -> set[Path]:
-    """The files and folders that an earlier report names, itself included."""
+    """Return the files and folders that an earlier report names, and the report itself."""
     report = out / NAME
     try:
         paths = map(Path, _output_names(json.loads(report.read_text())))
         return {report, *paths}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return set()  # There is none, or somebody else wrote this file.
+        return set()  # There is no report, or another program wrote the file.
 
 
 def _output_names(report: dict[str, Any]) -> Iterator[str]:
@@ -145,9 +142,9 @@ def _output_names(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _row(column: str, entry: Entry) -> dict[str | None, str | int | float]:
-    """What one line of the table holds of an entry."""
+    """The row of an entry in the table."""
     if 'error' in entry:
-        return {column: entry[column], None: f'no answer: {entry["error"]}'}
+        return {column: entry[column], None: f'no prediction: {entry["error"]}'}
     cells = {name: entry[name] for name in (column, 'restored') if name in entry}
     for name, value in entry['answer'].items():
         if isinstance(value, str | int | float):

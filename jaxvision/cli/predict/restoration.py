@@ -1,7 +1,7 @@
-"""Restored images of any size: cut into overlapping tiles, predicted, joined again.
+"""Restored images of any size: cut into overlapping tiles, predicted and joined again.
 
-One image is in memory at a time, 8 bits a channel. Of its tiles, their outputs and the
-restored image, only some rows are in memory.
+One image with 8 bits a channel is in memory at a time. Only some rows of its tiles, of their
+outputs and of the restored image are in memory.
 """
 
 import argparse
@@ -20,9 +20,7 @@ from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request, check_inputs, misplaced
 from jaxvision.cli.predict.report import Progress
 from jaxvision.core.errors import UserError
-from jaxvision.core.task import (
-    Tiling,
-)
+from jaxvision.core.task import Tiling
 from jaxvision.core.types import Example
 from jaxvision.data import decode, files, image_layers
 from jaxvision.data.protocol import Unreadable
@@ -31,9 +29,9 @@ from jaxvision.viz import figures, png
 
 DOES = 'restores images'
 FILES = 'images'
-OWNER = 'a run that fills holes'
+OWNER = 'an inpainting run'
 
-HOLE_COLOR = (230, 40, 120)  # in the picture that compares
+HOLE_COLOR = (230, 40, 120)  # of the hole in the comparison
 
 Image = UInt8[np.ndarray, 'h w c']
 Hole = Bool[np.ndarray, 'h w']
@@ -42,10 +40,10 @@ Rows = UInt8[np.ndarray, '_ w c']
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The arguments.
+    """The arguments of a restoration run.
 
     Attributes:
-        mask: an image that is white in the hole, or a folder of masks; empty: none.
+        mask: an image that is white in the hole, or a folder of such images; '': no mask.
     """
 
     mask: str = ''
@@ -55,21 +53,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --mask."""
     group = parser.add_argument_group(
         'super-resolution and inpainting',
-        'Images have any size; they are restored tile by tile. OUT gets the restored\n'
-        'image, NAME.png, and NAME-compared.png, before and after. Transparency and the\n'
-        'colour profile are kept; colours that no PNG describes become sRGB.',
+        'Images have any size and are restored tile by tile. OUT gets the restored image\n'
+        'as NAME.png, and NAME-compared.png with the images before and after. Transparency\n'
+        'and the colour profile are kept. Colours that a PNG cannot describe become sRGB.',
     )
     group.add_argument(
         '--mask',
         metavar='FILE',
-        help='for a run that fills holes: an image that is white in the hole, as large as '
-        'the image upright; or a folder of masks with the names of the files, whatever '
-        'the suffix. Outside the hole no pixel changes',
+        help='for inpainting: an image that is white in the hole, of the size of the upright '
+        'FILE, or a folder of such images with the names of the FILEs and any suffix. '
+        'Pixels outside the hole stay as they are',
     )
 
 
 def make(model: Model, request: Request, options: Options) -> 'Restoration':
-    """Restore each image, and draw a picture that compares.
+    """Make the predictor that restores images and draws comparisons.
 
     Args:
         model: a restoration run.
@@ -77,25 +75,25 @@ def make(model: Model, request: Request, options: Options) -> 'Restoration':
         options: with the mask.
 
     Raises:
-        UserError: A run that fills holes has no mask, or another run has one.
+        UserError: An inpainting run has no mask, or another run has one.
     """
     check_inputs(model, {'image'}, {'image', 'mask'})
     if model.task.tiling is None:
         raise UserError(
-            f"{model.name}: its predictor 'restoration' expected a task with a tiling. "
+            f"{model.name}: its task has predictor='restoration': expected a tiling, too. "
             'Declare Task(tiling=Tiling(...)).'
         )
     fills_holes = 'mask' in model.spec.inputs
     if fills_holes and not options.mask:
         raise UserError(
             f'--mask: expected an image that is white in the hole, or a folder of masks. '
-            f'{model.name} fills holes.'
+            f'{model.name} is an inpainting run. Give --mask FILE.'
         )
     if options.mask and not fills_holes:
-        raise misplaced('mask', OWNER, f'{model.name} has no holes to fill')
-    compared = [f'{Path(path).stem}-compared.png' for path in request.paths]
-    if not request.pictures:
-        compared = []
+        raise misplaced('mask', OWNER, f'{model.name} takes no mask')
+    compared = []
+    if request.pictures:
+        compared = [f'{Path(path).stem}-compared.png' for path in request.paths]
     outputs = files.picture_paths([*request.paths, *compared], request.out)
     count = len(request.paths)
     return Restoration(
@@ -116,14 +114,15 @@ class Restoration:
 
     Attributes:
         model: a restoration run.
-        tiling: how images are cut.
-        masks: of the holes; None where the run fills none.
-        batch_size: tiles that are predicted at once.
+        tiling: overlap and scale of the tiles.
+        masks: of the holes; None: the run is no inpainting run.
+        batch_size: tiles of a batch.
         names: the user's files.
-        outputs: as `Predictor`.
-        restored: where the restored images go.
-        pictures: where the pictures that compare go; empty: none are drawn.
-        about: as `Predictor`.
+        outputs: as in `Predictor`.
+        restored: path of each restored image.
+        pictures: path of each comparison; empty: no comparisons.
+        about: as in `Predictor`.
+        column: as in `Predictor`.
     """
 
     model: Model
@@ -138,13 +137,19 @@ class Restoration:
     column: str = 'file'
 
     def predict(self) -> Iterator[list[Entry]]:
-        """As `Predictor`."""
+        """Restore one image at a time; see `Predictor`."""
         for row, path in enumerate(self.names):
             picture = self.pictures[row] if self.pictures else None
             yield [self._predict(path, self.restored[row], picture)]
 
     def _predict(self, path: str, restored: Path, compared: Path | None) -> Entry:
-        """Read an image, restore it, save it and what compares: its entry."""
+        """Read, restore and save an image, draw the comparison, and return the entry.
+
+        Args:
+            path: of the image.
+            restored: path of the restored image.
+            compared: path of the comparison; None: draw none.
+        """
         picture, reason = attempt(lambda: self._read(path))
         if reason:
             return {'file': path, 'error': reason}
@@ -162,21 +167,22 @@ class Restoration:
         return {**entry, 'picture': str(compared)}
 
     def _read(self, path: str) -> 'Picture':
-        """The user's image.
+        """Read an image and its mask.
 
         Raises:
-            Unreadable: The network cannot restore it.
+            Unreadable: The network cannot restore the image.
         """
         _, _, channels = self.model.spec.inputs['image'].shape
-        read = image_layers.read(files.read(path), channels)
-        image = read.pixels
+        layers = image_layers.read(files.read(path), channels)
+        image = layers.pixels
         if channels == 1:
-            colored = (image != image[..., :1]).any(-1)
-            if read.alpha is not None:
-                colored &= read.alpha > 0
-            if colored.any():
+            is_colored = (image != image[..., :1]).any(-1)
+            if layers.alpha is not None:
+                is_colored &= layers.alpha > 0
+            if is_colored.any():
                 raise Unreadable(
-                    'it has colours, and this run was trained on grey images'
+                    'it has colours: expected a grey image, because the run was trained on '
+                    'grey images'
                 )
             image = image[..., :1]
         hole = None
@@ -184,7 +190,11 @@ class Restoration:
             hole = self.masks.read(path, image.shape[:2])
             self._check_hole(hole)
         return Picture(
-            image=image, alpha=read.alpha, hole=hole, color=read.color, note=read.note
+            image=image,
+            alpha=layers.alpha,
+            hole=hole,
+            color=layers.color,
+            note=layers.note,
         )
 
     def _check_hole(self, hole: Hole) -> None:
@@ -193,12 +203,17 @@ class Restoration:
         for top, left in self._corners(hole.shape):
             if hole[top : top + height, left : left + width].all():
                 raise Unreadable(
-                    'its hole leaves nothing to go by: the network sees '
-                    f'{width}x{height} pixels at once'
+                    f'its hole fills a whole tile of {width}x{height} pixels: expected a '
+                    'smaller hole, with known pixels in every tile'
                 )
 
     def _restore(self, path: str, picture: 'Picture') -> Iterator[Rows]:
-        """The restored image from the top down; outside the hole it is the image."""
+        """Yield rows of the restored image from the top down. Only the hole changes.
+
+        Args:
+            path: of the image, for progress.
+            picture: the image.
+        """
         corners = self._corners(picture.size)
         progress = Progress(len(corners), 'tiles', f'{path}: ')
         joined = tiles.join_rows(
@@ -216,7 +231,12 @@ class Restoration:
             top += len(part)
 
     def _cut(self, picture: 'Picture', corners: tiles.Corners) -> Iterator[Example]:
-        """The inputs of each tile."""
+        """Yield the network's inputs for each tile.
+
+        Args:
+            picture: the image.
+            corners: (top, left) of each tile.
+        """
         height, width = self._tile_size
         image = picture.image
         if picture.alpha is not None:
@@ -228,10 +248,9 @@ class Restoration:
             pixels = white * picture.hole[..., None].astype(mask.dtype)
             wholes['mask'] = tiles.pad(pixels, self._tile_size)
         for top, left in corners:
-            cut = {
-                name: whole[top : top + height, left : left + width]
-                for name, whole in wholes.items()
-            }
+            cut = {}
+            for name, whole in wholes.items():
+                cut[name] = whole[top : top + height, left : left + width]
             if picture.hole is not None:
                 cut['mask'] = cut['mask'].reshape(mask.shape)
             yield cut
@@ -239,16 +258,21 @@ class Restoration:
     def _predict_tiles(
         self, cuts: Iterator[Example], progress: Progress
     ) -> Iterator[Float[np.ndarray, 'th tw c']]:
-        """The output of each tile; a tile without a hole stays as it is."""
+        """Yield the output of each tile. A tile without a hole is not predicted.
+
+        Args:
+            cuts: the inputs of each tile.
+            progress: counts the tiles.
+        """
         done = 0
         while batch := list(islice(cuts, self.batch_size)):
-            holed = ['mask' not in cut or bool(cut['mask'].any()) for cut in batch]
-            # Few programs serve any number of tiles.
-            power_of_two = 1 << max(sum(holed) - 1, 0).bit_length()
-            examples = list(compress(batch, holed))
+            has_hole = ['mask' not in cut or bool(cut['mask'].any()) for cut in batch]
+            # Batches with a power of two of tiles need few compiled programs.
+            power_of_two = 1 << max(sum(has_hole) - 1, 0).bit_length()
+            examples = list(compress(batch, has_hole))
             outputs = iter(self.model.predict_each(examples, power_of_two))
-            for cut, is_holed in zip(batch, holed, strict=True):
-                tile = next(outputs)['image'] if is_holed else cut['image']
+            for cut, is_predicted in zip(batch, has_hole, strict=True):
+                tile = next(outputs)['image'] if is_predicted else cut['image']
                 yield tile.astype(np.float32)
             done += len(batch)
             progress.show(done)
@@ -264,14 +288,14 @@ class Restoration:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A user's image on its way through the network.
+    """A user's image and its other layers.
 
     Attributes:
-        image: its pixels as they are stored, grey or RGB.
-        alpha: its transparency; None where every pixel is opaque.
-        hole: what is to be filled; None: nothing.
-        color: the chunks of a PNG that tell what the colours mean.
-        note: what was done with its colours; empty: nothing.
+        image: pixels as stored, grey or RGB.
+        alpha: opacity; None: every pixel is opaque.
+        hole: True in the hole; None: no hole.
+        color: the chunks of a PNG that define the colours.
+        note: how the colours were changed; '': not at all.
     """
 
     image: Image
@@ -288,18 +312,18 @@ class Picture:
 
     @property
     def channels(self) -> int:
-        """Of the restored image, with alpha."""
+        """Channels of the restored image, with alpha."""
         return self.image.shape[-1] + (self.alpha is not None)
 
     def completed(
         self, rows: Rows, top: int, scale: int
     ) -> UInt8[np.ndarray, 'n w c2']:
-        """Put back into restored rows what the network does not see.
+        """Restore alpha and the pixels outside the hole, which the network does not return.
 
         Args:
-            rows: what the network made.
-            top: the number of the first row.
-            scale: the factor by which they are larger than the image.
+            rows: outputs of the network.
+            top: number of the first row.
+            scale: size of the rows relative to the image.
         """
         bottom = top + len(rows)
         alpha = None
@@ -308,32 +332,36 @@ class Picture:
         if self.hole is not None:
             hole = self.hole[top:bottom]
             rows = np.where(hole[..., None], rows, self.image[top:bottom])
-            # What is filled is to be seen.
-            alpha = None if alpha is None else np.where(hole, np.uint8(255), alpha)
-        return rows if alpha is None else np.dstack([rows, alpha])
+            if alpha is not None:
+                # The filled hole is opaque.
+                alpha = np.where(hole, np.uint8(255), alpha)
+        if alpha is None:
+            return rows
+        return np.dstack([rows, alpha])
 
 
 def compare(
     picture: Picture, restored: UInt8[np.ndarray, 'h2 w2 3']
 ) -> UInt8[np.ndarray, '_ _ 3']:
-    """Draw an image beside what was made of it.
+    """Draw an image beside its restoration.
 
     Args:
-        picture: the user's, in which the hole is marked.
+        picture: the user's image. Its hole is drawn in HOLE_COLOR.
         restored: a thumbnail of the restored image.
     """
     image = picture.image
     alpha = picture.alpha
     if picture.hole is not None:
         image = np.where(picture.hole[..., None], np.uint8(HOLE_COLOR), image)
-        alpha = None if alpha is None else alpha | (255 * picture.hole).astype(np.uint8)
+        if alpha is not None:
+            alpha = alpha | (255 * picture.hole).astype(np.uint8)
     if alpha is not None:
         image = np.dstack([image, alpha])
     return figures.beside(decode.thumbnail(image, 3, LARGEST_SIDE), restored)
 
 
 class Thumbnail:
-    """A small picture of an image of which only some rows at a time go by."""
+    """A thumbnail of an image whose rows arrive some at a time."""
 
     def __init__(self, height: int, width: int):
         """Begin a thumbnail of an image of this height and width, in pixels."""
@@ -343,12 +371,12 @@ class Thumbnail:
         self._strips = []
 
     def watch(self, rows: Iterable[Rows]) -> Iterator[Rows]:
-        """Yield the same rows."""
+        """Yield the rows unchanged, and add them to the thumbnail."""
         for part in rows:
             self._strips.append(decode.resize(part, len(part), self._width))
             yield part
 
     def picture(self) -> UInt8[np.ndarray, 'h w 3']:
-        """The thumbnail, once all rows went by."""
+        """Return the thumbnail, after all rows have arrived."""
         strips = np.concatenate(self._strips)
         return decode.decode(decode.resize(strips, self._height, self._width), 3)

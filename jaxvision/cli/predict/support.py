@@ -1,4 +1,4 @@
-"""Predictions of classes that a few images show, without training."""
+"""Predictions for classes that a few images define, without training."""
 
 import argparse
 import dataclasses
@@ -19,17 +19,17 @@ from jaxvision.data import files, walk
 from jaxvision.data.protocol import Unreadable
 from jaxvision.data.split_names import are_splits, class_name
 
-DOES = 'predicts classes that --support shows'
+DOES = 'predicts the classes of --support'
 FILES = 'images'
 OWNER = 'a few-shot run or --weights'
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The arguments.
+    """The arguments of a few-shot run.
 
     Attributes:
-        support: a folder with one folder a class.
+        support: a folder with one folder for each class.
     """
 
     support: str = ''
@@ -39,17 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --support."""
     group = parser.add_argument_group(
         'few-shot runs, and --weights',
-        'A few images of each class show which classes there are, without training.',
+        'A few images of each class define the classes, without training.',
     )
     group.add_argument(
         '--support',
         metavar='DIR',
-        help='a folder with one folder a class, of any names and any number of images',
+        help='a folder with one folder of images for each class, any number of each',
     )
 
 
 def make(model: Model, request: Request, options: Options) -> FilePredictor:
-    """Predict a class of --support for each image, and draw a picture.
+    """Make the predictor that assigns a class of --support to each image.
 
     Args:
         model: a few-shot run.
@@ -57,17 +57,17 @@ def make(model: Model, request: Request, options: Options) -> FilePredictor:
         options: with the folder of the classes.
 
     Raises:
-        UserError: The support is no folder of class folders, or has a damaged image.
+        UserError: --support is not a folder of class folders, or has a damaged image.
     """
     if exported.is_exported(Path(model.name)):
         raise UserError(
-            f'--workdir={model.name}: expected a run. An exported few-shot model takes '
-            'episodes of one shape alone.'
+            f'--workdir={model.name}: expected the folder of a run. An exported few-shot '
+            'model takes episodes of one shape only. Give the run.'
         )
     if not options.support:
         raise UserError(
-            f'--support: expected a folder with one folder a class. {model.name} {DOES}: '
-            'give --support DIR.'
+            f'--support: expected a folder with one folder for each class. {model.name} '
+            f'{DOES}. Give --support DIR.'
         )
     check_inputs(model, {'support', 'support_mask', 'query'})
     class_names, support = read_support(model, Path(options.support), request.out)
@@ -96,26 +96,26 @@ def read_support(model: Model, folder: Path, out: Path) -> tuple[list[str], Reco
 
     Args:
         model: a few-shot run.
-        folder: with one folder a class.
-        out: a folder that is left out.
+        folder: with one folder for each class.
+        out: the output folder, which is ignored inside `folder`.
 
     Returns:
-        The class names; 'support' [N, K, H, W, C] and its 'support_mask' [N, K]. Classes
-        of fewer images are padded.
+        (the class names, 'support' [N, K, H, W, C] and 'support_mask' [N, K]). A class with
+        fewer images than K is padded.
 
     Raises:
-        UserError: There are no two class folders, they are those of splits, or an image cannot
-            be read.
+        UserError: There are fewer than two class folders, the folders are splits, or an image
+            cannot be read.
     """
     if not folder.is_dir():
         raise UserError(
-            f'--support={folder}: expected a folder with one folder a class, and there is '
-            'no such folder.'
+            f'--support={folder}: expected a folder with one folder for each class. The '
+            'folder does not exist.'
         )
     paths_by_class = _find_classes(folder, out)
-    class_images = [
-        [_read(model, path) for path in paths] for paths in paths_by_class.values()
-    ]
+    class_images = []
+    for paths in paths_by_class.values():
+        class_images.append([_read(model, path) for path in paths])
     shots = max(len(pixels) for pixels in class_images)
     image_shape = model.spec.inputs['query'].shape[1:]
     support = np.zeros((len(class_images), shots, *image_shape), np.uint8)
@@ -143,7 +143,12 @@ def predict_queries(model: Model, support: Records, query: np.ndarray) -> Record
 
 
 def _find_classes(folder: Path, out: Path) -> dict[str, list[str]]:
-    """The files of each class, by its name."""
+    """The files of each class: {class name: paths}.
+
+    Args:
+        folder: with one folder for each class.
+        out: the output folder, which is ignored.
+    """
     contents = walk.contents_of(folder)
     if contents.error:
         raise UserError(
@@ -152,40 +157,40 @@ def _find_classes(folder: Path, out: Path) -> dict[str, list[str]]:
     if are_splits(contents.folders):
         names = ', '.join(f'{name}/' for name in contents.folders)
         raise UserError(
-            f'--support={folder}: expected one folder a class. {names} are names of '
-            f'splits: give --support {folder / contents.folders[0]} or another one.'
+            f'--support={folder}: expected one folder for each class. {names} are splits. '
+            f'Give one of them, such as --support {folder / contents.folders[0]}.'
         )
     for name in contents.unreadable:
         if not os.path.splitext(name)[1]:
             raise UserError(
-                f'--support={folder}: expected one folder a class. {folder / name} is a '
-                'broken link: mend or remove it.'
+                f'--support={folder}: expected one folder for each class. {folder / name} '
+                'is a broken link. Mend or remove it.'
             )
     paths_by_class: dict[str, list[str]] = {}
     for name in contents.folders:
         if _is_empty(folder / name):
             raise UserError(
                 f'--support={folder}: expected images of each class. The folder '
-                f'{folder / name} has no files: fill it or remove it.'
+                f'{folder / name} has no files. Add images, or remove the folder.'
             )
         if not _holds_only_written(folder / name):
             paths = files.find([str(folder / name)], str(out))
             paths_by_class.setdefault(class_name(name), []).extend(paths)
     if len(paths_by_class) < 2:
         raise UserError(
-            f'--support={folder}: expected at least two folders, one for each class. It '
-            f'has {len(paths_by_class)}.'
+            f'--support={folder}: expected at least two folders, one for each class, not '
+            f'{len(paths_by_class)}.'
         )
     return paths_by_class
 
 
 def _is_empty(folder: Path) -> bool:
-    below = list(walk.walk(folder))
+    below = walk.walk(folder)
     return not any(contents.names or contents.written for contents in below)
 
 
 def _holds_only_written(folder: Path) -> bool:
-    """Whether a folder holds nothing but folders that this program wrote, such as runs/."""
+    """Whether a folder holds only folders that this program wrote, such as runs/."""
     return not any(contents.names for contents in walk.walk(folder))
 
 

@@ -1,4 +1,4 @@
-"""Predictions for videos: a picture of each and, from some tasks, key frames and clips."""
+"""Predictions for videos: a picture of each and, for some tasks, key frames and clips."""
 
 import argparse
 import dataclasses
@@ -25,33 +25,36 @@ OWNER = ''
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """There are no arguments of its own."""
+    """The predictor has no arguments of its own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Describe the predictor."""
+    """Add a description to the help."""
     parser.add_argument_group(
         'runs on videos',
-        'Videos have any format that FFmpeg reads. OUT gets one picture a video.\n'
-        'A summary also gets its key frames and a short video, in NAME-files.',
+        'Videos have any format that FFmpeg reads. OUT gets one picture for each video.\n'
+        'A video summary also writes key frames and a short video, in NAME-files.',
     )
 
 
 def make(model: Model, request: Request, options: Options) -> FilePredictor:
-    """Predict for each video and, if the task shows its outputs, draw NAME.png.
+    """Make the predictor of videos, which draws NAME.png if the task has `show`.
 
     Further files of a video go into the folder NAME-files.
 
     Args:
         model: a run on videos.
         request: with the paths of the videos.
-        options: none.
+        options: no options.
+
+    Raises:
+        UserError: The task has no `prepare`.
     """
     prepare = model.task.prepare
     if prepare is None:
         raise UserError(
-            f"{model.name}: its predictor 'video' expected a task with a prepare that "
-            'reads the video. Declare another predictor in the task.'
+            f"{model.name}: its task has predictor='video': expected a `prepare` that reads "
+            'the video. Add one, or declare another predictor in the task.'
         )
     earlier = report.outputs_of_report(request.out)
 
@@ -68,17 +71,19 @@ def make(model: Model, request: Request, options: Options) -> FilePredictor:
 
 
 def save(picture: Path, drawn: Drawn, earlier: Collection[Path]) -> Entry:
-    """Write what `Task.show` drew for a video.
+    """Write the drawings of `Task.show` for a video.
 
     Args:
-        picture: path of its picture.
+        picture: path of the picture.
         drawn: the picture, or {'': the picture, FILE: content}.
-        earlier: files of an earlier report, which make room for these.
+        earlier: files of an earlier report. Those in the video's folder are removed.
 
     Returns:
-        What the entry says of it.
+        Their part of the entry.
     """
-    parts = {'': drawn} if isinstance(drawn, np.ndarray) else dict(drawn)
+    parts = {'': drawn}
+    if not isinstance(drawn, np.ndarray):
+        parts = dict(drawn)
     figures.save(picture, parts.pop(''))
     folder = _folder(picture)
     for path in earlier:

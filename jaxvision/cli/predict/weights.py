@@ -1,4 +1,4 @@
-"""Pretrained weights from a file, opened to predict without any training."""
+"""Pretrained weights from a file, opened to predict without training."""
 
 import argparse
 import dataclasses
@@ -23,8 +23,8 @@ class Options:
 
     Attributes:
         model: 'NAME:VARIANT', such as 'resnet:50'.
-        recipe: a name of pretrained/recipes.py; empty: the recipe of the weights.
-        image_size: side of the input, pixels; None: that of the weights or the recipe.
+        recipe: name of a preprocessing in pretrained/recipes.py; '': the weights' recipe.
+        image_size: side of the input in pixels; None: as in the weights or the recipe.
     """
 
     model: str = ''
@@ -36,29 +36,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --model, --recipe and --image_size."""
     group = parser.add_argument_group('pretrained weights (--weights)')
     group.add_argument(
-        '--model', metavar='NAME:VARIANT', help='such as resnet:50, vgg:16, vit:B/16'
+        '--model',
+        metavar='NAME:VARIANT',
+        help='architecture, such as resnet:50, vgg:16 or vit:B/16',
     )
     group.add_argument(
         '--recipe',
         metavar='NAME',
-        help='preprocessing of the images (that with which such files are published)',
+        help='preprocessing of the images (as the weights were published with)',
     )
     group.add_argument(
-        '--image_size', type=int, metavar='N', help="side in pixels (the recipe's)"
+        '--image_size',
+        type=int,
+        metavar='N',
+        help="side of the images in pixels (the recipe's)",
     )
 
 
 def open_weights(file: str, options: Options, by_support: bool = False) -> Model:
-    """Open a classifier of a file of weights, and print its preprocessing.
+    """Open pretrained weights as a classifier, and print the preprocessing.
 
     Args:
-        file: of weights, or the name of packaged ones.
+        file: a weights file, or the name of packaged weights.
         options: the model and its preprocessing.
-        by_support: predict not the weights' own classes, but those that examples show: by
-            the cosine of an image's features with the mean of theirs.
+        by_support: predict the classes of example images instead of ImageNet's, by the
+            cosine of an image's features with the mean features of each class.
 
     Raises:
-        UserError: The file is damaged, or of another model, or there is no such recipe.
+        UserError: The file is damaged or belongs to another model, or the recipe does not
+            exist.
     """
     from jaxvision.core import config as configs
     from jaxvision.pretrained import packaged_weights, recipes, weights_file
@@ -71,8 +77,9 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
     if size is None:
         size = identity.image_size or recipe.size
     if size < 1:
-        raise UserError(f'--image_size={size}: expected a whole number >= 1')
-    config = configs.default('few_shot' if by_support else 'classification')
+        raise UserError(f'--image_size={size}: expected a whole number >= 1.')
+    task = 'few_shot' if by_support else 'classification'
+    config = configs.default(task)
     config.model.name = family
     config.model.variant = variant
     config.model.options = identity.options
@@ -82,9 +89,7 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
     start_jax(config.lock())
     preprocessing = recipe.at(size).preprocessing()
     publisher = identity.format.publisher
-    print(
-        f'{file}: {family} as of {publisher}, images as of {preprocessing.describe()}'
-    )
+    print(f'{file}: {family} by {publisher}; preprocessing: {preprocessing.describe()}')
     if by_support:
         features = _without_head(leaves)
         return _open(file, config, _few_shot_spec(preprocessing), features)
@@ -102,7 +107,7 @@ def _classifier_spec(preprocessing: Preprocessing, leaves: Mapping[str, Any]) ->
 
 
 def _few_shot_spec(preprocessing: Preprocessing) -> Spec:
-    """Episodes of one class with one image; `support` gives others."""
+    """The spec of episodes of one class with one image. `support` uses other shapes."""
     image_shape = (*preprocessing.size, 3)
     return Spec(
         inputs={
@@ -150,14 +155,14 @@ def _open(
 
 
 def _class_names(leaves: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """ImageNet's names, where there are as many."""
+    """The class names of ImageNet, if there are 1,000 classes, else numbers."""
     from jaxvision.pretrained import imagenet_classes
 
     bias = leaves.get('head/bias')
     if bias is None or bias.ndim != 1:
         raise UserError(
-            'these weights have no head, so they name no classes: train one on them, '
-            'with --config.train.init_from'
+            '--weights: expected weights with a classification head. These have none. '
+            'Train a head with --config.train.init_from, or give --support.'
         )
     if len(bias) == 1000:
         return tuple(imagenet_classes.class_names())

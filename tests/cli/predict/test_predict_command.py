@@ -1,4 +1,4 @@
-"""Answers for a person's own files, whatever these are."""
+"""Predictions for files of any kind: answers, reasons and errors of the command."""
 
 import argparse
 import dataclasses
@@ -32,7 +32,7 @@ MEGABYTE = 2**20
 
 @pytest.fixture(scope='module')
 def digits(trained, tmp_path_factory):
-    """A folder of the evaluation's first 40 images, and what the run answers for them."""
+    """A folder with the first 40 test images, and the run's probabilities for them."""
     folder = tmp_path_factory.mktemp('digits')
     task, variables, _ = jaxvision.load(trained)
     images = loop.reopen(trained).sources['test'].batch(range(40))['image']
@@ -46,10 +46,8 @@ def digits(trained, tmp_path_factory):
 @pytest.fixture(scope='module')
 def colour(tiny, tmp_path_factory):
     """A run on photographs stretched to 32x32, saved before its first step."""
-    folder, workdir = (
-        tmp_path_factory.mktemp('photos'),
-        tmp_path_factory.mktemp('colour'),
-    )
+    folder = tmp_path_factory.mktemp('photos')
+    workdir = tmp_path_factory.mktemp('colour')
     for name in ('cat', 'tac'):
         (folder / name).mkdir()
         for number in range(4):
@@ -61,7 +59,8 @@ def colour(tiny, tmp_path_factory):
         f'data.source=folder:{folder}', 'data.image_size=32', 'data.batch_size=4'
     )
 
-    def sharpen(params):  # else it hardly looks at what it sees
+    # Initial weights hardly depend on the image.
+    def sharpen(params):
         head = params['model']['head']
         head['kernel'] = 20 * head['kernel']
 
@@ -75,13 +74,13 @@ def hostile(colour, tmp_path_factory):
     root = tmp_path_factory.mktemp('hostile')
     expected = hostile_files.make(root / 'in')
     code, peak = weighed.predict(root, '--workdir', colour, root / 'in')
-    told = json.loads((root / 'predictions/predictions.json').read_text())
+    report = json.loads((root / 'predictions/predictions.json').read_text())
     return types.SimpleNamespace(
         root=root,
         expected=expected,
-        told=told,
+        report=report,
         code=code,
-        entries={entry['file']: entry for entry in told['files']},
+        entries={entry['file']: entry for entry in report['files']},
         stdout=(root / 'stdout').read_text('utf-8'),
         stderr=(root / 'stderr').read_text('utf-8'),
         peak=peak,
@@ -90,43 +89,45 @@ def hostile(colour, tmp_path_factory):
 
 def test_every_hostile_file_is_accounted_for_once(hostile):
     assert len(hostile.expected) >= 200
-    assert sorted(entry['file'] for entry in hostile.told['files']) == sorted(
+    assert sorted(entry['file'] for entry in hostile.report['files']) == sorted(
         hostile.expected
     )
-    for path, wanted in hostile.expected.items():
+    for path, expected in hostile.expected.items():
         entry = hostile.entries[path]
-        found = hostile_files.ANSWERED if 'answer' in entry else hostile_files.REFUSED
-        assert wanted in (found, hostile_files.EITHER), entry
-    refused = [entry for entry in hostile.told['files'] if 'error' in entry]
-    assert hostile.told['unanswered'] == len(refused)
-    assert hostile.told['answered'] == len(hostile.expected) - len(refused)
+        outcome = hostile_files.ANSWERED if 'answer' in entry else hostile_files.REFUSED
+        assert expected in (outcome, hostile_files.EITHER), entry
+    refused = [entry for entry in hostile.report['files'] if 'error' in entry]
+    assert hostile.report['unanswered'] == len(refused)
+    assert hostile.report['answered'] == len(hostile.expected) - len(refused)
 
 
 def test_hostile_files_end_in_exit_code_1_and_no_noise(hostile):
     assert hostile.code == 1
     *progress, last = hostile.stderr.splitlines()
-    assert 'files could not be answered' in last and all(
+    assert 'files have no prediction' in last and all(
         'files/s' in line for line in progress
     )
     assert 'Traceback' not in hostile.stdout
     # A heading, a line a file, an empty line and a sum.
     assert hostile.stdout.count('\n') == len(hostile.expected) + 3
-    for entry in hostile.told['files']:
+    for entry in hostile.report['files']:
         assert 'Error: ' not in entry.get('error', ''), entry  # not foreseen
 
 
 def test_hostile_files_take_bounded_memory(hostile):
-    """The base of a run with its libraries, and 8 bytes for each pixel of the largest image that
-    each of two threads may have: Pillow's 4, our 3, and what small parts are in work."""
+    """The libraries take a fixed part, and each of two threads 8 bytes a pixel of its image.
+
+    The 8 bytes are 4 of Pillow, 3 of the decoded image and 1 for smaller arrays.
+    """
     bound = 700 * MEGABYTE + 2 * 8 * Image.MAX_IMAGE_PIXELS
     assert hostile.peak < bound, (
         f'{hostile.peak / MEGABYTE:.0f} of {bound / MEGABYTE:.0f} MiB'
     )
 
 
-def test_every_answer_has_a_picture_of_its_own(hostile):
+def test_every_prediction_has_a_separate_picture(hostile):
     pictures = [
-        entry['picture'] for entry in hostile.told['files'] if 'answer' in entry
+        entry['picture'] for entry in hostile.report['files'] if 'answer' in entry
     ]
     assert len({picture.casefold() for picture in pictures}) == len(pictures)
     for picture in pictures:
@@ -136,7 +137,7 @@ def test_every_answer_has_a_picture_of_its_own(hostile):
 
 
 @pytest.mark.parametrize('format', ['jpeg', 'png', 'tiff', 'webp'])
-def test_a_turned_image_is_answered_as_the_upright_one(hostile, format):
+def test_a_turned_image_has_the_prediction_of_the_upright_one(hostile, format):
     def cat(name):
         top = hostile.entries[str(hostile.root / 'in' / name)]['answer']['top']
         return next(likely['probability'] for likely in top if likely['class'] == 'cat')
@@ -154,15 +155,15 @@ def test_a_turned_image_is_answered_as_the_upright_one(hostile, format):
 @pytest.mark.parametrize(
     'options', [[], ['--batch_size', '7'], ['--batch_size', '1000'], ['--no_pictures']]
 )
-def test_the_answers_are_the_evaluations(main, trained, digits, options):
+def test_the_predictions_are_those_of_the_evaluation(main, trained, digits, options):
     folder, probabilities = digits
     code, out, err, entries = main('--workdir', trained, folder, *options)
-    assert code == 0 and not err and '40 of 40 files answered' in out
-    for number, wanted in enumerate(probabilities):
+    assert code == 0 and not err and '40 of 40 files predicted' in out
+    for number, expected in enumerate(probabilities):
         file = str(folder / f'{number:02}.png')
         answer = entries[file]['answer']
-        assert answer['class'] == str(wanted.argmax())
-        assert answer['probability'] == pytest.approx(wanted.max(), abs=1e-5)
+        assert answer['class'] == str(expected.argmax())
+        assert answer['probability'] == pytest.approx(expected.max(), abs=1e-5)
         assert f'{file}  {answer["class"]}      {answer["probability"]:.4f}\n' in out
         assert ('picture' in entries[file]) == ('--no_pictures' not in options)
     assert len(list(Path('predictions').glob('*.png'))) == (
@@ -170,7 +171,7 @@ def test_the_answers_are_the_evaluations(main, trained, digits, options):
     )
 
 
-def test_other_sizes_are_brought_to_the_runs_own(main, trained, digits):
+def test_images_of_other_sizes_are_resized(main, trained, digits):
     folder, _ = digits
     Image.open(folder / '00.png').convert('RGB').resize((80, 80)).save(
         'large.webp', lossless=True
@@ -184,7 +185,7 @@ def test_other_sizes_are_brought_to_the_runs_own(main, trained, digits):
     assert large['probability'] == pytest.approx(small['probability'], abs=0.1)
 
 
-def test_an_exported_model_answers_in_place_of_a_run(main, trained, digits):
+def test_an_exported_model_predicts_as_the_run(main, trained, digits):
     task, variables, spec = jaxvision.load(trained)
     settings = saved.read_config(trained).to_dict()
     formats.stablehlo(task.predict, variables, spec, settings, Path('model.stablehlo'))
@@ -196,17 +197,17 @@ def test_an_exported_model_answers_in_place_of_a_run(main, trained, digits):
 
 
 @pytest.mark.parametrize(
-    'error, says',
+    'error, message',
     [
         (
             ModuleNotFoundError(name='ai_edge_litert'),
-            'ai_edge_litert, which is not installed',
+            'expected the package ai_edge_litert, which runs this format',
         ),
-        (ValueError('no flatbuffer'), 'model.tflite cannot be opened: no flatbuffer'),
+        (ValueError('no flatbuffer'), 'its runtime can open (no flatbuffer)'),
     ],
 )
-def test_an_exported_model_that_does_not_open(
-    main, trained, digits, monkeypatch, error, says
+def test_an_exported_model_that_does_not_open_is_an_error(
+    main, trained, digits, monkeypatch, error, message
 ):
     monkeypatch.setattr(exported, 'open_exported', mock.Mock(side_effect=error))
     with zipfile.ZipFile('model.tflite', 'w') as extras:
@@ -216,12 +217,12 @@ def test_an_exported_model_that_does_not_open(
             'sha256', hashlib.sha256(b'').hexdigest()
         )  # there is no model before them
     code, _, err, _ = main('--workdir', 'model.tflite', digits[0])
-    assert code == 2 and says in err
+    assert code == 2 and message in err
 
 
 @pytest.fixture
 def loaded(monkeypatch, trained):
-    """loaded(inputs of the spec, task field=value): what opening the run gives instead."""
+    """loaded(inputs of the spec, task field=value) changes the task that the run has."""
 
     def patch(inputs=None, **fields):
         task, variables, spec = jaxvision.load(trained)
@@ -232,7 +233,7 @@ def loaded(monkeypatch, trained):
     return patch
 
 
-def test_a_task_that_does_not_show_is_answered_by_its_outputs(
+def test_the_prediction_of_a_task_without_show_is_its_outputs(
     main, trained, digits, loaded
 ):
     def outputs(variables, inputs):
@@ -249,15 +250,15 @@ def test_a_task_that_does_not_show_is_answered_by_its_outputs(
     )
 
 
-def test_a_task_whose_inputs_its_predictor_has_not_is_refused(
+def test_a_task_with_other_inputs_than_its_predictor_is_refused(
     main, trained, digits, loaded
 ):
     loaded({'image': ArraySpec((8, 8, 1)), 'mask': ArraySpec((8, 8))})
     code, _, err, _ = main('--workdir', trained, digits[0])
-    assert code == 2 and 'takes image, mask' in err and err.count('\n') == 1
+    assert code == 2 and 'not image, mask' in err and err.count('\n') == 1
 
 
-def test_a_task_without_a_predictor_is_told_how_to_declare_one(
+def test_a_task_without_a_predictor_is_an_error_that_shows_how_to_declare_one(
     main, trained, digits, loaded
 ):
     loaded(predictor='none')
@@ -269,23 +270,23 @@ def test_a_task_without_a_predictor_is_told_how_to_declare_one(
 
 
 @pytest.mark.parametrize(
-    'declared, says',
+    'declared, message',
     [
-        ('restoration', 'expected a task with a tiling'),
-        ('video', 'expected a task with a prepare'),
-        ('generator', 'expected a task that takes latent or label and latent'),
-        ('support', 'expected a task that takes query and support and support_mask'),
+        ('restoration', 'expected a tiling'),
+        ('video', 'expected a `prepare`'),
+        ('generator', 'expected the inputs latent or label and latent'),
+        ('support', 'expected the inputs query and support and support_mask'),
     ],
 )
 def test_a_task_that_declares_a_wrong_predictor_is_refused(
-    main, trained, digits, loaded, declared, says
+    main, trained, digits, loaded, declared, message
 ):
     loaded(predictor=declared, prepare=None)
     files = [] if declared == 'generator' else [digits[0]]
     support = ['--support', digits[0]] if declared == 'support' else []
     code, _, err, _ = main('--workdir', trained, *files, *support)
     assert code == 2 and err.count('\n') == 1
-    assert f'its predictor {declared!r}' in err and says in err
+    assert f'its task has predictor={declared!r}' in err and message in err
 
 
 def test_every_predictor_that_a_task_may_declare_has_a_module():
@@ -304,7 +305,7 @@ def test_every_argument_belongs_to_one_predictor_and_is_in_the_help(capsys):
     for module in (*command.PREDICTORS.values(), weights):
         group = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
         module.add_arguments(group)
-        # No argument has a default, so that one that is given can be told.
+        # Without defaults, an argument is present only if the user gives it.
         assert not vars(group.parse_args([]))
         *_, last_group = group._action_groups
         assert f'\n{last_group.title}:\n' in text
@@ -316,7 +317,7 @@ def test_every_argument_belongs_to_one_predictor_and_is_in_the_help(capsys):
     assert all(f'--{name} ' in text for name in owned)
 
 
-def test_an_interrupted_command_leaves_the_answers_of_the_last(
+def test_an_interrupted_command_keeps_the_earlier_predictions(
     main, trained, digits, loaded
 ):
     before = main('--workdir', trained, digits[0] / '00.png')[-1]
@@ -331,7 +332,7 @@ def test_an_interrupted_command_leaves_the_answers_of_the_last(
 
 
 @pytest.mark.parametrize(
-    'arguments, says',
+    'arguments, message',
     [
         (['--workdir', 'RUN', 'none.png'], 'there is no file or folder none.png'),
         (['--workdir', 'RUN', 'IN/*.tif'], 'no file matches'),
@@ -346,8 +347,8 @@ def test_an_interrupted_command_leaves_the_answers_of_the_last(
         (['--workdir', 'RUN', 'IN', '--out', 'IN'], 'give another --out'),
     ],
 )
-def test_a_mistake_is_told_in_one_line_before_anything_is_opened(
-    main, trained, digits, monkeypatch, arguments, says
+def test_a_mistake_is_one_line_before_anything_is_opened(
+    main, trained, digits, monkeypatch, arguments, message
 ):
     monkeypatch.setattr(model, 'open_model', lambda *_: pytest.fail('opened'))
     names = {'RUN': str(trained), 'IN': str(digits[0])}
@@ -356,42 +357,50 @@ def test_a_mistake_is_told_in_one_line_before_anything_is_opened(
     assert (
         err.startswith('error: ')
         and err.count('\n') == 1
-        and says.lower() in err.lower()
+        and message.lower() in err.lower()
     )
     assert not Path('predictions').exists()
 
 
-def test_a_file_of_somebody_elses_is_not_replaced(main, trained, digits, tmp_path):
-    out, image = tmp_path / 'mine', digits[0] / '07.png'
+def test_a_file_of_another_program_is_not_replaced(main, trained, digits, tmp_path):
+    out = tmp_path / 'mine'
+    image = digits[0] / '07.png'
     out.mkdir()
     for file in ('predictions.json', '07.png'):
         (out / file).write_text('mine')
-        code, _, said, _ = main('--workdir', trained, image, '--out', out)
-        assert code == 2 and f'{file}, which no earlier predict wrote' in said
+        code, _, err, _ = main('--workdir', trained, image, '--out', out)
+        assert code == 2 and f'{file}, which `predict` did not write' in err
         assert (out / file).read_text() == 'mine'
         (out / file).unlink()
-    for _ in range(2):  # its own it replaces
+    # Files of an earlier report are replaced.
+    for _ in range(2):
         assert main('--workdir', trained, image, '--out', out)[0] == 0
 
 
-def test_other_mistakes_are_told_in_one_line(main, trained, digits, tmp_path):
+def test_other_mistakes_are_one_line(main, trained, digits, tmp_path):
     (tmp_path / 'folder').mkdir()
     (tmp_path / 'file').touch()
     (tmp_path / 'strange.tflite').write_bytes(b'TFL3')
-    for arguments, says in (
+    for arguments, message in (
         (
             ['--workdir', 'folder', digits[0]],
             '--workdir=folder: expected a run or an exported model',
         ),
-        (['--workdir', 'strange.tflite', digits[0]], 'jaxvision did not export it'),
+        (
+            ['--workdir', 'strange.tflite', digits[0]],
+            'expected a file that jaxvision exported',
+        ),
         (['--workdir', trained, digits[0], '--step', '99'], 'no checkpoint 99:'),
-        (['--workdir', trained, digits[0], '--out', 'file/below'], 'cannot write into'),
+        (
+            ['--workdir', trained, digits[0], '--out', 'file/below'],
+            'expected a folder that can be written',
+        ),
     ):
         code, _, err, _ = main(*arguments)
-        assert code == 2 and err.count('\n') == 1 and says in err
+        assert code == 2 and err.count('\n') == 1 and message in err
 
 
-def test_a_full_disk_is_told_and_leaves_no_half_answer(
+def test_a_full_disk_is_an_error_and_leaves_no_partial_files(
     main, trained, digits, monkeypatch
 ):
     def save(path, picture):

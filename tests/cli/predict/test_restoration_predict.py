@@ -52,7 +52,7 @@ def upscaled(run, image):
 def test_an_image_is_restored_at_its_own_size(main, upscalers, height, width, options):
     image = picture('cat.png', height, width)
     code, out, err, entries = main('--workdir', upscalers, 'cat.png', *options)
-    assert code == 0 and not err and '1 of 1 files answered' in out
+    assert code == 0 and not err and '1 of 1 files predicted' in out
     entry = entries['cat.png']
     assert entry['answer'] == {'width': 2 * width, 'height': 2 * height}
     found = np.asarray(Image.open(entry['restored'])).astype(int)
@@ -91,7 +91,7 @@ def hole(height, width):
     return Image.fromarray(mask)
 
 
-def test_outside_of_the_hole_every_pixel_is_the_files_own(main, inpainters):
+def test_pixels_outside_the_hole_stay_as_they_are(main, inpainters):
     image = picture('cat.png', 61, 47)
     hole(61, 47).save('mask.png')
     code, *_, entries = main('--workdir', inpainters, 'cat.png', '--mask', 'mask.png')
@@ -100,14 +100,14 @@ def test_outside_of_the_hole_every_pixel_is_the_files_own(main, inpainters):
     assert code == 0
     np.testing.assert_array_equal(found[~inside], image[~inside])
     assert (found[inside] != image[inside]).any()
-    # Of what is close to the hole's edge the blur is near to what was there.
+    # At the edge of the hole, the blur is close to the image.
     edge = inside & ~ndimage.binary_erosion(inside)
     assert np.abs(found[edge].astype(int) - image[edge]).mean() < 30
     compared = np.asarray(Image.open(entries['cat.png']['picture']))
     assert (compared == restoration.HOLE_COLOR).all(-1).any()
 
 
-def test_a_mask_is_for_the_image_as_a_person_sees_it(main, inpainters):
+def test_a_mask_belongs_to_the_upright_image(main, inpainters):
     exif = Image.Exif()
     exif[0x0112] = 6  # lies on its side
     image = np.rot90(picture('turned.png', 30, 40, exif=exif), -1)
@@ -124,7 +124,7 @@ def test_a_mask_is_for_the_image_as_a_person_sees_it(main, inpainters):
     np.testing.assert_array_equal(found[outside], image[outside])
 
 
-def test_each_file_has_its_mask_or_is_told_why_not(main, inpainters, tmp_path):
+def test_each_file_has_a_mask_or_a_reason(main, inpainters, tmp_path):
     album, masks = tmp_path / 'album', tmp_path / 'masks'
     album.mkdir(), masks.mkdir()
     for name in (
@@ -146,30 +146,30 @@ def test_each_file_has_its_mask_or_is_told_why_not(main, inpainters, tmp_path):
     Image.new('L', (24, 20), 'white').save(masks / 'white.png')
     (masks / 'broken.png').write_text('no mask')
     code, out, err, entries = main('--workdir', inpainters, 'album', '--mask', 'masks')
-    assert code == 1 and '2 of 9 files answered' in out and '7 of 9 files' in err
-    told = {Path(file).name: entry.get('error') for file, entry in entries.items()}
-    assert told.pop('same.png') is None and told.pop('stem.jpg') is None
-    for name, says in {
-        'none.png': 'masks holds no mask none.*',
-        'size.png': 'size.png is 20x24 pixels, and the image, upright, 24x20',
-        'black.png': 'is black all over',
-        'two.png': 'several masks for it: two.gif, two.tif',
-        'white.png': 'is white all over',
+    assert code == 1 and '2 of 9 files predicted' in out and '7 of 9 files' in err
+    errors = {Path(file).name: entry.get('error') for file, entry in entries.items()}
+    assert errors.pop('same.png') is None and errors.pop('stem.jpg') is None
+    for name, message in {
+        'none.png': 'there is no mask none.* in masks',
+        'size.png': 'size.png has 20x24 pixels: expected the 24x20 of the upright image',
+        'black.png': 'is black everywhere',
+        'two.png': 'several masks for it in masks: two.gif, two.tif',
+        'white.png': 'is white everywhere',
         'broken.png': 'its mask masks/broken.png: no image',
         'notes.png': 'no image',
     }.items():
-        assert says in told.pop(name)
-    assert not told and 'no answer: its mask' in out
+        assert message in errors.pop(name)
+    assert not errors and 'no prediction: its mask' in out
     assert len(list(tmp_path.glob('predictions/*.png'))) == 4
 
 
-def test_a_hole_larger_than_the_network_sees_is_refused(main, inpainters):
+def test_a_hole_that_fills_a_tile_is_refused(main, inpainters):
     picture('cat.png', 70, 70)
     mask = np.zeros((70, 70), np.uint8)
     mask[2:-2, 2:-2] = 255
     Image.fromarray(mask).save('mask.png')
     code, _, _, entries = main('--workdir', inpainters, 'cat.png', '--mask', 'mask.png')
-    assert code == 1 and 'leaves nothing to go by' in entries['cat.png']['error']
+    assert code == 1 and 'fills a whole tile' in entries['cat.png']['error']
 
 
 def test_one_mask_serves_for_all_files(main, inpainters):
@@ -209,7 +209,7 @@ def test_transparency_and_the_profile_are_kept(main, upscalers):
     assert inside.any() and gap[inside].max() <= 1
 
 
-def test_a_hole_is_filled_and_all_else_keeps_its_transparency(main, inpainters):
+def test_a_filled_hole_is_opaque_and_the_rest_keeps_its_transparency(main, inpainters):
     pixels = cut_out('disc.png', 61, 47)
     inside = np.asarray(hole(61, 47)) > 0
     pixels[..., 3][inside] = 0  # as an eraser leaves it
@@ -223,7 +223,7 @@ def test_a_hole_is_filled_and_all_else_keeps_its_transparency(main, inpainters):
     assert (compared == restoration.HOLE_COLOR).all(-1).any()
 
 
-def test_a_profile_that_no_png_holds_is_said(main, upscalers):
+def test_a_profile_that_no_png_can_hold_is_noted(main, upscalers):
     picture('cat.tif', 20, 24)
     with Image.open('cat.tif') as opened:
         broken = bytes(16) + b'CMYK' + bytes(108)
@@ -248,7 +248,7 @@ def test_grey_with_alpha_for_a_grey_run(main, fake):
         assert (restored.mode, restored.size) == ('LA', (80, 80))
 
 
-def test_names_that_meet_do_not_replace_each_other(main, upscalers):
+def test_files_of_equal_names_do_not_replace_each_other(main, upscalers):
     for name in ('a.png', 'a-compared.png', 'A.jpg'):
         picture(name, 8, 8)
     *_, entries = main('--workdir', upscalers, 'a.png', 'a-compared.png', 'A.jpg')
@@ -269,23 +269,23 @@ def test_a_restored_image_replaces_only_an_earlier_one(main, upscalers, tmp_path
         out.mkdir()
         (out / name).write_text('mine')
         code, _, err, _ = main('--workdir', upscalers, 'cat.png', '--out', out)
-        assert code == 2 and f'{name}, which no earlier predict wrote' in err
+        assert code == 2 and f'{name}, which `predict` did not write' in err
         assert (out / name).read_text() == 'mine'
 
 
 @pytest.mark.parametrize(
-    'run, arguments, says',
+    'run, arguments, message',
     [
         ('upscalers', [], 'FILE: expected images.'),
         (
             'upscalers',
             ['x.png', '--mask', 'x.png'],
-            '--mask: expected with a run that fills holes.',
+            '--mask: expected only with an inpainting run.',
         ),
         (
             'upscalers',
             ['x.png', '--number', '3'],
-            '--number: expected with a generator.',
+            '--number: expected only with a generator.',
         ),
         (
             'inpainters',
@@ -296,21 +296,25 @@ def test_a_restored_image_replaces_only_an_earlier_one(main, upscalers, tmp_path
         (
             'inpainters',
             ['x.png', '--mask', 'x.png', '--seed', '0'],
-            '--seed: expected with a generator.',
+            '--seed: expected only with a generator.',
         ),
     ],
 )
-def test_wrong_use_is_one_line(main, upscalers, inpainters, run, arguments, says):
+def test_a_wrong_argument_is_one_line(
+    main, upscalers, inpainters, run, arguments, message
+):
     picture('x.png', 8, 8)
     run = {'upscalers': upscalers, 'inpainters': inpainters}[run]
     code, out, err, _ = main('--workdir', run, *arguments)
-    assert code == 2 and not out and err.count('\n') == 1 and says in err
+    assert code == 2 and not out and err.count('\n') == 1 and message in err
     assert not Path('predictions').exists()
 
 
 def test_a_photograph_takes_bounded_memory(fake, tmp_path):
-    """The base of a run with its libraries; and of each pixel of the file 7 bytes while it is
-    decoded, of the restored image some rows of tiles alone."""
+    """Memory grows by at most 7 bytes for each pixel of the file, which is decoded whole.
+
+    Only some rows of the restored image are in memory.
+    """
     run = fake('upscaler', 'task.height=120', 'task.width=120')
     peaks = []
     for name, height, width in (('small.jpg', 40, 30), ('large.jpg', 1500, 2000)):
