@@ -11,24 +11,28 @@ from jaxtyping import UInt8
 
 from jaxvision.core.files import atomic_write
 
-CHANNELS_TO_COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # grey, RGB; with alpha one more
-SUB_FILTER = 1  # Each byte is stored less the same byte of the pixel to its left.
+# The colour types of grey, grey with alpha, RGB, and RGB with alpha.
+CHANNELS_TO_COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
+# Filter 1 stores the difference of each byte to the same byte of the pixel on its left.
+SUB_FILTER = 1
+
+Rows = UInt8[np.ndarray, '_ w c']
 
 
 def write(
     path: Path,
     shape: tuple[int, int, int],
-    rows: Iterable[UInt8[np.ndarray, '_ w c']],
+    rows: Iterable[Rows],
     color: Mapping[bytes, bytes] | None = None,
 ) -> None:
-    """Write a PNG atomically, from its rows (W3C, PNG specification, third edition, 2025).
+    """Write a PNG atomically from its rows (W3C, PNG specification, third edition, 2025).
 
     Args:
-        path: the file; its folder exists.
-        shape: height, width and channels of the image: 1 (grey), 3 (RGB), or one more for
-            alpha, which is last.
+        path: the file, in an existing folder.
+        shape: height, width and channels of the image: 1 (grey), 2 (grey with alpha), 3
+            (RGB) or 4 (RGB with alpha).
         rows: the rows from the top down, any number at a time.
-        color: the chunks that tell what the colours mean, such as iCCP, by name.
+        color: {name: content} of chunks that define the colours, such as iCCP.
     """
     height, width, channels = shape
     color_type = CHANNELS_TO_COLOR_TYPE[channels]
@@ -45,16 +49,27 @@ def write(
         _write_chunk(file, b'IEND', b'')
 
 
-def _filtered(rows: UInt8[np.ndarray, 'n w c']) -> UInt8[np.ndarray, 'n bytes']:
-    """Filter rows by SUB_FILTER, whose number precedes each row."""
+def _filtered(rows: Rows) -> UInt8[np.ndarray, 'n bytes']:
+    """Apply SUB_FILTER to rows, and put its number before each row."""
+    count = len(rows)
     differences = rows.copy()
-    differences[:, 1:] -= rows[:, :-1]
-    filters = np.full((len(rows), 1), SUB_FILTER, np.uint8)
-    return np.concatenate([filters, differences.reshape(len(rows), -1)], axis=1)
+    left_neighbours = rows[:, :-1]
+    differences[:, 1:] -= left_neighbours
+    filters = np.full((count, 1), SUB_FILTER, np.uint8)
+    flat = differences.reshape(count, -1)
+    return np.concatenate([filters, flat], axis=1)
 
 
 def _write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+    """Write a chunk: its length, kind, data and checksum.
+
+    Args:
+        file: the PNG.
+        kind: four letters.
+        data: the content.
+    """
     file.write(struct.pack('>I', len(data)))
     file.write(kind)
     file.write(data)
-    file.write(struct.pack('>I', zlib.crc32(kind + data)))
+    checksum = zlib.crc32(kind + data)
+    file.write(struct.pack('>I', checksum))

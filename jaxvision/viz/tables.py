@@ -1,30 +1,33 @@
-"""Tables on a screen, printed while their rows are still being made."""
+"""Tables on a screen, printed row by row while the rows are computed."""
 
 from collections.abc import Iterable, Mapping
 
-WIDEST = 60  # characters that a column is padded to
+WIDEST = 60  # characters; a wider column is not padded
 
 Value = str | int | float
+# A row of a table: {column: value}. The column None holds a remark.
+Row = Mapping[str | None, Value]
 
 
 class Table:
-    """Rows {column: value}, whose heading is printed before the first row of several columns.
+    """A table whose rows are printed as they arrive.
 
-    A value under the column None is a remark. It stands at the end of its row, without a heading.
+    The heading is printed before the first row with several columns. A remark, which is a value
+    under the column None, is printed at the end of its row without a heading.
     """
 
     def __init__(self, first: str, values: Iterable[str]):
         """Begin a table.
 
         Args:
-            first: the name of the first column.
-            values: all values that this column will hold. They set its width.
+            first: name of the first column.
+            values: all future values of this column, which set its width.
         """
         self._widths = {first: _width(map(printable, values))}
         self._has_heading = False
 
-    def print(self, rows: Iterable[Mapping[str | None, Value]]) -> None:
-        """Print more rows. A column may become wider than it was before."""
+    def print(self, rows: Iterable[Row]) -> None:
+        """Print more rows. A column becomes wider if a value needs it."""
         lines = list(map(_texts, rows))
         if not self._has_heading:
             for line in lines:
@@ -35,18 +38,18 @@ class Table:
         for line in lines:
             for column, text in line.items():
                 if column:
-                    self._widths[column] = max(
-                        self._widths.get(column, 0), _width([text])
-                    )
+                    width = self._widths.get(column, 0)
+                    self._widths[column] = max(width, _width([text]))
         for line in lines:
-            cells = [
-                text.ljust(self._widths.get(column, 0)) for column, text in line.items()
-            ]
+            cells = []
+            for column, text in line.items():
+                width = self._widths.get(column, 0)
+                cells.append(text.ljust(width))
             print('  '.join(cells).rstrip(), flush=True)
 
 
 def printable(text: str) -> str:
-    """The text on one line, with control characters written out."""
+    """Return a text on one line, with control characters as escapes."""
     return ''.join(map(_printable_character, text))
 
 
@@ -56,13 +59,16 @@ def _printable_character(character: str) -> str:
     return character.encode('unicode_escape').decode()
 
 
-def _texts(row: Mapping[str | None, Value]) -> dict[str | None, str]:
+def _texts(row: Row) -> dict[str | None, str]:
     return {column: _text(value) for column, value in row.items()}
 
 
 def _text(value: Value) -> str:
-    return f'{value:.4f}' if isinstance(value, float) else printable(str(value))
+    if isinstance(value, float):
+        return f'{value:.4f}'
+    return printable(str(value))
 
 
 def _width(texts: Iterable[str]) -> int:
-    return max((min(len(text), WIDEST) for text in texts), default=0)
+    widths = [len(text) for text in texts]
+    return min(max(widths, default=0), WIDEST)

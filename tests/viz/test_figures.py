@@ -1,3 +1,5 @@
+"""Figures: their layout, their colours and their files."""
+
 import os
 import subprocess
 import sys
@@ -48,7 +50,7 @@ PICTURES = {
         np.eye(100, dtype=int), [str(k) for k in range(100)]
     ),
     'no mistakes': lambda: figures.gallery([], []),
-    'one image': lambda: figures.gallery([solid(7)], ['true 4, said 9 (99 %)']),
+    'one image': lambda: figures.gallery([solid(7)], ['true 4, predicted 9 (99 %)']),
     'sizes and channels': lambda: figures.gallery(
         [solid(1), np.zeros((30, 9, 3), np.uint8)] * 9,
         [r'$\5 $', 'many long words ' * 9] * 9,
@@ -57,7 +59,7 @@ PICTURES = {
 
 
 @pytest.mark.parametrize('name', PICTURES)
-def test_pictures_fit_their_frame_and_a_screen_and_are_repeatable(name):
+def test_pictures_fit_a_screen_and_are_the_same_every_time(name):
     picture = PICTURES[name]()
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
     assert picture.shape[1] <= 1600
@@ -84,7 +86,7 @@ def test_training_and_evaluation_share_a_panel():
     )
 
 
-def test_the_loss_comes_first_and_what_evaluation_measures_before_the_rest():
+def test_the_loss_comes_first_then_the_metrics_of_the_evaluation():
     np.testing.assert_array_equal(
         figures.curves(rows(train__norm=1.0, eval__f1=2.0, train__loss=3.0)),
         figures.curves(rows(train__loss=3.0, eval__f1=2.0, train__norm=1.0)),
@@ -98,17 +100,14 @@ def test_timings_are_left_out():
     )
 
 
-def test_mistakes_are_red_and_right_answers_are_not():
-    right, wrong = np.diag([5, 5]), np.array([[0, 5], [5, 0]])
-    extra = reddish(figures.matrix(wrong, ['a', 'b'])) - reddish(
-        figures.matrix(right, ['a', 'b'])
-    )
-    assert (
-        extra > 100 * 100
-    )  # two cells of more than 70 x 70 pixels; the colour bar cancels
+def test_errors_are_red_and_correct_predictions_are_not():
+    correct = figures.matrix(np.diag([5, 5]), ['a', 'b'])
+    wrong = figures.matrix(np.array([[0, 5], [5, 0]]), ['a', 'b'])
+    # Two cells of more than 70 x 70 pixels. The colour bars are equal.
+    assert reddish(wrong) - reddish(correct) > 100 * 100
 
 
-def test_a_matrix_is_read_with_true_classes_down_and_predictions_across():
+def test_a_matrix_has_a_row_for_each_true_class():
     picture = figures.matrix(np.array([[0, 5], [0, 5]]), ['a', 'b'])
     cells = picture[100:350, 100:420]
     assert reddish(cells[:125, 160:]) > 1000
@@ -135,10 +134,10 @@ def test_a_gallery_keeps_the_order_of_its_images():
 
 
 def test_a_caption_is_under_its_image():
-    plain, said = (
+    first, second = (
         figures.gallery([solid(0, 255, 0)], [text]) for text in ('true 4', 'true 9')
     )
-    assert np.nonzero(plain != said)[0].min() > where(said, 0, 255, 0)[0].max()
+    assert np.nonzero(first != second)[0].min() > where(second, 0, 255, 0)[0].max()
 
 
 @pytest.mark.parametrize(
@@ -148,7 +147,7 @@ def test_a_caption_is_under_its_image():
         lambda: figures.matrix(np.eye(3, dtype=int), ['a', 'b']),
     ],
 )
-def test_names_that_do_not_match_are_refused(draw):
+def test_another_number_of_names_or_captions_is_an_error(draw):
     with pytest.raises(ValueError, match='but'):
         draw()
 
@@ -176,14 +175,14 @@ def test_a_save_that_fails_keeps_the_old_picture_and_leaves_nothing_behind(
     assert np.asarray(Image.open(tmp_path / 'a.png'))[0, 0].tolist() == [1, 2, 3]
 
 
-@pytest.mark.parametrize('share', [0.0, 0.004, 0.25, 0.5, 1.0])
-def test_a_bar_is_as_long_as_its_share(share):
-    def length(share):
-        picture = figures.bars(solid(0, 0, 0), [('', share)])
+@pytest.mark.parametrize('fraction', [0.0, 0.004, 0.25, 0.5, 1.0])
+def test_a_bar_is_as_long_as_its_fraction(fraction):
+    def length(fraction):
+        picture = figures.bars(solid(0, 0, 0), [('', fraction)])
         rows, columns = where(picture, 0x1F, 0x77, 0xB4)
         return len(set(columns))
 
-    assert length(share) == pytest.approx(share * length(1.0), abs=1)
+    assert length(fraction) == pytest.approx(fraction * length(1.0), abs=1)
 
 
 def test_bars_stand_under_the_whole_image():
@@ -209,15 +208,14 @@ def test_a_name_stays_on_its_line_and_off_its_bar(name):
 
 @pytest.mark.parametrize('name', ['Кошка', 'γάτα', 'قطة', 'naïve'])
 def test_names_in_other_scripts_are_drawn(name):
-    """A letter that the font lacks is a box, as this one of no script is."""
-    drawn, boxes = (
+    """The font draws a box for a missing letter, such as a private-use one."""
+    picture, boxes = (
         figures.bars(solid(0, 0, 0), [(text, 0.0)])
         for text in (name, '\U000f0000' * len(name))
     )
-    assert (drawn != boxes).any()
-    assert (
-        len(np.unique(drawn[:, :150].reshape(-1, 3), axis=0)) > 5
-    )  # more than ruled lines
+    assert (picture != boxes).any()
+    # More colours than ruled lines have.
+    assert len(np.unique(picture[:, :150].reshape(-1, 3), axis=0)) > 5
 
 
 def test_importing_is_cheap_and_drawing_leaves_pyplot_alone():
@@ -234,5 +232,7 @@ def test_a_storyboard_of_wide_frames_is_as_low_as_they_are():
         for width in (16, 8)
     )
     assert wide.shape[1] == square.shape[1] and wide.shape[0] < 0.7 * square.shape[0]
-    shares = [(picture == 0).all(-1).mean() for picture in (wide, square)]
-    assert shares[0] == pytest.approx(shares[1], abs=0.15) and min(shares) > 0.5
+    wide_black = (wide == 0).all(-1).mean()
+    square_black = (square == 0).all(-1).mean()
+    assert wide_black == pytest.approx(square_black, abs=0.15)
+    assert min(wide_black, square_black) > 0.5

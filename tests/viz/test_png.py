@@ -1,4 +1,4 @@
-"""What is written from the top down is what Pillow reads."""
+"""PNGs that are written row by row, as Pillow reads them."""
 
 import zlib
 
@@ -13,21 +13,21 @@ from jaxvision.viz import png
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4), st.integers(1, 7))
-def test_rows_are_read_as_they_were(tmp_path_factory, height, width, channels, some):
+def test_rows_are_read_back(tmp_path_factory, height, width, channels, some):
     image = np.random.default_rng(height).integers(
         0, 256, (height, width, channels), np.uint8
     )
     path = tmp_path_factory.mktemp('png') / 'image.png'
     png.write(path, image.shape, (image[i : i + some] for i in range(0, height, some)))
-    with Image.open(path) as found:
-        found.verify()
-    with Image.open(path) as found:
-        assert found.mode == {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}[channels]
-        np.testing.assert_array_equal(np.asarray(found).reshape(image.shape), image)
+    with Image.open(path) as opened:
+        opened.verify()
+    with Image.open(path) as opened:
+        assert opened.mode == {1: 'L', 2: 'LA', 3: 'RGB', 4: 'RGBA'}[channels]
+        np.testing.assert_array_equal(np.asarray(opened).reshape(image.shape), image)
     assert [file.name for file in path.parent.iterdir()] == ['image.png']
 
 
-def test_what_the_colours_mean_is_read_too(tmp_path):
+def test_chunks_that_define_the_colours_are_read_back(tmp_path):
     profile = bytes(range(200))
     chunks = {
         b'iCCP': b'name\0\0' + zlib.compress(profile),
@@ -35,11 +35,11 @@ def test_what_the_colours_mean_is_read_too(tmp_path):
     }
     rows = [np.zeros((3, 4, 4), np.uint8)]
     png.write(tmp_path / 'image.png', (3, 4, 4), rows, chunks)
-    with Image.open(tmp_path / 'image.png') as found:
-        assert found.info['icc_profile'] == profile and found.info['gamma'] == 1
+    with Image.open(tmp_path / 'image.png') as opened:
+        assert opened.info['icc_profile'] == profile and opened.info['gamma'] == 1
 
 
-def test_it_is_there_whole_or_not_at_all(tmp_path):
+def test_an_interrupted_write_keeps_the_old_file(tmp_path):
     def rows():
         yield np.zeros((3, 4, 1), np.uint8)
         raise KeyboardInterrupt

@@ -1,7 +1,9 @@
+"""Tables on a screen."""
+
 from jaxvision.viz.tables import Table, printable
 
 
-def test_rows_of_later_batches_stand_under_the_first(capsys):
+def test_rows_of_later_batches_are_aligned_with_the_first(capsys):
     table = Table('file', ['a.png', 'longer.png', 'b.png'])
     table.print([{'file': 'a.png', None: 'unreadable: empty'}])
     table.print([{'file': 'longer.png', 'class': 'cat', 'probability': 0.98765}])
@@ -14,6 +16,6 @@ def test_rows_of_later_batches_stand_under_the_first(capsys):
     ]
 
 
-def test_what_a_terminal_would_obey_is_written_out():
+def test_control_characters_are_written_as_escapes():
     assert printable('día 猫.png') == 'día 猫.png'
     assert printable('a\nb\t\x1b[31m\udcff') == r'a\nb\t\x1b[31m\udcff'

@@ -1,0 +1,34 @@
+"""Figures of matplotlib as pixels, without pyplot."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+Picture = UInt8[np.ndarray, 'h w 3']
+
+DOTS_PER_INCH = 100
+
+
+def empty(width: float, height: float):
+    """Make an empty figure of a size in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((width, height), dpi=DOTS_PER_INCH, layout='constrained')
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    return figure
+
+
+def render(figure) -> Picture:
+    """Draw a figure of matplotlib to pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    rgba = np.array(canvas.buffer_rgba())
+    return rgba[..., :3].copy()
+
+
+def message(text: str) -> Picture:
+    """Draw a line of text, in place of an empty figure."""
+    figure = empty(4.0, 1.0)
+    figure.text(0.5, 0.5, text, ha='center', va='center')
+    return render(figure)
