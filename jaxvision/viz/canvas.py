@@ -1,14 +1,19 @@
 """Figures of matplotlib as pixels, without pyplot."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from jaxtyping import UInt8
+
+if TYPE_CHECKING:  # The import of matplotlib is slow, so only drawing imports it.
+    from matplotlib.figure import Figure
 
 Picture = UInt8[np.ndarray, 'h w 3']
 
 DOTS_PER_INCH = 100
 
 
-def empty(width: float, height: float):
+def empty(width: float, height: float) -> 'Figure':
     """Make an empty figure of a size in inches."""
     from matplotlib.figure import Figure
 
@@ -17,7 +22,7 @@ def empty(width: float, height: float):
     return figure
 
 
-def render(figure) -> Picture:
+def render(figure: 'Figure') -> Picture:
     """Draw a figure of matplotlib to pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
