@@ -1,1 +1,1 @@
-"""The engine: it trains any task and knows none by name."""
+"""The engine, which trains any task and knows no task by name."""

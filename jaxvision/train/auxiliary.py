@@ -1,7 +1,7 @@
-"""The networks that a task requires: described in the run's spec, loaded into its `frozen`.
+"""Auxiliary networks: a task uses them and does not train them.
 
-A task asks for them with `requires(config) -> {name: RequiredNetwork}`. A run keeps their specs
-and weights, so that it needs their folders and files only once.
+A task requires them by `requires(config) -> {name: RequiredNetwork}`. A run saves their specs and
+weights, so it needs their folders and files only once.
 """
 
 import dataclasses
@@ -18,9 +18,7 @@ from jaxvision.core.fields import Config
 from jaxvision.core.files import cache_folder
 from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.task import RequiredNetwork
-from jaxvision.core.trees import (
-    content_hash,
-)
+from jaxvision.core.trees import content_hash
 from jaxvision.core.types import Tree
 from jaxvision.train import checkpoints
 from jaxvision.train.saved import (
@@ -34,7 +32,13 @@ from jaxvision.train.sources import Sources
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A required network that is to be trained in a folder first."""
+    """The training of an auxiliary network in a folder.
+
+    Attributes:
+        name: the name of the network in its task.
+        config: the config that trains the network.
+        folder: the run folder of the network.
+    """
 
     name: str
     config: Config
@@ -42,9 +46,9 @@ class Training:
 
 
 def trainings(config: Config, workdir: Path) -> Iterator[Training]:
-    """Yield the required networks that are trained by their config, finished or not.
+    """Yield the trainings of the auxiliary networks of a run, finished or not.
 
-    A run that has a checkpoint holds its required networks already, and needs none.
+    A run with a checkpoint already holds its networks, and yields nothing.
     """
     if checkpoints.exist(workdir):
         return
@@ -58,15 +62,15 @@ def describe(
     describe_run: Callable[[Config, Sources], Spec],
     sources: Sources,
 ) -> NetworkSpec:
-    """Describe a required network for the run's spec.
+    """Describe an auxiliary network for the spec of a run.
 
     Args:
-        network: as the task requires it.
-        describe_run: `describe_run(config, sources) -> spec` of a run yet to be trained.
-        sources: those of the run that requires the network.
+        network: the network, as the task requires it.
+        describe_run: `describe_run(config, sources) -> spec` of a run that trains a network.
+        sources: the data of the run that requires the network.
 
     Raises:
-        UserError: The network is a folder that holds no run.
+        UserError: The network is the folder of a run, but the folder holds no run.
     """
     if network.weights:
         return NetworkSpec()
@@ -75,7 +79,10 @@ def describe(
         return NetworkSpec(config=network.config.to_dict(), spec=spec)
     folder = Path(network.run)
     if not (folder / 'config.json').exists():
-        raise UserError(f'the network that this task requires: {folder} is no run')
+        raise UserError(
+            f'{folder}: expected the run folder of a network that this task requires. Check '
+            'the path'
+        )
     config = read_config(folder)
     spec = read_run_spec(folder, config)
     return NetworkSpec(config=config.to_dict(), spec=spec)
@@ -84,12 +91,12 @@ def describe(
 def load(
     config: Config, workdir: Path
 ) -> tuple[dict[str, NetworkSpec], dict[str, Tree]]:
-    """Read the required networks of a task.
+    """Read the auxiliary networks of a run.
 
     Returns:
-        ({name: its description}, {name: its variables}).
+        ({name: description}, {name: variables}).
     """
-    described = {}
+    descriptions = {}
     variables = {}
     for name, network in required_networks(config).items():
         if network.weights:
@@ -99,24 +106,26 @@ def load(
             run = open_saved(_folder(name, network, workdir))
             variables[name] = jax.device_get(run.restore('last').variables)
             description = NetworkSpec(config=run.config.to_dict(), spec=run.spec)
-        described[name] = dataclasses.replace(
+        descriptions[name] = dataclasses.replace(
             description, hash=content_hash(variables[name])
         )
-    return described, variables
+    return descriptions, variables
 
 
 def _folder(name: str, network: RequiredNetwork, workdir: Path) -> Path:
-    """The folder of the run that is the network, or will be."""
+    """Find the folder of the run that trained or will train a network."""
     if network.run:
         return Path(network.run)
-    if jax.process_count() > 1:  # The processes' caches may not be one.
+    # The caches of several processes may differ.
+    if jax.process_count() > 1:
         return workdir / 'required' / name
     assert network.config, f'{name} has no origin'
-    data = Sources(network.config)['train'].info.fingerprint
-    learned = {
+    fingerprint = Sources(network.config)['train'].info.fingerprint
+    settings = {
         field: value
         for field, value in sorted(fields(network.config).items())
         if field not in FREE_FIELDS
     }
-    digest = hashlib.sha256(f'{__version__} {learned} {data}'.encode()).hexdigest()
+    text = f'{__version__} {settings} {fingerprint}'
+    digest = hashlib.sha256(text.encode()).hexdigest()
     return cache_folder('runs') / f'{name}-{digest[:16]}'

@@ -1,6 +1,7 @@
-"""Saving and restoring a TrainState with Orbax: asynchronous, atomic, checked.
+"""Checkpoints of a train state with Orbax: asynchronous, atomic, and checked by checksums.
 
-`checkpoints/STEP/state` holds the arrays; `checkpoints/STEP/manifest` says what wrote them.
+`checkpoints/STEP/state` holds the arrays. `checkpoints/STEP/manifest` describes the program that
+wrote them.
 """
 
 import contextlib
@@ -20,23 +21,36 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.types import Json
 from jaxvision.train import processes
 
-SCHEMA = 1  # of the manifest and of the tree that `state` holds
+# Version of the manifest, and of the tree in `state`.
+SCHEMA = 1
+
+_MOST_LISTED = 3
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last `keep`, and the best by the metric `best` ('-NAME': the
-    least)."""
+    """The checkpoints of one run: the last few, and the best by a metric."""
 
     def __init__(
         self, folder: Path, keep: int = 2, best: str = '', read_only: bool = False
     ):
+        """Open the checkpoints in a folder.
+
+        Args:
+            folder: the folder `checkpoints` of a run.
+            keep: number of latest checkpoints to keep.
+            best: the metric that selects the best checkpoint, such as 'validation/accuracy';
+                '-NAME': less is better; '': none is the best.
+            read_only: whether to create and delete nothing.
+        """
         import orbax.checkpoint as ocp
 
         if keep < 1:
-            raise UserError(f'train.keep={keep}: it is at least 1')
-        self._folder, self._keep, self._best = folder, keep, best
-        # What to keep is decided here: Orbax's own rule reads every old checkpoint's metrics when
-        # it opens the folder, so that one damaged file would close them all.
+            raise UserError(f'train.keep={keep}: expected a whole number >= 1')
+        self._folder = folder
+        self._keep = keep
+        self._best = best
+        # This class decides which checkpoints to keep. Orbax reads the metrics of every old
+        # checkpoint when it opens the folder, so one damaged file would block all of them.
         options = ocp.CheckpointManagerOptions(
             create=not read_only, read_only=read_only, max_to_keep=None
         )
@@ -48,8 +62,8 @@ class Checkpoints:
                 'manifest': ocp.JsonCheckpointHandler(),
             },
         )
-        # It asks JAX for the sync point of an old step, from a thread of process 0 alone, and would
-        # move that point behind steps that the loop has taken.
+        # Orbax asks JAX for the sync point of an old step, from a thread of process 0 alone. This
+        # would move the sync point behind steps that the loop has taken.
         self._manager.reached_preemption = lambda step: False
 
     def __enter__(self) -> 'Checkpoints':
@@ -59,48 +73,54 @@ class Checkpoints:
         self._manager.close()
 
     def wait(self) -> None:
-        """Until the save under way is on the disk, or has raised; removes what need not be kept."""
+        """Wait until the current save is on the disk, then delete old checkpoints."""
         self._manager.wait_until_finished()
         scores = self._scores()
-        kept = sorted(scores)[-self._keep :] + _scored(scores)[-1:]
-        for step in processes.of_first(sorted(scores.keys() - set(kept))):
+        latest = sorted(scores)[-self._keep :]
+        best = _scored(scores)[-1:]
+        old = sorted(scores.keys() - {*latest, *best})
+        for step in processes.of_first(old):
             self._manager.delete(step)
 
     def score(self, metrics: dict[str, float | int]) -> float | None:
-        """The metric that 'best' is about, signed so that more is better; None if there is none."""
+        """Find the score of a checkpoint in its metrics, signed so that more is better.
+
+        Returns:
+            The score. None if the metric is missing or not finite.
+        """
         value = metrics.get(self._best.removeprefix('-'))
         if value is None or not math.isfinite(value):
             return None
-        return -value if self._best.startswith('-') else value
+        if self._best.startswith('-'):
+            return -value
+        return value
 
     def steps(self) -> list[int]:
+        """List the steps of all checkpoints, in order."""
         return sorted(self._manager.all_steps())
 
     def has_best(self) -> bool:
-        """Whether a checkpoint was selected."""
+        """Whether a checkpoint has a score, so that one is the best."""
         return bool(self._best) and bool(_scored(self._scores()))
 
     def find(self, step: str | int = 'last') -> int:
-        """The step of 'last', 'best' or a number; an error says what there is."""
+        """Find the step of a checkpoint.
+
+        Args:
+            step: 'last', 'best' or a number.
+
+        Raises:
+            UserError: There is no such checkpoint.
+        """
         steps = self.steps()
         if not steps:
-            raise UserError(f'{self._folder} holds no checkpoint')
+            raise UserError(
+                f'{self._folder} holds no checkpoint. Train the run until its first one'
+            )
         if step == 'last':
             return steps[-1]
         if step == 'best':
-            if not self._best:
-                raise UserError(
-                    f'{self._folder} has no best checkpoint, since the run has no '
-                    'validation split to select it on. Use the last one, or train with '
-                    'data.validation=10%'
-                )
-            scored = _scored(self._scores())
-            if not scored:
-                raise UserError(
-                    f'{self._folder}: no checkpoint was saved with an evaluation of '
-                    f'{self._best.removeprefix("-")!r}, so none is the best'
-                )
-            return scored[-1]
+            return self._find_best()
         if not str(step).isdigit() or int(step) not in steps:
             raise UserError(
                 f'{self._folder} has no checkpoint {step}: expected last, best or one '
@@ -108,9 +128,30 @@ class Checkpoints:
             )
         return int(step)
 
+    def _find_best(self) -> int:
+        if not self._best:
+            raise UserError(
+                f'{self._folder} has no best checkpoint, since the run has no validation '
+                'split to select one. Use the last one, or train with '
+                'data.validation=10%'
+            )
+        scored = _scored(self._scores())
+        if not scored:
+            metric = self._best.removeprefix('-')
+            raise UserError(
+                f'{self._folder} has no best checkpoint, since no checkpoint was saved with '
+                f'an evaluation of {metric!r}. Use the last one'
+            )
+        return scored[-1]
+
     def save(self, state: TrainState, origin: Json, metrics: dict[str, float]) -> None:
-        """Start to save; the state may be donated as soon as this returns. `origin` goes into the
-        manifest: what the state was made with."""
+        """Start to save a state, which may be donated when this returns.
+
+        Args:
+            state: the state.
+            origin: config and data of the run, for the manifest.
+            metrics: metrics of the state, for its score.
+        """
         import orbax.checkpoint as ocp
 
         self.wait()
@@ -120,7 +161,7 @@ class Checkpoints:
             **origin,
             'versions': _versions(),
             'score': self.score(metrics),
-            'checksums': jax.tree.map(int, jax.device_get(_checksums(arrays))),
+            'checksums': _host_checksums(arrays),
         }
         self._manager.save(
             int(state.step),
@@ -131,59 +172,71 @@ class Checkpoints:
         )
 
     def _scores(self) -> dict[int, float | None]:
-        """{step: score}, None where there is none or the manifest cannot be read."""
+        """Read {step: score}; None if there is no score or the manifest is unreadable."""
         scores = {}
         for step in self.steps():
+            scores[step] = None
             with contextlib.suppress(OSError, ValueError):
                 path = self._folder / str(step) / 'manifest' / 'metadata'
                 scores[step] = json.loads(path.read_text())['score']
-        return {step: scores.get(step) for step in self.steps()}
+        return scores
 
     def restore(self, like: TrainState, step: int) -> TrainState:
-        """The state of a step, with the shapes, dtypes and shardings of `like` (abstract)."""
-        import orbax.checkpoint as ocp
+        """Read the state of a step.
 
-        where = self._folder / str(step)
-        wanted = _arrays(like)
+        Args:
+            like: the shapes, dtypes and shardings of the state.
+            step: the step of the checkpoint.
+
+        Raises:
+            UserError: The checkpoint is damaged, or does not match `like`.
+        """
+        path = self._folder / str(step)
         try:
-            there = self._manager.item_metadata(step)['state'].tree
-            _check_shapes(where, _shapes(there), _shapes(wanted))
-            found: Any = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(wanted),
-                    manifest=ocp.args.JsonRestore(),
-                ),
-            )
-            sums = jax.tree.map(int, jax.device_get(_checksums(found.state)))
-            intact = found.manifest['checksums'] == sums
-            if found.manifest['schema'] != SCHEMA:
-                raise UserError(
-                    f'{where} was written by another version of jaxvision: schema '
-                    f'{found.manifest["schema"]}, here {SCHEMA}'
-                )
+            saved = self._read(path, step, _arrays(like))
+            is_intact = saved.manifest['checksums'] == _host_checksums(saved.state)
+            schema = saved.manifest['schema']
         except UserError:
             raise
         except PermissionError as error:
-            raise UserError(f'cannot read {where}: {error.strerror}') from error
-        # Orbax's readers raise nearly anything, `Exception` itself too.
-        except Exception as error:
             raise UserError(
-                _damaged(where, f'{type(error).__name__}: {error}')
+                f'{path} cannot be read: {error.strerror}. Check its permissions'
             ) from error
-        if not intact:
-            raise UserError(_damaged(where, 'its checksums differ'))
-        key = jax.random.wrap_key_data(found.state['key'])
-        return like.replace(**{**found.state, 'key': key})
+        # Orbax raises errors of nearly any type, even `Exception` itself.
+        except Exception as error:
+            raise _damaged(path, f'{type(error).__name__}: {error}') from error
+        if schema != SCHEMA:
+            raise UserError(
+                f'{path} was written by another version of jaxvision: schema {schema}, '
+                f'here {SCHEMA}. Use that version, or train the run again'
+            )
+        if not is_intact:
+            raise _damaged(path, 'its checksums differ')
+        key = jax.random.wrap_key_data(saved.state['key'])
+        return like.replace(**{**saved.state, 'key': key})
+
+    def _read(self, path: Path, step: int, arrays: dict[str, Any]) -> Any:
+        """Read state and manifest, if the shapes of the state are those of `arrays`."""
+        import orbax.checkpoint as ocp
+
+        saved = self._manager.item_metadata(step)['state'].tree
+        _check_shapes(path, _shapes(saved), _shapes(arrays))
+        return self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(arrays),
+                manifest=ocp.args.JsonRestore(),
+            ),
+        )
 
 
 def exist(workdir: Path) -> bool:
-    """Whether a run has any."""
+    """Whether a run folder has checkpoints."""
     return any(path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
 
 
 def _scored(scores: dict[int, float | None]) -> list[int]:
-    """The steps that have a score, the best last; of equals the earliest."""
+    """List the steps with a score, the best one last; among equal scores the earliest is best."""
     scored = [
         (score, step)
         for step, score in sorted(scores.items(), reverse=True)
@@ -193,30 +246,33 @@ def _scored(scores: dict[int, float | None]) -> list[int]:
 
 
 def _arrays(state: TrainState) -> dict[str, Any]:
-    """The state as a dict of plain arrays: a typed key would not survive the disk."""
+    """Convert a state to a dict of plain arrays, since a typed key cannot be saved."""
     arrays = {name: getattr(state, name) for name in state.__dataclass_fields__}
     if not isinstance(state.key, jax.ShapeDtypeStruct):
         return {**arrays, 'key': jax.random.key_data(state.key)}
     data = jax.eval_shape(jax.random.key_data, state.key)
-    return {
-        **arrays,
-        'key': jax.ShapeDtypeStruct(
-            data.shape, data.dtype, sharding=state.key.sharding
-        ),
-    }
+    key = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=state.key.sharding)
+    return {**arrays, 'key': key}
+
+
+def _host_checksums(arrays: dict) -> dict[str, int]:
+    checksums = jax.device_get(_checksums(arrays))
+    return jax.tree.map(int, checksums)
 
 
 @jax.jit
 def _checksums(arrays: dict) -> dict[str, jax.Array]:
-    """{path: uint32}: the words of each leaf, weighted by their place; exact on any layout."""
+    """Sum the words of each leaf, weighted by their places, as uint32: {path: sum}.
+
+    Integer sums are exact on any layout of devices.
+    """
 
     def checksum(leaf):
         words = leaf.astype(jnp.uint8) if leaf.dtype == bool else leaf
         bits = {1: jnp.uint8, 2: jnp.uint16}.get(words.dtype.itemsize, jnp.uint32)
         words = jax.lax.bitcast_convert_type(words, bits).reshape(-1).astype(jnp.uint32)
-        return jnp.sum(
-            words * (2 * jnp.arange(words.size, dtype=jnp.uint32) + 1), dtype=jnp.uint32
-        )
+        weights = 2 * jnp.arange(words.size, dtype=jnp.uint32) + 1
+        return jnp.sum(words * weights, dtype=jnp.uint32)
 
     return {name: checksum(leaf) for name, leaf in _leaves(arrays).items()}
 
@@ -229,37 +285,44 @@ def _leaves(tree: Any) -> dict[str, Any]:
 
 
 def _shapes(tree: Any) -> dict[str, str]:
-    return {
-        name: f'{leaf.dtype}{list(leaf.shape)}' for name, leaf in _leaves(tree).items()
-    }
+    """Describe each leaf as 'float32[3, 4]': {path: description}."""
+    leaves = _leaves(tree)
+    return {name: f'{leaf.dtype}{list(leaf.shape)}' for name, leaf in leaves.items()}
 
 
-def _check_shapes(where: Path, there: dict[str, str], here: dict[str, str]) -> None:
-    wrong = [
-        f'{name} is {there.get(name, "not there")}, the config makes it '
-        f'{here.get(name, "not there")}'
-        for name in sorted({*there, *here})
-        if there.get(name) != here.get(name)
-    ]
-    if wrong:
-        more = f'; and {len(wrong) - 3} more' if len(wrong) > 3 else ''
-        raise UserError(
-            f'{where} is a checkpoint of another model: {"; ".join(wrong[:3])}{more}'
-        )
+def _check_shapes(path: Path, saved: dict[str, str], expected: dict[str, str]) -> None:
+    differences = []
+    for name in sorted({*saved, *expected}):
+        saved_shape = saved.get(name, 'absent')
+        expected_shape = expected.get(name, 'absent')
+        if saved_shape != expected_shape:
+            differences.append(
+                f'{name} is {saved_shape} in the checkpoint, {expected_shape} by these files'
+            )
+    if not differences:
+        return
+    listed = '; '.join(differences[:_MOST_LISTED])
+    if len(differences) > _MOST_LISTED:
+        listed += f'; and {len(differences) - _MOST_LISTED} more'
+    raise UserError(
+        f'{path} and the files config.json and spec.json of the run disagree: {listed}. '
+        'Restore the file that was changed, such as model in config.json or class_names in '
+        'spec.json'
+    )
 
 
-def _damaged(where: Path, why: str) -> str:
-    return (
-        f'{where} is damaged ({why.splitlines()[0][:200]}). Remove it to go on from the one '
-        'before'
+def _damaged(path: Path, reason: str) -> UserError:
+    first_line = reason.splitlines()[0][:200]
+    return UserError(
+        f'{path} is damaged ({first_line}). Remove it to resume from the checkpoint before'
     )
 
 
 def _versions() -> dict[str, str]:
-    names = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
-    found = {name: importlib.metadata.version(name) for name in names}
+    packages = ('jax', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+    versions = {name: importlib.metadata.version(name) for name in packages}
     return {
         'python': sys.version.split()[0],
         'jaxvision': jaxvision.__version__,
-        **found,
+        **versions,
     }

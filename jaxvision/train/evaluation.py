@@ -1,4 +1,4 @@
-"""A map over the examples of a split on the device, then a reduce on the host."""
+"""A map over the examples of a split on the device, then a reduction on the host."""
 
 import time
 from collections import deque
@@ -15,54 +15,58 @@ from jaxvision.data import pipeline
 from jaxvision.data.wrappers import Subset
 from jaxvision.train import processes, sharding
 from jaxvision.train.run import Run
-from jaxvision.train.writers import duration
+from jaxvision.train.writers import duration, listed
 from jaxvision.viz import figures
 
-LAG = 2  # batches between the computation of records and their reading
+# Batches between the computation of records and their reading.
+LAG = 2
 
-
-# What stands before the names of a split's metrics.
+# The beginning of the metric names of each split.
 PREFIXES: dict[Split, str] = {'validation': 'validation', 'test': 'eval'}
 
 
 def measure(
     run: Run, state: TrainState, split: Split
 ) -> tuple[dict[str, float], Records]:
-    """Measure every evaluation on a split.
+    """Run every evaluation of the task on a split, and print the metrics.
 
     Args:
         run: the run.
-        state: the state that is evaluated.
+        state: the state to evaluate.
         split: 'validation' or 'test'.
 
     Returns:
-        (the metrics, 'validation/...' or 'eval/...', and the records of the main evaluation).
-        'left_out' counts the examples that cannot be read, where there are some.
+        (metrics, records of the main evaluation). Metric names begin with 'validation/' or
+        'eval/'. The metric 'left_out' counts unreadable examples, if there are any.
+
+    Raises:
+        UserError: An evaluation returns other metrics than it declares.
     """
     start = time.monotonic()
+    prefix = PREFIXES[split]
+    total = len(run.sources[split])
     metrics = {}
-    left_out = []
+    remarks = []
     main_records = {}
     for name, evaluation in run.task.evaluations.items():
         records = gather(run, run.evaluate[name], split, state)
         values = evaluation.summarize(records)
         _check_declared(name, evaluation, values)
         for metric, value in values.items():
-            metrics[f'{PREFIXES[split]}/{metric_name(name, metric)}'] = float(value)
-        total = len(run.sources[split])
-        missing = total - len(records['index'])
-        if missing:
-            left_out_name = f'{PREFIXES[split]}/{metric_name(name, "left_out")}'
-            metrics[left_out_name] = float(missing)
-            left_out.append(
-                f'; {PREFIXES[split]} is over {total - missing:,} of {total:,} examples, as '
-                f'{missing:,} cannot be read'
+            metrics[f'{prefix}/{metric_name(name, metric)}'] = float(value)
+        readable = len(records['index'])
+        left_out = total - readable
+        if left_out:
+            metrics[f'{prefix}/{metric_name(name, "left_out")}'] = float(left_out)
+            remarks.append(
+                f'; {prefix} is over {readable:,} of {total:,} examples, as {left_out:,} '
+                'cannot be read'
             )
         if name == run.task.main_evaluation:
             main_records = records
-    text = '  '.join(f'{name} {value:.4g}' for name, value in metrics.items())
     took = duration(time.monotonic() - start)
-    processes.say(f'step {int(state.step)}: {text}  ({took}){"".join(left_out)}')
+    step = int(state.step)
+    processes.say(f'step {step}: {listed(metrics)}  ({took}){"".join(remarks)}')
     return metrics, main_records
 
 
@@ -72,92 +76,114 @@ def _check_declared(
     declared = set(evaluation.metrics)
     if declared and declared != values.keys():
         raise UserError(
-            f'evaluation {name!r} declares the metrics {sorted(declared)}, and its '
-            f'summarize returned {sorted(values)}. Make them the same'
+            f'evaluation {name!r} declares the metrics {sorted(declared)}, but its '
+            f'summarize returned {sorted(values)}. Make them equal'
         )
 
 
 def gather(run: Run, evaluate: Evaluate, split: Split, state: TrainState) -> Records:
-    """The records of every example of a split, in the split's order, padding dropped."""
-    config, pending, parts = run.config.data, deque(), []
-    whole = -(-config.batch_size // run.mesh.size) * run.mesh.size
+    """Compute the records of every example of a split, in order, without padding.
+
+    Args:
+        run: the run.
+        evaluate: the compiled map of an evaluation.
+        split: the split.
+        state: the state to evaluate.
+    """
+    config = run.config.data
+    # Rounded up to a multiple of the number of devices.
+    batch_size = -(-config.batch_size // run.mesh.size) * run.mesh.size
     batches = pipeline.eval_batches(
         run.sources[split],
         run.task.prepare,
-        batch_size=whole,
+        batch_size=batch_size,
         process=(jax.process_index(), jax.process_count()),
         threads=config.threads,
         on_corrupt=config.on_corrupt,
         counter=run.unreadable,
     )
+    pending = deque()
+    parts = []
     for batch in sharding.prefetch(run.mesh, batches):
         pending.append(evaluate(state, batch))
         if len(pending) > LAG:
             parts.append(jax.device_get(pending.popleft()))
     parts += jax.device_get(list(pending))
-    records = {
-        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
-    }
+    records = _concatenated(parts)
     rows = np.flatnonzero(records.pop('present'))
     rows = rows[np.argsort(records['index'][rows], kind='stable')]
     return {name: values[rows] for name, values in records.items()}
 
 
+def _concatenated(parts: list[Records]) -> Records:
+    records = {}
+    for name in parts[0]:
+        records[name] = np.concatenate([part[name] for part in parts])
+    return records
+
+
 def examples(run: Run, split: Split, count: int) -> Records:
-    """`count` examples spread evenly over a split, or all of fewer, prepared and stacked."""
-    config, source = run.config.data, run.sources[split]
-    rows = np.linspace(0, len(source) - 1, min(count, len(source))).astype(int)
-    parts = list(
-        pipeline.eval_batches(
-            Subset(source, rows, split),
-            run.task.prepare,
-            batch_size=min(32, len(rows)),
-            threads=config.threads,
-            on_corrupt=config.on_corrupt,
-            counter=run.unreadable,
-        )
+    """Read prepared examples that are spread evenly over a split, as one batch.
+
+    Args:
+        run: the run.
+        split: the split.
+        count: number of examples; all if the split has fewer.
+    """
+    config = run.config.data
+    source = run.sources[split]
+    count = min(count, len(source))
+    rows = np.linspace(0, len(source) - 1, count).astype(int)
+    batches = pipeline.eval_batches(
+        Subset(source, rows, split),
+        run.task.prepare,
+        batch_size=min(32, len(rows)),
+        threads=config.threads,
+        on_corrupt=config.on_corrupt,
+        counter=run.unreadable,
     )
-    stacked = {
-        name: np.concatenate([part[name] for part in parts]) for name in parts[0]
-    }
-    read = stacked.pop('present')
+    stacked = _concatenated(list(batches))
     # The last batch is padded.
-    missing = len(rows) - int(read.sum())
-    if missing:
+    present = stacked.pop('present')
+    left_out = len(rows) - int(present.sum())
+    if left_out:
         processes.say(
-            f'{missing:,} of {len(rows):,} examples of {split} cannot be read and are left '
+            f'{left_out:,} of {len(rows):,} examples of {split} cannot be read and are left '
             'out'
         )
-    return {name: values[read] for name, values in stacked.items()}
+    return {name: values[present] for name, values in stacked.items()}
 
 
 def inputs(run: Run, prepared: Records) -> Records:
-    """What `predict` is given for prepared examples."""
+    """Make the inputs of `Task.predict` from prepared examples."""
     make = run.task.main.inputs
-    made = jax.device_get(jax.jit(make)(prepared)) if make else prepared
-    return {name: made[name] for name in run.spec.inputs}
+    arrays = jax.device_get(jax.jit(make)(prepared)) if make else prepared
+    return {name: arrays[name] for name in run.spec.inputs}
 
 
 def draw(
     run: Run, records: Records, split: Split, folder: Path, step: int | None = None
 ) -> None:
-    """Draw the task's figures of the main evaluation.
+    """Save the figures of the task for the main evaluation, if the task has any.
 
     Args:
-        run: the run, whose task may have no figures.
-        records: those of the main evaluation.
-        split: the split that they are of.
-        folder: where the pictures are saved.
-        step: the step that the names of the files have, or None for none.
+        run: the run.
+        records: the records of the main evaluation.
+        split: the split of the records.
+        folder: the folder of the pictures.
+        step: the step that file names end with, as NAME-STEP; None: no step.
     """
     if not run.task.figures or not processes.is_first():
         return
     prepare = run.task.prepare
     source = run.sources[split]
 
-    def example(row):
-        return prepare(source[row], None) if prepare else source[row]
+    def read_example(row):
+        example = source[row]
+        return prepare(example, None) if prepare else example
 
-    for name, picture in run.task.figures(records, example).items():
-        when = '' if step is None else f'-{step:06}'
-        figures.save(folder / f'{name}{when}.png', picture)
+    suffix = ''
+    if step is not None:
+        suffix = f'-{step:06}'
+    for name, picture in run.task.figures(records, read_example).items():
+        figures.save(folder / f'{name}{suffix}.png', picture)

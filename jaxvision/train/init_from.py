@@ -1,14 +1,16 @@
-"""A run that begins with parts of others: `train.init_from`, 'SOURCE[:PART][->PART],...'.
+"""Initialise a run from other runs or files: `train.init_from`, 'SOURCE[:PART][->PART],...'.
 
-A SOURCE is a RUN, or published weights, whose parameters are all the model's: a FILE, or the name
-of packaged ones ('efficientnet_lite0').
-A part is a path in the parameters, 'model/encoder', its player first; statistics of the same path,
-such as batch norm's, belong to it. Whatever has no counterpart is an error that lists it, unless
-`train.init_new` names it.
+A SOURCE is a run folder, a weights file, or the name of packaged weights such as
+'efficientnet_lite0'. The parameters of a weights file are those of the network 'model'.
 
-Weights of a class or of a word, as the columns of a head, go by its name: see matching.py.
+A PART is a path in the parameters that begins with the network, such as 'model/encoder'.
+Statistics of the same path, such as those of batch norm, belong to the part.
+
+A leaf without a counterpart is an error, unless `train.init_new` names it. Weights of a class or
+a word, such as the columns of a head, are matched by name, see matching.py.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -28,13 +30,16 @@ from jaxvision.train.matching import Partial, Shapes
 
 T = TypeVar('T')
 
+_MOST_LISTED = 8
+_ABSENT = 'absent'
+
 
 class Origin(NamedTuple):
-    """What a source gives.
+    """The content of a source.
 
     Attributes:
-        variables: as `TrainState.variables`.
-        names: of its classes or words, in order; empty where they are unknown.
+        variables: the variables, in the form of `TrainState.variables`.
+        names: names of the classes or words, in order; empty if they are unknown.
     """
 
     variables: Tree
@@ -42,12 +47,12 @@ class Origin(NamedTuple):
 
 
 class Leaf(NamedTuple):
-    """A leaf that is taken over.
+    """A leaf of a source.
 
     Attributes:
-        values: of the leaf.
-        source: the run or file that it is of.
-        names: of the source's classes or words; empty where they are unknown.
+        values: the values of the leaf.
+        source: the run or file.
+        names: names of the classes or words of the source; empty if they are unknown.
     """
 
     values: np.ndarray
@@ -55,173 +60,222 @@ class Leaf(NamedTuple):
     names: tuple[str, ...] = ()
 
 
+class _Part(NamedTuple):
+    """An entry of `train.init_from`.
+
+    Attributes:
+        source: the run or file.
+        old: the path of the part in the source; '': everything.
+        new: the path of the part in the new run.
+    """
+
+    source: Path
+    old: str
+    new: str
+
+
 def read(init_from: str, open_origin: Callable[[Path], Origin]) -> dict[str, Leaf]:
-    """{name: leaf} of what the new run takes over; `open_origin(SOURCE)` reads a source."""
-    found = {}
-    open_origin = functools.cache(open_origin)  # Several parts may be of one source.
+    """Read the leaves that `train.init_from` selects.
+
+    Args:
+        init_from: the value of `train.init_from`.
+        open_origin: `open_origin(source)` reads a source.
+
+    Returns:
+        {name in the new run: leaf}.
+
+    Raises:
+        UserError: A source cannot be read, lacks a part, or sets a leaf a second time.
+    """
+    leaves = {}
+    # Several parts may be of one source.
+    open_origin = functools.cache(open_origin)
     for source, old, new in _parts(init_from):
-        origin = open_origin(source)
-        part = {
-            new + name.removeprefix(old): Leaf(np.asarray(leaf), source, origin.names)
-            for name, leaf in _named(origin.variables).items()
-            if _in(name, old)
-        }
+        with naming_field(init_from):
+            origin = open_origin(source)
+        part = {}
+        for name, values in _named(origin.variables).items():
+            if _is_in(name, old):
+                new_name = new + name.removeprefix(old)
+                part[new_name] = Leaf(np.asarray(values), source, origin.names)
         if not part:
-            raise UserError(f'train.init_from: {source} has no {old!r}')
-        for name in part.keys() & found.keys():
-            raise UserError(f'train.init_from gives {name} twice')
-        found |= part
-    return found
+            raise UserError(
+                f'train.init_from={init_from}: {source} has no part {old!r}. Give the path '
+                'of a part, such as model/stem'
+            )
+        for name in part.keys() & leaves.keys():
+            raise UserError(
+                f'train.init_from={init_from}: {name} is set twice. Remove one of the entries'
+            )
+        leaves |= part
+    return leaves
+
+
+@contextlib.contextmanager
+def naming_field(init_from: str) -> Iterator[None]:
+    """Put `train.init_from=...` before the errors of the block."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f'train.init_from={init_from}: {error}') from error
 
 
 def sources(init_from: str) -> list[Path]:
-    return [source for source, *_ in _parts(init_from)]
+    """List the runs and files in `train.init_from`."""
+    return [part.source for part in _parts(init_from)]
 
 
-def _parts(init_from: str) -> Iterator[tuple[Path, str, str]]:
-    """(source, part of it, part of the new run)"""
+def _parts(init_from: str) -> Iterator[_Part]:
     for text in filter(None, map(str.strip, init_from.split(','))):
-        where, arrow, new = (part.strip() for part in text.partition('->'))
-        source, _, old = where.partition(':')
-        yield packaged_weights.locate(source), old, new if arrow else old
+        origin, arrow, new = text.partition('->')
+        source, _, old = origin.strip().partition(':')
+        with naming_field(init_from):
+            path = packaged_weights.locate(source)
+        yield _Part(path, old, new.strip() if arrow else old)
 
 
 def named_shapes(state: TrainState) -> Shapes:
-    """{name: leaf} of the parameters and statistics of a state, frozen ones included."""
-    return _named(
-        {'params': state.whole(state.params), 'model_state': state.model_state}
-    )
+    """Name the parameters and statistics of a state, frozen ones included: {name: leaf}."""
+    variables = {'params': state.whole(state.params), 'model_state': state.model_state}
+    return _named(variables)
 
 
-def without_new(found: Mapping[str, T], init_new: str) -> dict[str, T]:
-    """The leaves of no part that is to be new, named by the list `init_new`."""
-    new = _split(init_new)
-    return {
-        name: leaf
-        for name, leaf in found.items()
-        if not any(_in(name, part) for part in new)
-    }
+def without_new(leaves: Mapping[str, T], init_new: str) -> dict[str, T]:
+    """Remove the leaves of the parts in `init_new`, the value of `train.init_new`."""
+    kept = dict(leaves)
+    for part in _split(init_new):
+        kept = {name: leaf for name, leaf in kept.items() if not _is_in(name, part)}
+    return kept
 
 
 def _split(init_new: str) -> list[str]:
     return [part.strip() for part in init_new.split(',') if part.strip()]
 
 
-def fitting(
+def adapted(
     shapes: TrainState,
-    found: dict[str, Leaf],
+    leaves: dict[str, Leaf],
     init_new: str,
     names: tuple[str, ...] = (),
     axes: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray | Partial]:
-    """What is taken over but of the parts that are to be new.
+    """Adapt the leaves of sources to a new run, and check that none is missing.
 
     Args:
-        shapes: of the new run's state.
-        found: what the sources give.
-        init_new: the parts that are to be new.
-        names: of the new run's classes or words.
-        axes: {name of a leaf: its axis of these names}.
+        shapes: the shapes of the new run's state.
+        leaves: {name in the new run: leaf of a source}.
+        init_new: the value of `train.init_new`, the parts that are initialised at random.
+        names: names of the classes or words of the new run.
+        axes: {name of a leaf: its axis of classes or words}.
 
     Returns:
-        {name: what the leaf begins with}, in part where a source lacks some names.
+        {name: initial values}. The values are `Partial` if the source lacks some names.
 
     Raises:
-        UserError: a leaf of the run, or one that is taken over, has no counterpart of its shape.
+        UserError: A leaf of the run or of a source has no counterpart of the same shape.
     """
-    wanted = named_shapes(shapes)
+    expected = named_shapes(shapes)
     for part in _split(init_new):
-        if not any(_in(name, part) for name in {*wanted, *found}):
-            raise UserError(f'train.init_new={init_new}: nothing is called {part!r}')
-    found = without_new(found, init_new)
-    wanted = without_new(wanted, init_new)
-    axes = axes or {}
-    fitted = {}
-    for name, leaf in found.items():
-        values = leaf.values
-        if name in axes and name in wanted and leaf.names:
-            shape = wanted[name].shape
-            values = matching.matched(values, axes[name], leaf.names, names, shape)
-        elif name.endswith('/position_embedding') and name in wanted:
-            values = position_embeddings.resample(values, wanted[name].shape)
-        fitted[name] = values
-    _check_shapes(fitted, wanted)
-    return fitted
-
-
-def _check_shapes(found: Mapping[str, np.ndarray | Partial], wanted: Shapes) -> None:
-    def shape(leaves: Shapes, name: str) -> list[int] | str:
-        return list(leaves[name].shape) if name in leaves else 'not there'
-
-    wrong = [
-        name
-        for name in sorted({*found, *wanted})
-        if shape(found, name) != shape(wanted, name)
-    ]
-    if wrong:
-        told = [
-            f'{name} is {shape(found, name)}, here {shape(wanted, name)}'
-            for name in wrong[:8]
-        ]
-        more = f'; and {len(wrong) - 8} more' if len(wrong) > 8 else ''
-        parts = _parts_of(set(wrong), {*found, *wanted})
-        such = (
-            ''
-            if any('/' not in part for part in parts)
-            else f', as train.init_new={",".join(parts)}'
-        )
-        raise UserError(
-            f'train.init_from does not fit: {"; ".join(told)}{more}. What is to be '
-            f'drawn, or left, all the same is named in train.init_new{such}'
-        )
-
-
-def _parts_of(names: set[str], known: set[str]) -> list[str]:
-    """The largest parts in which nothing is known but these."""
-    mixed = {
-        '/'.join(path[:end])
-        for path in (name.split('/') for name in known - names)
-        for end in range(1, len(path) + 1)
-    }
-    paths = (name.split('/') for name in sorted(names))
-    return list(
-        dict.fromkeys(
-            next(
-                part
-                for part in ('/'.join(path[:end]) for end in range(1, len(path) + 1))
-                if part not in mixed
+        if not any(_is_in(name, part) for name in {*expected, *leaves}):
+            raise UserError(
+                f'train.init_new={init_new}: no parameter is called {part!r}. Give the path '
+                'of a part, such as model/head'
             )
-            for path in paths
-        )
+    leaves = without_new(leaves, init_new)
+    expected = without_new(expected, init_new)
+    axes = axes or {}
+    adapted_leaves = {}
+    for name, leaf in leaves.items():
+        values = leaf.values
+        if name in axes and name in expected and leaf.names:
+            shape = expected[name].shape
+            values = matching.matched(values, axes[name], leaf.names, names, shape)
+        elif name.endswith('/position_embedding') and name in expected:
+            values = position_embeddings.resample(values, expected[name].shape)
+        adapted_leaves[name] = values
+    _check_shapes(adapted_leaves, expected)
+    return adapted_leaves
+
+
+def _check_shapes(leaves: Mapping[str, np.ndarray | Partial], expected: Shapes) -> None:
+    known = {*leaves, *expected}
+    mismatches = {}
+    for name in sorted(known):
+        shape = _shape_of(leaves, name)
+        expected_shape = _shape_of(expected, name)
+        if shape != expected_shape:
+            mismatches[name] = f'{name} is {shape}, here {expected_shape}'
+    if not mismatches:
+        return
+    descriptions = list(mismatches.values())
+    listed = '; '.join(descriptions[:_MOST_LISTED])
+    if len(descriptions) > _MOST_LISTED:
+        listed += f'; and {len(descriptions) - _MOST_LISTED} more'
+    parts = _largest_parts(set(mismatches), known)
+    # A part without '/' is a whole network, which is hardly meant.
+    example = ''
+    if all('/' in part for part in parts):
+        example = f', such as train.init_new={",".join(parts)}'
+    raise UserError(
+        f'train.init_from: the sources do not fit this run: {listed}. List the parts to '
+        f'initialise at random, or to leave out, in train.init_new{example}'
     )
+
+
+def _shape_of(leaves: Shapes, name: str) -> list[int] | str:
+    return list(leaves[name].shape) if name in leaves else _ABSENT
+
+
+def _largest_parts(names: set[str], known: set[str]) -> list[str]:
+    """Find the largest parts in which all known names are among `names`."""
+    mixed = set()
+    for name in known - names:
+        mixed.update(_prefixes(name))
+    parts = []
+    for name in sorted(names):
+        part = next(prefix for prefix in _prefixes(name) if prefix not in mixed)
+        if part not in parts:
+            parts.append(part)
+    return parts
+
+
+def _prefixes(name: str) -> list[str]:
+    """List the parts that hold a leaf, the largest first: 'a', 'a/b', 'a/b/c'."""
+    path = name.split('/')
+    return ['/'.join(path[:end]) for end in range(1, len(path) + 1)]
 
 
 def fill(
-    state: TrainState, found: Mapping[str, Array | np.ndarray | Partial]
+    state: TrainState, leaves: Mapping[str, Array | np.ndarray | Partial]
 ) -> TrainState:
-    """The state with these leaves, in its averages too."""
+    """Set leaves of a state, and of its averaged weights.
+
+    Args:
+        state: the state.
+        leaves: {name: values}.
+    """
 
     def take(path, leaf):
-        values = found.get(_name(path), leaf)
+        values = leaves.get(_name(path), leaf)
         if isinstance(values, Partial):
-            taken = jnp.asarray(values.values, leaf.dtype)
-            return jnp.where(values.is_taken, taken, leaf)
+            copied = jnp.asarray(values.values, leaf.dtype)
+            return jnp.where(values.is_copied, copied, leaf)
         return jnp.asarray(values, leaf.dtype)
 
-    stays = {'params': state.frozen['params']} if 'params' in state.frozen else {}
-    filled = jax.tree.map_with_path(
-        take,
-        {
-            'params': state.params,
-            'frozen': stays,
-            'model_state': state.model_state,
-            'ema': state.ema,
-        },
-    )
+    # Auxiliary networks are frozen too, and are not filled.
+    frozen = {name: state.frozen[name] for name in ('params',) if name in state.frozen}
+    trees = {
+        'params': state.params,
+        'frozen': frozen,
+        'model_state': state.model_state,
+        'ema': state.ema,
+    }
+    filled = jax.tree.map_with_path(take, trees)
     return state.replace(**{**filled, 'frozen': {**state.frozen, **filled['frozen']}})
 
 
 def _named(variables: Tree) -> dict[str, Any]:
+    """Name the parameters and statistics of variables: {name: leaf}."""
     return {
         _name(path): leaf
         for path, leaf in jax.tree.leaves_with_path(variables)
@@ -230,13 +284,17 @@ def _named(variables: Tree) -> dict[str, Any]:
 
 
 def _name(path: tuple) -> str:
-    """player/path; of statistics their collection last: 'model/norm/mean (batch_stats)'."""
-    kind, *rest = (key.key for key in path if key.key not in ('ema', 'frozen'))
+    """Name a leaf 'network/path'. A statistic has its collection last.
+
+    For example 'model/norm/scale' and 'model/norm/mean (batch_stats)'.
+    """
+    kind, *keys = (key.key for key in path if key.key not in ('ema', 'frozen'))
     if kind == 'model_state':
-        player, collection, *rest = rest
-        rest = [player, *rest[:-1], f'{rest[-1]} ({collection})']
-    return '/'.join(rest)
+        network, collection, *modules, leaf = keys
+        keys = [network, *modules, f'{leaf} ({collection})']
+    return '/'.join(keys)
 
 
-def _in(name: str, part: str) -> bool:
+def _is_in(name: str, part: str) -> bool:
+    """Whether a leaf belongs to a part; '' is the part with all leaves."""
     return not part or name == part or name.startswith(f'{part}/')

@@ -1,4 +1,4 @@
-"""Weights that belong to a class or a word, such as the columns of a head, matched by its name."""
+"""Match weights of classes or words, such as the columns of a head, by their names."""
 
 import unicodedata
 from collections import Counter
@@ -8,41 +8,42 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int
 
-# Leaves by name, of which only the shapes are read.
+# {name: leaf}, of which only the shapes are read.
 Shapes = Mapping[str, Any]
 
 _MOST_LISTED = 5
 
 
 class Partial(NamedTuple):
-    """A leaf of which a part is taken over, and the rest is initialised.
+    """A leaf that is copied in part; the rest of it is initialised.
 
     Attributes:
-        values: of the new leaf's shape; 0 where nothing is taken over.
-        is_taken: where something is; its shape broadcasts to that of `values`.
+        values: the new leaf, with 0 at the places that are not copied.
+        is_copied: mask of the copied places, broadcastable to `values`.
     """
 
     values: np.ndarray
-    is_taken: Bool[np.ndarray, '...']
+    is_copied: Bool[np.ndarray, '...']
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of the new leaf."""
         return self.values.shape
 
 
 def pairs(
     old: Sequence[str], new: Sequence[str]
 ) -> tuple[Int[np.ndarray, 'm'], Int[np.ndarray, 'm']]:
-    """Match two lists of names, in the order of the second.
+    """Match two lists of names, in the order of the second list.
 
-    Equal lists match place by place. Otherwise a name that occurs twice in a list says not
-    which is meant, and matches nothing. Unicode's forms of a name are one name.
+    Equal lists match place by place. In other lists, a name that occurs twice is ambiguous and
+    matches nothing. Names are equal if their normal forms in Unicode are equal.
 
     Returns:
         (places in `old`, places in `new`) of the names that match.
     """
-    old = _composed(old)
-    new = _composed(new)
+    old = _normalised(old)
+    new = _normalised(new)
     if old == new:
         return np.arange(len(old)), np.arange(len(new))
     old_counts = Counter(old)
@@ -53,11 +54,11 @@ def pairs(
         for place, name in enumerate(new)
         if name in places and new_counts[name] == 1
     ]
-    of_old, of_new = np.array(matches, int).reshape(-1, 2).T
-    return of_old, of_new
+    old_places, new_places = np.array(matches, int).reshape(-1, 2).T
+    return old_places, new_places
 
 
-def _composed(names: Sequence[str]) -> list[str]:
+def _normalised(names: Sequence[str]) -> list[str]:
     return [unicodedata.normalize('NFC', name) for name in names]
 
 
@@ -68,93 +69,108 @@ def matched(
     new: Sequence[str],
     shape: Sequence[int],
 ) -> np.ndarray | Partial:
-    """Bring a leaf to a new list of names.
+    """Rearrange a leaf for a new list of names.
 
     Args:
-        values: the leaf, with the names `old` as the last entries of its axis. Entries before
-            them, as of a latent that is concatenated, are taken over.
-        axis: of the names.
-        old: the names of the leaf.
+        values: the old leaf. The last entries of its axis belong to the names `old`. Earlier
+            entries, such as those of a concatenated latent, are copied.
+        axis: the axis of the names.
+        old: the names of the old leaf.
         new: the names of the new leaf.
-        shape: of the new leaf.
+        shape: the shape of the new leaf.
 
     Returns:
-        The new leaf; the leaf as it is where it is of another kind than the new one, which
-        the check of shapes then tells.
+        The new leaf. The old leaf itself if its other axes differ from `shape`, which the check
+        of shapes then reports.
     """
     before = shape[axis] - len(new)
     expected = list(shape)
     expected[axis] = before + len(old)
     if list(values.shape) != expected:
         return values
-    of_old, of_new = pairs(old, new)
-    kept = np.arange(before)
-    of_old = np.concatenate([kept, before + of_old])
-    of_new = np.concatenate([kept, before + of_new])
-    moved = np.zeros(tuple(shape), values.dtype)
-    np.moveaxis(moved, axis, 0)[of_new] = np.moveaxis(values, axis, 0)[of_old]
-    if len(of_new) == shape[axis]:
-        return moved
-    is_taken = np.zeros(shape[axis], bool)
-    is_taken[of_new] = True
-    others = [i for i in range(len(shape)) if i != axis]
-    return Partial(moved, np.expand_dims(is_taken, others))
+    old_places, new_places = pairs(old, new)
+    others_before = np.arange(before)
+    old_places = np.concatenate([others_before, before + old_places])
+    new_places = np.concatenate([others_before, before + new_places])
+    rearranged = np.zeros(tuple(shape), values.dtype)
+    source = np.moveaxis(values, axis, 0)
+    # A view, so that the assignment fills `rearranged`.
+    target = np.moveaxis(rearranged, axis, 0)
+    target[new_places] = source[old_places]
+    if len(new_places) == shape[axis]:
+        return rearranged
+    is_copied = np.zeros(shape[axis], bool)
+    is_copied[new_places] = True
+    other_axes = [i for i in range(len(shape)) if i != axis]
+    return Partial(rearranged, np.expand_dims(is_copied, other_axes))
 
 
 def axes(shapes: Shapes, larger: Shapes) -> dict[str, int]:
-    """Find the axis of the classes or words of each leaf that has one.
+    """Find the axis of the classes or words in each leaf that has one.
 
     Args:
         shapes: {name: leaf} of a run.
-        larger: the same of a run with one class or word more.
+        larger: {name: leaf} of a run with one more class or word.
+
+    Returns:
+        {name: axis} of the leaves that grow along exactly one axis.
     """
-    found = {}
+    grown_axes = {}
     for name in shapes.keys() & larger.keys():
         sizes = zip(shapes[name].shape, larger[name].shape, strict=False)
-        grown = [axis for axis, (size, more) in enumerate(sizes) if more == size + 1]
+        grown = [
+            axis
+            for axis, (size, larger_size) in enumerate(sizes)
+            if larger_size == size + 1
+        ]
         if len(grown) == 1:
-            found[name] = grown[0]
-    return found
+            grown_axes[name] = grown[0]
+    return grown_axes
 
 
 def describe(
     source: str, old: Sequence[str], new: Sequence[str], kind: str = 'classes'
 ) -> str:
-    """Say in one line which names are taken over, initialised and left.
+    """Describe in one line which names are copied, initialised and left out.
 
     Args:
-        source: the run or file that has the names `old`.
-        old: its names; empty where it says none.
+        source: the run or file with the names `old`.
+        old: the names of the source; empty if they are unknown.
         new: the names of the new run.
         kind: 'classes' or 'words'.
 
     Returns:
-        The line; '' where the lists are equal.
+        The line; '' if the lists are equal.
     """
     if list(old) == list(new):
         return ''
     if not old:
         return (
-            f'init_from {source}: it does not say its {kind}, so its head is taken over by '
-            f'place, as that of {_listed(new)}; train.init_new would initialise it'
+            f'init_from {source}: it does not name its {kind}, so its head is copied by '
+            f'position, as if these were {_listed(new)}. Set train.init_new to initialise the '
+            'head instead'
         )
-    of_old, of_new = pairs(old, new)
-    kept = [str(new[place]) for place in of_new]
-    drawn = [name for place, name in enumerate(new) if place not in of_new]
-    left = [name for place, name in enumerate(old) if place not in of_old]
+    old_places, new_places = pairs(old, new)
+    copied = [str(new[place]) for place in new_places]
+    initialised = [name for place, name in enumerate(new) if place not in new_places]
+    left_out = [name for place, name in enumerate(old) if place not in old_places]
     return (
-        f'init_from {source}: of {len(new)} {kind}, {len(kept)} taken over by name'
-        f'{_listed(kept, brackets=True)}, {len(drawn)} initialised'
-        f'{_listed(drawn, brackets=True)}; {len(left)} of the source left out'
-        f'{_listed(left, brackets=True)}'
+        f'init_from {source}: {len(copied)} of {len(new)} {kind} copied by name'
+        f'{_in_brackets(copied)}, {len(initialised)} initialised'
+        f'{_in_brackets(initialised)}; {len(left_out)} of the source left out'
+        f'{_in_brackets(left_out)}'
     )
 
 
-def _listed(names: Sequence[str], brackets: bool = False) -> str:
-    """The first names of a list, in brackets unless it is empty."""
-    text = ', '.join(names[:_MOST_LISTED])
+def _in_brackets(names: Sequence[str]) -> str:
+    if not names:
+        return ''
+    return f' ({_listed(names)})'
+
+
+def _listed(names: Sequence[str]) -> str:
+    """List the first names."""
+    listed = list(names[:_MOST_LISTED])
     if len(names) > _MOST_LISTED:
-        text += ', ...'
-    if brackets:
-        return f' ({text})' if names else ''
-    return text
+        listed.append('...')
+    return ', '.join(listed)

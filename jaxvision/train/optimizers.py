@@ -1,5 +1,8 @@
-"""Config -> optax: schedules, weight-decay masks, clipping. Each optimizer is one function whose
-keyword arguments are what `config.optimizer.options` may set."""
+"""Optimizers, learning rate schedules, weight decay masks and gradient clipping, by config.
+
+Each optimizer is a function. Its keyword arguments are the options that
+`config.optimizer.options` may set.
+"""
 
 from collections.abc import Callable
 
@@ -21,65 +24,109 @@ def make(
     updates: int = 1,
     rates: Callable[[Tree], Tree] | None = None,
 ) -> tuple[optax.GradientTransformation, Schedule]:
-    """The optimizer of a whole config, and its learning rate as a function of the step, in each of
-    which it makes so many updates; `rates(params)`, if given, are each leaf's factors of it."""
-    c, batch_size = config.optimizer, config.data.batch_size
-    if batch_size % c.accumulate:
+    """Build the optimizer and the schedule of a config.
+
+    Args:
+        config: the config of the run.
+        examples: number of training examples.
+        updates: number of updates per step that the optimizer makes.
+        rates: `rates(params)`, a factor of the learning rate for each parameter; None: 1.
+
+    Returns:
+        (the optimizer, its learning rate as a function of the step).
+
+    Raises:
+        UserError: `optimizer.accumulate`, `optimizer.warmup` or an option is wrong.
+    """
+    settings = config.optimizer
+    batch_size = config.data.batch_size
+    if batch_size % settings.accumulate:
         raise UserError(
-            f'optimizer.accumulate={c.accumulate} does not divide '
+            f'optimizer.accumulate={settings.accumulate}: expected a divisor of '
             f'data.batch_size={batch_size}'
         )
     total = steps(config.train.steps, batch_size, examples)
-    lr = schedule(c.schedule, c.lr, total, steps(c.warmup, batch_size, examples))
-    tx = call(
-        OPTIMIZERS[c.name],
-        f'optimizer {c.name!r}',
-        lambda count: lr(count // updates),
-        c.weight_decay,
-        options=c.options,
+    warmup = steps(settings.warmup, batch_size, examples)
+    lr = schedule(settings.schedule, settings.lr, total, warmup)
+
+    def lr_of_update(count):
+        return lr(count // updates)
+
+    transformations = []
+    if settings.clip:
+        transformations.append(optax.clip_by_global_norm(settings.clip))
+    optimizer = call(
+        OPTIMIZERS[settings.name],
+        f'optimizer {settings.name!r}',
+        lr_of_update,
+        settings.weight_decay,
+        options=settings.options,
     )
-    clip = [optax.clip_by_global_norm(c.clip)] if c.clip else []
-    scale = (
-        [
-            optax.stateless(
-                lambda updates, _: jax.tree.map(
-                    lambda update, rate: update * rate, updates, rates(updates)
-                )
-            )
-        ]
-        if rates
-        else []
-    )
-    return optax.chain(*clip, tx, *scale), lr
+    transformations.append(optimizer)
+    if rates:
+        transformations.append(_scaled_by(rates))
+    return optax.chain(*transformations), lr
+
+
+def _scaled_by(rates: Callable[[Tree], Tree]) -> optax.GradientTransformation:
+    """Multiply the update of each parameter by its factor."""
+
+    def scale(updates, _):
+        return jax.tree.map(lambda update, rate: update * rate, updates, rates(updates))
+
+    return optax.stateless(scale)
 
 
 def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
-    """Step -> learning rate over `total` steps: linear warm-up to `peak`, then 'constant', 'cosine'
-    or 'linear' to zero; or 'one_cycle' (Smith and Topin 2018: up over `warmup` or 30 % of
-    the steps, down along a cosine)."""
+    """Build a learning rate schedule.
+
+    Args:
+        name: 'constant', 'cosine' or 'linear' decay to zero after a linear warm-up, or
+            'one_cycle' (Smith and Topin 2018): up, then down along a cosine.
+        peak: largest learning rate.
+        total: number of steps of the run.
+        warmup: steps of the warm-up; 0 with 'one_cycle': 30 % of the steps.
+
+    Returns:
+        A function from the step to the learning rate.
+
+    Raises:
+        UserError: The warm-up is as long as the run, or there is no such schedule.
+    """
     if not total:
         return optax.constant_schedule(0.0)
     if warmup >= total:
-        raise UserError(f'optimizer.warmup is {warmup} steps, of a run of {total}')
+        raise UserError(
+            f'optimizer.warmup is {warmup} steps: expected fewer than the {total} steps of '
+            'the run'
+        )
     if name == 'one_cycle':
         return optax.cosine_onecycle_schedule(total, peak, warmup / total or 0.3)
-    after = {
-        'constant': lambda: optax.constant_schedule(peak),
-        'cosine': lambda: optax.cosine_decay_schedule(peak, total - warmup),
-        'linear': lambda: optax.linear_schedule(peak, 0.0, total - warmup),
-    }
-    if name not in after:
-        raise not_a_choice('optimizer.schedule', name, [*after, 'one_cycle'])
+    decay_steps = total - warmup
+    match name:
+        case 'constant':
+            decay = optax.constant_schedule(peak)
+        case 'cosine':
+            decay = optax.cosine_decay_schedule(peak, decay_steps)
+        case 'linear':
+            decay = optax.linear_schedule(peak, 0.0, decay_steps)
+        case _:
+            choices = ('constant', 'cosine', 'linear', 'one_cycle')
+            raise not_a_choice('optimizer.schedule', name, choices)
     return optax.join_schedules(
-        [optax.linear_schedule(0.0, peak, warmup), after[name]()], [warmup]
+        [optax.linear_schedule(0.0, peak, warmup), decay], [warmup]
     )
 
 
 def is_kernel(params: Tree) -> Tree:
-    """True for what is decayed: kernels, never biases, norm scales, tokens or positions."""
+    """Mark the parameters with weight decay: kernels.
+
+    Biases, scales of norms, tokens and position embeddings have no weight decay.
+    """
 
     def kernel(path, leaf):
-        return leaf.ndim > 1 and str(getattr(path[-1], 'key', path[-1])) == 'kernel'
+        name = getattr(path[-1], 'key', path[-1])
+        return leaf.ndim > 1 and str(name) == 'kernel'
 
     return jax.tree_util.tree_map_with_path(kernel, params)
 
@@ -90,7 +137,14 @@ def sgd(
     momentum: float = 0.9,
     nesterov: bool = True,
 ) -> optax.GradientTransformation:
-    """SGD with momentum; the decay is added to the gradient, as ResNet's authors did."""
+    """SGD with momentum; weight decay is added to the gradient, as in ResNet's paper.
+
+    Args:
+        lr: the schedule.
+        weight_decay: factor of the kernels that is added to the gradient.
+        momentum: decay of the momentum, in [0, 1).
+        nesterov: whether to use Nesterov momentum.
+    """
     return optax.chain(
         optax.add_decayed_weights(weight_decay, is_kernel),
         optax.sgd(lr, momentum, nesterov),
@@ -104,7 +158,15 @@ def adamw(
     b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """AdamW (Loshchilov and Hutter 2019): decay apart from the gradient, times the rate."""
+    """AdamW (Loshchilov and Hutter 2019), with decoupled weight decay.
+
+    Args:
+        lr: the schedule.
+        weight_decay: factor of the kernels, multiplied by the learning rate.
+        b1: decay of the mean of gradients, in [0, 1).
+        b2: decay of the mean of squared gradients, in [0, 1).
+        eps: number added to the denominator.
+    """
     return optax.adamw(lr, b1, b2, eps, weight_decay=weight_decay, mask=is_kernel)
 
 
@@ -115,27 +177,34 @@ def lamb(
     b2: float = 0.999,
     eps: float = 1e-6,
 ) -> optax.GradientTransformation:
-    """LAMB (You et al. 2020), for large batches."""
+    """LAMB (You et al. 2020), for large batches.
+
+    Args:
+        lr: the schedule.
+        weight_decay: factor of the kernels.
+        b1: decay of the mean of gradients, in [0, 1).
+        b2: decay of the mean of squared gradients, in [0, 1).
+        eps: number added to the denominator.
+    """
     return optax.lamb(lr, b1, b2, eps, weight_decay=weight_decay, mask=is_kernel)
 
 
 def muon(
     lr: Schedule, weight_decay: float = 0.0, beta: float = 0.95, adam_lr: float = 0.1
 ) -> optax.GradientTransformation:
-    """Muon (Jordan et al. 2024) on kernels, a convolution's taken as a matrix from all its inputs
-    to its outputs; Adam at `adam_lr` times the rate on everything else."""
+    """Muon (Jordan et al. 2024) on kernels, and Adam on all other parameters.
+
+    The kernel of a convolution counts as a matrix from all its inputs to its outputs.
+
+    Args:
+        lr: the schedule.
+        weight_decay: factor of the kernels.
+        beta: decay of the momentum, in [0, 1).
+        adam_lr: learning rate of Adam, as a multiple of the schedule.
+    """
 
     def dimensions(params):
-        def spec(leaf, kernel):
-            return (
-                optax.contrib.MuonDimensionNumbers(
-                    tuple(range(leaf.ndim - 1)), leaf.ndim - 1
-                )
-                if kernel
-                else None
-            )
-
-        return jax.tree.map(spec, params, is_kernel(params))
+        return jax.tree.map(_muon_dimensions, params, is_kernel(params))
 
     return optax.contrib.muon(
         lr,
@@ -145,6 +214,16 @@ def muon(
         adam_learning_rate=lambda step: adam_lr * lr(step),
         muon_weight_dimension_numbers=dimensions,
     )
+
+
+def _muon_dimensions(
+    leaf: jax.Array, kernel: bool
+) -> optax.contrib.MuonDimensionNumbers | None:
+    """Take all axes but the last as the rows of a matrix; None: Adam."""
+    if not kernel:
+        return None
+    last = leaf.ndim - 1
+    return optax.contrib.MuonDimensionNumbers(tuple(range(last)), last)
 
 
 OPTIMIZERS = {'sgd': sgd, 'adamw': adamw, 'lamb': lamb, 'muon': muon}

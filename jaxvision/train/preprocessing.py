@@ -1,4 +1,4 @@
-"""The preprocessing of the weights that a run begins with (`train.init_from`)."""
+"""The preprocessing that belongs to the weights in `train.init_from`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +12,12 @@ from jaxvision.train.saved import read_config, read_run_spec
 
 
 class OfWeights(NamedTuple):
-    """How the images of weights are preprocessed.
+    """The preprocessing of a source of weights.
 
     Attributes:
-        source: the run or file that has the weights.
-        preprocessing: of its images; of a file, for squares of `data.image_size`.
+        source: the run or file with the weights.
+        preprocessing: the preprocessing of its images. For a file, to squares of
+            `data.image_size`.
         image_size: `data.image_size` of the run; 0: the source is a file.
     """
 
@@ -26,29 +27,36 @@ class OfWeights(NamedTuple):
 
 
 def of_weights(config: Config) -> Iterator[OfWeights]:
-    """Yield the preprocessing of each source of `train.init_from` that has some.
+    """Yield the preprocessing of each source in `train.init_from` that has one.
 
     Raises:
-        UserError: A source is no run, or a file of another model.
+        UserError: A source is neither a run nor weights of this model.
     """
     for source in dict.fromkeys(init_from.sources(config.train.init_from)):
-        if source.is_file():
-            recipe = weights_file.identify(source, config.model.name).recipe
-            preprocessing = recipe.at(config.data.image_size).preprocessing()
-            yield OfWeights(source, preprocessing, 0)
-            continue
-        trained = read_config(source)
-        preprocessing = read_run_spec(source, trained).preprocessing
-        if preprocessing:
-            yield OfWeights(source, preprocessing, trained.data.image_size)
+        with init_from.naming_field(config.train.init_from):
+            weights = _of_source(config, source)
+        if weights:
+            yield weights
+
+
+def _of_source(config: Config, source: Path) -> OfWeights | None:
+    if source.is_file():
+        recipe = weights_file.identify(source, config.model.name).recipe
+        preprocessing = recipe.at(config.data.image_size).preprocessing()
+        return OfWeights(source, preprocessing, 0)
+    trained = read_config(source)
+    preprocessing = read_run_spec(source, trained).preprocessing
+    if not preprocessing:
+        return None
+    return OfWeights(source, preprocessing, trained.data.image_size)
 
 
 def describe(config: Config, chosen: Preprocessing | None) -> Iterator[str]:
-    """Yield a line for each source of weights: whether images are seen as they were there.
+    """Yield a line for each source of weights, which names differences of preprocessing.
 
     Args:
-        config: of the run.
-        chosen: its preprocessing.
+        config: the config of the run.
+        chosen: the preprocessing of the run.
     """
     if chosen is None:
         return
@@ -63,14 +71,15 @@ def describe(config: Config, chosen: Preprocessing | None) -> Iterator[str]:
                 f'in {source}: {"; ".join(differences)}'
             )
         else:
-            yield f'preprocessing: as of {source}: {chosen.describe()}'
+            yield f'preprocessing: as in {source}: {chosen.describe()}'
 
 
 def _differences(chosen: Preprocessing, of_source: Preprocessing) -> list[str]:
-    """Each difference in words, with the value of the source."""
+    """Describe each difference with the value of the source."""
     differences = []
     if chosen.size != of_source.size:
-        differences.append('the size is {}x{} there'.format(*of_source.size))
+        height, width = of_source.size
+        differences.append(f'the size is {height}x{width} there')
     rule = of_source.resize_in_words()
     if chosen.resize_in_words() != rule:
         differences.append(f'the images are {rule} there')

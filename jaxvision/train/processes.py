@@ -22,7 +22,7 @@ from jaxvision.core.types import Json, Tree
 
 T = TypeVar('T')
 
-# Seconds without a sign of life after which the others give a process up.
+# Seconds without a heartbeat after which the other processes give up a process.
 HEARTBEAT = 10
 Handler = Callable[[int, FrameType | None], None] | signal.Handlers
 
@@ -32,12 +32,23 @@ def start(
     number: int | None = None,
     process: int | None = None,
 ) -> None:
-    """Join the other processes, before anything else uses JAX.
+    """Join the other processes of a run, before any other use of JAX.
 
-    Without arguments JAX finds out from its surroundings: a TPU pod, Slurm, GKE, MPI.
+    Without arguments JAX detects the processes from its environment: a TPU pod, Slurm, GKE or
+    MPI.
+
+    Args:
+        coordinator: HOST:PORT of process 0.
+        number: number of processes.
+        process: the index of this process, from 0.
+
+    Raises:
+        UserError: Arguments are missing or out of range, or nothing was detected.
     """
     if len({coordinator is None, number is None, process is None}) > 1:
-        raise UserError('--coordinator, --num_processes and --process_id go together')
+        raise UserError(
+            '--coordinator, --num_processes and --process_id: expected all three or none'
+        )
     if number is not None and process is not None and not 0 <= process < number:
         raise UserError(
             f'--process_id={process}: expected 0 to {number - 1}, since '
@@ -47,85 +58,99 @@ def start(
         jax.distributed.initialize(
             coordinator, number, process, heartbeat_timeout_seconds=HEARTBEAT
         )
-    # JAX has not found the others out. Later errors are no mistake of the user.
+    # JAX detected no other processes. Later errors are no mistake of the user.
     except ValueError as error:
+        first_line = str(error).splitlines()[0]
         raise UserError(
-            'the processes did not find each other. Outside a TPU pod, Slurm or GKE give each '
-            '--coordinator HOST:PORT (of process 0), --num_processes N and --process_id I. '
-            + str(error).splitlines()[0]
+            'the processes did not find each other. Outside a TPU pod, Slurm or GKE, give '
+            'each process --coordinator HOST:PORT (of process 0), --num_processes N and '
+            f'--process_id I. JAX says: {first_line}'
         ) from error
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and speaks for all."""
+    """Whether this process is process 0, which writes and prints for all processes."""
     return jax.process_index() == 0
 
 
 def say(text: str) -> None:
-    """A line on the screen, once for all processes."""
+    """Print a line, once for all processes."""
     if is_first():
         print(text, flush=True)
 
 
 def agree(what: str, value: Json) -> None:
-    """Raises on every process, with the differences, unless `value` is the same on all.
+    """Check that a value is the same on all processes.
 
-    A run of processes that differ would hang at best, and at worst train something undefined.
+    Processes that differ would hang at best, and train something undefined at worst.
+
+    Args:
+        what: the name of the value, for messages.
+        value: {name: setting}.
+
+    Raises:
+        UserError: A process has another value. All processes raise the error.
     """
     if jax.process_count() == 1:
         return
     first, *others = [json.loads(text) for text in _gather(json.dumps(value))]
-    differ = {
-        process: difference(first, other)
-        for process, other in enumerate(others, 1)
-        if other != first
-    }
-    if differ:
-        raise UserError(
-            f'the processes have not the same {what}: '
-            + '; '.join(
+    differences = []
+    for process, other in enumerate(others, 1):
+        if other == first:
+            continue
+        for name, (ours, theirs) in difference(first, other).items():
+            differences.append(
                 f'process {process} has {name}={theirs!r}, process 0 {ours!r}'
-                for process, fields in differ.items()
-                for name, (ours, theirs) in fields.items()
             )
+    if differences:
+        raise UserError(
+            f'the processes differ in their {what}: {"; ".join(differences)}. Start all of '
+            'them with the same command'
         )
 
 
 def of_first(value: T) -> T:
-    """Process 0's value (of what JSON holds), for what all must decide alike."""
-    return (
-        value if jax.process_count() == 1 else json.loads(_gather(json.dumps(value))[0])
-    )
+    """Return the value of process 0 on all processes; JSON must be able to hold it."""
+    if jax.process_count() == 1:
+        return value
+    return json.loads(_gather(json.dumps(value))[0])
 
 
 def arrays_of_first(tree: Tree) -> Tree:
-    """Process 0's arrays, of the same shapes on all: their last digits may differ."""
-    return (
-        tree if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(tree)
-    )
+    """Return the arrays of process 0 on all processes, since last digits may differ."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.broadcast_one_to_all(tree)
 
 
 def expect(path: Path, seconds: float = 60) -> None:
-    """Raises on every process unless all of them see, in the end, what process 0 has written."""
+    """Wait until all processes see a file that process 0 has written.
+
+    Args:
+        path: the file.
+        seconds: how long to wait.
+
+    Raises:
+        UserError: A process does not see the file. All processes raise the error.
+    """
     if jax.process_count() == 1:
         return
     multihost_utils.sync_global_devices('written')
-    # A network file system remembers for a while that a file was absent.
+    # A network file system may remember for a while that a file was absent.
     end = time.monotonic() + seconds
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.5)
-    blind = [
-        i for i, sees in enumerate(_gather(json.dumps(path.exists()))) if sees != 'true'
-    ]
+    answers = _gather(json.dumps(path.exists()))
+    blind = [process for process, answer in enumerate(answers) if answer != 'true']
     if blind:
         raise UserError(
-            f'processes {blind} do not see {path}, which process 0 has written: '
-            '--workdir must be on storage that all processes share'
+            f'processes {blind} do not see {path}, which process 0 has written. Put '
+            '--workdir on storage that all processes share'
         )
 
 
 def _gather(text: str) -> list[str]:
-    """Every process's text, in order."""
+    """Collect the text of every process, in the order of the processes."""
     data = np.frombuffer(text.encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(data.size))
     padded = np.zeros(sizes.max(), np.uint8)
@@ -138,10 +163,14 @@ def _gather(text: str) -> list[str]:
 
 @contextlib.contextmanager
 def stop_signal() -> Iterator[Callable[[int], bool]]:
-    """`asked(step)`, whether to save and stop after this step, the same on all processes.
+    """Handle signals that ask the run to save and stop.
 
-    Alone, SIGTERM or the first Ctrl-C asks for it, and a second one interrupts. Of several
-    processes SIGTERM to any does, through JAX's own handler; Ctrl-C is left to who started them.
+    With one process, SIGTERM or the first Ctrl-C asks for it, and the second signal interrupts.
+    With several processes, SIGTERM to any process asks for it, through the handler of JAX.
+    Ctrl-C is then left to the launcher of the processes.
+
+    Yields:
+        `asked(step)`: whether to save and stop after this step, the same on all processes.
     """
     if jax.process_count() > 1:
         with _handling({signal.SIGINT: signal.SIG_IGN}):
@@ -153,10 +182,9 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
-        # Not print: the signal may have come in the middle of one.
-        os.write(
-            2, f'{signal.Signals(number).name}: saving and stopping ...\n'.encode()
-        )
+        text = f'{signal.Signals(number).name}: saving and stopping ...\n'
+        # Not print: the signal may have interrupted a print.
+        os.write(2, text.encode())
 
     with _handling({signal.SIGTERM: handle, signal.SIGINT: handle}):
         yield lambda step: stop.is_set()
@@ -164,6 +192,7 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
 
 @contextlib.contextmanager
 def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
+    """Set signal handlers during the block; only the main thread may set them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -178,8 +207,10 @@ def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """End this process, whose run failed, at once: an orderly exit would wait for the others, which
-    wait for it."""
+    """End this process at once, after its run failed.
+
+    An orderly exit would wait for the other processes, which wait for this one.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,37 +1,29 @@
-"""A config brought to life in its folder: the data, the task, the checkpoints that it has."""
+"""A run with its data: begin a new one, or reopen the one in a folder."""
 
-import contextlib
 import dataclasses
-import fcntl
 import functools
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from jaxvision.core.config import (
-    FREE_FIELDS,
-    check,
-    difference,
-    fields,
-)
+from jaxvision.core.config import check, fields
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.fields import Config
-from jaxvision.core.files import write_json, write_text
 from jaxvision.core.intervals import in_examples, steps
 from jaxvision.core.registry import read_spec, resolve
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.trees import content_hash
-from jaxvision.core.types import Batch, Json, Tree
+from jaxvision.core.types import Batch, Tree
 from jaxvision.data import summary
 from jaxvision.pretrained import flax_variables
 from jaxvision.train import (
     auxiliary,
     checkpoints,
+    folder,
     init_from,
     matching,
     preprocessing,
@@ -44,6 +36,7 @@ from jaxvision.train.saved import (
     blank_batch,
     build_task,
     inference_mesh,
+    naming_folder,
     open_saved,
     read_config,
     read_run_spec,
@@ -59,11 +52,11 @@ class Run(SavedRun):
     """A run with its data, to train or to evaluate.
 
     Attributes:
-        sources: the data of each split.
-        unreadable: counts the files that could not be read.
-        networks: the variables of required networks; before step 0 alone.
-        leaves: parameters and statistics to begin with, in part where a source lacks some
-            classes; before step 0 alone.
+        sources: {split: source}.
+        unreadable: prints unreadable files.
+        networks: {name: variables} of auxiliary networks, before step 0 only.
+        leaves: {name: initial values} of parameters and statistics from `train.init_from`,
+            before step 0 only.
     """
 
     sources: Sources
@@ -73,48 +66,57 @@ class Run(SavedRun):
 
     @functools.cached_property
     def total_steps(self) -> int:
+        """Number of steps of the run."""
         return steps(
             self.config.train.steps, self.config.data.batch_size, self.spec.examples
         )
 
     @functools.cached_property
     def intervals(self) -> dict[str, int]:
-        """{'log', 'eval', 'checkpoint': every so many examples; 0: only after the last step}."""
-        train, size = self.config.train, self.config.data.batch_size
-        return {
-            what: in_examples(train[f'{what}_every'], size, self.spec.examples)
-            for what in ('log', 'eval', 'checkpoint')
-        }
+        """Examples between two logs, evaluations and checkpoints; 0: only after the last step.
+
+        The keys are 'log', 'eval' and 'checkpoint'.
+        """
+        batch_size = self.config.data.batch_size
+        intervals = {}
+        for event in ('log', 'eval', 'checkpoint'):
+            interval = self.config.train[f'{event}_every']
+            intervals[event] = in_examples(interval, batch_size, self.spec.examples)
+        return intervals
 
     @functools.cached_property
     def patience(self) -> int:
-        """Steps without improvement after which training stops; 0: it does not."""
-        train = self.config.train
-        return steps(train.patience, self.config.data.batch_size, self.spec.examples)
+        """Steps without improvement after which training stops; 0: never."""
+        patience = self.config.train.patience
+        return steps(patience, self.config.data.batch_size, self.spec.examples)
 
-    def is_due(self, what: str, step: int) -> bool:
-        """Whether it comes after this step; all do after the last."""
-        every, size = self.intervals[what], self.config.data.batch_size
-        passed = every and step * size // every > (step - 1) * size // every
-        return bool(passed) or step == self.total_steps
+    def is_due(self, event: str, step: int) -> bool:
+        """Whether 'log', 'eval' or 'checkpoint' is due after a step; all are after the last."""
+        if step == self.total_steps:
+            return True
+        every = self.intervals[event]
+        if not every:
+            return False
+        batch_size = self.config.data.batch_size
+        return step * batch_size // every > (step - 1) * batch_size // every
 
     @functools.cached_property
     def update(self) -> Update:
-        """The compiled update, guarded."""
+        """The compiled and guarded update."""
         return sharding.compile_update(
             guarded(self.task.update), self.mesh, self.shapes
         )
 
     @functools.cached_property
     def evaluate(self) -> dict[str, Evaluate]:
-        """Each evaluation's map over a batch, compiled."""
+        """The compiled map of each evaluation: {name: evaluate}."""
         return {
             name: sharding.compile_evaluate(evaluation.evaluate, self.mesh, self.shapes)
             for name, evaluation in self.task.evaluations.items()
         }
 
     def abstract_batch(self) -> Batch:
-        """The shapes, dtypes and placement of a training batch."""
+        """The shapes, dtypes and shardings of a training batch."""
         place = sharding.split(self.mesh)
         batch = blank_batch(self.spec, self.config.data.batch_size)
         return {
@@ -123,7 +125,7 @@ class Run(SavedRun):
         }
 
     def init(self) -> TrainState:
-        """The state before the first step, where it will stay."""
+        """Build the state before the first step on its devices."""
         make = jax.jit(
             self.first_state, out_shardings=sharding.place(self.mesh, self.shapes)
         )
@@ -136,9 +138,13 @@ class Run(SavedRun):
 
 
 def begin(config: Config, workdir: Path) -> Run:
-    """Open the run of a config: a new one, or the one that its folder holds.
+    """Open the run of a config: a new run, or the run in its folder.
 
     Nothing is written yet.
+
+    Args:
+        config: the config of the run.
+        workdir: the run folder.
 
     Raises:
         UserError: A field is wrong, or the folder holds a run with other settings.
@@ -165,7 +171,7 @@ def begin(config: Config, workdir: Path) -> Run:
 
 
 def _agree_on_config(config: Config, workdir: Path, begun: bool) -> None:
-    """Check that all processes have one config, but for fields that machines may differ in."""
+    """Check that all processes have one config, except for fields of the machine."""
     shared = {
         name: value
         for name, value in fields(config.to_dict()).items()
@@ -176,12 +182,13 @@ def _agree_on_config(config: Config, workdir: Path, begun: bool) -> None:
 
 
 def _restarted(run: Run) -> Run:
-    """Give a run that stopped before its first checkpoint what its first state is made of."""
+    """Load the networks and initial values of a run that has no checkpoint yet."""
     restarted = _first_run(run.config, run.workdir, run.spec, run.sources, run.mesh)
-    if _as_json(restarted.spec.to_json()) != _as_json(run.spec.to_json()):
+    old = folder.as_json(run.spec.to_json())
+    if folder.as_json(restarted.spec.to_json()) != old:
         raise UserError(
-            f'{run.workdir} has no checkpoint, and was begun with other networks than '
-            'those that are there now: remove it to begin anew'
+            f'{run.workdir} has no checkpoint, and its auxiliary networks or train.init_from '
+            'changed since it began. Remove the folder to begin again'
         )
     return restarted
 
@@ -193,46 +200,49 @@ def _first_run(
     sources: Sources,
     mesh: jax.sharding.Mesh,
 ) -> Run:
-    """Build a run that has no checkpoint, with all that its first state is made of.
+    """Build a run without a checkpoint, with its networks and initial values.
 
     Args:
-        config: of the run.
-        workdir: its folder.
-        spec: without its required networks.
-        sources: its data.
-        mesh: its devices.
+        config: the config of the run.
+        workdir: the run folder.
+        spec: the spec, without its auxiliary networks.
+        sources: the data.
+        mesh: the devices.
     """
-    described, networks = auxiliary.load(config, workdir)
-
-    def open_origin(source: Path) -> init_from.Origin:
-        if source.is_file():
-            return init_from.Origin(flax_variables.of_run(config, source))
-        run = open_saved(source)
-        return init_from.Origin(run.restore('last').variables, run.spec.names)
-
-    found = init_from.read(config.train.init_from, open_origin)
-    leaves = {name: leaf.values for name, leaf in found.items()}
+    descriptions, networks = auxiliary.load(config, workdir)
+    sources_leaves = init_from.read(
+        config.train.init_from, functools.partial(_open_origin, config)
+    )
+    leaves = {name: leaf.values for name, leaf in sources_leaves.items()}
     initial = content_hash(leaves) if leaves else ''
-    spec = spec.replace(networks=described, initial=initial)
+    spec = spec.replace(networks=descriptions, initial=initial)
     # The statistics in the spec may differ in their last digit between machines.
     spec = read_spec(processes.of_first(spec.to_json()), config)
     run = build(config, workdir, spec, sources, mesh)
-    if found:
-        axes = _axes_of_names(run, found)
-        leaves = init_from.fitting(
-            run.shapes, found, config.train.init_new, spec.names, axes
+    if sources_leaves:
+        axes = _axes_of_names(run, sources_leaves)
+        leaves = init_from.adapted(
+            run.shapes, sources_leaves, config.train.init_new, spec.names, axes
         )
     return dataclasses.replace(run, networks=networks, leaves=leaves)
 
 
-def _axes_of_names(run: Run, found: dict[str, init_from.Leaf]) -> dict[str, int]:
-    """The axis of the classes or words in each leaf, where a source has others.
+def _open_origin(config: Config, source: Path) -> init_from.Origin:
+    """Read a run or a weights file for `train.init_from`."""
+    if source.is_file():
+        return init_from.Origin(flax_variables.of_run(config, source))
+    run = open_saved(source)
+    return init_from.Origin(run.restore('last').variables, run.spec.names)
 
-    What is taken over and what is not is said on the screen.
+
+def _axes_of_names(run: Run, leaves: dict[str, init_from.Leaf]) -> dict[str, int]:
+    """Find the axis of classes or words in each leaf, if a source has other names.
+
+    The copied and the initialised names are printed.
     """
     names = run.spec.names
-    found = init_from.without_new(found, run.config.train.init_new)
-    if not names or all(leaf.names == names for leaf in found.values()):
+    leaves = init_from.without_new(leaves, run.config.train.init_new)
+    if not names or all(leaf.names == names for leaf in leaves.values()):
         return {}
     spec = run.spec.with_another_name()
     larger = dataclasses.replace(run, spec=spec, task=build_task(run.config, spec))
@@ -240,9 +250,10 @@ def _axes_of_names(run: Run, found: dict[str, init_from.Leaf]) -> dict[str, int]
         init_from.named_shapes(run.shapes), init_from.named_shapes(larger.shapes)
     )
     kind = 'classes' if run.spec.class_names else 'words'
+    # A dict keeps each line once, in order.
     lines = {
         matching.describe(str(leaf.source), leaf.names, names, kind): None
-        for name, leaf in found.items()
+        for name, leaf in leaves.items()
         if name in axes
     }
     for line in filter(None, lines):
@@ -251,19 +262,23 @@ def _axes_of_names(run: Run, found: dict[str, init_from.Leaf]) -> dict[str, int]
 
 
 def trace(run: Run) -> None:
-    """Raises what the update would raise, before the run takes its folder or is compiled."""
+    """Trace the update, before the run takes its folder or is compiled.
+
+    Raises:
+        UserError: The settings of steps, selection, accumulation or pmap do not fit.
+    """
     config = run.config
     if not run.total_steps and not run.task.fit and not config.train.init_from:
         raise UserError(
-            f'train.steps={config.train.steps}: expected at least one step, since no head '
-            'is fitted (task.probe) and no weights are taken over (train.init_from)'
+            f'train.steps={config.train.steps}: expected at least one step. To train no step, '
+            'fit a head (task.probe) or copy weights (train.init_from)'
         )
     _check_selection(run)
     part = sharding.part_size(run.mesh, config.data.batch_size)
     if part % config.optimizer.accumulate:
         raise UserError(
-            f'optimizer.accumulate={config.optimizer.accumulate} does not divide the '
-            f'{part} examples that a device has under parallel.mode=pmap'
+            f'optimizer.accumulate={config.optimizer.accumulate}: expected a divisor of the '
+            f'{part} examples that each device has under parallel.mode=pmap'
         )
     try:
         # With the placement of the arrays, so that the first step reuses this trace.
@@ -272,7 +287,8 @@ def trace(run: Run) -> None:
         if config.parallel.mode != 'pmap' or isinstance(error, UserError):
             raise
         raise UserError(
-            f'with {part} examples a device, under parallel.mode=pmap: {error}'
+            f'parallel.mode=pmap, with {part} examples per device: {error}. Change '
+            'data.batch_size, or set parallel.mode=jit'
         ) from error
 
 
@@ -289,8 +305,8 @@ def _check_selection(run: Run) -> None:
         if is_set and 'validation' not in run.spec.data:
             raise UserError(
                 f'train.{field}={train[field]}: expected a validation split, since the test '
-                'split selects nothing. Set data.validation=10%, so that this part is held '
-                'out of training'
+                'split selects nothing. Set data.validation=10% to hold this part out of '
+                'training'
             )
     if run.patience and not run.metric:
         raise UserError(
@@ -299,7 +315,11 @@ def _check_selection(run: Run) -> None:
 
 
 def check_best(run: Run, metrics: Collection[str]) -> None:
-    """Check that `train.best` is one of the metrics, if these are known."""
+    """Check that `train.best` is one of the metrics, if they are known.
+
+    Raises:
+        UserError: There is no such metric.
+    """
     best = run.config.train.best.removeprefix('-')
     if best and metrics and best not in metrics:
         raise unknown('train.best: no evaluation has', best, metrics)
@@ -307,66 +327,49 @@ def check_best(run: Run, metrics: Collection[str]) -> None:
         check_direction(run.config.train.best)
 
 
-def take_folder(run: Run) -> None:
-    """Write what the run is into its folder, which every process must then see."""
-    if processes.is_first():
-        write_json(run.workdir / 'spec.json', run.spec.to_json())
-        write_json(run.workdir / 'config.json', run.config.to_dict())
-        write_text(run.workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
-    processes.expect(run.workdir / 'config.json')
-
-
-@contextlib.contextmanager
-def held(workdir: Path) -> Iterator[None]:
-    """Keeps any other run from training in the folder; a kill lets go of it too."""
-    if not processes.is_first():
-        yield
-        return
-    try:
-        (workdir / 'figures').mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f'cannot make the folder {workdir}: {error.strerror}'
-        ) from error
-    with (workdir / 'lock').open('w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f'another process is training in {workdir}') from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-
-
 def reopen(
     workdir: Path,
     config: Config | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Run:
-    """The run that a folder holds, as it was trained; `config` may differ in its free fields.
+    """Open the run in a folder.
 
-    Without a mesh it is opened on the devices that are here, also fewer than it was trained on.
+    Args:
+        workdir: the run folder.
+        config: the config of the run, with changes in `FREE_FIELDS` only; None: unchanged.
+        mesh: the devices; None: the devices of this machine, perhaps fewer than in training.
+
+    Raises:
+        UserError: The folder holds no run, a damaged one, or one with other settings.
     """
     trained = read_config(workdir)
     if config:
         check(config)
-        _check_same(workdir, trained.to_dict(), _as_json(config.to_dict()))
+        folder.check_same_settings(workdir, trained.to_dict(), config.to_dict())
     config = config or trained
     spec = read_run_spec(workdir, config)
     sources = Sources(config, dict(spec.data), preprocessing=spec.preprocessing)
-    return build(config, workdir, spec, sources, mesh or inference_mesh(config))
+    with naming_folder(workdir):
+        return build(config, workdir, spec, sources, mesh or inference_mesh(config))
 
 
 def describe(config: Config, sources: Sources) -> Spec:
-    """The task's spec, with the number of training examples and what tells the data apart."""
+    """Build the spec of a run: that of its task, with examples, fingerprints and networks.
+
+    Raises:
+        UserError: The task module has no `describe`, or `describe` returns no Spec.
+    """
     name = config.task.name
     task_module = resolve('tasks', name)
     if not hasattr(task_module, 'describe'):
-        raise UserError(f'{name} has no function describe(config, source)')
+        raise UserError(
+            f'{name} has no function describe(config, source). See docs/extending.md'
+        )
     spec = task_module.describe(config, sources['train'])
     if not isinstance(spec, Spec):
         raise UserError(
-            f'{name}.describe returned {type(spec).__name__}, expected a Spec'
+            f'{name}.describe returned {type(spec).__name__}, expected a Spec. See '
+            'docs/extending.md'
         )
     fingerprints = {split: sources[split].info.fingerprint for split in sources.splits}
     describe_evaluated = getattr(task_module, 'describe_evaluated', None)
@@ -374,8 +377,8 @@ def describe(config: Config, sources: Sources) -> Spec:
         evaluated = [sources[split] for split in sources.splits if split != 'train']
         spec = describe_evaluated(config, spec, evaluated)
     networks = {
-        name: auxiliary.describe(network, describe, sources)
-        for name, network in required_networks(config).items()
+        network_name: auxiliary.describe(network, describe, sources)
+        for network_name, network in required_networks(config).items()
     }
     return spec.replace(
         examples=len(sources['train']), data=fingerprints, networks=networks
@@ -389,7 +392,15 @@ def build(
     sources: Sources,
     mesh: jax.sharding.Mesh,
 ) -> Run:
-    """The run of a config and a spec, in a folder that it does not touch yet."""
+    """Build the run of a config and a spec, without touching its folder.
+
+    Args:
+        config: the config of the run.
+        workdir: the run folder.
+        spec: the spec of the run.
+        sources: the data.
+        mesh: the devices.
+    """
     return Run(
         config=config,
         workdir=workdir,
@@ -398,24 +409,3 @@ def build(
         sources=sources,
         mesh=mesh,
     )
-
-
-def _check_same(workdir: Path, old: Json, new: Json) -> None:
-    changes = difference(old, new)
-    barred = [
-        f'{name}: {before!r} -> {after!r}'
-        for name, (before, after) in changes.items()
-        if name not in FREE_FIELDS
-    ]
-    if barred:
-        raise UserError(
-            f'{workdir} is a run with other settings: {"; ".join(barred)}. '
-            'Give another --workdir, or remove that one'
-        )
-    for name, (before, after) in changes.items():
-        processes.say(f'now with {name}: {before!r} -> {after!r}')
-
-
-def _as_json(value: Json) -> Json:
-    """As it comes back from its file: tuples have become lists."""
-    return json.loads(json.dumps(value))

@@ -1,7 +1,9 @@
-"""A run's task and weights, without its data: all that predictions need."""
+"""A saved run without its data: task and weights, which are enough for predictions."""
 
+import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -24,7 +26,15 @@ from jaxvision.train.matching import Partial
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SavedRun:
-    """What a config and a spec make, in a folder that this does not change."""
+    """The task of a config and a spec, with the checkpoints in a folder.
+
+    Attributes:
+        config: the config of the run.
+        workdir: the run folder. Opening a run does not change it.
+        spec: the spec of the run.
+        task: the task.
+        mesh: the devices.
+    """
 
     config: Config
     workdir: Path
@@ -34,17 +44,20 @@ class SavedRun:
 
     @property
     def metric(self) -> str:
-        """The metric that says how good a state is, '-NAME' where less is better."""
+        """The metric that measures the quality of a state; '-NAME': less is better."""
         return self.config.train.best or self.task.best
 
     @property
     def best(self) -> str:
-        """As `metric`, of the validation split; '' without one: nothing is selected then."""
+        """The metric on the validation split, such as '-validation/nll'.
+
+        Empty without a validation split, since no checkpoint is selected then.
+        """
         if not self.metric or 'validation' not in self.spec.data:
             return ''
-        name = self.metric.removeprefix('-')
-        sign = '-' if self.metric.startswith('-') else ''
-        return f'{sign}validation/{name}'
+        if self.metric.startswith('-'):
+            return f'-validation/{self.metric.removeprefix("-")}'
+        return f'validation/{self.metric}'
 
     @property
     def monitored(self) -> Split:
@@ -54,9 +67,8 @@ class SavedRun:
     @functools.cached_property
     def shapes(self) -> TrainState:
         """The shapes and dtypes of a state of this run."""
-        return jax.eval_shape(
-            self.first_state, jax.random.key(0), blank_batch(self.spec)
-        )
+        batch = blank_batch(self.spec)
+        return jax.eval_shape(self.first_state, jax.random.key(0), batch)
 
     def first_state(
         self,
@@ -68,15 +80,14 @@ class SavedRun:
         """Build the state before the first step.
 
         Args:
-            key: the run's base key.
-            batch: a batch of the spec's shapes.
-            networks: variables of the networks that the task requires; those that are
-                missing are initialised at random.
-            leaves: parameters and statistics that the state begins with, whole or in
-                part.
+            key: the base key of the run.
+            batch: a batch with the shapes of the spec.
+            networks: {name: variables} of auxiliary networks. Missing ones are initialised at
+                random.
+            leaves: {name: initial values} of parameters and statistics, whole or in part.
 
         Returns:
-            The task's first state, its required networks in `frozen`.
+            The first state of the task, with the auxiliary networks in `frozen`.
         """
         state = init_from.fill(self.task.init(key, batch), leaves or {})
         networks = networks or {}
@@ -88,85 +99,124 @@ class SavedRun:
         return state.replace(frozen={**state.frozen, **missing, **networks})
 
     def abstract(self) -> TrainState:
-        """The shapes, dtypes and placement of a state of this run."""
+        """The shapes, dtypes and shardings of a state of this run."""
 
-        def put(x, place):
-            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+        def put(leaf, place):
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
 
         return jax.tree.map(put, self.shapes, sharding.place(self.mesh, self.shapes))
 
     def checkpoints(self, read_only: bool = False) -> Checkpoints:
+        """Open the checkpoints of the run."""
         return Checkpoints(
             self.workdir / 'checkpoints', self.config.train.keep, self.best, read_only
         )
 
     def restore(self, step: str | int = 'last') -> TrainState:
-        """Read the state of the 'last' or 'best' checkpoint, or of a numbered one."""
+        """Read the state of a checkpoint.
+
+        Args:
+            step: 'last', 'best' or a number.
+
+        Raises:
+            UserError: There is no such checkpoint, or it is damaged.
+        """
         with self.checkpoints(read_only=True) as checkpoints:
-            found = checkpoints.find(step)
-            processes.agree('checkpoint', {'workdir': str(self.workdir), 'step': found})
-            return checkpoints.restore(self.abstract(), found)
+            number = checkpoints.find(step)
+            place = {'workdir': str(self.workdir), 'step': number}
+            processes.agree('checkpoint', place)
+            return checkpoints.restore(self.abstract(), number)
 
 
 def open_saved(workdir: Path) -> SavedRun:
-    """Open a run's folder on the devices of this machine, which may be fewer than it had.
+    """Open a run on the devices of this machine, which may be fewer than in training.
 
     Raises:
         UserError: The folder holds no run, or a damaged one.
     """
     config = read_config(workdir)
     spec = read_run_spec(workdir, config)
+    with naming_folder(workdir):
+        task = build_task(config, spec)
     return SavedRun(
         config=config,
         workdir=workdir,
         spec=spec,
-        task=build_task(config, spec),
+        task=task,
         mesh=inference_mesh(config),
     )
 
 
 def load(workdir: Path, step: str | int = 'last') -> tuple[Task, Tree, Spec]:
-    """Reopen a run: its task, variables and spec."""
+    """Reopen a run to predict.
+
+    Args:
+        workdir: the run folder.
+        step: 'last', 'best' or the number of a checkpoint.
+
+    Returns:
+        (task, variables, spec).
+    """
     run = open_saved(workdir)
     return run.task, run.restore(step).variables, run.spec
 
 
 def read_config(workdir: Path) -> Config:
-    """The config that a run was trained with."""
-    return stored(read_json(workdir / 'config.json')).lock()
+    """Read the config with which a run was trained.
+
+    Raises:
+        UserError: The folder holds no run, or its config.json is damaged.
+    """
+    values = read_json(workdir / 'config.json')
+    with naming_folder(workdir):
+        return stored(values).lock()
 
 
 def read_run_spec(workdir: Path, config: Config) -> Spec:
-    """The spec of a run, whose errors name its folder."""
+    """Read the spec of a run.
+
+    Raises:
+        UserError: The folder has no spec.json, or it is damaged.
+    """
+    values = read_json(workdir / 'spec.json')
+    with naming_folder(workdir):
+        return read_spec(values, config)
+
+
+@contextlib.contextmanager
+def naming_folder(workdir: Path) -> Iterator[None]:
+    """Put the run folder before the errors of the block."""
     try:
-        return read_spec(read_json(workdir / 'spec.json'), config)
+        yield
     except UserError as error:
         raise UserError(f'{workdir}: {error}') from error
 
 
 def inference_mesh(config: Config) -> jax.sharding.Mesh:
-    """A mesh of this machine's devices, with the run's `fsdp` where it divides them."""
-    divides = jax.device_count() % config.parallel.fsdp == 0
-    return sharding.make_mesh('jit', config.parallel.fsdp if divides else 1)
+    """Make a mesh of this machine's devices, with the `fsdp` of the run if it divides them."""
+    fsdp = config.parallel.fsdp
+    if jax.device_count() % fsdp:
+        fsdp = 1
+    return sharding.make_mesh('jit', fsdp)
 
 
 def build_task(config: Config, spec: Spec) -> Task:
-    """Build the task alone, which needs no data and no folder.
+    """Build the task of a config and a spec, without data and folder.
 
     Raises:
-        UserError: The run is in float64, and JAX is not set to it.
+        UserError: The run uses float64, but JAX does not.
     """
     dtypes = (config.model.dtype, config.model.param_dtype)
     if 'float64' in dtypes and not jax.config.read('jax_enable_x64'):
         raise UserError(
-            "this run is in float64: call jax.config.update('jax_enable_x64', True) "
-            'before anything else'
+            'model.dtype or model.param_dtype is float64: call '
+            "jax.config.update('jax_enable_x64', True) before any other use of JAX"
         )
     return make_task(config, spec)
 
 
 def blank_batch(spec: Spec, size: int = 1) -> Records:
-    """A batch of zeros with the spec's inputs and targets."""
+    """Make a batch of zeros with the inputs and targets of a spec."""
     arrays = {**spec.inputs, **spec.targets}
     batch = {
         name: np.zeros((size, *array.shape), array.dtype)
@@ -176,12 +226,13 @@ def blank_batch(spec: Spec, size: int = 1) -> Records:
 
 
 def required_networks(config: Config) -> dict[str, RequiredNetwork]:
-    """The networks that a task uses and does not train, by name."""
+    """List the auxiliary networks of a task: {name: network}."""
     requires = getattr(resolve('tasks', config.task.name), 'requires', None)
     return requires(config) if requires else {}
 
 
 def _random_network(config: Config, name: str, network: NetworkSpec) -> Tree:
+    """Initialise an auxiliary network at random."""
     if network.spec is None:
         weights = required_networks(config)[name].weights
         assert weights, f'{name} has neither a run nor weights'

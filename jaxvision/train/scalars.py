@@ -1,4 +1,4 @@
-"""The scalars of training steps, read some steps after they are computed."""
+"""Scalars of training steps, read a few steps after they are computed."""
 
 from collections import deque
 
@@ -9,56 +9,80 @@ from jaxvision.data import pipeline
 from jaxvision.train.run import Run
 from jaxvision.train.writers import Metrics, Progress
 
-LAG = 2  # steps between a scalar's computation and its reading: the host never waits for the device
+# Steps between the computation of a scalar and its reading, so that the host never waits for the
+# device.
+LAG = 2
 
 
 class LaggedScalars:
-    """Reads each step's scalars some steps later, writes those that are due, and stops the run at a
-    step that was not finite."""
+    """Read the scalars of each step a few steps later, and log the due ones.
 
-    def __init__(self, this: Run, metrics: Metrics, progress: Progress):
-        self._run, self._metrics, self._progress = this, metrics, progress
+    A step with a non-finite scalar ends the run.
+    """
+
+    def __init__(self, run: Run, metrics: Metrics, progress: Progress):
+        """Begin without scalars.
+
+        Args:
+            run: the run.
+            metrics: the rows of metrics.jsonl, to which scalars are added.
+            progress: the lines on the screen.
+        """
+        self._run = run
+        self._metrics = metrics
+        self._progress = progress
         self._pending = deque()
 
     def push(self, step: int, scalars: dict[str, jax.Array]) -> None:
+        """Add the scalars of a step, and read those of an earlier step.
+
+        Raises:
+            UserError: A scalar of the earlier step is not finite.
+        """
         self._pending.append((step, scalars))
         if len(self._pending) > LAG:
             self._read(*self._pending.popleft())
 
     def drain(self) -> None:
+        """Read the scalars of all steps so far.
+
+        Raises:
+            UserError: A scalar is not finite.
+        """
         while self._pending:
             self._read(*self._pending.popleft())
 
     def _read(self, step: int, scalars: dict[str, jax.Array]) -> None:
         jax.block_until_ready(scalars)
-        if self._pending and not self._run.is_due('log', step):
+        is_due = self._run.is_due('log', step)
+        # `bad_step` is kept in the state, so the last of several steps shows it too.
+        if self._pending and not is_due:
             return
         values = {name: float(value) for name, value in jax.device_get(scalars).items()}
         bad_step = int(values.pop('bad_step'))
         if bad_step >= 0:
-            rows = pipeline.rows(
-                self._run.config.seed,
-                self._run.spec.examples,
-                self._run.config.data.batch_size,
-                bad_step,
-            )
-            raise UserError(
-                f'step {bad_step + 1} is not finite: its loss or gradient is infinite or NaN. '
-                f'The checkpoints before it are kept. Its examples: {rows.tolist()}. '
-                'A lower optimizer.lr, optimizer.clip=1 or a longer warmup usually mends it'
-            )
-        if not self._run.is_due('log', step):
-            return
+            raise self._not_finite(bad_step)
+        if is_due:
+            self._log(step, values)
+
+    def _not_finite(self, bad_step: int) -> UserError:
+        rows = pipeline.rows(
+            self._run.config.seed,
+            self._run.spec.examples,
+            self._run.config.data.batch_size,
+            bad_step,
+        )
+        return UserError(
+            f'step {bad_step + 1} is not finite: its loss or gradient is infinite or NaN. '
+            f'Earlier checkpoints are kept. The examples of this step: {rows.tolist()}. '
+            'Try a lower optimizer.lr, optimizer.clip=1 or a longer optimizer.warmup'
+        )
+
+    def _log(self, step: int, values: dict[str, float]) -> None:
         speed = self._progress.images_per_second(step)
-        self._metrics.write(
-            step,
-            {
-                **{f'train/{name}': value for name, value in values.items()},
-                'perf/images_per_second': speed,
-            },
-        )
-        self._progress.show(
-            step,
-            {name: value for name, value in values.items() if name.endswith('loss')},
-            speed,
-        )
+        row = {f'train/{name}': value for name, value in values.items()}
+        self._metrics.write(step, {**row, 'perf/images_per_second': speed})
+        losses = {
+            name: value for name, value in values.items() if name.endswith('loss')
+        }
+        self._progress.show(step, losses, speed)

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run is the best, and when to stop waiting for a better one."""
+"""Selection of the best checkpoint of a run, and early stopping."""
 
 import dataclasses
 import re
@@ -48,8 +48,8 @@ class Selection:
     """The best score on the validation split so far.
 
     Attributes:
-        score: more is better.
-        step: the step that reached it first.
+        score: the best score; more is better.
+        step: the first step with this score.
         last_step: the step of the last score.
     """
 
@@ -59,7 +59,7 @@ class Selection:
 
     @classmethod
     def of(cls, checkpoints: Checkpoints, rows: Iterable[Row]) -> 'Selection':
-        """Select from the rows of a run."""
+        """Find the best score in the rows of metrics.jsonl."""
         selection = cls()
         for row in rows:
             score = checkpoints.score(row)
@@ -72,7 +72,7 @@ class Selection:
         return selection
 
     def improves(self, step: int, score: float | None) -> bool:
-        """Take note of a score, and say whether it is the best so far."""
+        """Record the score of a step, and return whether it is the best so far."""
         if score is not None:
             self.last_step = step
         # The last digits of a score may differ between processes.
@@ -83,5 +83,5 @@ class Selection:
         return improved
 
     def has_waited(self, patience: int) -> bool:
-        """Whether the last score came `patience` steps after the best; 0: never."""
+        """Whether the last score is `patience` steps newer than the best; 0 steps: never."""
         return bool(patience) and self.last_step - self.step >= patience

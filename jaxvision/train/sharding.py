@@ -1,8 +1,10 @@
-"""Where arrays live: a mesh of the axes `data` and `fsdp`. A batch is split over both, and large
-parameters, with the optimizer's and the average's copies of them, over `fsdp`.
+"""Placement of arrays on a mesh of devices with the axes `data` and `fsdp`.
+
+A batch is split over both axes. Large parameters are split over `fsdp`, and so are their
+optimizer state and their averages.
 
 Under 'jit' the compiler sees one program over the whole batch. Under 'pmap' each device runs the
-update on its own part, so batch statistics are its own, and update.py takes the means.
+update on its part of the batch, with separate batch statistics, and update.py takes means.
 """
 
 import math
@@ -20,87 +22,112 @@ from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.types import Batch, Records, Tree
 from jaxvision.train.update import REPLICAS
 
-SMALLEST = 2**14  # elements of an array that is worth splitting
-# Parts of the state that every device writes alike.
+# Number of elements from which an array is worth splitting.
+SMALLEST = 2**14
+# Parts of the state that are replicated on all devices.
 REPLICATED = ('step', 'key', 'bad_step', 'model_state')
 
 Mode = Literal['jit', 'pmap']
 
 
 def make_mesh(mode: Mode = 'jit', fsdp: int = 1) -> Mesh:
-    """All devices of all processes; each `fsdp` in a row share the parameters among them.
+    """Make a mesh of all devices of all processes.
 
-    In order of the processes, so that process p has the p-th part of a batch; and a group of
-    `fsdp` devices is on one machine where it fits.
+    The devices are in the order of their processes. So process p has the p-th part of a batch,
+    and a group of `fsdp` devices is on one machine if it fits.
+
+    Args:
+        mode: 'jit', or 'pmap' for a mesh with the axis REPLICAS only.
+        fsdp: number of devices over which parameters are split.
+
+    Raises:
+        UserError: `fsdp` does not fit the mode or the number of devices.
     """
     devices = sorted(
         jax.devices(), key=lambda device: (device.process_index, device.id)
     )
     if mode == 'pmap' and fsdp > 1:
         raise UserError(
-            "parallel.fsdp is for parallel.mode='jit': under pmap every device holds "
-            'all parameters'
+            f'parallel.fsdp={fsdp}: expected 1 with parallel.mode=pmap, where every device '
+            'has all parameters. Set parallel.mode=jit'
         )
     if len(devices) % fsdp:
         raise UserError(
-            f'parallel.fsdp={fsdp} does not divide the {len(devices)} devices'
+            f'parallel.fsdp={fsdp}: expected a divisor of the number of devices, '
+            f'{len(devices)}'
         )
     if mode == 'pmap':
         return Mesh(np.array(devices), (REPLICAS,))
     return Mesh(np.array(devices).reshape(-1, fsdp), ('data', 'fsdp'))
 
 
-def whole(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Place a whole copy of an array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The first axis over all devices."""
+    """Split the first axis of an array over all devices."""
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
 def fsdp_spec(
     path: tuple[str, ...], shape: tuple[int, ...], shards: int
 ) -> PartitionSpec:
-    """Which axis of a leaf of the state is split over `fsdp`: the largest that divides, of equals
-    the last, if the leaf is large."""
+    """Choose the axis of a leaf that is split over `fsdp`.
+
+    It is the longest axis that `shards` divides, and the last of several equal ones. Small leaves
+    are replicated.
+
+    Args:
+        path: the keys of the leaf in the state.
+        shape: the shape of the leaf.
+        shards: the size of the mesh axis `fsdp`.
+    """
     divisible = [axis for axis, size in enumerate(shape) if size % shards == 0]
-    if (
-        shards == 1
-        or path[0] in REPLICATED
-        or math.prod(shape) < SMALLEST
-        or not divisible
-    ):
+    is_small = math.prod(shape) < SMALLEST
+    if shards == 1 or path[0] in REPLICATED or is_small or not divisible:
         return PartitionSpec()
     longest = max(divisible, key=lambda axis: (shape[axis], axis))
     return PartitionSpec(*[None] * longest, 'fsdp')
 
 
 def place(mesh: Mesh, state: Tree) -> Tree:
-    """The sharding of each leaf of a state."""
+    """Choose the sharding of each leaf of a state."""
     shards = mesh.shape.get('fsdp', 1)
-    return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(
-            mesh, fsdp_spec(_names(path), leaf.shape, shards)
-        ),
-        state,
-    )
+
+    def place_leaf(path, leaf):
+        return NamedSharding(mesh, fsdp_spec(_keys(path), leaf.shape, shards))
+
+    return jax.tree_util.tree_map_with_path(place_leaf, state)
 
 
 def part_size(mesh: Mesh, batch_size: int) -> int:
-    """How many examples an update sees at once: all of a batch, or under pmap a device's part."""
+    """Count the examples of one update: the whole batch, or under pmap the part of a device.
+
+    Raises:
+        UserError: The batch does not divide over the devices.
+    """
     if batch_size % mesh.size:
         raise UserError(
-            f'data.batch_size={batch_size} does not divide over {mesh.size} devices'
+            f'data.batch_size={batch_size}: expected a multiple of the number of devices, '
+            f'{mesh.size}'
         )
-    return batch_size // mesh.size if REPLICAS in mesh.axis_names else batch_size
+    if REPLICAS in mesh.axis_names:
+        return batch_size // mesh.size
+    return batch_size
 
 
 def compile_update(update: Update, mesh: Mesh, state: Tree) -> Update:
-    """`update(state, batch) -> (state, scalars)`, compiled for a state of these shapes; the old
-    state's memory is reused."""
+    """Compile an update, which then reuses the memory of the old state.
+
+    Args:
+        update: `(state, batch) -> (state, scalars)`.
+        mesh: the devices.
+        state: a state, or its shapes.
+    """
     if REPLICAS in mesh.axis_names:
-        # As jax.pmap does it today, without its detour over arrays of one process.
+        # As jax.pmap does it today, but also for arrays of several processes.
         update = jax.shard_map(
             update,
             mesh=mesh,
@@ -114,26 +141,37 @@ def compile_update(update: Update, mesh: Mesh, state: Tree) -> Update:
         lambda state, batch: update(_gathered(mesh, state, 'params', 'frozen'), batch),
         donate_argnums=0,
         in_shardings=(placed, split(mesh)),
-        out_shardings=(placed, whole(mesh)),
+        out_shardings=(placed, replicated(mesh)),
     )
 
 
 def _gathered(mesh: Mesh, state: Tree, *parts: str) -> Tree:
-    """The state with these parts whole: left to itself the compiler sometimes gathers activations
-    in the place of the parameters."""
+    """Gather parts of the state on every device, inside a program.
+
+    Otherwise the compiler sometimes gathers activations instead of parameters.
+    """
     if mesh.shape.get('fsdp', 1) == 1:
         return state
-    return state.replace(
-        **{
-            part: jax.lax.with_sharding_constraint(getattr(state, part), whole(mesh))
-            for part in parts
-        }
-    )
+    whole = replicated(mesh)
+    gathered = {
+        part: jax.lax.with_sharding_constraint(getattr(state, part), whole)
+        for part in parts
+    }
+    return state.replace(**gathered)
 
 
 def compile_evaluate(evaluate: Evaluate, mesh: Mesh, state: Tree) -> Evaluate:
-    """`evaluate(state, batch) -> records [B, ...]`, compiled; with the batch's index, and which of
-    it are present, all whole on every device, so that each process has those of all."""
+    """Compile the map of an evaluation.
+
+    Args:
+        evaluate: `(state, batch) -> records [B, ...]`.
+        mesh: the devices.
+        state: a state, or its shapes.
+
+    Returns:
+        The compiled map. It adds 'index' and 'present' of the batch to the records, and
+        replicates the records, so that every process has all of them.
+    """
 
     def records(state, batch):
         state = _gathered(mesh, state, 'params', 'ema', 'frozen')
@@ -146,23 +184,33 @@ def compile_evaluate(evaluate: Evaluate, mesh: Mesh, state: Tree) -> Evaluate:
     return jax.jit(
         records,
         in_shardings=(place(mesh, state), split(mesh)),
-        out_shardings=whole(mesh),
+        out_shardings=replicated(mesh),
     )
 
 
 def put(mesh: Mesh, batch: Records) -> Batch:
-    """This process's part of a batch, on its devices as its part of the global one, without
-    waiting."""
+    """Copy this process's part of a batch to its devices, without waiting."""
+    sharding = split(mesh)
     if jax.process_count() == 1:
-        return jax.device_put(batch, split(mesh))
-    return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(split(mesh), np.asarray(x)),
-        batch,
-    )
+        return jax.device_put(batch, sharding)
+
+    def put_part(x):
+        return jax.make_array_from_process_local_data(sharding, np.asarray(x))
+
+    return jax.tree.map(put_part, batch)
 
 
 def prefetch(mesh: Mesh, batches: Iterable[Records], ahead: int = 2) -> Iterator[Batch]:
-    """The batches on the devices, copied while the ones before are worked on."""
+    """Copy batches to the devices ahead of their use.
+
+    Args:
+        mesh: the devices.
+        batches: this process's parts of the batches.
+        ahead: number of batches that are copied ahead.
+
+    Yields:
+        The batches on the devices.
+    """
     batches = iter(batches)
     queue = deque(put(mesh, batch) for batch in islice(batches, ahead))
     while queue:
@@ -171,33 +219,38 @@ def prefetch(mesh: Mesh, batches: Iterable[Records], ahead: int = 2) -> Iterator
 
 
 def table(mesh: Mesh, state: Tree) -> str:
-    """Every leaf of a state: how it is split, and its bytes on each device; sums by part."""
-    rows, whole_bytes, device_bytes = [], Counter(), Counter()
+    """Describe the placement and bytes of every leaf of a state, for sharding.txt."""
+    rows = []
+    total_bytes = Counter()
+    device_bytes = Counter()
     leaves = jax.tree_util.tree_leaves_with_path(state)
-    for (path, leaf), sharding in zip(
-        leaves, jax.tree.leaves(place(mesh, state)), strict=True
-    ):
-        names = _names(path)
-        size = leaf.dtype.itemsize
-        here = math.prod(sharding.shard_shape(leaf.shape)) * size
-        whole_bytes[names[0]] += math.prod(leaf.shape) * size
-        device_bytes[names[0]] += here
-        axis = next(
-            (f'axis {i}' for i, name in enumerate(sharding.spec) if name), 'whole'
-        )
-        rows.append(
-            f'{axis:7} {here:>13,}  {leaf.dtype}{list(leaf.shape)}  {"/".join(names)}'
-        )
+    shardings = jax.tree.leaves(place(mesh, state))
+    for (path, leaf), sharding in zip(leaves, shardings, strict=True):
+        keys = _keys(path)
+        part = keys[0]
+        shard_shape = sharding.shard_shape(leaf.shape)
+        shard_bytes = math.prod(shard_shape) * leaf.dtype.itemsize
+        total_bytes[part] += math.prod(leaf.shape) * leaf.dtype.itemsize
+        device_bytes[part] += shard_bytes
+        array = f'{leaf.dtype}{list(leaf.shape)}'
+        placement = _placement(sharding.spec)
+        rows.append(f'{placement:7} {shard_bytes:>13,}  {array}  {"/".join(keys)}')
     sums = [
         f'{part}: {device_bytes[part]:,} bytes a device, of {total:,}'
-        for part, total in whole_bytes.items()
+        for part, total in total_bytes.items()
         if total > 16
     ]
     shape = ' x '.join(f'{size} {axis}' for axis, size in mesh.shape.items())
-    return (
-        '\n'.join([f'mesh {shape}', *sums, '', 'split   bytes a device', *rows]) + '\n'
-    )
+    lines = [f'mesh {shape}', *sums, '', 'split   bytes a device', *rows]
+    return '\n'.join(lines) + '\n'
 
 
-def _names(path: tuple) -> tuple[str, ...]:
+def _placement(spec: PartitionSpec) -> str:
+    for axis, name in enumerate(spec):
+        if name:
+            return f'axis {axis}'
+    return 'whole'
+
+
+def _keys(path: tuple) -> tuple[str, ...]:
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)

@@ -1,4 +1,4 @@
-"""The data of a run: a source per split as its task sees it, and its unreadable files."""
+"""The data of a run: one source per split, as the task sees it."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,8 +16,11 @@ from jaxvision.train import processes, synthetic
 
 
 class Sources(dict):
-    """Each split's source as the task sees it, opened when it is first asked for, and checked to be
-    the data that the run began with."""
+    """The source of each split as the task sees it: {split: source}.
+
+    A split is opened at its first use. Its fingerprint is then compared with the one of the data
+    with which the run began.
+    """
 
     def __init__(
         self,
@@ -29,53 +32,62 @@ class Sources(dict):
         """Open no split yet.
 
         Args:
-            config: of the run.
-            fingerprints: {split: that of the data that the run began with}.
-            open_split: opens a split of `config.data`; None: as the config says.
-            preprocessing: of the run, None before it has begun.
+            config: the config of the run.
+            fingerprints: {split: fingerprint} of the data with which the run began.
+            open_split: `open_split(config.data, split)`; None: open `data.source`.
+            preprocessing: the preprocessing of the spec; None while the spec is built.
         """
-        self._preprocessing = preprocessing
-        self._config, self._fingerprints = config, fingerprints or {}
+        self._config = config
+        self._fingerprints = fingerprints or {}
         self._open_split = open_split
+        self._preprocessing = preprocessing
         self._opened: dict[Split, Source] = {}
 
     def __missing__(self, split: Split) -> Source:
-        config = self._config
+        data = self._config.data
         if self._open_split:
-            source = self._open_split(config.data, split)
+            source = self._open_split(data, split)
         else:
             source = self._parts.open(split)
         self._opened[split] = source
-        view = getattr(resolve('tasks', config.task.name), 'source', None)
-        if view:
-            source = view(config, source, split, self._preprocessing)
-        if config.data.synthetic and split == 'train':
-            source = synthetic.mixed(config.data, source)
-        if source.info.fingerprint != self._fingerprints.get(
-            split, source.info.fingerprint
-        ):
-            raise UserError(
-                f'the {split} data of {config.data.source} changed since this run '
-                'began. Bring them back, or begin in another --workdir'
-            )
+        source = self._as_task_sees(source, split)
+        if data.synthetic and split == 'train':
+            source = synthetic.mixed(data, source)
+        self._check_fingerprint(source, split)
         self[split] = source
         return source
 
+    def _as_task_sees(self, source: Source, split: Split) -> Source:
+        """Wrap a source by the function `source` of the task, if the task has one."""
+        wrap = getattr(resolve('tasks', self._config.task.name), 'source', None)
+        if not wrap:
+            return source
+        return wrap(self._config, source, split, self._preprocessing)
+
+    def _check_fingerprint(self, source: Source, split: Split) -> None:
+        if split not in self._fingerprints:
+            return
+        if source.info.fingerprint != self._fingerprints[split]:
+            raise UserError(
+                f'the {split} data of {self._config.data.source} changed since this run '
+                'began. Restore the data, or begin a new run in another --workdir'
+            )
+
     @functools.cached_property
     def splits(self) -> tuple[Split, ...]:
-        """The splits that there are: 'train', 'test' and perhaps 'validation'."""
+        """The splits of the dataset: 'train', 'test' and perhaps 'validation'."""
         if not self._open_split and self._parts.has_validation:
             return ('train', 'validation', 'test')
         return ('train', 'test')
 
     @functools.cached_property
     def _parts(self) -> Parts:
-        """The parts of the dataset, which is listed when the first split is asked for."""
+        """The parts of the dataset, which is listed at the first use of a split."""
         data = self._config.data
         return Parts(data, functools.partial(_identify, data))
 
     def opened(self) -> dict[Split, Source]:
-        """The splits that were opened, as the dataset has them and no task yet."""
+        """Return the opened splits of the dataset, before any wrapping by the task."""
         opened: dict[Split, Source] = {}
         for split in self.splits:
             if split in self._opened:
@@ -83,12 +95,12 @@ class Sources(dict):
         return opened
 
     def of(self, config: Config) -> 'Sources':
-        """Those of another config, opened in the same way."""
+        """Make the sources of another config, opened in the same way."""
         return Sources(config, open_split=self._open_split)
 
 
 def _identify(data: Config, paths: Sequence[Path]) -> list[str]:
-    """Identify files, which the first process alone hashes."""
+    """Identify files by their content, which only process 0 hashes."""
     names = fingerprint([path.name for path in paths])
     processes.agree('data', {'files': len(paths), 'names': names})
     contents = []
@@ -98,15 +110,21 @@ def _identify(data: Config, paths: Sequence[Path]) -> list[str]:
 
 
 class Unreadable:
-    """Says once of each unreadable file that the run goes on without it."""
+    """Print each unreadable file once, while the run continues without it."""
 
     def __init__(self):
-        self._seen = set()
+        """Begin without unreadable files."""
+        self._places = set()
 
     def add(self, where: str, error: Exception) -> None:
-        if where not in self._seen:
-            self._seen.add(where)
-            print(
-                f'unreadable, left out ({len(self._seen)} so far): {where}: {error}',
-                flush=True,
-            )
+        """Print an unreadable file, unless it was printed before.
+
+        Args:
+            where: the place of the file.
+            error: the error of reading it.
+        """
+        if where in self._places:
+            return
+        self._places.add(where)
+        count = len(self._places)
+        print(f'unreadable, left out ({count} so far): {where}: {error}', flush=True)

@@ -1,4 +1,4 @@
-"""A trained generator's images as training data (`data.synthetic`)."""
+"""Images of a trained generator as training data (`data.synthetic`)."""
 
 from pathlib import Path
 from typing import cast
@@ -15,59 +15,49 @@ from jaxvision.data.wrappers import Mixed
 from jaxvision.train import saved
 from jaxvision.train.saved import read_config
 
+# Images per call of the generator.
 BATCH = 100
 
 
-def _check_rows(data: Config, run: Path) -> None:
-    """Raise a UserError if the generator learned from images that are held out here."""
-    trained = read_config(run).data
-    fields = ('source', 'train_split', 'validation', 'test_split')
-    differ = [name for name in fields if trained[name] != data[name]]
-    if data.validation not in ('', 'none') and differ:
-        settings = ', '.join(f'data.{name}={trained[name]!r}' for name in differ)
-        raise UserError(
-            f'data.synthetic={run}: the generator was trained with {settings}, so it may '
-            f'have seen images that data.validation={data.validation} holds out. Train '
-            'one with the same fields'
-        )
-
-
 def mixed(data: Config, real: Source) -> Mixed:
-    """Add generated images to real examples, of all classes in turn.
+    """Add generated images to real examples, equally many of each class.
+
+    Args:
+        data: the config group `data`.
+        real: the labelled training split.
 
     Raises:
         UserError: `data.synthetic` is no run, or generates no images of these classes.
     """
-    if not Path(data.synthetic, 'config.json').exists():
-        raise UserError(f'data.synthetic={data.synthetic} is no run')
-    _check_rows(data, Path(data.synthetic))
-    task, variables, spec = saved.load(Path(data.synthetic))
-    inputs = spec.inputs
-    names = list(real.info.class_names)
-    if set(inputs) != {'latent', 'label'} or list(spec.class_names) != names:
+    folder = Path(data.synthetic)
+    if not (folder / 'config.json').exists():
         raise UserError(
-            f'data.synthetic={data.synthetic} does not generate images of the classes '
-            f'{", ".join(names[:5])} ... on demand'
+            f'data.synthetic={data.synthetic}: expected the folder of a run. Check the path'
         )
-    generate = jax.jit(
-        lambda variables, inputs: task.predict(variables, inputs)['image']
-    )
-    latents = (
-        keys.host(0, 'synthetic')
-        .standard_normal((data.synthetic_examples, *inputs['latent'].shape))
-        .astype(np.float32)
-    )
-    labels = np.arange(len(latents), dtype=np.int32) % len(names)
-    images = [
-        generate(
-            variables,
-            {'latent': latents[i : i + BATCH], 'label': labels[i : i + BATCH]},
+    _check_splits(data, folder)
+    class_names = list(real.info.class_names)
+    task, variables, spec = saved.load(folder)
+    is_conditional = set(spec.inputs) == {'latent', 'label'}
+    if not is_conditional or list(spec.class_names) != class_names:
+        raise UserError(
+            f'data.synthetic={data.synthetic}: expected a conditional GAN of the classes '
+            f'{", ".join(class_names[:5])} ... Train one on this dataset'
         )
-        for i in range(0, len(latents), BATCH)
-    ]
-    images = _cropped(
-        np.concatenate(jax.device_get(images)), real.info.image_shape, data.synthetic
-    )
+    shape = (data.synthetic_examples, *spec.inputs['latent'].shape)
+    latents = keys.host(0, 'synthetic').standard_normal(shape).astype(np.float32)
+    labels = np.arange(len(latents), dtype=np.int32) % len(class_names)
+
+    @jax.jit
+    def generate(variables, inputs):
+        return task.predict(variables, inputs)['image']
+
+    batches = []
+    for start in range(0, len(latents), BATCH):
+        rows = slice(start, start + BATCH)
+        batch = {'latent': latents[rows], 'label': labels[rows]}
+        batches.append(generate(variables, batch))
+    images = np.concatenate(jax.device_get(batches))
+    images = _cropped(images, real.info.image_shape, data.synthetic)
     return Mixed(
         cast(LabelledSource, real),
         np.round(images).astype(np.uint8),
@@ -77,15 +67,43 @@ def mixed(data: Config, real: Source) -> Mixed:
     )
 
 
-def _cropped(images: np.ndarray, shape: tuple, name: str) -> np.ndarray:
-    """Cut off the padding that brought images of `shape` to the generator's size."""
-    height, width, channels = shape
-    fits = height and width and images.shape[1] >= height and images.shape[2] >= width
-    if not fits or images.shape[3] != channels:
+def _check_splits(data: Config, folder: Path) -> None:
+    """Check that the generator was not trained on images that are held out here.
+
+    Raises:
+        UserError: The generator may have seen held-out images.
+    """
+    if data.validation in ('', 'none'):
+        return
+    trained = read_config(folder).data
+    fields = ('source', 'train_split', 'validation', 'test_split')
+    different = [name for name in fields if trained[name] != data[name]]
+    if different:
+        settings = ', '.join(f'data.{name}={trained[name]!r}' for name in different)
         raise UserError(
-            f'data.synthetic={name} makes images of {list(images.shape[1:])}, and the '
-            f'real ones are {list(shape)}'
+            f'data.synthetic={folder}: the generator was trained with {settings}, so it may '
+            f'have seen images that data.validation={data.validation} holds out. Train a '
+            'generator with the same fields'
         )
-    top = (images.shape[1] - height) // 2
-    left = (images.shape[2] - width) // 2
+
+
+def _cropped(images: np.ndarray, shape: tuple, name: str) -> np.ndarray:
+    """Remove the padding with which images of `shape` were brought to the generator's size."""
+    height, width, channels = shape
+    generated_height, generated_width, generated_channels = images.shape[1:]
+    is_padded = (
+        height
+        and width
+        and generated_height >= height
+        and generated_width >= width
+        and generated_channels == channels
+    )
+    if not is_padded:
+        raise UserError(
+            f'data.synthetic={name}: expected images of shape {list(shape)}, like the real '
+            f'ones, but the generator makes {list(images.shape[1:])}. Train one on this '
+            'dataset'
+        )
+    top = (generated_height - height) // 2
+    left = (generated_width - width) // 2
     return images[:, top : top + height, left : left + width]

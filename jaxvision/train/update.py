@@ -1,12 +1,12 @@
-"""Loss -> update: gradient, accumulation, optimizer, EMA, and the guard against non-finite steps.
+"""Updates of a train state: gradients, accumulation, optimizer, averages, non-finite steps.
 
     update(state, batch) -> (state, scalars)
 
-An ordinary task has one update, `from_loss(loss, tx)`; an adversarial one composes two with
-`in_turn`; a rule that is no loss's gradient (Reptile) enters at `from_gradients`.
+An ordinary task has one update, `from_loss(loss, tx)`. An adversarial task combines two updates
+by `in_turn`. A rule that is no gradient of a loss, such as Reptile, uses `from_gradients`.
 
-Under `jit` the batch is the whole global one. Under `pmap`, over the axis REPLICAS, it is a
-device's equal part of it, and `from_gradients` takes the means over the devices.
+Under `jit` the batch is the whole global batch. Under `pmap` it is the equal part of one device,
+along the axis REPLICAS, and `from_gradients` takes the means over devices.
 """
 
 import dataclasses
@@ -19,63 +19,74 @@ import optax
 
 from jaxvision.core import keys
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import (
-    Scalars,
-    Update,
-)
+from jaxvision.core.task import Scalars, Update
 from jaxvision.core.types import Batch, Tree
 
 # (gradient, {network: model state}, scalars)
 Gradients = tuple[Tree, dict[str, Tree], Scalars]
 # {term: (values [B], weights [B])}
 Terms = dict[str, tuple[jax.Array, jax.Array]]
-# {'model_state': {network: tree}, 'scalars': terms that are only reported}, each optional
+# {'model_state': {network: tree}, 'scalars': terms that are only reported}; both are optional
 Aux = dict[str, Any]
 Loss = Callable[[Tree, TrainState, Batch, jax.Array], tuple[Terms, Aux]]
+# (new model state, scalars, weights)
+_LossAux = tuple[dict[str, Tree], Scalars, Scalars]
 
-REPLICAS = 'replicas'  # the axis that pmap maps over
+# The axis over which pmap maps.
+REPLICAS = 'replicas'
 
 
 def from_loss(
     loss: Loss,
     tx: optax.GradientTransformation,
-    player: str = 'model',
+    network: str = 'model',
     *,
     accumulate: int = 1,
     ema: float = 0.0,
 ) -> Update:
     """Build the update that descends a loss.
 
-    The loss is the sum over its terms of sum(values) / sum(weights), each sum over the whole
-    global batch. So padding, unequal masks, accumulation and any layout give the same mean.
+    The loss is the sum of sum(values) / sum(weights) over its terms, where each sum is over the
+    whole global batch. So padding, unequal masks, accumulation and any layout of devices give
+    the same mean.
 
     Args:
-        loss: `(params, state, batch, key) -> (terms, aux)`. `params` are this network's, those
-            of the others are in `state.params`; both include what is frozen. `terms` is {name:
-            (values [B], weights [B])}; the weights depend on the batch only. `aux` may hold
-            'model_state' {network: tree}, and 'scalars' of the same form as the terms.
+        loss: `(params, state, batch, key) -> (terms, aux)`. `params` are the parameters of this
+            network, and `state.params` holds those of the others; both include frozen ones.
+            `terms` is {name: (values [B], weights [B])}. The weights must depend on the batch
+            only. `aux` may hold 'model_state' as {network: tree}, and 'scalars' in the form of
+            the terms.
         tx: the optimizer.
-        player: the network that is trained.
-        accumulate: microbatches that the batch is split into, to save memory.
-        ema: decay of the averaged weights, as for `from_gradients`.
+        network: the name of the network to train.
+        accumulate: number of microbatches per batch; more need less memory.
+        ema: decay of the averaged weights, see `from_gradients`.
+
+    Returns:
+        The update.
     """
 
     def gradients(state: TrainState, batch: Batch) -> Gradients:
-        objective = _Objective(loss, state, player)
+        objective = _Objective(loss, state, network)
         if accumulate == 1:
             return objective.gradients(state.model_state, batch)
         return _accumulated(objective, _microbatches(batch, accumulate), accumulate)
 
-    return from_gradients(gradients, tx, player, ema=ema)
+    return from_gradients(gradients, tx, network, ema=ema)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Objective:
-    """A loss at one step, as a function of the parameters that it is differentiated by."""
+    """A loss at one step as a function of the trained parameters.
+
+    Attributes:
+        loss: the loss.
+        state: the state before the step.
+        network: the name of the network to train.
+    """
 
     loss: Loss
     state: TrainState
-    player: str
+    network: str
 
     def __call__(
         self,
@@ -83,36 +94,37 @@ class _Objective:
         model_state: dict[str, Tree],
         batch: Batch,
         totals: Scalars | None = None,
-    ) -> tuple[jax.Array, tuple[dict[str, Tree], Scalars, Scalars]]:
+    ) -> tuple[jax.Array, _LossAux]:
         """Compute the loss.
 
         Args:
-            params: of this network, without what is frozen.
-            model_state: of all networks.
+            params: trained parameters of the network, without frozen ones.
+            model_state: model state of all networks.
             batch: the whole batch, or a microbatch.
-            totals: the weights of the whole batch; None: `batch` is the whole batch.
+            totals: {term: weight} of the whole batch; None: `batch` is the whole batch.
 
         Returns:
-            (loss, (new model state, scalars, the weights of `batch`)).
+            (loss, (new model state, scalars, {term: weight} of `batch`)).
         """
         state = self.state
-        key = keys.at_step(state.key, self.player, state.step)
+        key = keys.at_step(state.key, self.network, state.step)
         others = state.replace(
             params=state.whole(state.params), model_state=model_state
         )
-        whole_params = state.whole({self.player: params})[self.player]
+        whole_params = state.whole({self.network: params})[self.network]
         terms, aux = self.loss(whole_params, others, batch, key)
-        sums = {
-            name: (jnp.sum(values), jnp.sum(weights))
-            for name, (values, weights) in {**aux.get('scalars', {}), **terms}.items()
-        }
-        weights = {name: weight for name, (_, weight) in sums.items()}
-        # Under pmap each device divides by the devices' mean weight: then the mean over
-        # devices is the global one.
+        sums = {}
+        weights = {}
+        for name, (values, value_weights) in {
+            **aux.get('scalars', {}),
+            **terms,
+        }.items():
+            sums[name] = jnp.sum(values)
+            weights[name] = jnp.sum(value_weights)
+        # Under pmap each device divides by the mean weight of the devices. So the mean over
+        # devices is the global mean.
         divisors = totals or _mean_over_replicas(weights)
-        means = {
-            name: _ratio(value, divisors[name]) for name, (value, _) in sums.items()
-        }
+        means = {name: _ratio(value, divisors[name]) for name, value in sums.items()}
         total: Any = sum(means[name] for name in terms)
         new_model_state = {**model_state, **aux.get('model_state', {})}
         return total, (new_model_state, {**means, 'loss': total}, weights)
@@ -121,7 +133,7 @@ class _Objective:
         self, model_state: dict[str, Tree], batch: Batch, totals: Scalars | None = None
     ) -> Gradients:
         """Differentiate the loss; the arguments are those of `__call__`."""
-        params = self.state.params[self.player]
+        params = self.state.params[self.network]
         gradient, (model_state, scalars, _) = jax.grad(self, has_aux=True)(
             params, model_state, batch, totals
         )
@@ -129,15 +141,15 @@ class _Objective:
 
 
 def _accumulated(objective: _Objective, parts: Batch, count: int) -> Gradients:
-    """Sum the gradients of microbatches [count, B / count, ...]."""
+    """Sum the gradients of microbatches, whose arrays are [count, B / count, ...]."""
     state = objective.state
-    params = state.params[objective.player]
+    params = state.params[objective.network]
 
     def weights_of(part: Batch) -> Scalars:
         _, (_, _, weights) = objective(params, state.model_state, part)
         return weights
 
-    # Only the weights are asked for, so the compiler drops the rest of this forward pass.
+    # Only the weights are used, so the compiler removes the rest of this forward pass.
     weights = jax.lax.map(weights_of, parts)
     totals = _mean_over_replicas(
         jax.tree.map(lambda weight: jnp.sum(weight, 0), weights)
@@ -155,7 +167,7 @@ def _accumulated(objective: _Objective, parts: Batch, count: int) -> Gradients:
     first = jax.tree.map(lambda x: x[0], parts)
     _, (_, shapes, _) = jax.eval_shape(objective, params, state.model_state, first)
     start = (_zeros(params), state.model_state, _zeros(shapes))
-    # Inside a rolled loop XLA's CPU convolution gradients lose their threads.
+    # Inside a rolled loop XLA computes convolution gradients on a single CPU thread.
     unroll = count if jax.default_backend() == 'cpu' else 1
     return jax.lax.scan(add_part, start, parts, unroll=unroll)[0]
 
@@ -167,60 +179,65 @@ def _zeros(tree: Tree) -> Tree:
 def from_gradients(
     gradients: Callable[[TrainState, Batch], Gradients],
     tx: optax.GradientTransformation,
-    player: str = 'model',
+    network: str = 'model',
     *,
     ema: float = 0.0,
 ) -> Update:
-    """Build the update that gives gradients to an optimizer.
+    """Build the update that passes gradients to an optimizer.
 
     Args:
-        gradients: `(state, batch) -> (gradient, model_state, scalars)`. The gradient is shaped
-            like the network's parameters, the model state is {network: tree}. Under `pmap`
-            all three are those of a device's part of the batch, and their means are taken.
+        gradients: `(state, batch) -> (gradient, model_state, scalars)`. The gradient has the
+            structure of the network's parameters. The model state is {network: tree}. Under
+            `pmap` they are those of the part of one device, and their means are taken.
         tx: the optimizer.
-        player: the network that is trained.
-        ema: above 0: the update keeps an average of the network's weights and model state, with
-            decay min(ema, (1 + step) / (10 + step)). The state must have been created with one.
+        network: the name of the network to train.
+        ema: above 0: keep an average of the weights and the model state of the network, with
+            decay min(ema, (1 + step) / (10 + step)). The state must be created with `ema`.
+
+    Returns:
+        The update.
     """
 
     def update(state: TrainState, batch: Batch):
         gradient, model_state, scalars = _mean_over_replicas(gradients(state, batch))
         updates, opt_state = tx.update(
-            gradient, state.opt_state[player], state.params[player]
+            gradient, state.opt_state[network], state.params[network]
         )
-        params = optax.apply_updates(state.params[player], updates)
+        params = optax.apply_updates(state.params[network], updates)
         scalars = {
             **scalars,
             'gradient_norm': optax.tree.norm(gradient),
             'update_norm': optax.tree.norm(updates),
         }
-        if player != 'model':
-            scalars = {f'{player}/{name}': value for name, value in scalars.items()}
+        if network != 'model':
+            scalars = {f'{network}/{name}': value for name, value in scalars.items()}
         state = state.replace(
-            params={**state.params, player: params},
-            opt_state={**state.opt_state, player: opt_state},
+            params={**state.params, network: params},
+            opt_state={**state.opt_state, network: opt_state},
             model_state={**state.model_state, **model_state},
         )
-        return (_averaged(state, player, ema) if ema else state), scalars
-
-    return update
-
-
-def in_turn(*updates: Update) -> Update:
-    """Combine updates: each works on the state that the one before returned."""
-
-    def update(state: TrainState, batch: Batch):
-        scalars = {}
-        for one_update in updates:
-            state, new_scalars = one_update(state, batch)
-            scalars |= new_scalars
+        if ema:
+            state = _averaged(state, network, ema)
         return state, scalars
 
     return update
 
 
+def in_turn(*updates: Update) -> Update:
+    """Combine updates, so that each works on the state that the previous one returned."""
+
+    def combined(state: TrainState, batch: Batch):
+        scalars = {}
+        for update in updates:
+            state, new_scalars = update(state, batch)
+            scalars |= new_scalars
+        return state, scalars
+
+    return combined
+
+
 def with_learning_rate(update: Update, lr: optax.Schedule) -> Update:
-    """Add the learning rate of the step to an update's scalars, as 'lr'."""
+    """Add the learning rate of the step to the scalars of an update, as 'lr'."""
 
     def update_and_rate(state: TrainState, batch: Batch):
         new, scalars = update(state, batch)
@@ -232,23 +249,26 @@ def with_learning_rate(update: Update, lr: optax.Schedule) -> Update:
 def guarded(update: Update) -> Update:
     """Count the steps, and keep the old state from the first non-finite scalar on.
 
-    `state.bad_step` is the step of that scalar. The engine compiles every update so.
+    `state.bad_step` is the step of this scalar. The engine guards every update. The scalars of
+    every update include losses and gradient norms.
 
-    The choice is made inside the compiled program: donation has deleted the old buffers by the time
-    the host could look. Losses and gradient norms are among the scalars of every update.
+    The choice is made inside the compiled program, since donation deletes the old buffers before
+    the host can read the scalars.
     """
 
     def guarded_update(state: TrainState, batch: Batch):
         new, scalars = update(state, batch)
-        finite = jnp.all(
-            jnp.array([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(scalars)])
-        )
+        leaves = jax.tree.leaves(scalars)
+        finite = jnp.all(jnp.array([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
         bad_step = jnp.where((state.bad_step < 0) & ~finite, state.step, state.bad_step)
 
-        def keep(new, old):
-            return jax.tree.map(lambda n, o: jnp.where(bad_step < 0, n, o), new, old)
+        def choose(new, old):
+            return jnp.where(bad_step < 0, new, old)
 
-        new = keep(new.replace(step=state.step + 1, key=None), state.replace(key=None))
+        # The key is no array of numbers, and never changes.
+        old = state.replace(key=None)
+        new = new.replace(step=state.step + 1, key=None)
+        new = jax.tree.map(choose, new, old)
         new = new.replace(key=state.key, bad_step=bad_step)
         return new, {**scalars, 'bad_step': bad_step}
 
@@ -256,41 +276,43 @@ def guarded(update: Update) -> Update:
 
 
 def _mean_over_replicas(tree: Tree) -> Tree:
+    """Take means over devices under pmap; integers must be equal on all devices."""
     try:
         jax.lax.axis_index(REPLICAS)
-    except NameError:  # not under pmap
+    except NameError:  # Not under pmap.
         return tree
 
     def mean(x):
-        return (
-            jax.lax.pmean(x, REPLICAS)
-            if jnp.issubdtype(x.dtype, jnp.inexact)
-            else jax.lax.pmax(x, REPLICAS)
-        )
+        if jnp.issubdtype(x.dtype, jnp.inexact):
+            return jax.lax.pmean(x, REPLICAS)
+        return jax.lax.pmax(x, REPLICAS)
 
     return jax.tree.map(mean, tree)
 
 
-def _averaged(state: TrainState, player: str, most: float) -> TrainState:
-    decay = jnp.minimum(most, (1 + state.step) / (10 + state.step))
+def _averaged(state: TrainState, network: str, largest_decay: float) -> TrainState:
+    """Update the averaged weights of a network."""
+    decay = jnp.minimum(largest_decay, (1 + state.step) / (10 + state.step))
 
     def mix(old, new):
-        return jax.tree.map(
-            lambda o, n: (decay * o + (1 - decay) * n).astype(o.dtype), old, new
-        )
+        return (decay * old + (1 - decay) * new).astype(old.dtype)
 
-    ema = {
-        kind: {**players, player: mix(players[player], getattr(state, kind)[player])}
-        if player in players
-        else players
-        for kind, players in state.ema.items()
-    }
+    ema = {}
+    for kind, averages in state.ema.items():
+        ema[kind] = averages
+        if network in averages:
+            new = getattr(state, kind)[network]
+            average = jax.tree.map(mix, averages[network], new)
+            ema[kind] = {**averages, network: average}
     return state.replace(ema=ema)
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:
-    """[B, ...] -> [count, B / count, ...], strided, so that every device keeps its own examples;
-    neighbours 2i and 2i + 1 stay together where they can: mixup pairs them."""
+    """Split arrays [B, ...] into [count, B / count, ...].
+
+    The split is strided, so that every device keeps its examples. The neighbours 2i and 2i + 1
+    stay together if B / count is even, since mixup pairs them.
+    """
 
     def split(x):
         size = x.shape[0] // count
@@ -306,4 +328,6 @@ def _microbatches(batch: Batch, count: int) -> Batch:
 
 
 def _ratio(total: jax.Array, weight: jax.Array) -> jax.Array:
-    return jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0)
+    """Divide, with 0 for a weight of 0 and a finite gradient."""
+    divisor = jnp.where(weight > 0, weight, 1)
+    return jnp.where(weight > 0, total / divisor, 0)

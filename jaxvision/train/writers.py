@@ -1,4 +1,4 @@
-"""The log of a run: metrics.jsonl, which is exact, TensorBoard events, lines on the screen."""
+"""Logs of a run: metrics.jsonl with exact numbers, TensorBoard events, and lines on the screen."""
 
 import json
 import os
@@ -15,9 +15,11 @@ Row = dict[str, int | float]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a metrics.jsonl, but a last line that a kill cut off."""
+    """Read the rows of a metrics.jsonl, without a last line that a killed process cut off."""
+    if not path.exists():
+        return []
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text().splitlines():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
@@ -26,23 +28,26 @@ def read_rows(path: Path) -> list[Row]:
 
 
 class Metrics:
-    """The rows of metrics.jsonl and TensorBoard, each of one step.
+    """Rows of metrics, one per step, in metrics.jsonl and in TensorBoard events.
 
-    Opening it at a step drops every row after that step. So a resumed run writes the same file
-    as one that was never stopped. All processes know the rows, the first one writes them.
+    Opening the log at a step removes every later row. So a resumed run writes the same file as a
+    run that was never stopped. All processes keep the rows, and the first process writes them.
 
     Attributes:
         rows: {'step': step, metric: value, ...}, in order.
     """
 
     def __init__(self, folder: Path, step: int = 0):
+        """Open the log in a run folder, after a step."""
         path = folder / 'metrics.jsonl'
         self.rows = [row for row in read_rows(path) if row['step'] <= step]
         self._files = None
         if processes.is_first():
-            write_text(path, ''.join(json.dumps(row) + '\n' for row in self.rows))
+            lines = [_as_line(row) for row in self.rows]
+            write_text(path, ''.join(lines))
             # Buffered by lines, so that users can watch the file grow.
-            self._files = path.open('a', buffering=1), EventFile(folder, step)
+            rows_file = path.open('a', buffering=1)
+            self._files = (rows_file, EventFile(folder, step))
 
     def __enter__(self) -> 'Metrics':
         return self
@@ -54,16 +59,16 @@ class Metrics:
             events.close()
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Add a row {'step': step, 'train/loss': ..., ...}."""
+        """Add the row {'step': step, metric: value, ...}."""
         row = {'step': step, **values}
         self.rows.append(row)
         if self._files:
             rows, events = self._files
-            rows.write(json.dumps(row) + '\n')
+            rows.write(_as_line(row))
             events.write(step, values)
 
     def flush(self) -> None:
-        """Wait until every row is on the disk: a checkpoint may only follow its metrics."""
+        """Wait until every row is on the disk, since a checkpoint must not precede its metrics."""
         if self._files:
             rows, events = self._files
             rows.flush()
@@ -71,23 +76,30 @@ class Metrics:
             events.flush()
 
 
+def _as_line(row: Row) -> str:
+    return json.dumps(row) + '\n'
+
+
 class EventFile:
-    """A file of TensorBoard events, which hides what a killed run wrote after a step."""
+    """A file of TensorBoard events, which hides later events of a killed run."""
 
     def __init__(self, folder: Path, step: int):
+        """Create the file in a run folder, and hide the events after a step."""
         from tensorboard.compat.proto import event_pb2
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        name = f'events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}'
+        host = socket.gethostname()
+        name = f'events.out.tfevents.{time.time():.6f}.{host}.{os.getpid()}'
         self._file = (folder / name).open('wb')
         self._writer = RecordWriter(self._file)
         self._add(file_version='brain.Event:2')
         # Protobuf makes its classes at import, where no type checker sees them.
         session: Any = event_pb2.SessionLog  # pyright: ignore[reportAttributeAccessIssue]
-        # Tells TensorBoard to forget the events from that step on.
+        # TensorBoard forgets the events from this step on.
         self._add(session_log=session(status=session.START), step=step + 1)
 
     def write(self, step: int, values: dict[str, float]) -> None:
+        """Add an event with the metrics of a step."""
         from tensorboard.compat.proto import summary_pb2
 
         summary: Any = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]
@@ -99,10 +111,12 @@ class EventFile:
         self._file.flush()
 
     def flush(self) -> None:
+        """Wait until every event is on the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def _add(self, **fields: Any) -> None:
@@ -114,36 +128,64 @@ class EventFile:
 
 
 class Progress:
-    """Lines on the screen: step, values, images/s and time left, at most one every `every` s."""
+    """Lines on the screen with the step, scalars, images/s and the remaining time."""
 
     def __init__(self, step: int, total: int, batch_size: int, every: float = 2.0):
-        self._total, self._batch_size, self._every = total, batch_size, every
+        """Begin to count at a step.
+
+        Args:
+            step: number of steps taken so far.
+            total: number of steps of the run.
+            batch_size: examples per step.
+            every: shortest time between two lines, in seconds.
+        """
+        self._total = total
+        self._batch_size = batch_size
+        self._every = every
         self._shown = -every
         self.restart(step)
 
     def restart(self, step: int) -> None:
-        """Begin to count at this step, now: what came between is not training."""
-        self._step, self._since = step, time.monotonic()
+        """Count from this step and time on, since the time before was no training."""
+        self._step = step
+        self._since = time.monotonic()
 
     def images_per_second(self, step: int) -> float:
-        """Since the last restart."""
+        """Compute the speed since the last restart, in examples per second."""
         seconds = max(time.monotonic() - self._since, 1e-9)
         return (step - self._step) * self._batch_size / seconds
 
     def show(self, step: int, values: dict[str, float], speed: float) -> None:
-        if time.monotonic() - self._shown < self._every and step < self._total:
+        """Print a line, unless the last line is too recent.
+
+        Args:
+            step: the step.
+            values: the scalars to show.
+            speed: examples per second.
+        """
+        is_recent = time.monotonic() - self._shown < self._every
+        if is_recent and step < self._total:
             return
         self._shown = time.monotonic()
-        left = (self._total - step) * self._batch_size / speed if speed else 0
-        text = '  '.join(f'{name} {value:.4g}' for name, value in values.items())
+        seconds_left = 0
+        if speed:
+            seconds_left = (self._total - step) * self._batch_size / speed
+        width = len(str(self._total))
         processes.say(
-            f'step {step:>{len(str(self._total))}}/{self._total}  {text}  '
-            f'{speed:,.0f} images/s  {duration(left)} left'
+            f'step {step:>{width}}/{self._total}  {listed(values)}  '
+            f'{speed:,.0f} images/s  {duration(seconds_left)} left'
         )
 
 
+def listed(values: dict[str, float]) -> str:
+    """Format metrics as 'loss 0.1234  accuracy 0.9'."""
+    return '  '.join(f'{name} {value:.4g}' for name, value in values.items())
+
+
 def duration(seconds: float) -> str:
-    """1:05 or 2:03:04."""
+    """Format seconds as 1:05 or 2:03:04."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f'{hours}:{minutes:02}:{seconds:02}' if hours else f'{minutes}:{seconds:02}'
+    if hours:
+        return f'{hours}:{minutes:02}:{seconds:02}'
+    return f'{minutes}:{seconds:02}'

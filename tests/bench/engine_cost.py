@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 
 from jaxvision.core import config as configs
+from jaxvision.data import pipeline
 from jaxvision.train import loop, sharding
 
 
@@ -40,7 +41,7 @@ def bare(config, steps: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         this = loop.begin(config, Path(folder))
     update = jax.jit(this.task.update, donate_argnums=0)
-    batches = loop.pipeline.train_batches(
+    batches = pipeline.train_batches(
         this.sources['train'],
         this.task.prepare,
         seed=0,

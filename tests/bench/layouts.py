@@ -166,7 +166,7 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
     from jaxvision.core import keys
     from jaxvision.image import color
     from jaxvision.tasks.shared import image_input
-    from jaxvision.train import loop, processes
+    from jaxvision.train import loop, processes, training
     from jaxvision.train.run import begin
 
     if int(number) > 1:
@@ -201,7 +201,7 @@ def work(coordinator, process, number, scratch, config_file, steps, *overrides) 
     def whole(x):
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
 
-    with loop.train_batches(this, 0) as batches:
+    with training.train_batches(this, 0) as batches:
         for step, batch in zip(range(int(steps)), batches, strict=False):
             indices.append(whole(batch['index']))
             seen = whole(pixels(state.key, step, batch))

@@ -219,7 +219,9 @@ def test_a_truncated_jpeg_is_named(config, main, photos):
     )
 
 
-def test_a_checkpoint_of_another_model_is_named(config, main, tmp_path, no_pictures):
+def test_a_checkpoint_that_disagrees_with_the_config_is_named(
+    config, main, tmp_path, no_pictures
+):
     assert main('--config', config, '--workdir', 'run')[0] == 0
     settings = files.read_json(tmp_path / 'run/config.json')
     settings['model']['variant'] = '6'
@@ -227,7 +229,7 @@ def test_a_checkpoint_of_another_model_is_named(config, main, tmp_path, no_pictu
     check_mistake(
         main('--workdir', 'run', '--mode', 'eval'),
         'checkpoints/2',
-        'another model',
+        'config.json and spec.json of the run disagree',
         'float32[4]',
         'float32[6]',
     )

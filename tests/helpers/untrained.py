@@ -1,12 +1,13 @@
-"""Runs that tests open, and that no one trained."""
+"""Untrained runs for tests to open."""
 
-from jaxvision.train import run
+from jaxvision.train.folder import take_folder
+from jaxvision.train.run import begin
 
 
 def save_untrained(config, workdir, change=None):
-    """A run's folder as it is before the first step, its parameters changed by `change(params)`."""
-    this = run.begin(config, workdir)
-    run.take_folder(this)
+    """Save a run before its first step, with parameters changed in place by `change(params)`."""
+    this = begin(config, workdir)
+    take_folder(this)
     state = this.init()
     if change:
         change(state.params)

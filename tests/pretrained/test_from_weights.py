@@ -133,7 +133,7 @@ def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
             'task.recipe=none',
             r'stem_conv/kernel is \[7, 7, 3, 64\], here \[7, 7, 1, 64\]',
         ),
-        ('model.variant=34', 'model/stage1_block3/conv1/kernel is not there, here'),
+        ('model.variant=34', 'model/stage1_block3/conv1/kernel is absent, here'),
         ('model.name=vit', r'r18\.safetensors: expected vit as published by timm'),
         ('train.init_from=nowhere.pth', 'nowhere.pth'),
         ('task.recipe=tim', "did you mean 'timm'"),

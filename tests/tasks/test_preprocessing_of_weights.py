@@ -71,21 +71,21 @@ def test_a_run_takes_over_the_mean_and_std_of_its_pretrained_weights(
     spec = reopen(tmp_path / 'run').spec
     assert spec.preprocessing == reopen(dark).spec.preprocessing
     assert (
-        f'preprocessing: as of {dark}: 8x8, stretched; mean' in capsys.readouterr().out
+        f'preprocessing: as in {dark}: 8x8, stretched; mean' in capsys.readouterr().out
     )
     begin(classifier(folder, *start, 'task.recipe=none'), tmp_path / 'own')
     output = capsys.readouterr().out
     assert f'It differs from that of the weights in {dark}: the mean is' in output
 
 
-def test_classes_are_taken_over_by_name(dark, tmp_path, no_pictures, capsys):
+def test_weights_of_classes_are_copied_by_name(dark, tmp_path, no_pictures, capsys):
     # Alphabetical order puts 'cat' third, where 'emu' was.
     folder = tmp_path / 'photos'
     photographs(folder, ('cat', 'bee', 'ape'))
     start = f'train.init_from={dark}'
     run = begin(classifier(folder, start), tmp_path / 'run')
     assert (
-        'of 3 classes, 1 taken over by name (cat), 2 initialised (ape, bee); 2 of the '
+        ': 1 of 3 classes copied by name (cat), 2 initialised (ape, bee); 2 of the '
         'source left out (dog, emu)'
     ) in capsys.readouterr().out
     head = run.init().params['model']['head']
@@ -104,11 +104,14 @@ def test_classes_are_taken_over_by_name(dark, tmp_path, no_pictures, capsys):
     result = loop.run(
         classifier(tmp_path / 'more', start, 'train.steps=0'), tmp_path / 'larger'
     )
-    assert '3 taken over by name (cat, dog, emu), 1 init' in capsys.readouterr().out
+    assert (
+        '3 of 4 classes copied by name (cat, dog, emu), 1 init'
+        in capsys.readouterr().out
+    )
     assert result.metrics.keys() >= {'eval/accuracy'}
 
 
-def test_classes_of_a_multi_label_dataset_are_taken_over_by_name(
+def test_weights_of_multi_label_classes_are_copied_by_name(
     dark, tmp_path, no_pictures, capsys
 ):
     folder = photographs(tmp_path / 'photos')
@@ -120,7 +123,7 @@ def test_classes_of_a_multi_label_dataset_are_taken_over_by_name(
     (folder / 'labels.csv').write_text('\n'.join(['file,label,split', *rows]) + '\n')
     run = begin(classifier(folder, f'train.init_from={dark}'), tmp_path / 'run')
     assert run.spec.multi_label and run.spec.class_names == ('ape', 'cat', 'dog', 'emu')
-    assert 'of 4 classes, 3 taken over by name' in capsys.readouterr().out
+    assert '3 of 4 classes copied by name' in capsys.readouterr().out
     head = run.init().params['model']['head']
     old = reopen(dark).restore('last').params['model']['head']
     np.testing.assert_array_equal(head['kernel'][:, 1:], old['kernel'])

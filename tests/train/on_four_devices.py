@@ -18,7 +18,7 @@ import optax  # noqa: E402
 
 from jaxvision.core import config as configs
 from jaxvision.core.state import create  # noqa: E402
-from jaxvision.train import loop, sharding, update
+from jaxvision.train import sharding, training, update
 from jaxvision.train.run import begin
 from jaxvision.train.saved import blank_batch
 
@@ -48,7 +48,7 @@ def run(*overrides, steps=30):
     jax.config.update('jax_enable_x64', config.model.dtype == 'float64')
     this = begin(config, Path(tempfile.mkdtemp()))
     state = this.init()
-    with loop.train_batches(this, 0) as batches:
+    with training.train_batches(this, 0) as batches:
         for _, batch in zip(range(steps), batches, strict=False):
             state, _ = this.update(state, batch)
     return this, state

@@ -40,7 +40,7 @@ def state_at(step, width=8):
 
 
 def like(state):
-    whole = sharding.whole(sharding.make_mesh())
+    whole = sharding.replicated(sharding.make_mesh())
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state
     )
@@ -69,7 +69,7 @@ def restore(folder, state, step='last'):
 
 
 @pytest.mark.parametrize('wide', [False, True])
-def test_every_bit_comes_back(tmp_path, wide):
+def test_a_restored_state_is_equal_to_the_bit(tmp_path, wide):
     with jax.enable_x64(wide):
         state = state_at(3)
         if wide:
@@ -81,7 +81,7 @@ def test_every_bit_comes_back(tmp_path, wide):
         assert contents(restore(tmp_path, state)) == contents(state)
 
 
-def test_the_last_are_kept_and_the_best(tmp_path):
+def test_the_last_checkpoints_and_the_best_are_kept(tmp_path):
     states, scores = [state_at(step) for step in range(1, 6)], [0.1, 0.9, 0.5, 0.2, 0.3]
     assert save(tmp_path / 'most', *states, scores=scores, best='eval/score') == (
         [2, 4, 5],
@@ -95,7 +95,7 @@ def test_the_last_are_kept_and_the_best(tmp_path):
     assert save(tmp_path / 'three', *states, keep=3) == ([3, 4, 5], None)
 
 
-def test_what_is_not_there_is_said_with_what_is(tmp_path):
+def test_a_missing_checkpoint_is_an_error_that_lists_the_others(tmp_path):
     with (
         Checkpoints(tmp_path) as checkpoints,
         pytest.raises(UserError, match='holds no checkpoint'),
@@ -114,18 +114,18 @@ def test_what_is_not_there_is_said_with_what_is(tmp_path):
             checkpoints.find('best')
     with (
         Checkpoints(tmp_path, best='validation/score') as checkpoints,
-        pytest.raises(UserError, match='no checkpoint was saved with an evaluation'),
+        pytest.raises(UserError, match='no checkpoint was saved with an evaluation of'),
     ):
         checkpoints.find('best')
 
 
-def test_another_models_checkpoint_is_refused_and_a_leaf_named(tmp_path):
+def test_a_checkpoint_of_other_shapes_is_refused_and_names_a_leaf(tmp_path):
     save(tmp_path, state_at(1))
     with pytest.raises(UserError) as error:
         restore(tmp_path, state_at(1, width=9))
-    assert 'a checkpoint of another model' in str(error.value)
+    assert 'config.json and spec.json of the run disagree' in str(error.value)
     assert (
-        'ema/params/model/head/kernel is float32[4, 8], the config makes it float32[4, 9]'
+        'ema/params/model/head/kernel is float32[4, 8] in the checkpoint, float32[4, 9] by'
         in str(error.value)
     )
 
@@ -162,7 +162,7 @@ def flip(rng):
 
 
 def outcomes_of_damage(folder):
-    """The files whose damage was told; an AssertionError where it was silent or told otherwise."""
+    """Damage each file, and return the files whose damage was reported."""
     state, rng = state_at(3), np.random.default_rng(0)
     save(folder / 'whole', state)
     files = [
@@ -170,7 +170,7 @@ def outcomes_of_damage(folder):
         for path in (folder / 'whole').rglob('*')
         if path.is_file() and path.stat().st_size
     ]
-    told = set()
+    reported = set()
     for file in files:
         for damage in (
             flip(rng),
@@ -189,19 +189,19 @@ def outcomes_of_damage(folder):
                 assert 'damaged/3 is damaged' in str(error) or 'holds no' in str(
                     error
                 ), file
-                told.add(file.parts[1:3])
-    return told
+                reported.add(file.parts[1:3])
+    return reported
 
 
-def test_damage_is_told_or_harmless_but_never_silent(tmp_path):
+def test_damage_is_reported_or_harmless_but_never_silent(tmp_path):
     # In a process of its own: Orbax leaves readers behind that complain when they are collected.
     with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as other:
-        told = other.submit(outcomes_of_damage, tmp_path).result()
-    assert ('state', 'd') in told  # where the arrays are
-    assert ('manifest', 'metadata') in told
+        reported = other.submit(outcomes_of_damage, tmp_path).result()
+    assert ('state', 'd') in reported  # The arrays.
+    assert ('manifest', 'metadata') in reported
 
 
-def test_other_values_than_the_manifests_are_found_by_their_checksums(tmp_path):
+def test_changed_values_are_detected_by_their_checksums(tmp_path):
     save(tmp_path / 'one', state_at(3))
     other = state_at(3)
     kernel = other.params['model']['head']['kernel']
@@ -218,11 +218,11 @@ def test_other_values_than_the_manifests_are_found_by_their_checksums(tmp_path):
 @pytest.mark.parametrize(
     'part', ['state', 'manifest', 'state/_METADATA', 'state/manifest.ocdbt']
 )
-def test_a_missing_part_is_told(tmp_path, part):
+def test_a_missing_part_of_a_checkpoint_is_reported(tmp_path, part):
     save(tmp_path, state_at(3))
     path = tmp_path / '3' / part
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(
-        UserError, match='3 is damaged.*Remove it to go on from the one before'
+        UserError, match='3 is damaged.*Remove it to resume from the checkpoint before'
     ):
         restore(tmp_path, state_at(3))

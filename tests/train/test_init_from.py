@@ -1,4 +1,4 @@
-"""Runs that begin with parts of others, and what a run stands on before its first checkpoint."""
+"""Runs that are initialised from parts of other runs."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,8 @@ from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import create
 from jaxvision.train import init_from, saved
-from jaxvision.train.run import begin, take_folder
+from jaxvision.train.folder import take_folder
+from jaxvision.train.run import begin
 
 CLASSIFIER = {
     'params': {
@@ -24,8 +25,8 @@ CLASSIFIER = {
 }
 
 
-def start(found):
-    """A captioner's first state, with these leaves."""
+def start(leaves):
+    """The first state of a captioner, without and with these leaves."""
     params = {
         'model': {
             'encoder': {'stem': {'kernel': jnp.zeros((2, 3), jnp.bfloat16)}},
@@ -38,7 +39,7 @@ def start(found):
     state = create(
         jax.random.key(0), params, {'model': optax.sgd(0.1)}, model_state, ema=0.9
     )
-    return state, init_from.fill(state, found) if found is not None else None
+    return state, init_from.fill(state, leaves)
 
 
 def read(text):
@@ -47,14 +48,14 @@ def read(text):
     )
 
 
-def test_a_part_goes_where_it_is_told_with_its_statistics():
+def test_a_part_is_copied_to_its_new_place_with_its_statistics():
     text = 'runs/cnn:model/stem -> model/encoder/stem'
-    found = init_from.fitting(start(None)[0], read(text), 'model/lstm')
-    assert found.keys() == {
+    leaves = init_from.adapted(start({})[0], read(text), 'model/lstm')
+    assert leaves.keys() == {
         'model/encoder/stem/kernel',
         'model/encoder/stem/mean (batch_stats)',
     }
-    old, new = start(found)
+    old, new = start(leaves)
     for tree in (new.params, new.ema['params']):
         kernel = tree['model']['encoder']['stem']['kernel']
         assert kernel.dtype == jnp.bfloat16 and (kernel == 1).all()
@@ -64,7 +65,7 @@ def test_a_part_goes_where_it_is_told_with_its_statistics():
     assert jax.tree.structure(new) == jax.tree.structure(old)
 
 
-def test_all_of_a_run_or_a_renamed_player():
+def test_a_whole_run_or_a_renamed_network_is_read():
     assert read('runs/cnn').keys() == {
         'model/stem/kernel',
         'model/head/bias',
@@ -79,30 +80,46 @@ def test_all_of_a_run_or_a_renamed_player():
 
 
 @pytest.mark.parametrize(
-    'text, new, said',
+    'text, new, message',
     [
-        ('runs/cnn:model->model/encoder', '', 'lstm is not there, here'),
+        ('runs/cnn:model->model/encoder', '', 'lstm is absent, here'),
         (
             'runs/cnn:model->model/encoder',
             'model/lstm',
-            r'head/bias is \[4\], here not there',
+            r'head/bias is \[4\], here absent',
         ),
         (
             'runs/cnn:model/head->model/lstm',
             'model/encoder',
-            r'bias is \[4\], here not there',
+            r'bias is \[4\], here absent',
         ),
         ('runs/cnn:model->model/encoder', 'model/lstn', "called 'model/lstn'"),
-        ('runs/cnn:mode', '', "no 'mode'"),
-        ('runs/cnn, runs/cnn:model/stem', '', 'twice'),
+        ('runs/cnn:mode', '', "train.init_from=runs/cnn:mode: .* no part 'mode'"),
+        ('runs/cnn, runs/cnn:model/stem', '', 'set twice'),
+        (
+            'runs/cnn:model/stem->model/encoder/stem',
+            '',
+            'in train.init_new, such as train.init_new=model/lstm',
+        ),
     ],
 )
-def test_what_has_no_counterpart_is_told(text, new, said):
-    with pytest.raises(UserError, match=said):
-        init_from.fitting(start(None)[0], read(text), new)
+def test_a_leaf_without_counterpart_is_an_error(text, new, message):
+    with pytest.raises(UserError, match=message):
+        init_from.adapted(start({})[0], read(text), new)
 
 
-def test_a_run_begins_where_another_ended(tiny, trained, tmp_path, no_pictures):
+@pytest.mark.parametrize('source', ['nowhere', 'efficientnet_lite0'])
+def test_a_source_that_does_not_exist_names_the_field(
+    tiny, tmp_path, monkeypatch, source
+):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(UserError, match=f'^train.init_from={source}: {source}'):
+        begin(tiny(f'train.init_from={source}'), tmp_path / 'run')
+
+
+def test_a_run_is_initialised_from_the_last_checkpoint_of_another(
+    tiny, trained, tmp_path, no_pictures
+):
     origin = saved.load(trained)[1]
     run = begin(
         tiny(f'train.init_from={trained}', 'optimizer.ema=0.9'), tmp_path / 'same'
@@ -124,7 +141,7 @@ def test_a_run_begins_where_another_ended(tiny, trained, tmp_path, no_pictures):
     assert not same['model'].pop('head')['kernel'] and jax.tree.all(same)
 
 
-def test_a_run_killed_before_its_first_checkpoint_stands_on_the_same_networks(
+def test_a_run_killed_before_its_first_checkpoint_keeps_its_required_networks(
     trained, tmp_path, no_pictures
 ):
     config = configs.default('gan')

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +20,9 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.files import read_json, write_json
 from jaxvision.data.protocol import Unreadable
 from jaxvision.data.wrappers import Wrapper
-from jaxvision.train import evaluation, loop, processes
-from jaxvision.train.run import begin, held
+from jaxvision.train import evaluation, loop, processes, saved, training
+from jaxvision.train.folder import held
+from jaxvision.train.run import begin
 from jaxvision.train.writers import read_rows
 
 
@@ -30,7 +32,7 @@ def quickly(no_pictures):
 
 
 def rows(workdir):
-    """metrics.jsonl without timings."""
+    """Read metrics.jsonl without timings."""
     return [
         {name: value for name, value in row.items() if not name.startswith('perf/')}
         for row in read_rows(workdir / 'metrics.jsonl')
@@ -49,7 +51,7 @@ def steps_saved(workdir):
 
 @pytest.fixture(scope='module')
 def straight(tiny, tmp_path_factory):
-    """A run of seven steps that nothing stopped."""
+    """A run of seven steps without interruption."""
     workdir = tmp_path_factory.mktemp('straight')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.figures, 'save', lambda *_: None)
@@ -67,7 +69,7 @@ SEVEN = (
 )
 
 
-def test_it_learns(tiny, tmp_path):
+def test_a_classifier_learns(tiny, tmp_path):
     result = loop.run(
         tiny(
             'model.variant=8-16',
@@ -97,7 +99,7 @@ def test_it_learns(tiny, tmp_path):
     assert list(spec.class_names) == [str(i) for i in range(10)]
 
 
-def test_the_folder_tells_all(straight, tiny):
+def test_the_run_folder_holds_config_spec_metrics_and_checkpoints(straight, tiny):
     assert {'config.json', 'spec.json', 'metrics.jsonl', 'checkpoints', 'figures'} <= {
         path.name for path in straight.iterdir()
     }
@@ -124,7 +126,7 @@ def crash():
     raise RuntimeError('pulled')
 
 
-def test_a_run_that_crashed_goes_on_as_if_it_had_not(straight, tiny, tmp_path):
+def test_a_crashed_run_resumes_with_equal_results(straight, tiny, tmp_path):
     with pytest.raises(RuntimeError, match='pulled'):
         loop.run(tiny(*SEVEN), tmp_path, raise_at(6, crash))
     (tmp_path / 'checkpoints' / '6').rename(
@@ -137,7 +139,7 @@ def test_a_run_that_crashed_goes_on_as_if_it_had_not(straight, tiny, tmp_path):
 
 # After step 3 a checkpoint is due, or not; either way the step after it is saved as the last.
 @pytest.mark.parametrize('number, cadence', [(signal.SIGTERM, 3), (signal.SIGINT, 7)])
-def test_a_signal_saves_and_stops_and_the_run_goes_on(
+def test_a_signal_saves_and_stops_and_the_run_resumes(
     straight, tiny, tmp_path, capfd, number, cadence
 ):
     before = signal.getsignal(number)
@@ -187,7 +189,9 @@ def test_other_settings_are_refused_and_free_ones_reported(straight, tiny, capsy
     loop.run(tiny(*SEVEN), straight)  # and back
 
 
-def test_a_checkpoint_of_another_model_is_refused(straight, tiny, tmp_path):
+def test_a_checkpoint_that_disagrees_with_the_config_is_refused(
+    straight, tiny, tmp_path
+):
     loop.run(tiny('train.steps=1', 'model.variant=4'), tmp_path)
     config = read_json(tmp_path / 'config.json')
     write_json(
@@ -195,9 +199,67 @@ def test_a_checkpoint_of_another_model_is_refused(straight, tiny, tmp_path):
         {**config, 'model': {**config['model'], 'variant': '5'}},
     )
     with pytest.raises(
-        UserError, match='checkpoint of another model: .*stage1_norm1/mean'
+        UserError,
+        match='config.json and spec.json of the run disagree: .*stage1_norm1/mean',
     ):
         loop.evaluate(tmp_path)
+
+
+def damage_spec(folder, **changes):
+    """Change fields of spec.json, given as {'inputs__image__dtype': value}."""
+    spec = read_json(folder / 'spec.json')
+    for path, value in changes.items():
+        *parents, name = path.split('__')
+        node = spec
+        for parent in parents:
+            node = node[parent]
+        node[name] = value
+    write_json(folder / 'spec.json', spec)
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (
+            {'preprocessing': None},
+            'spec.json: preprocessing=null: expected an object with size, mean and std',
+        ),
+        (
+            {'inputs__image__dtype': 'foo'},
+            "spec.json is damaged, .*inputs.image: dtype='foo': expected a dtype",
+        ),
+        (
+            {'class_names': ['a', 'b']},
+            'checkpoints/7 and the files config.json and spec.json of the run disagree: .*'
+            r'kernel is float32\[\d+, 10\] in the checkpoint, float32\[\d+, 2\] by .*'
+            'class_names in spec.json',
+        ),
+    ],
+)
+def test_a_damaged_spec_names_the_folder_the_field_and_a_remedy(
+    straight, tmp_path, changes, message
+):
+    folder = tmp_path / 'run'
+    shutil.copytree(straight, folder)
+    damage_spec(folder, **changes)
+    with pytest.raises(UserError, match=f'{folder}.*{message}') as error:
+        saved.load(folder)
+    assert re.search('Restore the file', str(error.value))
+    assert '\n' not in str(error.value)
+
+
+def test_a_truncated_config_names_the_file_and_a_remedy(straight, tmp_path):
+    text = (straight / 'config.json').read_text()
+    (tmp_path / 'config.json').write_text(text[: len(text) // 2])
+    with pytest.raises(
+        UserError, match='config.json is damaged: .* Restore the file, or train'
+    ):
+        saved.load(tmp_path)
+
+
+def test_an_interval_of_0_is_due_only_after_the_last_step(tiny, tmp_path):
+    run = begin(tiny('train.steps=5', 'train.eval_every=0'), tmp_path / 'run')
+    assert [step for step in range(1, 6) if run.is_due('eval', step)] == [5]
 
 
 @pytest.mark.parametrize(
@@ -210,13 +272,13 @@ def test_a_checkpoint_of_another_model_is_refused(straight, tiny, tmp_path):
         'train.steps=ten',
     ],
 )
-def test_what_cannot_be_built_takes_no_folder(tiny, tmp_path, override):
+def test_a_run_that_cannot_be_built_writes_no_folder(tiny, tmp_path, override):
     with pytest.raises(UserError):
         loop.run(tiny(override), tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
 
 
-def test_a_step_that_is_not_finite_stops_the_run_and_keeps_what_was(tiny, tmp_path):
+def test_a_non_finite_step_stops_the_run_and_keeps_earlier_checkpoints(tiny, tmp_path):
     with pytest.raises(UserError) as error:
         loop.run(
             tiny(
@@ -282,7 +344,7 @@ def test_the_validation_split_alone_selects_the_best_checkpoint(tiny, tmp_path):
     assert result.metrics['best/nll'] == last['best/nll']
 
 
-def test_a_run_killed_before_its_last_measurement_makes_it_up(
+def test_a_run_killed_before_the_test_measurement_measures_on_resume(
     tiny, tmp_path, monkeypatch
 ):
     config = tiny(*SELECTING, 'data.validation=10%')
@@ -293,7 +355,7 @@ def test_a_run_killed_before_its_last_measurement_makes_it_up(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(loop._Training, 'measure_test', killed)
+        patched.setattr(training.Training, 'measure_test', killed)
         loop.run(config, tmp_path / 'killed')
     assert loop.run(config, tmp_path / 'killed').finished
     again = (tmp_path / 'killed' / 'metrics.jsonl').read_text()
@@ -302,7 +364,7 @@ def test_a_run_killed_before_its_last_measurement_makes_it_up(
     assert not loop.run(config, tmp_path / 'killed').trained
 
 
-def test_without_improvement_training_stops_and_starts_no_more(tiny, tmp_path):
+def test_training_stops_without_improvement_and_does_not_restart(tiny, tmp_path):
     config = tiny(
         *SELECTING, 'data.validation=10%', 'train.patience=4', 'optimizer.lr=0'
     )
@@ -314,7 +376,7 @@ def test_without_improvement_training_stops_and_starts_no_more(tiny, tmp_path):
     assert (again.finished, again.trained, again.step) == (True, False, 6)
 
 
-def test_patience_is_judged_at_evaluations_alone(tiny, tmp_path):
+def test_patience_is_checked_only_at_evaluations(tiny, tmp_path):
     config = tiny(
         *SELECTING,
         'data.validation=10%',
@@ -345,9 +407,7 @@ def test_an_evaluation_leaves_the_run_as_it_is(straight, tmp_path, no_pictures):
     assert {path: path.stat().st_mtime_ns for path in straight.rglob('*')} == before
 
 
-def test_a_run_that_cannot_be_written_is_evaluated_all_the_same(
-    straight, tmp_path, capsys
-):
+def test_a_run_in_a_read_only_folder_can_be_evaluated(straight, tmp_path, capsys):
     for path in straight.iterdir():
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / 'eval').write_text('in the way of the folder')
@@ -424,7 +484,7 @@ class Broken(Wrapper):
         return [self[int(row)] for row in rows]
 
 
-def test_metrics_over_fewer_examples_than_the_split_say_so(tiny, tmp_path, capsys):
+def test_metrics_over_fewer_examples_than_the_split_are_marked(tiny, tmp_path, capsys):
     run = begin(tiny('data.on_corrupt=replace'), tmp_path)
     state = run.init()
     metrics, _ = evaluation.measure(run, state, 'test')
@@ -438,7 +498,7 @@ def test_metrics_over_fewer_examples_than_the_split_say_so(tiny, tmp_path, capsy
     assert said in capsys.readouterr().out
 
 
-def test_four_devices_do_what_one_does(straight, tiny, tmp_path):
+def test_four_devices_compute_the_same_as_one(straight, tiny, tmp_path):
     script = textwrap.dedent("""
         import json, sys
         import jax

@@ -1,4 +1,4 @@
-"""Weights of classes and words go by name, whatever the two lists."""
+"""Weights of classes and words are matched by name, for any two lists of names."""
 
 import unicodedata
 from pathlib import Path
@@ -24,7 +24,8 @@ NAMES = st.lists(st.sampled_from(['cat', 'dog', 'emu', 'ape', 'bee', 'é', 'e\u0
 
 def by_hand(old, new):
     """{place in new: place in old}, by the documented rule, name by name."""
-    old, new = ([unicodedata.normalize('NFC', name) for name in x] for x in (old, new))
+    old = [unicodedata.normalize('NFC', name) for name in old]
+    new = [unicodedata.normalize('NFC', name) for name in new]
     if old == new:
         return {place: place for place in range(len(new))}
     return {
@@ -36,39 +37,39 @@ def by_hand(old, new):
 
 @settings(max_examples=300, deadline=None)
 @given(NAMES, NAMES, st.integers(0, 2), st.integers(0, 3))
-def test_any_two_lists_of_classes(old, new, axis, before):
+def test_any_two_lists_of_classes_are_matched_as_by_hand(old, new, axis, before):
     """Columns of a kernel, rows of a table, and those behind a concatenated latent."""
     rest = [2, 3]
     rest.insert(axis, before + len(old))
     values = np.arange(1.0, 1 + np.prod(rest)).reshape(rest)
     shape = [2, 3]
     shape.insert(axis, before + len(new))
-    found = matching.matched(values, axis, old, new, shape)
-    taken = by_hand(old, new)
-    if isinstance(found, Partial):
-        assert len(taken) < len(new)
-        assert found.shape == tuple(shape) and found.values.dtype == values.dtype
-        is_taken = np.broadcast_to(found.is_taken, shape)
-        moved = np.where(is_taken, found.values, -1)
+    leaf = matching.matched(values, axis, old, new, shape)
+    copied = by_hand(old, new)
+    if isinstance(leaf, Partial):
+        assert len(copied) < len(new)
+        assert leaf.shape == tuple(shape) and leaf.values.dtype == values.dtype
+        is_copied = np.broadcast_to(leaf.is_copied, shape)
+        moved = np.where(is_copied, leaf.values, -1)
     else:
-        assert len(taken) == len(new)
-        moved = found
+        assert len(copied) == len(new)
+        moved = leaf
     for place in range(before):
         np.testing.assert_array_equal(moved.take(place, axis), values.take(place, axis))
     for place in range(len(new)):
         entry = moved.take(before + place, axis)
-        if place in taken:
-            expected = values.take(before + taken[place], axis)
+        if place in copied:
+            expected = values.take(before + copied[place], axis)
             np.testing.assert_array_equal(entry, expected)
         else:
             assert (entry == -1).all()
-    said = matching.describe('runs/a', old, new)
+    line = matching.describe('runs/a', old, new)
     if list(old) == list(new):
-        assert said == ''
+        assert line == ''
     elif old:
-        assert f'of {len(new)} classes, {len(taken)} taken over by name' in said
-        assert f'{len(new) - len(taken)} initialised' in said
-        assert f'{len(old) - len(taken)} of the source left out' in said
+        assert f': {len(copied)} of {len(new)} classes copied by name' in line
+        assert f'{len(new) - len(copied)} initialised' in line
+        assert f'{len(old) - len(copied)} of the source left out' in line
 
 
 def test_a_leaf_of_another_kind_is_left_to_the_check_of_shapes():
@@ -77,34 +78,34 @@ def test_a_leaf_of_another_kind_is_left_to_the_check_of_shapes():
     assert matching.matched(values, 1, 'abc', 'xyz', (3, 3)) is values
 
 
-def test_the_first_names_alone_are_listed():
+def test_only_the_first_names_are_listed():
     many = [f'c{i}' for i in range(9)]
     assert matching.describe('runs/a', many, many[:7]) == (
-        'init_from runs/a: of 7 classes, 7 taken over by name (c0, c1, c2, c3, c4, ...), '
+        'init_from runs/a: 7 of 7 classes copied by name (c0, c1, c2, c3, c4, ...), '
         '0 initialised; 2 of the source left out (c7, c8)'
     )
-    assert 'does not say its words' in matching.describe('a.pth', (), many, 'words')
+    assert 'does not name its words' in matching.describe('a.pth', (), many, 'words')
 
 
-def test_the_others_are_as_they_were_drawn_in_the_averages_too():
+def test_unmatched_classes_keep_their_initial_values_in_the_averages_too():
     params = {'model': {'head': {'kernel': jnp.full((2, 3), 7.0, jnp.bfloat16)}}}
     state = create(
         jax.random.key(0), params, {'model': optax.sgd(0.1)}, {'model': {}}, ema=0.9
     )
     old = np.float32([[1, 2, 3], [4, 5, 6]])
-    found = {
+    copied = {
         'model/head/kernel': init_from.Leaf(old, 'runs/a', ('cat', 'dog', 'emu')),
     }
     names = ('ape', 'bee', 'cat')
     axes = {'model/head/kernel': 1}
-    leaves = init_from.fitting(state, found, '', names, axes)
+    leaves = init_from.adapted(state, copied, '', names, axes)
     filled = jax.jit(init_from.fill)(state, leaves)
     for tree in (filled.params, filled.ema['params']):
         kernel = tree['model']['head']['kernel']
         assert kernel.dtype == jnp.bfloat16
         np.testing.assert_array_equal(kernel, [[7, 7, 1], [7, 7, 4]])
     # A part that is to be new is new as a whole.
-    assert init_from.fitting(state, found, 'model/head', names, axes) == {}
+    assert init_from.adapted(state, copied, 'model/head', names, axes) == {}
 
 
 @pytest.mark.parametrize(
@@ -152,8 +153,8 @@ def test_the_axis_of_the_classes_is_found_by_one_class_more(task, overrides, exp
         for each in (spec, spec.with_another_name())
     )
     axes = matching.axes(shapes, larger)
-    found = {
+    places = {
         name: (axis, shapes[name].shape[axis] - len(spec.class_names))
         for name, axis in axes.items()
     }
-    assert found == expected
+    assert places == expected

@@ -31,7 +31,7 @@ def test_alone_there_is_nothing_to_agree_on(capsys):
     [
         (
             ['--num_processes', '2'],
-            '--coordinator, --num_processes and --process_id go together',
+            '--coordinator, --num_processes and --process_id: expected all three or none',
         ),
         (
             [
@@ -108,7 +108,7 @@ def start_two(tmp_path, folders, *flags, rates=(0.1, 0.1)):
 def test_a_process_with_another_config_is_refused_with_the_difference(tmp_path):
     for error in start_two(tmp_path, (ROOT, ROOT), rates=(0.1, 0.2)):
         assert error == (
-            'error: the processes have not the same config: process 1 has '
+            'error: the processes differ in their config: process 1 has '
             'optimizer.lr=0.2, process 0 0.1'
         )
 
@@ -122,7 +122,7 @@ def test_a_process_with_other_data_is_refused_with_the_difference(photos, tmp_pa
         tmp_path, (one, other), '--config.data.source=folder:photos'
     ):
         assert error.startswith(
-            'error: the processes have not the same data: process 1 has '
+            'error: the processes differ in their data: process 1 has '
         )
         assert 'files=59, process 0 60' in error
 

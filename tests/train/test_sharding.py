@@ -36,11 +36,11 @@ def test_the_mesh_holds_every_device_along_data(mesh):
 @pytest.mark.parametrize(
     'mode, fsdp, message',
     [
-        ('jit', 7, 'parallel.fsdp=7 does not divide the 1 devices'),
-        ('pmap', 2, 'parallel.fsdp is for parallel.mode=.jit.'),
+        ('jit', 7, 'parallel.fsdp=7: expected a divisor of the number of devices, 1'),
+        ('pmap', 2, 'parallel.fsdp=2: expected 1 with parallel.mode=pmap'),
     ],
 )
-def test_a_mesh_that_cannot_be_is_refused(mode, fsdp, message):
+def test_a_mesh_that_does_not_fit_the_devices_is_an_error(mode, fsdp, message):
     with pytest.raises(UserError, match=message):
         sharding.make_mesh(mode, fsdp)
 
@@ -63,7 +63,7 @@ def test_a_mesh_that_cannot_be_is_refused(mode, fsdp, message):
         (('step',), (), P()),
     ],
 )
-def test_the_rule(path, shape, spec):
+def test_the_longest_divisible_axis_of_a_large_leaf_is_split(path, shape, spec):
     assert sharding.fsdp_spec(path, shape, 8) == spec
     assert sharding.fsdp_spec(path, shape, 1) == P()
 
@@ -137,7 +137,9 @@ def test_a_compiled_update_takes_the_old_states_memory(mode):
             {'mean': batch['x'].mean()},
         )
 
-    state = jax.device_put({'params': np.zeros(8, np.float32)}, sharding.whole(mesh))
+    state = jax.device_put(
+        {'params': np.zeros(8, np.float32)}, sharding.replicated(mesh)
+    )
     step = sharding.compile_update(update, mesh, state)
     new, scalars = step(state, {'x': np.arange(4 * mesh.size, dtype=np.float32)})
     assert state['params'].is_deleted() and new['params'].sharding.is_fully_replicated
@@ -150,6 +152,7 @@ def test_an_update_sees_the_batch_or_under_pmap_a_devices_part(axes, part):
     assert sharding.part_size(four(**axes), 8) == part
     for size in (6, 2):
         with pytest.raises(
-            UserError, match=f'batch_size={size} does not divide over 4 devices'
+            UserError,
+            match=f'data.batch_size={size}: expected a multiple of the number of devices, 4',
         ):
             sharding.part_size(four(**axes), size)

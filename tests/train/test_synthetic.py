@@ -68,21 +68,26 @@ def test_a_classifier_learns_from_both(tiny, generator, tmp_path, no_pictures):
 
 
 @pytest.mark.parametrize(
-    'overrides, said',
+    'overrides, message',
     [
-        (['data.synthetic=nowhere'], 'is no run'),
-        (['data.synthetic=CLASSIFIER'], 'does not generate'),
+        (['data.synthetic=nowhere'], 'expected the folder of a run'),
+        (['data.synthetic=CLASSIFIER'], 'expected a conditional GAN of the classes'),
         (
             ['data.synthetic=GENERATOR', 'data.synthetic_fraction=1.0'],
             'data.synthetic_fraction=1.0: expected a number > 0, < 1',
         ),
-        (['data.synthetic=GENERATOR', 'data.source=mnist5k'], 'real ones'),
+        (
+            ['data.synthetic=GENERATOR', 'data.source=mnist5k'],
+            'expected images of shape .*like the real ones',
+        ),
     ],
 )
-def test_mistakes_are_told(tiny, generator, trained, overrides, said, tmp_path):
+def test_a_generator_that_does_not_fit_is_an_error(
+    tiny, generator, trained, overrides, message, tmp_path
+):
     overrides = [
         text.replace('GENERATOR', str(generator)).replace('CLASSIFIER', str(trained))
         for text in overrides
     ]
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         run.begin(tiny(*overrides), tmp_path / 'run')

@@ -140,7 +140,7 @@ def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
     )
     updates = [learn(training.model_loss, ema=config.optimizer.ema)]
     if config.task.adversarial_weight:
-        updates.insert(0, learn(training.discriminator_loss, player='discriminator'))
+        updates.insert(0, learn(training.discriminator_loss, network='discriminator'))
     descend = update.in_turn(*updates)
 
     def init(key: jax.Array, batch: Batch) -> TrainState:

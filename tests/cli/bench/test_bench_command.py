@@ -290,7 +290,10 @@ def test_values_are_written_with_readable_units(value, unit, text):
         (['--topology', '8xH100'], 'Add --plan to plan for other devices'),
         (['--plan'], '--topology: expected the devices of the plan'),
         (['--plan', '--topology', '8xH100', '--steps', '3'], 'a plan runs nothing'),
-        (['--config.parallel.fsdp=2'], 'fsdp=2 does not divide the 1 devices'),
+        (
+            ['--config.parallel.fsdp=2'],
+            'fsdp=2: expected a divisor of the number of devices, 1',
+        ),
     ],
 )
 def test_a_mistake_in_measuring_is_one_line(arguments, message, monkeypatch, capsys):
@@ -304,7 +307,10 @@ def test_a_mistake_in_measuring_is_one_line(arguments, message, monkeypatch, cap
 def test_a_batch_that_does_not_divide_over_the_devices_is_an_error():
     done = command('--config', CNN, '--batch_size', '3', '--synthetic', devices=2)
     assert done.returncode == 2 and not done.stdout
-    assert 'data.batch_size=3 does not divide over 2 devices' in done.stderr
+    assert (
+        'data.batch_size=3: expected a multiple of the number of devices, 2'
+        in done.stderr
+    )
 
 
 def test_a_full_device_is_reported_as_a_batch_too_large(monkeypatch, capsys):

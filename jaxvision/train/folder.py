@@ -1,0 +1,89 @@
+"""The folder of a run: its lock, its descriptions, and the check of its settings."""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxvision.core.config import FREE_FIELDS, difference
+from jaxvision.core.errors import UserError
+from jaxvision.core.files import write_json, write_text
+from jaxvision.core.types import Json
+from jaxvision.train import processes, sharding
+from jaxvision.train.saved import SavedRun
+
+
+def take_folder(run: SavedRun) -> None:
+    """Write config.json, spec.json and sharding.txt of a run.
+
+    Raises:
+        UserError: A process does not see the files that process 0 wrote.
+    """
+    if processes.is_first():
+        write_json(run.workdir / 'spec.json', run.spec.to_json())
+        write_json(run.workdir / 'config.json', run.config.to_dict())
+        write_text(run.workdir / 'sharding.txt', sharding.table(run.mesh, run.shapes))
+    processes.expect(run.workdir / 'config.json')
+
+
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """Lock a run folder during the block, so that no other process trains in it.
+
+    The lock of a killed process is released.
+
+    Raises:
+        UserError: The folder cannot be made, or another process holds it.
+    """
+    if not processes.is_first():
+        yield
+        return
+    try:
+        (workdir / 'figures').mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'--workdir={workdir}: the folder cannot be made: {error.strerror}. Choose '
+            'another one'
+        ) from error
+    with (workdir / 'lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f'another process is training in {workdir}. Wait for it, or choose another '
+                '--workdir'
+            ) from None
+        except OSError:
+            pass  # The file system has no locks.
+        yield
+
+
+def check_same_settings(workdir: Path, old: Json, new: Json) -> None:
+    """Check that a run may resume with a config, and print the changes.
+
+    Args:
+        workdir: the run folder.
+        old: the config of the run.
+        new: the config of the user.
+
+    Raises:
+        UserError: A field changed that is not in `FREE_FIELDS`.
+    """
+    changes = {
+        name: f'{name}: {before!r} -> {after!r}'
+        for name, (before, after) in difference(old, as_json(new)).items()
+    }
+    barred = [text for name, text in changes.items() if name not in FREE_FIELDS]
+    if barred:
+        raise UserError(
+            f'{workdir} is a run with other settings: {"; ".join(barred)}. Choose another '
+            '--workdir, or remove this one'
+        )
+    for text in changes.values():
+        processes.say(f'now with {text}')
+
+
+def as_json(value: Json) -> Json:
+    """Convert a value to the form in which it is read from a file, with lists for tuples."""
+    return json.loads(json.dumps(value))
