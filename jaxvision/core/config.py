@@ -112,8 +112,9 @@ def stored(values: Json) -> Config:
     try:
         check(config)
     except UserError as error:
+        problem = str(error).rstrip('.')
         raise UserError(
-            f'config.json: {error}. Restore the file, or train the run again'
+            f'config.json: {problem}. Restore the file, or train the run again'
         ) from error
     return config
 

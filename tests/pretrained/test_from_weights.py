@@ -199,7 +199,7 @@ def test_examples_tell_a_persons_own_classes_by_published_features(
 
 
 @pytest.mark.parametrize(
-    'arguments, said',
+    'arguments, message',
     [
         (
             ['--model', 'resnet:18', '--recipe', 'tim'],
@@ -210,14 +210,16 @@ def test_examples_tell_a_persons_own_classes_by_published_features(
             'these weights are not of this model; missing: stage1_block1/conv3',
         ),
         (['--model', 'resnet:17'], "variant='17' is unknown"),
-        ([], 'takes --model NAME:VARIANT'),
-        (['--model', 'resnet:18', '--step', '3'], 'and no --step'),
+        ([], 'Give --model NAME:VARIANT'),
+        (['--model', 'resnet:18', '--step', '3'], 'expected no --step with --weights'),
     ],
 )
-def test_the_command_tells_what_is_wrong(arguments, said, main, weights, tmp_path):
+def test_a_mistake_in_the_arguments_of_predict_is_one_line(
+    arguments, message, main, weights, tmp_path
+):
     Image.fromarray(PHOTO).save(tmp_path / 'cat.png')
     code, _, err, _ = main('--weights', weights, *arguments, 'cat.png')
-    assert code == 2 and said in err and err.count('\n') == 1
+    assert code == 2 and message in err and err.count('\n') == 1
 
 
 def test_packaged_weights_have_a_name(monkeypatch, tmp_path):
