@@ -1,4 +1,4 @@
-"""`python -m jaxvision COMMAND`: see `jaxvision/cli/`."""
+"""`python -m jaxvision COMMAND`, which is the same as `jaxvision COMMAND`."""
 
 import sys
 

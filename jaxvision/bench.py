@@ -1,4 +1,4 @@
-"""`python -m jaxvision.bench`: see `jaxvision/cli/`."""
+"""`python -m jaxvision.bench`, which is the same as `jaxvision bench`."""
 
 import sys
 

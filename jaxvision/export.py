@@ -1,4 +1,4 @@
-"""`python -m jaxvision.export`: see `jaxvision/cli/`."""
+"""`python -m jaxvision.export`, which is the same as `jaxvision export`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m jaxvision.inspect`: see `jaxvision/cli/`."""
+"""`python -m jaxvision.inspect`, which is the same as `jaxvision inspect`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`python -m jaxvision.main`: see `jaxvision/cli/`."""
+"""`python -m jaxvision.main`, which is the same as `jaxvision train`."""
 
 import sys
 

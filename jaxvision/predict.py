@@ -1,4 +1,4 @@
-"""`python -m jaxvision.predict`: see `jaxvision/cli/`."""
+"""`python -m jaxvision.predict`, which is the same as `jaxvision predict`."""
 
 import sys
 

@@ -1,25 +1,31 @@
 #!/usr/bin/env bash
-# Trains on this machine with N processes: one run, the same command otherwise.
+# Trains one run on this machine with N processes.
 #
-#     launch/local.sh N CONFIG [main's other arguments...]
+#     launch/local.sh N CONFIG [other arguments of `jaxvision train`...]
 #     launch/local.sh 2 configs/cnn.py --config.seed=1
 #     DEVICES=2 launch/local.sh 2 configs/cnn.py       # 2 processes of 2 virtual CPU devices each
 #
-# To fill in, as environment variables:
-#   PYTHON    the interpreter; default: .venv/bin/python of this checkout if it is there, else
-#             python3. Wrong: workers that cannot import jaxvision, so nothing starts.
-#   DEVICES   virtual CPU devices a process, for trying a layout out; default: the machine's
-#             devices. Left set on a machine with GPUs, it trains on the CPUs.
-#   RESTARTS  how often a preempted run is started again; default 5.
-#   GRACE     seconds that the others get to end after a worker has failed; default 20, of which they
-#             need 10 to notice. What they were saving is lost either way: all take part in a save.
+# Settings, as environment variables:
+#   PYTHON    the interpreter, with jaxvision installed. Default: .venv/bin/python of this checkout
+#             if it exists, else python3.
+#   DEVICES   virtual CPU devices per process, to test a layout. Default: the machine's devices. On
+#             a machine with GPUs, this setting trains on the CPUs.
+#   RESTARTS  how often a preempted run is started again. Default: 5.
+#   GRACE     seconds that the other workers get to exit after one has failed. Default: 20. They
+#             need 10 to notice the failure. A save at this moment is lost, because it needs all
+#             workers.
 #
-# N: on NVIDIA GPUs each process gets an equal share of them, so N should divide their number (the
-# remainder stays idle). On CPUs all of them share the same cores: it is for trying a launch out.
+# On NVIDIA GPUs, each process gets an equal number of GPUs. N should divide the number of GPUs: the
+# remainder stays idle. On CPUs, all processes share the same cores, which is good for tests only.
 #
-# Exit codes: 0 finished; 75 stopped by a signal, everything saved, give the same command again; 2 a
-# mistake to mend; else the code of the worker that failed first. SIGTERM or Ctrl-C stops all
-# workers, which save. A worker that alone was told to stop stops all, and they are started again.
+# SIGTERM or Ctrl-C stops all workers after a save. A signal to one worker stops all workers, and
+# the script starts them again.
+#
+# Exit codes:
+#   0      finished
+#   75     stopped by a signal, after everything was saved; repeat the command to resume
+#   2      a mistake in the arguments, the config or the data
+#   other  the code of the worker that failed first
 set -uo pipefail
 
 readonly STOPPED=75 MISTAKE=2
@@ -42,7 +48,7 @@ GRACE=${GRACE:-20}
 
 say() { echo "[local.sh] $*" >&2; }
 
-# The ids of the GPUs that may be used, one a line; none where there are none.
+# Prints the ids of the usable GPUs, one on each line.
 gpus() {
   if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
     tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep . || true
@@ -55,18 +61,19 @@ devices=()
 if [[ -n ${DEVICES:-} ]]; then
   export JAX_PLATFORMS=cpu
   export XLA_FLAGS="${XLA_FLAGS:+$XLA_FLAGS }--xla_force_host_platform_device_count=$DEVICES"
-  # XLA's threads: the devices wait for each other inside theirs, and a few must be left to work.
+  # The number of XLA's threads. Devices block threads while they wait for each other, so XLA needs
+  # more threads than devices.
   export NPROC=$((4 * DEVICES > 16 ? 4 * DEVICES : 16))
 elif [[ ${JAX_PLATFORMS:-} != cpu ]]; then
   mapfile -t devices < <(gpus)
 fi
 share=$((${#devices[@]} / processes))
 if ((${#devices[@]} > 0 && share == 0)); then
-  say "$processes processes for ${#devices[@]} GPUs: give at most one process a GPU"
+  say "N=$processes: expected at most ${#devices[@]} processes, one for each GPU. Give a smaller N."
   exit "$MISTAKE"
 fi
 
-# Below the range from which the system gives ports to outgoing connections (32768 and up).
+# Prints a free port below 32768. The system uses higher ports for outgoing connections.
 free_port() {
   local port
   for _ in {1..100}; do
@@ -75,26 +82,29 @@ free_port() {
   done
 }
 
-# Opens a pipe that writes each line with the worker's name to where file descriptor $2 goes. It
-# must outlive the signals that end the workers, whose last words it carries.
+# Opens a pipe that prefixes each line with the worker's number and writes it to file descriptor $2.
+# The pipe ignores the signals that end the workers, so that their last lines arrive.
 prefixed() {
   exec {pipe}> >(trap '' INT TERM HUP; exec sed -u "s/^/[worker $1] /" >&"$2")
   prefixers+=("$!")
 }
 
 start_workers() {
-  local i port pipe out err own=()
+  local i port pipe out err visible=()
   port=$(free_port)
   pids=() codes=() prefixers=() failed='' deadline=''
   for ((i = 0; i < processes; i++)); do
-    ((share == 0)) || own=(CUDA_VISIBLE_DEVICES="$(IFS=,; echo "${devices[*]:i * share:share}")")
+    if ((share > 0)); then
+      visible=(CUDA_VISIBLE_DEVICES="$(IFS=,; echo "${devices[*]:i * share:share}")")
+    fi
     out=1 err=2
     if ((i > 0)); then
       prefixed "$i" 1; out=$pipe
       prefixed "$i" 2; err=$pipe
     fi
-    # Within a Slurm job JAX would give every process the same first GPU.
-    env -u SLURM_JOB_ID ${own[@]+"${own[@]}"} "$PYTHON" -m jaxvision.main "${arguments[@]}" \
+    # Inside a Slurm job, JAX would give the first GPU to every process.
+    env -u SLURM_JOB_ID ${visible[@]+"${visible[@]}"} \
+      "$PYTHON" -m jaxvision.main "${arguments[@]}" \
       --coordinator "127.0.0.1:$port" --num_processes "$processes" --process_id "$i" \
       </dev/null 1>&"$out" 2>&"$err" &
     pids[i]=$!
@@ -109,7 +119,7 @@ signal_workers() {
   done
 }
 
-# Notes the code of every worker that has ended; true while some have not.
+# Stores the exit code of every worker that has ended. Succeeds while some workers run.
 some_run() {
   local i running=1
   for i in "${!pids[@]}"; do
@@ -117,7 +127,7 @@ some_run() {
     if kill -0 "${pids[i]}" 2>/dev/null; then running=0; continue; fi
     wait "${pids[i]}" 2>/dev/null
     codes[i]=$?
-    # Stopped before it had begun, so there was nothing to save.
+    # A worker that SIGTERM ended before its start had nothing to save.
     [[ -z $stopping ]] || ((codes[i] != 128 + 15)) || codes[i]=$STOPPED
     ended "$i" "${codes[i]}"
   done
@@ -128,20 +138,21 @@ ended() {
   (($2 != 0 && $2 != STOPPED)) || return
   say "worker $1 failed with code $2"
   failed=${failed:-$2}
-  (($2 == MISTAKE)) && failed=$MISTAKE  # the others fail because this one is gone: tell the cause
+  # The other workers fail as a result of a mistake, so its code is the one to report.
+  (($2 == MISTAKE)) && failed=$MISTAKE
   deadline=${deadline:-$((SECONDS + GRACE))}
 }
 
 wait_for_workers() {
   while some_run; do
     if [[ -n $deadline ]] && ((SECONDS >= deadline)); then
-      say "killing the workers that still run $GRACE s later"
+      say "killing the workers that still run after GRACE=$GRACE s"
       signal_workers KILL
       deadline=''
     fi
     sleep 0.2
   done
-  # The last lines; not for ever, because a worker's own child may hold the pipe open.
+  # Wait for the last lines, but at most 1 s: a child of a worker may keep the pipe open.
   for _ in {1..10}; do
     kill -0 ${prefixers[@]+"${prefixers[@]}"} 2>/dev/null || break
     sleep 0.1
@@ -158,14 +169,14 @@ trap stop TERM INT HUP
 for ((restart = 0; ; restart++)); do
   [[ -z $stopping ]] || exit "$STOPPED"
   start_workers
-  [[ -z $stopping ]] || signal_workers TERM  # it may have come before all of them were there
+  [[ -z $stopping ]] || signal_workers TERM  # the signal came while they started
   wait_for_workers
   [[ -z $failed ]] || exit "$failed"
   [[ " ${codes[*]} " == *" $STOPPED "* ]] || exit 0
   [[ -z $stopping ]] || exit "$STOPPED"
   if ((restart >= RESTARTS)); then
-    say "stopped again after $RESTARTS restarts. To go on, give the same command again"
+    say "stopped again after RESTARTS=$RESTARTS restarts, all saved. Repeat the command to resume."
     exit "$STOPPED"
   fi
-  say "a worker was told to stop, all have saved; starting again ($((restart + 1)) of $RESTARTS)"
+  say "a signal stopped a worker, all have saved; starting again ($((restart + 1)) of $RESTARTS)"
 done

@@ -1,45 +1,45 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU slice: the same command on every one of its workers.
+# Trains one run on a Cloud TPU slice, with the same command on every worker.
 #
 #     NAME=pod ZONE=us-west4-a launch/tpu_pod.sh all configs/cnn.py --workdir /mnt/runs/cnn
 #     NAME=pod ZONE=us-west4-a launch/tpu_pod.sh [--dry_run] STEP
 #
-# Steps: create    creates the slice, or takes the one of this name that is there
-#        install   puts the code at REF and its packages on every worker; mounts BUCKET
-#        start CONFIG [main's other arguments...]   starts the run in the background of every worker
-#        log       follows worker 0's output; Ctrl-C ends the following, not the run
-#        stop      tells every worker to save and stop, and waits for it
-#        delete    deletes the slice
+# Steps: create    create the slice, or use an existing one with this name
+#        install   install the code at REF and its packages on every worker, and mount BUCKET
+#        start CONFIG [other arguments of `jaxvision train`...]
+#                  start the run in the background on every worker
+#        log       follow the output of worker 0; Ctrl-C ends only the log, not the run
+#        stop      let every worker save and stop, and wait for this
+#        delete    delete the slice
 #        all CONFIG [...]   create, install, start, log
 # --dry_run prints the commands, ready to paste, and runs none.
 #
-# To fill in, as environment variables:
-#   NAME, ZONE  of the slice; `gcloud compute tpus locations list` shows the zones. No default.
-#   TYPE        default v5litepod-16: 16 v5e chips on 4 workers. It is paid from create to delete,
-#               by the chip and the second, used or not: `delete` when the run has ended.
-#   VERSION     the workers' software; default v2-alpha-tpuv5-lite, which goes with v5e. Another
-#               TYPE with this one gives a slice whose chips are not found.
-#   PROJECT     default: gcloud's own.
-#   SPOT        1: cheaper, and may be taken away at any time; `all` again makes a new one and goes
-#               on.
-#   REPO, REF   what to install; default: this checkout's origin and its commit. Both must be
-#               readable from the workers: push first. What is not committed does not get there.
-#   PYTHON      version of Python for the workers; default 3.12.
-#   BUCKET      a Cloud Storage bucket that install mounts at /mnt/runs on every worker.
+# Settings, as environment variables:
+#   NAME, ZONE  of the slice. No default. `gcloud compute tpus locations list` shows the zones.
+#   TYPE        Default: v5litepod-16, which is 16 v5e chips on 4 workers. The slice costs money for
+#               every chip and second from create to delete, used or not. Delete it after the run.
+#   VERSION     software of the workers. Default: v2-alpha-tpuv5-lite, which fits v5e. With another
+#               TYPE, its chips are not found.
+#   PROJECT     Default: the project of gcloud's configuration.
+#   SPOT        1: a cheaper slice that may be taken away at any time. Then `all` creates another
+#               one and resumes the run.
+#   REPO, REF   code to install. Default: this checkout's origin and its commit. The workers must be
+#               able to read both, so push first. Uncommitted changes are not installed.
+#   PYTHON      version of Python on the workers. Default: 3.12.
+#   BUCKET      a Cloud Storage bucket, which `install` mounts at /mnt/runs on every worker.
 #
-# The run's folder (--workdir) must be on storage that all workers see; a worker's own disk gives
-# checkpoints of which each worker has a part, and nothing that can be resumed. BUCKET is one such
-# storage (Filestore over NFS is another; mount it yourself). Make it once, in the slice's region,
-# with
+# The run's folder (--workdir) must be on storage that all workers share. On a worker's own disk, a
+# checkpoint would be incomplete, and the run could not be resumed. BUCKET is shared storage.
+# Filestore over NFS also works, if you mount it. Create the bucket once, in the slice's region:
 #     gcloud storage buckets create gs://BUCKET --location=REGION \
 #         --uniform-bucket-level-access --enable-hierarchical-namespace
-# (without the hierarchical namespace a folder is renamed object by object: a worker that dies in
-# the middle of a save may leave half of it). --config.data.dir goes there too, or is on every
-# worker's disk.
+# Without the hierarchical namespace, a folder is renamed object by object, and a worker that dies
+# during a save may leave a part of a checkpoint. Datasets (--config.data.dir) are on this storage,
+# too, or on the disk of every worker.
 #
-# On every worker run.pid and run.log are in ~/jaxvision. A run that stops with 75 (one worker was
-# told to stop, all have saved) is started again there; any other end is final: look at the log,
-# then `start`.
+# Each worker has run.pid and run.log in ~/jaxvision. A run with exit code 75 is started again
+# there: a signal stopped a worker, and all workers saved. After any other exit code, read the log
+# and give `start` again.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -56,7 +56,7 @@ run() {
   fi
 }
 
-# tpu VERB [arguments...]: a gcloud command on this slice.
+# tpu VERB [arguments...] runs a gcloud command on this slice.
 tpu() {
   run gcloud compute tpus tpu-vm "$1" "$NAME" --zone="$ZONE" \
     ${PROJECT:+"--project=$PROJECT"} "${@:2}"
@@ -68,15 +68,15 @@ create() {
   local state=''
   if [[ -n $dry_run ]]; then
     tpu describe --format='value(state)'
-    echo '# Where there is none of this name:'
+    echo '# If there is no slice with this name:'
   else
     state=$(tpu describe --format='value(state)' 2>/dev/null) || true
   fi
   case $state in
-    READY) echo "$NAME is there"; return ;;
+    READY) echo "using the existing slice $NAME"; return ;;
     '') ;;
     PREEMPTED | TERMINATED) delete ;;
-    *) fail "$NAME is $state; wait until it is READY, or delete it" ;;
+    *) fail "NAME=$NAME: expected a slice in state READY, not $state. Wait, or delete it." ;;
   esac
   tpu create --accelerator-type="${TYPE:-v5litepod-16}" \
     --version="${VERSION:-v2-alpha-tpuv5-lite}" ${SPOT:+--spot}
@@ -85,7 +85,7 @@ create() {
 install() {
   local repo=${REPO:-} ref=${REF:-}
   [[ -n $repo ]] || repo=$(git -C "$checkout" remote get-url origin 2>/dev/null) ||
-    fail 'this checkout has no origin: set REPO to a URL that the workers can clone'
+    fail 'REPO: expected a URL that the workers can clone. This checkout has no origin: set REPO.'
   [[ -n $ref ]] || ref=$(git -C "$checkout" rev-parse HEAD)
   on_workers all "set -e
 [ -d jaxvision ] || git clone $(printf '%q' "$repo") jaxvision
@@ -98,8 +98,8 @@ python3 -m pip install --user --quiet uv
   if [[ -n ${BUCKET:-} ]]; then mount_bucket; fi
 }
 
-# rename-dir-limit: gcsfuse refuses to rename a folder with files in it otherwise, and a checkpoint
-# is finished by such a rename. ttl 0: what one worker has written the others see at once.
+# rename-dir-limit: without it, gcsfuse refuses to rename a folder with files, and such a rename
+# finishes a checkpoint. ttl 0: the workers see each other's files at once.
 mount_bucket() {
   on_workers all "set -e
 if ! command -v gcsfuse >/dev/null; then
@@ -120,12 +120,13 @@ fi"
 }
 
 start() {
-  [[ $# -ge 1 && $1 != -* ]] || fail 'give a CONFIG, as in: start configs/cnn.py --workdir FOLDER'
+  [[ $# -ge 1 && $1 != -* ]] ||
+    fail 'CONFIG: expected a config. Give one, as in: start configs/cnn.py --workdir FOLDER'
   [[ " $*" == *' --workdir'[\ =]* ]] ||
-    fail 'give --workdir FOLDER on storage that all workers see (BUCKET is mounted at /mnt/runs)'
+    fail '--workdir: expected a folder that all workers share. Give one, such as /mnt/runs/cnn.'
   on_workers all "cd jaxvision || exit
 if [ -e run.pid ] && kill -0 \"\$(cat run.pid)\" 2>/dev/null; then
-  echo 'a run is going on: stop it first' >&2
+  echo 'a run is active on this worker. Stop it first: tpu_pod.sh stop' >&2
   exit 2
 fi
 setsid nohup launch/restart.sh .venv/bin/python -m jaxvision.main --config $(printf '%q ' "$@")\
@@ -148,11 +149,12 @@ delete() { tpu delete --quiet; }
 [[ ${1:-} != --dry_run ]] || { dry_run=yes; shift; }
 step=${1:-}
 case $step in
-  create | install | log | stop | delete) [[ $# -eq 1 ]] || fail "$step takes no arguments" ;;
+  create | install | log | stop | delete) [[ $# -eq 1 ]] || fail "$step: expected no arguments" ;;
   start | all) ;;
-  *) fail "which step? create, install, start CONFIG, log, stop, delete, or all CONFIG" ;;
+  *) fail "STEP=$step: expected create, install, start CONFIG, log, stop, delete or all CONFIG" ;;
 esac
-[[ -n ${NAME:-} && -n ${ZONE:-} ]] || fail 'set NAME and ZONE, the name and the zone of the slice'
+[[ -n ${NAME:-} && -n ${ZONE:-} ]] ||
+  fail 'NAME and ZONE: expected the name and the zone of the slice. Set both variables.'
 shift
 if [[ $step == all ]]; then
   create

@@ -198,7 +198,7 @@ def test_local_restarts_when_one_worker_was_told_to_stop(local, tmp_path):
         ['2', '--workdir', 'x'],
     ],
 )
-def test_local_tells_how_it_is_used(arguments):
+def test_local_prints_its_usage(arguments):
     result = subprocess.run(
         [LAUNCH / 'local.sh', *arguments], text=True, capture_output=True
     )

@@ -187,20 +187,24 @@ def test_tpu_pod_dry_run_prints_what_it_would_run(tpu_pod, step):
 @pytest.mark.parametrize(
     'arguments, environment, message',
     [
-        ([], {}, 'which step?'),
-        (['begin'], {}, 'which step?'),
-        (['create'], {'ZONE': ''}, 'set NAME and ZONE'),
-        (['create'], {'STATE': 'CREATING'}, 'my pod is CREATING'),
-        (['log', 'configs/cnn.py'], {}, 'log takes no arguments'),
-        (['start'], {}, 'give a CONFIG'),
+        ([], {}, 'STEP=: expected create'),
+        (['begin'], {}, 'STEP=begin: expected create'),
+        (['create'], {'ZONE': ''}, 'expected the name and the zone'),
+        (
+            ['create'],
+            {'STATE': 'CREATING'},
+            'NAME=my pod: expected a slice in state READY, not CREATING',
+        ),
+        (['log', 'configs/cnn.py'], {}, 'log: expected no arguments'),
+        (['start'], {}, 'CONFIG: expected a config'),
         (
             ['start', 'configs/cnn.py'],
             {},
-            'give --workdir FOLDER on storage that all workers see',
+            '--workdir: expected a folder that all workers share',
         ),
     ],
 )
-def test_tpu_pod_tells_a_mistake(tpu_pod, arguments, environment, message):
+def test_a_mistake_with_tpu_pod_is_named(tpu_pod, arguments, environment, message):
     result, made = tpu_pod(*arguments, **environment)
     assert result.returncode == 2
     assert message in result.stderr
@@ -224,7 +228,7 @@ def test_tpu_pod_starts_again_follows_and_stops_on_a_worker(tpu_pod, tmp_path):
     wait_for(lambda: run_log.read_text() == f'{command}\n' * 2)  # 75, and once more
     twice, _ = tpu_pod('start', *RUN, WORKERS='1')
     assert twice.returncode == 2
-    assert 'stop it first' in twice.stderr
+    assert 'Stop it first' in twice.stderr
     assert tpu_pod('stop', WORKERS='1')[0].returncode == 0
     assert not alive(int((worker / 'run.pid').read_text()))
     log, _ = tpu_pod('log', WORKERS='1')
