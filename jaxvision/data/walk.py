@@ -29,7 +29,11 @@ _RUN = ('config.json', 'spec.json')
 _REPORTS = {
     'predictions.json': ('predictions', '"model"'),
     'export.json': ('an export', '"run"'),
+    'metrics.json': ('an evaluation', '"step"'),
+    'report.json': ('a report', '"summary"'),
 }
+# Names that few other programs use: such a file counts although it is damaged.
+_DISTINCT = ('predictions.json', 'export.json')
 _HEAD = 200  # bytes of a report that are read
 
 
@@ -105,25 +109,28 @@ def is_skipped(name: str) -> bool:
 
 
 def written_as(folder: str | Path) -> str:
-    """What this program wrote a folder as: 'a run', 'predictions', 'an export', or ''."""
+    """What this program wrote a folder as, such as 'a run'; '' if it did not."""
     if all(os.path.isfile(os.path.join(folder, name)) for name in _RUN):
         return 'a run'
     for name, (kind, first_key) in _REPORTS.items():
         path = os.path.join(folder, name)
-        if os.path.isfile(path) and not _has_other_key(path, first_key):
+        if not os.path.isfile(path):
+            continue
+        key = _first_key(path)
+        if key == first_key or (not key and name in _DISTINCT):
             return kind
     return ''
 
 
-def _has_other_key(path: str, first_key: str) -> bool:
-    """Whether a JSON file begins with a list, or with another key than `first_key`."""
+def _first_key(path: str) -> str:
+    """The first key of a JSON file, in its quotes; '[' for a list; '' if it is damaged."""
     try:
         with open(path, 'rb') as file:
             head = file.read(_HEAD).decode(errors='replace')
     except OSError:
-        return True
-    start = re.match(r'\s*(\[|\{\s*("[^"]*"))', head)
-    return bool(start) and start[2] != first_key
+        return ''
+    start = re.match(r'\s*(?:(\[)|\{\s*("[^"]*"))', head)
+    return (start[1] or start[2]) if start else ''
 
 
 def _list(path: str, real: str) -> Contents:

@@ -139,6 +139,8 @@ def evaluate(
     Raises:
         UserError: There is no such run, checkpoint or split, or `out` cannot be written.
     """
+    if out:
+        _check_out(Path(out), Path(workdir))
     this = reopen(Path(workdir), config)
     if split not in this.spec.data:
         raise UserError(f'{workdir} has no validation split: expected --split test')
@@ -166,6 +168,19 @@ def evaluate(
     evaluation.draw(this, records, split, folder)
     processes.say(f'in {folder}: metrics.json and the pictures')
     return number, metrics
+
+
+def _check_out(out: Path, workdir: Path) -> None:
+    """Check that results are not written among the files of a run."""
+    folder = out.resolve()
+    run_folder = workdir.resolve()
+    results = run_folder / 'eval'
+    is_inside = folder.is_relative_to(run_folder)
+    if is_inside and results not in folder.parents:
+        raise UserError(
+            f'--out={out}: expected a folder outside the run, whose files it could replace. '
+            f'Give another one, or one in {workdir / "eval"}.'
+        )
 
 
 def _is_finished(

@@ -68,6 +68,8 @@ def test_what_systems_and_this_program_leave_behind_is_no_class(tmp_path):
         'runs/cnn/eval/5.png',
         'predictions/1.png',
         'models/export/sample.png',
+        'results/confusion.png',
+        'report/sheet.png',
     )
     for name in junk:
         write(tmp_path / name)
@@ -79,10 +81,12 @@ def test_what_systems_and_this_program_leave_behind_is_no_class(tmp_path):
         '{"model": "m", "files": []}'
     )
     (tmp_path / 'models/export/export.json').write_text('{\n "run": "runs/cnn"}')
+    (tmp_path / 'results/metrics.json').write_text('{\n "step": 3,\n "split": "test"}')
+    (tmp_path / 'report/report.json').write_text('{\n "summary": []}')
     folder = Folder(tmp_path)
     assert set(read(folder)) == set(PAIR)
     assert folder.notes[0] == (
-        'predictions/, models/export/, runs/cnn/: written by this program, left out'
+        'predictions/, report/, results/ and 2 more: written by this program, left out'
     )
 
 
@@ -90,6 +94,8 @@ def test_a_users_own_export_is_data(tmp_path):
     folder_of(tmp_path, *PAIR)
     (tmp_path / 'cat' / 'export.json').write_text('[{"id": 1}]')
     (tmp_path / 'dog' / 'predictions.json').write_text('{"images": []}')
+    (tmp_path / 'dog' / 'metrics.json').write_text('{}')
+    (tmp_path / 'dog' / 'report.json').write_text('no JSON')
     assert set(read(Folder(tmp_path))) == set(PAIR)
 
 

@@ -192,6 +192,7 @@ def test_predict_classifies_images_by_a_support_folder_of_the_user(
             'are splits. Give one of them, such as --support splits/Test',
         ),
         (('--support', 'broken'), 'broken/emu is a broken link. Mend or remove it'),
+        (('--support', 'twice'), "expected other images of 'six' than of 'two'"),
     ],
 )
 def test_a_wrong_support_folder_is_an_error(
@@ -205,6 +206,8 @@ def test_a_wrong_support_folder_is_an_error(
         shutil.copytree(pictures / 'support', pictures / 'splits' / name)
     shutil.copytree(pictures / 'support', pictures / 'broken')
     (pictures / 'broken' / 'emu').symlink_to('/nowhere/emu')
+    shutil.copytree(pictures / 'support', pictures / 'twice')
+    shutil.copytree(pictures / 'support' / 'six', pictures / 'twice' / 'two')
     code, _, error, _ = main('--workdir', finished('protonet')[0], *arguments, 'asked')
     assert code == 2 and message in error
 

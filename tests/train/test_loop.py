@@ -407,13 +407,19 @@ def test_an_evaluation_leaves_the_run_as_it_is(straight, tmp_path, no_pictures):
     assert {path: path.stat().st_mtime_ns for path in straight.rglob('*')} == before
 
 
+@pytest.mark.parametrize('out', ['', 'figures', 'checkpoints', 'eval', 'eval/../x'])
+def test_an_evaluation_writes_nothing_among_the_files_of_a_run(straight, out):
+    with pytest.raises(UserError, match='expected a folder outside the run'):
+        loop.evaluate(straight, out=straight / out)
+
+
 def test_a_run_in_a_read_only_folder_can_be_evaluated(straight, tmp_path, capsys):
     for path in straight.iterdir():
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / 'eval').write_text('in the way of the folder')
     _, metrics = loop.evaluate(tmp_path)
     assert metrics and '--out DIR' in capsys.readouterr().out
-    with pytest.raises(UserError, match='--out='):
+    with pytest.raises(UserError, match='--out=.*[Nn]ot a directory'):
         loop.evaluate(tmp_path, out=tmp_path / 'eval' / 'x')
 
 

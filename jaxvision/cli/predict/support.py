@@ -15,7 +15,7 @@ from jaxvision.cli.predict.model import Model, predict_padded
 from jaxvision.cli.predict.predictor import Request, check_inputs
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example, Records
-from jaxvision.data import files, walk
+from jaxvision.data import content, files, walk
 from jaxvision.data.protocol import Unreadable
 from jaxvision.data.split_names import are_splits, class_name
 
@@ -104,8 +104,8 @@ def read_support(model: Model, folder: Path, out: Path) -> tuple[list[str], Reco
         fewer images than K is padded.
 
     Raises:
-        UserError: There are fewer than two class folders, the folders are splits, or an image
-            cannot be read.
+        UserError: There are fewer than two class folders, the folders are splits, an image
+            cannot be read, or it shows two classes.
     """
     if not folder.is_dir():
         raise UserError(
@@ -116,6 +116,7 @@ def read_support(model: Model, folder: Path, out: Path) -> tuple[list[str], Reco
     class_images = []
     for paths in paths_by_class.values():
         class_images.append([_read(model, path) for path in paths])
+    _check_differ(paths_by_class)
     shots = max(len(pixels) for pixels in class_images)
     image_shape = model.spec.inputs['query'].shape[1:]
     support = np.zeros((len(class_images), shots, *image_shape), np.uint8)
@@ -182,6 +183,20 @@ def _find_classes(folder: Path, out: Path) -> dict[str, list[str]]:
             f'{len(paths_by_class)}.'
         )
     return paths_by_class
+
+
+def _check_differ(paths_by_class: dict[str, list[str]]) -> None:
+    """Check that no image shows two classes, by the bytes of the files."""
+    first: dict[str, tuple[str, str]] = {}
+    for name, paths in paths_by_class.items():
+        contents = content.identify([Path(path) for path in paths])
+        for path, content_id in zip(paths, contents, strict=True):
+            other, other_path = first.setdefault(content_id, (name, path))
+            if other != name and content.is_digest(content_id):
+                raise UserError(
+                    f'--support: {other_path} and {path} are equal: expected other images '
+                    f'of {other!r} than of {name!r}. Remove one of them.'
+                )
 
 
 def _is_empty(folder: Path) -> bool:
