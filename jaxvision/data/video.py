@@ -97,7 +97,7 @@ def clip(
     Args:
         video: as for `read`.
         frames: the length of the clip.
-        stride: the distance of its frames in the video.
+        stride: the distance of its frames among those of `even_rows`.
         size: side of its squares in pixels.
         channels: 1 (luma) or 3 (RGB).
         rng: draws the start of the clip. None takes the middle of the video.
@@ -109,8 +109,9 @@ def clip(
     Raises:
         Unreadable: As for `read`.
     """
-    rows = clip_rows(count(video), frames, stride, rng)
-    return padded(read(video, rows, size, channels, resize), frames)
+    rows = even_rows(video)
+    chosen = rows[clip_rows(len(rows), frames, stride, rng)]
+    return padded(read(video, chosen, size, channels, resize), frames)
 
 
 def stream(
@@ -145,6 +146,25 @@ def count(video: Video) -> int:
     with video_file.as_unreadable():
         status = os.stat(video)
     return _count_once(os.fspath(video), status.st_size, status.st_mtime_ns)
+
+
+def even_rows(video: Video) -> Int[np.ndarray, 'n']:
+    """The numbers of the frames that are shown at evenly spaced times.
+
+    These are all frames in order, unless a file stores them at a variable rate. See
+    `video_times.evenly`. The numbers are kept while the process lives.
+
+    Raises:
+        Unreadable: As for `read`.
+    """
+    if not isinstance(video, File):
+        return np.arange(_length(video))
+    if isinstance(video, bytes):
+        return video_times.evenly(video_times.edges(video))
+    with video_file.as_unreadable():
+        status = os.stat(video)
+    rows = _even_rows_once(os.fspath(video), status.st_size, status.st_mtime_ns)
+    return np.arange(rows) if isinstance(rows, int) else rows.copy()
 
 
 def rate(video: File) -> float:
@@ -256,6 +276,16 @@ def _frames_of_file(
 @functools.lru_cache(maxsize=2**16)
 def _count_once(path: str, size: int, changed: int) -> int:
     return _count(path)
+
+
+@functools.lru_cache(maxsize=2**16)
+def _even_rows_once(path: str, size: int, changed: int) -> int | Int[np.ndarray, 'n']:
+    """The rows, or their number if these are all frames."""
+    edges = video_times.edges(path)
+    rows = video_times.evenly(edges)
+    if np.array_equal(rows, np.arange(len(edges) - 1)):
+        return len(rows)
+    return rows.astype(np.int32)
 
 
 def _count(video: File) -> int:

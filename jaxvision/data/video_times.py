@@ -16,6 +16,7 @@ _SAME = 1e-6  # seconds between times that are computed differently
 # The start or end of a cut moves to the edge of a frame that is this near, so that no frame
 # flashes by. It is half a frame of the slowest films.
 _NEAR = 0.051  # seconds
+_MOST_TIMES = 2**20  # of one video that are evenly spaced
 
 
 def edges(video: video_file.File) -> Edges:
@@ -52,6 +53,31 @@ def at(edges: Edges, seconds: Float[np.ndarray, 'k']) -> Int[np.ndarray, 'k']:
     later = seconds + max(_SAME, float(rounding))
     rows = np.searchsorted(edges, later, side='right') - 1
     return np.clip(rows, 0, len(edges) - 2)
+
+
+def evenly(edges: Edges) -> Int[np.ndarray, 'k']:
+    """The numbers of the frames that are shown at evenly spaced times.
+
+    Args:
+        edges: of the frames.
+
+    Returns:
+        All numbers in order, if each frame appears within half an interval of its even time.
+        Otherwise the interval is the commonest one, the median: frames that last longer come
+        several times, and some that last shorter are passed over.
+    """
+    starts = edges[:-1]
+    numbers = np.arange(len(starts))
+    if len(starts) < 3:
+        return numbers
+    interval = (starts[-1] - starts[0]) / (len(starts) - 1)
+    if np.abs(starts - (starts[0] + numbers * interval)).max() <= interval / 2:
+        return numbers
+    gaps = np.diff(starts)
+    duration = edges[-1] - edges[0]
+    usual = max(float(np.median(gaps[gaps > 0])), duration / _MOST_TIMES)
+    times = max(round(duration / usual), 1)
+    return at(edges, edges[0] + (np.arange(times) + 0.5) * usual)
 
 
 def cut(edges: Edges, kept: Sequence[Sequence[float]]) -> tuple[list[int], list[float]]:

@@ -142,3 +142,52 @@ def test_rounded_durations_do_not_add_up_to_an_error(tmp_path):
     np.testing.assert_allclose(
         video_times.edges(path), np.arange(101) / 30, atol=0.0051
     )
+
+
+@given(
+    st.integers(1, 400),
+    st.sampled_from([1 / 25, 1 / 30, 1001 / 30000, 1 / 8]),
+    st.integers(0, 9),
+)
+@settings(max_examples=60, deadline=None)
+def test_frames_at_a_constant_rate_are_all_taken_in_order(frames, interval, seed):
+    """Containers round timestamps to milliseconds, and cameras tremble a little."""
+    tremble = np.random.default_rng(seed).uniform(-0.2, 0.2, frames + 1) * interval
+    edges = np.round(np.arange(frames + 1) * interval + tremble, 3)
+    assert video_times.evenly(edges).tolist() == list(range(frames))
+
+
+@given(st.lists(st.integers(1, 40), min_size=3, max_size=60))
+@settings(max_examples=80, deadline=None)
+def test_frames_at_a_variable_rate_are_taken_by_time(gaps):
+    """A frame comes as often as the commonest interval fits into the time it is shown."""
+    edges = np.cumsum([0, *gaps, 20]) / 100
+    rows = video_times.evenly(edges)
+    if rows.tolist() == list(range(len(edges) - 1)):
+        return
+    interval = np.median(gaps) / 100
+    assert abs(len(rows) * interval - edges[-1]) <= interval / 2 + 1e-9
+    for number, row in enumerate(rows):
+        second = min((number + 0.5) * interval, edges[-1])
+        assert edges[row] - 1e-5 <= second <= edges[row + 1] + 1e-5
+
+
+def test_a_clip_of_a_film_at_a_variable_rate_is_even_in_time(tmp_path):
+    """Frames 0 to 9 last 0.1 s each, frame 10 lasts 1 s, the others 0.1 s again."""
+    starts = [*(n / 10 for n in range(11)), *(2 + n / 10 for n in range(9))]
+    path = films.write_variable(tmp_path / 'film.mp4', starts, 2.9)
+    for film in (path, path.read_bytes()):
+        rows = video.even_rows(film).tolist()
+        assert rows == [*range(10), *[10] * 10, *range(11, 20)]
+        # From 0 to 2.8 s in steps of 0.4 s.
+        clip, mask = video.clip(film, 8, 4, 8, 1)
+        assert mask.all()
+        shown = np.round((clip.mean((1, 2, 3)) - 4) / 8).astype(int).tolist()
+        assert shown == [0, 4, 8, 10, 10, 11, 15, 19]
+
+
+def test_rows_of_a_changed_film_are_read_again(tmp_path):
+    path = films.write_variable(tmp_path / 'film.mp4', [0, 0.1, 0.2, 1.0], 1.1)
+    assert len(video.even_rows(path)) == 11
+    films.write_variable(path, [0, 0.1, 0.2], 0.3)
+    assert len(video.even_rows(path)) == 3

@@ -27,7 +27,10 @@ FIELDS: Fields = {
         20, 'Frames of a clip; a shorter video is padded with black frames.', least=1
     ),
     'stride': Field(
-        1, 'Every so many frames of the video, one is a frame of the clip.', least=1
+        1,
+        'Every so many frames of the video, one is a frame of the clip; at a variable rate: '
+        'every so many of the commonest intervals.',
+        least=1,
     ),
     'resize': Field(
         'stretch',
@@ -135,7 +138,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     resize = video_input.make_frame_resize(spec.preprocessing)
 
     def prepare(example, rng):
-        rows = video.clip_rows(video.count(example['video']), frames, stride, rng)
+        even_rows = video.even_rows(example['video'])
+        rows = even_rows[video.clip_rows(len(even_rows), frames, stride, rng)]
         pixels = video.read(example['video'], rows, height, channels, resize)
         clip, mask = video.padded(pixels, frames)
         return {**example, 'video': clip, 'video_mask': mask.astype(np.uint8)}

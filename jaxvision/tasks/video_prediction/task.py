@@ -44,7 +44,12 @@ LOSSES = {'l1': jnp.abs, 'mse': jnp.square, 'l1+mse': _l1_and_mse}
 FIELDS: Fields = {
     'frames_in': Field(10, 'Frames that the model is given.', least=2),
     'frames_out': Field(10, 'Frames that the model predicts.', least=1),
-    'stride': Field(1, 'Every so many frames of the video, one is used.', least=1),
+    'stride': Field(
+        1,
+        'Every so many frames of the video, one is used; at a variable rate: every so many '
+        'of the commonest intervals.',
+        least=1,
+    ),
     'loss': Field('mse', 'Loss of the pixels.', choices=tuple(LOSSES)),
     'sampling': Field(
         0.5,
@@ -272,13 +277,14 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     resize = video_input.make_frame_resize(spec.preprocessing)
 
     def prepare(example, rng):
-        total = video.count(example['video'])
+        even_rows = video.even_rows(example['video'])
+        total = len(even_rows)
         if total < _span(options):
             raise Unreadable(
                 f'it has {total} frames, of {_span(options)} that are needed'
             )
         count = options.frames_in + options.frames_out
-        rows = video.clip_rows(total, count, options.stride, rng)
+        rows = even_rows[video.clip_rows(total, count, options.stride, rng)]
         clip = video.read(example['video'], rows, size, channels, resize)
         return {'video': clip[: options.frames_in], 'future': clip[options.frames_in :]}
 
