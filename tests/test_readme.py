@@ -7,11 +7,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jax
 import pytest
 
 from jaxvision.cli.command import COMMANDS as COMMANDS_OF_CONSOLE
 from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.train import loop
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +86,17 @@ def test_a_task_of_ones_own_trains(tmp_path, monkeypatch):
     assert result.metrics['eval/psnr'] > first['eval/psnr']
     assert (tmp_path / 'run' / 'figures' / 'strips.png').exists()
     sys.modules.pop('mine.denoise', None)
+
+
+def test_a_model_of_ones_own_names_its_variants():
+    example: dict[str, Any] = {}
+    exec(block('docs/extending.md', 'A small network'), example)  # noqa: S102
+    model = example['make']('small', num_classes=3)
+    images = jax.numpy.zeros((2, 8, 8, 1))
+    (logits, maps), _ = model.init_with_output(jax.random.key(0), images)
+    assert logits.shape == (2, 3) and maps['pooled'].shape == (2, 32)
+    with pytest.raises(UserError, match="model.variant='smal': .*Did you mean 'small'"):
+        example['make']('smal', num_classes=3)
 
 
 @pytest.mark.filterwarnings('ignore')
