@@ -16,7 +16,7 @@ scenes of held-out digits, one seed, on 2 cores of an AMD EPYC.
         The captions change to the style on which the references agree most. Perfect captions
         in this style have a CIDEr-D of 8.06.
 
-    jaxvision train --config captioning:captions:ANNOTATIONS.json,IMAGES
+    jaxvision train --config captioning:captions:ANNOTATIONS.json --config.data.images=IMAGES
         Photographs, with a ResNet-18 at 224 pixels. Not measured.
 """
 

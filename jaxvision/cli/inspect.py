@@ -79,6 +79,12 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument('--dir', default='', help='folder with TFDS datasets')
     parser.add_argument(
+        '--images',
+        default='',
+        metavar='DIR',
+        help='folder of the images, as data.images of a config',
+    )
+    parser.add_argument(
         '--validation',
         default='',
         metavar='PART',
@@ -124,6 +130,7 @@ def _inspect(options: argparse.Namespace) -> 'Report':
     fields = {
         'source': options.source,
         'dir': options.dir,
+        'images': options.images,
         'validation': options.validation,
     }
     data = ConfigDict({**defaults(COMMON)['data'], **fields})

@@ -32,6 +32,7 @@ from jaxvision.core.types import Json, Value, Values
 # what is written, but not what is learned. (data.on_corrupt: not up to the resumed step.)
 FREE_FIELDS = (
     'data.dir',
+    'data.images',
     'data.threads',
     'data.on_corrupt',
     'parallel.fsdp',

@@ -143,11 +143,16 @@ COMMON: Fields = {
     'data': {
         'source': Field(
             '',
-            'Dataset: a TFDS name, an embedded dataset, folder:DIR, videos:DIR or '
-            'captions:JSON,DIR.',
+            'Dataset: a TFDS name, an embedded dataset, folder:DIR, videos:DIR, '
+            'captions:JSON, coco:DIR, voc:DIR, yolo:YAML or boxes:CSV.',
         ),
         'dir': Field(
             '', 'Folder of the TFDS datasets; empty: the default folder of TFDS.'
+        ),
+        'images': Field(
+            '',
+            'Folder of the images of an annotation file; empty: found from the place of the '
+            'file.',
         ),
         'image_size': Field(
             32,

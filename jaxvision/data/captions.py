@@ -1,16 +1,22 @@
 """A user's own captioned images: COCO's caption files and a folder of images."""
 
 import dataclasses
-import json
 import os
-import stat
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
 from jaxvision.data import content, files
+from jaxvision.data.annotation_files import (
+    check_files,
+    clean_text,
+    image_folder,
+    inside,
+    read_json,
+    shown,
+)
 from jaxvision.data.labelled_files import printable
 from jaxvision.data.protocol import (
     Identify,
@@ -24,7 +30,6 @@ from jaxvision.data.protocol import (
 @dataclasses.dataclass(frozen=True)
 class _Item:
     path: Path
-    size: int  # in bytes, or -1 if there is no such file
     captions: tuple[str, ...]
 
 
@@ -32,25 +37,28 @@ class CaptionedImages:
     """The images that have captions in COCO's annotation files.
 
     Args:
-        place: `ANNOTATIONS` or `ANNOTATIONS,IMAGES`. ANNOTATIONS is a JSON file, whose images
-            are the split 'train', or a folder with captions_train*.json, captions_val*.json
-            and perhaps captions_test*.json, the splits 'train', 'val' and 'test'. IMAGES is
-            the folder of the images.
-            Its default is the folder of ANNOTATIONS, or the parent of a folder `annotations`.
-            The images of captions_NAME.json may lie in IMAGES/NAME.
+        place: a JSON file, whose images are the split 'train'; or a folder with
+            captions_train*.json, captions_val*.json and perhaps captions_test*.json, the splits
+            'train', 'val' and 'test'.
+        images: the folder of the images. Its default is the folder of the JSON file, or the
+            parent of a folder `annotations`. The images of captions_NAME.json may lie in its
+            folder NAME.
+        identify: tells the content of files.
 
     Raises:
         UserError: There is no such file, it is not of that form, or an image is missing.
     """
 
-    def __init__(self, place: str, identify: Identify = content.identify):
+    def __init__(
+        self, place: str, images: str = '', identify: Identify = content.identify
+    ):
         self._identify = identify
-        annotations, images = _places(place)
+        annotations = Path(place).expanduser()
         self._name = f'captions:{annotations}'
         self._items = {}
         self.notes: tuple[str, ...] = ()
         for split, path in _split_files(annotations).items():
-            items, notes = _read(path, _image_folder(path, images))
+            items, notes = _read(path, image_folder(path, images, 'captions_'))
             self._items[split] = items
             self.notes += printable(notes)
         self.splits = tuple(self._items)
@@ -118,15 +126,6 @@ class CaptionedSource(RowSource):
         return str(self._items[row].path)
 
 
-def _places(place: str) -> tuple[Path, Path | None]:
-    """Split ANNOTATIONS[,IMAGES]. A path that exists as a whole may hold a comma."""
-    whole = Path(place).expanduser()
-    annotations, comma, images = place.rpartition(',')
-    if not comma or whole.exists():
-        return whole, None
-    return Path(annotations).expanduser(), Path(images).expanduser()
-
-
 def _split_files(annotations: Path) -> dict[str, Path]:
     if annotations.is_file():
         return {'train': annotations}
@@ -149,24 +148,10 @@ def _split_files(annotations: Path) -> dict[str, Path]:
     return paths_by_split
 
 
-def _image_folder(annotations: Path, images: Path | None) -> Path:
-    if images is None:
-        folder = annotations.parent
-        images = folder.parent if folder.name == 'annotations' else folder
-    if not images.is_dir():
-        raise UserError(f'{images}, where the images should be, is no folder')
-    split_folder = images / annotations.stem.removeprefix('captions_')
-    return split_folder if split_folder.is_dir() else images
-
-
 def _read(annotations: Path, images: Path) -> tuple[list[_Item], list[str]]:
     """The images that have captions, and notes of the others."""
     captions = _captions(annotations, images)
-    items = [
-        _Item(path, _size(path), tuple(texts))
-        for path, texts in captions.items()
-        if texts
-    ]
+    items = [_Item(path, tuple(texts)) for path, texts in captions.items() if texts]
     if not items:
         raise UserError(f'{annotations}: no image has a caption')
     notes = []
@@ -175,13 +160,12 @@ def _read(annotations: Path, images: Path) -> tuple[list[_Item], list[str]]:
             f'{annotations.name}: {len(captions) - len(items):,} of {len(captions):,} '
             'images have no caption and are left out'
         )
-    missing = [item.path for item in items if item.size < 0]
-    if missing:
-        raise UserError(
-            f'{annotations}: {len(missing)} of {len(items)} images are not in '
-            f'{images}, such as {str(missing[0].relative_to(images))!r}; name their '
-            'folder as captions:ANNOTATIONS.json,IMAGES'
-        )
+    check_files(
+        annotations,
+        images,
+        [item.path for item in items],
+        'Name their folder as data.images=DIR',
+    )
     return items, notes
 
 
@@ -193,7 +177,7 @@ def _captions(annotations: Path, images: Path) -> dict[Path, list[str]]:
         key, name = _fields(annotations, image, 'images', 'id', 'file_name')
         if key in paths:
             raise UserError(f'{annotations}: two images have the id {key}')
-        paths[key] = _inside(annotations, images, name)
+        paths[key] = inside(annotations, images, name)
     captions = {path: [] for path in paths.values()}
     for annotation in caption_entries:
         key, text = _fields(
@@ -205,19 +189,13 @@ def _captions(annotations: Path, images: Path) -> dict[Path, list[str]]:
                 'not among its images'
             )
         if text.strip():
-            captions[paths[key]].append(text.encode(errors='replace').decode())
+            captions[paths[key]].append(clean_text(text))
     return captions
 
 
 def _parse(annotations: Path) -> tuple[list, list]:
     """Read the lists `images` and `annotations` of a JSON file."""
-    try:
-        parsed = json.loads(annotations.read_bytes())
-    except OSError as error:
-        raise UserError(f'{annotations} cannot be read: {error.strerror}') from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f'{annotations} is no JSON: {error}') from error
-    fields = parsed if isinstance(parsed, dict) else {}
+    fields = read_json(annotations)
     images = fields.get('images')
     captions = fields.get('annotations')
     if not isinstance(images, list) or not isinstance(captions, list):
@@ -249,25 +227,6 @@ def _fields(
     if not isinstance(key_value, int | str) or not isinstance(text_value, str):
         raise UserError(
             f'{annotations}: one of its {entries} has no {key} or no {text}: '
-            f'{str(entry)[:100]}'
+            f'{shown(entry)}'
         )
     return key_value, text_value
-
-
-def _inside(annotations: Path, images: Path, name: str) -> Path:
-    # The file may come from a stranger: it must not name other files of this machine.
-    path = PurePosixPath(name)
-    if path.is_absolute() or '..' in path.parts or '\\' in name:
-        raise UserError(
-            f'{annotations}: the file_name {name!r} does not lie in its folder'
-        )
-    return images / path
-
-
-def _size(path: Path) -> int:
-    """The size of a file in bytes, -1 if there is no such file."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):  # ValueError: no file can have this name.
-        return -1
-    return status.st_size if stat.S_ISREG(status.st_mode) else -1

@@ -50,7 +50,7 @@ class Parts:
         """Find the dataset and choose its parts.
 
         Args:
-            data: the config's `data`: source, dir, train_split, validation, test_split,
+            data: the config's `data`: source, dir, images, train_split, validation, test_split,
                 per_class. `per_class` limits training to that many examples of each class.
             identify: tells the content of files; None: by `data.hash_limit`.
 
@@ -60,7 +60,7 @@ class Parts:
         limit = 1e9 * data.hash_limit
         identify = identify or functools.partial(content.identify, limit=limit)
         self._data = data
-        self._dataset = find_dataset(data.source, data.dir, identify)
+        self._dataset = find_dataset(data.source, data.dir, identify, data.images)
         self._choice = _choose(self._dataset, data)
 
     @property
@@ -130,22 +130,22 @@ def _no_content(paths: Sequence[Path]) -> list[str]:
 # How to open the datasets of `data.source`. Each opener imports libraries that others do not need.
 
 
-def _open_folder(place: str, identify: Identify) -> Dataset:
+def _open_folder(place: str, images: str, identify: Identify) -> Dataset:
     from jaxvision.data.folder import Folder
 
     return Folder(Path(place).expanduser(), identify)
 
 
-def _open_videos(place: str, identify: Identify) -> Dataset:
+def _open_videos(place: str, images: str, identify: Identify) -> Dataset:
     from jaxvision.data.video_folder import VideoFolder
 
     return VideoFolder(Path(place).expanduser(), identify)
 
 
-def _open_captions(place: str, identify: Identify) -> Dataset:
+def _open_captions(place: str, images: str, identify: Identify) -> Dataset:
     from jaxvision.data.captions import CaptionedImages
 
-    return CaptionedImages(place, identify)
+    return CaptionedImages(place, images, identify)
 
 
 def _open_embedded(name: str, configuration: str, data_dir: str) -> Dataset:
@@ -183,12 +183,15 @@ def _check_no_configuration(name: str, configuration: str) -> None:
         )
 
 
-# The user's own data, as SCHEME:PLACE.
-SCHEMES: dict[str, Callable[[str, Identify], Dataset]] = {
+# The user's own data, as SCHEME:PLACE. An opener takes PLACE, `data.images` and `identify`.
+SCHEMES: dict[str, Callable[[str, str, Identify], Dataset]] = {
     'folder': _open_folder,
     'videos': _open_videos,
     'captions': _open_captions,
 }
+
+# The schemes whose annotation files may lie elsewhere than the images.
+_WITH_IMAGES = ('captions',)
 
 # Datasets that come with installed packages, as NAME or NAME/CONFIGURATION.
 NAMES: dict[str, Callable[[str, str, str], Dataset]] = {
@@ -202,7 +205,10 @@ NAMES: dict[str, Callable[[str, str, str], Dataset]] = {
 
 
 def find_dataset(
-    source: str, data_dir: str = '', identify: Identify = content.identify
+    source: str,
+    data_dir: str = '',
+    identify: Identify = content.identify,
+    images: str = '',
 ) -> Dataset:
     """Find a dataset by the string that names it.
 
@@ -211,18 +217,25 @@ def find_dataset(
             NAME[/CONFIG][:VERSION].
         data_dir: the folder of datasets, '' for the default one.
         identify: tells the content of files.
+        images: the folder of the images, '' for the default one of the source.
 
     Raises:
-        UserError: There is no such dataset, or it cannot be read.
+        UserError: There is no such dataset, it cannot be read, or it has no use for `images`.
     """
     scheme, colon, place = source.partition(':')
+    if images and scheme not in _WITH_IMAGES:
+        raise UserError(
+            f'data.images={images}: expected a source that uses it, which are '
+            f'{", ".join(f"{name}:PATH" for name in _WITH_IMAGES)}. Leave data.images empty '
+            f'for {source}'
+        )
     if colon and scheme in SCHEMES:
         if not place.strip():
             raise UserError(
                 f'data.source={source}: expected {scheme}:PATH. The current folder is '
                 f'{scheme}:.'
             )
-        return SCHEMES[scheme](place, identify)
+        return SCHEMES[scheme](place, images, identify)
     if source.startswith(('/', '.', '~')) and Path(source).expanduser().exists():
         raise UserError(
             f'data.source={source}: expected {" or ".join(f"{name}:PATH" for name in SCHEMES)}. '

@@ -175,7 +175,7 @@ def _agree_on_config(config: Config, workdir: Path, begun: bool) -> None:
     shared = {
         name: value
         for name, value in fields(config.to_dict()).items()
-        if name not in ('data.dir', 'data.threads')
+        if name not in ('data.dir', 'data.images', 'data.threads')
     }
     settings = {'workdir': str(workdir), 'begun': begun, **shared}
     processes.agree('config', settings)

@@ -103,15 +103,21 @@ def test_an_image_in_both_files_is_an_error(tmp_path):
 
 def test_the_images_folder_by_name(tmp_path):
     place = write(tmp_path / 'a, b' / 'c.json', range(10), tmp_path / 'images')
-    assert len(opened(f'{place},{tmp_path}/images')[0]) == 8
+    assert len(opened(place, images=f'{tmp_path}/images')[0]) == 8
     with pytest.raises(
         UserError,
-        match=r"10 of 10 images are not in .*a, b, such as '0.png'; "
-        'name their folder',
+        match=r"10 of 10 images are not in .*a, b, such as '0.png'. "
+        'Name their folder as data.images=DIR',
     ):
         opened(place)
-    with pytest.raises(UserError, match='where the images should be, is no folder'):
-        opened(f'{place},{tmp_path}/nowhere')
+    with pytest.raises(UserError, match='nowhere: there is no such folder'):
+        opened(place, images=f'{tmp_path}/nowhere')
+
+
+@pytest.mark.parametrize('source', ['folder:x', 'videos:x', 'digits', 'mnist'])
+def test_an_images_folder_is_refused_where_no_annotation_file_needs_it(source):
+    with pytest.raises(UserError, match='data.images=x: expected a source that uses'):
+        sources.Parts(data_config(source=source, images='x'))
 
 
 def test_images_without_captions_are_left_out_and_counted(tmp_path):

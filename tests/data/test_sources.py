@@ -55,7 +55,7 @@ def test_the_embedded_datasets_are_those_that_can_be_built():
 def test_a_scheme_opens_a_path(scheme, kind, monkeypatch):
     paths = []
 
-    def init(self, path, identify):
+    def init(self, path, *_):
         paths.append(str(path))
         self.splits = ('train',)
 

@@ -1,0 +1,141 @@
+"""What readers of annotation files share: safe reading, safe names, and where the images lie.
+
+Annotation files may come from strangers. A name in them is never read outside of its folder.
+"""
+
+import json
+import os
+import reprlib
+import stat
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from jaxvision.core.errors import UserError
+from jaxvision.core.types import Json, Value
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read an annotation file.
+
+    Raises:
+        UserError: The path is no file, or the file cannot be read.
+    """
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f'{path}: expected a file')
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def read_json(path: Path) -> Json:
+    """Read a JSON file that holds an object; {} stands for any other value.
+
+    Raises:
+        UserError: The file cannot be read, or is no JSON.
+    """
+    try:
+        parsed = json.loads(read_bytes(path))
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f'{path} is no JSON: {error}') from error
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def shown(value: Value) -> str:
+    """A short form of a value for messages, however large or deep the value is."""
+    short = reprlib.Repr()
+    short.maxother = short.maxstring = short.maxlong = 60
+    try:
+        text = short.repr(value)
+    except ValueError:  # An integer of more digits than Python writes.
+        return 'a huge number'
+    return text.encode(errors='backslashreplace').decode()
+
+
+def clean_text(text: str) -> str:
+    """A text without halves of characters, which no file could hold."""
+    return text.encode(errors='replace').decode()
+
+
+def inside(annotations: Path | str, folder: Path, name: str) -> Path:
+    """Find the path of a file that an annotation file names.
+
+    Args:
+        annotations: the annotation file, for the message.
+        folder: where the file has to lie, at any depth.
+        name: relative to the folder, or absolute and inside it. `\\` may stand for `/`.
+
+    Raises:
+        UserError: The name leads out of the folder.
+    """
+    path = PurePosixPath(name.replace('\\', '/'))
+    is_outside = path.is_absolute() and not path.is_relative_to(folder.absolute())
+    if is_outside or '..' in path.parts:
+        raise UserError(
+            f'{annotations}: the file {shown(name)} does not lie in its folder {folder}. '
+            'Write its path relative to that folder'
+        )
+    return folder / path
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; pathlib's raises an error at some names."""
+    return os.path.isfile(path)
+
+
+def check_files(
+    annotations: Path | str, folder: Path, paths: Sequence[Path], remedy: str
+) -> None:
+    """Check that all images of an annotation file exist.
+
+    Args:
+        annotations: the annotation file, for the message.
+        folder: of the images.
+        paths: of the images.
+        remedy: what a user should do, as the end of the message.
+
+    Raises:
+        UserError: An image is missing.
+    """
+    missing = [path for path in paths if not is_file(path)]
+    if not missing:
+        return
+    first = os.path.relpath(os.fspath(missing[0]).replace('\0', '?'), folder)
+    raise UserError(
+        f'{annotations}: {len(missing)} of {len(paths)} images are not in {folder}, such '
+        f'as {shown(first)}. {remedy}'
+    )
+
+
+def image_folder(annotations: Path, images: str, prefix: str) -> Path:
+    """Find the folder of the images of a file in COCO's layout.
+
+    Args:
+        annotations: the annotation file, such as annotations/instances_val2017.json.
+        images: `data.images`; empty: the folder of the file, or the parent of a folder
+            `annotations`.
+        prefix: what the name of the file has before that of the folder, such as 'instances_'.
+
+    Returns:
+        The folder, or the one in it that is called as the file: val2017 or images/val2017.
+
+    Raises:
+        UserError: There is no such folder.
+    """
+    folder = Path(images).expanduser()
+    if not images:
+        folder = annotations.parent
+        if folder.name == 'annotations':
+            folder = folder.parent
+    if not folder.is_dir():
+        raise UserError(
+            f'data.images={folder}: there is no such folder. Name the folder of the images'
+        )
+    name = annotations.stem.removeprefix(prefix)
+    for candidate in (folder / name, folder / 'images' / name):
+        if candidate.is_dir():
+            return candidate
+    return folder
