@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command that the first argument names.
 
     Args:
-        arguments: a name and the arguments of that command; None: those of the process.
+        arguments: a name and the arguments of that command; None: the arguments of the process.
 
     Returns:
         The exit code.

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Inspect a dataset and print a report.
 
     Args:
-        arguments: as on the command line; None: those of the process.
+        arguments: as on the command line; None: the arguments of the process.
 
     Returns:
         The exit code.

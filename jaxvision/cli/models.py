@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the list of models, or the details of one.
 
     Args:
-        arguments: as on the command line; None: those of the process.
+        arguments: as on the command line; None: the arguments of the process.
 
     Returns:
         The exit code.

@@ -41,6 +41,20 @@ if TYPE_CHECKING:  # --help without --config needs no config and no JAX.
     from jaxvision.core.fields import Config
     from jaxvision.train.loop import Result
 
+EVAL_HELP = """Evaluate a checkpoint of a run.
+
+examples:
+  jaxvision eval --workdir runs/cnn
+  jaxvision eval --workdir runs/cnn --step best --split validation --out results
+
+The command measures all metrics of a split, and draws the figures of the task. The run itself stays
+as it is. --config.data.dir=DATA names another folder of the data.
+
+exit codes:
+  0    evaluated
+  2    a mistake in the arguments or the data
+  1    any other error
+"""
 STOPPED = 75  # EX_TEMPFAIL: a scheduler repeats the command
 LONGEST_NAME = 100  # characters of a default run folder
 # The arguments of the suggested `predict` command, by the predictor of the run's task.
@@ -57,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train or evaluate, and return the exit code.
 
     Args:
-        arguments: as on the command line; None: those of the process.
+        arguments: as on the command line; None: the arguments of the process.
     """
     if arguments is None:
         arguments = sys.argv[1:]
@@ -295,7 +309,12 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     Returns:
         (the options, the remaining arguments, which set config fields).
     """
-    parser = invocation.parser('train', __doc__, add_help=False)
+    is_eval = arguments[:2] == ['--mode', 'eval']
+    description = EVAL_HELP if is_eval else __doc__
+    mode_help = 'train, or evaluate a checkpoint as `jaxvision eval` does (%(default)s)'
+    if is_eval:
+        mode_help = argparse.SUPPRESS
+    parser = invocation.parser('train', description, add_help=False)
     parser.add_argument(
         '--config',
         metavar='CONFIG[:ARGUMENT]',
@@ -308,7 +327,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         '--mode',
         choices=('train', 'eval'),
         default='train',
-        help='train, or evaluate a checkpoint as `jaxvision eval` does (%(default)s)',
+        help=mode_help,
     )
     _add_evaluation(parser)
     _add_many_machines(parser)

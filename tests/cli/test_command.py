@@ -77,6 +77,16 @@ def test_every_command_has_help_under_both_of_its_names(name):
     assert console.partition('\n\n')[2] == done.stdout.partition('\n\n')[2]
 
 
+def test_the_help_of_eval_describes_eval_alone():
+    out = python(
+        'import sys; sys.argv = ["/bin/jaxvision", "eval", "--help"]\n'
+        'from jaxvision.cli.command import main\n'
+        'main()'
+    )
+    assert 'Evaluate a checkpoint of a run.' in out and '--split' in out
+    assert '--mode' not in out and 'Train' not in out
+
+
 def test_suggested_commands_have_the_form_of_the_running_one(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, 'executable', str(tmp_path / '.venv/bin/python'))
     monkeypatch.chdir(tmp_path)

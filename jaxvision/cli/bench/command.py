@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure or plan, and print the report.
 
     Args:
-        arguments: as on the command line; None: those of the process.
+        arguments: as on the command line; None: the arguments of the process.
 
     Returns:
         The exit code.
@@ -107,14 +107,14 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         '--classes',
         type=int,
         metavar='N',
-        help='classes of the noise of --synthetic, or of a dataset that is not on disk '
-        f'and whose cost is planned ({CLASSES:,})',
+        help='classes of the noise of --synthetic, or, for --plan, of a dataset that is not '
+        f'on disk ({CLASSES:,})',
     )
     parser.add_argument(
         '--examples',
         type=int,
         metavar='N',
-        help=f'its training examples ({EXAMPLES:,})',
+        help=f'training examples of the noise or the dataset ({EXAMPLES:,})',
     )
     _add_measurement(parser)
     _add_plan(parser)

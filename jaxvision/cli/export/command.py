@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Export a run.
 
     Args:
-        arguments: as on the command line; None: those of the process.
+        arguments: as on the command line; None: the arguments of the process.
 
     Returns:
         The exit code.

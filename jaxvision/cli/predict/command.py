@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Predict for files.
 
     Args:
-        arguments: as on the command line; None: those of the process.
+        arguments: as on the command line; None: the arguments of the process.
 
     Returns:
         The exit code.
@@ -97,7 +97,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar='FILE',
         default=None,
         help='weights pretrained on ImageNet: .pth, .safetensors, .npz or .h5. Keep the '
-        "original file name of timm's tf_efficientnet and of torchvision's second weights",
+        "original file name of timm's tf_efficientnet and of torchvision's IMAGENET1K_V2",
     )
     parser.add_argument(
         'files',
@@ -113,7 +113,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         '--out',
-        metavar='DIR',
+        metavar='OUT',
         default='predictions',
         help='output folder (%(default)s)',
     )

@@ -110,10 +110,10 @@ class FilePredictor:
         if file.example is None:
             return {'file': file.path, 'error': file.reason}
         try:
-            answer, drawn = self.show(file.example, file.outputs)
+            answer, drawing = self.show(file.example, file.outputs)
             saved = {}
-            if drawn is not None:
-                saved = self.save(file.picture, drawn)
+            if drawing is not None:
+                saved = self.save(file.picture, drawing)
         except Unreadable as error:  # A video is read again for its pictures.
             return {'file': file.path, 'error': str(error)}
         return {'file': file.path, 'answer': answer, **saved}

@@ -62,28 +62,28 @@ def make(model: Model, request: Request, options: Options) -> FilePredictor:
         example = prepare({'video': path}, None)
         return {**example, 'original': path} if draws else example
 
-    def save_drawn(picture: Path, drawn: Drawn) -> Entry:
-        return save(picture, drawn, earlier)
+    def save_drawn(picture: Path, drawing: Drawn) -> Entry:
+        return save(picture, drawing, earlier)
 
     predictor = images.make_predictor(model, request, read=read, save=save_drawn)
     folders = [_folder(picture) for picture in predictor.pictures]
     return dataclasses.replace(predictor, outputs=[*predictor.pictures, *folders])
 
 
-def save(picture: Path, drawn: Drawn, earlier: Collection[Path]) -> Entry:
+def save(picture: Path, drawing: Drawn, earlier: Collection[Path]) -> Entry:
     """Write the drawings of `Task.show` for a video.
 
     Args:
         picture: path of the picture.
-        drawn: the picture, or {'': the picture, FILE: content}.
+        drawing: the picture, or {'': the picture, FILE: content}.
         earlier: files of an earlier report. Those in the video's folder are removed.
 
     Returns:
         Their part of the entry.
     """
-    parts = {'': drawn}
-    if not isinstance(drawn, np.ndarray):
-        parts = dict(drawn)
+    parts = {'': drawing}
+    if not isinstance(drawing, np.ndarray):
+        parts = dict(drawing)
     figures.save(picture, parts.pop(''))
     folder = _folder(picture)
     for path in earlier:
