@@ -1,13 +1,82 @@
 """What the headers of image files tell, without decoding any pixel."""
 
+import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxvision.data import pillow_modes
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 _THREADS = 4
+_EXIF_ORIENTATION = 0x0112
 _AT_ONCE = 256  # files; the first colour ends the search
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """The size of an image and how EXIF turns it.
+
+    Attributes:
+        height: of the upright image, as `decode` gives it.
+        width: of the upright image.
+        orientation: that of EXIF, 1 to 8. From 5 on, the image is stored lying on its side.
+    """
+
+    height: int
+    width: int
+    orientation: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """(height, width) of the upright image."""
+        return self.height, self.width
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(height, width) of the pixels in the file, before EXIF turns them."""
+        if self.orientation >= 5:
+            return self.width, self.height
+        return self.height, self.width
+
+
+def sizes(paths: Sequence[Path]) -> list[Size | None]:
+    """The size of each image, from its header; None if the header cannot be read.
+
+    Args:
+        paths: of the images.
+    """
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(_size, paths))
+
+
+def _size(path: Path) -> Size | None:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            # Pillow gives the upright size of a TIFF, and that of the file for other formats.
+            is_upright = image.format == 'TIFF'
+            orientation = _orientation(image)
+    # Pillow raises nearly anything at a damaged file. The pipeline names it later.
+    except Exception:
+        return None
+    if orientation >= 5 and not is_upright:
+        width, height = height, width
+    return Size(height, width, orientation)
+
+
+def _orientation(image: 'Image.Image') -> int:
+    """The orientation in EXIF; 1 if it is none of 1 to 8, or damaged."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # Damaged EXIF raises nearly anything. The image may be whole.
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def channels(paths: Sequence[Path]) -> int:

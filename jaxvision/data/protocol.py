@@ -40,6 +40,8 @@ from jaxvision.core.types import Example
 
 # `(paths) -> what identifies the content of each file`, as `content.identify`.
 Identify = Callable[[Sequence[Path]], list[str]]
+# The keys of an example that are arrays with one row for each box.
+BOX_KEYS = ('boxes', 'box_classes', 'crowd', 'area')
 Rows = Sequence[int] | Int[np.ndarray, 'm']
 Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
 
@@ -194,6 +196,24 @@ def captions_of(source: Source, row: int) -> Sequence[str]:
     """
     read = getattr(source, 'captions', None)
     return read(row) if read else source[row]['captions']
+
+
+def boxes_of(source: Source, row: int) -> Example:
+    """The boxes of a row with their classes, without its image where the source can tell them so.
+
+    Args:
+        source: holds boxes; it may have a method `boxes_of(row)`.
+        row: of the example.
+
+    Returns:
+        `BOX_KEYS` of the example, and `box_mask` if it has that.
+
+    Raises:
+        Unreadable: The example is damaged or missing.
+    """
+    read = getattr(source, 'boxes_of', None)
+    example = read(row) if read else source[row]
+    return {key: example[key] for key in (*BOX_KEYS, 'box_mask') if key in example}
 
 
 def contents_of(source: Source) -> Sequence[str]:

@@ -148,6 +148,20 @@ def _open_captions(place: str, images: str, identify: Identify) -> Dataset:
     return CaptionedImages(place, images, identify)
 
 
+def _open_coco(place: str, images: str, identify: Identify) -> Dataset:
+    from jaxvision.data import boxes_coco
+    from jaxvision.data.boxes_dataset import BoxDataset
+
+    return BoxDataset(boxes_coco.read(place, images), identify)
+
+
+def _open_voc(place: str, images: str, identify: Identify) -> Dataset:
+    from jaxvision.data import boxes_voc
+    from jaxvision.data.boxes_dataset import BoxDataset
+
+    return BoxDataset(boxes_voc.read(place), identify)
+
+
 def _open_embedded(name: str, configuration: str, data_dir: str) -> Dataset:
     from jaxvision.data import embedded, tfds_source
 
@@ -188,10 +202,12 @@ SCHEMES: dict[str, Callable[[str, str, Identify], Dataset]] = {
     'folder': _open_folder,
     'videos': _open_videos,
     'captions': _open_captions,
+    'coco': _open_coco,
+    'voc': _open_voc,
 }
 
 # The schemes whose annotation files may lie elsewhere than the images.
-_WITH_IMAGES = ('captions',)
+_WITH_IMAGES = ('captions', 'coco')
 
 # Datasets that come with installed packages, as NAME or NAME/CONFIGURATION.
 NAMES: dict[str, Callable[[str, str, str], Dataset]] = {

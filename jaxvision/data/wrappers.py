@@ -19,6 +19,7 @@ from jaxvision.data.protocol import (
     Source,
     SourceInfo,
     Unreadable,
+    boxes_of,
     captions_of,
     contents_of,
     fingerprint,
@@ -56,6 +57,10 @@ class Wrapper:
         """The captions of a row, if the other source has any."""
         return captions_of(self._source, row)
 
+    def boxes_of(self, row: int) -> Example:
+        """The boxes of a row, if the other source has any."""
+        return boxes_of(self._source, row)
+
     def where(self, row: int) -> str:
         return self._source.where(row)
 
@@ -86,6 +91,9 @@ class Subset(Wrapper):
 
     def captions(self, row: int) -> Sequence[str]:
         return captions_of(self._source, int(self._rows[row]))
+
+    def boxes_of(self, row: int) -> Example:
+        return boxes_of(self._source, int(self._rows[row]))
 
     def where(self, row: int) -> str:
         return self._source.where(int(self._rows[row]))
@@ -189,15 +197,17 @@ def in_memory_if_small(source: Source, example_bytes: int) -> Source:
     """Keep a source's examples in memory if all of them take at most 1 GiB.
 
     Args:
-        source: its examples are arrays of one shape. Captions differ in number and length, so
-            a source that holds them is returned as it is.
+        source: its examples are arrays of one shape. A source of captions, or of any number of
+            boxes, is returned as it is.
         example_bytes: the bytes of one example's image or video.
 
     Returns:
         The source, wrapped in `InMemory` if it is small.
     """
     is_small = len(source) * example_bytes <= _LARGEST_IN_MEMORY
-    if is_small and 'captions' not in source.info.holds:
+    holds = source.info.holds
+    is_ragged = 'captions' in holds or ('boxes' in holds and 'box_mask' not in holds)
+    if is_small and not is_ragged:
         return InMemory(source)
     return source
 

@@ -1,0 +1,332 @@
+"""A user's own images with boxes: what the readers of all annotation formats share."""
+
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxvision.core.errors import UserError
+from jaxvision.core.types import Example
+from jaxvision.data import boxes_checks, class_names, content, files, headers
+from jaxvision.data.boxes_checks import AnnotatedImage, Label
+from jaxvision.data.labelled_files import count, find_split, printable, some
+from jaxvision.data.protocol import (
+    BOX_KEYS,
+    Identify,
+    RowSource,
+    SourceInfo,
+    fingerprint,
+)
+
+
+class Object(NamedTuple):
+    """One object of an image, as an annotation file has it.
+
+    Attributes:
+        label: the class, by its name or its number in the file.
+        box: (ymin, xmin, ymax, xmax), each an edge between pixels.
+        crowd: whether the box is a region of many objects.
+        area: in square pixels; NaN if the file has none.
+    """
+
+    label: Label
+    box: tuple[float, float, float, float]
+    crowd: bool = False
+    area: float = math.nan
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxListing:
+    """All images of a dataset and their objects, before any check.
+
+    Attributes:
+        name: the dataset, in messages.
+        images: the images of each split.
+        classes: {label in the files: name of the class}, in the order of the classes.
+        category_ids: the number of each class in the files; empty: they have none.
+        notes: what a user should know of how the files were read: a sentence each.
+        is_relative: whether coordinates are fractions of the upright image.
+    """
+
+    name: str
+    images: Mapping[str, Sequence[AnnotatedImage]]
+    classes: Mapping[Label, str]
+    category_ids: tuple[int, ...] = ()
+    notes: Sequence[str] = ()
+    is_relative: bool = False
+
+
+def annotated(
+    path: Path, objects: Sequence[Object], size: tuple[int, int] | None = None
+) -> AnnotatedImage:
+    """Store the objects of an image as arrays.
+
+    Args:
+        path: of the image.
+        objects: the objects in it, any number.
+        size: (height, width) that the annotation gives; None: it gives none.
+    """
+    return AnnotatedImage(
+        path=path,
+        size=size,
+        labels=tuple(item.label for item in objects),
+        boxes=np.array([item.box for item in objects], np.float64).reshape(-1, 4),
+        crowd=np.array([item.crowd for item in objects], bool),
+        area=np.array([item.area for item in objects], np.float64),
+    )
+
+
+def sorted_classes(images: Iterable[AnnotatedImage]) -> dict[Label, str]:
+    """The classes of a format that has their names alone, in alphabetical order."""
+    names = {str(label) for image in images for label in image.labels}
+    return {name: name for name in sorted(names)}
+
+
+def number(value: object) -> float | None:
+    """A number of an annotation file as a float; None if the value is no number.
+
+    A number that is too large for a float is infinite. The checks of boxes count such numbers.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def parsed_number(text: str | None) -> float | None:
+    """A number of a text file; None if the text is no number."""
+    try:
+        return float(text or '')
+    except ValueError:
+        return None
+
+
+def parsed_size(height: object, width: object) -> tuple[int, int] | None:
+    """The size of an image that an annotation gives; None if it is no size.
+
+    Args:
+        height: a number, or the text of one. Some programs write 0 for an unknown size.
+        width: likewise.
+    """
+    sides = []
+    for side in (height, width):
+        value = parsed_number(side) if isinstance(side, str) else number(side)
+        if value is None or not math.isfinite(value) or value < 1:
+            return None
+        sides.append(int(value))
+    return sides[0], sides[1]
+
+
+class BoxDataset:
+    """Images with boxes. Opening a split checks its boxes against its images.
+
+    Attributes:
+        splits: those that there are: 'train', 'validation', 'test' or another.
+        notes: what a user should know of how the files were read.
+    """
+
+    def __init__(self, listing: BoxListing, identify: Identify = content.identify):
+        """Take the images of a dataset.
+
+        Args:
+            listing: the images and their objects.
+            identify: tells the content of files.
+
+        Raises:
+            UserError: There is no training image, or no training image has a box.
+        """
+        self._listing = listing
+        self._identify = identify
+        self._images = {
+            split: list(images) for split, images in listing.images.items() if images
+        }
+        self.splits = tuple(self._images)
+        if 'train' not in self.splits:
+            raise UserError(
+                f'{listing.name} has no training images, only the splits '
+                f'{", ".join(self.splits) or "of no name"}'
+            )
+        if not any(image.labels for image in self._images['train']):
+            raise UserError(
+                f'{listing.name}: no training image has a box. Check that the annotation '
+                'files belong to these images'
+            )
+        self.notes = printable([*listing.notes, *self._notes_on_classes()])
+
+    def open(self, split: str) -> 'BoxSource':
+        """Open a split by its name or by that of its folder, and check its boxes.
+
+        Raises:
+            UserError: There is no such split, an annotation gives another size than its image
+                has, or no box is left of all.
+        """
+        split = find_split(self._listing.name, split, self.splits)
+        images = self._images[split]
+        paths = [image.path for image in images]
+        contents = self._identify(paths)
+        sizes = headers.sizes(paths)
+        labels = {label: row for row, label in enumerate(self._listing.classes)}
+        objects, notes = boxes_checks.checked(
+            images, sizes, labels, self._listing.is_relative
+        )
+        if not any(len(item['boxes']) for item in objects):
+            dropped = ''.join(f'. {note}' for note in notes)
+            raise UserError(
+                f'{self._listing.name}: no box of the split {split} is usable{dropped}'
+            )
+        names = tuple(self._listing.classes.values())
+        listed = [
+            (path.name, identity, _digest(item))
+            for path, identity, item in zip(paths, contents, objects, strict=True)
+        ]
+        info = SourceInfo(
+            name=self._listing.name,
+            split=split,
+            class_names=names,
+            image_shape=_image_shape(sizes),
+            multi_label=False,
+            fingerprint=fingerprint(split, names, listed),
+            holds=('image', *BOX_KEYS),
+            category_ids=self._listing.category_ids,
+            notes=self.notes + printable(f'{split}: {note}' for note in notes),
+        )
+        return BoxSource(info, paths, contents, objects)
+
+    def has_answers(self, split: str) -> bool:
+        """Whether some image of a split has a box."""
+        split = find_split(self._listing.name, split, self.splits)
+        return any(image.labels for image in self._images[split])
+
+    def overlap(self, split: str, other: str) -> bool:
+        """Whether some file is in both splits, under one name or as the target of links."""
+        first, second = (
+            find_split(self._listing.name, name, self.splits) for name in (split, other)
+        )
+        paths = {os.path.realpath(image.path) for image in self._images[first]}
+        return any(
+            os.path.realpath(image.path) in paths for image in self._images[second]
+        )
+
+    def _notes_on_classes(self) -> list[str]:
+        """Notes of classes whose names look wrong, or of which training has no box."""
+        names = self._listing.classes
+        labels = {label for image in self._images['train'] for label in image.labels}
+        unseen = [name for label, name in names.items() if label not in labels]
+        notes = class_names.doubtful(list(names.values()))
+        if unseen:
+            noun = 'class' if len(unseen) == 1 else 'classes'
+            notes.append(
+                f'{len(unseen):,} {noun} without a training box: {some(unseen)}'
+            )
+        return notes
+
+
+class BoxSource(RowSource):
+    """The encoded images of one split, each with its boxes."""
+
+    def __init__(
+        self,
+        info: SourceInfo,
+        paths: Sequence[Path],
+        contents: Sequence[str],
+        objects: Sequence[Example],
+    ):
+        """Take what `BoxDataset.open` has checked.
+
+        Args:
+            info: of the split.
+            paths: of the images.
+            contents: what identifies the content of each image.
+            objects: the keys of each example besides its image.
+        """
+        self.info = info
+        self._paths = paths
+        self._contents = contents
+        self._objects = objects
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, row: int) -> Example:
+        image = files.read(str(self._paths[row]))
+        return {'image': image, **self.boxes_of(row)}
+
+    def boxes_of(self, row: int) -> Example:
+        """The boxes of a row with their classes, crowds and areas, without its image."""
+        return dict(self._objects[row])
+
+    def contents(self) -> Sequence[str]:
+        return self._contents
+
+    def where(self, row: int) -> str:
+        return str(self._paths[row])
+
+
+def merge_splits(
+    name: str, images: Mapping[str, Sequence[AnnotatedImage]]
+) -> dict[str, list[AnnotatedImage]]:
+    """Order splits as training, validation and test, and check that no image is listed twice.
+
+    Args:
+        name: the dataset, for the message.
+        images: of each split.
+
+    Raises:
+        UserError: A split lists an image twice.
+    """
+    ordered = {}
+    for split in sorted(images, key=_split_order):
+        seen = set()
+        for image in images[split]:
+            if image.path in seen:
+                raise UserError(
+                    f'{name}: its split {split} lists {image.path} twice. Remove one of '
+                    'the entries'
+                )
+            seen.add(image.path)
+        ordered[split] = list(images[split])
+    return ordered
+
+
+def left_out(number_of_files: int, noun: str, reason: str, first: str) -> str:
+    """A note of files that are not read.
+
+    Args:
+        number_of_files: how many.
+        noun: what they are, such as 'image'.
+        reason: why, such as 'without an annotation file'.
+        first: the name of one of them.
+    """
+    return f'{count(number_of_files, noun)} {reason} left out, such as {first}'
+
+
+def _split_order(split: str) -> int:
+    known = ('train', 'validation', 'test')
+    return known.index(split) if split in known else len(known)
+
+
+def _digest(objects: Example) -> str:
+    """A hash of the arrays of an example."""
+    digest = hashlib.sha256()
+    for key in BOX_KEYS:
+        digest.update(objects[key].tobytes())
+        digest.update(b'|')
+    return digest.hexdigest()[:16]
+
+
+def _image_shape(
+    sizes: Sequence[headers.Size | None],
+) -> tuple[int | None, int | None, int]:
+    """(height, width, 3), with None for a side in which images differ."""
+    heights = {size and size.height for size in sizes}
+    widths = {size and size.width for size in sizes}
+    height = heights.pop() if len(heights) == 1 else None
+    width = widths.pop() if len(widths) == 1 else None
+    return height, width, 3
