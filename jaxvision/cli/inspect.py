@@ -199,6 +199,7 @@ def _findings(split_report: 'SplitReport') -> dict[str, list[str]]:
     unreadable = split_report.unreadable.items()
     return {
         'unreadable': [f'{where}: {reason}' for where, reason in unreadable],
+        'several pages or frames': split_report.with_pages,
         'duplicate': [f'{first} = {second}' for first, second in split_report.equal],
         'equal to a training example': [
             f'{example} = {training}' for training, example in split_report.in_training

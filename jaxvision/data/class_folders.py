@@ -25,6 +25,7 @@ class ClassFolders:
 
     Attributes:
         notes: what a user should know of how the tree was read. Reading adds to it.
+        doubts: what looks wrong in the tree, likewise.
     """
 
     def __init__(self, root: Path, suffixes: Set[str], kind: str, table_hint: str = ''):
@@ -37,6 +38,7 @@ class ClassFolders:
             table_hint: what a note of a table that is not read ends with.
         """
         self.notes: list[str] = []
+        self.doubts: list[str] = []
         self._table_hint = table_hint
         self._root = root
         self._suffixes = suffixes
@@ -93,7 +95,7 @@ class ClassFolders:
             found = self._in_class(split, folder / name)
             # Paths compare by their parts, unlike the walk's strings.
             items += sorted(found, key=_path)
-        self._note_equal_folders(folder, contents.folders)
+        self._check_inner_folders(folder, contents.folders)
         return items
 
     def in_no_class(self, split: str, folder: Path) -> list[Item]:
@@ -173,8 +175,8 @@ class ClassFolders:
         if note not in self.notes:
             self.notes.append(note)
 
-    def _note_equal_folders(self, split_folder: Path, names: Sequence[str]) -> None:
-        """Note that all classes hold folders of the same names, which may be the classes."""
+    def _check_inner_folders(self, split_folder: Path, names: Sequence[str]) -> None:
+        """Add a doubt if all classes hold folders of the same names, which may be the classes."""
         if len(names) < 2:
             return
         inner = [set(walk.contents_of(split_folder / name).folders) for name in names]
@@ -182,7 +184,7 @@ class ClassFolders:
         if len(shared) < 2:
             return
         folders = some([f'{name}/' for name in names])
-        self._note(
+        self.doubts.append(
             f'the classes are {folders}, and each of them holds '
             f'{some([f"{name}/" for name in shared])}. If these are the classes, put the '
             'images of each into one folder'

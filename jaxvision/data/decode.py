@@ -57,6 +57,26 @@ def decode(image: Encoded, channels: int) -> Pixels:
     return _decode_with_pillow(data, channels)
 
 
+def has_pages(image: Encoded) -> bool:
+    """Whether an image has several pages or frames, of which `decode` takes the first.
+
+    The further pictures of a JPEG, such as thumbnails and gain maps, do not count.
+
+    Args:
+        image: as for `decode`.
+
+    Raises:
+        Unreadable: As for `decode`.
+    """
+    if isinstance(image, np.ndarray):
+        return False
+    data = _read(image)
+    if jpeg.is_jpeg(data):
+        return False
+    with opened(data) as (picture, _):
+        return getattr(picture, 'n_frames', 1) > 1
+
+
 def random_resized_crop(
     image: Encoded,
     rng: np.random.Generator,

@@ -24,6 +24,7 @@ class FileDataset:
     Attributes:
         splits: those that there are, of 'train', 'validation' and 'test'.
         notes: what a user should know of how the folder was read. Opening a split may add to it.
+        doubts: what looks wrong in the folder, likewise.
     """
 
     def __init__(self, root: Path, listing: Listing, identify: Identify):
@@ -35,6 +36,7 @@ class FileDataset:
             identify: tells the content of files.
         """
         self.notes = printable(listing.notes)
+        self.doubts = printable(listing.doubts)
         self._root = root
         self._identify = identify
         self._items = by_split(listing.items)
@@ -49,7 +51,7 @@ class FileDataset:
         split = find_split(str(self._root), split, self.splits)
         items = self._items[split]
         contents = self._identify([item.path for item in items])
-        self._note(contradictions(self._root, items, contents))
+        self._doubt(contradictions(self._root, items, contents))
         listing = listed(self._root, items, contents)
         return self._source(split, items, contents, fingerprint(split, listing))
 
@@ -82,8 +84,13 @@ class FileDataset:
         new = [note for note in printable(notes) if note not in self.notes]
         self.notes += tuple(new)
 
+    def _doubt(self, doubts: Sequence[str]) -> None:
+        """Add doubts that are new."""
+        new = [doubt for doubt in printable(doubts) if doubt not in self.doubts]
+        self.doubts += tuple(new)
+
     def _note_classes(self, classes: Sequence[str], is_single_label: bool) -> None:
-        """Add notes of classes whose names look wrong, or which are too small."""
-        self._note(class_names.doubtful(classes))
+        """Add doubts about the names of classes, and a note of those that are too small."""
+        self._doubt(class_names.doubtful(classes))
         if is_single_label and self.splits == ('train',):
             self._note(not_held_out(self._items['train']))

@@ -44,6 +44,7 @@ class Folder(FileDataset):
     Attributes:
         splits: those that there are, of 'train', 'validation' and 'test'.
         notes: what a user should know of how the folder was read. Opening a split may add to it.
+        doubts: what looks wrong in the folder, likewise.
 
     Args:
         root: the folder.
@@ -85,7 +86,7 @@ class Folder(FileDataset):
         self, split: str, items: Sequence[Item], contents: Sequence[str], hashed: str
     ) -> 'FolderSource':
         if self._channels == 1 and split != 'train':
-            self._note_colour(split, items)
+            self._check_colour(split, items)
         info = SourceInfo(
             name=f'folder:{self._root}',
             split=split,
@@ -95,13 +96,14 @@ class Folder(FileDataset):
             fingerprint=hashed,
             new_classes=split in self._new_splits,
             notes=self.notes,
+            doubts=self.doubts,
         )
         return FolderSource(info, items, contents)
 
-    def _note_colour(self, split: str, items: Sequence[Item]) -> None:
-        """Add a note if a split has colours, which training on grey images does not see."""
+    def _check_colour(self, split: str, items: Sequence[Item]) -> None:
+        """Add a doubt if a split has colours, which training on grey images does not see."""
         if headers.channels([item.path for item in items]) > 1:
-            self._note(
+            self._doubt(
                 [
                     f'images of {split} are in colour: read as grey, since training is grey'
                 ]
@@ -185,7 +187,7 @@ def _from_tree(root: Path, suffixes: frozenset[str]) -> Listing:
         items += found
     items = tree.without_copies(items)
     tree.note_left_out()
-    return Listing(items, tree.notes)
+    return Listing(items, notes=tree.notes, doubts=tree.doubts)
 
 
 def _from_csv(table: Path, suffixes: frozenset[str]) -> Listing:

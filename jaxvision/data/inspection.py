@@ -44,6 +44,7 @@ class SplitReport:
         sizes: {'WIDTHxHEIGHT': number} of the images or videos, the commonest first.
         unreadable: {where: why} of the examples that cannot be decoded.
         unlabelled: number of examples of a multi-label dataset that have no label.
+        with_pages: images with several pages or frames, of which the first is used.
         equal: pairs of examples in the split with the same bytes or pixels.
         in_training: such pairs, the first of the training split.
         in_validation: such pairs of a test split, the first of the validation split.
@@ -56,6 +57,7 @@ class SplitReport:
     sizes: dict[str, int]
     unreadable: dict[str, str]
     unlabelled: int
+    with_pages: list[str]
     equal: list[Pair]
     in_training: list[Pair]
     in_validation: list[Pair]
@@ -88,12 +90,14 @@ class _Look:
         digest: hash of the content; empty if the example is unreadable.
         vector: grey picture for near-equality; None if the report does not look for it.
         reason: why the example is unreadable.
+        has_pages: whether an image has several pages or frames, of which the first is used.
     """
 
     size: str = ''
     digest: str = ''
     vector: Float[np.ndarray, 'd'] | None = None
     reason: str = ''
+    has_pages: bool = False
 
 
 def inspect(
@@ -140,14 +144,20 @@ def inspect(
                 if look.reason
             },
             unlabelled=_unlabelled(source),
+            with_pages=[
+                source.where(row)
+                for row, look in enumerate(looks[split])
+                if look.has_pages
+            ],
             equal=_equal(looks[split], source),
             in_training=in_training,
             in_validation=in_validation,
             near_training=_without(near_training, in_training),
         )
+    doubts = [doubt for source in sources.values() for doubt in source.info.doubts]
     return Report(
         summary=summary.lines(sources),
-        warnings=_warnings(train, reports),
+        warnings=_warnings(train, reports, doubts),
         splits=reports,
         pictures=_pictures(train, looks['train'], pictures, threads),
     )
@@ -175,10 +185,11 @@ def _look_at(source: Source, row: int, near: bool) -> _Look:
         if near:
             vector = _vector(decode.thumbnail(frame, channels, SIDE))
         digest = _digest(encoded)
+        has_pages = 'image' in source.info.holds and decode.has_pages(encoded)
     except Unreadable as error:
         return _Look(reason=str(error))
     height, width, _ = frame.shape
-    return _Look(f'{width}x{height}', digest, vector)
+    return _Look(f'{width}x{height}', digest, vector, has_pages=has_pages)
 
 
 def _first_frame(source: Source, row: int) -> tuple[Any, UInt8[np.ndarray, 'h w c']]:
@@ -339,9 +350,18 @@ def _rows_by_class(source: Source) -> dict[str, list[int]]:
     return rows_by_class
 
 
-def _warnings(train: Source, reports: Mapping[Split, SplitReport]) -> list[str]:
-    """What a user should look at before training."""
-    found = list(class_names.doubtful(train.info.class_names))
+def _warnings(
+    train: Source, reports: Mapping[Split, SplitReport], doubts: Sequence[str]
+) -> list[str]:
+    """What a user should look at before training.
+
+    Args:
+        train: the training split.
+        reports: of all splits.
+        doubts: of the sources.
+    """
+    found = [*doubts, *class_names.doubtful(train.info.class_names)]
+    found = list(dict.fromkeys(found))
     for split, report in reports.items():
         if report.unreadable:
             found.append(
@@ -351,6 +371,11 @@ def _warnings(train: Source, reports: Mapping[Split, SplitReport]) -> list[str]:
         if report.unlabelled:
             number = labelled_files.count(report.unlabelled, f'{split} example')
             found.append(f'{number} without a label')
+        if report.with_pages:
+            number = labelled_files.count(len(report.with_pages), f'{split} image')
+            found.append(
+                f'{number} with several pages or frames, of which the first is used'
+            )
         if report.equal:
             number = labelled_files.count(len(report.equal), f'{split} example')
             found.append(f'{number} more than once in the split')

@@ -38,12 +38,14 @@ class Listing:
     Attributes:
         items: the files.
         notes: what a user should know of how the dataset was read: a sentence each.
+        doubts: what looks wrong in the dataset: a sentence each.
         multi_label: whether a file has any number of classes.
         columns: the classes, if a table has one column for each.
     """
 
     items: Sequence[Item]
     notes: Sequence[str] = ()
+    doubts: Sequence[str] = ()
     multi_label: bool = False
     columns: tuple[str, ...] = ()
 

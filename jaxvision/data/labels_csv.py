@@ -105,7 +105,7 @@ def read(table: Path) -> Listing:
             raise UserError(
                 f'{table}, line {row.line}: {row.item.path.name} has no label'
             )
-    return Listing(items, notes, multi_label)
+    return Listing(items, notes, multi_label=multi_label)
 
 
 def _decode(table: Path) -> tuple[str, list[str]]:

@@ -68,6 +68,7 @@ class SourceInfo:
         new_classes: whether no example belongs to a class of the training split.
         category_ids: the number of each class in the annotation file; empty: none is given.
         notes: what a user should know of how the data were read: short sentences.
+        doubts: what looks wrong in the data: short sentences.
     """
 
     name: str
@@ -81,6 +82,7 @@ class SourceInfo:
     new_classes: bool = False
     category_ids: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def has_labels(self) -> bool:

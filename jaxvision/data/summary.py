@@ -37,6 +37,10 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
     described += [f'  note: {note}' for note in list(notes)[:_MOST_NOTES]]
     if len(notes) > _MOST_NOTES:
         described.append(f'  note: and {len(notes) - _MOST_NOTES} more')
+    doubts = dict.fromkeys(
+        doubt for source in sources.values() for doubt in source.info.doubts
+    )
+    described += [f'  warning: {doubt}' for doubt in doubts]
     for split, source in sources.items():
         described += _classes_without(source, split)
     for first, second in itertools.combinations(sources, 2):

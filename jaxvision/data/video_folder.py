@@ -36,6 +36,7 @@ class VideoFolder(FileDataset):
     Attributes:
         splits: those that there are, of 'train', 'validation' and 'test'.
         notes: what a user should know of how the folder was read. Opening a split may add to it.
+        doubts: what looks wrong in the folder, likewise.
 
     Raises:
         UserError: There is no such folder, no video, a class without videos, or videos both in
@@ -72,6 +73,7 @@ class VideoFolder(FileDataset):
             holds=('video', 'label') if self._classes else ('video',),
             frames=None,
             notes=self.notes,
+            doubts=self.doubts,
         )
         return VideoFolderSource(info, items, contents)
 
@@ -128,7 +130,7 @@ def _listing(root: Path) -> Listing:
             items += in_classes
     items = tree.without_copies(items)
     tree.note_left_out()
-    return Listing(items, tree.notes)
+    return Listing(items, notes=tree.notes, doubts=tree.doubts)
 
 
 def _check_in_no_class(first: Path, split_folder: Path) -> None:

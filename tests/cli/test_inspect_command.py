@@ -57,6 +57,27 @@ def test_equal_files_and_unreadable_ones_are_named(tree, capsys):
     assert list(test['unreadable']) == [str(tree / 'test/dog/bad.png')]
 
 
+def test_images_of_several_pages_are_named(tree, capsys):
+    path = tree / 'test' / 'cat' / 'scan.tiff'
+    pages = [Image.new('RGB', (4, 4), (shade, 9, 9)) for shade in (10, 20)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    pages[0].save(tree / 'test' / 'dog' / 'scan.gif')
+    code, report = report_of(tree, capsys)
+    assert code == 1 and report['splits']['test']['with_pages'] == [str(path)]
+    assert report['warnings'] == [
+        '1 test image with several pages or frames, of which the first is used'
+    ]
+
+
+def test_what_looks_wrong_in_the_folder_is_a_warning(tmp_path, capsys):
+    for number in range(16):
+        name = f'{"AB"[number % 2]}/{("cat", "dog")[number // 8]}/{number}.png'
+        write(tmp_path / name, number)
+    code, report = report_of(tmp_path, capsys)
+    assert code == 1 and 'each of them holds cat/, dog/' in report['warnings'][0]
+    assert f'  warning: {report["warnings"][0]}' in report['summary']
+
+
 def test_files_that_validation_and_test_share_are_named(tree, capsys):
     for name in ('cat', 'dog'):
         write(tree / 'val' / name / 'a.png', 2000 + len(name) + ord(name[0]))

@@ -128,7 +128,7 @@ def test_equal_images_of_two_classes_are_named(tmp_path):
         write(tmp_path / name / 'same.png', color=(9, 9, 9))
     folder = Folder(tmp_path)
     folder.open('train')
-    assert 'such as cat/same.png and dog/same.png' in folder.notes[-1]
+    assert 'such as cat/same.png and dog/same.png' in folder.doubts[-1]
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_doubtful_names_of_classes_are_named(tmp_path, names, note):
         tmp_path, *(f'{name}/{i}.png' for i in range(5) for name in names)
     )
     assert len(read(folder)) == 5 * len(names)
-    (said,) = folder.notes
-    assert note in said
+    (doubt,) = folder.doubts
+    assert note in doubt
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,8 @@ def test_doubtful_names_of_classes_are_named(tmp_path, names, note):
 )
 def test_usual_names_of_classes_are_not_doubtful(tmp_path, names):
     files = [f'{name}/{number}.png' for number in range(5) for name in names]
-    assert folder_of(tmp_path, *files).notes == ()
+    folder = folder_of(tmp_path, *files)
+    assert folder.notes == folder.doubts == ()
 
 
 def test_folders_that_all_classes_hold_are_named(tmp_path):
@@ -170,8 +171,8 @@ def test_folders_that_all_classes_hold_are_named(tmp_path):
         for name in ('cat', 'dog')
         for number in range(4)
     ]
-    (note,) = folder_of(tmp_path, *files).notes
-    assert note.startswith(
+    (doubt,) = folder_of(tmp_path, *files).doubts
+    assert doubt.startswith(
         'the classes are north/, south/, and each of them holds cat/, dog/'
     )
 
@@ -195,7 +196,7 @@ def test_colours_that_training_does_not_have_are_named(tmp_path, test_mode, is_n
     folder = Folder(tmp_path)
     info = folder.open('test').info
     assert info.image_shape[-1] == 1
-    assert any('in colour: read as grey' in note for note in info.notes) == is_noted
+    assert any('in colour: read as grey' in doubt for doubt in info.doubts) == is_noted
 
 
 def test_a_class_is_the_same_in_both_forms_of_unicode(tmp_path):
