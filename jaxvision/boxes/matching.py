@@ -98,7 +98,9 @@ def simota(
     costs = jnp.where(allowed, costs, _IMPOSSIBLE)
     largest, _ = jax.lax.top_k(ious.T, min(candidates, len(boxes)))
     number = jnp.clip(jnp.sum(largest, axis=1).astype(jnp.int32), 1)
-    chosen = (number > _rank_rows(costs.T).T) & allowed
+    cheapest, _ = jax.lax.top_k(-costs.T, min(candidates, len(boxes)))
+    limit = -jnp.take_along_axis(cheapest, number[:, None] - 1, axis=1)[:, 0]
+    chosen = (costs <= limit) & allowed
     return _resolve(chosen, -costs, ious)
 
 
@@ -133,7 +135,8 @@ def task_aligned(
     ious = jnp.where(inside, overlap.pairwise_iou(boxes, truth), 0)
     alignment = scores**alpha * ious**beta
     alignment = jnp.where(inside, alignment, 0)
-    chosen = (number > _rank_rows(-alignment.T).T) & (alignment > 0)
+    largest, _ = jax.lax.top_k(alignment.T, min(number, len(boxes)))
+    chosen = (alignment >= largest[:, -1]) & (alignment > 0)
     matches = _resolve(chosen, ious, ious)
     is_matched = matches.index != NONE
     own = jnp.arange(len(truth)) == matches.index[:, None]
@@ -181,11 +184,6 @@ def _is_near_center(
     middle = (truth[:, :2] + truth[:, 2:]) / 2
     distance = jnp.abs(centers[:, None] - middle)
     return jnp.all(distance < radius * strides[:, None, None], axis=-1)
-
-
-def _rank_rows(values: Float[Array, 'm n']) -> Int[Array, 'm n']:
-    """Rank each row's values from 0, the smallest first; equal values in their order."""
-    return jnp.argsort(jnp.argsort(values, axis=1), axis=1)
 
 
 def _resolve(

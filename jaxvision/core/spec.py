@@ -20,11 +20,18 @@ from jaxvision.core.types import Json
 SCHEMA = 3
 
 ResizeRule = Literal[
-    'none', 'pad', 'stretch', 'center_crop', 'central_square', 'shorter_side'
+    'none',
+    'pad',
+    'letterbox',
+    'stretch',
+    'center_crop',
+    'central_square',
+    'shorter_side',
 ]
 _RESIZED = {
     'none': 'not resized',
     'pad': 'padded',
+    'letterbox': 'resized with their aspect ratio and padded',
     'stretch': 'stretched',
     'center_crop': 'the central 7/8 of the shorter side',
     'central_square': 'the central square',
@@ -55,7 +62,8 @@ class Preprocessing:
 
     Attributes:
         size: (height, width) of the network input, in pixels.
-        resize: rule for images of another size. 'none': all images have the size. 'pad': zeros
+        resize: rule for images of another size. 'none': all images have the size. 'letterbox': the
+            largest size with the same aspect ratio, grey around it. 'pad': zeros
             around the image. 'stretch': without keeping the aspect ratio. 'center_crop': the
             central 7/8 of the shorter side. 'central_square': the whole shorter side.
             'shorter_side': resize the shorter side to `shorter`, then the central crop.

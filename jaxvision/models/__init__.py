@@ -35,6 +35,7 @@ BY_FOLDER = {
         'vgg',
         'vit',
     ),
+    'detectors': ('dense_detector',),
     'generators': ('dcgan', 'edsr', 'r3gan', 'sngan', 'unet'),
     'sequence': (
         'conv_lstm_net',

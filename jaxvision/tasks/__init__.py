@@ -11,6 +11,7 @@ NAMES = {
     for name in (
         'captioning',
         'classification',
+        'detection',
         'few_shot',
         'gan',
         'inpainting',

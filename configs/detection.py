@@ -1,0 +1,49 @@
+"""Object detection: boxes, classes and scores.
+
+jaxvision train --config detection
+    generated scenes of one to three digits, 64x64 pixels, 1,000 held-out scenes
+"""
+
+from jaxvision.core import config as configs
+
+
+def get_config(source='digit_scenes/64'):
+    config = configs.default('detection')
+    config.data.source = source
+    config.model.name = 'dense_detector'
+    config.optimizer.schedule = 'cosine'
+    config.optimizer.ema = 0.998
+    config.optimizer.clip = 10.0
+    if source.startswith('digit_scenes'):
+        return _digit_scenes(config)
+    return _photographs(config)
+
+
+def _digit_scenes(config):
+    config.data.image_size = 128
+    config.data.batch_size = 32
+    config.model.variant = 'cnn:16x1-32x1-64-128'
+    config.model.options = {'strides': '4-8', 'width': 64}
+    config.optimizer.lr = 2e-3
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.warmup = '3000 examples'
+    config.train.steps = '100000 examples'
+    config.train.eval_every = '25000 examples'
+    config.train.checkpoint_every = '25000 examples'
+    return config
+
+
+def _photographs(config):
+    config.data.image_size = 320
+    config.data.batch_size = 16
+    config.model.variant = 'efficientnet:Lite0'
+    config.task.augment.flip = True
+    config.task.augment.scale = 0.5
+    config.task.augment.color = 0.2
+    config.optimizer.lr = 1e-3
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.warmup = '2 epochs'
+    config.train.steps = '60 epochs'
+    config.train.eval_every = '20 epochs'
+    config.train.checkpoint_every = '20 epochs'
+    return config

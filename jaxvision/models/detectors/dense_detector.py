@@ -1,0 +1,226 @@
+"""One-stage detector without anchors: each cell of a pyramid predicts one box.
+
+A decoupled head as in YOLOX (arXiv 2107.08430) gives class scores and the distances from the
+cell's centre to the four edges as in FCOS (arXiv 1904.01355).
+"""
+
+import inspect
+import math
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from jaxvision.boxes import anchors
+from jaxvision.core.errors import UserError
+from jaxvision.core.options import call
+from jaxvision.core.registry import resolve
+from jaxvision.models.blocks import convolution, layers
+from jaxvision.models.detectors.pyramid import PyramidBackbone
+
+PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, section 3.3)
+
+
+class DenseDetector(nn.Module):
+    """A pyramid with a head for each of its maps.
+
+    Attributes:
+        num_classes: without background.
+        features: the backbone and its pyramid.
+        depth: 3x3 convolutions of each branch of a head.
+        momentum: fraction of the running statistics that a training step keeps.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    num_classes: int
+    features: PyramidBackbone
+    depth: int = 2
+    momentum: float = 0.9
+    dtype: DTypeLike = jnp.float32
+    param_dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Float[Array, 'b h w c'],
+        train: bool = False,
+        keys: Key[Array, 'b'] | None = None,
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Predict a box for each cell.
+
+        Args:
+            image: normalised.
+            train: whether batch norms use the statistics of the batch.
+            keys: of the examples, for dropout.
+
+        Returns:
+            ({'logits': [B, N, K], 'distances': [B, N, 4] in pixels, all at least 0},
+            intermediates). The N cells are in the order of `cells`.
+        """
+        maps, intermediates = self.features(image, train=train, keys=keys)
+        logits = []
+        distances = []
+        for level, x in enumerate(maps, start=1):
+            scores = self._branch(x, train, f'level{level}_class')
+            edges = self._branch(x, train, f'level{level}_box')
+            bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
+            output = partial(
+                nn.Conv,
+                kernel_size=(1, 1),
+                kernel_init=nn.initializers.normal(0.01),
+                dtype=self.param_dtype,
+                param_dtype=self.param_dtype,
+            )
+            scores = output(
+                self.num_classes, bias_init=bias, name=f'level{level}_scores'
+            )(scores)
+            edges = output(4, name=f'level{level}_distances')(edges)
+            # At the start a box is about two cells high and wide.
+            edges = jax.nn.softplus(edges + 0.54) * self.features.strides[level - 1]
+            logits.append(scores.reshape(len(image), -1, self.num_classes))
+            distances.append(edges.reshape(len(image), -1, 4))
+            intermediates[f'pyramid{level}'] = x
+        outputs = {
+            'logits': jnp.concatenate(logits, axis=1),
+            'distances': jnp.concatenate(distances, axis=1),
+        }
+        return outputs, intermediates
+
+    def _branch(
+        self, x: Float[Array, 'b h w c'], train: bool, name: str
+    ) -> Float[Array, 'b h w c']:
+        norm = layers.normalization(
+            'batch', train, self.dtype, self.param_dtype, self.momentum
+        )
+        for i in range(1, self.depth + 1):
+            x = convolution.Conv(
+                self.features.width,
+                (3, 3),
+                use_bias=False,
+                kernel_init=layers.he_normal,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name=f'{name}_conv{i}',
+            )(x)
+            x = nn.silu(norm(name=f'{name}_norm{i}')(x))
+        return x
+
+    def cells(
+        self, size: tuple[int, int]
+    ) -> tuple[Float[np.ndarray, 'n 2'], Float[np.ndarray, 'n']]:
+        """List the centres (y, x) and the strides of all cells, in pixels.
+
+        Args:
+            size: (height, width) of the image, pixels.
+        """
+        centers = []
+        strides = []
+        for stride in self.features.strides:
+            shape = (-(-size[0] // stride), -(-size[1] // stride))
+            level = anchors.cell_centers(shape, (stride, stride))
+            centers.append(level)
+            strides.append(np.full(len(level), stride, np.float32))
+        return np.concatenate(centers), np.concatenate(strides)
+
+
+# Examples; the variant is a backbone's name and its variant.
+VARIANTS = ('cnn:16x1-32x1-64-128', 'efficientnet:Lite0', 'resnet:50')
+
+
+def make(
+    variant: str,
+    *,
+    num_classes: int,
+    dtype: DTypeLike = jnp.float32,
+    param_dtype: DTypeLike = jnp.float32,
+    strides: str = '8-16-32',
+    width: int = 64,
+    depth: int = 2,
+    momentum: float = 0.9,
+) -> DenseDetector:
+    """Build a one-stage detector.
+
+    Args:
+        variant: name and variant of the backbone, 'resnet:50'.
+        num_classes: without background.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        strides: pixels of a cell of each map that has a head, the finest first.
+        width: channels of the pyramid and the heads.
+        depth: 3x3 convolutions of each branch of a head.
+        momentum: fraction of the running statistics that a training step keeps.
+
+    Raises:
+        UserError: The variant or an option is wrong.
+    """
+    types = {'dtype': dtype, 'param_dtype': param_dtype}
+    features = PyramidBackbone(
+        backbone=make_backbone(variant, momentum=momentum, **types),
+        strides=parse_strides(strides),
+        width=width,
+        **types,
+    )
+    return DenseDetector(
+        num_classes=num_classes,
+        features=features,
+        depth=depth,
+        momentum=momentum,
+        **types,
+    )
+
+
+def make_backbone(
+    variant: str, *, momentum: float, dtype: DTypeLike, param_dtype: DTypeLike
+) -> nn.Module:
+    """Build the backbone that a detector's variant names, without its head.
+
+    Args:
+        variant: NAME:VARIANT of the backbone.
+        momentum: fraction of the running statistics that a training step keeps.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+
+    Raises:
+        UserError: There is no such backbone.
+    """
+    name, colon, size = variant.partition(':')
+    if not colon:
+        raise UserError(
+            f'model.variant={variant!r}: expected a backbone and its variant. Write them '
+            "as 'resnet:50'"
+        )
+    make_model = resolve('models', name).make
+    options = {}
+    if 'momentum' in inspect.signature(make_model).parameters:
+        options['momentum'] = momentum
+    return call(
+        make_model,
+        f'model {name!r}',
+        size,
+        num_classes=0,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        options=options,
+    )
+
+
+def parse_strides(text: str) -> tuple[int, ...]:
+    """Read '8-16-32'.
+
+    Raises:
+        UserError: The text is no such list, or its strides do not double.
+    """
+    parts = text.split('-')
+    strides = tuple(int(part) for part in parts if part.isdecimal())
+    doubled = tuple(2 * stride for stride in strides[:-1])
+    if len(strides) != len(parts) or not all(strides) or doubled != strides[1:]:
+        raise UserError(
+            f'model.options.strides={text!r}: expected strides that double, such as '
+            "'8-16-32'. Write them so"
+        )
+    return strides

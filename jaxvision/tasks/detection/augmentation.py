@@ -1,0 +1,58 @@
+"""Random changes of images and their boxes on the device."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+
+from jaxvision.core import keys
+from jaxvision.core.fields import Config
+from jaxvision.image import color
+
+
+def apply(
+    options: Config,
+    key: PRNGKeyArray,
+    index: Int[Array, 'b'],
+    images: Float[Array, 'b h w c'],
+    boxes: Float[Array, 'b m 4'],
+) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b m 4']]:
+    """Flip images with their boxes and change colours, each example by its own key.
+
+    Args:
+        options: the fields of `task.augment`.
+        key: of the step.
+        index: number of each example.
+        images: in [0, 1].
+        boxes: edges in pixels; padding may move.
+    """
+
+    def example_keys(name: str) -> Key[Array, 'b']:
+        return keys.per_example(keys.stream(key, name), index)
+
+    if options.flip:
+        images, boxes = jax.vmap(_random_flip)(example_keys('flip'), images, boxes)
+    if options.color:
+        jitter = functools.partial(
+            color.random_color_jitter,
+            brightness=options.color,
+            contrast=options.color,
+            saturation=options.color,
+            hue=options.color / 4,
+        )
+        images = jax.vmap(jitter)(example_keys('color'), images)
+    return images, boxes
+
+
+def _random_flip(
+    key: PRNGKeyArray, image: Float[Array, 'h w c'], boxes: Float[Array, 'm 4']
+) -> tuple[Float[Array, 'h w c'], Float[Array, 'm 4']]:
+    is_flipped = jax.random.bernoulli(key)
+    ymin, xmin, ymax, xmax = boxes.T
+    width = image.shape[1]
+    flipped = jnp.stack([ymin, width - xmax, ymax, width - xmin], axis=-1)
+    return (
+        jnp.where(is_flipped, image[:, ::-1], image),
+        jnp.where(is_flipped, flipped, boxes),
+    )

@@ -1,0 +1,159 @@
+"""Records, metrics, pictures and answers of a detector."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxvision.core.task import Pictures, Shown
+from jaxvision.core.types import Batch, Example, Records
+from jaxvision.metrics import detection as metrics
+from jaxvision.viz import boxes as drawing
+from jaxvision.viz import figures
+
+SHOWN = 0.3  # score from which a detection is drawn
+_PICTURES = 12
+
+
+def record(outputs: Batch, batch: Batch) -> Batch:
+    """The detections and the ground truth of each image, in pixels of the original image.
+
+    Args:
+        outputs: of `Task.predict`.
+        batch: with the arrays of `preparation.targets`.
+    """
+    boxes = to_original(outputs['boxes'], batch['warp'], batch['original_size'])
+    return {
+        'boxes': boxes,
+        'scores': outputs['scores'],
+        'classes': outputs['classes'],
+        'valid': outputs['valid'],
+        'truth_boxes': batch['truth_boxes'],
+        'truth_classes': batch['box_classes'],
+        'truth_mask': batch['box_mask'],
+        'crowd': batch['crowd'],
+        'area': batch['area'],
+        'index': batch['index'],
+    }
+
+
+def to_original(
+    boxes: Float[Array, 'b d 4'],
+    warp: Float[Array, 'b 2 3'],
+    size: Array,
+) -> Float[Array, 'b d 4']:
+    """Map boxes of resized images back, and clip them to the original images.
+
+    Args:
+        boxes: edges in pixels of the resized image.
+        warp: scales and shifts from the original to the resized image.
+        size: (height, width) of each original image, pixels.
+    """
+    scale = jnp.stack([warp[:, 0, 0], warp[:, 1, 1]], axis=-1)
+    scale = jnp.tile(scale, 2)[:, None]
+    shift = jnp.tile(warp[:, :, 2], 2)[:, None]
+    limits = jnp.tile(size, 2)[:, None].astype(boxes.dtype)
+    return jnp.clip((boxes - shift) / scale, 0, limits)
+
+
+def draw(
+    class_names: Sequence[str], records: Records, example: Callable[[int], Example]
+) -> Pictures:
+    """Draw detections on images, and the confusion matrix with a class for background.
+
+    Args:
+        class_names: of the dataset.
+        records: records of an evaluation.
+        example: `example(index)`, a prepared example.
+    """
+    rows = np.linspace(0, len(records['index']) - 1, _PICTURES).astype(int)
+    images = []
+    for row in np.unique(rows):
+        prepared = example(int(records['index'][row]))
+        shown = records['valid'][row] & (records['scores'][row] >= SHOWN)
+        boxes = records['boxes'][row][shown]
+        images.append(
+            drawing.draw(
+                prepared['image'],
+                _to_canvas(boxes, prepared['warp']),
+                _captions(class_names, records, row, shown),
+                records['classes'][row][shown],
+            )
+        )
+    counts = metrics.confusion(records, len(class_names))
+    return {
+        'detections': figures.gallery(images, [''] * len(images), 4),
+        'confusion': figures.matrix(counts, [*class_names, 'background']),
+    }
+
+
+def _to_canvas(
+    boxes: Float[np.ndarray, 'n 4'], warp: Float[np.ndarray, '2 3']
+) -> Float[np.ndarray, 'n 4']:
+    scale = np.tile(np.diag(warp), 2)
+    return boxes * scale + np.tile(warp[:, 2], 2)
+
+
+def _captions(
+    class_names: Sequence[str], outputs: Records, row: Any, shown: np.ndarray
+) -> list[str]:
+    names = [class_names[number] for number in outputs['classes'][row][shown]]
+    scores = outputs['scores'][row][shown]
+    return [f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True)]
+
+
+def show(
+    class_names: Sequence[str],
+    category_ids: Sequence[int],
+    inputs: Example,
+    outputs: Records,
+) -> Shown:
+    """Answer with the detections of an image, and draw them.
+
+    Args:
+        class_names: of the run.
+        category_ids: the number of each class in the annotations; empty: 0, 1, ...
+        inputs: a prepared example, see `Task.show`.
+        outputs: outputs of `Task.predict` for one image.
+
+    Returns:
+        (detections as COCO's results have them, the picture). 'bbox' is [x, y, width,
+        height] in pixels of the original image.
+    """
+    boxes = np.asarray(
+        to_original(
+            jnp.asarray(outputs['boxes'])[None],
+            jnp.asarray(inputs['warp'])[None],
+            jnp.asarray(inputs['original_size'])[None],
+        )
+    )[0]
+    valid = np.asarray(outputs['valid'])
+    detections = []
+    for box, score, number in zip(
+        boxes[valid], outputs['scores'][valid], outputs['classes'][valid], strict=True
+    ):
+        ymin, xmin, ymax, xmax = (round(float(edge), 2) for edge in box)
+        category = category_ids[number] if category_ids else int(number)
+        detections.append(
+            {
+                'class': class_names[number],
+                'category_id': category,
+                'score': round(float(score), 4),
+                'bbox': [xmin, ymin, round(xmax - xmin, 2), round(ymax - ymin, 2)],
+            }
+        )
+    answer = {'detections': detections}
+    if 'original' not in inputs:
+        return answer, None
+    shown = valid & (outputs['scores'] >= SHOWN)
+    original = inputs['original']
+    shrunk = original.shape[0] / inputs['original_size'][0]
+    captions = _captions(
+        class_names, {name: x[None] for name, x in outputs.items()}, 0, shown
+    )
+    picture = drawing.draw(
+        original, shrunk * boxes[shown], captions, outputs['classes'][shown]
+    )
+    return answer, picture

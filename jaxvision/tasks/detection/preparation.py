@@ -1,0 +1,209 @@
+"""Images with boxes on the host: resized and moved together, padded to fixed shapes."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from jaxvision.core.fields import Config, Field, Fields
+from jaxvision.core.spec import ArraySpec, Spec
+from jaxvision.core.types import Example, Prepare
+from jaxvision.data import decode
+from jaxvision.data.protocol import Source
+from jaxvision.image import warp
+from jaxvision.image.warp import Warp
+
+FIELDS: Fields = {
+    'flip': Field(False, 'Mirror every other image left to right.'),
+    'scale': Field(
+        0.0,
+        'Largest change of the size: 0.5 makes images 0.5 to 1.5 times as large.',
+        least=0,
+        below=1,
+    ),
+    'color': Field(
+        0.0,
+        'Jitter of brightness, contrast and saturation, and a quarter of it of hue.',
+        least=0,
+    ),
+}
+
+GREY = 114  # the value of the canvas around an image
+
+Pixels = UInt8[np.ndarray, 'h w c']
+
+
+@dataclasses.dataclass(frozen=True)
+class Objects:
+    """The annotated objects of an image.
+
+    Attributes:
+        boxes: edges in pixels.
+        classes: number of each class.
+        crowd: whether a box is a region of many objects.
+        area: in square pixels of the original image, as annotated.
+    """
+
+    boxes: Float[np.ndarray, 'n 4']
+    classes: Int[np.ndarray, 'n']
+    crowd: Bool[np.ndarray, 'n']
+    area: Float[np.ndarray, 'n']
+
+    @classmethod
+    def of(cls, example: Example) -> 'Objects':
+        """Read the objects of an example, without its padding."""
+        mask = example.get('box_mask', slice(None))
+        return cls(
+            boxes=np.asarray(example['boxes'], np.float32)[mask],
+            classes=np.asarray(example['box_classes'], np.int32)[mask],
+            crowd=np.asarray(example['crowd'], bool)[mask],
+            area=np.asarray(example['area'], np.float32)[mask],
+        )
+
+    def moved(self, map_: Warp) -> 'Objects':
+        """Move boxes, clip them, and leave out those that are no longer visible."""
+        boxes, keep = warp.kept_boxes(map_.boxes(self.boxes), map_.size)
+        return Objects(
+            boxes=boxes[keep].astype(np.float32),
+            classes=self.classes[keep],
+            crowd=self.crowd[keep],
+            area=self.area[keep],
+        )
+
+
+def most_boxes(source: Source) -> int:
+    """The largest number of boxes of an image, read without decoding images if possible."""
+    if 'box_mask' in source.info.holds:
+        return len(source[0]['box_mask'])
+    read = getattr(source, 'boxes_of', source.__getitem__)
+    return max((len(read(row)['boxes']) for row in range(len(source))), default=0)
+
+
+def targets(number: int) -> dict[str, ArraySpec]:
+    """The arrays that training and evaluation compare with.
+
+    Args:
+        number: boxes of an image, at most.
+    """
+    return {
+        'boxes': ArraySpec((number, 4), 'float32'),
+        'truth_boxes': ArraySpec((number, 4), 'float32'),
+        'box_classes': ArraySpec((number,), 'int32'),
+        'box_mask': ArraySpec((number,), 'bool'),
+        'crowd': ArraySpec((number,), 'bool'),
+        'area': ArraySpec((number,), 'float32'),
+        'warp': ArraySpec((2, 3), 'float32'),
+        'original_size': ArraySpec((2,), 'int32'),
+    }
+
+
+def make_prepare(config: Config, spec: Spec) -> Prepare:
+    """Build the function that brings images and boxes to fixed shapes.
+
+    In training the size and the place of an image change at random. In evaluation and
+    prediction an image is resized with its aspect ratio to fit the canvas. `truth_boxes` are
+    those of the original image, `boxes` those of the canvas.
+    """
+    size = spec.preprocessing.size
+    channels = spec.inputs['image'].shape[2]
+    (room,) = spec.targets['box_mask'].shape
+    largest_change = config.task.augment.scale
+    has_one_size = spec.preprocessing.resize == 'none'
+
+    def choose(source: tuple[int, int], rng: np.random.Generator | None) -> Warp:
+        if rng is None or not largest_change:
+            return Warp.identity(size) if has_one_size else warp.letterbox(source, size)
+        return random_place(rng, source, size, largest_change)
+
+    def prepare(example: Example, rng: np.random.Generator | None) -> Example:
+        pixels = decode.decode(example['image'], channels)
+        source = pixels.shape[:2]
+        map_ = choose(source, rng)
+        prepared = {
+            'image': apply(map_, pixels),
+            'warp': map_.matrix.astype(np.float32),
+            'original_size': np.array(source, np.int32),
+        }
+        if 'boxes' in example:
+            objects = Objects.of(example)
+            prepared |= _padded(objects, map_, room, in_training=rng is not None)
+        return prepared
+
+    return prepare
+
+
+def random_place(
+    rng: np.random.Generator,
+    source: tuple[int, int],
+    target: tuple[int, int],
+    largest_change: float,
+) -> Warp:
+    """Draw the size and the place of an image on a canvas.
+
+    Args:
+        rng: draws both.
+        source: (height, width) of the image, pixels.
+        target: (height, width) of the canvas, pixels.
+        largest_change: of the size, as a fraction of the largest that fits.
+    """
+    factor = 1 + rng.uniform(-largest_change, largest_change)
+    fitted = np.array(warp.fitted_size(source, target))
+    height, width = np.maximum(np.round(factor * fitted), 1).astype(int)
+    resize = Warp.resize(source, (int(height), int(width)))
+    # The image lies inside the canvas, or covers it.
+    free = np.array([target[0] - height, target[1] - width])
+    top, left = np.floor(rng.uniform(size=2) * (free + np.sign(free))).astype(int)
+    return resize.then(Warp.crop(int(-top), int(-left), target))
+
+
+def apply(map_: Warp, pixels: Pixels) -> Pixels:
+    """Resize an image and put it on its canvas, whose other pixels are grey.
+
+    Args:
+        map_: scales and shifts.
+        pixels: uint8 [H, W, C].
+    """
+    height, width, channels = pixels.shape
+    (top, left), (bottom, right) = np.round(
+        map_.points(np.array([[0.0, 0.0], [height, width]]))
+    ).astype(int)
+    resized = pixels
+    if (bottom - top, right - left) != (height, width):
+        resized = decode.resize(pixels, int(bottom - top), int(right - left))
+    if resized.shape[:2] == map_.size and top == left == 0:
+        return resized
+    canvas = np.full((*map_.size, channels), GREY, np.uint8)
+    rows = slice(max(top, 0), max(min(bottom, map_.size[0]), 0))
+    columns = slice(max(left, 0), max(min(right, map_.size[1]), 0))
+    canvas[rows, columns] = resized[
+        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+    ]
+    return canvas
+
+
+def _padded(objects: Objects, map_: Warp, room: int, in_training: bool) -> Example:
+    """The arrays of `targets`.
+
+    In evaluation every object counts, also one that the resizing made very small.
+    """
+    if in_training:
+        objects = objects.moved(map_)
+        moved = objects.boxes
+    else:
+        moved = map_.boxes(objects.boxes).astype(np.float32)
+    count = len(objects.boxes)
+    number = min(count, room)
+    arrays = {
+        'boxes': moved,
+        'truth_boxes': objects.boxes,
+        'box_classes': objects.classes,
+        'box_mask': np.ones(count, bool),
+        'crowd': objects.crowd,
+        'area': objects.area,
+    }
+    padded = {}
+    for name, values in arrays.items():
+        whole = np.zeros((room, *values.shape[1:]), values.dtype)
+        whole[:number] = values[:number]
+        padded[name] = whole
+    return padded

@@ -1,0 +1,135 @@
+"""Object detection: the boxes, classes and scores of the objects in an image."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+
+from jaxvision.core import keys
+from jaxvision.core.fields import Config, Field, Fields
+from jaxvision.core.spec import Preprocessing, Spec
+from jaxvision.core.state import TrainState, create
+from jaxvision.core.task import Evaluation, Network, Task
+from jaxvision.core.types import Batch
+from jaxvision.data.protocol import Source
+from jaxvision.metrics import detection as metrics
+from jaxvision.tasks.detection import evaluation, preparation
+from jaxvision.tasks.detection.dense import DenseDetection
+from jaxvision.tasks.shared import image_input
+from jaxvision.train import optimizers, update
+
+FIELDS: Fields = {
+    'recipe': Field(
+        '',
+        'Preprocessing of pretrained weights by name; empty: of the run or file in '
+        "train.init_from; 'none': of this dataset.",
+    ),
+    'augment': preparation.FIELDS,
+    'candidates': Field(9, 'Cells that learn one object, at most.', least=1),
+    'box_weight': Field(
+        2.0, 'Weight of the loss of boxes beside that of scores.', least=0
+    ),
+    'nms_iou': Field(
+        0.6,
+        'IoU above which the worse of two boxes of one class is suppressed.',
+        least=0,
+        most=1,
+    ),
+    'least_score': Field(
+        0.01,
+        'Score up to which detections are left out; a high one lowers the AP.',
+        least=0,
+        below=1,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Details:
+    """What only this task's spec holds.
+
+    Attributes:
+        category_ids: the number of each class in the annotations; empty: 0, 1, ...
+    """
+
+    category_ids: tuple[int, ...] = ()
+
+
+def describe(config: Config, source: Source) -> Spec:
+    """Describe the images, the boxes and the classes of a dataset."""
+    info = source.info
+    info.check_holds('image', 'boxes', 'box_classes')
+    own = Preprocessing.of_dataset(
+        info.image_shape, config.data.image_size, 'letterbox'
+    )
+    chosen = image_input.as_weights(config, own, info.image_shape, ('letterbox',))
+    spec = Spec(
+        inputs={'image': image_input.array_spec(chosen, info)},
+        targets=preparation.targets(preparation.most_boxes(source)),
+        class_names=tuple(info.class_names),
+        preprocessing=chosen,
+        details=Details(category_ids=tuple(info.category_ids)),
+    )
+    prepare = preparation.make_prepare(config, spec)
+    return image_input.with_statistics(spec, config, source, prepare)
+
+
+def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) -> Spec:
+    """Make room for the boxes of the splits that are evaluated.
+
+    Args:
+        config: of the run.
+        spec: with room for the boxes of training.
+        sources: the splits that are evaluated.
+    """
+    (room,) = spec.targets['box_mask'].shape
+    room = max([room, *map(preparation.most_boxes, sources)])
+    return spec.replace(targets=preparation.targets(room))
+
+
+def make(config: Config, spec: Spec) -> Task:
+    """Build the task of a detector."""
+    detector = DenseDetection.build(config, spec)
+    tx, lr = optimizers.make(config, spec.examples)
+    descend = update.from_loss(
+        detector.loss,
+        tx,
+        accumulate=config.optimizer.accumulate,
+        ema=config.optimizer.ema,
+    )
+
+    def init(key: jax.Array, batch: Batch) -> TrainState:
+        params, model_state = detector.init(keys.stream(key, 'init'), batch)
+        return create(
+            key,
+            {'model': params},
+            {'model': tx},
+            {'model': model_state},
+            ema=config.optimizer.ema,
+        )
+
+    def evaluate(state: TrainState, batch: Batch) -> Batch:
+        outputs = detector.predict(state.variables, batch)
+        return evaluation.record(outputs, batch)
+
+    names = spec.class_names
+    return Task(
+        init=init,
+        update=update.with_learning_rate(descend, lr),
+        evaluations={
+            'eval': Evaluation(
+                evaluate=evaluate,
+                summarize=functools.partial(metrics.summarize, names),
+                metrics=metrics.names(names),
+                record=evaluation.record,
+            )
+        },
+        predict=detector.predict,
+        predictor='image',
+        network=Network(normalize=detector.normalize, apply=detector.apply),
+        best='ap',
+        prepare=preparation.make_prepare(config, spec),
+        figures=functools.partial(evaluation.draw, names),
+        show=functools.partial(evaluation.show, names, spec.details.category_ids),
+    )
