@@ -81,7 +81,7 @@ def evaluate(records: Records, classes: int) -> Any:
     images = [{'id': int(number)} for number in range(len(order))]
     truth = []
     detections = []
-    for image, row in enumerate(order):
+    for image, row in enumerate(order.tolist()):
         truth += _truth_of(records, row, image)
         detections += _detections_of(records, row, image)
     for number, annotation in enumerate(truth, start=1):

@@ -30,7 +30,7 @@ FIELDS: Fields = {
 
 GREY = 114  # the value of the canvas around an image
 
-Pixels = UInt8[np.ndarray, 'h w c']
+Pixels = UInt8[np.ndarray, '_ _ _']
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,302 @@
+"""Detection over the engine, on generated scenes of digits."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec
+from jaxvision.tasks.detection import augmentation, evaluation, preparation, task
+from jaxvision.train import loop, run, saved
+
+
+def small(*overrides):
+    config = configs.default('detection')
+    base = (
+        'data.source=digit_scenes/64',
+        'data.image_size=64',
+        'data.batch_size=8',
+        'model.name=dense_detector',
+        'model.variant=cnn:4x1-8x1-16x1-16x1',
+        'optimizer.lr=0.004',
+        'train.steps=4',
+        'train.log_every=1',
+        'train.eval_every=4',
+        'train.checkpoint_every=2',
+    )
+    for text in (*base, *overrides):
+        configs.override(config, *text.split('=', 1))
+    if config.model.name == 'dense_detector':
+        config.model.options = {'strides': '4-8', 'width': 16, 'depth': 1}
+    return config
+
+
+@pytest.fixture(scope='module')
+def few():
+    """A training split of 8 scenes and a test split of the same size."""
+    from jaxvision.data import digit_scenes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digit_scenes, 'LENGTHS', (8, 8))
+        yield
+
+
+@pytest.fixture(scope='module')
+def begun(few, tmp_path_factory):
+    """A run before its first step, its state, and a batch of its scenes."""
+    this = run.begin(small(), tmp_path_factory.mktemp('begun'))
+    with loop.train_batches(this, 0) as batches:
+        batch = next(iter(batches))
+    return this, this.init(), batch
+
+
+def loss_of(this, state, batch):
+    """The sums of the loss terms before the division, by name."""
+    detector = this.task
+    new, scalars = jax.jit(detector.update)(state, batch)
+    return new, {name: float(value) for name, value in scalars.items()}
+
+
+def test_eight_scenes_are_learned_by_heart(few, tmp_path, no_pictures):
+    config = small(
+        'train.steps=150',
+        'train.eval_every=150',
+        'train.checkpoint_every=150',
+        'model.variant=cnn:8x1-16x1-32x1-32x1',
+        'data.test_split=train',
+        'data.train_split=train',
+    )
+    config.data.test_split = ''
+    result = loop.run(config, tmp_path)
+    this = run.reopen(tmp_path)
+    state = this.restore('last')
+    source = this.sources['train']
+    batch = {
+        name: np.stack([this.task.prepare(source[row], None)[name] for row in range(8)])
+        for name in ('image', *this.spec.targets)
+    }
+    batch['index'] = np.arange(8, dtype=np.int32)
+    outputs = jax.jit(this.task.predict)(state.variables, {'image': batch['image']})
+    records = jax.tree.map(
+        np.asarray, evaluation.record(outputs, jax.tree.map(jnp.asarray, batch))
+    )
+    found = this.task.main.summarize(records)
+    assert found['ap50'] > 0.9
+    assert result.metrics.keys() == {f'eval/{name}' for name in this.task.main.metrics}
+
+
+def test_a_scene_without_objects_has_a_finite_loss_and_teaches_silence(begun):
+    this, state, batch = begun
+    empty = {**batch, 'box_mask': jnp.zeros_like(batch['box_mask'])}
+    _, scalars = loss_of(this, state, empty)
+    assert np.isfinite(scalars['loss'])
+    assert scalars['class'] > 0
+    assert scalars['box'] == 0
+
+
+def test_room_for_more_boxes_changes_nothing(begun):
+    this, state, batch = begun
+    wide = dict(batch)
+    for name in ('boxes', 'truth_boxes', 'box_classes', 'box_mask', 'crowd', 'area'):
+        room = [(0, 0)] * batch[name].ndim
+        room[1] = (0, 20)
+        wide[name] = jnp.pad(batch[name], room)
+    narrow_state, narrow = loss_of(this, state, batch)
+    wide_state, wider = loss_of(this, state, wide)
+    assert narrow['loss'] == pytest.approx(wider['loss'], rel=1e-6)
+    assert narrow['gradient_norm'] == pytest.approx(wider['gradient_norm'], rel=1e-4)
+
+
+def test_a_crowd_is_neither_learned_nor_held_against_the_model(begun):
+    """Cells inside a crowd region get no loss, whatever they predict."""
+    this, state, batch = begun
+    everywhere = jnp.zeros_like(batch['boxes']).at[:, :, 2:].set(64.0)
+    crowds = {
+        **batch,
+        'boxes': everywhere,
+        'box_mask': jnp.ones_like(batch['box_mask']),
+        'crowd': jnp.ones_like(batch['crowd']),
+    }
+    _, scalars = loss_of(this, state, crowds)
+    assert scalars['class'] == scalars['box'] == 0
+
+
+def test_detections_are_of_their_own_image_alone(begun):
+    this, state, batch = begun
+    predict = jax.jit(this.task.predict)
+    variables = state.variables
+    images = np.asarray(batch['image'])
+    together = predict(variables, {'image': images})
+    alone = predict(variables, {'image': images[2:3]})
+    assert together['boxes'].shape == (8, 100, 4)
+    np.testing.assert_allclose(together['scores'][2], alone['scores'][0], atol=1e-5)
+    boxes = np.asarray(together['boxes'])
+    assert (boxes >= 0).all()
+    assert (boxes <= 64).all()
+
+
+def test_a_killed_run_continues_equal_to_the_bit(
+    few, tmp_path, monkeypatch, no_pictures
+):
+    import contextlib
+
+    @contextlib.contextmanager
+    def stop_signal():
+        yield lambda step: step >= 2
+
+    config = small(
+        'optimizer.ema=0.9', 'task.augment.flip=true', 'task.augment.scale=0.3'
+    )
+    loop.run(config, tmp_path / 'straight')
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.processes, 'stop_signal', stop_signal)
+        assert not loop.run(config, tmp_path / 'killed').finished
+    loop.run(config, tmp_path / 'killed')
+    states = [
+        run.reopen(tmp_path / name).restore('last') for name in ('straight', 'killed')
+    ]
+    for a, b in zip(*(jax.tree.leaves((s.params, s.ema)) for s in states), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# Pixels whose two channels are their own coordinates show where a box went.
+
+
+@pytest.fixture
+def coordinates():
+    y, x = np.mgrid[0:40, 0:60]
+    image = np.stack([4 * y, 4 * x, 0 * y], -1).astype(np.uint8)
+    boxes = np.float32([[4, 8, 20, 40], [30, 50, 39, 59]])
+    return {
+        'image': image,
+        'boxes': boxes,
+        'box_classes': np.int32([3, 5]),
+        'crowd': np.array([False, True]),
+        'area': np.float32([500, 80]),
+    }
+
+
+def prepare_for(size, scale, room=4):
+    config = small(f'task.augment.scale={scale}')
+    config.data.image_size = size
+    preprocessing = task.Preprocessing(size=(size, size), resize='letterbox')
+    spec = task.Spec(
+        inputs={'image': ArraySpec((size, size, 3))},
+        targets=preparation.targets(room),
+        class_names=tuple('0123456789'),
+        preprocessing=preprocessing,
+    )
+    return preparation.make_prepare(config, spec)
+
+
+@pytest.mark.parametrize('size', [32, 64, 100])
+@pytest.mark.parametrize('scale', [0.0, 0.5])
+def test_boxes_move_with_their_pixels(coordinates, size, scale):
+    prepare = prepare_for(size, scale)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        prepared = prepare(coordinates, rng)
+        assert prepared['image'].shape == (size, size, 3)
+        factor = prepared['warp'][0, 0]
+        for box in prepared['boxes'][prepared['box_mask']]:
+            center = np.floor((box[:2] + box[2:]) / 2).astype(int)
+            shown = prepared['image'][tuple(center)][:2] / 4 + 0.5
+            back = (center + 0.5 - prepared['warp'][:, 2]) / np.diag(prepared['warp'])
+            # A pixel's value is an integer coordinate, resized bilinearly.
+            np.testing.assert_allclose(shown, back, atol=0.6 + 0.6 / factor)
+
+
+def test_evaluation_keeps_every_object_and_its_original_box(coordinates):
+    prepared = prepare_for(16, 0.5)(coordinates, None)
+    assert prepared['box_mask'].tolist() == [True, True, False, False]
+    np.testing.assert_array_equal(prepared['truth_boxes'][:2], coordinates['boxes'])
+    np.testing.assert_array_equal(prepared['crowd'][:2], [False, True])
+    np.testing.assert_array_equal(prepared['original_size'], [40, 60])
+    found = evaluation.to_original(
+        jnp.asarray(prepared['boxes'])[None],
+        jnp.asarray(prepared['warp'])[None],
+        jnp.asarray(prepared['original_size'])[None],
+    )
+    np.testing.assert_allclose(found[0, :2], coordinates['boxes'], atol=1e-4)
+
+
+def test_the_canvas_depends_on_the_image_alone(coordinates):
+    prepare = prepare_for(32, 0.5)
+    first = prepare(coordinates, None)
+    prepare({**coordinates, 'image': coordinates['image'][:20]}, None)
+    again = prepare(coordinates, None)
+    np.testing.assert_array_equal(first['image'], again['image'])
+
+
+def test_a_flip_mirrors_boxes_with_the_image():
+    image = jnp.zeros((1, 8, 10, 3)).at[0, 2:4, 1:4].set(1.0)
+    boxes = jnp.array([[[2.0, 1.0, 4.0, 4.0]]])
+    options = configs.default('detection').task.augment
+    with options.unlocked():
+        options.flip = True
+    seen = set()
+    for seed in range(12):
+        images, moved = augmentation.apply(
+            options, jax.random.key(seed), jnp.arange(1), image, boxes
+        )
+        ymin, xmin, ymax, xmax = np.asarray(moved[0, 0]).astype(int)
+        assert float(images[0, ymin:ymax, xmin:xmax].min()) == 1
+        assert float(images.sum()) == 18
+        seen.add(int(xmin))
+    assert seen == {1, 6}
+
+
+def test_the_answer_is_in_pixels_of_the_original_image(coordinates):
+    prepared = prepare_for(32, 0.0)(coordinates, None)
+    outputs = {
+        'boxes': prepared['boxes'],
+        'scores': np.float32([0.9, 0.2, 0, 0]),
+        'classes': np.int32([3, 5, 0, 0]),
+        'valid': np.array([True, True, False, False]),
+    }
+    names = tuple('0123456789')
+    ids = (7, 30, 91, 100, 101, 102, 103, 104, 105, 106)
+    answer, picture = evaluation.show(
+        names, ids, {**prepared, 'original': coordinates['image']}, outputs
+    )
+    first, second = answer['detections']
+    assert (first['class'], first['category_id']) == ('3', 100)
+    np.testing.assert_allclose(first['bbox'], [8, 4, 32, 16], atol=0.01)
+    np.testing.assert_allclose(second['bbox'], [50, 30, 9, 9], atol=0.01)
+    assert picture.shape[2] == 3
+    assert evaluation.show(names, (), prepared, outputs)[1] is None
+
+
+@pytest.mark.parametrize(
+    'overrides, message',
+    [
+        (('data.source=digits',), 'this task needs boxes'),
+        (('model.variant=cnn',), 'expected a backbone and its variant'),
+        (('model.options.strides=4-9',), 'expected strides that double'),
+        (('model.options.strides=4-8-16',), 'expected strides of the backbone'),
+        (('task.nms_iou=1.5',), 'task.nms_iou=1.5: expected'),
+    ],
+)
+def test_mistakes_are_one_clear_line(few, tmp_path, overrides, message):
+    config = small()
+    with pytest.raises(UserError, match=message):
+        for text in overrides:
+            configs.override(config, *text.split('=', 1))
+        configs.check(config)
+        run.begin(config, tmp_path)
+
+
+def test_details_come_back_from_json(begun):
+    this, _, _ = begun
+    spec = dataclasses.replace(
+        this.spec, details=task.Details(category_ids=(7, 30, 91))
+    )
+    from jaxvision.core import registry
+
+    again = registry.read_spec(spec.to_json(), small())
+    assert again.details.category_ids == (7, 30, 91)
+    assert saved.blank_batch(this.spec)['boxes'].shape[1:] == (3, 4)
