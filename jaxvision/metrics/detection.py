@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxvision.core.types import Records
+from jaxvision.core.types import Json, Records
 
 # The order of COCOeval.stats.
 NAMES = (
@@ -32,6 +32,9 @@ NAMES = (
 MOST_CLASSES = 20  # classes up to which each one has its own metrics
 
 Boxes = Float[np.ndarray, 'n 4']
+# pycocotools' objects, whose package has no types.
+CocoEvaluation = Any
+CocoDataset = Any
 
 
 def names(class_names: Sequence[str]) -> tuple[str, ...]:
@@ -64,7 +67,7 @@ def summarize(class_names: Sequence[str], records: Records) -> dict[str, float]:
     return values
 
 
-def evaluate(records: Records, classes: int) -> Any:
+def evaluate(records: Records, classes: int) -> CocoEvaluation:
     """Run pycocotools' `COCOeval` on records.
 
     Args:
@@ -98,7 +101,7 @@ def evaluate(records: Records, classes: int) -> Any:
     return evaluation
 
 
-def class_precision(evaluation: Any, number: int, iou: float) -> float:
+def class_precision(evaluation: CocoEvaluation, number: int, iou: float) -> float:
     """The average precision of one class at one IoU.
 
     Args:
@@ -115,7 +118,7 @@ def class_precision(evaluation: Any, number: int, iou: float) -> float:
     return float(present.mean()) if len(present) else -1.0
 
 
-def _coco(images: list[dict], annotations: list[dict], classes: int) -> Any:
+def _coco(images: list[Json], annotations: list[Json], classes: int) -> CocoDataset:
     from pycocotools.coco import COCO
 
     coco = COCO()
@@ -128,7 +131,7 @@ def _coco(images: list[dict], annotations: list[dict], classes: int) -> Any:
     return coco
 
 
-def _truth_of(records: Records, row: int, image: int) -> list[dict]:
+def _truth_of(records: Records, row: int, image: int) -> list[Json]:
     mask = records['truth_mask'][row]
     boxes = _as_xywh(records['truth_boxes'][row], mask)
     columns = zip(
@@ -150,7 +153,7 @@ def _truth_of(records: Records, row: int, image: int) -> list[dict]:
     ]
 
 
-def _detections_of(records: Records, row: int, image: int) -> list[dict]:
+def _detections_of(records: Records, row: int, image: int) -> list[Json]:
     valid = records['valid'][row]
     boxes = _as_xywh(records['boxes'][row], valid)
     columns = zip(

@@ -13,6 +13,7 @@ Such a model is a module with a function
 - `dcgan`, `sngan`, `r3gan`: `num_classes` (0 where the images have no classes) and
   `image_shape`, a tuple (height, width, channels). `make` returns (generator, discriminator).
 - `edsr`: `scale`, how many times as large images become, and `channels`.
+- `dense_detector`: `num_classes`, without background.
 - `unet`: `channels`.
 - `forecaster`: `frames`, how many are predicted, and `image_shape`, that of a frame.
 - `frame_scorer`: nothing.

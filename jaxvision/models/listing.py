@@ -80,6 +80,8 @@ def _array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
 def _kind(name: str, variant: str) -> Kind:
     if name in models.BY_FOLDER['backbones']:
         return Kind('images', dict(num_classes=1000), ((_array(224, 224, 3),),))
+    if name in models.BY_FOLDER['detectors']:
+        return Kind('detection', dict(num_classes=80), ((_array(224, 224, 3),),))
     if name in ('conv_lstm_net', 'frame_average', 'lrcn'):
         return Kind('videos', dict(num_classes=10), (_video(64, 64, 3),))
     if name == 'frame_scorer':

@@ -117,7 +117,7 @@ def test_an_installed_config_has_a_name():
     with pytest.raises(UserError) as error:
         configs.load('fewshot')
     assert "no config 'fewshot'; did you mean 'few_shot'?" in str(error.value)
-    assert 'cnn, few_shot, gan,' in str(error.value)
+    assert 'cnn, detection, few_shot, gan,' in str(error.value)
 
 
 def test_a_config_file_of_the_user_is_not_mistaken_for_an_installed_one(

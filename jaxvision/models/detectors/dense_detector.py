@@ -129,7 +129,7 @@ class DenseDetector(nn.Module):
 
 
 # Examples; the variant is a backbone's name and its variant.
-VARIANTS = ('cnn:16x1-32x1-64-128', 'efficientnet:Lite0', 'resnet:50')
+VARIANTS = ('cnn:8x1-16x1-32x1-64x1-96-128', 'efficientnet:Lite0', 'resnet:50')
 
 
 def make(

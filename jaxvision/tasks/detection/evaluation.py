@@ -1,7 +1,6 @@
 """Records, metrics, pictures and answers of a detector."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -70,7 +69,7 @@ def draw(
     """
     rows = np.linspace(0, len(records['index']) - 1, _PICTURES).astype(int)
     images = []
-    for row in np.unique(rows):
+    for row in np.unique(rows).tolist():
         prepared = example(int(records['index'][row]))
         shown = records['valid'][row] & (records['scores'][row] >= SHOWN)
         boxes = records['boxes'][row][shown]
@@ -97,7 +96,7 @@ def _to_canvas(
 
 
 def _captions(
-    class_names: Sequence[str], outputs: Records, row: Any, shown: np.ndarray
+    class_names: Sequence[str], outputs: Records, row: int, shown: np.ndarray
 ) -> list[str]:
     names = [class_names[number] for number in outputs['classes'][row][shown]]
     scores = outputs['scores'][row][shown]
