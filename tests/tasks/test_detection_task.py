@@ -11,7 +11,7 @@ from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import ArraySpec
 from jaxvision.tasks.detection import augmentation, evaluation, preparation, task
-from jaxvision.train import loop, run, saved
+from jaxvision.train import loop, run, saved, training
 
 
 def small(*overrides):
@@ -49,7 +49,7 @@ def few():
 def begun(few, tmp_path_factory):
     """A run before its first step, its state, and a batch of its scenes."""
     this = run.begin(small(), tmp_path_factory.mktemp('begun'))
-    with loop.train_batches(this, 0) as batches:
+    with training.train_batches(this, 0) as batches:
         batch = next(iter(batches))
     return this, this.init(), batch
 
