@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Json, Value
 
+_LONGEST = 200  # characters of a value in a message
+
 
 def read_bytes(path: Path) -> bytes:
     """Read an annotation file.
@@ -48,11 +50,12 @@ def shown(value: Value) -> str:
     """A short form of a value for messages, however large or deep the value is."""
     short = reprlib.Repr()
     short.maxother = short.maxstring = short.maxlong = 60
+    short.maxlevel = 2
     try:
         text = short.repr(value)
     except ValueError:  # An integer of more digits than Python writes.
         return 'a huge number'
-    return text.encode(errors='backslashreplace').decode()
+    return text.encode(errors='backslashreplace').decode()[:_LONGEST]
 
 
 def clean_text(text: str) -> str:

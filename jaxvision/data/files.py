@@ -104,6 +104,17 @@ def size(path: str | os.PathLike) -> int:
     return status.st_size
 
 
+def image_suffixes() -> frozenset[str]:
+    """The suffixes of the files that Pillow reads."""
+    from PIL import Image
+
+    return frozenset(
+        suffix
+        for suffix, kind in Image.registered_extensions().items()
+        if kind in Image.OPEN
+    )
+
+
 def picture_paths(paths: Sequence[str], out: Path) -> list[Path]:
     """Name a picture for each file, all names different.
 

@@ -12,6 +12,7 @@ from jaxvision.core.types import Example
 from jaxvision.data import content, headers, labels_csv, walk
 from jaxvision.data.class_folders import ClassFolders
 from jaxvision.data.file_dataset import FileDataset
+from jaxvision.data.files import image_suffixes
 from jaxvision.data.labelled_files import (
     Item,
     Listing,
@@ -58,7 +59,7 @@ class Folder(FileDataset):
     def __init__(self, root: Path, identify: Identify = content.identify):
         if not root.is_dir():
             raise UserError(f'data.source=folder:{root}: there is no such folder')
-        suffixes = _suffixes()
+        suffixes = image_suffixes()
         table = labels_csv.find(root)
         if table:
             listing = _from_csv(table, suffixes)
@@ -156,17 +157,6 @@ class FolderSource(RowSource):
 
     def where(self, row: int) -> str:
         return str(self._paths[row])
-
-
-def _suffixes() -> frozenset[str]:
-    """The suffixes of the files that Pillow reads."""
-    from PIL import Image
-
-    return frozenset(
-        suffix
-        for suffix, kind in Image.registered_extensions().items()
-        if kind in Image.OPEN
-    )
 
 
 def _from_tree(root: Path, suffixes: frozenset[str]) -> Listing:

@@ -1,17 +1,16 @@
 """Read labels.csv: a file, its classes and its split in each row."""
 
-import codecs
-import csv
 import dataclasses
-import io
 import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from jaxvision.core.errors import UserError
+from jaxvision.data import tables
 from jaxvision.data.labelled_files import Item, Listing, count
 from jaxvision.data.split_names import class_name, split_of
+from jaxvision.data.tables import stripped
 
 NAME = 'labels.csv'
 
@@ -23,14 +22,6 @@ _NOT_CLASSES = frozenset(
     + ('file_name', 'fold', 'folds', 'subset', 'partition', 'is_train', 'is_training')
     + ('is_test', 'is_val', 'is_valid', 'is_validation', 'unnamed: 0')
 )
-_DELIMITERS = ',;\t'
-# Characters without width, which some programs leave in cells.
-_INVISIBLE = '\u200b\u2060\ufeff'
-_BOMS = {
-    codecs.BOM_UTF8: 'utf-8-sig',
-    codecs.BOM_UTF16_LE: 'utf-16',
-    codecs.BOM_UTF16_BE: 'utf-16',
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,19 +35,6 @@ class _Row:
 
     line: int
     item: Item
-
-
-@dataclasses.dataclass(frozen=True)
-class _Table:
-    """The cells of a table.
-
-    Attributes:
-        columns: their names; '' for a column without a name and without content.
-        rows: (line, cells) of each row that is not empty.
-    """
-
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[int, Sequence[str]]]
 
 
 def find(root: Path) -> Path | None:
@@ -80,12 +58,12 @@ def read(table: Path) -> Listing:
         UserError: The table is no text, a column is missing or there twice, a file, a split or
             a label is wrong, or a file is in two splits.
     """
-    text, notes = _decode(table)
+    text, notes = tables.decode(table)
     cells = _parse(table, text)
     classes = _class_columns(table, cells.columns)
     folders: dict[Path, str] = {}
     rows = []
-    for line, row in _as_dicts(table, cells):
+    for line, row in tables.as_dicts(table, cells):
         item = _item(f'{table}, line {line}', table.parent, row, classes)
         real = _real_path(item.path, folders)
         rows.append(_Row(line, dataclasses.replace(item, real=real)))
@@ -108,62 +86,20 @@ def read(table: Path) -> Listing:
     return Listing(items, notes, multi_label=multi_label)
 
 
-def _decode(table: Path) -> tuple[str, list[str]]:
-    """The text of a table, and a note if its encoding is a guess."""
-    try:
-        data = table.read_bytes()
-    except OSError as error:
-        raise UserError(f'{table} cannot be read: {error.strerror}') from error
-    encodings = [name for bom, name in _BOMS.items() if data.startswith(bom)]
-    if not encodings and data[1:2] == b'\0':
-        encodings = ['utf-16-le']
-    if not encodings and data[:1] == b'\0':
-        encodings = ['utf-16-be']
-    for encoding in encodings or ('utf-8', 'cp1252'):
-        try:
-            text = data.decode(encoding)
-        except ValueError:
-            continue
-        if '\0' in text:
-            break
-        guessed = encoding == 'cp1252'
-        note = f'{table.name} is not in UTF-8: read as Windows-1252'
-        return text, [note] if guessed else []
-    raise UserError(
-        f'{table} is no text in UTF-8, UTF-16 or Windows-1252. Save it as CSV in UTF-8.'
-    )
-
-
-def _parse(table: Path, text: str) -> _Table:
+def _parse(table: Path, text: str) -> tables.Table:
     """Split a text into cells, at the delimiter that gives a column `file`."""
-    tables = []
-    for delimiter in _DELIMITERS:
-        try:
-            tables.append(_split(text, delimiter))
-        except csv.Error as error:
-            raise UserError(f'{table} is no CSV: {error}') from error
-        if 'file' in tables[-1].columns and len(tables[-1].columns) > 1:
-            return tables[-1]
-    raise _no_column(table, tables[0].columns)
-
-
-def _split(text: str, delimiter: str) -> _Table:
-    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, strict=True)
-    rows = []
-    line = 1
-    for cells in reader:
-        if any(cell.strip() for cell in cells):
-            rows.append((line, cells))
-        line = reader.line_num + 1
-    if not rows:
-        return _Table((), ())
-    (_, header), *rows = rows
-    return _Table(tuple(map(_column, header)), rows)
+    attempts = []
+    for delimiter in tables.DELIMITERS:
+        cells = tables.split(table, text, delimiter, _column)
+        attempts.append(cells)
+        if 'file' in cells.columns and len(cells.columns) > 1:
+            return cells
+    raise _no_column(table, attempts[0].columns)
 
 
 def _column(name: str) -> str:
     """The name of a column; `file`, `label` and `split` may be in any case."""
-    name = class_name(_stripped(name))
+    name = class_name(stripped(name))
     return name.lower() if name.lower() in _OWN_COLUMNS else name
 
 
@@ -192,36 +128,6 @@ def _no_column(table: Path, columns: Sequence[str]) -> UserError:
         f'{table} needs a column `file` and a column `label`, or one column a '
         f'class; it has {", ".join(columns) or "nothing"}'
     )
-
-
-def _as_dicts(table: Path, cells: _Table) -> list[tuple[int, dict[str, str]]]:
-    """(line, cells by column) of each row. Cells without a column have to be empty."""
-    rows = []
-    for line, values in cells.rows:
-        extra = [
-            value
-            for column, value in enumerate(values)
-            if column >= len(cells.columns) or not cells.columns[column]
-        ]
-        if ''.join(extra).strip():
-            raise UserError(
-                f'{table}, line {line}: {extra[-1]!r} is in no column. Name the column, '
-                'or quote a cell that holds a separator.'
-            )
-        by_column = dict(zip(cells.columns, map(_stripped, values), strict=False))
-        for name, cell in by_column.items():
-            if '\n' in cell or '\r' in cell:
-                raise UserError(
-                    f'{table}, line {line}: the column `{name}` holds a line break: '
-                    f'{cell!r}. Close its quote on the same line.'
-                )
-        rows.append((line, by_column))
-    return rows
-
-
-def _stripped(cell: str) -> str:
-    """A cell without spaces and invisible characters around it."""
-    return cell.strip().strip(_INVISIBLE).strip()
 
 
 def _item(where: str, root: Path, row: dict[str, str], classes: Sequence[str]) -> Item:
@@ -342,7 +248,7 @@ def _check_agree(
         raise UserError(f'{where} has other labels in each. Remove one of the rows.')
 
 
-def _notes_on_cells(cells: _Table) -> list[str]:
+def _notes_on_cells(cells: tables.Table) -> list[str]:
     """Notes of what is not read, and of what is understood without being said."""
     notes = []
     columns = cells.columns

@@ -162,6 +162,13 @@ def _open_voc(place: str, images: str, identify: Identify) -> Dataset:
     return BoxDataset(boxes_voc.read(place), identify)
 
 
+def _open_yolo(place: str, images: str, identify: Identify) -> Dataset:
+    from jaxvision.data import boxes_yolo
+    from jaxvision.data.boxes_dataset import BoxDataset
+
+    return BoxDataset(boxes_yolo.read(place, images), identify)
+
+
 def _open_embedded(name: str, configuration: str, data_dir: str) -> Dataset:
     from jaxvision.data import embedded, tfds_source
 
@@ -204,10 +211,11 @@ SCHEMES: dict[str, Callable[[str, str, Identify], Dataset]] = {
     'captions': _open_captions,
     'coco': _open_coco,
     'voc': _open_voc,
+    'yolo': _open_yolo,
 }
 
 # The schemes whose annotation files may lie elsewhere than the images.
-_WITH_IMAGES = ('captions', 'coco')
+_WITH_IMAGES = ('captions', 'coco', 'yolo')
 
 # Datasets that come with installed packages, as NAME or NAME/CONFIGURATION.
 NAMES: dict[str, Callable[[str, str, str], Dataset]] = {

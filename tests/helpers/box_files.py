@@ -106,3 +106,20 @@ def write_coco(
     }
     path.write_text(json.dumps(parsed | (changes or {})))
     return path
+
+
+def write_yolo(root, split, labels, size=(40, 30)):
+    """Write images/SPLIT/NAME.png and labels/SPLIT/NAME.txt.
+
+    Args:
+        root: the folder of the dataset.
+        split: the name of the folders.
+        labels: {name: text of the labels, None for no file}.
+        size: (width, height) of the images.
+    """
+    for name, text in labels.items():
+        write_image(root / 'images' / split / f'{name}.png', *size)
+        if text is not None:
+            path = root / 'labels' / split / f'{name}.txt'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
