@@ -1,4 +1,4 @@
-"""The GAN task over the engine, on 8x8 digits."""
+"""The GAN task on 8x8 digits: training, evaluation, metrics and export."""
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,13 @@ from jaxvision.train import run as runs
 from jaxvision.train.sources import Sources
 from jaxvision.train.update import guarded
 
-QUICK = 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'  # to compile
+# A model that compiles quickly.
+QUICK = 'model.name=dcgan', 'model.variant=4', 'task.r1=0.0'
 
 
 @pytest.fixture(scope='module')
 def gan(trained):
-    """gan('task.r1=1', ...): a config of three steps."""
+    """`gan('task.r1=1', ...)` returns a config of three steps."""
 
     def make(*overrides):
         config = configs.default('gan')
@@ -50,12 +51,12 @@ def gan(trained):
     return make
 
 
-def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
+def test_it_trains_and_measures_generated_images(gan, tmp_path):
     result = loop.run(gan('task.r2=0.1'), tmp_path)
-    found = {
+    measured = {
         name.removeprefix('eval/'): value for name, value in result.metrics.items()
     }
-    assert result.finished and found.keys() == {
+    assert result.finished and measured.keys() == {
         'fid_cnn',
         'kid_cnn',
         'precision',
@@ -67,30 +68,28 @@ def test_it_trains_and_says_how_good_the_samples_are(gan, tmp_path):
         'floor_recall',
         'feature_extractor_hash',
     }
-    assert all(np.isfinite(value) for value in found.values())
-    # Real images are nearer to real images than those of a generator that has learned nothing.
-    assert found['floor_fid_cnn'] < found['fid_cnn'] and found['floor_recall'] > 0.5
-    assert found.keys() == set(loop.reopen(tmp_path).task.main.metrics)
+    assert all(np.isfinite(value) for value in measured.values())
+    # Real images are nearer to real images than the images of an untrained generator.
+    assert measured['floor_fid_cnn'] < measured['fid_cnn']
+    assert measured['floor_recall'] > 0.5
+    assert measured.keys() == set(loop.reopen(tmp_path).task.main.metrics)
     assert {path.name for path in (tmp_path / 'figures').glob('samples*')} == {
         'samples.png',
         'samples-000002.png',
         'samples-000003.png',
     }
     state = loop.reopen(tmp_path).restore('last')
-    assert state.frozen.keys() == {'feature_extractor'} and state.ema[
-        'params'
-    ].keys() == {'generator'}
+    assert state.frozen.keys() == {'feature_extractor'}
+    assert state.ema['params'].keys() == {'generator'}
 
 
-def test_a_killed_run_goes_on_equal_to_the_bit(gan, tmp_path, monkeypatch, no_pictures):
+def test_a_killed_and_resumed_run_is_equal_to_the_bit(
+    gan, tmp_path, monkeypatch, no_pictures
+):
     def weights(folder):
         state = loop.reopen(folder).restore('last')
-        return [
-            np.asarray(x).tobytes()
-            for x in jax.tree.leaves(
-                (state.params, state.opt_state, state.model_state, state.ema)
-            )
-        ]
+        trees = (state.params, state.opt_state, state.model_state, state.ema)
+        return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(trees)]
 
     loop.run(gan(), tmp_path / 'straight')
     with monkeypatch.context() as patch:
@@ -131,37 +130,39 @@ def _signal_after(steps):
     ],
     ids=lambda x: x[0],
 )
-def test_every_loss_network_and_option_moves_both_players(gan, overrides, tmp_path):
-    this = runs.begin(gan(*overrides), tmp_path)
-    batch = noise(this.spec, 8)
-    before = this.init()
-    state, scalars = jax.jit(guarded(this.task.update))(before, batch)
+def test_a_step_changes_both_networks_with_every_loss_model_and_option(
+    gan, overrides, tmp_path
+):
+    run = runs.begin(gan(*overrides), tmp_path)
+    batch = noise(run.spec, 8)
+    before = run.init()
+    state, scalars = jax.jit(guarded(run.task.update))(before, batch)
     assert (
         int(state.bad_step) == -1
         and {'loss', 'lr', 'discriminator/loss'} <= scalars.keys()
     )
-    for player in ('generator', 'discriminator'):
-        moved = jax.tree.map(
+    for network in ('generator', 'discriminator'):
+        has_changed = jax.tree.map(
             lambda a, b: bool(jnp.any(a != b)),
-            before.params[player],
-            state.params[player],
+            before.params[network],
+            state.params[network],
         )
-        assert any(jax.tree.leaves(moved))
+        assert any(jax.tree.leaves(has_changed))
     if 'conditional' in overrides[0]:
-        assert list(this.spec.inputs) == ['latent'] and not this.spec.class_names
-        assert 'conditional_accuracy' not in this.task.main.metrics
+        assert list(run.spec.inputs) == ['latent'] and not run.spec.class_names
+        assert 'conditional_accuracy' not in run.task.main.metrics
 
 
-def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
-    this = runs.begin(gan(), tmp_path)
+def test_a_generated_image_depends_on_its_latent_and_class_alone(gan, tmp_path):
+    run = runs.begin(gan(), tmp_path)
     variables = jax.tree.map(
         lambda x: x + 0.05 * jax.random.normal(jax.random.key(0), x.shape),
-        this.init().variables['params'],
+        run.init().variables['params'],
     )
-    variables = {**this.init().variables, 'params': variables}
+    variables = {**run.init().variables, 'params': variables}
     latent = jax.random.normal(jax.random.key(1), (4, 6))
     label = jnp.arange(4)
-    predict = jax.jit(this.task.predict)
+    predict = jax.jit(run.task.predict)
     whole = predict(variables, {'latent': latent, 'label': label})['image']
     alone = predict(variables, {'latent': latent[2:3], 'label': label[2:3]})['image']
     assert whole.shape == (4, 8, 8, 1) and whole.min() >= 0 and whole.max() <= 255
@@ -170,14 +171,14 @@ def test_the_generated_image_depends_on_latent_and_class_alone(gan, tmp_path):
 
 
 def test_the_network_is_the_discriminator_in_inference(gan, tmp_path):
-    """Its score of an image depends on no other image, and not on the averaged weights."""
-    this = runs.begin(gan(*QUICK), tmp_path)
-    batch = noise(this.spec, 8)
-    state, _ = jax.jit(this.task.update)(this.init(), batch)
+    """The score of an image does not depend on other images or on averaged weights."""
+    run = runs.begin(gan(*QUICK), tmp_path)
+    batch = noise(run.spec, 8)
+    state, _ = jax.jit(run.task.update)(run.init(), batch)
     variables = state.variables
-    images = this.task.network.normalize(batch['image'] / jnp.float32(255))
+    images = run.task.network.normalize(batch['image'] / jnp.float32(255))
     assert images.min() == -1 and images.max() == 1
-    score = jax.jit(this.task.network.apply)
+    score = jax.jit(run.task.network.apply)
     label = jnp.arange(8)
     scores, intermediates = score(variables, images, label)
     assert scores.shape == (8,) and 'pooled' in intermediates
@@ -215,7 +216,7 @@ def test_images_are_padded_or_resized_to_a_power_of_two(
         assert image.sum() == original.sum()
 
 
-def test_evaluation_draws_are_the_same_every_time_and_cover_the_real_images(gan):
+def test_the_evaluation_rows_are_deterministic_and_cover_the_real_images(gan):
     from jaxvision.data.sources import open_source
 
     config = gan()
@@ -234,7 +235,7 @@ def test_evaluation_draws_are_the_same_every_time_and_cover_the_real_images(gan)
     assert steps.max() < 0.5 * np.linalg.norm(walk[0] - walk[-1])
 
 
-def test_summaries_are_those_of_the_metrics():
+def test_the_summary_has_the_values_of_the_metric_functions():
     rng = np.random.default_rng(0)
     records = {
         **{
@@ -248,30 +249,29 @@ def test_summaries_are_those_of_the_metrics():
         'label': np.arange(60) % 2,
         'index': np.arange(60),
     }
-    found = metrics.summarize(
+    summary = metrics.summarize(
         records, samples=50, has_class_accuracy=True, extractor_hash='ff0000ab'
     )
     declared = metrics.names(has_class_accuracy=True, has_inception=True)
-    assert len(declared) == len(set(declared)) and found.keys() == set(declared)
+    assert len(declared) == len(set(declared)) and summary.keys() == set(declared)
     for network in ('', '_cnn'):
-        assert found[f'fid{network}'] == generative.frechet_distance(
+        assert summary[f'fid{network}'] == generative.frechet_distance(
             records[f'real{network}'][:40], records[f'fake{network}'][:50]
         )
     right = sum(i % 3 == i % 2 for i in range(50))
-    assert (
-        found['conditional_accuracy'] == right / 50
-        and found['feature_extractor_hash'] == 0xFF0000
-    )
+    assert summary['conditional_accuracy'] == right / 50
+    assert summary['feature_extractor_hash'] == 0xFF0000
 
 
-def test_precision_and_recall_see_every_class():
-    """2,000 rows, a class in turn, of which 1,000 are compared."""
-    rng, label = np.random.default_rng(0), np.arange(2000) % 10
+def test_precision_and_recall_cover_every_class():
+    """1,000 of 2,000 rows are compared, and classes repeat in order."""
+    rng = np.random.default_rng(0)
+    label = np.arange(2000) % 10
     features = {
         name: 9 * np.eye(10)[label] + rng.normal(size=(2000, 10))
         for name in ('fake_cnn', 'real_cnn', 'trained_cnn')
     }
-    found = metrics.summarize(
+    summary = metrics.summarize(
         {
             **features,
             **{name: np.arange(2000) for name in ('real_row', 'train_row', 'index')},
@@ -282,7 +282,8 @@ def test_precision_and_recall_see_every_class():
         has_class_accuracy=True,
         extractor_hash='',
     )
-    assert min(found['precision'], found['recall'], found['floor_recall']) > 0.8
+    for name in ('precision', 'recall', 'floor_recall'):
+        assert summary[name] > 0.8
 
 
 def test_the_small_classifier_is_trained_once_into_the_cache(
@@ -318,62 +319,57 @@ def test_the_small_classifier_is_trained_once_into_the_cache(
     assert checkpoints == {path: path.stat().st_mtime_ns for path in checkpoints}
 
 
-def test_an_inception_is_read_once_and_kept_in_the_run(gan, tmp_path, monkeypatch):
+def test_inception_weights_are_read_once_and_kept_in_the_run(
+    gan, tmp_path, monkeypatch
+):
     read = jax.tree.map(
         lambda x: np.full(x.shape, 0.5, x.dtype),
         jax.eval_shape(features.inception('x').weights.init),
     )
     monkeypatch.setattr(features.tensor_file, 'read', lambda file: {})
     monkeypatch.setattr(features.flax_variables, 'fit', lambda leaves, shapes: read)
-    this = runs.begin(gan('task.inception=weights.pth', *QUICK), tmp_path)
-    found = this.init().frozen['inception']
-    assert all(bool((leaf == 0.5).all()) for leaf in jax.tree.leaves(found))
-    batch = {
-        **noise(this.spec, 2),
-        **jax.tree.map(
-            lambda x: jnp.asarray(x)[None].repeat(2, 0),
-            {
-                name: value
-                for name, value in this.task.prepare(
-                    this.sources['test'][0], None
-                ).items()
-            },
-        ),
-    }
+    run = runs.begin(gan('task.inception=weights.pth', *QUICK), tmp_path)
+    inception = run.init().frozen['inception']
+    assert all(bool((leaf == 0.5).all()) for leaf in jax.tree.leaves(inception))
+    row = dict(run.task.prepare(run.sources['test'][0], None))
+    rows = jax.tree.map(lambda x: jnp.asarray(x)[None].repeat(2, 0), row)
+    batch = {**noise(run.spec, 2), **rows}
     shapes = jax.eval_shape(
-        this.task.evaluations['eval'].evaluate, this.abstract(), batch
+        run.task.evaluations['eval'].evaluate, run.abstract(), batch
     )
     assert shapes['fake'].shape == shapes['real'].shape == (2, 2048)
-    network = this.spec.networks['inception']
+    network = run.spec.networks['inception']
     assert network.hash and network.spec is None and not network.config
-    assert {'fid', 'floor_kid'} <= set(this.task.main.metrics)
+    assert {'fid', 'floor_kid'} <= set(run.task.main.metrics)
 
 
-def test_critic_steps_are_updates_of_the_discriminator_alone(gan, tmp_path):
-    """And its rate is the schedule's at this step, not at its own so-many-th update."""
-    this = runs.begin(
+def test_critic_steps_repeat_the_update_of_the_discriminator_alone(gan, tmp_path):
+    """Its learning rate follows the steps, not the number of its updates."""
+    run = runs.begin(
         gan('task.critic_steps=2', 'train.steps=2', 'optimizer.schedule=linear'),
         tmp_path,
     )
-    update = jax.jit(this.task.update)
-    state, _ = update(this.init(), noise(this.spec, 8))
+    update = jax.jit(run.task.update)
+    state, _ = update(run.init(), noise(run.spec, 8))
+    # The first leaf is Adam's count of updates.
     updates = {
-        player: int(jax.tree.leaves(opt_state)[0])  # Adam's count
-        for player, opt_state in state.opt_state.items()
+        network: int(jax.tree.leaves(opt_state)[0])
+        for network, opt_state in state.opt_state.items()
     }
     assert updates == {'generator': 1, 'discriminator': 2}
-    _, scalars = update(state.replace(step=state.step + 1), noise(this.spec, 8))
+    _, scalars = update(state.replace(step=state.step + 1), noise(run.spec, 8))
     assert scalars['discriminator/update_norm'] > 0 and scalars['lr'] == 0.0005
 
 
-def test_gradients_of_parts_add_up(gan, tmp_path):
-    whole, parts = (
-        {**jax.jit(this.task.update)(this.init(), noise(this.spec, 8))[1]}
-        for this in (
-            runs.begin(gan(f'optimizer.accumulate={n}'), tmp_path / str(n))
-            for n in (1, 2)
-        )
-    )
+def test_accumulated_gradients_equal_those_of_the_whole_batch(gan, tmp_path):
+
+    def scalars(microbatches):
+        config = gan(f'optimizer.accumulate={microbatches}')
+        run = runs.begin(config, tmp_path / str(microbatches))
+        return jax.jit(run.task.update)(run.init(), noise(run.spec, 8))[1]
+
+    whole = scalars(1)
+    parts = scalars(2)
     for name in (
         'discriminator/gradient_norm',
         'generator/gradient_norm',
@@ -390,22 +386,22 @@ def test_gradients_of_parts_add_up(gan, tmp_path):
     ],
 )
 def test_a_generator_is_exported(gan, overrides, tmp_path):
-    this = runs.begin(gan(*overrides), tmp_path)
+    run = runs.begin(gan(*overrides), tmp_path)
     latent = np.random.default_rng(0).standard_normal((7, 6)).astype(np.float32)
     assert_exported_alike(
-        this, {'latent': latent, 'label': np.arange(7, dtype=np.int32)}, tmp_path
+        run, {'latent': latent, 'label': np.arange(7, dtype=np.int32)}, tmp_path
     )
 
 
 @pytest.mark.parametrize(
-    'override, said',
+    'override, message',
     [
-        ('model.name=dcgan', 'task.r1=0.1: expected 0, .* batch norm'),
+        ('model.name=dcgan', 'task.r1=0.1: expected 0 .* batch norm'),
         ('task.inception=nowhere.pth', 'nowhere.pth'),
         ('task.loss=hing', 'hinge'),
         ('task.feature_extractor=nowhere', 'no run'),
         ('task.r1=-1', 'task.r1=-1.0: expected a number >= 0'),
-        ('data.test_split=test[:3]', 'at least 4 images .* and 3 to test on'),
+        ('data.test_split=test[:3]', 'at least 4 images .* the evaluated split 3'),
         ('task.critic_steps=3', 'multiple of .* = 3'),
         ('task.layer=poled', 'pooled'),
         ('task.diffaugment=colour', 'color'),
@@ -414,6 +410,6 @@ def test_a_generator_is_exported(gan, overrides, tmp_path):
         ('task.samples=9', '>= 10'),
     ],
 )
-def test_mistakes_are_told(gan, override, said, tmp_path):
-    with pytest.raises(UserError, match=said):
+def test_a_wrong_setting_is_an_error(gan, override, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         runs.begin(gan(override), tmp_path)

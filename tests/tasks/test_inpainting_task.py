@@ -1,3 +1,5 @@
+"""Inpainting: training, holes, metrics, prediction and export on 8x8 digits."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,10 +41,10 @@ def small(*overrides):
     return config
 
 
-def first_batch(this, split='train', size=8):
-    source = this.sources[split]
+def first_batch(begun, split='train', size=8):
+    source = begun.sources[split]
     rng = np.random.default_rng(0) if split == 'train' else None
-    prepared = [this.task.prepare(source[row], rng) for row in range(size)]
+    prepared = [begun.task.prepare(source[row], rng) for row in range(size)]
     batch = {
         name: np.stack([example[name] for example in prepared]) for name in prepared[0]
     }
@@ -59,7 +61,7 @@ def trained(tmp_path_factory):
     return workdir, result
 
 
-def test_a_run_with_two_players_learns_and_draws_strips(trained):
+def test_a_run_with_a_discriminator_learns_and_draws_strips(trained):
     workdir, result = trained
     assert result.finished and result.metrics['eval/psnr_hole'] > 0
     names = run.reopen(workdir).task.main.metrics
@@ -72,7 +74,7 @@ def test_a_run_with_two_players_learns_and_draws_strips(trained):
     assert 'train/discriminator/loss' in scalars and 'train/adversarial' in scalars
 
 
-def test_a_photograph_in_colour_is_not_made_grey(
+def test_predict_refuses_a_colour_image_for_a_grey_network(
     trained, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
@@ -80,25 +82,25 @@ def test_a_photograph_in_colour_is_not_made_grey(
     Image.fromarray(pixels).save('colour.png')
     Image.fromarray(pixels).convert('L').save('grey.png')
     Image.fromarray(np.eye(9, dtype=bool)).save('mask.png')
-    said = predict.main(
+    exit_code = predict.main(
         ['--workdir', str(trained[0]), 'colour.png', 'grey.png', '--mask', 'mask.png']
     )
-    assert said == 1
+    assert exit_code == 1
     out = capsys.readouterr().out
     assert 'it has colours' in out and '1 of 2 files predicted' in out
 
 
 @pytest.mark.parametrize('convolution', ['gated', 'partial'])
-def test_the_inpainter_is_exported(convolution, tmp_path):
-    this = run.begin(small(f'model.options.convolution={convolution}'), tmp_path)
+def test_an_exported_inpainter_gives_the_same_images(convolution, tmp_path):
+    begun = run.begin(small(f'model.options.convolution={convolution}'), tmp_path)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 8, 8, 1)).astype(np.uint8)
     masks = 255 * (rng.random((3, 8, 8, 1)) < 0.3).astype(np.uint8)
-    assert_exported_alike(this, {'image': images, 'mask': masks}, tmp_path)
+    assert_exported_alike(begun, {'image': images, 'mask': masks}, tmp_path)
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.float32])
-def test_outside_the_hole_the_given_pixels_come_back_to_the_bit(trained, dtype):
+def test_pixels_outside_the_hole_are_unchanged_to_the_bit(trained, dtype):
     task, variables, _ = jaxvision.load(trained[0])
     rng = np.random.default_rng(0)
     image = rng.uniform(0, 255, (3, 8, 8, 1)).astype(dtype)
@@ -111,7 +113,7 @@ def test_outside_the_hole_the_given_pixels_come_back_to_the_bit(trained, dtype):
     assert answer.dtype == np.float32 and answer.min() >= 0 and answer.max() <= 255
     np.testing.assert_array_equal(answer[mask == 0], image[mask == 0])
     assert (answer != image)[mask > 0].any()
-    # What is under the mask is not seen.
+    # The pixels under the mask do not matter.
     other = np.where(mask > 0, image.dtype.type(77), image)
     np.testing.assert_array_equal(
         jax.jit(task.predict)(variables, {'image': other, 'mask': mask})['image'],
@@ -119,13 +121,14 @@ def test_outside_the_hole_the_given_pixels_come_back_to_the_bit(trained, dtype):
     )
 
 
-def test_psnr_is_of_all_missing_values_together(trained):
+def test_psnr_pools_all_missing_values_of_the_split(trained):
     workdir, result = trained
-    this = run.reopen(workdir)
-    state = this.restore('last')
-    batch = evaluation.examples(this, 'test', 10**6)
-    truth, hole = batch['image'].astype(np.float64), batch['mask'] > 0
-    answer = jax.jit(this.task.predict)(state.variables, batch)['image']
+    begun = run.reopen(workdir)
+    state = begun.restore('last')
+    batch = evaluation.examples(begun, 'test', 10**6)
+    truth = batch['image'].astype(np.float64)
+    hole = batch['mask'] > 0
+    answer = jax.jit(begun.task.predict)(state.variables, batch)['image']
     mse = np.square((answer - truth) / 255)[hole].mean()
     assert result.metrics['eval/psnr_hole'] == pytest.approx(
         -10 * np.log10(mse), rel=1e-5
@@ -141,112 +144,108 @@ def test_psnr_is_of_all_missing_values_together(trained):
 
 
 @pytest.mark.parametrize('mask', ['box', 'free_form', 'border'])
-def test_evaluations_holes_are_a_function_of_the_row_alone(mask, tmp_path):
-    this = run.begin(small(f'task.mask={mask}', 'task.border_width=2'), tmp_path / 'a')
+def test_the_holes_of_the_evaluation_depend_on_the_row_alone(mask, tmp_path):
+    begun = run.begin(small(f'task.mask={mask}', 'task.border_width=2'), tmp_path / 'a')
     other = run.begin(
         small(f'task.mask={mask}', 'task.border_width=2', 'seed=5'), tmp_path / 'b'
     )
-    first, second = (first_batch(one, 'test')['mask'] for one in (this, other))
-    np.testing.assert_array_equal(first, second)
+    first = first_batch(begun, 'test')['mask']
+    np.testing.assert_array_equal(first, first_batch(other, 'test')['mask'])
     assert first.shape == (8, 8, 8, 1) and set(np.unique(first)) == {0, 255}
     assert (len(np.unique(first, axis=0)) > 4) == (mask != 'border')
-    # In a batch of another size, and at another place in it, they are the same.
+    # They are the same in a batch of another size and at another place in a batch.
     batches = pipeline.eval_batches(
-        this.sources['test'], this.task.prepare, batch_size=5
+        begun.sources['test'], begun.task.prepare, batch_size=5
     )
     np.testing.assert_array_equal(next(batches)['mask'], first[:5])
     np.testing.assert_array_equal(next(batches)['mask'][:3], first[5:])
 
 
 @pytest.mark.parametrize('loss, norm', [('mse', 2), ('l1', 1)])
-def test_the_loss_is_the_mean_over_all_missing_values_of_the_smooth_filling_at_first(
-    loss, norm, tmp_path
-):
-    """Whose network begins at zero; and the border leaves no chance."""
-    this = run.begin(
+def test_the_first_loss_is_the_mean_error_of_the_smooth_filling(loss, norm, tmp_path):
+    """The network starts at zero, and the border is not random."""
+    begun = run.begin(
         small('task.mask=border', 'task.border_width=2', f'task.loss={loss}'),
         tmp_path / 'run',
     )
-    batch = first_batch(this)
-    _, scalars = jax.jit(guarded(this.task.update))(this.init(), batch)
-    image, hole = batch['image'] / np.float32(255), np.ones((8, 8, 1), bool)
+    batch = first_batch(begun)
+    _, scalars = jax.jit(guarded(begun.task.update))(begun.init(), batch)
+    image = batch['image'] / np.float32(255)
+    hole = np.ones((8, 8, 1), bool)
     hole[2:-2, 2:-2] = False
     smooth = jax.vmap(fill.thin_plate, (0, None))(jnp.asarray(image), jnp.asarray(hole))
-    wanted = (np.abs(np.clip(smooth, 0, 1) - image)[:, hole] ** norm).mean()
-    assert scalars['loss'] == pytest.approx(wanted, rel=1e-5)
+    expected = (np.abs(np.clip(smooth, 0, 1) - image)[:, hole] ** norm).mean()
+    assert scalars['loss'] == pytest.approx(expected, rel=1e-5)
     assert scalars[loss] == scalars['loss']
 
 
-def test_each_player_moves_in_its_turn(tmp_path):
-    this = run.begin(
+def test_a_step_changes_the_model_and_the_discriminator(tmp_path):
+    begun = run.begin(
         small('task.adversarial_weight=1.0', 'task.adversarial_loss=relativistic'),
         tmp_path / 'run',
     )
-    state = this.init()
-    new, scalars = jax.jit(guarded(this.task.update))(state, first_batch(this))
-    for player in ('model', 'discriminator'):
-        moved = jax.tree.map(
-            lambda a, b: (a != b).any(), state.params[player], new.params[player]
-        )
-        assert any(jax.tree.leaves(moved)), player
-    u = jax.tree.leaves(state.model_state['discriminator'])
-    assert any(
-        (a != b).any()
-        for a, b in zip(
-            u, jax.tree.leaves(new.model_state['discriminator']), strict=True
-        )
-    )
+    state = begun.init()
+    new, scalars = jax.jit(guarded(begun.task.update))(state, first_batch(begun))
+
+    def has_changed(old, new):
+        return any(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), old, new)))
+
+    for network in ('model', 'discriminator'):
+        assert has_changed(state.params[network], new.params[network]), network
+    spectral_norms = state.model_state['discriminator']
+    assert has_changed(spectral_norms, new.model_state['discriminator'])
     assert {'loss', 'mse', 'adversarial', 'discriminator/loss', 'lr'} <= scalars.keys()
 
 
-def test_the_perceptual_term_is_the_distance_in_a_classifiers_eyes(
-    tiny, tmp_path, no_pictures
-):
-    judge = tmp_path / 'feature_extractor'
+def test_the_perceptual_loss_is_added_to_the_pixel_loss(tiny, tmp_path, no_pictures):
+    extractor = tmp_path / 'feature_extractor'
     loop.run(
-        tiny('train.steps=2', 'train.eval_every=2', 'train.checkpoint_every=2'), judge
+        tiny('train.steps=2', 'train.eval_every=2', 'train.checkpoint_every=2'),
+        extractor,
     )
     config = small(
         'task.perceptual_weight=2.0',
-        f'task.feature_extractor={judge}',
+        f'task.feature_extractor={extractor}',
         'task.layer=stage1',
     )
-    this = run.begin(config, tmp_path / 'run')
-    _, scalars = jax.jit(guarded(this.task.update))(this.init(), first_batch(this))
+    begun = run.begin(config, tmp_path / 'run')
+    _, scalars = jax.jit(guarded(begun.task.update))(begun.init(), first_batch(begun))
     assert scalars['perceptual'] > 0
     np.testing.assert_allclose(
         scalars['loss'], scalars['mse'] + scalars['perceptual'], rtol=1e-6
     )
 
 
-def test_images_of_unequal_size_are_cropped_to_train_and_central_to_evaluate(
+def test_images_of_unequal_size_are_cropped_at_random_or_to_the_centre(
     photos, tmp_path
 ):
-    this = run.begin(
+    begun = run.begin(
         small(f'data.source=folder:{photos}', 'data.image_size=8', 'task.crop=6'),
         tmp_path / 'run',
     )
-    assert this.spec.inputs == {
+    assert begun.spec.inputs == {
         'image': ArraySpec((8, 8, 1), 'uint8'),
         'mask': ArraySpec((8, 8, 1), 'uint8'),
     }
-    assert this.spec.preprocessing == Preprocessing(
+    assert begun.spec.preprocessing == Preprocessing(
         size=(8, 8), resize='central_square'
     )
-    assert this.task.tiling == Tiling(scale=1, overlap=2, blend=2)
-    batch, tested = first_batch(this), first_batch(this, 'test')
+    assert begun.task.tiling == Tiling(scale=1, overlap=2, blend=2)
+    batch = first_batch(begun)
+    tested = first_batch(begun, 'test')
     assert batch['image'].shape == (8, 6, 6, 1) and 'mask' not in batch
     assert tested['image'].shape == tested['mask'].shape == (8, 8, 8, 1)
-    _, scalars = jax.jit(guarded(this.task.update))(this.init(), batch)
+    _, scalars = jax.jit(guarded(begun.task.update))(begun.init(), batch)
     assert np.isfinite(scalars['loss'])
 
 
-def test_a_persons_own_mask_is_not_drawn_over(tmp_path):
-    this = run.begin(small(), tmp_path / 'run')
-    image, mask = np.zeros((8, 8, 1), np.uint8), np.ones((8, 8, 1), np.uint8)
-    prepared = this.task.prepare({'image': image, 'mask': mask}, None)
+def test_the_mask_of_a_user_is_kept(tmp_path):
+    begun = run.begin(small(), tmp_path / 'run')
+    image = np.zeros((8, 8, 1), np.uint8)
+    mask = np.ones((8, 8, 1), np.uint8)
+    prepared = begun.task.prepare({'image': image, 'mask': mask}, None)
     np.testing.assert_array_equal(prepared['mask'], mask)
-    assert 'mask' not in this.task.prepare({'image': image}, None)
+    assert 'mask' not in begun.task.prepare({'image': image}, None)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +269,6 @@ def test_a_persons_own_mask_is_not_drawn_over(tmp_path):
         ('train.best=psnr', "did you mean 'psnr_hole'"),
     ],
 )
-def test_a_mistake_in_the_config_is_named(override, message, tmp_path):
+def test_a_wrong_setting_is_an_error(override, message, tmp_path):
     with pytest.raises(UserError, match=message):
         run.begin(small(override), tmp_path / 'run')

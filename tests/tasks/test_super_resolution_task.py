@@ -1,3 +1,5 @@
+"""Super-resolution: training, metrics, degradation, tiles and export."""
+
 import functools
 
 import jax
@@ -50,19 +52,17 @@ def opened(tmp_path):
     """A run that has not begun: (task, its first state, a batch of crops, its spec)."""
 
     def begin(*overrides):
-        this = run.begin(configured(*overrides), tmp_path / 'run')
-        source, patch = (
-            this.sources['train'],
-            this.config.task.patch * this.config.task.scale,
-        )
+        begun = run.begin(configured(*overrides), tmp_path / 'run')
+        source = begun.sources['train']
+        patch = begun.config.task.patch * begun.config.task.scale
         truth = source.batch(range(16))['image'][:, 6 : 6 + patch, 6 : 6 + patch]
         batch = {'truth': jnp.asarray(truth), 'index': jnp.arange(16, dtype=jnp.int32)}
-        return this.task, this.init(), batch, this.spec
+        return begun.task, begun.init(), batch, begun.spec
 
     return begin
 
 
-def test_it_learns_more_than_bicubic(tmp_path):
+def test_a_trained_network_is_better_than_bicubic(tmp_path):
     result = loop.run(configured(), tmp_path / 'run')
     assert result.metrics['eval/gain_y'] > 1
     assert result.metrics['eval/gain_y'] == pytest.approx(
@@ -81,8 +81,12 @@ def test_all_metrics_are_declared(pool, side, channels):
     records = jax.device_get(jax.vmap(compare)(*images, images[0]))
     records |= {'index': np.arange(3), 'label': np.array([0, 2, 2])}
     names = ('cat', 'dog', 'cup')
-    declared = metrics.names(side, channels, 2, names if pool == 'label' else ())
-    without_an_example = {'psnr_y/dog'} if pool == 'label' else set()
+    pooled_classes = ()
+    without_an_example = set()
+    if pool == 'label':
+        pooled_classes = names
+        without_an_example = {'psnr_y/dog'}
+    declared = metrics.names(side, channels, 2, pooled_classes)
     summary = metrics.summarize(pool, names, records)
     assert set(declared) - summary.keys() == without_an_example
     assert summary.keys() <= set(declared) and len(declared) == len(set(declared))
@@ -90,7 +94,7 @@ def test_all_metrics_are_declared(pool, side, channels):
     assert ('psnr_rgb' in declared) == (channels == 3)
 
 
-def test_the_metrics_are_scikit_images_of_what_predict_answers(opened):
+def test_the_metrics_equal_scikit_image_on_the_predicted_image(opened):
     task, state, _, spec = opened('task.scale=3', 'task.patch=5', 'data.image_size=27')
     whole = task.prepare({'image': photograph(), 'label': 0}, None)['truth']
     assert whole.shape == (27, 27, 1) and spec.details.crop == 27
@@ -103,18 +107,15 @@ def test_the_metrics_are_scikit_images_of_what_predict_answers(opened):
         (9, 9), Image.BICUBIC
     )
     low = np.clip(np.round(low), 0, 255).astype(np.float32)
-    given = jax.jit(task.evaluations['eval'].inputs)(batch)['image']
-    assert given.shape == (1, 20, 20, 1) and given.dtype == np.uint8
-    np.testing.assert_array_equal(given[0, 5:14, 5:14, 0], low)
-    np.testing.assert_array_equal(
-        given[0, :5, 5:14, 0], low[4::-1]
-    )  # mirrored outwards
+    tile = jax.jit(task.evaluations['eval'].inputs)(batch)['image']
+    assert tile.shape == (1, 20, 20, 1) and tile.dtype == np.uint8
+    np.testing.assert_array_equal(tile[0, 5:14, 5:14, 0], low)
+    # The padding is a reflection.
+    np.testing.assert_array_equal(tile[0, :5, 5:14, 0], low[4::-1])
     state = state.replace(params=jax.tree.map(lambda x: x + 0.02, state.params))
     records = jax.jit(task.evaluations['eval'].evaluate)(state, batch)
     answers = {
-        '': task.predict(state.variables, {'image': given})['image'][
-            0, 15:42, 15:42, 0
-        ],
+        '': task.predict(state.variables, {'image': tile})['image'][0, 15:42, 15:42, 0],
         'bicubic_': Image.fromarray(low).resize((27, 27), Image.BICUBIC),
     }
     for prefix, answer in answers.items():
@@ -153,7 +154,7 @@ def photograph(height=30, width=34):
         ('image', (-10 * np.log10(0.004) - 10 * np.log10(0.016) + 40) / 3, {}),
     ],
 )
-def test_psnr_is_pooled_over_a_photographs_tiles(pool, psnr, names):
+def test_psnr_is_pooled_over_the_tiles_of_a_photograph(pool, psnr, names):
     records = {
         'index': np.arange(3),
         'label': np.array([2, 2, 0]),
@@ -162,16 +163,15 @@ def test_psnr_is_pooled_over_a_photographs_tiles(pool, psnr, names):
         'ssim_y': np.array([0.1, 0.3, 0.6]),
         'bicubic_ssim_y': np.zeros(3),
     }
-    found = metrics.summarize(pool, ['cat', 'dog', 'cup'], records)
-    assert found['psnr_y'] == pytest.approx(psnr, abs=1e-5)
-    assert found['gain_y'] == pytest.approx(psnr + 10 * np.log10(0.02), abs=1e-5)
-    assert found['ssim_y'] == pytest.approx(0.4 if pool == 'label' else 1 / 3)
-    assert {
-        name: value for name, value in found.items() if '/' in name
-    } == pytest.approx(names)
+    summary = metrics.summarize(pool, ['cat', 'dog', 'cup'], records)
+    assert summary['psnr_y'] == pytest.approx(psnr, abs=1e-5)
+    assert summary['gain_y'] == pytest.approx(psnr + 10 * np.log10(0.02), abs=1e-5)
+    assert summary['ssim_y'] == pytest.approx(0.4 if pool == 'label' else 1 / 3)
+    of_classes = {name: value for name, value in summary.items() if '/' in name}
+    assert of_classes == pytest.approx(names)
 
 
-def test_an_image_without_an_error_counts_100_decibels():
+def test_the_psnr_of_an_image_without_error_is_100_db():
     records = {
         'index': np.arange(1),
         'label': np.zeros(1, int),
@@ -185,7 +185,7 @@ def test_an_image_without_an_error_counts_100_decibels():
     }
 
 
-def test_crops_are_random_to_learn_from_and_central_to_evaluate():
+def test_crops_are_random_in_training_and_central_in_evaluation():
     spec = Spec(
         inputs={'image': ArraySpec((16, 16, 1))},
         targets={},
@@ -200,25 +200,23 @@ def test_crops_are_random_to_learn_from_and_central_to_evaluate():
         crop['truth'].shape == (6, 6, 1) and crop['label'] == 3 for crop in crops
     )
     assert len({crop['truth'].tobytes() for crop in crops}) > 100  # of 15 x 10
-    with pytest.raises(
-        Unreadable, match='11x20 pixels are less than the crops of 12x12'
-    ):
+    with pytest.raises(Unreadable, match='11x20 pixels, fewer than a crop of 12x12'):
         prepare({'image': image[:, :11], 'label': 0}, None)
 
 
-def test_prediction_takes_uint8_and_the_same_values_as_floats(opened):
+def test_predictions_of_uint8_and_float_images_are_equal(opened):
     task, state, _, _ = opened()
     image = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 1), np.uint8)
-    ours, wanted = (
-        jax.jit(task.predict)(state.variables, {'image': x})['image']
-        for x in (image.astype(np.float32), image)
-    )
-    np.testing.assert_allclose(ours, wanted, atol=1e-4)
-    assert wanted.shape == (2, 32, 32, 1) and wanted.min() >= 0 and wanted.max() <= 255
+    predict = jax.jit(task.predict)
+    enlarged = predict(state.variables, {'image': image})['image']
+    of_floats = predict(state.variables, {'image': image.astype(np.float32)})['image']
+    np.testing.assert_allclose(of_floats, enlarged, atol=1e-4)
+    assert enlarged.shape == (2, 32, 32, 1)
+    assert enlarged.min() >= 0 and enlarged.max() <= 255
 
 
-def test_tiles_are_answered_as_the_whole_but_at_its_border(opened):
-    """The five convolutions that follow on one another reach five pixels far."""
+def test_tiles_give_the_pixels_of_the_whole_image_except_at_its_border(opened):
+    """Five convolutions in sequence have a reach of five pixels."""
     task, state, _, spec = opened()
     params = random_leaves(state.params['model'])
     params['last'] = jax.tree.map(
@@ -236,46 +234,47 @@ def test_tiles_are_answered_as_the_whole_but_at_its_border(opened):
     assert np.abs(whole - np.repeat(np.repeat(image, 2, 0), 2, 1)).mean() > 1
 
 
-def test_the_upscaler_is_exported(tmp_path):
-    this = run.begin(
+def test_an_exported_upscaler_gives_the_same_images(tmp_path):
+    begun = run.begin(
         configured('task.scale=3', 'task.patch=5', 'data.image_size=27'), tmp_path
     )
-    side = this.spec.inputs['image'].shape[0]
+    side = begun.spec.inputs['image'].shape[0]
     images = (
         np.random.default_rng(0).integers(0, 256, (3, side, side, 1)).astype(np.uint8)
     )
-    assert_exported_alike(this, {'image': images}, tmp_path)
+    assert_exported_alike(begun, {'image': images}, tmp_path)
 
 
-def test_the_evaluations_noise_belongs_to_the_image(opened):
+def test_the_noise_of_the_evaluation_depends_on_the_row_alone(opened):
     task, _, batch, _ = opened('task.degradation.noise=0.1')
     inputs = jax.jit(task.evaluations['eval'].inputs)
-    whole, again = inputs(batch)['image'], inputs(batch)['image']
-    some = inputs(jax.tree.map(lambda x: x[3:5], batch))['image']
+    whole = inputs(batch)['image']
+    again = inputs(batch)['image']
+    part = inputs(jax.tree.map(lambda x: x[3:5], batch))['image']
     np.testing.assert_array_equal(whole, again)
-    np.testing.assert_array_equal(whole[3:5], some)
-    clean = inputs({**batch, 'index': batch['index'] + 100})['image']
-    assert (clean != whole).mean() > 0.3
+    np.testing.assert_array_equal(whole[3:5], part)
+    other_rows = inputs({**batch, 'index': batch['index'] + 100})['image']
+    assert (other_rows != whole).mean() > 0.3
 
 
-def test_without_an_adversary_there_is_one_player(opened):
+def test_without_an_adversarial_loss_there_is_no_discriminator(opened):
     task, state, batch, _ = opened('optimizer.ema=0.9')
     assert set(state.params) == {'model'} == set(state.ema['params'])
     _, scalars = jax.jit(task.update)(state, batch)
 
-    # Training starts at bicubic, whose error this is.
+    # Training starts at bicubic interpolation.
     @jax.jit
-    def error(truth):
+    def bicubic_error(truth):
         low = super_resolution.degrade_images(
             configured().task, state.key, batch['index'], truth
         )
         return jnp.abs(edsr.bicubic(low, 2) - truth).mean()
 
-    error = error(batch['truth'] / 255)
-    assert scalars['loss'] == pytest.approx(float(error), rel=0.02)
+    error = float(bicubic_error(batch['truth'] / 255))
+    assert scalars['loss'] == pytest.approx(error, rel=0.02)
 
 
-def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained):
+def test_a_step_of_srgan_changes_both_networks_and_adds_three_losses(opened, trained):
     task, state, batch, spec = opened(
         'task.adversarial_weight=0.01',
         'task.discriminator=4-8',
@@ -287,17 +286,17 @@ def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained
     assert set(state.params) == {'model', 'discriminator'}
     assert set(spec.networks) == set(state.frozen) == {'feature_extractor'}
     new, scalars = jax.jit(task.update)(state, batch)
-    for player in state.params:
-        moved = jax.tree.map(
-            lambda a, b: bool((a != b).any()), state.params[player], new.params[player]
+    for network in state.params:
+        has_changed = jax.tree.map(
+            lambda a, b: bool((a != b).any()),
+            state.params[network],
+            new.params[network],
         )
-        assert any(jax.tree.leaves(moved))
-    assert scalars['loss'] == pytest.approx(
-        float(sum(scalars[term] for term in ('mse', 'perceptual', 'adversarial'))),
-        rel=1e-5,
-    )
+        assert any(jax.tree.leaves(has_changed))
+    terms = [scalars[term] for term in ('mse', 'perceptual', 'adversarial')]
+    assert scalars['loss'] == pytest.approx(float(sum(terms)), rel=1e-5)
     assert scalars['perceptual'] > 0
-    # At first the two cannot be told apart by much: log 2 for either.
+    # An untrained discriminator has a loss of about 2 log 2.
     assert 0.3 < scalars['discriminator/loss'] < 5
 
 
@@ -306,7 +305,7 @@ def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained
     [
         (
             ['task.patch=15'],
-            'task.patch=15: expected at most 14. The crops have 28x28 pixels',
+            'task.patch=15: expected at most 14, because the images have 28x28 pixels',
         ),
         (['task.patch=0'], 'task.patch=0: expected a whole number >= 1'),
         (['task.loss=l3'], "task.loss='l3': expected one of 'l1', 'mse'"),
@@ -328,6 +327,6 @@ def test_srgan_moves_both_players_towards_what_a_classifier_sees(opened, trained
         (['train.best=psnr'], "did you mean 'psnr_y'"),
     ],
 )
-def test_mistakes_in_the_config_are_said(opened, overrides, message):
+def test_a_wrong_setting_is_an_error(opened, overrides, message):
     with pytest.raises(UserError, match=message):
         opened(*overrides)

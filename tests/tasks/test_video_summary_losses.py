@@ -84,7 +84,7 @@ def in_order(values, order):
 def test_a_summary_is_drawn_as_often_as_its_orders_are_likely():
     logits = jnp.array(np.random.default_rng(0).normal(size=24), jnp.float32)
     own = jnp.arange(24) < 18  # of which two are kept
-    chosen, likely = jax.jit(jax.vmap(losses.draw, (0, None, None)))(
+    chosen, likely = jax.jit(jax.vmap(losses.sample_summary, (0, None, None)))(
         jax.random.split(jax.random.key(0), 20_000), logits, own
     )
     chosen, values = np.asarray(chosen), np.asarray(logits)[:18]
@@ -125,7 +125,7 @@ def test_a_summary_is_a_few_whole_stretches_of_the_highest_logits(
 ):
     logits = jax.random.normal(jax.random.key(1), (64,))
     own = jnp.arange(64) < frames
-    draw = jax.jit(jax.vmap(losses.draw, (0, None, None)))
+    draw = jax.jit(jax.vmap(losses.sample_summary, (0, None, None)))
     edges = np.arange(0, frames, length)
 
     def starts(chosen):
@@ -184,7 +184,7 @@ def test_of_two_summaries_each_is_the_others_baseline():
 
     @jax.jit
     def found(logits):
-        draws = jax.vmap(losses.draw, (0, None, None))
+        draws = jax.vmap(losses.sample_summary, (0, None, None))
         chosen, _ = draws(jax.random.split(key, 2), logits, own)
         slopes = jax.jacobian(lambda x: draws(jax.random.split(key, 2), x, own)[1])(
             logits

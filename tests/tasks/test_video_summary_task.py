@@ -335,7 +335,7 @@ def test_frames_are_compared_by_what_a_classifier_sees_of_them(films, tiny, tmp_
         ),
         (['task.episodes=1'], 'task.episodes=1: expected a whole number >= 2'),
         (['task.montages=-5'], 'task.montages=-5: expected a whole number >= 0'),
-        (['task.montages=5'], 'task.montages=5: expected 0, as importance is of whole'),
+        (['task.montages=5'], 'task.montages=5: expected 0, because montages have no'),
         (['data.source=digits'], 'needs video'),
     ],
 )

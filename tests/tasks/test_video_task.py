@@ -179,7 +179,7 @@ def test_a_clip_is_moved_as_a_whole():
 
     @jax.jit
     def augmented(clips):
-        return video_task.augmented(
+        return video_task.augment_clips(
             config.task.augment, jax.random.key(0), jnp.arange(8), clips, targets
         )
 

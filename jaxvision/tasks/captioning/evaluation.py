@@ -1,4 +1,4 @@
-"""Captions as records, metrics, pictures and answers."""
+"""Evaluation of captions: records, metrics, figures and answers."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,12 +15,12 @@ from jaxvision.metrics import captions as metrics
 from jaxvision.tasks.captioning import tokens
 from jaxvision.viz import figures
 
-# Both captions of an image: {prefix of the metrics: name of the record}.
+# The two captions of an image: {prefix of the metrics: name of the record}.
 _CAPTIONS = {'': 'caption', 'beam_': 'beam'}
 
 
 def record(outputs: Batch, batch: Batch) -> Batch:
-    """The greedy caption, the best of the beam search, and their references."""
+    """Keep the greedy caption, the best caption of the beam search, and the references."""
     attention = jnp.round(255 * outputs['attention']).astype(jnp.uint8)
     records = {
         'caption': outputs['caption'],
@@ -34,19 +34,22 @@ def record(outputs: Batch, batch: Batch) -> Batch:
 
 
 def metric_names(has_scenes: bool) -> tuple[str, ...]:
-    """The metrics that `summarize` returns, with or without known scenes."""
+    """Return the names of the metrics of `summarize`, for examples with or without scenes."""
     bleu = [f'bleu_{n}' for n in range(1, metrics.LONGEST + 1)]
     names = [*bleu, 'rouge_l', 'cider_d']
     if has_scenes:
         names.append('true')
-    return tuple(prefix + name for prefix in _CAPTIONS for name in names)
+    prefixed = []
+    for prefix in _CAPTIONS:
+        prefixed += [prefix + name for name in names]
+    return tuple(prefixed)
 
 
 def summarize(vocabulary: Sequence[str], records: Records) -> dict[str, float]:
-    """BLEU-1 to 4, ROUGE-L and CIDEr-D of the greedy captions and of the beam search's.
+    """Compute BLEU-1 to 4, ROUGE-L and CIDEr-D of greedy and of beam-search captions.
 
-    The names of the latter begin with 'beam_'. `true` is the fraction of captions that are
-    wholly true, if scenes are known.
+    The names of beam-search metrics begin with 'beam_'. If the examples have scenes, `true` is
+    the fraction of captions in which every object and every relation is correct.
     """
     references = [_references(row) for row in records['references']]
     summary = {}
@@ -71,12 +74,12 @@ def _references(row: np.ndarray) -> list[list[str]]:
 def draw(
     vocabulary: Sequence[str], records: Records, example: Callable[[int], Example]
 ) -> Pictures:
-    """Draw images with their captions, and the attention of the longest caption's words.
+    """Draw 12 images with captions, and the attention for each word of the longest caption.
 
     Args:
         vocabulary: the words by number.
         records: records of an evaluation.
-        example: `example(index)`, a prepared example.
+        example: `example(index)` returns a prepared example.
     """
     count = len(records['index'])
     rows = np.unique(np.linspace(0, count - 1, 12).astype(int))
@@ -84,16 +87,15 @@ def draw(
     captions = [tokens.wording(vocabulary, records['caption'][row]) for row in rows]
     longest = max(range(len(rows)), key=lambda i: len(captions[i]))
     sentences = [' '.join(caption) for caption in captions]
+    attention = records['attention'][rows[longest]]
     return {
         'captions': figures.gallery(images, sentences, 4),
-        'attention': figures.attention(
-            images[longest], captions[longest], records['attention'][rows[longest]]
-        ),
+        'attention': figures.attention(images[longest], captions[longest], attention),
     }
 
 
 def show(vocabulary: Sequence[str], inputs: Example, outputs: Records) -> Shown:
-    """Answer with the greedy caption and those of the beam search.
+    """Answer with the greedy caption and the captions of the beam search.
 
     Args:
         vocabulary: the words by number.
@@ -101,7 +103,8 @@ def show(vocabulary: Sequence[str], inputs: Example, outputs: Records) -> Shown:
         outputs: outputs of `Task.predict` for one image.
 
     Returns:
-        (the captions with log probabilities, a picture of the attention).
+        (the captions with log probabilities, a picture of the attention). The picture is None
+        without `inputs['original']`.
     """
     caption = tokens.wording(vocabulary, outputs['caption'])
     beams = []

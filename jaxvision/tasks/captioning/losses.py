@@ -1,4 +1,4 @@
-"""Losses of a captioner: of true captions, or of the CIDEr-D of sampled captions."""
+"""Losses of a captioner: cross-entropy of true captions, or reward of sampled captions."""
 
 import jax
 import jax.numpy as jnp
@@ -11,26 +11,28 @@ from jaxvision.train.update import Loss
 
 
 def teacher_forced(network: CaptionNetwork, doubly_stochastic: float) -> Loss:
-    """Build the cross-entropy of true captions, each word given the true ones before it.
+    """Build the cross-entropy of true captions with teacher forcing.
+
+    Each word is predicted from the true words before it.
 
     Args:
         network: the captioner.
-        doubly_stochastic: weight of the regulariser that asks for an attention of 1 to
-            every place, summed over a caption (Xu et al. 2015, section 4.2.1).
+        doubly_stochastic: weight of the doubly stochastic regulariser: the attention to each
+            place, summed over the words, should be 1 (Xu et al. 2015, section 4.2.1).
     """
 
     def loss(params, state, batch, key):
-        (seen, start), aux = network.encode_to_train(params, state, batch, key)
+        (places, start), aux = network.encode_to_train(params, state, batch, key)
         caption = batch['caption']
-        step = network.decoder(params, seen, any_word=True)
+        step = network.decoder(params, places, any_word=True)
         logits, attention = decoding.forced(step, start, caption)
-        inside = decoding.within(caption).astype(network.dtype)
-        total = (attention * inside[..., None, None]).sum(1)
-        uneven = jnp.square(1 - total).mean((1, 2))
-        surprise = -decoding.log_probability(logits, caption).sum(1)
+        word_mask = decoding.within(caption).astype(network.dtype)
+        total_attention = (attention * word_mask[..., None, None]).sum(1)
+        penalty = jnp.square(1 - total_attention).mean((1, 2))
+        entropy = -decoding.log_probability(logits, caption).sum(1)
         terms = {
-            'cross_entropy': (surprise, inside.sum(1)),
-            'doubly_stochastic': (doubly_stochastic * uneven, jnp.ones_like(uneven)),
+            'cross_entropy': (entropy, word_mask.sum(1)),
+            'doubly_stochastic': (doubly_stochastic * penalty, jnp.ones_like(penalty)),
         }
         return terms, aux
 
@@ -40,8 +42,8 @@ def teacher_forced(network: CaptionNetwork, doubly_stochastic: float) -> Loss:
 def self_critical(network: CaptionNetwork, ngrams: cider.Statistics) -> Loss:
     """Build the loss of self-critical training (Rennie et al. 2017, arXiv 1612.00563).
 
-    The log probability of a sampled caption is weighted by its CIDEr-D, less that of the
-    greedy caption.
+    The loss is the negative log probability of a sampled caption times its advantage. The
+    advantage is the CIDEr-D of the sampled caption minus the CIDEr-D of the greedy caption.
 
     Args:
         network: the captioner.
@@ -52,18 +54,18 @@ def self_critical(network: CaptionNetwork, ngrams: cider.Statistics) -> Loss:
         return cider.cider_d(jax.tree.map(jnp.asarray, ngrams), caption, references)
 
     def loss(params, state, batch, key):
-        (seen, start), aux = network.encode_to_train(params, state, batch, key)
-        step = network.decoder(*jax.lax.stop_gradient((params, seen)))
+        (places, start), aux = network.encode_to_train(params, state, batch, key)
+        step = network.decoder(*jax.lax.stop_gradient((params, places)))
         sample_keys = keys.per_example(keys.stream(key, 'sample'), batch['index'])
         sampled, _ = decoding.sample(sample_keys, step, start, network.length)
         greedy, _ = decoding.greedy(step, start, network.length)
         reward = jax.vmap(cider_d)(sampled, batch['captions'])
         baseline = jax.vmap(cider_d)(greedy, batch['captions'])
-        logits, _ = decoding.forced(network.decoder(params, seen), start, sampled)
-        surprise = -decoding.log_probability(logits, sampled).sum(1)
-        ones = jnp.ones_like(surprise)
+        logits, _ = decoding.forced(network.decoder(params, places), start, sampled)
+        entropy = -decoding.log_probability(logits, sampled).sum(1)
+        ones = jnp.ones_like(entropy)
         scalars = {'reward': (reward, ones), 'greedy_reward': (baseline, ones)}
-        terms = {'advantage': ((reward - baseline) * surprise, ones)}
+        terms = {'advantage': ((reward - baseline) * entropy, ones)}
         return terms, {**aux, 'scalars': scalars}
 
     return loss

@@ -1,4 +1,4 @@
-"""A captioner with its preprocessing: it encodes an image, then gives word after word."""
+"""A captioner with its preprocessing: an image encoder and a decoder of words."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ from jaxvision.image import color
 from jaxvision.models.sequence import captioner, decoding
 from jaxvision.tasks.shared.networks import make_model
 
-# Result of `encode`: (features and keys of all places, first state of the LSTM).
+# Result of `encode`: (features and attention keys of all places, first state of the LSTM).
 Encoded = tuple[captioner.Seen, captioner.State]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaptionNetwork:
-    """A captioner of the spec's images.
+    """A captioner with its preprocessing, decoding and loss inputs.
 
     Attributes:
-        model: the captioner.
+        model: the Flax module.
         preprocessing: preprocessing of the images.
-        length: of a caption, words and END.
-        beam: captions that the beam search keeps.
+        length: length of a caption: words and END.
+        beam: number of captions that the beam search keeps.
         dtype: dtype of the images.
     """
 
@@ -52,7 +52,7 @@ class CaptionNetwork:
 
         Args:
             config: config of the run.
-            spec: with the length of a caption and the preprocessing.
+            spec: spec of the run, with the length of a caption and the preprocessing.
             vocabulary: the words by number.
 
         Raises:
@@ -82,14 +82,20 @@ class CaptionNetwork:
         return color.normalize(pixels, self.preprocessing.mean, self.preprocessing.std)
 
     def images(self, inputs: Batch) -> Float[Array, 'b h w c']:
-        """The normalised images of a batch."""
+        """Read and normalise the images of a batch."""
         pixels = color.to_float(jnp.asarray(inputs['image']), self.dtype)
         return self.normalize(pixels)
 
     def encode(
         self, params: Tree, model_state: Tree, images: Float[Array, 'b h w c']
     ) -> Encoded:
-        """Encode normalised images, in inference."""
+        """Encode images, in inference.
+
+        Args:
+            params: parameters of the captioner.
+            model_state: model state, such as batch statistics.
+            images: normalised images.
+        """
         variables = {'params': params, **model_state}
         encoded: Any = self.model.apply(variables, images, method='see')
         return encoded
@@ -97,16 +103,16 @@ class CaptionNetwork:
     def encode_to_train(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[Encoded, dict[str, Tree]]:
-        """Encode a batch's images in training.
+        """Encode the images of a batch, in training.
 
         Args:
             params: parameters of the captioner.
-            state: holds the batch statistics.
+            state: train state, with the batch statistics.
             batch: training examples.
             key: random key of the step.
 
         Returns:
-            (the encoded images, `aux` of the loss with the new model state).
+            (the encoded images, the `aux` of a loss, with the new model state).
         """
         model_state = state.model_state['model']
         encoded, model_state = self.model.apply(
@@ -120,30 +126,30 @@ class CaptionNetwork:
         return encoded, {'model_state': {'model': model_state}}
 
     def decoder(
-        self, params: Tree, seen: captioner.Seen, any_word: bool = False
+        self, params: Tree, places: captioner.Seen, any_word: bool = False
     ) -> decoding.Step:
-        """Build the function that gives the next word.
+        """Build the function that computes the logits of the next word.
 
         Args:
             params: parameters of the captioner.
-            seen: the features and keys of all places.
-            any_word: whether BEGIN and UNKNOWN may be the next word.
+            places: features and attention keys of all places.
+            any_word: whether the next word may be BEGIN or UNKNOWN.
 
         Returns:
             `step(state, word) -> (state, logits, attention)`.
         """
-        barred = 0
+        penalty = 0
         if not any_word:
-            token_ids = np.arange(self.model.vocabulary)
-            is_barred = np.isin(token_ids, (decoding.BEGIN, decoding.UNKNOWN))
-            barred = np.where(is_barred, -1e9, 0)
+            tokens = np.arange(self.model.vocabulary)
+            is_excluded = np.isin(tokens, (decoding.BEGIN, decoding.UNKNOWN))
+            penalty = np.where(is_excluded, -1e9, 0)
 
         def step(state, word):
-            answer: Any = self.model.apply(
-                {'params': params}, seen, state, word, method='say'
+            outputs: Any = self.model.apply(
+                {'params': params}, places, state, word, method='say'
             )
-            state, logits, attention = answer
-            return state, logits + jnp.asarray(barred, logits.dtype), attention
+            state, logits, attention = outputs
+            return state, logits + jnp.asarray(penalty, logits.dtype), attention
 
         return step
 
@@ -153,33 +159,34 @@ class CaptionNetwork:
         images: Float[Array, 'b h w c'],
         caption: Int[Array, 'b l'] | None = None,
     ) -> tuple[Float[Array, 'b l v'], Scalars]:
-        """Give the logits of each word of a caption from the words before it.
+        """Compute the logits of each word of a caption from the words before it.
 
         Args:
             variables: `TrainState.variables`.
-            images: normalised.
-            caption: its words by number; None: the greedy caption.
+            images: normalised images.
+            caption: word numbers of the captions; None: the greedy captions.
 
         Returns:
-            (the logits, {'features': those attended to [B, Y, X, D], 'attention':
-            weights of all places for each word [B, L, Y, X]}).
+            (the logits, {'features': the encoded images [B, Y, X, D], 'attention': weights
+            of all places for each word [B, L, Y, X]}).
         """
         params = variables['params']['model']
         model_state = variables['model_state']['model']
-        seen, start = self.encode(params, model_state, images)
+        places, start = self.encode(params, model_state, images)
         if caption is None:
-            step = self.decoder(params, seen)
+            step = self.decoder(params, places)
             caption, _ = decoding.greedy(step, start, self.length)
-        step = self.decoder(params, seen, any_word=True)
+        step = self.decoder(params, places, any_word=True)
         logits, attention = decoding.forced(step, start, caption)
-        return logits, {'features': seen[0], 'attention': attention}
+        features, _ = places
+        return logits, {'features': features, 'attention': attention}
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """The greedy caption with its attention, and the captions of a beam search."""
+        """Predict the greedy caption with its attention, and the captions of a beam search."""
         params = variables['params']['model']
         model_state = variables['model_state']['model']
-        seen, start = self.encode(params, model_state, self.images(inputs))
-        step = self.decoder(params, seen)
+        places, start = self.encode(params, model_state, self.images(inputs))
+        step = self.decoder(params, places)
         caption, attention = decoding.greedy(step, start, self.length)
         beams, log_probabilities = decoding.beam(step, start, self.length, self.beam)
         return {

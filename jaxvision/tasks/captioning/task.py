@@ -1,7 +1,6 @@
-"""Image captioning: sentences word by word, each word from a part of the image.
+"""Image captioning with attention: Show, Attend and Tell (Xu et al. 2015, arXiv 1502.03044).
 
-Show, Attend and Tell (Xu et al. 2015, arXiv 1502.03044), taught by true captions or by
-self-critical training (Rennie et al. 2017, arXiv 1612.00563).
+The training is by cross-entropy, or self-critical (Rennie et al. 2017, arXiv 1612.00563).
 """
 
 import dataclasses
@@ -37,35 +36,37 @@ from jaxvision.train import optimizers, update
 FIELDS: Fields = {
     'recipe': Field(
         '',
-        "Preprocessing whose mean and std normalise the encoder's images, by name; empty: "
-        "of the run or file in train.init_from; 'none': of this dataset.",
+        'Recipe of pretrained weights whose mean and std normalise the images; empty: those '
+        "of the run or file in train.init_from; 'none': those of this dataset.",
     ),
-    'layer': Field('stage4', "The model's feature map that is attended to."),
+    'layer': Field('stage4', 'Feature map of the model to which the decoder attends.'),
     'decoder': {
-        'hidden': Field(256, 'Units of the LSTM.', least=1),
-        'embedding': Field(64, 'Size of the embedding of a word.', least=1),
-        'attention': Field(128, 'Size of the keys of the attention.', least=1),
+        'hidden': Field(256, 'Number of units of the LSTM.', least=1),
+        'embedding': Field(64, 'Size of the word embedding.', least=1),
+        'attention': Field(128, 'Size of the attention keys.', least=1),
     },
     'doubly_stochastic': Field(
         1.0,
-        'Weight of the regulariser that asks for equal attention to all places.',
+        'Weight of the regulariser that prefers equal total attention to all places.',
         least=0,
     ),
     'self_critical': Field(
-        False, 'Learn from the CIDEr-D of sampled captions instead of true captions.'
+        False, 'Train with the CIDEr-D of sampled captions as reward.'
     ),
-    'beam_size': Field(5, 'Captions that the beam search keeps.', least=1),
+    'beam_size': Field(5, 'Number of captions that the beam search keeps.', least=1),
     'max_words': Field(
         30,
-        'Words of the longest caption; longer ones are cut in training.',
+        'Largest number of words in a caption; longer captions are cut in training.',
         least=1,
     ),
     'min_count': Field(
-        1, 'Occurrences of a word from which it is in the vocabulary.', least=1
+        1,
+        'Smallest number of occurrences that puts a word into the vocabulary.',
+        least=1,
     ),
     'vocabulary_examples': Field(
         10_000,
-        'Training examples whose captions the vocabulary is made of, at most.',
+        'Largest number of training examples whose captions make the vocabulary.',
         least=1,
     ),
 }
@@ -73,7 +74,7 @@ FIELDS: Fields = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NgramStatistics:
-    """How rare the n-grams of the training captions are: `cider.Statistics` as tuples."""
+    """Frequencies of the n-grams of the training captions: `cider.Statistics` as tuples."""
 
     parent: tuple[int, ...]
     word: tuple[int, ...]
@@ -81,6 +82,7 @@ class NgramStatistics:
 
     @classmethod
     def of(cls, tables: cider.Statistics) -> 'NgramStatistics':
+        """Convert the arrays of `cider.Statistics` to tuples, for the spec."""
         return cls(
             parent=tuple(tables.parent.tolist()),
             word=tuple(tables.word.tolist()),
@@ -88,7 +90,7 @@ class NgramStatistics:
         )
 
     def tables(self, dtype: DTypeLike) -> cider.Statistics:
-        """The arrays, with rarities of a floating type."""
+        """Convert back to arrays; `dtype` is the floating dtype of the rarities."""
         return cider.Statistics(
             parent=np.array(self.parent, np.int32),
             word=np.array(self.word, np.int32),
@@ -98,11 +100,12 @@ class NgramStatistics:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Details:
-    """The vocabulary of a run, and the n-grams of its training captions.
+    """The part of the spec that only this task has.
 
     Attributes:
         vocabulary: the words by number, special tokens first.
-        ngrams: None without self-critical training.
+        ngrams: n-gram statistics of the training captions; None without self-critical
+            training.
     """
 
     vocabulary: tuple[str, ...]
@@ -113,9 +116,13 @@ def describe(config: Config, source: Source) -> Spec:
     """Describe the images, the captions and the vocabulary of a dataset."""
     info = source.info
     info.check_holds('image', 'captions')
-    own = Preprocessing.of_dataset(info.image_shape, config.data.image_size, 'stretch')
-    # Captions are of the whole image, so nothing of it is cropped.
-    preprocessing = image_input.as_weights(config, own, info.image_shape, ('stretch',))
+    # A caption describes the whole image, so images are not cropped.
+    of_dataset = Preprocessing.of_dataset(
+        info.image_shape, config.data.image_size, 'stretch'
+    )
+    preprocessing = image_input.as_weights(
+        config, of_dataset, info.image_shape, ('stretch',)
+    )
     texts = read_texts(config, source)
     captions = [_tokenize_all(example) for example in texts]
     vocabulary = tokens.vocabulary(captions, config.task.min_count)
@@ -138,30 +145,34 @@ def describe(config: Config, source: Source) -> Spec:
 
 
 def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) -> Spec:
-    """Make room for all captions of the splits that are evaluated.
+    """Enlarge the array of references so that it holds all captions of the evaluated splits.
 
     Args:
         config: config of the run.
-        spec: with room for the training captions.
-        sources: the splits that are evaluated, which are read as a whole.
+        spec: spec with an array for the training captions.
+        sources: the evaluated splits, of which all captions are read.
     """
-    (room,) = spec.targets['references'].shape
+    (size,) = spec.targets['references'].shape
     for source in sources:
         every_row = np.arange(len(source))
         for texts in _read_captions(config, source, every_row):
-            room = max(room, len(tokens.as_bytes(texts)))
-    return spec.replace(targets={**spec.targets, 'references': ArraySpec((room,))})
+            size = max(size, len(tokens.as_bytes(texts)))
+    return spec.replace(targets={**spec.targets, 'references': ArraySpec((size,))})
 
 
 def read_texts(config: Config, source: Source) -> list[Sequence[str]]:
-    """Read the captions of `task.vocabulary_examples` examples spread over the split, or of all."""
+    """Read the captions of up to `task.vocabulary_examples` examples, evenly spaced.
+
+    Raises:
+        UserError: No caption can be read.
+    """
     count = min(config.task.vocabulary_examples, len(source))
     rows = np.linspace(0, len(source) - 1, count).astype(int)
     texts = _read_captions(config, source, rows)
     if not texts:
         raise UserError(
-            f'data.source={config.data.source}: expected captions in training, but none '
-            'can be read. Choose another dataset'
+            f'data.source={config.data.source}: expected captions in the training split, but '
+            'none can be read. Choose another dataset.'
         )
     return texts
 
@@ -169,13 +180,14 @@ def read_texts(config: Config, source: Source) -> list[Sequence[str]]:
 def _read_captions(
     config: Config, source: Source, rows: np.ndarray
 ) -> list[Sequence[str]]:
-    """The captions of rows, in order, but of those that cannot be read."""
+    """Read the captions of rows, in order, without rows that cannot be read."""
 
     def read(i: int) -> Sequence[str]:
         try:
             return captions_of(source, int(rows[i]))
         except Unreadable:
-            return []  # The pipeline tells of it, or leaves it out, as the config says.
+            # The data pipeline reports or replaces this example, by data.on_corrupt.
+            return []
 
     texts = pipeline.read_ahead(read, 0, len(rows), config.data.threads)
     return list(filter(len, texts))
@@ -188,16 +200,16 @@ def _tokenize_all(texts: Sequence[str]) -> list[list[str]]:
 def _describe_captions(
     config: Config, texts: Sequence[Sequence[str]], captions: list[list[list[str]]]
 ) -> dict[str, ArraySpec]:
-    """The arrays of captions that hold those of the examples, and END after each."""
-    words = max(map(len, itertools.chain.from_iterable(captions)))
-    length = min(config.task.max_words, words) + 1
-    most = max(map(len, texts))
-    # Captions of other examples may be longer than all that were read.
-    room = 2 * max(len(tokens.as_bytes(example)) for example in texts)
+    """Describe arrays that hold the captions of the examples, with END after each caption."""
+    longest = max(map(len, itertools.chain.from_iterable(captions)))
+    length = min(config.task.max_words, longest) + 1
+    captions_per_image = max(map(len, texts))
+    # Captions of other examples may be longer than the captions that were read.
+    size = 2 * max(len(tokens.as_bytes(example)) for example in texts)
     return {
         'caption': ArraySpec((length,), 'int32'),
-        'captions': ArraySpec((most, length), 'int32'),
-        'references': ArraySpec((room,)),
+        'captions': ArraySpec((captions_per_image, length), 'int32'),
+        'references': ArraySpec((size,)),
     }
 
 
@@ -251,25 +263,25 @@ def make(config: Config, spec: Spec) -> Task:
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare:
-    """Resize images and number the words of their captions.
+    """Build the host function that resizes images and converts captions to word numbers.
 
-    In training an example has one of its captions, drawn at random. In evaluation it has
-    the first, and all of them as text.
+    In training an example gets one of its captions, chosen at random. In evaluation it gets
+    the first caption, and all captions as text.
     """
     size, _, channels = spec.inputs['image'].shape
     is_resized = spec.preprocessing.resize != 'none'
     number = tokens.numbering(spec.details.vocabulary, spec.targets['captions'].shape)
-    (room,) = spec.targets['references'].shape
+    (references_size,) = spec.targets['references'].shape
 
-    def to_train_on(texts, rng):
-        drawn = texts[rng.integers(len(texts))]
-        arrays = {'caption': number([drawn])[0]}
+    def training_arrays(texts, rng):
+        text = texts[rng.integers(len(texts))]
+        arrays = {'caption': number([text])[0]}
         if config.task.self_critical:
             arrays['captions'] = number(texts)
         return arrays
 
-    def to_evaluate(texts):
-        references = tokens.padded(tokens.as_bytes(texts), room)
+    def evaluation_arrays(texts):
+        references = tokens.padded(tokens.as_bytes(texts), references_size)
         return {'caption': number(texts)[0], 'references': references}
 
     def prepare(example, rng):
@@ -279,8 +291,10 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
         prepared = {'image': image}
         if 'captions' in example:
             texts = list(example['captions'])
-            is_evaluated = rng is None
-            prepared |= to_evaluate(texts) if is_evaluated else to_train_on(texts, rng)
+            if rng is None:
+                prepared |= evaluation_arrays(texts)
+            else:
+                prepared |= training_arrays(texts, rng)
         if rng is None and 'scene' in example:
             prepared['scene'] = example['scene']
         return prepared

@@ -1,4 +1,4 @@
-"""Captions as arrays: words by number, and texts as bytes."""
+"""Captions as arrays: word numbers, and texts as bytes."""
 
 import itertools
 from collections import Counter
@@ -18,8 +18,8 @@ def vocabulary(captions: Iterable[References], fewest: int) -> tuple[str, ...]:
     """Number the words of captions: special tokens first, then words by frequency.
 
     Args:
-        captions: of each example, tokenized.
-        fewest: occurrences from which a word is in the vocabulary.
+        captions: the tokenized captions of each example.
+        fewest: smallest number of occurrences of a word in the vocabulary.
     """
     all_captions = itertools.chain.from_iterable(captions)
     counts = Counter(itertools.chain.from_iterable(all_captions))
@@ -32,12 +32,12 @@ def vocabulary(captions: Iterable[References], fewest: int) -> tuple[str, ...]:
 def numbering(
     words: Sequence[str], shape: Iterable[int]
 ) -> Callable[[Sequence[str]], Int32[np.ndarray, 'r l']]:
-    """Build the function from texts to the numbers of their words.
+    """Build the function that converts texts to word numbers.
 
     Args:
         words: the vocabulary.
-        shape: (texts, length). Further texts are left out, and shorter ones end with END.
-            A longer text is cut, so that at least the last number is END.
+        shape: (texts, length) of the result. Texts beyond this number are left out. Short
+            texts are padded with END, long texts are cut, so that the last number is END.
     """
     numbers = {word: number for number, word in enumerate(words)}
 
@@ -53,24 +53,22 @@ def numbering(
 
 
 def wording(words: Sequence[str], tokens: Int32[np.ndarray, 'l']) -> list[str]:
-    """The words of a caption before END."""
+    """Return the words of a caption up to END."""
     before_end = itertools.takewhile(lambda token: token != END, tokens.tolist())
     return [words[int(token)] for token in before_end]
 
 
 def as_bytes(texts: Iterable[str]) -> bytes:
-    """Encode texts, one a line."""
+    """Encode texts as bytes, one text per line."""
     return '\n'.join(' '.join(text.split()) for text in texts).encode()
 
 
-def padded(text: bytes, room: int) -> UInt8[np.ndarray, '{room}']:
-    """Encoded text, padded with zeros to `room` bytes.
+def padded(text: bytes, size: int) -> UInt8[np.ndarray, '{size}']:
+    """Pad encoded text with zeros to `size` bytes.
 
     Raises:
         Unreadable: The text is longer.
     """
-    if len(text) > room:
-        raise Unreadable(
-            f'its captions are {len(text)} bytes, of {room} that there is room for'
-        )
-    return np.frombuffer(text.ljust(room, b'\0'), np.uint8)
+    if len(text) > size:
+        raise Unreadable(f'its captions have {len(text)} bytes, more than {size}')
+    return np.frombuffer(text.ljust(size, b'\0'), np.uint8)

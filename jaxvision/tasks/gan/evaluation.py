@@ -1,4 +1,4 @@
-"""The evaluation of a generator, by the features of generated and real images."""
+"""Evaluation of a generator: features of generated and real images."""
 
 import functools
 
@@ -21,11 +21,11 @@ from jaxvision.tasks.shared import feature_extractor
 
 
 def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Evaluation:
-    """Build the evaluation over `samples.SampleRows`.
+    """Build the evaluation of a generator on the rows of `samples.SampleRows`.
 
     Args:
         options: `config.task`.
-        spec: spec of the run, with its feature extractor.
+        spec: spec of the run, with the network 'feature_extractor'.
         predict: see `Task.predict`.
         dtype: dtype of real images in [0, 1].
     """
@@ -34,7 +34,7 @@ def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Eva
     extract = feature_extractor.build(classifier, layer)
 
     def evaluate(state: TrainState, batch: Batch) -> Batch:
-        # Rounded, because real images have eight bits too.
+        # Generated images are rounded to 8 bits, like real images.
         samples = jnp.round(predict(state.variables, batch)['image'])
         images = {
             'fake': samples / 255,
@@ -52,12 +52,10 @@ def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Eva
                 records[f'{name}{INCEPTION}'] = inception.features(
                     state.frozen['inception'], pixels
                 )
-        kept = ('label', 'train_image', 'real_row', 'train_row')
-        return {
-            **records,
-            **{name: batch[name] for name in kept},
-            'sample': samples.astype(jnp.uint8),
-        }
+        for name in ('label', 'train_image', 'real_row', 'train_row'):
+            records[name] = batch[name]
+        records['sample'] = samples.astype(jnp.uint8)
+        return records
 
     same_classes = classifier.spec.class_names == spec.class_names
     has_class_accuracy = options.conditional and same_classes

@@ -1,4 +1,4 @@
-"""The losses of both networks, as `update.from_loss` takes them."""
+"""Losses of the generator and the discriminator, for `update.from_loss`."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from jaxvision.train import update
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Losses:
-    """Adversarial losses and gradient penalties.
+    """The losses of the generator and the discriminator.
 
     Attributes:
         options: `config.task`.
@@ -32,19 +32,29 @@ class Losses:
     def discriminator(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[update.Terms, update.Aux]:
-        """The discriminator's loss, its parameters being `params`."""
+        """Compute the adversarial loss of the discriminator and the gradient penalties.
+
+        Args:
+            params: parameters of the discriminator.
+            state: train state, with the generator.
+            batch: training examples.
+            key: random key of the step.
+
+        Returns:
+            ({term: (values [B], weights [B])}, new model state and scalars).
+        """
         real, label, latent = self._read(batch, key)
         fake, _ = self.networks.generate(
             state.params['generator'], state.model_state['generator'], latent, label
         )
         real = self._augmented(real, batch, key, 'real')
         fake = self._augmented(fake, batch, key, 'fake')
-        before = state.model_state['discriminator']
-        real_score, model_state = self.networks.score(params, before, real, label)
+        old_state = state.model_state['discriminator']
+        real_score, model_state = self.networks.score(params, old_state, real, label)
         fake_score, model_state = self.networks.score(params, model_state, fake, label)
 
         def score(images):
-            return self.networks.score(params, before, images, label)[0]
+            return self.networks.score(params, old_state, images, label)[0]
 
         loss = adversarial.discriminator(self.options.loss, real_score, fake_score)
         penalties = self._penalties(score, real, fake, batch, key)
@@ -63,7 +73,17 @@ class Losses:
     def generator(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[update.Terms, update.Aux]:
-        """The generator's loss, its parameters being `params`."""
+        """Compute the adversarial loss of the generator.
+
+        Args:
+            params: parameters of the generator.
+            state: train state, with the discriminator.
+            batch: training examples.
+            key: random key of the step.
+
+        Returns:
+            ({term: (values [B], weights [B])}, the new model state).
+        """
         real, label, latent = self._read(batch, key)
         fake, model_state = self.networks.generate(
             params, state.model_state['generator'], latent, label
@@ -84,26 +104,26 @@ class Losses:
         return terms, {'model_state': {'generator': model_state}}
 
     def _read(self, batch: Batch, key: jax.Array) -> tuple[Images, Label, Latent]:
-        """Real images in [-1, 1], their labels, and as many latents."""
+        """Return real images in [-1, 1], their labels, and one random latent per image."""
         dtype = self.networks.dtype
-        draw = functools.partial(
+        sample = functools.partial(
             jax.random.normal, shape=(self.options.latent,), dtype=dtype
         )
         latent_keys = keys.per_example(keys.stream(key, 'latent'), batch['index'])
-        latent = jax.vmap(draw)(latent_keys)
+        latent = jax.vmap(sample)(latent_keys)
         real = self.networks.normalize(color.to_float(batch['image'], dtype))
         return real, batch.get('label'), latent
 
     def _augmented(
         self, images: Images, batch: Batch, key: jax.Array, name: str
     ) -> Images:
-        """Images after `task.diffaugment`; `name` is the stream of their randomness."""
+        """Apply `task.diffaugment` to images; `name` is the random stream."""
         policy = self.options.diffaugment
         if not policy:
             return images
         image_keys = keys.per_example(keys.stream(key, name), batch['index'])
-        change = functools.partial(augment.diffaugment, policy=policy)
-        return 2 * jax.vmap(change)(image_keys, (images + 1) / 2) - 1
+        diffaugment = functools.partial(augment.diffaugment, policy=policy)
+        return 2 * jax.vmap(diffaugment)(image_keys, (images + 1) / 2) - 1
 
     def _penalties(
         self,
@@ -113,7 +133,7 @@ class Losses:
         batch: Batch,
         key: jax.Array,
     ) -> dict[str, Float[Array, 'b']]:
-        """The weighted gradient penalties that the config asks for, by name."""
+        """Compute the weighted gradient penalties that are switched on, by name."""
         options = self.options
         terms = {}
         if options.r1:
@@ -121,10 +141,10 @@ class Losses:
         if options.r2:
             terms['r2'] = options.r2 / 2 * adversarial.squared_gradient(score, fake)
         if options.gradient_penalty:
-            draw = functools.partial(jax.random.uniform, shape=(), dtype=real.dtype)
+            sample = functools.partial(jax.random.uniform, shape=(), dtype=real.dtype)
             # A stream's name is part of the randomness: it stays 'share'.
             mix_keys = keys.per_example(keys.stream(key, 'share'), batch['index'])
-            fraction = jax.vmap(draw)(mix_keys)
+            fraction = jax.vmap(sample)(mix_keys)
             terms['gradient_penalty'] = (
                 options.gradient_penalty
                 * adversarial.interpolation_penalty(score, real, fake, fraction)

@@ -1,4 +1,4 @@
-"""Metrics of generated images, reduced from the features of generated and real images."""
+"""Metrics of generated images, computed from the features of generated and real images."""
 
 import itertools
 
@@ -9,57 +9,59 @@ from jaxvision.core import keys
 from jaxvision.core.types import Records
 from jaxvision.metrics import generative
 
-CLASSIFIER = '_cnn'  # suffix of what is measured by the classifier's features
-INCEPTION = ''  # and by Inception's
-FLOOR = 'floor_'  # prefix of what real training images reach in place of generated ones
-MOST_COMPARED = 1000  # images of each kind, in precision and recall
+# Suffixes of records and metrics: by the features of the classifier, and of Inception.
+CLASSIFIER = '_cnn'
+INCEPTION = ''
+# Prefix of metrics of real training images in place of generated ones.
+FLOOR = 'floor_'
+# Largest number of images of each kind in precision and recall.
+MOST_COMPARED = 1000
 
 
 def names(*, has_class_accuracy: bool, has_inception: bool) -> tuple[str, ...]:
-    """The metrics that `summarize` returns."""
+    """Return the names of the metrics of `summarize`."""
     suffixes = [CLASSIFIER]
     if has_inception:
         suffixes.append(INCEPTION)
     distances = itertools.product(('', FLOOR), ('fid', 'kid'), suffixes)
-    accuracy = ('conditional_accuracy',) if has_class_accuracy else ()
-    return (
-        *(''.join(parts) for parts in distances),
-        'precision',
-        'recall',
-        f'{FLOOR}precision',
-        f'{FLOOR}recall',
-        *accuracy,
-        'feature_extractor_hash',
-    )
+    metrics = [''.join(parts) for parts in distances]
+    metrics += ['precision', 'recall', f'{FLOOR}precision', f'{FLOOR}recall']
+    if has_class_accuracy:
+        metrics.append('conditional_accuracy')
+    metrics.append('feature_extractor_hash')
+    return tuple(metrics)
 
 
 def summarize(
     records: Records, *, samples: int, has_class_accuracy: bool, extractor_hash: str
 ) -> dict[str, float]:
-    """Compare generated images with real ones of the evaluated split.
+    """Compare generated images with real images of the evaluated split.
 
-    Beside each distance stands its floor, the distance of real training images.
+    Every metric also has a floor: its value for real training images in place of generated
+    images.
 
     Args:
-        records: features 'fake', 'real' and 'trained' by suffix, the rows of the real and
-            the training images, 'label' and 'prediction'.
-        samples: number of records that count; those behind them are interpolations.
-        has_class_accuracy: whether the classifier's predictions are compared with the
-            classes that were asked for.
+        records: features 'fake', 'real' and 'trained' [N, D], each with a suffix for the
+            feature extractor; 'real_row' and 'train_row', the rows of the real images;
+            'label', 'prediction' and 'index' [N].
+        samples: number of records that are compared. The records after them are
+            interpolations.
+        has_class_accuracy: whether predictions are compared with the requested classes.
         extractor_hash: hexadecimal hash of the classifier's variables, or ''.
 
     Returns:
-        Frechet and kernel distances by both networks' features, precision and recall by the
-        classifier's, 'conditional_accuracy', and 'feature_extractor_hash', the start of the hash.
+        Frechet distance (fid) and kernel distance (kid) for each feature extractor, precision
+        and recall for the classifier, 'conditional_accuracy', and the first 24 bits of the
+        hash as 'feature_extractor_hash'.
     """
-    counted = records['index'] < samples
-    records = {name: values[counted] for name, values in records.items()}
+    is_sample = records['index'] < samples
+    records = {name: values[is_sample] for name, values in records.items()}
     metrics = {}
     for suffix in (CLASSIFIER, INCEPTION):
         if f'fake{suffix}' not in records:
             continue
-        real = _one_each(records[f'real{suffix}'], records['real_row'])
-        trained = _one_each(records[f'trained{suffix}'], records['train_row'])
+        real = _features_once(records[f'real{suffix}'], records['real_row'])
+        trained = _features_once(records[f'trained{suffix}'], records['train_row'])
         for prefix, features in (('', records[f'fake{suffix}']), (FLOOR, trained)):
             fid = generative.frechet_distance(real, features)
             kid = generative.kernel_distance(real, features)
@@ -67,26 +69,29 @@ def summarize(
             metrics[f'{prefix}kid{suffix}'] = kid
             if suffix == CLASSIFIER:
                 precision, recall = generative.precision_recall(
-                    _random_part(real), _random_part(features), k=3
+                    _random_subset(real), _random_subset(features), k=3
                 )
                 metrics[f'{prefix}precision'] = precision
                 metrics[f'{prefix}recall'] = recall
     if has_class_accuracy:
         correct = records['prediction'] == records['label']
         metrics['conditional_accuracy'] = float(correct.mean())
-    # A metric is a number: the first 24 bits, which float32 holds.
+    # A metric is a number, and float32 holds 24 bits exactly.
     metrics['feature_extractor_hash'] = int(extractor_hash[:6] or '0', 16)
     return metrics
 
 
-def _one_each(
+def _features_once(
     features: Num[np.ndarray, 'n d'], rows: Int[np.ndarray, 'n']
 ) -> Num[np.ndarray, 'm d']:
-    """The features of each image once, by the rows of the images."""
+    """Return the features of each image once; `rows` says which rows are the same image."""
     return features[np.unique(rows, return_index=True)[1]]
 
 
-def _random_part(features: Num[np.ndarray, 'n d']) -> Num[np.ndarray, 'm d']:
-    """At most MOST_COMPARED rows; rows at an even distance could be all of few classes."""
+def _random_subset(features: Num[np.ndarray, 'n d']) -> Num[np.ndarray, 'm d']:
+    """Select at most MOST_COMPARED random rows.
+
+    Evenly spaced rows could all be of a few classes, because classes repeat in order.
+    """
     order = keys.host(0, 'compared').permutation(len(features))
     return features[np.sort(order[:MOST_COMPARED])]

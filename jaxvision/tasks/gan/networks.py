@@ -1,4 +1,4 @@
-"""A generator and a discriminator as functions of their variables."""
+"""The generator and the discriminator as functions of their variables."""
 
 import dataclasses
 
@@ -15,16 +15,17 @@ from jaxvision.tasks.shared.networks import make_model
 
 Images = Float[Array, 'b h w c']
 Latent = Float[Array, 'b z']
-Label = Int[Array, 'b'] | None  # None where the networks know no classes
+# None for networks without classes.
+Label = Int[Array, 'b'] | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Both networks; their images are in [-1, 1].
+    """The generator and the discriminator; images are in [-1, 1].
 
     Attributes:
-        generator: the module that makes images of latents and labels.
-        discriminator: the module that scores images: higher for what looks real.
+        generator: module from latents and labels to images.
+        discriminator: module from images and labels to scores, higher for real images.
         spec: spec of the run.
         dtype: dtype of latents and images.
     """
@@ -36,6 +37,7 @@ class Networks:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Networks':
+        """Build both networks of a config."""
         generator, discriminator = make_model(
             config,
             num_classes=len(spec.class_names),
@@ -49,10 +51,12 @@ class Networks:
         )
 
     def init(self, key: jax.Array) -> tuple[dict[str, Tree], dict[str, Tree]]:
-        """Draw the parameters and the model state of both networks, by network."""
+        """Initialise both networks; return (parameters, model state), each by network."""
         latent = jnp.zeros((2, *self.spec.inputs['latent'].shape), self.dtype)
         image = jnp.zeros((2, *self.spec.targets['image'].shape), self.dtype)
-        label = jnp.zeros(2, jnp.int32) if 'label' in self.spec.inputs else None
+        label = None
+        if 'label' in self.spec.inputs:
+            label = jnp.zeros(2, jnp.int32)
         variables = {
             'generator': self.generator.init(
                 keys.stream(key, 'generator'), latent, label, train=True
@@ -67,7 +71,17 @@ class Networks:
     def generate(
         self, params: Tree, model_state: Tree, latent: Latent, label: Label
     ) -> tuple[Images, Tree]:
-        """Images in training, and the new model state."""
+        """Generate images in training.
+
+        Args:
+            params: parameters of the generator.
+            model_state: model state of the generator.
+            latent: latents.
+            label: class numbers; None without classes.
+
+        Returns:
+            (images, the new model state).
+        """
         return self.generator.apply(
             {'params': params, **model_state},
             latent,
@@ -79,24 +93,43 @@ class Networks:
     def score(
         self, params: Tree, model_state: Tree, images: Images, label: Label
     ) -> tuple[Float[Array, 'b'], Tree]:
-        """The discriminator's scores in training, and its new model state."""
-        (scores, _), new = self.discriminator.apply(
+        """Score images with the discriminator in training.
+
+        Args:
+            params: parameters of the discriminator.
+            model_state: model state of the discriminator.
+            images: images in [-1, 1].
+            label: class numbers; None without classes.
+
+        Returns:
+            (scores, the new model state).
+        """
+        (scores, _), new_state = self.discriminator.apply(
             {'params': params, **model_state},
             images,
             label,
             train=True,
             mutable=list(model_state),
         )
-        return scores, new
+        return scores, new_state
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
-        """Bring pixels from [0, 1] to [-1, 1]."""
+        """Map pixels from [0, 1] to [-1, 1]."""
         return 2 * pixels - 1
 
     def discriminate(
         self, variables: Tree, images: Images, label: Label = None
     ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
-        """The discriminator's scores in inference, and its named intermediates."""
+        """Score images with the discriminator in inference.
+
+        Args:
+            variables: `TrainState.variables`.
+            images: images in [-1, 1].
+            label: class numbers; None without classes.
+
+        Returns:
+            (scores, {name: intermediate}).
+        """
         return self.discriminator.apply(
             {
                 'params': variables['params']['discriminator'],
@@ -107,7 +140,7 @@ class Networks:
         )
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Images [B, H, W, C] in [0, 255] of latents and labels."""
+        """Generate images [B, H, W, C] in [0, 255] from latents and labels."""
         image = self.generator.apply(
             {
                 'params': variables['params']['generator'],

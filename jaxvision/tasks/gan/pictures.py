@@ -1,4 +1,4 @@
-"""Pictures of generated images."""
+"""Figures of generated images."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,8 +13,10 @@ from jaxvision.tasks.gan.metrics import CLASSIFIER
 from jaxvision.tasks.gan.samples import WALK_STEPS
 from jaxvision.viz import figures
 
-SMALLEST = 96  # pixels: smaller images are drawn larger
-COMPARED = 12  # samples that are drawn beside training images
+# Images with a smaller side, in pixels, are enlarged.
+SMALLEST = 96
+# Number of samples that are drawn beside training images.
+COMPARED = 12
 
 
 def draw(
@@ -24,30 +26,33 @@ def draw(
     samples: int,
     class_names: Sequence[str],
 ) -> Pictures:
-    """Draw generated images, interpolations, and the nearest training images.
+    """Draw generated images, interpolations between latents, and the nearest training images.
 
     Args:
         records: records of an evaluation, with features and images.
-        example: not used, since the records hold the images.
+        example: not used, because the records hold the images.
         samples: number of records before the interpolations.
         class_names: names of the classes, in the order of the labels; empty without classes.
 
     Returns:
-        'samples' with a class in each column, 'walks' with an interpolation in each line,
-        and 'nearest': samples above the training images of the nearest features.
+        'samples': generated images, one class per column.
+        'walks': interpolations, one per row.
+        'nearest': generated images above the training images with the nearest features.
     """
     images = records['sample']
-    columns = len(class_names) if 1 < len(class_names) <= 20 else 10
+    columns = 10
+    if 1 < len(class_names) <= 20:
+        columns = len(class_names)
     rows = np.linspace(0, samples - 1, COMPARED).astype(int)
     nearest = generative.nearest(
         records[f'fake{CLASSIFIER}'][rows], records[f'trained{CLASSIFIER}'][:samples]
     )
     pairs = [*images[rows], *records['train_image'][nearest]]
+    shown = list(images[: min(samples, 10 * columns)])
+    walks = list(images[samples:])
     times = max(1, SMALLEST // images.shape[1])
     return {
-        'samples': figures.grid(
-            list(images[: min(samples, 10 * columns)]), columns, times
-        ),
-        'walks': figures.grid(list(images[samples:]), WALK_STEPS, times),
+        'samples': figures.grid(shown, columns, times),
+        'walks': figures.grid(walks, WALK_STEPS, times),
         'nearest': figures.grid(pairs, COMPARED, times),
     }

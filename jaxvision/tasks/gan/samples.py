@@ -1,4 +1,4 @@
-"""The rows that a generator is evaluated on: latents and labels beside real images."""
+"""The source on which a generator is evaluated: latents and labels with real images."""
 
 import dataclasses
 
@@ -16,38 +16,43 @@ from jaxvision.data.protocol import (
 )
 from jaxvision.data.sources import open_source
 
-WALKS = 8  # interpolations between two latents
-WALK_STEPS = 10  # images of each
-FEWEST = 4  # images of each split: one and its three nearest neighbours
+# Number of interpolations between two latents.
+WALKS = 8
+# Number of images in an interpolation.
+WALK_STEPS = 10
+# Smallest number of images in a split: an image and its three nearest neighbours.
+FEWEST = 4
 
 
 class SampleRows(RowSource):
-    """A source of `samples` independent latents, then WALKS * WALK_STEPS interpolated ones.
+    """A source of independent latents, then of interpolated latents, with real images.
 
-    Each row has 'latent' float32 [Z], 'label' int32, 'image' of the split and 'train_image'
-    of the training split, with 'real_row' and 'train_row', their rows. Classes take turns.
-    A walk has one class.
+    There are `samples` independent and WALKS * WALK_STEPS interpolated latents. A row has
+    'latent' float32 [Z] and 'label' int32. It also has an 'image' of the evaluated split, a
+    'train_image' of the training split, and their rows 'real_row' and 'train_row'.
+    Consecutive samples have consecutive classes. All images of an interpolation have one
+    class.
     """
 
     def __init__(self, real: Source, data: Config, samples: int, latent: int):
-        """Place latents beside real images.
+        """Generate the latents and open the training split.
 
         Args:
-            real: the split that is evaluated.
-            data: the config's `data`, which says how the training split is opened.
+            real: the evaluated split.
+            data: `config.data`, by which the training split is opened.
             samples: number of independent latents.
             latent: size of a latent.
 
         Raises:
-            UserError: A split has too few images to compare their features.
+            UserError: A split has fewer than `FEWEST` images.
         """
         self._real = real
         self._train = open_source(data, 'train')
         if min(len(real), len(self._train)) < FEWEST:
             raise UserError(
                 f'data.source={data.source}: expected at least {FEWEST} images in each '
-                f'split, and there are {len(self._train)} to train on and {len(real)} to '
-                'test on. Choose larger splits, whose features can be compared.'
+                f'split, but the training split has {len(self._train)} and the evaluated '
+                f'split {len(real)}. Choose larger splits.'
             )
         self._samples = samples
         self._latents = _latents(samples, latent)
@@ -75,30 +80,39 @@ class SampleRows(RowSource):
         }
 
     def labels(self) -> Int[np.ndarray, 'n']:
+        """Return the labels of all rows."""
         return np.array([self._label(row) for row in range(len(self))])
 
     def where(self, row: int) -> str:
+        """Name the two real images of a row, for error messages."""
         real_row = self._spread(row, len(self._real))
         train_row = self._spread(row, len(self._train))
         return f'{self._real.where(real_row)} or {self._train.where(train_row)}'
 
     def _label(self, row: int) -> np.int32:
-        walk = max(row - self._samples, 0) // WALK_STEPS
-        number = row if row < self._samples else walk
-        return np.int32(number % max(len(self.info.class_names), 1))
+        number = row
+        if row >= self._samples:
+            number = (row - self._samples) // WALK_STEPS
+        classes = max(len(self.info.class_names), 1)
+        return np.int32(number % classes)
 
     def _spread(self, row: int, examples: int) -> int:
-        """The example beside a row: all in turn, or an even choice of more."""
+        """Choose a real image for a row: all images in order, or evenly spaced ones of many."""
         if examples <= self._samples:
             return row % examples
         return row % self._samples * examples // self._samples
 
 
 def _latents(samples: int, size: int) -> Float[np.ndarray, 'n z']:
-    """Independent latents, then walks along great circles, which keep a latent's length."""
+    """Generate independent latents, then interpolations between pairs of latents.
+
+    The interpolations are along great circles, which keep the length of a latent.
+    """
     normal = keys.host(0, 'latents').standard_normal((samples + 2 * WALKS, size))
     ends = normal[samples:].reshape(WALKS, 2, 1, size)
     angle = np.linspace(0, np.pi / 2, WALK_STEPS)[:, None]
-    walks = np.cos(angle) * ends[:, 0] + np.sin(angle) * ends[:, 1]
+    first = ends[:, 0]
+    last = ends[:, 1]
+    walks = np.cos(angle) * first + np.sin(angle) * last
     latents = np.concatenate([normal[:samples], walks.reshape(-1, size)])
     return latents.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Image generation with adversarial networks, conditional on the class or not."""
+"""Image generation with generative adversarial networks (GAN), with or without class labels."""
 
 import functools
 from collections.abc import Sequence
@@ -33,42 +33,48 @@ from jaxvision.train import optimizers, update
 FIELDS: Fields = {
     'loss': Field('relativistic', 'Adversarial loss.', choices=adversarial.KINDS),
     'r1': Field(
-        0.0, "Weight of half the score's squared gradient at real images.", least=0
+        0.0,
+        'Weight of the R1 penalty: half the squared gradient of the score at real images.',
+        least=0,
     ),
     'r2': Field(
-        0.0, "Weight of half the score's squared gradient at generated images.", least=0
+        0.0,
+        'Weight of the R2 penalty: half the squared gradient of the score at generated '
+        'images.',
+        least=0,
     ),
     'gradient_penalty': Field(
         0.0,
-        "Weight of WGAN-GP's penalty between real and generated images; 10 in the paper.",
+        'Weight of the gradient penalty of WGAN-GP; 10 in the paper.',
         least=0,
     ),
-    'conditional': Field(True, 'Generate and discriminate images by their class.'),
+    'conditional': Field(True, 'Condition generator and discriminator on the class.'),
     'latent': Field(
-        64, 'Size of a latent, whose numbers are normally distributed.', least=1
+        64, 'Size of the latent, a vector of normal random numbers.', least=1
     ),
     'critic_steps': Field(
         1,
-        'Updates of the discriminator a step, each on its own part of the batch.',
+        'Updates of the discriminator per step, each on another part of the batch.',
         least=1,
     ),
     'diffaugment': Field(
         '',
-        "DiffAugment of real and generated images, such as 'color,translation,cutout'.",
+        "DiffAugment operations on real and generated images: any of 'color,translation,"
+        "cutout'; empty: none.",
     ),
-    'samples': Field(2000, 'Images that the evaluation generates.', least=10),
+    'samples': Field(2000, 'Number of images that the evaluation generates.', least=10),
     'feature_extractor': Field(
         'small_cnn',
-        'Run of the classifier whose features are compared; small_cnn: a small one of this '
-        'dataset, trained once.',
+        'Feature extractor of the metrics: the folder of a classification run, or small_cnn: '
+        'a small classifier, trained once on this dataset.',
     ),
     'layer': Field(
-        'pooled', 'Intermediate of that classifier whose values are compared.'
+        'pooled', 'Intermediate of the feature extractor that the metrics compare.'
     ),
     'inception': Field(
         '',
-        'File pt_inception-2015-12-05-*.pth, for the FID and KID that others report; '
-        'empty: without these.',
+        'File pt_inception-2015-12-05-*.pth, with which FID and KID are comparable to '
+        'published values; empty: these metrics are left out.',
     ),
 }
 
@@ -76,14 +82,21 @@ FIELDS: Fields = {
 def source(
     config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
-    """Place latents and labels beside the images of a split that is evaluated."""
+    """Add latents and labels to the images of an evaluated split.
+
+    Args:
+        config: config of the run.
+        source: the images.
+        split: 'train', 'validation' or 'test'; the training split is returned unchanged.
+        preprocessing: preprocessing of the run; None before the run has begun.
+    """
     if split == 'train':
         return source
     return SampleRows(source, config.data, config.task.samples, config.task.latent)
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """The classifier whose features are compared, and Inception where it is asked for."""
+    """Return the feature extractors: a classifier, and Inception if `task.inception` is set."""
     networks = {
         'feature_extractor': feature_extractor.required(
             config, config.task.feature_extractor
@@ -97,49 +110,54 @@ def requires(config: Config) -> dict[str, RequiredNetwork]:
 def describe(config: Config, source: Source) -> Spec:
     """Describe latents, labels and images.
 
-    An image is a square whose side is 4 times a power of two. Small images of one size are
-    padded to such squares, others are resized to `data.image_size`.
+    Images are squares of 8, 16, 32, ... pixels. Small images of one size are padded to such
+    squares, other images are resized to `data.image_size`.
 
     Raises:
-        UserError: An image has several labels, or there are no squares of this size.
+        UserError: An image has several labels, or `data.image_size` is not 8, 16, 32, ...
     """
     info = source.info
     info.check_holds('image', 'label')
     conditional = config.task.conditional
     if conditional and info.multi_label:
         raise UserError(
-            'task.conditional=True: expected an image with one label, and these have '
-            'several. Set it to false.'
+            'task.conditional=True: expected images with one label, but images of this '
+            'dataset have several. Set it to false.'
         )
     preprocessing = _preprocessing(info.image_shape, config.data.image_size)
     channels = info.image_shape[2]
-    label = {'label': ArraySpec((), 'int32')} if conditional else {}
+    inputs = {'latent': ArraySpec((config.task.latent,), 'float32')}
+    class_names = ()
+    if conditional:
+        inputs['label'] = ArraySpec((), 'int32')
+        class_names = tuple(info.class_names)
     return Spec(
-        inputs={'latent': ArraySpec((config.task.latent,), 'float32'), **label},
+        inputs=inputs,
         targets={'image': ArraySpec((*preprocessing.size, channels))},
-        class_names=tuple(info.class_names) if conditional else (),
+        class_names=class_names,
         preprocessing=preprocessing,
     )
 
 
 def _preprocessing(image_shape: Sequence[int | None], image_size: int) -> Preprocessing:
-    """How images become squares of 8, 16, 32, ... pixels in [-1, 1].
+    """Choose how images become squares of 8, 16, 32, ... pixels in [-1, 1].
 
     Args:
-        image_shape: (height, width, channels) of all images, None where they differ.
+        image_shape: (height, width, channels) of all images; None for sides that differ.
         image_size: `data.image_size`.
     """
-    found = Preprocessing.of_dataset(image_shape, image_size, 'stretch')
+    of_dataset = Preprocessing.of_dataset(image_shape, image_size, 'stretch')
     channels = image_shape[2]
-    side = max(found.size)
-    rule = found.resize
+    side = max(of_dataset.size)
+    rule = of_dataset.resize
     if rule == 'none':
         rule = 'pad'
-        side = 4 * 2 ** max(1, int(np.ceil(np.log2(side / 4))))
+        doublings = int(np.ceil(np.log2(side / 4)))
+        side = 4 * 2 ** max(1, doublings)
     elif side < 8 or side & (side - 1):
         raise UserError(
-            f'data.image_size={side}: expected 8, 16, 32, ... for a generator. Choose '
-            'the next one.'
+            f'data.image_size={side}: expected 8, 16, 32, ... (a power of two) for a '
+            'generator. Choose one of these.'
         )
     half = (0.5,) * channels
     return Preprocessing(size=(side, side), resize=rule, mean=half, std=half)
@@ -148,7 +166,7 @@ def _preprocessing(image_shape: Sequence[int | None], image_size: int) -> Prepro
 def make(config: Config, spec: Spec) -> Task:
     """Build the task of a generator and a discriminator.
 
-    Its `network` is the discriminator, which is the one that reads images.
+    `Task.network` is the discriminator, because this network reads images.
     """
     _check(config)
     options = config.task
@@ -192,15 +210,15 @@ def _check(config: Config) -> None:
     for name in ('r1', 'r2', 'gradient_penalty'):
         if options[name] and getattr(module, 'SCORE_DEPENDS_ON_BATCH', False):
             raise UserError(
-                f'task.{name}={options[name]}: expected 0, since the batch norm of '
-                f'model.name={config.model.name} makes the score of one image depend on '
-                'all images. Set it to 0 or choose another model.'
+                f'task.{name}={options[name]}: expected 0 for model.name='
+                f'{config.model.name}, because its batch norm makes the score of an image '
+                'depend on the other images. Set it to 0 or choose another model.'
             )
     parts = options.critic_steps * config.optimizer.accumulate
     if config.data.batch_size % parts:
         raise UserError(
             f'data.batch_size={config.data.batch_size}: expected a multiple of '
-            f'task.critic_steps x optimizer.accumulate = {parts}. Change one of the three.'
+            f'task.critic_steps x optimizer.accumulate = {parts}. Change one of these fields.'
         )
 
 
@@ -210,7 +228,7 @@ def _make_update(
     generator_tx: optax.GradientTransformation,
     discriminator_tx: optax.GradientTransformation,
 ) -> Update:
-    """Update the discriminator `critic_steps` times, then the generator once."""
+    """Build the update: the discriminator `task.critic_steps` times, then the generator once."""
     losses = Losses(options=config.task, networks=networks)
     discriminator = update.from_loss(
         losses.discriminator,
@@ -226,31 +244,37 @@ def _make_update(
         ema=config.optimizer.ema,
     )
     parts = config.task.critic_steps
-    in_turn = update.in_turn(
+    update_both = update.in_turn(
         *[_on_part(discriminator, part, parts) for part in range(parts)],
         _on_part(generator, 0, parts),
     )
 
     def with_loss(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
-        new, scalars = in_turn(state, batch)
-        return new, {**scalars, 'loss': scalars['generator/loss']}
+        new_state, scalars = update_both(state, batch)
+        return new_state, {**scalars, 'loss': scalars['generator/loss']}
 
     return with_loss
 
 
 def _on_part(whole: Update, part: int, parts: int) -> Update:
-    """The update on every `parts`-th example, so that each device keeps its own examples."""
+    """Restrict an update to every `parts`-th example of the batch, from example `part` on.
+
+    With this stride no example moves to another device.
+    """
 
     def on_part(state: TrainState, batch: Batch) -> tuple[TrainState, Scalars]:
         if len(batch['index']) % parts:
-            raise ValueError(f'they do not divide by task.critic_steps={parts}')
+            raise ValueError(
+                f'a batch of {len(batch["index"])}: expected a multiple of '
+                f'task.critic_steps={parts}'
+            )
         return whole(state, jax.tree.map(lambda x: x[part::parts], batch))
 
     return on_part
 
 
 def make_prepare(spec: Spec) -> Prepare:
-    """Bring the images of an example or of an evaluation's row to one size, on the host."""
+    """Build the host function that pads or resizes images to the size of generated images."""
     side, _, channels = spec.targets['image'].shape
     is_padded = spec.preprocessing.resize == 'pad'
 
@@ -260,16 +284,20 @@ def make_prepare(spec: Spec) -> Prepare:
         return decode.stretch(image, side, channels)
 
     def prepare(example, rng):
-        images = {name for name in ('image', 'train_image') if name in example}
-        return {**example, **{name: to_size(example[name]) for name in images}}
+        prepared = dict(example)
+        for name in ('image', 'train_image'):
+            if name in example:
+                prepared[name] = to_size(example[name])
+        return prepared
 
     return prepare
 
 
 def _padded(image: np.ndarray, side: int) -> np.ndarray:
-    """Pad an image [H, W, C] to a square with zeros around it."""
+    """Pad an image [H, W, C] with zeros to a square, with the image in the centre."""
     height, width, _ = image.shape
     top = (side - height) // 2
     left = (side - width) // 2
-    margins = ((top, side - height - top), (left, side - width - left), (0, 0))
-    return np.pad(image, margins)
+    rows = (top, side - height - top)
+    columns = (left, side - width - left)
+    return np.pad(image, (rows, columns, (0, 0)))

@@ -1,4 +1,4 @@
-"""How near filled holes are to the truth, beside the smooth filling alone."""
+"""Metrics of filled holes, for the network and for the smooth filling alone."""
 
 from collections.abc import Callable
 
@@ -21,21 +21,22 @@ NAMES = ('psnr_hole', 'plate_psnr_hole', 'mse_hole')
 def smooth_filling(
     image: Float[Array, 'b h w c'], hole: Bool[Array, 'b h w 1']
 ) -> Float[Array, 'b h w c']:
-    """Fill the holes of images in [0, 1] smoothly, as a thin plate."""
+    """Fill the holes of images in [0, 1] smoothly, like a thin plate under tension."""
     return jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
 
 
 def compare(dtype: DTypeLike, outputs: Batch, batch: Batch) -> Batch:
-    """Measure filled images.
+    """Measure the errors of filled images in the holes.
 
     Args:
         dtype: dtype of the computation.
-        outputs: 'image' in [0, 255], [B, H, W, C].
-        batch: the true 'image', and 'mask', above 0 in the hole.
+        outputs: the filled 'image' [B, H, W, C] in [0, 255].
+        batch: the true 'image', and 'mask', which is above 0 in the hole.
 
     Returns:
-        The sums of squared errors in the hole, of the image and of the smooth filling
-        alone; 'missing', the number of missing values; 'filled', the image, uint8.
+        'squared_error' and 'plate_squared_error' [B]: the sums of squared errors of the image
+        and of the smooth filling alone. 'missing' [B]: the number of missing values.
+        'filled': the image as uint8.
     """
     truth = color.to_float(batch['image'], dtype)
     hole = batch['mask'] > 0
@@ -52,10 +53,10 @@ def compare(dtype: DTypeLike, outputs: Batch, batch: Batch) -> Batch:
 
 
 def summarize(records: Records) -> dict[str, float]:
-    """Compute metrics of all missing values of the split together.
+    """Compute metrics over all missing values of the split.
 
     Returns:
-        psnr_hole in dB; plate_psnr_hole, the PSNR of the smooth filling alone; mse_hole.
+        'psnr_hole' in dB, 'plate_psnr_hole' of the smooth filling alone, and 'mse_hole'.
     """
 
     def mean(name):
@@ -73,11 +74,12 @@ def summarize(records: Records) -> dict[str, float]:
 
 
 def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Draw a few images: with the hole, filled, truth."""
+    """Draw up to 16 images: with the hole, filled, and the original."""
     images = []
-    for i in np.unique(np.linspace(0, len(records['index']) - 1, 16).astype(int)):
-        truth = example(int(records['index'][i]))
-        holed = np.where(truth['mask'] > 0, np.uint8(127), truth['image'])
-        images += [holed, records['filled'][i], truth['image']]
+    count = len(records['index'])
+    for row in np.unique(np.linspace(0, count - 1, 16).astype(int)):
+        truth = example(int(records['index'][row]))
+        with_hole = np.where(truth['mask'] > 0, np.uint8(127), truth['image'])
+        images += [with_hole, records['filled'][row], truth['image']]
     times = max(1, 96 // images[0].shape[0])
     return {'strips': figures.grid(images, columns=6, times=times)}

@@ -1,4 +1,4 @@
-"""Inpainting: the holes of an image are filled from what surrounds them."""
+"""Inpainting: fill the holes of an image from the surrounding pixels."""
 
 import dataclasses
 import functools
@@ -35,20 +35,20 @@ from jaxvision.tasks.shared.networks import make_model
 FIELDS: Fields = {
     'mask': Field(
         'box',
-        'Kind of hole: a box anywhere, free_form strokes of a brush, or the border.',
+        'Kind of hole: box (a square at a random place), free_form (brush strokes) or border.',
         choices=('box', 'free_form', 'border'),
     ),
-    'box_size': Field(12, 'Side of the box, pixels.', least=1),
+    'box_size': Field(12, 'Side of the box, in pixels.', least=1),
     'free_form_fraction': Field(
-        0.25, 'Fraction of the image that the brush covers.', above=0, most=1
+        0.25, 'Fraction of the image that the strokes cover.', above=0, most=1
     ),
-    'border_width': Field(4, 'Width of the border, pixels.', least=1),
+    'border_width': Field(4, 'Width of the border, in pixels.', least=1),
     'crop': Field(
-        0, 'Side of the random crops of training, pixels; 0: whole images.', least=0
+        0, 'Side of the random crops in training, in pixels; 0: whole images.', least=0
     ),
     'crop_scale': Field(
         0.5,
-        'Smallest fraction of the area in a random resized crop, where images are '
+        'Smallest fraction of the image area in a random resized crop, for images that are '
         'resized.',
         above=0,
         most=1,
@@ -65,20 +65,27 @@ FIELDS: Fields = {
 def source(
     config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
-    """Number the examples, so that each has a hole of its own in evaluation."""
+    """Add the row number to each example, which decides its hole in evaluation.
+
+    Args:
+        config: config of the run.
+        source: the images.
+        split: 'train', 'validation' or 'test'.
+        preprocessing: preprocessing of the run; None before the run has begun.
+    """
     return Numbered(source)
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """The feature extractor of the perceptual loss, if there is one."""
+    """Return the feature extractor of the perceptual loss; none without this loss."""
     return image_restoration.requires(config)
 
 
 def describe(config: Config, source: Source) -> Spec:
     """Describe the images and masks.
 
-    Images of one size stay as they are. Larger or unequal images are brought to
-    `data.image_size`, in evaluation by their central square.
+    Small images of one size are unchanged. Large or unequal images become squares of
+    `data.image_size`: random crops in training, the central square in evaluation.
     """
     info = source.info
     info.check_holds('image', 'label')
@@ -99,7 +106,7 @@ def describe(config: Config, source: Source) -> Spec:
 def make(config: Config, spec: Spec) -> Task:
     """Build the task of a network that fills holes."""
     _check(config, spec)
-    # The smooth filling depends on the whole tile, so tiles fade into each other.
+    # The smooth filling depends on the whole tile, so neighbouring tiles are blended.
     overlap = min(spec.preprocessing.size) // 4
     inpainter = Inpainter.build(config, spec)
     init, update = image_restoration.make(config, spec, inpainter)
@@ -119,18 +126,19 @@ def make(config: Config, spec: Spec) -> Task:
     )
 
 
-Holed = tuple[Float[Array, 'b h w c'], Bool[Array, 'b h w 1']]  # images, their holes
+# (images, their holes)
+Holed = tuple[Float[Array, 'b h w c'], Bool[Array, 'b h w 1']]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Inpainter:
-    """A network that fills holes, and the holes that it is trained with.
+    """A network that fills holes, and the random holes of training and evaluation.
 
     Attributes:
         options: `config.task`.
         spec: spec of the run.
-        model: `(image [B, H, W, C], hole [B, H, W, 1]) -> (what is added to the smooth
-            filling, intermediates)`.
+        model: `(smoothly filled image [B, H, W, C], hole [B, H, W, 1]) -> (correction of the
+            smooth filling, intermediates)`.
         dtype: dtype of the images.
     """
 
@@ -141,6 +149,7 @@ class Inpainter:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Inpainter':
+        """Build the network of a config."""
         _, _, channels = spec.inputs['image'].shape
         return cls(
             options=config.task,
@@ -150,57 +159,67 @@ class Inpainter:
         )
 
     def blank(self, batch: Batch) -> tuple[Holed, Array]:
-        """As `image_restoration.Restorer`."""
+        """Return ((images, empty holes), images), to initialise the networks."""
         image = color.to_float(batch['image'], self.dtype)
         no_hole = jnp.zeros((*image.shape[:3], 1), bool)
         return (image, no_hole), image
 
     def degrade(self, state: TrainState, batch: Batch) -> tuple[Holed, Array]:
-        """Make ((images, their holes), images) of a training step, augmented."""
+        """Return ((images, random holes), images) of a training step, after augmentation."""
         key = keys.at_step(state.key, 'read', state.step)
         image = color.to_float(batch['image'], self.dtype)
         image = image_input.augment_geometry(
             self.options.augment, key, batch['index'], image
         )
         mask_keys = keys.per_example(keys.stream(key, 'mask'), batch['index'])
-        draw = mask_drawer(self.options, self.spec, image.shape[1:3])
-        return (image, jax.vmap(draw)(mask_keys)), image
+        random_hole = make_random_hole(self.options, self.spec, image.shape[1:3])
+        hole = jax.vmap(random_hole)(mask_keys)
+        return (image, hole), image
 
     def init(self, key: jax.Array, degraded: Holed) -> Tree:
-        """Draw the model's variables."""
+        """Initialise the variables of the model."""
         return self.model.init(key, *degraded)
 
     def restore(
         self, params: Tree, model_state: Tree, degraded: Holed
     ) -> tuple[Array, Tree]:
-        """Fill holes in training; the values may lie a little outside of [0, 1]."""
+        """Fill holes in training.
+
+        Args:
+            params: parameters of the model.
+            model_state: model state, such as batch statistics.
+            degraded: (images, their holes).
+
+        Returns:
+            (the filled images, not clipped to [0, 1], the new model state).
+        """
         image, hole = degraded
         smooth = metrics.smooth_filling(image, hole)
-        (added, _), model_state = self.model.apply(
+        (correction, _), model_state = self.model.apply(
             {'params': params, **model_state},
             smooth,
             hole,
             train=True,
             mutable=list(model_state),
         )
-        return jnp.where(hole, smooth + added, image), model_state
+        return jnp.where(hole, smooth + correction, image), model_state
 
     def error(self, errors: Array, degraded: Holed) -> tuple[Array, Array]:
-        """The sum of each image's errors, weighted by its number of missing values.
+        """Sum the pixel losses of each image; its weight is the number of missing values.
 
-        Outside the hole the errors are zero.
+        Outside the hole the losses are zero.
         """
         image, hole = degraded
         missing = image.shape[-1] * hole.sum((1, 2, 3), dtype=self.dtype)
         return errors.sum((1, 2, 3)), missing
 
     def discriminated(self, image: Array, degraded: Holed) -> Array:
-        """The image in [-1, 1], and its hole as a further channel."""
+        """Concatenate images in [-1, 1] and their holes as a further channel."""
         _, hole = degraded
         return jnp.concatenate([2 * image - 1, hole.astype(image.dtype)], -1)
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
-        """Return the pixels: the network takes them in [0, 1]."""
+        """Return pixels in [0, 1] unchanged, as the model needs them."""
         return pixels
 
     def apply(
@@ -209,26 +228,36 @@ class Inpainter:
         image: Float[Array, 'b h w c'],
         hole: Bool[Array, 'b h w 1'],
     ) -> tuple[Array, Scalars]:
-        """The images with their holes filled, both in about [0, 1], and intermediates."""
+        """Fill the holes of images, in inference.
+
+        Args:
+            variables: `TrainState.variables`.
+            image: images in [0, 1].
+            hole: True for missing pixels.
+
+        Returns:
+            (the filled images, not clipped to [0, 1], {name: intermediate}).
+        """
         params = variables['params']['model']
         model_state = variables['model_state']['model']
         smooth = metrics.smooth_filling(image, hole)
-        added, intermediates = self.model.apply(
+        correction, intermediates = self.model.apply(
             {'params': params, **model_state}, smooth, hole
         )
-        return jnp.where(hole, smooth + added, image), intermediates
+        return jnp.where(hole, smooth + correction, image), intermediates
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """The filled images in [0, 255]; pixels outside the hole are the inputs'."""
+        """Fill images in [0, 255]; pixels outside the hole are those of the input."""
         pixels = jnp.asarray(inputs['image'])
-        hole = jnp.asarray(inputs['mask'], self.dtype) > 0  # TFLite compares no uint8
+        # The mask becomes a float first, because TFLite cannot compare uint8.
+        hole = jnp.asarray(inputs['mask'], self.dtype) > 0
         filled, _ = self.apply(variables, color.to_float(pixels, self.dtype), hole)
-        # Pixels outside the hole are not rounded by a division.
+        # Outside the hole the pixels are copied, not divided and multiplied by 255.
         filled = 255 * jnp.clip(filled, 0, 1)
         return {'image': jnp.where(hole, filled, pixels.astype(self.dtype))}
 
     def evaluation(self) -> Evaluation:
-        """PSNR in the holes of the test split."""
+        """Build the evaluation: PSNR in the holes."""
         record = functools.partial(metrics.compare, self.dtype)
 
         def evaluate(state, batch):
@@ -242,20 +271,20 @@ class Inpainter:
         )
 
 
-def mask_drawer(
+def make_random_hole(
     options: Config, spec: Spec, size: tuple[int, int]
 ) -> Callable[[jax.Array], Bool[Array, 'h w 1']]:
-    """Build `(key) -> hole [H, W, 1]`.
+    """Build the function `(key) -> hole [H, W, 1]` that generates a random hole.
 
     Args:
         options: `config.task`.
-        spec: with the size of whole images.
-        size: (height, width) of the image, or of a crop; strokes of the brush are as wide
-            in a crop as in the whole image.
+        spec: spec of the run, with the size of whole images.
+        size: (height, width) of the image or crop, in pixels. Brush strokes are as wide in a
+            crop as in the whole image.
     """
     height, width, _ = spec.inputs['image'].shape
 
-    def draw(key):
+    def random_hole(key):
         if options.mask == 'box':
             return masks.box(key, size, options.box_size)
         if options.mask == 'border':
@@ -263,25 +292,25 @@ def mask_drawer(
         whole = masks.free_form(key, (height, width), options.free_form_fraction)
         return whole[: size[0], : size[1]]
 
-    return draw
+    return random_hole
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare:
-    """Build the host side: images of one size, then a random crop or a mask.
+    """Build the host function that resizes images and adds crops or masks.
 
-    Training has random crops. In evaluation each example has a mask that is a function of
-    its row alone.
+    In training it makes random crops. In evaluation it adds a mask that depends on the row
+    of the example alone.
     """
     height, width, channels = spec.inputs['image'].shape
     options = config.task
-    draw_mask = mask_drawer(options, spec, (height, width))
+    random_hole = make_random_hole(options, spec, (height, width))
     is_resized = spec.preprocessing.resize != 'none'
     central_square = image_input.make_resize(spec.preprocessing, channels)
 
     @jax.jit
     def evaluation_mask(row):
         key = keys.stream(jax.random.key(0), 'evaluation')
-        return draw_mask(jax.random.fold_in(key, row))
+        return random_hole(jax.random.fold_in(key, row))
 
     def resize(image, rng):
         if not is_resized:
@@ -315,16 +344,16 @@ def _check(config: Config, spec: Spec) -> None:
     if options.crop > side:
         raise UserError(
             f'task.crop={options.crop}: expected at most {side}, the side of the images '
-            'in pixels. 0 trains on whole images.'
+            'in pixels. Set 0 to train on whole images.'
         )
     smallest = options.crop or side
     if options.mask == 'box' and options.box_size > smallest:
         raise UserError(
-            f'task.box_size={options.box_size}: expected at most {smallest}, the side of the '
-            'images or crops in pixels.'
+            f'task.box_size={options.box_size}: expected at most {smallest}, the side of '
+            'the images or crops in pixels. Choose a smaller box.'
         )
     if options.mask == 'border' and 2 * options.border_width >= smallest:
         raise UserError(
-            f'task.border_width={options.border_width}: expected less than half of {smallest}, the '
-            'side of the images or crops in pixels.'
+            f'task.border_width={options.border_width}: expected less than half of '
+            f'{smallest}, the side of the images or crops in pixels. Choose a smaller border.'
         )

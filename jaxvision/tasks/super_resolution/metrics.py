@@ -1,4 +1,4 @@
-"""How near enlarged images are to the truth, beside bicubic interpolation."""
+"""Metrics of enlarged images, for the network and for bicubic interpolation."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,7 +13,8 @@ from jaxvision.core.types import Batch, Example, Records
 from jaxvision.metrics import restoration
 from jaxvision.viz import figures
 
-STRIP_SIDE = 96  # pixels of an image that a strip shows at most
+# Largest side, in pixels, of the image parts in a figure.
+STRIP_SIDE = 96
 
 
 def compare(
@@ -22,52 +23,58 @@ def compare(
     truth: Float[Array, 'h w c'],
     border: int,
 ) -> Batch:
-    """Measure one enlarged image in 8 bits, as a file holds it.
+    """Measure one enlarged image after rounding to 8 bits.
 
     Args:
-        restored: the network's image, in [0, 1].
-        bicubic: the image of bicubic interpolation, in [0, 1].
-        truth: in [0, 1].
-        border: pixels on each side that are left out of the errors.
+        restored: image of the network, in [0, 1].
+        bicubic: image of bicubic interpolation, in [0, 1].
+        truth: original image, in [0, 1].
+        border: pixels on each side that are not measured.
 
     Returns:
-        The squared error and the SSIM of both images, on luma and, of colour images, on
-        RGB; no SSIM where no window fits. 'strip' shows the middle of the three images.
+        '[bicubic_]error_SPACE', the squared error, and '[bicubic_]ssim_SPACE', the SSIM, for
+        SPACE y (luma) and, in colour images, rgb. There is no SSIM if the image is smaller
+        than its window. 'strip' shows the centres of the three images.
     """
-    restored, bicubic = (jnp.round(255 * image) / 255 for image in (restored, bicubic))
+    restored = jnp.round(255 * restored) / 255
+    bicubic = jnp.round(255 * bicubic) / 255
     spaces = {'y': restoration.luma}
     if truth.shape[-1] == 3:
         spaces['rgb'] = _unchanged
     record = {}
     for prefix, image in (('', restored), ('bicubic_', bicubic)):
         for space, convert in spaces.items():
-            pair = convert(image), convert(truth)
+            pair = (convert(image), convert(truth))
             error = restoration.squared_error(*pair, border)
             record[f'{prefix}error_{space}'] = error
             if _window_fits(min(truth.shape[:2]), border):
                 record[f'{prefix}ssim_{space}'] = restoration.ssim(*pair, border)
-    strip = jnp.concatenate([_middle(image) for image in (bicubic, restored, truth)], 1)
+    strip = jnp.concatenate([_centre(image) for image in (bicubic, restored, truth)], 1)
     return {**record, 'strip': jnp.round(255 * strip).astype(jnp.uint8)}
 
 
 def names(
     crop: int, channels: int, border: int, pooled_classes: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The metrics that `summarize` returns, and those of classes without an example.
+    """Return the names of the metrics of `summarize`.
+
+    The names include classes without an example in the split.
 
     Args:
-        crop: side of the images, pixels.
+        crop: side of the images, in pixels.
         channels: 1 or 3.
-        border: as `compare` takes it.
-        pooled_classes: the class names where PSNR is pooled by class.
+        border: pixels on each side that are not measured.
+        pooled_classes: names of the classes if PSNR is pooled by class, else empty.
     """
     measures = ['psnr', 'bicubic']
     if _window_fits(crop, border):
         measures += ['ssim', 'bicubic_ssim']
-    spaces = ('y', 'rgb') if channels == 3 else ('y',)
-    of_spaces = [f'{measure}_{space}' for space in spaces for measure in measures]
+    of_luma = [f'{measure}_y' for measure in measures]
+    of_rgb = []
+    if channels == 3:
+        of_rgb = [f'{measure}_rgb' for measure in measures]
     of_classes = [f'psnr_y/{name}' for name in pooled_classes]
-    return ('gain_y', *of_spaces, *of_classes)
+    return ('gain_y', *of_luma, *of_rgb, *of_classes)
 
 
 def summarize(
@@ -76,22 +83,24 @@ def summarize(
     """Compute PSNR in dB and SSIM, without the border.
 
     Args:
-        pool: 'image': the mean over images. 'label': the squared errors of a class are
-            averaged first, as those of one photograph's tiles, and classes count alike.
+        pool: 'image' for the mean PSNR of images. 'label' averages the squared errors of each
+            class first (the tiles of one photograph), then the PSNR of classes.
         class_names: names of the classes, in the order of the labels.
-        records: as `compare` makes them, with 'index' and 'label'.
+        records: records of `compare`, with 'index' and 'label'.
 
     Returns:
-        psnr and ssim on luma ('_y') and RGB ('_rgb'); 'bicubic' names those of bicubic
-        interpolation; gain_y is the PSNR on luma minus bicubic's. With pool 'label' also
-        psnr_y/CLASS. No image or class counts more than 100 dB.
+        psnr_SPACE, ssim_SPACE, bicubic_SPACE (a PSNR) and bicubic_ssim_SPACE for SPACE y
+        (luma) and rgb. gain_y is psnr_y - bicubic_y. With pool 'label' also psnr_y/CLASS.
+        The PSNR of an image or class is at most 100 dB.
     """
-    pool_names, pools = np.unique(
-        records['label' if pool == 'label' else 'index'], return_inverse=True
-    )
+    pool_key = 'index'
+    if pool == 'label':
+        pool_key = 'label'
+    pool_names, pools = np.unique(records[pool_key], return_inverse=True)
+    counts = np.bincount(pools)
 
     def average(name):
-        return np.bincount(pools, records[name].astype(np.float64)) / np.bincount(pools)
+        return np.bincount(pools, records[name].astype(np.float64)) / counts
 
     def psnr(name):
         return -10 * np.log10(np.maximum(average(name), 1e-10))
@@ -105,7 +114,7 @@ def summarize(
             name = f'{prefix}ssim_{space}'
             if name in records:
                 values[name] = average(name)
-    means = {name: float(each.mean()) for name, each in values.items()}
+    means = {name: float(of_pools.mean()) for name, of_pools in values.items()}
     metrics = {
         'psnr_y': means['psnr_y'],
         'gain_y': means['psnr_y'] - means['bicubic_y'],
@@ -118,9 +127,11 @@ def summarize(
 
 
 def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Draw a few images: bicubic, restored, truth."""
-    some = np.unique(np.linspace(0, len(records['strip']) - 1, 8).astype(int))
-    return {'strips': figures.grid(list(records['strip'][some]), columns=2)}
+    """Draw up to 8 images: bicubic interpolation, the network, and the original."""
+    count = len(records['strip'])
+    rows = np.unique(np.linspace(0, count - 1, 8).astype(int))
+    strips = list(records['strip'][rows])
+    return {'strips': figures.grid(strips, columns=2)}
 
 
 def _window_fits(side: int, border: int) -> bool:
@@ -131,7 +142,7 @@ def _unchanged(image):
     return image
 
 
-def _middle(image):
+def _centre(image):
     side = min(STRIP_SIDE, image.shape[0])
     start = (image.shape[0] - side) // 2
     return image[start : start + side, start : start + side]

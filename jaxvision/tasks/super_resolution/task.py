@@ -1,7 +1,7 @@
-"""Super-resolution: an image several times as large, learned from degraded images.
+"""Super-resolution: enlarge images, trained on images that are made small.
 
-With `adversarial` it is SRGAN (Ledig et al. 2017, arXiv 1609.04802), with a discriminator
-of patches.
+With an adversarial loss it is SRGAN (Ledig et al. 2017, arXiv 1609.04802) with a patch
+discriminator.
 """
 
 import dataclasses
@@ -36,54 +36,60 @@ from jaxvision.tasks.shared.networks import make_model
 from jaxvision.tasks.super_resolution import metrics
 
 FIELDS: Fields = {
-    'scale': Field(2, 'How many times as large the image becomes.', least=1),
+    'scale': Field(2, 'Factor by which height and width grow.', least=1),
     'patch': Field(
-        24, 'Side of the crops of training, low-resolution pixels.', least=1
+        24, 'Side of the crops in training, in low-resolution pixels.', least=1
     ),
     'degradation': {
         'blur': Field(
-            0.0, 'Standard deviation of a Gaussian, high-resolution pixels.', least=0
+            0.0, 'Std of a Gaussian blur, in high-resolution pixels.', least=0
         ),
         'noise': Field(
             0.0,
-            'Standard deviation of Gaussian noise at low resolution, as a fraction of '
-            'the range.',
+            'Std of Gaussian noise on the low-resolution image, whose values are in [0, 1].',
             least=0,
         ),
         'jpeg': Field(
             0,
-            'JPEG quality of the low-resolution image; 0: not compressed.',
+            'JPEG quality of the low-resolution image; 0: no compression.',
             least=0,
             most=100,
         ),
     },
     'psnr_pool': Field(
         'image',
-        'PSNR of single images, or of all images that share a label.',
+        'PSNR per image, or of the pooled errors of all images with the same label.',
         choices=('image', 'label'),
     ),
     'tile': Field(
-        96, 'Smallest side of the tiles of predict, low-resolution pixels.', least=1
+        96,
+        'Smallest side of the tiles in prediction, in low-resolution pixels.',
+        least=1,
     ),
     **image_restoration.FIELDS,
 }
 
-REACH = 16  # pixels, of a model that does not declare its reach
+# Reach in pixels of a model that does not declare it: an output pixel depends on no input
+# pixel further away.
+REACH = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Details:
-    """What the spec of a super-resolution run holds beyond `Spec`.
+    """The part of the spec that only this task has.
 
     Attributes:
-        crop: side of the central crop that is evaluated, high-resolution pixels.
+        crop: side of the evaluated central crop, in high-resolution pixels.
     """
 
     crop: int
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """The feature extractor; a classifier of its own sees patches as large as training's."""
+    """Return the feature extractor of the perceptual loss; none without this loss.
+
+    A small classifier that is trained for this run has the patch size as image size.
+    """
     networks = image_restoration.requires(config)
     for network in networks.values():
         if network.config:
@@ -95,8 +101,9 @@ def requires(config: Config) -> dict[str, RequiredNetwork]:
 def describe(config: Config, source: Source) -> Spec:
     """Describe the tiles, and the crops of training and evaluation.
 
-    The evaluated crop is the whole image where all images have one size, or
-    `data.image_size`, rounded down to a multiple of the scale.
+    Evaluation measures a central crop. Its side is the smallest of `data.image_size` and the
+    sides of the images, rounded down to a multiple of the scale. Sides that differ between
+    images do not count.
 
     Raises:
         UserError: The crops are smaller than `task.patch`.
@@ -111,9 +118,9 @@ def describe(config: Config, source: Source) -> Spec:
     crop = low_side * scale
     if options.patch > low_side:
         raise UserError(
-            f'task.patch={options.patch}: expected at most {low_side}. The crops have '
-            f'{crop}x{crop} pixels (the images, or data.image_size) and become {scale} '
-            'times smaller.'
+            f'task.patch={options.patch}: expected at most {low_side}, because the images '
+            f'have {crop}x{crop} pixels (data.image_size) and become {scale} times smaller. '
+            'Choose a smaller patch or larger images.'
         )
     model = make_model(config, scale=scale, channels=channels)
     tile = max(options.tile, low_side, 2 * _tiling(scale, model).overlap)
@@ -127,7 +134,7 @@ def describe(config: Config, source: Source) -> Spec:
 
 
 def _tiling(scale: int, model: Module) -> Tiling:
-    """The overlap covers the reach, so tiles give the same pixels as the whole image."""
+    """Choose an overlap of twice the model's reach: tiles give the pixels of the whole image."""
     return Tiling(scale=scale, overlap=2 * getattr(model, 'reach', REACH))
 
 
@@ -153,7 +160,7 @@ def make(config: Config, spec: Spec) -> Task:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Upscaler:
-    """A network that enlarges images, and the degradation that makes them small.
+    """A network that enlarges images, and the degradation of its training images.
 
     Attributes:
         options: `config.task`.
@@ -169,6 +176,7 @@ class Upscaler:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Upscaler':
+        """Build the network of a config."""
         _, _, channels = spec.inputs['image'].shape
         scale = config.task.scale
         return cls(
@@ -179,27 +187,35 @@ class Upscaler:
         )
 
     def blank(self, batch: Batch) -> tuple[Array, Array]:
-        """As `image_restoration.Restorer`."""
+        """Return (low resolution, truth) of the right shapes, to initialise the networks."""
         low = color.to_float(batch['image'], self.dtype)
         return low, color.to_float(batch['truth'], self.dtype)
 
     def degrade(self, state: TrainState, batch: Batch) -> tuple[Array, Array]:
-        """Make (low resolution, truth) of each crop, turned and mirrored at random."""
+        """Return (low resolution, truth) of each crop, rotated and mirrored at random."""
         key = keys.at_step(state.key, 'read', state.step)
-        turns = keys.per_example(keys.stream(key, 'dihedral'), batch['index'])
-        truth = jax.vmap(geometry.random_dihedral)(
-            turns, color.to_float(batch['truth'], self.dtype)
-        )
+        turn_keys = keys.per_example(keys.stream(key, 'dihedral'), batch['index'])
+        crops = color.to_float(batch['truth'], self.dtype)
+        truth = jax.vmap(geometry.random_dihedral)(turn_keys, crops)
         return degrade_images(self.options, key, batch['index'], truth), truth
 
     def init(self, key: jax.Array, degraded: Array) -> Tree:
-        """Draw the model's variables."""
+        """Initialise the variables of the model."""
         return self.model.init(key, degraded)
 
     def restore(
         self, params: Tree, model_state: Tree, degraded: Array
     ) -> tuple[Array, Tree]:
-        """Enlarge images in training; they may lie a little outside of [0, 1]."""
+        """Enlarge images in training.
+
+        Args:
+            params: parameters of the model.
+            model_state: model state, such as batch statistics.
+            degraded: low-resolution images in [0, 1].
+
+        Returns:
+            (the enlarged images, not clipped to [0, 1], the new model state).
+        """
         (image, _), model_state = self.model.apply(
             {'params': params, **model_state},
             degraded,
@@ -209,35 +225,38 @@ class Upscaler:
         return image, model_state
 
     def error(self, errors: Array, degraded: Array) -> tuple[Array, Array]:
-        """The mean error of each image, all images with the same weight."""
+        """Average the pixel losses of each image; all images have the weight 1."""
         weights = jnp.ones(len(degraded), self.dtype)
         return image_restoration.per_image(errors), weights
 
     def discriminated(self, image: Array, degraded: Array) -> Array:
-        """The image in [-1, 1]."""
+        """Map images to [-1, 1]."""
         return 2 * image - 1
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
-        """Return the pixels: the model takes them in [0, 1]."""
+        """Return pixels in [0, 1] unchanged, as the model needs them."""
         return pixels
 
     def apply(self, variables: Tree, image: Array) -> tuple[Array, Scalars]:
-        """The enlarged images, both in about [0, 1], and named intermediates."""
+        """Enlarge images in [0, 1], not clipped; also return named intermediates."""
         params = variables['params']['model']
         model_state = variables['model_state']['model']
         return self.model.apply({'params': params, **model_state}, image)
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """The enlarged images in [0, 255]."""
+        """Enlarge images in [0, 255]."""
         low = color.to_float(jnp.asarray(inputs['image']), self.dtype)
         image, _ = self.apply(variables, low)
         return {'image': 255 * jnp.clip(image, 0, 1)}
 
     def evaluation(self) -> Evaluation:
-        """PSNR and SSIM on the test split."""
+        """Build the evaluation: PSNR and SSIM of the network and of bicubic interpolation."""
         pool = self.options.psnr_pool
         class_names = self.spec.class_names
         _, _, channels = self.spec.inputs['image'].shape
+        pooled_classes = ()
+        if pool == 'label':
+            pooled_classes = class_names
         return Evaluation(
             evaluate=self.evaluate,
             summarize=functools.partial(metrics.summarize, pool, class_names),
@@ -245,32 +264,33 @@ class Upscaler:
                 self.spec.details.crop,
                 channels,
                 border=self.options.scale,
-                pooled_classes=class_names if pool == 'label' else (),
+                pooled_classes=pooled_classes,
             ),
             record=self.record,
             inputs=self.evaluation_inputs,
         )
 
     def evaluate(self, state: TrainState, batch: Batch) -> Batch:
-        """The records of a batch."""
+        """Enlarge the degraded crops of a batch and make the records."""
         inputs = self.evaluation_inputs(batch)
         return self.record(self.predict(state.variables, inputs), batch)
 
     def evaluation_inputs(self, batch: Batch) -> Batch:
-        """Degrade the crops and pad them to tiles, 8 bits a channel."""
+        """Degrade the crops and pad them to tiles, as uint8."""
         low = jnp.round(255 * self._low_resolution(batch)).astype(jnp.uint8)
         tile, _, _ = self.spec.inputs['image'].shape
         return {'image': _padded(low, tile)}
 
     def record(self, outputs: Batch, batch: Batch) -> Batch:
-        """One record per crop."""
+        """Make one record per crop, see `metrics.compare`."""
         scale = self.options.scale
         crop = self.spec.details.crop
         tile, _, _ = self.spec.inputs['image'].shape
         start = (tile - crop // scale) // 2 * scale
         inside = slice(start, start + crop)
         bicubic = edsr.bicubic(self._low_resolution(batch), scale)
-        record = jax.vmap(functools.partial(metrics.compare, border=scale))(
+        compare = functools.partial(metrics.compare, border=scale)
+        record = jax.vmap(compare)(
             outputs['image'][:, inside, inside] / 255,
             jnp.clip(bicubic, 0, 1),
             color.to_float(batch['truth'], self.dtype),
@@ -278,7 +298,7 @@ class Upscaler:
         return {**record, 'label': batch['label']}
 
     def _low_resolution(self, batch: Batch) -> Array:
-        """The degraded crops, the same for every seed."""
+        """Degrade the crops; the result is the same for every seed."""
         key = keys.stream(jax.random.key(0), 'evaluation')
         truth = color.to_float(batch['truth'], self.dtype)
         return degrade_images(self.options, key, batch['index'], truth)
@@ -290,12 +310,12 @@ def degrade_images(
     index: Int[Array, 'b'],
     images: Float[Array, 'b h w c'],
 ) -> Float[Array, 'b h2 w2 c']:
-    """Make images smaller by the scale, and otherwise degraded.
+    """Reduce images by the scale and degrade them, each with its own random key.
 
     Args:
-        options: the config's task, with 'scale' and 'degradation'.
+        options: `config.task`, with 'scale' and 'degradation'.
         key: random key of the step.
-        index: of each example in its split.
+        index: row of each example in its split.
         images: images in [0, 1].
     """
     degrade_image = functools.partial(
@@ -306,30 +326,33 @@ def degrade_images(
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare:
-    """Build the host side: a random crop in training, the central crop in evaluation."""
+    """Build the host function that crops images: at random in training, else the centre."""
     _, _, channels = spec.inputs['image'].shape
     patch = config.task.patch * config.task.scale
 
     def prepare(example, rng):
         image = decode.decode(example['image'], channels)
-        size = patch if rng else spec.details.crop
+        size = patch
+        if rng is None:
+            size = spec.details.crop
         spare = np.array(image.shape[:2]) - size
         if spare.min() < 0:
             height, width, _ = image.shape
             raise Unreadable(
-                f'{width}x{height} pixels are less than the crops of {size}x{size}'
+                f'it has {width}x{height} pixels, fewer than a crop of {size}x{size}'
             )
-        top, left = rng.integers(0, spare, endpoint=True) if rng else spare // 2
-        return {
-            'truth': image[top : top + size, left : left + size],
-            'label': example['label'],
-        }
+        if rng is None:
+            top, left = spare // 2
+        else:
+            top, left = rng.integers(0, spare, endpoint=True)
+        crop = image[top : top + size, left : left + size]
+        return {'truth': crop, 'label': example['label']}
 
     return prepare
 
 
 def _padded(images: UInt8[Array, 'b h w c'], side: int) -> UInt8[Array, 'b H W c']:
-    """Mirror images outwards to a tile, so that the network sees no edge in the image."""
+    """Pad images to tiles by reflection, so that no artificial edge appears."""
     missing = side - images.shape[1]
-    around = missing // 2, missing - missing // 2
-    return jnp.pad(images, ((0, 0), around, around, (0, 0)), mode='symmetric')
+    margin = (missing // 2, missing - missing // 2)
+    return jnp.pad(images, ((0, 0), margin, margin, (0, 0)), mode='symmetric')

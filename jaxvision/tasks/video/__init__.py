@@ -1,1 +1,1 @@
-"""Video recognition."""
+"""Video classification."""

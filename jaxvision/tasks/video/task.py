@@ -1,4 +1,4 @@
-"""Video classification: one label a clip (softmax) or several (sigmoid)."""
+"""Video classification with one label per clip (softmax) or several (sigmoid)."""
 
 import functools
 from collections.abc import Sequence
@@ -24,39 +24,46 @@ from jaxvision.viz import figures
 
 FIELDS: Fields = {
     'frames': Field(
-        20, 'Frames of a clip; a shorter video is padded with black frames.', least=1
+        20,
+        'Number of frames of a clip; shorter videos are padded with black frames.',
+        least=1,
     ),
     'stride': Field(
         1,
-        'Every so many frames of the video, one is a frame of the clip; at a variable rate: '
-        'every so many of the commonest intervals.',
+        'A clip has every stride-th frame of the video. At a variable frame rate, frames are '
+        'first sampled at the most common interval.',
         least=1,
     ),
     'resize': Field(
         'stretch',
-        'How frames of another size become squares; central_square crops the longer side.',
+        'How frames become squares: stretched, or by a crop of the longer side '
+        '(central_square).',
         choices=('stretch', 'central_square'),
     ),
     'label_smoothing': Field(
-        0.0, 'Probability that is spread over all classes.', least=0, below=1
+        0.0,
+        'Label smoothing: probability that is spread over all classes.',
+        least=0,
+        below=1,
     ),
     **fine_tuning.FIELDS,
-    # All frames of a clip are moved alike.
+    # All frames of a clip are augmented in the same way.
     'augment': image_input.AUGMENT,
 }
 
-_STRIP_FRAMES = 5  # of a clip in a picture
+# Number of frames of a clip in a figure.
+_STRIP_FRAMES = 5
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the clips and classes of a dataset, and the preprocessing of its frames."""
+    """Describe the clips, classes and preprocessing of a dataset."""
     info = source.info
     info.check_holds('video', 'label')
-    own = Preprocessing.of_dataset(
+    of_dataset = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, config.task.resize
     )
     preprocessing = image_input.as_weights(
-        config, own, info.image_shape, ('stretch', 'central_square')
+        config, of_dataset, info.image_shape, ('stretch', 'central_square')
     )
     frames = config.task.frames
     frame = image_input.array_spec(preprocessing, info)
@@ -85,7 +92,7 @@ def make(config: Config, spec: Spec) -> Task:
     dtype = jnp.dtype(config.model.param_dtype)
 
     def pixels(inputs: Batch) -> tuple[Array, ...]:
-        # The mask is made a float first: TFLite compares no uint8.
+        # The mask becomes a float first, because TFLite cannot compare uint8.
         return (
             color.to_float(jnp.asarray(inputs['video']), dtype),
             jnp.asarray(inputs['video_mask'], dtype) > 0,
@@ -95,7 +102,7 @@ def make(config: Config, spec: Spec) -> Task:
         config,
         spec,
         pixels,
-        functools.partial(augmented, config.task.augment),
+        functools.partial(augment_clips, config.task.augment),
         predictor='video',
         prepare=make_prepare(config, spec),
         figures=functools.partial(class_labels.draw_figures, spec.class_names, strip),
@@ -103,36 +110,39 @@ def make(config: Config, spec: Spec) -> Task:
     )
 
 
-def augmented(
+def augment_clips(
     options: Config,
     key: jax.Array,
     index: Array,
     clips: Float[Array, 'b t h w c'],
     targets: Array,
 ) -> tuple[Float[Array, 'b t h w c'], Array]:
-    """Flip, shift and rotate clips at random, all frames of a clip alike.
+    """Flip, shift and rotate clips at random, all frames of a clip in the same way.
 
     Args:
-        options: the fields of `task.augment`.
+        options: `config.task.augment`.
         key: random key of the step.
         index: number of each example [B].
-        clips: in [0, 1].
-        targets: probability of each class [B, K].
+        clips: clips in [0, 1].
+        targets: target probability of each class [B, K].
 
     Returns:
-        (the clips, the same targets).
+        (the augmented clips, the unchanged targets).
     """
     batch, time, height, width, channels = clips.shape
     frames_as_channels = jnp.moveaxis(clips, 1, 3).reshape(
         batch, height, width, time * channels
     )
-    moved = image_input.augment_geometry(options, key, index, frames_as_channels)
-    moved = moved.reshape(batch, height, width, time, channels)
-    return jnp.moveaxis(moved, 3, 1), targets
+    images = image_input.augment_geometry(options, key, index, frames_as_channels)
+    images = images.reshape(batch, height, width, time, channels)
+    return jnp.moveaxis(images, 3, 1), targets
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare:
-    """Read a clip of fixed shape, from a random place of the video or from its middle."""
+    """Build the host function that reads a clip and its mask from a video.
+
+    In training the clip starts at a random frame. In evaluation it is the middle of the video.
+    """
     frames, height, _, channels = spec.inputs['video'].shape
     stride = config.task.stride
     resize = video_input.make_frame_resize(spec.preprocessing)
@@ -148,7 +158,7 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
 
 def strip(example: Example) -> UInt8[np.ndarray, 'h w c']:
-    """Draw frames of a prepared clip, evenly spread, side by side."""
+    """Draw up to five evenly spaced frames of a prepared clip, side by side."""
     clip = example['video'][example['video_mask'] > 0]
     count = min(_STRIP_FRAMES, len(clip))
     rows = np.linspace(0, len(clip) - 1, count).round().astype(int)
@@ -158,7 +168,7 @@ def strip(example: Example) -> UInt8[np.ndarray, 'h w c']:
 def show(
     class_names: Sequence[str], multi_label: bool, inputs: Example, outputs: Records
 ) -> Shown:
-    """Name the most likely classes, beside a strip of the clip.
+    """Name the most likely classes of a clip, with a strip of its frames.
 
     Args:
         class_names: names of the classes, in the order of the labels.

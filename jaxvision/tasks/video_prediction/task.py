@@ -1,4 +1,4 @@
-"""Video prediction: the frames that follow some frames of a video."""
+"""Video prediction: predict the next frames of a video."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -42,19 +42,19 @@ def _l1_and_mse(errors: Float[Array, '*shape']) -> Float[Array, '*shape']:
 LOSSES = {'l1': jnp.abs, 'mse': jnp.square, 'l1+mse': _l1_and_mse}
 
 FIELDS: Fields = {
-    'frames_in': Field(10, 'Frames that the model is given.', least=2),
-    'frames_out': Field(10, 'Frames that the model predicts.', least=1),
+    'frames_in': Field(10, 'Number of input frames.', least=2),
+    'frames_out': Field(10, 'Number of predicted frames.', least=1),
     'stride': Field(
         1,
-        'Every so many frames of the video, one is used; at a variable rate: every so many '
-        'of the commonest intervals.',
+        'Every stride-th frame of the video is used. At a variable frame rate, frames are '
+        'first sampled at the most common interval.',
         least=1,
     ),
-    'loss': Field('mse', 'Loss of the pixels.', choices=tuple(LOSSES)),
+    'loss': Field('mse', 'Pixel loss.', choices=tuple(LOSSES)),
     'sampling': Field(
         0.5,
-        'Fraction of the training in which true frames stand in for predicted ones, '
-        'less and less often; 0: never.',
+        'Scheduled sampling: fraction of the training during which true frames replace '
+        'predicted frames, with falling probability; 0: never.',
         least=0,
         most=1,
     ),
@@ -62,19 +62,22 @@ FIELDS: Fields = {
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the frames that are given and predicted.
+    """Describe the input frames and the predicted frames.
 
-    Frames of one size stay as they are. Others become the central square, resized to
-    `data.image_size`.
+    Small frames of one size are unchanged. Other frames become their central square, resized
+    to `data.image_size`.
+
+    Raises:
+        UserError: The clips of the dataset have too few frames.
     """
     options = config.task
     info = source.info
     info.check_holds('video')
     if info.frames is not None and info.frames < _span(options):
         raise UserError(
-            f'task.stride={options.stride}: expected at most {info.frames} frames in all, '
-            f'as {info.name} has clips of {info.frames} frames; frames_in, frames_out and '
-            f'stride ask for {_span(options)}. Lower one of them'
+            f'task.stride={options.stride}: expected frames_in, frames_out and stride that '
+            f'span at most {info.frames} frames, the length of the clips of {info.name}, but '
+            f'they span {_span(options)}. Lower one of these fields.'
         )
     preprocessing = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, 'central_square'
@@ -121,14 +124,14 @@ def make(config: Config, spec: Spec) -> Task:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FramePredictor:
-    """A model of the frames that follow, with its loss.
+    """A model that predicts frames, with its loss and evaluation.
 
     Attributes:
-        model: the model.
-        loss_name: one of `LOSSES`.
-        frames: number of frames that are predicted.
-        sampling: fraction of the training in which true frames are shown.
-        steps: length of the training.
+        model: a Flax module.
+        loss_name: a key of `LOSSES`.
+        frames: number of predicted frames.
+        sampling: fraction of the training with scheduled sampling.
+        steps: length of the training in steps.
         dtype: dtype of the frames.
     """
 
@@ -141,6 +144,7 @@ class FramePredictor:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'FramePredictor':
+        """Build the model of a config."""
         frames, *image_shape = spec.targets['future'].shape
         length = steps(config.train.steps, config.data.batch_size, spec.examples)
         return cls(
@@ -153,42 +157,52 @@ class FramePredictor:
         )
 
     def normalize(self, frames: Float[Array, '...']) -> Float[Array, '...']:
-        """Return frames in [0, 1] as they are: the model takes these."""
+        """Return frames in [0, 1] unchanged, as the model needs them."""
         return frames
 
     def truth_fraction(self, step: Int[Array, '']) -> Float[Array, '']:
-        """The probability that a true frame is shown at a step."""
+        """Return the probability that a true frame replaces a predicted one at a step."""
         return truth_fraction(self.sampling, step, self.steps)
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[update.Terms, update.Aux]:
-        """The error of the predicted pixels, as `update.from_loss` takes it."""
+        """Compute the pixel loss of predicted frames, for `update.from_loss`.
+
+        Args:
+            params: parameters of the model.
+            state: train state; its step decides the probability of true frames.
+            batch: training examples.
+            key: random key of the step.
+
+        Returns:
+            ({loss name: (values [B], weights [B])}, no auxiliary values).
+        """
         past = color.to_float(batch['video'], self.dtype)
         future = color.to_float(batch['future'], self.dtype)
         fraction = self.truth_fraction(state.step)
-        shown = draw_shown(key, batch['index'], self.frames, fraction)
-        predicted, _ = self.model.apply({'params': params}, past, future, shown)
+        is_true = sample_true_frames(key, batch['index'], self.frames, fraction)
+        predicted, _ = self.model.apply({'params': params}, past, future, is_true)
         errors = LOSSES[self.loss_name](predicted - future).mean((1, 2, 3, 4))
         return {self.loss_name: (errors, jnp.ones_like(errors))}, {}
 
     def apply(
         self, variables: Tree, past: Float[Array, 'b s h w c']
     ) -> tuple[Float[Array, 'b t h w c'], Scalars]:
-        """The predicted frames in [0, 1], not clipped, and named intermediates."""
+        """Predict frames, not clipped to [0, 1]; also return named intermediates."""
         return self.model.apply({'params': variables['params']['model']}, past)
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """The predicted frames [B, T, H, W, C] in [0, 255]."""
+        """Predict frames [B, T, H, W, C] in [0, 255]."""
         past = color.to_float(jnp.asarray(inputs['video']), self.dtype)
         predicted, _ = self.apply(variables, past)
         return {'video': 255 * jnp.clip(predicted, 0, 1)}
 
     def record(self, outputs: Batch, batch: Batch) -> Batch:
-        """Squared errors [B, T], each summed over the pixels in [0, 1] of a frame.
+        """Compute the squared error of each frame [B, T], summed over its pixels in [0, 1].
 
-        The records hold the errors of the prediction, of the last frame given and of a black
-        frame. They hold the SSIM if its window fits into a frame.
+        There are errors of the predicted frames, of the repeated last input frame and of
+        black frames. There is the SSIM if a frame is at least as large as its window.
         """
         past = color.to_float(batch['video'], self.dtype)
         truth = color.to_float(batch['future'], self.dtype)
@@ -208,7 +222,7 @@ class FramePredictor:
         return records
 
     def evaluation(self, spec: Spec) -> Evaluation:
-        """Errors of the predicted frames, on the test split."""
+        """Build the evaluation: errors of the predicted frames."""
 
         def evaluate(state, batch):
             return self.record(self.predict(state.variables, batch), batch)
@@ -222,11 +236,12 @@ class FramePredictor:
 
 
 def _with_truth_fraction(descend: Update, network: FramePredictor) -> Update:
-    """Add the probability of true frames to an update's scalars, as 'truth_share'."""
+    """Add the probability of true frames to the scalars of an update, as 'truth_share'."""
 
     def update_and_fraction(state, batch):
-        new, scalars = descend(state, batch)
-        return new, {**scalars, 'truth_share': network.truth_fraction(state.step)}
+        new_state, scalars = descend(state, batch)
+        fraction = network.truth_fraction(state.step)
+        return new_state, {**scalars, 'truth_share': fraction}
 
     return update_and_fraction
 
@@ -234,46 +249,56 @@ def _with_truth_fraction(descend: Update, network: FramePredictor) -> Update:
 def truth_fraction(
     sampling: float, step: int | Int[Array, ''], steps: int
 ) -> Float[Array, '']:
-    """The probability that a true frame stands in for a predicted one.
+    """Compute the probability that a true frame replaces a predicted one.
 
     It falls linearly from 1 to 0: scheduled sampling (Bengio et al. 2015, arXiv 1506.03099).
 
     Args:
-        sampling: fraction of the training until it is 0; 0: it always is.
+        sampling: fraction of the training after which the probability is 0. With 0 the
+            probability is always 0.
         step: number of the step.
-        steps: length of the training.
+        steps: length of the training in steps.
     """
     if not sampling:
         return jnp.zeros(())
     return jnp.clip(1 - step / (sampling * steps), 0, 1)
 
 
-def draw_shown(
+def sample_true_frames(
     key: jax.Array,
     index: Int[Array, 'b'],
     frames: int,
     fraction: float | Float[Array, ''],
 ) -> Bool[Array, 'b t']:
-    """Draw which frames of each example are shown as they truly are.
+    """Sample which predicted frames of each example are replaced by true frames.
 
     Args:
         key: random key of the step.
         index: number of each example.
-        frames: number of frames that are predicted.
+        frames: number of predicted frames.
         fraction: probability of each frame.
+
+    Returns:
+        True for frames that are replaced.
     """
 
-    def draw(example_key):
+    def sample(example_key):
         return jax.random.bernoulli(example_key, fraction, (frames,))
 
-    return jax.vmap(draw)(keys.per_example(keys.stream(key, 'shown'), index))
+    example_keys = keys.per_example(keys.stream(key, 'shown'), index)
+    return jax.vmap(sample)(example_keys)
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare:
-    """Read frames of one size, from a random place of the video or from its middle."""
+    """Build the host function that reads input and future frames from a video.
+
+    In training they start at a random frame. In evaluation they are the middle of the video.
+    """
     options = config.task
     side, _, channels = spec.inputs['video'].shape[1:]
-    size = None if spec.preprocessing.resize == 'none' else side
+    size = None
+    if spec.preprocessing.resize != 'none':
+        size = side
     resize = video_input.make_frame_resize(spec.preprocessing)
 
     def prepare(example, rng):
@@ -281,7 +306,7 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
         total = len(even_rows)
         if total < _span(options):
             raise Unreadable(
-                f'it has {total} frames, of {_span(options)} that are needed'
+                f'it has {total} frames, fewer than the {_span(options)} that are needed'
             )
         count = options.frames_in + options.frames_out
         rows = even_rows[video.clip_rows(total, count, options.stride, rng)]
@@ -292,14 +317,16 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
 
 def _span(options: Config) -> int:
-    """Number of frames of a video from the first to the last of an example."""
+    """Count the frames of a video from the first to the last frame of an example, inclusive."""
     return (options.frames_in + options.frames_out - 1) * options.stride + 1
 
 
 def metric_names(image_shape: Sequence[int]) -> tuple[str, ...]:
-    """The metrics that `summarize` returns for frames of a shape."""
-    ssim = ('ssim',) if _has_ssim(image_shape) else ()
-    return 'mse', 'mse_ratio', 'mse_last_frame', 'mse_blank', 'blank_ratio', *ssim
+    """Return the names of the metrics of `summarize`, for frames (height, width, channels)."""
+    names = ['mse', 'mse_ratio', 'mse_last_frame', 'mse_blank', 'blank_ratio']
+    if _has_ssim(image_shape):
+        names.append('ssim')
+    return tuple(names)
 
 
 def _has_ssim(image_shape: Sequence[int]) -> bool:
@@ -307,12 +334,14 @@ def _has_ssim(image_shape: Sequence[int]) -> bool:
 
 
 def summarize(records: Records) -> dict[str, float]:
-    """Mean errors over frames and videos, as they are counted for Moving MNIST.
+    """Average the errors over frames and videos, as is usual for Moving MNIST.
 
-    `mse` is the squared error summed over the pixels in [0, 1] of a frame. `mse_last_frame`
-    and `mse_blank` are the errors of the last frame given and of a black frame. `mse_ratio`
-    and `blank_ratio` are `mse` and `mse_blank` divided by `mse_last_frame`. `ssim` needs
-    frames as large as its window.
+    Returns:
+        mse: squared error, summed over the pixels in [0, 1] of a frame.
+        mse_last_frame: error of the repeated last input frame.
+        mse_blank: error of black frames.
+        mse_ratio, blank_ratio: mse and mse_blank divided by mse_last_frame.
+        ssim: only if the frames are at least as large as its window.
     """
 
     def mean(name):
@@ -321,7 +350,8 @@ def summarize(records: Records) -> dict[str, float]:
     mse = mean('squared_error')
     last = mean('last_frame_squared_error')
     blank = mean('blank_squared_error')
-    divisor = max(last, 1e-10)  # In some videos nothing moves.
+    # The error is 0 in videos without motion.
+    divisor = max(last, 1e-10)
     metrics = {
         'mse': mse,
         'mse_ratio': mse / divisor,
@@ -335,7 +365,7 @@ def summarize(records: Records) -> dict[str, float]:
 
 
 def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Draw six videos: the frames given and, above the truth, those predicted."""
+    """Draw six videos: input frames, then predicted frames above the true frames."""
     count = len(records['index'])
     rows = np.unique(np.linspace(0, count - 1, 6).astype(int))
     clips = [example(int(records['index'][row])) for row in rows]
@@ -350,22 +380,29 @@ def _strips(
         empty = np.full_like(clip['video'], 255)
         frames += [*clip['video'], *predicted_frames, *empty, *clip['future']]
     columns = len(clips[0]['video']) + predicted.shape[1]
-    return figures.grid(frames, columns, times=max(1, 64 // frames[0].shape[0]))
+    times = max(1, 64 // frames[0].shape[0])
+    return figures.grid(frames, columns, times=times)
 
 
 def show(inputs: Example, outputs: Records) -> Shown:
-    """Answer with the errors of a user's video, a strip and an animation of its frames.
+    """Answer with the errors for a video of a user, a strip and an animation.
 
-    The errors are those of `summarize`. The animation has the frames given and predicted.
+    The errors are `mse` and `mse_last_frame` of `summarize`. The animation has the input
+    frames and the predicted frames.
+
+    Args:
+        inputs: a prepared example, see `Task.show`.
+        outputs: outputs of `Task.predict` for one video.
     """
     truth = inputs['future'] / 255
 
-    def per_frame(frames):
-        return round(float(np.square(frames - truth).sum((1, 2, 3)).mean()), 4)
+    def error_per_frame(frames):
+        errors = np.square(frames - truth).sum((1, 2, 3))
+        return round(float(errors.mean()), 4)
 
     answer = {
-        'mse': per_frame(outputs['video'] / 255),
-        'mse_last_frame': per_frame(inputs['video'][-1:] / 255),
+        'mse': error_per_frame(outputs['video'] / 255),
+        'mse_last_frame': error_per_frame(inputs['video'][-1:] / 255),
     }
     if 'original' not in inputs:
         return answer, None

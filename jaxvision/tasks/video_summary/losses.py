@@ -1,8 +1,8 @@
-"""Targets and rewards of a video's frames: ranks of importance, rewards of summaries.
+"""Targets and rewards for the frames of a video: ranks of importance, rewards of summaries.
 
-The rewards are those of Zhou et al. 2018 (arXiv 1801.00054). All functions are of one video,
-of fixed length and with a mask of the frames that are no padding, for jit and vmap. Rewards
-have no useful gradient, as `chosen` is drawn.
+The rewards are those of Zhou et al. 2018 (arXiv 1801.00054). All functions take one video of
+fixed length with a mask, and work under jit and vmap. Rewards have no useful gradient, because
+the summaries are sampled.
 """
 
 import jax
@@ -11,24 +11,26 @@ from jaxtyping import Array, Bool, Float, Integer, Key
 
 from jaxvision.tasks.video_summary.selection import FRACTION
 
-Chosen = Integer[Array, 't'] | Bool[Array, 't']  # 1 for a frame in the summary
+# 1 for a frame of the summary.
+Chosen = Integer[Array, 't'] | Bool[Array, 't']
 
 
 def ranks(importance: Float[Array, 't'], mask: Bool[Array, 't']) -> Float[Array, 't']:
-    """The fraction of the video's frames that are less important; ties count half.
+    """Compute for each frame the fraction of frames that are less important.
 
-    Ranks are what is measured in the end (Otani et al. 2019, arXiv 1903.11328), whatever
-    scale a person uses.
+    Ties count half. Ranks do not depend on the scale of an annotator, and the evaluation
+    compares ranks too (Otani et al. 2019, arXiv 1903.11328).
     """
     less = importance < importance[:, None]
     equal = importance == importance[:, None]
-    return ((less + 0.5 * equal) * mask).sum(1) / jnp.maximum(mask.sum(), 1)
+    count = ((less + 0.5 * equal) * mask).sum(1)
+    return count / jnp.maximum(mask.sum(), 1)
 
 
 def bounded(logits: Float[Array, '*t']) -> Float[Array, '*t']:
-    """Bound logits to (-3, 3), so that no frame is ever sure to be drawn.
+    """Bound logits to (-3, 3), so that no frame is sampled with certainty.
 
-    So the model can unlearn its first preferences. Bello et al. 2016 (arXiv 1611.09940)
+    The model can then revise its first preferences. Bello et al. 2016 (arXiv 1611.09940)
     bound logits for the same reason.
     """
     return 3 * jnp.tanh(logits)
@@ -41,72 +43,77 @@ def reinforce(
     mask: Bool[Array, 't'],
     episodes: int,
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
-    """The loss whose gradient is REINFORCE's, and the reward.
+    """Compute the REINFORCE loss of sampled summaries, and their reward.
 
-    The baseline of each summary is the mean reward of the others (Kool et al. 2019, "Buy 4
-    REINFORCE samples, get a baseline for free!"). Advantages are divided by the rewards' std:
-    a nearly still video, whose summaries are all nearly as good, teaches as much as others.
+    The baseline of a summary is the mean reward of the other summaries (Kool et al. 2019, "Buy
+    4 REINFORCE samples, get a baseline for free!"). Advantages are divided by the std of the
+    rewards. This gives a nearly still video, with similar rewards, the same influence.
 
     Args:
-        key: draws the summaries.
+        key: random key of the sampled summaries.
         logits: logits of the frames.
         features: features of the frames.
         mask: True for frames, False for padding.
-        episodes: summaries that are drawn, at least two.
+        episodes: number of sampled summaries, at least two.
 
     Returns:
         (the loss, the reward), means over the summaries.
     """
-    chosen, log_probability = jax.vmap(draw, (0, None, None))(
-        jax.random.split(key, episodes), logits, mask
-    )
+    sample_many = jax.vmap(sample_summary, (0, None, None))
+    episode_keys = jax.random.split(key, episodes)
+    chosen, log_probability = sample_many(episode_keys, logits, mask)
     rewards = jax.vmap(reward, (None, 0, None))(features, chosen, mask)
     advantage = (rewards - rewards.mean()) * episodes / (episodes - 1)
     advantage = jax.lax.stop_gradient(advantage / (rewards.std() + 1e-6))
     return -(advantage * log_probability).mean(), rewards.mean()
 
 
-def draw(
+def sample_summary(
     key: Key[Array, ''], logits: Float[Array, 't'], mask: Bool[Array, 't']
 ) -> tuple[Bool[Array, 't'], Float[Array, '']]:
-    """Draw a summary of `selection.FRACTION` of the frames.
+    """Sample a summary of `selection.FRACTION` of the frames.
 
-    It has three to five stretches of equal length, drawn one after another without
-    replacement, each in proportion to exp of its frames' mean logit (Plackett-Luce, by the
-    Gumbel trick: Kool et al. 2019, arXiv 1903.06059). The likeliest is what a knapsack keeps.
+    The summary has three to five segments of equal length, sampled without replacement. The
+    probability of a segment is proportional to exp of the mean logit of its frames. This is a
+    Plackett-Luce model, sampled by the Gumbel trick (Kool et al. 2019, arXiv 1903.06059). The
+    most likely summary is the solution of the knapsack problem.
 
     Args:
-        key: draws the stretches.
+        key: random key.
         logits: logits of the frames.
         mask: True for frames, False for padding.
 
     Returns:
-        (which frames are in the summary, the log probability of the stretches in order).
+        (True for frames of the summary, log probability of the segments in this order).
     """
-    kept = jnp.maximum(jnp.floor(FRACTION * mask.sum() + 1e-4).astype(int), 1)
+    fraction = FRACTION * mask.sum() + 1e-4
+    kept = jnp.maximum(jnp.floor(fraction).astype(int), 1)
     length = jnp.maximum(kept // 3, 1)
-    stretch = jnp.arange(len(logits)) // length
+    segment = jnp.arange(len(logits)) // length
 
     def total(values):
-        return jax.ops.segment_sum(jnp.where(mask, values, 0), stretch, len(logits))
+        return jax.ops.segment_sum(jnp.where(mask, values, 0), segment, len(logits))
 
     frames = total(jnp.ones_like(logits))
-    never = jnp.finfo(logits.dtype).min / 4  # Gradients of -inf are NaN.
-    values = jnp.where(frames > 0, total(logits) / jnp.maximum(frames, 1), never)
-    order = jnp.argsort(-(values + jax.random.gumbel(key, values.shape, values.dtype)))
-    is_drawn = jnp.arange(len(logits)) < kept // length
-    left = jax.lax.cumlogsumexp(values[order], reverse=True)
-    log_probability = jnp.where(is_drawn, values[order] - left, 0).sum()
-    chosen = jnp.zeros_like(mask).at[order].set(is_drawn)[stretch] & mask
-    return chosen, log_probability
+    # Finite, because gradients of -inf are NaN.
+    never = jnp.finfo(logits.dtype).min / 4
+    mean = total(logits) / jnp.maximum(frames, 1)
+    values = jnp.where(frames > 0, mean, never)
+    noise = jax.random.gumbel(key, values.shape, values.dtype)
+    order = jnp.argsort(-(values + noise))
+    is_sampled = jnp.arange(len(logits)) < kept // length
+    remaining = jax.lax.cumlogsumexp(values[order], reverse=True)
+    log_probability = jnp.where(is_sampled, values[order] - remaining, 0).sum()
+    segments = jnp.zeros_like(mask).at[order].set(is_sampled)
+    return segments[segment] & mask, log_probability
 
 
 def reward(
     features: Float[Array, 't d'], chosen: Chosen, mask: Bool[Array, 't']
 ) -> Float[Array, '']:
-    """Add diversity and representativeness (eq. 6).
+    """Compute the reward of a summary: diversity plus representativeness (eq. 6).
 
-    The sum is in [0, 2] where no cosine is negative.
+    The reward is in [0, 2] if no cosine is negative.
 
     Args:
         features: features of the frames.
@@ -124,13 +131,13 @@ def diversity(
     mask: Bool[Array, 't'],
     limit: int = 20,
 ) -> Float[Array, '']:
-    """Average 1 - cosine over the pairs of chosen frames (eq. 3 and 4).
+    """Compute the diversity: the mean of 1 - cosine over pairs of chosen frames (eq. 3, 4).
 
     Args:
         features: features of the frames.
         chosen: 1 for frames of the summary; for fewer than two the diversity is 0.
         mask: True for frames, False for padding.
-        limit: frames further apart count as wholly unlike, 1: a scene may be shown again
+        limit: pairs that are more frames apart count 1, because a scene may appear again
             later.
     """
     features = _at_least_float32(features)
@@ -140,16 +147,18 @@ def diversity(
     interval = jnp.abs(time[:, None] - time)
     unlike = jnp.where(interval > limit, 1, 1 - scaled @ scaled.T)
     is_chosen = chosen.astype(bool) & mask
-    pairs = is_chosen[:, None] & is_chosen & (interval > 0)
-    return jnp.where(pairs, unlike, 0).sum() / jnp.maximum(pairs.sum(), 1)
+    is_pair = is_chosen[:, None] & is_chosen & (interval > 0)
+    total = jnp.where(is_pair, unlike, 0).sum()
+    return total / jnp.maximum(is_pair.sum(), 1)
 
 
 def representativeness(
     features: Float[Array, 't d'], chosen: Chosen, mask: Bool[Array, 't']
 ) -> Float[Array, '']:
-    """Compute exp(-mean over the frames of |x - its nearest chosen frame|^2) (eq. 5).
+    """Compute the representativeness: exp(-mean distance to a chosen frame) (eq. 5).
 
-    The distance is squared, as in the authors' program.
+    The distance of a frame is the squared distance of its features to those of the nearest
+    chosen frame. It is squared as in the program of the authors.
 
     Args:
         features: features of the frames.
@@ -158,10 +167,12 @@ def representativeness(
     """
     features = _at_least_float32(features)
     squares = jnp.square(features).sum(1)
-    distances = jnp.maximum(squares[:, None] + squares - 2 * features @ features.T, 0)
+    distances = squares[:, None] + squares - 2 * features @ features.T
+    distances = jnp.maximum(distances, 0)
     is_chosen = chosen.astype(bool) & mask
     nearest = jnp.where(is_chosen, distances, jnp.inf).min(1)
-    mean = jnp.where(mask, nearest, 0).sum() / jnp.maximum(mask.sum(), 1)
+    total = jnp.where(mask, nearest, 0).sum()
+    mean = total / jnp.maximum(mask.sum(), 1)
     return jnp.where(is_chosen.any(), jnp.exp(-mean), 0)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of the scores of frames and of the summaries made from them."""
+"""Metrics of frame scores, and of the summaries that follow from the scores."""
 
 import jax
 import numpy as np
@@ -8,13 +8,14 @@ from jaxvision.core.types import Records
 from jaxvision.metrics import ranking
 from jaxvision.tasks.video_summary import losses, selection
 
-RANDOM = 20  # random summaries of a video, whose rewards are averaged
+# Number of random summaries of a video.
+RANDOM = 20
 
 _rewards = jax.jit(jax.vmap(losses.reward, (None, 0, None)))
 
 
 def names(has_importance: bool) -> tuple[str, ...]:
-    """The metrics that `summarize` returns, with or without known importance."""
+    """Return the names of the metrics of `summarize`, with or without known importance."""
     rewards = ('reward', 'reward_uniform', 'reward_random')
     if has_importance:
         return 'tau_b', 'rho', 'f_score', *rewards
@@ -24,14 +25,16 @@ def names(has_importance: bool) -> tuple[str, ...]:
 def summarize(records: Records) -> dict[str, float]:
     """Average the metrics over the videos.
 
-    `reward` is the diversity and representativeness of the summary. `reward_uniform` and
-    `reward_random` are those of as many frames in as many stretches as it has shots, evenly
-    spread or at random. With importance, `tau_b` and `rho` measure the scores, and `f_score`
-    the agreement with the summary by importance.
-
     Args:
-        records: 'scores' and 'video_mask' [N, T], 'features' [N, T, D], 'index' [N] and,
-            where it is known, 'importance' [N, T].
+        records: 'scores' and 'video_mask' [N, T], 'features' [N, T, D], 'index' [N] and
+            optionally 'importance' [N, T].
+
+    Returns:
+        reward: diversity plus representativeness of the summary, see `losses.reward`.
+        reward_uniform: reward of evenly spaced segments with as many frames in all.
+        reward_random: mean reward of segments at random places.
+        tau_b, rho: rank correlations of scores and importance.
+        f_score: agreement with the summary by importance.
     """
     videos = []
     for i in range(len(records['index'])):
@@ -66,7 +69,7 @@ def measure(record: Records) -> dict[str, float]:
 def _compare_rewards(
     record: Records, boundaries: selection.Boundaries, selected: np.ndarray
 ) -> dict[str, float]:
-    """The reward of a summary, beside those of uniform and random ones."""
+    """Compute the rewards of a summary, of the uniform summary and of random summaries."""
     mask = record['video_mask'] > 0
     rng = keys.host(0, 'random summaries', int(record['index']))
     lengths = selection.kept_lengths(selected, boundaries)

@@ -1,4 +1,4 @@
-"""Frames that stand for a whole video, on the host."""
+"""Sampling of frames from a video, evenly spaced in time, on the host."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,24 +9,26 @@ from jaxvision.core.types import Example, Prepare
 from jaxvision.data import video, video_times
 from jaxvision.tasks.shared import video_input
 
-_FEWEST = 20  # frames of a video file; a summary of fewer has less than three
-_RATE_OF_ARRAYS = 25.0  # frames a second, as an array does not tell
+# Smallest number of frames from a video file, so that a summary has at least three.
+_FEWEST = 20
+# Assumed frames per second of a video in an array, which does not state its rate.
+_RATE_OF_ARRAYS = 25.0
 
 
 def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Example]:
-    """Build the function that samples the frames of a video, evenly spaced in time.
+    """Build the function that samples frames of a video, evenly spaced in time.
 
-    A video file gives `task.frames_per_second`, an array all its frames. The number of
-    frames in `shape` is the upper limit.
+    A video file is sampled with `task.frames_per_second`. An array gives all its frames. The
+    number of frames in `shape` is the upper limit.
 
     Args:
         options: `config.task`.
-        shape: of the sampled video: (frames, height, width, channels).
+        shape: shape of the sampled video: (frames, height, width, channels).
 
     Returns:
-        `sample(example)`, an example with 'video', 'video_mask', 'spans' [T, 2] (from when
-        to when, in seconds, a frame stands for the video) and, where it is known,
-        'importance' [T].
+        `(example) -> example` with 'video', 'video_mask', 'spans' [T, 2] and optionally
+        'importance' [T]. A span is the part of the video, in seconds, that a frame
+        represents.
     """
     most, height, width, channels = shape
     resize = video_input.make_resize_to((height, width))
@@ -36,20 +38,22 @@ def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Ex
         if isinstance(clip, video.File):
             frame_edges = video_times.edges(clip)
             seconds = frame_edges[-1] - frame_edges[0]
-            wanted = max(round(seconds * options.frames_per_second), _FEWEST)
+            count = max(round(seconds * options.frames_per_second), _FEWEST)
         else:
-            wanted = video.count(clip)
-            frame_edges = np.arange(wanted + 1) / _RATE_OF_ARRAYS
-        count = min(wanted, len(frame_edges) - 1, most)
-        # Parts of equal time, each with the frame that is shown in its middle.
+            count = video.count(clip)
+            frame_edges = np.arange(count + 1) / _RATE_OF_ARRAYS
+        count = min(count, len(frame_edges) - 1, most)
+        # Equal parts of the video, each with the frame in its middle.
         edges = np.linspace(frame_edges[0], frame_edges[-1], count + 1)
-        rows = video_times.at(frame_edges, (edges[:-1] + edges[1:]) / 2)
+        middles = (edges[:-1] + edges[1:]) / 2
+        rows = video_times.at(frame_edges, middles)
         pixels = video.read(clip, rows, height, channels, resize)
         frames, mask = video.padded(pixels, most)
+        spans = np.stack([edges[:-1], edges[1:]], 1)
         sampled = {
             'video': frames,
             'video_mask': mask.astype(np.uint8),
-            'spans': _padded(np.stack([edges[:-1], edges[1:]], 1), most),
+            'spans': _padded(spans, most),
         }
         if 'importance' in example:
             sampled['importance'] = _padded(example['importance'][rows], most)
@@ -59,19 +63,23 @@ def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Ex
 
 
 def _padded(values: np.ndarray, most: int) -> np.ndarray:
-    """Values of frames, with zeros for the padding."""
+    """Pad the values of frames with zeros."""
     zeros = np.zeros((most - len(values), *values.shape[1:]))
     return np.concatenate([values, zeros]).astype(np.float32)
 
 
 def make_prepare(options: Config, shape: Sequence[int]) -> Prepare:
-    """Sample the frames of a video, unless they are sampled already.
+    """Build the host function that samples the frames of a video, unless they are sampled.
 
-    The arguments are those of `make_sample`.
+    Args:
+        options: `config.task`.
+        shape: shape of the sampled video: (frames, height, width, channels).
     """
     sample = make_sample(options, shape)
 
     def prepare(example, rng):
-        return example if 'video_mask' in example else sample(example)
+        if 'video_mask' in example:
+            return example
+        return sample(example)
 
     return prepare

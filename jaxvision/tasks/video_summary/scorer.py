@@ -1,4 +1,4 @@
-"""A model that scores the frames of videos, with its input and its loss."""
+"""A model that scores the frames of videos, with its preprocessing and losses."""
 
 import dataclasses
 import functools
@@ -25,22 +25,22 @@ from jaxvision.tasks.shared.networks import make_model
 from jaxvision.tasks.video_summary import losses, metrics, similarity
 from jaxvision.train import update
 
-# `(frozen variables, frames [B, T, H, W, C] in [0, 1]) -> [B, T, D]`, of length 1 at most.
+# `(frozen variables, frames in [0, 1]) -> features`, with vectors of norm 1 at most.
 FrameFeatures = Callable[[Tree, Float[Array, 'b t h w c']], Float[Array, 'b t d']]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scorer:
-    """A model that scores frames, with its preprocessing and its loss.
+    """A model that scores frames, with its preprocessing and losses.
 
     Attributes:
-        model: of frames or similarities, and their mask, to logits [B, T].
+        model: `(frames or similarities, mask) -> (logits [B, T], intermediates)`.
         preprocessing: preprocessing of the frames.
         features: function from frames to fixed features.
-        input_kind: kind of the model's input.
-        supervised: whether it learns the importance of frames.
-        target: target of a frame in supervised training.
-        episodes: summaries that are drawn of a video in a step.
+        input_kind: whether the input of the model is frames or similarities.
+        supervised: whether the model learns importance (True) or maximises rewards.
+        target: target of a frame in supervised training: rank or value of its importance.
+        episodes: number of summaries that are sampled per video and step.
         dtype: dtype of the frames.
     """
 
@@ -55,6 +55,7 @@ class Scorer:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Scorer':
+        """Build the model and the feature extractor of a config."""
         options = config.task
         dtype = jnp.dtype(config.model.param_dtype)
         return cls(
@@ -69,7 +70,7 @@ class Scorer:
         )
 
     def init(self, key: jax.Array, batch: Batch) -> Tree:
-        """Draw the model's variables."""
+        """Initialise the variables of the model."""
         shape = batch['video'].shape
         if self.input_kind == 'similarity':
             shape = (*shape[:2], similarity.WIDTH)
@@ -77,7 +78,7 @@ class Scorer:
         return self.model.init(key, jnp.zeros(shape, self.dtype), mask)
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
-        """Normalise pixels in [0, 1] by mean and std, unless similarities are made of them."""
+        """Normalise pixels in [0, 1] by mean and std, if the model's input is frames."""
         if self.input_kind == 'similarity':
             return pixels
         return color.normalize(pixels, self.preprocessing.mean, self.preprocessing.std)
@@ -85,19 +86,19 @@ class Scorer:
     def frames(
         self, inputs: Batch
     ) -> tuple[Float[Array, 'b t h w c'], Bool[Array, 'b t']]:
-        """The frames in [0, 1], and which of them are no padding."""
+        """Read the frames in [0, 1] and their mask, False for padding."""
         pixels = color.to_float(jnp.asarray(inputs['video']), self.dtype)
-        # The mask is made a float first: TFLite compares no uint8.
+        # The mask becomes a float first, because TFLite cannot compare uint8.
         return pixels, jnp.asarray(inputs['video_mask'], self.dtype) > 0
 
     def masked_features(
         self, frozen: Tree, pixels: Float[Array, 'b t h w c'], mask: Bool[Array, 'b t']
     ) -> Float[Array, 'b t d']:
-        """The features of frames in [0, 1]; 0 for padding.
+        """Compute the features of frames; 0 for padding.
 
         Args:
-            frozen: `state.frozen`, with the classifier's variables.
-            pixels: the frames.
+            frozen: `state.frozen`, with the variables of the feature extractor.
+            pixels: frames in [0, 1].
             mask: True for frames, False for padding.
         """
         features = self.features(frozen, pixels)
@@ -109,11 +110,11 @@ class Scorer:
         features: Float[Array, 'b t d'],
         mask: Bool[Array, 'b t'],
     ) -> Float[Array, 'b t *n']:
-        """The input of the model.
+        """Compute the input of the model: normalised frames or similarities.
 
         Args:
-            pixels: the frames in [0, 1].
-            features: those of `masked_features`.
+            pixels: frames in [0, 1].
+            features: result of `masked_features`.
             mask: True for frames, False for padding.
         """
         if self.input_kind == 'similarity':
@@ -123,7 +124,17 @@ class Scorer:
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[update.Terms, update.Aux]:
-        """The error of the scores or the negative reward, as `update.from_loss` takes it."""
+        """Compute the squared error of the scores, or the REINFORCE loss.
+
+        Args:
+            params: parameters of the model.
+            state: train state, with the model state and the feature extractor.
+            batch: training examples.
+            key: random key of the step.
+
+        Returns:
+            ({term: (values [B], weights [B])}, new model state and scalars).
+        """
         pixels, mask = self.frames(batch)
         features = self.masked_features(state.frozen, pixels, mask)
         (logits, _), model_state = self.model.apply(
@@ -143,10 +154,8 @@ class Scorer:
             episode_keys, losses.bounded(logits), features, mask
         )
         ones = jnp.ones_like(reward)
-        return {'policy': (policy, ones)}, {
-            **aux,
-            'scalars': {'reward': (reward, ones)},
-        }
+        scalars = {'reward': (reward, ones)}
+        return {'policy': (policy, ones)}, {**aux, 'scalars': scalars}
 
     def regression(
         self,
@@ -154,7 +163,7 @@ class Scorer:
         importance: Float[Array, 'b t'],
         mask: Bool[Array, 'b t'],
     ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
-        """The squared error of the scores.
+        """Compute the squared error between scores and targets.
 
         Args:
             logits: logits of the frames.
@@ -162,7 +171,7 @@ class Scorer:
             mask: True for frames, False for padding.
 
         Returns:
-            (sums over the frames of each video, numbers of frames).
+            (sum over the frames of each video, number of frames of each video).
         """
         target = importance
         if self.target == 'rank':
@@ -176,11 +185,11 @@ class Scorer:
         frames: Float[Array, 'b t h w c'],
         mask: Bool[Array, 'b t'],
     ) -> tuple[Float[Array, 'b t'], Scalars]:
-        """The logits of the scores, and named intermediates.
+        """Compute the logits of the scores and named intermediates, in inference.
 
         Args:
             variables: `TrainState.variables`.
-            frames: normalised.
+            frames: frames after `normalize`.
             mask: True for frames, False for padding.
         """
         if self.input_kind == 'frames':
@@ -202,7 +211,7 @@ class Scorer:
         return logits, intermediates
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """The scores of frames [B, T] in (0, 1), 0 for padding, and their features."""
+        """Predict scores [B, T] in (0, 1), 0 for padding, and the features of the frames."""
         pixels, mask = self.frames(inputs)
         features = self.masked_features(variables['frozen'], pixels, mask)
         model_input = self.model_input(pixels, features, mask)
@@ -211,7 +220,7 @@ class Scorer:
         return {'scores': scores, 'features': features}
 
     def record(self, outputs: Batch, batch: Batch) -> Batch:
-        """The scores and features of a video, and its importance where it is known."""
+        """Keep the scores, the features and, if known, the importance of the frames."""
         records = {'scores': outputs['scores'], 'features': outputs['features']}
         for name in ('video_mask', 'importance'):
             if name in batch:
@@ -219,7 +228,7 @@ class Scorer:
         return records
 
     def evaluation(self, has_importance: bool) -> Evaluation:
-        """Rewards of summaries, and agreement with the importance, on the test split."""
+        """Build the evaluation: rewards of summaries, and agreement with the importance."""
 
         def evaluate(state, batch):
             return self.record(self.predict(state.variables, batch), batch)
@@ -233,11 +242,11 @@ class Scorer:
 
 
 def make_features(options: Config, spec: Spec, dtype: DTypeLike) -> FrameFeatures:
-    """Build the function from frames to features that no training changes.
+    """Build the function from frames to fixed features.
 
     Args:
         options: `config.task`.
-        spec: with the classifier, where `task.features` names one.
+        spec: spec of the run, with the classifier if `task.features` names one.
         dtype: dtype of the computation.
     """
     if options.features == 'layout':
@@ -252,9 +261,12 @@ def make_features(options: Config, spec: Spec, dtype: DTypeLike) -> FrameFeature
 
     def extracted(frozen, frames):
         batch, time, *image_shape = frames.shape
-        named = extract(frozen['feature_extractor'], frames.reshape(-1, *image_shape))
-        features = named[options.layer]
-        features = features.mean(range(1, features.ndim - 1)).reshape(batch, time, -1)
+        images = frames.reshape(-1, *image_shape)
+        intermediates = extract(frozen['feature_extractor'], images)
+        features = intermediates[options.layer]
+        # The mean over all positions of a feature map.
+        features = features.mean(range(1, features.ndim - 1))
+        features = features.reshape(batch, time, -1)
         length = jnp.sqrt(jnp.square(features).sum(-1, keepdims=True))
         return features / jnp.maximum(length, 1e-6)
 

@@ -1,29 +1,31 @@
-"""Summaries of videos: the selection of shots by the scores of their frames."""
+"""Video summaries: select shots by the scores of their frames."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxvision.tasks.video_summary import shots
 
-FRACTION = 0.15  # of a video's length, for its summary
+# Length of a summary as a fraction of the length of the video.
+FRACTION = 0.15
 
-Boundaries = Int[np.ndarray, 'm']  # the first frame of every shot but the first
+# The first frame of every shot except the first shot.
+Boundaries = Int[np.ndarray, 'm']
 
 
 def shorten(
     scores: Float[np.ndarray, 't'], features: Float[np.ndarray, 't d']
 ) -> tuple[Boundaries, Bool[np.ndarray, 't']]:
-    """Select `FRACTION` of a video's frames, and at least one.
+    """Select the frames of a summary: `FRACTION` of the frames, at least one.
 
-    Shots change where the features do. Long shots are divided, so that at least three fit
-    into the summary.
+    The video is divided into shots at changes of the features. Long shots are divided
+    further, so that at least three shots fit into the summary.
 
     Args:
         scores: scores of the frames, above 0.
         features: features of the frames.
 
     Returns:
-        (the boundaries of the shots, which frames are kept).
+        (the boundaries of the shots, True for frames of the summary).
     """
     frames = len(scores)
     fraction = kept_fraction(frames)
@@ -34,7 +36,7 @@ def shorten(
 
 
 def kept_fraction(frames: int) -> float:
-    """The fraction of a video that a summary keeps: one frame of a short video."""
+    """Return the fraction of a video that a summary keeps: `FRACTION`, or at least one frame."""
     return max(FRACTION, 1 / frames)
 
 
@@ -44,30 +46,31 @@ def knapsack(
     """Solve the knapsack problem exactly, by dynamic programming.
 
     Args:
-        values: of the items; an item of no value is left out.
-        lengths: of the items, at least 1.
-        capacity: the largest sum of lengths.
+        values: values of the items; items without value are left out.
+        lengths: lengths of the items, at least 1.
+        capacity: largest sum of lengths.
 
     Returns:
-        The items of the greatest total value.
+        True for the items with the greatest total value.
 
     Raises:
         ValueError: A length is below 1.
     """
     if (lengths < 1).any():
-        raise ValueError(f'lengths must be at least 1, got {lengths.min()}')
-    best = np.zeros(capacity + 1)  # Total values by capacity, of the items so far.
+        raise ValueError(f'lengths: expected at least 1, got {lengths.min()}')
+    # best[c]: the greatest total value of the items so far, with capacity c.
+    best = np.zeros(capacity + 1)
     is_taken = np.zeros((len(values), capacity + 1), bool)
     for item, (value, length) in enumerate(zip(values, lengths, strict=True)):
-        without_it = best[length:]
-        with_it = best[: len(without_it)] + value
-        is_taken[item, length:] = with_it > without_it
-        best[length:] = np.maximum(without_it, with_it)
+        without_item = best[length:]
+        with_item = best[: len(without_item)] + value
+        is_taken[item, length:] = with_item > without_item
+        best[length:] = np.maximum(without_item, with_item)
     chosen = np.zeros(len(values), bool)
-    left = capacity
+    remaining = capacity
     for item in reversed(range(len(values))):
-        chosen[item] = is_taken[item, left]
-        left -= int(lengths[item]) * chosen[item]
+        chosen[item] = is_taken[item, remaining]
+        remaining -= int(lengths[item]) * chosen[item]
     return chosen
 
 
@@ -76,15 +79,15 @@ def select(
     boundaries: Boundaries,
     fraction: float = FRACTION,
 ) -> Bool[np.ndarray, 't']:
-    """Select the shots to keep (Zhou et al. 2018, arXiv 1801.00054).
+    """Select the shots of a summary by the knapsack problem (Zhou et al. 2018, arXiv 1801.00054).
 
     Args:
         scores: scores of the frames; the value of a shot is the mean of its scores.
         boundaries: the first frame of every shot but the first.
-        fraction: of the frames that are kept, at most.
+        fraction: largest fraction of the frames in the summary.
 
     Returns:
-        Whether each frame is kept.
+        True for frames of the summary.
     """
     lengths = _lengths(len(scores), boundaries)
     values = np.add.reduceat(scores, np.append(0, boundaries)) / lengths
@@ -93,13 +96,15 @@ def select(
 
 
 def f_score(selected: Bool[np.ndarray, 't'], annotated: Bool[np.ndarray, 't']) -> float:
-    """Compute 2 P R / (P + R) of the frames in common with one person's summary.
+    """Compute the F-score of the frames that a summary shares with the summary of an annotator.
 
-    It is the weaker measure: how shots are cut decides much of it, and a random choice can
-    reach a person's score (Otani et al. 2019). `metrics.ranking` measures the scores.
+    The F-score is a weak measure (Otani et al. 2019). It depends much on how shots are
+    divided, and random summaries can reach the score of an annotator. The correlations of
+    `metrics.ranking` measure the scores directly.
     """
-    chosen = selected.sum() + annotated.sum()
-    return float(2 * (selected & annotated).sum() / max(chosen, 1))
+    common = (selected & annotated).sum()
+    total = selected.sum() + annotated.sum()
+    return float(2 * common / max(total, 1))
 
 
 def key_frames(
@@ -107,7 +112,7 @@ def key_frames(
     boundaries: Boundaries,
     selected: Bool[np.ndarray, 't'],
 ) -> Int[np.ndarray, 'k']:
-    """Find the frame of the highest score in each selected shot.
+    """Find the frame with the highest score in each selected shot.
 
     Args:
         scores: scores of the frames.
@@ -115,7 +120,7 @@ def key_frames(
         selected: True for frames of the summary.
 
     Returns:
-        The frames' numbers, in order of time.
+        The numbers of these frames, in order of time.
     """
     starts = np.append(0, boundaries)
     lengths = _lengths(len(scores), boundaries)
@@ -130,52 +135,54 @@ def key_frames(
 def kept_lengths(
     selected: Bool[np.ndarray, 't'], boundaries: Boundaries
 ) -> Int[np.ndarray, 'k']:
-    """The number of frames in each selected shot."""
+    """Count the frames in each selected shot."""
     lengths = _lengths(len(selected), boundaries)
     return lengths[selected[np.append(0, boundaries)]]
 
 
 def stretches(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k 2']:
-    """The first frame of each run of selected frames, and the first frame after it."""
+    """Find each run of selected frames: its first frame, and the first frame after it."""
     changes = np.diff(selected.astype(int), prepend=0, append=0)
     return np.flatnonzero(changes).reshape(-1, 2)
 
 
 def spread(lengths: Int[np.ndarray, 'k'], frames: int) -> Bool[np.ndarray, '{frames}']:
-    """Build the uniform summary: stretches of equal length, evenly spread over a video.
+    """Build the uniform summary: segments of equal length, evenly spaced in a video.
 
     Args:
-        lengths: as many stretches are made, with as many frames in all.
+        lengths: lengths of the segments of another summary. The uniform summary has as many
+            segments and as many frames in all.
         frames: number of frames of the video.
     """
-    number = len(lengths)
+    segments = len(lengths)
+    divisor = max(segments, 1)
     kept = lengths.sum()
-    equal = np.diff(np.arange(number + 1) * kept // max(number, 1))
-    left_out = (np.arange(number) + 0.5) / max(number, 1) * (frames - kept)
-    return _placed(left_out.astype(int), equal, frames)
+    equal_lengths = np.diff(np.arange(segments + 1) * kept // divisor)
+    skipped = (np.arange(segments) + 0.5) / divisor * (frames - kept)
+    return _placed(skipped.astype(int), equal_lengths, frames)
 
 
 def scattered(
     rng: np.random.Generator, lengths: Int[np.ndarray, 'k'], frames: int
 ) -> Bool[np.ndarray, '{frames}']:
-    """Draw a random summary: stretches in any order at any places of a video.
+    """Generate a random summary: segments in random order at random places of a video.
 
     Args:
-        rng: draws the order and the places.
-        lengths: of the stretches.
+        rng: random generator.
+        lengths: lengths of the segments.
         frames: number of frames of the video.
     """
     lengths = rng.permutation(lengths)
-    left_out = frames - lengths.sum()
-    # No two stretches touch: the places differ.
-    before = np.sort(rng.choice(left_out + 1, len(lengths), replace=False))
+    skipped = frames - lengths.sum()
+    # The places differ, so no two segments touch.
+    before = np.sort(rng.choice(skipped + 1, len(lengths), replace=False))
     return _placed(before, lengths, frames)
 
 
 def _placed(
     before: Int[np.ndarray, 'k'], lengths: Int[np.ndarray, 'k'], frames: int
 ) -> Bool[np.ndarray, 't']:
-    """Place stretches; `before` counts the frames before each that are left out."""
+    """Place segments; `before` counts the skipped frames before each segment."""
     selected = np.zeros(frames, bool)
     starts = before + np.append(0, lengths.cumsum()[:-1])
     for start, length in zip(starts, lengths, strict=True):

@@ -1,4 +1,4 @@
-"""Changes of shots in a video, found from the features of its frames."""
+"""Shot boundaries of a video, detected from the features of its frames."""
 
 import itertools
 
@@ -9,24 +9,25 @@ from jaxtyping import Float, Int
 def change_points(
     features: Float[np.ndarray, 't d'], most: int, penalty: float = 0.5
 ) -> Int[np.ndarray, 'm']:
-    """Find the changes of shots: kernel temporal segmentation (Potapov et al. 2014).
+    """Detect shot boundaries by kernel temporal segmentation (Potapov et al. 2014).
 
-    It is exact. Over all m <= `most` and all places of m changes it minimises the scatter
-    within the shots plus C m (log(t / m) + 1), with the linear kernel on features of length
-    1. A few matrices take 8 t^2 bytes each, and there are most * t^2 operations. For a long
-    video give every n-th frame.
+    The minimum is exact. The objective is the scatter within the shots plus the penalty
+    C m (log(t / m) + 1), for m boundaries and t frames. The kernel is linear, on features of
+    norm 1. A few matrices take 8 t^2 bytes each, and there are most * t^2 operations. For a
+    long video pass every n-th frame.
 
     Args:
         features: features of the frames.
-        most: changes.
-        penalty: C; the authors' program has half its `vmax`.
+        most: largest number of boundaries.
+        penalty: the factor C, half of `vmax` in the program of the authors.
 
     Returns:
-        The first frame of every shot but the first.
+        The first frame of every shot except the first shot.
     """
     frames = len(features)
     scatter = _scatter(features)
-    cost = scatter[0]  # cost[j]: the least scatter of frames 0 to j - 1
+    # cost[j]: the least scatter of frames 0 to j - 1
+    cost = scatter[0]
     previous = []
     totals = [cost[frames]]
     for changes in range(1, min(most, frames - 1) + 1):
@@ -46,7 +47,7 @@ def divided(
     Args:
         boundaries: the first frame of every shot but the first.
         frames: number of frames of the video.
-        longest: frames of a shot that is not divided, at most.
+        longest: largest number of frames in a part.
 
     Returns:
         The boundaries of the shots and parts.
@@ -64,29 +65,32 @@ def _part_starts(start: int, end: int, longest: int) -> Int[np.ndarray, 'p']:
 
 
 def _scatter(features: Float[np.ndarray, 't d']) -> Float[np.ndarray, 'n n']:
-    """[i, j]: the sum over frames i to j - 1 of |x - mean|^2; infinite for no frames.
+    """Compute the scatter of all segments, with n = t + 1.
 
-    n is t + 1.
+    Element [i, j] is the sum of |x - mean|^2 over frames i to j - 1, infinite if j <= i.
     """
     scaled = features.astype(np.float64)
     scaled /= np.maximum(np.linalg.norm(scaled, axis=1, keepdims=True), 1e-12)
     kernel = scaled @ scaled.T
-    # Sums over rectangles of the kernel from the corners of its integral.
+    # The integral of the kernel gives sums over its rectangles.
     integral = np.zeros((len(kernel) + 1,) * 2)
     integral[1:, 1:] = kernel.cumsum(0).cumsum(1)
     corner = np.diag(integral)
     squares = np.append(0, np.diag(kernel).cumsum())
-    length = np.subtract.outer(np.arange(len(squares)), np.arange(len(squares))).T
+    place = np.arange(len(squares))
+    length = place[None, :] - place[:, None]
     within = corner[None, :] + corner[:, None] - integral - integral.T
-    spread = squares[None, :] - squares[:, None] - within / np.maximum(length, 1)
-    # Rounding errors in a still shot must not decide where it is split.
-    return np.where(length > 0, np.maximum(np.round(spread, 9), 0), np.inf)
+    mean_term = within / np.maximum(length, 1)
+    scatter = squares[None, :] - squares[:, None] - mean_term
+    # Rounding errors in a still shot must not decide where it is divided.
+    scatter = np.maximum(np.round(scatter, 9), 0)
+    return np.where(length > 0, scatter, np.inf)
 
 
 def _back_from(
     frames: int, previous: list[Int[np.ndarray, 'n']]
 ) -> Int[np.ndarray, 'm']:
-    """Trace the changes of the best segmentation back from the end."""
+    """Trace the boundaries of the best segmentation back from the end."""
     changes = []
     end = frames
     for starts in reversed(previous):

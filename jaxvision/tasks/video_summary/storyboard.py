@@ -1,4 +1,4 @@
-"""Summaries of videos as pictures and answers: key frames, scores and a short video."""
+"""Figures and answers of video summaries: key frames, scores and a short video."""
 
 from collections.abc import Callable
 
@@ -18,15 +18,16 @@ _MOST_KEY_FRAMES = 24
 
 
 def show(inputs: Example, outputs: Records) -> Shown:
-    """Summarise a user's video.
+    """Summarise the video of a user.
 
     Args:
         inputs: a prepared example, see `Task.show`; 'original' is the path of the video.
         outputs: outputs of `Task.predict` for one video.
 
     Returns:
-        (the stretches that are kept, the times of key frames and all scores, a storyboard
-        with the key frames, the scores and the short video as files).
+        (answer, pictures). The answer has the kept segments in seconds, the times of the key
+        frames, and all scores. The pictures are a storyboard, the key frames, a plot of the
+        scores and the short video; None without `inputs['original']`.
     """
     mask = inputs['video_mask'] > 0
     scores = outputs['scores'][mask].astype(np.float64)
@@ -35,10 +36,9 @@ def show(inputs: Example, outputs: Records) -> Shown:
     key_frames = _best_key_frames(scores, boundaries, selected)
     middles = spans[key_frames].mean(1)
     times = [_clock(float(seconds)) for seconds in middles]
-    kept = [
-        [float(spans[first, 0]), float(spans[end - 1, 1])]
-        for first, end in selection.stretches(selected)
-    ]
+    kept = []
+    for first, end in selection.stretches(selected):
+        kept.append([float(spans[first, 0]), float(spans[end - 1, 1])])
     answer = {
         'seconds': float(spans[-1, 1] - spans[0, 0]),
         'seconds_kept': sum(end - start for start, end in kept),
@@ -69,14 +69,14 @@ def _best_key_frames(
     boundaries: selection.Boundaries,
     selected: Bool[np.ndarray, 't'],
 ) -> Int[np.ndarray, 'k']:
-    """The key frames of the highest scores, in order of time."""
+    """Return the key frames with the highest scores, in order of time."""
     key_frames = selection.key_frames(scores, boundaries, selected)
     order = np.argsort(-scores[key_frames], kind='stable')
     return np.sort(key_frames[order[:_MOST_KEY_FRAMES]])
 
 
 def draw_scores(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Draw four videos: the scores, what is kept, and the importance where it is known."""
+    """Plot the scores, the summary and, if known, the importance of four videos."""
     count = len(records['index'])
     pictures = []
     for i in np.unique(np.linspace(0, count - 1, 4).astype(int)):

@@ -1,7 +1,7 @@
-"""Video summary: a score for every frame of a video.
+"""Video summarisation: score every frame of a video, then keep the best shots.
 
-The scores are learned from the importance that people gave the frames, or by reinforcement
-from what makes a good summary (Zhou et al. 2018, arXiv 1801.00054).
+The scores are learned from the importance of annotated frames, or by reinforcement learning from
+a reward for diverse and representative summaries (Zhou et al. 2018, arXiv 1801.00054).
 """
 
 import math
@@ -30,40 +30,44 @@ from jaxvision.train import optimizers, update
 FIELDS: Fields = {
     'supervised': Field(
         True,
-        'Learn the importance of frames; false: maximise the reward of arXiv 1801.00054.',
+        'Learn the annotated importance of frames; false: maximise the reward of arXiv '
+        '1801.00054, without annotations.',
     ),
     'target': Field(
         'rank',
-        'Target of a frame: the rank of its importance in its video, or its importance.',
+        'Target of a frame in supervised training: the rank of its importance within the '
+        'video, or the value of its importance.',
         choices=('rank', 'value'),
     ),
     'input': Field(
         'frames',
-        "The model's input: frames, or their similarity to each other.",
+        'Input of the model: the frames, or the similarities between frames.',
         choices=('frames', 'similarity'),
     ),
     'frames': Field(
-        120, 'Frames of a video that are scored, evenly spaced, at most.', least=1
+        120,
+        'Largest number of frames of a video that are scored, evenly spaced in time.',
+        least=1,
     ),
     'frames_per_second': Field(
         2.0,
-        'Scored frames per second of a video file; a short one has 20 frames.',
+        'Scored frames per second of a video file; a short video has at least 20 frames.',
         above=0,
     ),
     'features': Field(
         'layout',
-        'Features that rewards and shots compare frames by: layout (colours and edges), or '
-        'the run of a classifier.',
+        'Frame features for rewards and shots: layout (colours and edges), or the folder of '
+        'a classification run.',
     ),
-    'layer': Field('pooled', 'The intermediate of this classifier.'),
+    'layer': Field('pooled', 'Intermediate of this classifier.'),
     'montages': Field(
         0,
-        'Videos to train on that are put together of stretches of the training videos; '
-        '0: train on the videos themselves.',
+        'Number of training montages, composed of parts of the training videos; 0: train on '
+        'the videos themselves.',
         least=0,
     ),
     'episodes': Field(
-        30, 'Summaries that are drawn of a video in a training step.', least=2
+        30, 'Summaries that are sampled per video and training step.', least=2
     ),
 }
 
@@ -71,7 +75,7 @@ FIELDS: Fields = {
 def source(
     config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
-    """Sample the frames of videos, and make montages of them if the config asks for some.
+    """Sample the frames of videos, and compose montages of them if `task.montages` is set.
 
     Args:
         config: config of the run.
@@ -80,7 +84,7 @@ def source(
         preprocessing: preprocessing of the run; None before the run has begun.
 
     Returns:
-        A source of frames of one size, in memory if it is small.
+        A source of videos with frames of one size, in memory if it is small.
     """
     options = config.task
     preprocessing = preprocessing or _preprocessing(config, source.info)
@@ -94,7 +98,7 @@ def source(
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """The classifier whose features compare frames, if `task.features` names one."""
+    """Return the feature extractor, if `task.features` names a classification run."""
     features = config.task.features
     if features == 'layout':
         return {}
@@ -102,11 +106,14 @@ def requires(config: Config) -> dict[str, RequiredNetwork]:
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the videos of a dataset, and the preprocessing of their frames."""
+    """Describe the videos of a dataset and the preprocessing of their frames."""
     options = config.task
     _check(options)
     info = source.info
-    info.check_holds('video', *(['importance'] if options.supervised else []))
+    needed = ['video']
+    if options.supervised:
+        needed.append('importance')
+    info.check_holds(*needed)
     preprocessing = _preprocessing(config, info)
     video = _video_spec(config, info, preprocessing)
     targets = {}
@@ -123,8 +130,10 @@ def describe(config: Config, source: Source) -> Spec:
 
 
 def _preprocessing(config: Config, info: SourceInfo) -> Preprocessing:
-    own = Preprocessing.of_dataset(info.image_shape, config.data.image_size, 'stretch')
-    return image_input.as_weights(config, own, info.image_shape, ('stretch',))
+    of_dataset = Preprocessing.of_dataset(
+        info.image_shape, config.data.image_size, 'stretch'
+    )
+    return image_input.as_weights(config, of_dataset, info.image_shape, ('stretch',))
 
 
 def _video_spec(
@@ -137,14 +146,17 @@ def _video_spec(
 def _check(options: Config) -> None:
     if options.supervised and options.montages:
         raise UserError(
-            f'task.montages={options.montages}: expected 0, as importance is of whole '
-            'videos. Set task.supervised=False to train on montages'
+            f'task.montages={options.montages}: expected 0, because montages have no '
+            'annotated importance. Set task.supervised=False to train on montages.'
         )
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of a scorer of frames."""
+    """Build the task of a model that scores frames."""
     scorer = Scorer.build(config, spec)
+    best = 'reward'
+    if config.task.supervised:
+        best = 'tau_b'
     tx, lr = optimizers.make(config, spec.examples)
     descend = update.from_loss(
         scorer.loss,
@@ -167,7 +179,7 @@ def make(config: Config, spec: Spec) -> Task:
         predict=scorer.predict,
         predictor='video',
         network=Network(normalize=scorer.normalize, apply=scorer.apply),
-        best='tau_b' if config.task.supervised else 'reward',
+        best=best,
         prepare=sampling.make_prepare(config.task, spec.inputs['video'].shape),
         figures=storyboard.draw_scores,
         show=storyboard.show,
