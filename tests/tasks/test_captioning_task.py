@@ -1,3 +1,5 @@
+"""Image captioning: training, vocabulary, metrics, prediction and export."""
+
 import json
 
 import jax
@@ -49,7 +51,7 @@ def small(*overrides):
 
 @pytest.fixture(scope='module')
 def few():
-    """A test split of 48 scenes, for the time that evaluation takes."""
+    """Reduce the test split to 48 scenes, which are evaluated quickly."""
     from jaxvision.data import digit_scenes
 
     with pytest.MonkeyPatch.context() as patch:
@@ -63,11 +65,10 @@ def trained(few, tmp_path_factory):
     return workdir, loop.run(small(), workdir)
 
 
-def test_it_learns_the_grammar_and_draws_where_it_looks(trained):
+def test_training_learns_the_grammar_and_draws_attention(trained):
     workdir, result = trained
-    assert (
-        result.metrics['eval/bleu_2'] > 0.35 and result.metrics['eval/cider_d'] > 0.35
-    )
+    assert result.metrics['eval/bleu_2'] > 0.35
+    assert result.metrics['eval/cider_d'] > 0.35
     assert {'eval/true', 'eval/beam_true', 'eval/beam_cider_d'} <= result.metrics.keys()
     declared = run.reopen(workdir).task.main.metrics
     assert result.metrics.keys() == {f'eval/{name}' for name in declared}
@@ -82,7 +83,7 @@ def test_it_learns_the_grammar_and_draws_where_it_looks(trained):
     }
 
 
-def test_self_critical_training_goes_on_from_it_and_earns_more(
+def test_self_critical_training_raises_the_reward_and_cider_d(
     trained, tmp_path, no_pictures
 ):
     config = small(
@@ -100,22 +101,24 @@ def test_self_critical_training_goes_on_from_it_and_earns_more(
         if 'train/reward' in row
     ]
     assert np.mean(rewards[-20:]) > np.mean(rewards[:20])
-    # Of both searches together: either alone goes up and down with 48 scenes.
-    after, before = (
-        sum(run.metrics[f'eval/{name}cider_d'] for name in ('', 'beam_'))
-        for run in (result, trained[1])
-    )
-    assert after > before + 0.1
+
+    # The sum over both searches: with 48 scenes each alone is noisy.
+    def cider_d(metrics):
+        return metrics['eval/cider_d'] + metrics['eval/beam_cider_d']
+
+    assert cider_d(result.metrics) > cider_d(trained[1].metrics) + 0.1
 
 
-def test_a_frozen_encoder_has_neither_a_gradient_nor_an_optimizer(trained, tmp_path):
-    this = run.begin(
+def test_a_frozen_encoder_has_no_gradient_and_no_optimizer_state(trained, tmp_path):
+    begun = run.begin(
         small(f'train.init_from={trained[0]}', 'train.frozen=model/encoder'), tmp_path
     )
-    state, whole = this.shapes, run.reopen(trained[0]).shapes
-    traced = jax.make_jaxpr(this.task.update)(state, saved.blank_batch(this.spec))
-    assert str(traced).count('conv_general_dilated') == 4  # one a layer, forwards
-    assert any(name.startswith('model/encoder/') for name in this.leaves)
+    state = begun.shapes
+    whole = run.reopen(trained[0]).shapes
+    traced = jax.make_jaxpr(begun.task.update)(state, saved.blank_batch(begun.spec))
+    # One convolution per layer in the forward pass, and none in the backward pass.
+    assert str(traced).count('conv_general_dilated') == 4
+    assert any(name.startswith('model/encoder/') for name in begun.leaves)
     assert state.frozen['params']['model'].keys() == {'encoder'}
     assert jax.tree.structure(state.variables) == jax.tree.structure(whole.variables)
 
@@ -130,7 +133,7 @@ def spec(trained):
     return run.reopen(trained[0]).spec
 
 
-def test_examples_of_training_and_of_evaluation(spec):
+def test_prepare_samples_a_caption_in_training_and_keeps_all_in_evaluation(spec):
     prepare = captioning.make_prepare(small('task.self_critical=true'), spec)
     texts = [
         'a large red seven',
@@ -139,22 +142,24 @@ def test_examples_of_training_and_of_evaluation(spec):
     ]
     example = {'image': np.zeros((64, 64, 3), np.uint8), 'captions': texts}
     vocabulary = spec.details.vocabulary
-    most, length = spec.targets['captions'].shape
-    assert vocabulary[:4] == ('<end>', '<begin>', '<unknown>', 'a') and most == 3
+    captions_per_image, length = spec.targets['captions'].shape
+    assert vocabulary[:4] == ('<end>', '<begin>', '<unknown>', 'a')
+    assert captions_per_image == 3
 
-    found = prepare(example, None)
-    assert tokens.wording(vocabulary, found['caption']) == texts[0].split()
-    assert bytes(found['references']).rstrip(b'\0').decode().split('\n') == texts
-    drawn = [prepare(example, np.random.default_rng(seed)) for seed in range(30)]
-    said = {' '.join(tokens.wording(vocabulary, one['caption'])) for one in drawn}
-    assert said == {*texts[:2], 'a large <unknown> seven <unknown> <unknown>'}
-    assert all((one['captions'] == drawn[0]['captions']).all() for one in drawn)
-    assert drawn[0]['captions'].shape == (3, length) and 'references' not in drawn[0]
+    evaluated = prepare(example, None)
+    assert tokens.wording(vocabulary, evaluated['caption']) == texts[0].split()
+    assert bytes(evaluated['references']).rstrip(b'\0').decode().split('\n') == texts
+    prepared = [prepare(example, np.random.default_rng(seed)) for seed in range(30)]
+    captions = {' '.join(tokens.wording(vocabulary, x['caption'])) for x in prepared}
+    assert captions == {*texts[:2], 'a large <unknown> seven <unknown> <unknown>'}
+    first = prepared[0]
+    assert all((other['captions'] == first['captions']).all() for other in prepared)
+    assert first['captions'].shape == (3, length) and 'references' not in first
     assert list(prepare({'image': example['image']}, None)) == ['image']
 
     long = prepare({**example, 'captions': ['a ' * 99]}, None)
     assert long['caption'].tolist() == [3] * (length - 1) + [0]
-    with pytest.raises(Unreadable, match='room'):
+    with pytest.raises(Unreadable, match='bytes, more than'):
         prepare({**example, 'captions': ['a ' * 999]}, None)
 
 
@@ -177,13 +182,13 @@ def test_the_network_gives_logits_of_captions(trained):
     pixels = images / np.float32(255)
     predicted = jax.jit(task.predict)(variables, {'image': images})
     logits, intermediates = apply(pixels, predicted['caption'])
-    # BEGIN and UNKNOWN are never said; after END everything is END.
-    said = np.asarray(logits.at[..., 1:3].set(-np.inf).argmax(-1))
-    is_said = np.cumsum(predicted['caption'] == 0, 1) <= 1
-    np.testing.assert_array_equal(said[is_said], predicted['caption'][is_said])
+    # BEGIN and UNKNOWN are never predicted. After END every word is END.
+    likeliest = np.asarray(logits.at[..., 1:3].set(-np.inf).argmax(-1))
+    is_word = np.cumsum(predicted['caption'] == 0, 1) <= 1
+    np.testing.assert_array_equal(likeliest[is_word], predicted['caption'][is_word])
     attention = intermediates['attention']
     np.testing.assert_allclose(
-        attention[is_said], predicted['attention'][is_said], atol=1e-5
+        attention[is_word], predicted['attention'][is_word], atol=1e-5
     )
     batch, _, *places = attention.shape
     assert intermediates['features'].shape[:3] == (batch, *places)
@@ -210,47 +215,50 @@ def test_the_vocabulary_and_the_ngrams_come_back_from_json(few, tmp_path):
         assert array.dtype == getattr(expected, name).dtype
 
 
-def test_what_is_said_is_judged_by_its_scene(spec):
+def test_a_caption_is_true_if_it_agrees_with_the_scene(spec):
     scene = np.array([[7, 1, 0, 30, 12], [2, 0, 1, 30, 50], [-1] * 5], np.int32)
     texts = digit_captions.captions(scene)
     vocabulary = spec.details.vocabulary
     number = tokens.numbering(vocabulary, spec.targets['captions'].shape)
-    right, wrong = number(texts)[0], number([texts[0].replace('red', 'blue')])[0]
-    (room,) = spec.targets['references'].shape
-    references = tokens.padded(tokens.as_bytes(texts), room)
+    right = number(texts)[0]
+    wrong = number([texts[0].replace('red', 'blue')])[0]
+    (size,) = spec.targets['references'].shape
+    references = tokens.padded(tokens.as_bytes(texts), size)
     records = {
         'caption': np.stack([right, wrong]),
         'beam': np.stack([right, right]),
         'references': np.stack([references] * 2),
         'scene': np.stack([scene] * 2),
     }
-    found = evaluation.summarize(vocabulary, records)
-    assert set(found) == set(evaluation.metric_names(has_scenes=True))
+    summary = evaluation.summarize(vocabulary, records)
+    assert set(summary) == set(evaluation.metric_names(has_scenes=True))
     del records['scene']
     without_scene = evaluation.summarize(vocabulary, records)
     assert set(without_scene) == set(evaluation.metric_names(has_scenes=False))
-    assert (found['true'], found['beam_true']) == (0.5, 1)
-    assert found['beam_bleu_4'] == pytest.approx(1) and found['bleu_4'] < 0.95
+    assert (summary['true'], summary['beam_true']) == (0.5, 1)
+    assert summary['beam_bleu_4'] == pytest.approx(1) and summary['bleu_4'] < 0.95
 
 
-def test_a_persons_picture_gets_a_caption(trained, tmp_path, monkeypatch):
+def test_predict_captions_an_image_of_a_user(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(
         np.random.default_rng(0).integers(0, 255, (80, 100, 3), np.uint8)
     ).save('a.png')
     assert predict.main(['--workdir', str(trained[0]), 'a.png']) == 0
-    said = (tmp_path / 'predictions' / 'predictions.json').read_text()
-    assert '"caption": "a' in said or '"caption": "the' in said
+    answers = (tmp_path / 'predictions' / 'predictions.json').read_text()
+    assert '"caption": "a' in answers or '"caption": "the' in answers
     assert len([*(tmp_path / 'predictions').glob('*.png')]) == 1
 
 
-def test_both_loops_are_exported(trained, spec, tmp_path):
+def test_exported_greedy_and_beam_search_give_the_same_captions(
+    trained, spec, tmp_path
+):
     task, variables, _ = saved.load(trained[0])
     images = np.stack(
         [run.reopen(trained[0]).sources['test'][row]['image'] for row in range(4)]
     )
-    wanted = jax.jit(task.predict)(variables, {'image': images})
-    assert len({tuple(row) for row in wanted['caption'].tolist()}) > 1
+    expected = jax.jit(task.predict)(variables, {'image': images})
+    assert len({tuple(row) for row in expected['caption'].tolist()}) > 1
     formats.savedmodel(task.predict, variables, spec, {}, tmp_path / 'savedmodel')
     formats.tflite(
         task.predict,
@@ -265,12 +273,12 @@ def test_both_loops_are_exported(trained, spec, tmp_path):
         answer = exported.answer_all(
             exported.open_exported(tmp_path / file), {'image': images}
         )
-        for name, value in wanted.items():
+        for name, value in expected.items():
             np.testing.assert_allclose(answer[name], value, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    'override, said',
+    'override, message',
     [
         ('data.source=digits', 'needs captions'),
         ('task.layer=stage9', 'stage4'),
@@ -282,14 +290,14 @@ def test_both_loops_are_exported(trained, spec, tmp_path):
         ),
     ],
 )
-def test_mistakes_are_told(few, override, said, tmp_path):
-    with pytest.raises(UserError, match=said):
+def test_a_wrong_setting_is_an_error(few, override, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         run.begin(small(override), tmp_path)
 
 
 @pytest.fixture
 def few_references(tmp_path):
-    """COCO's files: a caption an image in training, and up to five longer ones elsewhere."""
+    """COCO files: one caption per training image, up to five longer captions in 'val'."""
     texts = {
         'train': [['a cat']] * 4,
         'val': [['a cat'], [f'a cat that is number {i} of five' for i in range(5)]],
@@ -299,28 +307,25 @@ def few_references(tmp_path):
         for i in range(len(captions)):
             pixels = np.full((8, 8, 3), 20 * i, np.uint8)
             Image.fromarray(pixels).save(tmp_path / split / f'{i}.png')
-        parsed = {
-            'images': [
-                {'id': i, 'file_name': f'{i}.png'} for i in range(len(captions))
-            ],
-            'annotations': [
-                {'image_id': i, 'caption': text}
-                for i, example in enumerate(captions)
-                for text in example
-            ],
-        }
-        (tmp_path / f'captions_{split}.json').write_text(json.dumps(parsed))
+        images = [{'id': i, 'file_name': f'{i}.png'} for i in range(len(captions))]
+        annotations = []
+        for i, example in enumerate(captions):
+            annotations += [{'image_id': i, 'caption': text} for text in example]
+        content = json.dumps({'images': images, 'annotations': annotations})
+        (tmp_path / f'captions_{split}.json').write_text(content)
     return tmp_path
 
 
-def test_there_is_room_for_the_references_of_every_split(few_references, monkeypatch):
+def test_the_references_of_every_split_fit_into_their_array(
+    few_references, monkeypatch
+):
     config = small(f'data.source=captions:{few_references}', 'data.image_size=8')
     configs.override(config, 'data.test_split', 'val')
     split = Sources(config)
     spec = run.describe(config, split)
-    (room,) = spec.targets['references'].shape
+    (size,) = spec.targets['references'].shape
     longest = '\n'.join(split['test'][1]['captions']).encode()
-    assert room == len(longest) > 2 * len(b'a cat')
+    assert size == len(longest) > 2 * len(b'a cat')
     prepare = captioning.make_prepare(config, spec)
     prepared = [prepare(split['test'][row], None) for row in range(len(split['test']))]
     assert bytes(prepared[1]['references']) == longest

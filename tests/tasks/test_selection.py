@@ -1,3 +1,5 @@
+"""Selection of the shots of a summary: knapsack, key frames, uniform and random summaries."""
+
 import itertools
 
 import numpy as np
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 
 from jaxvision.tasks.video_summary import selection
 
-BOUNDARIES = np.array([4, 10, 13])  # of 20 frames: shots of 4, 6, 3 and 7
+# A video of 20 frames, with shots of 4, 6, 3 and 7 frames.
+BOUNDARIES = np.array([4, 10, 13])
 
 
 @settings(max_examples=60, deadline=None)
@@ -15,7 +18,7 @@ BOUNDARIES = np.array([4, 10, 13])  # of 20 frames: shots of 4, 6, 3 and 7
     st.lists(st.tuples(st.floats(-1, 5), st.integers(1, 9)), min_size=1, max_size=8),
     st.integers(0, 25),
 )
-def test_knapsack_is_the_best_of_all_choices(items, capacity):
+def test_knapsack_equals_a_search_over_all_choices(items, capacity):
     values, lengths = map(np.array, zip(*items, strict=True))
     choices = np.array([*itertools.product([0, 1], repeat=len(items))])
     possible = choices[choices @ lengths <= capacity]
@@ -24,8 +27,8 @@ def test_knapsack_is_the_best_of_all_choices(items, capacity):
     assert values[chosen].sum() == pytest.approx((possible @ values).max())
 
 
-def test_knapsack_refuses_items_that_take_no_room():
-    with pytest.raises(ValueError, match='at least 1, got 0'):
+def test_knapsack_refuses_items_of_length_zero():
+    with pytest.raises(ValueError, match='expected at least 1, got 0'):
         selection.knapsack(np.ones(2), np.array([3, 0]), 4)
 
 
@@ -43,24 +46,26 @@ def test_whole_shots_are_selected_by_their_mean_score():
         np.testing.assert_array_equal(chosen, np.isin(shots, [*kept]))
 
 
-def test_a_video_of_one_shot_fits_only_whole():
-    scores, none = np.ones(9, np.float32), np.array([], int)
+def test_a_video_of_one_shot_is_selected_whole_or_not_at_all():
+    scores = np.ones(9, np.float32)
+    none = np.array([], int)
     assert not selection.select(scores, none).any()
     assert selection.select(scores, none, fraction=1.0).all()
 
 
 @pytest.mark.parametrize(
-    'selected, annotated, wanted',
+    'selected, annotated, expected',
     [
         ([1, 1, 0, 0], [1, 1, 0, 0], 1.0),
         ([1, 1, 0, 0], [0, 0, 1, 1], 0.0),
-        ([1, 1, 1, 0], [1, 0, 0, 0], 0.5),  # precision 1/3, recall 1
+        # Precision 1/3, recall 1.
+        ([1, 1, 1, 0], [1, 0, 0, 0], 0.5),
         ([0, 0, 0, 0], [0, 0, 0, 0], 0.0),
     ],
 )
-def test_f_score(selected, annotated, wanted):
-    got = selection.f_score(np.array(selected, bool), np.array(annotated, bool))
-    assert got == pytest.approx(wanted)
+def test_f_score(selected, annotated, expected):
+    score = selection.f_score(np.array(selected, bool), np.array(annotated, bool))
+    assert score == pytest.approx(expected)
 
 
 def test_one_key_frame_for_each_selected_shot():
@@ -72,13 +77,14 @@ def test_one_key_frame_for_each_selected_shot():
 
 
 @pytest.mark.parametrize('frames', [1, 2, 6, 7, 20, 50, 133])
-def test_a_summary_of_any_video_keeps_a_few_whole_shots_of_the_highest_scores(frames):
+def test_a_summary_has_a_few_whole_shots_with_the_highest_scores(frames):
     rng = np.random.default_rng(frames)
     features = np.repeat(rng.normal(size=(4, 5)), [1, 2, 3, 127], axis=0)[:frames]
     boundaries, selected = selection.shorten(rng.uniform(0.1, 1, frames), features)
-    room = max(int(0.15 * frames + 1e-9), 1)
+    capacity = max(int(0.15 * frames + 1e-9), 1)
     lengths = np.diff(boundaries, prepend=0, append=frames)
-    assert 1 <= selected.sum() <= room and lengths.max() <= max(room // 3, 1)
+    assert 1 <= selected.sum() <= capacity
+    assert lengths.max() <= max(capacity // 3, 1)
     shots = np.repeat(np.arange(len(lengths)), lengths)
     kept = [selected[shots == shot] for shot in range(len(lengths))]
     assert all(shot.all() or not shot.any() for shot in kept)
@@ -90,7 +96,7 @@ def test_a_summary_of_any_video_keeps_a_few_whole_shots_of_the_highest_scores(fr
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
-def test_stretches_are_the_runs_of_a_string(frames):
+def test_stretches_are_the_words_of_a_string(frames):
     text = ''.join('x' if frame else ' ' for frame in frames)
     assert [
         end - start for start, end in selection.stretches(np.array(frames))
@@ -99,7 +105,7 @@ def test_stretches_are_the_runs_of_a_string(frames):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 5), max_size=6), st.integers(0, 30), st.integers(0, 10))
-def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(
+def test_uniform_and_random_summaries_have_the_same_frames_and_segments(
     lengths, more, seed
 ):
     lengths = np.array(lengths, int)
@@ -108,36 +114,27 @@ def test_uniform_and_random_summaries_have_as_many_frames_and_stretches(
     def runs(selected):
         return sorted(end - start for start, end in selection.stretches(selected))
 
-    anywhere = selection.scattered(np.random.default_rng(seed), lengths, frames)
-    assert runs(anywhere) == sorted(lengths) and len(anywhere) == frames
+    random = selection.scattered(np.random.default_rng(seed), lengths, frames)
+    assert runs(random) == sorted(lengths) and len(random) == frames
     uniform = selection.spread(lengths, frames)
     assert uniform.sum() == lengths.sum() and len(uniform) == frames
     assert len(runs(uniform)) == len(lengths)
     assert max(runs(uniform), default=0) - min(runs(uniform), default=0) <= 1
 
 
-def test_a_uniform_summary_and_random_ones_by_hand():
+def test_all_random_summaries_of_two_segments_occur():
     lengths = np.array([4, 2])
-    assert np.flatnonzero(selection.spread(lengths, 14)).tolist() == [
-        2,
-        3,
-        4,
-        9,
-        10,
-        11,
-    ]
-    places = {
-        tuple(
-            np.flatnonzero(
-                selection.scattered(np.random.default_rng(seed), lengths, 14)
-            )
-        )
-        for seed in range(400)
-    }
-    assert len(places) == 2 * 9 * 8 / 2  # two orders, and two of nine gaps
+    uniform = selection.spread(lengths, 14)
+    assert np.flatnonzero(uniform).tolist() == [2, 3, 4, 9, 10, 11]
+    summaries = set()
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        summaries.add(selection.scattered(rng, lengths, 14).tobytes())
+    # Two orders, and two of nine gaps.
+    assert len(summaries) == 2 * 9 * 8 / 2
 
 
-def test_shots_side_by_side_are_kept_as_two():
+def test_neighbouring_shots_are_counted_separately():
     selected = np.repeat([True, True, False, True], [4, 6, 3, 7])
     assert selection.kept_lengths(selected, BOUNDARIES).tolist() == [4, 6, 7]
     assert selection.kept_lengths(~selected, BOUNDARIES).tolist() == [3]

@@ -1,3 +1,7 @@
+"""Metrics of video summaries, compared with SciPy and loops."""
+
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -6,21 +10,21 @@ from jaxvision.tasks.video_summary import metrics, selection
 
 
 def diversity_and_representativeness(features, chosen):
-    """By loops, of the frames that there are."""
+    """The reward, computed with loops over the frames."""
     chosen = np.flatnonzero(chosen)
-    unlike = [
-        1.0 if abs(i - j) > 20 else 1 - features[i] @ features[j]
-        for i in chosen
-        for j in chosen
-        if i != j
-    ]
+    unlike = []
+    for i, j in itertools.permutations(chosen, 2):
+        term = 1 - features[i] @ features[j]
+        if abs(i - j) > 20:
+            term = 1.0
+        unlike.append(term)
     nearest = [min(((x - features[j]) ** 2).sum() for j in chosen) for x in features]
     return (np.mean(unlike) if unlike else 0) + np.exp(-np.mean(nearest))
 
 
 @pytest.fixture
 def records():
-    """Two videos, of 30 and 24 frames; what fills them up is noise."""
+    """Records of two videos, of 30 and 24 frames; the padding is noise."""
     rng = np.random.default_rng(0)
     features = rng.normal(size=(2, 30, 6)) + 3 * rng.normal(size=(2, 5, 6)).repeat(
         6, axis=1
@@ -35,9 +39,9 @@ def records():
     }
 
 
-def test_means_over_the_videos_of_what_is_known_by_hand(records):
-    found = metrics.summarize(records)
-    wanted = []
+def test_the_metrics_are_means_over_the_videos_of_scipy_and_loops(records):
+    summary = metrics.summarize(records)
+    expected = []
     for i, length in enumerate((30, 24)):
         scores, importance = (
             records[name][i, :length] for name in ('scores', 'importance')
@@ -46,7 +50,7 @@ def test_means_over_the_videos_of_what_is_known_by_hand(records):
         boundaries, selected = selection.shorten(scores.astype(np.float64), features)
         shots = np.searchsorted(boundaries, np.flatnonzero(selected), side='right')
         lengths = np.unique(shots, return_counts=True)[1]
-        wanted.append(
+        expected.append(
             [
                 stats.kendalltau(scores, importance).statistic,
                 stats.spearmanr(scores, importance).statistic,
@@ -58,29 +62,31 @@ def test_means_over_the_videos_of_what_is_known_by_hand(records):
         )
     for name, value in zip(
         ('tau_b', 'rho', 'reward', 'reward_uniform'),
-        np.mean(wanted, 0),
+        np.mean(expected, 0),
         strict=True,
     ):
-        assert found[name] == pytest.approx(value, rel=1e-5), name
+        assert summary[name] == pytest.approx(value, rel=1e-5), name
 
 
 def test_random_summaries_are_the_same_in_every_evaluation(records):
-    found = metrics.summarize(records)
+    summary = metrics.summarize(records)
     alone = [
         metrics.summarize({name: values[[i]] for name, values in records.items()})
         for i in (0, 1)
     ]
-    for name, value in found.items():
-        assert value == pytest.approx(np.mean([one[name] for one in alone])), name
-    assert 0.8 < found['reward_random'] / found['reward_uniform'] < 1.2
+    for name, value in summary.items():
+        assert value == pytest.approx(
+            np.mean([of_video[name] for of_video in alone])
+        ), name
+    assert 0.8 < summary['reward_random'] / summary['reward_uniform'] < 1.2
 
 
-def test_scores_that_are_the_importance_are_perfect(records):
+def test_scores_equal_to_the_importance_have_perfect_correlations(records):
     known = {**records, 'scores': records['importance'] + 1}
-    found = metrics.summarize(known)
-    assert [found[name] for name in ('tau_b', 'rho')] == pytest.approx([1, 1])
-    assert found['f_score'] > 0.6
-    assert set(found) == set(metrics.names(has_importance=True))
+    summary = metrics.summarize(known)
+    assert [summary[name] for name in ('tau_b', 'rho')] == pytest.approx([1, 1])
+    assert summary['f_score'] > 0.6
+    assert set(summary) == set(metrics.names(has_importance=True))
     del known['importance']
     rewards = {'reward', 'reward_uniform', 'reward_random'}
     assert set(metrics.summarize(known)) == rewards

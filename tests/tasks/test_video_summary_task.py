@@ -1,10 +1,12 @@
+"""Video summaries: training, sampling of frames, prediction and export."""
+
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import films as films_of_tests
+from helpers import films as video_files
 from helpers.exporting import assert_exported_alike
 from helpers.untrained import save_untrained
 from PIL import Image
@@ -35,12 +37,14 @@ def small(source, *overrides):
         'train.eval_every=40',
         'train.checkpoint_every=40',
     )
-    pixels = ('model.variant=8-8', 'model.options.patch=2', 'model.options.pool=flat')
-    for text in (
-        *base,
-        *(() if 'task.input=similarity' in overrides else pixels),
-        *overrides,
-    ):
+    of_frames = ()
+    if 'task.input=similarity' not in overrides:
+        of_frames = (
+            'model.variant=8-8',
+            'model.options.patch=2',
+            'model.options.pool=flat',
+        )
+    for text in (*base, *of_frames, *overrides):
         configs.override(config, *text.split('=', 1))
     return config
 
@@ -54,21 +58,21 @@ UNSUPERVISED = (
 
 @pytest.fixture(scope='module', autouse=True)
 def few():
-    """Eight videos of `moving_digits`, for training and for tests."""
-    whole = Composed.open
+    """Reduce `moving_digits` to eight videos, which are both training and test split."""
+    open_all = Composed.open
+
+    def open_few(self, split):
+        return Subset(open_all(self, 'train'), np.arange(8), 'train')
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            Composed,
-            'open',
-            lambda self, split: Subset(whole(self, 'train'), np.arange(8), 'train'),
-        )
+        patch.setattr(Composed, 'open', open_few)
         yield
 
 
 @pytest.fixture(scope='module')
-def films(tmp_path_factory):
-    """Three shots each, of 2 to 10 frames that are nearly alike; 10 frames a second."""
-    root = tmp_path_factory.mktemp('films')
+def videos(tmp_path_factory):
+    """Videos of three shots of 2 to 10 similar frames, at 10 frames a second."""
+    root = tmp_path_factory.mktemp('videos')
     for split, number in (('train', 8), ('test', 2)):
         (root / split).mkdir()
         for i in range(number):
@@ -84,23 +88,25 @@ def films(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def trained(films, tmp_path_factory):
+def trained(videos, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('summary')
-    config = small(f'videos:{films}', *UNSUPERVISED, 'task.montages=8')  # a batch
+    config = small(f'videos:{videos}', *UNSUPERVISED, 'task.montages=8')
     return workdir, loop.run(config, workdir)
 
 
 def begin(tmp_path, source, *overrides):
-    """A run that has not begun, and the first eight examples of a split as a batch."""
-    this = run.begin(small(source, *overrides), tmp_path / 'run')
-    examples = [this.task.prepare(this.sources['train'][row], None) for row in range(8)]
+    """(A run before its first step, the first eight training examples as a batch)."""
+    opened = run.begin(small(source, *overrides), tmp_path / 'run')
+    examples = [
+        opened.task.prepare(opened.sources['train'][row], None) for row in range(8)
+    ]
     batch = {
         name: np.stack([example[name] for example in examples]) for name in examples[0]
     }
-    return this, batch | {'index': np.arange(8, dtype=np.int32)}
+    return opened, batch | {'index': np.arange(8, dtype=np.int32)}
 
 
-def test_importance_is_learned_by_heart(tmp_path):
+def test_supervised_training_fits_the_importance_of_eight_videos(tmp_path):
     result = loop.run(small('moving_digits/events'), tmp_path)
     task = run.reopen(tmp_path).task
     assert set(result.metrics) == {f'eval/{name}' for name in task.main.metrics}
@@ -112,7 +118,7 @@ def test_importance_is_learned_by_heart(tmp_path):
     }
 
 
-def test_rewards_rise(trained):
+def test_unsupervised_training_raises_the_reward(trained):
     rewards = [
         row['train/reward']
         for row in read_rows(trained[0] / 'metrics.jsonl')
@@ -127,66 +133,68 @@ def test_rewards_rise(trained):
 @pytest.mark.parametrize(
     'overrides', [[], UNSUPERVISED], ids=['supervised', 'unsupervised']
 )
-def test_what_fills_a_video_up_changes_nothing(overrides, films, tmp_path):
-    source = f'videos:{films}' if overrides else 'moving_digits/events'
-    this, batch = begin(tmp_path, source, *overrides)
+def test_padding_changes_neither_training_nor_scores(overrides, videos, tmp_path):
+    source = f'videos:{videos}' if overrides else 'moving_digits/events'
+    opened, batch = begin(tmp_path, source, *overrides)
     shorter = np.arange(24) < np.array([24, 20, 9, 24, 1, 13, 5, 17])[:, None]
-    own = shorter & (batch['video_mask'] > 0)
+    is_frame = shorter & (batch['video_mask'] > 0)
 
-    def filled(seed):
-        """The batch with noise in the place of all but the first frames."""
-        rng, known = np.random.default_rng(seed), {'video_mask': own.astype(np.uint8)}
+    def with_noise(seed):
+        """Shorten the videos, with noise as padding."""
+        rng = np.random.default_rng(seed)
+        noisy = {**batch, 'video_mask': is_frame.astype(np.uint8)}
         for name in {'video', 'importance'} & batch.keys():
-            mask = own.reshape(own.shape + (1,) * (batch[name].ndim - 2))
-            noise = rng.integers(0, 256, batch[name].shape).astype(batch[name].dtype)
-            known[name] = np.where(mask, batch[name], noise)
-        return {**batch, **known}
+            values = batch[name]
+            mask = is_frame.reshape(is_frame.shape + (1,) * (values.ndim - 2))
+            noise = rng.integers(0, 256, values.shape).astype(values.dtype)
+            noisy[name] = np.where(mask, values, noise)
+        return noisy
 
-    state = this.init()
-    one, other = (
-        this.update(jax.tree.map(jnp.copy, state), filled(seed))[0] for seed in (0, 1)
-    )
-    jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
-    records = this.evaluate['eval'](one, {**filled(0), 'present': np.ones(8, bool)})
-    assert (records['scores'][own] > 0).all() and not records['scores'][~own].any()
-    assert (
-        records['features'][own].any(-1).all() and not records['features'][~own].any()
-    )
+    state = opened.init()
+    first, _ = opened.update(jax.tree.map(jnp.copy, state), with_noise(0))
+    second, _ = opened.update(jax.tree.map(jnp.copy, state), with_noise(1))
+    jax.tree.map(np.testing.assert_array_equal, first.params, second.params)
+    evaluated = {**with_noise(0), 'present': np.ones(8, bool)}
+    records = opened.evaluate['eval'](first, evaluated)
+    scores = records['scores']
+    features = records['features']
+    assert (scores[is_frame] > 0).all() and not scores[~is_frame].any()
+    assert features[is_frame].any(-1).all() and not features[~is_frame].any()
 
 
-def apart(frames, others):
-    """Mean absolute difference of each frame [T, H, W, C] from each of the others [S, ...]."""
+def differences(frames, others):
+    """Mean absolute difference between each of the frames [T, ...] and of the others [S, ...]."""
     return np.abs(np.float32(frames)[:, None] - np.float32(others)).mean((2, 3, 4))
 
 
-def test_a_persons_film_becomes_a_storyboard_and_a_short_film(trained, films, main):
-    file = films / 'test' / '1.mp4'
-    film = video.read(file)
-    code, *_, told = main('--workdir', trained[0], file)
-    entry = told[str(file)]
-    answer, saved = entry['answer'], {Path(path).name: path for path in entry['saved']}
-    assert code == 0 and answer['seconds'] == pytest.approx(len(film) / 10)
+def test_predict_makes_a_storyboard_and_a_short_video(trained, videos, main):
+    file = videos / 'test' / '1.mp4'
+    frames = video.read(file)
+    code, *_, answers = main('--workdir', trained[0], file)
+    entry = answers[str(file)]
+    answer = entry['answer']
+    saved = {Path(path).name: path for path in entry['saved']}
+    assert code == 0 and answer['seconds'] == pytest.approx(len(frames) / 10)
     assert 0 < answer['seconds_kept'] <= 0.15 * answer['seconds'] + 1e-6
-    assert len(answer['scores']) == min(len(film), 24)
+    assert len(answer['scores']) == min(len(frames), 24)
     assert Image.open(entry['picture']).size > (200, 100)
     assert np.asarray(Image.open(saved.pop('scores.png'))).std() > 0
 
     numbers, durations = video_times.cut(video_times.edges(file), answer['kept'])
-    kept = film[numbers]
+    kept = frames[numbers]
     short = saved.pop('summary.mp4')
     assert video.count(short) == len(kept)
     np.testing.assert_allclose(np.diff(video_times.edges(short)), durations, atol=1e-4)
-    assert np.allclose(durations, 0.1) and answer['seconds_kept'] == pytest.approx(
-        sum(durations), abs=0.1
-    )
-    # Of 229 such clips, coding changed a frame by at most 8 on average, and frames of two shots
-    # were at least 57 apart.
-    in_shot = apart(film, film)[numbers] < 20
+    assert np.allclose(durations, 0.1)
+    assert answer['seconds_kept'] == pytest.approx(sum(durations), abs=0.1)
+    # In 229 such clips, coding changed a frame by at most 8 on average, and frames of two shots
+    # differed by at least 57.
+    in_shot = differences(frames, frames)[numbers] < 20
     assert not in_shot.all(1).any()
-    from_film = apart(video.read(short), film)
-    each = np.arange(len(kept))
-    np.testing.assert_array_less(from_film[each, numbers], 20)
-    assert in_shot[each, from_film.argmin(1)].all()
+    from_original = differences(video.read(short), frames)
+    rows = np.arange(len(kept))
+    np.testing.assert_array_less(from_original[rows, numbers], 20)
+    assert in_shot[rows, from_original.argmin(1)].all()
     assert sorted(saved) == [
         f'key-{time.replace(":", ".")}.png' for time in answer['key_frames']
     ]
@@ -194,40 +202,42 @@ def test_a_persons_film_becomes_a_storyboard_and_a_short_film(trained, films, ma
         assert (np.asarray(Image.open(picture)) == kept).all((1, 2, 3)).any()
 
 
-def test_frames_stand_for_equal_parts_of_a_video(films):
-    file, options = films / 'train' / '0.mp4', configs.default('video_summary').task
-    film, total = video.read(file, size=16), video.count(file)
-    # Of 10 a second: 2 are too few, 9 may be, all of them are enough; and no more than 2 in all.
+def test_sampled_frames_represent_equal_parts_of_a_video(videos):
+    file = videos / 'train' / '0.mp4'
+    options = configs.default('video_summary').task
+    frames = video.read(file, size=16)
+    total = video.count(file)
+    # The video has 10 frames a second. A rate of 2 gives too few frames, so 20 are sampled.
     fewest = min(total, 20)
-    for rate, most, wanted in (
+    for rate, most, count in (
         (2, 60, fewest),
         (9, 60, max(fewest, round(total * 0.9))),
         (10, 60, total),
         (2, 2, 2),
     ):
         options.frames_per_second = rate
-        found = sampling.make_sample(options, [most, 16, 16, 3])({'video': file})
-        own = found['video_mask'] > 0
-        assert own.tolist() == [True] * wanted + [False] * (most - wanted)
-        spans = found['spans'][own] * 10
+        sampled = sampling.make_sample(options, [most, 16, 16, 3])({'video': file})
+        is_frame = sampled['video_mask'] > 0
+        assert is_frame.tolist() == [True] * count + [False] * (most - count)
+        spans = sampled['spans'][is_frame] * 10
         np.testing.assert_allclose(spans[1:, 0], spans[:-1, 1], rtol=1e-6)
         assert (spans[0, 0], spans[-1, 1]) == (0, pytest.approx(total))
-        np.testing.assert_array_equal(
-            found['video'][own], film[spans.mean(1).astype(int)]
-        )
-    # An array's frames are all taken, and importance is theirs.
-    clip = {'video': film, 'importance': np.arange(total, dtype=np.float32)}
-    found = sampling.make_sample(options, [total // 2, 16, 16, 3])(clip)
-    np.testing.assert_array_equal(found['video'], film[found['importance'].astype(int)])
+        middles = spans.mean(1).astype(int)
+        np.testing.assert_array_equal(sampled['video'][is_frame], frames[middles])
+    # The importance follows the frames of an array.
+    clip = {'video': frames, 'importance': np.arange(total, dtype=np.float32)}
+    sampled = sampling.make_sample(options, [total // 2, 16, 16, 3])(clip)
+    rows = sampled['importance'].astype(int)
+    np.testing.assert_array_equal(sampled['video'], frames[rows])
 
 
-# For most of the time one frame is shown: of 15 seconds, frame 6 is there for 7.8.
+# The start of each frame in seconds. Frame 6 lasts 7.8 of the 15 seconds.
 STARTS = [0, 0.04, 0.08, 0.12, 2.12, 2.16, 2.2, 10.0, 10.04, 10.5, 11.0, 13.0]
 
 
 @pytest.fixture
 def variable(tmp_path):
-    return films_of_tests.write_variable(tmp_path / 'screen.mp4', STARTS, 15.0)
+    return video_files.write_variable(tmp_path / 'screen.mp4', STARTS, 15.0)
 
 
 def test_frames_of_a_variable_rate_are_sampled_by_their_times(variable):
@@ -243,19 +253,20 @@ def test_frames_of_a_variable_rate_are_sampled_by_their_times(variable):
             max(number for number, start in enumerate(STARTS) if start <= middle + 1e-6)
             for middle in (edges[:-1] + edges[1:]) / 2
         ]
-        assert films_of_tests.numbers(sampled['video'][:count]) == shown
+        assert video_files.numbers(sampled['video'][:count]) == shown
 
 
-def test_a_summary_of_a_variable_rate_lasts_as_long_as_what_it_keeps(
+def test_the_short_video_of_a_variable_rate_keeps_the_durations(
     trained, variable, main
 ):
-    code, *_, told = main('--workdir', trained[0], variable)
-    entry = told[str(variable)]
-    answer, saved = entry['answer'], {Path(path).name: path for path in entry['saved']}
+    code, *_, answers = main('--workdir', trained[0], variable)
+    entry = answers[str(variable)]
+    answer = entry['answer']
+    saved = {Path(path).name: path for path in entry['saved']}
     assert code == 0 and answer['seconds'] == pytest.approx(15, abs=1e-3)
     short = saved.pop('summary.mp4')
     rows, durations = video_times.cut(np.array([*STARTS, 15.0]), answer['kept'])
-    assert films_of_tests.numbers(video.read(short)) == rows
+    assert video_files.numbers(video.read(short)) == rows
     edges = video_times.edges(short)
     np.testing.assert_allclose(np.diff(edges), durations, atol=1e-3)
     assert edges[-1] == pytest.approx(answer['seconds_kept'], abs=0.11)
@@ -268,20 +279,20 @@ def test_a_summary_of_a_variable_rate_lasts_as_long_as_what_it_keeps(
             for off in (-0.05, 0.05)
             if second + off >= 0
         }
-        assert {*films_of_tests.numbers(picture[None])} <= near
+        assert {*video_files.numbers(picture[None])} <= near
 
 
 @pytest.mark.parametrize('overrides', [[], UNSUPERVISED], ids=['frames', 'similarity'])
 def test_the_network_gives_the_logits_of_the_scores(overrides, tmp_path):
-    this, batch = begin(tmp_path, 'moving_digits/events', *overrides)
-    assert this.spec.inputs == {
+    opened, batch = begin(tmp_path, 'moving_digits/events', *overrides)
+    assert opened.spec.inputs == {
         'video': ArraySpec((24, 16, 16, 1)),
         'video_mask': ArraySpec((24,)),
     }
-    assert this.spec.targets == {'importance': ArraySpec((24,), 'float32')}
-    assert this.spec.preprocessing.size == (16, 16)
-    variables = this.init().variables
-    network = this.task.network
+    assert opened.spec.targets == {'importance': ArraySpec((24,), 'float32')}
+    assert opened.spec.preprocessing.size == (16, 16)
+    variables = opened.init().variables
+    network = opened.task.network
 
     @jax.jit
     def apply(pixels, mask):
@@ -290,32 +301,31 @@ def test_the_network_gives_the_logits_of_the_scores(overrides, tmp_path):
     mask = np.arange(24) < np.array([24, 20, 9, 24, 1, 13, 5, 17])[:, None]
     pixels = batch['video'] / np.float32(255)
     logits, intermediates = apply(pixels, mask)
-    outputs = jax.jit(this.task.predict)(variables, {**batch, 'video_mask': mask})
+    outputs = jax.jit(opened.task.predict)(variables, {**batch, 'video_mask': mask})
     scores = np.where(mask, 1 / (1 + np.exp(-np.float64(logits))), 0)
     np.testing.assert_allclose(outputs['scores'], scores, atol=1e-5)
     assert np.std(scores[mask]) > 1e-3
     assert intermediates.keys() == {'features', 'states', 'logits'}
 
 
-def test_it_is_exported(tmp_path):
-    this, batch = begin(tmp_path, 'moving_digits/events')
-    own = (np.arange(24) < np.array([[24], [1], [17]])).astype(np.uint8)
-    assert_exported_alike(
-        this, {'video': batch['video'][:3], 'video_mask': own}, tmp_path, 1e-5, 'scores'
-    )
+def test_an_exported_model_gives_the_same_scores(tmp_path):
+    opened, batch = begin(tmp_path, 'moving_digits/events')
+    mask = (np.arange(24) < np.array([[24], [1], [17]])).astype(np.uint8)
+    inputs = {'video': batch['video'][:3], 'video_mask': mask}
+    assert_exported_alike(opened, inputs, tmp_path, 1e-5, 'scores')
 
 
-def test_frames_are_compared_by_what_a_classifier_sees_of_them(films, tiny, tmp_path):
+def test_a_classification_run_can_give_the_frame_features(videos, tiny, tmp_path):
     (tmp_path / 'feature_extractor').mkdir()
     save_untrained(tiny(), tmp_path / 'feature_extractor')
-    this, batch = begin(
+    opened, batch = begin(
         tmp_path,
-        f'videos:{films}',
+        f'videos:{videos}',
         *UNSUPERVISED,
         f'task.features={tmp_path / "feature_extractor"}',
     )
     features = np.asarray(
-        jax.jit(this.task.predict)(this.init().variables, batch)['features']
+        jax.jit(opened.task.predict)(opened.init().variables, batch)['features']
     )
     assert features.shape == (8, 24, 8)
     np.testing.assert_allclose(
@@ -339,11 +349,11 @@ def test_frames_are_compared_by_what_a_classifier_sees_of_them(films, tiny, tmp_
         (['data.source=digits'], 'needs video'),
     ],
 )
-def test_mistakes_in_the_config_are_told(overrides, message, tmp_path):
+def test_a_wrong_setting_is_an_error(overrides, message, tmp_path):
     with pytest.raises(UserError, match=message):
         run.begin(small('moving_digits/events', *overrides), tmp_path)
 
 
-def test_films_hold_no_importance(films, tmp_path):
+def test_supervised_training_refuses_videos_without_importance(videos, tmp_path):
     with pytest.raises(UserError, match='needs importance'):
-        run.begin(small(f'videos:{films}'), tmp_path)
+        run.begin(small(f'videos:{videos}'), tmp_path)
