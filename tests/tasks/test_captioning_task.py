@@ -147,10 +147,10 @@ def test_prepare_samples_a_caption_in_training_and_keeps_all_in_evaluation(spec)
     assert captions_per_image == 3
 
     evaluated = prepare(example, None)
-    assert tokens.wording(vocabulary, evaluated['caption']) == texts[0].split()
+    assert tokens.to_words(vocabulary, evaluated['caption']) == texts[0].split()
     assert bytes(evaluated['references']).rstrip(b'\0').decode().split('\n') == texts
     prepared = [prepare(example, np.random.default_rng(seed)) for seed in range(30)]
-    captions = {' '.join(tokens.wording(vocabulary, x['caption'])) for x in prepared}
+    captions = {' '.join(tokens.to_words(vocabulary, x['caption'])) for x in prepared}
     assert captions == {*texts[:2], 'a large <unknown> seven <unknown> <unknown>'}
     first = prepared[0]
     assert all((other['captions'] == first['captions']).all() for other in prepared)
@@ -206,7 +206,9 @@ def test_the_vocabulary_and_the_ngrams_come_back_from_json(few, tmp_path):
     assert read == spec
     assert isinstance(read.details.ngrams.rarity, tuple)
     texts = captioning.read_texts(config, run.begin(config, tmp_path).sources['train'])
-    number = tokens.numbering(spec.details.vocabulary, spec.targets['captions'].shape)
+    number = tokens.make_numbering(
+        spec.details.vocabulary, spec.targets['captions'].shape
+    )
     expected = cider.statistics(np.stack([number(example) for example in texts]))
     tables = read.details.ngrams.tables(np.float32)
     for name in ('parent', 'word', 'rarity'):
@@ -219,11 +221,11 @@ def test_a_caption_is_true_if_it_agrees_with_the_scene(spec):
     scene = np.array([[7, 1, 0, 30, 12], [2, 0, 1, 30, 50], [-1] * 5], np.int32)
     texts = digit_captions.captions(scene)
     vocabulary = spec.details.vocabulary
-    number = tokens.numbering(vocabulary, spec.targets['captions'].shape)
+    number = tokens.make_numbering(vocabulary, spec.targets['captions'].shape)
     right = number(texts)[0]
     wrong = number([texts[0].replace('red', 'blue')])[0]
     (size,) = spec.targets['references'].shape
-    references = tokens.padded(tokens.as_bytes(texts), size)
+    references = tokens.pad(tokens.as_bytes(texts), size)
     records = {
         'caption': np.stack([right, wrong]),
         'beam': np.stack([right, right]),

@@ -38,7 +38,7 @@ def test_images_of_nearly_the_right_size_are_cropped_or_padded(image, shape):
 def test_only_a_classifier_is_a_feature_extractor():
     network = NetworkSpec(config=configs.default('gan').to_dict())
     with pytest.raises(
-        UserError, match="task.name='gan' of the feature extractor: expected"
+        UserError, match='expected a run of the task classification, .* of the task gan'
     ):
         feature_extractor.build(network, 'pooled')
 

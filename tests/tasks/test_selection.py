@@ -96,10 +96,10 @@ def test_a_summary_has_a_few_whole_shots_with_the_highest_scores(frames):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
-def test_stretches_are_the_words_of_a_string(frames):
+def test_segments_are_the_words_of_a_string(frames):
     text = ''.join('x' if frame else ' ' for frame in frames)
     assert [
-        end - start for start, end in selection.stretches(np.array(frames))
+        end - start for start, end in selection.find_segments(np.array(frames))
     ] == list(map(len, text.split()))
 
 
@@ -112,11 +112,11 @@ def test_uniform_and_random_summaries_have_the_same_frames_and_segments(
     frames = int(lengths.sum()) + len(lengths) + more
 
     def runs(selected):
-        return sorted(end - start for start, end in selection.stretches(selected))
+        return sorted(end - start for start, end in selection.find_segments(selected))
 
-    random = selection.scattered(np.random.default_rng(seed), lengths, frames)
+    random = selection.random_summary(np.random.default_rng(seed), lengths, frames)
     assert runs(random) == sorted(lengths) and len(random) == frames
-    uniform = selection.spread(lengths, frames)
+    uniform = selection.uniform_summary(lengths, frames)
     assert uniform.sum() == lengths.sum() and len(uniform) == frames
     assert len(runs(uniform)) == len(lengths)
     assert max(runs(uniform), default=0) - min(runs(uniform), default=0) <= 1
@@ -124,12 +124,12 @@ def test_uniform_and_random_summaries_have_the_same_frames_and_segments(
 
 def test_all_random_summaries_of_two_segments_occur():
     lengths = np.array([4, 2])
-    uniform = selection.spread(lengths, 14)
+    uniform = selection.uniform_summary(lengths, 14)
     assert np.flatnonzero(uniform).tolist() == [2, 3, 4, 9, 10, 11]
     summaries = set()
     for seed in range(400):
         rng = np.random.default_rng(seed)
-        summaries.add(selection.scattered(rng, lengths, 14).tobytes())
+        summaries.add(selection.random_summary(rng, lengths, 14).tobytes())
     # Two orders, and two of nine gaps.
     assert len(summaries) == 2 * 9 * 8 / 2
 

@@ -59,6 +59,11 @@ def test_features_of_zeros_are_a_shot_of_their_own():
 
 
 def test_long_shots_are_divided_equally():
-    assert shots.divided(np.array([3, 13]), 14, longest=4).tolist() == [3, 6, 9, 13]
-    assert shots.divided(np.array([], int), 7, longest=9).tolist() == []
-    assert shots.divided(np.array([2]), 4, longest=1).tolist() == [1, 2, 3]
+    assert shots.divide_long_shots(np.array([3, 13]), 14, longest=4).tolist() == [
+        3,
+        6,
+        9,
+        13,
+    ]
+    assert shots.divide_long_shots(np.array([], int), 7, longest=9).tolist() == []
+    assert shots.divide_long_shots(np.array([2]), 4, longest=1).tolist() == [1, 2, 3]

@@ -210,5 +210,5 @@ def test_with_two_summaries_each_is_the_baseline_of_the_other():
 
 def test_bounded_logits_keep_their_order():
     logits = jnp.linspace(-4, 4, 50)
-    bounded = losses.bounded(logits)
+    bounded = losses.bound_logits(logits)
     assert (jnp.diff(bounded) > 0).all() and jnp.abs(bounded).max() < 3

@@ -56,7 +56,7 @@ def test_the_metrics_are_means_over_the_videos_of_scipy_and_loops(records):
                 stats.spearmanr(scores, importance).statistic,
                 diversity_and_representativeness(features, selected),
                 diversity_and_representativeness(
-                    features, selection.spread(lengths, length)
+                    features, selection.uniform_summary(lengths, length)
                 ),
             ]
         )

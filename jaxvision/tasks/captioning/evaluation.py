@@ -54,7 +54,7 @@ def summarize(vocabulary: Sequence[str], records: Records) -> dict[str, float]:
     references = [_references(row) for row in records['references']]
     summary = {}
     for prefix, name in _CAPTIONS.items():
-        captions = [tokens.wording(vocabulary, row) for row in records[name]]
+        captions = [tokens.to_words(vocabulary, row) for row in records[name]]
         for metric, value in metrics.summarize(captions, references).items():
             summary[prefix + metric] = value
         if 'scene' in records:
@@ -84,7 +84,7 @@ def draw(
     count = len(records['index'])
     rows = np.unique(np.linspace(0, count - 1, 12).astype(int))
     images = [example(int(records['index'][row]))['image'] for row in rows]
-    captions = [tokens.wording(vocabulary, records['caption'][row]) for row in rows]
+    captions = [tokens.to_words(vocabulary, records['caption'][row]) for row in rows]
     longest = max(range(len(rows)), key=lambda i: len(captions[i]))
     sentences = [' '.join(caption) for caption in captions]
     attention = records['attention'][rows[longest]]
@@ -106,10 +106,10 @@ def show(vocabulary: Sequence[str], inputs: Example, outputs: Records) -> Shown:
         (the captions with log probabilities, a picture of the attention). The picture is None
         without `inputs['original']`.
     """
-    caption = tokens.wording(vocabulary, outputs['caption'])
+    caption = tokens.to_words(vocabulary, outputs['caption'])
     beams = []
     for beam, score in zip(outputs['beams'], outputs['log_probabilities'], strict=True):
-        sentence = ' '.join(tokens.wording(vocabulary, beam))
+        sentence = ' '.join(tokens.to_words(vocabulary, beam))
         beams.append({'caption': sentence, 'log_probability': float(score)})
     answer = {'caption': ' '.join(caption), 'beams': beams}
     if 'original' not in inputs:

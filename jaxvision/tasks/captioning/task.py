@@ -131,7 +131,7 @@ def describe(config: Config, source: Source) -> Spec:
         targets['scene'] = ArraySpec(np.shape(source[0]['scene']), 'int32')
     ngrams = None
     if config.task.self_critical:
-        number = tokens.numbering(vocabulary, targets['captions'].shape)
+        number = tokens.make_numbering(vocabulary, targets['captions'].shape)
         numbered = np.stack([number(example) for example in texts])
         ngrams = NgramStatistics.of(cider.statistics(numbered))
     spec = Spec(
@@ -270,7 +270,9 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     """
     size, _, channels = spec.inputs['image'].shape
     is_resized = spec.preprocessing.resize != 'none'
-    number = tokens.numbering(spec.details.vocabulary, spec.targets['captions'].shape)
+    number = tokens.make_numbering(
+        spec.details.vocabulary, spec.targets['captions'].shape
+    )
     (references_size,) = spec.targets['references'].shape
 
     def training_arrays(texts, rng):
@@ -281,7 +283,7 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
         return arrays
 
     def evaluation_arrays(texts):
-        references = tokens.padded(tokens.as_bytes(texts), references_size)
+        references = tokens.pad(tokens.as_bytes(texts), references_size)
         return {'caption': number(texts)[0], 'references': references}
 
     def prepare(example, rng):

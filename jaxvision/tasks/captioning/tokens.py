@@ -29,7 +29,7 @@ def vocabulary(captions: Iterable[References], fewest: int) -> tuple[str, ...]:
     return *special, *frequent
 
 
-def numbering(
+def make_numbering(
     words: Sequence[str], shape: Iterable[int]
 ) -> Callable[[Sequence[str]], Int32[np.ndarray, 'r l']]:
     """Build the function that converts texts to word numbers.
@@ -52,7 +52,7 @@ def numbering(
     return number
 
 
-def wording(words: Sequence[str], tokens: Int32[np.ndarray, 'l']) -> list[str]:
+def to_words(words: Sequence[str], tokens: Int32[np.ndarray, 'l']) -> list[str]:
     """Return the words of a caption up to END."""
     before_end = itertools.takewhile(lambda token: token != END, tokens.tolist())
     return [words[int(token)] for token in before_end]
@@ -63,12 +63,14 @@ def as_bytes(texts: Iterable[str]) -> bytes:
     return '\n'.join(' '.join(text.split()) for text in texts).encode()
 
 
-def padded(text: bytes, size: int) -> UInt8[np.ndarray, '{size}']:
+def pad(text: bytes, size: int) -> UInt8[np.ndarray, '{size}']:
     """Pad encoded text with zeros to `size` bytes.
 
     Raises:
         Unreadable: The text is longer.
     """
     if len(text) > size:
-        raise Unreadable(f'its captions have {len(text)} bytes, more than {size}')
+        raise Unreadable(
+            f'its captions have {len(text)} bytes, more than the limit {size}'
+        )
     return np.frombuffer(text.ljust(size, b'\0'), np.uint8)

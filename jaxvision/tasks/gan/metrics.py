@@ -41,8 +41,8 @@ def summarize(
     images.
 
     Args:
-        records: features 'fake', 'real' and 'trained' [N, D], each with a suffix for the
-            feature extractor; 'real_row' and 'train_row', the rows of the real images;
+        records: features 'fake', 'real' and 'trained' [N, D], with a suffix for the feature
+            extractor. Also the arrays 'real_row', 'train_row' (rows of the real images),
             'label', 'prediction' and 'index' [N].
         samples: number of records that are compared. The records after them are
             interpolations.
@@ -50,9 +50,10 @@ def summarize(
         extractor_hash: hexadecimal hash of the classifier's variables, or ''.
 
     Returns:
-        Frechet distance (fid) and kernel distance (kid) for each feature extractor, precision
-        and recall for the classifier, 'conditional_accuracy', and the first 24 bits of the
-        hash as 'feature_extractor_hash'.
+        fid, kid: Frechet and kernel distance, for each feature extractor.
+        precision, recall: for the classifier.
+        conditional_accuracy: if `has_class_accuracy`.
+        feature_extractor_hash: the first 24 bits of the hash.
     """
     is_sample = records['index'] < samples
     records = {name: values[is_sample] for name, values in records.items()}

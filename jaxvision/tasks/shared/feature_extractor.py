@@ -79,7 +79,9 @@ def build(
     model, intermediates = _open_classifier(network, dtype)
     if layer not in intermediates:
         name = network.config['model']['name']
-        raise unknown(f'{name!r} has no intermediate', layer, intermediates)
+        raise unknown(
+            f'task.layer: model {name!r} has no intermediate', layer, intermediates
+        )
     shape = network.spec.inputs['image'].shape
     preprocessing = network.spec.preprocessing
 
@@ -102,8 +104,8 @@ def _open_classifier(
     config = configs.stored(network.config)
     if config.task.name != 'classification':
         raise UserError(
-            f'task.name={config.task.name!r} of the feature extractor: expected '
-            "'classification'. Choose the run of an image classifier."
+            'feature extractor: expected a run of the task classification, but it is a run of '
+            f'the task {config.task.name}. Choose the run of an image classifier.'
         )
     config.model.dtype = jnp.dtype(dtype).name
     config.model.param_dtype = jnp.dtype(dtype).name

@@ -27,7 +27,7 @@ def ranks(importance: Float[Array, 't'], mask: Bool[Array, 't']) -> Float[Array,
     return count / jnp.maximum(mask.sum(), 1)
 
 
-def bounded(logits: Float[Array, '*t']) -> Float[Array, '*t']:
+def bound_logits(logits: Float[Array, '*t']) -> Float[Array, '*t']:
     """Bound logits to (-3, 3), so that no frame is sampled with certainty.
 
     The model can then revise its first preferences. Bello et al. 2016 (arXiv 1611.09940)

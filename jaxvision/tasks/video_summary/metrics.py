@@ -74,9 +74,9 @@ def _compare_rewards(
     rng = keys.host(0, 'random summaries', int(record['index']))
     lengths = selection.kept_lengths(selected, boundaries)
     frames = len(selected)
-    random = [selection.scattered(rng, lengths, frames) for _ in range(RANDOM)]
+    random = [selection.random_summary(rng, lengths, frames) for _ in range(RANDOM)]
     summaries = np.zeros((2 + RANDOM, len(mask)), bool)
-    summaries[:, mask] = [selected, selection.spread(lengths, frames), *random]
+    summaries[:, mask] = [selected, selection.uniform_summary(lengths, frames), *random]
     rewards = np.asarray(_rewards(record['features'], summaries, mask)).tolist()
     return {
         'reward': rewards[0],

@@ -151,7 +151,7 @@ class Scorer:
         episode_keys = keys.per_example(keys.stream(key, 'episodes'), batch['index'])
         reinforce = functools.partial(losses.reinforce, episodes=self.episodes)
         policy, reward = jax.vmap(reinforce)(
-            episode_keys, losses.bounded(logits), features, mask
+            episode_keys, losses.bound_logits(logits), features, mask
         )
         ones = jnp.ones_like(reward)
         scalars = {'reward': (reward, ones)}
@@ -207,7 +207,7 @@ class Scorer:
             {'params': params, **model_state}, model_input, mask
         )
         if not self.supervised:
-            logits = losses.bounded(logits)
+            logits = losses.bound_logits(logits)
         return logits, intermediates
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:

@@ -31,7 +31,7 @@ def shorten(
     fraction = kept_fraction(frames)
     changes = shots.change_points(features, most=frames // 5)
     longest = max(_capacity(frames, fraction) // 3, 1)
-    boundaries = shots.divided(changes, frames, longest)
+    boundaries = shots.divide_long_shots(changes, frames, longest)
     return boundaries, select(scores, boundaries, fraction)
 
 
@@ -140,13 +140,15 @@ def kept_lengths(
     return lengths[selected[np.append(0, boundaries)]]
 
 
-def stretches(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k 2']:
+def find_segments(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k 2']:
     """Find each run of selected frames: its first frame, and the first frame after it."""
     changes = np.diff(selected.astype(int), prepend=0, append=0)
     return np.flatnonzero(changes).reshape(-1, 2)
 
 
-def spread(lengths: Int[np.ndarray, 'k'], frames: int) -> Bool[np.ndarray, '{frames}']:
+def uniform_summary(
+    lengths: Int[np.ndarray, 'k'], frames: int
+) -> Bool[np.ndarray, '{frames}']:
     """Build the uniform summary: segments of equal length, evenly spaced in a video.
 
     Args:
@@ -162,7 +164,7 @@ def spread(lengths: Int[np.ndarray, 'k'], frames: int) -> Bool[np.ndarray, '{fra
     return _placed(skipped.astype(int), equal_lengths, frames)
 
 
-def scattered(
+def random_summary(
     rng: np.random.Generator, lengths: Int[np.ndarray, 'k'], frames: int
 ) -> Bool[np.ndarray, '{frames}']:
     """Generate a random summary: segments in random order at random places of a video.

@@ -39,7 +39,7 @@ def change_points(
     return _back_from(frames, previous[:best])
 
 
-def divided(
+def divide_long_shots(
     boundaries: Int[np.ndarray, 'm'], frames: int, longest: int
 ) -> Int[np.ndarray, 'n']:
     """Divide long shots into as few equal parts as possible.

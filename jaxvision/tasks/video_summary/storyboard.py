@@ -37,7 +37,7 @@ def show(inputs: Example, outputs: Records) -> Shown:
     middles = spans[key_frames].mean(1)
     times = [_clock(float(seconds)) for seconds in middles]
     kept = []
-    for first, end in selection.stretches(selected):
+    for first, end in selection.find_segments(selected):
         kept.append([float(spans[first, 0]), float(spans[end - 1, 1])])
     answer = {
         'seconds': float(spans[-1, 1] - spans[0, 0]),
