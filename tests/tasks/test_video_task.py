@@ -222,7 +222,7 @@ def test_predict_also_takes_float_clips_and_boolean_masks(trained):
         ('task.resize=crop', "task.resize='crop': expected one of 'stretch'"),
         ('task.label_smoothing=1', 'expected a number >= 0, < 1'),
         ('task.augment.translate=2', 'task.augment.translate=2'),
-        ('data.source=digits', 'holds image, label: begun task needs video'),
+        ('data.source=digits', 'holds image, label: this task needs video'),
     ],
 )
 def test_a_wrong_setting_is_an_error(override, message, videos, tmp_path):
