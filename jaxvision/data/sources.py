@@ -148,25 +148,10 @@ def _open_captions(place: str, images: str, identify: Identify) -> Dataset:
     return CaptionedImages(place, images, identify)
 
 
-def _open_coco(place: str, images: str, identify: Identify) -> Dataset:
-    from jaxvision.data import boxes_coco
-    from jaxvision.data.boxes_dataset import BoxDataset
+def _open_boxes(scheme: str, place: str, images: str, identify: Identify) -> Dataset:
+    from jaxvision.data import boxes_readers
 
-    return BoxDataset(boxes_coco.read(place, images), identify)
-
-
-def _open_voc(place: str, images: str, identify: Identify) -> Dataset:
-    from jaxvision.data import boxes_voc
-    from jaxvision.data.boxes_dataset import BoxDataset
-
-    return BoxDataset(boxes_voc.read(place), identify)
-
-
-def _open_yolo(place: str, images: str, identify: Identify) -> Dataset:
-    from jaxvision.data import boxes_yolo
-    from jaxvision.data.boxes_dataset import BoxDataset
-
-    return BoxDataset(boxes_yolo.read(place, images), identify)
+    return boxes_readers.open_dataset(scheme, place, images, identify)
 
 
 def _open_embedded(name: str, configuration: str, data_dir: str) -> Dataset:
@@ -209,13 +194,14 @@ SCHEMES: dict[str, Callable[[str, str, Identify], Dataset]] = {
     'folder': _open_folder,
     'videos': _open_videos,
     'captions': _open_captions,
-    'coco': _open_coco,
-    'voc': _open_voc,
-    'yolo': _open_yolo,
+    'boxes': functools.partial(_open_boxes, 'boxes'),
+    'coco': functools.partial(_open_boxes, 'coco'),
+    'voc': functools.partial(_open_boxes, 'voc'),
+    'yolo': functools.partial(_open_boxes, 'yolo'),
 }
 
 # The schemes whose annotation files may lie elsewhere than the images.
-_WITH_IMAGES = ('captions', 'coco', 'yolo')
+_WITH_IMAGES = ('captions', 'boxes', 'coco', 'yolo')
 
 # Datasets that come with installed packages, as NAME or NAME/CONFIGURATION.
 NAMES: dict[str, Callable[[str, str, str], Dataset]] = {
