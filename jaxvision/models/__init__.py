@@ -1,28 +1,29 @@
 """Flax Linen modules, and the models that a config can name.
 
-Such a model is a module with a function
+A model is a Python module with a function
 
     make(variant, *, <needs>, dtype, param_dtype, **options)
 
-`variant` is `model.variant`: a size that the authors named, or a list of widths.
-`<needs>` is what this kind of model is built from. The task gives it, and no option sets it:
+- `variant` is the field `model.variant`: a size from the paper, or a list of widths.
+- `<needs>` are keyword arguments that the task supplies. No option can set them:
 
-- image and video classifiers, encoders, `conv_lstm_net`, `frame_average`, `lrcn`:
-  `num_classes`, the length of the logits, and 0 for no head. The model answers
-  `(logits, intermediates)`.
-- `dcgan`, `sngan`, `r3gan`: `num_classes` (0 where the images have no classes) and
-  `image_shape`, a tuple (height, width, channels). `make` returns (generator, discriminator).
-- `edsr`: `scale`, how many times as large images become, and `channels`.
-- `dense_detector`: `num_classes`, without background.
-- `unet`: `channels`.
-- `forecaster`: `frames`, how many are predicted, and `image_shape`, that of a frame.
-- `frame_scorer`: nothing.
+  - image and video classifiers, encoders, `conv_lstm_net`, `frame_average`, `lrcn`:
+    `num_classes`, the length of the logits, or 0 for no head. The model returns
+    `(logits, intermediates)`.
+  - `dcgan`, `sngan`, `r3gan`: `num_classes` (0 for images without classes) and `image_shape`, a
+    tuple (height, width, channels). `make` returns (generator, discriminator).
+  - `edsr`: `scale`, the factor of enlargement, and `channels`.
+  - `dense_detector`: `num_classes`, without the background.
+  - `unet`: `channels`.
+  - `forecaster`: `frames`, the number of predicted frames, and `image_shape` of a frame.
+  - `frame_scorer`: nothing.
 
-The constant `VARIANTS` names variants: all that the authors named, or examples of a free form.
-`listing.describe` counts their parameters.
+- `dtype` is the dtype of the computation, and `param_dtype` that of the parameters.
+- `options` are the names that `model.options` may set.
 
-`dtype` is that of the computation, `param_dtype` that of the parameters, and `options` what
-`model.options` may hold. `tasks.shared.networks.make_model` calls `make` and checks all this.
+The constant `VARIANTS` lists all variants of the paper, or examples of free forms.
+`listing.describe` counts their parameters. `tasks.shared.networks.make_model` calls `make` and
+checks its arguments.
 """
 
 BY_FOLDER = {
@@ -47,8 +48,15 @@ BY_FOLDER = {
     ),
 }
 
+
+def _modules(folder: str) -> dict[str, str]:
+    return {name: f'jaxvision.models.{folder}.{name}' for name in BY_FOLDER[folder]}
+
+
+# The Python module of each model, by its name in a config.
 NAMES = {
-    name: f'jaxvision.models.{folder}.{name}'
-    for folder, names in BY_FOLDER.items()
-    for name in names
+    **_modules('backbones'),
+    **_modules('detectors'),
+    **_modules('generators'),
+    **_modules('sequence'),
 }

@@ -1,4 +1,4 @@
-"""What there is to choose from: the variants of each model, and their numbers of parameters."""
+"""A list of all models, their variants and their numbers of parameters."""
 
 import dataclasses
 import math
@@ -9,22 +9,37 @@ import jax.numpy as jnp
 
 from jaxvision import models
 from jaxvision.core.registry import resolve
+from jaxvision.core.types import Options
 
 Inputs = tuple[jax.ShapeDtypeStruct, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What models of one kind are built from in the list, and what such a model is given."""
+    """How models of one kind are built and called for the list.
+
+    Attributes:
+        purpose: the input of the model, or its task.
+        needs: keyword arguments of `make`.
+        inputs: for each network that `make` returns, the shapes of its inputs.
+    """
 
     purpose: str
-    needs: dict[str, Any]
-    inputs: tuple[Inputs, ...]  # of each network that `make` returns
+    needs: Options
+    inputs: tuple[Inputs, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """One line of the list: a model, one of its variants, and the number of its parameters."""
+    """One line of the list.
+
+    Attributes:
+        name: of the model.
+        variant: of the model.
+        purpose: the input of the model, or its task.
+        needs: keyword arguments with which it was built.
+        parameters: their number.
+    """
 
     name: str
     variant: str
@@ -34,80 +49,92 @@ class Description:
 
 
 def variants(name: str) -> tuple[str, ...]:
-    """The documented variants of a model: `VARIANTS` of its module, () where it has none.
+    """Return the documented variants of a model, or () if its module lists none.
 
     Raises:
         UserError: There is no such model.
     """
-    return tuple(getattr(resolve('models', name), 'VARIANTS', ()))
+    module = resolve('models', name)
+    return tuple(getattr(module, 'VARIANTS', ()))
 
 
 def describe(name: str, variant: str) -> Description:
-    """Describe one variant of a model of `models.NAMES`; nothing is computed but shapes.
+    """Describe one variant of a model, and count its parameters without computing any.
 
-    The number of parameters is that of a model for 1,000 classes of 224-pixel images, or for what
-    else the description's `needs` say. Of GANs it counts both players.
+    They are counted for the 224-pixel images and the 1,000 classes of ImageNet, or else for the
+    description's `needs`. For a GAN, both networks count.
 
     Args:
         name: one of `models.NAMES`.
-        variant: one of `variants(name)`, or another that the model's `make` takes.
-
-    Returns:
-        Its description.
+        variant: one of `variants(name)`, or another one that the model's `make` accepts.
 
     Raises:
         UserError: There is no such model or variant.
     """
     kind = _kind(name, variant)
-    made = resolve('models', name).make(variant, **kind.needs)
-    networks = made if isinstance(made, tuple) else (made,)
-    parameters = sum(
-        _count(network, inputs)
-        for network, inputs in zip(networks, kind.inputs, strict=True)
-    )
-    return Description(name, variant, kind.purpose, kind.needs, parameters)
+    networks = resolve('models', name).make(variant, **kind.needs)
+    if not isinstance(networks, tuple):
+        networks = (networks,)
+    parameters = 0
+    for network, inputs in zip(networks, kind.inputs, strict=True):
+        parameters += _count(network, inputs)
+    return Description(name, variant, kind.purpose, dict(kind.needs), parameters)
 
 
 def _count(network: Any, inputs: Inputs) -> int:
+    """Number of a network's parameters."""
     variables = jax.eval_shape(network.init, jax.random.key(0), *inputs)
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables['params']))
+    parameters = jax.tree.leaves(variables['params'])
+    return sum(math.prod(leaf.shape) for leaf in parameters)
 
 
 def _array(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    """The shape of a batch of one."""
     return jax.ShapeDtypeStruct((1, *shape), dtype)
+
+
+def _video(*shape: int) -> Inputs:
+    """The shapes of a video of 8 frames and of its mask."""
+    return _array(8, *shape), _array(8, dtype=bool)
 
 
 def _kind(name: str, variant: str) -> Kind:
     if name in models.BY_FOLDER['backbones']:
-        return Kind('images', dict(num_classes=1000), ((_array(224, 224, 3),),))
+        image = _array(224, 224, 3)
+        return Kind('images', dict(num_classes=1000), ((image,),))
     if name in models.BY_FOLDER['detectors']:
-        return Kind('detection', dict(num_classes=80), ((_array(224, 224, 3),),))
+        image = _array(224, 224, 3)
+        return Kind('detection', dict(num_classes=80), ((image,),))
     if name in ('conv_lstm_net', 'frame_average', 'lrcn'):
         return Kind('videos', dict(num_classes=10), (_video(64, 64, 3),))
     if name == 'frame_scorer':
-        shape = (64, 64, 3) if variant else (64,)
-        return Kind('frames of videos', {}, (_video(*shape),))
+        # Without a variant its input is features.
+        frame = (64,)
+        if variant:
+            frame = (64, 64, 3)
+        return Kind('frames of videos', {}, (_video(*frame),))
     if name == 'forecaster':
         needs = dict(frames=10, image_shape=(64, 64, 1))
-        return Kind('future of videos', needs, ((_array(10, 64, 64, 1),),))
+        past = _array(10, 64, 64, 1)
+        return Kind('future of videos', needs, ((past,),))
     if name == 'edsr':
         needs = dict(scale=2, channels=3)
-        return Kind('super-resolution', needs, ((_array(48, 48, 3),),))
+        image = _array(48, 48, 3)
+        return Kind('super-resolution', needs, ((image,),))
     if name == 'unet':
-        given = _array(64, 64, 3), _array(64, 64, 1, dtype=bool)
-        return Kind('inpainting', dict(channels=3), (given,))
+        image = _array(64, 64, 3)
+        hole = _array(64, 64, 1, dtype=bool)
+        return Kind('inpainting', dict(channels=3), ((image, hole),))
     return _gan(name, variant)
 
 
-def _video(*shape: int) -> Inputs:
-    return _array(8, *shape), _array(8, dtype=bool)
-
-
 def _gan(name: str, variant: str) -> Kind:
-    """That of the size which the variant is for."""
+    """The kind of a GAN, for images of the size that its variant generates."""
     stages = variant.count('-') + 1
-    side = {'dcgan': 4 * 2**stages, 'r3gan': 4 * 2 ** (stages - 1), 'sngan': 32}[name]
+    sides = {'dcgan': 4 * 2**stages, 'r3gan': 4 * 2 ** (stages - 1), 'sngan': 32}
+    side = sides[name]
     needs = dict(num_classes=10, image_shape=(side, side, 3))
     label = _array(dtype=jnp.int32)
-    players = (_array(64), label), (_array(side, side, 3), label)
-    return Kind('generation', needs, players)
+    generator_inputs = (_array(64), label)
+    discriminator_inputs = (_array(side, side, 3), label)
+    return Kind('generation', needs, (generator_inputs, discriminator_inputs))

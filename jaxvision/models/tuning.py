@@ -1,5 +1,4 @@
-"""What tuning a trained model does to it from outside, whatever the model: blocks that stay as they
-are, batch statistics that stay, and low-rank updates."""
+"""Fine-tuning of any trained model: frozen blocks, frozen batch statistics and low-rank updates."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -15,51 +14,77 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.types import Tree
 from jaxvision.models.blocks import layers
 
+Path = tuple[str, ...]
 
-def blocks(model: nn.Module, *inputs: Any) -> list[tuple[str, ...]]:
-    """The names of what has parameters at a model's top, in the order of its computation: block by
-    block, the head last.
 
-    A norm belongs to the block before it, and tokens or positions, which are no module's, to the
-    first one. `inputs` may be shapes.
+def blocks(model: nn.Module, *inputs: Any) -> list[Path]:
+    """List a model's blocks in the order of computation, the head last.
+
+    A block is a list of names at the top of the parameters. Norms belong to the block before them.
+    Parameters without a module, such as tokens and positions, belong to the first block.
+
+    Args:
+        model: a model with a module 'head'.
+        *inputs: its inputs, as arrays or shapes.
 
     Raises:
-        UserError: the model has no module 'head'.
+        UserError: The model has no module 'head'.
     """
+    # A dict keeps the order of first calls.
     called = {}
 
-    def note(call, args, kwargs, context):
-        if len(context.module.path) == 1:
-            called.setdefault(context.module.path[0])
+    def record_call(call, args, kwargs, context):
+        path = context.module.path
+        if len(path) == 1:
+            called.setdefault(path[0])
         return call(*args, **kwargs)
 
-    with nn.intercept_methods(note):
-        params = jax.eval_shape(model.init, jax.random.key(0), *inputs)['params']
+    with nn.intercept_methods(record_call):
+        variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    params = variables['params']
     if 'head' not in params:
-        raise UserError(f'{type(model).__name__} has no module of the name head')
-    found = [[name for name in params if name not in called]]
+        raise UserError(
+            f'model: expected a module named head, but {type(model).__name__} has none. '
+            'Build the model with num_classes above 0.'
+        )
+    without_module = [name for name in params if name not in called]
+    found_blocks = [without_module]
     for name in called:
         if name not in params:
             continue
-        if any(leaf.ndim > 1 for leaf in jax.tree.leaves(params[name])):
-            found.append([])
-        found[-1].append(name)
-    first, second, *others = found
+        if _has_matrix(params[name]):
+            found_blocks.append([])
+        found_blocks[-1].append(name)
+    first, second, *others = found_blocks
     return [tuple(block) for block in (first + second, *others)]
 
 
-def head_input(model: nn.Module, variables: Tree, *inputs: Any) -> Float[Array, 'b d']:
-    """What the last layer sees, in evaluation."""
-    seen = []
+def _has_matrix(params: Tree) -> bool:
+    """Tell a module with weights from a norm, which has only vectors."""
+    return any(leaf.ndim > 1 for leaf in jax.tree.leaves(params))
 
-    def note(call, args, kwargs, context):
+
+def head_input(model: nn.Module, variables: Tree, *inputs: Any) -> Float[Array, 'b d']:
+    """Compute the features that a model's head multiplies, in evaluation mode.
+
+    Args:
+        model: a model with a module 'head'.
+        variables: its variables.
+        *inputs: its inputs.
+
+    Returns:
+        Features, [B, D].
+    """
+    features = []
+
+    def record_input(call, args, kwargs, context):
         if context.module.path == ('head',):
-            seen.append(args[0])
+            features.append(args[0])
         return call(*args, **kwargs)
 
-    with nn.intercept_methods(note):
+    with nn.intercept_methods(record_input):
         model.apply(variables, *inputs)
-    return seen[0]
+    return features[0]
 
 
 def tuned(
@@ -67,70 +92,97 @@ def tuned(
     statistics_stay: bool = False,
     lora: Tree | None = None,
 ) -> Any:
-    """A context in which a model is applied.
+    """Return a context in which a model is applied with frozen parts and low-rank updates.
 
-    The modules at the paths `staying`, 'encoder' or 'encoder/stem_norm', and all in them, compute
-    as in evaluation, though the others train; with `statistics_stay` all batch norms use their
-    running statistics; and a linear layer with a place in `lora`, as `low_rank` makes it, adds
-    its update.
+    Args:
+        staying: paths of frozen modules, such as 'encoder' or 'encoder/stem_norm'. With all their
+            submodules they compute as in evaluation mode while others train.
+        statistics_stay: True if all batch norms use their running statistics.
+        lora: low-rank updates from `low_rank`. A linear layer adds the update at its path.
     """
 
+    def is_frozen(path: Path) -> bool:
+        module = '/'.join(path) + '/'
+        return any(module.startswith(f'{frozen}/') for frozen in staying)
+
     def call_tuned(
-        call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext
+        call: Callable,
+        args: tuple,
+        kwargs: dict,
+        context: nn.module.InterceptorContext,
     ):
         module = context.module
-        stays = any(
-            f'{"/".join(module.path)}/'.startswith(f'{path}/') for path in staying
-        )
-        if isinstance(module, layers.BatchNorm) and (stays or statistics_stay):
+        frozen = is_frozen(module.path)
+        if isinstance(module, layers.BatchNorm) and (frozen or statistics_stay):
             return call(*args, **{**kwargs, 'use_running_average': True})
-        if isinstance(module, layers.Dropout | layers.DropPath) and stays:
+        if isinstance(module, layers.Dropout | layers.DropPath) and frozen:
             return call(args[0], None)
-        update = _at(lora or {}, module.path) if isinstance(module, nn.Dense) else {}
+        update = {}
+        if isinstance(module, nn.Dense):
+            update = _at(lora or {}, module.path)
         if not update:
             return call(*args, **kwargs)
         x = args[0]
-        return call(x) + (x @ update['down'].astype(x.dtype)) @ update['up'].astype(
-            x.dtype
-        )
+        down = update['down'].astype(x.dtype)
+        up = update['up'].astype(x.dtype)
+        return call(x) + (x @ down) @ up
 
     return nn.intercept_methods(call_tuned)
 
 
 def low_rank(
-    key: PRNGKeyArray, params: Tree, rank: int, dtype: DTypeLike = jnp.float32
+    key: PRNGKeyArray,
+    params: Tree,
+    rank: int,
+    dtype: DTypeLike = jnp.float32,
 ) -> Tree:
-    """LoRA (Hu et al., 2021): beside each matrix [in, out] of the parameters, but the head's, a
-    'down' [in, rank] and an 'up' [rank, out], whose product is added to it, and is zero at first.
+    """Initialise low-rank updates of a model's matrices (LoRA, Hu et al. 2021).
+
+    Each matrix [in, out] except the head's gets 'down' [in, rank] and 'up' [rank, out]. Their
+    product is added to the matrix. It is zero at first.
+
+    Args:
+        key: the random key of 'down'.
+        params: the model's parameters.
+        rank: between 1 and the sides of each matrix.
+        dtype: of the updates.
+
+    Returns:
+        A tree with 'down' and 'up' at the path of each linear layer.
 
     Raises:
-        UserError: the parameters hold no such matrix, or one that is too small.
+        UserError: There is no such matrix, or one that is too small for the rank.
     """
-    flat = [
-        tuple(key.key for key in path)
-        for path, leaf in jax.tree.leaves_with_path(params)
-        if leaf.ndim == 2 and path[-1].key == 'kernel' and path[0].key != 'head'
-    ]
-    if not flat:
+    paths = []
+    for path, leaf in jax.tree.leaves_with_path(params):
+        names = tuple(part.key for part in path)
+        if leaf.ndim == 2 and names[-1] == 'kernel' and names[0] != 'head':
+            paths.append(names)
+    if not paths:
         raise UserError(
-            'LoRA is for models with linear layers below the head, such as vit'
+            f"task.trained='lora {rank}': expected a model with linear layers below the "
+            'head. Choose one such as vit.'
         )
-    tree = {}
-    for path, one in zip(flat, jax.random.split(key, len(flat)), strict=True):
-        wide, out = _at(params, path).shape
-        if not 0 < rank < min(wide, out):
+    updates = {}
+    matrix_keys = jax.random.split(key, len(paths))
+    for path, matrix_key in zip(paths, matrix_keys, strict=True):
+        rows, columns = _at(params, path).shape
+        if not 0 < rank < min(rows, columns):
             raise UserError(
-                f'a LoRA of rank {rank} is none for {"/".join(path)}, {wide}x{out}'
+                f"task.trained='lora {rank}': expected a rank from 1 to "
+                f'{min(rows, columns) - 1}, as {"/".join(path)} is {rows}x{columns}.'
             )
-        node = tree
+        layer = updates
         for name in path[:-1]:
-            node = node.setdefault(name, {})
-        node['down'] = jax.random.normal(one, (wide, rank), dtype) / np.sqrt(wide)
-        node['up'] = jnp.zeros((rank, out), dtype)
-    return tree
+            layer = layer.setdefault(name, {})
+        normal = jax.random.normal(matrix_key, (rows, rank), dtype)
+        layer['down'] = normal / np.sqrt(rows)
+        layer['up'] = jnp.zeros((rank, columns), dtype)
+    return updates
 
 
-def _at(tree: Tree, path: tuple[str, ...]) -> Any:
+def _at(tree: Tree, path: Path) -> Any:
+    """The subtree at a path, or an empty one."""
     for name in path:
         tree = tree.get(name, {})
     return tree

@@ -9,7 +9,7 @@ from jaxvision.models.sequence import captioner
 
 
 @pytest.fixture(scope='module')
-def made():
+def captioner_and_images():
     encoder = cnn.make('4x1-6x1', num_classes=0)
     model = captioner.Captioner(
         encoder, 'stage2', 12, hidden=8, embedding=5, attention=7, places=8
@@ -18,9 +18,9 @@ def made():
     return model, model.init(jax.random.key(1), images, jnp.zeros(2, jnp.int32)), images
 
 
-def test_one_word_is_section_3_1_2_of_the_paper(made):
-    """By hand: the attention, its gate, the LSTM of equation 1, the output of equation 7."""
-    model, variables, images = made
+def test_one_step_equals_section_3_1_2_of_the_paper(captioner_and_images):
+    """The attention, its gate, the LSTM of equation 1 and the output of equation 7, in NumPy."""
+    model, variables, images = captioner_and_images
     p = jax.tree.map(np.float64, variables['params'])
 
     def dense(name, x):
@@ -54,32 +54,32 @@ def test_one_word_is_section_3_1_2_of_the_paper(made):
     )
 
     seen, start = model.apply(variables, images, method='see')
-    (_, found), said, looked = model.apply(
+    (_, computed_output), computed_logits, computed_weights = model.apply(
         variables, seen, start, jnp.array([3, 9]), method='say'
     )
-    np.testing.assert_allclose(found, output, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(said, logits, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(looked, weights[..., 0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(computed_output, output, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(computed_logits, logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(computed_weights, weights[..., 0], rtol=1e-4, atol=1e-6)
 
 
-def test_every_place_has_a_code_of_its_own():
+def test_every_position_has_a_different_code():
     code = captioner.place_code(16, 16, 32).reshape(256, 32)
     gaps = np.linalg.norm(code[:, None] - code[None], axis=-1) + 10 * np.eye(256)
     assert gaps.min() > 0.1
-    # Mirrored, cosines of half a turn change their sign: left is not right.
+    # Cosines of half a period change their sign when mirrored, so left differs from right.
     assert (
         captioner.place_code(4, 6, 8)[:, ::-1] != captioner.place_code(4, 6, 8)
     ).any()
 
 
-def test_only_maps_are_looked_at(made):
+def test_only_feature_maps_can_be_attended_to(captioner_and_images):
     encoder = cnn.make('4x1-6x1', num_classes=0)
     for layer in ('pooled', 'stage3'):
         with pytest.raises(UserError, match='stage1'):
             captioner.Captioner(encoder, layer, 12).init(
-                jax.random.key(0), made[2], jnp.zeros(2, jnp.int32)
+                jax.random.key(0), captioner_and_images[2], jnp.zeros(2, jnp.int32)
             )
 
 
-def test_a_model_without_classes_has_no_head(made):
-    assert 'head' not in made[1]['params']['encoder']
+def test_a_model_without_classes_has_no_head(captioner_and_images):
+    assert 'head' not in captioner_and_images[1]['params']['encoder']

@@ -14,7 +14,7 @@ def cell():
     return model, random_leaves(jax.eval_shape(model.init, jax.random.key(0), CLIP))
 
 
-def test_it_is_kerass(cell):
+def test_conv_lstm_equals_keras(cell):
     keras = pytest.importorskip('keras')
     model, variables = cell
     layer = keras.layers.ConvLSTM2D(
@@ -37,27 +37,28 @@ def test_it_is_kerass(cell):
             )
         ]
     )
-    wanted, last, memory = layer(np.asarray(CLIP))  # their gates: i, f, c, o
+    # The gates of Keras have the order i, f, c, o.
+    expected, last, memory = layer(np.asarray(CLIP))
     (c, h), answers = jax.jit(model.apply)(variables, CLIP)
-    np.testing.assert_allclose(answers, wanted, atol=2e-6)
+    np.testing.assert_allclose(answers, expected, atol=2e-6)
     np.testing.assert_allclose(h, last, atol=2e-6)
     np.testing.assert_allclose(c, memory, atol=2e-6)
 
 
-def test_frame_by_frame_it_is_the_same(cell):
+def test_single_steps_equal_the_loop_over_frames(cell):
     model, variables = cell
-    wanted_state, wanted = jax.jit(model.apply)(variables, CLIP)
+    expected_state, expected = jax.jit(model.apply)(variables, CLIP)
     step = jax.jit(lambda state, x: model.apply(variables, state, x, method='step'))
     state = model.blank(CLIP)
     for time in range(4):
         state, answer = step(state, CLIP[:, time])
-        np.testing.assert_allclose(answer, wanted[:, time], atol=1e-6)
+        np.testing.assert_allclose(answer, expected[:, time], atol=1e-6)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, wanted_state
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), state, expected_state
     )
 
 
-def test_a_clip_goes_on_from_a_state(cell):
+def test_a_clip_can_continue_from_a_state(cell):
     model, variables = cell
     state, _ = model.apply(variables, CLIP[:, :2])
     _, second = model.apply(variables, CLIP[:, 2:], state)
@@ -66,7 +67,7 @@ def test_a_clip_goes_on_from_a_state(cell):
     )
 
 
-def test_it_begins_by_remembering(cell):
+def test_forget_gates_start_with_a_bias_of_one(cell):
     variables = ConvLSTM(width=2).init(jax.random.key(0), CLIP)
     assert variables['params']['from_input']['bias'].tolist() == [
         0,

@@ -30,20 +30,20 @@ def model(request):
 
 @pytest.fixture(scope='module')
 def every(model):
-    """{sequence: log probabilities [B]} of all there are, each word from the last by hand."""
+    """{sequence: log-probabilities [B]} of all sequences, computed word by word."""
     step, start = model
-    found = {}
-    for said in itertools.product(range(WORDS), repeat=LENGTH):
-        ended = said.index(0) if 0 in said else LENGTH
-        if any(said[ended:]):
+    log_probabilities = {}
+    for sequence in itertools.product(range(WORDS), repeat=LENGTH):
+        ended = sequence.index(0) if 0 in sequence else LENGTH
+        if any(sequence[ended:]):
             continue
         state, last, total = start, np.full(BATCH, decoding.BEGIN), np.zeros(BATCH)
-        for word in said[: ended + 1]:
+        for word in sequence[: ended + 1]:
             state, logits, _ = step(state, jnp.asarray(last))
             total = total + np.asarray(jax.nn.log_softmax(logits))[:, word]
             last = np.full(BATCH, word)
-        found[said] = total
-    return found
+        log_probabilities[sequence] = total
+    return log_probabilities
 
 
 def test_probabilities_of_all_sequences_sum_to_one(every):
@@ -52,27 +52,27 @@ def test_probabilities_of_all_sequences_sum_to_one(every):
 
 def test_beam_search_equals_exhaustive_search(model, every):
     sequences, scores = list(every), np.array(list(every.values()))
-    words, found = jax.jit(lambda start: decoding.beam(model[0], start, LENGTH, 216))(
-        model[1]
-    )
+    words, beam_scores = jax.jit(
+        lambda start: decoding.beam(model[0], start, LENGTH, 216)
+    )(model[1])
     for b in range(BATCH):
         order = np.argsort(-scores[:, b])[:50]
         np.testing.assert_allclose(
-            found[b, :50], scores[order, b], rtol=1e-5, atol=1e-5
+            beam_scores[b, :50], scores[order, b], rtol=1e-5, atol=1e-5
         )
         assert tuple(words[b, 0].tolist()) == sequences[order[0]]
         assert len({*map(tuple, words[b].tolist())}) == 216
 
 
-def test_narrow_beams_score_what_they_say_and_of_width_one_are_greedy(model, every):
+def test_beam_scores_are_log_probabilities_and_one_beam_is_greedy(model, every):
     step, start = model
     for width in (1, 3):
-        words, found = decoding.beam(step, start, LENGTH, width)
+        words, beam_scores = decoding.beam(step, start, LENGTH, width)
         for b, k in np.ndindex(BATCH, width):
-            assert found[b, k] == pytest.approx(
+            assert beam_scores[b, k] == pytest.approx(
                 every[tuple(words[b, k].tolist())][b], abs=1e-5
             )
-        assert (np.diff(found) <= 0).all()
+        assert (np.diff(beam_scores) <= 0).all()
         if width == 1:
             np.testing.assert_array_equal(
                 words[:, 0], decoding.greedy(step, start, LENGTH)[0]
@@ -81,15 +81,15 @@ def test_narrow_beams_score_what_they_say_and_of_width_one_are_greedy(model, eve
 
 def test_teacher_forcing_gives_each_sequence_its_probability(model, every):
     step, start = model
-    for said in list(every)[::97]:
-        words = jnp.tile(jnp.array(said), (BATCH, 1))
+    for sequence in list(every)[::97]:
+        words = jnp.tile(jnp.array(sequence), (BATCH, 1))
         logits, extra = decoding.forced(step, start, words)
         assert extra.shape == (BATCH, LENGTH, 2)
-        found = decoding.log_probability(logits, words).sum(1)
-        np.testing.assert_allclose(found, every[said], rtol=1e-5, atol=1e-5)
+        total = decoding.log_probability(logits, words).sum(1)
+        np.testing.assert_allclose(total, every[sequence], rtol=1e-5, atol=1e-5)
 
 
-def test_samples_come_as_often_as_they_are_likely(model, every):
+def test_frequencies_of_samples_equal_their_probabilities(model, every):
     step, start = model
     keys = jax.random.split(jax.random.key(0), 3000)
 
@@ -97,18 +97,19 @@ def test_samples_come_as_often_as_they_are_likely(model, every):
         return jnp.broadcast_to(x[0], (3000, *x.shape[1:]))
 
     words, _ = decoding.sample(keys, step, many(start), LENGTH)
-    said = [tuple(row) for row in words.tolist()]
-    for sequence in sorted(every, key=lambda s: -every[s][0])[:5]:
-        likely = np.exp(every[sequence][0])
+    samples = [tuple(row) for row in words.tolist()]
+    for likely_sequence in sorted(every, key=lambda s: -every[s][0])[:5]:
+        likely = np.exp(every[likely_sequence][0])
         assert (
-            abs(said.count(sequence) / 3000 - likely)
+            abs(samples.count(likely_sequence) / 3000 - likely)
             < 5 * np.sqrt(likely / 3000) + 1e-3
         )
     again, _ = decoding.sample(keys[::-1], step, many(start), LENGTH)
-    np.testing.assert_array_equal(again, words[::-1])  # an example's draw is its key's
+    # The sample of an example depends on its key alone.
+    np.testing.assert_array_equal(again, words[::-1])
 
 
-def test_what_belongs_to_a_sequence():
+def test_within_includes_the_words_and_the_first_end():
     words = jnp.array([[3, 4, 0, 0], [0, 0, 0, 0], [5, 5, 5, 5]])
     assert decoding.within(words).tolist() == [
         [True] * 3 + [False],
@@ -117,8 +118,8 @@ def test_what_belongs_to_a_sequence():
     ]
 
 
-def test_the_largest_values_first_of_equals_the_first():
+def test_largest_is_descending_with_the_first_of_equal_values_first():
     values = jnp.array([[1.0, 5.0, 5.0, -2.0], [0.0, 0.0, 0.0, 0.0]])
-    found, places = decoding.largest(values, 3)
-    assert found.T.tolist() == [[5.0, 5.0, 1.0], [0.0] * 3]
-    assert places.T.tolist() == [[1, 2, 0], [0, 1, 2]]
+    values, columns = decoding.largest(values, 3)
+    assert values.T.tolist() == [[5.0, 5.0, 1.0], [0.0] * 3]
+    assert columns.T.tolist() == [[1, 2, 0], [0, 1, 2]]

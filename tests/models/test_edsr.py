@@ -28,7 +28,7 @@ def image(channels=3, height=7, width=6):
         ('6x32', 2, 3 * 288 + 32 + 13 * (9 * 32 * 32 + 32) + 9 * 32 * 12 + 12),
     ],
 )
-def test_parameter_counts_are_the_papers(variant, scale, count):
+def test_parameter_counts_equal_the_papers(variant, scale, count):
     variables = jax.eval_shape(build(variant, scale).init, jax.random.key(0), image())
     assert sum(leaf.size for leaf in jax.tree.leaves(variables['params'])) == count
 
@@ -36,7 +36,7 @@ def test_parameter_counts_are_the_papers(variant, scale, count):
 @pytest.mark.parametrize(
     'variant, scale', [('baseline', 3), ('srresnet', 4), ('1x4', 2)]
 )
-def test_every_scale_has_its_size_and_begins_at_bicubic(variant, scale):
+def test_the_output_has_the_right_size_and_starts_as_bicubic(variant, scale):
     model = build(variant, scale).clone(blocks=1, width=4)
     pixels = image()
     variables = jax.jit(model.init)(jax.random.key(0), pixels)
@@ -51,7 +51,7 @@ def test_every_scale_has_its_size_and_begins_at_bicubic(variant, scale):
     assert np.abs(learned - answer).max() > 0.01
 
 
-def test_sixteen_blocks_neither_grow_nor_vanish():
+def test_activations_of_sixteen_blocks_neither_explode_nor_vanish():
     _, tensors = jax.jit(build('16x8').init_with_output)(
         jax.random.key(0), image(height=16, width=16)
     )[0]
@@ -77,21 +77,23 @@ def test_it_trains_in_bfloat16_and_on_grey_images(variant):
 
         return jax.grad(loss, has_aux=True)(params)
 
-    found, (answer, new) = gradient(variables['params'])
+    gradients, (answer, new) = gradient(variables['params'])
     assert answer.dtype == jnp.float32 and answer.shape == (2, 14, 12, 1)
     assert ('batch_stats' in new) == (variant == 'srresnet')
-    assert all(np.abs(found[name]['kernel']).max() > 0 for name in ('head', 'last'))
+    assert all(np.abs(gradients[name]['kernel']).max() > 0 for name in ('head', 'last'))
 
 
 @pytest.mark.parametrize(
     'variant, scale, message',
     [
-        ('large', 2, "'baseline', 'srresnet', or blocks and width, as '6x32'"),
+        ('large', 2, "expected 'baseline', 'srresnet', or the blocks and the width"),
         ('0x32', 2, '6x32'),
-        ('6x32', 8, '2, 3 or 4 times, not 8'),
+        ('6x32', 8, 'scale=8: expected one of 2, 3, 4'),
     ],
 )
-def test_an_unknown_variant_or_scale_says_what_there_is(variant, scale, message):
+def test_an_unknown_variant_or_scale_is_an_error_that_lists_the_choices(
+    variant, scale, message
+):
     with pytest.raises(UserError, match=message):
         build(variant, scale)
 
@@ -106,17 +108,17 @@ def test_an_unknown_variant_or_scale_says_what_there_is(variant, scale, message)
         (True, False, 4),
     ],
 )
-def test_reach_is_how_far_an_answer_sees(batch_norm, direct, scale):
+def test_reach_is_the_radius_of_the_receptive_field(batch_norm, direct, scale):
     model = edsr.EDSR(scale, 1, 1, 4, batch_norm, direct)
     side = 2 * model.reach + 5
-    given = jax.random.uniform(jax.random.key(0), (1, side, side, 1))
+    pixels = jax.random.uniform(jax.random.key(0), (1, side, side, 1))
     variables = jax.tree.map(
-        lambda x: jnp.abs(x) + 0.1, jax.jit(model.init)(jax.random.key(1), given)
+        lambda x: jnp.abs(x) + 0.1, jax.jit(model.init)(jax.random.key(1), pixels)
     )
     middle = slice(scale * (side // 2), scale * (side // 2 + 1))
 
     def answer(x):
         return model.apply(variables, x)[0][:, middle, middle].sum()
 
-    seen = np.nonzero(np.any(jax.jit(jax.grad(answer))(given)[0, :, :, 0], 1))[0]
-    assert seen[0] == side // 2 - model.reach and seen[-1] == side // 2 + model.reach
+    rows = np.nonzero(np.any(jax.jit(jax.grad(answer))(pixels)[0, :, :, 0], 1))[0]
+    assert rows[0] == side // 2 - model.reach and rows[-1] == side // 2 + model.reach

@@ -5,27 +5,27 @@ from scipy import ndimage
 from jaxvision.models.sequence import forecaster
 
 
-def test_a_frame_is_moved_as_a_correlation_would():
+def test_moving_a_frame_equals_a_correlation():
     rng = np.random.default_rng(0)
     frame = rng.random((2, 8, 12, 3)).astype(np.float32)
     logits = np.tile(rng.normal(size=(2, 1, 1, 5)), (1, 2, 3, 1)).astype(np.float32)
-    found = jax.jit(forecaster._moved_down)(frame, logits)
+    moved = jax.jit(forecaster._moved_down)(frame, logits)
     for image, kernel, answer in zip(
-        frame, jax.nn.softmax(logits[:, 0, 0]), found, strict=True
+        frame, jax.nn.softmax(logits[:, 0, 0]), moved, strict=True
     ):
-        wanted = ndimage.correlate1d(image, kernel, axis=0, mode='constant')
-        np.testing.assert_allclose(answer, wanted, atol=1e-6)
+        expected = ndimage.correlate1d(image, kernel, axis=0, mode='constant')
+        np.testing.assert_allclose(answer, expected, atol=1e-6)
 
 
-def test_each_patch_takes_its_pixels_from_where_its_own_weights_say():
+def test_each_patch_moves_by_its_weights():
     frame = np.arange(8 * 8, dtype=np.float32).reshape(1, 8, 8, 1)
     logits = np.zeros((1, 2, 2, 5), np.float32)
     logits[0, 0, 0, 4] = logits[0, 0, 1, 2] = logits[0, 1, 0, 0] = logits[
         0, 1, 1, 1
     ] = 100
-    found = np.asarray(jax.jit(forecaster._moved_down)(frame, logits))[0, ..., 0]
+    moved = np.asarray(jax.jit(forecaster._moved_down)(frame, logits))[0, ..., 0]
     frame = frame[0, ..., 0]
-    np.testing.assert_allclose(found[:4, :4], frame[2:6, :4])
-    np.testing.assert_allclose(found[:4, 4:], frame[:4, 4:])
-    np.testing.assert_allclose(found[4:, :4], frame[2:6, :4])
-    np.testing.assert_allclose(found[4:, 4:], frame[3:7, 4:])
+    np.testing.assert_allclose(moved[:4, :4], frame[2:6, :4])
+    np.testing.assert_allclose(moved[:4, 4:], frame[:4, 4:])
+    np.testing.assert_allclose(moved[4:, :4], frame[2:6, :4])
+    np.testing.assert_allclose(moved[4:, 4:], frame[3:7, 4:])

@@ -1,6 +1,6 @@
-"""The forms of an operation are chosen by the platform that a program is lowered for.
+"""The form of an operation depends on the platform for which a program is lowered.
 
-The machine that runs these tests traces all programs; it has none of the other platforms.
+The machine that runs these tests traces all programs, but has none of the other platforms.
 """
 
 import re
@@ -88,7 +88,7 @@ GRADIENTS = {
 
 @EVERY_PLATFORM
 @pytest.mark.parametrize('name', GRADIENTS)
-def test_a_convolutions_gradient_has_the_form_of_its_platform(name, platform):
+def test_the_gradient_of_a_convolution_has_the_form_of_its_platform(name, platform):
     function, kernel, on_cpu, elsewhere = GRADIENTS[name]
     arguments = normal(0, 2, 8, 8, 8), normal(1, *kernel)
     text = lowered(jax.value_and_grad(function, (0, 1)), *arguments, platform=platform)
@@ -97,25 +97,26 @@ def test_a_convolutions_gradient_has_the_form_of_its_platform(name, platform):
 
 
 @EVERY_PLATFORM
-def test_max_pools_gradient_has_the_form_of_its_platform(platform):
+def test_the_gradient_of_max_pool_has_the_form_of_its_platform(platform):
     x = normal(0, 2, 8, 8, 3)
     text = lowered(jax.value_and_grad(pooled_energy), x, platform=platform)
-    found = numbers(text)
+    operations = numbers(text)
     on_cpu = platform == 'cpu'
-    assert found[SCATTER] == (not on_cpu) and found[MAXIMUM] == (not on_cpu)
+    assert operations[SCATTER] == (not on_cpu)
+    assert operations[MAXIMUM] == (not on_cpu)
 
 
 @EVERY_PLATFORM
-def test_inference_has_xlas_operations_where_only_the_derivative_is_slow(platform):
+def test_inference_uses_xlas_operations_if_only_their_derivatives_are_slow(platform):
     x, kernel = normal(0, 2, 8, 8, 8), normal(1, 3, 3, 8, 6)
-    found = numbers(lowered(energy, x, kernel, platform=platform))
-    assert found[CONVOLUTION] == 1 and not found[PRODUCT]
+    operations = numbers(lowered(energy, x, kernel, platform=platform))
+    assert operations[CONVOLUTION] == 1 and not operations[PRODUCT]
     assert numbers(lowered(pooled_energy, x, platform=platform))[MAXIMUM] == 1
 
 
 @pytest.mark.parametrize('platform', OTHERS)
-def test_a_network_is_flaxs_own_elsewhere(platform, monkeypatch):
-    """ResNet's gradient for an accelerator: that of `nn.Conv` and `nn.max_pool`, but 1x1."""
+def test_other_platforms_have_the_program_of_flax(platform, monkeypatch):
+    """Except for 1x1 convolutions, the gradient of ResNet uses `nn.Conv` and `nn.max_pool`."""
     model = resnet.make('18', num_classes=3).clone(depths=(1, 1))
     image = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
@@ -124,21 +125,21 @@ def test_a_network_is_flaxs_own_elsewhere(platform, monkeypatch):
         variables = {**variables, 'params': params}
         return jnp.sum(model.apply(variables, image)[0] ** 2)
 
-    def found():
-        given = variables['params'], variables, image
-        # Of a new function, or JAX would answer with the program that it has traced before.
-        gradient = jax.grad(lambda *given: value(*given))
-        return numbers(lowered(gradient, *given, platform=platform))
+    def count_operations():
+        arguments = variables['params'], variables, image
+        # A new function each time, or JAX would return the program that it has cached.
+        gradient = jax.grad(lambda *arguments: value(*arguments))
+        return numbers(lowered(gradient, *arguments, platform=platform))
 
-    ours = found()
+    ours = count_operations()
     monkeypatch.setattr(convolution, 'Conv', nn.Conv)
     monkeypatch.setattr(
         pooling, 'max_pool', lambda x, window, strides: nn.max_pool(x, window, strides)
     )
-    flaxs = found()
-    pointwise = flaxs[CONVOLUTION] - ours[CONVOLUTION]
-    assert 0 < pointwise <= 3 and ours[PRODUCT] == flaxs[PRODUCT] + pointwise
-    assert ours[SCATTER] == flaxs[SCATTER] == 1
+    flax = count_operations()
+    pointwise = flax[CONVOLUTION] - ours[CONVOLUTION]
+    assert 0 < pointwise <= 3 and ours[PRODUCT] == flax[PRODUCT] + pointwise
+    assert ours[SCATTER] == flax[SCATTER] == 1
 
 
 def test_no_branch_is_left_in_a_compiled_program():
@@ -161,10 +162,10 @@ def test_a_program_for_all_platforms_runs_here(name):
     gradient = jax.jit(jax.grad(function, (0, 1)))
     exported = jax.export.export(gradient, platforms=PLATFORMS)(*arguments)
     read = jax.export.deserialize(exported.serialize())
-    for found, expected in zip(
+    for computed, expected in zip(
         read.call(*arguments), gradient(*arguments), strict=True
     ):
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(computed, expected, atol=1e-5)
 
 
 def test_within_for_tflite_a_program_has_no_branch_and_one_depthwise_operation():
@@ -180,10 +181,13 @@ def test_within_for_tflite_a_program_has_no_branch_and_one_depthwise_operation()
         return answer.lower(image).as_text()
 
     depthwise = sum(stage.depth for stage in model.stages)
-    before, expected = text(), answer(image)
-    with forms.for_tflite():  # JAX's caches tell the two apart
-        within, found = text(), answer(image)
+    before = text()
+    expected = answer(image)
+    # JAX caches both programs separately.
+    with forms.for_tflite():
+        within = text()
+        computed = answer(image)
     assert 'stablehlo.case' not in within and text() == before
     gained = numbers(within)[CONVOLUTION] - numbers(before)[CONVOLUTION]
     assert gained == depthwise
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(computed, expected, atol=1e-5)

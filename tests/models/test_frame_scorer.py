@@ -9,7 +9,7 @@ from jaxvision.models.sequence import frame_scorer
 
 @pytest.fixture(scope='module')
 def scorer():
-    """Of three features a frame, and random weights of it."""
+    """A scorer for three features of each frame, and random weights."""
     model = frame_scorer.make('', hidden=5)
     shapes = jax.eval_shape(
         model.init, jax.random.key(0), jnp.zeros((1, 4, 3)), jnp.ones((1, 4), bool)
@@ -21,7 +21,7 @@ def scorer():
 
 
 def lstm(weights, frames):
-    """Hochreiter and Schmidhuber's cell with a forget gate, a frame at a time; in float64."""
+    """An LSTM cell with a forget gate, frame by frame in float64."""
 
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
@@ -44,10 +44,11 @@ def lstm(weights, frames):
 
 
 @pytest.mark.parametrize('length', [1, 4, 7])
-def test_both_directions_equal_a_loop_over_the_frames_that_there_are(scorer, length):
+def test_both_directions_equal_a_loop_over_the_valid_frames(scorer, length):
     model, variables = scorer
     rng = np.random.default_rng(1)
-    video = rng.normal(size=(2, 7, 3)).astype(np.float32)  # what fills it up is noise
+    # The padding is noise.
+    video = rng.normal(size=(2, 7, 3)).astype(np.float32)
     mask = np.arange(7) < np.array([[length], [7]])
     logits, tensors = jax.jit(model.apply)(variables, video, mask)
     weights = variables['params']
@@ -59,11 +60,11 @@ def test_both_directions_equal_a_loop_over_the_frames_that_there_are(scorer, len
         states = np.concatenate(
             [lstm(weights['before'], norm), lstm(weights['after'], norm[::-1])[::-1]], 1
         )
-        wanted = states @ weights['head']['kernel'][:, 0] + weights['head']['bias']
-        np.testing.assert_allclose(logits[i, : len(frames)], wanted, atol=2e-5)
+        expected = states @ weights['head']['kernel'][:, 0] + weights['head']['bias']
+        np.testing.assert_allclose(logits[i, : len(frames)], expected, atol=2e-5)
 
 
-def test_a_models_features_of_each_frame():
+def test_shapes_with_an_image_model():
     model = frame_scorer.make('4-4', hidden=3, features=6, patch=2)
     video, mask = jnp.ones((2, 5, 8, 8, 1)), jnp.ones((2, 5), bool)
     shape = jax.eval_shape(model.init_with_output, jax.random.key(0), video, mask)[0]
@@ -71,6 +72,6 @@ def test_a_models_features_of_each_frame():
     assert shape[1]['states'].shape == (2, 5, 6)
 
 
-def test_options_of_a_model_that_is_not_there():
+def test_options_without_an_image_model_are_an_error():
     with pytest.raises(UserError, match="'patch'"):
         frame_scorer.make('', patch=2)

@@ -1,4 +1,4 @@
-"""Generators and discriminators: sizes, classes, and what their papers promise of them."""
+"""Generators and discriminators: sizes, classes, and properties from their papers."""
 
 from functools import partial
 
@@ -19,60 +19,81 @@ SMALL = {
 }
 
 
-def players(name, classes, size=16, channels=3):
+def networks(name, classes, size=16, channels=3):
     module, variant, options = SMALL[name]
     generator, discriminator = module.make(
         variant, num_classes=classes, image_shape=(size, size, channels), **options
     )
-    latent, label = (
-        jax.random.normal(jax.random.key(0), (4, 5)),
-        jnp.arange(4) % max(classes, 1),
-    )
+    latent = jax.random.normal(jax.random.key(0), (4, 5))
+    label = jnp.arange(4) % max(classes, 1)
 
-    def drawn(model, *inputs):
+    def random_variables(model, *inputs):
         return random_leaves(
             jax.eval_shape(partial(model.init, train=True), jax.random.key(1), *inputs)
         )
 
-    made = drawn(generator, latent, label)
+    generator_variables = random_variables(generator, latent, label)
     image = jax.random.normal(jax.random.key(2), (4, size, size, channels))
     return (
         generator,
-        made,
+        generator_variables,
         latent,
         label,
         discriminator,
-        drawn(discriminator, image, label),
+        random_variables(discriminator, image, label),
         image,
     )
 
 
 @pytest.mark.parametrize('name', SMALL)
-def test_shapes_and_that_the_class_matters(name):
-    generator, made, latent, label, discriminator, judged, image = players(name, 3)
-    generate, judge = jax.jit(generator.apply), jax.jit(discriminator.apply)
-    fake = generate(made, latent, label)
+def test_shapes_are_right_and_outputs_depend_on_the_class(name):
+    (
+        generator,
+        generator_variables,
+        latent,
+        label,
+        discriminator,
+        discriminator_variables,
+        image,
+    ) = networks(name, 3)
+    generate = jax.jit(generator.apply)
+    discriminate = jax.jit(discriminator.apply)
+    fake = generate(generator_variables, latent, label)
     assert fake.shape == image.shape
-    assert not np.allclose(fake, generate(made, latent, (label + 1) % 3), atol=1e-6)
-    scores, named = judge(judged, image, label)
-    assert scores.shape == (4,) and named['pooled'].ndim == 2
-    assert not np.allclose(scores, judge(judged, image, (label + 1) % 3)[0])
+    assert not np.allclose(
+        fake, generate(generator_variables, latent, (label + 1) % 3), atol=1e-6
+    )
+    scores, intermediates = discriminate(discriminator_variables, image, label)
+    assert scores.shape == (4,) and intermediates['pooled'].ndim == 2
+    assert not np.allclose(
+        scores, discriminate(discriminator_variables, image, (label + 1) % 3)[0]
+    )
 
 
 @pytest.mark.parametrize('name', SMALL)
-def test_without_classes_the_label_is_not_looked_at(name):
-    generator, made, latent, label, discriminator, judged, image = players(name, 0)
+def test_without_classes_outputs_do_not_depend_on_the_label(name):
+    (
+        generator,
+        generator_variables,
+        latent,
+        label,
+        discriminator,
+        discriminator_variables,
+        image,
+    ) = networks(name, 0)
     assert not any(
         'of_class' in jax.tree_util.keystr(path)
-        for path, _ in jax.tree_util.tree_leaves_with_path((made, judged))
+        for path, _ in jax.tree_util.tree_leaves_with_path(
+            (generator_variables, discriminator_variables)
+        )
     )
-    program = jax.make_jaxpr(generator.apply)(made, latent, label).jaxpr
+    program = jax.make_jaxpr(generator.apply)(generator_variables, latent, label).jaxpr
     assert not any(
         program.invars[-1] is read for step in program.eqns for read in step.invars
     )
 
 
-def test_dcgan_is_as_large_as_its_paper_draws_it():
+def test_parameter_counts_of_dcgan_equal_the_paper():
     generator, discriminator = dcgan.make(
         '512-256-128-64', num_classes=0, image_shape=(64, 64, 3)
     )
@@ -80,17 +101,22 @@ def test_dcgan_is_as_large_as_its_paper_draws_it():
     def count(tree):
         return sum(x.size for x in jax.tree.leaves(tree['params']))
 
-    made = jax.eval_shape(
+    generator_variables = jax.eval_shape(
         lambda: generator.init(jax.random.key(0), jnp.zeros((1, 100)))
     )
-    judged = jax.eval_shape(
+    discriminator_variables = jax.eval_shape(
         lambda: discriminator.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     )
     widths = [512, 256, 128, 64]
     norms = 2 * sum(widths)
     kernels = 25 * (512 * 256 + 256 * 128 + 128 * 64)
-    assert count(made) == 100 * 16 * 512 + kernels + 25 * 64 * 3 + 3 + norms
-    assert count(judged) == 25 * 3 * 64 + 64 + kernels + norms - 2 * 64 + 16 * 512 + 1
+    assert (
+        count(generator_variables) == 100 * 16 * 512 + kernels + 25 * 64 * 3 + 3 + norms
+    )
+    assert (
+        count(discriminator_variables)
+        == 25 * 3 * 64 + 64 + kernels + norms - 2 * 64 + 16 * 512 + 1
+    )
 
 
 def test_a_block_of_r3gan_starts_as_the_identity():
@@ -99,8 +125,8 @@ def test_a_block_of_r3gan_starts_as_the_identity():
     np.testing.assert_array_equal(block.init_with_output(jax.random.key(1), x)[0], x)
 
 
-def test_sngans_kernels_have_norm_one_after_enough_iterations():
-    _, _, _, label, discriminator, variables, image = players('sngan', 3)
+def test_power_iteration_finds_the_largest_singular_values_of_sngan():
+    _, _, _, label, discriminator, variables, image = networks('sngan', 3)
     stats, params = {'batch_stats': variables['batch_stats']}, variables['params']
     iterate = jax.jit(
         lambda stats: discriminator.apply(
@@ -118,9 +144,8 @@ def test_sngans_kernels_have_norm_one_after_enough_iterations():
         for path, value in jax.tree_util.tree_leaves_with_path(stats)
         if path[-1].key.endswith('sigma')
     }
-    assert (
-        len(sigmas) == 3 * 2 + 1 + 2
-    )  # blocks' convolutions, a shortcut, the score's two
+    # Two convolutions in each of three blocks, a shortcut, and two layers of the score.
+    assert len(sigmas) == 3 * 2 + 1 + 2
     for name, sigma in sigmas.items():
         kernel = params
         for part in name.split('/')[:-1]:
@@ -134,6 +159,6 @@ def test_sngans_kernels_have_norm_one_after_enough_iterations():
 @pytest.mark.parametrize(
     'module, variant', [(dcgan, '8-4-2'), (r3gan, '8-4-2-2'), (sngan, '8')]
 )
-def test_a_variant_that_makes_another_size_is_refused(module, variant):
+def test_a_variant_for_another_image_size_is_an_error(module, variant):
     with pytest.raises(UserError, match='variant'):
         module.make(variant, num_classes=0, image_shape=(16, 16, 1))

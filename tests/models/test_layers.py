@@ -51,11 +51,10 @@ def test_conv_equals_flax(options):
     assert_close(ours.apply(variables, x), theirs.apply(variables, x))
 
 
-@pytest.mark.parametrize(
-    'shape', [(5, 6, 1), (5, 6, 4), (3, 4, 4)]
-)  # the last of few pixels
+# The last image has few pixels.
+@pytest.mark.parametrize('shape', [(5, 6, 1), (5, 6, 4), (3, 4, 4)])
 @pytest.mark.parametrize('options', CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_conv_has_the_derivatives_of_flax(options, shape):
+def test_the_derivatives_of_conv_equal_flax(options, shape):
     x, dx = normal(0, 2, *shape), normal(1, 2, *shape)
 
     @partial(jax.jit, static_argnums=0)
@@ -91,9 +90,7 @@ def test_conv_has_the_derivatives_of_flax(options, shape):
         ((7, 1), (1, 1), 'VALID'),
     ],
 )
-def test_a_depthwise_convolution_is_that_of_xla_and_so_are_its_derivatives(
-    kernel, strides, padding
-):
+def test_depthwise_convolution_and_its_derivatives_equal_xla(kernel, strides, padding):
     image, weights = normal(0, 2, 9, 8, 6), normal(1, *kernel, 1, 6)
     dimensions = dict(dimension_numbers=('NHWC', 'HWIO', 'NHWC'), feature_group_count=6)
 
@@ -128,11 +125,9 @@ def test_a_depthwise_convolution_is_that_of_xla_and_so_are_its_derivatives(
     ],
     ids=str,
 )
-def test_conv_on_images_smaller_than_the_kernel(options, size):
-    x, options = (
-        normal(0, 2, *size, 4),
-        {'kernel_size': (3, 3), 'padding': 1, **options},
-    )
+def test_conv_on_images_smaller_than_the_kernel_equals_flax(options, size):
+    x = normal(0, 2, *size, 4)
+    options = {'kernel_size': (3, 3), 'padding': 1, **options}
     ours, theirs = convolution.Conv(6, **options), nn.Conv(6, **options)
     variables = theirs.init(jax.random.key(2), x)
 
@@ -150,7 +145,7 @@ def test_conv_on_images_smaller_than_the_kernel(options, size):
 
 
 @pytest.mark.parametrize('size', [(5, 6, 3, 3), (6, 6, 1, 1), (9, 4, 5, 3)])
-def test_conv_is_the_correlation_of_scipy(size):
+def test_conv_equals_the_correlation_of_scipy(size):
     rng = np.random.default_rng(0)
     image, kernel = rng.normal(size=size[:2]), rng.normal(size=size[2:])
     conv = convolution.Conv(1, kernel.shape, use_bias=False)
@@ -162,7 +157,7 @@ def test_conv_is_the_correlation_of_scipy(size):
     )
 
 
-def test_conv_textbook_case():
+def test_conv_with_a_sobel_kernel():
     image = jnp.arange(1.0, 10).reshape(1, 3, 3, 1)
     sobel = jnp.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])[..., None, None]
     y = convolution.Conv(1, (3, 3), use_bias=False).apply(
@@ -252,7 +247,7 @@ def test_batch_norm_equals_flax(running, dtype):
 
 
 @pytest.mark.parametrize('layer', [layers.Dropout, layers.DropPath])
-def test_dropped_units_follow_the_example(layer):
+def test_dropout_masks_belong_to_examples_in_any_order(layer):
     x = jnp.ones((6, 8, 8))
     keys = named_keys.per_example(jax.random.key(0), jnp.arange(6))
     order = jnp.array([3, 1, 5, 0, 2, 4])
@@ -281,7 +276,7 @@ def test_drop_path_drops_whole_examples():
     assert all(len(np.unique(example)) == 1 for example in y)
 
 
-def test_two_dropouts_of_one_model_draw_different_masks():
+def test_two_dropouts_of_one_model_have_different_masks():
     class Two(nn.Module):
         @nn.compact
         def __call__(self, x, keys):
@@ -293,8 +288,8 @@ def test_two_dropouts_of_one_model_draw_different_masks():
     assert (first != second).any()
 
 
-def test_an_unknown_choice_lists_the_known_ones():
+def test_an_unknown_option_value_is_an_error_that_lists_the_choices():
     with pytest.raises(
-        UserError, match="norm='layer' is unknown; choose one of 'batch', 'group'"
+        UserError, match="model.options.norm='layer': expected one of 'batch', 'group'"
     ):
         layers.normalization('layer', True, jnp.float32, jnp.float32)

@@ -1,4 +1,4 @@
-"""Each documented variant of each model is there, as large as its authors say."""
+"""Every documented variant can be built, with the published number of parameters."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from jaxvision import models
 from jaxvision.core.errors import UserError
 from jaxvision.models import listing
 
-# What the papers, or torchvision's documentation of them, say of 1,000 classes.
+# From the papers or the documentation of torchvision, for 1,000 classes.
 PUBLISHED = {
     ('resnet', '18'): 11_689_512,
     ('resnet', '50'): 25_557_032,
@@ -20,32 +20,34 @@ EVERY = [(name, variant) for name in models.NAMES for variant in listing.variant
 
 
 @pytest.mark.parametrize('name, variant', EVERY)
-def test_each_variant_is_built(name, variant):
-    described = listing.describe(name, variant)
-    assert (described.name, described.variant) == (name, variant)
-    assert described.purpose and described.parameters > 1000
-    assert described.parameters == PUBLISHED.get((name, variant), described.parameters)
+def test_every_variant_can_be_built(name, variant):
+    description = listing.describe(name, variant)
+    assert (description.name, description.variant) == (name, variant)
+    assert description.purpose and description.parameters > 1000
+    assert description.parameters == PUBLISHED.get(
+        (name, variant), description.parameters
+    )
 
 
 @pytest.mark.parametrize('name', models.NAMES)
-def test_a_model_has_variants_each_once(name):
-    found = listing.variants(name)
-    assert found and len(set(found)) == len(found)
-    assert all(isinstance(variant, str) for variant in found)
+def test_a_model_lists_each_variant_once(name):
+    variants = listing.variants(name)
+    assert variants and len(set(variants)) == len(variants)
+    assert all(isinstance(variant, str) for variant in variants)
 
 
-def test_all_published_sizes_are_of_listed_variants():
+def test_all_published_counts_are_of_listed_variants():
     assert PUBLISHED.keys() <= set(EVERY)
 
 
-def test_an_unknown_name_or_variant_says_what_there_is():
+def test_an_unknown_name_or_variant_is_an_error_with_the_known_ones():
     with pytest.raises(UserError, match="no model 'cn'; did you mean 'cnn'"):
         listing.variants('cn')
     with pytest.raises(UserError, match="'18'"):
         listing.describe('resnet', '19')
 
 
-def test_a_model_of_ones_own_may_list_none(tmp_path, monkeypatch):
+def test_a_users_model_may_list_no_variants(tmp_path, monkeypatch):
     (tmp_path / 'own_list').mkdir()
     (tmp_path / 'own_list' / 'net.py').write_text('def make(variant): ...\n')
     monkeypatch.syspath_prepend(tmp_path)

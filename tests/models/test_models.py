@@ -76,7 +76,7 @@ def test_every_model_trains(name):
 
 
 @EVERY_MODEL
-def test_every_model_in_bfloat16(name):
+def test_every_model_runs_in_bfloat16(name):
     model = build(name, dtype=jnp.bfloat16)
     variables = random_variables(model)
     outputs, tensors = jax.jit(model.apply)(variables, IMAGE)
@@ -90,7 +90,7 @@ def test_every_model_in_bfloat16(name):
 
 
 @pytest.mark.parametrize('name', ['resnet-basic', 'vit-cls'])
-def test_remat_changes_nothing(name):
+def test_remat_does_not_change_gradients(name):
     variables = random_variables(build(name))
 
     @partial(jax.jit, static_argnums=1)
@@ -116,7 +116,7 @@ def test_remat_changes_nothing(name):
     )
 
 
-def test_unused_intermediates_cost_nothing():
+def test_unused_intermediates_cost_no_computation():
     model = resnet.make('18', num_classes=CLASSES, stem='cifar')
     variables = jax.eval_shape(model.init, jax.random.key(0), IMAGE)
 
@@ -146,7 +146,7 @@ def test_unused_intermediates_cost_nothing():
         (vit, 'L/16', {}, 304_326_632),
     ],
 )
-def test_parameter_counts_are_the_papers(module, variant, options, count):
+def test_parameter_counts_equal_the_papers(module, variant, options, count):
     model = module.make(variant, num_classes=1000, **options)
     image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
@@ -156,23 +156,28 @@ def test_parameter_counts_are_the_papers(module, variant, options, count):
 @pytest.mark.parametrize(
     'module, variant, options, message',
     [
-        (cnn, '16-', {}, "widths, as '16-32-64'"),
-        (resnet, '20', {}, "choose one of '18', '34', '50', '101', '152'"),
+        (cnn, '16-', {}, "Write them as '16-32-64'"),
+        (
+            resnet,
+            '20',
+            {},
+            "model.variant='20': expected one of '18', '34', '50', '101', '152'",
+        ),
         (resnet, '18', {'stem': 'mnist'}, "stem='mnist'"),
         (vgg, '17', {}, "'11', '13', '16', '19'"),
         (vgg, '11', {'head': 'none'}, "'fc', 'pool'"),
-        (vit, 'B', {}, 'SIZE/PATCH'),
+        (vit, 'B', {}, "model.variant='B': expected SIZE/PATCH"),
         (vit, 'B/16', {'pool': 'max'}, "'cls', 'mean'"),
     ],
 )
-def test_an_unknown_variant_or_option_says_what_there_is(
+def test_an_unknown_variant_or_option_is_an_error_that_lists_the_choices(
     module, variant, options, message
 ):
     with pytest.raises(UserError, match=message):
         module.make(variant, num_classes=CLASSES, **options)
 
 
-def test_importing_a_model_is_light():
+def test_importing_a_model_imports_no_heavy_package():
     code = """
 import sys
 sys.argv = ['program', '--no-such-flag']
@@ -189,11 +194,16 @@ sys.exit(f'imported {heavy}' if heavy else flags and flags.FLAGS.is_parsed() and
 @pytest.mark.parametrize(
     'module, variant, size, message',
     [
-        (cnn, '4-4-4-4-4', 8, '5 stages: too many for images of 8x8'),
-        (vit, 'Ti/16', 28, 'patches of 16 do not tile images of 28x28'),
+        (cnn, '4-4-4-4-4', 8, 'with 5 stages: expected fewer for images of 8x8'),
+        (
+            vit,
+            'Ti/16',
+            28,
+            'patches of 16 pixels: expected images of a multiple of it, but .* 28x28',
+        ),
     ],
 )
-def test_a_picture_too_small_for_the_model_is_refused(module, variant, size, message):
+def test_an_image_of_unsuitable_size_is_an_error(module, variant, size, message):
     model = module.make(variant, num_classes=2)
     with pytest.raises(UserError, match=message):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 1)))

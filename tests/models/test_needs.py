@@ -1,4 +1,4 @@
-"""Models are built from what they need, which the task gives and no option replaces."""
+"""Tasks supply the needs of models, and no option can replace them."""
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +32,12 @@ def test_a_classifier_has_as_many_logits_as_classes_and_no_head_without(classes)
     'name, variant', [('cnn', '4'), ('lrcn', '4'), ('frame_average', '4')]
 )
 @pytest.mark.parametrize('option', ['num_classes', 'variant', 'dtype'])
-def test_no_option_replaces_a_need(name, variant, option):
+def test_an_option_cannot_replace_a_need(name, variant, option):
     with pytest.raises(UserError, match=f"no option '{option}'"):
         make_model(config(name, variant, **{option: 3}), num_classes=5)
 
 
-def test_an_unknown_option_of_a_frames_model_says_what_there_is():
+def test_an_unknown_option_of_an_image_model_is_an_error_with_the_nearest_one():
     with pytest.raises(UserError, match="no option 'patc'; did you mean 'patch'"):
         make_model(config('lrcn', '4', patc=3), num_classes=5)
 
@@ -52,23 +52,23 @@ def test_an_unknown_option_of_a_frames_model_says_what_there_is():
         ('frame_scorer', {'num_classes': 3}, 'from num_classes, .* from its variant'),
     ],
 )
-def test_a_model_of_another_kind_says_what_it_is_built_from(name, needs, message):
+def test_a_model_of_another_kind_is_an_error_that_lists_its_needs(name, needs, message):
     with pytest.raises(UserError, match=f"model.name='{name}': expected .*{message}"):
         make_model(config(name, '4'), **needs)
 
 
-def test_a_model_of_ones_own_takes_what_it_names(tmp_path, monkeypatch):
+def test_a_users_model_receives_the_needs_that_it_names(tmp_path, monkeypatch):
     (tmp_path / 'own_needs').mkdir()
     (tmp_path / 'own_needs' / 'net.py').write_text(
         'def make(variant, num_classes, dtype, param_dtype, width=3):\n'
         '    return variant, num_classes, dtype, param_dtype, width\n'
     )
     monkeypatch.syspath_prepend(tmp_path)
-    made = make_model(config('own_needs.net', 'v', width=5), num_classes=2)
-    assert made == ('v', 2, jnp.float32, jnp.float32, 5)
+    model = make_model(config('own_needs.net', 'v', width=5), num_classes=2)
+    assert model == ('v', 2, jnp.float32, jnp.float32, 5)
 
 
 @pytest.mark.parametrize('name', models.NAMES)
-def test_every_listed_model_says_its_needs_by_name(name):
+def test_every_model_documents_its_arguments(name):
     make = resolve('models', name).make
     assert make.__doc__ and 'Args:' in make.__doc__

@@ -11,13 +11,13 @@ from jaxvision.models.generators import patchgan
 IMAGE = jax.random.normal(jax.random.key(0), (2, 28, 28, 3))
 
 
-def made(variant='4-8', **options):
+def build(variant='4-8', **options):
     model = patchgan.make(variant, **options)
     return model, model.init(jax.random.key(1), IMAGE)
 
 
-def test_every_place_has_a_score_and_the_features_have_names():
-    model, variables = made()
+def test_every_pixel_of_the_last_map_has_a_score():
+    model, variables = build()
     scores, tensors = model.apply(variables, IMAGE)
     assert scores.shape == (2, 7, 7)
     assert {name: x.shape for name, x in tensors.items()} == {
@@ -27,8 +27,8 @@ def test_every_place_has_a_score_and_the_features_have_names():
     }
 
 
-def test_a_score_sees_its_patch_alone():
-    model, variables = made()
+def test_a_score_depends_on_its_patch_alone():
+    model, variables = build()
     seen = jax.grad(lambda image: model.apply(variables, image)[0][0, 3, 3])(IMAGE)
     rows = np.flatnonzero(np.abs(seen[0]).max((1, 2)))
     assert (
@@ -37,8 +37,8 @@ def test_a_score_sees_its_patch_alone():
     assert not seen[1].any()
 
 
-def test_in_training_every_layer_comes_to_a_largest_singular_value_of_one():
-    model, variables = made()
+def test_training_normalises_the_largest_singular_value_to_one():
+    model, variables = build()
     step = jax.jit(
         lambda statistics: model.apply(
             {**variables, 'batch_stats': statistics},
@@ -50,17 +50,17 @@ def test_in_training_every_layer_comes_to_a_largest_singular_value_of_one():
     statistics = variables['batch_stats']
     for _ in range(60):
         statistics = step(statistics)['batch_stats']
-    for name, found in statistics.items():
-        (layer,) = {key.split('/')[0] for key in found}
+    for name, sigmas in statistics.items():
+        (layer,) = {key.split('/')[0] for key in sigmas}
         kernel = np.asarray(variables['params'][layer]['kernel'])
         largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[
             0
         ]
-        assert found[f'{layer}/kernel/sigma'] == pytest.approx(largest, rel=1e-3), name
+        assert sigmas[f'{layer}/kernel/sigma'] == pytest.approx(largest, rel=1e-3), name
 
 
-def test_scaling_the_kernels_changes_nothing():
-    model, variables = made()
+def test_scaling_the_kernels_does_not_change_the_scores():
+    model, variables = build()
 
     def scale(path, x):
         return 3 * x if path[-1].key == 'kernel' else x
@@ -78,7 +78,7 @@ def test_scaling_the_kernels_changes_nothing():
 
 
 @pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float64])
-def test_it_computes_in_its_dtype(dtype):
+def test_the_model_computes_in_its_dtype(dtype):
     with jax.enable_x64(dtype == jnp.float64):
         param_dtype = jnp.promote_types(dtype, jnp.float32)
         image = IMAGE.astype(dtype)
@@ -89,6 +89,6 @@ def test_it_computes_in_its_dtype(dtype):
         assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype(param_dtype)}
 
 
-def test_a_variant_that_is_none_says_what_one_is():
-    with pytest.raises(UserError, match="widths, as '16-32-64'"):
+def test_a_malformed_variant_is_an_error_with_an_example():
+    with pytest.raises(UserError, match="Write them as '16-32-64'"):
         patchgan.make('32-x')

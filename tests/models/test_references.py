@@ -1,4 +1,4 @@
-"""Every model equals its PyTorch twin (tests/bench/torch_references.py) given the same weights."""
+"""Models equal PyTorch's with the same weights (tests/bench/torch_references.py)."""
 
 import re
 from pathlib import Path
@@ -64,7 +64,7 @@ def vit_name(module):
 
 
 def torch_leaf(name, path, shape):
-    """The leaf of Flax's tree at `path`, drawn under its PyTorch name, in Flax's layout."""
+    """Random weights for a leaf of Flax's tree, seeded by its PyTorch name, in Flax's layout."""
     *modules, leaf = (key.key for key in path[1:])
     if leaf in ('cls', 'position_embedding'):
         return draw(
@@ -107,10 +107,12 @@ def torch_leaf(name, path, shape):
 def test_outputs_equal_pytorch(reference, module, variant, options, size, name):
     model = module.make(variant, num_classes=10, **options)
     channels = 1 if module is cnn else 3
-    require_stored(reference, tensors_of_drawn_weights(model, size, channels, name))
+    require_stored(
+        reference, intermediates_with_random_weights(model, size, channels, name)
+    )
 
 
-def tensors_of_drawn_weights(model, size, channels, name):
+def intermediates_with_random_weights(model, size, channels, name):
     image = jnp.asarray(pictures(size, channels), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
     variables = jax.tree.map_with_path(
@@ -132,7 +134,7 @@ def test_inception_equals_pytorch():
     """tests/bench/torch_inception.py; of 107 pixels the last blocks see 2x2."""
     require_stored(
         'inception',
-        tensors_of_drawn_weights(
+        intermediates_with_random_weights(
             inception.InceptionV3(), 107, 3, lambda module: module.replace('/', '.')
         ),
     )

@@ -72,25 +72,25 @@ def images(batch=4, side=32):
         ),
     ],
 )
-def test_blocks_come_in_the_order_of_the_computation(name, variant, expected):
-    found = tuning.blocks(
+def test_blocks_have_the_order_of_the_computation(name, variant, expected):
+    blocks = tuning.blocks(
         make(name, variant), jax.ShapeDtypeStruct((1, 32, 32, 3), 'float32')
     )
-    assert [' '.join(sorted(block)) for block in found] == expected
+    assert [' '.join(sorted(block)) for block in blocks] == expected
 
 
 @pytest.mark.parametrize(
     'name, variant',
     [('vgg', '11'), ('cnn', '4-8'), ('convnext', 'T'), ('strided', '4-4')],
 )
-def test_blocks_are_all_of_a_model(name, variant):
+def test_blocks_contain_all_parameters(name, variant):
     model, shape = make(name, variant), jax.ShapeDtypeStruct((1, 32, 32, 3), 'float32')
-    found = [name for block in tuning.blocks(model, shape) for name in block]
+    names = [name for block in tuning.blocks(model, shape) for name in block]
     params = jax.eval_shape(model.init, jax.random.key(0), shape)['params']
-    assert sorted(found) == sorted(params) and found[-1] == 'head'
+    assert sorted(names) == sorted(params) and names[-1] == 'head'
 
 
-def test_a_model_without_a_head_has_no_blocks():
+def test_a_model_without_a_head_is_an_error():
     model = resolve('models', 'resnet').make('18', num_classes=0)
     with pytest.raises(UserError, match='head'):
         tuning.blocks(model, images(1))
@@ -114,9 +114,9 @@ def small():
     )
 
 
-def train(model, variables, **how):
+def train(model, variables, **options):
     def apply(variables, x, keys):
-        with tuning.tuned(**how):
+        with tuning.tuned(**options):
             (logits, _), state = model.apply(
                 variables, x, train=True, keys=keys, mutable=['batch_stats']
             )
@@ -125,7 +125,7 @@ def train(model, variables, **how):
     return jax.jit(apply)(variables, images(), jax.random.split(jax.random.key(2), 4))
 
 
-def test_what_stays_computes_as_in_evaluation(small):
+def test_frozen_modules_compute_as_in_evaluation(small):
     model, variables = small
     names = {name for block in tuning.blocks(model, images(1)) for name in block}
     below = names - {'block4', 'last_conv', 'last_norm', 'head'}
@@ -136,7 +136,7 @@ def test_what_stays_computes_as_in_evaluation(small):
         {'batch_stats': variables['batch_stats']},
     )['batch_stats']
     assert {name for name in same if jax.tree.all(same[name])} == below & same.keys()
-    # All that stays is all that evaluation does but for the dropout before the head, which trains.
+    # With all modules and the last dropout frozen, training equals evaluation.
     logits, state = train(model, variables, staying=names | {'dropout'})
     answer = model.apply(variables, images())[0]
     np.testing.assert_allclose(logits, answer, atol=1e-5 * np.abs(answer).max())
@@ -144,22 +144,23 @@ def test_what_stays_computes_as_in_evaluation(small):
     assert jax.tree.all(
         jax.tree.map(jnp.array_equal, state['batch_stats'], variables['batch_stats'])
     )
-    assert (
-        np.abs(logits - answer).max() > 0.01 * np.abs(answer).max()
-    )  # drop path draws
+    # Drop path is random.
+    assert np.abs(logits - answer).max() > 0.01 * np.abs(answer).max()
 
 
-def test_the_heads_input_is_what_it_multiplies(small):
+def test_head_input_times_the_kernel_gives_the_logits(small):
     model, variables = small
-    seen = tuning.head_input(model, variables, images())
+    features = tuning.head_input(model, variables, images())
     head = variables['params']['head']
     answer = model.apply(variables, images())[0]
     np.testing.assert_allclose(
-        seen @ head['kernel'] + head['bias'], answer, atol=1e-5 * np.abs(answer).max()
+        features @ head['kernel'] + head['bias'],
+        answer,
+        atol=1e-5 * np.abs(answer).max(),
     )
 
 
-def test_low_rank_updates_are_those_of_the_matrices():
+def test_low_rank_updates_equal_updated_matrices():
     model = make('vit', 'Ti/16', depth=1)
     variables = model.init(jax.random.key(0), images(1))
     updates = tuning.low_rank(jax.random.key(1), variables['params'], rank=3)
@@ -180,18 +181,26 @@ def test_low_rank_updates_are_those_of_the_matrices():
                 module, update = module[name], update[name]
             module['kernel'] += update['down'] @ update['up']
     with tuning.tuned(lora=updates):
-        ours = model.apply(variables, images())[0]
-    np.testing.assert_allclose(ours, model.apply(merged, images())[0], atol=2e-5)
-    assert np.abs(ours - plain).max() > 0.01
+        logits = model.apply(variables, images())[0]
+    np.testing.assert_allclose(logits, model.apply(merged, images())[0], atol=2e-5)
+    assert np.abs(logits - plain).max() > 0.01
 
 
 @pytest.mark.parametrize(
-    'name, variant, rank, said',
-    [('resnet', '18', 4, 'linear layers'), ('vit', 'Ti/16', 192, 'rank 192')],
+    'name, variant, rank, message',
+    [
+        (
+            'resnet',
+            '18',
+            4,
+            "task.trained='lora 4': expected a model with linear layers",
+        ),
+        ('vit', 'Ti/16', 192, "task.trained='lora 192': expected a rank from 1 to 191"),
+    ],
 )
-def test_low_rank_needs_larger_matrices(name, variant, rank, said):
+def test_a_rank_without_suitable_matrices_is_an_error(name, variant, rank, message):
     params = jax.eval_shape(make(name, variant).init, jax.random.key(0), images(1))[
         'params'
     ]
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         tuning.low_rank(jax.random.key(0), params, rank)

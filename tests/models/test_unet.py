@@ -1,4 +1,4 @@
-"""The U-Net for holes: its kinds of convolution, and that any size goes in and comes out."""
+"""The U-Net for inpainting: its three kinds of convolution, on images of any size."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ def pictures(height=13, width=10, channels=3):
     return image, jnp.asarray(hole)
 
 
-def made(convolution, image, hole, variant='4-6-8', **options):
+def build(convolution, image, hole, variant='4-6-8', **options):
     channels = image.shape[-1]
     model = unet.make(variant, channels=channels, convolution=convolution, **options)
     return model, random_leaves(
@@ -29,9 +29,9 @@ def made(convolution, image, hole, variant='4-6-8', **options):
 
 
 @KINDS
-def test_a_map_as_large_as_the_image_comes_out_and_is_zero_at_first(convolution):
+def test_the_output_has_the_size_of_the_image_and_starts_at_zero(convolution):
     image, hole = pictures()
-    model, variables = made(convolution, image, hole)
+    model, variables = build(convolution, image, hole)
     output, tensors = jax.jit(model.apply)(variables, image, hole)
     assert output.shape == image.shape and np.abs(output).max() > 0.01
     assert {name: x.shape[1:3] for name, x in tensors.items()} == {
@@ -47,9 +47,9 @@ def test_a_map_as_large_as_the_image_comes_out_and_is_zero_at_first(convolution)
 
 
 @KINDS
-def test_every_parameter_learns(convolution):
+def test_every_parameter_has_a_gradient(convolution):
     image, hole = pictures()
-    model, variables = made(convolution, image, hole)
+    model, variables = build(convolution, image, hole)
     gradient = jax.jit(
         jax.grad(
             lambda variables: jnp.square(
@@ -61,9 +61,9 @@ def test_every_parameter_learns(convolution):
 
 
 @KINDS
-def test_batch_norm_learns_its_statistics(convolution):
+def test_training_updates_the_batch_statistics(convolution):
     image, hole = pictures()
-    model, variables = made(convolution, image, hole, norm='batch')
+    model, variables = build(convolution, image, hole, norm='batch')
     (_, tensors), new = jax.jit(
         lambda variables: model.apply(
             variables, image, hole, train=True, mutable=['batch_stats']
@@ -82,22 +82,22 @@ def test_batch_norm_learns_its_statistics(convolution):
 
 @KINDS
 @pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float64])
-def test_it_computes_in_its_dtype(convolution, dtype):
+def test_the_model_computes_in_its_dtype(convolution, dtype):
     with jax.enable_x64(dtype == jnp.float64):
         param_dtype = jnp.promote_types(dtype, jnp.float32)
         image, hole = pictures()
         image = image.astype(dtype)
-        model, _ = made(convolution, image, hole, dtype=dtype, param_dtype=param_dtype)
+        model, _ = build(convolution, image, hole, dtype=dtype, param_dtype=param_dtype)
         variables = jax.eval_shape(model.init, jax.random.key(0), image, hole)
         output, tensors = jax.eval_shape(model.apply, variables, image, hole)
     assert output.dtype == param_dtype and tensors['stage3'].dtype == dtype
 
 
-def test_of_partial_convolutions_alone_the_hole_is_not_seen():
+def test_only_partial_convolutions_ignore_pixels_in_the_hole():
     image, hole = pictures()
     other = jnp.where(hole, 7.0, image)
     for convolution, same in (('partial', True), ('plain', False)):
-        model, variables = made(convolution, image, hole)
+        model, variables = build(convolution, image, hole)
         answers = [jax.jit(model.apply)(variables, x, hole)[0] for x in (image, other)]
         assert np.allclose(*answers, atol=1e-6) == same, convolution
 
@@ -118,8 +118,8 @@ def partial_convolution(x, known, kernel, bias):
     return np.where(y > 0, y, 0.2 * y), updated
 
 
-def test_partial_convolution_is_the_papers_of_two_maps_with_masks_of_their_own():
-    masks = [RNG.random((8, 7, 1)) < share for share in (0.02, 0.06)]
+def test_partial_convolution_equals_the_paper_for_two_maps_with_masks():
+    masks = [RNG.random((8, 7, 1)) < fraction for fraction in (0.02, 0.06)]
     maps = [
         RNG.normal(size=(8, 7, c)) * mask for c, mask in zip((2, 3), masks, strict=True)
     ]
@@ -136,18 +136,18 @@ def test_partial_convolution_is_the_papers_of_two_maps_with_masks_of_their_own()
     variables = random_leaves(jax.eval_shape(conv.init, jax.random.key(0), x, joined))
     y, updated = conv.apply(variables, x, joined)
     params = variables['params']
-    wanted, wanted_mask = partial_convolution(
+    expected, expected_mask = partial_convolution(
         np.concatenate(maps, -1),
         known,
         np.asarray(params['conv']['kernel']),
         np.asarray(params['bias']),
     )
-    np.testing.assert_allclose(y[0], wanted, atol=1e-5)
-    np.testing.assert_array_equal(updated[0], wanted_mask)
-    assert 0 < wanted_mask.mean() < 1
+    np.testing.assert_allclose(y[0], expected, atol=1e-5)
+    np.testing.assert_array_equal(updated[0], expected_mask)
+    assert 0 < expected_mask.mean() < 1
 
 
-def test_a_gate_that_is_shut_lets_nothing_through():
+def test_a_closed_gate_gives_zero():
     x = jnp.asarray(RNG.normal(size=(1, 5, 5, 3)), jnp.float32)
     conv = unet.GatedConv(4)
     params = random_leaves(jax.eval_shape(conv.init, jax.random.key(0), x))['params'][
@@ -185,12 +185,16 @@ def test_a_gate_that_is_shut_lets_nothing_through():
 @pytest.mark.parametrize(
     'variant, options, message',
     [
-        ('32-', {}, "widths, as '16-32-64'"),
-        ('32', {'convolution': 'dilated'}, "choose one of 'gated', 'partial', 'plain'"),
-        ('32', {'norm': 'layer'}, "choose one of 'none', 'batch'"),
+        ('32-', {}, "Write them as '16-32-64'"),
+        (
+            '32',
+            {'convolution': 'dilated'},
+            "expected one of 'gated', 'partial', 'plain'",
+        ),
+        ('32', {'norm': 'layer'}, "expected one of 'none', 'batch'"),
     ],
 )
-def test_an_unknown_variant_or_convolution_says_what_there_is(
+def test_an_unknown_variant_or_option_is_an_error_that_lists_the_choices(
     variant, options, message
 ):
     with pytest.raises(UserError, match=message):

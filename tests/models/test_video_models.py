@@ -1,4 +1,4 @@
-"""A model of clips knows nothing of what fills them up, and of order only if it has a memory."""
+"""Models of clips ignore padding. Only models with a memory depend on the order of frames."""
 
 import jax
 import jax.numpy as jnp
@@ -42,28 +42,28 @@ def clips(lengths=(6, 3), channels=2):
 @pytest.fixture(scope='module')
 def built():
     """built(name) -> (apply, variables), compiled once."""
-    made = {}
+    cache = {}
 
     def build(name):
-        if name not in made:
+        if name not in cache:
             module, variant, options = MODELS[name]
             model = module.make(variant, num_classes=CLASSES, **options)
             shapes = jax.eval_shape(model.init, jax.random.key(0), *clips())
-            made[name] = jax.jit(model.apply), random_leaves(shapes), model
-        return made[name]
+            cache[name] = jax.jit(model.apply), random_leaves(shapes), model
+        return cache[name]
 
     return build
 
 
 @EVERY_MODEL
-def test_what_fills_a_clip_up_changes_nothing(name, built):
+def test_padding_does_not_change_the_logits(name, built):
     apply, variables, _ = built(name)
     video, mask = clips()
     logits, _ = apply(variables, video, mask)
     assert logits.shape == (2, 5) and np.std(logits) > 0.01
     filled = jnp.where(mask[..., None, None, None], video, 9.0)
     np.testing.assert_allclose(apply(variables, filled, mask)[0], logits, atol=1e-6)
-    # And the short clip alone, cut off where it ends, is answered alike.
+    # The short clip without its padding has the same logits.
     alone, _ = jax.jit(apply)(variables, video[1:, :3], mask[1:, :3])
     np.testing.assert_allclose(alone[0], logits[1], atol=1e-5)
     assert (
@@ -73,7 +73,7 @@ def test_what_fills_a_clip_up_changes_nothing(name, built):
 
 
 @EVERY_MODEL
-def test_single_frames_have_no_order_and_memories_have(name, built):
+def test_only_models_with_a_memory_depend_on_the_order_of_frames(name, built):
     apply, variables, _ = built(name)
     video, mask = clips((6, 6))
     order = np.array([3, 0, 5, 1, 4, 2])
@@ -83,7 +83,7 @@ def test_single_frames_have_no_order_and_memories_have(name, built):
 
 
 @EVERY_MODEL
-def test_jitted_or_not_and_in_training_the_answer_is_one(name, built):
+def test_logits_are_the_same_with_and_without_jit_and_in_training(name, built):
     apply, variables, model = built(name)
     video, mask = clips()
     logits, tensors = apply(variables, video, mask)
@@ -91,13 +91,14 @@ def test_jitted_or_not_and_in_training_the_answer_is_one(name, built):
     np.testing.assert_allclose(
         model.apply(variables, video, mask)[0], logits, atol=1e-5
     )
-    if 'cnn' not in name:  # whose batch norm knows that it is trained
+    # The batch norm of the CNN computes otherwise in training.
+    if 'cnn' not in name:
         trained, _ = model.apply(variables, video, mask, train=True)
         np.testing.assert_allclose(trained, logits, atol=1e-5)
 
 
 @pytest.mark.parametrize('name', ['frame_average', 'lrcn', 'conv_lstm_net'])
-def test_every_parameter_learns(name, built):
+def test_every_parameter_has_a_gradient(name, built):
     apply, variables, _ = built(name)
     gradient = jax.jit(
         jax.grad(
@@ -108,18 +109,18 @@ def test_every_parameter_learns(name, built):
         assert np.abs(leaf).max() > 0, path
 
 
-def test_the_mean_is_of_the_frames_probabilities():
+def test_average_is_the_mean_of_the_frames_probabilities():
     logits, mask = RNG.normal(size=(2, TIME, 5)), np.arange(TIME) < np.array([[6], [3]])
-    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    wanted = [shares[0].mean(0), shares[1, :3].mean(0)]
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = [probabilities[0].mean(0), probabilities[1, :3].mean(0)]
     np.testing.assert_allclose(
         np.exp(frames.average(jnp.asarray(logits), jnp.asarray(mask))),
-        wanted,
+        expected,
         rtol=1e-5,
     )
 
 
-def test_the_memory_is_keras_lstm(built):
+def test_the_lstm_equals_keras(built):
     """An independent LSTM, on the features that ours is given."""
     keras = pytest.importorskip('keras')
     apply, variables, _ = built('lrcn')
@@ -137,31 +138,45 @@ def test_the_memory_is_keras_lstm(built):
     )
 
 
-def test_a_change_is_the_difference_to_the_frame_before():
+def test_change_is_the_difference_from_the_previous_frame():
     video, _ = clips()
-    seen = np.asarray(frames.with_change(video))
-    np.testing.assert_array_equal(seen[..., :2], video)
-    np.testing.assert_array_equal(seen[:, 0, ..., 2:], 0)
+    channels = np.asarray(frames.with_change(video))
+    np.testing.assert_array_equal(channels[..., :2], video)
+    np.testing.assert_array_equal(channels[:, 0, ..., 2:], 0)
     np.testing.assert_allclose(
-        seen[:, 3, ..., 2:], video[:, 3] - video[:, 2], atol=1e-6
+        channels[:, 3, ..., 2:], video[:, 3] - video[:, 2], atol=1e-6
     )
 
 
 @pytest.mark.parametrize(
     'module, variant, options, message',
     [
-        (lrcn, '4-6', {'prediction': 'first'}, "choose one of 'logits', 'prob"),
-        (lrcn, '4-6', {'backbone': 'lenet'}, "choose one of 'strided', 'cnn'"),
-        (frame_average, '4-', {}, "widths, as '16-32-64'"),
-        (conv_lstm_net, 'x', {}, "widths, as '16-32-64'"),
+        (
+            lrcn,
+            '4-6',
+            {'prediction': 'first'},
+            "prediction='first': expected one of 'logits', 'prob",
+        ),
+        (
+            lrcn,
+            '4-6',
+            {'backbone': 'lenet'},
+            "backbone='lenet': expected one of 'strided', 'cnn'",
+        ),
+        (frame_average, '4-', {}, "Write them as '16-32-64'"),
+        (conv_lstm_net, 'x', {}, "Write them as '16-32-64'"),
     ],
 )
-def test_an_unknown_option_says_what_there_is(module, variant, options, message):
+def test_an_unknown_option_is_an_error_that_lists_the_choices(
+    module, variant, options, message
+):
     with pytest.raises(UserError, match=message):
         module.make(variant, num_classes=CLASSES, **options)
 
 
-def test_patches_that_do_not_tile_the_frames_are_refused():
+def test_a_patch_that_does_not_divide_the_frames_is_an_error():
     model = frame_average.make('4', num_classes=CLASSES, patch=3)
-    with pytest.raises(UserError, match='squares of 3 pixels .* 8x8'):
+    with pytest.raises(
+        UserError, match='patch=3: expected images of a multiple of 3 pixels .* 8x8'
+    ):
         jax.eval_shape(model.init, jax.random.key(0), *clips())

@@ -209,7 +209,7 @@ def test_examples_tell_a_persons_own_classes_by_published_features(
             ['--model', 'resnet:50'],
             'these weights are not of this model; missing: stage1_block1/conv3',
         ),
-        (['--model', 'resnet:17'], "variant='17' is unknown"),
+        (['--model', 'resnet:17'], "model.variant='17': expected one of '18'"),
         ([], 'Give --model NAME:VARIANT'),
         (['--model', 'resnet:18', '--step', '3'], 'expected no --step with --weights'),
     ],

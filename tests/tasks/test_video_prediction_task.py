@@ -263,9 +263,12 @@ def test_predict_answers_a_video_with_a_strip_and_an_animation(main, tmp_path):
         ('task.loss=l2', "task.loss='l2': expected one of 'l1', 'mse', 'l1.mse'"),
         ('task.sampling=2', 'task.sampling=2.0: expected a number >= 0, <= 1'),
         ('data.source=digits', 'video'),
-        ('model.options.patch=5', 'does not divide frames of 16x16'),
+        (
+            'model.options.patch=5',
+            'expected a divisor of the height and width of frames of 16x16',
+        ),
         ('model.options.window=2', 'odd'),
-        ('model.options.reach=-1', 'from 0 up'),
+        ('model.options.reach=-1', 'expected 0 or a positive number'),
     ],
 )
 def test_a_wrong_setting_is_an_error(override, message, tmp_path):

@@ -1,22 +1,30 @@
-"""A small convolutional network for small pictures: 3x3 convolutions, halved between stages."""
+"""A small convolutional network for small images: 3x3 convolutions, with pooling between stages."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
 
 from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import convolution, layers, pooling
+from jaxvision.models.types import Images, Keys, Outputs
 
 
 class CNN(nn.Module):
-    """Stages of 3x3 convolutions, each with batch norm and ReLU; global average pooling.
+    """Stages of 3x3 convolutions with batch norm and ReLU, then global average pooling.
 
     Intermediates: 'stage1', 'stage2', ... (before their pooling), 'pooled', 'logits'.
+
+    Attributes:
+        num_classes: length of the logits, 0 for no head.
+        stages: (width, number of convolutions) of each stage.
+        dropout: rate before the head.
+        momentum: of batch norm.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     num_classes: int
-    stages: tuple[tuple[int, int], ...]  # (width, convolutions)
+    stages: tuple[tuple[int, int], ...]
     dropout: float = 0.0
     momentum: float = 0.9
     dtype: DTypeLike = jnp.float32
@@ -25,26 +33,32 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
+        keys: Keys = None,
+    ) -> Outputs:
         norm = layers.normalization(
-            'batch', train, self.dtype, self.param_dtype, self.momentum
+            'batch',
+            train,
+            self.dtype,
+            self.param_dtype,
+            self.momentum,
         )
-        tensors = {}
+        intermediates = {}
+        _, height, width, _ = image.shape
         x = image
-        for stage, (width, depth) in enumerate(self.stages, start=1):
+        for stage, (features, depth) in enumerate(self.stages, start=1):
             if stage > 1:
                 if min(x.shape[1:3]) < 2:
                     raise UserError(
-                        f'model.variant has {len(self.stages)} stages: too many for '
-                        f'images of {image.shape[1]}x{image.shape[2]} pixels'
+                        f'model.variant with {len(self.stages)} stages: expected fewer '
+                        f'for images of {height}x{width} pixels, as each stage after '
+                        'the first halves them. Remove stages.'
                     )
                 x = pooling.max_pool(x, (2, 2))
             for i in range(1, depth + 1):
                 x = convolution.Conv(
-                    width,
+                    features,
                     (3, 3),
                     use_bias=False,
                     kernel_init=layers.he_normal,
@@ -53,14 +67,16 @@ class CNN(nn.Module):
                     name=f'stage{stage}_conv{i}',
                 )(x)
                 x = nn.relu(norm(name=f'stage{stage}_norm{i}')(x))
-            tensors[f'stage{stage}'] = x
-        tensors['pooled'] = x = x.mean(axis=(1, 2))
+            intermediates[f'stage{stage}'] = x
+        x = x.mean(axis=(1, 2))
+        intermediates['pooled'] = x
         x = layers.Dropout(self.dropout, name='dropout')(x, keys)
-        tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
-        return tensors['logits'], tensors
+        logits = layers.head(self.num_classes, self.param_dtype)(x)
+        intermediates['logits'] = logits
+        return logits, intermediates
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('16-32-64', '16x1-64-128')
 
 
@@ -76,13 +92,13 @@ def make(
     """Build a CNN.
 
     Args:
-        variant: the stages' widths, '16-32-64', each of two convolutions, or of as many
-            as 'x' says: '16x1-64x2-128x2'.
-        num_classes: length of the logits; 0 leaves out the head.
+        variant: widths of the stages, '16-32-64'. A stage has two convolutions, or the number after
+            an 'x': '16x1-64x2-128x2'.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
         dropout: rate before the head, in [0, 1).
-        momentum: share of the running statistics that a training step keeps.
+        momentum: fraction of the running statistics that a training step keeps.
 
     Raises:
         UserError: The variant is not such a list.

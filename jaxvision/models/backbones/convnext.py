@@ -6,49 +6,65 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
 
 from jaxvision.models.blocks import convolution, layers
+from jaxvision.models.types import Images, Keys, Outputs
+
+_EPSILON = 1e-6
+_kernel_init = nn.initializers.truncated_normal(0.02)
 
 
 class Block(nn.Module):
-    """A 7x7 depthwise convolution, and a perceptron in every pixel, four times as wide inside; its
-    branch starts at nearly nothing."""
+    """A 7x7 depthwise convolution, then a two-layer perceptron at every pixel, beside the identity.
+
+    The perceptron is four times as wide inside. A learned scale starts the branch close to zero.
+    """
 
     drop_path: float
     dtype: DTypeLike
     param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b h w c'], keys: Key[Array, 'b'] | None
-    ) -> Float[Array, 'b h w c']:
-        width, types = x.shape[-1], dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        dense = partial(
-            nn.Dense, kernel_init=nn.initializers.truncated_normal(0.02), **types
-        )
+    def __call__(self, x: Images, keys: Keys) -> Images:
+        width = x.shape[-1]
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        dense = partial(nn.Dense, kernel_init=_kernel_init, **types)
         y = convolution.Conv(
             width,
             (7, 7),
             padding=3,
             feature_group_count=width,
-            kernel_init=nn.initializers.truncated_normal(0.02),
+            kernel_init=_kernel_init,
             name='depthwise_conv',
             **types,
         )(x)
-        y = nn.LayerNorm(1e-6, name='norm', **types)(y)
-        y = nn.gelu(dense(4 * width, name='mlp1')(y), approximate=False)
+        y = nn.LayerNorm(_EPSILON, name='norm', **types)(y)
+        y = dense(4 * width, name='mlp1')(y)
+        y = nn.gelu(y, approximate=False)
         y = dense(width, name='mlp2')(y)
         scale = self.param(
-            'layer_scale', nn.initializers.constant(1e-6), (width,), self.param_dtype
+            'layer_scale',
+            nn.initializers.constant(1e-6),
+            (width,),
+            self.param_dtype,
         )
-        return x + layers.DropPath(self.drop_path, name='drop_path')(
-            y * scale.astype(y.dtype), keys
-        )
+        y = y * scale.astype(y.dtype)
+        return x + layers.DropPath(self.drop_path, name='drop_path')(y, keys)
 
 
 class ConvNeXt(nn.Module):
-    """Intermediates: 'stem', 'stage1' ... 'stage4', 'pooled', 'logits'."""
+    """A stem of 4x4 patches, and four stages of blocks, each at half the resolution of the last.
+
+    Intermediates: 'stem', 'stage1' ... 'stage4', 'pooled', 'logits'.
+
+    Attributes:
+        num_classes: length of the logits, 0 for no head.
+        widths: of the stages.
+        depths: number of blocks of each stage.
+        drop_path: rate of the last block, growing linearly with depth.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
 
     num_classes: int
     widths: tuple[int, ...]
@@ -60,39 +76,45 @@ class ConvNeXt(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
+        keys: Keys = None,
+    ) -> Outputs:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         conv = partial(
             convolution.Conv,
             padding='VALID',
-            kernel_init=nn.initializers.truncated_normal(0.02),
+            kernel_init=_kernel_init,
             **types,
         )
-        norm = partial(nn.LayerNorm, 1e-6, **types)
-        x = norm(name='stem_norm')(
-            conv(self.widths[0], (4, 4), 4, name='stem_conv')(image)
-        )
-        tensors, rates = (
-            {'stem': x},
-            iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist()),
-        )
+        norm = partial(nn.LayerNorm, _EPSILON, **types)
+        intermediates = {}
+        x = conv(self.widths[0], (4, 4), 4, name='stem_conv')(image)
+        x = norm(name='stem_norm')(x)
+        intermediates['stem'] = x
+        rates = np.linspace(0, self.drop_path, sum(self.depths))
+        drop_paths = iter(rates.tolist())
         stages = zip(self.widths, self.depths, strict=True)
         for stage, (width, depth) in enumerate(stages, start=1):
             if stage > 1:
                 x = norm(name=f'stage{stage}_norm')(x)
                 x = conv(width, (2, 2), 2, name=f'stage{stage}_conv')(x)
             for i in range(1, depth + 1):
-                x = Block(next(rates), **types, name=f'stage{stage}_block{i}')(x, keys)
-            tensors[f'stage{stage}'] = x
-        tensors['pooled'] = x = norm(name='norm')(x.mean((1, 2)))
-        tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
-        return tensors['logits'], tensors
+                block = Block(
+                    next(drop_paths),
+                    **types,
+                    name=f'stage{stage}_block{i}',
+                )
+                x = block(x, keys)
+            intermediates[f'stage{stage}'] = x
+        x = norm(name='norm')(x.mean((1, 2)))
+        intermediates['pooled'] = x
+        logits = layers.head(self.num_classes, self.param_dtype)(x)
+        intermediates['logits'] = logits
+        return logits, intermediates
 
 
-# variant: widths, depths
+# (widths, depths) of each variant.
 SIZES = {
     'T': ((96, 192, 384, 768), (3, 3, 9, 3)),
     'S': ((96, 192, 384, 768), (3, 3, 27, 3)),
@@ -113,13 +135,14 @@ def make(
 
     Args:
         variant: 'T', 'S' or 'B'.
-        num_classes: length of the logits; 0 leaves out the head.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        drop_path: rate of the last block; it grows linearly with depth.
+        drop_path: rate of the last block. It grows linearly with depth.
 
     Raises:
         UserError: The variant is unknown.
     """
     layers.one_of('variant', variant, VARIANTS)
-    return ConvNeXt(num_classes, *SIZES[variant], drop_path, dtype, param_dtype)
+    widths, depths = SIZES[variant]
+    return ConvNeXt(num_classes, widths, depths, drop_path, dtype, param_dtype)

@@ -1,5 +1,7 @@
-"""EfficientNet: Tan and Le, "Rethinking Model Scaling for Convolutional Neural Networks", 2019; and
-its Lites, which quantise better: no squeeze-and-excitation, and ReLU6 (Liu, 2020)."""
+"""EfficientNet: Tan and Le, "Rethinking Model Scaling for Convolutional Neural Networks", 2019.
+
+The Lite variants quantise better: they have ReLU6 and no squeeze-and-excitation (Liu 2020).
+"""
 
 import math
 
@@ -19,7 +21,7 @@ STAGES = (
     Stage(6, 5, 2, 192, 4),
     Stage(6, 3, 1, 320, 1),
 )
-# variant: times as wide, times as deep, dropout; they were trained on images of SIZES pixels
+# (width factor, depth factor, dropout) of each variant.
 SCALES = {
     'B0': (1.0, 1.0, 0.2),
     'B1': (1.0, 1.1, 0.2),
@@ -33,6 +35,7 @@ SCALES = {
     'Lite4': (1.4, 1.8, 0.3),
 }
 VARIANTS = tuple(SCALES)
+# Image sizes in pixels on which the authors trained the variants.
 SIZES = {
     'B0': 224,
     'B1': 240,
@@ -62,45 +65,49 @@ def make(
 
     Args:
         variant: 'B0' to 'B4' or 'Lite0' to 'Lite4'.
-        num_classes: length of the logits; 0 leaves out the head.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        drop_path: rate of the last block; it grows linearly with depth.
+        drop_path: rate of the last block. It grows linearly with depth.
         padding: 'symmetric' or 'same', see `InvertedResiduals`.
-        epsilon: that of batch norm.
-        momentum: share of the running statistics that a training step keeps.
+        epsilon: of batch norm.
+        momentum: fraction of the running statistics that a training step keeps.
 
     Raises:
         UserError: The variant or the padding is unknown.
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('padding', padding, ('symmetric', 'same'))
-    wider, deeper, dropout = SCALES[variant]
-    lite = variant.startswith(
-        'Lite'
-    )  # whose stem and head stay, and the depth of the two ends
-    stages = tuple(
-        stage._replace(
-            width=scaled(stage.width * wider),
-            depth=stage.depth
-            if lite and stage in (STAGES[0], STAGES[-1])
-            else math.ceil(stage.depth * deeper),
-        )
-        for stage in STAGES
-    )
-    around = 1.0 if lite else wider
+    width_factor, depth_factor, dropout = SCALES[variant]
+    end_factor = width_factor
+    activation = nn.silu
+    squeeze = 0.25
+    fixed_depth = ()
+    if variant.startswith('Lite'):
+        # The widths of stem and last layer, and the depths of the first and last stage, stay.
+        end_factor = 1.0
+        activation = nn.relu6
+        squeeze = 0.0
+        fixed_depth = (STAGES[0], STAGES[-1])
+    stages = []
+    for stage in STAGES:
+        depth = stage.depth
+        if stage not in fixed_depth:
+            depth = math.ceil(depth * depth_factor)
+        width = scaled(stage.width * width_factor)
+        stages.append(stage._replace(width=width, depth=depth))
     return InvertedResiduals(
         num_classes,
-        scaled(32 * around),
-        stages,
-        scaled(1280 * around),
-        nn.relu6 if lite else nn.silu,
-        0.0 if lite else 0.25,
-        dropout,
-        drop_path,
-        padding,
-        epsilon,
-        momentum,
-        dtype,
-        param_dtype,
+        stem=scaled(32 * end_factor),
+        stages=tuple(stages),
+        last=scaled(1280 * end_factor),
+        activation=activation,
+        squeeze=squeeze,
+        dropout=dropout,
+        drop_path=drop_path,
+        padding=padding,
+        epsilon=epsilon,
+        momentum=momentum,
+        dtype=dtype,
+        param_dtype=param_dtype,
     )

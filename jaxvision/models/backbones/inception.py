@@ -1,8 +1,8 @@
-"""The Inception-v3 of the FID: Szegedy et al., "Rethinking the Inception Architecture", 2015.
+"""Inception-v3 as used for the FID: Szegedy et al., "Rethinking the Inception Architecture", 2015.
 
-It is the network of TensorFlow's 2015 weights, which differs from later ones: its average pools do
-not count the padding, its last block takes a maximum instead, and it has 1008 classes. Modules have
-TF-slim's names, which are those of pytorch-fid's state dict too.
+This is the network of TensorFlow's weights from 2015. It differs from later versions: average pools
+do not count the padding, the last block has a max pool instead, and there are 1008 classes. Modules
+have the names of TF-slim and of pytorch-fid's state dict.
 """
 
 from functools import partial
@@ -13,21 +13,25 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxvision.core.types import Tree
 from jaxvision.models.blocks import convolution, layers, pooling
+from jaxvision.models.types import Images, Intermediates, Maps
 
 max_pool = partial(pooling.max_pool, window=(3, 3), strides=(2, 2))
 
 
-def average_pool(x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
+def average_pool(x: Images) -> Images:
+    """3x3 average pooling of stride 1 that does not count the padding."""
     return nn.avg_pool(x, (3, 3), padding='SAME', count_include_pad=False)
 
 
-def same_max_pool(x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
+def same_max_pool(x: Images) -> Images:
+    """3x3 max pooling of stride 1."""
     return nn.max_pool(x, (3, 3), padding='SAME')
 
 
 class ConvNorm(nn.Module):
-    """A convolution, batch norm with stored statistics, ReLU."""
+    """A convolution, batch norm with running statistics, and ReLU."""
 
     width: int
     window: tuple[int, int]
@@ -36,7 +40,7 @@ class ConvNorm(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c2']:
+    def __call__(self, x: Images) -> Maps:
         x = convolution.Conv(
             self.width,
             self.window,
@@ -47,32 +51,48 @@ class ConvNorm(nn.Module):
             name='conv',
         )(x)
         x = layers.BatchNorm(
-            use_running_average=True, epsilon=1e-3, dtype=self.dtype, name='bn'
+            use_running_average=True,
+            epsilon=1e-3,
+            dtype=self.dtype,
+            name='bn',
         )(x)
         return nn.relu(x)
 
 
 class Block(nn.Module):
-    """Branches beside each other, their channels concatenated."""
+    """Parallel branches with concatenated channels."""
 
     dtype: DTypeLike
 
     def conv(
-        self, name: str, width: int, window: tuple[int, int] = (1, 1), **how
+        self,
+        name: str,
+        width: int,
+        window: tuple[int, int] = (1, 1),
+        **options,
     ) -> ConvNorm:
-        return ConvNorm(width, window, dtype=self.dtype, name=name, **how)
+        """Build a convolution with norm and ReLU.
+
+        Args:
+            name: of the module.
+            width: number of output channels.
+            window: height and width of the kernel.
+            **options: further fields of `ConvNorm`.
+        """
+        return ConvNorm(width, window, dtype=self.dtype, name=name, **options)
 
     def halve(self, name: str, width: int) -> ConvNorm:
+        """Build a 3x3 convolution of stride 2 without padding."""
         return self.conv(name, width, (3, 3), strides=2, padding='VALID')
 
 
 class BlockA(Block):
-    """35x35: 1x1, 5x5 and two 3x3."""
+    """At 35x35: branches of a 1x1, a 5x5 and two 3x3 convolutions, and a pool."""
 
     pool_width: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c2']:
+    def __call__(self, x: Images) -> Maps:
         one = self.conv('branch1x1', 64)(x)
 
         five = self.conv('branch5x5_1', 48)(x)
@@ -87,10 +107,10 @@ class BlockA(Block):
 
 
 class BlockB(Block):
-    """35x35 to 17x17."""
+    """From 35x35 to 17x17."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c2']:
+    def __call__(self, x: Images) -> Maps:
         three = self.halve('branch3x3', 384)(x)
 
         double = self.conv('branch3x3dbl_1', 64)(x)
@@ -100,12 +120,12 @@ class BlockB(Block):
 
 
 class BlockC(Block):
-    """17x17: a 7x7 and two 7x7, each as a row and a column."""
+    """At 17x17: branches of one and of two 7x7 convolutions, each factorised into 1x7 and 7x1."""
 
     width: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w 768']:
+    def __call__(self, x: Images) -> Maps:
         one = self.conv('branch1x1', 192)(x)
 
         seven = self.conv('branch7x7_1', self.width)(x)
@@ -123,10 +143,10 @@ class BlockC(Block):
 
 
 class BlockD(Block):
-    """17x17 to 8x8."""
+    """From 17x17 to 8x8."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c2']:
+    def __call__(self, x: Images) -> Maps:
         three = self.conv('branch3x3_1', 192)(x)
         three = self.halve('branch3x3_2', 320)(three)
 
@@ -138,12 +158,12 @@ class BlockD(Block):
 
 
 class BlockE(Block):
-    """8x8: rows and columns of three beside each other."""
+    """At 8x8: branches of 1x3 and 3x1 convolutions side by side. The last one has a max pool."""
 
     last: bool
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w 2048']:
+    def __call__(self, x: Images) -> Maps:
         one = self.conv('branch1x1', 320)(x)
 
         three = self.conv('branch3x3_1', 384)(x)
@@ -159,13 +179,16 @@ class BlockE(Block):
             self.conv('branch3x3dbl_3b', 384, (3, 1))(double),
         ]
 
-        pooled = same_max_pool(x) if self.last else average_pool(x)
+        if self.last:
+            pooled = same_max_pool(x)
+        else:
+            pooled = average_pool(x)
         pool = self.conv('branch_pool', 192)(pooled)
         return jnp.concatenate([one, *three, *double, pool], -1)
 
 
 class InceptionV3(nn.Module):
-    """Images in [-1, 1], 299x299 (at least 75x75); it only infers.
+    """Inception-v3 for inference, on images in [-1, 1] of 299x299 pixels (at least 75x75).
 
     Intermediates: 'Mixed_5d', 'Mixed_6e', 'Mixed_7c', 'pooled' (2048), 'logits' (1008).
     """
@@ -175,44 +198,51 @@ class InceptionV3(nn.Module):
     @nn.compact
     def __call__(
         self, image: Float[Array, 'b h w 3']
-    ) -> tuple[Float[Array, 'b 1008'], dict[str, Array]]:
+    ) -> tuple[Float[Array, 'b 1008'], Intermediates]:
         conv = partial(ConvNorm, dtype=self.dtype)
-        tensors = {}
+        intermediates = {}
         x = conv(32, (3, 3), 2, 'VALID', name='Conv2d_1a_3x3')(image)
         x = conv(32, (3, 3), 1, 'VALID', name='Conv2d_2a_3x3')(x)
-        x = max_pool(conv(64, (3, 3), name='Conv2d_2b_3x3')(x))
+        x = conv(64, (3, 3), name='Conv2d_2b_3x3')(x)
+        x = max_pool(x)
         x = conv(80, (1, 1), name='Conv2d_3b_1x1')(x)
-        x = max_pool(conv(192, (3, 3), 1, 'VALID', name='Conv2d_4a_3x3')(x))
+        x = conv(192, (3, 3), 1, 'VALID', name='Conv2d_4a_3x3')(x)
+        x = max_pool(x)
 
         for letter, pool_width in zip('bcd', (32, 64, 64), strict=True):
             x = BlockA(self.dtype, pool_width, name=f'Mixed_5{letter}')(x)
-        tensors['Mixed_5d'] = x
+        intermediates['Mixed_5d'] = x
 
         x = BlockB(self.dtype, name='Mixed_6a')(x)
         for letter, width in zip('bcde', (128, 160, 160, 192), strict=True):
             x = BlockC(self.dtype, width, name=f'Mixed_6{letter}')(x)
-        tensors['Mixed_6e'] = x
+        intermediates['Mixed_6e'] = x
 
         x = BlockD(self.dtype, name='Mixed_7a')(x)
         x = BlockE(self.dtype, last=False, name='Mixed_7b')(x)
-        tensors['Mixed_7c'] = x = BlockE(self.dtype, last=True, name='Mixed_7c')(x)
+        x = BlockE(self.dtype, last=True, name='Mixed_7c')(x)
+        intermediates['Mixed_7c'] = x
 
-        tensors['pooled'] = x = x.mean((1, 2))
-        tensors['logits'] = nn.Dense(1008, dtype=self.dtype, name='fc')(x)
-        return tensors['logits'], tensors
+        x = x.mean((1, 2))
+        intermediates['pooled'] = x
+        logits = nn.Dense(1008, dtype=self.dtype, name='fc')(x)
+        intermediates['logits'] = logits
+        return logits, intermediates
 
 
-def features(
-    variables: dict, images: Float[Array, 'b h w c']
-) -> Float[Array, 'b 2048']:
-    """What the FID compares: the pooled features of images in [0, 1], grey or RGB, of any size.
+def features(variables: Tree, images: Images) -> Float[Array, 'b 2048']:
+    """Compute the features that the FID compares.
 
-    Resized to 299x299 as pytorch-fid does, bilinearly and without antialiasing: an FID depends on
-    it (Parmar et al. 2022).
+    Images are grey or RGB in [0, 1], of any size. They are resized to 299x299 as in pytorch-fid,
+    bilinear without antialiasing, because the FID depends on the resizing (Parmar et al. 2022).
     """
-    images = jnp.broadcast_to(images, (*images.shape[:3], 3))
-    images = jax.image.resize(
-        images, (len(images), 299, 299, 3), 'bilinear', antialias=False
+    batch, height, width, _ = images.shape
+    rgb = jnp.broadcast_to(images, (batch, height, width, 3))
+    resized = jax.image.resize(
+        rgb,
+        (batch, 299, 299, 3),
+        'bilinear',
+        antialias=False,
     )
-    _, tensors = InceptionV3().apply(variables, 2 * images - 1)
-    return tensors['pooled']
+    _, intermediates = InceptionV3().apply(variables, 2 * resized - 1)
+    return intermediates['pooled']

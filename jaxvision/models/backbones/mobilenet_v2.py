@@ -18,8 +18,7 @@ STAGES = (
     Stage(6, 3, 1, 320, 1),
 )
 
-
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('0.5', '1.0')
 
 
@@ -37,14 +36,14 @@ def make(
     """Build a MobileNetV2.
 
     Args:
-        variant: how many times as wide it is as the paper's '1.0'.
-        num_classes: length of the logits; 0 leaves out the head.
+        variant: the width factor, '1.0' for the paper's widths.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
         dropout: rate before the head, in [0, 1).
         padding: 'symmetric' or 'same', see `InvertedResiduals`.
-        epsilon: that of batch norm.
-        momentum: share of the running statistics that a training step keeps.
+        epsilon: of batch norm.
+        momentum: fraction of the running statistics that a training step keeps.
 
     Raises:
         UserError: The variant is no such number, or the padding is unknown.
@@ -56,18 +55,19 @@ def make(
         factor = 0.0
     if not 0 < factor < 100:
         raise UserError(
-            f'model.variant={variant!r} of mobilenet_v2: give how many times as wide it '
-            "is, as '1.0' or '0.5'"
+            f'model.variant={variant!r}: expected a width factor of mobilenet_v2 above 0 '
+            "and below 100. Write it as '1.0' or '0.5'."
         )
-    stages = tuple(
-        stage._replace(width=scaled(stage.width * factor)) for stage in STAGES
-    )
+    stages = []
+    for stage in STAGES:
+        width = scaled(stage.width * factor)
+        stages.append(stage._replace(width=width))
     return InvertedResiduals(
         num_classes,
-        scaled(32 * factor),
-        stages,
-        scaled(1280 * max(1.0, factor)),
-        nn.relu6,
+        stem=scaled(32 * factor),
+        stages=tuple(stages),
+        last=scaled(1280 * max(1.0, factor)),
+        activation=nn.relu6,
         dropout=dropout,
         padding=padding,
         epsilon=epsilon,

@@ -1,8 +1,8 @@
 """ResNet: He et al., "Deep Residual Learning for Image Recognition", 2015.
 
-v1 puts a bottleneck's stride in its first convolution, as the paper does, v1.5 in its 3x3
-one, which is more accurate; the last scale of every block starts at zero, so that each block starts
-as the identity (Goyal et al., 2017).
+In v1 the first convolution of a bottleneck has the stride, as in the paper. In v1.5 the 3x3
+convolution has it, which is more accurate. The last scale of every block starts at zero, so that
+every block starts as the identity (Goyal et al. 2017).
 """
 
 from collections.abc import Callable
@@ -12,9 +12,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.models.blocks import convolution, layers, pooling
+from jaxvision.models.types import Images, Keys, Maps, Outputs
 
 zeros = nn.initializers.zeros
 
@@ -29,9 +30,7 @@ class BasicBlock(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b h w c'], keys: Key[Array, 'b'] | None
-    ) -> Float[Array, 'b h2 w2 c2']:
+    def __call__(self, x: Images, keys: Keys) -> Maps:
         y = self.conv(self.width, (3, 3), self.stride, padding=1, name='conv1')(x)
         y = nn.relu(self.norm(name='norm1')(y))
         y = self.conv(self.width, (3, 3), padding=1, name='conv2')(y)
@@ -41,7 +40,7 @@ class BasicBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions, the last four times as wide, beside a shortcut."""
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut. The last one is four times as wide."""
 
     width: int
     stride: int
@@ -51,13 +50,15 @@ class BottleneckBlock(nn.Module):
     version = 'v1.5'
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b h w c'], keys: Key[Array, 'b'] | None
-    ) -> Float[Array, 'b h2 w2 c2']:
-        first, second = (self.stride, 1) if self.version == 'v1' else (1, self.stride)
-        y = self.conv(self.width, (1, 1), first, name='conv1')(x)
+    def __call__(self, x: Images, keys: Keys) -> Maps:
+        stride1 = 1
+        stride2 = self.stride
+        if self.version == 'v1':
+            stride1 = self.stride
+            stride2 = 1
+        y = self.conv(self.width, (1, 1), stride1, name='conv1')(x)
         y = nn.relu(self.norm(name='norm1')(y))
-        y = self.conv(self.width, (3, 3), second, padding=1, name='conv2')(y)
+        y = self.conv(self.width, (3, 3), stride2, padding=1, name='conv2')(y)
         y = nn.relu(self.norm(name='norm2')(y))
         y = self.conv(4 * self.width, (1, 1), name='conv3')(y)
         y = self.norm(scale_init=zeros, name='norm3')(y)
@@ -66,11 +67,23 @@ class BottleneckBlock(nn.Module):
 
 
 class FirstBottleneckBlock(BottleneckBlock):
+    """A bottleneck with the stride in its first convolution, as in v1."""
+
     version = 'v1'
 
 
-def shortcut(block, x, shape):
-    """The identity, or a projection where the block changes the shape."""
+def shortcut(
+    block: nn.Module,
+    x: Images,
+    shape: tuple[int, ...],
+) -> Float[Array, '...']:
+    """Apply the identity, or a projection if the block changes the shape.
+
+    Args:
+        block: the block, with `conv`, `norm` and `stride`.
+        x: its input, [B, H, W, C].
+        shape: shape of its output.
+    """
     if x.shape == shape:
         return x
     x = block.conv(shape[-1], (1, 1), block.stride, name='shortcut_conv')(x)
@@ -78,7 +91,10 @@ def shortcut(block, x, shape):
 
 
 class ResNet(nn.Module):
-    """Intermediates: 'stem', 'stage1' ... 'stage4', 'pooled', 'logits'."""
+    """A stem and four stages of residual blocks, each at half the resolution of the last.
+
+    Intermediates: 'stem', 'stage1' ... 'stage4', 'pooled', 'logits'. For the attributes see `make`.
+    """
 
     num_classes: int
     block: type[nn.Module]
@@ -94,10 +110,10 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
+        keys: Keys = None,
+    ) -> Outputs:
         conv = partial(
             convolution.Conv,
             use_bias=False,
@@ -106,41 +122,54 @@ class ResNet(nn.Module):
             param_dtype=self.param_dtype,
         )
         norm = layers.normalization(
-            self.norm, train, self.dtype, self.param_dtype, self.momentum
+            self.norm,
+            train,
+            self.dtype,
+            self.param_dtype,
+            self.momentum,
         )
-        block = nn.remat(self.block) if self.remat else self.block
-        tensors = {}
+        block = self.block
+        if self.remat:
+            block = nn.remat(self.block)
+        intermediates = {}
 
         if self.stem == 'imagenet':
             x = conv(64, (7, 7), 2, padding=3, name='stem_conv')(image)
         else:
             x = conv(64, (3, 3), padding=1, name='stem_conv')(image)
-        tensors['stem'] = x = nn.relu(norm(name='stem_norm')(x))
+        x = nn.relu(norm(name='stem_norm')(x))
+        intermediates['stem'] = x
         if self.stem == 'imagenet':
-            # Zeros do not change a maximum behind a ReLU, and int8 has no -inf.
-            x = pooling.max_pool(
-                jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2)
-            )
+            # Zeros do not change a maximum after a ReLU, and int8 has no -inf.
+            x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            x = pooling.max_pool(x, (3, 3), (2, 2))
 
-        drop_paths = iter(np.linspace(0, self.drop_path, sum(self.depths)).tolist())
+        rates = np.linspace(0, self.drop_path, sum(self.depths))
+        drop_paths = iter(rates.tolist())
         for stage, depth in enumerate(self.depths, start=1):
+            width = 64 * 2 ** (stage - 1)
             for i in range(1, depth + 1):
-                stride = 2 if stage > 1 and i == 1 else 1
+                stride = 1
+                if stage > 1 and i == 1:
+                    stride = 2
                 x = block(
-                    64 * 2 ** (stage - 1),
+                    width,
                     stride,
                     next(drop_paths),
                     conv,
                     norm,
                     name=f'stage{stage}_block{i}',
                 )(x, keys)
-            tensors[f'stage{stage}'] = x
+            intermediates[f'stage{stage}'] = x
 
-        tensors['pooled'] = x = x.mean(axis=(1, 2))
-        tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
-        return tensors['logits'], tensors
+        x = x.mean(axis=(1, 2))
+        intermediates['pooled'] = x
+        logits = layers.head(self.num_classes, self.param_dtype)(x)
+        intermediates['logits'] = logits
+        return logits, intermediates
 
 
+# (block, number of blocks of each stage) of each variant.
 SIZES = {
     '18': (BasicBlock, (2, 2, 2, 2)),
     '34': (BasicBlock, (3, 4, 6, 3)),
@@ -168,14 +197,14 @@ def make(
 
     Args:
         variant: '18', '34', '50', '101' or '152'.
-        num_classes: length of the logits; 0 leaves out the head.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
         stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
-        version: 'v1.5' or, of the bottlenecks from 50 on, 'v1'.
+        version: 'v1.5', or 'v1' for the variants with bottlenecks, '50' and larger.
         norm: 'batch' or 'group'.
-        momentum: share of the running statistics that a training step keeps.
-        drop_path: rate of the last block; it grows linearly with depth.
+        momentum: fraction of the running statistics that a training step keeps.
+        drop_path: rate of the last block. It grows linearly with depth.
         remat: recompute each block in the backward pass, which saves memory.
 
     Raises:
@@ -185,19 +214,21 @@ def make(
     layers.one_of('stem', stem, ('imagenet', 'cifar'))
     layers.one_of('norm', norm, ('batch', 'group'))
     block, depths = SIZES[variant]
-    layers.one_of(
-        'version', version, ('v1', 'v1.5') if block is BottleneckBlock else ('v1.5',)
-    )
-    block = FirstBottleneckBlock if version == 'v1' else block
+    versions = ('v1.5',)
+    if block is BottleneckBlock:
+        versions = ('v1', 'v1.5')
+    layers.one_of('version', version, versions)
+    if version == 'v1':
+        block = FirstBottleneckBlock
     return ResNet(
         num_classes,
         block,
         depths,
-        stem,
-        norm,
-        momentum,
-        drop_path,
-        remat,
-        dtype,
-        param_dtype,
+        stem=stem,
+        norm=norm,
+        momentum=momentum,
+        drop_path=drop_path,
+        remat=remat,
+        dtype=dtype,
+        param_dtype=param_dtype,
     )

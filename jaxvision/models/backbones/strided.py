@@ -1,22 +1,30 @@
-"""A convolutional network for many small pictures, such as the frames of clips: every convolution
-has a stride, so that it costs little."""
+"""A cheap convolutional network for many small images, such as the frames of clips.
+
+Every convolution but the first has a stride of 2.
+"""
 
 from functools import partial
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import convolution, layers
+from jaxvision.models.types import Images, Keys, Outputs
 
 
 class Stages(nn.Module):
-    """3x3 convolutions, of stride 2 but the first, each with ReLU: the map of each.
+    """3x3 convolutions with ReLU. All but the first have a stride of 2.
 
-    The image is first made `shrink` times smaller; of that, `patch` x `patch` pixels become one of
-    many channels.
+    Attributes:
+        widths: of the convolutions.
+        shrink: factor by which the image is first reduced, by averaging.
+        patch: side of the squares of the reduced image whose pixels become channels of one pixel.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        in_loop: see `convolution.convolve`.
     """
 
     widths: tuple[int, ...]
@@ -27,51 +35,52 @@ class Stages(nn.Module):
     in_loop: bool = False
 
     @nn.compact
-    def __call__(
-        self, image: Float[Array, 'b h w c']
-    ) -> list[Float[Array, 'b h2 w2 n']]:
-        height, width = image.shape[1:3]
+    def __call__(self, image: Images) -> list[Float[Array, 'b h2 w2 n']]:
+        """Compute the feature map of each convolution."""
+        batch, height, width, _ = image.shape
         side = self.shrink * self.patch
         if height % side or width % side:
             raise UserError(
-                f'model: squares of {side} pixels (shrink x patch) do not tile images '
-                f'of {height}x{width}'
+                f'model.options.patch={self.patch}: expected images of a multiple of '
+                f'{side} pixels (shrink x patch), but they have {height}x{width}. Change '
+                'shrink or patch.'
             )
         x = squares(image, self.shrink).mean(3)
-        x = squares(x, self.patch).reshape(
-            x.shape[0], height // side, width // side, -1
+        x = squares(x, self.patch)
+        x = x.reshape(batch, height // side, width // side, -1)
+        conv = partial(
+            nn.Conv,
+            kernel_size=(3, 3),
+            kernel_init=layers.he_normal,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            conv_general_dilated=partial(convolution.convolve, in_loop=self.in_loop),
         )
         maps = []
         for stage, channels in enumerate(self.widths, start=1):
-            x = nn.relu(
-                nn.Conv(
-                    channels,
-                    (3, 3),
-                    1 if stage == 1 else 2,
-                    kernel_init=layers.he_normal,
-                    dtype=self.dtype,
-                    param_dtype=self.param_dtype,
-                    name=f'conv{stage}',
-                    conv_general_dilated=partial(
-                        convolution.convolve, in_loop=self.in_loop
-                    ),
-                )(x)
-            )
+            strides = 2
+            if stage == 1:
+                strides = 1
+            x = nn.relu(conv(channels, strides=strides, name=f'conv{stage}')(x))
             maps.append(x)
         return maps
 
 
-def squares(x: Float[Array, 'b h w c'], side: int) -> Float[Array, 'b h2 w2 n c']:
-    """The pixels of each square."""
+def squares(x: Images, side: int) -> Float[Array, 'b h2 w2 n c']:
+    """Split images into squares, and list the n = side^2 pixels of each square."""
     batch, height, width, channels = x.shape
-    x = x.reshape(batch, height // side, side, width // side, side, channels)
-    return x.swapaxes(2, 3).reshape(
-        batch, height // side, width // side, side * side, channels
-    )
+    rows = height // side
+    columns = width // side
+    x = x.reshape(batch, rows, side, columns, side, channels)
+    x = x.swapaxes(2, 3)
+    return x.reshape(batch, rows, columns, side * side, channels)
 
 
 class Strided(nn.Module):
-    """Intermediates: 'stage1', 'stage2', ..., 'pooled', 'logits'."""
+    """Strided convolutions, pooling and a head.
+
+    Intermediates: 'stage1', 'stage2', ..., 'pooled', 'logits'. For the attributes see `make`.
+    """
 
     num_classes: int
     widths: tuple[int, ...]
@@ -85,11 +94,11 @@ class Strided(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
-        maps = Stages(
+        keys: Keys = None,
+    ) -> Outputs:
+        stages = Stages(
             self.widths,
             self.shrink,
             self.patch,
@@ -97,16 +106,23 @@ class Strided(nn.Module):
             self.param_dtype,
             self.in_loop,
             name='stages',
-        )(image)
-        tensors = {f'stage{stage}': x for stage, x in enumerate(maps, start=1)}
+        )
+        maps = stages(image)
+        intermediates = {}
+        for stage, feature_map in enumerate(maps, start=1):
+            intermediates[f'stage{stage}'] = feature_map
         x = maps[-1]
-        x = x.mean((1, 2)) if self.pool == 'mean' else x.reshape(x.shape[0], -1)
-        tensors['pooled'] = x
-        tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
-        return tensors['logits'], tensors
+        if self.pool == 'mean':
+            x = x.mean((1, 2))
+        else:
+            x = x.reshape(x.shape[0], -1)
+        intermediates['pooled'] = x
+        logits = layers.head(self.num_classes, self.param_dtype)(x)
+        intermediates['logits'] = logits
+        return logits, intermediates
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('24-48-96',)
 
 
@@ -124,14 +140,14 @@ def make(
     """Build a network of strided convolutions.
 
     Args:
-        variant: the stages' widths, '24-48-96'.
-        num_classes: length of the logits; 0 leaves out the head.
+        variant: widths of the stages, '24-48-96'.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        shrink: see `Stages`.
-        patch: see `Stages`.
-        pool: 'mean' forgets where in the image a thing is, 'flat' reads the last map whole.
-        in_loop: see `convolution.convolve`; also for weights that are an episode's own (MAML).
+        shrink: factor by which the image is first reduced.
+        patch: side of the squares of pixels that become channels of one pixel.
+        pool: 'mean' for global average pooling, or 'flat' for a head on all pixels of the last map.
+        in_loop: see `convolution.convolve`. Set it also for weights of each episode (MAML).
 
     Raises:
         UserError: The variant is not such a list, or `pool` is unknown.
@@ -140,14 +156,16 @@ def make(
     return Strided(
         num_classes,
         read_widths(variant),
-        shrink,
-        patch,
-        pool,
-        dtype,
-        param_dtype,
-        in_loop,
+        shrink=shrink,
+        patch=patch,
+        pool=pool,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        in_loop=in_loop,
     )
 
 
 def read_widths(variant: str) -> tuple[int, ...]:
-    return tuple(width for width, _ in layers.stages('strided', variant, 1))
+    """Parse a variant such as '24-48-96' into widths."""
+    stages = layers.stages('strided', variant, 1)
+    return tuple(width for width, _ in stages)

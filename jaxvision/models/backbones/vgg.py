@@ -3,16 +3,19 @@
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
 
 from jaxvision.models.blocks import convolution, layers, pooling
+from jaxvision.models.types import Images, Intermediates, Keys, Maps, Outputs
+
+WIDTHS = (64, 128, 256, 512, 512)
 
 
 class VGG(nn.Module):
-    """Five blocks of 3x3 convolutions, each pooled; then two wide layers ('fc') or a mean ('pool').
+    """Five blocks of 3x3 convolutions with pooling, then two wide layers ('fc') or a mean ('pool').
 
-    Intermediates: 'conv3_3' (the convolution's own output, before norm and ReLU), 'relu3_3',
-    'pool3' and so on by block and layer, 'fc6', 'fc7' (or 'pooled'), 'logits'.
+    Intermediates by block and layer: 'conv3_3' (output of the convolution, before norm and ReLU),
+    'relu3_3', 'pool3', and so on; then 'fc6', 'fc7' (or 'pooled') and 'logits'. For the attributes
+    see `make`.
     """
 
     num_classes: int
@@ -28,50 +31,65 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
-        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        norm = layers.normalization('batch', train, **dtypes, momentum=self.momentum)
-        tensors = {}
-        x = image
-        for block, (depth, width) in enumerate(
-            zip(self.depths, (64, 128, 256, 512, 512), strict=False), 1
-        ):
-            for i in range(1, depth + 1):
-                tensors[f'conv{block}_{i}'] = x = convolution.Conv(
-                    width,
-                    (3, 3),
-                    use_bias=self.bias,
-                    kernel_init=layers.he_normal,
-                    name=f'conv{block}_{i}',
-                    **dtypes,
-                )(x)
-                if self.batch_norm:
-                    x = norm(name=f'norm{block}_{i}')(x)
-                tensors[f'relu{block}_{i}'] = x = nn.relu(x)
-            if (
-                self.head == 'fc' or min(x.shape[1:3]) > 1
-            ):  # a small picture is pooled to 1 pixel
-                x = pooling.max_pool(x, (2, 2))
-            tensors[f'pool{block}'] = x
-
+        keys: Keys = None,
+    ) -> Outputs:
+        intermediates = {}
+        x = self._convolutions(image, train, intermediates)
         if self.head == 'fc':
             x = x.reshape(x.shape[0], -1)
             for name in ('fc6', 'fc7'):
                 x = nn.Dense(
-                    4096, kernel_init=nn.initializers.normal(0.01), name=name, **dtypes
+                    4096,
+                    kernel_init=nn.initializers.normal(0.01),
+                    name=name,
+                    dtype=self.dtype,
+                    param_dtype=self.param_dtype,
                 )(x)
-                tensors[name] = x = nn.relu(x)
+                x = nn.relu(x)
+                intermediates[name] = x
                 x = layers.Dropout(self.dropout, name=f'dropout_{name}')(x, keys)
         else:
-            tensors['pooled'] = x = x.mean(axis=(1, 2))
+            x = x.mean(axis=(1, 2))
+            intermediates['pooled'] = x
             x = layers.Dropout(self.dropout, name='dropout')(x, keys)
-        tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
-        return tensors['logits'], tensors
+        logits = layers.head(self.num_classes, self.param_dtype)(x)
+        intermediates['logits'] = logits
+        return logits, intermediates
+
+    def _convolutions(
+        self,
+        x: Images,
+        train: bool,
+        intermediates: Intermediates,
+    ) -> Maps:
+        """Apply the five blocks, and record their intermediates."""
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        norm = layers.normalization('batch', train, **types, momentum=self.momentum)
+        for block, depth in enumerate(self.depths, start=1):
+            for i in range(1, depth + 1):
+                x = convolution.Conv(
+                    WIDTHS[block - 1],
+                    (3, 3),
+                    use_bias=self.bias,
+                    kernel_init=layers.he_normal,
+                    name=f'conv{block}_{i}',
+                    **types,
+                )(x)
+                intermediates[f'conv{block}_{i}'] = x
+                if self.batch_norm:
+                    x = norm(name=f'norm{block}_{i}')(x)
+                x = nn.relu(x)
+                intermediates[f'relu{block}_{i}'] = x
+            # With a mean, small images are pooled down to 1 pixel and no further.
+            if self.head == 'fc' or min(x.shape[1:3]) > 1:
+                x = pooling.max_pool(x, (2, 2))
+            intermediates[f'pool{block}'] = x
+        return x
 
 
+# Number of convolutions of each block.
 DEPTHS = {
     '11': (1, 1, 2, 2, 2),
     '13': (2, 2, 2, 2, 2),
@@ -97,16 +115,16 @@ def make(
 
     Args:
         variant: '11', '13', '16' or '19'.
-        num_classes: length of the logits; 0 leaves out the head.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
         batch_norm: normalise after each convolution.
-        bias: give the convolutions a bias before batch norm too, as torchvision does.
-            Batch norm takes it out again.
-        head: 'fc' (two layers of 4096 over the whole map: the paper's, which fixes the
-            image's size) or 'pool' (global average pooling, for small images).
+        bias: add a bias to convolutions before batch norm too, as torchvision does. Batch norm
+            cancels it.
+        head: 'fc' (the paper's two layers of 4096 on the whole map, for images of one fixed size)
+            or 'pool' (global average pooling, for small images).
         dropout: rate before the head, in [0, 1).
-        momentum: share of the running statistics that a training step keeps.
+        momentum: fraction of the running statistics that a training step keeps.
 
     Raises:
         UserError: The variant or the head is unknown.
@@ -116,11 +134,11 @@ def make(
     return VGG(
         num_classes,
         DEPTHS[variant],
-        batch_norm,
-        bias or not batch_norm,
-        head,
-        dropout,
-        momentum,
-        dtype,
-        param_dtype,
+        batch_norm=batch_norm,
+        bias=bias or not batch_norm,
+        head=head,
+        dropout=dropout,
+        momentum=momentum,
+        dtype=dtype,
+        param_dtype=param_dtype,
     )

@@ -1,6 +1,6 @@
 """Vision Transformer: Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2020.
 
-Sizes and regularisation are those of Steiner et al., "How to train your ViT?" (AugReg), 2021.
+Sizes and regularisation follow Steiner et al., "How to train your ViT?" (AugReg), 2021.
 """
 
 import re
@@ -11,10 +11,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import convolution, layers
+from jaxvision.models.types import Images, Keys, Outputs
+
+Tokens = Float[Array, 'b n c']
 
 
 class Attention(nn.Module):
@@ -24,21 +27,23 @@ class Attention(nn.Module):
     dense: Callable
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b n c']) -> Float[Array, 'b n c']:
-        width = x.shape[-1]
+    def __call__(self, x: Tokens) -> Tokens:
+        batch, tokens, width = x.shape
+        head_width = width // self.heads
         qkv = self.dense(3 * width, name='qkv')(x)
-        q, k, v = jnp.moveaxis(
-            qkv.reshape(*x.shape[:2], 3, self.heads, width // self.heads), 2, 0
-        )
-        scores = jnp.einsum('bqhd,bkhd->bhqk', q, k) / np.sqrt(width // self.heads)
-        # The softmax sums over all tokens: in float32, also when the rest is bfloat16.
-        weights = nn.softmax(scores.astype(jnp.promote_types(x.dtype, jnp.float32)))
-        y = jnp.einsum('bhqk,bkhd->bqhd', weights.astype(x.dtype), v)
+        qkv = qkv.reshape(batch, tokens, 3, self.heads, head_width)
+        q, k, v = jnp.moveaxis(qkv, 2, 0)
+        scores = jnp.einsum('bqhd,bkhd->bhqk', q, k) / np.sqrt(head_width)
+        # The softmax sums over all tokens, so it needs float32 even if the rest is bfloat16.
+        precise = jnp.promote_types(x.dtype, jnp.float32)
+        weights = nn.softmax(scores.astype(precise))
+        weights = weights.astype(x.dtype)
+        y = jnp.einsum('bhqk,bkhd->bqhd', weights, v)
         return self.dense(width, name='out')(y.reshape(x.shape))
 
 
 class Block(nn.Module):
-    """Attention, then a two-layer perceptron, each normalised before and beside an identity."""
+    """Attention, then a two-layer perceptron, each after a norm and beside the identity."""
 
     heads: int
     dropout: float
@@ -48,17 +53,15 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b n c'], keys: Key[Array, 'b'] | None
-    ) -> Float[Array, 'b n c']:
+    def __call__(self, x: Tokens, keys: Keys) -> Tokens:
         width = x.shape[-1]
-        y = Attention(self.heads, self.dense, name='attention')(
-            self.norm(name='norm1')(x)
-        )
+        attention = Attention(self.heads, self.dense, name='attention')
+        y = attention(self.norm(name='norm1')(x))
         y = layers.Dropout(self.dropout, name='dropout1')(y, keys)
         x = x + layers.DropPath(self.drop_path, name='drop_path1')(y, keys)
 
-        y = self.dense(4 * width, name='mlp1')(self.norm(name='norm2')(x))
+        y = self.norm(name='norm2')(x)
+        y = self.dense(4 * width, name='mlp1')(y)
         y = nn.gelu(y, approximate=self.gelu == 'tanh')
         y = layers.Dropout(self.dropout, name='dropout2')(y, keys)
         y = self.dense(width, name='mlp2')(y)
@@ -67,9 +70,11 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """Intermediates: 'embedded', 'block1', ..., 'tokens' (after the last norm), 'pooled', 'logits'.
+    """Patches of an image as tokens, and transformer blocks.
 
-    All but the last two are [B, N, C]; with pool 'cls' the first token is the class token.
+    Intermediates: 'embedded', 'block1', ..., 'tokens' (after the last norm), 'pooled', 'logits'.
+    All but the last two are [B, N, C]. With pool 'cls' the first token is the class token. For the
+    attributes see `make`.
     """
 
     num_classes: int
@@ -88,22 +93,23 @@ class ViT(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
-        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        dense = partial(
-            nn.Dense, kernel_init=nn.initializers.xavier_uniform(), **dtypes
-        )
-        norm = partial(nn.LayerNorm, epsilon=1e-6, **dtypes)
-        block = nn.remat(Block) if self.remat else Block
-        tensors = {}
+        keys: Keys = None,
+    ) -> Outputs:
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        xavier = nn.initializers.xavier_uniform()
+        dense = partial(nn.Dense, kernel_init=xavier, **types)
+        norm = partial(nn.LayerNorm, epsilon=1e-6, **types)
+        block = Block
+        if self.remat:
+            block = nn.remat(Block)
+        intermediates = {}
 
-        tensors['embedded'] = x = self.embed(image, keys)
-        for i, drop_path in enumerate(
-            np.linspace(0, self.drop_path, self.depth).tolist(), 1
-        ):
+        x = self.embed(image, keys)
+        intermediates['embedded'] = x
+        rates = np.linspace(0, self.drop_path, self.depth)
+        for i, drop_path in enumerate(rates.tolist(), start=1):
             x = block(
                 self.heads,
                 self.dropout,
@@ -113,21 +119,27 @@ class ViT(nn.Module):
                 norm,
                 name=f'block{i}',
             )(x, keys)
-            tensors[f'block{i}'] = x
-        tensors['tokens'] = x = norm(name='norm')(x)
-        tensors['pooled'] = x = x[:, 0] if self.pool == 'cls' else x.mean(axis=1)
-        tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
-        return tensors['logits'], tensors
+            intermediates[f'block{i}'] = x
+        x = norm(name='norm')(x)
+        intermediates['tokens'] = x
+        if self.pool == 'cls':
+            x = x[:, 0]
+        else:
+            x = x.mean(axis=1)
+        intermediates['pooled'] = x
+        logits = layers.head(self.num_classes, self.param_dtype)(x)
+        intermediates['logits'] = logits
+        return logits, intermediates
 
-    def embed(self, image, keys):
-        """Patches to tokens [B, N, C], a class token before them, positions added."""
-        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    def embed(self, image: Images, keys: Keys) -> Tokens:
+        """Embed patches as tokens, prepend the class token if there is one, and add positions."""
+        batch, image_height, image_width, _ = image.shape
         patch = (self.patch, self.patch)
-        if image.shape[1] % self.patch or image.shape[2] % self.patch:
+        if image_height % self.patch or image_width % self.patch:
             raise UserError(
-                f'patches of {self.patch} do not tile images of '
-                f'{image.shape[1]}x{image.shape[2]} pixels: choose another '
-                'model.variant or data.image_size'
+                f'model.variant with patches of {self.patch} pixels: expected images of '
+                f'a multiple of it, but they have {image_height}x{image_width}. Choose '
+                'another model.variant or data.image_size.'
             )
         x = convolution.Conv(
             self.width,
@@ -136,14 +148,19 @@ class ViT(nn.Module):
             padding='VALID',
             name='patch_embedding',
             kernel_init=nn.initializers.lecun_normal(),
-            **dtypes,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
         )(image)
-        x = x.reshape(x.shape[0], -1, self.width)
+        x = x.reshape(batch, -1, self.width)
         if self.pool == 'cls':
             cls = self.param(
-                'cls', nn.initializers.zeros, (1, 1, self.width), self.param_dtype
+                'cls',
+                nn.initializers.zeros,
+                (1, 1, self.width),
+                self.param_dtype,
             )
-            cls = jnp.broadcast_to(cls.astype(x.dtype), (x.shape[0], 1, self.width))
+            cls = cls.astype(x.dtype)
+            cls = jnp.broadcast_to(cls, (batch, 1, self.width))
             x = jnp.concatenate([cls, x], axis=1)
         position = self.param(
             'position_embedding',
@@ -151,12 +168,11 @@ class ViT(nn.Module):
             (1, *x.shape[1:]),
             self.param_dtype,
         )
-        return layers.Dropout(self.dropout, name='dropout')(
-            x + position.astype(x.dtype), keys
-        )
+        x = x + position.astype(x.dtype)
+        return layers.Dropout(self.dropout, name='dropout')(x, keys)
 
 
-# size: width, depth, heads
+# (width, depth, heads) of each size.
 SIZES = {
     'Ti': (192, 12, 3),
     'S': (384, 12, 6),
@@ -183,16 +199,15 @@ def make(
 
     Args:
         variant: SIZE/PATCH with size Ti, S, B or L and any patch: 'B/16', 'Ti/4'.
-        num_classes: length of the logits; 0 leaves out the head.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        pool: 'cls' (a class token) or 'mean' (none).
-        gelu: 'tanh', an approximation that is the authors' own, or 'exact', which
-            torchvision and timm have.
+        pool: 'cls' for a class token, or 'mean' for the mean over the tokens.
+        gelu: 'tanh', the authors' approximation, or 'exact', as in torchvision and timm.
         dropout: rate, in [0, 1).
-        drop_path: rate of the last block; it grows linearly with depth.
+        drop_path: rate of the last block. It grows linearly with depth.
         remat: recompute each block in the backward pass, which saves memory.
-        depth: number of blocks; 0 for the size's own.
+        depth: number of blocks, 0 for the depth of the size.
 
     Raises:
         UserError: The variant or an option is unknown.
@@ -200,23 +215,23 @@ def make(
     size, _, patch = variant.partition('/')
     if size not in SIZES or not re.fullmatch(r'[1-9]\d*', patch):
         raise UserError(
-            f'model.variant={variant!r} of vit is unknown; '
-            f"give SIZE/PATCH with a size of {', '.join(SIZES)}, as 'S/16'"
+            f'model.variant={variant!r}: expected SIZE/PATCH with a size of vit '
+            f"({', '.join(SIZES)}) and a patch in pixels. Write it as 'S/16'."
         )
     layers.one_of('pool', pool, ('cls', 'mean'))
     layers.one_of('gelu', gelu, ('tanh', 'exact'))
-    width, blocks, heads = SIZES[size]
+    width, default_depth, heads = SIZES[size]
     return ViT(
         num_classes,
         int(patch),
         width,
-        depth or blocks,
+        depth or default_depth,
         heads,
-        pool,
-        gelu,
-        dropout,
-        drop_path,
-        remat,
-        dtype,
-        param_dtype,
+        pool=pool,
+        gelu=gelu,
+        dropout=dropout,
+        drop_path=drop_path,
+        remat=remat,
+        dtype=dtype,
+        param_dtype=param_dtype,
     )

@@ -1,4 +1,4 @@
-"""The convolutional LSTM (Shi et al. 2015, arXiv 1506.04214), without peepholes."""
+"""Convolutional LSTM without peepholes (Shi et al. 2015, arXiv 1506.04214)."""
 
 import functools
 
@@ -8,21 +8,28 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxvision.models.blocks import convolution
+from jaxvision.models.types import Images
 
-State = tuple[Float[Array, 'b h w n'], Float[Array, 'b h w n']]  # (c, h)
+# A map of `n` channels after one frame, and after each frame.
+Hidden = Float[Array, 'b h w n']
+HiddenStates = Float[Array, 'b t h w n']
+# (cell, hidden state).
+State = tuple[Hidden, Hidden]
 
 LoopConv = functools.partial(
-    nn.Conv, conv_general_dilated=functools.partial(convolution.convolve, in_loop=True)
+    nn.Conv,
+    conv_general_dilated=functools.partial(convolution.convolve, in_loop=True),
 )
 
 
 def open_to_the_past(key, shape, dtype=jnp.float32) -> Array:
-    """Biases of the gates i, f, g, o: that of f is 1, so that cells remember at first."""
-    return jnp.zeros(shape, dtype).reshape(4, -1).at[1].set(1).reshape(shape)
+    """Initialise the biases of the gates i, f, g, o: 1 for f, so that cells start remembering."""
+    biases = jnp.zeros(shape, dtype).reshape(4, -1)
+    return biases.at[1].set(1).reshape(shape)
 
 
 class ConvLSTM(nn.Module):
-    """LSTM whose gates see a window around each pixel, of its input and of its own last answer:
+    """LSTM whose gates are convolutions of the input and of the previous hidden state.
 
     i, f, g, o = W_x * x + W_h * h + b
     c <- sigmoid(f) c + sigmoid(i) tanh(g),    h <- sigmoid(o) tanh(c)
@@ -43,38 +50,44 @@ class ConvLSTM(nn.Module):
         )
         self.from_input = conv(bias_init=open_to_the_past)
         self.from_hidden = conv(
-            use_bias=False, kernel_init=nn.initializers.orthogonal()
+            use_bias=False,
+            kernel_init=nn.initializers.orthogonal(),
         )
 
     def blank(self, x: Float[Array, 'b *t h w c']) -> State:
-        """The state before the first frame."""
-        zeros = jnp.zeros((x.shape[0], *x.shape[-3:-1], self.width), self.dtype)
+        """The state of zeros before the first frame."""
+        batch, *_, height, width, _ = x.shape
+        zeros = jnp.zeros((batch, height, width, self.width), self.dtype)
         return zeros, zeros
 
-    def step(
-        self, state: State, x: Float[Array, 'b h w c']
-    ) -> tuple[State, Float[Array, 'b h w n']]:
-        """One frame: the new state, and its h."""
+    def step(self, state: State, x: Images) -> tuple[State, Hidden]:
+        """Process one frame, and return the new state and its hidden state."""
         return self._advance(state, self.from_input(x))
 
     def __call__(
-        self, x: Float[Array, 'b t h w c'], state: State | None = None
-    ) -> tuple[State, Float[Array, 'b t h w n']]:
-        """All frames: the last state, and h after each frame."""
-        # What does not depend on the recurrence is computed of all frames at once.
-        given = self.from_input(x.reshape(-1, *x.shape[2:])).reshape(*x.shape[:-1], -1)
-        return over_time(ConvLSTM._advance)(self, state or self.blank(x), given)
+        self,
+        x: Float[Array, 'b t h w c'],
+        state: State | None = None,
+    ) -> tuple[State, HiddenStates]:
+        """Process all frames, and return the last state and all hidden states."""
+        # This part does not depend on the recurrence, so all frames are computed at once.
+        frames = x.reshape(-1, *x.shape[2:])
+        inputs = self.from_input(frames)
+        inputs = inputs.reshape(*x.shape[:-1], -1)
+        advance = over_time(ConvLSTM._advance)
+        return advance(self, state or self.blank(x), inputs)
 
-    def _advance(self, state, given):
-        """`given`: what the gates have of the input."""
+    def _advance(self, state: State, inputs: Array) -> tuple[State, Hidden]:
+        """Update the state, given the input's contribution to the gates."""
         c, h = state
-        i, f, g, o = jnp.split(given + self.from_hidden(h), 4, -1)
+        gates = inputs + self.from_hidden(h)
+        i, f, g, o = jnp.split(gates, 4, -1)
         c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
         h = nn.sigmoid(o) * jnp.tanh(c)
         return (c, h), h
 
 
-# A method (module, state, x) -> (state, y) over the frames, axis 1, of x and y.
+# Turns a method (module, state, x) -> (state, y) into one that loops over axis 1 of x and y.
 over_time = functools.partial(
     nn.scan,
     variable_broadcast='params',

@@ -1,7 +1,7 @@
-"""One operation in several forms: by platform, where it is differentiated, and for TFLite.
+"""Several implementations (forms) of one operation, chosen by platform and by use.
 
-All forms of an operation have the same values up to rounding. They differ in their speed on a
-platform, in the speed of their derivatives, or in the converters that know them.
+All forms of an operation have the same values up to rounding. They differ in speed on a platform,
+in the speed of their derivatives, or in the converters that support them.
 """
 
 from collections.abc import Callable
@@ -10,59 +10,63 @@ from contextlib import AbstractContextManager
 import jax
 from jax import lax
 
-# Part of the key of JAX's caches, so that no trace made for one target serves the other.
+# A part of the key of JAX's caches, so that programs for TFLite and others have separate traces.
 _FOR_TFLITE = jax.make_user_context(False)
 
 
 def by_platform(cpu: Callable, default: Callable) -> Callable:
     """Choose between two forms when a program is lowered, not when it is traced.
 
-    A program that a CPU traces for a TPU therefore has the form for TPUs. A program for one
-    platform holds one form; a program exported for several platforms holds a branch. TFLite knows
-    no branch, and its programs run on CPUs, so that within `for_tflite` the choice is `cpu`.
+    A program that is traced on a CPU for a TPU therefore has the form for TPUs. A program for one
+    platform contains one form, and a program exported for several platforms contains a branch.
+    TFLite does not support this branch and runs on CPUs. Within `for_tflite` the choice is `cpu`.
 
     Args:
         cpu: the form for CPUs, a function of arrays.
-        default: the form for all other platforms, of the same arguments and results.
+        default: the form for all other platforms, with the same arguments and results.
 
     Returns:
-        A function of the same arguments, which is differentiable as often as both forms are.
+        A function with the same arguments. It is differentiable as often as both forms are.
     """
 
-    def chosen(*arrays):
+    def choose(*arrays):
         if is_for_tflite():
             return cpu(*arrays)
         return lax.platform_dependent(*arrays, cpu=cpu, default=default)
 
-    return chosen
+    return choose
 
 
 def differentiated_as(function: Callable, form: Callable) -> Callable:
-    """Compute `function`, but `form` wherever a derivative is taken, of any order.
+    """Use one form of a function for its values, and another one for its derivatives.
 
-    A program that only infers so keeps the operations that compilers and export formats know.
+    A program without derivatives keeps the operations that compilers and export formats recognise.
 
     Args:
         function: a function of arrays.
-        form: the form with the faster derivatives, of the same arguments and results.
+        form: a form with faster derivatives of any order, with the same arguments and results.
 
     Returns:
-        A function of the same arguments, for forward and reverse mode.
+        A function with the same arguments, for forward and reverse mode.
     """
+
+    def differentiate(primals, tangents):
+        return jax.jvp(form, primals, tangents)
+
     wrapped = jax.custom_jvp(function)
-    wrapped.defjvp(lambda primals, tangents: jax.jvp(form, primals, tangents))
+    wrapped.defjvp(differentiate)
     return wrapped
 
 
 def for_tflite() -> AbstractContextManager:
-    """Return a context within which what is traced holds only operations that TFLite knows.
+    """Return a context in which programs are traced with operations that TFLite supports.
 
-    It has no branches by platform, and a depthwise convolution is one operation, which TFLite's
-    converter recognises and quantises.
+    These programs have no branches by platform. A depthwise convolution is one operation, which
+    TFLite's converter recognises and quantises.
     """
     return _FOR_TFLITE(True)
 
 
 def is_for_tflite() -> bool:
-    """Whether the program is traced within `for_tflite`."""
+    """Return True if the program is traced within `for_tflite`."""
     return _FOR_TFLITE.value

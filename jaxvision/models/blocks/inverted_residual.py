@@ -1,5 +1,7 @@
-"""The block of the small networks: inverted residuals with depthwise convolutions (MobileNetV2:
-Sandler et al., 2018), and squeeze-and-excitation (Hu et al., 2018) in EfficientNet's.
+"""Inverted residual networks, the common part of MobileNetV2 and EfficientNet.
+
+Their block is an inverted residual with a depthwise convolution (MobileNetV2: Sandler et al. 2018),
+in EfficientNet with squeeze-and-excitation (Hu et al. 2018).
 """
 
 from collections.abc import Callable
@@ -10,14 +12,21 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
 
 from jaxvision.models.blocks import convolution, layers
+from jaxvision.models.types import Images, Intermediates, Keys, Maps, Outputs
 
 
 class Stage(NamedTuple):
-    """Blocks of one resolution and width; `expand` is how many times as wide they are inside, and
-    the first has the `stride`."""
+    """Consecutive blocks of one resolution and width.
+
+    Attributes:
+        expand: width inside a block, relative to its input.
+        kernel: side of the depthwise kernel in pixels.
+        stride: stride of the first block.
+        width: number of output channels.
+        depth: number of blocks.
+    """
 
     expand: int
     kernel: int
@@ -27,8 +36,10 @@ class Stage(NamedTuple):
 
 
 class Block(nn.Module):
-    """A 1x1 convolution that widens, a depthwise one and a 1x1 one back, without an activation,
-    beside a shortcut where the shape stays. `squeeze` channels, if any, look at the whole image.
+    """Inverted residual: a 1x1 convolution widens, a depthwise one follows, and a 1x1 one narrows.
+
+    The last convolution has no activation. If the shape stays the same, the input is added.
+    `squeeze` is the number of hidden channels of squeeze-and-excitation, 0 for none.
     """
 
     stage: Stage
@@ -40,42 +51,52 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b h w c'], keys: Key[Array, 'b'] | None
-    ) -> Float[Array, 'b h2 w2 c2']:
-        inside = x.shape[-1] * self.stage.expand
+    def __call__(self, x: Images, keys: Keys) -> Maps:
+        width = x.shape[-1] * self.stage.expand
         y = x
         if self.stage.expand > 1:
-            y = self.conv(inside, 1, name='expand_conv')(y)
+            y = self.conv(width, 1, name='expand_conv')(y)
             y = self.activation(self.norm(name='expand_norm')(y))
         y = self.conv(
-            inside,
+            width,
             self.stage.kernel,
             self.stride,
-            feature_group_count=inside,
+            feature_group_count=width,
             name='depthwise_conv',
         )(y)
         y = self.activation(self.norm(name='depthwise_norm')(y))
         if self.squeeze:
             dense = partial(self.conv, use_bias=True)
-            gate = self.activation(
-                dense(self.squeeze, 1, name='squeeze')(y.mean((1, 2), keepdims=True))
-            )
-            y = y * nn.sigmoid(dense(inside, 1, name='excite')(gate))
-        y = self.norm(name='project_norm')(
-            self.conv(self.stage.width, 1, name='project_conv')(y)
-        )
+            mean = y.mean((1, 2), keepdims=True)
+            hidden = self.activation(dense(self.squeeze, 1, name='squeeze')(mean))
+            gate = nn.sigmoid(dense(width, 1, name='excite')(hidden))
+            y = y * gate
+        y = self.conv(self.stage.width, 1, name='project_conv')(y)
+        y = self.norm(name='project_norm')(y)
         if y.shape != x.shape:
             return y
         return x + layers.DropPath(self.drop_path, name='drop_path')(y, keys)
 
 
 class InvertedResiduals(nn.Module):
-    """A stem of half the resolution, stages of blocks, and a wide 1x1 convolution before the head.
+    """A stem of stride 2, stages of blocks, a wide 1x1 convolution and a head.
 
-    `squeeze` is a share of a block's input channels. `padding` is 'symmetric', PyTorch's, or
-    'same', TensorFlow's, which differ where a stride is 2; `epsilon` that of batch norm, 1e-3 in
-    TensorFlow's weights. Intermediates: 'stem', 'stage1' ... 'stage7', 'last', 'pooled', 'logits'.
+    Intermediates: 'stem', 'stage1' ... 'stage7', 'last', 'pooled', 'logits'.
+
+    Attributes:
+        num_classes: length of the logits, 0 for no head.
+        stem: width of the stem.
+        stages: the blocks.
+        last: width of the last convolution.
+        activation: of all layers.
+        squeeze: hidden channels of squeeze-and-excitation, as a fraction of the input channels.
+        dropout: rate before the head.
+        drop_path: rate of the last block, growing linearly with depth.
+        padding: 'symmetric' as in PyTorch or 'same' as in TensorFlow. They differ at stride 2.
+        epsilon: of batch norm, 1e-3 in TensorFlow's weights.
+        momentum: of batch norm.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     num_classes: int
@@ -95,10 +116,10 @@ class InvertedResiduals(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b n'], dict[str, Array]]:
+        keys: Keys = None,
+    ) -> Outputs:
         conv = partial(
             padded_conv,
             padding=self.padding,
@@ -108,52 +129,90 @@ class InvertedResiduals(nn.Module):
             param_dtype=self.param_dtype,
         )
         norm = layers.normalization(
-            'batch', train, self.dtype, self.param_dtype, self.momentum, self.epsilon
+            'batch',
+            train,
+            self.dtype,
+            self.param_dtype,
+            self.momentum,
+            self.epsilon,
         )
-        x = self.activation(
-            norm(name='stem_norm')(conv(self.stem, 3, 2, name='stem_conv')(image))
-        )
-        tensors, number = {'stem': x}, 0
-        rates = np.linspace(
-            0, self.drop_path, sum(stage.depth for stage in self.stages) + 1
-        )
+        intermediates = {}
+        x = conv(self.stem, 3, 2, name='stem_conv')(image)
+        x = self.activation(norm(name='stem_norm')(x))
+        intermediates['stem'] = x
+        x = self._run_stages(x, keys, conv, norm, intermediates)
+        x = conv(self.last, 1, name='last_conv')(x)
+        x = self.activation(norm(name='last_norm')(x))
+        intermediates['last'] = x
+        x = x.mean((1, 2))
+        intermediates['pooled'] = x
+        x = layers.Dropout(self.dropout, name='dropout')(x, keys)
+        logits = layers.head(self.num_classes, self.param_dtype)(x)
+        intermediates['logits'] = logits
+        return logits, intermediates
+
+    def _run_stages(
+        self,
+        x: Images,
+        keys: Keys,
+        conv: Callable,
+        norm: Callable,
+        intermediates: Intermediates,
+    ) -> Maps:
+        """Apply all blocks, and record the output of each stage."""
+        depth = sum(stage.depth for stage in self.stages)
+        rates = np.linspace(0, self.drop_path, depth + 1)
+        number = 0
         for s, stage in enumerate(self.stages, start=1):
-            for stride in (stage.stride, *[1] * (stage.depth - 1)):
-                squeeze = max(1, int(x.shape[-1] * self.squeeze)) if self.squeeze else 0
+            for i in range(stage.depth):
+                stride = 1
+                if i == 0:
+                    stride = stage.stride
+                squeeze = 0
+                if self.squeeze:
+                    squeeze = max(1, int(x.shape[-1] * self.squeeze))
+                drop_path = float(rates[number])
+                number += 1
                 x = Block(
                     stage,
                     stride,
                     squeeze,
-                    float(rates[number]),
+                    drop_path,
                     self.activation,
                     conv,
                     norm,
-                    name=f'block{(number := number + 1)}',
+                    name=f'block{number}',
                 )(x, keys)
-            tensors[f'stage{s}'] = x
-        x = self.activation(
-            norm(name='last_norm')(conv(self.last, 1, name='last_conv')(x))
-        )
-        tensors['last'] = x
-        tensors['pooled'] = x = x.mean((1, 2))
-        x = layers.Dropout(self.dropout, name='dropout')(x, keys)
-        tensors['logits'] = layers.head(self.num_classes, self.param_dtype)(x)
-        return tensors['logits'], tensors
+            intermediates[f'stage{s}'] = x
+        return x
 
 
 def padded_conv(
-    width: int, kernel: int, stride: int = 1, *, padding: str, **options
+    width: int,
+    kernel: int,
+    stride: int = 1,
+    *,
+    padding: str,
+    **options,
 ) -> nn.Module:
-    return convolution.Conv(
-        width,
-        (kernel, kernel),
-        stride,
-        padding='SAME' if padding == 'same' else kernel // 2,
-        **options,
-    )
+    """Build a square convolution.
+
+    Args:
+        width: number of output channels.
+        kernel: side of the kernel in pixels.
+        stride: along both axes.
+        padding: 'symmetric' (half a kernel on each side) or 'same' (as in TensorFlow).
+        **options: further fields of the convolution.
+    """
+    pads = kernel // 2
+    if padding == 'same':
+        pads = 'SAME'
+    return convolution.Conv(width, (kernel, kernel), stride, padding=pads, **options)
 
 
 def scaled(width: float, divisor: int = 8) -> int:
-    """The nearest multiple, but not less than nine tenths."""
+    """Round a width to the nearest multiple of `divisor` that is at least nine tenths of it."""
     nearest = max(divisor, int(width + divisor / 2) // divisor * divisor)
-    return nearest + divisor * (nearest < 0.9 * width)
+    if nearest < 0.9 * width:
+        return nearest + divisor
+    return nearest

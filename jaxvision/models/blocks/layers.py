@@ -1,4 +1,4 @@
-"""The layers that the models share: normalisation, dropout, drop path, heads."""
+"""Layers that the models share: normalisation, dropout, drop path, heads, and option checks."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -9,21 +9,25 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
 from jaxvision.core import keys as named_keys
-from jaxvision.core.errors import UserError
+from jaxvision.core.errors import UserError, not_a_choice
+from jaxvision.models.types import Images, Keys, Labels
 
-he_normal = nn.initializers.variance_scaling(
-    2.0, 'fan_out', 'normal'
-)  # He et al., 2015
+Features = Float[Array, '*b c']
+Examples = Float[Array, 'b *rest']
+
+# He et al. 2015.
+he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation (Ioffe and Szegedy, 2015) over all axes but the last.
+    """Batch normalisation over all axes but the last (Ioffe and Szegedy 2015).
 
-    Variables and values are those of `flax.linen.BatchNorm`; written as one scale and shift a
-    channel, which XLA runs faster on a CPU in both directions. Statistics are at least float32.
+    Its variables and values equal those of `flax.linen.BatchNorm`. It is computed as one scale and
+    one shift for each channel, which XLA runs faster on a CPU, forwards and backwards. Statistics
+    are computed in float32 at least.
     """
 
     use_running_average: bool
@@ -34,21 +38,19 @@ class BatchNorm(nn.Module):
     scale_init: Callable = nn.initializers.ones
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, '*b c'], use_running_average: bool = False
-    ) -> Float[Array, '*b c']:
+    def __call__(self, x: Features, use_running_average: bool = False) -> Features:
         channels = x.shape[-1:]
         precise = jnp.promote_types(self.param_dtype, jnp.float32)
         scale = self.param('scale', self.scale_init, channels, self.param_dtype)
         bias = self.param('bias', nn.initializers.zeros, channels, self.param_dtype)
-        running_mean = self.variable(
-            'batch_stats', 'mean', jnp.zeros, channels, precise
-        )
-        running_var = self.variable('batch_stats', 'var', jnp.ones, channels, precise)
+        statistic = partial(self.variable, 'batch_stats')
+        running_mean = statistic('mean', jnp.zeros, channels, precise)
+        running_var = statistic('var', jnp.ones, channels, precise)
 
         x = x.astype(precise)
         if self.use_running_average or use_running_average:
-            mean, var = running_mean.value, running_var.value
+            mean = running_mean.value
+            var = running_var.value
         else:
             axes = range(x.ndim - 1)
             mean = x.mean(axes)
@@ -59,72 +61,83 @@ class BatchNorm(nn.Module):
                 running_var.value = m * running_var.value + (1 - m) * var
 
         gain = scale * lax.rsqrt(var + self.epsilon)
-        return (x * gain + (bias - mean * gain)).astype(self.dtype)
+        shift = bias - mean * gain
+        return (x * gain + shift).astype(self.dtype)
 
 
 class ConditionalNorm(nn.Module):
-    """Batch norm whose scale and shift are the example's own, where there is a `condition`: its
-    class (Dumoulin et al., 2017), its latent (Chen et al., 2019), of about unit length."""
+    """Batch norm with scale and shift from a condition of each example.
+
+    The condition is a one-hot class (Dumoulin et al. 2017) or a latent (Chen et al. 2019), of about
+    unit length. Without a condition this is batch norm.
+    """
 
     train: bool
     dtype: DTypeLike
     param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b h w c'], condition: Float[Array, 'b d'] | None
-    ) -> Float[Array, 'b h w c']:
+    def __call__(self, x: Images, condition: Float[Array, 'b d'] | None) -> Images:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         x = BatchNorm(not self.train, name='norm', **types)(x)
         if condition is None:
             return x
-        own = nn.Dense(
+        modulation = nn.Dense(
             2 * x.shape[-1],
             use_bias=False,
             kernel_init=nn.initializers.normal(0.1),
             name='own',
             **types,
         )(condition)
-        scale, shift = jnp.split(own[:, None, None], 2, -1)
+        modulation = modulation[:, None, None]
+        scale, shift = jnp.split(modulation, 2, -1)
         return x * (1 + scale) + shift
 
 
 class Dropout(nn.Module):
-    """Dropout (Srivastava et al., 2014) whose mask belongs to the example, not to its place.
+    """Dropout with one random mask for each example (Srivastava et al. 2014).
 
-    The mask is a function of (the example's key, this layer's path): it follows the example
-    through any batch order, sharding or accumulation. Without keys it is the identity.
+    The mask depends on the example's key and on the path of this layer. It therefore does not
+    change with the order of a batch, with sharding or with accumulation. Without keys this is the
+    identity.
     """
 
     rate: float
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b *rest'], keys: Key[Array, 'b'] | None = None
-    ) -> Float[Array, 'b *rest']:
-        return _drop(x, keys, self.rate, '/'.join(self.path), x.shape[1:])
+    def __call__(self, x: Examples, keys: Keys = None) -> Examples:
+        path = '/'.join(self.path)
+        return _drop(x, keys, self.rate, path, x.shape[1:])
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al., 2016): drops the whole branch `x` of an example.
+    """Stochastic depth: drop the whole branch `x` of an example (Huang et al. 2016).
 
-    Keys as in `Dropout`; the surviving branches are scaled by 1 / (1 - rate).
+    Kept branches are scaled by 1 / (1 - rate). Keys work as in `Dropout`.
     """
 
     rate: float
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b *rest'], keys: Key[Array, 'b'] | None = None
-    ) -> Float[Array, 'b *rest']:
-        return _drop(x, keys, self.rate, '/'.join(self.path), (1,) * (x.ndim - 1))
+    def __call__(self, x: Examples, keys: Keys = None) -> Examples:
+        path = '/'.join(self.path)
+        one_for_all = (1,) * (x.ndim - 1)
+        return _drop(x, keys, self.rate, path, one_for_all)
 
 
-def _drop(x, keys, rate, name, mask_shape):
+def _drop(
+    x: Examples,
+    keys: Keys,
+    rate: float,
+    name: str,
+    mask_shape: tuple[int, ...],
+) -> Examples:
+    """Set a random part of each example to 0, and scale the rest by 1 / (1 - rate)."""
     if keys is None or rate == 0:
         return x
     keep = partial(jax.random.bernoulli, p=1 - rate, shape=mask_shape)
-    mask = jax.vmap(keep)(named_keys.fold_name(keys, name))
+    layer_keys = named_keys.fold_name(keys, name)
+    mask = jax.vmap(keep)(layer_keys)
     return jnp.where(mask, x / (1 - rate), 0).astype(x.dtype)
 
 
@@ -136,27 +149,42 @@ def normalization(
     momentum: float = 0.9,
     epsilon: float = 1e-5,
 ) -> Callable[..., nn.Module]:
-    """The layer class of a `norm` option: 'batch' or 'group' (32 groups).
+    """Build the constructor of a model's normalisation layers.
 
-    `momentum` is the share of the running statistics that a training step keeps.
+    Args:
+        kind: 'batch' or 'group' (32 groups, Wu and He 2018).
+        train: True for the statistics of the batch, False for the running averages.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        momentum: fraction of the running averages that a training step keeps.
+        epsilon: added to the variance.
+
+    Returns:
+        A function of `name` and further fields of the layer.
+
+    Raises:
+        UserError: The kind is unknown.
     """
-    common = dict(epsilon=epsilon, dtype=dtype, param_dtype=param_dtype)
     one_of('norm', kind, ('batch', 'group'))
+    common = dict(epsilon=epsilon, dtype=dtype, param_dtype=param_dtype)
     if kind == 'group':
-        return partial(nn.GroupNorm, **common)  # Wu and He, 2018
+        return partial(nn.GroupNorm, **common)
     return partial(
-        BatchNorm, use_running_average=not train, momentum=momentum, **common
+        BatchNorm,
+        use_running_average=not train,
+        momentum=momentum,
+        **common,
     )
 
 
 def head(num_classes: int, param_dtype: DTypeLike) -> Callable[[Array], Array]:
-    """The last layer, in the parameters' precision also when the network computes in bfloat16.
+    """Build the last linear layer, which computes in the dtype of its parameters.
 
-    It starts small (Goyal et al., 2017), so that all classes are about equally likely. Of no
-    classes, where a model is wanted for its intermediates, it lets the features pass.
+    It starts with small weights, so that all classes start about equally likely (Goyal et al.
+    2017). For 0 classes it is the identity, for models that serve as feature extractors.
     """
     if not num_classes:
-        return lambda features: features
+        return _identity
     return nn.Dense(
         num_classes,
         kernel_init=nn.initializers.normal(0.01),
@@ -166,38 +194,81 @@ def head(num_classes: int, param_dtype: DTypeLike) -> Callable[[Array], Array]:
     )
 
 
+def _identity(value):
+    return value
+
+
 def projection_score(
     x: Float[Array, 'b c'],
-    label: Int[Array, 'b'] | None,
+    label: Labels | None,
     classes: int,
     param_dtype: DTypeLike,
-    normalized: Callable = lambda layer: layer,
+    normalized: Callable = _identity,
 ) -> Float[Array, 'b']:
-    """A discriminator's score: a linear function of the features, and, of `classes` > 0, their
-    product with the label's embedding (Miyato and Koyama, 2018)."""
+    """Score of a projection discriminator (Miyato and Koyama 2018).
+
+    The score is a linear function of the features. With classes, the product of the features with
+    the embedding of the label is added.
+
+    Args:
+        x: features, [B, C].
+        label: the class of each example, [B], or None without classes.
+        classes: the number of classes, 0 for none.
+        param_dtype: of the parameters and of the computation.
+        normalized: wraps a layer, for example in spectral normalisation.
+
+    Returns:
+        One score for each example, [B].
+    """
     dense = partial(nn.Dense, dtype=param_dtype, param_dtype=param_dtype)
     score = normalized(dense(1, name='head'))(x)[:, 0]
     if not classes:
         return score
-    # The product with an embedding is that class's entry of a linear layer.
-    agreement = normalized(dense(classes, use_bias=False, name='of_class'))(x)
-    return score + jnp.sum(agreement * jax.nn.one_hot(label, classes), -1)
+    # The product with a class embedding is the output of a linear layer for that class.
+    products = normalized(dense(classes, use_bias=False, name='of_class'))(x)
+    one_hot = jax.nn.one_hot(label, classes)
+    return score + jnp.sum(products * one_hot, -1)
 
 
 def stages(model: str, variant: str, depth: int) -> tuple[tuple[int, int], ...]:
-    """((width, layers), ...) of a variant like '16-32-64' or '16x1-64x2'; `depth` where none is
-    given."""
+    """Parse a variant such as '16-32-64' or '16x1-64x2' into widths and numbers of layers.
+
+    Args:
+        model: the model's name, for the error.
+        variant: the width of each stage, and optionally its number of layers after an 'x'.
+        depth: number of layers of a stage without an 'x'.
+
+    Returns:
+        (width, layers) of each stage.
+
+    Raises:
+        UserError: The variant is not such a list.
+    """
     if not re.fullmatch(r'(-[1-9]\d*(x[1-9]\d*)?)+', '-' + variant):
         raise UserError(
-            f"model.variant={variant!r} of {model}: give the stages' widths, as "
-            "'16-32-64'"
+            f"model.variant={variant!r}: expected the widths of {model}'s stages. "
+            "Write them as '16-32-64'."
         )
-    parts = [stage.partition('x') for stage in variant.split('-')]
-    return tuple((int(width), int(layers or depth)) for width, _, layers in parts)
+    widths_and_layers = []
+    for stage in variant.split('-'):
+        width, _, layers = stage.partition('x')
+        widths_and_layers.append((int(width), int(layers or depth)))
+    return tuple(widths_and_layers)
 
 
 def one_of(field: str, value: object, choices: Iterable) -> None:
-    """Raises a UserError that lists the choices, unless `value` is one of them."""
-    if value not in choices:
-        known = ', '.join(repr(choice) for choice in choices)
-        raise UserError(f'model: {field}={value!r} is unknown; choose one of {known}')
+    """Check that a model's variant or option is one of its choices.
+
+    Args:
+        field: 'variant' or the name of an option.
+        value: the value to check.
+        choices: all valid values.
+
+    Raises:
+        UserError: The value is none of the choices. The message lists them.
+    """
+    if value in choices:
+        return
+    if field == 'variant':
+        raise not_a_choice('model.variant', value, choices)
+    raise not_a_choice(f'model.options.{field}', value, choices)

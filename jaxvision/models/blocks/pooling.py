@@ -1,4 +1,4 @@
-"""Pooling, with the derivative that is fastest on the platform it runs on."""
+"""Max pooling, with the derivative that is fastest on the platform in use."""
 
 import functools
 
@@ -8,49 +8,56 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from jaxvision.models.blocks import forms
+from jaxvision.models.types import Images
+
+Pooled = Float[Array, 'b h2 w2 c']
+Pair = tuple[int, int]
 
 
 def max_pool(
-    x: Float[Array, 'b h w c'],
-    window: tuple[int, int],
-    strides: tuple[int, int] | None = None,
-) -> Float[Array, 'b h2 w2 c']:
+    x: Images,
+    window: Pair,
+    strides: Pair | None = None,
+) -> Pooled:
     """Take the maximum of each window, without padding, as `nn.max_pool` does.
 
-    On a CPU, where it is differentiated, `maximum_by_taps` replaces XLA's operation.
+    Derivatives on a CPU are computed by `maximum_by_taps` instead of XLA's operation.
 
     Args:
         x: [B, H, W, C].
-        window: its height and width in pixels.
-        strides: those along height and width; None for those of windows side by side.
+        window: height and width of a window in pixels.
+        strides: strides along height and width, by default those of adjacent windows.
 
     Returns:
         [B, H2, W2, C].
     """
     strides = strides or window
 
-    def one_operation(x):
+    def one_operation(x: Images) -> Pooled:
         return nn.max_pool(x, window, strides)
 
-    def by_taps(x):
+    def by_taps(x: Images) -> Pooled:
         return maximum_by_taps(x, window, strides)
 
-    derived = forms.by_platform(cpu=by_taps, default=one_operation)
-    return forms.differentiated_as(one_operation, derived)(x)
+    differentiable = forms.by_platform(cpu=by_taps, default=one_operation)
+    pool = forms.differentiated_as(one_operation, differentiable)
+    return pool(x)
 
 
 def maximum_by_taps(
-    x: Float[Array, 'b h w c'], window: tuple[int, int], strides: tuple[int, int]
-) -> Float[Array, 'b h2 w2 c']:
-    """Take the maximum over each window's columns, then over its rows.
+    x: Images,
+    window: Pair,
+    strides: Pair,
+) -> Pooled:
+    """Take the maximum over the columns of each window, then over its rows.
 
-    It is used on a CPU where it is differentiated. Its gradient is several times faster there than
-    the select-and-scatter of `nn.max_pool`. At a tie both pass the gradient to the first pixel.
+    This form serves derivatives on a CPU. There its gradient is several times faster than the
+    select-and-scatter of `nn.max_pool`. Both pass the gradient of a tie to the first pixel.
 
     Args:
         x: [B, H, W, C].
-        window: its height and width in pixels.
-        strides: those along height and width.
+        window: height and width of a window in pixels.
+        strides: strides along height and width.
 
     Returns:
         [B, H2, W2, C].
@@ -61,18 +68,24 @@ def maximum_by_taps(
     return x
 
 
-def _taps(x, axis, window, stride):
-    """The window's 1st, 2nd, ... pixel along `axis`, for all windows."""
+def _taps(
+    x: Images,
+    axis: int,
+    window: int,
+    stride: int,
+) -> list[Array]:
+    """The first, second, ... pixel along an axis of all windows."""
     size = x.shape[axis]
+    taps = range(window)
     if stride == window and size % window == 0:
-        tiled = x.reshape(*x.shape[:axis], size // window, window, *x.shape[axis + 1 :])
-        return [
-            lax.index_in_dim(tiled, i, axis + 1, keepdims=False) for i in range(window)
-        ]
+        before = x.shape[:axis]
+        after = x.shape[axis + 1 :]
+        tiled = x.reshape(*before, size // window, window, *after)
+        return [lax.index_in_dim(tiled, i, axis + 1, keepdims=False) for i in taps]
     reach = (size - window) // stride * stride + 1
-    return [lax.slice_in_dim(x, i, i + reach, stride, axis) for i in range(window)]
+    return [lax.slice_in_dim(x, i, i + reach, stride, axis) for i in taps]
 
 
-def _first_maximum(a, b):
-    """`jnp.maximum`, NaN included, but at a tie the gradient goes to `a` alone."""
+def _first_maximum(a: Array, b: Array) -> Array:
+    """`jnp.maximum`, NaN included, with the gradient of a tie for `a` alone."""
     return jnp.where((a >= b) | jnp.isnan(a), a, b)

@@ -1,5 +1,7 @@
-"""DCGAN: Radford et al., "Unsupervised representation learning with deep convolutional generative
-adversarial networks", 2015. Images are in [-1, 1]."""
+"""DCGAN: Radford et al., "Unsupervised Representation Learning with Deep Convolutional GANs", 2015.
+
+Images are in [-1, 1].
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,20 +10,32 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import convolution, layers, resampling
+from jaxvision.models.types import Images, Intermediates, Labels
 
-SCORE_DEPENDS_ON_BATCH = True  # batch norm: no image is scored alone
+# Batch norm mixes the images of a batch, so the score of an image depends on the others.
+SCORE_DEPENDS_ON_BATCH = True
 
 narrow_normal = nn.initializers.normal(0.02)
 
 
 class Generator(nn.Module):
-    """Projected to 4x4, then 5x5 transposed convolutions with batch norm and ReLU; tanh."""
+    """A projection of the latent to 4x4, then 5x5 transposed convolutions with batch norm and ReLU.
 
-    widths: tuple[int, ...]  # from 4x4 up
+    The output has a tanh.
+
+    Attributes:
+        widths: of the feature maps, from 4x4 up.
+        channels: of the image.
+        classes: the number of classes, 0 for none.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    widths: tuple[int, ...]
     channels: int
     classes: int
     dtype: DTypeLike
@@ -31,9 +45,9 @@ class Generator(nn.Module):
     def __call__(
         self,
         latent: Float[Array, 'b z'],
-        label: Int[Array, 'b'] | None = None,
+        label: Labels | None = None,
         train: bool = False,
-    ) -> Float[Array, 'b h w c']:
+    ) -> Images:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         up = partial(
             resampling.ConvTranspose,
@@ -42,28 +56,39 @@ class Generator(nn.Module):
             **types,
         )
         norm = layers.normalization('batch', train, **types)
-        given = latent
         if self.classes:
-            given = jnp.concatenate([latent, jax.nn.one_hot(label, self.classes)], -1)
+            one_hot = jax.nn.one_hot(label, self.classes)
+            latent = jnp.concatenate([latent, one_hot], -1)
+        width, *next_widths = self.widths
         x = nn.Dense(
-            16 * self.widths[0],
+            16 * width,
             use_bias=False,
             kernel_init=narrow_normal,
             **types,
             name='project',
-        )(given).reshape(-1, 4, 4, self.widths[0])
+        )(latent)
+        x = x.reshape(-1, 4, 4, width)
         x = nn.relu(norm(name='norm1')(x))
-        for stage, width in enumerate(self.widths[1:], start=2):
+        for stage, width in enumerate(next_widths, start=2):
             x = up(width, use_bias=False, name=f'up{stage}')(x)
             x = nn.relu(norm(name=f'norm{stage}')(x))
-        return jnp.tanh(up(self.channels, name='to_image')(x))
+        x = up(self.channels, name='to_image')(x)
+        return jnp.tanh(x)
 
 
 class Discriminator(nn.Module):
-    """5x5 convolutions with strides of 2, leaky ReLU, batch norm but in the first. The class, if
-    there is one, enters as in Miyato and Koyama (2018). Intermediates: 'stage1', ..., 'pooled'."""
+    """5x5 convolutions of stride 2 with leaky ReLU, and batch norm in all but the first.
 
-    widths: tuple[int, ...]  # from 4x4 up, as the generator's
+    Classes enter as in Miyato and Koyama (2018). Intermediates: 'stage1', ..., 'pooled'.
+
+    Attributes:
+        widths: of the feature maps, from 4x4 up, as the generator's.
+        classes: the number of classes, 0 for none.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    widths: tuple[int, ...]
     classes: int
     dtype: DTypeLike
     param_dtype: DTypeLike
@@ -71,13 +96,14 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
-        label: Int[Array, 'b'] | None = None,
+        image: Images,
+        label: Labels | None = None,
         train: bool = False,
-    ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
+    ) -> tuple[Float[Array, 'b'], Intermediates]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         norm = layers.normalization('batch', train, **types)
-        tensors, x = {}, image
+        intermediates = {}
+        x = image
         for stage, width in enumerate(reversed(self.widths), start=1):
             x = convolution.Conv(
                 width,
@@ -90,14 +116,15 @@ class Discriminator(nn.Module):
             )(x)
             if stage > 1:
                 x = norm(name=f'norm{stage}')(x)
-            tensors[f'stage{stage}'] = x = nn.leaky_relu(x, 0.2)
-        tensors['pooled'] = x = x.reshape(len(x), -1)
-        return layers.projection_score(
-            x, label, self.classes, self.param_dtype
-        ), tensors
+            x = nn.leaky_relu(x, 0.2)
+            intermediates[f'stage{stage}'] = x
+        x = x.reshape(len(x), -1)
+        intermediates['pooled'] = x
+        score = layers.projection_score(x, label, self.classes, self.param_dtype)
+        return score, intermediates
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('256-128-64', '512-256-128-64')
 
 
@@ -112,24 +139,25 @@ def make(
     """Build a generator and a discriminator.
 
     Args:
-        variant: the widths from 4x4 up: the paper's '512-256-128-64' for 64 pixels,
-            '256-128-64' for 32.
-        num_classes: classes that they are told of; 0 for none.
-        image_shape: (height, width, channels), of which the first two are equal.
+        variant: widths of the feature maps from 4x4 up. The paper's '512-256-128-64' generates
+            64 pixels, '256-128-64' generates 32.
+        num_classes: number of classes of a conditional GAN, 0 for none.
+        image_shape: (height, width, channels) of square images.
         dtype: of the computation.
         param_dtype: of the parameters.
 
     Raises:
-        UserError: The variant makes images of another size.
+        UserError: The variant generates images of another size.
     """
-    widths = tuple(width for width, _ in layers.stages('dcgan', variant, 1))
-    classes, (height, _, channels) = num_classes, image_shape
-    if 4 * 2 ** len(widths) != height:
+    stages = layers.stages('dcgan', variant, 1)
+    widths = tuple(width for width, _ in stages)
+    height, _, channels = image_shape
+    side = 4 * 2 ** len(widths)
+    if side != height:
         raise UserError(
-            f'model.variant={variant!r} makes images of {4 * 2 ** len(widths)} pixels; '
-            f'these have {height}'
+            f'model.variant={variant!r}: expected widths for images of {height} pixels, '
+            f'but {len(widths)} widths are for {side}. Each width doubles the size.'
         )
-    return (
-        Generator(widths, channels, classes, dtype, param_dtype),
-        Discriminator(widths, classes, dtype, param_dtype),
-    )
+    generator = Generator(widths, channels, num_classes, dtype, param_dtype)
+    discriminator = Discriminator(widths, num_classes, dtype, param_dtype)
+    return generator, discriminator

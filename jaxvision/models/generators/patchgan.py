@@ -1,5 +1,7 @@
-"""SN-PatchGAN: the patch discriminator of Yu et al., "Free-Form Image Inpainting with Gated
-Convolution", 2019."""
+"""SN-PatchGAN, the patch discriminator of Yu et al. 2019.
+
+Paper: "Free-Form Image Inpainting with Gated Convolution".
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -7,16 +9,18 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxvision.models.blocks import convolution, layers
+from jaxvision.models.types import Images, Intermediates
 
 
 class PatchGAN(nn.Module):
-    """5x5 convolutions of stride 2 and leaky ReLU, each spectrally normalised (Miyato et al. 2018),
-    then one score for every place of the last map.
+    """5x5 convolutions of stride 2 with leaky ReLU, then one score for each pixel of the last map.
 
-    The paper takes each element of the last map of features for a score; here a 1x1 convolution
-    makes one score of them, so that the map of scores is [B, h, w]. What else is given beside the
-    image, such as a mask, is further channels of it. With `train` the singular vectors move on, in
-    'batch_stats'. Intermediates: 'stage1', 'stage2', ..., 'scores'.
+    All convolutions have spectral normalisation (Miyato et al. 2018). With `train`, one power
+    iteration updates their singular vectors in 'batch_stats'.
+
+    The paper takes each element of the last feature map as a score. Here a 1x1 convolution maps the
+    features of a pixel to one score, so the scores are [B, h, w]. Further inputs, such as a mask,
+    are additional channels of the image. Intermediates: 'stage1', 'stage2', ..., 'scores'.
     """
 
     widths: tuple[int, ...]
@@ -25,21 +29,38 @@ class PatchGAN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, 'b h w c'], train: bool = False
-    ) -> tuple[Float[Array, 'b h2 w2'], dict[str, Array]]:
-        tensors, x = {}, image
+        self,
+        image: Images,
+        train: bool = False,
+    ) -> tuple[Float[Array, 'b h2 w2'], Intermediates]:
+        intermediates = {}
+        x = image
         for stage, width in enumerate(self.widths, start=1):
-            x = self._normalized_conv(width, (5, 5), 2, f'stage{stage}', self.dtype)(
-                x, update_stats=train
+            conv = self._normalized_conv(
+                width,
+                (5, 5),
+                2,
+                f'stage{stage}',
+                self.dtype,
             )
-            tensors[f'stage{stage}'] = x = nn.leaky_relu(x, 0.2)
-        scores = self._normalized_conv(1, (1, 1), 1, 'scores', self.param_dtype)(
-            x, update_stats=train
-        )
-        tensors['scores'] = scores[..., 0]
-        return tensors['scores'], tensors
+            x = conv(x, update_stats=train)
+            x = nn.leaky_relu(x, 0.2)
+            intermediates[f'stage{stage}'] = x
+        conv = self._normalized_conv(1, (1, 1), 1, 'scores', self.param_dtype)
+        scores = conv(x, update_stats=train)
+        scores = scores[..., 0]
+        intermediates['scores'] = scores
+        return scores, intermediates
 
-    def _normalized_conv(self, width, kernel, stride, name, dtype):
+    def _normalized_conv(
+        self,
+        width: int,
+        kernel: tuple[int, int],
+        stride: int,
+        name: str,
+        dtype: DTypeLike,
+    ) -> nn.Module:
+        """Build a convolution with spectral normalisation."""
         conv = convolution.Conv(
             width,
             kernel,
@@ -63,17 +84,17 @@ def make(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
 ) -> PatchGAN:
-    """Build a discriminator for images of any number of channels.
+    """Build a patch discriminator for images of any number of channels.
 
     Args:
-        variant: the layers' widths, '32-64-128'; each layer halves the map.
+        variant: widths of the layers, '32-64-128'. Each layer halves the map.
         dtype: of the computation.
         param_dtype: of the parameters.
 
     Raises:
         UserError: The variant is not such a list.
     """
-    stages = layers.stages('patchgan', variant, depth=1)
-    return PatchGAN(
-        tuple(width for width, n in stages for _ in range(n)), dtype, param_dtype
-    )
+    widths = []
+    for width, number in layers.stages('patchgan', variant, depth=1):
+        widths += [width] * number
+    return PatchGAN(tuple(widths), dtype, param_dtype)

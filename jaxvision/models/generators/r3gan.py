@@ -1,7 +1,7 @@
-"""R3GAN: Huang et al., "The GAN is dead; long live the GAN! A modern GAN baseline", 2024.
+"""R3GAN: Huang et al., "The GAN is dead; long live the GAN! A Modern GAN Baseline", 2024.
 
-Residual blocks without normalisation on both sides, which the relativistic loss with its two exact
-penalties keeps stable. Images are in [-1, 1].
+Generator and discriminator are residual networks without normalisation. The relativistic loss with
+its two gradient penalties keeps them stable. Images are in [-1, 1].
 """
 
 from collections.abc import Callable, Sequence
@@ -11,39 +11,54 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import convolution, layers, resampling
+from jaxvision.models.types import Images, Intermediates, Labels
+
+# (width, number of blocks) of each stage, from 4x4 up.
+Stages = tuple[tuple[int, int], ...]
+Condition = Float[Array, 'b d']
 
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
 
 
 class Block(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside the identity, as which the block starts.
+    """1x1, 3x3 and 1x1 convolutions beside the identity. The block starts as the identity.
 
-    The first two start smaller the more blocks there are, the last at zero (Zhang et al., 2019).
+    The last convolution starts at zero, and the others start smaller in deeper networks (Zhang et
+    al. 2019).
+
+    Attributes:
+        expansion: width inside the block, relative to its input.
+        groups: of the 3x3 convolution.
+        depth: number of blocks of the whole network.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        norm: constructor of `layers.ConditionalNorm`, or None for no normalisation.
     """
 
     expansion: float
     groups: int
-    depth: int  # blocks of the whole network
+    depth: int
     dtype: DTypeLike
     param_dtype: DTypeLike
-    norm: Callable | None = None  # with the condition's own scale and shift
+    norm: Callable | None = None
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, 'b h w c'], condition: Float[Array, 'b d'] | None = None
-    ) -> Float[Array, 'b h w c']:
-        norm = self.norm or (lambda name: lambda x, condition: x)
-        scaled = nn.initializers.variance_scaling(
-            2 / (1 + 0.2**2) / self.depth**0.5, 'fan_in', 'normal'
-        )
+    def __call__(self, x: Images, condition: Condition | None = None) -> Images:
+        def normalize(x, name):
+            if self.norm is None:
+                return x
+            return self.norm(name=name)(x, condition)
+
+        variance = 2 / (1 + 0.2**2) / self.depth**0.5
+        scaled = nn.initializers.variance_scaling(variance, 'fan_in', 'normal')
         conv = partial(convolution.Conv, dtype=self.dtype, param_dtype=self.param_dtype)
         width = int(self.expansion * x.shape[-1])
         y = conv(width, (1, 1), kernel_init=scaled, name='conv1')(x)
-        y = leaky_relu(norm(name='norm1')(y, condition))
+        y = leaky_relu(normalize(y, 'norm1'))
         y = conv(
             width,
             (3, 3),
@@ -51,20 +66,29 @@ class Block(nn.Module):
             feature_group_count=self.groups,
             name='conv2',
         )(y)
-        y = leaky_relu(norm(name='norm2')(y, condition))
-        return x + conv(
+        y = leaky_relu(normalize(y, 'norm2'))
+        last = conv(
             x.shape[-1],
             (1, 1),
             use_bias=False,
             kernel_init=nn.initializers.zeros,
             name='conv3',
-        )(y)
+        )
+        return x + last(y)
+
+
+def _depth(stages: Stages) -> int:
+    """Number of blocks of a network."""
+    return sum(blocks for _, blocks in stages)
 
 
 class Generator(nn.Module):
-    """From a learned 4x4 basis, weighted by the latent, to the image, twice as large each stage."""
+    """From a learned 4x4 map, weighted by the latent, to the image. Each stage doubles the size.
 
-    stages: tuple[tuple[int, int], ...]  # (width, blocks), from 4x4 up
+    For the attributes see `make`.
+    """
+
+    stages: Stages
     channels: int
     classes: int
     patch: int
@@ -78,52 +102,45 @@ class Generator(nn.Module):
     def __call__(
         self,
         latent: Float[Array, 'b z'],
-        label: Int[Array, 'b'] | None = None,
+        label: Labels | None = None,
         train: bool = False,
-    ) -> Float[Array, 'b h w c']:
+    ) -> Images:
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         conv = partial(
             convolution.Conv,
             kernel_size=(1, 1),
             use_bias=False,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
+            **types,
         )
-        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        norm = (
-            None
-            if self.norm == 'none'
-            else partial(layers.ConditionalNorm, train, **types)
-        )
+        norm = None
+        if self.norm != 'none':
+            norm = partial(layers.ConditionalNorm, train, **types)
         block = partial(
             Block,
             self.expansion,
             self.groups,
-            sum(n for _, n in self.stages),
+            _depth(self.stages),
             norm=norm,
             **types,
         )
         width, _ = self.stages[0]
-        basis = self.param(
-            'basis', nn.initializers.normal(1.0), (4, 4, width), self.param_dtype
-        )
-        weights = nn.Dense(width, use_bias=False, name='weights', **types)(latent)
-        condition = [latent / latent.shape[-1] ** 0.5]
+        dense = partial(nn.Dense, width, use_bias=False, **types)
+        normal = nn.initializers.normal(1.0)
+        basis = self.param('basis', normal, (4, 4, width), self.param_dtype)
+        weights = dense(name='weights')(latent)
+        condition = latent / latent.shape[-1] ** 0.5
         if self.classes:
-            condition.append(jax.nn.one_hot(label, self.classes, dtype=latent.dtype))
-            if not norm:  # as loud as the latent
-                weights += nn.Dense(
-                    width,
-                    use_bias=False,
-                    name='of_class',
-                    **types,
-                    kernel_init=nn.initializers.normal(1.0),
-                )(condition[-1])
-        condition = jnp.concatenate(condition, -1)
+            one_hot = jax.nn.one_hot(label, self.classes, dtype=latent.dtype)
+            if norm is None:
+                # This initialisation gives the class as much influence as the latent.
+                weights += dense(kernel_init=normal, name='of_class')(one_hot)
+            condition = jnp.concatenate([condition, one_hot], -1)
         x = basis * weights[:, None, None]
         for stage, (width, depth) in enumerate(self.stages, start=1):
             if x.shape[-1] != width:
                 x = conv(width, name=f'stage{stage}_width')(x)
-            if stage > 1:  # after the narrowing, which is cheaper on fewer pixels
+            if stage > 1:
+                # After the convolution, which is cheaper on fewer pixels.
                 x = resampling.double(x)
             for i in range(1, depth + 1):
                 x = block(name=f'stage{stage}_block{i}')(x, condition)
@@ -132,12 +149,12 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """The generator turned round; where classes are given, it looks for the one that is said
-    (Miyato and Koyama, 2018). Intermediates: 'stage1', ..., 'pooled'."""
+    """The reverse of the generator, with a projection score (Miyato and Koyama 2018).
 
-    stages: tuple[
-        tuple[int, int], ...
-    ]  # (width, blocks), from 4x4 up, as the generator's
+    Intermediates: 'stage1', ..., 'pooled'. For the attributes see `make`.
+    """
+
+    stages: Stages
     classes: int
     patch: int
     expansion: float
@@ -148,28 +165,28 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
-        label: Int[Array, 'b'] | None = None,
+        image: Images,
+        label: Labels | None = None,
         train: bool = False,
-    ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
+    ) -> tuple[Float[Array, 'b'], Intermediates]:
+        types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         conv = partial(
             convolution.Conv,
             kernel_size=(1, 1),
             use_bias=False,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
+            **types,
         )
         block = partial(
             Block,
             self.expansion,
             self.groups,
-            sum(n for _, n in self.stages),
-            self.dtype,
-            self.param_dtype,
+            _depth(self.stages),
+            **types,
         )
-        tensors = {}
+        intermediates = {}
         x = resampling.pixel_unshuffle(image, self.patch)
-        x = conv(self.stages[-1][0], name='from_image')(x)
+        first_width, _ = self.stages[-1]
+        x = conv(first_width, name='from_image')(x)
         for stage, (width, depth) in enumerate(reversed(self.stages), start=1):
             if stage > 1:
                 x = resampling.halve(x)
@@ -177,17 +194,20 @@ class Discriminator(nn.Module):
                 x = conv(width, name=f'stage{stage}_width')(x)
             for i in range(1, depth + 1):
                 x = block(name=f'stage{stage}_block{i}')(x)
-            tensors[f'stage{stage}'] = x
+            intermediates[f'stage{stage}'] = x
         basis = self.param(
-            'basis', nn.initializers.normal(0.25), x.shape[1:], self.param_dtype
+            'basis',
+            nn.initializers.normal(0.25),
+            x.shape[1:],
+            self.param_dtype,
         )
-        tensors['pooled'] = x = jnp.sum(x * basis, (1, 2))
-        return layers.projection_score(
-            x, label, self.classes, self.param_dtype
-        ), tensors
+        x = jnp.sum(x * basis, (1, 2))
+        intermediates['pooled'] = x
+        score = layers.projection_score(x, label, self.classes, self.param_dtype)
+        return score, intermediates
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('128x2-64x2-32x2', '128-64-32-16')
 
 
@@ -207,23 +227,22 @@ def make(
     """Build a generator and a discriminator.
 
     Args:
-        variant: the stages' widths from 4x4 up, '128-64-32-16' for 32 pixels; '128x2-...'
-            has two blocks a stage.
-        num_classes: classes that they are told of; 0 for none.
-        image_shape: (height, width, channels), of which the first two are equal.
+        variant: widths of the stages from 4x4 up, '128-64-32-16' for 32 pixels. '128x2-...' has two
+            blocks in the first stage.
+        num_classes: number of classes of a conditional GAN, 0 for none.
+        image_shape: (height, width, channels) of square images.
         dtype: of the computation.
         param_dtype: of the parameters.
-        discriminator: variant of the discriminator; '' for that of the generator.
-        patch: the largest stage makes, and reads, `patch` x `patch` pixels as one, which on
-            a CPU is worth more than the stage that it saves.
-        expansion: how many times as wide a block is inside as outside.
-        groups: groups of its 3x3 convolution (the paper's are 16 wide).
-        norm: 'none', as in the paper, or 'batch' in the generator, whose scale and shift
-            are functions of class and latent. It keeps the latent's part in the image
-            from vanishing in short runs.
+        discriminator: variant of the discriminator, '' for that of the generator.
+        patch: side of the squares of pixels that are one pixel to the largest stage. On a CPU, the
+            time saved is worth more than the omitted stage.
+        expansion: width inside a block, relative to its input.
+        groups: of the 3x3 convolutions. The paper's groups have 16 channels.
+        norm: 'none', as in the paper, or 'batch' for batch norm in the generator, with scale and
+            shift from class and latent. In short runs it keeps the images dependent on the latent.
 
     Raises:
-        UserError: The variant makes images of another size, or an option does not fit.
+        UserError: The variant generates images of another size, or an option does not fit.
     """
     layers.one_of('norm', norm, ('none', 'batch'))
     common = dict(
@@ -234,23 +253,36 @@ def make(
         dtype=dtype,
         param_dtype=param_dtype,
     )
-    theirs = [
-        layers.stages('r3gan', widths, 1)
-        for widths in (variant, discriminator or variant)
-    ]
     height, _, channels = image_shape
-    for stages in theirs:
-        made = patch * 4 * 2 ** (len(stages) - 1)
-        if made != height:
-            raise UserError(
-                f'a variant of {len(stages)} stages makes images of {made} pixels; '
-                f'these have {height}'
-            )
-        if any(int(expansion * width) % groups for width, _ in stages):
-            raise UserError(
-                f'model.options.groups={groups} does not divide {expansion} times each '
-                f'width of {stages}'
-            )
-    return Generator(theirs[0], channels, norm=norm, **common), Discriminator(
-        theirs[1], **common
+    generator_stages = layers.stages('r3gan', variant, 1)
+    discriminator_stages = layers.stages('r3gan', discriminator or variant, 1)
+    for stages in (generator_stages, discriminator_stages):
+        _check_stages(stages, height, patch, expansion, groups)
+    return (
+        Generator(generator_stages, channels, norm=norm, **common),
+        Discriminator(discriminator_stages, **common),
     )
+
+
+def _check_stages(
+    stages: Stages,
+    height: int,
+    patch: int,
+    expansion: float,
+    groups: int,
+) -> None:
+    """Raise a UserError if the stages do not fit the images or the options."""
+    side = patch * 4 * 2 ** (len(stages) - 1)
+    if side != height:
+        raise UserError(
+            f'model.variant with {len(stages)} stages: expected stages for images of '
+            f'{height} pixels, but these are for {side}. Each further stage doubles the '
+            'size.'
+        )
+    for width, _ in stages:
+        if int(expansion * width) % groups:
+            raise UserError(
+                f'model.options.groups={groups}: expected a divisor of the width in each '
+                f'block, but it does not divide {expansion} x {width}. Change groups, '
+                'expansion or model.variant.'
+            )

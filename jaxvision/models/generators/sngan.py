@@ -1,6 +1,8 @@
-"""SNGAN's residual networks: Miyato et al., "Spectral normalization for generative adversarial
-networks", and Miyato and Koyama, "cGANs with projection discriminator", 2018. Images are in
-[-1, 1]."""
+"""SNGAN, the residual GAN with spectral normalisation. Images are in [-1, 1].
+
+Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018.
+Miyato and Koyama, "cGANs with Projection Discriminator", 2018.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,17 +11,27 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import convolution, layers, resampling
+from jaxvision.models.types import Images, Intermediates, Labels
 
 xavier = nn.initializers.xavier_uniform()
 xavier_in_blocks = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
 
 
 class Generator(nn.Module):
-    """Projected to 4x4, then residual blocks, each twice as large; tanh."""
+    """A projection of the latent to 4x4, then residual blocks, each doubling the size; tanh.
+
+    Attributes:
+        width: of all feature maps.
+        blocks: number of residual blocks.
+        channels: of the image.
+        classes: the number of classes, 0 for none.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
 
     width: int
     blocks: int
@@ -32,41 +44,54 @@ class Generator(nn.Module):
     def __call__(
         self,
         latent: Float[Array, 'b z'],
-        label: Int[Array, 'b'] | None = None,
+        label: Labels | None = None,
         train: bool = False,
-    ) -> Float[Array, 'b h w c']:
+    ) -> Images:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         conv = partial(convolution.Conv, **types)
+        conv3x3 = partial(conv, self.width, (3, 3), kernel_init=xavier_in_blocks)
         norm = partial(layers.ConditionalNorm, train, **types)
-        of_class = jax.nn.one_hot(label, self.classes) if self.classes else None
-        x = nn.Dense(16 * self.width, kernel_init=xavier, **types, name='project')(
-            latent
+        condition = None
+        if self.classes:
+            condition = jax.nn.one_hot(label, self.classes)
+        project = nn.Dense(
+            16 * self.width,
+            kernel_init=xavier,
+            **types,
+            name='project',
         )
+        x = project(latent)
         x = x.reshape(-1, 4, 4, self.width)
         for i in range(1, self.blocks + 1):
-            y = nn.relu(norm(name=f'block{i}_norm1')(x, of_class))
-            y = conv(
-                self.width, (3, 3), kernel_init=xavier_in_blocks, name=f'block{i}_conv1'
-            )(resampling.repeat(y))
-            y = nn.relu(norm(name=f'block{i}_norm2')(y, of_class))
-            y = conv(
-                self.width, (3, 3), kernel_init=xavier_in_blocks, name=f'block{i}_conv2'
-            )(y)
-            # A 1x1 convolution is the same before and behind the repetition, and cheaper before.
-            x = y + resampling.repeat(
-                conv(self.width, (1, 1), kernel_init=xavier, name=f'block{i}_shortcut')(
-                    x
-                )
+            y = nn.relu(norm(name=f'block{i}_norm1')(x, condition))
+            y = conv3x3(name=f'block{i}_conv1')(resampling.repeat(y))
+            y = nn.relu(norm(name=f'block{i}_norm2')(y, condition))
+            y = conv3x3(name=f'block{i}_conv2')(y)
+            # A 1x1 convolution commutes with the repetition, and is cheaper before it.
+            shortcut = conv(
+                self.width,
+                (1, 1),
+                kernel_init=xavier,
+                name=f'block{i}_shortcut',
             )
-        x = nn.relu(norm(name='norm')(x, of_class))
-        return jnp.tanh(
-            conv(self.channels, (3, 3), kernel_init=xavier, name='to_image')(x)
-        )
+            x = y + resampling.repeat(shortcut(x))
+        x = nn.relu(norm(name='norm')(x, condition))
+        to_image = conv(self.channels, (3, 3), kernel_init=xavier, name='to_image')
+        return jnp.tanh(to_image(x))
 
 
 class Discriminator(nn.Module):
-    """Residual blocks, spectrally normalised, the first `halvings` of which halve the image; summed
-    over its pixels. Intermediates: 'block1', ..., 'pooled'."""
+    """Residual blocks with spectral normalisation, and a score of the features summed over pixels.
+
+    Intermediates: 'block1', ..., 'pooled'.
+
+    Attributes:
+        width: of all feature maps.
+        halvings: the number of first blocks that halve the size. Two more blocks follow.
+        classes: the number of classes, 0 for none.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
 
     width: int
     halvings: int
@@ -77,10 +102,10 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
-        label: Int[Array, 'b'] | None = None,
+        image: Images,
+        label: Labels | None = None,
         train: bool = False,
-    ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
+    ) -> tuple[Float[Array, 'b'], Intermediates]:
         def conv(name, size, x, init=xavier_in_blocks):
             layer = convolution.Conv(
                 self.width,
@@ -92,33 +117,47 @@ class Discriminator(nn.Module):
             )
             return spectral(layer)(x, update_stats=train)
 
-        tensors, x = {}, image
+        def normalized(layer):
+            return partial(spectral(layer), update_stats=train)
+
+        intermediates = {}
+        x = image
         for i in range(1, self.halvings + 3):
-            halve = resampling.halve if i <= self.halvings else lambda x: x
-            y = conv(f'block{i}_conv1', 3, x if i == 1 else nn.relu(x))
-            y = halve(conv(f'block{i}_conv2', 3, nn.relu(y)))
+            y = x
+            if i > 1:
+                y = nn.relu(y)
+            y = conv(f'block{i}_conv1', 3, y)
+            y = conv(f'block{i}_conv2', 3, nn.relu(y))
             if i <= self.halvings:
-                x = conv(f'block{i}_shortcut', 1, halve(x), xavier)
-            tensors[f'block{i}'] = x = x + y
-        tensors['pooled'] = x = nn.relu(x).sum((1, 2))
-        return layers.projection_score(
+                y = resampling.halve(y)
+                x = conv(f'block{i}_shortcut', 1, resampling.halve(x), xavier)
+            x = x + y
+            intermediates[f'block{i}'] = x
+        x = nn.relu(x).sum((1, 2))
+        intermediates['pooled'] = x
+        score = layers.projection_score(
             x,
             label,
             self.classes,
             self.param_dtype,
-            lambda layer: partial(spectral(layer), update_stats=train),
-        ), tensors
+            normalized,
+        )
+        return score, intermediates
 
 
 def spectral(layer: nn.Module) -> nn.SpectralNorm:
-    """The layer, its kernel divided by its largest singular value, of which a training step does
-    one power iteration."""
+    """Divide the kernel of a layer by its largest singular value.
+
+    The value is estimated by power iteration, with one iteration for each training step.
+    """
     return nn.SpectralNorm(
-        layer, collection_name='batch_stats', name=f'{layer.name}_spectral'
+        layer,
+        collection_name='batch_stats',
+        name=f'{layer.name}_spectral',
     )
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('256-128',)
 
 
@@ -133,27 +172,32 @@ def make(
     """Build a generator and a discriminator.
 
     Args:
-        variant: 'WIDTH-WIDTH', the generator's and the discriminator's: '256-128' are the
-            paper's for 32 pixels.
-        num_classes: classes that they are told of; 0 for none.
-        image_shape: (height, width, channels), of which the first two are equal.
+        variant: widths of the generator and of the discriminator. '256-128' are the paper's for
+            32 pixels.
+        num_classes: number of classes of a conditional GAN, 0 for none.
+        image_shape: (height, width, channels) of square images.
         dtype: of the computation.
         param_dtype: of the parameters.
 
     Raises:
-        UserError: The variant is not such a pair, or no network has images of that size.
+        UserError: The variant is not such a pair, or the image size is not 8, 16, 32, ...
     """
     stages = layers.stages('sngan', variant, 1)
+    if len(stages) != 2:
+        raise UserError(
+            f'model.variant={variant!r}: expected the widths of the generator and of the '
+            "discriminator. Write them as '256-128'."
+        )
     height, _, channels = image_shape
     blocks = (height // 4).bit_length() - 1
-    if len(stages) != 2 or 4 * 2**blocks != height:
+    if 4 * 2**blocks != height:
         raise UserError(
-            f"model.variant={variant!r} of sngan: it is the generator's width and the "
-            f"discriminator's, as '256-128'; images have 8, 16, 32, ... pixels"
+            f'model.variant={variant!r} of sngan: expected images of 8, 16, 32, ... '
+            f'pixels, but they have {height}. Set data.image_size.'
         )
-    (generator, _), (discriminator, _) = stages
+    (generator_width, _), (discriminator_width, _) = stages
     common = dict(classes=num_classes, dtype=dtype, param_dtype=param_dtype)
-    return (
-        Generator(generator, blocks, channels, **common),
-        Discriminator(discriminator, max(blocks - 1, 1), **common),
-    )
+    generator = Generator(generator_width, blocks, channels, **common)
+    halvings = max(blocks - 1, 1)
+    discriminator = Discriminator(discriminator_width, halvings, **common)
+    return generator, discriminator

@@ -1,6 +1,9 @@
-"""A U-Net (Ronneberger et al. 2015) that fills holes, of one of three kinds of convolution:
-'gated' (Yu et al., "Free-Form Image Inpainting with Gated Convolution", 2019), 'partial' (Liu et
-al., "Image Inpainting for Irregular Holes Using Partial Convolutions", 2018) or 'plain'."""
+"""A U-Net for inpainting (Ronneberger et al. 2015), with one of three kinds of convolution.
+
+- 'gated': Yu et al., "Free-Form Image Inpainting with Gated Convolution", 2019.
+- 'partial': Liu et al., "Image Inpainting for Irregular Holes Using Partial Convolutions", 2018.
+- 'plain'.
+"""
 
 import math
 from collections.abc import Callable
@@ -11,14 +14,20 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from jaxvision.models.blocks import convolution, layers, resampling
+from jaxvision.models.types import Images, Intermediates
 
-SLOPE = 0.2  # of leaky ReLU below zero
-# By what comes in, because joined maps make more of it than goes out.
+Maps = Float[Array, 'b h2 w2 n']
+# The fraction of known features at each pixel, in [0, 1].
+Known = Float[Array, 'b h w 1']
+
+# Slope of leaky ReLU below zero.
+SLOPE = 0.2
+# By the number of inputs, because joined maps have more inputs than outputs.
 he_normal = nn.initializers.variance_scaling(2 / (1 + SLOPE**2), 'fan_in', 'normal')
 
 
 class GatedConv(nn.Module):
-    """3x3, leaky ReLU; each feature times a sigmoid that the same pixels open or close."""
+    """A 3x3 convolution with leaky ReLU, times a sigmoid gate from the same pixels."""
 
     width: int
     strides: int = 1
@@ -27,19 +36,19 @@ class GatedConv(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 n']:
+    def __call__(self, x: Images) -> Maps:
         # One convolution for both is faster than two.
-        both = _conv(self, 2 * self.width)(x)
-        features, gate = jnp.split(both, 2, axis=-1)
+        features_and_gate = _conv(self, 2 * self.width)(x)
+        features, gate = jnp.split(features_and_gate, 2, axis=-1)
         return _activated(self, features) * nn.sigmoid(gate)
 
 
 class PartialConv(nn.Module):
-    """3x3, leaky ReLU; known features stand for those of the window that are not.
+    """A 3x3 convolution of the known features alone, with leaky ReLU.
 
-    `known` is the share of a pixel's features that are known; unknown ones are taken for zero. With
-    W the window's features and K the known of them: y = kernel * x |W| / |K| + bias, known, where
-    there is one, else 0 and unknown. Beyond the image's edge nothing is known.
+    Unknown features are zero. For a window of |W| features with |K| known ones, the output is
+    y = kernel * x |W| / |K| + bias. A pixel without any known feature in its window is 0, and stays
+    unknown. Nothing is known beyond the edge of the image.
     """
 
     width: int
@@ -50,21 +59,25 @@ class PartialConv(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, 'b h w c'], known: Float[Array, 'b h w 1']
-    ) -> tuple[Float[Array, 'b h2 w2 n'], Float[Array, 'b h2 w2 1']]:
-        bias = self.param(
-            'bias', nn.initializers.zeros, (self.width,), self.param_dtype
-        )
-        share = nn.avg_pool(
-            known, (3, 3), (self.strides,) * 2, [(1, 1), (1, 1)]
-        )  # |K| / |W|
-        y = _conv(self, self.width, use_bias=False)(x) / jnp.where(share > 0, share, 1)
-        seen = (share > 0).astype(known.dtype)
-        return _activated(self, y + bias.astype(y.dtype)) * seen, seen
+        self,
+        x: Images,
+        known: Known,
+    ) -> tuple[Maps, Float[Array, 'b h2 w2 1']]:
+        """Convolve, and return the features and the fraction of them that is known, 0 or 1."""
+        zeros = nn.initializers.zeros
+        bias = self.param('bias', zeros, (self.width,), self.param_dtype)
+        strides = (self.strides, self.strides)
+        # |K| / |W|.
+        fraction = nn.avg_pool(known, (3, 3), strides, [(1, 1), (1, 1)])
+        is_known = fraction > 0
+        y = _conv(self, self.width, use_bias=False)(x)
+        y = y / jnp.where(is_known, fraction, 1)
+        known = is_known.astype(known.dtype)
+        return _activated(self, y + bias.astype(y.dtype)) * known, known
 
 
 class PlainConv(nn.Module):
-    """3x3, leaky ReLU."""
+    """A 3x3 convolution with leaky ReLU."""
 
     width: int
     strides: int = 1
@@ -73,11 +86,11 @@ class PlainConv(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 n']:
+    def __call__(self, x: Images) -> Maps:
         return _activated(self, _conv(self, self.width)(x))
 
 
-def _conv(module, width, **options):
+def _conv(module: nn.Module, width: int, **options) -> nn.Module:
     return convolution.Conv(
         width,
         (3, 3),
@@ -91,23 +104,33 @@ def _conv(module, width, **options):
     )
 
 
-def _activated(module, x):
-    return nn.leaky_relu(module.norm(name='norm')(x) if module.norm else x, SLOPE)
+def _activated(module: nn.Module, x: Maps) -> Maps:
+    if module.norm:
+        x = module.norm(name='norm')(x)
+    return nn.leaky_relu(x, SLOPE)
 
 
 CONVOLUTIONS = {'gated': GatedConv, 'partial': PartialConv, 'plain': PlainConv}
 
 
 class UNet(nn.Module):
-    """Stages of convolutions, the first of each but the first halving the map; then back, each map
-    doubled by repetition and joined to the one that it came from. Any size of image.
+    """An encoder of stages that halve the map, and a decoder that doubles it, joined at each size.
 
-    It answers a map [B, H, W, out] that is zero at first: what is to be added to the picture.
-    Intermediates: 'stage1', 'stage2', ... going down, 'up2', 'up1' going up, 'output'.
+    The decoder doubles maps by repetition. Images may have any size. The output [B, H, W, out] is
+    meant to be added to the image. It is zero at first. Intermediates: 'stage1', 'stage2', ... of
+    the encoder, 'up2', 'up1' of the decoder, and 'output'.
+
+    Attributes:
+        out: number of output channels.
+        stages: (width, number of convolutions) of each stage.
+        convolution: 'gated', 'partial' or 'plain'.
+        norm: 'none' or 'batch'.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     out: int
-    stages: tuple[tuple[int, int], ...]  # (width, convolutions)
+    stages: tuple[tuple[int, int], ...]
     convolution: str = 'gated'
     norm: str = 'none'
     dtype: DTypeLike = jnp.float32
@@ -116,19 +139,27 @@ class UNet(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         hole: Bool[Array, 'b h w 1'],
         train: bool = False,
-    ) -> tuple[Float[Array, 'b h w n'], dict[str, Array]]:
-        norm = (
-            None
-            if self.norm == 'none'
-            else layers.normalization(self.norm, train, self.dtype, self.param_dtype)
-        )
+    ) -> tuple[Maps, Intermediates]:
+        norm = None
+        if self.norm != 'none':
+            norm = layers.normalization(
+                self.norm,
+                train,
+                self.dtype,
+                self.param_dtype,
+            )
 
         def convolve(x, known, width, strides, name):
             conv = CONVOLUTIONS[self.convolution](
-                width, strides, norm, self.dtype, self.param_dtype, name=name
+                width,
+                strides,
+                norm,
+                self.dtype,
+                self.param_dtype,
+                name=name,
             )
             if self.convolution == 'partial':
                 return conv(x, known)
@@ -136,26 +167,29 @@ class UNet(nn.Module):
 
         known = 1 - hole.astype(self.dtype)
         x = (2 * image - 1).astype(self.dtype)
-        x = (
-            x * known
-            if self.convolution == 'partial'
-            else jnp.concatenate([x, known], -1)
-        )
-        maps, tensors = [], {}
+        if self.convolution == 'partial':
+            x = x * known
+        else:
+            x = jnp.concatenate([x, known], -1)
+        maps = []
+        intermediates = {}
         for stage, (width, depth) in enumerate(self.stages, start=1):
             for i in range(1, depth + 1):
-                strides = 2 if stage > 1 and i == 1 else 1
+                strides = 1
+                if stage > 1 and i == 1:
+                    strides = 2
                 x, known = convolve(x, known, width, strides, f'stage{stage}_conv{i}')
             maps.append((x, known))
-            tensors[f'stage{stage}'] = x
+            intermediates[f'stage{stage}'] = x
         for stage in range(len(self.stages) - 1, 0, -1):
             width, depth = self.stages[stage - 1]
-            x, known = _joined(
-                resampling.repeat(x), resampling.repeat(known), *maps[stage - 1]
-            )
+            skip, skip_known = maps[stage - 1]
+            x = resampling.repeat(x)
+            known = resampling.repeat(known)
+            x, known = _joined(x, known, skip, skip_known)
             for i in range(1, depth + 1):
                 x, known = convolve(x, known, width, 1, f'up{stage}_conv{i}')
-            tensors[f'up{stage}'] = x
+            intermediates[f'up{stage}'] = x
         output = convolution.Conv(
             self.out,
             (3, 3),
@@ -164,21 +198,40 @@ class UNet(nn.Module):
             dtype=self.param_dtype,
             param_dtype=self.param_dtype,
         )(x)
-        # Else a step of Adam's, the same for each weight, moves the sum of all of them too far.
-        tensors['output'] = output = output / math.sqrt(9 * x.shape[-1])
-        return output, tensors
+        # Adam moves all weights by equal steps, and their sum would move too far without scaling.
+        output = output / math.sqrt(9 * x.shape[-1])
+        intermediates['output'] = output
+        return output, intermediates
 
 
-def _joined(x, x_known, skip, skip_known):
-    """The features of both, and the share of them that are known; of a map of odd size half a pixel
-    was rounded up to a whole one, which is cut off."""
-    height, width, n = skip.shape[1:]
-    x, x_known = x[:, :height, :width], x_known[:, :height, :width]
-    share = x.shape[-1] / (x.shape[-1] + n)
-    return jnp.concatenate([x, skip], -1), share * x_known + (1 - share) * skip_known
+def _joined(
+    x: Float[Array, 'b _h _w _n'],
+    known: Float[Array, 'b _h _w 1'],
+    skip: Float[Array, 'b h w n'],
+    skip_known: Known,
+) -> tuple[Float[Array, 'b h w _m'], Known]:
+    """Concatenate the decoder's and the encoder's features of one size.
+
+    A doubled map of odd size has one row or column too many, which is cut off.
+
+    Args:
+        x: the decoder's features.
+        known: the fraction of them that is known.
+        skip: the encoder's features.
+        skip_known: the fraction of them that is known.
+
+    Returns:
+        All features, and the fraction of them that is known.
+    """
+    _, height, width, skip_channels = skip.shape
+    x = x[:, :height, :width]
+    known = known[:, :height, :width]
+    fraction = x.shape[-1] / (x.shape[-1] + skip_channels)
+    features = jnp.concatenate([x, skip], -1)
+    return features, fraction * known + (1 - fraction) * skip_known
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('32-64-128', '16x1-48-96-128')
 
 
@@ -194,8 +247,8 @@ def make(
     """Build a U-Net.
 
     Args:
-        variant: the stages' widths, '32-64-128', each of two convolutions, or of as many
-            as 'x' says: '16x1-64x2-128x2'.
+        variant: widths of the stages, '32-64-128'. A stage has two convolutions, or the number
+            after an 'x': '16x1-64x2-128x2'.
         channels: of the image.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -207,9 +260,10 @@ def make(
     """
     layers.one_of('convolution', convolution, CONVOLUTIONS)
     layers.one_of('norm', norm, ('none', 'batch'))
+    stages = layers.stages('unet', variant, depth=2)
     return UNet(
         channels,
-        layers.stages('unet', variant, depth=2),
+        stages,
         convolution,
         norm,
         dtype,

@@ -1,4 +1,7 @@
-"""Show, Attend and Tell: Xu et al., 2015 (arXiv 1502.03044), with its soft attention."""
+"""Image captioning with soft attention.
+
+Xu et al., "Show, Attend and Tell", 2015, arXiv 1502.03044.
+"""
 
 from functools import partial
 
@@ -6,30 +9,42 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
 from jaxvision.core.errors import UserError, unknown
+from jaxvision.models.types import Images, Intermediates, Keys, Labels
 
-State = tuple[Float[Array, 'b s'], Float[Array, 'b s']]  # of the LSTM: cell, output
-Seen = tuple[
-    Float[Array, 'b y x d'], Float[Array, 'b y x a']
-]  # what is attended to, and by what
+# (cell, output) of the LSTM.
+State = tuple[Float[Array, 'b s'], Float[Array, 'b s']]
+# The features that the decoder attends to, and their keys.
+Seen = tuple[Float[Array, 'b y x d'], Float[Array, 'b y x a']]
 
 
 class Captioner(nn.Module):
-    """An encoder's feature map, and an LSTM that looks at it word by word.
+    """An image encoder, and an LSTM that attends to its feature map before each word.
 
-    `see` an image once, then `say` each word from the one before. A fixed code of its place is
-    beside each feature, so that the attention can be asked to go from left to right.
+    Call `see` once for each image, then `say` for each word. A fixed code of its position is
+    concatenated to each feature, so that attention can move, for example, from left to right.
+
+    Attributes:
+        encoder: a model from images to (logits, intermediates).
+        layer: name of the intermediate [B, H, W, C] to attend to.
+        vocabulary: number of words.
+        hidden: units of the LSTM.
+        embedding: width of word embeddings.
+        attention: width of keys and queries.
+        places: length of the position code.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
-    encoder: nn.Module  # of images to (logits, intermediates)
-    layer: str  # the intermediate [B, H, W, C] that is attended to
+    encoder: nn.Module
+    layer: str
     vocabulary: int
     hidden: int = 256
     embedding: int = 64
     attention: int = 128
-    places: int = 32  # sines and cosines that tell where a feature is
+    places: int = 32
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -42,74 +57,122 @@ class Captioner(nn.Module):
         self.energy = dense(1, use_bias=False)
         self.word = nn.Embed(self.vocabulary, self.embedding, **types)
         self.lstm = nn.OptimizedLSTMCell(self.hidden, **types)
-        self.gate = dense(1)  # of section 4.2.1
+        # The gate of section 4.2.1.
+        self.gate = dense(1)
         self.of_state = dense(self.embedding)
         self.of_context = dense(self.embedding, use_bias=False)
         self.head = nn.Dense(
-            self.vocabulary, dtype=self.param_dtype, param_dtype=self.param_dtype
+            self.vocabulary,
+            dtype=self.param_dtype,
+            param_dtype=self.param_dtype,
         )
 
     def see(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
+        keys: Keys = None,
     ) -> tuple[Seen, State]:
-        """What there is to attend to, and the LSTM's first state."""
-        _, tensors = self.encoder(image, train=train, keys=keys)
-        features = feature_map(tensors, self.layer)
-        where = jnp.asarray(
-            place_code(*features.shape[1:3], self.places), features.dtype
-        )
-        where = jnp.broadcast_to(where, (features.shape[0], *where.shape))
-        features = jnp.concatenate([features, where], -1)
-        cell, output = jnp.split(jnp.tanh(self.start(features.mean((1, 2)))), 2, -1)
+        """Encode images for the decoder.
+
+        Args:
+            image: [B, H, W, C].
+            train: passed on to the encoder.
+            keys: passed on to the encoder.
+
+        Returns:
+            Features with their keys, and the first state of the LSTM.
+        """
+        _, intermediates = self.encoder(image, train=train, keys=keys)
+        features = feature_map(intermediates, self.layer)
+        batch, height, width, _ = features.shape
+        code = place_code(height, width, self.places)
+        code = jnp.asarray(code, features.dtype)
+        code = jnp.broadcast_to(code, (batch, *code.shape))
+        features = jnp.concatenate([features, code], -1)
+        start = jnp.tanh(self.start(features.mean((1, 2))))
+        cell, output = jnp.split(start, 2, -1)
         return (features, self.key(features)), (cell, output)
 
     def say(
-        self, seen: Seen, state: State, word: Int[Array, 'b']
+        self,
+        seen: Seen,
+        state: State,
+        word: Labels,
     ) -> tuple[State, Float[Array, 'b v'], Float[Array, 'b y x']]:
-        """After `word`: the new state, the next word's logits, and how much of its attention each
-        place had."""
-        (features, key), (_, output) = seen, state
-        energy = self.energy(jnp.tanh(key + self.query(output)[:, None, None]))[..., 0]
-        weights = nn.softmax(energy, (1, 2))
+        """Predict the next word from the previous one.
+
+        Args:
+            seen: features with their keys, from `see`.
+            state: of the LSTM.
+            word: ids of the previous words, [B].
+
+        Returns:
+            The new state, the logits of the next word [B, V], and attention weights [B, H, W].
+        """
+        features, key = seen
+        _, output = state
+        query = self.query(output)[:, None, None]
+        energy = self.energy(jnp.tanh(key + query))
+        weights = nn.softmax(energy[..., 0], (1, 2))
         context = jnp.einsum('bhw,bhwc->bc', weights, features)
         context = nn.sigmoid(self.gate(output)) * context
         embedded = self.word(word)
-        state, output = self.lstm(state, jnp.concatenate([embedded, context], -1))
-        logits = self.head(embedded + self.of_state(output) + self.of_context(context))
+        lstm_input = jnp.concatenate([embedded, context], -1)
+        state, output = self.lstm(state, lstm_input)
+        hidden = embedded + self.of_state(output) + self.of_context(context)
+        logits = self.head(hidden)
         return state, logits, weights
 
-    def __call__(self, image: Float[Array, 'b h w c'], word: Int[Array, 'b']):
-        """One word, which is enough to initialise."""
+    def __call__(self, image: Images, word: Labels):
+        """Encode images and predict one word, which initialises all parameters."""
         seen, state = self.see(image)
         return self.say(seen, state, word)
 
 
-def feature_map(tensors: dict[str, Array], layer: str) -> Float[Array, 'b h w c']:
-    """Raises a UserError where there is none of that name."""
-    maps = [name for name, tensor in tensors.items() if tensor.ndim == 4]
+def feature_map(intermediates: Intermediates, layer: str) -> Images:
+    """Return an intermediate, and check that it is a feature map.
+
+    Raises:
+        UserError: There is no feature map of this name.
+    """
+    maps = [name for name, array in intermediates.items() if array.ndim == 4]
     if not maps:
         raise UserError(
-            'an image is attended to place by place: the model has no feature maps, '
-            f'but {", ".join(tensors)}'
+            f'model: expected an encoder with feature maps [B, H, W, C], but it has only '
+            f'{", ".join(intermediates)}. Choose a convolutional model.'
         )
     if layer not in maps:
         raise unknown('the model has no feature map', layer, maps)
-    return tensors[layer]
+    return intermediates[layer]
 
 
 def place_code(
-    height: int, width: int, size: int
+    height: int,
+    width: int,
+    size: int,
 ) -> Float[np.ndarray, '{height} {width} {size}']:
-    """Sines and cosines of y and of x, each in [0, 1], of `size` / 4 frequencies from half a turn
-    over the image upwards."""
-    turns = np.pi * 2.0 ** (np.arange(size // 4) / 2)
-    y, x = ((np.arange(side) + 0.5) / side for side in (height, width))
+    """Code each position of a feature map by sines and cosines of its coordinates.
 
-    def waves(place):
-        return np.concatenate([f(place[:, None] * turns) for f in (np.sin, np.cos)], -1)
+    Coordinates y and x are in [0, 1]. Each has `size` / 4 frequencies, which start at half a period
+    over the image and grow by sqrt(2).
 
-    down, right = np.broadcast_arrays(waves(y)[:, None], waves(x)[None])
-    return np.concatenate([down, right], -1)
+    Args:
+        height: of the feature map.
+        width: of the feature map.
+        size: length of the code of a position, a multiple of 4.
+
+    Returns:
+        The codes, [H, W, size].
+    """
+    frequencies = np.pi * 2.0 ** (np.arange(size // 4) / 2)
+
+    def waves(length):
+        coordinates = (np.arange(length) + 0.5) / length
+        angles = coordinates[:, None] * frequencies
+        return np.concatenate([np.sin(angles), np.cos(angles)], -1)
+
+    rows = waves(height)[:, None]
+    columns = waves(width)[None]
+    rows, columns = np.broadcast_arrays(rows, columns)
+    return np.concatenate([rows, columns], -1)

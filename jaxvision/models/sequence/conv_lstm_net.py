@@ -1,19 +1,25 @@
-"""A network for clips whose memory keeps places: strided convolutions of every frame, a ConvLSTM
-over their maps (Shi et al. 2015, arXiv 1506.04214)."""
+"""A ConvLSTM over the feature maps of a clip's frames (Shi et al. 2015, arXiv 1506.04214).
+
+Its memory keeps the position of things in the frame.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.models.backbones import strided
 from jaxvision.models.blocks import layers
 from jaxvision.models.blocks.conv_lstm import ConvLSTM
 from jaxvision.models.sequence import frames
+from jaxvision.models.types import Intermediates, Keys
 
 
 class ConvLSTMNet(nn.Module):
-    """Intermediates: 'map' and 'states' [B, T, h, w, N], 'logits'."""
+    """Strided convolutions on every frame, a ConvLSTM over their maps, and a head.
+
+    Intermediates: 'map' and 'states' [B, T, h, w, N], 'logits'. For the attributes see `make`.
+    """
 
     num_classes: int
     widths: tuple[int, ...]
@@ -30,22 +36,30 @@ class ConvLSTMNet(nn.Module):
         video: frames.Clip,
         mask: frames.Mask,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b k'], dict[str, Array]]:
+        keys: Keys = None,
+    ) -> tuple[Float[Array, 'b k'], Intermediates]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        seen = frames.with_change(video) if self.change else video
+        if self.change:
+            video = frames.with_change(video)
+        batch, time, *image_shape = video.shape
         stages = strided.Stages(
-            self.widths, self.shrink, self.patch, name='frame', **types
+            self.widths,
+            self.shrink,
+            self.patch,
+            name='frame',
+            **types,
         )
-        x = stages(seen.reshape(-1, *seen.shape[2:]))[-1]
-        x = x.reshape(*seen.shape[:2], *x.shape[1:])
+        images = video.reshape(-1, *image_shape)
+        x = stages(images)[-1]
+        x = x.reshape(batch, time, *x.shape[1:])
         _, states = ConvLSTM(self.hidden, name='memory', **types)(x)
-        each = layers.head(self.num_classes, self.param_dtype)(states.mean((2, 3)))
-        logits = frames.average(each, mask)
+        head = layers.head(self.num_classes, self.param_dtype)
+        frame_logits = head(states.mean((2, 3)))
+        logits = frames.average(frame_logits, mask)
         return logits, {'map': x, 'states': states, 'logits': logits}
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('24-48',)
 
 
@@ -64,25 +78,24 @@ def make(
 
     Args:
         variant: widths of the strided network's stages, '24-48'.
-        num_classes: length of the logits; 0 leaves out the head.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
         hidden: channels of the ConvLSTM.
         shrink: see `strided.Stages`.
         patch: see `strided.Stages`.
-        change: show it, beside each frame, the change since the one before.
+        change: add to each frame its difference from the previous frame, as further channels.
 
     Raises:
         UserError: The variant is not such a list.
     """
-    widths = strided.read_widths(variant)
     return ConvLSTMNet(
         num_classes,
-        widths,
-        shrink,
-        patch,
-        hidden,
-        change,
-        dtype,
-        param_dtype,
+        strided.read_widths(variant),
+        shrink=shrink,
+        patch=patch,
+        hidden=hidden,
+        change=change,
+        dtype=dtype,
+        param_dtype=param_dtype,
     )

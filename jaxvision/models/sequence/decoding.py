@@ -1,8 +1,8 @@
-"""Sequences of words out of a recurrent model, in programs of fixed shapes.
+"""Word sequences from a recurrent model, in programs of fixed shapes.
 
-A model is a function `step(carry, word [B]) -> (carry, logits [B, V], extra)` and the carry before
-the first word, a tree of [B, ...]. A sequence is int32 [B, L]: words, then END to the last place.
-Nothing here sorts, so that everything can be exported to TFLite.
+A model is a function `step(carry, word [B]) -> (carry, logits [B, V], extra)`, together with the
+carry before the first word, a tree of arrays [B, ...]. A sequence is int32 [B, L]: words, then END
+up to the last position. No function sorts, so that all can be exported to TFLite.
 """
 
 from collections.abc import Callable
@@ -14,54 +14,86 @@ from jaxtyping import Array, Bool, Float, Int, Int32, Key
 
 from jaxvision.core.types import Tree
 
-END, BEGIN, UNKNOWN = 0, 1, 2
-SPECIAL = 3  # words are from here on
+END = 0
+BEGIN = 1
+UNKNOWN = 2
+# Ids of words start here.
+SPECIAL = 3
 
-Step = Callable[[Tree, Int32[Array, 'b']], tuple[Tree, Float[Array, 'b v'], Tree]]
+Word = Int32[Array, 'b']
+Words = Int[Array, 'b l']
+Logits = Float[Array, 'b v']
+Step = Callable[[Tree, Word], tuple[Tree, Logits, Tree]]
+# Chooses a word from logits and its position.
+Choose = Callable[[Logits, Int32[Array, '']], Int[Array, 'b']]
 
-_NEVER = -1e30  # as a log probability; infinite ones would make NaN of a difference
+# A log-probability of zero probability. The difference of infinite ones would be NaN.
+_NEVER = -1e30
 
 
 def forced(
-    step: Step, carry: Tree, words: Int[Array, 'b l']
+    step: Step,
+    carry: Tree,
+    words: Words,
 ) -> tuple[Float[Array, 'b l v'], Tree]:
-    """Teacher forcing: of each word its logits, given the true ones before it; and the extras
-    [B, L, ...]."""
-    given = jnp.pad(words[:, :-1], ((0, 0), (1, 0)), constant_values=BEGIN)
+    """Predict each word of a sequence from the true words before it (teacher forcing).
+
+    Args:
+        step: the model.
+        carry: its carry before the first word.
+        words: true sequences, [B, L].
+
+    Returns:
+        Logits [B, L, V], and the extras [B, L, ...].
+    """
+    pads = ((0, 0), (1, 0))
+    inputs = jnp.pad(words[:, :-1], pads, constant_values=BEGIN)
 
     def advance(carry, word):
-        carry, *said = step(carry, word)
-        return carry, said
+        carry, logits, extra = step(carry, word)
+        return carry, (logits, extra)
 
-    _, said = lax.scan(advance, carry, given.T)
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), tuple(said))
+    _, outputs = lax.scan(advance, carry, inputs.T)
+    return _batch_first(outputs)
 
 
 def within(words: Int[Array, '*b l']) -> Bool[Array, '*b l']:
-    """Which places belong to the sequence: its words, and the END after them."""
-    before = jnp.pad(
-        words[..., :-1], [(0, 0)] * (words.ndim - 1) + [(1, 0)], constant_values=BEGIN
-    )
-    return before != END
+    """True for the words of a sequence and the first END, False after it."""
+    pads = [(0, 0)] * (words.ndim - 1) + [(1, 0)]
+    previous = jnp.pad(words[..., :-1], pads, constant_values=BEGIN)
+    return previous != END
 
 
 def log_probability(
-    logits: Float[Array, 'b l v'], words: Int[Array, 'b l']
+    logits: Float[Array, 'b l v'],
+    words: Words,
 ) -> Float[Array, 'b l']:
-    """Of each word, and of the END; 0 after it."""
-    found = jnp.take_along_axis(jax.nn.log_softmax(logits), words[..., None], -1)[
-        ..., 0
-    ]
-    return jnp.where(within(words), found, 0)
+    """Log-probability of each word and of the first END, 0 after it."""
+    log_probabilities = jax.nn.log_softmax(logits)
+    of_words = jnp.take_along_axis(log_probabilities, words[..., None], -1)
+    return jnp.where(within(words), of_words[..., 0], 0)
 
 
 def greedy(
-    step: Step, carry: Tree, length: int
+    step: Step,
+    carry: Tree,
+    length: int,
 ) -> tuple[Int32[Array, 'b {length}'], Tree]:
-    """The likeliest word at each place, and the extras [B, L, ...]."""
-    return _one_by_one(
-        step, carry, length, lambda logits, place: jnp.argmax(logits, -1)
-    )
+    """Choose the most likely word at each position.
+
+    Args:
+        step: the model.
+        carry: its carry before the first word.
+        length: number of positions.
+
+    Returns:
+        Sequences [B, L], and the extras [B, L, ...].
+    """
+
+    def most_likely(logits, position):
+        return jnp.argmax(logits, -1)
+
+    return _generate(step, carry, length, most_likely)
 
 
 def sample(
@@ -71,89 +103,140 @@ def sample(
     length: int,
     temperature: float = 1.0,
 ) -> tuple[Int32[Array, 'b {length}'], Tree]:
-    """Words drawn from the model, each example's under its own key."""
+    """Sample sequences from the model.
 
-    def draw(logits, place):
-        at_place = jax.vmap(jax.random.fold_in, (0, None))(keys, place)
-        return jax.vmap(jax.random.categorical)(at_place, logits / temperature)
+    Args:
+        keys: one random key for each example, [B].
+        step: the model.
+        carry: its carry before the first word.
+        length: number of positions.
+        temperature: divides the logits, above 0.
 
-    return _one_by_one(step, carry, length, draw)
+    Returns:
+        Sequences [B, L], and the extras [B, L, ...].
+    """
+
+    def categorical(logits, position):
+        position_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, position)
+        return jax.vmap(jax.random.categorical)(position_keys, logits / temperature)
+
+    return _generate(step, carry, length, categorical)
 
 
-def _one_by_one(step: Step, carry: Tree, length: int, choose: Callable):
-    def advance(state, place):
-        carry, last = state
-        carry, logits, extra = step(carry, last)
-        word = jnp.where(last == END, END, choose(logits, place)).astype(jnp.int32)
+def _generate(
+    step: Step,
+    carry: Tree,
+    length: int,
+    choose: Choose,
+) -> tuple[Int32[Array, 'b {length}'], Tree]:
+    """Generate one word after the other, and END after the first END."""
+
+    def advance(state, position):
+        carry, previous = state
+        carry, logits, extra = step(carry, previous)
+        word = choose(logits, position)
+        word = jnp.where(previous == END, END, word).astype(jnp.int32)
         return (carry, word), (word, extra)
 
-    _, said = lax.scan(advance, (carry, _begin(carry)), jnp.arange(length))
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), said)
+    start = (carry, _begin(carry))
+    _, outputs = lax.scan(advance, start, jnp.arange(length))
+    return _batch_first(outputs)
+
+
+def _batch_first(outputs: Tree) -> Tree:
+    """Exchange the first two axes of arrays [L, B, ...]."""
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), outputs)
 
 
 def beam(
-    step: Step, carry: Tree, length: int, width: int
+    step: Step,
+    carry: Tree,
+    length: int,
+    width: int,
 ) -> tuple[Int32[Array, 'b {width} {length}'], Float[Array, 'b {width}']]:
-    """Beam search: the `width` likeliest sequences found, the best first, and their log
-    probabilities.
+    """Find likely sequences by beam search.
 
-    At each place the likeliest `width` continuations of all beams go on. A sequence without END
-    ends with its last word.
+    At each position, the `width` most likely continuations of all beams are kept. A sequence
+    without END ends with its last word.
+
+    Args:
+        step: the model.
+        carry: its carry before the first word.
+        length: number of positions.
+        width: number of beams.
+
+    Returns:
+        Sequences [B, width, L], the most likely first, and their log-probabilities [B, width].
     """
     begin = _begin(carry)
 
-    def copies(x):
+    def copy_to_beams(x):
         return jnp.broadcast_to(x, (width, *x.shape))
 
-    # All beams but one are impossible at first, since they would say the same.
-    scores = jnp.where(jnp.arange(width)[:, None] == 0, 0.0, _NEVER) + jnp.zeros(
-        begin.shape
-    )
+    # All beams but the first are impossible at first, because they would be equal.
+    is_first = jnp.arange(width)[:, None] == 0
+    scores = jnp.where(is_first, 0.0, _NEVER) + jnp.zeros(begin.shape)
     words = jnp.zeros((width, *begin.shape, length), jnp.int32)
 
-    def advance(state, place):
-        carry, last, scores, words = state
-        carry, logits, _ = jax.vmap(step)(carry, last)
-        end_alone = jnp.where(jnp.arange(logits.shape[-1]) == END, 0.0, _NEVER)
-        likely = jnp.where(
-            (last == END)[..., None], end_alone, jax.nn.log_softmax(logits)
-        )
-        scores, chosen = largest(_beside(scores[..., None] + likely), width)
-        parent, last = chosen // logits.shape[-1], chosen % logits.shape[-1]
-        carry, words = jax.tree.map(lambda x: _of(parent, x), (carry, words))
-        words = jnp.where(jnp.arange(length) == place, last[..., None], words)
-        return (carry, last, scores, words), None
+    def advance(state, position):
+        carry, previous, scores, words = state
+        carry, logits, _ = jax.vmap(step)(carry, previous)
+        vocabulary = logits.shape[-1]
+        end_alone = jnp.where(jnp.arange(vocabulary) == END, 0.0, _NEVER)
+        has_ended = (previous == END)[..., None]
+        next_scores = jnp.where(has_ended, end_alone, jax.nn.log_softmax(logits))
+        continuations = _beside(scores[..., None] + next_scores)
+        scores, best = largest(continuations, width)
+        parent = best // vocabulary
+        word = best % vocabulary
+        carry = jax.tree.map(lambda x: _of(parent, x), carry)
+        words = _of(parent, words)
+        is_position = jnp.arange(length) == position
+        words = jnp.where(is_position, word[..., None], words)
+        return (carry, word, scores, words), None
 
-    start = jax.tree.map(copies, carry), copies(begin), scores, words
+    carries = jax.tree.map(copy_to_beams, carry)
+    start = (carries, copy_to_beams(begin), scores, words)
     (_, _, scores, words), _ = lax.scan(advance, start, jnp.arange(length))
     return jnp.moveaxis(words, 0, 1), scores.T
 
 
 def largest(
-    values: Float[Array, 'b n'], count: int
+    values: Float[Array, 'b n'],
+    count: int,
 ) -> tuple[Float[Array, '{count} b'], Int32[Array, '{count} b']]:
-    """The largest values and their places, the first of equals first, by one argmax each."""
+    """Find the largest values of each row by repeated argmax, without sorting.
+
+    Returns:
+        The values in descending order [count, B], and their columns. Of equal values the first
+        column comes first.
+    """
 
     def take(values, _):
-        place = jnp.argmax(values, -1)
-        found = jnp.max(values, -1)
-        left = jnp.where(
-            jnp.arange(values.shape[-1]) == place[:, None], -jnp.inf, values
-        )
-        return left, (found, place.astype(jnp.int32))
+        column = jnp.argmax(values, -1)
+        maximum = jnp.max(values, -1)
+        is_taken = jnp.arange(values.shape[-1]) == column[:, None]
+        rest = jnp.where(is_taken, -jnp.inf, values)
+        return rest, (maximum, column.astype(jnp.int32))
 
-    return lax.scan(take, values, None, length=count)[1]
+    _, maxima = lax.scan(take, values, None, length=count)
+    return maxima
 
 
-def _begin(carry: Tree) -> Int32[Array, 'b']:
-    return jnp.full(jax.tree.leaves(carry)[0].shape[:1], BEGIN, jnp.int32)
+def _begin(carry: Tree) -> Word:
+    """The word before the first one, for each example."""
+    leaf, *_ = jax.tree.leaves(carry)
+    return jnp.full(leaf.shape[:1], BEGIN, jnp.int32)
 
 
 def _beside(values: Float[Array, 'w b v']) -> Float[Array, 'b wv']:
+    """The values of all beams of an example in one row."""
     values = jnp.moveaxis(values, 0, 1)
     return values.reshape(values.shape[0], -1)
 
 
 def _of(parent: Int32[Array, 'w b'], x: Array) -> Array:
     """Row b of beam parent[w, b], at [w, b]."""
-    return jnp.take_along_axis(x, parent.reshape(*parent.shape, *[1] * (x.ndim - 2)), 0)
+    ones = [1] * (x.ndim - 2)
+    indices = parent.reshape(*parent.shape, *ones)
+    return jnp.take_along_axis(x, indices, 0)

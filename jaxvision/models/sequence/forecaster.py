@@ -1,5 +1,7 @@
-"""Encoder and forecaster of ConvLSTMs: what comes after some frames (Shi et al. 2015, arXiv
-1506.04214)."""
+"""Video prediction by an encoder and a forecaster of ConvLSTMs.
+
+Shi et al. 2015, arXiv 1506.04214.
+"""
 
 import functools
 from collections.abc import Sequence
@@ -11,20 +13,29 @@ from jaxtyping import Array, Bool, Float
 
 from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import conv_lstm, convolution, layers, resampling
+from jaxvision.models.types import Images, Intermediates
+
+Frames = Float[Array, 'b t h w c']
+Frame = Float[Array, 'b h w c']
+Map = Float[Array, 'b y x n']
+# The states of a stack of ConvLSTMs.
+States = list[conv_lstm.State]
 
 
 class Forecaster(nn.Module):
-    """A stack of ConvLSTMs reads all frames but the last. Another one begins with its states and
-    the last frame, answers with the next, and takes that for its own next input.
+    """A ConvLSTM encoder of past frames, and a ConvLSTM forecaster of future frames.
 
-    All maps are `patch` times smaller than the frames, whose blocks of pixels become channels. With
-    `reach` a frame is not only drawn: it is a mix, pixel by pixel, of what is drawn and of the last
-    frame, each patch of which has moved up to `reach` pixels along rows and columns (dynamic
-    filters, here separable: De Brabandere et al. 2016, arXiv 1605.09673).
-    Intermediates: 'state1', 'state2', ...: h of the encoder's stack.
+    The encoder reads all frames but the last. The forecaster starts with its states and the last
+    frame. It predicts the next frame, which becomes its next input.
+
+    All maps are `patch` times smaller than the frames, and blocks of pixels become channels. With
+    `reach`, a prediction is a mixture at each pixel of a generated frame and of the moved last
+    frame. Each patch moves up to `reach` pixels along rows and columns. This is a separable form of
+    dynamic filters (De Brabandere et al. 2016, arXiv 1605.09673). Intermediates: 'state1',
+    'state2', ..., the hidden states of the encoder. For the attributes see `make`.
     """
 
-    frames: int  # to answer
+    frames: int
     channels: int
     widths: tuple[int, ...]
     patch: int = 4
@@ -34,13 +45,8 @@ class Forecaster(nn.Module):
     param_dtype: DTypeLike = jnp.float32
 
     def setup(self):
-        def stack():
-            return [
-                conv_lstm.ConvLSTM(width, self.window, self.dtype, self.param_dtype)
-                for width in self.widths
-            ]
-
-        self.encoder, self.forecaster = stack(), stack()
+        self.encoder = self._stack()
+        self.forecaster = self._stack()
         maps = functools.partial(
             convolution.Conv,
             kernel_size=(1, 1),
@@ -49,85 +55,122 @@ class Forecaster(nn.Module):
         )
         self.drawing = maps(self.patch**2 * self.channels)
         if self.reach:
-            self.motion = maps(2 * (2 * self.reach + 1))
-            # At first it is mostly moved.
-            self.share = maps(self.patch**2, bias_init=nn.initializers.constant(2.0))
+            taps = 2 * self.reach + 1
+            self.motion = maps(2 * taps)
+            # A positive bias: at first most of a prediction is moved.
+            bias = nn.initializers.constant(2.0)
+            self.share = maps(self.patch**2, bias_init=bias)
+
+    def _stack(self) -> list[conv_lstm.ConvLSTM]:
+        return [
+            conv_lstm.ConvLSTM(width, self.window, self.dtype, self.param_dtype)
+            for width in self.widths
+        ]
 
     def __call__(
         self,
         past: Float[Array, 'b s h w c'],
-        future: Float[Array, 'b t h w c'] | None = None,
+        future: Frames | None = None,
         shown: Bool[Array, 'b t'] | None = None,
-    ) -> tuple[Float[Array, 'b t h w c'], dict[str, Array]]:
-        """Frames in [0, 1].
+    ) -> tuple[Frames, Intermediates]:
+        """Predict future frames.
 
-        In training the frames of the `future` that are `shown` are given in the
-        place of the answers, which are always those for a frame from the frames before it."""
+        Args:
+            past: frames in [0, 1], [B, S, H, W, C].
+            future: in training, the true future frames, [B, T, H, W, C].
+            shown: True where a true frame replaces the prediction as the next input, [B, T].
+
+        Returns:
+            Predicted frames [B, T, H, W, C], each from the frames before it, and intermediates.
+        """
+        batch, _, *frame_shape = past.shape
         states = self._encode(past[:, :-1])
         if shown is None:
-            future = jnp.zeros(
-                (past.shape[0], self.frames, *past.shape[2:]), past.dtype
-            )
-            shown = jnp.zeros(future.shape[:2], bool)
-        _, answers = conv_lstm.over_time(Forecaster._foresee)(
-            self, (states, past[:, -1]), (future, shown)
-        )
-        tensors = {f'state{i}': h for i, (_, h) in enumerate(states, start=1)}
-        return answers, tensors
+            future = jnp.zeros((batch, self.frames, *frame_shape), past.dtype)
+            shown = jnp.zeros((batch, self.frames), bool)
+        start = (states, past[:, -1])
+        predict = conv_lstm.over_time(Forecaster._predict_frame)
+        _, predictions = predict(self, start, (future, shown))
+        intermediates = {}
+        for i, (_, hidden) in enumerate(states, start=1):
+            intermediates[f'state{i}'] = hidden
+        return predictions, intermediates
 
-    def _encode(self, frames):
-        """The states after these frames, layer by layer."""
-        b, time, *shape = frames.shape
-        x = self._as_map(frames.reshape(-1, *shape))
-        x, states = x.reshape(b, time, *x.shape[1:]), []
+    def _encode(self, frames: Float[Array, 'b _s h w c']) -> States:
+        """The state of each layer after these frames."""
+        batch, time, *frame_shape = frames.shape
+        x = self._as_map(frames.reshape(-1, *frame_shape))
+        x = x.reshape(batch, time, *x.shape[1:])
+        states = []
         for cell in self.encoder:
             state, x = cell(x)
             states.append(state)
         return states
 
-    def _foresee(self, carry, truth):
-        (states, frame), (true_frame, shown) = carry, truth
-        x, new = self._as_map(frame), []
+    def _predict_frame(self, carry, truth):
+        """Predict one frame, and choose the next input."""
+        states, frame = carry
+        true_frame, shown = truth
+        x = self._as_map(frame)
+        new_states = []
         for cell, state in zip(self.forecaster, states, strict=True):
             state, x = cell.step(state, x)
-            new.append(state)
-        answer = self._draw(jnp.concatenate([h for _, h in new], -1), frame)
-        frame = jnp.where(shown[:, None, None, None], true_frame, answer)
-        return (new, frame), answer
+            new_states.append(state)
+        hidden = jnp.concatenate([h for _, h in new_states], -1)
+        prediction = self._draw(hidden, frame)
+        is_shown = shown[:, None, None, None]
+        frame = jnp.where(is_shown, true_frame, prediction)
+        return (new_states, frame), prediction
 
-    def _as_map(self, frame):
-        return resampling.pixel_unshuffle(frame, self.patch).astype(self.dtype)
+    def _as_map(self, frame: Images) -> Map:
+        patches = resampling.pixel_unshuffle(frame, self.patch)
+        return patches.astype(self.dtype)
 
-    def _draw(self, x, frame):
-        drawn = nn.sigmoid(resampling.pixel_shuffle(self.drawing(x), self.patch))
+    def _draw(self, x: Map, frame: Frame) -> Frame:
+        """Compute the next frame from hidden states and the last frame."""
+        pixels = resampling.pixel_shuffle(self.drawing(x), self.patch)
+        generated = nn.sigmoid(pixels)
         if not self.reach:
-            return drawn
+            return generated
         rows, columns = jnp.split(self.motion(x), 2, -1)
-        turned = _moved_down(frame, rows).swapaxes(1, 2)
-        moved = _moved_down(turned, columns.swapaxes(1, 2)).swapaxes(1, 2)
-        kept = nn.sigmoid(resampling.pixel_shuffle(self.share(x), self.patch))
-        return drawn + kept * (moved - drawn)
+        transposed = _moved_down(frame, rows).swapaxes(1, 2)
+        moved = _moved_down(transposed, columns.swapaxes(1, 2))
+        moved = moved.swapaxes(1, 2)
+        moved_fraction = resampling.pixel_shuffle(self.share(x), self.patch)
+        moved_fraction = nn.sigmoid(moved_fraction)
+        return generated + moved_fraction * (moved - generated)
 
 
-def _moved_down(frame, logits):
-    """Each pixel the weighted mean of those above and below it, the weights one softmax a patch;
-    outside it is black."""
-    (size, _, channels), (patches, across, taps) = frame.shape[1:], logits.shape[1:]
-    patch, reach, weights = size // patches, taps // 2, nn.softmax(logits)
-    # Of each patch the matrix from the rows within its reach to its own: small matrix products are
-    # some ten times faster on a CPU than sums over shifted frames.
-    band = jnp.stack(
-        [jnp.pad(weights, [(0, 0)] * 3 + [(i, patch - 1 - i)]) for i in range(patch)], 3
-    )
+def _moved_down(frame: Frame, logits: Map) -> Frame:
+    """Move each patch of a frame along its columns, by a distribution over shifts.
+
+    Args:
+        frame: [B, H, W, C]. It is black outside.
+        logits: of the shifts of each patch, [B, H / patch, W / patch, 2 * reach + 1].
+    """
+    _, height, _, channels = frame.shape
+    _, rows, columns, taps = logits.shape
+    patch = height // rows
+    reach = taps // 2
+    weights = nn.softmax(logits)
+    # For each patch, a matrix from the rows within its reach to its rows. On a CPU, products with
+    # small matrices are about ten times as fast as sums over shifted frames.
+    unchanged = [(0, 0), (0, 0), (0, 0)]
+    bands = []
+    for i in range(patch):
+        bands.append(jnp.pad(weights, [*unchanged, (i, patch - 1 - i)]))
+    band = jnp.stack(bands, 3)
     padded = jnp.pad(frame, [(0, 0), (reach, reach), (0, 0), (0, 0)])
-    near = jnp.stack(
-        [padded[:, i : i + patch + 2 * reach] for i in range(0, size, patch)], 1
-    )
-    near = near.reshape(*near.shape[:3], across, patch * channels)
-    return jnp.einsum('bnmik,bnkmj->bnimj', band, near).reshape(frame.shape)
+    neighbourhoods = []
+    for top in range(0, height, patch):
+        neighbourhoods.append(padded[:, top : top + patch + 2 * reach])
+    near = jnp.stack(neighbourhoods, 1)
+    near = near.reshape(*near.shape[:3], columns, patch * channels)
+    moved = jnp.einsum('bnmik,bnkmj->bnimj', band, near)
+    return moved.reshape(frame.shape)
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('64-64',)
 
 
@@ -145,14 +188,14 @@ def make(
     """Build a forecaster.
 
     Args:
-        variant: the ConvLSTMs' widths, '64-64'.
+        variant: widths of the ConvLSTMs, '64-64'.
         frames: number of frames to predict.
         image_shape: (height, width, channels) of a frame.
         dtype: of the computation.
         param_dtype: of the parameters.
-        patch: side of the squares, in pixels, that are one pixel to the ConvLSTMs.
-        window: side of their convolutions, an odd number.
-        reach: pixels that a frame's content may be moved; 0 for none.
+        patch: side of the squares of pixels that are one pixel to the ConvLSTMs.
+        window: side of their kernels, an odd number.
+        reach: pixels that a patch of the last frame may move, 0 to generate all pixels.
 
     Raises:
         UserError: The variant is not such a list, or an option does not fit.
@@ -160,14 +203,26 @@ def make(
     height, width, channels = image_shape
     if patch < 1 or height % patch or width % patch:
         raise UserError(
-            f'model.options.patch={patch} does not divide frames of {width}x{height} '
-            'pixels'
+            f'model.options.patch={patch}: expected a divisor of the height and width of '
+            f'frames of {height}x{width} pixels. Change patch.'
         )
     if window < 1 or window % 2 == 0:
-        raise UserError(f'model.options.window={window}: an odd number of pixels')
+        raise UserError(
+            f'model.options.window={window}: expected an odd number of pixels.'
+        )
     if reach < 0:
-        raise UserError(f'model.options.reach={reach}: pixels, from 0 up')
-    widths = tuple(width for width, _ in layers.stages('forecaster', variant, depth=1))
+        raise UserError(
+            f'model.options.reach={reach}: expected 0 or a positive number of pixels.'
+        )
+    stages = layers.stages('forecaster', variant, depth=1)
+    widths = tuple(width for width, _ in stages)
     return Forecaster(
-        frames, channels, widths, patch, window, reach, dtype, param_dtype
+        frames,
+        channels,
+        widths,
+        patch=patch,
+        window=window,
+        reach=reach,
+        dtype=dtype,
+        param_dtype=param_dtype,
     )

@@ -1,17 +1,18 @@
-"""A clip by its single frames: the mean of what an image model says of each, in whatever order."""
+"""A clip classifier without memory: an image model on every frame, averaged over the frames."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.models.sequence import frames
+from jaxvision.models.types import Intermediates, Keys
 
 
 class FrameAverage(nn.Module):
-    """The baseline beside LRCN (Donahue et al. 2015, arXiv 1411.4389, table 1, 'single frame').
+    """The single-frame baseline of LRCN (Donahue et al. 2015, arXiv 1411.4389, table 1).
 
-    Intermediates: 'frames' (logits of each) and 'logits'.
+    Intermediates: 'frames' (logits of each frame) and 'logits'.
     """
 
     frame: nn.Module
@@ -22,14 +23,14 @@ class FrameAverage(nn.Module):
         video: frames.Clip,
         mask: frames.Mask,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b k'], dict[str, Array]]:
-        logits, _ = frames.of_each(self.frame, video, train, keys)
-        tensors = {'frames': logits, 'logits': frames.average(logits, mask)}
-        return tensors['logits'], tensors
+        keys: Keys = None,
+    ) -> tuple[Float[Array, 'b k'], Intermediates]:
+        frame_logits, _ = frames.of_each(self.frame, video, train, keys)
+        logits = frames.average(frame_logits, mask)
+        return logits, {'frames': frame_logits, 'logits': logits}
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('24-48-96',)
 
 
@@ -45,16 +46,22 @@ def make(
     """Build the average over frames of an image model.
 
     Args:
-        variant: that of the image model.
-        num_classes: length of the logits; 0 leaves out the head.
+        variant: of the image model.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
         backbone: name of the image model, one of `frames.BACKBONES`.
-        **options: those of the image model.
+        **options: of the image model.
 
     Raises:
         UserError: The backbone, its variant or an option is unknown.
     """
-    return FrameAverage(
-        frames.backbone(backbone, num_classes, variant, dtype, param_dtype, **options)
+    frame = frames.backbone(
+        backbone,
+        num_classes,
+        variant,
+        dtype,
+        param_dtype,
+        **options,
     )
+    return FrameAverage(frame)

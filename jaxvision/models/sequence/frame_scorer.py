@@ -1,21 +1,30 @@
-"""A score for every frame of a video, from what comes before it and after (DSN: Zhou et al. 2018,
-arXiv 1801.00054)."""
+"""A score for every frame of a video, from all its frames.
+
+DSN: Zhou et al. 2018 (arXiv 1801.00054).
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.core.errors import unknown
 from jaxvision.models.blocks import layers
 from jaxvision.models.sequence import frames
+from jaxvision.models.types import Intermediates, Keys
 
 
 class FrameScorer(nn.Module):
-    """A bidirectional LSTM over the frames' features; `frame`, an image model, makes them of
-    pixels, and without one they are given.
+    """A bidirectional LSTM over the features of the frames.
 
-    Intermediates: 'features', 'states' [B, T, N] and 'logits', whose sigmoid is the score.
+    Intermediates: 'features' and 'states' [B, T, N], and 'logits'. The sigmoid of a logit is the
+    score of a frame.
+
+    Attributes:
+        frame: an image model that computes features, or None for inputs that are features.
+        hidden: units of the LSTM in each direction.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     frame: nn.Module | None
@@ -26,31 +35,32 @@ class FrameScorer(nn.Module):
     @nn.compact
     def __call__(
         self,
-        video: frames.Clip | Float[Array, 'b t n'],
+        video: frames.Clip | frames.PerFrame,
         mask: frames.Mask,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b t'], dict[str, Array]]:
+        keys: Keys = None,
+    ) -> tuple[Float[Array, 'b t'], Intermediates]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         features = video
         if self.frame is not None:
             features, _ = frames.of_each(self.frame, video, train, keys)
-        seen = nn.LayerNorm(name='norm', **types)(features)
+        normalized = nn.LayerNorm(name='norm', **types)(features)
 
         def lstm(name):
             return nn.OptimizedLSTMCell(self.hidden, name=name, **types)
 
-        before = nn.RNN(lstm('before'))(seen)
-        # What fills up a video comes after its end, and before all else if it is read backwards.
-        after = nn.RNN(lstm('after'), reverse=True, keep_order=True)(
-            seen, seq_lengths=mask.sum(1)
-        )
+        forwards = nn.RNN(lstm('before'))
+        before = forwards(normalized)
+        # The lengths make the backward LSTM skip the padding, which would otherwise come first.
+        backwards = nn.RNN(lstm('after'), reverse=True, keep_order=True)
+        after = backwards(normalized, seq_lengths=mask.sum(1))
         states = jnp.concatenate([before, after], -1)
-        logits = layers.head(1, self.param_dtype)(states)[..., 0]
+        logits = layers.head(1, self.param_dtype)(states)
+        logits = logits[..., 0]
         return logits, {'features': features, 'states': states, 'logits': logits}
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('', '24-48-96')
 
 
@@ -64,29 +74,33 @@ def make(
     features: int = 64,
     **options,
 ) -> FrameScorer:
-    """Build a scorer of frames.
+    """Build a frame scorer.
 
     Args:
-        variant: that of the image model which sees each frame; '' for a scorer that is
-            given features.
+        variant: of the image model for the frames, or '' for inputs that are features.
         dtype: of the computation.
         param_dtype: of the parameters.
         hidden: units of the LSTM in each direction.
         backbone: name of the image model, one of `frames.BACKBONES`.
-        features: numbers that the image model answers of each frame.
-        **options: those of the image model.
+        features: number of features that the image model computes for each frame.
+        **options: of the image model.
 
     Raises:
         UserError: The backbone, its variant or an option is unknown.
     """
     if variant:
         frame = frames.backbone(
-            backbone, features, variant, dtype, param_dtype, **options
+            backbone,
+            features,
+            variant,
+            dtype,
+            param_dtype,
+            **options,
         )
         return FrameScorer(frame, hidden, dtype, param_dtype)
     if options:
         raise unknown(
-            "frame_scorer without a variant has no frames' model, nor its option",
+            'frame_scorer without model.variant has no image model, and no option',
             next(iter(options)),
             ['hidden'],
         )

@@ -1,20 +1,26 @@
-"""What models of clips share. A clip is [B, T, H, W, C]; where `mask` [B, T] is False a frame only
-fills it up, after its end."""
+"""Common parts of the models of clips.
+
+A clip is [B, T, H, W, C]. Its mask [B, T] is False for frames of padding, which follow its end.
+"""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Key
+from jaxtyping import Array, Bool, Float
 
 from jaxvision.core.options import call
 from jaxvision.models.backbones import cnn, resnet, strided, vgg, vit
 from jaxvision.models.blocks import layers
+from jaxvision.models.types import Intermediates, Keys
 
 BACKBONES = {'strided': strided, 'cnn': cnn, 'resnet': resnet, 'vgg': vgg, 'vit': vit}
 
 Clip = Float[Array, 'b t h w c']
 Mask = Bool[Array, 'b t']
+# Numbers for each frame, and for each clip.
+PerFrame = Float[Array, 'b t n']
+PerClip = Float[Array, 'b n']
 
 
 def backbone(
@@ -25,15 +31,15 @@ def backbone(
     param_dtype: DTypeLike,
     **options,
 ) -> nn.Module:
-    """Build the image model that sees each frame.
+    """Build an image model for the frames of clips.
 
     Args:
         name: one of `BACKBONES`.
-        outputs: how many numbers it answers of a frame.
-        variant: its variant.
+        outputs: number of its outputs for each frame.
+        variant: of the image model.
         dtype: of the computation.
         param_dtype: of the parameters.
-        **options: its options.
+        **options: of the image model.
 
     Raises:
         UserError: The name, the variant or an option is unknown.
@@ -54,36 +60,54 @@ def of_each(
     model: nn.Module,
     video: Clip,
     train: bool = False,
-    keys: Key[Array, 'b'] | None = None,
-) -> tuple[Float[Array, 'b t n'], dict[str, Array]]:
-    """What an image model answers of every frame, alone; what it drops is the same in all of a
-    clip's. Intermediates are [B * T, ...]."""
-    batch, time = video.shape[:2]
-    keys = None if keys is None else jnp.repeat(keys, time)
-    answers, tensors = model(video.reshape(batch * time, *video.shape[2:]), train, keys)
-    return answers.reshape(batch, time, -1), tensors
+    keys: Keys = None,
+) -> tuple[PerFrame, Intermediates]:
+    """Apply an image model to every frame of every clip.
+
+    Args:
+        model: the image model.
+        video: clips, [B, T, H, W, C].
+        train: passed on to the model.
+        keys: one random key for each clip, [B]. All its frames have the same dropout masks.
+
+    Returns:
+        Outputs [B, T, N], and intermediates [B * T, ...].
+    """
+    batch, time, *image_shape = video.shape
+    if keys is not None:
+        keys = jnp.repeat(keys, time)
+    images = video.reshape(batch * time, *image_shape)
+    outputs, intermediates = model(images, train, keys)
+    return outputs.reshape(batch, time, -1), intermediates
 
 
 def with_change(video: Clip) -> Float[Array, 'b t h w c2']:
-    """Beside each frame what has changed since the one before: of the first, nothing."""
-    change = jnp.diff(video, axis=1, prepend=video[:, :1])
+    """Add to each frame its difference from the previous frame, as further channels.
+
+    The difference of the first frame is zero.
+    """
+    first = video[:, :1]
+    change = jnp.diff(video, axis=1, prepend=first)
     return jnp.concatenate([video, change], -1)
 
 
 def average(logits: Float[Array, 'b t k'], mask: Mask) -> Float[Array, 'b k']:
-    """The logarithm of the mean over the frames of softmax(logits)."""
-    own = mask[..., None].astype(logits.dtype)
-    total = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=1, b=own)
-    return total - jnp.log(own.sum(1))
+    """Logarithm of the class probabilities averaged over the valid frames of each clip."""
+    weights = mask[..., None].astype(logits.dtype)
+    log_probabilities = jax.nn.log_softmax(logits)
+    total = jax.nn.logsumexp(log_probabilities, axis=1, b=weights)
+    return total - jnp.log(weights.sum(1))
 
 
-def mean(states: Float[Array, 'b t n'], mask: Mask) -> Float[Array, 'b n']:
-    """Over the frames of each clip."""
-    own = mask[..., None].astype(states.dtype)
-    return (states * own).sum(1) / own.sum(1)
+def mean(states: PerFrame, mask: Mask) -> PerClip:
+    """Mean over the valid frames of each clip."""
+    weights = mask[..., None].astype(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1)
 
 
-def last(states: Float[Array, 'b t n'], mask: Mask) -> Float[Array, 'b n']:
-    """That of the last frame of each clip."""
-    end = mask & ~jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))
-    return jnp.sum(states * end[..., None].astype(states.dtype), 1)
+def last(states: PerFrame, mask: Mask) -> PerClip:
+    """State of the last valid frame of each clip."""
+    has_next = jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))
+    is_last = mask & ~has_next
+    weights = is_last[..., None].astype(states.dtype)
+    return jnp.sum(states * weights, 1)

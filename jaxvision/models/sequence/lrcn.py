@@ -1,19 +1,25 @@
-"""LRCN, a long-term recurrent convolutional network: an image model on every frame, an LSTM over
-them (Donahue et al. 2015, arXiv 1411.4389)."""
+"""LRCN, a long-term recurrent convolutional network (Donahue et al. 2015, arXiv 1411.4389).
+
+An image model computes features of every frame, and an LSTM runs over them.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.models.blocks import layers
 from jaxvision.models.sequence import frames
+from jaxvision.models.types import Intermediates, Keys
 
 PREDICTIONS = ('logits', 'probabilities', 'last')
 
 
 class LRCN(nn.Module):
-    """Intermediates: 'features' and 'states' [B, T, N], 'logits'."""
+    """An image model on every frame, an LSTM and a head.
+
+    Intermediates: 'features' and 'states' [B, T, N], 'logits'. For the attributes see `make`.
+    """
 
     num_classes: int
     frame: nn.Module
@@ -29,30 +35,29 @@ class LRCN(nn.Module):
         video: frames.Clip,
         mask: frames.Mask,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
-    ) -> tuple[Float[Array, 'b k'], dict[str, Array]]:
+        keys: Keys = None,
+    ) -> tuple[Float[Array, 'b k'], Intermediates]:
         types = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        seen = frames.with_change(video) if self.change else video
-        features, _ = frames.of_each(self.frame, seen, train, keys)
-        # Or an image model's last layer, which starts small, would tell the LSTM next to nothing.
+        if self.change:
+            video = frames.with_change(video)
+        features, _ = frames.of_each(self.frame, video, train, keys)
+        # The last layer of an image model starts small: without a norm the LSTM would hardly react.
         features = nn.LayerNorm(name='norm', **types)(features)
-        # What fills up a clip comes after its end: no frame's state knows of it.
-        states = nn.RNN(nn.OptimizedLSTMCell(self.hidden, name='lstm', **types))(
-            features
-        )
+        # Padding follows the end of a clip, so no state of a valid frame depends on it.
+        cell = nn.OptimizedLSTMCell(self.hidden, name='lstm', **types)
+        states = nn.RNN(cell)(features)
         head = layers.head(self.num_classes, self.param_dtype)
         if self.prediction == 'probabilities':
             logits = frames.average(head(states), mask)
-        else:  # the head is linear: of the mean state it makes the mean of the frames' logits
-            logits = head(
-                (frames.last if self.prediction == 'last' else frames.mean)(
-                    states, mask
-                )
-            )
+        elif self.prediction == 'last':
+            logits = head(frames.last(states, mask))
+        else:
+            # The head is linear: it maps the mean state to the mean of the frames' logits.
+            logits = head(frames.mean(states, mask))
         return logits, {'features': features, 'states': states, 'logits': logits}
 
 
-# Examples; the docstring of `make` says what others there are.
+# Examples. The docstring of `make` describes all variants.
 VARIANTS = ('24-48-96',)
 
 
@@ -72,22 +77,37 @@ def make(
     """Build an LRCN.
 
     Args:
-        variant: that of the image model which sees each frame.
-        num_classes: length of the logits; 0 leaves out the head.
+        variant: of the image model for the frames.
+        num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
         backbone: name of the image model, one of `frames.BACKBONES`.
-        features: numbers that the image model answers of each frame.
+        features: number of features that the image model computes for each frame.
         hidden: units of the LSTM.
-        change: show it, beside each frame, the change since the one before: for the
-            optical flow that the paper's second network sees.
-        prediction: average the frames' 'logits' or, as the paper does, their
-            'probabilities', or take those of the 'last' frame.
-        **options: those of the image model.
+        change: add to each frame its difference from the previous frame, as further channels. It
+            replaces the optical flow of the paper's second network.
+        prediction: average the 'logits' of the frames or, as in the paper, their 'probabilities',
+            or take the 'last' frame.
+        **options: of the image model.
 
     Raises:
         UserError: The prediction, the backbone, its variant or an option is unknown.
     """
     layers.one_of('prediction', prediction, PREDICTIONS)
-    frame = frames.backbone(backbone, features, variant, dtype, param_dtype, **options)
-    return LRCN(num_classes, frame, hidden, change, prediction, dtype, param_dtype)
+    frame = frames.backbone(
+        backbone,
+        features,
+        variant,
+        dtype,
+        param_dtype,
+        **options,
+    )
+    return LRCN(
+        num_classes,
+        frame,
+        hidden=hidden,
+        change=change,
+        prediction=prediction,
+        dtype=dtype,
+        param_dtype=param_dtype,
+    )
