@@ -1,80 +1,104 @@
 """Augmentation: RandAugment, cutout and DiffAugment on an image, mixup and CutMix on a batch.
 
-The batch functions mix neighbours 2i and 2i + 1 with the key of 2i. A batch that devices or
-processes share in contiguous even parts is therefore mixed as the whole batch would be.
+The batch functions mix the neighbours 2i and 2i + 1 with the key of 2i. The result therefore does
+not change if devices or processes hold contiguous parts of even size.
 """
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from jaxvision.core import errors
 from jaxvision.core import keys as named_keys
 from jaxvision.image import color, geometry
+from jaxvision.image.types import Image, Index, PixelMask, Scalar
+
+Images = Float[Array, 'b h w c']
+Targets = Float[Array, 'b k']
+Keys = Key[Array, 'b']
+# (height, width) or (y, x) in pixels.
+Pair = Int[Array, '2']
 
 
 def randaugment(
     key: PRNGKeyArray,
-    image: Float[Array, 'h w c'],
+    image: Image,
     layers: int = 2,
     magnitude: float | int = 10,
     fill: float = 0.5,
-) -> Float[Array, 'h w c']:
-    """Apply RandAugment (Cubuk et al. 2020): operations drawn uniformly from its fourteen.
+) -> Image:
+    """Apply random operations from a set of fourteen (RandAugment, Cubuk et al. 2020).
 
-    The ranges at magnitude 10 are those of AutoAugment (Cubuk et al. 2019, table 6): rotation by 30
-    degrees, shear by 0.3, translation by 150/331 of the side, saturation, contrast, brightness and
-    sharpness by a factor of 1 +- 0.9, posterize to 4 bits, solarize at 0. As in torchvision, all
-    grow with the magnitude, and signs are random. Geometric operations are bilinear about the
-    centre.
+    At magnitude 10 the operations have the ranges of AutoAugment (Cubuk et al. 2019, table 6):
+
+    - rotation by 30 degrees, shear by 0.3, and translation by 150/331 of the side,
+    - saturation, contrast, brightness and sharpness by a factor of 1 +- 0.9,
+    - posterize to 4 bits, and solarize at 0.
+
+    As in torchvision, all effects grow with the magnitude, and signs are random. Geometric
+    operations are bilinear about the centre.
 
     Args:
-        key: draws the operations and signs.
+        key: random key of the operations and signs.
         image: in [0, 1], [H, W, 1 or 3].
-        layers: how many operations, one after the other.
-        magnitude: their strength, 0 to 10.
+        layers: number of operations, applied one after the other.
+        magnitude: strength of all operations, 0 to 10.
         fill: the value of pixels from outside the image.
 
     Raises:
         ValueError: The magnitude is not in [0, 10].
     """
     if not 0 <= magnitude <= 10:
-        raise ValueError(f'randaugment: magnitude is in [0, 10], not {magnitude}.')
+        raise ValueError(f'magnitude={magnitude}: expected a number in [0, 10].')
     for layer_key in jax.random.split(key, layers):
         image = _random_operation(layer_key, image, magnitude / 10, fill)
     return image
 
 
 def _random_operation(
-    key: PRNGKeyArray, image: Float[Array, 'h w c'], strength: float, fill: float
-) -> Float[Array, 'h w c']:
-    """Apply one of RandAugment's operations.
+    key: PRNGKeyArray,
+    image: Image,
+    strength: float,
+    fill: float,
+) -> Image:
+    """Apply a random operation of RandAugment.
 
-    Under vmap every image pays for all operations, so the five geometric ones share one
-    resampling. Operations 0 to 4 are its matrices, 5 is the identity, 6 to 13 change colours.
+    Operations 0 to 4 are geometric, 5 is the identity, and 6 to 13 change colours. Under vmap all
+    operations are computed for every image, so the five geometric ones share one resampling.
 
     Args:
-        key: draws the operation and its sign.
+        key: random key of the operation and its sign.
         image: [H, W, C] in [0, 1].
         strength: in [0, 1].
         fill: the value of pixels from outside the image.
     """
     operation_key, sign_key = jax.random.split(key)
     operation = jax.random.randint(operation_key, (), 0, 14, jnp.int32)
-    sign = jnp.where(jax.random.uniform(sign_key, (), jnp.float32) < 0.5, -1.0, 1.0)
+    is_negative = jax.random.uniform(sign_key, (), jnp.float32) < 0.5
+    sign = jnp.where(is_negative, -1.0, 1.0)
     signed = strength * sign
-    matrices = _geometric_matrices(signed, *image.shape[:2])
-    image = geometry.affine(image, matrices[jnp.minimum(operation, 5)], fill)
-    return _change_colors(
-        jnp.maximum(operation, 5) - 5, image, strength, 1 + 0.9 * signed
-    )
+    height, width, _ = image.shape
+    matrices = _geometric_matrices(signed, height, width)
+    matrix = matrices[jnp.minimum(operation, 5)]
+    image = geometry.affine(image, matrix, fill)
+    color_operation = jnp.maximum(operation, 5) - 5
+    factor = 1 + 0.9 * signed
+    return _change_colors(color_operation, image, strength, factor)
 
 
 def _geometric_matrices(
-    signed: Float[Array, ''], height: int, width: int
+    signed: Scalar,
+    height: int,
+    width: int,
 ) -> Float[Array, '6 2 3']:
-    """The matrices to rotate, shear x, shear y, translate x, translate y, and the identity."""
+    """Matrices to rotate, shear x, shear y, translate x, translate y, and the identity.
+
+    Args:
+        signed: strength with a sign, in [-1, 1].
+        height: of the image in pixels.
+        width: of the image in pixels.
+    """
     zero = jnp.zeros_like(signed)
     return jnp.stack(
         [
@@ -89,18 +113,18 @@ def _geometric_matrices(
 
 
 def _change_colors(
-    operation: Int[Array, ''],
-    image: Float[Array, 'h w c'],
+    operation: Index,
+    image: Image,
     strength: float,
-    factor: Float[Array, ''],
-) -> Float[Array, 'h w c']:
+    factor: Scalar,
+) -> Image:
     """Apply a colour operation. Operation 0 is the identity.
 
     Args:
         operation: 0 to 8.
         image: [H, W, C] in [0, 1].
-        strength: in [0, 1], of operations without a sign.
-        factor: of the operations that strengthen or weaken, 1 for no change.
+        strength: of operations without a sign, in [0, 1].
+        factor: of the four `adjust_*` operations, 1 for no change.
     """
     operations = (
         lambda x: x,
@@ -118,61 +142,90 @@ def _change_colors(
 
 
 def cutout(
-    key: PRNGKeyArray, image: Float[Array, 'h w c'], size: int, fill: float = 0.0
-) -> Float[Array, 'h w c']:
+    key: PRNGKeyArray,
+    image: Image,
+    size: int,
+    fill: float = 0.0,
+) -> Image:
     """Fill a random square of an image (DeVries & Taylor 2017).
 
     Args:
-        key: draws the centre of the square, uniform over the image. A part of the square may lie
-            outside.
+        key: random key of the centre of the square, uniform over the image. A part of the square
+            may lie outside.
         image: [H, W, C].
         size: side of the square in pixels.
         fill: the value of its pixels.
     """
-    inside = _random_box(key, *image.shape[:2], jnp.array([size, size]))
-    return jnp.where(inside[..., None], jnp.asarray(fill, image.dtype), image)
+    height, width, _ = image.shape
+    inside = _random_box(key, height, width, jnp.array([size, size]))
+    fill = jnp.asarray(fill, image.dtype)
+    return jnp.where(inside[..., None], fill, image)
 
 
 def _random_box(
-    key: PRNGKeyArray, height: int, width: int, size: Int[Array, '2']
-) -> Bool[Array, 'height width']:
-    """True inside a box of `size` (height, width) about a random pixel."""
+    key: PRNGKeyArray,
+    height: int,
+    width: int,
+    size: Pair,
+) -> PixelMask:
+    """True inside a box about a random pixel.
+
+    Args:
+        key: random key of the pixel.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        size: (height, width) of the box.
+    """
     image_size = jnp.array([height, width], jnp.int32)
-    corner = jax.random.randint(key, (2,), 0, image_size, jnp.int32) - size // 2
+    centre = jax.random.randint(key, (2,), 0, image_size, jnp.int32)
+    corner = centre - size // 2
     return _box(corner, size, height, width)
 
 
 def _box(
-    corner: Int[Array, '2'], size: Int[Array, '2'], height: int, width: int
-) -> Bool[Array, 'height width']:
-    """True inside a box: `corner` is its (top, left), `size` its (height, width)."""
+    corner: Pair,
+    size: Pair,
+    height: int,
+    width: int,
+) -> PixelMask:
+    """True inside a box.
+
+    Args:
+        corner: (top, left) of the box.
+        size: (height, width) of the box.
+        height: of the image in pixels.
+        width: of the image in pixels.
+    """
     y = jnp.arange(height)[:, None]
     x = jnp.arange(width)
     end = corner + size
     top, left = corner
     bottom, right = end
-    return (top <= y) & (y < bottom) & (left <= x) & (x < right)
+    in_rows = (top <= y) & (y < bottom)
+    return in_rows & (left <= x) & (x < right)
 
 
 def diffaugment(
     key: PRNGKeyArray,
-    image: Float[Array, 'h w c'],
+    image: Image,
     policy: str = 'color,translation,cutout',
-) -> Float[Array, 'h w c']:
+) -> Image:
     """Apply DiffAugment (Zhao et al. 2020) to a real or generated image for a discriminator.
 
     The operations of a policy:
 
-        color        adds U(-0.25, 0.25), multiplies the difference of each pixel to the mean of
-                     its channels by U(0, 2), and that of the image to its mean by U(0.5, 1.5)
-        translation  by up to 1/8 of each side, in whole pixels
-        cutout       of a box of half the sides, a part of which may lie outside
+        color        adds U(-0.25, 0.25), multiplies the difference of each pixel from the mean of
+                     its channels by U(0, 2), and its difference from the mean of the image by
+                     U(0.5, 1.5)
+        translation  shifts by up to 1/8 of each side, in whole pixels
+        cutout       fills a box of half the sides, a part of which may lie outside
 
-    No value is clipped, so gradients reach the generator through every colour. The paper's images
-    are in [-1, 1], twice the range: its brightness is U(-0.5, 0.5), and its fill of 0 is 0.5 here.
+    No value is clipped, so that every colour has a gradient for the generator. The paper's images
+    are in [-1, 1], twice the range. Its brightness of U(-0.5, 0.5) is U(-0.25, 0.25) here, and its
+    fill of 0 is 0.5.
 
     Args:
-        key: draws the parameters.
+        key: random key of the parameters.
         image: [H, W, C] in [0, 1].
         policy: names of operations joined by commas, or ''.
 
@@ -186,47 +239,63 @@ def diffaugment(
     return image
 
 
-def _jitter(key: PRNGKeyArray, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
-    shift, saturation, contrast = jax.random.uniform(
-        key, (3,), jnp.float32, jnp.array([-0.25, 0, 0.5]), jnp.array([0.25, 2, 1.5])
-    ).astype(image.dtype)
+def _jitter(
+    key: PRNGKeyArray,
+    image: Image,
+) -> Image:
+    """Change brightness, saturation and contrast at random."""
+    low = jnp.array([-0.25, 0, 0.5])
+    high = jnp.array([0.25, 2, 1.5])
+    uniform = jax.random.uniform(key, (3,), jnp.float32, low, high)
+    shift, saturation, contrast = uniform.astype(image.dtype)
     image = image + shift
     mean = image.mean(-1, keepdims=True)
     image = mean + saturation * (image - mean)
     return image.mean() + contrast * (image - image.mean())
 
 
-def _shift(key: PRNGKeyArray, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
+def _shift(
+    key: PRNGKeyArray,
+    image: Image,
+) -> Image:
+    """Shift by random whole pixels."""
     reach = jnp.array(image.shape[:2], jnp.int32) // 8
     dy, dx = jax.random.randint(key, (2,), -reach, reach + 1, jnp.int32)
     return geometry.translate(image, dy, dx, fill=0.5)
 
 
-def _cut_half(key: PRNGKeyArray, image: Float[Array, 'h w c']) -> Float[Array, 'h w c']:
-    sides = jnp.array(image.shape[:2], jnp.int32)
+def _cut_half(
+    key: PRNGKeyArray,
+    image: Image,
+) -> Image:
+    """Fill a random box of half the sides with grey."""
+    height, width, _ = image.shape
+    sides = jnp.array([height, width], jnp.int32)
     size = sides // 2
-    # A box with an even side is centred between pixels, so it has one more place.
-    centre = jax.random.randint(key, (2,), 0, sides + 1 - size % 2, jnp.int32)
-    inside = _box(centre - size // 2, size, *image.shape[:2])
-    return jnp.where(inside[..., None], jnp.asarray(0.5, image.dtype), image)
+    # A box with an even side is centred between pixels, so it has one more position.
+    positions = sides + 1 - size % 2
+    centre = jax.random.randint(key, (2,), 0, positions, jnp.int32)
+    inside = _box(centre - size // 2, size, height, width)
+    grey = jnp.asarray(0.5, image.dtype)
+    return jnp.where(inside[..., None], grey, image)
 
 
 _DIFFERENTIABLE = {'color': _jitter, 'translation': _shift, 'cutout': _cut_half}
 
 
 def mixup(
-    keys: Key[Array, 'b'],
-    images: Float[Array, 'b h w c'],
-    targets: Float[Array, 'b k'],
+    keys: Keys,
+    images: Images,
+    targets: Targets,
     alpha: float,
-) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b k']]:
-    """Replace examples by lam * example + (1 - lam) * neighbour (mixup, Zhang et al. 2018).
+) -> tuple[Images, Targets]:
+    """Mix pairs of examples: lam * example + (1 - lam) * neighbour (mixup, Zhang et al. 2018).
 
     Args:
-        keys: one for each example (`jaxvision.core.keys.per_example`).
+        keys: one random key for each example (`jaxvision.core.keys.per_example`).
         images: [B, H, W, C].
         targets: class probabilities, [B, K].
-        alpha: lam ~ Beta(alpha, alpha), one for each pair.
+        alpha: lam of a pair has the distribution Beta(alpha, alpha).
 
     Returns:
         The mixed images and targets.
@@ -235,26 +304,27 @@ def mixup(
         ValueError: The batch size is odd, or alpha is not above 0.
     """
     _check_pairs(keys, alpha, 'mixup')
-    lam = jnp.repeat(_draw_lam(keys[::2], alpha), 2)
+    lam = _sample_lam(keys[::2], alpha)
+    lam = jnp.repeat(lam, 2)
     return _mix(lam, images), _mix(lam, targets)
 
 
 def cutmix(
-    keys: Key[Array, 'b'],
-    images: Float[Array, 'b h w c'],
-    targets: Float[Array, 'b k'],
+    keys: Keys,
+    images: Images,
+    targets: Targets,
     alpha: float,
-) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b k']]:
+) -> tuple[Images, Targets]:
     """Exchange a random box between neighbours (CutMix, Yun et al. 2019).
 
-    The box has the image's aspect ratio and the fraction 1 - lam of its area. It is cut at the
-    border, and the targets are mixed by the area that is left.
+    The box has the image's aspect ratio and the fraction 1 - lam of its area. It is cropped at the
+    border of the image, and the targets are mixed by the area that remains.
 
     Args:
-        keys: one for each example (`jaxvision.core.keys.per_example`).
+        keys: one random key for each example (`jaxvision.core.keys.per_example`).
         images: [B, H, W, C].
         targets: class probabilities, [B, K].
-        alpha: lam ~ Beta(alpha, alpha), one for each pair.
+        alpha: lam of a pair has the distribution Beta(alpha, alpha).
 
     Returns:
         The mixed images and targets.
@@ -265,45 +335,60 @@ def cutmix(
     _check_pairs(keys, alpha, 'cutmix')
     _, height, width, _ = images.shape
     lam_keys, place_keys = jax.vmap(jax.random.split, out_axes=1)(keys[::2])
-    side = jnp.sqrt(1 - _draw_lam(lam_keys, alpha))
-    sizes = (side[:, None] * jnp.array([height, width], side.dtype)).astype(jnp.int32)
-    inside = jax.vmap(_random_box, (0, None, None, 0))(place_keys, height, width, sizes)
+    lam = _sample_lam(lam_keys, alpha)
+    side = jnp.sqrt(1 - lam)
+    sizes = side[:, None] * jnp.array([height, width], side.dtype)
+    sizes = sizes.astype(jnp.int32)
+    random_boxes = jax.vmap(_random_box, (0, None, None, 0))
+    inside = random_boxes(place_keys, height, width, sizes)
     inside = jnp.repeat(inside, 2, axis=0)
     fraction = 1 - inside.mean((1, 2), dtype=jnp.float32)
     images = jnp.where(inside[..., None], _neighbours(images), images)
     return images, _mix(fraction, targets)
 
 
-def _check_pairs(keys: Key[Array, 'b'], alpha: float, caller: str) -> None:
+def _check_pairs(
+    keys: Keys,
+    alpha: float,
+    caller: str,
+) -> None:
     if len(keys) % 2:
         raise ValueError(
-            f'{caller}: examples are mixed in pairs, but the batch has {len(keys)}; '
-            'choose an even batch size (on each device).'
+            f'{caller}: expected an even number of examples, as they are mixed in pairs, '
+            f'but the batch has {len(keys)}. Choose an even batch size on each device.'
         )
     if alpha <= 0:
         raise ValueError(
-            f'{caller}: alpha must be above 0, not {alpha}; leave {caller} out.'
+            f'{caller}: alpha={alpha}: expected a number above 0. To switch it off, do '
+            f'not call {caller}.'
         )
 
 
-def _draw_lam(keys: Key[Array, 'pairs'], alpha: float) -> Float[Array, 'pairs']:
-    """lam ~ Beta(alpha, alpha) of each pair."""
+def _sample_lam(
+    keys: Key[Array, 'pairs'],
+    alpha: float,
+) -> Float[Array, 'pairs']:
+    """Sample lam of each pair from Beta(alpha, alpha)."""
 
-    def draw(key: PRNGKeyArray) -> Float[Array, '']:
+    def sample(key: PRNGKeyArray) -> Float[Array, '']:
         return jax.random.beta(key, alpha, alpha, (), jnp.float32)
 
-    return jax.vmap(draw)(keys)
+    return jax.vmap(sample)(keys)
 
 
 def _neighbours(batch: Float[Array, 'b ...']) -> Float[Array, 'b ...']:
-    """The batch with 2i and 2i + 1 exchanged."""
+    """Exchange the examples 2i and 2i + 1."""
     pairs = batch.reshape(-1, 2, *batch.shape[1:])
-    return pairs[:, ::-1].reshape(batch.shape)
+    exchanged = pairs[:, ::-1]
+    return exchanged.reshape(batch.shape)
 
 
 def _mix(
-    fraction: Float[Array, 'b'], batch: Float[Array, 'b ...']
+    fraction: Float[Array, 'b'],
+    batch: Float[Array, 'b ...'],
 ) -> Float[Array, 'b ...']:
-    """fraction * batch + (1 - fraction) * its neighbours."""
-    fraction = fraction.astype(batch.dtype).reshape(-1, *[1] * (batch.ndim - 1))
+    """Compute fraction * batch + (1 - fraction) * neighbours."""
+    ones = [1] * (batch.ndim - 1)
+    fraction = fraction.astype(batch.dtype)
+    fraction = fraction.reshape(-1, *ones)
     return fraction * batch + (1 - fraction) * _neighbours(batch)

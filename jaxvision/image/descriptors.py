@@ -1,46 +1,60 @@
-"""Descriptors of an image: a few numbers, without a trained network."""
+"""Image descriptors that need no trained network."""
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-CELLS = 4  # along each side of the image
-DIRECTIONS = 8  # of edges, in each cell
+from jaxvision.image.types import Image
+
+# Cells along each side of the image.
+CELLS = 4
+# Directions of edges in each cell.
+DIRECTIONS = 8
 
 
-def layout(image: Float[Array, 'h w c']) -> Float[Array, 'd']:
-    """The colours and edges in each of 4x4 cells of an image.
+def layout(image: Image) -> Float[Array, 'd']:
+    """Describe an image by the colours and edges in each of 4x4 cells.
 
-    The first half of the descriptor is the mean colour of each cell less that of the image. The
-    second half is how steeply the grey image rises there in each of 8 directions: a coarse
-    histogram of oriented gradients (Dalal and Triggs 2005).
+    The first half of the descriptor is the mean colour of each cell, less the mean colour of the
+    image. The second half is the mean slope of the grey image in each cell and in each of 8
+    directions, a coarse histogram of oriented gradients (Dalal and Triggs 2005).
 
     Args:
         image: [H, W, C] in [0, 1], at least 4x4 pixels.
 
     Returns:
-        The descriptor, of length 1, or of length 0 for a plain image.
+        A vector of norm 1. A half without any contrast is zero, and the norm is then smaller.
     """
     grey = image.mean(-1)
-    down = jnp.pad(jnp.diff(grey, axis=0), [(0, 1), (0, 0)])
-    right = jnp.pad(jnp.diff(grey, axis=1), [(0, 0), (0, 1)])
+    down = jnp.diff(grey, axis=0)
+    down = jnp.pad(down, [(0, 1), (0, 0)])
+    right = jnp.diff(grey, axis=1)
+    right = jnp.pad(right, [(0, 0), (0, 1)])
     gradients = jnp.stack([down, right], -1)
     angles = 2 * np.pi * np.arange(DIRECTIONS) / DIRECTIONS
     directions = jnp.array([np.sin(angles), np.cos(angles)], image.dtype)
     edges = jnp.maximum(gradients @ directions, 0)
     colors = _cell_means(image)
-    halves = [colors - colors.mean((0, 1)), _cell_means(edges)]
-    return jnp.concatenate([_scaled(half.ravel()) for half in halves]) / 2**0.5
+    contrasts = colors - colors.mean((0, 1))
+    slopes = _cell_means(edges)
+    halves = [_unit(contrasts.ravel()), _unit(slopes.ravel())]
+    return jnp.concatenate(halves) / 2**0.5
 
 
-def _cell_means(image):
-    """The mean of each cell. Rows and columns that are left over belong to none."""
+def _cell_means(image: Float[Array, 'h w n']) -> Float[Array, 'y x n']:
+    """Mean of each cell. Rows and columns that remain at the end belong to no cell."""
     height, width, channels = image.shape
-    image = image[: height // CELLS * CELLS, : width // CELLS * CELLS]
-    # One axis at a time: TFLite has at most six axes, and batches and videos have theirs.
-    rows = image.reshape(CELLS, height // CELLS, -1, channels).mean(1)
-    return rows.reshape(CELLS, CELLS, width // CELLS, channels).mean(2)
+    cell_height = height // CELLS
+    cell_width = width // CELLS
+    image = image[: cell_height * CELLS, : cell_width * CELLS]
+    # One axis at a time: TFLite supports six axes, of which batches and videos take two.
+    rows = image.reshape(CELLS, cell_height, -1, channels)
+    rows = rows.mean(1)
+    cells = rows.reshape(CELLS, CELLS, cell_width, channels)
+    return cells.mean(2)
 
 
-def _scaled(x):
-    return x / jnp.maximum(jnp.sqrt(jnp.sum(jnp.square(x))), 1e-6)
+def _unit(x: Float[Array, 'n']) -> Float[Array, 'n']:
+    """Scale a vector to norm 1. A zero vector stays zero."""
+    squared_norm = jnp.sum(jnp.square(x))
+    return x / jnp.maximum(jnp.sqrt(squared_norm), 1e-6)

@@ -1,7 +1,8 @@
 """Antialiased resizing of one image [H, W, C], and the random resized crop.
 
-Each axis is a product with a matrix of weights, so that a crop's box may be traced. jax.image has
-the same kernels, but computes the places of samples in float32: 4e-5 from Pillow at 500 pixels.
+Each axis is resized by a product with a matrix of weights, so that the box of a crop may be traced.
+jax.image has the same kernels. Its float32 coordinates give differences from Pillow of 4e-5 at 500
+pixels.
 """
 
 import functools
@@ -14,69 +15,85 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, DTypeLike, Float, Int, PRNGKeyArray
 
+from jaxvision.image.types import Image, Index, Resized, Size
+
 Method = Literal['bilinear', 'bicubic', 'lanczos3']
-Kernel = Callable[[Float[Array, '...']], Float[Array, '...']]
+# Weights by distance in pixels.
+Distances = Float[Array, '...']
+Kernel = Callable[[Distances], Distances]
+# (top, left, height, width) in pixels.
+Box = Int[Array, '4']
+Range = tuple[float, float]
+Weights = Float[Array, 'samples pixels']
 
 
 def resize(
-    image: Float[Array, 'h w c'], size: tuple[int, int], method: Method = 'bilinear'
-) -> Float[Array, 'new_h new_w c']:
-    """Resize an image, antialiased where it shrinks.
+    image: Image,
+    size: Size,
+    method: Method = 'bilinear',
+) -> Resized:
+    """Resize an image, with antialiasing where it shrinks.
 
-    Equal to Pillow's `Image.resize` in mode 'F', and to PyTorch's with antialias=True.
+    The result equals Pillow's `Image.resize` in mode 'F', and PyTorch's with antialias=True.
 
     Args:
         image: [H, W, C].
         size: height and width of the result.
-        method: the kernel. Bicubic (a = -0.5) and lanczos3 may overshoot [0, 1].
+        method: the kernel. The kernels bicubic (a = -0.5) and lanczos3 may overshoot [0, 1].
     """
     kernel = _KERNELS[method]
     dtype = _at_least_float32(image)
     height, width, _ = image.shape
+    new_height, new_width = size
     # Constants of the program, because some formats cannot compute them (TFLite's int8).
     with jax.ensure_compile_time_eval():
         first = jnp.int32(0)
-        rows = _weights(kernel, height, size[0], first, jnp.int32(height), dtype)
-        columns = _weights(kernel, width, size[1], first, jnp.int32(width), dtype)
+        rows = _weights(kernel, height, new_height, first, jnp.int32(height), dtype)
+        columns = _weights(kernel, width, new_width, first, jnp.int32(width), dtype)
     return _resampled(rows, image, columns)
 
 
 def crop_and_resize(
-    image: Float[Array, 'h w c'],
-    box: Int[Array, '4'],
-    size: tuple[int, int],
+    image: Image,
+    box: Box,
+    size: Size,
     method: Method = 'bilinear',
-) -> Float[Array, 'new_h new_w c']:
+) -> Resized:
     """Resize the pixels of a box, as Pillow's `crop` and `resize` do.
 
     Args:
-        image: [H, W, C]. No pixel outside the box has an influence.
-        box: top, left, height, width in pixels. It may be traced.
+        image: [H, W, C]. Pixels outside the box have no influence.
+        box: (top, left, height, width) in pixels. It may be traced.
         size: height and width of the result.
         method: as for `resize`.
     """
     kernel = _KERNELS[method]
     dtype = _at_least_float32(image)
+    image_height, image_width, _ = image.shape
+    new_height, new_width = size
     top, left, height, width = box.astype(jnp.int32)
-    rows = _weights(kernel, image.shape[0], size[0], top, height, dtype)
-    columns = _weights(kernel, image.shape[1], size[1], left, width, dtype)
+    rows = _weights(kernel, image_height, new_height, top, height, dtype)
+    columns = _weights(kernel, image_width, new_width, left, width, dtype)
     return _resampled(rows, image, columns)
 
 
-def _at_least_float32(image: Float[Array, 'h w c']) -> DTypeLike:
+def _at_least_float32(image: Image) -> DTypeLike:
     return jnp.promote_types(image.dtype, jnp.float32)
 
 
 def _resampled(
     rows: Float[Array, 'y h'],
-    image: Float[Array, 'h w c'],
+    image: Image,
     columns: Float[Array, 'x w'],
 ) -> Float[Array, 'y x c']:
+    """Combine rows and columns of an image by matrices of weights."""
+    precise = lax.Precision.HIGHEST
     # Channels first, because TFLite cannot convert a matrix product around an axis of one channel.
     planes = jnp.moveaxis(image.astype(rows.dtype), -1, 0)
-    resized = jnp.matmul(rows, planes, precision=lax.Precision.HIGHEST)
-    resized = jnp.matmul(resized, columns.T, precision=lax.Precision.HIGHEST)
-    return jnp.moveaxis(resized, 0, -1).astype(image.dtype)
+    resized = jnp.matmul(rows, planes, precision=precise)
+    resized = jnp.matmul(resized, columns.T, precision=precise)
+    resized = jnp.moveaxis(resized, 0, -1)
+    return resized.astype(image.dtype)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 5))
@@ -84,47 +101,52 @@ def _weights(
     kernel: Kernel,
     pixels: int,
     samples: int,
-    start: Int[Array, ''],
-    length: Int[Array, ''],
+    start: Index,
+    length: Index,
     dtype: DTypeLike,
-) -> Float[Array, 'samples pixels']:
-    """The weight of each pixel in each sample of the pixels [start, start + length).
+) -> Weights:
+    """Compute the weight of each pixel in each sample of the pixels [start, start + length).
 
     Args:
-        kernel: weight by distance in pixels.
-        pixels: the length of the axis.
-        samples: the length of the resized axis.
+        kernel: weights by distance in pixels.
+        pixels: length of the axis.
+        samples: length of the resized axis.
         start: the first pixel to sample.
-        length: how many pixels to sample.
+        length: number of pixels to sample.
         dtype: of the weights.
     """
-    # Sample i lies at start + (i + 1/2) length / samples - 1/2 pixels. Integers compute it exactly,
-    # float32 would round a large coordinate.
+    # Sample i lies at start + (i + 1/2) length / samples - 1/2 pixels. Integers are exact, but
+    # float32 would round large coordinates.
     twice = (2 * jnp.arange(samples, dtype=jnp.int32) + 1) * length - samples
     whole = start + twice // (2 * samples)
     rest = twice % (2 * samples)
     pixel = jnp.arange(pixels, dtype=jnp.int32)
     whole_distance = whole[:, None] - pixel
-    distance = whole_distance + (rest[:, None] / (2 * samples)).astype(dtype)
-    # Where the image shrinks, the kernel is as wide as a pixel of the result: a low-pass filter.
-    weights = kernel(jnp.abs(distance) / jnp.maximum(length.astype(dtype) / samples, 1))
-    weights = jnp.where((start <= pixel) & (pixel < start + length), weights, 0)
+    fraction = rest[:, None] / (2 * samples)
+    distance = whole_distance + fraction.astype(dtype)
+    # If the image shrinks, the kernel becomes as wide as a pixel of the result: a low-pass filter.
+    shrinkage = jnp.maximum(length.astype(dtype) / samples, 1)
+    weights = kernel(jnp.abs(distance) / shrinkage)
+    is_inside = (start <= pixel) & (pixel < start + length)
+    weights = jnp.where(is_inside, weights, 0)
     return weights / weights.sum(1, keepdims=True)
 
 
-def _triangle(x: Float[Array, '...']) -> Float[Array, '...']:
+def _triangle(x: Distances) -> Distances:
     return jnp.maximum(1 - x, 0)
 
 
-def _cubic(x: Float[Array, '...']) -> Float[Array, '...']:
-    """Keys (1981), a = -1/2."""
+def _cubic(x: Distances) -> Distances:
+    """The kernel of Keys (1981) with a = -1/2."""
     near = (1.5 * x - 2.5) * x * x + 1
     far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return jnp.where(x < 1, near, jnp.where(x < 2, far, 0))
+    far_or_zero = jnp.where(x < 2, far, 0)
+    return jnp.where(x < 1, near, far_or_zero)
 
 
-def _lanczos3(x: Float[Array, '...']) -> Float[Array, '...']:
-    return jnp.where(x < 3, jnp.sinc(x) * jnp.sinc(x / 3), 0)
+def _lanczos3(x: Distances) -> Distances:
+    windowed = jnp.sinc(x) * jnp.sinc(x / 3)
+    return jnp.where(x < 3, windowed, 0)
 
 
 _KERNELS = {'bilinear': _triangle, 'bicubic': _cubic, 'lanczos3': _lanczos3}
@@ -134,65 +156,83 @@ def random_resized_box(
     uniforms: Float[Array, 'tries 4'],
     height: int,
     width: int,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> Int[Array, '4']:
-    """The random crop of Inception (Szegedy et al. 2015), as in torchvision.
+    scale: Range = (0.08, 1.0),
+    ratio: Range = (3 / 4, 4 / 3),
+) -> Box:
+    """Choose a random box for the crop of Inception (Szegedy et al. 2015), as in torchvision.
 
-    Try t computes from u = uniforms[t]:
+    Attempt t computes from u = uniforms[t]:
 
         area = height * width * (scale[0] + u[0] * (scale[1] - scale[0]))
-        w / h = ratio[0] * (ratio[1] / ratio[0]) ** u[1], which is log-uniform
+        w / h = ratio[0] * (ratio[1] / ratio[0]) ** u[1]  (log-uniform)
         h = round(sqrt(area / (w / h))), w = round(sqrt(area * (w / h)))
         top = floor(u[2] * (height - h + 1)), left = floor(u[3] * (width - w + 1))
 
-    The first try that fits counts. If none does, the crop is the largest central one whose aspect
-    ratio is in range.
+    The first box that fits into the image is chosen. If none fits, it is the largest central box
+    with an aspect ratio in the range.
 
     Args:
-        uniforms: numbers in [0, 1), four for each try.
+        uniforms: numbers in [0, 1), four for each attempt.
         height: of the image in pixels.
         width: of the image in pixels.
-        scale: range of the crop's area, as a fraction of the image's.
-        ratio: range of its width over its height.
+        scale: range of the box's area, as a fraction of the image's area.
+        ratio: range of the box's width divided by its height.
 
     Returns:
-        top, left, height and width of the crop in pixels.
+        (top, left, height, width) of the box in pixels.
     """
-    area = height * width * (scale[0] + uniforms[:, 0] * (scale[1] - scale[0]))
-    w_over_h = ratio[0] * (ratio[1] / ratio[0]) ** uniforms[:, 1]
+    least_area, largest_area = scale
+    least_ratio, largest_ratio = ratio
+    u0 = uniforms[:, 0]
+    u1 = uniforms[:, 1]
+    u2 = uniforms[:, 2]
+    u3 = uniforms[:, 3]
+    area = height * width * (least_area + u0 * (largest_area - least_area))
+    w_over_h = least_ratio * (largest_ratio / least_ratio) ** u1
     h = jnp.round(jnp.sqrt(area / w_over_h))
     w = jnp.round(jnp.sqrt(area * w_over_h))
     fits = (h > 0) & (h <= height) & (w > 0) & (w <= width)
-    top = jnp.floor(uniforms[:, 2] * (height - h + 1))
-    left = jnp.floor(uniforms[:, 3] * (width - w + 1))
-    boxes = jnp.stack([top, left, h, w], 1).astype(jnp.int32)
+    top = jnp.floor(u2 * (height - h + 1))
+    left = jnp.floor(u3 * (width - w + 1))
+    boxes = jnp.stack([top, left, h, w], 1)
+    boxes = boxes.astype(jnp.int32)
     central = jnp.array(_central_box(height, width, ratio), jnp.int32)
-    return jnp.where(fits.any(), boxes[jnp.argmax(fits)], central)
+    first_fit = boxes[jnp.argmax(fits)]
+    return jnp.where(fits.any(), first_fit, central)
 
 
 def _central_box(
-    height: int, width: int, ratio: tuple[float, float]
+    height: int,
+    width: int,
+    ratio: Range,
 ) -> tuple[int, int, int, int]:
-    """The largest central (top, left, height, width) whose width / height is in the range."""
+    """The largest central box (top, left, height, width) with width / height in the range.
+
+    Args:
+        height: of the image in pixels.
+        width: of the image in pixels.
+        ratio: range of width / height.
+    """
     w_over_h = np.clip(width / height, *ratio)
     h = min(height, max(1, round(width / w_over_h)))
     w = min(width, max(1, round(height * w_over_h)))
-    return (height - h) // 2, (width - w) // 2, h, w
+    top = (height - h) // 2
+    left = (width - w) // 2
+    return top, left, h, w
 
 
 def random_resized_crop(
     key: PRNGKeyArray,
-    image: Float[Array, 'h w c'],
-    size: tuple[int, int],
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    image: Image,
+    size: Size,
+    scale: Range = (0.08, 1.0),
+    ratio: Range = (3 / 4, 4 / 3),
     method: Method = 'bilinear',
-) -> Float[Array, 'new_h new_w c']:
+) -> Resized:
     """Resize a random box of an image, and clip the result to [0, 1].
 
     Args:
-        key: draws the box, in ten tries of `random_resized_box`.
+        key: random key of the box, with ten attempts of `random_resized_box`.
         image: [H, W, C] in [0, 1].
         size: height and width of the result.
         scale: as for `random_resized_box`.
@@ -200,5 +240,7 @@ def random_resized_crop(
         method: as for `resize`.
     """
     uniforms = jax.random.uniform(key, (10, 4), jnp.float32)
-    box = random_resized_box(uniforms, *image.shape[:2], scale, ratio)
-    return jnp.clip(crop_and_resize(image, box, size, method), 0, 1)
+    height, width, _ = image.shape
+    box = random_resized_box(uniforms, height, width, scale, ratio)
+    resized = crop_and_resize(image, box, size, method)
+    return jnp.clip(resized, 0, 1)

@@ -1,10 +1,10 @@
-"""Process an image of any size with a network of one size: split it into tiles, and join them.
+"""Split images of any size into tiles for a network of one size, and join its outputs.
 
-Neighbouring tiles share at least `overlap` pixels, and meet in the middle of these. So the joined
-outputs of a network with a receptive field of at most overlap / 2 pixels in each direction are its
-output for the whole image, except near the image's border. With a larger receptive field, a `blend`
-of up to `overlap` pixels hides the seams: one output fades linearly into the other. All of this
-runs on the host.
+Neighbouring tiles share at least `overlap` pixels, and are joined in the middle of these. For a
+network with a receptive field of at most overlap / 2 pixels in each direction, the joined outputs
+equal its output for the whole image, except near the border. With a larger receptive field there
+are seams. A `blend` of up to `overlap` pixels hides them: one output fades linearly into the other.
+All functions run on the host.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,21 +12,35 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-SOME = 64  # rows of a joined image that are given out at once
+from jaxvision.image.types import Size
 
-Size = tuple[int, int]
+# The most rows of a joined image that are yielded at once.
+SOME = 64
+
+# (top, left) of each tile.
 Corners = Int[np.ndarray, 'n 2']
+Image = Shaped[np.ndarray, 'h w c']
+Tiles = Shaped[np.ndarray, 'n th tw c']
+# The output of a network for one tile.
+Tile = Float[np.ndarray, 'th tw c']
+JoinedRows = Iterator[Float[np.ndarray, '_rows W c']]
+Parts = Iterable[Float[np.ndarray, 'length _ c']]
 
 
-def corners(shape: Size, size: Size, overlap: int) -> Corners:
-    """The corners of the tiles that cover an image, row by row.
+def corners(
+    shape: Size,
+    size: Size,
+    overlap: int,
+) -> Corners:
+    """Compute the corners of tiles that cover an image, row by row.
 
-    The last tile of a row or column ends with the image, unless the image is smaller than a tile.
+    The last tile of a row or column ends at the edge of the image, unless the image is smaller than
+    a tile.
 
     Args:
         shape: height and width of the image.
         size: height and width of a tile.
-        overlap: the least pixels that neighbouring tiles share.
+        overlap: the least number of pixels that neighbouring tiles share.
 
     Returns:
         (top, left) of each tile.
@@ -35,39 +49,60 @@ def corners(shape: Size, size: Size, overlap: int) -> Corners:
         ValueError: The overlap is negative, or not smaller than a tile.
     """
     if not 0 <= overlap < min(size):
-        raise ValueError(f'tiles of {size[0]}x{size[1]} pixels cannot share {overlap}')
+        raise ValueError(
+            f'overlap={overlap}: expected 0 or more pixels, and less than a side of tiles '
+            f'of {size[0]}x{size[1]}.'
+        )
     tops = _starts(shape[0], size[0], overlap)
     lefts = _starts(shape[1], size[1], overlap)
-    return np.stack(np.meshgrid(tops, lefts, indexing='ij'), axis=-1).reshape(-1, 2)
+    grid = np.meshgrid(tops, lefts, indexing='ij')
+    return np.stack(grid, axis=-1).reshape(-1, 2)
 
 
-def _starts(length: int, side: int, overlap: int) -> list[int]:
-    """Where tiles begin along one axis."""
-    return [*range(0, length - side, side - overlap), max(length - side, 0)]
+def _starts(
+    length: int,
+    side: int,
+    overlap: int,
+) -> list[int]:
+    """First pixels of the tiles along one axis.
+
+    Args:
+        length: of the image.
+        side: of a tile.
+        overlap: the least number of pixels that neighbouring tiles share.
+    """
+    last = length - side
+    return [*range(0, last, side - overlap), max(last, 0)]
 
 
-def pad(image: Shaped[np.ndarray, 'h w c'], size: Size) -> Shaped[np.ndarray, 'H W c']:
-    """Pad an image to at least the size of a tile, reflected below and on the right.
+def pad(
+    image: Image,
+    size: Size,
+) -> Shaped[np.ndarray, 'H W c']:
+    """Pad an image to at least the size of a tile, by reflection below and on the right.
 
-    `join` cuts the padding off again.
+    `join` removes the padding.
     """
     height, width, _ = image.shape
     down = max(size[0] - height, 0)
     right = max(size[1] - width, 0)
     if not down and not right:
         return image
-    return np.pad(image, ((0, down), (0, right), (0, 0)), mode='reflect')
+    pads = ((0, down), (0, right), (0, 0))
+    return np.pad(image, pads, mode='reflect')
 
 
 def split(
-    image: Shaped[np.ndarray, 'h w c'], size: Size, overlap: int
-) -> tuple[Shaped[np.ndarray, 'n th tw c'], Corners]:
-    """Split an image into tiles. A smaller image is padded.
+    image: Image,
+    size: Size,
+    overlap: int,
+) -> tuple[Tiles, Corners]:
+    """Split an image into tiles. An image smaller than a tile is padded.
 
     Args:
         image: [H, W, C].
         size: height and width of a tile.
-        overlap: the least pixels that neighbouring tiles share.
+        overlap: the least number of pixels that neighbouring tiles share.
 
     Returns:
         The tiles and their corners.
@@ -75,11 +110,13 @@ def split(
     Raises:
         ValueError: As for `corners`.
     """
-    places = corners(image.shape[:2], size, overlap)
-    image = pad(image, size)
+    tile_corners = corners(image.shape[:2], size, overlap)
+    padded = pad(image, size)
     height, width = size
-    tiles = [image[top : top + height, left : left + width] for top, left in places]
-    return np.stack(tiles), places
+    tiles = []
+    for top, left in tile_corners:
+        tiles.append(padded[top : top + height, left : left + width])
+    return np.stack(tiles), tile_corners
 
 
 def join(
@@ -90,15 +127,15 @@ def join(
     scale: int = 1,
     blend: int = 0,
 ) -> Float[np.ndarray, 'H W c']:
-    """Join tiles to an image.
+    """Join the outputs for tiles to the output for an image.
 
     Args:
-        tiles: a network's outputs for the tiles of `split`, each `scale` times as large.
-        corners: the corners that `split` returned.
-        shape: height and width of the image that was split.
+        tiles: outputs of a network for the tiles of `split`, [N, scale * h, scale * w, C].
+        corners: the corners from `split`.
+        shape: height and width of the image.
         overlap: as for `split`.
-        scale: how many times as large the outputs are.
-        blend: pixels of the image, up to `overlap`, over which a tile fades into the next.
+        scale: factor by which the network enlarges its input.
+        blend: pixels of the input, up to `overlap`, over which a tile fades into the next one.
 
     Returns:
         The joined outputs, `scale` times as large as `shape`.
@@ -106,18 +143,19 @@ def join(
     Raises:
         ValueError: `blend` is not between 0 and `overlap`.
     """
-    return np.concatenate(list(join_rows(tiles, corners, shape, overlap, scale, blend)))
+    rows = join_rows(tiles, corners, shape, overlap, scale, blend)
+    return np.concatenate(list(rows))
 
 
 def join_rows(
-    tiles: Iterable[Float[np.ndarray, 'th tw c']],
+    tiles: Iterable[Tile],
     corners: Corners,
     shape: Size,
     overlap: int,
     scale: int = 1,
     blend: int = 0,
-) -> Iterator[Float[np.ndarray, '_rows W c']]:
-    """Join tiles from the top down, with only a few rows of tiles in memory.
+) -> JoinedRows:
+    """Join tiles from top to bottom, with only a few rows of tiles in memory.
 
     Args:
         tiles: as for `join`, from any iterator.
@@ -128,51 +166,61 @@ def join_rows(
         blend: as for `join`.
 
     Yields:
-        Rows of the joined outputs, some at a time.
+        Consecutive rows of the joined output, up to 64 at a time.
 
     Raises:
         ValueError: As for `join`.
     """
     if not 0 <= blend <= overlap:
-        raise ValueError(f'{blend} pixels of blend in an overlap of {overlap}')
+        raise ValueError(f'blend={blend}: expected 0 to {overlap} pixels, the overlap.')
     tiles = iter(tiles)
     tops = np.unique(scale * corners[:, 0]).tolist()
     lefts = np.unique(scale * corners[:, 1]).tolist()
     height = scale * shape[0]
     width = scale * shape[1]
 
-    def row() -> Float[np.ndarray, 'th W c']:
-        across = (next(tiles).swapaxes(0, 1) for _ in lefts)
-        joined = np.concatenate(list(_chain(across, lefts, scale * blend)))
+    def join_row() -> Float[np.ndarray, 'th W c']:
+        """Join the tiles of one row."""
+        transposed = (next(tiles).swapaxes(0, 1) for _ in lefts)
+        parts = list(_chain(transposed, lefts, scale * blend))
+        joined = np.concatenate(parts)
         return joined[:width].swapaxes(0, 1)
 
-    for rows in _chain((row() for _ in tops), tops, scale * blend):
+    tile_rows = (join_row() for _ in tops)
+    for rows in _chain(tile_rows, tops, scale * blend):
         for top in range(0, min(len(rows), height), SOME):
-            yield rows[top : min(top + SOME, height)]
+            end = min(top + SOME, height)
+            yield rows[top:end]
 
 
 def _chain(
-    parts: Iterable[Float[np.ndarray, 'length _ c']], starts: list[int], blend: int
+    parts: Parts,
+    starts: list[int],
+    blend: int,
 ) -> Iterator[Float[np.ndarray, '_some _ c']]:
-    """Join overlapping parts along the first axis, into pieces that follow one another.
+    """Join overlapping parts along the first axis, and yield consecutive pieces.
 
     Args:
-        parts: the parts.
-        starts: where each part begins.
-        blend: over how many entries a part fades into the next.
+        parts: overlapping arrays.
+        starts: first position of each part.
+        blend: number of positions over which a part fades into the next one.
     """
     shared = None
     fade = np.zeros(0)
     if blend:
         fade = (np.arange(blend) + 0.5) / blend
     fade = fade[:, None, None]
-    for part, start, following in zip(parts, starts, [*starts[1:], None], strict=True):
+    next_starts = [*starts[1:], None]
+    for part, start, next_start in zip(parts, starts, next_starts, strict=True):
         if shared is not None:
             first = (len(shared) - blend) // 2
             old = shared[first : first + blend]
             new = part[first : first + blend]
             seam = old + fade.astype(part.dtype) * (new - old)
             part = np.concatenate([shared[:first], seam, part[first + blend :]])
-        end = len(part) if following is None else following - start
+        end = len(part)
+        if next_start is not None:
+            end = next_start - start
         yield part[:end]
-        shared = part[end:].copy()  # A copy lets go of the rest of the part.
+        # A copy does not keep the rest of the part in memory.
+        shared = part[end:].copy()

@@ -51,7 +51,9 @@ def cosine_logits(
     Returns:
         Logits, [..., N].
     """
-    return scale * unit(query) @ unit(centres).T
+    query = scale * unit(query)
+    centres = unit(centres)
+    return query @ centres.T
 
 
 def attention_logits(
@@ -75,7 +77,8 @@ def attention_logits(
         Log-probabilities, [M, N].
     """
     cosines = jnp.einsum('md,nkd->mnk', unit(query), unit(support))
-    scores = jnp.where(mask > 0, scale * cosines, -jnp.inf)
+    is_example = mask > 0
+    scores = jnp.where(is_example, scale * cosines, -jnp.inf)
     class_scores = jax.nn.logsumexp(scores, 2)
     all_scores = jax.nn.logsumexp(scores, (1, 2))
     return class_scores - all_scores[:, None]

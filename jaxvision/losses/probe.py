@@ -49,7 +49,8 @@ def fit(
     mean = features.mean(0)
     scale = jnp.sqrt(features.var(0).mean())
     scale = jnp.where(scale > 0, scale, 1)
-    standardised = (features - mean) / scale
+    centred = features - mean
+    standardised = centred / scale
     if multi_label:
         cross_entropy = classification.sigmoid_cross_entropy
     else:

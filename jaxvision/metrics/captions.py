@@ -166,7 +166,9 @@ def _rouge_l(candidate: Words, references: References) -> float:
     recall = max(recalls)
     if not precision:
         return 0.0
-    return (1 + _BETA**2) * precision * recall / (recall + _BETA**2 * precision)
+    numerator = (1 + _BETA**2) * precision * recall
+    denominator = recall + _BETA**2 * precision
+    return numerator / denominator
 
 
 def _common_length(a: Words, b: Words) -> int:

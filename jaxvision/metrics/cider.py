@@ -164,10 +164,11 @@ def _cosine(
         / jnp.maximum(candidate_count, 1)
     )
     product = terms.sum()
-    candidate_square = (candidate_count * candidate_rarity**2).sum()
-    reference_square = (reference_count * reference_rarity**2).sum()
-    squares = candidate_square * reference_square
-    return product / jnp.sqrt(jnp.where(squares > 0, squares, 1))
+    candidate_squares = candidate_count * candidate_rarity**2
+    reference_squares = reference_count * reference_rarity**2
+    squares = candidate_squares.sum() * reference_squares.sum()
+    norms = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+    return product / norms
 
 
 def _matches(a: Int32[Array, 'a'], b: Int32[Array, 'b']) -> list[Matches]:
@@ -176,7 +177,8 @@ def _matches(a: Int32[Array, 'a'], b: Int32[Array, 'b']) -> list[Matches]:
     matches = is_same_word
     all_matches = [matches]
     for n in range(1, LONGEST):
-        matches = matches[:-1, :-1] & is_same_word[n:, n:]
+        shorter_matches = matches[:-1, :-1]
+        matches = shorter_matches & is_same_word[n:, n:]
         all_matches.append(matches)
     return all_matches
 

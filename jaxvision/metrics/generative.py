@@ -60,15 +60,23 @@ def kernel_distance(a: Features, b: OtherFeatures) -> float:
         ValueError: A set has fewer than 2 examples.
     """
     _require(2, a, b)
-    n = len(a)
-    m = len(b)
-    within_a = (_kernel_sum(a, a) - _kernel_trace(a)) / (n * (n - 1))
-    within_b = (_kernel_sum(b, b) - _kernel_trace(b)) / (m * (m - 1))
+    within_a = _mean_kernel_within(a)
+    within_b = _mean_kernel_within(b)
     between = _kernel_sum(a, b)
-    return float(within_a + within_b - 2 * between / (n * m))
+    pairs = len(a) * len(b)
+    return float(within_a + within_b - 2 * between / pairs)
+
+
+def _mean_kernel_within(a: Features) -> float:
+    """Mean of the kernel over all pairs of different examples of a set."""
+    number = len(a)
+    pairs = number * (number - 1)
+    total = _kernel_sum(a, a) - _kernel_trace(a)
+    return total / pairs
 
 
 def _kernel_sum(a: Features, b: OtherFeatures) -> float:
+    """Sum of the kernel over all pairs of an example of `a` and one of `b`."""
     a = a.astype(np.float64)
     b = b.astype(np.float64)
     dimensions = a.shape[1]
@@ -81,6 +89,7 @@ def _kernel_sum(a: Features, b: OtherFeatures) -> float:
 
 
 def _kernel_trace(a: Features) -> float:
+    """Sum of the kernel of each example with itself."""
     squares = a.astype(np.float64) ** 2
     kernel = (squares.mean(1) + 1) ** 3
     return kernel.sum()
@@ -114,8 +123,10 @@ def precision_recall(
     is_realistic = np.zeros(len(fake), bool)
     is_covered = np.zeros(len(real), bool)
     for rows, squared in _squared_distances(real, fake):
-        is_realistic |= (squared <= real_radius[rows, None]).any(0)
-        is_covered[rows] = (squared <= fake_radius).any(1)
+        is_in_real_ball = squared <= real_radius[rows, None]
+        is_realistic |= is_in_real_ball.any(0)
+        is_in_fake_ball = squared <= fake_radius
+        is_covered[rows] = is_in_fake_ball.any(1)
     return float(is_realistic.mean()), float(is_covered.mean())
 
 
@@ -125,8 +136,9 @@ def _squared_radius(features: Features, k: int) -> Float[np.ndarray, 'n']:
     radius = np.empty(number)
     for rows, squared in _squared_distances(features, features):
         # An example is not its own neighbour.
+        diagonal = np.arange(len(squared))
         columns = np.arange(number)[rows]
-        squared[np.arange(len(squared)), columns] = np.inf
+        squared[diagonal, columns] = np.inf
         ascending = np.partition(squared, k - 1)
         radius[rows] = ascending[:, k - 1]
     return radius
@@ -150,13 +162,16 @@ def _squared_distances(
     b_squared = (b**2).sum(1)
     for rows in _blocks(len(a)):
         sums = a_squared[rows, None] + b_squared
+        products = 2 * a[rows] @ b.T
         # Rounding may give small negative numbers.
-        yield rows, np.maximum(sums - 2 * a[rows] @ b.T, 0)
+        yield rows, np.maximum(sums - products, 0)
 
 
 def _blocks(number: int, size: int = 1024) -> Iterator[slice]:
+    """Consecutive slices of at most `size` rows."""
     for start in range(0, number, size):
-        yield slice(start, min(start + size, number))
+        end = min(start + size, number)
+        yield slice(start, end)
 
 
 def _require(number: int, *sets: Float[np.ndarray, '_ d']) -> None:

@@ -31,8 +31,12 @@ def spearman_rho(a: Scores, b: Scores) -> float:
     return _correlation(stats.spearmanr, a, b)
 
 
+def _is_constant(scores: Scores) -> bool:
+    return bool((scores == scores[:1]).all())
+
+
 def _correlation(measure: Callable[..., Value], a: Scores, b: Scores) -> float:
-    if (a == a[:1]).all() or (b == b[:1]).all():
+    if _is_constant(a) or _is_constant(b):
         return 0.0
     # SciPy 1.18 and later compute in the precision of the inputs.
     result = measure(np.float64(a), np.float64(b))

@@ -103,7 +103,9 @@ def ssim(
     variance_x = mean_xx - mean_x**2
     variance_y = mean_yy - mean_y**2
     covariance = mean_xy - mean_x * mean_y
-    numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
+    common_luminance = 2 * mean_x * mean_y + _C1
+    common_contrast = 2 * covariance + _C2
+    numerator = common_luminance * common_contrast
     luminance = mean_x**2 + mean_y**2 + _C1
     contrast = variance_x + variance_y + _C2
     return (numerator / (luminance * contrast)).mean()
@@ -125,7 +127,8 @@ def _inside(image: Image, border: int) -> Float[Array, '_h _w c']:
 def _local_means(*images: Image) -> Float[Array, 'i _y _x c']:
     """Mean of each image under the Gaussian window, at every position inside the image."""
     offsets = np.arange(WINDOW) - WINDOW // 2
-    weights = np.exp(-(offsets**2) / (2 * _SIGMA**2))
+    exponents = -(offsets**2) / (2 * _SIGMA**2)
+    weights = np.exp(exponents)
     weights /= weights.sum()
     stacked = jnp.stack(images)
     _, height, width, _ = stacked.shape

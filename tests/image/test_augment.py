@@ -62,7 +62,7 @@ def closest(image, references, layers):
         yield name, distance[name]
 
 
-def test_randaugment_does_all_its_operations_and_no_other():
+def test_randaugment_applies_all_its_operations_and_no_other():
     image = np.random.default_rng(0).integers(40, 220, (16, 20, 3), np.uint8)
     references = randaugment_references(image, 0.7)
     seen = {name: error for name, error in closest(image, references, layers=1)}
@@ -74,8 +74,10 @@ def test_randaugment_does_all_its_operations_and_no_other():
 
 
 @pytest.mark.parametrize('magnitude', [-1, 10.5])
-def test_randaugment_refuses_a_magnitude_out_of_range(magnitude):
-    with pytest.raises(ValueError, match=r'magnitude is in \[0, 10\]'):
+def test_randaugment_with_a_magnitude_out_of_range_is_an_error(magnitude):
+    with pytest.raises(
+        ValueError, match=r'magnitude=.*: expected a number in \[0, 10\]'
+    ):
         augment.randaugment(KEYS[0], jnp.zeros((4, 4, 1)), 2, magnitude)
 
 
@@ -88,7 +90,7 @@ def rectangle(mask):
     return rows.sum(), columns.sum()
 
 
-def test_cutout_fills_one_square_that_the_border_may_cut():
+def test_cutout_fills_one_square_that_may_cross_the_border():
     image = jnp.zeros((12, 10, 2))
     cut = jax.jit(jax.vmap(lambda key: augment.cutout(key, image, 5, 0.75)))(KEYS)
     assert set(np.unique(cut)) == {0, 0.75}
@@ -108,7 +110,7 @@ def own_share(targets):
     return np.asarray(targets)[np.arange(256), np.arange(256)]
 
 
-def test_mixup_mixes_neighbours_as_their_targets():
+def test_mixup_mixes_images_and_targets_by_the_same_fraction():
     images, targets = mixup(KEYS, IMAGES, TARGETS, 0.4)
     share = own_share(targets)
     np.testing.assert_array_equal(share[::2], share[1::2])
@@ -119,7 +121,7 @@ def test_mixup_mixes_neighbours_as_their_targets():
     np.testing.assert_allclose(targets.sum(1), 1, atol=1e-6)
 
 
-def test_cutmix_pastes_a_box_of_the_neighbour_and_targets_go_by_area():
+def test_cutmix_pastes_a_box_and_mixes_targets_by_its_area():
     images, targets = cutmix(KEYS, IMAGES, TARGETS, 1.0)
     pasted = np.asarray(images != IMAGES)
     np.testing.assert_array_equal(images, jnp.where(pasted, IMAGES[PARTNER], IMAGES))
@@ -141,7 +143,7 @@ def simulated_cutmix_areas(height, width, number):
         yield inside / (height * width)
 
 
-def test_cutmix_box_has_the_papers_area_and_the_images_ratio():
+def test_cutmix_box_has_the_area_of_the_paper_and_the_ratio_of_the_image():
     images = jnp.zeros_like(IMAGES).at[1::2].set(1)
     cut = np.asarray(cutmix(KEYS, images, TARGETS, 1.0)[0])[::2, ..., 0] == 1
     inner = [
@@ -155,7 +157,7 @@ def test_cutmix_box_has_the_papers_area_and_the_images_ratio():
 
 
 @pytest.mark.parametrize('mix, alpha', [(mixup, 0.4), (cutmix, 1.0)])
-def test_mixing_is_local_to_pairs_and_leaves_equal_neighbours_alone(mix, alpha):
+def test_mixing_depends_on_pairs_alone_and_keeps_equal_neighbours(mix, alpha):
     images, targets = mix(KEYS, IMAGES, TARGETS, alpha)
     moved = np.roll(np.arange(256), 6)
     moved_images, moved_targets = mix(KEYS[moved], IMAGES[moved], TARGETS[moved], alpha)
@@ -169,8 +171,8 @@ def test_mixing_is_local_to_pairs_and_leaves_equal_neighbours_alone(mix, alpha):
 
 
 @pytest.mark.parametrize('mix', [augment.mixup, augment.cutmix])
-def test_mixing_refuses_an_odd_batch_and_no_alpha(mix):
-    with pytest.raises(ValueError, match='in pairs, but the batch has 3'):
+def test_mixing_an_odd_batch_or_with_zero_alpha_is_an_error(mix):
+    with pytest.raises(ValueError, match='mixed in pairs, but the batch has 3'):
         mix(KEYS[:3], IMAGES[:3], TARGETS[:3], 1.0)
-    with pytest.raises(ValueError, match='alpha must be above 0'):
+    with pytest.raises(ValueError, match='alpha=.*: expected a number above 0'):
         mix(KEYS[:2], IMAGES[:2], TARGETS[:2], 0.0)

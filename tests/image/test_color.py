@@ -42,17 +42,19 @@ def test_to_float_takes_bytes_and_floats():
     np.testing.assert_allclose(as_float.astype(np.float32), image / 255, rtol=2**-8)
 
 
-def test_normalize_gives_each_channel_its_mean_and_deviation():
+def test_normalize_uses_the_mean_and_std_of_each_channel():
     image = color.to_float(jnp.array(UINT8['noise']).reshape(2, 24, 40, 3))
     mean, std = image.mean((0, 1, 2)), image.std((0, 1, 2))
     normal = color.normalize(image, mean.tolist(), std.tolist())
     np.testing.assert_allclose(normal.mean((0, 1, 2)), 0, atol=1e-6)
     np.testing.assert_allclose(normal.std((0, 1, 2)), 1, atol=1e-6)
-    with pytest.raises(ValueError, match='3 channels, but mean has 1'):
+    with pytest.raises(
+        ValueError, match='one number for each of 3 channels, but mean has 1'
+    ):
         color.normalize(image, [0.5], [0.5])
 
 
-def test_grayscale_is_pillows_luma():
+def test_grayscale_equals_pillow():
     check(color.grayscale, lambda image: image.convert('L'), 1)
     assert color.grayscale(jnp.ones((1, 1, 3))).item() == pytest.approx(1, abs=1e-6)
     with pytest.raises(ValueError, match='the image has 4'):
@@ -69,7 +71,7 @@ def test_grayscale_is_pillows_luma():
         ('sharpness', ImageEnhance.Sharpness),
     ],
 )
-def test_adjustments_are_pillows(name, enhance, factor):
+def test_adjustments_equal_pillow(name, enhance, factor):
     # Pillow rounds the degenerate image to 8 bits, then the blend.
     function = getattr(color, f'adjust_{name}')
     check(
@@ -81,7 +83,7 @@ def test_adjustments_are_pillows(name, enhance, factor):
 
 
 @pytest.mark.parametrize('size', [(1, 5), (2, 2)])
-def test_sharpness_leaves_the_border_as_pillow_does(size):
+def test_sharpness_keeps_the_border_as_pillow_does(size):
     image = color.to_float(jnp.array(UINT8['noise'][: size[0], : size[1]]))
     np.testing.assert_allclose(color.adjust_sharpness(image, 0.1), image, atol=1e-6)
 
@@ -95,7 +97,7 @@ CORNERS = np.stack(np.meshgrid(*3 * [[0, 0.5, 1]]), -1).reshape(
 @pytest.mark.parametrize(
     'image', [UINT8['noise'] / 255, CORNERS], ids=['noise', 'corners']
 )
-def test_hue_is_scikit_images(image, delta):
+def test_hue_equals_scikit_image(image, delta):
     hue, saturation, value = np.moveaxis(skimage.color.rgb2hsv(image), -1, 0)
     expected = skimage.color.hsv2rgb(
         np.stack([(hue + delta) % 1, saturation, value], -1)
@@ -113,7 +115,7 @@ def test_hue_has_a_finite_gradient_at_greys_and_ties():
     assert np.isfinite(gradient).all()
 
 
-def test_hue_does_not_hang_on_rounding():
+def test_hue_does_not_depend_on_rounding():
     # At level 0 a compiler computes a channel twice, which is then equal to the greatest no more.
     image = jnp.array(np.random.default_rng(0).random((9, 8, 3)), jnp.float32)
 
@@ -137,7 +139,7 @@ def jitter(image, *strengths):
     return np.asarray(jax.jit(many)(keys))
 
 
-def test_jitter_draws_brightness_and_contrast_from_the_whole_of_their_range_only():
+def test_jitter_samples_brightness_and_contrast_from_their_whole_range():
     factors = jitter([[[0.5]]], 0.4, 0.0, 0.0, 0.0) / 0.5
     assert factors.min() + 1e-6 >= 0.6 and factors.min() < 0.62
     assert 1.38 < factors.max() <= 1.4 + 1e-6
@@ -145,7 +147,7 @@ def test_jitter_draws_brightness_and_contrast_from_the_whole_of_their_range_only
     assert contrasts.min() < 0.05 and 2.45 < contrasts.max() <= 2.5 + 1e-5
 
 
-def test_jitter_draws_saturation_and_hue_from_the_whole_of_their_range_only():
+def test_jitter_samples_saturation_and_hue_from_their_whole_range():
     red = [[[0.9, 0.3, 0.3]]]
     saturations = np.ptp(jitter(red, 0.0, 0.0, 0.2, 0.0), axis=-1) / 0.6
     assert saturations.min() + 1e-6 >= 0.8 and saturations.min() < 0.81
@@ -160,7 +162,7 @@ def test_invert():
 
 
 @pytest.mark.parametrize('threshold', [0, 100, 255])
-def test_solarize_is_pillows(threshold):
+def test_solarize_equals_pillow(threshold):
     check(
         color.solarize,
         lambda image: ImageOps.solarize(image, threshold),
@@ -170,20 +172,20 @@ def test_solarize_is_pillows(threshold):
 
 
 @pytest.mark.parametrize('bits', [1, 4, 8])
-def test_posterize_is_pillows(bits):
+def test_posterize_equals_pillow(bits):
     check(color.posterize, lambda image: ImageOps.posterize(image, bits), 0, bits)
 
 
-def test_autocontrast_is_pillows():
+def test_autocontrast_equals_pillow():
     # Pillow cuts the fraction off.
     check(color.autocontrast, ImageOps.autocontrast, 1)
 
 
-def test_equalize_is_pillows():
+def test_equalize_equals_pillow():
     check(color.equalize, ImageOps.equalize, 0)
 
 
-def test_equalize_leaves_an_image_of_few_pixels_as_pillow_does():
+def test_equalize_keeps_an_image_of_few_pixels_as_pillow_does():
     few = UINT8['noise'][:4, :4, 0]
     ours = jax.jit(color.equalize)(color.to_float(jnp.array(few)[..., None]))
     np.testing.assert_array_equal(

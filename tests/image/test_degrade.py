@@ -51,7 +51,7 @@ def imresize(image, scale):
 
 
 @pytest.mark.parametrize('scale', [2, 3])
-def test_downscale_is_pillows_everywhere_and_matlabs_inside(scale):
+def test_downscale_equals_pillow_and_inside_also_matlab(scale):
     image = photo()[: 90 // scale * scale, : 135 // scale * scale]
     ours = np.asarray(jax.jit(degrade.downscale, static_argnums=1)(image, scale))
     height, width, _ = ours.shape
@@ -71,21 +71,24 @@ def test_downscale_is_pillows_everywhere_and_matlabs_inside(scale):
     assert np.abs(ours - matlab).max() > 1e-4  # so MATLAB's edges do differ
 
 
-def test_downscale_needs_a_multiple():
-    with pytest.raises(ValueError, match='90x135 pixels cannot be made 4 times'):
+def test_downscale_by_no_divisor_is_an_error():
+    with pytest.raises(
+        ValueError,
+        match='scale=4: expected a divisor of both sides of the image of 90x135',
+    ):
         degrade.downscale(photo(), 4)
 
 
 @pytest.mark.parametrize('sigma', [0.6, 2.5])
-def test_blur_is_scipys(sigma):
-    wanted = scipy.ndimage.gaussian_filter(
+def test_blur_equals_scipy(sigma):
+    expected = scipy.ndimage.gaussian_filter(
         np.asarray(photo(), np.float64), (sigma, sigma, 0), mode='nearest'
     )
     ours = jax.jit(degrade.gaussian_blur, static_argnums=1)(photo(), sigma)
-    np.testing.assert_allclose(ours, wanted, atol=1e-6)
+    np.testing.assert_allclose(ours, expected, atol=1e-6)
 
 
-def test_noise_has_its_deviation_and_stays_in_range():
+def test_noise_has_its_std_and_stays_in_range():
     grey = jnp.full((200, 200, 3), 0.5)
     noise = degrade.gaussian_noise(jax.random.key(0), grey, 0.1) - grey
     assert float(noise.std()) == pytest.approx(0.1, rel=0.02)
@@ -96,29 +99,29 @@ def test_noise_has_its_deviation_and_stays_in_range():
 
 @pytest.mark.parametrize('channels', [1, 3])
 @pytest.mark.parametrize('quality', [10, 50, 90])
-def test_jpeg_is_pillows(quality, channels):
+def test_jpeg_is_close_to_pillow(quality, channels):
     """Sides that are no multiple of a block; libjpeg's arithmetic is of whole numbers."""
     file = io.BytesIO()
     pixels = PHOTO[:85, :, :channels].squeeze()
     Image.fromarray(pixels).save(file, 'JPEG', quality=quality)
-    wanted = np.asarray(Image.open(file), np.float32).reshape(85, 135, channels)
+    expected = np.asarray(Image.open(file), np.float32).reshape(85, 135, channels)
     ours = 255 * np.asarray(
         jax.jit(degrade.jpeg_compression)(photo(channels)[:85], quality)
     )
-    loss = np.abs(wanted - pixels.reshape(wanted.shape)).mean()
-    difference = np.abs(ours - wanted)
+    loss = np.abs(expected - pixels.reshape(expected.shape)).mean()
+    difference = np.abs(ours - expected)
     assert difference.mean() < min(0.1 * loss, 0.3)
     assert np.percentile(difference, 99) < 3.01
 
 
-def test_a_constant_image_survives_all_but_noise():
+def test_only_noise_changes_a_constant_image():
     image = jnp.full((24, 24, 3), 128 / 255)
     worse = degraded(jax.random.key(0), image, 2, 1.5, 0.0, 40)
     assert worse.shape == (12, 12, 3)
     np.testing.assert_allclose(worse, 128 / 255, atol=1e-6)
 
 
-def test_each_part_is_left_out_at_zero_and_the_answer_has_8_bits():
+def test_zero_switches_a_part_off_and_the_result_has_8_bits():
     key, image = jax.random.key(1), photo()[:24, :36]
     parts = [(1, 0.0, 0.0, 0), (1, 1.0, 0.0, 0), (1, 0.0, 0.05, 0), (1, 0.0, 0.0, 30)]
     answers = [degraded(key, image, *part) for part in parts]
@@ -128,7 +131,7 @@ def test_each_part_is_left_out_at_zero_and_the_answer_has_8_bits():
         assert all(np.abs(answer - other).max() > 0.02 for other in answers[:i])
 
 
-def test_the_parts_come_in_order():
+def test_the_parts_are_applied_in_order():
     key, image = jax.random.key(1), photo()[:24, :36]
 
     @jax.jit

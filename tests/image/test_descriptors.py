@@ -8,8 +8,10 @@ from jaxvision.image import descriptors
 
 def halves(image):
     """Colours [4, 4, C] and edges [4, 4, 8] of an image, each of length 1."""
-    found = np.asarray(descriptors.layout(jnp.asarray(image, jnp.float32))) * np.sqrt(2)
-    return found[:-128].reshape(4, 4, -1), found[-128:].reshape(4, 4, 8)
+    descriptor = np.asarray(
+        descriptors.layout(jnp.asarray(image, jnp.float32))
+    ) * np.sqrt(2)
+    return descriptor[:-128].reshape(4, 4, -1), descriptor[-128:].reshape(4, 4, 8)
 
 
 def by_hand(image):
@@ -64,7 +66,7 @@ def test_a_step_to_the_right_is_an_edge_to_the_right():
     assert (colors[:, 3, 0] > 0).all() and (colors[:, 0, 0] < 0).all()
 
 
-def test_light_does_not_matter_and_a_plain_image_has_nothing():
+def test_brightness_does_not_matter_and_a_plain_image_gives_zeros():
     image = np.random.default_rng(1).random((12, 12, 3))
     alike = descriptors.layout(jnp.asarray(0.5 * image + 0.3, jnp.float32))
     np.testing.assert_allclose(

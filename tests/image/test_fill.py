@@ -18,7 +18,7 @@ def hole_in(height, width, *box):
 
 
 def laplacian(size):
-    """Of a row of pixels, each end its own neighbour."""
+    """Negative second difference of a row of pixels, with repeated ends."""
     diagonal = np.r_[1, np.full(size - 2, 2), 1].astype(float)
     return diags_array(
         [diagonal, -np.ones(size - 1), -np.ones(size - 1)], offsets=[0, 1, -1]
@@ -42,23 +42,25 @@ def solved(image, hole, stiffness):
 
 
 @pytest.mark.parametrize('stiffness', [0.0, 8.0])
-def test_with_many_cycles_it_is_the_plate_over_the_hole(stiffness):
+def test_many_cycles_converge_to_the_exact_plate(stiffness):
     image = jnp.asarray(RNG.random((24, 21, 2)), jnp.float32)
     inside, at_the_edge = [slice(4, 15), slice(5, 16)], [slice(0, 9), slice(9, 21)]
     holes = jnp.stack([hole_in(24, 21, *box) for box in (inside, at_the_edge)])
-    wanted = [solved(np.asarray(image), np.asarray(hole), stiffness) for hole in holes]
+    expected = [
+        solved(np.asarray(image), np.asarray(hole), stiffness) for hole in holes
+    ]
 
     def gap(**options):
         def fill_in(hole):
             return fill.thin_plate(image, hole, stiffness, **options)
 
-        return np.abs(jax.vmap(fill_in)(holes) - np.stack(wanted)).max()
+        return np.abs(jax.vmap(fill_in)(holes) - np.stack(expected)).max()
 
     assert gap(sweeps=8, cycles=4) < 0.01
     assert gap() < 0.2
 
 
-def test_what_is_known_comes_back_to_the_bit_and_the_hole_does_not_matter():
+def test_known_pixels_stay_equal_and_values_in_the_hole_do_not_matter():
     image = jnp.asarray(RNG.random((28, 28, 1)), jnp.float32)
     hole = hole_in(28, 28, slice(3, 15), slice(16, 28))
     filled = np.asarray(thin_plate(image, hole))
@@ -68,7 +70,7 @@ def test_what_is_known_comes_back_to_the_bit_and_the_hole_does_not_matter():
     np.testing.assert_array_equal(thin_plate(jnp.where(hole, 9.0, image), hole), filled)
 
 
-def test_a_plain_image_stays_plain_and_one_of_nothing_is_black():
+def test_a_constant_image_stays_constant_and_an_unknown_one_is_black():
     plain = jnp.full((9, 16, 3), 0.25)
     filled = thin_plate(plain, hole_in(9, 16, slice(2, 9), slice(0, 15)))
     np.testing.assert_allclose(filled, 0.25, rtol=1e-6)
@@ -76,7 +78,7 @@ def test_a_plain_image_stays_plain_and_one_of_nothing_is_black():
     np.testing.assert_array_equal(nothing, 0)
 
 
-def test_a_batch_is_its_images_one_by_one():
+def test_a_batch_equals_its_single_images():
     images = jnp.asarray(RNG.random((3, 11, 8, 2)), jnp.float32)
     holes = jnp.asarray(RNG.random((3, 11, 8, 1)) < 0.4)
     batch = jax.jit(jax.vmap(fill.thin_plate))(images, holes)

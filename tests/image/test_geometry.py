@@ -36,7 +36,7 @@ def test_flip_mirrors_left_and_right():
 
 
 @pytest.mark.parametrize('probability', [0.0, 0.25, 1.0])
-def test_random_flip_flips_with_its_probability(probability):
+def test_random_flip_has_its_probability(probability):
     flip = jax.jit(
         jax.vmap(lambda key: geometry.random_flip(key, jnp.array(IMAGE), probability))
     )
@@ -48,7 +48,7 @@ def test_random_flip_flips_with_its_probability(probability):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(-12, 12), st.integers(-12, 12))
-def test_translate_is_padding_and_slicing(dy, dx):
+def test_translate_equals_padding_and_slicing(dy, dx):
     padded = np.pad(IMAGE, ((12, 12), (12, 12), (0, 0)), constant_values=0.25)
     expected = padded[12 - dy : 19 - dy, 12 - dx : 21 - dx]
     np.testing.assert_array_equal(translate(jnp.array(IMAGE), dy, dx, 0.25), expected)
@@ -58,9 +58,9 @@ def test_random_translate_reaches_every_shift_and_no_other():
     shift = jax.jit(
         jax.vmap(lambda key: geometry.random_translate(key, jnp.array(IMAGE), 1))
     )
-    found = {image.tobytes() for image in np.asarray(shift(KEYS))}
+    shifted = {image.tobytes() for image in np.asarray(shift(KEYS))}
     padded = np.pad(IMAGE, ((1, 1), (1, 1), (0, 0)))
-    assert found == {
+    assert shifted == {
         padded[y : y + 7, x : x + 9].tobytes() for y in range(3) for x in range(3)
     }
 
@@ -68,7 +68,7 @@ def test_random_translate_reaches_every_shift_and_no_other():
 @pytest.mark.parametrize('fill', [0.0, 0.5, None])
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.floats(-2, 2, width=32), min_size=6, max_size=6))
-def test_affine_is_scipys(fill, numbers):
+def test_affine_equals_scipy(fill, numbers):
     matrix = np.array(numbers, np.float32).reshape(2, 3)
     expected = scipy_affine(IMAGE, matrix, fill)
     np.testing.assert_allclose(
@@ -76,7 +76,7 @@ def test_affine_is_scipys(fill, numbers):
     )
 
 
-def test_affine_in_float64_and_with_a_3x3_matrix():
+def test_affine_works_in_float64_and_with_a_3x3_matrix():
     matrix = np.array([[0.9, -0.4, 0.3], [0.2, 1.1, -1.7], [0, 0, 1]])
     image = IMAGE.astype(np.float64)
     with jax.enable_x64(True):
@@ -86,14 +86,14 @@ def test_affine_in_float64_and_with_a_3x3_matrix():
 
 
 @pytest.mark.parametrize('degrees', [-30.0, 12.5, 100.0])
-def test_rotate_is_scipys(degrees):
+def test_rotate_equals_scipy(degrees):
     expected = ndimage.rotate(
         IMAGE.astype(np.float64), degrees, reshape=False, order=1, mode='grid-constant'
     )
     np.testing.assert_allclose(rotate(jnp.array(IMAGE), degrees), expected, atol=2e-5)
 
 
-def test_a_quarter_turn_is_counter_clockwise_and_a_whole_turn_nothing():
+def test_rotation_is_counter_clockwise_and_a_full_turn_is_the_identity():
     square = IMAGE[:, :7]
     np.testing.assert_allclose(
         rotate(jnp.array(square), 90.0), np.rot90(square), atol=1e-5
@@ -131,16 +131,18 @@ def test_shear_moves_the_rows_of_a_column_by_their_distance_from_the_centre():
     np.testing.assert_array_equal(geometry.shear(row, -1, 0)[..., 0], np.eye(5))
 
 
-def test_translation_matrix_moves_as_translate_does():
+def test_translation_matrix_equals_translate():
     moved = affine(jnp.array(IMAGE), geometry.translation(2, -3))
     np.testing.assert_allclose(moved, translate(jnp.array(IMAGE), 2, -3), atol=1e-6)
 
 
-def test_a_dihedral_form_is_one_of_eight_each_as_often():
+def test_the_eight_dihedral_forms_are_equally_likely():
     image = jnp.arange(12.0).reshape(2, 2, 3)
     turned = [np.rot90(image, k) for k in range(4)]
     forms = [form.tobytes() for turn in turned for form in (turn, turn[:, ::-1])]
     keys = jax.random.split(jax.random.key(0), 800)
-    drawn = np.asarray(jax.vmap(lambda key: geometry.random_dihedral(key, image))(keys))
-    counts = np.bincount([forms.index(form.tobytes()) for form in drawn], minlength=8)
+    images = np.asarray(
+        jax.vmap(lambda key: geometry.random_dihedral(key, image))(keys)
+    )
+    counts = np.bincount([forms.index(form.tobytes()) for form in images], minlength=8)
     assert counts.min() > 70 and counts.max() < 130

@@ -1,4 +1,4 @@
-"""What every function on one image keeps: its dtype, [0, 1], and its answer under jit and vmap."""
+"""Every function on one image keeps its dtype and range, and works under jit and vmap."""
 
 import jax
 import jax.numpy as jnp
@@ -39,11 +39,12 @@ PLAIN = {
     'resize': lambda x: resize.resize(x, (5, 7), 'lanczos3'),
 }
 ALL = {name: lambda key, x, f=f: f(x) for name, f in PLAIN.items()} | RANDOM
-ALL['diffaugment'] = augment.diffaugment  # clips nothing, so it may leave [0, 1]
+# DiffAugment does not clip, so it may leave [0, 1].
+ALL['diffaugment'] = augment.diffaugment
 
 
 @pytest.mark.parametrize('name', RANDOM)
-def test_a_batch_is_its_images_one_by_one_within_0_and_1(name):
+def test_a_batch_equals_its_single_images_in_0_to_1(name):
     function = RANDOM[name]
     images = jnp.array(np.random.default_rng(0).random((6, 9, 8, 3)), jnp.float32)
     keys = jax.random.split(jax.random.key(1), 6)
@@ -83,7 +84,7 @@ def test_mixing_keeps_the_dtype(mix, dtype):
 @pytest.mark.parametrize(
     'name', ['random_translate', 'random_rotate', 'random_color_jitter', 'diffaugment']
 )
-def test_one_key_does_the_same_to_any_dtype(name):
+def test_a_key_has_the_same_effect_on_any_dtype(name):
     image = np.random.default_rng(0).random((9, 8, 3))
     function = jax.jit(ALL[name])
     single = function(jax.random.key(3), jnp.array(image, jnp.float32))

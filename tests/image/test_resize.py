@@ -25,13 +25,13 @@ def pillow(image, size, method):
 
 @pytest.mark.parametrize('method', PILLOW)
 @pytest.mark.parametrize('size', [(224, 224), (400, 501), (375, 500), (1, 700)])
-def test_resize_is_pillows(size, method):
+def test_resize_equals_pillow(size, method):
     ours = resized(jnp.array(PHOTO)[..., None], size, method)[..., 0]
     np.testing.assert_allclose(ours, pillow(PHOTO, size, method), atol=1e-5)
 
 
 @pytest.mark.parametrize('method', PILLOW)
-def test_crop_and_resize_is_pillows_crop_then_resize(method):
+def test_crop_and_resize_equals_pillow(method):
     for top, left, height, width in [
         (0, 0, 375, 500),
         (100, 300, 23, 181),
@@ -75,7 +75,7 @@ def inception_box(uniforms, height, width, scale, ratio):
 @pytest.mark.parametrize('height, width', [(375, 500), (20, 31), (10, 90), (90, 10)])
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_box_follows_the_rule(height, width, seed):
+def test_box_is_the_first_attempt_that_fits(height, width, seed):
     uniforms = np.random.default_rng(seed).random((10, 4))
     scale, ratio = (0.08, 1.0), (3 / 4, 4 / 3)
     expected = inception_box(uniforms, height, width, scale, ratio)
@@ -93,7 +93,7 @@ def test_box_falls_back_to_the_central_crop(height, width):
     np.testing.assert_array_equal(box(uniforms, height, width, scale, ratio), expected)
 
 
-def test_box_of_the_largest_uniforms_stays_inside():
+def test_box_of_the_largest_uniforms_is_inside():
     uniforms = np.full((10, 4), np.nextafter(np.float32(1), np.float32(0)))
     top, left, height, width = box(uniforms, 3000, 4000, (0.08, 0.5), (3 / 4, 4 / 3))
     assert top + height <= 3000 and left + width <= 4000
@@ -111,8 +111,8 @@ def test_random_resized_crops_cover_scale_and_ratio():
     assert np.log(ratio).mean() == pytest.approx(0, abs=0.03)
 
 
-def test_random_resized_crop_shows_a_part_of_the_image():
-    """A picture of its own coordinates tells which box was seen, and that it was one."""
+def test_random_resized_crop_is_a_part_of_the_image():
+    """An image of coordinates shows which box was cropped, and that it was a single one."""
     y, x = np.mgrid[:64, :96] / 96
     image = jnp.array(np.stack([y, x], -1), jnp.float32)
     crop = jax.jit(jax.vmap(lambda key: resize.random_resized_crop(key, image, (8, 8))))

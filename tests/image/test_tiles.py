@@ -22,7 +22,7 @@ def cases(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(cases(), st.sampled_from(['float32', 'float64']))
-def test_joined_tiles_are_the_image(case, dtype):
+def test_joined_tiles_equal_the_image(case, dtype):
     shape, size, overlap, blend = case
     image = RNG.normal(size=(*shape, 2)).astype(dtype)
     cut, corners = tiles.split(image, size, overlap)
@@ -34,7 +34,7 @@ def test_joined_tiles_are_the_image(case, dtype):
 
 @settings(max_examples=30, deadline=None)
 @given(cases(), st.integers(1, 4))
-def test_joined_tiles_may_be_larger(case, scale):
+def test_enlarged_tiles_join_to_the_enlarged_image(case, scale):
     shape, size, overlap, blend = case
     image = RNG.normal(size=(*shape, 1))
 
@@ -61,7 +61,7 @@ def test_tiles_cover_the_image_and_share_the_overlap(case):
 @pytest.mark.parametrize('overlap, radius', [(6, 3), (7, 3), (6, 2), (8, 1)])
 @pytest.mark.parametrize('scale', [1, 2, 3])
 @pytest.mark.parametrize('shape', [(31, 45), (16, 16), (17, 90), (5, 40)])
-def test_a_convolutional_answer_in_tiles_is_the_answer_inside_the_border(
+def test_convolution_of_tiles_equals_convolution_of_the_image_inside(
     shape, scale, overlap, radius
 ):
     kernel = RNG.normal(size=(2 * radius + 1, 2 * radius + 1, 1))
@@ -80,7 +80,7 @@ def test_a_convolutional_answer_in_tiles_is_the_answer_inside_the_border(
     np.testing.assert_allclose(joined[inside], network(image)[inside], atol=1e-12)
 
 
-def test_beyond_the_overlap_the_answer_differs():
+def test_a_receptive_field_beyond_the_overlap_changes_the_result():
     image, kernel = RNG.normal(size=(40, 40, 1)), np.ones((5, 5, 1))
     cut, corners = tiles.split(image, (16, 16), 2)
     answers = np.stack(
@@ -99,21 +99,24 @@ def test_seams_fade_linearly():
     np.testing.assert_allclose(rows, [0] * 5 + [1 / 8, 3 / 8, 5 / 8, 7 / 8] + [1] * 5)
 
 
-def test_rows_come_before_all_tiles_are_asked_for():
+def test_rows_are_yielded_before_all_tiles_are_used():
     image = RNG.normal(size=(50, 30, 1))
     cut, corners = tiles.split(image, (10, 10), 2)
-    asked = []
+    used = []
     rows = tiles.join_rows(
-        (asked.append(i) or tile for i, tile in enumerate(cut)), corners, (50, 30), 2
+        (used.append(i) or tile for i, tile in enumerate(cut)), corners, (50, 30), 2
     )
     first = next(rows)
-    assert len(asked) == len(np.unique(corners[:, 1])) < len(cut)
+    assert len(used) == len(np.unique(corners[:, 1])) < len(cut)
     assert len(first) == 8
     np.testing.assert_array_equal(np.concatenate([first, *rows]), image)
 
 
 @pytest.mark.parametrize('overlap, blend', [(8, 0), (-1, 0), (4, 5)])
-def test_what_cannot_be_is_told(overlap, blend):
+def test_impossible_overlaps_and_blends_are_errors(overlap, blend):
     image = np.zeros((20, 20, 1))
-    with pytest.raises(ValueError, match='cannot share|of blend in an overlap'):
+    with pytest.raises(
+        ValueError,
+        match='overlap=.*: expected 0 or more pixels|blend=5: expected 0 to 4 pixels',
+    ):
         tiles.join(*tiles.split(image, (8, 9), overlap), (20, 20), overlap, 1, blend)

@@ -17,7 +17,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.types import Images, Keys, Outputs
 
-Tokens = Float[Array, 'b n c']
+Tokens = Float[Array, 'b n d']
 
 
 class Attention(nn.Module):
@@ -73,7 +73,7 @@ class ViT(nn.Module):
     """Patches of an image as tokens, and transformer blocks.
 
     Intermediates: 'embedded', 'block1', ..., 'tokens' (after the last norm), 'pooled', 'logits'.
-    All but the last two are [B, N, C]. With pool 'cls' the first token is the class token. For the
+    All but the last two are [B, N, D]. With pool 'cls' the first token is the class token. For the
     attributes see `make`.
     """
 
