@@ -118,9 +118,10 @@ def adjust_sharpness(
     factor: Scalar,
 ) -> Image:
     """Scale the difference from a 3x3 smoothed image by a factor (`ImageEnhance.Sharpness`)."""
+    inside = image[1:-1, 1:-1]
     rows = image[:-2] + image[1:-1] + image[2:]
     box = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
-    smooth_inside = (box + 4 * image[1:-1, 1:-1]) / 13
+    smooth_inside = (box + 4 * inside) / 13
     # As in Pillow, the border is not smoothed.
     smooth = image.at[1:-1, 1:-1].set(smooth_inside)
     return _blend(smooth, image, factor)

@@ -136,8 +136,9 @@ def interpolation_penalty(
     Returns:
         One penalty for each image, [B].
     """
-    broadcast_shape = (-1, *[1] * (real.ndim - 1))
-    fraction = fraction.astype(real.dtype).reshape(broadcast_shape)
+    ones = [1] * (real.ndim - 1)
+    fraction = fraction.astype(real.dtype)
+    fraction = fraction.reshape(-1, *ones)
     interpolated = fraction * real + (1 - fraction) * fake
     gradients = _flat_gradients(score, interpolated)
     # A norm has no gradient at 0, for example under a last layer of zeros. `safe_norm` takes 0.
@@ -152,7 +153,8 @@ def _flat_gradients(score: Score, images: Images) -> Float[Array, 'b d']:
         return score(images).sum()
 
     gradients = jax.grad(total_score)(images)
-    return _at_least_float32(gradients).reshape(len(images), -1)
+    gradients = _at_least_float32(gradients)
+    return gradients.reshape(len(images), -1)
 
 
 def _at_least_float32(x: Float[Array, '...']) -> Float[Array, '...']:

@@ -17,9 +17,9 @@ def prototypes(support: Support, mask: SupportMask) -> Centres:
     `support` holds K examples of each of N classes. `mask` is 1 for an example and 0 for padding.
     """
     features = support * mask[..., None]
-    counts = mask.sum(1)[:, None]
     totals = features.sum(1)
-    return totals / counts
+    counts = mask.sum(1)
+    return totals / counts[:, None]
 
 
 def distance_logits(query: Queries, centres: Centres) -> Logits:
@@ -32,7 +32,8 @@ def distance_logits(query: Queries, centres: Centres) -> Logits:
     query = query - middle
     centres = centres - middle
     twice_product = 2 * query @ centres.T
-    squared_norms = jnp.square(centres).sum(-1)
+    squares = jnp.square(centres)
+    squared_norms = squares.sum(-1)
     return twice_product - squared_norms
 
 
@@ -81,10 +82,12 @@ def attention_logits(
     scores = jnp.where(is_example, scale * cosines, -jnp.inf)
     class_scores = jax.nn.logsumexp(scores, 2)
     all_scores = jax.nn.logsumexp(scores, (1, 2))
-    return class_scores - all_scores[:, None]
+    all_scores = all_scores[:, None]
+    return class_scores - all_scores
 
 
 def unit(x: Float[Array, '*b d']) -> Float[Array, '*b d']:
     """Scale each vector to length 1. A zero vector stays zero and has a finite gradient."""
-    squared = jnp.square(x).sum(-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.maximum(squared, 1e-12))
+    squared_norms = jnp.square(x).sum(-1, keepdims=True)
+    inverse_norms = jax.lax.rsqrt(jnp.maximum(squared_norms, 1e-12))
+    return x * inverse_norms

@@ -60,7 +60,8 @@ def fit(
         kernel, bias = parameters
         logits = standardised @ kernel + bias
         loss = cross_entropy(logits, targets).mean()
-        return loss + penalty / 2 * jnp.sum(jnp.square(kernel))
+        squared_norm = jnp.sum(jnp.square(kernel))
+        return loss + penalty / 2 * squared_norm
 
     _, dimensions = features.shape
     _, classes = targets.shape
@@ -68,7 +69,8 @@ def fit(
     start = (zeros, zeros[0])
     (kernel, bias), loss = _minimise(objective, start)
     kernel = kernel / scale
-    return kernel, bias - mean @ kernel, loss
+    bias = bias - mean @ kernel
+    return kernel, bias, loss
 
 
 def _minimise(objective: Objective, start: Tree) -> tuple[Tree, Scalar]:

@@ -1,4 +1,4 @@
-"""Rank correlations, for predicted scores against a person's scores (Otani et al. 2019)."""
+"""Rank correlations, for predicted scores against human ratings (Otani et al. 2019)."""
 
 from collections.abc import Callable
 

@@ -72,7 +72,7 @@ class Window:
         axes = zip(self.size, space, self.pads, strict=True)
         return any(side < size <= side + sum(pad) for size, side, pad in axes)
 
-    def places(self, space: Sizes) -> Sizes:
+    def output_size(self, space: Sizes) -> Sizes:
         """Size of the output for an image of this size."""
         sizes = []
         for axis, side in enumerate(space):
@@ -82,11 +82,11 @@ class Window:
 
     def products(self, space: Sizes) -> int:
         """Number of products of a tap and an output pixel."""
-        return math.prod(self.size) * math.prod(self.places(space))
+        return math.prod(self.size) * math.prod(self.output_size(space))
 
     def patches(self, image: Float[Array, 'b *space c']) -> list[Array]:
         """For each tap, rows first, the pixels under it: arrays [B, *out, C]."""
-        out = self.places(image.shape[1:-1])
+        out = self.output_size(image.shape[1:-1])
         padded = jnp.pad(image, [(0, 0), *self.pads, (0, 0)])
         taps = np.ndindex(*self.size)
         return [padded[:, *self._pixels(tap, out)] for tap in taps]
