@@ -77,7 +77,9 @@ def attention_logits(
     Returns:
         Log-probabilities, [M, N].
     """
-    cosines = jnp.einsum('md,nkd->mnk', unit(query), unit(support))
+    query = unit(query)
+    support = unit(support)
+    cosines = jnp.einsum('md,nkd->mnk', query, support)
     is_example = mask > 0
     scores = jnp.where(is_example, scale * cosines, -jnp.inf)
     class_scores = jax.nn.logsumexp(scores, 2)
