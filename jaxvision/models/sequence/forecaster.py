@@ -96,7 +96,7 @@ class Forecaster(nn.Module):
             intermediates[f'state{i}'] = hidden
         return predictions, intermediates
 
-    def _encode(self, frames: Float[Array, 'b _s h w c']) -> States:
+    def _encode(self, frames: Float[Array, 'b _s _h _w _c']) -> States:
         """The state of each layer after these frames."""
         batch, time, *frame_shape = frames.shape
         x = self._as_map(frames.reshape(-1, *frame_shape))
