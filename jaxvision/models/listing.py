@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from jaxvision import models
 from jaxvision.core.registry import resolve
-from jaxvision.core.types import Options
 
 Inputs = tuple[jax.ShapeDtypeStruct, ...]
 
@@ -25,7 +24,7 @@ class Kind:
     """
 
     purpose: str
-    needs: Options
+    needs: dict[str, Any]
     inputs: tuple[Inputs, ...]
 
 
@@ -78,7 +77,7 @@ def describe(name: str, variant: str) -> Description:
     parameters = 0
     for network, inputs in zip(networks, kind.inputs, strict=True):
         parameters += _count(network, inputs)
-    return Description(name, variant, kind.purpose, dict(kind.needs), parameters)
+    return Description(name, variant, kind.purpose, kind.needs, parameters)
 
 
 def _count(network: Any, inputs: Inputs) -> int:
