@@ -1,7 +1,7 @@
-"""From the names and layouts of publishers to those of our models.
+"""Convert names and layouts of published tensors to those of jaxvision's models.
 
-A leaf is named by its path in Flax's tree, as 'stage1_block1/conv1/kernel'. A tensor without a
-counterpart keeps its name, so that `flax_variables.fit` finds and lists it.
+A leaf is named by its path in the Flax tree, such as 'stage1_block1/conv1/kernel'. A tensor
+without a counterpart keeps its name, so that `flax_variables.fit` finds and lists it.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from jaxvision.core.types import Values
 
 Tensors = Mapping[str, np.ndarray]
 Leaves = dict[str, np.ndarray]
-# The publisher's name of a module -> ours; KeyError where there is none.
+# `(published name) -> our name` of a module. It raises KeyError for an unknown name.
 ModuleNames = Callable[[str], str]
 
 _TORCH = {'bias': 'bias', 'running_mean': 'mean', 'running_var': 'var'}
@@ -38,17 +38,18 @@ def _size_of_recipe(leaves: Leaves) -> int:
 
 
 class Format(NamedTuple):
-    """One way in which the weights of a family are published.
+    """A format in which a publisher stores the weights of a family of models.
 
-    All functions but the numbers of `convert` depend on names and shapes alone.
+    The functions depend on names and shapes only, except for the numbers that `convert` returns.
 
     Attributes:
-        publisher: for messages.
-        marker: a tensor that every file of this format has, and no file of the others.
-        convert: the tensors of the file -> leaves of our model.
-        recipe: name of the preprocessing in recipes.py, or leaves -> name.
-        options: leaves -> the options of our model that compute the same as the publisher's.
-        image_size: leaves -> side of the images that the weights are for, pixels; 0: any.
+        publisher: name of the publisher, for messages.
+        marker: a tensor in every file of this format, and in no file of another format.
+        convert: `(tensors of the file) -> leaves` of our model.
+        recipe: name of the preprocessing in recipes.py, or `(leaves) -> name`.
+        options: `(leaves) -> options`, with which our model computes the same outputs as the
+            published model.
+        image_size: `(leaves) -> side` of the images for the weights, in pixels; 0: any.
     """
 
     publisher: str
@@ -60,18 +61,18 @@ class Format(NamedTuple):
 
 
 def from_torch(tensors: Tensors, modules: ModuleNames) -> Leaves:
-    """Convert PyTorch's names and layouts.
+    """Convert names and layouts of PyTorch.
 
     'layer1.0.conv1.weight' [out, in, *window] becomes 'stage1_block1/conv1/kernel'
-    [*window, in, out]. A parameter that belongs to no module, as a class token, is
-    renamed by its whole name.
+    [*window, in, out]. A parameter without a module, such as a class token, is renamed by its
+    whole name.
 
     Args:
-        tensors: {name: tensor} as PyTorch has them.
-        modules: 'layer1.0.conv1' -> 'stage1_block1/conv1'.
+        tensors: {name: tensor} of a PyTorch state dict.
+        modules: maps 'layer1.0.conv1' to 'stage1_block1/conv1'.
 
     Returns:
-        {name: leaf} as Flax has them.
+        {name: leaf} of our model.
     """
     leaves = {}
     for name, tensor in tensors.items():
@@ -79,84 +80,109 @@ def from_torch(tensors: Tensors, modules: ModuleNames) -> Leaves:
         if parameter == 'num_batches_tracked':
             continue
         leaf = _TORCH.get(parameter)
-        if parameter == 'weight':
-            leaf = 'kernel' if tensor.ndim > 1 else 'scale'
-        if leaf == 'kernel':
+        if parameter == 'weight' and tensor.ndim > 1:
+            leaf = 'kernel'
             tensor = np.moveaxis(tensor, (0, 1), (-1, -2))
-        _add(leaves, name, tensor, _renamed(modules, name, module, leaf))
+        elif parameter == 'weight':
+            leaf = 'scale'
+        new_name = _renamed(modules, name, module, leaf)
+        _add(leaves, name, tensor, new_name)
     return leaves
 
 
 def from_keras(tensors: Tensors, modules: ModuleNames) -> Leaves:
-    """Convert Keras' names, as 'conv2_block1_1_bn/gamma' to 'stage1_block1/norm1/scale'.
+    """Convert names of Keras: 'conv2_block1_1_bn/gamma' to 'stage1_block1/norm1/scale'.
 
-    Keras' layouts are Flax's, except for depthwise kernels, which stay [*window, C, 1].
+    Keras and Flax have the same layouts, except for depthwise kernels, which stay
+    [*window, C, 1].
 
     Args:
         tensors: {'LAYER/WEIGHT': tensor}.
-        modules: 'conv2_block1_1_bn' -> 'stage1_block1/norm1'.
+        modules: maps 'conv2_block1_1_bn' to 'stage1_block1/norm1'.
 
     Returns:
-        {name: leaf}.
+        {name: leaf} of our model.
     """
     leaves = {}
     for name, tensor in tensors.items():
         layer, _, weight = name.rpartition('/')
-        _add(leaves, name, tensor, _renamed(modules, name, layer, _KERAS.get(weight)))
+        new_name = _renamed(modules, name, layer, _KERAS.get(weight))
+        _add(leaves, name, tensor, new_name)
     return leaves
 
 
 def from_flax(tensors: Tensors, modules: ModuleNames) -> Leaves:
-    """Convert the module names of another Flax model, whose layouts are ours.
+    """Convert module names of another Flax model, which has our layouts.
 
     Args:
-        tensors: {name: tensor}, as 'Transformer/encoder_norm/scale'.
-        modules: 'Transformer/encoder_norm' -> 'norm'.
+        tensors: {name: tensor}, with names such as 'Transformer/encoder_norm/scale'.
+        modules: maps 'Transformer/encoder_norm' to 'norm'.
 
     Returns:
-        {name: leaf}.
+        {name: leaf} of our model.
     """
     leaves = {}
     for name, tensor in tensors.items():
         module, _, leaf = name.rpartition('/')
-        _add(leaves, name, tensor, _renamed(modules, name, module, _FLAX.get(leaf)))
+        new_name = _renamed(modules, name, module, _FLAX.get(leaf))
+        _add(leaves, name, tensor, new_name)
     return leaves
 
 
 def _renamed(modules: ModuleNames, name: str, module: str, leaf: str | None) -> str:
-    """Our name of a tensor: its module's, and `leaf`, or of its whole name without a leaf."""
+    """Rename a tensor.
+
+    Args:
+        modules: maps published names to our names.
+        name: the published name of the tensor.
+        module: the published name of its module.
+        leaf: our name of the leaf in the module; None: rename the tensor by its whole name.
+
+    Returns:
+        Our name, or the published name if there is no counterpart.
+    """
     try:
-        return f'{modules(module)}/{leaf}' if leaf else modules(name)
+        if leaf:
+            return f'{modules(module)}/{leaf}'
+        return modules(name)
     except KeyError:
         return name
 
 
-def _add(leaves: Leaves, name: str, tensor: np.ndarray, renamed: str) -> None:
-    """Add a tensor as float32 or float64; the second of one name keeps its own name."""
+def _add(leaves: Leaves, name: str, tensor: np.ndarray, new_name: str) -> None:
+    """Add a tensor as float32 or float64; it keeps its name if the new one is taken."""
     if tensor.dtype not in (np.float32, np.float64):
         tensor = tensor.astype(np.float32)
-    leaves[name if renamed in leaves else renamed] = tensor
+    if new_name in leaves:
+        new_name = name
+    leaves[new_name] = tensor
 
 
 def fold_biases(leaves: Leaves) -> Leaves:
     """Fold the bias of each convolution into the running mean of the batch norm after it.
 
-    (x + b) - m = x - (m - b). Our convolutions before batch norm have no bias: it would
-    have no gradient.
+    (x + b) - m = x - (m - b). Our convolutions before batch norm have no bias, since its
+    gradient would be 0.
     """
     folded = dict(leaves)
     for name in leaves:
         if not name.endswith('/bias'):
             continue
         path, _, layer = name.removesuffix('/bias').rpartition('/')
-        mean = f'{path}/{layer.replace("conv", "norm")}/mean'.lstrip('/')
+        norm = layer.replace('conv', 'norm')
+        mean = f'{path}/{norm}/mean'.lstrip('/')
         if 'conv' in layer and mean in folded:
             folded[mean] = folded[mean] - folded.pop(name)
     return folded
 
 
 def bgr_to_rgb(leaves: Leaves, kernel: str) -> Leaves:
-    """Reverse the input channels of the first kernel, [*window, 3, out], trained on BGR."""
+    """Convert a model that was trained on BGR images to RGB images.
+
+    Args:
+        leaves: {name: leaf}.
+        kernel: name of the first kernel, [*window, 3, out], whose input channels are reversed.
+    """
     if kernel not in leaves:
         return leaves
     return {**leaves, kernel: leaves[kernel][..., ::-1, :]}

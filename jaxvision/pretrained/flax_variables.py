@@ -1,4 +1,4 @@
-"""From leaves to the variables of a model or of a run."""
+"""Make the variables of a model or of a run from converted leaves."""
 
 import inspect
 from pathlib import Path
@@ -14,12 +14,13 @@ from jaxvision.pretrained import position_embeddings, weights_file
 from jaxvision.pretrained.convert import Leaves
 from jaxvision.pretrained.weights_file import Identity
 
-_STATISTICS = ('mean', 'var')  # of batch norm
+# Leaves of batch norm that are statistics.
+_STATISTICS = ('mean', 'var')
 _MOST_LISTED = 8
 
 
 def nest(leaves: Leaves) -> dict[str, Tree]:
-    """Nest leaves as Flax does: {'params': tree, 'batch_stats': tree}, neither of them empty."""
+    """Nest leaves as Flax does: {'params': tree, 'batch_stats': tree}, without empty trees."""
     collections = {'params': {}, 'batch_stats': {}}
     for path, leaf in leaves.items():
         *modules, name = path.split('/')
@@ -31,14 +32,16 @@ def nest(leaves: Leaves) -> dict[str, Tree]:
 
 
 def fit(leaves: Leaves, shapes: Tree) -> Tree:
-    """Fit leaves into a model of these shapes; position embeddings are resampled to them.
+    """Arrange leaves as the variables of a model.
+
+    Position embeddings of another grid are resampled.
 
     Args:
         leaves: {name: leaf}.
-        shapes: the model's variables, from `jax.eval_shape`.
+        shapes: the variables of the model, from `jax.eval_shape`.
 
     Returns:
-        A tree like `shapes`, of its dtypes, with the values of the leaves.
+        A tree with the structure and dtypes of `shapes`, and the values of the leaves.
 
     Raises:
         UserError: A leaf is missing, unknown or of another shape. The message lists all.
@@ -52,7 +55,10 @@ def fit(leaves: Leaves, shapes: Tree) -> Tree:
         )
     problems = _problems(leaves, expected)
     if problems:
-        raise UserError('these weights are not of this model; ' + '; '.join(problems))
+        raise UserError(
+            f'these weights are not of this model; {"; ".join(problems)}. Check the name '
+            'and variant of the model'
+        )
     fitted = [jnp.asarray(leaves[name], leaf.dtype) for name, leaf in expected.items()]
     return jax.tree.structure(shapes).unflatten(fitted)
 
@@ -74,11 +80,13 @@ def _problems(leaves: Leaves, expected: dict[str, jax.ShapeDtypeStruct]) -> list
 def _listed(names: list[str]) -> str:
     listed = ', '.join(name[:80] for name in names[:_MOST_LISTED])
     more = len(names) - _MOST_LISTED
-    return f'{listed} and {more} more' if more > 0 else listed
+    if more > 0:
+        listed += f' and {more} more'
+    return listed
 
 
 def by_name(variables: Tree) -> dict[str, jax.Array | jax.ShapeDtypeStruct]:
-    """{name: leaf} of a model's variables; no two collections share a name."""
+    """Flatten the variables of a model to {name: leaf}; collections share no name."""
     return {
         '/'.join(key.key for key in path[1:]): leaf
         for path, leaf in jax.tree.leaves_with_path(variables)
@@ -86,7 +94,11 @@ def by_name(variables: Tree) -> dict[str, jax.Array | jax.ShapeDtypeStruct]:
 
 
 def of_run(config: ConfigDict, file: Path) -> Tree:
-    """Read pretrained weights as the variables of a run that has the same `model`.
+    """Read pretrained weights as variables of a run.
+
+    Args:
+        config: the config of the run, with the model of the weights.
+        file: the weights file.
 
     Raises:
         UserError: The file is damaged, or its weights are not of `config.model`.
@@ -97,7 +109,12 @@ def of_run(config: ConfigDict, file: Path) -> Tree:
 
 
 def as_network(variables: Tree, network: str = 'model') -> Tree:
-    """Arrange the variables of a model as a run has those of one of its networks."""
+    """Arrange the variables of a model in the form of `TrainState.variables`.
+
+    Args:
+        variables: the variables of the model.
+        network: the name of the network in the run.
+    """
     statistics = {name: tree for name, tree in variables.items() if name != 'params'}
     return {
         'params': {network: variables['params']},
@@ -106,14 +123,14 @@ def as_network(variables: Tree, network: str = 'model') -> Tree:
 
 
 def _check_options(config: ConfigDict, file: Path, identity: Identity) -> None:
-    """Require the publisher's options: with others the same leaves compute something else."""
+    """Require the options of the published model, with which the leaves were trained."""
     model = config.model
     defaults = inspect.signature(resolve('models', model.name).make).parameters
     for name, value in identity.options.items():
         chosen = model.options.get(name, defaults[name].default)
         if chosen != value:
             raise UserError(
-                f'model.options.{name}={chosen!r}: expected {value!r} for the weights of '
-                f'{identity.format.publisher} in {file}. '
+                f'model.options.{name}={chosen!r}: expected {value!r}, since {file} holds '
+                f'weights of {identity.format.publisher}. '
                 f'Set --config.model.options.{name}={value!r}'
             )

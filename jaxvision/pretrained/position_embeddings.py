@@ -1,4 +1,4 @@
-"""Position embeddings of a ViT at another resolution."""
+"""Resample the position embeddings of a ViT for another resolution."""
 
 import math
 
@@ -12,17 +12,16 @@ from jaxvision.image import resize
 def resample(
     embedding: Float[np.ndarray, '...'], shape: tuple[int, ...]
 ) -> Float[np.ndarray, '...']:
-    """Resample an embedding [1, N, C] to another square grid of patches.
+    """Resample position embeddings to another square grid of patches.
 
-    Bicubic and antialiased, as timm does it. A class token, the first of N, is kept.
+    The interpolation is bicubic and antialiased, as in timm. A class token is kept.
 
     Args:
-        embedding: [1, N, C], of N patches, or of a class token and N - 1 patches.
+        embedding: [1, N, C] for N patches, or for a class token and N - 1 patches.
         shape: (1, M, C), with a class token if the embedding has one.
 
     Returns:
-        [1, M, C]; the embedding itself where its shape is right already, or the grids are
-        not square.
+        [1, M, C]. The embedding itself if its shape is right, or a grid is not square.
     """
     if embedding.ndim != 3 or len(shape) != 3 or embedding.shape[1] == shape[1]:
         return embedding
@@ -38,6 +37,6 @@ def resample(
 
 
 def _side(patches: int) -> int:
-    """The side of a square grid of so many patches; 0: there is none."""
+    """Compute the side of a square grid of patches; 0 if the number is no square."""
     side = math.isqrt(max(0, patches))
     return side if side**2 == patches else 0

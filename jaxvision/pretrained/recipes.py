@@ -1,4 +1,4 @@
-"""Preprocessing of published ImageNet networks: resize, crop and normalisation, by name."""
+"""Preprocessing of published ImageNet networks by name: resize, crop and normalisation."""
 
 import dataclasses
 
@@ -8,18 +8,18 @@ from jaxvision.core.spec import Preprocessing
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The preprocessing that goes with a file of pretrained weights.
+    """The preprocessing for a file of pretrained weights.
 
     The shorter side of an image is resized to `size` / `crop`, then the central square is
-    cut out. Without a crop the whole image is stretched into the square.
+    cropped. Without a crop, the whole image is stretched into the square.
 
     Attributes:
-        name: as `task.recipe` gives it.
-        size: side of the square, pixels.
+        name: the name for `task.recipe`.
+        size: side of the square in pixels.
         crop: side of the square as a fraction of the resized shorter side; 0: no crop.
         interpolation: 'bilinear' or 'bicubic'.
-        mean: of red, green and blue in [0, 1].
-        std: of red, green and blue in [0, 1].
+        mean: mean of red, green and blue in [0, 1].
+        std: std of red, green and blue in [0, 1].
     """
 
     name: str
@@ -30,11 +30,11 @@ class Recipe:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def at(self, size: int) -> 'Recipe':
-        """The same for squares of another side, pixels."""
+        """Copy the recipe for squares of another side, in pixels."""
         return dataclasses.replace(self, size=size)
 
     def preprocessing(self) -> Preprocessing:
-        """The preprocessing that a run's spec holds."""
+        """Convert the recipe to the preprocessing of a spec."""
         return Preprocessing(
             size=(self.size, self.size),
             resize='shorter_side',
@@ -47,14 +47,17 @@ class Recipe:
 
     @property
     def shorter(self) -> int:
-        """The shorter side before the crop, rounded down as timm does; 0: there is no crop."""
-        return int(self.size / self.crop + 1e-6) if self.crop else 0
+        """The shorter side before the crop in pixels, rounded down as in timm; 0: no crop."""
+        if not self.crop:
+            return 0
+        return int(self.size / self.crop + 1e-6)
 
 
 _HALF = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def _torchvision() -> list[Recipe]:
+    """List the evaluations of torchvision's weights."""
     recipes = [
         # IMAGENET1K_V1, its first weights.
         Recipe('torchvision'),
@@ -68,7 +71,7 @@ def _torchvision() -> list[Recipe]:
         Recipe('torchvision_convnext_S', crop=224 / 230),
         Recipe('torchvision_convnext_B', crop=224 / 232),
     ]
-    # By the size that the tensors of a file tell.
+    # EfficientNets, by the image size that the tensors reveal.
     shorter_sides = {224: 256, 240: 256, 288: 288, 300: 320, 380: 384}
     for size, shorter in shorter_sides.items():
         name = f'torchvision_efficientnet_{size}'
@@ -77,13 +80,13 @@ def _torchvision() -> list[Recipe]:
 
 
 def _google() -> list[Recipe]:
-    """Google's evaluation of EfficientNet, with 16 pixels beyond the crop on every side.
+    """List Google's evaluations of EfficientNet, with 16 pixels around the crop.
 
-    Google resizes the images of the Lites without antialiasing, bilinear. These recipes are
-    the nearest, as timm found.
+    Google resizes the images of the Lites bilinearly without antialiasing. These recipes are the
+    nearest ones, according to timm.
     """
     recipes = []
-    # The first is also timm's of B0 and MobileNetV2, and that of ConvNeXt's authors.
+    # timm uses the first one for B0 and MobileNetV2, and the authors of ConvNeXt use it too.
     for size in (224, 240, 260, 300, 380):
         name = f'efficientnet_{size}'
         recipes.append(Recipe(name, size, size / (size + 32), 'bicubic'))
@@ -102,11 +105,11 @@ def _google() -> list[Recipe]:
 
 
 def _timm() -> list[Recipe]:
+    """List the evaluations of timm's default weights."""
     return [
         Recipe('timm', crop=0.95, interpolation='bicubic'),
-        # timm's default weights of EfficientNet's B1 (ra4_e3600_r240_in1k), which alone have
-        # this mean; then of its B2 to B4 and of ConvNeXt. timm's other weights of these
-        # networks have other recipes, and no tensor tells which a file holds.
+        # EfficientNet B1 (ra4_e3600_r240_in1k), then B2 to B4 and ConvNeXt. Other weights of
+        # timm for these networks have other recipes, which tensors do not reveal.
         Recipe('timm_efficientnet_b1', crop=1.0, interpolation='bicubic', **_HALF),
         Recipe('timm_full', crop=1.0, interpolation='bicubic'),
         Recipe('timm_vit', crop=0.9, interpolation='bicubic', **_HALF),
@@ -115,7 +118,7 @@ def _timm() -> list[Recipe]:
 
 
 def _timm_tensorflow() -> list[Recipe]:
-    """TensorFlow's EfficientNets in timm, with AdvProp and without, and the Lites."""
+    """List TensorFlow's EfficientNets in timm, with and without AdvProp, and the Lites."""
     recipes = []
     crops = {224: 0.875, 240: 0.882, 260: 0.89, 300: 0.904, 380: 0.922}
     for i, (size, crop) in enumerate(crops.items()):
@@ -136,9 +139,10 @@ def _timm_tensorflow() -> list[Recipe]:
 
 
 def _others() -> list[Recipe]:
+    """List the evaluations of Keras applications and of AugReg."""
     return [
         Recipe('keras_tf', **_HALF),
-        # BGR less these means, of [0, 255]. The converted first layer takes RGB.
+        # Keras subtracts these means from BGR in [0, 255]. The converted layer takes RGB.
         Recipe(
             'keras_caffe',
             mean=(123.68 / 255, 116.779 / 255, 103.939 / 255),
@@ -161,10 +165,10 @@ RECIPES = {
 
 
 def named(name: str) -> Recipe:
-    """Return the recipe of this name.
+    """Look up a recipe by name.
 
     Raises:
-        UserError: There is no such recipe. The message lists those that there are.
+        UserError: There is no such recipe. The message lists all names.
     """
     if name not in RECIPES:
         raise unknown('there is no recipe', name, RECIPES)

@@ -1,7 +1,7 @@
-"""Pretrained weights in a file, as leaves of one of our models.
+"""Read pretrained weights from a file as leaves of one of our models.
 
-`identify` reads names and shapes alone, `read` reads the numbers too. Another family is a file
-in families/, with its FORMATS, and an entry in FAMILIES.
+`identify` reads only names and shapes, and `read` also reads the numbers. To add a family, add a
+file with FORMATS to families/, and an entry to FAMILIES.
 """
 
 import os
@@ -26,7 +26,7 @@ from jaxvision.pretrained.families import (
 from jaxvision.pretrained.formats import tensor_file
 from jaxvision.pretrained.recipes import RECIPES, Recipe
 
-# By the name of our model.
+# {name of our model: module}
 FAMILIES = {
     'resnet': resnet,
     'vgg': vgg,
@@ -35,21 +35,22 @@ FAMILIES = {
     'efficientnet': efficientnet,
     'convnext': convnext,
 }
-# What training scripts put before the names of a network, one or several in any order.
+# Prefixes that training scripts put before the names of a network, in any order.
 _WRAPPERS = re.compile(r'(?:(?:model|module|_orig_mod)\.)*')
-# Tensors of wrappers that count steps, and are no weights.
+# Tensors of wrappers that count steps and are no weights.
 _COUNTERS = ('n_averaged',)
-_LARGEST_IMAGE = 4096  # pixels
+# Largest side of an image in pixels.
+_LARGEST_IMAGE = 4096
 
 
 class Identity(NamedTuple):
-    """What a file of weights is, apart from its numbers.
+    """The description of a weights file, without its numbers.
 
     Attributes:
-        format: how the weights are published, and by whom.
-        recipe: how their images are preprocessed.
-        options: of our model that computes the same as the publisher's.
-        image_size: side of the images that the weights are for, pixels; 0: any.
+        format: the format of the file.
+        recipe: the preprocessing of its images.
+        options: the options with which our model computes the same outputs.
+        image_size: side of the images in pixels; 0: any.
     """
 
     format: Format
@@ -59,24 +60,29 @@ class Identity(NamedTuple):
 
 
 class PretrainedWeights(NamedTuple):
-    """The numbers of a file by the names of our model, and what the file is."""
+    """The weights in a file.
+
+    Attributes:
+        leaves: {name: leaf} of our model.
+        identity: the description of the file.
+    """
 
     leaves: Leaves
     identity: Identity
 
 
 def identify(path: str | os.PathLike, family: str) -> Identity:
-    """Find out what a file of weights is, without reading its numbers.
+    """Identify a weights file without reading its numbers.
 
     Args:
         path: the file.
-        family: name of the model that the weights are for, as 'resnet'.
+        family: name of our model, such as 'resnet'.
 
     Raises:
-        UserError: As `read`, but damage of the numbers goes unseen.
+        UserError: The file is of no known format of the family, or its header is damaged.
     """
     formats = _formats(path, family)
-    # All elements of an array without strides are one number, so that it takes no memory.
+    # Arrays without strides repeat one number, so they need no memory.
     blank = {
         name: np.broadcast_to(np.float32(0), shape)
         for name, shape in tensor_file.read_shapes(path).items()
@@ -89,10 +95,10 @@ def read(path: str | os.PathLike, family: str) -> PretrainedWeights:
 
     Args:
         path: the file.
-        family: name of the model that the weights are for, as 'resnet'.
+        family: name of our model, such as 'resnet'.
 
     Raises:
-        UserError: The file is damaged, or of no format in which the family is published.
+        UserError: The file is damaged, or of no known format of the family.
     """
     formats = _formats(path, family)
     return _interpret(Path(path), family, formats, tensor_file.read(path))
@@ -111,79 +117,88 @@ def _formats(path: str | os.PathLike, family: str) -> tuple[Format, ...]:
 def _interpret(
     path: Path, family: str, formats: tuple[Format, ...], tensors: Tensors
 ) -> PretrainedWeights:
-    """Convert tensors by the format that they are of, and tell what the file is."""
+    """Find the format of tensors, convert them, and describe the file."""
     tensors = _unwrapped(path, formats, tensors)
-    format = next((each for each in formats if each.marker in tensors), None)
-    if not format:
-        known = ' or '.join(f'{each.publisher} ({each.marker})' for each in formats)
-        raise UserError(
-            f'{path}: expected {family} as published by {known}, but its tensors are '
-            f'{", ".join(name[:80] for name in list(tensors)[:3])}, ... '
-            'Check the name of the model'
-        )
+    format = _format_of(path, family, formats, tensors)
     try:
         leaves = format.convert(tensors)
         identity = _identity(path, format, leaves)
-    # A file may give any shapes to tensors of these names.
+    # A file may have tensors of these names with any shapes.
     except (ValueError, TypeError, LookupError, MemoryError) as error:
         reason = ' '.join(str(error).split())[:200]
         raise UserError(
             f'{path}: expected the tensors of {family}, but their shapes do not fit: '
-            f'{reason}'
+            f'{reason}. Check the name of the model'
         ) from None
     if identity.image_size > _LARGEST_IMAGE:
         raise UserError(
-            f'{path}: expected images of at most {_LARGEST_IMAGE} pixels a side, but its '
-            f'position embeddings are for {identity.image_size}'
+            f'{path}: expected images with sides of at most {_LARGEST_IMAGE} pixels, but its '
+            f'position embeddings are for {identity.image_size}. Download the file again'
         )
     return PretrainedWeights(leaves, identity)
 
 
+def _format_of(
+    path: Path, family: str, formats: tuple[Format, ...], tensors: Tensors
+) -> Format:
+    for format in formats:
+        if format.marker in tensors:
+            return format
+    known = ' or '.join(f'{format.publisher} ({format.marker})' for format in formats)
+    first_names = ', '.join(name[:80] for name in list(tensors)[:3])
+    raise UserError(
+        f'{path}: expected {family} as published by {known}, but its tensors are '
+        f'{first_names}, ... Check the name of the model'
+    )
+
+
 def _identity(path: Path, format: Format, leaves: Leaves) -> Identity:
-    """What the file is by its tensors, or by its name where that tells more."""
-    recipe = format.recipe(leaves) if callable(format.recipe) else format.recipe
+    """Describe a file by its tensors, or by its name if it is a known file."""
+    recipe = format.recipe
+    if callable(recipe):
+        recipe = recipe(leaves)
     options = format.options(leaves)
     image_size = format.image_size(leaves)
     known = known_files.find(path)
     if known:
         recipe = known.recipe
-        options = options | known.options
+        options = {**options, **known.options}
         image_size = known.image_size or image_size
     return Identity(format, RECIPES[recipe], options, image_size)
 
 
 def _unwrapped(path: Path, formats: tuple[Format, ...], tensors: Tensors) -> Tensors:
-    """Leave out what training scripts put before names, such as '_orig_mod.module.'.
+    """Remove prefixes of training scripts from names, such as '_orig_mod.module.'.
 
-    The marker of a format tells what stands before it. A tensor without it, which lies
-    beside the network, keeps its name.
+    The prefix is the one before the marker of a format. A tensor without this prefix, which does
+    not belong to the network, keeps its name.
 
     Args:
-        path: the file, for the message.
-        formats: those that the file may have.
+        path: the file, for messages.
+        formats: the formats of the family.
         tensors: {name: tensor} of the file.
 
     Raises:
         UserError: The file holds several networks.
     """
-    # big_vision keeps the optimizer's state beside the parameters.
+    # big_vision saves the optimizer state beside the parameters.
     parameters = {
         name.removeprefix('params/'): tensor
         for name, tensor in tensors.items()
         if name.startswith('params/')
     }
     tensors = parameters or tensors
-    markers = {each.marker for each in formats}
-    prefixes = {
-        prefix
-        for name, prefix in ((name, _wrappers(name)) for name in tensors)
-        if name.removeprefix(prefix) in markers
-    }
+    markers = {format.marker for format in formats}
+    prefixes = set()
+    for name in tensors:
+        prefix = _wrappers(name)
+        if name.removeprefix(prefix) in markers:
+            prefixes.add(prefix)
     if len(prefixes) > 1:
         listed = ', '.join(repr(prefix) for prefix in sorted(prefixes))
         raise UserError(
-            f'{path}: expected one network, but its tensors are of {len(prefixes)}, whose '
-            f'names begin with {listed}. Save one of them alone'
+            f'{path}: expected one network, but it holds {len(prefixes)}, with the prefixes '
+            f'{listed}. Save one of them alone'
         )
     prefix = next(iter(prefixes), '')
     return {
@@ -194,5 +209,7 @@ def _unwrapped(path: Path, formats: tuple[Format, ...], tensors: Tensors) -> Ten
 
 
 def _wrappers(name: str) -> str:
+    """Return the prefix of a name that training scripts put there, or ''."""
     match = _WRAPPERS.match(name)
-    return match[0] if match else ''
+    assert match  # The pattern matches the empty string.
+    return match[0]

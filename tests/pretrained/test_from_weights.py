@@ -153,7 +153,7 @@ def test_a_network_of_another_option_is_told(tiny, weights, tmp_path):
     config = small(tiny, f'train.init_from={weights}', 'model.options.version=v1')
     with pytest.raises(
         UserError,
-        match="model.options.version='v1': expected 'v1.5' for the weights of torch",
+        match="model.options.version='v1': expected 'v1.5', since .* weights of torch",
     ):
         begin(config, tmp_path)
 

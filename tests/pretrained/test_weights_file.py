@@ -324,7 +324,7 @@ def test_names_that_training_puts_before_all_are_left_out(tmp_path):
         jax.tree.map(np.testing.assert_array_equal, found, plain)
         assert weights_file.identify(file, 'vit').recipe.name == 'timm_vit'
     two = weights | {f'module.{name}': tensor for name, tensor in weights.items()}
-    with pytest.raises(UserError, match="of 2, whose names begin with '', 'module.'"):
+    with pytest.raises(UserError, match="it holds 2, with the prefixes '', 'module.'"):
         weights_file.read(write_safetensors(two, tmp_path / 'b'), 'vit')
     np.savez(
         tmp_path / 'c.npz',

@@ -1,1 +1,1 @@
-"""One file per family of models: in which formats it is published, and our names of its tensors."""
+"""One file per family of models, with its published formats and our names of its tensors."""

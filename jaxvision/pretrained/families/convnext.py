@@ -1,4 +1,4 @@
-"""ConvNeXt as its authors, timm, torchvision and Keras applications publish it."""
+"""Formats of ConvNeXt by its authors, timm, torchvision and Keras applications."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from jaxvision.pretrained import convert
 from jaxvision.pretrained.convert import Format, Leaves, Tensors
 
-# A module within a block -> ours.
+# {publisher: {module within a block: our name}}
 _PARTS = {
     'authors': {
         'dwconv': 'depthwise_conv',
@@ -33,11 +33,14 @@ _PARTS = {
 
 
 def _downsampling(pattern: str, factor: int = 1) -> dict[str, str]:
-    """The norm and the convolution between stages, of three stages.
+    """Name the norm and the convolution before each of the last three stages.
 
     Args:
-        pattern: the publisher's name, with {stage} and {part}.
-        factor: the publisher counts this many modules a stage.
+        pattern: the published name, with {stage} and {part}.
+        factor: number of published modules per stage.
+
+    Returns:
+        {published name: our name}.
     """
     names = {}
     for stage in (1, 2, 3):
@@ -47,7 +50,7 @@ def _downsampling(pattern: str, factor: int = 1) -> dict[str, str]:
     return names
 
 
-# A module outside the blocks -> ours.
+# {publisher: {module outside the blocks: our name}}
 _AROUND = {
     'authors': {
         'downsample_layers.0.0': 'stem_conv',
@@ -93,21 +96,29 @@ _KERAS_AROUND = {
 
 
 def torch_converter(publisher: str) -> Callable[[Tensors], Leaves]:
-    """The conversion of a publisher's PyTorch tensors: 'authors', 'timm' or 'torchvision'."""
+    """Make the function that converts PyTorch tensors to leaves.
+
+    Args:
+        publisher: 'authors', 'timm' or 'torchvision'.
+    """
+    # torchvision numbers stages and downsamplings together.
+    modules_per_stage = 2 if publisher == 'torchvision' else 1
 
     def modules(module: str) -> str:
-        """'stages.0.1.dwconv' -> 'stage1_block2/depthwise_conv'"""
+        """Rename 'stages.0.1.dwconv' to 'stage1_block2/depthwise_conv'."""
         match = re.fullmatch(_BLOCK[publisher], module)
         if not match:
             return _AROUND[publisher][module]
-        modules_per_stage = 2 if publisher == 'torchvision' else 1
         stage = int(match[1]) // modules_per_stage + 1
-        return f'stage{stage}_block{int(match[2]) + 1}/{_PARTS[publisher][match[3]]}'
+        block = int(match[2]) + 1
+        part = _PARTS[publisher][match[3]]
+        return f'stage{stage}_block{block}/{part}'
 
     def leaves(tensors: Tensors) -> Leaves:
         converted = convert.from_torch(tensors, modules)
         for name in converted:
-            if name.endswith('/layer_scale'):  # torchvision's is [C, 1, 1].
+            # It is [C, 1, 1] in torchvision.
+            if name.endswith('/layer_scale'):
                 converted[name] = converted[name].reshape(-1)
         return converted
 
@@ -115,18 +126,24 @@ def torch_converter(publisher: str) -> Callable[[Tensors], Leaves]:
 
 
 def keras_converter(model: str) -> Callable[[Tensors], Leaves]:
-    """The conversion of a Keras model of this name, 'convnext_tiny' or another."""
+    """Make the function that converts Keras tensors to leaves.
+
+    Args:
+        model: name of the Keras model, such as 'convnext_tiny'.
+    """
 
     def modules(module: str) -> str:
-        """'convnext_tiny_stage_0_block_1_layernorm' -> 'stage1_block2/norm'"""
+        """Rename 'convnext_tiny_stage_0_block_1_layernorm' to 'stage1_block2/norm'."""
         name = module.removeprefix(f'{model}_')
         if match := re.fullmatch(r'stage_(\d)_block_(\d+)_(.+)', name):
-            # A layer scale's only weight is called 'variable'.
+            stage = int(match[1]) + 1
+            block = int(match[2]) + 1
+            # The weight of a layer scale is called 'variable'.
             part = re.sub(r'/variable(_\d+)?$', '', match[3].lower())
-            block = f'stage{int(match[1]) + 1}_block{int(match[2]) + 1}'
-            return f'{block}/{_KERAS_PARTS[part]}'
+            return f'stage{stage}_block{block}/{_KERAS_PARTS[part]}'
         if match := re.fullmatch(r'downsampling_(conv|layernorm)_(\d)', name):
-            return f'stage{int(match[2]) + 2}_{_KERAS_DOWNSAMPLING[match[1]]}'
+            stage = int(match[2]) + 2
+            return f'stage{stage}_{_KERAS_DOWNSAMPLING[match[1]]}'
         # The last norm of a model without the head.
         if re.fullmatch(r'layer_normalization(_\d+)?', name):
             return 'norm'
@@ -136,7 +153,7 @@ def keras_converter(model: str) -> Callable[[Tensors], Leaves]:
 
 
 def _torchvision_recipe(leaves: Leaves) -> str:
-    """T has the fewest blocks, and B the widest stem."""
+    """Tell T, with the fewest blocks, and B, with the widest stem, from S."""
     if 'stage3_block10/mlp1/kernel' not in leaves:
         return 'torchvision_convnext_T'
     if 'stem_conv/bias' in leaves and len(leaves['stem_conv/bias']) > 96:

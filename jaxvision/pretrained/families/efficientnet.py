@@ -1,4 +1,4 @@
-"""EfficientNet as torchvision, timm and Keras applications publish it, and its Lites.
+"""Formats of EfficientNet by torchvision, timm and Keras applications, and of its Lites.
 
 The Lites are those of the package efficientnet_pytorch.
 """
@@ -56,8 +56,8 @@ _KERAS = {
     '_project_conv': 'project_conv',
     '_project_bn': 'project_norm',
 }
-# (blocks, channels after the last of them) -> side of the training images, pixels; other
-# networks, B0 and Lite0 among them, have 224.
+# {(number of blocks, channels after the last one): side of the training images in pixels}.
+# Other networks, such as B0 and Lite0, have 224.
 _IMAGE_SIZES = {
     (23, 320): 240,
     (23, 352): 260,
@@ -68,20 +68,21 @@ _IMAGE_SIZES = {
     (24, 384): 280,
     (30, 448): 300,
 }
-# The training size -> that of evaluation, of timm's default weights of B1 to B4.
+# {training size: evaluation size} of timm's default weights of B1 to B4.
 _TIMM_SIZES = {240: 288, 260: 288, 300: 320, 380: 384}
 _TIMM_RECIPES = {224: 'efficientnet_224', 240: 'timm_efficientnet_b1'}
 
 
 def _image_size(leaves: Leaves) -> int:
-    """Tell the size of the training images, which grows with depth and width."""
-    blocks = {name.partition('/')[0] for name in leaves if name.startswith('block')}
-    last = leaves.get(f'block{len(blocks)}/project_conv/kernel', np.empty(0))
-    return _IMAGE_SIZES.get((len(blocks), last.shape[-1]), 224)
+    """Derive the size of the training images from depth and width."""
+    modules = {name.partition('/')[0] for name in leaves}
+    depth = sum(module.startswith('block') for module in modules)
+    last = leaves.get(f'block{depth}/project_conv/kernel', np.empty(0))
+    return _IMAGE_SIZES.get((depth, last.shape[-1]), 224)
 
 
 def _torchvision_size(leaves: Leaves) -> int:
-    """B2 is evaluated on larger images than it was trained on."""
+    """Derive the size of the evaluation images, which is larger for B2."""
     size = _image_size(leaves)
     return 288 if size == 260 else size
 
@@ -100,9 +101,11 @@ def _timm_recipe(leaves: Leaves) -> str:
 
 
 def _google_recipe(leaves: Leaves) -> str:
-    """The Lites, without squeeze-and-excitation, were trained on another range of pixels."""
-    lite = '' if 'block1/squeeze/kernel' in leaves else 'lite_'
-    return f'efficientnet_{lite}{_image_size(leaves)}'
+    """Name the recipe; the Lites have no squeeze-and-excitation, and another pixel range."""
+    size = _image_size(leaves)
+    if 'block1/squeeze/kernel' in leaves:
+        return f'efficientnet_{size}'
+    return f'efficientnet_lite_{size}'
 
 
 FORMATS = (

@@ -1,6 +1,6 @@
-"""The names that MobileNetV2 and EfficientNet share, in the forms in which they are published.
+"""Names that MobileNetV2 and EfficientNet share, in their published forms.
 
-The publishers number blocks within each stage; our models number them through.
+Publishers number the blocks within each stage. Our models number all blocks in one sequence.
 """
 
 import re
@@ -9,16 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxvision.core.types import Values
 from jaxvision.pretrained import convert
 from jaxvision.pretrained.convert import Leaves, Tensors
 
 
 class Parts(NamedTuple):
-    """The modules of a block -> ours.
+    """The names of the modules of a block, as {published name: our name}.
 
     Attributes:
-        expanding: of a block that begins with an expansion.
-        plain: of a block that does not, whose other modules may have other names.
+        expanding: names in a block that begins with an expansion.
+        plain: names in a block without expansion.
     """
 
     expanding: dict[str, str]
@@ -26,14 +27,23 @@ class Parts(NamedTuple):
 
 
 class Around(NamedTuple):
-    """The publisher's names of the modules outside the blocks."""
+    """The published names of the modules outside the blocks.
+
+    Attributes:
+        stem_conv: first convolution.
+        stem_norm: norm after it.
+        last_conv: last convolution.
+        last_norm: norm after it.
+        head: classifier.
+        other_head: classifier in other files of the publisher.
+    """
 
     stem_conv: str
     stem_norm: str
     last_conv: str
     last_norm: str
     head: str
-    other_head: str = ''  # in other files of the same publisher
+    other_head: str = ''
 
 
 TIMM = Parts(
@@ -57,11 +67,18 @@ TIMM = Parts(
     },
 )
 TIMM_AROUND = Around('conv_stem', 'bn1', 'conv_head', 'bn2', 'classifier')
-# Options of our models, by the library that trained the weights.
-OPTIONS = {
-    'torch': lambda leaves: {'padding': 'symmetric', 'epsilon': 1e-5},
-    'tensorflow': lambda leaves: {'padding': 'same', 'epsilon': 1e-3},
-}
+
+
+def _torch_options(leaves: Leaves) -> Values:
+    return {'padding': 'symmetric', 'epsilon': 1e-5}
+
+
+def _tensorflow_options(leaves: Leaves) -> Values:
+    return {'padding': 'same', 'epsilon': 1e-3}
+
+
+# {library that trained the weights: options of our models}
+OPTIONS = {'torch': _torch_options, 'tensorflow': _tensorflow_options}
 
 
 def modules(
@@ -70,14 +87,13 @@ def modules(
     """Name the modules of a file.
 
     Args:
-        tensors: of the file.
-        block: regular expression of the prefix of a block, by whose groups the blocks are
-            ordered.
-        parts: modules within a block.
-        around: modules outside the blocks.
+        tensors: {name: tensor} of the file.
+        block: regular expression of the prefix of a block. Its groups give the order of blocks.
+        parts: names within a block.
+        around: names outside the blocks.
 
     Returns:
-        {'blocks.1.0.conv_dw': 'block2/depthwise_conv', ...}
+        {published name: our name}, such as {'blocks.1.0.conv_dw': 'block2/depthwise_conv'}.
     """
     blocks = {}
     for name in tensors:
@@ -94,28 +110,31 @@ def modules(
     }
     if around.other_head:
         names[around.other_head] = 'head'
+    last_of_expanding = list(parts.expanding)[-1]
     for number, (key, parts_of_block) in enumerate(sorted(blocks.items()), start=1):
         _, prefix = key
-        expands = list(parts.expanding)[-1] in parts_of_block
-        for part, ours in (parts.expanding if expands else parts.plain).items():
-            names[prefix + part] = f'block{number}/{ours}'
+        names_of_parts = parts.plain
+        if last_of_expanding in parts_of_block:
+            names_of_parts = parts.expanding
+        for part, our_name in names_of_parts.items():
+            names[prefix + part] = f'block{number}/{our_name}'
     return names
 
 
 def _order(match: re.Match) -> tuple[int, ...]:
-    """(2, 1) of 'blocks.2.1.', (2, 11) of 'block2b', () of 'expanded_conv', which is first."""
+    """Order blocks: 'blocks.2.1.' is (2, 1), 'block2b' (2, 11), and 'expanded_conv' ()."""
     return tuple(int(part, 36) for part in match.groups() if part)
 
 
 def torch_converter(
     block: str, parts: Parts, around: Around
 ) -> Callable[[Tensors], Leaves]:
-    """The conversion of PyTorch's tensors.
+    """Make the function that converts PyTorch tensors to leaves.
 
     Args:
-        block: regular expression of the prefix of a block, as for `modules`.
-        parts: modules within a block.
-        around: modules outside the blocks.
+        block: regular expression of the prefix of a block, as in `modules`.
+        parts: names within a block.
+        around: names outside the blocks.
     """
 
     def leaves(tensors: Tensors) -> Leaves:
@@ -128,16 +147,16 @@ def torch_converter(
 def keras_converter(
     block: str, parts: Parts, around: Around
 ) -> Callable[[Tensors], Leaves]:
-    """The conversion of Keras' tensors.
+    """Make the function that converts Keras tensors to leaves.
 
     Args:
-        block: regular expression of the prefix of a block, as for `modules`.
-        parts: modules within a block.
-        around: modules outside the blocks.
+        block: regular expression of the prefix of a block, as in `modules`.
+        parts: names within a block.
+        around: names outside the blocks.
     """
 
     def leaves(tensors: Tensors) -> Leaves:
-        # The normalisation of the image is in the recipe.
+        # The recipe normalises the images.
         network = {
             name: tensor
             for name, tensor in tensors.items()

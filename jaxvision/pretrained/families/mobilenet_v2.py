@@ -1,4 +1,4 @@
-"""MobileNetV2 as torchvision, timm and Keras applications publish it."""
+"""Formats of MobileNetV2 by torchvision, timm and Keras applications."""
 
 import re
 
@@ -45,9 +45,9 @@ _from_modern_keras = keras_converter(
 
 
 def from_keras(tensors: Tensors) -> Leaves:
-    """Convert Keras' tensors, by the names of today or those of 2018.
+    """Convert Keras tensors with names of today or of 2018.
 
-    The published files still have the old ones: 'mobl3_conv_3_expand' for 'block_3_expand',
+    The published files have the old names: 'mobl3_conv_3_expand' for 'block_3_expand',
     'bn3_conv_3_bn_expand' for 'block_3_expand_BN', and 'Logits' for 'predictions'.
     """
 
@@ -55,10 +55,8 @@ def from_keras(tensors: Tensors) -> Leaves:
         end = '_BN' if match[1] == 'bn' else ''
         return f'block_{match[2]}_{match[3]}{end}'
 
-    renamed = {
-        re.sub(r'^(mobl|bn)(\d+)_conv_\d+_(?:bn_)?([a-z]+)(?=/)', modern, name): tensor
-        for name, tensor in tensors.items()
-    }
+    old = re.compile(r'^(mobl|bn)(\d+)_conv_\d+_(?:bn_)?([a-z]+)(?=/)')
+    renamed = {old.sub(modern, name): tensor for name, tensor in tensors.items()}
     return _from_modern_keras(renamed)
 
 

@@ -1,11 +1,14 @@
-"""ResNet as torchvision, timm and Keras applications publish it; timm's names are torchvision's."""
+"""Formats of ResNet by torchvision, timm and Keras applications.
+
+timm and torchvision use the same names.
+"""
 
 import re
 
 from jaxvision.pretrained import convert
 from jaxvision.pretrained.convert import Format, Leaves, Tensors
 
-# A module within a block -> ours.
+# {module within a block: our name}
 _PARTS = {
     'conv1': 'conv1',
     'bn1': 'norm1',
@@ -17,7 +20,7 @@ _PARTS = {
     'downsample.1': 'shortcut_norm',
 }
 _AROUND = {'conv1': 'stem_conv', 'bn1': 'stem_norm', 'fc': 'head'}
-# The published files still call the head 'probs'.
+# The head is called 'probs' in the published files.
 _KERAS_AROUND = {
     'conv1_conv': 'stem_conv',
     'conv1_bn': 'stem_norm',
@@ -28,42 +31,47 @@ _KERAS_KINDS = {'conv': 'conv', 'bn': 'norm'}
 
 
 def _torch_module(module: str) -> str:
-    """'layer1.0.conv1' -> 'stage1_block1/conv1'"""
+    """Rename 'layer1.0.conv1' to 'stage1_block1/conv1'."""
     match = re.fullmatch(r'layer(\d)\.(\d+)\.(.+)', module)
     if not match:
         return _AROUND[module]
     stage, block, part = match.groups()
-    return f'stage{stage}_block{int(block) + 1}/{_PARTS[part]}'
+    block_number = int(block) + 1
+    return f'stage{stage}_block{block_number}/{_PARTS[part]}'
 
 
 def _keras_module(module: str) -> str:
-    """'conv2_block1_1_conv' -> 'stage1_block1/conv1'; layer 0 is the shortcut."""
+    """Rename 'conv2_block1_1_conv' to 'stage1_block1/conv1'; layer 0 is the shortcut."""
     match = re.fullmatch(r'conv(\d)_block(\d+)_(\d)_(conv|bn)', module)
     if not match:
         return _KERAS_AROUND[module]
     stage, block, layer, keras_kind = match.groups()
     kind = _KERAS_KINDS[keras_kind]
-    part = f'shortcut_{kind}' if layer == '0' else kind + layer
-    return f'stage{int(stage) - 1}_block{block}/{part}'
+    part = f'{kind}{layer}'
+    if layer == '0':
+        part = f'shortcut_{kind}'
+    stage_number = int(stage) - 1
+    return f'stage{stage_number}_block{block}/{part}'
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    """Convert torchvision's and timm's tensors."""
+    """Convert tensors of torchvision and timm."""
     return convert.from_torch(tensors, _torch_module)
 
 
 def from_keras(tensors: Tensors) -> Leaves:
-    """Convert Keras' tensors, trained on BGR, with biases before batch norm."""
+    """Convert Keras tensors, which were trained on BGR, with biases before batch norm."""
     leaves = convert.fold_biases(convert.from_keras(tensors, _keras_module))
     return convert.bgr_to_rgb(_with_our_epsilon(leaves), 'stem_conv/kernel')
 
 
 def _with_our_epsilon(leaves: Leaves) -> Leaves:
-    """Add the difference to variances: Keras' epsilon is 1.001e-5, ours 1e-5."""
-    return {
-        name: leaf + leaf.dtype.type(1e-8) if name.endswith('/var') else leaf
-        for name, leaf in leaves.items()
-    }
+    """Add 1e-8 to variances, since epsilon is 1.001e-5 in Keras and 1e-5 in our model."""
+    adapted = dict(leaves)
+    for name, leaf in leaves.items():
+        if name.endswith('/var'):
+            adapted[name] = leaf + leaf.dtype.type(1e-8)
+    return adapted
 
 
 def _torch_options(leaves: Leaves) -> dict:

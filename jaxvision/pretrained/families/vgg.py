@@ -1,4 +1,4 @@
-"""VGG as torchvision, timm and Keras applications publish it."""
+"""Formats of VGG by torchvision, timm and Keras applications."""
 
 import math
 import re
@@ -19,14 +19,15 @@ _CLASSIFIER = {
     'head.fc': 'head',
 }
 _KERAS_CLASSIFIER = {'fc1': 'fc6', 'fc2': 'fc7', 'predictions': 'head'}
-_CHANNELS = 512  # of the last feature map
+# Channels of the last feature map.
+_CHANNELS = 512
 
 
 def _torch_modules(tensors: Tensors) -> dict[str, str]:
-    """{'features.7': 'conv2_2', 'features.8': 'norm2_2', ...}
+    """Name the modules of a file, such as {'features.7': 'conv2_2', 'features.8': 'norm2_2'}.
 
-    The layers are numbered through: convolution, (norm,) ReLU, and a pool after each block.
-    So the numbers of two convolutions differ by one more across a pool than within a block.
+    The layers are numbered in one sequence: convolution, (norm,) ReLU, and a pool after each
+    block. So the numbers of neighbouring convolutions differ by one more across a pool.
     """
     numbers = sorted(
         int(name.split('.')[1])
@@ -51,14 +52,14 @@ def _torch_modules(tensors: Tensors) -> dict[str, str]:
 
 
 def _keras_module(module: str) -> str:
-    """'block1_conv2' -> 'conv1_2'"""
+    """Rename 'block1_conv2' to 'conv1_2'."""
     if match := re.fullmatch(r'block(\d)_conv(\d)', module):
         return f'conv{match[1]}_{match[2]}'
     return _KERAS_CLASSIFIER[module]
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    """Convert torchvision's and timm's tensors."""
+    """Convert tensors of torchvision and timm."""
     leaves = convert.from_torch(tensors, _torch_modules(tensors).__getitem__)
     for name in ('fc6/kernel', 'fc7/kernel'):
         if name in leaves:
@@ -67,10 +68,10 @@ def from_torch(tensors: Tensors) -> Leaves:
 
 
 def _dense(kernel: np.ndarray, name: str) -> np.ndarray:
-    """The kernel [in, out] of a dense layer.
+    """Convert the kernel of a dense layer to [in, out].
 
-    timm has convolutions over the whole map. `fc6` sees a square map, which PyTorch flattens
-    as [512, H, W], and Flax as [H, W, 512].
+    timm has convolutions over the whole feature map instead. The input of `fc6` is a square map,
+    which PyTorch flattens as [512, H, W], and Flax as [H, W, 512].
     """
     if kernel.ndim == 4:
         return kernel.reshape(-1, kernel.shape[-1])
@@ -82,7 +83,7 @@ def _dense(kernel: np.ndarray, name: str) -> np.ndarray:
 
 
 def from_keras(tensors: Tensors) -> Leaves:
-    """Convert Keras' tensors, trained on BGR."""
+    """Convert Keras tensors, which were trained on BGR."""
     leaves = convert.from_keras(tensors, _keras_module)
     return convert.bgr_to_rgb(leaves, 'conv1_1/kernel')
 

@@ -1,4 +1,7 @@
-"""ViT as torchvision, timm and Google publish it; Google's are .npz of AugReg and big_vision."""
+"""Formats of ViT by torchvision, timm and Google.
+
+Google publishes .npz files of AugReg and big_vision.
+"""
 
 import re
 from collections.abc import Callable
@@ -8,7 +11,7 @@ import numpy as np
 from jaxvision.pretrained import convert
 from jaxvision.pretrained.convert import Format, Leaves, Tensors
 
-# A module within a block -> ours.
+# {module within a block: our name}
 _TIMM = {
     'norm1': 'norm1',
     'attn.qkv': 'attention/qkv',
@@ -41,7 +44,7 @@ _TORCHVISION_AROUND = {
     'encoder.ln': 'norm',
     'heads.head': 'head',
 }
-# AugReg numbers the modules of a block through, big_vision those of each kind.
+# AugReg numbers all modules of a block in one sequence, and big_vision those of each kind.
 _GOOGLE = {
     'LayerNorm_0': 'norm1',
     'LayerNorm_1': 'norm2',
@@ -65,41 +68,45 @@ _ATTENTION = r'MultiHeadDotProductAttention_[01]/(query|key|value|out)'
 
 
 def _timm_module(module: str) -> str:
-    """'blocks.0.attn.proj' -> 'block1/attention/out'"""
-    if match := re.fullmatch(r'blocks\.(\d+)\.(.+)', module):
-        return f'block{int(match[1]) + 1}/{_TIMM[match[2]]}'
-    return _TIMM_AROUND[module]
+    """Rename 'blocks.0.attn.proj' to 'block1/attention/out'."""
+    match = re.fullmatch(r'blocks\.(\d+)\.(.+)', module)
+    if not match:
+        return _TIMM_AROUND[module]
+    block = int(match[1]) + 1
+    return f'block{block}/{_TIMM[match[2]]}'
 
 
 def _torchvision_module(module: str) -> str:
-    """'encoder.layers.encoder_layer_0.ln_1' -> 'block1/norm1'"""
+    """Rename 'encoder.layers.encoder_layer_0.ln_1' to 'block1/norm1'."""
     match = re.fullmatch(r'encoder\.layers\.encoder_layer_(\d+)\.(.+)', module)
-    if match:
-        return f'block{int(match[1]) + 1}/{_TORCHVISION[match[2]]}'
-    return _TORCHVISION_AROUND[module]
+    if not match:
+        return _TORCHVISION_AROUND[module]
+    block = int(match[1]) + 1
+    return f'block{block}/{_TORCHVISION[match[2]]}'
 
 
 def _google_module(module: str) -> str:
-    """'Transformer/encoderblock_0/MlpBlock_3/Dense_0' -> 'block1/mlp1'
+    """Rename 'Transformer/encoderblock_0/MlpBlock_3/Dense_0' to 'block1/mlp1'.
 
     Query, key and value keep their names.
     """
     match = re.fullmatch(r'Transformer/encoderblock_(\d+)/(.+)', module)
     if not match:
         return _GOOGLE_AROUND[module]
-    block = f'block{int(match[1]) + 1}'
+    block_number = int(match[1]) + 1
+    block = f'block{block_number}'
     if attention := re.fullmatch(_ATTENTION, match[2]):
         return f'{block}/attention/{attention[1]}'
     return f'{block}/{_GOOGLE[match[2]]}'
 
 
 def from_timm(tensors: Tensors) -> Leaves:
-    """Convert timm's tensors."""
+    """Convert tensors of timm."""
     return convert.from_torch(tensors, _timm_module)
 
 
 def from_torchvision(tensors: Tensors) -> Leaves:
-    """Convert torchvision's tensors, where 'in_proj_weight' is no module's 'weight'."""
+    """Convert tensors of torchvision, where 'in_proj_weight' has no module 'in_proj'."""
     renamed = {
         name.replace('.in_proj_', '.in_proj.'): tensor
         for name, tensor in tensors.items()
@@ -108,10 +115,10 @@ def from_torchvision(tensors: Tensors) -> Leaves:
 
 
 def from_google(tensors: Tensors) -> Leaves:
-    """Convert Google's tensors.
+    """Convert tensors of Google.
 
-    The attention has kernels [C, heads, C / heads] of query, key and value, and a kernel
-    [heads, C / heads, C] of the output; ours has one kernel [C, 3 C] and one [C, C].
+    Their attention has kernels [C, heads, C / heads] for query, key and value, and a kernel
+    [heads, C / heads, C] for the output. Ours has a kernel [C, 3 C] and a kernel [C, C].
     """
     leaves = convert.from_flax(tensors, _google_module)
     for name in list(leaves):
@@ -123,7 +130,7 @@ def from_google(tensors: Tensors) -> Leaves:
 
 
 def _join_query_key_value(leaves: Leaves, query: str) -> None:
-    """Replace the kernels, or the biases, of query, key and value by one, where all exist."""
+    """Join the kernels, or the biases, of query, key and value, if all three exist."""
     names = [
         query.replace('/query/', f'/{part}/') for part in ('query', 'key', 'value')
     ]
@@ -133,25 +140,34 @@ def _join_query_key_value(leaves: Leaves, query: str) -> None:
 
 
 def _flat(leaf: np.ndarray, name: str, rows: int) -> np.ndarray:
-    """A kernel as a matrix, whose rows are its first axes, `rows` of them; a bias as a vector."""
+    """Flatten a kernel to a matrix, or a bias to a vector.
+
+    Args:
+        leaf: the kernel or bias.
+        name: name of the leaf.
+        rows: number of the first axes that become the rows of the matrix.
+    """
     if name.endswith('/bias'):
         return leaf.reshape(-1)
-    return leaf.reshape(int(np.prod(leaf.shape[:rows])), -1)
+    row_count = int(np.prod(leaf.shape[:rows]))
+    return leaf.reshape(row_count, -1)
 
 
 def _options(gelu: str) -> Callable[[Leaves], dict]:
     def options(leaves: Leaves) -> dict:
-        return {'gelu': gelu, 'pool': 'cls' if 'cls' in leaves else 'mean'}
+        pool = 'cls' if 'cls' in leaves else 'mean'
+        return {'gelu': gelu, 'pool': pool}
 
     return options
 
 
 def _image_size(leaves: Leaves) -> int:
-    """Tell the size of the images from their square grid of patches."""
+    """Derive the side of the images from their square grid of patches."""
     if not {'position_embedding', 'patch_embedding/kernel'} <= leaves.keys():
         return 0
     patches = leaves['position_embedding'].shape[1] - ('cls' in leaves)
-    return int(np.sqrt(patches)) * leaves['patch_embedding/kernel'].shape[0]
+    patch_size = leaves['patch_embedding/kernel'].shape[0]
+    return int(np.sqrt(patches)) * patch_size
 
 
 def _timm_recipe(leaves: Leaves) -> str:

@@ -1,5 +1,5 @@
-"""File formats of pretrained weights, a reader each; `tensor_file.py` chooses the reader.
+"""Readers of the file formats of pretrained weights; `tensor_file.py` chooses the reader.
 
-A reader opens a file as {name: LazyTensor}, by the names and layouts of the file. No reader
-executes anything that a file contains.
+A reader opens a file as {name: LazyTensor}, with the names and layouts of the file. No reader
+executes code from a file.
 """

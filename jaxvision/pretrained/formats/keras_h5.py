@@ -1,4 +1,4 @@
-"""Tensors of Keras' .h5 files: of `keras.applications`, `model.save` and `model.save_weights`."""
+"""Read .h5 files of `keras.applications`, `model.save` and `model.save_weights`."""
 
 import contextlib
 import functools
@@ -13,13 +13,15 @@ import numpy as np
 
 from jaxvision.pretrained.formats.lazy_tensor import LazyTensor
 
+# Filters of HDF5 that Keras may use.
 _FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
     h5py.h5z.FILTER_SHUFFLE,
     h5py.h5z.FILTER_FLETCHER32,
 }
-_MOST_COMPRESSED = 20  # Times; trained weights are compressed less than 2 times.
-# The weights of each kind of layer, in the order in which Keras 3 numbers them.
+# Largest ratio of unpacked to packed size. Trained weights have less than 2.
+_MOST_COMPRESSED = 20
+# {kind of layer: its weights in the order in which Keras 3 numbers them}
 _WEIGHTS = {
     'conv2d': ('kernel', 'bias'),
     'depthwise_conv2d': ('kernel', 'bias'),
@@ -29,16 +31,17 @@ _WEIGHTS = {
     'layer_scale': ('variable',),
     'normalization': ('mean', 'variance', 'count'),
 }
-# The names of 2017 that some of keras.applications' files still have.
+# Names of 2017, which some files of keras.applications still have.
 _OLD_NAMES = {'W_1': 'kernel', 'W': 'kernel', 'b_1': 'bias', 'b': 'bias'}
-_LONGEST_LIST = 2**22  # Bytes of an attribute that lists names.
+# Largest attribute with names, in bytes.
+_LONGEST_LIST = 2**22
 
 
 class _Place(NamedTuple):
-    """Where an array is.
+    """The place of an array.
 
     Attributes:
-        name: 'LAYER/WEIGHT', as 'conv1_conv/kernel'.
+        name: 'LAYER/WEIGHT', such as 'conv1_conv/kernel'.
         group: the HDF5 group that holds the array.
         path: name of the array within the group.
     """
@@ -50,7 +53,7 @@ class _Place(NamedTuple):
 
 @contextlib.contextmanager
 def open_tensors(path: Path) -> Iterator[dict[str, LazyTensor]]:
-    """Open a file as {'LAYER/WEIGHT': tensor}, as 'conv1_conv/kernel'.
+    """Open a file as {'LAYER/WEIGHT': tensor}, with names such as 'conv1_conv/kernel'.
 
     Raises:
         ValueError: The file is damaged, is not of Keras, or would unpack to far more than
@@ -60,30 +63,37 @@ def open_tensors(path: Path) -> Iterator[dict[str, LazyTensor]]:
     most = _MOST_COMPRESSED * path.stat().st_size
     try:
         with h5py.File(path, 'r') as file:
-            places = _keras3_places(file) if 'layers' in file else _legacy_places(file)
             tensors = {}
-            for place in places:
+            for place in _places(file):
                 if place.name in tensors:
                     raise ValueError(f'it has two weights {place.name[:80]!r}')
                 shape = _dataset(place, most).shape
                 read = functools.partial(_read, place, most)
                 tensors[place.name] = LazyTensor(shape, read)
             yield tensors
-    except OSError as error:  # HDF5 raises these about the content of the file.
+    except OSError as error:  # HDF5 raises it for damaged contents.
         raise ValueError(str(error)) from None
 
 
+def _places(file: h5py.File) -> Iterator[_Place]:
+    if 'layers' in file:
+        return _keras3_places(file)
+    return _legacy_places(file)
+
+
 def _read(place: _Place, most: int) -> np.ndarray:
-    """The numbers; a dataset that stayed open would keep its cache of chunks."""
+    """Read an array, and close its dataset, since an open dataset keeps a cache."""
     return _dataset(place, most)[...]
 
 
 def _legacy_places(file: h5py.File) -> Iterator[_Place]:
-    """Yield the arrays that Keras 2's files list, as those of keras.applications do."""
-    root = _group(file, 'model_weights') if 'model_weights' in file else file
+    """Yield the arrays of a file of Keras 2 or keras.applications."""
+    root = file
+    if 'model_weights' in file:
+        root = _group(file, 'model_weights')
     if 'layer_names' not in root.attrs:
         raise ValueError(
-            "it has no 'layer_names', by which Keras' files list their layers"
+            "it has no attribute 'layer_names', which lists the layers in files of Keras"
         )
     for layer in _names(root, 'layer_names'):
         group = _group(root, layer)
@@ -91,8 +101,11 @@ def _legacy_places(file: h5py.File) -> Iterator[_Place]:
         modules = {weight.rpartition('/')[0] for weight in weights}
         is_sequential = len(modules) > 1
         for weight in weights:
-            module = weight.split('/')[-2] if is_sequential else layer
-            yield _Place(f'{module}/{_modern_name(weight, module)}', group, weight)
+            module = layer
+            if is_sequential:
+                module = weight.split('/')[-2]
+            name = _modern_name(weight, module)
+            yield _Place(f'{module}/{name}', group, weight)
 
 
 def _keras3_places(file: h5py.File) -> Iterator[_Place]:
@@ -110,7 +123,7 @@ def _keras3_places(file: h5py.File) -> Iterator[_Place]:
 
 
 def _keras3_layers(file: h5py.File) -> list[str]:
-    """The paths of all layers, and after them of the layers within a Sequential."""
+    """List the paths of all layers, then of the layers within a Sequential."""
     outer = [f'layers/{layer}' for layer in _group(file, 'layers')]
     inner = []
     for layer in outer:
@@ -121,22 +134,29 @@ def _keras3_layers(file: h5py.File) -> list[str]:
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """The names that an attribute lists; a long list has parts, 'layer_names0' and so on."""
+    """Read the names in an attribute; a long list has parts such as 'layer_names0'."""
+
+    def number(part):
+        return int(part.removeprefix(attribute) or 0)
+
     parts = [name for name in group.attrs if name.rstrip('0123456789') == attribute]
     names = []
-    for part in sorted(parts, key=lambda name: int(name.removeprefix(attribute) or 0)):
+    for part in sorted(parts, key=number):
         stored = group.attrs.get_id(part)
         if math.prod(stored.shape) * stored.dtype.itemsize > _LONGEST_LIST:
-            raise ValueError(f'its {part!r} would be larger than a list of names is')
+            raise ValueError(f'its {part!r} is too large for a list of names')
         for name in np.ravel(group.attrs[part]):
-            names.append(name.decode() if isinstance(name, bytes) else str(name))
+            if isinstance(name, bytes):
+                name = name.decode()
+            names.append(str(name))
     return names
 
 
 def _modern_name(weight: str, layer: str) -> str:
-    """'kernel' of 'conv1/kernel:0', and of the older 'conv1_W_1:0'."""
-    last = weight.rpartition('/')[2].partition(':')[0].removeprefix(f'{layer}_')
-    return _OLD_NAMES.get(last, last)
+    """Convert 'conv1/kernel:0', and the older 'conv1_W_1:0', to 'kernel'."""
+    last, _, _ = weight.rpartition('/')[2].partition(':')
+    name = last.removeprefix(f'{layer}_')
+    return _OLD_NAMES.get(name, name)
 
 
 def _group(parent: h5py.Group, path: str) -> h5py.Group:
@@ -147,37 +167,39 @@ def _group(parent: h5py.Group, path: str) -> h5py.Group:
 
 
 def _inside(parent: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
-    """What has this path in this very file; a link may lead into any other."""
+    """Look up a path in this file; links into other files are refused."""
     for part in path.split('/'):
-        if not isinstance(parent, h5py.Group) or not isinstance(
-            parent.get(part, getlink=True), h5py.HardLink
-        ):
-            raise ValueError(f'it has no {path[:80]!r} of its own')
+        link = None
+        if isinstance(parent, h5py.Group):
+            link = parent.get(part, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f'it does not contain {path[:80]!r}')
         parent = parent[part]
     return parent
 
 
 def _dataset(place: _Place, most: int) -> h5py.Dataset:
-    """The dataset of an array, which may claim any size, and be kept in any other file.
+    """Open the dataset of an array, after checks of its size, filters and storage.
 
     Args:
-        place: where the array is.
-        most: the largest array, bytes.
+        place: the place of the array.
+        most: size of the largest array in bytes.
 
     Raises:
         ValueError: There is no such array, or it cannot be read safely.
     """
     data = _inside(place.group, place.path)
-    shown = place.path[:80]
+    name = repr(place.path[:80])
     if not isinstance(data, h5py.Dataset) or data.dtype.kind not in 'fiub':
-        raise ValueError(f'its {shown!r} holds no numbers')
+        raise ValueError(f'its {name} holds no numbers')
     if data.external or data.is_virtual:
-        raise ValueError(f'its {shown!r} is kept in another file')
+        raise ValueError(f'its {name} is stored in another file')
     plist = data.id.get_create_plist()
-    if any(plist.get_filter(i)[0] not in _FILTERS for i in range(plist.get_nfilters())):
-        raise ValueError(f'its {shown!r} is compressed by something else than gzip')
+    filters = {plist.get_filter(i)[0] for i in range(plist.get_nfilters())}
+    if not filters <= _FILTERS:
+        raise ValueError(f'its {name} is compressed by another method than gzip')
     if data.shape is None or data.nbytes > most:
-        raise ValueError(f'its {shown!r} would be larger than the file')
+        raise ValueError(f'its {name} would be larger than the file')
     if data.nbytes and not data.id.get_storage_size():
-        raise ValueError(f'its {shown!r} has no numbers in the file')
+        raise ValueError(f'its {name} has no numbers in the file')
     return data

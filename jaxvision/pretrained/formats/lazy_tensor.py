@@ -1,4 +1,4 @@
-"""Tensors whose numbers stay in the file until they are read."""
+"""Tensors whose numbers are read from the file on demand."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,9 +10,8 @@ class LazyTensor(NamedTuple):
     """A tensor of an open file.
 
     Attributes:
-        shape: axes in the order of the file; unchecked, so a hostile file may put any
-            object here.
-        read: read the numbers; bfloat16 become float32, which NumPy can add.
+        shape: the shape, unchecked: a hostile file may put any object here.
+        read: `() -> array` reads the numbers, bfloat16 as float32, since NumPy has no bfloat16.
     """
 
     shape: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Tensors of NumPy's .npz files, stored or compressed."""
+"""Read .npz files of NumPy, stored or compressed."""
 
 import contextlib
 import functools
@@ -13,7 +13,8 @@ from numpy.lib import format as npy
 
 from jaxvision.pretrained.formats.lazy_tensor import LazyTensor
 
-_MOST_COMPRESSED = 20  # Times; trained weights are compressed less than 2 times.
+# Largest ratio of unpacked to packed size. Trained weights have less than 2.
+_MOST_COMPRESSED = 20
 
 
 @contextlib.contextmanager
@@ -44,7 +45,9 @@ def _lazy(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> LazyTensor:
     if dtype.kind not in 'fiub' and not _is_bfloat16(dtype):
         raise ValueError(f'{member.filename[:80]!r} holds no numbers')
     if length != member.file_size:
-        raise ValueError(f'{member.filename[:80]!r} is larger or smaller than it says')
+        raise ValueError(
+            f'{member.filename[:80]!r} has another size than its header says'
+        )
     return LazyTensor(shape, functools.partial(_read, archive, member))
 
 
@@ -57,7 +60,7 @@ def _header(stream: zipfile.ZipExtFile) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _is_bfloat16(dtype: np.dtype) -> bool:
-    """Whether these are the bfloat16 of big_vision, which NumPy saves as raw bytes."""
+    """Whether a dtype is that of bfloat16 arrays of big_vision, saved as raw bytes."""
     return dtype.kind == 'V' and dtype.itemsize == 2
 
 

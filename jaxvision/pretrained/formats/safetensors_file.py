@@ -1,4 +1,4 @@
-"""Tensors of .safetensors files, by the library of that name."""
+"""Read .safetensors files by the safetensors library."""
 
 import contextlib
 import functools
@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 
 from jaxvision.pretrained.formats.lazy_tensor import LazyTensor
 
-# Bytes; the library accepts 100 MB. Python's objects take up to twenty times the size of a
-# header, and 4 MiB hold the names of tens of thousands of tensors.
+# Largest header in bytes; the library accepts 100 MB. Python objects need up to twenty times the
+# size of a header, and 4 MiB hold the names of tens of thousands of tensors.
 _LONGEST_HEADER = 2**22
-# The library knows more, such as 8-bit floats, and cannot give them to NumPy.
+# The library has more dtypes, such as 8-bit floats, but cannot convert them to NumPy.
 _DTYPES = ('F16', 'BF16', 'F32', 'F64', 'I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')
 
 
@@ -22,12 +22,12 @@ def open_tensors(path: Path) -> Iterator[dict[str, LazyTensor]]:
     """Open a file as {name: tensor}.
 
     Raises:
-        ValueError: The file is damaged, or has tensors of other dtypes than weights have.
+        ValueError: The file is damaged, or has dtypes that NumPy lacks.
     """
     with path.open('rb') as start:
         length = int.from_bytes(start.read(8), 'little')
     if length > _LONGEST_HEADER:
-        raise ValueError(f'its header would have {length} bytes')
+        raise ValueError(f'its header would have {length} bytes, which is too large')
     try:
         # safetensors checks that the tensors cover the file exactly, without overlaps.
         with safe_open(path, framework='numpy') as file:
@@ -38,14 +38,16 @@ def open_tensors(path: Path) -> Iterator[dict[str, LazyTensor]]:
 
 def _lazy(file: safe_open, name: str) -> LazyTensor:
     header = file.get_slice(name)
-    if header.get_dtype() not in _DTYPES:
+    dtype = header.get_dtype()
+    if dtype not in _DTYPES:
         raise ValueError(
-            f'{name[:80]!r} has the dtype {header.get_dtype()}, not one of '
-            + ', '.join(_DTYPES)
+            f'{name[:80]!r} has the dtype {dtype}, not one of {", ".join(_DTYPES)}'
         )
     return LazyTensor(tuple(header.get_shape()), functools.partial(_read, file, name))
 
 
 def _read(file: safe_open, name: str) -> np.ndarray:
     tensor = file.get_tensor(name)
-    return tensor.astype(np.float32) if tensor.dtype.name == 'bfloat16' else tensor
+    if tensor.dtype.name == 'bfloat16':
+        return tensor.astype(np.float32)
+    return tensor

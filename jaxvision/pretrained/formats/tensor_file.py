@@ -1,7 +1,7 @@
-"""Tensors of a file of any supported format: PyTorch, safetensors, NumPy .npz, Keras .h5.
+"""Read the tensors of a file: PyTorch, safetensors, NumPy .npz or Keras .h5.
 
-The format is recognised by the content of the file. Reading takes no more memory than a few
-times the size of the file, whatever the file claims.
+The format is detected from the content of the file. Reading needs at most a few times the size
+of the file in memory, for hostile files too.
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.pretrained.formats import numpy_npz, torch_file
 from jaxvision.pretrained.formats.lazy_tensor import LazyTensor
 
+# Errors that readers raise for a damaged file.
 _DAMAGE = (
     ValueError,
     TypeError,
@@ -34,21 +35,22 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-# Python's own messages on these say nothing about the file.
+# Errors whose messages say nothing about the file.
 _MEANINGLESS = (TypeError, AttributeError, LookupError, ArithmeticError, MemoryError)
-# What is often downloaded or saved in the place of weights, by the start of the file.
+# {start of a file: its kind} of files that are often downloaded instead of weights.
 _NO_WEIGHTS = {
     b'version https://git-lfs': (
-        'this is a pointer of Git LFS to it. Run git lfs pull, or download it again'
+        'this is a pointer of Git LFS. Run git lfs pull, or download the file again'
     ),
     b'<': 'this is a web page. Download the file itself',
 }
-# One part of weights that are kept in several files.
+# The name of one of several files of a model.
 _SHARD = re.compile(r'-(\d{5})-of-(\d{5})\.')
-_LONGEST_INDEX = 2**24  # Bytes of a JSON file that lists tensors.
+# Largest JSON file with a list of tensors, in bytes.
+_LONGEST_INDEX = 2**24
 _HDF5_MAGIC = b'\x89HDF\r\n\x1a\n'
 _MOST_AXES = 32
-# As float32, relative to the file. Trained weights in float16 and compressed take 4 times.
+# Largest ratio of the tensors in float32 to the file. Compressed float16 weights have 4.
 _MOST_EXPANDED = 20
 
 
@@ -56,7 +58,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Read all tensors of a file.
 
     Returns:
-        {name: tensor}, by the names and in the layouts of the file; bfloat16 as float32.
+        {name: tensor}, with the names and layouts of the file, and bfloat16 as float32.
 
     Raises:
         UserError: The file is missing, damaged or of no supported format, or its numbers
@@ -73,7 +75,7 @@ def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
     """Read the names and shapes of the tensors of a file, and none of the numbers.
 
     Raises:
-        UserError: The file is missing, of no supported format, or damaged in what is read.
+        UserError: The file is missing, of no supported format, or its header is damaged.
             The message is one line.
     """
     with _opened(Path(path)) as tensors:
@@ -82,7 +84,7 @@ def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[dict[str, LazyTensor]]:
-    """Open a file; errors of its format, also those on reading numbers, become UserError."""
+    """Open a file, and convert errors of its format to UserError, those of reading too."""
     try:
         size = _size(path)
         _check_kind(path)
@@ -92,22 +94,24 @@ def _opened(path: Path) -> Iterator[dict[str, LazyTensor]]:
     except UserError:
         raise
     except OSError as error:
-        raise UserError(f'{path}: {error.strerror or _line(error)}') from None
+        reason = error.strerror or _line(error)
+        raise UserError(f'{path} cannot be read: {reason}. Check the file') from None
     except _DAMAGE as error:
         raise UserError(
             f'{path}: expected pretrained weights (.pth, .safetensors, .npz or .h5), but the '
-            f'file is damaged or of another kind: {_line(error)}'
+            f'file is damaged or of another kind: {_line(error)}. Download it again'
         ) from None
 
 
 def _size(path: Path) -> int:
+    """Find the size of a file in bytes."""
     if not path.exists():
         raise UserError(
             f'{path}: expected a file of weights, but nothing is there. Check the path'
         )
     if not path.is_file():
         raise UserError(
-            f'{path}: expected a file of weights, but this is none. Check the path'
+            f'{path}: expected a file of weights, but this is no file. Check the path'
         )
     size = path.stat().st_size
     if not size:
@@ -118,16 +122,15 @@ def _size(path: Path) -> int:
 
 
 def _check_kind(path: Path) -> None:
-    """Refuse what is whole, but holds no weights or only a part of them.
+    """Refuse an intact file without weights, or with only a part of them.
 
     Raises:
         UserError: The message says what the file is.
     """
     with path.open('rb') as file:
         start = file.read(64)
-    is_text = (
-        b'\0' not in start
-    )  # .safetensors may begin with any byte, but not as text.
+    # A .safetensors file may begin with any byte, but its length makes it no text.
+    is_text = b'\0' not in start
     for magic, reason in _NO_WEIGHTS.items():
         if is_text and start.lstrip().startswith(magic):
             raise UserError(f'{path}: expected a file of weights, but {reason}')
@@ -142,15 +145,19 @@ def _check_kind(path: Path) -> None:
                 "them by model.save_weights('NAME.weights.h5')"
             )
     shard = _SHARD.search(path.name)
-    if shard and int(shard[2]) > 1:
+    if not shard:
+        return
+    number = int(shard[1])
+    count = int(shard[2])
+    if count > 1:
         raise UserError(
-            f'{path}: expected all weights in one file, but this is part {int(shard[1])} '
-            f'of {int(shard[2])}. Save them in one file'
+            f'{path}: expected all weights in one file, but this is part {number} of '
+            f'{count}. Save them in one file'
         )
 
 
 def _json_kind(path: Path) -> str:
-    """What a JSON file in the place of weights is."""
+    """Describe a JSON file that was given instead of weights."""
     if path.stat().st_size > _LONGEST_INDEX:
         return 'this is JSON. Check the path'
     try:
@@ -167,9 +174,9 @@ def _json_kind(path: Path) -> str:
 def _opener(
     path: Path,
 ) -> Callable[[Path], AbstractContextManager[dict[str, LazyTensor]]]:
-    """Choose the function that opens a file, by the content of the file.
+    """Choose the reader of a file by the content of the file.
 
-    The libraries of a format are imported for its files only.
+    Libraries are imported only for files of their format.
     """
     with path.open('rb') as file:
         start = file.read(9)
@@ -181,7 +188,9 @@ def _opener(
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         is_numpy = any(name.endswith('.npy') for name in names)
-        return numpy_npz.open_tensors if is_numpy else torch_file.open_zip
+        if is_numpy:
+            return numpy_npz.open_tensors
+        return torch_file.open_zip
     if start.endswith(b'{'):
         from jaxvision.pretrained.formats import safetensors_file
 
@@ -190,17 +199,21 @@ def _opener(
 
 
 def _check(path: Path, size: int, tensors: dict[str, LazyTensor]) -> None:
-    """Refuse names and shapes that no weights have, before any numbers are read."""
+    """Refuse impossible names and shapes, before any numbers are read."""
     if not tensors:
-        raise UserError(f'{path}: expected tensors, but the file holds none')
+        raise UserError(
+            f'{path}: expected tensors, but the file holds none. Check the path'
+        )
     numbers = 0
     for name, tensor in tensors.items():
         if not name.isprintable():
             raise UserError(
-                f'{path}: expected printable names of tensors, not {name[:80]!r}'
+                f'{path}: expected printable names of tensors, not {name[:80]!r}. Download '
+                'it again'
             )
-        if any(type(n) is not int or n < 0 for n in tensor.shape):
-            raise ValueError(f'the shape of {name[:80]!r} is not of natural numbers')
+        for length in tensor.shape:
+            if type(length) is not int or length < 0:
+                raise ValueError(f'the shape of {name[:80]!r} has no natural numbers')
         if len(tensor.shape) > _MOST_AXES:
             raise ValueError(f'{name[:80]!r} has more than {_MOST_AXES} axes')
         numbers += math.prod(tensor.shape)
@@ -214,17 +227,18 @@ def _check_finite(path: Path, arrays: dict[str, np.ndarray]) -> None:
     for name, array in arrays.items():
         if array.dtype.kind != 'f':
             continue
-        # A sum is finite where all numbers are, and copies nothing; it may overflow, though.
+        # A finite sum proves that all numbers are finite, without a copy. It may overflow.
         if np.isfinite(array.sum(dtype=np.float64)):
             continue
         if not np.isfinite(array).all():
             raise UserError(
-                f'{path}: expected finite numbers, but {name[:80]!r} has others'
+                f'{path}: expected finite numbers, but {name[:80]!r} has infinite ones or '
+                'NaN. Download it again'
             )
 
 
 def _line(error: BaseException) -> str:
-    """The message of an error as one short line."""
+    """Shorten the message of an error to one line."""
     if isinstance(error, _MEANINGLESS):
         return 'its parts do not fit together'
     return ' '.join(str(error).split())[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Tensors of PyTorch files, new and old, without PyTorch."""
+"""Read new and old PyTorch files without PyTorch."""
 
 import contextlib
 import functools
@@ -14,10 +14,10 @@ from jaxvision.pretrained.formats import torch_pickle
 from jaxvision.pretrained.formats.lazy_tensor import LazyTensor
 from jaxvision.pretrained.formats.torch_pickle import Storage, StoredTensor
 
-# The first pickle of a file that is older than PyTorch 1.6.
+# The first pickle of a file from before PyTorch 1.6.
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-# Bytes. Python's objects take up to a hundred times the size of a pickle, and 2 MiB hold the
-# names of thousands of tensors.
+# Largest pickle in bytes. Python objects need up to a hundred times the size of a pickle, and
+# 2 MiB hold the names of thousands of tensors.
 _LONGEST_PICKLE = 2**21
 
 
@@ -25,11 +25,11 @@ _LONGEST_PICKLE = 2**21
 def open_zip(path: Path) -> Iterator[dict[str, LazyTensor]]:
     """Open a file of PyTorch 1.6 or newer as {name: tensor}.
 
-    The file is a state dict, alone or in a checkpoint, as `torch.save` writes it: a ZIP of a
+    The file holds a state dict, alone or in a checkpoint. `torch.save` writes a ZIP with a
     pickle and the numbers of each storage.
 
     Raises:
-        ValueError: The file is damaged, or holds something else.
+        ValueError: The file is damaged, or holds no state dict.
         LookupError: A part is missing.
     """
     with zipfile.ZipFile(path) as archive:
@@ -54,7 +54,7 @@ def open_zip(path: Path) -> Iterator[dict[str, LazyTensor]]:
 
 
 def _check_stored(archive: zipfile.ZipFile, size: int) -> None:
-    """Require members without compression: together they are no larger than the file."""
+    """Require members without compression, whose sizes sum to at most that of the file."""
     members = archive.infolist()
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise ValueError('its parts are compressed')
@@ -63,7 +63,7 @@ def _check_stored(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _folder(archive: zipfile.ZipFile) -> str:
-    """The folder in the ZIP that has the pickle, with its slash."""
+    """Find the folder in the ZIP with the pickle, with a slash at its end."""
     pickles = [name for name in archive.namelist() if name.endswith('/data.pkl')]
     if len(pickles) != 1:
         raise ValueError(f'it has {len(pickles)} files data.pkl, not one')
@@ -72,13 +72,13 @@ def _folder(archive: zipfile.ZipFile) -> str:
 
 @contextlib.contextmanager
 def open_legacy(path: Path) -> Iterator[dict[str, LazyTensor]]:
-    """Open a file that is older than PyTorch 1.6 as {name: tensor}.
+    """Open a file from before PyTorch 1.6 as {name: tensor}.
 
-    The file has five pickles: magic number, version, machine, state dict and the keys of the
-    storages. Then each storage follows, its length before its numbers.
+    The file has five pickles: magic number, version, machine, state dict, and keys of the
+    storages. Then each storage follows, as its length and its numbers.
 
     Raises:
-        ValueError: The file is damaged, or holds something else.
+        ValueError: The file is damaged, or holds no state dict.
     """
     with path.open('rb') as file:
         pickles = io.BytesIO(file.read(_LONGEST_PICKLE))
@@ -86,7 +86,8 @@ def open_legacy(path: Path) -> Iterator[dict[str, LazyTensor]]:
             raise ValueError('it does not begin as files of weights do')
         if torch_pickle.load(pickles) != _LEGACY_MAGIC:
             raise ValueError('it does not begin as files of weights do')
-        torch_pickle.load(pickles)  # The version, which has never changed.
+        # The version, which has never changed.
+        torch_pickle.load(pickles)
         machine = torch_pickle.load(pickles)
         _require_little_endian(machine['little_endian'])
         storages = {}
@@ -109,15 +110,15 @@ def open_legacy(path: Path) -> Iterator[dict[str, LazyTensor]]:
 def _storage_starts(
     file: io.BufferedReader, position: int, storages: list[Storage]
 ) -> dict[Storage, int]:
-    """Find where the numbers of each storage begin.
+    """Find the position of the numbers of each storage.
 
     Args:
-        file: the file, whose position changes.
-        position: where the first storage begins, bytes.
-        storages: in the order of the file.
+        file: the file. Its position changes.
+        position: position of the first storage in bytes.
+        storages: the storages in the order of the file.
 
     Returns:
-        {storage: where its numbers begin, bytes}; all of them end within the file.
+        {storage: position of its numbers in bytes}. All numbers end within the file.
 
     Raises:
         ValueError: A storage has another length than the pickle says, or is cut off.
@@ -140,11 +141,11 @@ def _require_little_endian(little: bool) -> None:
 
 
 def _as_numbers(storage: Storage, data: bytes) -> np.ndarray:
-    """The numbers of a storage, read-only; bfloat16 as float32."""
+    """Convert bytes to the numbers of a storage, read-only, with bfloat16 as float32."""
     if len(data) != storage.nbytes:
         raise ValueError('a storage is cut off')
     numbers = np.frombuffer(data, storage.dtype)
-    # Here, once, rather than for each of the tensors that share the storage.
+    # Converted once, although several tensors may share the storage.
     if storage.dtype.name == 'bfloat16':
         numbers = numbers.astype(np.float32)
     return numbers
@@ -162,23 +163,25 @@ def _lazies(
 
 
 def _check_view(tensor: StoredTensor) -> None:
-    """Refuse a tensor that reaches out of its storage, or would be larger."""
+    """Refuse a tensor that exceeds its storage."""
     storage, offset, shape, strides = tensor
-    if any(type(n) is not int or n < 0 for n in (offset, *shape, *strides)):
-        raise ValueError('a tensor has sizes that are no natural numbers')
+    for number in (offset, *shape, *strides):
+        if type(number) is not int or number < 0:
+            raise ValueError('a tensor has sizes that are no natural numbers')
     if len(shape) != len(strides):
-        raise ValueError('a tensor has another number of strides than of axes')
+        raise ValueError('a tensor has different numbers of strides and axes')
     size = math.prod(shape)
     if not size:
         return
-    steps = ((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
-    last = offset + sum(steps)
+    last = offset
+    for length, stride in zip(shape, strides, strict=True):
+        last += (length - 1) * stride
     if last >= storage.length or size > storage.length:
         raise ValueError('a tensor is larger than its storage')
 
 
 def _view(tensor: StoredTensor, numbers: Callable[[Storage], np.ndarray]) -> np.ndarray:
-    """The tensor as a read-only view of the numbers of its storage."""
+    """Make a tensor as a read-only view of the numbers of its storage."""
     stored = numbers(tensor.storage)
     if not math.prod(tensor.shape):
         return np.zeros(tensor.shape, stored.dtype)

@@ -1,7 +1,7 @@
-"""The pickle in a PyTorch file: which tensors a state dict has, and where their numbers are.
+"""Read the pickle in a PyTorch file: the tensors of a state dict, and their storages.
 
-A pickle may call any function of any module. Here the few opcodes that a state dict needs are
-interpreted one by one: nothing is imported, and the only calls are those of `_call`.
+A pickle may call any function of any module. This file interprets only the few opcodes that a
+state dict needs. It imports nothing, and calls only the functions in `_call`.
 """
 
 import io
@@ -23,7 +23,7 @@ _DTYPES = {
     'torch ByteStorage': np.dtype('u1'),
     'torch BoolStorage': np.dtype('?'),
 }
-# Where training scripts keep the state dict in a checkpoint, averaged weights first.
+# Keys of the state dict in checkpoints of training scripts, averaged weights first.
 _STATE_DICT_KEYS = (
     'state_dict_ema',
     'model_ema',
@@ -31,7 +31,7 @@ _STATE_DICT_KEYS = (
     'model_state_dict',
     'model',
 )
-# Values that checkpoints hold beside the state dict. Nobody looks at them.
+# Values that checkpoints hold beside the state dict, and that nothing reads.
 _IGNORED = {
     'argparse Namespace',
     'torch device',
@@ -44,12 +44,12 @@ _IGNORED = {
 
 
 class Storage(NamedTuple):
-    """Numbers in a file, which several tensors may share.
+    """An array of numbers in a file, which several tensors may share.
 
     Attributes:
         key: name of the storage in the file.
-        dtype: of the numbers.
-        length: how many numbers the storage has, as the pickle says.
+        dtype: dtype of the numbers.
+        length: number of the numbers, according to the pickle.
     """
 
     key: str
@@ -58,17 +58,20 @@ class Storage(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """Size of the storage in bytes."""
         return self.length * self.dtype.itemsize
 
 
 class StoredTensor(NamedTuple):
-    """A tensor as a strided view of a storage, unchecked: any object may be in the tuples.
+    """A tensor as a strided view of a storage.
+
+    Nothing is checked, so the tuples may hold any objects.
 
     Attributes:
-        storage: the numbers.
-        offset: position of the first element, numbers.
+        storage: the storage.
+        offset: index of the first element in the storage.
         shape: length of each axis.
-        strides: step along each axis, numbers.
+        strides: distance in the storage between neighbours along each axis.
     """
 
     storage: Storage
@@ -78,14 +81,20 @@ class StoredTensor(NamedTuple):
 
 
 class _Global(NamedTuple):
-    name: str  # 'module name'
+    """A function or class that the pickle refers to.
+
+    Attributes:
+        name: 'module name'.
+    """
+
+    name: str
 
 
 class _Ignored:
-    """A value that nobody looks at."""
+    """A value that nothing reads."""
 
 
-# Opcodes that put their argument on the stack.
+# Opcodes that push their argument to the stack.
 _CONSTANTS = {
     'BININT',
     'BININT1',
@@ -97,7 +106,7 @@ _CONSTANTS = {
     'BINBYTES',
     'SHORT_BINBYTES',
 }
-# Opcodes that put a new object on the stack.
+# Opcodes that push a new object to the stack.
 _NEW = {
     'EMPTY_DICT': dict,
     'EMPTY_LIST': list,
@@ -113,11 +122,11 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> object
     """Read the next pickle of a file.
 
     Args:
-        file: stands at the pickle, and then after it.
-        storages: filled with {key: storage} of the storages that the pickle names.
+        file: the file, at the position of the pickle. The position moves behind the pickle.
+        storages: filled in place with {key: storage} of the storages in the pickle.
 
     Returns:
-        Dicts, lists, tuples, text, numbers and `StoredTensor`s.
+        The pickled value: dicts, lists, tuples, text, numbers and `StoredTensor`s.
 
     Raises:
         ValueError: The pickle uses opcodes or functions that no state dict needs.
@@ -129,12 +138,11 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> object
     if storages is None:
         storages = {}
 
-    def pop(number: int | None = None) -> list:
-        """Remove the topmost values, or those since the last mark."""
-        start = marks.pop() if number is None else len(stack) - number
-        values = stack[start:]
-        del stack[start:]
-        return values
+    def pop(number: int) -> list:
+        return _cut(stack, len(stack) - number)
+
+    def pop_to_mark() -> list:
+        return _cut(stack, marks.pop())
 
     for opcode, argument, _ in pickletools.genops(file):
         match opcode.name:
@@ -149,7 +157,8 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> object
             case 'GLOBAL':
                 stack.append(_Global(argument))
             case 'STACK_GLOBAL':
-                stack.append(_Global(' '.join(map(_key, pop(2)))))
+                module, name = map(_key, pop(2))
+                stack.append(_Global(f'{module} {name}'))
             case 'BINPUT' | 'LONG_BINPUT':
                 memo[argument] = stack[-1]
             case 'MEMOIZE':
@@ -159,15 +168,22 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> object
             case 'MARK':
                 marks.append(len(stack))
             case 'TUPLE':
-                stack.append(tuple(pop()))
+                stack.append(tuple(pop_to_mark()))
             case 'TUPLE1' | 'TUPLE2' | 'TUPLE3' as name:
                 stack.append(tuple(pop(int(name[-1]))))
-            case 'APPEND' | 'APPENDS' | 'ADDITEMS' as name:
-                values = pop(1 if name == 'APPEND' else None)
+            case 'APPEND':
+                values = pop(1)
                 stack[-1].extend(values)
-            case 'SETITEM' | 'SETITEMS' as name:
-                values = pop(2 if name == 'SETITEM' else None)
-                stack[-1].update(zip(map(_key, values[::2]), values[1::2], strict=True))
+            case 'APPENDS' | 'ADDITEMS':
+                values = pop_to_mark()
+                stack[-1].extend(values)
+            case 'SETITEM':
+                key, value = pop(2)
+                stack[-1].update({_key(key): value})
+            case 'SETITEMS':
+                values = pop_to_mark()
+                keys = map(_key, values[::2])
+                stack[-1].update(zip(keys, values[1::2], strict=True))
             case 'BINPERSID':
                 storage = _storage(stack.pop())
                 stack.append(storage)
@@ -175,31 +191,41 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> object
             case 'REDUCE' | 'NEWOBJ':
                 stack.append(_call(*pop(2)))
             case 'BUILD':
-                stack.pop()  # Attributes: of an OrderedDict, the versions of modules.
+                # Attributes, such as the versions of modules in an OrderedDict.
+                stack.pop()
             case name:
                 raise ValueError(f'its pickle uses {name}')
 
 
+def _cut(stack: list, start: int) -> list:
+    """Remove the values from `start` on, and return them."""
+    values = stack[start:]
+    del stack[start:]
+    return values
+
+
 def _key(value: object) -> str:
-    """A key of a dict as text; optimizers name their parameters by numbers."""
+    """Convert a key of a dict to text; keys of optimizer states are numbers."""
     if not isinstance(value, str | int | float):
         raise ValueError('a key of a dict is no text')
     return str(value)
 
 
 def _storage(identity: object) -> Storage:
+    """Read the persistent id of a storage."""
     match identity:
         case ('storage', _Global(kind), str(key), _, int(length), *_) if (
             kind in _DTYPES
         ):
             return Storage(key, _DTYPES[kind], length)
         case ('storage', _Global(kind), *_):
-            raise ValueError(f'it holds {kind[:80]!r}, not one of {", ".join(_DTYPES)}')
-    raise ValueError('it refers to something else than a storage')
+            known = ', '.join(_DTYPES)
+            raise ValueError(f'it holds {kind[:80]!r}, not one of {known}')
+    raise ValueError('it refers to an object that is no storage')
 
 
 def _call(function: object, arguments: object) -> object:
-    """The result of one of the few functions that a state dict calls."""
+    """Evaluate one of the few functions that a state dict calls."""
     match function, arguments:
         case _Global('collections OrderedDict' | 'collections defaultdict'), _:
             return {}
@@ -219,14 +245,14 @@ def _call(function: object, arguments: object) -> object:
             raise ValueError(
                 f'it calls {name[:80]!r}, which the tensors of a state dict do not'
             )
-    raise ValueError('it calls what is no function')
+    raise ValueError('it calls an object that is no function')
 
 
 def state_dict(value: object) -> dict[str, StoredTensor]:
-    """The state dict that a pickle is, or that a checkpoint holds.
+    """Find the state dict in a pickled value, which may be a checkpoint.
 
     Raises:
-        ValueError: The value is no dict, or the dict holds something else than tensors.
+        ValueError: The value is no dict, or the state dict holds other values than tensors.
     """
     if not isinstance(value, dict):
         raise ValueError('it holds no dict; save model.state_dict()')
