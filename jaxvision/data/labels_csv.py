@@ -68,7 +68,8 @@ def read(table: Path) -> Listing:
         real = _real_path(item.path, folders)
         rows.append(_Row(line, dataclasses.replace(item, real=real)))
     merged, merging_notes = _merge(table, rows, bool(classes))
-    notes += _notes_on_cells(cells) + merging_notes
+    notes += _notes_on_cells(cells) + _notes_on_labels(table, rows, bool(classes))
+    notes += merging_notes
     items = [row.item for row in merged]
     if classes:
         if all(len(item.labels) == 1 for item in items):
@@ -246,6 +247,21 @@ def _check_agree(
         )
     if has_class_columns and set(first.labels) != set(second.labels):
         raise UserError(f'{where} has other labels in each. Remove one of the rows.')
+
+
+def _notes_on_labels(
+    table: Path, rows: Sequence[_Row], has_class_columns: bool
+) -> list[str]:
+    """A note of the cells with several labels, of which one makes a dataset multi-label."""
+    several = [row for row in rows if len(row.item.labels) > 1]
+    if has_class_columns or not several:
+        return []
+    first = several[0]
+    return [
+        f'{table.name}: {len(several):,} of {count(len(rows), "row")} with several labels, '
+        f'which makes the dataset multi-label, such as line {first.line}: '
+        f'{", ".join(first.item.labels)}'
+    ]
 
 
 def _notes_on_cells(cells: tables.Table) -> list[str]:

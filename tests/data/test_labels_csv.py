@@ -243,3 +243,11 @@ def test_columns_that_exclude_each_other_are_named(root, last, is_noted):
     rows = ('file,x,y', 'a.png,1,0', 'b.png,0,1', f'c.png,{last}')
     notes = opened(root, *rows).notes
     assert any('exactly one label' in note for note in notes) == is_noted
+
+
+def test_one_cell_with_several_labels_makes_a_dataset_multi_label_and_is_named(root):
+    folder = opened(root, 'file,label', 'a.png,x', 'b.png,y', 'c.png,x|y')
+    assert folder.notes[0] == (
+        'labels.csv: 1 of 3 rows with several labels, which makes the dataset '
+        'multi-label, such as line 4: x, y'
+    )
