@@ -64,6 +64,7 @@ class CaptionedImages:
         self.splits = tuple(self._items)
 
     def open(self, split: str) -> 'CaptionedSource':
+        """Open a split."""
         items = self._items_of(split)
         contents = self._identify([item.path for item in items])
         listing = [
@@ -120,9 +121,11 @@ class CaptionedSource(RowSource):
         return self._items[row].captions
 
     def contents(self) -> Sequence[str]:
+        """What identifies the content of each row's file."""
         return self._contents
 
     def where(self, row: int) -> str:
+        """Name an example in messages."""
         return str(self._items[row].path)
 
 

@@ -29,7 +29,9 @@ def _nearly_equal(names: Sequence[str]) -> list[str]:
     if not groups:
         return []
     first, second, *_ = groups[0]
-    more = f', and {len(groups) - 1:,} more such' if len(groups) > 1 else ''
+    more = ''
+    if len(groups) > 1:
+        more = f', and {len(groups) - 1:,} more such'
     return [
         f'the classes {first!r} and {second!r} have nearly the same name: they count as '
         f'two{more}'

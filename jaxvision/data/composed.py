@@ -123,6 +123,7 @@ class Composed:
         self._data_dir = data_dir
 
     def open(self, split: str) -> 'ComposedSource':
+        """Open a split."""
         name = self._info.name
         check_split(name, split, SPLITS)
         length = self._lengths[SPLITS.index(split)]
@@ -139,6 +140,7 @@ class Composed:
         return split in SPLITS
 
     def overlap(self, split: str, other: str) -> bool:
+        """Whether some example is in both splits."""
         return split == other
 
 

@@ -53,9 +53,7 @@ def identify(
             f'{len(paths):,} files of {_gigabytes(total)}: more than data.hash_limit, so '
             'their content is known by sizes and times alone'
         )
-        return [
-            f'{status[0]} {status[1]}' if status else _UNREADABLE for status in statuses
-        ]
+        return [_size_and_time(status) for status in statuses]
     return _digests(paths, statuses, say)
 
 
@@ -89,15 +87,24 @@ def _ignore(text: str) -> None:
     pass
 
 
+def _size_and_time(status: _Status | None) -> str:
+    """What identifies a file that is not hashed."""
+    if status is None:
+        return _UNREADABLE
+    size, modified, *_ = status
+    return f'{size} {modified}'
+
+
 def _digests(
     paths: Sequence[Path], statuses: Sequence[_Status | None], say: Say
 ) -> list[str]:
     absolute = [os.path.abspath(path) for path in paths]
     cache = _Cache(absolute)
-    digests = {
-        path: cache.digest(path, status) if status else _UNREADABLE
-        for path, status in zip(absolute, statuses, strict=True)
-    }
+    digests: dict[str, str | None] = {}
+    for path, status in zip(absolute, statuses, strict=True):
+        digests[path] = _UNREADABLE
+        if status:
+            digests[path] = cache.digest(path, status)
     status_of = dict(zip(absolute, statuses, strict=True))
     missing = {
         path: status for path, status in status_of.items() if digests[path] is None

@@ -85,9 +85,14 @@ def relation(first: tuple[int, int], second: tuple[int, int]) -> str:
     """
     dy = second[0] - first[0]
     dx = second[1] - first[1]
-    if abs(dx) > abs(dy):
-        return 'left of' if dx > 0 else 'right of'
-    return 'above' if dy > 0 else 'below'
+    is_beside = abs(dx) > abs(dy)
+    if is_beside and dx > 0:
+        return 'left of'
+    if is_beside:
+        return 'right of'
+    if dy > 0:
+        return 'above'
+    return 'below'
 
 
 def captions(scene: Scene) -> list[str]:

@@ -36,6 +36,7 @@ class DigitPairs:
         self._data_dir = data_dir
 
     def open(self, split: str) -> 'PairSource':
+        """Open a split."""
         check_split('digit_pairs', split, self.splits)
         return PairSource(split, digits_of(split, self._data_dir))
 
@@ -44,6 +45,7 @@ class DigitPairs:
         return split in self.splits
 
     def overlap(self, split: str, other: str) -> bool:
+        """Whether some example is in both splits."""
         return split == other
 
 
@@ -80,6 +82,7 @@ class PairSource(RowSource):
         return {'image': image[..., None], 'label': np.int32(number)}
 
     def labels(self) -> Labels:
+        """The label of every row."""
         return np.resize(self._numbers, len(self)).astype(np.int32)
 
 
@@ -104,6 +107,7 @@ def digits_of(split: str, data_dir: str = '') -> Digits:
     if split == 'test':
         return read_digits('test', data_dir)
     digits = read_digits('train', data_dir)
-    kept, held = held_out(digits.labels, 1 / 8)
-    rows = kept if split == 'train' else held
+    rows, held = held_out(digits.labels, 1 / 8)
+    if split != 'train':
+        rows = held
     return Digits(digits.images[rows], digits.labels[rows], digits.boxes[rows])

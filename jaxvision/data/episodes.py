@@ -107,6 +107,7 @@ class Episodes(RowSource):
         }
 
     def where(self, row: int) -> str:
+        """Name an example in messages."""
         return f'{self.info.name} {self.info.split}, episode {row}'
 
     def _check(self, classes: Classes) -> None:

@@ -74,7 +74,7 @@ class Folder(FileDataset):
                 f'CLASS/FILE or a labels.csv{left_out}'
             )
         self._multi_label = listing.multi_label
-        self._new_splits = [] if listing.multi_label else self._find_new_splits()
+        self._new_splits = self._find_new_splits()
         known = class_names(training)
         for split in self._new_splits:
             known |= class_names(self._items[split])
@@ -111,7 +111,12 @@ class Folder(FileDataset):
             )
 
     def _find_new_splits(self) -> list[str]:
-        """The splits of two or more classes, none of which training has."""
+        """The splits of two or more classes, none of which training has.
+
+        A multi-label dataset has no such splits.
+        """
+        if self._multi_label:
+            return []
         training = class_names(self._items['train'])
         new = []
         for split in SPLITS:
@@ -150,12 +155,15 @@ class FolderSource(RowSource):
         return {'image': data, 'label': self._labels[row]}
 
     def labels(self) -> Labels:
+        """The label of every row."""
         return self._labels
 
     def contents(self) -> Sequence[str]:
+        """What identifies the content of each row's file."""
         return self._contents
 
     def where(self, row: int) -> str:
+        """Name an example in messages."""
         return str(self._paths[row])
 
 

@@ -98,7 +98,9 @@ def channels(paths: Sequence[Path]) -> int:
                 if is_grey is False:
                     return 3
                 any_is_grey = any_is_grey or bool(is_grey)
-    return 1 if any_is_grey else 3
+    if any_is_grey:
+        return 1
+    return 3
 
 
 def _is_grey(path: Path) -> bool | None:

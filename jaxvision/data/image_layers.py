@@ -65,16 +65,20 @@ def read(data: bytes, channels: int) -> Layers:
         if not _fits(profile, image.mode, channels):
             color = {}
             rgb = _in_srgb(image, meaning, profile)
-            note = LEFT_OUT if rgb is None else CONVERTED
+            note = CONVERTED
+            if rgb is None:
+                note = LEFT_OUT
         alpha = None
         if image.has_transparency_data or meaning.transparent >= 0:
             rgba = decode.converted(image, 4, meaning)
             alpha = rgba[..., 3].copy()
-            rgb = rgba[..., :3].copy() if rgb is None else rgb
+            if rgb is None:
+                rgb = rgba[..., :3].copy()
     if rgb is None:
         rgb = decode.decode(data, 3)
-    is_opaque = alpha is None or bool((alpha == 255).all())
-    return Layers(rgb, None if is_opaque else alpha, color, note)
+    if alpha is not None and (alpha == 255).all():
+        alpha = None
+    return Layers(rgb, alpha, color, note)
 
 
 def without_invisible(
@@ -158,8 +162,9 @@ def _fits(profile: bytes | None, mode: str, channels: int) -> bool:
 def _described(profile: bytes, mode: str) -> str:
     """The mode of the colours that a profile describes; empty if it is none of an image's."""
     described = _MODES.get(profile[16:20], '')
-    if 'CMYK' in (described, mode) or 'LAB' in (described, mode):
-        return described if described == mode else ''
+    has_other_form = 'CMYK' in (described, mode) or 'LAB' in (described, mode)
+    if has_other_form and described != mode:
+        return ''
     if described == 'L' and not pillow_modes.is_grey(mode):
         return ''
     return described

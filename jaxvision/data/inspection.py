@@ -219,7 +219,10 @@ def _digest(encoded: Any) -> str:
         (digest,) = content.identify([Path(encoded)])
         return digest
     digest = hashlib.sha256()
-    for part in encoded if isinstance(encoded, list) else [encoded]:
+    parts = [encoded]
+    if isinstance(encoded, list):
+        parts = encoded
+    for part in parts:
         if isinstance(part, np.ndarray):
             digest.update(f'{part.dtype}{part.shape}'.encode())
             part = np.ascontiguousarray(part)
@@ -335,7 +338,10 @@ def _pictures(
 
     thumbnails = pipeline.read_ahead(read, 0, len(every_row), threads)
     by_row = dict(zip(every_row, thumbnails, strict=True))
-    return {name: [by_row[row] for row in rows] for name, rows in chosen_rows.items()}
+    pictures = {}
+    for name, rows in chosen_rows.items():
+        pictures[name] = [by_row[row] for row in rows]
+    return pictures
 
 
 def _rows_by_class(source: Source) -> dict[str, list[int]]:

@@ -69,7 +69,9 @@ def find_split(name: str, split: str, splits: Sequence[str]) -> str:
     Raises:
         UserError: There is no such split.
     """
-    meant = split if split in splits else split_of(split)
+    meant = split
+    if split not in splits:
+        meant = split_of(split)
     if meant not in splits:
         raise UserError(f'{name} has no split {split!r}; it has {", ".join(splits)}')
     return meant
@@ -195,13 +197,17 @@ def printable(notes: Iterable[str]) -> tuple[str, ...]:
     return tuple(note.encode(errors='backslashreplace').decode() for note in notes)
 
 
-def count(number: int, noun: str) -> str:
-    """'1 image' or '1,200 images'."""
-    return f'{number:,} {noun}' if number == 1 else f'{number:,} {noun}s'
+def count(number: int, noun: str, plural: str = '') -> str:
+    """'1 image' or '1,200 images'. The plural of a noun ends in s unless it is given."""
+    if number == 1:
+        return f'{number:,} {noun}'
+    return f'{number:,} {plural or noun + "s"}'
 
 
 def some(names: Sequence[str]) -> str:
     """'a, b, c and 5 more'."""
     shown = ', '.join(names[:_MOST_NAMES])
     left = len(names) - _MOST_NAMES
-    return f'{shown} and {left:,} more' if left > 0 else shown
+    if left > 0:
+        return f'{shown} and {left:,} more'
+    return shown

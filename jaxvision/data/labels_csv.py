@@ -46,7 +46,9 @@ def find(root: Path) -> Path | None:
     names = sorted(entry.name for entry in root.iterdir() if entry.name.lower() == NAME)
     if len(names) > 1:
         raise UserError(f'{root} has {" and ".join(names)}: expected one of them')
-    return root / names[0] if names else None
+    if not names:
+        return None
+    return root / names[0]
 
 
 def read(table: Path) -> Listing:

@@ -62,6 +62,7 @@ class Montages(RowSource):
         return {'video': frames, 'video_mask': is_real.astype(np.uint8)}
 
     def where(self, row: int) -> str:
+        """Name an example in messages."""
         return f'montage {row} of {self.info.name}'
 
 

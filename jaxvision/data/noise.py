@@ -46,4 +46,5 @@ class Noise(RowSource):
         }
 
     def labels(self) -> Labels:
+        """The label of every row."""
         return np.array([self[row]['label'] for row in range(len(self))], np.int32)

@@ -169,5 +169,9 @@ def _refuse_a_wide_transparent_color(opened: 'Image.Image') -> None:
 
 def _raw_mode(opened: 'Image.Image') -> str:
     """The layout of the pixels in the file."""
-    args = opened.tile[0].args if opened.tile else ''
-    return args if isinstance(args, str) else args[0]
+    if not opened.tile:
+        return ''
+    args = opened.tile[0].args
+    if isinstance(args, str):
+        return args
+    return args[0]

@@ -159,9 +159,11 @@ class RowSource:
         return ()
 
     def read(self, rows: Rows) -> list[Example]:
+        """Read several examples."""
         return [self[int(row)] for row in rows]
 
     def where(self, row: int) -> str:
+        """Name an example in messages."""
         return f'{self.info.name} {self.info.split}, row {row}'
 
 
@@ -221,7 +223,9 @@ def boxes_of(source: Source, row: int) -> Example:
 def contents_of(source: Source) -> Sequence[str]:
     """What identifies the content of each row's file; empty if a source does not tell."""
     contents = getattr(source, 'contents', None)
-    return contents() if contents else ()
+    if contents is None:
+        return ()
+    return contents()
 
 
 def check_split(name: str, split: str, splits: Iterable[str]) -> None:

@@ -29,7 +29,9 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
     width = max(map(len, sources))
     for split, source in sources.items():
         name = source.info.split
-        origin = f' ({name})' if name != split else ''
+        origin = ''
+        if name != split:
+            origin = f' ({name})'
         described.append(f'  {split:<{width}}  {len(source):>9,} examples{origin}')
     notes = dict.fromkeys(
         note for source in sources.values() for note in source.info.notes
@@ -52,8 +54,12 @@ def _form(source: Source) -> str:
     """What an example is, such as 'grey images of 28x28'."""
     info = source.info
     height, width, channels = info.image_shape
-    kind = 'videos' if 'video' in info.holds else 'images'
-    colour = 'grey' if channels == 1 else 'colour'
+    kind = 'images'
+    if 'video' in info.holds:
+        kind = 'videos'
+    colour = 'colour'
+    if channels == 1:
+        colour = 'grey'
     if height and width:
         return f'{colour} {kind} of {width}x{height}'
     return f'{colour} {kind}'
@@ -75,7 +81,9 @@ def _classes(sources: Mapping[Split, Source]) -> str:
     if len(listed) > _MOST_CLASSES:
         half = _MOST_CLASSES // 2
         listed = [*listed[:half], '...', *listed[-half:]]
-    kind = 'labels' if source.info.multi_label else 'classes'
+    kind = 'classes'
+    if source.info.multi_label:
+        kind = 'labels'
     return f', {len(names):,} {kind}: {", ".join(listed)}'
 
 
@@ -106,10 +114,9 @@ def _classes_without(source: Source, split: Split) -> list[str]:
     missing = empty_classes(source)
     if not missing:
         return []
-    noun = 'class' if len(missing) == 1 else 'classes'
+    number = labelled_files.count(len(missing), 'class', 'classes')
     return [
-        f'  warning: {len(missing):,} {noun} without a {split} example: '
-        f'{labelled_files.some(missing)}'
+        f'  warning: {number} without a {split} example: {labelled_files.some(missing)}'
     ]
 
 
@@ -121,7 +128,7 @@ def _shared(
     if not pairs:
         return []
     first_row, row = pairs[0]
-    earlier = 'training' if first_split == 'train' else first_split
+    earlier = first_split.replace('train', 'training')
     return [
         f'  warning: {len(pairs):,} of {len(second):,} {second_split} examples are '
         f'byte-equal to {earlier} examples, such as {second.where(row)} and '

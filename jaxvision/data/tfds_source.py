@@ -64,6 +64,7 @@ class TfdsDataset:
         return not source.info.has_labels or source.first_label() >= 0
 
     def overlap(self, split: str, other: str) -> bool:
+        """Whether some example is in both splits."""
         return any(
             a.filename == b.filename
             and a.skip < b.skip + b.take
@@ -117,9 +118,10 @@ class TfdsSource(RowSource):
         features = {
             key: info.features[name] for key, name in self._feature_names.items()
         }
-        is_video = 'video' in features
-        image = features['video'] if is_video else features['image']
-        if is_video:
+        image = features.get('video', features.get('image'))
+        frames = 0
+        if 'video' in features:
+            frames = None
             # Encoded frames are stored as texts are. TFDS cannot skip decoding in a sequence.
             features['video'] = tfds.features.Sequence(
                 tfds.features.Text(), length=image.shape[0]
@@ -138,7 +140,7 @@ class TfdsSource(RowSource):
             multi_label=False,
             fingerprint=fingerprint(info.full_name, _listing(info, split), contents),
             holds=tuple(self._feature_names),
-            frames=None if is_video else 0,
+            frames=frames,
         )
 
     def __len__(self) -> int:
@@ -148,6 +150,7 @@ class TfdsSource(RowSource):
         return self.read([row])[0]
 
     def read(self, rows: Rows) -> list[Example]:
+        """Read several examples."""
         return [self._example(record) for record in self._records(rows)]
 
     def labels(self) -> Labels:
@@ -262,7 +265,9 @@ def _how_to_prepare(
     known = tfds.list_builders(with_community_datasets=False)
     present = ', '.join(str(folder.relative_to(root)) for folder in prepared)
     if name in known:
-        only = f', only {present}' if present else ''
+        only = ''
+        if present:
+            only = f', only {present}'
         return (
             f'{source} is not prepared in {root}{only}; prepare it once{_TOOLS}\n'
             f'    tfds build {source} --file_format=array_record '
@@ -325,8 +330,9 @@ def _feature_names(info: tfds.core.DatasetInfo) -> dict[str, str]:
             f'of `captions`; its features are {described}'
         )
     image = images[0]
-    is_video = isinstance(features[image], tfds.features.Video)
-    names = {'video' if is_video else 'image': image}
+    names = {'image': image}
+    if isinstance(features[image], tfds.features.Video):
+        names = {'video': image}
     if labels:
         names['label'] = labels[0]
     if has_captions:
@@ -343,7 +349,9 @@ def _is_text(feature) -> bool:
 
 
 def _texts(captions) -> list[str]:
-    texts = captions['text'] if isinstance(captions, dict) else captions
+    texts = captions
+    if isinstance(captions, dict):
+        texts = captions['text']
     if isinstance(texts, bytes):
         texts = [texts]
     return [text.decode() for text in texts]
@@ -360,7 +368,9 @@ def _is_image(feature) -> bool:
 
 def _image_shape(feature) -> tuple[int | None, int | None, int]:
     height, width, channels = feature.shape[-3:]
-    return height, width, 1 if channels == 1 else 3
+    if channels != 1:
+        channels = 3
+    return height, width, channels
 
 
 def _class_names(label: tfds.features.ClassLabel | None) -> tuple[str, ...]:

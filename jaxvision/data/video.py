@@ -164,7 +164,9 @@ def even_rows(video: Video) -> Int[np.ndarray, 'n']:
     with video_file.as_unreadable():
         status = os.stat(video)
     rows = _even_rows_once(os.fspath(video), status.st_size, status.st_mtime_ns)
-    return np.arange(rows) if isinstance(rows, int) else rows.copy()
+    if isinstance(rows, int):
+        return np.arange(rows)
+    return rows.copy()
 
 
 def rate(video: File) -> float:
@@ -193,7 +195,9 @@ def clip_rows(
         then fills the clip up.
     """
     spare = max(total - (frames - 1) * stride - 1, 0)
-    start = spare // 2 if rng is None else int(rng.integers(spare, endpoint=True))
+    start = spare // 2
+    if rng is not None:
+        start = int(rng.integers(spare, endpoint=True))
     return np.arange(start, total, stride)[:frames]
 
 
@@ -243,7 +247,9 @@ def write_clip(
 
 def _encoded_frames(video: Video, frames) -> Iterator[tuple[int, decode.Encoded]]:
     """(number, frame) of the frames that are needed, in the video's order."""
-    numbers = None if frames is None else {int(number) for number in frames}
+    numbers = None
+    if frames is not None:
+        numbers = {int(number) for number in frames}
     if isinstance(video, File):
         yield from _frames_of_file(video, numbers)
         return
@@ -264,7 +270,9 @@ def _length(frames: Sequence[bytes] | Frames) -> int:
 def _frames_of_file(
     video: File, numbers: set[int] | None
 ) -> Iterator[tuple[int, decode.Pixels]]:
-    last = None if numbers is None else max(numbers, default=-1)
+    last = None
+    if numbers is not None:
+        last = max(numbers, default=-1)
     with video_file.opened(video) as (container, stream):
         for number, frame in enumerate(video_file.frames(container, stream)):
             if numbers is None or number in numbers:

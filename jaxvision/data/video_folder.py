@@ -105,9 +105,11 @@ class VideoFolderSource(RowSource):
         return self._labels
 
     def contents(self) -> Sequence[str]:
+        """What identifies the content of each row's file."""
         return self._contents
 
     def where(self, row: int) -> str:
+        """Name an example in messages."""
         return str(self._paths[row])
 
 

@@ -107,7 +107,9 @@ def cut(edges: Edges, kept: Sequence[Sequence[float]]) -> tuple[list[int], list[
 def _near_edge(edges: Edges, seconds: float) -> float:
     """The nearest edge of a frame, if it is near."""
     nearest = edges[np.abs(edges - seconds).argmin()]
-    return float(nearest) if abs(nearest - seconds) <= _NEAR else seconds
+    if abs(nearest - seconds) <= _NEAR:
+        return float(nearest)
+    return seconds
 
 
 @functools.lru_cache(maxsize=64)

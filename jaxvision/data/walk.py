@@ -68,7 +68,9 @@ class Contents:
     def real_path(self, name: str) -> str:
         """The path without links of something that the folder holds."""
         path = os.path.join(self.real, name)
-        return os.path.realpath(path) if name in self.links else path
+        if name in self.links:
+            path = os.path.realpath(path)
+        return path
 
 
 def walk(top: str | Path) -> Iterator[Contents]:
@@ -130,7 +132,9 @@ def _first_key(path: str) -> str:
     except OSError:
         return ''
     start = re.match(r'\s*(?:(\[)|\{\s*("[^"]*"))', head)
-    return (start[1] or start[2]) if start else ''
+    if not start:
+        return ''
+    return start[1] or start[2]
 
 
 def _list(path: str, real: str) -> Contents:
@@ -147,7 +151,9 @@ def _list(path: str, real: str) -> Contents:
     for entry in sorted(visible, key=_name):
         if _is_folder(entry):
             if not (entry.is_symlink() and _leads_up(entry.path, real)):
-                kept = written if written_as(entry.path) else folders
+                kept = folders
+                if written_as(entry.path):
+                    kept = written
                 kept.append(entry.name)
             continue
         names.append(entry.name)

@@ -47,6 +47,7 @@ class Wrapper:
         return self._source[row]
 
     def read(self, rows: Rows) -> list[Example]:
+        """Read several examples."""
         return self._source.read(rows)
 
     def labels(self) -> Labels:
@@ -62,9 +63,11 @@ class Wrapper:
         return boxes_of(self._source, row)
 
     def where(self, row: int) -> str:
+        """Name an example in messages."""
         return self._source.where(row)
 
     def contents(self) -> Sequence[str]:
+        """What identifies the content of each row's file."""
         return contents_of(self._source)
 
 
@@ -84,23 +87,31 @@ class Subset(Wrapper):
         return self._source[int(self._rows[row])]
 
     def read(self, rows: Rows) -> list[Example]:
+        """Read several examples."""
         return self._source.read(self._rows[np.asarray(rows)])
 
     def labels(self) -> Labels:
+        """The label of every row."""
         return self._source.labels()[self._rows]
 
     def captions(self, row: int) -> Sequence[str]:
+        """The captions of a row."""
         return captions_of(self._source, int(self._rows[row]))
 
     def boxes_of(self, row: int) -> Example:
+        """The boxes of a row."""
         return boxes_of(self._source, int(self._rows[row]))
 
     def where(self, row: int) -> str:
+        """Name an example in messages."""
         return self._source.where(int(self._rows[row]))
 
     def contents(self) -> Sequence[str]:
+        """What identifies the content of each row's file."""
         contents = contents_of(self._source)
-        return [contents[row] for row in self._rows] if contents else ()
+        if not contents:
+            return ()
+        return [contents[row] for row in self._rows]
 
 
 class Numbered(Wrapper):
@@ -114,6 +125,7 @@ class Numbered(Wrapper):
         return _numbered(self._source[row], row)
 
     def read(self, rows: Rows) -> list[Example]:
+        """Read several examples."""
         return list(map(_numbered, self._source.read(rows), map(int, rows)))
 
 
@@ -132,6 +144,7 @@ class Converted(Wrapper):
         return self._convert(self._source[row])
 
     def read(self, rows: Rows) -> list[Example]:
+        """Read several examples."""
         return list(map(self._convert, self._source.read(rows)))
 
 
@@ -163,6 +176,7 @@ class InMemory(Wrapper):
         return self.read([row])[0]
 
     def read(self, rows: Rows) -> list[Example]:
+        """Read several examples."""
         batch = self.batch(rows)
         examples = zip(*batch.values(), strict=True)
         return [dict(zip(batch, values, strict=True)) for values in examples]
@@ -255,10 +269,12 @@ class Mixed(RowSource):
         return {'image': self._images[number], 'label': self._labels[number]}
 
     def labels(self) -> Labels:
+        """The label of every row."""
         real = np.resize(self._real.labels(), self._real_rows)
         return np.concatenate([real, self._labels])
 
     def where(self, row: int) -> str:
+        """Name an example in messages."""
         if row < self._real_rows:
             return self._real.where(row % len(self._real))
         return f'generated image {row - self._real_rows}'
