@@ -123,7 +123,7 @@ def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'override, said',
+    'override, message',
     [
         (
             'train.keep=2',
@@ -139,8 +139,10 @@ def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
         ('task.recipe=tim', "did you mean 'timm'"),
     ],
 )
-def test_what_does_not_fit_is_told(override, said, tiny, weights, tmp_path):
-    with pytest.raises(UserError, match=said):
+def test_weights_that_do_not_fit_are_an_error(
+    override, message, tiny, weights, tmp_path
+):
+    with pytest.raises(UserError, match=message):
         begin(
             small(
                 tiny, f'train.init_from={weights}', 'task.recipe=torchvision', override
@@ -149,7 +151,7 @@ def test_what_does_not_fit_is_told(override, said, tiny, weights, tmp_path):
         )
 
 
-def test_a_network_of_another_option_is_told(tiny, weights, tmp_path):
+def test_weights_of_another_option_are_an_error(tiny, weights, tmp_path):
     config = small(tiny, f'train.init_from={weights}', 'model.options.version=v1')
     with pytest.raises(
         UserError,

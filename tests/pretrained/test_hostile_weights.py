@@ -302,7 +302,7 @@ def strange(folder):
 
 
 @pytest.fixture(scope='module')
-def told(tmp_path_factory):
+def outcomes(tmp_path_factory):
     root = tmp_path_factory.mktemp('hostile')
     (root / 'in').mkdir()
     names = []
@@ -322,16 +322,16 @@ def told(tmp_path_factory):
     return root, [*names, 'folder.pth'], done.stdout.splitlines()
 
 
-def test_every_hostile_file_is_refused_in_one_line(told):
-    _, names, lines = told
+def test_every_hostile_file_is_refused_in_one_line(outcomes):
+    _, names, lines = outcomes
     read = [line for line in lines if line.startswith('read')]
     assert len(names) == len(set(names)) == len(read) >= 200
     assert [line for line in read if line.startswith('read ACCEPTED')] == []
 
 
-def test_only_damaged_numbers_are_left_to_reading(told):
+def test_only_damaged_numbers_pass_the_check_of_headers(outcomes):
     """Names and shapes tell of all damage but numbers that are not finite."""
-    _, names, lines = told
+    _, names, lines = outcomes
     identified = [line for line in lines if line.startswith('identify')]
     assert len(identified) == len(names)
     accepted = {
@@ -342,5 +342,7 @@ def test_only_damaged_numbers_are_left_to_reading(told):
     }
 
 
-def test_nothing_is_run(told):
-    assert not (told[0] / 'ran').exists() and not (told[0] / 'in' / 'ran').exists()
+def test_no_code_of_a_file_is_executed(outcomes):
+    assert (
+        not (outcomes[0] / 'ran').exists() and not (outcomes[0] / 'in' / 'ran').exists()
+    )

@@ -336,7 +336,7 @@ def test_names_that_training_puts_before_all_are_left_out(tmp_path):
     )
 
 
-def test_another_familys_file_is_told(tmp_path):
+def test_a_file_of_another_family_is_an_error(tmp_path):
     file = write_safetensors(drawn('timm_vit'), tmp_path / 'vit.safetensors')
     with pytest.raises(
         UserError,
@@ -383,7 +383,7 @@ def test_a_tensor_beside_a_network_keeps_its_name(name, monkeypatch):
         ),
     ],
 )
-def test_what_is_whole_and_no_weights_is_told_apart_from_damage(
+def test_an_intact_file_without_weights_is_not_called_damaged(
     name, content, said, tmp_path
 ):
     (tmp_path / name).write_bytes(content)
@@ -392,7 +392,7 @@ def test_what_is_whole_and_no_weights_is_told_apart_from_damage(
     assert 'damaged' not in str(told.value) and '\n' not in str(told.value)
 
 
-def test_a_whole_keras_model_is_told_apart_from_damage(tmp_path):
+def test_a_whole_keras_model_is_not_called_damaged(tmp_path):
     from keras import Sequential, layers
 
     model = Sequential([layers.Input((4,)), layers.Dense(2)])

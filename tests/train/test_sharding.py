@@ -117,7 +117,7 @@ def test_prefetching_keeps_all_batches_in_order(mesh, count):
     assert found == list(range(count))
 
 
-def test_prefetching_reads_no_further_than_it_is_told(mesh):
+def test_prefetching_reads_at_most_the_chosen_number_ahead(mesh):
     taken = []
     batches = (taken.append(i) or batch(i) for i in range(10))
     ahead = sharding.prefetch(mesh, batches, ahead=2)
