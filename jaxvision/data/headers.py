@@ -1,6 +1,7 @@
 """What the headers of image files tell, without decoding any pixel."""
 
 import dataclasses
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,14 +51,20 @@ def sizes(paths: Sequence[Path]) -> list[Size | None]:
         paths: of the images.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(_size, paths))
+        return list(pool.map(size_of, paths))
 
 
-def _size(path: Path) -> Size | None:
+def size_of(encoded: Path | bytes) -> Size | None:
+    """The size of one image, from its header; None if the header cannot be read.
+
+    Args:
+        encoded: the path of the image, or its bytes.
+    """
     from PIL import Image
 
+    file = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             width, height = image.size
             # Pillow gives the upright size of a TIFF, and that of the file for other formats.
             is_upright = image.format == 'TIFF'

@@ -7,8 +7,9 @@ imports TensorFlow for the name of a type.
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -16,8 +17,9 @@ from jaxtyping import Int
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
-from jaxvision.data import content
+from jaxvision.data import content, tfds_objects
 from jaxvision.data.protocol import (
+    BOX_KEYS,
     Identify,
     Labels,
     Rows,
@@ -28,6 +30,9 @@ from jaxvision.data.protocol import (
 )
 
 _NAME = re.compile(r'(?P<name>\w+)(/(?P<config>[^:/]+))?(:(?P<version>[\d.*]+))?')
+
+# Rows that are searched for a box. About one image of COCO in a hundred has none.
+_FIRST_ROWS = 100
 
 # TFDS 4.9.10 imports these in its command but does not depend on them.
 _TOOLS = ' (pip install tensorflow apache-beam mlcroissant) with'
@@ -61,6 +66,8 @@ class TfdsDataset:
         source = TfdsSource(self._info, split, self._raw(split), ())
         if not len(source):
             return False
+        if 'boxes' in source.info.holds:
+            return source.first_have_boxes()
         return not source.info.has_labels or source.first_label() >= 0
 
     def overlap(self, split: str, other: str) -> bool:
@@ -135,12 +142,13 @@ class TfdsSource(RowSource):
         self.info = SourceInfo(
             name=info.full_name,
             split=split,
-            class_names=_class_names(features.get('label')),
+            class_names=_class_names(_label_feature(features)),
             image_shape=_image_shape(image),
             multi_label=False,
             fingerprint=fingerprint(info.full_name, _listing(info, split), contents),
-            holds=tuple(self._feature_names),
+            holds=_held_keys(self._feature_names),
             frames=frames,
+            notes=tfds_objects.NOTES if 'objects' in features else (),
         )
 
     def __len__(self) -> int:
@@ -164,6 +172,11 @@ class TfdsSource(RowSource):
     def first_label(self) -> int:
         """The label of the first row, -1 if it is not known."""
         return int(self._labels_of(range(1))[0])
+
+    def first_have_boxes(self) -> bool:
+        """Whether one of the first rows has a box. TFDS writes none for a secret test split."""
+        rows = range(min(len(self), _FIRST_ROWS))
+        return any(len(example['boxes']) for example in self.read(rows))
 
     def _labels_of(self, rows: Rows) -> Int[np.ndarray, 'n']:
         """The labels of some rows, without decoding anything else."""
@@ -190,6 +203,9 @@ class TfdsSource(RowSource):
                 raise Unreadable('its label is not known: it is -1')
         if 'captions' in example:
             example['captions'] = _texts(example['captions'])
+        if 'objects' in example:
+            objects = example.pop('objects')
+            example |= tfds_objects.example(example['image'], objects)
         return example
 
 
@@ -300,13 +316,13 @@ def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
 
 
 def _feature_names(info: tfds.core.DatasetInfo) -> dict[str, str]:
-    """Which features of a dataset are the image or video, the label and the captions.
+    """Which features of a dataset are the image or video, the label, captions and objects.
 
     Returns:
         The name of a feature by the key of an example, such as {'image': 'jpg', 'label': 'class'}.
 
     Raises:
-        UserError: No image, several, or neither one label nor captions.
+        UserError: No image, several, or neither one label nor captions nor objects.
     """
     features = dict(info.features)
     images = [name for name, feature in features.items() if _is_image(feature)]
@@ -320,14 +336,15 @@ def _feature_names(info: tfds.core.DatasetInfo) -> dict[str, str]:
     if pair and len(pair) == 2 and pair[0] in images and pair[1] in labels:
         images = [pair[0]]
         labels = [pair[1]]
-    has_target = len(labels) == 1 or (has_captions and not labels)
+    has_objects = tfds_objects.is_objects(features.get('objects'))
+    has_target = len(labels) == 1 or ((has_captions or has_objects) and not labels)
     if len(images) != 1 or not has_target:
         described = ', '.join(
             f'{name}: {type(features[name]).__name__}' for name in sorted(features)
         )
         raise UserError(
             f'{info.full_name} is no data set of one image or video and one class, or '
-            f'of `captions`; its features are {described}'
+            f'of `captions` or `objects`; its features are {described}'
         )
     image = images[0]
     names = {'image': image}
@@ -337,7 +354,24 @@ def _feature_names(info: tfds.core.DatasetInfo) -> dict[str, str]:
         names['label'] = labels[0]
     if has_captions:
         names['captions'] = 'captions'
+    if has_objects and not labels and not has_captions:
+        names['objects'] = 'objects'
     return names
+
+
+def _held_keys(feature_names: Iterable[str]) -> tuple[str, ...]:
+    """The keys of an example, where `objects` stands for those of boxes."""
+    keys = []
+    for name in feature_names:
+        keys += BOX_KEYS if name == 'objects' else [name]
+    return tuple(keys)
+
+
+def _label_feature(features: Mapping[str, Any]) -> tfds.features.ClassLabel | None:
+    """The feature that knows the names of the classes."""
+    if 'objects' in features:
+        return features['objects'].feature['label']
+    return features.get('label')
 
 
 def _is_text(feature) -> bool:
