@@ -56,7 +56,9 @@ def _lines_of_all() -> Iterator[str]:
     """Yield a table with one line for each variant, as soon as it is counted."""
     from jaxvision.models import NAMES, listing
 
-    pairs = [(name, variant) for name in NAMES for variant in listing.variants(name)]
+    pairs = []
+    for name in NAMES:
+        pairs += [(name, variant) for variant in listing.variants(name)]
     widths = [
         max(map(len, ['model', *NAMES])),
         max(len(repr(variant)) for _, variant in pairs),

@@ -24,6 +24,7 @@ from jaxvision.data.boxes_dataset import (
     merge_splits,
     number,
     parsed_size,
+    used_labels,
 )
 from jaxvision.data.labelled_files import count
 from jaxvision.data.split_names import split_of, splits_in
@@ -294,7 +295,9 @@ def _without_namesakes(
     Raises:
         UserError: Two categories of one name have boxes.
     """
-    used = {label for file in files for image in file.images for label in image.labels}
+    used = set()
+    for file in files:
+        used |= used_labels(file.images)
     chosen: dict[str, int] = {}
     notes = []
     for key in sorted(categories, key=lambda key: (key not in used, key)):

@@ -1,5 +1,6 @@
 """Boxes in a table: a file, a class and the edges of one box in each row."""
 
+import itertools
 import os
 import re
 import unicodedata
@@ -38,9 +39,9 @@ _SPELLINGS = {
     'width': ('width', 'imagewidth', 'imgwidth'),
     'height': ('height', 'imageheight', 'imgheight'),
 }
-_MEANING = {
-    spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings
-}
+_MEANING: dict[str, str] = {}
+for _name, _spellings in _SPELLINGS.items():
+    _MEANING |= dict.fromkeys(_spellings, _name)
 
 
 class _Image:
@@ -102,7 +103,7 @@ def read(place: str, images: str = '') -> BoxListing:
     return BoxListing(
         name=f'boxes:{table}',
         images=merge_splits(f'boxes:{table}', by_split),
-        classes=sorted_classes(image for split in by_split.values() for image in split),
+        classes=sorted_classes(itertools.chain(*by_split.values())),
         notes=notes,
     )
 
@@ -133,7 +134,7 @@ def _parse(table: Path, text: str) -> tables.Table:
 
 
 def _column(name: str) -> str:
-    """What a column means, or its name if that is unknown."""
+    """The meaning of a column, or its name if the meaning is unknown."""
     name = class_name(tables.stripped(name))
     return _MEANING.get(re.sub(r'[ _.-]', '', name).lower(), name)
 
@@ -212,9 +213,10 @@ def _object(where: str, row: Mapping[str, str]) -> Object | None:
 
 def _check_pixels(table: Path, images: Mapping[Path, _Image]) -> None:
     """Check that coordinates are no fractions of the image."""
-    edges = [
-        edge for image in images.values() for item in image.objects for edge in item.box
-    ]
+    edges: list[float] = []
+    for image in images.values():
+        for item in image.objects:
+            edges += item.box
     if edges and max(edges) <= 1 and min(edges) >= 0:
         raise UserError(
             f'{table}: no coordinate is above 1. Expected pixels, not fractions of the image'
@@ -225,13 +227,12 @@ def _notes_on_unlisted(table: Path, root: Path, listed: Collection[Path]) -> lis
     """A note of the images beside the table that it does not list."""
     suffixes = image_suffixes()
     known = {os.path.realpath(path) for path in listed}
-    unlisted = [
-        Path(contents.join(name))
-        for contents in walk.walk(root)
-        for name in contents.names
-        if os.path.splitext(name)[1].lower() in suffixes
-        and contents.real_path(name) not in known
-    ]
+    unlisted = []
+    for contents in walk.walk(root):
+        for name in contents.names:
+            is_image = os.path.splitext(name)[1].lower() in suffixes
+            if is_image and contents.real_path(name) not in known:
+                unlisted.append(Path(contents.join(name)))
     if not unlisted:
         return []
     first = name_in(root, unlisted[0])

@@ -83,8 +83,16 @@ def annotated(
 
 def sorted_classes(images: Iterable[AnnotatedImage]) -> dict[Label, str]:
     """The classes of a format that has their names alone, in alphabetical order."""
-    names = {str(label) for image in images for label in image.labels}
-    return {name: name for name in sorted(names)}
+    names = sorted(map(str, used_labels(images)))
+    return {name: name for name in names}
+
+
+def used_labels(images: Iterable[AnnotatedImage]) -> set[Label]:
+    """The labels that some object of the images has."""
+    labels: set[Label] = set()
+    for image in images:
+        labels.update(image.labels)
+    return labels
 
 
 def number(value: object) -> float | None:
@@ -217,7 +225,7 @@ class BoxDataset:
     def _notes_on_classes(self) -> list[str]:
         """Notes of classes whose names look wrong, or of which training has no box."""
         names = self._listing.classes
-        labels = {label for image in self._images['train'] for label in image.labels}
+        labels = used_labels(self._images['train'])
         unseen = [name for label, name in names.items() if label not in labels]
         notes = class_names.doubtful(list(names.values()))
         if unseen:

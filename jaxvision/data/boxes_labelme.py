@@ -1,5 +1,6 @@
 """Boxes in the format of LabelMe: a JSON file for each image."""
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ def read(place: str) -> BoxListing:
     if unread:
         first = name_in(root, unread[0])
         notes.append(left_out(len(unread), 'JSON file', 'outside of the splits', first))
-    images = [image for split in by_split.values() for image in split]
+    images = list(itertools.chain(*by_split.values()))
     known = {os.path.realpath(image.path) for image in images}
     unlisted = [path for path in unlabelled if os.path.realpath(path) not in known]
     if unlisted:

@@ -77,10 +77,10 @@ def read(place: str) -> BoxListing:
     files = _xml_files(xml_folder)
     images = _images(_folder(root, 'JPEGImages'))
     stems, notes = _stems_by_split(root, files)
-    documents = {
-        stem: _read_document(files[stem], _image(files[stem], images, stem, root))
-        for stem in sorted({stem for split in stems.values() for stem in split})
-    }
+    documents = {}
+    for stem in sorted(set().union(*stems.values())):
+        file = files[stem]
+        documents[stem] = _read_document(file, _image(file, images, stem, root))
     notes += _notes_on_files(files, images, documents)
     begin, note = _first_pixel(list(documents.values()))
     notes.append(note)
@@ -89,21 +89,16 @@ def read(place: str) -> BoxListing:
         notes.append(
             f'{count(difficult, "object")} marked as difficult: read as ordinary objects'
         )
-    by_stem = {
-        stem: dataclasses.replace(
-            document.image, boxes=_edges(document.image.boxes, begin)
-        )
-        for stem, document in documents.items()
-    }
+    by_stem = {}
+    for stem, document in documents.items():
+        edges = _edges(document.image.boxes, begin)
+        by_stem[stem] = dataclasses.replace(document.image, boxes=edges)
+    by_split = {}
+    for split, names in stems.items():
+        by_split[split] = [by_stem[stem] for stem in names]
     return BoxListing(
         name=name,
-        images=merge_splits(
-            name,
-            {
-                split: [by_stem[stem] for stem in names]
-                for split, names in stems.items()
-            },
-        ),
+        images=merge_splits(name, by_split),
         classes=sorted_classes(by_stem.values()),
         notes=notes,
     )

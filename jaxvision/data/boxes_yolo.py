@@ -1,5 +1,6 @@
 """Boxes in the format of YOLO: a YAML file, and a text label file for each image."""
 
+import itertools
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -74,7 +75,7 @@ def read(place: str, images: str = '') -> BoxListing:
     if not paths:
         raise UserError(f'{file} has no `train`: expected a folder of images')
     labels = {
-        path: _label_file(root, path) for split in paths.values() for path in split
+        path: _label_file(root, path) for path in itertools.chain(*paths.values())
     }
     if not any(map(is_file, labels.values())):
         example = next(iter(labels.values()), root / 'labels')
@@ -82,10 +83,11 @@ def read(place: str, images: str = '') -> BoxListing:
             f'{file}: no image has a label file, such as {example}. Put the files there'
         )
     has_keypoints = _is_given(fields.get('kpt_shape'))
-    by_split = {
-        split: [_annotated(path, labels[path], has_keypoints) for path in found]
-        for split, found in paths.items()
-    }
+    by_split = {}
+    for split, split_paths in paths.items():
+        by_split[split] = [
+            _annotated(path, labels[path], has_keypoints) for path in split_paths
+        ]
     notes += _notes_on_labels(labels)
     return BoxListing(
         name=f'yolo:{file}',
@@ -223,12 +225,12 @@ def _place(file: Path, root: Path, entry: str) -> Path:
 def _in_folder(folder: Path) -> list[Path]:
     """The images in a folder, at any depth."""
     suffixes = image_suffixes()
-    return [
-        Path(contents.join(name))
-        for contents in walk.walk(folder)
-        for name in contents.names
-        if os.path.splitext(name)[1].lower() in suffixes
-    ]
+    paths = []
+    for contents in walk.walk(folder):
+        for name in contents.names:
+            if os.path.splitext(name)[1].lower() in suffixes:
+                paths.append(Path(contents.join(name)))
+    return paths
 
 
 def _listed(table: Path, root: Path) -> list[Path]:
@@ -249,7 +251,7 @@ def _listed(table: Path, root: Path) -> list[Path]:
 
 
 def _label_file(root: Path, image: Path) -> Path:
-    """Where the labels of an image are: `labels` in place of the last folder `images`."""
+    """The label file of an image: `labels` in place of the last folder `images`."""
     relative = image.relative_to(root) if image.is_relative_to(root) else image
     parts = list(relative.with_suffix('.txt').parts)
     folders = parts[:-1]
@@ -303,14 +305,13 @@ def _object(where: str, words: Sequence[str], has_keypoints: bool) -> Object:
         ys = coordinates[1::2]
         # A NaN among the points has to survive: min and max may lose it.
         lost = sum(coordinates) * 0
-        return Object(
-            int(label),
-            (min(ys) + lost, min(xs) + lost, max(ys) + lost, max(xs) + lost),
-        )
+        first = (min(ys) + lost, min(xs) + lost)
+        last = (max(ys) + lost, max(xs) + lost)
+        return Object(int(label), (*first, *last))
     x, y, width, height = coordinates
-    return Object(
-        int(label), (y - height / 2, x - width / 2, y + height / 2, x + width / 2)
-    )
+    first = (y - height / 2, x - width / 2)
+    last = (y + height / 2, x + width / 2)
+    return Object(int(label), (*first, *last))
 
 
 def _notes_on_labels(labels: Mapping[Path, Path]) -> list[str]:
@@ -332,11 +333,10 @@ def _notes_on_labels(labels: Mapping[Path, Path]) -> list[str]:
 def _unused(known: Collection[Path]) -> list[Path]:
     """The label files that belong to no image, in the folders of those that do."""
     folders = dict.fromkeys(file.parent for file in known if 'labels' in file.parts)
-    return [
-        folder / name
-        for folder in folders
-        for name in walk.contents_of(folder).names
-        if name.endswith('.txt')
-        and name != 'classes.txt'
-        and folder / name not in known
-    ]
+    unused = []
+    for folder in folders:
+        for name in walk.contents_of(folder).names:
+            is_label_file = name.endswith('.txt') and name != 'classes.txt'
+            if is_label_file and folder / name not in known:
+                unused.append(folder / name)
+    return unused

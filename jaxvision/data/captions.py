@@ -121,7 +121,7 @@ class CaptionedSource(RowSource):
         return self._items[row].captions
 
     def contents(self) -> Sequence[str]:
-        """What identifies the content of each row's file."""
+        """The identity of the content of each row's file."""
         return self._contents
 
     def where(self, row: int) -> str:

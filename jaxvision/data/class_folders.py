@@ -132,7 +132,7 @@ class ClassFolders:
             self.notes.append(f'{number} in class folders left out: {endings}')
 
     def _contents(self, folder: Path) -> walk.Contents:
-        """What a folder holds, checked."""
+        """The contents of a folder, checked."""
         contents = walk.contents_of(folder)
         _check_listed(contents)
         self._note_written(contents)

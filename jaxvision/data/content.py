@@ -32,7 +32,7 @@ Say = Callable[[str], object]
 def identify(
     paths: Sequence[Path], limit: int | float = float('inf'), say: Say | None = None
 ) -> list[str]:
-    """What identifies the content of each file, in the order of the paths.
+    """The identity of the content of each file, in the order of the paths.
 
     Args:
         paths: of the files.
@@ -88,7 +88,7 @@ def _ignore(text: str) -> None:
 
 
 def _size_and_time(status: _Status | None) -> str:
-    """What identifies a file that is not hashed."""
+    """The identity of a file that is not hashed."""
     if status is None:
         return _UNREADABLE
     size, modified, *_ = status

@@ -78,7 +78,7 @@ def things(scene: Scene) -> list[Thing]:
 
 
 def relation(first: tuple[int, int], second: tuple[int, int]) -> str:
-    """Where the first centre (y, x) is from the second, along the axis of the larger distance.
+    """The direction from the second centre (y, x) to the first, along their larger distance.
 
     Returns:
         'left of', 'right of', 'above' or 'below'.

@@ -4,6 +4,7 @@ import abc
 import contextlib
 import importlib.resources
 import io
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ class Photos(_Images):
             'astronaut.png',
         ),
     }
-    CLASSES = tuple(file.split('.')[0] for files in FILES.values() for file in files)
+    CLASSES = tuple(file.split('.')[0] for file in itertools.chain(*FILES.values()))
     HELD_OUT = ('flower', 'coffee', 'astronaut')
 
     def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
@@ -158,7 +159,7 @@ class Photos(_Images):
         return np.stack(crops)
 
     def _corners(self, side: int, is_test: bool) -> Int[np.ndarray, 'n']:
-        """Where crops begin along a side: tiles of a test photograph, or an even grid."""
+        """The starts of crops along a side: tiles of a test photograph, or an even grid."""
         size = self.SHAPE[0]
         last = side - size
         if is_test:

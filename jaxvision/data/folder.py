@@ -159,7 +159,7 @@ class FolderSource(RowSource):
         return self._labels
 
     def contents(self) -> Sequence[str]:
-        """What identifies the content of each row's file."""
+        """The identity of the content of each row's file."""
         return self._contents
 
     def where(self, row: int) -> str:

@@ -136,7 +136,7 @@ def enlarged_rows(
 
 
 def _jpeg_info(data: bytes) -> dict[str, Any] | None:
-    """What the header of a JPEG tells, and its mode; None for other images.
+    """The `info` of a JPEG's header, and its mode; None for other images.
 
     To open a JPEG upright would decode it a second time.
     """

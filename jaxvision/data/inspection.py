@@ -154,7 +154,9 @@ def inspect(
             in_validation=in_validation,
             near_training=_without(near_training, in_training),
         )
-    doubts = [doubt for source in sources.values() for doubt in source.info.doubts]
+    doubts = []
+    for source in sources.values():
+        doubts += source.info.doubts
     return Report(
         summary=summary.lines(sources),
         warnings=_warnings(train, reports, doubts),
@@ -359,7 +361,7 @@ def _rows_by_class(source: Source) -> dict[str, list[int]]:
 def _warnings(
     train: Source, reports: Mapping[Split, SplitReport], doubts: Sequence[str]
 ) -> list[str]:
-    """What a user should look at before training.
+    """The warnings that a user should look at before training.
 
     Args:
         train: the training split.

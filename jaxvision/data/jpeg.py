@@ -47,8 +47,8 @@ def decode(
         data: a JPEG that has a `size`.
         channels: 1 (luma) or 3 (RGB).
         by: reduces both sides 1, 2, 4 or 8 times, which is faster than decoding them whole.
-        bottom: the rows of the image that are needed. Of an image that is stored upright, the
-            rows below are not decoded.
+        bottom: the rows of the image that are needed. If it is stored upright, the rows
+            below are not decoded.
 
     Returns:
         The pixels, or None if the data are damaged or so unusual that simplejpeg fails.

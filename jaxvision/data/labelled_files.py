@@ -79,7 +79,10 @@ def find_split(name: str, split: str, splits: Sequence[str]) -> str:
 
 def class_names(items: Iterable[Item]) -> set[str]:
     """The names of all classes that some item belongs to."""
-    return {name for item in items for name in item.labels}
+    names = set()
+    for item in items:
+        names.update(item.labels)
+    return names
 
 
 def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:

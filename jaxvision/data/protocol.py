@@ -155,7 +155,7 @@ class RowSource:
     info: SourceInfo
 
     def contents(self) -> Sequence[str]:
-        """What identifies the content of each row's file; empty: rows are no files."""
+        """The identity of the content of each row's file; empty: rows are no files."""
         return ()
 
     def read(self, rows: Rows) -> list[Example]:
@@ -221,7 +221,7 @@ def boxes_of(source: Source, row: int) -> Example:
 
 
 def contents_of(source: Source) -> Sequence[str]:
-    """What identifies the content of each row's file; empty if a source does not tell."""
+    """The identity of the content of each row's file; empty if a source does not tell."""
     contents = getattr(source, 'contents', None)
     if contents is None:
         return ()

@@ -14,12 +14,10 @@ _NAMES = {
     + ('eval', 'evaluation'),
     'test': ('test', 'testing', 'holdout'),
 }
-_SPLIT_OF = {
-    f'{name}{ending}': split
-    for split, names in _NAMES.items()
-    for name in names
-    for ending in ('', 'set', 'data')
-}
+_SPLIT_OF: dict[str, str] = {}
+for _split, _names in _NAMES.items():
+    for _ending in ('', 'set', 'data'):
+        _SPLIT_OF |= {f'{name}{_ending}': _split for name in _names}
 
 _WORD = re.compile(r'[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z]+')
 

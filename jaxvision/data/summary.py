@@ -25,7 +25,8 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
     order: list[Split] = ['train', 'validation', 'test']
     sources = {split: sources[split] for split in order if split in sources}
     info = sources['train'].info
-    described = [f'data: {info.name}: {_form(sources["train"])}{_classes(sources)}']
+    form = _form(sources['train'])
+    described = [f'data: {info.name}: {form}{_classes(sources)}']
     width = max(map(len, sources))
     for split, source in sources.items():
         name = source.info.split
@@ -33,15 +34,15 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
         if name != split:
             origin = f' ({name})'
         described.append(f'  {split:<{width}}  {len(source):>9,} examples{origin}')
-    notes = dict.fromkeys(
-        note for source in sources.values() for note in source.info.notes
-    )
+    # A dict keeps each sentence once, in order.
+    notes: dict[str, None] = {}
+    doubts: dict[str, None] = {}
+    for source in sources.values():
+        notes |= dict.fromkeys(source.info.notes)
+        doubts |= dict.fromkeys(source.info.doubts)
     described += [f'  note: {note}' for note in list(notes)[:_MOST_NOTES]]
     if len(notes) > _MOST_NOTES:
         described.append(f'  note: and {len(notes) - _MOST_NOTES} more')
-    doubts = dict.fromkeys(
-        doubt for source in sources.values() for doubt in source.info.doubts
-    )
     described += [f'  warning: {doubt}' for doubt in doubts]
     for split, source in sources.items():
         described += _classes_without(source, split)
@@ -51,7 +52,7 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
 
 
 def _form(source: Source) -> str:
-    """What an example is, such as 'grey images of 28x28'."""
+    """The form of an example, such as 'grey images of 28x28'."""
     info = source.info
     height, width, channels = info.image_shape
     kind = 'images'
@@ -129,8 +130,9 @@ def _shared(
         return []
     first_row, row = pairs[0]
     earlier = first_split.replace('train', 'training')
+    number = f'{len(pairs):,} of {len(second):,}'
+    files = f'{second.where(row)} and {first.where(first_row)}'
     return [
-        f'  warning: {len(pairs):,} of {len(second):,} {second_split} examples are '
-        f'byte-equal to {earlier} examples, such as {second.where(row)} and '
-        f'{first.where(first_row)}'
+        f'  warning: {number} {second_split} examples are byte-equal to {earlier} '
+        f'examples, such as {files}'
     ]

@@ -88,7 +88,9 @@ class VideoFolderSource(RowSource):
         self._contents = contents
         self._paths = [item.path for item in items]
         number = {name: label for label, name in enumerate(info.class_names)}
-        labels = [number[name] for item in items for name in item.labels]
+        labels = []
+        for item in items:
+            labels += [number[name] for name in item.labels]
         self._labels = np.array(labels, np.int32)
 
     def __len__(self) -> int:
@@ -105,7 +107,7 @@ class VideoFolderSource(RowSource):
         return self._labels
 
     def contents(self) -> Sequence[str]:
-        """What identifies the content of each row's file."""
+        """The identity of the content of each row's file."""
         return self._contents
 
     def where(self, row: int) -> str:

@@ -101,7 +101,7 @@ def walk(top: str | Path) -> Iterator[Contents]:
 
 
 def contents_of(folder: str | Path) -> Contents:
-    """What a folder holds itself."""
+    """The contents of a folder, without those of the folders in it."""
     return _list(os.fspath(folder), os.path.realpath(folder))
 
 
@@ -111,7 +111,7 @@ def is_skipped(name: str) -> bool:
 
 
 def written_as(folder: str | Path) -> str:
-    """What this program wrote a folder as, such as 'a run'; '' if it did not."""
+    """The kind of folder that this program wrote, such as 'a run'; '' for another folder."""
     if all(os.path.isfile(os.path.join(folder, name)) for name in _RUN):
         return 'a run'
     for name, (kind, first_key) in _REPORTS.items():

@@ -67,7 +67,7 @@ class Wrapper:
         return self._source.where(row)
 
     def contents(self) -> Sequence[str]:
-        """What identifies the content of each row's file."""
+        """The identity of the content of each row's file."""
         return contents_of(self._source)
 
 
@@ -107,7 +107,7 @@ class Subset(Wrapper):
         return self._source.where(int(self._rows[row]))
 
     def contents(self) -> Sequence[str]:
-        """What identifies the content of each row's file."""
+        """The identity of the content of each row's file."""
         contents = contents_of(self._source)
         if not contents:
             return ()

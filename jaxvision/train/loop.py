@@ -83,7 +83,9 @@ def run(
             first = int(state.step)
             rows = read_rows(this.workdir / 'metrics.jsonl')
             finished = not is_new and _is_finished(this, checkpoints, rows, first)
-            if not finished:
+            if finished:
+                this.sources.check_all()
+            else:
                 state, rows, finished = _continue(
                     this, state, checkpoints, asked, on_eval
                 )

@@ -64,7 +64,16 @@ class Sources(dict):
             return source
         return wrap(self._config, source, split, self._preprocessing)
 
-    def _check_fingerprint(self, source: Source, split: Split) -> None:
+    def check_all(self) -> None:
+        """Check that the data of every split is the data with which the run began.
+
+        Raises:
+            UserError: The data of a split changed, or cannot be opened.
+        """
+        for split in self._fingerprints:
+            self._check_fingerprint(self[split], split)
+
+    def _check_fingerprint(self, source: Source, split: str) -> None:
         if split not in self._fingerprints:
             return
         if source.info.fingerprint != self._fingerprints[split]:

@@ -455,6 +455,13 @@ def test_a_folder_whose_files_changed_is_refused(tiny, photos, tmp_path):
         UserError, match='data of folder:.* changed since this run began'
     ):
         loop.evaluate(tmp_path / 'run')
+    # A finished run that is started again says the same, and is left as it is.
+    before = (tmp_path / 'run' / 'metrics.jsonl').read_bytes()
+    with pytest.raises(
+        UserError, match='the train data of folder:.* changed since this run began'
+    ):
+        loop.run(config, tmp_path / 'run')
+    assert (tmp_path / 'run' / 'metrics.jsonl').read_bytes() == before
 
 
 def test_an_unreadable_file_stops_the_run_or_is_replaced_and_counted(
