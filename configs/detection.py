@@ -37,6 +37,9 @@ def _photographs(config):
     config.data.image_size = 320
     config.data.batch_size = 16
     config.model.variant = 'efficientnet:Lite0'
+    config.train.init_from = 'efficientnet_lite0:model->model/features/backbone'
+    config.train.init_new = 'model/features/pyramid,model/head'
+    config.task.backbone_rate = 0.1
     config.task.augment.flip = True
     config.task.augment.scale = 0.5
     config.task.augment.color = 0.2

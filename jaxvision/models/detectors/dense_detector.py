@@ -6,7 +6,8 @@ cell's centre to the four edges as in FCOS (arXiv 1904.01355).
 
 import inspect
 import math
-from functools import partial
+from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -20,31 +21,95 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.options import call
 from jaxvision.core.registry import resolve
 from jaxvision.models.blocks import convolution, layers
-from jaxvision.models.detectors.pyramid import PyramidBackbone
+from jaxvision.models.detectors.pyramid import FeatureMap, PyramidBackbone
 
 PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, section 3.3)
 
 
-class DenseDetector(nn.Module):
-    """A pyramid with a head for each of its maps.
+class DenseHead(nn.Module):
+    """Class scores and distances to the edges, by convolutions of each map's own.
 
     Attributes:
         num_classes: without background.
-        features: the backbone and its pyramid.
-        depth: 3x3 convolutions of each branch of a head.
+        strides: pixels of a cell of each map.
+        width: channels of the convolutions.
+        depth: 3x3 convolutions of each branch.
         momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.
     """
 
     num_classes: int
-    features: PyramidBackbone
-    depth: int = 2
-    momentum: float = 0.9
-    dtype: DTypeLike = jnp.float32
-    param_dtype: DTypeLike = jnp.float32
+    strides: tuple[int, ...]
+    width: int
+    depth: int
+    momentum: float
+    dtype: DTypeLike
+    param_dtype: DTypeLike
 
     @nn.compact
+    def __call__(self, maps: Sequence[FeatureMap], train: bool) -> dict[str, Array]:
+        """Predict for each cell of each map, see `DenseDetector`."""
+        logits = []
+        distances = []
+        for level, x in enumerate(maps, start=1):
+            scores = self._branch(x, train, f'level{level}_class')
+            bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
+            scores = self._output(
+                self.num_classes, bias_init=bias, name=f'level{level}_scores'
+            )(scores)
+            edges = self._branch(x, train, f'level{level}_box')
+            edges = self._output(4, name=f'level{level}_distances')(edges)
+            # At the start a box is about two cells high and wide.
+            edges = jax.nn.softplus(edges + 0.54) * self.strides[level - 1]
+            logits.append(scores.reshape(len(x), -1, self.num_classes))
+            distances.append(edges.reshape(len(x), -1, 4))
+        return {
+            'logits': jnp.concatenate(logits, axis=1),
+            'distances': jnp.concatenate(distances, axis=1),
+        }
+
+    def _output(self, channels: int, **options: Any) -> nn.Module:
+        return nn.Conv(
+            channels,
+            (1, 1),
+            kernel_init=nn.initializers.normal(0.01),
+            dtype=self.param_dtype,
+            param_dtype=self.param_dtype,
+            **options,
+        )
+
+    def _branch(
+        self, x: Float[Array, 'b h w c'], train: bool, name: str
+    ) -> Float[Array, 'b h w c2']:
+        norm = layers.normalization(
+            'batch', train, self.dtype, self.param_dtype, self.momentum
+        )
+        for i in range(1, self.depth + 1):
+            x = convolution.Conv(
+                self.width,
+                (3, 3),
+                use_bias=False,
+                kernel_init=layers.he_normal,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name=f'{name}_conv{i}',
+            )(x)
+            x = nn.silu(norm(name=f'{name}_norm{i}')(x))
+        return x
+
+
+class DenseDetector(nn.Module):
+    """A backbone with a pyramid, and a head for each of its maps.
+
+    Attributes:
+        features: the backbone and its pyramid.
+        head: predicts for each cell.
+    """
+
+    features: PyramidBackbone
+    head: DenseHead
+
     def __call__(
         self,
         image: Float[Array, 'b h w c'],
@@ -63,52 +128,9 @@ class DenseDetector(nn.Module):
             intermediates). The N cells are in the order of `cells`.
         """
         maps, intermediates = self.features(image, train=train, keys=keys)
-        logits = []
-        distances = []
-        for level, x in enumerate(maps, start=1):
-            scores = self._branch(x, train, f'level{level}_class')
-            edges = self._branch(x, train, f'level{level}_box')
-            bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
-            output = partial(
-                nn.Conv,
-                kernel_size=(1, 1),
-                kernel_init=nn.initializers.normal(0.01),
-                dtype=self.param_dtype,
-                param_dtype=self.param_dtype,
-            )
-            scores = output(
-                self.num_classes, bias_init=bias, name=f'level{level}_scores'
-            )(scores)
-            edges = output(4, name=f'level{level}_distances')(edges)
-            # At the start a box is about two cells high and wide.
-            edges = jax.nn.softplus(edges + 0.54) * self.features.strides[level - 1]
-            logits.append(scores.reshape(len(image), -1, self.num_classes))
-            distances.append(edges.reshape(len(image), -1, 4))
-            intermediates[f'pyramid{level}'] = x
-        outputs = {
-            'logits': jnp.concatenate(logits, axis=1),
-            'distances': jnp.concatenate(distances, axis=1),
-        }
-        return outputs, intermediates
-
-    def _branch(
-        self, x: Float[Array, 'b h w c'], train: bool, name: str
-    ) -> Float[Array, 'b h w c']:
-        norm = layers.normalization(
-            'batch', train, self.dtype, self.param_dtype, self.momentum
-        )
-        for i in range(1, self.depth + 1):
-            x = convolution.Conv(
-                self.features.width,
-                (3, 3),
-                use_bias=False,
-                kernel_init=layers.he_normal,
-                dtype=self.dtype,
-                param_dtype=self.param_dtype,
-                name=f'{name}_conv{i}',
-            )(x)
-            x = nn.silu(norm(name=f'{name}_norm{i}')(x))
-        return x
+        outputs = self.head(maps, train)
+        pyramid = {f'pyramid{level}': x for level, x in enumerate(maps, start=1)}
+        return outputs, {**intermediates, **pyramid, **outputs}
 
     def cells(
         self, size: tuple[int, int]
@@ -165,13 +187,15 @@ def make(
         width=width,
         **types,
     )
-    return DenseDetector(
+    head = DenseHead(
         num_classes=num_classes,
-        features=features,
+        strides=features.strides,
+        width=width,
         depth=depth,
         momentum=momentum,
         **types,
     )
+    return DenseDetector(features, head)
 
 
 def make_backbone(

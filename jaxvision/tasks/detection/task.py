@@ -5,13 +5,14 @@ import functools
 from collections.abc import Sequence
 
 import jax
+from jaxtyping import Array
 
 from jaxvision.core import keys
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import Evaluation, Network, Task
-from jaxvision.core.types import Batch
+from jaxvision.core.types import Batch, Tree
 from jaxvision.data.protocol import Source
 from jaxvision.metrics import detection as metrics
 from jaxvision.tasks.detection import evaluation, preparation
@@ -26,6 +27,9 @@ FIELDS: Fields = {
         "train.init_from; 'none': of this dataset.",
     ),
     'augment': preparation.FIELDS,
+    'backbone_rate': Field(
+        1.0, 'Factor of the learning rate of the backbone.', above=0, most=1
+    ),
     'candidates': Field(9, 'Cells that learn one object, at most.', least=1),
     'box_weight': Field(
         2.0, 'Weight of the loss of boxes beside that of scores.', least=0
@@ -91,7 +95,8 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
 def make(config: Config, spec: Spec) -> Task:
     """Build the task of a detector."""
     detector = DenseDetection.build(config, spec)
-    tx, lr = optimizers.make(config, spec.examples)
+    rates = functools.partial(backbone_rates, config.task.backbone_rate)
+    tx, lr = optimizers.make(config, spec.examples, rates=rates)
     descend = update.from_loss(
         detector.loss,
         tx,
@@ -133,3 +138,21 @@ def make(config: Config, spec: Spec) -> Task:
         figures=functools.partial(evaluation.draw, names),
         show=functools.partial(evaluation.show, names, spec.details.category_ids),
     )
+
+
+def backbone_rates(rate: float, params: Tree) -> Tree:
+    """Give the backbone's parameters a learning rate of their own.
+
+    Args:
+        rate: factor of the learning rate of 'features/backbone'.
+        params: of the model.
+
+    Returns:
+        A factor for each parameter.
+    """
+
+    def factor(path: tuple[jax.tree_util.DictKey, ...], _: Array) -> float:
+        names = [key.key for key in path]
+        return rate if names[:2] == ['features', 'backbone'] else 1.0
+
+    return jax.tree.map_with_path(factor, params)
