@@ -62,8 +62,8 @@ class DenseHead(nn.Module):
             edges = self._output(4, name=f'level{level}_distances')(edges)
             # At the start a box is about two cells high and wide.
             edges = jax.nn.softplus(edges + 0.54) * self.strides[level - 1]
-            logits.append(scores.reshape(len(x), -1, self.num_classes))
-            distances.append(edges.reshape(len(x), -1, 4))
+            logits.append(scores.reshape(x.shape[0], -1, self.num_classes))
+            distances.append(edges.reshape(x.shape[0], -1, 4))
         return {
             'logits': jnp.concatenate(logits, axis=1),
             'distances': jnp.concatenate(distances, axis=1),
