@@ -5,9 +5,13 @@ jaxvision train --config detection
 """
 
 from jaxvision.core import config as configs
+from jaxvision.core.errors import unknown
 
 
-def get_config(source='digit_scenes/64'):
+def get_config(argument='digit_scenes/64'):
+    source, _, recipe = argument.partition(',')
+    if recipe not in ('', 'faster_rcnn'):
+        raise unknown('there is no recipe', recipe, ['faster_rcnn'])
     config = configs.default('detection')
     config.data.source = source
     config.model.name = 'dense_detector'
@@ -15,8 +19,12 @@ def get_config(source='digit_scenes/64'):
     config.optimizer.ema = 0.998
     config.optimizer.clip = 10.0
     if source.startswith('digit_scenes'):
-        return _digit_scenes(config)
-    return _photographs(config)
+        _digit_scenes(config)
+    else:
+        _photographs(config)
+    if recipe:
+        _faster_rcnn(config)
+    return config
 
 
 def _digit_scenes(config):
@@ -30,7 +38,6 @@ def _digit_scenes(config):
     config.train.steps = '100000 examples'
     config.train.eval_every = '25000 examples'
     config.train.checkpoint_every = '25000 examples'
-    return config
 
 
 def _photographs(config):
@@ -49,4 +56,24 @@ def _photographs(config):
     config.train.steps = '60 epochs'
     config.train.eval_every = '20 epochs'
     config.train.checkpoint_every = '20 epochs'
-    return config
+
+
+def _faster_rcnn(config):
+    config.model.name = 'faster_rcnn'
+    config.task.nms_iou = 0.5
+    config.task.least_score = 0.05
+    if config.data.source.startswith('digit_scenes'):
+        config.model.options = {
+            'strides': '4-8',
+            'width': 48,
+            'hidden': 128,
+            'anchor_scale': 4.0,
+            'regions': 16,
+            'pooled_size': 5,
+        }
+        config.task.anchor_samples = 64
+        config.task.region_samples = 16
+        config.task.positive_fraction = 0.5
+    else:
+        config.model.options = {'strides': '8-16-32', 'width': 128, 'regions': 100}
+        config.train.init_new = 'model/features/pyramid,model/first,model/second'

@@ -6,6 +6,9 @@ times faster than gathers where the map is small and a gradient is taken; large 
 without a gradient are gathered.
 """
 
+import math
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -141,3 +144,41 @@ def pyramid_levels(
     sides = jnp.sqrt(jnp.prod(jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1))
     level = jnp.floor(canonical_level + jnp.log2(sides / canonical_size + 1e-6))
     return jnp.clip(level, *levels).astype(jnp.int32)
+
+
+def pyramid_roi_align(
+    maps: Sequence[Float[Array, '_ _ c']],
+    boxes: Float[Array, 'n 4'],
+    strides: Sequence[int],
+    *,
+    size: int = 7,
+    samples: int = 2,
+    aligned: bool = True,
+    canonical_size: float = 224.0,
+) -> Float[Array, 'n size size c']:
+    """Resample each box from the level of a pyramid that suits its size.
+
+    Args:
+        maps: the levels of one image, the finest first.
+        boxes: edges in pixels of the image.
+        strides: pixels of a cell of each level, powers of 2.
+        size: cells of the output along each side.
+        samples: per output cell and direction.
+        aligned: as for `roi_align`.
+        canonical_size: square root of the area of a box of the level with stride 16, pixels.
+    """
+    exponents = [round(math.log2(stride)) for stride in strides]
+    levels = pyramid_levels(boxes, (exponents[0], exponents[-1]), canonical_size)
+    pooled = 0.0
+    for features, stride, exponent in zip(maps, strides, exponents, strict=True):
+        values = roi_align(
+            features,
+            boxes,
+            stride=float(stride),
+            size=size,
+            samples=samples,
+            aligned=aligned,
+        )
+        is_level = (levels == exponent)[:, None, None, None]
+        pooled = pooled + jnp.where(is_level, values, 0)
+    return pooled

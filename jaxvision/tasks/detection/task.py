@@ -5,6 +5,7 @@ import functools
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxvision.core import keys
@@ -15,9 +16,13 @@ from jaxvision.core.task import Evaluation, Network, Task
 from jaxvision.core.types import Batch, Tree
 from jaxvision.data.protocol import Source
 from jaxvision.metrics import detection as metrics
+from jaxvision.models.detectors.faster_rcnn import FasterRCNN
 from jaxvision.tasks.detection import evaluation, preparation
-from jaxvision.tasks.detection.dense import DenseDetection
+from jaxvision.tasks.detection.network import Detector
+from jaxvision.tasks.detection.one_stage import OneStage
+from jaxvision.tasks.detection.two_stage import TwoStage
 from jaxvision.tasks.shared import image_input
+from jaxvision.tasks.shared.networks import make_model
 from jaxvision.train import optimizers, update
 
 FIELDS: Fields = {
@@ -30,9 +35,23 @@ FIELDS: Fields = {
     'backbone_rate': Field(
         1.0, 'Factor of the learning rate of the backbone.', above=0, most=1
     ),
-    'candidates': Field(9, 'Cells that learn one object, at most.', least=1),
+    'candidates': Field(
+        9, 'Cells of a one-stage detector that learn one object, at most.', least=1
+    ),
     'box_weight': Field(
         2.0, 'Weight of the loss of boxes beside that of scores.', least=0
+    ),
+    'anchor_samples': Field(
+        256, 'Anchors of an image that the first of two stages learns from.', least=2
+    ),
+    'region_samples': Field(
+        512, 'Regions of an image that the second stage learns from.', least=2
+    ),
+    'positive_fraction': Field(
+        0.25,
+        'Fraction of these regions that show objects, at most.',
+        above=0,
+        below=1,
     ),
     'nms_iou': Field(
         0.6,
@@ -94,7 +113,7 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
 
 def make(config: Config, spec: Spec) -> Task:
     """Build the task of a detector."""
-    detector = DenseDetection.build(config, spec)
+    detector = _make_detector(config, spec)
     rates = functools.partial(backbone_rates, config.task.backbone_rate)
     tx, lr = optimizers.make(config, spec.examples, rates=rates)
     descend = update.from_loss(
@@ -137,6 +156,17 @@ def make(config: Config, spec: Spec) -> Task:
         prepare=preparation.make_prepare(config, spec),
         figures=functools.partial(evaluation.draw, names),
         show=functools.partial(evaluation.show, names, spec.details.category_ids),
+    )
+
+
+def _make_detector(config: Config, spec: Spec) -> Detector:
+    model = make_model(config, num_classes=len(spec.class_names))
+    stages = TwoStage if isinstance(model, FasterRCNN) else OneStage
+    return stages(
+        model=model,
+        spec=spec,
+        options=config.task,
+        dtype=jnp.dtype(config.model.param_dtype),
     )
 
 

@@ -1,0 +1,166 @@
+"""What one-stage and two-stage detectors have in common."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxvision.boxes import nms
+from jaxvision.core import keys
+from jaxvision.core.fields import Config
+from jaxvision.core.spec import Spec
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Scalars
+from jaxvision.core.types import Batch, Module, Tree
+from jaxvision.image import color
+from jaxvision.tasks.detection import augmentation
+
+MOST_DETECTIONS = 100  # of an image, as in COCO's evaluation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Detector:
+    """A detector of the spec's images. A subclass has `loss` and `predict`.
+
+    Attributes:
+        model: the detector.
+        spec: of the data.
+        options: the config's task.
+        dtype: of the images.
+    """
+
+    model: Module
+    spec: Spec
+    options: Config
+    dtype: DTypeLike
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the model's images, pixels."""
+        height, width, _ = self.spec.inputs['image'].shape
+        return height, width
+
+    def init(self, key: PRNGKeyArray, batch: Batch) -> tuple[Tree, Tree]:
+        """Draw (the parameters, the model state)."""
+        images = color.to_float(batch['image'], self.dtype)
+        variables = self.model.init(key, images)
+        return variables.pop('params'), variables
+
+    def normalize(self, images: Float[Array, '...']) -> Float[Array, '...']:
+        """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
+        preprocessing = self.spec.preprocessing
+        return color.normalize(images, preprocessing.mean, preprocessing.std)
+
+    def apply(
+        self, variables: Tree, images: Float[Array, 'b h w c']
+    ) -> tuple[Batch, Scalars]:
+        """The model's outputs and intermediates for normalised images, in inference."""
+        model_variables = {
+            'params': variables['params']['model'],
+            **variables['model_state']['model'],
+        }
+        return self.model.apply(model_variables, images)
+
+    def outputs(self, variables: Tree, inputs: Batch) -> Batch:
+        """The model's outputs for images in [0, 255]."""
+        images = color.to_float(jnp.asarray(inputs['image']), self.dtype)
+        outputs, _ = self.apply(variables, self.normalize(images))
+        return outputs
+
+    def augment(
+        self, batch: Batch, key: PRNGKeyArray
+    ) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b m 4']]:
+        """Change images and boxes at random, and normalise the images."""
+        images, boxes = augmentation.apply(
+            self.options.augment,
+            key,
+            batch['index'],
+            color.to_float(batch['image'], self.dtype),
+            batch['boxes'],
+        )
+        return self.normalize(images), boxes
+
+    def train(
+        self,
+        params: Tree,
+        state: TrainState,
+        images: Float[Array, 'b h w c'],
+        batch: Batch,
+        key: PRNGKeyArray,
+        **options: Callable[..., Array],
+    ) -> tuple[Batch, Tree]:
+        """Apply the model in training.
+
+        Args:
+            params: of the model.
+            state: with the model state.
+            images: normalised.
+            batch: with the number of each example.
+            key: of the step.
+            **options: of the model.
+
+        Returns:
+            (outputs, the new model state).
+        """
+        model_state = state.model_state['model']
+        (outputs, _), new_state = self.model.apply(
+            {'params': params, **model_state},
+            images,
+            train=True,
+            keys=keys.per_example(keys.stream(key, 'model'), batch['index']),
+            mutable=list(model_state),
+            **options,
+        )
+        return outputs, {'model': new_state}
+
+    def select(
+        self,
+        boxes: Float[Array, 'n 4'],
+        scores: Float[Array, 'n'],
+        classes: Int[Array, 'n'],
+    ) -> Batch:
+        """Suppress the worse of overlapping detections of one image.
+
+        Args:
+            boxes: edges in pixels of the input.
+            scores: in [0, 1].
+            classes: of each box.
+
+        Returns:
+            The best `MOST_DETECTIONS`: 'boxes' [D, 4], 'scores' [D], 'classes' [D] and 'valid'
+            [D], False for padding.
+        """
+        height, width = self.size
+        limits = jnp.array([height, width, height, width], boxes.dtype)
+        boxes = jnp.clip(boxes, 0, limits)
+        kept = nms.by_argmax(
+            boxes,
+            scores,
+            classes,
+            iou=self.options.nms_iou,
+            limit=MOST_DETECTIONS,
+            score=self.options.least_score,
+        )
+        return {
+            'boxes': boxes[kept.index] * kept.valid[:, None],
+            'scores': scores[kept.index] * kept.valid,
+            'classes': classes[kept.index] * kept.valid,
+            'valid': kept.valid,
+        }
+
+
+def inside_any(
+    centers: Float[Array, 'n 2'], boxes: Float[Array, 'm 4'], mask: Bool[Array, 'm']
+) -> Bool[Array, 'n']:
+    """Whether each point lies in one of the boxes that count.
+
+    Args:
+        centers: (y, x) of the points.
+        boxes: edges.
+        mask: the boxes that count.
+    """
+    points = centers[:, None]
+    inside = (points >= boxes[:, :2]) & (points <= boxes[:, 2:])
+    return jnp.any(jnp.all(inside, axis=-1) & mask, axis=1)

@@ -1,0 +1,95 @@
+"""The loss and the detections of a one-stage detector."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxvision.boxes import coders, matching
+from jaxvision.core.state import TrainState
+from jaxvision.core.types import Batch, Tree
+from jaxvision.losses import detection as losses
+from jaxvision.tasks.detection.network import Detector, inside_any
+from jaxvision.train import update
+
+# The loss of an image without objects is divided by this.
+_LEAST_WEIGHT = 0.1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneStage(Detector):
+    """A detector with one prediction for each cell, see `DenseDetector`."""
+
+    def loss(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[update.Terms, update.Aux]:
+        """The loss of scores and boxes, as `update.from_loss` takes it.
+
+        Quality focal loss of the scores and generalised IoU of the boxes, for cells that
+        task-aligned learning matches (TOOD, arXiv 2108.07755).
+        """
+        images, boxes = self.augment(batch, key)
+        outputs, model_state = self.train(params, state, images, batch, key)
+        class_values, box_values, weights = jax.vmap(self._terms)(
+            outputs['logits'],
+            outputs['distances'],
+            boxes,
+            batch['box_classes'],
+            batch['box_mask'],
+            batch['crowd'],
+        )
+        terms = {
+            'class': (class_values, weights),
+            'box': (self.options.box_weight * box_values, weights),
+        }
+        return terms, {'model_state': model_state}
+
+    def _terms(
+        self,
+        logits: Float[Array, 'n k'],
+        distances: Float[Array, 'n 4'],
+        truth: Float[Array, 'm 4'],
+        classes: Int[Array, 'm'],
+        mask: Bool[Array, 'm'],
+        crowd: Bool[Array, 'm'],
+    ) -> tuple[Float[Array, ''], Float[Array, ''], Float[Array, '']]:
+        """The summed losses of one image, and the weight that they are divided by."""
+        centers, _ = map(jnp.asarray, self.model.cells(self.size))
+        predicted = coders.decode_distances(distances, centers)
+        scores = jax.nn.sigmoid(logits)[:, classes]
+        matches = matching.task_aligned(
+            jax.lax.stop_gradient(predicted),
+            jax.lax.stop_gradient(scores),
+            centers,
+            truth,
+            mask & ~crowd,
+            number=self.options.candidates,
+        )
+        is_matched = matches.index != matching.NONE
+        matched = jnp.where(is_matched, matches.index, 0)
+        one_hot = jax.nn.one_hot(classes[matched], logits.shape[-1], dtype=logits.dtype)
+        targets = one_hot * matches.quality[:, None]
+        counts = is_matched | ~inside_any(centers, truth, mask & crowd)
+        class_values = losses.quality_focal(logits, targets).sum(axis=-1)
+        box_values = losses.giou(predicted, truth[matched]) * matches.quality
+        weight = jax.lax.stop_gradient(matches.quality.sum()) + _LEAST_WEIGHT
+        return (
+            jnp.sum(jnp.where(counts, class_values, 0)),
+            jnp.sum(jnp.where(is_matched, box_values, 0)),
+            weight,
+        )
+
+    def predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Detect objects in images in [0, 255]; the arrays of `select`, for each image."""
+        outputs = self.outputs(variables, inputs)
+        centers, _ = map(jnp.asarray, self.model.cells(self.size))
+
+        def detect(
+            logits: Float[Array, 'n k'], distances: Float[Array, 'n 4']
+        ) -> Batch:
+            boxes = coders.decode_distances(distances, centers)
+            scores = jax.nn.sigmoid(logits.max(axis=-1))
+            return self.select(boxes, scores, logits.argmax(axis=-1))
+
+        return jax.vmap(detect)(outputs['logits'], outputs['distances'])

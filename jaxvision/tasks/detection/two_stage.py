@@ -1,0 +1,174 @@
+"""The loss and the detections of a two-stage detector."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxvision.boxes import coders, conversions, matching, sampling
+from jaxvision.core import keys
+from jaxvision.core.state import TrainState
+from jaxvision.core.types import Batch, Tree
+from jaxvision.losses import detection as losses
+from jaxvision.models.detectors.faster_rcnn import BOX_WEIGHTS
+from jaxvision.tasks.detection.network import Detector, inside_any
+from jaxvision.train import update
+
+_SMOOTH = 1 / 9  # where the loss of deltas becomes linear, as in Faster R-CNN's code
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoStage(Detector):
+    """A detector that classifies proposed regions, see `FasterRCNN`."""
+
+    def loss(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[update.Terms, update.Aux]:
+        """The four losses of arXiv 1506.01497, as `update.from_loss` takes them."""
+        images, boxes = self.augment(batch, key)
+        sample_keys = keys.per_example(keys.stream(key, 'sample'), batch['index'])
+        objects = (boxes, batch['box_classes'], batch['box_mask'], batch['crowd'])
+
+        def choose(objectness: Array, deltas: Array) -> Array:
+            # The ground truth is among the regions, so that there are positives from the start.
+            proposed = self.model.propose(objectness, deltas, self.size)
+            return jnp.concatenate([proposed, boxes], axis=1)
+
+        outputs, model_state = self.train(
+            params, state, images, batch, key, choose=choose
+        )
+        first = jax.vmap(self._first_terms)(
+            sample_keys, outputs['objectness'], outputs['anchor_deltas'], *objects
+        )
+        second = jax.vmap(self._second_terms)(
+            sample_keys,
+            outputs['regions'],
+            outputs['logits'],
+            outputs['deltas'],
+            *objects,
+        )
+        return {**first, **second}, {'model_state': model_state}
+
+    def _first_terms(
+        self,
+        key: PRNGKeyArray,
+        objectness: Float[Array, 'n'],
+        deltas: Float[Array, 'n 4'],
+        truth: Float[Array, 'm 4'],
+        classes: Int[Array, 'm'],
+        mask: Bool[Array, 'm'],
+        crowd: Bool[Array, 'm'],
+    ) -> update.Terms:
+        """The losses of one image's anchors."""
+        anchors, _ = map(jnp.asarray, self.model.anchors(self.size))
+        matches = matching.by_iou(
+            anchors,
+            truth,
+            mask & ~crowd,
+            positive=0.7,
+            negative=0.3,
+            low_quality=True,
+        )
+        positive = matches.index != matching.NONE
+        centers = conversions.to_center_size(anchors)[:, :2]
+        in_crowd = inside_any(centers, truth, mask & crowd)
+        chosen = sampling.balanced(
+            jax.random.fold_in(key, 1),
+            positive,
+            ~positive & ~matches.ignored & ~in_crowd,
+            self.options.anchor_samples,
+            0.5,
+        )
+        entropy = optax.sigmoid_binary_cross_entropy(
+            objectness, positive.astype(objectness.dtype)
+        )
+        matched = truth[jnp.maximum(matches.index, 0)]
+        errors = self._errors(deltas, matched, anchors, coders.ONES, chosen & positive)
+        count = jnp.sum(chosen).astype(objectness.dtype)
+        return {
+            'objectness': (jnp.sum(jnp.where(chosen, entropy, 0)), count),
+            'anchor_box': (errors, count),
+        }
+
+    def _second_terms(
+        self,
+        key: PRNGKeyArray,
+        regions: Float[Array, 'r 4'],
+        logits: Float[Array, 'r k'],
+        deltas: Float[Array, 'r k 4'],
+        truth: Float[Array, 'm 4'],
+        classes: Int[Array, 'm'],
+        mask: Bool[Array, 'm'],
+        crowd: Bool[Array, 'm'],
+    ) -> update.Terms:
+        """The losses of one image's regions."""
+        matches = matching.by_iou(
+            regions, truth, mask & ~crowd, positive=0.5, negative=0.5
+        )
+        positive = matches.index != matching.NONE
+        is_region = conversions.area(regions) > 0
+        centers = conversions.to_center_size(regions)[:, :2]
+        in_crowd = inside_any(centers, truth, mask & crowd)
+        chosen = sampling.balanced(
+            jax.random.fold_in(key, 2),
+            positive & is_region,
+            ~positive & is_region & ~in_crowd,
+            self.options.region_samples,
+            self.options.positive_fraction,
+        )
+        index = jnp.maximum(matches.index, 0)
+        label = jnp.where(positive, classes[index] + 1, 0)
+        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        rows = jnp.arange(len(regions))
+        errors = self._errors(
+            deltas[rows, label], truth[index], regions, BOX_WEIGHTS, chosen & positive
+        )
+        count = jnp.sum(chosen).astype(logits.dtype)
+        return {
+            'class': (jnp.sum(jnp.where(chosen, entropy, 0)), count),
+            'box': (errors, count),
+        }
+
+    def _errors(
+        self,
+        deltas: Float[Array, 'n 4'],
+        truth: Float[Array, 'n 4'],
+        anchors: Float[Array, 'n 4'],
+        weights: coders.Weights,
+        counts: Bool[Array, 'n'],
+    ) -> Float[Array, '']:
+        """The summed smooth L1 loss of the deltas that count."""
+        # Boxes without area have no logarithm: they are replaced before the encoding.
+        unit = jnp.array([0.0, 0.0, 1.0, 1.0], truth.dtype)
+        truth = jnp.where(counts[:, None], truth, unit)
+        anchors = jnp.where(counts[:, None], anchors, unit)
+        targets = coders.encode_deltas(truth, anchors, weights)
+        values = losses.smooth_l1(deltas - targets, _SMOOTH).sum(axis=-1)
+        return jnp.sum(jnp.where(counts, values, 0))
+
+    def predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Detect objects in images in [0, 255]; the arrays of `select`, for each image."""
+        outputs = self.outputs(variables, inputs)
+
+        def detect(
+            regions: Float[Array, 'r 4'],
+            logits: Float[Array, 'r k'],
+            deltas: Float[Array, 'r k 4'],
+        ) -> Batch:
+            foreground = logits.shape[-1] - 1
+            scores = jax.nn.softmax(logits)[:, 1:]
+            # Padding has no area, and no class.
+            scores = jnp.where(conversions.area(regions)[:, None] > 0, scores, 0)
+            boxes = coders.decode_deltas(
+                deltas[:, 1:], regions[:, None].repeat(foreground, 1), BOX_WEIGHTS
+            )
+            classes = jnp.broadcast_to(jnp.arange(foreground), scores.shape)
+            return self.select(
+                boxes.reshape(-1, 4), scores.reshape(-1), classes.reshape(-1)
+            )
+
+        return jax.vmap(detect)(
+            outputs['regions'], outputs['logits'], outputs['deltas']
+        )
