@@ -36,7 +36,7 @@ class BasicBlock(nn.Module):
         y = self.conv(self.width, (3, 3), padding=1, name='conv2')(y)
         y = self.norm(scale_init=zeros, name='norm2')(y)
         y = layers.DropPath(self.drop_path, name='drop_path')(y, keys)
-        return nn.relu(y + shortcut(self, x, y.shape))
+        return nn.relu(y + shortcut(self, x, y))
 
 
 class BottleneckBlock(nn.Module):
@@ -63,7 +63,7 @@ class BottleneckBlock(nn.Module):
         y = self.conv(4 * self.width, (1, 1), name='conv3')(y)
         y = self.norm(scale_init=zeros, name='norm3')(y)
         y = layers.DropPath(self.drop_path, name='drop_path')(y, keys)
-        return nn.relu(y + shortcut(self, x, y.shape))
+        return nn.relu(y + shortcut(self, x, y))
 
 
 class FirstBottleneckBlock(BottleneckBlock):
@@ -75,18 +75,18 @@ class FirstBottleneckBlock(BottleneckBlock):
 def shortcut(
     block: nn.Module,
     x: Images,
-    shape: tuple[int, ...],
+    branch: Images,
 ) -> Float[Array, '...']:
     """Apply the identity, or a projection if the block changes the shape.
 
     Args:
         block: the block, with `conv`, `norm` and `stride`.
         x: its input, [B, H, W, C].
-        shape: shape of its output.
+        branch: the other branch, whose shape the result has.
     """
-    if x.shape == shape:
+    if x.shape == branch.shape:
         return x
-    x = block.conv(shape[-1], (1, 1), block.stride, name='shortcut_conv')(x)
+    x = block.conv(branch.shape[-1], (1, 1), block.stride, name='shortcut_conv')(x)
     return block.norm(name='shortcut_norm')(x)
 
 
