@@ -75,7 +75,7 @@ class FirstBottleneckBlock(BottleneckBlock):
 def shortcut(
     block: nn.Module,
     x: Images,
-    branch: Images,
+    branch: Float[Array, '_ _ _ _'],
 ) -> Float[Array, '...']:
     """Apply the identity, or a projection if the block changes the shape.
 
