@@ -132,12 +132,14 @@ def clipped(boxes: Boxes, height: int, width: int) -> Boxes:
         height: of the image.
         width: of the image.
     """
-    return np.clip(boxes, 0, np.array([height, width, height, width], np.float64))
+    largest = np.array([height, width, height, width], np.float64)
+    return np.clip(boxes, 0, largest)
 
 
-def have_area(boxes: Float[np.ndarray, 'n 4']) -> Bool[np.ndarray, 'n']:
+def have_area(boxes: Boxes) -> Bool[np.ndarray, 'n']:
     """Whether each box has an area: its last edges lie behind its first ones."""
-    return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    ymin, xmin, ymax, xmax = boxes.T
+    return (ymax > ymin) & (xmax > xmin)
 
 
 def turned(boxes: Boxes, height: int, width: int, orientation: int) -> Boxes:
@@ -225,9 +227,11 @@ def _kept(
         (_NO_AREA, ~have_area(inner)),
     )
     for reason, is_bad in reasons:
-        findings.add(reason, int((usable & is_bad).sum()), image.path)
+        is_dropped = usable & is_bad
+        findings.add(reason, int(is_dropped.sum()), image.path)
         usable &= ~is_bad
-    findings.add(_CLIPPED, int((usable & (moved > _ROUNDING)).sum()), image.path)
+    is_clipped = usable & (moved > _ROUNDING)
+    findings.add(_CLIPPED, int(is_clipped.sum()), image.path)
     inner = inner[usable]
     numbers = numbers[usable]
     findings.add(_REPEATED, _repeated(inner, numbers), image.path)
@@ -258,7 +262,8 @@ def _areas(
     is_given = ~np.isnan(areas)
     with np.errstate(invalid='ignore'):
         is_usable = is_given & (areas > 0) & (areas < most)
-    findings.add(_ODD_AREA, int((is_given & ~is_usable).sum()), path)
+    is_odd = is_given & ~is_usable
+    findings.add(_ODD_AREA, int(is_odd.sum()), path)
     heights = boxes[:, 2] - boxes[:, 0]
     widths = boxes[:, 3] - boxes[:, 1]
     return np.where(is_usable, areas, heights * widths).astype(np.float32)

@@ -173,8 +173,9 @@ def _object(file: Path, shape: Value, other_shapes: Counter[str]) -> Object | No
     xs, ys = _coordinates(file, fields.get('points'), _POINTS[kind])
     # A NaN among the points has to survive: min and max may lose it.
     lost = (sum(xs) + sum(ys)) * 0
-    box = (min(ys) + lost, min(xs) + lost, max(ys) + lost, max(xs) + lost)
-    return Object(name, box)
+    first = (min(ys) + lost, min(xs) + lost)
+    last = (max(ys) + lost, max(xs) + lost)
+    return Object(name, (*first, *last))
 
 
 def _coordinates(

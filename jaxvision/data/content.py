@@ -127,7 +127,8 @@ def _hashed(files: dict[str, _Status], say: Say) -> Iterator[tuple[str, str]]:
             done += files[path][0]
             if time.monotonic() - reported > _BETWEEN_REPORTS:
                 reported = time.monotonic()
-                say(f'hashing {_gigabytes(total)} of files: {done / max(total, 1):.0%}')
+                fraction = done / max(total, 1)
+                say(f'hashing {_gigabytes(total)} of files: {fraction:.0%}')
             yield path, digest
 
 
@@ -144,8 +145,10 @@ class _Cache:
 
     def __init__(self, paths: Sequence[str]):
         """Read the cache of the folder that holds all of these files, if there is one."""
-        self._folder = os.path.commonpath([os.path.dirname(path) for path in paths])
-        name = hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:24]
+        folders = [os.path.dirname(path) for path in paths]
+        self._folder = os.path.commonpath(folders)
+        digest = hashlib.sha256(os.fsencode(self._folder))
+        name = digest.hexdigest()[:24]
         self._file = cache_folder('digests') / f'{name}.json'
         self._entries: dict[str, list[int | str]] = {}
         self._saved = time.monotonic()

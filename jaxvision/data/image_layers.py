@@ -102,15 +102,19 @@ def without_invisible(
     for top in range(0, len(pixels), _ROWS):
         first = max(0, top - _REACH)
         last = min(len(pixels), top + _ROWS + _REACH)
-        seen = (alpha[first:last] > 0).astype(np.float32)
+        colors = pixels[first:last]
+        is_visible = alpha[first:last] > 0
+        seen = is_visible.astype(np.float32)
         weights = cv2.blur(seen, (side, side))[..., None]
-        sums = cv2.blur(pixels[first:last] * seen[..., None], (side, side))
-        means = sums.reshape(pixels[first:last].shape) / np.maximum(weights, 1e-6)
+        sums = cv2.blur(colors * seen[..., None], (side, side))
+        means = sums.reshape(colors.shape) / np.maximum(weights, 1e-6)
+        mean_colors = np.rint(means).astype(np.uint8)
         # A sum of one visible pixel is 1 / side^2; less is a rounding error.
-        is_near = (seen[..., None] == 0) & (weights > 0.5 / side**2)
-        strip = np.where(is_near, np.rint(means).astype(np.uint8), pixels[first:last])
-        rows = slice(top - first, top - first + _ROWS)
-        filled[top : top + _ROWS] = strip[rows]
+        has_weight = weights > 0.5 / side**2
+        is_near = ~is_visible[..., None] & has_weight
+        strip = np.where(is_near, mean_colors, colors)
+        start = top - first
+        filled[top : top + _ROWS] = strip[start : start + _ROWS]
     return filled
 
 
@@ -132,7 +136,8 @@ def enlarged_rows(
     last = min(len(alpha), -(-bottom // scale) + 1)
     strip = alpha[first:last, :, None]
     large = decode.resize(strip, scale * len(strip), scale * alpha.shape[1])
-    return large[top - scale * first : bottom - scale * first, :, 0]
+    start = scale * first
+    return large[top - start : bottom - start, :, 0]
 
 
 def _jpeg_info(data: bytes) -> dict[str, Any] | None:

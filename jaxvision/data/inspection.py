@@ -31,6 +31,8 @@ _BLOCK = 1024  # pictures that are compared at once
 
 # (where, where) of two examples.
 Pair = tuple[str, str]
+# A decoded image, or a frame of a video.
+Picture = UInt8[np.ndarray, 'h w c']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ class Report:
     summary: list[str]
     warnings: list[str]
     splits: dict[Split, SplitReport]
-    pictures: dict[str, list[UInt8[np.ndarray, 'h w c']]]
+    pictures: dict[str, list[Picture]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +196,7 @@ def _look_at(source: Source, row: int, near: bool) -> _Look:
     return _Look(f'{width}x{height}', digest, vector, has_pages=has_pages)
 
 
-def _first_frame(source: Source, row: int) -> tuple[Any, UInt8[np.ndarray, 'h w c']]:
+def _first_frame(source: Source, row: int) -> tuple[Any, Picture]:
     """Read the image, or the first frame of the video, of an example.
 
     Returns:
@@ -297,7 +299,8 @@ def _near_pairs(
         block = rows[start : start + _BLOCK]
         vectors = _vectors([looks[row] for row in block])
         products = vectors @ train_vectors.T / vectors.shape[1]
-        gaps = np.square(vectors).mean(1)[:, None] + train_norms - 2 * products
+        norms = np.square(vectors).mean(1)
+        gaps = norms[:, None] + train_norms - 2 * products
         nearest = gaps.argmin(1)
         for place, row in enumerate(block):
             if gaps[place, nearest[place]] < _NEAR**2:
@@ -310,14 +313,14 @@ def _vectors(looks: Sequence[_Look]) -> Float[np.ndarray, 'n d']:
     return np.stack([look.vector for look in looks])
 
 
-def _vector(thumbnail: UInt8[np.ndarray, 'h w c']) -> Float[np.ndarray, 'd']:
+def _vector(thumbnail: Picture) -> Float[np.ndarray, 'd']:
     small = decode.resize(thumbnail, _NEAR_SIDE, _NEAR_SIDE)
     return small.astype(np.float32).mean(-1).reshape(-1)
 
 
 def _pictures(
     source: Source, looks: Sequence[_Look], number: int, threads: int
-) -> dict[str, list[UInt8[np.ndarray, 'h w c']]]:
+) -> dict[str, list[Picture]]:
     """Read thumbnails of each class, spread evenly over the split.
 
     Args:
@@ -334,7 +337,7 @@ def _pictures(
     # An example of several labels may be chosen more than once.
     every_row = sorted(set(itertools.chain(*chosen_rows.values())))
 
-    def read(place: int) -> UInt8[np.ndarray, 'h w c']:
+    def read(place: int) -> Picture:
         _, frame = _first_frame(source, every_row[place])
         return decode.thumbnail(frame, source.info.image_shape[2], SIDE)
 
@@ -371,11 +374,9 @@ def _warnings(
     found = [*doubts, *class_names.doubtful(train.info.class_names)]
     found = list(dict.fromkeys(found))
     for split, report in reports.items():
+        of_examples = f'of {report.examples:,} {split} examples'
         if report.unreadable:
-            found.append(
-                f'{len(report.unreadable):,} of {report.examples:,} {split} examples '
-                'unreadable'
-            )
+            found.append(f'{len(report.unreadable):,} {of_examples} unreadable')
         if report.unlabelled:
             number = labelled_files.count(report.unlabelled, f'{split} example')
             found.append(f'{number} without a label')
@@ -389,18 +390,17 @@ def _warnings(
             found.append(f'{number} more than once in the split')
         if report.in_training:
             found.append(
-                f'{len(report.in_training):,} of {report.examples:,} {split} examples equal '
-                'to training examples'
+                f'{len(report.in_training):,} {of_examples} equal to training examples'
             )
         if report.in_validation:
             found.append(
-                f'{len(report.in_validation):,} of {report.examples:,} {split} examples '
-                'equal to validation examples'
+                f'{len(report.in_validation):,} {of_examples} equal to validation '
+                'examples'
             )
         if report.near_training:
             found.append(
-                f'{len(report.near_training):,} of {report.examples:,} {split} examples '
-                'nearly equal to training examples'
+                f'{len(report.near_training):,} {of_examples} nearly equal to training '
+                'examples'
             )
         missing = [name for name, count in report.class_counts.items() if not count]
         if missing:

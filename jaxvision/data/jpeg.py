@@ -137,7 +137,9 @@ def _ending_at(data: bytes, height: int, bottom: int) -> tuple[bytes, int]:
         is_sequential = marker in (_BASELINE, _EXTENDED_SEQUENTIAL)
         if is_sequential and data.rfind(_END_OF_IMAGE) > start:
             # The segment holds its length (2 bytes), the precision (1), and the height (2).
-            return data[: start + 3] + bottom.to_bytes(2) + data[start + 5 :], bottom
+            before = data[: start + 3]
+            after = data[start + 5 :]
+            return before + bottom.to_bytes(2) + after, bottom
     return data, height
 
 

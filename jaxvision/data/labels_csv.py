@@ -259,10 +259,11 @@ def _notes_on_labels(
     if has_class_columns or not several:
         return []
     first = several[0]
+    all_rows = count(len(rows), 'row')
+    labels = ', '.join(first.item.labels)
     return [
-        f'{table.name}: {len(several):,} of {count(len(rows), "row")} with several labels, '
-        f'which makes the dataset multi-label, such as line {first.line}: '
-        f'{", ".join(first.item.labels)}'
+        f'{table.name}: {len(several):,} of {all_rows} with several labels, which makes '
+        f'the dataset multi-label, such as line {first.line}: {labels}'
     ]
 
 
@@ -277,9 +278,11 @@ def _notes_on_cells(cells: tables.Table) -> list[str]:
             notes.append(f'{NAME}: not read: the columns {names}')
     if 'split' in columns:
         index = columns.index('split')
-        unsaid = sum(
-            not ''.join(row[index : index + 1]).strip() for _, row in cells.rows
-        )
+        unsaid = 0
+        for _, row in cells.rows:
+            # A row may end before the column.
+            split = ''.join(row[index : index + 1])
+            unsaid += not split.strip()
         if unsaid:
             notes.append(f'{NAME}: {count(unsaid, "row")} without a split: training')
     return notes

@@ -32,6 +32,8 @@ _FEWEST_EVENTS = 2
 _TRIES = 100  # to draw a video with that many events
 
 Path = Int[np.ndarray, 't 2']  # of a digit's corner: y and x in pixels
+InkBoxes = Int[np.ndarray, 't 4']
+Meetings = Bool[np.ndarray, 't']
 
 
 def make(configuration: str, data_dir: str = '') -> Composed:
@@ -107,7 +109,8 @@ def events(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
     rows = _two(rng, digits)
     for _ in range(_TRIES):
         paths = [path(rng, 'straight', frames, _SLOW) for _ in range(2)]
-        met = meetings(*map(ink_boxes, paths, digits.boxes[rows]))
+        first, second = map(ink_boxes, paths, digits.boxes[rows])
+        met = meetings(first, second)
         if met.sum() >= _FEWEST_EVENTS:
             break
     video = render(paths, digits.images[rows])
@@ -159,8 +162,10 @@ def free_motion(
     if motion == 'circle':
         radius = rng.uniform(*_RADIUS)
         turn = rng.choice((-1, 1)) * speed / radius
-        return radius * _direction(rng.uniform(0, 2 * np.pi) + turn * time)
-    return speed * time[:, None] * _direction(_angle(rng, motion))
+        start = rng.uniform(0, 2 * np.pi)
+        return radius * _direction(start + turn * time)
+    distance = speed * time[:, None]
+    return distance * _direction(_angle(rng, motion))
 
 
 def _angle(rng: np.random.Generator, motion: str) -> float:
@@ -191,23 +196,26 @@ def render(
     return np.minimum(light, 255).astype(np.uint8)[..., None]
 
 
-def ink_boxes(places: Path, box: Int[np.ndarray, '4']) -> Int[np.ndarray, 't 4']:
+def ink_boxes(places: Path, box: Int[np.ndarray, '4']) -> InkBoxes:
     """The box of a digit's ink in each frame, from its box within the digit's image."""
     return np.tile(places, 2) + box
 
 
-def meetings(
-    a: Int[np.ndarray, 't 4'], b: Int[np.ndarray, 't 4']
-) -> Bool[np.ndarray, 't']:
+def meetings(a: InkBoxes, b: InkBoxes) -> Meetings:
     """The frames in which two boxes begin to overlap."""
-    overlap = (a[:, :2] < b[:, 2:]).all(1) & (b[:, :2] < a[:, 2:]).all(1)
-    return overlap & ~np.append(True, overlap[:-1])
+    a_begins_before_b_ends = (a[:, :2] < b[:, 2:]).all(1)
+    b_begins_before_a_ends = (b[:, :2] < a[:, 2:]).all(1)
+    overlap = a_begins_before_b_ends & b_begins_before_a_ends
+    overlapped_before = np.append(True, overlap[:-1])
+    return overlap & ~overlapped_before
 
 
-def importance(met: Bool[np.ndarray, 't']) -> Float32[np.ndarray, 't']:
+def importance(met: Meetings) -> Float32[np.ndarray, 't']:
     """exp(-d / 4) of a frame that is d frames from the nearest event."""
-    distance = np.abs(np.arange(len(met))[:, None] - np.flatnonzero(met))
-    return np.exp(-distance.min(1) / 4).astype(np.float32)
+    frames = np.arange(len(met))[:, None]
+    distances = np.abs(frames - np.flatnonzero(met))
+    nearest = distances.min(1)
+    return np.exp(-nearest / 4).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,13 +72,10 @@ class TfdsDataset:
 
     def overlap(self, split: str, other: str) -> bool:
         """Whether some example is in both splits."""
-        return any(
-            a.filename == b.filename
-            and a.skip < b.skip + b.take
-            and b.skip < a.skip + a.take
-            for a in self._files(split)
-            for b in self._files(other)
-        )
+        for file in self._files(split):
+            if any(_overlap(file, other_file) for other_file in self._files(other)):
+                return True
+        return False
 
     def _raw(self, split: str) -> Sequence[bytes]:
         """The records of a split."""
@@ -209,6 +206,13 @@ class TfdsSource(RowSource):
         return example
 
 
+def _overlap(a, b) -> bool:
+    """Whether two parts of files have an example in common."""
+    if a.filename != b.filename:
+        return False
+    return a.skip < b.skip + b.take and b.skip < a.skip + a.take
+
+
 def _listing(info: tfds.core.DatasetInfo, split: str) -> list[tuple]:
     """The files of a split and which examples of each it has."""
     return [
@@ -316,7 +320,7 @@ def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
 
 
 def _feature_names(info: tfds.core.DatasetInfo) -> dict[str, str]:
-    """Which features of a dataset are the image or video, the label, captions and objects.
+    """The features of a dataset that are the image or video, the label, captions and objects.
 
     Returns:
         The name of a feature by the key of an example, such as {'image': 'jpg', 'label': 'class'}.

@@ -71,13 +71,17 @@ def evenly(edges: Edges) -> Int[np.ndarray, 'k']:
     if len(starts) < 3:
         return numbers
     interval = (starts[-1] - starts[0]) / (len(starts) - 1)
-    if np.abs(starts - (starts[0] + numbers * interval)).max() <= interval / 2:
+    even_starts = starts[0] + numbers * interval
+    gap_to_even = np.abs(starts - even_starts).max()
+    if gap_to_even <= interval / 2:
         return numbers
     gaps = np.diff(starts)
     duration = edges[-1] - edges[0]
-    usual = max(float(np.median(gaps[gaps > 0])), duration / _MOST_TIMES)
+    commonest = float(np.median(gaps[gaps > 0]))
+    usual = max(commonest, duration / _MOST_TIMES)
     times = max(round(duration / usual), 1)
-    return at(edges, edges[0] + (np.arange(times) + 0.5) * usual)
+    middles = (np.arange(times) + 0.5) * usual
+    return at(edges, edges[0] + middles)
 
 
 def cut(edges: Edges, kept: Sequence[Sequence[float]]) -> tuple[list[int], list[float]]:
@@ -98,15 +102,17 @@ def cut(edges: Edges, kept: Sequence[Sequence[float]]) -> tuple[list[int], list[
         if last - first <= _SAME:
             first = start
             last = end
-        shown = np.minimum(edges[1:], last) - np.maximum(edges[:-1], first)
-        seconds += np.maximum(shown, 0)
+        appears = np.maximum(edges[:-1], first)
+        disappears = np.minimum(edges[1:], last)
+        seconds += np.maximum(disappears - appears, 0)
     rows = np.flatnonzero(seconds > _SAME)
     return rows.tolist(), seconds[rows].tolist()
 
 
 def _near_edge(edges: Edges, seconds: float) -> float:
     """The nearest edge of a frame, if it is near."""
-    nearest = edges[np.abs(edges - seconds).argmin()]
+    distances = np.abs(edges - seconds)
+    nearest = edges[distances.argmin()]
     if abs(nearest - seconds) <= _NEAR:
         return float(nearest)
     return seconds
@@ -121,9 +127,11 @@ def _edges(video: video_file.File) -> Edges:
     starts = []
     with video_file.opened(video) as (container, stream):
         for frame in video_file.frames(container, stream):
-            starts.append(np.nan if frame.pts is None else frame.pts)
+            start = np.nan if frame.pts is None else frame.pts
+            starts.append(start)
             unit = float(frame.time_base or stream.time_base)
-            last = (frame.duration or 0) * unit
+            duration = frame.duration or 0
+            last = duration * unit
         rate = float(stream.average_rate or stream.guessed_rate or 25)
         origin = (container.start_time or 0) / 1e6
     return _repaired(np.array(starts) * unit - origin, last, 1 / rate)
@@ -144,8 +152,10 @@ def _repaired(starts: Float[np.ndarray, 'n'], last: float, usual: float) -> Edge
     elif not is_known.all():
         starts = np.interp(numbers, numbers[is_known], starts[is_known])
     gaps = np.diff(starts)
-    if (gaps > 0).any():
-        usual = float(np.median(gaps[gaps > 0]))
+    positive_gaps = gaps[gaps > 0]
+    if positive_gaps.size:
+        usual = float(np.median(positive_gaps))
     # Parts that were joined may each begin at 0.
     gaps = np.where(gaps < 0, usual, gaps)
-    return starts[0] + np.concatenate([[0], np.cumsum([*gaps, last or usual])])
+    ends = np.cumsum([*gaps, last or usual])
+    return starts[0] + np.concatenate([[0], ends])

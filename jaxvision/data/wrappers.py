@@ -250,7 +250,8 @@ class Mixed(RowSource):
         self._real = real
         self._images = images
         self._labels = labels
-        self._real_rows = max(1, round(len(images) * (1 - fraction) / fraction))
+        real_rows = len(images) * (1 - fraction) / fraction
+        self._real_rows = max(1, round(real_rows))
         self.info = dataclasses.replace(
             real.info,
             holds=('image', 'label'),
