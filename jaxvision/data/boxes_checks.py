@@ -175,11 +175,12 @@ def _check_sizes(
         return
     image, size = wrong[0]
     assert image.size is not None
+    number = count(len(wrong), 'image')
+    height, width = image.size
     raise UserError(
-        f'{count(len(wrong), "image")} of another size than the annotation says, such as '
-        f'{image.path}: it is {size.width}x{size.height}, and the annotation says '
-        f'{image.size[1]}x{image.size[0]}. Use the images that were annotated, or correct '
-        'the size'
+        f'{number} of another size than the annotation says, such as {image.path}: it is '
+        f'{size.width}x{size.height}, and the annotation says {width}x{height}. Use the '
+        'images that were annotated, or correct the size'
     )
 
 
@@ -211,7 +212,8 @@ def _kept(
     findings: Findings,
 ) -> Example:
     """The arrays of the boxes that can be used."""
-    numbers = np.array([classes.get(label, -1) for label in image.labels], np.int32)
+    class_numbers = [classes.get(label, -1) for label in image.labels]
+    numbers = np.array(class_numbers, np.int32)
     inner = clipped(boxes, size.height, size.width)
     with np.errstate(over='ignore', invalid='ignore'):
         moved = np.abs(boxes - inner).max(axis=1, initial=0)

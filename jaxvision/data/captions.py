@@ -159,16 +159,13 @@ def _read(annotations: Path, images: Path) -> tuple[list[_Item], list[str]]:
         raise UserError(f'{annotations}: no image has a caption')
     notes = []
     if len(items) < len(captions):
+        number = len(captions) - len(items)
         notes.append(
-            f'{annotations.name}: {len(captions) - len(items):,} of {len(captions):,} '
-            'images have no caption and are left out'
+            f'{annotations.name}: {number:,} of {len(captions):,} images have no caption '
+            'and are left out'
         )
-    check_files(
-        annotations,
-        images,
-        [item.path for item in items],
-        'Name their folder as data.images=DIR',
-    )
+    paths = [item.path for item in items]
+    check_files(annotations, images, paths, 'Name their folder as data.images=DIR')
     return items, notes
 
 

@@ -62,10 +62,10 @@ class ClassFolders:
             return {'train': self._root}
         for split, names in named.items():
             if len(names) > 1:
+                folders = some([f'{name}/' for name in names])
                 raise UserError(
-                    f'{self._root}: {some([f"{name}/" for name in names])} are all the '
-                    f'{split} split: expected one folder a split. Rename or remove the '
-                    'others.'
+                    f'{self._root}: {folders} are all the {split} split: expected one '
+                    'folder a split. Rename or remove the others.'
                 )
         if not named['train']:
             (name,) = named['validation'] or named['test']
@@ -184,10 +184,10 @@ class ClassFolders:
         if len(shared) < 2:
             return
         folders = some([f'{name}/' for name in names])
+        inner_folders = some([f'{name}/' for name in shared])
         self.doubts.append(
-            f'the classes are {folders}, and each of them holds '
-            f'{some([f"{name}/" for name in shared])}. If these are the classes, put the '
-            'images of each into one folder'
+            f'the classes are {folders}, and each of them holds {inner_folders}. If these '
+            'are the classes, put the images of each into one folder'
         )
 
     def _check_others(
@@ -197,16 +197,16 @@ class ClassFolders:
         (train,) = named['train']
         train_has_classes = bool(walk.contents_of(self._root / train).folders)
         for name in contents.folders:
+            meant = sorted(splits_in(name) - {'train'})
             missing = [
-                split
-                for split in sorted(splits_in(name) - {'train'})
-                if not split_of(name) and not named[split]
+                split for split in meant if not split_of(name) and not named[split]
             ]
             below = walk.contents_of(self._root / name)
             if missing and (below.folders or not train_has_classes):
+                split = missing[0]
                 raise UserError(
-                    f'{self._root}: {name}/ beside {train}/ may be the {missing[0]} split. '
-                    f'Rename it to {missing[0]}, or move it elsewhere.'
+                    f'{self._root}: {name}/ beside {train}/ may be the {split} split. '
+                    f'Rename it to {split}, or move it elsewhere.'
                 )
 
     def _note_splits(
@@ -260,10 +260,10 @@ class ClassFolders:
 
     def _check_holds_no_splits(self, folder: Path, names: Sequence[str]) -> None:
         if are_splits(names):
+            splits = some([f'{name}/' for name in names])
             raise UserError(
-                f'{folder} holds {some([f"{name}/" for name in names])}: expected '
-                f'SPLIT/CLASS/FILE, not CLASS/SPLIT/FILE. If {folder.name} is no class, '
-                f'name folder:{folder} as the source.'
+                f'{folder} holds {splits}: expected SPLIT/CLASS/FILE, not CLASS/SPLIT/FILE. '
+                f'If {folder.name} is no class, name folder:{folder} as the source.'
             )
 
     def _items(

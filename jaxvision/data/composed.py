@@ -70,7 +70,9 @@ def _ink_boxes(images: UInt8[np.ndarray, 'n h w']) -> Int[np.ndarray, 'n 4']:
 def _extent(has_ink) -> tuple[Int[np.ndarray, 'n'], Int[np.ndarray, 'n']]:
     """The first True of each row of bool [N, L], and the end of the last one."""
     length = has_ink.shape[1]
-    return has_ink.argmax(1), length - has_ink[:, ::-1].argmax(1)
+    first = has_ink.argmax(1)
+    from_end = has_ink[:, ::-1].argmax(1)
+    return first, length - from_end
 
 
 def read_digits(split: str, data_dir: str = '') -> Digits:

@@ -65,7 +65,10 @@ _STYLES = (
         },
     ),
 )
-_THING = f'a ({"|".join(SIZES)}) ({"|".join(COLORS)}) ({"|".join(DIGITS)})'
+_ANY_SIZE = '|'.join(SIZES)
+_ANY_COLOR = '|'.join(COLORS)
+_ANY_DIGIT = '|'.join(DIGITS)
+_THING = f'a ({_ANY_SIZE}) ({_ANY_COLOR}) ({_ANY_DIGIT})'
 
 
 def things(scene: Scene) -> list[Thing]:

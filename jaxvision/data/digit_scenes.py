@@ -251,11 +251,12 @@ def ground(rng: np.random.Generator, digits: Digits, side: int) -> SquareImage:
     # From the middle, where the ink is.
     ys, xs = rng.integers(4, last - 4, (2, number, 1, 1), endpoint=True)
     rows = rng.integers(len(digits.images), size=(number, 1, 1))
-    fragments = digits.images[rows, ys + inside[:, None], xs + inside]
+    down = inside[:, None]
+    fragments = digits.images[rows, ys + down, xs + inside]
     brightness = rng.integers(30, 70, (number, 1, 1), endpoint=True)
     grey = np.zeros((side, side), np.uint8)
     ys, xs = rng.integers(0, side - _FRAGMENT, (2, number, 1, 1), endpoint=True)
-    grey[ys + inside[:, None], xs + inside] = fragments * brightness // 255
+    grey[ys + down, xs + inside] = fragments * brightness // 255
     noise = rng.integers(0, 16, (side, side, 3), np.uint8)
     tint = rng.integers(0, 30, 3, np.uint8, endpoint=True)
     return grey[..., None] + noise + tint

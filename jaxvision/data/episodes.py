@@ -97,12 +97,15 @@ class Episodes(RowSource):
         ]
         examples = self._source.read(np.concatenate(rows))
         images = np.stack([example['image'] for example in examples])
-        images = images.reshape(ways, shots + queries, *images.shape[1:])
+        image_shape = images.shape[1:]
+        images = images.reshape(ways, shots + queries, *image_shape)
+        query = images[:, shots:].reshape(-1, *image_shape)
+        labels = np.arange(ways, dtype=np.int32)
         return {
             'support': images[:, :shots],
             'support_mask': np.ones((ways, shots), np.uint8),
-            'query': images[:, shots:].reshape(-1, *images.shape[2:]),
-            'query_label': np.repeat(np.arange(ways, dtype=np.int32), queries),
+            'query': query,
+            'query_label': np.repeat(labels, queries),
             'classes': classes.astype(np.int32),
         }
 
@@ -122,10 +125,10 @@ class Episodes(RowSource):
         sizes = [len(rows) for rows in self._rows]
         fewest = int(np.argmin(sizes))
         if sizes[fewest] < shots + queries:
+            name = info.class_names[classes[fewest]]
             raise UserError(
-                f'{info.name}: class {info.class_names[classes[fewest]]!r} has '
-                f'{sizes[fewest]} examples in the split {info.split!r}, and an episode '
-                f'{shots} + {queries} of each class'
+                f'{info.name}: class {name!r} has {sizes[fewest]} examples in the split '
+                f'{info.split!r}, and an episode {shots} + {queries} of each class'
             )
 
 
@@ -152,4 +155,6 @@ def divide(
         return known, new
     order = keys.host(seed, 'classes').permutation(np.union1d(known, new))
     number_known = len(order) - round(fraction * len(order))
-    return np.sort(order[:number_known]), np.sort(order[number_known:])
+    known = np.sort(order[:number_known])
+    new = np.sort(order[number_known:])
+    return known, new

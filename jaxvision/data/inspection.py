@@ -140,17 +140,9 @@ def inspect(
             examples=len(source),
             class_counts=_class_counts(source),
             sizes=_sizes(looks[split]),
-            unreadable={
-                source.where(row): look.reason
-                for row, look in enumerate(looks[split])
-                if look.reason
-            },
+            unreadable=_unreadable(looks[split], source),
             unlabelled=_unlabelled(source),
-            with_pages=[
-                source.where(row)
-                for row, look in enumerate(looks[split])
-                if look.has_pages
-            ],
+            with_pages=_with_pages(looks[split], source),
             equal=_equal(looks[split], source),
             in_training=in_training,
             in_validation=in_validation,
@@ -252,6 +244,21 @@ def _sizes(looks: Sequence[_Look]) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def _unreadable(looks: Sequence[_Look], source: Source) -> dict[str, str]:
+    """{where: why} of the examples that cannot be decoded."""
+    reasons = {}
+    for row, look in enumerate(looks):
+        if look.reason:
+            reasons[source.where(row)] = look.reason
+    return reasons
+
+
+def _with_pages(looks: Sequence[_Look], source: Source) -> list[str]:
+    """The images with several pages or frames."""
+    rows = [row for row, look in enumerate(looks) if look.has_pages]
+    return [source.where(row) for row in rows]
+
+
 def _equal(looks: Sequence[_Look], source: Source) -> list[Pair]:
     """(the first, a later one) of the examples that are equal."""
     digests = [look.digest for look in looks]
@@ -332,8 +339,10 @@ def _pictures(
     chosen_rows = {}
     for name, rows in _rows_by_class(source).items():
         readable = [row for row in rows if not looks[row].reason]
-        places = np.linspace(0, len(readable) - 1, min(number, len(readable)))
-        chosen_rows[name] = [readable[place] for place in places.round().astype(int)]
+        last = len(readable) - 1
+        places = np.linspace(0, last, min(number, len(readable)))
+        nearest = places.round().astype(int)
+        chosen_rows[name] = [readable[place] for place in nearest]
     # An example of several labels may be chosen more than once.
     every_row = sorted(set(itertools.chain(*chosen_rows.values())))
 

@@ -68,16 +68,17 @@ class Montages(RowSource):
 
 def _shot(rng: np.random.Generator, frames: Frames) -> UInt8[np.ndarray, 'n h w c']:
     """Draw a stretch of a video, and the part of the picture that it shows."""
-    length = min(int(rng.integers(*SHOT_FRAMES, endpoint=True)), len(frames))
+    drawn_length = int(rng.integers(*SHOT_FRAMES, endpoint=True))
+    length = min(drawn_length, len(frames))
     first = int(rng.integers(len(frames) - length, endpoint=True))
     height, width = frames.shape[1:3]
     top, left, h, w = decode.crop_box(rng, height, width, AREA_FRACTION, ASPECT_RATIO)
     direction = int(rng.choice((-1, 1)))
-    shot = frames[first : first + length, top : top + h, left : left + w]
-    mirrored = shot[:, :, ::direction]
-    return np.stack(
-        [
-            decode.resize(np.ascontiguousarray(frame), height, width)
-            for frame in mirrored
-        ]
-    )
+    shot = frames[first : first + length]
+    crop = shot[:, top : top + h, left : left + w]
+    mirrored = crop[:, :, ::direction]
+    resized = []
+    for frame in mirrored:
+        contiguous = np.ascontiguousarray(frame)
+        resized.append(decode.resize(contiguous, height, width))
+    return np.stack(resized)

@@ -47,4 +47,5 @@ class Noise(RowSource):
 
     def labels(self) -> Labels:
         """The label of every row."""
-        return np.array([self[row]['label'] for row in range(len(self))], np.int32)
+        labels = [self[row]['label'] for row in range(len(self))]
+        return np.array(labels, np.int32)

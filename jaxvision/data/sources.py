@@ -247,9 +247,10 @@ def find_dataset(
             )
         return SCHEMES[scheme](place, images, identify)
     if source.startswith(('/', '.', '~')) and Path(source).expanduser().exists():
+        forms = ' or '.join(f'{name}:PATH' for name in SCHEMES)
         raise UserError(
-            f'data.source={source}: expected {" or ".join(f"{name}:PATH" for name in SCHEMES)}. '
-            f'For images in folders, set data.source=folder:{source}'
+            f'data.source={source}: expected {forms}. For images in folders, set '
+            f'data.source=folder:{source}'
         )
     name, _, configuration = source.partition('/')
     if name in NAMES:
@@ -383,4 +384,7 @@ def _has_answers(dataset: Dataset, split: str) -> bool:
     source = dataset.open(split)
     if not len(source):
         return False
-    return not source.info.has_labels or bool(np.min(source[0]['label']) >= 0)
+    if not source.info.has_labels:
+        return True
+    label = source[0]['label']
+    return bool(np.min(label) >= 0)

@@ -337,9 +337,11 @@ def _feature_names(info: tfds.core.DatasetInfo) -> dict[str, str]:
     ]
     has_captions = _is_text(features.get('captions'))
     pair = info.supervised_keys
-    if pair and len(pair) == 2 and pair[0] in images and pair[1] in labels:
-        images = [pair[0]]
-        labels = [pair[1]]
+    if pair and len(pair) == 2:
+        image, label = pair
+        if image in images and label in labels:
+            images = [image]
+            labels = [label]
     has_objects = tfds_objects.is_objects(features.get('objects'))
     has_target = len(labels) == 1 or ((has_captions or has_objects) and not labels)
     if len(images) != 1 or not has_target:

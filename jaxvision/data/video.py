@@ -176,7 +176,9 @@ def rate(video: File) -> float:
         Unreadable: As for `read`.
     """
     edges = video_times.edges(video)
-    return float((len(edges) - 1) / (edges[-1] - edges[0]))
+    frames = len(edges) - 1
+    seconds = edges[-1] - edges[0]
+    return float(frames / seconds)
 
 
 def clip_rows(
@@ -378,7 +380,8 @@ def _ticks(durations: Sequence[float], ticks: int) -> Int[np.ndarray, 'm']:
         durations: of the frames, seconds.
         ticks: in a second.
     """
-    edges = np.round(np.cumsum([0, *durations]) * ticks).astype(int)
+    seconds = np.cumsum([0, *durations])
+    edges = np.round(seconds * ticks).astype(int)
     # Two frames at one time would be a damaged file.
     numbers = np.arange(len(edges))
     return np.maximum.accumulate(edges - numbers) + numbers

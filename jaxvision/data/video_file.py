@@ -119,7 +119,9 @@ def displayed(
     a, b, _, c, d = (int(number) for number in matrix[:5])
     if not (a or c) or not (b or d):  # It maps the frame to a line.
         return pixels
-    clockwise = math.degrees(math.atan2(b / math.hypot(b, d), a / math.hypot(a, c)))
+    sine = b / math.hypot(b, d)
+    cosine = a / math.hypot(a, c)
+    clockwise = math.degrees(math.atan2(sine, cosine))
     quarter_turns = round(clockwise / 90)
     if abs(clockwise - 90 * quarter_turns) >= 1:
         return decode.rotate(pixels, clockwise)
