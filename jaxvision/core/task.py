@@ -74,7 +74,8 @@ class Evaluation:
         evaluate: `(state, batch) -> records`, arrays [B, ...], on the device.
         summarize: `(records) -> {metric: value}`, on the host.
         metrics: the names that `summarize` returns. Empty: the names are unknown until the
-            first evaluation, which then checks `train.best`.
+            first evaluation, which then checks `train.best`. A metric of one class, named
+            METRIC/CLASS, may be missing from a split without examples of the class.
         record: `(outputs of predict, batch) -> records`, for the same metrics of an exported
             model. None: exports are not measured.
         inputs: `(batch) -> inputs of predict`, if the inputs are made on the device.

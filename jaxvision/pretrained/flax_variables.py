@@ -87,10 +87,11 @@ def _listed(names: list[str]) -> str:
 
 def by_name(variables: Tree) -> dict[str, jax.Array | jax.ShapeDtypeStruct]:
     """Flatten the variables of a model to {name: leaf}; collections share no name."""
-    return {
-        '/'.join(key.key for key in path[1:]): leaf
-        for path, leaf in jax.tree.leaves_with_path(variables)
-    }
+    leaves = {}
+    for path, leaf in jax.tree.leaves_with_path(variables):
+        name = '/'.join(key.key for key in path[1:])
+        leaves[name] = leaf
+    return leaves
 
 
 def of_run(config: ConfigDict, file: Path) -> Tree:

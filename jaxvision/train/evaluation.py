@@ -74,7 +74,9 @@ def _check_declared(
     name: str, evaluation: Evaluation, values: dict[str, float]
 ) -> None:
     declared = set(evaluation.metrics)
-    if declared and declared != values.keys():
+    # METRIC/CLASS has no value where no example of the class is in the split.
+    required = {metric for metric in declared if '/' not in metric}
+    if declared and not required <= values.keys() <= declared:
         raise UserError(
             f'evaluation {name!r} declares the metrics {sorted(declared)}, but its '
             f'summarize returned {sorted(values)}. Make them equal'

@@ -63,7 +63,7 @@ def test_a_model_is_shown_with_its_options(capsys):
     assert 'pretrained weights: none' in text
     assert "  backbone='strided'   name of the image model" in text
     assert '  hidden=128           units of the LSTM.' in text
-    assert '  **options            those of the image model.' in text
+    assert '  **options            of the image model.' in text
     assert 'param_dtype' not in text and 'num_classes=0' not in text
 
 
