@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxvision.boxes import conversions
+from jaxvision.boxes.types import Boxes, Points
 
 # A side grows at most by this factor; arXiv 1506.01497's code limits 16-pixel cells to 1,000.
 LARGEST_GROWTH = 1000 / 16
@@ -14,9 +15,7 @@ Weights = tuple[float, float, float, float]
 ONES: Weights = (1.0, 1.0, 1.0, 1.0)
 
 
-def encode_deltas(
-    boxes: Float[Array, '*n 4'], anchors: Float[Array, '*n 4'], weights: Weights = ONES
-) -> Float[Array, '*n 4']:
+def encode_deltas(boxes: Boxes, anchors: Boxes, weights: Weights = ONES) -> Boxes:
     """Encode boxes relative to anchors (Faster R-CNN, arXiv 1506.01497, equation 2).
 
     Args:
@@ -36,9 +35,7 @@ def encode_deltas(
     return deltas * jnp.asarray(weights, deltas.dtype)
 
 
-def decode_deltas(
-    deltas: Float[Array, '*n 4'], anchors: Float[Array, '*n 4'], weights: Weights = ONES
-) -> Float[Array, '*n 4']:
+def decode_deltas(deltas: Boxes, anchors: Boxes, weights: Weights = ONES) -> Boxes:
     """Decode what `encode_deltas` encodes.
 
     Args:
@@ -57,9 +54,7 @@ def decode_deltas(
     return conversions.from_center_size(decoded)
 
 
-def encode_distances(
-    boxes: Float[Array, '*n 4'], centers: Float[Array, '*n 2']
-) -> Float[Array, '*n 4']:
+def encode_distances(boxes: Boxes, centers: Points) -> Boxes:
     """Encode boxes as distances from points to their edges (FCOS, arXiv 1904.01355).
 
     Args:
@@ -74,9 +69,7 @@ def encode_distances(
     return jnp.concatenate([low, high], axis=-1)
 
 
-def decode_distances(
-    distances: Float[Array, '*n 4'], centers: Float[Array, '*n 2']
-) -> Float[Array, '*n 4']:
+def decode_distances(distances: Boxes, centers: Points) -> Boxes:
     """Decode what `encode_distances` encodes.
 
     Args:
@@ -89,10 +82,10 @@ def decode_distances(
 
 
 def decode_grid(
-    outputs: Float[Array, '*n 4'],
-    cells: Float[Array, '*n 2'],
+    outputs: Boxes,
+    cells: Points,
     stride: Float[Array, '*n 1'],
-) -> Float[Array, '*n 4']:
+) -> Boxes:
     """Decode YOLOX's outputs (arXiv 2107.08430): a shift in a cell and the log of a size.
 
     Args:

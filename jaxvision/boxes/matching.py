@@ -8,9 +8,19 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from jaxvision.boxes import overlap
+from jaxvision.boxes.types import (
+    Candidates,
+    Chosen,
+    Classes,
+    PairMask,
+    Pairs,
+    Scores,
+    Truth,
+    Valid,
+)
 
 NONE = -1
 _IMPOSSIBLE = 1e8  # a cost above every real one
@@ -25,15 +35,15 @@ class Matches(NamedTuple):
         quality: IoU or aligned score with the matched box, 0 without one.
     """
 
-    index: Int[Array, 'n']
-    ignored: Bool[Array, 'n']
-    quality: Float[Array, 'n']
+    index: Classes
+    ignored: Chosen
+    quality: Scores
 
 
 def by_iou(
-    candidates: Float[Array, 'n 4'],
-    truth: Float[Array, 'm 4'],
-    valid: Bool[Array, 'm'],
+    candidates: Candidates,
+    truth: Truth,
+    valid: Valid,
     *,
     positive: float,
     negative: float,
@@ -64,12 +74,12 @@ def by_iou(
 
 
 def simota(
-    boxes: Float[Array, 'n 4'],
-    class_costs: Float[Array, 'n m'],
+    boxes: Candidates,
+    class_costs: Pairs,
     centers: Float[Array, 'n 2'],
-    strides: Float[Array, 'n'],
-    truth: Float[Array, 'm 4'],
-    valid: Bool[Array, 'm'],
+    strides: Scores,
+    truth: Truth,
+    valid: Valid,
     *,
     radius: float = 2.5,
     candidates: int = 10,
@@ -105,11 +115,11 @@ def simota(
 
 
 def task_aligned(
-    boxes: Float[Array, 'n 4'],
-    scores: Float[Array, 'n m'],
+    boxes: Candidates,
+    scores: Pairs,
     centers: Float[Array, 'n 2'],
-    truth: Float[Array, 'm 4'],
-    valid: Bool[Array, 'm'],
+    truth: Truth,
+    valid: Valid,
     *,
     number: int = 13,
     alpha: float = 1.0,
@@ -148,7 +158,7 @@ def task_aligned(
     return matches._replace(quality=jnp.where(is_matched, quality, 0))
 
 
-def hungarian(costs: Float[Array, 'n m'], valid: Bool[Array, 'm']) -> Matches:
+def hungarian(costs: Pairs, valid: Valid) -> Matches:
     """Match each ground-truth box with one candidate at the least total cost (DETR).
 
     Args:
@@ -168,28 +178,26 @@ def hungarian(costs: Float[Array, 'n m'], valid: Bool[Array, 'm']) -> Matches:
     return Matches(index, ignored, (index != NONE).astype(costs.dtype))
 
 
-def _is_inside(
-    centers: Float[Array, 'n 2'], truth: Float[Array, 'm 4']
-) -> Bool[Array, 'n m']:
+def _is_inside(centers: Float[Array, 'n 2'], truth: Truth) -> PairMask:
     points = centers[:, None]
     return jnp.all((points > truth[:, :2]) & (points < truth[:, 2:]), axis=-1)
 
 
 def _is_near_center(
     centers: Float[Array, 'n 2'],
-    strides: Float[Array, 'n'],
-    truth: Float[Array, 'm 4'],
+    strides: Scores,
+    truth: Truth,
     radius: float,
-) -> Bool[Array, 'n m']:
+) -> PairMask:
     middle = (truth[:, :2] + truth[:, 2:]) / 2
     distance = jnp.abs(centers[:, None] - middle)
     return jnp.all(distance < radius * strides[:, None, None], axis=-1)
 
 
 def _resolve(
-    chosen: Bool[Array, 'n m'],
-    preference: Float[Array, 'n m'],
-    quality: Float[Array, 'n m'],
+    chosen: PairMask,
+    preference: Pairs,
+    quality: Pairs,
 ) -> Matches:
     """Leave to each candidate the one ground-truth box that it prefers."""
     preference = jnp.where(chosen, preference, -jnp.inf)

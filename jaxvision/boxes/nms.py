@@ -13,6 +13,14 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxvision.boxes import conversions
+from jaxvision.boxes.types import (
+    Candidates,
+    Chosen,
+    Classes,
+    Scores,
+    TruthClasses,
+    Valid,
+)
 
 
 class Kept(NamedTuple):
@@ -28,9 +36,9 @@ class Kept(NamedTuple):
 
 
 def greedy(
-    boxes: Float[Array, 'n 4'],
-    scores: Float[Array, 'n'],
-    classes: Int[Array, 'n'] | None = None,
+    boxes: Candidates,
+    scores: Scores,
+    classes: Classes | None = None,
     *,
     iou: float,
     limit: int,
@@ -68,9 +76,9 @@ def greedy(
 
 
 def by_argmax(
-    boxes: Float[Array, 'n 4'],
-    scores: Float[Array, 'n'],
-    classes: Int[Array, 'n'] | None = None,
+    boxes: Candidates,
+    scores: Scores,
+    classes: Classes | None = None,
     *,
     iou: float,
     limit: int,
@@ -107,11 +115,11 @@ def by_argmax(
 
 def _overlaps(
     box: Float[Array, '4'],
-    others: Float[Array, 'n 4'],
+    others: Candidates,
     area: Float[Array, ''],
-    areas: Float[Array, 'n'],
+    areas: Scores,
     threshold: float,
-) -> Bool[Array, 'n']:
+) -> Chosen:
     """Whether a box has an IoU above a threshold with others; without a division."""
     low = jnp.maximum(box[:2], others[:, :2])
     high = jnp.minimum(box[2:], others[:, 2:])
@@ -119,7 +127,7 @@ def _overlaps(
     return common > threshold * (area + areas - common)
 
 
-def _padded(index: Int[Array, 'm'], valid: Bool[Array, 'm'], limit: int) -> Kept:
+def _padded(index: TruthClasses, valid: Valid, limit: int) -> Kept:
     padding = (0, max(limit - len(index), 0))
     return Kept(jnp.pad(index * valid, padding), jnp.pad(valid, padding))
 

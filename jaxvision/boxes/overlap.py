@@ -5,31 +5,35 @@ Functions of one pair broadcast over leading axes. `pairwise_iou` compares all p
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
 
 from jaxvision.boxes import conversions
+from jaxvision.boxes.types import (
+    Boxes,
+    BroadcastBoxes,
+    Candidates,
+    Pairs,
+    Points,
+    Truth,
+    Values,
+)
 
 _TINY = 1e-9  # keeps the gradient finite where an area or a distance is 0
 
 
-def _intersection(
-    a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']
-) -> Float[Array, '*n']:
+def _intersection(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
     low = jnp.maximum(a[..., :2], b[..., :2])
     high = jnp.minimum(a[..., 2:], b[..., 2:])
     return jnp.prod(jnp.maximum(high - low, 0), axis=-1)
 
 
-def _hull_sides(
-    a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']
-) -> Float[Array, '*n 2']:
+def _hull_sides(a: BroadcastBoxes, b: BroadcastBoxes) -> Points:
     """Height and width of the smallest box around two boxes."""
     low = jnp.minimum(a[..., :2], b[..., :2])
     high = jnp.maximum(a[..., 2:], b[..., 2:])
     return high - low
 
 
-def iou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n']:
+def iou(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
     """Intersection over union of pairs of boxes; 0 where both areas are 0.
 
     Args:
@@ -44,14 +48,12 @@ def iou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n'
     return common / jnp.maximum(union, _TINY)
 
 
-def pairwise_iou(a: Float[Array, 'n 4'], b: Float[Array, 'm 4']) -> Float[Array, 'n m']:
+def pairwise_iou(a: Candidates, b: Truth) -> Pairs:
     """IoU of each box of `a` with each box of `b`."""
     return iou(a[:, None], b[None])
 
 
-def overlap_of_first(
-    a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']
-) -> Float[Array, '*n']:
+def overlap_of_first(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
     """Intersection over the area of `a`: how much of a detection lies in a crowd region.
 
     Args:
@@ -64,7 +66,7 @@ def overlap_of_first(
     return _intersection(a, b) / jnp.maximum(conversions.area(a), _TINY)
 
 
-def giou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n']:
+def giou(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
     """Generalised IoU (arXiv 1902.09630, algorithm 1): IoU less the empty part of the hull.
 
     Args:
@@ -80,16 +82,14 @@ def giou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n
     return common / jnp.maximum(union, _TINY) - (hull - union) / hull
 
 
-def _center_penalty(
-    a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']
-) -> Float[Array, '*n']:
+def _center_penalty(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
     """Squared distance of the centres over the squared diagonal of the hull."""
     distance = (a[..., :2] + a[..., 2:] - b[..., :2] - b[..., 2:]) / 2
     diagonal = jnp.sum(jnp.square(_hull_sides(a, b)), axis=-1)
     return jnp.sum(jnp.square(distance), axis=-1) / jnp.maximum(diagonal, _TINY)
 
 
-def diou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n']:
+def diou(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
     """Distance IoU (arXiv 1911.08287, equation 7): IoU less the distance of the centres.
 
     Args:
@@ -102,7 +102,7 @@ def diou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n
     return iou(a, b) - _center_penalty(a, b)
 
 
-def ciou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n']:
+def ciou(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
     """Complete IoU (arXiv 1911.08287, equation 10): distance IoU less the shapes' difference.
 
     As in the paper, the weight of the shapes' difference has no gradient.
@@ -120,7 +120,7 @@ def ciou(a: Float[Array, '*#n 4'], b: Float[Array, '*#n 4']) -> Float[Array, '*n
     return value - _center_penalty(a, b) - weight * shape
 
 
-def _slope(boxes: Float[Array, '*n 4']) -> Float[Array, '*n']:
+def _slope(boxes: Boxes) -> Values:
     """Angle whose tangent is width over height."""
     height = jnp.maximum(boxes[..., 2] - boxes[..., 0], _TINY)
     width = boxes[..., 3] - boxes[..., 1]

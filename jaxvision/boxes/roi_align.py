@@ -10,7 +10,9 @@ import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
+
+from jaxvision.boxes.types import Candidates, Classes, Scores
 
 # Cells of a feature map up to which products are the faster form.
 LARGEST_PRODUCT = 32 * 32
@@ -18,7 +20,7 @@ LARGEST_PRODUCT = 32 * 32
 
 def roi_align(
     features: Float[Array, 'h w c'],
-    boxes: Float[Array, 'n 4'],
+    boxes: Candidates,
     *,
     stride: float,
     size: int = 7,
@@ -47,7 +49,7 @@ def roi_align(
 
 
 def _sample_points(
-    low: Float[Array, 'n'], high: Float[Array, 'n'], number: int, aligned: bool
+    low: Scores, high: Scores, number: int, aligned: bool
 ) -> Float[Array, 'n p']:
     """Place points evenly between two edges, in coordinates where cell i has its centre at i."""
     if aligned:
@@ -125,11 +127,11 @@ def _by_gathers(
 
 
 def pyramid_levels(
-    boxes: Float[Array, 'n 4'],
+    boxes: Candidates,
     levels: tuple[int, int],
     canonical_size: float = 224.0,
     canonical_level: int = 4,
-) -> Int[Array, 'n']:
+) -> Classes:
     """Choose a level of a feature pyramid for each box (FPN, arXiv 1612.03144, equation 1).
 
     Args:
@@ -148,7 +150,7 @@ def pyramid_levels(
 
 def pyramid_roi_align(
     maps: Sequence[Float[Array, '_ _ c']],
-    boxes: Float[Array, 'n 4'],
+    boxes: Candidates,
     strides: Sequence[int],
     *,
     size: int = 7,

@@ -2,16 +2,18 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
+
+from jaxvision.boxes.types import Chosen
 
 
 def balanced(
     key: PRNGKeyArray,
-    positive: Bool[Array, 'n'],
-    negative: Bool[Array, 'n'],
+    positive: Chosen,
+    negative: Chosen,
     number: int,
     fraction: float,
-) -> Bool[Array, 'n']:
+) -> Chosen:
     """Choose positive and negative candidates at random (arXiv 1506.01497, section 3.1.3).
 
     Args:
@@ -31,9 +33,7 @@ def balanced(
     return is_positive | _first(negative_key, negative, rest)
 
 
-def _first(
-    key: PRNGKeyArray, eligible: Bool[Array, 'n'], number: int | Array
-) -> Bool[Array, 'n']:
+def _first(key: PRNGKeyArray, eligible: Chosen, number: int | Array) -> Chosen:
     """Choose up to `number` of the eligible candidates, each equally likely."""
     priority = jax.random.uniform(key, eligible.shape, jnp.float32)
     priority = jnp.where(eligible, priority, 2.0)

@@ -3,11 +3,9 @@
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
 from jaxvision.boxes import overlap
-
-Values = Float[Array, '*n']
+from jaxvision.boxes.types import Boxes, Values
 
 
 def focal(
@@ -56,9 +54,7 @@ def smooth_l1(errors: Values, beta: float = 1.0) -> Values:
     )
 
 
-def giou(
-    boxes: Float[Array, '*n 4'], targets: Float[Array, '*n 4']
-) -> Float[Array, '*n']:
+def giou(boxes: Boxes, targets: Boxes) -> Values:
     """1 - generalised IoU (arXiv 1902.09630), in [0, 2].
 
     Args:

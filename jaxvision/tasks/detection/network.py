@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxvision.boxes import nms
+from jaxvision.boxes.types import Candidates, Chosen, Classes, Scores, Truth, Valid
 from jaxvision.core import keys
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec
@@ -117,9 +118,9 @@ class Detector:
 
     def select(
         self,
-        boxes: Float[Array, 'n 4'],
-        scores: Float[Array, 'n'],
-        classes: Int[Array, 'n'],
+        boxes: Candidates,
+        scores: Scores,
+        classes: Classes,
     ) -> Batch:
         """Suppress the worse of overlapping detections of one image.
 
@@ -151,9 +152,7 @@ class Detector:
         }
 
 
-def inside_any(
-    centers: Float[Array, 'n 2'], boxes: Float[Array, 'm 4'], mask: Bool[Array, 'm']
-) -> Bool[Array, 'n']:
+def inside_any(centers: Float[Array, 'n 2'], boxes: Truth, mask: Valid) -> Chosen:
     """Whether each point lies in one of the boxes that count.
 
     Args:

@@ -4,9 +4,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from jaxvision.boxes import coders, matching
+from jaxvision.boxes.types import Candidates, Truth, TruthClasses, Valid
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
 from jaxvision.losses import detection as losses
@@ -48,11 +49,11 @@ class OneStage(Detector):
     def _terms(
         self,
         logits: Float[Array, 'n k'],
-        distances: Float[Array, 'n 4'],
-        truth: Float[Array, 'm 4'],
-        classes: Int[Array, 'm'],
-        mask: Bool[Array, 'm'],
-        crowd: Bool[Array, 'm'],
+        distances: Candidates,
+        truth: Truth,
+        classes: TruthClasses,
+        mask: Valid,
+        crowd: Valid,
     ) -> tuple[Float[Array, ''], Float[Array, ''], Float[Array, '']]:
         """The summed losses of one image, and the weight that they are divided by."""
         centers, _ = map(jnp.asarray, self.model.cells(self.size))
@@ -85,9 +86,7 @@ class OneStage(Detector):
         outputs = self.outputs(variables, inputs)
         centers, _ = map(jnp.asarray, self.model.cells(self.size))
 
-        def detect(
-            logits: Float[Array, 'n k'], distances: Float[Array, 'n 4']
-        ) -> Batch:
+        def detect(logits: Float[Array, 'n k'], distances: Candidates) -> Batch:
             boxes = coders.decode_distances(distances, centers)
             scores = jax.nn.sigmoid(logits.max(axis=-1))
             return self.select(boxes, scores, logits.argmax(axis=-1))

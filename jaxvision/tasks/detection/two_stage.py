@@ -5,9 +5,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxvision.boxes import coders, conversions, matching, sampling
+from jaxvision.boxes.types import Candidates, Chosen, Scores, Truth, TruthClasses, Valid
 from jaxvision.core import keys
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
@@ -54,12 +55,12 @@ class TwoStage(Detector):
     def _first_terms(
         self,
         key: PRNGKeyArray,
-        objectness: Float[Array, 'n'],
-        deltas: Float[Array, 'n 4'],
-        truth: Float[Array, 'm 4'],
-        classes: Int[Array, 'm'],
-        mask: Bool[Array, 'm'],
-        crowd: Bool[Array, 'm'],
+        objectness: Scores,
+        deltas: Candidates,
+        truth: Truth,
+        classes: TruthClasses,
+        mask: Valid,
+        crowd: Valid,
     ) -> update.Terms:
         """The losses of one image's anchors."""
         anchors, _ = map(jnp.asarray, self.model.anchors(self.size))
@@ -98,10 +99,10 @@ class TwoStage(Detector):
         regions: Float[Array, 'r 4'],
         logits: Float[Array, 'r k'],
         deltas: Float[Array, 'r k 4'],
-        truth: Float[Array, 'm 4'],
-        classes: Int[Array, 'm'],
-        mask: Bool[Array, 'm'],
-        crowd: Bool[Array, 'm'],
+        truth: Truth,
+        classes: TruthClasses,
+        mask: Valid,
+        crowd: Valid,
     ) -> update.Terms:
         """The losses of one image's regions."""
         matches = matching.by_iou(
@@ -133,11 +134,11 @@ class TwoStage(Detector):
 
     def _errors(
         self,
-        deltas: Float[Array, 'n 4'],
-        truth: Float[Array, 'n 4'],
-        anchors: Float[Array, 'n 4'],
+        deltas: Candidates,
+        truth: Candidates,
+        anchors: Candidates,
         weights: coders.Weights,
-        counts: Bool[Array, 'n'],
+        counts: Chosen,
     ) -> Float[Array, '']:
         """The summed smooth L1 loss of the deltas that count."""
         # Boxes without area have no logarithm: they are replaced before the encoding.
