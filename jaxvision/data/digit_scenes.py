@@ -265,10 +265,14 @@ def ground(rng: np.random.Generator, digits: Digits, side: int) -> SquareImage:
 def paint(
     image: SquareImage, objects: list[Object]
 ) -> tuple[SquareImage, Bool[np.ndarray, 'n s s']]:
-    """Paint objects onto an image in place, the last one on top.
+    """Paint digits onto an image in place, the last one on top.
+
+    Args:
+        image: uint8 [S, S, 3], changed in place.
+        objects: the digits, each with its grey values, colour and box.
 
     Returns:
-        The image, and the mask of each object's visible ink.
+        The image, and for each digit a mask of its pixels that no later digit covers.
     """
     from PIL import Image
 

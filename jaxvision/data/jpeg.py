@@ -44,7 +44,7 @@ def decode(
     """Decode a JPEG to upright pixels.
 
     Args:
-        data: a JPEG that has a `size`.
+        data: a JPEG of which the function `size` returned a size, not None.
         channels: 1 (luma) or 3 (RGB).
         by: reduces both sides 1, 2, 4 or 8 times, which is faster than decoding them whole.
         bottom: the rows of the image that are needed. If it is stored upright, the rows

@@ -43,11 +43,14 @@ USUAL = Meaning()
 
 
 def meaning(opened: 'Image.Image') -> Meaning:
-    """Find out what an image's numbers mean, before any pixel is decoded.
+    """Read from the header how pixel values map to brightness, before any pixel is decoded.
 
     Args:
-        opened: as `PIL.Image.open` returns it. How it will be decoded is corrected where
-            Pillow would misread it.
+        opened: as `PIL.Image.open` returns it. Its decoder settings are corrected where
+            Pillow would misread the file.
+
+    Returns:
+        The range of the values, whether 0 is white, and the value that is transparent.
 
     Raises:
         Unreadable: The range of the pixels is not known, or Pillow cannot read their layout.
@@ -94,7 +97,7 @@ def eight_bits(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w
 
 
 def with_alpha(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w 4']:
-    """Bring pixels to 8 bits, RGB and alpha, the colours as they are stored.
+    """Convert pixels to RGBA with 8 bits; transparent pixels keep their stored colour.
 
     Args:
         image: as for `eight_bits`.

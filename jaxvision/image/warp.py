@@ -97,7 +97,7 @@ class Warp:
 
 
 def letterbox(source: tuple[int, int], target: tuple[int, int]) -> Warp:
-    """Resize an image with its aspect ratio kept, centred on a canvas.
+    """Map an image to a canvas: resized with its aspect ratio kept, and centred.
 
     The resized image has whole pixels, and each axis is scaled by the true ratio of the
     sizes, so that `Warp.inverse` is exact for images of every size.

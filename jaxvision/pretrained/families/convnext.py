@@ -126,10 +126,14 @@ def torch_converter(publisher: str) -> Callable[[Tensors], Leaves]:
 
 
 def keras_converter(model: str) -> Callable[[Tensors], Leaves]:
-    """Make the function that converts Keras tensors to leaves.
+    """Make the function that converts the tensors of a Keras file to parameters of ours.
 
     Args:
         model: name of the Keras model, such as 'convnext_tiny'.
+
+    Returns:
+        `(tensors) -> leaves`: from {Keras name: array} to {parameter path: array}, with our
+        names and axes.
     """
 
     def modules(module: str) -> str:
