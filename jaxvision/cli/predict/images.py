@@ -72,7 +72,7 @@ def make_predictor(model: Model, request: Request, **changes) -> FilePredictor:
 
 
 def picture_paths(model: Model, request: Request) -> list[Path]:
-    """Return the path of the annotated picture that is written for each input file; or []."""
+    """Return the path of the annotated picture of each input file; [] without pictures."""
     if not model.task.show or not request.pictures:
         return []
     return files.picture_paths(request.paths, request.out)
