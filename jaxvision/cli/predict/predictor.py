@@ -56,7 +56,7 @@ class Predictor(Protocol):
     about: Entry
 
     def predict(self) -> Iterator[list[Entry]]:
-        """Predict batch by batch, write the outputs, and yield one JSON entry per file, in order."""
+        """Predict in batches, write the outputs, and yield one JSON entry per file."""
         ...
 
 
