@@ -4,6 +4,7 @@ Annotation files may come from strangers. A name in them is never read outside o
 """
 
 import json
+import math
 import os
 import reprlib
 import stat
@@ -43,7 +44,21 @@ def read_json(path: Path) -> Json:
         raise
     except (ValueError, RecursionError) as error:
         raise UserError(f'{path} is no JSON: {error}') from error
-    return parsed if isinstance(parsed, dict) else {}
+    return as_object(parsed)
+
+
+def as_object(value: Value) -> Json:
+    """A JSON value as an object; {} if it is none."""
+    if isinstance(value, dict):
+        return value
+    return {}
+
+
+def as_list(value: Value) -> list[Value]:
+    """A JSON value as a list; [] if it is none."""
+    if isinstance(value, list):
+        return value
+    return []
 
 
 def shown(value: Value) -> str:
@@ -142,3 +157,42 @@ def image_folder(annotations: Path, images: str, prefix: str) -> Path:
         if candidate.is_dir():
             return candidate
     return folder
+
+
+def number(value: Value) -> float | None:
+    """A number of an annotation file as a float; None if the value is no number.
+
+    A number that is too large for a float is infinite. The checks of boxes count such numbers.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value > 0 or -1)
+
+
+def parsed_number(text: str | None) -> float | None:
+    """A number of a text file; None if the text is no number."""
+    try:
+        return float(text or '')
+    except ValueError:
+        return None
+
+
+def parsed_size(height: Value, width: Value) -> tuple[int, int] | None:
+    """The size of an image that an annotation gives; None if it is no size.
+
+    Args:
+        height: a number, or the text of one. Some programs write 0 for an unknown size.
+        width: likewise.
+    """
+    sides = []
+    for side in (height, width):
+        value = number(side)
+        if isinstance(side, str):
+            value = parsed_number(side)
+        if value is None or not math.isfinite(value) or value < 1:
+            return None
+        sides.append(int(value))
+    return sides[0], sides[1]

@@ -64,11 +64,10 @@ class Findings:
         """A sentence for each kind."""
         sentences = []
         for kind, number in self._counts.items():
-            noun = 'image' if kind in _OF_IMAGES else 'box'
-            plural = noun if number == 1 else {'box': 'boxes'}.get(noun, f'{noun}s')
-            sentences.append(
-                f'{number:,} {plural} {kind}, the first in {self._first[kind]}'
-            )
+            counted = _count_boxes(number)
+            if kind in _OF_IMAGES:
+                counted = count(number, 'image')
+            sentences.append(f'{counted} {kind}, the first in {self._first[kind]}')
         return sentences
 
 
@@ -162,6 +161,13 @@ def turned(boxes: Boxes, height: int, width: int, orientation: int) -> Boxes:
     return np.stack([ymin, xmin, ymax, xmax], axis=-1)
 
 
+def _count_boxes(number: int) -> str:
+    """'1 box' or '1,200 boxes'."""
+    if number == 1:
+        return '1 box'
+    return f'{number:,} boxes'
+
+
 def _check_sizes(
     images: Sequence[AnnotatedImage], sizes: Sequence[Size | None]
 ) -> None:
@@ -237,12 +243,16 @@ def _kept(
     inner = inner[usable]
     numbers = numbers[usable]
     findings.add(_REPEATED, _repeated(inner, numbers), image.path)
-    return {
+    arrays = {
         'boxes': inner,
         'box_classes': numbers,
         'crowd': image.crowd[usable],
         'area': _areas(image.area[usable], inner, image.path, findings),
     }
+    # The same arrays are given out at each reading of an example.
+    for array in arrays.values():
+        array.setflags(write=False)
+    return arrays
 
 
 def _repeated(
@@ -260,10 +270,10 @@ def _areas(
     findings: Findings,
 ) -> Float32[np.ndarray, 'n']:
     """The areas of the annotation, and those of the boxes where it has none."""
-    most = np.finfo(np.float32).max
     is_given = ~np.isnan(areas)
-    with np.errstate(invalid='ignore'):
-        is_usable = is_given & (areas > 0) & (areas < most)
+    with np.errstate(over='ignore', under='ignore'):
+        areas = areas.astype(np.float32)
+    is_usable = np.isfinite(areas) & (areas > 0)
     is_odd = is_given & ~is_usable
     findings.add(_ODD_AREA, int(is_odd.sum()), path)
     heights = boxes[:, 2] - boxes[:, 0]

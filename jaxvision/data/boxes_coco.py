@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import Json, Value
+from jaxvision.core.types import Value
 from jaxvision.data import walk
 from jaxvision.data.annotation_files import (
+    as_list,
+    as_object,
     check_files,
     clean_text,
     image_folder,
     inside,
+    number,
+    parsed_size,
     read_json,
     shown,
 )
@@ -22,9 +26,6 @@ from jaxvision.data.boxes_dataset import (
     Object,
     annotated,
     merge_splits,
-    number,
-    parsed_size,
-    used_labels,
 )
 from jaxvision.data.labelled_files import count
 from jaxvision.data.split_names import split_of, splits_in
@@ -73,11 +74,10 @@ def read(place: str, images: str = '') -> BoxListing:
     categories, notes = _without_namesakes(name, categories, list(read_files.values()))
     for file in read_files.values():
         notes += file.notes
+    images_by_split = {split: file.images for split, file in read_files.items()}
     return BoxListing(
         name=name,
-        images=merge_splits(
-            name, {split: file.images for split, file in read_files.items()}
-        ),
+        images=merge_splits(name, images_by_split),
         classes=dict(categories),
         category_ids=tuple(categories),
         notes=notes,
@@ -191,7 +191,7 @@ def _categories(file: Path, entries: Sequence[Value]) -> dict[int, str]:
     """{id: name} of the categories of a file, in the order of the ids."""
     categories = {}
     for entry in entries:
-        fields = _fields(entry)
+        fields = as_object(entry)
         key = fields.get('id')
         name = fields.get('name')
         if not _is_id(key) or isinstance(key, str) or not isinstance(name, str):
@@ -207,7 +207,7 @@ def _categories(file: Path, entries: Sequence[Value]) -> dict[int, str]:
 
 def _image(file: Path, entry: Value) -> tuple[int | str, str]:
     """The id and the file name of an entry of `images`."""
-    fields = _fields(entry)
+    fields = as_object(entry)
     key = fields.get('id')
     name = fields.get('file_name')
     if not _is_id(key) or not isinstance(name, str):
@@ -219,40 +219,39 @@ def _image(file: Path, entry: Value) -> tuple[int | str, str]:
 
 def _object(file: Path, entry: Value) -> tuple[int | str, Object]:
     """The id of the image of an entry of `annotations`, and the object."""
-    fields = _fields(entry)
+    fields = as_object(entry)
     image = fields.get('image_id')
     category = fields.get('category_id')
     crowd = fields.get('iscrowd', 0)
     area = fields.get('area')
-    box = fields.get('bbox')
-    sides = [number(side) for side in box] if isinstance(box, list) else []
-    coordinates = [side for side in sides if side is not None]
-    if not _is_id(image) or not _is_id(category) or len(sides) != 4:
+    sides = [number(side) for side in as_list(fields.get('bbox'))]
+    has_ids = _is_id(image) and _is_id(category)
+    if not has_ids or len(sides) != 4 or None in sides:
         raise UserError(
             f'{file}: one of its annotations has no `image_id`, no `category_id` or no '
             f'`bbox` of four numbers: {shown(entry)}'
-        )
-    if len(coordinates) != 4:
-        raise UserError(
-            f'{file}: the `bbox` of an annotation is no list of four numbers: {shown(box)}'
         )
     if crowd not in (0, 1):
         raise UserError(
             f'{file}: the `iscrowd` of an annotation is neither 0 nor 1: {shown(crowd)}'
         )
-    area_number = math.nan if area is None else number(area)
-    if area_number is None:
-        raise UserError(f'{file}: the `area` of an annotation is {shown(area)}')
-    x, y, width, height = coordinates
-    box_edges = (y, x, y + height, x + width)
-    if area is not None and math.isnan(area_number):
-        area_number = -1.0  # Given, but no number: the checks count it.
-    return image, Object(category, box_edges, bool(crowd), area_number)
+    x, y, width, height = sides
+    edges = (y, x, y + height, x + width)
+    return image, Object(category, edges, bool(crowd), _area(file, area))
 
 
-def _fields(entry: Value) -> Json:
-    """An entry of a list as an object; {} if it is none."""
-    return entry if isinstance(entry, dict) else {}
+def _area(file: Path, value: Value) -> float:
+    """The area of an annotation; NaN if it has none."""
+    if value is None:
+        return math.nan
+    area = number(value)
+    if area is None:
+        raise UserError(
+            f'{file}: the `area` of an annotation is no number: {shown(value)}'
+        )
+    if math.isnan(area):
+        return -1.0  # The checks count an area that is there and no positive number.
+    return area
 
 
 def _is_id(value: Value) -> bool:
@@ -295,9 +294,7 @@ def _without_namesakes(
     Raises:
         UserError: Two categories of one name have boxes.
     """
-    used = set()
-    for file in files:
-        used |= used_labels(file.images)
+    used = {label for file in files for image in file.images for label in image.labels}
     chosen: dict[str, int] = {}
     notes = []
     for key in sorted(categories, key=lambda key: (key not in used, key)):

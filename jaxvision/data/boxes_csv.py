@@ -9,15 +9,20 @@ from pathlib import Path
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import tables, walk
-from jaxvision.data.annotation_files import check_files, inside, is_file, shown
+from jaxvision.data.annotation_files import (
+    check_files,
+    inside,
+    is_file,
+    parsed_number,
+    parsed_size,
+    shown,
+)
 from jaxvision.data.boxes_dataset import (
     BoxListing,
     Object,
     annotated,
     left_out,
     merge_splits,
-    parsed_number,
-    parsed_size,
     sorted_classes,
 )
 from jaxvision.data.files import image_suffixes
@@ -103,7 +108,7 @@ def read(place: str, images: str = '') -> BoxListing:
     return BoxListing(
         name=f'boxes:{table}',
         images=merge_splits(f'boxes:{table}', by_split),
-        classes=sorted_classes(itertools.chain(*by_split.values())),
+        classes=sorted_classes(itertools.chain.from_iterable(by_split.values())),
         notes=notes,
     )
 
@@ -230,8 +235,8 @@ def _notes_on_unlisted(table: Path, root: Path, listed: Collection[Path]) -> lis
     unlisted = []
     for contents in walk.walk(root):
         for name in contents.names:
-            is_image = os.path.splitext(name)[1].lower() in suffixes
-            if is_image and contents.real_path(name) not in known:
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in suffixes and contents.real_path(name) not in known:
                 unlisted.append(Path(contents.join(name)))
     if not unlisted:
         return []

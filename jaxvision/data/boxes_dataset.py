@@ -22,6 +22,10 @@ from jaxvision.data.protocol import (
     SourceInfo,
     fingerprint,
 )
+from jaxvision.data.split_names import SPLITS
+
+# ymin, xmin, ymax, xmax
+Box = tuple[float, float, float, float]
 
 
 class Object(NamedTuple):
@@ -29,13 +33,13 @@ class Object(NamedTuple):
 
     Attributes:
         label: the class, by its name or its number in the file.
-        box: (ymin, xmin, ymax, xmax), each an edge between pixels.
+        box: its edges between pixels.
         crowd: whether the box is a region of many objects.
         area: in square pixels; NaN if the file has none.
     """
 
     label: Label
-    box: tuple[float, float, float, float]
+    box: Box
     crowd: bool = False
     area: float = math.nan
 
@@ -95,41 +99,15 @@ def used_labels(images: Iterable[AnnotatedImage]) -> set[Label]:
     return labels
 
 
-def number(value: object) -> float | None:
-    """A number of an annotation file as a float; None if the value is no number.
-
-    A number that is too large for a float is infinite. The checks of boxes count such numbers.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def parsed_number(text: str | None) -> float | None:
-    """A number of a text file; None if the text is no number."""
-    try:
-        return float(text or '')
-    except ValueError:
-        return None
-
-
-def parsed_size(height: object, width: object) -> tuple[int, int] | None:
-    """The size of an image that an annotation gives; None if it is no size.
-
-    Args:
-        height: a number, or the text of one. Some programs write 0 for an unknown size.
-        width: likewise.
-    """
-    sides = []
-    for side in (height, width):
-        value = parsed_number(side) if isinstance(side, str) else number(side)
-        if value is None or not math.isfinite(value) or value < 1:
-            return None
-        sides.append(int(value))
-    return sides[0], sides[1]
+def bounding_box(xs: Sequence[float], ys: Sequence[float]) -> Box:
+    """The box around the points of a polygon. It is not finite if a point is not."""
+    # The smallest and the largest number of several may lose a NaN among them.
+    lost = 0 * (sum(xs) + sum(ys))
+    top = min(ys) + lost
+    left = min(xs) + lost
+    bottom = max(ys) + lost
+    right = max(xs) + lost
+    return top, left, bottom, right
 
 
 class BoxDataset:
@@ -217,10 +195,11 @@ class BoxDataset:
         first, second = (
             find_split(self._listing.name, name, self.splits) for name in (split, other)
         )
-        paths = {os.path.realpath(image.path) for image in self._images[first]}
-        return any(
-            os.path.realpath(image.path) in paths for image in self._images[second]
-        )
+        return not self._real_paths(first).isdisjoint(self._real_paths(second))
+
+    def _real_paths(self, split: str) -> set[str]:
+        """The paths of a split's images, without links."""
+        return {os.path.realpath(image.path) for image in self._images[split]}
 
     def _notes_on_classes(self) -> list[str]:
         """Notes of classes whose names look wrong, or of which training has no box."""
@@ -229,9 +208,8 @@ class BoxDataset:
         unseen = [name for label, name in names.items() if label not in labels]
         notes = class_names.doubtful(list(names.values()))
         if unseen:
-            noun = 'class' if len(unseen) == 1 else 'classes'
             notes.append(
-                f'{len(unseen):,} {noun} without a training box: {some(unseen)}'
+                f'classes without a training box ({len(unseen):,}): {some(unseen)}'
             )
         return notes
 
@@ -271,9 +249,11 @@ class BoxSource(RowSource):
         return dict(self._objects[row])
 
     def contents(self) -> Sequence[str]:
+        """What identifies the content of each row's image."""
         return self._contents
 
     def where(self, row: int) -> str:
+        """The path of a row's image."""
         return str(self._paths[row])
 
 
@@ -316,8 +296,8 @@ def left_out(number_of_files: int, noun: str, reason: str, first: str) -> str:
 
 
 def _split_order(split: str) -> int:
-    known = ('train', 'validation', 'test')
-    return known.index(split) if split in known else len(known)
+    known = (*SPLITS, split)
+    return known.index(split)
 
 
 def _digest(objects: Example) -> str:
@@ -335,6 +315,11 @@ def _image_shape(
     """(height, width, 3), with None for a side in which images differ."""
     heights = {size and size.height for size in sizes}
     widths = {size and size.width for size in sizes}
-    height = heights.pop() if len(heights) == 1 else None
-    width = widths.pop() if len(widths) == 1 else None
-    return height, width, 3
+    return _only(heights), _only(widths), 3
+
+
+def _only(sides: set[int | None]) -> int | None:
+    """The only side of a set, None if there are several."""
+    if len(sides) == 1:
+        return next(iter(sides))
+    return None

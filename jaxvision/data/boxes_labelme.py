@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import Json, Value
+from jaxvision.core.types import Value
 from jaxvision.data import walk
 from jaxvision.data.annotation_files import (
+    as_list,
+    as_object,
     clean_text,
     inside,
     is_file,
+    number,
+    parsed_size,
     read_json,
     shown,
 )
@@ -21,10 +25,9 @@ from jaxvision.data.boxes_dataset import (
     BoxListing,
     Object,
     annotated,
+    bounding_box,
     left_out,
     merge_splits,
-    number,
-    parsed_size,
     sorted_classes,
 )
 from jaxvision.data.files import image_suffixes
@@ -56,7 +59,9 @@ def read(place: str) -> BoxListing:
     by_split: dict[str, list[AnnotatedImage]] = {}
     unread = []
     for file in files:
-        split = split_of(_top(root, file)) if has_splits else 'train'
+        split = split_of(_top(root, file))
+        if not has_splits:
+            split = 'train'
         if split:
             image = _read_file(root, file, other_shapes)
             by_split.setdefault(split, []).append(image)
@@ -70,7 +75,7 @@ def read(place: str) -> BoxListing:
     if unread:
         first = name_in(root, unread[0])
         notes.append(left_out(len(unread), 'JSON file', 'outside of the splits', first))
-    images = list(itertools.chain(*by_split.values()))
+    images = list(itertools.chain.from_iterable(by_split.values()))
     known = {os.path.realpath(image.path) for image in images}
     unlisted = [path for path in unlabelled if os.path.realpath(path) not in known]
     if unlisted:
@@ -106,8 +111,8 @@ def _files(root: Path) -> tuple[list[Path], list[Path]]:
 
 def _top(root: Path, file: Path) -> str:
     """The first folder below the root in the path of a file; '' if there is none."""
-    parts = file.relative_to(root).parts
-    return parts[0] if len(parts) > 1 else ''
+    folders = file.parent.relative_to(root).parts
+    return ''.join(folders[:1])
 
 
 def _read_file(root: Path, file: Path, other_shapes: Counter[str]) -> AnnotatedImage:
@@ -159,7 +164,7 @@ def _image(root: Path, file: Path, name: str) -> Path:
 
 def _object(file: Path, shape: Value, other_shapes: Counter[str]) -> Object | None:
     """The bounding box of a shape; None, and counted, if it is no box or polygon."""
-    fields: Json = shape if isinstance(shape, dict) else {}
+    fields = as_object(shape)
     label = fields.get('label')
     kind = fields.get('shape_type', 'polygon')
     if not isinstance(label, str) or not isinstance(kind, str):
@@ -171,28 +176,23 @@ def _object(file: Path, shape: Value, other_shapes: Counter[str]) -> Object | No
     if not name:
         raise UserError(f'{file}: the label of a shape is empty')
     xs, ys = _coordinates(file, fields.get('points'), _POINTS[kind])
-    # A NaN among the points has to survive: min and max may lose it.
-    lost = (sum(xs) + sum(ys)) * 0
-    first = (min(ys) + lost, min(xs) + lost)
-    last = (max(ys) + lost, max(xs) + lost)
-    return Object(name, (*first, *last))
+    return Object(name, bounding_box(xs, ys))
 
 
 def _coordinates(
     file: Path, points: Value, fewest: int
 ) -> tuple[Sequence[float], Sequence[float]]:
     """The x and the y of the points of a shape."""
-    entries = points if isinstance(points, list) else []
     xs = []
     ys = []
-    for point in entries:
-        pair = point if isinstance(point, list) and len(point) == 2 else [None, None]
-        x = number(pair[0])
-        y = number(pair[1])
-        if x is None or y is None:
-            raise UserError(f'{file}: a point of a shape is {shown(point)}')
-        xs.append(x)
-        ys.append(y)
+    for point in as_list(points):
+        pair = [number(value) for value in as_list(point)]
+        if len(pair) != 2 or None in pair:
+            raise UserError(
+                f'{file}: a point of a shape is {shown(point)}, expected two numbers'
+            )
+        xs.append(pair[0])
+        ys.append(pair[1])
     if len(xs) < fewest:
         raise UserError(
             f'{file}: a shape has {len(xs)} points, expected {fewest} or more'

@@ -21,6 +21,8 @@ from jaxvision.data import walk
 from jaxvision.data.annotation_files import (
     clean_text,
     is_file,
+    parsed_number,
+    parsed_size,
     read_bytes,
     shown,
 )
@@ -31,8 +33,6 @@ from jaxvision.data.boxes_dataset import (
     annotated,
     left_out,
     merge_splits,
-    parsed_number,
-    parsed_size,
     sorted_classes,
 )
 from jaxvision.data.labelled_files import count
@@ -79,8 +79,8 @@ def read(place: str) -> BoxListing:
     stems, notes = _stems_by_split(root, files)
     documents = {}
     for stem in sorted(set().union(*stems.values())):
-        file = files[stem]
-        documents[stem] = _read_document(file, _image(file, images, stem, root))
+        image = _image(files[stem], images, stem, root)
+        documents[stem] = _read_document(files[stem], image)
     notes += _notes_on_files(files, images, documents)
     begin, note = _first_pixel(list(documents.values()))
     notes.append(note)
@@ -91,11 +91,11 @@ def read(place: str) -> BoxListing:
         )
     by_stem = {}
     for stem, document in documents.items():
-        edges = _edges(document.image.boxes, begin)
-        by_stem[stem] = dataclasses.replace(document.image, boxes=edges)
+        boxes = _edges(document.image.boxes, begin)
+        by_stem[stem] = dataclasses.replace(document.image, boxes=boxes)
     by_split = {}
-    for split, names in stems.items():
-        by_split[split] = [by_stem[stem] for stem in names]
+    for split, listed in stems.items():
+        by_split[split] = [by_stem[stem] for stem in listed]
     return BoxListing(
         name=name,
         images=merge_splits(name, by_split),

@@ -16,6 +16,7 @@ from jaxvision.data.annotation_files import (
     clean_text,
     inside,
     is_file,
+    parsed_number,
     read_bytes,
     shown,
 )
@@ -24,9 +25,9 @@ from jaxvision.data.boxes_dataset import (
     BoxListing,
     Object,
     annotated,
+    bounding_box,
     left_out,
     merge_splits,
-    parsed_number,
 )
 from jaxvision.data.files import image_suffixes
 from jaxvision.data.labelled_files import count
@@ -74,9 +75,8 @@ def read(place: str, images: str = '') -> BoxListing:
     }
     if not paths:
         raise UserError(f'{file} has no `train`: expected a folder of images')
-    labels = {
-        path: _label_file(root, path) for path in itertools.chain(*paths.values())
-    }
+    all_paths = itertools.chain.from_iterable(paths.values())
+    labels = {path: _label_file(root, path) for path in all_paths}
     if not any(map(is_file, labels.values())):
         example = next(iter(labels.values()), root / 'labels')
         raise UserError(
@@ -201,7 +201,10 @@ def _image_paths(file: Path, root: Path, entries: Value) -> list[Path]:
         if not isinstance(entry, str):
             raise UserError(f'{file}: expected a folder of images, not {shown(entry)}')
         place = _place(file, root, entry)
-        listed = _listed(place, root) if is_file(place) else _in_folder(place)
+        if is_file(place):
+            listed = _listed(place, root)
+        else:
+            listed = _in_folder(place)
         if not listed:
             raise UserError(f'{file}: {place} has no images')
         paths |= dict.fromkeys(listed)
@@ -210,10 +213,8 @@ def _image_paths(file: Path, root: Path, entries: Value) -> list[Path]:
 
 def _place(file: Path, root: Path, entry: str) -> Path:
     """The folder or list that an entry names. Roboflow writes ../train/images for train/images."""
-    names = [entry.replace('\\', '/')]
-    if names[0].startswith('../'):
-        names = [names[0].removeprefix('../')]
-    place = inside(file, root, names[0])
+    name = entry.replace('\\', '/').removeprefix('../')
+    place = inside(file, root, name)
     if not is_file(place) and not os.path.isdir(place):
         raise UserError(
             f'{file}: there is no folder {shown(entry)} in {root}. Set data.images to the '
@@ -244,7 +245,8 @@ def _listed(table: Path, root: Path) -> list[Path]:
         path = inside(table, root, name)
         if not is_file(path) and not PurePosixPath(name).is_absolute():
             beside = inside(table, table.parent, name)
-            path = beside if is_file(beside) else path
+            if is_file(beside):
+                path = beside
         paths[path] = True
     check_files(table, root, list(paths), 'Correct the list')
     return list(paths)
@@ -252,7 +254,9 @@ def _listed(table: Path, root: Path) -> list[Path]:
 
 def _label_file(root: Path, image: Path) -> Path:
     """The label file of an image: `labels` in place of the last folder `images`."""
-    relative = image.relative_to(root) if image.is_relative_to(root) else image
+    relative = image
+    if image.is_relative_to(root):
+        relative = image.relative_to(root)
     parts = list(relative.with_suffix('.txt').parts)
     folders = parts[:-1]
     if 'images' in folders:
@@ -301,17 +305,11 @@ def _object(where: str, words: Sequence[str], has_keypoints: bool) -> Object:
     if not label.is_integer():
         raise UserError(f'{where}: expected the number of a class, not {words[0]}')
     if is_polygon:
-        xs = coordinates[0::2]
-        ys = coordinates[1::2]
-        # A NaN among the points has to survive: min and max may lose it.
-        lost = sum(coordinates) * 0
-        first = (min(ys) + lost, min(xs) + lost)
-        last = (max(ys) + lost, max(xs) + lost)
-        return Object(int(label), (*first, *last))
+        return Object(int(label), bounding_box(coordinates[0::2], coordinates[1::2]))
     x, y, width, height = coordinates
-    first = (y - height / 2, x - width / 2)
-    last = (y + height / 2, x + width / 2)
-    return Object(int(label), (*first, *last))
+    xs = (x - width / 2, x + width / 2)
+    ys = (y - height / 2, y + height / 2)
+    return Object(int(label), (ys[0], xs[0], ys[1], xs[1]))
 
 
 def _notes_on_labels(labels: Mapping[Path, Path]) -> list[str]:

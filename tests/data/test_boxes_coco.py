@@ -129,7 +129,7 @@ def test_objects_that_cannot_be_used_are_counted(tmp_path):
     assert list(source.info.notes) == [
         'c.json: 1 annotation of images that it does not list dropped, the first of the '
         'image 9',
-        '1 class without a training box: dog',
+        'classes without a training box (1): dog',
         'train: 2 boxes with a coordinate that is not finite dropped, the first in a.png',
         'train: 1 box of an unknown class dropped, the first in a.png',
         'train: 1 box without area dropped, the first in a.png',
@@ -192,7 +192,7 @@ def test_a_file_name_cannot_leave_the_folder(tmp_path, name):
                     {'image_id': 1, 'category_id': 1, 'bbox': [1, 2, 3, '4']}
                 ]
             },
-            'is no list of four numbers',
+            'no .bbox. of four numbers',
         ),
         ({'annotations': []}, 'no training image has a box'),
     ],

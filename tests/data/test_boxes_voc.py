@@ -138,7 +138,7 @@ def test_a_class_that_training_lacks_is_named(tmp_path):
     source = opened(f'voc:{tmp_path}', 'validation')
     assert source.info.class_names == ('cat', 'dog')
     assert source.boxes_of(0)['box_classes'].tolist() == [1]
-    assert '1 class without a training box: dog' in source.info.notes
+    assert 'classes without a training box (1): dog' in source.info.notes
 
 
 def test_the_fingerprint_follows_images_and_boxes(tmp_path):
