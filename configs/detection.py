@@ -30,20 +30,23 @@ def get_config(argument='digit_scenes/64'):
 def _digit_scenes(config):
     config.data.image_size = 128
     config.data.batch_size = 32
-    config.model.variant = 'cnn:16x1-32x1-64-128'
-    config.model.options = {'strides': '4-8', 'width': 64}
+    config.model.variant = 'cnn:8x1-16x1-48-96'
+    config.model.options = {'strides': '4-8', 'width': 48}
     config.optimizer.lr = 2e-3
     config.optimizer.weight_decay = 0.05
     config.optimizer.warmup = '3000 examples'
-    config.train.steps = '100000 examples'
-    config.train.eval_every = '25000 examples'
-    config.train.checkpoint_every = '25000 examples'
+    config.train.steps = '2400'
+    config.train.eval_every = '1200'
+    config.train.checkpoint_every = '1200'
 
 
 def _photographs(config):
     config.data.image_size = 320
     config.data.batch_size = 16
     config.model.variant = 'efficientnet:Lite0'
+    # The published weights come from TensorFlow.
+    backbone = {'padding': 'same', 'epsilon': 1e-3, 'drop_path': 0.0}
+    config.model.options = {'strides': '8-16-32', 'width': 64, 'backbone': backbone}
     config.train.init_from = 'efficientnet_lite0:model->model/features/backbone'
     config.train.init_new = 'model/features/pyramid,model/head'
     config.task.backbone_rate = 0.1
@@ -63,17 +66,14 @@ def _faster_rcnn(config):
     config.task.nms_iou = 0.5
     config.task.least_score = 0.05
     if config.data.source.startswith('digit_scenes'):
-        config.model.options = {
-            'strides': '4-8',
-            'width': 48,
-            'hidden': 128,
-            'anchor_scale': 4.0,
-            'regions': 16,
-            'pooled_size': 5,
-        }
-        config.task.anchor_samples = 64
-        config.task.region_samples = 16
-        config.task.positive_fraction = 0.5
-    else:
-        config.model.options = {'strides': '8-16-32', 'width': 128, 'regions': 100}
-        config.train.init_new = 'model/features/pyramid,model/first,model/second'
+        _small_stages(config)
+        return
+    config.model.options.regions = 100
+    config.train.init_new = 'model/features/pyramid,model/first,model/second'
+
+
+def _small_stages(config):
+    config.model.options.update(hidden=128, anchor_scale=4.0, regions=16, pooled_size=5)
+    config.task.anchor_samples = 64
+    config.task.region_samples = 16
+    config.task.positive_fraction = 0.5

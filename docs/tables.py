@@ -48,6 +48,7 @@ OPTIONAL_KEYS = {'ci95', 'stderr', HEADLINE}
 TITLES = {
     'classification': 'Image classification',
     'transfer': 'Transfer learning',
+    'detection': 'Object detection',
     'few_shot': 'Few-shot learning',
     'gan': 'Image generation (GAN)',
     'super_resolution': 'Super-resolution',

@@ -20,6 +20,7 @@ from jaxvision.boxes import anchors
 from jaxvision.core.errors import UserError
 from jaxvision.core.options import call
 from jaxvision.core.registry import resolve
+from jaxvision.core.types import Values
 from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.detectors.pyramid import FeatureMap, PyramidBackbone
 
@@ -164,6 +165,7 @@ def make(
     width: int = 64,
     depth: int = 2,
     momentum: float = 0.9,
+    backbone: Values | None = None,
 ) -> DenseDetector:
     """Build a one-stage detector.
 
@@ -176,13 +178,14 @@ def make(
         width: channels of the pyramid and the heads.
         depth: 3x3 convolutions of each branch of a head.
         momentum: fraction of the running statistics that a training step keeps.
+        backbone: options of the backbone by name; None: its defaults.
 
     Raises:
         UserError: The variant or an option is wrong.
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
     features = PyramidBackbone(
-        backbone=make_backbone(variant, momentum=momentum, **types),
+        backbone=make_backbone(variant, backbone, momentum=momentum, **types),
         strides=parse_strides(strides),
         width=width,
         **types,
@@ -199,12 +202,18 @@ def make(
 
 
 def make_backbone(
-    variant: str, *, momentum: float, dtype: DTypeLike, param_dtype: DTypeLike
+    variant: str,
+    options: Values | None,
+    *,
+    momentum: float,
+    dtype: DTypeLike,
+    param_dtype: DTypeLike,
 ) -> nn.Module:
     """Build the backbone that a detector's variant names, without its head.
 
     Args:
         variant: NAME:VARIANT of the backbone.
+        options: of the backbone, by name.
         momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -219,9 +228,9 @@ def make_backbone(
             "as 'resnet:50'"
         )
     make_model = resolve('models', name).make
-    options = {}
+    backbone_options = dict(options or {})
     if 'momentum' in inspect.signature(make_model).parameters:
-        options['momentum'] = momentum
+        backbone_options.setdefault('momentum', momentum)
     return call(
         make_model,
         f'model {name!r}',
@@ -229,7 +238,7 @@ def make_backbone(
         num_classes=0,
         dtype=dtype,
         param_dtype=param_dtype,
-        options=options,
+        options=backbone_options,
     )
 
 

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from jaxvision.boxes import anchors, coders, nms, roi_align
+from jaxvision.core.types import Values
 from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.detectors.dense_detector import make_backbone, parse_strides
 from jaxvision.models.detectors.pyramid import FeatureMap, PyramidBackbone
@@ -257,6 +258,7 @@ def make(
     pooled_size: int = 7,
     canonical_size: float = 224.0,
     momentum: float = 0.9,
+    backbone: Values | None = None,
 ) -> FasterRCNN:
     """Build a Faster R-CNN.
 
@@ -273,6 +275,7 @@ def make(
         pooled_size: cells of a pooled region along each side.
         canonical_size: of a region that is pooled from stride 16, pixels.
         momentum: fraction of the running statistics that a training step keeps.
+        backbone: options of the backbone by name; None: its defaults.
 
     Raises:
         UserError: The variant or an option is wrong.
@@ -280,7 +283,7 @@ def make(
     types = {'dtype': dtype, 'param_dtype': param_dtype}
     ratios = (0.5, 1.0, 2.0)
     features = PyramidBackbone(
-        backbone=make_backbone(variant, momentum=momentum, **types),
+        backbone=make_backbone(variant, backbone, momentum=momentum, **types),
         strides=parse_strides(strides),
         width=width,
         **types,
