@@ -7,6 +7,9 @@ jaxvision train --config detection
 from jaxvision.core import config as configs
 from jaxvision.core.errors import unknown
 
+# Initialised at random, or left out of the ImageNet weights.
+_NEW_PARTS = 'model/features/backbone/head,model/features/pyramid'
+
 
 def get_config(argument='digit_scenes/64'):
     source, _, recipe = argument.partition(',')
@@ -48,7 +51,7 @@ def _photographs(config):
     backbone = {'padding': 'same', 'epsilon': 1e-3, 'drop_path': 0.0}
     config.model.options = {'strides': '8-16-32', 'width': 64, 'backbone': backbone}
     config.train.init_from = 'efficientnet_lite0:model->model/features/backbone'
-    config.train.init_new = 'model/features/pyramid,model/head'
+    config.train.init_new = f'{_NEW_PARTS},model/head'
     config.task.backbone_rate = 0.1
     config.task.augment.flip = True
     config.task.augment.scale = 0.5
@@ -69,7 +72,7 @@ def _faster_rcnn(config):
         _small_stages(config)
         return
     config.model.options.regions = 100
-    config.train.init_new = 'model/features/pyramid,model/first,model/second'
+    config.train.init_new = f'{_NEW_PARTS},model/first,model/second'
 
 
 def _small_stages(config):

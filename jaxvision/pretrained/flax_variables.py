@@ -102,11 +102,21 @@ def of_run(config: ConfigDict, file: Path) -> Tree:
         file: the weights file.
 
     Raises:
-        UserError: The file is damaged, or its weights are not of `config.model`.
+        UserError: The file is damaged, or its weights are of another model.
     """
-    weights = weights_file.read(file, config.model.name)
+    weights = weights_file.read(file, model_of_weights(config))
     _check_options(config, file, weights.identity)
     return as_network(nest(weights.leaves))
+
+
+def model_of_weights(config: ConfigDict) -> str:
+    """Name the model that pretrained weights are for: a detector's is its backbone.
+
+    Args:
+        config: of a run. The variant of a detector is NAME:VARIANT of its backbone.
+    """
+    backbone, colon, _ = config.model.variant.partition(':')
+    return backbone if colon else config.model.name
 
 
 def as_network(variables: Tree, network: str = 'model') -> Tree:
@@ -125,13 +135,18 @@ def as_network(variables: Tree, network: str = 'model') -> Tree:
 
 def _check_options(config: ConfigDict, file: Path, identity: Identity) -> None:
     """Require the options of the published model, with which the leaves were trained."""
-    model = config.model
-    defaults = inspect.signature(resolve('models', model.name).make).parameters
+    model = model_of_weights(config)
+    field = 'model.options'
+    options = config.model.options
+    if model != config.model.name:
+        field = 'model.options.backbone'
+        options = options.get('backbone', {})
+    defaults = inspect.signature(resolve('models', model).make).parameters
     for name, value in identity.options.items():
-        chosen = model.options.get(name, defaults[name].default)
+        chosen = options.get(name, defaults[name].default)
         if chosen != value:
             raise UserError(
-                f'model.options.{name}={chosen!r}: expected {value!r}, since {file} holds '
+                f'{field}.{name}={chosen!r}: expected {value!r}, since {file} holds '
                 f'weights of {identity.format.publisher}. '
-                f'Set --config.model.options.{name}={value!r}'
+                f'Set --config.{field}.{name}={value!r}'
             )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Preprocessing
-from jaxvision.pretrained import weights_file
+from jaxvision.pretrained import flax_variables, weights_file
 from jaxvision.train import init_from
 from jaxvision.train.saved import read_config, read_run_spec
 
@@ -41,7 +41,8 @@ def of_weights(config: Config) -> Iterator[OfWeights]:
 
 def _of_source(config: Config, source: Path) -> OfWeights | None:
     if source.is_file():
-        recipe = weights_file.identify(source, config.model.name).recipe
+        model = flax_variables.model_of_weights(config)
+        recipe = weights_file.identify(source, model).recipe
         preprocessing = recipe.at(config.data.image_size).preprocessing()
         return OfWeights(source, preprocessing, 0)
     trained = read_config(source)
