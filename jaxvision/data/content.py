@@ -66,7 +66,7 @@ def shared(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
     """The files of a list whose bytes those of another list have too.
 
     Args:
-        one: what `identify` told of each file.
+        one: the results of `identify` for some files.
         other: likewise.
 
     Returns:

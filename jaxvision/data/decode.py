@@ -97,7 +97,7 @@ def random_resized_crop(
         ratio: range of its width over its height.
 
     Raises:
-        Unreadable: As for `decode`. Damage below the crop that cuts nothing off is not seen.
+        Unreadable: As for `decode`. Damaged rows below the crop, of a file that is not cut off, are not noticed.
     """
 
     def choose(height: int, width: int) -> Box:

@@ -148,7 +148,7 @@ def contradictions(
     Args:
         root: the folder of the dataset.
         items: the files.
-        contents: what `identify` told of each.
+        contents: the result of `identify` for each file.
     """
     first = {}
     pairs = []

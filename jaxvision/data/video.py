@@ -64,7 +64,7 @@ def read(
 
     Raises:
         Unreadable: The file is damaged, cut off, no video, or ends before one of the frames. A
-            file of MKV, WebM, GIF or WMV that is cut off cannot be told from a shorter one.
+            file of MKV, WebM, GIF or WMV that is cut off looks like a shorter one.
     """
     decoded = {}
     for number, frame in _encoded_frames(video, frames):

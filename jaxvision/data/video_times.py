@@ -14,7 +14,7 @@ Edges = Float[np.ndarray, 'm']
 
 _SAME = 1e-6  # seconds between times that are computed differently
 # The start or end of a cut moves to the edge of a frame that is this near, so that no frame
-# flashes by. It is half a frame of the slowest films.
+# flashes by. It is half a frame of the slowest videos.
 _NEAR = 0.051  # seconds
 _MOST_TIMES = 2**20  # of one video that are evenly spaced
 

@@ -1,7 +1,7 @@
 """The walk over a user's folders that training sources, --support and predict share.
 
 Hidden files and folders, and what operating systems leave behind, are skipped. Links to folders
-are followed, each folder once. Folders that this program wrote are told apart, so that a dataset
+are followed, each folder once. Folders that this program wrote are recognised, so that a dataset
 in the current folder does not gain the classes `runs` and `predictions`.
 """
 
