@@ -33,9 +33,9 @@ def terms():
 def public_texts(path):
     """Yield (line, text) of public names, docstrings and other strings of a file."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            if not node.name.startswith('_'):
-                yield node.lineno, re.sub('_|(?<=[a-z])(?=[A-Z])', ' ', node.name)
+        name = getattr(node, 'name', None) or '_'
+        if not name.startswith('_'):
+            yield node.lineno, re.sub('_|(?<=[a-z])(?=[A-Z])', ' ', name)
         if isinstance(node, ast.Constant) and ' ' in str(node.value):
             # A string without a space may be a name of a file or a random stream.
             yield node.lineno, str(node.value)

@@ -97,7 +97,8 @@ def random_resized_crop(
         ratio: range of its width over its height.
 
     Raises:
-        Unreadable: As for `decode`. Damaged rows below the crop, of a file that is not cut off, are not noticed.
+        Unreadable: As for `decode`. Damaged rows below the crop are not noticed, unless the
+            file is cut off.
     """
 
     def choose(height: int, width: int) -> Box:
