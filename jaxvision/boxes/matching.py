@@ -22,6 +22,9 @@ from jaxvision.boxes.types import (
     Valid,
 )
 
+# (y, x) of the cells, in pixels.
+Centers = Float[Array, 'n 2']
+
 NONE = -1
 _IMPOSSIBLE = 1e8  # a cost above every real one
 
@@ -76,7 +79,7 @@ def by_iou(
 def simota(
     boxes: Candidates,
     class_costs: Pairs,
-    centers: Float[Array, 'n 2'],
+    centers: Centers,
     strides: Scores,
     truth: Truth,
     valid: Valid,
@@ -117,7 +120,7 @@ def simota(
 def task_aligned(
     boxes: Candidates,
     scores: Pairs,
-    centers: Float[Array, 'n 2'],
+    centers: Centers,
     truth: Truth,
     valid: Valid,
     *,
@@ -178,13 +181,13 @@ def hungarian(costs: Pairs, valid: Valid) -> Matches:
     return Matches(index, ignored, (index != NONE).astype(costs.dtype))
 
 
-def _is_inside(centers: Float[Array, 'n 2'], truth: Truth) -> PairMask:
+def _is_inside(centers: Centers, truth: Truth) -> PairMask:
     points = centers[:, None]
     return jnp.all((points > truth[:, :2]) & (points < truth[:, 2:]), axis=-1)
 
 
 def _is_near_center(
-    centers: Float[Array, 'n 2'],
+    centers: Centers,
     strides: Scores,
     truth: Truth,
     radius: float,

@@ -14,6 +14,11 @@ from jaxtyping import Array, Float
 
 from jaxvision.boxes.types import Candidates, Classes, Scores
 
+# Coordinates of p samples in each of n boxes.
+SamplePoints = Float[Array, 'n p']
+# The values of n boxes.
+Pooled = Float[Array, 'n size size c']
+
 # Cells of a feature map up to which products are the faster form.
 LARGEST_PRODUCT = 32 * 32
 
@@ -26,7 +31,7 @@ def roi_align(
     size: int = 7,
     samples: int = 2,
     aligned: bool = True,
-) -> Float[Array, 'n size size c']:
+) -> Pooled:
     """Resample a feature map inside boxes, as `torchvision.ops.roi_align` does.
 
     Args:
@@ -50,7 +55,7 @@ def roi_align(
 
 def _sample_points(
     low: Scores, high: Scores, number: int, aligned: bool
-) -> Float[Array, 'n p']:
+) -> SamplePoints:
     """Place points evenly between two edges, in coordinates where cell i has its centre at i."""
     if aligned:
         start = low - 0.5
@@ -62,7 +67,7 @@ def _sample_points(
     return start[:, None] + fractions * length[:, None]
 
 
-def _neighbours(points: Float[Array, 'n p'], cells: int):
+def _neighbours(points: SamplePoints, cells: int):
     """The lower cell of each point, its weight of the upper cell, and whether it counts."""
     inside = (points >= -1) & (points <= cells)
     clipped = jnp.clip(points, 0, cells - 1)
@@ -71,7 +76,7 @@ def _neighbours(points: Float[Array, 'n p'], cells: int):
 
 
 def _weights(
-    points: Float[Array, 'n p'], cells: int, size: int
+    points: SamplePoints, cells: int, size: int
 ) -> Float[Array, 'n size cells']:
     """Interpolation weights of the cells of a map for each cell of the output."""
     lower, fraction, inside = _neighbours(points, cells)
@@ -87,10 +92,10 @@ def _weights(
 
 def _by_products(
     features: Float[Array, 'h w c'],
-    ys: Float[Array, 'n p'],
-    xs: Float[Array, 'n p'],
+    ys: SamplePoints,
+    xs: SamplePoints,
     size: int,
-) -> Float[Array, 'n size size c']:
+) -> Pooled:
     height, width, _ = features.shape
     rows = _weights(ys, height, size).astype(features.dtype)
     columns = _weights(xs, width, size).astype(features.dtype)
@@ -100,10 +105,10 @@ def _by_products(
 
 def _by_gathers(
     features: Float[Array, 'h w c'],
-    ys: Float[Array, 'n p'],
-    xs: Float[Array, 'n p'],
+    ys: SamplePoints,
+    xs: SamplePoints,
     size: int,
-) -> Float[Array, 'n size size c']:
+) -> Pooled:
     height, width, channels = features.shape
     top, down, y_inside = _neighbours(ys, height)
     left, right, x_inside = _neighbours(xs, width)
@@ -157,7 +162,7 @@ def pyramid_roi_align(
     samples: int = 2,
     aligned: bool = True,
     canonical_size: float = 224.0,
-) -> Float[Array, 'n size size c']:
+) -> Pooled:
     """Resample each box from the level of a pyramid that suits its size.
 
     Args:

@@ -17,6 +17,9 @@ from jaxvision.data.protocol import (
     fingerprint,
 )
 
+# One whole number per digit.
+Numbers = Int[np.ndarray, 'n']
+
 SPLITS = ('train', 'test')
 INK = 96  # the least value of a pixel that counts as ink
 
@@ -29,13 +32,11 @@ class Digits:
     """Handwritten digits and the boxes of their ink: ymin, xmin, ymax, xmax in pixels."""
 
     images: UInt8[np.ndarray, 'n 28 28']
-    labels: Int[np.ndarray, 'n']
+    labels: Numbers
     boxes: Int[np.ndarray, 'n 4']
 
     @classmethod
-    def of(
-        cls, images: UInt8[np.ndarray, 'n 28 28'], labels: Int[np.ndarray, 'n']
-    ) -> 'Digits':
+    def of(cls, images: UInt8[np.ndarray, 'n 28 28'], labels: Numbers) -> 'Digits':
         """Find the boxes of the ink."""
         return cls(images, labels, _ink_boxes(images))
 
@@ -67,7 +68,7 @@ def _ink_boxes(images: UInt8[np.ndarray, 'n h w']) -> Int[np.ndarray, 'n 4']:
     return np.stack([top, left, bottom, right], 1)
 
 
-def _extent(has_ink) -> tuple[Int[np.ndarray, 'n'], Int[np.ndarray, 'n']]:
+def _extent(has_ink) -> tuple[Numbers, Numbers]:
     """The first True of each row of bool [N, L], and the end of the last one."""
     length = has_ink.shape[1]
     first = has_ink.argmax(1)

@@ -15,6 +15,9 @@ from jaxvision.data import decode, video_file, video_times
 from jaxvision.data.protocol import Unreadable
 from jaxvision.data.video_file import File
 
+# Numbers of frames of a video.
+FrameNumbers = Int[np.ndarray, 'n']
+
 Frames = UInt8[np.ndarray, 't h w c']
 Video = File | Sequence[bytes] | Frames  # also encoded frames, or pixels
 Resize = Callable[[decode.Encoded, int, int], decode.Pixels]  # as decode.stretch
@@ -43,7 +46,7 @@ _GIF_TICKS = 100
 
 def read(
     video: Video,
-    frames: Sequence[int] | Int[np.ndarray, 'n'] | None = None,
+    frames: Sequence[int] | FrameNumbers | None = None,
     size: int | None = None,
     channels: int = 3,
     resize: Resize = decode.stretch,
@@ -115,7 +118,7 @@ def clip(
 
 
 def stream(
-    video: Video, frames: Sequence[int] | Int[np.ndarray, 'n'] | None = None
+    video: Video, frames: Sequence[int] | FrameNumbers | None = None
 ) -> Iterator[UInt8[np.ndarray, 'h w 3']]:
     """Yield frames in the video's order, never more than one in memory.
 
@@ -148,7 +151,7 @@ def count(video: Video) -> int:
     return _count_once(os.fspath(video), status.st_size, status.st_mtime_ns)
 
 
-def even_rows(video: Video) -> Int[np.ndarray, 'n']:
+def even_rows(video: Video) -> FrameNumbers:
     """The numbers of the frames that are shown at evenly spaced times.
 
     These are all frames in order, unless a file stores them at a variable rate. See
@@ -183,7 +186,7 @@ def rate(video: File) -> float:
 
 def clip_rows(
     total: int, frames: int, stride: int = 1, rng: np.random.Generator | None = None
-) -> Int[np.ndarray, 'n']:
+) -> FrameNumbers:
     """The numbers of the frames that make a clip.
 
     Args:
@@ -289,7 +292,7 @@ def _count_once(path: str, size: int, changed: int) -> int:
 
 
 @functools.lru_cache(maxsize=2**16)
-def _even_rows_once(path: str, size: int, changed: int) -> int | Int[np.ndarray, 'n']:
+def _even_rows_once(path: str, size: int, changed: int) -> int | FrameNumbers:
     """The rows, or their number if these are all frames."""
     edges = video_times.edges(path)
     rows = video_times.evenly(edges)

@@ -9,6 +9,9 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float
 
+# [ymin, xmin, ymax, xmax] in pixels.
+BoxRows = Float[np.ndarray, 'n 4']
+
 
 @dataclasses.dataclass(frozen=True)
 class Warp:
@@ -78,7 +81,7 @@ class Warp:
         """Map points (y, x)."""
         return points @ self.matrix[:, :2].T + self.matrix[:, 2]
 
-    def boxes(self, boxes: Float[np.ndarray, 'n 4']) -> Float[np.ndarray, 'n 4']:
+    def boxes(self, boxes: BoxRows) -> BoxRows:
         """Map boxes: the smallest upright boxes around their four mapped corners.
 
         Args:
@@ -127,11 +130,11 @@ def fitted_size(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, 
 
 
 def kept_boxes(
-    boxes: Float[np.ndarray, 'n 4'],
+    boxes: BoxRows,
     size: tuple[int, int],
     least_area: float = 1.0,
     least_visible: float = 0.25,
-) -> tuple[Float[np.ndarray, 'n 4'], Bool[np.ndarray, 'n']]:
+) -> tuple[BoxRows, Bool[np.ndarray, 'n']]:
     """Clip boxes to an image and say which of them still show their object.
 
     Args:

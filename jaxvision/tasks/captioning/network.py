@@ -20,6 +20,7 @@ from jaxvision.core.task import (
 from jaxvision.core.types import Batch, Tree
 from jaxvision.image import color
 from jaxvision.models.sequence import captioner, decoding
+from jaxvision.models.types import Images
 from jaxvision.tasks.shared.networks import make_model
 
 # Result of `encode`: (features and attention keys of all places, first state of the LSTM).
@@ -81,14 +82,12 @@ class CaptionNetwork:
         """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
         return color.normalize(pixels, self.preprocessing.mean, self.preprocessing.std)
 
-    def images(self, inputs: Batch) -> Float[Array, 'b h w c']:
+    def images(self, inputs: Batch) -> Images:
         """Read and normalise the images of a batch."""
         pixels = color.to_float(jnp.asarray(inputs['image']), self.dtype)
         return self.normalize(pixels)
 
-    def encode(
-        self, params: Tree, model_state: Tree, images: Float[Array, 'b h w c']
-    ) -> Encoded:
+    def encode(self, params: Tree, model_state: Tree, images: Images) -> Encoded:
         """Encode images, in inference.
 
         Args:
@@ -156,7 +155,7 @@ class CaptionNetwork:
     def apply(
         self,
         variables: Tree,
-        images: Float[Array, 'b h w c'],
+        images: Images,
         caption: Int[Array, 'b l'] | None = None,
     ) -> tuple[Float[Array, 'b l v'], Scalars]:
         """Compute the logits of each word of a caption from the words before it.

@@ -16,6 +16,7 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.task import Scalars
 from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.image import color
+from jaxvision.models.types import Images
 from jaxvision.tasks.detection import augmentation
 
 MOST_DETECTIONS = 100  # of an image, as in COCO's evaluation
@@ -54,9 +55,7 @@ class Detector:
         preprocessing = self.spec.preprocessing
         return color.normalize(images, preprocessing.mean, preprocessing.std)
 
-    def apply(
-        self, variables: Tree, images: Float[Array, 'b h w c']
-    ) -> tuple[Batch, Scalars]:
+    def apply(self, variables: Tree, images: Images) -> tuple[Batch, Scalars]:
         """The model's outputs and intermediates for normalised images, in inference."""
         model_variables = {
             'params': variables['params']['model'],
@@ -72,7 +71,7 @@ class Detector:
 
     def augment(
         self, batch: Batch, key: PRNGKeyArray
-    ) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b m 4']]:
+    ) -> tuple[Images, Float[Array, 'b m 4']]:
         """Change images and boxes at random, and normalise the images."""
         images, boxes = augmentation.apply(
             self.options.augment,
@@ -87,7 +86,7 @@ class Detector:
         self,
         params: Tree,
         state: TrainState,
-        images: Float[Array, 'b h w c'],
+        images: Images,
         batch: Batch,
         key: PRNGKeyArray,
         **options: Callable[..., Array],

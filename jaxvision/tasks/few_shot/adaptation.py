@@ -24,8 +24,10 @@ from jaxvision.tasks.few_shot.comparison import (
     Mask,
 )
 
+Scalar = Float[Array, '']
+
 # `(params, batch) -> loss`, for a batch of any type.
-Loss = Callable[[Tree, Tree], Float[Array, '']]
+Loss = Callable[[Tree, Tree], Scalar]
 
 
 def adapt(
@@ -34,7 +36,7 @@ def adapt(
     batches: Sequence[Tree],
     rate: float,
     first_order: bool = False,
-) -> tuple[Tree, list[Float[Array, '']]]:
+) -> tuple[Tree, list[Scalar]]:
     """Take one gradient step on each batch.
 
     Args:
@@ -60,7 +62,7 @@ def adapt(
 
 def reptile(
     loss: Loss, params: Tree, batches: Sequence[Tree], rate: float
-) -> tuple[Tree, Float[Array, '']]:
+) -> tuple[Tree, Scalar]:
     """Compute Reptile's direction, which replaces the gradient of an optimizer.
 
     The direction is the difference between `params` and the adapted parameters (Nichol et
@@ -95,7 +97,7 @@ def start_head(width: int, ways: int, dtype: DTypeLike) -> Tree:
     return {'kernel': jnp.zeros((width, ways), dtype), 'bias': jnp.zeros(ways, dtype)}
 
 
-def support_loss(logits: Float[Array, 'nk n'], mask: Mask) -> Float[Array, '']:
+def support_loss(logits: Float[Array, 'nk n'], mask: Mask) -> Scalar:
     """Compute the cross-entropy of the support set: the sum over classes of each class's mean.
 
     With this sum, one learning rate serves any number of ways and shots.
@@ -153,7 +155,7 @@ class Learner:
         features, _ = self.backbone.features(params, {}, images)
         return apply_head(params['head'], features)
 
-    def loss(self, params: Tree, batch: tuple[Images, Mask]) -> Float[Array, '']:
+    def loss(self, params: Tree, batch: tuple[Images, Mask]) -> Scalar:
         """Compute the cross-entropy of a support set (images, mask)."""
         images, mask = batch
         return support_loss(self.classify(params, images), mask)
@@ -179,7 +181,7 @@ class Learner:
 
     def reptile(
         self, params: Tree, images: Float[Array, 'ways n h w c'], steps: int
-    ) -> tuple[Tree, Float[Array, '']]:
+    ) -> tuple[Tree, Scalar]:
         """Compute Reptile's direction for the backbone.
 
         Args:

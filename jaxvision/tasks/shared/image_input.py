@@ -17,6 +17,7 @@ from jaxvision.data import decode, pillow_resize, pipeline
 from jaxvision.data.protocol import Source, SourceInfo
 from jaxvision.data.wrappers import Subset
 from jaxvision.image import augment, color, geometry
+from jaxvision.models.types import Images
 from jaxvision.pretrained import recipes
 from jaxvision.train import preprocessing
 
@@ -291,9 +292,9 @@ def augment_images(
     options: Config,
     key: PRNGKeyArray,
     index: Int[Array, 'b'],
-    images: Float[Array, 'b h w c'],
+    images: Images,
     targets: Float[Array, 'b k'],
-) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b k']]:
+) -> tuple[Images, Float[Array, 'b k']]:
     """Augment images and targets at random, with one random key per example.
 
     Args:
@@ -350,8 +351,8 @@ def augment_geometry(
     options: Config,
     key: PRNGKeyArray,
     index: Int[Array, 'b'],
-    images: Float[Array, 'b h w c'],
-) -> Float[Array, 'b h w c']:
+    images: Images,
+) -> Images:
     """Flip, shift and rotate images at random, with one random key per example.
 
     Args:

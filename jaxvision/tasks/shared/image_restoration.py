@@ -25,6 +25,7 @@ from jaxvision.core.task import (
 from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.losses import adversarial
 from jaxvision.models.generators import patchgan
+from jaxvision.models.types import Images
 from jaxvision.tasks.shared import feature_extractor
 from jaxvision.train import optimizers, update
 
@@ -57,20 +58,18 @@ FIELDS: Fields = {
 
 # Arrays [B, ...] of the degraded images: the input of the restoration network.
 Degraded = Any
-Features = Callable[[Tree, Float[Array, 'b h w c']], dict[str, Array]]
+Features = Callable[[Tree, Images], dict[str, Array]]
 
 
 @runtime_checkable
 class Restorer(Protocol):
     """A degradation and the network that reverses it; images are in [0, 1]."""
 
-    def blank(self, batch: Batch) -> tuple[Degraded, Float[Array, 'b h w c']]:
+    def blank(self, batch: Batch) -> tuple[Degraded, Images]:
         """Return (degraded, truth) of the right shapes, to initialise the networks."""
         ...
 
-    def degrade(
-        self, state: TrainState, batch: Batch
-    ) -> tuple[Degraded, Float[Array, 'b h w c']]:
+    def degrade(self, state: TrainState, batch: Batch) -> tuple[Degraded, Images]:
         """Return (degraded, truth) of a training step; both networks get the same."""
         ...
 
@@ -80,7 +79,7 @@ class Restorer(Protocol):
 
     def restore(
         self, params: Tree, model_state: Tree, degraded: Degraded
-    ) -> tuple[Float[Array, 'b h w c'], Tree]:
+    ) -> tuple[Images, Tree]:
         """Restore images in training.
 
         Args:
@@ -94,13 +93,13 @@ class Restorer(Protocol):
         ...
 
     def error(
-        self, errors: Float[Array, 'b h w c'], degraded: Degraded
+        self, errors: Images, degraded: Degraded
     ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
         """Reduce pixel losses to the (values, weights) of a loss term, one per image."""
         ...
 
     def discriminated(
-        self, image: Float[Array, 'b h w c'], degraded: Degraded
+        self, image: Images, degraded: Degraded
     ) -> Float[Array, 'b h w k']:
         """Make the discriminator's input from restored or true images."""
         ...

@@ -11,11 +11,19 @@ from jaxtyping import Array, Bool, Float, Integer, Key
 
 from jaxvision.tasks.video_summary.selection import FRACTION
 
+# True for some frames of a video.
+FrameMask = Bool[Array, 't']
+# One feature vector per frame.
+Features = Float[Array, 't d']
+# One value per frame.
+FrameValues = Float[Array, 't']
+Scalar = Float[Array, '']
+
 # 1 for a frame of the summary.
-Chosen = Integer[Array, 't'] | Bool[Array, 't']
+Chosen = Integer[Array, 't'] | FrameMask
 
 
-def ranks(importance: Float[Array, 't'], mask: Bool[Array, 't']) -> Float[Array, 't']:
+def ranks(importance: FrameValues, mask: FrameMask) -> FrameValues:
     """Compute for each frame the fraction of frames that are less important.
 
     Ties count half. Ranks do not depend on the scale of an annotator, and the evaluation
@@ -38,11 +46,11 @@ def bound_logits(logits: Float[Array, '*t']) -> Float[Array, '*t']:
 
 def reinforce(
     key: Key[Array, ''],
-    logits: Float[Array, 't'],
-    features: Float[Array, 't d'],
-    mask: Bool[Array, 't'],
+    logits: FrameValues,
+    features: Features,
+    mask: FrameMask,
     episodes: int,
-) -> tuple[Float[Array, ''], Float[Array, '']]:
+) -> tuple[Scalar, Scalar]:
     """Compute the REINFORCE loss of sampled summaries, and their reward.
 
     The baseline of a summary is the mean reward of the other summaries (Kool et al. 2019, "Buy
@@ -69,8 +77,8 @@ def reinforce(
 
 
 def sample_summary(
-    key: Key[Array, ''], logits: Float[Array, 't'], mask: Bool[Array, 't']
-) -> tuple[Bool[Array, 't'], Float[Array, '']]:
+    key: Key[Array, ''], logits: FrameValues, mask: FrameMask
+) -> tuple[FrameMask, Scalar]:
     """Sample a summary of `selection.FRACTION` of the frames.
 
     The summary has three to five segments of equal length, sampled without replacement. The
@@ -108,9 +116,7 @@ def sample_summary(
     return segments[segment] & mask, log_probability
 
 
-def reward(
-    features: Float[Array, 't d'], chosen: Chosen, mask: Bool[Array, 't']
-) -> Float[Array, '']:
+def reward(features: Features, chosen: Chosen, mask: FrameMask) -> Scalar:
     """Compute the reward of a summary: diversity plus representativeness (eq. 6).
 
     The reward is in [0, 2] if no cosine is negative.
@@ -126,11 +132,11 @@ def reward(
 
 
 def diversity(
-    features: Float[Array, 't d'],
+    features: Features,
     chosen: Chosen,
-    mask: Bool[Array, 't'],
+    mask: FrameMask,
     limit: int = 20,
-) -> Float[Array, '']:
+) -> Scalar:
     """Compute the diversity: the mean of 1 - cosine over pairs of chosen frames (eq. 3, 4).
 
     Args:
@@ -152,9 +158,7 @@ def diversity(
     return total / jnp.maximum(is_pair.sum(), 1)
 
 
-def representativeness(
-    features: Float[Array, 't d'], chosen: Chosen, mask: Bool[Array, 't']
-) -> Float[Array, '']:
+def representativeness(features: Features, chosen: Chosen, mask: FrameMask) -> Scalar:
     """Compute the representativeness: exp(-mean distance to a chosen frame) (eq. 5).
 
     The distance of a frame is the squared distance of its features to those of the nearest
@@ -176,5 +180,5 @@ def representativeness(
     return jnp.where(is_chosen.any(), jnp.exp(-mean), 0)
 
 
-def _at_least_float32(features: Float[Array, 't d']) -> Float[Array, 't d']:
+def _at_least_float32(features: Features) -> Features:
     return features.astype(jnp.promote_types(features.dtype, jnp.float32))

@@ -25,8 +25,13 @@ from jaxvision.tasks.shared.networks import make_model
 from jaxvision.tasks.video_summary import losses, metrics, similarity
 from jaxvision.train import update
 
+# Frames of videos.
+Videos = Float[Array, 'b t h w c']
+# False for padding behind a short video.
+Mask = Bool[Array, 'b t']
+
 # `(frozen variables, frames in [0, 1]) -> features`, with vectors of norm 1 at most.
-FrameFeatures = Callable[[Tree, Float[Array, 'b t h w c']], Float[Array, 'b t d']]
+FrameFeatures = Callable[[Tree, Videos], Float[Array, 'b t d']]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,16 +88,14 @@ class Scorer:
             return pixels
         return color.normalize(pixels, self.preprocessing.mean, self.preprocessing.std)
 
-    def frames(
-        self, inputs: Batch
-    ) -> tuple[Float[Array, 'b t h w c'], Bool[Array, 'b t']]:
+    def frames(self, inputs: Batch) -> tuple[Videos, Mask]:
         """Read the frames in [0, 1] and their mask, False for padding."""
         pixels = color.to_float(jnp.asarray(inputs['video']), self.dtype)
         # The mask becomes a float first, because TFLite cannot compare uint8.
         return pixels, jnp.asarray(inputs['video_mask'], self.dtype) > 0
 
     def masked_features(
-        self, frozen: Tree, pixels: Float[Array, 'b t h w c'], mask: Bool[Array, 'b t']
+        self, frozen: Tree, pixels: Videos, mask: Mask
     ) -> Float[Array, 'b t d']:
         """Compute the features of frames; 0 for padding.
 
@@ -106,9 +109,9 @@ class Scorer:
 
     def model_input(
         self,
-        pixels: Float[Array, 'b t h w c'],
+        pixels: Videos,
         features: Float[Array, 'b t d'],
-        mask: Bool[Array, 'b t'],
+        mask: Mask,
     ) -> Float[Array, 'b t *n']:
         """Compute the input of the model: normalised frames or similarities.
 
@@ -161,7 +164,7 @@ class Scorer:
         self,
         logits: Float[Array, 'b t'],
         importance: Float[Array, 'b t'],
-        mask: Bool[Array, 'b t'],
+        mask: Mask,
     ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
         """Compute the squared error between scores and targets.
 
@@ -182,8 +185,8 @@ class Scorer:
     def apply(
         self,
         variables: Tree,
-        frames: Float[Array, 'b t h w c'],
-        mask: Bool[Array, 'b t'],
+        frames: Videos,
+        mask: Mask,
     ) -> tuple[Float[Array, 'b t'], Scalars]:
         """Compute the logits of the scores and named intermediates, in inference.
 

@@ -5,6 +5,11 @@ from jaxtyping import Bool, Float, Int
 
 from jaxvision.tasks.video_summary import shots
 
+# True for some frames of a video.
+FrameMask = Bool[np.ndarray, 't']
+# One whole number per segment of a video.
+PerSegment = Int[np.ndarray, 'k']
+
 # Length of a summary as a fraction of the length of the video.
 FRACTION = 0.15
 
@@ -14,7 +19,7 @@ Boundaries = Int[np.ndarray, 'm']
 
 def shorten(
     scores: Float[np.ndarray, 't'], features: Float[np.ndarray, 't d']
-) -> tuple[Boundaries, Bool[np.ndarray, 't']]:
+) -> tuple[Boundaries, FrameMask]:
     """Select the frames of a summary: `FRACTION` of the frames, at least one.
 
     The video is divided into shots at changes of the features. Long shots are divided
@@ -78,7 +83,7 @@ def select(
     scores: Float[np.ndarray, 't'],
     boundaries: Boundaries,
     fraction: float = FRACTION,
-) -> Bool[np.ndarray, 't']:
+) -> FrameMask:
     """Select the shots of a summary by the knapsack problem (Zhou et al. 2018, arXiv 1801.00054).
 
     Args:
@@ -95,7 +100,7 @@ def select(
     return np.repeat(chosen, lengths)
 
 
-def f_score(selected: Bool[np.ndarray, 't'], annotated: Bool[np.ndarray, 't']) -> float:
+def f_score(selected: FrameMask, annotated: FrameMask) -> float:
     """Compute the F-score of the frames that a summary shares with the summary of an annotator.
 
     The F-score is a weak measure (Otani et al. 2019). It depends much on how shots are
@@ -110,8 +115,8 @@ def f_score(selected: Bool[np.ndarray, 't'], annotated: Bool[np.ndarray, 't']) -
 def key_frames(
     scores: Float[np.ndarray, 't'],
     boundaries: Boundaries,
-    selected: Bool[np.ndarray, 't'],
-) -> Int[np.ndarray, 'k']:
+    selected: FrameMask,
+) -> PerSegment:
     """Find the frame with the highest score in each selected shot.
 
     Args:
@@ -132,23 +137,19 @@ def key_frames(
     return np.array(best, np.int64)
 
 
-def kept_lengths(
-    selected: Bool[np.ndarray, 't'], boundaries: Boundaries
-) -> Int[np.ndarray, 'k']:
+def kept_lengths(selected: FrameMask, boundaries: Boundaries) -> PerSegment:
     """Count the frames in each selected shot."""
     lengths = _lengths(len(selected), boundaries)
     return lengths[selected[np.append(0, boundaries)]]
 
 
-def find_segments(selected: Bool[np.ndarray, 't']) -> Int[np.ndarray, 'k 2']:
+def find_segments(selected: FrameMask) -> Int[np.ndarray, 'k 2']:
     """Find each run of selected frames: its first frame, and the first frame after it."""
     changes = np.diff(selected.astype(int), prepend=0, append=0)
     return np.flatnonzero(changes).reshape(-1, 2)
 
 
-def uniform_summary(
-    lengths: Int[np.ndarray, 'k'], frames: int
-) -> Bool[np.ndarray, '{frames}']:
+def uniform_summary(lengths: PerSegment, frames: int) -> Bool[np.ndarray, '{frames}']:
     """Build the uniform summary: segments of equal length, evenly spaced in a video.
 
     Args:
@@ -165,7 +166,7 @@ def uniform_summary(
 
 
 def random_summary(
-    rng: np.random.Generator, lengths: Int[np.ndarray, 'k'], frames: int
+    rng: np.random.Generator, lengths: PerSegment, frames: int
 ) -> Bool[np.ndarray, '{frames}']:
     """Generate a random summary: segments in random order at random places of a video.
 
@@ -181,9 +182,7 @@ def random_summary(
     return _placed(before, lengths, frames)
 
 
-def _placed(
-    before: Int[np.ndarray, 'k'], lengths: Int[np.ndarray, 'k'], frames: int
-) -> Bool[np.ndarray, 't']:
+def _placed(before: PerSegment, lengths: PerSegment, frames: int) -> FrameMask:
     """Place segments; `before` counts the skipped frames before each segment."""
     selected = np.zeros(frames, bool)
     starts = before + np.append(0, lengths.cumsum()[:-1])
