@@ -41,8 +41,9 @@ _POINTS = {'rectangle': 2, 'polygon': 3, 'rotation': 4, 'oriented_rectangle': 4}
 def read(place: str) -> BoxListing:
     """Read the JSON files of a folder, at any depth.
 
-    A folder with the name of a split, such as train or val, is that split. Without such
-    folders, all images are 'train'. A polygon becomes its bounding box. Shapes such as lines and
+    A folder directly in it with the name of a split, such as train or val, is that split, and
+    JSON files outside of such folders are left out with a note. Without such folders, all
+    images are 'train'. A polygon becomes its bounding box. Shapes such as lines and
     points are counted and left out.
 
     Args:

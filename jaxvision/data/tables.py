@@ -61,13 +61,16 @@ def decode(table: Path) -> tuple[str, list[str]]:
 def split(
     table: Path, text: str, delimiter: str, column: Callable[[str], str]
 ) -> Table:
-    """Split a text into cells.
+    """Split a text into a header and rows of cells. Blank rows are left out.
 
     Args:
         table: the file, for the message.
         text: its content.
         delimiter: between cells.
-        column: gives the name of a column by what its first cell says.
+        column: `(cell of the header) -> name of the column`.
+
+    Returns:
+        The names of the columns, and (line, cells) of each further row.
 
     Raises:
         UserError: The text is no CSV.

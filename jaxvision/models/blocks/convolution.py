@@ -119,8 +119,10 @@ def convolve(
         kernel: [*window, C_in / groups, C_out].
         strides: one for each spatial axis.
         padding: 'SAME', 'VALID' or zeros (before, after) along each axis.
-        in_loop: True in the body of a scan, or for a kernel with a batch axis under vmap.
-        **options: further arguments of `lax.conv_general_dilated`.
+        in_loop: True in the body of a scan, or for a kernel with a batch axis under vmap. More
+            shapes are then matrix products on a CPU.
+        **options: further arguments of `lax.conv_general_dilated`. `dimension_numbers` is
+            required, such as ('NHWC', 'HWIO', 'NHWC'): the default of lax is channels first.
 
     Returns:
         [B, *out, C_out].

@@ -118,8 +118,10 @@ def show(
         outputs: outputs of `Task.predict` for one image.
 
     Returns:
-        (detections as COCO's results have them, the picture). 'bbox' is [x, y, width,
-        height] in pixels of the original image.
+        ({'detections': [{'class', 'category_id', 'score', 'bbox'}, ...]}, the picture). 'bbox'
+        is [x, y, width, height] in pixels of the original image, as in COCO's results. The
+        picture has the detections with a score of at least `SHOWN`. It is None if the
+        example has no 'original'.
     """
     boxes = np.asarray(
         to_original(

@@ -72,7 +72,11 @@ class Objects:
 
 
 def most_boxes(source: Source) -> int:
-    """The largest number of boxes of an image, read without decoding images if possible."""
+    """Return the number of boxes for which each image needs room.
+
+    It is the padded length if the source pads its boxes ('box_mask'). Otherwise it is the
+    largest number of boxes of an image. Images are not decoded if the source has `boxes_of`.
+    """
     if 'box_mask' in source.info.holds:
         return len(source[0]['box_mask'])
     read = getattr(source, 'boxes_of', source.__getitem__)

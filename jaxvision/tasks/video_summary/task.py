@@ -98,7 +98,11 @@ def source(
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """Return the feature extractor, if `task.features` names a classification run."""
+    """List the network that the task needs: the run that `task.features` names.
+
+    Returns:
+        {'feature_extractor': the run}, or {} if `task.features` is 'layout'.
+    """
     features = config.task.features
     if features == 'layout':
         return {}
