@@ -50,12 +50,15 @@ def read(place: str) -> BoxListing:
         place: the folder.
 
     Raises:
-        UserError: There is no JSON file, one is not of LabelMe's form, or an image is missing.
+        UserError: There is no JSON file, one is not of LabelMe's form, an image is missing,
+            or the splits are further down.
     """
     root = Path(place).expanduser()
     files, unlabelled = _files(root)
     folders = {_top(root, file) for file in files}
     has_splits = any(split_of(name) for name in folders)
+    if not has_splits:
+        _refuse_nested_splits(root, files)
     other_shapes: Counter[str] = Counter()
     by_split: dict[str, list[AnnotatedImage]] = {}
     unread = []
@@ -88,6 +91,18 @@ def read(place: str) -> BoxListing:
         classes=sorted_classes(images),
         notes=notes,
     )
+
+
+def _refuse_nested_splits(root: Path, files: list[Path]) -> None:
+    """Refuse a folder whose splits are further down: all images would be 'train'."""
+    for file in files:
+        parents = file.relative_to(root).parts[:-1]
+        if any(split_of(name) for name in parents):
+            raise UserError(
+                f'data.source=boxes:{root}: expected the folders of the splits directly in '
+                f'it, and {name_in(root, file)} is in one further down. Give the folder '
+                'that holds them'
+            )
 
 
 def _files(root: Path) -> tuple[list[Path], list[Path]]:

@@ -74,6 +74,14 @@ def test_without_such_folders_all_images_train(tmp_path):
     assert source.info.notes == ('1 image without a JSON file left out, such as c.png',)
 
 
+def test_splits_further_down_are_refused(tmp_path):
+    """All their images, those of validation too, would be trained on."""
+    for name in ('train', 'val'):
+        write_file(tmp_path / '2024' / name, name, [CAT])
+    with pytest.raises(UserError, match='is in one further down'):
+        opened(f'boxes:{tmp_path}')
+
+
 @pytest.mark.parametrize(
     'image', ['../images/a.png', '..\\images\\a.png', '../labels/../images/a.png']
 )
