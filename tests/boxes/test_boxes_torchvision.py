@@ -1,5 +1,6 @@
 """Box arithmetic equals torchvision's: arrays stored by tests/bench/torchvision_boxes.py."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -99,20 +100,16 @@ def test_anchors(name, sizes):
     np.testing.assert_array_equal(found, boxes(name))
 
 
-def test_suppression_compiles_for_batches():
+def test_an_image_of_a_batch_is_suppressed_as_if_alone():
     one = boxes('crowded')
     scores = jnp.asarray(REFERENCE['scores'])
     classes = jnp.asarray(REFERENCE['classes'], jnp.int32)
-    both = nms.batched(
+    suppress = functools.partial(nms.by_argmax, iou=0.5, limit=100, score=0.2)
+    both = jax.jit(jax.vmap(suppress))(
         jnp.stack([one, one[::-1]]),
         jnp.stack([scores, scores[::-1]]),
         jnp.stack([classes, classes[::-1]]),
-        iou=0.5,
-        limit=100,
-        score=0.2,
     )
-    alone = jax.jit(lambda *image: nms.greedy(*image, iou=0.5, limit=100, score=0.2))(
-        one, scores, classes
-    )
+    alone = nms.greedy(one, scores, classes, iou=0.5, limit=100, score=0.2)
     np.testing.assert_array_equal(both.index[0], alone.index)
     np.testing.assert_array_equal(both.valid[0], alone.valid)
