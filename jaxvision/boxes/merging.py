@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxvision.boxes import overlap
+
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
@@ -82,16 +84,8 @@ def _best_group(
     for group in groups:
         if group.label != label:
             continue
-        overlap = _iou(group.box(), box)
-        if overlap > largest:
+        value = float(overlap.iou_on_host(box, group.box()[None])[0])
+        if value > largest:
             best = group
-            largest = overlap
+            largest = value
     return best
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    low = np.maximum(a[:2], b[:2])
-    high = np.minimum(a[2:], b[2:])
-    common = np.prod(np.maximum(high - low, 0))
-    union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - common
-    return float(common / max(union, 1e-12))

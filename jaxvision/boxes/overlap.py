@@ -4,7 +4,9 @@ Functions of one pair broadcast over leading axes. `pairwise_iou` compares all p
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jaxtyping import Float
 
 from jaxvision.boxes import conversions
 from jaxvision.boxes.types import (
@@ -51,6 +53,23 @@ def iou(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
 def pairwise_iou(a: Candidates, b: Truth) -> Pairs:
     """IoU of each box of `a` with each box of `b`."""
     return iou(a[:, None], b[None])
+
+
+def iou_on_host(
+    box: Float[np.ndarray, '4'], others: Float[np.ndarray, 'm 4']
+) -> Float[np.ndarray, 'm']:
+    """IoU of one box with others by NumPy, for loops over the boxes of an image.
+
+    Args:
+        box: edges.
+        others: edges of each other box.
+    """
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    common = np.prod(np.maximum(high - low, 0), axis=1)
+    areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
+    union = np.prod(box[2:] - box[:2]) + areas - common
+    return common / np.maximum(union, _TINY)
 
 
 def overlap_of_first(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:

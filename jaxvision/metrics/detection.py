@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxvision.boxes import overlap
 from jaxvision.core.types import Json, Records
 
 # The order of COCOeval.stats.
@@ -211,7 +212,7 @@ def confusion(
         predicted = records['classes'][row][chosen]
         free = ~crowd
         for number in np.argsort(-records['scores'][row][chosen], kind='stable'):
-            overlaps = _ious(boxes[number], truth)
+            overlaps = overlap.iou_on_host(boxes[number], truth)
             eligible = np.where(free, overlaps, 0)
             best = int(np.argmax(eligible)) if len(truth) else 0
             if len(truth) and eligible[best] >= iou:
@@ -221,12 +222,3 @@ def confusion(
                 counts[classes, predicted[number]] += 1
         np.add.at(counts, (labels[free], classes), 1)
     return counts
-
-
-def _ious(box: Float[np.ndarray, '4'], others: Boxes) -> Float[np.ndarray, 'n']:
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    common = np.prod(np.maximum(high - low, 0), axis=1)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
-    union = np.prod(box[2:] - box[:2]) + areas - common
-    return common / np.maximum(union, 1e-9)

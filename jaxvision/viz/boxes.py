@@ -6,7 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from jaxvision.viz import text
+
 _GOLDEN = 0.618034  # Hues this far apart stay distinct, however many there are.
+_LINE = 17  # height of a caption in pixels
 _SMALLEST = 320  # pixels of the longest side of a picture; smaller images are enlarged
 
 
@@ -24,13 +27,13 @@ def draw(
         captions: a text for each box.
         classes: number of each box's class, which chooses its colour.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     times = max(1, -(-_SMALLEST // max(image.shape[:2])))
     whole = np.broadcast_to(image, (*image.shape[:2], 3)).repeat(times, 0)
     page = Image.fromarray(np.ascontiguousarray(whole.repeat(times, 1)))
     pencil = ImageDraw.Draw(page)
-    font = ImageFont.load_default(12)
+    font = text.font()
     # The last box is on top, so the best one, which is the first, is drawn last.
     for box, caption, number in reversed(
         list(zip(times * boxes, captions, classes.tolist(), strict=True))
@@ -40,10 +43,12 @@ def draw(
         pencil.rectangle(
             (xmin, ymin, max(xmax - 1, xmin), max(ymax - 1, ymin)), None, color, 2
         )
-        top = ymin - 15 if ymin >= 15 else ymin
+        top = ymin
+        if ymin >= _LINE:
+            top = ymin - _LINE
         length = pencil.textlength(caption, font)
-        pencil.rectangle((xmin, top, xmin + length + 4, top + 15), color)
-        pencil.text((xmin + 2, top + 1), caption, 'black', font)
+        pencil.rectangle((xmin, top, xmin + length + 4, top + _LINE), color)
+        pencil.text((xmin + 2, top), caption, 'black', font)
     return np.asarray(page)
 
 

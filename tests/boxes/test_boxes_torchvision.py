@@ -31,6 +31,13 @@ def test_overlaps_of_all_pairs(name):
     np.testing.assert_allclose(found, REFERENCE[name], atol=2e-6)
 
 
+def test_the_overlap_on_the_host_is_the_same():
+    a = np.asarray(boxes('a'))
+    b = np.asarray(boxes('b'))
+    for box, expected in zip(a, REFERENCE['iou'], strict=True):
+        np.testing.assert_allclose(overlap.iou_on_host(box, b), expected, atol=1e-6)
+
+
 def test_deltas_of_faster_rcnn():
     weights = (10.0, 10.0, 5.0, 5.0)
     deltas = coders.encode_deltas(boxes('a'), boxes('b'), weights)

@@ -79,10 +79,7 @@ def test_eight_scenes_are_learned_by_heart(few, tmp_path, no_pictures, name):
         'train.eval_every=150',
         'train.checkpoint_every=150',
         'model.variant=cnn:8x1-16x1-32x1-32x1',
-        'data.test_split=train',
-        'data.train_split=train',
     )
-    config.data.test_split = ''
     result = loop.run(config, tmp_path)
     this = run.reopen(tmp_path)
     state = this.restore('last')
@@ -291,7 +288,7 @@ def test_the_answer_is_in_pixels_of_the_original_image(coordinates):
     'overrides, message',
     [
         (('data.source=digits',), 'this task needs boxes'),
-        (('model.variant=cnn',), 'expected a backbone and its variant'),
+        (('model.variant=cnn',), 'expected NAME:VARIANT of a backbone'),
         (('model.options.strides=4-9',), 'expected strides that double'),
         (('model.options.strides=4-8-16',), 'expected strides of the backbone'),
         (('task.nms_iou=1.5',), 'task.nms_iou=1.5: expected'),

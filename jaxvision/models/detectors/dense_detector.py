@@ -4,7 +4,6 @@ A decoupled head as in YOLOX (arXiv 2107.08430) gives class scores and the dista
 cell's centre to the four edges as in FCOS (arXiv 1904.01355).
 """
 
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +16,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from jaxvision.boxes import anchors
-from jaxvision.core.errors import UserError
-from jaxvision.core.options import call
-from jaxvision.core.registry import resolve
 from jaxvision.core.types import Values
 from jaxvision.models.blocks import convolution, layers
-from jaxvision.models.detectors.pyramid import FeatureMap, PyramidBackbone
+from jaxvision.models.detectors.pyramid import (
+    FeatureMap,
+    PyramidBackbone,
+    make_features,
+)
 
 PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, section 3.3)
 
@@ -184,11 +184,8 @@ def make(
         UserError: The variant or an option is wrong.
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
-    features = PyramidBackbone(
-        backbone=make_backbone(variant, backbone, momentum=momentum, **types),
-        strides=parse_strides(strides),
-        width=width,
-        **types,
+    features = make_features(
+        variant, backbone, strides, width, momentum=momentum, **types
     )
     head = DenseHead(
         num_classes=num_classes,
@@ -199,61 +196,3 @@ def make(
         **types,
     )
     return DenseDetector(features, head)
-
-
-def make_backbone(
-    variant: str,
-    options: Values | None,
-    *,
-    momentum: float,
-    dtype: DTypeLike,
-    param_dtype: DTypeLike,
-) -> nn.Module:
-    """Build the backbone that a detector's variant names, without its head.
-
-    Args:
-        variant: NAME:VARIANT of the backbone.
-        options: of the backbone, by name.
-        momentum: fraction of the running statistics that a training step keeps.
-        dtype: of the computation.
-        param_dtype: of the parameters.
-
-    Raises:
-        UserError: There is no such backbone.
-    """
-    name, colon, size = variant.partition(':')
-    if not colon:
-        raise UserError(
-            f'model.variant={variant!r}: expected a backbone and its variant. Write them '
-            "as 'resnet:50'"
-        )
-    make_model = resolve('models', name).make
-    backbone_options = dict(options or {})
-    if 'momentum' in inspect.signature(make_model).parameters:
-        backbone_options.setdefault('momentum', momentum)
-    return call(
-        make_model,
-        f'model {name!r}',
-        size,
-        num_classes=0,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        options=backbone_options,
-    )
-
-
-def parse_strides(text: str) -> tuple[int, ...]:
-    """Read '8-16-32'.
-
-    Raises:
-        UserError: The text is no such list, or its strides do not double.
-    """
-    parts = text.split('-')
-    strides = tuple(int(part) for part in parts if part.isdecimal())
-    doubled = tuple(2 * stride for stride in strides[:-1])
-    if len(strides) != len(parts) or not all(strides) or doubled != strides[1:]:
-        raise UserError(
-            f'model.options.strides={text!r}: expected strides that double, such as '
-            "'8-16-32'. Write them so"
-        )
-    return strides

@@ -16,8 +16,11 @@ from jaxtyping import Array, Float, Key
 from jaxvision.boxes import anchors, coders, nms, roi_align
 from jaxvision.core.types import Values
 from jaxvision.models.blocks import convolution, layers
-from jaxvision.models.detectors.dense_detector import make_backbone, parse_strides
-from jaxvision.models.detectors.pyramid import FeatureMap, PyramidBackbone
+from jaxvision.models.detectors.pyramid import (
+    FeatureMap,
+    PyramidBackbone,
+    make_features,
+)
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the second stage's deltas
 
@@ -282,11 +285,8 @@ def make(
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
     ratios = (0.5, 1.0, 2.0)
-    features = PyramidBackbone(
-        backbone=make_backbone(variant, backbone, momentum=momentum, **types),
-        strides=parse_strides(strides),
-        width=width,
-        **types,
+    features = make_features(
+        variant, backbone, strides, width, momentum=momentum, **types
     )
     return FasterRCNN(
         features=features,

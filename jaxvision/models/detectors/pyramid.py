@@ -1,5 +1,6 @@
 """Feature pyramid network: Lin et al., 2017 (arXiv 1612.03144)."""
 
+import inspect
 from collections.abc import Sequence
 from functools import partial
 
@@ -10,6 +11,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.options import call
+from jaxvision.core.registry import resolve
+from jaxvision.core.types import Values
 from jaxvision.models.blocks import convolution, layers
 
 FeatureMap = Float[Array, 'b _ _ _']
@@ -123,3 +127,94 @@ def map_of_stride(
             f'{stride} is not one of them. Choose others, or another backbone'
         )
     return maps[stride]
+
+
+def make_features(
+    variant: str,
+    options: Values | None,
+    strides: str,
+    width: int,
+    *,
+    momentum: float,
+    dtype: DTypeLike,
+    param_dtype: DTypeLike,
+) -> PyramidBackbone:
+    """Build the backbone of a detector and its pyramid.
+
+    Args:
+        variant: NAME:VARIANT of the backbone.
+        options: of the backbone, by name; None: its defaults.
+        strides: pixels of a cell of each map, such as '8-16-32'.
+        width: channels of every map.
+        momentum: fraction of the running statistics that a training step keeps.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+
+    Raises:
+        UserError: There is no such backbone, or the strides do not double.
+    """
+    types = {'dtype': dtype, 'param_dtype': param_dtype}
+    return PyramidBackbone(
+        backbone=_make_backbone(variant, options, momentum=momentum, **types),
+        strides=_parse_strides(strides),
+        width=width,
+        **types,
+    )
+
+
+def _make_backbone(
+    variant: str,
+    options: Values | None,
+    *,
+    momentum: float,
+    dtype: DTypeLike,
+    param_dtype: DTypeLike,
+) -> nn.Module:
+    """Build the backbone that a detector's variant names, without its head.
+
+    Args:
+        variant: NAME:VARIANT of the backbone.
+        options: of the backbone, by name.
+        momentum: fraction of the running statistics that a training step keeps.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+
+    Raises:
+        UserError: There is no such backbone.
+    """
+    name, colon, size = variant.partition(':')
+    if not colon:
+        raise UserError(
+            f'model.variant={variant!r}: expected NAME:VARIANT of a backbone. Write it '
+            "as 'resnet:50'"
+        )
+    make_model = resolve('models', name).make
+    backbone_options = dict(options or {})
+    if 'momentum' in inspect.signature(make_model).parameters:
+        backbone_options.setdefault('momentum', momentum)
+    return call(
+        make_model,
+        f'model {name!r}',
+        size,
+        num_classes=0,
+        dtype=dtype,
+        param_dtype=param_dtype,
+        options=backbone_options,
+    )
+
+
+def _parse_strides(text: str) -> tuple[int, ...]:
+    """Read '8-16-32'.
+
+    Raises:
+        UserError: The text is no such list, or its strides do not double.
+    """
+    parts = text.split('-')
+    strides = tuple(int(part) for part in parts if part.isdecimal())
+    doubled = tuple(2 * stride for stride in strides[:-1])
+    if len(strides) != len(parts) or not all(strides) or doubled != strides[1:]:
+        raise UserError(
+            f'model.options.strides={text!r}: expected strides that double. Write them '
+            "as '8-16-32'"
+        )
+    return strides

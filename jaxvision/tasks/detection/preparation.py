@@ -105,8 +105,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the function that brings images and boxes to fixed shapes.
 
     In training the size and the place of an image change at random. In evaluation and
-    prediction an image is resized with its aspect ratio to fit the canvas. `truth_boxes` are
-    those of the original image, `boxes` those of the canvas.
+    prediction an image is resized with its aspect ratio to fit the canvas. Then
+    `truth_boxes` are those of the original image, and `boxes` those of the canvas.
     """
     size = spec.preprocessing.size
     channels = spec.inputs['image'].shape[2]
@@ -196,7 +196,6 @@ def _padded(objects: Objects, map_: Warp, room: int, in_training: bool) -> Examp
     else:
         moved = map_.boxes(objects.boxes).astype(np.float32)
     count = len(objects.boxes)
-    number = min(count, room)
     arrays = {
         'boxes': moved,
         'truth_boxes': objects.boxes,
@@ -208,6 +207,6 @@ def _padded(objects: Objects, map_: Warp, room: int, in_training: bool) -> Examp
     padded = {}
     for name, values in arrays.items():
         whole = np.zeros((room, *values.shape[1:]), values.dtype)
-        whole[:number] = values[:number]
+        whole[:count] = values
         padded[name] = whole
     return padded
