@@ -19,8 +19,9 @@ class Kind:
 
     Attributes:
         purpose: the input of the model, or its task.
-        needs: keyword arguments of `make`.
-        inputs: for each network that `make` returns, the shapes of its inputs.
+        needs: keyword arguments for `make`, such as the number of classes.
+        inputs: for each network that `make` returns, the shapes and dtypes of its inputs,
+            with a batch of one.
     """
 
     purpose: str
@@ -36,8 +37,8 @@ class Description:
         name: of the model.
         variant: of the model.
         purpose: the input of the model, or its task.
-        needs: keyword arguments with which it was built.
-        parameters: their number.
+        needs: keyword arguments with which the model was built.
+        parameters: the number of parameters of the model.
     """
 
     name: str
@@ -50,6 +51,8 @@ class Description:
 def variants(name: str) -> tuple[str, ...]:
     """Return the documented variants of a model, or () if its module lists none.
 
+    They are all variants of a paper, or examples where any list of widths is allowed.
+
     Raises:
         UserError: There is no such model.
     """
@@ -60,8 +63,9 @@ def variants(name: str) -> tuple[str, ...]:
 def describe(name: str, variant: str) -> Description:
     """Describe one variant of a model, and count its parameters without computing any.
 
-    They are counted for the 224-pixel images and the 1,000 classes of ImageNet, or else for the
-    description's `needs`. For a GAN, both networks count.
+    A backbone is counted for the 224-pixel images and the 1,000 classes of ImageNet, any other
+    model for the description's `needs`. For a GAN, both networks count. Batch statistics are
+    no parameters.
 
     Args:
         name: one of `models.NAMES`.

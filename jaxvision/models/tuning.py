@@ -20,12 +20,15 @@ Path = tuple[str, ...]
 def blocks(model: nn.Module, *inputs: Any) -> list[Path]:
     """List a model's blocks in the order of computation, the head last.
 
-    A block is a list of names at the top of the parameters. Norms belong to the block before them.
-    Parameters without a module, such as tokens and positions, belong to the first block.
+    A norm belongs to the block before it. Parameters without a module, such as tokens and
+    positions, belong to the first block. The model is traced, but nothing is computed.
 
     Args:
         model: a model with a module 'head'.
         *inputs: its inputs, as arrays or shapes.
+
+    Returns:
+        A tuple for each block, with names from the top level of the model's 'params'.
 
     Raises:
         UserError: The model has no module 'head'.
@@ -69,11 +72,11 @@ def head_input(model: nn.Module, variables: Tree, *inputs: Any) -> Float[Array, 
 
     Args:
         model: a model with a module 'head'.
-        variables: its variables.
+        variables: its variables, {'params': tree, ...}.
         *inputs: its inputs.
 
     Returns:
-        Features, [B, D].
+        Features, [B, D], the input of the module 'head'.
     """
     features = []
 
@@ -92,13 +95,19 @@ def tuned(
     statistics_stay: bool = False,
     lora: Tree | None = None,
 ) -> Any:
-    """Return a context in which a model is applied with frozen parts and low-rank updates.
+    """Change how models compute inside a `with` block: frozen parts and low-rank updates.
+
+    It stops no gradients: the caller leaves frozen parameters out of the training.
 
     Args:
-        staying: paths of frozen modules, such as 'encoder' or 'encoder/stem_norm'. With all their
-            submodules they compute as in evaluation mode while others train.
-        statistics_stay: True if all batch norms use their running statistics.
-        lora: low-rank updates from `low_rank`. A linear layer adds the update at its path.
+        staying: paths of frozen modules, such as 'encoder' or 'encoder/stem_norm'. In them and
+            their submodules, batch norms use their running statistics and nothing is dropped.
+        statistics_stay: True if all batch norms use, and do not update, running statistics.
+        lora: low-rank updates from `low_rank`, or None. A linear layer x W + b with an update
+            at its path returns x W + b + (x down) up.
+
+    Returns:
+        A context manager, for `init` and `apply` of Flax modules inside it.
     """
 
     def is_frozen(path: Path) -> bool:
@@ -138,13 +147,14 @@ def low_rank(
 ) -> Tree:
     """Initialise low-rank updates of a model's matrices (LoRA, Hu et al. 2021).
 
-    Each matrix [in, out] except the head's gets 'down' [in, rank] and 'up' [rank, out]. Their
-    product is added to the matrix. It is zero at first.
+    Each kernel [in, out] of a linear layer, except the head's, gets 'down' [in, rank] and 'up'
+    [rank, out]. The model must add their product to the kernel. It is zero at first, as 'up' is
+    zero and 'down' is random.
 
     Args:
         key: the random key of 'down'.
-        params: the model's parameters.
-        rank: between 1 and the sides of each matrix.
+        params: the model's parameters, which are not changed.
+        rank: at least 1, and smaller than both sides of every such kernel.
         dtype: of the updates.
 
     Returns:

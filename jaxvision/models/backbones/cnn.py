@@ -12,13 +12,15 @@ from jaxvision.models.types import Images, Keys, Outputs
 class CNN(nn.Module):
     """Stages of 3x3 convolutions with batch norm and ReLU, then global average pooling.
 
-    Intermediates: 'stage1', 'stage2', ... (before their pooling), 'pooled', 'logits'.
+    A call returns (logits, intermediates): 'stage1', 'stage2', ... (before their pooling),
+    'pooled', 'logits'. Without a head, the logits are the pooled features after dropout. Each
+    stage after the first halves the image. Images too small for this raise a UserError.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.
         stages: (width, number of convolutions) of each stage.
         dropout: rate before the head.
-        momentum: of batch norm.
+        momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.
     """

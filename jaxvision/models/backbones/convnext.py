@@ -53,15 +53,17 @@ class Block(nn.Module):
 
 
 class ConvNeXt(nn.Module):
-    """A stem of 4x4 patches, and four stages of blocks, each at half the resolution of the last.
+    """A stem of 4x4 patches, then stages of blocks, each at half the resolution of the last.
 
-    Intermediates: 'stem', 'stage1' ... 'stage4', 'pooled', 'logits'.
+    A call returns (logits, intermediates): 'stem', 'stage1', 'stage2', ..., 'pooled' (after the
+    last norm), 'logits'. Without a head, the logits are the pooled features. `train` changes
+    nothing: blocks are dropped if there are `keys`, one for each example.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.
         widths: of the stages.
         depths: number of blocks of each stage.
-        drop_path: rate of the last block, growing linearly with depth.
+        drop_path: rate of the last block. It grows linearly with depth, from 0.
         dtype: of the computation.
         param_dtype: of the parameters.
     """
@@ -138,7 +140,7 @@ def make(
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        drop_path: rate of the last block. It grows linearly with depth.
+        drop_path: rate of the last block. It grows linearly with depth, from 0 in the first.
 
     Raises:
         UserError: The variant is unknown.

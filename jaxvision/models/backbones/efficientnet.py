@@ -68,9 +68,10 @@ def make(
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        drop_path: rate of the last block. It grows linearly with depth.
-        padding: 'symmetric' or 'same', see `InvertedResiduals`.
-        epsilon: of batch norm.
+        drop_path: i * drop_path / N is the rate of block i = 0, ..., N - 1 of N blocks.
+        padding: 'symmetric' (half a kernel on each side, as in PyTorch) or 'same' (as in
+            TensorFlow).
+        epsilon: added to the variance in batch norm.
         momentum: fraction of the running statistics that a training step keeps.
 
     Raises:

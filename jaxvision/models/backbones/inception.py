@@ -21,17 +21,25 @@ max_pool = partial(pooling.max_pool, window=(3, 3), strides=(2, 2))
 
 
 def average_pool(x: Images) -> Images:
-    """3x3 average pooling of stride 1 that does not count the padding."""
+    """3x3 average pooling of stride 1 that does not count the padding. The size stays."""
     return nn.avg_pool(x, (3, 3), padding='SAME', count_include_pad=False)
 
 
 def same_max_pool(x: Images) -> Images:
-    """3x3 max pooling of stride 1."""
+    """3x3 max pooling of stride 1. The size stays."""
     return nn.max_pool(x, (3, 3), padding='SAME')
 
 
 class ConvNorm(nn.Module):
-    """A convolution, batch norm with running statistics, and ReLU."""
+    """A convolution, batch norm that always uses its running statistics, and ReLU.
+
+    Attributes:
+        width: number of output channels.
+        window: height and width of the kernel.
+        strides: along both axes.
+        padding: 'SAME' or 'VALID'.
+        dtype: of the computation.
+    """
 
     width: int
     window: tuple[int, int]
@@ -60,7 +68,7 @@ class ConvNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """Parallel branches with concatenated channels."""
+    """Base of the blocks: parallel branches, whose channels are concatenated."""
 
     dtype: DTypeLike
 
@@ -82,7 +90,7 @@ class Block(nn.Module):
         return ConvNorm(width, window, dtype=self.dtype, name=name, **options)
 
     def halve(self, name: str, width: int) -> ConvNorm:
-        """Build a 3x3 convolution of stride 2 without padding."""
+        """Build a 3x3 convolution of stride 2 without padding, with norm and ReLU."""
         return self.conv(name, width, (3, 3), strides=2, padding='VALID')
 
 
@@ -107,7 +115,7 @@ class BlockA(Block):
 
 
 class BlockB(Block):
-    """From 35x35 to 17x17."""
+    """From 35x35 to 17x17: a 3x3 convolution, a double one, and a max pool, side by side."""
 
     @nn.compact
     def __call__(self, x: Images) -> Maps:
@@ -143,7 +151,7 @@ class BlockC(Block):
 
 
 class BlockD(Block):
-    """From 17x17 to 8x8."""
+    """From 17x17 to 8x8: a 3x3 convolution, a 7x7 and a 3x3 one, and a max pool, side by side."""
 
     @nn.compact
     def __call__(self, x: Images) -> Maps:
@@ -158,7 +166,10 @@ class BlockD(Block):
 
 
 class BlockE(Block):
-    """At 8x8: branches of 1x3 and 3x1 convolutions side by side. The last one has a max pool."""
+    """At 8x8: branches of 1x3 and 3x1 convolutions side by side, and a pool.
+
+    If `last` is True, this is a max pool, otherwise an average pool.
+    """
 
     last: bool
 
@@ -190,7 +201,8 @@ class BlockE(Block):
 class InceptionV3(nn.Module):
     """Inception-v3 for inference, on images in [-1, 1] of 299x299 pixels (at least 75x75).
 
-    Intermediates: 'Mixed_5d', 'Mixed_6e', 'Mixed_7c', 'pooled' (2048), 'logits' (1008).
+    A call on [B, H, W, 3] returns (logits [B, 1008], intermediates): 'Mixed_5d', 'Mixed_6e',
+    'Mixed_7c', 'pooled' [B, 2048], 'logits'.
     """
 
     dtype: DTypeLike = jnp.float32
@@ -233,8 +245,15 @@ class InceptionV3(nn.Module):
 def features(variables: Tree, images: Images) -> Float[Array, 'b 2048']:
     """Compute the features that the FID compares.
 
-    Images are grey or RGB in [0, 1], of any size. They are resized to 299x299 as in pytorch-fid,
-    bilinear without antialiasing, because the FID depends on the resizing (Parmar et al. 2022).
+    Images are resized to 299x299 as in pytorch-fid, bilinear without antialiasing, because the FID
+    depends on the resizing (Parmar et al. 2022).
+
+    Args:
+        variables: of `InceptionV3`.
+        images: grey or RGB in [0, 1], of any size: [B, H, W, 1] or [B, H, W, 3].
+
+    Returns:
+        Features, [B, 2048].
     """
     batch, height, width, _ = images.shape
     rgb = jnp.broadcast_to(images, (batch, height, width, 3))

@@ -36,13 +36,15 @@ def make(
     """Build a MobileNetV2.
 
     Args:
-        variant: the width factor, '1.0' for the paper's widths.
+        variant: the width factor, above 0 and below 100, '1.0' for the paper's widths. The last
+            convolution is never narrower than the paper's.
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
         dropout: rate before the head, in [0, 1).
-        padding: 'symmetric' or 'same', see `InvertedResiduals`.
-        epsilon: of batch norm.
+        padding: 'symmetric' (half a kernel on each side, as in PyTorch) or 'same' (as in
+            TensorFlow).
+        epsilon: added to the variance in batch norm.
         momentum: fraction of the running statistics that a training step keeps.
 
     Raises:

@@ -21,7 +21,15 @@ zeros = nn.initializers.zeros
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions beside a shortcut, then ReLU.
+
+    Attributes:
+        width: number of output channels.
+        stride: of the first convolution and of the shortcut.
+        drop_path: rate at which the convolutions' branch is dropped in training.
+        conv: builds a convolution.
+        norm: builds a norm from its `name`.
+    """
 
     width: int
     stride: int
@@ -40,7 +48,15 @@ class BasicBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut. The last one is four times as wide."""
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut, then ReLU.
+
+    Attributes:
+        width: number of channels inside. The output has four times as many.
+        stride: of the 3x3 convolution and of the shortcut.
+        drop_path: rate at which the convolutions' branch is dropped in training.
+        conv: builds a convolution.
+        norm: builds a norm from its `name`.
+    """
 
     width: int
     stride: int
@@ -79,10 +95,16 @@ def shortcut(
 ) -> Float[Array, '...']:
     """Apply the identity, or a projection if the block changes the shape.
 
+    Call it in the block's compact method: the projection consists of the new submodules
+    'shortcut_conv', a 1x1 convolution, and 'shortcut_norm'.
+
     Args:
         block: the block, with `conv`, `norm` and `stride`.
         x: its input, [B, H, W, C].
-        branch: the other branch, whose shape the result has.
+        branch: output of the other branch. Only its shape is used.
+
+    Returns:
+        `x` or its projection, in the shape of `branch`. The two are not added here.
     """
     if x.shape == branch.shape:
         return x
@@ -91,9 +113,22 @@ def shortcut(
 
 
 class ResNet(nn.Module):
-    """A stem and four stages of residual blocks, each at half the resolution of the last.
+    """A stem and stages of residual blocks, each stage at half the resolution of the last.
 
-    Intermediates: 'stem', 'stage1' ... 'stage4', 'pooled', 'logits'. For the attributes see `make`.
+    A call returns (logits, intermediates): 'stem' (before pooling), 'stage1', 'stage2', ...,
+    'pooled', 'logits'. Without a head, the logits are the pooled features.
+
+    Attributes:
+        num_classes: length of the logits, 0 for no head.
+        block: the class of the blocks.
+        depths: number of blocks of each stage.
+        stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
+        norm: 'batch' or 'group'.
+        momentum: fraction of the running statistics that a training step keeps.
+        drop_path: rate of the last block. It grows linearly with depth, from 0.
+        remat: recompute each block in the backward pass, which saves memory.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     num_classes: int
@@ -201,10 +236,11 @@ def make(
         dtype: of the computation.
         param_dtype: of the parameters.
         stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
-        version: 'v1.5', or 'v1' for the variants with bottlenecks, '50' and larger.
-        norm: 'batch' or 'group'.
+        version: 'v1.5', with the stride in the 3x3 convolution of a bottleneck, or 'v1', with the
+            stride in its first 1x1 convolution, only for '50' and larger.
+        norm: 'batch' or 'group' (32 groups).
         momentum: fraction of the running statistics that a training step keeps.
-        drop_path: rate of the last block. It grows linearly with depth.
+        drop_path: rate of the last block. It grows linearly with depth, from 0 in the first.
         remat: recompute each block in the backward pass, which saves memory.
 
     Raises:

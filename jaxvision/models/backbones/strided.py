@@ -24,7 +24,8 @@ class Stages(nn.Module):
         patch: side of the squares of the reduced image whose pixels become channels of one pixel.
         dtype: of the computation.
         param_dtype: of the parameters.
-        in_loop: see `convolution.convolve`.
+        in_loop: True in the body of a scan, or for weights with a batch axis under vmap. It
+            changes the speed on a CPU, not the values.
     """
 
     widths: tuple[int, ...]
@@ -36,7 +37,14 @@ class Stages(nn.Module):
 
     @nn.compact
     def __call__(self, image: Images) -> list[Float[Array, 'b h2 w2 n']]:
-        """Compute the feature map of each convolution."""
+        """Compute the feature map of each convolution, first to last.
+
+        Args:
+            image: [B, H, W, C]. H and W are multiples of shrink * patch.
+
+        Raises:
+            UserError: H or W is no such multiple.
+        """
         batch, height, width, _ = image.shape
         side = self.shrink * self.patch
         if height % side or width % side:
@@ -67,7 +75,15 @@ class Stages(nn.Module):
 
 
 def squares(x: Images, side: int) -> Float[Array, 'b h2 w2 n c']:
-    """Split images into squares, and list the n = side^2 pixels of each square."""
+    """Split images into squares, and list the n = side^2 pixels of each square, row by row.
+
+    Args:
+        x: images [B, H, W, C]. H and W are multiples of `side`.
+        side: of a square, in pixels.
+
+    Returns:
+        [B, H / side, W / side, n, C].
+    """
     batch, height, width, channels = x.shape
     rows = height // side
     columns = width // side
@@ -79,7 +95,20 @@ def squares(x: Images, side: int) -> Float[Array, 'b h2 w2 n c']:
 class Strided(nn.Module):
     """Strided convolutions, pooling and a head.
 
-    Intermediates: 'stage1', 'stage2', ..., 'pooled', 'logits'. For the attributes see `make`.
+    A call returns (logits, intermediates): 'stage1', 'stage2', ..., 'pooled', 'logits'. Without a
+    head, the logits are the pooled features. `train` and `keys` change nothing. Height and width
+    of an image must be multiples of shrink * patch.
+
+    Attributes:
+        num_classes: length of the logits, 0 for no head.
+        widths: of the convolutions.
+        shrink: factor by which the image is first reduced, by averaging.
+        patch: side of the squares of pixels that become channels of one pixel.
+        pool: 'mean' over all pixels, or 'flat' to keep all pixels of the last map.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+        in_loop: True in the body of a scan, or for weights with a batch axis under vmap. It
+            changes the speed on a CPU, not the values.
     """
 
     num_classes: int
@@ -144,10 +173,12 @@ def make(
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        shrink: factor by which the image is first reduced.
-        patch: side of the squares of pixels that become channels of one pixel.
+        shrink: factor by which the image is first reduced, by averaging.
+        patch: side of the squares of pixels that become channels of one pixel. Images must have
+            a multiple of shrink * patch pixels along each axis.
         pool: 'mean' for global average pooling, or 'flat' for a head on all pixels of the last map.
-        in_loop: see `convolution.convolve`. Set it also for weights of each episode (MAML).
+        in_loop: True in the body of a scan, or for weights of each episode (MAML). It changes the
+            speed on a CPU, not the values.
 
     Raises:
         UserError: The variant is not such a list, or `pool` is unknown.
@@ -166,6 +197,12 @@ def make(
 
 
 def read_widths(variant: str) -> tuple[int, ...]:
-    """Parse a variant such as '24-48-96' into widths."""
+    """Parse a variant such as '24-48-96' into widths.
+
+    Numbers after an 'x', as in '24x2-48', are ignored.
+
+    Raises:
+        UserError: The variant is not such a list. The message names the model 'strided'.
+    """
     stages = layers.stages('strided', variant, 1)
     return tuple(width for width, _ in stages)

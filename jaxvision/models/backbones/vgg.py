@@ -13,9 +13,21 @@ WIDTHS = (64, 128, 256, 512, 512)
 class VGG(nn.Module):
     """Five blocks of 3x3 convolutions with pooling, then two wide layers ('fc') or a mean ('pool').
 
-    Intermediates by block and layer: 'conv3_3' (output of the convolution, before norm and ReLU),
-    'relu3_3', 'pool3', and so on; then 'fc6', 'fc7' (or 'pooled') and 'logits'. For the attributes
-    see `make`.
+    A call returns (logits, intermediates) by block and layer: 'conv3_3' (output of the convolution,
+    before norm and ReLU), 'relu3_3', 'pool3', and so on; then 'fc6', 'fc7' (or 'pooled') and
+    'logits'. With num_classes of 0, the logits are the features before the head.
+
+    Attributes:
+        num_classes: length of the logits, 0 for no head.
+        depths: number of convolutions of each of the five blocks.
+        batch_norm: normalise after each convolution.
+        bias: add a bias to each convolution.
+        head: 'fc' (two layers of 4096 on the whole map, for images of one size of at least
+            32 pixels) or 'pool' (global average pooling).
+        dropout: rate before the head, with 'fc' after each of the two layers.
+        momentum: fraction of the running statistics that a training step keeps.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     num_classes: int
@@ -120,10 +132,10 @@ def make(
         param_dtype: of the parameters.
         batch_norm: normalise after each convolution.
         bias: add a bias to convolutions before batch norm too, as torchvision does. Batch norm
-            cancels it.
+            cancels it. Without batch norm, convolutions always have a bias.
         head: 'fc' (the paper's two layers of 4096 on the whole map, for images of one fixed size)
             or 'pool' (global average pooling, for small images).
-        dropout: rate before the head, in [0, 1).
+        dropout: rate before the head, in [0, 1), with 'fc' after each of the two layers.
         momentum: fraction of the running statistics that a training step keeps.
 
     Raises:

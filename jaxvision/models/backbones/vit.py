@@ -21,7 +21,12 @@ Tokens = Float[Array, 'b n d']
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention: softmax(q k^T / sqrt(d)) v, then a projection."""
+    """Multi-head self-attention: softmax(q k^T / sqrt(d)) v, then a projection.
+
+    Attributes:
+        heads: number of heads, a divisor of the width of the tokens. d is their quotient.
+        dense: builds a linear layer from its width and `name`.
+    """
 
     heads: int
     dense: Callable
@@ -43,7 +48,16 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a two-layer perceptron, each after a norm and beside the identity."""
+    """Attention, then a two-layer perceptron, each after a norm and beside the identity.
+
+    Attributes:
+        heads: number of attention heads, a divisor of the width of the tokens.
+        dropout: rate after the attention and after each layer of the perceptron.
+        drop_path: rate at which each of the two branches is dropped in training.
+        gelu: 'tanh' for the approximation of GELU, otherwise it is exact.
+        dense: builds a linear layer from its width and `name`.
+        norm: builds a norm from its `name`.
+    """
 
     heads: int
     dropout: float
@@ -72,9 +86,24 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """Patches of an image as tokens, and transformer blocks.
 
-    Intermediates: 'embedded', 'block1', ..., 'tokens' (after the last norm), 'pooled', 'logits'.
-    All but the last two are [B, N, D]. With pool 'cls' the first token is the class token. For the
-    attributes see `make`.
+    A call returns (logits, intermediates): 'embedded', 'block1', ..., 'tokens' (after the last
+    norm), 'pooled', 'logits'. All but the last two are [B, N, D]. With pool 'cls' the first token
+    is the class token. Without a head, the logits are the pooled features. The learned positions
+    fix the image size.
+
+    Attributes:
+        num_classes: length of the logits, 0 for no head.
+        patch: side of a patch in pixels.
+        width: length D of a token.
+        depth: number of blocks.
+        heads: number of attention heads, a divisor of the width.
+        pool: 'cls' for a class token, or 'mean' for the mean over the tokens.
+        gelu: 'tanh', an approximation, or 'exact'.
+        dropout: rate in training, if there are `keys`.
+        drop_path: rate of the last block. It grows linearly with depth, from 0.
+        remat: recompute each block in the backward pass, which saves memory.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     num_classes: int
@@ -132,7 +161,18 @@ class ViT(nn.Module):
         return logits, intermediates
 
     def embed(self, image: Images, keys: Keys) -> Tokens:
-        """Embed patches as tokens, prepend the class token if there is one, and add positions."""
+        """Embed patches as tokens, prepend the class token if there is one, and add positions.
+
+        Args:
+            image: [B, H, W, C].
+            keys: one key for each example, for dropout of the result, or None.
+
+        Returns:
+            Tokens [B, N, D], patches row by row. With pool 'cls', the first is the class token.
+
+        Raises:
+            UserError: H or W is no multiple of the patch.
+        """
         batch, image_height, image_width, _ = image.shape
         patch = (self.patch, self.patch)
         if image_height % self.patch or image_width % self.patch:
@@ -205,7 +245,7 @@ def make(
         pool: 'cls' for a class token, or 'mean' for the mean over the tokens.
         gelu: 'tanh', the authors' approximation, or 'exact', as in torchvision and timm.
         dropout: rate, in [0, 1).
-        drop_path: rate of the last block. It grows linearly with depth.
+        drop_path: rate of the last block. It grows linearly with depth, from 0 in the first.
         remat: recompute each block in the backward pass, which saves memory.
         depth: number of blocks, 0 for the depth of the size.
 

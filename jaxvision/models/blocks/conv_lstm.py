@@ -23,7 +23,16 @@ LoopConv = functools.partial(
 
 
 def open_to_the_past(key, shape, dtype=jnp.float32) -> Array:
-    """Initialise the biases of the gates i, f, g, o: 1 for f, so that cells start remembering."""
+    """Initialise the biases of the gates i, f, g, o: 1 for f, so that cells start remembering.
+
+    Args:
+        key: not used. Flax passes a key to every initialiser.
+        shape: (4 * N,), for N channels.
+        dtype: of the biases.
+
+    Returns:
+        N zeros, N ones and 2 N zeros.
+    """
     biases = jnp.zeros(shape, dtype).reshape(4, -1)
     return biases.at[1].set(1).reshape(shape)
 
@@ -33,6 +42,12 @@ class ConvLSTM(nn.Module):
 
     i, f, g, o = W_x * x + W_h * h + b
     c <- sigmoid(f) c + sigmoid(i) tanh(g),    h <- sigmoid(o) tanh(c)
+
+    Attributes:
+        width: number of channels N of the cell and of the hidden state.
+        window: side of the kernels in pixels.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     width: int
@@ -55,13 +70,24 @@ class ConvLSTM(nn.Module):
         )
 
     def blank(self, x: Float[Array, 'b *t h w c']) -> State:
-        """The state of zeros before the first frame."""
+        """Return the state before the first frame: two arrays of zeros [B, H, W, N].
+
+        `x` is one frame [B, H, W, C] or a clip [B, T, H, W, C]. Only its shape is used.
+        """
         batch, *_, height, width, _ = x.shape
         zeros = jnp.zeros((batch, height, width, self.width), self.dtype)
         return zeros, zeros
 
     def step(self, state: State, x: Images) -> tuple[State, Hidden]:
-        """Process one frame, and return the new state and its hidden state."""
+        """Process one frame.
+
+        Args:
+            state: (cell, hidden state) before the frame, each [B, H, W, N].
+            x: the frame, [B, H, W, C].
+
+        Returns:
+            The new (cell, hidden state), and the new hidden state once more.
+        """
         return self._advance(state, self.from_input(x))
 
     def __call__(
@@ -69,7 +95,16 @@ class ConvLSTM(nn.Module):
         x: Float[Array, 'b t h w c'],
         state: State | None = None,
     ) -> tuple[State, HiddenStates]:
-        """Process all frames, and return the last state and all hidden states."""
+        """Process all frames.
+
+        Args:
+            x: frames, [B, T, H, W, C].
+            state: (cell, hidden state) before the first frame. None: zeros.
+
+        Returns:
+            (cell, hidden state) after the last frame, and the hidden state after each frame
+            [B, T, H, W, N].
+        """
         # This part does not depend on the recurrence, so all frames are computed at once.
         frames = x.reshape(-1, *x.shape[2:])
         inputs = self.from_input(frames)

@@ -51,8 +51,8 @@ class Window:
         """Build the window from the arguments of a convolution.
 
         Args:
-            size: size of the kernel.
-            space: spatial size of the image.
+            size: spatial size of the kernel.
+            space: spatial size of the image, from which the zeros of 'SAME' are computed.
             strides: one stride for each axis.
             padding: 'SAME', 'VALID' or zeros (before, after) along each axis.
         """
@@ -63,17 +63,20 @@ class Window:
 
     @property
     def is_pointwise(self) -> bool:
-        """True for a window of one pixel without padding."""
+        """True for a window of one pixel without padding, with any strides."""
         is_padded = any(map(any, self.pads))
         return math.prod(self.size) == 1 and not is_padded
 
     def overhangs(self, space: Sizes) -> bool:
-        """Return True if the window is larger than an image of this size, but fits when padded."""
+        """Return True if the window is too large for an image of this size, but not when padded.
+
+        It is enough that this holds along one axis. `space` is the spatial size of the image.
+        """
         axes = zip(self.size, space, self.pads, strict=True)
         return any(side < size <= side + sum(pad) for size, side, pad in axes)
 
     def output_size(self, space: Sizes) -> Sizes:
-        """Size of the output for an image of this size."""
+        """Spatial size of the output for an image of this spatial size, padding included."""
         sizes = []
         for axis, side in enumerate(space):
             padded = side + sum(self.pads[axis])
@@ -81,11 +84,14 @@ class Window:
         return tuple(sizes)
 
     def products(self, space: Sizes) -> int:
-        """Number of products of a tap and an output pixel."""
+        """Number of taps times the number of output pixels, for an image of this spatial size."""
         return math.prod(self.size) * math.prod(self.output_size(space))
 
     def patches(self, image: Float[Array, 'b *space c']) -> list[Array]:
-        """For each tap, rows first, the pixels under it: arrays [B, *out, C]."""
+        """Return the pixels under each tap of the window: one array [B, *out, C] per tap.
+
+        Taps are in the order of a flattened kernel: the last axis varies fastest.
+        """
         out = self.output_size(image.shape[1:-1])
         padded = jnp.pad(image, [(0, 0), *self.pads, (0, 0)])
         taps = np.ndindex(*self.size)
@@ -123,6 +129,8 @@ def convolve(
             shapes are then matrix products on a CPU.
         **options: further arguments of `lax.conv_general_dilated`. `dimension_numbers` is
             required, such as ('NHWC', 'HWIO', 'NHWC'): the default of lax is channels first.
+            Except for dilations, `feature_group_count` and `precision`, a faster form ignores
+            them.
 
     Returns:
         [B, *out, C_out].
@@ -166,7 +174,7 @@ def matrix_product(
     window: Window,
     precision: lax.PrecisionLike = None,
 ) -> Output:
-    """Convolve by one matrix product of all patches with the kernel.
+    """Convolve by one matrix product of all patches with the kernel, without groups.
 
     Measurements of training steps led to this form
 

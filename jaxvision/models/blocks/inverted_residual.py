@@ -21,9 +21,9 @@ class Stage(NamedTuple):
     """Consecutive blocks of one resolution and width.
 
     Attributes:
-        expand: width inside a block, relative to its input.
+        expand: width inside a block, as a multiple of the width of its input.
         kernel: side of the depthwise kernel in pixels.
-        stride: stride of the first block.
+        stride: stride of the first block. The others have a stride of 1.
         width: number of output channels.
         depth: number of blocks.
     """
@@ -39,7 +39,15 @@ class Block(nn.Module):
     """Inverted residual: a 1x1 convolution widens, a depthwise one follows, and a 1x1 one narrows.
 
     The last convolution has no activation. If the shape stays the same, the input is added.
-    `squeeze` is the number of hidden channels of squeeze-and-excitation, 0 for none.
+
+    Attributes:
+        stage: the stage that the block belongs to. Its `stride` and `depth` are not used.
+        stride: of the depthwise convolution.
+        squeeze: number of hidden channels of squeeze-and-excitation, 0 for none.
+        drop_path: rate at which the branch beside the identity is dropped in training.
+        activation: the activation function.
+        conv: builds a convolution, such as `padded_conv` with some arguments set.
+        norm: builds a norm from its `name`.
     """
 
     stage: Stage
@@ -81,20 +89,23 @@ class Block(nn.Module):
 class InvertedResiduals(nn.Module):
     """A stem of stride 2, stages of blocks, a wide 1x1 convolution and a head.
 
-    Intermediates: 'stem', 'stage1' ... 'stage7', 'last', 'pooled', 'logits'.
+    A call returns (logits, intermediates): 'stem', 'stage1', 'stage2', ... (one for each stage),
+    'last', 'pooled', 'logits'. Without a head, the logits are the pooled features.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.
         stem: width of the stem.
-        stages: the blocks.
+        stages: the stages of blocks.
         last: width of the last convolution.
-        activation: of all layers.
-        squeeze: hidden channels of squeeze-and-excitation, as a fraction of the input channels.
+        activation: of the stem, the last convolution and the blocks.
+        squeeze: hidden channels of squeeze-and-excitation, as a fraction of the channels of a
+            block's input. 0: no squeeze-and-excitation.
         dropout: rate before the head.
-        drop_path: rate of the last block, growing linearly with depth.
-        padding: 'symmetric' as in PyTorch or 'same' as in TensorFlow. They differ at stride 2.
-        epsilon: of batch norm, 1e-3 in TensorFlow's weights.
-        momentum: of batch norm.
+        drop_path: i * drop_path / N is the rate of block i = 0, ..., N - 1 of N blocks.
+        padding: 'symmetric' (half a kernel on each side, as in PyTorch) or 'same' (as in
+            TensorFlow). They differ at stride 2.
+        epsilon: added to the variance in batch norm, 1e-3 in TensorFlow's weights.
+        momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.
     """
@@ -195,7 +206,7 @@ def padded_conv(
     padding: str,
     **options,
 ) -> nn.Module:
-    """Build a square convolution.
+    """Build a square convolution, a module to be called on images [B, H, W, C].
 
     Args:
         width: number of output channels.

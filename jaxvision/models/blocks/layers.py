@@ -28,6 +28,16 @@ class BatchNorm(nn.Module):
     Its variables and values equal those of `flax.linen.BatchNorm`. It is computed as one scale and
     one shift for each channel, which XLA runs faster on a CPU, forwards and backwards. Statistics
     are computed in float32 at least.
+
+    Attributes:
+        use_running_average: True to normalise with the running statistics. False to normalise
+            with those of the batch, and to update the running ones in 'batch_stats', which must
+            then be mutable. True in a call overrides False here, but not the reverse.
+        momentum: fraction of the running statistics that an update keeps.
+        epsilon: added to the variance.
+        dtype: of the output.
+        param_dtype: of the parameters.
+        scale_init: initialiser of the scale.
     """
 
     use_running_average: bool
@@ -68,8 +78,14 @@ class BatchNorm(nn.Module):
 class ConditionalNorm(nn.Module):
     """Batch norm with scale and shift from a condition of each example.
 
-    The condition is a one-hot class (Dumoulin et al. 2017) or a latent (Chen et al. 2019), of about
-    unit length. Without a condition this is batch norm.
+    The condition [B, D] is a one-hot class (Dumoulin et al. 2017) or a latent (Chen et al. 2019),
+    of about unit length. With None instead this is batch norm.
+
+    Attributes:
+        train: True to normalise with the statistics of the batch and to update the running
+            ones, False to normalise with the running ones.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     train: bool
@@ -97,6 +113,7 @@ class ConditionalNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout with one random mask for each example (Srivastava et al. 2014).
 
+    A fraction `rate` of the values, in [0, 1), becomes 0. The others are scaled by 1 / (1 - rate).
     The mask depends on the example's key and on the path of this layer. It therefore does not
     change with the order of a batch, with sharding or with accumulation. Without keys this is the
     identity.
@@ -113,7 +130,9 @@ class Dropout(nn.Module):
 class DropPath(nn.Module):
     """Stochastic depth: drop the whole branch `x` of an example (Huang et al. 2016).
 
-    Kept branches are scaled by 1 / (1 - rate). Keys work as in `Dropout`.
+    `rate` is the probability that all values of an example become 0, in [0, 1). Kept branches are
+    scaled by 1 / (1 - rate). The choice depends on the example's key and on the path of this
+    layer. Without keys this is the identity.
     """
 
     rate: float
@@ -152,15 +171,18 @@ def normalization(
     """Build the constructor of a model's normalisation layers.
 
     Args:
-        kind: 'batch' or 'group' (32 groups, Wu and He 2018).
-        train: True for the statistics of the batch, False for the running averages.
+        kind: 'batch', or 'group' (Wu and He 2018), which has 32 groups and needs a multiple of
+            32 channels.
+        train: True for the statistics of the batch, False for the running averages. Group norm
+            ignores it.
         dtype: of the computation.
         param_dtype: of the parameters.
-        momentum: fraction of the running averages that a training step keeps.
+        momentum: fraction of the running averages that a training step keeps. Group norm
+            ignores it.
         epsilon: added to the variance.
 
     Returns:
-        A function of `name` and further fields of the layer.
+        A function that builds a norm from its `name` and further fields.
 
     Raises:
         UserError: The kind is unknown.
@@ -181,7 +203,15 @@ def head(num_classes: int, param_dtype: DTypeLike) -> Callable[[Array], Array]:
     """Build the last linear layer, which computes in the dtype of its parameters.
 
     It starts with small weights, so that all classes start about equally likely (Goyal et al.
-    2017). For 0 classes it is the identity, for models that serve as feature extractors.
+    2017). Call it in a compact method, where it creates the submodule 'head'.
+
+    Args:
+        num_classes: length of the logits.
+        param_dtype: of the parameters and of the computation.
+
+    Returns:
+        A map from features [..., D] to logits [..., num_classes]. For 0 classes it is the
+        identity without parameters, for models that serve as feature extractors.
     """
     if not num_classes:
         return _identity
@@ -208,14 +238,15 @@ def projection_score(
     """Score of a projection discriminator (Miyato and Koyama 2018).
 
     The score is a linear function of the features. With classes, the product of the features with
-    the embedding of the label is added.
+    the embedding of the label is added. Call it in a compact method, where it creates the
+    submodules 'head' and, with classes, 'of_class'.
 
     Args:
         x: features, [B, C].
-        label: the class of each example, [B], or None without classes.
+        label: the class of each example, [B]. It is not used without classes, and may be None.
         classes: the number of classes, 0 for none.
         param_dtype: of the parameters and of the computation.
-        normalized: wraps a layer, for example in spectral normalisation.
+        normalized: `(layer) -> layer`, for example with spectral normalisation.
 
     Returns:
         One score for each example, [B].

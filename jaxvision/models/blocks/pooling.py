@@ -19,14 +19,15 @@ def max_pool(
     window: Pair,
     strides: Pair | None = None,
 ) -> Pooled:
-    """Take the maximum of each window, without padding, as `nn.max_pool` does.
+    """Take the maximum of each window, without padding.
 
+    Last rows and columns that do not fill a window are left out.
     Derivatives on a CPU are computed by `maximum_by_taps` instead of XLA's operation.
 
     Args:
         x: [B, H, W, C].
         window: height and width of a window in pixels.
-        strides: strides along height and width, by default those of adjacent windows.
+        strides: strides along height and width. None: windows side by side, without overlap.
 
     Returns:
         [B, H2, W2, C].
@@ -49,7 +50,7 @@ def maximum_by_taps(
     window: Pair,
     strides: Pair,
 ) -> Pooled:
-    """Take the maximum over the columns of each window, then over its rows.
+    """Take the maximum over the columns of each window, then over its rows, without padding.
 
     This form serves derivatives on a CPU. There its gradient is several times faster than the
     select-and-scatter of `nn.max_pool`. Both pass the gradient of a tie to the first pixel.

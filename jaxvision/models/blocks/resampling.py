@@ -24,7 +24,10 @@ def pixel_shuffle(x: Float[Array, 'b h w d'], scale: int) -> Halved:
     """Rearrange D = scale^2 * C channels into `scale` times as many rows and columns.
 
     Channel (i * scale + j) * C + k becomes channel k of pixel (i, j) of a block, as in TensorFlow's
-    depth_to_space (Shi et al. 2016).
+    depth_to_space (Shi et al. 2016). Here i counts rows and j columns.
+
+    Returns:
+        [B, scale * H, scale * W, C].
     """
     b, h, w, d = x.shape
     x = x.reshape(b * h, w, scale, d // scale)
@@ -33,7 +36,17 @@ def pixel_shuffle(x: Float[Array, 'b h w d'], scale: int) -> Halved:
 
 
 def pixel_unshuffle(x: Images, scale: int) -> Float[Array, 'b h2 w2 d']:
-    """Rearrange each block of scale x scale pixels into one pixel: the inverse of pixel_shuffle."""
+    """Rearrange each block of scale x scale pixels into one pixel: the inverse of pixel_shuffle.
+
+    Channel k of pixel (row i, column j) of a block becomes channel (i * scale + j) * C + k.
+
+    Args:
+        x: [B, H, W, C], with H and W multiples of `scale`.
+        scale: side of a block in pixels.
+
+    Returns:
+        [B, H / scale, W / scale, scale^2 * C].
+    """
     b, h, w, c = x.shape
     x = x.reshape(b * h // scale, scale, w // scale, scale * c)
     x = x.swapaxes(1, 2)
@@ -47,7 +60,7 @@ def repeat(x: Images) -> Doubled:
 
 
 def halve(x: Images) -> Halved:
-    """Halve height and width by the mean of each 2x2 pixels."""
+    """Halve height and width, which must be even, by the mean of each 2x2 pixels."""
     top_left = x[:, ::2, ::2]
     bottom_left = x[:, 1::2, ::2]
     top_right = x[:, ::2, 1::2]
@@ -58,7 +71,8 @@ def halve(x: Images) -> Halved:
 def double(x: Images) -> Doubled:
     """Double height and width by bilinear interpolation.
 
-    A new pixel is 3/4 of the nearest old one and 1/4 of the next one, along each axis.
+    A new pixel is 3/4 of the nearest old one and 1/4 of the next one, along each axis. Beyond the
+    edge, the pixels of the edge are repeated.
     """
     for axis in (1, 2):
         size = x.shape[axis]
@@ -76,6 +90,8 @@ def double(x: Images) -> Doubled:
 
 class ConvTranspose(nn.Module):
     """Transposed convolution with strides of 2 and 'SAME' padding.
+
+    It maps [B, H, W, C] to [B, 2 H, 2 W, features].
 
     Its parameters and values equal those of `flax.linen.ConvTranspose`. It is computed as a
     convolution at the small size and a pixel shuffle. Output pixel 2q + p takes every other tap of

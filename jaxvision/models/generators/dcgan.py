@@ -25,10 +25,12 @@ narrow_normal = nn.initializers.normal(0.02)
 class Generator(nn.Module):
     """A projection of the latent to 4x4, then 5x5 transposed convolutions with batch norm and ReLU.
 
-    The output has a tanh.
+    A call maps latents [B, Z], and labels [B] if there are classes, to images [B, S, S, C] in
+    [-1, 1], by a tanh. With `train`, the statistics of the batch are used, and the running ones
+    are updated.
 
     Attributes:
-        widths: of the feature maps, from 4x4 up.
+        widths: of the feature maps, from 4x4 up. The side S of the image is 4 * 2^(their number).
         channels: of the image.
         classes: the number of classes, 0 for none.
         dtype: of the computation.
@@ -79,10 +81,13 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """5x5 convolutions of stride 2 with leaky ReLU, and batch norm in all but the first.
 
-    Classes enter as in Miyato and Koyama (2018). Intermediates: 'stage1', ..., 'pooled'.
+    A call returns (scores [B], intermediates): 'stage1', ..., 'pooled' (the last map, flattened).
+    A higher score means more real. With classes, labels [B] are required, and the score adds the
+    product of the features with the label's embedding (Miyato and Koyama 2018). With `train`, the
+    statistics of the batch are used, so that a score depends on the other images of the batch.
 
     Attributes:
-        widths: of the feature maps, from 4x4 up, as the generator's.
+        widths: of the feature maps, from the last map of 4x4 back to the first.
         classes: the number of classes, 0 for none.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -146,8 +151,11 @@ def make(
         dtype: of the computation.
         param_dtype: of the parameters.
 
+    Returns:
+        (generator, discriminator).
+
     Raises:
-        UserError: The variant generates images of another size.
+        UserError: The variant is not such a list, or generates images of another height.
     """
     stages = layers.stages('dcgan', variant, 1)
     widths = tuple(width for width, _ in stages)

@@ -84,7 +84,10 @@ class EDSR(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Radius of the receptive field: an output pixel depends on no input pixel farther away."""
+        """Radius of the receptive field, in input pixels, rounded up.
+
+        An output pixel depends on no input pixel farther away.
+        """
         head = self._end_size // 2
         tail = 1
         if not self.direct:
@@ -106,7 +109,17 @@ class EDSR(nn.Module):
         train: bool = False,
         keys: Keys = None,
     ) -> tuple[Enlarged, Intermediates]:
-        """Enlarge images in about [0, 1]."""
+        """Enlarge images in about [0, 1].
+
+        Args:
+            image: [B, H, W, C].
+            train: True to use, and to update by, the statistics of the batch. It matters only
+                with batch norm.
+            keys: not used.
+
+        Returns:
+            Images [B, scale * H, scale * W, C], not clipped to [0, 1], and intermediates.
+        """
         intermediates = {}
         x = self._conv(self.width, 'head', self._end_size)(image - 0.5)
         if self.batch_norm:
@@ -202,7 +215,8 @@ def make(
     """Build an EDSR or an SRResNet.
 
     Args:
-        variant: 'baseline' (EDSR-baseline), 'srresnet', or a small EDSR as BLOCKSxWIDTH: '6x32'.
+        variant: 'baseline' (EDSR-baseline), 'srresnet', or a small EDSR as BLOCKSxWIDTH: '6x32',
+            in which no convolution runs at high resolution.
         scale: factor of enlargement: 2, 3 or 4.
         channels: of the image.
         dtype: of the computation.

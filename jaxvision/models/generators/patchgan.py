@@ -19,8 +19,14 @@ class PatchGAN(nn.Module):
     iteration updates their singular vectors in 'batch_stats'.
 
     The paper takes each element of the last feature map as a score. Here a 1x1 convolution maps the
-    features of a pixel to one score, so the scores are [B, h, w]. Further inputs, such as a mask,
-    are additional channels of the image. Intermediates: 'stage1', 'stage2', ..., 'scores'.
+    features of a pixel to one score. A call returns (scores [B, h, w], intermediates): 'stage1',
+    'stage2', ..., 'scores'. A higher score means more real. Further inputs, such as a mask, are
+    additional channels of the image.
+
+    Attributes:
+        widths: of the convolutions. Each halves height and width, rounded up.
+        dtype: of the computation, except of the scores.
+        param_dtype: of the parameters and of the scores.
     """
 
     widths: tuple[int, ...]
@@ -87,7 +93,8 @@ def make(
     """Build a patch discriminator for images of any number of channels.
 
     Args:
-        variant: widths of the layers, '32-64-128'. Each layer halves the map.
+        variant: widths of the layers, '32-64-128', or '32x2-64' for two layers of width 32. Each
+            layer halves the map.
         dtype: of the computation.
         param_dtype: of the parameters.
 

@@ -31,8 +31,8 @@ class Block(nn.Module):
     al. 2019).
 
     Attributes:
-        expansion: width inside the block, relative to its input.
-        groups: of the 3x3 convolution.
+        expansion: width inside the block, as a multiple of the width of its input.
+        groups: number of groups of the 3x3 convolution, a divisor of the width inside.
         depth: number of blocks of the whole network.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -85,7 +85,20 @@ def _depth(stages: Stages) -> int:
 class Generator(nn.Module):
     """From a learned 4x4 map, weighted by the latent, to the image. Each stage doubles the size.
 
-    For the attributes see `make`.
+    The first stage has 4x4 pixels. A call maps latents [B, Z], and labels [B] if there are classes,
+    to images [B, S, S, C], meant to be in [-1, 1] but not clipped. `train` matters only with norm
+    'batch': the statistics of the batch are used, and the running ones are updated.
+
+    Attributes:
+        stages: (width, number of blocks) of each stage, from 4x4 up.
+        channels: of the image.
+        classes: the number of classes, 0 for none.
+        patch: side of the squares of the image that are one pixel to the last stage.
+        expansion: width inside a block, as a multiple of the width of its input.
+        groups: number of groups of the 3x3 convolutions.
+        norm: 'none', or any other name for batch norm modulated by class and latent.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     stages: Stages
@@ -151,7 +164,17 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """The reverse of the generator, with a projection score (Miyato and Koyama 2018).
 
-    Intermediates: 'stage1', ..., 'pooled'. For the attributes see `make`.
+    A call returns (scores [B], intermediates): 'stage1', ..., 'pooled'. A higher score means more
+    real. With classes, labels [B] are required. `train` changes nothing.
+
+    Attributes:
+        stages: (width, number of blocks) of each stage, from the last one of 4x4 pixels back.
+        classes: the number of classes, 0 for none.
+        patch: side of the squares of the image that are one pixel to the first stage.
+        expansion: width inside a block, as a multiple of the width of its input.
+        groups: number of groups of the 3x3 convolutions.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     stages: Stages
@@ -228,21 +251,26 @@ def make(
 
     Args:
         variant: widths of the stages from 4x4 up, '128-64-32-16' for 32 pixels. '128x2-...' has two
-            blocks in the first stage.
+            blocks in the first stage. N stages are for images of patch * 4 * 2^(N - 1) pixels.
         num_classes: number of classes of a conditional GAN, 0 for none.
         image_shape: (height, width, channels) of square images.
         dtype: of the computation.
         param_dtype: of the parameters.
-        discriminator: variant of the discriminator, '' for that of the generator.
+        discriminator: variant of the discriminator, also from 4x4 up, '' for `variant`.
         patch: side of the squares of pixels that are one pixel to the largest stage. On a CPU, the
             time saved is worth more than the omitted stage.
-        expansion: width inside a block, relative to its input.
-        groups: of the 3x3 convolutions. The paper's groups have 16 channels.
+        expansion: width inside a block, as a multiple of the width of its input.
+        groups: number of groups of the 3x3 convolutions, a divisor of the width inside each block.
+            The paper's groups have 16 channels.
         norm: 'none', as in the paper, or 'batch' for batch norm in the generator, with scale and
             shift from class and latent. In short runs it keeps the images dependent on the latent.
 
+    Returns:
+        (generator, discriminator).
+
     Raises:
-        UserError: The variant generates images of another size, or an option does not fit.
+        UserError: A variant is not such a list or is for images of another height, or an option
+            does not fit.
     """
     layers.one_of('norm', norm, ('none', 'batch'))
     common = dict(

@@ -24,9 +24,12 @@ xavier_in_blocks = nn.initializers.variance_scaling(2.0, 'fan_avg', 'uniform')
 class Generator(nn.Module):
     """A projection of the latent to 4x4, then residual blocks, each doubling the size; tanh.
 
+    A call maps latents [B, Z], and labels [B] if there are classes, to images [B, S, S, C] in
+    [-1, 1]. With `train`, the statistics of the batch are used, and the running ones are updated.
+
     Attributes:
         width: of all feature maps.
-        blocks: number of residual blocks.
+        blocks: number of residual blocks. The side S of the image is 4 * 2^blocks.
         channels: of the image.
         classes: the number of classes, 0 for none.
         dtype: of the computation.
@@ -83,11 +86,13 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Residual blocks with spectral normalisation, and a score of the features summed over pixels.
 
-    Intermediates: 'block1', ..., 'pooled'.
+    A call returns (scores [B], intermediates): 'block1', ..., 'pooled'. A higher score means more
+    real. With classes, labels [B] are required. With `train`, the estimated singular values are
+    updated.
 
     Attributes:
         width: of all feature maps.
-        halvings: the number of first blocks that halve the size. Two more blocks follow.
+        halvings: number of blocks at the beginning that halve the size. Two more blocks follow.
         classes: the number of classes, 0 for none.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -146,9 +151,13 @@ class Discriminator(nn.Module):
 
 
 def spectral(layer: nn.Module) -> nn.SpectralNorm:
-    """Divide the kernel of a layer by its largest singular value.
+    """Wrap a layer, so that its kernel is divided by its largest singular value.
 
-    The value is estimated by power iteration, with one iteration for each training step.
+    The value is estimated by power iteration, with one iteration for each call with
+    `update_stats=True`, a required argument of the call. The estimate is in 'batch_stats'.
+
+    Args:
+        layer: a layer with a name. The wrapper is named NAME_spectral.
     """
     return nn.SpectralNorm(
         layer,
@@ -179,8 +188,11 @@ def make(
         dtype: of the computation.
         param_dtype: of the parameters.
 
+    Returns:
+        (generator, discriminator).
+
     Raises:
-        UserError: The variant is not such a pair, or the image size is not 8, 16, 32, ...
+        UserError: The variant is not such a pair, or the image height is not 8, 16, 32, ...
     """
     stages = layers.stages('sngan', variant, 1)
     if len(stages) != 2:

@@ -27,7 +27,15 @@ he_normal = nn.initializers.variance_scaling(2 / (1 + SLOPE**2), 'fan_in', 'norm
 
 
 class GatedConv(nn.Module):
-    """A 3x3 convolution with leaky ReLU, times a sigmoid gate from the same pixels."""
+    """A 3x3 convolution with leaky ReLU, times a sigmoid gate from the same pixels.
+
+    Attributes:
+        width: number of output channels.
+        strides: along both axes.
+        norm: builds the norm before the ReLU from its `name`, or None.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
 
     width: int
     strides: int = 1
@@ -46,9 +54,16 @@ class GatedConv(nn.Module):
 class PartialConv(nn.Module):
     """A 3x3 convolution of the known features alone, with leaky ReLU.
 
-    Unknown features are zero. For a window of |W| features with |K| known ones, the output is
+    Unknown features must be zero. For a window of |W| features with |K| known ones, the output is
     y = kernel * x |W| / |K| + bias. A pixel without any known feature in its window is 0, and stays
     unknown. Nothing is known beyond the edge of the image.
+
+    Attributes:
+        width: number of output channels.
+        strides: along both axes.
+        norm: builds the norm before the ReLU from its `name`, or None.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     width: int
@@ -63,7 +78,15 @@ class PartialConv(nn.Module):
         x: Images,
         known: Known,
     ) -> tuple[Maps, Float[Array, 'b h2 w2 1']]:
-        """Convolve, and return the features and the fraction of them that is known, 0 or 1."""
+        """Convolve the known features.
+
+        Args:
+            x: features [B, H, W, C], zero where unknown.
+            known: the fraction of the features that is known at each pixel, in [0, 1].
+
+        Returns:
+            Features [B, H2, W2, width], and [B, H2, W2, 1]: 1 where they are known, 0 elsewhere.
+        """
         zeros = nn.initializers.zeros
         bias = self.param('bias', zeros, (self.width,), self.param_dtype)
         strides = (self.strides, self.strides)
@@ -77,7 +100,15 @@ class PartialConv(nn.Module):
 
 
 class PlainConv(nn.Module):
-    """A 3x3 convolution with leaky ReLU."""
+    """A 3x3 convolution with leaky ReLU.
+
+    Attributes:
+        width: number of output channels.
+        strides: along both axes.
+        norm: builds the norm before the ReLU from its `name`, or None.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
 
     width: int
     strides: int = 1
@@ -116,9 +147,13 @@ CONVOLUTIONS = {'gated': GatedConv, 'partial': PartialConv, 'plain': PlainConv}
 class UNet(nn.Module):
     """An encoder of stages that halve the map, and a decoder that doubles it, joined at each size.
 
-    The decoder doubles maps by repetition. Images may have any size. The output [B, H, W, out] is
-    meant to be added to the image. It is zero at first. Intermediates: 'stage1', 'stage2', ... of
-    the encoder, 'up2', 'up1' of the decoder, and 'output'.
+    A call takes images [B, H, W, C] in [0, 1] of any size, and a mask [B, H, W, 1], True in the
+    hole. With 'partial', pixels in the hole are ignored, otherwise they are read. `train` matters
+    only with batch norm.
+
+    A call returns (output [B, H, W, out], intermediates): 'stage1', 'stage2', ... of the encoder,
+    ..., 'up2', 'up1' of the decoder, and 'output'. The output is meant to be added to the image.
+    It is zero at first. The decoder doubles maps by repetition.
 
     Attributes:
         out: number of output channels.

@@ -81,7 +81,11 @@ class Captioner(nn.Module):
             keys: passed on to the encoder.
 
         Returns:
-            Features with their keys, and the first state of the LSTM.
+            (features [B, h, w, D], their keys [B, h, w, A]) and the first state of the LSTM,
+            (cell, output), each [B, hidden]. D includes the position code.
+
+        Raises:
+            UserError: The encoder has no feature map `layer`.
         """
         _, intermediates = self.encoder(image, train=train, keys=keys)
         features = feature_map(intermediates, self.layer)
@@ -103,12 +107,13 @@ class Captioner(nn.Module):
         """Predict the next word from the previous one.
 
         Args:
-            seen: features with their keys, from `see`.
-            state: of the LSTM.
+            seen: (features, keys) from `see`.
+            state: (cell, output) of the LSTM, from `see` or from the previous word.
             word: ids of the previous words, [B].
 
         Returns:
-            The new state, the logits of the next word [B, V], and attention weights [B, H, W].
+            The new state, the logits of the next word [B, V], and attention weights [B, h, w],
+            which sum to 1 for each image.
         """
         features, key = seen
         _, output = state
@@ -125,13 +130,21 @@ class Captioner(nn.Module):
         return state, logits, weights
 
     def __call__(self, image: Images, word: Labels):
-        """Encode images and predict one word, which initialises all parameters."""
+        """Encode images and predict one word, which initialises all parameters.
+
+        Args:
+            image: [B, H, W, C].
+            word: ids of the words before it, [B].
+
+        Returns:
+            The new state, the logits of the word [B, V], and attention weights [B, h, w].
+        """
         seen, state = self.see(image)
         return self.say(seen, state, word)
 
 
 def feature_map(intermediates: Intermediates, layer: str) -> Images:
-    """Return an intermediate, and check that it is a feature map.
+    """Return the intermediate `layer`, and check that it is a feature map [B, H, W, C].
 
     Raises:
         UserError: There is no feature map of this name.
@@ -163,7 +176,7 @@ def place_code(
         size: length of the code of a position, a multiple of 4.
 
     Returns:
-        The codes, [H, W, size].
+        The codes, [H, W, size]: sines of y, cosines of y, sines of x, cosines of x.
     """
     frequencies = np.pi * 2.0 ** (np.arange(size // 4) / 2)
 

@@ -18,7 +18,20 @@ from jaxvision.models.types import Intermediates, Keys
 class ConvLSTMNet(nn.Module):
     """Strided convolutions on every frame, a ConvLSTM over their maps, and a head.
 
-    Intermediates: 'map' and 'states' [B, T, h, w, N], 'logits'. For the attributes see `make`.
+    A call takes clips [B, T, H, W, C] and a mask [B, T], True for the valid frames, which come
+    first. It returns (logits [B, K], intermediates): 'map' and 'states' [B, T, h, w, N], 'logits'.
+    The logits are the logarithm of the class probabilities averaged over the valid frames. `train`
+    and `keys` change nothing.
+
+    Attributes:
+        num_classes: the number of classes K.
+        widths: of the strided convolutions.
+        shrink: factor by which a frame is first reduced, by averaging.
+        patch: side of the squares of pixels that become channels of one pixel.
+        hidden: channels of the ConvLSTM.
+        change: add to each frame its difference from the previous frame, as further channels.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     num_classes: int
@@ -82,8 +95,9 @@ def make(
         dtype: of the computation.
         param_dtype: of the parameters.
         hidden: channels of the ConvLSTM.
-        shrink: see `strided.Stages`.
-        patch: see `strided.Stages`.
+        shrink: factor by which a frame is first reduced, by averaging.
+        patch: side of the squares of pixels that become channels of one pixel. Frames must have a
+            multiple of shrink * patch pixels along each axis.
         change: add to each frame its difference from the previous frame, as further channels.
 
     Raises:

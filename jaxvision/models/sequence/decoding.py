@@ -39,12 +39,13 @@ def forced(
     """Predict each word of a sequence from the true words before it (teacher forcing).
 
     Args:
-        step: the model.
-        carry: its carry before the first word.
-        words: true sequences, [B, L].
+        step: the model, `(carry, word [B]) -> (carry, logits [B, V], extra)`. `word` is the
+            previous word, and BEGIN first.
+        carry: its carry before the first word, a tree of arrays [B, ...].
+        words: ids of the words of true sequences, [B, L].
 
     Returns:
-        Logits [B, L, V], and the extras [B, L, ...].
+        Logits [B, L, V] of each of these words, and the extras [B, L, ...].
     """
     pads = ((0, 0), (1, 0))
     inputs = jnp.pad(words[:, :-1], pads, constant_values=BEGIN)
@@ -58,7 +59,10 @@ def forced(
 
 
 def within(words: Int[Array, '*b l']) -> Bool[Array, '*b l']:
-    """True for the words of a sequence and the first END, False after it."""
+    """True for the words of a sequence and the first END, id 0. False after it.
+
+    All ids after the first END must be END too.
+    """
     pads = [(0, 0)] * (words.ndim - 1) + [(1, 0)]
     previous = jnp.pad(words[..., :-1], pads, constant_values=BEGIN)
     return previous != END
@@ -68,7 +72,12 @@ def log_probability(
     logits: Float[Array, 'b l v'],
     words: Words,
 ) -> Float[Array, 'b l']:
-    """Log-probability of each word and of the first END, 0 after it."""
+    """Natural log-probability of each word and of the first END. 0 after it.
+
+    Args:
+        logits: of each position, [B, L, V].
+        words: ids, [B, L]: words, then END (id 0) up to the last position.
+    """
     log_probabilities = jax.nn.log_softmax(logits)
     of_words = jnp.take_along_axis(log_probabilities, words[..., None], -1)
     return jnp.where(within(words), of_words[..., 0], 0)
@@ -82,12 +91,13 @@ def greedy(
     """Choose the most likely word at each position.
 
     Args:
-        step: the model.
-        carry: its carry before the first word.
-        length: number of positions.
+        step: the model, `(carry, word [B]) -> (carry, logits [B, V], extra)`. `word` is the
+            previous word, and BEGIN first.
+        carry: its carry before the first word, a tree of arrays [B, ...].
+        length: number of positions L. The model runs at all of them, even after END.
 
     Returns:
-        Sequences [B, L], and the extras [B, L, ...].
+        Sequences [B, L]: words, then END (id 0). And the extras [B, L, ...].
     """
 
     def most_likely(logits, position):
@@ -107,13 +117,14 @@ def sample(
 
     Args:
         keys: one random key for each example, [B].
-        step: the model.
-        carry: its carry before the first word.
-        length: number of positions.
+        step: the model, `(carry, word [B]) -> (carry, logits [B, V], extra)`. `word` is the
+            previous word, and BEGIN first.
+        carry: its carry before the first word, a tree of arrays [B, ...].
+        length: number of positions L. The model runs at all of them, even after END.
         temperature: divides the logits, above 0.
 
     Returns:
-        Sequences [B, L], and the extras [B, L, ...].
+        Sequences [B, L]: words, then END (id 0). And the extras [B, L, ...].
     """
 
     def categorical(logits, position):
@@ -160,13 +171,15 @@ def beam(
     without END ends with its last word.
 
     Args:
-        step: the model.
-        carry: its carry before the first word.
-        length: number of positions.
+        step: the model, `(carry, word [B]) -> (carry, logits [B, V], extra)`. `word` is the
+            previous word, and BEGIN first. `extra` is ignored.
+        carry: its carry before the first word, a tree of arrays [B, ...].
+        length: number of positions L.
         width: number of beams.
 
     Returns:
-        Sequences [B, width, L], the most likely first, and their log-probabilities [B, width].
+        Sequences [B, width, L], the most likely first: words, then END (id 0). And their natural
+        log-probabilities [B, width], sums which are not divided by the length.
     """
     begin = _begin(carry)
 
@@ -206,6 +219,10 @@ def largest(
     count: int,
 ) -> tuple[Float[Array, '{count} b'], Int32[Array, '{count} b']]:
     """Find the largest values of each row by repeated argmax, without sorting.
+
+    Args:
+        values: [B, N].
+        count: the number of values to find, at most N.
 
     Returns:
         The values in descending order [count, B], and their columns. Of equal values the first

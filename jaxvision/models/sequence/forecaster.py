@@ -31,8 +31,17 @@ class Forecaster(nn.Module):
     All maps are `patch` times smaller than the frames, and blocks of pixels become channels. With
     `reach`, a prediction is a mixture at each pixel of a generated frame and of the moved last
     frame. Each patch moves up to `reach` pixels along rows and columns. This is a separable form of
-    dynamic filters (De Brabandere et al. 2016, arXiv 1605.09673). Intermediates: 'state1',
-    'state2', ..., the hidden states of the encoder. For the attributes see `make`.
+    dynamic filters (De Brabandere et al. 2016, arXiv 1605.09673).
+
+    Attributes:
+        frames: number of frames to predict without `future`.
+        channels: of a frame.
+        widths: of the ConvLSTMs, the same for encoder and forecaster.
+        patch: side of the squares of pixels that are one pixel to the ConvLSTMs.
+        window: side of the kernels of the ConvLSTMs, an odd number.
+        reach: pixels that a patch of the last frame may move, 0 to generate all pixels.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     frames: int
@@ -77,11 +86,15 @@ class Forecaster(nn.Module):
 
         Args:
             past: frames in [0, 1], [B, S, H, W, C].
-            future: in training, the true future frames, [B, T, H, W, C].
-            shown: True where a true frame replaces the prediction as the next input, [B, T].
+            future: in training, the true future frames, [B, T, H, W, C]. It is ignored without
+                `shown`.
+            shown: True where the true frame, instead of the prediction of it, is the input for
+                the frame after it, [B, T]. None: T is `frames`, and predictions are the inputs.
 
         Returns:
-            Predicted frames [B, T, H, W, C], each from the frames before it, and intermediates.
+            Predicted frames [B, T, H, W, C] in [0, 1], each from the frames before it, and
+            intermediates: 'state1', 'state2', ..., hidden states of the encoder's layers
+            [B, h, w, N] after its last frame.
         """
         batch, _, *frame_shape = past.shape
         states = self._encode(past[:, :-1])

@@ -12,7 +12,13 @@ from jaxvision.models.types import Intermediates, Keys
 class FrameAverage(nn.Module):
     """The single-frame baseline of LRCN (Donahue et al. 2015, arXiv 1411.4389, table 1).
 
-    Intermediates: 'frames' (logits of each frame) and 'logits'.
+    A call takes clips [B, T, H, W, C] and a mask [B, T], True for the valid frames. It returns
+    (logits [B, K], intermediates): 'frames' (logits of each frame [B, T, K]) and 'logits'. The
+    logits are the logarithm of the class probabilities averaged over the valid frames. `keys` are
+    one random key for each clip, in training.
+
+    Attributes:
+        frame: an image classifier, `(images, train, keys) -> (logits, intermediates)`.
     """
 
     frame: nn.Module
@@ -50,8 +56,8 @@ def make(
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        backbone: name of the image model, one of `frames.BACKBONES`.
-        **options: of the image model.
+        backbone: name of the image model: 'strided', 'cnn', 'resnet', 'vgg' or 'vit'.
+        **options: further keyword arguments of the image model's `make`.
 
     Raises:
         UserError: The backbone, its variant or an option is unknown.

@@ -17,8 +17,10 @@ from jaxvision.models.types import Intermediates, Keys
 class FrameScorer(nn.Module):
     """A bidirectional LSTM over the features of the frames.
 
-    Intermediates: 'features' and 'states' [B, T, N], and 'logits'. The sigmoid of a logit is the
-    score of a frame.
+    A call takes videos [B, T, H, W, C], or features [B, T, N] without `frame`, and a mask [B, T],
+    True for the valid frames, which must come first. It returns (logits [B, T], intermediates):
+    'features' and 'states' [B, T, N], and 'logits'. The sigmoid of a logit is the score of a
+    frame. Logits of padding have no meaning.
 
     Attributes:
         frame: an image model that computes features, or None for inputs that are features.
@@ -81,12 +83,15 @@ def make(
         dtype: of the computation.
         param_dtype: of the parameters.
         hidden: units of the LSTM in each direction.
-        backbone: name of the image model, one of `frames.BACKBONES`.
-        features: number of features that the image model computes for each frame.
-        **options: of the image model.
+        backbone: name of the image model: 'strided', 'cnn', 'resnet', 'vgg' or 'vit'. It is
+            ignored for the variant ''.
+        features: number of features that the image model computes for each frame. It is ignored
+            for the variant ''.
+        **options: further keyword arguments of the image model's `make`, none for the variant ''.
 
     Raises:
-        UserError: The backbone, its variant or an option is unknown.
+        UserError: The backbone, its variant or an option is unknown, or there are options for the
+            variant ''.
     """
     if variant:
         frame = frames.backbone(

@@ -34,12 +34,15 @@ def backbone(
     """Build an image model for the frames of clips.
 
     Args:
-        name: one of `BACKBONES`.
-        outputs: number of its outputs for each frame.
+        name: 'strided', 'cnn', 'resnet', 'vgg' or 'vit'.
+        outputs: number of outputs for each frame, the `num_classes` of the image model.
         variant: of the image model.
         dtype: of the computation.
         param_dtype: of the parameters.
-        **options: of the image model.
+        **options: further keyword arguments of the image model's `make`.
+
+    Returns:
+        A module `(images [B, H, W, C], train, keys) -> (outputs [B, N], intermediates)`.
 
     Raises:
         UserError: The name, the variant or an option is unknown.
@@ -68,7 +71,8 @@ def of_each(
         model: the image model.
         video: clips, [B, T, H, W, C].
         train: passed on to the model.
-        keys: one random key for each clip, [B]. All its frames have the same dropout masks.
+        keys: one random key for each clip, [B]. All its frames have the same dropout masks. None:
+            no dropout.
 
     Returns:
         Outputs [B, T, N], and intermediates [B * T, ...].
@@ -84,7 +88,8 @@ def of_each(
 def with_change(video: Clip) -> Float[Array, 'b t h w c2']:
     """Add to each frame its difference from the previous frame, as further channels.
 
-    The difference of the first frame is zero.
+    The result is [B, T, H, W, 2 C]: the frame, then frame minus previous frame. The difference of
+    the first frame is zero.
     """
     first = video[:, :1]
     change = jnp.diff(video, axis=1, prepend=first)
@@ -92,7 +97,12 @@ def with_change(video: Clip) -> Float[Array, 'b t h w c2']:
 
 
 def average(logits: Float[Array, 'b t k'], mask: Mask) -> Float[Array, 'b k']:
-    """Logarithm of the class probabilities averaged over the valid frames of each clip."""
+    """Logarithm of the class probabilities averaged over the valid frames of each clip.
+
+    Args:
+        logits: of each frame, [B, T, K].
+        mask: True for the valid frames, [B, T], at least one in each clip.
+    """
     weights = mask[..., None].astype(logits.dtype)
     log_probabilities = jax.nn.log_softmax(logits)
     total = jax.nn.logsumexp(log_probabilities, axis=1, b=weights)
@@ -100,13 +110,19 @@ def average(logits: Float[Array, 'b t k'], mask: Mask) -> Float[Array, 'b k']:
 
 
 def mean(states: PerFrame, mask: Mask) -> PerClip:
-    """Mean over the valid frames of each clip."""
+    """Mean [B, N] over the valid frames of each clip.
+
+    The mask is True for the valid frames. A clip without any has NaN.
+    """
     weights = mask[..., None].astype(states.dtype)
     return (states * weights).sum(1) / weights.sum(1)
 
 
 def last(states: PerFrame, mask: Mask) -> PerClip:
-    """State of the last valid frame of each clip."""
+    """State [B, N] of the last valid frame of each clip.
+
+    The mask is True for the valid frames, which must come first. A clip without any has zeros.
+    """
     has_next = jnp.pad(mask[:, 1:], ((0, 0), (0, 1)))
     is_last = mask & ~has_next
     weights = is_last[..., None].astype(states.dtype)

@@ -18,7 +18,19 @@ PREDICTIONS = ('logits', 'probabilities', 'last')
 class LRCN(nn.Module):
     """An image model on every frame, an LSTM and a head.
 
-    Intermediates: 'features' and 'states' [B, T, N], 'logits'. For the attributes see `make`.
+    A call takes clips [B, T, H, W, C] and a mask [B, T], True for the valid frames, which must come
+    first. It returns (logits [B, K], intermediates): 'features' and 'states' [B, T, N], 'logits'.
+    `keys` are one random key for each clip, in training.
+
+    Attributes:
+        num_classes: length of the logits, 0 for no head.
+        frame: an image model, `(images, train, keys) -> (features, intermediates)`.
+        hidden: units of the LSTM.
+        change: add to each frame its difference from the previous frame, as further channels.
+        prediction: 'logits' for the mean of the frames' logits, 'probabilities' for the logarithm
+            of the mean of their probabilities, or 'last' for the logits of the last valid frame.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     num_classes: int
@@ -81,14 +93,14 @@ def make(
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        backbone: name of the image model, one of `frames.BACKBONES`.
+        backbone: name of the image model: 'strided', 'cnn', 'resnet', 'vgg' or 'vit'.
         features: number of features that the image model computes for each frame.
         hidden: units of the LSTM.
         change: add to each frame its difference from the previous frame, as further channels. It
             replaces the optical flow of the paper's second network.
         prediction: average the 'logits' of the frames or, as in the paper, their 'probabilities',
-            or take the 'last' frame.
-        **options: of the image model.
+            or take the 'last' valid frame.
+        **options: further keyword arguments of the image model's `make`.
 
     Raises:
         UserError: The prediction, the backbone, its variant or an option is unknown.
