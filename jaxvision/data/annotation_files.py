@@ -62,7 +62,7 @@ def as_list(value: Value) -> list[Value]:
 
 
 def shown(value: Value) -> str:
-    """A short form of a value for messages, however large or deep the value is."""
+    """The `repr` of a value for messages, cut to at most 200 characters."""
     short = reprlib.Repr()
     short.maxother = short.maxstring = short.maxlong = 60
     short.maxlevel = 2
@@ -74,12 +74,12 @@ def shown(value: Value) -> str:
 
 
 def clean_text(text: str) -> str:
-    """A text without halves of characters, which no file could hold."""
+    """A text with `?` for each lone surrogate, which UTF-8 cannot encode."""
     return text.encode(errors='replace').decode()
 
 
 def inside(annotations: Path | str, folder: Path, name: str) -> Path:
-    """Find the path of a file that an annotation file names.
+    """Find the path of a file that an annotation file names. The file need not exist.
 
     Args:
         annotations: the annotation file, for the message.
@@ -160,9 +160,10 @@ def image_folder(annotations: Path, images: str, prefix: str) -> Path:
 
 
 def number(value: Value) -> float | None:
-    """A number of an annotation file as a float; None if the value is no number.
+    """A number of an annotation file as a float; None if the value is no int or float.
 
-    A number that is too large for a float is infinite. The checks of boxes count such numbers.
+    True, False and texts are no numbers. A number that is too large for a float is
+    infinite.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -173,7 +174,7 @@ def number(value: Value) -> float | None:
 
 
 def parsed_number(text: str | None) -> float | None:
-    """A number of a text file; None if the text is no number."""
+    """A number of a text file; None if it is no number. `nan` and `inf` are numbers."""
     try:
         return float(text or '')
     except ValueError:
@@ -181,11 +182,13 @@ def parsed_number(text: str | None) -> float | None:
 
 
 def parsed_size(height: Value, width: Value) -> tuple[int, int] | None:
-    """The size of an image that an annotation gives; None if it is no size.
+    """The size (height, width) of an image that an annotation gives, rounded down.
+
+    It is None if a side is no number, not finite, or below 1.
 
     Args:
         height: a number, or the text of one. Some programs write 0 for an unknown size.
-        width: likewise.
+        width: a number, or the text of one.
     """
     sides = []
     for side in (height, width):

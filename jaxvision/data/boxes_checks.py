@@ -49,10 +49,11 @@ class Findings:
         self._first: dict[str, str] = {}
 
     def add(self, kind: str, number: int, path: Path) -> None:
-        """Count something.
+        """Add to the count of a kind.
 
         Args:
-            kind: a sentence with {} for the number and its noun.
+            kind: the rest of a sentence after '3 boxes' or '3 images', such as 'without
+                area dropped'.
             number: how many; 0: nothing is counted.
             path: the image.
         """
@@ -61,7 +62,10 @@ class Findings:
             self._first.setdefault(kind, path.name)
 
     def notes(self) -> list[str]:
-        """A sentence for each kind."""
+        """A sentence for each kind: '3 boxes without area dropped, the first in a.png'.
+
+        Kinds are in the order in which they were first added.
+        """
         sentences = []
         for kind, number in self._counts.items():
             counted = _count_boxes(number)
@@ -97,13 +101,15 @@ def checked(
 
     Args:
         images: the images with their annotations.
-        sizes: what the header of each image tells.
-        classes: the number of each class.
+        sizes: what the header of each image tells. Boxes of an image with None are
+            dropped.
+        classes: the number of each class by its label. Boxes of another label are
+            dropped.
         is_relative: whether coordinates are fractions of the upright image.
 
     Returns:
-        The arrays of each image, as `protocol` describes them, and notes of what was dropped or
-        changed.
+        (the read-only arrays 'boxes', 'box_classes', 'crowd' and 'area' of each image,
+        notes of what was dropped or changed).
 
     Raises:
         UserError: An annotation gives a size that its image does not have.
@@ -136,7 +142,7 @@ def clipped(boxes: Boxes, height: int, width: int) -> Boxes:
 
 
 def have_area(boxes: Boxes) -> Bool[np.ndarray, 'n']:
-    """Whether each box has an area: its last edges lie behind its first ones."""
+    """Whether each box has an area: ymax > ymin and xmax > xmin."""
     ymin, xmin, ymax, xmax = boxes.T
     return (ymax > ymin) & (xmax > xmin)
 
@@ -149,6 +155,9 @@ def turned(boxes: Boxes, height: int, width: int, orientation: int) -> Boxes:
         height: of the stored image.
         width: of the stored image.
         orientation: that of EXIF, 1 to 8.
+
+    Returns:
+        The boxes in pixels of the upright image, again ymin, xmin, ymax, xmax.
     """
     ymin, xmin, ymax, xmax = boxes.T
     if orientation >= 5:

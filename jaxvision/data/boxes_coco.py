@@ -61,6 +61,10 @@ def read(place: str, images: str = '') -> BoxListing:
             with annotations/instances_*.json, or in Roboflow's, with SPLIT/_annotations.coco.json.
         images: `data.images`, the folder of the images; empty: the folder that the layout has.
 
+    Returns:
+        The images of each split with their boxes, in pixels. Images without boxes are
+        among them.
+
     Raises:
         UserError: There is no such file, it is not of that form, or an image is missing.
     """

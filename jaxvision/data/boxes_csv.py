@@ -72,12 +72,13 @@ def read(place: str, images: str = '') -> BoxListing:
     Args:
         place: a CSV file with the columns file, class, xmin, ymin, xmax and ymax, in any order and
             usual spelling, and perhaps split, width and height (those of the image). Coordinates
-            are edges in pixels. A row without edges stands for an image without objects.
+            are edges in pixels. A row without edges stands for an image without
+            objects. A row without a split is 'train'.
         images: `data.images`, the folder that files are relative to; empty: that of the table.
 
     Raises:
-        UserError: A column is missing or there twice, a cell is wrong, an image is missing, or
-            an image is in two splits.
+        UserError: A column is missing or there twice, a cell is wrong, or an image is
+            missing or in two splits. Or all coordinates are in [0, 1].
     """
     table = Path(place).expanduser()
     root = Path(images).expanduser() if images else table.parent

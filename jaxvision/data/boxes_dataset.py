@@ -33,7 +33,7 @@ class Object(NamedTuple):
 
     Attributes:
         label: the class, by its name or its number in the file.
-        box: its edges between pixels.
+        box: its edges (ymin, xmin, ymax, xmax), in pixels or as fractions of the image.
         crowd: whether the box is a region of many objects.
         area: in square pixels; NaN if the file has none.
     """
@@ -86,7 +86,10 @@ def annotated(
 
 
 def sorted_classes(images: Iterable[AnnotatedImage]) -> dict[Label, str]:
-    """The classes of a format that has their names alone, in alphabetical order."""
+    """{name: name} of the classes that occur in the images, in alphabetical order.
+
+    It is for formats without a list of classes, whose labels are names.
+    """
     names = sorted(map(str, used_labels(images)))
     return {name: name for name in names}
 
@@ -100,7 +103,10 @@ def used_labels(images: Iterable[AnnotatedImage]) -> set[Label]:
 
 
 def bounding_box(xs: Sequence[float], ys: Sequence[float]) -> Box:
-    """The box around the points of a polygon. It is not finite if a point is not."""
+    """The box (ymin, xmin, ymax, xmax) around one or more points of a polygon.
+
+    All its edges are NaN if a coordinate is not finite.
+    """
     # The smallest and the largest number of several may lose a NaN among them.
     lost = 0 * (sum(xs) + sum(ys))
     top = min(ys) + lost
@@ -123,7 +129,8 @@ class BoxDataset:
 
         Args:
             listing: the images and their objects.
-            identify: tells the content of files.
+            identify: called with paths when a split is opened; gives a text for each
+                that identifies its content.
 
         Raises:
             UserError: There is no training image, or no training image has a box.
@@ -147,7 +154,10 @@ class BoxDataset:
         self.notes = printable([*listing.notes, *self._notes_on_classes()])
 
     def open(self, split: str) -> 'BoxSource':
-        """Open a split by its name or by that of its folder, and check its boxes.
+        """Open a split by its name, or a usual other name, and check its boxes.
+
+        Boxes that cannot be used are dropped, and the rest clipped to their images.
+        Notes in `info.notes` of the source say so.
 
         Raises:
             UserError: There is no such split, an annotation gives another size than its image
@@ -186,7 +196,11 @@ class BoxDataset:
         return BoxSource(info, paths, contents, objects)
 
     def has_answers(self, split: str) -> bool:
-        """Whether some image of a split has a box."""
+        """Whether some image of a split has a box, before any check.
+
+        Raises:
+            UserError: There is no such split.
+        """
         split = find_split(self._listing.name, split, self.splits)
         return any(image.labels for image in self._images[split])
 
@@ -245,7 +259,7 @@ class BoxSource(RowSource):
         return {'image': image, **self.boxes_of(row)}
 
     def boxes_of(self, row: int) -> Example:
-        """The boxes of a row with their classes, crowds and areas, without its image."""
+        """'boxes', 'box_classes', 'crowd' and 'area' of a row, without its image."""
         return dict(self._objects[row])
 
     def contents(self) -> Sequence[str]:
@@ -260,11 +274,14 @@ class BoxSource(RowSource):
 def merge_splits(
     name: str, images: Mapping[str, Sequence[AnnotatedImage]]
 ) -> dict[str, list[AnnotatedImage]]:
-    """Order splits as training, validation and test, and check that no image is listed twice.
+    """Order splits, and check that none of them lists an image twice.
 
     Args:
         name: the dataset, for the message.
-        images: of each split.
+        images: of each split. An image may be in several splits.
+
+    Returns:
+        The images of each split: 'train', 'validation', 'test', then others.
 
     Raises:
         UserError: A split lists an image twice.

@@ -18,16 +18,18 @@ from jaxvision.data.protocol import Identify
 def open_dataset(
     scheme: str, place: str, images: str, identify: Identify = content.identify
 ) -> BoxDataset:
-    """Read the annotation files of a dataset.
+    """Read the annotation files of a dataset. No image is decoded.
 
     Args:
         scheme: 'boxes', 'coco', 'voc' or 'yolo'.
         place: the file or folder behind the scheme.
-        images: `data.images`, the folder of the images; empty: that of the format.
-        identify: tells the content of files.
+        images: `data.images`, the folder of the images; empty: that of the format. The
+            scheme 'voc' ignores it.
+        identify: called with paths when a split is opened; gives a text for each that
+            identifies its content.
 
     Raises:
-        UserError: The dataset cannot be read.
+        UserError: The dataset cannot be read, or has no training image with a box.
     """
     if scheme == 'coco':
         listing = boxes_coco.read(place, images)

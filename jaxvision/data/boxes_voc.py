@@ -68,6 +68,10 @@ def read(place: str) -> BoxListing:
         place: a folder with Annotations/, JPEGImages/ and perhaps
             ImageSets/Main/{train,val,trainval,test}.txt. Without these, all images are 'train'.
 
+    Returns:
+        The images of each split with their boxes, in pixels, as edges between pixels.
+        The list `trainval` is the split 'train' if there is no train.txt.
+
     Raises:
         UserError: A folder or an image is missing, or an XML file is not of VOC's form.
     """

@@ -54,15 +54,21 @@ def read(place: str, images: str = '') -> BoxListing:
     """Read a dataset in the layout of Ultralytics.
 
     The labels of images/NAME.jpg are in labels/NAME.txt, or beside the image if no folder `images`
-    is in its path. A polygon becomes its bounding box.
+    is in its path. An image without such a file has no objects. A polygon becomes its
+    bounding box.
 
     Args:
         place: the YAML file, with `names`, `train`, `val` and perhaps `path` and `test`.
         images: `data.images`, which replaces `path`; empty: `path`, which has to lie in the folder
             of the file.
 
+    Returns:
+        The images of the splits 'train', 'validation' (`val`) and 'test' with their
+        boxes, as fractions of the image.
+
     Raises:
-        UserError: There is no such file, it is not of that form, or an image is missing.
+        UserError: There is no such file, it is not of that form, an image is missing,
+            or no image has a label file.
     """
     file = Path(place).expanduser()
     fields = _parse(file)

@@ -39,14 +39,16 @@ class CaptionedImages:
     Args:
         place: a JSON file, whose images are the split 'train'; or a folder with
             captions_train*.json, captions_val*.json and perhaps captions_test*.json, the splits
-            'train', 'val' and 'test'.
+            'train', 'val' and 'test'. There may be only one file of each.
         images: the folder of the images. Its default is the folder of the JSON file, or the
             parent of a folder `annotations`. The images of captions_NAME.json may lie in its
             folder NAME.
-        identify: tells the content of files.
+        identify: called with paths when a split is opened; gives a text for each that
+            identifies its content.
 
     Raises:
-        UserError: There is no such file, it is not of that form, or an image is missing.
+        UserError: There is no such file, it is not of that form, no image has a
+            caption, or an image with captions is missing.
     """
 
     def __init__(
@@ -64,7 +66,11 @@ class CaptionedImages:
         self.splits = tuple(self._items)
 
     def open(self, split: str) -> 'CaptionedSource':
-        """Open a split."""
+        """Open a split. Images without a caption are left out.
+
+        Raises:
+            UserError: There is no such split.
+        """
         items = self._items_of(split)
         contents = self._identify([item.path for item in items])
         listing = [
@@ -84,7 +90,11 @@ class CaptionedImages:
         return CaptionedSource(info, items, contents)
 
     def has_answers(self, split: str) -> bool:
-        """Whether a split has examples with captions."""
+        """Whether a split has examples with captions.
+
+        Raises:
+            UserError: There is no such split.
+        """
         return bool(self._items_of(split))
 
     def overlap(self, split: str, other: str) -> bool:

@@ -25,7 +25,7 @@ class ClassFolders:
 
     Attributes:
         notes: what a user should know of how the tree was read. Reading adds to it.
-        doubts: what looks wrong in the tree, likewise.
+        doubts: what looks wrong in the tree. Reading adds to it.
     """
 
     def __init__(self, root: Path, suffixes: Set[str], kind: str, table_hint: str = ''):
@@ -33,7 +33,7 @@ class ClassFolders:
 
         Args:
             root: the folder.
-            suffixes: of the files to list, in lower case.
+            suffixes: of the files to list, in lower case with the dot.
             kind: what such files are, in the plural.
             table_hint: what a note of a table that is not read ends with.
         """
@@ -48,10 +48,14 @@ class ClassFolders:
         self._others: Counter[str] = Counter()
 
     def split_folders(self) -> dict[str, Path]:
-        """The folder of each split. Without split folders, the root itself is that of training.
+        """Find the folder of each of 'train', 'validation' and 'test' that there is.
+
+        A folder may have another usual name of its split, such as 'val'. Without split
+        folders, the root itself is that of 'train'.
 
         Raises:
-            UserError: There are split folders, but none for training, or two for one split.
+            UserError: There are split folders, but none for training, two for one
+                split, or one that may be a missing split under another name.
         """
         contents = self._contents(self._root)
         named = {split: [] for split in SPLITS}
@@ -80,8 +84,11 @@ class ClassFolders:
     def in_classes(self, split: str, folder: Path) -> list[Item]:
         """List the files in the class folders of a split, at any depth.
 
+        The name of the class folder is the label. The list is empty if there are no
+        class folders.
+
         Args:
-            split: the split.
+            split: 'train', 'validation' or 'test'.
             folder: of the split.
 
         Raises:
@@ -99,12 +106,12 @@ class ClassFolders:
         return items
 
     def in_no_class(self, split: str, folder: Path) -> list[Item]:
-        """List the files that lie in the folder of a split itself."""
+        """List the files that lie in the folder of a split itself, without labels."""
         contents = self._contents(folder)
         return list(self._items(split, (), contents))
 
     def without_copies(self, items: Sequence[Item]) -> list[Item]:
-        """Leave out further links to a file of the same class and split.
+        """Leave out further links to a file of the same class and split; note how many.
 
         Raises:
             UserError: A file is in two splits or has two labels.
@@ -116,7 +123,7 @@ class ClassFolders:
         return kept
 
     def note_left_out(self) -> None:
-        """Add notes of what the class folders hold besides."""
+        """Add notes of what else class folders hold. Call it once, after reading."""
         if self._written:
             self.notes.append(
                 f'{some(self._written)}: written by this program, left out'

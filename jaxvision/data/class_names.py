@@ -15,7 +15,8 @@ def doubtful(names: Sequence[str]) -> list[str]:
         names: of all classes of a dataset.
 
     Returns:
-        A sentence for each kind that occurs, with the first example.
+        A sentence for each kind that occurs, with the first example; empty if none
+        does.
     """
     return [*_nearly_equal(names), *_missing(names), *_lists(names)]
 

@@ -37,7 +37,7 @@ class Digits:
 
     @classmethod
     def of(cls, images: UInt8[np.ndarray, 'n 28 28'], labels: Numbers) -> 'Digits':
-        """Find the boxes of the ink."""
+        """Find the boxes of the ink, the pixels of 96 or more of 255, of each image."""
         return cls(images, labels, _ink_boxes(images))
 
     @functools.cached_property
@@ -77,7 +77,7 @@ def _extent(has_ink) -> tuple[Numbers, Numbers]:
 
 
 def read_digits(split: str, data_dir: str = '') -> Digits:
-    """The digits of a split of `mnist5k`.
+    """The digits of a split of `mnist5k`, 28x28 pixels, with labels 0 to 9.
 
     Args:
         split: 'train' or 'test'.
@@ -117,7 +117,8 @@ class Composed:
             compose: makes an example from digits, with a generator of the row's own.
             label: draws the label of an example, and nothing else, as `compose` does first.
                 None if there are no labels.
-            data_dir: as for `read_digits`.
+            data_dir: the folder where `mnist5k` is prepared if it is missing there; '':
+                the user's cache.
         """
         self._info = info
         self._lengths = lengths
@@ -126,7 +127,11 @@ class Composed:
         self._data_dir = data_dir
 
     def open(self, split: str) -> 'ComposedSource':
-        """Open a split."""
+        """Open a split.
+
+        Raises:
+            UserError: There is no such split.
+        """
         name = self._info.name
         check_split(name, split, SPLITS)
         length = self._lengths[SPLITS.index(split)]
@@ -143,7 +148,7 @@ class Composed:
         return split in SPLITS
 
     def overlap(self, split: str, other: str) -> bool:
-        """Whether some example is in both splits."""
+        """Whether some example is in both splits: only if they are the same split."""
         return split == other
 
 
@@ -171,7 +176,7 @@ class ComposedSource(RowSource):
         return self._compose(self._rng(row), self._digits)
 
     def labels(self) -> Labels:
-        """The labels, if the dataset has any: `info.has_labels`."""
+        """int32 [N], the class of each row. The dataset has to have labels."""
         labels = [self._label(self._rng(row)) for row in range(len(self))]
         return np.array(labels, np.int32)
 

@@ -36,12 +36,13 @@ def identify(
 
     Args:
         paths: of the files.
-        limit: bytes. Files of more than these in all are identified by their size and time of
-            modification in place of a digest.
+        limit: bytes. If the files together have more, each is identified by its size
+            and time of modification instead of a digest.
         say: called with a line of progress now and then; None: nothing is said.
 
     Returns:
-        A digest of each file's bytes, 'unreadable' for a file that cannot be read.
+        A digest of each file's bytes, 64 hexadecimal digits; 'unreadable' for a file
+        that cannot be read. Digests are kept in the user's cache.
     """
     if not paths:
         return []
@@ -63,14 +64,17 @@ def is_digest(identity: str) -> bool:
 
 
 def shared(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
-    """The files of a list whose bytes those of another list have too.
+    """Find the files of a list whose bytes equal those of a file in another list.
+
+    Identities that are no digests never match.
 
     Args:
         one: the results of `identify` for some files.
-        other: likewise.
+        other: the results of `identify` for the files to look for in `one`.
 
     Returns:
-        (the first place in `one`, the place in `other`) of each such file of `other`.
+        (the first place in `one`, the place in `other`) of each file of `other` that is
+        in `one`, in the order of `other`. Places count from 0.
     """
     first = {}
     for place, identity in enumerate(one):

@@ -44,8 +44,12 @@ def decode(image: Encoded, channels: int) -> Pixels:
     animation gives its first frame.
 
     Args:
-        image: an encoded image, its path, or a uint8 array.
+        image: an encoded image, its path, or a uint8 array [H, W] or [H, W, K]. The K
+            channels are grey, grey and alpha, RGB, or RGB and alpha.
         channels: 1 (luma) or 3 (RGB).
+
+    Returns:
+        uint8 [H, W, channels].
 
     Raises:
         Unreadable: The image is damaged, in no known format, or larger than Pillow's limit.
@@ -64,10 +68,10 @@ def has_pages(image: Encoded) -> bool:
     The further pictures of a JPEG, such as thumbnails and gain maps, do not count.
 
     Args:
-        image: as for `decode`.
+        image: an encoded image, its path, or a uint8 array, which has one frame.
 
     Raises:
-        Unreadable: As for `decode`.
+        Unreadable: The image is damaged, in no known format, or larger than Pillow's limit.
     """
     if isinstance(image, np.ndarray):
         return False
@@ -89,16 +93,16 @@ def random_resized_crop(
     """Resize a random crop to a square (Szegedy et al., 2015, arXiv:1409.4842).
 
     Args:
-        image: as for `decode`.
+        image: an encoded image, its path, or a uint8 array.
         rng: draws the box.
         size: side of the square in pixels.
-        channels: 1 or 3.
+        channels: 1 (luma) or 3 (RGB).
         scale: range of the crop's area, as a fraction of the image's.
         ratio: range of its width over its height.
 
     Raises:
-        Unreadable: As for `decode`. Damaged rows below the crop are not noticed, unless the
-            file is cut off.
+        Unreadable: The image is damaged, in no known format, or too large. Damaged rows
+            below the crop are not noticed, unless the file is cut off.
     """
 
     def choose(height: int, width: int) -> Box:
@@ -116,13 +120,14 @@ def resize_center_crop(
     """Resize the shorter side to size / fraction and take the central square, in one resampling.
 
     Args:
-        image: as for `decode`.
+        image: an encoded image, its path, or a uint8 array.
         size: side of the square in pixels.
-        channels: 1 or 3.
+        channels: 1 (luma) or 3 (RGB).
         fraction: the part of the shorter side that is kept.
 
     Raises:
-        Unreadable: As for `random_resized_crop`.
+        Unreadable: The image is damaged, in no known format, or too large. Damaged rows
+            below the crop are not noticed, unless the file is cut off.
     """
 
     def choose(height: int, width: int) -> Box:
@@ -135,15 +140,15 @@ def resize_center_crop(
 
 
 def stretch(image: Encoded, size: int, channels: int) -> Square:
-    """Resize the whole image to a square, whatever its shape.
+    """Resize the whole image to a square, without keeping its aspect ratio.
 
     Args:
-        image: as for `decode`.
+        image: an encoded image, its path, or a uint8 array.
         size: side of the square in pixels.
-        channels: 1 or 3.
+        channels: 1 (luma) or 3 (RGB).
 
     Raises:
-        Unreadable: As for `decode`.
+        Unreadable: The image is damaged, in no known format, or larger than Pillow's limit.
     """
 
     def choose(height: int, width: int) -> Box:
@@ -153,15 +158,15 @@ def stretch(image: Encoded, size: int, channels: int) -> Square:
 
 
 def thumbnail(image: Encoded, channels: int, most: int) -> UInt8[np.ndarray, 'h2 w2 c']:
-    """Decode a whole image, and shrink it if it is large.
+    """Decode a whole image, and shrink it if it is large. Its aspect ratio stays.
 
     Args:
-        image: as for `decode`.
-        channels: 1 or 3.
-        most: the longest side of the result in pixels.
+        image: an encoded image, its path, or a uint8 array.
+        channels: 1 (luma) or 3 (RGB).
+        most: the most pixels of the longest side. Smaller images keep their size.
 
     Raises:
-        Unreadable: As for `decode`.
+        Unreadable: The image is damaged, in no known format, or larger than Pillow's limit.
     """
     data = image if isinstance(image, np.ndarray) else _read(image)
     jpeg_size = None if isinstance(data, np.ndarray) else _jpeg_size(data)
@@ -194,6 +199,9 @@ def crop_box(
         width: of the image in pixels.
         scale: range of the box's area, as a fraction of the image's.
         ratio: range of its width over its height.
+
+    Returns:
+        (top, left, height, width) of the box in pixels, inside the image.
     """
     narrowest = math.log(ratio[0])
     widest = math.log(ratio[1])
@@ -359,10 +367,13 @@ def _decode_with_pillow(data: bytes, channels: int) -> Pixels:
 
 @contextlib.contextmanager
 def opened(data: bytes) -> 'Iterator[tuple[Image.Image, pillow_modes.Meaning]]':
-    """Open an image with Pillow, upright, and find out what its numbers mean.
+    """Open an image with Pillow in a `with` block, upright, with its numbers' meaning.
+
+    `converted` takes both.
 
     Raises:
-        Unreadable: As for `decode`. So are errors while it is open.
+        Unreadable: The image is damaged, in no known format, or too large. Any error
+            inside the block becomes `Unreadable` too.
     """
     from PIL import Image, ImageOps
 

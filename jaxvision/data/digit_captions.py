@@ -72,7 +72,7 @@ _THING = f'a ({_ANY_SIZE}) ({_ANY_COLOR}) ({_ANY_DIGIT})'
 
 
 def things(scene: Scene) -> list[Thing]:
-    """The objects of a scene in words, without their places."""
+    """(size, colour, digit) of each object in words, in the scene's order."""
     return [
         (SIZES[size], COLORS[color], DIGITS[digit])
         for digit, size, color, _, _ in scene.tolist()
@@ -81,10 +81,13 @@ def things(scene: Scene) -> list[Thing]:
 
 
 def relation(first: tuple[int, int], second: tuple[int, int]) -> str:
-    """The direction from the second centre (y, x) to the first, along their larger distance.
+    """Say on which side of the second centre (y, x) the first one lies.
+
+    The larger of the horizontal and the vertical distance decides; the vertical one if
+    they are equal.
 
     Returns:
-        'left of', 'right of', 'above' or 'below'.
+        'left of', 'right of', 'above' or 'below'. Equal centres give 'below'.
     """
     dy = second[0] - first[0]
     dx = second[1] - first[1]
@@ -99,7 +102,10 @@ def relation(first: tuple[int, int], second: tuple[int, int]) -> str:
 
 
 def captions(scene: Scene) -> list[str]:
-    """One caption of each style, of a scene whose objects are ordered from left to right."""
+    """Three captions of a scene, one of each style, that name the objects in its order.
+
+    The scene has to hold one object or more, ordered from left to right.
+    """
     phrases = [' '.join(('a', *thing)) for thing in things(scene)]
     relations = _relations(_centres(scene))
     return [_caption(style, phrases, relations) for style in _STYLES]
@@ -116,8 +122,9 @@ def parse(caption: str) -> tuple[list[Thing], list[str]] | None:
     """Read a caption back.
 
     Returns:
-        The objects in the caption's order and the relation of each to the next one, or None if
-        the whole caption is not in the grammar of one style.
+        (the objects as (size, colour, digit) in the caption's order, the relation of
+        each but the last to the next one). None if the whole caption is not in the
+        grammar of one style.
     """
     for style in _STYLES:
         parsed = _parse(caption, style)
@@ -147,8 +154,8 @@ def is_true(caption: str, scene: Scene) -> bool:
     """Whether a caption describes a scene.
 
     A true caption names every object exactly once, in any order, with its digit, size and colour.
-    All its relations hold between their centres. It may mean any of several objects that look
-    alike.
+    All its relations hold between their centres, as `relation` gives them. It may mean
+    any of several objects that look alike. A caption that `parse` cannot read is false.
     """
     parsed = parse(caption)
     objects = things(scene)

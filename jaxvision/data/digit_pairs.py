@@ -28,7 +28,11 @@ _VERSION = 1
 
 
 class DigitPairs:
-    """The dataset. `data_dir` is the folder where `mnist5k` is prepared."""
+    """Images of two-digit numbers, uint8 [28, 56, 1], and the number as label.
+
+    `data_dir` is the folder where the dataset `mnist5k` is prepared if it is missing
+    there; '': the user's cache.
+    """
 
     splits = tuple(NUMBERS)
 
@@ -36,7 +40,11 @@ class DigitPairs:
         self._data_dir = data_dir
 
     def open(self, split: str) -> 'PairSource':
-        """Open a split."""
+        """Open a split.
+
+        Raises:
+            UserError: There is no such split.
+        """
         check_split('digit_pairs', split, self.splits)
         return PairSource(split, digits_of(split, self._data_dir))
 
@@ -45,12 +53,15 @@ class DigitPairs:
         return split in self.splits
 
     def overlap(self, split: str, other: str) -> bool:
-        """Whether some example is in both splits."""
+        """Whether some example is in both splits: only if they are the same split."""
         return split == other
 
 
 class PairSource(RowSource):
-    """Pairs of digits. The split and the row alone decide which pair is drawn."""
+    """Pairs of digits: 'image' uint8 [28, 56, 1] and 'label' int32, from 0 to 99.
+
+    The split and the row alone decide which pair is drawn.
+    """
 
     def __init__(self, split: str, digits: Digits):
         self.info = SourceInfo(
@@ -87,7 +98,7 @@ class PairSource(RowSource):
 
 
 def numbers_of(split: str) -> Int[np.ndarray, 'n']:
-    """The numbers, 0 to 99, that are the classes of a split."""
+    """The numbers, 0 to 99, that are the classes of a split, in ascending order."""
     order = keys.host(0, 'digit_pairs').permutation(len(NAMES))
     ends = np.cumsum(list(NUMBERS.values()))
     parts = np.split(order, ends[:-1])
@@ -97,12 +108,13 @@ def numbers_of(split: str) -> Int[np.ndarray, 'n']:
 def digits_of(split: str, data_dir: str = '') -> Digits:
     """The digits that a split is written with.
 
-    The test split has the digits of the test split of `mnist5k`. Validation has an eighth of its
-    training split, and training the rest.
+    The test split has the digits of the test split of `mnist5k`. Validation has an
+    eighth of the training split of `mnist5k`, and training the rest of it.
 
     Args:
-        split: a key of `NUMBERS`.
-        data_dir: as for `composed.read_digits`.
+        split: 'train', 'validation' or 'test'.
+        data_dir: the folder where `mnist5k` is prepared if it is missing there; '': the
+            user's cache.
     """
     if split == 'test':
         return read_digits('test', data_dir)

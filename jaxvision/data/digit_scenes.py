@@ -43,7 +43,12 @@ SquareImage = UInt8[np.ndarray, 's s 3']
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The size (0 small, 1 large) and the box of each object."""
+    """The places of objects.
+
+    Attributes:
+        sizes: 0 for a small object, 1 for a large one.
+        boxes: (ymin, xmin, ymax, xmax) of each object in pixels.
+    """
 
     sizes: list[int]
     boxes: list[Box]
@@ -51,7 +56,13 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Object:
-    """A digit to paint: its ink, its colour, and the box that the ink fills."""
+    """A digit to paint, resized to fill its box.
+
+    Attributes:
+        ink: its opacity, 0 to 255, cropped to the digit.
+        color: RGB, 0 to 255.
+        box: (ymin, xmin, ymax, xmax) in pixels of the image.
+    """
 
     ink: UInt8[np.ndarray, '_ _']
     color: Float[np.ndarray, '3']
@@ -59,7 +70,14 @@ class Object:
 
 
 def make(configuration: str, data_dir: str = '') -> Composed:
-    """The dataset of one of `CONFIGURATIONS`."""
+    """The dataset of a configuration.
+
+    Args:
+        configuration: '64', scenes of 64x64 pixels with up to 3 objects, or '128',
+            scenes of 128x128 pixels with up to 5.
+        data_dir: the folder where `mnist5k` is prepared if it is missing there; '': the
+            user's cache.
+    """
     side, most = CONFIGURATIONS[configuration]
     info = SourceInfo(
         name=f'digit_scenes/{configuration}',
@@ -96,14 +114,15 @@ def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> E
 
     Returns:
         image: uint8 [side, side, 3].
-        captions: three, see `digit_captions.captions`.
+        captions: three texts about the whole scene, in three styles.
         boxes: float32 [most, 4], of the whole ink.
         box_classes: int32 [most], the digits; 0 for padding.
         box_mask: bool [most], False for padding.
         crowd: bool [most], all False.
         area: float32 [most], of the boxes.
-        scene: int32 [most, 5], see `digit_captions`. Its centres are rounded: the margins of
-            `apart` keep every relation true.
+        scene: int32 [most, 5], digit, size, colour, y and x of each object; -1 for
+        padding. Its
+            centres are rounded: the margins of `apart` keep every relation true.
         masks: bool [most, side, side], the visible ink. An object further right lies on top.
         semantic: uint8 [side, side], 0 for background, or digit + 1.
     """
@@ -151,7 +170,7 @@ def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> E
 def layout(
     rng: np.random.Generator, aspects: list[float], side: int, tries: int = _LAYOUTS
 ) -> Layout:
-    """Draw sizes and boxes for objects, any two of them `apart`.
+    """Draw sizes and boxes for objects, so that any two boxes are `apart`.
 
     Args:
         rng: draws the sizes and the places.
@@ -159,6 +178,9 @@ def layout(
         side: of the image in pixels.
         tries: how often sizes are drawn. If no try finds a place for all objects, all are small
             and stand in a row.
+
+    Returns:
+        Sizes and boxes in the order of `aspects`. Boxes lie inside the image.
     """
     for _ in range(tries):
         sizes = rng.integers(2, size=len(aspects)).tolist()
@@ -210,7 +232,9 @@ def _place(
 def apart(a: Box, b: Box) -> bool:
     """Whether two boxes are distinct, and captions of their order and relation are certain.
 
-    At most a third of the smaller box is in the larger one, which is an IoU of at most 0.2.
+    Centres differ by at least 3 pixels from left to right. Their distances across and
+    down differ by at least 4 pixels. At most a third of the smaller box is in the
+    larger one, which is an IoU of at most 0.2.
     """
     y_a, x_a = _centre(a)
     y_b, x_b = _centre(b)

@@ -174,10 +174,12 @@ BUILDERS = {builder.name: builder for builder in (Digits, Mnist5k, Photos)}
 
 
 def prepare(name: str, data_dir: str = '') -> Path:
-    """The folder of an embedded dataset, which is prepared if it is missing.
+    """The folder of an embedded dataset's version, which is prepared if it is missing.
+
+    Several processes may call it at once.
 
     Args:
-        name: a key of `BUILDERS`.
+        name: 'digits', 'mnist5k' or 'photos'.
         data_dir: the folder of datasets, '' for the user's cache.
 
     Raises:

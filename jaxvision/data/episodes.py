@@ -137,13 +137,14 @@ def divide(
 ) -> tuple[Classes, Classes]:
     """Divide classes into those of training and new ones for the test.
 
-    Two splits without a common class keep their classes. Otherwise all classes are divided at
-    random.
+    Two splits without a common class keep their classes. Otherwise all classes of both
+    are divided at random.
 
     Args:
         train: the labels of the training split.
         test: the labels of the test split.
-        fraction: the part of all classes that becomes new ones.
+        fraction: the part of all classes that becomes new ones, in [0, 1]. The number
+            of classes is rounded.
         seed: of the random division.
 
     Returns:

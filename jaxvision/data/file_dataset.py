@@ -24,7 +24,7 @@ class FileDataset:
     Attributes:
         splits: those that there are, of 'train', 'validation' and 'test'.
         notes: what a user should know of how the folder was read. Opening a split may add to it.
-        doubts: what looks wrong in the folder, likewise.
+        doubts: what looks wrong in the folder. Opening a split may add to it.
     """
 
     def __init__(self, root: Path, listing: Listing, identify: Identify):
@@ -33,7 +33,8 @@ class FileDataset:
         Args:
             root: the folder.
             listing: its files, some of them for training.
-            identify: tells the content of files.
+            identify: called with paths when a split is opened; gives a text for each
+                that identifies its content.
         """
         self.notes = printable(listing.notes)
         self.doubts = printable(listing.doubts)
@@ -43,7 +44,9 @@ class FileDataset:
         self.splits = tuple(split for split in SPLITS if self._items[split])
 
     def open(self, split: str) -> Source:
-        """Open a split by its name or by that of its folder.
+        """Open a split by its name, or a usual other name: 'val' for 'validation'.
+
+        Files with equal bytes and other labels add to `doubts`.
 
         Raises:
             UserError: There is no such split.
@@ -56,11 +59,19 @@ class FileDataset:
         return self._source(split, items, contents, fingerprint(split, listing))
 
     def has_answers(self, split: str) -> bool:
-        """Whether a split has examples whose labels are known."""
+        """Whether a split has examples, whether or not the dataset has classes.
+
+        Raises:
+            UserError: There is no such split.
+        """
         return bool(self._items[find_split(str(self._root), split, self.splits)])
 
     def overlap(self, split: str, other: str) -> bool:
-        """Whether two names mean the same split; no file is in two splits."""
+        """Whether two names mean the same split; no file is in two splits.
+
+        Raises:
+            UserError: There is no such split.
+        """
         first, second = (
             find_split(str(self._root), name, self.splits) for name in (split, other)
         )

@@ -105,7 +105,7 @@ def size(path: str | os.PathLike) -> int:
 
 
 def image_suffixes() -> frozenset[str]:
-    """The suffixes of the files that Pillow reads."""
+    """The suffixes of the files that Pillow reads, in lower case with the dot."""
     from PIL import Image
 
     return frozenset(
@@ -116,7 +116,7 @@ def image_suffixes() -> frozenset[str]:
 
 
 def picture_paths(paths: Sequence[str], out: Path) -> list[Path]:
-    """Name a picture for each file, all names different.
+    """Name a picture for each file, all names different. Nothing is read or written.
 
     A picture of a/cat.jpg is cat.png, and a second one, of b/cat.tif, is cat-2.png. Names differ in
     more than their case, because some file systems ignore it.
@@ -124,6 +124,9 @@ def picture_paths(paths: Sequence[str], out: Path) -> list[Path]:
     Args:
         paths: the files.
         out: the folder of the pictures.
+
+    Returns:
+        A path OUT/NAME.png for each of `paths`, in their order.
     """
     copies = Counter()
     taken = set()

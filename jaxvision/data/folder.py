@@ -45,15 +45,17 @@ class Folder(FileDataset):
     Attributes:
         splits: those that there are, of 'train', 'validation' and 'test'.
         notes: what a user should know of how the folder was read. Opening a split may add to it.
-        doubts: what looks wrong in the folder, likewise.
+        doubts: what looks wrong in the folder. Opening a split may add to it.
 
     Args:
         root: the folder.
-        identify: tells the content of files.
+        identify: called with paths when a split is opened; gives a text for each that
+            identifies its content.
 
     Raises:
-        UserError: There is no such folder, no image, a class without images, or a file or a label
-            is missing.
+        UserError: There is no such folder, no training image, or a class without
+            images. There are fewer than two classes, or one that training does not
+            have. A file or a label is missing.
     """
 
     def __init__(self, root: Path, identify: Identify = content.identify):
@@ -127,7 +129,10 @@ class Folder(FileDataset):
 
 
 class FolderSource(RowSource):
-    """The encoded images of one split."""
+    """The encoded images of one split, each with its label.
+
+    A label is int32, or float32 [K] of zeros and ones if `info.multi_label`.
+    """
 
     def __init__(
         self, info: SourceInfo, items: Sequence[Item], contents: Sequence[str]

@@ -45,10 +45,13 @@ class Size:
 
 
 def sizes(paths: Sequence[Path]) -> list[Size | None]:
-    """The size of each image, from its header; None if the header cannot be read.
+    """The size of each image, from its header; None where the header cannot be read.
 
     Args:
         paths: of the images.
+
+    Returns:
+        One entry for each path, in their order.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(size_of, paths))
@@ -96,7 +99,7 @@ def channels(paths: Sequence[Path]) -> int:
         paths: of the images. A file that cannot be read counts for nothing.
 
     Returns:
-        1 if every image that can be read is grey, else 3.
+        1 if every image that can be read is grey, else 3. It is 3 if none can be read.
     """
     any_is_grey = False
     with ThreadPoolExecutor(_THREADS) as pool:

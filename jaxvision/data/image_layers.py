@@ -48,11 +48,12 @@ def read(data: bytes, channels: int) -> Layers:
 
     Args:
         data: the encoded image.
-        channels: 1 (grey) or 3 (RGB), of the PNG that the profile is for. Colours whose
-            profile does not fit such a PNG are converted to sRGB.
+        channels: 1 (grey) or 3 (RGB), of the PNG that will hold the profile. Colours
+            whose profile does not fit such a PNG are converted to sRGB. The pixels are
+            RGB anyway.
 
     Raises:
-        Unreadable: As for `decode.decode`.
+        Unreadable: The image is damaged, in no known format, or too large.
     """
     info = _jpeg_info(data)
     if info is not None and _fits(info.get('icc_profile'), info['mode'], channels):
@@ -92,6 +93,10 @@ def without_invisible(
     Args:
         pixels: the colours.
         alpha: 0 where they are invisible.
+
+    Returns:
+        Pixels in which invisible ones without a visible pixel within 8 pixels keep
+        their colour. It is `pixels` itself if all are visible, else a copy.
     """
     import cv2
 
@@ -121,13 +126,16 @@ def without_invisible(
 def enlarged_rows(
     alpha: Alpha, scale: int, top: int, bottom: int
 ) -> UInt8[np.ndarray, 'n w2']:
-    """Rows of an alpha channel that is enlarged bilinearly.
+    """Some rows of an alpha channel that is enlarged bilinearly.
 
     Args:
         alpha: the channel.
-        scale: the factor.
-        top: the first row of the enlarged channel.
-        bottom: the first row that is left out.
+        scale: the factor of both sides.
+        top: the first row to return, in the enlarged channel.
+        bottom: the row after the last one to return.
+
+    Returns:
+        [bottom - top, scale * width].
     """
     if scale == 1:
         return alpha[top:bottom]

@@ -47,10 +47,14 @@ class SplitReport:
         unreadable: {where: why} of the examples that cannot be decoded.
         unlabelled: number of examples of a multi-label dataset that have no label.
         with_pages: images with several pages or frames, of which the first is used.
-        equal: pairs of examples in the split with the same bytes or pixels.
-        in_training: such pairs, the first of the training split.
-        in_validation: such pairs of a test split, the first of the validation split.
-        near_training: pairs that are nearly equal when made small; empty if not asked for.
+        equal: (path or row, path or row) of examples in the split with the same bytes
+            or pixels: the first one and a later one.
+        in_training: such pairs of an example of the training split and one of this
+            split; empty for the training split.
+        in_validation: such pairs of an example of the validation split and one of this
+            split; only for the test split.
+        near_training: such pairs that are not equal, but nearly so when made small;
+            empty if not asked for.
     """
 
     name: str
@@ -73,8 +77,9 @@ class Report:
     Attributes:
         summary: the lines that a training run begins with.
         warnings: what looks wrong, a sentence each.
-        splits: by the name of their use.
-        pictures: {class: thumbnails of training examples}; '' where there are no classes.
+        splits: a report on each of 'train', 'validation' and 'test' that there is.
+        pictures: {class: thumbnails of training examples}, of at most 64 pixels a side;
+            the class is '' where there are no labels.
     """
 
     summary: list[str]
@@ -111,11 +116,15 @@ def inspect(
 ) -> Report:
     """Read every example of a dataset and report on it.
 
+    Unreadable examples are listed in the report. A video is compared as a whole, but
+    only its first frame is decoded.
+
     Args:
         sources: the splits, 'train' among them.
-        near: whether to look for test images that are nearly equal to training images.
-        pictures: thumbnails of each class.
-        threads: that read and decode.
+        near: whether to look for validation and test images that are nearly equal to
+            training images.
+        pictures: the most thumbnails of each class.
+        threads: how many threads read and decode; 0: none besides the caller's.
     """
     looks = {
         split: _look_at_all(source, threads, near) for split, source in sources.items()

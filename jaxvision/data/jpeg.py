@@ -22,7 +22,11 @@ def is_jpeg(data: bytes) -> bool:
 
 
 def size(data: bytes) -> tuple[int, int] | None:
-    """Upright height and width, or None if simplejpeg cannot decode the data to grey and RGB."""
+    """Upright (height, width) in pixels, from the header of an encoded image.
+
+    It is None if the data are no JPEG, or one that simplejpeg cannot decode to grey and
+    RGB.
+    """
     if not is_jpeg(data):
         return None
     import simplejpeg
@@ -47,8 +51,9 @@ def decode(
         data: a JPEG of which the function `size` returned a size, not None.
         channels: 1 (luma) or 3 (RGB).
         by: reduces both sides 1, 2, 4 or 8 times, which is faster than decoding them whole.
-        bottom: the rows of the image that are needed. If it is stored upright, the rows
-            below are not decoded.
+            Sides are rounded up.
+        bottom: how many rows from the top are needed, before the reduction; None: all.
+            Rows below these may be missing in the result.
 
     Returns:
         The pixels, or None if the data are damaged or so unusual that simplejpeg fails.

@@ -51,7 +51,7 @@ class Listing:
 
 
 def by_split(items: Iterable[Item]) -> dict[str, list[Item]]:
-    """The items of each of `SPLITS`."""
+    """The items of each of 'train', 'validation' and 'test', in order; [] for none."""
     found = {split: [] for split in SPLITS}
     for item in items:
         found[item.split].append(item)
@@ -59,12 +59,16 @@ def by_split(items: Iterable[Item]) -> dict[str, list[Item]]:
 
 
 def find_split(name: str, split: str, splits: Sequence[str]) -> str:
-    """The split of a dataset that a config names, by that name or as its folder is called.
+    """Find the split of a dataset that a user names, also by a usual other name.
 
     Args:
         name: the dataset, for the message.
-        split: 'validation', or 'val' or 'Valid' for the same.
+        split: a name in `splits`, or another name of one: 'val' or 'Valid' for
+            'validation'.
         splits: the splits of the dataset.
+
+    Returns:
+        The name in `splits`.
 
     Raises:
         UserError: There is no such split.
@@ -86,10 +90,10 @@ def class_names(items: Iterable[Item]) -> set[str]:
 
 
 def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
-    """Check that training has two or more classes, and that all items belong to them.
+    """Check that there are two or more classes, and that all items belong to them.
 
     Raises:
-        UserError: There are fewer classes, or an item belongs to another one.
+        UserError: There are fewer than two classes, or an item belongs to another one.
     """
     if not classes:
         raise UserError('no image has a label')
@@ -108,10 +112,12 @@ def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
 
 
 def without_copies(items: Sequence[Item]) -> list[Item]:
-    """Keep the first name of each file; links give a file several.
+    """Keep the first of the items that are one file: links give a file several names.
+
+    Items are one file if their `real` is equal, so it has to be set.
 
     Raises:
-        UserError: A file is in two splits or has two labels.
+        UserError: Two items of one file differ in their split or their labels.
     """
     first = {}
     for item in items:
@@ -133,7 +139,16 @@ def without_copies(items: Sequence[Item]) -> list[Item]:
 def listed(
     root: Path, items: Sequence[Item], contents: Sequence[str]
 ) -> list[tuple[str, str, tuple[str, ...]]]:
-    """The name, the content and the labels of each file, which identify a dataset."""
+    """List what identifies a dataset.
+
+    Args:
+        root: the folder of the dataset.
+        items: the files.
+        contents: the result of `content.identify` for each file, in their order.
+
+    Returns:
+        (path relative to `root`, content, labels) of each file, sorted.
+    """
     return sorted(
         (name_in(root, item.path), content_id, item.labels)
         for item, content_id in zip(items, contents, strict=True)
@@ -143,12 +158,16 @@ def listed(
 def contradictions(
     root: Path, items: Sequence[Item], contents: Sequence[str]
 ) -> list[str]:
-    """A note of the files with the same content and other labels.
+    """A note of files with the same bytes as an earlier one, but other labels.
 
     Args:
         root: the folder of the dataset.
         items: the files.
-        contents: the result of `identify` for each file.
+        contents: the result of `content.identify` for each file, in their order. Files
+            without a digest are not compared.
+
+    Returns:
+        One sentence with their number and the first pair; empty if there are none.
     """
     first = {}
     pairs = []
@@ -168,7 +187,11 @@ def contradictions(
 
 
 def not_held_out(items: Sequence[Item]) -> tuple[str, ...]:
-    """A note of the classes that are too small for a part of them to be held out."""
+    """A note of the classes that are too small for a fifth of them to be held out.
+
+    Every item has to have one label. The result is empty if no class is too small, else
+    it is one sentence.
+    """
     names = [item.labels[0] for item in items]
     classes, labels, sizes = np.unique(names, return_inverse=True, return_counts=True)
     _, held = held_out(labels)
@@ -189,7 +212,7 @@ def not_held_out(items: Sequence[Item]) -> tuple[str, ...]:
 
 
 def name_in(root: Path, path: Path) -> str:
-    """The path of a file from the folder of its dataset, if it lies there."""
+    """The path of a file relative to `root`, or the whole path if it lies elsewhere."""
     if path.is_relative_to(root):
         path = path.relative_to(root)
     return path.as_posix()
@@ -208,7 +231,7 @@ def count(number: int, noun: str, plural: str = '') -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """'a, b, c and 5 more'."""
+    """The first three names, and how many more there are: 'a, b, c and 5 more'."""
     shown = ', '.join(names[:_MOST_NAMES])
     left = len(names) - _MOST_NAMES
     if left > 0:

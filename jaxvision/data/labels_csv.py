@@ -38,7 +38,10 @@ class _Row:
 
 
 def find(root: Path) -> Path | None:
-    """The table of a folder, its name in any case.
+    """Find the table labels.csv directly in a folder, its name in any case.
+
+    Returns:
+        Its path; None if there is none.
 
     Raises:
         UserError: There are two.
@@ -54,11 +57,19 @@ def find(root: Path) -> Path | None:
 def read(table: Path) -> Listing:
     """Read the rows of a table.
 
+    Its column `file` has paths relative to the table's folder. A column `label` names
+    the class, or several joined by ; or |. Without that column, each class has a column
+    of 0 and 1. A row without a `split` is 'train'.
+
     Rows of one file are merged, so that a file may have a row for each of its labels.
 
+    Returns:
+        The files. The dataset is multi-label if a file has several labels, or if each
+        class has a column.
+
     Raises:
-        UserError: The table is no text, a column is missing or there twice, a file, a split or
-            a label is wrong, or a file is in two splits.
+        UserError: The table is no text, or a column is missing or there twice. A file
+            is missing or in two splits, or a split or a label is wrong.
     """
     text, notes = tables.decode(table)
     cells = _parse(table, text)

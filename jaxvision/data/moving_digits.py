@@ -37,7 +37,14 @@ Meetings = Bool[np.ndarray, 't']
 
 
 def make(configuration: str, data_dir: str = '') -> Composed:
-    """The dataset of one of `CONFIGURATIONS`."""
+    """The dataset of a configuration.
+
+    Args:
+        configuration: 'prediction', 'motions' or 'events', as the functions of these
+            names.
+        data_dir: the folder where `mnist5k` is prepared if it is missing there; '': the
+            user's cache.
+    """
     chosen = CONFIGURATIONS[configuration]
     names = ()
     if chosen.label:
@@ -81,7 +88,7 @@ def motions(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
 
     Returns:
         video: uint8 [T, 64, 64, 1].
-        label: int32, which of `PAIRS`.
+        label: int32, which of the ten `PAIRS` of motions.
     """
     label = draw_pair(rng)
     paths = [path(rng, motion, frames, _FAST) for motion in PAIRS[label]]
@@ -90,12 +97,14 @@ def motions(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
 
 
 def draw_pair(rng: np.random.Generator) -> int:
-    """Draw the label of an example of `motions`."""
+    """Draw the label of an example of `motions`, uniform from 0 to 9."""
     return int(rng.integers(len(PAIRS)))
 
 
 def events(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
     """Two digits on straight lines, 1 to 3 pixels a frame, that meet at least twice.
+
+    Paths are drawn up to 100 times. The last ones stay, even if they meet less often.
 
     Args:
         rng: draws the digits and their paths.
@@ -104,7 +113,8 @@ def events(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
 
     Returns:
         video: uint8 [T, 64, 64, 1].
-        importance: float32 [T], see `importance`.
+        importance: float32 [T], 1 where the digits begin to overlap, and less away from
+        there.
     """
     rows = _two(rng, digits)
     for _ in range(_TRIES):
@@ -132,9 +142,13 @@ def path(
 
     Args:
         rng: draws the start, the speed and the direction.
-        motion: as for `free_motion`.
-        frames: the length of the path.
+        motion: 'circle', 'diagonal', 'horizontal', 'vertical' or 'straight'.
+        frames: the length T of the path.
         speeds: the slowest and the fastest, in pixels a frame.
+
+    Returns:
+        int [T, 2], y and x of the top left corner in each frame, from 0 to `ROOM`
+        pixels.
     """
     start = rng.uniform(0, 2 * ROOM, 2)
     speed = rng.uniform(*speeds)
@@ -150,13 +164,20 @@ def reflect(place: Float[np.ndarray, '*n']) -> Float[np.ndarray, '*n']:
 def free_motion(
     rng: np.random.Generator, motion: str, frames: int, speed: float
 ) -> Float[np.ndarray, 't 2']:
-    """Draw a motion (y, x) without borders, in pixels from its start.
+    """Draw a motion without borders.
 
     Args:
         rng: draws the direction, and the radius of a circle.
         motion: one of `MOTIONS`, or 'straight' for a line in any direction.
         frames: the length of the motion.
         speed: in pixels a frame.
+
+    Returns:
+        (y, x) in each frame, in pixels from the start of a line or the centre of a
+        circle.
+
+    Raises:
+        ValueError: The motion is unknown.
     """
     time = np.arange(frames)
     if motion == 'circle':
@@ -188,7 +209,11 @@ def _direction(angle) -> Float[np.ndarray, '... 2']:
 def render(
     paths: list[Path], images: UInt8[np.ndarray, 'n 28 28']
 ) -> UInt8[np.ndarray, 't 64 64 1']:
-    """Render digits on their paths. Overlapping pixels add up to at most 255."""
+    """Render digits on their paths. Overlapping pixels add up to at most 255.
+
+    `paths` has the top left corner (y, x) of each digit in each frame, so that the
+    digit is inside the square; all are equally long.
+    """
     light = np.zeros((len(paths[0]), SIDE, SIDE), np.uint16)
     for places, image in zip(paths, images, strict=True):
         for frame, (y, x) in zip(light, places.tolist(), strict=True):
@@ -197,12 +222,16 @@ def render(
 
 
 def ink_boxes(places: Path, box: Int[np.ndarray, '4']) -> InkBoxes:
-    """The box of a digit's ink in each frame, from its box within the digit's image."""
+    """The box (ymin, xmin, ymax, xmax) of a digit's ink in each frame of the video.
+
+    `places` has the corner of the digit in each frame; `box` is that of the ink within
+    the digit.
+    """
     return np.tile(places, 2) + box
 
 
 def meetings(a: InkBoxes, b: InkBoxes) -> Meetings:
-    """The frames in which two boxes begin to overlap."""
+    """True for each frame in which two boxes begin to overlap, never for the first."""
     a_begins_before_b_ends = (a[:, :2] < b[:, 2:]).all(1)
     b_begins_before_a_ends = (b[:, :2] < a[:, 2:]).all(1)
     overlap = a_begins_before_b_ends & b_begins_before_a_ends
@@ -211,7 +240,10 @@ def meetings(a: InkBoxes, b: InkBoxes) -> Meetings:
 
 
 def importance(met: Meetings) -> Float32[np.ndarray, 't']:
-    """exp(-d / 4) of a frame that is d frames from the nearest event."""
+    """exp(-d / 4) of a frame that is d frames from the nearest event, a True of `met`.
+
+    There has to be an event.
+    """
     frames = np.arange(len(met))[:, None]
     distances = np.abs(frames - np.flatnonzero(met))
     nearest = distances.min(1)
@@ -223,11 +255,12 @@ class Configuration:
     """One dataset of moving digits.
 
     Attributes:
-        compose: makes an example.
+        compose: makes an example, called as `compose(rng, digits, frames=frames)`.
         holds: the keys of an example.
         frames: the length of each video.
         lengths: the number of examples of 'train' and 'test'.
-        label: draws the label of an example, None if there are no labels.
+        label: draws the label of an example from its generator, as `compose` does
+            first. None if there are no labels.
     """
 
     compose: Callable[..., Example]

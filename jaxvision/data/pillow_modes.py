@@ -75,11 +75,15 @@ def meaning(opened: 'Image.Image') -> Meaning:
 
 
 def eight_bits(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w *k']:
-    """Bring pixels to 8 bits, grey [h, w] or RGB [h, w, 3], with transparency over white.
+    """Bring pixels to 8 bits, with transparency over white.
 
     Args:
         image: of any mode but 'F'.
-        meaning: of its numbers, where they have 16 bits.
+        meaning: of its numbers. It is used only where they have 16 bits.
+
+    Returns:
+        [h, w] for an image in grey without an alpha channel, RGB [h, w, 3] for any
+        other.
     """
     from PIL import Image
 
@@ -100,8 +104,8 @@ def with_alpha(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w
     """Convert pixels to RGBA with 8 bits; transparent pixels keep their stored colour.
 
     Args:
-        image: as for `eight_bits`.
-        meaning: as for `eight_bits`.
+        image: of any mode but 'F'.
+        meaning: of its numbers. It is used only where they have 16 bits.
     """
     if not image.mode.startswith('I'):
         return np.asarray(image.convert('RGBA'))

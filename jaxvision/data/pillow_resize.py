@@ -18,8 +18,10 @@ def resize_then_crop(
 ) -> UInt8[np.ndarray, 'size size c']:
     """Resize the shorter side of an image, antialiased, then cut out the central square.
 
+    An image of more than 8:1 is cut to its central 8:1 before, unless `shorter` is 0.
+
     Args:
-        image: as for `decode`.
+        image: an encoded image, its path, or a uint8 array.
         size: side of the square, pixels.
         channels: 1 or 3.
         shorter: length of the shorter side, at least `size`, pixels; 0: the whole image is
@@ -27,7 +29,7 @@ def resize_then_crop(
         interpolation: 'bilinear' or 'bicubic'.
 
     Raises:
-        Unreadable: As `decode`.
+        Unreadable: The image is damaged, in no known format, or too large.
     """
     from PIL import Image
 

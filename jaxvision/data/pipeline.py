@@ -28,7 +28,12 @@ class Counter(Protocol):
     """Counts the unreadable examples that are left out."""
 
     def add(self, where: str, error: Exception) -> None:
-        """Count one example. Worker threads call it."""
+        """Count one example. Worker threads call it.
+
+        Args:
+            where: the name of the example in messages.
+            error: why it is unreadable.
+        """
 
 
 def rows(
@@ -36,9 +41,12 @@ def rows(
 ) -> Int32[np.ndarray, 'b']:
     """The rows of a global training batch.
 
+    Each epoch is one shuffle of all rows. A batch may hold the end of one epoch and the
+    start of the next one.
+
     Args:
         seed: of the shuffles.
-        examples: the number of examples of the source.
+        examples: the number of examples of the source, 1 or more.
         batch_size: the examples of a global batch.
         step: the number of the batch, from 0.
     """
@@ -72,6 +80,8 @@ def train_batches(
 ) -> Iterator[Records]:
     """Yield this process's part of the training batches `start` to `stop` - 1.
 
+    Every process has to call it with the same arguments but for `process`.
+
     Args:
         source: the examples.
         prepare: makes arrays of an example, with a generator that is a function of (seed, step,
@@ -86,10 +96,12 @@ def train_batches(
         counter: counts the unreadable examples.
 
     Yields:
-        The stacked examples, and 'index' int32 [B], their rows.
+        The stacked examples, and 'index' int32 [B], the rows that were read. B is the
+        batch size divided by the number of processes.
 
     Raises:
-        UserError: An example cannot be read, or the processes do not divide the batch size.
+        UserError: An example cannot be read and `on_corrupt` is 'stop', no example can
+            be read, or the processes do not divide the batch size.
     """
     part = _part(batch_size, process)
     reader = _Reader(source, prepare, on_corrupt, counter)
@@ -117,18 +129,22 @@ def eval_batches(
 
     Args:
         source: the examples.
-        prepare: as for `train_batches`, but it gets None in place of a generator.
+        prepare: makes arrays of an example; None if examples are arrays. It gets None
+            in place of a generator.
         batch_size: the examples of a global batch.
-        process: as for `train_batches`.
-        threads: as for `train_batches`.
+        process: (number of this process, number of all processes).
+        threads: how many threads read ahead. With 0, a batch is read when it is asked for.
         on_corrupt: 'stop', or 'replace' to leave out unreadable rows.
         counter: counts the unreadable examples.
 
     Yields:
-        As `train_batches`, and 'present' bool [B], False for padding and for rows left out.
+        The stacked examples, 'index' int32 [B], their rows, and 'present' bool [B]. It
+        is False for padding and for rows left out, whose arrays are of another row. B
+        is the batch size divided by the number of processes.
 
     Raises:
-        UserError: As for `train_batches`.
+        UserError: An example cannot be read and `on_corrupt` is 'stop', no example can
+            be read, or the processes do not divide the batch size.
     """
     part = _part(batch_size, process)
     reader = _Reader(source, prepare, on_corrupt, counter)
@@ -165,7 +181,7 @@ def read_ahead(
     """Yield `read(start)` to `read(stop - 1)` in order, by threads that are some items ahead.
 
     Args:
-        read: reads an item by its number.
+        read: reads an item by its number. Threads call it at the same time.
         start: the first number.
         stop: the number after the last one.
         threads: how many. With 0, an item is read when it is asked for.

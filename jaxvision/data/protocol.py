@@ -86,7 +86,7 @@ class SourceInfo:
 
     @property
     def has_labels(self) -> bool:
-        """Whether the source is a `LabelledSource`."""
+        """Whether examples hold 'label', so that the source has a method `labels`."""
         return 'label' in self.holds
 
     def check_holds(self, *names: str) -> None:
@@ -119,7 +119,7 @@ class Source(Protocol):
         """
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples, which some formats do faster than one by one.
+        """Read several examples, in the order of `rows`. Some formats do it faster.
 
         Raises:
             Unreadable: One of them is damaged or missing.
@@ -134,7 +134,12 @@ class LabelledSource(Source, Protocol):
     """A source whose `info.has_labels`. Use `labels_of` to ask any source for its labels."""
 
     def labels(self) -> Labels:
-        """The label of every row, without decoding images."""
+        """The label of every row, without decoding images.
+
+        Returns:
+            int [N], the class of each row; or float [N, K] of zeros and ones if
+            `info.multi_label`.
+        """
 
 
 @runtime_checkable
@@ -155,15 +160,18 @@ class RowSource:
     info: SourceInfo
 
     def contents(self) -> Sequence[str]:
-        """The identity of the content of each row's file; empty: rows are no files."""
+        """A text for each row that identifies the content of its file, such as a hash.
+
+        It is empty if rows are not files.
+        """
         return ()
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples."""
+        """Read several examples, in the order of `rows`."""
         return [self[int(row)] for row in rows]
 
     def where(self, row: int) -> str:
-        """Name an example in messages."""
+        """Name an example in messages, such as 'cifar10 test, row 17'."""
         return f'{self.info.name} {self.info.split}, row {row}'
 
 
@@ -175,7 +183,8 @@ def labels_of(source: Source, needed_by: str) -> Labels:
         needed_by: the config field or the feature that needs labels, for the message.
 
     Returns:
-        int [N], or float [N, K] if `info.multi_label`.
+        int [N], the class of each row; or float [N, K] of zeros and ones if
+        `info.multi_label`.
 
     Raises:
         UserError: The source has no labels.
@@ -189,11 +198,12 @@ def labels_of(source: Source, needed_by: str) -> Labels:
 
 
 def captions_of(source: Source, row: int) -> Sequence[str]:
-    """The captions of a row, without its image where the source can tell them so.
+    """The captions of a row, any number of texts.
 
     Args:
-        source: holds captions; it may have a method `captions(row)`.
-        row: of the example.
+        source: its examples have to hold 'captions'. If it has a method
+            `captions(row)`, the image is not read.
+        row: the number of the example, from 0.
 
     Raises:
         Unreadable: The example is damaged or missing.
@@ -203,14 +213,16 @@ def captions_of(source: Source, row: int) -> Sequence[str]:
 
 
 def boxes_of(source: Source, row: int) -> Example:
-    """The boxes of a row with their classes, without its image where the source can tell them so.
+    """The boxes of a row with their classes.
 
     Args:
-        source: holds boxes; it may have a method `boxes_of(row)`.
-        row: of the example.
+        source: its examples have to hold boxes. If it has a method `boxes_of(row)`, the
+            image is not read.
+        row: the number of the example, from 0.
 
     Returns:
-        `BOX_KEYS` of the example, and `box_mask` if it has that.
+        The arrays 'boxes', 'box_classes', 'crowd' and 'area' of the example, and
+        'box_mask' if the example has it.
 
     Raises:
         Unreadable: The example is damaged or missing.
@@ -221,7 +233,10 @@ def boxes_of(source: Source, row: int) -> Example:
 
 
 def contents_of(source: Source) -> Sequence[str]:
-    """The identity of the content of each row's file; empty if a source does not tell."""
+    """A text for each row that identifies the content of its file, such as a digest.
+
+    It is empty if rows are not files, or if the source has no method `contents`.
+    """
     contents = getattr(source, 'contents', None)
     if contents is None:
         return ()
@@ -244,5 +259,5 @@ def check_split(name: str, split: str, splits: Iterable[str]) -> None:
 
 
 def fingerprint(*parts: Any) -> str:
-    """A short hash of the parts' text forms."""
+    """A hash of the parts' `repr`: 16 hexadecimal digits, equal for equal texts."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -51,8 +51,11 @@ class Parts:
 
         Args:
             data: the config's `data`: source, dir, images, train_split, validation, test_split,
-                per_class. `per_class` limits training to that many examples of each class.
-            identify: tells the content of files; None: by `data.hash_limit`.
+                per_class, hash_limit. `per_class` limits training to that many examples
+                of each class; 0: all.
+            identify: called with paths; gives a text for each that identifies its
+                content. None: digests, or sizes and times if the files have more than
+                `data.hash_limit` GB.
 
         Raises:
             UserError: The dataset or a split is missing, or two parts overlap.
@@ -65,11 +68,14 @@ class Parts:
 
     @property
     def has_validation(self) -> bool:
-        """Whether there is a validation split."""
+        """Whether there are validation examples: a split, or a part of training."""
         return bool(self._choice.validation or self._choice.fraction)
 
     def open(self, split: Split) -> Source:
-        """Open a part, as `open_source` says.
+        """Open the part that trains, selects or tests.
+
+        Images of one size are decoded, and kept in memory if they take at most 1 GiB,
+        unless the dataset composes them.
 
         Raises:
             UserError: The part or its labels are missing, or it has no examples.
@@ -100,26 +106,37 @@ def open_source(data: Config, split: Split, identify: Identify | None = None) ->
     'validation' and 'val' that has examples and labels. Without these, it is a fixed 20 % held
     out of training, of each class if there are labels.
 
-    'validation' is what `data.validation` says: a split, or a part that is held out of the
-    rest of training. If it is empty, 'validation' is the dataset's own such split, unless that
-    is the test split.
+    'validation' is what `data.validation` says: a split, or a part such as '10%' that
+    is held out of the rest of training, or 'none'. If it is empty, 'validation' is the
+    dataset's split 'validation' or 'val', unless that shares examples with 'test'.
+
+    'train' is `data.train_split`, or else the split 'train', less what is held out.
 
     Images of one size are decoded, and small datasets stay in memory. Composed datasets compose
     an example at each reading.
 
     Args:
-        data: as for `Parts`, which opens several parts of one dataset.
+        data: the config's `data`. To open several parts of one dataset, use `Parts`.
         split: the part.
-        identify: as for `Parts`.
+        identify: called with paths; gives a text for each that identifies its content.
+            None: digests, or sizes and times if the files have more than
+            `data.hash_limit` GB.
 
     Raises:
-        UserError: The dataset, the split or its labels are missing, or two parts overlap.
+        UserError: The dataset, the split or its labels are missing, the part is empty,
+            or two parts overlap.
     """
     return Parts(data, identify).open(split)
 
 
 def has_validation(data: Config) -> bool:
-    """Whether `data.source` has a validation split, as `open_source` says."""
+    """Whether `data.source` has validation examples: a split, or a part of training.
+
+    No file is hashed for it.
+
+    Raises:
+        UserError: The dataset or a split is missing, or two parts overlap.
+    """
     return Parts(data, _no_content).has_validation
 
 
@@ -225,8 +242,10 @@ def find_dataset(
     Args:
         source: SCHEME:PLACE with a scheme of `SCHEMES`, a name of `NAMES`, or a dataset of TFDS as
             NAME[/CONFIG][:VERSION].
-        data_dir: the folder of datasets, '' for the default one.
-        identify: tells the content of files.
+        data_dir: the folder of datasets, '' for the default one. Sources with a scheme
+            ignore it.
+        identify: called with paths when a split is opened; gives a text for each that
+            identifies its content.
         images: the folder of the images, '' for the default one of the source.
 
     Raises:

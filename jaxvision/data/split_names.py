@@ -31,15 +31,19 @@ def split_of(name: str) -> str:
 
 
 def splits_in(name: str) -> set[str]:
-    """The splits that words of a name mean: {'validation'} of 'val2017' or 'my_val_images'."""
+    """The splits that words of a name mean: {'validation'} of 'val2017' or 'my_val'.
+
+    The set is empty if no word means a split.
+    """
     return _form(name)[1]
 
 
 def are_splits(names: Sequence[str]) -> bool:
     """Whether the names of folders are those of splits, not of classes.
 
-    Two names are, if they are the same but for the split: 'seg_train' and 'seg_test' beside
-    'seg_pred'. So are names with a split each: 'train1' and 'val2'.
+    It is enough that two names are the same but for the split, and one means 'train':
+    'seg_train' and 'seg_test' beside 'seg_pred'. It is also enough that every name has
+    a word for a split, and not all for the same one: 'train1' and 'val2'.
     """
     splits_of_form = defaultdict(set)
     for name in names:

@@ -89,7 +89,11 @@ def _classes(sources: Mapping[Split, Source]) -> str:
 
 
 def class_counts(source: Source) -> list[int]:
-    """The number of examples of each class, of a source with labels."""
+    """The number of examples of each class, in the order of `info.class_names`.
+
+    The source has to have labels, none of them -1. An example with several counts for
+    each.
+    """
     assert isinstance(source, LabelledSource)
     labels = source.labels()
     if labels.ndim > 1:
@@ -98,7 +102,11 @@ def class_counts(source: Source) -> list[int]:
 
 
 def empty_classes(source: Source) -> list[str]:
-    """The classes of which a split has no example; none for a split of new classes."""
+    """The names of the classes of which a split has no example.
+
+    There are none for a split without labels, or of classes that training does not
+    have.
+    """
     if source.info.new_classes or not source.info.has_labels:
         return []
     counts = class_counts(source)

@@ -33,7 +33,15 @@ class Table:
 
 
 def decode(table: Path) -> tuple[str, list[str]]:
-    """The text of a table, and a note if its encoding is a guess."""
+    """Read the text of a table in UTF-8, UTF-16 or Windows-1252.
+
+    Returns:
+        (the text, notes for the user). There is one note if the encoding is guessed as
+        Windows-1252, else none.
+
+    Raises:
+        UserError: The file cannot be read, or is no text in these encodings.
+    """
     try:
         data = table.read_bytes()
     except OSError as error:
@@ -70,7 +78,9 @@ def split(
         column: `(cell of the header) -> name of the column`.
 
     Returns:
-        The names of the columns, and (line, cells) of each further row.
+        The names of the columns, from the first row that is not blank, and (line,
+        cells) of each further row. Lines count from 1. A blank text has no columns and
+        no rows.
 
     Raises:
         UserError: The text is no CSV.
@@ -92,7 +102,19 @@ def split(
 
 
 def as_dicts(table: Path, cells: Table) -> list[tuple[int, dict[str, str]]]:
-    """(line, cells by column) of each row. Cells without a column have to be empty."""
+    """Read each row as a dictionary from the names of columns to stripped cells.
+
+    Args:
+        table: the file, for the message.
+        cells: its columns and rows.
+
+    Returns:
+        (line, cells by column) of each row. A row that is too short lacks its last
+        columns.
+
+    Raises:
+        UserError: A cell without a column is not blank, or a cell holds a line break.
+    """
     rows = []
     for line, values in cells.rows:
         extra = [

@@ -34,11 +34,12 @@ def example(
         image: encoded, or uint8 [H, W, C].
         objects: `bbox` float [N, 4] as fractions of the image, `label` int [N], and perhaps
             `is_crowd` bool [N] and `area` [N] in square pixels.
-        where: the name of the example.
+        where: the name of the example; no result depends on it.
 
     Returns:
-        `boxes`, `box_classes`, `crowd` and `area`. They are empty if the header of the image cannot
-        be read.
+        'boxes', 'box_classes', 'crowd' and 'area', read-only. Boxes are clipped to the
+        image; those without area or with a negative label are left out. All are empty
+        if the header of the image cannot be read.
     """
     labels = tuple(int(label) for label in objects['label'])
     number = len(labels)

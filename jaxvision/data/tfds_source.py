@@ -42,6 +42,16 @@ class TfdsDataset:
     """A prepared dataset of TFDS, from the folder of one of its versions."""
 
     def __init__(self, folder: Path, identify: Identify = content.identify):
+        """Read the description of the dataset.
+
+        Args:
+            folder: such as DIR/NAME/VERSION or DIR/NAME/CONFIG/VERSION.
+            identify: called with the paths of a split's files when it is opened; gives
+                a text for each that identifies its content.
+
+        Raises:
+            UserError: The folder cannot be read, or its files are no ArrayRecord.
+        """
         self._identify = identify
         try:
             self._builder = tfds.builder_from_directory(folder)
@@ -52,7 +62,12 @@ class TfdsDataset:
         self.splits = tuple(self._info.splits)
 
     def open(self, split: str) -> 'TfdsSource':
-        """Open a split by its name, or by a slice of it such as 'train[:80%]'."""
+        """Open a split by its name, or by a slice of it such as 'train[:80%]'.
+
+        Raises:
+            UserError: There is no such split, or the dataset's features are not one
+                image or video with a label, captions or boxes.
+        """
         raw = self._raw(split)
         files = self._info.splits[split].file_instructions
         contents = self._identify([Path(file.filename) for file in files])
@@ -61,7 +76,9 @@ class TfdsDataset:
     def has_answers(self, split: str) -> bool:
         """Whether a split has examples and their labels are known.
 
-        TFDS writes -1 for the labels of a secret test split.
+        TFDS writes the label -1, or no boxes, into a secret test split. Only the first
+        label, or the boxes of the first 100 rows, are read. A dataset without labels
+        needs only examples.
         """
         source = TfdsSource(self._info, split, self._raw(split), ())
         if not len(source):
@@ -159,7 +176,10 @@ class TfdsSource(RowSource):
         return [self._example(record) for record in self._records(rows)]
 
     def labels(self) -> Labels:
-        """The labels, if the dataset has any: `info.has_labels`."""
+        """int32 [N], the class of each row, -1 where it is not known.
+
+        The dataset has to have labels: `info.has_labels`.
+        """
         labels = [
             self._labels_of(range(start, min(start + 1000, len(self))))
             for start in range(0, len(self), 1000)
@@ -167,11 +187,11 @@ class TfdsSource(RowSource):
         return np.concatenate([np.empty(0, np.int32), *labels])
 
     def first_label(self) -> int:
-        """The label of the first row, -1 if it is not known."""
+        """The label of the first row, -1 if it is not known. There has to be a row."""
         return int(self._labels_of(range(1))[0])
 
     def first_have_boxes(self) -> bool:
-        """Whether one of the first rows has a box. TFDS writes none for a secret test split."""
+        """Whether one of the first 100 rows has a box; a secret test split has none."""
         rows = range(min(len(self), _FIRST_ROWS))
         return any(len(example['boxes']) for example in self.read(rows))
 
@@ -222,7 +242,7 @@ def _listing(info: tfds.core.DatasetInfo, split: str) -> list[tuple]:
 
 
 def find(source: str, data_dir: str = '', others: Iterable[str] = ()) -> Path:
-    """Find the folder of the newest prepared version of a dataset.
+    """Find the folder of the newest prepared version of a dataset. Nothing is prepared.
 
     Args:
         source: `NAME[/CONFIG][:VERSION]` of TFDS. The version may have stars, as in 3.*.*.

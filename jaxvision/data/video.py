@@ -66,8 +66,9 @@ def read(
         The frames, in the order of `frames`.
 
     Raises:
-        Unreadable: The file is damaged, cut off, no video, or ends before one of the frames. A
-            file of MKV, WebM, GIF or WMV that is cut off looks like a shorter one.
+        Unreadable: The file is damaged, cut off, no video, ends before one of the
+            frames, or has frames of several sizes. A file of MKV, WebM, GIF or WMV that
+            is cut off looks like a shorter one.
     """
     decoded = {}
     for number, frame in _encoded_frames(video, frames):
@@ -98,19 +99,22 @@ def clip(
     """Read a clip of fixed shape from a video of any length.
 
     Args:
-        video: as for `read`.
+        video: a file's path, its bytes, a list of encoded frames, or an array.
         frames: the length of the clip.
-        stride: the distance of its frames among those of `even_rows`.
+        stride: the distance of its frames among the evenly timed frames of `even_rows`.
         size: side of its squares in pixels.
         channels: 1 (luma) or 3 (RGB).
         rng: draws the start of the clip. None takes the middle of the video.
-        resize: as for `read`.
+        resize: makes squares of frames: `decode.stretch` or
+            `decode.resize_center_crop`.
 
     Returns:
-        The clip, black after the end of a short video, and which of its frames are real.
+        (the clip, black after the end of a short video; True for each frame that is
+        real).
 
     Raises:
-        Unreadable: As for `read`.
+        Unreadable: The video is damaged, cut off, no video, or has frames of several
+            sizes.
     """
     rows = even_rows(video)
     chosen = rows[clip_rows(len(rows), frames, stride, rng)]
@@ -120,14 +124,16 @@ def clip(
 def stream(
     video: Video, frames: Sequence[int] | FrameNumbers | None = None
 ) -> Iterator[UInt8[np.ndarray, 'h w 3']]:
-    """Yield frames in the video's order, never more than one in memory.
+    """Yield frames upright, in the video's order, never more than one in memory.
 
     Args:
-        video: as for `read`.
-        frames: as for `read`. Numbers after the end of the video are left out.
+        video: a file's path, its bytes, a list of encoded frames, or an array.
+        frames: the numbers of the frames, from 0; None: all frames. Numbers after the
+            end of the video are left out.
 
     Raises:
-        Unreadable: As for `read`, when the damaged frame is reached.
+        Unreadable: The file is damaged, cut off, or no video. It is raised when the
+            damaged frame is reached.
     """
     for _, frame in _encoded_frames(video, frames):
         yield decode.decode(frame, 3)
@@ -140,7 +146,7 @@ def count(video: Video) -> int:
     kept while the process lives.
 
     Raises:
-        Unreadable: As for `read`.
+        Unreadable: The video is damaged, cut off, no video, or has no frames.
     """
     if isinstance(video, bytes):
         return _count(video)
@@ -154,11 +160,12 @@ def count(video: Video) -> int:
 def even_rows(video: Video) -> FrameNumbers:
     """The numbers of the frames that are shown at evenly spaced times.
 
-    These are all frames in order, unless a file stores them at a variable rate. See
-    `video_times.evenly`. The numbers are kept while the process lives.
+    These are all frames in order, unless a file stores them at a variable rate. Then
+    frames that last long come several times, and some that last shorter are passed
+    over. The numbers of a file are kept while the process lives.
 
     Raises:
-        Unreadable: As for `read`.
+        Unreadable: The video is damaged, cut off, no video, or has no frames.
     """
     if not isinstance(video, File):
         return np.arange(_length(video))
@@ -173,10 +180,10 @@ def even_rows(video: Video) -> FrameNumbers:
 
 
 def rate(video: File) -> float:
-    """The frames a second, on average by their timestamps.
+    """The frames a second, on average by their timestamps. The whole file is decoded.
 
     Raises:
-        Unreadable: As for `read`.
+        Unreadable: The file is damaged, cut off, no video, or has no frames.
     """
     edges = video_times.edges(video)
     frames = len(edges) - 1
@@ -209,10 +216,10 @@ def clip_rows(
 def padded(
     clip: Frames, frames: int
 ) -> tuple[UInt8[np.ndarray, '{frames} h w c'], Bool[np.ndarray, '{frames}']]:
-    """Add black frames behind a clip, up to `frames`.
+    """Add black frames behind a clip of at most `frames` frames, up to `frames`.
 
     Returns:
-        The longer clip, and which of its frames are real.
+        (the longer clip, True for each frame that is real).
     """
     missing = frames - len(clip)
     longer = np.pad(clip, ((0, missing), (0, 0), (0, 0), (0, 0)))
@@ -230,9 +237,9 @@ def write_clip(
     If FFmpeg has no encoder for H.264, a GIF beside `path` takes the place of an MP4.
 
     Args:
-        path: NAME.mp4 or NAME.gif.
-        frames: one or more of one size, such as those of `stream`. An odd side of an MP4 is made
-            even by repeating its last line.
+        path: NAME.mp4 or NAME.gif. A file that is there is replaced.
+        frames: one or more RGB frames of one size, which are consumed. An odd side of
+            an MP4 is made even by repeating its last line.
         rate: frames a second, on average if they have durations.
         durations: the seconds for which each frame is shown. None: all are shown equally long.
 

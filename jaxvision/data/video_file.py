@@ -27,10 +27,14 @@ _FORMATS = 'mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,asf,flv,ogg'
 
 @contextlib.contextmanager
 def opened(video: File) -> 'Iterator[tuple[InputContainer, VideoStream]]':
-    """Open a file: its container and its first video stream.
+    """Open a file for a `with` block: its container and its first video stream.
+
+    Args:
+        video: a file's path or its bytes.
 
     Raises:
-        Unreadable: The file cannot be read, or holds no video that FFmpeg knows.
+        Unreadable: The file cannot be read, or holds no video that FFmpeg knows. Errors
+            of FFmpeg and of the file system inside the block become `Unreadable` too.
     """
     import av
     from PIL import Image
@@ -62,6 +66,10 @@ def frames(
 ) -> 'Iterator[av.VideoFrame]':
     """Decode the frames in the order in which they are shown.
 
+    Args:
+        container: as `opened` yields it, not read before.
+        stream: as `opened` yields it.
+
     Raises:
         Unreadable: The file is damaged or cut off, or has no frames.
     """
@@ -78,7 +86,7 @@ def frames(
 
 @contextlib.contextmanager
 def as_unreadable() -> Iterator[None]:
-    """Raise errors of FFmpeg and of the file system as `Unreadable`."""
+    """Raise errors of FFmpeg and the file system in a `with` block as `Unreadable`."""
     import av
 
     try:
@@ -115,6 +123,9 @@ def displayed(
         pixels: as they are stored.
         matrix: a, b, u, c, d, v, x, y, w of ISO 14496-12: a point (p, q) of the stored
             frame, q downwards, is shown at (a p + c q + x, b p + d q + y) / w.
+
+    Returns:
+        The pixels as they are shown; `pixels` if the matrix maps the frame to a line.
     """
     a, b, _, c, d = (int(number) for number in matrix[:5])
     if not (a or c) or not (b or d):  # It maps the frame to a line.

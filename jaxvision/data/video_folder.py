@@ -31,16 +31,21 @@ _VIDEOS = f'videos ({", ".join(sorted(SUFFIXES))})'
 class VideoFolder(FileDataset):
     """The videos under `root`: ROOT/[SPLIT/]CLASS/FILE, or ROOT/[SPLIT/]FILE without labels.
 
-    SPLIT is as for `folder.Folder`. An animated GIF is a video.
+    SPLIT is a name of training, validation or test data in any case, such as Train or
+    valid. Without split folders, all videos are 'train'. An animated GIF is a video.
 
     Attributes:
         splits: those that there are, of 'train', 'validation' and 'test'.
         notes: what a user should know of how the folder was read. Opening a split may add to it.
-        doubts: what looks wrong in the folder, likewise.
+        doubts: what looks wrong in the folder. Opening a split may add to it.
+
+    Args:
+        root: the folder.
+        identify: called with paths; gives a text for each that identifies its content.
 
     Raises:
-        UserError: There is no such folder, no video, a class without videos, or videos both in
-            class folders and beside them.
+        UserError: There is no such folder, no training video, only one class, a class
+            without videos, or videos both in class folders and beside them.
     """
 
     def __init__(self, root: Path, identify: Identify = content.identify):
@@ -79,7 +84,10 @@ class VideoFolder(FileDataset):
 
 
 class VideoFolderSource(RowSource):
-    """The paths of the videos of one split."""
+    """The videos of one split, not decoded.
+
+    An example is 'video', a path, and 'label', int32, if there are classes.
+    """
 
     def __init__(
         self, info: SourceInfo, items: Sequence[Item], contents: Sequence[str]
@@ -103,7 +111,7 @@ class VideoFolderSource(RowSource):
         return example
 
     def labels(self) -> Labels:
-        """The labels, if the videos have any: `info.has_labels`."""
+        """int32 [N], the class of each row; empty unless `info.has_labels`."""
         return self._labels
 
     def contents(self) -> Sequence[str]:

@@ -32,7 +32,7 @@ def edges(video: video_file.File) -> Edges:
         players show it; sound may start before the first frame.
 
     Raises:
-        Unreadable: As for `video.read`.
+        Unreadable: The file is damaged, cut off, no video, or has no frames.
     """
     if isinstance(video, bytes):
         return _edges(video)
@@ -45,8 +45,10 @@ def at(edges: Edges, seconds: Float[np.ndarray, 'k']) -> Int[np.ndarray, 'k']:
     """The numbers of the frames that are shown at some times.
 
     Args:
-        edges: of the frames.
+        edges: the times at which frames begin, and the end of the last one, as `edges`
+            gives.
         seconds: the times. One before or after the video means its first or last frame.
+            One on an edge means the frame that begins there.
     """
     # A time that is computed to lie on an edge belongs to the frame that begins there.
     rounding = 2 * np.spacing(np.abs(seconds).max(initial=0))
@@ -59,7 +61,8 @@ def evenly(edges: Edges) -> Int[np.ndarray, 'k']:
     """The numbers of the frames that are shown at evenly spaced times.
 
     Args:
-        edges: of the frames.
+        edges: the times at which frames begin, and the end of the last one, as `edges`
+            gives.
 
     Returns:
         All numbers in order, if each frame appears within half an interval of its even time.
@@ -85,15 +88,18 @@ def evenly(edges: Edges) -> Int[np.ndarray, 'k']:
 
 
 def cut(edges: Edges, kept: Sequence[Sequence[float]]) -> tuple[list[int], list[float]]:
-    """Cut stretches of time out of a video.
+    """Keep stretches of time of a video, and drop the rest.
+
+    A start or end moves to the edge of a frame within 0.051 seconds, if there is one.
 
     Args:
-        edges: of the frames.
-        kept: stretches that do not overlap, each from a second to another.
+        edges: the times at which frames begin, and the end of the last one, as `edges`
+            gives.
+        kept: the stretches, (start, end) in seconds. They do not overlap.
 
     Returns:
-        (the numbers of the frames that are shown meanwhile, for how many seconds in all each
-        is shown).
+        (the numbers of the frames that are shown in the stretches, in ascending order;
+        for how many seconds in all each of them is shown).
     """
     seconds = np.zeros(len(edges) - 1)
     for start, end in kept:

@@ -37,6 +37,7 @@ class Wrapper:
     """Base of a source with the rows of another one. A subclass states only what differs."""
 
     def __init__(self, source: Source, info: SourceInfo | None = None):
+        """Wrap a source. `info` describes the wrapper; None: it is that of `source`."""
         self._source = source
         self.info = info or source.info
 
@@ -51,15 +52,15 @@ class Wrapper:
         return self._source.read(rows)
 
     def labels(self) -> Labels:
-        """The labels of the other source, if it has any."""
+        """The labels of the other source. It has to have some: `info.has_labels`."""
         return self._source.labels()
 
     def captions(self, row: int) -> Sequence[str]:
-        """The captions of a row, if the other source has any."""
+        """The captions of a row. The other source has to have some."""
         return captions_of(self._source, row)
 
     def boxes_of(self, row: int) -> Example:
-        """The boxes of a row, if the other source has any."""
+        """The boxes of a row. The other source has to have some."""
         return boxes_of(self._source, row)
 
     def where(self, row: int) -> str:
@@ -75,6 +76,13 @@ class Subset(Wrapper):
     """The given rows of a source, in the given order."""
 
     def __init__(self, source: Source, rows: Chosen, split: str):
+        """Choose rows.
+
+        Args:
+            source: the source.
+            rows: row i of the subset is row `rows[i]` of the source.
+            split: what messages call the subset.
+        """
         listing = fingerprint(source.info.fingerprint, rows.tolist())
         info = dataclasses.replace(source.info, split=split, fingerprint=listing)
         super().__init__(source, info)
@@ -115,7 +123,10 @@ class Subset(Wrapper):
 
 
 class Numbered(Wrapper):
-    """A source whose examples hold their 'row', which may seed what an evaluation draws."""
+    """A source whose examples also hold 'row', int32, their number in the source.
+
+    An evaluation may seed random numbers with it.
+    """
 
     def __init__(self, source: Source):
         holds = (*source.info.holds, 'row')
@@ -134,7 +145,10 @@ def _numbered(example: Example, row: int) -> Example:
 
 
 class Converted(Wrapper):
-    """A source whose examples a function changes when they are read."""
+    """A source whose examples a function changes whenever they are read.
+
+    `info` stays that of the other source, so the function has to keep it true.
+    """
 
     def __init__(self, source: Source, convert: Callable[[Example], Example]):
         super().__init__(source)
@@ -149,7 +163,10 @@ class Converted(Wrapper):
 
 
 def decoded(source: Source) -> Converted:
-    """A source of images of one size, as uint8 arrays."""
+    """Wrap a source of images of one size: reading it decodes them to uint8 [H, W, C].
+
+    Reading raises `Unreadable` for an image whose shape is not `info.image_shape`.
+    """
     shape = source.info.image_shape
 
     def decode_image(example: Example) -> Example:
@@ -164,7 +181,11 @@ def decoded(source: Source) -> Converted:
 
 
 class InMemory(Wrapper):
-    """A source of arrays of one shape, which keeps each example that has been read."""
+    """A source of arrays of one shape, which keeps examples in memory once read.
+
+    All examples need the same keys, shapes and dtypes. Several threads may read at
+    once.
+    """
 
     def __init__(self, source: Source):
         super().__init__(source)
@@ -182,7 +203,11 @@ class InMemory(Wrapper):
         return [dict(zip(batch, values, strict=True)) for values in examples]
 
     def batch(self, rows: Rows) -> dict[str, np.ndarray]:
-        """The stacked examples. Rows that have been read cost one copy an array."""
+        """Arrays [len(rows), ...] by key, copied, in the order of `rows`.
+
+        Raises:
+            Unreadable: An example that is not in memory yet is damaged or missing.
+        """
         rows = np.asarray(rows)
         is_ready = self._is_ready[rows]
         if not is_ready.all():
@@ -227,7 +252,7 @@ def in_memory_if_small(source: Source, example_bytes: int) -> Source:
 
 
 class Mixed(RowSource):
-    """Real examples, over and over, followed by generated images."""
+    """Real examples, repeated or cut to the number needed, then generated images."""
 
     def __init__(
         self,
@@ -240,10 +265,11 @@ class Mixed(RowSource):
         """Mix real and generated examples.
 
         Args:
-            real: the real examples, repeated as often as `fraction` needs.
-            images: the generated images.
+            real: the real examples, with one label each.
+            images: the generated images. All of them are used.
             labels: the class of each generated image.
-            fraction: of all examples, the generated ones: between 0 and 1.
+            fraction: of all examples, the generated ones: above 0, at most 1. At least
+                one real example stays.
             origin: what made the images, such as a hash of the generator. It is a part of the
                 fingerprint.
         """
@@ -289,8 +315,10 @@ def held_out(
     Args:
         labels: the label of each row. Rows with several labels are held out without regard to
             them.
-        fraction: the part of each class to hold out. A class of one example stays in training.
-        stream: names the random choice.
+        fraction: the part of each class to hold out, rounded to whole examples. With
+            0.2, a class of one or two examples stays in training.
+        stream: names the random choice. The same name and labels always give the same
+            rows.
 
     Returns:
         The rows to train on and the rows held out, both in ascending order.
@@ -310,7 +338,7 @@ def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Ch
     Args:
         labels: the label of each row.
         number: how many rows of each class.
-        class_names: the name of each class.
+        class_names: the name of each class, in the order of the labels.
 
     Returns:
         The rows, in ascending order.
