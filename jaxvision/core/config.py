@@ -49,7 +49,13 @@ _KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number'}
 
 
 def declared(task: str) -> dict[str, Field]:
-    """Collect the fields of a task: {'optimizer.lr': Field, ..., 'task.crop': Field}."""
+    """Collect the declarations of all fields of a config, by dotted path.
+
+    The fields of every run come first, then the fields of the task as 'task.NAME'.
+
+    Raises:
+        UserError: There is no such task, or its module declares no `FIELDS`.
+    """
     return {**by_path(COMMON), **by_path(_fields_of(task), 'task.')}
 
 
@@ -65,7 +71,13 @@ def _fields_of(task: str) -> Fields:
 
 
 def default(task: str) -> Config:
-    """Make the config of a task with the default of every field."""
+    """Make the config of a task with the default of every field, locked.
+
+    A locked config takes no new fields. The field `task.name` is the given task.
+
+    Raises:
+        UserError: There is no such task, or its module declares no `FIELDS`.
+    """
     task_group = {'name': task, **defaults(_fields_of(task))}
     return ConfigDict({**defaults(COMMON), 'task': task_group}).lock()
 
@@ -94,12 +106,13 @@ def reference(config: Config) -> str:
 
 
 def stored(values: Json) -> Config:
-    """Restore the config of a run from its JSON form.
+    """Restore the config of a run from its JSON form, locked and checked.
 
     Fields that are newer than the run get their defaults.
 
     Raises:
-        UserError: The config is damaged, or has a field that no longer exists.
+        UserError: The config is damaged, has a field that no longer exists, or a value
+            that is out of bounds.
     """
     try:
         config = default(values['task']['name'])
@@ -139,7 +152,7 @@ def _update(config: Config, values: Values, path: str) -> None:
 
 
 def installed() -> dict[str, Path]:
-    """Find the config files that come with the package: {name: file}."""
+    """Find the config files that come with the package: {name without .py: file}."""
     package = Path(__file__).parents[1]
     in_wheel = package / 'configs'
     in_checkout = package.parent / 'configs'
@@ -150,17 +163,18 @@ def installed() -> dict[str, Path]:
 
 
 def load(config_and_argument: str) -> Config:
-    """Load a config.
+    """Load a config by running its Python file.
 
     Args:
         config_and_argument: 'NAME', 'FILE.py', 'NAME:ARGUMENT' or 'FILE.py:ARGUMENT'. NAME is
-            an installed config.
+            an installed config. ARGUMENT is passed to `get_config`.
 
     Returns:
-        The config, locked.
+        The config, locked. Its values are not checked yet; `check` does this.
 
     Raises:
-        UserError: There is no such config, or its `get_config` fails.
+        UserError: There is no such config, the text after ':' is empty, or the file has
+            a mistake, such as no `get_config`.
     """
     name, colon, argument = config_and_argument.partition(':')
     if colon and not argument:
@@ -222,7 +236,13 @@ def _file_of(name: str) -> Path:
 
 
 def overrides(arguments: list[str]) -> dict[str, str]:
-    """Parse ['--config.optimizer.lr=0.1'] as {'optimizer.lr': '0.1'}."""
+    """Parse ['--config.optimizer.lr=0.1'] as {'optimizer.lr': '0.1'}.
+
+    The values stay text. The last value of a repeated field counts.
+
+    Raises:
+        UserError: An argument has another form. Names of fields are not checked.
+    """
     values = {}
     for argument in arguments:
         field, equals, value = argument.partition('=')
@@ -238,13 +258,17 @@ def overrides(arguments: list[str]) -> dict[str, str]:
 def override(config: Config, path: str, text: str) -> None:
     """Set one field of a config from text, in place. The field keeps its type.
 
+    A group `options` is open: it takes any NAME, and its values are read as Python
+    literals where possible. Choices and bounds are not checked here.
+
     Args:
         config: the config.
         path: the dotted name of the field, such as 'optimizer.lr'.
         text: the value, as written on the command line.
 
     Raises:
-        UserError: There is no such field, or the text is no value of its type.
+        UserError: There is no such field, it is a group, or the text is no value of its
+            type.
     """
     *parents, name = path.split('.')
     group = config
@@ -300,7 +324,8 @@ def check(config: Config) -> None:
     """Check every field against its declaration.
 
     Raises:
-        UserError: A value is no choice of its field, or out of its bounds.
+        UserError: A field is missing, or a value is no choice, out of bounds or of a
+            wrong form.
     """
     values = fields(config)
     for name, field in declared(config.task.name).items():
@@ -347,7 +372,12 @@ def _literal(text: str) -> Value:
 
 
 def fields(config: Values | Config, prefix: str = '') -> dict[str, Value]:
-    """Flatten a config to {'a.b': value}, in order. An empty group is kept as a value."""
+    """Flatten a config to {'a.b': value}, in order. An empty group is kept as a value.
+
+    Args:
+        config: a config, or nested mappings.
+        prefix: text before every name, such as 'task.'.
+    """
     flat = {}
     for name, value in config.items():
         if isinstance(value, Mapping | Config) and value:
@@ -358,7 +388,11 @@ def fields(config: Values | Config, prefix: str = '') -> dict[str, Value]:
 
 
 def difference(old: Values, new: Values) -> dict[str, tuple[Value, Value]]:
-    """Compare two configs: {field: (old value, new value)} where they differ, by name."""
+    """Compare two configs: {field: (old value, new value)} where they differ.
+
+    Fields are dotted and sorted by name. A field that one config lacks has '(none)'
+    there.
+    """
     old_values = fields(old)
     new_values = fields(new)
     differences = {}

@@ -12,7 +12,7 @@ class UserError(ValueError):
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
-    """Make the error for a name that does not exist.
+    """Make, but do not raise, the error for a name that does not exist.
 
     Args:
         what: the beginning of the message, such as 'there is no model'.
@@ -20,7 +20,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
         known: the names that exist.
 
     Returns:
-        The error. Its message suggests the nearest name and lists all known ones.
+        The error. Its message lists all known names, and suggests one that is similar.
     """
     # '' stands for a default, which has no name.
     known_names = [known_name for known_name in known if known_name]
@@ -33,7 +33,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def not_a_choice(field: str, value: object, choices: Iterable[object]) -> UserError:
-    """Make the error for a value that is none of the choices of a field.
+    """Make, but do not raise, the error for a value that is no choice of a field.
 
     Args:
         field: the name of the field.
@@ -41,7 +41,7 @@ def not_a_choice(field: str, value: object, choices: Iterable[object]) -> UserEr
         choices: the values that the field may have.
 
     Returns:
-        The error. Its message lists the choices and suggests the nearest one.
+        The error. Its message lists the choices, and suggests one that is similar.
     """
     known = [repr(choice) for choice in choices]
     nearest = difflib.get_close_matches(repr(value), known, 1, 0.4)

@@ -32,7 +32,7 @@ class Field:
         default: the default value. Its type is the type of the field.
         doc: one sentence for users.
         choices: the allowed values. Empty: every value within the bounds is allowed.
-        least: the smallest allowed value.
+        least: the smallest allowed value. The four bounds count for numbers only.
         most: the largest allowed value.
         above: a bound that the value must exceed.
         below: a bound that the value must stay under.
@@ -50,7 +50,10 @@ class Field:
 
     @property
     def bounds(self) -> str:
-        """The choices or bounds in words, such as '>= 0, < 1'. Empty if there are none."""
+        """The choices or bounds as text; '' if there are none.
+
+        Examples are 'sgd | adamw', '>= 0, < 1', and 'N | N epochs | N examples'.
+        """
         if self.choices:
             return ' | '.join(str(choice) or "''" for choice in self.choices)
         if self.is_interval:
@@ -66,14 +69,17 @@ class Field:
         )
 
     def check(self, name: str, value: Value) -> None:
-        """Check a value of this field.
+        """Check a value of this field against its choices, or else its form and bounds.
+
+        Text without choices or interval is always right, and so is a true/false value.
 
         Args:
             name: the full name of the field, for messages.
             value: the value.
 
         Raises:
-            UserError: The value is no choice, no interval, not finite, or out of bounds.
+            UserError: The value is no choice, no interval, no number, not finite, or
+                out of bounds.
         """
         if self.choices:
             if value not in self.choices:
@@ -107,7 +113,7 @@ class Field:
 
 
 def is_declaration(fields: Value) -> TypeGuard[Fields]:
-    """Whether a value maps names to Fields, or to mappings of Fields."""
+    """Whether a value maps names to Fields, or to mappings of Fields at any depth."""
     return isinstance(fields, Mapping) and all(
         isinstance(field, Field) or is_declaration(field) for field in fields.values()
     )
@@ -125,7 +131,12 @@ def defaults(fields: Fields) -> dict[str, Value]:
 
 
 def by_path(fields: Fields, prefix: str = '') -> dict[str, Field]:
-    """Flatten nested fields to {'optimizer.lr': Field}, in order."""
+    """Flatten nested fields to {'optimizer.lr': Field}, in order.
+
+    Args:
+        fields: {name: Field, or a mapping with the Fields of a group}.
+        prefix: text before every name, such as 'task.'.
+    """
     flat = {}
     for name, field in fields.items():
         if isinstance(field, Field):

@@ -22,9 +22,10 @@ ABANDONED = 24 * 3600
 def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield the path of a partial file, which becomes `path` when the block ends.
 
-    The file at `path` is complete or absent at any moment. An error in the block removes the
-    partial file and keeps an older file at `path`. A killed process also keeps the older file,
-    and leaves a hidden partial file beside it.
+    The block must create the partial file. The file at `path` is complete or absent at
+    any moment. An error in the block removes the partial file and keeps an older file
+    at `path`. A killed process also keeps the older file, and leaves a hidden partial
+    file beside it.
 
     Args:
         path: the path of the file, in an existing folder.
@@ -50,10 +51,12 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
 def atomic_write(path: Path, mode: str = 'w', durable: bool = True) -> Iterator[IO]:
     """Open a partial file, which becomes `path` when the block ends.
 
+    It replaces an older file at `path`. An error in the block keeps the older file.
+
     Args:
         path: the path of the file, in an existing folder.
         mode: 'w' for text, 'wb' for bytes.
-        durable: whether the file must survive a power cut.
+        durable: whether the file must survive a power cut. False saves about 10 ms.
 
     Yields:
         The open file.
@@ -98,21 +101,21 @@ def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically."""
+    """Write a text file atomically, over an older one. Its folder must exist."""
     with atomic_write(path) as file:
         file.write(text)
 
 
 def write_json(path: Path, value: Json) -> None:
-    """Write a JSON file atomically."""
+    """Write a JSON file atomically, over an older one. Its folder must exist."""
     write_text(path, json.dumps(value, indent=1))
 
 
 def read_json(path: Path) -> Json:
-    """Read a JSON file of a run.
+    """Read a JSON object from a file of a run.
 
     Raises:
-        UserError: The file is missing or damaged.
+        UserError: The file is missing or damaged, or holds no JSON object.
     """
     try:
         value = json.loads(path.read_text())

@@ -11,10 +11,10 @@ _INTERVAL = re.compile(
 
 
 def check_interval(name: str, interval: str | int) -> None:
-    """Check that a value is an interval.
+    """Check that a value is an interval: 300, '300', '2.5 epochs' or '5000 examples'.
 
     Raises:
-        UserError: The value is none. The message names the field `name`.
+        UserError: The value has another form. The message names the field `name`.
     """
     if not _INTERVAL.fullmatch(str(interval)):
         raise UserError(
@@ -27,12 +27,16 @@ def in_examples(interval: str | int, batch_size: int, examples: int) -> int:
     """Convert an interval to training examples.
 
     Args:
-        interval: '300' (steps), '2 epochs' or '5000 examples'.
+        interval: '300' (steps), '2 epochs' or '5000 examples'. Epochs may be
+            fractional.
         batch_size: examples per step.
         examples: examples of the training split.
 
     Returns:
         The number of examples, rounded up.
+
+    Raises:
+        UserError: The value is no interval.
     """
     check_interval('interval', interval)
     match = _INTERVAL.fullmatch(str(interval))
@@ -49,11 +53,15 @@ def steps(interval: str | int, batch_size: int, examples: int) -> int:
     """Convert an interval to steps.
 
     Args:
-        interval: '300' (steps), '2 epochs' or '5000 examples'.
+        interval: '300' (steps), '2 epochs' or '5000 examples'. Epochs may be
+            fractional.
         batch_size: examples per step.
         examples: examples of the training split.
 
     Returns:
         The number of steps, rounded up.
+
+    Raises:
+        UserError: The value is no interval.
     """
     return -(-in_examples(interval, batch_size, examples) // batch_size)

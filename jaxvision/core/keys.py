@@ -31,6 +31,10 @@ def per_example(key: PRNGKeyArray, index: Int[Array, 'b']) -> Key[Array, 'b']:
     """Derive one key per example from its index in the dataset.
 
     The place of the example in the batch does not matter.
+
+    Args:
+        key: the key of a stream at one step.
+        index: the row of each example in its split, the `index` of a batch.
     """
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
@@ -46,6 +50,9 @@ def host(seed: int, name: str, *numbers: int) -> np.random.Generator:
     Args:
         seed: the seed of the run.
         name: the name of the stream.
-        *numbers: further numbers that select the generator, such as an epoch.
+        *numbers: further numbers >= 0 that select the generator, such as an epoch.
+
+    Returns:
+        A new generator, which always begins with the same numbers for equal arguments.
     """
     return np.random.default_rng([seed, zlib.crc32(name.encode()), *numbers])

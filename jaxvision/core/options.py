@@ -31,7 +31,8 @@ def call(
         The result of the function.
 
     Raises:
-        UserError: The function has no such option, or an option has the wrong type.
+        UserError: The function has no such option, or an option has another type than
+            the default of its parameter. An int may stand for a float.
     """
     parameters = list(inspect.signature(function).parameters.values())
     count = len(arguments)

@@ -29,6 +29,7 @@ def resolve(room: str, name: str) -> ModuleType:
 
     Raises:
         UserError: There is no such module, or it has no function `make`.
+        ModuleNotFoundError: The module imports another module that is missing.
     """
     names = importlib.import_module(f'jaxvision.{room}').NAMES
     kind = room.removesuffix('s')
@@ -52,12 +53,20 @@ def resolve(room: str, name: str) -> ModuleType:
 
 
 def details_of(task: str) -> type | None:
-    """Find the dataclass `Details` of a task, or None."""
+    """Find the dataclass `Details` of a task; None if the task defines none.
+
+    Raises:
+        UserError: There is no such task.
+    """
     return getattr(resolve('tasks', task), 'Details', None)
 
 
 def read_spec(value: Json, config: Config) -> Spec:
-    """Read the spec of a run from its JSON form."""
+    """Read the spec of a run from its JSON form, the content of spec.json.
+
+    Raises:
+        UserError: The spec is damaged, or another version of jaxvision wrote it.
+    """
     return from_json(value, details_of, config.task.name)
 
 
@@ -65,7 +74,8 @@ def make_task(config: Config, spec: Spec) -> Task:
     """Build the task of a config and a spec, by `jaxvision.tasks.make`.
 
     Raises:
-        UserError: The spec lacks the preprocessing that the task needs.
+        UserError: The config is wrong, or the spec lacks the preprocessing that the
+            task needs.
     """
     tasks = importlib.import_module('jaxvision.tasks')
     try:

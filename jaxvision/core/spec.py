@@ -42,7 +42,11 @@ Details = Any
 
 @dataclasses.dataclass(frozen=True)
 class ArraySpec:
-    """The shape and dtype of one array of an example."""
+    """The shape, without a batch axis, and the NumPy dtype of one array of an example.
+
+    Raises:
+        ValueError: NumPy does not know the dtype.
+    """
 
     shape: tuple[int, ...]
     dtype: str = 'uint8'
@@ -62,16 +66,22 @@ class Preprocessing:
 
     Attributes:
         size: (height, width) of the network input, in pixels.
-        resize: rule for images of another size. 'none': all images have the size. 'letterbox': the
-            largest size with the same aspect ratio, grey around it. 'pad': zeros
-            around the image. 'stretch': without keeping the aspect ratio. 'center_crop': the
-            central 7/8 of the shorter side. 'central_square': the whole shorter side.
-            'shorter_side': resize the shorter side to `shorter`, then the central crop.
-        shorter: shorter side before the crop, in pixels; 0: stretch the whole image.
-        interpolation: 'bilinear' or 'bicubic', for 'shorter_side' only.
+        resize: rule for images of another size. 'none': all images have the size.
+            'letterbox': the largest size with the same aspect ratio, grey around it.
+            'pad': zeros around the image. 'stretch': without keeping the aspect ratio.
+            'center_crop': the central square, whose side is 7/8 of the shorter side, is
+            resized. 'central_square': likewise, with the whole shorter side.
+            'shorter_side': the shorter side becomes `shorter`, then the centre is
+            cropped.
+        shorter: for 'shorter_side' only: the shorter side before the crop, in pixels;
+            0: stretch the whole image without a crop.
+        interpolation: 'bilinear' or 'bicubic', for 'shorter_side' only; otherwise ''.
         mean: mean per channel of images in [0, 1]; empty: no normalisation.
         std: std per channel of images in [0, 1]; empty: no normalisation.
         recipe: name of the preprocessing recipe of pretrained weights, or ''.
+
+    Raises:
+        ValueError: `mean` and `std` differ in length, or a std is not above 0.
     """
 
     size: tuple[int, int]
@@ -99,6 +109,10 @@ class Preprocessing:
             image_shape: (height, width, channels) of all images; None where they differ.
             largest: longest side that is kept, and side of the squares, in pixels.
             resize: rule by which other images become squares.
+
+        Returns:
+            The preprocessing, without mean and std. Its rule is 'none' for images of
+            one size whose sides are at most `largest`.
         """
         height, width, _ = image_shape
         if height is None or width is None or max(height, width) > largest:
@@ -137,7 +151,7 @@ class Preprocessing:
     def with_statistics(
         self, mean: Sequence[float], std: Sequence[float]
     ) -> 'Preprocessing':
-        """Replace the mean and std, one number per channel."""
+        """Copy this preprocessing with another mean and std, one number per channel."""
         return dataclasses.replace(self, mean=tuple(mean), std=tuple(std))
 
     def resized(self, size: tuple[int, int]) -> 'Preprocessing':
@@ -147,7 +161,8 @@ class Preprocessing:
     def by_rule(self, resize: ResizeRule) -> 'Preprocessing':
         """Copy this preprocessing with another rule than 'shorter_side'.
 
-        The copy has no recipe, since recipes have the rule 'shorter_side'.
+        Size, mean and std stay. The copy has no recipe, since recipes have the rule
+        'shorter_side'.
         """
         return dataclasses.replace(
             self, resize=resize, shorter=0, interpolation='', recipe=''
@@ -206,11 +221,14 @@ class Spec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the outputs: the classes, or the words of a vocabulary."""
+        """Names of the outputs: classes, else the words of a vocabulary, else ()."""
         return self.class_names or getattr(self.details, 'vocabulary', ())
 
     def with_another_name(self) -> 'Spec':
-        """Copy the spec with one more class or word at the end."""
+        """Copy the spec with one more class or word at the end.
+
+        Without classes the vocabulary grows. One of the two must exist.
+        """
         another = '<another>'
         if self.class_names:
             return self.replace(class_names=(*self.class_names, another))
@@ -231,6 +249,9 @@ def from_json(value: Json, details_of: Callable[[str], type | None], task: str) 
         value: the result of `Spec.to_json`.
         details_of: `details_of(task)`, the type of the details of a task, or None.
         task: the name of the task.
+
+    Returns:
+        The spec, with lists converted back to tuples.
 
     Raises:
         UserError: The spec is damaged, or another version of jaxvision wrote it.

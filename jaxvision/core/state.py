@@ -22,7 +22,8 @@ class TrainState:
     Attributes:
         step: number of steps taken.
         key: base key of the run, which never changes.
-        bad_step: the first step with a non-finite scalar; -1 while there is none.
+        bad_step: the first step with a non-finite scalar, counted from 0; -1 while
+            there is none.
         params: {network: its trained parameters}. A network is 'model', or 'generator' and
             'discriminator'.
         opt_state: {network: the state of its optimizer}.
@@ -48,7 +49,12 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, dict[str, Tree]]:
-        """Variables for evaluation and prediction, averaged where averages are kept."""
+        """Variables for evaluation and prediction, averaged where averages are kept.
+
+        The entries are 'params' {network: tree} with trained and frozen parameters,
+        'model_state' {network: tree}, and 'frozen' {name: variables} of auxiliary
+        networks.
+        """
         params = {**self.params, **self.ema.get('params', {})}
         auxiliary = {
             name: tree for name, tree in self.frozen.items() if name != 'params'
@@ -60,7 +66,14 @@ class TrainState:
         }
 
     def whole(self, params: dict[str, Tree]) -> dict[str, Tree]:
-        """Join the trained parameters of each network with its frozen parameters."""
+        """Join the trained parameters of each network with its frozen parameters.
+
+        Args:
+            params: {network: trained parameters}, of some or all networks.
+
+        Returns:
+            {network: all parameters}, for the same networks.
+        """
         frozen = self.frozen.get('params', {})
         return {
             network: joined(tree, frozen.get(network, {}))
@@ -82,12 +95,16 @@ def create(
 
     Args:
         key: base key of the run.
-        params: {network: its parameters}.
-        optimizers: {network: its optimizer}.
+        params: {network: its trained parameters}.
+        optimizers: {network: its optimizer}, whose state is initialised here.
         model_state: {network: its batch statistics and other variables}.
-        ema: decay of the averaged weights; 0: no averages.
-        averaged: the networks whose averages are kept.
+        ema: decay of the averaged weights; 0: no averages. The value itself is not
+            stored.
+        averaged: the networks whose averages are kept, each in `params`.
         frozen: variables that are not trained, in the form of `TrainState.frozen`.
+
+    Returns:
+        The state, with step 0 and bad_step -1. Averages begin as copies of the weights.
     """
     model_state = model_state or {}
     average = {}

@@ -187,8 +187,8 @@ class Task:
         predictor: the behaviour of `jaxvision predict` for this task.
         tiling: the tiles of the 'restoration' predictor.
         network: the network as functions.
-        best: the metric that selects a checkpoint on the validation split; '-NAME': less is
-            better.
+        best: the metric that selects a checkpoint on the validation split, named as in
+            `metrics`; '-NAME': less is better; '': none.
         prepare: `(example, rng) -> example` on the host, which decodes to fixed shapes. `rng` is
             None in evaluation and prediction, which must be deterministic.
         figures: `(records, read_example) -> pictures` of the main evaluation.
@@ -229,7 +229,11 @@ class Task:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics of all evaluations; empty if an evaluation declares none."""
+        """Names of the metrics of all evaluations, without the split.
+
+        The list is empty if any evaluation declares none. A name is METRIC for the
+        evaluation 'eval', otherwise EVALUATION/METRIC.
+        """
         names = []
         for evaluation_name, evaluation in self.evaluations.items():
             if not evaluation.metrics:
@@ -241,10 +245,10 @@ class Task:
 
     @property
     def main(self) -> Evaluation:
-        """The main evaluation."""
+        """The evaluation called `main_evaluation`; a KeyError if there is none."""
         return self.evaluations[self.main_evaluation]
 
 
 def metric_name(evaluation: str, metric: str) -> str:
-    """Name a metric of an evaluation, without the split."""
+    """Name a metric without split: METRIC for 'eval', otherwise EVALUATION/METRIC."""
     return metric if evaluation == 'eval' else f'{evaluation}/{metric}'

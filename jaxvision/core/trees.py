@@ -10,7 +10,7 @@ from jaxvision.core.types import Tree
 
 
 def joined(tree: Tree, other: Tree) -> Tree:
-    """Join two nested dicts that share no leaf."""
+    """Join two nested dicts that share no leaf. Neither is changed."""
     if not other:
         return tree
     merged = {**tree, **other}
@@ -20,7 +20,10 @@ def joined(tree: Tree, other: Tree) -> Tree:
 
 
 def part_like(tree: Tree, other: Tree) -> Tree:
-    """Select the entries of a nested dict that another nested dict has too."""
+    """Select the entries of `tree` at the paths of `other`, with the values of `tree`.
+
+    `tree` must have every path of `other`.
+    """
     part = {}
     for name, node in other.items():
         if isinstance(node, dict):
@@ -31,7 +34,10 @@ def part_like(tree: Tree, other: Tree) -> Tree:
 
 
 def parted(tree: Tree, names: Collection[str]) -> tuple[Tree, Tree]:
-    """Split a dict into the entries with these names and the other entries."""
+    """Split a dict into (the entries with these names, the other entries).
+
+    Names that the dict lacks are ignored.
+    """
     return (
         {name: tree[name] for name in tree if name in names},
         {name: tree[name] for name in tree if name not in names},
@@ -39,7 +45,10 @@ def parted(tree: Tree, names: Collection[str]) -> tuple[Tree, Tree]:
 
 
 def has_path(tree: Tree, path: Sequence[str]) -> bool:
-    """Whether a nested dict has a node at a path of keys."""
+    """Whether a nested dict has a node, a dict or a leaf, at a path of keys.
+
+    The empty path is always there.
+    """
     node = tree
     for name in path:
         if not isinstance(node, dict) or name not in node:
@@ -49,7 +58,10 @@ def has_path(tree: Tree, path: Sequence[str]) -> bool:
 
 
 def only_path(tree: Tree, path: Sequence[str]) -> Tree:
-    """Keep only the node at a path, inside the dicts that lead to it."""
+    """Copy only the node at a path, inside the dicts that lead to it.
+
+    The path must exist. An empty path keeps the whole tree.
+    """
     if not path:
         return tree
     first, *rest = path
@@ -57,7 +69,10 @@ def only_path(tree: Tree, path: Sequence[str]) -> Tree:
 
 
 def without_path(tree: Tree, path: Sequence[str]) -> Tree:
-    """Remove the node at a path, but keep the dicts that lead to it."""
+    """Copy a nested dict without the node at a path, but with the dicts above it.
+
+    The path has at least one key. All keys but the last must exist.
+    """
     first, *rest = path
     others = {name: node for name, node in tree.items() if name != first}
     if not rest:
@@ -67,9 +82,10 @@ def without_path(tree: Tree, path: Sequence[str]) -> Tree:
 
 
 def without_path_everywhere(tree: Tree, path: Sequence[str]) -> Tree:
-    """Remove the node at a path from every nested dict of a tree that has this path.
+    """Copy a tree without the node at a path, in every nested dict that has the path.
 
-    An optimizer state holds several trees with the structure of the parameters.
+    The path has at least one key. An optimizer state holds several trees with the
+    structure of the parameters.
     """
 
     def cut(node):
@@ -85,7 +101,10 @@ def without_path_everywhere(tree: Tree, path: Sequence[str]) -> Tree:
 
 
 def content_hash(variables: Tree) -> str:
-    """Hash the paths and bytes of all leaves, as 16 hexadecimal digits."""
+    """Hash the paths and bytes of all leaves, as 16 hexadecimal digits.
+
+    Shapes and dtypes are not hashed.
+    """
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         digest.update(jax.tree_util.keystr(path).encode())

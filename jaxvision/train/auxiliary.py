@@ -48,7 +48,12 @@ class Training:
 def trainings(config: Config, workdir: Path) -> Iterator[Training]:
     """Yield the trainings of the auxiliary networks of a run, finished or not.
 
+    Networks that come from the folder of another run, or from a file, need no training.
     A run with a checkpoint already holds its networks, and yields nothing.
+
+    Args:
+        config: the config of the run that requires the networks.
+        workdir: the folder of this run.
     """
     if checkpoints.exist(workdir):
         return
@@ -68,6 +73,9 @@ def describe(
         network: the network, as the task requires it.
         describe_run: `describe_run(config, sources) -> spec` of a run that trains a network.
         sources: the data of the run that requires the network.
+
+    Returns:
+        The description, without a hash. It is empty for weights that no run trained.
 
     Raises:
         UserError: The network is the folder of a run, but the folder holds no run.
@@ -91,10 +99,17 @@ def describe(
 def load(
     config: Config, workdir: Path
 ) -> tuple[dict[str, NetworkSpec], dict[str, Tree]]:
-    """Read the auxiliary networks of a run.
+    """Read the auxiliary networks of a run, whose trainings must be finished.
+
+    Args:
+        config: the config of the run that requires the networks.
+        workdir: the folder of this run.
 
     Returns:
-        ({name: description}, {name: variables}).
+        ({name: description with the hash}, {name: variables on the host}).
+
+    Raises:
+        UserError: The run or the file of a network is missing or damaged.
     """
     descriptions = {}
     variables = {}

@@ -41,6 +41,9 @@ class Checkpoints:
             best: the metric that selects the best checkpoint, such as 'validation/accuracy';
                 '-NAME': less is better; '': none is the best.
             read_only: whether to create and delete nothing.
+
+        Raises:
+            UserError: `keep` is below 1.
         """
         import orbax.checkpoint as ocp
 
@@ -73,7 +76,11 @@ class Checkpoints:
         self._manager.close()
 
     def wait(self) -> None:
-        """Wait until the current save is on the disk, then delete old checkpoints."""
+        """Wait until the current save is on the disk, then delete old checkpoints.
+
+        The latest `keep` checkpoints and the best one stay. All processes of a run must
+        call it together.
+        """
         self._manager.wait_until_finished()
         scores = self._scores()
         latest = sorted(scores)[-self._keep :]
@@ -85,8 +92,12 @@ class Checkpoints:
     def score(self, metrics: dict[str, float | int]) -> float | None:
         """Find the score of a checkpoint in its metrics, signed so that more is better.
 
+        Args:
+            metrics: {name with the split: value}, such as 'validation/accuracy'.
+
         Returns:
-            The score. None if the metric is missing or not finite.
+            The score. None if no metric selects the best, or it is missing or not
+            finite.
         """
         value = metrics.get(self._best.removeprefix('-'))
         if value is None or not math.isfinite(value):
@@ -96,7 +107,7 @@ class Checkpoints:
         return value
 
     def steps(self) -> list[int]:
-        """List the steps of all checkpoints, in order."""
+        """List the steps of all checkpoints, in rising order."""
         return sorted(self._manager.all_steps())
 
     def has_best(self) -> bool:
@@ -107,7 +118,8 @@ class Checkpoints:
         """Find the step of a checkpoint.
 
         Args:
-            step: 'last', 'best' or a number.
+            step: 'last', 'best' or a number. The best has the highest score, and is the
+                earliest of equal ones.
 
         Raises:
             UserError: There is no such checkpoint.
@@ -147,10 +159,14 @@ class Checkpoints:
     def save(self, state: TrainState, origin: Json, metrics: dict[str, float]) -> None:
         """Start to save a state, which may be donated when this returns.
 
+        The call waits for the save before, and deletes old checkpoints. `wait` waits
+        for the end of this save. All processes of a run must call both together.
+
         Args:
             state: the state.
-            origin: config and data of the run, for the manifest.
-            metrics: metrics of the state, for its score.
+            origin: {'config': config, 'data': fingerprints} of the run, for the
+                manifest.
+            metrics: metrics of the state, for its score; {}: it gets no score.
         """
         import orbax.checkpoint as ocp
 
@@ -185,7 +201,8 @@ class Checkpoints:
         """Read the state of a step.
 
         Args:
-            like: the shapes, dtypes and shardings of the state.
+            like: the state that is expected, with shapes, dtypes and shardings as
+                leaves.
             step: the step of the checkpoint.
 
         Raises:
@@ -231,7 +248,7 @@ class Checkpoints:
 
 
 def exist(workdir: Path) -> bool:
-    """Whether a run folder has checkpoints."""
+    """Whether a run folder has at least one checkpoint, which may be damaged."""
     return any(path.name.isdigit() for path in (workdir / 'checkpoints').glob('*'))
 
 

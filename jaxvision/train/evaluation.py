@@ -30,17 +30,22 @@ def measure(
 ) -> tuple[dict[str, float], Records]:
     """Run every evaluation of the task on a split, and print the metrics.
 
+    All processes of a run must call it together.
+
     Args:
         run: the run.
         state: the state to evaluate.
         split: 'validation' or 'test'.
 
     Returns:
-        (metrics, records of the main evaluation). Metric names begin with 'validation/' or
-        'eval/'. The metric 'left_out' counts unreadable examples, if there are any.
+        ({metric: value}, records of the main evaluation). The name of a metric is
+        'validation/NAME' for the validation split and 'eval/NAME' for the test split.
+        The metric 'left_out' counts unreadable examples, if there are any. The records
+        are {name: array [N, ...]} of all readable examples, in the order of the split.
 
     Raises:
-        UserError: An evaluation returns other metrics than it declares.
+        UserError: An evaluation returns other metrics than it declares, or an example
+            is unreadable while `data.on_corrupt` is 'stop'.
     """
     start = time.monotonic()
     prefix = PREFIXES[split]
@@ -86,11 +91,17 @@ def _check_declared(
 def gather(run: Run, evaluate: Evaluate, split: Split, state: TrainState) -> Records:
     """Compute the records of every example of a split, in order, without padding.
 
+    All processes of a run must call it together, and all get all records.
+
     Args:
         run: the run.
-        evaluate: the compiled map of an evaluation.
+        evaluate: a map that `sharding.compile_evaluate` compiled.
         split: the split.
         state: the state to evaluate.
+
+    Returns:
+        {name: array [N, ...]} on the host. 'index' holds the row of each example in the
+        split. Unreadable examples are left out.
     """
     config = run.config.data
     # Rounded up to a multiple of the number of devices.
@@ -130,7 +141,12 @@ def examples(run: Run, split: Split, count: int) -> Records:
     Args:
         run: the run.
         split: the split.
-        count: number of examples; all if the split has fewer.
+        count: number of examples, at least 1; all if the split has fewer.
+
+    Returns:
+        {name: array [count, ...]} on the host, from the first to the last example of
+        the split. 'index' is the place in this selection. Unreadable examples are left
+        out.
     """
     config = run.config.data
     source = run.sources[split]
@@ -157,7 +173,10 @@ def examples(run: Run, split: Split, count: int) -> Records:
 
 
 def inputs(run: Run, prepared: Records) -> Records:
-    """Make the inputs of `Task.predict` from prepared examples."""
+    """Make the inputs of `Task.predict` from prepared examples: {name: array [B, ...]}.
+
+    The result has only the names in `spec.inputs`, as arrays on the host.
+    """
     make = run.task.main.inputs
     arrays = jax.device_get(jax.jit(make)(prepared)) if make else prepared
     return {name: arrays[name] for name in run.spec.inputs}
@@ -168,12 +187,14 @@ def draw(
 ) -> None:
     """Save the figures of the task for the main evaluation, if the task has any.
 
+    Only process 0 writes. Older pictures of the same names are replaced.
+
     Args:
         run: the run.
         records: the records of the main evaluation.
         split: the split of the records.
-        folder: the folder of the pictures.
-        step: the step that file names end with, as NAME-STEP; None: no step.
+        folder: the folder of the pictures, NAME.png.
+        step: the step for NAME-STEP.png, with at least six digits; None: no step.
     """
     if not run.task.figures or not processes.is_first():
         return

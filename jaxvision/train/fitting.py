@@ -21,7 +21,18 @@ from jaxvision.train.writers import listed
 
 
 def solve(run: Run, state: TrainState) -> TrainState:
-    """Set the leaves of a state that `task.fit` solves for, if the task has a fit."""
+    """Set the leaves of a state that `task.fit` solves for, if the task has a fit.
+
+    All processes of a run must call it together. A single process keeps the records of
+    the training split in the user's cache.
+
+    Args:
+        run: the run.
+        state: the state before the first step.
+
+    Returns:
+        The state with these leaves; `state` itself if the task has no fit.
+    """
     fit = run.task.fit
     if not fit:
         return state

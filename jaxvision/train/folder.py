@@ -15,7 +15,9 @@ from jaxvision.train.saved import SavedRun
 
 
 def take_folder(run: SavedRun) -> None:
-    """Write config.json, spec.json and sharding.txt of a run.
+    """Write config.json, spec.json and sharding.txt of a run, over older ones.
+
+    The folder must exist. Process 0 writes, and all processes must call it together.
 
     Raises:
         UserError: A process does not see the files that process 0 wrote.
@@ -29,9 +31,11 @@ def take_folder(run: SavedRun) -> None:
 
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
-    """Lock a run folder during the block, so that no other process trains in it.
+    """Lock a run folder during the block, so that no other run trains in it.
 
-    The lock of a killed process is released.
+    The folder is made if it is missing. Only process 0 locks it, so the other processes
+    of the run enter freely. The lock of a killed process is released. A file system
+    without locks gives none.
 
     Raises:
         UserError: The folder cannot be made, or another process holds it.
@@ -63,8 +67,8 @@ def check_same_settings(workdir: Path, old: Json, new: Json) -> None:
     """Check that a run may resume with a config, and print the changes.
 
     Args:
-        workdir: the run folder.
-        old: the config of the run.
+        workdir: the run folder, for messages.
+        old: the config of the run, as read from config.json.
         new: the config of the user.
 
     Raises:

@@ -79,10 +79,13 @@ def read(init_from: str, open_origin: Callable[[Path], Origin]) -> dict[str, Lea
 
     Args:
         init_from: the value of `train.init_from`.
-        open_origin: `open_origin(source)` reads a source.
+        open_origin: `open_origin(source)` reads a source, and is called once per
+            source.
 
     Returns:
-        {name in the new run: leaf}.
+        {name in the new run: leaf}, {} for an empty `init_from`. A name is
+        'network/path', such as 'model/stem/kernel'; a statistic ends with its
+        collection, such as ' (batch_stats)'.
 
     Raises:
         UserError: A source cannot be read, lacks a part, or sets a leaf a second time.
@@ -113,7 +116,7 @@ def read(init_from: str, open_origin: Callable[[Path], Origin]) -> dict[str, Lea
 
 @contextlib.contextmanager
 def naming_field(init_from: str) -> Iterator[None]:
-    """Put `train.init_from=...` before the errors of the block."""
+    """Put `train.init_from=...` before the message of a UserError in the block."""
     try:
         yield
     except UserError as error:
@@ -121,7 +124,13 @@ def naming_field(init_from: str) -> Iterator[None]:
 
 
 def sources(init_from: str) -> list[Path]:
-    """List the runs and files in `train.init_from`."""
+    """List the paths of the runs and files in `train.init_from`, in order.
+
+    A source that has several parts is listed once per part.
+
+    Raises:
+        UserError: The package of packaged weights is not installed.
+    """
     return [part.source for part in _parts(init_from)]
 
 
@@ -141,7 +150,13 @@ def named_shapes(state: TrainState) -> Shapes:
 
 
 def without_new(leaves: Mapping[str, T], init_new: str) -> dict[str, T]:
-    """Remove the leaves of the parts in `init_new`, the value of `train.init_new`."""
+    """Copy `leaves` without those of the parts in `init_new`.
+
+    Args:
+        leaves: {name: leaf}, with names such as 'model/head/kernel'.
+        init_new: the value of `train.init_new`: paths such as 'model/head', with commas
+            between them; '' removes nothing.
+    """
     kept = dict(leaves)
     for part in _split(init_new):
         kept = {name: leaf for name, leaf in kept.items() if not _is_in(name, part)}
@@ -161,18 +176,24 @@ def adapted(
 ) -> dict[str, np.ndarray | Partial]:
     """Adapt the leaves of sources to a new run, and check that none is missing.
 
+    Position embeddings of another grid are resampled.
+
     Args:
         shapes: the shapes of the new run's state.
         leaves: {name in the new run: leaf of a source}.
         init_new: the value of `train.init_new`, the parts that are initialised at random.
+            Their leaves are neither copied nor checked.
         names: names of the classes or words of the new run.
-        axes: {name of a leaf: its axis of classes or words}.
+        axes: {name of a leaf: its axis of classes or words}. Along this axis, values
+            are matched by name. None: all leaves are copied by position.
 
     Returns:
-        {name: initial values}. The values are `Partial` if the source lacks some names.
+        {name: initial values} of all leaves outside of `init_new`. The values are
+        `Partial` if the source lacks some names.
 
     Raises:
-        UserError: A leaf of the run or of a source has no counterpart of the same shape.
+        UserError: A leaf of the run or of a source has no counterpart of the same
+            shape, or `init_new` names a part that does not exist.
     """
     expected = named_shapes(shapes)
     for part in _split(init_new):
@@ -248,11 +269,15 @@ def _prefixes(name: str) -> list[str]:
 def fill(
     state: TrainState, leaves: Mapping[str, Array | np.ndarray | Partial]
 ) -> TrainState:
-    """Set leaves of a state, and of its averaged weights.
+    """Copy a state with other values of some leaves, also in its averaged weights.
+
+    Frozen parameters may be set, but no auxiliary network.
 
     Args:
         state: the state.
-        leaves: {name: values}.
+        leaves: {name: values}, named as 'network/path'. A `Partial` sets a part of a
+            leaf. Values get the dtype of the leaf. Names that the state lacks are
+            ignored.
     """
 
     def take(path, leaf):

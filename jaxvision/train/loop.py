@@ -31,10 +31,13 @@ class Result:
     Attributes:
         finished: whether the run is finished. False: a signal stopped it, and it is saved.
         trained: whether this call trained. False: the run was finished before.
-        step: the last step.
-        metrics: the last value of each evaluation metric. 'best/...' are those of the best
-            checkpoint.
-        best: the metric that selects the best checkpoint; '' if there is none.
+        step: number of steps taken in all; 0 if the training of an auxiliary network
+            was stopped.
+        metrics: the last value of each evaluation metric: 'validation/...', and
+            'eval/...' on the test split. 'best/...' are those of the best checkpoint on
+            the test split.
+        best: the metric that selects the best checkpoint, such as '-validation/nll'; ''
+            if there is none. The minus says that less is better.
         predictor: the behaviour of `jaxvision predict` for this run.
         inputs: names of the inputs of `Task.predict`.
     """
@@ -53,17 +56,20 @@ def run(
 ) -> Result:
     """Train until `train.steps`, from the last checkpoint in `workdir` if there is one.
 
+    Missing auxiliary networks are trained first. All processes of a run must call it.
+
     Args:
-        config: the config of the run.
-        workdir: the run folder.
-        on_eval: `on_eval(step, metrics)`, called after each evaluation. If it raises an
-            exception, the run ends.
+        config: the config of the run, which is locked by this call.
+        workdir: the run folder, made if it is missing.
+        on_eval: `on_eval(step, metrics)`, called after each evaluation during training.
+            If it raises an exception, the run ends.
 
     Returns:
         The outcome.
 
     Raises:
-        UserError: A field is wrong, the data changed, or a step is not finite.
+        UserError: A field is wrong, the folder holds a run with other settings, the
+            data changed, or a step is not finite.
     """
     start = time.monotonic()
     check(config)
@@ -126,7 +132,8 @@ def evaluate(
 ) -> tuple[int, dict[str, float]]:
     """Evaluate a checkpoint of a run, without changing the run.
 
-    The metrics and the figures of the task are written to a separate folder.
+    The metrics and the figures of the task are written to a separate folder. If the
+    default folder cannot be written, the metrics are only printed.
 
     Args:
         workdir: the run folder.
@@ -136,10 +143,12 @@ def evaluate(
         out: the folder of the results; None: eval/STEP-SPLIT in the run folder.
 
     Returns:
-        (the step, the metrics).
+        (the step, {'eval/NAME' on the test split, or 'validation/NAME': value}).
 
     Raises:
-        UserError: There is no such run, checkpoint or split, or `out` cannot be written.
+        UserError: There is no such run, checkpoint or split, or `out` cannot be
+            written. Or `out` is inside the run folder, but not inside its folder
+            `eval`.
     """
     if out:
         _check_out(Path(out), Path(workdir))

@@ -36,11 +36,13 @@ def pairs(
 ) -> tuple[Int[np.ndarray, 'm'], Int[np.ndarray, 'm']]:
     """Match two lists of names, in the order of the second list.
 
-    Equal lists match place by place. In other lists, a name that occurs twice is ambiguous and
-    matches nothing. Names are equal if their normal forms in Unicode are equal.
+    Equal lists match place by place. In other lists, a name that occurs twice in either
+    list is ambiguous and matches nothing. Names are equal if their NFC forms in Unicode
+    are equal.
 
     Returns:
-        (places in `old`, places in `new`) of the names that match.
+        (places in `old`, places in `new`) of the names that match, pair by pair, sorted
+        by the place in `new`. Both arrays are empty if nothing matches.
     """
     old = _normalised(old)
     new = _normalised(new)
@@ -80,8 +82,9 @@ def matched(
         shape: the shape of the new leaf.
 
     Returns:
-        The new leaf. The old leaf itself if its other axes differ from `shape`, which the check
-        of shapes then reports.
+        The new leaf. A `Partial` if some new names have no counterpart in `old`. The
+        old leaf itself if its size does not fit `old` and `shape`, which the check of
+        shapes then reports.
     """
     before = shape[axis] - len(new)
     expected = list(shape)
@@ -110,10 +113,10 @@ def axes(shapes: Shapes, larger: Shapes) -> dict[str, int]:
 
     Args:
         shapes: {name: leaf} of a run.
-        larger: {name: leaf} of a run with one more class or word.
+        larger: {name: leaf} of the same run with one more class or word.
 
     Returns:
-        {name: axis} of the leaves that grow along exactly one axis.
+        {name: axis} of the leaves that are larger by 1 along exactly one axis.
     """
     grown_axes = {}
     for name in shapes.keys() & larger.keys():
@@ -140,7 +143,7 @@ def describe(
         kind: 'classes' or 'words'.
 
     Returns:
-        The line; '' if the lists are equal.
+        The line, with at most 5 names of each kind; '' if the lists are equal.
     """
     if list(old) == list(new):
         return ''

@@ -29,14 +29,17 @@ def make(
     Args:
         config: the config of the run.
         examples: number of training examples.
-        updates: number of updates per step that the optimizer makes.
-        rates: `rates(params)`, a factor of the learning rate for each parameter; None: 1.
+        updates: number of calls of the optimizer per training step.
+        rates: `rates(updates)`, a factor of the learning rate for each parameter.
+            `updates` has the structure and shapes of the parameters, and the result has
+            the same structure. None: 1.
 
     Returns:
-        (the optimizer, its learning rate as a function of the step).
+        (the optimizer, its learning rate as a function of the training step).
 
     Raises:
-        UserError: `optimizer.accumulate`, `optimizer.warmup` or an option is wrong.
+        UserError: `optimizer.accumulate` does not divide the batch, or
+            `optimizer.warmup`, `optimizer.schedule` or an option is wrong.
     """
     settings = config.optimizer
     batch_size = config.data.batch_size
@@ -81,17 +84,21 @@ def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
     """Build a learning rate schedule.
 
     Args:
-        name: 'constant', 'cosine' or 'linear' decay to zero after a linear warm-up, or
-            'one_cycle' (Smith and Topin 2018): up, then down along a cosine.
+        name: the schedule after a linear warm-up from 0: 'constant' keeps the peak,
+            'cosine' and 'linear' decay to 0. Or 'one_cycle' (Smith and Topin 2018): up
+            from peak / 25, then down to nearly 0, both along a cosine.
         peak: largest learning rate.
         total: number of steps of the run.
-        warmup: steps of the warm-up; 0 with 'one_cycle': 30 % of the steps.
+        warmup: steps of the warm-up; 0: no warm-up, but with 'one_cycle' 30 % of the
+            steps.
 
     Returns:
-        A function from the step to the learning rate.
+        A function from the step, counted from 0, to the learning rate. It is always 0
+        if `total` is 0.
 
     Raises:
-        UserError: The warm-up is as long as the run, or there is no such schedule.
+        UserError: The warm-up is as long as the run or longer, or there is no such
+            schedule.
     """
     if not total:
         return optax.constant_schedule(0.0)
@@ -121,7 +128,11 @@ def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
 def is_kernel(params: Tree) -> Tree:
     """Mark the parameters with weight decay: kernels.
 
-    Biases, scales of norms, tokens and position embeddings have no weight decay.
+    They are the leaves called 'kernel' with two or more axes. Biases, scales of norms,
+    tokens and position embeddings have no weight decay.
+
+    Returns:
+        A tree with the structure of `params`, and a bool per leaf.
     """
 
     def kernel(path, leaf):
@@ -181,7 +192,8 @@ def lamb(
 
     Args:
         lr: the schedule.
-        weight_decay: factor of the kernels.
+        weight_decay: factor of the kernels that is added to their update, before the
+            update is scaled by the trust ratio and the learning rate.
         b1: decay of the mean of gradients, in [0, 1).
         b2: decay of the mean of squared gradients, in [0, 1).
         eps: number added to the denominator.
@@ -198,7 +210,7 @@ def muon(
 
     Args:
         lr: the schedule.
-        weight_decay: factor of the kernels.
+        weight_decay: factor of the kernels, multiplied by the learning rate.
         beta: decay of the momentum, in [0, 1).
         adam_lr: learning rate of Adam, as a multiple of the schedule.
     """

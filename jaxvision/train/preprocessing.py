@@ -29,6 +29,8 @@ class OfWeights(NamedTuple):
 def of_weights(config: Config) -> Iterator[OfWeights]:
     """Yield the preprocessing of each source in `train.init_from` that has one.
 
+    A source is yielded once, even if several of its parts are used.
+
     Raises:
         UserError: A source is neither a run nor weights of this model.
     """
@@ -55,9 +57,11 @@ def _of_source(config: Config, source: Path) -> OfWeights | None:
 def describe(config: Config, chosen: Preprocessing | None) -> Iterator[str]:
     """Yield a line for each source of weights, which names differences of preprocessing.
 
+    Without a source, a recipe of the run itself gives one line.
+
     Args:
         config: the config of the run.
-        chosen: the preprocessing of the run.
+        chosen: the preprocessing of the run; None: no line.
     """
     if chosen is None:
         return

@@ -80,7 +80,7 @@ def say(text: str) -> None:
 
 
 def agree(what: str, value: Json) -> None:
-    """Check that a value is the same on all processes.
+    """Check that a value is the same on all processes, which must all call this.
 
     Processes that differ would hang at best, and train something undefined at worst.
 
@@ -110,21 +110,30 @@ def agree(what: str, value: Json) -> None:
 
 
 def of_first(value: T) -> T:
-    """Return the value of process 0 on all processes; JSON must be able to hold it."""
+    """Return the value of process 0 on all processes, which must all call this.
+
+    JSON must be able to hold the value. With several processes it goes through JSON, so
+    a tuple becomes a list. A single process gets the value itself.
+    """
     if jax.process_count() == 1:
         return value
     return json.loads(_gather(json.dumps(value))[0])
 
 
 def arrays_of_first(tree: Tree) -> Tree:
-    """Return the arrays of process 0 on all processes, since last digits may differ."""
+    """Return the arrays of process 0 on all processes, which must all call this.
+
+    The last digits of arrays may differ between processes. Their shapes must be equal.
+    """
     if jax.process_count() == 1:
         return tree
     return multihost_utils.broadcast_one_to_all(tree)
 
 
 def expect(path: Path, seconds: float = 60) -> None:
-    """Wait until all processes see a file that process 0 has written.
+    """Wait until all processes, which must all call this, see a file of process 0.
+
+    Process 0 must have written the file before. A single process returns at once.
 
     Args:
         path: the file.
@@ -171,6 +180,8 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
 
     Yields:
         `asked(step)`: whether to save and stop after this step, the same on all processes.
+        All processes must call it once per step. A single process notices signals only
+        if the block runs in the main thread.
     """
     if jax.process_count() > 1:
         with _handling({signal.SIGINT: signal.SIG_IGN}):
@@ -207,7 +218,7 @@ def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
 
 
 def leave(code: int) -> None:
-    """End this process at once, after its run failed.
+    """End this process at once with an exit code, after its run failed.
 
     An orderly exit would wait for the other processes, which wait for this one.
     """

@@ -66,16 +66,16 @@ class Run(SavedRun):
 
     @functools.cached_property
     def total_steps(self) -> int:
-        """Number of steps of the run."""
+        """Number of steps of the whole run, `train.steps` rounded up to steps."""
         return steps(
             self.config.train.steps, self.config.data.batch_size, self.spec.examples
         )
 
     @functools.cached_property
     def intervals(self) -> dict[str, int]:
-        """Examples between two logs, evaluations and checkpoints; 0: only after the last step.
+        """Examples between two logs, evaluations and checkpoints.
 
-        The keys are 'log', 'eval' and 'checkpoint'.
+        The keys are 'log', 'eval' and 'checkpoint'. 0: only after the last step.
         """
         batch_size = self.config.data.batch_size
         intervals = {}
@@ -91,7 +91,12 @@ class Run(SavedRun):
         return steps(patience, self.config.data.batch_size, self.spec.examples)
 
     def is_due(self, event: str, step: int) -> bool:
-        """Whether 'log', 'eval' or 'checkpoint' is due after a step; all are after the last."""
+        """Whether a log, an evaluation or a checkpoint is due after a step.
+
+        Args:
+            event: 'log', 'eval' or 'checkpoint'. All are due after the last step.
+            step: number of steps taken, at least 1.
+        """
         if step == self.total_steps:
             return True
         every = self.intervals[event]
@@ -102,14 +107,20 @@ class Run(SavedRun):
 
     @functools.cached_property
     def update(self) -> Update:
-        """The compiled and guarded update."""
+        """The compiled and guarded update: `(state, batch) -> (state, scalars)`.
+
+        The state passed to it must not be used afterwards.
+        """
         return sharding.compile_update(
             guarded(self.task.update), self.mesh, self.shapes
         )
 
     @functools.cached_property
     def evaluate(self) -> dict[str, Evaluate]:
-        """The compiled map of each evaluation: {name: evaluate}."""
+        """The compiled map of each evaluation: {name: `(state, batch) -> records`}.
+
+        The records hold 'index' and 'present' of the batch too.
+        """
         return {
             name: sharding.compile_evaluate(evaluation.evaluate, self.mesh, self.shapes)
             for name, evaluation in self.task.evaluations.items()
@@ -125,7 +136,10 @@ class Run(SavedRun):
         }
 
     def init(self) -> TrainState:
-        """Build the state before the first step on its devices."""
+        """Build the state before the first step, sharded over the devices of `mesh`.
+
+        Its values follow from `seed`, `networks` and `leaves`.
+        """
         make = jax.jit(
             self.first_state, out_shardings=sharding.place(self.mesh, self.shapes)
         )
@@ -140,14 +154,20 @@ class Run(SavedRun):
 def begin(config: Config, workdir: Path) -> Run:
     """Open the run of a config: a new run, or the run in its folder.
 
-    Nothing is written yet.
+    Nothing is written yet. A summary of new data is printed, and the update is traced
+    as a check. All processes of a run must call it together.
 
     Args:
-        config: the config of the run.
-        workdir: the run folder.
+        config: the config of the run, which is locked by this call.
+        workdir: the run folder, which may be missing.
+
+    Returns:
+        The run. Its networks and initial values are loaded only if it has no
+        checkpoint.
 
     Raises:
-        UserError: A field is wrong, or the folder holds a run with other settings.
+        UserError: A field is wrong, the data or an auxiliary network is missing, or the
+            folder holds a run with other settings.
     """
     check(config.lock())
     begun = (workdir / 'config.json').exists()
@@ -262,7 +282,7 @@ def _axes_of_names(run: Run, leaves: dict[str, init_from.Leaf]) -> dict[str, int
 
 
 def trace(run: Run) -> None:
-    """Trace the update, before the run takes its folder or is compiled.
+    """Check the settings of training, and trace the update without running it.
 
     Raises:
         UserError: The settings of steps, selection, accumulation or pmap do not fit.
@@ -315,10 +335,16 @@ def _check_selection(run: Run) -> None:
 
 
 def check_best(run: Run, metrics: Collection[str]) -> None:
-    """Check that `train.best` is one of the metrics, if they are known.
+    """Check that `train.best`, if it is set, is one of the metrics.
+
+    Args:
+        run: the run.
+        metrics: names of metrics without the split; empty: they are unknown, and any
+            name passes.
 
     Raises:
-        UserError: There is no such metric.
+        UserError: There is no such metric, or the sign contradicts it, such as
+            '-accuracy'.
     """
     best = run.config.train.best.removeprefix('-')
     if best and metrics and best not in metrics:
@@ -332,12 +358,13 @@ def reopen(
     config: Config | None = None,
     mesh: jax.sharding.Mesh | None = None,
 ) -> Run:
-    """Open the run in a folder.
+    """Open the run in a folder, without reading a checkpoint.
 
     Args:
         workdir: the run folder.
-        config: the config of the run, with changes in `FREE_FIELDS` only; None: unchanged.
-        mesh: the devices; None: the devices of this machine, perhaps fewer than in training.
+        config: the config of the run, with changes in `FREE_FIELDS` only, which are
+            printed; None: unchanged.
+        mesh: the devices; None: all devices of JAX, perhaps fewer than in training.
 
     Raises:
         UserError: The folder holds no run, a damaged one, or one with other settings.
@@ -355,6 +382,12 @@ def reopen(
 
 def describe(config: Config, sources: Sources) -> Spec:
     """Build the spec of a run: that of its task, with examples, fingerprints and networks.
+
+    The networks have no hash yet, and `initial` is not set. All splits are opened.
+
+    Args:
+        config: the config of the run.
+        sources: the data, opened without preprocessing.
 
     Raises:
         UserError: The task module has no `describe`, or `describe` returns no Spec.
@@ -400,6 +433,9 @@ def build(
         spec: the spec of the run.
         sources: the data.
         mesh: the devices.
+
+    Returns:
+        The run, without auxiliary networks and initial values of `train.init_from`.
     """
     return Run(
         config=config,

@@ -44,14 +44,18 @@ class SavedRun:
 
     @property
     def metric(self) -> str:
-        """The metric that measures the quality of a state; '-NAME': less is better."""
+        """The metric that selects a state: `train.best`, or else that of the task.
+
+        The name has no split. '-NAME': less is better. '': there is none.
+        """
         return self.config.train.best or self.task.best
 
     @property
     def best(self) -> str:
         """The metric on the validation split, such as '-validation/nll'.
 
-        Empty without a validation split, since no checkpoint is selected then.
+        The minus says that less is better. Empty without a metric or a validation
+        split, since no checkpoint is selected then.
         """
         if not self.metric or 'validation' not in self.spec.data:
             return ''
@@ -61,7 +65,7 @@ class SavedRun:
 
     @property
     def monitored(self) -> Split:
-        """The split that is evaluated during training."""
+        """The split that training evaluates: 'validation' if it exists, else 'test'."""
         return 'validation' if 'validation' in self.spec.data else 'test'
 
     @functools.cached_property
@@ -85,6 +89,8 @@ class SavedRun:
             networks: {name: variables} of auxiliary networks. Missing ones are initialised at
                 random.
             leaves: {name: initial values} of parameters and statistics, whole or in part.
+                A name is 'network/path', such as 'model/stem/kernel'. All other leaves
+                are initialised at random.
 
         Returns:
             The first state of the task, with the auxiliary networks in `frozen`.
@@ -107,16 +113,22 @@ class SavedRun:
         return jax.tree.map(put, self.shapes, sharding.place(self.mesh, self.shapes))
 
     def checkpoints(self, read_only: bool = False) -> Checkpoints:
-        """Open the checkpoints of the run."""
+        """Open the checkpoints of the run, for use in a `with` block.
+
+        Args:
+            read_only: whether to create and delete nothing in the folder.
+        """
         return Checkpoints(
             self.workdir / 'checkpoints', self.config.train.keep, self.best, read_only
         )
 
     def restore(self, step: str | int = 'last') -> TrainState:
-        """Read the state of a checkpoint.
+        """Read the state of a checkpoint onto the devices of `mesh`.
+
+        All processes of a run must call it together.
 
         Args:
-            step: 'last', 'best' or a number.
+            step: 'last', 'best' or the step of a checkpoint.
 
         Raises:
             UserError: There is no such checkpoint, or it is damaged.
@@ -129,7 +141,9 @@ class SavedRun:
 
 
 def open_saved(workdir: Path) -> SavedRun:
-    """Open a run on the devices of this machine, which may be fewer than in training.
+    """Open a run on all devices of JAX, which may be fewer than in training.
+
+    No checkpoint is read yet, and the data is not needed.
 
     Raises:
         UserError: The folder holds no run, or a damaged one.
@@ -155,14 +169,18 @@ def load(workdir: Path, step: str | int = 'last') -> tuple[Task, Tree, Spec]:
         step: 'last', 'best' or the number of a checkpoint.
 
     Returns:
-        (task, variables, spec).
+        (task, variables, spec). The variables are `TrainState.variables`, for
+        `task.predict`, with averaged weights where the run keeps them.
+
+    Raises:
+        UserError: There is no such run or checkpoint, or it is damaged.
     """
     run = open_saved(workdir)
     return run.task, run.restore(step).variables, run.spec
 
 
 def read_config(workdir: Path) -> Config:
-    """Read the config with which a run was trained.
+    """Read the config with which a run was trained, locked.
 
     Raises:
         UserError: The folder holds no run, or its config.json is damaged.
@@ -185,7 +203,7 @@ def read_run_spec(workdir: Path, config: Config) -> Spec:
 
 @contextlib.contextmanager
 def naming_folder(workdir: Path) -> Iterator[None]:
-    """Put the run folder before the errors of the block."""
+    """Put the run folder before the message of a UserError that the block raises."""
     try:
         yield
     except UserError as error:
@@ -193,7 +211,11 @@ def naming_folder(workdir: Path) -> Iterator[None]:
 
 
 def inference_mesh(config: Config) -> jax.sharding.Mesh:
-    """Make a mesh of this machine's devices, with the `fsdp` of the run if it divides them."""
+    """Make a mesh of all devices of JAX, in mode 'jit'.
+
+    The parameters are split over the `parallel.fsdp` devices of the run. They are not
+    split if this number does not divide the number of devices.
+    """
     fsdp = config.parallel.fsdp
     if jax.device_count() % fsdp:
         fsdp = 1
@@ -204,7 +226,8 @@ def build_task(config: Config, spec: Spec) -> Task:
     """Build the task of a config and a spec, without data and folder.
 
     Raises:
-        UserError: The run uses float64, but JAX does not.
+        UserError: The run uses float64, but JAX does not, or config and spec do not
+            fit.
     """
     dtypes = (config.model.dtype, config.model.param_dtype)
     if 'float64' in dtypes and not jax.config.read('jax_enable_x64'):
@@ -216,7 +239,11 @@ def build_task(config: Config, spec: Spec) -> Task:
 
 
 def blank_batch(spec: Spec, size: int = 1) -> Records:
-    """Make a batch of zeros with the inputs and targets of a spec."""
+    """Make a batch of zeros with the inputs and targets of a spec, on the host.
+
+    Returns:
+        {name: zeros [size, ...]}, and 'index' with 0, 1, ..., size - 1 as int32.
+    """
     arrays = {**spec.inputs, **spec.targets}
     batch = {
         name: np.zeros((size, *array.shape), array.dtype)
@@ -226,7 +253,7 @@ def blank_batch(spec: Spec, size: int = 1) -> Records:
 
 
 def required_networks(config: Config) -> dict[str, RequiredNetwork]:
-    """List the auxiliary networks of a task: {name: network}."""
+    """List the auxiliary networks of a task: {name: network}; {} if it needs none."""
     requires = getattr(resolve('tasks', config.task.name), 'requires', None)
     return requires(config) if requires else {}
 

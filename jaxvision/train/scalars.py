@@ -34,17 +34,22 @@ class LaggedScalars:
         self._pending = deque()
 
     def push(self, step: int, scalars: dict[str, jax.Array]) -> None:
-        """Add the scalars of a step, and read those of an earlier step.
+        """Add the scalars of a step, and read those of two steps before.
+
+        Args:
+            step: the step, one more than in the previous call.
+            scalars: scalars of the guarded update, with 'bad_step'.
 
         Raises:
-            UserError: A scalar of the earlier step is not finite.
+            UserError: A scalar of the earlier step is not finite. This is noticed at a
+                step whose log is due, or by `drain`.
         """
         self._pending.append((step, scalars))
         if len(self._pending) > LAG:
             self._read(*self._pending.popleft())
 
     def drain(self) -> None:
-        """Read the scalars of all steps so far.
+        """Read the scalars of all steps so far, and wait for the device.
 
         Raises:
             UserError: A scalar is not finite.

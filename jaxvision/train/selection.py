@@ -26,7 +26,8 @@ def check_direction(best: str) -> None:
         best: a metric, '-NAME' where less is better.
 
     Raises:
-        UserError: The sign contradicts the metric.
+        UserError: The sign contradicts a known word in the name, such as 'loss' or
+            'accuracy'. Names without such a word pass.
     """
     name = best.removeprefix('-')
     words = set(re.split('[_/]', name))
@@ -48,9 +49,9 @@ class Selection:
     """The best score on the validation split so far.
 
     Attributes:
-        score: the best score; more is better.
-        step: the first step with this score.
-        last_step: the step of the last score.
+        score: the best score; more is better; minus infinity before the first score.
+        step: the first step with this score; 0 before the first score.
+        last_step: the step of the last score, good or bad.
     """
 
     score: float = -float('inf')
@@ -59,7 +60,10 @@ class Selection:
 
     @classmethod
     def of(cls, checkpoints: Checkpoints, rows: Iterable[Row]) -> 'Selection':
-        """Find the best score in the rows of metrics.jsonl."""
+        """Find the best score in the rows of metrics.jsonl, in order of their steps.
+
+        Rows without a finite score are skipped. The first of equal scores is the best.
+        """
         selection = cls()
         for row in rows:
             score = checkpoints.score(row)
@@ -72,7 +76,15 @@ class Selection:
         return selection
 
     def improves(self, step: int, score: float | None) -> bool:
-        """Record the score of a step, and return whether it is the best so far."""
+        """Record the score of a step, and return whether it exceeds the best so far.
+
+        All processes must call it together, since the score of process 0 decides.
+
+        Args:
+            step: the step.
+            score: the score, more is better; None: the step has none, and improves
+                nothing.
+        """
         if score is not None:
             self.last_step = step
         # The last digits of a score may differ between processes.
@@ -83,5 +95,9 @@ class Selection:
         return improved
 
     def has_waited(self, patience: int) -> bool:
-        """Whether the last score is `patience` steps newer than the best; 0 steps: never."""
+        """Whether the last score is at least `patience` steps newer than the best one.
+
+        Args:
+            patience: number of steps; 0: never.
+        """
         return bool(patience) and self.last_step - self.step >= patience

@@ -40,6 +40,9 @@ def make_mesh(mode: Mode = 'jit', fsdp: int = 1) -> Mesh:
         mode: 'jit', or 'pmap' for a mesh with the axis REPLICAS only.
         fsdp: number of devices over which parameters are split.
 
+    Returns:
+        The mesh, with the axes ('data', 'fsdp'), or ('replicas',) under 'pmap'.
+
     Raises:
         UserError: `fsdp` does not fit the mode or the number of devices.
     """
@@ -62,12 +65,12 @@ def make_mesh(mode: Mode = 'jit', fsdp: int = 1) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Place a whole copy of an array on every device."""
+    """Make the sharding that keeps a whole copy of an array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """Split the first axis of an array over all devices."""
+    """Make the sharding that splits the first axis of an array over all devices."""
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
@@ -76,13 +79,17 @@ def fsdp_spec(
 ) -> PartitionSpec:
     """Choose the axis of a leaf that is split over `fsdp`.
 
-    It is the longest axis that `shards` divides, and the last of several equal ones. Small leaves
-    are replicated.
+    It is the longest axis that `shards` divides, and the last of several equal ones.
 
     Args:
         path: the keys of the leaf in the state.
         shape: the shape of the leaf.
         shards: the size of the mesh axis `fsdp`.
+
+    Returns:
+        The partition. It is empty, for a copy on every device, if no axis is divisible,
+        if the leaf has fewer than 16,384 elements, if `shards` is 1, or if the leaf is
+        outside of parameters, optimizer state, averages and frozen variables.
     """
     divisible = [axis for axis, size in enumerate(shape) if size % shards == 0]
     is_small = math.prod(shape) < SMALLEST
@@ -93,7 +100,15 @@ def fsdp_spec(
 
 
 def place(mesh: Mesh, state: Tree) -> Tree:
-    """Choose the sharding of each leaf of a state."""
+    """Choose the sharding of each leaf of a state; no array is moved.
+
+    Args:
+        mesh: the devices.
+        state: a state, or its shapes.
+
+    Returns:
+        A tree with the structure of the state, and a `NamedSharding` per leaf.
+    """
     shards = mesh.shape.get('fsdp', 1)
 
     def place_leaf(path, leaf):
@@ -125,6 +140,9 @@ def compile_update(update: Update, mesh: Mesh, state: Tree) -> Update:
         update: `(state, batch) -> (state, scalars)`.
         mesh: the devices.
         state: a state, or its shapes.
+
+    Returns:
+        The compiled update. The state passed to it must not be used afterwards.
     """
     if REPLICAS in mesh.axis_names:
         # As jax.pmap does it today, but also for arrays of several processes.
@@ -169,8 +187,8 @@ def compile_evaluate(evaluate: Evaluate, mesh: Mesh, state: Tree) -> Evaluate:
         state: a state, or its shapes.
 
     Returns:
-        The compiled map. It adds 'index' and 'present' of the batch to the records, and
-        replicates the records, so that every process has all of them.
+        The compiled map. Its batch must hold 'index' and 'present', which it adds to
+        the records. The records are replicated, so that every process has all of them.
     """
 
     def records(state, batch):
@@ -189,7 +207,16 @@ def compile_evaluate(evaluate: Evaluate, mesh: Mesh, state: Tree) -> Evaluate:
 
 
 def put(mesh: Mesh, batch: Records) -> Batch:
-    """Copy this process's part of a batch to its devices, without waiting."""
+    """Copy this process's part of a batch to its devices, without waiting.
+
+    Args:
+        mesh: the devices.
+        batch: {name: array}, which the devices of this process divide along the first
+            axis.
+
+    Returns:
+        The global batch of all processes, split over all devices along the first axis.
+    """
     sharding = split(mesh)
     if jax.process_count() == 1:
         return jax.device_put(batch, sharding)
@@ -219,7 +246,16 @@ def prefetch(mesh: Mesh, batches: Iterable[Records], ahead: int = 2) -> Iterator
 
 
 def table(mesh: Mesh, state: Tree) -> str:
-    """Describe the placement and bytes of every leaf of a state, for sharding.txt."""
+    """Describe the placement and bytes of every leaf of a state, for sharding.txt.
+
+    Args:
+        mesh: the devices.
+        state: a state, or its shapes.
+
+    Returns:
+        Lines with the mesh, the bytes per device of each part of the state, and of each
+        leaf.
+    """
     rows = []
     total_bytes = Counter()
     device_bytes = Counter()

@@ -18,8 +18,8 @@ from jaxvision.train import processes, synthetic
 class Sources(dict):
     """The source of each split as the task sees it: {split: source}.
 
-    A split is opened at its first use. Its fingerprint is then compared with the one of the data
-    with which the run began.
+    A split is opened at its first use, `sources[split]`. A UserError is raised if its
+    fingerprint is not that of the data with which the run began.
     """
 
     def __init__(
@@ -33,8 +33,10 @@ class Sources(dict):
 
         Args:
             config: the config of the run.
-            fingerprints: {split: fingerprint} of the data with which the run began.
-            open_split: `open_split(config.data, split)`; None: open `data.source`.
+            fingerprints: {split: fingerprint} of the data with which the run began;
+                None: a new run, without comparison.
+            open_split: `open_split(config.data, split)` of a dataset with the splits
+                'train' and 'test'; None: open `data.source`.
             preprocessing: the preprocessing of the spec; None while the spec is built.
         """
         self._config = config
@@ -84,7 +86,7 @@ class Sources(dict):
 
     @functools.cached_property
     def splits(self) -> tuple[Split, ...]:
-        """The splits of the dataset: 'train', 'test' and perhaps 'validation'."""
+        """The splits: ('train', 'test') or ('train', 'validation', 'test')."""
         if not self._open_split and self._parts.has_validation:
             return ('train', 'validation', 'test')
         return ('train', 'test')
@@ -96,7 +98,10 @@ class Sources(dict):
         return Parts(data, functools.partial(_identify, data))
 
     def opened(self) -> dict[Split, Source]:
-        """Return the opened splits of the dataset, before any wrapping by the task."""
+        """Return the splits opened so far, {split: source} in the order of `splits`.
+
+        These are the sources of the dataset, before any wrapping by the task.
+        """
         opened: dict[Split, Source] = {}
         for split in self.splits:
             if split in self._opened:
@@ -104,7 +109,10 @@ class Sources(dict):
         return opened
 
     def of(self, config: Config) -> 'Sources':
-        """Make the sources of another config, opened in the same way."""
+        """Make the sources of another config, with the same `open_split`.
+
+        The config belongs to another run, so no fingerprints are compared.
+        """
         return Sources(config, open_split=self._open_split)
 
 
@@ -128,8 +136,10 @@ class Unreadable:
     def add(self, where: str, error: Exception) -> None:
         """Print an unreadable file, unless it was printed before.
 
+        Every process prints the files that it reads.
+
         Args:
-            where: the place of the file.
+            where: the place of the file, such as its path. Equal places are one file.
             error: the error of reading it.
         """
         if where in self._places:

@@ -23,11 +23,17 @@ def mixed(data: Config, real: Source) -> Mixed:
     """Add generated images to real examples, equally many of each class.
 
     Args:
-        data: the config group `data`.
+        data: the config group `data`, with the run folder of the GAN as `synthetic`.
         real: the labelled training split.
 
+    Returns:
+        A source with the real examples, followed by `data.synthetic_examples` generated
+        ones. The real ones are repeated, or cut off, so that the generated ones are the
+        fraction `data.synthetic_fraction` of all.
+
     Raises:
-        UserError: `data.synthetic` is no run, or generates no images of these classes.
+        UserError: `data.synthetic` is no run, generates no images of these classes and
+            this size, or may have been trained on images that are held out here.
     """
     folder = Path(data.synthetic)
     if not (folder / 'config.json').exists():

@@ -44,12 +44,19 @@ class Training:
     ) -> tuple[TrainState, Records, bool]:
         """Take steps until the last step, a signal, or the end of patience.
 
+        The last state is saved.
+
         Args:
-            state: the state to continue from.
+            state: the state to continue from, before the last step. It must not be used
+                afterwards.
             asked: `asked(step)`, whether a signal asks to stop after this step.
 
         Returns:
-            (the last state, the records of its evaluation, whether a signal stopped the run).
+            (the last state, the records of the latest evaluation, whether a signal
+            stopped the run before its end). The records are {} without an evaluation.
+
+        Raises:
+            UserError: A step is not finite.
         """
         run = self.run
         first = int(state.step)
@@ -89,9 +96,12 @@ class Training:
     def evaluate(self, state: TrainState, is_saved: bool = True) -> Records:
         """Evaluate a state during training, and save it if it is due or the best so far.
 
+        The metrics are logged and passed to `on_eval`. The split is `run.monitored`.
+
         Args:
             state: the state.
-            is_saved: whether a checkpoint is due.
+            is_saved: whether a checkpoint is due. The state is also saved when patience
+                ends.
 
         Returns:
             The records of the main evaluation.
@@ -112,12 +122,20 @@ class Training:
         return records
 
     def save(self, state: TrainState, metrics: dict[str, float]) -> None:
-        """Save a state, after its metrics are on the disk."""
+        """Start to save a state, after its metrics are on the disk.
+
+        Args:
+            state: the state.
+            metrics: metrics of the state, for its score; {}: it gets no score.
+        """
         self.metrics.flush()
         self.checkpoints.save(state, _origin(self.run), metrics)
 
     def measure_test(self, state: TrainState) -> Records:
         """Measure the test split once, for the last and for the best checkpoint.
+
+        The metrics of both are logged as one row. If no checkpoint is the best, the
+        last one counts as the best.
 
         Args:
             state: the last state.
@@ -147,14 +165,15 @@ def _origin(run: Run) -> Json:
 
 @contextlib.contextmanager
 def train_batches(run: Run, first: int) -> Iterator[Iterator[Batch]]:
-    """Read the training batches of a run ahead.
+    """Read the training batches of a run ahead, in the order of the steps.
 
     Args:
         run: the run.
         first: number of steps taken so far.
 
     Yields:
-        An iterator over the batches after these steps, on the devices.
+        An iterator over the batches of the remaining steps, on the devices. It ends
+        with the last step of the run, and is closed at the end of the block.
     """
     config = run.config.data
     batches = pipeline.train_batches(

@@ -58,11 +58,16 @@ def from_loss(
             the terms.
         tx: the optimizer.
         network: the name of the network to train.
-        accumulate: number of microbatches per batch; more need less memory.
-        ema: decay of the averaged weights, see `from_gradients`.
+        accumulate: number of microbatches per batch; more need less memory. It must
+            divide the batch.
+        ema: largest decay of the averaged weights, see `from_gradients`; 0: no
+            averages.
 
     Returns:
-        The update.
+        The update `(state, batch) -> (state, scalars)`, which does not count the step.
+        The scalars are the mean of each term and of each of `aux['scalars']`, 'loss'
+        (the sum of the terms), 'gradient_norm' and 'update_norm'. For another network
+        than 'model' their names begin with 'NETWORK/'.
     """
 
     def gradients(state: TrainState, batch: Batch) -> Gradients:
@@ -195,7 +200,10 @@ def from_gradients(
             decay min(ema, (1 + step) / (10 + step)). The state must be created with `ema`.
 
     Returns:
-        The update.
+        The update `(state, batch) -> (state, scalars)`, which does not count the step:
+        `guarded` does. The scalars are those of `gradients`, 'gradient_norm' and
+        'update_norm'. For another network than 'model' their names begin with
+        'NETWORK/'.
     """
 
     def update(state: TrainState, batch: Batch):
@@ -224,7 +232,11 @@ def from_gradients(
 
 
 def in_turn(*updates: Update) -> Update:
-    """Combine updates, so that each works on the state that the previous one returned."""
+    """Combine updates, so that each works on the state that the previous one returned.
+
+    All get the same batch. A scalar of a later update replaces an earlier one of its
+    name.
+    """
 
     def combined(state: TrainState, batch: Batch):
         scalars = {}
@@ -237,7 +249,12 @@ def in_turn(*updates: Update) -> Update:
 
 
 def with_learning_rate(update: Update, lr: optax.Schedule) -> Update:
-    """Add the learning rate of the step to the scalars of an update, as 'lr'."""
+    """Add the learning rate of the step to the scalars of an update, as 'lr'.
+
+    Args:
+        update: the update.
+        lr: a function from the number of steps taken before to the learning rate.
+    """
 
     def update_and_rate(state: TrainState, batch: Batch):
         new, scalars = update(state, batch)
@@ -249,8 +266,10 @@ def with_learning_rate(update: Update, lr: optax.Schedule) -> Update:
 def guarded(update: Update) -> Update:
     """Count the steps, and keep the old state from the first non-finite scalar on.
 
-    `state.bad_step` is the step of this scalar. The engine guards every update. The scalars of
-    every update include losses and gradient norms.
+    `state.bad_step` is the step of this scalar, counted from 0, and -1 before. It is
+    also added to the scalars, as 'bad_step'. From then on, `state.step` no longer
+    grows. The engine guards every update. The scalars of every update include losses
+    and gradient norms.
 
     The choice is made inside the compiled program, since donation deletes the old buffers before
     the host can read the scalars.

@@ -15,7 +15,10 @@ Row = dict[str, int | float]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a metrics.jsonl, without a last line that a killed process cut off."""
+    """Read the rows of a metrics.jsonl, up to the first line that is no JSON.
+
+    A killed process may have cut off the last line. Without a file there are no rows.
+    """
     if not path.exists():
         return []
     rows = []
@@ -38,7 +41,12 @@ class Metrics:
     """
 
     def __init__(self, folder: Path, step: int = 0):
-        """Open the log in a run folder, after a step."""
+        """Open the log in a run folder, and keep only the rows up to a step.
+
+        Args:
+            folder: the run folder.
+            step: number of steps taken so far; the row of this step is kept.
+        """
         path = folder / 'metrics.jsonl'
         self.rows = [row for row in read_rows(path) if row['step'] <= step]
         self._files = None
@@ -59,7 +67,7 @@ class Metrics:
             events.close()
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Add the row {'step': step, metric: value, ...}."""
+        """Add the row {'step': step, metric: value, ...} to `rows` and to the files."""
         row = {'step': step, **values}
         self.rows.append(row)
         if self._files:
@@ -84,7 +92,7 @@ class EventFile:
     """A file of TensorBoard events, which hides later events of a killed run."""
 
     def __init__(self, folder: Path, step: int):
-        """Create the file in a run folder, and hide the events after a step."""
+        """Create the file in a run folder, and hide all older events after a step."""
         from tensorboard.compat.proto import event_pb2
         from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -146,22 +154,32 @@ class Progress:
         self.restart(step)
 
     def restart(self, step: int) -> None:
-        """Count from this step and time on, since the time before was no training."""
+        """Count from this step and time on, since the time before was no training.
+
+        Args:
+            step: number of steps taken so far.
+        """
         self._step = step
         self._since = time.monotonic()
 
     def images_per_second(self, step: int) -> float:
-        """Compute the speed since the last restart, in examples per second."""
+        """Compute the speed since the last restart, in examples per second.
+
+        Args:
+            step: number of steps taken so far, counted as in `restart`.
+        """
         seconds = max(time.monotonic() - self._since, 1e-9)
         return (step - self._step) * self._batch_size / seconds
 
     def show(self, step: int, values: dict[str, float], speed: float) -> None:
         """Print a line, unless the last line is too recent.
 
+        The last step is always shown. Only process 0 prints.
+
         Args:
             step: the step.
             values: the scalars to show.
-            speed: examples per second.
+            speed: examples per second, for the remaining time; 0: 0:00 remains.
         """
         is_recent = time.monotonic() - self._shown < self._every
         if is_recent and step < self._total:
@@ -178,12 +196,12 @@ class Progress:
 
 
 def listed(values: dict[str, float]) -> str:
-    """Format metrics as 'loss 0.1234  accuracy 0.9'."""
+    """Format metrics as 'loss 0.1234  accuracy 0.9', with four significant digits."""
     return '  '.join(f'{name} {value:.4g}' for name, value in values.items())
 
 
 def duration(seconds: float) -> str:
-    """Format seconds as 1:05 or 2:03:04."""
+    """Format seconds, rounded to whole ones, as 1:05, or with hours as 2:03:04."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
