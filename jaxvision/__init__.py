@@ -17,14 +17,16 @@ __version__ = '0.1.0'
 def load(workdir: str | Path, step: str | int = 'last') -> 'tuple[Task, Tree, Spec]':
     """Reopen a run to predict with it.
 
-    `task.predict(variables, {'image': uint8 [B, H, W, C]})` returns the predictions.
+    For a task on images, `task.predict(variables, {'image': uint8 [B, H, W, C]})`
+    returns the predictions. Other tasks have the inputs in `spec.inputs`.
 
     Args:
         workdir: the run's folder.
         step: 'last', 'best' or the step of a checkpoint.
 
     Returns:
-        (the task, its variables, the spec of its data).
+        (the task, its variables, the spec of its data). The variables are averaged
+        weights where the run keeps them.
 
     Raises:
         UserError: The folder holds no run, or the checkpoint does not exist.

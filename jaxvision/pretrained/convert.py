@@ -69,10 +69,12 @@ def from_torch(tensors: Tensors, modules: ModuleNames) -> Leaves:
 
     Args:
         tensors: {name: tensor} of a PyTorch state dict.
-        modules: maps 'layer1.0.conv1' to 'stage1_block1/conv1'.
+        modules: maps 'layer1.0.conv1' to 'stage1_block1/conv1'. It raises KeyError for
+            an unknown name.
 
     Returns:
-        {name: leaf} of our model.
+        {name: leaf} of our model, float32 or float64. An unknown tensor keeps its name.
+        Counters of batches are left out.
     """
     leaves = {}
     for name, tensor in tensors.items():
@@ -98,10 +100,11 @@ def from_keras(tensors: Tensors, modules: ModuleNames) -> Leaves:
 
     Args:
         tensors: {'LAYER/WEIGHT': tensor}.
-        modules: maps 'conv2_block1_1_bn' to 'stage1_block1/norm1'.
+        modules: maps 'conv2_block1_1_bn' to 'stage1_block1/norm1'. It raises KeyError
+            for an unknown name.
 
     Returns:
-        {name: leaf} of our model.
+        {name: leaf} of our model, float32 or float64. An unknown tensor keeps its name.
     """
     leaves = {}
     for name, tensor in tensors.items():
@@ -116,10 +119,11 @@ def from_flax(tensors: Tensors, modules: ModuleNames) -> Leaves:
 
     Args:
         tensors: {name: tensor}, with names such as 'Transformer/encoder_norm/scale'.
-        modules: maps 'Transformer/encoder_norm' to 'norm'.
+        modules: maps 'Transformer/encoder_norm' to 'norm'. It raises KeyError for an
+            unknown name.
 
     Returns:
-        {name: leaf} of our model.
+        {name: leaf} of our model, float32 or float64. An unknown tensor keeps its name.
     """
     leaves = {}
     for name, tensor in tensors.items():
@@ -163,6 +167,12 @@ def fold_biases(leaves: Leaves) -> Leaves:
 
     (x + b) - m = x - (m - b). Our convolutions before batch norm have no bias, since its
     gradient would be 0.
+
+    Args:
+        leaves: {name: leaf}. The norm after 'stem_conv' is called 'stem_norm'.
+
+    Returns:
+        A copy without the folded biases. A bias without such a norm stays.
     """
     folded = dict(leaves)
     for name in leaves:
@@ -182,6 +192,9 @@ def bgr_to_rgb(leaves: Leaves, kernel: str) -> Leaves:
     Args:
         leaves: {name: leaf}.
         kernel: name of the first kernel, [*window, 3, out], whose input channels are reversed.
+
+    Returns:
+        A copy with the reversed kernel; `leaves` itself if it has no such kernel.
     """
     if kernel not in leaves:
         return leaves

@@ -20,7 +20,14 @@ _MOST_LISTED = 8
 
 
 def nest(leaves: Leaves) -> dict[str, Tree]:
-    """Nest leaves as Flax does: {'params': tree, 'batch_stats': tree}, without empty trees."""
+    """Nest leaves as Flax does: {'params': tree, 'batch_stats': tree}.
+
+    Args:
+        leaves: {'module/.../leaf': array}. The leaves 'mean' and 'var' are statistics.
+
+    Returns:
+        The nested dicts. A tree without leaves is left out.
+    """
     collections = {'params': {}, 'batch_stats': {}}
     for path, leaf in leaves.items():
         *modules, name = path.split('/')
@@ -37,8 +44,9 @@ def fit(leaves: Leaves, shapes: Tree) -> Tree:
     Position embeddings of another grid are resampled.
 
     Args:
-        leaves: {name: leaf}.
-        shapes: the variables of the model, from `jax.eval_shape`.
+        leaves: {'module/.../leaf': array}.
+        shapes: the variables of the model, {'params': tree, ...}, from
+            `jax.eval_shape`.
 
     Returns:
         A tree with the structure and dtypes of `shapes`, and the values of the leaves.
@@ -86,7 +94,10 @@ def _listed(names: list[str]) -> str:
 
 
 def by_name(variables: Tree) -> dict[str, jax.Array | jax.ShapeDtypeStruct]:
-    """Flatten the variables of a model to {name: leaf}; collections share no name."""
+    """Flatten the variables of a model to {'module/.../leaf': leaf}.
+
+    A name does not contain the collection, such as 'params'. Collections share no name.
+    """
     leaves = {}
     for path, leaf in jax.tree.leaves_with_path(variables):
         name = '/'.join(key.key for key in path[1:])
@@ -101,8 +112,13 @@ def of_run(config: ConfigDict, file: Path) -> Tree:
         config: the config of the run, with the model of the weights.
         file: the weights file.
 
+    Returns:
+        {'params': {'model': tree}, 'model_state': {'model': {collection: tree}}}.
+        Shapes are not compared with those of the run.
+
     Raises:
-        UserError: The file is damaged, or its weights are of another model.
+        UserError: The file is damaged, or its weights are of another model, or need
+            other `model.options`.
     """
     weights = weights_file.read(file, model_of_weights(config))
     _check_options(config, file, weights.identity)
@@ -113,7 +129,8 @@ def model_of_weights(config: ConfigDict) -> str:
     """Name the model that pretrained weights are for: a detector's is its backbone.
 
     Args:
-        config: of a run. The variant of a detector is NAME:VARIANT of its backbone.
+        config: the config of a run. The variant of a detector is NAME:VARIANT of its
+            backbone. A variant without a colon means `config.model.name`.
     """
     backbone, colon, _ = config.model.variant.partition(':')
     return backbone if colon else config.model.name
@@ -123,8 +140,11 @@ def as_network(variables: Tree, network: str = 'model') -> Tree:
     """Arrange the variables of a model in the form of `TrainState.variables`.
 
     Args:
-        variables: the variables of the model.
+        variables: the variables of the model, {'params': tree, collection: tree, ...}.
         network: the name of the network in the run.
+
+    Returns:
+        {'params': {network: tree}, 'model_state': {network: {collection: tree}}}.
     """
     statistics = {name: tree for name, tree in variables.items() if name != 'params'}
     return {

@@ -59,7 +59,11 @@ KNOWN = (
 
 
 def find(path: Path) -> KnownFile | None:
-    """Look up a file by its name, or by its folders on the Hugging Face Hub."""
+    """Look up a file by its name, without opening it; None if it is not known.
+
+    A file called model.safetensors or pytorch_model.bin, as on the Hugging Face Hub, is
+    looked up by its whole path.
+    """
     name = str(path.absolute()) if path.name in _HUB_NAMES else path.name
     for known in KNOWN:
         if re.search(f'(?<![a-z0-9]){known.pattern}', name):

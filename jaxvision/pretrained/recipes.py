@@ -30,7 +30,7 @@ class Recipe:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
     def at(self, size: int) -> 'Recipe':
-        """Copy the recipe for squares of another side, in pixels."""
+        """Copy the recipe for squares of another side in pixels. `crop` stays."""
         return dataclasses.replace(self, size=size)
 
     def preprocessing(self) -> Preprocessing:

@@ -79,7 +79,8 @@ def identify(path: str | os.PathLike, family: str) -> Identity:
         family: name of our model, such as 'resnet'.
 
     Raises:
-        UserError: The file is of no known format of the family, or its header is damaged.
+        UserError: The file is missing or of no known format of the family, its header
+            is damaged, or no pretrained weights are known for the family.
     """
     formats = _formats(path, family)
     # Arrays without strides repeat one number, so they need no memory.
@@ -97,8 +98,13 @@ def read(path: str | os.PathLike, family: str) -> PretrainedWeights:
         path: the file.
         family: name of our model, such as 'resnet'.
 
+    Returns:
+        The leaves with our names and layouts, and the description of the file. A tensor
+        without a counterpart in our model keeps its published name.
+
     Raises:
-        UserError: The file is damaged, or of no known format of the family.
+        UserError: The file is missing, damaged or of no known format of the family, its
+            numbers are not finite, or no pretrained weights are known for the family.
     """
     formats = _formats(path, family)
     return _interpret(Path(path), family, formats, tensor_file.read(path))

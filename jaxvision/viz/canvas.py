@@ -14,7 +14,7 @@ DOTS_PER_INCH = 100
 
 
 def empty(width: float, height: float) -> 'Figure':
-    """Make an empty figure of a size in inches."""
+    """Make an empty figure of a size in inches, with 100 pixels per inch."""
     from matplotlib.figure import Figure
 
     figure = Figure((width, height), dpi=DOTS_PER_INCH, layout='constrained')
@@ -33,7 +33,7 @@ def render(figure: 'Figure') -> Picture:
 
 
 def message(text: str) -> Picture:
-    """Draw a line of text, in place of an empty figure."""
+    """Draw a line of text on 400 x 100 pixels, in place of an empty figure."""
     figure = empty(4.0, 1.0)
     figure.text(0.5, 0.5, text, ha='center', va='center')
     return render(figure)

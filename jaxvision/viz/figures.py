@@ -39,8 +39,10 @@ SMALL = 280  # pixels; an image is enlarged if its longest side is shorter
 def curves(rows: Rows) -> Picture:
     """Draw the learning curves of the rows of `metrics.jsonl`.
 
-    Each metric has one panel for training and evaluation. The loss comes first, then the metrics of
-    the evaluation, at most 8 panels. Timings (perf/) and values that are not finite are left out.
+    Each metric has one panel, with a curve of its values under 'train/' and one of
+    those under 'eval/', the test split. The loss comes first, then the metrics of
+    evaluations, at most 8 panels. Timings (perf/) and values that are not finite are
+    left out. Without metrics the picture is a message.
     """
     names = _metrics_by_use(rows)[:MOST_PANELS]
     if not names:
@@ -101,6 +103,9 @@ def gallery(
         captions: the caption of each image. A long caption is wrapped and cut.
         columns: largest number of images on a line.
 
+    Returns:
+        The picture; a message if there are no images.
+
     Raises:
         ValueError: The numbers of images and captions differ.
     """
@@ -140,7 +145,8 @@ def attention(
         image: uint8 [H, W, 1 or 3].
         words: the captions of the copies.
         weights: attention weights >= 0 of each word, on a grid over the image. The largest
-            weight of a word gives full brightness.
+            weight of a word gives full brightness. Weights after the last word are
+            ignored.
     """
     from PIL import Image
 
@@ -162,10 +168,10 @@ def scores(
     selected: Bool[np.ndarray, 't'],
     importance: Float[np.ndarray, 't'] | None = None,
 ) -> Picture:
-    """Draw the scores of a video's frames over time.
+    """Draw the scores of a video's frames over time, on an axis that begins at score 0.
 
     Args:
-        times: time of each frame in seconds, at equal distances.
+        times: time of each frame in seconds, at equal distances; at least one frame.
         predicted: predicted score of each frame.
         selected: True for the frames of the summary, whose time is shaded.
         importance: annotated score of each frame; None: unknown.
@@ -252,7 +258,7 @@ def _bar(
 
 
 def beside(before: ColorImage, after: ColorImage) -> Picture:
-    """Draw two images side by side, both at the size of the second.
+    """Draw `before` on the left of `after`, both at the size of `after`.
 
     A white line separates them. Small images are enlarged.
     """
@@ -277,9 +283,10 @@ def grid(images: Sequence[AnyImage], columns: int, times: int = 1) -> Picture:
     """Draw images of one size in a grid, with white lines of one pixel between them.
 
     Args:
-        images: uint8 [H, W, 1 or 3].
+        images: uint8 [H, W, 1 or 3], at least one. They fill the grid line by line, and
+            the rest of the last line is white.
         columns: images on a line.
-        times: factor by which the grid is enlarged.
+        times: factor by which the grid is enlarged: each pixel is repeated.
     """
     height, width, _ = images[0].shape
     lines = math.ceil(len(images) / columns)
@@ -297,7 +304,10 @@ def grid(images: Sequence[AnyImage], columns: int, times: int = 1) -> Picture:
 
 
 def save(path: str | os.PathLike, picture: Picture) -> None:
-    """Write a PNG atomically, so that a killed process leaves no damaged picture."""
+    """Write a PNG atomically, so that a killed process leaves no damaged picture.
+
+    An older file at `path` is replaced. The folder must exist.
+    """
     from PIL import Image
 
     with atomic_path(Path(path), durable=False) as partial:

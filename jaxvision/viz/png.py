@@ -31,8 +31,10 @@ def write(
         path: the file, in an existing folder.
         shape: height, width and channels of the image: 1 (grey), 2 (grey with alpha), 3
             (RGB) or 4 (RGB with alpha).
-        rows: the rows from the top down, any number at a time.
-        color: {name: content} of chunks that define the colours, such as iCCP.
+        rows: the rows [n, width, channels] from the top down, any number n at a time.
+            The caller must give `height` rows in all; they are not counted.
+        color: {name of four letters: content} of chunks that define the colours, such
+            as iCCP. They are written as they are.
     """
     height, width, channels = shape
     color_type = CHANNELS_TO_COLOR_TYPE[channels]

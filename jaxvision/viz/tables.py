@@ -27,7 +27,12 @@ class Table:
         self._has_heading = False
 
     def print(self, rows: Iterable[Row]) -> None:
-        """Print more rows. A column becomes wider if a value needs it."""
+        """Print more rows at once. A column becomes wider if a value needs it.
+
+        Args:
+            rows: {column: value}, in the order of the columns. A float gets four
+                decimals. The column None holds a remark.
+        """
         lines = list(map(_texts, rows))
         if not self._has_heading:
             for line in lines:

@@ -13,7 +13,7 @@ LONGEST_LABEL = 22  # characters
 
 @functools.cache
 def font() -> 'FreeTypeFont':
-    """The font of the bars, which has letters of many scripts."""
+    """Load the font of pictures, 14 pixels high, which has letters of many scripts."""
     from matplotlib import get_data_path
     from PIL import ImageFont
 
@@ -26,8 +26,11 @@ def cut_to_width(name: str, font: 'FreeTypeFont', width: int) -> str:
 
     Args:
         name: the text.
-        font: of Pillow.
-        width: in pixels.
+        font: the font of Pillow that will draw the text.
+        width: largest width in pixels.
+
+    Returns:
+        The text with single spaces, and with '…' at its end if it was cut.
     """
     printable = name.encode(errors='replace').decode()
     name = ' '.join(printable.split())
@@ -39,12 +42,12 @@ def cut_to_width(name: str, font: 'FreeTypeFont', width: int) -> str:
 
 
 def shortened(name: str) -> str:
-    """Cut a long name to LONGEST_LABEL characters."""
+    """Cut a name to at most 22 characters; a name that was longer ends with '…'."""
     if len(name) <= LONGEST_LABEL:
         return name
     return name[: LONGEST_LABEL - 1] + '…'
 
 
 def wrapped(caption: str, width: int) -> str:
-    """Wrap a caption to at most three lines of `width` characters."""
+    """Wrap a caption to at most three lines of `width` characters, with ' …' if cut."""
     return '\n'.join(textwrap.wrap(caption, width, max_lines=3, placeholder=' …'))

@@ -100,6 +100,10 @@ def torch_converter(publisher: str) -> Callable[[Tensors], Leaves]:
 
     Args:
         publisher: 'authors', 'timm' or 'torchvision'.
+
+    Returns:
+        `(tensors) -> leaves`: from {PyTorch name: array} to {parameter path: array},
+        with our names and axes. An unknown tensor keeps its name.
     """
     # torchvision numbers stages and downsamplings together.
     modules_per_stage = 2 if publisher == 'torchvision' else 1

@@ -94,6 +94,7 @@ def modules(
 
     Returns:
         {published name: our name}, such as {'blocks.1.0.conv_dw': 'block2/depthwise_conv'}.
+        Some of these modules may be absent from the file.
     """
     blocks = {}
     for name in tensors:
@@ -132,9 +133,14 @@ def torch_converter(
     """Make the function that converts PyTorch tensors to leaves.
 
     Args:
-        block: regular expression of the prefix of a block, as in `modules`.
+        block: regular expression of the prefix of a block, such as
+            'blocks[.]([0-9])[.]'. Its groups give the order of blocks.
         parts: names within a block.
         around: names outside the blocks.
+
+    Returns:
+        `(tensors) -> leaves`: from {PyTorch name: array} to {parameter path: array},
+        with our names and axes. An unknown tensor keeps its name.
     """
 
     def leaves(tensors: Tensors) -> Leaves:
@@ -150,9 +156,15 @@ def keras_converter(
     """Make the function that converts Keras tensors to leaves.
 
     Args:
-        block: regular expression of the prefix of a block, as in `modules`.
+        block: regular expression of the prefix of a block, such as
+            'block(.)([a-z])(?=_)'. Its groups give the order of blocks.
         parts: names within a block.
         around: names outside the blocks.
+
+    Returns:
+        `(tensors) -> leaves`: from {'LAYER/WEIGHT': array} to {parameter path: array},
+        with our names and axes. The layer that normalises images is left out. Another
+        unknown tensor keeps its name.
     """
 
     def leaves(tensors: Tensors) -> Leaves:

@@ -49,6 +49,12 @@ def from_keras(tensors: Tensors) -> Leaves:
 
     The published files have the old names: 'mobl3_conv_3_expand' for 'block_3_expand',
     'bn3_conv_3_bn_expand' for 'block_3_expand_BN', and 'Logits' for 'predictions'.
+
+    Args:
+        tensors: {'LAYER/WEIGHT': array}.
+
+    Returns:
+        {parameter path: array} of our MobileNetV2. An unknown tensor keeps its name.
     """
 
     def modern(match: re.Match) -> str:

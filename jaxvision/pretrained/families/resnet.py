@@ -55,12 +55,28 @@ def _keras_module(module: str) -> str:
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    """Convert tensors of torchvision and timm."""
+    """Convert tensors of torchvision and timm to leaves of our ResNet.
+
+    Args:
+        tensors: {PyTorch name: array}.
+
+    Returns:
+        {parameter path: array}, with our names and axes. An unknown tensor keeps its
+        name.
+    """
     return convert.from_torch(tensors, _torch_module)
 
 
 def from_keras(tensors: Tensors) -> Leaves:
-    """Convert Keras tensors, which were trained on BGR, with biases before batch norm."""
+    """Convert Keras tensors, which were trained on BGR, with biases before batch norm.
+
+    Args:
+        tensors: {'LAYER/WEIGHT': array}.
+
+    Returns:
+        {parameter path: array} of our ResNet, for RGB and without these biases. An
+        unknown tensor keeps its name.
+    """
     leaves = convert.fold_biases(convert.from_keras(tensors, _keras_module))
     return convert.bgr_to_rgb(_with_our_epsilon(leaves), 'stem_conv/kernel')
 

@@ -59,7 +59,15 @@ def _keras_module(module: str) -> str:
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    """Convert tensors of torchvision and timm."""
+    """Convert tensors of torchvision and timm to leaves of our VGG.
+
+    Args:
+        tensors: {PyTorch name: array}, with at least one kernel 'features.N.weight'.
+
+    Returns:
+        {parameter path: array}, with our names and axes. An unknown tensor keeps its
+        name.
+    """
     leaves = convert.from_torch(tensors, _torch_modules(tensors).__getitem__)
     for name in ('fc6/kernel', 'fc7/kernel'):
         if name in leaves:
@@ -83,7 +91,14 @@ def _dense(kernel: np.ndarray, name: str) -> np.ndarray:
 
 
 def from_keras(tensors: Tensors) -> Leaves:
-    """Convert Keras tensors, which were trained on BGR."""
+    """Convert Keras tensors, which were trained on BGR.
+
+    Args:
+        tensors: {'LAYER/WEIGHT': array}.
+
+    Returns:
+        {parameter path: array} of our VGG, for RGB. An unknown tensor keeps its name.
+    """
     leaves = convert.from_keras(tensors, _keras_module)
     return convert.bgr_to_rgb(leaves, 'conv1_1/kernel')
 

@@ -101,12 +101,27 @@ def _google_module(module: str) -> str:
 
 
 def from_timm(tensors: Tensors) -> Leaves:
-    """Convert tensors of timm."""
+    """Convert tensors of timm to leaves of our ViT.
+
+    Args:
+        tensors: {PyTorch name: array}.
+
+    Returns:
+        {parameter path: array}, with our names and axes. An unknown tensor keeps its
+        name.
+    """
     return convert.from_torch(tensors, _timm_module)
 
 
 def from_torchvision(tensors: Tensors) -> Leaves:
-    """Convert tensors of torchvision, where 'in_proj_weight' has no module 'in_proj'."""
+    """Convert tensors of torchvision, where 'in_proj_weight' has no module 'in_proj'.
+
+    Args:
+        tensors: {PyTorch name: array}.
+
+    Returns:
+        {parameter path: array} of our ViT. An unknown tensor keeps its name.
+    """
     renamed = {
         name.replace('.in_proj_', '.in_proj.'): tensor
         for name, tensor in tensors.items()
@@ -119,6 +134,12 @@ def from_google(tensors: Tensors) -> Leaves:
 
     Their attention has kernels [C, heads, C / heads] for query, key and value, and a kernel
     [heads, C / heads, C] for the output. Ours has a kernel [C, 3 C] and a kernel [C, C].
+
+    Args:
+        tensors: {name: array} of a file of AugReg or big_vision.
+
+    Returns:
+        {parameter path: array} of our ViT. An unknown tensor keeps its name.
     """
     leaves = convert.from_flax(tensors, _google_module)
     for name in list(leaves):

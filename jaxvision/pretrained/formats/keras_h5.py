@@ -55,6 +55,8 @@ class _Place(NamedTuple):
 def open_tensors(path: Path) -> Iterator[dict[str, LazyTensor]]:
     """Open a file as {'LAYER/WEIGHT': tensor}, with names such as 'conv1_conv/kernel'.
 
+    The tensors can be read inside the block only.
+
     Raises:
         ValueError: The file is damaged, is not of Keras, or would unpack to far more than
             its size.

@@ -19,11 +19,14 @@ _MOST_COMPRESSED = 20
 
 @contextlib.contextmanager
 def open_tensors(path: Path) -> Iterator[dict[str, LazyTensor]]:
-    """Open a file as {name: tensor}.
+    """Open a file as {name: tensor}, with the names of the arrays without '.npy'.
+
+    The tensors can be read inside the block only.
 
     Raises:
-        ValueError: An array is damaged, holds no numbers, or would unpack to far more than
-            the file.
+        ValueError: An array is damaged, holds no numbers, or the arrays would unpack to
+            over 20 times the size of the file.
+        BadZipFile: The file is no intact ZIP.
     """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()

@@ -21,8 +21,11 @@ _DTYPES = ('F16', 'BF16', 'F32', 'F64', 'I64', 'I32', 'I16', 'I8', 'U8', 'BOOL')
 def open_tensors(path: Path) -> Iterator[dict[str, LazyTensor]]:
     """Open a file as {name: tensor}.
 
+    The tensors can be read inside the block only.
+
     Raises:
-        ValueError: The file is damaged, or has dtypes that NumPy lacks.
+        ValueError: The file is damaged, has dtypes that NumPy lacks, or a header of
+            more than 4 MiB.
     """
     with path.open('rb') as start:
         length = int.from_bytes(start.read(8), 'little')

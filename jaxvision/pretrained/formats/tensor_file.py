@@ -74,6 +74,9 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def read_shapes(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:
     """Read the names and shapes of the tensors of a file, and none of the numbers.
 
+    Returns:
+        {name: shape}, with the names and layouts of the file.
+
     Raises:
         UserError: The file is missing, of no supported format, or its header is damaged.
             The message is one line.

@@ -26,11 +26,13 @@ def open_zip(path: Path) -> Iterator[dict[str, LazyTensor]]:
     """Open a file of PyTorch 1.6 or newer as {name: tensor}.
 
     The file holds a state dict, alone or in a checkpoint. `torch.save` writes a ZIP with a
-    pickle and the numbers of each storage.
+    pickle and the numbers of each storage. The tensors can be read inside the block
+    only.
 
     Raises:
-        ValueError: The file is damaged, or holds no state dict.
+        ValueError: The file is damaged or compressed, or holds no state dict.
         LookupError: A part is missing.
+        BadZipFile: The file is no intact ZIP.
     """
     with zipfile.ZipFile(path) as archive:
         _check_stored(archive, path.stat().st_size)
@@ -75,10 +77,12 @@ def open_legacy(path: Path) -> Iterator[dict[str, LazyTensor]]:
     """Open a file from before PyTorch 1.6 as {name: tensor}.
 
     The file has five pickles: magic number, version, machine, state dict, and keys of the
-    storages. Then each storage follows, as its length and its numbers.
+    storages. Then each storage follows, as its length and its numbers. The tensors can
+    be read inside the block only.
 
     Raises:
         ValueError: The file is damaged, or holds no state dict.
+        LookupError, AttributeError, TypeError: A pickle is damaged.
     """
     with path.open('rb') as file:
         pickles = io.BytesIO(file.read(_LONGEST_PICKLE))

@@ -251,6 +251,15 @@ def _call(function: object, arguments: object) -> object:
 def state_dict(value: object) -> dict[str, StoredTensor]:
     """Find the state dict in a pickled value, which may be a checkpoint.
 
+    A checkpoint is a dict with the state dict under a key such as 'state_dict' or
+    'model'. Averaged weights, such as 'model_ema', come first.
+
+    Args:
+        value: a result of `load`.
+
+    Returns:
+        {name: tensor}. Without such a key, the value itself is the state dict.
+
     Raises:
         ValueError: The value is no dict, or the state dict holds other values than tensors.
     """
