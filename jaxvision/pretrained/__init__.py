@@ -8,7 +8,7 @@
 - `recipes.py` lists the preprocessing of published networks.
 - `flax_variables.py` makes the variables of a model or a run from the converted leaves.
 - `position_embeddings.py` resamples the position embeddings of a ViT.
-- `imagenet_classes.py` has the names of the ImageNet classes.
+- `imagenet_classes.py` and `coco_classes.py` have the names of the classes of published weights.
 
 The two steps are `weights_file.read('resnet50.pth', 'resnet')` and `flax_variables.fit`.
 """

@@ -1,8 +1,16 @@
-"""Feature pyramid network: Lin et al., 2017 (arXiv 1612.03144)."""
+"""Feature pyramid network: Lin et al., 2017 (arXiv 1612.03144).
+
+Coarser maps than the backbone's may follow, each of half the size of the one before:
+
+- 'pool' takes every other cell of the coarsest map, as in Faster R-CNN.
+- 'P5' and 'C5' add two maps by convolutions of stride 2. The first one sees the coarsest map of
+  the pyramid ('P5') or of the backbone ('C5'), as in RetinaNet (arXiv 1708.02002).
+"""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,7 +24,23 @@ from jaxvision.core.registry import resolve
 from jaxvision.core.types import Values
 from jaxvision.models.blocks import convolution, layers
 
+Extra = Literal['none', 'pool', 'P5', 'C5']
+# Number of the coarser maps.
+EXTRA_MAPS: dict[Extra, int] = {'none': 0, 'pool': 1, 'P5': 2, 'C5': 2}
+
 FeatureMap = Float[Array, 'b _ _ _']
+
+
+class Grid(NamedTuple):
+    """The cells of a feature map.
+
+    Attributes:
+        shape: (rows, columns).
+        stride: pixels from one cell to the next, vertically and horizontally.
+    """
+
+    shape: tuple[int, int]
+    stride: tuple[int, int]
 
 
 class FeaturePyramid(nn.Module):
@@ -24,40 +48,76 @@ class FeaturePyramid(nn.Module):
 
     Attributes:
         width: channels of every map.
+        extra: maps coarser than the backbone's.
+        norm: 'none', or 'batch' after each convolution, whose biases are then left out. The
+            extra maps have biases and no normalisation.
+        momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.
     """
 
     width: int
+    extra: Extra = 'none'
+    norm: str = 'none'
+    momentum: float = 0.9
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, maps: Sequence[FeatureMap]) -> list[FeatureMap]:
+    def __call__(
+        self, maps: Sequence[FeatureMap], train: bool = False
+    ) -> list[FeatureMap]:
         """Combine maps of a backbone.
 
         Args:
             maps: [B, H, W, C], the finest first.
+            train: whether batch norms use the statistics of the batch.
 
         Returns:
-            Maps of the same heights and widths.
+            Maps of the same heights and widths, then the extra ones.
         """
-        conv = partial(
+        combined = []
+        coarser = None
+        for level in reversed(range(len(maps))):
+            x = self._convolved(maps[level], (1, 1), train, f'lateral{level + 1}')
+            if coarser is not None:
+                x = x + _enlarged(coarser, x.shape[1], x.shape[2])
+            coarser = x
+            combined.append(self._convolved(x, (3, 3), train, f'output{level + 1}'))
+        combined = combined[::-1]
+        return combined + self._extra_maps(maps[-1], combined[-1])
+
+    def _convolved(
+        self, x: FeatureMap, window: tuple[int, int], train: bool, name: str
+    ) -> FeatureMap:
+        x = self._conv()(window, use_bias=self.norm == 'none', name=name)(x)
+        if self.norm == 'none':
+            return x
+        norm = layers.normalization(
+            self.norm, train, self.dtype, self.param_dtype, self.momentum
+        )
+        return norm(name=f'{name}_norm')(x)
+
+    def _extra_maps(self, last: FeatureMap, coarsest: FeatureMap) -> list[FeatureMap]:
+        """The extra maps by the coarsest maps of the backbone and of the pyramid."""
+        if self.extra == 'none':
+            return []
+        if self.extra == 'pool':
+            return [coarsest[:, ::2, ::2]]
+        x = last if self.extra == 'C5' else coarsest
+        conv = self._conv()
+        first = conv((3, 3), 2, padding=1, name='extra1')(x)
+        second = conv((3, 3), 2, padding=1, name='extra2')(nn.relu(first))
+        return [first, second]
+
+    def _conv(self) -> Callable[..., nn.Module]:
+        return partial(
             convolution.Conv,
             self.width,
             kernel_init=layers.he_normal,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
         )
-        combined = []
-        coarser = None
-        for level in reversed(range(len(maps))):
-            x = conv((1, 1), name=f'lateral{level + 1}')(maps[level])
-            if coarser is not None:
-                x = x + _enlarged(coarser, x.shape[1], x.shape[2])
-            coarser = x
-            combined.append(conv((3, 3), name=f'output{level + 1}')(x))
-        return combined[::-1]
 
 
 def _enlarged(x: FeatureMap, height: int, width: int) -> FeatureMap:
@@ -73,8 +133,11 @@ class PyramidBackbone(nn.Module):
 
     Attributes:
         backbone: `(image) -> (logits, intermediates)`, without a head.
-        strides: pixels of a cell of each map, the finest first.
+        strides: pixels of a cell of each map of the backbone, the finest first.
         width: channels of every map.
+        extra: maps coarser than these.
+        norm: after each convolution of the pyramid, see `FeaturePyramid`.
+        momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.
     """
@@ -82,6 +145,9 @@ class PyramidBackbone(nn.Module):
     backbone: nn.Module
     strides: tuple[int, ...]
     width: int
+    extra: Extra = 'none'
+    norm: str = 'none'
+    momentum: float = 0.9
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
 
@@ -96,9 +162,34 @@ class PyramidBackbone(nn.Module):
         _, intermediates = self.backbone(image, train=train, keys=keys)
         maps = [map_of_stride(intermediates, image, stride) for stride in self.strides]
         pyramid = FeaturePyramid(
-            self.width, self.dtype, self.param_dtype, name='pyramid'
+            self.width,
+            self.extra,
+            self.norm,
+            self.momentum,
+            self.dtype,
+            self.param_dtype,
+            name='pyramid',
         )
-        return pyramid(maps), intermediates
+        return pyramid(maps, train), intermediates
+
+    def grids(self, size: tuple[int, int]) -> list[Grid]:
+        """List the cells of every map, the extra ones included.
+
+        The stride of an extra map is the image's size over the map's, rounded down, as in
+        torchvision. It is 2 to the power of the level only if the sides are multiples of it.
+
+        Args:
+            size: (height, width) of the image, pixels.
+        """
+        grids = []
+        for stride in self.strides:
+            shape = (-(-size[0] // stride), -(-size[1] // stride))
+            grids.append(Grid(shape, (stride, stride)))
+        for _ in range(EXTRA_MAPS[self.extra]):
+            height, width = grids[-1].shape
+            shape = (-(-height // 2), -(-width // 2))
+            grids.append(Grid(shape, (size[0] // shape[0], size[1] // shape[1])))
+        return grids
 
 
 def map_of_stride(
@@ -138,6 +229,8 @@ def make_features(
     momentum: float,
     dtype: DTypeLike,
     param_dtype: DTypeLike,
+    extra: Extra = 'none',
+    norm: str = 'none',
 ) -> PyramidBackbone:
     """Build the backbone of a detector and its pyramid.
 
@@ -149,6 +242,8 @@ def make_features(
         momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.
+        extra: maps coarser than the backbone's.
+        norm: after each convolution of the pyramid, see `FeaturePyramid`.
 
     Raises:
         UserError: There is no such backbone, or the strides do not double.
@@ -158,6 +253,9 @@ def make_features(
         backbone=_make_backbone(variant, options, momentum=momentum, **types),
         strides=_parse_strides(strides),
         width=width,
+        extra=extra,
+        norm=norm,
+        momentum=momentum,
         **types,
     )
 

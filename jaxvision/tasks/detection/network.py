@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from jaxvision.boxes import nms
 from jaxvision.boxes.types import Candidates, Chosen, Classes, Scores, Truth, Valid
@@ -18,8 +19,6 @@ from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.image import color
 from jaxvision.models.types import Images
 from jaxvision.tasks.detection import augmentation
-
-MOST_DETECTIONS = 100  # of an image, as in COCO's evaluation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,12 +36,6 @@ class Detector:
     spec: Spec
     options: Config
     dtype: DTypeLike
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the model's images, pixels."""
-        height, width, _ = self.spec.inputs['image'].shape
-        return height, width
 
     def init(self, key: PRNGKeyArray, batch: Batch) -> tuple[Tree, Tree]:
         """Draw (the parameters, the model state)."""
@@ -120,6 +113,7 @@ class Detector:
         boxes: Candidates,
         scores: Scores,
         classes: Classes,
+        limits: Float[Array, '4'],
     ) -> Batch:
         """Suppress the worse of overlapping detections of one image.
 
@@ -127,20 +121,19 @@ class Detector:
             boxes: edges in pixels of the input.
             scores: in [0, 1].
             classes: of each box.
+            limits: the largest edges, see `limits_of`.
 
         Returns:
-            The best `MOST_DETECTIONS`: 'boxes' [D, 4], 'scores' [D], 'classes' [D] and 'valid'
+            The best `most_detections`: 'boxes' [D, 4], 'scores' [D], 'classes' [D] and 'valid'
             [D], False for padding.
         """
-        height, width = self.size
-        limits = jnp.array([height, width, height, width], boxes.dtype)
         boxes = jnp.clip(boxes, 0, limits)
         kept = nms.by_argmax(
             boxes,
             scores,
             classes,
             iou=self.options.nms_iou,
-            limit=MOST_DETECTIONS,
+            limit=self.options.most_detections,
             score=self.options.least_score,
         )
         return {
@@ -149,6 +142,26 @@ class Detector:
             'classes': classes[kept.index] * kept.valid,
             'valid': kept.valid,
         }
+
+
+def size_of(images: Num[Array | np.ndarray, 'b h w c']) -> tuple[int, int]:
+    """(height, width) of images, pixels."""
+    return images.shape[1], images.shape[2]
+
+
+def limits_of(inputs: Batch) -> Float[Array, 'b 4']:
+    """The largest edges of boxes: the height and the width of each image, twice.
+
+    Args:
+        inputs: 'image' [B, H, W, C]. 'content_size' [B, 2], if it is there, is the height and
+            the width of the part of the canvas that the image covers, from the top left.
+    """
+    images = inputs['image']
+    if 'content_size' in inputs:
+        return jnp.tile(inputs['content_size'], 2).astype(jnp.float32)
+    height, width = size_of(images)
+    limits = jnp.array([height, width, height, width], jnp.float32)
+    return jnp.broadcast_to(limits, (len(images), 4))
 
 
 def inside_any(centers: Float[Array, 'n 2'], boxes: Truth, mask: Valid) -> Chosen:

@@ -1,6 +1,7 @@
 """The loss and the detections of a one-stage detector."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxvision.boxes.types import Candidates, Truth, TruthClasses, Valid
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
 from jaxvision.losses import detection as losses
-from jaxvision.tasks.detection.network import Detector, inside_any
+from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
 
 # The loss of an image without objects is divided by this.
@@ -32,7 +33,8 @@ class OneStage(Detector):
         """
         images, boxes = self.augment(batch, key)
         outputs, model_state = self.train(params, state, images, batch, key)
-        class_values, box_values, weights = jax.vmap(self._terms)(
+        terms_of = functools.partial(self._terms, size_of(images))
+        class_values, box_values, weights = jax.vmap(terms_of)(
             outputs['logits'],
             outputs['distances'],
             boxes,
@@ -48,6 +50,7 @@ class OneStage(Detector):
 
     def _terms(
         self,
+        size: tuple[int, int],
         logits: Float[Array, 'n k'],
         distances: Candidates,
         truth: Truth,
@@ -56,7 +59,7 @@ class OneStage(Detector):
         crowd: Valid,
     ) -> tuple[Float[Array, ''], Float[Array, ''], Float[Array, '']]:
         """The summed losses of one image, and the weight that they are divided by."""
-        centers, _ = map(jnp.asarray, self.model.cells(self.size))
+        centers, _ = map(jnp.asarray, self.model.cells(size))
         predicted = coders.decode_distances(distances, centers)
         scores = jax.nn.sigmoid(logits)[:, classes]
         matches = matching.task_aligned(
@@ -84,11 +87,17 @@ class OneStage(Detector):
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
         """Detect objects in images in [0, 255]; the arrays of `select`, for each image."""
         outputs = self.outputs(variables, inputs)
-        centers, _ = map(jnp.asarray, self.model.cells(self.size))
+        centers, _ = map(jnp.asarray, self.model.cells(size_of(inputs['image'])))
 
-        def detect(logits: Float[Array, 'n k'], distances: Candidates) -> Batch:
+        def detect(
+            logits: Float[Array, 'n k'],
+            distances: Candidates,
+            limits: Float[Array, '4'],
+        ) -> Batch:
             boxes = coders.decode_distances(distances, centers)
             scores = jax.nn.sigmoid(logits.max(axis=-1))
-            return self.select(boxes, scores, logits.argmax(axis=-1))
+            return self.select(boxes, scores, logits.argmax(axis=-1), limits)
 
-        return jax.vmap(detect)(outputs['logits'], outputs['distances'])
+        return jax.vmap(detect)(
+            outputs['logits'], outputs['distances'], limits_of(inputs)
+        )

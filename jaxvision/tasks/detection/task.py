@@ -9,13 +9,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import Evaluation, Network, Task
-from jaxvision.core.types import Batch, Tree
+from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.data.protocol import Source
 from jaxvision.metrics import detection as metrics
+from jaxvision.models import BY_FOLDER
+from jaxvision.models.detectors.dense_detector import DenseDetector
 from jaxvision.models.detectors.faster_rcnn import FasterRCNN
 from jaxvision.tasks.detection import evaluation, preparation
 from jaxvision.tasks.detection.network import Detector
@@ -59,12 +62,21 @@ FIELDS: Fields = {
         least=0,
         most=1,
     ),
+    'most_detections': Field(
+        100, 'Detections of an image, at most. COCO counts 100 of each class.', least=1
+    ),
     'least_score': Field(
         0.01,
         'Score up to which detections are left out; a high one lowers the AP.',
         least=0,
         below=1,
     ),
+}
+
+# The loss and the predictions of each class of models.
+DETECTORS: dict[type[Module], type[Detector]] = {
+    DenseDetector: OneStage,
+    FasterRCNN: TwoStage,
 }
 
 
@@ -161,8 +173,12 @@ def make(config: Config, spec: Spec) -> Task:
 
 def _make_detector(config: Config, spec: Spec) -> Detector:
     model = make_model(config, num_classes=len(spec.class_names))
-    stages = TwoStage if isinstance(model, FasterRCNN) else OneStage
-    return stages(
+    if type(model) not in DETECTORS:
+        raise UserError(
+            f'model.name={config.model.name!r}: expected a detector. Choose one of '
+            f'{", ".join(BY_FOLDER["detectors"])}.'
+        )
+    return DETECTORS[type(model)](
         model=model,
         spec=spec,
         options=config.task,

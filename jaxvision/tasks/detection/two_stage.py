@@ -1,6 +1,7 @@
 """The loss and the detections of a two-stage detector."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
 from jaxvision.losses import detection as losses
 from jaxvision.models.detectors.faster_rcnn import BOX_WEIGHTS
-from jaxvision.tasks.detection.network import Detector, inside_any
+from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
 
 _SMOOTH = 1 / 9  # where the loss of deltas becomes linear, as in Faster R-CNN's code
@@ -34,13 +35,14 @@ class TwoStage(Detector):
 
         def choose(objectness: Array, deltas: Array) -> Array:
             # The ground truth is among the regions, so that there are positives from the start.
-            proposed = self.model.propose(objectness, deltas, self.size)
+            proposed = self.model.propose(objectness, deltas, size_of(images))
             return jnp.concatenate([proposed, boxes], axis=1)
 
         outputs, model_state = self.train(
             params, state, images, batch, key, choose=choose
         )
-        first = jax.vmap(self._first_terms)(
+        first_terms = functools.partial(self._first_terms, size_of(images))
+        first = jax.vmap(first_terms)(
             sample_keys, outputs['objectness'], outputs['anchor_deltas'], *objects
         )
         second = jax.vmap(self._second_terms)(
@@ -54,6 +56,7 @@ class TwoStage(Detector):
 
     def _first_terms(
         self,
+        size: tuple[int, int],
         key: PRNGKeyArray,
         objectness: Scores,
         deltas: Candidates,
@@ -63,7 +66,7 @@ class TwoStage(Detector):
         crowd: Valid,
     ) -> update.Terms:
         """The losses of one image's anchors."""
-        anchors, _ = map(jnp.asarray, self.model.anchors(self.size))
+        anchors, _ = map(jnp.asarray, self.model.anchors(size))
         matches = matching.by_iou(
             anchors,
             truth,
@@ -157,6 +160,7 @@ class TwoStage(Detector):
             regions: Float[Array, 'r 4'],
             logits: Float[Array, 'r k'],
             deltas: Float[Array, 'r k 4'],
+            limits: Float[Array, '4'],
         ) -> Batch:
             foreground = logits.shape[-1] - 1
             scores = jax.nn.softmax(logits)[:, 1:]
@@ -167,9 +171,9 @@ class TwoStage(Detector):
             )
             classes = jnp.broadcast_to(jnp.arange(foreground), scores.shape)
             return self.select(
-                boxes.reshape(-1, 4), scores.reshape(-1), classes.reshape(-1)
+                boxes.reshape(-1, 4), scores.reshape(-1), classes.reshape(-1), limits
             )
 
         return jax.vmap(detect)(
-            outputs['regions'], outputs['logits'], outputs['deltas']
+            outputs['regions'], outputs['logits'], outputs['deltas'], limits_of(inputs)
         )

@@ -1,0 +1,28 @@
+"""The 80 classes of COCO, and the numbers of their categories, which have gaps."""
+
+from importlib import resources
+from typing import NamedTuple
+
+
+class Category(NamedTuple):
+    """A class of COCO.
+
+    Attributes:
+        number: of the category in COCO's annotations, from 1 to 90.
+        name: of the class, such as 'traffic light'.
+    """
+
+    number: int
+    name: str
+
+
+def categories() -> list[Category]:
+    """Read the classes in the order of their categories, from 'person' on."""
+    file = resources.files('jaxvision.pretrained') / 'coco_classes.txt'
+    lines = file.read_text('utf-8').splitlines()
+    read = []
+    for line in lines:
+        if not line.startswith('#'):
+            number, _, name = line.partition(' ')
+            read.append(Category(int(number), name))
+    return read
