@@ -76,6 +76,9 @@ def read(place: str, images: str = '') -> BoxListing:
             objects. A row without a split is 'train'.
         images: `data.images`, the folder that files are relative to; empty: that of the table.
 
+    Returns:
+        The images of each split with their boxes, in pixels.
+
     Raises:
         UserError: A column is missing or there twice, a cell is wrong, or an image is
             missing or in two splits. Or all coordinates are in [0, 1].

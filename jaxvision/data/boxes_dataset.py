@@ -263,7 +263,7 @@ class BoxSource(RowSource):
         return dict(self._objects[row])
 
     def contents(self) -> Sequence[str]:
-        """What identifies the content of each row's image."""
+        """A text for each row that identifies the content of its image."""
         return self._contents
 
     def where(self, row: int) -> str:

@@ -49,6 +49,9 @@ def read(place: str) -> BoxListing:
     Args:
         place: the folder.
 
+    Returns:
+        The images of each split with their boxes, in pixels.
+
     Raises:
         UserError: There is no JSON file, one is not of LabelMe's form, an image is missing,
             or the splits are further down.

@@ -131,7 +131,7 @@ class CaptionedSource(RowSource):
         return self._items[row].captions
 
     def contents(self) -> Sequence[str]:
-        """The identity of the content of each row's file."""
+        """A text for each row that identifies the content of its file."""
         return self._contents
 
     def where(self, row: int) -> str:

@@ -164,7 +164,7 @@ class FolderSource(RowSource):
         return self._labels
 
     def contents(self) -> Sequence[str]:
-        """The identity of the content of each row's file."""
+        """A text for each row that identifies the content of its file."""
         return self._contents
 
     def where(self, row: int) -> str:

@@ -12,9 +12,10 @@ from jaxvision.data.protocol import (
 
 
 class Noise(RowSource):
-    """Square RGB images of uniform noise with random labels, each a function of its row.
+    """Square RGB images of uniform noise, uint8, with random labels.
 
-    The images are not black, because a GPU multiplies zeros with less power and thus faster.
+    The row decides both. The images are not black, because a GPU multiplies zeros with
+    less power and thus faster.
     """
 
     def __init__(self, size: int, classes: int, examples: int):

@@ -148,7 +148,13 @@ class Dataset(Protocol):
 
     splits: tuple[str, ...]
 
-    def open(self, split: str) -> Source: ...
+    def open(self, split: str) -> Source:
+        """Open one of `splits`.
+
+        Raises:
+            UserError: There is no such split.
+        """
+        ...
 
     def overlap(self, split: str, other: str) -> bool:
         """Whether some example is in both splits."""

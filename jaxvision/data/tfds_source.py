@@ -172,7 +172,7 @@ class TfdsSource(RowSource):
         return self.read([row])[0]
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples."""
+        """Read several examples, in the order of `rows`."""
         return [self._example(record) for record in self._records(rows)]
 
     def labels(self) -> Labels:

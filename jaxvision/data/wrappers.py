@@ -48,7 +48,7 @@ class Wrapper:
         return self._source[row]
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples."""
+        """Read several examples, in the order of `rows`."""
         return self._source.read(rows)
 
     def labels(self) -> Labels:
@@ -68,7 +68,7 @@ class Wrapper:
         return self._source.where(row)
 
     def contents(self) -> Sequence[str]:
-        """The identity of the content of each row's file."""
+        """A text for each row that identifies the content of its file."""
         return contents_of(self._source)
 
 
@@ -95,7 +95,7 @@ class Subset(Wrapper):
         return self._source[int(self._rows[row])]
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples."""
+        """Read several examples, in the order of `rows`."""
         return self._source.read(self._rows[np.asarray(rows)])
 
     def labels(self) -> Labels:
@@ -115,7 +115,7 @@ class Subset(Wrapper):
         return self._source.where(int(self._rows[row]))
 
     def contents(self) -> Sequence[str]:
-        """The identity of the content of each row's file."""
+        """A text for each row that identifies the content of its file."""
         contents = contents_of(self._source)
         if not contents:
             return ()
@@ -136,7 +136,7 @@ class Numbered(Wrapper):
         return _numbered(self._source[row], row)
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples."""
+        """Read several examples, in the order of `rows`."""
         return list(map(_numbered, self._source.read(rows), map(int, rows)))
 
 
@@ -147,7 +147,8 @@ def _numbered(example: Example, row: int) -> Example:
 class Converted(Wrapper):
     """A source whose examples a function changes whenever they are read.
 
-    `info` stays that of the other source, so the function has to keep it true.
+    The function must not change labels, captions or boxes, nor add keys: `info` and
+    the methods for these stay those of the other source.
     """
 
     def __init__(self, source: Source, convert: Callable[[Example], Example]):
@@ -158,7 +159,7 @@ class Converted(Wrapper):
         return self._convert(self._source[row])
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples."""
+        """Read several examples, in the order of `rows`."""
         return list(map(self._convert, self._source.read(rows)))
 
 
@@ -197,7 +198,7 @@ class InMemory(Wrapper):
         return self.read([row])[0]
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples."""
+        """Read several examples, in the order of `rows`."""
         batch = self.batch(rows)
         examples = zip(*batch.values(), strict=True)
         return [dict(zip(batch, values, strict=True)) for values in examples]

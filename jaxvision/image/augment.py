@@ -291,6 +291,8 @@ def mixup(
 ) -> tuple[Images, Targets]:
     """Mix pairs of examples: lam * example + (1 - lam) * neighbour (mixup, Zhang et al. 2018).
 
+    The neighbours are the examples 2i and 2i + 1. Both have the lam of the key of 2i.
+
     Args:
         keys: one random key for each example (`jaxvision.core.keys.per_example`).
         images: [B, H, W, C].
@@ -315,10 +317,11 @@ def cutmix(
     targets: Targets,
     alpha: float,
 ) -> tuple[Images, Targets]:
-    """Exchange a random box between neighbours (CutMix, Yun et al. 2019).
+    """Exchange a random box between examples 2i and 2i + 1 (CutMix, Yun et al. 2019).
 
     The box has the image's aspect ratio and the fraction 1 - lam of its area. It is cropped at the
-    border of the image, and the targets are mixed by the area that remains.
+    border of the image, and the targets are mixed by the area that remains. The key of
+    2i decides.
 
     Args:
         keys: one random key for each example (`jaxvision.core.keys.per_example`).

@@ -22,7 +22,7 @@ def to_float(
     image: Num[Array, '*shape'],
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, '*shape']:
-    """Scale intensities from [0, 255], uint8 or float, to [0, 1]."""
+    """Scale intensities from [0, 255], uint8 or float, to [0, 1]: divide by 255."""
     return image.astype(dtype) / 255
 
 
@@ -91,7 +91,7 @@ def adjust_brightness(
     image: Image,
     factor: Scalar,
 ) -> Image:
-    """Multiply by a factor and clip (`ImageEnhance.Brightness`)."""
+    """Multiply by a factor and clip to [0, 1] (`ImageEnhance.Brightness`)."""
     black = jnp.zeros_like(image)
     return _blend(black, image, factor)
 
@@ -100,7 +100,11 @@ def adjust_contrast(
     image: Image,
     factor: Scalar,
 ) -> Image:
-    """Scale the difference from the mean luma by a factor (`ImageEnhance.Contrast`)."""
+    """Scale the difference from the mean luma by a factor (`ImageEnhance.Contrast`).
+
+    Factor 0 gives uniform grey, the image's mean luma. Factor 1 changes nothing. The
+    result is clipped to [0, 1].
+    """
     mean_luma = jnp.mean(grayscale(image))
     return _blend(mean_luma, image, factor)
 
@@ -109,7 +113,10 @@ def adjust_saturation(
     image: Image,
     factor: Scalar,
 ) -> Image:
-    """Scale the difference from each pixel's luma by a factor (`ImageEnhance.Color`)."""
+    """Scale the difference from each pixel's luma by a factor (`ImageEnhance.Color`).
+
+    Factor 0 gives a grey image, 1 changes nothing. The result is clipped to [0, 1].
+    """
     return _blend(grayscale(image), image, factor)
 
 
@@ -117,7 +124,11 @@ def adjust_sharpness(
     image: Image,
     factor: Scalar,
 ) -> Image:
-    """Scale the difference from a 3x3 smoothed image by a factor (`ImageEnhance.Sharpness`)."""
+    """Scale the difference from a smooth image by a factor (`ImageEnhance.Sharpness`).
+
+    Factor 0 gives the image smoothed over 3x3 pixels, 1 the image itself, and more than
+    1 sharpens. The result is clipped to [0, 1]. Pixels at the border do not change.
+    """
     inside = image[1:-1, 1:-1]
     rows = image[:-2] + image[1:-1] + image[2:]
     box = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
@@ -136,8 +147,9 @@ def adjust_hue(
     An image with one channel is returned unchanged.
 
     Args:
-        image: [H, W, 1 or 3].
-        delta: the rotation, as a fraction of the colour circle. Negative values are allowed.
+        image: [H, W, 1 or 3] in [0, 1].
+        delta: the rotation, as a fraction of the colour circle: 1/3 turns red into
+            green. Whole numbers change nothing, and negative values are allowed.
     """
     if image.shape[-1] == 1:
         return image
@@ -203,7 +215,7 @@ def solarize(
     image: Image,
     threshold: Scalar,
 ) -> Image:
-    """Invert the values at or above a threshold (`ImageOps.solarize`)."""
+    """Replace values x at or above a threshold by 1 - x (`ImageOps.solarize`)."""
     threshold = jnp.asarray(threshold, image.dtype)
     return jnp.where(image < threshold, image, 1 - image)
 
@@ -227,14 +239,21 @@ def posterize(
     image: Image,
     bits: int | Index,
 ) -> Image:
-    """Keep the upper `bits` (0 to 8) of the rounded 8-bit intensities (`ImageOps.posterize`)."""
+    """Keep the upper `bits` (0 to 8) of 8-bit intensities (`ImageOps.posterize`).
+
+    Values are rounded to 8 bits first. The result is in [0, 1] again; with 0 bits it is
+    black.
+    """
     dropped = 8 - bits
     kept = (_levels(image) >> dropped) << dropped
     return to_float(kept, image.dtype)
 
 
 def equalize(image: Image) -> Image:
-    """Flatten the 8-bit histogram of each channel (`ImageOps.equalize`)."""
+    """Flatten the 8-bit histogram of each channel (`ImageOps.equalize`).
+
+    Values are rounded to 8 bits, and the result is in [0, 1] again.
+    """
     levels = _levels(image)
     table = jax.vmap(_equalizing_table, -1, -1)(levels)
     equalized = jnp.take_along_axis(table[:, None], levels, 0)

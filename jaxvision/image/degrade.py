@@ -41,6 +41,9 @@ def degrade(
         noise: std of the Gaussian noise in units of the range [0, 1], 0 for no noise.
         jpeg: quality, 1 to 100, or 0 for no compression.
 
+    Returns:
+        [H / scale, W / scale, C] in [0, 1], in multiples of 1/255.
+
     Raises:
         ValueError: `scale` does not divide both sides, or JPEG has neither 1 nor 3 channels.
     """
@@ -60,7 +63,7 @@ def downscale(
     image: Image,
     scale: int,
 ) -> Reduced:
-    """Shrink both sides by the factor `scale`, bicubic and antialiased. It may overshoot [0, 1].
+    """Divide both sides by `scale`, bicubic and antialiased. It may overshoot [0, 1].
 
     The result equals Pillow's in mode 'F', and MATLAB's imresize except near the edges.
 
@@ -87,7 +90,7 @@ def gaussian_blur(
 
     Args:
         image: [H, W, C].
-        sigma: std of the Gaussian in pixels.
+        sigma: std of the Gaussian in pixels, above 0.
     """
     radius = int(4 * sigma + 0.5)
     offsets = np.arange(-radius, radius + 1)
@@ -134,7 +137,10 @@ def jpeg_compression(
 
     Args:
         image: [H, W, 1 or 3] in [0, 1].
-        quality: 1 to 100.
+        quality: 1 to 100, the best. It may be traced.
+
+    Returns:
+        The decompressed image in [0, 1], of the same size.
 
     Raises:
         ValueError: The image has neither 1 nor 3 channels.

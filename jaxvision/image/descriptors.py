@@ -23,7 +23,8 @@ def layout(image: Image) -> Float[Array, 'd']:
         image: [H, W, C] in [0, 1], at least 4x4 pixels.
 
     Returns:
-        A vector of norm 1. A half without any contrast is zero, and the norm is then smaller.
+        A vector [16 * C + 128] of norm 1. A half without any contrast is zero, and the
+        norm is then smaller.
     """
     grey = image.mean(-1)
     down = jnp.diff(grey, axis=0)

@@ -18,7 +18,7 @@ Coordinates = Float[Array, 'h w']
 
 
 def flip_left_right(image: Image) -> Image:
-    """Mirror an image left to right, as `dm_pix.flip_left_right` does."""
+    """Mirror an image left to right."""
     return image[:, ::-1]
 
 
@@ -55,12 +55,12 @@ def translate(
     dx: int | Index,
     fill: float = 0.0,
 ) -> Image:
-    """Move an image by whole pixels, exactly as padding and cropping do.
+    """Move an image by whole pixels, without interpolation. Its size stays.
 
     Args:
         image: [H, W, C].
-        dy: pixels down.
-        dx: pixels to the right.
+        dy: pixels down; negative values move it up.
+        dx: pixels to the right; negative values move it left.
         fill: the value of pixels from outside the image.
     """
     height, width, _ = image.shape
@@ -83,7 +83,8 @@ def random_translate(
     Args:
         key: random key of the shifts.
         image: [H, W, C].
-        max_shift: the largest shift in each direction, in pixels.
+        max_shift: shifts down and to the right are uniform whole numbers in
+            [-max_shift, max_shift] pixels.
         fill: the value of pixels from outside the image.
     """
     dy, dx = jax.random.randint(key, (2,), -max_shift, max_shift + 1, jnp.int32)
@@ -160,7 +161,7 @@ def _bilinear(
 
 
 def rotation(degrees: Scalar) -> Matrix:
-    """Matrix for `affine` that rotates an image counter-clockwise."""
+    """Matrix for `affine` that rotates an image counter-clockwise, by degrees."""
     angle = jnp.deg2rad(degrees)
     cos = jnp.cos(angle)
     sin = jnp.sin(angle)
@@ -197,7 +198,7 @@ def rotate(
     Args:
         image: [H, W, C].
         degrees: the angle in degrees.
-        fill: as for `affine`.
+        fill: the value of pixels from outside the image. None repeats the nearest edge pixel.
     """
     return affine(image, rotation(degrees), fill)
 
@@ -214,7 +215,7 @@ def random_rotate(
         key: random key of the angle.
         image: [H, W, C].
         max_degrees: the angle is uniform in [-max_degrees, max_degrees].
-        fill: as for `affine`.
+        fill: the value of pixels from outside the image. None repeats the nearest edge pixel.
     """
     degrees = jax.random.uniform(key, (), jnp.float32, -max_degrees, max_degrees)
     return rotate(image, degrees, fill)
@@ -228,12 +229,13 @@ def shear(
 ) -> Image:
     """Shear an image about its centre, bilinear.
 
-    The output at (y, x) is the input at (y + shear_y x, x + shear_x y).
+    The output at (y, x) is the input at (y + shear_y x, x + shear_x y), in pixels from
+    the centre.
 
     Args:
         image: [H, W, C].
         shear_y: vertical offset in pixels for each pixel to the right.
         shear_x: horizontal offset in pixels for each pixel down.
-        fill: as for `affine`.
+        fill: the value of pixels from outside the image. None repeats the nearest edge pixel.
     """
     return affine(image, shearing(shear_y, shear_x), fill)

@@ -57,10 +57,10 @@ def border(
 
     Args:
         size: height and width of the image.
-        margin: width of the margin in pixels.
+        margin: width of the margin in pixels; 0 masks nothing.
 
     Raises:
-        ValueError: The hole would be the whole image.
+        ValueError: The margin is negative, or the hole would be the whole image.
     """
     height, width = size
     if not 0 <= 2 * margin < min(size):

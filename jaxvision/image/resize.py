@@ -59,13 +59,14 @@ def crop_and_resize(
     size: Size,
     method: Method = 'bilinear',
 ) -> Resized:
-    """Resize the pixels of a box, as Pillow's `crop` and `resize` do.
+    """Cut out a box and resize it, with antialiasing where it shrinks, as Pillow does.
 
     Args:
         image: [H, W, C]. Pixels outside the box have no influence.
-        box: (top, left, height, width) in pixels. It may be traced.
+        box: (top, left, height, width) in whole pixels, inside the image. It may be
+            traced.
         size: height and width of the result.
-        method: as for `resize`.
+        method: the kernel. The kernels bicubic (a = -0.5) and lanczos3 may overshoot [0, 1].
     """
     kernel = _KERNELS[method]
     dtype = _at_least_float32(image)
@@ -235,9 +236,9 @@ def random_resized_crop(
         key: random key of the box, with ten attempts of `random_resized_box`.
         image: [H, W, C] in [0, 1].
         size: height and width of the result.
-        scale: as for `random_resized_box`.
-        ratio: as for `random_resized_box`.
-        method: as for `resize`.
+        scale: range of the box's area, as a fraction of the image's area.
+        ratio: range of the box's width divided by its height.
+        method: the kernel, which is antialiased.
     """
     uniforms = jax.random.uniform(key, (10, 4), jnp.float32)
     height, width, _ = image.shape

@@ -32,10 +32,10 @@ def corners(
     size: Size,
     overlap: int,
 ) -> Corners:
-    """Compute the corners of tiles that cover an image, row by row.
+    """Compute the corners of tiles that cover an image, row by row from the top left.
 
-    The last tile of a row or column ends at the edge of the image, unless the image is smaller than
-    a tile.
+    The last tile of a row or column ends at the edge of the image. An image that is
+    smaller than a tile has one tile there, which begins at 0.
 
     Args:
         shape: height and width of the image.
@@ -81,7 +81,7 @@ def pad(
 ) -> Shaped[np.ndarray, 'H W c']:
     """Pad an image to at least the size of a tile, by reflection below and on the right.
 
-    `join` removes the padding.
+    A larger image is returned as it is. `join` removes the padding.
     """
     height, width, _ = image.shape
     down = max(size[0] - height, 0)
@@ -105,10 +105,11 @@ def split(
         overlap: the least number of pixels that neighbouring tiles share.
 
     Returns:
-        The tiles and their corners.
+        (the tiles [N, h, w, C], the corners (top, left) [N, 2]), row by row from the
+        top left.
 
     Raises:
-        ValueError: As for `corners`.
+        ValueError: The overlap is negative, or not smaller than a tile.
     """
     tile_corners = corners(image.shape[:2], size, overlap)
     padded = pad(image, size)
@@ -130,15 +131,17 @@ def join(
     """Join the outputs for tiles to the output for an image.
 
     Args:
-        tiles: outputs of a network for the tiles of `split`, [N, scale * h, scale * w, C].
+        tiles: outputs of a network for the tiles of `split`, in their order,
+            [N, scale * h, scale * w, C].
         corners: the corners from `split`.
-        shape: height and width of the image.
-        overlap: as for `split`.
+        shape: height and width of the image, before any padding.
+        overlap: the value that `split` got.
         scale: factor by which the network enlarges its input.
         blend: pixels of the input, up to `overlap`, over which a tile fades into the next one.
+            0 gives a hard seam in the middle of the overlap.
 
     Returns:
-        The joined outputs, `scale` times as large as `shape`.
+        The joined outputs, [scale * H, scale * W, C], without padding.
 
     Raises:
         ValueError: `blend` is not between 0 and `overlap`.
@@ -158,18 +161,19 @@ def join_rows(
     """Join tiles from top to bottom, with only a few rows of tiles in memory.
 
     Args:
-        tiles: as for `join`, from any iterator.
-        corners: as for `join`.
-        shape: as for `join`.
-        overlap: as for `join`.
-        scale: as for `join`.
-        blend: as for `join`.
+        tiles: outputs of a network for the tiles of `split`, in their order, each
+            [scale * h, scale * w, C]. They are taken from the iterator when needed.
+        corners: the corners from `split`.
+        shape: height and width of the image, before any padding.
+        overlap: the value that `split` got.
+        scale: factor by which the network enlarges its input.
+        blend: pixels of the input, up to `overlap`, over which a tile fades into the next one.
 
     Yields:
         Consecutive rows of the joined output, up to 64 at a time.
 
     Raises:
-        ValueError: As for `join`.
+        ValueError: `blend` is not between 0 and `overlap`.
     """
     if not 0 <= blend <= overlap:
         raise ValueError(f'blend={blend}: expected 0 to {overlap} pixels, the overlap.')

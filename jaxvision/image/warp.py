@@ -65,20 +65,21 @@ class Warp:
         return cls(matrix, size)
 
     def then(self, other: 'Warp') -> 'Warp':
-        """This map followed by another one."""
+        """This map followed by `other`, which maps from this map's target image."""
         whole = other._square() @ self._square()
         return Warp(whole[:2], other.size)
 
     def inverse(self, size: tuple[int, int]) -> 'Warp':
-        """The map back.
+        """The map from the target back to the source image.
 
         Args:
-            size: (height, width) of the source image, pixels.
+            size: (height, width) of the source image, pixels, which this map does not
+                store.
         """
         return Warp(np.linalg.inv(self._square())[:2], size)
 
     def points(self, points: Float[np.ndarray, '*n 2']) -> Float[np.ndarray, '*n 2']:
-        """Map points (y, x)."""
+        """Map points (y, x) of the source to points (y, x) of the target, in pixels."""
         return points @ self.matrix[:, :2].T + self.matrix[:, 2]
 
     def boxes(self, boxes: BoxRows) -> BoxRows:
@@ -120,8 +121,11 @@ def fitted_size(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, 
     """The largest size inside a canvas with an image's aspect ratio, at least one pixel.
 
     Args:
-        source: (height, width) of the image, pixels.
+        source: (height, width) of the image, pixels. A small image is enlarged.
         target: (height, width) of the canvas, pixels.
+
+    Returns:
+        (height, width) in whole pixels, rounded.
     """
     scale = min(target[0] / source[0], target[1] / source[1])
     height = min(max(round(source[0] * scale), 1), target[0])
@@ -140,8 +144,8 @@ def kept_boxes(
     Args:
         boxes: [ymin, xmin, ymax, xmax], not clipped.
         size: (height, width) of the image, pixels.
-        least_area: of a clipped box, square pixels.
-        least_visible: fraction of a box that is inside the image.
+        least_area: square pixels that a clipped box has to have, inclusive.
+        least_visible: fraction of its area that a box has to keep, inclusive.
 
     Returns:
         (the clipped boxes, whether each one is kept).

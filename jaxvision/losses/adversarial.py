@@ -53,6 +53,8 @@ def discriminator(
 ) -> Scores:
     """Compute the loss of the discriminator.
 
+    It is small if real images score high and generated ones low.
+
     Args:
         kind: 'non_saturating', 'hinge', 'wasserstein' or 'relativistic'. The relativistic loss
             compares the i-th real image with the i-th generated one.
@@ -73,11 +75,13 @@ def generator(
     real: Scores,
     fake: Scores,
 ) -> Scores:
-    """Compute the loss of the generator.
+    """Compute the loss of the generator, which is small if generated images score high.
 
     Args:
-        kind: as for `discriminator`.
-        real: the discriminator's scores of real images. Only 'relativistic' depends on them.
+        kind: 'non_saturating', 'hinge', 'wasserstein' or 'relativistic'.
+        real: the discriminator's scores of real images, of any shape. Only
+            'relativistic' depends on them: it compares the i-th real image with the
+            i-th generated one.
         fake: its scores of generated images, of the same shape.
 
     Returns:
@@ -107,10 +111,10 @@ def squared_gradient(score: Score, images: Images) -> PerImage:
     """Squared norm of the gradient of each image's score: ||d score_i / d image_i||^2.
 
     This is the penalty R1 on real images, and R2 on generated ones. The loss adds gamma / 2 times
-    its mean (Mescheder et al. 2018).
+    its mean (Mescheder et al. 2018), which this function does not.
 
-    `score` must treat images independently. Batch normalisation, for example, would mix their
-    gradients.
+    `score` must give one score for each image and treat images independently. Batch
+    normalisation, for example, would mix their gradients.
     """
     gradients = _flat_gradients(score, images)
     return jnp.square(gradients).sum(-1)
@@ -128,7 +132,8 @@ def interpolation_penalty(
     paper's loss adds 10 times its mean.
 
     Args:
-        score: the discriminator. It must treat images independently.
+        score: the discriminator, as a function from images to one score for each. It
+            must treat images independently.
         real: real images, [B, ...].
         fake: generated images, of the same shape.
         fraction: the fraction of the real image in each mixture, [B], usually from U(0, 1).

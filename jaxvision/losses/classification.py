@@ -11,18 +11,20 @@ PerExample = Float[Array, 'b']
 
 
 def softmax_cross_entropy(logits: Logits, targets: Targets) -> PerExample:
-    """Cross-entropy in nats: -sum_k targets_k log softmax(logits)_k.
+    """Cross-entropy in nats of each example: -sum_k targets_k log softmax(logits)_k.
 
-    `targets` are probabilities that sum to 1 over the classes.
+    `targets` are probabilities that sum to 1 over the classes. The result is float32 at
+    least.
     """
     logits = _at_least_float32(logits)
     return optax.softmax_cross_entropy(logits, targets)
 
 
 def sigmoid_cross_entropy(logits: Logits, targets: Targets) -> PerExample:
-    """Binary cross-entropy in nats, averaged over the classes. Targets are in [0, 1].
+    """Binary cross-entropy in nats of each example, averaged over the classes.
 
-    With a mean instead of a sum, one learning rate serves any number of classes.
+    `targets` are in [0, 1]. With a mean instead of a sum, one learning rate serves any
+    number of classes. The result is float32 at least.
     """
     logits = _at_least_float32(logits)
     entropies = optax.sigmoid_binary_cross_entropy(logits, targets)

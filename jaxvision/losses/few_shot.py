@@ -14,7 +14,8 @@ Logits = Float[Array, 'm n']
 def prototypes(support: Support, mask: SupportMask) -> Centres:
     """Mean feature vector of each class (prototypical networks, Snell et al. 2017).
 
-    `support` holds K examples of each of N classes. `mask` is 1 for an example and 0 for padding.
+    `support` [N, K, D] holds features of K examples of each of N classes. `mask` [N, K]
+    is 1 for an example and 0 for padding. A class without any example becomes NaN.
     """
     features = support * mask[..., None]
     totals = features.sum(1)
@@ -23,9 +24,9 @@ def prototypes(support: Support, mask: SupportMask) -> Centres:
 
 
 def distance_logits(query: Queries, centres: Centres) -> Logits:
-    """Negative squared distance to the centre of each class, up to a constant for each query.
+    """Negative squared distance of M queries to the centres of N classes, [M, N].
 
-    Softmax does not depend on this constant.
+    A constant for each query is left out, on which softmax does not depend.
     """
     # The differences of features are smaller than the features: centred, they keep more digits.
     middle = centres.mean(0)

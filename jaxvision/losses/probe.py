@@ -44,7 +44,8 @@ def fit(
         multi_label: True for the mean of sigmoid cross-entropies, False for softmax.
 
     Returns:
-        The kernel [D, K], the bias [K] and the least loss.
+        (the kernel [D, K] and the bias [K] for features as they are, not standardised;
+        the loss with the penalty).
     """
     mean = features.mean(0)
     scale = jnp.sqrt(features.var(0).mean())

@@ -87,7 +87,14 @@ def tokenize(text: str) -> list[str]:
 
 
 def summarize(candidates: Candidates, references: ReferenceSets) -> dict[str, float]:
-    """Compute all caption metrics: 'bleu_1' to 'bleu_4', 'rouge_l' and 'cider_d'."""
+    """Compute all caption metrics: 'bleu_1' to 'bleu_4', 'rouge_l' and 'cider_d'.
+
+    Captions have to be tokenized. CIDEr-D is in [0, 10], the others are in [0, 1].
+
+    Raises:
+        ValueError: There are no candidates, not one for each example, or an example
+            without references.
+    """
     metrics = {}
     for n, value in enumerate(bleu(candidates, references), start=1):
         metrics[f'bleu_{n}'] = value
@@ -97,13 +104,14 @@ def summarize(candidates: Candidates, references: ReferenceSets) -> dict[str, fl
 
 
 def bleu(candidates: Candidates, references: ReferenceSets) -> tuple[float, ...]:
-    """BLEU-1 to BLEU-4 of the whole dataset, in [0, 1] (Papineni et al. 2002).
+    """(BLEU-1, ..., BLEU-4) of the whole dataset, in [0, 1] (Papineni et al. 2002).
 
     BLEU-n is the geometric mean of the clipped precisions of 1-grams to n-grams. A brevity penalty
     lowers it if the candidates together are shorter than their references nearest in length.
 
     Raises:
-        ValueError: There are no candidates, or an example has no references.
+        ValueError: There are no candidates, not one for each example, or an example
+            without references.
     """
     _check(candidates, references)
     matches = np.zeros(LONGEST)
@@ -146,7 +154,8 @@ def rouge_l(candidates: Candidates, references: ReferenceSets) -> float:
     different references.
 
     Raises:
-        ValueError: There are no candidates, or an example has no references.
+        ValueError: There are no candidates, not one for each example, or an example
+            without references.
     """
     _check(candidates, references)
     values = map(_rouge_l, candidates, references)
@@ -210,7 +219,10 @@ class Documents:
         return cls(len(references), frequency)
 
     def weight(self, ngram: Ngram) -> float:
-        """Inverse document frequency. An unseen n-gram counts as one seen in one example."""
+        """Inverse document frequency: log(examples / examples with the n-gram).
+
+        An unseen n-gram counts as one seen in one example.
+        """
         frequency = max(1, self.frequency.get(ngram, 0))
         return math.log(self.number) - math.log(frequency)
 
@@ -232,10 +244,12 @@ def cider_d(
             references of a single example nothing is rare, so its value would be 0.
 
     Returns:
-        The mean, and the value of each example, [N]. All are in [0, 10].
+        (the mean, the value of each example [N]). All are in [0, 10], higher for more
+        similar captions.
 
     Raises:
-        ValueError: There are no candidates, or an example has no references.
+        ValueError: There are no candidates, not one for each example, or an example
+            without references.
     """
     _check(candidates, references)
     documents = documents or Documents.of(references)

@@ -44,8 +44,12 @@ def statistics(
 ) -> Statistics:
     """Count the n-grams of N examples with up to R references each, on the host.
 
-    An example has an n-gram if any of its references has it, and counts once. The result holds
-    rarities of the given dtype.
+    An example has an n-gram if any of its references has it, and counts once.
+
+    Args:
+        references: word ids from 1, padded with 0 at the end, [N, R, L]. A reference of
+            zeros counts for nothing.
+        dtype: of the rarities in the result.
     """
     examples, _, longest = references.shape
     parents = []
@@ -88,12 +92,13 @@ def cider_d(
     """CIDEr-D of one candidate, averaged over its references (Vedantam et al. 2015).
 
     Args:
-        statistics: rarities of n-grams, from `statistics`.
-        candidate: word ids, padded with 0, [L].
-        references: word ids, padded with 0, [R, K]. References without words are padding.
+        statistics: rarities of n-grams, from the function `statistics`.
+        candidate: word ids from 1, padded with 0 at the end, [L].
+        references: word ids from 1, padded with 0 at the end, [R, K]. References
+            without words are padding.
 
     Returns:
-        A number in [0, 10], 0 without any reference.
+        A number in [0, 10], higher for a more similar caption; 0 without any reference.
     """
     compare = jax.vmap(_similarity, (None, None, 0))
     similarities = compare(statistics, candidate, references)

@@ -18,11 +18,14 @@ Logits = Float[Array, 'b k']
 def record(logits: Logits, labels: Integer[Array, 'b']) -> Batch:
     """Record what `summarize` and `confusion_matrix` need of a batch.
 
+    Labels are the true classes, from 0.
+
     Returns:
         Arrays [B]: 'label', 'prediction', 'confidence' (the largest softmax probability), 'nll'
         (negative log-likelihood in nats) and 'rank', the number of classes ranked before the true
-        one. Equal logits are ranked by class index. A NaN ranks before the true class, so that a
-        diverged network has no correct predictions.
+        one: 0 for a correct prediction. Equal logits are ranked by class index, the
+        lower first. A NaN ranks before the true class, so that a diverged network has
+        no correct predictions.
     """
     logits = _at_least_float32(logits)
     classes = logits.shape[-1]
@@ -49,11 +52,11 @@ def names(classes: int) -> tuple[str, ...]:
 
 
 def summarize(records: Records, classes: int) -> dict[str, float]:
-    """Compute the metrics of a split from its records.
+    """Compute the metrics of a split from the results of `record` for all its examples.
 
     Returns:
-        'accuracy', 'top5_accuracy' if there are more than 5 classes, 'nll' in nats, and
-        'calibration_error'.
+        'accuracy' in [0, 1], 'top5_accuracy' in [0, 1] if there are more than 5
+        classes, the mean 'nll' in nats, and 'calibration_error' in [0, 1].
 
     Raises:
         ValueError: There are no records.
@@ -85,7 +88,7 @@ def calibration_error(
         bins: the number of bins M.
 
     Returns:
-        A number in [0, 1].
+        A number in [0, 1]; 0 is the best.
     """
     edges = np.linspace(0, 1, bins + 1)
     inner_edges = edges[1:-1]
@@ -97,7 +100,10 @@ def calibration_error(
 
 
 def confusion_matrix(records: Records, classes: int) -> Int[np.ndarray, 'k k']:
-    """Number of examples for each true class (row) and predicted class (column)."""
+    """Number of examples for each true class (row) and predicted class (column).
+
+    `records` are the results of `record` for all examples: 'label' and 'prediction'.
+    """
     labels = records['label'].astype(np.int64)
     cells = labels * classes + records['prediction']
     counts = np.bincount(cells, minlength=classes**2)
@@ -127,11 +133,13 @@ MULTILABEL_NAMES = ('mean_average_precision', 'f1_micro', 'exact_match', 'nll')
 
 
 def summarize_multilabel(records: Records) -> dict[str, float]:
-    """Compute the metrics of a multi-label split from its records.
+    """Compute the metrics of a multi-label split from `record_multilabel`'s results.
 
     Returns:
-        'mean_average_precision' over the classes with a positive example, if there are any,
-        'f1_micro' and 'exact_match' at a probability of 0.5, and 'nll' in nats.
+        'mean_average_precision' over the classes with a positive example, left out if
+        there are none; 'f1_micro' and 'exact_match', which predict a class if its
+        probability is above 0.5; and the mean 'nll' in nats. All but the last are in
+        [0, 1].
 
     Raises:
         ValueError: There are no records.

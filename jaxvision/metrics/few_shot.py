@@ -9,13 +9,20 @@ from jaxvision.core.types import Records
 def accuracy(
     logits: Float[Array, 'b m n'], label: Int[Array, 'b m']
 ) -> Float[Array, 'b']:
-    """Fraction of each episode's queries that are classified correctly."""
+    """Fraction of each episode's queries that are classified correctly, [B], in [0, 1].
+
+    The largest logit over N classes is the prediction for each of M queries.
+    """
     prediction = logits.argmax(-1)
     return (prediction == label).mean(-1)
 
 
 def summarize(records: Records) -> dict[str, float]:
     """Mean of every record over the episodes, and the uncertainty of the mean accuracy.
+
+    Args:
+        records: an array for each name, with one number for each episode. 'accuracy'
+            has to be among them; 'index' is left out.
 
     Returns:
         The means by name, and 'interval': half the width of the 95 % confidence interval of

@@ -53,8 +53,9 @@ def _mean_and_root(
 def kernel_distance(a: Features, b: OtherFeatures) -> float:
     """Kernel distance: the unbiased squared MMD with a cubic kernel (KID, Binkowski et al. 2018).
 
-    The kernel is (x . y / D + 1)^3. All pairs of examples count, instead of random subsets. The
-    distance of similar sets may be slightly negative.
+    The kernel is (x . y / D + 1)^3. All pairs of examples count, instead of random
+    subsets. It is larger for less similar sets, and may be slightly negative for
+    similar ones.
 
     Raises:
         ValueError: A set has fewer than 2 examples.
@@ -145,7 +146,10 @@ def _squared_radius(features: Features, k: int) -> Float[np.ndarray, 'n']:
 
 
 def nearest(queries: Features, among: OtherFeatures) -> Int[np.ndarray, 'n']:
-    """Row of `among` nearest to each query, to detect a generator that memorised its data."""
+    """Row of `among` nearest to each query: a generator may have memorised its data.
+
+    The distance is Euclidean, and the first row wins a tie.
+    """
     rows = [squared.argmin(1) for _, squared in _squared_distances(queries, among)]
     return np.concatenate(rows)
 

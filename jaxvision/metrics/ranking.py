@@ -24,7 +24,7 @@ def kendall_tau_b(a: Scores, b: Scores) -> float:
 def spearman_rho(a: Scores, b: Scores) -> float:
     """Spearman's rho of two lists of scores, in [-1, 1]: the correlation of their ranks.
 
-    Tied scores have their mean rank. It is 0 if a list is constant.
+    Tied scores have their mean rank. Rho is 0 if a list is constant.
     """
     from scipy import stats
 

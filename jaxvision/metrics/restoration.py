@@ -24,9 +24,9 @@ _C2 = 0.03**2
 
 
 def luma(image: Image) -> Float[Array, 'h w 1']:
-    """Luma of an RGB image, Y of ITU-R BT.601 in [16, 235] / 255, as MATLAB's rgb2ycbcr.
+    """Luma of an RGB image in [0, 1], Y of ITU-R BT.601 in [16, 235] / 255.
 
-    An image with one channel is returned unchanged.
+    It equals MATLAB's rgb2ycbcr. An image with one channel is returned unchanged.
 
     Raises:
         ValueError: The image has neither 1 nor 3 channels.
@@ -65,8 +65,9 @@ def squared_error(
 def psnr(squared_error: SquaredError, peak: float = 1.0) -> Float[Array, '*n']:
     """Peak signal-to-noise ratio in decibels: 10 log10(peak^2 / squared error).
 
-    It is infinite for an error of 0. For the PSNR of several images of one size, average their
-    squared errors, not their PSNRs.
+    Higher is better, and it is infinite for an error of 0. `peak` is the largest value
+    of a pixel. For the PSNR of several images of one size, average their squared
+    errors, not their PSNRs.
     """
     return -10 * jnp.log10(squared_error / peak**2)
 
@@ -77,6 +78,8 @@ def ssim(
     border: int = 0,
 ) -> Scalar:
     """Structural similarity, averaged over windows and channels (Wang et al. 2004).
+
+    It is 1 for equal images, and lower for others.
 
     The window is a Gaussian of std 1.5 on 11x11 pixels, at every position inside the image. The
     result equals scikit-image's `structural_similarity` with gaussian_weights=True and
