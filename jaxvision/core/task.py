@@ -45,6 +45,8 @@ Update = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 Predict = Callable[[Tree, Batch], Batch]
 Evaluate = Callable[[TrainState, Batch], Batch]
 Summarize = Callable[[Records], dict[str, float]]
+# `(records) -> what calibration.json holds`
+Calibrate = Callable[[Records], Json]
 # `(index) -> example`, a prepared example of a split.
 ReadExample = Callable[[int], Example]
 # `(records, read_example) -> pictures`
@@ -79,6 +81,8 @@ class Evaluation:
         record: `(outputs of predict, batch) -> records`, for the same metrics of an exported
             model. None: exports are not measured.
         inputs: `(batch) -> inputs of predict`, if the inputs are made on the device.
+        calibrate: `(records) -> JSON object`, fitted on the validation split, such as the score
+            thresholds of a detector. The engine writes calibration.json for the best checkpoint.
     """
 
     evaluate: Evaluate
@@ -86,6 +90,7 @@ class Evaluation:
     metrics: Collection[str] = ()
     record: Callable[[Batch, Batch], Batch] | None = None
     inputs: Callable[[Batch], Batch] | None = None
+    calibrate: Calibrate | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

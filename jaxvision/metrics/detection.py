@@ -78,6 +78,21 @@ def evaluate(records: Records, classes: int) -> CocoEvaluation:
     Returns:
         The `COCOeval` after `evaluate`, `accumulate` and `summarize`.
     """
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = prepare(records, classes)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return evaluation
+
+
+def prepare(records: Records, classes: int) -> CocoEvaluation:
+    """Make pycocotools' `COCOeval` of records, which is yet to be evaluated.
+
+    Args:
+        records: as for `summarize`.
+        classes: number of classes.
+    """
     from pycocotools.cocoeval import COCOeval
 
     # A stable order, so that ties do not depend on the order of the hosts.
@@ -93,13 +108,9 @@ def evaluate(records: Records, classes: int) -> CocoEvaluation:
     for number, detection in enumerate(detections, start=1):
         detection['id'] = number
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(
-            _coco(images, truth, classes), _coco(images, detections, classes), 'bbox'
-        )
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return evaluation
+        coco_truth = _coco(images, truth, classes)
+        coco_detections = _coco(images, detections, classes)
+        return COCOeval(coco_truth, coco_detections, 'bbox')
 
 
 def class_precision(evaluation: CocoEvaluation, number: int, iou: float) -> float:

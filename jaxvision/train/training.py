@@ -12,6 +12,7 @@ from jaxvision.core.types import Batch, Json, Records
 from jaxvision.data import pipeline
 from jaxvision.train import evaluation, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
+from jaxvision.train.folder import write_calibration
 from jaxvision.train.run import Run, check_best
 from jaxvision.train.scalars import LaggedScalars
 from jaxvision.train.selection import Selection
@@ -115,11 +116,26 @@ class Training:
         if run.task.watch:
             evaluation.draw(run, records, split, run.workdir / 'figures', step)
         improved = self.selection.improves(step, self.checkpoints.score(metrics))
+        # Without a metric that selects, the last checkpoint counts as the best one. The file is
+        # written before the checkpoint, so that a killed run never lacks it.
+        if split == 'validation' and (improved or not run.best):
+            self.calibrate(step, records)
         if is_saved or improved or self.selection.has_waited(run.patience):
             self.save(state, metrics)
         if self.on_eval:
             self.on_eval(step, metrics)
         return records
+
+    def calibrate(self, step: int, records: Records) -> None:
+        """Write calibration.json, if the main evaluation has something to fit.
+
+        Args:
+            step: the step of the evaluated state.
+            records: of the validation split.
+        """
+        calibrate = self.run.task.main.calibrate
+        if calibrate:
+            write_calibration(self.run, step, calibrate(records))
 
     def save(self, state: TrainState, metrics: dict[str, float]) -> None:
         """Start to save a state, after its metrics are on the disk.

@@ -59,6 +59,20 @@ def read_extras(path: Path) -> tuple[Json, Json]:
     return config, spec
 
 
+def read_calibration(path: Path) -> Json:
+    """Read what was fitted on the validation split of the run, such as score thresholds.
+
+    Returns:
+        The content of the run's calibration.json; {} if the run has none.
+    """
+    name = 'calibration.json'
+    if path.is_dir():
+        file = path / EXTRAS / name
+        return json.loads(file.read_text()) if file.exists() else {}
+    with zipfile.ZipFile(path) as extras:
+        return json.loads(extras.read(name)) if name in extras.namelist() else {}
+
+
 def open_exported(path: Path) -> Callable[[Arrays], Arrays]:
     """Open an exported model, which uses all cores.
 

@@ -2,7 +2,7 @@
 
 The function is `predict(variables, inputs) -> outputs`, with named arrays [B, ...] as inputs and
 outputs. `Spec.inputs` has the shapes and dtypes of the inputs. Each file contains the variables
-that the function reads, the spec and the config.
+that the function reads, the spec, the config, and calibration.json of the run if there is one.
 """
 
 import hashlib
@@ -35,7 +35,13 @@ TFLITE = ('float32', 'float16', 'dynamic_int8', 'int8')
 
 
 def savedmodel(
-    predict: Predict, variables: Tree, spec: Spec, config: Json, folder: Path
+    predict: Predict,
+    variables: Tree,
+    spec: Spec,
+    config: Json,
+    folder: Path,
+    *,
+    calibration: Json | None = None,
 ) -> None:
     """Write a SavedModel for batches of any size.
 
@@ -48,6 +54,7 @@ def savedmodel(
         spec: with the inputs and the class names.
         config: of the run.
         folder: of the SavedModel.
+        calibration: of the run; None: it has none.
 
     Raises:
         UserError: TensorFlow is not installed, or does not fit the version of jax.
@@ -70,7 +77,7 @@ def savedmodel(
         module.class_names = tf.Variable(list(spec.class_names), trainable=False)
     tf.saved_model.save(module, str(folder), signatures={'serving_default': serve})
     (folder / EXTRAS).mkdir()
-    for name, text in _extras(spec, config).items():
+    for name, text in _extras(spec, config, calibration).items():
         (folder / EXTRAS / name).write_text(text)
 
 
@@ -82,6 +89,8 @@ def tflite(
     file: Path,
     kind: str,
     examples: Arrays,
+    *,
+    calibration: Json | None = None,
 ) -> None:
     """Write a TFLite file, which takes one example at a time.
 
@@ -95,6 +104,7 @@ def tflite(
             activations that are rounded when they are computed; 'int8': int8 weights and
             activations, with ranges measured on `examples`.
         examples: arrays [N, ...] by the names of the inputs.
+        calibration: of the run; None: it has none.
 
     Raises:
         UserError: TensorFlow or LiteRT is not installed, or does not fit the version of jax.
@@ -112,11 +122,17 @@ def tflite(
         if kind == 'float16':
             converter.target_spec.supported_types = [tf.float16]
         file.write_bytes(converter.convert())
-    _append(file, _extras(spec, config))
+    _append(file, _extras(spec, config, calibration))
 
 
 def stablehlo(
-    predict: Predict, variables: Tree, spec: Spec, config: Json, file: Path
+    predict: Predict,
+    variables: Tree,
+    spec: Spec,
+    config: Json,
+    file: Path,
+    *,
+    calibration: Json | None = None,
 ) -> None:
     """Write a file for `jax.export.deserialize`.
 
@@ -128,6 +144,7 @@ def stablehlo(
         spec: with the inputs.
         config: of the run.
         file: path of the StableHLO file.
+        calibration: of the run; None: it has none.
     """
     predict, variables = lean(predict, jax.device_get(variables), spec)
     (batch,) = jax.export.symbolic_shape('batch')
@@ -141,7 +158,7 @@ def stablehlo(
 
     program = jax.export.export(jax.jit(of_inputs), platforms=PLATFORMS)(inputs)
     file.write_bytes(program.serialize())
-    _append(file, _extras(spec, config))
+    _append(file, _extras(spec, config, calibration))
 
 
 def lean(
@@ -259,9 +276,11 @@ def _calibrate(tf: ModuleType, module, serve, examples: Arrays, file: Path) -> N
         raise RuntimeError((lines or ['no reason given'])[-1])
 
 
-def _extras(spec: Spec, config: Json) -> dict[str, str]:
+def _extras(spec: Spec, config: Json, calibration: Json | None) -> dict[str, str]:
     """The texts in an exported file: {name: text}."""
     texts = {'config.json': json.dumps(config), 'spec.json': json.dumps(spec.to_json())}
+    if calibration:
+        texts['calibration.json'] = json.dumps(calibration)
     if spec.class_names:
         lines = [' '.join(name.split()) + '\n' for name in spec.class_names]
         texts['labels.txt'] = ''.join(lines)

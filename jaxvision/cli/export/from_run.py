@@ -13,7 +13,7 @@ from jaxvision.core.task import Predict, metric_name
 from jaxvision.core.types import Records, Tree
 from jaxvision.train import evaluation
 from jaxvision.train.run import Run
-from jaxvision.train.saved import build_task
+from jaxvision.train.saved import build_task, read_calibration
 
 CALIBRATION = 256  # training examples that the ranges of int8 are measured on
 
@@ -76,16 +76,25 @@ def writers(run: Run, variables: Tree, files: Sequence[str]) -> dict[str, Write]
     """
     description = (run.spec, run.config.to_dict())
     model = (run.task.predict, variables, *description)
+    calibration = read_calibration(run.workdir)
     every_writer: dict[str, Write] = {
-        'savedmodel': functools.partial(formats.savedmodel, *model),
-        'model.stablehlo': functools.partial(formats.stablehlo, *model),
+        'savedmodel': functools.partial(
+            formats.savedmodel, *model, calibration=calibration
+        ),
+        'model.stablehlo': functools.partial(
+            formats.stablehlo, *model, calibration=calibration
+        ),
     }
     if any(file.endswith('.tflite') for file in files):
         model = (*_in_float32(run, variables), *description)
         examples = _calibration(run)
         for kind in formats.TFLITE:
             every_writer[f'{kind}.tflite'] = functools.partial(
-                formats.tflite, *model, kind=kind, examples=examples
+                formats.tflite,
+                *model,
+                kind=kind,
+                examples=examples,
+                calibration=calibration,
             )
     return {file: every_writer[file] for file in files}
 

@@ -17,6 +17,7 @@ from jaxvision.core.task import Evaluation, Network, Task
 from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.data.protocol import Source
 from jaxvision.metrics import detection as metrics
+from jaxvision.metrics import detection_curves
 from jaxvision.models import BY_FOLDER
 from jaxvision.models.detectors.dense_detector import DenseDetector
 from jaxvision.models.detectors.faster_rcnn import FasterRCNN
@@ -159,6 +160,7 @@ def make(config: Config, spec: Spec) -> Task:
                 summarize=functools.partial(metrics.summarize, names),
                 metrics=metrics.names(names),
                 record=evaluation.record,
+                calibrate=functools.partial(detection_curves.calibrate, names),
             )
         },
         predict=detector.predict,

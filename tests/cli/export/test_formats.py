@@ -164,8 +164,11 @@ def test_a_failed_calibration_gives_its_reason(
 @pytest.mark.parametrize('name', FILES)
 def test_a_file_contains_its_config_its_spec_and_a_checksum(small, tmp_path, name):
     more = {'kind': 'float32', 'examples': {}} if name.endswith('tflite') else {}
-    FILES[name](*small, SPEC, {'seed': 3}, tmp_path / name, **more)
+    calibration = {'score': 0.25}
+    model = (*small, SPEC, {'seed': 3})
+    FILES[name](*model, tmp_path / name, **more, calibration=calibration)
     assert exported.is_exported(tmp_path / name)
+    assert exported.read_calibration(tmp_path / name) == calibration
     config, spec = exported.read_extras(tmp_path / name)
     assert config == {'seed': 3}
     assert from_json(spec, lambda task: None, 'classification') == SPEC
