@@ -20,7 +20,13 @@ _CAPTIONS = {'': 'caption', 'beam_': 'beam'}
 
 
 def record(outputs: Batch, batch: Batch) -> Batch:
-    """Keep the greedy caption, the best caption of the beam search, and the references."""
+    """Make one record per image from the outputs of `Task.predict` and the batch.
+
+    Returns:
+        'caption' [B, L] (greedy) and 'beam' [B, L] (the likeliest of the beam search), word
+        numbers. 'attention' [B, L, Y, X], uint8, 255 for a weight of 1. Also 'references' and
+        'scene', if the batch has them.
+    """
     attention = jnp.round(255 * outputs['attention']).astype(jnp.uint8)
     records = {
         'caption': outputs['caption'],
@@ -34,7 +40,10 @@ def record(outputs: Batch, batch: Batch) -> Batch:
 
 
 def metric_names(has_scenes: bool) -> tuple[str, ...]:
-    """Return the names of the metrics of `summarize`, for examples with or without scenes."""
+    """Return the names of the metrics of `summarize`.
+
+    `has_scenes` says whether examples have scenes, by which captions are checked.
+    """
     bleu = [f'bleu_{n}' for n in range(1, metrics.LONGEST + 1)]
     names = [*bleu, 'rouge_l', 'cider_d']
     if has_scenes:
@@ -49,7 +58,13 @@ def summarize(vocabulary: Sequence[str], records: Records) -> dict[str, float]:
     """Compute BLEU-1 to 4, ROUGE-L and CIDEr-D of greedy and of beam-search captions.
 
     The names of beam-search metrics begin with 'beam_'. If the examples have scenes, `true` is
-    the fraction of captions in which every object and every relation is correct.
+    the fraction of captions in which every object and every relation is correct. Higher is better
+    for all.
+
+    Args:
+        vocabulary: the words by number.
+        records: 'caption' and 'beam' [N, L], word numbers; 'references' [N, S], texts as uint8,
+            one text per line, padded with 0; and 'scene' if there are scenes.
     """
     references = [_references(row) for row in records['references']]
     summary = {}
@@ -80,6 +95,10 @@ def draw(
         vocabulary: the words by number.
         records: records of an evaluation.
         example: `example(index)` returns a prepared example.
+
+    Returns:
+        {'captions': evenly spaced images, each with its greedy caption, 'attention': the image
+        with the longest of these captions, once for each word}.
     """
     count = len(records['index'])
     rows = np.unique(np.linspace(0, count - 1, 12).astype(int))
@@ -99,12 +118,14 @@ def show(vocabulary: Sequence[str], inputs: Example, outputs: Records) -> Shown:
 
     Args:
         vocabulary: the words by number.
-        inputs: a prepared example, see `Task.show`.
+        inputs: a prepared example. Only its 'original' is used, the user's image as uint8
+            [h, w, 3], which may be missing.
         outputs: outputs of `Task.predict` for one image.
 
     Returns:
-        (the captions with log probabilities, a picture of the attention). The picture is None
-        without `inputs['original']`.
+        (answer, picture). The answer is {'caption': the greedy caption, 'beams': [{'caption',
+        'log_probability'}, ...], the likeliest first}. The picture shows the attention for
+        each word of the greedy caption. It is None without 'original'.
     """
     caption = tokens.to_words(vocabulary, outputs['caption'])
     beams = []

@@ -19,6 +19,11 @@ def teacher_forced(network: CaptionNetwork, doubly_stochastic: float) -> Loss:
         network: the captioner.
         doubly_stochastic: weight of the doubly stochastic regulariser: the attention to each
             place, summed over the words, should be 1 (Xu et al. 2015, section 4.2.1).
+
+    Returns:
+        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch has
+        'image', 'index' and 'caption' [B, L]. The term 'cross_entropy' is a mean over words, END
+        included, and 'doubly_stochastic' one over images.
     """
 
     def loss(params, state, batch, key):
@@ -48,6 +53,11 @@ def self_critical(network: CaptionNetwork, ngrams: cider.Statistics) -> Loss:
     Args:
         network: the captioner.
         ngrams: n-gram statistics of the training captions.
+
+    Returns:
+        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch has
+        'image', 'index' and 'captions' [B, R, L], the references. The term is 'advantage', and
+        the scalars are 'reward' (sampled captions) and 'greedy_reward'.
     """
 
     def cider_d(caption, references):

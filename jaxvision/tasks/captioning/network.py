@@ -79,11 +79,11 @@ class CaptionNetwork:
         )
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
-        """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
+        """Normalise pixels [..., C] in [0, 1] by the preprocessing's mean and std of channels."""
         return color.normalize(pixels, self.preprocessing.mean, self.preprocessing.std)
 
     def images(self, inputs: Batch) -> Images:
-        """Read and normalise the images of a batch."""
+        """Read `inputs['image']`, in [0, 255], and return it normalised, [B, H, W, C]."""
         pixels = color.to_float(jnp.asarray(inputs['image']), self.dtype)
         return self.normalize(pixels)
 
@@ -94,6 +94,10 @@ class CaptionNetwork:
             params: parameters of the captioner.
             model_state: model state, such as batch statistics.
             images: normalised images.
+
+        Returns:
+            ((features [B, Y, X, D], attention keys [B, Y, X, A]) of all places, (cell, output)
+            of the LSTM before the first word).
         """
         variables = {'params': params, **model_state}
         encoded: Any = self.model.apply(variables, images, method='see')
@@ -111,7 +115,8 @@ class CaptionNetwork:
             key: random key of the step.
 
         Returns:
-            (the encoded images, the `aux` of a loss, with the new model state).
+            (the encoded images, as `encode` returns them, {'model_state': {'model': the new model
+            state}}, the `aux` of a loss).
         """
         model_state = state.model_state['model']
         encoded, model_state = self.model.apply(
@@ -135,7 +140,8 @@ class CaptionNetwork:
             any_word: whether the next word may be BEGIN or UNKNOWN.
 
         Returns:
-            `step(state, word) -> (state, logits, attention)`.
+            `step(state, word [B]) -> (state, logits [B, V], attention [B, Y, X])`, where `word` is
+            the previous word. A word that is excluded has its logit lowered by 1e9.
         """
         penalty = 0
         if not any_word:
@@ -166,8 +172,9 @@ class CaptionNetwork:
             caption: word numbers of the captions; None: the greedy captions.
 
         Returns:
-            (the logits, {'features': the encoded images [B, Y, X, D], 'attention': weights
-            of all places for each word [B, L, Y, X]}).
+            (the logits [B, L, V], {'features': the encoded images [B, Y, X, D], 'attention':
+            weights of all places for each word [B, L, Y, X]}). BEGIN and UNKNOWN are not
+            excluded from the logits.
         """
         params = variables['params']['model']
         model_state = variables['model_state']['model']
@@ -181,7 +188,16 @@ class CaptionNetwork:
         return logits, {'features': features, 'attention': attention}
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Predict the greedy caption with its attention, and the captions of a beam search."""
+        """Predict the greedy caption with its attention, and the captions of a beam search.
+
+        Args:
+            variables: `TrainState.variables`.
+            inputs: a batch with 'image', not yet normalised.
+
+        Returns:
+            'caption' [B, L] and 'beams' [B, beam, L], the likeliest first: word numbers, then
+            END. 'attention' [B, L, Y, X] of the greedy caption. 'log_probabilities' [B, beam].
+        """
         params = variables['params']['model']
         model_state = variables['model_state']['model']
         places, start = self.encode(params, model_state, self.images(inputs))

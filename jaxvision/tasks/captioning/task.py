@@ -74,7 +74,13 @@ FIELDS: Fields = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NgramStatistics:
-    """Frequencies of the n-grams of the training captions: `cider.Statistics` as tuples."""
+    """Rarities of the n-grams of the training captions: `cider.Statistics` as tuples.
+
+    Attributes:
+        parent: for each n-gram, the number of the n-gram without its last word; -1: there is none.
+        word: the number of its last word.
+        rarity: log(examples / examples with the n-gram), and one more for unknown n-grams.
+    """
 
     parent: tuple[int, ...]
     word: tuple[int, ...]
@@ -113,7 +119,15 @@ class Details:
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the images, the captions and the vocabulary of a dataset."""
+    """Describe the images, the captions and the vocabulary of a dataset.
+
+    The captions of up to `task.vocabulary_examples` examples are read, and up to 512 images are
+    decoded for mean and std unless pretrained weights define them.
+
+    Raises:
+        UserError: Examples have no image or no captions, no caption can be read, or the images
+            do not fit the pretrained weights.
+    """
     info = source.info
     info.check_holds('image', 'captions')
     # A caption describes the whole image, so images are not cropped.
@@ -151,6 +165,9 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
         config: config of the run.
         spec: spec with an array for the training captions.
         sources: the evaluated splits, of which all captions are read.
+
+    Returns:
+        The spec with another size, in bytes, of the target 'references', which never shrinks.
     """
     (size,) = spec.targets['references'].shape
     for source in sources:
@@ -162,6 +179,9 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
 
 def read_texts(config: Config, source: Source) -> list[Sequence[str]]:
     """Read the captions of up to `task.vocabulary_examples` examples, evenly spaced.
+
+    Returns:
+        The captions of each example, without examples that cannot be read or have none.
 
     Raises:
         UserError: No caption can be read.
@@ -214,7 +234,11 @@ def _describe_captions(
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of a captioner."""
+    """Build the task of a captioner.
+
+    Raises:
+        UserError: The model, its variant or the optimizer is wrong.
+    """
     options = config.task
     vocabulary = spec.details.vocabulary
     network = CaptionNetwork.build(config, spec, vocabulary)
@@ -265,8 +289,11 @@ def make(config: Config, spec: Spec) -> Task:
 def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the host function that resizes images and converts captions to word numbers.
 
-    In training an example gets one of its captions, chosen at random. In evaluation it gets
-    the first caption, and all captions as text.
+    In training an example gets one of its captions, chosen at random, as 'caption', and for
+    self-critical training all of them as 'captions'. In evaluation it gets the first caption as
+    'caption', all captions as text in 'references', and its 'scene' if it has one. Without
+    captions, as in prediction, it gets only 'image'. The function raises `Unreadable` if the
+    text is longer than the array of references.
     """
     size, _, channels = spec.inputs['image'].shape
     is_resized = spec.preprocessing.resize != 'none'

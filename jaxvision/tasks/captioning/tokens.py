@@ -20,6 +20,9 @@ def vocabulary(captions: Iterable[References], fewest: int) -> tuple[str, ...]:
     Args:
         captions: the tokenized captions of each example.
         fewest: smallest number of occurrences of a word in the vocabulary.
+
+    Returns:
+        The words by number. Equally frequent words are in alphabetical order.
     """
     all_captions = itertools.chain.from_iterable(captions)
     counts = Counter(itertools.chain.from_iterable(all_captions))
@@ -38,6 +41,10 @@ def make_numbering(
         words: the vocabulary.
         shape: (texts, length) of the result. Texts beyond this number are left out. Short
             texts are padded with END, long texts are cut, so that the last number is END.
+
+    Returns:
+        `(texts) -> int32 [texts, length]`. A word outside the vocabulary becomes UNKNOWN, and a
+        missing text a row of END.
     """
     numbers = {word: number for number, word in enumerate(words)}
 
@@ -53,18 +60,21 @@ def make_numbering(
 
 
 def to_words(words: Sequence[str], tokens: Int32[np.ndarray, 'l']) -> list[str]:
-    """Return the words of a caption up to END."""
+    """Return the words of a caption, given as word numbers, before the first END."""
     before_end = itertools.takewhile(lambda token: token != END, tokens.tolist())
     return [words[int(token)] for token in before_end]
 
 
 def as_bytes(texts: Iterable[str]) -> bytes:
-    """Encode texts as bytes, one text per line."""
+    """Encode texts as UTF-8, one text per line.
+
+    All white space in a text, line breaks included, becomes single spaces.
+    """
     return '\n'.join(' '.join(text.split()) for text in texts).encode()
 
 
 def pad(text: bytes, size: int) -> UInt8[np.ndarray, '{size}']:
-    """Pad encoded text with zeros to `size` bytes.
+    """Pad encoded text with zeros at the end to `size` bytes, as a read-only array.
 
     Raises:
         Unreadable: The text is longer.

@@ -65,10 +65,10 @@ def source(
     """Return the images of a split unchanged, and refuse splits with new classes.
 
     Args:
-        config: config of the run.
+        config: not used.
         source: the images.
-        split: 'train', 'validation' or 'test'.
-        preprocessing: preprocessing of the run; None before the run has begun.
+        split: not used.
+        preprocessing: not used.
 
     Raises:
         UserError: The classes of the split are not the classes of training.
@@ -83,7 +83,13 @@ def source(
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the images, classes and preprocessing of a dataset."""
+    """Describe the images, classes and preprocessing of a dataset.
+
+    Up to 512 images are read to measure mean and std, unless pretrained weights define them.
+
+    Raises:
+        UserError: Examples have no image or no label, or do not fit the pretrained weights.
+    """
     info = source.info
     info.check_holds('image', 'label')
     image, preprocessing = image_input.describe(config, info)
@@ -99,7 +105,11 @@ def describe(config: Config, source: Source) -> Spec:
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of an image classifier."""
+    """Build the task of an image classifier.
+
+    Raises:
+        UserError: A field is wrong, such as mixup with microbatches of an odd size.
+    """
     _check(config)
     dtype = jnp.dtype(config.model.param_dtype)
 

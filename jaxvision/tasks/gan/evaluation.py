@@ -23,11 +23,18 @@ from jaxvision.tasks.shared import feature_extractor
 def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Evaluation:
     """Build the evaluation of a generator on the rows of `samples.SampleRows`.
 
+    Records hold features of generated, real and training images, predicted classes, and the
+    images. The state must hold the feature extractors in `frozen`.
+
     Args:
         options: `config.task`.
         spec: spec of the run, with the network 'feature_extractor'.
-        predict: see `Task.predict`.
+        predict: `(variables, batch with 'latent' and 'label') -> {'image': [B, H, W, C]}`, in
+            [0, 255].
         dtype: dtype of real images in [0, 1].
+
+    Raises:
+        UserError: The feature extractor is no classifier, or has no intermediate `layer`.
     """
     classifier = spec.networks['feature_extractor']
     layer = options.layer

@@ -41,7 +41,10 @@ class Losses:
             key: random key of the step.
 
         Returns:
-            ({term: (values [B], weights [B])}, new model state and scalars).
+            (terms, aux). The terms {name: (values [B], ones [B])} are 'adversarial' and, if
+            their fields are above 0, 'r1', 'r2' and 'gradient_penalty'. `aux` has the new
+            'model_state' of the discriminator, and 'scalars': the scores of real and of
+            generated images.
         """
         real, label, latent = self._read(batch, key)
         fake, _ = self.networks.generate(
@@ -82,7 +85,8 @@ class Losses:
             key: random key of the step.
 
         Returns:
-            ({term: (values [B], weights [B])}, the new model state).
+            ({'adversarial': (values [B], ones [B])}, {'model_state': {'generator': the new model
+            state}}). The discriminator does not change.
         """
         real, label, latent = self._read(batch, key)
         fake, model_state = self.networks.generate(

@@ -19,7 +19,13 @@ MOST_COMPARED = 1000
 
 
 def names(*, has_class_accuracy: bool, has_inception: bool) -> tuple[str, ...]:
-    """Return the names of the metrics of `summarize`."""
+    """Return the names of the metrics of `summarize`.
+
+    Args:
+        has_class_accuracy: whether 'conditional_accuracy' is one of them.
+        has_inception: whether 'fid', 'kid' and their floors are among them, beside 'fid_cnn' and
+            'kid_cnn'.
+    """
     suffixes = [CLASSIFIER]
     if has_inception:
         suffixes.append(INCEPTION)
@@ -37,23 +43,27 @@ def summarize(
 ) -> dict[str, float]:
     """Compare generated images with real images of the evaluated split.
 
-    Every metric also has a floor: its value for real training images in place of generated
-    images.
+    Distances, precision and recall also have a floor, with the prefix 'floor_': their value for
+    real training images in place of generated images. Distances are better if lower, all others
+    if higher.
 
     Args:
-        records: features 'fake', 'real' and 'trained' [N, D], with a suffix for the feature
-            extractor. Also the arrays 'real_row', 'train_row' (rows of the real images),
-            'label', 'prediction' and 'index' [N].
+        records: features 'fake', 'real' and 'trained' [N, D], with the suffix '_cnn' for those
+            of the classifier, and none for those of Inception, which may be missing. Also the
+            arrays 'real_row', 'train_row' (rows of the real images), 'label', 'prediction' and
+            'index' [N].
         samples: number of records that are compared. The records after them are
             interpolations.
         has_class_accuracy: whether predictions are compared with the requested classes.
         extractor_hash: hexadecimal hash of the classifier's variables, or ''.
 
     Returns:
-        fid, kid: Frechet and kernel distance, for each feature extractor.
-        precision, recall: for the classifier.
-        conditional_accuracy: if `has_class_accuracy`.
-        feature_extractor_hash: the first 24 bits of the hash.
+        fid_cnn, kid_cnn: Frechet and kernel distance, with features of the classifier.
+        fid, kid: with those of Inception, if the records have them.
+        precision, recall: for the classifier, in [0, 1], on at most 1,000 images of each kind.
+        conditional_accuracy: fraction of predictions that are the requested class, if
+            `has_class_accuracy`.
+        feature_extractor_hash: the first 24 bits of the hash, 0 without a hash.
     """
     is_sample = records['index'] < samples
     records = {name: values[is_sample] for name, values in records.items()}

@@ -37,7 +37,15 @@ class Networks:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Networks':
-        """Build both networks of a config."""
+        """Build both networks of a config.
+
+        Args:
+            config: config of the run.
+            spec: spec of the run, with class names, latents and images.
+
+        Raises:
+            UserError: The model is no GAN, or its variant or an option does not fit.
+        """
         generator, discriminator = make_model(
             config,
             num_classes=len(spec.class_names),
@@ -51,7 +59,11 @@ class Networks:
         )
 
     def init(self, key: jax.Array) -> tuple[dict[str, Tree], dict[str, Tree]]:
-        """Initialise both networks; return (parameters, model state), each by network."""
+        """Initialise both networks.
+
+        Returns:
+            (parameters, model state), each {'generator': tree, 'discriminator': tree}.
+        """
         latent = jnp.zeros((2, *self.spec.inputs['latent'].shape), self.dtype)
         image = jnp.zeros((2, *self.spec.targets['image'].shape), self.dtype)
         label = None
@@ -114,7 +126,7 @@ class Networks:
         return scores, new_state
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
-        """Map pixels from [0, 1] to [-1, 1]."""
+        """Map pixels from [0, 1] to [-1, 1], the range of both networks."""
         return 2 * pixels - 1
 
     def discriminate(
@@ -140,7 +152,15 @@ class Networks:
         )
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Generate images [B, H, W, C] in [0, 255] from latents and labels."""
+        """Generate images, in inference.
+
+        Args:
+            variables: `TrainState.variables`.
+            inputs: 'latent' [B, Z] and, with classes, 'label' [B].
+
+        Returns:
+            {'image': [B, H, W, C]}, clipped to [0, 255] but not rounded.
+        """
         image = self.generator.apply(
             {
                 'params': variables['params']['generator'],

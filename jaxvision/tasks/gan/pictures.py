@@ -29,15 +29,17 @@ def draw(
     """Draw generated images, interpolations between latents, and the nearest training images.
 
     Args:
-        records: records of an evaluation, with features and images.
+        records: records of an evaluation, ordered by row: 'sample' and 'train_image' (uint8
+            images), and the features 'fake_cnn' and 'trained_cnn'.
         example: not used, because the records hold the images.
         samples: number of records before the interpolations.
         class_names: names of the classes, in the order of the labels; empty without classes.
 
     Returns:
-        'samples': generated images, one class per column.
+        'samples': up to 10 rows of generated images, one class per column. With more than 20
+            classes, or fewer than 2, there are 10 columns.
         'walks': interpolations, one per row.
-        'nearest': generated images above the training images with the nearest features.
+        'nearest': 12 generated images, each above the training image with the nearest features.
     """
     images = records['sample']
     columns = 10

@@ -31,7 +31,7 @@ class SampleRows(RowSource):
     'latent' float32 [Z] and 'label' int32. It also has an 'image' of the evaluated split, a
     'train_image' of the training split, and their rows 'real_row' and 'train_row'.
     Consecutive samples have consecutive classes. All images of an interpolation have one
-    class.
+    class. Latents do not depend on the seed of the run. Without classes, 'label' is 0.
     """
 
     def __init__(self, real: Source, data: Config, samples: int, latent: int):
@@ -80,7 +80,7 @@ class SampleRows(RowSource):
         }
 
     def labels(self) -> Int[np.ndarray, 'n']:
-        """Return the labels of all rows."""
+        """Return the label of each row: the class that is requested, not that of 'image'."""
         return np.array([self._label(row) for row in range(len(self))])
 
     def where(self, row: int) -> str:

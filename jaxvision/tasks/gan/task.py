@@ -88,7 +88,14 @@ def source(
         config: config of the run.
         source: the images.
         split: 'train', 'validation' or 'test'; the training split is returned unchanged.
-        preprocessing: preprocessing of the run; None before the run has begun.
+        preprocessing: not used.
+
+    Returns:
+        The training split, or a `SampleRows` with `task.samples` random latents and then
+        interpolations between latents. Its length does not depend on that of `source`.
+
+    Raises:
+        UserError: The training split or the evaluated split has fewer than 4 images.
     """
     if split == 'train':
         return source
@@ -96,7 +103,11 @@ def source(
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """Return the feature extractors: a classifier, and Inception if `task.inception` is set."""
+    """List the networks that the metrics need.
+
+    Returns:
+        {'feature_extractor': the classifier}, with 'inception' too if `task.inception` is set.
+    """
     networks = {
         'feature_extractor': feature_extractor.required(
             config, config.task.feature_extractor
@@ -114,7 +125,9 @@ def describe(config: Config, source: Source) -> Spec:
     squares, other images are resized to `data.image_size`.
 
     Raises:
-        UserError: An image has several labels, or `data.image_size` is not 8, 16, 32, ...
+        UserError: Examples have no image or no label. Or images have several labels, but
+            `task.conditional` is True. Or images must be resized, and `data.image_size` is not
+            8, 16, 32, ...
     """
     info = source.info
     info.check_holds('image', 'label')
@@ -167,6 +180,10 @@ def make(config: Config, spec: Spec) -> Task:
     """Build the task of a generator and a discriminator.
 
     `Task.network` is the discriminator, because this network reads images.
+
+    Raises:
+        UserError: The model or a field is wrong, such as a gradient penalty for a discriminator
+            with batch norm.
     """
     _check(config)
     options = config.task
@@ -274,7 +291,11 @@ def _on_part(whole: Update, part: int, parts: int) -> Update:
 
 
 def make_prepare(spec: Spec) -> Prepare:
-    """Build the host function that pads or resizes images to the size of generated images."""
+    """Build the host function that pads or resizes images to the size of generated images.
+
+    It changes 'image' and 'train_image' of an example, if they are there, to uint8 squares. It
+    draws no random numbers.
+    """
     side, _, channels = spec.targets['image'].shape
     is_padded = spec.preprocessing.resize == 'pad'
 

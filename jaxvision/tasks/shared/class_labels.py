@@ -13,7 +13,11 @@ from jaxvision.viz import figures
 
 
 def array_spec(info: SourceInfo) -> ArraySpec:
-    """Return the shape and dtype of a label: one class number, or a 0/1 value for each class."""
+    """Return the shape and dtype of a label.
+
+    It is one class number, int32 of shape (), or with several labels an example, float32 [K] with
+    0 or 1 for each of the K classes.
+    """
     if info.multi_label:
         return ArraySpec((len(info.class_names),), 'float32')
     return ArraySpec((), 'int32')
@@ -27,13 +31,16 @@ def show(
     Args:
         class_names: names of the K classes, in the order of the labels.
         multi_label: whether an example has several labels.
-        inputs: a prepared example, see `Task.show`.
+        inputs: a prepared example. Only its 'original' is used: the user's image as uint8
+            [h, w, 3], or the path of the user's video. It may be missing.
         outputs: outputs of `Task.predict` for one example, with 'probabilities' [K].
 
     Returns:
-        (answer, picture). The answer has the five most likely classes. With several labels
-        it also has all classes with a probability above 0.5. The picture is a bar chart, or
-        None without `inputs['original']`.
+        (answer, picture). The answer has 'class' and 'probability' of the most likely class,
+        and 'top', a list of {'class', 'probability'} of the five most likely ones. With
+        several labels it also has 'classes', all names with a probability above 0.5. All are
+        in descending order. The picture is 'original' with bars for 'top', or None without
+        'original'.
     """
     probabilities = [round(float(p), 6) for p in outputs['probabilities']]
     order = sorted(range(len(probabilities)), key=lambda k: -probabilities[k])
@@ -61,8 +68,13 @@ def draw_figures(
     Args:
         class_names: names of the classes, in the order of the labels.
         picture: `picture(example)` returns the uint8 image that stands for an example.
-        records: records of an evaluation in which an example has one label.
+        records: records of an evaluation in which an example has one label: 'index', 'label',
+            'prediction' and 'confidence' [N], the probability of the prediction.
         example: `example(index)` returns a prepared example.
+
+    Returns:
+        {'confusion': the matrix, one row per true class, 'mistakes': the images, the most
+        confident first, or a note if there are none}.
     """
     wrong = np.flatnonzero(records['prediction'] != records['label'])
     worst = wrong[np.argsort(-records['confidence'][wrong], kind='stable')][:24]

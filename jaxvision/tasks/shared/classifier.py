@@ -53,15 +53,18 @@ def classifier(
     """Build the task of a model whose outputs are the logits of classes.
 
     Args:
-        config: config of the run.
+        config: config of the run. `config.task` has the fields of `fine_tuning.FIELDS` and
+            `label_smoothing`.
         spec: spec of the run, with inputs, class names and preprocessing.
-        pixels: reads the model's inputs from a batch. Only the first is augmented and
-            normalised.
-        augment: random changes of pixels and targets in training.
-        predictor: see `Task.predictor`.
-        prepare: see `Task.prepare`.
-        figures: see `Task.figures`; not used if an example has several labels.
-        show: see `Task.show`.
+        pixels: `(batch) -> (pixels in [0, 1], *further inputs of the model)`. Only the pixels
+            are augmented and normalised.
+        augment: `(key, index [B], pixels, targets [B, K]) -> (pixels, targets)`, random changes
+            in training.
+        predictor: the behaviour of `jaxvision predict`, such as 'image' or 'video'.
+        prepare: `(example, rng) -> example`, which decodes on the host; None: not needed.
+        figures: `(records, read_example) -> pictures` of an evaluation. Not used if an example
+            has several labels.
+        show: `(inputs, outputs) -> (answer, picture)` for one file of a user.
 
     Raises:
         UserError: A field of `config.model` or `config.task` is wrong.
@@ -114,9 +117,10 @@ class Classifier:
     Attributes:
         spec: spec of the run.
         model: the model, of which all or some parts are trained.
-        pixels: reads the model's inputs from a batch.
-        augment: random changes of pixels and targets in training.
-        smoothing: label smoothing: the probability that is spread over all classes.
+        pixels: `(batch) -> (pixels in [0, 1], *further inputs of the model)`.
+        augment: `(key, index [B], pixels, targets [B, K]) -> (pixels, targets)`, random changes
+            in training.
+        smoothing: label smoothing: the probability, in [0, 1), that is spread over all classes.
         dtype: dtype of the targets.
     """
 
@@ -136,8 +140,9 @@ class Classifier:
         Args:
             config: config of the run.
             spec: spec of the run.
-            pixels: reads the model's inputs from a batch.
-            augment: random changes of pixels and targets in training.
+            pixels: `(batch) -> (pixels in [0, 1], *further inputs of the model)`.
+            augment: `(key, index [B], pixels, targets [B, K]) -> (pixels, targets)`, random
+                changes in training.
 
         Raises:
             UserError: Label smoothing is set but an example has several labels, or the model
@@ -165,17 +170,25 @@ class Classifier:
         )
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
-        """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
+        """Normalise pixels [..., C] in [0, 1] by the preprocessing's mean and std of channels."""
         preprocessing = self.spec.preprocessing
         return color.normalize(pixels, preprocessing.mean, preprocessing.std)
 
     def inputs(self, batch: Batch) -> tuple[Array, ...]:
-        """Read and normalise the model's inputs, in inference."""
+        """Read the model's inputs from a batch, without augmentation.
+
+        Returns:
+            (normalised pixels, *further inputs of the model).
+        """
         pixels, *others = self.pixels(batch)
         return self.normalize(pixels), *others
 
     def targets(self, batch: Batch) -> Float[Array, 'b k']:
-        """Return the target probability of each class, with label smoothing."""
+        """Return the target probability of each class, [B, K].
+
+        One label an example becomes a one-hot vector with label smoothing. Several labels are
+        returned as they are, 0 or 1.
+        """
         if self.spec.multi_label:
             return batch['label']
         return losses.one_hot_targets(
@@ -194,7 +207,8 @@ class Classifier:
             key: random key of the step.
 
         Returns:
-            ({'cross_entropy': (values [B], weights [B])}, the new model state).
+            ({'cross_entropy': (values [B] in nats, ones [B])}, {'model_state': {'model': the new
+            model state}}). With several labels the values are sigmoid cross-entropies.
         """
         pixels, *others = self.pixels(batch)
         pixels, targets = self.augment(key, batch['index'], pixels, self.targets(batch))
@@ -215,13 +229,25 @@ class Classifier:
         return terms, {'model_state': {'model': model_state}}
 
     def apply(self, variables: Tree, *inputs: Array) -> tuple[Array, Scalars]:
-        """Compute logits [B, K] and named intermediates from normalised inputs."""
+        """Compute (logits [B, K], intermediates by name) from normalised inputs, in inference.
+
+        `variables` are `TrainState.variables`.
+        """
         params = variables['params']['model']
         model_state = variables['model_state']['model']
         return self.model.apply(params, model_state, *inputs)
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Predict logits and probabilities [B, K]."""
+        """Predict the classes of images or clips.
+
+        Args:
+            variables: `TrainState.variables`.
+            inputs: a batch of inputs, not yet normalised.
+
+        Returns:
+            {'logits': [B, K], 'probabilities': [B, K]}, the softmax of the logits or, with
+            several labels an example, their sigmoid.
+        """
         logits, _ = self.apply(variables, *self.inputs(inputs))
         if self.spec.multi_label:
             probabilities = jax.nn.sigmoid(logits)
@@ -230,13 +256,16 @@ class Classifier:
         return {'logits': logits, 'probabilities': probabilities}
 
     def record(self, outputs: Batch, batch: Batch) -> Batch:
-        """Make one record per example from the logits and labels."""
+        """Make one record per example from `outputs['logits']` and `batch['label']`."""
         if self.spec.multi_label:
             return metrics.record_multilabel(outputs['logits'], batch['label'])
         return metrics.record(outputs['logits'], batch['label'])
 
     def evaluation(self) -> Evaluation:
-        """Build the evaluation: accuracy and related metrics."""
+        """Build the evaluation: accuracy and related metrics.
+
+        With several labels an example, mean average precision and related metrics.
+        """
 
         def evaluate(state, batch):
             return self.record(self.predict(state.variables, batch), batch)

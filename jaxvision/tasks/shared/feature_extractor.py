@@ -36,7 +36,11 @@ def required(config: Config, name: str) -> RequiredNetwork:
 
 
 def small_classifier(data: Config) -> Config:
-    """Return the config of a small classifier of a dataset, the default feature extractor."""
+    """Return the config of a small classifier of a dataset, the default feature extractor.
+
+    `data` is the `config.data` of another run. It is copied, but the classifier is trained on all
+    examples per class, without generated images, with another batch size.
+    """
     config = configs.default('classification')
     config.data.update(data)
     # 64, rounded up to a multiple of the devices. The task may have another batch size.
@@ -62,16 +66,18 @@ def build(
     """Build a function that computes the intermediates of a trained classifier.
 
     Images are converted to the classifier's input. Grey images are repeated to three
-    channels, colour images are averaged to one. Images up to a third larger or smaller than
-    the input are cropped or padded. Other images are resized.
+    channels, colour images are averaged to one. Images of 3/4 to 3/2 of the input's height
+    and width are cropped, or padded with zeros, around the centre. Others are resized, and so
+    are images that differ from the input by an odd number of pixels along an axis.
 
     Args:
         network: the run of the classifier.
-        layer: name of an intermediate that is needed.
+        layer: name of an intermediate that is needed. It is only checked.
         dtype: dtype of the computation.
 
     Returns:
-        `(variables, images in [0, 1]) -> {name: intermediate}`.
+        `(variables, images [B, H, W, C] in [0, 1]) -> {name: intermediate}`, with all
+        intermediates of the model. `variables` are `TrainState.variables` of the classifier.
 
     Raises:
         UserError: The run is not a classifier, or its model has no intermediate `layer`.
@@ -118,7 +124,13 @@ def _open_classifier(
 
 
 def inception(file: str) -> RequiredNetwork:
-    """Return the Inception-v3 of the published FID, from the file pt_inception-2015-12-05-*.pth."""
+    """Return the Inception-v3 of the published FID, with weights from a file.
+
+    The file is not opened here, but when the engine reads the weights.
+
+    Args:
+        file: path of pt_inception-2015-12-05-*.pth.
+    """
 
     def init():
         return InceptionV3().init(jax.random.key(0), jnp.zeros((1, 107, 107, 3)))

@@ -80,7 +80,8 @@ class Tuned:
             *inputs: the inputs of the model, or their shapes.
 
         Raises:
-            UserError: `options.trained` is wrong.
+            UserError: `options.trained` is wrong, or a field needs blocks and the model has no
+                module 'head'.
         """
         needs_blocks = (
             options.trained != 'all' or options.layer_decay < 1 or options.probe
@@ -102,7 +103,15 @@ class Tuned:
         )
 
     def init(self, key: PRNGKeyArray, *inputs: Array) -> tuple[Tree, Tree]:
-        """Initialise the model and its low-rank updates; return (parameters, model state)."""
+        """Initialise the model and its low-rank updates.
+
+        Returns:
+            (parameters, model state). With LoRA, the parameters have the updates as 'lora',
+            beside the names of modules. The model state is {collection: tree}.
+
+        Raises:
+            UserError: The rank is too large, or the model has no linear layer below the head.
+        """
         variables = self.model.init(key, *inputs)
         params = variables.pop('params')
         if self.rank:
@@ -125,13 +134,14 @@ class Tuned:
         """Apply the model with its low-rank updates.
 
         Args:
-            params: parameters of the model, with the low-rank updates as 'lora'.
-            model_state: model state, such as batch statistics.
-            *inputs: inputs of the model.
+            params: parameters of the model, with the low-rank updates as 'lora', if any.
+            model_state: {collection: tree}, such as batch statistics.
+            *inputs: inputs of the model, normalised.
             **kwargs: further arguments of `model.apply`.
 
         Returns:
-            The outputs of `model.apply`.
+            The result of `model.apply`: (logits, intermediates), or with `mutable` in `kwargs`
+            ((logits, intermediates), the new model state).
         """
         lora, weights = trees.parted(params, ('lora',))
         variables = {'params': weights, **model_state}
@@ -141,13 +151,23 @@ class Tuned:
     def head_input(
         self, params: Tree, model_state: Tree, *inputs: Array
     ) -> Float[Array, 'b d']:
-        """Compute the input of the head: the features, without low-rank updates."""
+        """Compute the input of the head in inference: the features, without low-rank updates.
+
+        Args:
+            params: parameters of the model. Low-rank updates in it are ignored.
+            model_state: {collection: tree}, such as batch statistics.
+            *inputs: inputs of the model, normalised.
+        """
         _, weights = trees.parted(params, ('lora',))
         variables = {'params': weights, **model_state}
         return tuning.head_input(self.model, variables, *inputs)
 
     def rates(self, updates: Tree) -> Tree:
-        """Return the learning-rate factor of each leaf, by layer decay."""
+        """Return the learning-rate factor of each leaf, by layer decay.
+
+        It is 1 in the head, and layer_decay^k in the k-th block before the head. `updates` is a
+        tree like the trained parameters, and the result has the same structure.
+        """
         if self.layer_decay == 1:
             return jax.tree.map(lambda _: 1.0, updates)
         depth = {}
@@ -196,8 +216,10 @@ def _parse_trained(text: str, blocks: int) -> tuple[int, int]:
 def fit(penalty: float, features: Features, targets: Targets, multi_label: bool) -> Fit:
     """Build the linear probe: fit the head to the features of all training examples.
 
+    The `solve` of the result raises a UserError if the fit diverges.
+
     Args:
-        penalty: weight of the L2 penalty on the head's kernel.
+        penalty: weight of the L2 penalty on the head's kernel, above 0.
         features: `(params, model_state, batch) -> [B, D]`, the input of the head.
         targets: `(batch) -> [B, K]`, the target probability of each class.
         multi_label: whether an example has several labels (sigmoid) or one (softmax).

@@ -23,12 +23,15 @@ from jaxvision.models import tuning
 def freeze(task: Task, paths: Iterable[str]) -> Task:
     """Exclude parts of a task's networks, such as 'model/encoder', from training.
 
+    A wrong path raises a UserError not here, but in the `init` of the result: the part does not
+    exist, is a whole network, or another network has a part of the same name.
+
     Args:
-        task: the task.
+        task: the task, which is not changed.
         paths: the parts, each as NETWORK/PATH; empty paths are ignored.
 
     Returns:
-        The task with another `init` and `update`.
+        The task with another `init` and `update`. Without paths, the same task.
     """
     split_paths = [path.strip().split('/') for path in paths if path.strip()]
     if not split_paths:

@@ -47,11 +47,14 @@ def describe(config: Config, info: SourceInfo) -> tuple[ArraySpec, Preprocessing
     """Choose the shape and preprocessing of a model's input images.
 
     A run that begins with pretrained weights has the preprocessing of the weights. Otherwise
-    small images of one size are unchanged, and others are resized by `task.resize`; their
-    mean and std are measured later.
+    images of one size up to `data.image_size` are unchanged, and others are resized to it by
+    `task.resize`. Their mean and std are then empty, for `with_statistics` to measure.
 
     Returns:
         (the shape and dtype of an image, its preprocessing).
+
+    Raises:
+        UserError: The recipe is unknown, or the images do not fit the pretrained weights.
     """
     of_dataset = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, config.task.resize
@@ -62,17 +65,24 @@ def describe(config: Config, info: SourceInfo) -> tuple[ArraySpec, Preprocessing
 
 
 def array_spec(chosen: Preprocessing, info: SourceInfo) -> ArraySpec:
-    """Return the shape and dtype of an image.
+    """Return the shape (height, width, channels) and dtype, uint8, of an image.
 
-    The number of channels is that of pretrained weights if there are some, else the
-    dataset's.
+    The number of channels is that of `chosen.mean` if it is not empty, as with pretrained
+    weights, else the dataset's.
     """
     channels = len(chosen.mean) or info.image_shape[2]
     return ArraySpec((*chosen.size, channels))
 
 
 def find_recipe(config: Config) -> recipes.Recipe | None:
-    """Return the recipe of pretrained weights that `task.recipe` names, or None."""
+    """Return the recipe of pretrained weights that `task.recipe` names.
+
+    Returns:
+        The recipe; None if the field is '', 'none' or missing.
+
+    Raises:
+        UserError: There is no such recipe.
+    """
     name = config.task.get('recipe', '')
     if name in ('', 'none'):
         return None
@@ -87,9 +97,10 @@ def as_weights(
 ) -> Preprocessing:
     """Choose the preprocessing of the pretrained weights that a run begins with.
 
-    `task.recipe` names another preprocessing. `task.resize` and `data.image_size` override
-    the preprocessing if their values differ both from their defaults and from the run that
-    the weights come from.
+    A recipe in `task.recipe` comes before the weights in `train.init_from`, of which the first
+    run or file with a preprocessing counts. If this is a run, `task.resize` and
+    `data.image_size` override its preprocessing if they differ both from their defaults and from
+    the run.
 
     Args:
         config: config of the run.
@@ -99,11 +110,12 @@ def as_weights(
             weights is not supported.
 
     Returns:
-        The preprocessing of the weights, or `of_dataset` if there are no weights.
+        The preprocessing of the weights, always with mean and std. `of_dataset` if there are no
+        weights, or `task.recipe` is 'none'.
 
     Raises:
-        UserError: The weights were trained on images that are not square, and the dataset
-            has images of another size.
+        UserError: The recipe is unknown. Or the weights were trained on images that are not
+            square, and the dataset has images of another size.
     """
     recipe = find_recipe(config)
     origin = None
@@ -183,8 +195,9 @@ def with_statistics(
             with pretrained weights.
         config: config of the run, which says how examples are read.
         source: the training examples.
-        prepare: see `Task.prepare`.
-        pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure; None: 'image'.
+        prepare: `(example, rng) -> example`, called without augmentation; None: not needed.
+        pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure; None: 'image'. It must
+            leave out rows that are padding, where `batch['present']` is False.
         most: largest number of examples that are read, evenly spaced in the split.
     """
     if spec.preprocessing.mean:
@@ -208,9 +221,10 @@ def statistics(
 
     Args:
         config: config of the run, which says how examples are read.
-        source: the examples.
-        prepare: see `Task.prepare`.
-        pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure.
+        source: the examples, at least one.
+        prepare: `(example, rng) -> example`, called without augmentation; None: not needed.
+        pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure. It must leave out rows
+            that are padding, where `batch['present']` is False.
         most: largest number of examples that are read, evenly spaced in the split.
 
     Returns:
@@ -242,7 +256,9 @@ def statistics(
 def make_prepare(config: Config, spec: Spec) -> Prepare | None:
     """Build the host function that decodes and resizes images; None if no image needs it.
 
-    In training it makes random resized crops if `task.crop_scale` is below 1.
+    No image needs it if the resize rule of the preprocessing is 'none'. In training, where the
+    function gets a random generator, it makes random resized crops if `task.crop_scale` is below
+    1. This is the smallest fraction of the image area in a crop.
     """
     if spec.preprocessing.resize == 'none':
         return None
@@ -265,7 +281,17 @@ def make_prepare(config: Config, spec: Spec) -> Prepare | None:
 def make_resize(
     preprocessing: Preprocessing, channels: int
 ) -> Callable[[decode.Encoded], np.ndarray]:
-    """Build the function that decodes and resizes an image to the model's input, uint8."""
+    """Build the function that decodes and resizes an image to the model's input.
+
+    Args:
+        preprocessing: size and resize rule: 'none', 'stretch', 'center_crop', 'central_square' or
+            'shorter_side'. With 'none', images of another size are stretched. All other rules
+            make squares of the height in `size`.
+        channels: 1 or 3.
+
+    Returns:
+        `(encoded bytes, path or uint8 array) -> uint8 [height, width, channels]`.
+    """
     height, width = preprocessing.size
     rule = preprocessing.resize
     if rule == 'none':
@@ -297,12 +323,15 @@ def augment_images(
 ) -> tuple[Images, Float[Array, 'b k']]:
     """Augment images and targets at random, with one random key per example.
 
+    Mixup and CutMix combine neighbours in the batch, which must be even. If both are on, one of
+    the two is chosen at random for the whole batch.
+
     Args:
-        options: `config.task.augment`.
+        options: `config.task.augment`. An augmentation is off if its field is 0 or False.
         key: random key of the step.
-        index: number of each example, from which its random key is made.
-        images: images in [0, 1].
-        targets: target probability of each class.
+        index: row of each example in its split, from which its random key is made.
+        images: images in [0, 1], [B, H, W, C].
+        targets: target probability of each class, [B, K].
 
     Returns:
         (images, targets). Only mixup and CutMix change the targets.
@@ -356,10 +385,14 @@ def augment_geometry(
     """Flip, shift and rotate images at random, with one random key per example.
 
     Args:
-        options: `config.task.augment`.
+        options: `config.task.augment` with 'flip', 'translate' (largest shift as a fraction of
+            the shorter side) and 'rotate' (largest angle in degrees). Each is off if it is 0.
         key: random key of the step.
-        index: number of each example, from which its random key is made.
-        images: images in [0, 1].
+        index: row of each example in its split, from which its random key is made.
+        images: images in [0, 1], [B, H, W, C].
+
+    Returns:
+        Images of the same shape, black where nothing moved in.
     """
     side = min(images.shape[1:3])
     shift = max(1, round(options.translate * side))

@@ -66,11 +66,18 @@ class Restorer(Protocol):
     """A degradation and the network that reverses it; images are in [0, 1]."""
 
     def blank(self, batch: Batch) -> tuple[Degraded, Images]:
-        """Return (degraded, truth) of the right shapes, to initialise the networks."""
+        """Return (degraded, truth) of the right shapes, to initialise the networks.
+
+        `batch` has all inputs and targets of the spec. The values of the result do not matter.
+        """
         ...
 
     def degrade(self, state: TrainState, batch: Batch) -> tuple[Degraded, Images]:
-        """Return (degraded, truth) of a training step; both networks get the same."""
+        """Return (degraded, truth) of a training step.
+
+        It is called once for each network, and must return the same for the same step and batch.
+        So it derives its random numbers from `state.key` and `state.step`.
+        """
         ...
 
     def init(self, key: jax.Array, degraded: Degraded) -> Tree:
@@ -95,18 +102,29 @@ class Restorer(Protocol):
     def error(
         self, errors: Images, degraded: Degraded
     ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
-        """Reduce pixel losses to the (values, weights) of a loss term, one per image."""
+        """Reduce pixel losses to the (values [B], weights [B]) of a loss term, one per image.
+
+        The loss is sum(values) / sum(weights) over the batch. `errors` are the absolute or squared
+        differences [B, H, W, C] of restored and true images.
+        """
         ...
 
     def discriminated(
         self, image: Images, degraded: Degraded
     ) -> Float[Array, 'b h w k']:
-        """Make the discriminator's input from restored or true images."""
+        """Make the discriminator's input [B, H, W, K] from restored or true images.
+
+        A mask in `degraded`, for example, becomes one more channel.
+        """
         ...
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """Return the feature extractor of the perceptual loss; none without this loss."""
+    """List the network that the perceptual loss needs.
+
+    Returns:
+        {'feature_extractor': the classifier}, or {} if `task.perceptual_weight` is 0.
+    """
     if not config.task.perceptual_weight:
         return {}
     return {
@@ -119,7 +137,8 @@ def requires(config: Config) -> dict[str, RequiredNetwork]:
 def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
     """Build the `init` and the `update` of a task that restores images.
 
-    The networks are 'model' and, with an adversarial loss, 'discriminator'.
+    The networks are 'model' and, with an adversarial loss, 'discriminator', which is updated
+    before 'model' in each step.
 
     Args:
         config: config of the run; `config.task` has the fields of `FIELDS`.
@@ -157,7 +176,7 @@ def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
 
 
 def per_image(values: Float[Array, 'b ...']) -> Float[Array, 'b']:
-    """Average the values of each image."""
+    """Average the values of each image over all axes but the first."""
     return values.mean(range(1, values.ndim))
 
 

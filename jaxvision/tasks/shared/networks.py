@@ -21,11 +21,11 @@ def make_model(config: Config, **needs: Any) -> Module:
             set by `model.options`.
 
     Returns:
-        The result of the model's `make`.
+        The result of the model's `make`: a Flax module, or for a GAN (generator, discriminator).
 
     Raises:
-        UserError: The model takes other arguments than `needs`, or its variant or an option
-            is wrong.
+        UserError: There is no such model, it takes other arguments than `needs`, or its variant
+            or an option is wrong.
     """
     c = config.model
     make = resolve('models', c.name).make

@@ -32,9 +32,10 @@ def compare(
         border: pixels on each side that are not measured.
 
     Returns:
-        '[bicubic_]error_SPACE', the squared error, and '[bicubic_]ssim_SPACE', the SSIM, for
-        SPACE y (luma) and, in colour images, rgb. There is no SSIM if the image is smaller
-        than its window. 'strip' shows the centres of the three images.
+        '[bicubic_]error_SPACE', the mean squared error, and '[bicubic_]ssim_SPACE', the SSIM,
+        for SPACE y (luma) and, in colour images, rgb. There is no SSIM if the image without its
+        border is smaller than the window of SSIM. 'strip', uint8, shows the centres of bicubic
+        image, network and truth, side by side.
     """
     restored = jnp.round(255 * restored) / 255
     bicubic = jnp.round(255 * bicubic) / 255
@@ -84,14 +85,15 @@ def summarize(
 
     Args:
         pool: 'image' for the mean PSNR of images. 'label' averages the squared errors of each
-            class first (the tiles of one photograph), then the PSNR of classes.
+            class first (the tiles of one photograph), then the PSNR of classes. SSIM, too, is
+            averaged within classes first.
         class_names: names of the classes, in the order of the labels.
         records: records of `compare`, with 'index' and 'label'.
 
     Returns:
         psnr_SPACE, ssim_SPACE, bicubic_SPACE (a PSNR) and bicubic_ssim_SPACE for SPACE y
-        (luma) and rgb. gain_y is psnr_y - bicubic_y. With pool 'label' also psnr_y/CLASS.
-        The PSNR of an image or class is at most 100 dB.
+        (luma) and, for colour images, rgb. gain_y is psnr_y - bicubic_y. With pool 'label' also
+        psnr_y/CLASS, for classes with examples. The PSNR of an image or class is at most 100 dB.
     """
     pool_key = 'index'
     if pool == 'label':
@@ -127,7 +129,16 @@ def summarize(
 
 
 def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Draw up to 8 images: bicubic interpolation, the network, and the original."""
+    """Draw up to 8 images of a split, evenly spaced.
+
+    Args:
+        records: records of `compare`, with 'strip'.
+        example: not used.
+
+    Returns:
+        {'strips': the picture}. For each image, it shows the centres of bicubic interpolation,
+        network and original, from left to right.
+    """
     count = len(records['strip'])
     rows = np.unique(np.linspace(0, count - 1, 8).astype(int))
     strips = list(records['strip'][rows])

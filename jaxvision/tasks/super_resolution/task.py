@@ -86,9 +86,13 @@ class Details:
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """Return the feature extractor of the perceptual loss; none without this loss.
+    """List the network that the perceptual loss needs.
 
-    A small classifier that is trained for this run has the patch size as image size.
+    A small classifier that is trained for this run has images of the size of a training crop,
+    in high-resolution pixels.
+
+    Returns:
+        {'feature_extractor': the classifier}, or {} if `task.perceptual_weight` is 0.
     """
     networks = image_restoration.requires(config)
     for network in networks.values():
@@ -106,7 +110,8 @@ def describe(config: Config, source: Source) -> Spec:
     images do not count.
 
     Raises:
-        UserError: The crops are smaller than `task.patch`.
+        UserError: Examples have no image or no label, the crops are smaller than `task.patch`,
+            or the model is wrong.
     """
     options = config.task
     info = source.info
@@ -139,7 +144,11 @@ def _tiling(scale: int, model: Module) -> Tiling:
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of a network that enlarges images."""
+    """Build the task of a network that enlarges images.
+
+    Raises:
+        UserError: The model, the optimizer, the discriminator or the feature extractor is wrong.
+    """
     upscaler = Upscaler.build(config, spec)
     init, update = image_restoration.make(config, spec, upscaler)
     return Task(
@@ -187,12 +196,20 @@ class Upscaler:
         )
 
     def blank(self, batch: Batch) -> tuple[Array, Array]:
-        """Return (low resolution, truth) of the right shapes, to initialise the networks."""
+        """Return (low resolution, truth) of the right shapes, to initialise the networks.
+
+        `batch` has 'image' and 'truth', all inputs and targets of the spec. Their values do not
+        matter.
+        """
         low = color.to_float(batch['image'], self.dtype)
         return low, color.to_float(batch['truth'], self.dtype)
 
     def degrade(self, state: TrainState, batch: Batch) -> tuple[Array, Array]:
-        """Return (low resolution, truth) of each crop, rotated and mirrored at random."""
+        """Return (low resolution, truth) of each crop `batch['truth']`, in [0, 1].
+
+        The crops are first rotated by multiples of 90 degrees and mirrored at random. All random
+        numbers follow from `state.key`, `state.step` and `batch['index']`.
+        """
         key = keys.at_step(state.key, 'read', state.step)
         turn_keys = keys.per_example(keys.stream(key, 'dihedral'), batch['index'])
         crops = color.to_float(batch['truth'], self.dtype)
@@ -225,12 +242,12 @@ class Upscaler:
         return image, model_state
 
     def error(self, errors: Array, degraded: Array) -> tuple[Array, Array]:
-        """Average the pixel losses of each image; all images have the weight 1."""
+        """Return (mean pixel loss of each image [B], ones [B])."""
         weights = jnp.ones(len(degraded), self.dtype)
         return image_restoration.per_image(errors), weights
 
     def discriminated(self, image: Array, degraded: Array) -> Array:
-        """Map images to [-1, 1]."""
+        """Map images from [0, 1] to [-1, 1]. `degraded` is not used."""
         return 2 * image - 1
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
@@ -238,13 +255,25 @@ class Upscaler:
         return pixels
 
     def apply(self, variables: Tree, image: Array) -> tuple[Array, Scalars]:
-        """Enlarge images in [0, 1], not clipped; also return named intermediates."""
+        """Enlarge images, in inference.
+
+        Args:
+            variables: `TrainState.variables`.
+            image: images in [0, 1], [B, h, w, C].
+
+        Returns:
+            (images [B, scale * h, scale * w, C], not clipped to [0, 1], intermediates by name).
+        """
         params = variables['params']['model']
         model_state = variables['model_state']['model']
         return self.model.apply({'params': params, **model_state}, image)
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Enlarge images in [0, 255]."""
+        """Enlarge the images `inputs['image']` in [0, 255], [B, h, w, C].
+
+        Returns:
+            {'image': [B, scale * h, scale * w, C]}, clipped to [0, 255] but not rounded.
+        """
         low = color.to_float(jnp.asarray(inputs['image']), self.dtype)
         image, _ = self.apply(variables, low)
         return {'image': 255 * jnp.clip(image, 0, 1)}
@@ -271,18 +300,32 @@ class Upscaler:
         )
 
     def evaluate(self, state: TrainState, batch: Batch) -> Batch:
-        """Enlarge the degraded crops of a batch and make the records."""
+        """Degrade the crops of a batch, enlarge them and make one record per crop."""
         inputs = self.evaluation_inputs(batch)
         return self.record(self.predict(state.variables, inputs), batch)
 
     def evaluation_inputs(self, batch: Batch) -> Batch:
-        """Degrade the crops and pad them to tiles, as uint8."""
+        """Degrade the crops `batch['truth']`, and pad them to tiles by reflection.
+
+        The degradation is the same for every seed and step.
+
+        Returns:
+            {'image': uint8 [B, tile, tile, C]}, with the low-resolution crop in the centre.
+        """
         low = jnp.round(255 * self._low_resolution(batch)).astype(jnp.uint8)
         tile, _, _ = self.spec.inputs['image'].shape
         return {'image': _padded(low, tile)}
 
     def record(self, outputs: Batch, batch: Batch) -> Batch:
-        """Make one record per crop, see `metrics.compare`."""
+        """Make one record per crop: errors and SSIM of network and bicubic interpolation.
+
+        Args:
+            outputs: outputs of `predict` for the tiles of `evaluation_inputs`.
+            batch: the same batch, with 'truth', 'label' and 'index'.
+
+        Returns:
+            The arrays of `metrics.compare`, with a first axis [B], and 'label'.
+        """
         scale = self.options.scale
         crop = self.spec.details.crop
         tile, _, _ = self.spec.inputs['image'].shape
@@ -316,7 +359,10 @@ def degrade_images(
         options: `config.task`, with 'scale' and 'degradation'.
         key: random key of the step.
         index: row of each example in its split.
-        images: images in [0, 1].
+        images: images in [0, 1], [B, H, W, C]. H and W are multiples of the scale.
+
+    Returns:
+        Images [B, H / scale, W / scale, C] in [0, 1], rounded to 8 bits.
     """
     degrade_image = functools.partial(
         degrade.degrade, scale=options.scale, **options.degradation
@@ -326,7 +372,11 @@ def degrade_images(
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare:
-    """Build the host function that crops images: at random in training, else the centre."""
+    """Build the host function that crops images: at random in training, else the centre.
+
+    It returns only 'truth', the crop as uint8, and 'label'. It raises `Unreadable` for an image
+    smaller than a crop.
+    """
     _, _, channels = spec.inputs['image'].shape
     patch = config.task.patch * config.task.scale
 
