@@ -65,13 +65,13 @@ def reptile(
 ) -> tuple[Tree, Scalar]:
     """Compute Reptile's direction, which replaces the gradient of an optimizer.
 
-    The direction is the difference between `params` and the adapted parameters (Nichol et
-    al., arXiv 1803.02999).
+    The direction is `params` minus the adapted parameters, so that a step against it moves
+    towards the adapted ones (Nichol et al., arXiv 1803.02999).
 
     Args:
         loss: `loss(params, batch)`.
         params: parameters before the first step.
-        batches: the batches, one per step.
+        batches: the batches, one per step, at least one.
         rate: learning rate.
 
     Returns:
@@ -82,7 +82,7 @@ def reptile(
 
 
 def apply_head(head: Tree, features: Float[Array, '*b d']) -> Float[Array, '*b n']:
-    """Compute the logits of a linear head."""
+    """Compute the logits of a linear head, {'kernel': [D, N], 'bias': [N]}."""
     return features @ head['kernel'] + head['bias']
 
 
@@ -93,6 +93,9 @@ def start_head(width: int, ways: int, dtype: DTypeLike) -> Tree:
         width: number of features.
         ways: number of classes.
         dtype: dtype of the head.
+
+    Returns:
+        {'kernel': [width, ways], 'bias': [ways]}.
     """
     return {'kernel': jnp.zeros((width, ways), dtype), 'bias': jnp.zeros(ways, dtype)}
 
@@ -101,6 +104,11 @@ def support_loss(logits: Float[Array, 'nk n'], mask: Mask) -> Scalar:
     """Compute the cross-entropy of the support set: the sum over classes of each class's mean.
 
     With this sum, one learning rate serves any number of ways and shots.
+
+    Args:
+        logits: of N classes, for the K images of the first class, then of the second, and so on:
+            [N * K, N].
+        mask: 1 for images, 0 for padding, [N, K], with at least one image of each class.
     """
     ways, shots = mask.shape
     log_likelihood = jax.nn.log_softmax(logits).reshape(ways, shots, ways)
@@ -116,6 +124,10 @@ def by_head(rate: float, steps: int) -> Compare:
     Args:
         rate: learning rate.
         steps: gradient steps.
+
+    Returns:
+        `(query [M, D], support [N, K, D], mask [N, K]) -> logits [M, N]` for one episode. The mask
+        is 1 for images of the support set, 0 for padding.
     """
 
     def compare(query, support, mask):
@@ -136,9 +148,11 @@ class Learner:
     """A backbone and a head that both adapt to an episode.
 
     Attributes:
-        backbone: the model that computes features.
+        backbone: the model that computes features. It has no model state, such as batch
+            statistics.
         rate: learning rate within an episode.
-        first_order: see `adapt`.
+        first_order: whether derivatives of the adapted parameters treat the gradients within
+            an episode as constants. Reptile takes no such derivatives.
     """
 
     backbone: Backbone
@@ -146,7 +160,7 @@ class Learner:
     first_order: bool
 
     def start(self, params: Tree, ways: int) -> Tree:
-        """Add the head with which an episode starts to the parameters of the backbone."""
+        """Add the head of zeros with which an episode starts, as 'head', to the parameters."""
         width = self.backbone.width(params, {})
         return {**params, 'head': start_head(width, ways, self.backbone.dtype)}
 
@@ -156,7 +170,13 @@ class Learner:
         return apply_head(params['head'], features)
 
     def loss(self, params: Tree, batch: tuple[Images, Mask]) -> Scalar:
-        """Compute the cross-entropy of a support set (images, mask)."""
+        """Compute the cross-entropy of a support set, summed over the classes' means.
+
+        Args:
+            params: parameters of backbone and head.
+            batch: (images [N * K, H, W, C] in [0, 1], class by class, mask [N, K], 1 for images
+                and 0 for padding).
+        """
         images, mask = batch
         return support_loss(self.classify(params, images), mask)
 
@@ -165,9 +185,13 @@ class Learner:
 
         Args:
             params: parameters of the backbone.
-            images: images of an episode in [0, 1], the support set first.
-            mask: 1 for images of the support set, 0 for padding.
+            images: images of an episode in [0, 1], [N * K + M, H, W, C]: the support set class by
+                class, then the queries.
+            mask: 1 for images of the support set, 0 for padding, [N, K].
             steps: gradient steps.
+
+        Returns:
+            Logits of the queries, [M, N].
         """
         support = (images[: mask.size], mask)
         adapted, _ = adapt(
@@ -187,10 +211,11 @@ class Learner:
         Args:
             params: parameters of the backbone.
             images: images of each class in [0, 1]. They are divided among the steps.
-            steps: gradient steps.
+            steps: gradient steps, at most as many as images of a class.
 
         Returns:
-            (the direction, the loss before the last step).
+            (the direction, `params` minus the adapted ones, without the head, the loss before the
+            last step).
         """
         batches = []
         for part in jnp.array_split(images, steps, 1):

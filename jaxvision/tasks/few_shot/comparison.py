@@ -55,7 +55,7 @@ class Backbone:
         """Build the backbone of a config.
 
         Raises:
-            UserError: The model has no intermediate `task.layer`.
+            UserError: The model is wrong, or has no intermediate `task.layer`.
         """
         layer = config.task.layer
         image_shape = spec.details.image_shape
@@ -79,7 +79,7 @@ class Backbone:
         )
 
     def init(self, key: jax.Array) -> tuple[Tree, Tree]:
-        """Initialise the model; return (parameters, model state)."""
+        """Initialise the model; return (parameters, model state), the latter {collection: tree}."""
         images = jnp.zeros((1, *self.image_shape), self.dtype)
         variables = self.model.init(keys.stream(key, 'init'), images)
         params = variables.pop('params')
@@ -92,7 +92,14 @@ class Backbone:
         return features.shape[-1]
 
     def images(self, inputs: Batch) -> Float[Array, 'b n h w c']:
-        """Concatenate support and query images of each episode, in [0, 1]."""
+        """Concatenate support and query images of each episode, in [0, 1].
+
+        Args:
+            inputs: 'support' [B, N, K, H, W, C] and 'query' [B, M, H, W, C] in [0, 255].
+
+        Returns:
+            [B, N * K + M, H, W, C], the support set first, class by class.
+        """
         support = jnp.asarray(inputs['support'])
         query = jnp.asarray(inputs['query'])
         support = support.reshape(support.shape[0], -1, *support.shape[3:])
@@ -103,7 +110,7 @@ class Backbone:
         return jnp.asarray(inputs['support_mask'], self.dtype)
 
     def normalize(self, pixels: Images) -> Images:
-        """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
+        """Normalise pixels [..., C] in [0, 1] by the preprocessing's mean and std of channels."""
         return color.normalize(pixels, self.preprocessing.mean, self.preprocessing.std)
 
     def features(
@@ -119,12 +126,12 @@ class Backbone:
         Args:
             params: parameters of the model; a head in them is ignored.
             model_state: model state, such as batch statistics.
-            images: images in [0, 1].
+            images: images in [0, 1], [..., H, W, C].
             train: whether the model is in training.
-            keys: random key of each image, in training.
+            keys: random key of each image, in training, in one axis for all images.
 
         Returns:
-            (features, new model state).
+            (features [..., D], new model state, which is the old one without `train`).
         """
         flat = self.normalize(images.reshape(-1, *images.shape[-3:]))
         (_, intermediates), model_state = self.model.apply(
@@ -140,7 +147,10 @@ class Backbone:
     def apply(
         self, variables: Tree, images: Images
     ) -> tuple[Float[Array, 'b d'], dict[str, Array]]:
-        """Compute features and all intermediates of normalised images, in inference."""
+        """Compute (features [B, D], all intermediates by name) of normalised images, in inference.
+
+        `variables` are `TrainState.variables`.
+        """
         params = _without_head(variables['params']['model'])
         _, intermediates = self.model.apply(
             {'params': params, **variables['model_state']['model']}, images
@@ -154,7 +164,16 @@ def _without_head(params: Tree) -> Tree:
 
 
 def by_features(backbone: Backbone, compare: Compare) -> Scores:
-    """Build the scores of a method that compares fixed features by `compare`."""
+    """Build the scores of a method that compares fixed features by `compare`.
+
+    Args:
+        backbone: the model that computes features.
+        compare: `(query [M, D], support [N, K, D], mask [N, K]) -> logits [M, N]` for one episode.
+
+    Returns:
+        `(params, model_state, images [B, N * K + M, H, W, C], mask [B, N, K], train, keys) ->
+        (logits [B, M, N], new model state)`. Images are in [0, 1], the support set first.
+    """
 
     def scores(params, model_state, images, mask, train=False, keys=None):
         features, model_state = backbone.features(
@@ -172,9 +191,13 @@ def to_prototypes(query: Query, support: Support, mask: Mask) -> Logits:
     """Compute the logits of prototypical networks (Snell et al., arXiv 1703.05175).
 
     Args:
-        query: features of the queries.
-        support: features of the support set.
-        mask: 1 for images of the support set, 0 for padding.
+        query: features of the queries, [M, D].
+        support: features of the support set, [N, K, D].
+        mask: 1 for images of the support set, 0 for padding, [N, K].
+
+    Returns:
+        [M, N], negative squared distances to the mean of each class, up to a constant for each
+        query.
     """
     return few_shot.distance_logits(query, few_shot.prototypes(support, mask))
 
@@ -183,6 +206,10 @@ def to_centres(scale: float) -> Compare:
     """Build the comparison by the cosine to the mean direction of each class.
 
     See Chen et al., arXiv 1904.04232. The logits are cosines times `scale`.
+
+    Returns:
+        `(query [M, D], support [N, K, D], mask [N, K]) -> logits [M, N]` for one episode. The mask
+        is 1 for images of the support set, 0 for padding.
     """
 
     def compare(query, support, mask):
@@ -196,6 +223,10 @@ def to_examples(scale: float) -> Compare:
     """Build the comparison of matching networks (Vinyals et al., arXiv 1606.04080).
 
     `scale` is the factor of the cosines in the attention over the support images.
+
+    Returns:
+        `(query [M, D], support [N, K, D], mask [N, K]) -> log-probabilities [M, N]` for one
+        episode. The mask is 1 for images of the support set, 0 for padding.
     """
 
     def compare(query, support, mask):

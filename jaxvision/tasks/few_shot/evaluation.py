@@ -23,13 +23,15 @@ METRICS = ('accuracy', 'pixel_accuracy', 'interval')
 def make(predict: Predict, form: Form) -> Evaluation:
     """Build the evaluation on episodes of one size.
 
-    The episodes are the first classes and shots of larger episodes. The metrics are the
-    accuracy, half the width of its 95 % confidence interval, and the accuracy of the nearest
-    centroid of raw pixels.
+    The episodes are the first classes and shots of larger episodes. The metrics, as fractions, are
+    'accuracy', 'interval', half the width of its 95 % confidence interval, and
+    'pixel_accuracy', that of the nearest centroid of raw pixels.
 
     Args:
-        predict: see `Task.predict`.
-        form: the size of the episodes.
+        predict: `(variables, episodes) -> {'logits': [B, M, N], ...}`, for M queries and N
+            classes.
+        form: the size of the episodes, at most that of the batches, with as many queries per
+            class.
     """
 
     def record(outputs: Batch, batch: Batch) -> Batch:
@@ -53,7 +55,15 @@ def make(predict: Predict, form: Form) -> Evaluation:
 
 
 def pixel_logits(episodes: Batch) -> Float[Array, 'b m n']:
-    """Compute the logits of the nearest centroid of raw pixels, a baseline without a network."""
+    """Compute the logits of the nearest centroid of raw pixels, a baseline without a network.
+
+    Args:
+        episodes: 'support' [B, N, K, H, W, C], 'support_mask' [B, N, K] and 'query'
+            [B, M, H, W, C], with uint8 images.
+
+    Returns:
+        [B, M, N], highest for the class with the nearest mean image.
+    """
     support = _pixel_vectors(episodes['support'], 3)
     query = _pixel_vectors(episodes['query'], 2)
     mask = episodes['support_mask'].astype(jnp.float32)

@@ -16,6 +16,8 @@ _FORMS = re.compile(r'[1-9]\d*x[1-9]\d*(,[1-9]\d*x[1-9]\d*)*')
 def evaluated_forms(options: Config) -> list[Form]:
     """Return the episode size of each evaluation, the main evaluation first.
 
+    `options` is `config.task`. All sizes have `task.test_queries` queries per class.
+
     Raises:
         UserError: `task.evaluations` is not a list of WAYSxSHOTS.
     """
@@ -47,7 +49,17 @@ def evaluation_name(form: Form) -> str:
 
 
 def part(batch: Batch, form: Form) -> Batch:
-    """Select smaller episodes from larger ones: the first classes, and their first shots."""
+    """Select smaller episodes from larger ones: the first classes, and their first shots.
+
+    Args:
+        batch: episodes with `form.queries` queries per class, class by class, and at least as
+            many classes and shots as `form`.
+        form: the size of the smaller episodes.
+
+    Returns:
+        'support', 'support_mask', 'query' and 'query_label' of the smaller episodes. All queries
+        of their classes are kept.
+    """
     episodes = len(batch['query_label'])
 
     def first_queries(x):
@@ -67,7 +79,14 @@ def part(batch: Batch, form: Form) -> Batch:
 
 
 def class_positions(batch: Batch) -> Int[Array, 'b n']:
-    """Number the class of each image within its episode, the support set first."""
+    """Number the class of each image within its episode, the support set first.
+
+    Args:
+        batch: episodes with 'support_mask' [B, N, K] and 'query_label' [B, M].
+
+    Returns:
+        [B, N * K + M], numbers from 0 to N - 1.
+    """
     episodes, ways, shots = batch['support_mask'].shape
     support = jnp.repeat(jnp.arange(ways), shots)
     support = jnp.broadcast_to(support, (episodes, ways * shots))
@@ -77,7 +96,16 @@ def class_positions(batch: Batch) -> Int[Array, 'b n']:
 def by_class(
     batch: Batch, images: Float[Array, 'b n h w c']
 ) -> Float[Array, 'b ways per_class h w c']:
-    """Group the images of an episode by class: the shots, then the queries of each class."""
+    """Group the images of an episode by class: the shots, then the queries of each class.
+
+    Args:
+        batch: episodes with 'support_mask' [B, N, K].
+        images: [B, N * K + N * Q, H, W, C]: all support images class by class, then all queries
+            class by class, Q of each class.
+
+    Returns:
+        [B, N, K + Q, H, W, C].
+    """
     episodes, ways, shots = batch['support_mask'].shape
 
     def split(x):

@@ -40,6 +40,10 @@ def make_scores(options: Config, backbone: Backbone, steps: int) -> Scores:
         options: `config.task`.
         backbone: the model that computes features.
         steps: gradient steps of a method that adapts to an episode.
+
+    Returns:
+        `(params, model_state, images [B, N * K + M, H, W, C], mask [B, N, K], train, keys) ->
+        (logits [B, M, N], new model state)`. Images are in [0, 1], the support set first.
     """
     comparisons: dict[str, Compare] = {
         'protonet': comparison.to_prototypes,
@@ -95,7 +99,16 @@ def make_update(
 
 
 def episode_loss(options: Config, backbone: Backbone) -> update.Loss:
-    """Build the cross-entropy of the queries, classified by the support set."""
+    """Build the cross-entropy of the queries, classified by the support set.
+
+    Args:
+        options: `config.task`.
+        backbone: the model that computes features.
+
+    Returns:
+        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch has
+        'index', 'support', 'support_mask', 'query' and 'query_label'.
+    """
     scores = make_scores(options, backbone, options.inner_steps)
 
     def loss(params, state, batch, key):
@@ -116,7 +129,18 @@ def episode_loss(options: Config, backbone: Backbone) -> update.Loss:
 
 
 def class_loss(options: Config, backbone: Backbone) -> update.Loss:
-    """Build the loss of the baseline: a cosine classifier of all training classes."""
+    """Build the loss of the baseline: a cosine classifier of all training classes.
+
+    Support and query images count alike. The parameters hold the classifier as 'head'.
+
+    Args:
+        options: `config.task`.
+        backbone: the model that computes features.
+
+    Returns:
+        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch also has
+        'classes' [B, N], the training class of each class of an episode.
+    """
 
     def loss(params, state, batch, key):
         images, image_keys = augment_episodes(
@@ -135,7 +159,17 @@ def class_loss(options: Config, backbone: Backbone) -> update.Loss:
 def reptile_gradients(
     options: Config, backbone: Backbone
 ) -> Callable[[TrainState, Batch], update.Gradients]:
-    """Build Reptile's gradients: the mean direction over the episodes of a batch."""
+    """Build Reptile's gradients: the mean direction over the episodes of a batch.
+
+    Args:
+        options: `config.task`.
+        backbone: the model that computes features.
+
+    Returns:
+        `(state, batch) -> (gradient, model state, {'loss': the mean loss before the last step})`,
+        for `update.from_gradients`. Frozen parameters have no gradient. The model state does not
+        change.
+    """
     learner = adaptation.Learner(
         backbone=backbone, rate=options.inner_lr, first_order=True
     )
@@ -186,11 +220,11 @@ def augment_episodes(
     Args:
         options: `config.task.augment`.
         key: random key of the step.
-        index: number of each episode.
+        index: row of each episode in its split, from which random keys are made.
         images: images in [0, 1].
 
     Returns:
-        (the images, a key for each image of the batch).
+        (the images, a key for each of the B * n images, for the model's dropout).
     """
     per_episode = images.shape[1]
     numbers = (index[:, None] * per_episode + jnp.arange(per_episode)).ravel()

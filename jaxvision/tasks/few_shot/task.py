@@ -104,10 +104,15 @@ def source(
         config: config of the run.
         source: the images.
         split: 'train', 'validation' or 'test'.
-        preprocessing: preprocessing of the run; None before the run has begun.
+        preprocessing: preprocessing of the run; None before the run has begun, which chooses it.
+
+    Returns:
+        A source of episodes. The training split has 100,000, of training size. Other splits have
+        `task.test_episodes` of the largest evaluation, the same for every seed of a run.
 
     Raises:
-        UserError: An image has several labels, or there are too few classes or examples.
+        UserError: Examples have no image or no label, an image has several labels, or there are
+            too few classes or examples. Or the validation split has a class of training.
     """
     source.info.check_holds('image', 'label')
     if source.info.multi_label:
@@ -170,7 +175,18 @@ def _resized(preprocessing: Preprocessing, source: Source) -> Source:
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the episodes of the main evaluation, the training classes and the images."""
+    """Describe the episodes of the main evaluation, the training classes and the images.
+
+    Up to 64 episodes are read to measure mean and std, unless pretrained weights define them.
+
+    Args:
+        config: config of the run.
+        source: training episodes, from this module's `source`.
+
+    Raises:
+        UserError: `task.evaluations` or `task.inner_steps` is wrong, or the images do not fit the
+            pretrained weights.
+    """
     _check(config.task)
     image, preprocessing = image_input.describe(config, source.info)
     form = evaluated_forms(config.task)[0]
@@ -202,6 +218,10 @@ def make(config: Config, spec: Spec) -> Task:
     """Build the task of a few-shot classifier.
 
     `Task.network` is the backbone: images [B, H, W, C] to features [B, D].
+
+    Raises:
+        UserError: The model, the optimizer or a field of `config.task` is wrong. A method that
+            adapts all weights and a model with batch norm raise it in `Task.init`.
     """
     _check(config.task)
     options = config.task
@@ -266,7 +286,11 @@ def _init_model(
 
 
 def make_prepare(spec: Spec) -> Prepare:
-    """Build the host function that resizes the images of a user; episodes are ready."""
+    """Build the host function that resizes the images of a user.
+
+    An example with 'image' gets it as uint8 [H, W, C] of the model's input size. Episodes, which
+    have none, are returned unchanged.
+    """
     channels = spec.details.image_shape[-1]
     resize = image_input.make_resize(spec.preprocessing, channels)
 
@@ -279,7 +303,18 @@ def make_prepare(spec: Spec) -> Prepare:
 
 
 def show(inputs: Example, outputs: Records) -> Shown:
-    """Name the most likely of the classes in `inputs['class_names']`, which the user chose."""
+    """Name the most likely of the classes in `inputs['class_names']`, which the user chose.
+
+    Args:
+        inputs: 'class_names' of the support set, and 'original', the image as uint8 [h, w, 3],
+            if a picture is needed.
+        outputs: 'probabilities' [N] of one query, in the order of 'class_names'.
+
+    Returns:
+        (answer, picture). The answer has 'class' and 'probability' of the most likely class,
+        and 'top', a list of {'class', 'probability'} of the five most likely ones. The picture
+        is 'original' with bars for 'top', or None without 'original'.
+    """
     return class_labels.show(inputs['class_names'], False, inputs, outputs)
 
 

@@ -21,7 +21,10 @@ NAMES = ('psnr_hole', 'plate_psnr_hole', 'mse_hole')
 def smooth_filling(
     image: Float[Array, 'b h w c'], hole: Bool[Array, 'b h w 1']
 ) -> Float[Array, 'b h w c']:
-    """Fill the holes of images in [0, 1] smoothly, like a thin plate under tension."""
+    """Fill the holes of images in [0, 1] smoothly, like a thin plate under tension.
+
+    The hole is True at missing pixels, whose values do not matter. The result is clipped to [0, 1].
+    """
     return jnp.clip(jax.vmap(fill.thin_plate)(image, hole), 0, 1)
 
 
@@ -36,7 +39,7 @@ def compare(dtype: DTypeLike, outputs: Batch, batch: Batch) -> Batch:
     Returns:
         'squared_error' and 'plate_squared_error' [B]: the sums of squared errors of the image
         and of the smooth filling alone. 'missing' [B]: the number of missing values.
-        'filled': the image as uint8.
+        'filled': the network's image as uint8.
     """
     truth = color.to_float(batch['image'], dtype)
     hole = batch['mask'] > 0
@@ -56,7 +59,8 @@ def summarize(records: Records) -> dict[str, float]:
     """Compute metrics over all missing values of the split.
 
     Returns:
-        'psnr_hole' in dB, 'plate_psnr_hole' of the smooth filling alone, and 'mse_hole'.
+        'psnr_hole' in dB, at most 100, 'plate_psnr_hole' of the smooth filling alone, and
+        'mse_hole', for pixels in [0, 1].
     """
 
     def mean(name):
@@ -74,7 +78,16 @@ def summarize(records: Records) -> dict[str, float]:
 
 
 def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Draw up to 16 images: with the hole, filled, and the original."""
+    """Draw up to 16 images, evenly spaced in a split.
+
+    Args:
+        records: records of an evaluation, with 'index' and 'filled'.
+        example: `example(index)` returns a prepared example, with 'mask'.
+
+    Returns:
+        {'strips': the picture}. It has two images per row, each with a grey hole, filled, and as
+        the original.
+    """
     images = []
     count = len(records['index'])
     for row in np.unique(np.linspace(0, count - 1, 16).astype(int)):

@@ -65,19 +65,23 @@ FIELDS: Fields = {
 def source(
     config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
-    """Add the row number to each example, which decides its hole in evaluation.
+    """Add the row number to each example as 'row', which decides its hole in evaluation.
 
     Args:
-        config: config of the run.
+        config: not used.
         source: the images.
-        split: 'train', 'validation' or 'test'.
-        preprocessing: preprocessing of the run; None before the run has begun.
+        split: not used: training examples have it too.
+        preprocessing: not used.
     """
     return Numbered(source)
 
 
 def requires(config: Config) -> dict[str, RequiredNetwork]:
-    """Return the feature extractor of the perceptual loss; none without this loss."""
+    """List the network that the perceptual loss needs.
+
+    Returns:
+        {'feature_extractor': the classifier}, or {} if `task.perceptual_weight` is 0.
+    """
     return image_restoration.requires(config)
 
 
@@ -85,7 +89,10 @@ def describe(config: Config, source: Source) -> Spec:
     """Describe the images and masks.
 
     Small images of one size are unchanged. Large or unequal images become squares of
-    `data.image_size`: random crops in training, the central square in evaluation.
+    `data.image_size`: random resized crops in training, the central square in evaluation.
+
+    Raises:
+        UserError: Examples have no image or no label.
     """
     info = source.info
     info.check_holds('image', 'label')
@@ -104,7 +111,12 @@ def describe(config: Config, source: Source) -> Spec:
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of a network that fills holes."""
+    """Build the task of a network that fills holes.
+
+    Raises:
+        UserError: The crop or the hole is too large for the images. Or the model, the optimizer,
+            the discriminator or the feature extractor is wrong.
+    """
     _check(config, spec)
     # The smooth filling depends on the whole tile, so neighbouring tiles are blended.
     overlap = min(spec.preprocessing.size) // 4
@@ -165,7 +177,11 @@ class Inpainter:
         return (image, no_hole), image
 
     def degrade(self, state: TrainState, batch: Batch) -> tuple[Holed, Array]:
-        """Return ((images, random holes), images) of a training step, after augmentation."""
+        """Return ((images, random holes), images) of a training step, after augmentation.
+
+        Images are in [0, 1], and still whole: the hole is a mask, True for missing pixels. All
+        random numbers follow from `state.key`, `state.step` and `batch['index']`.
+        """
         key = keys.at_step(state.key, 'read', state.step)
         image = color.to_float(batch['image'], self.dtype)
         image = image_input.augment_geometry(
@@ -188,10 +204,11 @@ class Inpainter:
         Args:
             params: parameters of the model.
             model_state: model state, such as batch statistics.
-            degraded: (images, their holes).
+            degraded: (images in [0, 1], their holes, True for missing pixels).
 
         Returns:
-            (the filled images, not clipped to [0, 1], the new model state).
+            (the filled images, not clipped to [0, 1], the new model state). Outside the hole
+            pixels are those of the input. Inside it the input's pixels have no influence.
         """
         image, hole = degraded
         smooth = metrics.smooth_filling(image, hole)
@@ -247,7 +264,16 @@ class Inpainter:
         return jnp.where(hole, smooth + correction, image), intermediates
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Fill images in [0, 255]; pixels outside the hole are those of the input."""
+        """Fill images, in inference; pixels outside the hole are those of the input.
+
+        Args:
+            variables: `TrainState.variables`.
+            inputs: 'image' [B, H, W, C] in [0, 255], and 'mask' [B, H, W, 1], above 0 in the
+                hole.
+
+        Returns:
+            {'image': [B, H, W, C]} in [0, 255], not rounded.
+        """
         pixels = jnp.asarray(inputs['image'])
         # The mask becomes a float first, because TFLite cannot compare uint8.
         hole = jnp.asarray(inputs['mask'], self.dtype) > 0
@@ -281,6 +307,10 @@ def make_random_hole(
         spec: spec of the run, with the size of whole images.
         size: (height, width) of the image or crop, in pixels. Brush strokes are as wide in a
             crop as in the whole image.
+
+    Returns:
+        The function. A hole is True for missing pixels. With the mask 'border' it is always the
+        same.
     """
     height, width, _ = spec.inputs['image'].shape
 
@@ -298,8 +328,10 @@ def make_random_hole(
 def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the host function that resizes images and adds crops or masks.
 
-    In training it makes random crops. In evaluation it adds a mask that depends on the row
-    of the example alone.
+    In training it makes random resized crops if images are resized, and then random crops of
+    `task.crop` pixels if this is above 0. In evaluation it adds 'mask', uint8 [H, W, 1], 255 in
+    the hole, which depends on 'row' of the example alone. An example without 'row', such as an
+    image of a user, gets no mask. 'row' is left out of the result.
     """
     height, width, channels = spec.inputs['image'].shape
     options = config.task

@@ -31,8 +31,8 @@ def show(
     Args:
         class_names: names of the K classes, in the order of the labels.
         multi_label: whether an example has several labels.
-        inputs: a prepared example. Only its 'original' is used: the user's image as uint8
-            [h, w, 3], or the path of the user's video. It may be missing.
+        inputs: a prepared example. Only its 'original' is used, an image of the input as
+            uint8 [h, w, 3]. It may be missing.
         outputs: outputs of `Task.predict` for one example, with 'probabilities' [K].
 
     Returns:

@@ -323,8 +323,8 @@ def augment_images(
 ) -> tuple[Images, Float[Array, 'b k']]:
     """Augment images and targets at random, with one random key per example.
 
-    Mixup and CutMix combine neighbours in the batch, which must be even. If both are on, one of
-    the two is chosen at random for the whole batch.
+    Mixup and CutMix combine neighbours in the batch, whose size must be even. If both are on, one
+    of the two is chosen at random for the whole batch.
 
     Args:
         options: `config.task.augment`. An augmentation is off if its field is 0 or False.

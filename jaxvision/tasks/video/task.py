@@ -56,7 +56,13 @@ _STRIP_FRAMES = 5
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the clips, classes and preprocessing of a dataset."""
+    """Describe the clips, classes and preprocessing of a dataset.
+
+    Up to 64 clips are read to measure mean and std, unless pretrained weights define them.
+
+    Raises:
+        UserError: Examples have no video or no label, or do not fit the pretrained weights.
+    """
     info = source.info
     info.check_holds('video', 'label')
     of_dataset = Preprocessing.of_dataset(
@@ -88,7 +94,11 @@ def describe(config: Config, source: Source) -> Spec:
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of a video classifier."""
+    """Build the task of a video classifier.
+
+    Raises:
+        UserError: The model, the optimizer or a field of `config.task` is wrong.
+    """
     dtype = jnp.dtype(config.model.param_dtype)
 
     def pixels(inputs: Batch) -> tuple[Array, ...]:
@@ -122,7 +132,7 @@ def augment_clips(
     Args:
         options: `config.task.augment`.
         key: random key of the step.
-        index: number of each example [B].
+        index: row of each example in its split [B], from which its random key is made.
         clips: clips in [0, 1].
         targets: target probability of each class [B, K].
 
@@ -142,6 +152,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the host function that reads a clip and its mask from a video.
 
     In training the clip starts at a random frame. In evaluation it is the middle of the video.
+    The function replaces 'video' by uint8 [T, H, W, C], and adds 'video_mask' uint8 [T]. A video
+    with too few frames is followed by black frames, whose mask is 0.
     """
     frames, height, _, channels = spec.inputs['video'].shape
     stride = config.task.stride
@@ -158,7 +170,7 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
 
 def strip(example: Example) -> UInt8[np.ndarray, 'h w c']:
-    """Draw up to five evenly spaced frames of a prepared clip, side by side."""
+    """Draw up to five evenly spaced frames of a prepared clip, side by side, without padding."""
     clip = example['video'][example['video_mask'] > 0]
     count = min(_STRIP_FRAMES, len(clip))
     rows = np.linspace(0, len(clip) - 1, count).round().astype(int)
@@ -173,8 +185,14 @@ def show(
     Args:
         class_names: names of the classes, in the order of the labels.
         multi_label: whether a clip has several labels.
-        inputs: a prepared example, see `Task.show`.
-        outputs: outputs of `Task.predict` for one clip.
+        inputs: a prepared example. Whether it has an 'original' decides if there is a picture.
+        outputs: outputs of `Task.predict` for one clip, with 'probabilities' [K].
+
+    Returns:
+        (answer, picture). The answer has 'class' and 'probability' of the most likely class,
+        and 'top', a list of {'class', 'probability'} of the five most likely ones. With
+        several labels it also has 'classes', all names with a probability above 0.5. The
+        picture shows frames and bars for 'top', or is None.
     """
     if 'original' in inputs:
         inputs = {**inputs, 'original': strip(inputs)}

@@ -68,7 +68,7 @@ def describe(config: Config, source: Source) -> Spec:
     to `data.image_size`.
 
     Raises:
-        UserError: The clips of the dataset have too few frames.
+        UserError: Examples have no video, or all videos have the same, too small, length.
     """
     options = config.task
     info = source.info
@@ -91,7 +91,11 @@ def describe(config: Config, source: Source) -> Spec:
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of a model that predicts frames."""
+    """Build the task of a model that predicts frames.
+
+    Raises:
+        UserError: The model or the optimizer is wrong.
+    """
     network = FramePredictor.build(config, spec)
     tx, lr = optimizers.make(config, spec.examples)
     descend = update.from_loss(
@@ -127,8 +131,9 @@ class FramePredictor:
     """A model that predicts frames, with its loss and evaluation.
 
     Attributes:
-        model: a Flax module.
-        loss_name: a key of `LOSSES`.
+        model: `(past [B, S, H, W, C], future, shown) -> (frames [B, T, H, W, C],
+            intermediates)`, a Flax module. The last two inputs are given in training only.
+        loss_name: 'l1', 'mse' or 'l1+mse'.
         frames: number of predicted frames.
         sampling: fraction of the training with scheduled sampling.
         steps: length of the training in steps.
@@ -189,11 +194,19 @@ class FramePredictor:
     def apply(
         self, variables: Tree, past: Float[Array, 'b s h w c']
     ) -> tuple[Float[Array, 'b t h w c'], Scalars]:
-        """Predict frames, not clipped to [0, 1]; also return named intermediates."""
+        """Predict the frames after `past`, which is in [0, 1].
+
+        Returns:
+            (frames [B, T, H, W, C], not clipped to [0, 1], {name: intermediate}).
+        """
         return self.model.apply({'params': variables['params']['model']}, past)
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Predict frames [B, T, H, W, C] in [0, 255]."""
+        """Predict the frames after `inputs['video']`, which is in [0, 255].
+
+        Returns:
+            {'video': [B, T, H, W, C]}, clipped to [0, 255] but not rounded.
+        """
         past = color.to_float(jnp.asarray(inputs['video']), self.dtype)
         predicted, _ = self.apply(variables, past)
         return {'video': 255 * jnp.clip(predicted, 0, 1)}
@@ -201,8 +214,10 @@ class FramePredictor:
     def record(self, outputs: Batch, batch: Batch) -> Batch:
         """Compute the squared error of each frame [B, T], summed over its pixels in [0, 1].
 
-        There are errors of the predicted frames, of the repeated last input frame and of
-        black frames. There is the SSIM if a frame is at least as large as its window.
+        There are errors of the predicted frames ('squared_error'), of the repeated last input
+        frame ('last_frame_squared_error') and of black frames ('blank_squared_error'). There is
+        'ssim' [B, T] if a frame is at least as large as its window. 'predicted' are the frames as
+        uint8.
         """
         past = color.to_float(batch['video'], self.dtype)
         truth = color.to_float(batch['future'], self.dtype)
@@ -256,7 +271,7 @@ def truth_fraction(
     Args:
         sampling: fraction of the training after which the probability is 0. With 0 the
             probability is always 0.
-        step: number of the step.
+        step: number of the step, from 0.
         steps: length of the training in steps.
     """
     if not sampling:
@@ -274,7 +289,7 @@ def sample_true_frames(
 
     Args:
         key: random key of the step.
-        index: number of each example.
+        index: row of each example in its split, from which its random key is made.
         frames: number of predicted frames.
         fraction: probability of each frame.
 
@@ -293,6 +308,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the host function that reads input and future frames from a video.
 
     In training they start at a random frame. In evaluation they are the middle of the video.
+    The function returns only 'video' and 'future', uint8 [frames, H, W, C]. It raises
+    `Unreadable` for a video with too few frames.
     """
     options = config.task
     side, _, channels = spec.inputs['video'].shape[1:]
@@ -337,7 +354,7 @@ def summarize(records: Records) -> dict[str, float]:
     """Average the errors over frames and videos, as is usual for Moving MNIST.
 
     Returns:
-        mse: squared error, summed over the pixels in [0, 1] of a frame.
+        mse: squared error, summed over the pixels in [0, 1] of a frame. Lower is better.
         mse_last_frame: error of the repeated last input frame.
         mse_blank: error of black frames.
         mse_ratio, blank_ratio: mse and mse_blank divided by mse_last_frame.
@@ -365,7 +382,15 @@ def summarize(records: Records) -> dict[str, float]:
 
 
 def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Draw six videos: input frames, then predicted frames above the true frames."""
+    """Draw up to six videos: input frames, then predicted frames above the true frames.
+
+    Args:
+        records: records of an evaluation, with 'index' and 'predicted'.
+        example: `example(index)` returns a prepared example.
+
+    Returns:
+        {'strips': the picture}.
+    """
     count = len(records['index'])
     rows = np.unique(np.linspace(0, count - 1, 6).astype(int))
     clips = [example(int(records['index'][row])) for row in rows]
@@ -387,12 +412,16 @@ def _strips(
 def show(inputs: Example, outputs: Records) -> Shown:
     """Answer with the errors for a video of a user, a strip and an animation.
 
-    The errors are `mse` and `mse_last_frame` of `summarize`. The animation has the input
-    frames and the predicted frames.
-
     Args:
-        inputs: a prepared example, see `Task.show`.
+        inputs: a prepared example with 'video' and 'future', and 'original' if pictures are
+            needed.
         outputs: outputs of `Task.predict` for one video.
+
+    Returns:
+        (answer, pictures). The answer has the squared errors 'mse' of the prediction and
+        'mse_last_frame' of the repeated last frame, summed over the pixels in [0, 1] of a frame.
+        The pictures are a strip ('') and 'foreseen.gif' with input frames and predicted frames,
+        or None without 'original'.
     """
     truth = inputs['future'] / 255
 

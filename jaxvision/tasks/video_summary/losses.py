@@ -24,10 +24,15 @@ Chosen = Integer[Array, 't'] | FrameMask
 
 
 def ranks(importance: FrameValues, mask: FrameMask) -> FrameValues:
-    """Compute for each frame the fraction of frames that are less important.
+    """Compute for each frame the fraction of the video's frames that are less important.
 
-    Ties count half. Ranks do not depend on the scale of an annotator, and the evaluation
-    compares ranks too (Otani et al. 2019, arXiv 1903.11328).
+    Ties count half, and so does the frame itself. Ranks are thus in (0, 1). They do not depend on
+    the scale of an annotator, and the evaluation compares ranks too (Otani et al. 2019, arXiv
+    1903.11328).
+
+    Args:
+        importance: of each frame, higher for more important ones.
+        mask: True for frames, False for padding, whose ranks have no meaning.
     """
     less = importance < importance[:, None]
     equal = importance == importance[:, None]
@@ -59,13 +64,13 @@ def reinforce(
 
     Args:
         key: random key of the sampled summaries.
-        logits: logits of the frames.
+        logits: logits of the frames, from `bound_logits`.
         features: features of the frames.
         mask: True for frames, False for padding.
         episodes: number of sampled summaries, at least two.
 
     Returns:
-        (the loss, the reward), means over the summaries.
+        (the loss, the reward), means over the summaries. A higher reward is better.
     """
     sample_many = jax.vmap(sample_summary, (0, None, None))
     episode_keys = jax.random.split(key, episodes)
@@ -79,12 +84,13 @@ def reinforce(
 def sample_summary(
     key: Key[Array, ''], logits: FrameValues, mask: FrameMask
 ) -> tuple[FrameMask, Scalar]:
-    """Sample a summary of `selection.FRACTION` of the frames.
+    """Sample a summary of at most `selection.FRACTION` of the frames, or of one frame.
 
-    The summary has three to five segments of equal length, sampled without replacement. The
-    probability of a segment is proportional to exp of the mean logit of its frames. This is a
-    Plackett-Luce model, sampled by the Gumbel trick (Kool et al. 2019, arXiv 1903.06059). The
-    most likely summary is the solution of the knapsack problem.
+    The video is divided into segments of equal length, of which only the last may be shorter. The
+    summary has three to five of them, sampled without replacement, or fewer if the video has
+    fewer than 20 frames. The probability of a segment is proportional to exp of the mean logit of
+    its frames. This is a Plackett-Luce model, sampled by the Gumbel trick (Kool et al. 2019, arXiv
+    1903.06059). The most likely summary is the solution of the knapsack problem.
 
     Args:
         key: random key.
@@ -119,7 +125,7 @@ def sample_summary(
 def reward(features: Features, chosen: Chosen, mask: FrameMask) -> Scalar:
     """Compute the reward of a summary: diversity plus representativeness (eq. 6).
 
-    The reward is in [0, 2] if no cosine is negative.
+    The reward is in [0, 2] if no cosine is negative. Higher is better.
 
     Args:
         features: features of the frames.

@@ -15,7 +15,10 @@ _rewards = jax.jit(jax.vmap(losses.reward, (None, 0, None)))
 
 
 def names(has_importance: bool) -> tuple[str, ...]:
-    """Return the names of the metrics of `summarize`, with or without known importance."""
+    """Return the names of the metrics of `summarize`.
+
+    Three of them, 'tau_b', 'rho' and 'f_score', need the importance of frames.
+    """
     rewards = ('reward', 'reward_uniform', 'reward_random')
     if has_importance:
         return 'tau_b', 'rho', 'f_score', *rewards
@@ -23,18 +26,20 @@ def names(has_importance: bool) -> tuple[str, ...]:
 
 
 def summarize(records: Records) -> dict[str, float]:
-    """Average the metrics over the videos.
+    """Average the metrics over the videos. Higher is better for all.
 
     Args:
         records: 'scores' and 'video_mask' [N, T], 'features' [N, T, D], 'index' [N] and
-            optionally 'importance' [N, T].
+            optionally 'importance' [N, T], for at least one video. The mask is above 0 for
+            frames, 0 for padding.
 
     Returns:
-        reward: diversity plus representativeness of the summary, see `losses.reward`.
+        reward: diversity plus representativeness of the summary by scores, in about [0, 2].
         reward_uniform: reward of evenly spaced segments with as many frames in all.
         reward_random: mean reward of segments at random places.
-        tau_b, rho: rank correlations of scores and importance.
-        f_score: agreement with the summary by importance.
+        tau_b, rho: rank correlations of scores and importance, in [-1, 1].
+        f_score: agreement with the summary by importance, in [0, 1]. These last three are
+            missing without 'importance'.
     """
     videos = []
     for i in range(len(records['index'])):
@@ -47,7 +52,10 @@ def summarize(records: Records) -> dict[str, float]:
 
 
 def measure(record: Records) -> dict[str, float]:
-    """Compute the metrics of one video."""
+    """Compute the metrics of one video, with the names of `summarize`.
+
+    `record` has the arrays of `summarize` without their first axis.
+    """
     mask = record['video_mask'] > 0
     scores = record['scores'][mask].astype(np.float64)
     features = record['features'][mask].astype(np.float64)

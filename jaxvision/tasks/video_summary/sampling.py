@@ -18,17 +18,19 @@ _RATE_OF_ARRAYS = 25.0
 def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Example]:
     """Build the function that samples frames of a video, evenly spaced in time.
 
-    A video file is sampled with `task.frames_per_second`. An array gives all its frames. The
-    number of frames in `shape` is the upper limit.
+    A video file is sampled with `task.frames_per_second`, but at least 20 frames if it has them.
+    An array gives all its frames, at 25 frames per second. The number of frames in `shape` is
+    the upper limit for both, and shorter results are padded to it.
 
     Args:
         options: `config.task`.
         shape: shape of the sampled video: (frames, height, width, channels).
 
     Returns:
-        `(example) -> example` with 'video', 'video_mask', 'spans' [T, 2] and optionally
-        'importance' [T]. A span is the part of the video, in seconds, that a frame
-        represents.
+        `(example) -> example` with 'video' uint8 [T, H, W, C], stretched to the shape,
+        'video_mask' uint8 [T], 0 for padding, 'spans' [T, 2] and, if the example has it,
+        'importance' [T]. A span is the part of the video, (start, end) in seconds, that a
+        frame represents.
     """
     most, height, width, channels = shape
     resize = video_input.make_resize_to((height, width))
@@ -74,6 +76,10 @@ def make_prepare(options: Config, shape: Sequence[int]) -> Prepare:
     Args:
         options: `config.task`.
         shape: shape of the sampled video: (frames, height, width, channels).
+
+    Returns:
+        `(example, rng) -> example`, as `make_sample` makes it. `rng` is not used. An example with
+        'video_mask' is returned unchanged.
     """
     sample = make_sample(options, shape)
 

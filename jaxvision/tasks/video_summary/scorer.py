@@ -41,7 +41,8 @@ class Scorer:
     Attributes:
         model: `(frames or similarities, mask) -> (logits [B, T], intermediates)`.
         preprocessing: preprocessing of the frames.
-        features: function from frames to fixed features.
+        features: `(state.frozen, frames [B, T, H, W, C] in [0, 1]) -> features [B, T, D]`, which
+            are not trained.
         input_kind: whether the input of the model is frames or similarities.
         supervised: whether the model learns importance (True) or maximises rewards.
         target: target of a frame in supervised training: rank or value of its importance.
@@ -60,7 +61,11 @@ class Scorer:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Scorer':
-        """Build the model and the feature extractor of a config."""
+        """Build the model and the feature extractor of a config.
+
+        Raises:
+            UserError: The model or the feature extractor is wrong.
+        """
         options = config.task
         dtype = jnp.dtype(config.model.param_dtype)
         return cls(
@@ -75,7 +80,10 @@ class Scorer:
         )
 
     def init(self, key: jax.Array, batch: Batch) -> Tree:
-        """Initialise the variables of the model."""
+        """Initialise the variables of the model, {'params': tree, ...}.
+
+        Only the shape of `batch['video']` is used.
+        """
         shape = batch['video'].shape
         if self.input_kind == 'similarity':
             shape = (*shape[:2], similarity.WIDTH)
@@ -83,13 +91,24 @@ class Scorer:
         return self.model.init(key, jnp.zeros(shape, self.dtype), mask)
 
     def normalize(self, pixels: Float[Array, '...']) -> Float[Array, '...']:
-        """Normalise pixels in [0, 1] by mean and std, if the model's input is frames."""
+        """Normalise pixels in [0, 1] by mean and std, if the model's input is frames.
+
+        If its input is similarities, the pixels are returned unchanged.
+        """
         if self.input_kind == 'similarity':
             return pixels
         return color.normalize(pixels, self.preprocessing.mean, self.preprocessing.std)
 
     def frames(self, inputs: Batch) -> tuple[Videos, Mask]:
-        """Read the frames in [0, 1] and their mask, False for padding."""
+        """Read videos from a batch.
+
+        Args:
+            inputs: 'video' [B, T, H, W, C] in [0, 255], and 'video_mask' [B, T], above 0 for
+                frames.
+
+        Returns:
+            (the frames in [0, 1], their mask [B, T], False for padding).
+        """
         pixels = color.to_float(jnp.asarray(inputs['video']), self.dtype)
         # The mask becomes a float first, because TFLite cannot compare uint8.
         return pixels, jnp.asarray(inputs['video_mask'], self.dtype) > 0
@@ -119,6 +138,9 @@ class Scorer:
             pixels: frames in [0, 1].
             features: result of `masked_features`.
             mask: True for frames, False for padding.
+
+        Returns:
+            Frames [B, T, H, W, C], or similarities [B, T, 24].
         """
         if self.input_kind == 'similarity':
             return jax.vmap(similarity.similarity)(features, mask)
@@ -136,7 +158,9 @@ class Scorer:
             key: random key of the step.
 
         Returns:
-            ({term: (values [B], weights [B])}, new model state and scalars).
+            (terms, aux). The term is 'mse', (sum over the frames [B], number of frames [B]), or
+            'policy', (REINFORCE loss [B], ones [B]). `aux` has the new 'model_state' and, with
+            'policy', the mean 'reward' of the sampled summaries among its 'scalars'.
         """
         pixels, mask = self.frames(batch)
         features = self.masked_features(state.frozen, pixels, mask)
@@ -168,6 +192,9 @@ class Scorer:
     ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
         """Compute the squared error between scores and targets.
 
+        The score of a frame is the sigmoid of its logit. Its target is the importance, or the
+        rank of the importance in the video.
+
         Args:
             logits: logits of the frames.
             importance: importance of the frames.
@@ -194,6 +221,10 @@ class Scorer:
             variables: `TrainState.variables`.
             frames: frames after `normalize`.
             mask: True for frames, False for padding.
+
+        Returns:
+            (logits [B, T], {name: intermediate}). Without supervision the logits are bounded to
+            (-3, 3).
         """
         if self.input_kind == 'frames':
             return self._logits(variables, frames, mask)
@@ -214,7 +245,15 @@ class Scorer:
         return logits, intermediates
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Predict scores [B, T] in (0, 1), 0 for padding, and the features of the frames."""
+        """Predict the scores of frames.
+
+        Args:
+            variables: `TrainState.variables`.
+            inputs: 'video' in [0, 255] and 'video_mask'.
+
+        Returns:
+            {'scores': [B, T] in (0, 1), 'features': [B, T, D]}. Both are 0 for padding.
+        """
         pixels, mask = self.frames(inputs)
         features = self.masked_features(variables['frozen'], pixels, mask)
         model_input = self.model_input(pixels, features, mask)
@@ -223,7 +262,10 @@ class Scorer:
         return {'scores': scores, 'features': features}
 
     def record(self, outputs: Batch, batch: Batch) -> Batch:
-        """Keep the scores, the features and, if known, the importance of the frames."""
+        """Make one record per video from outputs of `predict` and the batch.
+
+        It has 'scores', 'features', 'video_mask' and, if known, 'importance' of the frames.
+        """
         records = {'scores': outputs['scores'], 'features': outputs['features']}
         for name in ('video_mask', 'importance'):
             if name in batch:
@@ -231,7 +273,10 @@ class Scorer:
         return records
 
     def evaluation(self, has_importance: bool) -> Evaluation:
-        """Build the evaluation: rewards of summaries, and agreement with the importance."""
+        """Build the evaluation: rewards of summaries, and agreement with the importance.
+
+        `has_importance` says whether the importance of frames is known.
+        """
 
         def evaluate(state, batch):
             return self.record(self.predict(state.variables, batch), batch)
@@ -251,6 +296,14 @@ def make_features(options: Config, spec: Spec, dtype: DTypeLike) -> FrameFeature
         options: `config.task`.
         spec: spec of the run, with the classifier if `task.features` names one.
         dtype: dtype of the computation.
+
+    Returns:
+        `(state.frozen, frames [B, T, H, W, C] in [0, 1]) -> features [B, T, D]`, vectors of
+        norm 1 at most.
+
+    Raises:
+        UserError: The run in `task.features` is no classification run, or its model has no
+            intermediate `task.layer`.
     """
     if options.features == 'layout':
 

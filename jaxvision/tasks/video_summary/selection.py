@@ -20,13 +20,13 @@ Boundaries = Int[np.ndarray, 'm']
 def shorten(
     scores: Float[np.ndarray, 't'], features: Float[np.ndarray, 't d']
 ) -> tuple[Boundaries, FrameMask]:
-    """Select the frames of a summary: `FRACTION` of the frames, at least one.
+    """Select the frames of a summary: at most `FRACTION` of the frames, or one frame.
 
     The video is divided into shots at changes of the features. Long shots are divided
-    further, so that at least three shots fit into the summary.
+    further, so that at least three shots fit into a summary of three frames or more.
 
     Args:
-        scores: scores of the frames, above 0.
+        scores: scores of the frames, above 0, without padding.
         features: features of the frames.
 
     Returns:
@@ -56,7 +56,8 @@ def knapsack(
         capacity: largest sum of lengths.
 
     Returns:
-        True for the items with the greatest total value.
+        True for the items with the greatest total value. If the last item changes nothing, it is
+        left out.
 
     Raises:
         ValueError: A length is below 1.
@@ -87,12 +88,13 @@ def select(
     """Select the shots of a summary by the knapsack problem (Zhou et al. 2018, arXiv 1801.00054).
 
     Args:
-        scores: scores of the frames; the value of a shot is the mean of its scores.
-        boundaries: the first frame of every shot but the first.
+        scores: scores of the frames; the value of a shot is the mean of its scores. A shot
+            without a mean above 0 is never selected.
+        boundaries: the first frame of every shot but the first, in ascending order.
         fraction: largest fraction of the frames in the summary.
 
     Returns:
-        True for frames of the summary.
+        True for frames of the summary, which are whole shots. All are False if no shot fits.
     """
     lengths = _lengths(len(scores), boundaries)
     values = np.add.reduceat(scores, np.append(0, boundaries)) / lengths
@@ -102,6 +104,8 @@ def select(
 
 def f_score(selected: FrameMask, annotated: FrameMask) -> float:
     """Compute the F-score of the frames that a summary shares with the summary of an annotator.
+
+    It is 2 |common frames| / (|selected| + |annotated|), in [0, 1], and 0 if both are empty.
 
     The F-score is a weak measure (Otani et al. 2019). It depends much on how shots are
     divided, and random summaries can reach the score of an annotator. The correlations of
@@ -122,10 +126,10 @@ def key_frames(
     Args:
         scores: scores of the frames.
         boundaries: the first frame of every shot but the first.
-        selected: True for frames of the summary.
+        selected: True for frames of the summary, which must be whole shots.
 
     Returns:
-        The numbers of these frames, in order of time.
+        The numbers of these frames, in order of time. The first one wins a tie.
     """
     starts = np.append(0, boundaries)
     lengths = _lengths(len(scores), boundaries)
@@ -138,13 +142,22 @@ def key_frames(
 
 
 def kept_lengths(selected: FrameMask, boundaries: Boundaries) -> PerSegment:
-    """Count the frames in each selected shot."""
+    """Count the frames in each selected shot, in order of time.
+
+    Args:
+        selected: True for frames of the summary, which must be whole shots.
+        boundaries: the first frame of every shot but the first.
+    """
     lengths = _lengths(len(selected), boundaries)
     return lengths[selected[np.append(0, boundaries)]]
 
 
 def find_segments(selected: FrameMask) -> Int[np.ndarray, 'k 2']:
-    """Find each run of selected frames: its first frame, and the first frame after it."""
+    """Find each series of consecutive selected frames.
+
+    Returns:
+        A row (first frame, first frame after it) for each series, in order of time.
+    """
     changes = np.diff(selected.astype(int), prepend=0, append=0)
     return np.flatnonzero(changes).reshape(-1, 2)
 
@@ -156,6 +169,9 @@ def uniform_summary(lengths: PerSegment, frames: int) -> Bool[np.ndarray, '{fram
         lengths: lengths of the segments of another summary. The uniform summary has as many
             segments and as many frames in all.
         frames: number of frames of the video.
+
+    Returns:
+        True for frames of the summary.
     """
     segments = len(lengths)
     divisor = max(segments, 1)
@@ -172,8 +188,12 @@ def random_summary(
 
     Args:
         rng: random generator.
-        lengths: lengths of the segments.
+        lengths: lengths of the segments. At least as many frames as segments, less one, must be
+            left over, because segments do not touch.
         frames: number of frames of the video.
+
+    Returns:
+        True for frames of the summary.
     """
     lengths = rng.permutation(lengths)
     skipped = frames - lengths.sum()

@@ -12,17 +12,17 @@ def change_points(
     """Detect shot boundaries by kernel temporal segmentation (Potapov et al. 2014).
 
     The minimum is exact. The objective is the scatter within the shots plus the penalty
-    C m (log(t / m) + 1), for m boundaries and t frames. The kernel is linear, on features of
-    norm 1. A few matrices take 8 t^2 bytes each, and there are most * t^2 operations. For a
-    long video pass every n-th frame.
+    C m (log(t / m) + 1), for m boundaries and t frames. The kernel is linear, on features that
+    are first scaled to norm 1. A few matrices take 8 t^2 bytes each, and there are most * t^2
+    operations. For a long video pass every n-th frame.
 
     Args:
-        features: features of the frames.
+        features: features of the frames, of any norm.
         most: largest number of boundaries.
         penalty: the factor C, half of `vmax` in the program of the authors.
 
     Returns:
-        The first frame of every shot except the first shot.
+        The first frame of every shot except the first shot, in ascending order. It may be empty.
     """
     frames = len(features)
     scatter = _scatter(features)
@@ -45,12 +45,13 @@ def divide_long_shots(
     """Divide long shots into as few equal parts as possible.
 
     Args:
-        boundaries: the first frame of every shot but the first.
+        boundaries: the first frame of every shot but the first, in ascending order.
         frames: number of frames of the video.
-        longest: largest number of frames in a part.
+        longest: largest number of frames in a part, at least 1.
 
     Returns:
-        The boundaries of the shots and parts.
+        The old and new boundaries in ascending order: the first frame of every part but the
+        first.
     """
     edges = [0, *boundaries.tolist(), frames]
     starts = [

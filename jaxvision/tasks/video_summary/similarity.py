@@ -13,13 +13,14 @@ def similarity(
 ) -> Float[Array, 't 24']:
     """Describe each frame by its distances from other frames.
 
-    The 24 values of a frame are its distances from 20 parts of the video, its position in
-    time in (0, 1), and three distances. These are from the mean frame, from all frames, and
-    from the previous frame. The first 20 are a row of a self-similarity matrix (Junejo et al.
-    2011, "View-independent action recognition from temporal self-similarities"), sampled at 20
-    places for any length.
+    The 24 values of a frame are, in this order, its distances from 20 parts of the video, its
+    position in time in (0, 1), and three distances. These are from the mean frame, from all
+    frames (their mean), and from the previous frame, 0 for the first. The first 20 are a row of
+    a self-similarity matrix (Junejo et al. 2011, "View-independent action recognition from
+    temporal self-similarities"), sampled at 20 places for any length.
 
-    Distances are squared, except the last, and divided by the variance of the frames. This
+    Distances are squared and divided by the variance of the frames, those from parts and from
+    all frames by twice the variance. The last one is the square root of such a quotient. This
     makes the values independent of the amount of motion, and of colours and edges.
 
     Args:
@@ -27,7 +28,7 @@ def similarity(
         mask: True for frames, False for padding.
 
     Returns:
-        The values, 0 for padding.
+        The values, [T, 24], 0 for padding.
     """
     frames = jnp.maximum(mask.sum(), 1).astype(features.dtype)
     mean = (features * mask[:, None]).sum(0) / frames

@@ -21,13 +21,16 @@ def show(inputs: Example, outputs: Records) -> Shown:
     """Summarise the video of a user.
 
     Args:
-        inputs: a prepared example, see `Task.show`; 'original' is the path of the video.
-        outputs: outputs of `Task.predict` for one video.
+        inputs: a prepared example with 'video_mask' [T] and 'spans' [T, 2]. 'original' is the
+            path of the video, which is read again; it may be missing.
+        outputs: outputs of `Task.predict` for one video, 'scores' and 'features'.
 
     Returns:
-        (answer, pictures). The answer has the kept segments in seconds, the times of the key
-        frames, and all scores. The pictures are a storyboard, the key frames, a plot of the
-        scores and the short video; None without `inputs['original']`.
+        (answer, pictures). The answer has 'kept', a list of [start, end] in seconds,
+        'key_frames', their times as texts 'M:SS.S', 'scores' of the sampled frames, and the
+        lengths 'seconds' of the video and 'seconds_kept' of the summary. The pictures are a
+        storyboard (''), a plot 'scores.png', a file key-TIME.png for each of up to 24 key
+        frames, and the short video 'summary.mp4'. They are None without 'original'.
     """
     mask = inputs['video_mask'] > 0
     scores = outputs['scores'][mask].astype(np.float64)
@@ -76,7 +79,16 @@ def _best_key_frames(
 
 
 def draw_scores(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Plot the scores, the summary and, if known, the importance of four videos."""
+    """Plot the scores, the summary and, if known, the importance of up to four videos.
+
+    Args:
+        records: records of an evaluation: 'scores', 'features', 'video_mask' and optionally
+            'importance'.
+        example: not used.
+
+    Returns:
+        {'scores': one plot below the other}, for videos that are evenly spaced in the split.
+    """
     count = len(records['index'])
     pictures = []
     for i in np.unique(np.linspace(0, count - 1, 4).astype(int)):

@@ -81,10 +81,11 @@ def source(
         config: config of the run.
         source: the videos.
         split: 'train', 'validation' or 'test'; only training has montages.
-        preprocessing: preprocessing of the run; None before the run has begun.
+        preprocessing: preprocessing of the run; None before the run has begun, which chooses it.
 
     Returns:
-        A source of videos with frames of one size, in memory if it is small.
+        A source of videos with frames of one size, in memory if it is small. A training source
+        of montages has `task.montages` examples.
     """
     options = config.task
     preprocessing = preprocessing or _preprocessing(config, source.info)
@@ -110,7 +111,18 @@ def requires(config: Config) -> dict[str, RequiredNetwork]:
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the videos of a dataset and the preprocessing of their frames."""
+    """Describe the videos of a dataset and the preprocessing of their frames.
+
+    Up to 64 videos are read to measure mean and std, unless pretrained weights define them.
+
+    Args:
+        config: config of the run.
+        source: the training videos, sampled by this module's `source`.
+
+    Raises:
+        UserError: Examples have no video or, in supervised training, no importance. Or
+            `task.montages` is set in supervised training.
+    """
     options = config.task
     _check(options)
     info = source.info
@@ -156,7 +168,11 @@ def _check(options: Config) -> None:
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of a model that scores frames."""
+    """Build the task of a model that scores frames.
+
+    Raises:
+        UserError: The model, the optimizer or the feature extractor is wrong.
+    """
     scorer = Scorer.build(config, spec)
     best = 'reward'
     if config.task.supervised:
