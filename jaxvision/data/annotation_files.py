@@ -86,6 +86,9 @@ def inside(annotations: Path | str, folder: Path, name: str) -> Path:
         folder: where the file has to lie, at any depth.
         name: relative to the folder, or absolute and inside it. `\\` may stand for `/`.
 
+    Returns:
+        The path of the file, which begins with `folder` unless `name` is absolute.
+
     Raises:
         UserError: The name leads out of the folder.
     """
@@ -138,7 +141,8 @@ def image_folder(annotations: Path, images: str, prefix: str) -> Path:
         prefix: what the name of the file has before that of the folder, such as 'instances_'.
 
     Returns:
-        The folder, or the one in it that is called as the file: val2017 or images/val2017.
+        The folder, or one in it with the name of the file without `prefix`: val2017 or
+        images/val2017.
 
     Raises:
         UserError: There is no such folder.

@@ -15,8 +15,7 @@ def doubtful(names: Sequence[str]) -> list[str]:
         names: of all classes of a dataset.
 
     Returns:
-        A sentence for each kind that occurs, with the first example; empty if none
-        does.
+        A sentence for each kind that occurs, with its first example; may be empty.
     """
     return [*_nearly_equal(names), *_missing(names), *_lists(names)]
 

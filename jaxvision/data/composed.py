@@ -144,7 +144,7 @@ class Composed:
         return ComposedSource(info, length, digits, self._compose, self._label)
 
     def has_answers(self, split: str) -> bool:
-        """Whether a split has examples and their labels are known."""
+        """Whether there is such a split. Its labels, if there are any, are known."""
         return split in SPLITS
 
     def overlap(self, split: str, other: str) -> bool:

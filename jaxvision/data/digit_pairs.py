@@ -49,7 +49,7 @@ class DigitPairs:
         return PairSource(split, digits_of(split, self._data_dir))
 
     def has_answers(self, split: str) -> bool:
-        """Whether a split has examples and their labels are known."""
+        """Whether there is such a split. All its labels are known."""
         return split in self.splits
 
     def overlap(self, split: str, other: str) -> bool:
@@ -93,7 +93,7 @@ class PairSource(RowSource):
         return {'image': image[..., None], 'label': np.int32(number)}
 
     def labels(self) -> Labels:
-        """The label of every row."""
+        """int32 [N], the number from 0 to 99 of each row."""
         return np.resize(self._numbers, len(self)).astype(np.int32)
 
 

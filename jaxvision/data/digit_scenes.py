@@ -121,8 +121,8 @@ def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> E
         crowd: bool [most], all False.
         area: float32 [most], of the boxes.
         scene: int32 [most, 5], digit, size, colour, y and x of each object; -1 for
-        padding. Its
-            centres are rounded: the margins of `apart` keep every relation true.
+            padding. Its centres are rounded: the margins of `apart` keep every relation
+            true.
         masks: bool [most, side, side], the visible ink. An object further right lies on top.
         semantic: uint8 [side, side], 0 for background, or digit + 1.
     """
@@ -296,7 +296,8 @@ def paint(
         objects: the digits, each with its grey values, colour and box.
 
     Returns:
-        The image, and for each digit a mask of its pixels that no later digit covers.
+        (the image, for each digit a mask: True at its pixels that no later digit
+        covers).
     """
     from PIL import Image
 

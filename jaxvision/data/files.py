@@ -29,8 +29,8 @@ _NOT_A_FILE = {
 def find(names: Sequence[str], out: str, say: Say | None = None) -> list[str]:
     """List the files that names of files, folders and globs mean, each file once.
 
-    A folder means all files below it, whatever their suffix, as `walk.walk` finds them. Files in
-    `out` are left out, and so are folders that this program wrote.
+    A folder means all files below it, whatever their suffix, but for hidden ones. Files
+    directly in `out` are left out, and so are folders that this program wrote.
 
     Args:
         names: as the user typed them.

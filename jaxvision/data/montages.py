@@ -25,8 +25,8 @@ class Montages(RowSource):
     """Videos put together of shots, each a function of its row.
 
     A shot is a stretch of any video of a source. It shows a random part of the picture or its
-    mirror image, resized to the whole picture. An example has 'video' uint8 [T, H, W,
-    C] and 'video_mask' uint8 [T], 0 for the black frames at the end.
+    mirror image, resized to the whole picture. An example has 'video',
+    uint8 [T, H, W, C], and 'video_mask', uint8 [T], 0 for the black frames at the end.
     """
 
     def __init__(self, source: Source, number: int):

@@ -113,8 +113,7 @@ def events(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
 
     Returns:
         video: uint8 [T, 64, 64, 1].
-        importance: float32 [T], 1 where the digits begin to overlap, and less away from
-        there.
+        importance: float32 [T], 1 where the digits begin to overlap, less elsewhere.
     """
     rows = _two(rng, digits)
     for _ in range(_TRIES):

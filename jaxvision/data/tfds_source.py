@@ -117,7 +117,10 @@ class TfdsDataset:
 
 
 class TfdsSource(RowSource):
-    """A split of a TFDS dataset: encoded images or videos, with labels, captions or both."""
+    """A split of a TFDS dataset: encoded images or videos.
+
+    They have labels, captions, both, or boxes.
+    """
 
     def __init__(
         self,
@@ -172,7 +175,11 @@ class TfdsSource(RowSource):
         return self.read([row])[0]
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples, in the order of `rows`."""
+        """Read several examples, in the order of `rows`.
+
+        Raises:
+            Unreadable: A record is damaged, or its label is not known (-1).
+        """
         return [self._example(record) for record in self._records(rows)]
 
     def labels(self) -> Labels:

@@ -39,7 +39,9 @@ _HEAD = 200  # bytes of a report that are read
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a folder holds, without what is skipped. All names are sorted.
+    """The contents of a folder, but for hidden files and leftovers of systems.
+
+    All names are sorted.
 
     Attributes:
         path: the folder.

@@ -68,7 +68,10 @@ class Wrapper:
         return self._source.where(row)
 
     def contents(self) -> Sequence[str]:
-        """A text for each row that identifies the content of its file."""
+        """A text for each row that identifies the content of its file.
+
+        It is empty if rows are not files.
+        """
         return contents_of(self._source)
 
 
@@ -115,7 +118,10 @@ class Subset(Wrapper):
         return self._source.where(int(self._rows[row]))
 
     def contents(self) -> Sequence[str]:
-        """A text for each row that identifies the content of its file."""
+        """A text for each row that identifies the content of its file.
+
+        It is empty if rows are not files.
+        """
         contents = contents_of(self._source)
         if not contents:
             return ()

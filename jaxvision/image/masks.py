@@ -31,6 +31,9 @@ def box(
         size: height and width of the image.
         hole: side of the square in pixels.
 
+    Returns:
+        True inside the square, [H, W, 1].
+
     Raises:
         ValueError: The hole does not fit into the image.
     """
@@ -58,6 +61,9 @@ def border(
     Args:
         size: height and width of the image.
         margin: width of the margin in pixels; 0 masks nothing.
+
+    Returns:
+        True in the margin, [H, W, 1].
 
     Raises:
         ValueError: The margin is negative, or the hole would be the whole image.
@@ -94,6 +100,9 @@ def free_form(
         size: height and width of the image.
         fraction: masked fraction of the image, in [0, 1]. The hole has
             round(fraction * height * width) pixels.
+
+    Returns:
+        True in the hole, [H, W, 1].
 
     Raises:
         ValueError: The fraction is not in [0, 1].

@@ -81,7 +81,8 @@ def pad(
 ) -> Shaped[np.ndarray, 'H W c']:
     """Pad an image to at least the size of a tile, by reflection below and on the right.
 
-    A larger image is returned as it is. `join` removes the padding.
+    `size` is (height, width) of a tile. An image that is large enough is returned as it
+    is. `join` removes the padding.
     """
     height, width, _ = image.shape
     down = max(size[0] - height, 0)

@@ -76,7 +76,7 @@ def attention_logits(
         scale: the factor of the cosines, an inverse temperature.
 
     Returns:
-        Log-probabilities, [M, N].
+        Log-probabilities, [M, N]; -inf for a class without any example.
     """
     query = unit(query)
     support = unit(support)
