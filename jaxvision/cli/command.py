@@ -60,9 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     Args:
         arguments: a name and the arguments of that command; None: the arguments of the process.
+            An empty list prints the help.
 
     Returns:
-        The exit code.
+        The exit code of the command. It is 0 after the help or the version, and 2 if
+        there is no such command.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: as on the command line; None: the arguments of the process.
 
     Returns:
-        The exit code.
+        The exit code: 0 without warnings, 1 with warnings, 2 for a mistake of the user.
     """
     if arguments is None:
         arguments = sys.argv[1:]
@@ -154,7 +154,11 @@ def _inspect(options: argparse.Namespace) -> 'Report':
 
 
 def as_json(report: 'Report') -> Json:
-    """Return the content of report.json: the report without its pictures."""
+    """Return the content of report.json: the report without its pictures.
+
+    Its entries are 'summary', 'warnings' and 'splits', {split: fields of its
+    `SplitReport`}.
+    """
     splits = {
         name: dataclasses.asdict(split_report)
         for name, split_report in report.splits.items()
@@ -163,7 +167,10 @@ def as_json(report: 'Report') -> Json:
 
 
 def console_lines(report: 'Report') -> list[str]:
-    """Return the lines of the report for the screen."""
+    """Return the lines of the report for the screen, without line breaks.
+
+    At most 5 examples of each finding and 8 classes or sizes are listed.
+    """
     lines = [*report.summary]
     for name, split_report in report.splits.items():
         heading = f'{name}: {split_report.examples:,} examples ({split_report.name})'
@@ -247,8 +254,10 @@ li, pre { overflow-wrap: anywhere; } pre { white-space: pre-wrap; }
 def page(title: str, report: 'Report') -> str:
     """Return the report as one HTML file that contains its pictures.
 
+    At most 100 examples of each finding are listed.
+
     Args:
-        title: heading of the page.
+        title: heading of the page, as plain text.
         report: the report.
     """
     summary = '\n'.join(report.summary)

@@ -26,7 +26,8 @@ _MODULES = {
 def run(command: Callable[[], int]) -> int:
     """Run a command and return its exit code.
 
-    A `UserError` becomes one line on stderr, and exit code 2.
+    A `UserError` becomes one line on stderr, and exit code 2. Ctrl-C gives 130, and a
+    closed pipe behind stdout 1. Any other error is raised.
 
     Args:
         command: does the work and returns an exit code.
@@ -58,7 +59,7 @@ def parser(name: str, description: str | None, **settings: Any) -> ArgumentParse
     """Make the parser of a command.
 
     The description is printed with its line breaks. A mistake in the arguments is one line on
-    stderr, and exit code 2.
+    stderr, and ends the process with exit code 2. Arguments must not be abbreviated.
 
     Args:
         name: name of the console command, such as 'train'.
@@ -81,7 +82,8 @@ def program(name: str) -> str:
         name: name of the console command, such as 'train'.
 
     Returns:
-        'jaxvision train' after the console command, else 'python -m jaxvision.main'.
+        'jaxvision' and the user's first argument after the console command, such as
+        'jaxvision train'; else 'python -m jaxvision.main'.
     """
     if _is_console_command():
         return ' '.join(['jaxvision', *sys.argv[1:2]])
@@ -111,7 +113,8 @@ def path_of(name: str) -> str:
         name: file name of the program, such as 'tensorboard'.
 
     Returns:
-        The name alone if PATH finds it, else a path, relative below the current folder.
+        The name alone if PATH finds it in this environment, else a path, relative below
+        the current folder. The program may not exist.
     """
     path = Path(sys.executable).parent / name
     path_on_shell = shutil.which(name)

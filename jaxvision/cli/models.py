@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: as on the command line; None: the arguments of the process.
 
     Returns:
-        The exit code.
+        The exit code: 0, or 2 if there is no such model.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -13,9 +13,12 @@ DEVICES_OF_CPU = '--xla_force_host_platform_device_count'
 def start_jax(config: Config, cached: bool = True) -> None:
     """Configure JAX as a config needs it, and silence the warnings of libraries.
 
+    The settings hold for the whole process. Call the function before JAX computes
+    anything.
+
     Args:
         config: says if GPU operations are deterministic and if float64 is used.
-        cached: keep compiled programs in a cache on disk.
+        cached: keep compiled programs in the user's cache on disk.
     """
     if config.parallel.deterministic:
         _add_xla_flags('--xla_gpu_deterministic_ops=true')
@@ -46,7 +49,8 @@ def split_cpu(config: Config) -> None:
     not affected. A number of devices in XLA_FLAGS takes precedence.
 
     Args:
-        config: `parallel.cpu_devices` is the number of devices; 0: see `cpu_devices`.
+        config: `parallel.cpu_devices` is the number of devices. 0: the largest number
+            that divides the batch, at most one per core and at most 8.
     """
     if DEVICES_OF_CPU not in os.environ.get('XLA_FLAGS', ''):
         number = config.parallel.cpu_devices or cpu_devices(config.data.batch_size)
@@ -54,9 +58,9 @@ def split_cpu(config: Config) -> None:
 
 
 def cpu_devices(batch_size: int) -> int:
-    """Return the largest number of devices that divides a batch, at most one a core.
+    """Return the largest number of devices that divides a batch, at most one per core.
 
-    More than 8 devices are never used, because each device holds a copy of all parameters.
+    It is at most 8, because each device holds a copy of all parameters.
     """
     cores = os.cpu_count()
     if hasattr(os, 'sched_getaffinity'):
@@ -69,6 +73,9 @@ def start_virtual_devices(number: int) -> None:
     """Start JAX with virtual CPU devices, for programs that are compiled and never run.
 
     LLVM's optimisation is off, which makes compilation faster.
+
+    Args:
+        number: number of devices that JAX then has.
 
     Raises:
         RuntimeError: JAX has started already.

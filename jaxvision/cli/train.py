@@ -70,6 +70,10 @@ PREDICT_WITH = {
 def main(arguments: list[str] | None = None) -> int:
     """Train or evaluate, and return the exit code.
 
+    The code is 0 if finished, 75 if a signal stopped the training and it was saved, and
+    2 for a mistake of the user. Any other error is raised. If one of several processes
+    fails, this function ends its process at once and does not return.
+
     Args:
         arguments: as on the command line; None: the arguments of the process.
     """
@@ -285,7 +289,9 @@ def default_workdir(config: str, overrides: Mapping[str, str]) -> str:
         overrides: {field: value as text}.
 
     Returns:
-        'runs/CONFIG[-ARGUMENT][-FIELD=VALUE...]'. A long name ends with a hash.
+        'runs/CONFIG[-ARGUMENT][-FIELD=VALUE...]', where FIELD is the last part of its
+        name. Characters that are unusual in file names become '_'. A long name ends
+        with a hash.
     """
     from jaxvision.core.config import FREE_FIELDS
 

@@ -33,7 +33,11 @@ class Compiled:
 
 
 def compile_update(config: Config, sources: runs.Sources) -> Compiled:
-    """Compile the update of a config from shapes alone.
+    """Compile the update of a config for all devices, from shapes alone.
+
+    Args:
+        config: the config, whose fields are not checked here.
+        sources: the data. All splits are opened for the spec.
 
     Raises:
         UserError: The config does not fit the data or the devices.
@@ -56,7 +60,7 @@ def compile_update(config: Config, sources: runs.Sources) -> Compiled:
 
 
 def costs(compiled: Compiled) -> plan.Costs:
-    """Read the costs per device from a compiled update."""
+    """Read the costs of a step per device from a compiled update, which is not run."""
     run = compiled.run
     cost = compiled.update.cost_analysis()
     memory = compiled.update.memory_analysis()

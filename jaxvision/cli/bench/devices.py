@@ -192,7 +192,8 @@ def topology(name: str) -> Topology:
         name: 'v5e-256' is 256 chips, 'v4-32' 16 chips of two cores, '64xA100' 8 nodes of 8.
 
     Raises:
-        UserError: The name has another form, or there is no such device.
+        UserError: The name has another form, there is no such device, or the number is
+            0 or no multiple of the cores of a chip.
     """
     tpu = re.fullmatch(r'(v\d\w*)-(\d+)', name)
     gpu = re.fullmatch(r'(\d+)x(\w+)', name)

@@ -23,7 +23,7 @@ class Energy:
 
     Attributes:
         source: name of the counter, or the reason why there is none.
-        joules: None without a counter.
+        joules: the energy of all devices; None before the end, and without a counter.
     """
 
     source: str
@@ -39,9 +39,13 @@ def measured(
     Only the devices that compute are counted: the processors if JAX runs on them, else its GPUs.
 
     Args:
-        platform: of JAX, such as 'cpu'.
+        platform: platform of JAX: 'cpu', 'gpu', 'cuda' or another one, which has no
+            counter.
         devices: number of JAX devices.
         powercap: folder of the kernel's counters.
+
+    Yields:
+        The energy, whose attributes are set at the end of the block.
     """
     if platform == 'cpu':
         source, read_joules = _rapl(powercap)
@@ -101,7 +105,10 @@ def _rapl(powercap: Path) -> tuple[str, Callable[[], float] | None]:
 
 
 class Unwrapped:
-    """The sum of counters that start again from 0 after their range."""
+    """The sum of counters that start again from 0 after their range.
+
+    It must be called before any counter passes its range twice.
+    """
 
     def __init__(self, read: Callable[[], list[int]], ranges: list[int]):
         """Read the counters for the first time.
@@ -181,10 +188,12 @@ def mean_watts(text: str) -> float | None:
     """Return the mean power of a GPU in the output of nvidia-smi.
 
     Args:
-        text: a line for each GPU and sample. The last line may be incomplete and is ignored.
+        text: a line with the watts of each GPU and sample. The text after the last line
+            break may be incomplete and is ignored.
 
     Returns:
-        The mean in watts; None if there is no number.
+        The mean of one GPU in watts, over all GPUs and samples; None if there is no
+        number.
     """
     watts = []
     for line in text.split('\n')[:-1]:

@@ -19,7 +19,9 @@ def limit(
             are known, also the 'flops' of a step and the 'bytes' that it reads and writes.
 
     Returns:
-        {'by': the resource, 'because': the numbers that show it}.
+        {'by': the resource, 'because': the numbers that show it}. The resource is
+        'input pipeline', 'compute', 'memory bandwidth', 'overheads' if neither of these
+        two is busy for half of the step, or 'device' if the FLOPs are unknown.
     """
     rate = batch_size / step
     if input_rate is not None and input_rate < rate:

@@ -31,7 +31,9 @@ class Effort:
     """The duration of a measurement.
 
     Attributes:
-        seconds: for each number.
+        seconds: time for the training steps, for the input pipeline, and for the
+            inference of all batch sizes together; the peaks take a tenth of it for each
+            size.
         steps: training steps to time; None: as many as fit in `seconds`.
     """
 
@@ -48,8 +50,9 @@ def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> Json
         read_input: whether to measure the input pipeline.
 
     Returns:
-        The report as values for JSON. FLOPs and their bytes are of all devices together,
-        memory is of each device. A part without a number has the reason in 'why'.
+        The report as values for JSON, {part: values}. FLOPs and their bytes are of all
+        devices together, memory is of each device. A part without a number has the
+        reason in 'why'.
     """
     run = compiled.run
     # The update takes the inputs of the spec. An example may lack some of them.

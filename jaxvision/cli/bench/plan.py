@@ -70,7 +70,8 @@ class Transfer:
     Attributes:
         operations: number of operations.
         arrays: number of arrays.
-        bytes: that are reduced or gathered.
+        bytes: bytes of all arrays, as reduced, as gathered, or before they are
+            scattered.
         seconds: duration without overlap.
         waited: seconds for which the computation must wait even with the best overlap.
     """
@@ -102,8 +103,10 @@ class Number:
 def sent(kind: str, n: int) -> float:
     """Return the fraction of an array that each of n devices in a ring sends.
 
+    It is 0 for a single device, and up to 2 for an all-reduce, which sends parts twice.
+
     Args:
-        kind: of the collective, such as 'all-reduce'.
+        kind: kind of the collective, such as 'all-reduce'.
         n: number of devices.
     """
     if n == 1:
@@ -119,8 +122,9 @@ def spread(members: Iterable[int], domain: int) -> tuple[int, int]:
     """Count the slices or nodes of a group of devices.
 
     Args:
-        members: numbers of the devices.
-        domain: devices of a slice or node.
+        members: numbers of the devices from 0, at least one, equally many in each slice
+            or node.
+        domain: number of devices of a whole slice or node.
 
     Returns:
         (devices in each slice or node, number of slices or nodes).
@@ -131,7 +135,7 @@ def spread(members: Iterable[int], domain: int) -> tuple[int, int]:
 
 
 def transfer_seconds(collective: Collective, device: Device, assumed: Assumed) -> float:
-    """Return the bytes of a collective divided by the bandwidth.
+    """Return the seconds of a transfer: the bytes sent divided by the bandwidth.
 
     The devices exchange the array within their slice or node first. Then each device exchanges its
     part of the array with other slices or nodes.
@@ -150,7 +154,7 @@ def transfer_seconds(collective: Collective, device: Device, assumed: Assumed) -
 
 
 def latency_seconds(collective: Collective, device: Device, assumed: Assumed) -> float:
-    """Return the latency of an operation, which does not depend on its size.
+    """Return the latency of an operation in seconds, which does not depend on its size.
 
     A message goes half way round each axis of a torus, or up a binary tree below a switch. An
     all-reduce goes there and back.
@@ -213,21 +217,24 @@ def _together(rows: list[tuple[Collective, float, bool]]) -> Transfer:
 
 
 def compute_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
-    """Return the FLOPs of a step divided by the achieved FLOP/s.
+    """Return the seconds of the FLOPs of a step, at the achieved FLOP/s.
 
     Args:
-        costs: of the step.
+        costs: the costs of the step per device.
         device: data sheet of the devices.
         assumed: the fraction of the peak that is achieved.
+
+    Raises:
+        UserError: The data sheets have no peak for the dtype.
     """
     return costs.flops / (device.peak(costs.dtype) * assumed.utilization)
 
 
 def memory_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
-    """Return the memory traffic of a step divided by the achieved bandwidth.
+    """Return the seconds of the memory traffic of a step, at the achieved bandwidth.
 
     Args:
-        costs: of the step.
+        costs: the costs of the step per device.
         device: data sheet of the devices.
         assumed: the fraction of the bandwidth that is achieved.
     """
@@ -235,12 +242,16 @@ def memory_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
 
 
 def once_bytes(costs: Costs) -> int:
-    """Return the memory traffic if every array is read and written only once."""
+    """Return the bytes of memory traffic per device if every array is touched once.
+
+    Arguments and temporaries are read once and written once. Other results are written
+    once.
+    """
     return 2 * costs.arguments + costs.results + 2 * costs.temporaries
 
 
 def peak_bytes(costs: Costs) -> int:
-    """Return the peak memory of a step, where the new state replaces the old one.
+    """Return the peak memory of a step in bytes; the new state replaces the old one.
 
     The peak is too high for bfloat16, because XLA computes bfloat16 as float32 on a CPU. A step of
     ResNet-50 has 597 MB of temporaries compiled for a CPU, and 319 MB compiled for v5e.
@@ -256,8 +267,9 @@ def step_seconds(work: float, moved: Iterable[Transfer]) -> tuple[float, float]:
         moved: the transfers.
 
     Returns:
-        (seconds if they follow each other, seconds if the transfers run beside the computation
-        as far as it need not wait for them).
+        (seconds if all follow each other, seconds if the transfers run beside the
+        computation as far as it need not wait for them). The second number is at most
+        the first.
     """
     moved = list(moved)
     total = math.fsum(transfer.seconds for transfer in moved)
@@ -269,12 +281,16 @@ def plan(costs: Costs, topology: Topology, assumed: Assumed) -> dict[str, list[N
     """Predict a training step.
 
     Args:
-        costs: of the compiled step.
+        costs: the costs of the compiled step per device.
         topology: the devices.
         assumed: the numbers that are assumed.
 
     Returns:
-        The numbers by section, each with its origin.
+        {section: its numbers}, each number with its origin. The sections are 'memory',
+        'work', 'collectives', 'step', 'data sheet' and 'assumed'.
+
+    Raises:
+        UserError: The data sheets have no peak for the dtype.
     """
     device = topology.device
     moved = transfers(costs.collectives, device, assumed)

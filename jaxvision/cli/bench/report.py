@@ -11,9 +11,12 @@ def planned(title: str, topology: Topology, sections: dict[str, list[Number]]) -
     """Write a plan as text.
 
     Args:
-        title: the config.
+        title: name of the config.
         topology: the devices.
-        sections: as `plan.plan` returns them.
+        sections: {section: numbers of the plan}, the result of `plan.plan`.
+
+    Returns:
+        Lines of text, without a line break at the end.
     """
     lines = [f'{title} on {topology.name}; bytes and FLOPs are per device and step']
     for section, numbers in sections.items():
@@ -34,7 +37,11 @@ def measured(report: Json) -> str:
     """Write a measurement as text, one or two lines for each part.
 
     Args:
-        report: as `measure.measure` returns it, with 'config' and 'data'.
+        report: the result of `measure.measure`, with the texts 'config' and 'data'
+            added.
+
+    Returns:
+        Lines of text, without a line break at the end.
     """
     limit = report['limit']
     run = (
@@ -62,7 +69,10 @@ def measured(report: Json) -> str:
 
 
 def readable(value: float | int, unit: str) -> str:
-    """Write a value with a unit: 1234567 B is '1.23 MB', 0.00123 s is '1.230 ms'."""
+    """Write a value >= 0 with a unit: 1234567 B is '1.23 MB', 0.00123 s is '1.230 ms'.
+
+    Prefixes are decimal. Seconds from 1 on stay seconds.
+    """
     if unit == 's':
         if value >= 1:
             return f'{value:.2f} s'

@@ -26,13 +26,14 @@ def timed(
     """Measure the duration of calls, each until its results are ready.
 
     Args:
-        call: returns arrays.
+        call: returns arrays, and may be asynchronous.
         seconds: time for all calls; at least 3 calls are measured.
-        times: number of calls instead; None: as many as fit in `seconds`.
-        warmup: calls before the measurement.
+        times: number of calls, whatever `seconds` is; None: as many as fit in
+            `seconds`.
+        warmup: number of calls before the measurement.
 
     Returns:
-        The duration of each call in seconds.
+        The duration of each measured call in seconds, in order.
     """
     for _ in range(warmup):
         jax.block_until_ready(call())
@@ -52,7 +53,11 @@ def timed(
 
 
 def spread(durations: list[float]) -> dict[str, float | int]:
-    """Return the median, the 5th and 95th percentile in seconds, and the number of calls."""
+    """Summarise durations in seconds, at least one of them.
+
+    Returns:
+        {'median': ..., 'p5': 5th percentile, 'p95': 95th percentile, 'number': count}.
+    """
     p5, median, p95 = np.percentile(durations, (5, 50, 95)).tolist()
     return {'median': median, 'p5': p5, 'p95': p95, 'number': len(durations)}
 
@@ -61,8 +66,9 @@ def per_second(items: Iterator, seconds: float) -> float:
     """Return the items that an iterator yields in a second, after half of the time as warm-up.
 
     Args:
-        items: an iterator without an end.
-        seconds: duration of warm-up and measurement together.
+        items: an iterator without an end, from which items are taken.
+        seconds: duration of warm-up and measurement together; each takes at least one
+            item.
     """
     rate = 0.0
     for _ in ('warm-up', 'measurement'):
@@ -108,6 +114,13 @@ def copy_bandwidth(mesh: Mesh, seconds: float) -> float:
     """Measure the bytes that all devices read and write in a second, by x + 1.
 
     The arrays are too large for the caches.
+
+    Args:
+        mesh: the devices, which all copy at the same time.
+        seconds: duration of the measurement.
+
+    Returns:
+        The bytes per second of all devices together, in the fastest call.
     """
     is_cpu = mesh.devices.flat[0].platform == 'cpu'
     elements = 2**26 if is_cpu else 2**28

@@ -38,13 +38,14 @@ class Reference:
     """The predictions of the run itself for some examples, and their quality.
 
     Attributes:
-        inputs: arrays [N, ...].
-        outputs: of the run, arrays [N, ...].
-        measure: computes the metrics of outputs.
-        best: the metric that rounded weights may not reduce by much, '-NAME' if less is
-            better.
-        dtype: in which the model computes.
-        row: of the report.
+        inputs: arrays [N, ...] by name.
+        outputs: outputs of the run, arrays [N, ...] by name.
+        measure: `(outputs) -> {metric: value}` for these inputs; {} without metrics.
+        best: the metric that rounded weights may not worsen by much, '-NAME' if less is
+            better; '': none.
+        dtype: name of the dtype in which the model computes.
+        row: the row of the run in the report: 'size' in bytes, 'metrics', and
+            'latency_ms'.
     """
 
     inputs: Arrays
@@ -63,15 +64,16 @@ class Reference:
         dtype: str,
         size: int,
     ) -> 'Reference':
-        """Predict and measure with the run itself.
+        """Predict and measure with the run itself, which takes some seconds.
 
         Args:
-            predict: of the run.
-            inputs: arrays [N, ...].
-            measure: as the attribute.
-            best: as the attribute.
-            dtype: as the attribute.
-            size: of the variables in bytes.
+            predict: `(inputs [B, ...]) -> outputs [B, ...]` of the run, for any B.
+            inputs: arrays [N, ...] by name.
+            measure: `(outputs) -> {metric: value}` for these inputs.
+            best: the metric that rounded weights may not worsen by much, '-NAME' if
+                less is better; '': none.
+            dtype: name of the dtype in which the model computes.
+            size: size of the variables in bytes.
         """
         outputs = exported.answer_all(predict, inputs)
         latencies = {}
@@ -83,7 +85,7 @@ class Reference:
 
     @property
     def count(self) -> int:
-        """The number of examples."""
+        """The number of examples, N."""
         return len(next(iter(self.inputs.values())))
 
     def save_inputs(self, file: Path) -> None:
@@ -91,7 +93,17 @@ class Reference:
         np.savez(file, **self.inputs)
 
     def compare(self, outputs: Arrays) -> Json:
-        """Return the differences of an exported model's outputs, and their metrics."""
+        """Compare the outputs of an exported model with those of the run.
+
+        Args:
+            outputs: outputs of the exported model for `inputs`.
+
+        Returns:
+            {'differences': {output: difference}, 'metrics': {metric: value}}.
+
+        Raises:
+            UserError: Outputs are missing or have another shape.
+        """
         return {
             'differences': differences(outputs, self.outputs),
             'metrics': self.measure(outputs),
@@ -105,11 +117,12 @@ def answer(model: Path, inputs: Path, folder: Path) -> tuple[Arrays, Json]:
 
     Args:
         model: the exported file or folder.
-        inputs: a .npz file.
-        folder: for the outputs.
+        inputs: a .npz file with arrays [N, ...].
+        folder: an existing folder, which gets a file with the outputs.
 
     Returns:
-        (the outputs, their cost: latencies and peak memory).
+        (the outputs [N, ...] by name, their cost). The cost has 'latency_ms', with
+        'median' and 'p95' for each batch size, and 'peak_memory' in bytes.
 
     Raises:
         UserError: The model cannot be opened or run.
@@ -155,8 +168,12 @@ def differences(outputs: Arrays, reference: Arrays) -> dict[str, float]:
     1. A softmax turns a difference d of the logits into at most d / 2.
 
     Args:
-        outputs: of the exported model, arrays [N, ...].
-        reference: of the run.
+        outputs: outputs of the exported model, arrays [N, ...].
+        reference: outputs of the run, arrays [N, ...].
+
+    Returns:
+        {output: difference}, 0 if equal. It is infinite if numbers that are not finite
+        are at other places or of other kinds.
 
     Raises:
         UserError: Outputs are missing or have another shape.
@@ -202,12 +219,14 @@ def row(model: Path, inputs: Path, reference: Reference, most_lost: float) -> Js
 
     Args:
         model: the exported file or folder.
-        inputs: a .npz file.
-        reference: of the run.
+        inputs: a .npz file with the inputs of `reference`. Its folder gets a file of
+            outputs.
+        reference: the predictions of the run.
         most_lost: the fraction of the metric that rounded weights may lose.
 
     Returns:
-        The row of the report.
+        The row of the report: 'size' in bytes, 'differences', 'metrics', 'latency_ms'
+        and 'peak_memory' in bytes.
 
     Raises:
         UserError: The model does not run, or its outputs are not those of the run.
@@ -223,11 +242,16 @@ def row(model: Path, inputs: Path, reference: Reference, most_lost: float) -> Js
 def verify(name: str, row: Json, reference: Reference, most_lost: float) -> None:
     """Accept or refuse an exported model.
 
+    A file with rounded weights may lose `most_lost` of the metric. Without a metric, it
+    may differ by 0.2 of its largest output. Any other file must be equal up to rounding
+    errors.
+
     Args:
-        name: of the file.
+        name: name of the file, which tells if weights are rounded, such as
+            'int8.tflite'.
         row: 'differences' and 'metrics' of the model.
-        reference: of the run.
-        most_lost: the fraction of the metric that rounded weights may lose.
+        reference: the predictions of the run.
+        most_lost: the fraction of the run's metric that rounded weights may lose.
 
     Raises:
         UserError: The outputs differ too much from those of the run.
@@ -276,7 +300,11 @@ def _verify_metric(
 def tolerance(dtype: str) -> float:
     """Return the largest difference of a format that keeps the precision of the run.
 
-    The tolerance of 16-bit types allows one more rounding, which is 1/128 in bfloat16.
+    The difference is a fraction of the largest output. The tolerance of 16-bit types
+    allows one more rounding, which is 1/128 in bfloat16.
+
+    Args:
+        dtype: name of the dtype in which the model computes.
     """
     if jnp.dtype(dtype).itemsize < 4:
         return max(EXACT, 2 * float(jnp.finfo(dtype).eps))
@@ -284,7 +312,11 @@ def tolerance(dtype: str) -> float:
 
 
 def table(rows: dict[str, Json]) -> str:
-    """Write the report as a table."""
+    """Format the report as lines of a table.
+
+    Args:
+        rows: {name: row of the report}. The first row decides which metric is shown.
+    """
     first_row = next(iter(rows.values()))
     metric = next(iter(first_row['metrics']), '')
     heading = ['', 'size', 'difference', metric]

@@ -60,13 +60,14 @@ MOST_REASON = 300  # characters of another library's error
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Export a run.
+    """Export a run, in a process of which JAX then uses the CPU only.
 
     Args:
         arguments: as on the command line; None: the arguments of the process.
 
     Returns:
-        The exit code.
+        The exit code: 0, or 2 for a mistake of the user or a file that failed its
+        check.
     """
     if arguments is None:
         arguments = sys.argv[1:]
@@ -141,20 +142,26 @@ def export(
 ) -> dict[str, Json]:
     """Write a run's formats into a folder, which appears whole or not at all.
 
+    A file with rounded weights that fails its check is left out, unless `names` has
+    this file. The report is also printed and written to export.json.
+
     Args:
         workdir: the run's folder.
-        names: of formats or of single files.
+        names: names of formats, such as 'tflite', or of single files, such as
+            'int8.tflite'.
         step: 'last', 'best' or the number of a checkpoint.
         out: the folder; an earlier export in it is replaced.
-        count: number of evaluation examples for the check of each file.
+        count: number of test examples for the check of each file, at least 1.
         most_lost: fraction of the metric that a file with rounded weights may lose.
 
     Returns:
-        The report: {file: its size, differences, metrics and latencies}.
+        The report: {'the run' or a file: its size, differences, metrics and latencies}.
+        The run has no differences.
 
     Raises:
         UserError: The run or the format does not exist, a format needs a library that is not
-            installed, or the outputs of a file differ from those of the run.
+            installed, `out` holds other files, or the outputs of a file differ too much
+            from those of the run.
     """
     from jaxvision.cli.export import from_run
     from jaxvision.cli.runtime import start_jax

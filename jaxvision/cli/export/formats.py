@@ -49,12 +49,12 @@ def savedmodel(
     if there are any.
 
     Args:
-        predict: the function.
-        variables: of the function.
-        spec: with the inputs and the class names.
-        config: of the run.
-        folder: of the SavedModel.
-        calibration: of the run; None: it has none.
+        predict: `(variables, inputs) -> outputs`, with arrays [B, ...] by name.
+        variables: variables of the function.
+        spec: the spec with the inputs and the class names.
+        config: the config of the run, which is stored in the SavedModel.
+        folder: the folder of the SavedModel.
+        calibration: the content of calibration.json of the run; None or {}: it has none.
 
     Raises:
         UserError: TensorFlow is not installed, or does not fit the version of jax.
@@ -95,19 +95,21 @@ def tflite(
     """Write a TFLite file, which takes one example at a time.
 
     Args:
-        predict: the function.
-        variables: of the function.
-        spec: with the inputs.
-        config: of the run.
+        predict: `(variables, inputs) -> outputs`, with arrays [B, ...] by name. It must
+            compute in float32.
+        variables: variables of the function, in float32.
+        spec: the spec with the inputs.
+        config: the config of the run, which is stored in the file.
         file: path of the TFLite file.
         kind: 'float32'; 'float16': rounded weights; 'dynamic_int8': int8 weights, and
             activations that are rounded when they are computed; 'int8': int8 weights and
             activations, with ranges measured on `examples`.
-        examples: arrays [N, ...] by the names of the inputs.
-        calibration: of the run; None: it has none.
+        examples: arrays [N, ...] by the names of the inputs, for 'int8' only.
+        calibration: the content of calibration.json of the run; None or {}: it has none.
 
     Raises:
         UserError: TensorFlow or LiteRT is not installed, or does not fit the version of jax.
+        Exception: TensorFlow cannot convert the function; its errors are of many types.
     """
     tf = _tensorflow()
     _installed('ai_edge_litert')  # The check of the file needs it.
@@ -139,12 +141,12 @@ def stablehlo(
     The result is a function of the inputs, for batches of any size, on a CPU, a CUDA GPU or a TPU.
 
     Args:
-        predict: the function.
-        variables: of the function.
-        spec: with the inputs.
-        config: of the run.
+        predict: `(variables, inputs) -> outputs`, with arrays [B, ...] by name.
+        variables: variables of the function, which the file contains.
+        spec: the spec with the inputs.
+        config: the config of the run, which is stored in the file.
         file: path of the StableHLO file.
-        calibration: of the run; None: it has none.
+        calibration: the content of calibration.json of the run; None or {}: it has none.
     """
     predict, variables = lean(predict, jax.device_get(variables), spec)
     (batch,) = jax.export.symbolic_shape('batch')
@@ -169,12 +171,13 @@ def lean(
     A generator then has no discriminator, for example, and no frozen classifier.
 
     Args:
-        predict: the function.
-        variables: of the function.
-        spec: with the inputs.
+        predict: `(variables, inputs) -> outputs`, with arrays [B, ...] by name.
+        variables: variables of the function.
+        spec: the spec with the inputs.
 
     Returns:
-        (the same function of the variables that it reads, these variables by their paths).
+        (the same function, {path with dots: variable that it reads}). The new function
+        takes this dict in place of `variables`.
     """
     inputs = {
         name: jax.ShapeDtypeStruct((1, *array.shape), array.dtype)

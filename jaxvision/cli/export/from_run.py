@@ -26,8 +26,13 @@ def reference(run: Run, variables: Tree, count: int) -> Reference:
 
     Args:
         run: the run.
-        variables: of its task.
-        count: number of examples.
+        variables: the variables for its `Task.predict`.
+        count: number of examples, spread evenly over the test split; all if it has
+            fewer.
+
+    Returns:
+        The predictions. Their metrics are named 'eval/NAME'; a task whose main
+        evaluation cannot measure outputs has none.
     """
     title = run.task.main_evaluation
     main = run.task.main
@@ -67,12 +72,17 @@ def _on_test(metric: str) -> str:
 
 
 def writers(run: Run, variables: Tree, files: Sequence[str]) -> dict[str, Write]:
-    """The functions that write the files.
+    """Make the functions that write the files.
+
+    For TFLite, training examples are read for the ranges of int8.
 
     Args:
         run: the run.
-        variables: of its task.
-        files: names of the files.
+        variables: the variables for its `Task.predict`.
+        files: names of the files, such as 'savedmodel' or 'int8.tflite'.
+
+    Returns:
+        {file: `(path) -> None`, which writes it}, in the order of `files`.
     """
     description = (run.spec, run.config.to_dict())
     model = (run.task.predict, variables, *description)

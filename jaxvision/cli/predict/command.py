@@ -68,13 +68,14 @@ PREDICTORS: dict[str, PredictorModule] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Predict for files.
+    """Predict for files, print a table and write a report.
 
     Args:
         arguments: as on the command line; None: the arguments of the process.
 
     Returns:
-        The exit code.
+        The exit code: 0 if every file has a prediction, 1 if some have none, and 2 for
+        a mistake of the user.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -26,8 +26,8 @@ class File:
         path: as the user gave it.
         picture: path of the picture; None: the file gets no picture.
         example: the prepared input; None: the file cannot be read.
-        reason: why the file cannot be read.
-        outputs: of the network.
+        reason: why the file cannot be read; '' if it can.
+        outputs: outputs of the network for this file; None before the prediction.
     """
 
     path: str
@@ -46,16 +46,17 @@ class FilePredictor:
     Attributes:
         names: the user's files.
         pictures: path of the picture of each file; empty: no pictures.
-        outputs: as in `Predictor`.
+        outputs: the files and folders that will be written beside predictions.json.
         batch_size: size of a batch; fewer files make one smaller batch.
         threads: number of threads that read, draw and save.
         read: `(path, draws) -> example` reads and prepares a file. If `draws`, the example
             also holds the arrays that `show` draws.
-        predict_each: `(examples, size) -> outputs` of each, as `Model.predict_each`.
-        show: as `Task.show`.
+        predict_each: `(examples, size) -> [outputs of each example]`, for up to `size`
+            examples.
+        show: `(example, outputs) -> (answer, drawing or None)` for one file.
         save: `(path, drawing) -> entry` writes a drawing and returns its part of the entry.
-        about: as in `Predictor`.
-        column: as in `Predictor`.
+        about: the part of predictions.json that holds for all entries.
+        column: name of the first column of the table.
     """
 
     names: Sequence[str]
@@ -71,7 +72,12 @@ class FilePredictor:
     column: str = 'file'
 
     def predict(self) -> Iterator[list[Entry]]:
-        """Predict for a batch of files at a time; see `Predictor`."""
+        """Predict for a batch of files at a time, and write their pictures.
+
+        Yields:
+            The entries of a batch, in the order of `names`. A file without a prediction
+            has the reason under 'error', and does not stop the others.
+        """
         size = min(self.batch_size, len(self.names))
         files = pipeline.read_ahead(self._prepare, 0, len(self.names), self.threads)
         while batch := list(islice(files, size)):
@@ -134,7 +140,16 @@ def attempt(read: Callable[[], T]) -> tuple[T | None, str]:
 
 
 def show_outputs(inputs: Example, outputs: Records) -> Shown:
-    """List the outputs of a task without `show`. A large array is listed by its shape."""
+    """List the outputs of a task without `show`.
+
+    Args:
+        inputs: the prepared example, which is not used.
+        outputs: {name: array} of one example.
+
+    Returns:
+        ({name: nested lists of numbers}, None). An array of more than 100 numbers is
+        listed by its shape and dtype.
+    """
     answer = {}
     for name, array in outputs.items():
         if array.size <= LARGEST_ARRAY:

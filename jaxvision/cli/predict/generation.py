@@ -79,7 +79,7 @@ def make(model: Model, request: Request, options: Options) -> 'Generation':
     Args:
         model: a generator.
         request: without files.
-        options: of the latents and classes.
+        options: the number of images, their latents and classes.
 
     Raises:
         UserError: An option is out of range, or the class does not exist.
@@ -113,12 +113,13 @@ class Generation:
     Attributes:
         model: a generator.
         batch_size: images of a batch.
-        seed: of the latents.
-        truncation: of the latents; 0: none.
-        labels: the class of each image; empty if the generator has no classes.
+        seed: seed of the latents.
+        truncation: latents are resampled outside [-truncation, truncation]; 0: they are
+            not.
+        labels: the class number of each image; empty if the generator has no classes.
         pictures: path of each image.
-        grid: path of the picture of all images.
-        column: as in `Predictor`.
+        grid: path of the picture of the first 400 images.
+        column: name of the first column of the table.
     """
 
     model: Model
@@ -132,17 +133,17 @@ class Generation:
 
     @property
     def names(self) -> Sequence[str]:
-        """The paths of the pictures; see `Predictor`."""
+        """The paths of the pictures as text, one for each entry."""
         return [str(picture) for picture in self.pictures]
 
     @property
     def outputs(self) -> Sequence[Path]:
-        """The files that will be written; see `Predictor`."""
+        """The files that will be written: the pictures and the grid."""
         return [*self.pictures, self.grid]
 
     @property
     def about(self) -> Entry:
-        """The seed, the truncation and the grid; see `Predictor`."""
+        """The seed, the truncation and the path of the grid, for predictions.json."""
         return {
             'seed': self.seed,
             'truncation': self.truncation,
@@ -150,7 +151,13 @@ class Generation:
         }
 
     def predict(self) -> Iterator[list[Entry]]:
-        """Generate a batch of pictures at a time; see `Predictor`."""
+        """Generate and write a batch of pictures at a time.
+
+        The grid is written after the last batch, so the iterator must be exhausted.
+
+        Yields:
+            The entries of a batch, in the order of `pictures`.
+        """
         shown = []
         count = len(self.pictures)
         for first in range(0, count, self.batch_size):
@@ -193,11 +200,14 @@ def latent(
     """Sample a latent of normal numbers. The same seed and index give the same latent.
 
     Args:
-        seed: of all latents.
+        seed: seed of all latents.
         index: number of the latent.
-        shape: of the latent.
+        shape: shape of the latent.
         truncation: numbers outside [-truncation, truncation] are resampled (Brock et al.,
-            2019, arXiv:1809.11096); 0: they are not.
+            2019, arXiv:1809.11096); 0: they are not. A tiny truncation takes long.
+
+    Returns:
+        The latent of this shape, in float64.
     """
     rng = keys.host(seed, 'latent', index)
     numbers = rng.standard_normal(shape)
@@ -242,10 +252,14 @@ def choose_labels(model: Model, label: str | None, number: int) -> list[int]:
 
 
 def grid_columns(labels: Sequence[int], number: int) -> int:
-    """Return the columns of the grid: one for each class if there are few, else a square.
+    """Return the number of columns of the grid.
+
+    Two or more different labels give one column per class, up to the largest label.
+    This holds for at most 20 classes and at most `number`. Otherwise the grid is as
+    square as possible.
 
     Args:
-        labels: the class of each image; empty: no classes.
+        labels: the class number of each image; empty: no classes.
         number: number of images in the grid.
     """
     if len(set(labels)) > 1:

@@ -54,7 +54,8 @@ def make_predictor(model: Model, request: Request, **changes) -> FilePredictor:
     Args:
         model: the model.
         request: with the paths of the files.
-        **changes: other attributes of `FilePredictor`.
+        **changes: attributes of `FilePredictor` in place of those for images, such as
+            `read`.
     """
     pictures = picture_paths(model, request)
     predictor = FilePredictor(
@@ -72,7 +73,10 @@ def make_predictor(model: Model, request: Request, **changes) -> FilePredictor:
 
 
 def picture_paths(model: Model, request: Request) -> list[Path]:
-    """Return the path of the annotated picture of each input file; [] without pictures."""
+    """Return the path of the annotated picture of each input file, in order.
+
+    The list is empty if the task cannot draw, or the user wants no pictures.
+    """
     if not model.task.show or not request.pictures:
         return []
     return files.picture_paths(request.paths, request.out)
@@ -85,7 +89,10 @@ def read(model: Model, path: str, draws: bool) -> Example:
         model: with the preprocessing.
         path: of the image.
         draws: whether the example also gets 'original', the upright image, which is shrunk
-            to LARGEST_SIDE.
+            to a longest side of 640 pixels.
+
+    Returns:
+        The input arrays of the network, and perhaps 'original' as uint8 [h, w, 3].
 
     Raises:
         Unreadable: The file is no image, or it is damaged.
@@ -101,6 +108,6 @@ def read(model: Model, path: str, draws: bool) -> Example:
 
 
 def save(path: Path, picture: figures.Picture) -> Entry:
-    """Write a picture, and return its part of the entry."""
+    """Write a picture as PNG, and return its part of the entry: {'picture': path}."""
     figures.save(path, picture)
     return {'picture': str(path)}

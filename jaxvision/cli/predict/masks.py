@@ -14,10 +14,10 @@ class Masks:
     """A mask for all images, or a folder of masks, each with the name or stem of its image."""
 
     def __init__(self, place: str):
-        """List the masks of a folder.
+        """List the masks of a folder, without reading them.
 
         Args:
-            place: the mask or the folder.
+            place: path of the mask for all images, or of the folder.
 
         Raises:
             UserError: The file or folder does not exist.
@@ -38,16 +38,19 @@ class Masks:
     def read(self, path: str, size: tuple[int, int]) -> Bool[np.ndarray, 'h w']:
         """Read the mask of an image.
 
+        In a folder, a mask with the same name as the image goes before one with its
+        stem.
+
         Args:
-            path: of the image.
+            path: path of the image.
             size: (height, width) of the upright image.
 
         Returns:
-            True in the hole.
+            True in the hole, where the mask is white or transparent.
 
         Raises:
-            Unreadable: There is no mask, or the mask has another size, or no hole, or no
-                other pixels.
+            Unreadable: There is no mask, there are several, or the mask has another
+                size, no hole, or no other pixels.
         """
         mask = self._find(Path(path))
         try:

@@ -24,9 +24,10 @@ class Model:
 
     Attributes:
         name: the folder or file, as the user gave it.
-        task: of the run.
-        spec: of its data.
-        predict: the network, with the input names of the spec.
+        task: the task of the run.
+        spec: the spec of its data.
+        predict: `(inputs [B, ...]) -> outputs [B, ...]`, the network with its weights.
+            The inputs are arrays by the names in `spec.inputs`.
         threads: number of threads that read files ahead.
     """
 
@@ -37,7 +38,17 @@ class Model:
     threads: int
 
     def prepare(self, image: decode.Encoded) -> Example:
-        """Apply the preprocessing of the evaluation to an image."""
+        """Apply the preprocessing of the evaluation to an image.
+
+        Args:
+            image: the content of an image file, or decoded pixels.
+
+        Returns:
+            The input arrays of one example, such as 'image' uint8 [H, W, C].
+
+        Raises:
+            Unreadable: The image is damaged.
+        """
         if self.task.prepare:
             return self.task.prepare({'image': image}, None)
         height, width, channels = self.spec.inputs['image'].shape
@@ -45,7 +56,15 @@ class Model:
         return {'image': decode.resize(pixels, height, width)}
 
     def predict_each(self, examples: Sequence[Example], size: int) -> list[Records]:
-        """Predict for up to `size` examples, as `predict_padded` does."""
+        """Predict for some examples as one batch of `size`, padded with blank examples.
+
+        Args:
+            examples: prepared examples, at most `size`.
+            size: size of the batch.
+
+        Returns:
+            The outputs of each example, in order; [] without examples.
+        """
         return predict_padded(self.predict, self.spec.inputs, examples, size)
 
 
@@ -55,13 +74,14 @@ def predict_padded(
     """Predict for some examples as one padded batch, so that one program serves any number.
 
     Args:
-        predict: of whole batches.
-        names: the input arrays of an example.
-        examples: at most `size`.
-        size: of the batch, which blank examples complete.
+        predict: `(inputs [B, ...]) -> outputs [B, ...]`.
+        names: names of the input arrays of an example. Its other arrays are ignored.
+        examples: the examples, at most `size`.
+        size: size of the batch, which blank examples complete.
 
     Returns:
-        The outputs of each example.
+        The outputs of each example, in order, without those of blank ones; [] without
+        examples.
     """
     if not examples:
         return []
@@ -79,14 +99,16 @@ def predict_padded(
 
 
 def open_model(name: str, step: str) -> Model:
-    """Open a run's folder, or an exported model.
+    """Open a run's folder, or an exported model, and configure JAX for it.
 
     Args:
         name: the folder or file.
-        step: checkpoint of a run: 'last', 'best' or a number; '': 'last'.
+        step: checkpoint of a run: 'last', 'best' or a number; '': 'last'. It must be ''
+            for an exported model.
 
     Raises:
-        UserError: The path is neither, or damaged, or its runtime is not installed.
+        UserError: The path is neither, or damaged, or its runtime is not installed, or
+            there is no such checkpoint.
     """
     if Path(name, 'config.json').exists():
         return _open_run(name, step or 'last')

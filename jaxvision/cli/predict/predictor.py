@@ -56,7 +56,13 @@ class Predictor(Protocol):
     about: Entry
 
     def predict(self) -> Iterator[list[Entry]]:
-        """Predict in batches, write the outputs, and yield one JSON entry per file."""
+        """Predict in batches, and write the outputs.
+
+        The caller must exhaust the iterator, since some outputs are written at its end.
+
+        Yields:
+            The JSON entries of a batch, one for each of `names`, in their order.
+        """
         ...
 
 
@@ -96,7 +102,12 @@ class PredictorModule(Protocol):
 
 
 def names_given(options: type, arguments: argparse.Namespace) -> list[str]:
-    """List the fields of a dataclass that the command line sets."""
+    """List the names of a dataclass's fields that the command line sets, in order.
+
+    Args:
+        options: the dataclass.
+        arguments: parsed arguments, in which an omitted argument is absent.
+    """
     names = [field.name for field in dataclasses.fields(options)]
     return [name for name in names if name in arguments]
 
@@ -104,16 +115,21 @@ def names_given(options: type, arguments: argparse.Namespace) -> list[str]:
 def options_given(
     options: type[OptionsType], arguments: argparse.Namespace
 ) -> OptionsType:
-    """Make a dataclass from the arguments that the command line sets."""
+    """Make an instance of a dataclass from the arguments that the command line sets.
+
+    Args:
+        options: the dataclass. Its other fields keep their defaults.
+        arguments: parsed arguments, in which an omitted argument is absent.
+    """
     names = names_given(options, arguments)
     return options(**{name: getattr(arguments, name) for name in names})
 
 
 def misplaced(argument: str, owner: str, reason: str) -> UserError:
-    """Return the error for an argument that belongs to another kind of model.
+    """Return, but do not raise, the error for an argument of another kind of model.
 
     Args:
-        argument: its name, without '--'.
+        argument: name of the argument, without '--'.
         owner: the kind of model that takes it, such as 'a generator'.
         reason: a sentence about the model, such as 'runs/cnn predicts for images'.
     """
@@ -126,8 +142,9 @@ def check_inputs(model: Model, *kinds: set[str]) -> None:
     """Check that a task takes the inputs that its predictor can give.
 
     Args:
-        model: with the task.
-        *kinds: the allowed sets of input names.
+        model: the model with the task.
+        *kinds: the allowed sets of input names, one of which must be exactly the
+            task's.
 
     Raises:
         UserError: The task takes other inputs.

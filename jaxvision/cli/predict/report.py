@@ -36,7 +36,11 @@ class Progress:
         self._shown = self._start
 
     def show(self, done: int) -> None:
-        """Print a line if the last one is older than EVERY seconds."""
+        """Print a line if the last one, or the start, is older than 10 seconds.
+
+        Args:
+            done: number of things done so far.
+        """
         now = time.monotonic()
         if now - self._shown < EVERY:
             return
@@ -48,7 +52,12 @@ class Progress:
 
 
 class Report:
-    """The table and predictions.json, written while the predictions are made."""
+    """The table and predictions.json, written while the predictions are made.
+
+    Attributes:
+        done: number of entries so far.
+        answered: number of entries so far with a prediction.
+    """
 
     def __init__(self, file: IO, model: str, predictor: Predictor):
         """Write the start of predictions.json.
@@ -87,12 +96,15 @@ class Report:
 
 @contextlib.contextmanager
 def open_report(out: Path, model: str, predictor: Predictor) -> Iterator[Report]:
-    """Write a report into a folder. After an error, the earlier report is unchanged.
+    """Write predictions.json into a folder; an error keeps the earlier one unchanged.
 
     Args:
-        out: the folder.
+        out: the folder, which must exist.
         model: name of the model.
         predictor: makes the entries.
+
+    Yields:
+        The report. The block must add the entries.
     """
     with atomic_write(out / NAME) as file:
         report = Report(file, model, predictor)
@@ -120,7 +132,10 @@ def check_replaceable(out: Path, outputs: Iterable[Path]) -> None:
 
 
 def outputs_of_report(out: Path) -> set[Path]:
-    """Return the files and folders that an earlier report names, and the report itself."""
+    """Return the files and folders that an earlier report names, and the report itself.
+
+    The set is empty if the folder has no report of `jaxvision predict`.
+    """
     report = out / NAME
     try:
         paths = map(Path, _output_names(json.loads(report.read_text())))

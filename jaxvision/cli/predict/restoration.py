@@ -72,10 +72,11 @@ def make(model: Model, request: Request, options: Options) -> 'Restoration':
     Args:
         model: a restoration run.
         request: with the paths of the images.
-        options: with the mask.
+        options: the place of the masks.
 
     Raises:
-        UserError: An inpainting run has no mask, or another run has one.
+        UserError: An inpainting run has no mask, another run has one, or the task
+            declares no tiling.
     """
     check_inputs(model, {'image'}, {'image', 'mask'})
     if model.task.tiling is None:
@@ -115,14 +116,14 @@ class Restoration:
     Attributes:
         model: a restoration run.
         tiling: overlap and scale of the tiles.
-        masks: of the holes; None: the run is no inpainting run.
+        masks: the masks of the holes; None: the run is no inpainting run.
         batch_size: tiles of a batch.
         names: the user's files.
-        outputs: as in `Predictor`.
+        outputs: the files that will be written beside predictions.json.
         restored: path of each restored image.
         pictures: path of each comparison; empty: no comparisons.
-        about: as in `Predictor`.
-        column: as in `Predictor`.
+        about: the part of predictions.json that holds for all entries.
+        column: name of the first column of the table.
     """
 
     model: Model
@@ -137,7 +138,12 @@ class Restoration:
     column: str = 'file'
 
     def predict(self) -> Iterator[list[Entry]]:
-        """Restore one image at a time; see `Predictor`."""
+        """Restore and write one image at a time.
+
+        Yields:
+            A list with the entry of one image, in the order of `names`. An unreadable
+            image has the reason under 'error', and does not stop the others.
+        """
         for row, path in enumerate(self.names):
             picture = self.pictures[row] if self.pictures else None
             yield [self._predict(path, self.restored[row], picture)]
@@ -321,9 +327,12 @@ class Picture:
         """Restore alpha and the pixels outside the hole, which the network does not return.
 
         Args:
-            rows: outputs of the network.
-            top: number of the first row.
-            scale: size of the rows relative to the image.
+            rows: outputs of the network, uint8 [n, w, 1 or 3].
+            top: number of the first of these rows in the restored image.
+            scale: size of the rows relative to the image; 1 if there is a hole.
+
+        Returns:
+            The completed rows, with alpha as the last channel if the image has alpha.
         """
         bottom = top + len(rows)
         alpha = None
@@ -343,10 +352,10 @@ class Picture:
 def compare(
     picture: Picture, restored: UInt8[np.ndarray, 'h2 w2 3']
 ) -> UInt8[np.ndarray, '_ _ 3']:
-    """Draw an image beside its restoration.
+    """Draw an image on the left of its restoration, at the size of the restoration.
 
     Args:
-        picture: the user's image. Its hole is drawn in HOLE_COLOR.
+        picture: the user's image. Its hole is drawn in pink.
         restored: a thumbnail of the restored image.
     """
     image = picture.image
@@ -364,19 +373,28 @@ class Thumbnail:
     """A thumbnail of an image whose rows arrive some at a time."""
 
     def __init__(self, height: int, width: int):
-        """Begin a thumbnail of an image of this height and width, in pixels."""
+        """Begin a thumbnail of an image of this height and width, in pixels.
+
+        Its longest side is at most 640 pixels.
+        """
         shrink = min(1, LARGEST_SIDE / max(height, width))
         self._height = max(1, round(shrink * height))
         self._width = max(1, round(shrink * width))
         self._strips = []
 
     def watch(self, rows: Iterable[Rows]) -> Iterator[Rows]:
-        """Yield the rows unchanged, and add them to the thumbnail."""
+        """Yield the rows unchanged, and add them to the thumbnail.
+
+        Rows are added only while the caller takes them from this iterator.
+
+        Args:
+            rows: the rows of the image from the top down, any number at a time.
+        """
         for part in rows:
             self._strips.append(decode.resize(part, len(part), self._width))
             yield part
 
     def picture(self) -> UInt8[np.ndarray, 'h w 3']:
-        """Return the thumbnail, after all rows have arrived."""
+        """Return the thumbnail as RGB. All rows must have arrived before."""
         strips = np.concatenate(self._strips)
         return decode.decode(decode.resize(strips, self._height, self._width), 3)

@@ -29,7 +29,7 @@ class Options:
     """The arguments of a few-shot run.
 
     Attributes:
-        support: a folder with one folder for each class.
+        support: a folder with one folder for each class; '': not given.
     """
 
     support: str = ''
@@ -54,10 +54,11 @@ def make(model: Model, request: Request, options: Options) -> FilePredictor:
     Args:
         model: a few-shot run.
         request: with the paths of the images.
-        options: with the folder of the classes.
+        options: the folder of the classes.
 
     Raises:
-        UserError: --support is not a folder of class folders, or has a damaged image.
+        UserError: --support is missing or not a folder of class folders, or has a
+            damaged image, or the model is an exported one.
     """
     if exported.is_exported(Path(model.name)):
         raise UserError(
@@ -100,8 +101,9 @@ def read_support(model: Model, folder: Path, out: Path) -> tuple[list[str], Reco
         out: the output folder, which is ignored inside `folder`.
 
     Returns:
-        (the class names, 'support' [N, K, H, W, C] and 'support_mask' [N, K]). A class with
-        fewer images than K is padded.
+        (the class names, arrays 'support' uint8 [N, K, H, W, C] and 'support_mask' uint8
+        [N, K]). K is the number of images of the largest class. A class with fewer
+        images is padded, where the mask is 0.
 
     Raises:
         UserError: There are fewer than two class folders, the folders are splits, an image
@@ -132,11 +134,12 @@ def predict_queries(model: Model, support: Records, query: np.ndarray) -> Record
 
     Args:
         model: a few-shot run.
-        support: as `read_support` returns it.
-        query: uint8 [B, H, W, C].
+        support: 'support' uint8 [N, K, H, W, C] and 'support_mask' uint8 [N, K], 0 for
+            padding.
+        query: prepared images, uint8 [B, H, W, C].
 
     Returns:
-        The outputs [B, ...].
+        The outputs [B, ...] by name.
     """
     episode = {name: array[None] for name, array in support.items()}
     outputs = model.predict({**episode, 'query': query[None]})

@@ -75,11 +75,13 @@ def save(picture: Path, drawing: Drawn, earlier: Collection[Path]) -> Entry:
 
     Args:
         picture: path of the picture.
-        drawing: the picture, or {'': the picture, FILE: content}.
-        earlier: files of an earlier report. Those in the video's folder are removed.
+        drawing: the picture, or {'': the picture, FILE: content}. The files go into the
+            folder NAME-files beside the picture NAME.png.
+        earlier: files of an earlier report. Those in this folder are removed before.
 
     Returns:
-        Their part of the entry.
+        The part of the entry: {'picture': path}, and 'saved': [paths] if there are
+        files.
     """
     parts = {'': drawing}
     if not isinstance(drawing, np.ndarray):

@@ -56,6 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def open_weights(file: str, options: Options, by_support: bool = False) -> Model:
     """Open pretrained weights as a classifier, and print the preprocessing.
 
+    JAX is configured for the whole process.
+
     Args:
         file: a weights file, or the name of packaged weights.
         options: the model and its preprocessing.
@@ -63,8 +65,9 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
             cosine of an image's features with the mean features of each class.
 
     Raises:
-        UserError: The file is damaged or belongs to another model, or the recipe does not
-            exist.
+        UserError: The file is missing, damaged or belongs to another model, the recipe
+            does not exist, or there is no classification head although `by_support` is
+            False.
     """
     from jaxvision.core import config as configs
     from jaxvision.pretrained import packaged_weights, recipes, weights_file
