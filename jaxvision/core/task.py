@@ -82,7 +82,9 @@ class Evaluation:
             model. None: exports are not measured.
         inputs: `(batch) -> inputs of predict`, if the inputs are made on the device.
         calibrate: `(records) -> JSON object`, fitted on the validation split, such as the score
-            thresholds of a detector. The engine writes calibration.json for the best checkpoint.
+            thresholds of a detector. The engine writes it to calibration.json for the
+            best checkpoint, or for the last evaluated state if no metric selects one.
+            None: nothing is fitted.
     """
 
     evaluate: Evaluate
@@ -101,8 +103,8 @@ class Fit:
         depends_on: `(state) -> tree` of the variables on which the records depend. The cache of
             records is keyed by this tree, the examples and the spec.
         record: `(state, batch) -> records` of training examples without augmentation.
-        solve: `(records) -> ({leaf name: array}, scalars)`, on the host. Leaves are named as in
-            train/init_from.py.
+        solve: `(records) -> ({leaf name: array}, scalars)`, on the host. A leaf is
+            named 'network/path', such as 'model/head/kernel'.
     """
 
     depends_on: Callable[[TrainState], Tree]

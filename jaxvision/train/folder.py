@@ -32,10 +32,12 @@ def take_folder(run: SavedRun) -> None:
 def write_calibration(run: SavedRun, step: int, values: Json) -> None:
     """Write calibration.json, which was fitted on the validation split.
 
+    Process 0 writes it over an older one. It also holds 'split' and 'step'.
+
     Args:
         run: the run.
         step: the step of the evaluated state.
-        values: as `Evaluation.calibrate` returns them.
+        values: a JSON object, the result of `Evaluation.calibrate`.
     """
     if processes.is_first():
         content = {'split': 'validation', 'step': step, **values}

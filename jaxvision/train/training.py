@@ -131,7 +131,7 @@ class Training:
 
         Args:
             step: the step of the evaluated state.
-            records: of the validation split.
+            records: records of the main evaluation on the validation split.
         """
         calibrate = self.run.task.main.calibrate
         if calibrate:

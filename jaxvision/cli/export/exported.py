@@ -64,6 +64,9 @@ def read_calibration(path: Path) -> Json:
 
     Returns:
         The content of the run's calibration.json; {} if the run has none.
+
+    Raises:
+        OSError, ValueError, zipfile.BadZipFile: The file cannot be read or is damaged.
     """
     name = 'calibration.json'
     if path.is_dir():
