@@ -83,7 +83,11 @@ def default(task: str) -> Config:
 
 
 def reference(config: Config) -> str:
-    """List every field of a config with value, sentence, choices and bounds, for `--help`."""
+    """List the fields of a config with value, sentence, choices and bounds for `--help`.
+
+    Returns:
+        Lines of text, two for each field.
+    """
     values = fields(config)
     lines = [f'  --config.task.name={config.task.name}', '      The task.']
     for name, field in declared(config.task.name).items():

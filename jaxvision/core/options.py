@@ -22,7 +22,8 @@ def call(
 
     Args:
         function: called as `function(*arguments, **keywords, **options)`.
-        what: the thing that the function builds, for messages.
+        what: the thing that the function builds, for messages, such as "optimizer
+            'sgd'".
         *arguments: the first arguments of the function.
         options: {name: value} from the config.
         **keywords: further arguments, which no option may set.

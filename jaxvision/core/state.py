@@ -96,7 +96,8 @@ def create(
     Args:
         key: base key of the run.
         params: {network: its trained parameters}.
-        optimizers: {network: its optimizer}, whose state is initialised here.
+        optimizers: {network: its optimizer}, whose state is initialised here. Each
+            network is in `params`.
         model_state: {network: its batch statistics and other variables}.
         ema: decay of the averaged weights; 0: no averages. The value itself is not
             stored.

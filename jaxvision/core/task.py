@@ -81,6 +81,7 @@ class Evaluation:
         record: `(outputs of predict, batch) -> records`, for the same metrics of an exported
             model. None: exports are not measured.
         inputs: `(batch) -> inputs of predict`, if the inputs are made on the device.
+            None: the batch holds the inputs.
         calibrate: `(records) -> JSON object`, fitted on the validation split, such as the score
             thresholds of a detector. The engine writes it to calibration.json for the
             best checkpoint, or for the last evaluated state if no metric selects one.
@@ -117,8 +118,8 @@ class Weights:
     """Variables that no run of jaxvision trained, such as pretrained weights.
 
     Attributes:
-        read: read the variables from their file, on the host.
-        init: initialise random variables of the same shapes.
+        read: `() -> variables`, which reads them from their file, on the host.
+        init: `() -> variables`, which initialises random ones of the same shapes.
     """
 
     read: Callable[[], Tree]
@@ -132,9 +133,13 @@ class RequiredNetwork:
     Exactly one attribute is set.
 
     Attributes:
-        config: the config that trains the network once, into the user's cache.
+        config: the config that trains the network once, into the user's cache. Several
+            processes train it into the folder of the run that requires the network.
         run: the folder of a run.
         weights: weights that no run of jaxvision trained.
+
+    Raises:
+        UserError: None of the attributes is set, or several.
     """
 
     config: Config | None = None

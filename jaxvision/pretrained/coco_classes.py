@@ -8,8 +8,8 @@ class Category(NamedTuple):
     """A class of COCO.
 
     Attributes:
-        number: of the category in COCO's annotations, from 1 to 90.
-        name: of the class, such as 'traffic light'.
+        number: number of the category in COCO's annotations, from 1 to 90.
+        name: name of the class, such as 'traffic light'.
     """
 
     number: int
@@ -17,7 +17,7 @@ class Category(NamedTuple):
 
 
 def categories() -> list[Category]:
-    """Read the classes in the order of their categories, from 'person' on."""
+    """Read the 80 classes in the rising order of their numbers, which have gaps."""
     file = resources.files('jaxvision.pretrained') / 'coco_classes.txt'
     lines = file.read_text('utf-8').splitlines()
     read = []

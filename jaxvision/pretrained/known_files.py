@@ -15,7 +15,8 @@ class KnownFile(NamedTuple):
     """A published file that is recognised by its name.
 
     Attributes:
-        pattern: regular expression of the beginning of the name.
+        pattern: regular expression of a part of the name, before which there is no
+            small letter or digit.
         recipe: name of the preprocessing in recipes.py.
         options: options of our model, added to those that the tensors reveal.
         image_size: side of the images in pixels; 0: given by the tensors or the recipe.

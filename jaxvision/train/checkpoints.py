@@ -28,7 +28,10 @@ _MOST_LISTED = 3
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last few, and the best by a metric."""
+    """The checkpoints of one run: the last few, and the best by a metric.
+
+    A `with` block closes them.
+    """
 
     def __init__(
         self, folder: Path, keep: int = 2, best: str = '', read_only: bool = False
@@ -96,8 +99,8 @@ class Checkpoints:
             metrics: {name with the split: value}, such as 'validation/accuracy'.
 
         Returns:
-            The score. None if no metric selects the best, or it is missing or not
-            finite.
+            The score. None if no metric selects the best, or if this metric is missing
+            or not finite.
         """
         value = metrics.get(self._best.removeprefix('-'))
         if value is None or not math.isfinite(value):
@@ -111,7 +114,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def has_best(self) -> bool:
-        """Whether a checkpoint has a score, so that one is the best."""
+        """Whether any checkpoint has a score; never without a metric for the best."""
         return bool(self._best) and bool(_scored(self._scores()))
 
     def find(self, step: str | int = 'last') -> int:
@@ -198,7 +201,7 @@ class Checkpoints:
         return scores
 
     def restore(self, like: TrainState, step: int) -> TrainState:
-        """Read the state of a step.
+        """Read the state of a step onto the devices, together on all processes.
 
         Args:
             like: the state that is expected, with shapes, dtypes and shardings as

@@ -38,7 +38,8 @@ class Origin(NamedTuple):
     """The content of a source.
 
     Attributes:
-        variables: the variables, in the form of `TrainState.variables`.
+        variables: {'params': {network: tree}, 'model_state': {network: tree}}. Other
+            entries are ignored.
         names: names of the classes or words, in order; empty if they are unknown.
     """
 
@@ -144,7 +145,11 @@ def _parts(init_from: str) -> Iterator[_Part]:
 
 
 def named_shapes(state: TrainState) -> Shapes:
-    """Name the parameters and statistics of a state, frozen ones included: {name: leaf}."""
+    """Name the parameters and statistics of a state: {'network/path': leaf}.
+
+    Frozen parameters are included. A statistic ends with its collection, such as
+    'model/norm/mean (batch_stats)'.
+    """
     variables = {'params': state.whole(state.params), 'model_state': state.model_state}
     return _named(variables)
 

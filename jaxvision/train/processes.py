@@ -37,6 +37,8 @@ def start(
     Without arguments JAX detects the processes from its environment: a TPU pod, Slurm, GKE or
     MPI.
 
+    Give all three arguments or none.
+
     Args:
         coordinator: HOST:PORT of process 0.
         number: number of processes.

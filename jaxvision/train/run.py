@@ -52,7 +52,7 @@ class Run(SavedRun):
     """A run with its data, to train or to evaluate.
 
     Attributes:
-        sources: {split: source}.
+        sources: {split: source}, each opened at its first use.
         unreadable: prints unreadable files.
         networks: {name: variables} of auxiliary networks, before step 0 only.
         leaves: {name: initial values} of parameters and statistics from `train.init_from`,
@@ -93,6 +93,8 @@ class Run(SavedRun):
     def is_due(self, event: str, step: int) -> bool:
         """Whether a log, an evaluation or a checkpoint is due after a step.
 
+        It is due when the examples so far reach or pass a multiple of the interval.
+
         Args:
             event: 'log', 'eval' or 'checkpoint'. All are due after the last step.
             step: number of steps taken, at least 1.
@@ -127,7 +129,7 @@ class Run(SavedRun):
         }
 
     def abstract_batch(self) -> Batch:
-        """The shapes, dtypes and shardings of a training batch."""
+        """The global training batch as {name: shape, dtype, sharding}, without arrays."""
         place = sharding.split(self.mesh)
         batch = blank_batch(self.spec, self.config.data.batch_size)
         return {

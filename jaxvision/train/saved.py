@@ -70,7 +70,7 @@ class SavedRun:
 
     @functools.cached_property
     def shapes(self) -> TrainState:
-        """The shapes and dtypes of a state of this run."""
+        """A state of this run with shapes and dtypes as leaves instead of arrays."""
         batch = blank_batch(self.spec)
         return jax.eval_shape(self.first_state, jax.random.key(0), batch)
 
@@ -105,7 +105,7 @@ class SavedRun:
         return state.replace(frozen={**state.frozen, **missing, **networks})
 
     def abstract(self) -> TrainState:
-        """The shapes, dtypes and shardings of a state of this run."""
+        """Make a state with shapes, dtypes and shardings as leaves, not arrays."""
 
         def put(leaf, place):
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)

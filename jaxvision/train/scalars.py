@@ -36,6 +36,8 @@ class LaggedScalars:
     def push(self, step: int, scalars: dict[str, jax.Array]) -> None:
         """Add the scalars of a step, and read those of two steps before.
 
+        The scalars that are read are logged and printed if a log of their step is due.
+
         Args:
             step: the step, one more than in the previous call.
             scalars: scalars of the guarded update, with 'bad_step'.

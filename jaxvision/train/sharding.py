@@ -82,7 +82,7 @@ def fsdp_spec(
     It is the longest axis that `shards` divides, and the last of several equal ones.
 
     Args:
-        path: the keys of the leaf in the state.
+        path: the keys of the leaf in the state, such as ('params', 'model', 'kernel').
         shape: the shape of the leaf.
         shards: the size of the mesh axis `fsdp`.
 

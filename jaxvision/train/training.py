@@ -31,7 +31,7 @@ class Training:
         checkpoints: the checkpoints of the run.
         metrics: the rows of metrics.jsonl.
         selection: the best score so far.
-        on_eval: called after each evaluation.
+        on_eval: `on_eval(step, metrics)`, called after each evaluation; None: nothing.
     """
 
     run: Run
@@ -97,7 +97,9 @@ class Training:
     def evaluate(self, state: TrainState, is_saved: bool = True) -> Records:
         """Evaluate a state during training, and save it if it is due or the best so far.
 
-        The metrics are logged and passed to `on_eval`. The split is `run.monitored`.
+        The metrics are logged and passed to `on_eval`. The split is `run.monitored`. On the
+        validation split, calibration.json is written for a best state, or for every state
+        if no metric selects.
 
         Args:
             state: the state.

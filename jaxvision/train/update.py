@@ -60,8 +60,9 @@ def from_loss(
         network: the name of the network to train.
         accumulate: number of microbatches per batch; more need less memory. It must
             divide the batch.
-        ema: largest decay of the averaged weights, see `from_gradients`; 0: no
-            averages.
+        ema: largest decay of the averaged weights: the decay of a step is min(ema,
+            (1 + step) / (10 + step)). 0: no averages. The state must be created with
+            `ema`.
 
     Returns:
         The update `(state, batch) -> (state, scalars)`, which does not count the step.

@@ -31,7 +31,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 class Metrics:
-    """Rows of metrics, one per step, in metrics.jsonl and in TensorBoard events.
+    """Rows of metrics in metrics.jsonl and in TensorBoard events, for a `with` block.
 
     Opening the log at a step removes every later row. So a resumed run writes the same file as a
     run that was never stopped. All processes keep the rows, and the first process writes them.

@@ -23,7 +23,7 @@ def empty(width: float, height: float) -> 'Figure':
 
 
 def render(figure: 'Figure') -> Picture:
-    """Draw a figure of matplotlib to pixels."""
+    """Draw a figure of matplotlib to pixels, uint8 [h, w, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

@@ -42,10 +42,11 @@ class Collective:
 
     Attributes:
         operation: name of the operation, which all its arrays share.
-        kind: one of KINDS.
-        dtype: in HLO's notation, such as 'f32'.
-        shape: of the array.
-        members: the devices of the first group.
+        kind: 'all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all' or
+            'collective-permute'.
+        dtype: dtype in HLO's notation, such as 'f32'.
+        shape: shape of the result on a device.
+        members: numbers of the devices of the first group; () if there are no groups.
         op_name: the name that JAX gave the operation.
         waited_for: whether a later collective of another layer depends on the array, so that
             the computation between the two has to wait.
@@ -64,7 +65,7 @@ class Collective:
 
     @property
     def bytes(self) -> int:
-        """Size of the whole array: as reduced, as gathered, or before it is scattered."""
+        """Bytes of the whole array: as reduced, as gathered, or before a scatter."""
         size = math.prod(self.shape) * BITS[self.dtype] // 8
         if self.kind == 'reduce-scatter':
             return size * len(self.members)

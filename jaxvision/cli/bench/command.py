@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: as on the command line; None: the arguments of the process.
 
     Returns:
-        The exit code.
+        The exit code: 0, or 2 for a mistake of the user.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -129,7 +129,7 @@ def attempt(read: Callable[[], T]) -> tuple[T | None, str]:
     """Call a function, and turn any error into a reason.
 
     Returns:
-        (the result, ''), or (None, the reason of the failure).
+        (the result, ''), or (None, the reason of the failure). No error is raised.
     """
     try:
         return read(), ''

@@ -77,7 +77,11 @@ class Report:
         file.write(f'{head[:-1]},\n"files": [')
 
     def add(self, entries: list[Entry]) -> None:
-        """Write some entries, and print their rows of the table."""
+        """Write some entries, and print their rows of the table and the progress.
+
+        Args:
+            entries: the next entries. An entry without 'answer' counts as unanswered.
+        """
         for entry in entries:
             comma = ',' if self.done else ''
             self._file.write(f'{comma}\n{json.dumps(entry)}')
@@ -87,7 +91,7 @@ class Report:
         self._progress.show(self.done)
 
     def close(self) -> None:
-        """Write the end of predictions.json."""
+        """Write the end of predictions.json, after all entries. The file stays open."""
         unanswered = self.done - self.answered
         self._file.write(
             f'],\n"answered": {self.answered}, "unanswered": {unanswered}}}\n'

@@ -297,9 +297,9 @@ class Picture:
     """A user's image and its other layers.
 
     Attributes:
-        image: pixels as stored, grey or RGB.
-        alpha: opacity; None: every pixel is opaque.
-        hole: True in the hole; None: no hole.
+        image: pixels as stored, uint8 [h, w, 1 or 3].
+        alpha: opacity, uint8 [h, w]; None: every pixel is opaque.
+        hole: bool [h, w], True in the hole; None: no hole.
         color: the chunks of a PNG that define the colours.
         note: how the colours were changed; '': not at all.
     """
