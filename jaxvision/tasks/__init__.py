@@ -26,6 +26,8 @@ NAMES = {
 def make(config: Config, spec: Spec) -> Task:
     """Build the task that a config names, and freeze the parts in `train.frozen`.
 
+    A wrong part in `train.frozen` raises a UserError not here, but in the task's `init`.
+
     Raises:
         UserError: The config is wrong, or the task's `make` does not return a `Task`.
     """

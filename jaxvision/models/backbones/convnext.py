@@ -18,6 +18,11 @@ class Block(nn.Module):
     """A 7x7 depthwise convolution, then a two-layer perceptron at every pixel, beside the identity.
 
     The perceptron is four times as wide inside. A learned scale starts the branch close to zero.
+
+    Attributes:
+        drop_path: rate at which the branch beside the identity is dropped in training.
+        dtype: of the computation.
+        param_dtype: of the parameters.
     """
 
     drop_path: float

@@ -95,7 +95,10 @@ class Block(nn.Module):
 
 
 class BlockA(Block):
-    """At 35x35: branches of a 1x1, a 5x5 and two 3x3 convolutions, and a pool."""
+    """At 35x35: branches of a 1x1, a 5x5 and two 3x3 convolutions, and a pool.
+
+    `pool_width` is the number of channels of the branch with the pool.
+    """
 
     pool_width: int
 
@@ -128,7 +131,11 @@ class BlockB(Block):
 
 
 class BlockC(Block):
-    """At 17x17: branches of one and of two 7x7 convolutions, each factorised into 1x7 and 7x1."""
+    """At 17x17: branches of one and of two 7x7 convolutions, each factorised into 1x7 and 7x1.
+
+    `width` is the number of channels inside these branches. Two more branches are a 1x1 convolution
+    and a pool.
+    """
 
     width: int
 

@@ -236,8 +236,8 @@ def make(
         dtype: of the computation.
         param_dtype: of the parameters.
         stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
-        version: 'v1.5', with the stride in the 3x3 convolution of a bottleneck, or 'v1', with the
-            stride in its first 1x1 convolution, only for '50' and larger.
+        version: 'v1.5' has the stride in the 3x3 convolution of a bottleneck. 'v1' has it in the
+            first 1x1 convolution, and is only for '50' and larger.
         norm: 'batch' or 'group' (32 groups).
         momentum: fraction of the running statistics that a training step keeps.
         drop_path: rate of the last block. It grows linearly with depth, from 0 in the first.

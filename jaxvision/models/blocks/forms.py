@@ -26,7 +26,8 @@ def by_platform(cpu: Callable, default: Callable) -> Callable:
         default: the form for all other platforms, with the same arguments and results.
 
     Returns:
-        A function with the same arguments. It is differentiable as often as both forms are.
+        A function with the same positional arguments. It is differentiable as often as both forms
+        are.
     """
 
     def choose(*arrays):

@@ -222,7 +222,10 @@ def padded_conv(
 
 
 def scaled(width: float, divisor: int = 8) -> int:
-    """Round a width to the nearest multiple of `divisor` that is at least nine tenths of it."""
+    """Round a width to the nearest multiple of `divisor` that is at least nine tenths of it.
+
+    A tie is rounded up. The result is at least `divisor`.
+    """
     nearest = max(divisor, int(width + divisor / 2) // divisor * divisor)
     if nearest < 0.9 * width:
         return nearest + divisor

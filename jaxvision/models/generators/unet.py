@@ -287,7 +287,7 @@ def make(
         channels: of the image.
         dtype: of the computation.
         param_dtype: of the parameters.
-        convolution: 'gated', 'partial' or 'plain'.
+        convolution: 'gated' (times a sigmoid gate), 'partial' (of known pixels alone) or 'plain'.
         norm: 'none' or 'batch'.
 
     Raises:

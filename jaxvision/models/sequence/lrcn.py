@@ -27,8 +27,8 @@ class LRCN(nn.Module):
         frame: an image model, `(images, train, keys) -> (features, intermediates)`.
         hidden: units of the LSTM.
         change: add to each frame its difference from the previous frame, as further channels.
-        prediction: 'logits' for the mean of the frames' logits, 'probabilities' for the logarithm
-            of the mean of their probabilities, or 'last' for the logits of the last valid frame.
+        prediction: 'logits' for the mean of the frames' logits. 'probabilities' for the logarithm
+            of the mean of their probabilities. 'last' for the logits of the last valid frame.
         dtype: of the computation.
         param_dtype: of the parameters.
     """

@@ -165,7 +165,10 @@ class Learner:
         return {**params, 'head': start_head(width, ways, self.backbone.dtype)}
 
     def classify(self, params: Tree, images: Images) -> Logits:
-        """Compute the logits of images in [0, 1] with backbone and head."""
+        """Compute the logits [M, N] of M images in [0, 1] with backbone and head.
+
+        `params` are those of the backbone and, as 'head', those of the head.
+        """
         features, _ = self.backbone.features(params, {}, images)
         return apply_head(params['head'], features)
 

@@ -106,7 +106,7 @@ class Backbone:
         return color.to_float(jnp.concatenate([support, query], 1), self.dtype)
 
     def mask(self, inputs: Batch) -> Float[Array, 'b ways shots']:
-        """Return the support mask: 1 for an image, 0 for padding."""
+        """Return `inputs['support_mask']` as floats: 1 for an image, 0 for padding."""
         return jnp.asarray(inputs['support_mask'], self.dtype)
 
     def normalize(self, pixels: Images) -> Images:

@@ -23,9 +23,9 @@ METRICS = ('accuracy', 'pixel_accuracy', 'interval')
 def make(predict: Predict, form: Form) -> Evaluation:
     """Build the evaluation on episodes of one size.
 
-    The episodes are the first classes and shots of larger episodes. The metrics, as fractions, are
-    'accuracy', 'interval', half the width of its 95 % confidence interval, and
-    'pixel_accuracy', that of the nearest centroid of raw pixels.
+    The episodes are the first classes and shots of larger episodes. The metrics are fractions.
+    'interval' is half the width of the 95 % confidence interval of 'accuracy'. 'pixel_accuracy'
+    is the accuracy of the nearest centroid of raw pixels.
 
     Args:
         predict: `(variables, episodes) -> {'logits': [B, M, N], ...}`, for M queries and N

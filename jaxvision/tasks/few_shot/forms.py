@@ -34,7 +34,13 @@ def evaluated_forms(options: Config) -> list[Form]:
 
 
 def largest_form(options: Config) -> Form:
-    """Return the smallest episode size that contains the episodes of all evaluations."""
+    """Return the smallest episode size that contains the episodes of all evaluations.
+
+    `options` is `config.task`.
+
+    Raises:
+        UserError: `task.evaluations` is not a list of WAYSxSHOTS.
+    """
     forms = evaluated_forms(options)
     return Form(
         max(form.ways for form in forms),

@@ -85,6 +85,9 @@ def make_update(
         config: config of the run.
         backbone: the model that computes features.
         tx: the optimizer.
+
+    Returns:
+        `(state, batch of episodes) -> (state, scalars)`.
     """
     options = config.task
     ema = config.optimizer.ema

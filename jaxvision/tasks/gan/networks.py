@@ -92,7 +92,7 @@ class Networks:
             label: class numbers; None without classes.
 
         Returns:
-            (images, the new model state).
+            (images [B, H, W, C], meant to be in [-1, 1], the new model state).
         """
         return self.generator.apply(
             {'params': params, **model_state},
@@ -114,7 +114,7 @@ class Networks:
             label: class numbers; None without classes.
 
         Returns:
-            (scores, the new model state).
+            (scores [B], higher for images that look real, the new model state).
         """
         (scores, _), new_state = self.discriminator.apply(
             {'params': params, **model_state},
@@ -140,7 +140,7 @@ class Networks:
             label: class numbers; None without classes.
 
         Returns:
-            (scores, {name: intermediate}).
+            (scores [B], higher for images that look real, {name: intermediate}).
         """
         return self.discriminator.apply(
             {

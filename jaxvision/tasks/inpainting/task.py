@@ -161,7 +161,11 @@ class Inpainter:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Inpainter':
-        """Build the network of a config."""
+        """Build the network of a config.
+
+        Raises:
+            UserError: The model, its variant or an option is wrong.
+        """
         _, _, channels = spec.inputs['image'].shape
         return cls(
             options=config.task,
@@ -222,16 +226,16 @@ class Inpainter:
         return jnp.where(hole, smooth + correction, image), model_state
 
     def error(self, errors: Array, degraded: Holed) -> tuple[Array, Array]:
-        """Sum the pixel losses of each image; its weight is the number of missing values.
+        """Return (sum of the pixel losses [B], number of missing values [B]) of each image.
 
-        Outside the hole the losses are zero.
+        The losses must be zero outside the hole. A missing pixel has one value per channel.
         """
         image, hole = degraded
         missing = image.shape[-1] * hole.sum((1, 2, 3), dtype=self.dtype)
         return errors.sum((1, 2, 3)), missing
 
     def discriminated(self, image: Array, degraded: Holed) -> Array:
-        """Concatenate images in [-1, 1] and their holes as a further channel."""
+        """Map images from [0, 1] to [-1, 1], and add their holes, 1 or 0, as a last channel."""
         _, hole = degraded
         return jnp.concatenate([2 * image - 1, hole.astype(image.dtype)], -1)
 

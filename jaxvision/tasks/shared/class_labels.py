@@ -15,8 +15,8 @@ from jaxvision.viz import figures
 def array_spec(info: SourceInfo) -> ArraySpec:
     """Return the shape and dtype of a label.
 
-    It is one class number, int32 of shape (), or with several labels an example, float32 [K] with
-    0 or 1 for each of the K classes.
+    With one label an example it is the class number, int32 of shape (). With several labels it is
+    float32 [K], 0 or 1 for each of the K classes.
     """
     if info.multi_label:
         return ArraySpec((len(info.class_names),), 'float32')

@@ -185,7 +185,11 @@ class Upscaler:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'Upscaler':
-        """Build the network of a config."""
+        """Build the network of a config.
+
+        Raises:
+            UserError: The model, its variant or an option is wrong.
+        """
         _, _, channels = spec.inputs['image'].shape
         scale = config.task.scale
         return cls(

@@ -181,7 +181,7 @@ class FramePredictor:
             key: random key of the step.
 
         Returns:
-            ({loss name: (values [B], weights [B])}, no auxiliary values).
+            ({loss name: (mean over all values of the future frames [B], ones [B])}, {}).
         """
         past = color.to_float(batch['video'], self.dtype)
         future = color.to_float(batch['future'], self.dtype)

@@ -13,8 +13,8 @@ def similarity(
 ) -> Float[Array, 't 24']:
     """Describe each frame by its distances from other frames.
 
-    The 24 values of a frame are, in this order, its distances from 20 parts of the video, its
-    position in time in (0, 1), and three distances. These are from the mean frame, from all
+    A frame has 24 values, in this order: its distances from 20 parts of the video, its position
+    in time in (0, 1), and three distances. These are from the mean frame, from all
     frames (their mean), and from the previous frame, 0 for the first. The first 20 are a row of
     a self-similarity matrix (Junejo et al. 2011, "View-independent action recognition from
     temporal self-similarities"), sampled at 20 places for any length.

@@ -26,11 +26,12 @@ def show(inputs: Example, outputs: Records) -> Shown:
         outputs: outputs of `Task.predict` for one video, 'scores' and 'features'.
 
     Returns:
-        (answer, pictures). The answer has 'kept', a list of [start, end] in seconds,
-        'key_frames', their times as texts 'M:SS.S', 'scores' of the sampled frames, and the
-        lengths 'seconds' of the video and 'seconds_kept' of the summary. The pictures are a
-        storyboard (''), a plot 'scores.png', a file key-TIME.png for each of up to 24 key
-        frames, and the short video 'summary.mp4'. They are None without 'original'.
+        (answer, pictures). The answer has 'kept', the selected parts as [start, end] in
+        seconds, and 'key_frames', their times as texts 'M:SS.S'. It also has the 'scores' of
+        the sampled frames, and the lengths of video and summary, 'seconds' and
+        'seconds_kept'. The pictures are a storyboard (''), a plot 'scores.png', a file
+        key-TIME.png for each of up to 24 key frames, and the short video 'summary.mp4'. They
+        are None without 'original'.
     """
     mask = inputs['video_mask'] > 0
     scores = outputs['scores'][mask].astype(np.float64)
