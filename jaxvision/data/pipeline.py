@@ -15,10 +15,7 @@ from jaxtyping import Int32
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example, Prepare, Records
-from jaxvision.data.protocol import (
-    Source,
-    Unreadable,
-)
+from jaxvision.data.protocol import Source, Unreadable, at_step
 
 Item = TypeVar('Item')
 
@@ -104,9 +101,10 @@ def train_batches(
             be read, or the processes do not divide the batch size.
     """
     part = _part(batch_size, process)
-    reader = _Reader(source, prepare, on_corrupt, counter)
 
     def batch(step: int) -> Records:
+        reader = _Reader(at_step(source, step), prepare, on_corrupt, counter)
+
         def rng(row: int) -> np.random.Generator:
             return keys.host(seed, 'prepare', step, row)
 

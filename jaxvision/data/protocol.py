@@ -17,6 +17,7 @@ Keys of an example (N objects or latents' size Z, K classes, T frames; pixels ar
     semantic      uint8 [H, W], 0 for background, or 1 + class
     scene         int32 [N, 5], see `digit_captions`
     row           int32, which example of the source it is (see `wrappers.Numbered`)
+    others        {name: list of examples}, read beside it (see `other_examples.WithOthers`)
 
 Few-shot episodes hold `support`, `support_mask`, `query`, `query_label` and `classes` (see
 `episodes.Episodes`). The evaluation of a generator holds `latent` float32 [Z] beside real images
@@ -236,6 +237,20 @@ def boxes_of(source: Source, row: int) -> Example:
     read = getattr(source, 'boxes_of', None)
     example = read(row) if read else source[row]
     return {key: example[key] for key in (*BOX_KEYS, 'box_mask') if key in example}
+
+
+def at_step(source: Source, step: int) -> Source:
+    """The source whose rows are the examples of a training step.
+
+    Args:
+        source: any source; it may have a method `at_step(step)`.
+        step: number of the step, from 0.
+
+    Returns:
+        A source with as many rows: `source` itself if its examples do not depend on the step.
+    """
+    change = getattr(source, 'at_step', None)
+    return change(step) if change else source
 
 
 def contents_of(source: Source) -> Sequence[str]:

@@ -162,7 +162,13 @@ def test_a_killed_run_continues_equal_to_the_bit(
         yield lambda step: step >= 2
 
     config = small(
-        'optimizer.ema=0.9', 'task.augment.flip=true', 'task.augment.scale=0.3'
+        'optimizer.ema=0.9',
+        'task.augment.flip=true',
+        'task.augment.scale=0.3',
+        # Of the four steps, the last one has neither.
+        'task.augment.mosaic=0.5',
+        'task.augment.mixup=0.5',
+        'task.augment.compose_until=0.75',
     )
     loop.run(config, tmp_path / 'straight')
     with monkeypatch.context() as patch:

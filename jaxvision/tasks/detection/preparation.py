@@ -9,7 +9,7 @@ from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.types import Example, Prepare
 from jaxvision.data import decode
-from jaxvision.data.protocol import Source
+from jaxvision.data.protocol import Source, boxes_of
 from jaxvision.image import warp
 from jaxvision.image.warp import Warp
 
@@ -25,6 +25,18 @@ FIELDS: Fields = {
         0.0,
         'Jitter of brightness, contrast and saturation, and a quarter of it of hue.',
         least=0,
+    ),
+    'mosaic': Field(
+        0.0, 'Fraction of the images that are composed of four.', least=0, most=1
+    ),
+    'mixup': Field(
+        0.0, 'Fraction of the images that are averaged with another.', least=0, most=1
+    ),
+    'compose_until': Field(
+        0.85,
+        'Fraction of the steps after which mosaic and mixup end.',
+        least=0,
+        most=1,
     ),
 }
 
@@ -71,16 +83,23 @@ class Objects:
         )
 
 
-def most_boxes(source: Source) -> int:
-    """Return the number of boxes for which each image needs room.
+def most_boxes(source: Source, images: int = 1) -> int:
+    """Count the boxes for which a training image needs room.
 
-    It is the padded length if the source pads its boxes ('box_mask'). Otherwise it is the
-    largest number of boxes of an image. Images are not decoded if the source has `boxes_of`.
+    Images are not decoded if the source has `boxes_of`.
+
+    Args:
+        source: its examples hold boxes.
+        images: number of images that are put together, of which each may be any of the source.
+
+    Returns:
+        The largest number of boxes of an image times `images`. If the source pads its boxes
+        ('box_mask'), the padded length counts.
     """
     if 'box_mask' in source.info.holds:
-        return len(source[0]['box_mask'])
-    read = getattr(source, 'boxes_of', source.__getitem__)
-    return max((len(read(row)['boxes']) for row in range(len(source))), default=0)
+        return images * len(source[0]['box_mask'])
+    counts = [len(boxes_of(source, row)['boxes']) for row in range(len(source))]
+    return images * max(counts, default=0)
 
 
 def targets(number: int) -> dict[str, ArraySpec]:

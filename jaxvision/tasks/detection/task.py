@@ -14,14 +14,14 @@ from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import Evaluation, Network, Task
-from jaxvision.core.types import Batch, Module, Tree
+from jaxvision.core.types import Batch, Module, Split, Tree
 from jaxvision.data.protocol import Source
 from jaxvision.metrics import detection as metrics
 from jaxvision.metrics import detection_curves
 from jaxvision.models import BY_FOLDER
 from jaxvision.models.detectors.dense_detector import DenseDetector
 from jaxvision.models.detectors.faster_rcnn import FasterRCNN
-from jaxvision.tasks.detection import evaluation, preparation
+from jaxvision.tasks.detection import composition, evaluation, preparation
 from jaxvision.tasks.detection.network import Detector
 from jaxvision.tasks.detection.one_stage import OneStage
 from jaxvision.tasks.detection.two_stage import TwoStage
@@ -92,6 +92,25 @@ class Details:
     category_ids: tuple[int, ...] = ()
 
 
+def source(
+    config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
+) -> Source:
+    """Give training examples the further examples of their mosaic or mixup.
+
+    Args:
+        config: of the run.
+        source: the images of a split.
+        split: 'train', 'validation' or 'test'.
+        preprocessing: of the run; None before the run has begun.
+
+    Returns:
+        `source` itself if the split is not 'train', or the config has neither.
+    """
+    if split != 'train':
+        return source
+    return composition.with_others(config, source)
+
+
 def describe(config: Config, source: Source) -> Spec:
     """Describe the images, the boxes and the classes of a dataset."""
     info = source.info
@@ -100,9 +119,11 @@ def describe(config: Config, source: Source) -> Spec:
         info.image_shape, config.data.image_size, 'letterbox'
     )
     chosen = image_input.as_weights(config, own, info.image_shape, ('letterbox',))
+    images = composition.images_of_one(config.task.augment)
+    room = preparation.most_boxes(source, images)
     spec = Spec(
         inputs={'image': image_input.array_spec(chosen, info)},
-        targets=preparation.targets(preparation.most_boxes(source)),
+        targets=preparation.targets(room),
         class_names=tuple(info.class_names),
         preprocessing=chosen,
         details=Details(category_ids=tuple(info.category_ids)),
@@ -167,7 +188,7 @@ def make(config: Config, spec: Spec) -> Task:
         predictor='image',
         network=Network(normalize=detector.normalize, apply=detector.apply),
         best='ap',
-        prepare=preparation.make_prepare(config, spec),
+        prepare=composition.composing(preparation.make_prepare(config, spec)),
         figures=functools.partial(evaluation.draw, names),
         show=functools.partial(evaluation.show, names, spec.details.category_ids),
     )
