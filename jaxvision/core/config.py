@@ -83,10 +83,10 @@ def default(task: str) -> Config:
 
 
 def reference(config: Config) -> str:
-    """List the fields of a config with value, sentence, choices and bounds for `--help`.
+    """List the fields of a config with value, sentence and bounds, for `--help`.
 
     Returns:
-        Lines of text, two for each field.
+        Lines of text. Each field has its value, its sentence, and its choices or bounds.
     """
     values = fields(config)
     lines = [f'  --config.task.name={config.task.name}', '      The task.']

@@ -129,7 +129,7 @@ class Run(SavedRun):
         }
 
     def abstract_batch(self) -> Batch:
-        """The global training batch as {name: shape, dtype, sharding}, without arrays."""
+        """The global training batch as {name: shape, dtype, sharding}, no arrays."""
         place = sharding.split(self.mesh)
         batch = blank_batch(self.spec, self.config.data.batch_size)
         return {

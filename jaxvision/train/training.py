@@ -97,9 +97,9 @@ class Training:
     def evaluate(self, state: TrainState, is_saved: bool = True) -> Records:
         """Evaluate a state during training, and save it if it is due or the best so far.
 
-        The metrics are logged and passed to `on_eval`. The split is `run.monitored`. On the
-        validation split, calibration.json is written for a best state, or for every state
-        if no metric selects.
+        The metrics are logged and passed to `on_eval`. The split is `run.monitored`. On
+        the validation split, calibration.json is written for a best state, or for every
+        state if no metric selects.
 
         Args:
             state: the state.

@@ -316,7 +316,7 @@ def save(path: str | os.PathLike, picture: Picture) -> None:
 
 
 def _metrics_by_use(rows: Rows) -> list[str]:
-    """Metric names without train/ or eval/: the loss, the evaluation's, then the others."""
+    """Metric names without their split: the loss, the evaluation's, then the others."""
     keys = list(dict.fromkeys(itertools.chain(*rows)))
     names = []
     for split in ('eval/', 'validation/', 'train/'):
