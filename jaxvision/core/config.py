@@ -86,7 +86,7 @@ def reference(config: Config) -> str:
     """List the fields of a config with value, sentence and bounds, for `--help`.
 
     Returns:
-        Lines of text. Each field has its value, its sentence, and its choices or bounds.
+        Lines of text. Each field has its value, sentence, and choices or bounds.
     """
     values = fields(config)
     lines = [f'  --config.task.name={config.task.name}', '      The task.']

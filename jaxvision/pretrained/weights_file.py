@@ -103,8 +103,8 @@ def read(path: str | os.PathLike, family: str) -> PretrainedWeights:
         without a counterpart in our model keeps its published name.
 
     Raises:
-        UserError: The file is missing, damaged or of no known format of the family, its
-            numbers are not finite, or no pretrained weights are known for the family.
+        UserError: The file is missing, damaged or of no known format of the family, or
+            its numbers are not finite. Or no weights are known for the family.
     """
     formats = _formats(path, family)
     return _interpret(Path(path), family, formats, tensor_file.read(path))

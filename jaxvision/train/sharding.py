@@ -88,8 +88,8 @@ def fsdp_spec(
 
     Returns:
         The partition. It is empty, for a copy on every device, if no axis is divisible,
-        if the leaf has fewer than 16,384 elements, if `shards` is 1, or if the leaf is
-        outside of parameters, optimizer state, averages and frozen variables.
+        `shards` is 1, or the leaf has fewer than 16,384 elements. It is also empty for
+        'step', 'key', 'bad_step' and the model state.
     """
     divisible = [axis for axis, size in enumerate(shape) if size % shards == 0]
     is_small = math.prod(shape) < SMALLEST

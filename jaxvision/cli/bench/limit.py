@@ -20,8 +20,8 @@ def limit(
 
     Returns:
         {'by': the resource, 'because': the numbers that show it}. The resource is
-        'input pipeline', 'compute', 'memory bandwidth', 'overheads' if neither of these
-        two is busy for half of the step, or 'device' if the FLOPs are unknown.
+        'input pipeline', 'compute' or 'memory bandwidth'. It is 'overheads' if neither
+        of the last two is busy for half of the step, and 'device' if FLOPs are unknown.
     """
     rate = batch_size / step
     if input_rate is not None and input_rate < rate:

@@ -159,9 +159,9 @@ def export(
         The run has no differences.
 
     Raises:
-        UserError: The run or the format does not exist, a format needs a library that is not
-            installed, `out` holds other files, or the outputs of a file differ too much
-            from those of the run.
+        UserError: The run or the format does not exist, a library of a format is not
+            installed, or `out` holds other files. Or the outputs of a file differ too
+            much from those of the run.
     """
     from jaxvision.cli.export import from_run
     from jaxvision.cli.runtime import start_jax
