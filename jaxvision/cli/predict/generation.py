@@ -74,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make(model: Model, request: Request, options: Options) -> 'Generation':
-    """Make the predictor of a generator: a picture of each latent, and grid.png of all.
+    """Make the predictor of a generator: a picture of each latent, and grid.png.
+
+    The grid shows the first 400 pictures.
 
     Args:
         model: a generator.
