@@ -23,6 +23,7 @@ ResizeRule = Literal[
     'none',
     'pad',
     'letterbox',
+    'top_left',
     'stretch',
     'center_crop',
     'central_square',
@@ -32,6 +33,7 @@ _RESIZED = {
     'none': 'not resized',
     'pad': 'padded',
     'letterbox': 'resized with their aspect ratio and padded',
+    'top_left': 'resized with their aspect ratio, at the top left of grey',
     'stretch': 'stretched',
     'center_crop': 'the central 7/8 of the shorter side',
     'central_square': 'the central square',
@@ -68,6 +70,7 @@ class Preprocessing:
         size: (height, width) of the network input, in pixels.
         resize: rule for images of another size. 'none': all images have the size.
             'letterbox': the largest size with the same aspect ratio, grey around it.
+            'top_left': likewise, without antialiasing and in the top left corner.
             'pad': zeros around the image. 'stretch': without keeping the aspect ratio.
             'center_crop': the central square, whose side is 7/8 of the shorter side, is
             resized. 'central_square': likewise, with the whole shorter side.

@@ -256,6 +256,21 @@ def resize(
     return pixels.reshape(height, width, channels)
 
 
+def resize_bilinear(
+    pixels: Pixels, height: int, width: int
+) -> UInt8[np.ndarray, 'height width c']:
+    """Bilinear resize without antialiasing, as OpenCV does it.
+
+    Args:
+        pixels: the image, uint8 [H, W, C].
+        height: of the result in pixels.
+        width: of the result in pixels.
+    """
+    cv2 = _opencv()
+    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(height, width, pixels.shape[2])
+
+
 def rotate(pixels: Pixels, clockwise: float) -> Pixels:
     """Turn an image about its centre within the same size, with black corners.
 

@@ -117,6 +117,22 @@ def letterbox(source: tuple[int, int], target: tuple[int, int]) -> Warp:
     return resize.then(Warp.crop(-top, -left, target))
 
 
+def top_left(source: tuple[int, int], target: tuple[int, int]) -> Warp:
+    """Map an image to the top left of a canvas, by one scale as YOLOX does.
+
+    The image covers whole pixels, rounded down, but boxes move by the scale itself.
+
+    Args:
+        source: (height, width) of the image, pixels.
+        target: (height, width) of the canvas, pixels.
+    """
+    scale = min(target[0] / source[0], target[1] / source[1])
+    matrix = np.zeros((2, 3))
+    matrix[0, 0] = scale
+    matrix[1, 1] = scale
+    return Warp(matrix, target)
+
+
 def fitted_size(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
     """The largest size inside a canvas with an image's aspect ratio, at least one pixel.
 

@@ -62,3 +62,13 @@ def giou(boxes: Boxes, targets: Boxes) -> Values:
         targets: ground-truth boxes.
     """
     return 1 - overlap.giou(boxes, targets)
+
+
+def squared_iou(boxes: Boxes, targets: Boxes) -> Values:
+    """1 - IoU squared, the loss of boxes of YOLOX (arXiv 2107.08430), in [0, 1].
+
+    Args:
+        boxes: predicted boxes.
+        targets: ground-truth boxes.
+    """
+    return 1 - jnp.square(overlap.iou(boxes, targets))

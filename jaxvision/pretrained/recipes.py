@@ -3,7 +3,7 @@
 import dataclasses
 
 from jaxvision.core.errors import unknown
-from jaxvision.core.spec import Preprocessing
+from jaxvision.core.spec import Preprocessing, ResizeRule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Recipe:
         interpolation: 'bilinear' or 'bicubic'.
         mean: mean of red, green and blue in [0, 1].
         std: std of red, green and blue in [0, 1].
+        resize: another rule than the crop, see `Preprocessing`.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Recipe:
     interpolation: str = 'bilinear'
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    resize: ResizeRule = 'shorter_side'
 
     def at(self, size: int) -> 'Recipe':
         """Copy the recipe for squares of another side in pixels. `crop` stays."""
@@ -37,7 +39,7 @@ class Recipe:
         """Convert the recipe to the preprocessing of a spec."""
         return Preprocessing(
             size=(self.size, self.size),
-            resize='shorter_side',
+            resize=self.resize,
             shorter=self.shorter,
             interpolation=self.interpolation,
             mean=self.mean,
@@ -138,6 +140,22 @@ def _timm_tensorflow() -> list[Recipe]:
     return recipes
 
 
+def _yolox() -> list[Recipe]:
+    """List the evaluations of YOLOX, on images in [0, 255]."""
+    return [
+        Recipe(
+            f'yolox_{size}',
+            size,
+            crop=0,
+            interpolation='',
+            mean=(0.0, 0.0, 0.0),
+            std=(1 / 255, 1 / 255, 1 / 255),
+            resize='top_left',
+        )
+        for size in (416, 640)
+    ]
+
+
 def _others() -> list[Recipe]:
     """List the evaluations of Keras applications and of AugReg."""
     return [
@@ -159,6 +177,7 @@ RECIPES = {
         *_google(),
         *_timm(),
         *_timm_tensorflow(),
+        *_yolox(),
         *_others(),
     )
 }

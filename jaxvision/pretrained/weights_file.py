@@ -22,6 +22,7 @@ from jaxvision.pretrained.families import (
     resnet,
     vgg,
     vit,
+    yolox,
 )
 from jaxvision.pretrained.formats import tensor_file
 from jaxvision.pretrained.recipes import RECIPES, Recipe
@@ -34,6 +35,7 @@ FAMILIES = {
     'mobilenet_v2': mobilenet_v2,
     'efficientnet': efficientnet,
     'convnext': convnext,
+    'yolox': yolox,
 }
 # Prefixes that training scripts put before the names of a network, in any order.
 _WRAPPERS = re.compile(r'(?:(?:model|module|_orig_mod)\.)*')

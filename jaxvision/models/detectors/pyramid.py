@@ -81,7 +81,7 @@ class FeaturePyramid(nn.Module):
         for level in reversed(range(len(maps))):
             x = self._convolved(maps[level], (1, 1), train, f'lateral{level + 1}')
             if coarser is not None:
-                x = x + _enlarged(coarser, x.shape[1], x.shape[2])
+                x = x + enlarged(coarser, x.shape[1], x.shape[2])
             coarser = x
             combined.append(self._convolved(x, (3, 3), train, f'output{level + 1}'))
         combined = combined[::-1]
@@ -120,7 +120,7 @@ class FeaturePyramid(nn.Module):
         )
 
 
-def _enlarged(x: FeatureMap, height: int, width: int) -> FeatureMap:
+def enlarged(x: FeatureMap, height: int, width: int) -> FeatureMap:
     """Repeat the cells of a map of half the size; an odd side loses its last cell."""
     if height == 2 * x.shape[1] and width == 2 * x.shape[2]:
         return x.repeat(2, axis=1).repeat(2, axis=2)

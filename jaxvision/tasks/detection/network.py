@@ -127,7 +127,10 @@ class Detector:
             The best `most_detections`: 'boxes' [D, 4], 'scores' [D], 'classes' [D] and 'valid'
             [D], False for padding.
         """
-        boxes = jnp.clip(boxes, 0, limits)
+        return self.suppress(jnp.clip(boxes, 0, limits), scores, classes)
+
+    def suppress(self, boxes: Candidates, scores: Scores, classes: Classes) -> Batch:
+        """Do the same as `select` with boxes that are not clipped."""
         kept = nms.by_argmax(
             boxes,
             scores,

@@ -131,19 +131,20 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     channels = spec.inputs['image'].shape[2]
     (room,) = spec.targets['box_mask'].shape
     largest_change = config.task.augment.scale
-    has_one_size = spec.preprocessing.resize == 'none'
+    rule = spec.preprocessing.resize
 
     def choose(source: tuple[int, int], rng: np.random.Generator | None) -> Warp:
         if rng is None or not largest_change:
-            return Warp.identity(size) if has_one_size else warp.letterbox(source, size)
+            return WARPS[rule](source, size)
         return random_place(rng, source, size, largest_change)
 
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
         pixels = decode.decode(example['image'], channels)
         source = pixels.shape[:2]
         map_ = choose(source, rng)
+        placed = at_top_left if rule == 'top_left' else apply
         prepared = {
-            'image': apply(map_, pixels),
+            'image': placed(map_, pixels),
             'warp': map_.matrix.astype(np.float32),
             'original_size': np.array(source, np.int32),
         }
@@ -153,6 +154,18 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
         return prepared
 
     return prepare
+
+
+def _unchanged(source: tuple[int, int], target: tuple[int, int]) -> Warp:
+    return Warp.identity(target)
+
+
+# `(source, target) -> Warp` from an image's (height, width) to the canvas's, by resize rule.
+WARPS = {
+    'none': _unchanged,
+    'letterbox': warp.letterbox,
+    'top_left': warp.top_left,
+}
 
 
 def random_place(
@@ -201,6 +214,21 @@ def apply(map_: Warp, pixels: Pixels) -> Pixels:
     canvas[rows, columns] = resized[
         rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
     ]
+    return canvas
+
+
+def at_top_left(map_: Warp, pixels: Pixels) -> Pixels:
+    """Resize an image without antialiasing to the top left of a grey canvas.
+
+    Args:
+        map_: scales both axes alike, see `warp.top_left`.
+        pixels: uint8 [H, W, C].
+    """
+    scale = map_.matrix[0, 0]
+    height = max(int(pixels.shape[0] * scale), 1)
+    width = max(int(pixels.shape[1] * scale), 1)
+    canvas = np.full((*map_.size, pixels.shape[2]), GREY, np.uint8)
+    canvas[:height, :width] = decode.resize_bilinear(pixels, height, width)
     return canvas
 
 

@@ -21,7 +21,9 @@ from jaxvision.metrics import detection_curves
 from jaxvision.models import BY_FOLDER
 from jaxvision.models.detectors.dense_detector import DenseDetector
 from jaxvision.models.detectors.faster_rcnn import FasterRCNN
+from jaxvision.models.detectors.yolox import YOLOX
 from jaxvision.tasks.detection import composition, evaluation, preparation
+from jaxvision.tasks.detection.grid_stage import GridStage
 from jaxvision.tasks.detection.network import Detector
 from jaxvision.tasks.detection.one_stage import OneStage
 from jaxvision.tasks.detection.two_stage import TwoStage
@@ -78,6 +80,7 @@ FIELDS: Fields = {
 DETECTORS: dict[type[Module], type[Detector]] = {
     DenseDetector: OneStage,
     FasterRCNN: TwoStage,
+    YOLOX: GridStage,
 }
 
 
