@@ -146,7 +146,7 @@ def _yolox() -> list[Recipe]:
         Recipe(
             f'yolox_{size}',
             size,
-            crop=0,
+            crop=0.0,
             interpolation='',
             mean=(0.0, 0.0, 0.0),
             std=(1 / 255, 1 / 255, 1 / 255),

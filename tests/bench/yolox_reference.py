@@ -3,7 +3,7 @@
 SOURCE is the unpacked source distribution of the package yolox 0.3.0, of which only the model
 and the arithmetic of boxes are imported. PYTHON has PyTorch, torchvision and OpenCV.
 
-Store what tests/cli/predict/test_predict_yolox.py reads, a narrow network's detections:
+Store what the tests read: a narrow network's detections and the losses of given outputs:
 
     PYTHON tests/bench/yolox_reference.py store SOURCE
 
@@ -98,6 +98,19 @@ def prepared(image, side):
     return batch, scale
 
 
+def outputs_of(model, layer, batches):
+    """What a layer gives for each batch."""
+    import torch
+
+    outputs = []
+    hook = layer.register_forward_hook(lambda _, __, out: outputs.append(out))
+    with torch.no_grad():
+        for batch in batches:
+            model(batch)
+    hook.remove()
+    return outputs
+
+
 def calibrated(model, batches):
     """Scale the last layers so that scores and sizes are spread out; returns what changed."""
     import torch
@@ -110,13 +123,8 @@ def calibrated(model, batches):
     goals = {'cls': (-3.0, 2.0), 'obj': (-4.4 - 1.5 * rare, 1.5), 'reg': (0.0, 0.5)}
     for kind, (mean, std) in goals.items():
         for layer, conv in enumerate(getattr(model.head, f'{kind}_preds')):
-            seen = []
-            hook = conv.register_forward_hook(lambda _, __, out: seen.append(out))
-            with torch.no_grad():
-                for batch in batches:
-                    model(batch)
-            hook.remove()
-            values = torch.cat([out.transpose(0, 1).flatten(1) for out in seen], 1)
+            outputs = outputs_of(model, conv, batches)
+            values = torch.cat([x.transpose(0, 1).flatten(1) for x in outputs], 1)
             scale = std / values.std(1)
             shift = torch.full_like(scale, mean)
             if kind == 'reg':
@@ -136,7 +144,8 @@ def detect(model, postprocess, image, side):
 
     batch, scale = prepared(image, side)
     with torch.no_grad():
-        found = postprocess(model(batch), 80, SCORE, IOU)[0].numpy()
+        found = postprocess(model(batch), 80, SCORE, IOU)[0]
+    found = np.zeros((0, 7)) if found is None else found.numpy()
     height, width = image.shape[:2]
     edges = np.clip(found[:, :4] / scale, 0, [width, height, width, height])
     scores = found[:, 4] * found[:, 5]
@@ -195,11 +204,49 @@ def reference(source, name):
     return Reference(model, shapes, changed, seeds, detections)
 
 
+def losses(source):
+    """(sum of the losses of classes, objectness and boxes, matched cells) by the authors."""
+    import torch
+
+    build, _ = yolox(source)
+    head = build(0.33, 0.125, False).head
+    head.num_classes = yolox_weights.CLASSES
+    raw, truth = yolox_weights.training_batch()
+    height, width = yolox_weights.TRAINING_SIZE
+    levels = []
+    columns = []
+    rows = []
+    strides = []
+    start = 0
+    for level, stride in enumerate((8, 16, 32)):
+        shape = (height // stride, width // stride)
+        number = shape[0] * shape[1]
+        part = torch.from_numpy(raw[:, start : start + number])
+        start += number
+        # Published order: x before y.
+        part = part[..., [1, 0, 3, 2, *range(4, part.shape[-1])]]
+        maps = part.transpose(1, 2).reshape(len(raw), -1, *shape)
+        decoded, grid = head.get_output_and_grid(maps, level, stride, maps.type())
+        levels.append(decoded)
+        columns.append(grid[:, :, 0])
+        rows.append(grid[:, :, 1])
+        strides.append(torch.full((1, number), float(stride)))
+    # Rows of class, x and y of the centre, width and height; zeros are padding.
+    labels = torch.from_numpy(truth)
+    _, box, objectness, classes, _, ratio = head.get_losses(
+        None, columns, rows, strides, labels, torch.cat(levels, 1), [], torch.float32
+    )
+    matched = ratio * int((truth.sum(axis=2) > 0).sum())
+    return np.array([classes, objectness, box, matched], np.float64)
+
+
 def store(source):
     made = reference(source, 'narrow')
     arrays = {f'detections{i}': rows for i, rows in enumerate(made.detections)}
     names = np.frombuffer(json.dumps(made.shapes).encode(), np.uint8)
     arrays |= {'names': names, 'seeds': np.array(made.seeds)}
+    arrays['losses'] = losses(source)
+    print('losses', arrays['losses'])
     np.savez_compressed(DATA, **arrays, **made.changed)
 
 

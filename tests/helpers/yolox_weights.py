@@ -11,7 +11,9 @@ import numpy as np
 
 from helpers.reference_weights import draw
 
-DATA = Path(__file__).parents[1] / 'cli' / 'predict' / 'yolox.npz'
+DATA = Path(__file__).parents[1] / 'pretrained' / 'data' / 'yolox.npz'
+CLASSES = 10  # of the batch whose loss is compared
+TRAINING_SIZE = (96, 128)  # height and width of its images
 # (height, width) of each picture, as fractions of the side of the network's images
 SHAPES = ((0.6, 1.0), (1.3, 0.8), (0.45, 0.5), (1.0, 1.0), (0.7, 1.9))
 
@@ -34,6 +36,7 @@ def narrow():
     stored = dict(np.load(DATA))
     tensors = drawn(json.loads(stored.pop('names').tobytes()))
     seeds = stored.pop('seeds').tolist()
+    stored.pop('losses')
     detections = [stored.pop(f'detections{number}') for number in range(len(SHAPES))]
     return {**tensors, **stored}, seeds, detections
 
@@ -50,27 +53,52 @@ def picture(number, seed, side):
     return (pixels + noise).astype(np.uint8)
 
 
+def training_batch():
+    """Raw outputs of a network and ground truth, to compare the loss.
+
+    Returns:
+        (outputs [3, N, 5 + CLASSES]: y, x, height, width, objectness and classes of each cell;
+        truth [3, 8, 5]: class, x and y of the centre, width and height, zeros for padding).
+    """
+    rng = np.random.default_rng(7)
+    height, width = TRAINING_SIZE
+    cells = sum(height // stride * (width // stride) for stride in (8, 16, 32))
+    outputs = rng.normal(size=(3, cells, 5 + CLASSES))
+    outputs[..., 2:4] = 0.7 + 0.5 * outputs[..., 2:4]
+    outputs[..., 4:] = 2 * outputs[..., 4:] - 2
+    truth = np.zeros((3, 8, 5))
+    for image, objects in enumerate((8, 3, 1)):
+        side = rng.uniform(10, 60, (objects, 2))
+        center = rng.uniform(0.1, 0.9, (objects, 2)) * (width, height)
+        classes = rng.integers(0, CLASSES, (objects, 1))
+        truth[image, :objects] = np.concatenate([classes, center, side], axis=1)
+    return outputs.astype(np.float32), truth.astype(np.float32)
+
+
 def differences(answer, expected):
-    """The largest differences of detections, matched as sets.
+    """The largest differences of detections, matched as sets; needs jaxvision.
 
     Args:
-        answer: detections in COCO's form, with an index of the class as 'number'.
+        answer: detections of COCO's classes, in COCO's form.
         expected: rows of xmin, ymin, xmax, ymax, score and class.
 
     Returns:
         {'detections': their number, 'unmatched': detections without a counterpart of the same
         class, 'box': pixels, 'score': of the counterparts}.
     """
+    from jaxvision.pretrained import coco_classes
+
     edges = np.array([row['bbox'] for row in answer]).reshape(-1, 4)
     edges[:, 2:] += edges[:, :2]
     scores = np.array([row['score'] for row in answer])
     names = [row['class'] for row in answer]
+    classes = [category.name for category in coco_classes.categories()]
     free = set(range(len(answer)))
     worst_box = worst_score = 0.0
     unmatched = 0
     for row in expected:
         distance = np.abs(edges - row[:4]).max(axis=1)
-        same = [i for i in free if names[i] == CLASSES[int(row[5])]]
+        same = [i for i in free if names[i] == classes[int(row[5])]]
         if not same:
             unmatched += 1
             continue

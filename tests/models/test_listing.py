@@ -6,7 +6,8 @@ from jaxvision import models
 from jaxvision.core.errors import UserError
 from jaxvision.models import listing
 
-# From the papers or the documentation of torchvision, for 1,000 classes.
+# From the papers or the documentation of torchvision, for 1,000 classes. YOLOX is counted by its
+# authors' code for COCO's 80 classes.
 PUBLISHED = {
     ('resnet', '18'): 11_689_512,
     ('resnet', '50'): 25_557_032,
@@ -15,6 +16,12 @@ PUBLISHED = {
     ('convnext', 'T'): 28_589_128,
     ('mobilenet_v2', '1.0'): 3_504_872,
     ('efficientnet', 'B0'): 5_288_548,
+    ('yolox', 'nano'): 912_159,
+    ('yolox', 'tiny'): 5_055_855,
+    ('yolox', 's'): 8_968_255,
+    ('yolox', 'm'): 25_326_495,
+    ('yolox', 'l'): 54_208_895,
+    ('yolox', 'x'): 99_071_455,
 }
 EVERY = [(name, variant) for name in models.NAMES for variant in listing.variants(name)]
 

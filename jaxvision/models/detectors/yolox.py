@@ -177,7 +177,8 @@ def make(
     """Build a YOLOX.
 
     Args:
-        variant: a published size, or the factors of depth and width such as '0.33x0.125'.
+        variant: a published size, or the factors of depth and width such as '0.33x0.125'. With
+            '-depthwise' at its end 3x3 convolutions are depthwise, as in nano.
         num_classes: without background.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -197,10 +198,11 @@ def make(
 def _size_of(variant: str) -> _Size:
     if variant in _SIZES:
         return _SIZES[variant]
-    factors = re.fullmatch(r'(\d*\.?\d+)x(\d*\.?\d+)', variant)
+    factors = re.fullmatch(r'(\d*\.?\d+)x(\d*\.?\d+)(-depthwise)?', variant)
     if not factors or 64 * float(factors[2]) < 2:
         raise UserError(
             f'model.variant={variant!r}: expected {", ".join(_SIZES)}, or factors of depth '
             "and width. Write the factors as '0.33x0.125'"
         )
-    return _Size(float(factors[1]), float(factors[2]))
+    depth, width, depthwise = factors.groups()
+    return _Size(float(depth), float(width), bool(depthwise))

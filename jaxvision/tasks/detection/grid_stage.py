@@ -16,7 +16,9 @@ from jaxvision.losses import detection as losses
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
 
-_LEAST_COUNT = 0.1  # of the matched cells of an image; YOLOX counts at least 1 in a batch
+_LEAST_COUNT = (
+    0.1  # of the matched cells of an image; YOLOX counts at least 1 in a batch
+)
 _LEAST_LOG = -100.0  # of a probability, as in PyTorch's cross-entropy
 
 ClassLogits = Float[Array, 'n k']
@@ -133,7 +135,9 @@ class GridStage(Detector):
         )
 
 
-def class_costs(logits: ClassLogits, objectness: Scores, classes: TruthClasses) -> Pairs:
+def class_costs(
+    logits: ClassLogits, objectness: Scores, classes: TruthClasses
+) -> Pairs:
     """Cross-entropy of each cell's classes for each ground-truth box, as YOLOX's SimOTA has it.
 
     The probability of a class is the geometric mean of its score and the objectness.
