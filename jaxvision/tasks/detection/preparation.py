@@ -133,20 +133,23 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     largest_change = config.task.augment.scale
     rule = spec.preprocessing.resize
 
-    def choose(source: tuple[int, int], rng: np.random.Generator | None) -> Warp:
-        if rng is None or not largest_change:
-            return WARPS[rule](source, size)
-        return random_place(rng, source, size, largest_change)
+    def place(pixels: Pixels, rng: np.random.Generator | None) -> tuple[Warp, Pixels]:
+        source = pixels.shape[:2]
+        if rng is not None and largest_change:
+            map_ = random_place(rng, source, size, largest_change)
+            return map_, apply(map_, pixels)
+        map_ = WARPS[rule](source, size)
+        if rule == 'top_left':
+            return map_, at_top_left(map_, pixels)
+        return map_, apply(map_, pixels)
 
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
         pixels = decode.decode(example['image'], channels)
-        source = pixels.shape[:2]
-        map_ = choose(source, rng)
-        placed = at_top_left if rule == 'top_left' else apply
+        map_, image = place(pixels, rng)
         prepared = {
-            'image': placed(map_, pixels),
+            'image': image,
             'warp': map_.matrix.astype(np.float32),
-            'original_size': np.array(source, np.int32),
+            'original_size': np.array(pixels.shape[:2], np.int32),
         }
         if 'boxes' in example:
             objects = Objects.of(example)
