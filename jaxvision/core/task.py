@@ -52,6 +52,8 @@ ReadExample = Callable[[int], Example]
 # `(records, read_example) -> pictures`
 Figures = Callable[[Records, ReadExample], Pictures]
 Show = Callable[[Example, Records], Shown]
+# `(outputs, reference) -> {output: difference}`
+Compare = Callable[[Records, Records], dict[str, float]]
 # `(records) -> ({leaf name: array}, scalars)`
 Solve = Callable[[Records], tuple[dict[str, np.ndarray], dict[str, float]]]
 # `(pixels in [0, 1]) -> the input of the network`
@@ -205,6 +207,10 @@ class Task:
             None in evaluation and prediction, which must be deterministic.
         figures: `(records, read_example) -> pictures` of the main evaluation.
             `read_example(index)` returns a prepared example.
+        compare: `(outputs, reference) -> {output: difference}`, which judges the outputs of an
+            exported model beside those of the run. The keys are names of outputs. Real outputs
+            differ by a fraction of their largest value, others by the fraction of examples.
+            None: element by element.
         watch: whether to draw figures after every evaluation, as NAME-STEP.
         fit: the part of the state that is solved before the first step.
         show: `(inputs, outputs) -> (answer, picture)` for one file of a user, on the host.
@@ -228,6 +234,7 @@ class Task:
     prepare: Prepare | None = None
     figures: Figures | None = None
     show: Show | None = None
+    compare: Compare | None = None
     watch: bool = False
     fit: Fit | None = None
 

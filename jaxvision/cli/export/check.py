@@ -31,6 +31,8 @@ ROUNDED = ('float16.tflite', 'dynamic_int8.tflite', 'int8.tflite')
 BATCHES = (1, 32)  # of the measured latency
 
 Measure = Callable[[Arrays], dict[str, float]]
+# `(outputs, reference) -> {output: difference}`
+Compare = Callable[[Arrays, Arrays], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Reference:
         dtype: name of the dtype in which the model computes.
         row: the row of the run in the report: 'size' in bytes, 'metrics', and
             'latency_ms'.
+        differ: `(outputs, reference) -> {output: difference}`; None: `differences`.
     """
 
     inputs: Arrays
@@ -54,6 +57,7 @@ class Reference:
     best: str
     dtype: str
     row: Json
+    differ: Compare | None = None
 
     @staticmethod
     def of(
@@ -63,6 +67,7 @@ class Reference:
         best: str,
         dtype: str,
         size: int,
+        differ: Compare | None = None,
     ) -> 'Reference':
         """Predict and measure with the run itself, which takes some seconds.
 
@@ -74,6 +79,7 @@ class Reference:
                 less is better; '': none.
             dtype: name of the dtype in which the model computes.
             size: size of the variables in bytes.
+            differ: `(outputs, reference) -> {output: difference}`; None: `differences`.
         """
         outputs = exported.answer_all(predict, inputs)
         latencies = {}
@@ -81,7 +87,7 @@ class Reference:
             latency = exported.latency(predict, inputs, batch, SECONDS)
             latencies[str(batch)] = latency
         row = {'size': size, 'metrics': measure(outputs), 'latency_ms': latencies}
-        return Reference(inputs, outputs, measure, best, dtype, row)
+        return Reference(inputs, outputs, measure, best, dtype, row, differ)
 
     @property
     def count(self) -> int:
@@ -104,8 +110,10 @@ class Reference:
         Raises:
             UserError: Outputs are missing or have another shape.
         """
+        _check_shapes(outputs, self.outputs)
+        differ = self.differ or differences
         return {
-            'differences': differences(outputs, self.outputs),
+            'differences': differ(outputs, self.outputs),
             'metrics': self.measure(outputs),
         }
 
@@ -178,10 +186,7 @@ def differences(outputs: Arrays, reference: Arrays) -> dict[str, float]:
     Raises:
         UserError: Outputs are missing or have another shape.
     """
-    shapes = {name: array.shape for name, array in outputs.items()}
-    expected = {name: array.shape for name, array in reference.items()}
-    if shapes != expected:
-        raise UserError(f'the exported model returns {shapes}, and the run {expected}')
+    _check_shapes(outputs, reference)
     least_scales = {}
     if {'probabilities', 'logits'} <= reference.keys():
         logits = reference['logits']
@@ -191,6 +196,13 @@ def differences(outputs: Arrays, reference: Arrays) -> dict[str, float]:
         least_scale = least_scales.get(name, 0.0)
         result[name] = _difference(outputs[name], array, least_scale)
     return result
+
+
+def _check_shapes(outputs: Arrays, reference: Arrays) -> None:
+    shapes = {name: array.shape for name, array in outputs.items()}
+    expected = {name: array.shape for name, array in reference.items()}
+    if shapes != expected:
+        raise UserError(f'the exported model returns {shapes}, and the run {expected}')
 
 
 def _difference(output: np.ndarray, reference: np.ndarray, least_scale: float) -> float:

@@ -59,6 +59,7 @@ def reference(run: Run, variables: Tree, count: int) -> Reference:
         best=_on_test(run.metric),
         dtype=run.config.model.dtype,
         size=sum(leaf.nbytes for leaf in jax.tree.leaves(variables)),
+        differ=run.task.compare,
     )
 
 

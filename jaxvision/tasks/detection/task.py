@@ -22,7 +22,7 @@ from jaxvision.models import BY_FOLDER
 from jaxvision.models.detectors.dense_detector import DenseDetector
 from jaxvision.models.detectors.faster_rcnn import FasterRCNN
 from jaxvision.models.detectors.yolox import YOLOX
-from jaxvision.tasks.detection import composition, evaluation, preparation
+from jaxvision.tasks.detection import comparison, composition, evaluation, preparation
 from jaxvision.tasks.detection.grid_stage import GridStage
 from jaxvision.tasks.detection.network import Detector
 from jaxvision.tasks.detection.one_stage import OneStage
@@ -193,6 +193,7 @@ def make(config: Config, spec: Spec) -> Task:
         best='ap',
         prepare=composition.composing(preparation.make_prepare(config, spec)),
         figures=functools.partial(evaluation.draw, names),
+        compare=comparison.compare,
         show=functools.partial(evaluation.show, names, spec.details.category_ids),
     )
 
