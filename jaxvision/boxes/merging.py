@@ -1,9 +1,10 @@
 """Join the detections of several views of one image: tiles, mirrored images, models."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxvision.boxes import overlap
 
@@ -21,6 +22,21 @@ class Detections:
     boxes: Float[np.ndarray, 'n 4']
     scores: Float[np.ndarray, 'n']
     classes: Int[np.ndarray, 'n']
+
+    def at(self, rows: Int[np.ndarray, 'm'] | Bool[np.ndarray, 'n']) -> 'Detections':
+        """The detections at some rows, or those that a mask chooses."""
+        return Detections(self.boxes[rows], self.scores[rows], self.classes[rows])
+
+
+def joined(parts: Sequence[Detections]) -> Detections:
+    """Join the detections of several views, in the order of the views."""
+    return Detections(
+        boxes=np.concatenate([np.zeros((0, 4)), *[part.boxes for part in parts]]),
+        scores=np.concatenate([np.zeros(0), *[part.scores for part in parts]]),
+        classes=np.concatenate(
+            [np.zeros(0, np.int32), *[part.classes for part in parts]]
+        ),
+    )
 
 
 def weighted_fusion(
@@ -55,6 +71,53 @@ def weighted_fusion(
     )
 
 
+def across_borders(
+    detections: Detections,
+    views: Int[np.ndarray, 'n'],
+    is_cut: Bool[np.ndarray, 'n'],
+    *,
+    iou: float = 0.5,
+    inside: float = 0.5,
+) -> Detections:
+    """Keep one detection of each object that several overlapping tiles show.
+
+    Detections of one class suppress those of other tiles. The border of a tile cuts an object
+    in two, so a cut box shows the same object as a box in which most of it lies. Two whole boxes
+    show one object only if their IoU is large. A cut box counts half its score in the
+    comparison, so that the whole box wins.
+
+    Args:
+        detections: of all tiles together, in coordinates of the image.
+        views: number of the tile of each detection.
+        is_cut: whether a border of the tile, inside of the image, may cut the object.
+        iou: two boxes show one object if their IoU is above this.
+        inside: so do two boxes if at least this fraction of a cut one lies in the other.
+
+    Returns:
+        The detections that remain, by falling score.
+    """
+    ranks = detections.scores * np.where(is_cut, 0.5, 1.0)
+    boxes = detections.boxes.astype(np.float64)
+    areas = np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1e-9)
+    alive = np.ones(len(ranks), bool)
+    for row in np.argsort(-ranks, kind='stable').tolist():
+        if not alive[row]:
+            continue
+        is_worse = alive & (ranks <= ranks[row])
+        is_other_view = views != views[row]
+        is_own_class = detections.classes == detections.classes[row]
+        rivals = np.flatnonzero(is_worse & is_other_view & is_own_class)
+        is_same = overlap.iou_on_host(boxes[row], boxes[rivals]) > iou
+        common = overlap.common_on_host(boxes[row], boxes[rivals])
+        is_same |= is_cut[rivals] & (common >= inside * areas[rivals])
+        if is_cut[row]:
+            is_same |= common >= inside * areas[row]
+        alive[rivals[is_same]] = False
+    rows = np.flatnonzero(alive)
+    rows = rows[np.argsort(-detections.scores[rows], kind='stable')]
+    return detections.at(rows)
+
+
 class _Group:
     """Boxes of one class that show one object."""
 
@@ -62,13 +125,15 @@ class _Group:
         self.label = label
         self.scores: list[float] = []
         self.weighted_sum = np.zeros(4)
+        self._box = np.zeros(4)
 
     def add(self, box: np.ndarray, score: float) -> None:
         self.weighted_sum = self.weighted_sum + score * box
         self.scores.append(score)
+        self._box = self.weighted_sum / max(sum(self.scores), 1e-12)
 
     def box(self) -> np.ndarray:
-        return self.weighted_sum / max(sum(self.scores), 1e-12)
+        return self._box
 
     def score(self, views: int) -> float:
         found = min(len(self.scores), views)
@@ -79,13 +144,10 @@ def _best_group(
     groups: list[_Group], box: np.ndarray, label: int, iou: float
 ) -> _Group | None:
     """The group of this class whose average overlaps a box most, if it does enough."""
-    best = None
-    largest = iou
-    for group in groups:
-        if group.label != label:
-            continue
-        value = float(overlap.iou_on_host(box, group.box()[None])[0])
-        if value > largest:
-            best = group
-            largest = value
-    return best
+    rivals = [group for group in groups if group.label == label]
+    if not rivals:
+        return None
+    averages = np.array([group.box() for group in rivals])
+    overlaps = overlap.iou_on_host(box, averages)
+    best = int(np.argmax(overlaps))
+    return rivals[best] if overlaps[best] > iou else None

@@ -64,12 +64,24 @@ def iou_on_host(
         box: edges.
         others: edges of each other box.
     """
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    common = np.prod(np.maximum(high - low, 0), axis=1)
+    common = common_on_host(box, others)
     areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
     union = np.prod(box[2:] - box[:2]) + areas - common
     return common / np.maximum(union, _TINY)
+
+
+def common_on_host(
+    box: Float[np.ndarray, '4'], others: Float[np.ndarray, 'm 4']
+) -> Float[np.ndarray, 'm']:
+    """The area that one box has in common with each of others, by NumPy.
+
+    Args:
+        box: edges.
+        others: edges of each other box.
+    """
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[2:], others[:, 2:])
+    return np.prod(np.maximum(high - low, 0), axis=1)
 
 
 def overlap_of_first(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:

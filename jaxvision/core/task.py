@@ -62,7 +62,9 @@ Normalize = Callable[[Float[Array, '...']], Float[Array, '...']]
 Apply = Callable[..., tuple[Tree, dict[str, Array]]]
 
 # The behaviour of `jaxvision predict` for a run, see cli/predict.
-Predictor = Literal['image', 'restoration', 'video', 'generator', 'support', 'none']
+Predictor = Literal[
+    'image', 'detector', 'restoration', 'video', 'generator', 'support', 'none'
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,7 +200,9 @@ class Task:
         main_evaluation: the evaluation that figures and the check of an export use.
         predict: `(variables, inputs) -> outputs`, the whole inference. Images are uint8, or
             float in [0, 255].
-        predictor: the behaviour of `jaxvision predict` for this task.
+        predictor: the behaviour of `jaxvision predict` for this task. 'detector' needs the outputs
+            'boxes', 'scores', 'classes' and 'valid', in pixels of the prepared image, whose
+            'warp' [2, 3] and 'original_size' [2] `prepare` returns.
         tiling: the tiles of the 'restoration' predictor.
         network: the network as functions.
         best: the metric that selects a checkpoint on the validation split, named as in

@@ -88,7 +88,7 @@ def pooled(by_class: Sequence[Outcomes]) -> Outcomes:
 def best_threshold(outcome: Outcomes) -> tuple[float | None, float]:
     """Find the score threshold with the largest F1.
 
-    Of thresholds with equal F1, the highest one is taken. It lies halfway between two
+    If several thresholds have the largest F1, the highest is taken. It lies halfway between two
     scores, so that rounding changes no decision.
 
     Returns:

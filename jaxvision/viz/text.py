@@ -9,16 +9,21 @@ if TYPE_CHECKING:  # Figures import Pillow only when they draw.
     from PIL.ImageFont import FreeTypeFont
 
 LONGEST_LABEL = 22  # characters
+SIZE = 14  # height of the font, pixels
 
 
 @functools.cache
-def font() -> 'FreeTypeFont':
-    """Load the font of pictures, 14 pixels high, which has letters of many scripts."""
+def font(size: int = SIZE) -> 'FreeTypeFont':
+    """Load the font of pictures, which has letters of many scripts.
+
+    Args:
+        size: height in pixels.
+    """
     from matplotlib import get_data_path
     from PIL import ImageFont
 
     path = os.path.join(get_data_path(), 'fonts', 'ttf', 'DejaVuSans.ttf')
-    return ImageFont.truetype(path, 14)
+    return ImageFont.truetype(path, size)
 
 
 def cut_to_width(name: str, font: 'FreeTypeFont', width: int) -> str:

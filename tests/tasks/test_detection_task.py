@@ -269,27 +269,6 @@ def test_a_flip_mirrors_boxes_with_the_image():
     assert seen == {1, 6}
 
 
-def test_the_answer_is_in_pixels_of_the_original_image(coordinates):
-    prepared = prepare_for(32, 0.0)(coordinates, None)
-    outputs = {
-        'boxes': prepared['boxes'],
-        'scores': np.float32([0.9, 0.2, 0, 0]),
-        'classes': np.int32([3, 5, 0, 0]),
-        'valid': np.array([True, True, False, False]),
-    }
-    names = tuple('0123456789')
-    ids = (7, 30, 91, 100, 101, 102, 103, 104, 105, 106)
-    answer, picture = evaluation.show(
-        names, ids, {**prepared, 'original': coordinates['image']}, outputs
-    )
-    first, second = answer['detections']
-    assert (first['class'], first['category_id']) == ('3', 100)
-    np.testing.assert_allclose(first['bbox'], [8, 4, 32, 16], atol=0.01)
-    np.testing.assert_allclose(second['bbox'], [50, 30, 9, 9], atol=0.01)
-    assert picture.shape[2] == 3
-    assert evaluation.show(names, (), prepared, outputs)[1] is None
-
-
 @pytest.mark.parametrize(
     'overrides, message',
     [

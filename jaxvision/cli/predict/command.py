@@ -35,6 +35,7 @@ from pathlib import Path
 
 from jaxvision.cli import invocation
 from jaxvision.cli.predict import (
+    detections,
     generation,
     images,
     model,
@@ -60,6 +61,7 @@ from jaxvision.data import files
 # Predictors by the name that a task declares, as in `Task(predictor='image')`.
 PREDICTORS: dict[str, PredictorModule] = {
     'image': images,
+    'detector': detections,
     'restoration': restoration,
     'video': videos,
     'generator': generation,

@@ -11,7 +11,7 @@ from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import Spec
 from jaxvision.core.task import Task
-from jaxvision.core.types import Example, Records
+from jaxvision.core.types import Example, Json, Records
 from jaxvision.data import decode
 
 # Maps inputs [B, ...] to outputs [B, ...], both arrays by name.
@@ -29,6 +29,8 @@ class Model:
         predict: `(inputs [B, ...]) -> outputs [B, ...]`, the network with its weights.
             The inputs are arrays by the names in `spec.inputs`.
         threads: number of threads that read files ahead.
+        calibration: what was fitted on the validation split, see `Evaluation.calibrate`; {} if
+            nothing was.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Model:
     spec: Spec
     predict: PredictBatch
     threads: int
+    calibration: Json = dataclasses.field(default_factory=dict)
 
     def prepare(self, image: decode.Encoded) -> Example:
         """Apply the preprocessing of the evaluation to an image.
@@ -134,7 +137,12 @@ def _open_run(name: str, step: str) -> Model:
         return jax.device_get(compiled(variables, inputs))
 
     return Model(
-        name=name, task=task, spec=spec, predict=predict, threads=config.data.threads
+        name=name,
+        task=task,
+        spec=spec,
+        predict=predict,
+        threads=config.data.threads,
+        calibration=saved.read_calibration(Path(name)),
     )
 
 
@@ -149,6 +157,7 @@ def _open_exported(name: str) -> Model:
         raise _not_a_model(path)
     try:
         stored_config, stored_spec = exported.read_extras(path)
+        calibration = exported.read_calibration(path)
         config = configs.stored(stored_config).lock()
         spec = read_spec(stored_spec, config)
     except UserError:
@@ -178,6 +187,7 @@ def _open_exported(name: str) -> Model:
         spec=spec,
         predict=predict,
         threads=config.data.threads,
+        calibration=calibration,
     )
 
 

@@ -151,6 +151,7 @@ def outputs_of_report(out: Path) -> set[Path]:
 def _output_names(report: dict[str, Any]) -> Iterator[str]:
     if 'grid' in report:
         yield report['grid']
+    yield from report.get('written', ())
     for entry in report['files']:
         for name in ('picture', 'restored'):
             if name in entry:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxvision.core.task import Pictures, Shown
+from jaxvision.core.task import Pictures
 from jaxvision.core.types import Batch, Example, Records
 from jaxvision.metrics import detection as metrics
 from jaxvision.viz import boxes as drawing
@@ -101,60 +101,3 @@ def _captions(
     names = [class_names[number] for number in outputs['classes'][row][shown]]
     scores = outputs['scores'][row][shown]
     return [f'{name} {score:.2f}' for name, score in zip(names, scores, strict=True)]
-
-
-def show(
-    class_names: Sequence[str],
-    category_ids: Sequence[int],
-    inputs: Example,
-    outputs: Records,
-) -> Shown:
-    """Answer with the detections of an image, and draw them.
-
-    Args:
-        class_names: of the run.
-        category_ids: the number of each class in the annotations; empty: 0, 1, ...
-        inputs: a prepared example, see `Task.show`.
-        outputs: outputs of `Task.predict` for one image.
-
-    Returns:
-        ({'detections': [{'class', 'category_id', 'score', 'bbox'}, ...]}, the picture). 'bbox'
-        is [x, y, width, height] in pixels of the original image, as in COCO's results. The
-        picture has the detections with a score of at least `SHOWN`. It is None if the
-        example has no 'original'.
-    """
-    boxes = np.asarray(
-        to_original(
-            jnp.asarray(outputs['boxes'])[None],
-            jnp.asarray(inputs['warp'])[None],
-            jnp.asarray(inputs['original_size'])[None],
-        )
-    )[0]
-    valid = np.asarray(outputs['valid'])
-    detections = []
-    for box, score, number in zip(
-        boxes[valid], outputs['scores'][valid], outputs['classes'][valid], strict=True
-    ):
-        ymin, xmin, ymax, xmax = (round(float(edge), 2) for edge in box)
-        category = category_ids[number] if category_ids else int(number)
-        detections.append(
-            {
-                'class': class_names[number],
-                'category_id': category,
-                'score': round(float(score), 4),
-                'bbox': [xmin, ymin, round(xmax - xmin, 2), round(ymax - ymin, 2)],
-            }
-        )
-    answer = {'detections': detections}
-    if 'original' not in inputs:
-        return answer, None
-    shown = valid & (outputs['scores'] >= SHOWN)
-    original = inputs['original']
-    shrunk = original.shape[0] / inputs['original_size'][0]
-    captions = _captions(
-        class_names, {name: x[None] for name, x in outputs.items()}, 0, shown
-    )
-    picture = drawing.draw(
-        original, shrunk * boxes[shown], captions, outputs['classes'][shown]
-    )
-    return answer, picture

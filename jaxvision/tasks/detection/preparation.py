@@ -159,13 +159,10 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     return prepare
 
 
-def _unchanged(source: tuple[int, int], target: tuple[int, int]) -> Warp:
-    return Warp.identity(target)
-
-
 # `(source, target) -> Warp` from an image's (height, width) to the canvas's, by resize rule.
 WARPS = {
-    'none': _unchanged,
+    # All images of the dataset fill the canvas; those of a user may have other sizes.
+    'none': warp.letterbox,
     'letterbox': warp.letterbox,
     'top_left': warp.top_left,
 }

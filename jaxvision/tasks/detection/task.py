@@ -188,13 +188,12 @@ def make(config: Config, spec: Spec) -> Task:
             )
         },
         predict=detector.predict,
-        predictor='image',
+        predictor='detector',
         network=Network(normalize=detector.normalize, apply=detector.apply),
         best='ap',
         prepare=composition.composing(preparation.make_prepare(config, spec)),
         figures=functools.partial(evaluation.draw, names),
         compare=comparison.compare,
-        show=functools.partial(evaluation.show, names, spec.details.category_ids),
     )
 
 

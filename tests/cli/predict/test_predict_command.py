@@ -265,7 +265,7 @@ def test_a_task_without_a_predictor_is_an_error_that_shows_how_to_declare_one(
     code, _, err, _ = main('--workdir', trained, digits[0])
     assert code == 2 and err.count('\n') == 1
     assert "its task has predictor='none'" in err
-    assert "'image', 'restoration', 'video', 'generator', 'support'" in err
+    assert "'image', 'detector', 'restoration', 'video', 'generator'" in err
     assert "Task(predictor='image', ...)" in err
 
 

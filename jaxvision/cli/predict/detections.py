@@ -1,0 +1,402 @@
+"""Objects found in images: their boxes on the full images, and files for other programs."""
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxvision.boxes.merging import Detections
+from jaxvision.cli.predict import detection_files, finding, images
+from jaxvision.cli.predict.file_by_file import FilePredictor
+from jaxvision.cli.predict.finding import Finder, Tiles
+from jaxvision.cli.predict.model import Model
+from jaxvision.cli.predict.predictor import Entry, Request, check_inputs
+from jaxvision.cli.predict.report import Progress
+from jaxvision.core.fields import Field
+from jaxvision.core.task import Shown
+from jaxvision.core.types import Example, Json, Records
+from jaxvision.data import decode, files
+from jaxvision.viz import boxes as drawing
+
+DOES = 'detects objects'
+FILES = 'images'
+OWNER = 'a detector'
+
+# Score from which a detection is given, if the run has no calibration.json.
+SCORE = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The arguments of a detector.
+
+    Attributes:
+        score: from which a detection is given; None: as in the run's calibration.json.
+        format: further files, a list of `detection_files.FORMATS`.
+        tiles: 'N' or 'N:OVERLAP' in pixels; '': an image is searched as a whole.
+        tta: whether to search mirror images and smaller images, too.
+    """
+
+    score: float | None = None
+    format: str = ''
+    tiles: str = ''
+    tta: bool = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --score, --format, --tiles and --tta."""
+    group = parser.add_argument_group(
+        'detectors',
+        'OUT gets NAME.png, the image at its full size with boxes. predictions.json has the\n'
+        "class, the score and the box of each object, as [x, y, width, height] in the image's\n"
+        'pixels. An object is given if its score reaches the threshold of its class, which the\n'
+        'run has chosen on its validation split (calibration.json), or else 0.3.',
+    )
+    group.add_argument(
+        '--score',
+        type=float,
+        metavar='S',
+        help='score from which objects are given, instead of the chosen ones; 0 gives all, '
+        'as average precision needs',
+    )
+    group.add_argument(
+        '--format',
+        metavar='LIST',
+        help='further files: coco (coco_results.json, where a file name that is a number is '
+        'the image_id), yolo (labels/NAME.txt: class, centre, size, score), or coco,yolo',
+    )
+    group.add_argument(
+        '--tiles',
+        metavar='N[:OVERLAP]',
+        help='search large images in tiles of N pixels, too, which share OVERLAP pixels (a '
+        'fifth of N). An object at a border is given once',
+    )
+    group.add_argument(
+        '--tta',
+        action='store_true',
+        help='average the boxes of four views: the image, its mirror image, and both '
+        'smaller. Not for text, whose mirror image means something else',
+    )
+
+
+def make(model: Model, request: Request, options: Options) -> 'DetectionPredictor':
+    """Make the predictor that finds objects and draws their boxes.
+
+    Args:
+        model: a detector.
+        request: the paths of the images, and the output folder.
+        options: thresholds, views and formats.
+
+    Raises:
+        UserError: The task takes other inputs, or an option has a wrong value.
+    """
+    check_inputs(model, {'image'})
+    formats = detection_files.parse(options.format)
+    scores, origin = thresholds(model, options.score)
+    changes = finding.CHANGES if options.tta else finding.CHANGES[:1]
+    finder = Finder(
+        model=model,
+        tiles=Tiles.parse(options.tiles) if options.tiles else None,
+        changes=changes,
+        batch_size=request.batch_size,
+    )
+    print(f'score thresholds: {origin}', file=sys.stderr)
+    predictor = images.make_predictor(
+        model,
+        request,
+        pictures=pictures(request),
+        outputs=pictures(request),
+        read=functools.partial(read, model),
+        show=functools.partial(show, model, scores),
+    )
+    if finder.has_views:
+        predictor = dataclasses.replace(
+            predictor,
+            batch_size=1,
+            # Large images: one is searched while the next ones are read.
+            threads=min(model.threads, 1),
+            read=_read_pixels,
+            predict_each=functools.partial(_find_each, finder),
+        )
+    return DetectionPredictor(
+        files=predictor,
+        out=request.out,
+        formats=formats,
+        class_names=model.spec.class_names,
+        thresholds=dict(zip(model.spec.class_names, scores.tolist(), strict=True)),
+        origin=origin,
+    )
+
+
+def thresholds(model: Model, score: float | None) -> tuple[Float[np.ndarray, 'k'], str]:
+    """Choose the score of each class from which its objects are given.
+
+    Args:
+        model: a detector, with the calibration of its run.
+        score: of the user; None: that of the calibration, or `SCORE`.
+
+    Returns:
+        (the scores, a sentence of where they come from).
+
+    Raises:
+        UserError: The score is not in [0, 1].
+    """
+    names = model.spec.class_names
+    if score is not None:
+        Field(SCORE, '', least=0, most=1).check('--score', score)
+        return np.full(len(names), score), f'--score={score:g}'
+    overall = model.calibration.get('score')
+    if overall is None:
+        reason = 'the run chose none on a validation split'
+        return np.full(len(names), SCORE), f'{SCORE:g} ({reason}; --score S changes it)'
+    by_class = model.calibration.get('class_scores', {})
+    # A class without a correct detection on the validation split has no threshold.
+    chosen = [by_class.get(name) or overall for name in names]
+    origin = (
+        f'{min(chosen):.2f} to {max(chosen):.2f} by class, the best F1 on validation at '
+        f'step {model.calibration.get("step")} (--score S changes them)'
+    )
+    return np.array(chosen), origin
+
+
+def pictures(request: Request) -> list[Path]:
+    """Return the path of the picture of each image; [] without pictures."""
+    if not request.pictures:
+        return []
+    return files.picture_paths(request.paths, request.out)
+
+
+def read(model: Model, path: str, draws: bool) -> Example:
+    """Read and prepare an image.
+
+    Args:
+        model: with the preprocessing.
+        path: of the image.
+        draws: whether the example also gets 'original', the encoded image.
+
+    Raises:
+        Unreadable: The file is no image, or it is damaged.
+    """
+    image = files.read(path)
+    example = model.prepare(image)
+    if draws:
+        # Decoded again for its picture, so that a batch of large images needs little memory.
+        example['original'] = image
+    return example
+
+
+def _read_pixels(path: str, draws: bool) -> Example:
+    """Read an image that is searched in several views."""
+    pixels = decode.decode(files.read(path), 3)
+    example = {
+        'path': path,
+        'pixels': pixels,
+        'warp': np.eye(2, 3),
+        'original_size': np.array(pixels.shape[:2]),
+    }
+    if draws:
+        example['original'] = pixels
+    return example
+
+
+def _find_each(finder: Finder, examples: Sequence[Example], size: int) -> list[Records]:
+    """Find the objects of images in several views, in place of `Model.predict_each`."""
+    outputs = []
+    for example in examples:
+        total = finder.count(example['pixels'])
+        progress = Progress(total, 'views', f'{example["path"]}: ')
+        found = finder.find(example['pixels'], progress.show)
+        outputs.append(
+            {
+                'boxes': found.boxes,
+                'scores': found.scores,
+                'classes': found.classes,
+                'valid': np.ones(len(found.scores), bool),
+            }
+        )
+    return outputs
+
+
+def show(
+    model: Model,
+    scores: Float[np.ndarray, 'k'],
+    example: Example,
+    outputs: Records,
+) -> Shown:
+    """Answer with the objects of an image, and draw them.
+
+    Args:
+        model: a detector.
+        scores: of each class, from which its objects are given.
+        example: a prepared example, with 'original' if a picture is needed.
+        outputs: of the detector for this example.
+
+    Returns:
+        (the answer, the picture or None), see `answer_of`.
+    """
+    found = finding.in_view(example, outputs)
+    found = found.at(found.scores >= scores[found.classes])
+    height, width = np.asarray(example['original_size']).tolist()
+    answer = answer_of(model, found, (height, width))
+    if 'original' not in example:
+        return answer, None
+    original = decode.decode(example['original'], 3)
+    return answer, draw(model, original, found)
+
+
+def answer_of(model: Model, found: Detections, size: tuple[int, int]) -> Json:
+    """Describe the objects of an image.
+
+    Args:
+        model: with the names and the numbers of the classes.
+        found: in pixels of the image.
+        size: (height, width) of the image, pixels.
+
+    Returns:
+        {'objects': their number by class, as text, 'size': [width, height], 'detections':
+        [{'class', 'category_id', 'score', 'bbox'}, ...]}, the best detection first. 'bbox' is
+        [x, y, width, height], as in COCO's results.
+    """
+    names = model.spec.class_names
+    category_ids = getattr(model.spec.details, 'category_ids', ())
+    detections = []
+    for box, score, number in zip(
+        found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True
+    ):
+        ymin, xmin, ymax, xmax = box
+        sides = (xmin, ymin, xmax - xmin, ymax - ymin)
+        detections.append(
+            {
+                'class': names[number],
+                'category_id': category_ids[number] if category_ids else number,
+                'score': round(score, 6),
+                'bbox': [round(side, 3) for side in sides],
+            }
+        )
+    counts = collections.Counter(names[number] for number in found.classes.tolist())
+    listed = [f'{count} {name}' for name, count in counts.most_common()]
+    height, width = size
+    return {
+        'objects': ', '.join(listed) or 'none',
+        'size': [width, height],
+        # The table lists a list of texts, and takes an empty list for one.
+        'detections': tuple(detections),
+    }
+
+
+def draw(
+    model: Model,
+    image: finding.Image,
+    found: Detections,
+    ids: Sequence[str] = (),
+) -> UInt8[np.ndarray, 'h2 w2 3']:
+    """Draw the boxes of an image, each with its class and its score.
+
+    Args:
+        model: with the names of the classes.
+        image: at its full size, with 3 channels.
+        found: in pixels of the image.
+        ids: a text before each caption; empty: none.
+    """
+    captions = []
+    for number, score in zip(
+        found.classes.tolist(), found.scores.tolist(), strict=True
+    ):
+        captions.append(f'{model.spec.class_names[number]} {score:.2f}')
+    if ids:
+        captions = [
+            f'{text} {caption}' for text, caption in zip(ids, captions, strict=True)
+        ]
+    return drawing.draw(image, found.boxes, captions, found.classes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectionPredictor:
+    """A predictor of objects, which also writes the files of other formats.
+
+    Attributes:
+        files: predicts for the images.
+        out: the output folder.
+        formats: of the further files.
+        class_names: of the model.
+        thresholds: {class: score} from which its objects are given.
+        origin: a sentence of where the thresholds come from.
+        column: as in `Predictor`.
+    """
+
+    files: FilePredictor
+    out: Path
+    formats: Sequence[str]
+    class_names: Sequence[str]
+    thresholds: dict[str, float]
+    origin: str
+    column: str = 'file'
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The user's files."""
+        return self.files.names
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files and folders that will be written beside predictions.json."""
+        outputs = list(self.files.outputs)
+        if 'coco' in self.formats:
+            outputs.append(self.out / detection_files.COCO_FILE)
+        if 'yolo' in self.formats:
+            outputs += detection_files.yolo_paths(self.names, self.out)
+            outputs.append(self.out / detection_files.YOLO_FOLDER)
+        return outputs
+
+    @property
+    def about(self) -> Entry:
+        """The part of predictions.json that holds for all files."""
+        about: Entry = {'thresholds': self.thresholds, 'thresholds_from': self.origin}
+        if 'coco' in self.formats:
+            about['written'] = [str(self.out / detection_files.COCO_FILE)]
+        return about
+
+    def predict(self) -> Iterator[list[Entry]]:
+        """Predict for a batch of files at a time; see `Predictor`."""
+        done = 0
+        with self._writers() as writers:
+            for entries in self.files.predict():
+                for row, entry in enumerate(entries, done):
+                    for write in writers:
+                        if 'answer' in entry:
+                            write(row, entry)
+                done += len(entries)
+                yield entries
+
+    @contextlib.contextmanager
+    def _writers(self) -> Iterator[list[Callable[[int, Entry], None]]]:
+        """Open the further files: functions of the row of an image and its entry."""
+        writers: list[Callable[[int, Entry], None]] = []
+        with contextlib.ExitStack() as stack:
+            if 'coco' in self.formats:
+                path = self.out / detection_files.COCO_FILE
+                results = stack.enter_context(detection_files.open_coco(path))
+                ids = detection_files.image_ids(self.names)
+
+                def write_coco(row: int, entry: Entry) -> None:
+                    entry['image_id'] = ids[row]
+                    results.add(ids[row], entry['answer']['detections'])
+
+                writers.append(write_coco)
+            if 'yolo' in self.formats:
+                paths = detection_files.yolo_paths(self.names, self.out)
+
+                def write_yolo(row: int, entry: Entry) -> None:
+                    answer = entry['answer']
+                    detection_files.write_yolo(paths[row], answer, self.class_names)
+                    entry['saved'] = [str(paths[row])]
+
+                writers.append(write_yolo)
+            yield writers
