@@ -313,7 +313,7 @@ def test_every_argument_belongs_to_one_predictor_and_is_in_the_help(capsys):
         fields = dataclasses.fields(module.Options)
         assert arguments == [field.name for field in fields]
         owned += arguments
-    assert len(set(owned)) == len(owned) == 9
+    assert len(set(owned)) == len(owned) == 13
     assert all(f'--{name} ' in text for name in owned)
 
 
