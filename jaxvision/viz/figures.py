@@ -26,6 +26,8 @@ Fractions = Float[np.ndarray, 'k k']
 # Rows of metrics.jsonl, such as {'step': 100, 'train/loss': 0.1}.
 Rows = Sequence[dict[str, float | int]]
 
+# The splits of a panel's curves, in the order of its legend.
+SPLIT_COLORS = {'train': 'C0', 'validation': 'C2', 'eval': 'C1'}
 MOST_PANELS = 8
 MOST_MARKERS = 30
 MOST_LABELS = 40
@@ -33,16 +35,18 @@ MOST_CLASSES_WITH_COUNTS = 20
 BAR = 24  # height of a bar's line, pixels
 MARGIN = 10  # pixels
 TEXT_COLOR = '#222222'
-SMALL = 280  # pixels; an image is enlarged if its longest side is shorter
+# A small image is enlarged by the largest whole factor that keeps its longest side within this
+# many pixels. Images of more than half this side stay as they are.
+ENLARGED_SIDE = 280
 
 
 def curves(rows: Rows) -> Picture:
     """Draw the learning curves of the rows of `metrics.jsonl`.
 
-    Each metric has one panel, with a curve of its values under 'train/' and one of
-    those under 'eval/', the test split. The loss comes first, then the metrics of
-    evaluations, at most 8 panels. Timings (perf/) and values that are not finite are
-    left out. Without metrics the picture is a message.
+    Each metric has one panel, with a curve for each split that measured it: 'train/',
+    'validation/', and 'eval/', the test split. The loss comes first, then the metrics
+    of evaluations, at most 8 panels. Timings (perf/) and values that are not finite
+    are left out. Without metrics the picture is a message.
     """
     names = _metrics_by_use(rows)[:MOST_PANELS]
     if not names:
@@ -273,9 +277,9 @@ def beside(before: ColorImage, after: ColorImage) -> Picture:
 
 
 def _enlarged(image: ColorImage) -> Picture:
-    """Enlarge a small image by a whole factor."""
+    """Enlarge an image by a whole factor, if its longest side is at most 140 pixels."""
     longest_side = max(image.shape[:2])
-    times = max(1, SMALL // longest_side)
+    times = max(1, ENLARGED_SIDE // longest_side)
     return image.repeat(times, 0).repeat(times, 1)
 
 
@@ -335,7 +339,7 @@ def _curve(axes, rows: Rows, name: str) -> None:
         name: of the metric, without its split.
     """
     all_values = []
-    for split, color in (('train', 'C0'), ('eval', 'C1')):
+    for split, color in SPLIT_COLORS.items():
         steps, values = _points(rows, f'{split}/{name}')
         if values:
             has_markers = len(values) < MOST_MARKERS

@@ -86,6 +86,25 @@ def test_training_and_evaluation_share_a_panel():
     )
 
 
+def test_the_validation_split_has_a_curve_in_the_panel_of_its_metric():
+    training = rows(train__loss=1.0, validation__loss=2.0, validation__accuracy=0.5)
+    picture = figures.curves([*training, {'step': 30, 'eval/loss': 0.1}])
+    blue, orange, green = (
+        len(where(picture, *color)[0])
+        for color in ((0x1F, 0x77, 0xB4), (0xFF, 0x7F, 0x0E), (0x2C, 0xA0, 0x2C))
+    )
+    # Two panels have a green curve over all steps. The test split has one point and a legend.
+    assert green > blue > orange > 0
+
+
+def test_an_image_is_enlarged_up_to_280_pixels_by_a_whole_factor():
+    sides = {}
+    for side in (90, 139, 140, 141, 280, 300):
+        black = np.zeros((side, side // 2, 3), np.uint8)
+        sides[side] = len(figures.beside(black, black))
+    assert sides == {90: 270, 139: 278, 140: 280, 141: 141, 280: 280, 300: 300}
+
+
 def test_the_loss_comes_first_then_the_metrics_of_the_evaluation():
     np.testing.assert_array_equal(
         figures.curves(rows(train__norm=1.0, eval__f1=2.0, train__loss=3.0)),
