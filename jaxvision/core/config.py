@@ -178,7 +178,8 @@ def load(config_and_argument: str) -> Config:
 
     Raises:
         UserError: There is no such config, the text after ':' is empty, or the file has
-            a mistake, such as no `get_config`.
+            a mistake, such as no `get_config`. A UserError of `get_config` passes
+            unchanged; for another error, the message has the file and the line.
     """
     name, colon, argument = config_and_argument.partition(':')
     if colon and not argument:
@@ -198,8 +199,10 @@ def load(config_and_argument: str) -> Config:
         )
     try:
         config = module['get_config'](*arguments)
-    # A locked ConfigDict raises these errors.
-    except (AttributeError, KeyError, NameError, TypeError) as error:
+    except UserError:
+        raise
+    # A locked ConfigDict raises AttributeError, KeyError and TypeError.
+    except (AttributeError, KeyError, NameError, TypeError, ValueError) as error:
         raise _mistake_in(file, error) from error
     if not isinstance(config, ConfigDict):
         raise UserError(

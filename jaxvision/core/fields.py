@@ -79,7 +79,7 @@ class Field:
 
         Raises:
             UserError: The value is no choice, no interval, no number, not finite, or
-                out of bounds.
+                out of bounds. Or it is a float, but the default is a whole number.
         """
         if self.choices:
             if value not in self.choices:
@@ -91,7 +91,8 @@ class Field:
             return
         if not isinstance(value, int | float):
             raise UserError(f'{name}={value!r}: expected a number')
-        if not self._is_within_bounds(value):
+        is_fraction = isinstance(self.default, int) and not isinstance(value, int)
+        if is_fraction or not self._is_within_bounds(value):
             expected = f'{self._kind_of_number()} {self.bounds}'.rstrip()
             raise UserError(f'{name}={value}: expected {expected}')
 

@@ -29,7 +29,8 @@ def resolve(room: str, name: str) -> ModuleType:
 
     Raises:
         UserError: There is no such module, or it has no function `make`.
-        ModuleNotFoundError: The module imports another module that is missing.
+        ModuleNotFoundError: The module imports another module that is missing, or the
+            module of a name in `NAMES` is missing.
     """
     names = importlib.import_module(f'jaxvision.{room}').NAMES
     kind = room.removesuffix('s')
@@ -38,16 +39,18 @@ def resolve(room: str, name: str) -> ModuleType:
         try:
             module = importlib.import_module(dotted)
         except ModuleNotFoundError as error:
-            if not f'{dotted}.'.startswith(f'{error.name}.'):
-                raise  # The module exists, but a module that it imports does not.
+            is_missing = f'{dotted}.'.startswith(f'{error.name}.')
+            # The module exists, but a module that it imports does not. Or the module is
+            # missing in spite of its listing.
+            if name in names or not is_missing:
+                raise
         else:
             if hasattr(module, 'make'):
                 return module
-            if name not in names:
-                raise UserError(
-                    f'{dotted} has no function make, so it is no {kind}. '
-                    'See docs/extending.md'
-                )
+            raise UserError(
+                f'{dotted} has no function make, so it is no {kind}. '
+                'See docs/extending.md'
+            )
     known = [*names, 'or the dotted path of a Python module']
     raise unknown(f'there is no {kind}', name, known)
 

@@ -103,7 +103,9 @@ def without_path_everywhere(tree: Tree, path: Sequence[str]) -> Tree:
 def content_hash(variables: Tree) -> str:
     """Hash the paths and bytes of all leaves, as 16 hexadecimal digits.
 
-    Shapes and dtypes are not hashed.
+    Shapes and dtypes are not hashed: equal bytes, such as zeros in float32 and in int32,
+    have one hash. Compare the hashes of one model only. Runs store these hashes, so the
+    format must stay.
     """
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):

@@ -141,15 +141,29 @@ def examples(run: Run, split: Split, count: int) -> Records:
     Args:
         run: the run.
         split: the split.
-        count: number of examples, at least 1; all if the split has fewer.
+        count: number of examples; all if the split has fewer.
 
     Returns:
         {name: array [count, ...]} on the host, from the first to the last example of
         the split. 'index' is the place in this selection. Unreadable examples are left
         out.
+
+    Raises:
+        UserError: `count` is below 1, the split has no examples, or one cannot be read
+            while `data.on_corrupt` is 'stop'.
     """
     config = run.config.data
     source = run.sources[split]
+    if count < 1:
+        raise UserError(
+            f'count={count}: expected at least 1 example of the {split} split. Give a larger '
+            'count'
+        )
+    if not len(source):
+        raise UserError(
+            f'the {split} split of {source.info.name} has no examples: expected at least 1. '
+            'Name another split'
+        )
     count = min(count, len(source))
     rows = np.linspace(0, len(source) - 1, count).astype(int)
     batches = pipeline.eval_batches(

@@ -59,7 +59,7 @@ def run(
     Missing auxiliary networks are trained first. All processes of a run must call it.
 
     Args:
-        config: the config of the run, which is locked by this call.
+        config: the config of the run, which is not changed.
         workdir: the run folder, made if it is missing.
         on_eval: `on_eval(step, metrics)`, called after each evaluation during training.
             If it raises an exception, the run ends.
@@ -153,8 +153,12 @@ def evaluate(
     if out:
         _check_out(Path(out), Path(workdir))
     this = reopen(Path(workdir), config)
-    if split not in this.spec.data:
-        raise UserError(f'{workdir} has no validation split: expected --split test')
+    evaluated = [name for name in this.spec.data if name in evaluation.PREFIXES]
+    if split not in evaluated:
+        raise UserError(
+            f'--split={split}: expected a split that {workdir} can be evaluated on. Give '
+            f'--split {" or ".join(evaluated)}'
+        )
     state = this.restore(step)
     number = int(state.step)
     metrics, records = evaluation.measure(this, state, split)

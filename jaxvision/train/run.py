@@ -160,7 +160,7 @@ def begin(config: Config, workdir: Path) -> Run:
     as a check. All processes of a run must call it together.
 
     Args:
-        config: the config of the run, which is locked by this call.
+        config: the config of the run. The run has a locked copy of it.
         workdir: the run folder, which may be missing.
 
     Returns:
@@ -171,7 +171,8 @@ def begin(config: Config, workdir: Path) -> Run:
         UserError: A field is wrong, the data or an auxiliary network is missing, or the
             folder holds a run with other settings.
     """
-    check(config.lock())
+    config = config.copy_and_resolve_references().lock()
+    check(config)
     begun = (workdir / 'config.json').exists()
     _agree_on_config(config, workdir, begun)
     mesh = sharding.make_mesh(config.parallel.mode, config.parallel.fsdp)

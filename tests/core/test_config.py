@@ -170,6 +170,23 @@ def test_a_mistake_inside_get_config_is_named_with_its_line(tmp_path):
         configs.load(f'{path}:mnist5k')
 
 
+def test_a_wrong_value_inside_get_config_is_named_with_its_file_and_line(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text("def get_config():\n    return int('many')\n")
+    with pytest.raises(UserError, match=r"mine.py, line 2: invalid literal .*'many'"):
+        configs.load(str(path))
+
+
+def test_a_users_error_inside_get_config_keeps_its_message(tmp_path):
+    path = tmp_path / 'mine.py'
+    path.write_text(
+        'from jaxvision.core.errors import UserError\n\n\ndef get_config():\n'
+        "    raise UserError('source=x: expected a dataset')\n"
+    )
+    with pytest.raises(UserError, match='^source=x: expected a dataset$'):
+        configs.load(str(path))
+
+
 def test_options_are_checked_by_name_and_type_and_open_ones_pass():
     def make(spec, depth=2, rate=0.1, norm='batch'):
         return spec, depth, rate, norm
@@ -250,6 +267,19 @@ def test_modules_resolve_by_name_and_by_dotted_path(tmp_path, monkeypatch):
         registry.resolve('models', 'cnnn')
     with pytest.raises(UserError, match="no model 'nowhere.at_all'"):
         registry.resolve('models', 'nowhere.at_all')
+
+
+def test_a_listed_module_without_make_is_not_taken_for_a_missing_name(monkeypatch):
+    from jaxvision import models
+
+    monkeypatch.setitem(models.NAMES, 'errors', 'jaxvision.core.errors')
+    with pytest.raises(
+        UserError, match='core.errors has no function make, so it is no'
+    ):
+        registry.resolve('models', 'errors')
+    monkeypatch.setitem(models.NAMES, 'gone', 'jaxvision.models.gone')
+    with pytest.raises(ModuleNotFoundError, match='jaxvision.models.gone'):
+        registry.resolve('models', 'gone')
 
 
 def test_a_missing_import_of_a_users_module_is_named(tmp_path, monkeypatch):

@@ -19,6 +19,8 @@ from jaxvision.train import optimizers
             'f=1.0: expected a number > 0, < 1',
         ),
         (Field(0.5, 'Rate.', least=0, most=1), -0.1, 'expected a number >= 0, <= 1'),
+        (Field(1, 'Count.', least=1), 1.5, 'f=1.5: expected a whole number >= 1'),
+        (Field(1, 'Count.'), 2.0, 'f=2.0: expected a whole number'),
         (Field(0.5, 'Rate.'), float('nan'), 'f=nan: expected a finite number'),
         (Field(0.5, 'Rate.', least=0), float('inf'), 'f=inf: expected a number >= 0'),
         (
@@ -40,6 +42,7 @@ def test_a_value_out_of_bounds_is_named_with_the_bounds(field, value, message):
         (Field(1, 'Count.', least=1, most=3), 1),
         (Field(1, 'Count.', least=1, most=3), 3),
         (Field(0.5, 'Rate.', above=0, below=1), 0.999),
+        (Field(0.5, 'Rate.', most=1), 1),
         (Field('', 'Name.'), 'anything'),
         (Field(False, 'Switch.'), True),
         (Field({}, 'Options.'), {'any': 1}),

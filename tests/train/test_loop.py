@@ -19,7 +19,7 @@ import jaxvision
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import read_json, write_json
 from jaxvision.data.protocol import Unreadable
-from jaxvision.data.wrappers import Wrapper
+from jaxvision.data.wrappers import Subset, Wrapper
 from jaxvision.train import evaluation, loop, processes, saved, training
 from jaxvision.train.folder import held
 from jaxvision.train.run import begin
@@ -112,6 +112,31 @@ def test_the_run_folder_holds_config_spec_metrics_and_checkpoints(straight, tiny
     assert 'eval/accuracy' in found[-1] and 'train/loss' in found[-2]
     assert all('perf/images_per_second' in row for row in found if 'train/loss' in row)
     assert steps_saved(straight)[-2:] == [6, 7]
+
+
+@pytest.mark.parametrize('split', ['validation', 'train'])
+def test_a_split_that_a_run_cannot_be_evaluated_on_is_named(straight, split):
+    message = f'--split={split}: expected a split that .* Give --split test'
+    with pytest.raises(UserError, match=message):
+        loop.evaluate(straight, split=split)
+
+
+def test_begin_leaves_the_config_of_the_caller_open(tiny, tmp_path):
+    config = tiny().unlock()
+    run = begin(config, tmp_path)
+    assert run.config.is_locked and not config.is_locked
+    config.model.variant = '16'
+    assert run.config.model.variant == '8'
+
+
+def test_no_examples_of_a_split_are_refused(straight):
+    run = loop.reopen(straight)
+    for count in (0, -1):
+        with pytest.raises(UserError, match=f'count={count}: expected at least 1'):
+            evaluation.examples(run, 'test', count)
+    run.sources['test'] = Subset(run.sources['test'], np.arange(0), 'none')
+    with pytest.raises(UserError, match='the test split of .* has no examples'):
+        evaluation.examples(run, 'test', 5)
 
 
 def raise_at(step, what):
