@@ -123,12 +123,17 @@ def tiny():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Drawing takes longer than a run of some steps; tests/test_figures.py is about it."""
-    from jaxvision.viz import figures
+    from jaxvision.viz import detection_figures, figures
 
-    for name in ('curves', 'matrix', 'gallery'):
-        monkeypatch.setattr(
-            figures, name, lambda *_, **__: np.zeros((1, 1, 3), np.uint8)
-        )
+    drawn = {
+        figures: ('curves', 'matrix', 'gallery'),
+        detection_figures: ('precision_recall', 'f1', 'errors'),
+    }
+    for module, names in drawn.items():
+        for name in names:
+            monkeypatch.setattr(
+                module, name, lambda *_, **__: np.zeros((1, 1, 3), np.uint8)
+            )
 
 
 @pytest.fixture(scope='session')

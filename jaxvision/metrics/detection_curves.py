@@ -47,6 +47,17 @@ class Outcomes:
         return 2 * np.cumsum(self.correct) / given_and_total
 
     @property
+    def average_precision(self) -> float:
+        """COCO's mean precision over 101 recalls; -1 without objects."""
+        if not self.total:
+            return -1.0
+        highest_later = np.maximum.accumulate(self.precision[::-1])[::-1]
+        recalls = np.linspace(0, 1, 101)
+        places = np.searchsorted(self.recall, recalls, side='left')
+        # A recall that no detection reaches has a precision of 0.
+        return float(np.append(highest_later, 0.0)[places].mean())
+
+    @property
     def _given(self) -> Int[np.ndarray, 'n']:
         return np.arange(1, len(self.scores) + 1)
 

@@ -9,8 +9,9 @@ from jaxtyping import Array, Float
 from jaxvision.core.task import Pictures
 from jaxvision.core.types import Batch, Example, Records
 from jaxvision.metrics import detection as metrics
+from jaxvision.metrics import detection_curves, detection_errors
 from jaxvision.viz import boxes as drawing
-from jaxvision.viz import figures
+from jaxvision.viz import detection_figures, figures
 
 SHOWN = 0.3  # score from which a detection is drawn
 _PICTURES = 12
@@ -60,7 +61,10 @@ def to_original(
 def draw(
     class_names: Sequence[str], records: Records, example: Callable[[int], Example]
 ) -> Pictures:
-    """Draw detections on images, and the confusion matrix with a class for background.
+    """Draw detections on images, the confusion matrix, curves of precision and F1, and errors.
+
+    The confusion matrix has a class for background. The errors are those at the score threshold
+    with the largest F1 on these records.
 
     Args:
         class_names: of the dataset.
@@ -85,6 +89,35 @@ def draw(
     return {
         'detections': figures.gallery(images, [''] * len(images), 4),
         'confusion': figures.matrix(counts, [*class_names, 'background']),
+        **_draw_curves(class_names, records),
+    }
+
+
+def _draw_curves(class_names: Sequence[str], records: Records) -> Pictures:
+    """Draw precision over recall, F1 over the score threshold, and the types of errors."""
+    by_class = detection_curves.outcomes(records, len(class_names))
+    pooled = detection_curves.pooled(by_class)
+    best, _ = detection_curves.best_threshold(pooled)
+    score = best or SHOWN
+    counts = detection_errors.count_errors(records, len(class_names), score=score)
+    return {
+        'precision_recall': detection_figures.precision_recall(
+            [(outcome.recall, outcome.precision) for outcome in by_class],
+            class_names,
+            [outcome.average_precision for outcome in by_class],
+        ),
+        'f1': detection_figures.f1(
+            [(outcome.scores, outcome.f1) for outcome in by_class],
+            class_names,
+            (pooled.scores, pooled.f1),
+            best,
+        ),
+        'errors': detection_figures.errors(
+            counts,
+            detection_errors.KINDS,
+            class_names,
+            f'errors of detections with a score of at least {score:.2f}',
+        ),
     }
 
 
