@@ -78,6 +78,12 @@ def test_boxes_that_left_the_image_are_dropped(visible, kept):
     np.testing.assert_array_equal(clipped[0], [0, 0, 10, 2])
 
 
+def test_boxes_of_less_than_a_pixel_are_dropped():
+    boxes = np.array([[2.0, 2.0, 3.0, 3.0], [2.0, 2.0, 2.9, 3.0], [2.0, 2.0, 2.0, 9.0]])
+    _, keep = warp.kept_boxes(boxes, (20, 20))
+    np.testing.assert_array_equal(keep, [True, False, False])
+
+
 def test_the_identity_changes_nothing():
     boxes = np.array([[1.0, 2.0, 3.0, 4.0]])
     np.testing.assert_array_equal(Warp.identity((5, 6)).boxes(boxes), boxes)
