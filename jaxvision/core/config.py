@@ -195,7 +195,8 @@ def load(config_and_argument: str) -> Config:
         raise _mistake_in(file, error) from error
     if 'get_config' not in module:
         raise UserError(
-            f'{file} has no function get_config(argument). Define one that returns a config'
+            f"{file} has no function get_config. Define get_config(argument='') that "
+            'returns a config'
         )
     try:
         config = module['get_config'](*arguments)

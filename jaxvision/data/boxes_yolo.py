@@ -116,7 +116,10 @@ def _parse(file: Path) -> Json:
         reason = ' '.join(str(error).split())[:200]
         raise UserError(f'{file} is no YAML: {reason}') from error
     if not isinstance(fields, dict):
-        raise UserError(f'{file}: expected the fields `names`, `train` and `val`')
+        raise UserError(
+            f'{file}: expected fields such as `names: ...` and `train: ...`, and this YAML file '
+            'has none. Give the YAML file of the dataset as data.source=yolo:FILE'
+        )
     return fields
 
 
@@ -201,11 +204,17 @@ def _image_paths(file: Path, root: Path, entries: Value) -> list[Path]:
     if isinstance(entries, str):
         entries = [entries]
     if not isinstance(entries, list):
-        raise UserError(f'{file}: expected folders of images, not {shown(entries)}')
+        raise UserError(
+            f'{file}: expected the path of a folder or of a list of images, not '
+            f'{shown(entries)}. Write one path, or a list of paths'
+        )
     paths = {}
     for entry in entries:
         if not isinstance(entry, str):
-            raise UserError(f'{file}: expected a folder of images, not {shown(entry)}')
+            raise UserError(
+                f'{file}: expected the path of a folder or of a list of images, not '
+                f'{shown(entry)}. Write each path as a text'
+            )
         place = _place(file, root, entry)
         if is_file(place):
             listed = _listed(place, root)
@@ -223,8 +232,8 @@ def _place(file: Path, root: Path, entry: str) -> Path:
     place = inside(file, root, name)
     if not is_file(place) and not os.path.isdir(place):
         raise UserError(
-            f'{file}: there is no folder {shown(entry)} in {root}. Set data.images to the '
-            'folder that holds it'
+            f'{file}: there is no folder or list {shown(entry)} in {root}. Set data.images to '
+            'the folder in which this path begins'
         )
     return place
 

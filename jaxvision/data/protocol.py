@@ -48,7 +48,11 @@ Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
 
 
 class Unreadable(Exception):
-    """An example that cannot be read or decoded. The pipeline names it, or replaces it."""
+    """An example that cannot be read or decoded. Its text is the reason without the file's name.
+
+    With data.on_corrupt='stop' the pipeline raises a `UserError` that names the example. With
+    'replace', training takes the next readable row, and evaluation leaves the example out.
+    """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -96,7 +96,8 @@ def as_unreadable() -> Iterator[None]:
     except av.ArgumentError as error:
         raise Unreadable('no video file, or one of sizes that cannot be') from error
     except (av.FFmpegError, OSError) as error:
-        raise Unreadable(error.strerror or str(error)) from error
+        reason = error.strerror or str(error)
+        raise Unreadable(f'FFmpeg or the file system reports: {reason}') from error
 
 
 def upright(frame: 'av.VideoFrame') -> UInt8[np.ndarray, 'h w 3']:

@@ -150,10 +150,11 @@ class Training:
         self.checkpoints.save(state, _origin(self.run), metrics)
 
     def measure_test(self, state: TrainState) -> Records:
-        """Measure the test split once, for the last and for the best checkpoint.
+        """Measure the last and the best checkpoint on the test split, and log one row.
 
-        The metrics of both are logged as one row. If no checkpoint is the best, the
-        last one counts as the best.
+        Every call measures and logs anew. The metrics of the best checkpoint are named
+        'best/NAME', with 'best/step'. If no checkpoint is the best, the last one counts as
+        the best.
 
         Args:
             state: the last state.

@@ -38,14 +38,15 @@ class Common:
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch norm and SiLU; a 3x3 convolution may be depthwise and pointwise.
+    """Convolution, batch norm and SiLU, called as `block(x, train)`.
 
     Attributes:
         channels: of the output.
-        size: of the square window.
-        common: of the network.
+        size: side of the square window.
+        common: of the network. Its `depthwise` is not used here.
         stride: of the window.
-        depthwise: whether a depthwise convolution with the window precedes a pointwise one.
+        depthwise: whether there are two such layers: a depthwise one with the window and the
+            stride, then one of 1x1.
     """
 
     channels: int

@@ -28,7 +28,9 @@ PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, sectio
 
 
 class DenseHead(nn.Module):
-    """Class scores and distances to the edges, by convolutions of each map's own.
+    """Class scores and distances to the edges.
+
+    All maps share the convolutions, and each has its own batch norms (RTMDet, arXiv 2212.07784).
 
     Attributes:
         num_classes: without background.
@@ -51,20 +53,21 @@ class DenseHead(nn.Module):
     @nn.compact
     def __call__(self, maps: Sequence[FeatureMap], train: bool) -> dict[str, Array]:
         """Predict for each cell of each map, see `DenseDetector`."""
+        bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
+        scores = self._output(self.num_classes, bias_init=bias, name='scores')
+        edges = self._output(4, name='distances')
+        of_classes = self._branch(maps, train, 'class')
+        of_boxes = self._branch(maps, train, 'box')
         logits = []
         distances = []
-        for level, x in enumerate(maps, start=1):
-            scores = self._branch(x, train, f'level{level}_class')
-            bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
-            scores = self._output(
-                self.num_classes, bias_init=bias, name=f'level{level}_scores'
-            )(scores)
-            edges = self._branch(x, train, f'level{level}_box')
-            edges = self._output(4, name=f'level{level}_distances')(edges)
+        for stride, class_map, box_map in zip(
+            self.strides, of_classes, of_boxes, strict=True
+        ):
+            batch = class_map.shape[0]
+            logits.append(scores(class_map).reshape(batch, -1, self.num_classes))
             # At the start a box is about two cells high and wide.
-            edges = jax.nn.softplus(edges + 0.54) * self.strides[level - 1]
-            logits.append(scores.reshape(x.shape[0], -1, self.num_classes))
-            distances.append(edges.reshape(x.shape[0], -1, 4))
+            lengths = jax.nn.softplus(edges(box_map) + 0.54) * stride
+            distances.append(lengths.reshape(batch, -1, 4))
         return {
             'logits': jnp.concatenate(logits, axis=1),
             'distances': jnp.concatenate(distances, axis=1),
@@ -81,13 +84,14 @@ class DenseHead(nn.Module):
         )
 
     def _branch(
-        self, x: Float[Array, 'b h w c'], train: bool, name: str
-    ) -> Float[Array, 'b h w c2']:
+        self, maps: Sequence[FeatureMap], train: bool, name: str
+    ) -> list[FeatureMap]:
+        """Apply convolutions that the maps share, and norms of each map's own."""
         norm = layers.normalization(
             'batch', train, self.dtype, self.param_dtype, self.momentum
         )
         for i in range(1, self.depth + 1):
-            x = convolution.Conv(
+            conv = convolution.Conv(
                 self.width,
                 (3, 3),
                 use_bias=False,
@@ -95,9 +99,12 @@ class DenseHead(nn.Module):
                 dtype=self.dtype,
                 param_dtype=self.param_dtype,
                 name=f'{name}_conv{i}',
-            )(x)
-            x = nn.silu(norm(name=f'{name}_norm{i}')(x))
-        return x
+            )
+            maps = [
+                nn.silu(norm(name=f'level{level}_{name}_norm{i}')(conv(x)))
+                for level, x in enumerate(maps, start=1)
+            ]
+        return list(maps)
 
 
 class DenseDetector(nn.Module):

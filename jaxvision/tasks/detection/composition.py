@@ -54,10 +54,14 @@ def with_others(config: Config, source: Source) -> Source:
 
 
 def composing(prepare: Prepare) -> Prepare:
-    """Extend a function that prepares one example to examples with 'others'.
+    """Extend a function that prepares one example, so that it makes mosaics and mixups too.
+
+    The new function reads `example['others']`: {'mosaic': three examples, 'mixup': one example
+    in a list}, of which any may be missing. It prepares them too. A mosaic is made before a
+    mixup. If one of them is unreadable, the example is prepared alone.
 
     Args:
-        prepare: of an example without 'others'.
+        prepare: must ignore the key 'others', and return images of one size.
     """
 
     def prepare_all(example: Example, rng: np.random.Generator | None) -> Example:

@@ -91,11 +91,13 @@ def source(
         preprocessing: not used.
 
     Returns:
-        The training split, or a `SampleRows` with `task.samples` random latents and then
-        interpolations between latents. Its length does not depend on that of `source`.
+        For 'train', `source`, unchecked. For another split, a `SampleRows` with `task.samples`
+        random latents and then interpolations between latents, whatever the length of
+        `source`. It opens the training split of `config.data`, too.
 
     Raises:
-        UserError: The training split or the evaluated split has fewer than 4 images.
+        UserError: The split is not 'train', and the training split or `source` has fewer
+            than 4 images.
     """
     if split == 'train':
         return source
