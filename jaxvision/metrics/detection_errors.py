@@ -57,7 +57,7 @@ def count_errors(
         boxes = records['boxes'][row][chosen][order]
         labels = records['classes'][row][chosen][order]
         for label, kind in zip(
-            labels.tolist(), image.judge(boxes, labels), strict=True
+            labels.tolist(), image.kinds_of_errors(boxes, labels), strict=True
         ):
             if kind:
                 counts[label, KINDS.index(kind)] += 1
@@ -77,7 +77,7 @@ class _Image:
         # By a detection of the wrong class or place.
         self._touched = np.zeros(len(self._boxes), bool)
 
-    def judge(self, boxes: Boxes, labels: Classes) -> Sequence[str]:
+    def kinds_of_errors(self, boxes: Boxes, labels: Classes) -> Sequence[str]:
         """The type of error of each detection, best first; '' if it is none."""
         overlaps = [overlap.iou_on_host(box, self._boxes) for box in boxes]
         is_correct = [
