@@ -90,4 +90,6 @@ def test_images_without_objects_or_detections():
         records_of([], [(1, 0.9, OBJECT)]), CLASSES, score=0.5
     )
     assert counts[1, detection_errors.KINDS.index('background')] == counts.sum() == 1
-    assert not detection_errors.count_errors(records_of([], []), CLASSES, score=0.0).any()
+    assert not detection_errors.count_errors(
+        records_of([], []), CLASSES, score=0.0
+    ).any()

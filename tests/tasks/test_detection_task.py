@@ -166,6 +166,16 @@ def test_evaluation_is_of_the_averaged_weights_and_statistics(few, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, evaluate(broken, batch), expected)
 
 
+def test_exports_are_traced_for_batches_of_any_size(begun):
+    this, state, _ = begun
+    (size,) = jax.export.symbolic_shape('b')
+    images = jax.ShapeDtypeStruct((size, 64, 64, 3), np.uint8)
+    predict = jax.jit(this.task.predict)
+    traced = jax.export.export(predict)(state.variables, {'image': images})
+    shapes = {aval.shape for aval in traced.out_avals}
+    assert shapes == {(size, 100, 4), (size, 100)}
+
+
 def test_a_killed_run_continues_equal_to_the_bit(
     few, tmp_path, monkeypatch, no_pictures
 ):

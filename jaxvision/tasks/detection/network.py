@@ -164,7 +164,7 @@ def limits_of(inputs: Batch) -> Float[Array, 'b 4']:
         return jnp.tile(inputs['content_size'], 2).astype(jnp.float32)
     height, width = size_of(images)
     limits = jnp.array([height, width, height, width], jnp.float32)
-    return jnp.broadcast_to(limits, (len(images), 4))
+    return jnp.broadcast_to(limits, (images.shape[0], 4))
 
 
 def inside_any(centers: Float[Array, 'n 2'], boxes: Truth, mask: Valid) -> Chosen:
