@@ -42,7 +42,8 @@ class SplitReport:
     Attributes:
         name: as the dataset calls it.
         examples: their number.
-        class_counts: {class: its examples}, empty without labels.
+        class_counts: {class: its examples}, empty without labels. Examples whose label
+            is not known are left out.
         sizes: {'WIDTHxHEIGHT': number} of the images or videos, the commonest first.
         unreadable: {where: why} of the examples that cannot be decoded.
         unlabelled: number of examples of a multi-label dataset that have no label.

@@ -113,7 +113,8 @@ def events(rng: np.random.Generator, digits: Digits, frames: int) -> Example:
 
     Returns:
         video: uint8 [T, 64, 64, 1].
-        importance: float32 [T], 1 where the digits begin to overlap, less elsewhere.
+        importance: float32 [T], 1 where the digits begin to overlap, less elsewhere; 0
+            everywhere if they never do.
     """
     rows = _two(rng, digits)
     for _ in range(_TRIES):
@@ -241,8 +242,10 @@ def meetings(a: InkBoxes, b: InkBoxes) -> Meetings:
 def importance(met: Meetings) -> Float32[np.ndarray, 't']:
     """exp(-d / 4) of a frame that is d frames from the nearest event, a True of `met`.
 
-    There has to be an event.
+    It is 0 everywhere if there is no event.
     """
+    if not met.any():
+        return np.zeros(len(met), np.float32)
     frames = np.arange(len(met))[:, None]
     distances = np.abs(frames - np.flatnonzero(met))
     nearest = distances.min(1)

@@ -91,14 +91,15 @@ def _classes(sources: Mapping[Split, Source]) -> str:
 def class_counts(source: Source) -> list[int]:
     """The number of examples of each class, in the order of `info.class_names`.
 
-    The source has to have labels, none of them -1. An example with several counts for
-    each.
+    The source has to have labels. An example with several counts for each. An unknown
+    label, -1, counts for none.
     """
     assert isinstance(source, LabelledSource)
     labels = source.labels()
     if labels.ndim > 1:
         return labels.sum(0).astype(int).tolist()
-    return np.bincount(labels, minlength=len(source.info.class_names)).tolist()
+    known = labels[labels >= 0]
+    return np.bincount(known, minlength=len(source.info.class_names)).tolist()
 
 
 def empty_classes(source: Source) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
+from jaxvision.core.errors import UserError
 from jaxvision.core.files import atomic_path
 from jaxvision.data import decode, video_file, video_times
 from jaxvision.data.protocol import Unreadable
@@ -57,7 +58,8 @@ def read(
 
     Args:
         video: a file's path, its bytes, a list of encoded frames, or an array.
-        frames: the numbers of the frames, from 0, in any order. None is all frames.
+        frames: the numbers of one or more frames, from 0, in any order. None is all
+            frames.
         size: side of the squares to resize them to, in pixels. None keeps their size.
         channels: 1 (luma) or 3 (RGB).
         resize: `decode.stretch` or `decode.resize_center_crop`.
@@ -69,7 +71,13 @@ def read(
         Unreadable: The file is damaged, cut off, no video, ends before one of the
             frames, or has frames of several sizes. A file of MKV, WebM, GIF or WMV that
             is cut off looks like a shorter one.
+        UserError: `frames` is empty.
     """
+    if frames is not None and not len(frames):
+        raise UserError(
+            'frames=[]: expected the number of at least one frame. Leave it out for all '
+            'frames.'
+        )
     decoded = {}
     for number, frame in _encoded_frames(video, frames):
         if size is None:

@@ -99,7 +99,7 @@ class Subset(Wrapper):
 
     def read(self, rows: Rows) -> list[Example]:
         """Read several examples, in the order of `rows`."""
-        return self._source.read(self._rows[np.asarray(rows)])
+        return self._source.read(self._rows[np.asarray(rows, int)])
 
     def labels(self) -> Labels:
         """The label of every row."""
@@ -212,13 +212,17 @@ class InMemory(Wrapper):
     def batch(self, rows: Rows) -> dict[str, np.ndarray]:
         """Arrays [len(rows), ...] by key, copied, in the order of `rows`.
 
+        The first row is read even for no rows, since the arrays have its shapes.
+
         Raises:
             Unreadable: An example that is not in memory yet is damaged or missing.
         """
-        rows = np.asarray(rows)
-        is_ready = self._is_ready[rows]
-        if not is_ready.all():
-            self._fill(rows[~is_ready])
+        rows = np.asarray(rows, int)
+        missing = rows[~self._is_ready[rows]]
+        if not len(rows) and not self._arrays:
+            missing = np.arange(1)
+        if len(missing):
+            self._fill(missing)
         return {name: array[rows] for name, array in self._arrays.items()}
 
     def _fill(self, rows: Chosen) -> None:

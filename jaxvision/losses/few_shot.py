@@ -15,7 +15,8 @@ def prototypes(support: Support, mask: SupportMask) -> Centres:
     """Mean feature vector of each class (prototypical networks, Snell et al. 2017).
 
     `support` [N, K, D] holds features of K examples of each of N classes. `mask` [N, K]
-    is 1 for an example and 0 for padding. A class without any example becomes NaN.
+    is 1 for an example and 0 for padding. A class without any example becomes NaN, but
+    episodes and `predict --support` have at least one of each class.
     """
     features = support * mask[..., None]
     totals = features.sum(1)

@@ -7,6 +7,7 @@ import pytest
 
 from jaxvision.core.types import Example
 from jaxvision.data import decode, inspection
+from jaxvision.data.noise import Noise
 from jaxvision.data.protocol import RowSource, SourceInfo
 
 
@@ -45,6 +46,19 @@ def test_videos_are_compared_as_a_whole(threads):
     assert report.splits['test'].in_training == [
         ('clips train, row 1', 'clips test, row 1')
     ]
+
+
+def test_unknown_labels_count_for_no_class():
+    class Secret(Noise):
+        """A test split whose labels are kept secret, as some of TFDS are, but for one."""
+
+        def labels(self):
+            return np.array([-1, 2, -1], np.int32)
+
+    sources = {'train': Noise(4, 3, 9), 'test': Secret(4, 3, 3)}
+    report = inspection.inspect(sources, threads=0)
+    assert report.splits['test'].class_counts == {'0': 0, '1': 0, '2': 1}
+    assert sum(report.splits['train'].class_counts.values()) == 9
 
 
 @pytest.mark.parametrize('near', [False, True])

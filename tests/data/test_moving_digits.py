@@ -6,6 +6,7 @@ from scipy import stats
 from test_digit_scenes import opened
 
 from jaxvision.data import moving_digits
+from jaxvision.data.composed import read_digits
 
 
 def rng(seed=0):
@@ -106,6 +107,15 @@ def test_an_event_is_a_meeting_and_the_rest_is_as_near_as_that():
         np.exp(-np.array([3, 2, 1, 0, 1, 2]) / 4),
         rtol=1e-6,
     )
+
+
+def test_a_video_without_a_meeting_has_no_importance():
+    nothing = moving_digits.importance(np.zeros(6, bool))
+    assert nothing.dtype == np.float32 and nothing.tolist() == [0] * 6
+    digits = read_digits('test')
+    # One frame has no beginning of an overlap, so all tries fail.
+    example = moving_digits.events(rng(), digits, frames=1)
+    assert example['importance'].tolist() == [0]
 
 
 def test_every_clip_of_events_has_two():

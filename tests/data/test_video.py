@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from jaxvision.core.errors import UserError
 from jaxvision.data import decode, video
 from jaxvision.data.protocol import Unreadable
 
@@ -180,6 +181,15 @@ def test_encoded_pictures_and_arrays_are_videos_too(tmp_path):
     for measure in (video.count, video.read):
         with pytest.raises(Unreadable, match='no frames'):
             measure([])
+
+
+def test_no_frame_numbers_are_refused(real):
+    for film in (real, np.zeros((5, 8, 6, 1), np.uint8)):
+        for numbers in ([], np.arange(0)):
+            with pytest.raises(
+                UserError, match=r'^frames=\[\]: expected the number of'
+            ):
+                video.read(film, numbers)
 
 
 def test_frames_of_several_sizes_make_clips_of_one():

@@ -69,6 +69,22 @@ def test_a_wrapper_has_the_rows_of_its_source(name):
         np.testing.assert_array_equal(source[row]['image'], plain[rows[row]]['image'])
 
 
+@pytest.mark.parametrize('name', WRAPPED)
+def test_no_rows_are_no_examples(name):
+    assert WRAPPED[name]().read([]) == []
+
+
+def test_a_batch_of_no_rows_has_the_keys_and_shapes_of_the_others():
+    source = InMemory(noise())
+    for rows in ([], np.arange(0)):
+        empty = source.batch(rows)
+        assert {name: array.shape for name, array in empty.items()} == {
+            'image': (0, 4, 4, 3),
+            'label': (0,),
+        }
+    np.testing.assert_array_equal(source.batch([2])['image'], noise()[2]['image'][None])
+
+
 def test_examples_of_a_numbered_source_hold_their_row():
     source = wrappers.Numbered(noise())
     assert source.info.holds == ('image', 'label', 'row')
