@@ -11,7 +11,7 @@ from jaxvision.viz.canvas import Picture
 _MOST_COLORS = 10  # classes with a colour of their own; the curves of others are grey
 
 # (x, y) of the points of a curve.
-Curve = tuple[Float[np.ndarray, 'n'], Float[np.ndarray, 'n']]
+Curve = tuple[Float[np.ndarray, '_'], Float[np.ndarray, '_']]
 
 
 def precision_recall(
