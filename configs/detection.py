@@ -1,8 +1,8 @@
 """Object detection: boxes, classes and scores.
 
 jaxvision train --config detection
-    generated scenes of one to three digits, 64x64 pixels; one-stage detector: AP 0.846,
-    AP50 0.980 on 1,000 held-out scenes, 2,400 steps, 448 CPU s on 2 cores
+    generated scenes of one to three digits, 64x64 pixels; one-stage detector: AP 0.917,
+    AP50 0.988 on 1,000 held-out scenes, 9,000 steps, 700 CPU s on 2 cores
 
 jaxvision train --config detection:digit_scenes/64,faster_rcnn
     Faster R-CNN on the same scenes: AP 0.808, AP50 0.982, 2,400 steps, 473 CPU s
@@ -40,15 +40,16 @@ def get_config(argument='digit_scenes/64'):
 
 def _digit_scenes(config):
     config.data.image_size = 128
-    config.data.batch_size = 32
-    config.model.variant = 'cnn:8x1-16x1-48-96'
-    config.model.options = {'strides': '4-8', 'width': 48}
+    # Short trainings gain more from many steps than from large batches.
+    config.data.batch_size = 8
+    config.model.variant = 'cnn:16x1-32x1-64-128'
+    config.model.options = {'strides': '4-8', 'width': 64}
     config.optimizer.lr = 2e-3
     config.optimizer.weight_decay = 0.05
     config.optimizer.warmup = '3000 examples'
-    config.train.steps = '2400'
-    config.train.eval_every = '1200'
-    config.train.checkpoint_every = '1200'
+    config.train.steps = '9000'
+    config.train.eval_every = '4500'
+    config.train.checkpoint_every = '4500'
 
 
 def _photographs(config):
