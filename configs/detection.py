@@ -21,8 +21,8 @@ _NEW_PARTS = 'model/features/backbone/head,model/features/pyramid'
 
 def get_config(argument='digit_scenes/64'):
     source, _, recipe = argument.partition(',')
-    if recipe not in ('', 'faster_rcnn'):
-        raise unknown('there is no recipe', recipe, ['faster_rcnn'])
+    if recipe and recipe not in _RECIPES:
+        raise unknown('there is no recipe', recipe, _RECIPES)
     config = configs.default('detection')
     config.data.source = source
     config.model.name = 'dense_detector'
@@ -34,7 +34,7 @@ def get_config(argument='digit_scenes/64'):
     else:
         _photographs(config)
     if recipe:
-        _faster_rcnn(config)
+        _RECIPES[recipe](config)
     return config
 
 
@@ -89,3 +89,24 @@ def _small_stages(config):
     config.task.anchor_samples = 64
     config.task.region_samples = 16
     config.task.positive_fraction = 0.5
+
+
+def _yolox(config):
+    config.model.name = 'yolox'
+    config.task.candidates = 10
+    config.task.box_weight = 5.0
+    config.task.nms_iou = 0.65
+    config.train.init_from = ''
+    config.train.init_new = ''
+    config.task.backbone_rate = 1.0
+    if config.data.source.startswith('digit_scenes'):
+        config.model.variant = '0.33x0.25'
+        config.model.options = {}
+        return
+    config.model.variant = 'nano'
+    config.model.options = {}
+    config.data.image_size = 416
+    config.task.augment.mosaic = 0.5
+
+
+_RECIPES = {'faster_rcnn': _faster_rcnn, 'yolox': _yolox}
