@@ -9,9 +9,12 @@ import pytest
 from helpers import yolox_weights
 
 from jaxvision.core import config as configs
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import create
 from jaxvision.models.detectors import yolox
+from jaxvision.tasks.detection import preparation, task
 from jaxvision.tasks.detection.grid_stage import GridStage, class_costs
+from jaxvision.train import saved
 
 STATE = create(jax.random.key(0), {}, {}, {})
 HEIGHT, WIDTH = yolox_weights.TRAINING_SIZE
@@ -127,3 +130,31 @@ def test_costs_of_extreme_scores_are_finite_and_ordered():
     costs = class_costs(logits, jnp.full(2, 200.0), jnp.array([0, 1]))
     assert jnp.isfinite(costs).all()
     assert costs[0, 0] < costs[0, 1] and costs[1, 1] < costs[1, 0]
+
+
+def test_a_training_step_of_the_whole_network_keeps_the_shapes_of_its_state():
+    config = configs.default('detection')
+    config.model.name = 'yolox'
+    config.model.variant = '0.33x0.0625'
+    config.model.dtype = 'bfloat16'
+    config.optimizer.ema = 0.9
+    spec = Spec(
+        inputs={'image': ArraySpec((64, 96, 3))},
+        targets=preparation.targets(4),
+        class_names=('a', 'b'),
+        preprocessing=Preprocessing(size=(64, 96), mean=(0.0,) * 3, std=(1.0,) * 3),
+        examples=8,
+        details=task.Details(),
+    )
+    detection = task.make(config.lock(), spec)
+    batch = saved.blank_batch(spec)
+    before = jax.eval_shape(detection.init, jax.random.key(0), batch)
+    after, scalars = jax.eval_shape(detection.update, before, batch)
+    assert jax.tree.map(_shape_and_dtype, after) == jax.tree.map(
+        _shape_and_dtype, before
+    )
+    assert {'loss', 'class', 'objectness', 'box'} <= scalars.keys()
+
+
+def _shape_and_dtype(leaf):
+    return leaf.shape, leaf.dtype
