@@ -120,7 +120,7 @@ def calibrated(model, batches):
     cells = sum((side // stride) ** 2 for stride in (8, 16, 32))
     # About this fraction of the cells has a logit of objectness above -4.4.
     rare = statistics.NormalDist().inv_cdf(1 - CELLS / cells)
-    goals = {'cls': (-3.0, 2.0), 'obj': (-4.4 - 1.5 * rare, 1.5), 'reg': (0.0, 0.5)}
+    goals = {'cls': (-3.0, 2.0), 'obj': (-4.4 - 4 * rare, 4.0), 'reg': (0.0, 0.3)}
     for kind, (mean, std) in goals.items():
         for layer, conv in enumerate(getattr(model.head, f'{kind}_preds')):
             outputs = outputs_of(model, conv, batches)
@@ -196,9 +196,13 @@ def reference(source, name):
         for seed in itertools.count():
             image = picture(number, seed, side)
             rows = detect(model, postprocess, image, side)
-            if 20 <= len(rows) <= 100:
+            sides = rows[:, 2:4] - rows[:, :2]
+            visible = rows[sides.min(axis=1) > 1]
+            if len(visible) >= 20 and len(rows) <= 100:
                 break
-        print(name, len(rows), 'detections of', len(set(rows[:, 5])), 'classes')
+        classes = len(set(visible[:, 5]))
+        best = visible[:, 4].max()
+        print(f'{name}: {len(visible)} of {classes} classes, scores up to {best:.2f}')
         seeds.append(seed)
         detections.append(rows)
     return Reference(model, shapes, changed, seeds, detections)
