@@ -32,7 +32,7 @@ TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))
 
 from helpers import yolox_weights  # noqa: E402
-from helpers.yolox_weights import DATA, differences, picture  # noqa: E402
+from helpers.yolox_weights import DATA, differences, picture, rows_of  # noqa: E402
 
 # name: (factor of depth, factor of width, depthwise, side of the images)
 SIZES = {
@@ -287,9 +287,9 @@ def compare(folder):
             assert command.main(arguments) == 0
         answers = json.loads((out / 'predictions.json').read_text())
         stored = np.load(weights.with_suffix('.npz'))
-        for number, entry in enumerate(answers['predictions']):
-            expected = stored[str(number)]
-            print(name, number, differences(entry['answer']['detections'], expected))
+        for number, entry in enumerate(answers['files']):
+            found = rows_of(entry['answer']['detections'])
+            print(name, number, differences(found, stored[str(number)]))
 
 
 if __name__ == '__main__':

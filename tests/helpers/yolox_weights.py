@@ -75,37 +75,43 @@ def training_batch():
     return outputs.astype(np.float32), truth.astype(np.float32)
 
 
-def differences(answer, expected):
-    """The largest differences of detections, matched as sets; needs jaxvision.
-
-    Args:
-        answer: detections of COCO's classes, in COCO's form.
-        expected: rows of xmin, ymin, xmax, ymax, score and class.
-
-    Returns:
-        {'detections': their number, 'unmatched': detections without a counterpart of the same
-        class, 'box': pixels, 'score': of the counterparts}.
-    """
+def rows_of(answer):
+    """Rows of xmin, ymin, xmax, ymax, score and class of an answer of `jaxvision predict`."""
     from jaxvision.pretrained import coco_classes
 
-    edges = np.array([row['bbox'] for row in answer]).reshape(-1, 4)
-    edges[:, 2:] += edges[:, :2]
-    scores = np.array([row['score'] for row in answer])
-    names = [row['class'] for row in answer]
     classes = [category.name for category in coco_classes.categories()]
-    free = set(range(len(answer)))
+    rows = []
+    for detection in answer:
+        x, y, width, height = detection['bbox']
+        number = classes.index(detection['class'])
+        rows.append([x, y, x + width, y + height, detection['score'], number])
+    return np.array(rows).reshape(-1, 6)
+
+
+def differences(found, expected):
+    """The largest differences of detections, matched as sets within each class.
+
+    Args:
+        found: rows of xmin, ymin, xmax, ymax, score and class.
+        expected: likewise.
+
+    Returns:
+        {'detections': their number, 'unmatched': detections without a counterpart, 'box': pixels,
+        'score': of the counterparts}.
+    """
+    free = set(range(len(found)))
     worst_box = worst_score = 0.0
     unmatched = 0
     for row in expected:
-        distance = np.abs(edges - row[:4]).max(axis=1)
-        same = [i for i in free if names[i] == classes[int(row[5])]]
-        if not same:
+        distance = np.abs(found[:, :4] - row[:4]).max(axis=1)
+        of_class = [i for i in free if found[i, 5] == row[5]]
+        if not of_class:
             unmatched += 1
             continue
-        best = min(same, key=lambda i: distance[i])
+        best = min(of_class, key=lambda i: distance[i])
         free.remove(best)
         worst_box = max(worst_box, float(distance[best]))
-        worst_score = max(worst_score, float(abs(scores[best] - row[4])))
+        worst_score = max(worst_score, float(abs(found[best, 4] - row[4])))
     return {
         'detections': len(expected),
         'unmatched': unmatched + len(free),
