@@ -1,7 +1,6 @@
 """Objects found in images: their boxes on the full images, and files for other programs."""
 
 import argparse
-import collections
 import contextlib
 import dataclasses
 import functools
@@ -10,27 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
-from jaxvision.boxes.merging import Detections
-from jaxvision.cli.predict import detection_files, finding, images
+from jaxvision.cli.predict import detection_answers, detection_files, finding, images
+from jaxvision.cli.predict.detection_films import Films, is_film
 from jaxvision.cli.predict.file_by_file import FilePredictor
 from jaxvision.cli.predict.finding import Finder, Tiles
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request, check_inputs
 from jaxvision.cli.predict.report import Progress
-from jaxvision.core.fields import Field
 from jaxvision.core.task import Shown
-from jaxvision.core.types import Example, Json, Records
+from jaxvision.core.types import Example, Records
 from jaxvision.data import decode, files
-from jaxvision.viz import boxes as drawing
 
 DOES = 'detects objects'
-FILES = 'images'
+FILES = 'images or videos'
 OWNER = 'a detector'
-
-# Score from which a detection is given, if the run has no calibration.json.
-SCORE = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'OUT gets NAME.png, the image at its full size with boxes. predictions.json has the\n'
         "class, the score and the box of each object, as [x, y, width, height] in the image's\n"
         'pixels. An object is given if its score reaches the threshold of its class, which the\n'
-        'run has chosen on its validation split (calibration.json), or else 0.3.',
+        'run has chosen on its validation split (calibration.json), or else 0.3.\n'
+        'A video gets NAME.mp4, without sound, and NAME.jsonl, with a line for each frame.\n'
+        'With the extra `tracking`, an object keeps its number from frame to frame.',
     )
     group.add_argument(
         '--score',
@@ -99,7 +95,7 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
     """
     check_inputs(model, {'image'})
     formats = detection_files.parse(options.format)
-    scores, origin = thresholds(model, options.score)
+    scores, origin = detection_answers.thresholds(model, options.score)
     changes = finding.CHANGES if options.tta else finding.CHANGES[:1]
     finder = Finder(
         model=model,
@@ -108,11 +104,12 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
         batch_size=request.batch_size,
     )
     print(f'score thresholds: {origin}', file=sys.stderr)
+    films, photos = _split(request)
     predictor = images.make_predictor(
         model,
-        request,
-        pictures=pictures(request),
-        outputs=pictures(request),
+        photos,
+        pictures=_pictures(request, photos.paths),
+        outputs=_pictures(request, photos.paths),
         read=functools.partial(read, model),
         show=functools.partial(show, model, scores),
     )
@@ -127,6 +124,13 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
         )
     return DetectionPredictor(
         files=predictor,
+        films=Films(
+            finder=finder,
+            scores=scores,
+            names=films.paths,
+            places=_places(request, films.paths),
+            draws=request.pictures,
+        ),
         out=request.out,
         formats=formats,
         class_names=model.spec.class_names,
@@ -135,42 +139,26 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
     )
 
 
-def thresholds(model: Model, score: float | None) -> tuple[Float[np.ndarray, 'k'], str]:
-    """Choose the score of each class from which its objects are given.
-
-    Args:
-        model: a detector, with the calibration of its run.
-        score: of the user; None: that of the calibration, or `SCORE`.
-
-    Returns:
-        (the scores, a sentence of where they come from).
-
-    Raises:
-        UserError: The score is not in [0, 1].
-    """
-    names = model.spec.class_names
-    if score is not None:
-        Field(SCORE, '', least=0, most=1).check('--score', score)
-        return np.full(len(names), score), f'--score={score:g}'
-    overall = model.calibration.get('score')
-    if overall is None:
-        reason = 'the run chose none on a validation split'
-        return np.full(len(names), SCORE), f'{SCORE:g} ({reason}; --score S changes it)'
-    by_class = model.calibration.get('class_scores', {})
-    # A class without a correct detection on the validation split has no threshold.
-    chosen = [by_class.get(name) or overall for name in names]
-    origin = (
-        f'{min(chosen):.2f} to {max(chosen):.2f} by class, the best F1 on validation at '
-        f'step {model.calibration.get("step")} (--score S changes them)'
+def _split(request: Request) -> tuple[Request, Request]:
+    """Separate the videos from the images."""
+    films = [path for path in request.paths if is_film(path)]
+    photos = [path for path in request.paths if not is_film(path)]
+    return (
+        dataclasses.replace(request, paths=films),
+        dataclasses.replace(request, paths=photos),
     )
-    return np.array(chosen), origin
 
 
-def pictures(request: Request) -> list[Path]:
+def _places(request: Request, paths: Sequence[str]) -> list[Path]:
+    """Return OUT/NAME.png for some of the user's files, all names different."""
+    places = files.picture_paths(request.paths, request.out)
+    by_path = dict(zip(request.paths, places, strict=True))
+    return [by_path[path] for path in paths]
+
+
+def _pictures(request: Request, paths: Sequence[str]) -> list[Path]:
     """Return the path of the picture of each image; [] without pictures."""
-    if not request.pictures:
-        return []
-    return files.picture_paths(request.paths, request.out)
+    return _places(request, paths) if request.pictures else []
 
 
 def read(model: Model, path: str, draws: bool) -> Example:
@@ -239,82 +227,16 @@ def show(
         outputs: of the detector for this example.
 
     Returns:
-        (the answer, the picture or None), see `answer_of`.
+        (the answer, the picture or None), see `detection_answers.answer_of`.
     """
     found = finding.in_view(example, outputs)
     found = found.at(found.scores >= scores[found.classes])
     height, width = np.asarray(example['original_size']).tolist()
-    answer = answer_of(model, found, (height, width))
+    answer = detection_answers.answer_of(model, found, (height, width))
     if 'original' not in example:
         return answer, None
     original = decode.decode(example['original'], 3)
-    return answer, draw(model, original, found)
-
-
-def answer_of(model: Model, found: Detections, size: tuple[int, int]) -> Json:
-    """Describe the objects of an image.
-
-    Args:
-        model: with the names and the numbers of the classes.
-        found: in pixels of the image.
-        size: (height, width) of the image, pixels.
-
-    Returns:
-        {'objects': their number by class, as text, 'size': [width, height], 'detections':
-        [{'class', 'category_id', 'score', 'bbox'}, ...]}, the best detection first. 'bbox' is
-        [x, y, width, height], as in COCO's results.
-    """
-    names = model.spec.class_names
-    category_ids = getattr(model.spec.details, 'category_ids', ())
-    detections = []
-    for box, score, number in zip(
-        found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True
-    ):
-        ymin, xmin, ymax, xmax = box
-        sides = (xmin, ymin, xmax - xmin, ymax - ymin)
-        detections.append(
-            {
-                'class': names[number],
-                'category_id': category_ids[number] if category_ids else number,
-                'score': round(score, 6),
-                'bbox': [round(side, 3) for side in sides],
-            }
-        )
-    counts = collections.Counter(names[number] for number in found.classes.tolist())
-    listed = [f'{count} {name}' for name, count in counts.most_common()]
-    height, width = size
-    return {
-        'objects': ', '.join(listed) or 'none',
-        'size': [width, height],
-        # The table lists a list of texts, and takes an empty list for one.
-        'detections': tuple(detections),
-    }
-
-
-def draw(
-    model: Model,
-    image: finding.Image,
-    found: Detections,
-    ids: Sequence[str] = (),
-) -> UInt8[np.ndarray, 'h2 w2 3']:
-    """Draw the boxes of an image, each with its class and its score.
-
-    Args:
-        model: with the names of the classes.
-        image: at its full size, with 3 channels.
-        found: in pixels of the image.
-        ids: a text before each caption; empty: none.
-    """
-    captions = []
-    for number, score in zip(
-        found.classes.tolist(), found.scores.tolist(), strict=True
-    ):
-        captions.append(f'{model.spec.class_names[number]} {score:.2f}')
-    if ids:
-        captions = [
-            f'{text} {caption}' for text, caption in zip(ids, captions, strict=True)
-        ]
-    return drawing.draw(image, found.boxes, captions, found.classes)
+    return answer, detection_answers.draw(model, original, found)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -323,6 +245,7 @@ class DetectionPredictor:
 
     Attributes:
         files: predicts for the images.
+        films: predicts for the videos, after the images.
         out: the output folder.
         formats: of the further files.
         class_names: of the model.
@@ -332,6 +255,7 @@ class DetectionPredictor:
     """
 
     files: FilePredictor
+    films: Films
     out: Path
     formats: Sequence[str]
     class_names: Sequence[str]
@@ -341,17 +265,17 @@ class DetectionPredictor:
 
     @property
     def names(self) -> Sequence[str]:
-        """The user's files."""
-        return self.files.names
+        """The user's files: the images, and then the videos."""
+        return [*self.files.names, *self.films.names]
 
     @property
     def outputs(self) -> list[Path]:
         """The files and folders that will be written beside predictions.json."""
-        outputs = list(self.files.outputs)
+        outputs = [*self.files.outputs, *self.films.outputs]
         if 'coco' in self.formats:
             outputs.append(self.out / detection_files.COCO_FILE)
         if 'yolo' in self.formats:
-            outputs += detection_files.yolo_paths(self.names, self.out)
+            outputs += detection_files.yolo_paths(self.files.names, self.out)
             outputs.append(self.out / detection_files.YOLO_FOLDER)
         return outputs
 
@@ -367,13 +291,15 @@ class DetectionPredictor:
         """Predict for a batch of files at a time; see `Predictor`."""
         done = 0
         with self._writers() as writers:
-            for entries in self.files.predict():
+            batches = self.files.predict() if self.files.names else ()
+            for entries in batches:
                 for row, entry in enumerate(entries, done):
                     for write in writers:
                         if 'answer' in entry:
                             write(row, entry)
                 done += len(entries)
                 yield entries
+        yield from self.films.predict()
 
     @contextlib.contextmanager
     def _writers(self) -> Iterator[list[Callable[[int, Entry], None]]]:
@@ -383,7 +309,7 @@ class DetectionPredictor:
             if 'coco' in self.formats:
                 path = self.out / detection_files.COCO_FILE
                 results = stack.enter_context(detection_files.open_coco(path))
-                ids = detection_files.image_ids(self.names)
+                ids = detection_files.image_ids(self.files.names)
 
                 def write_coco(row: int, entry: Entry) -> None:
                     entry['image_id'] = ids[row]
@@ -391,7 +317,7 @@ class DetectionPredictor:
 
                 writers.append(write_coco)
             if 'yolo' in self.formats:
-                paths = detection_files.yolo_paths(self.names, self.out)
+                paths = detection_files.yolo_paths(self.files.names, self.out)
 
                 def write_yolo(row: int, entry: Entry) -> None:
                     answer = entry['answer']

@@ -128,6 +128,21 @@ class Finder:
             return merged[0]
         return merging.weighted_fusion(merging.joined(merged), views=len(merged))
 
+    def find_in_frames(self, images: Sequence[Image]) -> list[Detections]:
+        """Find the objects of the frames of a video, at most `batch_size` of them.
+
+        Args:
+            images: upright, with 3 channels.
+        """
+        if self.has_views:
+            return [self.find(image, lambda done: None) for image in images]
+        examples = [self.model.prepare(image) for image in images]
+        outputs = self.model.predict_each(examples, self.batch_size)
+        return [
+            in_view(example, output)
+            for example, output in zip(examples, outputs, strict=True)
+        ]
+
     def _views(self, image: Image) -> Iterator[tuple[int, View]]:
         """Yield (number of the change, view) for each part of an image."""
         parts = iter([whole(image)])

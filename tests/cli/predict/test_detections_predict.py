@@ -10,7 +10,7 @@ from helpers import blobs
 from PIL import Image
 from pycocotools.coco import COCO
 
-from jaxvision.cli.predict import command, detections
+from jaxvision.cli.predict import command, detection_answers
 from jaxvision.core.errors import UserError
 
 # (ymin, xmin, ymax, xmax, class) in an image of 120x200.
@@ -222,10 +222,12 @@ def test_the_files_of_other_programs_are_not_replaced(
 
 def test_a_class_without_a_threshold_has_that_of_all_classes():
     model = blobs.model(calibration=CALIBRATION)
-    scores, _ = detections.thresholds(model, None)
+    scores, _ = detection_answers.thresholds(model, None)
     np.testing.assert_array_equal(scores, [0.5, 0.7])
     nothing_correct = {'score': None, 'class_scores': {'red': None, 'green': None}}
-    scores, _ = detections.thresholds(blobs.model(calibration=nothing_correct), None)
+    scores, _ = detection_answers.thresholds(
+        blobs.model(calibration=nothing_correct), None
+    )
     np.testing.assert_array_equal(scores, [0.3, 0.3])
     with pytest.raises(UserError, match='--score'):
-        detections.thresholds(model, -0.1)
+        detection_answers.thresholds(model, -0.1)

@@ -1,0 +1,114 @@
+"""What is said and drawn of the objects of one image: thresholds, the answer, the picture."""
+
+import collections
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxvision.boxes.merging import Detections
+from jaxvision.cli.predict import finding
+from jaxvision.cli.predict.model import Model
+from jaxvision.core.fields import Field
+from jaxvision.core.types import Json
+from jaxvision.viz import boxes as drawing
+
+# Score from which a detection is given, if the run has no calibration.json.
+SCORE = 0.3
+
+
+def thresholds(model: Model, score: float | None) -> tuple[Float[np.ndarray, 'k'], str]:
+    """Choose the score of each class from which its objects are given.
+
+    Args:
+        model: a detector, with the calibration of its run.
+        score: of the user; None: that of the calibration, or `SCORE`.
+
+    Returns:
+        (the scores, a sentence of where they come from).
+
+    Raises:
+        UserError: The score is not in [0, 1].
+    """
+    names = model.spec.class_names
+    if score is not None:
+        Field(SCORE, '', least=0, most=1).check('--score', score)
+        return np.full(len(names), score), f'--score={score:g}'
+    overall = model.calibration.get('score')
+    if overall is None:
+        reason = 'the run chose none on a validation split'
+        return np.full(len(names), SCORE), f'{SCORE:g} ({reason}; --score S changes it)'
+    by_class = model.calibration.get('class_scores', {})
+    # A class without a correct detection on the validation split has no threshold.
+    chosen = [by_class.get(name) or overall for name in names]
+    origin = (
+        f'{min(chosen):.2f} to {max(chosen):.2f} by class, the best F1 on validation at '
+        f'step {model.calibration.get("step")} (--score S changes them)'
+    )
+    return np.array(chosen), origin
+
+
+def answer_of(model: Model, found: Detections, size: tuple[int, int]) -> Json:
+    """Describe the objects of an image.
+
+    Args:
+        model: with the names and the numbers of the classes.
+        found: in pixels of the image.
+        size: (height, width) of the image, pixels.
+
+    Returns:
+        {'objects': their number by class, as text, 'size': [width, height], 'detections':
+        [{'class', 'category_id', 'score', 'bbox'}, ...]}, the best detection first. 'bbox' is
+        [x, y, width, height], as in COCO's results.
+    """
+    names = model.spec.class_names
+    category_ids = getattr(model.spec.details, 'category_ids', ())
+    detections = []
+    for box, score, number in zip(
+        found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True
+    ):
+        ymin, xmin, ymax, xmax = box
+        sides = (xmin, ymin, xmax - xmin, ymax - ymin)
+        detections.append(
+            {
+                'class': names[number],
+                'category_id': category_ids[number] if category_ids else number,
+                'score': round(score, 6),
+                'bbox': [round(side, 3) for side in sides],
+            }
+        )
+    counts = collections.Counter(names[number] for number in found.classes.tolist())
+    listed = [f'{count} {name}' for name, count in counts.most_common()]
+    height, width = size
+    return {
+        'objects': ', '.join(listed) or 'none',
+        'size': [width, height],
+        # The table lists a list of texts, and takes an empty list for one.
+        'detections': tuple(detections),
+    }
+
+
+def draw(
+    model: Model,
+    image: finding.Image,
+    found: Detections,
+    ids: Sequence[str] = (),
+) -> UInt8[np.ndarray, 'h2 w2 3']:
+    """Draw the boxes of an image, each with its class and its score.
+
+    Args:
+        model: with the names of the classes.
+        image: at its full size, with 3 channels.
+        found: in pixels of the image.
+        ids: a text before each caption; empty: none.
+    """
+    captions = []
+    for number, score in zip(
+        found.classes.tolist(), found.scores.tolist(), strict=True
+    ):
+        captions.append(f'{model.spec.class_names[number]} {score:.2f}')
+    if ids:
+        captions = [
+            f'{text}{caption}' for text, caption in zip(ids, captions, strict=True)
+        ]
+    return drawing.draw(image, found.boxes, captions, found.classes)
