@@ -150,7 +150,8 @@ def pyramid_levels(
         Levels within `levels`.
     """
     sides = jnp.sqrt(jnp.prod(jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1))
-    level = jnp.floor(canonical_level + jnp.log2(sides / canonical_size + 1e-6))
+    # torchvision adds the small number after the logarithm.
+    level = jnp.floor(canonical_level + jnp.log2(sides / canonical_size) + 1e-6)
     return jnp.clip(level, *levels).astype(jnp.int32)
 
 

@@ -123,8 +123,9 @@ class ResNet(nn.Module):
         block: the class of the blocks.
         depths: number of blocks of each stage.
         stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
-        norm: 'batch' or 'group'.
+        norm: 'batch', 'group' or 'frozen'.
         momentum: fraction of the running statistics that a training step keeps.
+        epsilon: added to the variance.
         drop_path: rate of the last block. It grows linearly with depth, from 0.
         remat: recompute each block in the backward pass, which saves memory.
         dtype: of the computation.
@@ -137,6 +138,7 @@ class ResNet(nn.Module):
     stem: str = 'imagenet'
     norm: str = 'batch'
     momentum: float = 0.9
+    epsilon: float = 1e-5
     drop_path: float = 0.0
     remat: bool = False
     dtype: DTypeLike = jnp.float32
@@ -162,6 +164,7 @@ class ResNet(nn.Module):
             self.dtype,
             self.param_dtype,
             self.momentum,
+            self.epsilon,
         )
         block = self.block
         if self.remat:
@@ -225,6 +228,7 @@ def make(
     version: str = 'v1.5',
     norm: str = 'batch',
     momentum: float = 0.9,
+    epsilon: float = 1e-5,
     drop_path: float = 0.0,
     remat: bool = False,
 ) -> ResNet:
@@ -238,8 +242,10 @@ def make(
         stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
         version: 'v1.5' has the stride in the 3x3 convolution of a bottleneck. 'v1' has it in the
             first 1x1 convolution, and is only for '50' and larger.
-        norm: 'batch' or 'group' (32 groups).
+        norm: 'batch', 'group' (32 groups), or 'frozen': batch norm that training does not
+            change.
         momentum: fraction of the running statistics that a training step keeps.
+        epsilon: added to the variance.
         drop_path: rate of the last block. It grows linearly with depth, from 0 in the first.
         remat: recompute each block in the backward pass, which saves memory.
 
@@ -248,7 +254,7 @@ def make(
     """
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('stem', stem, ('imagenet', 'cifar'))
-    layers.one_of('norm', norm, ('batch', 'group'))
+    layers.one_of('norm', norm, ('batch', 'group', 'frozen'))
     block, depths = SIZES[variant]
     versions = ('v1.5',)
     if block is BottleneckBlock:
@@ -263,6 +269,7 @@ def make(
         stem=stem,
         norm=norm,
         momentum=momentum,
+        epsilon=epsilon,
         drop_path=drop_path,
         remat=remat,
         dtype=dtype,

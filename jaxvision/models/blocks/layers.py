@@ -38,6 +38,7 @@ class BatchNorm(nn.Module):
         dtype: of the output.
         param_dtype: of the parameters.
         scale_init: initialiser of the scale.
+        is_frozen: whether scale and bias have no gradient.
     """
 
     use_running_average: bool
@@ -46,6 +47,7 @@ class BatchNorm(nn.Module):
     dtype: DTypeLike = jnp.float32
     param_dtype: DTypeLike = jnp.float32
     scale_init: Callable = nn.initializers.ones
+    is_frozen: bool = False
 
     @nn.compact
     def __call__(self, x: Features, use_running_average: bool = False) -> Features:
@@ -70,6 +72,9 @@ class BatchNorm(nn.Module):
                 running_mean.value = m * running_mean.value + (1 - m) * mean
                 running_var.value = m * running_var.value + (1 - m) * var
 
+        if self.is_frozen:
+            scale = lax.stop_gradient(scale)
+            bias = lax.stop_gradient(bias)
         gain = scale * lax.rsqrt(var + self.epsilon)
         shift = bias - mean * gain
         return (x * gain + shift).astype(self.dtype)
@@ -171,8 +176,8 @@ def normalization(
     """Build the constructor of a model's normalisation layers.
 
     Args:
-        kind: 'batch', or 'group' (Wu and He 2018), which has 32 groups and needs a multiple of
-            32 channels.
+        kind: 'batch'; 'group' (Wu and He 2018), which has 32 groups and needs a multiple of 32
+            channels; or 'frozen', batch norm that training does not change.
         train: True for the statistics of the batch, False for the running averages. Group norm
             ignores it.
         dtype: of the computation.
@@ -187,14 +192,15 @@ def normalization(
     Raises:
         UserError: The kind is unknown.
     """
-    one_of('norm', kind, ('batch', 'group'))
+    one_of('norm', kind, ('batch', 'group', 'frozen'))
     common = dict(epsilon=epsilon, dtype=dtype, param_dtype=param_dtype)
     if kind == 'group':
         return partial(nn.GroupNorm, **common)
     return partial(
         BatchNorm,
-        use_running_average=not train,
+        use_running_average=kind == 'frozen' or not train,
         momentum=momentum,
+        is_frozen=kind == 'frozen',
         **common,
     )
 

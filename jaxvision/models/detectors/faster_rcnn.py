@@ -4,6 +4,7 @@ The first stage proposes regions, the second classifies each region and refines 
 0 is the background, as in torchvision.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -11,111 +12,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jaxvision.boxes import anchors, coders, nms, roi_align
+from jaxvision.boxes.types import Candidates, Chosen, Scores
 from jaxvision.core.types import Values
-from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.detectors.pyramid import (
+    Extra,
     FeatureMap,
     PyramidBackbone,
     make_features,
 )
+from jaxvision.models.detectors.region_heads import BoxHead, RegionProposals
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the second stage's deltas
 
 # `(objectness [B, N], deltas [B, N, 4]) -> regions [B, R, 4]` for the second stage.
 Choose = Callable[[Array, Array], Array]
 
+PROPOSAL_IOU = 0.7  # above which the worse of two proposals of a level is suppressed
+SMALLEST_REGION = 1e-3  # least height and width of a proposal, pixels
 
-class RegionProposals(nn.Module):
-    """Objectness and deltas of every anchor, by one network for all levels.
-
-    Attributes:
-        anchors_per_cell: of each level.
-        dtype: of the computation.
-        param_dtype: of the parameters.
-    """
-
-    anchors_per_cell: int
-    dtype: DTypeLike
-    param_dtype: DTypeLike
-
-    @nn.compact
-    def __call__(
-        self, maps: Sequence[FeatureMap]
-    ) -> tuple[Float[Array, 'b n'], Float[Array, 'b n 4']]:
-        """Predict (logits of objectness, deltas) of all levels' anchors."""
-        types = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        normal = nn.initializers.normal(0.01)
-        width = maps[0].shape[-1]
-        conv = convolution.Conv(
-            width, (3, 3), kernel_init=layers.he_normal, name='conv', **types
-        )
-        score = nn.Conv(
-            self.anchors_per_cell,
-            (1, 1),
-            kernel_init=normal,
-            name='objectness',
-            **types,
-        )
-        regress = nn.Conv(
-            4 * self.anchors_per_cell,
-            (1, 1),
-            kernel_init=normal,
-            name='deltas',
-            **types,
-        )
-        objectness = []
-        deltas = []
-        for x in maps:
-            hidden = nn.relu(conv(x))
-            objectness.append(score(hidden).reshape(x.shape[0], -1))
-            deltas.append(regress(hidden).reshape(x.shape[0], -1, 4))
-        return jnp.concatenate(objectness, axis=1), jnp.concatenate(deltas, axis=1)
-
-
-class BoxHead(nn.Module):
-    """Class logits and deltas of regions, by two dense layers.
-
-    Attributes:
-        num_classes: without background.
-        width: of the dense layers.
-        dtype: of the computation.
-        param_dtype: of the parameters.
-    """
-
-    num_classes: int
-    width: int
-    dtype: DTypeLike
-    param_dtype: DTypeLike
-
-    @nn.compact
-    def __call__(
-        self, pooled: Float[Array, 'b r y x c']
-    ) -> tuple[Float[Array, 'b r k'], Float[Array, 'b r k 4']]:
-        """Predict (logits, deltas) for each class of each region, background first."""
-        types = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
-        x = pooled.reshape(*pooled.shape[:2], -1)
-        for i in (1, 2):
-            layer = nn.Dense(
-                self.width, kernel_init=layers.he_normal, name=f'dense{i}', **types
-            )
-            x = nn.relu(layer(x))
-        classes = self.num_classes + 1
-        logits = nn.Dense(
-            classes,
-            kernel_init=nn.initializers.normal(0.01),
-            name='scores',
-            **types,
-        )(x)
-        deltas = nn.Dense(
-            4 * classes,
-            kernel_init=nn.initializers.normal(0.001),
-            name='deltas',
-            **types,
-        )(x)
-        return logits, deltas.reshape(*deltas.shape[:2], classes, 4)
+# The number of each anchor's level, on the host.
+Levels = Int[np.ndarray, 'n']
 
 
 class FasterRCNN(nn.Module):
@@ -129,6 +48,7 @@ class FasterRCNN(nn.Module):
         ratios: heights over widths of the anchors.
         regions: proposals of an image in inference and, before the ground truth is added, in
             training.
+        candidates: best anchors of each level among which proposals are chosen; 0: all.
         pooled_size: cells of a pooled region along each side.
         canonical_size: of a region of the level with stride 16, pixels.
     """
@@ -139,6 +59,7 @@ class FasterRCNN(nn.Module):
     anchor_scale: float
     ratios: tuple[float, ...]
     regions: int
+    candidates: int
     pooled_size: int
     canonical_size: float
 
@@ -148,6 +69,7 @@ class FasterRCNN(nn.Module):
         train: bool = False,
         keys: Key[Array, 'b'] | None = None,
         choose: Choose | None = None,
+        limits: Float[Array, 'b 4'] | None = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Propose regions and classify them.
 
@@ -156,6 +78,7 @@ class FasterRCNN(nn.Module):
             train: whether batch norms use the statistics of the batch.
             keys: of the examples, for dropout.
             choose: the regions that are classified, as edges in pixels; None: `propose`.
+            limits: the largest edges of proposals; None: the size of `image`.
 
         Returns:
             ({'objectness': [B, N], 'anchor_deltas': [B, N, 4], 'regions': [B, R, 4],
@@ -165,11 +88,11 @@ class FasterRCNN(nn.Module):
         objectness, anchor_deltas = self.first(maps)
         size = (image.shape[1], image.shape[2])
         if choose is None:
-            regions = self.propose(objectness, anchor_deltas, size)
+            regions = self.propose(objectness, anchor_deltas, size, limits)
         else:
             regions = choose(objectness, anchor_deltas)
         regions = jax.lax.stop_gradient(regions)
-        logits, deltas = self.second(self._pool(maps, regions))
+        logits, deltas = self.second(self._pool(maps, regions), train)
         outputs = {
             'objectness': objectness,
             'anchor_deltas': anchor_deltas,
@@ -183,6 +106,9 @@ class FasterRCNN(nn.Module):
     def _pool(
         self, maps: Sequence[FeatureMap], regions: Float[Array, 'b r 4']
     ) -> Float[Array, 'b r y x c']:
+        # Coarser maps than the backbone's only propose regions.
+        maps = maps[: len(self.features.strides)]
+
         def pool(image_maps, boxes):
             return roi_align.pyramid_roi_align(
                 image_maps,
@@ -200,6 +126,7 @@ class FasterRCNN(nn.Module):
         objectness: Float[Array, 'b n'],
         deltas: Float[Array, 'b n 4'],
         size: tuple[int, int],
+        limits: Float[Array, 'b 4'] | None = None,
     ) -> Float[Array, 'b r 4']:
         """The best regions of each image after suppression within each level.
 
@@ -207,24 +134,61 @@ class FasterRCNN(nn.Module):
             objectness: logits of all anchors.
             deltas: of all anchors.
             size: (height, width) of the image, pixels.
+            limits: the largest edges of each image's regions; None: `size`, twice.
 
         Returns:
             Edges in pixels. A region without area is padding.
         """
-        boxes, levels = map(jnp.asarray, self.anchors(size))
-        limits = jnp.array([*size, *size], deltas.dtype)
+        boxes, levels = self.anchors(size)
+        if limits is None:
+            edges = jnp.array([*size, *size], deltas.dtype)
+            limits = jnp.broadcast_to(edges, (len(deltas), 4))
+        choose = self._choose_from_levels if self.candidates else self._choose_from_all
 
-        def select(scores, image_deltas):
-            decoded = coders.decode_deltas(image_deltas, boxes)
-            decoded = jnp.clip(decoded, 0, limits)
-            kept = nms.by_argmax(decoded, scores, levels, iou=0.7, limit=self.regions)
-            return decoded[kept.index] * kept.valid[:, None]
+        def select(scores, image_deltas, image_limits):
+            decoded = coders.decode_deltas(image_deltas, jnp.asarray(boxes))
+            decoded = jnp.clip(decoded, 0, image_limits)
+            sides = decoded[:, 2:] - decoded[:, :2]
+            is_visible = jnp.all(sides >= SMALLEST_REGION, axis=-1)
+            return choose(decoded, scores, is_visible, levels)
 
-        return jax.vmap(select)(objectness, deltas)
+        return jax.vmap(select)(objectness, deltas, limits)
 
-    def anchors(
-        self, size: tuple[int, int]
-    ) -> tuple[Float[np.ndarray, 'n 4'], np.ndarray]:
+    def _choose_from_all(
+        self, boxes: Candidates, scores: Scores, is_visible: Chosen, levels: Levels
+    ) -> Float[Array, 'r 4']:
+        """The best regions, for few regions and for exported programs."""
+        scores = jnp.where(is_visible, scores, -jnp.inf)
+        kept = nms.by_argmax(
+            boxes,
+            scores,
+            jnp.asarray(levels),
+            iou=PROPOSAL_IOU,
+            limit=self.regions,
+        )
+        return boxes[kept.index] * kept.valid[:, None]
+
+    def _choose_from_levels(
+        self, boxes: Candidates, scores: Scores, is_visible: Chosen, levels: Levels
+    ) -> Float[Array, 'r 4']:
+        """The best regions among the best candidates of each level, as in torchvision."""
+        chosen_boxes = []
+        chosen_scores = []
+        for level in range(levels.max() + 1):
+            rows = np.flatnonzero(levels == level)
+            number = min(self.candidates, len(rows))
+            values, order = jax.lax.top_k(scores[rows], number)
+            index = jnp.asarray(rows)[order]
+            values = jnp.where(is_visible[index], values, -jnp.inf)
+            kept = nms.greedy(boxes[index], values, iou=PROPOSAL_IOU, limit=number)
+            chosen_boxes.append(boxes[index][kept.index])
+            chosen_scores.append(jnp.where(kept.valid, values[kept.index], -jnp.inf))
+        scores = jnp.concatenate(chosen_scores)
+        values, order = jax.lax.top_k(scores, min(self.regions, len(scores)))
+        chosen = jnp.concatenate(chosen_boxes)[order]
+        return chosen * (values > -jnp.inf)[:, None]
+
+    def anchors(self, size: tuple[int, int]) -> tuple[Float[np.ndarray, 'n 4'], Levels]:
         """List all anchors and the number of each one's level.
 
         Args:
@@ -232,19 +196,60 @@ class FasterRCNN(nn.Module):
         """
         boxes = []
         levels = []
-        for level, stride in enumerate(self.features.strides):
-            cell = anchors.cell_anchors(
-                (self.anchor_scale * stride,), self.ratios, True
-            )
-            shape = (-(-size[0] // stride), -(-size[1] // stride))
-            grid = anchors.grid_anchors(cell, shape, (stride, stride))
-            boxes.append(grid)
-            levels.append(np.full(len(grid), level, np.int32))
+        for level, grid in enumerate(self.features.grids(size)):
+            side = self.anchor_scale * self.features.strides[0] * 2**level
+            cell = anchors.cell_anchors((side,), self.ratios, True)
+            boxes.append(anchors.grid_anchors(cell, grid.shape, grid.stride))
+            levels.append(np.full(len(boxes[-1]), level, np.int32))
         return np.concatenate(boxes), np.concatenate(levels)
 
 
-# Examples; the variant is a backbone's name and its variant.
-VARIANTS = ('cnn:8x1-16x1-32x1-64x1-96-128', 'resnet:50')
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The structure of a published detector.
+
+    Attributes:
+        backbone: its name and variant.
+        backbone_options: by name.
+        extra: maps coarser than the backbone's.
+        norm: of the pyramid, see `FeaturePyramid`.
+        proposal_convs: 3x3 convolutions of the first stage.
+        box_convs: 3x3 convolutions of the second stage.
+        box_layers: dense layers of the second stage.
+        candidates: best anchors of each level among which proposals are chosen; 0: all.
+    """
+
+    backbone: str
+    backbone_options: Values = dataclasses.field(default_factory=dict)
+    extra: Extra = 'none'
+    norm: str = 'none'
+    proposal_convs: int = 1
+    box_convs: int = 0
+    box_layers: int = 2
+    candidates: int = 0
+
+
+# torchvision's detectors. The first one's batch norm has no epsilon in its weights of COCO.
+PUBLISHED = {
+    'resnet50_fpn': Layout(
+        backbone='resnet:50',
+        backbone_options={'norm': 'frozen', 'epsilon': 0.0},
+        extra='pool',
+        candidates=1000,
+    ),
+    'resnet50_fpn_v2': Layout(
+        backbone='resnet:50',
+        extra='pool',
+        norm='batch',
+        proposal_convs=2,
+        box_convs=4,
+        box_layers=1,
+        candidates=1000,
+    ),
+}
+
+# The published ones, and examples of the free form: a backbone's name and its variant.
+VARIANTS = (*PUBLISHED, 'cnn:8x1-16x1-32x1-64x1-96-128', 'resnet:50')
 
 
 def make(
@@ -258,6 +263,7 @@ def make(
     hidden: int = 1024,
     anchor_scale: float = 8.0,
     regions: int = 1000,
+    candidates: int = 0,
     pooled_size: int = 7,
     canonical_size: float = 224.0,
     momentum: float = 0.9,
@@ -266,15 +272,17 @@ def make(
     """Build a Faster R-CNN.
 
     Args:
-        variant: name and variant of the backbone, 'resnet:50'.
+        variant: a published detector, or name and variant of the backbone, 'resnet:50'.
         num_classes: without background.
         dtype: of the computation.
         param_dtype: of the parameters.
-        strides: pixels of a cell of each map that proposes regions, the finest first.
+        strides: pixels of a cell of each map of the backbone, the finest first.
         width: channels of the pyramid.
         hidden: width of the second stage's dense layers.
         anchor_scale: side of a square anchor, in strides of its level.
         regions: that the second stage is given.
+        candidates: best anchors of each level among which regions are chosen; 0: all, or as
+            published.
         pooled_size: cells of a pooled region along each side.
         canonical_size: of a region that is pooled from stride 16, pixels.
         momentum: fraction of the running statistics that a training step keeps.
@@ -284,17 +292,34 @@ def make(
         UserError: The variant or an option is wrong.
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
+    layout = PUBLISHED.get(variant) or Layout(variant)
     ratios = (0.5, 1.0, 2.0)
     features = make_features(
-        variant, backbone, strides, width, momentum=momentum, **types
+        layout.backbone,
+        {**layout.backbone_options, **(backbone or {})},
+        strides,
+        width,
+        extra=layout.extra,
+        norm=layout.norm,
+        momentum=momentum,
+        **types,
+    )
+    second = BoxHead(
+        num_classes=num_classes,
+        width=hidden,
+        convs=layout.box_convs,
+        depth=layout.box_layers,
+        momentum=momentum,
+        **types,
     )
     return FasterRCNN(
         features=features,
-        first=RegionProposals(len(ratios), **types),
-        second=BoxHead(num_classes, hidden, **types),
+        first=RegionProposals(len(ratios), layout.proposal_convs, **types),
+        second=second,
         anchor_scale=anchor_scale,
         ratios=ratios,
         regions=regions,
+        candidates=candidates or layout.candidates,
         pooled_size=pooled_size,
         canonical_size=canonical_size,
     )

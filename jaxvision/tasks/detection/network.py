@@ -48,18 +48,26 @@ class Detector:
         preprocessing = self.spec.preprocessing
         return color.normalize(images, preprocessing.mean, preprocessing.std)
 
-    def apply(self, variables: Tree, images: Images) -> tuple[Batch, Scalars]:
-        """The model's outputs and intermediates for normalised images, in inference."""
+    def apply(
+        self, variables: Tree, images: Images, **options: Array
+    ) -> tuple[Batch, Scalars]:
+        """The model's outputs and intermediates for normalised images, in inference.
+
+        Args:
+            variables: of the run.
+            images: normalised.
+            **options: of the model.
+        """
         model_variables = {
             'params': variables['params']['model'],
             **variables['model_state']['model'],
         }
-        return self.model.apply(model_variables, images)
+        return self.model.apply(model_variables, images, **options)
 
-    def outputs(self, variables: Tree, inputs: Batch) -> Batch:
-        """The model's outputs for images in [0, 255]."""
+    def outputs(self, variables: Tree, inputs: Batch, **options: Array) -> Batch:
+        """The model's outputs for images in [0, 255], with options of the model."""
         images = color.to_float(jnp.asarray(inputs['image']), self.dtype)
-        outputs, _ = self.apply(variables, self.normalize(images))
+        outputs, _ = self.apply(variables, self.normalize(images), **options)
         return outputs
 
     def augment(

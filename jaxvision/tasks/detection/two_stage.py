@@ -18,6 +18,7 @@ from jaxvision.models.detectors.faster_rcnn import BOX_WEIGHTS
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
 
+_SMALLEST_SIDE = 1e-2  # of a detection, pixels, as in torchvision
 _SMOOTH = 1 / 9  # where the loss of deltas becomes linear, as in Faster R-CNN's code
 
 
@@ -154,13 +155,14 @@ class TwoStage(Detector):
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
         """Detect objects in images in [0, 255]; the arrays of `select`, for each image."""
-        outputs = self.outputs(variables, inputs)
+        limits = limits_of(inputs)
+        outputs = self.outputs(variables, inputs, limits=limits)
 
         def detect(
             regions: Float[Array, 'r 4'],
             logits: Float[Array, 'r k'],
             deltas: Float[Array, 'r k 4'],
-            limits: Float[Array, '4'],
+            image_limits: Float[Array, '4'],
         ) -> Batch:
             foreground = logits.shape[-1] - 1
             scores = jax.nn.softmax(logits)[:, 1:]
@@ -169,11 +171,17 @@ class TwoStage(Detector):
             boxes = coders.decode_deltas(
                 deltas[:, 1:], regions[:, None].repeat(foreground, 1), BOX_WEIGHTS
             )
+            boxes = jnp.clip(boxes, 0, image_limits)
+            sides = boxes[..., 2:] - boxes[..., :2]
+            scores = jnp.where(sides.min(axis=-1) >= _SMALLEST_SIDE, scores, 0)
             classes = jnp.broadcast_to(jnp.arange(foreground), scores.shape)
             return self.select(
-                boxes.reshape(-1, 4), scores.reshape(-1), classes.reshape(-1), limits
+                boxes.reshape(-1, 4),
+                scores.reshape(-1),
+                classes.reshape(-1),
+                image_limits,
             )
 
         return jax.vmap(detect)(
-            outputs['regions'], outputs['logits'], outputs['deltas'], limits_of(inputs)
+            outputs['regions'], outputs['logits'], outputs['deltas'], limits
         )

@@ -1,0 +1,135 @@
+"""The two heads of Faster R-CNN: one proposes regions, the other classifies them."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxvision.models.blocks import convolution, layers
+from jaxvision.models.detectors.pyramid import FeatureMap
+
+# The maps of several regions, as one batch.
+RegionMaps = Float[Array, 'n y x c']
+
+
+class RegionProposals(nn.Module):
+    """Objectness and deltas of every anchor, by one network for all levels.
+
+    Attributes:
+        anchors_per_cell: of each level.
+        depth: 3x3 convolutions before the outputs.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    anchors_per_cell: int
+    depth: int
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, maps: Sequence[FeatureMap]
+    ) -> tuple[Float[Array, 'b n'], Float[Array, 'b n 4']]:
+        """Predict (logits of objectness, deltas) of all levels' anchors."""
+        convs = [self._conv(maps[0].shape[-1], i) for i in range(1, self.depth + 1)]
+        score = self._output(self.anchors_per_cell, 'objectness')
+        regress = self._output(4 * self.anchors_per_cell, 'deltas')
+        objectness = []
+        deltas = []
+        for x in maps:
+            for conv in convs:
+                x = nn.relu(conv(x))
+            objectness.append(score(x).reshape(x.shape[0], -1))
+            deltas.append(regress(x).reshape(x.shape[0], -1, 4))
+        return jnp.concatenate(objectness, axis=1), jnp.concatenate(deltas, axis=1)
+
+    def _conv(self, width: int, number: int) -> nn.Module:
+        return convolution.Conv(
+            width,
+            (3, 3),
+            kernel_init=layers.he_normal,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name='conv' if number == 1 else f'conv{number}',
+        )
+
+    def _output(self, channels: int, name: str) -> nn.Module:
+        return nn.Conv(
+            channels,
+            (1, 1),
+            kernel_init=nn.initializers.normal(0.01),
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=name,
+        )
+
+
+class BoxHead(nn.Module):
+    """Class logits and deltas of regions, by dense layers, with convolutions before them.
+
+    Attributes:
+        num_classes: without background.
+        width: of the dense layers.
+        convs: 3x3 convolutions before the dense layers, each with batch norm.
+        depth: dense layers.
+        momentum: fraction of the running statistics that a training step keeps.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    num_classes: int
+    width: int
+    convs: int
+    depth: int
+    momentum: float
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, pooled: Float[Array, 'b r y x c'], train: bool
+    ) -> tuple[Float[Array, 'b r k'], Float[Array, 'b r k 4']]:
+        """Predict (logits, deltas) for each class of each region, background first."""
+        regions = pooled.reshape(-1, *pooled.shape[2:])
+        for i in range(1, self.convs + 1):
+            regions = self._convolved(regions, train, f'conv{i}')
+        types = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        x = regions.reshape(*pooled.shape[:2], -1)
+        for i in range(1, self.depth + 1):
+            layer = nn.Dense(
+                self.width, kernel_init=layers.he_normal, name=f'dense{i}', **types
+            )
+            x = nn.relu(layer(x))
+        classes = self.num_classes + 1
+        logits = nn.Dense(
+            classes,
+            kernel_init=nn.initializers.normal(0.01),
+            name='scores',
+            **types,
+        )(x)
+        # An axis of classes, so that weights of other classes are matched by name.
+        deltas = nn.DenseGeneral(
+            (classes, 4),
+            kernel_init=nn.initializers.normal(0.001),
+            name='deltas',
+            **types,
+        )(x)
+        return logits, deltas
+
+    def _convolved(self, x: RegionMaps, train: bool, name: str) -> RegionMaps:
+        conv = convolution.Conv(
+            x.shape[-1],
+            (3, 3),
+            use_bias=False,
+            kernel_init=layers.he_normal,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name=name,
+        )
+        norm: Callable[..., nn.Module] = layers.normalization(
+            'batch', train, self.dtype, self.param_dtype, self.momentum
+        )
+        return nn.relu(norm(name=f'{name}_norm')(conv(x)))
