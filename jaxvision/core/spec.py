@@ -28,6 +28,7 @@ ResizeRule = Literal[
     'center_crop',
     'central_square',
     'shorter_side',
+    'bounded',
 ]
 _RESIZED = {
     'none': 'not resized',
@@ -37,6 +38,7 @@ _RESIZED = {
     'stretch': 'stretched',
     'center_crop': 'the central 7/8 of the shorter side',
     'central_square': 'the central square',
+    'bounded': 'resized between a shorter and a longer side',
 }
 # An instance of the frozen dataclass `Details` of a task, or None.
 Details = Any
@@ -67,7 +69,8 @@ class Preprocessing:
     """Resize, crop and normalisation of an image before the network.
 
     Attributes:
-        size: (height, width) of the network input, in pixels.
+        size: (height, width) of the network input, in pixels. For 'bounded': (the shorter side,
+            most pixels of the longer one).
         resize: rule for images of another size. 'none': all images have the size.
             'letterbox': the largest size with the same aspect ratio, grey around it.
             'top_left': likewise, without antialiasing and in the top left corner.
@@ -75,7 +78,9 @@ class Preprocessing:
             'center_crop': the central square, whose side is 7/8 of the shorter side, is
             resized. 'central_square': likewise, with the whole shorter side.
             'shorter_side': the shorter side becomes `shorter`, then the centre is
-            cropped.
+            cropped. 'bounded': resize without antialiasing between the two sides of
+            `size`, on a canvas that the image alone determines, with the mean to the
+            right and below.
         shorter: for 'shorter_side' only: the shorter side before the crop, in pixels;
             0: stretch the whole image without a crop.
         interpolation: 'bilinear' or 'bicubic', for 'shorter_side' only; otherwise ''.
@@ -122,10 +127,17 @@ class Preprocessing:
             return cls(size=(largest, largest), resize=resize)
         return cls(size=(height, width))
 
+    @property
+    def fixes_canvas(self) -> bool:
+        """Whether all images get a canvas of one size."""
+        return self.resize != 'bounded'
+
     def describe(self) -> str:
         """Describe the preprocessing in one line, for the screen."""
         height, width = self.size
-        if self.shorter:
+        if self.resize == 'bounded':
+            text = f'shorter side to {height}, longer side to at most {width}'
+        elif self.shorter:
             text = (
                 f'shorter side to {self.shorter}, central {height}x{width}, '
                 f'{self.interpolation}'

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Num, UInt8
 
 from jaxvision.data import jpeg, pillow_modes
 from jaxvision.data.protocol import Unreadable
@@ -257,12 +257,14 @@ def resize(
 
 
 def resize_bilinear(
-    pixels: Pixels, height: int, width: int
-) -> UInt8[np.ndarray, 'height width c']:
+    pixels: Num[np.ndarray, 'h w c'], height: int, width: int
+) -> Num[np.ndarray, 'height width c']:
     """Bilinear resize without antialiasing, as OpenCV does it.
 
+    Floats are resized as PyTorch's `interpolate` does it.
+
     Args:
-        pixels: the image, uint8 [H, W, C].
+        pixels: the image, uint8 or float32 [H, W, C].
         height: of the result in pixels.
         width: of the result in pixels.
     """

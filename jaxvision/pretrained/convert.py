@@ -37,6 +37,22 @@ def _size_of_recipe(leaves: Leaves) -> int:
     return 0
 
 
+class OutputClasses(NamedTuple):
+    """What the outputs of a published network stand for.
+
+    Attributes:
+        names: of each output's class; '' for an output that stands for none.
+        numbers: of each output's category in the annotations of the dataset.
+    """
+
+    names: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
+
+
+def _no_classes(leaves: Leaves) -> OutputClasses:
+    return OutputClasses()
+
+
 class Format(NamedTuple):
     """A format in which a publisher stores the weights of a family of models.
 
@@ -50,6 +66,8 @@ class Format(NamedTuple):
         options: `(leaves) -> options`, with which our model computes the same outputs as the
             published model.
         image_size: `(leaves) -> side` of the images for the weights, in pixels; 0: any.
+        classes: `(leaves) -> classes` of the outputs; empty: unknown.
+        task: fields of the task with which it predicts as the publisher does.
     """
 
     publisher: str
@@ -58,6 +76,8 @@ class Format(NamedTuple):
     recipe: str | Callable[[Leaves], str]
     options: Callable[[Leaves], Values] = _no_options
     image_size: Callable[[Leaves], int] = _size_of_recipe
+    classes: Callable[[Leaves], OutputClasses] = _no_classes
+    task: Values = {}
 
 
 def from_torch(tensors: Tensors, modules: ModuleNames) -> Leaves:

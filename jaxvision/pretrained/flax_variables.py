@@ -105,7 +105,7 @@ def by_name(variables: Tree) -> dict[str, jax.Array | jax.ShapeDtypeStruct]:
     return leaves
 
 
-def of_run(config: ConfigDict, file: Path) -> Tree:
+def of_run(config: ConfigDict, file: Path) -> tuple[Tree, tuple[str, ...]]:
     """Read pretrained weights as variables of a run.
 
     Args:
@@ -113,8 +113,9 @@ def of_run(config: ConfigDict, file: Path) -> Tree:
         file: the weights file.
 
     Returns:
-        {'params': {'model': tree}, 'model_state': {'model': {collection: tree}}}.
-        Shapes are not compared with those of the run.
+        ({'params': {'model': tree}, 'model_state': {'model': {collection: tree}}}, names of the
+        classes of the outputs, empty if the file does not reveal them). Shapes are not compared
+        with those of the run.
 
     Raises:
         UserError: The file is damaged, or its weights are of another model, or need
@@ -122,7 +123,7 @@ def of_run(config: ConfigDict, file: Path) -> Tree:
     """
     weights = weights_file.read(file, model_of_weights(config))
     _check_options(config, file, weights.identity)
-    return as_network(nest(weights.leaves))
+    return as_network(nest(weights.leaves)), weights.identity.classes.names
 
 
 def model_of_weights(config: ConfigDict) -> str:

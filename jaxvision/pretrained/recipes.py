@@ -55,6 +55,35 @@ class Recipe:
         return int(self.size / self.crop + 1e-6)
 
 
+@dataclasses.dataclass(frozen=True)
+class BoundedRecipe(Recipe):
+    """The preprocessing of a detector whose canvas depends on the image.
+
+    The shorter side of an image is resized to `size`, or to less, so that the longer one has at
+    most `longest` pixels.
+
+    Attributes:
+        longest: most pixels of the longer side.
+    """
+
+    longest: int = 1333
+
+    def at(self, size: int) -> 'BoundedRecipe':
+        """Copy the recipe for another shorter side, in pixels, and the same ratio of both."""
+        longest = round(self.longest * size / self.size)
+        return dataclasses.replace(self, size=size, longest=longest)
+
+    def preprocessing(self) -> Preprocessing:
+        """Convert the recipe to the preprocessing of a spec."""
+        return Preprocessing(
+            size=(self.size, self.longest),
+            resize='bounded',
+            mean=self.mean,
+            std=self.std,
+            recipe=self.name,
+        )
+
+
 _HALF = dict(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
@@ -78,6 +107,7 @@ def _torchvision() -> list[Recipe]:
     for size, shorter in shorter_sides.items():
         name = f'torchvision_efficientnet_{size}'
         recipes.append(Recipe(name, crop=size / shorter, interpolation='bicubic'))
+    recipes.append(BoundedRecipe('torchvision_detection', size=800, longest=1333))
     return recipes
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from jaxvision.core.errors import UserError, unknown
 from jaxvision.core.types import Values
 from jaxvision.pretrained import known_files
-from jaxvision.pretrained.convert import Format, Leaves, Tensors
+from jaxvision.pretrained.convert import Format, Leaves, OutputClasses, Tensors
 from jaxvision.pretrained.families import (
     convnext,
     efficientnet,
+    faster_rcnn,
     mobilenet_v2,
     resnet,
     vgg,
@@ -36,6 +37,7 @@ FAMILIES = {
     'efficientnet': efficientnet,
     'convnext': convnext,
     'yolox': yolox,
+    'faster_rcnn': faster_rcnn,
 }
 # Prefixes that training scripts put before the names of a network, in any order.
 _WRAPPERS = re.compile(r'(?:(?:model|module|_orig_mod)\.)*')
@@ -59,6 +61,7 @@ class Identity(NamedTuple):
     recipe: Recipe
     options: Values
     image_size: int
+    classes: OutputClasses = OutputClasses()
 
 
 class PretrainedWeights(NamedTuple):
@@ -172,7 +175,9 @@ def _identity(path: Path, format: Format, leaves: Leaves) -> Identity:
         recipe = known.recipe
         options = {**options, **known.options}
         image_size = known.image_size or image_size
-    return Identity(format, RECIPES[recipe], options, image_size)
+    return Identity(
+        format, RECIPES[recipe], options, image_size, format.classes(leaves)
+    )
 
 
 def _unwrapped(path: Path, formats: tuple[Format, ...], tensors: Tensors) -> Tensors:

@@ -253,7 +253,7 @@ def _first_run(
 def _open_origin(config: Config, source: Path) -> init_from.Origin:
     """Read a run or a weights file for `train.init_from`."""
     if source.is_file():
-        return init_from.Origin(flax_variables.of_run(config, source))
+        return init_from.Origin(*flax_variables.of_run(config, source))
     run = open_saved(source)
     return init_from.Origin(run.restore('last').variables, run.spec.names)
 

@@ -61,6 +61,9 @@ class Model:
     def predict_each(self, examples: Sequence[Example], size: int) -> list[Records]:
         """Predict for some examples as one batch of `size`, padded with blank examples.
 
+        Examples whose shape depends on the image are predicted one by one. The network is
+        compiled once for each shape.
+
         Args:
             examples: prepared examples, at most `size`.
             size: size of the batch.
@@ -68,6 +71,11 @@ class Model:
         Returns:
             The outputs of each example, in order; [] without examples.
         """
+        preprocessing = self.spec.preprocessing
+        if preprocessing and not preprocessing.fixes_canvas:
+            names = self.spec.inputs
+            alone = [predict_padded(self.predict, names, [x], 1) for x in examples]
+            return [outputs for (outputs,) in alone]
         return predict_padded(self.predict, self.spec.inputs, examples, size)
 
 

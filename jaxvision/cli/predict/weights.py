@@ -13,6 +13,8 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
 from jaxvision.core.registry import details_of
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
+from jaxvision.models import BY_FOLDER
+from jaxvision.pretrained.weights_file import Identity
 
 OWNER = '--weights'
 
@@ -54,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_weights(file: str, options: Options, by_support: bool = False) -> Model:
-    """Open pretrained weights as a classifier, and print the preprocessing.
+    """Open pretrained weights as a classifier or a detector, and print the preprocessing.
 
     JAX is configured for the whole process.
 
@@ -81,8 +83,13 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
         size = identity.image_size or recipe.size
     if size < 1:
         raise UserError(f'--image_size={size}: expected a whole number >= 1.')
-    task = 'few_shot' if by_support else 'classification'
+    task = 'classification'
+    if family in BY_FOLDER['detectors']:
+        task = 'detection'
+    if by_support:
+        task = _few_shot_task(options.model, task)
     config = configs.default(task)
+    config.task.update(identity.format.task)
     config.model.name = family
     config.model.variant = variant
     config.model.options = identity.options
@@ -96,7 +103,39 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
     if by_support:
         features = _without_head(leaves)
         return _open(file, config, _few_shot_spec(preprocessing), features)
+    if task == 'detection':
+        return _open(file, config, _detector_spec(preprocessing, identity), leaves)
     return _open(file, config, _classifier_spec(preprocessing, leaves), leaves)
+
+
+def _few_shot_task(model: str, task: str) -> str:
+    if task == 'classification':
+        return 'few_shot'
+    raise UserError(
+        f'--support: expected weights of a classifier, and {model} is a detector. Remove '
+        '--support.'
+    )
+
+
+def _detector_spec(preprocessing: Preprocessing, identity: Identity) -> Spec:
+    """The spec of a published detector: the outputs that stand for a class."""
+    from jaxvision.tasks.detection import canvases, preparation
+
+    names = identity.classes.names
+    outputs = tuple(row for row, name in enumerate(names) if name)
+    details = details_of('detection')(
+        category_ids=tuple(identity.classes.numbers[row] for row in outputs),
+        outputs=outputs,
+        output_count=len(names),
+    )
+    return Spec(
+        inputs=canvases.inputs(preprocessing),
+        targets=preparation.targets(1),
+        class_names=tuple(names[row] for row in outputs),
+        preprocessing=preprocessing,
+        examples=1,
+        details=details,
+    )
 
 
 def _classifier_spec(preprocessing: Preprocessing, leaves: Mapping[str, Any]) -> Spec:

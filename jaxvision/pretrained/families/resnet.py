@@ -30,7 +30,7 @@ _KERAS_AROUND = {
 _KERAS_KINDS = {'conv': 'conv', 'bn': 'norm'}
 
 
-def _torch_module(module: str) -> str:
+def torch_module(module: str) -> str:
     """Rename 'layer1.0.conv1' to 'stage1_block1/conv1'."""
     match = re.fullmatch(r'layer(\d)\.(\d+)\.(.+)', module)
     if not match:
@@ -64,7 +64,7 @@ def from_torch(tensors: Tensors) -> Leaves:
         {parameter path: array}, with our names and axes. An unknown tensor keeps its
         name.
     """
-    return convert.from_torch(tensors, _torch_module)
+    return convert.from_torch(tensors, torch_module)
 
 
 def from_keras(tensors: Tensors) -> Leaves:

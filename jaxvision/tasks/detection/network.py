@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxvision.boxes import nms
 from jaxvision.boxes.types import Candidates, Chosen, Classes, Scores, Truth, Valid
@@ -36,6 +36,12 @@ class Detector:
     spec: Spec
     options: Config
     dtype: DTypeLike
+
+    @property
+    def output_of_class(self) -> Int[np.ndarray, 'k']:
+        """The model's output of each class, without background."""
+        outputs = self.spec.details.outputs or range(len(self.spec.class_names))
+        return np.array(outputs, int)
 
     def init(self, key: PRNGKeyArray, batch: Batch) -> tuple[Tree, Tree]:
         """Draw (the parameters, the model state)."""

@@ -12,6 +12,7 @@ from jaxvision.data import decode
 from jaxvision.data.protocol import Source, boxes_of
 from jaxvision.image import warp
 from jaxvision.image.warp import Warp
+from jaxvision.tasks.detection import canvases
 
 FIELDS: Fields = {
     'flip': Field(False, 'Mirror every other image left to right.'),
@@ -132,6 +133,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     (room,) = spec.targets['box_mask'].shape
     largest_change = config.task.augment.scale
     rule = spec.preprocessing.resize
+    if not spec.preprocessing.fixes_canvas:
+        return _make_prepare_bounded(spec)
 
     def place(pixels: Pixels, rng: np.random.Generator | None) -> tuple[Warp, Pixels]:
         source = pixels.shape[:2]
@@ -166,6 +169,16 @@ WARPS = {
     'letterbox': warp.letterbox,
     'top_left': warp.top_left,
 }
+
+
+def _make_prepare_bounded(spec: Spec) -> Prepare:
+    """Build the function that prepares images of published detectors, without objects."""
+
+    def prepare(example: Example, rng: np.random.Generator | None) -> Example:
+        pixels = decode.decode(example['image'], len(spec.preprocessing.mean))
+        return canvases.bounded(pixels, spec.preprocessing)
+
+    return prepare
 
 
 def random_place(

@@ -90,9 +90,14 @@ class Details:
 
     Attributes:
         category_ids: the number of each class in the annotations; empty: 0, 1, ...
+        outputs: the model's output of each class; empty: 0, 1, ...
+        output_count: the model's outputs; 0: one for each class. Published weights have further
+            ones that stand for no class.
     """
 
     category_ids: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    output_count: int = 0
 
 
 def source(
@@ -198,7 +203,8 @@ def make(config: Config, spec: Spec) -> Task:
 
 
 def _make_detector(config: Config, spec: Spec) -> Detector:
-    model = make_model(config, num_classes=len(spec.class_names))
+    outputs = spec.details.output_count or len(spec.class_names)
+    model = make_model(config, num_classes=outputs)
     if type(model) not in DETECTORS:
         raise UserError(
             f'model.name={config.model.name!r}: expected a detector. Choose one of '

@@ -164,17 +164,18 @@ class TwoStage(Detector):
             deltas: Float[Array, 'r k 4'],
             image_limits: Float[Array, '4'],
         ) -> Batch:
-            foreground = logits.shape[-1] - 1
-            scores = jax.nn.softmax(logits)[:, 1:]
+            # Output 0 is the background.
+            outputs_of_classes = 1 + self.output_of_class
+            scores = jax.nn.softmax(logits)[:, outputs_of_classes]
             # Padding has no area, and no class.
             scores = jnp.where(conversions.area(regions)[:, None] > 0, scores, 0)
-            boxes = coders.decode_deltas(
-                deltas[:, 1:], regions[:, None].repeat(foreground, 1), BOX_WEIGHTS
-            )
+            deltas = deltas[:, outputs_of_classes]
+            anchors = jnp.broadcast_to(regions[:, None], deltas.shape)
+            boxes = coders.decode_deltas(deltas, anchors, BOX_WEIGHTS)
             boxes = jnp.clip(boxes, 0, image_limits)
             sides = boxes[..., 2:] - boxes[..., :2]
             scores = jnp.where(sides.min(axis=-1) >= _SMALLEST_SIDE, scores, 0)
-            classes = jnp.broadcast_to(jnp.arange(foreground), scores.shape)
+            classes = jnp.broadcast_to(jnp.arange(scores.shape[1]), scores.shape)
             return self.select(
                 boxes.reshape(-1, 4),
                 scores.reshape(-1),

@@ -1,0 +1,69 @@
+"""Images on the canvases of published detectors."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxvision.core.spec import ArraySpec, Preprocessing
+from jaxvision.core.types import Example
+from jaxvision.data import decode
+from jaxvision.image.warp import Warp
+
+# Sides of a canvas are multiples of it, pixels.
+STRIDE = 32
+
+
+def inputs(preprocessing: Preprocessing) -> dict[str, ArraySpec]:
+    """The input arrays of a published detector; an image has the largest shape it can have."""
+    height, width = map(_rounded_up, preprocessing.size)
+    return {
+        'image': ArraySpec((height, width, len(preprocessing.mean)), 'float32'),
+        'content_size': ArraySpec((2,), 'int32'),
+    }
+
+
+def bounded_size(
+    source: tuple[int, int], shorter: int, longest: int
+) -> tuple[int, int]:
+    """The size of a resized image, rounded down as in torchvision, at least one pixel.
+
+    Args:
+        source: (height, width) of the image, pixels.
+        shorter: most pixels of the shorter side.
+        longest: most pixels of the longer side.
+    """
+    scale = min(shorter / min(source), longest / max(source))
+    height, width = (max(int(side * scale), 1) for side in source)
+    return height, width
+
+
+def bounded(
+    pixels: UInt8[np.ndarray, 'h w c'], preprocessing: Preprocessing
+) -> Example:
+    """Resize an image by the rule 'bounded', and put it on its canvas.
+
+    Args:
+        pixels: of the image.
+        preprocessing: with the two sides and the mean, which fills the canvas.
+
+    Returns:
+        'image' float32 in [0, 255], 'content_size' (height, width) of the resized image at the
+        top left of the canvas, 'warp' and 'original_size'.
+    """
+    source = pixels.shape[:2]
+    size = bounded_size(source, *preprocessing.size)
+    resized = decode.resize_bilinear(pixels.astype(np.float32), *size)
+    canvas_size = tuple(map(_rounded_up, size))
+    mean = 255 * np.asarray(preprocessing.mean, np.float32)
+    canvas = np.empty((*canvas_size, len(mean)), np.float32)
+    canvas[:] = mean
+    canvas[: size[0], : size[1]] = resized
+    return {
+        'image': canvas,
+        'content_size': np.array(size, np.int32),
+        'warp': Warp.resize(source, size).matrix.astype(np.float32),
+        'original_size': np.array(source, np.int32),
+    }
+
+
+def _rounded_up(side: int) -> int:
+    return -(-side // STRIDE) * STRIDE

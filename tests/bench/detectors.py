@@ -1,0 +1,221 @@
+"""Compare whole detectors with torchvision's, by random weights and five photographs.
+
+    python tests/bench/detectors.py photographs FOLDER
+    PYTHON tests/bench/detectors.py reference FOLDER
+    python tests/bench/detectors.py compare FOLDER
+
+PYTHON is an interpreter that has torchvision. `reference` makes weights for each detector, scaled
+so that every photograph has many detections of several classes, and writes them and torchvision's
+detections to FOLDER (0.7 GB). `compare` opens each file as `jaxvision predict --weights` does, and
+prints the largest differences.
+
+A detection that only one side has, or that differs by more than the limits below, is counted.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+# {function of torchvision: (our model, whether its weights have frozen batch norm)}
+MODELS = {
+    'fasterrcnn_resnet50_fpn': ('faster_rcnn:resnet50_fpn', True),
+    'fasterrcnn_resnet50_fpn_v2': ('faster_rcnn:resnet50_fpn_v2', False),
+    'retinanet_resnet50_fpn': ('retinanet:resnet50_fpn', True),
+    'retinanet_resnet50_fpn_v2': ('retinanet:resnet50_fpn_v2', False),
+}
+LARGEST_DIFFERENCE = {'box': 0.05, 'score': 1e-4}
+# Outputs for COCO that stand for no class. Published weights never give them.
+GAPS = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+
+
+def write_photographs(folder):
+    from PIL import Image
+    from skimage import data
+
+    folder.mkdir(parents=True, exist_ok=True)
+    photographs = {
+        'chelsea': data.chelsea(),
+        'astronaut': data.astronaut(),
+        'coffee': data.coffee().transpose(1, 0, 2),
+        'rocket': data.rocket(),
+        'hubble': data.hubble_deep_field(),
+    }
+    for name, pixels in photographs.items():
+        Image.fromarray(np.ascontiguousarray(pixels)).save(folder / f'{name}.png')
+
+
+# With torchvision.
+
+# {layer: (std of its outputs, mean of its outputs)}; each depends on those before it.
+HEADS = {
+    'rpn.head.cls_logits': (3.0, 0.0),
+    'rpn.head.bbox_pred': (0.2, 0.0),
+    'roi_heads.box_predictor.cls_score': (2.5, 0.0),
+    'roi_heads.box_predictor.bbox_pred': (1.0, 0.0),
+    'head.classification_head.cls_logits': (1.3, -7.5),
+    'head.regression_head.bbox_reg': (0.2, 0.0),
+}
+
+
+def make_random(name, photographs):
+    """A detector with random weights, statistics of the photographs, and useful outputs."""
+    import torch
+    from torch import nn
+    from torchvision.models import detection
+
+    model = getattr(detection, name)(weights=None, weights_backbone=None).eval()
+    generator = torch.Generator().manual_seed(0)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+        nn.init.uniform_(norm.weight, 0.5, 1.5, generator=generator)
+        nn.init.normal_(norm.bias, 0, 0.2, generator=generator)
+        norm.train()
+    model(photographs[:2])
+    for norm in norms:
+        norm.eval()
+    modules = dict(model.named_modules())
+    for layer, (std, mean) in HEADS.items():
+        if layer in modules:
+            rescale(model, modules[layer], std, mean, photographs[:2])
+            if 'cls_' in layer and not layer.startswith('rpn'):
+                bias = modules[layer].bias.view(-1, 91)
+                bias.add_(torch.randn(91, generator=generator))
+                bias[:, GAPS[1:]] = -30
+                if layer.startswith('head'):
+                    bias[:, 0] = -30
+    return model
+
+
+def rescale(model, layer, std, mean, photographs):
+    """Scale and shift a layer so that its outputs have this std and mean."""
+    import torch
+
+    outputs = []
+    handle = layer.register_forward_hook(lambda *call: outputs.append(call[-1]))
+    model(photographs)
+    handle.remove()
+    flat = torch.cat([x.movedim(1, -1).reshape(-1, x.shape[1]) for x in outputs])
+    factor = std / flat.std(0).mean()
+    layer.bias.copy_((layer.bias - flat.mean(0)) * factor + mean)
+    layer.weight.mul_(factor)
+
+
+def freeze(module):
+    """Replace batch norm as torchvision does for weights of COCO, with an epsilon of 0."""
+    from torch import nn
+    from torchvision.ops import FrozenBatchNorm2d
+
+    for name, child in module.named_children():
+        freeze(child)
+        if isinstance(child, nn.BatchNorm2d):
+            frozen = FrozenBatchNorm2d(child.num_features, eps=0.0)
+            state = child.state_dict()
+            state.pop('num_batches_tracked')
+            frozen.load_state_dict(state)
+            setattr(module, name, frozen)
+
+
+def write_reference(folder, names):
+    import torch
+    from PIL import Image
+
+    torch.set_grad_enabled(False)
+    files = sorted(folder.glob('*.png'))
+    photographs = []
+    for file in files:
+        pixels = np.array(Image.open(file).convert('RGB'))
+        photographs.append(torch.from_numpy(pixels).permute(2, 0, 1) / 255)
+    for name in names:
+        model = make_random(name, photographs)
+        if MODELS[name][1]:
+            freeze(model)
+        torch.save(model.state_dict(), folder / f'{name}.pth')
+        arrays = {}
+        for file, photograph in zip(files, photographs, strict=True):
+            (found,) = model([photograph])
+            for key, value in found.items():
+                arrays[f'{file.stem}/{key}'] = value.numpy()
+            labels = found['labels']
+            print(
+                f'{name} {file.stem}: {len(labels)} of {len(labels.unique())} classes'
+            )
+        np.savez(folder / f'{name}.npz', **arrays)
+
+
+# With jaxvision.
+
+
+def compare(folder, names):
+    from jaxvision.cli.predict import weights
+
+    for name in names:
+        options = weights.Options(model=MODELS[name][0])
+        model = weights.open_weights(str(folder / f'{name}.pth'), options)
+        reference = np.load(folder / f'{name}.npz')
+        for file in sorted(folder.glob('*.png')):
+            print(f'{name} {file.stem}:', compare_photograph(model, reference, file))
+
+
+def compare_photograph(model, reference, file):
+    """Match each of torchvision's detections with the nearest of ours of its class."""
+    boxes, scores, numbers = detections(model, file)
+    expected = reference[f'{file.stem}/boxes'][:, [1, 0, 3, 2]]
+    expected_scores = reference[f'{file.stem}/scores']
+    labels = reference[f'{file.stem}/labels']
+    worst = {'box': 0.0, 'score': 0.0}
+    missing = 0
+    free = np.ones(len(boxes), bool)
+    for box, score, label in zip(expected, expected_scores, labels, strict=True):
+        box_errors = np.abs(boxes - box).max(axis=1)
+        box_errors[(numbers != label) | ~free] = np.inf
+        row = np.argmin(box_errors)
+        errors = {'box': box_errors[row], 'score': abs(scores[row] - score)}
+        if any(errors[key] > LARGEST_DIFFERENCE[key] for key in errors):
+            missing += 1
+            continue
+        free[row] = False
+        worst = {key: max(worst[key], float(errors[key])) for key in errors}
+    return (
+        f'{len(expected)} of {len(set(labels))} classes, {missing} missing, '
+        f'{free.sum()} additional; worst box {worst["box"]:.5f} px, '
+        f'score {worst["score"]:.1e}'
+    )
+
+
+def detections(model, file):
+    import jax.numpy as jnp
+
+    from jaxvision.tasks.detection import evaluation
+
+    example = model.prepare(file.read_bytes())
+    (outputs,) = model.predict_each([example], 1)
+    warp = jnp.asarray(example['warp'])[None]
+    size = jnp.asarray(example['original_size'])[None]
+    boxes = evaluation.to_original(jnp.asarray(outputs['boxes'])[None], warp, size)
+    valid = outputs['valid']
+    ids = np.array(model.spec.details.category_ids)
+    return (
+        np.asarray(boxes[0])[valid],
+        outputs['scores'][valid],
+        ids[outputs['classes'][valid]],
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('command', choices=('photographs', 'reference', 'compare'))
+    parser.add_argument('folder', type=Path)
+    parser.add_argument('--models', nargs='*', default=list(MODELS))
+    arguments = parser.parse_args()
+    if arguments.command == 'photographs':
+        write_photographs(arguments.folder)
+    elif arguments.command == 'reference':
+        write_reference(arguments.folder, arguments.models)
+    else:
+        compare(arguments.folder, arguments.models)
+
+
+if __name__ == '__main__':
+    main()
