@@ -21,6 +21,7 @@ from jaxvision.pretrained.families import (
     faster_rcnn,
     mobilenet_v2,
     resnet,
+    retinanet,
     vgg,
     vit,
     yolox,
@@ -38,6 +39,7 @@ FAMILIES = {
     'convnext': convnext,
     'yolox': yolox,
     'faster_rcnn': faster_rcnn,
+    'retinanet': retinanet,
 }
 # Prefixes that training scripts put before the names of a network, in any order.
 _WRAPPERS = re.compile(r'(?:(?:model|module|_orig_mod)\.)*')

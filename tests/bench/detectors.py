@@ -47,8 +47,8 @@ def write_photographs(folder):
 
 # With torchvision.
 
-# {layer: (std of its outputs, mean of its outputs)}; each depends on those before it.
-HEADS = {
+# {layer: (std of its outputs, mean of its outputs)}; other layers of the heads: (1, 0).
+OUTPUTS = {
     'rpn.head.cls_logits': (3.0, 0.0),
     'rpn.head.bbox_pred': (0.2, 0.0),
     'roi_heads.box_predictor.cls_score': (2.5, 0.0),
@@ -58,48 +58,61 @@ HEADS = {
 }
 
 
-def make_random(name, photographs):
+def make_random(name, photographs, size):
     """A detector with random weights, statistics of the photographs, and useful outputs."""
     import torch
     from torch import nn
     from torchvision.models import detection
 
-    model = getattr(detection, name)(weights=None, weights_backbone=None).eval()
+    model = getattr(detection, name)(
+        weights=None,
+        weights_backbone=None,
+        min_size=size,
+        max_size=round(1333 * size / 800),
+    )
+    model.eval()
     generator = torch.Generator().manual_seed(0)
+    handles = []
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None
         nn.init.uniform_(norm.weight, 0.5, 1.5, generator=generator)
         nn.init.normal_(norm.bias, 0, 0.2, generator=generator)
         norm.train()
+    for layer, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            rescale = make_rescale(layer, generator)
+            handles.append(module.register_forward_hook(rescale))
     model(photographs[:2])
-    for norm in norms:
-        norm.eval()
-    modules = dict(model.named_modules())
-    for layer, (std, mean) in HEADS.items():
-        if layer in modules:
-            rescale(model, modules[layer], std, mean, photographs[:2])
-            if 'cls_' in layer and not layer.startswith('rpn'):
-                bias = modules[layer].bias.view(-1, 91)
-                bias.add_(torch.randn(91, generator=generator))
-                bias[:, GAPS[1:]] = -30
-                if layer.startswith('head'):
-                    bias[:, 0] = -30
-    return model
+    for handle in handles:
+        handle.remove()
+    return model.eval()
 
 
-def rescale(model, layer, std, mean, photographs):
-    """Scale and shift a layer so that its outputs have this std and mean."""
+def make_rescale(layer, generator):
+    """A hook that scales and shifts a layer at its first call, by the outputs there."""
     import torch
 
-    outputs = []
-    handle = layer.register_forward_hook(lambda *call: outputs.append(call[-1]))
-    model(photographs)
-    handle.remove()
-    flat = torch.cat([x.movedim(1, -1).reshape(-1, x.shape[1]) for x in outputs])
-    factor = std / flat.std(0).mean()
-    layer.bias.copy_((layer.bias - flat.mean(0)) * factor + mean)
-    layer.weight.mul_(factor)
+    std, mean = OUTPUTS.get(layer, (1.0, 0.0))
+    is_class = layer.endswith(('cls_score', 'classification_head.cls_logits'))
+    calls = []
+
+    def rescale(module, inputs, outputs):
+        if calls:
+            return outputs
+        calls.append(layer)
+        flat = outputs.movedim(1, -1).reshape(-1, outputs.shape[1])
+        factor = std / flat.std(0).mean()
+        module.bias.copy_((module.bias - flat.mean(0)) * factor + mean)
+        module.weight.mul_(factor)
+        if is_class:
+            bias = module.bias.view(-1, 91)
+            bias.add_(torch.randn(91, generator=generator))
+            # The background of Faster R-CNN is a class; RetinaNet has none.
+            bias[:, GAPS if 'head.' in layer else GAPS[1:]] = -30
+        return module(*inputs)
+
+    return rescale
 
 
 def freeze(module):
@@ -117,7 +130,7 @@ def freeze(module):
             setattr(module, name, frozen)
 
 
-def write_reference(folder, names):
+def write_reference(folder, names, size):
     import torch
     from PIL import Image
 
@@ -128,7 +141,7 @@ def write_reference(folder, names):
         pixels = np.array(Image.open(file).convert('RGB'))
         photographs.append(torch.from_numpy(pixels).permute(2, 0, 1) / 255)
     for name in names:
-        model = make_random(name, photographs)
+        model = make_random(name, photographs, size)
         if MODELS[name][1]:
             freeze(model)
         torch.save(model.state_dict(), folder / f'{name}.pth')
@@ -147,11 +160,11 @@ def write_reference(folder, names):
 # With jaxvision.
 
 
-def compare(folder, names):
+def compare(folder, names, size):
     from jaxvision.cli.predict import weights
 
     for name in names:
-        options = weights.Options(model=MODELS[name][0])
+        options = weights.Options(model=MODELS[name][0], image_size=size)
         model = weights.open_weights(str(folder / f'{name}.pth'), options)
         reference = np.load(folder / f'{name}.npz')
         for file in sorted(folder.glob('*.png')):
@@ -208,13 +221,14 @@ def main():
     parser.add_argument('command', choices=('photographs', 'reference', 'compare'))
     parser.add_argument('folder', type=Path)
     parser.add_argument('--models', nargs='*', default=list(MODELS))
+    parser.add_argument('--size', type=int, default=800, help='shorter side, pixels')
     arguments = parser.parse_args()
     if arguments.command == 'photographs':
         write_photographs(arguments.folder)
     elif arguments.command == 'reference':
-        write_reference(arguments.folder, arguments.models)
+        write_reference(arguments.folder, arguments.models, arguments.size)
     else:
-        compare(arguments.folder, arguments.models)
+        compare(arguments.folder, arguments.models, arguments.size)
 
 
 if __name__ == '__main__':

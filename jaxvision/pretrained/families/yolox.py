@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from jaxvision.pretrained import convert
-from jaxvision.pretrained.convert import Format, Leaves, Tensors
+from jaxvision.pretrained import coco_classes, convert
+from jaxvision.pretrained.convert import Format, Leaves, OutputClasses, Tensors
 
 _LAYERS = {
     ('', 'conv'): 'conv',
@@ -102,6 +102,17 @@ def _image_size(leaves: Leaves) -> int:
     return 416 if width in _SMALL else 640
 
 
+def _classes(leaves: Leaves) -> OutputClasses:
+    """COCO's classes if there are as many outputs, else numbers."""
+    outputs = len(leaves['head/level1_scores/bias'])
+    categories = coco_classes.categories()
+    if outputs != len(categories):
+        names = tuple(f'class {number}' for number in range(outputs))
+        return OutputClasses(names, tuple(range(outputs)))
+    names = tuple(category.name for category in categories)
+    return OutputClasses(names, tuple(category.number for category in categories))
+
+
 FORMATS = (
     Format(
         publisher='Megvii',
@@ -109,5 +120,7 @@ FORMATS = (
         convert=from_torch,
         recipe=_recipe,
         image_size=_image_size,
+        classes=_classes,
+        task={'nms_iou': 0.65, 'least_score': 0.01},
     ),
 )

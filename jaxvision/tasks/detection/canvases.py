@@ -13,10 +13,15 @@ STRIDE = 32
 
 
 def inputs(preprocessing: Preprocessing) -> dict[str, ArraySpec]:
-    """The input arrays of a published detector; an image has the largest shape it can have."""
+    """The input arrays of a published detector of RGB images.
+
+    An image whose canvas depends on it has the largest shape that it can have.
+    """
+    if preprocessing.fixes_canvas:
+        return {'image': ArraySpec((*preprocessing.size, 3))}
     height, width = map(_rounded_up, preprocessing.size)
     return {
-        'image': ArraySpec((height, width, len(preprocessing.mean)), 'float32'),
+        'image': ArraySpec((height, width, 3), 'float32'),
         'content_size': ArraySpec((2,), 'int32'),
     }
 
@@ -37,7 +42,7 @@ def bounded_size(
 
 
 def bounded(
-    pixels: UInt8[np.ndarray, 'h w c'], preprocessing: Preprocessing
+    pixels: UInt8[np.ndarray, 'h w 3'], preprocessing: Preprocessing
 ) -> Example:
     """Resize an image by the rule 'bounded', and put it on its canvas.
 
@@ -54,7 +59,7 @@ def bounded(
     resized = decode.resize_bilinear(pixels.astype(np.float32), *size)
     canvas_size = tuple(map(_rounded_up, size))
     mean = 255 * np.asarray(preprocessing.mean, np.float32)
-    canvas = np.empty((*canvas_size, len(mean)), np.float32)
+    canvas = np.empty((*canvas_size, 3), np.float32)
     canvas[:] = mean
     canvas[: size[0], : size[1]] = resized
     return {

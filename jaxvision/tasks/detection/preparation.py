@@ -175,7 +175,7 @@ def _make_prepare_bounded(spec: Spec) -> Prepare:
     """Build the function that prepares images of published detectors, without objects."""
 
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
-        pixels = decode.decode(example['image'], len(spec.preprocessing.mean))
+        pixels = decode.decode(example['image'], 3)
         return canvases.bounded(pixels, spec.preprocessing)
 
     return prepare

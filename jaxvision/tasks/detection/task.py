@@ -21,8 +21,10 @@ from jaxvision.metrics import detection_curves
 from jaxvision.models import BY_FOLDER
 from jaxvision.models.detectors.dense_detector import DenseDetector
 from jaxvision.models.detectors.faster_rcnn import FasterRCNN
+from jaxvision.models.detectors.retinanet import RetinaNet
 from jaxvision.models.detectors.yolox import YOLOX
 from jaxvision.tasks.detection import comparison, composition, evaluation, preparation
+from jaxvision.tasks.detection.anchor_stage import AnchorStage
 from jaxvision.tasks.detection.grid_stage import GridStage
 from jaxvision.tasks.detection.network import Detector
 from jaxvision.tasks.detection.one_stage import OneStage
@@ -80,6 +82,7 @@ FIELDS: Fields = {
 DETECTORS: dict[type[Module], type[Detector]] = {
     DenseDetector: OneStage,
     FasterRCNN: TwoStage,
+    RetinaNet: AnchorStage,
     YOLOX: GridStage,
 }
 

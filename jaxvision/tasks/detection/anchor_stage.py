@@ -1,0 +1,128 @@
+"""The loss and the detections of a one-stage detector with anchors."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxvision.boxes import coders, conversions, matching
+from jaxvision.boxes.types import Candidates, Chosen, Truth, TruthClasses, Valid
+from jaxvision.core.state import TrainState
+from jaxvision.core.types import Batch, Tree
+from jaxvision.losses import detection as losses
+from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
+from jaxvision.train import update
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnchorStage(Detector):
+    """A detector with scores and a box for each anchor, see `RetinaNet`."""
+
+    def loss(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> tuple[update.Terms, update.Aux]:
+        """The two losses of arXiv 1708.02002, as `update.from_loss` takes them."""
+        images, boxes = self.augment(batch, key)
+        outputs, model_state = self.train(params, state, images, batch, key)
+        terms_of = functools.partial(self._terms, size_of(images))
+        class_values, box_values, weights = jax.vmap(terms_of)(
+            outputs['logits'],
+            outputs['deltas'],
+            boxes,
+            batch['box_classes'],
+            batch['box_mask'],
+            batch['crowd'],
+        )
+        terms = {'class': (class_values, weights), 'box': (box_values, weights)}
+        return terms, {'model_state': model_state}
+
+    def _terms(
+        self,
+        size: tuple[int, int],
+        logits: Float[Array, 'n k'],
+        deltas: Candidates,
+        truth: Truth,
+        classes: TruthClasses,
+        mask: Valid,
+        crowd: Valid,
+    ) -> tuple[Float[Array, ''], Float[Array, ''], Float[Array, '']]:
+        """The summed losses of one image, and the number of positive anchors, at least 1."""
+        anchors = jnp.asarray(np.concatenate(self.model.anchors(size)))
+        matches = matching.by_iou(
+            anchors,
+            truth,
+            mask & ~crowd,
+            positive=0.5,
+            negative=0.4,
+            low_quality=True,
+        )
+        positive = matches.index != matching.NONE
+        index = jnp.maximum(matches.index, 0)
+        centers = conversions.to_center_size(anchors)[:, :2]
+        in_crowd = inside_any(centers, truth, mask & crowd)
+        counts = positive | ~(matches.ignored | in_crowd)
+        targets = jax.nn.one_hot(classes[index], logits.shape[-1], dtype=logits.dtype)
+        targets = targets * positive[:, None]
+        class_values = losses.focal(logits, targets).sum(axis=-1)
+        box_values = self._box_values(deltas, truth[index], anchors, positive)
+        number = jnp.maximum(jnp.sum(positive), 1).astype(logits.dtype)
+        return (
+            jnp.sum(jnp.where(counts, class_values, 0)),
+            self.options.box_weight * jnp.sum(box_values),
+            number,
+        )
+
+    def _box_values(
+        self,
+        deltas: Candidates,
+        truth: Candidates,
+        anchors: Candidates,
+        positive: Chosen,
+    ) -> Float[Array, 'n']:
+        """The loss of each anchor's box; 0 for anchors without an object."""
+        # Padding has no area, whose logarithm would spoil the gradient.
+        unit = jnp.array([0.0, 0.0, 1.0, 1.0], truth.dtype)
+        truth = jnp.where(positive[:, None], truth, unit)
+        if self.model.box_loss == 'giou':
+            values = losses.giou(coders.decode_deltas(deltas, anchors), truth)
+        else:
+            errors = deltas - coders.encode_deltas(truth, anchors)
+            values = losses.smooth_l1(errors, 0.0).sum(axis=-1)
+        return jnp.where(positive, values, 0)
+
+    def predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Detect objects in images in [0, 255]; the arrays of `select`, for each image."""
+        outputs = self.outputs(variables, inputs)
+        levels = self.model.anchors(size_of(inputs['image']))
+        ends = np.cumsum([len(level) for level in levels])[:-1]
+
+        def detect(
+            logits: Float[Array, 'n k'],
+            deltas: Candidates,
+            limits: Float[Array, '4'],
+        ) -> Batch:
+            scores = jax.nn.sigmoid(logits[:, self.output_of_class])
+            parts = zip(
+                levels, jnp.split(scores, ends), jnp.split(deltas, ends), strict=True
+            )
+            best = [self._best_of_level(*part) for part in parts]
+            boxes, best_scores, classes = map(jnp.concatenate, zip(*best, strict=True))
+            return self.select(boxes, best_scores, classes, limits)
+
+        return jax.vmap(detect)(outputs['logits'], outputs['deltas'], limits_of(inputs))
+
+    def _best_of_level(
+        self,
+        anchors: Float[np.ndarray, 'n 4'],
+        scores: Float[Array, 'n k'],
+        deltas: Candidates,
+    ) -> tuple[Float[Array, 'm 4'], Float[Array, 'm'], Array]:
+        """The boxes, scores and classes of the best pairs of an anchor and a class."""
+        number = min(self.model.candidates, scores.size)
+        best, index = jax.lax.top_k(scores.reshape(-1), number)
+        anchor = index // scores.shape[1]
+        boxes = coders.decode_deltas(deltas[anchor], jnp.asarray(anchors)[anchor])
+        return boxes, best, index % scores.shape[1]
