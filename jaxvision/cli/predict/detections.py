@@ -93,7 +93,7 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
     Raises:
         UserError: The task takes other inputs, or an option has a wrong value.
     """
-    check_inputs(model, {'image'})
+    check_inputs(model, {'image'}, {'image', 'content_size'})
     formats = detection_files.parse(options.format)
     scores, origin = detection_answers.thresholds(model, options.score)
     changes = finding.CHANGES if options.tta else finding.CHANGES[:1]

@@ -44,7 +44,7 @@ def make(model: Model, request: Request, options: Options) -> FilePredictor:
     Raises:
         UserError: The task takes other inputs.
     """
-    check_inputs(model, {'image'}, {'image', 'content_size'})
+    check_inputs(model, {'image'})
     return make_predictor(model, request)
 
 

@@ -25,8 +25,6 @@ _MODULES = {
     'roi_heads.box_predictor.bbox_pred': 'second/deltas',
 }
 _DELTAS = ('first/deltas/kernel', 'first/deltas/bias')
-# Channels of the pyramid.
-_CHANNELS = 256
 
 
 def _module(module: str) -> str:
@@ -49,9 +47,10 @@ def from_torch(tensors: Tensors) -> Leaves:
         leaf = detectors.swapped(leaves[name])
         leaves[name] = leaf.reshape(*leaf.shape[:-1], -1, 4)
     kernel = leaves['second/dense1/kernel']
-    side = math.isqrt(len(kernel) // _CHANNELS)
+    channels = leaves['first/conv/bias'].shape[0]
+    side = math.isqrt(len(kernel) // channels)
     # torchvision flattens channels first.
-    cells = kernel.reshape(_CHANNELS, side, side, -1).transpose(1, 2, 0, 3)
+    cells = kernel.reshape(channels, side, side, -1).transpose(1, 2, 0, 3)
     leaves['second/dense1/kernel'] = cells.reshape(kernel.shape)
     return leaves
 
