@@ -102,6 +102,10 @@ def _yolox(config):
     if config.data.source.startswith('digit_scenes'):
         config.model.variant = '0.33x0.25'
         config.model.options = {}
+        config.data.batch_size = 32
+        config.train.steps = '1000'
+        config.train.eval_every = '500'
+        config.train.checkpoint_every = '500'
         return
     config.model.variant = 'nano'
     config.model.options = {}

@@ -17,7 +17,6 @@ The random weights are scaled so that each picture has 20 to 100 detections of s
 """
 
 import importlib.util
-import io
 import itertools
 import json
 import statistics
@@ -272,8 +271,6 @@ def write(source, folder, names):
 
 
 def compare(folder):
-    import contextlib
-
     from jaxvision.cli.predict import command
 
     folder = Path(folder)
@@ -282,9 +279,8 @@ def compare(folder):
         files = [str(folder / f'{name}_{number}.png') for number in range(5)]
         out = folder / f'answers_{name}'
         arguments = ['--weights', str(weights), '--model', f'yolox:{name}']
-        arguments += ['--out', str(out), '--no_pictures', '--batch_size', '1', *files]
-        with contextlib.redirect_stdout(io.StringIO()):
-            assert command.main(arguments) == 0
+        arguments += ['--out', str(out), '--no_pictures', '--score', '0.01', *files]
+        assert command.main(arguments) == 0
         answers = json.loads((out / 'predictions.json').read_text())
         stored = np.load(weights.with_suffix('.npz'))
         for number, entry in enumerate(answers['files']):
