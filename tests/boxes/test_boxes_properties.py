@@ -1,5 +1,7 @@
 """Laws of box arithmetic, and the pitfalls of detectors."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,35 +28,40 @@ def f32(values):
 
 def random_boxes(rng, number, side=64.0):
     corners = rng.uniform(0, side, (number, 2, 2))
-    return f32(np.concatenate([corners.min(1), corners.max(1) + 1], 1))
+    boxes = np.concatenate([corners.min(1), corners.max(1) + 1], 1)
+    return boxes.astype(np.float32)
 
 
 seeds = st.integers(0, 10_000)
 
 
-@settings(deadline=None, max_examples=30)
+@jax.jit
+def there_and_back(boxes, anchors, centers):
+    """Boxes after a conversion and its inverse, by the name of the form between."""
+    distances = coders.encode_distances(boxes, centers)
+    deltas = coders.encode_deltas(boxes, anchors)
+    return {
+        'center': conversions.from_center_size(conversions.to_center_size(boxes)),
+        'xywh': conversions.from_xywh(conversions.to_xywh(boxes)),
+        'distances': coders.decode_distances(distances, centers),
+        'deltas': coders.decode_deltas(deltas, anchors),
+    }
+
+
+@settings(deadline=None, max_examples=100)
 @given(seeds)
 def test_conversions_and_coders_invert_each_other(seed):
     rng = np.random.default_rng(seed)
     boxes = random_boxes(rng, 7)
     anchors = random_boxes(rng, 7)
-    centers = f32(rng.uniform(0, 64, (7, 2)))
-    close = {'rtol': 1e-4, 'atol': 1e-3}
-    back = conversions.from_center_size(conversions.to_center_size(boxes))
-    np.testing.assert_allclose(back, boxes, **close)
-    back = conversions.from_xywh(conversions.to_xywh(boxes))
-    np.testing.assert_allclose(back, boxes, **close)
-    distances = coders.encode_distances(boxes, centers)
-    back = coders.decode_distances(distances, centers)
-    np.testing.assert_allclose(back, boxes, **close)
-    deltas = coders.encode_deltas(boxes, anchors)
-    grown = conversions.to_center_size(boxes)[:, 2:]
-    within = grown <= coders.LARGEST_GROWTH * conversions.to_center_size(anchors)[:, 2:]
-    back = coders.decode_deltas(deltas, anchors)
-    rows = np.asarray(within.all(1))
-    np.testing.assert_allclose(
-        np.asarray(back)[rows], boxes[rows], rtol=1e-3, atol=2e-3
-    )
+    centers = rng.uniform(0, 64, (7, 2)).astype(np.float32)
+    back = there_and_back(boxes, anchors, centers)
+    for name in ('center', 'xywh', 'distances'):
+        np.testing.assert_allclose(back[name], boxes, rtol=1e-4, atol=1e-3)
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    anchor_sizes = anchors[:, 2:] - anchors[:, :2]
+    rows = (sizes <= coders.LARGEST_GROWTH * anchor_sizes).all(1)
+    np.testing.assert_allclose(back['deltas'][rows], boxes[rows], rtol=1e-3, atol=2e-3)
 
 
 def test_boxes_have_no_extra_pixel():
@@ -74,26 +81,29 @@ def test_the_first_axis_is_vertical():
     )
 
 
-@settings(deadline=None, max_examples=30)
+LEAST_OVERLAP = {'iou': 0, 'giou': -1, 'diou': -1, 'ciou': -2}
+
+
+@jax.jit
+def all_overlaps(a, b):
+    return {name: getattr(overlap, name)(a, b) for name in LEAST_OVERLAP}
+
+
+@settings(deadline=None, max_examples=100)
 @given(seeds)
 def test_overlaps_are_symmetric_and_bounded(seed):
     rng = np.random.default_rng(seed)
     a = random_boxes(rng, 9)
     b = random_boxes(rng, 9)
-    for function, least in (
-        (overlap.iou, 0),
-        (overlap.giou, -1),
-        (overlap.diou, -1),
-        (overlap.ciou, -2),
-    ):
-        values = np.asarray(function(a, b))
-        np.testing.assert_allclose(values, function(b, a), atol=1e-5)
-        assert (least <= values).all()
-        assert (values <= 1 + 1e-6).all()
-        np.testing.assert_allclose(function(a, a), 1, atol=1e-5)
-    assert (
-        np.asarray(overlap.giou(a, b)) <= np.asarray(overlap.iou(a, b)) + 1e-6
-    ).all()
+    overlaps = jax.tree.map(np.asarray, all_overlaps(a, b))
+    swapped = all_overlaps(b, a)
+    with_itself = all_overlaps(a, a)
+    for name, least in LEAST_OVERLAP.items():
+        np.testing.assert_allclose(overlaps[name], swapped[name], atol=1e-5)
+        assert (least <= overlaps[name]).all()
+        assert (overlaps[name] <= 1 + 1e-6).all()
+        np.testing.assert_allclose(with_itself[name], 1, atol=1e-5)
+    assert (overlaps['giou'] <= overlaps['iou'] + 1e-6).all()
 
 
 @pytest.mark.parametrize('function', [overlap.giou, overlap.diou, overlap.ciou])
@@ -104,24 +114,46 @@ def test_boxes_without_area_have_finite_gradients(function):
         assert bool(jnp.isfinite(gradient).all())
 
 
-@settings(deadline=None, max_examples=20)
-@given(seeds, st.sampled_from([0.2, 0.5, 0.8]), st.integers(1, 30))
-def test_both_forms_of_suppression_agree(seed, iou, limit):
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def both_forms(boxes, scores, classes, iou, limit):
+    options = {'iou': iou, 'limit': limit, 'score': 0.1}
+    return (
+        nms.greedy(boxes, scores, classes, **options),
+        nms.by_argmax(boxes, scores, classes, **options),
+        overlap.pairwise_iou(boxes, boxes),
+    )
+
+
+# A program for each: few boxes, some, and more than there are.
+OPTIONS_OF_SUPPRESSION = [
+    (0.2, 30),
+    (0.2, 7),
+    (0.5, 30),
+    (0.5, 1),
+    (0.8, 30),
+    (0.8, 12),
+]
+
+
+@settings(deadline=None, max_examples=100)
+@given(seeds, st.sampled_from(OPTIONS_OF_SUPPRESSION))
+def test_both_forms_of_suppression_agree(seed, options):
+    iou, limit = options
     rng = np.random.default_rng(seed)
     boxes = random_boxes(rng, 24) - 20  # negative coordinates must not leak classes
-    scores = f32(rng.integers(0, 6, 24) / 5)  # ties
-    classes = jnp.asarray(rng.integers(0, 3, 24))
-    options = {'iou': iou, 'limit': limit, 'score': 0.1}
-    sorted_form = nms.greedy(boxes, scores, classes, **options)
-    argmax_form = nms.by_argmax(boxes, scores, classes, **options)
+    scores = np.float32(rng.integers(0, 6, 24) / 5)  # ties
+    classes = rng.integers(0, 3, 24, np.int32)
+    sorted_form, argmax_form, ious = jax.tree.map(
+        np.asarray, both_forms(boxes, scores, classes, iou, limit)
+    )
     np.testing.assert_array_equal(sorted_form.index, argmax_form.index)
     np.testing.assert_array_equal(sorted_form.valid, argmax_form.valid)
-    kept = np.asarray(sorted_form.index)[np.asarray(sorted_form.valid)]
-    assert (np.asarray(scores)[kept] > 0.1).all()
-    assert (np.diff(np.asarray(scores)[kept]) <= 0).all()
-    ious = np.asarray(overlap.pairwise_iou(boxes[kept], boxes[kept]))
-    same = np.asarray(classes)[kept][:, None] == np.asarray(classes)[kept]
-    assert (ious[same & ~np.eye(len(kept), dtype=bool)] <= iou + 1e-6).all()
+    kept = sorted_form.index[sorted_form.valid]
+    assert (scores[kept] > 0.1).all()
+    assert (np.diff(scores[kept]) <= 0).all()
+    same = classes[kept][:, None] == classes[kept]
+    others = same & ~np.eye(len(kept), dtype=bool)
+    assert (ious[np.ix_(kept, kept)][others] <= iou + 1e-6).all()
 
 
 def suppressed_by_class(boxes, scores, classes, iou):
@@ -169,35 +201,33 @@ def test_suppression_without_boxes_keeps_nothing():
     assert kept.index.shape == (6,)
 
 
-@settings(deadline=None, max_examples=20)
-@given(seeds, st.integers(1, 5), st.booleans())
+@jax.jit
+def all_matches(candidates, scores, truth, valid):
+    centers = conversions.to_center_size(candidates)[:, :2]
+    strides = jnp.full(len(candidates), 4.0)
+    return (
+        matching.by_iou(
+            candidates, truth, valid, positive=0.7, negative=0.3, low_quality=True
+        ),
+        matching.simota(candidates, -jnp.log(scores), centers, strides, truth, valid),
+        matching.task_aligned(candidates, scores, centers, truth, valid),
+        matching.hungarian(scores, valid),
+    )
+
+
+@settings(deadline=None, max_examples=50)
+@given(seeds, st.sampled_from([1, 2, 5]), st.booleans())
 def test_padding_of_the_truth_matches_nothing(seed, number, has_area):
     """3 boxes in 3 slots or in 50 give the same matches, even where no anchor overlaps."""
     rng = np.random.default_rng(seed)
     truth = random_boxes(rng, number)
     # An augmentation moves padding too, which must not count wherever it lies.
-    padded = (random_boxes(rng, 50) * has_area).at[:number].set(truth)
-    valid = jnp.arange(50) < number
-    candidates = jnp.concatenate([random_boxes(rng, 40), random_boxes(rng, 5) + 500])
-    centers = conversions.to_center_size(candidates)[:, :2]
-    scores = f32(rng.uniform(size=(45, 50)))
-    strides = jnp.full(45, 4.0)
-
-    def all_matches(truth, valid):
-        columns = len(truth)
-        yield matching.by_iou(
-            candidates, truth, valid, positive=0.7, negative=0.3, low_quality=True
-        )
-        yield matching.simota(
-            candidates, -jnp.log(scores[:, :columns]), centers, strides, truth, valid
-        )
-        yield matching.task_aligned(
-            candidates, scores[:, :columns], centers, truth, valid
-        )
-        yield matching.hungarian(scores[:, :columns], valid)
-
-    narrow = list(all_matches(truth, jnp.ones(number, bool)))
-    wide = list(all_matches(padded, valid))
+    padded = random_boxes(rng, 50) * np.float32(has_area)
+    padded[:number] = truth
+    candidates = np.concatenate([random_boxes(rng, 40), random_boxes(rng, 5) + 500])
+    scores = rng.uniform(size=(45, 50)).astype(np.float32)
+    narrow = all_matches(candidates, scores[:, :number], truth, np.ones(number, bool))
+    wide = all_matches(candidates, scores, padded, np.arange(50) < number)
     for few, many in zip(narrow[:3], wide[:3], strict=True):
         np.testing.assert_array_equal(few.index, many.index)
         np.testing.assert_array_equal(few.ignored, many.ignored)
@@ -209,7 +239,7 @@ def test_padding_of_the_truth_matches_nothing(seed, number, has_area):
 
 def test_an_image_without_truth_matches_nothing():
     rng = np.random.default_rng(0)
-    candidates = random_boxes(rng, 8)
+    candidates = jnp.asarray(random_boxes(rng, 8))
     truth = jnp.zeros((3, 4))
     valid = jnp.zeros(3, bool)
     found = matching.by_iou(

@@ -5,12 +5,12 @@ import pytest
 
 from jaxvision.image import descriptors
 
+layout = jax.jit(descriptors.layout)
+
 
 def halves(image):
     """Colours [4, 4, C] and edges [4, 4, 8] of an image, each of length 1."""
-    descriptor = np.asarray(
-        descriptors.layout(jnp.asarray(image, jnp.float32))
-    ) * np.sqrt(2)
+    descriptor = np.asarray(layout(jnp.asarray(image, jnp.float32))) * np.sqrt(2)
     return descriptor[:-128].reshape(4, 4, -1), descriptor[-128:].reshape(4, 4, 8)
 
 
@@ -47,7 +47,7 @@ def by_hand(image):
 @pytest.mark.parametrize('shape', [(16, 16, 3), (19, 14, 1)])
 def test_colours_and_edges_equal_loops(shape):
     image = np.random.default_rng(0).random(shape)
-    got = jax.jit(descriptors.layout)(jnp.asarray(image, jnp.float32))
+    got = layout(jnp.asarray(image, jnp.float32))
     np.testing.assert_allclose(got, by_hand(image), atol=1e-6)
     assert np.linalg.norm(got) == pytest.approx(1, abs=1e-6)
 
@@ -68,9 +68,10 @@ def test_a_step_to_the_right_is_an_edge_to_the_right():
 
 def test_brightness_does_not_matter_and_a_plain_image_gives_zeros():
     image = np.random.default_rng(1).random((12, 12, 3))
-    alike = descriptors.layout(jnp.asarray(0.5 * image + 0.3, jnp.float32))
+    alike = layout(jnp.asarray(0.5 * image + 0.3, jnp.float32))
     np.testing.assert_allclose(
-        alike, descriptors.layout(jnp.asarray(image, jnp.float32)), atol=1e-5
+        alike, layout(jnp.asarray(image, jnp.float32)), atol=1e-5
     )
-    assert (descriptors.layout(jnp.full((8, 8, 3), 0.25)) == 0).all()
-    assert descriptors.layout(jnp.zeros((8, 8, 3), jnp.bfloat16)).dtype == jnp.bfloat16
+    assert (np.asarray(layout(jnp.full((12, 12, 3), 0.25))) == 0).all()
+    rounded = jax.ShapeDtypeStruct((8, 8, 3), jnp.bfloat16)
+    assert jax.eval_shape(layout, rounded).dtype == jnp.bfloat16

@@ -80,7 +80,7 @@ def test_affine_works_in_float64_and_with_a_3x3_matrix():
     matrix = np.array([[0.9, -0.4, 0.3], [0.2, 1.1, -1.7], [0, 0, 1]])
     image = IMAGE.astype(np.float64)
     with jax.enable_x64(True):
-        ours = geometry.affine(jnp.array(image), jnp.array(matrix), 0.5)
+        ours = affine(jnp.array(image), jnp.array(matrix), 0.5)
         assert ours.dtype == np.float64
     np.testing.assert_allclose(ours, scipy_affine(image, matrix, 0.5), atol=1e-12)
 

@@ -82,8 +82,9 @@ def test_label_smoothing_of_four_classes():
     )
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 50), st.floats(0, 0.99), st.integers(0, 2**16))
+# A shape of the targets for each number of classes.
+@settings(max_examples=50, deadline=None)
+@given(st.sampled_from([1, 2, 7, 50]), st.floats(0, 0.99), st.integers(0, 2**16))
 def test_smoothed_targets_are_probabilities_that_keep_the_label(
     classes, smoothing, seed
 ):

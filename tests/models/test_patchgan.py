@@ -11,14 +11,17 @@ from jaxvision.models.generators import patchgan
 IMAGE = jax.random.normal(jax.random.key(0), (2, 28, 28, 3))
 
 
-def build(variant='4-8', **options):
-    model = patchgan.make(variant, **options)
-    return model, model.init(jax.random.key(1), IMAGE)
+@pytest.fixture(scope='module')
+def built():
+    """A model, its variables and its compiled application."""
+    model = patchgan.make('4-8')
+    variables = jax.jit(model.init)(jax.random.key(1), IMAGE)
+    return model, variables, jax.jit(model.apply)
 
 
-def test_every_pixel_of_the_last_map_has_a_score():
-    model, variables = build()
-    scores, tensors = model.apply(variables, IMAGE)
+def test_every_pixel_of_the_last_map_has_a_score(built):
+    model, variables, _ = built
+    scores, tensors = jax.eval_shape(model.apply, variables, IMAGE)
     assert scores.shape == (2, 7, 7)
     assert {name: x.shape for name, x in tensors.items()} == {
         'stage1': (2, 14, 14, 4),
@@ -27,9 +30,13 @@ def test_every_pixel_of_the_last_map_has_a_score():
     }
 
 
-def test_a_score_depends_on_its_patch_alone():
-    model, variables = build()
-    seen = jax.grad(lambda image: model.apply(variables, image)[0][0, 3, 3])(IMAGE)
+def test_a_score_depends_on_its_patch_alone(built):
+    model, variables, _ = built
+
+    def score(image):
+        return model.apply(variables, image)[0][0, 3, 3]
+
+    seen = jax.jit(jax.grad(score))(IMAGE)
     rows = np.flatnonzero(np.abs(seen[0]).max((1, 2)))
     assert (
         len(rows) == 5 + 2 * 4
@@ -37,8 +44,8 @@ def test_a_score_depends_on_its_patch_alone():
     assert not seen[1].any()
 
 
-def test_training_normalises_the_largest_singular_value_to_one():
-    model, variables = build()
+def test_training_normalises_the_largest_singular_value_to_one(built):
+    model, variables, _ = built
     step = jax.jit(
         lambda statistics: model.apply(
             {**variables, 'batch_stats': statistics},
@@ -59,8 +66,8 @@ def test_training_normalises_the_largest_singular_value_to_one():
         assert sigmas[f'{layer}/kernel/sigma'] == pytest.approx(largest, rel=1e-3), name
 
 
-def test_scaling_the_kernels_does_not_change_the_scores():
-    model, variables = build()
+def test_scaling_the_kernels_does_not_change_the_scores(built):
+    _, variables, apply = built
 
     def scale(path, x):
         return 3 * x if path[-1].key == 'kernel' else x
@@ -70,8 +77,8 @@ def test_scaling_the_kernels_does_not_change_the_scores():
         'params': jax.tree_util.tree_map_with_path(scale, variables['params']),
     }
     np.testing.assert_allclose(
-        model.apply(scaled, IMAGE)[0],
-        model.apply(variables, IMAGE)[0],
+        apply(scaled, IMAGE)[0],
+        apply(variables, IMAGE)[0],
         rtol=1e-4,
         atol=1e-6,
     )
@@ -83,8 +90,8 @@ def test_the_model_computes_in_its_dtype(dtype):
         param_dtype = jnp.promote_types(dtype, jnp.float32)
         image = IMAGE.astype(dtype)
         model = patchgan.make('4-8', dtype=dtype, param_dtype=param_dtype)
-        variables = model.init(jax.random.key(1), image)
-        scores, tensors = model.apply(variables, image)
+        variables = jax.eval_shape(model.init, jax.random.key(1), image)
+        scores, tensors = jax.eval_shape(model.apply, variables, image)
         assert scores.dtype == param_dtype and tensors['stage2'].dtype == dtype
         assert {x.dtype for x in jax.tree.leaves(variables)} == {jnp.dtype(param_dtype)}
 

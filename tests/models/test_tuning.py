@@ -138,7 +138,7 @@ def test_frozen_modules_compute_as_in_evaluation(small):
     assert {name for name in same if jax.tree.all(same[name])} == below & same.keys()
     # With all modules and the last dropout frozen, training equals evaluation.
     logits, state = train(model, variables, staying=names | {'dropout'})
-    answer = model.apply(variables, images())[0]
+    answer = jax.jit(model.apply)(variables, images())[0]
     np.testing.assert_allclose(logits, answer, atol=1e-5 * np.abs(answer).max())
     logits, state = train(model, variables, statistics_stay=True)
     assert jax.tree.all(
@@ -150,9 +150,14 @@ def test_frozen_modules_compute_as_in_evaluation(small):
 
 def test_head_input_times_the_kernel_gives_the_logits(small):
     model, variables = small
-    features = tuning.head_input(model, variables, images())
+
+    @jax.jit
+    def features_and_logits(variables):
+        features = tuning.head_input(model, variables, images())
+        return features, model.apply(variables, images())[0]
+
+    features, answer = features_and_logits(variables)
     head = variables['params']['head']
-    answer = model.apply(variables, images())[0]
     np.testing.assert_allclose(
         features @ head['kernel'] + head['bias'],
         answer,
@@ -162,13 +167,18 @@ def test_head_input_times_the_kernel_gives_the_logits(small):
 
 def test_low_rank_updates_equal_updated_matrices():
     model = make('vit', 'Ti/16', depth=1)
-    variables = model.init(jax.random.key(0), images(1))
+    variables = jax.jit(model.init)(jax.random.key(0), images(1))
     updates = tuning.low_rank(jax.random.key(1), variables['params'], rank=3)
     assert set(updates) == {'block1'}
     assert set(updates['block1']) == {'attention', 'mlp1', 'mlp2'}
-    plain = model.apply(variables, images())[0]
-    with tuning.tuned(lora=updates):
-        np.testing.assert_array_equal(model.apply(variables, images())[0], plain)
+
+    @jax.jit
+    def apply(variables, updates=None):
+        with tuning.tuned(lora=updates or {}):
+            return model.apply(variables, images())[0]
+
+    plain = apply(variables)
+    np.testing.assert_array_equal(apply(variables, updates), plain)
 
     updates = jax.tree.map(
         lambda x: jax.random.normal(jax.random.key(2), x.shape) / 10, updates
@@ -180,9 +190,8 @@ def test_low_rank_updates_equal_updated_matrices():
             for name in path:
                 module, update = module[name], update[name]
             module['kernel'] += update['down'] @ update['up']
-    with tuning.tuned(lora=updates):
-        logits = model.apply(variables, images())[0]
-    np.testing.assert_allclose(logits, model.apply(merged, images())[0], atol=2e-5)
+    logits = apply(variables, updates)
+    np.testing.assert_allclose(logits, apply(merged), atol=2e-5)
     assert np.abs(logits - plain).max() > 0.01
 
 
