@@ -8,7 +8,8 @@ examples:
 The command reads and decodes every example. The report lists the splits, the examples of each
 class and the image sizes. It names examples that are unreadable or duplicate, and test examples
 that are also training examples. --out DIR writes the report as index.html, with pictures of each
-class, and as report.json.
+class, and as report.json. For images with boxes, it also counts the boxes by size, and measures how
+well the anchors or the cells of a detector cover them (--config).
 
 exit codes:
   0    no warnings
@@ -44,6 +45,7 @@ _MOST_LISTED = 5  # examples of each finding on the screen
 _MOST_CLASSES = 8  # classes or sizes on a line
 _MOST_ON_PAGE = 100  # examples of each finding on the page
 _COLUMNS = 6  # pictures on a line of the page
+_LARGE_COLUMNS = 3  # of images with boxes
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -109,6 +111,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         metavar='N',
         help='threads that read and decode (%(default)s)',
     )
+    parser.add_argument(
+        '--config',
+        default='',
+        metavar='CONFIG',
+        help='config of the detector that is compared with the boxes, as for `jaxvision '
+        'train` (detection:SOURCE)',
+    )
     parser.add_argument('--json', action='store_true', help='print the report as JSON')
     parser.add_argument(
         '--out', metavar='DIR', type=Path, help='folder for index.html and report.json'
@@ -145,8 +154,20 @@ def _inspect(options: argparse.Namespace) -> 'Report':
                 f'SOURCE={options.source}: expected a dataset of images or videos. Give '
                 'another source.'
             )
+    has_boxes = 'boxes' in sources['train'].info.holds
+    if options.config and not has_boxes:
+        raise UserError(
+            f'--config={options.config}: expected a dataset with boxes. Remove --config.'
+        )
+    cover = None
+    if has_boxes:
+        from jaxvision.cli import box_coverage
+
+        config = box_coverage.load(options.config, options.source)
+        cover = functools.partial(box_coverage.measure, config, sources['train'])
     return inspection.inspect(
         sources,
+        cover=cover,
         near=options.near,
         pictures=options.pictures if options.out else 0,
         threads=options.threads,
@@ -178,6 +199,7 @@ def console_lines(report: 'Report') -> list[str]:
         lines.append(f'  sizes: {_counts_as_text(split_report.sizes)}')
         if split_report.class_counts:
             lines.append(f'  classes: {_counts_as_text(split_report.class_counts)}')
+        lines += [f'  {line}' for line in _box_lines(split_report)]
         for title, findings in _findings(split_report).items():
             if not findings:
                 continue
@@ -199,6 +221,22 @@ def _counts_as_text(counts: dict[str, int]) -> str:
     if len(counts) > _MOST_CLASSES:
         text += f' and {len(counts) - _MOST_CLASSES:,} more'
     return text
+
+
+def _box_lines(split_report: 'SplitReport') -> list[str]:
+    """Lines on the boxes of a split; none without boxes."""
+    report = split_report.boxes
+    if report is None:
+        return []
+    lines = [
+        f'boxes: {report.boxes:,} and {report.crowds:,} crowd regions; at most '
+        f'{report.most:,} in an image, none in {report.images_without:,} images',
+        f'boxes of each class: {_counts_as_text(report.class_counts)}',
+        f'boxes by side (root of the area, pixels): {_counts_as_text(report.sides)}',
+    ]
+    for sentence, fraction in report.coverage.items():
+        lines.append(f'boxes {sentence}: {fraction:.1%}')
+    return lines
 
 
 def _findings(split_report: 'SplitReport') -> dict[str, list[str]]:
@@ -286,6 +324,8 @@ def _split_section(name: str, split_report: 'SplitReport') -> list[str]:
     """The sizes and the suspicious examples of a split, as HTML."""
     sizes = html.escape(_counts_as_text(split_report.sizes))
     parts = [f'<h2>{name}</h2><p>Sizes: {sizes}</p>']
+    for line in _box_lines(split_report):
+        parts.append(f'<p>{html.escape(line[0].upper() + line[1:])}</p>')
     for title, findings in _findings(split_report).items():
         if findings:
             items = [
@@ -319,10 +359,16 @@ def _figure(name: str, pictures: 'Sequence[Pixels]') -> str:
     """The pictures of one class on a sheet, as HTML."""
     from PIL import Image
 
+    from jaxvision.data.inspection import SIDE
     from jaxvision.viz import figures
 
-    framed = [_framed(picture) for picture in pictures]
-    sheet = figures.grid(framed, columns=min(_COLUMNS, len(framed)))
+    longest_side = max(max(picture.shape) for picture in pictures)
+    columns = _COLUMNS
+    if longest_side > SIDE:  # Images with boxes are larger.
+        columns = _LARGE_COLUMNS
+    side = max(longest_side, SIDE)
+    framed = [_framed(picture, side) for picture in pictures]
+    sheet = figures.grid(framed, columns=min(columns, len(framed)))
     file = io.BytesIO()
     Image.fromarray(sheet).save(file, 'PNG')
     data = base64.b64encode(file.getvalue()).decode()
@@ -333,19 +379,22 @@ def _figure(name: str, pictures: 'Sequence[Pixels]') -> str:
     )
 
 
-def _framed(picture: 'Pixels') -> 'Pixels':
-    """Enlarge a small picture by a whole factor, and centre it on a white square."""
+def _framed(picture: 'Pixels', side: int) -> 'Pixels':
+    """Enlarge a small picture by a whole factor, and centre it on a white square.
+
+    Args:
+        picture: at most as large as the square.
+        side: of the square, pixels.
+    """
     import numpy as np
 
-    from jaxvision.data.inspection import SIDE
-
-    factor = max(1, SIDE // max(picture.shape))
+    factor = max(1, side // max(picture.shape))
     enlarged = picture.repeat(factor, 0).repeat(factor, 1)
     height, width, _ = enlarged.shape
-    top = (SIDE - height) // 2
-    left = (SIDE - width) // 2
-    rows = (top, SIDE - height - top)
-    columns = (left, SIDE - width - left)
+    top = (side - height) // 2
+    left = (side - width) // 2
+    rows = (top, side - height - top)
+    columns = (left, side - width - left)
     return np.pad(enlarged, (rows, columns, (0, 0)), constant_values=255)
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 
 from jaxvision.core.types import Split
 from jaxvision.data import (
+    boxes_inspection,
     class_names,
     content,
     decode,
@@ -22,6 +23,7 @@ from jaxvision.data import (
     summary,
     video,
 )
+from jaxvision.data.boxes_inspection import BoxReport, Cover
 from jaxvision.data.protocol import Source, Unreadable, labels_of
 
 SIDE = 64  # longest side of a thumbnail, pixels
@@ -56,6 +58,7 @@ class SplitReport:
             split; only for the test split.
         near_training: such pairs that are not equal, but nearly so when made small;
             empty if not asked for.
+        boxes: a report on the boxes; None: the examples have no boxes.
     """
 
     name: str
@@ -69,6 +72,7 @@ class SplitReport:
     in_training: list[Pair]
     in_validation: list[Pair]
     near_training: list[Pair]
+    boxes: BoxReport | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +84,8 @@ class Report:
         warnings: what looks wrong, a sentence each.
         splits: a report on each of 'train', 'validation' and 'test' that there is.
         pictures: {class: thumbnails of training examples}, of at most 64 pixels a side;
-            the class is '' where there are no labels.
+            the class is '' where there are no labels. Images with boxes have at most
+            320 pixels a side.
     """
 
     summary: list[str]
@@ -114,6 +119,7 @@ def inspect(
     near: bool = False,
     pictures: int = 12,
     threads: int = 2,
+    cover: Cover | None = None,
 ) -> Report:
     """Read every example of a dataset and report on it.
 
@@ -126,6 +132,8 @@ def inspect(
             training images.
         pictures: the most thumbnails of each class.
         threads: how many threads read and decode; 0: none besides the caller's.
+        cover: measures how well a detector covers the boxes of the training split;
+            None: this is not reported.
     """
     looks = {
         split: _look_at_all(source, threads, near) for split, source in sources.items()
@@ -157,6 +165,11 @@ def inspect(
             in_training=in_training,
             in_validation=in_validation,
             near_training=_without(near_training, in_training),
+            boxes=boxes_inspection.report_on(
+                source,
+                [look.size for look in looks[split]],
+                cover if split == 'train' else None,
+            ),
         )
     doubts = []
     for source in sources.values():
@@ -353,6 +366,8 @@ def _pictures(
         places = np.linspace(0, last, min(number, len(readable)))
         nearest = places.round().astype(int)
         chosen_rows[name] = [readable[place] for place in nearest]
+    if 'boxes' in source.info.holds:
+        return boxes_inspection.pictures(source, chosen_rows)
     # An example of several labels may be chosen more than once.
     every_row = sorted(set(itertools.chain(*chosen_rows.values())))
 

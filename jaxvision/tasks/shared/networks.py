@@ -37,7 +37,7 @@ def make_model(config: Config, **needs: Any) -> Module:
         **needs,
         dtype=jnp.dtype(c.dtype),
         param_dtype=jnp.dtype(c.param_dtype),
-        options=c.options,
+        options=c.options.to_dict(),
     )
 
 

@@ -1,0 +1,106 @@
+"""How well the anchors or the cells of a config's detector cover the boxes of a dataset."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxvision.boxes import overlap
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config
+from jaxvision.core.spec import Preprocessing
+from jaxvision.core.types import Module
+from jaxvision.data.boxes_inspection import Boxes, Size
+from jaxvision.data.protocol import Source
+from jaxvision.image import warp
+from jaxvision.tasks.shared.networks import make_model
+
+MOST_BOXES = 5000  # that are compared with the anchors, evenly spaced
+
+BoxesOfImages = Sequence[tuple[Boxes, Size]]
+
+
+def load(name: str, source: str) -> Config:
+    """Load the config whose detector is compared with the boxes.
+
+    Args:
+        name: of the config, as for `--config`; '': detection:SOURCE.
+        source: of the dataset.
+
+    Raises:
+        UserError: The config trains no detector.
+    """
+    config = configs.load(name or f'detection:{source}')
+    if config.task.name != 'detection':
+        raise UserError(
+            f'--config={name}: expected a config of a detector, not of the task '
+            f'{config.task.name}. Give another config, such as --config detection.'
+        )
+    return config
+
+
+def measure(config: Config, source: Source, images: BoxesOfImages) -> dict[str, float]:
+    """Measure how well a detector can see the boxes of images.
+
+    Args:
+        config: of the detector.
+        source: the training split.
+        images: the boxes and the size of each image.
+
+    Returns:
+        {sentence: fraction of the boxes}. With anchors: the boxes whose best anchor has at least
+        some IoU. Without: the boxes that contain the centre of a cell of each stride, since
+        only such a cell can learn the box.
+    """
+    preprocessing = Preprocessing.of_dataset(
+        source.info.image_shape, config.data.image_size, 'letterbox'
+    )
+    boxes = resized(images, preprocessing.size)
+    if not len(boxes):
+        return {}
+    model = make_model(config, num_classes=len(source.info.class_names))
+    if hasattr(model, 'anchors'):
+        return _by_anchors(model, boxes, preprocessing.size)
+    _, strides = model.cells(preprocessing.size)
+    return _by_cells(boxes, np.unique(strides))
+
+
+def resized(images: BoxesOfImages, size: Size) -> Float[np.ndarray, 'n 4']:
+    """Move boxes to the canvas that the network sees in evaluation.
+
+    Args:
+        images: the boxes and the size of each image.
+        size: (height, width) of the canvas, pixels.
+    """
+    moved = [np.zeros((0, 4))]
+    for boxes, image_size in images:
+        moved.append(warp.letterbox(image_size, size).boxes(boxes))
+    return np.concatenate(moved)
+
+
+def _by_anchors(
+    model: Module, boxes: Float[np.ndarray, 'n 4'], size: Size
+) -> dict[str, float]:
+    rows = np.linspace(0, len(boxes) - 1, min(len(boxes), MOST_BOXES)).astype(int)
+    anchors, _ = model.anchors(size)
+    anchors = np.asarray(anchors, np.float64)
+    best = np.array([overlap.iou_on_host(boxes[row], anchors).max() for row in rows])
+    coverage = {}
+    for least in (0.3, 0.5, 0.7):
+        coverage[f'best IoU with an anchor >= {least}'] = float((best >= least).mean())
+    return coverage
+
+
+def _by_cells(
+    boxes: Float[np.ndarray, 'n 4'], strides: Float[np.ndarray, 's']
+) -> dict[str, float]:
+    coverage = {}
+    for stride in strides.tolist():
+        # Centres lie at (i + 0.5) * stride.
+        first = np.ceil(boxes[:, :2] / stride - 0.5)
+        last = np.floor(boxes[:, 2:] / stride - 0.5)
+        has_center = (first <= last).all(axis=1)
+        name = f'with the centre of a cell of stride {stride:g}'
+        coverage[name] = float(has_center.mean())
+    return coverage
