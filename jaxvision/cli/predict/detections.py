@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxvision.cli.predict import detection_answers, detection_files, finding, images
-from jaxvision.cli.predict.detection_films import Films, is_film
+from jaxvision.cli.predict.detection_videos import Videos, is_video
 from jaxvision.cli.predict.file_by_file import FilePredictor
 from jaxvision.cli.predict.finding import Finder, Tiles
 from jaxvision.cli.predict.model import Model
@@ -104,7 +104,7 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
         batch_size=request.batch_size,
     )
     print(f'score thresholds: {origin}', file=sys.stderr)
-    films, photos = _split(request)
+    videos, photos = _split(request)
     predictor = images.make_predictor(
         model,
         photos,
@@ -124,11 +124,11 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
         )
     return DetectionPredictor(
         files=predictor,
-        films=Films(
+        videos=Videos(
             finder=finder,
             scores=scores,
-            names=films.paths,
-            places=_places(request, films.paths),
+            names=videos.paths,
+            places=_places(request, videos.paths),
             draws=request.pictures,
         ),
         out=request.out,
@@ -141,10 +141,10 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
 
 def _split(request: Request) -> tuple[Request, Request]:
     """Separate the videos from the images."""
-    films = [path for path in request.paths if is_film(path)]
-    photos = [path for path in request.paths if not is_film(path)]
+    videos = [path for path in request.paths if is_video(path)]
+    photos = [path for path in request.paths if not is_video(path)]
     return (
-        dataclasses.replace(request, paths=films),
+        dataclasses.replace(request, paths=videos),
         dataclasses.replace(request, paths=photos),
     )
 
@@ -245,7 +245,7 @@ class DetectionPredictor:
 
     Attributes:
         files: predicts for the images.
-        films: predicts for the videos, after the images.
+        videos: predicts for the videos, after the images.
         out: the output folder.
         formats: of the further files.
         class_names: of the model.
@@ -255,7 +255,7 @@ class DetectionPredictor:
     """
 
     files: FilePredictor
-    films: Films
+    videos: Videos
     out: Path
     formats: Sequence[str]
     class_names: Sequence[str]
@@ -266,12 +266,12 @@ class DetectionPredictor:
     @property
     def names(self) -> Sequence[str]:
         """The user's files: the images, and then the videos."""
-        return [*self.files.names, *self.films.names]
+        return [*self.files.names, *self.videos.names]
 
     @property
     def outputs(self) -> list[Path]:
         """The files and folders that will be written beside predictions.json."""
-        outputs = [*self.files.outputs, *self.films.outputs]
+        outputs = [*self.files.outputs, *self.videos.outputs]
         if 'coco' in self.formats:
             outputs.append(self.out / detection_files.COCO_FILE)
         if 'yolo' in self.formats:
@@ -299,7 +299,7 @@ class DetectionPredictor:
                             write(row, entry)
                 done += len(entries)
                 yield entries
-        yield from self.films.predict()
+        yield from self.videos.predict()
 
     @contextlib.contextmanager
     def _writers(self) -> Iterator[list[Callable[[int, Entry], None]]]:

@@ -39,7 +39,7 @@ _LEAST_SCORE = 0.1  # with which a detection may continue a track, as in ByteTra
 _REMEMBERED = 1.0  # seconds for which a hidden object keeps its number
 
 
-def is_film(path: str) -> bool:
+def is_video(path: str) -> bool:
     """Whether the suffix of a file is that of a video."""
     return os.path.splitext(path)[1].lower() in SUFFIXES
 
@@ -96,7 +96,7 @@ class Tracker:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Films:
+class Videos:
     """A predictor of the objects in videos.
 
     Attributes:
@@ -165,13 +165,13 @@ class _Search:
 
     def __init__(
         self,
-        films: Films,
+        videos: Videos,
         path: str,
         file: IO,
         edges: video_times.Edges,
         tracker: Tracker | None,
     ):
-        self._films = films
+        self._videos = videos
         self._path = path
         self._file = file
         self._edges = edges
@@ -182,7 +182,7 @@ class _Search:
 
     def frames(self) -> Iterator[Drawn]:
         """Search each frame, write its line, and yield it, drawn if it is needed."""
-        finder = self._films.finder
+        finder = self._videos.finder
         size = min(finder.batch_size, _MOST_FRAMES)
         finder = dataclasses.replace(finder, batch_size=size)
         progress = Progress(len(self._edges) - 1, 'frames', f'{self._path}: ')
@@ -217,13 +217,13 @@ class _Search:
             frame: its pixels.
             found: all detections.
         """
-        model = self._films.finder.model
-        least_score = min(_LEAST_SCORE, float(self._films.scores.min()))
+        model = self._videos.finder.model
+        least_score = min(_LEAST_SCORE, float(self._videos.scores.min()))
         found = found.at(found.scores >= least_score)
         tracks: list[int | None] = [None] * len(found.scores)
         if self._tracker:
             tracks = self._tracker.follow(found)
-        is_sure = found.scores >= self._films.scores[found.classes]
+        is_sure = found.scores >= self._videos.scores[found.classes]
         is_tracked = np.array([track is not None for track in tracks], bool)
         given = np.flatnonzero(is_sure | is_tracked)
         found = found.at(given)
@@ -239,7 +239,7 @@ class _Search:
         seconds = round(float(self._edges[number]), 4)
         line = {'frame': number, 'time': seconds, 'detections': answer['detections']}
         self._file.write(f'{json.dumps(line)}\n')
-        if not self._films.draws:
+        if not self._videos.draws:
             return frame
         ids = ['' if track is None else f'#{track} ' for track in tracks]
         return detection_answers.draw(model, frame, found, ids)
