@@ -121,6 +121,8 @@ def tuned(
         context: nn.module.InterceptorContext,
     ):
         module = context.module
+        if module.scope is None:  # A method that needs no variables, such as `cells`.
+            return call(*args, **kwargs)
         frozen = is_frozen(module.path)
         if isinstance(module, layers.BatchNorm) and (frozen or statistics_stay):
             return call(*args, **{**kwargs, 'use_running_average': True})
