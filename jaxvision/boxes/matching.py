@@ -61,7 +61,8 @@ def by_iou(
         positive: the least IoU of a positive candidate.
         negative: the IoU below which a candidate is negative; ignored in between.
         low_quality: whether the best candidates of each ground-truth box are positive
-            whatever their IoU, if it is above 0.
+            whatever their IoU, if it is above 0. Even then, each candidate is matched
+            with the box of its largest IoU.
     """
     ious = jnp.where(valid, overlap.pairwise_iou(candidates, truth), 0)
     best = jnp.argmax(ious, axis=1)
@@ -89,7 +90,9 @@ def simota(
 ) -> Matches:
     """Match by the least cost of class and box (SimOTA of YOLOX, arXiv 2107.08430).
 
-    A ground-truth box takes about as many candidates as the sum of its largest IoUs.
+    A ground-truth box takes about as many candidates as the sum of its largest IoUs, at
+    least one. Only cells inside a box or near its centre are candidates. A candidate
+    that several boxes take goes to the cheapest one. No candidate is `ignored`.
 
     Args:
         boxes: predicted boxes.
@@ -98,8 +101,9 @@ def simota(
         strides: of each prediction's feature map, pixels.
         truth: ground-truth boxes.
         valid: False for padding of `truth`.
-        radius: strides from the centre of a box within which cells are preferred.
-        candidates: largest IoUs that are summed.
+        radius: strides from the centre of a box within which cells are near. Cells near
+            it and inside the box are preferred.
+        candidates: number of largest IoUs that are summed.
     """
     in_box = _is_inside(centers, truth) & valid
     in_center = _is_near_center(centers, strides, truth, radius) & valid
@@ -138,7 +142,8 @@ def task_aligned(
         valid: False for padding of `truth`.
         number: candidates that a ground-truth box takes at most.
         alpha: exponent of the score.
-        beta: exponent of the IoU.
+        beta: exponent of the IoU. A candidate of several boxes goes to the one of
+            largest IoU.
 
     Returns:
         Matches whose quality is the normalised alignment: the target of the score. The best
@@ -167,6 +172,9 @@ def hungarian(costs: Pairs, valid: Valid) -> Matches:
     Args:
         costs: of each candidate for each ground-truth box; n >= m.
         valid: False for padding.
+
+    Returns:
+        Matches whose quality is 1 for a matched candidate and 0 for others.
     """
     import optax.assignment
 

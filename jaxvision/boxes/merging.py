@@ -44,14 +44,17 @@ def weighted_fusion(
 ) -> Detections:
     """Average the boxes that show one object (weighted boxes fusion, arXiv 1910.13302).
 
+    Only boxes of one class form a group, several of one view too.
+
     Args:
         detections: of all views together, in coordinates of one image.
         views: number of views that could have found each object.
-        iou: the least IoU of a box with the average of its group.
+        iou: a box joins a group if its IoU with the group's average is above this.
 
     Returns:
-        One box a group, its edges averaged with the scores as weights. Its score is the
-        mean score, smaller where fewer views than `views` found the object.
+        One box a group, by falling score, its edges averaged with the scores as
+        weights. Its score is the mean score, times min(boxes in the group, `views`) /
+        `views`.
     """
     groups: list[_Group] = []
     for row in np.argsort(-detections.scores, kind='stable'):
@@ -94,7 +97,8 @@ def across_borders(
         inside: so do two boxes if at least this fraction of a cut one lies in the other.
 
     Returns:
-        The detections that remain, by falling score.
+        The detections that remain, by falling score. Their boxes and scores are
+        unchanged.
     """
     ranks = detections.scores * np.where(is_cut, 0.5, 1.0)
     boxes = detections.boxes.astype(np.float64)

@@ -170,7 +170,7 @@ def pyramid_roi_align(
     Args:
         maps: the levels of one image, the finest first.
         boxes: edges in pixels of the image.
-        strides: pixels of a cell of each level, powers of 2.
+        strides: pixels of a cell of each level, consecutive powers of 2.
         size: cells of the output along each side.
         samples: per output cell and direction.
         aligned: as for `roi_align`.

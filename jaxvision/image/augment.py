@@ -36,8 +36,9 @@ def randaugment(
     - saturation, contrast, brightness and sharpness by a factor of 1 +- 0.9,
     - posterize to 4 bits, and solarize at 0.
 
-    As in torchvision, all effects grow with the magnitude, and signs are random. Geometric
-    operations are bilinear about the centre.
+    As in torchvision, these effects grow with the magnitude, and signs are random.
+    Geometric operations are bilinear about the centre. The other three operations
+    ignore the magnitude: autocontrast, equalize, and none at all.
 
     Args:
         key: random key of the operations and signs.
@@ -227,7 +228,8 @@ def diffaugment(
     Args:
         key: random key of the parameters.
         image: [H, W, C] in [0, 1].
-        policy: names of operations joined by commas, or ''.
+        policy: names of operations joined by commas, applied in this order. '' changes
+            nothing.
 
     Raises:
         ValueError: The policy names an unknown operation.

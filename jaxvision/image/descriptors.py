@@ -15,15 +15,17 @@ DIRECTIONS = 8
 def layout(image: Image) -> Float[Array, 'd']:
     """Describe an image by the colours and edges in each of 4x4 cells.
 
-    The first half of the descriptor is the mean colour of each cell, less the mean colour of the
-    image. The second half is the mean slope of the grey image in each cell and in each of 8
-    directions, a coarse histogram of oriented gradients (Dalal and Triggs 2005).
+    The first 16 * C numbers are the mean colour of each cell, less the mean colour of
+    the image. The other 128 are the mean slope of the grey image in each cell and in
+    each of 8 directions. They are a coarse histogram of oriented gradients (Dalal and
+    Triggs 2005). Both parts have the same norm. Rows and columns beyond a multiple of 4
+    are left out.
 
     Args:
         image: [H, W, C] in [0, 1], at least 4x4 pixels.
 
     Returns:
-        A vector [16 * C + 128] of norm 1. A half without any contrast is zero, and the
+        A vector [16 * C + 128] of norm 1. A part without any contrast is zero, and the
         norm is then smaller.
     """
     grey = image.mean(-1)

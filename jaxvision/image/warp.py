@@ -164,7 +164,7 @@ def kept_boxes(
         least_visible: fraction of its area that a box has to keep, inclusive.
 
     Returns:
-        (the clipped boxes, whether each one is kept).
+        (all boxes, clipped, whether each one is kept).
     """
     limits = np.array([*size, *size], boxes.dtype)
     clipped = np.clip(boxes, 0, limits)

@@ -18,6 +18,9 @@ def focal(
         targets: 0 or 1.
         alpha: weight of targets of 1; those of 0 have 1 - alpha.
         gamma: exponent of the probability of the wrong answer.
+
+    Returns:
+        One loss for each logit, a weighted sigmoid cross-entropy.
     """
     entropy = optax.sigmoid_binary_cross_entropy(logits, targets)
     probability = jax.nn.sigmoid(logits)
@@ -33,6 +36,9 @@ def quality_focal(logits: Values, targets: Values, beta: float = 2.0) -> Values:
         logits: of the class.
         targets: in [0, 1], such as the IoU of the predicted box.
         beta: exponent of the distance from the target.
+
+    Returns:
+        One loss for each logit, a weighted sigmoid cross-entropy.
     """
     entropy = optax.sigmoid_binary_cross_entropy(logits, targets)
     distance = jnp.abs(targets - jax.nn.sigmoid(logits))
@@ -65,7 +71,7 @@ def giou(boxes: Boxes, targets: Boxes) -> Values:
 
 
 def squared_iou(boxes: Boxes, targets: Boxes) -> Values:
-    """1 - IoU squared, the loss of boxes of YOLOX (arXiv 2107.08430), in [0, 1].
+    """1 - IoU^2, the loss of boxes of YOLOX (arXiv 2107.08430), in [0, 1].
 
     Args:
         boxes: predicted boxes.

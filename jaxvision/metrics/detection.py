@@ -39,7 +39,10 @@ CocoDataset = Any
 
 
 def names(class_names: Sequence[str]) -> tuple[str, ...]:
-    """The metrics of a dataset; few classes have their own average precision."""
+    """Names of the metrics of `summarize`: `NAMES`, and 'ap50_CLASS' by class.
+
+    More than `MOST_CLASSES` classes have no metrics by class.
+    """
     if len(class_names) > MOST_CLASSES:
         return NAMES
     by_class = [f'ap50_{name}' for name in class_names]
@@ -49,6 +52,8 @@ def names(class_names: Sequence[str]) -> tuple[str, ...]:
 def summarize(class_names: Sequence[str], records: Records) -> dict[str, float]:
     """Compute COCO's twelve numbers, and the AP at IoU 0.5 of each class.
 
+    More than `MOST_CLASSES` classes have no AP of each class.
+
     Args:
         class_names: of the dataset.
         records: of all images, with arrays of M ground-truth boxes and D detections:
@@ -57,8 +62,8 @@ def summarize(class_names: Sequence[str], records: Records) -> dict[str, float]:
             'valid' [N, D] and 'index' [N].
 
     Returns:
-        Values in [0, 1]. COCO's -1 stands where there are no objects, such as no large
-        ones. Classes without objects do not count in 'ap'.
+        Values in [0, 1] by `names`. COCO's -1 stands where there are no objects, such
+        as no large ones. Classes without objects do not count in 'ap'.
     """
     evaluation = evaluate(records, len(class_names))
     values = dict(zip(NAMES, map(float, evaluation.stats), strict=True))
@@ -200,8 +205,9 @@ def confusion(
 ) -> Int[np.ndarray, 'k k']:
     """Count detections by true and predicted class, with a last row and column for background.
 
-    A detection, best first, takes the free ground-truth box that it overlaps most, whatever
-    the class. Crowd regions are left out, and so are detections inside them.
+    A detection, best first, takes the free ground-truth box that it overlaps most,
+    whatever the class. Crowd regions are left out, and so are unmatched detections that
+    overlap one.
 
     Args:
         records: as for `summarize`.

@@ -65,7 +65,8 @@ class Outcomes:
 def outcomes(records: Records, classes: int) -> list[Outcomes]:
     """Match detections with objects as COCO does, at an IoU of 0.5.
 
-    A detection that only a crowd region matches has no outcome.
+    A detection that only a crowd region matches has no outcome. Each class counts its
+    best 100 detections of an image.
 
     Args:
         records: as for `detection.summarize`.
@@ -99,8 +100,9 @@ def pooled(by_class: Sequence[Outcomes]) -> Outcomes:
 def best_threshold(outcome: Outcomes) -> tuple[float | None, float]:
     """Find the score threshold with the largest F1.
 
-    If several thresholds have the largest F1, the highest is taken. It lies halfway between two
-    scores, so that rounding changes no decision.
+    If several thresholds have the largest F1, the highest is taken. It lies halfway
+    between two scores, so that rounding changes no decision. If all detections are
+    kept, it is the lowest score.
 
     Returns:
         (the threshold, its F1). The threshold is None if no detection is correct.
@@ -125,8 +127,9 @@ def calibrate(class_names: Sequence[str], records: Records) -> Json:
         records: of the validation split, as for `detection.summarize`.
 
     Returns:
-        'score' and 'f1' of all classes together, and 'class_scores' and 'class_f1' by class. A
-        threshold is None where no detection is correct.
+        'iou', the IoU of a correct detection; 'score' and 'f1' of all classes together;
+        and 'class_scores' and 'class_f1', by class name. Where no detection is correct,
+        the threshold is None and its F1 is 0.
     """
     by_class = outcomes(records, len(class_names))
     score, f1 = best_threshold(pooled(by_class))

@@ -27,13 +27,14 @@ def count_errors(
 ) -> Int[np.ndarray, 'k 6']:
     """Count the errors of each class and type.
 
-    A detection, best first, is correct if the free object of its class that it overlaps most has
-    an IoU of at least 0.5. Any other detection is one error, the first that applies:
-    localisation (an object of its class, IoU 0.1 to 0.5), class (an object of another class,
-    IoU at least 0.5), duplicate (an object of its class that a better detection has found),
-    background (no object, IoU at most 0.1), or both (an object of another class, IoU 0.1 to 0.5).
-    An object is missed if no detection found it, also none of the wrong class or place.
-    Detections inside a crowd region of their class are left out.
+    A detection, best first, is correct if the free object of its class that it overlaps
+    most has an IoU of at least 0.5. Any other detection is one error, the first that
+    applies: localisation (an object of its class, IoU 0.1 to 0.5), class (an object of
+    another class, IoU at least 0.5), duplicate (an object of its class that a better
+    detection has found), background (no object, IoU at most 0.1), or both (an object of
+    another class, IoU 0.1 to 0.5). An object is missed if no detection found it, and
+    none has a localisation or class error at it. Errors at least half of which lie in a
+    crowd region of their class are left out.
 
     Args:
         records: as for `detection.summarize`.
