@@ -224,17 +224,16 @@ def test_padding_of_the_truth_matches_nothing(seed, number, has_area):
     # An augmentation moves padding too, which must not count wherever it lies.
     padded = random_boxes(rng, 50) * np.float32(has_area)
     padded[:number] = truth
-    candidates = np.concatenate([random_boxes(rng, 40), random_boxes(rng, 5) + 500])
-    scores = rng.uniform(size=(45, 50)).astype(np.float32)
+    candidates = np.concatenate([random_boxes(rng, 50), random_boxes(rng, 5) + 500])
+    scores = rng.uniform(size=(55, 50)).astype(np.float32)
     narrow = all_matches(candidates, scores[:, :number], truth, np.ones(number, bool))
     wide = all_matches(candidates, scores, padded, np.arange(50) < number)
-    for few, many in zip(narrow[:3], wide[:3], strict=True):
+    for few, many in zip(narrow, wide, strict=True):
         np.testing.assert_array_equal(few.index, many.index)
         np.testing.assert_array_equal(few.ignored, many.ignored)
         np.testing.assert_allclose(few.quality, many.quality, atol=1e-6)
     # Candidates that overlap nothing are negative: "the best anchor" of a far box is none.
-    assert (np.asarray(narrow[0].index)[40:] == matching.NONE).all()
-    assert np.asarray(wide[3].index).max() < number
+    assert (np.asarray(narrow[0].index)[50:] == matching.NONE).all()
 
 
 def test_an_image_without_truth_matches_nothing():

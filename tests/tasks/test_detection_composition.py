@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxvision.core import config as configs
 from jaxvision.core import keys
 from jaxvision.data.other_examples import Others, WithOthers
 from jaxvision.data.pipeline import train_batches
@@ -111,6 +112,18 @@ def test_others_end_at_their_step(source):
     assert 'others' in source.at_step(4)[0]
     assert source.at_step(5)[0].keys() == {'boxes'}
     assert source[0].keys() == {'boxes'}
+
+
+def test_the_config_says_when_mosaic_and_mixup_end():
+    config = configs.default('detection')
+    config.train.steps = '100'
+    source = Numbers()
+    assert composition.with_others(config, source) is source
+    config.task.augment.mosaic = 1.0
+    config.task.augment.compose_until = 0.85
+    with_others = composition.with_others(config, source)
+    assert 'others' in with_others.at_step(84)[0]
+    assert with_others.at_step(85)[0].keys() == {'boxes'}
 
 
 def test_batches_hold_others_only_before_the_end(source):
