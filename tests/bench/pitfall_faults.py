@@ -198,8 +198,8 @@ FAULTS = (
     Fault(
         '11 the last class is the background in inference',
         'tasks/detection/two_stage.py',
-        'jax.nn.softmax(logits)[:, 1:]',
-        'jax.nn.softmax(logits)[:, :-1]',
+        'outputs_of_classes = 1 + self.output_of_class',
+        'outputs_of_classes = 0 + self.output_of_class',
         (CONVENTIONS + 'class_0_of_the_second_stage_is_the_background_in_inference',),
     ),
     Fault(
@@ -259,6 +259,16 @@ FAULTS = (
         'is_matched | ~inside_any(centers, truth, mask & crowd)',
         'is_matched | (mask.sum() >= 0)',
         (YOLOX_LOSS + 'cells_in_a_crowd_have_no_loss',),
+    ),
+    Fault(
+        '12 a crowd is learned as background (RetinaNet)',
+        'tasks/detection/anchor_stage.py',
+        'positive | ~(matches.ignored | in_crowd)',
+        'positive | ~matches.ignored',
+        (
+            CONVENTIONS
+            + 'anchors_learn_neither_padding_nor_crowds_and_silence_without_objects',
+        ),
     ),
     Fault(
         '12 a crowd is one object for the metric',
@@ -426,6 +436,16 @@ FAULTS = (
         (YOLOX_LOSS + 'images_without_objects_teach_only_that_there_are_none',),
     ),
     Fault(
+        '19 images without objects have no loss (RetinaNet)',
+        'tasks/detection/anchor_stage.py',
+        'jnp.sum(jnp.where(counts, class_values, 0))',
+        'jnp.sum(jnp.where(counts & mask.any(), class_values, 0))',
+        (
+            CONVENTIONS
+            + 'anchors_learn_neither_padding_nor_crowds_and_silence_without_objects',
+        ),
+    ),
+    Fault(
         '19 detections in images without objects do not count',
         'metrics/detection.py',
         'detections += _detections_of(records, row, image)',
@@ -484,6 +504,17 @@ FAULTS = (
         (TASK + 'detections_are_of_their_own_image_alone[dense_detector]',),
     ),
     Fault(
+        '23 canvases of published detectors grow to the largest so far',
+        'tasks/detection/canvases.py',
+        '    canvas_size = tuple(map(_rounded_up, size))\n',
+        '    bounded.most = np.maximum(size, getattr(bounded, "most", 1))\n'
+        '    canvas_size = tuple(map(_rounded_up, bounded.most.tolist()))\n',
+        (
+            CONVENTIONS
+            + 'the_canvas_of_a_published_detector_depends_on_its_image_alone',
+        ),
+    ),
+    Fault(
         '24 a flip moves boxes a pixel too little',
         'tasks/detection/augmentation.py',
         '    width = image.shape[1]\n',
@@ -526,6 +557,13 @@ FAULTS = (
         'models/detectors/dense_detector.py',
         'dtype=self.param_dtype,\n            param_dtype=self.param_dtype,\n            **',
         'dtype=self.dtype,\n            param_dtype=self.param_dtype,\n            **',
+        (CONVENTIONS + 'bfloat16_ends_before_boxes_and_scores',),
+    ),
+    Fault(
+        'bfloat16 boxes and scores (two stages)',
+        'models/detectors/region_heads.py',
+        "types = {'dtype': self.param_dtype, 'param_dtype': self.param_dtype}",
+        "types = {'dtype': self.dtype, 'param_dtype': self.param_dtype}",
         (CONVENTIONS + 'bfloat16_ends_before_boxes_and_scores',),
     ),
     Fault(

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from jaxvision.cli.predict import finding
 from jaxvision.core import config as configs
+from jaxvision.core.spec import ArraySpec, Preprocessing
 from jaxvision.core.state import create
 from jaxvision.data import sources
 from jaxvision.image import warp
-from jaxvision.models.detectors import dense_detector, faster_rcnn, yolox
-from jaxvision.tasks.detection import evaluation, task
+from jaxvision.models.detectors import dense_detector, faster_rcnn, retinanet, yolox
+from jaxvision.tasks.detection import canvases, evaluation, preparation, task
+from jaxvision.tasks.detection.anchor_stage import AnchorStage
 from jaxvision.tasks.detection.network import limits_of
 from jaxvision.tasks.detection.one_stage import OneStage
 from jaxvision.tasks.detection.two_stage import TwoStage
@@ -53,6 +55,11 @@ class GivenTwoStage(Given, TwoStage):
     pass
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GivenAnchorStage(Given, AnchorStage):
+    pass
+
+
 def make_one_stage():
     model = dense_detector.make(
         BACKBONE, num_classes=CLASSES, strides='4-8', width=8, depth=1
@@ -67,9 +74,21 @@ def make_two_stage():
     return GivenTwoStage(model=model, **common())
 
 
+def make_anchor_stage():
+    model = retinanet.make(BACKBONE, num_classes=CLASSES, strides='4-8', width=8)
+    return GivenAnchorStage(model=model, **common())
+
+
 def common():
+    spec = task.Spec(
+        inputs={'image': ArraySpec((HEIGHT, WIDTH, 3))},
+        targets=preparation.targets(4),
+        class_names=('a', 'b', 'c'),
+        preprocessing=Preprocessing(size=(HEIGHT, WIDTH), resize='none'),
+        details=task.Details(),
+    )
     options = configs.default('detection').task
-    return {'spec': None, 'options': options, 'dtype': jnp.dtype('float32')}
+    return {'spec': spec, 'options': options, 'dtype': jnp.dtype('float32')}
 
 
 def images(number=1):
@@ -121,7 +140,7 @@ def test_the_limits_of_boxes_are_height_and_width_twice():
 def test_a_wide_image_has_boxes_at_all_places():
     boxes = [[4, 4, 12, 20], [20, 44, 38, 62], [-9, 30, 9, 50], [30, 50, 49, 90]]
     outputs = cells_of(boxes, [0, 1, 2, 0])
-    found = make_one_stage().predict(stacked(outputs), images())
+    found = jax.jit(make_one_stage().predict)(stacked(outputs), images())
     valid = np.asarray(found['valid'][0])
     order = np.lexsort(np.asarray(found['boxes'][0])[valid].T)
     boxes = np.clip(boxes, 0, [HEIGHT, WIDTH, HEIGHT, WIDTH])
@@ -136,7 +155,7 @@ def test_detections_with_low_scores_are_kept_for_the_metric():
     outputs = cells_of([[4, 4, 12, 20]], [1])
     # The sigmoid of -3.9 is 0.02.
     outputs['logits'] = jnp.where(outputs['logits'] > 0, -3.9, -8.0)
-    found = make_one_stage().predict(stacked(outputs), images())
+    found = jax.jit(make_one_stage().predict)(stacked(outputs), images())
     truth = {
         'warp': jnp.eye(2, 3)[None],
         'original_size': jnp.array([[HEIGHT, WIDTH]]),
@@ -177,7 +196,7 @@ BOXES = [[4, 4, 14, 20], [20, 44, 38, 62], [4, 30, 20, 40]]
 
 def test_class_0_of_the_second_stage_is_the_background_in_inference():
     outputs = regions_of(BOXES, [0, 2, None])
-    found = make_two_stage().predict(stacked(outputs), images())
+    found = jax.jit(make_two_stage().predict)(stacked(outputs), images())
     valid = np.asarray(found['valid'][0])
     assert valid.sum() == 2
     assert sorted(np.asarray(found['classes'][0])[valid].tolist()) == [0, 2]
@@ -219,27 +238,60 @@ def test_regions_in_padded_slots_change_no_loss():
     assert terms[0] == terms[1]
 
 
+def test_anchors_learn_neither_padding_nor_crowds_and_silence_without_objects():
+    detector = make_anchor_stage()
+    number = sum(map(len, detector.model.anchors((HEIGHT, WIDTH))))
+    rng = np.random.default_rng(0)
+    outputs = {
+        'logits': rng.normal(size=(number, CLASSES)).astype(np.float32),
+        'deltas': rng.normal(size=(number, 4)).astype(np.float32),
+    }
+
+    def terms(truth):
+        return terms_of(detector, stacked(outputs), stacked(truth))
+
+    assert terms(objects(BOXES, [0, 2, 1], 3)) == terms(objects(BOXES, [0, 2, 1], 50))
+    empty = terms(objects([], []))
+    assert empty['box'] == (0, 1)
+    assert np.isfinite(empty['class'][0])
+    assert empty['class'][0] > 1
+    # Everything is a crowd, also beyond the image, where some anchors have their centres.
+    everywhere = objects([[-99, -99, 199, 199]], [0])
+    everywhere['crowd'][0] = True
+    assert terms(everywhere) == {'class': (0, 1), 'box': (0, 1)}
+
+
 def test_the_loss_of_a_batch_is_no_mean_of_the_means_of_its_images():
     """Two objects and none: all is divided by the matches of the whole batch."""
     detector = make_one_stage()
     outputs = stacked(cells_of(BOXES[:2], [0, 2]), cells_of(BOXES[2:], [1]))
     outputs.pop('index')
     batch = stacked(objects(BOXES[:2], [0, 2]), objects([], []))
-    terms, _ = detector.loss(outputs, no_network({}), batch, jax.random.key(0))
-    values, weights = terms['class']
+    step = update.from_loss(detector.loss, optax.sgd(0.0))
+
+    @jax.jit
+    def terms_and_mean(outputs):
+        terms, _ = detector.loss(outputs, no_network({}), batch, jax.random.key(0))
+        _, scalars = step(no_network(outputs), batch)
+        return terms['class'], scalars['class']
+
+    (values, weights), mean = terms_and_mean(outputs)
     # The least weight of an image is 0.1.
     np.testing.assert_allclose(weights, [2.1, 0.1], rtol=1e-5)
-    step = update.from_loss(detector.loss, optax.sgd(0.0))
-    _, scalars = jax.jit(step)(no_network(outputs), batch)
     assert float(values[1]) > 1
-    expected = float(values.sum()) / 2.2
-    assert float(scalars['class']) == pytest.approx(expected, rel=1e-5)
+    assert float(mean) == pytest.approx(float(values.sum()) / 2.2, rel=1e-5)
 
 
 @pytest.mark.parametrize(
     'make, variant, options',
     [
         (dense_detector.make, BACKBONE, {'strides': '4-8', 'width': 8, 'depth': 1}),
+        (
+            faster_rcnn.make,
+            BACKBONE,
+            {'strides': '4-8', 'width': 8, 'hidden': 8, 'regions': 4},
+        ),
+        (retinanet.make, BACKBONE, {'strides': '4-8', 'width': 8}),
         (yolox.make, '0.33x0.125', {}),
     ],
 )
@@ -253,8 +305,31 @@ def test_bfloat16_ends_before_boxes_and_scores(make, variant, options):
     assert {leaf.dtype.name for leaf in outputs.values()} == {'float32'}
 
 
+def test_the_canvas_of_a_published_detector_depends_on_its_image_alone():
+    preprocessing = Preprocessing(
+        size=(64, 96), resize='bounded', mean=3 * (0.5,), std=3 * (0.2,)
+    )
+    rng = np.random.default_rng(0)
+    sizes = [(40, 60), (90, 30), (40, 41), (200, 40), (40, 60)]
+    pictures = [rng.integers(0, 255, (*size, 3)).astype(np.uint8) for size in sizes]
+    examples = [canvases.bounded(picture, preprocessing) for picture in pictures]
+    shapes = [example['image'].shape[:2] for example in examples]
+    # The shorter side has 64 pixels if the longer one then has at most 96.
+    assert shapes == [(64, 96), (96, 32), (64, 96), (96, 32), (64, 96)]
+    for picture, example in zip(pictures, examples, strict=True):
+        again = canvases.bounded(picture, preprocessing)
+        jax.tree.map(np.testing.assert_array_equal, again, example)
+
+
+def resized_between(source, target):
+    return warp.Warp.resize(source, canvases.bounded_size(source, *sorted(target)))
+
+
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 2**31), st.sampled_from([warp.letterbox, warp.top_left]))
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from([warp.letterbox, warp.top_left, resized_between]),
+)
 def test_boxes_come_back_from_the_canvas_for_every_size(seed, place):
     """5,000 images of any sizes, by the arithmetic of evaluation and by that of `predict`."""
     rng = np.random.default_rng(seed)

@@ -57,11 +57,12 @@ class RegionProposals(nn.Module):
         )
 
     def _output(self, channels: int, name: str) -> nn.Module:
+        # Boxes and scores need the digits of the parameters.
         return nn.Conv(
             channels,
             (1, 1),
             kernel_init=nn.initializers.normal(0.01),
-            dtype=self.dtype,
+            dtype=self.param_dtype,
             param_dtype=self.param_dtype,
             name=name,
         )
@@ -96,13 +97,18 @@ class BoxHead(nn.Module):
         regions = pooled.reshape(-1, *pooled.shape[2:])
         for i in range(1, self.convs + 1):
             regions = self._convolved(regions, train, f'conv{i}')
-        types = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
         x = regions.reshape(*pooled.shape[:2], -1)
         for i in range(1, self.depth + 1):
             layer = nn.Dense(
-                self.width, kernel_init=layers.he_normal, name=f'dense{i}', **types
+                self.width,
+                kernel_init=layers.he_normal,
+                dtype=self.dtype,
+                param_dtype=self.param_dtype,
+                name=f'dense{i}',
             )
             x = nn.relu(layer(x))
+        # Boxes and scores need the digits of the parameters.
+        types = {'dtype': self.param_dtype, 'param_dtype': self.param_dtype}
         classes = self.num_classes + 1
         logits = nn.Dense(
             classes,
