@@ -7,6 +7,9 @@ jaxvision train --config detection
 jaxvision train --config detection:digit_scenes/64,faster_rcnn
     Faster R-CNN on the same scenes: AP 0.859, AP50 0.988, 9,000 steps, 697 CPU s
 
+jaxvision train --config detection:digit_scenes/64,yolox
+    YOLOX on the same scenes: AP 0.690, AP50 0.921, 1,000 steps of 32, 322 CPU s
+
 jaxvision train --config detection:voc:FOLDER
     photographs, from ImageNet weights of EfficientNet-Lite0. Needs the extra
     `pretrained`. Not measured.
