@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 Boxes = Float[np.ndarray, '_ 4']
+# (height, width), or a step in both directions.
+Size = tuple[int, int]
 
 
 def cell_anchors(
@@ -30,9 +32,7 @@ def cell_anchors(
     return anchors.astype(np.float32)
 
 
-def grid_anchors(
-    cell: Boxes, shape: tuple[int, int], stride: tuple[int, int], offset: float = 0.0
-) -> Boxes:
+def grid_anchors(cell: Boxes, shape: Size, stride: Size, offset: float = 0.0) -> Boxes:
     """Repeat the anchors of one cell over a feature map.
 
     Args:
@@ -52,7 +52,7 @@ def grid_anchors(
 
 
 def cell_centers(
-    shape: tuple[int, int], stride: tuple[int, int], offset: float = 0.5
+    shape: Size, stride: Size, offset: float = 0.5
 ) -> Float[np.ndarray, '_ 2']:
     """List the centres (y, x) of a feature map's cells, row by row, in pixels.
 

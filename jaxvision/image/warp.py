@@ -9,7 +9,13 @@ import dataclasses
 import numpy as np
 from jaxtyping import Bool, Float
 
-# [ymin, xmin, ymax, xmax] in pixels.
+from jaxvision.image.types import Size
+
+# [2, 3]: the target is matrix @ (y, x, 1).
+Matrix = Float[np.ndarray, '2 3']
+# Rows of (y, x) in pixels.
+Points = Float[np.ndarray, '*n 2']
+# Rows of [ymin, xmin, ymax, xmax] in pixels.
 BoxRows = Float[np.ndarray, 'n 4']
 
 
@@ -22,16 +28,16 @@ class Warp:
         size: (height, width) of the target image, pixels.
     """
 
-    matrix: Float[np.ndarray, '2 3']
-    size: tuple[int, int]
+    matrix: Matrix
+    size: Size
 
     @classmethod
-    def identity(cls, size: tuple[int, int]) -> 'Warp':
+    def identity(cls, size: Size) -> 'Warp':
         """The map that leaves an image of this size as it is."""
         return cls(np.eye(2, 3), size)
 
     @classmethod
-    def resize(cls, source: tuple[int, int], target: tuple[int, int]) -> 'Warp':
+    def resize(cls, source: Size, target: Size) -> 'Warp':
         """Resize an image, each axis by its own factor.
 
         Args:
@@ -44,7 +50,7 @@ class Warp:
         return cls(matrix, target)
 
     @classmethod
-    def crop(cls, top: float | int, left: float | int, size: tuple[int, int]) -> 'Warp':
+    def crop(cls, top: float | int, left: float | int, size: Size) -> 'Warp':
         """Cut out a rectangle; a negative corner pads.
 
         Args:
@@ -57,7 +63,7 @@ class Warp:
         return cls(matrix, size)
 
     @classmethod
-    def flip(cls, size: tuple[int, int]) -> 'Warp':
+    def flip(cls, size: Size) -> 'Warp':
         """Mirror an image of this size left to right."""
         matrix = np.eye(2, 3)
         matrix[1, 1] = -1
@@ -69,7 +75,7 @@ class Warp:
         whole = other._square() @ self._square()
         return Warp(whole[:2], other.size)
 
-    def inverse(self, size: tuple[int, int]) -> 'Warp':
+    def inverse(self, size: Size) -> 'Warp':
         """The map from the target back to the source image.
 
         Args:
@@ -78,7 +84,7 @@ class Warp:
         """
         return Warp(np.linalg.inv(self._square())[:2], size)
 
-    def points(self, points: Float[np.ndarray, '*n 2']) -> Float[np.ndarray, '*n 2']:
+    def points(self, points: Points) -> Points:
         """Map points (y, x) of the source to points (y, x) of the target, in pixels."""
         return points @ self.matrix[:, :2].T + self.matrix[:, 2]
 
@@ -100,7 +106,7 @@ class Warp:
         return np.vstack([self.matrix, [0.0, 0.0, 1.0]])
 
 
-def letterbox(source: tuple[int, int], target: tuple[int, int]) -> Warp:
+def letterbox(source: Size, target: Size) -> Warp:
     """Map an image to a canvas: resized with its aspect ratio kept, and centred.
 
     The resized image has whole pixels, and each axis is scaled by the true ratio of the
@@ -117,7 +123,7 @@ def letterbox(source: tuple[int, int], target: tuple[int, int]) -> Warp:
     return resize.then(Warp.crop(-top, -left, target))
 
 
-def top_left(source: tuple[int, int], target: tuple[int, int]) -> Warp:
+def top_left(source: Size, target: Size) -> Warp:
     """Map an image to the top left of a canvas, by one scale as YOLOX does.
 
     The image covers whole pixels, rounded down, but boxes move by the scale itself.
@@ -133,7 +139,7 @@ def top_left(source: tuple[int, int], target: tuple[int, int]) -> Warp:
     return Warp(matrix, target)
 
 
-def fitted_size(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+def fitted_size(source: Size, target: Size) -> Size:
     """The largest size inside a canvas with an image's aspect ratio, at least one pixel.
 
     Args:
@@ -151,7 +157,7 @@ def fitted_size(source: tuple[int, int], target: tuple[int, int]) -> tuple[int, 
 
 def kept_boxes(
     boxes: BoxRows,
-    size: tuple[int, int],
+    size: Size,
     least_area: float = 1.0,
     least_visible: float = 0.25,
 ) -> tuple[BoxRows, Bool[np.ndarray, 'n']]:

@@ -13,6 +13,7 @@ from jaxvision.cli.predict.model import Model
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example, Records
 from jaxvision.image import tiles
+from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
 
 Image = UInt8[np.ndarray, 'h w c']
@@ -247,7 +248,7 @@ def _parts(image: Image, tiling: Tiles) -> Iterator[View]:
     yield whole(image)
 
 
-def _seen(found: Detections, view: View, size: tuple[int, int]) -> _Seen:
+def _seen(found: Detections, view: View, size: Size) -> _Seen:
     """Map the detections of a view to the image.
 
     Args:
@@ -268,7 +269,7 @@ def _seen(found: Detections, view: View, size: tuple[int, int]) -> _Seen:
 def _are_cut(
     boxes: Float[np.ndarray, 'n 4'],
     region: tuple[int, int, int, int],
-    size: tuple[int, int],
+    size: Size,
 ) -> Bool[np.ndarray, 'n']:
     """Whether a border of a part, inside of the image, may cut each box.
 

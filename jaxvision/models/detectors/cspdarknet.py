@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.detectors.pyramid import FeatureMap, enlarged
+from jaxvision.models.types import Images
 
 EPSILON = 1e-3  # of batch norms
 STRIDES = (8, 16, 32)
@@ -181,9 +182,7 @@ class CSPDarknet(nn.Module):
     common: Common
 
     @nn.compact
-    def __call__(
-        self, image: Float[Array, 'b h w c'], train: bool
-    ) -> dict[str, FeatureMap]:
+    def __call__(self, image: Images, train: bool) -> dict[str, FeatureMap]:
         """Compute {'stem': stride 2, 'stage1': stride 4, ..., 'stage4': stride 32}."""
         common = self.common
         x = ConvBlock(self.width, 3, common, name='stem')(_focused(image), train)
@@ -211,7 +210,7 @@ class CSPDarknet(nn.Module):
         return maps
 
 
-def _focused(image: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c4']:
+def _focused(image: Images) -> Float[Array, 'b h2 w2 c4']:
     """Move each 2x2 pixels into channels: top left, bottom left, top right, bottom right."""
     odd = [(0, 0), (0, image.shape[1] % 2), (0, image.shape[2] % 2), (0, 0)]
     image = jnp.pad(image, odd)
@@ -236,7 +235,7 @@ class PathAggregation(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, 'b h w c'], train: bool = False
+        self, image: Images, train: bool = False
     ) -> tuple[list[FeatureMap], dict[str, FeatureMap]]:
         """Compute the maps, the finest first, and the backbone's maps by name."""
         stages = self.backbone(image, train)

@@ -13,16 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.boxes import anchors
 from jaxvision.core.types import Values
+from jaxvision.image.types import Size
 from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.detectors.pyramid import (
     FeatureMap,
     PyramidBackbone,
     make_features,
 )
+from jaxvision.models.types import Images, Keys
 
 PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, section 3.3)
 
@@ -120,9 +122,9 @@ class DenseDetector(nn.Module):
 
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
+        keys: Keys = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Predict a box for each cell.
 
@@ -141,7 +143,7 @@ class DenseDetector(nn.Module):
         return outputs, {**intermediates, **pyramid, **outputs}
 
     def cells(
-        self, size: tuple[int, int]
+        self, size: Size
     ) -> tuple[Float[np.ndarray, 'n 2'], Float[np.ndarray, 'n']]:
         """List the centres (y, x) and the strides of all cells, in pixels.
 

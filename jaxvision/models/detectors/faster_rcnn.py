@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from jaxvision.boxes import anchors, coders, nms, roi_align
 from jaxvision.boxes.types import Candidates, Chosen, Scores
 from jaxvision.core.types import Values
+from jaxvision.image.types import Size
 from jaxvision.models.detectors.pyramid import (
     Extra,
     FeatureMap,
@@ -24,6 +25,7 @@ from jaxvision.models.detectors.pyramid import (
     make_features,
 )
 from jaxvision.models.detectors.region_heads import BoxHead, RegionProposals
+from jaxvision.models.types import Images, Keys
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the second stage's deltas
 
@@ -65,9 +67,9 @@ class FasterRCNN(nn.Module):
 
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
+        keys: Keys = None,
         choose: Choose | None = None,
         limits: Float[Array, 'b 4'] | None = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -125,7 +127,7 @@ class FasterRCNN(nn.Module):
         self,
         objectness: Float[Array, 'b n'],
         deltas: Float[Array, 'b n 4'],
-        size: tuple[int, int],
+        size: Size,
         limits: Float[Array, 'b 4'] | None = None,
     ) -> Float[Array, 'b r 4']:
         """The best regions of each image after suppression within each level.
@@ -188,7 +190,7 @@ class FasterRCNN(nn.Module):
         chosen = jnp.concatenate(chosen_boxes)[order]
         return chosen * (values > -jnp.inf)[:, None]
 
-    def anchors(self, size: tuple[int, int]) -> tuple[Float[np.ndarray, 'n 4'], Levels]:
+    def anchors(self, size: Size) -> tuple[Float[np.ndarray, 'n 4'], Levels]:
         """List all anchors and the number of each one's level.
 
         Args:

@@ -16,13 +16,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.options import call
 from jaxvision.core.registry import resolve
 from jaxvision.core.types import Values
+from jaxvision.image.types import Size
 from jaxvision.models.blocks import convolution, layers
+from jaxvision.models.types import Images, Keys
 
 Extra = Literal['none', 'pool', 'P5', 'C5']
 # Number of the coarser maps.
@@ -39,8 +41,8 @@ class Grid(NamedTuple):
         stride: pixels from one cell to the next, vertically and horizontally.
     """
 
-    shape: tuple[int, int]
-    stride: tuple[int, int]
+    shape: Size
+    stride: Size
 
 
 class FeaturePyramid(nn.Module):
@@ -88,7 +90,7 @@ class FeaturePyramid(nn.Module):
         return combined + self._extra_maps(maps[-1], combined[-1])
 
     def _convolved(
-        self, x: FeatureMap, window: tuple[int, int], train: bool, name: str
+        self, x: FeatureMap, window: Size, train: bool, name: str
     ) -> FeatureMap:
         x = self._conv()(window, use_bias=self.norm == 'none', name=name)(x)
         if self.norm == 'none':
@@ -154,9 +156,9 @@ class PyramidBackbone(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
+        keys: Keys = None,
     ) -> tuple[list[FeatureMap], dict[str, Array]]:
         """Compute the maps of the pyramid, and the backbone's intermediates."""
         _, intermediates = self.backbone(image, train=train, keys=keys)
@@ -172,7 +174,7 @@ class PyramidBackbone(nn.Module):
         )
         return pyramid(maps, train), intermediates
 
-    def grids(self, size: tuple[int, int]) -> list[Grid]:
+    def grids(self, size: Size) -> list[Grid]:
         """List the cells of every map, the extra ones included.
 
         The stride of an extra map is the image's size over the map's, rounded down, as in
@@ -193,7 +195,7 @@ class PyramidBackbone(nn.Module):
 
 
 def map_of_stride(
-    intermediates: dict[str, Array], image: Float[Array, 'b h w c'], stride: int
+    intermediates: dict[str, Array], image: Images, stride: int
 ) -> FeatureMap:
     """The last feature map of a backbone with a stride.
 

@@ -12,10 +12,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.boxes import anchors
 from jaxvision.core.types import Values
+from jaxvision.image.types import Size
 from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.detectors.pyramid import (
     Extra,
@@ -23,6 +24,7 @@ from jaxvision.models.detectors.pyramid import (
     PyramidBackbone,
     make_features,
 )
+from jaxvision.models.types import Images, Keys
 
 PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, section 3.3)
 RATIOS = (0.5, 1.0, 2.0)  # heights over widths of the anchors
@@ -156,9 +158,9 @@ class RetinaNet(nn.Module):
 
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
+        keys: Keys = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Predict the classes and the box of each anchor.
 
@@ -176,7 +178,7 @@ class RetinaNet(nn.Module):
         pyramid = {f'pyramid{level}': x for level, x in enumerate(maps, start=1)}
         return outputs, {**intermediates, **pyramid, **outputs}
 
-    def anchors(self, size: tuple[int, int]) -> list[Float[np.ndarray, '_ 4']]:
+    def anchors(self, size: Size) -> list[Float[np.ndarray, '_ 4']]:
         """List the anchors of each level.
 
         Args:

@@ -9,10 +9,11 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from jaxvision.boxes import anchors
 from jaxvision.core.errors import UserError
+from jaxvision.image.types import Size
 from jaxvision.models.detectors.cspdarknet import (
     STRIDES,
     Common,
@@ -22,6 +23,7 @@ from jaxvision.models.detectors.cspdarknet import (
     kernel_init,
 )
 from jaxvision.models.detectors.pyramid import FeatureMap
+from jaxvision.models.types import Images, Keys
 
 PRIOR = 0.01  # probability of an object and of each class at the start
 
@@ -110,9 +112,9 @@ class YOLOX(nn.Module):
 
     def __call__(
         self,
-        image: Float[Array, 'b h w c'],
+        image: Images,
         train: bool = False,
-        keys: Key[Array, 'b'] | None = None,
+        keys: Keys = None,
     ) -> tuple[dict[str, Array], dict[str, Array]]:
         """Predict a box for each cell.
 
@@ -131,7 +133,7 @@ class YOLOX(nn.Module):
         return outputs, {**intermediates, **pyramid, **outputs}
 
     def cells(
-        self, size: tuple[int, int]
+        self, size: Size
     ) -> tuple[Float[np.ndarray, 'n 2'], Float[np.ndarray, 'n']]:
         """List (row, column) of each cell in its map, and its stride in pixels.
 

@@ -12,6 +12,7 @@ from jaxvision.boxes import coders, conversions, matching
 from jaxvision.boxes.types import Candidates, Chosen, Truth, TruthClasses, Valid
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
+from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
@@ -41,7 +42,7 @@ class AnchorStage(Detector):
 
     def _terms(
         self,
-        size: tuple[int, int],
+        size: Size,
         logits: Float[Array, 'n k'],
         deltas: Candidates,
         truth: Truth,

@@ -6,6 +6,7 @@ from jaxtyping import UInt8
 from jaxvision.core.spec import ArraySpec, Preprocessing
 from jaxvision.core.types import Example
 from jaxvision.data import decode
+from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
 
 # Sides of a canvas are multiples of it, pixels.
@@ -26,9 +27,7 @@ def inputs(preprocessing: Preprocessing) -> dict[str, ArraySpec]:
     }
 
 
-def bounded_size(
-    source: tuple[int, int], shorter: int, longest: int
-) -> tuple[int, int]:
+def bounded_size(source: Size, shorter: int, longest: int) -> Size:
     """The size of a resized image, rounded down as in torchvision, at least one pixel.
 
     Args:

@@ -12,6 +12,7 @@ from jaxvision.boxes import coders, matching
 from jaxvision.boxes.types import Candidates, Pairs, Scores, Truth, TruthClasses, Valid
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
+from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
@@ -60,7 +61,7 @@ class GridStage(Detector):
 
     def _terms(
         self,
-        size: tuple[int, int],
+        size: Size,
         edges: Candidates,
         objectness: Scores,
         logits: ClassLogits,
@@ -101,7 +102,7 @@ class GridStage(Detector):
         )
 
     def _decode(
-        self, size: tuple[int, int], edges: Candidates
+        self, size: Size, edges: Candidates
     ) -> tuple[Candidates, Float[Array, 'n 2'], Scores]:
         """Compute (boxes, centres of the cells, strides), in pixels."""
         cells, strides = map(jnp.asarray, self.model.cells(size))

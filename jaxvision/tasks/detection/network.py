@@ -17,6 +17,7 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.task import Scalars
 from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.image import color
+from jaxvision.image.types import Size
 from jaxvision.models.types import Images
 from jaxvision.tasks.detection import augmentation
 
@@ -161,7 +162,7 @@ class Detector:
         }
 
 
-def size_of(images: Num[Array | np.ndarray, 'b h w c']) -> tuple[int, int]:
+def size_of(images: Num[Array | np.ndarray, 'b h w c']) -> Size:
     """(height, width) of images, pixels."""
     return images.shape[1], images.shape[2]
 

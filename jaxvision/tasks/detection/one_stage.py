@@ -11,6 +11,7 @@ from jaxvision.boxes import coders, matching
 from jaxvision.boxes.types import Candidates, Truth, TruthClasses, Valid
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
+from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
@@ -50,7 +51,7 @@ class OneStage(Detector):
 
     def _terms(
         self,
-        size: tuple[int, int],
+        size: Size,
         logits: Float[Array, 'n k'],
         distances: Candidates,
         truth: Truth,

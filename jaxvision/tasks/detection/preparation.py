@@ -11,6 +11,7 @@ from jaxvision.core.types import Example, Prepare
 from jaxvision.data import decode
 from jaxvision.data.protocol import Source, boxes_of
 from jaxvision.image import warp
+from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
 from jaxvision.tasks.detection import canvases
 
@@ -183,8 +184,8 @@ def _make_prepare_bounded(spec: Spec) -> Prepare:
 
 def random_place(
     rng: np.random.Generator,
-    source: tuple[int, int],
-    target: tuple[int, int],
+    source: Size,
+    target: Size,
     largest_change: float,
 ) -> Warp:
     """Draw the size and the place of an image on a canvas.

@@ -13,6 +13,7 @@ from jaxvision.boxes.types import Candidates, Chosen, Scores, Truth, TruthClasse
 from jaxvision.core import keys
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
+from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.models.detectors.faster_rcnn import BOX_WEIGHTS
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
@@ -57,7 +58,7 @@ class TwoStage(Detector):
 
     def _first_terms(
         self,
-        size: tuple[int, int],
+        size: Size,
         key: PRNGKeyArray,
         objectness: Scores,
         deltas: Candidates,
