@@ -1,7 +1,6 @@
 """Encoded images to uint8 arrays on the host: whole, or only the crop that is needed."""
 
 import contextlib
-import functools
 import io
 import math
 import os
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import UInt8
 
-from jaxvision.data import jpeg, pillow_modes
+from jaxvision.data import jpeg, pillow_modes, resizing
 from jaxvision.data.protocol import Unreadable
 
 if TYPE_CHECKING:
@@ -26,15 +25,6 @@ Encoded = (
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 _STRIP = 2**20  # pixels
-
-
-@functools.cache
-def _opencv():
-    """OpenCV on one thread: the pipeline's own threads are what runs in parallel."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    return cv2
 
 
 def decode(image: Encoded, channels: int) -> Pixels:
@@ -179,7 +169,7 @@ def thumbnail(image: Encoded, channels: int, most: int) -> UInt8[np.ndarray, 'h2
     shrink = min(1, most / max(height, width))
     small_height = max(1, round(shrink * height))
     small_width = max(1, round(shrink * width))
-    return resize(pixels, small_height, small_width)
+    return resizing.resize(pixels, small_height, small_width)
 
 
 def crop_box(
@@ -220,89 +210,6 @@ def crop_box(
     return top, left, h, w
 
 
-def resize(
-    pixels: Pixels, height: int, width: int
-) -> UInt8[np.ndarray, 'height width c']:
-    """Antialiased bilinear resize, near to Pillow's BILINEAR and several times as fast.
-
-    Bilinear interpolation is a triangle filter one pixel wide, of variance 1/6. To shrink by s the
-    triangle has to be s wide. A Gaussian before it adds the missing variance, (s^2 - 1) / 6.
-
-    Args:
-        pixels: the image, uint8 [H, W, C].
-        height: of the result in pixels.
-        width: of the result in pixels.
-    """
-    cv2 = _opencv()
-    h, w, channels = pixels.shape
-    # Averaging down to three times the size first keeps the Gaussian of a large s narrow.
-    if h > 6 * height:
-        h = 3 * height
-    if w > 6 * width:
-        w = 3 * width
-    if (h, w) != pixels.shape[:2]:
-        pixels = cv2.resize(pixels, (w, h), interpolation=cv2.INTER_AREA)
-    taps_y, sigma_y = _gaussian(h / height)
-    taps_x, sigma_x = _gaussian(w / width)
-    if taps_y > 1 or taps_x > 1:
-        pixels = cv2.GaussianBlur(
-            pixels,
-            (taps_x, taps_y),
-            sigma_x,
-            sigmaY=sigma_y,
-            borderType=cv2.BORDER_REPLICATE,
-        )
-    pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    return pixels.reshape(height, width, channels)
-
-
-def resize_bilinear(
-    pixels: Num[np.ndarray, 'h w c'], height: int, width: int
-) -> Num[np.ndarray, 'height width c']:
-    """Bilinear resize without antialiasing, as OpenCV does it.
-
-    Floats are resized as PyTorch's `interpolate` does it.
-
-    Args:
-        pixels: the image, uint8 or float32 [H, W, C].
-        height: of the result in pixels.
-        width: of the result in pixels.
-    """
-    cv2 = _opencv()
-    resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
-    return resized.reshape(height, width, pixels.shape[2])
-
-
-def rotate(pixels: Pixels, clockwise: float) -> Pixels:
-    """Turn an image about its centre within the same size, with black corners.
-
-    Args:
-        pixels: uint8 [H, W, 3].
-        clockwise: the angle in degrees.
-    """
-    cv2 = _opencv()
-    height, width, _ = pixels.shape
-    centre = ((width - 1) / 2, (height - 1) / 2)
-    turn = cv2.getRotationMatrix2D(centre, -clockwise, 1.0)
-    return cv2.warpAffine(pixels, turn, (width, height), flags=cv2.INTER_LINEAR)
-
-
-def _gaussian(shrink: float) -> tuple[int, float]:
-    """Taps and sigma of a Gaussian of variance (shrink^2 - 1) / 6. One tap is no Gaussian."""
-    if shrink < 1.06:  # It is not worth a pass over the pixels.
-        return 1, 1.0
-    variance = (shrink**2 - 1) / 6
-    if shrink <= 2:
-        # Three taps (a, 1 - 2a, a) have variance 2a. A Gaussian cut this short has another.
-        a = variance / 2
-        ratio = a / (1 - 2 * a)
-        sigma = math.sqrt(-0.5 / math.log(ratio))
-        return 3, sigma
-    sigma = math.sqrt(variance)
-    taps = 2 * math.ceil(2 * sigma) + 1
-    return taps, sigma
-
-
 def _resized_crop(
     image: Encoded,
     choose: Callable[[int, int], Box],
@@ -335,7 +242,7 @@ def _resized_crop(
         h = round(bottom / by) - top
         w = round(right / by) - left
     crop = pixels[top : top + h, left : left + w]
-    return resize(crop, size, size)
+    return resizing.resize(crop, size, size)
 
 
 def _reduction(shrink: float) -> int:
@@ -374,7 +281,7 @@ def _decode_jpeg(
     height, width, _ = pixels.shape
     reduced_height = -(-height // by)
     reduced_width = -(-width // by)
-    return resize(pixels, reduced_height, reduced_width)
+    return resizing.resize(pixels, reduced_height, reduced_width)
 
 
 def _decode_with_pillow(data: bytes, channels: int) -> Pixels:

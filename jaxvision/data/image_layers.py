@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxvision.data import decode, jpeg, pillow_modes
+from jaxvision.data import decode, jpeg, pillow_modes, resizing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -143,7 +143,7 @@ def enlarged_rows(
     first = max(0, top // scale - 1)
     last = min(len(alpha), -(-bottom // scale) + 1)
     strip = alpha[first:last, :, None]
-    large = decode.resize(strip, scale * len(strip), scale * alpha.shape[1])
+    large = resizing.resize(strip, scale * len(strip), scale * alpha.shape[1])
     start = scale * first
     return large[top - start : bottom - start, :, 0]
 

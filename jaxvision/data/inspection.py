@@ -20,6 +20,7 @@ from jaxvision.data import (
     decode,
     labelled_files,
     pipeline,
+    resizing,
     summary,
     video,
 )
@@ -344,7 +345,7 @@ def _vectors(looks: Sequence[_Look]) -> Float[np.ndarray, 'n d']:
 
 
 def _vector(thumbnail: Picture) -> Float[np.ndarray, 'd']:
-    small = decode.resize(thumbnail, _NEAR_SIDE, _NEAR_SIDE)
+    small = resizing.resize(thumbnail, _NEAR_SIDE, _NEAR_SIDE)
     return small.astype(np.float32).mean(-1).reshape(-1)
 
 

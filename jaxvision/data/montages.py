@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 
 from jaxvision.core import keys
 from jaxvision.core.types import Example
-from jaxvision.data import decode, video
+from jaxvision.data import decode, resizing, video
 from jaxvision.data.protocol import (
     RowSource,
     Source,
@@ -81,5 +81,5 @@ def _shot(rng: np.random.Generator, frames: Frames) -> UInt8[np.ndarray, 'n h w 
     resized = []
     for frame in mirrored:
         contiguous = np.ascontiguousarray(frame)
-        resized.append(decode.resize(contiguous, height, width))
+        resized.append(resizing.resize(contiguous, height, width))
     return np.stack(resized)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from jaxvision.data import decode, files
+from jaxvision.data import files, resizing
 from jaxvision.data.protocol import Unreadable
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def displayed(
     clockwise = math.degrees(math.atan2(sine, cosine))
     quarter_turns = round(clockwise / 90)
     if abs(clockwise - 90 * quarter_turns) >= 1:
-        return decode.rotate(pixels, clockwise)
+        return resizing.rotate(pixels, clockwise)
     if quarter_turns % 2:
         pixels = pixels.swapaxes(0, 1)
         shown_x, shown_y = c, b

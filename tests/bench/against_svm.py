@@ -24,7 +24,7 @@ from PIL import Image
 from sklearn.svm import SVC
 
 from jaxvision.core import config as configs
-from jaxvision.data import decode
+from jaxvision.data import decode, resizing
 from jaxvision.data.sources import open_source
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def write_folder(source, folder: Path, *parts: tuple[str, int]) -> None:
             / source.info.class_names[int(example['label'])].replace('/', '_')
         )
         place.mkdir(parents=True, exist_ok=True)
-        pixels = decode.resize(image, height, width)
+        pixels = resizing.resize(image, height, width)
         Image.fromarray(pixels.squeeze()).save(place / f'{row}.jpg', quality=90)
 
 

@@ -6,7 +6,7 @@ import simplejpeg
 from PIL import Image
 from skimage import data as skimage_data
 
-from jaxvision.data import decode, jpeg
+from jaxvision.data import decode, jpeg, resizing
 from jaxvision.data.protocol import Unreadable
 
 PHOTO = Image.fromarray(skimage_data.chelsea())  # 451 x 300
@@ -171,7 +171,7 @@ def test_stray_bytes_between_markers_are_tolerated():
 def test_resize_is_near_pillow(height, width):
     reference = PHOTO.resize((width, height), Image.Resampling.BILINEAR)
     assert (
-        mean_difference(decode.resize(np.asarray(PHOTO), height, width), reference)
+        mean_difference(resizing.resize(np.asarray(PHOTO), height, width), reference)
         < 0.8
     )
 
@@ -179,7 +179,7 @@ def test_resize_is_near_pillow(height, width):
 def test_resize_does_not_alias():
     stripes = np.zeros((128, 128, 1), np.uint8)
     stripes[:, ::2] = 255  # at the Nyquist limit: grey is all that may be left of them
-    assert decode.resize(stripes, 70, 70).std() < 0.15 * stripes.std()
+    assert resizing.resize(stripes, 70, 70).std() < 0.15 * stripes.std()
 
 
 @pytest.mark.parametrize('size', [16, 32, 70, 150])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 from scipy import ndimage
 
-from jaxvision.data import decode, image_layers
+from jaxvision.data import decode, image_layers, resizing
 
 RNG = np.random.default_rng(0)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
@@ -149,7 +149,7 @@ def test_invisible_pixels_take_the_colour_beside_them(monkeypatch, channels):
 @pytest.mark.parametrize('scale', [1, 2, 3, 4])
 def test_rows_of_alpha_join_to_the_whole(scale):
     alpha = RNG.integers(0, 256, (23, 17), np.uint8)
-    whole = decode.resize(alpha[..., None], 23 * scale, 17 * scale)[..., 0]
+    whole = resizing.resize(alpha[..., None], 23 * scale, 17 * scale)[..., 0]
     for step in (1, 2, 5, 16, 200):
         tops = range(0, 23 * scale, step)
         rows = [

@@ -12,7 +12,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.spec import Spec
 from jaxvision.core.task import Task
 from jaxvision.core.types import Example, Json, Records
-from jaxvision.data import decode
+from jaxvision.data import decode, resizing
 
 # Maps inputs [B, ...] to outputs [B, ...], both arrays by name.
 PredictBatch = Callable[[Records], Records]
@@ -56,7 +56,7 @@ class Model:
             return self.task.prepare({'image': image}, None)
         height, width, channels = self.spec.inputs['image'].shape
         pixels = decode.decode(image, channels)
-        return {'image': decode.resize(pixels, height, width)}
+        return {'image': resizing.resize(pixels, height, width)}
 
     def predict_each(self, examples: Sequence[Example], size: int) -> list[Records]:
         """Predict for some examples as one batch of `size`, padded with blank examples.

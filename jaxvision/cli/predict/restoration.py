@@ -22,7 +22,7 @@ from jaxvision.cli.predict.report import Progress
 from jaxvision.core.errors import UserError
 from jaxvision.core.task import Tiling
 from jaxvision.core.types import Example
-from jaxvision.data import decode, files, image_layers
+from jaxvision.data import decode, files, image_layers, resizing
 from jaxvision.data.protocol import Unreadable
 from jaxvision.image import tiles
 from jaxvision.viz import figures, png
@@ -391,10 +391,10 @@ class Thumbnail:
             rows: the rows of the image from the top down, any number at a time.
         """
         for part in rows:
-            self._strips.append(decode.resize(part, len(part), self._width))
+            self._strips.append(resizing.resize(part, len(part), self._width))
             yield part
 
     def picture(self) -> UInt8[np.ndarray, 'h w 3']:
         """Return the thumbnail as RGB. All rows must have arrived before."""
         strips = np.concatenate(self._strips)
-        return decode.decode(decode.resize(strips, self._height, self._width), 3)
+        return decode.decode(resizing.resize(strips, self._height, self._width), 3)

@@ -5,7 +5,7 @@ from jaxtyping import UInt8
 
 from jaxvision.core.spec import ArraySpec, Preprocessing
 from jaxvision.core.types import Example
-from jaxvision.data import decode
+from jaxvision.data import resizing
 from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
 
@@ -55,7 +55,7 @@ def bounded(
     """
     source = pixels.shape[:2]
     size = bounded_size(source, *preprocessing.size)
-    resized = decode.resize_bilinear(pixels.astype(np.float32), *size)
+    resized = resizing.resize_bilinear(pixels.astype(np.float32), *size)
     canvas_size = tuple(map(_rounded_up, size))
     mean = 255 * np.asarray(preprocessing.mean, np.float32)
     canvas = np.empty((*canvas_size, 3), np.float32)

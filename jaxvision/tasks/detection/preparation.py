@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.types import Example, Prepare
-from jaxvision.data import decode
+from jaxvision.data import decode, resizing
 from jaxvision.data.protocol import Source, boxes_of
 from jaxvision.image import warp
 from jaxvision.image.types import Size
@@ -219,7 +219,7 @@ def apply(map_: Warp, pixels: Pixels) -> Pixels:
     ).astype(int)
     resized = pixels
     if (bottom - top, right - left) != (height, width):
-        resized = decode.resize(pixels, int(bottom - top), int(right - left))
+        resized = resizing.resize(pixels, int(bottom - top), int(right - left))
     if resized.shape[:2] == map_.size and top == left == 0:
         return resized
     canvas = np.full((*map_.size, channels), GREY, np.uint8)
@@ -242,7 +242,7 @@ def at_top_left(map_: Warp, pixels: Pixels) -> Pixels:
     height = max(int(pixels.shape[0] * scale), 1)
     width = max(int(pixels.shape[1] * scale), 1)
     canvas = np.full((*map_.size, pixels.shape[2]), GREY, np.uint8)
-    canvas[:height, :width] = decode.resize_bilinear(pixels, height, width)
+    canvas[:height, :width] = resizing.resize_bilinear(pixels, height, width)
     return canvas
 
 

@@ -13,7 +13,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Preprocessing, ResizeRule, Spec
 from jaxvision.core.types import Prepare, Records, Value
-from jaxvision.data import decode, pillow_resize, pipeline
+from jaxvision.data import decode, pillow_resize, pipeline, resizing
 from jaxvision.data.protocol import Source, SourceInfo
 from jaxvision.data.wrappers import Subset
 from jaxvision.image import augment, color, geometry
@@ -295,7 +295,7 @@ def make_resize(
     height, width = preprocessing.size
     rule = preprocessing.resize
     if rule == 'none':
-        return lambda image: decode.resize(
+        return lambda image: resizing.resize(
             decode.decode(image, channels), height, width
         )
     if rule == 'shorter_side':

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxvision.core.spec import Preprocessing
-from jaxvision.data import decode, video
+from jaxvision.data import decode, resizing, video
 
 
 def make_frame_resize(preprocessing: Preprocessing) -> video.Resize:
@@ -41,7 +41,7 @@ def make_resize_to(size: tuple[int, int]) -> video.Resize:
         pixels = decode.decode(frame, channels)
         if pixels.shape[:2] == size:
             return pixels
-        return decode.resize(pixels, *size)
+        return resizing.resize(pixels, *size)
 
     return resize_to
 

@@ -8,7 +8,7 @@ from jaxvision.core import state
 from jaxvision.core.fields import Field
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.task import Evaluation, Task, Tiling
-from jaxvision.data import decode
+from jaxvision.data import decode, resizing
 
 FIELDS = {
     'height': Field(16, 'Height of a tile.'),
@@ -39,7 +39,7 @@ def make_prepare(spec):
 
     def prepare(example, rng):
         image = decode.decode(example['image'], channels)
-        return {**example, 'image': decode.resize(image, height, width)}
+        return {**example, 'image': resizing.resize(image, height, width)}
 
     return prepare
 
