@@ -2,6 +2,7 @@
 
 import functools
 import math
+import types
 
 import numpy as np
 from jaxtyping import Num, UInt8
@@ -10,8 +11,8 @@ Pixels = UInt8[np.ndarray, 'h w c']
 
 
 @functools.cache
-def opencv():
-    """OpenCV on one thread: the pipeline's own threads are what runs in parallel."""
+def opencv() -> types.ModuleType:
+    """Import OpenCV, and limit it to one thread: the threads of the pipeline run in parallel."""
     import cv2
 
     cv2.setNumThreads(1)
