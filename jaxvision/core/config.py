@@ -52,6 +52,7 @@ def declared(task: str) -> dict[str, Field]:
     """Collect the declarations of all fields of a config, by dotted path.
 
     The fields of every run come first, then the fields of the task as 'task.NAME'.
+    `task.name` itself is not declared.
 
     Raises:
         UserError: There is no such task, or its module declares no `FIELDS`.
@@ -177,9 +178,10 @@ def load(config_and_argument: str) -> Config:
         The config, locked. Its values are not checked yet; `check` does this.
 
     Raises:
-        UserError: There is no such config, the text after ':' is empty, or the file has
-            a mistake, such as no `get_config`. A UserError of `get_config` passes
-            unchanged; for another error, the message has the file and the line.
+        UserError: There is no such config, the text after ':' is empty, or there is no
+            `get_config`, which returns a config. A mistake of the Python file, such as
+            a SyntaxError or NameError, is named with its line. Other errors of the file
+            pass unchanged.
     """
     name, colon, argument = config_and_argument.partition(':')
     if colon and not argument:
@@ -195,7 +197,7 @@ def load(config_and_argument: str) -> Config:
         raise _mistake_in(file, error) from error
     if 'get_config' not in module:
         raise UserError(
-            f"{file} has no function get_config. Define get_config(argument='') that "
+            f"{file} has no function get_config. Define get_config(argument=''), which "
             'returns a config'
         )
     try:
@@ -266,8 +268,9 @@ def overrides(arguments: list[str]) -> dict[str, str]:
 def override(config: Config, path: str, text: str) -> None:
     """Set one field of a config from text, in place. The field keeps its type.
 
-    A group `options` is open: it takes any NAME, and its values are read as Python
-    literals where possible. Choices and bounds are not checked here.
+    A group `options` is open: it takes any NAME. An option that was text stays text.
+    Other options are read as Python literals where possible. Choices and bounds are not
+    checked here.
 
     Args:
         config: the config.
@@ -329,11 +332,13 @@ def _same_last_name(config: Config, path: str) -> str:
 
 
 def check(config: Config) -> None:
-    """Check every field against its declaration.
+    """Check every declared field against its declaration.
+
+    Fields without a declaration pass, and so do all `options`.
 
     Raises:
         UserError: A field is missing, or a value is no choice, out of bounds or of a
-            wrong form.
+            wrong form. Or there is no such task.
     """
     values = fields(config)
     for name, field in declared(config.task.name).items():

@@ -71,7 +71,8 @@ class Field:
     def check(self, name: str, value: Value) -> None:
         """Check a value of this field against its choices, or else its form and bounds.
 
-        Text without choices or interval is always right, and so is a true/false value.
+        A field whose default is no number takes every value, unless it has choices or
+        is an interval.
 
         Args:
             name: the full name of the field, for messages.

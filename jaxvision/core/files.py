@@ -69,8 +69,8 @@ def atomic_write(path: Path, mode: str = 'w', durable: bool = True) -> Iterator[
 def atomic_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     """Yield an empty folder, which becomes `path` when the block ends.
 
-    An error in the block removes the new folder and keeps an older folder at `path`. Partial
-    folders of killed processes are removed after a day.
+    An error in the block removes the new folder and keeps an older folder at `path`.
+    A later call for the same path removes partial folders that are older than a day.
 
     Args:
         path: the path of the folder, in an existing folder.
@@ -125,7 +125,8 @@ def read_json(path: Path) -> Json:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(
-            f'{path} is damaged: {error}. Restore the file, or train the run again'
+            f'{path} is damaged or cannot be read: {error}. Restore the file, or train '
+            'the run again'
         ) from None
     if not isinstance(value, dict):
         raise UserError(
@@ -136,7 +137,7 @@ def read_json(path: Path) -> Json:
 
 
 def cache_folder(name: str) -> Path:
-    """Find a folder of the user's cache, in $XDG_CACHE_HOME or ~/.cache.
+    """Name the folder jaxvision/NAME of the user's cache, $XDG_CACHE_HOME or ~/.cache.
 
     The folder may not exist yet.
 

@@ -33,7 +33,9 @@ def call(
 
     Raises:
         UserError: The function has no such option, or an option has another type than
-            the default of its parameter. An int may stand for a float.
+            the default of its parameter. An int may stand for a float. Only defaults
+            that are bool, int, float or text are compared.
+        TypeError: The function needs an argument that is not given.
     """
     parameters = list(inspect.signature(function).parameters.values())
     count = len(arguments)

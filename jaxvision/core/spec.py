@@ -71,7 +71,8 @@ class Preprocessing:
     Attributes:
         size: (height, width) of the network input, in pixels. For 'bounded': (the shorter side,
             most pixels of the longer one).
-        resize: rule for images of another size. 'none': all images have the size.
+        resize: rule for images of another size. 'none': all images of the dataset have
+            the size, and other images are stretched.
             'letterbox': the largest size with the same aspect ratio, grey around it.
             'top_left': likewise, without antialiasing and in the top left corner.
             'pad': zeros around the image. 'stretch': without keeping the aspect ratio.
@@ -240,7 +241,7 @@ class Spec:
         return self.class_names or getattr(self.details, 'vocabulary', ())
 
     def with_another_name(self) -> 'Spec':
-        """Copy the spec with one more class or word at the end.
+        """Copy the spec with one more class or word, '<another>', at the end.
 
         Without classes the vocabulary grows. One of the two must exist.
         """

@@ -89,7 +89,7 @@ class Evaluation:
         calibrate: `(records) -> JSON object`, fitted on the validation split, such as the score
             thresholds of a detector. The engine writes it to calibration.json for the
             best checkpoint, or for the last evaluated state if no metric selects one.
-            None: nothing is fitted.
+            Without a validation split it is not called. None: nothing is fitted.
     """
 
     evaluate: Evaluate
@@ -224,6 +224,9 @@ class Task:
             [h, w, 3], or None without 'original'. For a video it may be {'': picture, FILE:
             content}. The content of a .png is uint8 [h, w, 3]. For an .mp4 or .gif it is
             (frames, rate) or (frames, rate, durations), see `data.video.write_clip`.
+
+    Raises:
+        UserError: `predictor` is no choice, or there is no such `main_evaluation`.
     """
 
     init: Init

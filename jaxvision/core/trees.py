@@ -82,10 +82,10 @@ def without_path(tree: Tree, path: Sequence[str]) -> Tree:
 
 
 def without_path_everywhere(tree: Tree, path: Sequence[str]) -> Tree:
-    """Copy a tree without the node at a path, in every nested dict that has the path.
+    """Copy a tree without the node at a path, in each outermost dict that has the path.
 
-    The path has at least one key. An optimizer state holds several trees with the
-    structure of the parameters.
+    Dicts below such a dict are not searched. The path has at least one key. An
+    optimizer state holds several trees with the structure of the parameters.
     """
 
     def cut(node):

@@ -49,7 +49,8 @@ def trainings(config: Config, workdir: Path) -> Iterator[Training]:
     """Yield the trainings of the auxiliary networks of a run, finished or not.
 
     Networks that come from the folder of another run, or from a file, need no training.
-    A run with a checkpoint already holds its networks, and yields nothing.
+    A run with a checkpoint already holds its networks, and yields nothing. A run of
+    one process opens the training data of each network, which decides the folder.
 
     Args:
         config: the config of the run that requires the networks.
@@ -78,7 +79,8 @@ def describe(
         The description, without a hash. It is empty for weights that no run trained.
 
     Raises:
-        UserError: The network is the folder of a run, but the folder holds no run.
+        UserError: The network is the folder of a run, but the folder holds no run or a
+            damaged one.
     """
     if network.weights:
         return NetworkSpec()
@@ -106,7 +108,8 @@ def load(
         workdir: the folder of this run.
 
     Returns:
-        ({name: description with the hash}, {name: variables on the host}).
+        ({name: description with the hash}, {name: variables on the host}). A network of
+        a run has the `TrainState.variables` of its last checkpoint.
 
     Raises:
         UserError: The run or the file of a network is missing or damaged.

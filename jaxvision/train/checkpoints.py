@@ -147,8 +147,8 @@ class Checkpoints:
         if not self._best:
             raise UserError(
                 f'{self._folder} has no best checkpoint, since the run has no validation '
-                'split to select one. Use the last one, or train with '
-                'data.validation=10%'
+                'split, or no metric to select one. Use the last one, or train with '
+                'data.validation=10% and a metric in train.best'
             )
         scored = _scored(self._scores())
         if not scored:
@@ -209,7 +209,8 @@ class Checkpoints:
             step: the step of the checkpoint.
 
         Raises:
-            UserError: The checkpoint is damaged, or does not match `like`.
+            UserError: The checkpoint is damaged, cannot be read, or does not match
+                `like`. Or another version of jaxvision wrote it.
         """
         path = self._folder / str(step)
         try:

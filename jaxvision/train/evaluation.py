@@ -102,6 +102,9 @@ def gather(run: Run, evaluate: Evaluate, split: Split, state: TrainState) -> Rec
     Returns:
         {name: array [N, ...]} on the host. 'index' holds the row of each example in the
         split. Unreadable examples are left out.
+
+    Raises:
+        UserError: An example is unreadable while `data.on_corrupt` is 'stop'.
     """
     config = run.config.data
     # Rounded up to a multiple of the number of devices.

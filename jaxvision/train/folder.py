@@ -96,8 +96,8 @@ def check_same_settings(workdir: Path, old: Json, new: Json) -> None:
     barred = [text for name, text in changes.items() if name not in FREE_FIELDS]
     if barred:
         raise UserError(
-            f'{workdir} is a run with other settings: {"; ".join(barred)}. Choose another '
-            '--workdir, or remove this one'
+            f'{workdir} is a run with other settings: {"; ".join(barred)}. Set these '
+            'fields back, or choose another --workdir'
         )
     for text in changes.values():
         processes.say(f'now with {text}')

@@ -190,7 +190,8 @@ def adapted(
             Their leaves are neither copied nor checked.
         names: names of the classes or words of the new run.
         axes: {name of a leaf: its axis of classes or words}. Along this axis, values
-            are matched by name. None: all leaves are copied by position.
+            are matched by name, if the source has names. None: all leaves are copied by
+            position.
 
     Returns:
         {name: initial values} of all leaves outside of `init_new`. The values are

@@ -30,7 +30,7 @@ class Result:
 
     Attributes:
         finished: whether the run is finished. False: a signal stopped it, and it is saved.
-        trained: whether this call trained. False: the run was finished before.
+        trained: whether the run is new, or this call took steps.
         step: number of steps taken in all; 0 if the training of an auxiliary network
             was stopped.
         metrics: the last value of each evaluation metric: 'validation/...', and
@@ -133,7 +133,8 @@ def evaluate(
     """Evaluate a checkpoint of a run, without changing the run.
 
     The metrics and the figures of the task are written to a separate folder. If the
-    default folder cannot be written, the metrics are only printed.
+    default folder cannot be written, the metrics are only printed. All processes of a
+    run must call it together.
 
     Args:
         workdir: the run folder.

@@ -107,7 +107,7 @@ def agree(what: str, value: Json) -> None:
     if differences:
         raise UserError(
             f'the processes differ in their {what}: {"; ".join(differences)}. Start all of '
-            'them with the same command'
+            'them with the same command and on the same files'
         )
 
 

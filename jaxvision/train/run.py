@@ -156,8 +156,8 @@ class Run(SavedRun):
 def begin(config: Config, workdir: Path) -> Run:
     """Open the run of a config: a new run, or the run in its folder.
 
-    Nothing is written yet. A summary of new data is printed, and the update is traced
-    as a check. All processes of a run must call it together.
+    Its auxiliary networks must be trained. Nothing is written yet. A summary of new
+    data is printed, and the update is traced. All processes must call it together.
 
     Args:
         config: the config of the run. The run has a locked copy of it.

@@ -18,8 +18,9 @@ from jaxvision.train import processes, synthetic
 class Sources(dict):
     """The source of each split as the task sees it: {split: source}.
 
-    A split is opened at its first use, `sources[split]`. A UserError is raised if its
-    fingerprint is not that of the data with which the run began.
+    A split is opened at its first use, `sources[split]`. The methods of `dict`, such as
+    `get` and iteration, open none. A UserError is raised if the fingerprint of a split is
+    not that of the data with which the run began.
     """
 
     def __init__(

@@ -55,7 +55,8 @@ def from_loss(
             network, and `state.params` holds those of the others; both include frozen ones.
             `terms` is {name: (values [B], weights [B])}. The weights must depend on the batch
             only. `aux` may hold 'model_state' as {network: tree}, and 'scalars' in the form of
-            the terms.
+            the terms. `key` belongs to the step and the network: all microbatches and
+            devices get the same one. A term whose weights sum to 0 is 0.
         tx: the optimizer.
         network: the name of the network to train.
         accumulate: number of microbatches per batch; more need less memory. It must
@@ -193,8 +194,9 @@ def from_gradients(
 
     Args:
         gradients: `(state, batch) -> (gradient, model_state, scalars)`. The gradient has the
-            structure of the network's parameters. The model state is {network: tree}. Under
-            `pmap` they are those of the part of one device, and their means are taken.
+            structure of the network's trained parameters. The model state is {network:
+            tree}. Under `pmap` they are those of the part of one device, and their means
+            are taken.
         tx: the optimizer.
         network: the name of the network to train.
         ema: above 0: keep an average of the weights and the model state of the network, with

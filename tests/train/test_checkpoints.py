@@ -110,7 +110,10 @@ def test_a_missing_checkpoint_is_an_error_that_lists_the_others(tmp_path):
                 match=f'no checkpoint {missing}: expected last, best or one of 3, 5',
             ):
                 checkpoints.find(missing)
-        with pytest.raises(UserError, match='no best checkpoint.*data.validation=10%'):
+        with pytest.raises(
+            UserError,
+            match='no best checkpoint.*no metric.*data.validation=10% and a metric',
+        ):
             checkpoints.find('best')
     with (
         Checkpoints(tmp_path, best='validation/score') as checkpoints,

@@ -277,7 +277,7 @@ def test_a_truncated_config_names_the_file_and_a_remedy(straight, tmp_path):
     text = (straight / 'config.json').read_text()
     (tmp_path / 'config.json').write_text(text[: len(text) // 2])
     with pytest.raises(
-        UserError, match='config.json is damaged: .* Restore the file, or train'
+        UserError, match='config.json is damaged or cannot be read: .* Restore the file'
     ):
         saved.load(tmp_path)
 

@@ -109,7 +109,8 @@ def test_a_process_with_another_config_is_refused_with_the_difference(tmp_path):
     for error in start_two(tmp_path, (ROOT, ROOT), rates=(0.1, 0.2)):
         assert error == (
             'error: the processes differ in their config: process 1 has '
-            'optimizer.lr=0.2, process 0 0.1. Start all of them with the same command'
+            'optimizer.lr=0.2, process 0 0.1. Start all of them with the same command '
+            'and on the same files'
         )
 
 
