@@ -81,8 +81,11 @@ def test_detections_equal_the_authors(tensors, tmp_path):
 @pytest.mark.parametrize('width, size', [(16, 416), (24, 416), (32, 640), (80, 640)])
 def test_the_size_of_the_images_follows_from_the_stem(tmp_path, width, size):
     marker = 'backbone.backbone.stem.conv.conv.weight'
-    stem = {f'module.{marker}': np.zeros((width, 12, 3, 3), np.float32)}
-    file = write_safetensors(stem, tmp_path / 'stem.safetensors')
+    parts = {
+        f'module.{marker}': np.zeros((width, 12, 3, 3), np.float32),
+        'module.head.cls_preds.0.bias': np.zeros(80, np.float32),
+    }
+    file = write_safetensors(parts, tmp_path / 'parts.safetensors')
     identity = weights_file.identify(file, 'yolox')
     assert identity.image_size == identity.recipe.size == size
     assert identity.recipe.preprocessing().size == (size, size)
@@ -96,10 +99,12 @@ def test_the_stem_is_converted_to_rgb_and_boxes_to_y_before_x(tmp_path):
                 pixels[None, :, None, None], (1, 12, 3, 3)
             ),
             'head.reg_preds.2.bias': np.float32([0, 1, 2, 3]),
+            'head.cls_preds.0.bias': np.zeros(7, np.float32),
         },
         tmp_path / 'parts.safetensors',
     )
-    leaves = weights_file.read(file, 'yolox').leaves
+    leaves, identity = weights_file.read(file, 'yolox')
+    assert identity.classes.names == tuple(f'class {i}' for i in range(7))
     stem = leaves['features/backbone/stem/conv/kernel'][1, 1, :, 0]
     assert stem.tolist() == [2, 1, 0, 5, 4, 3, 8, 7, 6, 11, 10, 9]
     assert leaves['head/level3_edges/bias'].tolist() == [1, 0, 3, 2]
