@@ -18,7 +18,8 @@ def load(workdir: str | Path, step: str | int = 'last') -> 'tuple[Task, Tree, Sp
     """Reopen a run to predict with it.
 
     For a task on images, `task.predict(variables, {'image': uint8 [B, H, W, C]})`
-    returns the predictions. Other tasks have the inputs in `spec.inputs`.
+    returns the predictions. `spec.inputs` has the shape [H, W, C] of a prepared image,
+    and the inputs of other tasks.
 
     Args:
         workdir: the run's folder.
@@ -29,7 +30,8 @@ def load(workdir: str | Path, step: str | int = 'last') -> 'tuple[Task, Tree, Sp
         weights where the run keeps them.
 
     Raises:
-        UserError: The folder holds no run, or the checkpoint does not exist.
+        UserError: The folder holds no run, or the checkpoint does not exist or is
+            damaged.
     """
     from jaxvision.train import saved
 

@@ -29,7 +29,7 @@ def load(name: str, source: str) -> Config:
         source: of the dataset.
 
     Raises:
-        UserError: The config trains no detector.
+        UserError: There is no such config, or it trains no detector.
     """
     config = configs.load(name or f'detection:{source}')
     if config.task.name != 'detection':
@@ -49,9 +49,10 @@ def measure(config: Config, source: Source, images: BoxesOfImages) -> dict[str, 
         images: the boxes and the size of each image.
 
     Returns:
-        {sentence: fraction of the boxes}. With anchors: the boxes whose best anchor has at least
-        some IoU. Without: the boxes that contain the centre of a cell of each stride, since
-        only such a cell can learn the box.
+        {sentence: fraction of the boxes}, {} without boxes. With anchors: the boxes
+        whose best anchor has an IoU of at least 0.3, 0.5 and 0.7, among at most 5,000
+        boxes. Without: for each stride, the boxes that contain the centre of a cell,
+        since only such a cell can learn the box.
     """
     preprocessing = Preprocessing.of_dataset(
         source.info.image_shape, config.data.image_size, 'letterbox'
@@ -72,6 +73,9 @@ def resized(images: BoxesOfImages, size: Size) -> Float[np.ndarray, 'n 4']:
     Args:
         images: the boxes and the size of each image.
         size: (height, width) of the canvas, pixels.
+
+    Returns:
+        The boxes of all images after a letterbox resize, [ymin, xmin, ymax, xmax].
     """
     moved = [np.zeros((0, 4))]
     for boxes, image_size in images:

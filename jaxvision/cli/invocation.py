@@ -82,8 +82,8 @@ def program(name: str) -> str:
         name: name of the console command, such as 'train'.
 
     Returns:
-        'jaxvision' and the user's first argument after the console command, such as
-        'jaxvision train'; else 'python -m jaxvision.main'.
+        'jaxvision' and the first argument of the user, such as 'jaxvision train'. For
+        another program than `jaxvision`: 'python -m jaxvision.main' or another module.
     """
     if _is_console_command():
         return ' '.join(['jaxvision', *sys.argv[1:2]])
@@ -98,7 +98,8 @@ def command(name: str, *arguments: str) -> str:
         *arguments: the arguments after the name.
 
     Returns:
-        A line for a shell: 'jaxvision eval ...' or 'python -m jaxvision.main --mode eval ...'.
+        A line for a shell, quoted where needed, such as 'jaxvision eval ...' or
+        'python -m jaxvision.main --mode eval ...'.
     """
     start = ('jaxvision', name)
     if not _is_console_command():

@@ -31,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, or 2 if there is no such model.
+
+    Raises:
+        SystemExit: The arguments are malformed, or contain --help.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -76,6 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     Args:
         arguments: as on the command line; None: the arguments of the process.
+
+    Raises:
+        SystemExit: The arguments are malformed, or contain --help.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -38,11 +38,13 @@ def _size_of_recipe(leaves: Leaves) -> int:
 
 
 class OutputClasses(NamedTuple):
-    """What the outputs of a published network stand for.
+    """The classes of the outputs of a published network.
 
     Attributes:
-        names: of each output's class; '' for an output that stands for none.
-        numbers: of each output's category in the annotations of the dataset.
+        names: name of each output's class; '' for an output without a class. Empty:
+            the names are unknown.
+        numbers: number of each output's category in the annotations of the dataset.
+            Empty: the numbers are unknown.
     """
 
     names: tuple[str, ...] = ()

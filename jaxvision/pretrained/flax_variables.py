@@ -41,7 +41,7 @@ def nest(leaves: Leaves) -> dict[str, Tree]:
 def fit(leaves: Leaves, shapes: Tree) -> Tree:
     """Arrange leaves as the variables of a model.
 
-    Position embeddings of another grid are resampled.
+    A leaf 'position_embedding' of another grid is resampled.
 
     Args:
         leaves: {'module/.../leaf': array}.
@@ -52,7 +52,8 @@ def fit(leaves: Leaves, shapes: Tree) -> Tree:
         A tree with the structure and dtypes of `shapes`, and the values of the leaves.
 
     Raises:
-        UserError: A leaf is missing, unknown or of another shape. The message lists all.
+        UserError: A leaf is missing, unknown or of another shape. The message lists at
+            most 8 of each kind.
     """
     expected = by_name(shapes)
     leaves = dict(leaves)

@@ -20,7 +20,8 @@ class Recipe:
         interpolation: 'bilinear' or 'bicubic'.
         mean: mean of red, green and blue in [0, 1].
         std: std of red, green and blue in [0, 1].
-        resize: another rule than the crop, see `Preprocessing`.
+        resize: 'shorter_side' for the crop or the stretch above, or another rule of
+            `Preprocessing`.
     """
 
     name: str
@@ -59,8 +60,8 @@ class Recipe:
 class BoundedRecipe(Recipe):
     """The preprocessing of a detector whose canvas depends on the image.
 
-    The shorter side of an image is resized to `size`, or to less, so that the longer one has at
-    most `longest` pixels.
+    The shorter side of an image is resized to `size`, or to less, so that the longer
+    one has at most `longest` pixels. `crop`, `interpolation` and `resize` are not used.
 
     Attributes:
         longest: most pixels of the longer side.

@@ -57,6 +57,7 @@ class Identity(NamedTuple):
         recipe: the preprocessing of its images.
         options: the options with which our model computes the same outputs.
         image_size: side of the images in pixels; 0: any.
+        classes: the classes of the outputs; empty: unknown.
     """
 
     format: Format
@@ -87,7 +88,8 @@ def identify(path: str | os.PathLike, family: str) -> Identity:
 
     Raises:
         UserError: The file is missing or of no known format of the family, its header
-            is damaged, or no pretrained weights are known for the family.
+            is damaged, or no pretrained weights are known for the family. Or the file
+            holds several networks.
     """
     formats = _formats(path, family)
     # Arrays without strides repeat one number, so they need no memory.
@@ -111,7 +113,8 @@ def read(path: str | os.PathLike, family: str) -> PretrainedWeights:
 
     Raises:
         UserError: The file is missing, damaged or of no known format of the family, or
-            its numbers are not finite. Or no weights are known for the family.
+            its numbers are not finite. Or no weights are known for the family. Or the
+            file holds several networks.
     """
     formats = _formats(path, family)
     return _interpret(Path(path), family, formats, tensor_file.read(path))

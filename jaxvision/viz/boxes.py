@@ -31,12 +31,13 @@ def draw(
 ) -> UInt8[np.ndarray, 'h2 w2 3']:
     """Draw boxes on an image at its full size. Lines and letters grow with the image.
 
-    A caption stands outside of its box where it hides the least of the objects and of other
-    captions. The first box is on top of the others.
+    A caption stands above, below or inside its box, where it hides the least of all boxes
+    and of other captions. The first box is on top of the others.
 
     Args:
-        image: uint8 [H, W, 1 or 3]. The pixels of a small image are repeated.
-        boxes: [ymin, xmin, ymax, xmax] in pixels.
+        image: uint8 [H, W, 1 or 3]. The pixels of a small image are repeated, so that
+            its longest side has at least 320.
+        boxes: [ymin, xmin, ymax, xmax] in pixels of `image`.
         captions: a text for each box.
         classes: number of each box's class, which chooses its colour.
     """
@@ -78,8 +79,8 @@ def place_captions(
         page: (height, width) of the image, pixels.
 
     Returns:
-        The rectangle of each caption: above or below its box, or inside where the image has
-        no other room.
+        The rectangle of each caption in the image: above, below or inside its box,
+        where it hides the least of all boxes and of earlier captions.
     """
     every_box = np.array(boxes, np.float64).reshape(-1, 4)
     placed = np.zeros((0, 4))

@@ -20,9 +20,14 @@ def precision_recall(
     """Draw the precision of each class over its recall.
 
     Args:
-        curves: (recall, precision) of each class, by falling score; empty without detections.
+        curves: (recall, precision) of each class at IoU 0.5, by falling score; empty
+            without detections.
         class_names: of the dataset.
-        precisions: the average precision of each class, for the legend; below 0 without objects.
+        precisions: the average precision of each class at IoU 0.5, for the legend. A
+            class without objects has a number below 0 and is left out.
+
+    Returns:
+        The picture; a message if no class has objects.
     """
     figure = canvas.empty(7.0, 5.0)
     axes = figure.add_subplot()
@@ -52,10 +57,13 @@ def f1(
     """Draw the F1 of each class over the score threshold.
 
     Args:
-        curves: (score, F1) of each class, by falling score.
+        curves: (score, F1) of each class, by falling score. Empty curves are left out.
         class_names: of the dataset.
         whole: the curve of all classes together.
         best: the threshold with the largest F1 of all classes; None: nothing is correct.
+
+    Returns:
+        The picture; a message if all curves are empty.
     """
     figure = canvas.empty(7.0, 5.0)
     axes = figure.add_subplot()
@@ -86,6 +94,8 @@ def errors(
     title: str,
 ) -> Picture:
     """Draw the number of errors of each type, divided by class.
+
+    The ten classes with most errors have colours, and the others share grey.
 
     Args:
         counts: errors of each class and type.

@@ -12,8 +12,9 @@ Row = Mapping[str | None, Value]
 class Table:
     """A table whose rows are printed as they arrive.
 
-    The heading is printed before the first row with several columns. A remark, which is a value
-    under the column None, is printed at the end of its row without a heading.
+    The heading is printed once, before the rows of the first `print` that has a row
+    with several columns and no remark. A remark is a value under the column None. It is
+    printed at its place in the row, without a heading.
     """
 
     def __init__(self, first: str, values: Iterable[str]):
