@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: as on the command line; None: the arguments of the process.
 
     Raises:
-        SystemExit: The arguments are malformed, or contain --help.
+        SystemExit: An argument is malformed, or --help is given without --config.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -60,6 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, or 2 for a mistake of the user.
+
+    Raises:
+        SystemExit: The arguments are malformed, or contain --help.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -202,7 +202,10 @@ def _check_shapes(outputs: Arrays, reference: Arrays) -> None:
     shapes = {name: array.shape for name, array in outputs.items()}
     expected = {name: array.shape for name, array in reference.items()}
     if shapes != expected:
-        raise UserError(f'the exported model returns {shapes}, and the run {expected}')
+        raise UserError(
+            f'the exported model returns the names and shapes {shapes}: expected those '
+            f'of the run, {expected}'
+        )
 
 
 def _difference(output: np.ndarray, reference: np.ndarray, least_scale: float) -> float:
@@ -289,7 +292,8 @@ def _verify_exact(name: str, row: Json, reference: Reference) -> None:
         if not difference <= most:
             raise UserError(
                 f'{name} differs from the run by {difference:.2g} of its largest '
-                f'{output!r}: expected at most {most:.2g}'
+                f'{output!r}, or of the examples if it holds no fractions: expected at '
+                f'most {most:.2g}'
             )
 
 

@@ -68,6 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 for a mistake of the user or a file that failed its
         check.
+
+    Raises:
+        SystemExit: The arguments are malformed, or contain --help.
     """
     if arguments is None:
         arguments = sys.argv[1:]

@@ -75,7 +75,8 @@ def _on_test(metric: str) -> str:
 def writers(run: Run, variables: Tree, files: Sequence[str]) -> dict[str, Write]:
     """Make the functions that write the files.
 
-    For TFLite, training examples are read for the ranges of int8.
+    For any TFLite file, 256 training examples are read for the ranges of int8. If they
+    lack the inputs, test examples are read.
 
     Args:
         run: the run.

@@ -78,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 if every file has a prediction, 1 if some have none, and 2 for
         a mistake of the user.
+
+    Raises:
+        SystemExit: The arguments are malformed, or contain --help.
     """
     if arguments is None:
         arguments = sys.argv[1:]
@@ -226,7 +229,9 @@ def _make_predictor(
             if other is not module:
                 raise misplaced(argument, other.OWNER, reason)
     if module.FILES and not request.paths:
-        raise UserError(f'FILE: expected {module.FILES}. {reason}.')
+        raise UserError(
+            f'FILE: expected {module.FILES}. {reason}. Give paths of files or folders.'
+        )
     if request.paths and not module.FILES:
         raise UserError(
             f'FILE={request.paths[0]}: expected no files. {reason}. Remove the files.'

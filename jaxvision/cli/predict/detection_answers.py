@@ -25,7 +25,8 @@ def thresholds(model: Model, score: float | None) -> tuple[Float[np.ndarray, 'k'
         score: of the user; None: that of the calibration, or `SCORE`.
 
     Returns:
-        (the scores, a sentence of where they come from).
+        (the scores, a sentence of where they come from). A class without a calibrated
+        score gets the one of all classes together.
 
     Raises:
         UserError: The score is not in [0, 1].
@@ -57,9 +58,10 @@ def answer_of(model: Model, found: Detections, size: tuple[int, int]) -> Json:
         size: (height, width) of the image, pixels.
 
     Returns:
-        {'objects': their number by class, as text, 'size': [width, height], 'detections':
-        [{'class', 'category_id', 'score', 'bbox'}, ...]}, the best detection first. 'bbox' is
-        [x, y, width, height], as in COCO's results.
+        {'objects': their number by class, as text, 'size': [width, height],
+        'detections': ({'class', 'category_id', 'score', 'bbox'}, ...)}, in the order of
+        `found`. 'bbox' is [x, y, width, height], as in COCO's results. Without COCO's
+        numbers, 'category_id' is the place of the class.
     """
     names = model.spec.class_names
     category_ids = getattr(model.spec.details, 'category_ids', ())

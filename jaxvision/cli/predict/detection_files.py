@@ -20,7 +20,7 @@ Detection = Json
 
 
 def parse(text: str) -> tuple[str, ...]:
-    """Read a list of formats, such as 'coco,yolo'.
+    """Read a list of formats, such as 'coco,yolo', without spaces; '' is no format.
 
     Raises:
         UserError: There is no such format.

@@ -125,8 +125,9 @@ def open_model(name: str, step: str) -> Model:
         return _open_run(name, step or 'last')
     if step:
         raise UserError(
-            f'--step={step}: expected no --step, because the exported model {name} holds '
-            'one checkpoint. Remove --step.'
+            f'--step={step}: expected no --step, because {name} is no run folder, and '
+            'an exported model holds one checkpoint. Remove --step, or give the folder of '
+            'a run.'
         )
     return _open_exported(name)
 

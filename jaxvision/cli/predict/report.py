@@ -131,7 +131,7 @@ def check_replaceable(out: Path, outputs: Iterable[Path]) -> None:
         if path not in earlier and os.path.lexists(path):
             raise UserError(
                 f'--out={out}: expected a folder without {path}, which `predict` did not '
-                'write. Remove the file, or give another --out.'
+                'write. Remove it, or give another --out.'
             )
 
 
