@@ -62,7 +62,8 @@ class Format(NamedTuple):
 
     Attributes:
         publisher: name of the publisher, for messages.
-        marker: a tensor in every file of this format, and in no file of another format.
+        marker: a tensor in every file of this format. A file has the first format of
+            its family whose marker it holds.
         convert: `(tensors of the file) -> leaves` of our model.
         recipe: name of the preprocessing in recipes.py, or `(leaves) -> name`.
         options: `(leaves) -> options`, with which our model computes the same outputs as the

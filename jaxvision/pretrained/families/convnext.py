@@ -136,8 +136,8 @@ def keras_converter(model: str) -> Callable[[Tensors], Leaves]:
         model: name of the Keras model, such as 'convnext_tiny'.
 
     Returns:
-        `(tensors) -> leaves`: from {Keras name: array} to {parameter path: array}, with our
-        names and axes.
+        `(tensors) -> leaves`: from {Keras name: array} to {parameter path: array}, with
+        our names and axes. An unknown tensor keeps its name.
     """
 
     def modules(module: str) -> str:

@@ -39,7 +39,13 @@ def _module(module: str) -> str:
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    """Convert tensors of torchvision."""
+    """Convert tensors of torchvision to leaves of our Faster R-CNN.
+
+    The deltas change from (x, y) to (y, x). An unknown tensor keeps its name.
+
+    Raises:
+        KeyError: A tensor of the heads is missing.
+    """
     leaves = convert.from_torch(tensors, _module)
     for name in _DELTAS:
         leaves[name] = detectors.swapped(leaves[name])

@@ -35,7 +35,13 @@ def _module(module: str) -> str:
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    """Convert tensors of torchvision."""
+    """Convert tensors of torchvision to leaves of our RetinaNet.
+
+    The deltas change from (x, y) to (y, x). An unknown tensor keeps its name.
+
+    Raises:
+        KeyError: A tensor of the outputs is missing.
+    """
     leaves = convert.from_torch(tensors, _module)
     for name in ('head/scores/kernel', 'head/scores/bias'):
         leaves[name] = _by_anchor(leaves[name])

@@ -62,6 +62,10 @@ def classes(outputs: int) -> OutputClasses:
 
     Args:
         outputs: their number, with the background, which is the first one.
+
+    Returns:
+        The classes of COCO if there are 91 outputs, otherwise 'class 1', 'class 2', ...
+        The name is '' for the background and for numbers without a class.
     """
     names = [f'class {number}' for number in range(1, outputs)]
     if outputs == _COCO_OUTPUTS:

@@ -76,7 +76,14 @@ def _module(name: str) -> str:
 
 
 def from_torch(tensors: Tensors) -> Leaves:
-    """Convert tensors of a network for BGR images, with edges in the order (x, y)."""
+    """Convert tensors of the authors to leaves of our YOLOX.
+
+    The leaves are for RGB images instead of BGR, with edges in the order (y, x) instead
+    of (x, y). An unknown tensor keeps its name.
+
+    Raises:
+        KeyError: The first kernel is missing.
+    """
     leaves = convert.from_torch(tensors, _module)
     stem = 'features/backbone/stem/conv/kernel'
     leaves[stem] = _rgb(leaves[stem])

@@ -31,7 +31,8 @@ def open_zip(path: Path) -> Iterator[dict[str, LazyTensor]]:
 
     Raises:
         ValueError: The file is damaged or compressed, or holds no state dict.
-        LookupError: A part is missing.
+        LookupError, AttributeError, TypeError: A part is missing, or the pickle is
+            damaged.
         BadZipFile: The file is no intact ZIP.
     """
     with zipfile.ZipFile(path) as archive:

@@ -126,7 +126,8 @@ def load(file: io.BytesIO, storages: dict[str, Storage] | None = None) -> object
         storages: filled in place with {key: storage} of the storages in the pickle.
 
     Returns:
-        The pickled value: dicts, lists, tuples, text, numbers and `StoredTensor`s.
+        The pickled value: dicts, lists, tuples, text, numbers and `StoredTensor`s. Keys
+        of dicts become text, and objects that nothing reads become placeholders.
 
     Raises:
         ValueError: The pickle uses opcodes or functions that no state dict needs.
