@@ -23,7 +23,7 @@ kernel_init = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 
 @dataclasses.dataclass(frozen=True)
 class Common:
-    """What the layers of a network have in common.
+    """The settings that all layers of a network share.
 
     Attributes:
         depthwise: whether 3x3 convolutions are depthwise ones, each with a pointwise one.
@@ -99,7 +99,10 @@ class ConvBlock(nn.Module):
 
 
 class CSPLayer(nn.Module):
-    """Bottlenecks on one half of the channels; the other half passes by.
+    """Bottlenecks beside a branch that passes by, called as `layer(x, train)`.
+
+    Each branch begins with a 1x1 convolution of all input channels to half of
+    `channels`.
 
     Attributes:
         channels: of the output.
@@ -146,7 +149,10 @@ class _Bottleneck(nn.Module):
 
 
 class PoolingPyramid(nn.Module):
-    """The largest values around each cell within 5, 9 and 13 cells (SPP, arXiv 1406.4729).
+    """A map beside its maxima in squares of 5, 9 and 13 cells (SPP, arXiv 1406.4729).
+
+    A 1x1 convolution first halves the channels, and another one joins the four maps.
+    Height and width stay. Call it as `pool(x, train)`.
 
     Attributes:
         channels: of the output.
@@ -169,7 +175,10 @@ class PoolingPyramid(nn.Module):
 
 
 class CSPDarknet(nn.Module):
-    """The backbone: feature maps of the strides 4, 8, 16 and 32.
+    """The backbone of YOLOX, called as `backbone(image, train)` on images [B, H, W, C].
+
+    It returns maps by name: 'stem' of stride 2, 'stage1' of stride 4, ..., 'stage4' of
+    stride 32. Heights and widths are those of the image over the stride, rounded up.
 
     Attributes:
         width: channels of the stem; each stage doubles them.
@@ -222,6 +231,9 @@ def _focused(image: Images) -> Float[Array, 'b h2 w2 c4']:
 
 class PathAggregation(nn.Module):
     """Maps of the strides 8, 16 and 32 with the context of coarser and finer ones.
+
+    A call `(image, train)` returns (the three maps, the finest first, and the maps of
+    the backbone by name).
 
     Attributes:
         backbone: of the maps.

@@ -30,13 +30,14 @@ PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, sectio
 
 
 class DenseHead(nn.Module):
-    """Class scores and distances to the edges.
+    """Class logits of each cell, and distances from its centre to the edges of a box.
 
     All maps share the convolutions, and each has its own batch norms (RTMDet, arXiv 2212.07784).
+    A call `(maps, train)` returns the outputs of `DenseDetector`.
 
     Attributes:
         num_classes: without background.
-        strides: pixels of a cell of each map.
+        strides: pixels of a cell of each map, in the order of the maps.
         width: channels of the convolutions.
         depth: 3x3 convolutions of each branch.
         momentum: fraction of the running statistics that a training step keeps.
@@ -110,7 +111,11 @@ class DenseHead(nn.Module):
 
 
 class DenseDetector(nn.Module):
-    """A backbone with a pyramid, and a head for each of its maps.
+    """A backbone with a pyramid, and a head that its maps share.
+
+    A call takes normalised images and returns (outputs, intermediates). The outputs are
+    'logits' [B, N, K], without background, and 'distances' [B, N, 4] to the edges (top,
+    left, bottom, right) in pixels. The N cells are in the order of `cells`.
 
     Attributes:
         features: the backbone and its pyramid.
@@ -146,6 +151,9 @@ class DenseDetector(nn.Module):
         self, size: Size
     ) -> tuple[Float[np.ndarray, 'n 2'], Float[np.ndarray, 'n']]:
         """List the centres (y, x) and the strides of all cells, in pixels.
+
+        The map of the smallest stride comes first, and each map is listed row by row. A
+        cell counts even if only a part of it is in the image.
 
         Args:
             size: (height, width) of the image, pixels.
@@ -186,11 +194,13 @@ def make(
         strides: pixels of a cell of each map that has a head, the finest first.
         width: channels of the pyramid and the heads.
         depth: 3x3 convolutions of each branch of a head.
-        momentum: fraction of the running statistics that a training step keeps.
+        momentum: fraction of the running statistics that a training step keeps. The
+            backbone takes it too, unless its options say otherwise.
         backbone: options of the backbone by name; None: its defaults.
 
     Raises:
-        UserError: The variant or an option is wrong.
+        UserError: The variant or an option is wrong. Only a call of the model finds
+            that the backbone has no map of a stride.
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
     features = make_features(

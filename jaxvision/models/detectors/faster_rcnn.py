@@ -42,6 +42,13 @@ Levels = Int[np.ndarray, 'n']
 class FasterRCNN(nn.Module):
     """A backbone with a pyramid, and two stages.
 
+    A call takes normalised images and returns (outputs, intermediates). The outputs
+    are, for N anchors, R regions and K classes after the background:
+
+    - 'objectness' [B, N] (logits) and 'anchor_deltas' [B, N, 4], as in `anchors`.
+    - 'regions' [B, R, 4], edges in pixels, without gradient.
+    - 'logits' [B, R, K + 1] and 'deltas' [B, R, K + 1, 4] of the regions.
+
     Attributes:
         features: the backbone and its pyramid.
         first: proposes regions.
@@ -49,10 +56,11 @@ class FasterRCNN(nn.Module):
         anchor_scale: side of a square anchor, in strides of its level.
         ratios: heights over widths of the anchors.
         regions: proposals of an image in inference and, before the ground truth is added, in
-            training.
+            training. They are fewer if all levels together have fewer candidates.
         candidates: best anchors of each level among which proposals are chosen; 0: all.
         pooled_size: cells of a pooled region along each side.
-        canonical_size: of a region of the level with stride 16, pixels.
+        canonical_size: square root of the area from which a region is pooled at stride
+            16, pixels.
     """
 
     features: PyramidBackbone
@@ -132,14 +140,19 @@ class FasterRCNN(nn.Module):
     ) -> Float[Array, 'b r 4']:
         """The best regions of each image after suppression within each level.
 
+        Regions are clipped to the limits, and those with a side below 0.001 pixels left
+        out.
+
         Args:
-            objectness: logits of all anchors.
+            objectness: logits of all anchors, in the order of `anchors`.
             deltas: of all anchors.
             size: (height, width) of the image, pixels.
-            limits: the largest edges of each image's regions; None: `size`, twice.
+            limits: (height, width, height, width) to which each image's regions are
+                clipped, pixels; None: `size`, twice.
 
         Returns:
-            Edges in pixels. A region without area is padding.
+            Edges in pixels, the best region first. The last ones may be padding, which
+            is 0.
         """
         boxes, levels = self.anchors(size)
         if limits is None:
@@ -191,7 +204,11 @@ class FasterRCNN(nn.Module):
         return chosen * (values > -jnp.inf)[:, None]
 
     def anchors(self, size: Size) -> tuple[Float[np.ndarray, 'n 4'], Levels]:
-        """List all anchors and the number of each one's level.
+        """List all anchors in pixels, and the number of each one's level.
+
+        Level 0 is the finest. Each level is listed row by row, and each cell's anchors
+        in the order of `ratios`. They are centred on its top-left corner, and may leave
+        the image.
 
         Args:
             size: (height, width) of the image, pixels.
@@ -278,20 +295,25 @@ def make(
         num_classes: without background.
         dtype: of the computation.
         param_dtype: of the parameters.
-        strides: pixels of a cell of each map of the backbone, the finest first.
+        strides: pixels of a cell of each map of the backbone, the finest first. A
+            published detector adds one map of twice the last stride.
         width: channels of the pyramid.
         hidden: width of the second stage's dense layers.
         anchor_scale: side of a square anchor, in strides of its level.
-        regions: that the second stage is given.
-        candidates: best anchors of each level among which regions are chosen; 0: all, or as
-            published.
+        regions: the most regions that the second stage classifies in inference.
+        candidates: best anchors of each level among which regions are chosen; 0: all,
+            or 1000 in a published detector.
         pooled_size: cells of a pooled region along each side.
-        canonical_size: of a region that is pooled from stride 16, pixels.
-        momentum: fraction of the running statistics that a training step keeps.
-        backbone: options of the backbone by name; None: its defaults.
+        canonical_size: square root of the area from which a region is pooled at stride
+            16, pixels.
+        momentum: fraction of the running statistics that a training step keeps. The
+            backbone takes it too, unless its options say otherwise.
+        backbone: options of the backbone by name, which replace those of a published
+            detector; None: as published, or its defaults.
 
     Raises:
-        UserError: The variant or an option is wrong.
+        UserError: The variant or an option is wrong. Only a call of the model finds
+            that the backbone has no map of a stride.
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
     layout = PUBLISHED.get(variant) or Layout(variant)

@@ -48,9 +48,12 @@ class Grid(NamedTuple):
 class FeaturePyramid(nn.Module):
     """Maps of one width, each with the context of all coarser ones.
 
+    A call `(maps, train)` takes a backbone's maps, the finest first. It returns as many
+    of the same heights and widths, then the extra ones.
+
     Attributes:
         width: channels of every map.
-        extra: maps coarser than the backbone's.
+        extra: maps coarser than the backbone's: one for 'pool', two for 'P5' and 'C5'.
         norm: 'none', or 'batch' after each convolution, whose biases are then left out. The
             extra maps have biases and no normalisation.
         momentum: fraction of the running statistics that a training step keeps.
@@ -123,7 +126,11 @@ class FeaturePyramid(nn.Module):
 
 
 def enlarged(x: FeatureMap, height: int, width: int) -> FeatureMap:
-    """Repeat the cells of a map of half the size; an odd side loses its last cell."""
+    """Double a map by the nearest cell; `height` and `width` are those of the result.
+
+    Along an even side each cell is repeated. Along an odd one a cell in the middle is
+    not.
+    """
     if height == 2 * x.shape[1] and width == 2 * x.shape[2]:
         return x.repeat(2, axis=1).repeat(2, axis=2)
     shape = (x.shape[0], height, width, x.shape[3])
@@ -131,13 +138,17 @@ def enlarged(x: FeatureMap, height: int, width: int) -> FeatureMap:
 
 
 class PyramidBackbone(nn.Module):
-    """A backbone and the pyramid of those feature maps that have the wanted strides.
+    """A backbone and the pyramid of its feature maps of some strides.
+
+    A call `(image, train, keys)` returns (maps of the pyramid, the finest first, and
+    the intermediates of the backbone). It raises a UserError if the backbone has no map
+    of a stride.
 
     Attributes:
-        backbone: `(image) -> (logits, intermediates)`, without a head.
+        backbone: `(image, train, keys) -> (logits, intermediates)`, without a head.
         strides: pixels of a cell of each map of the backbone, the finest first.
         width: channels of every map.
-        extra: maps coarser than these.
+        extra: maps coarser than these, see `FeaturePyramid`.
         norm: after each convolution of the pyramid, see `FeaturePyramid`.
         momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
@@ -175,7 +186,9 @@ class PyramidBackbone(nn.Module):
         return pyramid(maps, train), intermediates
 
     def grids(self, size: Size) -> list[Grid]:
-        """List the cells of every map, the extra ones included.
+        """List the cells of every map, the finest first and the extra ones last.
+
+        Rows and columns are rounded up, so that the cells cover the image.
 
         The stride of an extra map is the image's size over the map's, rounded down, as in
         torchvision. It is 2 to the power of the level only if the sides are multiples of it.
@@ -197,10 +210,13 @@ class PyramidBackbone(nn.Module):
 def map_of_stride(
     intermediates: dict[str, Array], image: Images, stride: int
 ) -> FeatureMap:
-    """The last feature map of a backbone with a stride.
+    """Return the last feature map of a backbone with a stride.
+
+    It is the last intermediate of four axes whose height and width are those of the
+    image over the stride, rounded up.
 
     Args:
-        intermediates: of the backbone.
+        intermediates: of the backbone, in the order of computation.
         image: its input.
         stride: pixels of a cell.
 
@@ -238,16 +254,18 @@ def make_features(
     Args:
         variant: NAME:VARIANT of the backbone.
         options: of the backbone, by name; None: its defaults.
-        strides: pixels of a cell of each map, such as '8-16-32'.
+        strides: pixels of a cell of each map, each twice the one before: '8-16-32'.
         width: channels of every map.
-        momentum: fraction of the running statistics that a training step keeps.
+        momentum: fraction of the running statistics that a training step keeps. The
+            backbone takes it too, if it has this option and `options` do not set it.
         dtype: of the computation.
         param_dtype: of the parameters.
-        extra: maps coarser than the backbone's.
+        extra: maps coarser than the backbone's, see `FeaturePyramid`.
         norm: after each convolution of the pyramid, see `FeaturePyramid`.
 
     Raises:
-        UserError: There is no such backbone, or the strides do not double.
+        UserError: There is no such backbone, it has no such option, or the strides do
+            not double.
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
     return PyramidBackbone(

@@ -17,6 +17,9 @@ RegionMaps = Float[Array, 'n y x c']
 class RegionProposals(nn.Module):
     """Objectness and deltas of every anchor, by one network for all levels.
 
+    A call on the maps returns (logits [B, N], deltas [B, N, 4]): level by level, row by
+    row, and the anchors of a cell together.
+
     Attributes:
         anchors_per_cell: of each level.
         depth: 3x3 convolutions before the outputs.
@@ -70,6 +73,9 @@ class RegionProposals(nn.Module):
 
 class BoxHead(nn.Module):
     """Class logits and deltas of regions, by dense layers, with convolutions before them.
+
+    A call `(pooled [B, R, h, w, C], train)` returns (logits [B, R, K + 1], deltas
+    [B, R, K + 1, 4]). Class 0 is the background.
 
     Attributes:
         num_classes: without background.

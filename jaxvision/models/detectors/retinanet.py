@@ -34,8 +34,9 @@ _DEPTH = 4  # 3x3 convolutions of each branch
 class AnchorOutputs(nn.Module):
     """A 3x3 convolution that gives numbers of each anchor of each cell.
 
-    The anchors and the numbers have axes of their own, so that weights of other classes are
-    matched by name.
+    A call maps [B, H, W, C] to [B, H * W * anchors_per_cell, numbers], cell by cell.
+    The parameters have separate axes of anchors and of numbers, so that weights of other
+    classes are matched by name.
 
     Attributes:
         anchors_per_cell: of each level.
@@ -71,6 +72,8 @@ class AnchorOutputs(nn.Module):
 
 class AnchorHead(nn.Module):
     """Class logits and deltas of every anchor, by one network for all levels.
+
+    A call on the maps returns the outputs of `RetinaNet`.
 
     Attributes:
         num_classes: without background.
@@ -142,6 +145,10 @@ def _apply(branch: Sequence[Callable[[Array], Array]], x: FeatureMap) -> Feature
 class RetinaNet(nn.Module):
     """A backbone with a pyramid, and a head for the anchors of its maps.
 
+    A call takes normalised images and returns (outputs, intermediates). The outputs are
+    'logits' [B, N, K], without background, and 'deltas' [B, N, 4], level by level in
+    the order of `anchors`.
+
     Attributes:
         features: the backbone and its pyramid.
         head: predicts for each anchor.
@@ -179,7 +186,10 @@ class RetinaNet(nn.Module):
         return outputs, {**intermediates, **pyramid, **outputs}
 
     def anchors(self, size: Size) -> list[Float[np.ndarray, '_ 4']]:
-        """List the anchors of each level.
+        """List the anchors of each level in pixels, the finest level first.
+
+        Each level is listed row by row, nine anchors a cell: three sizes of each ratio.
+        They are centred on the cell's top-left corner, and may leave the image.
 
         Args:
             size: (height, width) of the image, pixels.
@@ -202,7 +212,7 @@ class Layout:
         backbone: its name and variant.
         backbone_options: by name.
         extra: maps coarser than the backbone's.
-        norm: of the head.
+        norm: of the head, 'none' or 'group'.
         box_loss: 'l1' of the deltas or 'giou' of the boxes.
     """
 
@@ -252,11 +262,15 @@ def make(
         width: channels of the pyramid and the head.
         anchor_scale: side of the smallest square anchor, in strides of its level.
         candidates: best scores of each level that become detections, before suppression.
-        momentum: fraction of the running statistics that a training step keeps.
-        backbone: options of the backbone by name; None: its defaults.
+        momentum: fraction of the running statistics that the backbone keeps in a
+            training step, unless its options say otherwise. Nothing else has batch
+            norm.
+        backbone: options of the backbone by name, which replace those of a published
+            detector; None: as published, or its defaults.
 
     Raises:
-        UserError: The variant or an option is wrong.
+        UserError: The variant or an option is wrong. Only a call of the model finds
+            that the backbone has no map of a stride.
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
     layout = PUBLISHED.get(variant) or Layout(variant)

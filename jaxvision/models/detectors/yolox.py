@@ -29,7 +29,9 @@ PRIOR = 0.01  # probability of an object and of each class at the start
 
 
 class GridHead(nn.Module):
-    """Box, objectness and class scores of each cell, by convolutions of each map's own.
+    """Box, objectness and class logits of each cell. Each map has its convolutions.
+
+    A call `(maps, train)` returns the outputs of `YOLOX`.
 
     Attributes:
         num_classes: without background.
@@ -102,6 +104,10 @@ class GridHead(nn.Module):
 class YOLOX(nn.Module):
     """A backbone with path aggregation, and a head for each of its maps.
 
+    A call takes normalised images and returns (outputs, intermediates). The outputs are
+    'edges' [B, N, 4] for `coders.decode_grid`, 'objectness' [B, N] (logits) and
+    'logits' [B, N, K]. The N cells are in the order of `cells`. Nothing is random.
+
     Attributes:
         features: the backbone and its aggregated maps.
         head: predicts for each cell.
@@ -136,6 +142,10 @@ class YOLOX(nn.Module):
         self, size: Size
     ) -> tuple[Float[np.ndarray, 'n 2'], Float[np.ndarray, 'n']]:
         """List (row, column) of each cell in its map, and its stride in pixels.
+
+        Rows and columns count cells from 0. The map of stride 8 comes first, and each
+        map is listed row by row. A cell counts even if only a part of it is in the
+        image.
 
         Args:
             size: (height, width) of the image, pixels.
@@ -187,7 +197,7 @@ def make(
         momentum: fraction of the running statistics that a training step keeps.
 
     Raises:
-        UserError: There is no such variant.
+        UserError: There is no such variant, or its factor of width is below 1/32.
     """
     size = _size_of(variant)
     common = Common(size.depthwise, momentum, dtype, param_dtype)
