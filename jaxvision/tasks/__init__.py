@@ -29,7 +29,8 @@ def make(config: Config, spec: Spec) -> Task:
     A wrong part in `train.frozen` raises a UserError not here, but in the task's `init`.
 
     Raises:
-        UserError: The config is wrong, or the task's `make` does not return a `Task`.
+        UserError: The config is wrong, or the task's `make` does not return a `Task`
+            with all required fields.
     """
     # Imported here, so that the list of names needs no model.
     from jaxvision.tasks.shared.freezing import freeze

@@ -64,7 +64,8 @@ def make(
     """Build an EfficientNet.
 
     Args:
-        variant: 'B0' to 'B4' or 'Lite0' to 'Lite4'.
+        variant: 'B0' to 'B4' or 'Lite0' to 'Lite4'. It also fixes the rate of dropout
+            before the head.
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.

@@ -18,6 +18,9 @@ from jaxvision.models.types import Images, Keys, Outputs
 class Stages(nn.Module):
     """3x3 convolutions with ReLU. All but the first have a stride of 2.
 
+    A call on images [B, H, W, C] returns a list of all convolutions' maps, first to
+    last. It raises a UserError if H or W is no multiple of shrink * patch.
+
     Attributes:
         widths: of the convolutions.
         shrink: factor by which the image is first reduced, by averaging.
@@ -95,9 +98,10 @@ def squares(x: Images, side: int) -> Float[Array, 'b h2 w2 n c']:
 class Strided(nn.Module):
     """Strided convolutions, pooling and a head.
 
-    A call returns (logits, intermediates): 'stage1', 'stage2', ..., 'pooled', 'logits'. Without a
-    head, the logits are the pooled features. `train` and `keys` change nothing. Height and width
-    of an image must be multiples of shrink * patch.
+    A call returns (logits, intermediates): 'stage1', 'stage2', ..., 'pooled', 'logits'.
+    Without a head, the logits are the pooled features. `train` and `keys` change
+    nothing. A call raises a UserError if the height or width of the images is no
+    multiple of shrink * patch.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.

@@ -86,10 +86,11 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """Patches of an image as tokens, and transformer blocks.
 
-    A call returns (logits, intermediates): 'embedded', 'block1', ..., 'tokens' (after the last
-    norm), 'pooled', 'logits'. All but the last two are [B, N, D]. With pool 'cls' the first token
-    is the class token. Without a head, the logits are the pooled features. The learned positions
-    fix the image size.
+    A call returns (logits, intermediates): 'embedded', 'block1', ..., 'tokens' (after
+    the last norm), 'pooled', 'logits'. All but the last two are [B, N, D]. With pool
+    'cls' the first token is the class token. Without a head, the logits are the pooled
+    features. The learned positions fix the image size. `train` changes nothing: dropout
+    needs `keys`, one for each example.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.
@@ -99,7 +100,7 @@ class ViT(nn.Module):
         heads: number of attention heads, a divisor of the width.
         pool: 'cls' for a class token, or 'mean' for the mean over the tokens.
         gelu: 'tanh', an approximation, or 'exact'.
-        dropout: rate in training, if there are `keys`.
+        dropout: rate of dropout.
         drop_path: rate of the last block. It grows linearly with depth, from 0.
         remat: recompute each block in the backward pass, which saves memory.
         dtype: of the computation.

@@ -43,6 +43,10 @@ class ConvLSTM(nn.Module):
     i, f, g, o = W_x * x + W_h * h + b
     c <- sigmoid(f) c + sigmoid(i) tanh(g),    h <- sigmoid(o) tanh(c)
 
+    A call takes frames [B, T, H, W, C] and the (cell, hidden state) before them, or
+    None for zeros. It returns ((cell, hidden state) after the last frame, all hidden
+    states [B, T, H, W, N]).
+
     Attributes:
         width: number of channels N of the cell and of the hidden state.
         window: side of the kernels in pixels.

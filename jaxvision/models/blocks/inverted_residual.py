@@ -212,7 +212,8 @@ def padded_conv(
         width: number of output channels.
         kernel: side of the kernel in pixels.
         stride: along both axes.
-        padding: 'symmetric' (half a kernel on each side) or 'same' (as in TensorFlow).
+        padding: 'same' (as in TensorFlow). Any other text counts as 'symmetric', half a
+            kernel on each side, rounded down.
         **options: further fields of the convolution.
     """
     pads = kernel // 2

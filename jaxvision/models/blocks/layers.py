@@ -38,7 +38,8 @@ class BatchNorm(nn.Module):
         dtype: of the output.
         param_dtype: of the parameters.
         scale_init: initialiser of the scale.
-        is_frozen: whether scale and bias have no gradient.
+        is_frozen: whether scale and bias have no gradient. The running statistics stay
+            only with `use_running_average`.
     """
 
     use_running_average: bool
@@ -178,12 +179,13 @@ def normalization(
     Args:
         kind: 'batch'; 'group' (Wu and He 2018), which has 32 groups and needs a multiple of 32
             channels; or 'frozen', batch norm that training does not change.
-        train: True for the statistics of the batch, False for the running averages. Group norm
-            ignores it.
+        train: True for the statistics of the batch, False for the running averages.
+            Group norm ignores it, and frozen batch norm always uses the running
+            averages.
         dtype: of the computation.
         param_dtype: of the parameters.
-        momentum: fraction of the running averages that a training step keeps. Group norm
-            ignores it.
+        momentum: fraction of the running averages that a training step keeps. Only
+            'batch' uses it.
         epsilon: added to the variance.
 
     Returns:

@@ -214,7 +214,7 @@ def _size_of(variant: str) -> _Size:
     if not factors or 64 * float(factors[2]) < 2:
         raise UserError(
             f'model.variant={variant!r}: expected {", ".join(_SIZES)}, or factors of depth '
-            "and width. Write the factors as '0.33x0.125'"
+            "and of width, the latter at least 1/32. Write the factors as '0.33x0.125'"
         )
     depth, width, depthwise = factors.groups()
     return _Size(float(depth), float(width), bool(depthwise))

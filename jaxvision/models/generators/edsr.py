@@ -59,7 +59,10 @@ class EDSR(nn.Module):
 
     The last layer starts at zero, so that training starts from bicubic interpolation. The papers'
     networks do not add the bicubic image, and all of them have convolutions at high resolution.
-    Intermediates, all at low resolution: 'head', 'block1', 'block2', ..., 'body'.
+
+    A call takes images [B, H, W, C] in [0, 1]. It returns (images `scale` times as
+    large, not clipped, intermediates). The latter have the low resolution: 'head',
+    'block1', 'block2', ..., 'body'. `train` matters only with batch norm.
 
     Attributes:
         scale: factor of enlargement.
@@ -226,7 +229,7 @@ def make(
         UserError: The variant or the scale is unknown.
     """
     if scale not in SCALES:
-        raise not_a_choice('scale', scale, SCALES)
+        raise not_a_choice('task.scale', scale, SCALES)
     if variant in NAMED:
         size = NAMED[variant]
     elif re.fullmatch(r'[1-9]\d*x[1-9]\d*', variant):

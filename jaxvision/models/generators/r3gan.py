@@ -85,9 +85,10 @@ def _depth(stages: Stages) -> int:
 class Generator(nn.Module):
     """From a learned 4x4 map, weighted by the latent, to the image. Each stage doubles the size.
 
-    The first stage has 4x4 pixels. A call maps latents [B, Z], and labels [B] if there are classes,
-    to images [B, S, S, C], meant to be in [-1, 1] but not clipped. `train` matters only with norm
-    'batch': the statistics of the batch are used, and the running ones are updated.
+    The first stage has 4x4 pixels. A call maps latents [B, Z], and labels [B] if there
+    are classes, to images [B, S, S, C]. They are meant to be in [-1, 1], but are not
+    clipped. `train` matters only with norm 'batch': the statistics of the batch are
+    used, and the running ones updated.
 
     Attributes:
         stages: (width, number of blocks) of each stage, from 4x4 up.
@@ -303,9 +304,9 @@ def _check_stages(
     side = patch * 4 * 2 ** (len(stages) - 1)
     if side != height:
         raise UserError(
-            f'model.variant with {len(stages)} stages: expected stages for images of '
-            f'{height} pixels, but these are for {side}. Each further stage doubles the '
-            'size.'
+            f'model.variant or model.options.discriminator with {len(stages)} stages: '
+            f'expected stages for images of {height} pixels, but these are for {side}. '
+            'Each further stage doubles the size.'
         )
     for width, _ in stages:
         if int(expansion * width) % groups:

@@ -58,6 +58,9 @@ class PartialConv(nn.Module):
     y = kernel * x |W| / |K| + bias. A pixel without any known feature in its window is 0, and stays
     unknown. Nothing is known beyond the edge of the image.
 
+    A call takes features and a mask [B, H, W, 1], the fraction of each pixel's features
+    that are known. It returns (features, new mask of 0 and 1).
+
     Attributes:
         width: number of output channels.
         strides: along both axes.

@@ -18,13 +18,14 @@ from jaxvision.models.types import Intermediates, Keys
 class ConvLSTMNet(nn.Module):
     """Strided convolutions on every frame, a ConvLSTM over their maps, and a head.
 
-    A call takes clips [B, T, H, W, C] and a mask [B, T], True for the valid frames, which come
-    first. It returns (logits [B, K], intermediates): 'map' and 'states' [B, T, h, w, N], 'logits'.
-    The logits are the logarithm of the class probabilities averaged over the valid frames. `train`
-    and `keys` change nothing.
+    A call takes clips [B, T, H, W, C] and a mask [B, T], True for the valid frames,
+    which come first. It returns (logits [B, K], intermediates): 'map' and 'states' [B,
+    T, h, w, N], 'logits'. The logits are the logarithm of the class probabilities
+    averaged over the valid frames. `train` and `keys` change nothing. Without a head,
+    the features count as the logits of a frame.
 
     Attributes:
-        num_classes: the number of classes K.
+        num_classes: the number of classes K, 0 for no head.
         widths: of the strided convolutions.
         shrink: factor by which a frame is first reduced, by averaging.
         patch: side of the squares of pixels that become channels of one pixel.

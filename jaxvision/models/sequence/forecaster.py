@@ -28,13 +28,18 @@ class Forecaster(nn.Module):
     The encoder reads all frames but the last. The forecaster starts with its states and the last
     frame. It predicts the next frame, which becomes its next input.
 
+    A call takes past frames [B, S, H, W, C] in [0, 1]. It returns (T predicted frames
+    [B, T, H, W, C] in [0, 1], intermediates): 'state1', 'state2', ... of the encoder.
+    In training it also takes the true frames `future` [B, T, H, W, C] and `shown` [B,
+    T]. If `shown` is True for a frame, the next input is the true frame.
+
     All maps are `patch` times smaller than the frames, and blocks of pixels become channels. With
     `reach`, a prediction is a mixture at each pixel of a generated frame and of the moved last
     frame. Each patch moves up to `reach` pixels along rows and columns. This is a separable form of
     dynamic filters (De Brabandere et al. 2016, arXiv 1605.09673).
 
     Attributes:
-        frames: number of frames to predict without `future`.
+        frames: number of frames to predict without `shown`.
         channels: of a frame.
         widths: of the ConvLSTMs, the same for encoder and forecaster.
         patch: side of the squares of pixels that are one pixel to the ConvLSTMs.

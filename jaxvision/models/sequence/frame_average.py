@@ -53,7 +53,8 @@ def make(
 
     Args:
         variant: of the image model.
-        num_classes: length of the logits, 0 for no head.
+        num_classes: length of the logits. With 0 the image model has no head, and its
+            features count as the logits of a frame.
         dtype: of the computation.
         param_dtype: of the parameters.
         backbone: name of the image model: 'strided', 'cnn', 'resnet', 'vgg' or 'vit'.

@@ -25,7 +25,11 @@ class AnchorStage(Detector):
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[update.Terms, update.Aux]:
-        """The two losses of arXiv 1708.02002, as `update.from_loss` takes them."""
+        """The two losses of arXiv 1708.02002, as `update.from_loss` takes them.
+
+        The terms are 'class' and 'box': sums over the anchors of each image, and the
+        number of its matched anchors, at least 1. `task.box_weight` multiplies 'box'.
+        """
         images, boxes = self.augment(batch, key)
         outputs, model_state = self.train(params, state, images, batch, key)
         terms_of = functools.partial(self._terms, size_of(images))
@@ -95,7 +99,11 @@ class AnchorStage(Detector):
         return jnp.where(positive, values, 0)
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Detect objects in images in [0, 255]; the arrays of `select`, for each image."""
+        """Detect objects in images in [0, 255]; the arrays of `select`, for each image.
+
+        An anchor can give a detection of every class. Only the model's `candidates`
+        best scores of each level take part.
+        """
         outputs = self.outputs(variables, inputs)
         levels = self.model.anchors(size_of(inputs['image']))
         ends = np.cumsum([len(level) for level in levels])[:-1]

@@ -21,11 +21,15 @@ def apply(
     """Flip images with their boxes and change colours, each example by its own key.
 
     Args:
-        options: the fields of `task.augment`.
+        options: the fields of `task.augment`, of which 'flip' and 'color' are used.
+            Each is off if it is 0 or False.
         key: of the step.
-        index: number of each example.
+        index: row of each example in its split, from which its key is made.
         images: in [0, 1].
         boxes: edges in pixels; padding may move.
+
+    Returns:
+        (images in [0, 1], boxes). Other arrays of the boxes need no change.
     """
 
     def example_keys(name: str) -> Key[Array, 'b']:

@@ -16,7 +16,9 @@ STRIDE = 32
 def inputs(preprocessing: Preprocessing) -> dict[str, ArraySpec]:
     """The input arrays of a published detector of RGB images.
 
-    An image whose canvas depends on it has the largest shape that it can have.
+    If the canvas depends on the image, 'image' is float32 and 'content_size' is a
+    second input. Its shape is then that of the largest image in landscape, with sides
+    of a multiple of 32.
     """
     if preprocessing.fixes_canvas:
         return {'image': ArraySpec((*preprocessing.size, 3))}
@@ -29,6 +31,9 @@ def inputs(preprocessing: Preprocessing) -> dict[str, ArraySpec]:
 
 def bounded_size(source: Size, shorter: int, longest: int) -> Size:
     """The size of a resized image, rounded down as in torchvision, at least one pixel.
+
+    The aspect ratio stays. An image is enlarged or reduced until a side reaches its
+    limit.
 
     Args:
         source: (height, width) of the image, pixels.
@@ -44,6 +49,9 @@ def bounded(
     pixels: UInt8[np.ndarray, 'h w 3'], preprocessing: Preprocessing
 ) -> Example:
     """Resize an image by the rule 'bounded', and put it on its canvas.
+
+    The sides of the canvas are those of the resized image, rounded up to multiples of
+    32.
 
     Args:
         pixels: of the image.

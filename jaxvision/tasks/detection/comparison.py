@@ -14,18 +14,19 @@ MOST_SCORE = 0.01
 def compare(outputs: Records, reference: Records) -> dict[str, float]:
     """Compare detections of the same images, whatever their order.
 
-    Each detection of the reference has at most one partner: the nearest detection of its class
-    that is left. A detection without one does not count if its score is as low as the last of
-    its image, because either may have been cut off.
+    Partners are of one class, at most 1 pixel and a score of 0.01 apart, and the
+    nearest ones are paired first. A detection of either side without a partner does not
+    count if its score is at most 0.01 above the lowest of its image. Either may have
+    been cut off there.
 
     Args:
         outputs: 'boxes' [N, D, 4], 'scores' [N, D], 'classes' [N, D], 'valid' [N, D].
         reference: the same arrays of the other detector.
 
     Returns:
-        'boxes': the largest difference of an edge, as a fraction of the largest edge. 'scores':
-        the largest difference, as a fraction of the largest score. 'classes': the fraction of
-        images with a detection without a partner.
+        'boxes': the largest difference of an edge between partners, as a fraction of
+        the reference's largest edge. 'scores': the same of the scores. 'classes': the
+        fraction of images with a detection without a partner that counts.
     """
     edges = 0.0
     scores = 0.0

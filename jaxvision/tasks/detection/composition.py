@@ -22,7 +22,7 @@ Center = Int[np.ndarray, '2']
 
 
 def images_of_one(augment: Config) -> int:
-    """Count the images of which a training image may be made.
+    """Count the images of which a training image is made at most: 1, 2, 4 or 5.
 
     Args:
         augment: the fields of `task.augment`.
@@ -33,12 +33,15 @@ def images_of_one(augment: Config) -> int:
 def with_others(config: Config, source: Source) -> Source:
     """Give training examples the further examples of their mosaic or mixup.
 
+    The last part of the steps, after the fraction `compose_until`, has none.
+
     Args:
         config: of the run.
         source: the training split.
 
     Returns:
-        `source` itself if the config has neither.
+        A source whose `at_step` gives 'others', see `composing`. `source` itself if the
+        config has neither.
     """
     augment = config.task.augment
     others = {
@@ -56,9 +59,10 @@ def with_others(config: Config, source: Source) -> Source:
 def composing(prepare: Prepare) -> Prepare:
     """Extend a function that prepares one example, so that it makes mosaics and mixups too.
 
-    The new function reads `example['others']`: {'mosaic': three examples, 'mixup': one example
-    in a list}, of which any may be missing. It prepares them too. A mosaic is made before a
-    mixup. If one of them is unreadable, the example is prepared alone.
+    The new function reads `example['others']`: {'mosaic': three examples, 'mixup': one
+    example in a list}, of which any may be missing. It prepares them too. A mosaic is
+    made before a mixup. If one of them is unreadable, the example is prepared alone,
+    without an error. A mosaic needs the generator `rng`.
 
     Args:
         prepare: must ignore the key 'others', and return images of one size.
@@ -100,8 +104,9 @@ def mosaic(examples: Sequence[Example], center: Center) -> Example:
         center: (row, column) of the point.
 
     Returns:
-        The first example with the pixels and the boxes of all four. A box of which less than a
-        quarter is left is dropped.
+        The first example with the pixels and the boxes of all four, for which its
+        arrays must have room. A box of which less than a quarter or one square pixel is
+        left is dropped.
     """
     height, width = examples[0]['image'].shape[:2]
     row, column = (int(edge) for edge in center)
@@ -127,8 +132,11 @@ def mixup(example: Example, other: Example) -> Example:
     """Average two images, with the boxes of both (arXiv 1902.04103).
 
     Args:
-        example: prepared.
+        example: prepared, with room for the boxes of both.
         other: prepared, of the same size.
+
+    Returns:
+        `example` with the mean of the images, rounded half up, and the boxes of both.
     """
     total = example['image'].astype(np.uint16) + other['image']
     objects = [_present(example), _present(other)]

@@ -63,13 +63,18 @@ def draw(
 ) -> Pictures:
     """Draw detections on images, the confusion matrix, curves of precision and F1, and errors.
 
-    The confusion matrix has a class for background. The errors are those at the score threshold
-    with the largest F1 on these records.
+    At most 12 images are drawn, evenly spaced, with the detections of a score of at
+    least 0.3. The confusion matrix has a class for background. The errors are those at
+    the score threshold with the largest F1 on these records, or at 0.3 if there is
+    none.
 
     Args:
         class_names: of the dataset.
         records: records of an evaluation.
         example: `example(index)`, a prepared example.
+
+    Returns:
+        Pictures 'detections', 'confusion', 'precision_recall', 'f1' and 'errors'.
     """
     rows = np.linspace(0, len(records['index']) - 1, _PICTURES).astype(int)
     images = []

@@ -36,8 +36,10 @@ class GridStage(Detector):
     ) -> tuple[update.Terms, update.Aux]:
         """The loss of YOLOX (arXiv 2107.08430), as `update.from_loss` takes it.
 
-        Cross-entropy of objectness and classes, and the loss of IoU of the boxes, for cells that
-        SimOTA matches. All are divided by the number of these cells.
+        Cross-entropy of objectness and classes, and the loss of IoU of the boxes, for
+        cells that SimOTA matches. Objectness counts in the other cells, too. The terms
+        'class', 'objectness' and 'box' are sums for each image, and the number of its
+        matched cells, at least 0.1. `task.box_weight` multiplies 'box'.
         """
         images, boxes = self.augment(batch, key)
         outputs, model_state = self.train(params, state, images, batch, key)
@@ -110,7 +112,11 @@ class GridStage(Detector):
         return boxes, (cells + 0.5) * strides[:, None], strides
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Detect objects in images in [0, 255]; the arrays of `select`, for each image."""
+        """Detect objects in images in [0, 255]; the arrays of `select`, for each image.
+
+        Each cell gives one class at most. Boxes are clipped after the suppression, not
+        before.
+        """
         outputs = self.outputs(variables, inputs)
         size = size_of(inputs['image'])
 
@@ -147,6 +153,9 @@ def class_costs(
         logits: of the classes.
         objectness: logits.
         classes: of the ground-truth boxes.
+
+    Returns:
+        [N, M]: the sum of the binary cross-entropies of all K classes.
     """
     log_object = jax.nn.log_sigmoid(objectness)[:, None]
     log_present = (jax.nn.log_sigmoid(logits) + log_object) / 2

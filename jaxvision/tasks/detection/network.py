@@ -45,7 +45,7 @@ class Detector:
         return np.array(outputs, int)
 
     def init(self, key: PRNGKeyArray, batch: Batch) -> tuple[Tree, Tree]:
-        """Draw (the parameters, the model state)."""
+        """Initialise (the parameters, the model state) for the shape of the images."""
         images = color.to_float(batch['image'], self.dtype)
         variables = self.model.init(key, images)
         return variables.pop('params'), variables
@@ -80,7 +80,10 @@ class Detector:
     def augment(
         self, batch: Batch, key: PRNGKeyArray
     ) -> tuple[Images, Float[Array, 'b m 4']]:
-        """Change images and boxes at random, and normalise the images."""
+        """Flip images and boxes and change colours at random, and normalise the images.
+
+        The images of the batch are in [0, 255].
+        """
         images, boxes = augmentation.apply(
             self.options.augment,
             key,
@@ -130,7 +133,10 @@ class Detector:
         classes: Classes,
         limits: Float[Array, '4'],
     ) -> Batch:
-        """Suppress the worse of overlapping detections of one image.
+        """Clip boxes of one image, and suppress the worse of overlapping ones of a
+        class.
+
+        Scores up to `task.least_score` are left out.
 
         Args:
             boxes: edges in pixels of the input.
@@ -139,8 +145,8 @@ class Detector:
             limits: the largest edges, see `limits_of`.
 
         Returns:
-            The best `most_detections`: 'boxes' [D, 4], 'scores' [D], 'classes' [D] and 'valid'
-            [D], False for padding.
+            The best `most_detections`, the best first: 'boxes' [D, 4], 'scores' [D],
+            'classes' [D] and 'valid' [D], False for padding at the end.
         """
         return self.suppress(jnp.clip(boxes, 0, limits), scores, classes)
 
@@ -183,7 +189,7 @@ def limits_of(inputs: Batch) -> Float[Array, 'b 4']:
 
 
 def inside_any(centers: Float[Array, 'n 2'], boxes: Truth, mask: Valid) -> Chosen:
-    """Whether each point lies in one of the boxes that count.
+    """Whether each point lies in, or on an edge of, one of the boxes that count.
 
     Args:
         centers: (y, x) of the points.

@@ -29,8 +29,10 @@ class OneStage(Detector):
     ) -> tuple[update.Terms, update.Aux]:
         """The loss of scores and boxes, as `update.from_loss` takes it.
 
-        Quality focal loss of the scores and generalised IoU of the boxes, for cells that
-        task-aligned learning matches (TOOD, arXiv 2108.07755).
+        Quality focal loss of the scores and generalised IoU of the boxes, for cells
+        that task-aligned learning matches (TOOD, arXiv 2108.07755). The terms 'class'
+        and 'box' are sums for each image, and the sum of the matches' qualities plus
+        0.1. `task.box_weight` multiplies 'box'.
         """
         images, boxes = self.augment(batch, key)
         outputs, model_state = self.train(params, state, images, batch, key)
@@ -86,7 +88,10 @@ class OneStage(Detector):
         )
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Detect objects in images in [0, 255]; the arrays of `select`, for each image."""
+        """Detect objects in images in [0, 255]; the arrays of `select`, for each image.
+
+        Each cell gives one class at most.
+        """
         outputs = self.outputs(variables, inputs)
         centers, _ = map(jnp.asarray, self.model.cells(size_of(inputs['image'])))
 

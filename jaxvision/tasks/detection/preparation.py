@@ -75,7 +75,10 @@ class Objects:
         )
 
     def moved(self, map_: Warp) -> 'Objects':
-        """Move boxes, clip them, and leave out those that are no longer visible."""
+        """Move boxes and clip them. The areas stay as they are.
+
+        Boxes of which less than a quarter or one square pixel is left are dropped.
+        """
         boxes, keep = warp.kept_boxes(map_.boxes(self.boxes), map_.size)
         return Objects(
             boxes=boxes[keep].astype(np.float32),
@@ -125,9 +128,14 @@ def targets(number: int) -> dict[str, ArraySpec]:
 def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the function that brings images and boxes to fixed shapes.
 
-    In training the size and the place of an image change at random. In evaluation and
-    prediction an image is resized with its aspect ratio to fit the canvas. Then
-    `truth_boxes` are those of the original image, and `boxes` those of the canvas.
+    In training the size and the place of an image change at random if
+    `task.augment.scale` is above 0, and boxes that leave the canvas are dropped.
+    Otherwise an image is resized with its aspect ratio to fit the canvas.
+
+    In evaluation `truth_boxes` are those of the original image, and `boxes` those of
+    the canvas, not clipped. In training both are those of the canvas. An example
+    without 'boxes', and every one with the resize rule 'bounded', has no arrays of
+    boxes.
     """
     size = spec.preprocessing.size
     channels = spec.inputs['image'].shape[2]
@@ -188,10 +196,12 @@ def random_place(
     target: Size,
     largest_change: float,
 ) -> Warp:
-    """Draw the size and the place of an image on a canvas.
+    """Choose the size and the place of an image on a canvas at random.
+
+    The aspect ratio stays. An image that is larger than the canvas is cropped.
 
     Args:
-        rng: draws both.
+        rng: the random generator.
         source: (height, width) of the image, pixels.
         target: (height, width) of the canvas, pixels.
         largest_change: of the size, as a fraction of the largest that fits.

@@ -112,7 +112,7 @@ def source(
         config: of the run.
         source: the images of a split.
         split: 'train', 'validation' or 'test'.
-        preprocessing: of the run; None before the run has begun.
+        preprocessing: not used.
 
     Returns:
         `source` itself if the split is not 'train', or the config has neither.
@@ -123,7 +123,14 @@ def source(
 
 
 def describe(config: Config, source: Source) -> Spec:
-    """Describe the images, the boxes and the classes of a dataset."""
+    """Describe the images, the boxes and the classes of a training split.
+
+    The mean and std are measured on up to 512 images, unless they come with weights.
+
+    Raises:
+        UserError: The source has no images with boxes, or the images do not fit the
+            pretrained weights.
+    """
     info = source.info
     info.check_holds('image', 'boxes', 'box_classes')
     own = Preprocessing.of_dataset(
@@ -150,6 +157,9 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
         config: of the run.
         spec: with room for the boxes of training.
         sources: the splits that are evaluated.
+
+    Returns:
+        `spec` with as much room as the largest of these images or of training needs.
     """
     (room,) = spec.targets['box_mask'].shape
     room = max([room, *map(preparation.most_boxes, sources)])
@@ -157,7 +167,11 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
 
 
 def make(config: Config, spec: Spec) -> Task:
-    """Build the task of a detector."""
+    """Build the task of a detector.
+
+    Raises:
+        UserError: `model.name` is no detector, or a field is wrong.
+    """
     detector = _make_detector(config, spec)
     rates = functools.partial(backbone_rates, config.task.backbone_rate)
     tx, lr = optimizers.make(config, spec.examples, rates=rates)
@@ -222,14 +236,14 @@ def _make_detector(config: Config, spec: Spec) -> Detector:
 
 
 def backbone_rates(rate: float, params: Tree) -> Tree:
-    """Give the backbone's parameters a learning rate of their own.
+    """Give the backbone's parameters another learning rate than the rest.
 
     Args:
         rate: factor of the learning rate of 'features/backbone'.
         params: of the model.
 
     Returns:
-        A factor for each parameter.
+        A factor for each parameter: `rate` in the backbone, 1 elsewhere.
     """
 
     def factor(path: tuple[jax.tree_util.DictKey, ...], _: Array) -> float:

@@ -30,7 +30,12 @@ class TwoStage(Detector):
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> tuple[update.Terms, update.Aux]:
-        """The four losses of arXiv 1506.01497, as `update.from_loss` takes them."""
+        """The four losses of arXiv 1506.01497, as `update.from_loss` takes them.
+
+        The terms 'objectness' and 'anchor_box' are sums over the sampled anchors of
+        each image, 'class' and 'box' over its sampled regions. Their weights are the
+        numbers of these. `task.box_weight` is not used.
+        """
         images, boxes = self.augment(batch, key)
         sample_keys = keys.per_example(keys.stream(key, 'sample'), batch['index'])
         objects = (boxes, batch['box_classes'], batch['box_mask'], batch['crowd'])
@@ -155,7 +160,10 @@ class TwoStage(Detector):
         return jnp.sum(jnp.where(counts, values, 0))
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Detect objects in images in [0, 255]; the arrays of `select`, for each image."""
+        """Detect objects in images in [0, 255]; the arrays of `select`, for each image.
+
+        A region can give a detection of every class.
+        """
         limits = limits_of(inputs)
         outputs = self.outputs(variables, inputs, limits=limits)
 
