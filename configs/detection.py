@@ -11,8 +11,8 @@ jaxvision train --config detection:digit_scenes/64,yolox
     YOLOX on the same scenes: AP 0.690, AP50 0.921, 1,000 steps of 32, 322 CPU s
 
 jaxvision train --config detection:voc:FOLDER
-    photographs, from ImageNet weights of EfficientNet-Lite0. Needs the extra
-    `pretrained`. Not measured.
+    photographs, from ImageNet weights of EfficientNet-Lite0, which stay frozen. Needs the extra
+    `pretrained`. Blood cells (BCCD): AP50 0.884 on its 72 test images, 100 epochs, 1,689 CPU s
 
 jaxvision train --config detection:coco:FOLDER,faster_rcnn_coco
         --config.train.init_from=fasterrcnn_resnet50_fpn_coco-258fb6c6.pth
@@ -62,13 +62,15 @@ def _digit_scenes(config):
 
 def _photographs(config):
     config.data.image_size = 320
-    config.data.batch_size = 16
+    config.data.batch_size = 8
     config.model.variant = 'efficientnet:Lite0'
     # The published weights come from TensorFlow.
     backbone = {'padding': 'same', 'epsilon': 1e-3, 'drop_path': 0.0}
     config.model.options = {'strides': '8-16-32', 'width': 64, 'backbone': backbone}
     config.train.init_from = 'efficientnet_lite0:model->model/features/backbone'
     config.train.init_new = f'{_NEW_PARTS},model/head'
+    # Training the backbone too costs six times as much on a CPU: --config.train.frozen=
+    config.train.frozen = 'model/features/backbone'
     config.task.backbone_rate = 0.1
     config.task.augment.flip = True
     config.task.augment.scale = 0.5
@@ -76,9 +78,9 @@ def _photographs(config):
     config.optimizer.lr = 1e-3
     config.optimizer.weight_decay = 0.05
     config.optimizer.warmup = '2 epochs'
-    config.train.steps = '60 epochs'
-    config.train.eval_every = '20 epochs'
-    config.train.checkpoint_every = '20 epochs'
+    config.train.steps = '100 epochs'
+    config.train.eval_every = '25 epochs'
+    config.train.checkpoint_every = '25 epochs'
 
 
 def _faster_rcnn(config):
@@ -106,6 +108,7 @@ def _yolox(config):
     config.task.nms_iou = 0.65
     config.train.init_from = ''
     config.train.init_new = ''
+    config.train.frozen = ''
     config.task.backbone_rate = 1.0
     if config.data.source.startswith('digit_scenes'):
         config.model.variant = '0.33x0.25'
@@ -140,6 +143,7 @@ def _published(config, name):
     config.data.batch_size = 4
     config.train.init_from = ''
     config.train.init_new = ''
+    config.train.frozen = ''
     config.task.backbone_rate = 0.1
     config.task.nms_iou = 0.5
     config.task.least_score = 0.05
