@@ -15,6 +15,9 @@ from jaxtyping import Array, Float
 
 from jaxvision.boxes.types import Candidates, Classes, Scores
 
+# The feature map of one image.
+FeatureMap = Float[Array, 'h w c']
+
 # Coordinates of p samples in each of n boxes.
 SamplePoints = Float[Array, 'n p']
 # The values of n boxes.
@@ -25,7 +28,7 @@ LARGEST_PRODUCT = 32 * 32
 
 
 def roi_align(
-    features: Float[Array, 'h w c'],
+    features: FeatureMap,
     boxes: Candidates,
     *,
     stride: float,
@@ -92,7 +95,7 @@ def _weights(
 
 
 def _by_products(
-    features: Float[Array, 'h w c'],
+    features: FeatureMap,
     ys: SamplePoints,
     xs: SamplePoints,
     size: int,
@@ -105,7 +108,7 @@ def _by_products(
 
 
 def _by_gathers(
-    features: Float[Array, 'h w c'],
+    features: FeatureMap,
     ys: SamplePoints,
     xs: SamplePoints,
     size: int,

@@ -67,7 +67,7 @@ def measure(config: Config, source: Source, images: BoxesOfImages) -> dict[str, 
     return _by_cells(boxes, np.unique(strides))
 
 
-def resized(images: BoxesOfImages, size: Size) -> Float[np.ndarray, 'n 4']:
+def resized(images: BoxesOfImages, size: Size) -> Boxes:
     """Move boxes to the canvas that the network sees in evaluation.
 
     Args:
@@ -83,9 +83,7 @@ def resized(images: BoxesOfImages, size: Size) -> Float[np.ndarray, 'n 4']:
     return np.concatenate(moved)
 
 
-def _by_anchors(
-    model: Module, boxes: Float[np.ndarray, 'n 4'], size: Size
-) -> dict[str, float]:
+def _by_anchors(model: Module, boxes: Boxes, size: Size) -> dict[str, float]:
     rows = np.linspace(0, len(boxes) - 1, min(len(boxes), MOST_BOXES)).astype(int)
     anchors, _ = model.anchors(size)
     anchors = np.asarray(anchors, np.float64)
@@ -96,9 +94,7 @@ def _by_anchors(
     return coverage
 
 
-def _by_cells(
-    boxes: Float[np.ndarray, 'n 4'], strides: Float[np.ndarray, 's']
-) -> dict[str, float]:
+def _by_cells(boxes: Boxes, strides: Float[np.ndarray, 's']) -> dict[str, float]:
     coverage = {}
     for stride in strides.tolist():
         # Centres lie at (i + 0.5) * stride.

@@ -10,6 +10,9 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int, Key, PRNGKeyArray
 
+# One key for each example.
+ExampleKeys = Key[Array, 'b']
+
 
 def stream(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     """Derive the key of the stream called `name` from `key`."""
@@ -27,7 +30,7 @@ def at_step(key: PRNGKeyArray, name: str, step: Int[Array, ''] | int) -> PRNGKey
     return jax.random.fold_in(stream(key, name), step)
 
 
-def per_example(key: PRNGKeyArray, index: Int[Array, 'b']) -> Key[Array, 'b']:
+def per_example(key: PRNGKeyArray, index: Int[Array, 'b']) -> ExampleKeys:
     """Derive one key per example from its index in the dataset.
 
     The place of the example in the batch does not matter.
@@ -39,7 +42,7 @@ def per_example(key: PRNGKeyArray, index: Int[Array, 'b']) -> Key[Array, 'b']:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
-def fold_name(keys: Key[Array, 'b'], name: str) -> Key[Array, 'b']:
+def fold_name(keys: ExampleKeys, name: str) -> ExampleKeys:
     """Derive the keys of a sub-stream per example, for one dropout layer among many."""
     return jax.vmap(stream, (0, None))(keys, name)
 

@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+# Embeddings of examples.
+Embeddings = Float[Array, '*b d']
+
 Queries = Float[Array, 'm d']
 Support = Float[Array, 'n k d']
 SupportMask = Float[Array, 'n k']
@@ -40,7 +43,7 @@ def distance_logits(query: Queries, centres: Centres) -> Logits:
 
 
 def cosine_logits(
-    query: Float[Array, '*b d'],
+    query: Embeddings,
     centres: Centres,
     scale: float,
 ) -> Float[Array, '*b n']:
@@ -90,7 +93,7 @@ def attention_logits(
     return class_scores - all_scores
 
 
-def unit(x: Float[Array, '*b d']) -> Float[Array, '*b d']:
+def unit(x: Embeddings) -> Embeddings:
     """Scale each vector to length 1. A zero vector stays zero and has a finite gradient."""
     squared_norms = jnp.square(x).sum(-1, keepdims=True)
     inverse_norms = jax.lax.rsqrt(jnp.maximum(squared_norms, 1e-12))

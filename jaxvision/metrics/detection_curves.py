@@ -11,6 +11,9 @@ from jaxtyping import Bool, Float, Int
 from jaxvision.core.types import Json, Records
 from jaxvision.metrics import detection
 
+# One number for each detection.
+Values = Float[np.ndarray, 'n']
+
 IOU = 0.5  # the least IoU of a detection with its object
 # COCO's range of areas that leaves out no object.
 _ALL_AREAS = [0, 1e10]
@@ -26,22 +29,22 @@ class Outcomes:
         total: number of objects.
     """
 
-    scores: Float[np.ndarray, 'n']
+    scores: Values
     correct: Bool[np.ndarray, 'n']
     total: int
 
     @property
-    def precision(self) -> Float[np.ndarray, 'n']:
+    def precision(self) -> Values:
         """Fraction of correct detections among the first 1, 2, ..., n."""
         return np.cumsum(self.correct) / self._given
 
     @property
-    def recall(self) -> Float[np.ndarray, 'n']:
+    def recall(self) -> Values:
         """Fraction of the objects that the first 1, 2, ..., n detections find."""
         return np.cumsum(self.correct) / max(self.total, 1)
 
     @property
-    def f1(self) -> Float[np.ndarray, 'n']:
+    def f1(self) -> Values:
         """Harmonic mean of precision and recall of the first 1, 2, ..., n detections."""
         given_and_total = self._given + self.total
         return 2 * np.cumsum(self.correct) / given_and_total

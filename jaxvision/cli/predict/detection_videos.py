@@ -28,6 +28,9 @@ from jaxvision.core.types import Json
 from jaxvision.data import video, video_times
 from jaxvision.data.protocol import Unreadable
 
+# One number for each detection.
+Values = Float[np.ndarray, 'k']
+
 # A frame with boxes, enlarged if it is small.
 Drawn = UInt8[np.ndarray, 'h2 w2 3']
 
@@ -47,7 +50,7 @@ def is_video(path: str) -> bool:
 class Tracker:
     """Numbers the objects of a video: one ByteTrack for each class."""
 
-    def __init__(self, scores: Float[np.ndarray, 'k'], rate: float):
+    def __init__(self, scores: Values, rate: float):
         """Begin a video.
 
         Args:
@@ -108,7 +111,7 @@ class Videos:
     """
 
     finder: Finder
-    scores: Float[np.ndarray, 'k']
+    scores: Values
     names: Sequence[str]
     places: Sequence[Path]
     draws: bool
@@ -245,7 +248,7 @@ class _Search:
         return detection_answers.draw(model, frame, found, ids)
 
 
-def _tracker(scores: Float[np.ndarray, 'k'], rate: float) -> Tracker | None:
+def _tracker(scores: Values, rate: float) -> Tracker | None:
     """Make a tracker, or say how to install one."""
     try:
         return Tracker(scores, rate)

@@ -17,6 +17,12 @@ from jaxvision.losses import detection as losses
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
 
+# The logits of each class for each anchor.
+Logits = Float[Array, 'n k']
+
+# The sum of a loss over an image.
+Total = Float[Array, '']
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnchorStage(Detector):
@@ -47,13 +53,13 @@ class AnchorStage(Detector):
     def _terms(
         self,
         size: Size,
-        logits: Float[Array, 'n k'],
+        logits: Logits,
         deltas: Candidates,
         truth: Truth,
         classes: TruthClasses,
         mask: Valid,
         crowd: Valid,
-    ) -> tuple[Float[Array, ''], Float[Array, ''], Float[Array, '']]:
+    ) -> tuple[Total, Total, Total]:
         """The summed losses of one image, and the number of positive anchors, at least 1."""
         anchors = jnp.asarray(np.concatenate(self.model.anchors(size)))
         matches = matching.by_iou(
@@ -109,7 +115,7 @@ class AnchorStage(Detector):
         ends = np.cumsum([len(level) for level in levels])[:-1]
 
         def detect(
-            logits: Float[Array, 'n k'],
+            logits: Logits,
             deltas: Candidates,
             limits: Float[Array, '4'],
         ) -> Batch:
@@ -126,7 +132,7 @@ class AnchorStage(Detector):
     def _best_of_level(
         self,
         anchors: Float[np.ndarray, 'n 4'],
-        scores: Float[Array, 'n k'],
+        scores: Logits,
         deltas: Candidates,
     ) -> tuple[Float[Array, 'm 4'], Float[Array, 'm'], Array]:
         """The boxes, scores and classes of the best pairs of an anchor and a class."""

@@ -10,14 +10,23 @@ from jaxvision.core import keys
 from jaxvision.core.fields import Config
 from jaxvision.image import color
 
+# One image.
+Image = Float[Array, 'h w c']
+
+# The boxes of each image.
+BatchOfBoxes = Float[Array, 'b m 4']
+
+# The boxes of an image.
+Boxes = Float[Array, 'm 4']
+
 
 def apply(
     options: Config,
     key: PRNGKeyArray,
     index: Int[Array, 'b'],
     images: Float[Array, 'b h w c'],
-    boxes: Float[Array, 'b m 4'],
-) -> tuple[Float[Array, 'b h w c'], Float[Array, 'b m 4']]:
+    boxes: BatchOfBoxes,
+) -> tuple[Float[Array, 'b h w c'], BatchOfBoxes]:
     """Flip images with their boxes and change colours, each example by its own key.
 
     Args:
@@ -49,9 +58,7 @@ def apply(
     return images, boxes
 
 
-def _random_flip(
-    key: PRNGKeyArray, image: Float[Array, 'h w c'], boxes: Float[Array, 'm 4']
-) -> tuple[Float[Array, 'h w c'], Float[Array, 'm 4']]:
+def _random_flip(key: PRNGKeyArray, image: Image, boxes: Boxes) -> tuple[Image, Boxes]:
     is_flipped = jax.random.bernoulli(key)
     ymin, xmin, ymax, xmax = boxes.T
     width = image.shape[1]

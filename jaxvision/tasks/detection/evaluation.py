@@ -13,6 +13,9 @@ from jaxvision.metrics import detection_curves, detection_errors
 from jaxvision.viz import boxes as drawing
 from jaxvision.viz import detection_figures, figures
 
+# The boxes of each image.
+BatchOfBoxes = Float[Array, 'b d 4']
+
 SHOWN = 0.3  # score from which a detection is drawn
 _PICTURES = 12
 
@@ -40,10 +43,10 @@ def record(outputs: Batch, batch: Batch) -> Batch:
 
 
 def to_original(
-    boxes: Float[Array, 'b d 4'],
+    boxes: BatchOfBoxes,
     warp: Float[Array, 'b 2 3'],
     size: Array,
-) -> Float[Array, 'b d 4']:
+) -> BatchOfBoxes:
     """Map boxes of resized images back, and clip them to the original images.
 
     Args:

@@ -16,6 +16,12 @@ from jaxvision.losses import detection as losses
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
 
+# The logits of each class for each cell.
+Logits = Float[Array, 'n k']
+
+# The sum of a loss over an image.
+Total = Float[Array, '']
+
 # The loss of an image without objects is divided by this.
 _LEAST_WEIGHT = 0.1
 
@@ -54,13 +60,13 @@ class OneStage(Detector):
     def _terms(
         self,
         size: Size,
-        logits: Float[Array, 'n k'],
+        logits: Logits,
         distances: Candidates,
         truth: Truth,
         classes: TruthClasses,
         mask: Valid,
         crowd: Valid,
-    ) -> tuple[Float[Array, ''], Float[Array, ''], Float[Array, '']]:
+    ) -> tuple[Total, Total, Total]:
         """The summed losses of one image, and the weight that they are divided by."""
         centers, _ = map(jnp.asarray, self.model.cells(size))
         predicted = coders.decode_distances(distances, centers)
@@ -96,7 +102,7 @@ class OneStage(Detector):
         centers, _ = map(jnp.asarray, self.model.cells(size_of(inputs['image'])))
 
         def detect(
-            logits: Float[Array, 'n k'],
+            logits: Logits,
             distances: Candidates,
             limits: Float[Array, '4'],
         ) -> Batch:

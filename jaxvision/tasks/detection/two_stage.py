@@ -19,6 +19,15 @@ from jaxvision.models.detectors.faster_rcnn import BOX_WEIGHTS
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
 
+# The deltas of each class for each region, background first.
+Deltas = Float[Array, 'r k 4']
+
+# The logits of each class for each region, background first.
+Logits = Float[Array, 'r k']
+
+# Proposed regions.
+Regions = Float[Array, 'r 4']
+
 _SMALLEST_SIDE = 1e-2  # of a detection, pixels, as in torchvision
 _SMOOTH = 1 / 9  # where the loss of deltas becomes linear, as in Faster R-CNN's code
 
@@ -106,9 +115,9 @@ class TwoStage(Detector):
     def _second_terms(
         self,
         key: PRNGKeyArray,
-        regions: Float[Array, 'r 4'],
-        logits: Float[Array, 'r k'],
-        deltas: Float[Array, 'r k 4'],
+        regions: Regions,
+        logits: Logits,
+        deltas: Deltas,
         truth: Truth,
         classes: TruthClasses,
         mask: Valid,
@@ -168,9 +177,9 @@ class TwoStage(Detector):
         outputs = self.outputs(variables, inputs, limits=limits)
 
         def detect(
-            regions: Float[Array, 'r 4'],
-            logits: Float[Array, 'r k'],
-            deltas: Float[Array, 'r k 4'],
+            regions: Regions,
+            logits: Logits,
+            deltas: Deltas,
             image_limits: Float[Array, '4'],
         ) -> Batch:
             # Output 0 is the background.

@@ -29,6 +29,9 @@ from jaxvision.models.types import Images
 from jaxvision.tasks.shared import feature_extractor
 from jaxvision.train import optimizers, update
 
+# One number for each image.
+PerImage = Float[Array, 'b']
+
 PIXEL_LOSSES = {'l1': jnp.abs, 'mse': jnp.square}
 
 FIELDS: Fields = {
@@ -99,9 +102,7 @@ class Restorer(Protocol):
         """
         ...
 
-    def error(
-        self, errors: Images, degraded: Degraded
-    ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
+    def error(self, errors: Images, degraded: Degraded) -> tuple[PerImage, PerImage]:
         """Reduce pixel losses to the (values [B], weights [B]) of a loss term, one per image.
 
         The loss is sum(values) / sum(weights) over the batch. `errors` are the absolute or squared
@@ -175,7 +176,7 @@ def make(config: Config, spec: Spec, restorer: Restorer) -> tuple[Init, Update]:
     return init, update.with_learning_rate(descend, lr)
 
 
-def per_image(values: Float[Array, 'b ...']) -> Float[Array, 'b']:
+def per_image(values: Float[Array, 'b ...']) -> PerImage:
     """Average the values of each image over all axes but the first."""
     return values.mean(range(1, values.ndim))
 

@@ -13,14 +13,17 @@ from jaxvision.core.types import Batch, Example, Records
 from jaxvision.metrics import restoration
 from jaxvision.viz import figures
 
+# One image.
+Image = Float[Array, 'h w c']
+
 # Largest side, in pixels, of the image parts in a figure.
 STRIP_SIDE = 96
 
 
 def compare(
-    restored: Float[Array, 'h w c'],
-    bicubic: Float[Array, 'h w c'],
-    truth: Float[Array, 'h w c'],
+    restored: Image,
+    bicubic: Image,
+    truth: Image,
     border: int,
 ) -> Batch:
     """Measure one enlarged image after rounding to 8 bits.

@@ -34,6 +34,9 @@ from jaxvision.tasks.shared.networks import make_model
 from jaxvision.train import optimizers, update
 from jaxvision.viz import figures
 
+# One number.
+Scalar = Float[Array, '']
+
 
 def _l1_and_mse(errors: Float[Array, '*shape']) -> Float[Array, '*shape']:
     return jnp.abs(errors) + jnp.square(errors)
@@ -165,7 +168,7 @@ class FramePredictor:
         """Return frames in [0, 1] unchanged, as the model needs them."""
         return frames
 
-    def truth_fraction(self, step: Int[Array, '']) -> Float[Array, '']:
+    def truth_fraction(self, step: Int[Array, '']) -> Scalar:
         """Return the probability that a true frame replaces a predicted one at a step."""
         return truth_fraction(self.sampling, step, self.steps)
 
@@ -261,9 +264,7 @@ def _with_truth_fraction(descend: Update, network: FramePredictor) -> Update:
     return update_and_fraction
 
 
-def truth_fraction(
-    sampling: float, step: int | Int[Array, ''], steps: int
-) -> Float[Array, '']:
+def truth_fraction(sampling: float, step: int | Int[Array, ''], steps: int) -> Scalar:
     """Compute the probability that a true frame replaces a predicted one.
 
     It falls linearly from 1 to 0: scheduled sampling (Bengio et al. 2015, arXiv 1506.03099).
@@ -283,7 +284,7 @@ def sample_true_frames(
     key: jax.Array,
     index: Int[Array, 'b'],
     frames: int,
-    fraction: float | Float[Array, ''],
+    fraction: float | Scalar,
 ) -> Bool[Array, 'b t']:
     """Sample which predicted frames of each example are replaced by true frames.
 

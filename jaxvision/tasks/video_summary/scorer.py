@@ -25,6 +25,9 @@ from jaxvision.tasks.shared.networks import make_model
 from jaxvision.tasks.video_summary import losses, metrics, similarity
 from jaxvision.train import update
 
+# One number for each frame.
+FrameScores = Float[Array, 'b t']
+
 # Frames of videos.
 Videos = Float[Array, 'b t h w c']
 # False for padding behind a short video.
@@ -186,8 +189,8 @@ class Scorer:
 
     def regression(
         self,
-        logits: Float[Array, 'b t'],
-        importance: Float[Array, 'b t'],
+        logits: FrameScores,
+        importance: FrameScores,
         mask: Mask,
     ) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
         """Compute the squared error between scores and targets.
@@ -214,7 +217,7 @@ class Scorer:
         variables: Tree,
         frames: Videos,
         mask: Mask,
-    ) -> tuple[Float[Array, 'b t'], Scalars]:
+    ) -> tuple[FrameScores, Scalars]:
         """Compute the logits of the scores and named intermediates, in inference.
 
         Args:
@@ -234,7 +237,7 @@ class Scorer:
 
     def _logits(
         self, variables: Tree, model_input: Array, mask: Array
-    ) -> tuple[Float[Array, 'b t'], Scalars]:
+    ) -> tuple[FrameScores, Scalars]:
         params = variables['params']['model']
         model_state = variables['model_state']['model']
         logits, intermediates = self.model.apply(

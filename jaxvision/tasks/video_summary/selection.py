@@ -5,6 +5,9 @@ from jaxtyping import Bool, Float, Int
 
 from jaxvision.tasks.video_summary import shots
 
+# One number for each frame.
+FrameScores = Float[np.ndarray, 't']
+
 # True for some frames of a video.
 FrameMask = Bool[np.ndarray, 't']
 # One whole number per segment of a video.
@@ -18,7 +21,7 @@ Boundaries = Int[np.ndarray, 'm']
 
 
 def shorten(
-    scores: Float[np.ndarray, 't'], features: Float[np.ndarray, 't d']
+    scores: FrameScores, features: Float[np.ndarray, 't d']
 ) -> tuple[Boundaries, FrameMask]:
     """Select the frames of a summary: at most `FRACTION` of the frames, or one frame.
 
@@ -81,7 +84,7 @@ def knapsack(
 
 
 def select(
-    scores: Float[np.ndarray, 't'],
+    scores: FrameScores,
     boundaries: Boundaries,
     fraction: float = FRACTION,
 ) -> FrameMask:
@@ -117,7 +120,7 @@ def f_score(selected: FrameMask, annotated: FrameMask) -> float:
 
 
 def key_frames(
-    scores: Float[np.ndarray, 't'],
+    scores: FrameScores,
     boundaries: Boundaries,
     selected: FrameMask,
 ) -> PerSegment:

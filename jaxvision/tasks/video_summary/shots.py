@@ -5,10 +5,13 @@ import itertools
 import numpy as np
 from jaxtyping import Float, Int
 
+# The first frame of each shot but the first.
+Boundaries = Int[np.ndarray, 'm']
+
 
 def change_points(
     features: Float[np.ndarray, 't d'], most: int, penalty: float = 0.5
-) -> Int[np.ndarray, 'm']:
+) -> Boundaries:
     """Detect shot boundaries by kernel temporal segmentation (Potapov et al. 2014).
 
     The minimum is exact. The objective is the scatter within the shots plus the penalty
@@ -40,7 +43,7 @@ def change_points(
 
 
 def divide_long_shots(
-    boundaries: Int[np.ndarray, 'm'], frames: int, longest: int
+    boundaries: Boundaries, frames: int, longest: int
 ) -> Int[np.ndarray, 'n']:
     """Divide long shots into as few equal parts as possible.
 
@@ -88,9 +91,7 @@ def _scatter(features: Float[np.ndarray, 't d']) -> Float[np.ndarray, 'n n']:
     return np.where(length > 0, scatter, np.inf)
 
 
-def _back_from(
-    frames: int, previous: list[Int[np.ndarray, 'n']]
-) -> Int[np.ndarray, 'm']:
+def _back_from(frames: int, previous: list[Int[np.ndarray, 'n']]) -> Boundaries:
     """Trace the boundaries of the best segmentation back from the end."""
     changes = []
     end = frames
