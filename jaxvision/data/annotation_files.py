@@ -90,14 +90,14 @@ def inside(annotations: Path | str, folder: Path, name: str) -> Path:
         The path of the file, which begins with `folder` unless `name` is absolute.
 
     Raises:
-        UserError: The name leads out of the folder.
+        UserError: The name leads out of the folder, or has a part `..`.
     """
     path = PurePosixPath(name.replace('\\', '/'))
     is_outside = path.is_absolute() and not path.is_relative_to(folder.absolute())
     if is_outside or '..' in path.parts:
         raise UserError(
-            f'{annotations}: the file {shown(name)} does not lie in its folder {folder}. '
-            'Write its path relative to that folder'
+            f'{annotations}: the file {shown(name)} does not lie in its folder {folder}, or '
+            'its path has `..`. Write its path relative to that folder, without `..`'
         )
     return folder / path
 
@@ -110,7 +110,7 @@ def is_file(path: Path) -> bool:
 def check_files(
     annotations: Path | str, folder: Path, paths: Sequence[Path], remedy: str
 ) -> None:
-    """Check that all images of an annotation file exist.
+    """Check that all images of an annotation file are files.
 
     Args:
         annotations: the annotation file, for the message.

@@ -99,6 +99,9 @@ def checked(
 ) -> tuple[list[Example], list[str]]:
     """Check the boxes of a split, and express them in pixels of the upright images.
 
+    Boxes are clipped to their image, and those that are unusable are dropped. Where no
+    usable area is given, it is the box's.
+
     Args:
         images: the images with their annotations.
         sizes: what the header of each image tells. Boxes of an image with None are

@@ -158,8 +158,8 @@ def _read_file(file: Path, folder: Path) -> _File:
     lists = [fields.get(key) for key in ('images', 'annotations', 'categories')]
     if not all(isinstance(entries, list) for entries in lists):
         raise UserError(
-            f'{file} has no lists `images`, `annotations` and `categories`: expected '
-            "COCO's format of boxes. Captions are read by captions:FILE"
+            f'{file}: expected the lists `images`, `annotations` and `categories` of '
+            "COCO's format of boxes, and one is missing. Captions are read by captions:FILE"
         )
     image_entries, object_entries, category_entries = lists
     categories = _categories(file, category_entries)

@@ -143,8 +143,8 @@ class BoxDataset:
         self.splits = tuple(self._images)
         if 'train' not in self.splits:
             raise UserError(
-                f'{listing.name} has no training images, only the splits '
-                f'{", ".join(self.splits) or "of no name"}'
+                f'{listing.name} has no training images. The splits with images are: '
+                f'{", ".join(self.splits) or "none"}. Add a split called train'
             )
         if not any(image.labels for image in self._images['train']):
             raise UserError(

@@ -24,7 +24,7 @@ def open_dataset(
         scheme: 'boxes', 'coco', 'voc' or 'yolo'.
         place: the file or folder behind the scheme.
         images: `data.images`, the folder of the images; empty: that of the format. The
-            scheme 'voc' ignores it.
+            scheme 'voc' ignores it, and a folder of LabelMe must not have it.
         identify: called with paths when a split is opened; gives a text for each that
             identifies its content.
 

@@ -64,13 +64,17 @@ class _Document:
 def read(place: str) -> BoxListing:
     """Read a folder in the layout of Pascal VOC.
 
+    Coordinates count pixels from 1. They count from 0 if any box of the dataset begins
+    there. Objects marked as difficult are ordinary ones.
+
     Args:
         place: a folder with Annotations/, JPEGImages/ and perhaps
             ImageSets/Main/{train,val,trainval,test}.txt. Without these, all images are 'train'.
 
     Returns:
         The images of each split with their boxes, in pixels, as edges between pixels.
-        The list `trainval` is the split 'train' if there is no train.txt.
+        The list `trainval` is the split 'train' if there is no train.txt, else the
+        split 'trainval'.
 
     Raises:
         UserError: A folder or an image is missing, or an XML file is not of VOC's form.

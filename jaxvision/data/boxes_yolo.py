@@ -55,12 +55,12 @@ def read(place: str, images: str = '') -> BoxListing:
 
     The labels of images/NAME.jpg are in labels/NAME.txt, or beside the image if no folder `images`
     is in its path. An image without such a file has no objects. A polygon becomes its
-    bounding box.
+    bounding box. With `kpt_shape`, key points are not read.
 
     Args:
         place: the YAML file, with `names`, `train`, `val` and perhaps `path` and `test`.
         images: `data.images`, which replaces `path`; empty: `path`, which has to lie in the folder
-            of the file.
+            of the file. A `path` that ends with the name of that folder means it.
 
     Returns:
         The images of the splits 'train', 'validation' (`val`) and 'test' with their

@@ -66,7 +66,9 @@ class CaptionedImages:
         self.splits = tuple(self._items)
 
     def open(self, split: str) -> 'CaptionedSource':
-        """Open a split. Images without a caption are left out.
+        """Open a split by its exact name, such as 'val'.
+
+        Images without a caption are left out.
 
         Raises:
             UserError: There is no such split.
@@ -210,8 +212,8 @@ def _parse(annotations: Path) -> tuple[list, list]:
     captions = fields.get('annotations')
     if not isinstance(images, list) or not isinstance(captions, list):
         raise UserError(
-            f'{annotations} has no lists `images` and `annotations`: it is not of the '
-            "form of COCO's captions"
+            f'{annotations}: expected the lists `images` and `annotations` of the form of '
+            "COCO's captions, and one is missing"
         )
     return images, captions
 

@@ -39,7 +39,7 @@ def decode(image: Encoded, channels: int) -> Pixels:
         channels: 1 (luma) or 3 (RGB).
 
     Returns:
-        uint8 [H, W, channels].
+        uint8 [H, W, channels]. An array that has these channels is returned uncopied.
 
     Raises:
         Unreadable: The image is damaged, in no known format, or larger than Pillow's limit.
@@ -61,7 +61,8 @@ def has_pages(image: Encoded) -> bool:
         image: an encoded image, its path, or a uint8 array, which has one frame.
 
     Raises:
-        Unreadable: The image is damaged, in no known format, or larger than Pillow's limit.
+        Unreadable: The image is damaged, in no known format, or larger than Pillow's
+            limit. A JPEG is not checked.
     """
     if isinstance(image, np.ndarray):
         return False

@@ -192,8 +192,8 @@ def prepare(name: str, data_dir: str = '') -> Path:
             _prepare_at(folder, name, root)
         except OSError as error:
             raise UserError(
-                f'cannot prepare {name} in {root}: {error.strerror}; name a folder '
-                'that can be written in data.dir'
+                f'cannot prepare {name} in {root}: {error.strerror}. Set data.dir to a '
+                'folder that can be written and has space'
             ) from error
     return folder
 

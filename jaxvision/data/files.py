@@ -42,7 +42,7 @@ def find(names: Sequence[str], out: str, say: Say | None = None) -> list[str]:
         among them, so that a report can name them.
 
     Raises:
-        UserError: A name means no file, or a file in `out`.
+        UserError: A name means no file, or `out` itself or a file directly in it.
     """
     found = {}
     written = {}
@@ -118,8 +118,9 @@ def image_suffixes() -> frozenset[str]:
 def picture_paths(paths: Sequence[str], out: Path) -> list[Path]:
     """Name a picture for each file, all names different. Nothing is read or written.
 
-    A picture of a/cat.jpg is cat.png, and a second one, of b/cat.tif, is cat-2.png. Names differ in
-    more than their case, because some file systems ignore it.
+    A picture of a/cat.jpg is cat.png, and a second one, of b/cat.tif, is cat-2.png.
+    Names differ in more than their case, because some file systems ignore it.
+    Characters other than letters, digits and _.=+- become _, and at most 50 are kept.
 
     Args:
         paths: the files.

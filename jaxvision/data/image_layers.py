@@ -31,7 +31,8 @@ class Layers:
     """An image whose transparency is apart from its colours.
 
     Attributes:
-        pixels: upright, uint8 [h, w, 3], as the file stores them: not laid over white.
+        pixels: upright, uint8 [h, w, 3], not laid over white. They have the file's
+            colours, unless `note` tells of a conversion.
         alpha: uint8 [h, w], 255 where opaque; None where every pixel is.
         color: the chunks of a PNG that tell what the numbers in `pixels` mean, by name.
         note: what was done with the colours, for the user; empty: nothing.

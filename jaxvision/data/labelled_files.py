@@ -107,7 +107,7 @@ def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
             if name not in known:
                 raise UserError(
                     f'{item.path} is labelled {name!r}, a class that training does '
-                    'not have'
+                    'not have. Add training examples of it, or correct the label'
                 )
 
 

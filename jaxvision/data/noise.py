@@ -47,6 +47,6 @@ class Noise(RowSource):
         }
 
     def labels(self) -> Labels:
-        """The label of every row."""
+        """The label of every row. Each call generates the images, too."""
         labels = [self[row]['label'] for row in range(len(self))]
         return np.array(labels, np.int32)

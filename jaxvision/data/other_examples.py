@@ -26,8 +26,9 @@ class Others:
 class WithOthers(Wrapper):
     """A source that gives examples their 'others' until a training step.
 
-    'others' is {name: list of examples}, see `at_step`. The source itself, which has no step, gives
-    the plain examples.
+    'others' is {name: list of examples}, see `at_step`. A name is missing where the
+    fraction or an unreadable example leaves it out. The source itself, which has no
+    step, gives the plain examples.
     """
 
     def __init__(

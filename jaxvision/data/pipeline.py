@@ -25,7 +25,7 @@ class Counter(Protocol):
     """Counts the unreadable examples that are left out."""
 
     def add(self, where: str, error: Exception) -> None:
-        """Count one example. Worker threads call it.
+        """Count one example, again at each further reading. Worker threads call it.
 
         Args:
             where: the name of the example in messages.
@@ -82,7 +82,7 @@ def train_batches(
     Args:
         source: the examples.
         prepare: makes arrays of an example, with a generator that is a function of (seed, step,
-            row). None if examples are arrays.
+            row). None if examples are arrays. It may raise `Unreadable`.
         seed: of the shuffles and the generators.
         batch_size: the examples of a global batch.
         start: the number of the first batch.
@@ -128,7 +128,7 @@ def eval_batches(
     Args:
         source: the examples.
         prepare: makes arrays of an example; None if examples are arrays. It gets None
-            in place of a generator.
+            in place of a generator, and may raise `Unreadable`.
         batch_size: the examples of a global batch.
         process: (number of this process, number of all processes).
         threads: how many threads read ahead. With 0, a batch is read when it is asked for.
@@ -167,7 +167,7 @@ def _part(batch_size: int, process: tuple[int, int]) -> slice:
     if batch_size % processes:
         raise UserError(
             f'the batch size, {batch_size}, is not divisible by the {processes} '
-            'processes'
+            'processes. Choose a multiple of their number'
         )
     size = batch_size // processes
     return slice(number * size, (number + 1) * size)

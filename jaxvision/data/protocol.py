@@ -142,8 +142,8 @@ class LabelledSource(Source, Protocol):
         """The label of every row, without decoding images.
 
         Returns:
-            int [N], the class of each row; or float [N, K] of zeros and ones if
-            `info.multi_label`.
+            int [N], the class of each row, -1 where it is not known; or float [N, K] of
+            zeros and ones if `info.multi_label`.
         """
 
 
@@ -194,8 +194,8 @@ def labels_of(source: Source, needed_by: str) -> Labels:
         needed_by: the config field or the feature that needs labels, for the message.
 
     Returns:
-        int [N], the class of each row; or float [N, K] of zeros and ones if
-        `info.multi_label`.
+        int [N], the class of each row, -1 where it is not known; or float [N, K] of
+        zeros and ones if `info.multi_label`.
 
     Raises:
         UserError: The source has no labels.

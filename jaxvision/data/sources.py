@@ -74,11 +74,14 @@ class Parts:
     def open(self, split: Split) -> Source:
         """Open the part that trains, selects or tests.
 
+        Training has `data.per_class` examples of each class, or all if it is 0.
+
         Images of one size are decoded, and kept in memory if they take at most 1 GiB,
         unless the dataset composes them.
 
         Raises:
-            UserError: The part or its labels are missing, or it has no examples.
+            UserError: The part or its labels are missing, it has no examples, or a
+                class has fewer than `data.per_class`.
         """
         source = _open_part(self._dataset, self._choice, split)
         info = source.info
@@ -108,9 +111,11 @@ def open_source(data: Config, split: Split, identify: Identify | None = None) ->
 
     'validation' is what `data.validation` says: a split, or a part such as '10%' that
     is held out of the rest of training, or 'none'. If it is empty, 'validation' is the
-    dataset's split 'validation' or 'val', unless that shares examples with 'test'.
+    dataset's split 'validation' or 'val', unless it shares examples with 'test' or its
+    labels are not known.
 
     'train' is `data.train_split`, or else the split 'train', less what is held out.
+    With `data.per_class`, it has so many examples of each class.
 
     Images of one size are decoded, and small datasets stay in memory. Composed datasets compose
     an example at each reading.
@@ -245,7 +250,7 @@ def find_dataset(
         data_dir: the folder of datasets, '' for the default one. Sources with a scheme
             ignore it.
         identify: called with paths when a split is opened; gives a text for each that
-            identifies its content.
+            identifies its content. The datasets of `NAMES` do not use it.
         images: the folder of the images, '' for the default one of the source.
 
     Raises:
@@ -341,7 +346,7 @@ def _choose(dataset: Dataset, data: Config) -> _Choice:
         if validation not in dataset.splits and _is_number(validation):
             raise UserError(
                 f"data.validation={validation}: expected a part of training, such as '10%', "
-                "or the name of a split. Write it with a '%'"
+                "or the name of a split. Write it with a '%': 0.1 of training is '10%'"
             )
     parts = {'train_split': train, 'validation': validation, 'test_split': test}
     named = {field: name for field, name in parts.items() if name}

@@ -185,6 +185,8 @@ class TfdsSource(RowSource):
     def labels(self) -> Labels:
         """int32 [N], the class of each row, -1 where it is not known.
 
+        Each call reads all records.
+
         The dataset has to have labels: `info.has_labels`.
         """
         labels = [
@@ -258,7 +260,8 @@ def find(source: str, data_dir: str = '', others: Iterable[str] = ()) -> Path:
         others: what `data.source` may be besides a name of TFDS, for messages.
 
     Raises:
-        UserError: There is no such dataset, or it is not prepared. The message then tells how to
+        UserError: There is no such dataset, or it has several prepared configurations
+            and none is named. Or it is not prepared, and the message tells how to
             prepare it.
     """
     match = _NAME.fullmatch(source)

@@ -45,7 +45,8 @@ class VideoFolder(FileDataset):
 
     Raises:
         UserError: There is no such folder, no training video, only one class, a class
-            without videos, or videos both in class folders and beside them.
+            without videos or without training videos, or videos both in class folders
+            and beside them.
     """
 
     def __init__(self, root: Path, identify: Identify = content.identify):
@@ -152,6 +153,6 @@ def _check_in_no_class(first: Path, split_folder: Path) -> None:
         for name in contents.names:
             if os.path.splitext(name)[1].lower() in SUFFIXES:
                 raise UserError(
-                    f'{first} is in no class folder, but {contents.join(name)} is: each '
-                    'video has to have a class, or none'
+                    f'{first} is in no class folder, but {contents.join(name)} is. Put each '
+                    'video into a class folder, or none of them'
                 )

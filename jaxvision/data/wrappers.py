@@ -359,7 +359,8 @@ def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Ch
     """
     if labels.ndim > 1:
         raise UserError(
-            'data.per_class needs one label an image; this data set has several'
+            'data.per_class needs one label an image; this data set has several. Set '
+            'data.per_class=0'
         )
     chosen = []
     for label, name in enumerate(class_names):
@@ -367,7 +368,7 @@ def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Ch
         if len(rows) < number:
             raise UserError(
                 f'data.per_class={number}, but class {name!r} has only {len(rows)} '
-                'training examples'
+                'training examples. Choose a smaller number'
             )
         order = keys.host(_SPLIT_SEED, 'per_class', label).permutation(rows)
         chosen.append(order[:number])

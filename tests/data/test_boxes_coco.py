@@ -174,8 +174,8 @@ def test_a_file_name_cannot_leave_the_folder(tmp_path, name):
 @pytest.mark.parametrize(
     'changes, message',
     [
-        ({'images': 1}, 'has no lists'),
-        ({'categories': None}, 'has no lists'),
+        ({'images': 1}, 'expected the lists .* and one is missing'),
+        ({'categories': None}, 'expected the lists .* and one is missing'),
         ({'images': [1]}, 'one of its images has no `id`'),
         ({'images': [{'id': True, 'file_name': 'a'}]}, 'one of its images has no `id`'),
         ({'images': 2 * [{'id': 1, 'file_name': 'a.png'}]}, 'two images have the id 1'),
