@@ -96,8 +96,8 @@ def inside(annotations: Path | str, folder: Path, name: str) -> Path:
     is_outside = path.is_absolute() and not path.is_relative_to(folder.absolute())
     if is_outside or '..' in path.parts:
         raise UserError(
-            f'{annotations}: the file {shown(name)} does not lie in its folder {folder}, or '
-            'its path has `..`. Write its path relative to that folder, without `..`'
+            f'{annotations}: the file {shown(name)} does not lie in its folder {folder}, '
+            'or its path has `..`. Write its path relative to that folder, without `..`'
         )
     return folder / path
 

@@ -159,7 +159,8 @@ def _read_file(file: Path, folder: Path) -> _File:
     if not all(isinstance(entries, list) for entries in lists):
         raise UserError(
             f'{file}: expected the lists `images`, `annotations` and `categories` of '
-            "COCO's format of boxes, and one is missing. Captions are read by captions:FILE"
+            "COCO's format of boxes, and one is missing. Captions are read by "
+            'captions:FILE'
         )
     image_entries, object_entries, category_entries = lists
     categories = _categories(file, category_entries)

@@ -181,8 +181,8 @@ def _rows(
         if image.split != split:
             raise UserError(
                 f'{table}, lines {image.line} and {line}: {path.name} is in {image.split} '
-                f'and in {split}: it would be measured on what it was trained on. Write '
-                'one split in all rows of an image'
+                f'and in {split}: it would be measured on what it was trained on. '
+                'Write one split in all rows of an image'
             )
         item = _object(where, row)
         if item:

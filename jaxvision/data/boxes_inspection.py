@@ -31,8 +31,9 @@ class BoxReport:
         images_without: number of images without a box.
         most: the largest number of boxes of an image.
         class_counts: {class: its boxes}.
-        sides: {'8-16': number} of the boxes by the square root of their area, in pixels of the
-            original image.
+        sides: {'8-16': number} of the boxes by the square root of their area, in pixels
+            of the original image. Each bin ends at twice its beginning; the first one
+            is 'below 2'.
         coverage: {sentence: fraction of the boxes} of how a detector can see them; empty if it
             was not computed.
     """

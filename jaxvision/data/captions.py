@@ -212,8 +212,8 @@ def _parse(annotations: Path) -> tuple[list, list]:
     captions = fields.get('annotations')
     if not isinstance(images, list) or not isinstance(captions, list):
         raise UserError(
-            f'{annotations}: expected the lists `images` and `annotations` of the form of '
-            "COCO's captions, and one is missing"
+            f'{annotations}: expected the lists `images` and `annotations` of the form '
+            "of COCO's captions, and one is missing"
         )
     return images, captions
 

@@ -74,8 +74,9 @@ class ClassFolders:
         if not named['train']:
             (name,) = named['validation'] or named['test']
             raise UserError(
-                f'{self._root} has {name}/ but no train/. Add train/ if {name} is a split. '
-                f'If it is a class, move all class folders into {self._root / "train"}.'
+                f'{self._root} has {name}/ but no train/. If {name} is a class, move '
+                f'all class folders into {self._root / "train"}. If it is a split, add '
+                'train/ beside it.'
             )
         self._check_others(contents, named)
         self._note_splits(contents, named)
@@ -235,8 +236,8 @@ class ClassFolders:
         if are_splits(names):
             raise UserError(
                 f'{folder}: its classes would be {some(names)}, which are names of '
-                'splits. If they are splits, name them train, validation and test, directly '
-                f'in {self._root}.'
+                'splits. If they are splits, name them train, validation and test, '
+                f'directly in {self._root}.'
             )
 
     def _in_class(self, split: str, folder: Path) -> Iterator[Item]:
@@ -271,7 +272,8 @@ class ClassFolders:
             splits = some([f'{name}/' for name in names])
             raise UserError(
                 f'{folder} holds {splits}: expected SPLIT/CLASS/FILE, not CLASS/SPLIT/FILE. '
-                f'If {folder.name} is no class, name {folder} as the folder of the source.'
+                f'If {folder.name} is no class, name {folder} as the folder of the '
+                'source.'
             )
 
     def _items(

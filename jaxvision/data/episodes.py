@@ -128,8 +128,8 @@ class Episodes(RowSource):
             name = info.class_names[classes[fewest]]
             raise UserError(
                 f'{info.name}: class {name!r} has {sizes[fewest]} examples in the split '
-                f'{info.split!r}, and an episode {shots} + {queries} of each class. Choose '
-                'smaller episodes (task.shots, task.queries, task.evaluations, '
+                f'{info.split!r}, and an episode {shots} + {queries} of each class. '
+                'Choose smaller episodes (task.shots, task.queries, task.evaluations, '
                 'task.test_queries)'
             )
 

@@ -30,7 +30,8 @@ def find(names: Sequence[str], out: str, say: Say | None = None) -> list[str]:
     """List the files that names of files, folders and globs mean, each file once.
 
     A folder means all files below it, whatever their suffix, but for hidden ones. Files
-    directly in `out` are left out, and so are folders that this program wrote.
+    directly in `out` are left out. Folders that this program wrote are left out, too,
+    unless `names` has them.
 
     Args:
         names: as the user typed them.

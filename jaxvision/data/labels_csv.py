@@ -62,6 +62,7 @@ def read(table: Path) -> Listing:
     of 0 and 1. A row without a `split` is 'train'.
 
     Rows of one file are merged, so that a file may have a row for each of its labels.
+    With a column for each class, they have to agree.
 
     Returns:
         The files. The dataset is multi-label if a file has several labels, or if each

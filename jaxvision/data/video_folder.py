@@ -153,6 +153,6 @@ def _check_in_no_class(first: Path, split_folder: Path) -> None:
         for name in contents.names:
             if os.path.splitext(name)[1].lower() in SUFFIXES:
                 raise UserError(
-                    f'{first} is in no class folder, but {contents.join(name)} is. Put each '
-                    'video into a class folder, or none of them'
+                    f'{first} is in no class folder, but {contents.join(name)} is. Put '
+                    'each video into a class folder, or none of them'
                 )

@@ -170,8 +170,11 @@ def test_a_file_name_of_no_file(tmp_path, name):
         ('', 'is no JSON'),
         ('{"images": [', 'is no JSON'),
         ('[' * 10**5, 'is no JSON'),
-        ('[]', 'no lists `images` and `annotations`'),
-        ('{"images": [], "annotations": {}}', 'no lists'),
+        ('[]', 'expected the lists `images` and `annotations`'),
+        (
+            '{"images": [], "annotations": {}}',
+            'expected the lists .* and one is missing',
+        ),
         (
             '{"images": [1], "annotations": []}',
             'one of its images has no id or no file_name: 1',

@@ -30,7 +30,11 @@ def link(root, name, target):
             {},
             'expected SPLIT/CLASS/FILE, not CLASS/SPLIT/FILE',
         ),
-        (('data/train/cat/1.png', 'data/val/cat/1.png'), {}, 'name folder:.*data as'),
+        (
+            ('data/train/cat/1.png', 'data/val/cat/1.png'),
+            {},
+            'name .*data as the folder of the source',
+        ),
         (
             ('train/cat/1.png', 'val/cat/1.png', 'valid/cat/1.png'),
             {},
