@@ -46,10 +46,7 @@ def blocks(model: nn.Module, *inputs: Any) -> list[Path]:
         variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
     params = variables['params']
     if 'head' not in params:
-        raise UserError(
-            f'model: expected a module named head, but {type(model).__name__} has none. '
-            'Build the model with num_classes above 0.'
-        )
+        raise _without_head(model)
     without_module = [name for name in params if name not in called]
     found_blocks = [without_module]
     for name in called:
@@ -60,6 +57,13 @@ def blocks(model: nn.Module, *inputs: Any) -> list[Path]:
         found_blocks[-1].append(name)
     first, second, *others = found_blocks
     return [tuple(block) for block in (first + second, *others)]
+
+
+def _without_head(model: nn.Module) -> UserError:
+    return UserError(
+        f'model: expected a module named head, but {type(model).__name__} has none. '
+        'Build the model with num_classes above 0.'
+    )
 
 
 def _has_matrix(params: Tree) -> bool:
@@ -77,6 +81,9 @@ def head_input(model: nn.Module, variables: Tree, *inputs: Any) -> Float[Array, 
 
     Returns:
         Features, [B, D], the input of the module 'head'.
+
+    Raises:
+        UserError: The model has no module 'head'.
     """
     features = []
 
@@ -87,6 +94,8 @@ def head_input(model: nn.Module, variables: Tree, *inputs: Any) -> Float[Array, 
 
     with nn.intercept_methods(record_input):
         model.apply(variables, *inputs)
+    if not features:
+        raise _without_head(model)
     return features[0]
 
 

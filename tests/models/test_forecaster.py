@@ -1,7 +1,9 @@
 import jax
 import numpy as np
+import pytest
 from scipy import ndimage
 
+from jaxvision.core.errors import UserError
 from jaxvision.models.sequence import forecaster
 
 
@@ -29,3 +31,8 @@ def test_each_patch_moves_by_its_weights():
     np.testing.assert_allclose(moved[:4, 4:], frame[:4, 4:])
     np.testing.assert_allclose(moved[4:, :4], frame[2:6, :4])
     np.testing.assert_allclose(moved[4:, 4:], frame[3:7, 4:])
+
+
+def test_a_number_of_layers_is_refused():
+    with pytest.raises(UserError, match="variant='8x2': expected .* without an 'x'"):
+        forecaster.make('8x2', frames=2, image_shape=(8, 8, 1))

@@ -162,3 +162,37 @@ def test_power_iteration_finds_the_largest_singular_values_of_sngan():
 def test_a_variant_for_another_image_size_is_an_error(module, variant):
     with pytest.raises(UserError, match='variant'):
         module.make(variant, num_classes=0, image_shape=(16, 16, 1))
+
+
+@pytest.mark.parametrize('module, variant', [(dcgan, '8-4'), (sngan, '8-4')])
+def test_a_number_of_layers_is_refused_where_a_stage_has_one(module, variant):
+    make = partial(module.make, num_classes=0, image_shape=(16, 16, 1))
+    assert make('8x1-4') == make(variant)
+    with pytest.raises(UserError, match="variant='8x2-4': expected .* without an 'x'"):
+        make('8x2-4')
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_images_that_are_not_square_are_refused(name):
+    module, variant, options = SMALL[name]
+    with pytest.raises(UserError, match=r'image_shape=\(16, 32, 3\): expected square'):
+        module.make(variant, num_classes=0, image_shape=(16, 32, 3), **options)
+
+
+@pytest.mark.parametrize('discriminator', ['8-x', '8-4'])
+def test_a_wrong_discriminator_of_r3gan_is_named_by_its_option(discriminator):
+    field = f"^model.options.discriminator='{discriminator}': expected"
+    with pytest.raises(UserError, match=field):
+        r3gan.make(
+            '8-6-4', num_classes=0, image_shape=(16, 16, 1), discriminator=discriminator
+        )
+
+
+def test_an_unknown_norm_of_the_generator_of_r3gan_is_refused():
+    generator, _ = r3gan.make('8-4', num_classes=0, image_shape=(8, 8, 1))
+    with pytest.raises(
+        UserError, match="norm='group': expected one of 'none', 'batch'"
+    ):
+        jax.eval_shape(
+            generator.clone(norm='group').init, jax.random.key(0), jnp.zeros((1, 5))
+        )

@@ -112,6 +112,45 @@ def test_depthwise_convolution_and_its_derivatives_equal_xla(kernel, strides, pa
         assert_close(one, other)
 
 
+@pytest.mark.parametrize(
+    'name, kernel, options',
+    [
+        ('pointwise', (1, 1, 4, 6), dict(preferred_element_type=jnp.float32)),
+        ('small', (3, 3, 4, 6), dict(preferred_element_type=jnp.float32)),
+        ('small', (3, 3, 4, 6), dict(preferred_element_type=None)),
+        ('pointwise', (1, 1, 4, 6), dict(batch_group_count=1)),
+    ],
+)
+def test_no_form_of_a_convolution_ignores_an_option(name, kernel, options):
+    image = normal(0, 2, 4, 4, 4).astype(jnp.bfloat16)
+    weights = normal(1, *kernel).astype(jnp.bfloat16)
+    options['dimension_numbers'] = ('NHWC', 'HWIO', 'NHWC')
+    ours = convolution.convolve(image, weights, (1, 1), 'SAME', **options)
+    xla = jax.lax.conv_general_dilated(image, weights, (1, 1), 'SAME', **options)
+    assert ours.dtype == xla.dtype and ours.shape == xla.shape
+    np.testing.assert_allclose(
+        np.float32(ours), np.float32(xla), atol=0.02 * np.abs(np.float32(xla)).max()
+    )
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({}, 'dimension_numbers=None: expected channels last'),
+        (
+            {'dimension_numbers': ('NCHW', 'OIHW', 'NCHW')},
+            'dimension_numbers=.*: expected channels last',
+        ),
+        ({'batch_group_count': 2}, 'batch_group_count=2: expected 1'),
+    ],
+)
+def test_a_convolution_with_another_layout_is_refused(options, message):
+    image = normal(0, 2, 4, 4, 4)
+    weights = normal(1, 4, 4, 4, 4)
+    with pytest.raises(ValueError, match=f'^{message}'):
+        convolution.convolve(image, weights, (1, 1), 'SAME', **options)
+
+
 @pytest.mark.parametrize('size', [(1, 2), (2, 7)])
 @pytest.mark.parametrize(
     'options',

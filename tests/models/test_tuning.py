@@ -94,6 +94,12 @@ def test_a_model_without_a_head_is_an_error():
     model = resolve('models', 'resnet').make('18', num_classes=0)
     with pytest.raises(UserError, match='head'):
         tuning.blocks(model, images(1))
+    small = resolve('models', 'cnn').make('4', num_classes=0)
+    variables = small.init(jax.random.key(0), images(1))
+    with pytest.raises(
+        UserError, match='expected a module named head, but CNN has none'
+    ):
+        tuning.head_input(small, variables, images(1))
 
 
 @pytest.fixture(scope='module')

@@ -164,7 +164,9 @@ def test_change_is_the_difference_from_the_previous_frame():
             "backbone='lenet': expected one of 'strided', 'cnn'",
         ),
         (frame_average, '4-', {}, "Write them as '16-32-64'"),
-        (conv_lstm_net, 'x', {}, "Write them as '16-32-64'"),
+        (conv_lstm_net, 'x', {}, "conv_lstm_net's stages. Write them as '16-32-64'"),
+        (conv_lstm_net, '4x2-6', {}, "variant='4x2-6': expected .* without an 'x'"),
+        (frame_average, '4x2-6', {}, "variant='4x2-6': expected .* without an 'x'"),
     ],
 )
 def test_an_unknown_option_is_an_error_that_lists_the_choices(

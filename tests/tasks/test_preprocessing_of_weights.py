@@ -11,6 +11,8 @@ from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import write_json
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
+from jaxvision.data.noise import Noise
+from jaxvision.data.wrappers import Subset
 from jaxvision.pretrained import recipes
 from jaxvision.tasks.shared import image_input
 from jaxvision.train import loop
@@ -267,3 +269,10 @@ def test_every_task_takes_over_the_preprocessing_of_the_weights(
         name = 'support' if task == 'few_shot' else 'video'
         np.testing.assert_array_equal(begun[0][name], source[0][name])
         assert begun[0][name].shape[-3:] == (16, 16, 1)
+
+
+def test_the_statistics_of_no_images_are_refused():
+    empty = Subset(Noise(4, 2, 3), np.arange(0), 'nothing')
+    config = configs.default('classification')
+    with pytest.raises(UserError, match="the split 'nothing' of noise has no images"):
+        image_input.statistics(config, empty, None, lambda batch: batch['image'], 10)

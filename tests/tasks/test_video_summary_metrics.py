@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxvision.core.errors import UserError
 from jaxvision.tasks.video_summary import metrics, selection
 
 
@@ -66,6 +67,12 @@ def test_the_metrics_are_means_over_the_videos_of_scipy_and_loops(records):
         strict=True,
     ):
         assert summary[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_no_videos_have_no_metrics(records):
+    nothing = {name: values[:0] for name, values in records.items()}
+    with pytest.raises(UserError, match='the split has no videos: expected at least 1'):
+        metrics.summarize(nothing)
 
 
 def test_random_summaries_are_the_same_in_every_evaluation(records):

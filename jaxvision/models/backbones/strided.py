@@ -173,7 +173,7 @@ def make(
     """Build a network of strided convolutions.
 
     Args:
-        variant: widths of the stages, '24-48-96'.
+        variant: widths of the stages, '24-48-96', without an 'x'.
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -190,7 +190,7 @@ def make(
     layers.one_of('pool', pool, ('mean', 'flat'))
     return Strided(
         num_classes,
-        read_widths(variant),
+        layers.widths('strided', variant),
         shrink=shrink,
         patch=patch,
         pool=pool,
@@ -198,15 +198,3 @@ def make(
         param_dtype=param_dtype,
         in_loop=in_loop,
     )
-
-
-def read_widths(variant: str) -> tuple[int, ...]:
-    """Parse a variant such as '24-48-96' into widths.
-
-    Numbers after an 'x', as in '24x2-48', are ignored.
-
-    Raises:
-        UserError: The variant is not such a list. The message names the model 'strided'.
-    """
-    stages = layers.stages('strided', variant, 1)
-    return tuple(width for width, _ in stages)

@@ -26,6 +26,15 @@ Output = Float[Array, 'b *out c_out']
 # for example of 3x3 taps and 4x4 pixels.
 FEW = 144
 
+# Options of `lax.conv_general_dilated` that all forms respect.
+RESPECTED = (
+    'dimension_numbers',
+    'feature_group_count',
+    'lhs_dilation',
+    'precision',
+    'rhs_dilation',
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:
@@ -129,19 +138,29 @@ def convolve(
             shapes are then matrix products on a CPU.
         **options: further arguments of `lax.conv_general_dilated`. `dimension_numbers` is
             required, such as ('NHWC', 'HWIO', 'NHWC'): the default of lax is channels first.
-            Except for dilations, `feature_group_count` and `precision`, a faster form ignores
-            them.
+            With any other option than `precision`, dilations and `feature_group_count`, such
+            as `preferred_element_type`, XLA's operation runs on all platforms.
 
     Returns:
         [B, *out, C_out].
+
+    Raises:
+        ValueError: `dimension_numbers` are not channels last, or `batch_group_count` is not
+            1: it divides the batch size.
     """
+    groups_of_batch = options.pop('batch_group_count', 1)
+    if groups_of_batch != 1:
+        raise ValueError(
+            f'batch_group_count={groups_of_batch}: expected 1. Leave it out.'
+        )
+    _check_channels_last(image.shape, kernel.shape, options.get('dimension_numbers'))
     one_operation = partial(
         lax.conv_general_dilated,
         window_strides=strides,
         padding=padding,
         **options,
     )
-    if _is_dilated(options):
+    if _is_dilated(options) or _has_unusual(options):
         return one_operation(image, kernel)
 
     space = image.shape[1:-1]
@@ -231,6 +250,31 @@ def sum_over_taps(
         weight = lax.slice_in_dim(weights, i, i + 1)
         products.append(pixels * weight)
     return functools.reduce(operator.add, products)
+
+
+def _check_channels_last(
+    image_shape: Sizes,
+    kernel_shape: Sizes,
+    dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers,
+) -> None:
+    last = len(image_shape) - 1
+    image_axes = (0, last, *range(1, last))
+    kernel_axes = (last, last - 1, *range(last - 1))
+    channels_last = lax.ConvDimensionNumbers(image_axes, kernel_axes, image_axes)
+    numbers = lax.conv_dimension_numbers(image_shape, kernel_shape, dimension_numbers)
+    if numbers != channels_last:
+        raise ValueError(
+            f'dimension_numbers={dimension_numbers}: expected channels last. Give '
+            "('NHWC', 'HWIO', 'NHWC') for images."
+        )
+
+
+def _has_unusual(options: dict) -> bool:
+    """True for options of `lax.conv_general_dilated` that no faster form respects."""
+    for name, value in options.items():
+        if name not in RESPECTED and value is not None:
+            return True
+    return False
 
 
 def _is_dilated(options: dict) -> bool:

@@ -1,7 +1,7 @@
 """Layers that the models share: normalisation, dropout, drop path, heads, and option checks."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 import flax.linen as nn
@@ -269,13 +269,16 @@ def projection_score(
     return score + jnp.sum(products * one_hot, -1)
 
 
-def stages(model: str, variant: str, depth: int) -> tuple[tuple[int, int], ...]:
+def stages(
+    model: str, variant: str, depth: int, field: str = 'model.variant'
+) -> tuple[tuple[int, int], ...]:
     """Parse a variant such as '16-32-64' or '16x1-64x2' into widths and numbers of layers.
 
     Args:
         model: the model's name, for the error.
         variant: the width of each stage, and optionally its number of layers after an 'x'.
         depth: number of layers of a stage without an 'x'.
+        field: the config field of the variant, for the error.
 
     Returns:
         (width, layers) of each stage.
@@ -285,7 +288,7 @@ def stages(model: str, variant: str, depth: int) -> tuple[tuple[int, int], ...]:
     """
     if not re.fullmatch(r'(-[1-9]\d*(x[1-9]\d*)?)+', '-' + variant):
         raise UserError(
-            f"model.variant={variant!r}: expected the widths of {model}'s stages. "
+            f"{field}={variant!r}: expected the widths of {model}'s stages. "
             "Write them as '16-32-64'."
         )
     widths_and_layers = []
@@ -293,6 +296,39 @@ def stages(model: str, variant: str, depth: int) -> tuple[tuple[int, int], ...]:
         width, _, layers = stage.partition('x')
         widths_and_layers.append((int(width), int(layers or depth)))
     return tuple(widths_and_layers)
+
+
+def widths(model: str, variant: str) -> tuple[int, ...]:
+    """Parse a variant such as '16-32-64' into widths, for stages of one layer each.
+
+    Args:
+        model: the model's name, for the error.
+        variant: the width of each stage. '16x1' is '16'.
+
+    Raises:
+        UserError: The variant is not such a list, or a stage has several layers.
+    """
+    widths_and_layers = stages(model, variant, 1)
+    if any(number > 1 for _, number in widths_and_layers):
+        raise UserError(
+            f"model.variant={variant!r}: expected the widths of {model}'s stages, which have "
+            "one layer each. Write them as '16-32-64', without an 'x'."
+        )
+    return tuple(width for width, _ in widths_and_layers)
+
+
+def square_side(image_shape: Sequence[int]) -> int:
+    """Side in pixels of square images of shape (height, width, channels).
+
+    Raises:
+        UserError: Height and width differ.
+    """
+    height, width, _ = image_shape
+    if height != width:
+        raise UserError(
+            f'image_shape={tuple(image_shape)}: expected square images. Pad or resize them.'
+        )
+    return height
 
 
 def one_of(field: str, value: object, choices: Iterable) -> None:

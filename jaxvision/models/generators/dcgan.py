@@ -144,8 +144,8 @@ def make(
     """Build a generator and a discriminator.
 
     Args:
-        variant: widths of the feature maps from 4x4 up. The paper's '512-256-128-64' generates
-            64 pixels, '256-128-64' generates 32.
+        variant: widths of the feature maps from 4x4 up, without an 'x'. The paper's
+            '512-256-128-64' generates 64 pixels, '256-128-64' generates 32.
         num_classes: number of classes of a conditional GAN, 0 for none.
         image_shape: (height, width, channels) of square images.
         dtype: of the computation.
@@ -155,17 +155,18 @@ def make(
         (generator, discriminator).
 
     Raises:
-        UserError: The variant is not such a list, or generates images of another height.
+        UserError: The variant is not such a list, or generates images of another size. Or
+            the images are not square.
     """
-    stages = layers.stages('dcgan', variant, 1)
-    widths = tuple(width for width, _ in stages)
-    height, _, channels = image_shape
+    widths = layers.widths('dcgan', variant)
+    image_side = layers.square_side(image_shape)
     side = 4 * 2 ** len(widths)
-    if side != height:
+    if side != image_side:
         raise UserError(
-            f'model.variant={variant!r}: expected widths for images of {height} pixels, '
+            f'model.variant={variant!r}: expected widths for images of {image_side} pixels, '
             f'but {len(widths)} widths are for {side}. Each width doubles the size.'
         )
+    channels = image_shape[2]
     generator = Generator(widths, channels, num_classes, dtype, param_dtype)
     discriminator = Discriminator(widths, num_classes, dtype, param_dtype)
     return generator, discriminator

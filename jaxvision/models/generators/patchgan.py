@@ -99,9 +99,11 @@ def make(
         param_dtype: of the parameters.
 
     Raises:
-        UserError: The variant is not such a list.
+        UserError: The variant is not such a list. The message names `task.discriminator`,
+            the field of tasks that use this discriminator.
     """
     widths = []
-    for width, number in layers.stages('patchgan', variant, depth=1):
+    stages = layers.stages('patchgan', variant, 1, 'task.discriminator')
+    for width, number in stages:
         widths += [width] * number
     return PatchGAN(tuple(widths), dtype, param_dtype)

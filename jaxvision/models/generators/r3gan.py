@@ -21,6 +21,8 @@ from jaxvision.models.types import Images, Intermediates, Labels
 Stages = tuple[tuple[int, int], ...]
 Condition = Float[Array, 'b d']
 
+NORMS = ('none', 'batch')
+
 leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
 
 
@@ -97,7 +99,7 @@ class Generator(nn.Module):
         patch: side of the squares of the image that are one pixel to the last stage.
         expansion: width inside a block, as a multiple of the width of its input.
         groups: number of groups of the 3x3 convolutions.
-        norm: 'none', or any other name for batch norm modulated by class and latent.
+        norm: 'none', or 'batch' for batch norm modulated by class and latent.
         dtype: of the computation.
         param_dtype: of the parameters.
     """
@@ -126,8 +128,9 @@ class Generator(nn.Module):
             use_bias=False,
             **types,
         )
+        layers.one_of('norm', self.norm, NORMS)
         norm = None
-        if self.norm != 'none':
+        if self.norm == 'batch':
             norm = partial(layers.ConditionalNorm, train, **types)
         block = partial(
             Block,
@@ -270,10 +273,10 @@ def make(
         (generator, discriminator).
 
     Raises:
-        UserError: A variant is not such a list or is for images of another height, or an option
-            does not fit.
+        UserError: A variant is not such a list or is for images of another size, the images
+            are not square, or an option does not fit.
     """
-    layers.one_of('norm', norm, ('none', 'batch'))
+    layers.one_of('norm', norm, NORMS)
     common = dict(
         classes=num_classes,
         patch=patch,
@@ -282,36 +285,52 @@ def make(
         dtype=dtype,
         param_dtype=param_dtype,
     )
-    height, _, channels = image_shape
-    generator_stages = layers.stages('r3gan', variant, 1)
-    discriminator_stages = layers.stages('r3gan', discriminator or variant, 1)
-    for stages in (generator_stages, discriminator_stages):
-        _check_stages(stages, height, patch, expansion, groups)
+    side = layers.square_side(image_shape)
+    channels = image_shape[2]
+    read_stages = partial(
+        _read_stages, side=side, patch=patch, expansion=expansion, groups=groups
+    )
+    generator_stages = read_stages('model.variant', variant)
+    discriminator_stages = generator_stages
+    if discriminator:
+        discriminator_stages = read_stages('model.options.discriminator', discriminator)
     return (
         Generator(generator_stages, channels, norm=norm, **common),
         Discriminator(discriminator_stages, **common),
     )
 
 
-def _check_stages(
-    stages: Stages,
-    height: int,
+def _read_stages(
+    field: str,
+    variant: str,
+    side: int,
     patch: int,
     expansion: float,
     groups: int,
-) -> None:
-    """Raise a UserError if the stages do not fit the images or the options."""
-    side = patch * 4 * 2 ** (len(stages) - 1)
-    if side != height:
+) -> Stages:
+    """Parse a variant, and check that it fits the images and the options.
+
+    Args:
+        field: the config field of the variant, for errors.
+        variant: of the generator or the discriminator.
+        side: of the images, in pixels.
+        patch: as for `make`.
+        expansion: as for `make`.
+        groups: as for `make`.
+    """
+    stages = layers.stages('r3gan', variant, 1, field)
+    side_of_stages = patch * 4 * 2 ** (len(stages) - 1)
+    if side_of_stages != side:
         raise UserError(
-            f'model.variant or model.options.discriminator with {len(stages)} stages: '
-            f'expected stages for images of {height} pixels, but these are for {side}. '
-            'Each further stage doubles the size.'
+            f'{field}={variant!r}: expected stages for images of {side} pixels, but '
+            f'{len(stages)} stages are for {side_of_stages}. Each further stage doubles the '
+            'size.'
         )
     for width, _ in stages:
         if int(expansion * width) % groups:
             raise UserError(
                 f'model.options.groups={groups}: expected a divisor of the width in each '
                 f'block, but it does not divide {expansion} x {width}. Change groups, '
-                'expansion or model.variant.'
+                f'expansion or {field}.'
             )
+    return stages

@@ -192,22 +192,24 @@ def make(
         (generator, discriminator).
 
     Raises:
-        UserError: The variant is not such a pair, or the image height is not 8, 16, 32, ...
+        UserError: The variant is not such a pair, or the side of the images is not 8, 16,
+            32, ... Or the images are not square.
     """
-    stages = layers.stages('sngan', variant, 1)
-    if len(stages) != 2:
+    widths = layers.widths('sngan', variant)
+    if len(widths) != 2:
         raise UserError(
             f'model.variant={variant!r}: expected the widths of the generator and of the '
             "discriminator. Write them as '256-128'."
         )
-    height, _, channels = image_shape
-    blocks = (height // 4).bit_length() - 1
-    if 4 * 2**blocks != height:
+    side = layers.square_side(image_shape)
+    blocks = (side // 4).bit_length() - 1
+    if 4 * 2**blocks != side:
         raise UserError(
             f'model.variant={variant!r} of sngan: expected images of 8, 16, 32, ... '
-            f'pixels, but they have {height}. Set data.image_size.'
+            f'pixels, but they have {side}. Set data.image_size.'
         )
-    (generator_width, _), (discriminator_width, _) = stages
+    generator_width, discriminator_width = widths
+    channels = image_shape[2]
     common = dict(classes=num_classes, dtype=dtype, param_dtype=param_dtype)
     generator = Generator(generator_width, blocks, channels, **common)
     halvings = max(blocks - 1, 1)

@@ -91,7 +91,7 @@ def make(
     """Build a ConvLSTM over the maps of a strided network.
 
     Args:
-        variant: widths of the strided network's stages, '24-48'.
+        variant: widths of the strided network's stages, '24-48', without an 'x'.
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -106,7 +106,7 @@ def make(
     """
     return ConvLSTMNet(
         num_classes,
-        strided.read_widths(variant),
+        layers.widths('conv_lstm_net', variant),
         shrink=shrink,
         patch=patch,
         hidden=hidden,

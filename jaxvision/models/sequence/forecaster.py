@@ -206,7 +206,7 @@ def make(
     """Build a forecaster.
 
     Args:
-        variant: widths of the ConvLSTMs, '64-64'.
+        variant: widths of the ConvLSTMs, '64-64', without an 'x'.
         frames: number of frames to predict.
         image_shape: (height, width, channels) of a frame.
         dtype: of the computation.
@@ -232,8 +232,7 @@ def make(
         raise UserError(
             f'model.options.reach={reach}: expected 0 or a positive number of pixels.'
         )
-    stages = layers.stages('forecaster', variant, depth=1)
-    widths = tuple(width for width, _ in stages)
+    widths = layers.widths('forecaster', variant)
     return Forecaster(
         frames,
         channels,

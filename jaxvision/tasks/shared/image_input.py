@@ -221,7 +221,7 @@ def statistics(
 
     Args:
         config: config of the run, which says how examples are read.
-        source: the examples, at least one.
+        source: the examples.
         prepare: `(example, rng) -> example`, called without augmentation; None: not needed.
         pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure. It must leave out rows
             that are padding, where `batch['present']` is False.
@@ -229,6 +229,9 @@ def statistics(
 
     Returns:
         (mean of each channel, std of each channel; at least 0.001).
+
+    Raises:
+        UserError: There is no image to measure, or an example cannot be read.
     """
     examples = len(source)
     rows = np.linspace(0, examples - 1, min(examples, most)).astype(int)
@@ -246,6 +249,12 @@ def statistics(
         total += values.sum((0, 1, 2))
         squares += np.square(values).sum((0, 1, 2))
         count += values.size // values.shape[-1]
+    if not count:
+        info = source.info
+        raise UserError(
+            f'the split {info.split!r} of {info.name} has no images to measure their mean '
+            'and std: expected at least 1. Name another split.'
+        )
     mean = total / count
     # Rounding can make the variance of a constant channel negative.
     variance = np.maximum(squares / count - mean**2, 0)

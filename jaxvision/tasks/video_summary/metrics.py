@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.core.types import Records
 from jaxvision.metrics import ranking
 from jaxvision.tasks.video_summary import losses, selection
@@ -40,7 +41,14 @@ def summarize(records: Records) -> dict[str, float]:
         tau_b, rho: rank correlations of scores and importance, in [-1, 1].
         f_score: agreement with the summary by importance, in [0, 1]. These last three are
             missing without 'importance'.
+
+    Raises:
+        UserError: There is no video.
     """
+    if not len(records['index']):
+        raise UserError(
+            'the split has no videos: expected at least 1. Name another split.'
+        )
     videos = []
     for i in range(len(records['index'])):
         record = {name: values[i] for name, values in records.items()}
