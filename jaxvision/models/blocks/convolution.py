@@ -271,10 +271,9 @@ def _check_channels_last(
 
 def _has_unusual(options: dict) -> bool:
     """True for options of `lax.conv_general_dilated` that no faster form respects."""
-    for name, value in options.items():
-        if name not in RESPECTED and value is not None:
-            return True
-    return False
+    return any(
+        name not in RESPECTED and value is not None for name, value in options.items()
+    )
 
 
 def _is_dilated(options: dict) -> bool:
