@@ -258,8 +258,8 @@ def overrides(arguments: list[str]) -> dict[str, str]:
         field, equals, value = argument.partition('=')
         if not field.startswith('--config.') or not equals:
             raise UserError(
-                f'{argument}: expected --config.FIELD=VALUE. Run with --help to see the '
-                'fields'
+                f'{argument}: expected --config.FIELD=VALUE, or an argument of this '
+                'command. Run with --help to see the arguments'
             )
         values[field.removeprefix('--config.')] = value
     return values
@@ -360,7 +360,8 @@ def _check_profile(profile: str) -> None:
     is_range = first.isdigit() and last.isdigit()
     if not is_range or int(first) > int(last):
         raise UserError(
-            f'train.profile={profile}: expected FIRST:LAST, two steps, such as 100:105'
+            f'train.profile={profile}: expected FIRST:LAST, two steps in their order, such '
+            'as 100:105'
         )
 
 

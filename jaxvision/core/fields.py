@@ -91,7 +91,7 @@ class Field:
         if isinstance(self.default, bool) or not isinstance(self.default, int | float):
             return
         if not isinstance(value, int | float):
-            raise UserError(f'{name}={value!r}: expected a number')
+            raise UserError(f'{name}={value!r}: expected {self._kind_of_number()}')
         is_fraction = isinstance(self.default, int) and not isinstance(value, int)
         if is_fraction or not self._is_within_bounds(value):
             expected = f'{self._kind_of_number()} {self.bounds}'.rstrip()

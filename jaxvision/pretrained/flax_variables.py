@@ -167,8 +167,11 @@ def _check_options(config: ConfigDict, file: Path, identity: Identity) -> None:
     for name, value in identity.options.items():
         chosen = options.get(name, defaults[name].default)
         if chosen != value:
+            setting = f'{field}.{name}={value!r}'
+            if model != config.model.name:
+                # The options of a backbone are one value, a dict.
+                setting = f'{field}="{dict(options) | {name: value}}"'
             raise UserError(
                 f'{field}.{name}={chosen!r}: expected {value!r}, since {file} holds '
-                f'weights of {identity.format.publisher}. '
-                f'Set --config.{field}.{name}={value!r}'
+                f'weights of {identity.format.publisher}. Set --config.{setting}'
             )

@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.data.pillow_resize import resize_then_crop
 from jaxvision.pretrained import (
+    flax_variables,
     imagenet_classes,
     packaged_weights,
     recipes,
@@ -158,6 +160,21 @@ def test_weights_of_another_option_are_an_error(tiny, weights, tmp_path):
         match="model.options.version='v1': expected 'v1.5', since .* weights of torch",
     ):
         begin(config, tmp_path)
+
+
+def test_the_remedy_for_another_option_of_a_backbone_works(weights):
+    config = configs.default('detection')
+    config.model.name = 'faster_rcnn'
+    config.model.variant = 'resnet:18'
+    backbone = "{'version': 'v1', 'epsilon': 1e-05}"
+    configs.override(config, 'model.options.backbone', backbone)
+    with pytest.raises(UserError, match="backbone.version='v1': expected") as error:
+        flax_variables.of_run(config, weights)
+    _, remedy = str(error.value).split('Set ')
+    for field, text in configs.overrides(shlex.split(remedy)).items():
+        configs.override(config, field, text)
+    flax_variables.of_run(config, weights)
+    assert config.model.options.backbone == {'version': 'v1.5', 'epsilon': 1e-5}
 
 
 def test_the_command_names_the_class_of_a_photograph(main, weights, tmp_path):

@@ -186,7 +186,8 @@ def _check(options: argparse.Namespace) -> None:
     if not options.synthetic and (options.classes or options.examples):
         raise UserError(
             '--classes and --examples: expected --synthetic or --plan with them. Without '
-            'these, the dataset of the config has its own.'
+            'these, the dataset of the config has its own. Remove --classes and --examples, '
+            'or add --synthetic.'
         )
 
 
@@ -235,8 +236,8 @@ def _plan(options: argparse.Namespace, rest: list[str]) -> str:
     config = _read_config(options, rest)
     if config.parallel.mode != 'jit':
         raise UserError(
-            f"parallel.mode={config.parallel.mode!r}: expected 'jit' for a plan. Remove the "
-            'override.'
+            f"parallel.mode={config.parallel.mode!r}: expected 'jit' for a plan. Give "
+            '--config.parallel.mode=jit.'
         )
     start_virtual_devices(topology.devices)
     # JAX starts with this import, so the virtual devices come first.

@@ -156,7 +156,8 @@ def _find_classes(folder: Path, out: Path) -> dict[str, list[str]]:
     contents = walk.contents_of(folder)
     if contents.error:
         raise UserError(
-            f'--support={folder}: expected a folder that can be listed: {contents.error}.'
+            f'--support={folder}: expected a folder that can be listed: '
+            f'{contents.error}. Check its permissions.'
         )
     if are_splits(contents.folders):
         names = ', '.join(f'{name}/' for name in contents.folders)
