@@ -174,7 +174,8 @@ def test_the_remedy_for_another_option_of_a_backbone_works(weights):
     for field, text in configs.overrides(shlex.split(remedy)).items():
         configs.override(config, field, text)
     flax_variables.of_run(config, weights)
-    assert config.model.options.backbone == {'version': 'v1.5', 'epsilon': 1e-5}
+    options = config.model.options.backbone.to_dict()
+    assert options == {'version': 'v1.5', 'epsilon': 1e-5}
 
 
 def test_the_command_names_the_class_of_a_photograph(main, weights, tmp_path):
