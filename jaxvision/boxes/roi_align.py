@@ -47,6 +47,10 @@ def roi_align(
         aligned: whether cell i covers [i, i + 1]. Without it the samples are half a cell
             further down and right, and a box has a side of at least one cell: the form of
             torchvision's detectors.
+
+    Returns:
+        [n, size, size, c], the mean of the samples of each output cell. A sample more
+        than one cell from the outermost centres of cells is 0.
     """
     height, width, _ = features.shape
     scaled = boxes / stride

@@ -59,6 +59,7 @@ def read(place: str, images: str = '') -> BoxListing:
     Args:
         place: a JSON file, whose images are the split 'train'; or a folder in COCO's layout,
             with annotations/instances_*.json, or in Roboflow's, with SPLIT/_annotations.coco.json.
+            Each name means one split, but a single instances_*.json may be 'train'.
         images: `data.images`, the folder of the images; empty: the folder that the layout has.
 
     Returns:

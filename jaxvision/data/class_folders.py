@@ -148,8 +148,8 @@ class ClassFolders:
         for name in sorted(contents.unreadable):
             if not os.path.splitext(name)[1] or split_of(name):
                 raise UserError(
-                    f'{folder / name} is a broken link: expected a folder. Mend or '
-                    'remove it.'
+                    f'{folder / name} is a broken link or no file: expected a folder. '
+                    'Mend or remove it.'
                 )
         return contents
 

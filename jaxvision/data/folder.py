@@ -38,9 +38,12 @@ class Folder(FileDataset):
     testing. Without split folders, all images are 'train'. All classes of a split may be new
     ones, as in few-shot learning.
 
-    labels.csv has a column `file` with paths relative to ROOT. A column `label` names the class,
-    or several joined by ; or |. Without that column, each class has a column of 0 and 1. A column
-    `split` is optional.
+    Where there is a labels.csv, folders mean nothing. It has a column `file` with paths
+    relative to ROOT. A column `label` names the class, or several joined by ; or |.
+    Without that column, each class has a column of 0 and 1. A column `split` is
+    optional.
+
+    If all training images are grey, those of other splits are read as grey, too.
 
     Attributes:
         splits: those that there are, of 'train', 'validation' and 'test'.

@@ -278,7 +278,10 @@ class _Reader:
                 return candidate, example
             except Unreadable as error:
                 self._report_unreadable(candidate, error)
-        raise UserError(f'{self._source.info.name}: no example can be read')
+        raise UserError(
+            f'{self._source.info.name}: no example can be read. Check its files with '
+            'jaxvision inspect'
+        )
 
     def _report_unreadable(self, row: int, error: Unreadable) -> None:
         where = self._source.where(row)

@@ -58,8 +58,8 @@ def read(
 
     Args:
         video: a file's path, its bytes, a list of encoded frames, or an array.
-        frames: the numbers of one or more frames, from 0, in any order. None is all
-            frames.
+        frames: the numbers of one or more frames, from 0, in any order and as often as
+            wanted. None is all frames.
         size: side of the squares to resize them to, in pixels. None keeps their size.
         channels: 1 (luma) or 3 (RGB).
         resize: `decode.stretch` or `decode.resize_center_crop`.

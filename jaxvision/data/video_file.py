@@ -94,7 +94,9 @@ def as_unreadable() -> Iterator[None]:
     except av.InvalidDataError as error:
         raise Unreadable('damaged, cut off, or no video that FFmpeg knows') from error
     except av.ArgumentError as error:
-        raise Unreadable('no video file, or one of sizes that cannot be') from error
+        raise Unreadable(
+            'no video file, or one with impossible sizes of frames'
+        ) from error
     except (av.FFmpegError, OSError) as error:
         reason = error.strerror or str(error)
         raise Unreadable(f'FFmpeg or the file system reports: {reason}') from error

@@ -174,7 +174,8 @@ def join_rows(
         Consecutive rows of the joined output, up to 64 at a time.
 
     Raises:
-        ValueError: `blend` is not between 0 and `overlap`.
+        ValueError: `blend` is not between 0 and `overlap`. It is raised with the first
+            rows.
     """
     if not 0 <= blend <= overlap:
         raise ValueError(f'blend={blend}: expected 0 to {overlap} pixels, the overlap.')
