@@ -28,8 +28,8 @@ class TrainState:
             'discriminator'.
         opt_state: {network: the state of its optimizer}.
         model_state: {network: its batch statistics and other variables}.
-        ema: averaged weights, {'params': {network: tree}, 'model_state': {network: tree}}, or
-            {}.
+        ema: averages of trained parameters and model state, {'params': {network: tree},
+            'model_state': {network: tree}}; {}: no averages.
         frozen: variables that are not trained. {NAME: variables} holds an auxiliary network.
             {'params': {network: tree}} holds the frozen parameters of trained networks.
     """

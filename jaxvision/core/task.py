@@ -109,7 +109,7 @@ class Fit:
             records is keyed by this tree, the examples and the spec.
         record: `(state, batch) -> records` of training examples without augmentation.
         solve: `(records) -> ({leaf name: array}, scalars)`, on the host. A leaf is
-            named 'network/path', such as 'model/head/kernel'.
+            named 'network/path', such as 'model/head/kernel'. The scalars are printed.
     """
 
     depends_on: Callable[[TrainState], Tree]
@@ -208,7 +208,8 @@ class Task:
         best: the metric that selects a checkpoint on the validation split, named as in
             `metrics`; '-NAME': less is better; '': none.
         prepare: `(example, rng) -> example` on the host, which decodes to fixed shapes. `rng` is
-            None in evaluation and prediction, which must be deterministic.
+            None in evaluation and prediction, which must be deterministic. None: the
+            examples of the source have fixed shapes.
         figures: `(records, read_example) -> pictures` of the main evaluation.
             `read_example(index)` returns a prepared example.
         compare: `(outputs, reference) -> {output: difference}`, which judges the outputs of an
@@ -224,6 +225,7 @@ class Task:
             [h, w, 3], or None without 'original'. For a video it may be {'': picture, FILE:
             content}. The content of a .png is uint8 [h, w, 3]. For an .mp4 or .gif it is
             (frames, rate) or (frames, rate, durations), see `data.video.write_clip`.
+            None: `predict` lists the outputs as numbers, without a picture.
 
     Raises:
         UserError: `predictor` is no choice, or there is no such `main_evaluation`.

@@ -64,7 +64,7 @@ class View:
         pixels: what the network sees before its preprocessing.
         map_: from the image to the view.
         region: (ymin, xmin, ymax, xmax) of the part in the image.
-        tile: number of the part.
+        tile: number of the part, from 1; 0: the whole image.
     """
 
     pixels: Image
