@@ -89,7 +89,7 @@ def _references(row: np.ndarray) -> list[list[str]]:
 def draw(
     vocabulary: Sequence[str], records: Records, example: Callable[[int], Example]
 ) -> Pictures:
-    """Draw 12 images with captions, and the attention for each word of the longest caption.
+    """Draw up to 12 images with captions, and the attention of the longest caption.
 
     Args:
         vocabulary: the words by number.

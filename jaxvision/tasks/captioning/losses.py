@@ -21,9 +21,10 @@ def teacher_forced(network: CaptionNetwork, doubly_stochastic: float) -> Loss:
             place, summed over the words, should be 1 (Xu et al. 2015, section 4.2.1).
 
     Returns:
-        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch has
-        'image', 'index' and 'caption' [B, L]. The term 'cross_entropy' is a mean over words, END
-        included, and 'doubly_stochastic' one over images.
+        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch
+        has 'image', 'index' and 'caption' [B, L]. The term 'cross_entropy' is a mean
+        over words, END included, in nats. 'doubly_stochastic' is the weight times a
+        mean over images and places.
     """
 
     def loss(params, state, batch, key):

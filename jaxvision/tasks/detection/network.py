@@ -177,8 +177,8 @@ def limits_of(inputs: Batch) -> Float[Array, 'b 4']:
     """The largest edges of boxes: the height and the width of each image, twice.
 
     Args:
-        inputs: 'image' [B, H, W, C]. 'content_size' [B, 2], if it is there, is the height and
-            the width of the part of the canvas that the image covers, from the top left.
+        inputs: 'image' [B, H, W, C]. 'content_size' [B, 2], if it is there, is (height,
+            width) of the part of the canvas that the image covers, from the top left.
     """
     images = inputs['image']
     if 'content_size' in inputs:

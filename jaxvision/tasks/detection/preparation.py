@@ -128,9 +128,9 @@ def targets(number: int) -> dict[str, ArraySpec]:
 def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the function that brings images and boxes to fixed shapes.
 
-    In training the size and the place of an image change at random if
-    `task.augment.scale` is above 0, and boxes that leave the canvas are dropped.
-    Otherwise an image is resized with its aspect ratio to fit the canvas.
+    In training the size and the place of an image change at random, if
+    `task.augment.scale` is above 0. Otherwise an image is resized with its aspect ratio
+    to fit the canvas. In training, boxes that leave the canvas are dropped.
 
     In evaluation `truth_boxes` are those of the original image, and `boxes` those of
     the canvas, not clipped. In training both are those of the canvas. An example

@@ -89,7 +89,7 @@ DETECTORS: dict[type[Module], type[Detector]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Details:
-    """What only this task's spec holds.
+    """The part of the spec that only this task has.
 
     Attributes:
         category_ids: the number of each class in the annotations; empty: 0, 1, ...

@@ -81,6 +81,8 @@ def make_update(
 ) -> Update:
     """Build the training update of `task.method`.
 
+    Reptile does not use `optimizer.accumulate`.
+
     Args:
         config: config of the run.
         backbone: the model that computes features.
@@ -109,8 +111,9 @@ def episode_loss(options: Config, backbone: Backbone) -> update.Loss:
         backbone: the model that computes features.
 
     Returns:
-        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch has
-        'index', 'support', 'support_mask', 'query' and 'query_label'.
+        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch
+        has 'index', 'support', 'support_mask', 'query' and 'query_label'. The term
+        'cross_entropy', in nats, and the scalar 'accuracy' are means over queries.
     """
     scores = make_scores(options, backbone, options.inner_steps)
 
@@ -135,14 +138,16 @@ def class_loss(options: Config, backbone: Backbone) -> update.Loss:
     """Build the loss of the baseline: a cosine classifier of all training classes.
 
     Support and query images count alike. The parameters hold the classifier as 'head'.
+    The mask of the support set is not used, so that its padding counts as images.
 
     Args:
         options: `config.task`.
         backbone: the model that computes features.
 
     Returns:
-        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch also has
-        'classes' [B, N], the training class of each class of an episode.
+        `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch
+        also has 'classes' [B, N], the training class of each class of an episode. The
+        term and the scalar are those of `episode_loss`, as means over all images.
     """
 
     def loss(params, state, batch, key):
@@ -163,6 +168,8 @@ def reptile_gradients(
     options: Config, backbone: Backbone
 ) -> Callable[[TrainState, Batch], update.Gradients]:
     """Build Reptile's gradients: the mean direction over the episodes of a batch.
+
+    Support and query images count alike, and padding of the support set counts too.
 
     Args:
         options: `config.task`.

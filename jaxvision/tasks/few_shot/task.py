@@ -97,8 +97,9 @@ def source(
 ) -> Source:
     """Sample episodes from the images of a split.
 
-    Episodes of the training split have training classes. Episodes of the other splits have
-    new classes.
+    Episodes of the training split have training classes. Episodes of the other splits
+    have new classes. To divide the classes it opens a second split of `config.data`:
+    'test' if `split` is 'train', otherwise 'train'.
 
     Args:
         config: config of the run.

@@ -208,7 +208,8 @@ class Classifier:
 
         Returns:
             ({'cross_entropy': (values [B] in nats, ones [B])}, {'model_state': {'model': the new
-            model state}}). With several labels the values are sigmoid cross-entropies.
+            model state}}). With several labels the values are sigmoid cross-entropies,
+            averaged over the classes.
         """
         pixels, *others = self.pixels(batch)
         pixels, targets = self.augment(key, batch['index'], pixels, self.targets(batch))
@@ -256,7 +257,11 @@ class Classifier:
         return {'logits': logits, 'probabilities': probabilities}
 
     def record(self, outputs: Batch, batch: Batch) -> Batch:
-        """Make one record per example from `outputs['logits']` and `batch['label']`."""
+        """Make one record per example from `outputs['logits']` and `batch['label']`.
+
+        Its arrays are those of `metrics.record` or, with several labels, of
+        `metrics.record_multilabel`.
+        """
         if self.spec.multi_label:
             return metrics.record_multilabel(outputs['logits'], batch['label'])
         return metrics.record(outputs['logits'], batch['label'])

@@ -219,6 +219,8 @@ def statistics(
 ) -> tuple[list[float], list[float]]:
     """Measure the mean and std of each channel, for images in [0, 1].
 
+    An unreadable example is left out with data.on_corrupt='replace'.
+
     Args:
         config: config of the run, which says how examples are read.
         source: the examples.
@@ -231,7 +233,8 @@ def statistics(
         (mean of each channel, std of each channel; at least 0.001).
 
     Raises:
-        UserError: There is no image to measure, or an example cannot be read.
+        UserError: There is no image to measure, or an example is unreadable and
+            data.on_corrupt is 'stop'.
     """
     examples = len(source)
     rows = np.linspace(0, examples - 1, min(examples, most)).astype(int)

@@ -152,7 +152,11 @@ class FramePredictor:
 
     @classmethod
     def build(cls, config: Config, spec: Spec) -> 'FramePredictor':
-        """Build the model of a config."""
+        """Build the model of a config.
+
+        Raises:
+            UserError: The model, its variant or an option is wrong.
+        """
         frames, *image_shape = spec.targets['future'].shape
         length = steps(config.train.steps, config.data.batch_size, spec.examples)
         return cls(
@@ -358,7 +362,8 @@ def summarize(records: Records) -> dict[str, float]:
         mse: squared error, summed over the pixels in [0, 1] of a frame. Lower is better.
         mse_last_frame: error of the repeated last input frame.
         mse_blank: error of black frames.
-        mse_ratio, blank_ratio: mse and mse_blank divided by mse_last_frame.
+        mse_ratio, blank_ratio: mse and mse_blank divided by mse_last_frame, or by 1e-10
+            if no video moves. They are then huge.
         ssim: only if the frames are at least as large as its window.
     """
 
@@ -419,10 +424,11 @@ def show(inputs: Example, outputs: Records) -> Shown:
         outputs: outputs of `Task.predict` for one video.
 
     Returns:
-        (answer, pictures). The answer has the squared errors 'mse' of the prediction and
-        'mse_last_frame' of the repeated last frame, summed over the pixels in [0, 1] of a frame.
-        The pictures are a strip ('') and 'foreseen.gif' with input frames and predicted frames,
-        or None without 'original'.
+        (answer, pictures). The answer has the squared errors 'mse' of the prediction
+        and 'mse_last_frame' of the repeated last frame. They are summed over the pixels
+        in [0, 1] of a frame, and averaged over the frames. The pictures are a strip
+        ('') and 'foreseen.gif' with input frames and predicted frames, or None without
+        'original'.
     """
     truth = inputs['future'] / 255
 
