@@ -61,8 +61,10 @@ def blocks(model: nn.Module, *inputs: Any) -> list[Path]:
 
 def _without_head(model: nn.Module) -> UserError:
     return UserError(
-        f'model: expected a module named head, but {type(model).__name__} has none. '
-        'Build the model with num_classes above 0.'
+        'model.name: expected a model with a last module named head, which '
+        'task.trained, task.layer_decay and task.probe need, but '
+        f'{type(model).__name__} has none. Choose another model, or leave these fields '
+        'at their defaults.'
     )
 
 

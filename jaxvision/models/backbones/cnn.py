@@ -12,9 +12,10 @@ from jaxvision.models.types import Images, Keys, Outputs
 class CNN(nn.Module):
     """Stages of 3x3 convolutions with batch norm and ReLU, then global average pooling.
 
-    A call returns (logits, intermediates): 'stage1', 'stage2', ... (before their pooling),
-    'pooled', 'logits'. Without a head, the logits are the pooled features after dropout. Each
-    stage after the first halves the image. Images too small for this raise a UserError.
+    A call `(image, train, keys)` returns (logits, intermediates): 'stage1', 'stage2',
+    ... (before their pooling), 'pooled', 'logits'. Without a head, the logits are the
+    pooled features after dropout, which needs `keys`. Each stage after the first halves
+    the image, rounded down. Images too small for this raise a UserError.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.

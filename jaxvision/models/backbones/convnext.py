@@ -17,6 +17,8 @@ _kernel_init = nn.initializers.truncated_normal(0.02)
 class Block(nn.Module):
     """A 7x7 depthwise convolution, then a two-layer perceptron at every pixel, beside the identity.
 
+    A call is `block(x, keys)`, with keys for dropping, or None.
+
     The perceptron is four times as wide inside. A learned scale starts the branch close to zero.
 
     Attributes:

@@ -21,7 +21,7 @@ zeros = nn.initializers.zeros
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, then ReLU.
+    """Two 3x3 convolutions beside a shortcut, then ReLU, called as `block(x, keys)`.
 
     Attributes:
         width: number of output channels.
@@ -49,6 +49,8 @@ class BasicBlock(nn.Module):
 
 class BottleneckBlock(nn.Module):
     """1x1, 3x3 and 1x1 convolutions beside a shortcut, then ReLU.
+
+    A call is `block(x, keys)`, with keys for dropping, or None.
 
     Attributes:
         width: number of channels inside. The output has four times as many.
@@ -115,8 +117,10 @@ def shortcut(
 class ResNet(nn.Module):
     """A stem and stages of residual blocks, each stage at half the resolution of the last.
 
-    A call returns (logits, intermediates): 'stem' (before pooling), 'stage1', 'stage2', ...,
-    'pooled', 'logits'. Without a head, the logits are the pooled features.
+    A call `(image, train, keys)` returns (logits, intermediates): 'stem' (before
+    pooling), 'stage1', 'stage2', ..., 'pooled', 'logits'. Without a head, the logits
+    are the pooled features. `train` changes batch norm only. Blocks are dropped if
+    there are `keys`.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.

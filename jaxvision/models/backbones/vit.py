@@ -50,6 +50,9 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention, then a two-layer perceptron, each after a norm and beside the identity.
 
+    The perceptron is four times as wide inside. A call is `block(x, keys)`, with keys
+    for dropout and dropping, or None.
+
     Attributes:
         heads: number of attention heads, a divisor of the width of the tokens.
         dropout: rate after the attention and after each layer of the perceptron.

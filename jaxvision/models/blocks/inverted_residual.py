@@ -38,7 +38,9 @@ class Stage(NamedTuple):
 class Block(nn.Module):
     """Inverted residual: a 1x1 convolution widens, a depthwise one follows, and a 1x1 one narrows.
 
-    The last convolution has no activation. If the shape stays the same, the input is added.
+    The last convolution has no activation. If the shape stays the same, the input is
+    added. With `expand` of 1, the first convolution is left out. A call is `block(x,
+    keys)`, with keys for dropping, or None.
 
     Attributes:
         stage: the stage that the block belongs to. Its `stride` and `depth` are not used.
@@ -89,8 +91,9 @@ class Block(nn.Module):
 class InvertedResiduals(nn.Module):
     """A stem of stride 2, stages of blocks, a wide 1x1 convolution and a head.
 
-    A call returns (logits, intermediates): 'stem', 'stage1', 'stage2', ... (one for each stage),
-    'last', 'pooled', 'logits'. Without a head, the logits are the pooled features.
+    A call `(image, train, keys)` returns (logits, intermediates): 'stem', 'stage1',
+    'stage2', ... (one for each stage), 'last', 'pooled', 'logits'. Without a head, the
+    logits are the pooled features after dropout.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.
@@ -102,8 +105,8 @@ class InvertedResiduals(nn.Module):
             block's input. 0: no squeeze-and-excitation.
         dropout: rate before the head.
         drop_path: i * drop_path / N is the rate of block i = 0, ..., N - 1 of N blocks.
-        padding: 'symmetric' (half a kernel on each side, as in PyTorch) or 'same' (as in
-            TensorFlow). They differ at stride 2.
+        padding: 'same' (as in TensorFlow), or else 'symmetric' (half a kernel on each
+            side, as in PyTorch). They differ at stride 2.
         epsilon: added to the variance in batch norm, 1e-3 in TensorFlow's weights.
         momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.

@@ -84,8 +84,9 @@ class BatchNorm(nn.Module):
 class ConditionalNorm(nn.Module):
     """Batch norm with scale and shift from a condition of each example.
 
-    The condition [B, D] is a one-hot class (Dumoulin et al. 2017) or a latent (Chen et al. 2019),
-    of about unit length. With None instead this is batch norm.
+    The condition [B, D] is a one-hot class (Dumoulin et al. 2017) or a latent (Chen et
+    al. 2019), of about unit length. With None instead this is batch norm. A call is
+    `norm(x, condition)`.
 
     Attributes:
         train: True to normalise with the statistics of the batch and to update the running
@@ -119,10 +120,11 @@ class ConditionalNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout with one random mask for each example (Srivastava et al. 2014).
 
-    A fraction `rate` of the values, in [0, 1), becomes 0. The others are scaled by 1 / (1 - rate).
-    The mask depends on the example's key and on the path of this layer. It therefore does not
-    change with the order of a batch, with sharding or with accumulation. Without keys this is the
-    identity.
+    A fraction `rate` of the values, in [0, 1), becomes 0. The others are scaled by 1 /
+    (1 - rate). The mask depends on the example's key and on the path of this layer. It
+    therefore does not change with the order of a batch, with sharding or with
+    accumulation. A call is `dropout(x, keys)`, with one key for each example. Without
+    keys this is the identity.
     """
 
     rate: float
@@ -136,9 +138,10 @@ class Dropout(nn.Module):
 class DropPath(nn.Module):
     """Stochastic depth: drop the whole branch `x` of an example (Huang et al. 2016).
 
-    `rate` is the probability that all values of an example become 0, in [0, 1). Kept branches are
-    scaled by 1 / (1 - rate). The choice depends on the example's key and on the path of this
-    layer. Without keys this is the identity.
+    `rate` is the probability that all values of an example become 0, in [0, 1). Kept
+    branches are scaled by 1 / (1 - rate). The choice depends on the example's key and
+    on the path of this layer. A call is `drop_path(x, keys)`, with one key for each
+    example. Without keys this is the identity.
     """
 
     rate: float

@@ -49,6 +49,9 @@ class FasterRCNN(nn.Module):
     - 'regions' [B, R, 4], edges in pixels, without gradient.
     - 'logits' [B, R, K + 1] and 'deltas' [B, R, K + 1, 4] of the regions.
 
+    The regions are those of `propose`, with the `limits` of the call, or of the
+    function `choose` if the call has one.
+
     Attributes:
         features: the backbone and its pyramid.
         first: proposes regions.

@@ -302,8 +302,8 @@ def _make_backbone(
     name, colon, size = variant.partition(':')
     if not colon:
         raise UserError(
-            f'model.variant={variant!r}: expected NAME:VARIANT of a backbone. Write it '
-            "as 'resnet:50'"
+            f'model.variant={variant!r}: expected NAME:VARIANT of a backbone, or a '
+            "variant in the list of `jaxvision models`. Write a backbone as 'resnet:50'"
         )
     make_model = resolve('models', name).make
     backbone_options = dict(options or {})

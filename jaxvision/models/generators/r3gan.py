@@ -29,6 +29,9 @@ leaky_relu = partial(nn.leaky_relu, negative_slope=0.2)
 class Block(nn.Module):
     """1x1, 3x3 and 1x1 convolutions beside the identity. The block starts as the identity.
 
+    A call `(x, condition)` passes the condition to the norms, which follow the first
+    two convolutions.
+
     The last convolution starts at zero, and the others start smaller in deeper networks (Zhang et
     al. 2019).
 

@@ -23,8 +23,9 @@ Seen = tuple[Float[Array, 'b y x d'], Float[Array, 'b y x a']]
 class Captioner(nn.Module):
     """An image encoder, and an LSTM that attends to its feature map before each word.
 
-    Call `see` once for each image, then `say` for each word. A fixed code of its position is
-    concatenated to each feature, so that attention can move, for example, from left to right.
+    Apply `see` once to each image, then `say` for each word. A fixed code of its
+    position is concatenated to each feature, so that attention can move, for example,
+    from left to right.
 
     Attributes:
         encoder: a model from images to (logits, intermediates).
