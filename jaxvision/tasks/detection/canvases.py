@@ -17,8 +17,8 @@ def inputs(preprocessing: Preprocessing) -> dict[str, ArraySpec]:
     """The input arrays of a published detector of RGB images.
 
     If the canvas depends on the image, 'image' is float32 and 'content_size' is a
-    second input. Its shape is then that of the largest image in landscape, with sides
-    of a multiple of 32.
+    second input. The shape of 'image' is then that of the largest landscape image, with
+    sides rounded up to multiples of 32.
     """
     if preprocessing.fixes_canvas:
         return {'image': ArraySpec((*preprocessing.size, 3))}

@@ -25,7 +25,11 @@ def record(outputs: Batch, batch: Batch) -> Batch:
 
     Args:
         outputs: of `Task.predict`.
-        batch: with the arrays of `preparation.targets`.
+        batch: with the arrays of `preparation.targets`, and 'index'.
+
+    Returns:
+        'boxes', 'scores', 'classes' and 'valid' of the detections. 'truth_boxes',
+        'truth_classes', 'truth_mask', 'crowd' and 'area' of the ground truth. 'index'.
     """
     boxes = to_original(outputs['boxes'], batch['warp'], batch['original_size'])
     return {
