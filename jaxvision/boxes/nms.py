@@ -105,7 +105,7 @@ def by_argmax(
 
     Args:
         boxes: edges.
-        scores: one a box. Of equal scores the first one is taken.
+        scores: one a box. The first of equal scores is taken.
         classes: only boxes of one class suppress each other; None: all do.
         iou: a box is suppressed by a better one if their IoU is above this.
         limit: boxes that are returned, padding included.

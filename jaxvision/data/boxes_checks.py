@@ -99,8 +99,8 @@ def checked(
 ) -> tuple[list[Example], list[str]]:
     """Check the boxes of a split, and express them in pixels of the upright images.
 
-    Boxes are clipped to their image, and those that are unusable are dropped. Where no
-    usable area is given, it is the box's.
+    Boxes are clipped to their image, and those that are unusable are dropped. The area
+    of the box replaces a missing or unusable area.
 
     Args:
         images: the images with their annotations.

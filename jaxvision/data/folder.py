@@ -38,7 +38,7 @@ class Folder(FileDataset):
     testing. Without split folders, all images are 'train'. All classes of a split may be new
     ones, as in few-shot learning.
 
-    Where there is a labels.csv, folders mean nothing. It has a column `file` with paths
+    If there is a labels.csv, folders mean nothing. It has a column `file` with paths
     relative to ROOT. A column `label` names the class, or several joined by ; or |.
     Without that column, each class has a column of 0 and 1. A column `split` is
     optional.

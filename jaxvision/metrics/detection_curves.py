@@ -131,7 +131,7 @@ def calibrate(class_names: Sequence[str], records: Records) -> Json:
 
     Returns:
         'iou', the IoU of a correct detection; 'score' and 'f1' of all classes together;
-        and 'class_scores' and 'class_f1', by class name. Where no detection is correct,
+        and 'class_scores' and 'class_f1', by class name. If no detection is correct,
         the threshold is None and its F1 is 0.
     """
     by_class = outcomes(records, len(class_names))
