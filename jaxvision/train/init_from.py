@@ -100,7 +100,8 @@ def read(init_from: str, open_origin: Callable[[Path], Origin]) -> dict[str, Lea
         part = {}
         for name, values in _named(origin.variables).items():
             if _is_in(name, old):
-                new_name = new + name.removeprefix(old)
+                below = name.removeprefix(old).removeprefix('/')
+                new_name = '/'.join(filter(None, [new, below]))
                 part[new_name] = Leaf(np.asarray(values), source, origin.names)
         if not part:
             raise UserError(

@@ -76,6 +76,12 @@ def test_a_whole_run_or_a_renamed_network_is_read():
         'critic/head/bias',
         'critic/stem/mean (batch_stats)',
     }
+    assert read('runs/cnn->all/of').keys() == {
+        'all/of/model/stem/kernel',
+        'all/of/model/head/bias',
+        'all/of/model/stem/mean (batch_stats)',
+    }
+    assert read('runs/cnn:model/head/bias->model/bias').keys() == {'model/bias'}
     assert read('') == {}
 
 
