@@ -153,7 +153,7 @@ def convolve(
         raise ValueError(
             f'batch_group_count={groups_of_batch}: expected 1. Leave it out.'
         )
-    _check_channels_last(image.shape, kernel.shape, options.get('dimension_numbers'))
+    _check_channels_last(image.ndim, options.get('dimension_numbers'))
     one_operation = partial(
         lax.conv_general_dilated,
         window_strides=strides,
@@ -253,15 +253,14 @@ def sum_over_taps(
 
 
 def _check_channels_last(
-    image_shape: Sizes,
-    kernel_shape: Sizes,
-    dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers,
+    ndim: int, dimension_numbers: lax.ConvGeneralDilatedDimensionNumbers
 ) -> None:
-    last = len(image_shape) - 1
+    last = ndim - 1
     image_axes = (0, last, *range(1, last))
     kernel_axes = (last, last - 1, *range(last - 1))
     channels_last = lax.ConvDimensionNumbers(image_axes, kernel_axes, image_axes)
-    numbers = lax.conv_dimension_numbers(image_shape, kernel_shape, dimension_numbers)
+    shape = (1,) * ndim
+    numbers = lax.conv_dimension_numbers(shape, shape, dimension_numbers)
     if numbers != channels_last:
         raise ValueError(
             f'dimension_numbers={dimension_numbers}: expected channels last. Give '
