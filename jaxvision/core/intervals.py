@@ -11,9 +11,10 @@ _INTERVAL = re.compile(
 
 
 def check_interval(name: str, interval: str | int) -> None:
-    """Check that a value is an interval: 300, '300', '2.5 epochs' or '5000 examples'.
+    """Check that a value is an interval: 300, '300 steps', '2.5 epochs' or '5000 examples'.
 
-    0 is an interval, but no negative number is one.
+    Steps are the default unit, and only epochs may have a fraction. 0 is an interval, but no
+    negative number is one.
 
     Raises:
         UserError: The value has another form. The message names the field `name`.

@@ -82,8 +82,8 @@ def eight_bits(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w
         meaning: of its numbers. It is used only where they have 16 bits.
 
     Returns:
-        [h, w] for an image in grey without an alpha channel, RGB [h, w, 3] for any
-        other.
+        [h, w] for an image in grey of 16 bits, or of at most 8 bits without transparency.
+        RGB [h, w, 3] for any other.
     """
     from PIL import Image
 

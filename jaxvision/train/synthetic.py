@@ -97,10 +97,13 @@ def _cropped(images: np.ndarray, shape: tuple, name: str) -> np.ndarray:
     """Remove the padding with which images of `shape` were brought to the generator's size."""
     height, width, channels = shape
     generated_height, generated_width, generated_channels = images.shape[1:]
+    if not height or not width:
+        raise UserError(
+            f'data.synthetic={name}: expected a dataset that declares one size for all of its '
+            'images, and this one does not. Leave data.synthetic empty'
+        )
     is_padded = (
-        height
-        and width
-        and generated_height >= height
+        generated_height >= height
         and generated_width >= width
         and generated_channels == channels
     )

@@ -5,7 +5,7 @@ import pytest
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
-from jaxvision.train import loop, run
+from jaxvision.train import loop, run, synthetic
 from jaxvision.train.sources import Sources
 
 
@@ -91,3 +91,9 @@ def test_a_generator_that_does_not_fit_is_an_error(
     ]
     with pytest.raises(UserError, match=message):
         run.begin(tiny(*overrides), tmp_path / 'run')
+
+
+def test_images_of_several_sizes_are_refused_with_a_remedy_that_helps():
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    with pytest.raises(UserError, match='Leave data.synthetic empty'):
+        synthetic._cropped(images, (None, None, 3), 'runs/gan')

@@ -281,7 +281,8 @@ def verify(name: str, row: Json, reference: Reference, most_lost: float) -> None
         if not largest <= ROUGH:
             raise UserError(
                 f'{name} differs from the run by {largest:.2g} of its largest output: '
-                f'expected at most {ROUGH}, because there is no metric to compare'
+                f'expected at most {ROUGH}, because there is no metric to compare. Export a '
+                'format with more bits, such as --format float32.tflite'
             )
 
 

@@ -352,7 +352,10 @@ class Picture:
 def compare(
     picture: Picture, restored: UInt8[np.ndarray, 'h2 w2 3']
 ) -> UInt8[np.ndarray, '_ _ 3']:
-    """Draw an image on the left of its restoration, at the size of the restoration.
+    """Draw an image on the left of its restoration, at one size, with a white line between.
+
+    Both have the size of `restored`, which is enlarged if its longest side is at most 140
+    pixels.
 
     Args:
         picture: the user's image. Its hole is drawn in pink.
