@@ -91,7 +91,8 @@ def simota(
     """Match by the least cost of class and box (SimOTA of YOLOX, arXiv 2107.08430).
 
     A ground-truth box takes about as many candidates as the sum of its largest IoUs, at
-    least one. Only cells inside a box or near its centre are candidates. A candidate
+    least one. Only cells that are inside or near the centre of some box are candidates, for
+    all boxes. For a box, cells both inside it and near its centre come first. A candidate
     that several boxes take goes to the cheapest one. No candidate is `ignored`.
 
     Args:

@@ -70,9 +70,10 @@ PREDICT_WITH = {
 def main(arguments: list[str] | None = None) -> int:
     """Train or evaluate, and return the exit code.
 
-    The code is 0 if finished, 75 if a signal stopped the training and it was saved, and
-    2 for a mistake of the user. Any other error is raised. If one of several processes
-    fails, this function ends its process at once and does not return.
+    The code is 0 if finished, 75 if a signal stopped the training and it was saved, 2 for
+    a mistake of the user or a full disk, 130 if Ctrl-C interrupted it, and 1 if the reader
+    of the output has gone. Any other error is raised. If one of several processes fails,
+    this function ends its process at once and does not return.
 
     Args:
         arguments: as on the command line; None: the arguments of the process.

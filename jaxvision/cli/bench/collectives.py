@@ -65,7 +65,10 @@ class Collective:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the whole array: as reduced, as gathered, or before a scatter."""
+        """Bytes of the whole array: as reduced, as gathered, or before a scatter.
+
+        For other kinds, such as all-to-all, the bytes of the result on one device.
+        """
         size = math.prod(self.shape) * BITS[self.dtype] // 8
         if self.kind == 'reduce-scatter':
             return size * len(self.members)

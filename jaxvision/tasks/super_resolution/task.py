@@ -376,10 +376,12 @@ def degrade_images(
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare:
-    """Build the host function that crops images: at random in training, else the centre.
+    """Build the host function that crops images.
 
-    It returns only 'truth', the crop as uint8, and 'label'. It raises `Unreadable` for an image
-    smaller than a crop.
+    With a generator (training) the crop is at a random place, of side task.patch * task.scale.
+    With None it is the centre, of side `spec.details.crop`. It returns only 'truth', the crop
+    as uint8 [side, side, C], and 'label'. It raises `Unreadable` for an image smaller than the
+    crop.
     """
     _, _, channels = spec.inputs['image'].shape
     patch = config.task.patch * config.task.scale
