@@ -34,7 +34,7 @@ VIT = (
 )  # no batch norm
 
 
-def run(*overrides, steps=30):
+def run(*overrides, steps=10):
     """A run of `digits`, and its state after these steps."""
     config = configs.default('classification')
     for text in (
@@ -94,8 +94,8 @@ def weighted():
 
 def main():
     found = {'weighted': max(weighted())}
-    _, state = run(*VIT)
-    found['moved'] = apart(state, run(*VIT, steps=1)[1])
+    begun, state = run(*VIT)
+    found['moved'] = apart(state, begun.init())
     found['pmap'] = apart(state, run(*VIT, 'parallel.mode=pmap')[1])
     found['pmap, accumulated'] = apart(
         state, run(*VIT, 'parallel.mode=pmap', 'optimizer.accumulate=2')[1]
