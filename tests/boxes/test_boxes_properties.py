@@ -334,3 +334,29 @@ def test_fusion_averages_what_both_views_found():
     assert len(merging.weighted_fusion(apart, views=2).boxes) == 3
     nothing = merging.Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int32))
     assert merging.weighted_fusion(nothing, views=2).boxes.shape == (0, 4)
+
+
+def test_boxes_of_a_large_pyramid_are_gathered_from_their_own_levels(monkeypatch):
+    """More boxes than are gathered at once, of all levels, with the gradient."""
+    rng = np.random.default_rng(0)
+    maps = [
+        jnp.asarray(rng.normal(size=(height, height + 3, 2)), jnp.float32)
+        for height in (40, 20, 10)
+    ]
+    corners = rng.uniform(0, 160, (37, 2))
+    sides = np.exp(rng.uniform(1, 5, (37, 2)))
+    boxes = jnp.asarray(np.concatenate([corners, corners + sides], 1), jnp.float32)
+
+    def pooled(maps):
+        return roi_align.pyramid_roi_align(
+            maps, boxes, (4, 8, 16), size=3, aligned=False, canonical_size=64.0
+        )
+
+    def squared(maps):
+        return jnp.square(pooled(maps)).sum()
+
+    gathered = pooled(maps), *jax.grad(squared)(maps)
+    monkeypatch.setattr(roi_align, 'LARGEST_PRODUCT', 10**6)
+    products = pooled(maps), *jax.grad(squared)(maps)
+    for actual, expected in zip(gathered, products, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
