@@ -57,8 +57,7 @@ class SplitReport:
             split; empty for the training split.
         in_validation: such pairs of an example of the validation split and one of this
             split; only for the test split.
-        near_training: such pairs that are not equal, but nearly so when made small;
-            empty if not asked for.
+        near_training: such pairs that are nearly equal when made small; empty if not asked for.
         boxes: a report on the boxes; None: the examples have no boxes.
     """
 

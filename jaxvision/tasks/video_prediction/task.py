@@ -424,11 +424,10 @@ def show(inputs: Example, outputs: Records) -> Shown:
         outputs: outputs of `Task.predict` for one video.
 
     Returns:
-        (answer, pictures). The answer has the squared errors 'mse' of the prediction
-        and 'mse_last_frame' of the repeated last frame. They are summed over the pixels
-        in [0, 1] of a frame, and averaged over the frames. The pictures are a strip
-        ('') and 'foreseen.gif' with input frames and predicted frames, or None without
-        'original'.
+        (answer, pictures). The answer has the squared errors 'mse' of the prediction and
+        'mse_last_frame' of the repeated last frame. They are summed over the pixels in [0, 1] of
+        a frame, and averaged over the frames. The pictures are a strip ('') and 'foreseen.gif'
+        with input frames and predicted frames, or None without 'original'.
     """
     truth = inputs['future'] / 255
 
