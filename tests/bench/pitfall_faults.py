@@ -147,8 +147,8 @@ FAULTS = (
     Fault(
         '5 anchors at the centres of the cells, not at their corners',
         'boxes/anchors.py',
-        'offset: float = 0.0\n',
-        'offset: float = 0.5\n',
+        'offset: float = 0.0)',
+        'offset: float = 0.5)',
         (CELLS + 'anchors_by_number', TORCHVISION + 'anchors'),
     ),
     Fault(
