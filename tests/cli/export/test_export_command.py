@@ -256,11 +256,12 @@ def test_a_file_that_differs_is_an_error_and_leaves_nothing(
     monkeypatch.setattr(
         formats,
         'stablehlo',
-        lambda predict, *rest: right(
+        lambda predict, *rest, **options: right(
             lambda variables, inputs: {
                 name: 1.0001 * x for name, x in predict(variables, inputs).items()
             },
             *rest,
+            **options,
         ),
     )
     arguments = [
@@ -280,7 +281,9 @@ def test_a_file_that_cannot_be_opened_is_an_error(
     trained, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
-        formats, 'stablehlo', lambda *model: model[-1].write_bytes(b'nonsense')
+        formats,
+        'stablehlo',
+        lambda *model, **options: model[-1].write_bytes(b'nonsense'),
     )
     arguments = [
         '--workdir',
