@@ -54,9 +54,10 @@ class Run(SavedRun):
     Attributes:
         sources: {split: source}, each opened at its first use.
         unreadable: prints unreadable files.
-        networks: {name: variables} of auxiliary networks, before step 0 only.
-        leaves: {name: initial values} of parameters and statistics from `train.init_from`,
-            before step 0 only.
+        networks: {name: variables} of auxiliary networks; {} if the run has a
+            checkpoint.
+        leaves: {name: initial values} of parameters and statistics from
+            `train.init_from`; {} if the run has a checkpoint.
     """
 
     sources: Sources
