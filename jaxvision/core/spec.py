@@ -78,7 +78,7 @@ class Preprocessing:
             with grey to the right and below. 'pad': zeros around a smaller image, which
             is not resized. 'stretch': without keeping the aspect ratio.
             'center_crop': the central square, whose side is 7/8 of the shorter side, is
-            resized. 'central_square': the central square of the shorter side is resized.
+            resized. 'central_square': its side is the whole shorter side.
             'shorter_side': the shorter side becomes `shorter`, then the centre is
             cropped. 'bounded': resize without antialiasing between the two sides of
             `size`, on a canvas that the image alone determines, with the mean to the

@@ -54,8 +54,7 @@ class Run(SavedRun):
     Attributes:
         sources: {split: source}, each opened at its first use.
         unreadable: prints unreadable files.
-        networks: {name: variables} of auxiliary networks; {} if the run has a
-            checkpoint.
+        networks: {name: variables} of auxiliary networks; {} with a checkpoint.
         leaves: {name: initial values} of parameters and statistics from
             `train.init_from`; {} if the run has a checkpoint.
     """
