@@ -21,7 +21,8 @@ def cell_anchors(
         rounded: whether edges are whole pixels, as in torchvision's detectors.
 
     Returns:
-        [len(ratios) * len(sizes), 4]: all sizes of the first ratio, then of the next.
+        [len(ratios) * len(sizes), 4], edges in pixels: all sizes of the first ratio,
+        then all sizes of the next ratio.
     """
     slopes = np.sqrt(np.asarray(ratios, np.float64))[:, None]
     heights = (slopes * np.asarray(sizes)).ravel()
@@ -43,8 +44,8 @@ def grid_anchors(cell: Boxes, shape: Size, stride: Size, offset: float = 0.0) ->
             cell's top-left corner, as in torchvision; 0.5 is its centre.
 
     Returns:
-        [height * width * len(cell), 4] in pixels: all anchors of the first cell, then of the
-        next one in its row.
+        [height * width * len(cell), 4], edges in pixels: all anchors of the first cell,
+        then all of the next cell in the row.
     """
     centers = cell_centers(shape, stride, offset)
     anchors = np.tile(centers, 2)[:, None] + cell

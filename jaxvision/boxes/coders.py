@@ -24,8 +24,8 @@ def encode_deltas(boxes: Boxes, anchors: Boxes, weights: Weights = ONES) -> Boxe
         weights: factors of the four deltas, such as (10, 10, 5, 5).
 
     Returns:
-        (dy, dx, dh, dw): shifts of the centre as fractions of the anchor's sides, and the
-        logarithms of the sides' ratios.
+        (dy, dx, dh, dw), each times its weight. The shifts dy and dx of the centre are
+        fractions of the anchor's sides. The others are log(side / anchor's side).
     """
     box_center, box_size = jnp.split(conversions.to_center_size(boxes), 2, axis=-1)
     center, size = jnp.split(conversions.to_center_size(anchors), 2, axis=-1)
@@ -39,7 +39,7 @@ def decode_deltas(deltas: Boxes, anchors: Boxes, weights: Weights = ONES) -> Box
     """Decode what `encode_deltas` encodes.
 
     Args:
-        deltas: (dy, dx, dh, dw).
+        deltas: (dy, dx, dh, dw), each times its weight.
         anchors: edges.
         weights: as for `encode_deltas`.
 
@@ -75,6 +75,9 @@ def decode_distances(distances: Boxes, centers: Points) -> Boxes:
     Args:
         distances: (top, left, bottom, right).
         centers: (y, x).
+
+    Returns:
+        Edges, in the unit of `centers`.
     """
     low = centers - distances[..., :2]
     high = centers + distances[..., 2:]

@@ -61,8 +61,11 @@ def by_iou(
         positive: the least IoU of a positive candidate.
         negative: the IoU below which a candidate is negative; ignored in between.
         low_quality: whether the best candidates of each ground-truth box are positive
-            whatever their IoU, if it is above 0. Even then, each candidate is matched
-            with the box of its largest IoU.
+            at any IoU above 0. Such a candidate, too, is matched with the box of its
+            largest IoU, which may be another box.
+
+    Returns:
+        Matches whose quality is the IoU of a positive candidate, and 0 for others.
     """
     ious = jnp.where(valid, overlap.pairwise_iou(candidates, truth), 0)
     best = jnp.argmax(ious, axis=1)
@@ -105,6 +108,9 @@ def simota(
         radius: strides from the centre of a box within which cells are near. Cells near
             it and inside the box are preferred.
         candidates: number of largest IoUs that are summed.
+
+    Returns:
+        Matches whose quality is the IoU of a matched prediction, and 0 for others.
     """
     in_box = _is_inside(centers, truth) & valid
     in_center = _is_near_center(centers, strides, truth, radius) & valid

@@ -24,7 +24,7 @@ class Detections:
     classes: Int[np.ndarray, 'n']
 
     def at(self, rows: Int[np.ndarray, 'm'] | Bool[np.ndarray, 'n']) -> 'Detections':
-        """The detections at some rows, or those that a mask chooses."""
+        """New `Detections`: those at `rows` in this order, or where a mask is True."""
         return Detections(self.boxes[rows], self.scores[rows], self.classes[rows])
 
 

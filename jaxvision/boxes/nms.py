@@ -59,7 +59,7 @@ def greedy(
         scores: one a box. Equal scores keep their order.
         classes: only boxes of one class suppress each other; None: all do.
         iou: a box is suppressed by a better one if their IoU is above this.
-        limit: boxes that are returned, padding included.
+        limit: length of the result. The result is padded if fewer boxes remain.
         score: boxes up to this score are left out.
     """
     if classes is None:
@@ -108,9 +108,10 @@ def by_argmax(
         scores: one a box. The first of equal scores is taken.
         classes: only boxes of one class suppress each other; None: all do.
         iou: a box is suppressed by a better one if their IoU is above this.
-        limit: boxes that are returned, padding included.
+        limit: length of the result. The result is padded if fewer boxes remain.
         score: boxes up to this score are left out.
-        unroll: whether the program has no loop, for the calibration of int8 in LiteRT.
+        unroll: True writes the steps out instead of a loop, for the calibration of int8
+            in LiteRT.
     """
     if classes is None:
         classes = jnp.zeros(len(scores), jnp.int32)

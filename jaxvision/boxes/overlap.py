@@ -98,7 +98,9 @@ def overlap_of_first(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
 
 
 def giou(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
-    """Generalised IoU (arXiv 1902.09630, algorithm 1): IoU less the empty part of the hull.
+    """Generalised IoU (arXiv 1902.09630, algorithm 1).
+
+    It is the IoU less the fraction of the smallest box around both that neither covers.
 
     Args:
         a: boxes.
@@ -121,7 +123,10 @@ def _center_penalty(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
 
 
 def diou(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
-    """Distance IoU (arXiv 1911.08287, equation 7): IoU less the distance of the centres.
+    """Distance IoU (arXiv 1911.08287, equation 7).
+
+    It is the IoU less d^2 / c^2: d is the distance of the centres, c the diagonal of
+    the smallest box around both.
 
     Args:
         a: boxes.
@@ -134,7 +139,7 @@ def diou(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
 
 
 def ciou(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
-    """Complete IoU (arXiv 1911.08287, equation 10): distance IoU less the shapes' difference.
+    """Complete IoU (arXiv 1911.08287, equation 10): `diou` less the shapes' difference.
 
     As in the paper, the weight of the shapes' difference has no gradient.
 

@@ -233,12 +233,13 @@ def pyramid_levels(
 
     Args:
         boxes: edges in pixels.
-        levels: the finest and the coarsest level there are.
-        canonical_size: square root of the area of a box of the canonical level, pixels.
-        canonical_level: its level.
+        levels: (finest, coarsest) level there is. The finest has the smallest number.
+        canonical_size: boxes whose area has this square root, in pixels, and up to
+            twice it, have the canonical level. Each doubling is one level more.
+        canonical_level: number of that level.
 
     Returns:
-        Levels within `levels`.
+        int32 [n], clipped to `levels`.
     """
     sides = jnp.sqrt(jnp.prod(jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1))
     # torchvision adds the small number after the logarithm.
@@ -265,7 +266,11 @@ def pyramid_roi_align(
         size: cells of the output along each side.
         samples: per output cell and direction.
         aligned: as for `roi_align`.
-        canonical_size: square root of the area of a box of the level with stride 16, pixels.
+        canonical_size: as for `pyramid_levels`, whose canonical level has stride 16
+            here.
+
+    Returns:
+        [n, size, size, c], in the order of `boxes`.
     """
     exponents = [round(math.log2(stride)) for stride in strides]
     levels = pyramid_levels(boxes, (exponents[0], exponents[-1]), canonical_size)

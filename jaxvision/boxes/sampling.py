@@ -20,8 +20,10 @@ def balanced(
         key: of the example, so that the choice depends on no other example.
         positive: candidates that have a ground-truth box.
         negative: candidates that are background.
-        number: candidates that are chosen in all, at most.
-        fraction: of `number` that is positive, at most. Negatives fill the rest.
+        number: candidates that are chosen in all. They are fewer if negatives are too
+            few.
+        fraction: at most int(fraction * number) chosen candidates are positive.
+            Negatives fill the rest.
 
     Returns:
         Whether each candidate is chosen.

@@ -28,7 +28,8 @@ class AnnotatedImage:
         path: the image.
         size: (height, width) of the image in the annotation; None: it gives none.
         labels: the class of each object.
-        boxes: ymin, xmin, ymax, xmax of each object.
+        boxes: ymin, xmin, ymax, xmax of each object, in pixels or as fractions of the
+            image.
         crowd: whether each box is a region of many objects.
         area: of each object in square pixels; NaN: not given.
     """
@@ -42,7 +43,10 @@ class AnnotatedImage:
 
 
 class Findings:
-    """What was dropped or is odd, by kind: how often, and the name of the first image."""
+    """Counts of boxes or images that were dropped or are odd, by kind.
+
+    For each kind it also stores the file name of the first image.
+    """
 
     def __init__(self):
         self._counts: dict[str, int] = {}
@@ -99,8 +103,9 @@ def checked(
 ) -> tuple[list[Example], list[str]]:
     """Check the boxes of a split, and express them in pixels of the upright images.
 
-    Boxes are clipped to their image, and those that are unusable are dropped. The area
-    of the box replaces a missing or unusable area.
+    Boxes are clipped to their image, and those that are unusable are dropped. If the
+    annotation has the size of the stored image, its boxes are turned as EXIF says. The
+    area of the box replaces an area that is missing or not a positive number.
 
     Args:
         images: the images with their annotations.
@@ -112,10 +117,11 @@ def checked(
 
     Returns:
         (the read-only arrays 'boxes', 'box_classes', 'crowd' and 'area' of each image,
-        notes of what was dropped or changed).
+        a row for each box that remains; notes of what was dropped or changed).
 
     Raises:
-        UserError: An annotation gives a size that its image does not have.
+        UserError: An annotation gives a size that its image has neither upright nor as
+            stored.
     """
     _check_sizes(images, sizes)
     findings = Findings()

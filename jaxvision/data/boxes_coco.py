@@ -57,17 +57,20 @@ def read(place: str, images: str = '') -> BoxListing:
     """Read annotation files in COCO's format.
 
     Args:
-        place: a JSON file, whose images are the split 'train'; or a folder in COCO's layout,
-            with annotations/instances_*.json, or in Roboflow's, with SPLIT/_annotations.coco.json.
-            Each name means one split, but a single instances_*.json may be 'train'.
+        place: a JSON file, whose images are the split 'train'; or a folder in COCO's
+            layout, with annotations/instances_*.json, or in Roboflow's, with
+            SPLIT/_annotations.coco.json. The name of an instances file has to mean a
+            split, such as val2017. If there is only one such file and its name means
+            none, it is 'train'.
         images: `data.images`, the folder of the images; empty: the folder that the layout has.
 
     Returns:
         The images of each split with their boxes, in pixels. Images without boxes are
-        among them.
+        among them. Classes are in the order of their ids.
 
     Raises:
-        UserError: There is no such file, it is not of that form, or an image is missing.
+        UserError: There is no such file, it is not of that form, or an image is
+            missing. Two files are of one split, or a category has two names.
     """
     path = Path(place).expanduser()
     name = f'coco:{path}'

@@ -70,14 +70,15 @@ def read(place: str, images: str = '') -> BoxListing:
     """Read a table of boxes.
 
     Args:
-        place: a CSV file with the columns file, class, xmin, ymin, xmax and ymax, in any order and
-            usual spelling, and perhaps split, width and height (those of the image). Coordinates
-            are edges in pixels. A row without edges stands for an image without
-            objects. A row without a split is 'train'.
+        place: a CSV file with the columns file, class, xmin, ymin, xmax and ymax, in
+            any order and usual spelling. It may have split, width and height (of the
+            image). Coordinates are edges in pixels. A row without edges stands for an
+            image without objects. A row without a split is 'train'.
         images: `data.images`, the folder that files are relative to; empty: that of the table.
 
     Returns:
-        The images of each split with their boxes, in pixels.
+        The images of each split with their boxes, in pixels. Images below the folder
+        that the table does not list are left out with a note.
 
     Raises:
         UserError: A column is missing or there twice, a cell is wrong, or an image is

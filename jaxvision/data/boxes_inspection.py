@@ -23,12 +23,12 @@ Cover = Callable[[list[tuple[Boxes, Size]]], dict[str, float]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BoxReport:
-    """What the boxes of a split are like.
+    """Counts and sizes of the boxes of a split. Crowd regions count in `crowds` alone.
 
     Attributes:
-        boxes: their number, without crowd regions.
+        boxes: number of boxes.
         crowds: number of crowd regions.
-        images_without: number of images without a box.
+        images_without: number of images without a box, even if they have crowd regions.
         most: the largest number of boxes of an image.
         class_counts: {class: its boxes}.
         sides: {'8-16': number} of the boxes by the square root of their area, in pixels
@@ -55,7 +55,8 @@ def report_on(
     Args:
         source: the split.
         sizes: 'WIDTHxHEIGHT' of each image; '': it cannot be read.
-        cover: measures how well a detector covers the boxes; None: not measured.
+        cover: `([(boxes [N, 4], (height, width)) of each image]) -> {sentence: fraction
+            of the boxes}`, how a detector covers them; None: not measured.
 
     Returns:
         The report; None if the examples have no boxes.
@@ -101,11 +102,11 @@ def report(source: Source) -> BoxReport:
 def with_sizes(
     source: Source, sizes: Sequence[Size | None]
 ) -> list[tuple[Boxes, Size]]:
-    """List the boxes of each readable image with its size, without crowd regions.
+    """List (boxes [N, 4], size) of each readable image, without crowd regions.
 
     Args:
         source: the split.
-        sizes: (height, width) of each image; None: it cannot be read.
+        sizes: (height, width) of each image; None: it cannot be read and is left out.
     """
     boxes_and_sizes = []
     for row, size in enumerate(sizes):

@@ -41,10 +41,10 @@ _POINTS = {'rectangle': 2, 'polygon': 3, 'rotation': 4, 'oriented_rectangle': 4}
 def read(place: str) -> BoxListing:
     """Read the JSON files of a folder, at any depth.
 
-    A folder directly in it with the name of a split, such as train or val, is that split, and
-    JSON files outside of such folders are left out with a note. Without such folders, all
-    images are 'train'. A polygon becomes its bounding box. Shapes such as lines and
-    points are counted and left out.
+    A folder directly in `place` with the name of a split, such as train or val, is that
+    split. JSON files outside of such folders are then left out with a note. Without
+    such folders, all images are 'train'. A polygon becomes its bounding box. Other
+    shapes, such as lines, and images without a JSON file are left out with a note.
 
     Args:
         place: the folder.
@@ -54,7 +54,7 @@ def read(place: str) -> BoxListing:
 
     Raises:
         UserError: There is no JSON file, one is not of LabelMe's form, an image is missing,
-            or the splits are further down.
+            or the folders of splits are not directly in `place`.
     """
     root = Path(place).expanduser()
     files, unlabelled = _files(root)

@@ -22,7 +22,8 @@ def open_dataset(
 
     Args:
         scheme: 'boxes', 'coco', 'voc' or 'yolo'.
-        place: the file or folder behind the scheme.
+        place: the file or folder behind the scheme. With 'boxes' it is a CSV table, or
+            a folder of LabelMe's JSON files.
         images: `data.images`, the folder of the images; empty: that of the format. The
             scheme 'voc' ignores it, and a folder of LabelMe must not have it.
         identify: called with paths when a split is opened; gives a text for each that

@@ -64,8 +64,10 @@ class _Document:
 def read(place: str) -> BoxListing:
     """Read a folder in the layout of Pascal VOC.
 
-    Coordinates count pixels from 1. They count from 0 if any box of the dataset begins
-    there. Objects marked as difficult are ordinary ones.
+    Coordinates in the files are numbers of pixels from 1 on, ymax and xmax inclusive.
+    If ymin or xmin of any box is in [0, 1), all coordinates are edges instead. Objects
+    marked as difficult are ordinary ones. XML files that no split lists, and images
+    without an XML file, are left out with a note.
 
     Args:
         place: a folder with Annotations/, JPEGImages/ and perhaps

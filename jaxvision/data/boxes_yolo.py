@@ -59,8 +59,9 @@ def read(place: str, images: str = '') -> BoxListing:
 
     Args:
         place: the YAML file, with `names`, `train`, `val` and perhaps `path` and `test`.
-        images: `data.images`, which replaces `path`; empty: `path`, which has to lie in the folder
-            of the file. A `path` that ends with the name of that folder means it.
+        images: `data.images`, which replaces `path`; empty: `path`, which has to lie in
+            the folder of the file. A `path` that ends with the name of that folder
+            means that folder.
 
     Returns:
         The images of the splits 'train', 'validation' (`val`) and 'test' with their

@@ -40,9 +40,9 @@ class CaptionedImages:
         place: a JSON file, whose images are the split 'train'; or a folder with
             captions_train*.json, captions_val*.json and perhaps captions_test*.json, the splits
             'train', 'val' and 'test'. There may be only one file of each.
-        images: the folder of the images. Its default is the folder of the JSON file, or the
-            parent of a folder `annotations`. The images of captions_NAME.json may lie in its
-            folder NAME.
+        images: the folder of the images; '': the folder of the JSON file, or the parent
+            of a folder `annotations`. The images of captions_NAME.json may lie in NAME
+            or images/NAME in that folder.
         identify: called with paths when a split is opened; gives a text for each that
             identifies its content.
 
@@ -137,7 +137,7 @@ class CaptionedSource(RowSource):
         return self._contents
 
     def where(self, row: int) -> str:
-        """Name an example in messages."""
+        """The path of a row's image, for messages."""
         return str(self._items[row].path)
 
 

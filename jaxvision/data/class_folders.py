@@ -29,7 +29,7 @@ class ClassFolders:
     """
 
     def __init__(self, root: Path, suffixes: Set[str], kind: str, table_hint: str = ''):
-        """Say what to read.
+        """Say what to read; nothing is read yet.
 
         Args:
             root: the folder.
@@ -107,12 +107,12 @@ class ClassFolders:
         return items
 
     def in_no_class(self, split: str, folder: Path) -> list[Item]:
-        """List the files that lie in the folder of a split itself, without labels."""
+        """List the files directly in the folder of a split, as items without labels."""
         contents = self._contents(folder)
         return list(self._items(split, (), contents))
 
     def without_copies(self, items: Sequence[Item]) -> list[Item]:
-        """Leave out further links to a file of the same class and split; note how many.
+        """Return the first item of each file, and note how many links are left out.
 
         Raises:
             UserError: A file is in two splits or has two labels.

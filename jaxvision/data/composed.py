@@ -114,9 +114,9 @@ class Composed:
         Args:
             info: what both splits have in common.
             lengths: the number of examples of 'train' and of 'test'.
-            compose: makes an example from digits, with a generator of the row's own.
-            label: draws the label of an example, and nothing else, as `compose` does first.
-                None if there are no labels.
+            compose: `(generator of the row, digits) -> example`.
+            label: `(generator of the row) -> label`, equal to the label that `compose`
+                draws first from an equal generator. None if there are no labels.
             data_dir: the folder where `mnist5k` is prepared if it is missing there; '':
                 the user's cache.
         """
@@ -127,7 +127,7 @@ class Composed:
         self._data_dir = data_dir
 
     def open(self, split: str) -> 'ComposedSource':
-        """Open a split.
+        """Open 'train' or 'test'. `mnist5k` is prepared on disk first if it is missing.
 
         Raises:
             UserError: There is no such split.

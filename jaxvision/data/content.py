@@ -36,13 +36,14 @@ def identify(
 
     Args:
         paths: of the files.
-        limit: bytes. If the files together have more, each is identified by its size
-            and time of modification instead of a digest.
+        limit: bytes. If the files together have more, none is hashed: each is
+            identified by the text 'SIZE TIME_OF_MODIFICATION' instead of a digest.
         say: called with a line of progress now and then; None: nothing is said.
 
     Returns:
-        A digest of each file's bytes, 64 hexadecimal digits; 'unreadable' for a file
-        that cannot be read. Digests are kept in the user's cache.
+        A SHA-256 digest of each file's bytes, 64 hexadecimal digits; 'unreadable' for a
+        file that cannot be read. Digests are cached on disk, in the user's cache
+        folder.
     """
     if not paths:
         return []
@@ -64,13 +65,13 @@ def is_digest(identity: str) -> bool:
 
 
 def shared(one: Sequence[str], other: Sequence[str]) -> list[tuple[int, int]]:
-    """Find the files of a list whose bytes equal those of a file in another list.
+    """Find the files of `other` whose bytes equal those of a file of `one`.
 
     Identities that are no digests never match.
 
     Args:
         one: the results of `identify` for some files.
-        other: the results of `identify` for the files to look for in `one`.
+        other: the results of `identify` for the files to look for among those.
 
     Returns:
         (the first place in `one`, the place in `other`) of each file of `other` that is

@@ -85,11 +85,11 @@ def random_resized_crop(
 
     Args:
         image: an encoded image, its path, or a uint8 array.
-        rng: draws the box.
+        rng: draws the box, as `crop_box` does.
         size: side of the square in pixels.
         channels: 1 (luma) or 3 (RGB).
         scale: range of the crop's area, as a fraction of the image's.
-        ratio: range of its width over its height.
+        ratio: range of the crop's width over its height.
 
     Raises:
         Unreadable: The image is damaged, in no known format, or too large. Damaged rows
@@ -114,7 +114,7 @@ def resize_center_crop(
         image: an encoded image, its path, or a uint8 array.
         size: side of the square in pixels.
         channels: 1 (luma) or 3 (RGB).
-        fraction: the part of the shorter side that is kept.
+        fraction: the part of the shorter side that the square shows.
 
     Raises:
         Unreadable: The image is damaged, in no known format, or too large. Damaged rows
@@ -189,7 +189,7 @@ def crop_box(
         height: of the image in pixels.
         width: of the image in pixels.
         scale: range of the box's area, as a fraction of the image's.
-        ratio: range of its width over its height.
+        ratio: range of the box's width over its height.
 
     Returns:
         (top, left, height, width) of the box in pixels, inside the image.
@@ -292,9 +292,10 @@ def _decode_with_pillow(data: bytes, channels: int) -> Pixels:
 
 @contextlib.contextmanager
 def opened(data: bytes) -> 'Iterator[tuple[Image.Image, pillow_modes.Meaning]]':
-    """Open an image with Pillow in a `with` block, upright, with its numbers' meaning.
+    """Open encoded bytes with Pillow in a `with` block.
 
-    `converted` takes both.
+    Yields:
+        (the image, upright; what its numbers mean), the arguments of `converted`.
 
     Raises:
         Unreadable: The image is damaged, in no known format, or too large. Any error
@@ -335,12 +336,14 @@ def converted(
     channels: int,
     meaning: pillow_modes.Meaning = pillow_modes.USUAL,
 ) -> Pixels:
-    """Convert an image strip by strip, because a whole one would take 26 bytes a pixel meanwhile.
+    """Convert an image to uint8 [H, W, channels], strip by strip.
+
+    Converted whole, it would take 26 bytes a pixel meanwhile.
 
     Args:
         image: as `opened` yields it.
         channels: 1 (luma) or 3 (RGB), with transparency over white; 4: RGB and alpha.
-        meaning: of its numbers.
+        meaning: what the numbers of the image mean.
     """
     width, height = image.size
     pixels = np.empty((height, width, channels), np.uint8)

@@ -102,9 +102,10 @@ def relation(first: tuple[int, int], second: tuple[int, int]) -> str:
 
 
 def captions(scene: Scene) -> list[str]:
-    """Three captions of a scene, one of each style, that name the objects in its order.
+    """Three captions of a scene, one of each style, that name the objects in order.
 
-    The scene has to hold one object or more, ordered from left to right.
+    The scene has to hold one object or more, ordered from left to right: no object may
+    be 'right of' the next one.
     """
     phrases = [' '.join(('a', *thing)) for thing in things(scene)]
     relations = _relations(_centres(scene))
@@ -153,9 +154,10 @@ def _parse(caption: str, style: _Style) -> tuple[list[Thing], list[str]] | None:
 def is_true(caption: str, scene: Scene) -> bool:
     """Whether a caption describes a scene.
 
-    A true caption names every object exactly once, in any order, with its digit, size and colour.
-    All its relations hold between their centres, as `relation` gives them. It may mean
-    any of several objects that look alike. A caption that `parse` cannot read is false.
+    A true caption names every object exactly once, in any order, with its digit, size
+    and colour. All its relations hold between the objects' centres, as `relation` gives
+    them. If several objects look alike, any assignment to them may make the caption
+    true. A caption that `parse` cannot read is false.
     """
     parsed = parse(caption)
     objects = things(scene)

@@ -176,8 +176,8 @@ def layout(
         rng: draws the sizes and the places.
         aspects: the width over the height of each object.
         side: of the image in pixels.
-        tries: how often sizes are drawn. If no try finds a place for all objects, all are small
-            and stand in a row.
+        tries: how often sizes are drawn, at most. If no try finds a place for all
+            objects, all are small and stand in a row.
 
     Returns:
         Sizes and boxes in the order of `aspects`. Boxes lie inside the image.
@@ -296,8 +296,8 @@ def paint(
         objects: the digits, each with its grey values, colour and box.
 
     Returns:
-        (the image, for each digit a mask: True at its pixels that no later digit
-        covers).
+        (the image; bool [N, S, S], True at the ink of each digit that no later digit
+        covers). Ink is 64 or more of 255.
     """
     from PIL import Image
 

@@ -38,7 +38,7 @@ class _Images(tfds.core.GeneratorBasedBuilder):
     def split(
         self, labels: Labels
     ) -> tuple[Int[np.ndarray, 'a'], Int[np.ndarray, 'b']]:
-        """The rows to train on and the rows to test on, a fixed fifth of each class."""
+        """(the rows to train on, the rows to test on: a fixed fifth of each class)."""
         return held_out(labels)
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -44,8 +44,8 @@ class Episodes(RowSource):
         support       uint8 [N, K, H, W, C]
         support_mask  uint8 [N, K] of ones
         query         uint8 [N * Q, H, W, C], class by class
-        query_label   int32 [N * Q], which of the N classes
-        classes       int32 [N], which of `info.class_names` the N classes are
+        query_label   int32 [N * Q], which of the N classes, from 0 to N - 1
+        classes       int32 [N], where the N classes are in `info.class_names`
     """
 
     def __init__(
@@ -55,7 +55,8 @@ class Episodes(RowSource):
 
         Args:
             source: labelled images of one size, decoded.
-            classes: the labels to draw classes from.
+            classes: the labels to draw classes from. They alone become
+                `info.class_names`.
             form: the size of an episode.
             length: the number of episodes.
             seed: of the random draws.
@@ -110,7 +111,7 @@ class Episodes(RowSource):
         }
 
     def where(self, row: int) -> str:
-        """Name an example in messages."""
+        """The name of an episode in messages, such as 'digit_pairs test, episode 3'."""
         return f'{self.info.name} {self.info.split}, episode {row}'
 
     def _check(self, classes: Classes) -> None:
@@ -146,11 +147,11 @@ def divide(
         train: the labels of the training split.
         test: the labels of the test split.
         fraction: the part of all classes that becomes new ones, in [0, 1]. The number
-            of classes is rounded.
+            of classes is rounded. Without a common class it has no effect.
         seed: of the random division.
 
     Returns:
-        The classes of training and the new ones, both in ascending order.
+        (the labels of training, the new labels), both in ascending order.
     """
     known = np.unique(train)
     new = np.unique(test)

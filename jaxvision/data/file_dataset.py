@@ -46,7 +46,7 @@ class FileDataset:
     def open(self, split: str) -> Source:
         """Open a split by its name, or a usual other name: 'val' for 'validation'.
 
-        Files with equal bytes and other labels add to `doubts`.
+        Files with equal bytes but different labels add a sentence to `doubts`.
 
         Raises:
             UserError: There is no such split.

@@ -121,7 +121,8 @@ def picture_paths(paths: Sequence[str], out: Path) -> list[Path]:
 
     A picture of a/cat.jpg is cat.png, and a second one, of b/cat.tif, is cat-2.png.
     Names differ in more than their case, because some file systems ignore it.
-    Characters other than letters, digits and _.=+- become _, and at most 50 are kept.
+    Characters other than letters, digits and _.=+- become _. A name has at most 50
+    characters before '-2' and '.png'.
 
     Args:
         paths: the files.

@@ -43,7 +43,8 @@ class Folder(FileDataset):
     Without that column, each class has a column of 0 and 1. A column `split` is
     optional.
 
-    If all training images are grey, those of other splits are read as grey, too.
+    If all training images are grey, those of other splits are read as grey, too. Images
+    in no class folder, or not in the table, are left out with a note.
 
     Attributes:
         splits: those that there are, of 'train', 'validation' and 'test'.
@@ -57,8 +58,8 @@ class Folder(FileDataset):
 
     Raises:
         UserError: There is no such folder, no training image, or a class without
-            images. There are fewer than two classes, or one that training does not
-            have. A file or a label is missing.
+            images. There are fewer than two classes. A split has a single new class, or
+            new classes beside those of training. A file or a label is missing.
     """
 
     def __init__(self, root: Path, identify: Identify = content.identify):
@@ -171,7 +172,7 @@ class FolderSource(RowSource):
         return self._contents
 
     def where(self, row: int) -> str:
-        """Name an example in messages."""
+        """The path of a row's image, for messages."""
         return str(self._paths[row])
 
 

@@ -96,8 +96,8 @@ def without_invisible(
         alpha: 0 where they are invisible.
 
     Returns:
-        Pixels in which invisible ones without a visible pixel within 8 pixels keep
-        their colour. It is `pixels` itself if all are visible, else a copy.
+        `pixels` itself if all are visible, else a copy. An invisible pixel keeps its
+        colour if none is visible in the 17x17 pixels around it.
     """
     import cv2
 

@@ -40,7 +40,7 @@ Picture = UInt8[np.ndarray, 'h w c']
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SplitReport:
-    """What a split holds.
+    """The content of a split, as `inspect` found it.
 
     Attributes:
         name: as the dataset calls it.
@@ -55,9 +55,10 @@ class SplitReport:
             or pixels: the first one and a later one.
         in_training: such pairs of an example of the training split and one of this
             split; empty for the training split.
-        in_validation: such pairs of an example of the validation split and one of this
-            split; only for the test split.
-        near_training: such pairs that are nearly equal when made small; empty if not asked for.
+        in_validation: as `in_training`, with the validation split; only for the test
+            split.
+        near_training: as `in_training`, of this split's other examples and the nearest
+            training examples, nearly equal when made small; empty if not asked for.
         boxes: a report on the boxes; None: the examples have no boxes.
     """
 
@@ -132,8 +133,7 @@ def inspect(
             training images.
         pictures: the most thumbnails of each class.
         threads: how many threads read and decode; 0: none besides the caller's.
-        cover: measures how well a detector covers the boxes of the training split;
-            None: this is not reported.
+        cover: as for `boxes_inspection.report_on`, for the training split alone.
     """
     looks = {
         split: _look_at_all(source, threads, near) for split, source in sources.items()

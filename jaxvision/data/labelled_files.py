@@ -93,7 +93,8 @@ def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
     """Check that there are two or more classes, and that all items belong to them.
 
     Raises:
-        UserError: There are fewer than two classes, or an item belongs to another one.
+        UserError: There are fewer than two `classes`, or an item has a label that is
+            not among them.
     """
     if not classes:
         raise UserError('no image has a label')
@@ -112,7 +113,7 @@ def check_classes(items: Sequence[Item], classes: Sequence[str]) -> None:
 
 
 def without_copies(items: Sequence[Item]) -> list[Item]:
-    """Keep the first of the items that are one file: links give a file several names.
+    """Return the first item of each file: links give a file several names.
 
     Items are one file if their `real` is equal, so it has to be set.
 

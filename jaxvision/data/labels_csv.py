@@ -62,7 +62,8 @@ def read(table: Path) -> Listing:
     of 0 and 1. A row without a `split` is 'train'.
 
     Rows of one file are merged, so that a file may have a row for each of its labels.
-    With a column for each class, they have to agree.
+    With a column for each class, such rows have to agree. A file without a label is an
+    error unless the dataset is multi-label.
 
     Returns:
         The files. The dataset is multi-label if a file has several labels, or if each

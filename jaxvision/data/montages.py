@@ -63,7 +63,7 @@ class Montages(RowSource):
         return {'video': frames, 'video_mask': is_real.astype(np.uint8)}
 
     def where(self, row: int) -> str:
-        """Name an example in messages."""
+        """The name of a video in messages, such as 'montage 3 of videos:clips'."""
         return f'montage {row} of {self.info.name}'
 
 

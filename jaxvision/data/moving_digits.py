@@ -40,8 +40,8 @@ def make(configuration: str, data_dir: str = '') -> Composed:
     """The dataset of a configuration.
 
     Args:
-        configuration: 'prediction', 'motions' or 'events', as the functions of these
-            names.
+        configuration: 'prediction', 'motions' or 'events', whose examples the functions
+            of these names make.
         data_dir: the folder where `mnist5k` is prepared if it is missing there; '': the
             user's cache.
     """

@@ -15,8 +15,8 @@ class Others:
     """Further examples that stand beside an example.
 
     Attributes:
-        count: number of further examples.
-        fraction: of the examples, those that have them, in [0, 1].
+        count: number of further examples beside an example.
+        fraction: probability that an example gets them, in [0, 1].
     """
 
     count: int
@@ -26,9 +26,9 @@ class Others:
 class WithOthers(Wrapper):
     """A source that gives examples their 'others' until a training step.
 
-    'others' is {name: list of examples}, see `at_step`. A name is missing where the
-    fraction or an unreadable example leaves it out. The source itself, which has no
-    step, gives the plain examples.
+    'others' is {name: list of examples}, drawn from the whole source by `at_step`. An
+    example lacks a name if chance leaves it out, or a further example is unreadable.
+    The source itself, which has no step, gives examples without the key 'others'.
     """
 
     def __init__(

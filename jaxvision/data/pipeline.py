@@ -136,9 +136,9 @@ def eval_batches(
         counter: counts the unreadable examples.
 
     Yields:
-        The stacked examples, 'index' int32 [B], their rows, and 'present' bool [B]. It
-        is False for padding and for rows left out, whose arrays are of another row. B
-        is the batch size divided by the number of processes.
+        The stacked examples, 'index' int32 [B], the rows asked for, and 'present' bool
+        [B]. It is False for padding, which repeats the last row, and for rows left out,
+        which have the arrays of another row. B is batch_size / processes.
 
     Raises:
         UserError: An example cannot be read and `on_corrupt` is 'stop', no example can

@@ -131,7 +131,7 @@ class Source(Protocol):
         """
 
     def where(self, row: int) -> str:
-        """Name an example in messages: a file's path, or 'cifar10 test, row 17'."""
+        """An example's name in messages: a file's path, or 'cifar10 test, row 17'."""
 
 
 @runtime_checkable
@@ -182,7 +182,7 @@ class RowSource:
         return [self[int(row)] for row in rows]
 
     def where(self, row: int) -> str:
-        """Name an example in messages, such as 'cifar10 test, row 17'."""
+        """The name of an example in messages, such as 'cifar10 test, row 17'."""
         return f'{self.info.name} {self.info.split}, row {row}'
 
 

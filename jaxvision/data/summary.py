@@ -91,8 +91,8 @@ def _classes(sources: Mapping[Split, Source]) -> str:
 def class_counts(source: Source) -> list[int]:
     """The number of examples of each class, in the order of `info.class_names`.
 
-    The source has to have labels. An example with several counts for each. An unknown
-    label, -1, counts for none.
+    The source has to have labels. An example with several labels counts for each class.
+    An unknown label, -1, counts for no class.
     """
     assert isinstance(source, LabelledSource)
     labels = source.labels()
@@ -105,8 +105,7 @@ def class_counts(source: Source) -> list[int]:
 def empty_classes(source: Source) -> list[str]:
     """The names of the classes of which a split has no example.
 
-    There are none for a split without labels, or of classes that training does not
-    have.
+    The list is empty for a split without labels, or with `info.new_classes`.
     """
     if source.info.new_classes or not source.info.has_labels:
         return []

@@ -132,12 +132,12 @@ def clip(
 def stream(
     video: Video, frames: Sequence[int] | FrameNumbers | None = None
 ) -> Iterator[UInt8[np.ndarray, 'h w 3']]:
-    """Yield frames upright, in the video's order, never more than one in memory.
+    """Yield RGB frames upright, in the video's order, each once and one at a time.
 
     Args:
         video: a file's path, its bytes, a list of encoded frames, or an array.
-        frames: the numbers of the frames, from 0; None: all frames. Numbers after the
-            end of the video are left out.
+        frames: the numbers of the frames, from 0, in any order; None: all frames.
+            Numbers after the end of the video are left out.
 
     Raises:
         Unreadable: The file is damaged, cut off, or no video. It is raised when the

@@ -120,7 +120,7 @@ class VideoFolderSource(RowSource):
         return self._contents
 
     def where(self, row: int) -> str:
-        """Name an example in messages."""
+        """The path of a row's video, for messages."""
         return str(self._paths[row])
 
 

@@ -79,8 +79,8 @@ def walk(top: str | Path) -> Iterator[Contents]:
     """Yield the contents of a folder and of all folders below it, from the top down.
 
     Each folder is yielded once, by whatever links it is reached. A folder that holds
-    `top`, is hidden, or was written by this program is not yielded. One that cannot be
-    listed is, with `error`.
+    `top`, is hidden, or was written by this program is not yielded. A folder that
+    cannot be listed is yielded with `error`, and without contents.
 
     Args:
         top: a folder. It is listed even if this program wrote it.

@@ -64,7 +64,7 @@ class Wrapper:
         return boxes_of(self._source, row)
 
     def where(self, row: int) -> str:
-        """Name an example in messages."""
+        """The name of a row in messages, as the other source gives it."""
         return self._source.where(row)
 
     def contents(self) -> Sequence[str]:
@@ -114,7 +114,7 @@ class Subset(Wrapper):
         return boxes_of(self._source, int(self._rows[row]))
 
     def where(self, row: int) -> str:
-        """Name an example in messages."""
+        """The name of a row in messages, as the other source gives it."""
         return self._source.where(int(self._rows[row]))
 
     def contents(self) -> Sequence[str]:
@@ -312,7 +312,7 @@ class Mixed(RowSource):
         return np.concatenate([real, self._labels])
 
     def where(self, row: int) -> str:
-        """Name an example in messages."""
+        """The name of a row in messages, such as 'generated image 3'."""
         if row < self._real_rows:
             return self._real.where(row % len(self._real))
         return f'generated image {row - self._real_rows}'

@@ -103,7 +103,8 @@ def adjust_contrast(
     """Scale the difference from the mean luma by a factor (`ImageEnhance.Contrast`).
 
     Factor 0 gives uniform grey, the image's mean luma. Factor 1 changes nothing. The
-    result is clipped to [0, 1].
+    result is clipped to [0, 1]. The image has 1 or 3 channels, or `ValueError` is
+    raised.
     """
     mean_luma = jnp.mean(grayscale(image))
     return _blend(mean_luma, image, factor)
@@ -115,7 +116,8 @@ def adjust_saturation(
 ) -> Image:
     """Scale the difference from each pixel's luma by a factor (`ImageEnhance.Color`).
 
-    Factor 0 gives a grey image, 1 changes nothing. The result is clipped to [0, 1].
+    Factor 0 gives a grey image of as many channels, 1 changes nothing. The result is
+    clipped to [0, 1]. The image has 1 or 3 channels, or `ValueError` is raised.
     """
     return _blend(grayscale(image), image, factor)
 
@@ -193,7 +195,7 @@ def random_color_jitter(
 
     Args:
         key: random key of the changes.
-        image: [H, W, C] in [0, 1].
+        image: [H, W, 1 or 3] in [0, 1].
         brightness: strength, at least 0.
         contrast: strength, at least 0.
         saturation: strength, at least 0.

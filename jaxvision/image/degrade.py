@@ -45,7 +45,8 @@ def degrade(
         [H / scale, W / scale, C] in [0, 1], in multiples of 1/255.
 
     Raises:
-        ValueError: `scale` does not divide both sides, or JPEG has neither 1 nor 3 channels.
+        ValueError: `scale` does not divide both sides, or `jpeg` is above 0 and the
+            image has neither 1 nor 3 channels.
     """
     if blur:
         image = gaussian_blur(image, blur)
@@ -63,9 +64,10 @@ def downscale(
     image: Image,
     scale: int,
 ) -> Reduced:
-    """Divide both sides by `scale`, bicubic and antialiased. It may overshoot [0, 1].
+    """Divide both sides by `scale`, bicubic and antialiased.
 
-    The result equals Pillow's in mode 'F', and MATLAB's imresize except near the edges.
+    The result may overshoot [0, 1]. It equals Pillow's in mode 'F', and MATLAB's
+    imresize except near the edges.
 
     Raises:
         ValueError: `scale` does not divide both sides.

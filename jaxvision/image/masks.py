@@ -66,7 +66,7 @@ def border(
         True in the margin, [H, W, 1].
 
     Raises:
-        ValueError: The margin is negative, or the hole would be the whole image.
+        ValueError: The margin is negative, or at least half of the shorter side.
     """
     height, width = size
     if not 0 <= 2 * margin < min(size):

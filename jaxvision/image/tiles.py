@@ -34,8 +34,8 @@ def corners(
 ) -> Corners:
     """Compute the corners of tiles that cover an image, row by row from the top left.
 
-    The last tile of a row or column ends at the edge of the image. An image that is
-    smaller than a tile has one tile there, which begins at 0.
+    The last tile of a row or column ends at the edge of the image. Along an axis on
+    which the image is smaller than a tile, there is one tile, which begins at 0.
 
     Args:
         shape: height and width of the image.
@@ -98,7 +98,7 @@ def split(
     size: Size,
     overlap: int,
 ) -> tuple[Tiles, Corners]:
-    """Split an image into tiles. An image smaller than a tile is padded.
+    """Split an image into tiles. `pad` pads an image smaller than a tile.
 
     Args:
         image: [H, W, C].
@@ -168,10 +168,11 @@ def join_rows(
         shape: height and width of the image, before any padding.
         overlap: the value that `split` got.
         scale: factor by which the network enlarges its input.
-        blend: pixels of the input, up to `overlap`, over which a tile fades into the next one.
+        blend: as for `join`.
 
     Yields:
-        Consecutive rows of the joined output, up to 64 at a time.
+        Consecutive rows of the joined output without padding, [rows, scale * W, C], up
+        to 64 rows at a time.
 
     Raises:
         ValueError: `blend` is not between 0 and `overlap`. It is raised with the first

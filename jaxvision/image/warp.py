@@ -71,7 +71,7 @@ class Warp:
         return cls(matrix, size)
 
     def then(self, other: 'Warp') -> 'Warp':
-        """This map followed by `other`, which maps from this map's target image."""
+        """A new map: this one, then `other`, which starts at this map's target."""
         whole = other._square() @ self._square()
         return Warp(whole[:2], other.size)
 
@@ -167,10 +167,12 @@ def kept_boxes(
         boxes: [ymin, xmin, ymax, xmax], not clipped.
         size: (height, width) of the image, pixels.
         least_area: square pixels that a clipped box has to have, inclusive.
-        least_visible: fraction of its area that a box has to keep, inclusive.
+        least_visible: fraction of a box's area that has to remain when clipped,
+            inclusive.
 
     Returns:
-        (all boxes, clipped, whether each one is kept).
+        (all boxes, clipped, also those to drop; bool [n], whether each box still shows
+        its object).
     """
     limits = np.array([*size, *size], boxes.dtype)
     clipped = np.clip(boxes, 0, limits)
