@@ -178,10 +178,10 @@ def load(config_and_argument: str) -> Config:
         The config, locked. Its values are not checked yet; `check` does this.
 
     Raises:
-        UserError: There is no such config, the text after ':' is empty, or there is no
-            `get_config`, which returns a config. A mistake of the Python file, such as
-            a SyntaxError or NameError, is named with its line. Other errors of the file
-            pass unchanged.
+        UserError: There is no such config, or the text after ':' is empty. Or the file
+            has no `get_config`, or `get_config` returns no config. A mistake of the
+            file, such as a SyntaxError or NameError, is named with its line. Other
+            errors of the file pass unchanged.
     """
     name, colon, argument = config_and_argument.partition(':')
     if colon and not argument:
@@ -275,7 +275,7 @@ def override(config: Config, path: str, text: str) -> None:
     Args:
         config: the config.
         path: the dotted name of the field, such as 'optimizer.lr'.
-        text: the value, as written on the command line.
+        text: the value, as written on the command line. A bool is true, false, 1 or 0.
 
     Raises:
         UserError: There is no such field, it is a group, or the text is no value of its

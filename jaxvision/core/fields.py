@@ -32,7 +32,8 @@ class Field:
         default: the default value. Its type is the type of the field.
         doc: one sentence for users.
         choices: the allowed values. Empty: every value within the bounds is allowed.
-        least: the smallest allowed value. The four bounds count for numbers only.
+        least: the smallest allowed value. Only numbers are compared with the four
+            bounds.
         most: the largest allowed value.
         above: a bound that the value must exceed.
         below: a bound that the value must stay under.
@@ -71,8 +72,8 @@ class Field:
     def check(self, name: str, value: Value) -> None:
         """Check a value of this field against its choices, or else its form and bounds.
 
-        A field whose default is no number takes every value, unless it has choices or
-        is an interval.
+        If the default is a text, a bool or a dict, every value passes, unless the field
+        has choices or is an interval.
 
         Args:
             name: the full name of the field, for messages.

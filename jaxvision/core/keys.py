@@ -25,7 +25,7 @@ def at_step(key: PRNGKeyArray, name: str, step: Int[Array, ''] | int) -> PRNGKey
     Args:
         key: the base key of the run.
         name: the name of the stream.
-        step: the number of the step.
+        step: the number of steps taken before.
     """
     return jax.random.fold_in(stream(key, name), step)
 

@@ -74,10 +74,11 @@ class Preprocessing:
         resize: rule for images of another size. 'none': all images of the dataset have
             the size, and other images are stretched.
             'letterbox': the largest size with the same aspect ratio, grey around it.
-            'top_left': likewise, without antialiasing and in the top left corner.
-            'pad': zeros around the image. 'stretch': without keeping the aspect ratio.
+            'top_left': the size of 'letterbox', without antialiasing, at the top left,
+            with grey to the right and below. 'pad': zeros around a smaller image, which
+            is not resized. 'stretch': without keeping the aspect ratio.
             'center_crop': the central square, whose side is 7/8 of the shorter side, is
-            resized. 'central_square': likewise, with the whole shorter side.
+            resized. 'central_square': its side is the whole shorter side.
             'shorter_side': the shorter side becomes `shorter`, then the centre is
             cropped. 'bounded': resize without antialiasing between the two sides of
             `size`, on a canvas that the image alone determines, with the mean to the

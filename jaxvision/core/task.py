@@ -78,7 +78,9 @@ class Evaluation:
 
     Attributes:
         evaluate: `(state, batch) -> records`, arrays [B, ...], on the device.
-        summarize: `(records) -> {metric: value}`, on the host.
+        summarize: `(records) -> {metric: value}`, on the host. The arrays [N, ...] of
+            the records hold all readable examples of the split, with their rows as
+            'index'.
         metrics: the names that `summarize` returns. Empty: the names are unknown until the
             first evaluation, which then checks `train.best`. A metric of one class, named
             METRIC/CLASS, may be missing from a split without examples of the class.
@@ -108,8 +110,9 @@ class Fit:
         depends_on: `(state) -> tree` of the variables on which the records depend. The cache of
             records is keyed by this tree, the examples and the spec.
         record: `(state, batch) -> records` of training examples without augmentation.
-        solve: `(records) -> ({leaf name: array}, scalars)`, on the host. A leaf is
-            named 'network/path', such as 'model/head/kernel'. The scalars are printed.
+        solve: `(records of all examples) -> ({leaf name: array}, scalars)`, on the
+            host. A leaf is named 'network/path', such as 'model/head/kernel'. The
+            scalars are printed.
     """
 
     depends_on: Callable[[TrainState], Tree]
@@ -212,11 +215,10 @@ class Task:
             examples of the source have fixed shapes.
         figures: `(records, read_example) -> pictures` of the main evaluation.
             `read_example(index)` returns a prepared example.
-        compare: `(outputs, reference) -> {output: difference}`, which judges the
-            outputs of an exported model beside those of the run. The keys are names of
-            outputs. Real outputs differ by a fraction of their largest value, others by
-            the fraction of examples.
-            None: element by element.
+        compare: `(outputs, reference) -> {output: difference}` between the outputs of
+            an exported model and those of the run. The keys are names of outputs. Real
+            outputs differ by a fraction of their largest value, others by the fraction
+            of examples. None: element by element.
         watch: whether to draw figures after every evaluation, as NAME-STEP.
         fit: the part of the state that is solved before the first step.
         show: `(inputs, outputs) -> (answer, picture)` for one file of a user, on the host.

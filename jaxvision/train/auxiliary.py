@@ -50,7 +50,7 @@ def trainings(config: Config, workdir: Path) -> Iterator[Training]:
 
     Networks that come from the folder of another run, or from a file, need no training.
     A run with a checkpoint already holds its networks, and yields nothing. A run of
-    one process opens the training data of each network, which decides the folder.
+    one process opens the training data of each network, to name the folder after it.
 
     Args:
         config: the config of the run that requires the networks.

@@ -163,13 +163,15 @@ class Checkpoints:
         """Start to save a state, which may be donated when this returns.
 
         The call waits for the save before, and deletes old checkpoints. `wait` waits
-        for the end of this save. All processes of a run must call both together.
+        for the end of this save. All processes of a run must call both together. If the
+        folder has a checkpoint of this or a later step, nothing is saved.
 
         Args:
             state: the state.
             origin: {'config': config, 'data': fingerprints} of the run, for the
                 manifest.
-            metrics: metrics of the state, for its score; {}: it gets no score.
+            metrics: {name with the split: value} of the state, for its score; {}: no
+                score.
         """
         import orbax.checkpoint as ocp
 

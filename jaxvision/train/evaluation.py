@@ -40,12 +40,13 @@ def measure(
     Returns:
         ({metric: value}, records of the main evaluation). The name of a metric is
         'validation/NAME' for the validation split and 'eval/NAME' for the test split.
-        The metric 'left_out' counts unreadable examples, if there are any. The records
-        are {name: array [N, ...]} of all readable examples, in the order of the split.
+        NAME is 'left_out' for the number of unreadable examples, if there are any. The
+        records are {name: array [N, ...]} of all readable examples, in the order of the
+        split.
 
     Raises:
-        UserError: An evaluation returns other metrics than it declares, or an example
-            is unreadable while `data.on_corrupt` is 'stop'.
+        UserError: An evaluation returns other metrics than it declares, an example is
+            unreadable while `data.on_corrupt` is 'stop', or no example is readable.
     """
     start = time.monotonic()
     prefix = PREFIXES[split]
@@ -104,7 +105,8 @@ def gather(run: Run, evaluate: Evaluate, split: Split, state: TrainState) -> Rec
         split. Unreadable examples are left out.
 
     Raises:
-        UserError: An example is unreadable while `data.on_corrupt` is 'stop'.
+        UserError: An example is unreadable while `data.on_corrupt` is 'stop', or no
+            example is readable.
     """
     config = run.config.data
     # Rounded up to a multiple of the number of devices.
@@ -210,7 +212,7 @@ def draw(
         run: the run.
         records: the records of the main evaluation.
         split: the split of the records.
-        folder: the folder of the pictures, NAME.png.
+        folder: the folder of the pictures, NAME.png. It must exist.
         step: the step for NAME-STEP.png, with at least six digits; None: no step.
     """
     if not run.task.figures or not processes.is_first():

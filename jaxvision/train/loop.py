@@ -54,15 +54,17 @@ class Result:
 def run(
     config: Config, workdir: str | Path, on_eval: OnEvaluation | None = None
 ) -> Result:
-    """Train until `train.steps`, from the last checkpoint in `workdir` if there is one.
+    """Train until `train.steps`, a signal or the end of `train.patience`.
 
-    Missing auxiliary networks are trained first. All processes of a run must call it.
+    Training continues from the last checkpoint in `workdir`, if there is one. Missing
+    auxiliary networks are trained first. All processes of a run must call it.
 
     Args:
         config: the config of the run, which is not changed.
         workdir: the run folder, made if it is missing.
-        on_eval: `on_eval(step, metrics)`, called after each evaluation during training.
-            If it raises an exception, the run ends.
+        on_eval: `on_eval(step, metrics)`, called after each evaluation during training,
+            with metrics such as {'validation/accuracy': 0.9}. If it raises an
+            exception, the run ends.
 
     Returns:
         The outcome.
@@ -147,9 +149,9 @@ def evaluate(
         (the step, {'eval/NAME' on the test split, or 'validation/NAME': value}).
 
     Raises:
-        UserError: There is no such run, checkpoint or split, or `out` cannot be
-            written. Or `out` is inside the run folder, but not inside its folder
-            `eval`.
+        UserError: There is no such run, checkpoint or split, the data changed, or `out`
+            cannot be written. Or `out` is inside the run folder, but not inside its
+            folder `eval`.
     """
     if out:
         _check_out(Path(out), Path(workdir))

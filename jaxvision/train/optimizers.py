@@ -152,7 +152,7 @@ def sgd(
 
     Args:
         lr: the schedule.
-        weight_decay: factor of the kernels that is added to the gradient.
+        weight_decay: the kernels times this factor are added to their gradient.
         momentum: decay of the momentum, in [0, 1).
         nesterov: whether to use Nesterov momentum.
     """
@@ -173,7 +173,7 @@ def adamw(
 
     Args:
         lr: the schedule.
-        weight_decay: factor of the kernels, multiplied by the learning rate.
+        weight_decay: a step subtracts learning rate * weight_decay * kernel.
         b1: decay of the mean of gradients, in [0, 1).
         b2: decay of the mean of squared gradients, in [0, 1).
         eps: number added to the denominator.
@@ -192,7 +192,7 @@ def lamb(
 
     Args:
         lr: the schedule.
-        weight_decay: factor of the kernels that is added to their update, before the
+        weight_decay: the kernels times this factor are added to their update. Then the
             update is scaled by the trust ratio and the learning rate.
         b1: decay of the mean of gradients, in [0, 1).
         b2: decay of the mean of squared gradients, in [0, 1).
@@ -210,7 +210,7 @@ def muon(
 
     Args:
         lr: the schedule.
-        weight_decay: factor of the kernels, multiplied by the learning rate.
+        weight_decay: a step subtracts learning rate * weight_decay * kernel.
         beta: decay of the momentum, in [0, 1).
         adam_lr: learning rate of Adam, as a multiple of the schedule.
     """

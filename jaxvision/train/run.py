@@ -54,9 +54,9 @@ class Run(SavedRun):
     Attributes:
         sources: {split: source}, each opened at its first use.
         unreadable: prints unreadable files.
-        networks: {name: variables} of auxiliary networks, before step 0 only.
+        networks: {name: variables} of auxiliary networks; {} with a checkpoint.
         leaves: {name: initial values} of parameters and statistics from
-            `train.init_from`, before step 0 only.
+            `train.init_from`; {} if the run has a checkpoint.
     """
 
     sources: Sources

@@ -52,7 +52,7 @@ class SavedRun:
 
     @property
     def best(self) -> str:
-        """The metric on the validation split, such as '-validation/nll'.
+        """The metric that selects a checkpoint, such as '-validation/nll'.
 
         The minus says that less is better. Empty without a metric or a validation
         split, since no checkpoint is selected then.

@@ -20,7 +20,7 @@ BATCH = 100
 
 
 def mixed(data: Config, real: Source) -> Mixed:
-    """Add generated images to real examples, equally many of each class.
+    """Add generated images to real examples. Their labels cycle through the classes.
 
     Args:
         data: the config group `data`, with the run folder of the GAN as `synthetic`.

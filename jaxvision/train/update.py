@@ -51,13 +51,14 @@ def from_loss(
     the same mean.
 
     Args:
-        loss: `(params, state, batch, key) -> (terms, aux)`. `params` are the parameters
-            of this network, and `state.params` holds those of the others; both include
-            frozen ones. `terms` is {name: (values [B], weights [B])}. The weights must
-            depend on the batch only. `aux` may hold 'model_state' as {network: tree},
-            and 'scalars' in the form of the terms. `key` belongs to the step and the
-            network: all microbatches and devices get the same one. A term whose weights
-            sum to 0 is 0.
+        loss: `(params, state, batch, key) -> (terms, aux)`. `params` are the parameters of this
+            network, and `state.params` holds those of the others; both include frozen ones.
+            `terms` is {name: (values [B], weights [B])}. Values are already multiplied
+            by their weights, so padding has the value 0. The weights must depend on the
+            batch only. `aux` may hold 'model_state' as {network: tree}, and 'scalars'
+            in the form of the terms. `key` belongs to the step and the network: all
+            microbatches and devices get the same one. A term whose weights sum to 0 is
+            0.
         tx: the optimizer.
         network: the name of the network to train.
         accumulate: number of microbatches per batch; more need less memory. It must
@@ -69,8 +70,7 @@ def from_loss(
     Returns:
         The update `(state, batch) -> (state, scalars)`, which does not count the step.
         The scalars are the mean of each term and of each of `aux['scalars']`, 'loss'
-        (the sum of the terms), 'gradient_norm' and 'update_norm'. For another network
-        than 'model' their names begin with 'NETWORK/'.
+        (the sum of the terms), and those of `from_gradients`.
     """
 
     def gradients(state: TrainState, batch: Batch) -> Gradients:
@@ -205,9 +205,9 @@ def from_gradients(
 
     Returns:
         The update `(state, batch) -> (state, scalars)`, which does not count the step:
-        `guarded` does. The scalars are those of `gradients`, 'gradient_norm' and
-        'update_norm'. For another network than 'model' their names begin with
-        'NETWORK/'.
+        `guarded` does. The scalars are those of `gradients`, 'gradient_norm' before
+        clipping, and 'update_norm'. For another network than 'model' their names begin
+        with 'NETWORK/'.
     """
 
     def update(state: TrainState, batch: Batch):

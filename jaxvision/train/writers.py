@@ -172,7 +172,7 @@ class Progress:
         return (step - self._step) * self._batch_size / seconds
 
     def show(self, step: int, values: dict[str, float], speed: float) -> None:
-        """Print a line, unless the last line is too recent.
+        """Print a line, unless the last line is less than `every` seconds old.
 
         The last step is always shown. Only process 0 prints.
 
