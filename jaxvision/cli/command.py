@@ -65,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code of the command. It is 0 after the help or the version, and 2 if
         there is no such command.
+
+    Raises:
+        SystemExit: The arguments of the command are malformed, or contain --help.
     """
     if arguments is None:
         arguments = sys.argv[1:]

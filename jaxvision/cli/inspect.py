@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 without warnings, 1 with warnings, 2 for a mistake of the user.
+        It is 130 after Ctrl-C, and 1 if the reader of the output has gone.
 
     Raises:
         SystemExit: The arguments are malformed, or contain --help.

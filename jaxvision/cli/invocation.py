@@ -26,8 +26,8 @@ _MODULES = {
 def run(command: Callable[[], int]) -> int:
     """Run a command and return its exit code.
 
-    A `UserError` becomes one line on stderr, and exit code 2. Ctrl-C gives 130, and a
-    closed pipe behind stdout 1. Any other error is raised.
+    A `UserError` becomes one line on stderr, and exit code 2. Ctrl-C gives 130. A
+    closed pipe behind stdout gives 1. Any other error is raised.
 
     Args:
         command: does the work and returns an exit code.

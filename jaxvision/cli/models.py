@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: as on the command line; None: the arguments of the process.
 
     Returns:
-        The exit code: 0, or 2 if there is no such model.
+        The exit code: 0, or 2 if there is no such model. It is 130 after Ctrl-C, and 1
+        if the reader of the output has gone.
 
     Raises:
         SystemExit: The arguments are malformed, or contain --help.

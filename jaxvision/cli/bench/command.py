@@ -59,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: as on the command line; None: the arguments of the process.
 
     Returns:
-        The exit code: 0, or 2 for a mistake of the user.
+        The exit code: 0, or 2 for a mistake of the user. It is 130 after Ctrl-C, and 1
+        if the reader of the output has gone.
 
     Raises:
         SystemExit: The arguments are malformed, or contain --help.

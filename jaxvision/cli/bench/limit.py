@@ -20,8 +20,10 @@ def limit(
 
     Returns:
         {'by': the resource, 'because': the numbers that show it}. The resource is
-        'input pipeline', 'compute' or 'memory bandwidth'. It is 'overheads' if neither
-        of the last two is busy for half of the step, and 'device' if FLOPs are unknown.
+        'input pipeline' if it delivers fewer images/s than the step takes. Otherwise it
+        is 'compute' or 'memory bandwidth', whichever is busier. It is 'overheads' if
+        neither of these two is busy for half of the step, and 'device' if FLOPs are
+        unknown.
     """
     rate = batch_size / step
     if input_rate is not None and input_rate < rate:

@@ -181,8 +181,8 @@ def transfers(
 ) -> dict[str, Transfer]:
     """Add up the collectives of each group, which share the links one after the other.
 
-    A combined operation pays its latency once. The latency counts in the group of its first array
-    that is waited for.
+    A combined operation pays its latency once. The latency is added to the group of its
+    first array that is waited for, or else of its first array.
 
     Args:
         collectives: all of a program.

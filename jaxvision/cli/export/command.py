@@ -67,10 +67,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, or 2 for a mistake of the user or a file that failed its
-        check.
+        check. It is 130 after Ctrl-C, and 1 if the reader of the output has gone.
 
     Raises:
-        SystemExit: The arguments are malformed, or contain --help.
+        SystemExit: The arguments are malformed, or contain --help, or SIGTERM came.
     """
     if arguments is None:
         arguments = sys.argv[1:]
@@ -145,8 +145,9 @@ def export(
 ) -> dict[str, Json]:
     """Write a run's formats into a folder, which appears whole or not at all.
 
-    A file with rounded weights that fails its check is left out, unless `names` has
-    this file. The report is also printed and written to export.json.
+    If a file with rounded weights cannot be converted or fails its check, it is left
+    out. If `names` has this file itself, that is an error. The report is also printed
+    and written to export.json.
 
     Args:
         workdir: the run's folder.
@@ -163,8 +164,8 @@ def export(
 
     Raises:
         UserError: The run or the format does not exist, a library of a format is not
-            installed, or `out` holds other files. Or the outputs of a file differ too
-            much from those of the run.
+            installed, or `out` holds other files. Or a file cannot be converted, or its
+            outputs differ too much from those of the run.
     """
     from jaxvision.cli.export import from_run
     from jaxvision.cli.runtime import start_jax

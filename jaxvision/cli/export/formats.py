@@ -53,7 +53,7 @@ def savedmodel(
         variables: variables of the function.
         spec: the spec with the inputs and the class names.
         config: the config of the run, which is stored in the SavedModel.
-        folder: the folder of the SavedModel.
+        folder: the folder of the SavedModel, which is made.
         calibration: the content of calibration.json of the run; None or {}: it has none.
 
     Raises:

@@ -75,8 +75,9 @@ def _on_test(metric: str) -> str:
 def writers(run: Run, variables: Tree, files: Sequence[str]) -> dict[str, Write]:
     """Make the functions that write the files.
 
-    For any TFLite file, 256 training examples are read for the ranges of int8. If they
-    lack the inputs, test examples are read.
+    TFLite files compute in float32, whatever the dtype of the run. For any TFLite file,
+    256 training examples are read here, for the ranges of int8. If they lack the
+    inputs, test examples are read.
 
     Args:
         run: the run.

@@ -77,7 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 if every file has a prediction, 1 if some have none, and 2 for
-        a mistake of the user.
+        a mistake of the user. It is 130 after Ctrl-C, and 1 if the reader of the output
+        has gone.
 
     Raises:
         SystemExit: The arguments are malformed, or contain --help.

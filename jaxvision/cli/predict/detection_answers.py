@@ -1,4 +1,4 @@
-"""What is said and drawn of the objects of one image: thresholds, the answer, the picture."""
+"""The objects of one image for the user: thresholds, the answer, the picture."""
 
 import collections
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def thresholds(model: Model, score: float | None) -> tuple[Float[np.ndarray, 'k'
 
     Args:
         model: a detector, with the calibration of its run.
-        score: of the user; None: that of the calibration, or `SCORE`.
+        score: of the user, for all classes; None: those of the calibration, or 0.3.
 
     Returns:
         (the scores, a sentence of where they come from). A class without a calibrated

@@ -50,7 +50,7 @@ def image_ids(paths: Sequence[str]) -> list[int]:
 
 
 def yolo_paths(paths: Sequence[str], out: Path) -> list[Path]:
-    """Name a text file for each image, in a folder of their own, all names different."""
+    """Name a text file for each image, OUT/labels/NAME.txt, all names different."""
     pictures = files.picture_paths(paths, out / YOLO_FOLDER)
     return [picture.with_suffix('.txt') for picture in pictures]
 
@@ -111,7 +111,10 @@ class CocoResults:
 
 @contextlib.contextmanager
 def open_coco(path: Path) -> Iterator[CocoResults]:
-    """Write a list in COCO's result format. After an error, an earlier file is unchanged."""
+    """Write a list in COCO's result format, to which the block adds detections.
+
+    After an error, an earlier file is unchanged.
+    """
     with atomic_write(path) as file:
         file.write('[')
         yield CocoResults(file)

@@ -33,7 +33,7 @@ class Options:
 
     Attributes:
         score: from which a detection is given; None: as in the run's calibration.json.
-        format: further files, a list of `detection_files.FORMATS`.
+        format: further files: 'coco', 'yolo' or 'coco,yolo'; '': none.
         tiles: 'N' or 'N:OVERLAP' in pixels; '': an image is searched as a whole.
         tta: whether to search mirror images and smaller images, too.
     """
@@ -87,7 +87,7 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
 
     Args:
         model: a detector.
-        request: the paths of the images, and the output folder.
+        request: the paths of the images and videos, and the output folder.
         options: thresholds, views and formats.
 
     Raises:
@@ -241,7 +241,7 @@ def show(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DetectionPredictor:
-    """A predictor of objects, which also writes the files of other formats.
+    """A predictor of objects, which also writes the files of other formats for images.
 
     Attributes:
         files: predicts for the images.

@@ -39,7 +39,8 @@ class Tiles:
 
     @classmethod
     def parse(cls, text: str) -> 'Tiles':
-        """Read N or N:OVERLAP, both in pixels.
+        """Read N or N:OVERLAP, both in pixels. OVERLAP is a fifth of N if it is left
+        out.
 
         Raises:
             UserError: The text has another form.
@@ -102,7 +103,7 @@ class Finder:
         return parts * len(self.changes)
 
     def find(self, image: Image, say: Callable[[int], object]) -> Detections:
-        """Find the objects of an image in all of its views.
+        """Find the objects of an image in all of its views, in pixels of the image.
 
         Args:
             image: upright, with 3 channels.
@@ -130,10 +131,10 @@ class Finder:
         return merging.weighted_fusion(merging.joined(merged), views=len(merged))
 
     def find_in_frames(self, images: Sequence[Image]) -> list[Detections]:
-        """Find the objects of the frames of a video, at most `batch_size` of them.
+        """Find the objects of some frames of a video, in pixels of each frame.
 
         Args:
-            images: upright, with 3 channels.
+            images: at most `batch_size` frames, upright, with 3 channels.
         """
         if self.has_views:
             return [self.find(image, lambda done: None) for image in images]
@@ -174,7 +175,10 @@ def mirrored(view: View) -> View:
 
 
 def smaller(view: View) -> View:
-    """Put grey around a view, so that its objects look smaller to the network."""
+    """Add grey to the right of a view and below it: a quarter of its width and height.
+
+    The network then sees smaller objects.
+    """
     height, width = view.map_.size
     below = round(height / _SMALLER) - height
     right = round(width / _SMALLER) - width
@@ -185,7 +189,7 @@ def smaller(view: View) -> View:
 
 
 def smaller_and_mirrored(view: View) -> View:
-    """Mirror a view and put grey around it."""
+    """Mirror a view, and add grey to the right of it and below it."""
     return smaller(mirrored(view))
 
 
@@ -194,7 +198,9 @@ CHANGES = (unchanged, mirrored, smaller, smaller_and_mirrored)
 
 
 def in_view(example: Example, outputs: Records) -> Detections:
-    """Map the outputs of a detector to pixels of the image that was prepared.
+    """Map the valid outputs of a detector to pixels of the image that was prepared.
+
+    Boxes are clipped to the image.
 
     Args:
         example: with the 'warp' and the 'original_size' of the preprocessing.
@@ -214,7 +220,7 @@ def in_view(example: Example, outputs: Records) -> Detections:
 
 @dataclasses.dataclass(frozen=True)
 class _Seen:
-    """What one view of an image shows.
+    """The detections of one view of an image.
 
     Attributes:
         detections: in pixels of the image.

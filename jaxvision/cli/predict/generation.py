@@ -234,7 +234,7 @@ def choose_labels(model: Model, label: str | None, number: int) -> list[int]:
         The numbers of the classes; [] if the generator has no classes.
 
     Raises:
-        UserError: The class does not exist.
+        UserError: The class does not exist, or the generator has no classes.
     """
     if 'label' not in model.spec.inputs:
         if label is not None:
@@ -256,9 +256,9 @@ def choose_labels(model: Model, label: str | None, number: int) -> list[int]:
 def grid_columns(labels: Sequence[int], number: int) -> int:
     """Return the number of columns of the grid.
 
-    Two or more different labels give one column per class, up to the largest label.
-    This holds for at most 20 classes and at most `number`. Otherwise the grid is as
-    square as possible.
+    If there are several different labels, it is 1 + the largest label: one column per
+    class. If this is more than 20 or more than `number`, or the labels do not differ,
+    the grid is as square as possible.
 
     Args:
         labels: the class number of each image; empty: no classes.

@@ -75,8 +75,8 @@ def make(model: Model, request: Request, options: Options) -> 'Restoration':
         options: the place of the masks.
 
     Raises:
-        UserError: An inpainting run has no mask, another run has one, or the task
-            declares no tiling.
+        UserError: An inpainting run has no mask, another run has one, the place of the
+            masks does not exist, or the task declares no tiling.
     """
     check_inputs(model, {'image'}, {'image', 'mask'})
     if model.task.tiling is None:
@@ -325,6 +325,8 @@ class Picture:
         self, rows: Rows, top: int, scale: int
     ) -> UInt8[np.ndarray, 'n w c2']:
         """Restore alpha and the pixels outside the hole, which the network does not return.
+
+        The hole becomes opaque.
 
         Args:
             rows: outputs of the network, uint8 [n, w, 1 or 3].

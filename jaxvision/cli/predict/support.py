@@ -107,7 +107,7 @@ def read_support(model: Model, folder: Path, out: Path) -> tuple[list[str], Reco
 
     Raises:
         UserError: There are fewer than two class folders, the folders are splits, an image
-            cannot be read, or it shows two classes.
+            cannot be read, or equal files are in two classes.
     """
     if not folder.is_dir():
         raise UserError(

@@ -77,7 +77,7 @@ def save(picture: Path, drawing: Drawn, earlier: Collection[Path]) -> Entry:
         picture: path of the picture.
         drawing: the picture, or {'': the picture, FILE: content}. The files go into the
             folder NAME-files beside the picture NAME.png.
-        earlier: files of an earlier report. Those in this folder are removed before.
+        earlier: files of an earlier report. Each one in NAME-files is removed first.
 
     Returns:
         The part of the entry: {'picture': path}, and 'saved': [paths] if there are

@@ -67,9 +67,10 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
             cosine of an image's features with the mean features of each class.
 
     Raises:
-        UserError: The file is missing, damaged or belongs to another model, or the
-            recipe does not exist. Or `by_support` is set for a detector, or a
-            classifier has no head and `by_support` is not set.
+        UserError: The file is missing, damaged or belongs to another model, or
+            `options` name an unknown model or recipe or a size below 1. Or `by_support`
+            is set for a detector. Or a classifier has no head and `by_support` is
+            False.
     """
     from jaxvision.core import config as configs
     from jaxvision.pretrained import packaged_weights, recipes, weights_file
