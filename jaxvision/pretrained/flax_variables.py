@@ -115,8 +115,8 @@ def of_run(config: ConfigDict, file: Path) -> tuple[Tree, tuple[str, ...]]:
 
     Returns:
         ({'params': {'model': tree}, 'model_state': {'model': {collection: tree}}}, names of the
-        classes of the outputs, empty if the file does not reveal them). Shapes are not compared
-        with those of the run.
+        classes of the outputs, '' for an output without a class; empty if the file does
+        not reveal them). Shapes are not compared with those of the run.
 
     Raises:
         UserError: The file is damaged, or its weights are of another model, or need

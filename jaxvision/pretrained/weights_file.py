@@ -54,7 +54,8 @@ class Identity(NamedTuple):
 
     Attributes:
         format: the format of the file.
-        recipe: the preprocessing of its images.
+        recipe: the preprocessing of its images. Some published files are recognised
+            only by their file name, see `known_files`.
         options: the options with which our model computes the same outputs.
         image_size: side of the images in pixels; 0: any.
         classes: the classes of the outputs; empty: unknown.
@@ -109,7 +110,8 @@ def read(path: str | os.PathLike, family: str) -> PretrainedWeights:
 
     Returns:
         The leaves with our names and layouts, and the description of the file. A tensor
-        without a counterpart in our model keeps its published name.
+        without a counterpart in our model keeps its published name. Prefixes of
+        training scripts, such as 'module.', are removed before.
 
     Raises:
         UserError: The file is missing, damaged or of no known format of the family, or

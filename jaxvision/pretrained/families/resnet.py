@@ -31,7 +31,7 @@ _KERAS_KINDS = {'conv': 'conv', 'bn': 'norm'}
 
 
 def torch_module(module: str) -> str:
-    """Rename 'layer1.0.conv1' to 'stage1_block1/conv1'."""
+    """Rename 'layer1.0.conv1' to 'stage1_block1/conv1'; KeyError if it is unknown."""
     match = re.fullmatch(r'layer(\d)\.(\d+)\.(.+)', module)
     if not match:
         return _AROUND[module]
@@ -69,6 +69,8 @@ def from_torch(tensors: Tensors) -> Leaves:
 
 def from_keras(tensors: Tensors) -> Leaves:
     """Convert Keras tensors, which were trained on BGR, with biases before batch norm.
+
+    Variances get 1e-8 more, because the epsilon of Keras is larger than ours.
 
     Args:
         tensors: {'LAYER/WEIGHT': array}.

@@ -65,7 +65,8 @@ def classes(outputs: int) -> OutputClasses:
 
     Returns:
         The classes of COCO if there are 91 outputs, otherwise 'class 1', 'class 2', ...
-        The name is '' for the background and for numbers without a class.
+        The name is '' for the background and for numbers without a class. The numbers
+        are those of the outputs, from 0.
     """
     names = [f'class {number}' for number in range(1, outputs)]
     if outputs == _COCO_OUTPUTS:
