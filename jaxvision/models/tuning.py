@@ -74,7 +74,7 @@ def _has_matrix(params: Tree) -> bool:
 
 
 def head_input(model: nn.Module, variables: Tree, *inputs: Any) -> Float[Array, 'b d']:
-    """Compute the features that a model's head multiplies, in evaluation mode.
+    """Compute the input of a model's head, without `train` and `keys`.
 
     Args:
         model: a model with a module 'head'.

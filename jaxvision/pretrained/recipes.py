@@ -70,7 +70,7 @@ class BoundedRecipe(Recipe):
     longest: int = 1333
 
     def at(self, size: int) -> 'BoundedRecipe':
-        """Copy the recipe for another shorter side in pixels; `longest` scales with it."""
+        """Copy the recipe for another shorter side, and scale `longest` with it."""
         longest = round(self.longest * size / self.size)
         return dataclasses.replace(self, size=size, longest=longest)
 

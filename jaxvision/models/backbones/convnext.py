@@ -62,9 +62,11 @@ class Block(nn.Module):
 class ConvNeXt(nn.Module):
     """A stem of 4x4 patches, then stages of blocks, each at half the resolution of the last.
 
-    A call returns (logits, intermediates): 'stem', 'stage1', 'stage2', ..., 'pooled' (after the
-    last norm), 'logits'. Without a head, the logits are the pooled features. `train` changes
-    nothing: blocks are dropped if there are `keys`, one for each example.
+    A call returns (logits, intermediates): 'stem', 'stage1', 'stage2', ..., 'pooled'
+    (after the last norm), 'logits'. Without a head, the logits are the pooled features.
+    `train` changes nothing: blocks are dropped if there are `keys`, one for each
+    example. Last rows and columns that do not fill a patch, or a pair between stages,
+    are left out.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.

@@ -120,9 +120,9 @@ class ConditionalNorm(nn.Module):
 class Dropout(nn.Module):
     """Dropout with one random mask for each example (Srivastava et al. 2014).
 
-    A fraction `rate` of the values, in [0, 1), becomes 0. The others are scaled by 1 /
-    (1 - rate). The mask depends on the example's key and on the path of this layer. It
-    therefore does not change with the order of a batch, with sharding or with
+    Each value becomes 0 with the probability `rate`, in [0, 1). The others are scaled
+    by 1 / (1 - rate). The mask depends on the example's key and on the path of this
+    layer. It therefore does not change with the order of a batch, with sharding or with
     accumulation. A call is `dropout(x, keys)`, with one key for each example. Without
     keys this is the identity.
     """

@@ -45,9 +45,12 @@ class FasterRCNN(nn.Module):
     A call takes normalised images and returns (outputs, intermediates). The outputs
     are, for N anchors, R regions and K classes after the background:
 
-    - 'objectness' [B, N] (logits) and 'anchor_deltas' [B, N, 4], as in `anchors`.
+    - 'objectness' [B, N] (logits) and 'anchor_deltas' [B, N, 4] for
+      `coders.decode_deltas`, in the order of `anchors`.
     - 'regions' [B, R, 4], edges in pixels, without gradient.
-    - 'logits' [B, R, K + 1] and 'deltas' [B, R, K + 1, 4] of the regions.
+    - 'logits' [B, R, K + 1] and 'deltas' [B, R, K + 1, 4] of the regions. The deltas
+    are
+      for `coders.decode_deltas` with `BOX_WEIGHTS`.
 
     The regions are those of `propose`, with the `limits` of the call, or of the
     function `choose` if the call has one.
@@ -143,8 +146,8 @@ class FasterRCNN(nn.Module):
     ) -> Float[Array, 'b r 4']:
         """The best regions of each image after suppression within each level.
 
-        Regions are clipped to the limits, and those with a side below 0.001 pixels left
-        out.
+        Regions are clipped to the limits. Regions with a side below 0.001 pixels are
+        left out.
 
         Args:
             objectness: logits of all anchors, in the order of `anchors`.
@@ -154,8 +157,8 @@ class FasterRCNN(nn.Module):
                 clipped, pixels; None: `size`, twice.
 
         Returns:
-            Edges in pixels, the best region first. The last ones may be padding, which
-            is 0.
+            [ymin, xmin, ymax, xmax] in pixels, the best region first. The last regions
+            may be padding, which is 0.
         """
         boxes, levels = self.anchors(size)
         if limits is None:
@@ -210,8 +213,8 @@ class FasterRCNN(nn.Module):
         """List all anchors in pixels, and the number of each one's level.
 
         Level 0 is the finest. Each level is listed row by row, and each cell's anchors
-        in the order of `ratios`. They are centred on its top-left corner, and may leave
-        the image.
+        in the order of `ratios`. Anchors are centred on the top-left corner of their
+        cell, and may leave the image.
 
         Args:
             size: (height, width) of the image, pixels.

@@ -126,10 +126,10 @@ class FeaturePyramid(nn.Module):
 
 
 def enlarged(x: FeatureMap, height: int, width: int) -> FeatureMap:
-    """Double a map by the nearest cell; `height` and `width` are those of the result.
+    """Enlarge a map by the nearest cell to `height` and `width`.
 
-    Along an even side each cell is repeated. Along an odd one a cell in the middle is
-    not.
+    Each is twice the side of the map, or one less. In the first case each cell is
+    repeated, in the second case all but a cell in the middle.
     """
     if height == 2 * x.shape[1] and width == 2 * x.shape[2]:
         return x.repeat(2, axis=1).repeat(2, axis=2)
@@ -191,7 +191,8 @@ class PyramidBackbone(nn.Module):
         Rows and columns are rounded up, so that the cells cover the image.
 
         The stride of an extra map is the image's size over the map's, rounded down, as in
-        torchvision. It is 2 to the power of the level only if the sides are multiples of it.
+        torchvision. It can be less than twice the stride before, if the image's sides
+        are no multiples of twice this stride.
 
         Args:
             size: (height, width) of the image, pixels.

@@ -146,8 +146,8 @@ class RetinaNet(nn.Module):
     """A backbone with a pyramid, and a head for the anchors of its maps.
 
     A call takes normalised images and returns (outputs, intermediates). The outputs are
-    'logits' [B, N, K], without background, and 'deltas' [B, N, 4], level by level in
-    the order of `anchors`.
+    'logits' [B, N, K], without background, and 'deltas' [B, N, 4] for
+    `coders.decode_deltas`, level by level in the order of `anchors`.
 
     Attributes:
         features: the backbone and its pyramid.
@@ -189,7 +189,8 @@ class RetinaNet(nn.Module):
         """List the anchors of each level in pixels, the finest level first.
 
         Each level is listed row by row, nine anchors a cell: three sizes of each ratio.
-        They are centred on the cell's top-left corner, and may leave the image.
+        Anchors are centred on the top-left corner of their cell, and may leave the
+        image.
 
         Args:
             size: (height, width) of the image, pixels.

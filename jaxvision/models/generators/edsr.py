@@ -60,9 +60,10 @@ class EDSR(nn.Module):
     The last layer starts at zero, so that training starts from bicubic interpolation. The papers'
     networks do not add the bicubic image, and all of them have convolutions at high resolution.
 
-    A call takes images [B, H, W, C] in [0, 1]. It returns (images `scale` times as
-    large, not clipped, intermediates). The latter have the low resolution: 'head',
-    'block1', 'block2', ..., 'body'. `train` matters only with batch norm.
+    A call takes images [B, H, W, C] in [0, 1]. It returns (images, intermediates). The
+    images are `scale` times as high and wide, and not clipped. The intermediates have
+    the low resolution: 'head', 'block1', 'block2', ..., 'body'. `train` matters only
+    with batch norm.
 
     Attributes:
         scale: factor of enlargement.

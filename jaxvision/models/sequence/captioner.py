@@ -110,7 +110,8 @@ class Captioner(nn.Module):
         Args:
             seen: (features, keys) from `see`.
             state: (cell, output) of the LSTM, from `see` or from the previous word.
-            word: ids of the previous words, [B].
+            word: ids of the previous words, [B]; `decoding.BEGIN` before the first
+                word.
 
         Returns:
             The new state, the logits of the next word [B, V], and attention weights [B, h, w],

@@ -22,7 +22,7 @@ class ConvLSTMNet(nn.Module):
     which come first. It returns (logits [B, K], intermediates): 'map' and 'states' [B,
     T, h, w, N], 'logits'. The logits are the logarithm of the class probabilities
     averaged over the valid frames. `train` and `keys` change nothing. Without a head,
-    the features count as the logits of a frame.
+    the mean of the 'states' over pixels counts as the logits of a frame.
 
     Attributes:
         num_classes: the number of classes K, 0 for no head.

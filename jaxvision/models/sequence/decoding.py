@@ -45,7 +45,8 @@ def forced(
         words: ids of the words of true sequences, [B, L].
 
     Returns:
-        Logits [B, L, V] of each of these words, and the extras [B, L, ...].
+        Logits [B, L, V] over the vocabulary at each position, and the extras [B, L,
+        ...].
     """
     pads = ((0, 0), (1, 0))
     inputs = jnp.pad(words[:, :-1], pads, constant_values=BEGIN)
@@ -225,8 +226,8 @@ def largest(
         count: the number of values to find, at most N.
 
     Returns:
-        The values in descending order [count, B], and their columns. Of equal values the first
-        column comes first.
+        The values in descending order [count, B], and their columns. Among equal values
+        the first column comes first.
     """
 
     def take(values, _):

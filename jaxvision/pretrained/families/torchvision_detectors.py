@@ -1,4 +1,4 @@
-"""What the formats of torchvision's detectors have in common.
+"""The common parts of the formats of torchvision's detectors.
 
 torchvision's boxes are [xmin, ymin, xmax, ymax], so that the two deltas of a pair change places.
 Its outputs for COCO are the numbers of the categories, 0 (background) to 90. Eleven of them stand
