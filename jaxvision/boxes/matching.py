@@ -35,7 +35,8 @@ class Matches(NamedTuple):
     Attributes:
         index: number of the ground-truth box, or `NONE`.
         ignored: whether a candidate is neither positive nor negative.
-        quality: IoU or aligned score with the matched box, 0 without one.
+        quality: of the match, in [0, 1], as each function defines it; 0 without a
+            match.
     """
 
     index: Classes
@@ -101,12 +102,13 @@ def simota(
     Args:
         boxes: predicted boxes.
         class_costs: classification loss of each prediction for each ground-truth box.
+            The cost of a pair is this loss - 3 log(IoU).
         centers: (y, x) of each prediction's cell, pixels.
         strides: of each prediction's feature map, pixels.
         truth: ground-truth boxes.
         valid: False for padding of `truth`.
-        radius: strides from the centre of a box within which cells are near. Cells near
-            it and inside the box are preferred.
+        radius: half the side, in strides, of the square around a box's centre in which
+            cells are near.
         candidates: number of largest IoUs that are summed.
 
     Returns:
@@ -144,7 +146,8 @@ def task_aligned(
     Args:
         boxes: predicted boxes.
         scores: predicted probability of each ground-truth box's class, in [0, 1].
-        centers: (y, x) of each prediction's cell, pixels; it must lie inside the box.
+        centers: (y, x) of each prediction's cell, pixels. A prediction can only match a
+            box that holds this point.
         truth: ground-truth boxes.
         valid: False for padding of `truth`.
         number: candidates that a ground-truth box takes at most.
@@ -153,8 +156,8 @@ def task_aligned(
             largest IoU.
 
     Returns:
-        Matches whose quality is the normalised alignment: the target of the score. The best
-        candidate of a box has the box's largest IoU.
+        Matches whose quality is score^alpha * IoU^beta, the target of the score. It is
+        scaled for each box, so that its best match gets the largest IoU of its matches.
     """
     inside = _is_inside(centers, truth) & valid
     ious = jnp.where(inside, overlap.pairwise_iou(boxes, truth), 0)

@@ -103,7 +103,7 @@ def inside(annotations: Path | str, folder: Path, name: str) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; pathlib's raises an error at some names."""
+    """Whether a path is a file; False at names at which pathlib raises an error."""
     return os.path.isfile(path)
 
 

@@ -161,7 +161,7 @@ class BoxDataset:
 
         Raises:
             UserError: There is no such split, an annotation gives another size than its image
-                has, or no box is left of all.
+                has, or no box of the split is usable.
         """
         split = find_split(self._listing.name, split, self.splits)
         images = self._images[split]

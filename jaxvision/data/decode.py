@@ -295,7 +295,8 @@ def opened(data: bytes) -> 'Iterator[tuple[Image.Image, pillow_modes.Meaning]]':
     """Open encoded bytes with Pillow in a `with` block.
 
     Yields:
-        (the image, upright; what its numbers mean), the arguments of `converted`.
+        (the image, upright; the meaning of its pixel values), as `converted` takes
+        them.
 
     Raises:
         Unreadable: The image is damaged, in no known format, or too large. Any error
@@ -343,7 +344,7 @@ def converted(
     Args:
         image: as `opened` yields it.
         channels: 1 (luma) or 3 (RGB), with transparency over white; 4: RGB and alpha.
-        meaning: what the numbers of the image mean.
+        meaning: of the pixel values, as `opened` yields it.
     """
     width, height = image.size
     pixels = np.empty((height, width, channels), np.uint8)

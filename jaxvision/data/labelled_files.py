@@ -220,7 +220,7 @@ def name_in(root: Path, path: Path) -> str:
 
 
 def printable(notes: Iterable[str]) -> tuple[str, ...]:
-    """Notes that any terminal can show, whatever bytes the names of files are."""
+    """Notes with a backslash escape for each byte of a file name that is not UTF-8."""
     return tuple(note.encode(errors='backslashreplace').decode() for note in notes)
 
 

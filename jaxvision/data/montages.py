@@ -35,7 +35,8 @@ class Montages(RowSource):
         Args:
             source: its examples hold 'video' uint8 [T, H, W, C], all of one shape, and
                 'video_mask' [T].
-            number: how many videos to make. Each has T / 4 to T frames.
+            number: how many videos to make. Each has T // 4 to T frames before the
+                padding.
         """
         self._source = source
         self._number = number

@@ -261,8 +261,8 @@ class Configuration:
         holds: the keys of an example.
         frames: the length of each video.
         lengths: the number of examples of 'train' and 'test'.
-        label: draws the label of an example from its generator, as `compose` does
-            first. None if there are no labels.
+        label: `(generator of the row) -> label`, equal to the label that `compose`
+            draws first from an equal generator. None if there are no labels.
     """
 
     compose: Callable[..., Example]

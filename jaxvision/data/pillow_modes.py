@@ -26,12 +26,12 @@ _SIGNED = 2
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
-    """What the numbers of a grey image of 16 bits mean.
+    """The meaning of the pixel values of a grey image of 16 bits.
 
     Attributes:
-        largest: the number of full intensity.
+        largest: the value of full intensity.
         white_is_zero: whether 0 is white and `largest` black.
-        transparent: the number of pixels that are transparent; -1: none are.
+        transparent: the value of transparent pixels; -1: no pixel is transparent.
     """
 
     largest: int = 65535
@@ -79,7 +79,7 @@ def eight_bits(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w
 
     Args:
         image: of any mode but 'F'.
-        meaning: of its numbers. It is used only where they have 16 bits.
+        meaning: of the pixel values. It is used only if they have 16 bits.
 
     Returns:
         [h, w] for an image in grey of 16 bits, or of at most 8 bits without transparency.
@@ -105,7 +105,7 @@ def with_alpha(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w
 
     Args:
         image: of any mode but 'F'.
-        meaning: of its numbers. It is used only where they have 16 bits.
+        meaning: of the pixel values. It is used only if they have 16 bits.
     """
     if not image.mode.startswith('I'):
         return np.asarray(image.convert('RGBA'))

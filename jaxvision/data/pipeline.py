@@ -25,7 +25,7 @@ class Counter(Protocol):
     """Counts the unreadable examples that are left out."""
 
     def add(self, where: str, error: Exception) -> None:
-        """Count one example, again at each further reading. Worker threads call it.
+        """Count an unreadable example at each reading. Worker threads call it.
 
         Args:
             where: the name of the example in messages.
@@ -81,13 +81,13 @@ def train_batches(
 
     Args:
         source: the examples.
-        prepare: makes arrays of an example, with a generator that is a function of (seed, step,
-            row). None if examples are arrays. It may raise `Unreadable`.
+        prepare: `(example, generator) -> {name: array}`. The generator is a function of
+            (seed, step, row). None if examples are arrays. It may raise `Unreadable`.
         seed: of the shuffles and the generators.
         batch_size: the examples of a global batch.
         start: the number of the first batch.
         stop: the number after that of the last batch.
-        process: (number of this process, number of all processes).
+        process: (number of this process from 0, how many processes there are).
         threads: how many threads read ahead. With 0, a batch is read when it is asked for.
         on_corrupt: 'stop', or 'replace' to take the next readable row for an unreadable one.
         counter: counts the unreadable examples.
@@ -127,10 +127,10 @@ def eval_batches(
 
     Args:
         source: the examples.
-        prepare: makes arrays of an example; None if examples are arrays. It gets None
-            in place of a generator, and may raise `Unreadable`.
+        prepare: `(example, None) -> {name: array}`, without a generator. None if
+            examples are arrays. It may raise `Unreadable`.
         batch_size: the examples of a global batch.
-        process: (number of this process, number of all processes).
+        process: (number of this process from 0, how many processes there are).
         threads: how many threads read ahead. With 0, a batch is read when it is asked for.
         on_corrupt: 'stop', or 'replace' to leave out unreadable rows.
         counter: counts the unreadable examples.

@@ -151,7 +151,7 @@ def count(video: Video) -> int:
     """Count the frames that can be read.
 
     A file is decoded for it, because headers and packets are not always right. The
-    count for a path is kept until the file changes.
+    count for a path is cached in memory until the file changes.
 
     Raises:
         Unreadable: The video is damaged, cut off, no video, or has no frames.
@@ -170,7 +170,7 @@ def even_rows(video: Video) -> FrameNumbers:
 
     These are all frames in order, unless a file stores them at a variable rate. Then
     frames that last long come several times, and some that last shorter are passed
-    over. The numbers for a path are kept until the file changes.
+    over. The numbers for a path are cached in memory until the file changes.
 
     Raises:
         Unreadable: The video is damaged, cut off, no video, or has no frames.

@@ -27,10 +27,13 @@ _FORMATS = 'mov,mp4,matroska,webm,avi,gif,mpeg,mpegts,asf,flv,ogg'
 
 @contextlib.contextmanager
 def opened(video: File) -> 'Iterator[tuple[InputContainer, VideoStream]]':
-    """Open a file for a `with` block: its container and its first video stream.
+    """Open a video file in a `with` block.
 
     Args:
         video: a file's path or its bytes.
+
+    Yields:
+        (the container, its first video stream).
 
     Raises:
         Unreadable: The file cannot be read, or holds no video that FFmpeg knows. Errors

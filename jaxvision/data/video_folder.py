@@ -41,12 +41,13 @@ class VideoFolder(FileDataset):
 
     Args:
         root: the folder.
-        identify: called with paths; gives a text for each that identifies its content.
+        identify: called with paths when a split is opened; gives a text for each that
+            identifies its content.
 
     Raises:
-        UserError: There is no such folder, no training video, only one class, a class
-            without videos or without training videos, or videos both in class folders
-            and beside them.
+        UserError: There is no such folder, no training video, or only one class. A
+            class lacks videos or training videos. Videos are both in class folders and
+            beside them.
     """
 
     def __init__(self, root: Path, identify: Identify = content.identify):

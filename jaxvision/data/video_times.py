@@ -22,8 +22,8 @@ _MOST_TIMES = 2**20  # of one video that are evenly spaced
 def edges(video: video_file.File) -> Edges:
     """When each frame appears, and when the last one disappears.
 
-    The file is decoded for it. The results for the last 64 paths are kept until the
-    files change.
+    The file is decoded for it. The results for the last 64 paths are cached in memory
+    until the files change.
 
     Args:
         video: a file's path or its bytes.

@@ -151,10 +151,10 @@ def _numbered(example: Example, row: int) -> Example:
 
 
 class Converted(Wrapper):
-    """A source whose examples a function changes whenever they are read.
+    """A source whose examples `convert(example)` replaces whenever they are read.
 
-    The function must not change labels, captions or boxes, nor add keys: `info` and
-    the methods for these stay those of the other source.
+    It must not change labels, captions or boxes, nor add keys: `info` and the methods
+    for these stay those of the other source.
     """
 
     def __init__(self, source: Source, convert: Callable[[Example], Example]):
@@ -355,7 +355,7 @@ def few_per_class(labels: Labels, number: int, class_names: Sequence[str]) -> Ch
         The rows, in ascending order.
 
     Raises:
-        UserError: A row has several labels, or a class has fewer rows.
+        UserError: The labels are multi-label [N, K], or a class has fewer rows.
     """
     if labels.ndim > 1:
         raise UserError(

@@ -90,10 +90,11 @@ def free_form(
 ) -> Mask:
     """Mask the random strokes of a brush (Yu et al. 2019, algorithm 1).
 
-    Strokes start anywhere and turn by about 2/5 of a circle, left and right alternately. As in the
-    authors' code, segments have a mean length of sqrt(h^2 + w^2) / 8, and brushes a width of 12/256
-    to 40/256 of the side. The brush stops at the pixel that makes the hole large enough. If all
-    strokes together are too small, they grow thicker.
+    Strokes start anywhere and turn by about 2/5 of a circle, left and right
+    alternately. As in the authors' code, segments have a mean length of sqrt(h^2 + w^2)
+    / 8, and brushes a width of 12/256 to 40/256 of sqrt(h w). The brush stops at the
+    pixel that makes the hole large enough. If all strokes together are too small, they
+    grow thicker.
 
     Args:
         key: random key of the strokes.

@@ -54,8 +54,8 @@ class Warp:
         """Cut out a rectangle; a negative corner pads.
 
         Args:
-            top: row of the corner, pixels.
-            left: column of the corner, pixels.
+            top: row of the top-left corner, pixels.
+            left: column of the top-left corner, pixels.
             size: (height, width) of the rectangle, pixels.
         """
         matrix = np.eye(2, 3)
