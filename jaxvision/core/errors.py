@@ -20,7 +20,8 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
         known: the names that exist.
 
     Returns:
-        The error. Its message lists all known names, and suggests one that is similar.
+        The error. Its message lists all known names but '', and suggests a similar one
+        if there is one.
     """
     # '' stands for a default, which has no name.
     known_names = [known_name for known_name in known if known_name]
@@ -41,7 +42,8 @@ def not_a_choice(field: str, value: object, choices: Iterable[object]) -> UserEr
         choices: the values that the field may have.
 
     Returns:
-        The error. Its message lists the choices, and suggests one that is similar.
+        The error. Its message lists the choices, and suggests a similar one if there is
+        one.
     """
     known = [repr(choice) for choice in choices]
     nearest = difflib.get_close_matches(repr(value), known, 1, 0.4)

@@ -110,7 +110,10 @@ class Checkpoints:
         return value
 
     def steps(self) -> list[int]:
-        """List the steps of all checkpoints, in rising order."""
+        """List the steps of all checkpoints in rising order.
+
+        A save that is still running is listed too.
+        """
         return sorted(self._manager.all_steps())
 
     def has_best(self) -> bool:

@@ -23,8 +23,8 @@ from jaxvision.train.writers import listed
 def solve(run: Run, state: TrainState) -> TrainState:
     """Set the leaves of a state that `task.fit` solves for, if the task has a fit.
 
-    All processes of a run must call it together. A single process keeps the records of
-    the training split in the user's cache.
+    All processes of a run must call it together. A single process reads the records of
+    the training split from the user's cache, or computes them and writes them there.
 
     Args:
         run: the run.

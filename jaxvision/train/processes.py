@@ -176,9 +176,9 @@ def _gather(text: str) -> list[str]:
 def stop_signal() -> Iterator[Callable[[int], bool]]:
     """Handle signals that ask the run to save and stop.
 
-    With one process, SIGTERM or the first Ctrl-C asks for it, and the second signal interrupts.
-    With several processes, SIGTERM to any process asks for it, through the handler of JAX.
-    Ctrl-C is then left to the launcher of the processes.
+    With one process, SIGTERM or Ctrl-C asks for it, and a second signal raises
+    KeyboardInterrupt. With several processes, SIGTERM to any process asks for it, by
+    JAX. Ctrl-C is then left to the launcher of the processes.
 
     Yields:
         `asked(step)`: whether to save and stop after this step, the same on all processes.

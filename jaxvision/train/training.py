@@ -108,6 +108,10 @@ class Training:
 
         Returns:
             The records of the main evaluation.
+
+        Raises:
+            UserError: `train.best` is none of the metrics, or an example is unreadable
+                while `data.on_corrupt` is 'stop'.
         """
         run = self.run
         step = int(state.step)

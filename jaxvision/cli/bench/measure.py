@@ -50,9 +50,10 @@ def measure(compiled: Compiled, effort: Effort, read_input: bool = True) -> Json
         read_input: whether to measure the input pipeline.
 
     Returns:
-        The report as values for JSON, {part: values}. FLOPs and their bytes are of all
-        devices together, memory is of each device. A part without a number has the
-        reason in 'why'.
+        The report as values for JSON, {part: values}. The parts are 'device', 'dtype',
+        'batch_size', 'compile', 'step', 'compute', 'memory', 'input', 'limit' and
+        'inference'. FLOPs and their bytes are of all devices together, memory is of
+        each device. A part without a number has the reason in 'why'.
     """
     run = compiled.run
     # The update takes the inputs of the spec. An example may lack some of them.

@@ -334,8 +334,8 @@ def table(rows: dict[str, Json]) -> str:
     """Format the report as lines of a table.
 
     Args:
-        rows: {name: row of the report}. The first metric of the first row is shown, and
-            all rows must have it.
+        rows: {name: row of the report}, from `row` and `Reference.row`. The first
+            metric of the first row is shown, and all rows must have it.
     """
     first_row = next(iter(rows.values()))
     metric = next(iter(first_row['metrics']), '')

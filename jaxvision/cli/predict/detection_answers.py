@@ -100,7 +100,7 @@ def draw(
 
     Args:
         model: with the names of the classes.
-        image: at its full size, with 3 channels.
+        image: at its full size, with 3 channels. A small one is enlarged.
         found: in pixels of the image.
         ids: a text before each caption; empty: none.
     """

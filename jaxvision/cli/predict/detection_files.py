@@ -62,7 +62,7 @@ def write_yolo(path: Path, answer: Json, class_names: Sequence[str]) -> None:
 
     Args:
         path: of the file.
-        answer: for one image, as in predictions.json.
+        answer: for one image, with 'size' and 'detections' as in predictions.json.
         class_names: of the model, whose order numbers the classes.
     """
     width, height = answer['size']
@@ -96,7 +96,8 @@ class CocoResults:
 
         Args:
             image_id: number of the image.
-            detections: as in predictions.json.
+            detections: as in predictions.json. Their 'category_id', 'bbox' and 'score'
+                are written.
         """
         for detection in detections:
             result = {

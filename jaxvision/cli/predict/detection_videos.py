@@ -118,7 +118,7 @@ class Videos:
 
     @property
     def outputs(self) -> list[Path]:
-        """The files that will be written beside predictions.json."""
+        """The files beside predictions.json: NAME.jsonl, and NAME.mp4 if `draws`."""
         suffixes = ['.jsonl', '.mp4'] if self.draws else ['.jsonl']
         return [
             place.with_suffix(suffix)
@@ -126,7 +126,12 @@ class Videos:
         ]
 
     def predict(self) -> Iterator[list[Entry]]:
-        """Predict for one video at a time; see `Predictor`."""
+        """Predict for one video at a time, and write its files.
+
+        Yields:
+            A list with the entry of one video, in the order of `names`. An unreadable
+            video has the reason under 'error', and does not stop the others.
+        """
         for name, place in zip(self.names, self.places, strict=True):
             try:
                 yield [self._predict(name, place)]

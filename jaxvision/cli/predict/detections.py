@@ -169,6 +169,9 @@ def read(model: Model, path: str, draws: bool) -> Example:
         path: of the image.
         draws: whether the example also gets 'original', the encoded image.
 
+    Returns:
+        The prepared example, with the input arrays, 'warp' and 'original_size'.
+
     Raises:
         Unreadable: The file is no image, or it is damaged.
     """
@@ -288,7 +291,13 @@ class DetectionPredictor:
         return about
 
     def predict(self) -> Iterator[list[Entry]]:
-        """Predict for a batch of files at a time; see `Predictor`."""
+        """Predict for a batch of images or for one video at a time, and write the
+        files.
+
+        Yields:
+            The entries in the order of `names`. A file without a prediction has the
+            reason under 'error', and does not stop the others.
+        """
         done = 0
         with self._writers() as writers:
             batches = self.files.predict() if self.files.names else ()

@@ -106,7 +106,7 @@ class CSPLayer(nn.Module):
 
     Attributes:
         channels: of the output.
-        depth: bottlenecks.
+        depth: number of bottlenecks.
         shortcut: whether a bottleneck adds its input.
         common: of the network.
     """
@@ -182,7 +182,8 @@ class CSPDarknet(nn.Module):
 
     Attributes:
         width: channels of the stem; each stage doubles them.
-        depth: bottlenecks of the first and the last stage; the others have three times as many.
+        depth: number of bottlenecks of the first and the last stage. The others have
+            three times as many.
         common: of the layers.
     """
 
@@ -236,8 +237,8 @@ class PathAggregation(nn.Module):
     the backbone by name).
 
     Attributes:
-        backbone: of the maps.
-        depth: bottlenecks of each layer.
+        backbone: computes the maps of the three strides.
+        depth: number of bottlenecks of each layer.
         common: of the layers.
     """
 

@@ -39,7 +39,7 @@ class DenseHead(nn.Module):
         num_classes: without background.
         strides: pixels of a cell of each map, in the order of the maps.
         width: channels of the convolutions.
-        depth: 3x3 convolutions of each branch.
+        depth: number of 3x3 convolutions of each branch.
         momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.
@@ -193,7 +193,7 @@ def make(
         param_dtype: of the parameters.
         strides: pixels of a cell of each map that has a head, the finest first.
         width: channels of the pyramid and the heads.
-        depth: 3x3 convolutions of each branch of a head.
+        depth: number of 3x3 convolutions of each branch of a head.
         momentum: fraction of the running statistics that a training step keeps. The
             backbone takes it too, unless its options say otherwise.
         backbone: options of the backbone by name; None: its defaults.

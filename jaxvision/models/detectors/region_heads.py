@@ -21,8 +21,8 @@ class RegionProposals(nn.Module):
     row, and the anchors of a cell together.
 
     Attributes:
-        anchors_per_cell: of each level.
-        depth: 3x3 convolutions before the outputs.
+        anchors_per_cell: number of anchors of a cell, on every level.
+        depth: number of 3x3 convolutions before the outputs.
         dtype: of the computation.
         param_dtype: of the parameters.
     """
@@ -80,8 +80,8 @@ class BoxHead(nn.Module):
     Attributes:
         num_classes: without background.
         width: of the dense layers.
-        convs: 3x3 convolutions before the dense layers, each with batch norm.
-        depth: dense layers.
+        convs: number of 3x3 convolutions before the dense layers, each with batch norm.
+        depth: number of dense layers.
         momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.

@@ -39,8 +39,8 @@ class AnchorOutputs(nn.Module):
     classes are matched by name.
 
     Attributes:
-        anchors_per_cell: of each level.
-        numbers: outputs of an anchor.
+        anchors_per_cell: number of anchors of a cell, on every level.
+        numbers: number of outputs of an anchor.
         bias_init: initialiser of the bias.
         param_dtype: of the parameters and of the computation.
     """
@@ -77,7 +77,7 @@ class AnchorHead(nn.Module):
 
     Attributes:
         num_classes: without background.
-        anchors_per_cell: of each level.
+        anchors_per_cell: number of anchors of a cell, on every level.
         norm: 'none', or 'group' after each convolution of a branch.
         dtype: of the computation.
         param_dtype: of the parameters.

@@ -91,9 +91,9 @@ class Generator(nn.Module):
     """From a learned 4x4 map, weighted by the latent, to the image.
 
     The first of N stages has 4x4 pixels, and each further one twice the size. A call
-    maps latents [B, Z], and labels [B] if there are classes, to images [B, S, S, C],
-    where S is patch * 4 * 2^(N - 1). The images are meant to be in [-1, 1], but are not
-    clipped. `train` matters only with norm 'batch': the statistics of the batch are
+    maps latents [B, Z], and labels [B] if there are classes, to images [B, S, S, C].
+    The side S is patch * 4 * 2^(N - 1). The images are meant to be in [-1, 1], but are
+    not clipped. `train` matters only with norm 'batch': the statistics of the batch are
     used, and the running ones updated.
 
     Attributes:
