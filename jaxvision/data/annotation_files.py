@@ -62,7 +62,7 @@ def as_list(value: Value) -> list[Value]:
 
 
 def shown(value: Value) -> str:
-    """The `repr` of a value for messages, cut to at most 200 characters."""
+    """The abbreviated `repr` of a value for messages, at most 200 characters."""
     short = reprlib.Repr()
     short.maxother = short.maxstring = short.maxlong = 60
     short.maxlevel = 2

@@ -81,7 +81,7 @@ class Report:
     """What a dataset holds.
 
     Attributes:
-        summary: the lines that a training run begins with.
+        summary: the lines of `summary.lines`, with which a training run begins.
         warnings: what looks wrong, a sentence each.
         splits: a report on each of 'train', 'validation' and 'test' that there is.
         pictures: {class: thumbnails of training examples}, of at most 64 pixels a side;

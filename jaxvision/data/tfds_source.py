@@ -79,6 +79,9 @@ class TfdsDataset:
         TFDS writes the label -1, or no boxes, into a secret test split. Only the first
         label, or the boxes of the first 100 rows, are read. A dataset without labels
         needs only examples.
+
+        Raises:
+            UserError: There is no such split.
         """
         source = TfdsSource(self._info, split, self._raw(split), ())
         if not len(source):
@@ -117,10 +120,7 @@ class TfdsDataset:
 
 
 class TfdsSource(RowSource):
-    """A split of a TFDS dataset: encoded images or videos.
-
-    They have labels, captions, both, or boxes.
-    """
+    """Encoded images or videos of a TFDS split, with labels, captions, both, or boxes."""
 
     def __init__(
         self,
@@ -185,9 +185,7 @@ class TfdsSource(RowSource):
     def labels(self) -> Labels:
         """int32 [N], the class of each row, -1 where it is not known.
 
-        Each call reads all records.
-
-        The dataset has to have labels: `info.has_labels`.
+        Each call reads all records. The dataset has to have labels: `info.has_labels`.
         """
         labels = [
             self._labels_of(range(start, min(start + 1000, len(self))))
