@@ -78,7 +78,7 @@ class SplitReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a dataset holds.
+    """The content of a dataset, as `inspect` found it.
 
     Attributes:
         summary: the lines of `summary.lines`, with which a training run begins.

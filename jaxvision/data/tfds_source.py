@@ -120,7 +120,7 @@ class TfdsDataset:
 
 
 class TfdsSource(RowSource):
-    """Encoded images or videos of a TFDS split, with labels, captions, both, or boxes."""
+    """Encoded images or videos of a split, with labels, captions, both, or boxes."""
 
     def __init__(
         self,
