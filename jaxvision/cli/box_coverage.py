@@ -25,8 +25,8 @@ def load(name: str, source: str) -> Config:
     """Load the config whose detector is compared with the boxes.
 
     Args:
-        name: of the config, as for `--config`; '': detection:SOURCE.
-        source: of the dataset.
+        name: name of the config, as for `--config`; '': 'detection:SOURCE'.
+        source: the dataset, as for `data.source`. It is used for the name '' only.
 
     Raises:
         UserError: There is no such config, or it trains no detector.
@@ -44,9 +44,9 @@ def measure(config: Config, source: Source, images: BoxesOfImages) -> dict[str, 
     """Measure how well a detector can see the boxes of images.
 
     Args:
-        config: of the detector.
+        config: the config of the detector.
         source: the training split.
-        images: the boxes and the size of each image.
+        images: (boxes, (height, width)) of each image, in pixels.
 
     Returns:
         {sentence: fraction of the boxes}, {} without boxes. With anchors: the boxes
@@ -71,7 +71,7 @@ def resized(images: BoxesOfImages, size: Size) -> Boxes:
     """Move boxes to the canvas that the network sees in evaluation.
 
     Args:
-        images: the boxes and the size of each image.
+        images: (boxes, (height, width)) of each image, in pixels.
         size: (height, width) of the canvas, pixels.
 
     Returns:

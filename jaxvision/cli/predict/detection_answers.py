@@ -18,7 +18,7 @@ SCORE = 0.3
 
 
 def thresholds(model: Model, score: float | None) -> tuple[Float[np.ndarray, 'k'], str]:
-    """Choose the score of each class from which its objects are given.
+    """Choose, for each class, the least score of an object that is given.
 
     Args:
         model: a detector, with the calibration of its run.

@@ -54,7 +54,8 @@ class Tracker:
         """Begin a video.
 
         Args:
-            scores: of each class, from which an object gets a number.
+            scores: for each class, the least score with which a new object gets a
+                number.
             rate: frames a second.
 
         Raises:
@@ -104,7 +105,8 @@ class Videos:
 
     Attributes:
         finder: finds the objects of a frame.
-        scores: of each class, from which its objects are given.
+        scores: for each class, the least score of an object that is given. An object
+            with a number is given below it too.
         names: the user's videos.
         places: OUT/NAME.png for each, whose suffix is replaced.
         draws: whether to write the videos with boxes.

@@ -32,7 +32,8 @@ class Options:
     """The arguments of a detector.
 
     Attributes:
-        score: from which a detection is given; None: as in the run's calibration.json.
+        score: least score of a detection that is given; None: as in the run's
+            calibration.json.
         format: further files: 'coco', 'yolo' or 'coco,yolo'; '': none.
         tiles: 'N' or 'N:OVERLAP' in pixels; '': an image is searched as a whole.
         tta: whether to search mirror images and smaller images, too.
@@ -225,7 +226,7 @@ def show(
 
     Args:
         model: a detector.
-        scores: of each class, from which its objects are given.
+        scores: for each class, the least score of an object that is given.
         example: a prepared example, with 'original' if a picture is needed.
         outputs: of the detector for this example.
 
@@ -252,7 +253,7 @@ class DetectionPredictor:
         out: the output folder.
         formats: of the further files.
         class_names: of the model.
-        thresholds: {class: score} from which its objects are given.
+        thresholds: {class: least score of an object that is given}.
         origin: a sentence of where the thresholds come from.
         column: as in `Predictor`.
     """
