@@ -178,8 +178,8 @@ class Preprocessing:
     def by_rule(self, resize: ResizeRule) -> 'Preprocessing':
         """Copy this preprocessing with another rule than 'shorter_side'.
 
-        Size, mean and std stay. The copy has no recipe, since recipes have the rule
-        'shorter_side'.
+        Size, mean and std stay. The copy has no `recipe`, `shorter` and
+        `interpolation`.
         """
         return dataclasses.replace(
             self, resize=resize, shorter=0, interpolation='', recipe=''

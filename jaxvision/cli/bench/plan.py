@@ -251,7 +251,8 @@ def once_bytes(costs: Costs) -> int:
 
 
 def peak_bytes(costs: Costs) -> int:
-    """Return the peak memory of a step in bytes; the new state replaces the old one.
+    """Return the peak memory of a step, bytes per device; the new state replaces the
+    old.
 
     The peak is too high for bfloat16, because XLA computes bfloat16 as float32 on a CPU. A step of
     ResNet-50 has 597 MB of temporaries compiled for a CPU, and 319 MB compiled for v5e.

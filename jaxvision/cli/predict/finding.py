@@ -96,7 +96,7 @@ class Finder:
         return self.tiles is not None or len(self.changes) > 1
 
     def count(self, image: Image) -> int:
-        """The number of views of an image."""
+        """Count the views of an image: tiles and the whole image, times the changes."""
         parts = 1
         if self.tiles:
             parts = sum(1 for _ in _parts(image, self.tiles))

@@ -85,7 +85,7 @@ class Window:
         return any(side < size <= side + sum(pad) for size, side, pad in axes)
 
     def output_size(self, space: Sizes) -> Sizes:
-        """Spatial size of the output for an image of this spatial size, padding included."""
+        """Spatial size of the output for an image of this size before padding."""
         sizes = []
         for axis, side in enumerate(space):
             padded = side + sum(self.pads[axis])
