@@ -46,7 +46,8 @@ def one_hot_targets(
         dtype: the dtype of the result.
 
     Returns:
-        (1 - smoothing) * one_hot(label) + smoothing / K, [B, K].
+        (1 - smoothing) * one_hot(label) + smoothing / K, [B, K]. For a label outside
+        [0, K), `one_hot` is zero.
 
     Raises:
         ValueError: `smoothing` is not in [0, 1).

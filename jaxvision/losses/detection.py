@@ -51,6 +51,9 @@ def smooth_l1(errors: Values, beta: float = 1.0) -> Values:
     Args:
         errors: differences from the target.
         beta: where the linear part begins; 0 is the L1 loss.
+
+    Returns:
+        One loss for each error e: e^2 / (2 beta) or |e| - beta / 2.
     """
     absolute = jnp.abs(errors)
     if beta == 0:
@@ -65,7 +68,7 @@ def giou(boxes: Boxes, targets: Boxes) -> Values:
 
     Args:
         boxes: predicted boxes.
-        targets: ground-truth boxes.
+        targets: the ground-truth box of each predicted box.
     """
     return 1 - overlap.giou(boxes, targets)
 
@@ -75,6 +78,6 @@ def squared_iou(boxes: Boxes, targets: Boxes) -> Values:
 
     Args:
         boxes: predicted boxes.
-        targets: ground-truth boxes.
+        targets: the ground-truth box of each predicted box.
     """
     return 1 - jnp.square(overlap.iou(boxes, targets))

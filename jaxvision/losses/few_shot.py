@@ -30,7 +30,8 @@ def prototypes(support: Support, mask: SupportMask) -> Centres:
 def distance_logits(query: Queries, centres: Centres) -> Logits:
     """Negative squared distance of M queries to the centres of N classes, [M, N].
 
-    A constant for each query is left out, on which softmax does not depend.
+    A constant for each query is added, so only differences between the classes of a query
+    have a meaning. Softmax depends on nothing else.
     """
     # The differences of features are smaller than the features: centred, they keep more digits.
     middle = centres.mean(0)

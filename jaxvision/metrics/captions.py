@@ -77,7 +77,8 @@ def tokenize(text: str) -> list[str]:
     """Split a caption into lower-case words as the COCO evaluation does (Penn Treebank).
 
     Punctuation is dropped, but hyphens within words and signs such as % or & stay. Brackets become
-    -lrb- and the like. Two words each: "man's" gives "man" "'s", and "isn't" gives "is" "n't".
+    -lrb- and the like. A contraction becomes two words: "man's" gives "man" "'s", and "isn't"
+    gives "is" "n't".
     """
     plain = text.lower().translate(_PLAIN)
     words = []

@@ -59,7 +59,8 @@ def summarize(class_names: Sequence[str], records: Records) -> dict[str, float]:
         records: of all images, with arrays of M ground-truth boxes and D detections:
             'truth_boxes' [N, M, 4], 'truth_classes' [N, M], 'truth_mask' [N, M], 'crowd'
             [N, M], 'area' [N, M], 'boxes' [N, D, 4], 'scores' [N, D], 'classes' [N, D],
-            'valid' [N, D] and 'index' [N].
+            'valid' [N, D] and 'index' [N]. Boxes are [ymin, xmin, ymax, xmax] in pixels of
+            the original image. 'truth_mask' and 'valid' are False for padding.
 
     Returns:
         Values in [0, 1] by `names`. COCO's -1 stands where there are no objects, such
@@ -123,7 +124,7 @@ def class_precision(evaluation: CocoEvaluation, number: int, iou: float) -> floa
 
     Args:
         evaluation: of `evaluate`.
-        number: of the class.
+        number: index of the class, from 0.
         iou: one of COCO's thresholds 0.5, 0.55, ..., 0.95.
 
     Returns:

@@ -26,7 +26,7 @@ class Outcomes:
     Attributes:
         scores: in falling order.
         correct: whether the detection is the first one of an object of its class.
-        total: number of objects.
+        total: number of objects, without crowd regions.
     """
 
     scores: Values

@@ -33,8 +33,8 @@ def count_errors(
     another class, IoU at least 0.5), duplicate (an object of its class that a better
     detection has found), background (no object, IoU at most 0.1), or both (an object of
     another class, IoU 0.1 to 0.5). An object is missed if no detection found it, and
-    none has a localisation or class error at it. Errors at least half of which lie in a
-    crowd region of their class are left out.
+    none has a localisation or class error at it. A wrong detection is left out if at
+    least half of its area lies in a crowd region of its class.
 
     Args:
         records: as for `detection.summarize`.
@@ -79,7 +79,7 @@ class _Image:
         self._touched = np.zeros(len(self._boxes), bool)
 
     def kinds_of_errors(self, boxes: Boxes, labels: Classes) -> Sequence[str]:
-        """The type of error of each detection, best first; '' if it is none."""
+        """Match detections, given best first: the type of error of each, '' if it is none."""
         overlaps = [overlap.iou_on_host(box, self._boxes) for box in boxes]
         is_correct = [
             self._find(values, label)
@@ -95,7 +95,10 @@ class _Image:
         return kinds
 
     def missed(self) -> Classes:
-        """The classes of the objects that no detection found."""
+        """The classes of the missed objects, to call after `kinds_of_errors`.
+
+        An object with a localisation or class error at it is not missed.
+        """
         return self._labels[~self._found & ~self._touched]
 
     def _find(self, overlaps: Float[np.ndarray, 'm'], label: int) -> bool:

@@ -93,7 +93,7 @@ def place_captions(
 
 
 def class_color(number: int) -> tuple[int, int, int]:
-    """A bright colour (red, green, blue) for a class."""
+    """A bright colour (red, green, blue), each from 0 to 255, for a class."""
     hue = (number * _GOLDEN) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)

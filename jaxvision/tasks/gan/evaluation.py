@@ -23,8 +23,8 @@ from jaxvision.tasks.shared import feature_extractor
 def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Evaluation:
     """Build the evaluation of a generator on the rows of `samples.SampleRows`.
 
-    Records hold features of generated, real and training images, predicted classes, and the
-    images. The state must hold the feature extractors in `frozen`.
+    Records hold features of generated, real and training images, the predicted classes of
+    generated images, and the generated and training images. The state must hold the feature extractors in `frozen`.
 
     Args:
         options: `config.task`.

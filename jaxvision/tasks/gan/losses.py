@@ -42,7 +42,7 @@ class Losses:
 
         Returns:
             (terms, aux). The terms {name: (values [B], ones [B])} are 'adversarial' and, if
-            their fields are above 0, 'r1', 'r2' and 'gradient_penalty'. `aux` has the new
+            their fields are above 0, the weighted 'r1', 'r2' and 'gradient_penalty'. `aux` has the new
             'model_state' of the discriminator, and 'scalars': the scores of real and of
             generated images.
         """

@@ -296,7 +296,7 @@ def make_prepare(spec: Spec) -> Prepare:
     """Build the host function that pads or resizes images to the size of generated images.
 
     It changes 'image' and 'train_image' of an example, if they are there, to uint8 squares. It
-    draws no random numbers.
+    uses no random numbers.
     """
     side, _, channels = spec.targets['image'].shape
     is_padded = spec.preprocessing.resize == 'pad'

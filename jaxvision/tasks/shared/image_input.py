@@ -199,6 +199,10 @@ def with_statistics(
         pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure; None: 'image'. It must
             leave out rows that are padding, where `batch['present']` is False.
         most: largest number of examples that are read, evenly spaced in the split.
+
+    Raises:
+        UserError: There is no image to measure, or an example is unreadable and
+            data.on_corrupt is 'stop'.
     """
     if spec.preprocessing.mean:
         return spec
