@@ -196,7 +196,8 @@ class CaptionNetwork:
 
         Returns:
             'caption' [B, L] and 'beams' [B, beam, L], the likeliest first: word numbers, then
-            END. 'attention' [B, L, Y, X] of the greedy caption. 'log_probabilities' [B, beam].
+            END. 'attention' [B, L, Y, X] of the greedy caption. 'log_probabilities' [B, beam]
+            of the beams: natural logarithms, summed over the words.
         """
         params = variables['params']['model']
         model_state = variables['model_state']['model']

@@ -292,8 +292,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     In training an example gets one of its captions, chosen at random, as 'caption', and for
     self-critical training all of them as 'captions'. In evaluation it gets the first caption as
     'caption', all captions as text in 'references', and its 'scene' if it has one. Without
-    captions, as in prediction, it gets only 'image'. The function raises `Unreadable` if the
-    text is longer than the array of references.
+    captions, as in prediction, it gets only 'image'. In evaluation the function raises
+    `Unreadable` if the text is longer than the array of references.
     """
     size, _, channels = spec.inputs['image'].shape
     is_resized = spec.preprocessing.resize != 'none'

@@ -33,8 +33,9 @@ class AnchorStage(Detector):
     ) -> tuple[update.Terms, update.Aux]:
         """The two losses of arXiv 1708.02002, as `update.from_loss` takes them.
 
-        The terms are 'class' and 'box': sums over the anchors of each image, and the
-        number of its matched anchors, at least 1. `task.box_weight` multiplies 'box'.
+        The term 'class' is a sum over the anchors of each image, 'box' over its matched
+        anchors. The weight of both is the number of its matched anchors, at least 1.
+        `task.box_weight` multiplies 'box'.
         """
         images, boxes = self.augment(batch, key)
         outputs, model_state = self.train(params, state, images, batch, key)
@@ -105,7 +106,10 @@ class AnchorStage(Detector):
         return jnp.where(positive, values, 0)
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Detect objects in images in [0, 255]; the arrays of `select`, for each image.
+        """Detect objects in `inputs['image']`, [B, H, W, C] in [0, 255].
+
+        The result has the arrays of `select`, with a first axis B. Boxes are in pixels of the
+        input, clipped to 'content_size' [B, 2] if `inputs` has it.
 
         An anchor can give a detection of every class. Only the model's `candidates`
         best scores of each level take part.

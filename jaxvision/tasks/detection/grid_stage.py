@@ -112,7 +112,10 @@ class GridStage(Detector):
         return boxes, (cells + 0.5) * strides[:, None], strides
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Detect objects in images in [0, 255]; the arrays of `select`, for each image.
+        """Detect objects in `inputs['image']`, [B, H, W, C] in [0, 255].
+
+        The result has the arrays of `select`, with a first axis B. Boxes are in pixels of the
+        input, clipped to 'content_size' [B, 2] if `inputs` has it.
 
         Each cell gives one class at most. Boxes are clipped after the suppression, not
         before.

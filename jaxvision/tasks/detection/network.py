@@ -108,7 +108,7 @@ class Detector:
             params: of the model.
             state: with the model state.
             images: normalised.
-            batch: with the number of each example.
+            batch: with 'index', the row of each example in its split.
             key: of the step.
             **options: of the model.
 
@@ -146,12 +146,12 @@ class Detector:
 
         Returns:
             The best `most_detections`, the best first: 'boxes' [D, 4], 'scores' [D],
-            'classes' [D] and 'valid' [D], False for padding at the end.
+            'classes' [D] and 'valid' [D], False for padding at the end, which is 0.
         """
         return self.suppress(jnp.clip(boxes, 0, limits), scores, classes)
 
     def suppress(self, boxes: Candidates, scores: Scores, classes: Classes) -> Batch:
-        """Do the same as `select` with boxes that are not clipped."""
+        """Suppress boxes and return the arrays of `select`, without clipping the boxes."""
         kept = nms.by_argmax(
             boxes,
             scores,
@@ -194,7 +194,7 @@ def inside_any(centers: Float[Array, 'n 2'], boxes: Truth, mask: Valid) -> Chose
     Args:
         centers: (y, x) of the points.
         boxes: edges.
-        mask: the boxes that count.
+        mask: True for the boxes that count.
     """
     points = centers[:, None]
     inside = (points >= boxes[:, :2]) & (points <= boxes[:, 2:])

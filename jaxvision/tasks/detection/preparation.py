@@ -65,7 +65,10 @@ class Objects:
 
     @classmethod
     def of(cls, example: Example) -> 'Objects':
-        """Read the objects of an example, without its padding."""
+        """Read 'boxes', 'box_classes', 'crowd' and 'area' of an example.
+
+        Boxes for which 'box_mask' is False are padding and left out. It may be missing.
+        """
         mask = example.get('box_mask', slice(None))
         return cls(
             boxes=np.asarray(example['boxes'], np.float32)[mask],

@@ -42,8 +42,8 @@ class TwoStage(Detector):
         """The four losses of arXiv 1506.01497, as `update.from_loss` takes them.
 
         The terms 'objectness' and 'anchor_box' are sums over the sampled anchors of
-        each image, 'class' and 'box' over its sampled regions. Their weights are the
-        numbers of these. `task.box_weight` is not used.
+        each image, 'class' and 'box' over its sampled regions. The weight of a term is
+        the number of these anchors or regions. `task.box_weight` is not used.
         """
         images, boxes = self.augment(batch, key)
         sample_keys = keys.per_example(keys.stream(key, 'sample'), batch['index'])
@@ -169,7 +169,10 @@ class TwoStage(Detector):
         return jnp.sum(jnp.where(counts, values, 0))
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Detect objects in images in [0, 255]; the arrays of `select`, for each image.
+        """Detect objects in `inputs['image']`, [B, H, W, C] in [0, 255].
+
+        The result has the arrays of `select`, with a first axis B. Boxes are in pixels of the
+        input, clipped to 'content_size' [B, 2] if `inputs` has it.
 
         A region can give a detection of every class.
         """

@@ -24,7 +24,8 @@ def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Eva
     """Build the evaluation of a generator on the rows of `samples.SampleRows`.
 
     Records hold features of generated, real and training images, the predicted classes of
-    generated images, and the generated and training images. The state must hold the feature extractors in `frozen`.
+    generated images, and the generated and training images. The state must hold the
+    feature extractors in `frozen`.
 
     Args:
         options: `config.task`.

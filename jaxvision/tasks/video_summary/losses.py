@@ -98,7 +98,8 @@ def sample_summary(
         mask: True for frames, False for padding.
 
     Returns:
-        (True for frames of the summary, log probability of the segments in this order).
+        (True for frames of the summary, log probability of the segments in the order of their
+        sampling).
     """
     fraction = FRACTION * mask.sum() + 1e-4
     kept = jnp.maximum(jnp.floor(fraction).astype(int), 1)

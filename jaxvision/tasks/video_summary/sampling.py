@@ -27,7 +27,7 @@ def make_sample(options: Config, shape: Sequence[int]) -> Callable[[Example], Ex
         shape: shape of the sampled video: (frames, height, width, channels).
 
     Returns:
-        `(example) -> example` with 'video' uint8 [T, H, W, C], stretched to the shape,
+        `(example) -> example` with only 'video' uint8 [T, H, W, C], stretched to the shape,
         'video_mask' uint8 [T], 0 for padding, 'spans' [T, 2] and, if the example has it,
         'importance' [T]. A span is the part of the video, (start, end) in seconds, that a
         frame represents.

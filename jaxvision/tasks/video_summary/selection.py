@@ -54,13 +54,13 @@ def knapsack(
     """Solve the knapsack problem exactly, by dynamic programming.
 
     Args:
-        values: values of the items; items without value are left out.
+        values: values of the items; items with a value of at most 0 are left out.
         lengths: lengths of the items, at least 1.
         capacity: largest sum of lengths.
 
     Returns:
-        True for the items with the greatest total value. If the last item changes nothing, it is
-        left out.
+        True for the items with the greatest total value. Between equally good sets, the set
+        without the later item is chosen.
 
     Raises:
         ValueError: A length is below 1.

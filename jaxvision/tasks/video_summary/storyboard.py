@@ -89,6 +89,7 @@ def draw_scores(records: Records, example: Callable[[int], Example]) -> Pictures
 
     Returns:
         {'scores': one plot below the other}, for videos that are evenly spaced in the split.
+        The axis of time has the numbers of the sampled frames, not seconds.
     """
     count = len(records['index'])
     pictures = []
