@@ -64,7 +64,7 @@ def summarize(class_names: Sequence[str], records: Records) -> dict[str, float]:
 
     Returns:
         Values in [0, 1] by `names`. COCO's -1 stands where there are no objects, such
-        as no large ones. Classes without objects do not count in 'ap'.
+        as no large ones. A mean over classes leaves out classes without objects.
     """
     evaluation = evaluate(records, len(class_names))
     values = dict(zip(NAMES, map(float, evaluation.stats), strict=True))

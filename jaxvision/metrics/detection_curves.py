@@ -25,7 +25,8 @@ class Outcomes:
 
     Attributes:
         scores: in falling order.
-        correct: whether the detection is the first one of an object of its class.
+        correct: whether the detection overlaps an object of its class, at an IoU of at
+            least 0.5, that no better detection took.
         total: number of objects, without crowd regions.
     """
 
@@ -68,8 +69,8 @@ class Outcomes:
 def outcomes(records: Records, classes: int) -> list[Outcomes]:
     """Match detections with objects as COCO does, at an IoU of 0.5.
 
-    A detection that only a crowd region matches has no outcome. Each class counts its
-    best 100 detections of an image.
+    A detection that only a crowd region matches is left out. In each image, only the
+    best 100 detections of a class take part.
 
     Args:
         records: as for `detection.summarize`.
@@ -104,8 +105,8 @@ def best_threshold(outcome: Outcomes) -> tuple[float | None, float]:
     """Find the score threshold with the largest F1.
 
     If several thresholds have the largest F1, the highest is taken. It lies halfway
-    between two scores, so that rounding changes no decision. If all detections are
-    kept, it is the lowest score.
+    between two scores, so that rounding changes no decision. If F1 is largest with all
+    detections, the threshold is the lowest score.
 
     Returns:
         (the threshold, its F1). The threshold is None if no detection is correct.

@@ -65,6 +65,9 @@ def summarize(vocabulary: Sequence[str], records: Records) -> dict[str, float]:
         vocabulary: the words by number.
         records: 'caption' and 'beam' [N, L], word numbers; 'references' [N, S], texts as uint8,
             one text per line, padded with 0; and 'scene' if there are scenes.
+
+    Raises:
+        ValueError: There are no records.
     """
     references = [_references(row) for row in records['references']]
     summary = {}

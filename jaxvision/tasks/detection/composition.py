@@ -61,7 +61,7 @@ def composing(prepare: Prepare) -> Prepare:
 
     The new function reads `example['others']`: {'mosaic': three examples, 'mixup': one
     example in a list}, of which any may be missing. It prepares them too. A mosaic is
-    made before a mixup. If one of them is unreadable, the example is prepared alone,
+    made before a mixup. If one of the others is unreadable, the example is prepared alone,
     without an error. A mosaic needs the generator `rng`.
 
     Args:

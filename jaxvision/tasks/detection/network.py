@@ -72,7 +72,10 @@ class Detector:
         return self.model.apply(model_variables, images, **options)
 
     def outputs(self, variables: Tree, inputs: Batch, **options: Array) -> Batch:
-        """The model's outputs for images in [0, 255], with options of the model."""
+        """The model's outputs for `inputs['image']` in [0, 255], in inference.
+
+        `options` are passed to the model.
+        """
         images = color.to_float(jnp.asarray(inputs['image']), self.dtype)
         outputs, _ = self.apply(variables, self.normalize(images), **options)
         return outputs
@@ -82,7 +85,10 @@ class Detector:
     ) -> tuple[Images, Float[Array, 'b m 4']]:
         """Flip images and boxes and change colours at random, and normalise the images.
 
-        The images of the batch are in [0, 255].
+        The batch has 'image' in [0, 255], 'boxes' and 'index'.
+
+        Returns:
+            (the normalised images, the boxes).
         """
         images, boxes = augmentation.apply(
             self.options.augment,

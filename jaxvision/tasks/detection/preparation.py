@@ -133,12 +133,15 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
     In training the size and the place of an image change at random, if
     `task.augment.scale` is above 0. Otherwise an image is resized with its aspect ratio
-    to fit the canvas. In training, boxes that leave the canvas are dropped.
+    to fit the canvas. In training, boxes are clipped to the canvas, and dropped if less
+    than a quarter or one square pixel is left.
 
     In evaluation `truth_boxes` are those of the original image, and `boxes` those of
-    the canvas, not clipped. In training both are those of the canvas. An example
-    without 'boxes', and every one with the resize rule 'bounded', has no arrays of
-    boxes.
+    the canvas, not clipped. In training both are those of the canvas.
+
+    The result has only 'image' (uint8), 'warp', 'original_size' and, if the example has
+    'boxes', the other arrays of `targets`. With the resize rule 'bounded' it has the
+    arrays of `canvases.bounded`, without boxes.
     """
     size = spec.preprocessing.size
     channels = spec.inputs['image'].shape[2]
@@ -221,6 +224,8 @@ def random_place(
 
 def apply(map_: Warp, pixels: Pixels) -> Pixels:
     """Resize an image and put it on its canvas, whose other pixels are grey.
+
+    Parts of the image outside the canvas are cut off.
 
     Args:
         map_: scales and shifts.

@@ -40,6 +40,7 @@ def draw(
             classes, or fewer than 2, there are 10 columns.
         'walks': interpolations, one per row.
         'nearest': 12 generated images, each above the training image with the nearest features.
+            Only the training images in the records are compared, not the whole split.
     """
     images = records['sample']
     columns = 10

@@ -106,8 +106,9 @@ def as_weights(
         config: config of the run.
         of_dataset: preprocessing by dataset and config alone, without mean and std.
         image_shape: (height, width, channels) of all images; None for sides that differ.
-        rules: resize rules that the task supports. The first is used if the rule of the
-            weights is not supported.
+        rules: resize rules that the task supports. If the rule of the weights is another one,
+            a recipe or a file gets the rule and size of `of_dataset`. A run gets `task.resize`,
+            or the first of `rules` if the task has no such field.
 
     Returns:
         The preprocessing of the weights, always with mean and std. `of_dataset` if there are no
@@ -339,8 +340,9 @@ def augment_images(
 ) -> tuple[Images, Float[Array, 'b k']]:
     """Augment images and targets at random, with one random key per example.
 
-    Mixup and CutMix combine neighbours in the batch, whose size must be even. If both are on, one
-    of the two is chosen at random for the whole batch.
+    The order is flip, shift, rotation, colour, RandAugment, cutout, then mixup or CutMix. Mixup
+    and CutMix combine neighbours in the batch, whose size must be even. If both are on, one of
+    the two is chosen at random for the whole batch.
 
     Args:
         options: `config.task.augment`. An augmentation is off if its field is 0 or False.
