@@ -241,8 +241,8 @@ def cider_d(
     Args:
         candidates: one caption for each example, as words.
         references: one or more captions for each example, as words.
-        documents: the document frequencies that define rarity, by default of `references`. In the
-            references of a single example nothing is rare, so its value would be 0.
+        documents: the document frequencies that define rarity; None: those of `references`. In
+            the references of a single example nothing is rare, so CIDEr-D would be 0.
 
     Returns:
         (the mean, the value of each example [N]). All are in [0, 10], higher for more

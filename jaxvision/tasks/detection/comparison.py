@@ -15,9 +15,9 @@ def compare(outputs: Records, reference: Records) -> dict[str, float]:
     """Compare detections of the same images, whatever their order.
 
     Partners are of one class, at most 1 pixel and a score of 0.01 apart, and the
-    nearest ones are paired first. A detection of either side without a partner does not
-    count if its score is at most 0.01 above the lowest of its image. Either may have
-    been cut off there.
+    nearest ones are paired first. A detection without a partner is ignored if its score
+    is at most 0.01 above the lowest score that its detector has in the image. Its
+    partner may have been cut off there.
 
     Args:
         outputs: 'boxes' [N, D, 4], 'scores' [N, D], 'classes' [N, D], 'valid' [N, D].
@@ -25,8 +25,9 @@ def compare(outputs: Records, reference: Records) -> dict[str, float]:
 
     Returns:
         'boxes': the largest difference of an edge between partners, as a fraction of
-        the reference's largest edge. 'scores': the same of the scores. 'classes': the
-        fraction of images with a detection without a partner that counts.
+        the reference's largest edge. 'scores': the largest difference of a score, as a
+        fraction of the reference's largest score. 'classes': the fraction of images with
+        a detection that has no partner and is not ignored.
     """
     edges = 0.0
     scores = 0.0

@@ -37,9 +37,10 @@ class GridStage(Detector):
         """The loss of YOLOX (arXiv 2107.08430), as `update.from_loss` takes it.
 
         Cross-entropy of objectness and classes, and the loss of IoU of the boxes, for
-        cells that SimOTA matches. Objectness counts in the other cells, too. The terms
-        'class', 'objectness' and 'box' are sums for each image, and the number of its
-        matched cells, at least 0.1. `task.box_weight` multiplies 'box'.
+        cells that SimOTA matches. Objectness is also trained in the other cells, except
+        in crowd regions. The terms 'class', 'objectness' and 'box' are sums for each
+        image. Their weight is the number of its matched cells, at least 0.1.
+        `task.box_weight` multiplies 'box'.
         """
         images, boxes = self.augment(batch, key)
         outputs, model_state = self.train(params, state, images, batch, key)

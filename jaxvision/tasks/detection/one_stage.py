@@ -35,10 +35,11 @@ class OneStage(Detector):
     ) -> tuple[update.Terms, update.Aux]:
         """The loss of scores and boxes, as `update.from_loss` takes it.
 
-        Quality focal loss of the scores and generalised IoU of the boxes, for cells
-        that task-aligned learning matches (TOOD, arXiv 2108.07755). The terms 'class'
-        and 'box' are sums for each image, and the sum of the matches' qualities plus
-        0.1. `task.box_weight` multiplies 'box'.
+        Task-aligned learning matches cells with objects (TOOD, arXiv 2108.07755). The term
+        'class' is the quality focal loss of all cells, with the target 0 in unmatched
+        ones. Unmatched cells in crowd regions are left out. The term 'box' is the
+        generalised IoU loss of matched cells times their quality and `task.box_weight`.
+        Both are sums for each image, whose weight is the sum of qualities plus 0.1.
         """
         images, boxes = self.augment(batch, key)
         outputs, model_state = self.train(params, state, images, batch, key)

@@ -102,7 +102,7 @@ def most_boxes(source: Source, images: int = 1) -> int:
 
     Returns:
         The largest number of boxes of an image times `images`. If the source pads its boxes
-        ('box_mask'), the padded length counts.
+        ('box_mask'), it is the padded length times `images`.
     """
     if 'box_mask' in source.info.holds:
         return images * len(source[0]['box_mask'])

@@ -159,7 +159,7 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
         sources: the splits that are evaluated.
 
     Returns:
-        `spec` with as much room as the largest of these images or of training needs.
+        A copy of `spec` with room for the boxes of every image of training and of `sources`.
     """
     (room,) = spec.targets['box_mask'].shape
     room = max([room, *map(preparation.most_boxes, sources)])

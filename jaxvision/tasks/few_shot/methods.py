@@ -137,8 +137,8 @@ def episode_loss(options: Config, backbone: Backbone) -> update.Loss:
 def class_loss(options: Config, backbone: Backbone) -> update.Loss:
     """Build the loss of the baseline: a cosine classifier of all training classes.
 
-    Support and query images count alike. The parameters hold the classifier as 'head'.
-    The mask of the support set is not used, so that its padding counts as images.
+    Support and query images have equal weight. The parameters hold the classifier as 'head'.
+    The mask of the support set is not used, so padding is trained on like images.
 
     Args:
         options: `config.task`.
@@ -169,7 +169,7 @@ def reptile_gradients(
 ) -> Callable[[TrainState, Batch], update.Gradients]:
     """Build Reptile's gradients: the mean direction over the episodes of a batch.
 
-    Support and query images count alike, and padding of the support set counts too.
+    Support and query images have equal weight, and so has padding of the support set.
 
     Args:
         options: `config.task`.

@@ -313,8 +313,8 @@ def make_random_hole(
             crop as in the whole image.
 
     Returns:
-        The function. A hole is True for missing pixels. With the mask 'border' it is always the
-        same.
+        The function. A hole is True for missing pixels. With the mask 'border' every key gives
+        the same hole.
     """
     height, width, _ = spec.inputs['image'].shape
 

@@ -106,8 +106,8 @@ def describe(config: Config, source: Source) -> Spec:
     """Describe the tiles, and the crops of training and evaluation.
 
     Evaluation measures a central crop. Its side is the smallest of `data.image_size` and the
-    sides of the images, rounded down to a multiple of the scale. Sides that differ between
-    images do not count.
+    sides of the images, rounded down to a multiple of the scale. A height or width that
+    differs between images is left out of this minimum.
 
     Raises:
         UserError: Examples have no image or no label, the crops are smaller than `task.patch`,

@@ -223,7 +223,7 @@ class FramePredictor:
 
         There are errors of the predicted frames ('squared_error'), of the repeated last input
         frame ('last_frame_squared_error') and of black frames ('blank_squared_error'). There is
-        'ssim' [B, T] if a frame is at least as large as its window. 'predicted' are the frames as
+        'ssim' [B, T] if frames have at least 11x11 pixels. 'predicted' are the predicted frames as
         uint8.
         """
         past = color.to_float(batch['video'], self.dtype)
@@ -364,7 +364,7 @@ def summarize(records: Records) -> dict[str, float]:
         mse_blank: error of black frames.
         mse_ratio, blank_ratio: mse and mse_blank divided by mse_last_frame, or by 1e-10
             if no video moves. They are then huge.
-        ssim: only if the frames are at least as large as its window.
+        ssim: mean SSIM, only if the frames have at least 11x11 pixels.
     """
 
     def mean(name):

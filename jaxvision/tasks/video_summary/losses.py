@@ -150,8 +150,8 @@ def diversity(
         features: features of the frames.
         chosen: 1 for frames of the summary; for fewer than two the diversity is 0.
         mask: True for frames, False for padding.
-        limit: pairs that are more frames apart count 1, because a scene may appear again
-            later.
+        limit: a pair more than `limit` frames apart has the value 1 whatever its cosine,
+            because a scene may appear again later.
     """
     features = _at_least_float32(features)
     length = jnp.linalg.norm(features, axis=1, keepdims=True)

@@ -39,8 +39,8 @@ def summarize(records: Records) -> dict[str, float]:
         reward_uniform: reward of evenly spaced segments with as many frames in all.
         reward_random: mean reward of segments at random places.
         tau_b, rho: rank correlations of scores and importance, in [-1, 1].
-        f_score: agreement with the summary by importance, in [0, 1]. These last three are
-            missing without 'importance'.
+        f_score: agreement with the summary by importance, in [0, 1]. Without 'importance',
+            tau_b, rho and f_score are missing.
 
     Raises:
         UserError: There is no video.

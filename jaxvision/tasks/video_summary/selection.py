@@ -44,7 +44,7 @@ def shorten(
 
 
 def kept_fraction(frames: int) -> float:
-    """Return the fraction of a video that a summary keeps: `FRACTION`, or at least one frame."""
+    """Return the largest fraction of a video in a summary: `FRACTION`, at least 1 / frames."""
     return max(FRACTION, 1 / frames)
 
 
