@@ -42,13 +42,13 @@ class Statistics(NamedTuple):
 def statistics(
     references: Int[np.ndarray, 'n r l'], dtype: type = np.float32
 ) -> Statistics:
-    """Count the n-grams of N examples with up to R references each, on the host.
+    """Compute the rarities of the n-grams of N examples, on the host.
 
     An example has an n-gram if any of its references has it, and counts once.
 
     Args:
-        references: word ids from 1, padded with 0 at the end, [N, R, L]. A reference of
-            zeros counts for nothing.
+        references: up to R references of each example, as word ids from 1, padded with 0 at
+            the end, [N, R, L]. A reference of zeros is ignored.
         dtype: of the rarities in the result.
     """
     examples, _, longest = references.shape

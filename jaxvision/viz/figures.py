@@ -63,7 +63,8 @@ def matrix(counts: Counts, class_names: Sequence[str]) -> Picture:
     """Draw a confusion matrix, with a row for each true class and a column for each predicted one.
 
     Correct predictions are blue and errors red. The colour shows the fraction of the row. With at
-    most 20 classes, the cells show their counts. With more than 40, only some classes have a label.
+    most 20 classes, the cells show their counts, except 0. With more than 40, only some classes
+    have a label.
 
     Raises:
         ValueError: The numbers of classes and class names differ.

@@ -108,8 +108,9 @@ class AnchorStage(Detector):
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
         """Detect objects in `inputs['image']`, [B, H, W, C] in [0, 255].
 
-        The result has the arrays of `select`, with a first axis B. Boxes are in pixels of the
-        input, clipped to 'content_size' [B, 2] if `inputs` has it.
+        The result has 'boxes' [B, D, 4], 'scores', 'classes' and 'valid' [B, D], the best
+        first, as `select` returns them for an image. Boxes are in pixels of the input,
+        clipped to the image, or to its 'content_size' [B, 2] if `inputs` has it.
 
         An anchor can give a detection of every class. Only the model's `candidates`
         best scores of each level take part.

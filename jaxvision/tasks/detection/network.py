@@ -45,7 +45,7 @@ class Detector:
         return np.array(outputs, int)
 
     def init(self, key: PRNGKeyArray, batch: Batch) -> tuple[Tree, Tree]:
-        """Initialise (the parameters, the model state) for the shape of the images."""
+        """Initialise (the parameters, the model state) for the shape of `batch['image']`."""
         images = color.to_float(batch['image'], self.dtype)
         variables = self.model.init(key, images)
         return variables.pop('params'), variables

@@ -67,7 +67,8 @@ class Objects:
     def of(cls, example: Example) -> 'Objects':
         """Read 'boxes', 'box_classes', 'crowd' and 'area' of an example.
 
-        Boxes for which 'box_mask' is False are padding and left out. It may be missing.
+        Boxes for which 'box_mask' is False are padding and left out. Without 'box_mask'
+        there is no padding.
         """
         mask = example.get('box_mask', slice(None))
         return cls(
@@ -111,7 +112,9 @@ def most_boxes(source: Source, images: int = 1) -> int:
 
 
 def targets(number: int) -> dict[str, ArraySpec]:
-    """The arrays that training and evaluation compare with.
+    """Describe the arrays with which training and evaluation compare: {name: its shape}.
+
+    'boxes' are in pixels of the canvas, 'truth_boxes' in pixels of the original image.
 
     Args:
         number: boxes of an image, at most.
@@ -210,7 +213,10 @@ def random_place(
         rng: the random generator.
         source: (height, width) of the image, pixels.
         target: (height, width) of the canvas, pixels.
-        largest_change: of the size, as a fraction of the largest that fits.
+        largest_change: 0.5 gives 0.5 to 1.5 times the largest size that fits.
+
+    Returns:
+        The map from pixels of the image to pixels of the canvas.
     """
     factor = 1 + rng.uniform(-largest_change, largest_change)
     fitted = np.array(warp.fitted_size(source, target))
@@ -228,7 +234,7 @@ def apply(map_: Warp, pixels: Pixels) -> Pixels:
     Parts of the image outside the canvas are cut off.
 
     Args:
-        map_: scales and shifts.
+        map_: scales and shifts from the image to the canvas.
         pixels: uint8 [H, W, C].
     """
     height, width, channels = pixels.shape

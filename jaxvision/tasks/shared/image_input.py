@@ -189,7 +189,7 @@ def with_statistics(
     pixels: Callable[[Records], np.ndarray] | None = None,
     most: int = 512,
 ) -> Spec:
-    """Measure the mean and std of the training images and add them to a spec.
+    """Measure the mean and std of training images in [0, 1], and add them to a copy of a spec.
 
     Args:
         spec: spec of the run. It is returned unchanged if its preprocessing has a mean, as
@@ -273,7 +273,8 @@ def statistics(
 def make_prepare(config: Config, spec: Spec) -> Prepare | None:
     """Build the host function that decodes and resizes images; None if no image needs it.
 
-    No image needs it if the resize rule of the preprocessing is 'none'. In training, where the
+    The function replaces 'image' of an example by uint8 [height, width, channels]. No image
+    needs it if the resize rule of the preprocessing is 'none'. In training, where the
     function gets a random generator, it makes random resized crops if `task.crop_scale` is below
     1. This is the smallest fraction of the image area in a crop.
     """
