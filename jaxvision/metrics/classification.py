@@ -137,9 +137,9 @@ def summarize_multilabel(records: Records) -> dict[str, float]:
 
     Returns:
         'mean_average_precision' over the classes with a positive example, left out if
-        there are none; 'f1_micro'; 'exact_match', the fraction of examples with all
-        classes correct; and the mean 'nll' in nats. F1 and exact match predict a class if
-        its probability is above 0.5. All but 'nll' are in [0, 1].
+        there are none. 'f1_micro', and 'exact_match', the fraction of examples with all
+        classes correct; both predict a class if its probability is above 0.5. The mean
+        'nll' in nats. All but 'nll' are in [0, 1].
 
     Raises:
         ValueError: There are no records.

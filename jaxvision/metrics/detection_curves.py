@@ -41,7 +41,7 @@ class Outcomes:
 
     @property
     def recall(self) -> Values:
-        """Fraction of the objects that the first 1, 2, ..., n detections find."""
+        """Fraction of the objects that the first 1, 2, ..., n detections find; 0 if none."""
         return np.cumsum(self.correct) / max(self.total, 1)
 
     @property

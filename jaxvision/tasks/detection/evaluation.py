@@ -71,9 +71,9 @@ def draw(
     """Draw detections on images, the confusion matrix, curves of precision and F1, and errors.
 
     At most 12 images are drawn, evenly spaced, with the detections of a score of at
-    least 0.3. The confusion matrix has a class for background. The errors are those at
-    the score threshold with the largest F1 on these records, or at 0.3 if there is
-    none.
+    least 0.3. The confusion matrix has those of at least 0.25, and a class for
+    background. The errors are those at the score threshold with the largest F1 on these
+    records, or at 0.3 if there is none.
 
     Args:
         class_names: of the dataset.

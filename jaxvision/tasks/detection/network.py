@@ -1,4 +1,4 @@
-"""What one-stage and two-stage detectors have in common."""
+"""The common parts of one-stage and two-stage detectors."""
 
 import dataclasses
 from collections.abc import Callable

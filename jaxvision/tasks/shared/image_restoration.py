@@ -78,8 +78,8 @@ class Restorer(Protocol):
     def degrade(self, state: TrainState, batch: Batch) -> tuple[Degraded, Images]:
         """Return (degraded, truth) of a training step.
 
-        It is called once for each network, and must return the same for the same step and batch.
-        So it derives its random numbers from `state.key` and `state.step`.
+        It is called once for each network, and must return equal arrays in one step. So it
+        derives its random numbers from `state.key` and `state.step`.
         """
         ...
 
