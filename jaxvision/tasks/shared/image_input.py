@@ -108,7 +108,8 @@ def as_weights(
         image_shape: (height, width, channels) of all images; None for sides that differ.
         rules: resize rules that the task supports. If the rule of the weights is another one,
             a recipe or a file gets the rule and size of `of_dataset`. A run gets `task.resize`,
-            or the first of `rules` if the task has no such field.
+            or the first of `rules` if the task has no such field. The rule 'none' of a run
+            stays if the images have the size and channels of its weights.
 
     Returns:
         The preprocessing of the weights, always with mean and std. `of_dataset` if there are no
