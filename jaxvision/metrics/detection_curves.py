@@ -41,7 +41,7 @@ class Outcomes:
 
     @property
     def recall(self) -> Values:
-        """Fraction of the objects that the first 1, 2, ..., n detections find; 0 without objects."""
+        """Fraction of objects that the first 1, 2, ..., n detections find; 0 without objects."""
         return np.cumsum(self.correct) / max(self.total, 1)
 
     @property
