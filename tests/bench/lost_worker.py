@@ -21,23 +21,38 @@ import jax
 import numpy as np
 from kill_resume import outcome, same
 
+from jaxvision.core import config as configs
+
 ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / 'configs/cnn.py:digits'
+# 100 steps of a network whose parameters are worth sharding.
+SHORT = (
+    'train.steps=100',
+    'model.variant=64',
+    'train.checkpoint_every=5',
+    'train.log_every=1',
+    'train.eval_every=30',
+)
+
+
+def config(overrides: list[str] = ()):
+    """The config of a launch."""
+    loaded = configs.load(str(CONFIG))
+    for text in (*SHORT, *overrides):
+        configs.override(loaded, *text.split('=', 1))
+    return loaded
 
 
 def start(workdir: Path, number: int = 4, devices: int = 1, overrides: list[str] = ()):
-    """A launch of the digits, 100 steps of a network whose parameters are worth sharing."""
+    """A launch of `config`; overrides are flags."""
     return subprocess.Popen(
         [
             ROOT / 'launch/local.sh',
             str(number),
-            str(ROOT / 'configs/cnn.py:digits'),
+            str(CONFIG),
             '--workdir',
             str(workdir),
-            '--config.train.steps=100',
-            '--config.model.variant=64',
-            '--config.train.checkpoint_every=5',
-            '--config.train.log_every=1',
-            '--config.train.eval_every=30',
+            *(f'--config.{text}' for text in SHORT),
             *overrides,
         ],
         cwd=ROOT,

@@ -92,7 +92,7 @@ def test_self_critical_training_raises_the_reward_and_cider_d(
         'train.steps=100',
         'optimizer.lr=0.001',
         'train.eval_every=100',
-        'data.batch_size=64',
+        'data.batch_size=32',
     )
     result = loop.run(config, tmp_path)
     rewards = [

@@ -108,7 +108,7 @@ def test_a_run_in_every_format(exports):
         (
             'inpainter',
             {'image': 'uint8', 'mask': 'uint8'},
-            ['float32.tflite', 'int8.tflite', 'model.stablehlo'],
+            ['int8.tflite', 'model.stablehlo'],
         ),
     ],
 )

@@ -18,9 +18,13 @@ from jaxvision.models.backbones import cnn, mobilenet_v2, resnet, vgg, vit
 
 MODELS = {  # file, variant, options, and how to make it shallow
     'cnn': (cnn, '8x1-16', {}, {}),
-    'resnet-basic': (resnet, '18', dict(stem='cifar'), dict(depths=(1, 1))),
     'resnet-bottleneck': (resnet, '50', dict(), dict(depths=(1, 1))),
-    'resnet-group': (resnet, '18', dict(norm='group'), dict(depths=(1,))),
+    'resnet-group': (
+        resnet,
+        '18',
+        dict(norm='group', stem='cifar'),
+        dict(depths=(1, 1)),
+    ),
     'mobilenet_v2': (mobilenet_v2, '0.5', {}, dict(stages=mobilenet_v2.STAGES[:2])),
     'vgg': (vgg, '11', dict(batch_norm=True, head='pool'), dict(depths=(1, 1, 1))),
     'vit': (vit, 'Ti/8', dict(pool='cls', depth=1), {}),
