@@ -70,6 +70,20 @@ class Warp:
         matrix[1, 2] = size[1]
         return cls(matrix, size)
 
+    @classmethod
+    def rotate(cls, degrees: float, size: Size) -> 'Warp':
+        """Rotate an image of this size counter-clockwise around its centre.
+
+        Args:
+            degrees: the angle.
+            size: (height, width) of the image, pixels, which stays.
+        """
+        cosine = np.cos(np.deg2rad(degrees))
+        sine = np.sin(np.deg2rad(degrees))
+        turn = np.array([[cosine, -sine], [sine, cosine]])
+        center = np.array(size) / 2
+        return cls(np.column_stack([turn, center - turn @ center]), size)
+
     def then(self, other: 'Warp') -> 'Warp':
         """A new map: this one, then `other`, which starts at this map's target."""
         whole = other._square() @ self._square()

@@ -7,10 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxvision.boxes import overlap
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import ArraySpec
-from jaxvision.tasks.detection import augmentation, evaluation, preparation, task
+from jaxvision.image.warp import Warp
+from jaxvision.tasks.detection import (
+    augmentation,
+    evaluation,
+    placement,
+    preparation,
+    task,
+)
 from jaxvision.train import loop, run, saved, training
 
 
@@ -189,6 +197,8 @@ def test_a_killed_run_continues_equal_to_the_bit(
         'optimizer.ema=0.9',
         'task.augment.flip=true',
         'task.augment.scale=0.3',
+        'task.augment.crop=0.5',
+        'task.augment.rotate=5',
         # Of the four steps, the last one has neither.
         'task.augment.mosaic=0.5',
         'task.augment.mixup=0.5',
@@ -223,8 +233,8 @@ def coordinates():
     }
 
 
-def prepare_for(size, scale, room=4):
-    config = small(f'task.augment.scale={scale}')
+def prepare_for(size, *overrides, room=4):
+    config = small(*overrides)
     config.data.image_size = size
     preprocessing = task.Preprocessing(size=(size, size), resize='letterbox')
     spec = task.Spec(
@@ -237,24 +247,68 @@ def prepare_for(size, scale, room=4):
 
 
 @pytest.mark.parametrize('size', [32, 64, 100])
-@pytest.mark.parametrize('scale', [0.0, 0.5])
-def test_boxes_move_with_their_pixels(coordinates, size, scale):
-    prepare = prepare_for(size, scale)
+@pytest.mark.parametrize(
+    'overrides',
+    [
+        (),
+        ('task.augment.scale=0.5',),
+        ('task.augment.crop=1',),
+        ('task.augment.rotate=40', 'task.augment.translate=0.2'),
+        (
+            'task.augment.crop=0.5',
+            'task.augment.scale=0.5',
+            'task.augment.rotate=180',
+            'task.augment.translate=0.1',
+        ),
+    ],
+    ids=['fixed', 'scaled', 'cropped', 'rotated', 'all'],
+)
+def test_boxes_move_with_their_pixels(coordinates, size, overrides):
+    prepare = prepare_for(size, *overrides)
+    count = 0
     for seed in range(10):
         rng = np.random.default_rng(seed)
         prepared = prepare(coordinates, rng)
         assert prepared['image'].shape == (size, size, 3)
-        factor = prepared['warp'][0, 0]
+        map_ = Warp(prepared['warp'].astype(np.float64), (size, size))
+        factor = np.sqrt(np.linalg.det(map_.matrix[:, :2]))
         for box in prepared['boxes'][prepared['box_mask']]:
             center = np.floor((box[:2] + box[2:]) / 2).astype(int)
+            back = map_.inverse((40, 60)).points(center + 0.5)
+            if (back < 1).any() or (back > (39, 59)).any():
+                continue  # mixed with the grey canvas
             shown = prepared['image'][tuple(center)][:2] / 4 + 0.5
-            back = (center + 0.5 - prepared['warp'][:, 2]) / np.diag(prepared['warp'])
             # A pixel's value is an integer coordinate, resized bilinearly.
             np.testing.assert_allclose(shown, back, atol=0.6 + 0.6 / factor)
+            count += 1
+    assert count >= 8
+
+
+@pytest.mark.parametrize('least_iou', placement._LEAST_IOUS)
+def test_a_random_crop_shows_an_object(coordinates, monkeypatch, least_iou):
+    monkeypatch.setattr(placement, '_LEAST_IOUS', (least_iou,))
+    boxes = coordinates['boxes'].astype(np.float64)
+    parts = 0
+    for seed in range(30):
+        map_ = placement.random_crop(np.random.default_rng(seed), (40, 60), boxes)
+        top, left = -map_.matrix[:, 2]
+        height, width = map_.size
+        part = np.array([top, left, top + height, left + width])
+        assert (part[:2] >= 0).all() and (part[2:] <= (40, 60)).all()
+        if map_.size == (40, 60):
+            continue
+        parts += 1
+        assert max(height, width) <= 2 * min(height, width)
+        centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+        is_inside = ((part[:2] < centers) & (centers < part[2:])).all(1)
+        ious = overlap.iou_on_host(part, boxes)
+        assert ious[is_inside].max() >= least_iou - 1e-6
+    # The larger object covers a quarter of the image: no part has an IoU of 0.9.
+    assert parts >= (20 if least_iou <= 0.3 else 0)
 
 
 def test_evaluation_keeps_every_object_and_its_original_box(coordinates):
-    prepared = prepare_for(16, 0.5)(coordinates, None)
+    prepared = prepare_for(16, 'task.augment.scale=0.5')(coordinates, None)
     assert prepared['box_mask'].tolist() == [True, True, False, False]
     np.testing.assert_array_equal(prepared['truth_boxes'][:2], coordinates['boxes'])
     np.testing.assert_array_equal(prepared['crowd'][:2], [False, True])
@@ -271,7 +325,7 @@ def test_evaluation_keeps_every_object_and_its_original_box(coordinates):
 
 def test_the_canvas_depends_on_the_image_alone(coordinates):
     """Not on its neighbours: neither larger nor smaller ones before or after it."""
-    prepare = prepare_for(32, 0.5)
+    prepare = prepare_for(32, 'task.augment.scale=0.5')
     small_one = {**coordinates, 'image': coordinates['image'][:20, :20]}
     large_one = {**coordinates, 'image': coordinates['image'].repeat(3, axis=1)}
     alone = prepare(coordinates, None)

@@ -3,26 +3,20 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.types import Example, Prepare
-from jaxvision.data import decode, resizing
+from jaxvision.data import decode
 from jaxvision.data.protocol import Source, boxes_of
 from jaxvision.image import warp
-from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
-from jaxvision.tasks.detection import canvases
+from jaxvision.tasks.detection import canvases, placement
 
 FIELDS: Fields = {
     'flip': Field(False, 'Mirror every other image left to right.'),
-    'scale': Field(
-        0.0,
-        'Largest change of the size: 0.5 makes images 0.5 to 1.5 times as large.',
-        least=0,
-        below=1,
-    ),
+    **placement.FIELDS,
     'color': Field(
         0.0,
         'Jitter of brightness, contrast and saturation, and a quarter of it of hue.',
@@ -41,10 +35,6 @@ FIELDS: Fields = {
         most=1,
     ),
 }
-
-GREY = 114  # the value of the canvas around an image
-
-Pixels = UInt8[np.ndarray, '_ _ _']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,10 +124,9 @@ def targets(number: int) -> dict[str, ArraySpec]:
 def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the function that brings images and boxes to fixed shapes.
 
-    In training the size and the place of an image change at random, if
-    `task.augment.scale` is above 0. Otherwise an image is resized with its aspect ratio
-    to fit the canvas. In training, boxes are clipped to the canvas, and dropped if less
-    than a quarter or one square pixel is left.
+    In training an image is placed at random, see `placement.at_random`. Boxes are clipped
+    to the canvas, and dropped if less than a quarter or one square pixel is left. In
+    evaluation an image is resized with its aspect ratio to fit the canvas.
 
     In evaluation `truth_boxes` are those of the original image, and `boxes` those of
     the canvas, not clipped. In training both are those of the canvas.
@@ -149,24 +138,18 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     size = spec.preprocessing.size
     channels = spec.inputs['image'].shape[2]
     (room,) = spec.targets['box_mask'].shape
-    largest_change = config.task.augment.scale
+    augment = config.task.augment
     rule = spec.preprocessing.resize
     if not spec.preprocessing.fixes_canvas:
         return _make_prepare_bounded(spec)
 
-    def place(pixels: Pixels, rng: np.random.Generator | None) -> tuple[Warp, Pixels]:
-        source = pixels.shape[:2]
-        if rng is not None and largest_change:
-            map_ = random_place(rng, source, size, largest_change)
-            return map_, apply(map_, pixels)
-        map_ = WARPS[rule](source, size)
-        if rule == 'top_left':
-            return map_, at_top_left(map_, pixels)
-        return map_, apply(map_, pixels)
-
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
         pixels = decode.decode(example['image'], channels)
-        map_, image = place(pixels, rng)
+        if rng is None:
+            map_, image = placement.by_rule(rule, pixels, size)
+        else:
+            boxes = Objects.of(example).boxes
+            map_, image = placement.at_random(augment, rng, rule, pixels, boxes, size)
         prepared = {
             'image': image,
             'warp': map_.matrix.astype(np.float32),
@@ -180,15 +163,6 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     return prepare
 
 
-# `(source, target) -> Warp` from an image's (height, width) to the canvas's, by resize rule.
-WARPS = {
-    # All images of the dataset fill the canvas; those of a user may have other sizes.
-    'none': warp.letterbox,
-    'letterbox': warp.letterbox,
-    'top_left': warp.top_left,
-}
-
-
 def _make_prepare_bounded(spec: Spec) -> Prepare:
     """Build the function that prepares images of published detectors, without objects."""
 
@@ -197,77 +171,6 @@ def _make_prepare_bounded(spec: Spec) -> Prepare:
         return canvases.bounded(pixels, spec.preprocessing)
 
     return prepare
-
-
-def random_place(
-    rng: np.random.Generator,
-    source: Size,
-    target: Size,
-    largest_change: float,
-) -> Warp:
-    """Choose the size and the place of an image on a canvas at random.
-
-    The aspect ratio stays. An image that is larger than the canvas is cropped.
-
-    Args:
-        rng: the random generator.
-        source: (height, width) of the image, pixels.
-        target: (height, width) of the canvas, pixels.
-        largest_change: 0.5 gives 0.5 to 1.5 times the largest size that fits.
-
-    Returns:
-        The map from pixels of the image to pixels of the canvas.
-    """
-    factor = 1 + rng.uniform(-largest_change, largest_change)
-    fitted = np.array(warp.fitted_size(source, target))
-    height, width = np.maximum(np.round(factor * fitted), 1).astype(int)
-    resize = Warp.resize(source, (int(height), int(width)))
-    # The image lies inside the canvas, or covers it.
-    free = np.array([target[0] - height, target[1] - width])
-    top, left = np.floor(rng.uniform(size=2) * (free + np.sign(free))).astype(int)
-    return resize.then(Warp.crop(int(-top), int(-left), target))
-
-
-def apply(map_: Warp, pixels: Pixels) -> Pixels:
-    """Resize an image and put it on its canvas, whose other pixels are grey.
-
-    Parts of the image outside the canvas are cut off.
-
-    Args:
-        map_: scales and shifts from the image to the canvas.
-        pixels: uint8 [H, W, C].
-    """
-    height, width, channels = pixels.shape
-    (top, left), (bottom, right) = np.round(
-        map_.points(np.array([[0.0, 0.0], [height, width]]))
-    ).astype(int)
-    resized = pixels
-    if (bottom - top, right - left) != (height, width):
-        resized = resizing.resize(pixels, int(bottom - top), int(right - left))
-    if resized.shape[:2] == map_.size and top == left == 0:
-        return resized
-    canvas = np.full((*map_.size, channels), GREY, np.uint8)
-    rows = slice(max(top, 0), max(min(bottom, map_.size[0]), 0))
-    columns = slice(max(left, 0), max(min(right, map_.size[1]), 0))
-    canvas[rows, columns] = resized[
-        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-    ]
-    return canvas
-
-
-def at_top_left(map_: Warp, pixels: Pixels) -> Pixels:
-    """Resize an image without antialiasing to the top left of a grey canvas.
-
-    Args:
-        map_: scales both axes alike, see `warp.top_left`.
-        pixels: uint8 [H, W, C].
-    """
-    scale = map_.matrix[0, 0]
-    height = max(int(pixels.shape[0] * scale), 1)
-    width = max(int(pixels.shape[1] * scale), 1)
-    canvas = np.full((*map_.size, pixels.shape[2]), GREY, np.uint8)
-    canvas[:height, :width] = resizing.resize_bilinear(pixels, height, width)
-    return canvas
 
 
 def _padded(objects: Objects, map_: Warp, room: int, in_training: bool) -> Example:

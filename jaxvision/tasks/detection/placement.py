@@ -1,0 +1,245 @@
+"""Where an image goes on its canvas: by a fixed rule, or at random in training."""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from jaxvision.boxes import overlap
+from jaxvision.core.fields import Config, Field, Fields
+from jaxvision.data import resizing
+from jaxvision.image import warp
+from jaxvision.image.types import Size
+from jaxvision.image.warp import Warp
+
+FIELDS: Fields = {
+    'scale': Field(
+        0.0,
+        'Largest change of the size: 0.5 makes images 0.5 to 1.5 times as large.',
+        least=0,
+        below=1,
+    ),
+    'crop': Field(
+        0.0,
+        'Fraction of the images that are cropped to a random part with an object.',
+        least=0,
+        most=1,
+    ),
+    'translate': Field(
+        0.0,
+        'Largest shift of an image, as a fraction of the height and of the width.',
+        least=0,
+        most=1,
+    ),
+    'rotate': Field(0.0, 'Largest rotation of an image, degrees.', least=0, most=180),
+}
+
+GREY = 114  # the value of the canvas around an image
+
+# A cropped part overlaps one of its objects by at least one of these IoUs.
+_LEAST_IOUS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
+_TRIALS = 40
+
+Pixels = UInt8[np.ndarray, '_ _ _']
+Boxes = Float[np.ndarray, 'n 4']
+
+# `(source, target) -> Warp` from an image's (height, width) to the canvas's, by resize rule.
+WARPS = {
+    # All images of the dataset fill the canvas; those of a user may have other sizes.
+    'none': warp.letterbox,
+    'letterbox': warp.letterbox,
+    'top_left': warp.top_left,
+}
+
+
+def by_rule(rule: str, pixels: Pixels, target: Size) -> tuple[Warp, Pixels]:
+    """Resize an image with its aspect ratio to fit a canvas.
+
+    Args:
+        rule: a key of `WARPS`.
+        pixels: the image.
+        target: (height, width) of the canvas, pixels.
+
+    Returns:
+        (the map from the image to the canvas, the canvas).
+    """
+    map_ = WARPS[rule](pixels.shape[:2], target)
+    if rule == 'top_left':
+        return map_, at_top_left(map_, pixels)
+    return map_, apply(map_, pixels)
+
+
+def at_random(
+    augment: Config,
+    rng: np.random.Generator,
+    rule: str,
+    pixels: Pixels,
+    boxes: Boxes,
+    target: Size,
+) -> tuple[Warp, Pixels]:
+    """Crop, resize, shift and rotate an image at random, each if its field is above 0.
+
+    Args:
+        augment: the fields of `task.augment`, of which those in `FIELDS` are used.
+        rng: the random generator, which is used only by fields above 0.
+        rule: a key of `WARPS`, which places the image if `augment.scale` is 0.
+        pixels: the image.
+        boxes: edges of its objects, pixels.
+        target: (height, width) of the canvas, pixels.
+
+    Returns:
+        (the map from the image to the canvas, the canvas).
+    """
+    crop = Warp.identity(pixels.shape[:2])
+    if augment.crop and rng.uniform() < augment.crop:
+        crop = random_crop(rng, pixels.shape[:2], boxes)
+        pixels = apply(crop, pixels)
+    if augment.scale:
+        place = random_place(rng, pixels.shape[:2], target, augment.scale)
+        canvas = apply(place, pixels)
+    else:
+        place, canvas = by_rule(rule, pixels, target)
+    whole = crop.then(place)
+    if augment.translate or augment.rotate:
+        turn = random_turn(rng, target, augment.translate, augment.rotate)
+        canvas = interpolate(turn, canvas)
+        whole = whole.then(turn)
+    return whole, canvas
+
+
+def random_crop(rng: np.random.Generator, source: Size, boxes: Boxes) -> Warp:
+    """Choose a part of an image that shows an object (SSD, arXiv 1512.02325).
+
+    The sides of the part are at least 0.3 of the image's, and one side is at most twice
+    the other. The centre of an object is inside. The part has an IoU with such an object
+    of at least 0, 0.1, 0.3, 0.5, 0.7 or 0.9, chosen at random.
+
+    Args:
+        rng: the random generator.
+        source: (height, width) of the image, pixels.
+        boxes: edges of the objects, pixels. Without objects any part will do.
+
+    Returns:
+        The map to the part; the identity if 40 random parts do not fit.
+    """
+    least_iou = rng.choice(_LEAST_IOUS)
+    for _ in range(_TRIALS):
+        height, width = np.maximum(rng.uniform(0.3, 1, size=2) * source, 1).astype(int)
+        top, left = rng.integers([source[0] - height + 1, source[1] - width + 1])
+        part = np.array([top, left, top + height, left + width], np.float64)
+        has_shape = height <= 2 * width and width <= 2 * height
+        if has_shape and _shows_object(part, boxes, least_iou):
+            return Warp.crop(int(top), int(left), (int(height), int(width)))
+    return Warp.identity(source)
+
+
+def _shows_object(part: Float[np.ndarray, '4'], boxes: Boxes, least_iou: float) -> bool:
+    """Whether a part has an object's centre and enough IoU with that object."""
+    if not len(boxes):
+        return True
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    is_inside = ((part[:2] < centers) & (centers < part[2:])).all(axis=1)
+    is_overlapped = overlap.iou_on_host(part, boxes) >= least_iou
+    return bool((is_inside & is_overlapped).any())
+
+
+def random_place(
+    rng: np.random.Generator,
+    source: Size,
+    target: Size,
+    largest_change: float,
+) -> Warp:
+    """Choose the size and the place of an image on a canvas at random.
+
+    The aspect ratio stays. An image that is larger than the canvas is cropped.
+
+    Args:
+        rng: the random generator.
+        source: (height, width) of the image, pixels.
+        target: (height, width) of the canvas, pixels.
+        largest_change: of the size, as a fraction of the largest that fits.
+    """
+    factor = 1 + rng.uniform(-largest_change, largest_change)
+    fitted = np.array(warp.fitted_size(source, target))
+    height, width = np.maximum(np.round(factor * fitted), 1).astype(int)
+    resize = Warp.resize(source, (int(height), int(width)))
+    # The image lies inside the canvas, or covers it.
+    free = np.array([target[0] - height, target[1] - width])
+    top, left = np.floor(rng.uniform(size=2) * (free + np.sign(free))).astype(int)
+    return resize.then(Warp.crop(int(-top), int(-left), target))
+
+
+def random_turn(
+    rng: np.random.Generator, size: Size, translate: float, rotate: float
+) -> Warp:
+    """Choose a rotation around the centre of a canvas and a shift at random.
+
+    Args:
+        rng: the random generator.
+        size: (height, width) of the canvas, pixels, which stays.
+        translate: largest shift to each side, as a fraction of the height and width.
+        rotate: largest angle to each side, degrees.
+    """
+    angle = rng.uniform(-rotate, rotate)
+    shift = rng.uniform(-translate, translate, size=2) * size
+    return Warp.rotate(angle, size).then(Warp.crop(-shift[0], -shift[1], size))
+
+
+def apply(map_: Warp, pixels: Pixels) -> Pixels:
+    """Resize an image and put it on its canvas, whose other pixels are grey.
+
+    Parts of the image outside the canvas are cut off.
+
+    Args:
+        map_: scales and shifts.
+        pixels: uint8 [H, W, C].
+    """
+    height, width, channels = pixels.shape
+    (top, left), (bottom, right) = np.round(
+        map_.points(np.array([[0.0, 0.0], [height, width]]))
+    ).astype(int)
+    resized = pixels
+    if (bottom - top, right - left) != (height, width):
+        resized = resizing.resize(pixels, int(bottom - top), int(right - left))
+    if resized.shape[:2] == map_.size and top == left == 0:
+        return resized
+    canvas = np.full((*map_.size, channels), GREY, np.uint8)
+    rows = slice(max(top, 0), max(min(bottom, map_.size[0]), 0))
+    columns = slice(max(left, 0), max(min(right, map_.size[1]), 0))
+    canvas[rows, columns] = resized[
+        rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
+    ]
+    return canvas
+
+
+def at_top_left(map_: Warp, pixels: Pixels) -> Pixels:
+    """Resize an image without antialiasing to the top left of a grey canvas.
+
+    Args:
+        map_: scales both axes alike, see `warp.top_left`.
+        pixels: uint8 [H, W, C].
+    """
+    scale = map_.matrix[0, 0]
+    height = max(int(pixels.shape[0] * scale), 1)
+    width = max(int(pixels.shape[1] * scale), 1)
+    canvas = np.full((*map_.size, pixels.shape[2]), GREY, np.uint8)
+    canvas[:height, :width] = resizing.resize_bilinear(pixels, height, width)
+    return canvas
+
+
+def interpolate(map_: Warp, pixels: Pixels) -> Pixels:
+    """Move an image by any affine map, bilinear; pixels from outside are grey.
+
+    Args:
+        map_: should not reduce the image much: nothing is averaged.
+        pixels: uint8 [H, W, C], of 1 or 3 channels.
+    """
+    (yy, yx, y0), (xy, xx, x0) = map_.inverse(pixels.shape[:2]).matrix
+    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels)
+    moved = image.transform(
+        (map_.size[1], map_.size[0]),
+        Image.Transform.AFFINE,
+        (xx, xy, x0, yx, yy, y0),
+        Image.Resampling.BILINEAR,
+        fillcolor=(GREY,) * pixels.shape[2],
+    )
+    return np.asarray(moved).reshape(*map_.size, pixels.shape[2])
