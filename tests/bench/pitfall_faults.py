@@ -536,11 +536,18 @@ FAULTS = (
         (WARP + 'pixels_and_coordinates_move_together',),
     ),
     Fault(
+        '24 boxes of what was cropped away land on the grey canvas',
+        'tasks/detection/preparation.py',
+        '        for map_ in maps:\n            objects = objects.moved(map_)\n',
+        '        objects = objects.moved(functools.reduce(Warp.then, maps))\n',
+        (TASK + 'boxes_move_with_their_pixels[cropped-64]',),
+    ),
+    Fault(
         '24 boxes are scaled and not shifted',
         'tasks/detection/preparation.py',
         'warp.kept_boxes(map_.boxes(self.boxes), map_.size)',
         'warp.kept_boxes(self.boxes * np.tile(np.diag(map_.matrix), 2), map_.size)',
-        (TASK + 'boxes_move_with_their_pixels[0.5-64]',),
+        (TASK + 'boxes_move_with_their_pixels[scaled-64]',),
     ),
     Fault(
         '24 boxes stay where their image of a mosaic was',

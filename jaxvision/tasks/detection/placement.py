@@ -14,7 +14,8 @@ from jaxvision.image.warp import Warp
 FIELDS: Fields = {
     'scale': Field(
         0.0,
-        'Largest change of the size: 0.5 makes images 0.5 to 1.5 times as large.',
+        'Largest change of the size: 0.5 makes images 0.5 to 1.5 times as large; '
+        '0.9 is large-scale jitter.',
         least=0,
         below=1,
     ),
@@ -75,7 +76,7 @@ def at_random(
     pixels: Pixels,
     boxes: Boxes,
     target: Size,
-) -> tuple[Warp, Pixels]:
+) -> tuple[list[Warp], Pixels]:
     """Crop, resize, shift and rotate an image at random, each if its field is above 0.
 
     Args:
@@ -87,23 +88,25 @@ def at_random(
         target: (height, width) of the canvas, pixels.
 
     Returns:
-        (the map from the image to the canvas, the canvas).
+        (maps that follow each other from the image to the canvas, the canvas). Pixels
+        outside the target of any of these maps are lost.
     """
-    crop = Warp.identity(pixels.shape[:2])
+    maps = []
     if augment.crop and rng.uniform() < augment.crop:
         crop = random_crop(rng, pixels.shape[:2], boxes)
         pixels = apply(crop, pixels)
+        maps.append(crop)
     if augment.scale:
         place = random_place(rng, pixels.shape[:2], target, augment.scale)
         canvas = apply(place, pixels)
     else:
         place, canvas = by_rule(rule, pixels, target)
-    whole = crop.then(place)
+    maps.append(place)
     if augment.translate or augment.rotate:
         turn = random_turn(rng, target, augment.translate, augment.rotate)
         canvas = interpolate(turn, canvas)
-        whole = whole.then(turn)
-    return whole, canvas
+        maps.append(turn)
+    return maps, canvas
 
 
 def random_crop(rng: np.random.Generator, source: Size, boxes: Boxes) -> Warp:

@@ -1,6 +1,8 @@
 """Images with boxes on the host: resized and moved together, padded to fixed shapes."""
 
 import dataclasses
+import functools
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -145,19 +147,22 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
         pixels = decode.decode(example['image'], channels)
-        if rng is None:
-            map_, image = placement.by_rule(rule, pixels, size)
-        else:
+        in_training = rng is not None
+        if in_training:
             boxes = Objects.of(example).boxes
-            map_, image = placement.at_random(augment, rng, rule, pixels, boxes, size)
+            maps, image = placement.at_random(augment, rng, rule, pixels, boxes, size)
+        else:
+            map_, image = placement.by_rule(rule, pixels, size)
+            maps = [map_]
+        whole = functools.reduce(Warp.then, maps)
         prepared = {
             'image': image,
-            'warp': map_.matrix.astype(np.float32),
+            'warp': whole.matrix.astype(np.float32),
             'original_size': np.array(pixels.shape[:2], np.int32),
         }
         if 'boxes' in example:
             objects = Objects.of(example)
-            prepared |= _padded(objects, map_, room, in_training=rng is not None)
+            prepared |= _padded(objects, maps, room, in_training)
         return prepared
 
     return prepare
@@ -173,15 +178,25 @@ def _make_prepare_bounded(spec: Spec) -> Prepare:
     return prepare
 
 
-def _padded(objects: Objects, map_: Warp, room: int, in_training: bool) -> Example:
+def _padded(
+    objects: Objects, maps: Sequence[Warp], room: int, in_training: bool
+) -> Example:
     """The arrays of `targets`.
 
     In evaluation every object counts, also one that the resizing made very small.
+
+    Args:
+        objects: of the original image.
+        maps: follow each other from the image to the canvas.
+        room: length of the arrays.
+        in_training: whether each map drops the objects that leave its target.
     """
     if in_training:
-        objects = objects.moved(map_)
+        for map_ in maps:
+            objects = objects.moved(map_)
         moved = objects.boxes
     else:
+        (map_,) = maps
         moved = map_.boxes(objects.boxes).astype(np.float32)
     count = len(objects.boxes)
     arrays = {
