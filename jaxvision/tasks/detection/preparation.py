@@ -17,7 +17,7 @@ from jaxvision.image.warp import Warp
 from jaxvision.tasks.detection import canvases, placement
 
 FIELDS: Fields = {
-    'flip': Field(False, 'Mirror every other image left to right.'),
+    'flip': Field(False, 'Mirror images left to right with probability 0.5.'),
     **placement.FIELDS,
     'color': Field(
         0.0,
