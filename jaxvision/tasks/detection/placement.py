@@ -159,7 +159,10 @@ def random_place(
         rng: the random generator.
         source: (height, width) of the image, pixels.
         target: (height, width) of the canvas, pixels.
-        largest_change: of the size, as a fraction of the largest that fits.
+        largest_change: 0.5 gives 0.5 to 1.5 times the largest size that fits.
+
+    Returns:
+        The map from pixels of the image to pixels of the canvas.
     """
     factor = 1 + rng.uniform(-largest_change, largest_change)
     fitted = np.array(warp.fitted_size(source, target))
@@ -193,7 +196,7 @@ def apply(map_: Warp, pixels: Pixels) -> Pixels:
     Parts of the image outside the canvas are cut off.
 
     Args:
-        map_: scales and shifts.
+        map_: scales and shifts from the image to the canvas.
         pixels: uint8 [H, W, C].
     """
     height, width, channels = pixels.shape
