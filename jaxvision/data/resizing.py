@@ -5,7 +5,7 @@ import math
 import types
 
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Float, Num, UInt8
 
 Pixels = UInt8[np.ndarray, 'h w c']
 
@@ -84,6 +84,36 @@ def rotate(pixels: Pixels, clockwise: float) -> Pixels:
     centre = ((width - 1) / 2, (height - 1) / 2)
     turn = cv2.getRotationMatrix2D(centre, -clockwise, 1.0)
     return cv2.warpAffine(pixels, turn, (width, height), flags=cv2.INTER_LINEAR)
+
+
+def map_affine(
+    pixels: Pixels,
+    matrix: Float[np.ndarray, '2 3'],
+    size: tuple[int, int],
+    value: int,
+) -> UInt8[np.ndarray, 'height width c']:
+    """Move an image by an affine map, with bilinear interpolation and no antialiasing.
+
+    Args:
+        pixels: the image, uint8 [H, W, C].
+        matrix: maps (y, x, 1) of the image to (y, x) of the result, in pixels. The
+            corner of the first pixel is (0, 0).
+        size: (height, width) of the result in pixels.
+        value: of the pixels that come from outside the image.
+    """
+    cv2 = opencv()
+    # OpenCV has (x, y), and (0, 0) is the centre of the first pixel.
+    linear = matrix[::-1, 1::-1]
+    shift = matrix[::-1, 2] + linear.sum(axis=1) / 2 - 0.5
+    height, width = size
+    moved = cv2.warpAffine(
+        pixels,
+        np.column_stack([linear, shift]),
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderValue=(value,) * 4,
+    )
+    return moved.reshape(height, width, pixels.shape[2])
 
 
 def _gaussian(shrink: float) -> tuple[int, float]:

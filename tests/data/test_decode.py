@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import simplejpeg
 from PIL import Image
 from skimage import data as skimage_data
@@ -180,6 +181,29 @@ def test_resize_does_not_alias():
     stripes = np.zeros((128, 128, 1), np.uint8)
     stripes[:, ::2] = 255  # at the Nyquist limit: grey is all that may be left of them
     assert resizing.resize(stripes, 70, 70).std() < 0.15 * stripes.std()
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_an_affine_map_is_that_of_scipy(channels):
+    image = skimage_data.astronaut()[:60, :80, :channels]
+    matrix = np.array([[0.9, -0.3, 12.4], [0.35, 1.1, -7.7]])
+    moved = resizing.map_affine(image, matrix, (50, 70), 114)
+    back = np.linalg.inv(matrix[:, :2])
+    # SciPy's (0, 0) is the centre of the first pixel.
+    offset = back @ (0.5 - matrix[:, 2]) - 0.5
+    for channel in range(channels):
+        expected = scipy.ndimage.affine_transform(
+            image[..., channel].astype(np.float64),
+            back,
+            offset,
+            output_shape=(50, 70),
+            order=1,
+            mode='grid-constant',
+            cval=114,
+        )
+        # OpenCV rounds coordinates to 1/32 pixel.
+        difference = np.abs(moved[..., channel] - expected)
+        assert difference.mean() < 1 and np.quantile(difference, 0.99) < 5
 
 
 @pytest.mark.parametrize('size', [16, 32, 70, 150])

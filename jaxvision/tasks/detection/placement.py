@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from jaxvision.boxes import overlap
 from jaxvision.core.fields import Config, Field, Fields
@@ -104,7 +103,7 @@ def at_random(
     maps.append(place)
     if augment.translate or augment.rotate:
         turn = random_turn(rng, target, augment.translate, augment.rotate)
-        canvas = interpolate(turn, canvas)
+        canvas = resizing.map_affine(canvas, turn.matrix, target, GREY)
         maps.append(turn)
     return maps, canvas
 
@@ -230,22 +229,3 @@ def at_top_left(map_: Warp, pixels: Pixels) -> Pixels:
     canvas = np.full((*map_.size, pixels.shape[2]), GREY, np.uint8)
     canvas[:height, :width] = resizing.resize_bilinear(pixels, height, width)
     return canvas
-
-
-def interpolate(map_: Warp, pixels: Pixels) -> Pixels:
-    """Move an image by any affine map, bilinear; pixels from outside are grey.
-
-    Args:
-        map_: should not reduce the image much: nothing is averaged.
-        pixels: uint8 [H, W, C], of 1 or 3 channels.
-    """
-    (yy, yx, y0), (xy, xx, x0) = map_.inverse(pixels.shape[:2]).matrix
-    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels)
-    moved = image.transform(
-        (map_.size[1], map_.size[0]),
-        Image.Transform.AFFINE,
-        (xx, xy, x0, yx, yy, y0),
-        Image.Resampling.BILINEAR,
-        fillcolor=(GREY,) * pixels.shape[2],
-    )
-    return np.asarray(moved).reshape(*map_.size, pixels.shape[2])
