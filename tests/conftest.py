@@ -52,14 +52,20 @@ def pytest_xdist_auto_num_workers():
     return len(os.sched_getaffinity(0)) + 1
 
 
-# Files of a minute or more. They start first, so that no worker is left alone with one.
+# Files of 40 s or more. They start first, so that no worker is left alone with one.
 LONGEST_FILES = (
     'cli/export/test_export_command.py',
     'train/test_processes.py',
     'tasks/test_captioning_task.py',
     'tasks/test_gan_task.py',
+    'tasks/test_detection_task.py',
     'cli/export/test_formats.py',
     'train/test_layouts.py',
+    'pretrained/test_weights_file.py',
+    'train/test_loop.py',
+    'tests/test_configs.py',
+    'tasks/test_few_shot_task.py',
+    'tasks/test_video_summary_task.py',
 )
 
 
