@@ -187,7 +187,10 @@ def _object(file: Path, shape: Value, other_shapes: Counter[str]) -> Object | No
     label = fields.get('label')
     kind = fields.get('shape_type', 'polygon')
     if not isinstance(label, str) or not isinstance(kind, str):
-        raise UserError(f'{file}: a shape has no text `label`: {shown(shape)}')
+        raise UserError(
+            f'{file}: expected a text `label`, and a text `shape_type` if it is there, in the '
+            f'shape {shown(shape)}'
+        )
     if kind not in _POINTS:
         other_shapes[kind] += 1
         return None

@@ -170,7 +170,9 @@ def compose(rng: np.random.Generator, digits: Digits, side: int, most: int) -> E
 def layout(
     rng: np.random.Generator, aspects: list[float], side: int, tries: int = _LAYOUTS
 ) -> Layout:
-    """Draw sizes and boxes for objects, so that any two boxes are `apart`.
+    """Draw sizes and boxes for objects, of which any two are `apart`.
+
+    At most a third of the smaller box may lie in the other.
 
     Args:
         rng: draws the sizes and the places.

@@ -74,7 +74,8 @@ def frames(
         stream: as `opened` yields it.
 
     Raises:
-        Unreadable: The file is damaged or cut off, or has no frames.
+        Unreadable: The file is cut off or has no frames. Other damage raises an error of
+            FFmpeg, which `opened` converts.
     """
     has_frames = False
     for packet in container.demux(stream):

@@ -55,8 +55,7 @@ class Run(SavedRun):
         sources: {split: source}, each opened at its first use.
         unreadable: prints unreadable files.
         networks: {name: variables} of auxiliary networks; {} with a checkpoint.
-        leaves: {name: initial values} of parameters and statistics from
-            `train.init_from`; {} if the run has a checkpoint.
+        leaves: {name: initial values} from `train.init_from`; {} with a checkpoint.
     """
 
     sources: Sources
@@ -109,9 +108,10 @@ class Run(SavedRun):
 
     @functools.cached_property
     def update(self) -> Update:
-        """The compiled and guarded update: `(state, batch) -> (state, scalars)`.
+        """The compiled update: `(state, batch) -> (state, scalars)`.
 
-        The state passed to it must not be used afterwards.
+        From the first non-finite scalar on, the state stays as it is, and the scalar
+        'bad_step' is that step, else -1. Do not use the state passed to it afterwards.
         """
         return sharding.compile_update(
             guarded(self.task.update), self.mesh, self.shapes

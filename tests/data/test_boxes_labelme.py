@@ -110,7 +110,7 @@ def test_an_image_beside_the_file_is_found_by_its_name(tmp_path, image):
         ({'imagePath': 'nul\0.png'}, 'there is no image'),
         ({'imagePath': '../../secret.png'}, 'does not lie in its folder'),
         ({'imagePath': '/etc/passwd'}, 'there is no image'),
-        ({'shapes': [3]}, 'a shape has no text `label`: 3'),
+        ({'shapes': [3]}, 'in the shape 3'),
         ({'shapes': [shape(' ', [[1, 2], [3, 4]])]}, 'the label of a shape is empty'),
         ({'shapes': [shape('a', [[1, 2]])]}, 'has 1 points, expected 2'),
         ({'shapes': [shape('a', 'points')]}, 'has 0 points'),

@@ -84,10 +84,10 @@ def write_yolo(path: Path, answer: Json, class_names: Sequence[str]) -> None:
 
 
 class CocoResults:
-    """The list in COCO's result format, written while the predictions are made."""
+    """Write the entries of a list in COCO's result format; `open_coco` writes the brackets."""
 
     def __init__(self, file: IO):
-        """Begin the list in a file that is open to write."""
+        """Take a file that is open to write; nothing is written yet."""
         self._file = file
         self._comma = ''
 

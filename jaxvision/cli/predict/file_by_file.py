@@ -148,7 +148,7 @@ def show_outputs(inputs: Example, outputs: Records) -> Shown:
 
     Returns:
         ({name: nested lists of numbers}, None). An array of more than 100 numbers is
-        listed by its shape and dtype.
+        replaced by {'shape': list of sizes, 'dtype': name}.
     """
     answer = {}
     for name, array in outputs.items():

@@ -28,7 +28,7 @@ class BasicBlock(nn.Module):
         stride: of the first convolution and of the shortcut.
         drop_path: rate at which the convolutions' branch is dropped in training.
         conv: builds a convolution.
-        norm: builds a norm from its `name`.
+        norm: builds a norm from `name` and, for the last one, `scale_init`.
     """
 
     width: int
@@ -57,7 +57,7 @@ class BottleneckBlock(nn.Module):
         stride: of the 3x3 convolution and of the shortcut.
         drop_path: rate at which the convolutions' branch is dropped in training.
         conv: builds a convolution.
-        norm: builds a norm from its `name`.
+        norm: builds a norm from `name` and, for the last one, `scale_init`.
     """
 
     width: int

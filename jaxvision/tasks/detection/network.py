@@ -40,7 +40,10 @@ class Detector:
 
     @property
     def output_of_class(self) -> Int[np.ndarray, 'k']:
-        """The model's output of each class, without background."""
+        """The number of each class's output, from 0, not counting the background's.
+
+        If the background comes first, 1 is added to index the logits.
+        """
         outputs = self.spec.details.outputs or range(len(self.spec.class_names))
         return np.array(outputs, int)
 

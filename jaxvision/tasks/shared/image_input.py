@@ -171,7 +171,8 @@ def _by_rule(pretrained: Preprocessing, rule: ResizeRule) -> Preprocessing:
         raise UserError(
             f'train.init_from: expected images of {height}x{width} pixels, on which the '
             'weights were trained, but the dataset has other sizes or channels. Convert the '
-            'images, or set data.image_size.'
+            'images, or set data.image_size to a side that is neither its default nor that of '
+            'the weights.'
         )
     return pretrained.by_rule(rule)
 
