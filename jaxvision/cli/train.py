@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 
 from jaxvision.cli import invocation
 from jaxvision.core.errors import UserError, not_a_choice
+from jaxvision.core.types import MetricValues
 
 if TYPE_CHECKING:  # --help without --config needs no config and no JAX.
     from jaxvision.core.fields import Config
@@ -262,7 +263,7 @@ def _next_commands(workdir: Path, result: 'Result') -> list[str]:
     return commands
 
 
-def _metric_lines(metrics: dict[str, float]) -> list[str]:
+def _metric_lines(metrics: MetricValues) -> list[str]:
     """The metrics of each split and of the selected checkpoint, one line each."""
     selected_step = metrics.get('best/step', 0)
     titles = {

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from jaxvision.core.trees import joined
-from jaxvision.core.types import Tree
+from jaxvision.core.types import NetworkTrees
 
 
 # JAX builds the same tree with shapes, shardings and None as leaves.
@@ -37,18 +37,18 @@ class TrainState:
     step: Int[Array, '']
     key: PRNGKeyArray
     bad_step: Int[Array, '']
-    params: dict[str, Tree]
-    opt_state: dict[str, Tree]
-    model_state: dict[str, Tree]
-    ema: dict[str, dict[str, Tree]]
-    frozen: dict[str, Tree]
+    params: NetworkTrees
+    opt_state: NetworkTrees
+    model_state: NetworkTrees
+    ema: dict[str, NetworkTrees]
+    frozen: NetworkTrees
 
     if TYPE_CHECKING:  # flax.struct.dataclass adds it.
 
         def replace(self, **changes: Any) -> 'TrainState': ...
 
     @property
-    def variables(self) -> dict[str, dict[str, Tree]]:
+    def variables(self) -> dict[str, NetworkTrees]:
         """Variables for evaluation and prediction, averaged where averages are kept.
 
         The entries are 'params' {network: tree} with trained and frozen parameters,
@@ -65,7 +65,7 @@ class TrainState:
             'frozen': auxiliary,
         }
 
-    def whole(self, params: dict[str, Tree]) -> dict[str, Tree]:
+    def whole(self, params: NetworkTrees) -> NetworkTrees:
         """Join the trained parameters of each network with its frozen parameters.
 
         Args:
@@ -83,13 +83,13 @@ class TrainState:
 
 def create(
     key: PRNGKeyArray,
-    params: dict[str, Tree],
+    params: NetworkTrees,
     optimizers: dict[str, optax.GradientTransformation],
-    model_state: dict[str, Tree] | None = None,
+    model_state: NetworkTrees | None = None,
     *,
     ema: float = 0.0,
     averaged: Collection[str] = ('model',),
-    frozen: dict[str, Tree] | None = None,
+    frozen: NetworkTrees | None = None,
 ) -> TrainState:
     """Build the state before the first step.
 
@@ -129,6 +129,6 @@ def create(
     )
 
 
-def _copies(trees: dict[str, Tree], networks: Collection[str]) -> dict[str, Tree]:
+def _copies(trees: NetworkTrees, networks: Collection[str]) -> NetworkTrees:
     """Copy the trees of these networks, so that no buffer is donated twice."""
     return {network: jax.tree.map(jnp.copy, trees[network]) for network in networks}

@@ -29,7 +29,15 @@ from jaxtyping import Array, Float
 from jaxvision.core.errors import UserError, not_a_choice
 from jaxvision.core.fields import Config
 from jaxvision.core.state import TrainState
-from jaxvision.core.types import Batch, Example, Json, Prepare, Records, Tree
+from jaxvision.core.types import (
+    Batch,
+    Example,
+    Json,
+    MetricValues,
+    Prepare,
+    Records,
+    Tree,
+)
 
 # The scalars of one training step.
 Scalars = dict[str, Array]
@@ -44,7 +52,7 @@ Init = Callable[[jax.Array, Batch], TrainState]
 Update = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 Predict = Callable[[Tree, Batch], Batch]
 Evaluate = Callable[[TrainState, Batch], Batch]
-Summarize = Callable[[Records], dict[str, float]]
+Summarize = Callable[[Records], MetricValues]
 # `(records) -> what calibration.json holds`
 Calibrate = Callable[[Records], Json]
 # `(index) -> example`, a prepared example of a split.

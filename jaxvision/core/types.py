@@ -7,6 +7,8 @@ import numpy as np
 
 # Nested dicts of arrays.
 Tree = Any
+# A tree of each network, by the network's name.
+NetworkTrees = dict[str, Tree]
 # A JSON object.
 Json = dict[str, Any]
 # The value of a config field; a mapping for an open group of options.
@@ -20,6 +22,8 @@ Example = dict[str, Any]
 Batch = Mapping[str, Any]
 # Arrays on the host with one row per example: a batch, or all examples of a split.
 Records = dict[str, np.ndarray]
+# The values of metrics by name.
+MetricValues = dict[str, float]
 # `(example, rng) -> example` on the host, with arrays of fixed shapes.
 Prepare = Callable[[Example, np.random.Generator | None], Example]
 # The purpose of a split: training, selection of checkpoints, or the final measurement.

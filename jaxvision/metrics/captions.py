@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from jaxvision.core.types import MetricValues
+
 Words = Sequence[str]
 References = Sequence[Words]
 Candidates = Sequence[Words]
@@ -87,7 +89,7 @@ def tokenize(text: str) -> list[str]:
     return words
 
 
-def summarize(candidates: Candidates, references: ReferenceSets) -> dict[str, float]:
+def summarize(candidates: Candidates, references: ReferenceSets) -> MetricValues:
     """Compute all caption metrics: 'bleu_1' to 'bleu_4', 'rouge_l' and 'cider_d'.
 
     Captions have to be tokenized. CIDEr-D is in [0, 10], the others are in [0, 1].

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
-from jaxvision.core.types import Batch, Records
+from jaxvision.core.types import Batch, MetricValues, Records
 
 Logits = Float[Array, 'b k']
 
@@ -51,7 +51,7 @@ def names(classes: int) -> tuple[str, ...]:
     return ('accuracy', 'nll', 'calibration_error')
 
 
-def summarize(records: Records, classes: int) -> dict[str, float]:
+def summarize(records: Records, classes: int) -> MetricValues:
     """Compute the metrics of a split from the results of `record` for all its examples.
 
     Returns:
@@ -132,7 +132,7 @@ def record_multilabel(logits: Logits, targets: Num[Array, 'b k']) -> Batch:
 MULTILABEL_NAMES = ('mean_average_precision', 'f1_micro', 'exact_match', 'nll')
 
 
-def summarize_multilabel(records: Records) -> dict[str, float]:
+def summarize_multilabel(records: Records) -> MetricValues:
     """Compute the metrics of a multi-label split from `record_multilabel`'s results.
 
     Returns:

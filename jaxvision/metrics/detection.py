@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxvision.boxes import overlap
-from jaxvision.core.types import Json, Records
+from jaxvision.core.types import Json, MetricValues, Records
 
 # The order of COCOeval.stats.
 NAMES = (
@@ -49,7 +49,7 @@ def names(class_names: Sequence[str]) -> tuple[str, ...]:
     return (*NAMES, *by_class)
 
 
-def summarize(class_names: Sequence[str], records: Records) -> dict[str, float]:
+def summarize(class_names: Sequence[str], records: Records) -> MetricValues:
     """Compute COCO's twelve numbers, and the AP at IoU 0.5 of each class.
 
     More than `MOST_CLASSES` classes have no AP of each class.

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxvision.core.types import Records
+from jaxvision.core.types import MetricValues, Records
 
 
 def accuracy(
@@ -17,7 +17,7 @@ def accuracy(
     return (prediction == label).mean(-1)
 
 
-def summarize(records: Records) -> dict[str, float]:
+def summarize(records: Records) -> MetricValues:
     """Mean of every record over the episodes, and the uncertainty of the mean accuracy.
 
     Args:

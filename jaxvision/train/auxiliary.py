@@ -19,7 +19,7 @@ from jaxvision.core.files import cache_folder
 from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.task import RequiredNetwork
 from jaxvision.core.trees import content_hash
-from jaxvision.core.types import Tree
+from jaxvision.core.types import NetworkTrees
 from jaxvision.train import checkpoints
 from jaxvision.train.saved import (
     open_saved,
@@ -98,9 +98,7 @@ def describe(
     return NetworkSpec(config=config.to_dict(), spec=spec)
 
 
-def load(
-    config: Config, workdir: Path
-) -> tuple[dict[str, NetworkSpec], dict[str, Tree]]:
+def load(config: Config, workdir: Path) -> tuple[dict[str, NetworkSpec], NetworkTrees]:
     """Read the auxiliary networks of a run, whose trainings must be finished.
 
     Args:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import jaxvision
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
-from jaxvision.core.types import Json
+from jaxvision.core.types import Json, MetricValues
 from jaxvision.train import processes
 
 # Version of the manifest, and of the tree in `state`.
@@ -162,7 +162,7 @@ class Checkpoints:
             )
         return scored[-1]
 
-    def save(self, state: TrainState, origin: Json, metrics: dict[str, float]) -> None:
+    def save(self, state: TrainState, origin: Json, metrics: MetricValues) -> None:
         """Start to save a state, which may be donated when this returns.
 
         The call waits for the save before, and deletes old checkpoints. `wait` waits

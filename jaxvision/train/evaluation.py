@@ -10,7 +10,7 @@ import numpy as np
 from jaxvision.core.errors import UserError
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluate, Evaluation, metric_name
-from jaxvision.core.types import Records, Split
+from jaxvision.core.types import MetricValues, Records, Split
 from jaxvision.data import pipeline
 from jaxvision.data.wrappers import Subset
 from jaxvision.train import processes, sharding
@@ -25,9 +25,7 @@ LAG = 2
 PREFIXES: dict[Split, str] = {'validation': 'validation', 'test': 'eval'}
 
 
-def measure(
-    run: Run, state: TrainState, split: Split
-) -> tuple[dict[str, float], Records]:
+def measure(run: Run, state: TrainState, split: Split) -> tuple[MetricValues, Records]:
     """Run every evaluation of the task on a split, and print the metrics.
 
     All processes of a run must call it together.
@@ -76,9 +74,7 @@ def measure(
     return metrics, main_records
 
 
-def _check_declared(
-    name: str, evaluation: Evaluation, values: dict[str, float]
-) -> None:
+def _check_declared(name: str, evaluation: Evaluation, values: MetricValues) -> None:
     declared = set(evaluation.metrics)
     # METRIC/CLASS has no value where no example of the class is in the split.
     required = {metric for metric in declared if '/' not in metric}

@@ -13,7 +13,7 @@ from jaxvision.core.fields import Config
 from jaxvision.core.files import write_json
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Predictor
-from jaxvision.core.types import Split, Tree
+from jaxvision.core.types import MetricValues, Split, Tree
 from jaxvision.train import auxiliary, evaluation, fitting, processes
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.folder import held, take_folder
@@ -45,7 +45,7 @@ class Result:
     finished: bool
     trained: bool = True
     step: int = 0
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    metrics: MetricValues = dataclasses.field(default_factory=dict)
     best: str = ''
     predictor: Predictor = 'none'
     inputs: tuple[str, ...] = ()
@@ -131,7 +131,7 @@ def evaluate(
     *,
     split: Split = 'test',
     out: str | Path | None = None,
-) -> tuple[int, dict[str, float]]:
+) -> tuple[int, MetricValues]:
     """Evaluate a checkpoint of a run, without changing the run.
 
     The metrics and the figures of the task are written to a separate folder. If the
@@ -286,7 +286,7 @@ def _count(tree: Tree) -> str:
     return f'{sum(leaf.size for leaf in jax.tree.leaves(tree)):,}'
 
 
-def _last_metrics(rows: Iterable[Row]) -> dict[str, float]:
+def _last_metrics(rows: Iterable[Row]) -> MetricValues:
     """Find the last value of each metric of an evaluation."""
     prefixes = ('validation/', 'eval/', 'best/')
     last = {}

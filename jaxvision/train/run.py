@@ -17,7 +17,7 @@ from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.trees import content_hash
-from jaxvision.core.types import Batch, Tree
+from jaxvision.core.types import Batch, NetworkTrees
 from jaxvision.data import summary
 from jaxvision.pretrained import flax_variables
 from jaxvision.train import (
@@ -60,7 +60,7 @@ class Run(SavedRun):
 
     sources: Sources
     unreadable: Unreadable = dataclasses.field(default_factory=Unreadable)
-    networks: dict[str, Tree] = dataclasses.field(default_factory=dict)
+    networks: NetworkTrees = dataclasses.field(default_factory=dict)
     leaves: dict[str, np.ndarray | Partial] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property

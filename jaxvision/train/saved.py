@@ -18,7 +18,7 @@ from jaxvision.core.registry import make_task, read_spec, resolve
 from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import RequiredNetwork, Task
-from jaxvision.core.types import Batch, Json, Records, Split, Tree
+from jaxvision.core.types import Batch, Json, NetworkTrees, Records, Split, Tree
 from jaxvision.train import init_from, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.matching import Partial
@@ -78,7 +78,7 @@ class SavedRun:
         self,
         key: jax.Array,
         batch: Batch,
-        networks: dict[str, Tree] | None = None,
+        networks: NetworkTrees | None = None,
         leaves: dict[str, jax.Array | Partial] | None = None,
     ) -> TrainState:
         """Build the state before the first step.

@@ -5,6 +5,8 @@ from collections import deque
 import jax
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.task import Scalars
+from jaxvision.core.types import MetricValues
 from jaxvision.data import pipeline
 from jaxvision.train.run import Run
 from jaxvision.train.writers import Metrics, Progress
@@ -33,7 +35,7 @@ class LaggedScalars:
         self._progress = progress
         self._pending = deque()
 
-    def push(self, step: int, scalars: dict[str, jax.Array]) -> None:
+    def push(self, step: int, scalars: Scalars) -> None:
         """Add the scalars of a step, and read those of two steps before.
 
         The scalars that are read are logged and printed if a log of their step is due.
@@ -59,7 +61,7 @@ class LaggedScalars:
         while self._pending:
             self._read(*self._pending.popleft())
 
-    def _read(self, step: int, scalars: dict[str, jax.Array]) -> None:
+    def _read(self, step: int, scalars: Scalars) -> None:
         jax.block_until_ready(scalars)
         is_due = self._run.is_due('log', step)
         # `bad_step` is kept in the state, so the last of several steps shows it too.
@@ -85,7 +87,7 @@ class LaggedScalars:
             'Try a lower optimizer.lr, optimizer.clip=1 or a longer optimizer.warmup'
         )
 
-    def _log(self, step: int, values: dict[str, float]) -> None:
+    def _log(self, step: int, values: MetricValues) -> None:
         speed = self._progress.images_per_second(step)
         row = {f'train/{name}': value for name, value in values.items()}
         self._metrics.write(step, {**row, 'perf/images_per_second': speed})

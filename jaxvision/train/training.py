@@ -8,7 +8,7 @@ from typing import Any, cast
 import jax
 
 from jaxvision.core.state import TrainState
-from jaxvision.core.types import Batch, Json, Records
+from jaxvision.core.types import Batch, Json, MetricValues, Records
 from jaxvision.data import pipeline
 from jaxvision.train import evaluation, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
@@ -19,7 +19,7 @@ from jaxvision.train.selection import Selection
 from jaxvision.train.writers import Metrics, Progress
 
 # `(step, metrics)`, called after each evaluation.
-OnEvaluation = Callable[[int, dict[str, float]], Any]
+OnEvaluation = Callable[[int, MetricValues], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Training:
         if calibrate:
             write_calibration(self.run, step, calibrate(records))
 
-    def save(self, state: TrainState, metrics: dict[str, float]) -> None:
+    def save(self, state: TrainState, metrics: MetricValues) -> None:
         """Start to save a state, after its metrics are on the disk.
 
         Args:

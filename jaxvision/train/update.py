@@ -20,17 +20,19 @@ import optax
 from jaxvision.core import keys
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Scalars, Update
-from jaxvision.core.types import Batch, Tree
+from jaxvision.core.types import Batch, NetworkTrees, Tree
 
 # (gradient, {network: model state}, scalars)
-Gradients = tuple[Tree, dict[str, Tree], Scalars]
+Gradients = tuple[Tree, NetworkTrees, Scalars]
 # {term: (values [B], weights [B])}
 Terms = dict[str, tuple[jax.Array, jax.Array]]
 # {'model_state': {network: tree}, 'scalars': terms that are only reported}; both are optional
 Aux = dict[str, Any]
-Loss = Callable[[Tree, TrainState, Batch, jax.Array], tuple[Terms, Aux]]
+# The result of a loss.
+TermsAndAux = tuple[Terms, Aux]
+Loss = Callable[[Tree, TrainState, Batch, jax.Array], TermsAndAux]
 # (new model state, scalars, weights)
-_LossAux = tuple[dict[str, Tree], Scalars, Scalars]
+_LossAux = tuple[NetworkTrees, Scalars, Scalars]
 
 # The axis over which pmap maps.
 REPLICAS = 'replicas'
@@ -99,7 +101,7 @@ class _Objective:
     def __call__(
         self,
         params: Tree,
-        model_state: dict[str, Tree],
+        model_state: NetworkTrees,
         batch: Batch,
         totals: Scalars | None = None,
     ) -> tuple[jax.Array, _LossAux]:
@@ -138,7 +140,7 @@ class _Objective:
         return total, (new_model_state, {**means, 'loss': total}, weights)
 
     def gradients(
-        self, model_state: dict[str, Tree], batch: Batch, totals: Scalars | None = None
+        self, model_state: NetworkTrees, batch: Batch, totals: Scalars | None = None
     ) -> Gradients:
         """Differentiate the loss; the arguments are those of `__call__`."""
         params = self.state.params[self.network]

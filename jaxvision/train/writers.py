@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxvision.core.files import write_text
+from jaxvision.core.types import MetricValues
 from jaxvision.train import processes
 
 # {'step': step, metric: value, ...}
@@ -66,7 +67,7 @@ class Metrics:
             rows.close()
             events.close()
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: MetricValues) -> None:
         """Add the row {'step': step, metric: value, ...} to `rows` and to the files."""
         row = {'step': step, **values}
         self.rows.append(row)
@@ -106,7 +107,7 @@ class EventFile:
         # TensorBoard forgets the events from this step on.
         self._add(session_log=session(status=session.START), step=step + 1)
 
-    def write(self, step: int, values: dict[str, float]) -> None:
+    def write(self, step: int, values: MetricValues) -> None:
         """Add an event with the metrics of a step."""
         from tensorboard.compat.proto import summary_pb2
 
@@ -171,7 +172,7 @@ class Progress:
         seconds = max(time.monotonic() - self._since, 1e-9)
         return (step - self._step) * self._batch_size / seconds
 
-    def show(self, step: int, values: dict[str, float], speed: float) -> None:
+    def show(self, step: int, values: MetricValues, speed: float) -> None:
         """Print a line, unless the last line is less than `every` seconds old.
 
         The last step is always shown. Only process 0 prints.
@@ -195,7 +196,7 @@ class Progress:
         )
 
 
-def listed(values: dict[str, float]) -> str:
+def listed(values: MetricValues) -> str:
     """Format metrics as 'loss 0.1234  accuracy 0.9', with four significant digits."""
     return '  '.join(f'{name} {value:.4g}' for name, value in values.items())
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxvision.cli.export import formats
 from jaxvision.cli.export.check import Reference
 from jaxvision.core.task import Predict, metric_name
-from jaxvision.core.types import Records, Tree
+from jaxvision.core.types import MetricValues, Records, Tree
 from jaxvision.train import evaluation
 from jaxvision.train.run import Run
 from jaxvision.train.saved import build_task, read_calibration
@@ -42,7 +42,7 @@ def reference(run: Run, variables: Tree, count: int) -> Reference:
     def predict(inputs: Records) -> Records:
         return jax.device_get(compiled(variables, inputs))
 
-    def measure(outputs: Records) -> dict[str, float]:
+    def measure(outputs: Records) -> MetricValues:
         if not main.record:
             return {}
         records = jax.device_get(jax.jit(main.record)(outputs, examples))

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jaxvision.boxes import anchors
 from jaxvision.core.types import Values
@@ -24,7 +24,7 @@ from jaxvision.models.detectors.pyramid import (
     PyramidBackbone,
     make_features,
 )
-from jaxvision.models.types import Images, Keys
+from jaxvision.models.types import Images, Intermediates, Keys, Predictions
 
 PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, section 3.3)
 
@@ -54,7 +54,7 @@ class DenseHead(nn.Module):
     param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, maps: Sequence[FeatureMap], train: bool) -> dict[str, Array]:
+    def __call__(self, maps: Sequence[FeatureMap], train: bool) -> Predictions:
         """Predict for each cell of each map, see `DenseDetector`."""
         bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
         scores = self._output(self.num_classes, bias_init=bias, name='scores')
@@ -130,7 +130,7 @@ class DenseDetector(nn.Module):
         image: Images,
         train: bool = False,
         keys: Keys = None,
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
+    ) -> tuple[Predictions, Intermediates]:
         """Predict a box for each cell.
 
         Args:

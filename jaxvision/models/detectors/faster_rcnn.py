@@ -25,7 +25,7 @@ from jaxvision.models.detectors.pyramid import (
     make_features,
 )
 from jaxvision.models.detectors.region_heads import BoxHead, RegionProposals
-from jaxvision.models.types import Images, Keys
+from jaxvision.models.types import Images, Intermediates, Keys, Predictions
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the second stage's deltas
 
@@ -86,7 +86,7 @@ class FasterRCNN(nn.Module):
         keys: Keys = None,
         choose: Choose | None = None,
         limits: Float[Array, 'b 4'] | None = None,
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
+    ) -> tuple[Predictions, Intermediates]:
         """Propose regions and classify them.
 
         Args:

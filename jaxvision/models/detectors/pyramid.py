@@ -24,7 +24,7 @@ from jaxvision.core.registry import resolve
 from jaxvision.core.types import Values
 from jaxvision.image.types import Size
 from jaxvision.models.blocks import convolution, layers
-from jaxvision.models.types import Images, Keys
+from jaxvision.models.types import Images, Intermediates, Keys
 
 Extra = Literal['none', 'pool', 'P5', 'C5']
 # Number of the coarser maps.
@@ -170,7 +170,7 @@ class PyramidBackbone(nn.Module):
         image: Images,
         train: bool = False,
         keys: Keys = None,
-    ) -> tuple[list[FeatureMap], dict[str, Array]]:
+    ) -> tuple[list[FeatureMap], Intermediates]:
         """Compute the maps of the pyramid, and the backbone's intermediates."""
         _, intermediates = self.backbone(image, train=train, keys=keys)
         maps = [map_of_stride(intermediates, image, stride) for stride in self.strides]
@@ -209,7 +209,7 @@ class PyramidBackbone(nn.Module):
 
 
 def map_of_stride(
-    intermediates: dict[str, Array], image: Images, stride: int
+    intermediates: Intermediates, image: Images, stride: int
 ) -> FeatureMap:
     """Return the last feature map of a backbone with a stride.
 

@@ -24,7 +24,7 @@ from jaxvision.models.detectors.pyramid import (
     PyramidBackbone,
     make_features,
 )
-from jaxvision.models.types import Images, Keys
+from jaxvision.models.types import Images, Intermediates, Keys, Predictions
 
 PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, section 3.3)
 RATIOS = (0.5, 1.0, 2.0)  # heights over widths of the anchors
@@ -90,7 +90,7 @@ class AnchorHead(nn.Module):
     param_dtype: DTypeLike
 
     @nn.compact
-    def __call__(self, maps: Sequence[FeatureMap]) -> dict[str, Array]:
+    def __call__(self, maps: Sequence[FeatureMap]) -> Predictions:
         """Predict for the anchors of all levels, see `RetinaNet`."""
         width = maps[0].shape[-1]
         output = functools.partial(
@@ -168,7 +168,7 @@ class RetinaNet(nn.Module):
         image: Images,
         train: bool = False,
         keys: Keys = None,
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
+    ) -> tuple[Predictions, Intermediates]:
         """Predict the classes and the box of each anchor.
 
         Args:

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from jaxvision.boxes import anchors
 from jaxvision.core.errors import UserError
@@ -23,7 +23,7 @@ from jaxvision.models.detectors.cspdarknet import (
     kernel_init,
 )
 from jaxvision.models.detectors.pyramid import FeatureMap
-from jaxvision.models.types import Images, Keys
+from jaxvision.models.types import Images, Intermediates, Keys, Predictions
 
 PRIOR = 0.01  # probability of an object and of each class at the start
 
@@ -44,7 +44,7 @@ class GridHead(nn.Module):
     common: Common
 
     @nn.compact
-    def __call__(self, maps: Sequence[FeatureMap], train: bool) -> dict[str, Array]:
+    def __call__(self, maps: Sequence[FeatureMap], train: bool) -> Predictions:
         """Predict for each cell of each map, see `YOLOX`."""
         bias = nn.initializers.constant(-math.log((1 - PRIOR) / PRIOR))
         levels = []
@@ -121,7 +121,7 @@ class YOLOX(nn.Module):
         image: Images,
         train: bool = False,
         keys: Keys = None,
-    ) -> tuple[dict[str, Array], dict[str, Array]]:
+    ) -> tuple[Predictions, Intermediates]:
         """Predict a box for each cell.
 
         Args:

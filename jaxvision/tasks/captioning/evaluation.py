@@ -9,7 +9,7 @@ from jaxvision.core.task import (
     Pictures,
     Shown,
 )
-from jaxvision.core.types import Batch, Example, Records
+from jaxvision.core.types import Batch, Example, MetricValues, Records
 from jaxvision.data import digit_captions
 from jaxvision.metrics import captions as metrics
 from jaxvision.tasks.captioning import tokens
@@ -54,7 +54,7 @@ def metric_names(has_scenes: bool) -> tuple[str, ...]:
     return tuple(prefixed)
 
 
-def summarize(vocabulary: Sequence[str], records: Records) -> dict[str, float]:
+def summarize(vocabulary: Sequence[str], records: Records) -> MetricValues:
     """Compute BLEU-1 to 4, ROUGE-L and CIDEr-D of greedy and of beam-search captions.
 
     The names of beam-search metrics begin with 'beam_'. If the examples have scenes, `true` is

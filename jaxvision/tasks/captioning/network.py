@@ -22,6 +22,7 @@ from jaxvision.image import color
 from jaxvision.models.sequence import captioner, decoding
 from jaxvision.models.types import Images
 from jaxvision.tasks.shared.networks import make_model
+from jaxvision.train import update
 
 # Result of `encode`: (features and attention keys of all places, first state of the LSTM).
 Encoded = tuple[captioner.Seen, captioner.State]
@@ -105,7 +106,7 @@ class CaptionNetwork:
 
     def encode_to_train(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[Encoded, dict[str, Tree]]:
+    ) -> tuple[Encoded, update.Aux]:
         """Encode the images of a batch, in training.
 
         Args:

@@ -30,7 +30,7 @@ class AnchorStage(Detector):
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """The two losses of arXiv 1708.02002, as `update.from_loss` takes them.
 
         The term 'class' is a sum over the anchors of each image, 'box' over its matched

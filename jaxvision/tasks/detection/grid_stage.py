@@ -33,7 +33,7 @@ class GridStage(Detector):
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """The loss of YOLOX (arXiv 2107.08430), as `update.from_loss` takes it.
 
         Cross-entropy of objectness and classes, and the loss of IoU of the boxes, for

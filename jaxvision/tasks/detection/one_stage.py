@@ -32,7 +32,7 @@ class OneStage(Detector):
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """The loss of scores and boxes, as `update.from_loss` takes it.
 
         Task-aligned learning matches cells with objects (TOOD, arXiv 2108.07755). The term

@@ -38,7 +38,7 @@ class TwoStage(Detector):
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """The four losses of arXiv 1506.01497, as `update.from_loss` takes them.
 
         The terms 'objectness' and 'anchor_box' are sums over the sampled anchors of

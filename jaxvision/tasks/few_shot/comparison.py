@@ -18,6 +18,7 @@ from jaxvision.core.trees import (
 from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.image import color
 from jaxvision.losses import few_shot
+from jaxvision.models.types import Intermediates
 from jaxvision.tasks.shared.networks import make_model
 
 Images = Float[Array, '*b h w c']
@@ -146,7 +147,7 @@ class Backbone:
 
     def apply(
         self, variables: Tree, images: Images
-    ) -> tuple[Float[Array, 'b d'], dict[str, Array]]:
+    ) -> tuple[Float[Array, 'b d'], Intermediates]:
         """Compute (features [B, D], all intermediates by name) of normalised images, in inference.
 
         `variables` are `TrainState.variables`.

@@ -31,7 +31,7 @@ class Losses:
 
     def discriminator(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """Compute the adversarial loss of the discriminator and the gradient penalties.
 
         Args:
@@ -75,7 +75,7 @@ class Losses:
 
     def generator(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """Compute the adversarial loss of the generator.
 
         Args:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Int, Num
 
 from jaxvision.core import keys
-from jaxvision.core.types import Records
+from jaxvision.core.types import MetricValues, Records
 from jaxvision.metrics import generative
 
 # Suffixes of records and metrics: by the features of the classifier, and of Inception.
@@ -40,7 +40,7 @@ def names(*, has_class_accuracy: bool, has_inception: bool) -> tuple[str, ...]:
 
 def summarize(
     records: Records, *, samples: int, has_class_accuracy: bool, extractor_hash: str
-) -> dict[str, float]:
+) -> MetricValues:
     """Compare generated images with real images of the evaluated split.
 
     Distances, precision and recall also have a floor, with the prefix 'floor_': their value for

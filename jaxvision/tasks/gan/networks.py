@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Int
 from jaxvision.core import keys
 from jaxvision.core.fields import Config
 from jaxvision.core.spec import Spec
-from jaxvision.core.types import Batch, Module, Tree
+from jaxvision.core.types import Batch, Module, NetworkTrees, Tree
+from jaxvision.models.types import Intermediates
 from jaxvision.tasks.shared.networks import make_model
 
 Images = Float[Array, 'b h w c']
@@ -58,7 +59,7 @@ class Networks:
             dtype=jnp.dtype(config.model.param_dtype),
         )
 
-    def init(self, key: jax.Array) -> tuple[dict[str, Tree], dict[str, Tree]]:
+    def init(self, key: jax.Array) -> tuple[NetworkTrees, NetworkTrees]:
         """Initialise both networks.
 
         Returns:
@@ -131,7 +132,7 @@ class Networks:
 
     def discriminate(
         self, variables: Tree, images: Images, label: Label = None
-    ) -> tuple[Float[Array, 'b'], dict[str, Array]]:
+    ) -> tuple[Float[Array, 'b'], Intermediates]:
         """Score images with the discriminator in inference.
 
         Args:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from jaxvision.core.task import (
     Pictures,
 )
-from jaxvision.core.types import Batch, Example, Records
+from jaxvision.core.types import Batch, Example, MetricValues, Records
 from jaxvision.image import color, fill
 from jaxvision.viz import figures
 
@@ -55,7 +55,7 @@ def compare(dtype: DTypeLike, outputs: Batch, batch: Batch) -> Batch:
     }
 
 
-def summarize(records: Records) -> dict[str, float]:
+def summarize(records: Records) -> MetricValues:
     """Compute metrics over all missing values of the split.
 
     Returns:

@@ -197,7 +197,7 @@ class Classifier:
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """Compute the cross-entropy of augmented examples, for `update.from_loss`.
 
         Args:

@@ -17,6 +17,7 @@ from jaxvision.core.task import RequiredNetwork, Weights
 from jaxvision.core.types import Tree
 from jaxvision.image import color, resize
 from jaxvision.models.backbones.inception import InceptionV3
+from jaxvision.models.types import Intermediates
 from jaxvision.pretrained import convert, flax_variables
 from jaxvision.pretrained.formats import tensor_file
 from jaxvision.tasks.shared.networks import make_model
@@ -62,7 +63,7 @@ def small_classifier(data: Config) -> Config:
 
 def build(
     network: NetworkSpec, layer: str, dtype: DTypeLike = jnp.float32
-) -> Callable[[Tree, Float[Array, 'b h w c']], dict[str, Array]]:
+) -> Callable[[Tree, Float[Array, 'b h w c']], Intermediates]:
     """Build a function that computes the intermediates of a trained classifier.
 
     Images are converted to the classifier's input. Grey images are repeated to three

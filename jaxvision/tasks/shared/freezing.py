@@ -16,7 +16,7 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.task import (
     Task,
 )
-from jaxvision.core.types import Batch, Tree
+from jaxvision.core.types import Batch, NetworkTrees
 from jaxvision.models import tuning
 
 
@@ -68,7 +68,7 @@ def _freeze_part(state: TrainState, path: Sequence[str]) -> TrainState:
             'trainable, but this part has all of them. Freeze a smaller part.'
         )
 
-    def remove(networks: dict[str, Tree]) -> dict[str, Tree]:
+    def remove(networks: NetworkTrees) -> NetworkTrees:
         if network not in networks:
             return networks
         tree = trees.without_path_everywhere(networks[network], names)

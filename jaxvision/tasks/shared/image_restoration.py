@@ -22,10 +22,10 @@ from jaxvision.core.task import (
     RequiredNetwork,
     Update,
 )
-from jaxvision.core.types import Batch, Module, Tree
+from jaxvision.core.types import Batch, Module, NetworkTrees, Tree
 from jaxvision.losses import adversarial
 from jaxvision.models.generators import patchgan
-from jaxvision.models.types import Images
+from jaxvision.models.types import Images, Intermediates
 from jaxvision.tasks.shared import feature_extractor
 from jaxvision.train import optimizers, update
 
@@ -61,7 +61,7 @@ FIELDS: Fields = {
 
 # Arrays [B, ...] of the degraded images: the input of the restoration network.
 Degraded = Any
-Features = Callable[[Tree, Images], dict[str, Array]]
+Features = Callable[[Tree, Images], Intermediates]
 
 
 @runtime_checkable
@@ -218,7 +218,7 @@ class _Training:
             features=features,
         )
 
-    def init(self, key: jax.Array, batch: Batch) -> dict[str, Tree]:
+    def init(self, key: jax.Array, batch: Batch) -> NetworkTrees:
         """Initialise the variables of each network."""
         degraded, truth = self.restorer.blank(batch)
         model_key = keys.stream(key, 'init')
@@ -232,7 +232,7 @@ class _Training:
 
     def model_loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """Compute the loss of the restoration network, for `update.from_loss`.
 
         Args:
@@ -277,7 +277,7 @@ class _Training:
 
     def discriminator_loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """Compute the loss of the discriminator, for `update.from_loss`.
 
         Args:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from jaxvision.core.task import (
     Pictures,
 )
-from jaxvision.core.types import Batch, Example, Records
+from jaxvision.core.types import Batch, Example, MetricValues, Records
 from jaxvision.metrics import restoration
 from jaxvision.viz import figures
 
@@ -81,9 +81,7 @@ def names(
     return ('gain_y', *of_luma, *of_rgb, *of_classes)
 
 
-def summarize(
-    pool: str, class_names: Sequence[str], records: Records
-) -> dict[str, float]:
+def summarize(pool: str, class_names: Sequence[str], records: Records) -> MetricValues:
     """Compute PSNR in dB and SSIM, without the border.
 
     Args:

@@ -24,7 +24,15 @@ from jaxvision.core.task import (
     Task,
     Update,
 )
-from jaxvision.core.types import Batch, Example, Module, Prepare, Records, Tree
+from jaxvision.core.types import (
+    Batch,
+    Example,
+    MetricValues,
+    Module,
+    Prepare,
+    Records,
+    Tree,
+)
 from jaxvision.data import video
 from jaxvision.data.protocol import Source, Unreadable
 from jaxvision.image import color
@@ -178,7 +186,7 @@ class FramePredictor:
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """Compute the pixel loss of predicted frames, for `update.from_loss`.
 
         Args:
@@ -355,7 +363,7 @@ def _has_ssim(image_shape: Sequence[int]) -> bool:
     return min(image_shape[:2]) >= restoration.WINDOW
 
 
-def summarize(records: Records) -> dict[str, float]:
+def summarize(records: Records) -> MetricValues:
     """Average the errors over frames and videos, as is usual for Moving MNIST.
 
     Returns:

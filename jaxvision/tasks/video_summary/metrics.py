@@ -5,7 +5,7 @@ import numpy as np
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import Records
+from jaxvision.core.types import MetricValues, Records
 from jaxvision.metrics import ranking
 from jaxvision.tasks.video_summary import losses, selection
 
@@ -26,7 +26,7 @@ def names(has_importance: bool) -> tuple[str, ...]:
     return rewards
 
 
-def summarize(records: Records) -> dict[str, float]:
+def summarize(records: Records) -> MetricValues:
     """Average the metrics over the videos. Higher is better for all.
 
     Args:
@@ -59,7 +59,7 @@ def summarize(records: Records) -> dict[str, float]:
     return summary
 
 
-def measure(record: Records) -> dict[str, float]:
+def measure(record: Records) -> MetricValues:
     """Compute the metrics of one video, with the names of `summarize`.
 
     `record` has the arrays of `summarize` without their first axis.
@@ -84,7 +84,7 @@ def measure(record: Records) -> dict[str, float]:
 
 def _compare_rewards(
     record: Records, boundaries: selection.Boundaries, selected: np.ndarray
-) -> dict[str, float]:
+) -> MetricValues:
     """Compute the rewards of a summary, of the uniform summary and of random summaries."""
     mask = record['video_mask'] > 0
     rng = keys.host(0, 'random summaries', int(record['index']))

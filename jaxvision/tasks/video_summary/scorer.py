@@ -151,7 +151,7 @@ class Scorer:
 
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[update.Terms, update.Aux]:
+    ) -> update.TermsAndAux:
         """Compute the squared error of the scores, or the REINFORCE loss.
 
         Args:
