@@ -62,15 +62,15 @@ class Format(NamedTuple):
 
     Attributes:
         publisher: name of the publisher, for messages.
-        marker: a tensor in every file of this format. A file has the first format of
-            its family whose marker it holds.
+        marker: name of a tensor in every file of this format. A file has the first
+            format of its family whose marker it holds.
         convert: `(tensors of the file) -> leaves` of our model.
         recipe: name of the preprocessing in recipes.py, or `(leaves) -> name`.
         options: `(leaves) -> options`, with which our model computes the same outputs as the
             published model.
         image_size: `(leaves) -> side` of the images for the weights, in pixels; 0: any.
         classes: `(leaves) -> classes` of the outputs; empty: unknown.
-        task: fields of the task with which it predicts as the publisher does.
+        task: {field of the task: value} with which it predicts as the publisher does.
     """
 
     publisher: str

@@ -72,7 +72,8 @@ class PretrainedWeights(NamedTuple):
     """The weights in a file.
 
     Attributes:
-        leaves: {name: leaf} of our model.
+        leaves: {name: array}, with our name and layout if our model has such a leaf, else
+            as published.
         identity: the description of the file.
     """
 

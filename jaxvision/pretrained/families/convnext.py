@@ -133,7 +133,8 @@ def keras_converter(model: str) -> Callable[[Tensors], Leaves]:
     """Make the function that converts the tensors of a Keras file to parameters of ours.
 
     Args:
-        model: name of the Keras model, such as 'convnext_tiny'.
+        model: name of the Keras model, with which its tensors begin, such as
+            'convnext_tiny'.
 
     Returns:
         `(tensors) -> leaves`: from {Keras name: array} to {parameter path: array}, with

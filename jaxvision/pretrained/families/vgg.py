@@ -67,6 +67,9 @@ def from_torch(tensors: Tensors) -> Leaves:
     Returns:
         {parameter path: array}, with our names and axes. An unknown tensor keeps its
         name.
+
+    Raises:
+        IndexError: There is no such kernel.
     """
     leaves = convert.from_torch(tensors, _torch_modules(tensors).__getitem__)
     for name in ('fc6/kernel', 'fc7/kernel'):

@@ -66,9 +66,10 @@ def to_words(words: Sequence[str], tokens: Int32[np.ndarray, 'l']) -> list[str]:
 
 
 def as_bytes(texts: Iterable[str]) -> bytes:
-    """Encode texts as UTF-8, one text per line.
+    """Encode texts as UTF-8, with a line break between two texts and none at the end.
 
-    All white space in a text, line breaks included, becomes single spaces.
+    White space within a text, line breaks included, becomes single spaces. White space
+    around a text is removed.
     """
     return '\n'.join(' '.join(text.split()) for text in texts).encode()
 

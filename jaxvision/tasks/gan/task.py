@@ -124,7 +124,7 @@ def describe(config: Config, source: Source) -> Spec:
     """Describe latents, labels and images.
 
     Images are squares of 8, 16, 32, ... pixels. Small images of one size are padded to such
-    squares, other images are resized to `data.image_size`.
+    squares, other images are stretched to `data.image_size`.
 
     Raises:
         UserError: Examples have no image or no label. Or images have several labels, but
@@ -293,9 +293,10 @@ def _on_part(whole: Update, part: int, parts: int) -> Update:
 
 
 def make_prepare(spec: Spec) -> Prepare:
-    """Build the host function that pads or resizes images to the size of generated images.
+    """Build the host function that pads or stretches images to the size of generated images.
 
-    It changes 'image' and 'train_image' of an example, if they are there, to uint8 squares. It
+    It changes 'image' and 'train_image' of an example, if they are there, to uint8 squares.
+    Small images of one size are padded with black on all sides, others are stretched. It
     uses no random numbers.
     """
     side, _, channels = spec.targets['image'].shape

@@ -343,9 +343,9 @@ def augment_images(
 ) -> tuple[Images, Float[Array, 'b k']]:
     """Augment images and targets at random, with one random key per example.
 
-    The order is flip, shift, rotation, colour, RandAugment, cutout, then mixup or CutMix. Mixup
-    and CutMix combine neighbours in the batch, whose size must be even. If both are on, one of
-    the two is chosen at random for the whole batch.
+    The order is flip, shift, rotation, colour, RandAugment, cutout, then mixup or CutMix.
+    Mixup and CutMix combine the examples 2i and 2i + 1 of the batch. If both are on, one
+    of the two is chosen at random for the whole batch.
 
     Args:
         options: `config.task.augment`. An augmentation is off if its field is 0 or False.
@@ -356,6 +356,9 @@ def augment_images(
 
     Returns:
         (images, targets). Only mixup and CutMix change the targets.
+
+    Raises:
+        ValueError: Mixup or CutMix is on, and the batch size is odd.
     """
     side = min(images.shape[1:3])
     amount = options.color
@@ -406,8 +409,10 @@ def augment_geometry(
     """Flip, shift and rotate images at random, with one random key per example.
 
     Args:
-        options: `config.task.augment` with 'flip', 'translate' (largest shift as a fraction of
-            the shorter side) and 'rotate' (largest angle in degrees). Each is off if it is 0.
+        options: `config.task.augment` with 'flip' (left and right are exchanged in half
+            of the images), 'translate' (largest shift as a fraction of the shorter side,
+            at least a pixel) and 'rotate' (largest angle in degrees, in both
+            directions). Each is off if it is 0.
         key: random key of the step.
         index: row of each example in its split, from which its random key is made.
         images: images in [0, 1], [B, H, W, C].
