@@ -88,7 +88,9 @@ def modules(
 
     Args:
         tensors: {name: tensor} of the file.
-        block: regular expression of the prefix of a block. Its groups give the order of blocks.
+        block: regular expression of the prefix of a block. Its groups, read as numbers
+            in base 36, give the order of blocks: '2b' is the group '2' and the group
+            'b'.
         parts: names within a block.
         around: names outside the blocks.
 

@@ -57,14 +57,17 @@ def metric_names(has_scenes: bool) -> tuple[str, ...]:
 def summarize(vocabulary: Sequence[str], records: Records) -> MetricValues:
     """Compute BLEU-1 to 4, ROUGE-L and CIDEr-D of greedy and of beam-search captions.
 
-    The names of beam-search metrics begin with 'beam_'. If the examples have scenes, `true` is
-    the fraction of captions in which every object and every relation is correct. Higher is better
-    for all.
+    Higher is better for all.
 
     Args:
         vocabulary: the words by number.
-        records: 'caption' and 'beam' [N, L], word numbers; 'references' [N, S], texts as uint8,
-            one text per line, padded with 0; and 'scene' if there are scenes.
+        records: 'caption' and 'beam' [N, L], word numbers; 'references' [N, S], texts
+            as uint8, one text per line, padded with 0; and 'scene' if there are scenes.
+
+    Returns:
+        'bleu_1' to 'bleu_4' and 'rouge_l' in [0, 1], and 'cider_d' in [0, 10]. With
+        scenes also 'true', the fraction of captions in which every object and every
+        relation is correct. Each has a counterpart with the prefix 'beam_'.
 
     Raises:
         ValueError: There are no records.

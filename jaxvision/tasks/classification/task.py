@@ -71,7 +71,7 @@ def source(
         preprocessing: not used.
 
     Raises:
-        UserError: The classes of the split are not the classes of training.
+        UserError: `source.info.new_classes` is True.
     """
     if source.info.new_classes:
         raise UserError(

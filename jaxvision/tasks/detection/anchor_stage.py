@@ -33,9 +33,10 @@ class AnchorStage(Detector):
     ) -> update.TermsAndAux:
         """The two losses of arXiv 1708.02002, as `update.from_loss` takes them.
 
-        The term 'class' is a sum over the anchors of each image, 'box' over its matched
-        anchors. The weight of both is the number of its matched anchors, at least 1.
-        `task.box_weight` multiplies 'box'.
+        The term 'box' is a sum over the matched anchors of each image. The term 'class'
+        also has the anchors that match nothing, except those in a crowd and those that
+        overlap an object moderately. The weight of both is the number of matched
+        anchors, at least 1. `task.box_weight` multiplies 'box'.
         """
         images, boxes = self.augment(batch, key)
         outputs, model_state = self.train(params, state, images, batch, key)

@@ -192,10 +192,12 @@ def random_turn(
 def apply(map_: Warp, pixels: Pixels) -> Pixels:
     """Resize an image and put it on its canvas, whose other pixels are grey.
 
-    Parts of the image outside the canvas are cut off.
+    Parts of the image outside the canvas are cut off. The scaled edges are rounded to
+    whole pixels.
 
     Args:
-        map_: scales and shifts from the image to the canvas.
+        map_: scales and shifts, without rotation, from the image to the canvas, and the
+            size of the canvas.
         pixels: uint8 [H, W, C].
     """
     height, width, channels = pixels.shape

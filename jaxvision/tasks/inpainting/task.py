@@ -175,7 +175,7 @@ class Inpainter:
         )
 
     def blank(self, batch: Batch) -> tuple[Holed, Array]:
-        """Return ((images, empty holes), images), to initialise the networks."""
+        """Return ((images in [0, 1], empty holes), images), to initialise the networks."""
         image = color.to_float(batch['image'], self.dtype)
         no_hole = jnp.zeros((*image.shape[:3], 1), bool)
         return (image, no_hole), image
