@@ -287,13 +287,15 @@ def make(config: Config, spec: Spec) -> Task:
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare:
-    """Build the host function that resizes images and converts captions to word numbers.
+    """Build the host function that stretches images and converts captions to numbers.
 
-    In training an example gets one of its captions, chosen at random, as 'caption', and for
-    self-critical training all of them as 'captions'. In evaluation it gets the first caption as
-    'caption', all captions as text in 'references', and its 'scene' if it has one. Without
-    captions, as in prediction, it gets only 'image'. In evaluation the function raises
-    `Unreadable` if the text is longer than the array of references.
+    In training an example gets one of its captions, chosen at random, as 'caption', and
+    for self-critical training the first R as 'captions' [R, L]. Missing captions are
+    rows of END. In evaluation it gets the first caption as 'caption', all captions as
+    text in 'references', and its 'scene' if it has one. Long captions are cut, and
+    unknown words become UNKNOWN. Without captions, as in prediction, it gets only
+    'image'. In evaluation the function raises `Unreadable` if the text is longer than
+    the array of references.
     """
     size, _, channels = spec.inputs['image'].shape
     is_resized = spec.preprocessing.resize != 'none'

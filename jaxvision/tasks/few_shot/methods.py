@@ -113,7 +113,8 @@ def episode_loss(options: Config, backbone: Backbone) -> update.Loss:
     Returns:
         `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch
         has 'index', 'support', 'support_mask', 'query' and 'query_label'. The term
-        'cross_entropy', in nats, and the scalar 'accuracy' are means over queries.
+        'cross_entropy', in nats, and the scalar 'accuracy' are (means over the queries
+        of each episode [B], ones [B]).
     """
     scores = make_scores(options, backbone, options.inner_steps)
 
@@ -147,7 +148,8 @@ def class_loss(options: Config, backbone: Backbone) -> update.Loss:
     Returns:
         `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch
         also has 'classes' [B, N], the training class of each class of an episode. The
-        term and the scalar are those of `episode_loss`, as means over all images.
+        term and the scalar are those of `episode_loss`, but as means over all images of
+        each episode.
     """
 
     def loss(params, state, batch, key):

@@ -175,7 +175,7 @@ class Inpainter:
         )
 
     def blank(self, batch: Batch) -> tuple[Holed, Array]:
-        """Return ((images in [0, 1], empty holes), images), to initialise the networks."""
+        """Return ((images, empty holes), images) in [0, 1], to initialise networks."""
         image = color.to_float(batch['image'], self.dtype)
         no_hole = jnp.zeros((*image.shape[:3], 1), bool)
         return (image, no_hole), image
@@ -197,7 +197,7 @@ class Inpainter:
         return (image, hole), image
 
     def init(self, key: jax.Array, degraded: Holed) -> Tree:
-        """Initialise the variables of the model."""
+        """Initialise the model: {'params': tree, COLLECTION: tree, ...}."""
         return self.model.init(key, *degraded)
 
     def restore(

@@ -198,7 +198,7 @@ def with_statistics(
             with pretrained weights.
         config: config of the run, which says how examples are read.
         source: the training examples.
-        prepare: `(example, rng) -> example`, called without augmentation; None: not needed.
+        prepare: `(example, rng) -> example`, called with None for rng. None: not needed.
         pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure; None: 'image'. It must
             leave out rows that are padding, where `batch['present']` is False.
         most: largest number of examples that are read, evenly spaced in the split.
@@ -231,7 +231,7 @@ def statistics(
     Args:
         config: config of the run, which says how examples are read.
         source: the examples.
-        prepare: `(example, rng) -> example`, called without augmentation; None: not needed.
+        prepare: `(example, rng) -> example`, called with None for rng. None: not needed.
         pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure. It must leave out rows
             that are padding, where `batch['present']` is False.
         most: largest number of examples that are read, evenly spaced in the split.

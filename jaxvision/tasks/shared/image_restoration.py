@@ -84,7 +84,7 @@ class Restorer(Protocol):
         ...
 
     def init(self, key: jax.Array, degraded: Degraded) -> Tree:
-        """Initialise the variables of the restoration network."""
+        """Initialise the network: {'params': tree, COLLECTION: tree, ...}."""
         ...
 
     def restore(
