@@ -91,7 +91,7 @@ def identify(path: str | os.PathLike, family: str) -> Identity:
     Raises:
         UserError: The file is missing or of no known format of the family, its header
             is damaged, or no pretrained weights are known for the family. Or the file
-            holds several networks.
+            holds several networks, or tensors whose shapes do not fit the family.
     """
     formats = _formats(path, family)
     # Arrays without strides repeat one number, so they need no memory.
@@ -117,7 +117,7 @@ def read(path: str | os.PathLike, family: str) -> PretrainedWeights:
     Raises:
         UserError: The file is missing, damaged or of no known format of the family, or
             its numbers are not finite. Or no weights are known for the family. Or the
-            file holds several networks.
+            file holds several networks, or tensors whose shapes do not fit the family.
     """
     formats = _formats(path, family)
     return _interpret(Path(path), family, formats, tensor_file.read(path))

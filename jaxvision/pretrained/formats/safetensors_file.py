@@ -24,8 +24,8 @@ def open_tensors(path: Path) -> Iterator[dict[str, LazyTensor]]:
     The tensors can be read inside the block only.
 
     Raises:
-        ValueError: The file is damaged, has dtypes that NumPy lacks, or a header of
-            more than 4 MiB.
+        ValueError: The file is damaged, has a header of more than 4 MiB, or dtypes that
+            NumPy lacks. bfloat16 is allowed and read as float32.
     """
     with path.open('rb') as start:
         length = int.from_bytes(start.read(8), 'little')

@@ -55,12 +55,13 @@ def by_rule(rule: str, pixels: Pixels, target: Size) -> tuple[Warp, Pixels]:
     """Resize an image with its aspect ratio to fit a canvas.
 
     Args:
-        rule: a key of `WARPS`.
-        pixels: the image.
+        rule: 'letterbox' or 'none' puts the image in the centre, 'top_left' in that
+            corner.
+        pixels: the image, uint8 [H, W, C].
         target: (height, width) of the canvas, pixels.
 
     Returns:
-        (the map from the image to the canvas, the canvas).
+        (the map from the image to the canvas, the canvas, grey around the image).
     """
     map_ = WARPS[rule](pixels.shape[:2], target)
     if rule == 'top_left':

@@ -29,7 +29,7 @@ def smooth_filling(
 
 
 def compare(dtype: DTypeLike, outputs: Batch, batch: Batch) -> Batch:
-    """Measure the errors of filled images in the holes.
+    """Measure the errors of filled images. Outside the holes they must have no error.
 
     Args:
         dtype: dtype of the computation.
@@ -37,8 +37,9 @@ def compare(dtype: DTypeLike, outputs: Batch, batch: Batch) -> Batch:
         batch: the true 'image', and 'mask', which is above 0 in the hole.
 
     Returns:
-        'squared_error' and 'plate_squared_error' [B]: the sums of squared errors of the image
-        and of the smooth filling alone. 'missing' [B]: the number of missing values.
+        'squared_error' and 'plate_squared_error' [B]: the sums of squared errors of the
+        image, not rounded, and of the smooth filling alone, for pixels in [0, 1].
+        'missing' [B]: the number of missing values, one per channel of a pixel.
         'filled': the network's image as uint8.
     """
     truth = color.to_float(batch['image'], dtype)
@@ -57,6 +58,8 @@ def compare(dtype: DTypeLike, outputs: Batch, batch: Batch) -> Batch:
 
 def summarize(records: Records) -> MetricValues:
     """Compute metrics over all missing values of the split.
+
+    `records` are those of `compare`, with at least one missing value.
 
     Returns:
         'psnr_hole' in dB, at most 100, 'plate_psnr_hole' of the smooth filling alone, and
