@@ -89,11 +89,13 @@ def decode_grid(
     cells: Points,
     stride: Float[Array, '*n 1'],
 ) -> Boxes:
-    """Decode YOLOX's outputs (arXiv 2107.08430): a shift in a cell and the log of a size.
+    """Decode YOLOX's outputs (arXiv 2107.08430): a shift and the log of a size.
+
+    A shift of 0 puts the centre of the box on the top-left corner of its cell.
 
     Args:
         outputs: (dy, dx, log height, log width) in strides.
-        cells: (row, column) of each cell.
+        cells: (row, column) of each cell, from 0.
         stride: pixels from one cell to the next.
 
     Returns:

@@ -25,7 +25,7 @@ def to_xywh(boxes: Boxes) -> Boxes:
 
 
 def from_xywh(boxes: Boxes) -> Boxes:
-    """Convert COCO's [x, y, width, height] to edges."""
+    """Convert COCO's [x, y, width, height] to edges [ymin, xmin, ymax, xmax]."""
     x, y, width, height = jnp.moveaxis(boxes, -1, 0)
     return jnp.stack([y, x, y + height, x + width], axis=-1)
 

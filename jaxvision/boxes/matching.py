@@ -180,7 +180,7 @@ def hungarian(costs: Pairs, valid: Valid) -> Matches:
     """Match each ground-truth box with one candidate at the least total cost (DETR).
 
     Args:
-        costs: of each candidate for each ground-truth box; n >= m.
+        costs: of each candidate for each ground-truth box; n >= m, padding included.
         valid: False for padding.
 
     Returns:

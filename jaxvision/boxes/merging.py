@@ -29,7 +29,7 @@ class Detections:
 
 
 def joined(parts: Sequence[Detections]) -> Detections:
-    """Join the detections of several views, in the order of the views."""
+    """Join the detections of several views, in their order; [] gives no detections."""
     return Detections(
         boxes=np.concatenate([np.zeros((0, 4)), *[part.boxes for part in parts]]),
         scores=np.concatenate([np.zeros(0), *[part.scores for part in parts]]),
@@ -84,10 +84,10 @@ def across_borders(
 ) -> Detections:
     """Keep one detection of each object that several overlapping tiles show.
 
-    Detections of one class suppress those of other tiles. The border of a tile cuts an object
-    in two, so a cut box shows the same object as a box in which most of it lies. Two whole boxes
-    show one object only if their IoU is large. A cut box counts half its score in the
-    comparison, so that the whole box wins.
+    A detection suppresses those of its class in other tiles. A tile's border cuts an
+    object in two, so a cut box shows the same object as a box in which most of it lies.
+    Two whole boxes show one object only if their IoU is large. A cut box counts half its
+    score in the comparison, so that the whole box wins.
 
     Args:
         detections: of all tiles together, in coordinates of the image.

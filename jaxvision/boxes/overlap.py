@@ -85,14 +85,14 @@ def common_on_host(
 
 
 def overlap_of_first(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:
-    """Intersection over the area of `a`: how much of a detection lies in a crowd region.
+    """Intersection over the area of `a`, such as a detection in a crowd region.
 
     Args:
         a: boxes.
         b: boxes, one for each of `a` after broadcasting.
 
     Returns:
-        Values in [0, 1].
+        Values in [0, 1]; 0 where the area of `a` is 0.
     """
     return _intersection(a, b) / jnp.maximum(conversions.area(a), _TINY)
 

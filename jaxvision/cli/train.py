@@ -294,9 +294,9 @@ def default_workdir(config: str, overrides: Mapping[str, str]) -> str:
         overrides: {field: value as text}.
 
     Returns:
-        'runs/CONFIG[-ARGUMENT][-FIELD=VALUE...]', where FIELD is the last part of its
-        name. Characters that are unusual in file names become '_'. A long name ends
-        with a hash.
+        'runs/CONFIG[-ARGUMENT][-FIELD=VALUE...]', sorted by the full names of the
+        fields. FIELD is the last part. Characters that are unusual in file names become
+        '_'. A name above 100 characters is cut to 90, with a hash of 8 digits after it.
     """
     from jaxvision.core.config import FREE_FIELDS
 

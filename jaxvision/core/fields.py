@@ -37,7 +37,8 @@ class Field:
         most: the largest allowed value.
         above: a bound that the value must exceed.
         below: a bound that the value must stay under.
-        is_interval: whether the value is a number of steps, epochs or examples.
+        is_interval: whether the value is an interval: 300 (steps), '2 epochs' or
+            '5000 examples'.
     """
 
     default: Value
@@ -116,7 +117,7 @@ class Field:
 
 
 def is_declaration(fields: Value) -> TypeGuard[Fields]:
-    """Whether a value maps names to Fields, or to mappings of Fields at any depth."""
+    """Whether a value maps names to Fields, or to such mappings; {} is one, too."""
     return isinstance(fields, Mapping) and all(
         isinstance(field, Field) or is_declaration(field) for field in fields.values()
     )

@@ -157,7 +157,7 @@ class Preprocessing:
         return text
 
     def resize_in_words(self) -> str:
-        """Describe the rule of resizing in words, without the size."""
+        """Describe the rule of resizing, not the size, such as 'stretched, bicubic'."""
         if self.resize != 'shorter_side':
             return _RESIZED[self.resize]
         if not self.shorter:
@@ -172,7 +172,10 @@ class Preprocessing:
         return dataclasses.replace(self, mean=tuple(mean), std=tuple(std))
 
     def resized(self, size: tuple[int, int]) -> 'Preprocessing':
-        """Copy this preprocessing for another size, (height, width) in pixels."""
+        """Copy this preprocessing for another size, (height, width) in pixels.
+
+        Everything else stays, `shorter` and `recipe` too, whatever the size.
+        """
         return dataclasses.replace(self, size=size)
 
     def by_rule(self, resize: ResizeRule) -> 'Preprocessing':

@@ -76,10 +76,11 @@ class Collective:
 
     @property
     def group(self) -> Group:
-        """The purpose of the operation, guessed from its name.
+        """The purpose, guessed from the shape, then the kind, and last the name.
 
-        JAX names a gradient after the transpose of a jvp. Reductions of the forward pass are
-        statistics of the batch.
+        An array without axes is 'scalars', and an all-gather 'parameters gathered'. JAX
+        names a 'gradient' after the transpose of a jvp. Other operations of a jvp are
+        'batch statistics', and any other is 'other'.
         """
         if not self.shape:
             return 'scalars'

@@ -105,9 +105,9 @@ def _rapl(powercap: Path) -> tuple[str, Callable[[], float] | None]:
 
 
 class Unwrapped:
-    """The sum of counters that start again from 0 after their range.
+    """The joules since the object was made, from counters that start again from 0.
 
-    It must be called before any counter passes its range twice.
+    Call it before any counter passes its range twice, else a round is lost.
     """
 
     def __init__(self, read: Callable[[], list[int]], ranges: list[int]):
@@ -188,8 +188,8 @@ def mean_watts(text: str) -> float | None:
     """Return the mean power of a GPU in the output of nvidia-smi.
 
     Args:
-        text: a line with the watts of each GPU and sample. The text after the last line
-            break may be incomplete and is ignored.
+        text: one number of watts a line, for each GPU and sample. Other lines are
+            ignored. So is text after the last line break, which may be incomplete.
 
     Returns:
         The mean of one GPU in watts, over all GPUs and samples; None if there is no

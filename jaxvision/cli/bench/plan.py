@@ -91,7 +91,7 @@ class Number:
         name: what it measures.
         value: the number.
         unit: such as 'B', 's' or 'FLOP'; '' without a unit.
-        origin: the compiled program, a data sheet or an assumption.
+        origin: where it is from, such as 'compiled program', 'data sheet' or 'config'.
     """
 
     name: str
@@ -103,7 +103,8 @@ class Number:
 def sent(kind: str, n: int) -> float:
     """Return the fraction of an array that each of n devices in a ring sends.
 
-    It is 0 for a single device, and up to 2 for an all-reduce, which sends parts twice.
+    It is 0 for a single device, 2 (n - 1) / n for an all-reduce, 1 for a
+    collective-permute, and (n - 1) / n for other kinds.
 
     Args:
         kind: kind of the collective, such as 'all-reduce'.
@@ -231,7 +232,7 @@ def compute_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
 
 
 def memory_seconds(costs: Costs, device: Device, assumed: Assumed) -> float:
-    """Return the seconds of the memory traffic of a step, at the achieved bandwidth.
+    """Return the seconds of the traffic `once_bytes`, at the achieved bandwidth.
 
     Args:
         costs: the costs of the step per device.

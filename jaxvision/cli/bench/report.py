@@ -34,7 +34,7 @@ def planned(title: str, topology: Topology, sections: dict[str, list[Number]]) -
 
 
 def measured(report: Json) -> str:
-    """Write a measurement as text, one or two lines for each part.
+    """Write a measurement as text, one line or several for each part.
 
     Args:
         report: the result of `measure.measure`, with the texts 'config' and 'data'

@@ -69,7 +69,7 @@ class Reference:
         size: int,
         differ: Compare | None = None,
     ) -> 'Reference':
-        """Predict with the run itself, and measure its metrics, size and latency.
+        """Predict with the run itself, and measure its metrics and its latency.
 
         The latency of 1 and of 32 examples is measured for two seconds each.
 
@@ -266,8 +266,8 @@ def verify(name: str, row: Json, reference: Reference, most_lost: float) -> None
     errors. Its integers may differ in 0.1 % of the examples.
 
     Args:
-        name: name of the file, which tells if weights are rounded, such as
-            'int8.tflite'.
+        name: name of the file. Only 'float16.tflite', 'dynamic_int8.tflite' and
+            'int8.tflite' have rounded weights.
         row: 'differences' and 'metrics' of the model.
         reference: the predictions of the run.
         most_lost: the fraction of the run's metric that rounded weights may lose.

@@ -60,7 +60,7 @@ MOST_REASON = 300  # characters of another library's error
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Export a run, in a process of which JAX then uses the CPU only.
+    """Export a run. JAX must not have started, and then uses the CPU only.
 
     Args:
         arguments: as on the command line; None: the arguments of the process.
@@ -146,8 +146,8 @@ def export(
     """Write a run's formats into a folder, which appears whole or not at all.
 
     If a file with rounded weights cannot be converted or fails its check, it is left
-    out. If `names` has this file itself, that is an error. The report is also printed
-    and written to export.json.
+    out. If `names` has this file itself, that is an error. The report is also printed,
+    and is 'formats' in export.json. JAX is configured for the whole process.
 
     Args:
         workdir: the run's folder.

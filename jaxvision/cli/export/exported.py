@@ -42,8 +42,9 @@ def read_extras(path: Path) -> tuple[Json, Json]:
         (the config, the spec), which the file contains.
 
     Raises:
-        KeyError, OSError, ValueError, zipfile.BadZipFile: They are missing, or the file has
-            changed since it was written. TensorFlow itself checks the variables of a SavedModel.
+        KeyError, OSError, ValueError, zipfile.BadZipFile: They are missing, or the file
+            has changed since it was written. In a SavedModel no change is noticed here:
+            TensorFlow itself checks the variables.
     """
     names = ('config.json', 'spec.json')
     if path.is_dir():

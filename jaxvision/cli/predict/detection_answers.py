@@ -58,10 +58,10 @@ def answer_of(model: Model, found: Detections, size: tuple[int, int]) -> Json:
         size: (height, width) of the image, pixels.
 
     Returns:
-        {'objects': their number by class, as text, 'size': [width, height],
+        {'objects': a text such as '3 car, 1 dog' or 'none', 'size': [width, height],
         'detections': ({'class', 'category_id', 'score', 'bbox'}, ...)}, in the order of
         `found`. 'bbox' is [x, y, width, height], as in COCO's results. Without COCO's
-        numbers, 'category_id' is the place of the class.
+        numbers, 'category_id' is the place of the class, from 0.
     """
     names = model.spec.class_names
     category_ids = getattr(model.spec.details, 'category_ids', ())

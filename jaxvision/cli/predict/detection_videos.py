@@ -43,7 +43,7 @@ _REMEMBERED = 1.0  # seconds for which a hidden object keeps its number
 
 
 def is_video(path: str) -> bool:
-    """Whether the suffix of a file is that of a video."""
+    """Whether the suffix of a path, in any case, is that of a video, not of a GIF."""
     return os.path.splitext(path)[1].lower() in SUFFIXES
 
 

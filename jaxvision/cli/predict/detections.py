@@ -33,7 +33,7 @@ class Options:
 
     Attributes:
         score: least score of a detection that is given; None: as in the run's
-            calibration.json.
+            calibration.json, or 0.3 without one.
         format: further files: 'coco', 'yolo' or 'coco,yolo'; '': none.
         tiles: 'N' or 'N:OVERLAP' in pixels; '': an image is searched as a whole.
         tta: whether to search mirror images and smaller images, too.
@@ -85,6 +85,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make(model: Model, request: Request, options: Options) -> 'DetectionPredictor':
     """Make the predictor that finds objects and draws their boxes.
+
+    A line on stderr says from where the score thresholds come.
 
     Args:
         model: a detector.
@@ -296,7 +298,7 @@ class DetectionPredictor:
         files.
 
         Yields:
-            The entries in the order of `names`. A file without a prediction has the
+            The entries in the order of `names`. A file that cannot be read has the
             reason under 'error', and does not stop the others.
         """
         done = 0

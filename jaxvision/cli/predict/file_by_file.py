@@ -75,8 +75,9 @@ class FilePredictor:
         """Predict for a batch of files at a time, and write their pictures.
 
         Yields:
-            The entries of a batch, in the order of `names`. A file without a prediction
-            has the reason under 'error', and does not stop the others.
+            The entries of a batch, in the order of `names`. A file that cannot be read
+            or prepared has the reason under 'error', and does not stop the others.
+            Any other error is raised.
         """
         size = min(self.batch_size, len(self.names))
         files = pipeline.read_ahead(self._prepare, 0, len(self.names), self.threads)
@@ -126,10 +127,11 @@ class FilePredictor:
 
 
 def attempt(read: Callable[[], T]) -> tuple[T | None, str]:
-    """Call a function, and turn any error into a reason.
+    """Call a function, and turn any `Exception` into a reason.
 
     Returns:
-        (the result, ''), or (None, the reason of the failure). No error is raised.
+        (the result, ''), or (None, the reason). It is the text of an `Unreadable`, and
+        has the form 'ValueError: text' for another error.
     """
     try:
         return read(), ''

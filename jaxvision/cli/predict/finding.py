@@ -39,8 +39,7 @@ class Tiles:
 
     @classmethod
     def parse(cls, text: str) -> 'Tiles':
-        """Read N or N:OVERLAP, both in pixels. OVERLAP is a fifth of N if it is left
-        out.
+        """Read N or N:OVERLAP in pixels, OVERLAP below N; left out, it is a fifth of N.
 
         Raises:
             UserError: The text has another form.
@@ -80,7 +79,7 @@ class Finder:
 
     Attributes:
         model: the detector.
-        tiles: parts in which an image is searched; None: only the whole image.
+        tiles: parts in which an image is searched, besides the whole; None: no parts.
         changes: forms in which each part is searched; their answers are averaged.
         batch_size: views of a batch.
     """
@@ -92,7 +91,7 @@ class Finder:
 
     @property
     def has_views(self) -> bool:
-        """Whether an image has more views than itself."""
+        """Whether an image can have more views than itself."""
         return self.tiles is not None or len(self.changes) > 1
 
     def count(self, image: Image) -> int:

@@ -84,7 +84,9 @@ def make(model: Model, request: Request, options: Options) -> 'Generation':
         options: the number of images, their latents and classes.
 
     Raises:
-        UserError: An option is out of range, or the class does not exist.
+        UserError: The task takes other inputs, or the class does not exist. Or the
+            number is below 1, the seed below 0, or the truncation neither 0 nor at
+            least 0.01.
     """
     check_inputs(model, {'latent'}, {'latent', 'label'})
     Field(Options.number, '', least=1).check('--number', options.number)
@@ -206,7 +208,8 @@ def latent(
         index: number of the latent.
         shape: shape of the latent.
         truncation: numbers outside [-truncation, truncation] are resampled (Brock et al.,
-            2019, arXiv:1809.11096); 0: they are not. A tiny truncation takes long.
+            2019, arXiv:1809.11096); 0: they are not. A tiny truncation takes long, and
+            a negative one never ends.
 
     Returns:
         The latent of this shape, in float64.
@@ -227,7 +230,8 @@ def choose_labels(model: Model, label: str | None, number: int) -> list[int]:
 
     Args:
         model: a generator.
-        label: name or number of a class; None: the images cycle through all classes.
+        label: name of a class, or else its number from 0; None: the images cycle
+            through all classes.
         number: number of images.
 
     Returns:

@@ -46,7 +46,7 @@ class Masks:
             size: (height, width) of the upright image.
 
         Returns:
-            True in the hole, where the mask is white or transparent.
+            True in the hole, where the mask is brighter than half, or transparent.
 
         Raises:
             Unreadable: There is no mask, there are several, or the mask has another

@@ -47,7 +47,8 @@ class Model:
             image: the content of an image file, or decoded pixels.
 
         Returns:
-            The input arrays of one example, such as 'image' uint8 [H, W, C].
+            The input arrays of one example, such as 'image' uint8 [H, W, C], and what
+            the task adds, such as 'warp' for a detector.
 
         Raises:
             Unreadable: The image is damaged.

@@ -38,6 +38,8 @@ class Progress:
     def show(self, done: int) -> None:
         """Print a line if the last one, or the start, is older than 10 seconds.
 
+        An example is 'a.jpg: 20/90 views  3.1 views/s'.
+
         Args:
             done: number of things done so far.
         """
@@ -65,7 +67,7 @@ class Report:
         Args:
             file: predictions.json, opened to write.
             model: name of the model.
-            predictor: makes the entries.
+            predictor: its column, names and `about` are read.
         """
         self.done = 0
         self.answered = 0
@@ -100,15 +102,15 @@ class Report:
 
 @contextlib.contextmanager
 def open_report(out: Path, model: str, predictor: Predictor) -> Iterator[Report]:
-    """Write predictions.json into a folder; an error keeps the earlier one unchanged.
+    """Open predictions.json in a folder; an error keeps the earlier one unchanged.
 
     Args:
         out: the folder, which must exist.
         model: name of the model.
-        predictor: makes the entries.
+        predictor: its column, names and `about` are read. It is not run.
 
     Yields:
-        The report. The block must add the entries.
+        The report. The block runs the predictor and adds the entries.
     """
     with atomic_write(out / NAME) as file:
         report = Report(file, model, predictor)
@@ -124,7 +126,8 @@ def check_replaceable(out: Path, outputs: Iterable[Path]) -> None:
         outputs: files and folders that will be written beside predictions.json.
 
     Raises:
-        UserError: Another file or folder has the name of an output.
+        UserError: predictions.json or an output exists, and no earlier report in the
+            folder names it.
     """
     earlier = outputs_of_report(out)
     for path in (out / NAME, *outputs):

@@ -75,8 +75,9 @@ def make(model: Model, request: Request, options: Options) -> 'Restoration':
         options: the place of the masks.
 
     Raises:
-        UserError: An inpainting run has no mask, another run has one, the place of the
-            masks does not exist, or the task declares no tiling.
+        UserError: An inpainting run has no mask, another run has one, or the place of
+            the masks does not exist. Or the task takes other inputs, or declares no
+            tiling.
     """
     check_inputs(model, {'image'}, {'image', 'mask'})
     if model.task.tiling is None:
@@ -141,8 +142,8 @@ class Restoration:
         """Restore and write one image at a time.
 
         Yields:
-            A list with the entry of one image, in the order of `names`. An unreadable
-            image has the reason under 'error', and does not stop the others.
+            A list with the entry of one image, in the order of `names`. An image that
+            fails has the reason under 'error', and does not stop the others.
         """
         for row, path in enumerate(self.names):
             picture = self.pictures[row] if self.pictures else None
@@ -318,7 +319,7 @@ class Picture:
 
     @property
     def channels(self) -> int:
-        """Channels of the restored image, with alpha."""
+        """The number of channels of the restored image, alpha included."""
         return self.image.shape[-1] + (self.alpha is not None)
 
     def completed(

@@ -58,7 +58,7 @@ def make(model: Model, request: Request, options: Options) -> FilePredictor:
 
     Raises:
         UserError: --support is missing or not a folder of class folders, or has a
-            damaged image, or the model is an exported one.
+            damaged image. Or the model is an exported one, or takes other inputs.
     """
     if exported.is_exported(Path(model.name)):
         raise UserError(
@@ -106,8 +106,8 @@ def read_support(model: Model, folder: Path, out: Path) -> tuple[list[str], Reco
         images is padded, where the mask is 0.
 
     Raises:
-        UserError: There are fewer than two class folders, the folders are splits, an image
-            cannot be read, or equal files are in two classes.
+        UserError: There are fewer than two class folders, one is empty, or they are
+            splits. Or an image cannot be read, or equal files are in two classes.
     """
     if not folder.is_dir():
         raise UserError(

@@ -75,8 +75,9 @@ def save(picture: Path, drawing: Drawn, earlier: Collection[Path]) -> Entry:
 
     Args:
         picture: path of the picture.
-        drawing: the picture, or {'': the picture, FILE: content}. The files go into the
-            folder NAME-files beside the picture NAME.png.
+        drawing: the picture, or {'': the picture, FILE: another picture, or the
+            arguments of `write_clip` after the path}. The files go into the folder
+            NAME-files beside the picture NAME.png.
         earlier: files of an earlier report. Each one in NAME-files is removed first.
 
     Returns:

@@ -35,7 +35,7 @@ class Options:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --recipe and --image_size."""
+    """Add --model, --recipe and --image_size, which argparse does not require."""
     group = parser.add_argument_group('pretrained weights (--weights)')
     group.add_argument(
         '--model',
@@ -56,8 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_weights(file: str, options: Options, by_support: bool = False) -> Model:
-    """Open pretrained weights as a classifier or a detector, and print the preprocessing.
+    """Open pretrained weights as a classifier or a detector.
 
+    A line on stdout names the file, the model and the preprocessing.
     JAX is configured for the whole process.
 
     Args:
