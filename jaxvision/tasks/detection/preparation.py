@@ -104,9 +104,12 @@ def most_boxes(source: Source, images: int = 1) -> int:
 
 
 def targets(number: int) -> dict[str, ArraySpec]:
-    """Describe the arrays with which training and evaluation compare: {name: its shape}.
+    """Describe the arrays with which training and evaluation compare: {name: its
+    shape}.
 
     'boxes' are in pixels of the canvas, 'truth_boxes' in pixels of the original image.
+    Each box has 'box_classes', 'box_mask' (False for padding), 'crowd' and 'area'. The
+    image has 'warp', from the original to the canvas, and 'original_size'.
 
     Args:
         number: boxes of an image, at most.

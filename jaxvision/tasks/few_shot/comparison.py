@@ -172,8 +172,10 @@ def by_features(backbone: Backbone, compare: Compare) -> Scores:
         compare: `(query [M, D], support [N, K, D], mask [N, K]) -> logits [M, N]` for one episode.
 
     Returns:
-        `(params, model_state, images [B, N * K + M, H, W, C], mask [B, N, K], train, keys) ->
-        (logits [B, M, N], new model state)`. Images are in [0, 1], the support set first.
+        `(params, model_state, images [B, N * K + M, H, W, C], mask [B, N, K],
+        train=False, keys=None) -> (logits [B, M, N], new model state)`. Images are in
+        [0, 1], the support set first. In training, `keys` has a random key for each
+        image, in one axis.
     """
 
     def scores(params, model_state, images, mask, train=False, keys=None):

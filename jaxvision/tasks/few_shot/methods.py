@@ -42,8 +42,10 @@ def make_scores(options: Config, backbone: Backbone, steps: int) -> Scores:
         steps: gradient steps of a method that adapts to an episode.
 
     Returns:
-        `(params, model_state, images [B, N * K + M, H, W, C], mask [B, N, K], train, keys) ->
-        (logits [B, M, N], new model state)`. Images are in [0, 1], the support set first.
+        `(params, model_state, images [B, N * K + M, H, W, C], mask [B, N, K],
+        train=False, keys=None) -> (logits [B, M, N], new model state)`. Images are in
+        [0, 1], the support set first. In training, `keys` has a random key for each
+        image, in one axis.
     """
     comparisons: dict[str, Compare] = {
         'protonet': comparison.to_prototypes,

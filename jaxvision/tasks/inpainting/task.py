@@ -287,7 +287,7 @@ class Inpainter:
         return {'image': jnp.where(hole, filled, pixels.astype(self.dtype))}
 
     def evaluation(self) -> Evaluation:
-        """Build the evaluation: PSNR in the holes."""
+        """Build the evaluation with `metrics.NAMES`, such as the PSNR in the holes."""
         record = functools.partial(metrics.compare, self.dtype)
 
         def evaluate(state, batch):

@@ -28,8 +28,8 @@ def required(config: Config, name: str) -> RequiredNetwork:
 
     Args:
         config: config of the task that uses the features.
-        name: the folder of a run, or 'small_cnn': a small classifier, trained on the task's
-            dataset.
+        name: the folder of a run, or 'small_cnn': a small classifier of the task's
+            dataset. The engine opens the run, or trains that classifier, later.
     """
     if name == 'small_cnn':
         return RequiredNetwork(config=small_classifier(config.data))

@@ -37,8 +37,8 @@ def compare(
     Returns:
         '[bicubic_]error_SPACE', the mean squared error, and '[bicubic_]ssim_SPACE', the SSIM,
         for SPACE y (luma) and, in colour images, rgb. There is no SSIM if the image without its
-        border is smaller than the window of SSIM. 'strip', uint8, shows the centres of bicubic
-        image, network and truth, side by side.
+        border is smaller than the window of SSIM. 'strip', uint8, shows the central 96
+        pixels of bicubic image, network and truth, side by side.
     """
     restored = jnp.round(255 * restored) / 255
     bicubic = jnp.round(255 * bicubic) / 255
