@@ -79,7 +79,8 @@ class NgramStatistics:
     Attributes:
         parent: for each n-gram, the number of the n-gram without its last word; -1: there is none.
         word: the number of its last word.
-        rarity: log(examples / examples with the n-gram), and one more for unknown n-grams.
+        rarity: log(examples / examples with the n-gram), and at the end log(examples),
+            for unknown n-grams.
     """
 
     parent: tuple[int, ...]

@@ -58,8 +58,9 @@ def bounded(
         preprocessing: with the two sides and the mean, which fills the canvas.
 
     Returns:
-        'image' float32 in [0, 255], 'content_size' (height, width) of the resized image at the
-        top left of the canvas, 'warp' and 'original_size'.
+        'image' float32 in [0, 255], 'content_size' (height, width) of the resized image
+        at the top left of the canvas, 'warp' [2, 3] from the image to the canvas, and
+        'original_size' (height, width).
     """
     source = pixels.shape[:2]
     size = bounded_size(source, *preprocessing.size)

@@ -79,11 +79,13 @@ def at_random(
 ) -> tuple[list[Warp], Pixels]:
     """Crop, resize, shift and rotate an image at random, each if its field is above 0.
 
+    The field 'crop' is the probability of a crop, the others are the largest changes.
+
     Args:
         augment: the fields of `task.augment`, of which those in `FIELDS` are used.
         rng: the random generator, which is used only by fields above 0.
-        rule: a key of `WARPS`, which places the image if `augment.scale` is 0.
-        pixels: the image.
+        rule: rule of `by_rule`, which places the image if `augment.scale` is 0.
+        pixels: the image, uint8 [H, W, C].
         boxes: edges of its objects, pixels.
         target: (height, width) of the canvas, pixels.
 

@@ -125,7 +125,8 @@ def source(
 def describe(config: Config, source: Source) -> Spec:
     """Describe the images, the boxes and the classes of a training split.
 
-    The mean and std are measured on up to 512 images, unless they come with weights.
+    The boxes of all examples are read. The mean and std are measured on up to 512
+    images, unless they come with weights.
 
     Raises:
         UserError: The source has no images with boxes, or the images do not fit the

@@ -37,7 +37,7 @@ def required(config: Config, name: str) -> RequiredNetwork:
 
 
 def small_classifier(data: Config) -> Config:
-    """Return the config of a small classifier of a dataset, the default feature extractor.
+    """Return the config of a run that trains a small classifier, as feature extractor.
 
     `data` is the `config.data` of another run. It is copied, but the classifier is trained on all
     examples per class, without generated images, with another batch size.
