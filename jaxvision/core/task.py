@@ -115,11 +115,12 @@ class Fit:
     """A part of the state that is solved on the whole training split, before step 1.
 
     Attributes:
-        depends_on: `(state) -> tree` of the variables on which the records depend. The cache of
-            records is keyed by this tree, the examples and the spec.
+        depends_on: `(state) -> tree` of the variables on which the records depend. A
+            single process keeps records in the user's cache. Their key is this tree,
+            the config's `model`, the spec with the data's fingerprint, and versions.
         record: `(state, batch) -> records` of training examples without augmentation.
-        solve: `(records of all examples) -> ({leaf name: array}, scalars)`, on the
-            host. A leaf is named 'network/path', such as 'model/head/kernel'. The
+        solve: `(records of all readable examples) -> ({leaf name: array}, scalars)`, on
+            the host. A leaf is named 'network/path', such as 'model/head/kernel'. The
             scalars are printed.
     """
 
@@ -221,7 +222,7 @@ class Task:
         prepare: `(example, rng) -> example` on the host, which decodes to fixed shapes. `rng` is
             None in evaluation and prediction, which must be deterministic. None: the
             examples of the source have fixed shapes.
-        figures: `(records, read_example) -> pictures` of the main evaluation.
+        figures: `(records, read_example) -> {name: picture}` of the main evaluation.
             `read_example(index)` returns a prepared example.
         compare: `(outputs, reference) -> {output: difference}` between the outputs of
             an exported model and those of the run. The keys are names of outputs. Real

@@ -62,7 +62,11 @@ def as_list(value: Value) -> list[Value]:
 
 
 def shown(value: Value) -> str:
-    """The abbreviated `repr` of a value for messages, at most 200 characters."""
+    """The `repr` of a value for messages, cut off after 200 characters.
+
+    Long texts have '...' in their middle, long lists at their end. An integer that
+    Python refuses to write is 'a huge number'.
+    """
     short = reprlib.Repr()
     short.maxother = short.maxstring = short.maxlong = 60
     short.maxlevel = 2

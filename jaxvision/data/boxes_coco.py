@@ -60,17 +60,19 @@ def read(place: str, images: str = '') -> BoxListing:
         place: a JSON file, whose images are the split 'train'; or a folder in COCO's
             layout, with annotations/instances_*.json, or in Roboflow's, with
             SPLIT/_annotations.coco.json. The name of an instances file has to mean a
-            split, such as val2017. If there is only one such file and its name means
-            none, it is 'train'.
+            split, as val2017 means 'validation'. If there is only one such file and its
+            name means none, it is 'train'.
         images: `data.images`, the folder of the images; empty: the folder that the layout has.
 
     Returns:
         The images of each split with their boxes, in pixels. Images without boxes are
-        among them. Classes are in the order of their ids.
+        among them. Classes are in the order of their ids. A category without boxes is
+        left out with a note if another one has its name.
 
     Raises:
         UserError: There is no such file, it is not of that form, or an image is
-            missing. Two files are of one split, or a category has two names.
+            missing. Two files are of one split, a category has two names, or two
+            categories with boxes have one name.
     """
     path = Path(place).expanduser()
     name = f'coco:{path}'

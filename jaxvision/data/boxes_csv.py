@@ -73,7 +73,8 @@ def read(place: str, images: str = '') -> BoxListing:
         place: a CSV file with the columns file, class, xmin, ymin, xmax and ymax, in
             any order and usual spelling. It may have split, width and height (of the
             image). Coordinates are edges in pixels. A row without edges stands for an
-            image without objects. A row without a split is 'train'.
+            image without objects. A row without a split is 'train'; any other has to
+            mean 'train', 'validation' or 'test', such as 'val'.
         images: `data.images`, the folder that files are relative to; empty: that of the table.
 
     Returns:

@@ -86,7 +86,7 @@ def annotated(
 
 
 def sorted_classes(images: Iterable[AnnotatedImage]) -> dict[Label, str]:
-    """{name: name} of the classes that occur in the images, in alphabetical order.
+    """{name: name} of the classes that occur in the images, sorted by character codes.
 
     It is for formats without a list of classes, whose labels are names.
     """
@@ -205,7 +205,11 @@ class BoxDataset:
         return any(image.labels for image in self._images[split])
 
     def overlap(self, split: str, other: str) -> bool:
-        """Whether some file is in both splits, under one name or as the target of links."""
+        """Whether some file is in both splits, by its name or as the target of links.
+
+        Raises:
+            UserError: There is no such split.
+        """
         first, second = (
             find_split(self._listing.name, name, self.splits) for name in (split, other)
         )
@@ -263,7 +267,7 @@ class BoxSource(RowSource):
         return dict(self._objects[row])
 
     def contents(self) -> Sequence[str]:
-        """A text for each row that identifies the content of its image."""
+        """The digest of each row's image, or what else `identify` gave for it."""
         return self._contents
 
     def where(self, row: int) -> str:
@@ -281,7 +285,7 @@ def merge_splits(
         images: of each split. An image may be in several splits.
 
     Returns:
-        The images of each split: 'train', 'validation', 'test', then others.
+        The images of each split: 'train', 'validation', 'test', then others as given.
 
     Raises:
         UserError: A split lists an image twice.

@@ -74,7 +74,7 @@ def report_on(
 
 
 def report(source: Source) -> BoxReport:
-    """Count the boxes of a split. Images are not decoded if the source has `boxes_of`."""
+    """Count the boxes of a split. Images are not read if the source has `boxes_of`."""
     names = source.info.class_names
     class_counts = dict.fromkeys(names, 0)
     sides: collections.Counter[int] = collections.Counter()

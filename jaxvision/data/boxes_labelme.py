@@ -43,8 +43,9 @@ def read(place: str) -> BoxListing:
 
     A folder directly in `place` with the name of a split, such as train or val, is that
     split. JSON files outside of such folders are then left out with a note. Without
-    such folders, all images are 'train'. A polygon becomes its bounding box. Other
-    shapes, such as lines, and images without a JSON file are left out with a note.
+    such folders, all images are 'train'. A polygon or a rotated rectangle becomes its
+    bounding box. Other shapes, such as circles, and images without a JSON file are left
+    out with a note.
 
     Args:
         place: the folder.

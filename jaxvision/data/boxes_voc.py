@@ -75,8 +75,8 @@ def read(place: str) -> BoxListing:
 
     Returns:
         The images of each split with their boxes, in pixels, as edges between pixels.
-        The list `trainval` is the split 'train' if there is no train.txt, else the
-        split 'trainval'.
+        The list `val` is the split 'validation'. The list `trainval` is the split
+        'train' if there is no train.txt, else the split 'trainval'.
 
     Raises:
         UserError: A folder or an image is missing, or an XML file is not of VOC's form.

@@ -100,7 +100,11 @@ class CaptionedImages:
         return bool(self._items_of(split))
 
     def overlap(self, split: str, other: str) -> bool:
-        """Whether some file is in both splits, under one name or as the target of links."""
+        """Whether some file is in both splits, by its name or as the target of links.
+
+        Raises:
+            UserError: There is no such split.
+        """
         paths = {os.path.realpath(item.path) for item in self._items_of(split)}
         return any(
             os.path.realpath(item.path) in paths for item in self._items_of(other)
@@ -133,7 +137,7 @@ class CaptionedSource(RowSource):
         return self._items[row].captions
 
     def contents(self) -> Sequence[str]:
-        """A text for each row that identifies the content of its file."""
+        """The digest of each row's file, or what else `identify` gave for it."""
         return self._contents
 
     def where(self, row: int) -> str:

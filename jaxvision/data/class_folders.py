@@ -55,7 +55,8 @@ class ClassFolders:
 
         Raises:
             UserError: There are split folders, but none for training, two for one
-                split, or one that may be a missing split under another name.
+                split, or one that may be a missing split under another name. Or the
+                root cannot be listed.
         """
         contents = self._contents(self._root)
         named = {split: [] for split in SPLITS}
@@ -93,8 +94,8 @@ class ClassFolders:
             folder: of the split.
 
         Raises:
-            UserError: A class folder holds no file of the kind, or holds split folders; or all
-                class folders have names of splits.
+            UserError: A class folder holds no file of the kind, or holds split folders.
+                All class folders have names of splits. Or a folder cannot be listed.
         """
         contents = self._contents(folder)
         self._check_are_classes(folder, contents.folders)

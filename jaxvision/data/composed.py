@@ -80,7 +80,7 @@ def read_digits(split: str, data_dir: str = '') -> Digits:
     """The digits of a split of `mnist5k`, 28x28 pixels, with labels 0 to 9.
 
     Args:
-        split: 'train' or 'test'.
+        split: 'train' or 'test', which are 4,000 and 1,000 digits.
         data_dir: the folder of datasets, '' for the user's cache. `mnist5k` is prepared there
             if it is missing.
     """
@@ -97,7 +97,7 @@ def read_digits(split: str, data_dir: str = '') -> Digits:
 
 
 class Composed:
-    """A dataset whose examples are functions of their split and row."""
+    """A dataset of 'train' and 'test'. Split and row decide what an example is."""
 
     splits = SPLITS
 

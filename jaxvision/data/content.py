@@ -36,8 +36,8 @@ def identify(
 
     Args:
         paths: of the files.
-        limit: bytes. If the files together have more, none is hashed: each is
-            identified by the text 'SIZE TIME_OF_MODIFICATION' instead of a digest.
+        limit: bytes. If the files together have more, none is hashed. The text 'SIZE
+            TIME_OF_MODIFICATION', in bytes and nanoseconds, identifies each instead.
         say: called with a line of progress now and then; None: nothing is said.
 
     Returns:

@@ -81,7 +81,7 @@ def random_resized_crop(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Square:
-    """Resize a random crop to a square (Szegedy et al., 2015, arXiv:1409.4842).
+    """Resize a random crop to a square, antialiased (Szegedy et al., arXiv:1409.4842).
 
     Args:
         image: an encoded image, its path, or a uint8 array.
@@ -131,7 +131,7 @@ def resize_center_crop(
 
 
 def stretch(image: Encoded, size: int, channels: int) -> Square:
-    """Resize the whole image to a square, without keeping its aspect ratio.
+    """Resize the whole image to a square, antialiased. Its aspect ratio is lost.
 
     Args:
         image: an encoded image, its path, or a uint8 array.

@@ -40,10 +40,10 @@ class DigitPairs:
         self._data_dir = data_dir
 
     def open(self, split: str) -> 'PairSource':
-        """Open a split.
+        """Open 'train', 'validation' or 'test'. A missing `mnist5k` is prepared first.
 
         Raises:
-            UserError: There is no such split.
+            UserError: There is no such split, not even under another usual name.
         """
         check_split('digit_pairs', split, self.splits)
         return PairSource(split, digits_of(split, self._data_dir))
@@ -108,8 +108,8 @@ def numbers_of(split: str) -> Int[np.ndarray, 'n']:
 def digits_of(split: str, data_dir: str = '') -> Digits:
     """The digits that a split is written with.
 
-    The test split has the digits of the test split of `mnist5k`. Validation has an
-    eighth of the training split of `mnist5k`, and training the rest of it.
+    The test split has the digits of the test split of `mnist5k`. Validation has a fixed
+    random eighth of each digit of its training split, and training the rest.
 
     Args:
         split: 'train', 'validation' or 'test'.

@@ -295,11 +295,11 @@ def paint(
 
     Args:
         image: uint8 [S, S, 3], changed in place.
-        objects: the digits, each with its grey values, colour and box.
+        objects: the digits. Each covers the image by the opacity of its ink.
 
     Returns:
         (the image; bool [N, S, S], True at the ink of each digit that no later digit
-        covers). Ink is 64 or more of 255.
+        covers). Ink is an opacity of 64 or more of 255.
     """
     from PIL import Image
 

@@ -99,7 +99,8 @@ def channels(paths: Sequence[Path]) -> int:
         paths: of the images. A file that cannot be read counts for nothing.
 
     Returns:
-        1 if every image that can be read is grey, else 3. It is 3 if none can be read.
+        1 if every image that can be read is stored as grey, with or without alpha,
+        else 3. It is 3 if none can be read. Grey pixels stored as RGB are colours.
     """
     any_is_grey = False
     with ThreadPoolExecutor(_THREADS) as pool:

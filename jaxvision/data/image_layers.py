@@ -50,8 +50,8 @@ def read(data: bytes, channels: int) -> Layers:
     Args:
         data: the encoded image.
         channels: 1 (grey) or 3 (RGB), of the PNG that will hold the profile. Colours
-            whose profile does not fit such a PNG are converted to sRGB. The pixels are
-            RGB anyway.
+            whose profile does not fit such a PNG are converted to sRGB, or else lose
+            it: `note` says which. The pixels are RGB anyway.
 
     Raises:
         Unreadable: The image is damaged, in no known format, or too large.

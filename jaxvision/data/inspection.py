@@ -131,7 +131,7 @@ def inspect(
         sources: the splits, 'train' among them.
         near: whether to look for validation and test images that are nearly equal to
             training images.
-        pictures: the most thumbnails of each class.
+        pictures: the most thumbnails of each class, of training examples alone.
         threads: how many threads read and decode; 0: none besides the caller's.
         cover: as for `boxes_inspection.report_on`, for the training split alone.
     """

@@ -190,8 +190,8 @@ def contradictions(
 def not_held_out(items: Sequence[Item]) -> tuple[str, ...]:
     """A note of the classes that are too small for a fifth of them to be held out.
 
-    Every item has to have one label. The result is empty if no class is too small, else
-    it is one sentence.
+    Every item has to have one label. A class of one or two items is too small. The
+    result is () if there is none, else one text with up to three of the classes.
     """
     names = [item.labels[0] for item in items]
     classes, labels, sizes = np.unique(names, return_inverse=True, return_counts=True)

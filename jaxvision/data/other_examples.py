@@ -15,8 +15,8 @@ class Others:
     """Further examples that stand beside an example.
 
     Attributes:
-        count: number of further examples beside an example.
-        fraction: probability that an example gets them, in [0, 1].
+        count: number of further examples, drawn with replacement from the whole source.
+        fraction: probability that an example gets them, in [0, 1]. It gets all or none.
     """
 
     count: int

@@ -27,6 +27,8 @@ class Counter(Protocol):
     def add(self, where: str, error: Exception) -> None:
         """Count an unreadable example at each reading. Worker threads call it.
 
+        With on_corrupt='stop' it is not called.
+
         Args:
             where: the name of the example in messages.
             error: why it is unreadable.
@@ -90,15 +92,15 @@ def train_batches(
         process: (number of this process from 0, how many processes there are).
         threads: how many threads read ahead. With 0, a batch is read when it is asked for.
         on_corrupt: 'stop', or 'replace' to take the next readable row for an unreadable one.
-        counter: counts the unreadable examples.
+        counter: counts the examples that 'replace' passes over. None counts nothing.
 
     Yields:
         The stacked examples, and 'index' int32 [B], the rows that were read. B is the
         batch size divided by the number of processes.
 
     Raises:
-        UserError: An example cannot be read and `on_corrupt` is 'stop', no example can
-            be read, or the processes do not divide the batch size.
+        UserError: The processes do not divide the batch size. The iterator raises it,
+            too: an example cannot be read and `on_corrupt` is 'stop', or none can.
     """
     part = _part(batch_size, process)
 
@@ -133,7 +135,7 @@ def eval_batches(
         process: (number of this process from 0, how many processes there are).
         threads: how many threads read ahead. With 0, a batch is read when it is asked for.
         on_corrupt: 'stop', or 'replace' to leave out unreadable rows.
-        counter: counts the unreadable examples.
+        counter: counts the examples that 'replace' passes over. None counts nothing.
 
     Yields:
         The stacked examples, 'index' int32 [B], the rows asked for, and 'present' bool
@@ -141,8 +143,8 @@ def eval_batches(
         which have the arrays of another row. B is batch_size / processes.
 
     Raises:
-        UserError: An example cannot be read and `on_corrupt` is 'stop', no example can
-            be read, or the processes do not divide the batch size.
+        UserError: The processes do not divide the batch size. The iterator raises it,
+            too: an example cannot be read and `on_corrupt` is 'stop', or none can.
     """
     part = _part(batch_size, process)
     reader = _Reader(source, prepare, on_corrupt, counter)

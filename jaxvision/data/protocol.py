@@ -149,7 +149,11 @@ class LabelledSource(Source, Protocol):
 
 @runtime_checkable
 class Dataset(Protocol):
-    """A dataset: named splits, each of which opens as a `Source`."""
+    """A dataset: named splits, each of which opens as a `Source`.
+
+    It may also have a method `has_answers(split)`: whether there are examples, and
+    their labels are known.
+    """
 
     splits: tuple[str, ...]
 

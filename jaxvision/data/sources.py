@@ -74,7 +74,8 @@ class Parts:
     def open(self, split: Split) -> Source:
         """Open the part that trains, selects or tests.
 
-        Training has `data.per_class` examples of each class, or all if it is 0.
+        Training has `data.per_class` examples of each class, the same random ones in
+        every run, or all if it is 0.
 
         Images of one size are decoded, and kept in memory if they take at most 1 GiB,
         unless the dataset composes them.

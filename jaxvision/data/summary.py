@@ -20,7 +20,8 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
         sources: the splits, 'train' among them.
 
     Returns:
-        A line for the dataset, one for each split, then at most 8 notes, and warnings.
+        A line for the dataset, one for each split, then at most 8 notes, 'and N more'
+        for further ones, and all warnings.
     """
     order: list[Split] = ['train', 'validation', 'test']
     sources = {split: sources[split] for split in order if split in sources}

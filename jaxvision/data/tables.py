@@ -25,7 +25,8 @@ class Table:
 
     Attributes:
         columns: their names; '' for a column without a name and without content.
-        rows: (line, cells) of each row that is not empty.
+        rows: (line, cells) of each row below the header that is not blank. Lines count
+            from 1. The cells are as in the file, and may be more or fewer than columns.
     """
 
     columns: tuple[str, ...]

@@ -91,7 +91,7 @@ class TfdsDataset:
         return not source.info.has_labels or source.first_label() >= 0
 
     def overlap(self, split: str, other: str) -> bool:
-        """Whether some example is in both splits."""
+        """Whether two splits or slices share an example; a UserError if one is none."""
         for file in self._files(split):
             if any(_overlap(file, other_file) for other_file in self._files(other)):
                 return True
@@ -120,7 +120,7 @@ class TfdsDataset:
 
 
 class TfdsSource(RowSource):
-    """Encoded images or videos of a split, with labels, captions, both, or boxes."""
+    """Images, or videos as encoded frames, with labels, captions, both, or boxes."""
 
     def __init__(
         self,

@@ -211,8 +211,8 @@ def clip_rows(
         rng: draws the first frame. None takes the clip from the middle.
 
     Returns:
-        The numbers in ascending order: fewer than `frames` if the video is shorter. `padded`
-        then fills the clip up.
+        The numbers in ascending order. A video too short for `frames` of this stride
+        gives fewer, from its start and with this stride. `padded` then adds the rest.
     """
     spare = max(total - (frames - 1) * stride - 1, 0)
     start = spare // 2
@@ -224,7 +224,9 @@ def clip_rows(
 def padded(
     clip: Frames, frames: int
 ) -> tuple[UInt8[np.ndarray, '{frames} h w c'], Bool[np.ndarray, '{frames}']]:
-    """Add black frames behind a clip of at most `frames` frames, up to `frames`.
+    """Add black frames behind a clip, so that it has `frames` frames.
+
+    It must not be longer: numpy raises `ValueError` then.
 
     Returns:
         (the longer clip, True for each frame that is real).
@@ -245,11 +247,13 @@ def write_clip(
     If FFmpeg has no encoder for H.264, a GIF beside `path` takes the place of an MP4.
 
     Args:
-        path: NAME.mp4 or NAME.gif. A file that is there is replaced.
+        path: NAME.mp4 or NAME.gif. A file that is there is replaced; the folder has to
+            exist.
         frames: one or more RGB frames of one size, which are consumed. An odd side of
             an MP4 is made even by repeating its last line.
         rate: frames a second, on average if they have durations.
-        durations: the seconds for which each frame is shown. None: all are shown equally long.
+        durations: the seconds for which each frame is shown, in a GIF rounded to
+            hundredths, at least one. None: all are shown equally long.
 
     Returns:
         The path of the file that was written.

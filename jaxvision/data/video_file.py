@@ -123,8 +123,9 @@ def displayed(
 ) -> UInt8[np.ndarray, 'h2 w2 c']:
     """Apply a display matrix as the autorotate option of FFmpeg does.
 
-    Quarter turns and reflections are exact. Any other angle turns the frame about its
-    centre within the same size, with black corners. Scales and shifts have no effect.
+    Quarter turns and reflections are exact. An angle within a degree of one becomes it.
+    Any other angle turns the frame about its centre within the same size, with black
+    corners. Scales and shifts have no effect.
 
     Args:
         pixels: as they are stored.

@@ -67,8 +67,8 @@ def evenly(edges: Edges) -> Int[np.ndarray, 'k']:
 
     Returns:
         All numbers in order, if each frame appears within half an interval of its even time.
-        Otherwise the interval is the commonest one, the median: frames that last longer come
-        several times, and some that last shorter are passed over.
+        Otherwise the interval is the median one: frames that last longer come several
+        times, and some that last shorter are passed over. At most 2^20 numbers result.
     """
     starts = edges[:-1]
     numbers = np.arange(len(starts))
@@ -92,6 +92,7 @@ def cut(edges: Edges, kept: Sequence[Sequence[float]]) -> tuple[list[int], list[
     """Keep stretches of time of a video, and drop the rest.
 
     A start or end moves to the edge of a frame within 0.051 seconds, if there is one.
+    If both would move to one edge, neither does.
 
     Args:
         edges: the times at which frames begin, and the end of the last one, as `edges`

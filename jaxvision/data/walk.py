@@ -78,9 +78,9 @@ class Contents:
 def walk(top: str | Path) -> Iterator[Contents]:
     """Yield the contents of a folder and of all folders below it, from the top down.
 
-    Each folder is yielded once, by whatever links it is reached. A folder that holds
-    `top`, is hidden, or was written by this program is not yielded. A folder that
-    cannot be listed is yielded with `error`, and without contents.
+    Each folder is yielded once, by whatever links it is reached, and directly followed
+    by those below it. A folder that holds `top`, `is_skipped` or was written by this
+    program is not yielded. One that cannot be listed has `error` and no contents.
 
     Args:
         top: a folder. It is listed even if this program wrote it.
@@ -109,7 +109,10 @@ def contents_of(folder: str | Path) -> Contents:
 
 
 def is_skipped(name: str) -> bool:
-    """Whether a file or a folder of this name is hidden, or left behind by a system."""
+    """Whether a name begins with a dot, or is one that systems leave behind.
+
+    Such a name, in any case, is Thumbs.db or __pycache__.
+    """
     return name.startswith('.') or name.lower() in _LEFT_BEHIND
 
 

@@ -68,7 +68,7 @@ class Wrapper:
         return self._source.where(row)
 
     def contents(self) -> Sequence[str]:
-        """A text for each row that identifies the content of its file.
+        """The digest of each row's file, or what else `identify` gave for it.
 
         It is empty if rows are not files.
         """
@@ -118,7 +118,7 @@ class Subset(Wrapper):
         return self._source.where(int(self._rows[row]))
 
     def contents(self) -> Sequence[str]:
-        """A text for each row that identifies the content of its file.
+        """The digest of each row's file, or what else `identify` gave for it.
 
         It is empty if rows are not files.
         """
@@ -142,7 +142,7 @@ class Numbered(Wrapper):
         return _numbered(self._source[row], row)
 
     def read(self, rows: Rows) -> list[Example]:
-        """Read several examples, in the order of `rows`."""
+        """Read several examples, each with its 'row', in the order of `rows`."""
         return list(map(_numbered, self._source.read(rows), map(int, rows)))
 
 
@@ -212,7 +212,7 @@ class InMemory(Wrapper):
     def batch(self, rows: Rows) -> dict[str, np.ndarray]:
         """Arrays [len(rows), ...] by key, copied, in the order of `rows`.
 
-        The first row is read even for no rows, since the arrays have its shapes.
+        Asked for no rows before anything is in memory, it reads row 0 for the shapes.
 
         Raises:
             Unreadable: An example that is not in memory yet is damaged or missing.
@@ -312,7 +312,7 @@ class Mixed(RowSource):
         return np.concatenate([real, self._labels])
 
     def where(self, row: int) -> str:
-        """The name of a row in messages, such as 'generated image 3'."""
+        """The name of a row in messages: that of a real row, or 'generated image 0'."""
         if row < self._real_rows:
             return self._real.where(row % len(self._real))
         return f'generated image {row - self._real_rows}'
