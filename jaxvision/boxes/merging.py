@@ -86,8 +86,8 @@ def across_borders(
 
     A detection suppresses those of its class in other tiles. A tile's border cuts an
     object in two, so a cut box shows the same object as a box in which most of it lies.
-    Two whole boxes show one object only if their IoU is large. A cut box counts half its
-    score in the comparison, so that the whole box wins.
+    Two whole boxes show one object only if their IoU is large. A cut box counts half
+    its score in the comparison, so that the whole box wins.
 
     Args:
         detections: of all tiles together, in coordinates of the image.

@@ -269,8 +269,8 @@ def override(config: Config, path: str, text: str) -> None:
     """Set one field of a config from text, in place. The field keeps its type.
 
     A group `options` is open: it takes any NAME. An option that was text stays text.
-    Other options are read as Python literals where possible. Choices and bounds are not
-    checked here.
+    Other options are read as Python literals, or as true, false or none, where they can
+    be. Choices and bounds are not checked here.
 
     Args:
         config: the config.

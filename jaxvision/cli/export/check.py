@@ -110,7 +110,7 @@ class Reference:
             {'differences': {output: difference}, 'metrics': {metric: value}}.
 
         Raises:
-            UserError: Outputs are missing or have another shape.
+            UserError: The names or the shapes of the outputs differ.
         """
         _check_shapes(outputs, self.outputs)
         differ = self.differ or differences
@@ -188,7 +188,7 @@ def differences(outputs: Arrays, reference: Arrays) -> dict[str, float]:
         are at other places or of other kinds.
 
     Raises:
-        UserError: Outputs are missing or have another shape.
+        UserError: The names or the shapes of the outputs differ.
     """
     _check_shapes(outputs, reference)
     least_scales = {}

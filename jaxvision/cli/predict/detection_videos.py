@@ -74,13 +74,14 @@ class Tracker:
         self._numbers: dict[tuple[int, int], int] = {}
 
     def follow(self, found: Detections) -> list[int | None]:
-        """Give the objects of the next frame the numbers that they had before.
+        """Number the objects of the next frame: those seen before keep their numbers.
 
         Args:
             found: in the frame, also those below the threshold.
 
         Returns:
-            The number of each detection, from 1; None: it belongs to no track.
+            The number of each detection, unique over all classes, from 1; None: it
+            belongs to no track.
         """
         numbers: list[int | None] = [None] * len(found.scores)
         for label, tracker in enumerate(self._trackers):

@@ -75,9 +75,9 @@ class FilePredictor:
         """Predict for a batch of files at a time, and write their pictures.
 
         Yields:
-            The entries of a batch, in the order of `names`. A file that cannot be read
-            or prepared has the reason under 'error', and does not stop the others.
-            Any other error is raised.
+            The entries of a batch, in the order of `names`. A file has the reason under
+            'error' if it cannot be read or prepared, or if `show` or `save` raises
+            `Unreadable`. It does not stop the others.
         """
         size = min(self.batch_size, len(self.names))
         files = pipeline.read_ahead(self._prepare, 0, len(self.names), self.threads)

@@ -142,8 +142,8 @@ class Restoration:
         """Restore and write one image at a time.
 
         Yields:
-            A list with the entry of one image, in the order of `names`. An image that
-            fails has the reason under 'error', and does not stop the others.
+            A list with the entry of one image, in the order of `names`. An image without
+            a readable file or mask has the reason under 'error', and stops no others.
         """
         for row, path in enumerate(self.names):
             picture = self.pictures[row] if self.pictures else None

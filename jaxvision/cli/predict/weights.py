@@ -35,7 +35,7 @@ class Options:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --recipe and --image_size, which argparse does not require."""
+    """Add --model, --recipe and --image_size. The parser requires none of them."""
     group = parser.add_argument_group('pretrained weights (--weights)')
     group.add_argument(
         '--model',
