@@ -38,9 +38,10 @@ def measure(run: Run, state: TrainState, split: Split) -> tuple[MetricValues, Re
     Returns:
         ({metric: value}, records of the main evaluation). The name of a metric is
         'validation/NAME' for the validation split and 'eval/NAME' for the test split.
-        NAME is 'left_out' for the number of unreadable examples, if there are any. The
-        records are {name: array [N, ...]} of all readable examples, in the order of the
-        split.
+        NAME is METRIC for the evaluation 'eval', and EVALUATION/METRIC for others.
+        METRIC is 'left_out' for the number of unreadable examples, if there are any.
+        The records are {name: array [N, ...]} of all readable examples, in the order of
+        the split.
 
     Raises:
         UserError: An evaluation returns other metrics than it declares, an example is
@@ -147,7 +148,7 @@ def examples(run: Run, split: Split, count: int) -> Records:
     Returns:
         {name: array [count, ...]} on the host, from the first to the last example of
         the split. 'index' is the place in this selection. Unreadable examples are left
-        out.
+        out, and their number is printed.
 
     Raises:
         UserError: `count` is below 1, the split has no examples, or one cannot be read

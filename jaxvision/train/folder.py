@@ -48,9 +48,9 @@ def write_calibration(run: SavedRun, step: int, values: Json) -> None:
 def held(workdir: Path) -> Iterator[None]:
     """Lock a run folder during the block, so that no other run trains in it.
 
-    The folder is made if it is missing. Only process 0 locks it, so the other processes
-    of the run enter freely. The lock of a killed process is released. A file system
-    without locks gives none.
+    The folder and its folder `figures` are made if they are missing. Only process 0
+    locks it, so the other processes of the run enter freely. The lock of a killed
+    process is released. A file system without locks gives none.
 
     Raises:
         UserError: The folder cannot be made, or another process holds it.

@@ -143,7 +143,8 @@ def describe(
         kind: 'classes' or 'words'.
 
     Returns:
-        The line, with at most 5 names of each kind; '' if the lists are equal.
+        The line, with at most 5 names of each kind; '' if the lists are equal. Without
+        `old`, it says that the head is copied by position.
     """
     if list(old) == list(new):
         return ''

@@ -55,7 +55,7 @@ def _of_source(config: Config, source: Path) -> OfWeights | None:
 
 
 def describe(config: Config, chosen: Preprocessing | None) -> Iterator[str]:
-    """Yield a line for each source of weights, which names differences of preprocessing.
+    """Yield a line for each source of weights: its preprocessing, or how it differs.
 
     Without a source, a recipe of the run itself gives one line.
 

@@ -433,7 +433,7 @@ def build(
     Args:
         config: the config of the run.
         workdir: the run folder.
-        spec: the spec of the run.
+        spec: the spec of the run; a UserError if the config does not fit it.
         sources: the data.
         mesh: the devices.
 

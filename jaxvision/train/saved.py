@@ -52,10 +52,10 @@ class SavedRun:
 
     @property
     def best(self) -> str:
-        """The metric that selects a checkpoint, such as '-validation/nll'.
+        """The metric that selects a checkpoint: 'validation/bleu' or '-validation/nll'.
 
-        The minus says that less is better. Empty without a metric or a validation
-        split, since no checkpoint is selected then.
+        A minus says that less is better, and nothing else has a sign. Empty without a
+        metric or a validation split, since no checkpoint is selected then.
         """
         if not self.metric or 'validation' not in self.spec.data:
             return ''

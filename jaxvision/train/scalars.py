@@ -17,9 +17,9 @@ LAG = 2
 
 
 class LaggedScalars:
-    """Read the scalars of each step a few steps later, and log the due ones.
+    """Read the scalars of the steps whose log is due, two steps later, and log them.
 
-    A step with a non-finite scalar ends the run.
+    A non-finite scalar, also of a step in between, is a UserError when they are read.
     """
 
     def __init__(self, run: Run, metrics: Metrics, progress: Progress):

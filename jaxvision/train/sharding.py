@@ -137,7 +137,8 @@ def compile_update(update: Update, mesh: Mesh, state: Tree) -> Update:
     """Compile an update, which then reuses the memory of the old state.
 
     Args:
-        update: `(state, batch) -> (state, scalars)`.
+        update: `(state, batch) -> (state, scalars)`. On a mesh for pmap it sees the
+            part of a device, and itself averages gradients over the axis `REPLICAS`.
         mesh: the devices.
         state: a state, or its shapes.
 
@@ -233,7 +234,7 @@ def prefetch(mesh: Mesh, batches: Iterable[Records], ahead: int = 2) -> Iterator
     Args:
         mesh: the devices.
         batches: this process's parts of the batches.
-        ahead: number of batches that are copied ahead.
+        ahead: number of batches on the devices, with the one in use; at least 1.
 
     Yields:
         The batches on the devices.

@@ -87,7 +87,10 @@ class Sources(dict):
 
     @functools.cached_property
     def splits(self) -> tuple[Split, ...]:
-        """The splits: ('train', 'test') or ('train', 'validation', 'test')."""
+        """The splits: ('train', 'test') or ('train', 'validation', 'test').
+
+        Sources with `open_split` have no 'validation'.
+        """
         if not self._open_split and self._parts.has_validation:
             return ('train', 'validation', 'test')
         return ('train', 'test')
@@ -135,9 +138,9 @@ class Unreadable:
         self._places = set()
 
     def add(self, where: str, error: Exception) -> None:
-        """Print an unreadable file, unless it was printed before.
+        """Print an unreadable file and the number so far, but each file once.
 
-        Every process prints the files that it reads.
+        Every process prints the files that it reads to its standard output.
 
         Args:
             where: the place of the file, such as its path. Equal places are one file.

@@ -22,6 +22,8 @@ BATCH = 100
 def mixed(data: Config, real: Source) -> Mixed:
     """Add generated images to real examples. Their labels cycle through the classes.
 
+    The images are generated in this call, always the same ones, and kept in memory.
+
     Args:
         data: the config group `data`, with the run folder of the GAN as `synthetic`.
         real: the labelled training split.
@@ -29,7 +31,7 @@ def mixed(data: Config, real: Source) -> Mixed:
     Returns:
         A source with the real examples, followed by `data.synthetic_examples` generated
         ones. The real ones are repeated, or cut off, so that the generated ones are the
-        fraction `data.synthetic_fraction` of all.
+        fraction `data.synthetic_fraction` of all. At least one real example stays.
 
     Raises:
         UserError: `data.synthetic` is no run, generates no images of these classes and

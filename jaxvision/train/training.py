@@ -31,7 +31,8 @@ class Training:
         checkpoints: the checkpoints of the run.
         metrics: the rows of metrics.jsonl.
         selection: the best score so far.
-        on_eval: `on_eval(step, metrics)`, called after each evaluation; None: nothing.
+        on_eval: `on_eval(step, metrics)`, called by every process after each evaluation
+            and its save; None: nothing.
     """
 
     run: Run
@@ -97,8 +98,9 @@ class Training:
     def evaluate(self, state: TrainState, is_saved: bool = True) -> Records:
         """Evaluate a state during training, and save it if it is due or the best so far.
 
-        The metrics are logged and passed to `on_eval`. The split is `run.monitored`. On
-        the validation split, calibration.json is written for a best state, or for every
+        The metrics are logged and passed to `on_eval`. The split is `run.monitored`. If
+        `task.watch`, figures of the task are drawn into the folder `figures`. On the
+        validation split, calibration.json is written for a best state, or for every
         state if no metric selects.
 
         Args:
@@ -133,7 +135,7 @@ class Training:
         return records
 
     def calibrate(self, step: int, records: Records) -> None:
-        """Write calibration.json, if the main evaluation has something to fit.
+        """Write calibration.json over an older one, if the evaluation can `calibrate`.
 
         Args:
             step: the step of the evaluated state.

@@ -90,7 +90,10 @@ def _as_line(row: Row) -> str:
 
 
 class EventFile:
-    """A file of TensorBoard events, which hides later events of a killed run."""
+    """A file of TensorBoard events, which hides later events of a killed run.
+
+    The caller closes it.
+    """
 
     def __init__(self, folder: Path, step: int):
         """Create the file in a run folder, and hide all older events after a step."""
@@ -108,7 +111,10 @@ class EventFile:
         self._add(session_log=session(status=session.START), step=step + 1)
 
     def write(self, step: int, values: MetricValues) -> None:
-        """Add an event with the metrics of a step."""
+        """Write an event with the metrics of a step to the file.
+
+        The system may still hold it in memory, until `flush`.
+        """
         from tensorboard.compat.proto import summary_pb2
 
         summary: Any = summary_pb2.Summary  # pyright: ignore[reportAttributeAccessIssue]

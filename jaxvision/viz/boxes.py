@@ -74,13 +74,14 @@ def place_captions(
     """Find a place for the caption of each box, the first box first.
 
     Args:
-        boxes: the boxes.
+        boxes: (ymin, xmin, ymax, xmax) of each box, pixels.
         sizes: (height, width) of each caption, pixels.
         page: (height, width) of the image, pixels.
 
     Returns:
-        The rectangle of each caption in the image: above, below or inside its box,
-        where it hides the least of all boxes and of earlier captions.
+        (ymin, xmin, ymax, xmax) of each caption: above, below or inside its box, and
+        moved into the image. It is where the caption hides the least of all boxes and
+        of earlier captions.
     """
     every_box = np.array(boxes, np.float64).reshape(-1, 4)
     placed = np.zeros((0, 4))

@@ -150,8 +150,8 @@ def attention(
         image: uint8 [H, W, 1 or 3].
         words: the captions of the copies.
         weights: attention weights >= 0 of each word, on a grid over the image. The largest
-            weight of a word gives full brightness. Weights after the last word are
-            ignored.
+            weight of a word gives full brightness, and no weight a fifth of it.
+            Weights after the last word are ignored, and fewer of them a ValueError.
     """
     from PIL import Image
 

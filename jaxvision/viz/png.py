@@ -31,7 +31,7 @@ def write(
         path: the file, in an existing folder.
         shape: height, width and channels of the image: 1 (grey), 2 (grey with alpha), 3
             (RGB) or 4 (RGB with alpha).
-        rows: the rows [n, width, channels] from the top down, any number n at a time.
+        rows: uint8 rows [n, width, channels] from the top down, any number n at a time.
             The caller must give `height` rows in all, which is not checked.
         color: {name of four letters: content} of chunks that define the colours, such
             as iCCP. They are written as they are.

@@ -246,7 +246,7 @@ class Upscaler:
         return image, model_state
 
     def error(self, errors: Array, degraded: Array) -> tuple[Array, Array]:
-        """Return (mean pixel loss of each image [B], ones [B])."""
+        """Average the pixel losses `errors` over each image: (means [B], ones [B])."""
         weights = jnp.ones(len(degraded), self.dtype)
         return image_restoration.per_image(errors), weights
 
@@ -283,7 +283,11 @@ class Upscaler:
         return {'image': 255 * jnp.clip(image, 0, 1)}
 
     def evaluation(self) -> Evaluation:
-        """Build the evaluation: PSNR and SSIM of the network and of bicubic interpolation."""
+        """Build the evaluation: PSNR and SSIM of the network and of bicubic images.
+
+        They are measured on luma and, for colour images, also on RGB. SSIM is left out
+        if the crops are too small for its window.
+        """
         pool = self.options.psnr_pool
         class_names = self.spec.class_names
         _, _, channels = self.spec.inputs['image'].shape
@@ -311,7 +315,7 @@ class Upscaler:
     def evaluation_inputs(self, batch: Batch) -> Batch:
         """Degrade the crops `batch['truth']`, and pad them to tiles by reflection.
 
-        The degradation is the same for every seed and step.
+        The degradation follows from `batch['index']`, for every seed and step.
 
         Returns:
             {'image': uint8 [B, tile, tile, C]}, with the low-resolution crop in the centre.

@@ -151,7 +151,8 @@ def augment_clips(
 def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the host function that reads a clip and its mask from a video.
 
-    In training the clip starts at a random frame. In evaluation it is the middle of the video.
+    The frames of a clip are `task.stride` frames apart. In training the clip starts at
+    a random frame. In evaluation it is the middle of the video.
     The function replaces 'video' by uint8 [T, H, W, C], and adds 'video_mask' uint8 [T]. A video
     with too few frames is followed by black frames, whose mask is 0.
     """
@@ -170,7 +171,10 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
 
 def strip(example: Example) -> UInt8[np.ndarray, 'h w c']:
-    """Draw up to five evenly spaced frames of a prepared clip, side by side, without padding."""
+    """Draw up to five evenly spaced frames of a prepared clip, side by side.
+
+    The black frames that fill up a short clip are left out.
+    """
     clip = example['video'][example['video_mask'] > 0]
     count = min(_STRIP_FRAMES, len(clip))
     rows = np.linspace(0, len(clip) - 1, count).round().astype(int)

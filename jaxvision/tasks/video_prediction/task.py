@@ -75,8 +75,8 @@ FIELDS: Fields = {
 def describe(config: Config, source: Source) -> Spec:
     """Describe the input frames and the predicted frames.
 
-    Small frames of one size are unchanged. Other frames become their central square, resized
-    to `data.image_size`.
+    Frames of one size, with sides of at most `data.image_size`, are unchanged. Other
+    frames become their central square, resized to `data.image_size`.
 
     Raises:
         UserError: Examples have no video, or all videos have the same, too small, length.
@@ -396,7 +396,7 @@ def summarize(records: Records) -> MetricValues:
 
 
 def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Draw up to six videos: input frames, then predicted frames above the true frames.
+    """Draw up to six evenly spaced videos: the input, then predicted above true frames.
 
     Args:
         records: records of an evaluation, with 'index' and 'predicted'.
@@ -434,8 +434,8 @@ def show(inputs: Example, outputs: Records) -> Shown:
     Returns:
         (answer, pictures). The answer has the squared errors 'mse' of the prediction and
         'mse_last_frame' of the repeated last frame. They are summed over the pixels in [0, 1] of
-        a frame, and averaged over the frames. The pictures are a strip ('') and 'foreseen.gif'
-        with input frames and predicted frames, or None without 'original'.
+        a frame, and averaged over the frames. The pictures are {'': a strip,
+        'foreseen.gif': (all frames, 5.0 a second)}, or None without 'original'.
     """
     truth = inputs['future'] / 255
 

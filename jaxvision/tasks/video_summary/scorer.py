@@ -163,7 +163,7 @@ class Scorer:
         Returns:
             (terms, aux). The term is 'mse', (sum over the frames [B], number of frames [B]), or
             'policy', (REINFORCE loss [B], ones [B]). `aux` has the new 'model_state' and, with
-            'policy', the mean 'reward' of the sampled summaries among its 'scalars'.
+            'policy', 'scalars': {'reward': (mean over the summaries [B], ones [B])}.
         """
         pixels, mask = self.frames(batch)
         features = self.masked_features(state.frozen, pixels, mask)

@@ -168,6 +168,9 @@ def find_segments(selected: FrameMask) -> Int[np.ndarray, 'k 2']:
 def uniform_summary(lengths: PerSegment, frames: int) -> Bool[np.ndarray, '{frames}']:
     """Build the uniform summary: segments of equal length, evenly spaced in a video.
 
+    Before the first and after the last segment is half of the gap between two. Lengths
+    and gaps are rounded to frames.
+
     Args:
         lengths: lengths of the segments of another summary. The uniform summary has as many
             segments and as many frames in all.

@@ -83,8 +83,8 @@ def draw_scores(records: Records, example: Callable[[int], Example]) -> Pictures
     """Plot the scores, the summary and, if known, the importance of up to four videos.
 
     Args:
-        records: records of an evaluation: 'scores', 'features', 'video_mask' and optionally
-            'importance'.
+        records: records of an evaluation: 'index', 'scores', 'features', 'video_mask'
+            and optionally 'importance'.
         example: not used.
 
     Returns:
