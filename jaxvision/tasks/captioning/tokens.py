@@ -15,7 +15,7 @@ _SPECIAL = {END: '<end>', BEGIN: '<begin>', UNKNOWN: '<unknown>'}
 
 
 def vocabulary(captions: Iterable[References], fewest: int) -> tuple[str, ...]:
-    """Number the words of captions: special tokens first, then words by frequency.
+    """Number the words of captions: END, BEGIN, UNKNOWN, then words by frequency.
 
     Args:
         captions: the tokenized captions of each example.

@@ -160,7 +160,8 @@ def class_costs(
         classes: of the ground-truth boxes.
 
     Returns:
-        [N, M]: the sum of the binary cross-entropies of all K classes.
+        [N cells, M boxes]: the sum of the binary cross-entropies of all K classes, of
+            which only the class of the box has the target 1.
     """
     log_object = jax.nn.log_sigmoid(objectness)[:, None]
     log_present = (jax.nn.log_sigmoid(logits) + log_object) / 2

@@ -122,7 +122,7 @@ class Detector:
             **options: of the model.
 
         Returns:
-            (outputs, the new model state).
+            (outputs, {'model': the new model state}).
         """
         model_state = state.model_state['model']
         (outputs, _), new_state = self.model.apply(

@@ -179,7 +179,8 @@ def _resized(preprocessing: Preprocessing, source: Source) -> Source:
 def describe(config: Config, source: Source) -> Spec:
     """Describe the episodes of the main evaluation, the training classes and the images.
 
-    Up to 64 episodes are read to measure mean and std, unless pretrained weights define them.
+    The query images of up to 64 episodes are read to measure mean and std, unless
+    pretrained weights define them.
 
     Args:
         config: config of the run.

@@ -42,9 +42,9 @@ class Losses:
 
         Returns:
             (terms, aux). The terms {name: (values [B], ones [B])} are 'adversarial' and, if
-            their fields are above 0, the weighted 'r1', 'r2' and 'gradient_penalty'. `aux`
-            has the new 'model_state' of the discriminator, and 'scalars': the scores of
-            real and of generated images.
+            their fields are above 0, the weighted 'r1', 'r2' and 'gradient_penalty'.
+            `aux` is {'model_state': {'discriminator': the new one}, 'scalars':
+            'real_score' and 'fake_score', the scores of real and of generated images}.
         """
         real, label, latent = self._read(batch, key)
         fake, _ = self.networks.generate(

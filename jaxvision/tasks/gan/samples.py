@@ -86,7 +86,7 @@ class SampleRows(RowSource):
         return np.array([self._label(row) for row in range(len(self))])
 
     def where(self, row: int) -> str:
-        """Name the two real images of a row, 'EVALUATED or TRAINING', for error messages."""
+        """Name both images of a row, 'EVALUATED or TRAINING', for error messages."""
         real_row = self._spread(row, len(self._real))
         train_row = self._spread(row, len(self._train))
         return f'{self._real.where(real_row)} or {self._train.where(train_row)}'

@@ -257,7 +257,8 @@ class Inpainter:
             hole: True for missing pixels.
 
         Returns:
-            (the filled images, not clipped to [0, 1], {name: intermediate}).
+            (the filled images, not clipped to [0, 1], {name: intermediate}). Outside
+            the hole pixels are those of the input.
         """
         params = variables['params']['model']
         model_state = variables['model_state']['model']
