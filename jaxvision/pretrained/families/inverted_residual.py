@@ -136,7 +136,7 @@ def torch_converter(
 
     Args:
         block: regular expression of the prefix of a block, such as
-            'blocks[.]([0-9])[.]'. Its groups give the order of blocks.
+            'blocks[.]([0-9])[.]'. Its groups give the order of blocks, see `modules`.
         parts: names within a block.
         around: names outside the blocks.
 
@@ -159,7 +159,7 @@ def keras_converter(
 
     Args:
         block: regular expression of the prefix of a block, such as
-            'block(.)([a-z])(?=_)'. Its groups give the order of blocks.
+            'block(.)([a-z])(?=_)'. Its groups give the order of blocks, see `modules`.
         parts: names within a block.
         around: names outside the blocks.
 

@@ -224,6 +224,8 @@ def apply(map_: Warp, pixels: Pixels) -> Pixels:
 def at_top_left(map_: Warp, pixels: Pixels) -> Pixels:
     """Resize an image without antialiasing to the top left of a grey canvas.
 
+    The scaled sides are rounded down.
+
     Args:
         map_: scales both axes alike, see `warp.top_left`.
         pixels: uint8 [H, W, C].

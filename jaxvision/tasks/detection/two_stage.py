@@ -42,8 +42,9 @@ class TwoStage(Detector):
         """The four losses of arXiv 1506.01497, as `update.from_loss` takes them.
 
         The terms 'objectness' and 'anchor_box' are sums over the sampled anchors of
-        each image, 'class' and 'box' over its sampled regions. The weight of a term is
-        the number of these anchors or regions. `task.box_weight` is not used.
+        each image, 'class' and 'box' over its sampled regions. In 'anchor_box' and
+        'box' only those with an object count. The weight of a term is the number of all
+        sampled anchors or regions. `task.box_weight` is not used.
         """
         images, boxes = self.augment(batch, key)
         sample_keys = keys.per_example(keys.stream(key, 'sample'), batch['index'])

@@ -23,9 +23,9 @@ from jaxvision.tasks.shared import feature_extractor
 def make(options: Config, spec: Spec, predict: Predict, dtype: DTypeLike) -> Evaluation:
     """Build the evaluation of a generator on the rows of `samples.SampleRows`.
 
-    Records hold features of generated, real and training images, the predicted classes of
-    generated images, and the generated and training images. The state must hold the
-    feature extractors in `frozen`.
+    Records hold the arrays that `metrics.summarize` and `pictures.draw` read, except
+    'index'. Generated images are rounded to 8 bits. The state must hold the feature
+    extractors in `frozen`.
 
     Args:
         options: `config.task`.
