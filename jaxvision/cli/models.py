@@ -26,6 +26,8 @@ WIDTH = 100  # characters of a line
 def main(arguments: list[str] | None = None) -> int:
     """Print the list of models, or the details of one.
 
+    JAX then uses the CPU, unless JAX_PLATFORMS is set.
+
     Args:
         arguments: as on the command line; None: the arguments of the process.
 

@@ -142,8 +142,9 @@ class Restoration:
         """Restore and write one image at a time.
 
         Yields:
-            A list with the entry of one image, in the order of `names`. An image without
-            a readable file or mask has the reason under 'error', and stops no others.
+            A list with the entry of one image, in the order of `names`. An image that
+            cannot be read, or whose mask cannot, has the reason under 'error'. It does
+            not stop the others.
         """
         for row, path in enumerate(self.names):
             picture = self.pictures[row] if self.pictures else None
