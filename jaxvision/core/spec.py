@@ -258,7 +258,7 @@ class Spec:
         )
 
     def to_json(self) -> Json:
-        """Convert the spec to a JSON object, whose 'schema' is the version of its form."""
+        """Convert the spec to a JSON object; 'schema' is the version of its form."""
         return {'schema': SCHEMA, **_as_json(self)}
 
 
