@@ -99,7 +99,8 @@ class Evaluation:
         calibrate: `(records) -> JSON object`, fitted on the validation split, such as the score
             thresholds of a detector. The engine writes it to calibration.json for the
             best checkpoint, or for the last evaluated state if no metric selects one.
-            Without a validation split it is not called. None: nothing is fitted.
+            It is called for `Task.main` alone, and not without a validation split.
+            None: nothing is fitted.
     """
 
     evaluate: Evaluate
@@ -228,7 +229,8 @@ class Task:
             an exported model and those of the run. The keys are names of outputs. Real
             outputs differ by a fraction of their largest value, others by the fraction
             of examples. None: element by element.
-        watch: whether to draw figures after every evaluation, as NAME-STEP.
+        watch: whether to draw figures after every evaluation, as NAME-STEP.png, not
+            only at the end.
         fit: the part of the state that is solved before the first step.
         show: `(inputs, outputs) -> (answer, picture)` for one file of a user, on the host.
             `inputs` is a prepared example. Its entry 'original' is the upright image of the

@@ -103,9 +103,10 @@ def checked(
 ) -> tuple[list[Example], list[str]]:
     """Check the boxes of a split, and express them in pixels of the upright images.
 
-    Boxes are clipped to their image, and those that are unusable are dropped. If the
-    annotation has the size of the stored image, its boxes are turned as EXIF says. The
-    area of the box replaces an area that is missing or not a positive number.
+    Boxes are clipped to their image. A box is dropped if it has no area, lies outside,
+    or has a coordinate that is not finite. If the annotation has the size of the stored
+    image, its boxes are turned as EXIF says. The area of the clipped box replaces an
+    area that is missing or not a positive number.
 
     Args:
         images: the images with their annotations.

@@ -119,7 +119,7 @@ def with_sizes(
 def pictures(
     source: Source, chosen: Mapping[str, Sequence[int]]
 ) -> dict[str, list[Picture]]:
-    """Draw some images with their boxes, of at most 320 pixels a side.
+    """Draw some images with their boxes and class names, of at most 320 pixels a side.
 
     Args:
         source: the split.

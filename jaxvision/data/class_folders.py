@@ -108,7 +108,7 @@ class ClassFolders:
         return items
 
     def in_no_class(self, split: str, folder: Path) -> list[Item]:
-        """List the files directly in the folder of a split, as items without labels."""
+        """List the files of the kind directly in a split's folder, without labels."""
         contents = self._contents(folder)
         return list(self._items(split, (), contents))
 

@@ -9,7 +9,10 @@ _MISSING = frozenset(('nan', 'null', 'none', 'n/a', 'na', '<na>', '?'))
 
 
 def doubtful(names: Sequence[str]) -> list[str]:
-    """Notes of class names that look wrong: nearly equal, missing values, or lists.
+    """Notes of class names that look wrong.
+
+    Two are nearly equal, one means a missing value, such as 'nan', or one seems to hold
+    several labels.
 
     Args:
         names: of all classes of a dataset.

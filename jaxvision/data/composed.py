@@ -48,7 +48,7 @@ class Digits:
 
     @property
     def content(self) -> str:
-        """A hash of the digits."""
+        """A hash of the images and labels, 16 hexadecimal digits."""
         return fingerprint(self.images.tobytes(), self.labels.tolist())
 
     def ink(self, row: int) -> UInt8[np.ndarray, 'h w']:

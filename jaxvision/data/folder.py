@@ -164,7 +164,7 @@ class FolderSource(RowSource):
         return {'image': data, 'label': self._labels[row]}
 
     def labels(self) -> Labels:
-        """The label of every row."""
+        """int32 [N], or float32 [N, K] of zeros and ones if `info.multi_label`."""
         return self._labels
 
     def contents(self) -> Sequence[str]:

@@ -24,8 +24,8 @@ def is_jpeg(data: bytes) -> bool:
 def size(data: bytes) -> tuple[int, int] | None:
     """Upright (height, width) in pixels, from the header of an encoded image.
 
-    It is None if the data are no JPEG, or one that simplejpeg cannot decode to grey and
-    RGB.
+    It is None if the data are no JPEG, or one with a damaged header, or one that
+    simplejpeg cannot decode to grey and RGB.
     """
     if not is_jpeg(data):
         return None

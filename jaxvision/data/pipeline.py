@@ -79,7 +79,8 @@ def train_batches(
 ) -> Iterator[Records]:
     """Yield this process's part of the training batches `start` to `stop` - 1.
 
-    Every process has to call it with the same arguments but for `process`.
+    Every process has to call it with the same arguments but for `process`. Close the
+    iterator to stop its threads before the end.
 
     Args:
         source: the examples.
@@ -126,6 +127,8 @@ def eval_batches(
     counter: Counter | None = None,
 ) -> Iterator[Records]:
     """Yield this process's part of batches that hold every row once, in order.
+
+    Close the iterator to stop its threads before the end.
 
     Args:
         source: the examples.
@@ -180,8 +183,12 @@ def read_ahead(
 ) -> Iterator[Item]:
     """Yield `read(start)` to `read(stop - 1)` in order, by threads that are some items ahead.
 
+    Nothing is read before the first item is asked for. Close the iterator to stop the
+    threads before its end.
+
     Args:
-        read: reads an item by its number. Threads call it at the same time.
+        read: reads an item by its number. Threads call it at the same time. The
+            iterator raises its errors.
         start: the first number.
         stop: the number after the last one.
         threads: how many. With 0, an item is read when it is asked for.

@@ -71,7 +71,8 @@ class SourceInfo:
         holds: the keys of an example.
         frames: the frames of each video, None if their number differs, 0 without videos.
         new_classes: whether no example belongs to a class of the training split.
-        category_ids: the number of each class in the annotation file; empty: none is given.
+        category_ids: the number of each class in the annotation file, in the order of
+            `class_names`; empty: none is given.
         notes: what a user should know of how the data were read: short sentences.
         doubts: what looks wrong in the data: short sentences.
     """
@@ -273,7 +274,7 @@ def contents_of(source: Source) -> Sequence[str]:
 
 
 def check_split(name: str, split: str, splits: Iterable[str]) -> None:
-    """Check that a dataset has a split.
+    """Check that a dataset has a split of exactly this name.
 
     Args:
         name: the dataset, for the message.

@@ -121,8 +121,7 @@ def clip(
         real).
 
     Raises:
-        Unreadable: The video is damaged, cut off, no video, or has frames of several
-            sizes.
+        Unreadable: The video is damaged, cut off, no video, or has no frames.
     """
     rows = even_rows(video)
     chosen = rows[clip_rows(len(rows), frames, stride, rng)]

@@ -117,7 +117,7 @@ class VideoFolderSource(RowSource):
         return self._labels
 
     def contents(self) -> Sequence[str]:
-        """A text for each row that identifies the content of its file."""
+        """The digest of each row's file, or what else `identify` gave for it."""
         return self._contents
 
     def where(self, row: int) -> str:

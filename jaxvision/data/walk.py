@@ -49,7 +49,7 @@ class Contents:
         names: of all that is no folder.
         unreadable: those of `names` that are no files: broken links, pipes, devices.
         links: those of `names` that are links.
-        folders: the names of the folders.
+        folders: the names of the folders, and of links to folders.
         written: the names of the folders that this program wrote, which are none of `folders`.
         error: why the folder cannot be listed; empty if it can.
     """
@@ -104,7 +104,10 @@ def walk(top: str | Path) -> Iterator[Contents]:
 
 
 def contents_of(folder: str | Path) -> Contents:
-    """The contents of a folder, without those of the folders in it."""
+    """The contents of a folder, without those of the folders in it.
+
+    A folder that cannot be listed, or is missing, gives contents with `error`.
+    """
     return _list(os.fspath(folder), os.path.realpath(folder))
 
 
@@ -117,7 +120,10 @@ def is_skipped(name: str) -> bool:
 
 
 def written_as(folder: str | Path) -> str:
-    """The kind of folder that this program wrote, such as 'a run'; '' for another folder."""
+    """The kind of folder that this program wrote; '' for another folder.
+
+    It is 'a run', 'predictions', 'an export', 'an evaluation' or 'a report'.
+    """
     if all(os.path.isfile(os.path.join(folder, name)) for name in _RUN):
         return 'a run'
     for name, (kind, first_key) in _REPORTS.items():
