@@ -72,8 +72,8 @@ class PretrainedWeights(NamedTuple):
     """The weights in a file.
 
     Attributes:
-        leaves: {name: array}, with our name and layout if our model has such a leaf, else
-            as published.
+        leaves: {name: array}, with our name and layout if our model has such a leaf,
+            else as published.
         identity: the description of the file.
     """
 

@@ -33,7 +33,8 @@ def images_of_one(augment: Config) -> int:
 def with_others(config: Config, source: Source) -> Source:
     """Give training examples the further examples of their mosaic or mixup.
 
-    The last part of the steps, after the fraction `compose_until`, has none.
+    The fields 'mosaic' and 'mixup' of `task.augment` are the probabilities of an
+    example. The last part of the steps, after the fraction `compose_until`, has none.
 
     Args:
         config: of the run.

@@ -96,6 +96,9 @@ def most_boxes(source: Source, images: int = 1) -> int:
     Returns:
         The largest number of boxes of an image times `images`. If the source pads its boxes
         ('box_mask'), it is the padded length times `images`.
+
+    Raises:
+        Unreadable: The boxes of a row cannot be read.
     """
     if 'box_mask' in source.info.holds:
         return images * len(source[0]['box_mask'])

@@ -100,7 +100,8 @@ def source(
     Episodes of the training split have training classes. Episodes of the other splits
     have new classes. To divide the classes it opens a second split of `config.data`:
     'test' if `split` is 'train', otherwise 'train'. If the two splits have a class in
-    common, all classes of both are divided at random by `task.class_split_seed`.
+    common, the fraction `task.new_class_fraction` of all classes becomes new. They are
+    chosen at random by `task.class_split_seed`.
 
     Args:
         config: config of the run.

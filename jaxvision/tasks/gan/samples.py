@@ -29,11 +29,11 @@ class SampleRows(RowSource):
 
     There are `samples` independent and WALKS * WALK_STEPS interpolated latents. A row has
     'latent' float32 [Z] and 'label' int32. It also has an 'image' of the evaluated split, a
-    'train_image' of the training split, and their rows 'real_row' and 'train_row'. Splits
-    with at most `samples` images are repeated in order, others give evenly spaced images.
-    Consecutive samples and consecutive interpolations have consecutive classes. All images
-    of an interpolation have one class. Latents do not depend on the seed of the run.
-    Without classes, 'label' is 0.
+    'train_image' of the training split, and their rows 'real_row' and 'train_row'.
+    Splits with at most `samples` images are repeated in order, others give evenly
+    spaced images. Consecutive samples and consecutive interpolations have consecutive
+    classes. All images of an interpolation have one class. Latents do not depend on
+    the seed of the run. Without classes, 'label' is 0.
     """
 
     def __init__(self, real: Source, data: Config, samples: int, latent: int):

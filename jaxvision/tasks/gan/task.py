@@ -293,11 +293,11 @@ def _on_part(whole: Update, part: int, parts: int) -> Update:
 
 
 def make_prepare(spec: Spec) -> Prepare:
-    """Build the host function that pads or stretches images to the size of generated images.
+    """Build the host function that brings images to the size of generated images.
 
-    It changes 'image' and 'train_image' of an example, if they are there, to uint8 squares.
-    Small images of one size are padded with black on all sides, others are stretched. It
-    uses no random numbers.
+    It changes 'image' and 'train_image' of an example, if they are there, to uint8
+    squares. Small images of one size are padded with black on all sides, others are
+    stretched. It uses no random numbers.
     """
     side, _, channels = spec.targets['image'].shape
     is_padded = spec.preprocessing.resize == 'pad'

@@ -198,7 +198,7 @@ def with_statistics(
             with pretrained weights.
         config: config of the run, which says how examples are read.
         source: the training examples.
-        prepare: `(example, rng) -> example`, called with None for rng. None: not needed.
+        prepare: `(example, None) -> example`, without augmentation; None: not needed.
         pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure; None: 'image'. It must
             leave out rows that are padding, where `batch['present']` is False.
         most: largest number of examples that are read, evenly spaced in the split.
@@ -231,7 +231,7 @@ def statistics(
     Args:
         config: config of the run, which says how examples are read.
         source: the examples.
-        prepare: `(example, rng) -> example`, called with None for rng. None: not needed.
+        prepare: `(example, None) -> example`, without augmentation; None: not needed.
         pixels: `(batch) -> uint8 [N, H, W, C]`, the images to measure. It must leave out rows
             that are padding, where `batch['present']` is False.
         most: largest number of examples that are read, evenly spaced in the split.
@@ -344,9 +344,9 @@ def augment_images(
 ) -> tuple[Images, Float[Array, 'b k']]:
     """Augment images and targets at random, with one random key per example.
 
-    The order is flip, shift, rotation, colour, RandAugment, cutout, then mixup or CutMix.
-    Mixup and CutMix combine the examples 2i and 2i + 1 of the batch. If both are on, one
-    of the two is chosen at random for the whole batch.
+    The order is flip, shift, rotation, colour, RandAugment, cutout, then mixup or
+    CutMix. Mixup and CutMix combine the examples 2i and 2i + 1. If both are on, one of
+    the two is chosen at random for the whole batch.
 
     Args:
         options: `config.task.augment`. An augmentation is off if its field is 0 or False.
@@ -411,8 +411,8 @@ def augment_geometry(
 
     Args:
         options: `config.task.augment` with 'flip' (left and right are exchanged in half
-            of the images), 'translate' (largest shift as a fraction of the shorter side,
-            at least a pixel) and 'rotate' (largest angle in degrees, in both
+            of the images), 'translate' (largest shift as a fraction of the shorter
+            side, at least a pixel) and 'rotate' (largest angle in degrees, in both
             directions). Each is off if it is 0.
         key: random key of the step.
         index: row of each example in its split, from which its random key is made.
