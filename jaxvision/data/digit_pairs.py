@@ -43,7 +43,7 @@ class DigitPairs:
         """Open 'train', 'validation' or 'test'. A missing `mnist5k` is prepared first.
 
         Raises:
-            UserError: There is no such split, not even under another usual name.
+            UserError: `split` is none of these exact names.
         """
         check_split('digit_pairs', split, self.splits)
         return PairSource(split, digits_of(split, self._data_dir))

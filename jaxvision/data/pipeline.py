@@ -100,8 +100,9 @@ def train_batches(
         batch size divided by the number of processes.
 
     Raises:
-        UserError: The processes do not divide the batch size. The iterator raises it,
-            too: an example cannot be read and `on_corrupt` is 'stop', or none can.
+        UserError: The processes do not divide the batch size. Or, raised by the
+            iterator: an example cannot be read and `on_corrupt` is 'stop', or no
+            example can be read.
     """
     part = _part(batch_size, process)
 
@@ -146,8 +147,9 @@ def eval_batches(
         which have the arrays of another row. B is batch_size / processes.
 
     Raises:
-        UserError: The processes do not divide the batch size. The iterator raises it,
-            too: an example cannot be read and `on_corrupt` is 'stop', or none can.
+        UserError: The processes do not divide the batch size. Or, raised by the
+            iterator: an example cannot be read and `on_corrupt` is 'stop', or no
+            example can be read.
     """
     part = _part(batch_size, process)
     reader = _Reader(source, prepare, on_corrupt, counter)

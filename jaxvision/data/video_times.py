@@ -68,7 +68,7 @@ def evenly(edges: Edges) -> Int[np.ndarray, 'k']:
     Returns:
         All numbers in order, if each frame appears within half an interval of its even time.
         Otherwise the interval is the median one: frames that last longer come several
-        times, and some that last shorter are passed over. At most 2^20 numbers result.
+        times, and some that last shorter are passed over. These are at most 2^20.
     """
     starts = edges[:-1]
     numbers = np.arange(len(starts))
