@@ -39,7 +39,8 @@ def resize(
     Args:
         image: [H, W, C].
         size: height and width of the result.
-        method: the kernel. The kernels bicubic (a = -0.5) and lanczos3 may overshoot [0, 1].
+        method: 'bilinear', or 'bicubic' (a = -0.5) and 'lanczos3', which may overshoot
+            [0, 1].
     """
     kernel = _KERNELS[method]
     dtype = _at_least_float32(image)
@@ -66,7 +67,8 @@ def crop_and_resize(
         box: (top, left, height, width) in whole pixels, inside the image. It may be
             traced.
         size: height and width of the result.
-        method: the kernel. The kernels bicubic (a = -0.5) and lanczos3 may overshoot [0, 1].
+        method: 'bilinear', or 'bicubic' (a = -0.5) and 'lanczos3', which may overshoot
+            [0, 1].
     """
     kernel = _KERNELS[method]
     dtype = _at_least_float32(image)

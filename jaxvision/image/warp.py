@@ -140,7 +140,8 @@ def letterbox(source: Size, target: Size) -> Warp:
 def top_left(source: Size, target: Size) -> Warp:
     """Map an image to the top left of a canvas, by one scale as YOLOX does.
 
-    The image covers whole pixels, rounded down, but boxes move by the scale itself.
+    The map has this exact scale, for boxes and points. A caller that draws the image
+    rounds its scaled sides down to whole pixels, as YOLOX does.
 
     Args:
         source: (height, width) of the image, pixels.

@@ -67,8 +67,8 @@ def giou(boxes: Boxes, targets: Boxes) -> Values:
     """1 - generalised IoU (arXiv 1902.09630), in [0, 2].
 
     Args:
-        boxes: predicted boxes.
-        targets: the ground-truth box of each predicted box.
+        boxes: predicted boxes [..., 4], edges (ymin, xmin, ymax, xmax).
+        targets: the ground-truth box of each predicted box, [..., 4].
     """
     return 1 - overlap.giou(boxes, targets)
 
@@ -77,7 +77,7 @@ def squared_iou(boxes: Boxes, targets: Boxes) -> Values:
     """1 - IoU^2, the loss of boxes of YOLOX (arXiv 2107.08430), in [0, 1].
 
     Args:
-        boxes: predicted boxes.
-        targets: the ground-truth box of each predicted box.
+        boxes: predicted boxes [..., 4], edges (ymin, xmin, ymax, xmax).
+        targets: the ground-truth box of each predicted box, [..., 4].
     """
     return 1 - jnp.square(overlap.iou(boxes, targets))

@@ -78,9 +78,10 @@ _TOKEN = re.compile(
 def tokenize(text: str) -> list[str]:
     """Split a caption into lower-case words as the COCO evaluation does (Penn Treebank).
 
-    Punctuation is dropped, but hyphens within words and signs such as % or & stay. Brackets become
-    -lrb- and the like. A contraction becomes two words: "man's" gives "man" "'s", and "isn't"
-    gives "is" "n't".
+    Punctuation between words is dropped, except signs such as % or & and a repeated
+    '!!'. Marks in words, numbers and known abbreviations stay, as in 'x-ray', '1,000'
+    and 'mr.'. Brackets become -lrb- and the like. A contraction becomes two words:
+    "man's" gives "man" "'s", and "isn't" gives "is" "n't".
     """
     plain = text.lower().translate(_PLAIN)
     words = []

@@ -75,7 +75,7 @@ def summarize(class_names: Sequence[str], records: Records) -> MetricValues:
 
 
 def evaluate(records: Records, classes: int) -> CocoEvaluation:
-    """Run pycocotools' `COCOeval` on records.
+    """Run pycocotools' `COCOeval` on records, without its printed tables.
 
     Args:
         records: as for `summarize`.
@@ -94,6 +94,9 @@ def evaluate(records: Records, classes: int) -> CocoEvaluation:
 
 def prepare(records: Records, classes: int) -> CocoEvaluation:
     """Make pycocotools' `COCOeval` of records, which is yet to be evaluated.
+
+    Its categories are the class numbers from 0, and its images are numbered from 0 in
+    the order of 'index'. Nothing is printed.
 
     Args:
         records: as for `summarize`.

@@ -42,8 +42,9 @@ def count_errors(
         score: detections below it are left out.
 
     Returns:
-        [classes, 6]: row i counts the detections of class i by the types of `KINDS`, and in
-        the last column the missed objects of class i.
+        [classes, 6]: row i counts the wrong detections of class i in the order class,
+        localisation, both, duplicate, background. The last column counts the missed
+        objects of class i.
     """
     counts = np.zeros((classes, len(KINDS)), np.int64)
     for row in range(len(records['index'])):

@@ -38,7 +38,7 @@ class Description:
         variant: of the model.
         purpose: the input of the model, or its task.
         needs: keyword arguments with which the model was built.
-        parameters: the number of parameters of the model.
+        parameters: the number of parameters, of a GAN's two networks together.
     """
 
     name: str
@@ -51,7 +51,8 @@ class Description:
 def variants(name: str) -> tuple[str, ...]:
     """Return the documented variants of a model, or () if its module lists none.
 
-    They are all variants of a paper, or examples where any list of widths is allowed.
+    Some models accept more than these, such as any list of widths, any patch or any
+    backbone.
 
     Raises:
         UserError: There is no such model.
@@ -72,7 +73,8 @@ def describe(name: str, variant: str) -> Description:
         variant: one of `variants(name)`, or another one that the model's `make` accepts.
 
     Raises:
-        UserError: There is no such model or variant.
+        UserError: The model has no such variant.
+        KeyError: There is no such model.
     """
     kind = _kind(name, variant)
     networks = resolve('models', name).make(variant, **kind.needs)

@@ -95,7 +95,7 @@ class Block(nn.Module):
 
 
 class BlockA(Block):
-    """At 35x35: branches of a 1x1, a 5x5 and two 3x3 convolutions, and a pool.
+    """At 35x35: branches of a 1x1, a 5x5 and a double 3x3 convolution, and a pool.
 
     `pool_width` is the number of channels of the branch with the pool.
     """
@@ -173,7 +173,7 @@ class BlockD(Block):
 
 
 class BlockE(Block):
-    """At 8x8: branches of 1x3 and 3x1 convolutions side by side, and a pool.
+    """At 8x8: a 1x1 branch, two that end in 1x3 and 3x1 side by side, and a pool.
 
     If `last` is True, this is a max pool, otherwise an average pool.
     """

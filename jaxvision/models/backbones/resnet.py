@@ -27,7 +27,8 @@ class BasicBlock(nn.Module):
         width: number of output channels.
         stride: of the first convolution and of the shortcut.
         drop_path: rate at which the convolutions' branch is dropped in training.
-        conv: builds a convolution.
+        conv: builds a convolution from its width, window and strides, with `padding`
+            and `name`.
         norm: builds a norm from `name` and, for the last one, `scale_init`.
     """
 
@@ -56,7 +57,8 @@ class BottleneckBlock(nn.Module):
         width: number of channels inside. The output has four times as many.
         stride: of the 3x3 convolution and of the shortcut.
         drop_path: rate at which the convolutions' branch is dropped in training.
-        conv: builds a convolution.
+        conv: builds a convolution from its width, window and strides, with `padding`
+            and `name`.
         norm: builds a norm from `name` and, for the last one, `scale_init`.
     """
 
@@ -124,7 +126,7 @@ class ResNet(nn.Module):
 
     Attributes:
         num_classes: length of the logits, 0 for no head.
-        block: the class of the blocks.
+        block: the class of the blocks, such as `BasicBlock`, with the same fields.
         depths: number of blocks of each stage.
         stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
         norm: 'batch', 'group' or 'frozen'.

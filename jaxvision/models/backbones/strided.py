@@ -96,7 +96,7 @@ def squares(x: Images, side: int) -> Float[Array, 'b h2 w2 n c']:
 
 
 class Strided(nn.Module):
-    """Strided convolutions, pooling and a head.
+    """3x3 convolutions, all but the first of stride 2, then pooling and a head.
 
     A call returns (logits, intermediates): 'stage1', 'stage2', ..., 'pooled', 'logits'.
     Without a head, the logits are the pooled features. `train` and `keys` change

@@ -77,7 +77,7 @@ class Window:
         return math.prod(self.size) == 1 and not is_padded
 
     def overhangs(self, space: Sizes) -> bool:
-        """Return True if the window is too large for an image of this size, but not when padded.
+        """Return True if the window fits the padded image, but not the image itself.
 
         It is enough that this holds along one axis. `space` is the spatial size of the image.
         """
@@ -138,8 +138,9 @@ def convolve(
             shapes are then matrix products on a CPU.
         **options: further arguments of `lax.conv_general_dilated`. `dimension_numbers` is
             required, such as ('NHWC', 'HWIO', 'NHWC'): the default of lax is channels first.
-            With any other option than `precision`, dilations and `feature_group_count`, such
-            as `preferred_element_type`, XLA's operation runs on all platforms.
+            XLA's operation runs on all platforms with a dilation above 1, with options
+            such as `preferred_element_type`, and with groups of more than one channel
+            each in the image or in the result.
 
     Returns:
         [B, *out, C_out].

@@ -48,7 +48,7 @@ class Block(nn.Module):
         squeeze: number of hidden channels of squeeze-and-excitation, 0 for none.
         drop_path: rate at which the branch beside the identity is dropped in training.
         activation: the activation function.
-        conv: builds a convolution, such as `padded_conv` with some arguments set.
+        conv: `padded_conv` with its `padding` and further arguments set.
         norm: builds a norm from its `name`.
     """
 

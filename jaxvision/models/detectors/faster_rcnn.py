@@ -49,11 +49,10 @@ class FasterRCNN(nn.Module):
       `coders.decode_deltas`, in the order of `anchors`.
     - 'regions' [B, R, 4], edges in pixels, without gradient.
     - 'logits' [B, R, K + 1] and 'deltas' [B, R, K + 1, 4] of the regions. The deltas
-    are
-      for `coders.decode_deltas` with `BOX_WEIGHTS`.
+      are for `coders.decode_deltas` with `BOX_WEIGHTS`.
 
-    The regions are those of `propose`, with the `limits` of the call, or of the
-    function `choose` if the call has one.
+    The regions are those of `propose`, with the `limits` of the call. If the call has
+    `choose`, they are `choose(objectness, anchor_deltas)` instead.
 
     Attributes:
         features: the backbone and its pyramid.
@@ -93,7 +92,8 @@ class FasterRCNN(nn.Module):
             image: normalised.
             train: whether batch norms use the statistics of the batch.
             keys: of the examples, for dropout.
-            choose: the regions that are classified, as edges in pixels; None: `propose`.
+            choose: `(objectness, anchor_deltas) -> regions`, the edges in pixels of the
+                regions that are classified; None: `propose`.
             limits: the largest edges of proposals; None: the size of `image`.
 
         Returns:
@@ -214,7 +214,8 @@ class FasterRCNN(nn.Module):
 
         Level 0 is the finest. Each level is listed row by row, and each cell's anchors
         in the order of `ratios`. Anchors are centred on the top-left corner of their
-        cell, and may leave the image.
+        cell, up to the rounding of their edges to whole pixels. They may leave the
+        image.
 
         Args:
             size: (height, width) of the image, pixels.
@@ -234,7 +235,7 @@ class Layout:
     """The structure of a published detector.
 
     Attributes:
-        backbone: its name and variant.
+        backbone: its name and variant, as 'resnet:50'.
         backbone_options: by name.
         extra: maps coarser than the backbone's.
         norm: of the pyramid, see `FeaturePyramid`.
@@ -314,8 +315,9 @@ def make(
             16, pixels.
         momentum: fraction of the running statistics that a training step keeps. The
             backbone takes it too, unless its options say otherwise.
-        backbone: options of the backbone by name, which replace those of a published
-            detector; None: as published, or its defaults.
+        backbone: options of the backbone by name, or None for none. Each replaces a
+            published detector's option of this name. The others stay as published, or
+            at their defaults.
 
     Raises:
         UserError: The variant or an option is wrong. Only a call of the model finds

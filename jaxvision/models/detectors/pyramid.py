@@ -53,7 +53,9 @@ class FeaturePyramid(nn.Module):
 
     Attributes:
         width: channels of every map.
-        extra: maps coarser than the backbone's: one for 'pool', two for 'P5' and 'C5'.
+        extra: maps coarser than the backbone's. 'pool' adds every other cell of the
+            coarsest map. 'P5' and 'C5' add two by convolutions of stride 2, from the
+            coarsest map of the pyramid or of the backbone. 'none' adds none.
         norm: 'none', or 'batch' after each convolution, whose biases are then left out. The
             extra maps have biases and no normalisation.
         momentum: fraction of the running statistics that a training step keeps.
@@ -145,7 +147,8 @@ class PyramidBackbone(nn.Module):
     of a stride.
 
     Attributes:
-        backbone: `(image, train, keys) -> (logits, intermediates)`, without a head.
+        backbone: a model without a head, called as `backbone(image, train=train,
+            keys=keys)`. It returns (features, intermediates).
         strides: pixels of a cell of each map of the backbone, the finest first.
         width: channels of every map.
         extra: maps coarser than these, see `FeaturePyramid`.

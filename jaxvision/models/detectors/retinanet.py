@@ -188,9 +188,10 @@ class RetinaNet(nn.Module):
     def anchors(self, size: Size) -> list[Float[np.ndarray, '_ 4']]:
         """List the anchors of each level in pixels, the finest level first.
 
-        Each level is listed row by row, nine anchors a cell: three sizes of each ratio.
-        Anchors are centred on the top-left corner of their cell, and may leave the
-        image.
+        Each level is listed row by row, nine anchors a cell: three sizes of the first
+        of `RATIOS`, then of the next. Anchors are centred on the top-left corner of
+        their cell, up to the rounding of their edges to whole pixels. They may leave
+        the image.
 
         Args:
             size: (height, width) of the image, pixels.
@@ -210,7 +211,7 @@ class Layout:
     """The structure of a published detector.
 
     Attributes:
-        backbone: its name and variant.
+        backbone: its name and variant, as 'resnet:50'.
         backbone_options: by name.
         extra: maps coarser than the backbone's.
         norm: of the head, 'none' or 'group'.
@@ -266,8 +267,9 @@ def make(
         momentum: fraction of the running statistics that the backbone keeps in a
             training step, unless its options say otherwise. Nothing else has batch
             norm.
-        backbone: options of the backbone by name, which replace those of a published
-            detector; None: as published, or its defaults.
+        backbone: options of the backbone by name, or None for none. Each replaces a
+            published detector's option of this name. The others stay as published, or
+            at their defaults.
 
     Raises:
         UserError: The variant or an option is wrong. Only a call of the model finds

@@ -189,8 +189,9 @@ def make(
     """Build a YOLOX.
 
     Args:
-        variant: a published size, or the factors of depth and width such as '0.33x0.125'. With
-            '-depthwise' at its end 3x3 convolutions are depthwise, as in nano.
+        variant: 'nano', 'tiny', 's', 'm', 'l' or 'x', or the factors of depth and width
+            such as '0.33x0.125'. Factors may end in '-depthwise', for depthwise 3x3
+            convolutions as in nano.
         num_classes: without background.
         dtype: of the computation.
         param_dtype: of the parameters.

@@ -41,7 +41,8 @@ class Block(nn.Module):
         depth: number of blocks of the whole network.
         dtype: of the computation.
         param_dtype: of the parameters.
-        norm: constructor of `layers.ConditionalNorm`, or None for no normalisation.
+        norm: builds a `layers.ConditionalNorm` from its `name`. None: no normalisation,
+            and the condition is ignored.
     """
 
     expansion: float

@@ -28,13 +28,14 @@ class Captioner(nn.Module):
     from left to right.
 
     Attributes:
-        encoder: a model from images to (logits, intermediates).
+        encoder: a model, called as `encoder(image, train=train, keys=keys)`, which
+            returns (logits, intermediates).
         layer: name of the intermediate [B, H, W, C] to attend to.
         vocabulary: number of words.
         hidden: units of the LSTM.
         embedding: width of word embeddings.
         attention: width of keys and queries.
-        places: length of the position code.
+        places: length of the position code, a multiple of 4.
         dtype: of the computation.
         param_dtype: of the parameters.
     """

@@ -19,10 +19,11 @@ class ConvLSTMNet(nn.Module):
     """Strided convolutions on every frame, a ConvLSTM over their maps, and a head.
 
     A call takes clips [B, T, H, W, C] and a mask [B, T], True for the valid frames,
-    which come first. It returns (logits [B, K], intermediates): 'map' and 'states' [B,
-    T, h, w, N], 'logits'. The logits are the logarithm of the class probabilities
-    averaged over the valid frames. `train` and `keys` change nothing. Without a head,
-    the mean of the 'states' over pixels counts as the logits of a frame.
+    which come first. It returns (logits [B, K], intermediates): 'map' and 'states'
+    [B, T, h, w, N], with the last of `widths` or `hidden` as N, and 'logits'. The
+    logits are the logarithm of the class probabilities averaged over the valid frames.
+    `train` and `keys` change nothing. Without a head, the mean of the 'states' over
+    pixels counts as the logits of a frame.
 
     Attributes:
         num_classes: the number of classes K, 0 for no head.
@@ -97,8 +98,8 @@ def make(
         param_dtype: of the parameters.
         hidden: channels of the ConvLSTM.
         shrink: factor by which a frame is first reduced, by averaging.
-        patch: side of the squares of pixels that become channels of one pixel. Frames must have a
-            multiple of shrink * patch pixels along each axis.
+        patch: side of the squares of pixels that become channels of one pixel. A call
+            raises a UserError if a side of the frames is no multiple of shrink * patch.
         change: add to each frame its difference from the previous frame, as further channels.
 
     Raises:

@@ -49,7 +49,7 @@ def make(
     backbone: str = 'strided',
     **options,
 ) -> FrameAverage:
-    """Build the average over frames of an image model.
+    """Build an image model whose class probabilities are averaged over the frames.
 
     Args:
         variant: of the image model.

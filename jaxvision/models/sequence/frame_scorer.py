@@ -19,8 +19,8 @@ class FrameScorer(nn.Module):
 
     A call takes videos [B, T, H, W, C], or features [B, T, N] without `frame`, and a mask [B, T],
     True for the valid frames, which must come first. It returns (logits [B, T], intermediates):
-    'features' and 'states' [B, T, N], and 'logits'. The sigmoid of a logit is the score of a
-    frame. Logits of padding have no meaning.
+    'features' [B, T, N], 'states' [B, T, 2 * hidden] and 'logits'. The sigmoid of a
+    logit is the score of a frame. Logits of padding have no meaning.
 
     Attributes:
         frame: an image model that computes features, or None for inputs that are features.

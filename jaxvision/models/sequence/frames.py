@@ -68,7 +68,8 @@ def of_each(
     """Apply an image model to every frame of every clip.
 
     Args:
-        model: the image model.
+        model: the image model, called as `model(images, train, keys)`, which returns
+            (outputs [B * T, N], intermediates).
         video: clips, [B, T, H, W, C].
         train: passed on to the model.
         keys: one random key for each clip, [B]. All its frames have the same dropout masks. None:

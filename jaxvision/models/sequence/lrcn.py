@@ -19,9 +19,9 @@ class LRCN(nn.Module):
     """An image model on every frame, an LSTM and a head.
 
     A call takes clips [B, T, H, W, C] and a mask [B, T], True for the valid frames,
-    which must come first. It returns (logits [B, K], intermediates): 'features' and
-    'states' [B, T, N], 'logits'. `keys` are one random key for each clip, in training.
-    Without a head, the states count as the logits of a frame.
+    which must come first. It returns (logits [B, K], intermediates): 'features'
+    [B, T, N], 'states' [B, T, hidden] and 'logits'. `keys` are one random key for each
+    clip, in training. Without a head, the states count as the logits of a frame.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.
