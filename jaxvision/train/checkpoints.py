@@ -124,8 +124,8 @@ class Checkpoints:
         """Find the step of a checkpoint.
 
         Args:
-            step: 'last', 'best' or a number. The best has the highest score, and is the
-                earliest of equal ones.
+            step: 'last', 'best' or a number, also as a text. The best has the highest
+                score, and is the earliest of equal ones.
 
         Raises:
             UserError: There is no such checkpoint.

@@ -191,7 +191,8 @@ def examples(run: Run, split: Split, count: int) -> Records:
 def inputs(run: Run, prepared: Records) -> Records:
     """Make the inputs of `Task.predict` from prepared examples: {name: array [B, ...]}.
 
-    The result has only the names in `spec.inputs`, as arrays on the host.
+    If the main evaluation has a function `inputs`, it is applied: such as degrading
+    crops. The result has only the names in `spec.inputs`, as arrays on the host.
     """
     make = run.task.main.inputs
     arrays = jax.device_get(jax.jit(make)(prepared)) if make else prepared

@@ -53,7 +53,7 @@ class LaggedScalars:
             self._read(*self._pending.popleft())
 
     def drain(self) -> None:
-        """Read the scalars of all steps so far, and wait for the device.
+        """Read the scalars of all steps so far, log those due, and wait for the device.
 
         Raises:
             UserError: A scalar is not finite.

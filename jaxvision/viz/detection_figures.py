@@ -19,6 +19,9 @@ def precision_recall(
 ) -> Picture:
     """Draw the precision of each class over its recall.
 
+    The ten classes with the lowest average precision have colours and a legend. The
+    others are grey.
+
     Args:
         curves: (recall, precision) of each class at IoU 0.5, by falling score; empty
             without detections.
@@ -55,6 +58,9 @@ def f1(
     best: float | None,
 ) -> Picture:
     """Draw the F1 of each class over the score threshold.
+
+    The ten classes with the lowest maximum have colours and a legend. The others are
+    grey.
 
     Args:
         curves: (score, F1) of each class, by falling score. Empty curves are left out.

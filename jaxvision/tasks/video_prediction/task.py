@@ -320,9 +320,9 @@ def sample_true_frames(
 def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the host function that reads input and future frames from a video.
 
-    In training they start at a random frame. In evaluation they are the middle of the video.
-    The function returns only 'video' and 'future', uint8 [frames, H, W, C]. It raises
-    `Unreadable` for a video with too few frames.
+    The frames are `task.stride` apart. In training they start at a random frame. In
+    evaluation they are the middle of the video. The function returns only 'video' and
+    'future', uint8 [frames, H, W, C]. A video with too few frames is `Unreadable`.
     """
     options = config.task
     side, _, channels = spec.inputs['video'].shape[1:]

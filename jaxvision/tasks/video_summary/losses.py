@@ -41,7 +41,7 @@ def ranks(importance: FrameValues, mask: FrameMask) -> FrameValues:
 
 
 def bound_logits(logits: Float[Array, '*t']) -> Float[Array, '*t']:
-    """Bound logits to (-3, 3), so that no frame is sampled with certainty.
+    """Bound logits to 3 tanh(logits), so that no frame is sampled with certainty.
 
     The model can then revise its first preferences. Bello et al. 2016 (arXiv 1611.09940)
     bound logits for the same reason.

@@ -33,7 +33,8 @@ def shorten(
         features: features of the frames.
 
     Returns:
-        (the boundaries of the shots, True for frames of the summary).
+        (the first frame of every shot but the first, True for frames of the summary).
+        The boundaries are those of all shots, also of shots that are left out.
     """
     frames = len(scores)
     fraction = kept_fraction(frames)
@@ -194,8 +195,8 @@ def random_summary(
 
     Args:
         rng: random generator.
-        lengths: lengths of the segments. At least as many frames as segments, less one, must be
-            left over, because segments do not touch.
+        lengths: lengths of the segments. At least as many frames as segments, less one,
+            must be left over, because segments do not touch. Otherwise ValueError.
         frames: number of frames of the video.
 
     Returns:
