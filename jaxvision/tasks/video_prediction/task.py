@@ -146,7 +146,7 @@ class FramePredictor:
             intermediates)`, a Flax module. The last two inputs are given in training only.
         loss_name: 'l1', 'mse' or 'l1+mse'.
         frames: number of predicted frames.
-        sampling: fraction of the training with scheduled sampling.
+        sampling: fraction of the training with scheduled sampling, at its begin.
         steps: length of the training in steps.
         dtype: dtype of the frames.
     """
@@ -211,16 +211,14 @@ class FramePredictor:
     ) -> tuple[Float[Array, 'b t h w c'], Scalars]:
         """Predict the frames after `past`, which is in [0, 1].
 
-        Returns:
-            (frames [B, T, H, W, C], not clipped to [0, 1], {name: intermediate}).
+        The result is (frames, not clipped to [0, 1], {name: intermediate}).
         """
         return self.model.apply({'params': variables['params']['model']}, past)
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
         """Predict the frames after `inputs['video']`, which is in [0, 255].
 
-        Returns:
-            {'video': [B, T, H, W, C]}, clipped to [0, 255] but not rounded.
+        The result is {'video': [B, T, H, W, C]}, clipped to [0, 255] but not rounded.
         """
         past = color.to_float(jnp.asarray(inputs['video']), self.dtype)
         predicted, _ = self.apply(variables, past)
@@ -231,8 +229,7 @@ class FramePredictor:
 
         There are errors of the predicted frames ('squared_error'), of the repeated last input
         frame ('last_frame_squared_error') and of black frames ('blank_squared_error'). There is
-        'ssim' [B, T] if frames have at least 11x11 pixels. 'predicted' are the predicted frames as
-        uint8.
+        'ssim' [B, T] if frames have at least 11x11 pixels. 'predicted' are frames as uint8.
         """
         past = color.to_float(batch['video'], self.dtype)
         truth = color.to_float(batch['future'], self.dtype)
@@ -282,8 +279,7 @@ def truth_fraction(sampling: float, step: int | Int[Array, ''], steps: int) -> S
     It falls linearly from 1 to 0: scheduled sampling (Bengio et al. 2015, arXiv 1506.03099).
 
     Args:
-        sampling: fraction of the training after which the probability is 0. With 0 the
-            probability is always 0.
+        sampling: fraction of the training after which it is 0. With 0 it is always 0.
         step: number of the step, from 0.
         steps: length of the training in steps.
     """
@@ -298,16 +294,13 @@ def sample_true_frames(
     frames: int,
     fraction: float | Scalar,
 ) -> Bool[Array, 'b t']:
-    """Sample which predicted frames of each example are replaced by true frames.
+    """Sample which predicted frames are replaced by true frames: True for these.
 
     Args:
         key: random key of the step.
         index: row of each example in its split, from which its random key is made.
         frames: number of predicted frames.
         fraction: probability of each frame.
-
-    Returns:
-        True for frames that are replaced.
     """
 
     def sample(example_key):
@@ -427,8 +420,7 @@ def show(inputs: Example, outputs: Records) -> Shown:
     """Answer with the errors for a video of a user, a strip and an animation.
 
     Args:
-        inputs: a prepared example with 'video' and 'future', and 'original' if pictures are
-            needed.
+        inputs: a prepared example with 'video', 'future' and, for pictures, 'original'.
         outputs: outputs of `Task.predict` for one video.
 
     Returns:
