@@ -22,9 +22,10 @@ def teacher_forced(network: CaptionNetwork, doubly_stochastic: float) -> Loss:
 
     Returns:
         `(params, state, batch, key) -> (terms, aux)`, for `update.from_loss`. The batch
-        has 'image', 'index' and 'caption' [B, L]. The term 'cross_entropy' is a mean
-        over words, END included, in nats. 'doubly_stochastic' is the weight times a
-        mean over images and places.
+        has 'image', 'index' and 'caption' [B, L]. Terms are (values [B], weights [B]).
+        'cross_entropy' is the sum over words, END included, in nats, and its weight
+        their number. 'doubly_stochastic' is the mean over places of the squared
+        difference from 1, times `doubly_stochastic`, with the weight 1.
     """
 
     def loss(params, state, batch, key):

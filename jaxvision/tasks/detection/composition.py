@@ -41,8 +41,8 @@ def with_others(config: Config, source: Source) -> Source:
         source: the training split.
 
     Returns:
-        A source whose `at_step` gives 'others', see `composing`. `source` itself if the
-        config has neither.
+        A source whose `at_step(step)` is a source of examples with 'others', see
+        `composing`. `source` itself if the config has neither mosaic nor mixup.
     """
     augment = config.task.augment
     others = {
@@ -98,11 +98,13 @@ def _center(prepared: Example, rng: np.random.Generator) -> Center:
 def mosaic(examples: Sequence[Example], center: Center) -> Example:
     """Put four images together, which meet in a point (YOLOv4, arXiv 2004.10934).
 
-    Each image gives the part that ends at its corner next to the point.
+    The result has the size of one image. Each image gives the part around its corner
+    next to the point: the top left image gives its bottom right part.
 
     Args:
-        examples: four prepared examples: top left, top right, bottom left, bottom right.
-        center: (row, column) of the point.
+        examples: four prepared examples of one size: top left, top right, bottom left,
+            bottom right.
+        center: (row, column) of the point, in pixels.
 
     Returns:
         The first example with the pixels and the boxes of all four, for which its

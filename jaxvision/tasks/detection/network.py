@@ -24,13 +24,13 @@ from jaxvision.tasks.detection import augmentation
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Detector:
-    """A detector of the spec's images. A subclass has `loss` and `predict`.
+    """A detection network with its preprocessing. A subclass has `loss` and `predict`.
 
     Attributes:
-        model: the detector.
-        spec: of the data.
-        options: the config's task.
-        dtype: of the images.
+        model: a Flax module, `(normalised images) -> (outputs by name, intermediates)`.
+        spec: spec of the run.
+        options: `config.task`.
+        dtype: dtype of the images.
     """
 
     model: Module
@@ -61,12 +61,12 @@ class Detector:
     def apply(
         self, variables: Tree, images: Images, **options: Array
     ) -> tuple[Batch, Scalars]:
-        """The model's outputs and intermediates for normalised images, in inference.
+        """The model's (outputs, intermediates), each by name, in inference.
 
         Args:
-            variables: of the run.
-            images: normalised.
-            **options: of the model.
+            variables: `TrainState.variables`.
+            images: normalised images.
+            **options: further arguments of the model.
         """
         model_variables = {
             'params': variables['params']['model'],
@@ -75,9 +75,9 @@ class Detector:
         return self.model.apply(model_variables, images, **options)
 
     def outputs(self, variables: Tree, inputs: Batch, **options: Array) -> Batch:
-        """The model's outputs for `inputs['image']` in [0, 255], in inference.
+        """The model's outputs by name for `inputs['image']` in [0, 255], in inference.
 
-        `options` are passed to the model.
+        `variables` are `TrainState.variables`. `options` are passed to the model.
         """
         images = color.to_float(jnp.asarray(inputs['image']), self.dtype)
         outputs, _ = self.apply(variables, self.normalize(images), **options)
@@ -114,15 +114,15 @@ class Detector:
         """Apply the model in training.
 
         Args:
-            params: of the model.
-            state: with the model state.
-            images: normalised.
+            params: parameters of the model.
+            state: train state, with the model state.
+            images: normalised images.
             batch: with 'index', the row of each example in its split.
-            key: of the step.
-            **options: of the model.
+            key: random key of the step.
+            **options: further arguments of the model.
 
         Returns:
-            (outputs, {'model': the new model state}).
+            (outputs by name, {'model': the new model state}).
         """
         model_state = state.model_state['model']
         (outputs, _), new_state = self.model.apply(
@@ -145,17 +145,19 @@ class Detector:
         """Clip boxes of one image, and suppress the worse of overlapping ones of a
         class.
 
-        Scores up to `task.least_score` are left out.
+        Boxes overlap if their IoU is above `task.nms_iou`. Scores up to
+        `task.least_score` are left out.
 
         Args:
-            boxes: edges in pixels of the input.
-            scores: in [0, 1].
-            classes: of each box.
+            boxes: edges in pixels of the input, [N, 4].
+            scores: in [0, 1], [N].
+            classes: number of the class of each box, [N].
             limits: the largest edges, see `limits_of`.
 
         Returns:
-            The best `most_detections`, the best first: 'boxes' [D, 4], 'scores' [D],
-            'classes' [D] and 'valid' [D], False for padding at the end, which is 0.
+            The best D = `task.most_detections` of all classes together, the best first:
+            'boxes' [D, 4], 'scores' [D], 'classes' [D] and 'valid' [D], False for
+            padding at the end, which is 0.
         """
         return self.suppress(jnp.clip(boxes, 0, limits), scores, classes)
 

@@ -109,13 +109,14 @@ def source(
     """Give training examples the further examples of their mosaic or mixup.
 
     Args:
-        config: of the run.
+        config: config of the run.
         source: the images of a split.
         split: 'train', 'validation' or 'test'.
         preprocessing: not used.
 
     Returns:
-        `source` itself if the split is not 'train', or the config has neither.
+        The source of `composition.with_others`. `source` itself if the split is not
+        'train', or the config has neither mosaic nor mixup.
     """
     if split != 'train':
         return source
