@@ -128,7 +128,7 @@ class Checkpoints:
                 score, and is the earliest of equal ones.
 
         Raises:
-            UserError: There is no such checkpoint.
+            UserError: There is no such checkpoint, or for 'best' none with a score.
         """
         steps = self.steps()
         if not steps:

@@ -128,7 +128,7 @@ def naming_field(init_from: str) -> Iterator[None]:
 def sources(init_from: str) -> list[Path]:
     """List the paths of the runs and files in `train.init_from`, in order.
 
-    A source that has several parts is listed once per part.
+    A source that has several parts is listed once per part. Nothing is listed for ''.
 
     Raises:
         UserError: The package of packaged weights is not installed.

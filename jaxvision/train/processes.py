@@ -222,7 +222,8 @@ def _handling(handlers: dict[signal.Signals, Handler]) -> Iterator[None]:
 def leave(code: int) -> None:
     """End this process at once with an exit code, after its run failed.
 
-    An orderly exit would wait for the other processes, which wait for this one.
+    Printed text is written out, but no `finally` runs. An orderly exit would wait for
+    the other processes, which wait for this one.
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -131,7 +131,8 @@ class SavedRun:
             step: 'last', 'best' or the step of a checkpoint.
 
         Raises:
-            UserError: There is no such checkpoint, or it is damaged.
+            UserError: There is no such checkpoint, or it is damaged. Or for 'best', no
+                checkpoint has a score.
         """
         with self.checkpoints(read_only=True) as checkpoints:
             number = checkpoints.find(step)
@@ -162,7 +163,7 @@ def open_saved(workdir: Path) -> SavedRun:
 
 
 def load(workdir: Path, step: str | int = 'last') -> tuple[Task, Tree, Spec]:
-    """Reopen a run to predict.
+    """Reopen a run to predict. All processes must call it together.
 
     Args:
         workdir: the run folder.

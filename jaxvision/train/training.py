@@ -148,6 +148,8 @@ class Training:
     def save(self, state: TrainState, metrics: MetricValues) -> None:
         """Start to save a state, after its metrics are on the disk.
 
+        All processes must call it together.
+
         Args:
             state: the state.
             metrics: metrics of the state, for its score; {}: it gets no score.
@@ -158,9 +160,9 @@ class Training:
     def measure_test(self, state: TrainState) -> Records:
         """Measure the last and the best checkpoint on the test split, and log one row.
 
-        Every call measures and logs anew. The metrics of the best checkpoint are named
-        'best/NAME', with 'best/step'. If no checkpoint is the best, the last one counts as
-        the best.
+        Every call measures and logs anew, on all processes together. The metrics of the
+        best checkpoint are named 'best/NAME', with 'best/step'. If no checkpoint is the
+        best, the last one counts as the best.
 
         Args:
             state: the last state.

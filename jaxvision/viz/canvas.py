@@ -33,7 +33,10 @@ def render(figure: 'Figure') -> Picture:
 
 
 def message(text: str) -> Picture:
-    """Draw a line of text on 400 x 100 pixels, in place of an empty figure."""
+    """Draw a line of text on 400 x 100 pixels, in place of an empty figure.
+
+    A longer text is cut at both ends.
+    """
     figure = empty(4.0, 1.0)
     figure.text(0.5, 0.5, text, ha='center', va='center')
     return render(figure)

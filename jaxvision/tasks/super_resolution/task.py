@@ -308,7 +308,10 @@ class Upscaler:
         )
 
     def evaluate(self, state: TrainState, batch: Batch) -> Batch:
-        """Degrade the crops of a batch, enlarge them and make one record per crop."""
+        """Degrade the crops of a batch, enlarge them and make one record per crop.
+
+        The weights are averaged ones if the state has them.
+        """
         inputs = self.evaluation_inputs(batch)
         return self.record(self.predict(state.variables, inputs), batch)
 

@@ -229,7 +229,7 @@ class FramePredictor:
 
         There are errors of the predicted frames ('squared_error'), of the repeated last input
         frame ('last_frame_squared_error') and of black frames ('blank_squared_error'). There is
-        'ssim' [B, T] if frames have at least 11x11 pixels. 'predicted' are frames as uint8.
+        'ssim' [B, T] if frames have at least 11x11 pixels. 'predicted' is in uint8.
         """
         past = color.to_float(batch['video'], self.dtype)
         truth = color.to_float(batch['future'], self.dtype)
