@@ -74,7 +74,7 @@ def describe(name: str, variant: str) -> Description:
 
     Raises:
         UserError: The model has no such variant.
-        KeyError: There is no such model.
+        KeyError: There is no such model in `models.NAMES`.
     """
     kind = _kind(name, variant)
     networks = resolve('models', name).make(variant, **kind.needs)
