@@ -60,8 +60,8 @@ def summarize(class_names: Sequence[str], records: Records) -> MetricValues:
             'truth_boxes' [N, M, 4], 'truth_classes' [N, M], 'truth_mask' [N, M], 'crowd'
             [N, M], 'area' [N, M], 'boxes' [N, D, 4], 'scores' [N, D], 'classes' [N, D],
             'valid' [N, D] and 'index' [N]. Boxes are [ymin, xmin, ymax, xmax] in pixels of
-            the original image. Classes count from 0, without background. 'truth_mask' and
-            'valid' are False for padding.
+            the original image. Classes count from 0, without background. 'truth_mask'
+            and 'valid' are False for padding.
 
     Returns:
         Values in [0, 1] by `names`. COCO's -1 stands where there are no objects, such
