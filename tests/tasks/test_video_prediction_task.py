@@ -17,6 +17,7 @@ from jaxvision.data import video
 from jaxvision.data.composed import Composed
 from jaxvision.data.protocol import Unreadable
 from jaxvision.data.wrappers import Subset
+from jaxvision.tasks.video_prediction import metrics
 from jaxvision.tasks.video_prediction import task as video_prediction
 from jaxvision.train import loop, run
 
@@ -125,7 +126,7 @@ def test_the_metrics_equal_numpy_and_predictions_do_not_depend_on_the_future(beg
         assert summary[name] == pytest.approx(value, rel=1e-4), name
 
     # These frames are lower than the window of SSIM.
-    names = video_prediction.metric_names((10, 64, 1))
+    names = metrics.metric_names((10, 64, 1))
     assert set(names) == expected.keys() - {'ssim'}
 
     other = evaluate(state, {**batch, 'future': batch['future'][::-1]})

@@ -1,13 +1,11 @@
 """Video prediction: predict the next frames of a video."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
@@ -15,32 +13,16 @@ from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.intervals import steps
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
-from jaxvision.core.task import (
-    Evaluation,
-    Network,
-    Pictures,
-    Scalars,
-    Shown,
-    Task,
-    Update,
-)
-from jaxvision.core.types import (
-    Batch,
-    Example,
-    MetricValues,
-    Module,
-    Prepare,
-    Records,
-    Tree,
-)
+from jaxvision.core.task import Evaluation, Network, Scalars, Task, Update
+from jaxvision.core.types import Batch, Module, Prepare, Tree
 from jaxvision.data import video
 from jaxvision.data.protocol import Source, Unreadable
 from jaxvision.image import color
 from jaxvision.metrics import restoration
 from jaxvision.tasks.shared import video_input
 from jaxvision.tasks.shared.networks import make_model
+from jaxvision.tasks.video_prediction import metrics
 from jaxvision.train import optimizers, update
-from jaxvision.viz import figures
 
 # One number.
 Scalar = Float[Array, '']
@@ -131,8 +113,8 @@ def make(config: Config, spec: Spec) -> Task:
         network=Network(normalize=network.normalize, apply=network.apply),
         best='-mse',
         prepare=make_prepare(config, spec),
-        figures=draw_strips,
-        show=show,
+        figures=metrics.draw_strips,
+        show=metrics.show,
         watch=True,
     )
 
@@ -244,7 +226,7 @@ class FramePredictor:
             'blank_squared_error': squared_error(jnp.zeros_like(truth)),
             'predicted': jnp.round(outputs['video']).astype(jnp.uint8),
         }
-        if _has_ssim(truth.shape[2:]):
+        if metrics.has_ssim(truth.shape[2:]):
             records['ssim'] = jax.vmap(jax.vmap(restoration.ssim))(predicted, truth)
         return records
 
@@ -256,8 +238,8 @@ class FramePredictor:
 
         return Evaluation(
             evaluate=evaluate,
-            summarize=summarize,
-            metrics=metric_names(spec.targets['future'].shape[1:]),
+            summarize=metrics.summarize,
+            metrics=metrics.metric_names(spec.targets['future'].shape[1:]),
             record=self.record,
         )
 
@@ -342,109 +324,3 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 def _span(options: Config) -> int:
     """Count the frames of a video from the first to the last frame of an example, inclusive."""
     return (options.frames_in + options.frames_out - 1) * options.stride + 1
-
-
-def metric_names(image_shape: Sequence[int]) -> tuple[str, ...]:
-    """Return the names of the metrics of `summarize`, for frames (height, width, channels)."""
-    names = ['mse', 'mse_ratio', 'mse_last_frame', 'mse_blank', 'blank_ratio']
-    if _has_ssim(image_shape):
-        names.append('ssim')
-    return tuple(names)
-
-
-def _has_ssim(image_shape: Sequence[int]) -> bool:
-    return min(image_shape[:2]) >= restoration.WINDOW
-
-
-def summarize(records: Records) -> MetricValues:
-    """Average the errors over frames and videos, as is usual for Moving MNIST.
-
-    Returns:
-        mse: squared error, summed over the pixels in [0, 1] of a frame. Lower is better.
-        mse_last_frame: error of the repeated last input frame.
-        mse_blank: error of black frames.
-        mse_ratio, blank_ratio: mse and mse_blank divided by mse_last_frame, or by 1e-10
-            if no video moves. They are then huge.
-        ssim: mean SSIM, only if the frames have at least 11x11 pixels.
-    """
-
-    def mean(name):
-        return float(records[name].mean(dtype=np.float64))
-
-    mse = mean('squared_error')
-    last = mean('last_frame_squared_error')
-    blank = mean('blank_squared_error')
-    # The error is 0 in videos without motion.
-    divisor = max(last, 1e-10)
-    metrics = {
-        'mse': mse,
-        'mse_ratio': mse / divisor,
-        'mse_last_frame': last,
-        'mse_blank': blank,
-        'blank_ratio': blank / divisor,
-    }
-    if 'ssim' in records:
-        metrics['ssim'] = mean('ssim')
-    return metrics
-
-
-def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
-    """Draw up to six evenly spaced videos: the input, then predicted above true frames.
-
-    Args:
-        records: records of an evaluation, with 'index' and 'predicted'.
-        example: `example(index)` returns a prepared example.
-
-    Returns:
-        {'strips': the picture}.
-    """
-    count = len(records['index'])
-    rows = np.unique(np.linspace(0, count - 1, 6).astype(int))
-    clips = [example(int(records['index'][row])) for row in rows]
-    return {'strips': _strips(clips, records['predicted'][rows])}
-
-
-def _strips(
-    clips: Sequence[Example], predicted: UInt8[np.ndarray, 'n t _ _ _']
-) -> figures.Picture:
-    frames = []
-    for clip, predicted_frames in zip(clips, predicted, strict=True):
-        empty = np.full_like(clip['video'], 255)
-        frames += [*clip['video'], *predicted_frames, *empty, *clip['future']]
-    columns = len(clips[0]['video']) + predicted.shape[1]
-    times = max(1, 64 // frames[0].shape[0])
-    return figures.grid(frames, columns, times=times)
-
-
-def show(inputs: Example, outputs: Records) -> Shown:
-    """Answer with the errors for a video of a user, a strip and an animation.
-
-    Args:
-        inputs: a prepared example with 'video', 'future' and, for pictures, 'original'.
-        outputs: outputs of `Task.predict` for one video.
-
-    Returns:
-        (answer, pictures). The answer has the squared errors 'mse' of the prediction and
-        'mse_last_frame' of the repeated last frame. They are summed over the pixels in [0, 1] of
-        a frame, and averaged over the frames. The pictures are {'': a strip,
-        'foreseen.gif': (all frames, 5.0 a second)}, or None without 'original'.
-    """
-    truth = inputs['future'] / 255
-
-    def error_per_frame(frames):
-        errors = np.square(frames - truth).sum((1, 2, 3))
-        return round(float(errors.mean()), 4)
-
-    answer = {
-        'mse': error_per_frame(outputs['video'] / 255),
-        'mse_last_frame': error_per_frame(inputs['video'][-1:] / 255),
-    }
-    if 'original' not in inputs:
-        return answer, None
-    predicted = np.round(outputs['video']).astype(np.uint8)
-    frames = np.concatenate([inputs['video'], predicted])
-    frames = np.broadcast_to(frames, (*frames.shape[:3], 3))
-    return answer, {
-        '': _strips([inputs], predicted[None]),
-        'foreseen.gif': (frames, 5.0),
-    }
