@@ -9,6 +9,7 @@ from jaxvision.boxes import overlap
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
+from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.spec import Preprocessing
 from jaxvision.core.types import Module
 from jaxvision.data.boxes_inspection import Boxes, Size
@@ -84,7 +85,7 @@ def resized(images: BoxesOfImages, size: Size) -> Boxes:
 
 
 def _by_anchors(model: Module, boxes: Boxes, size: Size) -> dict[str, float]:
-    rows = np.linspace(0, len(boxes) - 1, min(len(boxes), MOST_BOXES)).astype(int)
+    rows = evenly_spaced(len(boxes), MOST_BOXES)
     anchors, _ = model.anchors(size)
     anchors = np.asarray(anchors, np.float64)
     best = np.array([overlap.iou_on_host(boxes[row], anchors).max() for row in rows])

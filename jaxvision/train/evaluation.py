@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluate, Evaluation, metric_name
 from jaxvision.core.types import MetricValues, Records, Split
@@ -166,8 +167,7 @@ def examples(run: Run, split: Split, count: int) -> Records:
             f'the {split} split of {source.info.name} has no examples: expected at least 1. '
             'Name another split'
         )
-    count = min(count, len(source))
-    rows = np.linspace(0, len(source) - 1, count).astype(int)
+    rows = evenly_spaced(len(source), count)
     batches = pipeline.eval_batches(
         Subset(source, rows, split),
         run.task.prepare,

@@ -1,14 +1,12 @@
 """Evaluation of captions: records, metrics, figures and answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxvision.core.task import (
-    Pictures,
-    Shown,
-)
+from jaxvision.core.rows import evenly_spaced
+from jaxvision.core.task import Pictures, ReadExample, Shown
 from jaxvision.core.types import Batch, Example, MetricValues, Records
 from jaxvision.data import digit_captions
 from jaxvision.metrics import captions as metrics
@@ -92,9 +90,7 @@ def _references(row: np.ndarray) -> list[list[str]]:
     return [metrics.tokenize(text) for text in texts]
 
 
-def draw(
-    vocabulary: Sequence[str], records: Records, example: Callable[[int], Example]
-) -> Pictures:
+def draw(vocabulary: Sequence[str], records: Records, example: ReadExample) -> Pictures:
     """Draw up to 12 images with captions, and the attention of the longest caption.
 
     Args:
@@ -106,8 +102,7 @@ def draw(
         {'captions': evenly spaced images, each with its greedy caption, 'attention': the image
         with the longest of these captions, once for each word}.
     """
-    count = len(records['index'])
-    rows = np.unique(np.linspace(0, count - 1, 12).astype(int))
+    rows = evenly_spaced(len(records['index']), 12)
     images = [example(int(records['index'][row]))['image'] for row in rows]
     captions = [tokens.to_words(vocabulary, records['caption'][row]) for row in rows]
     longest = max(range(len(rows)), key=lambda i: len(captions[i]))

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
+from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import (
@@ -187,8 +188,7 @@ def read_texts(config: Config, source: Source) -> list[Sequence[str]]:
     Raises:
         UserError: No caption can be read.
     """
-    count = min(config.task.vocabulary_examples, len(source))
-    rows = np.linspace(0, len(source) - 1, count).astype(int)
+    rows = evenly_spaced(len(source), config.task.vocabulary_examples)
     texts = _read_captions(config, source, rows)
     if not texts:
         raise UserError(

@@ -1,13 +1,13 @@
 """Records, metrics, pictures and answers of a detector."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxvision.core.task import Pictures
-from jaxvision.core.types import Batch, Example, Records
+from jaxvision.core.task import Pictures, ReadExample
+from jaxvision.core.types import Batch, Records
 from jaxvision.metrics import detection as metrics
 from jaxvision.metrics import detection_curves, detection_errors
 from jaxvision.viz import boxes as drawing
@@ -66,7 +66,7 @@ def to_original(
 
 
 def draw(
-    class_names: Sequence[str], records: Records, example: Callable[[int], Example]
+    class_names: Sequence[str], records: Records, example: ReadExample
 ) -> Pictures:
     """Draw detections on images, the confusion matrix, curves of precision and F1, and errors.
 

@@ -1,13 +1,11 @@
 """Figures of generated images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from jaxvision.core.task import (
-    Pictures,
-)
-from jaxvision.core.types import Example, Records
+from jaxvision.core.task import Pictures, ReadExample
+from jaxvision.core.types import Records
 from jaxvision.metrics import generative
 from jaxvision.tasks.gan.metrics import CLASSIFIER
 from jaxvision.tasks.gan.samples import WALK_STEPS
@@ -21,7 +19,7 @@ COMPARED = 12
 
 def draw(
     records: Records,
-    example: Callable[[int], Example],
+    example: ReadExample,
     *,
     samples: int,
     class_names: Sequence[str],

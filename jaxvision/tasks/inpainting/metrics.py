@@ -1,17 +1,14 @@
 """Metrics of filled holes, for the network and for the smooth filling alone."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
-from jaxvision.core.task import (
-    Pictures,
-)
-from jaxvision.core.types import Batch, Example, MetricValues, Records
+from jaxvision.core.rows import evenly_spaced
+from jaxvision.core.task import Pictures, ReadExample
+from jaxvision.core.types import Batch, MetricValues, Records
 from jaxvision.image import color, fill
 from jaxvision.viz import figures
 
@@ -80,7 +77,7 @@ def summarize(records: Records) -> MetricValues:
     }
 
 
-def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
+def draw_strips(records: Records, example: ReadExample) -> Pictures:
     """Draw up to 16 images, evenly spaced in a split.
 
     Args:
@@ -92,8 +89,7 @@ def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures
         the original.
     """
     images = []
-    count = len(records['index'])
-    for row in np.unique(np.linspace(0, count - 1, 16).astype(int)):
+    for row in evenly_spaced(len(records['index']), 16):
         truth = example(int(records['index'][row]))
         with_hole = np.where(truth['mask'] > 0, np.uint8(127), truth['image'])
         images += [with_hole, records['filled'][row], truth['image']]

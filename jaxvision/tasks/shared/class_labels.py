@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from jaxvision.core.spec import ArraySpec
-from jaxvision.core.task import Pictures, Shown
+from jaxvision.core.task import Pictures, ReadExample, Shown
 from jaxvision.core.types import Example, Records
 from jaxvision.data.protocol import SourceInfo
 from jaxvision.metrics import classification as metrics
@@ -61,7 +61,7 @@ def draw_figures(
     class_names: Sequence[str],
     picture: Callable[[Example], np.ndarray],
     records: Records,
-    example: Callable[[int], Example],
+    example: ReadExample,
 ) -> Pictures:
     """Draw the confusion matrix, and the 24 mistakes with the highest confidence.
 

@@ -11,6 +11,7 @@ from jaxvision.core import keys
 from jaxvision.core.config import declared, fields
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
+from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.spec import ArraySpec, Preprocessing, ResizeRule, Spec
 from jaxvision.core.types import Prepare, Records, Value
 from jaxvision.data import decode, pillow_resize, pipeline, resizing
@@ -243,8 +244,7 @@ def statistics(
         UserError: There is no image to measure, or an example is unreadable and
             data.on_corrupt is 'stop'.
     """
-    examples = len(source)
-    rows = np.linspace(0, examples - 1, min(examples, most)).astype(int)
+    rows = evenly_spaced(len(source), most)
     total = 0.0
     squares = 0.0
     count = 0

@@ -1,15 +1,14 @@
 """Metrics of enlarged images, for the network and for bicubic interpolation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxvision.core.task import (
-    Pictures,
-)
-from jaxvision.core.types import Batch, Example, MetricValues, Records
+from jaxvision.core.rows import evenly_spaced
+from jaxvision.core.task import Pictures, ReadExample
+from jaxvision.core.types import Batch, MetricValues, Records
 from jaxvision.metrics import restoration
 from jaxvision.viz import figures
 
@@ -129,7 +128,7 @@ def summarize(pool: str, class_names: Sequence[str], records: Records) -> Metric
     return metrics
 
 
-def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures:
+def draw_strips(records: Records, example: ReadExample) -> Pictures:
     """Draw up to 8 images of a split, evenly spaced.
 
     Args:
@@ -140,8 +139,7 @@ def draw_strips(records: Records, example: Callable[[int], Example]) -> Pictures
         {'strips': the picture}. For each image, it shows the centres of bicubic interpolation,
         network and original, from left to right.
     """
-    count = len(records['strip'])
-    rows = np.unique(np.linspace(0, count - 1, 8).astype(int))
+    rows = evenly_spaced(len(records['strip']), 8)
     strips = list(records['strip'][rows])
     return {'strips': figures.grid(strips, columns=2)}
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.task import Pictures, ReadExample, Shown
 from jaxvision.core.types import Example, MetricValues, Records
 from jaxvision.metrics import restoration
@@ -66,8 +67,7 @@ def draw_strips(records: Records, example: ReadExample) -> Pictures:
     Returns:
         {'strips': the picture}.
     """
-    count = len(records['index'])
-    rows = np.unique(np.linspace(0, count - 1, 6).astype(int))
+    rows = evenly_spaced(len(records['index']), 6)
     clips = [example(int(records['index'][row])) for row in rows]
     return {'strips': _strips(clips, records['predicted'][rows])}
 

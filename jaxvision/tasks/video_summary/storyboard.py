@@ -1,14 +1,10 @@
 """Figures and answers of video summaries: key frames, scores and a short video."""
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxvision.core.task import (
-    Pictures,
-    Shown,
-)
+from jaxvision.core.rows import evenly_spaced
+from jaxvision.core.task import Pictures, ReadExample, Shown
 from jaxvision.core.types import Example, Records
 from jaxvision.data import video, video_times
 from jaxvision.tasks.video_summary import selection
@@ -79,7 +75,7 @@ def _best_key_frames(
     return np.sort(key_frames[order[:_MOST_KEY_FRAMES]])
 
 
-def draw_scores(records: Records, example: Callable[[int], Example]) -> Pictures:
+def draw_scores(records: Records, example: ReadExample) -> Pictures:
     """Plot the scores, the summary and, if known, the importance of up to four videos.
 
     Args:
@@ -91,9 +87,8 @@ def draw_scores(records: Records, example: Callable[[int], Example]) -> Pictures
         {'scores': one plot below the other}, for videos that are evenly spaced in the split.
         The axis of time has the numbers of the sampled frames, not seconds.
     """
-    count = len(records['index'])
     pictures = []
-    for i in np.unique(np.linspace(0, count - 1, 4).astype(int)):
+    for i in evenly_spaced(len(records['index']), 4):
         mask = records['video_mask'][i] > 0
         scores = records['scores'][i][mask].astype(np.float64)
         _, selected = selection.shorten(scores, records['features'][i][mask])
