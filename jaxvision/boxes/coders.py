@@ -50,7 +50,9 @@ def decode_deltas(deltas: Boxes, anchors: Boxes, weights: Weights = ONES) -> Box
     shift, growth = jnp.split(deltas, 2, axis=-1)
     center, size = jnp.split(conversions.to_center_size(anchors), 2, axis=-1)
     growth = jnp.minimum(growth, math.log(LARGEST_GROWTH))
-    decoded = jnp.concatenate([center + shift * size, jnp.exp(growth) * size], axis=-1)
+    box_center = center + shift * size
+    box_size = jnp.exp(growth) * size
+    decoded = jnp.concatenate([box_center, box_size], axis=-1)
     return conversions.from_center_size(decoded)
 
 

@@ -201,7 +201,9 @@ def hungarian(costs: Pairs, valid: Valid) -> Matches:
 
 def _is_inside(centers: Centers, truth: Truth) -> PairMask:
     points = centers[:, None]
-    return jnp.all((points > truth[:, :2]) & (points < truth[:, 2:]), axis=-1)
+    is_past_low = points > truth[:, :2]
+    is_before_high = points < truth[:, 2:]
+    return jnp.all(is_past_low & is_before_high, axis=-1)
 
 
 def _is_near_center(

@@ -102,7 +102,7 @@ def across_borders(
     """
     ranks = detections.scores * np.where(is_cut, 0.5, 1.0)
     boxes = detections.boxes.astype(np.float64)
-    areas = np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1e-9)
+    areas = np.maximum(overlap.area_on_host(boxes), 1e-9)
     alive = np.ones(len(ranks), bool)
     for row in np.argsort(-ranks, kind='stable').tolist():
         if not alive[row]:

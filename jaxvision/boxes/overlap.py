@@ -65,9 +65,16 @@ def iou_on_host(
         others: edges of each other box.
     """
     common = common_on_host(box, others)
-    areas = np.prod(others[:, 2:] - others[:, :2], axis=1)
-    union = np.prod(box[2:] - box[:2]) + areas - common
+    union = area_on_host(box) + area_on_host(others) - common
     return common / np.maximum(union, _TINY)
+
+
+def area_on_host(
+    boxes: Float[np.ndarray, '*n 4'],
+) -> Float[np.ndarray, '*n'] | np.floating:
+    """Area of one box or of several, by NumPy. The edges of a box are in order."""
+    low, high = np.split(boxes, 2, axis=-1)
+    return np.prod(high - low, axis=-1)
 
 
 def common_on_host(

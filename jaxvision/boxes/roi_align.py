@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxvision.boxes import conversions
 from jaxvision.boxes.types import Candidates, Classes, Scores
 
 # The feature map of one image.
@@ -61,12 +62,19 @@ def roi_align(
         than one cell from the outermost centres of cells is 0.
     """
     height, width, _ = features.shape
-    scaled = boxes / stride
-    ys = _sample_points(scaled[:, 0], scaled[:, 2], size * samples, aligned)
-    xs = _sample_points(scaled[:, 1], scaled[:, 3], size * samples, aligned)
+    ys, xs = _samples(boxes / stride, size * samples, aligned)
     if height * width <= LARGEST_PRODUCT:
         return _by_products(features, ys, xs, size)
     return _by_gathers(features, ys, xs, size)
+
+
+def _samples(
+    boxes: Candidates, number: int, aligned: bool
+) -> tuple[SamplePoints, SamplePoints]:
+    """Place the samples of each box: (y, x), in cells of the feature map."""
+    ys = _sample_points(boxes[:, 0], boxes[:, 2], number, aligned)
+    xs = _sample_points(boxes[:, 1], boxes[:, 3], number, aligned)
+    return ys, xs
 
 
 def _sample_points(
@@ -241,7 +249,7 @@ def pyramid_levels(
     Returns:
         int32 [n], clipped to `levels`.
     """
-    sides = jnp.sqrt(jnp.prod(jnp.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1))
+    sides = jnp.sqrt(conversions.area(boxes))
     # torchvision adds the small number after the logarithm.
     level = jnp.floor(canonical_level + jnp.log2(sides / canonical_size) + 1e-6)
     return jnp.clip(level, *levels).astype(jnp.int32)
@@ -277,8 +285,7 @@ def pyramid_roi_align(
     if max(x.shape[0] * x.shape[1] for x in maps) > LARGEST_PRODUCT:
         index = levels - exponents[0]
         scaled = boxes / jnp.asarray(strides, boxes.dtype)[index][:, None]
-        ys = _sample_points(scaled[:, 0], scaled[:, 2], size * samples, aligned)
-        xs = _sample_points(scaled[:, 1], scaled[:, 3], size * samples, aligned)
+        ys, xs = _samples(scaled, size * samples, aligned)
         return _from_rows(*_rows_of(maps, index), ys, xs, size)
     pooled = 0.0
     for features, stride, exponent in zip(maps, strides, exponents, strict=True):

@@ -329,7 +329,8 @@ def _split_section(name: str, split_report: 'SplitReport') -> list[str]:
     sizes = html.escape(_counts_as_text(split_report.sizes))
     parts = [f'<h2>{name}</h2><p>Sizes: {sizes}</p>']
     for line in _box_lines(split_report):
-        parts.append(f'<p>{html.escape(line[0].upper() + line[1:])}</p>')
+        sentence = line[0].upper() + line[1:]
+        parts.append(f'<p>{html.escape(sentence)}</p>')
     for title, findings in _findings(split_report).items():
         if findings:
             items = [

@@ -42,6 +42,8 @@ _RESIZED = {
 }
 # An instance of the frozen dataclass `Details` of a task, or None.
 Details = Any
+# `(task) -> the type of its details, or None`
+DetailsOf = Callable[[str], type | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,7 +264,7 @@ class Spec:
         return {'schema': SCHEMA, **_as_json(self)}
 
 
-def from_json(value: Json, details_of: Callable[[str], type | None], task: str) -> Spec:
+def from_json(value: Json, details_of: DetailsOf, task: str) -> Spec:
     """Read a spec from its JSON form.
 
     Args:
@@ -290,9 +292,7 @@ def from_json(value: Json, details_of: Callable[[str], type | None], task: str) 
         ) from error
 
 
-def _spec_from_json(
-    value: Json, details_of: Callable[[str], type | None], task: str
-) -> Spec:
+def _spec_from_json(value: Json, details_of: DetailsOf, task: str) -> Spec:
     missing = {field.name for field in dataclasses.fields(Spec)} - value.keys()
     if missing:
         raise ValueError(f'it has no {", ".join(sorted(missing))}')
@@ -309,9 +309,7 @@ def _spec_from_json(
     return spec.replace(networks=networks, details=details)
 
 
-def _network_from_json(
-    network: Json, details_of: Callable[[str], type | None]
-) -> NetworkSpec:
+def _network_from_json(network: Json, details_of: DetailsOf) -> NetworkSpec:
     is_network = {'config', 'spec', 'hash'} <= set(network)
     _require(is_network, 'networks', network, 'objects with config, spec and hash')
     spec = None

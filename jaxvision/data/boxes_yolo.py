@@ -321,11 +321,12 @@ def _object(where: str, words: Sequence[str], has_keypoints: bool) -> Object:
     if not label.is_integer():
         raise UserError(f'{where}: expected the number of a class, not {words[0]}')
     if is_polygon:
-        return Object(int(label), bounding_box(coordinates[0::2], coordinates[1::2]))
+        xs = coordinates[0::2]
+        ys = coordinates[1::2]
+        return Object(int(label), bounding_box(xs, ys))
     x, y, width, height = coordinates
-    xs = (x - width / 2, x + width / 2)
-    ys = (y - height / 2, y + height / 2)
-    return Object(int(label), (ys[0], xs[0], ys[1], xs[1]))
+    box = (y - height / 2, x - width / 2, y + height / 2, x + width / 2)
+    return Object(int(label), box)
 
 
 def _notes_on_labels(labels: Mapping[Path, Path]) -> list[str]:

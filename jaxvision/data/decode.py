@@ -23,6 +23,7 @@ Encoded = (
     bytes | str | os.PathLike | UInt8[np.ndarray, 'h w k'] | UInt8[np.ndarray, 'h w']
 )
 Box = tuple[int, int, int, int]  # top, left, height, width
+Range = tuple[float, float]  # smallest and largest value
 
 _STRIP = 2**20  # pixels
 
@@ -78,8 +79,8 @@ def random_resized_crop(
     rng: np.random.Generator,
     size: int,
     channels: int,
-    scale: tuple[float, float] = (0.08, 1.0),
-    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    scale: Range = (0.08, 1.0),
+    ratio: Range = (3 / 4, 4 / 3),
 ) -> Square:
     """Resize a random crop to a square, antialiased (Szegedy et al., arXiv:1409.4842).
 
@@ -177,8 +178,8 @@ def crop_box(
     rng: np.random.Generator,
     height: int,
     width: int,
-    scale: tuple[float, float],
-    ratio: tuple[float, float],
+    scale: Range,
+    ratio: Range,
 ) -> Box:
     """Draw Inception's random box: area uniform, log of the aspect ratio uniform.
 

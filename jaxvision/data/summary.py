@@ -30,11 +30,11 @@ def lines(sources: Mapping[Split, Source]) -> list[str]:
     described = [f'data: {info.name}: {form}{_classes(sources)}']
     width = max(map(len, sources))
     for split, source in sources.items():
-        name = source.info.split
-        origin = ''
-        if name != split:
-            origin = f' ({name})'
-        described.append(f'  {split:<{width}}  {len(source):>9,} examples{origin}')
+        origin = source.info.split
+        line = f'  {split:<{width}}  {len(source):>9,} examples'
+        if origin != split:
+            line += f' ({origin})'
+        described.append(line)
     # A dict keeps each sentence once, in order.
     notes: dict[str, None] = {}
     doubts: dict[str, None] = {}

@@ -147,11 +147,16 @@ def top_left(source: Size, target: Size) -> Warp:
         source: (height, width) of the image, pixels.
         target: (height, width) of the canvas, pixels.
     """
-    scale = min(target[0] / source[0], target[1] / source[1])
+    scale = _fitting_scale(source, target)
     matrix = np.zeros((2, 3))
     matrix[0, 0] = scale
     matrix[1, 1] = scale
     return Warp(matrix, target)
+
+
+def _fitting_scale(source: Size, target: Size) -> float:
+    """The largest factor at which an image fits on a canvas."""
+    return min(target[0] / source[0], target[1] / source[1])
 
 
 def fitted_size(source: Size, target: Size) -> Size:
@@ -164,7 +169,7 @@ def fitted_size(source: Size, target: Size) -> Size:
     Returns:
         (height, width) in whole pixels, rounded.
     """
-    scale = min(target[0] / source[0], target[1] / source[1])
+    scale = _fitting_scale(source, target)
     height = min(max(round(source[0] * scale), 1), target[0])
     width = min(max(round(source[1] * scale), 1), target[1])
     return height, width
@@ -191,8 +196,13 @@ def kept_boxes(
     """
     limits = np.array([*size, *size], boxes.dtype)
     clipped = np.clip(boxes, 0, limits)
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    visible = np.prod(clipped[:, 2:] - clipped[:, :2], axis=1)
+    area = _areas(boxes)
+    visible = _areas(clipped)
     is_large = visible >= least_area
     is_visible = visible >= least_visible * np.maximum(area, 1e-9)
     return clipped, is_large & is_visible
+
+
+def _areas(boxes: BoxRows) -> Float[np.ndarray, 'n']:
+    low, high = np.split(boxes, 2, axis=1)
+    return np.prod(high - low, axis=1)

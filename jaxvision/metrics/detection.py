@@ -226,14 +226,16 @@ def confusion(
     """
     counts = np.zeros((classes + 1, classes + 1), np.int64)
     for row in range(len(records['index'])):
-        truth = records['truth_boxes'][row][records['truth_mask'][row]]
-        labels = records['truth_classes'][row][records['truth_mask'][row]]
-        crowd = records['crowd'][row][records['truth_mask'][row]]
-        chosen = records['valid'][row] & (records['scores'][row] >= score)
+        is_truth = records['truth_mask'][row]
+        truth = records['truth_boxes'][row][is_truth]
+        labels = records['truth_classes'][row][is_truth]
+        crowd = records['crowd'][row][is_truth]
+        scores = records['scores'][row]
+        chosen = records['valid'][row] & (scores >= score)
         boxes = records['boxes'][row][chosen]
         predicted = records['classes'][row][chosen]
         free = ~crowd
-        for number in np.argsort(-records['scores'][row][chosen], kind='stable'):
+        for number in np.argsort(-scores[chosen], kind='stable'):
             overlaps = overlap.iou_on_host(boxes[number], truth)
             eligible = np.where(free, overlaps, 0)
             best = int(np.argmax(eligible)) if len(truth) else 0

@@ -113,7 +113,7 @@ class _Image:
 
     def _is_in_crowd(self, box: Float[np.ndarray, '4'], label: int) -> bool:
         crowds = self._crowd_boxes[self._crowd_labels == label]
-        area = np.prod(box[2:] - box[:2])
+        area = overlap.area_on_host(box)
         common = overlap.common_on_host(box.astype(np.float64), crowds)
         return bool((common >= FOUND * area).any())
 

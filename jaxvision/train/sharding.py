@@ -271,7 +271,8 @@ def table(mesh: Mesh, state: Tree) -> str:
         device_bytes[part] += shard_bytes
         array = f'{leaf.dtype}{list(leaf.shape)}'
         placement = _placement(sharding.spec)
-        rows.append(f'{placement:7} {shard_bytes:>13,}  {array}  {"/".join(keys)}')
+        name = '/'.join(keys)
+        rows.append(f'{placement:7} {shard_bytes:>13,}  {array}  {name}')
     sums = [
         f'{part}: {device_bytes[part]:,} bytes a device, of {total:,}'
         for part, total in total_bytes.items()

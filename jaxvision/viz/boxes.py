@@ -56,13 +56,14 @@ def draw(
         [_caption_size(caption, font) for caption in captions],
         (page.height, page.width),
     )
-    for row in reversed(range(len(rectangles))):
+    colors = [class_color(number) for number in classes.tolist()]
+    last_to_first = list(reversed(range(len(rectangles))))
+    for row in last_to_first:
         ymin, xmin, ymax, xmax = rectangles[row]
         outer = (xmin, ymin, max(xmax - 1, xmin), max(ymax - 1, ymin))
-        pencil.rectangle(outer, None, class_color(int(classes[row])), line)
-    for row in reversed(range(len(rectangles))):
-        color = class_color(int(classes[row]))
-        _write(pencil, places[row], captions[row], font, color)
+        pencil.rectangle(outer, None, colors[row], line)
+    for row in last_to_first:
+        _write(pencil, places[row], captions[row], font, colors[row])
     return np.asarray(page)
 
 

@@ -22,6 +22,8 @@ import numpy as np
 
 Arrays = dict[str, np.ndarray]
 Json = dict[str, Any]
+# From arrays [B, ...] by the names of the inputs to those of the outputs.
+Predict = Callable[[Arrays], Arrays]
 
 EXTRAS = 'assets.extra'  # folder of a SavedModel that TensorFlow's tools ignore
 CHECKSUM = 'sha256'  # name of the checksum of a file's part before the extras
@@ -77,7 +79,7 @@ def read_calibration(path: Path) -> Json:
         return json.loads(extras.read(name)) if name in extras.namelist() else {}
 
 
-def open_exported(path: Path) -> Callable[[Arrays], Arrays]:
+def open_exported(path: Path) -> Predict:
     """Open an exported model, which uses all cores.
 
     Returns:
@@ -95,7 +97,7 @@ def open_exported(path: Path) -> Callable[[Arrays], Arrays]:
     return _stablehlo(path)
 
 
-def _savedmodel(path: Path) -> Callable[[Arrays], Arrays]:
+def _savedmodel(path: Path) -> Predict:
     import tensorflow as tf
 
     model = tf.saved_model.load(str(path))
@@ -109,7 +111,7 @@ def _savedmodel(path: Path) -> Callable[[Arrays], Arrays]:
     return predict
 
 
-def _tflite(path: Path) -> Callable[[Arrays], Arrays]:
+def _tflite(path: Path) -> Predict:
     from ai_edge_litert.interpreter import Interpreter
 
     serve = Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
@@ -126,7 +128,7 @@ def _tflite(path: Path) -> Callable[[Arrays], Arrays]:
     return predict
 
 
-def _stablehlo(path: Path) -> Callable[[Arrays], Arrays]:
+def _stablehlo(path: Path) -> Predict:
     import jax
     import jax.export
 
@@ -146,7 +148,7 @@ def _concatenate(parts: list[Arrays]) -> Arrays:
     return whole
 
 
-def answer_all(predict: Callable[[Arrays], Arrays], inputs: Arrays) -> Arrays:
+def answer_all(predict: Predict, inputs: Arrays) -> Arrays:
     """Predict in batches of 1, of 5 and then of 32, to find errors of single batch sizes.
 
     Args:
@@ -167,7 +169,7 @@ def answer_all(predict: Callable[[Arrays], Arrays], inputs: Arrays) -> Arrays:
 
 
 def latency(
-    predict: Callable[[Arrays], Arrays], inputs: Arrays, batch: int, seconds: float
+    predict: Predict, inputs: Arrays, batch: int, seconds: float
 ) -> dict[str, float]:
     """Measure the latency of a batch.
 

@@ -208,10 +208,11 @@ def in_view(example: Example, outputs: Records) -> Detections:
     valid = np.asarray(outputs['valid'])
     height, width = np.asarray(example['original_size']).tolist()
     prepared = Warp(np.asarray(example['warp'], np.float64), (0, 0))
-    boxes = np.asarray(outputs['boxes'], np.float64)[valid]
+    to_image = prepared.inverse((height, width))
+    boxes = to_image.boxes(np.asarray(outputs['boxes'], np.float64)[valid])
     limits = np.array([height, width, height, width])
     return Detections(
-        boxes=np.clip(prepared.inverse((height, width)).boxes(boxes), 0, limits),
+        boxes=np.clip(boxes, 0, limits),
         scores=np.asarray(outputs['scores'], np.float64)[valid],
         classes=np.asarray(outputs['classes'], np.int32)[valid],
     )

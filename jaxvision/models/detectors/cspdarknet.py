@@ -222,7 +222,8 @@ class CSPDarknet(nn.Module):
 
 def _focused(image: Images) -> Float[Array, 'b h2 w2 c4']:
     """Move each 2x2 pixels into channels: top left, bottom left, top right, bottom right."""
-    odd = [(0, 0), (0, image.shape[1] % 2), (0, image.shape[2] % 2), (0, 0)]
+    _, height, width, _ = image.shape
+    odd = [(0, 0), (0, height % 2), (0, width % 2), (0, 0)]
     image = jnp.pad(image, odd)
     left = image[:, :, ::2]
     right = image[:, :, 1::2]

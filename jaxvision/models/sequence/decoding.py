@@ -24,6 +24,8 @@ Word = Int32[Array, 'b']
 Words = Int[Array, 'b l']
 Logits = Float[Array, 'b v']
 Step = Callable[[Tree, Word], tuple[Tree, Logits, Tree]]
+# Sequences, and the extras of each position.
+Generated = tuple[Int32[Array, 'b {length}'], Tree]
 # Chooses a word from logits and its position.
 Choose = Callable[[Logits, Int32[Array, '']], Int[Array, 'b']]
 
@@ -88,7 +90,7 @@ def greedy(
     step: Step,
     carry: Tree,
     length: int,
-) -> tuple[Int32[Array, 'b {length}'], Tree]:
+) -> Generated:
     """Choose the most likely word at each position.
 
     Args:
@@ -113,7 +115,7 @@ def sample(
     carry: Tree,
     length: int,
     temperature: float = 1.0,
-) -> tuple[Int32[Array, 'b {length}'], Tree]:
+) -> Generated:
     """Sample sequences from the model.
 
     Args:
@@ -140,7 +142,7 @@ def _generate(
     carry: Tree,
     length: int,
     choose: Choose,
-) -> tuple[Int32[Array, 'b {length}'], Tree]:
+) -> Generated:
     """Generate one word after the other, and END after the first END."""
 
     def advance(state, position):

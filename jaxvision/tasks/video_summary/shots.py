@@ -37,7 +37,8 @@ def change_points(
         through = cost[:, None] + scatter
         previous.append(through.argmin(axis=0))
         cost = through.min(axis=0)
-        totals.append(cost[frames] + penalty * changes * (np.log(frames / changes) + 1))
+        change_cost = penalty * changes * (np.log(frames / changes) + 1)
+        totals.append(cost[frames] + change_cost)
     best = int(np.argmin(totals))
     return _back_from(frames, previous[:best])
 
