@@ -8,6 +8,8 @@ Boxes = Float[Array, '*n 4']
 BroadcastBoxes = Float[Array, '*#n 4']
 # One value for each box.
 Values = Float[Array, '*n']
+# One truth value for each box.
+Flags = Bool[Array, '*n']
 # Points (y, x).
 Points = Float[Array, '*n 2']
 

@@ -50,10 +50,11 @@ def measure(config: Config, source: Source, images: BoxesOfImages) -> dict[str, 
         images: (boxes, (height, width)) of each image, in pixels.
 
     Returns:
-        {sentence: fraction of the boxes}, {} without boxes. With anchors: the boxes
-        whose best anchor has an IoU of at least 0.3, 0.5 and 0.7, among at most 5,000
-        boxes. Without: for each stride, the boxes that contain the centre of a cell,
-        since only such a cell can learn the box.
+        {sentence: fraction of the boxes}, {} without boxes, or for a detector whose
+        queries can learn every box. With anchors: the boxes whose best anchor has an
+        IoU of at least 0.3, 0.5 and 0.7, among at most 5,000 boxes. Without: for each
+        stride, the boxes that contain the centre of a cell, since only such a cell can
+        learn the box.
     """
     preprocessing = Preprocessing.of_dataset(
         source.info.image_shape, config.data.image_size, 'letterbox'
@@ -64,6 +65,8 @@ def measure(config: Config, source: Source, images: BoxesOfImages) -> dict[str, 
     model = make_model(config, num_classes=len(source.info.class_names))
     if hasattr(model, 'anchors'):
         return _by_anchors(model, boxes, preprocessing.size)
+    if not hasattr(model, 'cells'):
+        return {}
     _, strides = model.cells(preprocessing.size)
     return _by_cells(boxes, np.unique(strides))
 

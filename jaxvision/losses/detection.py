@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxvision.boxes import overlap
-from jaxvision.boxes.types import Boxes, Values
+from jaxvision.boxes.types import Boxes, Flags, Values
 
 
 def focal(
@@ -43,6 +43,32 @@ def quality_focal(logits: Values, targets: Values, beta: float = 2.0) -> Values:
     entropy = optax.sigmoid_binary_cross_entropy(logits, targets)
     distance = jnp.abs(targets - jax.nn.sigmoid(logits))
     return distance**beta * entropy
+
+
+def varifocal(
+    logits: Values,
+    targets: Values,
+    is_object: Flags,
+    alpha: float = 0.75,
+    gamma: float = 2.0,
+) -> Values:
+    """Varifocal loss (arXiv 2008.13367, equation 2): objects weigh as their targets do.
+
+    Args:
+        logits: of the class.
+        targets: in [0, 1], such as the IoU of the predicted box; 0 where there is no
+            object.
+        is_object: whether there is an object of the class.
+        alpha: weight where there is none.
+        gamma: exponent of the probability there.
+
+    Returns:
+        One loss for each logit, a weighted sigmoid cross-entropy. The weights have no
+        gradient.
+    """
+    entropy = optax.sigmoid_binary_cross_entropy(logits, targets)
+    probability = jax.nn.sigmoid(jax.lax.stop_gradient(logits))
+    return jnp.where(is_object, targets, alpha * probability**gamma) * entropy
 
 
 def smooth_l1(errors: Values, beta: float = 1.0) -> Values:

@@ -13,7 +13,8 @@ A model is a Python module with a function
   - `dcgan`, `sngan`, `r3gan`: `num_classes` (0 for images without classes) and `image_shape`, a
     tuple (height, width, channels). `make` returns (generator, discriminator).
   - `edsr`: `scale`, the factor of enlargement, and `channels`.
-  - `dense_detector`, `faster_rcnn`, `retinanet`, `yolox`: `num_classes`, without the background.
+  - `dense_detector`, `faster_rcnn`, `retinanet`, `rt_detr`, `yolox`: `num_classes`, without the
+    background.
   - `unet`: `channels`.
   - `forecaster`: `frames`, the number of predicted frames, and `image_shape` of a frame.
   - `frame_scorer`: nothing.
@@ -37,7 +38,7 @@ BY_FOLDER = {
         'vgg',
         'vit',
     ),
-    'detectors': ('dense_detector', 'faster_rcnn', 'retinanet', 'yolox'),
+    'detectors': ('dense_detector', 'faster_rcnn', 'retinanet', 'rt_detr', 'yolox'),
     'generators': ('dcgan', 'edsr', 'r3gan', 'sngan', 'unet'),
     'sequence': (
         'conv_lstm_net',

@@ -3,6 +3,8 @@
 from importlib import resources
 from typing import NamedTuple
 
+from jaxvision.pretrained.convert import OutputClasses
+
 
 class Category(NamedTuple):
     """A class of COCO.
@@ -26,3 +28,13 @@ def categories() -> list[Category]:
             number, _, name = line.partition(' ')
             read.append(Category(int(number), name))
     return read
+
+
+def of_outputs(count: int) -> OutputClasses:
+    """Name the outputs of a network: COCO's 80 classes if there are as many, else numbers."""
+    read = categories()
+    if count != len(read):
+        names = tuple(f'class {number}' for number in range(count))
+        return OutputClasses(names, tuple(range(count)))
+    names = tuple(category.name for category in read)
+    return OutputClasses(names, tuple(category.number for category in read))

@@ -188,7 +188,7 @@ def _yolox() -> list[Recipe]:
 
 
 def _others() -> list[Recipe]:
-    """List the evaluations of Keras applications and of AugReg."""
+    """List the evaluations of Keras applications, of AugReg and of RT-DETR."""
     return [
         Recipe('keras_tf', **_HALF),
         # Keras subtracts these means from BGR in [0, 255]. The converted layer takes RGB.
@@ -198,6 +198,8 @@ def _others() -> list[Recipe]:
             std=(1 / 255,) * 3,
         ),
         Recipe('augreg', crop=0.0, **_HALF),
+        # Images in [0, 1].
+        Recipe('rt_detr', 640, crop=0.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
     ]
 
 

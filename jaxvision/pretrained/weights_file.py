@@ -22,6 +22,7 @@ from jaxvision.pretrained.families import (
     mobilenet_v2,
     resnet,
     retinanet,
+    rt_detr,
     vgg,
     vit,
     yolox,
@@ -40,6 +41,7 @@ FAMILIES = {
     'yolox': yolox,
     'faster_rcnn': faster_rcnn,
     'retinanet': retinanet,
+    'rt_detr': rt_detr,
 }
 # Prefixes that training scripts put before the names of a network, in any order.
 _WRAPPERS = re.compile(r'(?:(?:model|module|_orig_mod)\.)*')

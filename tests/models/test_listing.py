@@ -7,7 +7,8 @@ from jaxvision.core.errors import UserError
 from jaxvision.models import listing
 
 # From the papers or the documentation of torchvision, for 1,000 classes. YOLOX is counted by its
-# authors' code for COCO's 80 classes.
+# authors' code for COCO's 80 classes. RT-DETR is counted by transformers, with frozen batch norm,
+# without the 20,736 numbers of denoising queries.
 PUBLISHED = {
     ('resnet', '18'): 11_689_512,
     ('resnet', '50'): 25_557_032,
@@ -16,6 +17,10 @@ PUBLISHED = {
     ('convnext', 'T'): 28_589_128,
     ('mobilenet_v2', '1.0'): 3_504_872,
     ('efficientnet', 'B0'): 5_288_548,
+    ('rt_detr', 'r18vd'): 20_163_728,
+    ('rt_detr', 'r34vd'): 31_420_932,
+    ('rt_detr', 'r50vd'): 42_923_884,
+    ('rt_detr', 'r101vd'): 76_641_004,
     ('yolox', 'nano'): 912_159,
     ('yolox', 'tiny'): 5_055_855,
     ('yolox', 's'): 8_968_255,

@@ -12,17 +12,26 @@ from helpers.data_config import data_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxvision.boxes import conversions
 from jaxvision.cli.predict import finding
 from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
 from jaxvision.core.spec import ArraySpec, Preprocessing
 from jaxvision.core.state import create
 from jaxvision.data import sources
 from jaxvision.image import warp
-from jaxvision.models.detectors import dense_detector, faster_rcnn, retinanet, yolox
+from jaxvision.models.detectors import (
+    dense_detector,
+    faster_rcnn,
+    retinanet,
+    rt_detr,
+    yolox,
+)
 from jaxvision.tasks.detection import canvases, evaluation, preparation, task
 from jaxvision.tasks.detection.anchor_stage import AnchorStage
 from jaxvision.tasks.detection.network import limits_of
 from jaxvision.tasks.detection.one_stage import OneStage
+from jaxvision.tasks.detection.query_stage import QueryStage
 from jaxvision.tasks.detection.two_stage import TwoStage
 from jaxvision.train import update
 
@@ -60,6 +69,11 @@ class GivenAnchorStage(Given, AnchorStage):
     pass
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GivenQueryStage(Given, QueryStage):
+    pass
+
+
 def make_one_stage():
     model = dense_detector.make(
         BACKBONE, num_classes=CLASSES, strides='4-8', width=8, depth=1
@@ -77,6 +91,11 @@ def make_two_stage():
 def make_anchor_stage():
     model = retinanet.make(BACKBONE, num_classes=CLASSES, strides='4-8', width=8)
     return GivenAnchorStage(model=model, **common())
+
+
+def make_query_stage():
+    # The network is not used.
+    return GivenQueryStage(model=None, **common())
 
 
 def common():
@@ -261,6 +280,60 @@ def test_anchors_learn_neither_padding_nor_crowds_and_silence_without_objects():
     assert terms(everywhere) == {'class': (0, 1), 'box': (0, 1)}
 
 
+def queries_of(boxes, classes):
+    """Outputs of two layers with a query for each box; the last one says nothing."""
+    fractions = np.asarray([*boxes, [0, 0, 8, 8]]) / [HEIGHT, WIDTH, HEIGHT, WIDTH]
+    boxes = np.asarray(conversions.to_center_size(jnp.asarray(fractions)))
+    logits = np.full((len(boxes), CLASSES), -10, np.float32)
+    logits[range(len(classes)), classes] = 10
+    outputs = {'logits': logits, 'boxes': boxes.astype(np.float32)}
+    return {name: np.stack([values, values]) for name, values in outputs.items()}
+
+
+def test_queries_are_detections_without_suppression():
+    """Equal boxes stay; a query may have several classes; boxes end at the border."""
+    boxes = [[4, 4, 14, 20], [4, 4, 14, 20], [20, 44, 60, 99]]
+    outputs = queries_of(boxes, [0, 0, 2])
+    outputs['logits'][1, 2, 1] = 9
+    found = jax.jit(make_query_stage().predict)(stacked(outputs), images())
+    valid = np.asarray(found['valid'][0])
+    assert np.asarray(found['classes'][0])[valid].tolist() == [0, 0, 2, 1]
+    expected = [*boxes[:2], [20, 44, HEIGHT, WIDTH], [20, 44, HEIGHT, WIDTH]]
+    np.testing.assert_allclose(found['boxes'][0][valid], expected, atol=1e-4)
+    assert not np.asarray(found['boxes'][0])[~valid].any()
+
+
+def test_queries_learn_one_object_each_and_no_padding():
+    perfect = queries_of(BOXES, [0, 2, 1])
+    for room in (3, 4):
+        truth = objects(BOXES, [0, 2, 1], room)
+        terms = terms_of(make_query_stage(), stacked(perfect), stacked(truth))
+        assert terms['class'] == pytest.approx((0, 3), abs=1e-3)
+        assert terms['box'] == pytest.approx((0, 3), abs=1e-4)
+    # The second query of an object is a false positive, in both layers.
+    double = queries_of([*BOXES, BOXES[0]], [0, 2, 1, 0])
+    terms = terms_of(make_query_stage(), stacked(double), stacked(truth))
+    assert terms['class'] == pytest.approx((2 * 0.75 * 10, 3), abs=1e-2)
+    assert terms['box'] == pytest.approx((0, 3), abs=1e-4)
+
+
+def test_queries_in_a_crowd_have_no_loss_and_those_without_objects_have_one():
+    outputs = stacked(queries_of(BOXES, [0, 2, 1]))
+    empty = terms_of(make_query_stage(), outputs, stacked(objects([], [])))
+    assert empty['class'] == pytest.approx((2 * 3 * 0.75 * 10, 0.1), abs=1e-2)
+    assert empty['box'] == pytest.approx((0, 0.1))
+    everywhere = objects([[0, 0, HEIGHT, WIDTH]], [0])
+    everywhere['crowd'][0] = True
+    crowd = terms_of(make_query_stage(), outputs, stacked(everywhere))
+    assert crowd['class'][0] == crowd['box'][0] == 0
+
+
+def test_more_boxes_than_queries_are_refused():
+    outputs = stacked(queries_of(BOXES[:1], [0]))
+    with pytest.raises(UserError, match='queries=2: expected at least 4'):
+        terms_of(make_query_stage(), outputs, stacked(objects(BOXES, [0, 2, 1])))
+
+
 def test_the_loss_of_a_batch_is_no_mean_of_the_means_of_its_images():
     """Two objects and none: all is divided by the matches of the whole batch."""
     detector = make_one_stage()
@@ -293,6 +366,7 @@ def test_the_loss_of_a_batch_is_no_mean_of_the_means_of_its_images():
         ),
         (retinanet.make, BACKBONE, {'strides': '4-8', 'width': 8}),
         (yolox.make, '0.33x0.125', {}),
+        (rt_detr.make, BACKBONE, {'strides': '2-4-8', 'width': 16, 'hidden': 8}),
     ],
 )
 def test_bfloat16_ends_before_boxes_and_scores(make, variant, options):

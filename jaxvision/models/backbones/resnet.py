@@ -1,8 +1,10 @@
 """ResNet: He et al., "Deep Residual Learning for Image Recognition", 2015.
 
 In v1 the first convolution of a bottleneck has the stride, as in the paper. In v1.5 the 3x3
-convolution has it, which is more accurate. The last scale of every block starts at zero, so that
-every block starts as the identity (Goyal et al. 2017).
+convolution has it, which is more accurate. In vd, of PaddleDetection, a shortcut of stride 2 takes
+means of 2x2 cells before its 1x1 convolution (ResNet-D of arXiv 1812.01187), and the first block
+of every stage has a convolution there. The last scale of every block starts at zero, so that every
+block starts as the identity (Goyal et al. 2017).
 """
 
 from collections.abc import Callable
@@ -30,6 +32,7 @@ class BasicBlock(nn.Module):
         conv: builds a convolution from its width, window and strides, with `padding`
             and `name`.
         norm: builds a norm from `name` and, for the last one, `scale_init`.
+        projects: whether the shortcut is that of a first block of vd, see `shortcut`.
     """
 
     width: int
@@ -37,6 +40,7 @@ class BasicBlock(nn.Module):
     drop_path: float
     conv: Callable
     norm: Callable
+    projects: bool = False
 
     @nn.compact
     def __call__(self, x: Images, keys: Keys) -> Maps:
@@ -60,6 +64,7 @@ class BottleneckBlock(nn.Module):
         conv: builds a convolution from its width, window and strides, with `padding`
             and `name`.
         norm: builds a norm from `name` and, for the last one, `scale_init`.
+        projects: whether the shortcut is that of a first block of vd, see `shortcut`.
     """
 
     width: int
@@ -67,6 +72,7 @@ class BottleneckBlock(nn.Module):
     drop_path: float
     conv: Callable
     norm: Callable
+    projects: bool = False
     version = 'v1.5'
 
     @nn.compact
@@ -100,20 +106,40 @@ def shortcut(
     """Apply the identity, or a projection if the block changes the shape.
 
     Call it in the block's compact method: the projection consists of the new submodules
-    'shortcut_conv', a 1x1 convolution, and 'shortcut_norm'.
+    'shortcut_conv', a 1x1 convolution, and 'shortcut_norm'. A block that `projects` has
+    it for every shape, and takes means of 2x2 cells instead of a stride of 2.
 
     Args:
-        block: the block, with `conv`, `norm` and `stride`.
+        block: the block, with `conv`, `norm`, `stride` and `projects`.
         x: its input, [B, H, W, C].
         branch: output of the other branch. Only its shape is used.
 
     Returns:
         `x` or its projection, in the shape of `branch`. The two are not added here.
     """
-    if x.shape == branch.shape:
+    stride = block.stride
+    if block.projects and stride == 2:
+        x = _means(x)
+        stride = 1
+    elif x.shape == branch.shape and not block.projects:
         return x
-    x = block.conv(branch.shape[-1], (1, 1), block.stride, name='shortcut_conv')(x)
+    x = block.conv(branch.shape[-1], (1, 1), stride, name='shortcut_conv')(x)
     return block.norm(name='shortcut_norm')(x)
+
+
+def _means(x: Images) -> Maps:
+    """The mean of each 2x2 cells; of the cells that there are at an odd border."""
+    _, height, width, _ = x.shape
+    x = jnp.pad(x, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode='edge')
+    return nn.avg_pool(x, (2, 2), (2, 2))
+
+
+# (name, width, window, stride) of the convolutions of each stem.
+STEMS = {
+    'imagenet': (('stem', 64, 7, 2),),
+    'deep': (('stem1', 32, 3, 2), ('stem2', 32, 3, 1), ('stem3', 64, 3, 1)),
+    'cifar': (('stem', 64, 3, 1),),
+}
 
 
 class ResNet(nn.Module):
@@ -128,7 +154,9 @@ class ResNet(nn.Module):
         num_classes: length of the logits, 0 for no head.
         block: the class of the blocks, such as `BasicBlock`, with the same fields.
         depths: number of blocks of each stage.
-        stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
+        stem: 'imagenet' (7x7 of stride 2, then pooling), 'deep' (three of 3x3 instead of
+            7x7) or 'cifar' (3x3 of stride 1).
+        projects: whether the first block of every stage `projects`, as in vd.
         norm: 'batch', 'group' or 'frozen'.
         momentum: fraction of the running statistics that a training step keeps.
         epsilon: added to the variance.
@@ -142,6 +170,7 @@ class ResNet(nn.Module):
     block: type[nn.Module]
     depths: tuple[int, ...]
     stem: str = 'imagenet'
+    projects: bool = False
     norm: str = 'batch'
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -177,13 +206,15 @@ class ResNet(nn.Module):
             block = nn.remat(self.block)
         intermediates = {}
 
-        if self.stem == 'imagenet':
-            x = conv(64, (7, 7), 2, padding=3, name='stem_conv')(image)
-        else:
-            x = conv(64, (3, 3), padding=1, name='stem_conv')(image)
-        x = nn.relu(norm(name='stem_norm')(x))
+        x = image
+        for name, width, window, stride in STEMS[self.stem]:
+            padding = window // 2
+            x = conv(
+                width, (window, window), stride, padding=padding, name=f'{name}_conv'
+            )(x)
+            x = nn.relu(norm(name=f'{name}_norm')(x))
         intermediates['stem'] = x
-        if self.stem == 'imagenet':
+        if self.stem != 'cifar':
             # Zeros do not change a maximum after a ReLU, and int8 has no -inf.
             x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
             x = pooling.max_pool(x, (3, 3), (2, 2))
@@ -202,6 +233,7 @@ class ResNet(nn.Module):
                     next(drop_paths),
                     conv,
                     norm,
+                    projects=self.projects and i == 1,
                     name=f'stage{stage}_block{i}',
                 )(x, keys)
             intermediates[f'stage{stage}'] = x
@@ -245,9 +277,11 @@ def make(
         num_classes: length of the logits, 0 for no head.
         dtype: of the computation.
         param_dtype: of the parameters.
-        stem: 'imagenet' (7x7 of stride 2, then pooling) or 'cifar' (3x3 of stride 1).
+        stem: 'imagenet' (7x7 of stride 2, then pooling), 'deep' (three of 3x3 instead of
+            7x7) or 'cifar' (3x3 of stride 1).
         version: 'v1.5' has the stride in the 3x3 convolution of a bottleneck. 'v1' has it in the
-            first 1x1 convolution, and is only for '50' and larger.
+            first 1x1 convolution, and is only for '50' and larger. 'vd' is v1.5 with means in
+            the shortcuts, and is published with the stem 'deep'.
         norm: 'batch', 'group' (32 groups), or 'frozen': batch norm that training does not
             change.
         momentum: fraction of the running statistics that a training step keeps.
@@ -259,12 +293,12 @@ def make(
         UserError: The variant or an option is unknown.
     """
     layers.one_of('variant', variant, VARIANTS)
-    layers.one_of('stem', stem, ('imagenet', 'cifar'))
+    layers.one_of('stem', stem, STEMS)
     layers.one_of('norm', norm, ('batch', 'group', 'frozen'))
     block, depths = SIZES[variant]
-    versions = ('v1.5',)
+    versions = ('v1.5', 'vd')
     if block is BottleneckBlock:
-        versions = ('v1', 'v1.5')
+        versions = ('v1', 'v1.5', 'vd')
     layers.one_of('version', version, versions)
     if version == 'v1':
         block = FirstBottleneckBlock
@@ -273,6 +307,7 @@ def make(
         block,
         depths,
         stem=stem,
+        projects=version == 'vd',
         norm=norm,
         momentum=momentum,
         epsilon=epsilon,

@@ -4,6 +4,7 @@ Cross-stage partial blocks are of arXiv 1911.11929, path aggregation is of arXiv
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,7 +15,6 @@ from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.detectors.pyramid import FeatureMap, enlarged
 from jaxvision.models.types import Images
 
-EPSILON = 1e-3  # of batch norms
 STRIDES = (8, 16, 32)
 
 # The bound sqrt(1 / fan_in), as PyTorch's convolutions begin.
@@ -30,12 +30,14 @@ class Common:
         momentum: fraction of the running statistics that a training step keeps.
         dtype: of the computation.
         param_dtype: of the parameters.
+        epsilon: added to the variance by batch norm.
     """
 
     depthwise: bool
     momentum: float
     dtype: DTypeLike
     param_dtype: DTypeLike
+    epsilon: float = 1e-3
 
 
 class ConvBlock(nn.Module):
@@ -48,6 +50,7 @@ class ConvBlock(nn.Module):
         stride: of the window.
         depthwise: whether there are two such layers: a depthwise one with the window and the
             stride, then one of 1x1.
+        activation: whether SiLU follows.
     """
 
     channels: int
@@ -55,6 +58,7 @@ class ConvBlock(nn.Module):
     common: Common
     stride: int = 1
     depthwise: bool = False
+    activation: bool = True
 
     @nn.compact
     def __call__(self, x: FeatureMap, train: bool) -> FeatureMap:
@@ -93,9 +97,12 @@ class ConvBlock(nn.Module):
             **types,
         )(x)
         norm = layers.normalization(
-            'batch', train, momentum=common.momentum, epsilon=EPSILON, **types
+            'batch', train, momentum=common.momentum, epsilon=common.epsilon, **types
         )
-        return nn.silu(norm(name=f'{prefix}norm')(x))
+        x = norm(name=f'{prefix}norm')(x)
+        if self.activation:
+            return nn.silu(x)
+        return x
 
 
 class CSPLayer(nn.Module):
@@ -243,7 +250,7 @@ class PathAggregation(nn.Module):
         common: of the layers.
     """
 
-    backbone: CSPDarknet
+    backbone: nn.Module
     depth: int
     common: Common
 
@@ -253,7 +260,12 @@ class PathAggregation(nn.Module):
     ) -> tuple[list[FeatureMap], dict[str, FeatureMap]]:
         """Compute the maps, the finest first, and the backbone's maps by name."""
         stages = self.backbone(image, train)
-        fine, middle, coarse = (stages[f'stage{stage}'] for stage in (2, 3, 4))
+        maps = [stages[f'stage{stage}'] for stage in (2, 3, 4)]
+        return self._aggregated(maps, train), stages
+
+    def _aggregated(self, maps: Sequence[FeatureMap], train: bool) -> list[FeatureMap]:
+        """Give each map the context of the coarser ones, then of the finer ones."""
+        fine, middle, coarse = maps
         # From coarse to fine.
         lateral3 = self._lateral(coarse, middle, train, 'lateral3')
         middle = self._merged(lateral3, middle, middle, train, 'top_down2')
@@ -266,7 +278,7 @@ class PathAggregation(nn.Module):
         coarse = self._merged(
             self._halved(middle, train, 'down2'), lateral3, coarse, train, 'bottom_up3'
         )
-        return [fine, middle, coarse], stages
+        return [fine, middle, coarse]
 
     def _lateral(
         self, x: FeatureMap, finer: FeatureMap, train: bool, name: str
@@ -293,4 +305,8 @@ class PathAggregation(nn.Module):
         if x.shape[1:3] != (height, width):
             x = enlarged(x, height, width)
         x = jnp.concatenate([x, other], axis=-1)
-        return CSPLayer(channels, self.depth, False, self.common, name=name)(x, train)
+        return self._layer(channels, name)(x, train)
+
+    def _layer(self, channels: int, name: str) -> nn.Module:
+        """Build a layer that combines two maps, `layer(x, train)`."""
+        return CSPLayer(channels, self.depth, False, self.common, name=name)

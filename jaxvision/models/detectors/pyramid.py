@@ -273,8 +273,8 @@ def make_features(
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
     return PyramidBackbone(
-        backbone=_make_backbone(variant, options, momentum=momentum, **types),
-        strides=_parse_strides(strides),
+        backbone=make_backbone(variant, options, momentum=momentum, **types),
+        strides=parse_strides(strides),
         width=width,
         extra=extra,
         norm=norm,
@@ -283,7 +283,7 @@ def make_features(
     )
 
 
-def _make_backbone(
+def make_backbone(
     variant: str,
     options: Values | None,
     *,
@@ -324,7 +324,7 @@ def _make_backbone(
     )
 
 
-def _parse_strides(text: str) -> tuple[int, ...]:
+def parse_strides(text: str) -> tuple[int, ...]:
     """Read '8-16-32'.
 
     Raises:

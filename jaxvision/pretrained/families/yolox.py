@@ -110,14 +110,7 @@ def _image_size(leaves: Leaves) -> int:
 
 
 def _classes(leaves: Leaves) -> OutputClasses:
-    """COCO's classes if there are as many outputs, else numbers."""
-    outputs = len(leaves['head/level1_scores/bias'])
-    categories = coco_classes.categories()
-    if outputs != len(categories):
-        names = tuple(f'class {number}' for number in range(outputs))
-        return OutputClasses(names, tuple(range(outputs)))
-    names = tuple(category.name for category in categories)
-    return OutputClasses(names, tuple(category.number for category in categories))
+    return coco_classes.of_outputs(len(leaves['head/level1_scores/bias']))
 
 
 FORMATS = (

@@ -5,7 +5,7 @@ from jaxtyping import Float, UInt8
 
 from jaxvision.boxes import overlap
 from jaxvision.core.fields import Config, Field, Fields
-from jaxvision.data import resizing
+from jaxvision.data import pillow_resize, resizing
 from jaxvision.image import warp
 from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
@@ -48,15 +48,17 @@ WARPS = {
     'none': warp.letterbox,
     'letterbox': warp.letterbox,
     'top_left': warp.top_left,
+    # Stretched, as published detectors without a crop see images.
+    'shorter_side': Warp.resize,
 }
 
 
 def by_rule(rule: str, pixels: Pixels, target: Size) -> tuple[Warp, Pixels]:
-    """Resize an image with its aspect ratio to fit a canvas.
+    """Resize an image to fit a canvas, with its aspect ratio unless the rule stretches it.
 
     Args:
         rule: 'letterbox' or 'none' puts the image in the centre, 'top_left' in that
-            corner.
+            corner. 'shorter_side' stretches it to a square canvas, with Pillow.
         pixels: the image, uint8 [H, W, C].
         target: (height, width) of the canvas, pixels.
 
@@ -66,6 +68,8 @@ def by_rule(rule: str, pixels: Pixels, target: Size) -> tuple[Warp, Pixels]:
     map_ = WARPS[rule](pixels.shape[:2], target)
     if rule == 'top_left':
         return map_, at_top_left(map_, pixels)
+    if rule == 'shorter_side':
+        return map_, stretched(pixels, target[0])
     return map_, apply(map_, pixels)
 
 
@@ -236,3 +240,15 @@ def at_top_left(map_: Warp, pixels: Pixels) -> Pixels:
     canvas = np.full((*map_.size, pixels.shape[2]), GREY, np.uint8)
     canvas[:height, :width] = resizing.resize_bilinear(pixels, height, width)
     return canvas
+
+
+def stretched(pixels: Pixels, side: int) -> Pixels:
+    """Stretch an image to a square by Pillow's bilinear filter, which antialiases.
+
+    Args:
+        pixels: uint8 [H, W, C].
+        side: of the square, pixels.
+    """
+    return pillow_resize.resize_then_crop(
+        pixels, side, pixels.shape[2], shorter=0, interpolation='bilinear'
+    )

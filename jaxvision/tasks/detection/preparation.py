@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.types import Example, Prepare
@@ -134,7 +135,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
     In training an image is placed at random, see `placement.at_random`. Boxes are clipped
     to the canvas, and dropped if less than a quarter or one square pixel is left. In
-    evaluation an image is resized with its aspect ratio to fit the canvas.
+    evaluation an image is resized with its aspect ratio to fit the canvas, unless the
+    rule stretches it.
 
     In evaluation `truth_boxes` are those of the original image, and `boxes` those of
     the canvas, not clipped. In training both are those of the canvas.
@@ -150,6 +152,11 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     rule = spec.preprocessing.resize
     if not spec.preprocessing.fixes_canvas:
         return _make_prepare_bounded(spec)
+    if spec.preprocessing.shorter:
+        raise UserError(
+            f'--recipe={spec.preprocessing.recipe}: expected a recipe of detectors, and this '
+            'one cuts off the border of images. Leave it out.'
+        )
 
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
         pixels = decode.decode(example['image'], channels)

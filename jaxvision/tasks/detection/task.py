@@ -22,12 +22,14 @@ from jaxvision.models import BY_FOLDER
 from jaxvision.models.detectors.dense_detector import DenseDetector
 from jaxvision.models.detectors.faster_rcnn import FasterRCNN
 from jaxvision.models.detectors.retinanet import RetinaNet
+from jaxvision.models.detectors.rt_detr import RTDETR
 from jaxvision.models.detectors.yolox import YOLOX
 from jaxvision.tasks.detection import comparison, composition, evaluation, preparation
 from jaxvision.tasks.detection.anchor_stage import AnchorStage
 from jaxvision.tasks.detection.grid_stage import GridStage
 from jaxvision.tasks.detection.network import Detector
 from jaxvision.tasks.detection.one_stage import OneStage
+from jaxvision.tasks.detection.query_stage import QueryStage
 from jaxvision.tasks.detection.two_stage import TwoStage
 from jaxvision.tasks.shared import image_input
 from jaxvision.tasks.shared.networks import make_model
@@ -83,6 +85,7 @@ DETECTORS: dict[type[Module], type[Detector]] = {
     DenseDetector: OneStage,
     FasterRCNN: TwoStage,
     RetinaNet: AnchorStage,
+    RTDETR: QueryStage,
     YOLOX: GridStage,
 }
 
