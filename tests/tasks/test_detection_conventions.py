@@ -27,6 +27,7 @@ from jaxvision.models.detectors import (
     rt_detr,
     yolox,
 )
+from jaxvision.pretrained import recipes
 from jaxvision.tasks.detection import canvases, evaluation, preparation, task
 from jaxvision.tasks.detection.anchor_stage import AnchorStage
 from jaxvision.tasks.detection.network import limits_of
@@ -393,6 +394,15 @@ def test_the_canvas_of_a_published_detector_depends_on_its_image_alone():
     for picture, example in zip(pictures, examples, strict=True):
         again = canvases.bounded(picture, preprocessing)
         jax.tree.map(np.testing.assert_array_equal, again, example)
+
+
+def test_a_recipe_that_cuts_off_the_border_is_refused():
+    spec = common()['spec']
+    cropped = recipes.named('torchvision').at(HEIGHT).preprocessing()
+    with pytest.raises(UserError, match='--recipe=torchvision: .* cuts off the border'):
+        preparation.make_prepare(
+            configs.default('detection'), spec.replace(preprocessing=cropped)
+        )
 
 
 def resized_between(source, target):

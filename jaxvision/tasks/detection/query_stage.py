@@ -44,8 +44,8 @@ class QueryStage(Detector):
 
         The selection and every layer of the decoder match their boxes with the objects,
         one to one. Their losses are added. The terms 'class' (varifocal) and 'box'
-        (GIoU and 2.5 L1 of fractions of the image) are sums for each image, and the
-        number of its objects, at least 0.1. `task.box_weight` multiplies 'box'.
+        (GIoU and 2.5 L1 of fractions of the image) are sums for each image. Their weight
+        is the number of its objects, at least 0.1. `task.box_weight` multiplies 'box'.
         Denoising queries, which speed up the training, are left out.
 
         Raises:
@@ -94,7 +94,11 @@ class QueryStage(Detector):
         return class_values.sum(), box_values.sum(), count
 
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
-        """Detect objects in images in [0, 255]; the arrays of `select`, for each image.
+        """Detect objects in images in [0, 255].
+
+        The result has 'boxes' [B, D, 4], 'scores', 'classes' and 'valid' [B, D], the best
+        first, as `select` returns them for an image. Boxes are in pixels of the input,
+        clipped to the image, or to its 'content_size' [B, 2] if `inputs` has it.
 
         A query can give a detection of every class. Nothing is suppressed, so that
         `task.nms_iou` is not used.
