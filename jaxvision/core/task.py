@@ -213,6 +213,9 @@ class Task:
         main_evaluation: the evaluation that figures and the check of an export use.
         predict: `(variables, inputs) -> outputs`, the whole inference. Images are uint8, or
             float in [0, 255].
+        raw_predict: `(variables, inputs) -> outputs`, the inference without its last step, such
+            as the suppression of a detector. Exports have it as their signature 'raw'. None:
+            there is no such step.
         predictor: the behaviour of `jaxvision predict` for this task. 'detector' needs the outputs
             'boxes', 'scores', 'classes' and 'valid', in pixels of the prepared image, whose
             'warp' [2, 3] and 'original_size' [2] `prepare` returns.
@@ -249,6 +252,7 @@ class Task:
     update: Update
     evaluations: Mapping[str, Evaluation]
     predict: Predict
+    raw_predict: Predict | None = None
     main_evaluation: str = 'eval'
     predictor: Predictor = 'none'
     tiling: Tiling | None = None

@@ -9,6 +9,7 @@ import optax
 import pytest
 from helpers.box_files import write_coco, write_image
 from helpers.data_config import data_config
+from helpers.raw_detections import suppressed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ from jaxvision.models.detectors import (
 from jaxvision.pretrained import recipes
 from jaxvision.tasks.detection import canvases, evaluation, preparation, task
 from jaxvision.tasks.detection.anchor_stage import AnchorStage
+from jaxvision.tasks.detection.grid_stage import GridStage
 from jaxvision.tasks.detection.network import limits_of
 from jaxvision.tasks.detection.one_stage import OneStage
 from jaxvision.tasks.detection.query_stage import QueryStage
@@ -75,6 +77,11 @@ class GivenQueryStage(Given, QueryStage):
     pass
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GivenGridStage(Given, GridStage):
+    pass
+
+
 def make_one_stage():
     model = dense_detector.make(
         BACKBONE, num_classes=CLASSES, strides='4-8', width=8, depth=1
@@ -97,6 +104,11 @@ def make_anchor_stage():
 def make_query_stage():
     # The network is not used.
     return GivenQueryStage(model=None, **common())
+
+
+def make_grid_stage():
+    model = yolox.make('0.33x0.125', num_classes=CLASSES)
+    return GivenGridStage(model=model, **common())
 
 
 def common():
@@ -222,6 +234,57 @@ def test_class_0_of_the_second_stage_is_the_background_in_inference():
     assert sorted(np.asarray(found['classes'][0])[valid].tolist()) == [0, 2]
     for box, number in zip(found['boxes'][0][:2], found['classes'][0], strict=False):
         np.testing.assert_allclose(box, BOXES[0 if number == 0 else 1], atol=1e-4)
+
+
+def random_outputs(detector):
+    """Outputs of a network for two images, whose boxes overlap each other and the edges."""
+    size = (HEIGHT, WIDTH)
+    rng = np.random.default_rng(0)
+
+    def normal(scale, *shape):
+        return rng.normal(scale=scale, size=(2, *shape)).astype(np.float32)
+
+    if isinstance(detector, GivenTwoStage):
+        corners = rng.uniform(-5, 50, (2, 20, 2, 2)).astype(np.float32)
+        return {
+            'regions': np.sort(corners, axis=2).reshape(2, 20, 4),
+            'logits': normal(2, 20, CLASSES + 1),
+            'deltas': normal(2, 20, CLASSES + 1, 4),
+        }
+    if isinstance(detector, GivenAnchorStage):
+        number = sum(map(len, detector.model.anchors(size)))
+        return {'logits': normal(2, number, CLASSES), 'deltas': normal(0.5, number, 4)}
+    number = len(detector.model.cells(size)[0])
+    logits = normal(2, number, CLASSES)
+    if isinstance(detector, GivenGridStage):
+        edges = normal(0.5, number, 4)
+        return {'logits': logits, 'edges': edges, 'objectness': normal(2, number)}
+    return {'logits': logits, 'distances': 5 + normal(5, number, 4)}
+
+
+@pytest.mark.parametrize(
+    'make', [make_one_stage, make_two_stage, make_anchor_stage, make_grid_stage]
+)
+def test_suppression_of_the_raw_predictions_gives_the_detections(make):
+    detector = make()
+    outputs = random_outputs(detector)
+    several = isinstance(detector, GivenTwoStage | GivenAnchorStage)
+
+    @jax.jit
+    def both(outputs):
+        return (
+            detector.predict(outputs, images(2)),
+            detector.raw_predict(outputs, images(2)),
+        )
+
+    expected, raw = both(outputs)
+    assert raw['scores'].shape[-1] == CLASSES
+    found = suppressed(raw, detector.options, several=several)
+    # YOLOX clips boxes after the suppression.
+    found['boxes'] = np.clip(found['boxes'], 0, 2 * [HEIGHT, WIDTH])
+    assert expected['valid'].sum() > 10
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], atol=1e-4)
 
 
 def terms_of(detector, outputs, batch):

@@ -26,6 +26,7 @@ Json = dict[str, Any]
 Predict = Callable[[Arrays], Arrays]
 
 EXTRAS = 'assets.extra'  # folder of a SavedModel that TensorFlow's tools ignore
+SIGNATURE = 'serving_default'  # of the run's `predict`
 CHECKSUM = 'sha256'  # name of the checksum of a file's part before the extras
 MOST_TIMES = 1000  # measured calls of a batch size
 
@@ -104,7 +105,7 @@ def _savedmodel(path: Path) -> Predict:
 
     def predict(inputs: Arrays) -> Arrays:
         # Through the model: a signature alone does not keep its variables alive.
-        serve = model.signatures['serving_default']
+        serve = model.signatures[SIGNATURE]
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
         return {name: tensor.numpy() for name, tensor in serve(**tensors).items()}
 
@@ -114,7 +115,8 @@ def _savedmodel(path: Path) -> Predict:
 def _tflite(path: Path) -> Predict:
     from ai_edge_litert.interpreter import Interpreter
 
-    serve = Interpreter(str(path), num_threads=os.cpu_count()).get_signature_runner()
+    interpreter = Interpreter(str(path), num_threads=os.cpu_count())
+    serve = interpreter.get_signature_runner(SIGNATURE)
 
     def predict(inputs: Arrays) -> Arrays:
         count = len(next(iter(inputs.values())))

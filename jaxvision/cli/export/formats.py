@@ -1,8 +1,11 @@
-"""Write a function of variables and inputs as a SavedModel, TFLite or StableHLO.
+"""Write functions of variables and inputs as a SavedModel, TFLite or StableHLO.
 
-The function is `predict(variables, inputs) -> outputs`, with named arrays [B, ...] as inputs and
+A function is `predict(variables, inputs) -> outputs`, with named arrays [B, ...] as inputs and
 outputs. `Spec.inputs` has the shapes and dtypes of the inputs. Each file contains the variables
 that the function reads, the spec, the config, and calibration.json of the run if there is one.
+
+A SavedModel and a TFLite file may hold a second function, `raw_predict`, as their signature 'raw'.
+Both signatures share the variables. A StableHLO file has one function.
 """
 
 import hashlib
@@ -14,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvision.cli.export import calibrated
-from jaxvision.cli.export.exported import CHECKSUM, EXTRAS, Arrays
+from jaxvision.cli.export.exported import CHECKSUM, EXTRAS, SIGNATURE, Arrays
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import Spec
 from jaxvision.core.task import Predict
@@ -32,6 +36,7 @@ from jaxvision.models.blocks import forms
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 TFLITE = ('float32', 'float16', 'dynamic_int8', 'int8')
+RAW = 'raw'  # the signature of `raw_predict`
 
 
 def savedmodel(
@@ -42,11 +47,12 @@ def savedmodel(
     folder: Path,
     *,
     calibration: Json | None = None,
+    raw_predict: Predict | None = None,
 ) -> None:
     """Write a SavedModel for batches of any size.
 
-    Its signature is `serving_default`. Its attribute `class_names` has the class names of the spec,
-    if there are any.
+    Its signature is `serving_default`, and `raw` if there is a `raw_predict`. Its attribute
+    `class_names` has the class names of the spec, if there are any.
 
     Args:
         predict: `(variables, inputs) -> outputs`, with arrays [B, ...] by name.
@@ -55,6 +61,7 @@ def savedmodel(
         config: the config of the run, which is stored in the SavedModel.
         folder: the folder of the SavedModel, which is made.
         calibration: the content of calibration.json of the run; None or {}: it has none.
+        raw_predict: the function of the signature `raw`; None: no such signature.
 
     Raises:
         UserError: TensorFlow is not installed, or does not fit the version of jax.
@@ -64,18 +71,20 @@ def savedmodel(
     for name, array in spec.inputs.items():
         sizes = ', '.join(map(str, array.shape))
         shapes[name] = f'(batch, {sizes})'
-    module, serve = _as_tensorflow(
-        tf,
-        predict,
-        variables,
-        spec,
-        None,
-        polymorphic_shapes=[None, shapes],
-        native_serialization_platforms=PLATFORMS,
-    )
+    functions = _by_signature(predict, raw_predict)
+    with forms.for_savedmodel():
+        module, signatures = _as_tensorflow(
+            tf,
+            functions,
+            variables,
+            spec,
+            None,
+            polymorphic_shapes=[None, shapes],
+            native_serialization_platforms=PLATFORMS,
+        )
     if spec.class_names:
         module.class_names = tf.Variable(list(spec.class_names), trainable=False)
-    tf.saved_model.save(module, str(folder), signatures={'serving_default': serve})
+    tf.saved_model.save(module, str(folder), signatures=signatures)
     (folder / EXTRAS).mkdir()
     for name, text in _extras(spec, config, calibration).items():
         (folder / EXTRAS / name).write_text(text)
@@ -91,8 +100,11 @@ def tflite(
     examples: Arrays,
     *,
     calibration: Json | None = None,
+    raw_predict: Predict | None = None,
 ) -> None:
     """Write a TFLite file, which takes one example at a time.
+
+    Its signatures are those of `savedmodel`. A file of the kind 'int8' has no `raw`.
 
     Args:
         predict: `(variables, inputs) -> outputs`, with arrays [B, ...] by name. It must
@@ -106,6 +118,7 @@ def tflite(
             activations, with ranges measured on `examples`.
         examples: arrays [N, ...] by the names of the inputs, for 'int8' only.
         calibration: the content of calibration.json of the run; None or {}: it has none.
+        raw_predict: the function of the signature `raw`; None: no such signature.
 
     Raises:
         UserError: TensorFlow or LiteRT is not installed, or does not fit the version of jax.
@@ -113,17 +126,17 @@ def tflite(
     """
     tf = _tensorflow()
     _installed('ai_edge_litert')  # The check of the file needs it.
-    with forms.for_tflite():
-        module, serve = _as_tensorflow(tf, predict, variables, spec, 1)
     if kind == 'int8':
-        _calibrate(tf, module, serve, examples, file)
-    else:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([serve], module)
-        if kind != 'float32':
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if kind == 'float16':
-            converter.target_spec.supported_types = [tf.float16]
-        file.write_bytes(converter.convert())
+        raw_predict = None
+    functions = _by_signature(predict, raw_predict)
+    with forms.for_tflite():
+        module, signatures = _as_tensorflow(tf, functions, variables, spec, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=signatures)
+        if kind == 'int8':
+            _calibrate(Path(folder), examples, file)
+        else:
+            file.write_bytes(_converted(tf, folder, list(signatures), kind))
     _append(file, _extras(spec, config, calibration))
 
 
@@ -209,68 +222,99 @@ def _dotted(path: tuple) -> str:
     return jax.tree_util.keystr(path, simple=True, separator='.')
 
 
+def _by_signature(predict: Predict, raw_predict: Predict | None) -> dict[str, Predict]:
+    """The functions of a file by the names of their signatures."""
+    if raw_predict is None:
+        return {SIGNATURE: predict}
+    return {SIGNATURE: predict, RAW: raw_predict}
+
+
 def _as_tensorflow(
     tf: ModuleType,
-    predict: Predict,
+    functions: Mapping[str, Predict],
     variables: Tree,
     spec: Spec,
     batch: int | None,
     **options,
 ) -> tuple:
-    """Convert a function to TensorFlow.
+    """Convert functions of the same variables and inputs to TensorFlow.
 
     Args:
         tf: TensorFlow.
-        predict: the function.
-        variables: of the function.
+        functions: by the names of their signatures.
+        variables: of the functions.
         spec: with the inputs.
         batch: size of the batch; None: any size.
         **options: of `jax2tf.convert`.
 
     Returns:
-        (a tf.Module with the variables, the function as a concrete function).
+        (a tf.Module with each variable once, the concrete functions by signature).
     """
     from jax.experimental import jax2tf
 
-    predict, variables = lean(predict, variables, spec)
-    module = tf.Module()
-    module.weights = jax.tree.map(tf.Variable, jax.device_get(variables))
-    converted = jax2tf.convert(predict, with_gradient=False, **options)
-
-    # The signature names its inputs after the keyword arguments.
-    def serve(**inputs):
-        return converted(module.weights, inputs)
-
-    module.serve = tf.function(serve, autograph=False)
+    variables = jax.device_get(variables)
     tensors = {
         name: tf.TensorSpec([batch, *array.shape], array.dtype, name=name)
         for name, array in spec.inputs.items()
     }
-    return module, module.serve.get_concrete_function(**tensors)
+    module = tf.Module()
+    module.weights = {}
+    module.functions = {}
+    signatures = {}
+    for signature, function in functions.items():
+        function, variables_read = lean(function, variables, spec)
+        for name, array in variables_read.items():
+            if name not in module.weights:
+                module.weights[name] = tf.Variable(array)
+        weights = {name: module.weights[name] for name in variables_read}
+        converted = jax2tf.convert(function, with_gradient=False, **options)
+        serve = tf.function(_serving(converted, weights), autograph=False)
+        module.functions[signature] = serve
+        signatures[signature] = serve.get_concrete_function(**tensors)
+    return module, signatures
 
 
-def _calibrate(tf: ModuleType, module, serve, examples: Arrays, file: Path) -> None:
-    """Convert to int8 in a process of its own.
+def _serving(converted: Callable, weights: Mapping) -> Callable:
+    """A function of keyword arguments, after which a signature names its inputs."""
+
+    def serve(**inputs):
+        return converted(weights, inputs)
+
+    return serve
+
+
+def _converted(
+    tf: ModuleType, folder: str, signatures: Sequence[str], kind: str
+) -> bytes:
+    """Convert a SavedModel to a TFLite file of a kind other than 'int8'."""
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        folder, signature_keys=signatures
+    )
+    if kind != 'float32':
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == 'float16':
+        converter.target_spec.supported_types = [tf.float16]
+    return converter.convert()
+
+
+def _calibrate(folder: Path, examples: Arrays, file: Path) -> None:
+    """Convert to int8 in a separate process.
 
     Args:
-        tf: TensorFlow.
-        module: a tf.Module.
-        serve: its concrete function.
+        folder: a SavedModel, which gets a file with the examples.
         examples: arrays [N, ...] by the names of the inputs.
         file: path of the TFLite file.
 
     Raises:
         RuntimeError: The conversion fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        inputs = Path(folder, 'inputs.npz')
-        np.savez(inputs, **examples)
-        tf.saved_model.save(module, folder, signatures={'serving_default': serve})
-        process = subprocess.run(
-            [sys.executable, '-P', calibrated.__file__, folder, inputs, file],
-            capture_output=True,
-            text=True,
-        )
+    inputs = folder / 'inputs.npz'
+    np.savez(inputs, **examples)
+    process = subprocess.run(
+        [sys.executable, '-P', calibrated.__file__, folder, inputs, file],
+        capture_output=True,
+        text=True,
+    )
     if process.returncode < 0:
         name = signal.Signals(-process.returncode).name
         raise RuntimeError(f"TensorFlow's calibration crashed with {name}")

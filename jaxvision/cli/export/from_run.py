@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxvision.cli.export import formats
 from jaxvision.cli.export.check import Reference
-from jaxvision.core.task import Predict, metric_name
+from jaxvision.core.task import Task, metric_name
 from jaxvision.core.types import MetricValues, Records, Tree
 from jaxvision.train import evaluation
 from jaxvision.train.run import Run
@@ -88,26 +88,37 @@ def writers(run: Run, variables: Tree, files: Sequence[str]) -> dict[str, Write]
         {file: `(path) -> None`, which writes it}, in the order of `files`.
     """
     description = (run.spec, run.config.to_dict())
-    model = (run.task.predict, variables, *description)
     calibration = read_calibration(run.workdir)
     every_writer: dict[str, Write] = {
         'savedmodel': functools.partial(
-            formats.savedmodel, *model, calibration=calibration
+            formats.savedmodel,
+            run.task.predict,
+            variables,
+            *description,
+            calibration=calibration,
+            raw_predict=run.task.raw_predict,
         ),
         'model.stablehlo': functools.partial(
-            formats.stablehlo, *model, calibration=calibration
+            formats.stablehlo,
+            run.task.predict,
+            variables,
+            *description,
+            calibration=calibration,
         ),
     }
     if any(file.endswith('.tflite') for file in files):
-        model = (*_in_float32(run, variables), *description)
+        task, variables = _in_float32(run, variables)
         examples = _calibration(run)
         for kind in formats.TFLITE:
             every_writer[f'{kind}.tflite'] = functools.partial(
                 formats.tflite,
-                *model,
+                task.predict,
+                variables,
+                *description,
                 kind=kind,
                 examples=examples,
                 calibration=calibration,
+                raw_predict=task.raw_predict,
             )
     return {file: every_writer[file] for file in files}
 
@@ -121,8 +132,8 @@ def _calibration(run: Run) -> Records:
     return evaluation.inputs(run, examples)
 
 
-def _in_float32(run: Run, variables: Tree) -> tuple[Predict, Tree]:
-    """(predict, variables) in float32, which all operations of TFLite support."""
+def _in_float32(run: Run, variables: Tree) -> tuple[Task, Tree]:
+    """(the task, variables) in float32, which all operations of TFLite support."""
     config = run.config.copy_and_resolve_references()
     config.model.dtype = 'float32'
     config.model.param_dtype = 'float32'
@@ -132,5 +143,4 @@ def _in_float32(run: Run, variables: Tree) -> tuple[Predict, Tree]:
             return leaf.astype('float32')
         return leaf
 
-    predict = build_task(config, run.spec).predict
-    return predict, jax.tree.map(in_float32, variables)
+    return build_task(config, run.spec), jax.tree.map(in_float32, variables)

@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager
 import jax
 from jax import lax
 
-# A part of the key of JAX's caches, so that programs for TFLite and others have separate traces.
-_FOR_TFLITE = jax.make_user_context(False)
+# The format that a program is traced for: '', 'savedmodel' or 'tflite'. It is a part of the key of
+# JAX's caches, so that these programs have separate traces.
+_FORMAT = jax.make_user_context('')
 
 
 def by_platform(cpu: Callable, default: Callable) -> Callable:
@@ -65,9 +66,19 @@ def for_tflite() -> AbstractContextManager:
     These programs have no branches by platform. A depthwise convolution is one operation, which
     TFLite's converter recognises and quantises.
     """
-    return _FOR_TFLITE(True)
+    return _FORMAT('tflite')
 
 
 def is_for_tflite() -> bool:
     """Return True if the program is traced within `for_tflite`."""
-    return _FOR_TFLITE.value
+    return _FORMAT.value == 'tflite'
+
+
+def for_savedmodel() -> AbstractContextManager:
+    """Return a context in which programs are traced with operations that TensorFlow loads."""
+    return _FORMAT('savedmodel')
+
+
+def is_for_savedmodel() -> bool:
+    """Return True if the program is traced within `for_savedmodel`."""
+    return _FORMAT.value == 'savedmodel'

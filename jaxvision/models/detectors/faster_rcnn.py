@@ -18,6 +18,7 @@ from jaxvision.boxes import anchors, coders, nms, roi_align
 from jaxvision.boxes.types import Candidates, Chosen, Scores
 from jaxvision.core.types import Values
 from jaxvision.image.types import Size
+from jaxvision.models.blocks import forms, selection
 from jaxvision.models.detectors.pyramid import (
     Extra,
     FeatureMap,
@@ -193,19 +194,22 @@ class FasterRCNN(nn.Module):
         self, boxes: Candidates, scores: Scores, is_visible: Chosen, levels: Levels
     ) -> Float[Array, 'r 4']:
         """The best regions among the best candidates of each level, as in torchvision."""
+        is_exported = forms.is_for_tflite() or forms.is_for_savedmodel()
+        # Both forms have the same result. The faster one needs `lax.top_k`.
+        suppress = nms.by_argmax if is_exported else nms.greedy
         chosen_boxes = []
         chosen_scores = []
         for level in range(levels.max() + 1):
             rows = np.flatnonzero(levels == level)
             number = min(self.candidates, len(rows))
-            values, order = jax.lax.top_k(scores[rows], number)
+            values, order = selection.best(scores[rows], number)
             index = jnp.asarray(rows)[order]
             values = jnp.where(is_visible[index], values, -jnp.inf)
-            kept = nms.greedy(boxes[index], values, iou=PROPOSAL_IOU, limit=number)
+            kept = suppress(boxes[index], values, iou=PROPOSAL_IOU, limit=number)
             chosen_boxes.append(boxes[index][kept.index])
             chosen_scores.append(jnp.where(kept.valid, values[kept.index], -jnp.inf))
         scores = jnp.concatenate(chosen_scores)
-        values, order = jax.lax.top_k(scores, min(self.regions, len(scores)))
+        values, order = selection.best(scores, min(self.regions, len(scores)))
         chosen = jnp.concatenate(chosen_boxes)[order]
         return chosen * (values > -jnp.inf)[:, None]
 

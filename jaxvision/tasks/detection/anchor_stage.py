@@ -14,6 +14,7 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Tree
 from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
+from jaxvision.models.blocks import selection
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
 
@@ -135,6 +136,27 @@ class AnchorStage(Detector):
 
         return jax.vmap(detect)(outputs['logits'], outputs['deltas'], limits_of(inputs))
 
+    def raw_predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Predict the box and the class scores of every anchor, before the suppression.
+
+        Args:
+            variables: of the run.
+            inputs: those of `predict`.
+
+        Returns:
+            'boxes' [B, N, 4] in pixels of the input, clipped as those of `predict`.
+            'scores' [B, N, K] in [0, 1]. Every pair of an anchor and a class is a
+            candidate. `predict` has only the best ones of each level.
+        """
+        outputs = self.outputs(variables, inputs)
+        anchors = np.concatenate(self.model.anchors(size_of(inputs['image'])))
+        decode = jax.vmap(coders.decode_deltas, in_axes=(0, None))
+        boxes = decode(outputs['deltas'], jnp.asarray(anchors))
+        return {
+            'boxes': jnp.clip(boxes, 0, limits_of(inputs)[:, None]),
+            'scores': jax.nn.sigmoid(outputs['logits'][..., self.output_of_class]),
+        }
+
     def _best_of_level(
         self,
         anchors: Float[np.ndarray, 'n 4'],
@@ -143,7 +165,6 @@ class AnchorStage(Detector):
     ) -> tuple[Float[Array, 'm 4'], Float[Array, 'm'], Array]:
         """The boxes, scores and classes of the best pairs of an anchor and a class."""
         number = min(self.model.candidates, scores.size)
-        best, index = jax.lax.top_k(scores.reshape(-1), number)
-        anchor = index // scores.shape[1]
+        best, anchor, classes = selection.best_pairs(scores, number)
         boxes = coders.decode_deltas(deltas[anchor], jnp.asarray(anchors)[anchor])
-        return boxes, best, index % scores.shape[1]
+        return boxes, best, classes

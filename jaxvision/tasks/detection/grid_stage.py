@@ -146,6 +146,26 @@ class GridStage(Detector):
             limits_of(inputs),
         )
 
+    def raw_predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Predict the box and the class scores of every cell, before the suppression.
+
+        Args:
+            variables: of the run.
+            inputs: those of `predict`.
+
+        Returns:
+            'boxes' [B, N, 4] in pixels of the input, not clipped. 'scores' [B, N, K] in
+            [0, 1], class score times objectness. `predict` takes the best class of each
+            cell, and clips the boxes after the suppression.
+        """
+        outputs = self.outputs(variables, inputs)
+        size = size_of(inputs['image'])
+        decode = functools.partial(self._decode, size)
+        boxes, _, _ = jax.vmap(decode)(outputs['edges'])
+        of_object = jax.nn.sigmoid(outputs['objectness'])
+        scores = of_object[..., None] * jax.nn.sigmoid(outputs['logits'])
+        return {'boxes': boxes, 'scores': scores}
+
 
 def class_costs(
     logits: ClassLogits, objectness: Scores, classes: TruthClasses

@@ -24,7 +24,9 @@ from jaxvision.tasks.detection import augmentation
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Detector:
-    """A detection network with its preprocessing. A subclass has `loss` and `predict`.
+    """A detection network with its preprocessing.
+
+    A subclass has `loss`, `predict` and `raw_predict`.
 
     Attributes:
         model: a Flax module, `(normalised images) -> (outputs by name, intermediates)`.

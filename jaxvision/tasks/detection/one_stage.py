@@ -118,3 +118,23 @@ class OneStage(Detector):
         return jax.vmap(detect)(
             outputs['logits'], outputs['distances'], limits_of(inputs)
         )
+
+    def raw_predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Predict the box and the class scores of every cell, before the suppression.
+
+        Args:
+            variables: of the run.
+            inputs: those of `predict`.
+
+        Returns:
+            'boxes' [B, N, 4] in pixels of the input, clipped as those of `predict`.
+            'scores' [B, N, K] in [0, 1]. `predict` takes the best class of each cell.
+        """
+        outputs = self.outputs(variables, inputs)
+        centers, _ = map(jnp.asarray, self.model.cells(size_of(inputs['image'])))
+        decode = jax.vmap(coders.decode_distances, in_axes=(0, None))
+        boxes = decode(outputs['distances'], centers)
+        return {
+            'boxes': jnp.clip(boxes, 0, limits_of(inputs)[:, None]),
+            'scores': jax.nn.sigmoid(outputs['logits']),
+        }

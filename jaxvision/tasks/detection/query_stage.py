@@ -127,6 +127,27 @@ class QueryStage(Detector):
             outputs['logits'][:, -1], outputs['boxes'][:, -1], limits
         )
 
+    def raw_predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Predict the box and the class scores of every query.
+
+        Args:
+            variables: of the run.
+            inputs: those of `predict`.
+
+        Returns:
+            'boxes' [B, N, 4] in pixels of the input, clipped as those of `predict`.
+            'scores' [B, N, K] in [0, 1]. `predict` takes the best pairs of a query and a
+            class.
+        """
+        outputs = self.outputs(variables, inputs)
+        scale = jnp.asarray(2 * size_of(inputs['image']), jnp.float32)
+        edges = conversions.from_center_size(outputs['boxes'][:, -1]) * scale
+        logits = outputs['logits'][:, -1][..., self.output_of_class]
+        return {
+            'boxes': jnp.clip(edges, 0, limits_of(inputs)[:, None]),
+            'scores': jax.nn.sigmoid(logits),
+        }
+
 
 def layer_terms(
     logits: Logits,

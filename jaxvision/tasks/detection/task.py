@@ -215,6 +215,7 @@ def make(config: Config, spec: Spec) -> Task:
             )
         },
         predict=detector.predict,
+        raw_predict=detector.raw_predict,
         predictor='detector',
         network=Network(normalize=detector.normalize, apply=detector.apply),
         best='ap',

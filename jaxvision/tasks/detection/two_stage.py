@@ -178,10 +178,36 @@ class TwoStage(Detector):
 
         A region can give a detection of every class.
         """
+
+        def detect(
+            boxes: Float[Array, 'r k 4'],
+            scores: Float[Array, 'r k'],
+            limits: Float[Array, '4'],
+        ) -> Batch:
+            classes = jnp.broadcast_to(jnp.arange(scores.shape[1]), scores.shape)
+            return self.select(
+                boxes.reshape(-1, 4), scores.reshape(-1), classes.reshape(-1), limits
+            )
+
+        raw = self.raw_predict(variables, inputs)
+        return jax.vmap(detect)(raw['boxes'], raw['scores'], limits_of(inputs))
+
+    def raw_predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Predict the boxes and the class scores of every region, before the last suppression.
+
+        Args:
+            variables: of the run.
+            inputs: those of `predict`.
+
+        Returns:
+            'boxes' [B, R, K, 4] in pixels of the input, a box for each class, clipped as
+            those of `predict`. 'scores' [B, R, K] in [0, 1], without background; 0 for
+            padding and for boxes with a side below 0.01 pixels.
+        """
         limits = limits_of(inputs)
         outputs = self.outputs(variables, inputs, limits=limits)
 
-        def detect(
+        def refine(
             regions: Regions,
             logits: Logits,
             deltas: Deltas,
@@ -198,14 +224,8 @@ class TwoStage(Detector):
             boxes = jnp.clip(boxes, 0, image_limits)
             sides = boxes[..., 2:] - boxes[..., :2]
             scores = jnp.where(sides.min(axis=-1) >= _SMALLEST_SIDE, scores, 0)
-            classes = jnp.broadcast_to(jnp.arange(scores.shape[1]), scores.shape)
-            return self.select(
-                boxes.reshape(-1, 4),
-                scores.reshape(-1),
-                classes.reshape(-1),
-                image_limits,
-            )
+            return {'boxes': boxes, 'scores': scores}
 
-        return jax.vmap(detect)(
+        return jax.vmap(refine)(
             outputs['regions'], outputs['logits'], outputs['deltas'], limits
         )

@@ -136,7 +136,9 @@ def test_weights_have_the_rounding_of_the_format_and_outputs_are_close(
     formats.tflite(*small, SPEC, {}, file, kind, {'image': IMAGES[:8]})
     from ai_edge_litert.interpreter import Interpreter
 
-    details = Interpreter(str(file)).get_tensor_details()
+    interpreter = Interpreter(str(file))
+    assert list(interpreter.get_signature_list()) == ['serving_default']
+    details = interpreter.get_tensor_details()
     kernels = {
         tensor['dtype'] for tensor in details if list(tensor['shape'])[1:3] == [3, 3]
     }
@@ -246,6 +248,7 @@ def test_a_savedmodel_as_tensorflow_sees_it(small, tmp_path):
         serve = model.signatures['serving_default']
         inputs = serve.structured_input_signature[1]
         print(json.dumps({{
+            'signatures': list(model.signatures),
             'inputs': {{name: [x.shape.as_list(), x.dtype.name] for name, x in inputs.items()}},
             'outputs': {{name: x.shape.as_list() for name, x in serve.structured_outputs.items()}},
             'class_names': [name.decode() for name in model.class_names.numpy()]}}))
@@ -257,6 +260,7 @@ def test_a_savedmodel_as_tensorflow_sees_it(small, tmp_path):
         timeout=300,
     ).stdout
     assert json.loads(said.splitlines()[-1]) == {
+        'signatures': ['serving_default'],
         'inputs': {'image': [[None, 32, 32, 3], 'uint8']},
         'outputs': {'logits': [None, 5], 'class': [None]},
         'class_names': CLASSES,
