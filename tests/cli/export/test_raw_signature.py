@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,34 +14,46 @@ from helpers.raw_detections import suppressed
 
 from jaxvision.cli.export import exported, formats
 from jaxvision.core import config as configs
-from jaxvision.data import digit_scenes
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.image import warp
-from jaxvision.tasks.detection import canvases, comparison, evaluation, preparation
-from jaxvision.train import run
+from jaxvision.models.detectors import dense_detector
+from jaxvision.tasks.detection import (
+    canvases,
+    comparison,
+    evaluation,
+    preparation,
+    task,
+)
+from jaxvision.tasks.detection.one_stage import OneStage
 
 PAGE = Path(__file__).parents[3] / 'docs' / 'export.md'
-IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3)).astype(np.uint8)
 
 
 @pytest.fixture(scope='module')
-def begun(tmp_path_factory):
-    """A tiny RetinaNet, whose best candidates are chosen in each level, and random weights."""
+def detector():
+    """A tiny detector, and random variables of it."""
     config = configs.default('detection')
-    for text in (
-        'data.source=digit_scenes/64',
-        'data.image_size=64',
-        'model.name=retinanet',
-        'model.variant=cnn:4x1-8x1-8x1-8x1',
-        'train.steps=1',
-    ):
-        configs.override(config, *text.split('=', 1))
-    config.model.options = {'strides': '4-8', 'width': 8, 'candidates': 300}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digit_scenes, 'LENGTHS', (8, 8))
-        this = run.begin(config, tmp_path_factory.mktemp('begun'))
-    shapes = this.shapes.variables
-    random = {name: random_leaves(shapes[name]) for name in ('params', 'model_state')}
-    return this, {**shapes, **random}
+    config.task.most_detections = 20
+    spec = Spec(
+        inputs={'image': ArraySpec(IMAGES.shape[1:])},
+        targets={},
+        class_names=('a', 'b', 'c'),
+        preprocessing=Preprocessing(
+            size=(32, 48), resize='letterbox', mean=3 * (0.5,), std=3 * (0.25,)
+        ),
+        details=task.Details(),
+    )
+    options = {'strides': '4', 'width': 8, 'depth': 1}
+    made = OneStage(
+        model=dense_detector.make('cnn:4x1-8x1-8x1', num_classes=3, **options),
+        spec=spec,
+        options=config.task,
+        dtype=jnp.dtype('float32'),
+    )
+    shapes = jax.eval_shape(made.init, jax.random.key(0), {'image': IMAGES})
+    params, model_state = map(random_leaves, shapes)
+    return made, {'params': {'model': params}, 'model_state': {'model': model_state}}
 
 
 def raw_of_savedmodel(path):
@@ -59,31 +72,32 @@ def raw_of_tflite(path):
 
 
 @pytest.mark.parametrize('file', ['savedmodel', 'float32.tflite'])
-def test_suppression_of_a_files_raw_outputs_gives_its_detections(begun, tmp_path, file):
-    this, variables = begun
-    model = (this.task.predict, variables, this.spec, this.config.to_dict())
+def test_suppression_of_a_files_raw_outputs_gives_its_detections(
+    detector, tmp_path, file
+):
+    made, variables = detector
+    model = (made.predict, variables, made.spec, {})
     path = tmp_path / file
-    more = {'raw_predict': this.task.raw_predict}
     if file == 'savedmodel':
-        formats.savedmodel(*model, path, **more)
+        formats.savedmodel(*model, path, raw_predict=made.raw_predict)
         raw = raw_of_savedmodel(path)
     else:
-        formats.tflite(*model, path, kind='float32', examples={}, **more)
+        of_float32 = {'kind': 'float32', 'examples': {}}
+        formats.tflite(*model, path, **of_float32, raw_predict=made.raw_predict)
         raw = raw_of_tflite(path)
-    count = raw['boxes'].shape[1]
-    assert raw['boxes'].shape == (2, count, 4)
-    assert raw['scores'].shape == (2, count, 10)
+    assert raw['boxes'].shape == (2, 8 * 12, 4)
+    assert raw['scores'].shape == (2, 8 * 12, 3)
     detections = exported.open_exported(path)({'image': IMAGES})
     assert detections['valid'].sum() > 20
-    found = suppressed(raw, this.config.task, several=True)
+    found = suppressed(raw, made.options, several=False)
     differences = comparison.compare(found, detections)
     assert max(differences.values()) < 1e-5
 
     # All that maps boxes back to the image of a user.
     _, spec = exported.read_extras(path)
-    assert spec['preprocessing']['resize'] == 'none'
-    assert spec['preprocessing']['size'] == [64, 64]
-    assert len(spec['class_names']) == 10
+    assert spec['preprocessing']['resize'] == 'letterbox'
+    assert spec['preprocessing']['size'] == [32, 48]
+    assert spec['class_names'] == ['a', 'b', 'c']
 
 
 def matrix_of(rule, size, source):
