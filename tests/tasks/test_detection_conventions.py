@@ -287,6 +287,22 @@ def test_suppression_of_the_raw_predictions_gives_the_detections(make):
         np.testing.assert_allclose(array, expected[name], atol=1e-4)
 
 
+def test_the_best_raw_predictions_of_queries_are_the_detections():
+    detector = make_query_stage()
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 1, 50, CLASSES)).astype(np.float32)
+    boxes = rng.uniform(0.1, 0.9, (2, 1, 50, 4)).astype(np.float32)
+    outputs = {'logits': logits, 'boxes': boxes}
+    expected = jax.jit(detector.predict)(outputs, images(2))
+    raw = jax.jit(detector.raw_predict)(outputs, images(2))
+    scores = np.asarray(raw['scores']).reshape(2, -1)
+    order = np.argsort(-scores, axis=1)[:, : expected['scores'].shape[1]]
+    rows = np.arange(2)[:, None]
+    np.testing.assert_allclose(scores[rows, order], expected['scores'], atol=1e-6)
+    found = np.asarray(raw['boxes'])[rows, order // CLASSES]
+    np.testing.assert_allclose(found, expected['boxes'], atol=1e-4)
+
+
 def terms_of(detector, outputs, batch):
     """{name: (sum of the values, sum of the weights)} of a loss."""
 

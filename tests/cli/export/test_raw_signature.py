@@ -21,7 +21,7 @@ from jaxvision.tasks.detection import (
     canvases,
     comparison,
     evaluation,
-    preparation,
+    placement,
     task,
 )
 from jaxvision.tasks.detection.one_stage import OneStage
@@ -104,10 +104,12 @@ def matrix_of(rule, size, source):
     """The map of the package's own preparation, from an image to the canvas."""
     if rule == 'bounded':
         return warp.Warp.resize(source, canvases.bounded_size(source, *size)).matrix
-    return preparation.WARPS[rule](source, size).matrix
+    return placement.WARPS[rule](source, size).matrix
 
 
-@pytest.mark.parametrize('rule', ['none', 'letterbox', 'top_left', 'bounded'])
+@pytest.mark.parametrize(
+    'rule', ['none', 'letterbox', 'top_left', 'shorter_side', 'bounded']
+)
 def test_the_page_maps_boxes_back_as_the_evaluation_does(rule):
     block = re.search(r'```python\n(def to_original.*?)```', PAGE.read_text(), re.S)[1]
     scope = {}
