@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,11 +101,9 @@ def test_a_model_of_ones_own_names_its_variants():
 
 
 @pytest.mark.filterwarnings('ignore')
-def test_the_research_example_runs(tmp_path, monkeypatch, capsys):
-    config = configs.load(str(ROOT / 'configs/cnn.py:digits'))
-    config.model.variant, config.train.steps = '4-8', '2'
+def test_the_research_example_runs(trained, tmp_path, monkeypatch, capsys):
+    shutil.copytree(trained, tmp_path / 'runs' / 'cnn')
     monkeypatch.chdir(tmp_path)
-    loop.run(config, 'runs/cnn')
     exec(block('README.md', 'saliency'), {})  # noqa: S102 (the README's own code)
     assert '(8, 10) (8, 8, 8, 1)' in capsys.readouterr().out
 

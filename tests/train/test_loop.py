@@ -2,13 +2,9 @@
 
 import dataclasses
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import textwrap
 
 import jax
 import jax.numpy as jnp
@@ -534,36 +530,6 @@ def test_metrics_over_fewer_examples_than_the_split_are_marked(tiny, tmp_path, c
     assert fewer == {**fewer, 'eval/left_out': 2} and len(records['index']) == total - 2
     said = f'eval is over {total - 2} of {total} examples, as 2 cannot be read'
     assert said in capsys.readouterr().out
-
-
-def test_four_devices_compute_the_same_as_one(straight, tiny, tmp_path):
-    script = textwrap.dedent("""
-        import json, sys
-        import jax
-        from jaxvision.core import config as configs
-        from jaxvision.train import loop
-        from ml_collections import ConfigDict
-        assert jax.device_count() == 4
-        old, new = sys.argv[1:]
-        evaluated = loop.evaluate(old)
-        config = ConfigDict(json.load(open(old + '/config.json')), convert_dict=True)
-        loop.run(config, new)
-        print(json.dumps(evaluated))
-    """)
-    flags = os.environ['XLA_FLAGS'] + ' --xla_force_host_platform_device_count=4'
-    environment = {**os.environ, 'XLA_FLAGS': flags, 'JAX_PLATFORMS': 'cpu'}
-    done = subprocess.run(
-        [sys.executable, '-c', script, straight, tmp_path],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    step, metrics = json.loads(done.stdout.splitlines()[-1])
-    assert metrics == pytest.approx(loop.evaluate(straight)[1], rel=1e-6)
-    first, ours = rows(tmp_path)[0], rows(straight)[0]
-    assert first.keys() == ours.keys()
-    assert first['train/loss'] == pytest.approx(ours['train/loss'], rel=1e-6)
 
 
 def test_two_processes_cannot_train_in_one_folder(tiny, tmp_path, no_pictures):
