@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxvision import models
+from jaxvision.core.errors import unknown
 from jaxvision.core.registry import resolve
 
 Inputs = tuple[jax.ShapeDtypeStruct, ...]
@@ -73,9 +74,10 @@ def describe(name: str, variant: str) -> Description:
         variant: one of `variants(name)`, or another one that the model's `make` accepts.
 
     Raises:
-        UserError: The model has no such variant.
-        KeyError: There is no such model in `models.NAMES`.
+        UserError: There is no such model in `models.NAMES`, or it has no such variant.
     """
+    if name not in models.NAMES:
+        raise unknown('there is no model', name, models.NAMES)
     kind = _kind(name, variant)
     networks = resolve('models', name).make(variant, **kind.needs)
     if not isinstance(networks, tuple):

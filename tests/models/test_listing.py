@@ -55,6 +55,8 @@ def test_all_published_counts_are_of_listed_variants():
 def test_an_unknown_name_or_variant_is_an_error_with_the_known_ones():
     with pytest.raises(UserError, match="no model 'cn'; did you mean 'cnn'"):
         listing.variants('cn')
+    with pytest.raises(UserError, match="no model 'cn'; did you mean 'cnn'"):
+        listing.describe('cn', '8-16')
     with pytest.raises(UserError, match="'18'"):
         listing.describe('resnet', '19')
 
