@@ -307,7 +307,8 @@ def make_resize(
         preprocessing: size and resize rule: 'none', 'stretch', 'center_crop', 'central_square' or
             'shorter_side'. With 'none', images of another size are stretched. All other
             rules make squares of the height in `size`. A 'center_crop' shows 7/8 of the
-            shorter side, a 'central_square' all of it.
+            shorter side, a 'central_square' all of it. With 'shorter_side', this side
+            becomes `preprocessing.shorter` pixels, then the centre is cropped.
         channels: 1 or 3.
 
     Returns:
