@@ -105,7 +105,8 @@ def checked(
 
     Boxes are clipped to their image. A box is dropped if it has no area, lies outside,
     or has a coordinate that is not finite. If the annotation has the size of the stored
-    image, its boxes are turned as EXIF says. The area of the clipped box replaces an
+    image, and the upright image has another size, its boxes are turned as EXIF says.
+    All others are taken as upright. The area of the clipped box replaces an
     area that is missing or not a positive number.
 
     Args:

@@ -135,7 +135,9 @@ def _text(file: Path, fields: Json, key: str) -> str:
     if not _is_given(value):
         return ''
     if not isinstance(value, str):
-        raise UserError(f'{file}: `{key}` is no text: {shown(value)}')
+        raise UserError(
+            f'{file}: `{key}`: expected one text, not a list or mapping: {shown(value)}'
+        )
     return value
 
 

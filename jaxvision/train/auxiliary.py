@@ -99,7 +99,9 @@ def describe(
 
 
 def load(config: Config, workdir: Path) -> tuple[dict[str, NetworkSpec], NetworkTrees]:
-    """Read the auxiliary networks of a run, whose trainings must be finished.
+    """Read the auxiliary networks of a run.
+
+    A training that is not finished is not an error: its last checkpoint counts.
 
     Args:
         config: the config of the run that requires the networks.

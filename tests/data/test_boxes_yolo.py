@@ -212,7 +212,7 @@ LAUGHS = '\n'.join(
         ('train: ../../secret\nnames: [a]', 'does not lie in its folder'),
         ('train: /etc\nnames: [a]', 'does not lie in its folder'),
         ('train: images/none\nnames: [a]', 'there is no folder'),
-        ('path: [a]\ntrain: images/train\nnames: [a]', '`path` is no text'),
+        ('path: [a]\ntrain: images/train\nnames: [a]', '`path`: expected one text'),
         ('path: /etc\ntrain: images/train\nnames: [a]', 'which is no folder beside'),
         ('train: empty\nnames: [a]', 'has no images'),
         ('train: list.txt\nnames: [a]', 'does not lie in its folder'),

@@ -13,11 +13,12 @@ WIDTHS = (64, 128, 256, 512, 512)
 class VGG(nn.Module):
     """Five blocks of 3x3 convolutions with pooling, then two wide layers ('fc') or a mean ('pool').
 
-    A call `(image, train, keys)` returns (logits, intermediates) by block and layer: 'conv3_3' (output of the
-    convolution, before norm and ReLU), 'relu3_3', 'pool3', and so on; then 'fc6', 'fc7'
-    (or 'pooled') and 'logits'. With num_classes of 0, the logits are the features
-    before the head. With head 'pool', a map of one row or column is not pooled any
-    more. Dropout needs `keys`. With `train`, batch norm uses the batch's statistics.
+    A call `(image, train, keys)` returns (logits, intermediates) by block and layer:
+    'conv3_3' (output of the convolution, before norm and ReLU), 'relu3_3', 'pool3', and
+    so on; then 'fc6', 'fc7' (or 'pooled') and 'logits'. With num_classes of 0, the
+    logits are the features before the head. With head 'pool', a map of one row or
+    column is not pooled any more. Dropout needs `keys`. With `train`, batch norm uses
+    the batch's statistics.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.

@@ -396,13 +396,16 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     def prepare(example, rng):
         image = decode.decode(example['image'], channels)
         size = patch
+        field = 'task.patch'
         if rng is None:
             size = spec.details.crop
+            field = 'data.image_size'
         spare = np.array(image.shape[:2]) - size
         if spare.min() < 0:
             height, width, _ = image.shape
             raise Unreadable(
-                f'it has {width}x{height} pixels, fewer than a crop of {size}x{size}'
+                f'it has {width}x{height} pixels, fewer than a crop of {size}x{size}. '
+                f'Lower {field}'
             )
         if rng is None:
             top, left = spare // 2
