@@ -74,8 +74,8 @@ def frames(
         stream: as `opened` yields it.
 
     Raises:
-        Unreadable: The file is cut off or has no frames. Other damage raises an error of
-            FFmpeg, which `opened` converts.
+        Unreadable: The file is cut off or has no frames. Another fault of the file
+            raises an error of FFmpeg, which `opened` converts.
     """
     has_frames = False
     for packet in container.demux(stream):
