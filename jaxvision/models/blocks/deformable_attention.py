@@ -1,6 +1,5 @@
 """Attention to a few points of several feature maps (Deformable DETR, arXiv 2010.04159)."""
 
-import itertools
 from collections.abc import Sequence
 from functools import partial
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxvision.image.types import Size
 
@@ -43,27 +42,42 @@ def sample(
     rows = values.reshape(-1, values.shape[2])
     sizes = np.array(shapes)
     cells_of_maps = sizes.prod(axis=1)
-    # With axes of levels and points.
-    first = (np.cumsum(cells_of_maps) - cells_of_maps)[:, None]
-    width = sizes[:, 1:]
-    largest = sizes[:, None] - 1
-    head = np.arange(heads)[:, None, None]
+    # Levels and points are one axis, since LiteRT has few operations on many axes.
+    number = points.shape[3]
+    first = np.repeat(np.cumsum(cells_of_maps) - cells_of_maps, number)
+    height, width = np.repeat(sizes, number, axis=0).T
+    head = np.arange(heads)[:, None]
+    points = points.reshape(*points.shape[:2], -1, 2)
+    weights = weights.reshape(*weights.shape[:2], -1)
 
-    # A cell has its centre at a whole number.
-    places = points * sizes[:, None] - 0.5
-    low = jnp.floor(places)
-    fraction = places - low
     total = 0.0
-    for corner in itertools.product((0, 1), repeat=2):
-        cell = low + np.array(corner)
-        is_inside = jnp.all((cell >= 0) & (cell <= largest), axis=-1)
-        share = jnp.where(np.array(corner) == 1, fraction, 1 - fraction)
-        share = jnp.prod(share, axis=-1) * is_inside * weights
-        cell = jnp.clip(cell, 0, largest).astype(jnp.int32)
-        number = first + cell[..., 0] * width + cell[..., 1]
-        neighbours = rows[number * heads + head]
-        total += jnp.einsum('qhlp,qhlpc->qhc', share.astype(rows.dtype), neighbours)
+    for y, y_weight in _neighbours(points[..., 0], height):
+        for x, x_weight in _neighbours(points[..., 1], width):
+            cell = first + y * width + x
+            weight = (y_weight * x_weight * weights).astype(rows.dtype)
+            total += jnp.einsum('qhs,qhsc->qhc', weight, rows[cell * heads + head])
     return total
+
+
+def _neighbours(
+    fractions: Float[Array, 'q heads s'], cells: Int[np.ndarray, 's']
+) -> list[tuple[Int[Array, 'q heads s'], Float[Array, 'q heads s']]]:
+    """The two cells of each sample along one axis, each with its weight.
+
+    Args:
+        fractions: places of the samples as fractions of the image.
+        cells: number of cells along the axis, for each sample.
+    """
+    # A cell has its centre at a whole number.
+    places = fractions * cells - 0.5
+    low = jnp.floor(places)
+    neighbours = []
+    for cell in (low, low + 1):
+        is_inside = (cell >= 0) & (cell <= cells - 1)
+        weight = (1 - jnp.abs(places - cell)) * is_inside
+        index = jnp.clip(cell, 0, cells - 1).astype(jnp.int32)
+        neighbours.append((index, weight))
+    return neighbours
 
 
 class DeformableAttention(nn.Module):
