@@ -15,6 +15,7 @@ from jaxvision.boxes import conversions
 from jaxvision.core import config as configs
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.models.backbones import resnet
+from jaxvision.models.blocks import forms
 from jaxvision.models.detectors import rt_detr
 from jaxvision.pretrained import coco_classes, flax_variables, weights_file
 from jaxvision.tasks.detection import evaluation, preparation, query_stage, task
@@ -110,12 +111,13 @@ def test_the_neighbours_in_a_batch_do_not_matter(predict):
 
 
 def test_an_exported_program_takes_batches_of_any_size(narrow):
-    """Its selections are sorts, since TensorFlow cannot call `top_k` for such batches."""
+    """In a SavedModel its selections are sorts, since TensorFlow cannot load `top_k`."""
     detector, variables, _ = narrow
     (batch,) = jax.export.symbolic_shape('b')
     images = jax.ShapeDtypeStruct((batch, SIDE, SIDE, 3), jnp.uint8)
     predict = jax.jit(detector.predict)
-    traced = jax.export.export(predict)(variables, {'image': images})
+    with forms.for_savedmodel():
+        traced = jax.export.export(predict)(variables, {'image': images})
     assert traced.out_avals[0].shape[0] == batch
     assert 'top_k' not in traced.mlir_module()
 
