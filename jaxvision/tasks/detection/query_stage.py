@@ -27,9 +27,9 @@ Total = Float[Array, '']
 # Weights of the costs of matching, and the weight of L1 beside GIoU in the loss.
 _COSTS = {'class': 2.0, 'distance': 5.0, 'overlap': 2.0}
 _DISTANCE_WEIGHT = 2.5
-_LEAST_COUNT = (
-    0.1  # of the objects of an image; the authors count at least 1 in a batch
-)
+# Objects of an image, at least, by which its losses are divided. The authors count at
+# least 1 in a batch.
+_LEAST_COUNT = 0.1
 _TINY = 1e-8  # least probability in the costs
 
 
