@@ -370,7 +370,7 @@ FAULTS = (
         '    classes = jnp.zeros_like(classes)\n',
         (
             PROPERTIES + 'classes_are_compared_and_not_moved_apart[-300.0-greedy]',
-            PROPERTIES + 'classes_are_compared_and_not_moved_apart[4000.0-greedy]',
+            PROPERTIES + 'classes_are_compared_and_not_moved_apart[40000.0-greedy]',
         ),
     ),
     Fault(
@@ -386,7 +386,7 @@ FAULTS = (
         '    def take(',
         (
             PROPERTIES + 'classes_are_compared_and_not_moved_apart[-300.0-by_argmax]',
-            PROPERTIES + 'classes_are_compared_and_not_moved_apart[4000.0-by_argmax]',
+            PROPERTIES + 'classes_are_compared_and_not_moved_apart[40000.0-by_argmax]',
         ),
     ),
     Fault(

@@ -267,7 +267,7 @@ def prepare_for(size, *overrides, room=4):
 def test_boxes_move_with_their_pixels(coordinates, size, overrides):
     prepare = prepare_for(size, *overrides)
     count = 0
-    for seed in range(10):
+    for seed in range(40):
         rng = np.random.default_rng(seed)
         prepared = prepare(coordinates, rng)
         assert prepared['image'].shape == (size, size, 3)
