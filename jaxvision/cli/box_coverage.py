@@ -15,6 +15,7 @@ from jaxvision.core.types import Module
 from jaxvision.data.boxes_inspection import Boxes, Size
 from jaxvision.data.protocol import Source
 from jaxvision.image import warp
+from jaxvision.models.detectors.faster_rcnn import FasterRCNN
 from jaxvision.tasks.shared.networks import make_model
 
 MOST_BOXES = 5000  # that are compared with the anchors, evenly spaced
@@ -89,7 +90,10 @@ def resized(images: BoxesOfImages, size: Size) -> Boxes:
 
 def _by_anchors(model: Module, boxes: Boxes, size: Size) -> dict[str, float]:
     rows = evenly_spaced(len(boxes), MOST_BOXES)
-    anchors, _ = model.anchors(size)
+    if isinstance(model, FasterRCNN):
+        anchors, _ = model.anchors(size)
+    else:
+        anchors = np.concatenate(model.anchors(size))
     anchors = np.asarray(anchors, np.float64)
     best = np.array([overlap.iou_on_host(boxes[row], anchors).max() for row in rows])
     coverage = {}

@@ -108,8 +108,10 @@ class Scenes(RowSource):
         return str(row)
 
 
-def test_an_anchors_own_box_is_covered():
-    config = configs.load('detection:digit_scenes/64,faster_rcnn')
+@pytest.mark.parametrize('name', ['faster_rcnn', 'retinanet'])
+def test_an_anchors_own_box_is_covered(name):
+    config = configs.load('detection:digit_scenes/64')
+    config.model.name = name
     info = SourceInfo(
         name='',
         split='',
@@ -121,7 +123,7 @@ def test_an_anchors_own_box_is_covered():
     source = Scenes()
     source.info = info
     model = box_coverage.make_model(config, num_classes=1)
-    anchors, _ = model.anchors((64, 64))
+    anchors = model.anchors((64, 64))[0]
     boxes = anchors[100:110].astype(np.float64)
     found = box_coverage.measure(config, source, [(boxes, (64, 64))])
     assert set(found.values()) == {1.0}
