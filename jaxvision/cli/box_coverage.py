@@ -15,7 +15,6 @@ from jaxvision.core.types import Module
 from jaxvision.data.boxes_inspection import Boxes, Size
 from jaxvision.data.protocol import Source
 from jaxvision.image import warp
-from jaxvision.models.detectors.faster_rcnn import FasterRCNN
 from jaxvision.tasks.shared.networks import make_model
 
 MOST_BOXES = 5000  # that are compared with the anchors, evenly spaced
@@ -90,11 +89,7 @@ def resized(images: BoxesOfImages, size: Size) -> Boxes:
 
 def _by_anchors(model: Module, boxes: Boxes, size: Size) -> dict[str, float]:
     rows = evenly_spaced(len(boxes), MOST_BOXES)
-    if isinstance(model, FasterRCNN):
-        anchors, _ = model.anchors(size)
-    else:
-        anchors = np.concatenate(model.anchors(size))
-    anchors = np.asarray(anchors, np.float64)
+    anchors = np.concatenate(model.anchors(size)).astype(np.float64)
     best = np.array([overlap.iou_on_host(boxes[row], anchors).max() for row in rows])
     coverage = {}
     for least in (0.3, 0.5, 0.7):

@@ -123,7 +123,7 @@ def test_an_anchors_own_box_is_covered(name):
     source = Scenes()
     source.info = info
     model = box_coverage.make_model(config, num_classes=1)
-    anchors = model.anchors((64, 64))[0]
+    anchors = np.concatenate(model.anchors((64, 64)))
     boxes = anchors[100:110].astype(np.float64)
     found = box_coverage.measure(config, source, [(boxes, (64, 64))])
     assert set(found.values()) == {1.0}

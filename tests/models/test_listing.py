@@ -29,23 +29,16 @@ PUBLISHED = {
     ('yolox', 'x'): 99_071_455,
 }
 EVERY = [(name, variant) for name in models.NAMES for variant in listing.variants(name)]
-FIRST = [(name, listing.variants(name)[0]) for name in models.NAMES]
 
 
 @pytest.mark.parametrize('name, variant', EVERY)
-def test_every_variant_is_made_and_described(name, variant, monkeypatch):
-    monkeypatch.setattr(listing, '_count', lambda network, inputs: 0)
+def test_every_variant_can_be_built(name, variant):
     description = listing.describe(name, variant)
     assert (description.name, description.variant) == (name, variant)
-    assert description.purpose
-
-
-@pytest.mark.parametrize('name, variant', dict.fromkeys([*PUBLISHED, *FIRST]))
-def test_parameters_are_counted(name, variant):
-    """test_weights_file.py and test_torchvision_detectors.py build the other variants."""
-    parameters = listing.describe(name, variant).parameters
-    assert parameters == PUBLISHED.get((name, variant), parameters)
-    assert parameters > 1000
+    assert description.purpose and description.parameters > 1000
+    assert description.parameters == PUBLISHED.get(
+        (name, variant), description.parameters
+    )
 
 
 @pytest.mark.parametrize('name', models.NAMES)

@@ -213,7 +213,7 @@ def regions_of(boxes, classes):
         column = 0 if number is None else number + 1
         logits[row, column] = 10
         deltas[row, column] = 0
-    anchors, _ = make_two_stage().model.anchors((HEIGHT, WIDTH))
+    anchors = np.concatenate(make_two_stage().model.anchors((HEIGHT, WIDTH)))
     return {
         'regions': jnp.asarray(boxes, jnp.float32),
         'logits': jnp.asarray(logits),

@@ -200,8 +200,13 @@ def test_crops_are_random_in_training_and_central_in_evaluation():
         crop['truth'].shape == (6, 6, 1) and crop['label'] == 3 for crop in crops
     )
     assert len({crop['truth'].tobytes() for crop in crops}) > 100  # of 15 x 10
-    with pytest.raises(Unreadable, match='11x20 pixels, fewer than a crop of 12x12'):
-        prepare({'image': image[:, :11], 'label': 0}, None)
+    rng = np.random.default_rng(0)
+    for width, generator, message in (
+        (11, None, '11x20 pixels, fewer than a crop of 12x12. Lower data.image_size'),
+        (5, rng, '5x20 pixels, fewer than a crop of 6x6. Lower task.patch'),
+    ):
+        with pytest.raises(Unreadable, match=message):
+            prepare({'image': image[:, :width], 'label': 0}, generator)
 
 
 def test_predictions_of_uint8_and_float_images_are_equal(opened):

@@ -79,6 +79,6 @@ def for_savedmodel() -> AbstractContextManager:
     return _FORMAT('savedmodel')
 
 
-def is_for_savedmodel() -> bool:
-    """Return True if the program is traced within `for_savedmodel`."""
-    return _FORMAT.value == 'savedmodel'
+def is_for_tensorflow() -> bool:
+    """Return True if the program is traced within `for_savedmodel` or `for_tflite`."""
+    return _FORMAT.value in ('savedmodel', 'tflite')

@@ -161,7 +161,10 @@ class FasterRCNN(nn.Module):
             [ymin, xmin, ymax, xmax] in pixels, the best region first. The last regions
             may be padding, which is 0.
         """
-        boxes, levels = self.anchors(size)
+        anchors_of_levels = self.anchors(size)
+        boxes = np.concatenate(anchors_of_levels)
+        counts = [len(level) for level in anchors_of_levels]
+        levels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         if limits is None:
             edges = jnp.array([*size, *size], deltas.dtype)
             limits = jnp.broadcast_to(edges, (len(deltas), 4))
@@ -194,7 +197,7 @@ class FasterRCNN(nn.Module):
         self, boxes: Candidates, scores: Scores, is_visible: Chosen, levels: Levels
     ) -> Float[Array, 'r 4']:
         """The best regions among the best candidates of each level, as in torchvision."""
-        is_exported = forms.is_for_tflite() or forms.is_for_savedmodel()
+        is_exported = forms.is_for_tensorflow()
         # Both forms have the same result. The faster one needs `lax.top_k`.
         suppress = nms.by_argmax if is_exported else nms.greedy
         chosen_boxes = []
@@ -213,25 +216,22 @@ class FasterRCNN(nn.Module):
         chosen = jnp.concatenate(chosen_boxes)[order]
         return chosen * (values > -jnp.inf)[:, None]
 
-    def anchors(self, size: Size) -> tuple[Float[np.ndarray, 'n 4'], Levels]:
-        """List all anchors in pixels, and the number of each one's level.
+    def anchors(self, size: Size) -> list[Float[np.ndarray, '_ 4']]:
+        """List the anchors of each level in pixels, the finest level first.
 
-        Level 0 is the finest. Each level is listed row by row, and each cell's anchors
-        in the order of `ratios`. Anchors are centred on the top-left corner of their
-        cell, up to the rounding of their edges to whole pixels. They may leave the
-        image.
+        Each level is listed row by row, and each cell's anchors in the order of `ratios`.
+        Anchors are centred on the top-left corner of their cell, up to the rounding of
+        their edges to whole pixels. They may leave the image.
 
         Args:
             size: (height, width) of the image, pixels.
         """
-        boxes = []
         levels = []
         for level, grid in enumerate(self.features.grids(size)):
             side = self.anchor_scale * self.features.strides[0] * 2**level
             cell = anchors.cell_anchors((side,), self.ratios, True)
-            boxes.append(anchors.grid_anchors(cell, grid.shape, grid.stride))
-            levels.append(np.full(len(boxes[-1]), level, np.int32))
-        return np.concatenate(boxes), np.concatenate(levels)
+            levels.append(anchors.grid_anchors(cell, grid.shape, grid.stride))
+        return levels
 
 
 @dataclasses.dataclass(frozen=True)

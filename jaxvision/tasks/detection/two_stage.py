@@ -5,6 +5,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -83,7 +84,7 @@ class TwoStage(Detector):
         crowd: Valid,
     ) -> update.Terms:
         """The losses of one image's anchors."""
-        anchors, _ = map(jnp.asarray, self.model.anchors(size))
+        anchors = jnp.asarray(np.concatenate(self.model.anchors(size)))
         matches = matching.by_iou(
             anchors,
             truth,
