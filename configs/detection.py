@@ -101,7 +101,8 @@ def _faster_rcnn(config):
     if config.data.source.startswith('digit_scenes'):
         _small_stages(config)
         return
-    config.model.options.regions = 100
+    # Anchors of 24 to 192 pixels: published ones are as large for images of this size.
+    config.model.options.update(regions=100, anchor_scale=3.0, extra='pool')
     config.train.init_new = f'{_NEW_PARTS},model/first,model/second'
 
 

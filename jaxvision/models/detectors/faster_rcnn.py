@@ -289,6 +289,7 @@ def make(
     dtype: DTypeLike = jnp.float32,
     param_dtype: DTypeLike = jnp.float32,
     strides: str = '4-8-16-32',
+    extra: Extra = 'none',
     width: int = 256,
     hidden: int = 1024,
     anchor_scale: float = 8.0,
@@ -308,6 +309,8 @@ def make(
         param_dtype: of the parameters.
         strides: pixels of a cell of each map of the backbone, the finest first. A
             published detector adds one map of twice the last stride.
+        extra: maps coarser than the backbone's, see `FeaturePyramid`. A published
+            detector has its published ones.
         width: channels of the pyramid.
         hidden: width of the second stage's dense layers.
         anchor_scale: side of a square anchor, in strides of its level.
@@ -328,7 +331,7 @@ def make(
             that the backbone has no map of a stride.
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
-    layout = PUBLISHED.get(variant) or Layout(variant)
+    layout = PUBLISHED.get(variant) or Layout(variant, extra=extra)
     ratios = (0.5, 1.0, 2.0)
     features = make_features(
         layout.backbone,
