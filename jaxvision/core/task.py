@@ -53,6 +53,8 @@ Update = Callable[[TrainState, Batch], tuple[TrainState, Scalars]]
 Predict = Callable[[Tree, Batch], Batch]
 Evaluate = Callable[[TrainState, Batch], Batch]
 Summarize = Callable[[Records], MetricValues]
+# `(record, annotation) -> record` of one example, arrays by name
+Compact = Callable[[Example, Example], Example]
 # `(records) -> what calibration.json holds`
 Calibrate = Callable[[Records], Json]
 # `(index) -> example`, a prepared example of a split.
@@ -96,6 +98,13 @@ class Evaluation:
             model. None: exports are not measured.
         inputs: `(batch) -> inputs of predict`, if the inputs are made on the device.
             None: the batch holds the inputs.
+        compact: `(record, annotation) -> record` of one example, on the host of the process
+            that read it. It is for outputs that are too large to keep, or that are
+            compared at the annotation's resolution. The first `record` is the row of what
+            `evaluate` returned. `annotation` is the example of the source, whose image
+            may be missing. None: records stay as they are.
+        ragged: names of the arrays of `compact` whose shape differs between examples. In the
+            records each is an array of objects [N], one array for each example.
         calibrate: `(records) -> JSON object`, fitted on the validation split, such as the score
             thresholds of a detector. The engine writes it to calibration.json for the
             best checkpoint, or for the last evaluated state if no metric selects one.
@@ -108,6 +117,8 @@ class Evaluation:
     metrics: Collection[str] = ()
     record: Callable[[Batch, Batch], Batch] | None = None
     inputs: Callable[[Batch], Batch] | None = None
+    compact: Compact | None = None
+    ragged: Collection[str] = ()
     calibrate: Calibrate | None = None
 
 

@@ -248,6 +248,20 @@ def boxes_of(source: Source, row: int) -> Example:
     return {key: example[key] for key in (*BOX_KEYS, 'box_mask') if key in example}
 
 
+def annotation_of(source: Source, row: int) -> Example:
+    """The example of a row, without its image if the source can leave that out.
+
+    Args:
+        source: any source. If it has a method `annotation_of(row)`, the image is not read.
+        row: the number of the example, from 0.
+
+    Raises:
+        Unreadable: The example is damaged or missing.
+    """
+    read = getattr(source, 'annotation_of', None)
+    return read(row) if read else source[row]
+
+
 def at_step(source: Source, step: int) -> Source:
     """The source whose rows are the examples of a training step.
 

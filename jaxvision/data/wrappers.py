@@ -19,6 +19,7 @@ from jaxvision.data.protocol import (
     Source,
     SourceInfo,
     Unreadable,
+    annotation_of,
     boxes_of,
     captions_of,
     contents_of,
@@ -62,6 +63,10 @@ class Wrapper:
     def boxes_of(self, row: int) -> Example:
         """The boxes of a row. The other source has to have some."""
         return boxes_of(self._source, row)
+
+    def annotation_of(self, row: int) -> Example:
+        """The example of a row, without its image if the other source can leave that out."""
+        return annotation_of(self._source, row)
 
     def where(self, row: int) -> str:
         """The name of a row in messages, as the other source gives it."""
@@ -112,6 +117,10 @@ class Subset(Wrapper):
     def boxes_of(self, row: int) -> Example:
         """The boxes of a row."""
         return boxes_of(self._source, int(self._rows[row]))
+
+    def annotation_of(self, row: int) -> Example:
+        """The example of a row, without its image if the other source can leave that out."""
+        return annotation_of(self._source, int(self._rows[row]))
 
     def where(self, row: int) -> str:
         """The name of a row in messages, as the other source gives it."""

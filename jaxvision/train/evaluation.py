@@ -2,6 +2,8 @@
 
 import time
 from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -10,9 +12,10 @@ import numpy as np
 from jaxvision.core.errors import UserError
 from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.state import TrainState
-from jaxvision.core.task import Evaluate, Evaluation, metric_name
-from jaxvision.core.types import MetricValues, Records, Split
+from jaxvision.core.task import Compact, Evaluate, Evaluation, metric_name
+from jaxvision.core.types import Batch, Example, MetricValues, Records, Split
 from jaxvision.data import pipeline
+from jaxvision.data.protocol import Source, annotation_of
 from jaxvision.data.wrappers import Subset
 from jaxvision.train import processes, sharding
 from jaxvision.train.run import Run
@@ -55,7 +58,7 @@ def measure(run: Run, state: TrainState, split: Split) -> tuple[MetricValues, Re
     remarks = []
     main_records = {}
     for name, evaluation in run.task.evaluations.items():
-        records = gather(run, run.evaluate[name], split, state)
+        records = gather(run, run.evaluate[name], split, state, evaluation)
         values = evaluation.summarize(records)
         _check_declared(name, evaluation, values)
         for metric, value in values.items():
@@ -87,16 +90,25 @@ def _check_declared(name: str, evaluation: Evaluation, values: MetricValues) -> 
         )
 
 
-def gather(run: Run, evaluate: Evaluate, split: Split, state: TrainState) -> Records:
+def gather(
+    run: Run,
+    evaluate: Evaluate,
+    split: Split,
+    state: TrainState,
+    evaluation: Evaluation | None = None,
+) -> Records:
     """Compute the records of every example of a split, in order, without padding.
 
     All processes of a run must call it together, and all get all records.
 
     Args:
         run: the run.
-        evaluate: a map that `sharding.compile_evaluate` compiled.
+        evaluate: a map that `sharding.compile_evaluate` compiled. It must not replicate
+            the records of an evaluation with `compact`.
         split: the split.
         state: the state to evaluate.
+        evaluation: the evaluation that says how records are made compact; None: they
+            stay as they are.
 
     Returns:
         {name: array [N, ...]} on the host. 'index' holds the row of each example in the
@@ -118,17 +130,78 @@ def gather(run: Run, evaluate: Evaluate, split: Split, state: TrainState) -> Rec
         on_corrupt=config.on_corrupt,
         counter=run.unreadable,
     )
+    records = _lagging(
+        evaluate(state, batch) for batch in sharding.prefetch(run.mesh, batches)
+    )
+    if evaluation and evaluation.compact:
+        rows = []
+        for batch in records:
+            local = _in_order(sharding.local_rows(batch))
+            rows += _compact_rows(evaluation.compact, run.sources[split], local)
+        rows = sorted(processes.gather(rows), key=lambda row: int(row['index']))
+        return _stacked(rows, evaluation.ragged)
+    return _in_order(_concatenated([jax.device_get(batch) for batch in records]))
+
+
+def _lagging(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yield batches while the next ones are being computed."""
     pending = deque()
-    parts = []
-    for batch in sharding.prefetch(run.mesh, batches):
-        pending.append(evaluate(state, batch))
+    for batch in batches:
+        pending.append(batch)
         if len(pending) > LAG:
-            parts.append(jax.device_get(pending.popleft()))
-    parts += jax.device_get(list(pending))
-    records = _concatenated(parts)
+            yield pending.popleft()
+    yield from pending
+
+
+def _in_order(records: Records) -> Records:
+    """Leave out padding and unreadable examples, and sort the rest by 'index'."""
     rows = np.flatnonzero(records.pop('present'))
     rows = rows[np.argsort(records['index'][rows], kind='stable')]
     return {name: values[rows] for name, values in records.items()}
+
+
+def compact(evaluation: Evaluation, source: Source, records: Records) -> Records:
+    """Make records compact on this process alone.
+
+    Args:
+        evaluation: an evaluation. Without `compact`, `records` are returned.
+        source: the examples.
+        records: arrays [N, ...] as `Evaluation.evaluate` returns them. 'index' holds
+            the row of each example in `source`.
+
+    Returns:
+        The records that `Evaluation.summarize` takes.
+    """
+    if not evaluation.compact:
+        return records
+    rows = _compact_rows(evaluation.compact, source, records)
+    return _stacked(rows, evaluation.ragged)
+
+
+def _compact_rows(compact: Compact, source: Source, records: Records) -> list[Example]:
+    """Make the record of each example compact, with its 'index'."""
+
+    def compact_row(place: int) -> Example:
+        index = records['index'][place]
+        record = {name: values[place] for name, values in records.items()}
+        annotation = annotation_of(source, int(index))
+        return {**compact(record, annotation), 'index': index}
+
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(compact_row, range(len(records['index']))))
+
+
+def _stacked(rows: list[Example], ragged: Collection[str]) -> Records:
+    """Stack the records of examples; ragged arrays become an array of objects."""
+    records = {}
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        if name in ragged:
+            records[name] = np.empty(len(values), object)
+            records[name][:] = values
+        else:
+            records[name] = np.stack(values)
+    return records
 
 
 def _concatenated(parts: list[Records]) -> Records:
@@ -167,11 +240,11 @@ def examples(run: Run, split: Split, count: int) -> Records:
             f'the {split} split of {source.info.name} has no examples: expected at least 1. '
             'Name another split'
         )
-    rows = evenly_spaced(len(source), count)
+    chosen = selected(source, split, count)
     batches = pipeline.eval_batches(
-        Subset(source, rows, split),
+        chosen,
         run.task.prepare,
-        batch_size=min(32, len(rows)),
+        batch_size=min(32, len(chosen)),
         threads=config.threads,
         on_corrupt=config.on_corrupt,
         counter=run.unreadable,
@@ -179,13 +252,18 @@ def examples(run: Run, split: Split, count: int) -> Records:
     stacked = _concatenated(list(batches))
     # The last batch is padded.
     present = stacked.pop('present')
-    left_out = len(rows) - int(present.sum())
+    left_out = len(chosen) - int(present.sum())
     if left_out:
         processes.say(
-            f'{left_out:,} of {len(rows):,} examples of {split} cannot be read and are left '
+            f'{left_out:,} of {len(chosen):,} examples of {split} cannot be read and are left '
             'out'
         )
     return {name: values[present] for name, values in stacked.items()}
+
+
+def selected(source: Source, split: Split, count: int) -> Source:
+    """The examples that `examples` reads: `count` of a split, spread evenly over it."""
+    return Subset(source, evenly_spaced(len(source), count), split)
 
 
 def inputs(run: Run, prepared: Records) -> Records:

@@ -1,6 +1,7 @@
 """Several processes as one run: how they start, agree, stop together and fail together."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ from jax.experimental import multihost_utils
 
 from jaxvision.core.config import difference
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import Json, Tree
+from jaxvision.core.types import Example, Json, Tree
 
 T = TypeVar('T')
 
@@ -95,7 +96,7 @@ def agree(what: str, value: Json) -> None:
     """
     if jax.process_count() == 1:
         return
-    first, *others = [json.loads(text) for text in _gather(json.dumps(value))]
+    first, *others = [json.loads(text) for text in _gather_texts(json.dumps(value))]
     differences = []
     for process, other in enumerate(others, 1):
         if other == first:
@@ -119,7 +120,7 @@ def of_first(value: T) -> T:
     """
     if jax.process_count() == 1:
         return value
-    return json.loads(_gather(json.dumps(value))[0])
+    return json.loads(_gather_texts(json.dumps(value))[0])
 
 
 def arrays_of_first(tree: Tree) -> Tree:
@@ -151,7 +152,7 @@ def expect(path: Path, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.5)
-    answers = _gather(json.dumps(path.exists()))
+    answers = _gather_texts(json.dumps(path.exists()))
     blind = [process for process, answer in enumerate(answers) if answer != 'true']
     if blind:
         raise UserError(
@@ -160,16 +161,57 @@ def expect(path: Path, seconds: float = 60) -> None:
         )
 
 
-def _gather(text: str) -> list[str]:
+def gather(records: list[Example]) -> list[Example]:
+    """Collect the records of all processes, which must all call this.
+
+    Args:
+        records: of this process, each with arrays of any shape by name.
+
+    Returns:
+        The records of process 0, then those of process 1, and so on.
+    """
+    if jax.process_count() == 1:
+        return records
+    gathered = []
+    for data in _gather_bytes(pack(records)):
+        gathered += unpack(data)
+    return gathered
+
+
+def pack(records: list[Example]) -> bytes:
+    """Write records, arrays by name without objects, for `unpack`."""
+    arrays: dict[str, Any] = {}
+    for row, record in enumerate(records):
+        for name, array in record.items():
+            arrays[f'{row}/{name}'] = array
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def unpack(data: bytes) -> list[Example]:
+    """Read the records that `pack` wrote, in their order."""
+    records: dict[int, Example] = {}
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        for path, array in file.items():
+            row, _, name = path.partition('/')
+            records.setdefault(int(row), {})[name] = array
+    return list(records.values())
+
+
+def _gather_texts(text: str) -> list[str]:
     """Collect the text of every process, in the order of the processes."""
-    data = np.frombuffer(text.encode(), np.uint8)
+    return [data.decode() for data in _gather_bytes(text.encode())]
+
+
+def _gather_bytes(content: bytes) -> list[bytes]:
+    """Collect the bytes of every process, in the order of the processes."""
+    data = np.frombuffer(content, np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(data.size))
     padded = np.zeros(sizes.max(), np.uint8)
     padded[: data.size] = data
     rows = multihost_utils.process_allgather(padded)
-    return [
-        row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)
-    ]
+    return [row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)]
 
 
 @contextlib.contextmanager

@@ -119,14 +119,13 @@ class Run(SavedRun):
 
     @functools.cached_property
     def evaluate(self) -> dict[str, Evaluate]:
-        """The compiled map of each evaluation: {name: `(state, batch) -> records`}.
-
-        The records hold 'index' and 'present' of the batch too.
-        """
-        return {
-            name: sharding.compile_evaluate(evaluation.evaluate, self.mesh, self.shapes)
-            for name, evaluation in self.task.evaluations.items()
-        }
+        """The compiled maps by name: `(state, batch) -> records, 'index' and 'present'`."""
+        compiled = {}
+        for name, evaluation in self.task.evaluations.items():
+            compiled[name] = sharding.compile_evaluate(
+                evaluation.evaluate, self.mesh, self.shapes, not evaluation.compact
+            )
+        return compiled
 
     def abstract_batch(self) -> Batch:
         """The global training batch as {name: shape, dtype, sharding}, no arrays."""

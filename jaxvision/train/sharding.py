@@ -179,17 +179,21 @@ def _gathered(mesh: Mesh, state: Tree, *parts: str) -> Tree:
     return state.replace(**gathered)
 
 
-def compile_evaluate(evaluate: Evaluate, mesh: Mesh, state: Tree) -> Evaluate:
+def compile_evaluate(
+    evaluate: Evaluate, mesh: Mesh, state: Tree, is_replicated: bool = True
+) -> Evaluate:
     """Compile the map of an evaluation.
 
     Args:
         evaluate: `(state, batch) -> records [B, ...]`.
         mesh: the devices.
         state: a state, or its shapes.
+        is_replicated: whether every process gets all records. Otherwise they are split
+            like the batch, see `local_rows`.
 
     Returns:
         The compiled map. Its batch must hold 'index' and 'present', which it adds to
-        the records. The records are replicated, so that every process has all of them.
+        the records.
     """
 
     def records(state, batch):
@@ -203,8 +207,27 @@ def compile_evaluate(evaluate: Evaluate, mesh: Mesh, state: Tree) -> Evaluate:
     return jax.jit(
         records,
         in_shardings=(place(mesh, state), split(mesh)),
-        out_shardings=replicated(mesh),
+        out_shardings=replicated(mesh) if is_replicated else split(mesh),
     )
+
+
+def local_rows(records: Batch) -> Records:
+    """Copy this process's part of records to the host.
+
+    Args:
+        records: arrays [B, ...], split over all devices along the first axis.
+
+    Returns:
+        The rows of this process's devices, in the order of the batch.
+    """
+    return {name: _local_rows(array) for name, array in records.items()}
+
+
+def _local_rows(array: jax.Array) -> np.ndarray:
+    shards = sorted(
+        array.addressable_shards, key=lambda shard: shard.index[0].start or 0
+    )
+    return np.concatenate([np.asarray(shard.data) for shard in shards])
 
 
 def put(mesh: Mesh, batch: Records) -> Batch:

@@ -37,6 +37,7 @@ def reference(run: Run, variables: Tree, count: int) -> Reference:
     title = run.task.main_evaluation
     main = run.task.main
     examples = evaluation.examples(run, 'test', count)
+    source = evaluation.selected(run.sources['test'], 'test', count)
     compiled = jax.jit(run.task.predict)
 
     def predict(inputs: Records) -> Records:
@@ -46,7 +47,8 @@ def reference(run: Run, variables: Tree, count: int) -> Reference:
         if not main.record:
             return {}
         records = jax.device_get(jax.jit(main.record)(outputs, examples))
-        metrics = main.summarize({**records, 'index': examples['index']})
+        records['index'] = examples['index']
+        metrics = main.summarize(evaluation.compact(main, source, records))
         return {
             f'eval/{metric_name(title, metric)}': float(value)
             for metric, value in metrics.items()
