@@ -496,7 +496,7 @@ FAULTS = (
     ),
     Fault(
         '23 the canvas fits the largest image so far',
-        'tasks/detection/placement.py',
+        'tasks/shared/placement.py',
         '    map_ = WARPS[rule](pixels.shape[:2], target)\n',
         "    by_rule.most = np.maximum(pixels.shape[:2], getattr(by_rule, 'most', 1))\n"
         '    map_ = WARPS[rule](tuple(by_rule.most.tolist()), target)\n',

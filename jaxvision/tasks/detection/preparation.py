@@ -15,7 +15,8 @@ from jaxvision.data import decode
 from jaxvision.data.protocol import Source, boxes_of
 from jaxvision.image import warp
 from jaxvision.image.warp import Warp
-from jaxvision.tasks.detection import canvases, placement
+from jaxvision.tasks.detection import canvases
+from jaxvision.tasks.shared import placement
 
 FIELDS: Fields = {
     'flip': Field(False, 'Mirror images left to right with probability 0.5.'),
