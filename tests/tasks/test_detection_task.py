@@ -15,10 +15,10 @@ from jaxvision.image.warp import Warp
 from jaxvision.tasks.detection import (
     augmentation,
     evaluation,
-    placement,
     preparation,
     task,
 )
+from jaxvision.tasks.shared import placement
 from jaxvision.train import loop, run, saved, training
 
 

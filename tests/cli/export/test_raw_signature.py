@@ -21,10 +21,10 @@ from jaxvision.tasks.detection import (
     canvases,
     comparison,
     evaluation,
-    placement,
     task,
 )
 from jaxvision.tasks.detection.one_stage import OneStage
+from jaxvision.tasks.shared import placement
 
 PAGE = Path(__file__).parents[3] / 'docs' / 'export.md'
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 32, 48, 3)).astype(np.uint8)
