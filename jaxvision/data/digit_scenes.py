@@ -9,9 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from jaxvision.core.types import Example
 from jaxvision.data import digit_captions
 from jaxvision.data.composed import Composed, Digits
-from jaxvision.data.protocol import (
-    SourceInfo,
-)
+from jaxvision.data.protocol import SourceInfo
 
 CONFIGURATIONS = {'64': (64, 3), '128': (128, 5)}  # side in pixels, most objects
 LENGTHS = (50_000, 1_000)
@@ -86,6 +84,7 @@ def make(configuration: str, data_dir: str = '') -> Composed:
         image_shape=(side, side, 3),
         multi_label=False,
         fingerprint='',
+        semantic_names=('background', *digit_captions.DIGITS),
         holds=(
             'image',
             'captions',

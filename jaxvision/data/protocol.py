@@ -13,8 +13,12 @@ Keys of an example (N objects or latents' size Z, K classes, T frames; pixels ar
     crowd         bool [N], whether a box is a region of many objects
     area          float32 [N], in square pixels, as the annotation has it
     box_mask      bool [N], False for padding; only where N is the same for all images
-    masks         bool [N, H, W], the visible pixels of each object
-    semantic      uint8 [H, W], 0 for background, or 1 + class
+    masks         bool [N, H, W], the visible pixels of each of `boxes`; they may overlap
+    semantic      uint8 [H, W], the class of each pixel of the upright image, a row of
+                  `info.semantic_names`; 255 = ignore
+    instances     int32 [H, W], the object of each pixel of the upright image: 1 to N, or 0 for none
+    instance_classes  int32 [N], the class of each object in `instances`
+    spacing       float32 [2], the height and the width of a pixel in units that a note names
     scene         int32 [N, 5], see `digit_captions`
     row           int32, which example of the source it is (see `wrappers.Numbered`)
     others        {name: list of examples}, read beside it (see `other_examples.WithOthers`)
@@ -43,6 +47,8 @@ from jaxvision.core.types import Example
 Identify = Callable[[Sequence[Path]], list[str]]
 # The keys of an example that are arrays with one row for each box.
 BOX_KEYS = ('boxes', 'box_classes', 'crowd', 'area')
+# The value of `semantic` at pixels that neither train nor count.
+IGNORE = 255
 Rows = Sequence[int] | Int[np.ndarray, 'm']
 Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
 
@@ -73,6 +79,8 @@ class SourceInfo:
         new_classes: whether no example belongs to a class of the training split.
         category_ids: the number of each class in the annotation file, in the order of
             `class_names`; empty: none is given.
+        semantic_names: the name of each value of 'semantic' but 255, in the order of the
+            values; empty: examples do not hold 'semantic'.
         notes: what a user should know of how the data were read: short sentences.
         doubts: what looks wrong in the data: short sentences.
     """
@@ -87,6 +95,7 @@ class SourceInfo:
     frames: int | None = 0
     new_classes: bool = False
     category_ids: tuple[int, ...] = ()
+    semantic_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 

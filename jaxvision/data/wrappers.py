@@ -257,7 +257,7 @@ def in_memory_if_small(source: Source, example_bytes: int) -> Source:
 
     Args:
         source: its examples are arrays of one shape. A source of captions, or of any number of
-            boxes, is returned as it is.
+            boxes or objects, is returned as it is.
         example_bytes: the bytes of one example's image or video.
 
     Returns:
@@ -265,7 +265,8 @@ def in_memory_if_small(source: Source, example_bytes: int) -> Source:
     """
     is_small = len(source) * example_bytes <= _LARGEST_IN_MEMORY
     holds = source.info.holds
-    is_ragged = 'captions' in holds or ('boxes' in holds and 'box_mask' not in holds)
+    is_ragged = 'captions' in holds or 'instance_classes' in holds
+    is_ragged |= 'boxes' in holds and 'box_mask' not in holds
     if is_small and not is_ragged:
         return InMemory(source)
     return source

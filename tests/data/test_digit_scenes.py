@@ -9,7 +9,9 @@ from helpers.data_config import data_config
 from jaxvision.core.errors import UserError
 from jaxvision.data import digit_captions, digit_scenes
 from jaxvision.data.composed import Digits, read_digits
+from jaxvision.data.protocol import annotation_of
 from jaxvision.data.sources import open_source
+from jaxvision.data.wrappers import Subset
 
 
 def opened(name, split='train', **fields):
@@ -88,6 +90,18 @@ def test_masks_are_of_the_ink_and_tell_the_digit(scenes):
         alone = scene['masks'].any(0)
         brightest = scene['image'].max(-1)
         assert brightest[alone].mean() > 110 and brightest[~alone].mean() < 60
+
+
+def test_the_values_of_the_label_map_have_names(source, scenes):
+    names = source.info.semantic_names
+    assert names == ('background', *source.info.class_names)
+    two_rows = Subset(source, np.array([4, 1]), 'two')
+    semantic = annotation_of(two_rows, 0)['semantic']
+    np.testing.assert_array_equal(semantic, scenes[4]['semantic'])
+    for scene in scenes[:100]:
+        digits = {names[digit + 1] for digit in scene['scene'][:, 0] if digit >= 0}
+        visible = {names[value] for value in np.unique(scene['semantic'])}
+        assert visible == {'background', *digits}
 
 
 def test_a_color_is_seen_in_the_pixels(scenes):
