@@ -15,6 +15,7 @@ A model is a Python module with a function
   - `edsr`: `scale`, the factor of enlargement, and `channels`.
   - `dense_detector`, `faster_rcnn`, `retinanet`, `rt_detr`, `yolox`: `num_classes`, without the
     background.
+  - `segmentation_unet`: `num_classes`, the number of logits of a pixel.
   - `unet`: `channels`.
   - `forecaster`: `frames`, the number of predicted frames, and `image_shape` of a frame.
   - `frame_scorer`: nothing.
@@ -40,6 +41,7 @@ BY_FOLDER = {
     ),
     'detectors': ('dense_detector', 'faster_rcnn', 'retinanet', 'rt_detr', 'yolox'),
     'generators': ('dcgan', 'edsr', 'r3gan', 'sngan', 'unet'),
+    'segmenters': ('segmentation_unet',),
     'sequence': (
         'conv_lstm_net',
         'forecaster',
@@ -59,5 +61,6 @@ NAMES = {
     **_modules('backbones'),
     **_modules('detectors'),
     **_modules('generators'),
+    **_modules('segmenters'),
     **_modules('sequence'),
 }

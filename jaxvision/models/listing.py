@@ -112,6 +112,9 @@ def _kind(name: str, variant: str) -> Kind:
     if name in models.BY_FOLDER['detectors']:
         image = _array(224, 224, 3)
         return Kind('detection', dict(num_classes=80), ((image,),))
+    if name in models.BY_FOLDER['segmenters']:
+        image = _array(224, 224, 3)
+        return Kind('segmentation', dict(num_classes=21), ((image,),))
     if name in ('conv_lstm_net', 'frame_average', 'lrcn'):
         return Kind('videos', dict(num_classes=10), (_video(64, 64, 3),))
     if name == 'frame_scorer':

@@ -12,7 +12,7 @@ Labels = Int[Array, 'b']
 Keys = Key[Array, 'b'] | None
 # Intermediate arrays by name.
 Intermediates = dict[str, Array]
-# Outputs of a detector by name.
+# Outputs of a detector or a segmenter by name.
 Predictions = dict[str, Array]
 # What a model returns: outputs of each example, and its intermediates.
 Outputs = tuple[Float[Array, 'b n'], Intermediates]

@@ -1,0 +1,1 @@
+"""Segmenters: networks that give the logits of the classes at every pixel."""

@@ -1,0 +1,81 @@
+"""Feature maps of backbones, and logits at the size of an image."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxvision.core.errors import UserError
+from jaxvision.image.types import Size
+from jaxvision.models.types import Images
+
+# A multiple of all strides of a backbone.
+_SIDE = 1024
+
+Logits = Float[Array, 'b h w k']
+Resized = Float[Array, 'b h2 w2 k']
+Padded = Float[Array, 'b h2 w2 c']
+
+
+def resized(logits: Logits, size: Size) -> Resized:
+    """Resize logits bilinearly to the size of an image.
+
+    The centres of pixels are at half integers (`align_corners=False` of PyTorch), and a
+    reduction takes no means over pixels (no antialiasing).
+
+    Args:
+        logits: [B, h, w, K].
+        size: (height, width) of the result, pixels.
+
+    Returns:
+        [B, height, width, K] in the dtype of the logits.
+    """
+    if logits.shape[1:3] == tuple(size):
+        return logits
+    shape = (logits.shape[0], *size, logits.shape[3])
+    return jax.image.resize(logits, shape, 'bilinear', antialias=False)
+
+
+def padded(image: Images, multiple: int) -> Padded:
+    """Repeat the last row and column until height and width are multiples of a number.
+
+    Args:
+        image: [B, H, W, C].
+        multiple: of pixels.
+
+    Returns:
+        [B, H2, W2, C] with the image at the top left; the image itself if it fits.
+    """
+    _, height, width, _ = image.shape
+    below = -height % multiple
+    right = -width % multiple
+    if not below and not right:
+        return image
+    return jnp.pad(image, ((0, 0), (0, below), (0, right), (0, 0)), mode='edge')
+
+
+def strides_of(backbone: nn.Module) -> tuple[int, ...]:
+    """List the strides of a backbone's feature maps in pixels, the finest first.
+
+    Shapes are computed for an image of 1,024 pixels a side, without any numbers.
+
+    Args:
+        backbone: called as `backbone(image)`. It returns (features, intermediates).
+
+    Raises:
+        UserError: The backbone has no feature maps of two or more strides.
+    """
+    image = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, 3), jnp.float32)
+    initialised = functools.partial(backbone.init_with_output, jax.random.key(0))
+    (_, intermediates), _ = jax.eval_shape(initialised, image)
+    sides = {x.shape[1] for x in intermediates.values() if len(x.shape) == 4}
+    strides = sorted(_SIDE // side for side in sides if _SIDE % side == 0)
+    if len(strides) < 2:
+        raise UserError(
+            'model.variant: expected a backbone with feature maps of at least two sizes, '
+            f'but its strides are {strides}. Choose another one, such as '
+            "'resnet:18'"
+        )
+    return tuple(strides)
