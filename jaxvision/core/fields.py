@@ -159,7 +159,7 @@ COMMON: Fields = {
         'source': Field(
             '',
             'Dataset: a TFDS name, an embedded dataset, folder:DIR, videos:DIR, '
-            'captions:JSON, coco:DIR, voc:DIR, yolo:YAML or boxes:CSV.',
+            'captions:JSON, coco:DIR, voc:DIR, yolo:YAML, boxes:CSV or masks:DIR.',
         ),
         'dir': Field(
             '', 'Folder of the TFDS datasets; empty: the default folder of TFDS.'

@@ -186,7 +186,7 @@ class BoxDataset:
             name=self._listing.name,
             split=split,
             class_names=names,
-            image_shape=_image_shape(sizes),
+            image_shape=headers.common_shape(sizes),
             multi_label=False,
             fingerprint=fingerprint(split, names, listed),
             holds=('image', *BOX_KEYS),
@@ -328,19 +328,3 @@ def _digest(objects: Example) -> str:
         digest.update(objects[key].tobytes())
         digest.update(b'|')
     return digest.hexdigest()[:16]
-
-
-def _image_shape(
-    sizes: Sequence[headers.Size | None],
-) -> tuple[int | None, int | None, int]:
-    """(height, width, 3), with None for a side in which images differ."""
-    heights = {size and size.height for size in sizes}
-    widths = {size and size.width for size in sizes}
-    return _only(heights), _only(widths), 3
-
-
-def _only(sides: set[int | None]) -> int | None:
-    """The only side of a set, None if there are several."""
-    if len(sides) == 1:
-        return next(iter(sides))
-    return None

@@ -303,16 +303,30 @@ def opened(data: bytes) -> 'Iterator[tuple[Image.Image, pillow_modes.Meaning]]':
         Unreadable: The image is damaged, in no known format, or too large. Any error
             inside the block becomes `Unreadable` too.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
+
+    with opened_as_stored(data) as image:
+        meaning = pillow_modes.meaning(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        yield image, meaning
+
+
+@contextlib.contextmanager
+def opened_as_stored(data: bytes) -> 'Iterator[Image.Image]':
+    """Open encoded bytes with Pillow in a `with` block, before EXIF turns the image.
+
+    Raises:
+        Unreadable: The image is damaged, in no known format, or too large. Any error
+            inside the block becomes `Unreadable` too.
+    """
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(data)) as image:
             _refuse_bomb(image.height, image.width)
             if image.format == 'EPS':  # Pillow would let Ghostscript run it.
                 raise Unreadable('PostScript is a program, not an image')
-            meaning = pillow_modes.meaning(image)
-            ImageOps.exif_transpose(image, in_place=True)
-            yield image, meaning
+            yield image
     except Image.UnidentifiedImageError as error:
         if data.startswith((b'II*\0', b'MM\0*')):
             reason = 'a TIFF whose kind of pixels Pillow does not read'

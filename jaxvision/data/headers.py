@@ -80,6 +80,26 @@ def size_of(encoded: Path | bytes) -> Size | None:
     return Size(height, width, orientation)
 
 
+def common_shape(
+    sizes: Sequence[Size | None],
+) -> tuple[int | None, int | None, int]:
+    """(height, width, 3) of RGB images; None stands for a side in which they differ.
+
+    Args:
+        sizes: of the images; None: the header cannot be read.
+    """
+    heights = {size and size.height for size in sizes}
+    widths = {size and size.width for size in sizes}
+    return _only(heights), _only(widths), 3
+
+
+def _only(sides: set[int | None]) -> int | None:
+    """The only side of a set, None if there are several."""
+    if len(sides) == 1:
+        return next(iter(sides))
+    return None
+
+
 def _orientation(image: 'Image.Image') -> int:
     """The orientation in EXIF; 1 if it is none of 1 to 8, or damaged."""
     try:

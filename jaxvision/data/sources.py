@@ -177,6 +177,12 @@ def _open_boxes(scheme: str, place: str, images: str, identify: Identify) -> Dat
     return boxes_readers.open_dataset(scheme, place, images, identify)
 
 
+def _open_masks(place: str, images: str, identify: Identify) -> Dataset:
+    from jaxvision.data import masks_dataset
+
+    return masks_dataset.open_folder(place, identify)
+
+
 def _open_embedded(name: str, configuration: str, data_dir: str) -> Dataset:
     from jaxvision.data import embedded, tfds_source
 
@@ -221,6 +227,7 @@ SCHEMES: dict[str, Callable[[str, str, Identify], Dataset]] = {
     'coco': functools.partial(_open_boxes, 'coco'),
     'voc': functools.partial(_open_boxes, 'voc'),
     'yolo': functools.partial(_open_boxes, 'yolo'),
+    'masks': _open_masks,
 }
 
 # The schemes whose annotation files may lie elsewhere than the images.
