@@ -37,7 +37,7 @@ def test_maps_and_logits_have_the_expected_sizes():
     }
     assert outputs.keys() == {'logits'}
     joined = variables['params']['up1']['conv1']['kernel']
-    assert joined.shape == (3, 3, 32 + 4, 16)
+    assert joined.shape == (3, 3, 16 + 4, 16)
 
 
 @pytest.mark.parametrize('options', [{}, {'finest': 2, 'upsampling': 'bilinear'}])
