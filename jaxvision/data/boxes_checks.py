@@ -11,6 +11,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
 from jaxvision.data.headers import Size
 from jaxvision.data.labelled_files import count
+from jaxvision.data.segmentations import Segmentation, Shapes
 
 # The class of a box in an annotation file, by name or by number.
 Label = str | int
@@ -32,6 +33,7 @@ class AnnotatedImage:
             image.
         crowd: whether each box is a region of many objects.
         area: of each object in square pixels; NaN: not given.
+        outlines: of each object, None for objects with a box alone; empty: the format has none.
     """
 
     path: Path
@@ -40,6 +42,23 @@ class AnnotatedImage:
     boxes: Boxes
     crowd: Bool[np.ndarray, 'n']
     area: Float[np.ndarray, 'n']
+    outlines: tuple[Segmentation | None, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """The objects of the images of a split that can be used.
+
+    Attributes:
+        objects: the read-only arrays 'boxes', 'box_classes', 'crowd' and 'area' of each image, a
+            row for each box that remains.
+        shapes: the outlines of these boxes in each image; None for an image without a header.
+        notes: of what was dropped or changed.
+    """
+
+    objects: list[Example]
+    shapes: list[Shapes | None]
+    notes: list[str]
 
 
 class Findings:
@@ -86,6 +105,7 @@ _OUTSIDE = 'outside of the image dropped'
 _CLIPPED = 'partly outside of the image clipped to it'
 _REPEATED = 'equal to another one of its class kept'
 _ODD_AREA = "with an area that is no positive number: the box's area is used"
+_OTHER_SIZE = 'with run lengths of another size than the image: the box is the mask'
 _NO_HEADER = 'whose header cannot be read, without boxes'
 _ROTATED = 'with boxes of the image as stored: they are turned as EXIF says'
 _UNSURE = (
@@ -100,7 +120,7 @@ def checked(
     sizes: Sequence[Size | None],
     classes: Mapping[Label, int],
     is_relative: bool = False,
-) -> tuple[list[Example], list[str]]:
+) -> Checked:
     """Check the boxes of a split, and express them in pixels of the upright images.
 
     Boxes are clipped to their image. A box is dropped if it has no area, lies outside,
@@ -117,10 +137,6 @@ def checked(
             dropped.
         is_relative: whether coordinates are fractions of the upright image.
 
-    Returns:
-        (the read-only arrays 'boxes', 'box_classes', 'crowd' and 'area' of each image,
-        a row for each box that remains; notes of what was dropped or changed).
-
     Raises:
         UserError: An annotation gives a size that its image has neither upright nor as
             stored.
@@ -128,16 +144,19 @@ def checked(
     _check_sizes(images, sizes)
     findings = Findings()
     objects = []
+    shapes = []
     for image, size in zip(images, sizes, strict=True):
         if size is None:
             findings.add(_NO_HEADER, 1, image.path)
             objects.append(_no_objects())
+            shapes.append(None)
             continue
         boxes = _upright_boxes(image, size, is_relative, findings)
-        arrays = _kept(image, boxes, size, classes, findings)
-        findings.add(_EMPTY, int(not len(arrays['boxes'])), image.path)
+        arrays, kept = _kept(image, boxes, size, classes, findings)
+        findings.add(_EMPTY, int(not len(kept)), image.path)
         objects.append(arrays)
-    return objects, findings.notes()
+        shapes.append(_shapes(image, size, kept, is_relative, findings))
+    return Checked(objects, shapes, findings.notes())
 
 
 def clipped(boxes: Boxes, height: int, width: int) -> Boxes:
@@ -236,8 +255,8 @@ def _kept(
     size: Size,
     classes: Mapping[Label, int],
     findings: Findings,
-) -> Example:
-    """The arrays of the boxes that can be used."""
+) -> tuple[Example, list[int]]:
+    """The arrays of the boxes that can be used, and their rows in the annotation."""
     class_numbers = [classes.get(label, -1) for label in image.labels]
     numbers = np.array(class_numbers, np.int32)
     inner = clipped(boxes, size.height, size.width)
@@ -272,7 +291,33 @@ def _kept(
     # The same arrays are given out at each reading of an example.
     for array in arrays.values():
         array.setflags(write=False)
-    return arrays
+    return arrays, np.flatnonzero(usable).tolist()
+
+
+def _shapes(
+    image: AnnotatedImage,
+    size: Size,
+    kept: Sequence[int],
+    is_relative: bool,
+    findings: Findings,
+) -> Shapes:
+    """The outlines of the boxes that can be used, in the frame of the annotation.
+
+    Run lengths of another size than the frame count as no outline.
+    """
+    is_turned = image.size == size.stored and size.stored != size.upright
+    frame = size.stored if is_turned else size.upright
+    outlines = []
+    for row in kept:
+        outline = image.outlines[row] if image.outlines else None
+        if outline and is_relative:
+            outline = outline.scaled(*frame)
+        if outline and outline.size not in (None, frame):
+            findings.add(_OTHER_SIZE, 1, image.path)
+            outline = None
+        outlines.append(outline)
+    orientation = size.orientation if is_turned else 1
+    return Shapes(tuple(outlines), frame, orientation)
 
 
 def _repeated(

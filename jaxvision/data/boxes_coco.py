@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Value
-from jaxvision.data import walk
+from jaxvision.data import segmentations, walk
 from jaxvision.data.annotation_files import (
     as_list,
     as_object,
@@ -248,7 +248,8 @@ def _object(file: Path, entry: Value) -> tuple[int | str, Object]:
         )
     x, y, width, height = sides
     edges = (y, x, y + height, x + width)
-    return image, Object(category, edges, bool(crowd), _area(file, area))
+    outline = segmentations.of_coco(fields.get('segmentation'))
+    return image, Object(category, edges, bool(crowd), _area(file, area), outline)
 
 
 def _area(file: Path, value: Value) -> float:

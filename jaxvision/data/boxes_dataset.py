@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,14 @@ import numpy as np
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
-from jaxvision.data import boxes_checks, class_names, content, files, headers
+from jaxvision.data import (
+    boxes_checks,
+    class_names,
+    content,
+    files,
+    headers,
+    segmentations,
+)
 from jaxvision.data.boxes_checks import AnnotatedImage, Label
 from jaxvision.data.labelled_files import count, find_split, printable, some
 from jaxvision.data.protocol import (
@@ -20,9 +28,14 @@ from jaxvision.data.protocol import (
     Identify,
     RowSource,
     SourceInfo,
+    Unreadable,
     fingerprint,
 )
+from jaxvision.data.segmentations import BACKGROUND, Segmentation, Shapes
 from jaxvision.data.split_names import SPLITS
+
+# Of objects in a label map: 0 is the background, and 255 is ignored.
+_MOST_CLASSES = 254
 
 # ymin, xmin, ymax, xmax
 Box = tuple[float, float, float, float]
@@ -36,12 +49,14 @@ class Object(NamedTuple):
         box: its edges (ymin, xmin, ymax, xmax), in pixels or as fractions of the image.
         crowd: whether the box is a region of many objects.
         area: in square pixels; NaN if the file has none.
+        outline: of its pixels; None: the object has only a box.
     """
 
     label: Label
     box: Box
     crowd: bool = False
     area: float = math.nan
+    outline: Segmentation | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +97,7 @@ def annotated(
         boxes=np.array([item.box for item in objects], np.float64).reshape(-1, 4),
         crowd=np.array([item.crowd for item in objects], bool),
         area=np.array([item.area for item in objects], np.float64),
+        outlines=tuple(item.outline for item in objects),
     )
 
 
@@ -141,6 +157,9 @@ class BoxDataset:
             split: list(images) for split, images in listing.images.items() if images
         }
         self.splits = tuple(self._images)
+        self._has_outlines = any(
+            any(image.outlines) for images in self._images.values() for image in images
+        )
         if 'train' not in self.splits:
             raise UserError(
                 f'{listing.name} has no training images. The splits with images are: '
@@ -169,31 +188,41 @@ class BoxDataset:
         contents = self._identify(paths)
         sizes = headers.sizes(paths)
         labels = {label: row for row, label in enumerate(self._listing.classes)}
-        objects, notes = boxes_checks.checked(
-            images, sizes, labels, self._listing.is_relative
-        )
+        checked = boxes_checks.checked(images, sizes, labels, self._listing.is_relative)
+        objects = checked.objects
+        notes = checked.notes
         if not any(len(item['boxes']) for item in objects):
             dropped = ''.join(f'. {note}' for note in notes)
             raise UserError(
                 f'{self._listing.name}: no box of the split {split} is usable{dropped}'
             )
         names = tuple(self._listing.classes.values())
+        shapes = checked.shapes if self._has_outlines else []
         listed = [
             (path.name, identity, _digest(item))
             for path, identity, item in zip(paths, contents, objects, strict=True)
         ]
+        holds = ('image', *BOX_KEYS)
+        semantic_names = ()
+        if self._has_outlines:
+            notes = [*notes, *_notes_on_outlines(shapes, names)]
+            holds = (*holds, 'masks')
+            if len(names) <= _MOST_CLASSES:
+                holds = (*holds, 'semantic')
+                semantic_names = (BACKGROUND, *names)
         info = SourceInfo(
             name=self._listing.name,
             split=split,
             class_names=names,
             image_shape=headers.common_shape(sizes),
             multi_label=False,
-            fingerprint=fingerprint(split, names, listed),
-            holds=('image', *BOX_KEYS),
+            fingerprint=fingerprint(split, names, listed, *_digests(shapes)),
+            holds=holds,
             category_ids=self._listing.category_ids,
+            semantic_names=semantic_names,
             notes=self.notes + printable(f'{split}: {note}' for note in notes),
         )
-        return BoxSource(info, paths, contents, objects)
+        return BoxSource(info, paths, contents, objects, shapes)
 
     def has_answers(self, split: str) -> bool:
         """Whether some image of a split has a box, before any check.
@@ -241,6 +270,7 @@ class BoxSource(RowSource):
         paths: Sequence[Path],
         contents: Sequence[str],
         objects: Sequence[Example],
+        shapes: Sequence[Shapes | None] = (),
     ):
         """Take what `BoxDataset.open` has checked.
 
@@ -248,23 +278,51 @@ class BoxSource(RowSource):
             info: of the split.
             paths: of the images.
             contents: what identifies the content of each image.
-            objects: the keys of each example besides its image.
+            objects: the boxes of each image, with their classes, crowds and areas.
+            shapes: the outlines of each image; None: it has no objects; empty: the dataset has
+                no outlines.
         """
         self.info = info
         self._paths = paths
         self._contents = contents
         self._objects = objects
+        self._shapes = shapes
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, row: int) -> Example:
         image = files.read(str(self._paths[row]))
-        return {'image': image, **self.boxes_of(row)}
+        return {'image': image, **self.annotation_of(row)}
+
+    def annotation_of(self, row: int) -> Example:
+        """The example of a row, without its image. Masks are rasterised at each call."""
+        example = self.boxes_of(row)
+        if not {'masks', 'semantic'} & set(self.info.holds):
+            return example
+        shapes = self._shapes[row]
+        if shapes is None:
+            raise Unreadable(
+                'its header cannot be read, so that its masks have no size'
+            )
+        masks = segmentations.masks(shapes, example['boxes'])
+        if 'semantic' in self.info.holds:
+            example['semantic'] = segmentations.semantic(
+                masks, example['box_classes'], example['crowd']
+            )
+        if 'masks' in self.info.holds:
+            example['masks'] = masks
+        return example
 
     def boxes_of(self, row: int) -> Example:
         """'boxes', 'box_classes', 'crowd' and 'area' of a row, without its image."""
         return dict(self._objects[row])
+
+    def without(self, keys: Sequence[str]) -> 'BoxSource':
+        """The source whose examples lack some keys. Only masks and label maps are left out."""
+        optional = {'masks', 'semantic'}
+        info = self.info.without(list(optional.intersection(keys)))
+        return BoxSource(info, self._paths, self._contents, self._objects, self._shapes)
 
     def contents(self) -> Sequence[str]:
         """The digest of each row's image, or what else `identify` gave for it."""
@@ -319,6 +377,35 @@ def left_out(number_of_files: int, noun: str, reason: str, first: str) -> str:
 def _split_order(split: str) -> int:
     known = (*SPLITS, split)
     return known.index(split)
+
+
+def _digests(shapes: Sequence[Shapes | None]) -> list[str]:
+    """A hash for each image of its outlines."""
+    digests = []
+    for item in shapes:
+        outlines = item.outlines if item else ()
+        listed = [outline.digest() if outline else '' for outline in outlines]
+        digests.append(fingerprint(item and item.orientation, listed))
+    return digests
+
+
+def _notes_on_outlines(
+    shapes: Sequence[Shapes | None], names: Sequence[str]
+) -> list[str]:
+    """Notes of objects without an outline in a dataset with outlines, and of many classes."""
+    outlines = itertools.chain(*(item.outlines for item in shapes if item))
+    missing = sum(outline is None for outline in outlines)
+    notes = []
+    if missing:
+        notes.append(
+            f'{count(missing, "object")} without an outline: the box is the mask'
+        )
+    if len(names) > _MOST_CLASSES:
+        notes.append(
+            f'{len(names):,} classes are too many for a label map of 8 bits: examples hold masks '
+            'alone'
+        )
+    return notes
 
 
 def _digest(objects: Example) -> str:

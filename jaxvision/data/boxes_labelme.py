@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Value
-from jaxvision.data import walk
+from jaxvision.data import segmentations, walk
 from jaxvision.data.annotation_files import (
     as_list,
     as_object,
@@ -44,8 +46,8 @@ def read(place: str) -> BoxListing:
     A folder directly in `place` with the name of a split, such as train or val, is that
     split. JSON files outside of such folders are then left out with a note. Without
     such folders, all images are 'train'. A polygon or a rotated rectangle becomes its
-    bounding box. Other shapes, such as circles, and images without a JSON file are left
-    out with a note.
+    bounding box and its mask. Other shapes, such as circles, and images without a JSON
+    file are left out with a note.
 
     Args:
         place: the folder.
@@ -199,7 +201,10 @@ def _object(file: Path, shape: Value, other_shapes: Counter[str]) -> Object | No
     if not name:
         raise UserError(f'{file}: the label of a shape is empty')
     xs, ys = _coordinates(file, fields.get('points'), _POINTS[kind])
-    return Object(name, bounding_box(xs, ys))
+    outline = None
+    if kind != 'rectangle':
+        outline = segmentations.of_polygons([np.stack([xs, ys], axis=-1)])
+    return Object(name, bounding_box(xs, ys), outline=outline)
 
 
 def _coordinates(

@@ -6,11 +6,12 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import yaml
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Json, Value
-from jaxvision.data import walk
+from jaxvision.data import segmentations, walk
 from jaxvision.data.annotation_files import (
     check_files,
     clean_text,
@@ -55,7 +56,7 @@ def read(place: str, images: str = '') -> BoxListing:
 
     The labels of images/NAME.jpg are in labels/NAME.txt, or beside the image if no folder `images`
     is in its path. An image without such a file has no objects. A polygon becomes its
-    bounding box. With `kpt_shape`, key points are not read.
+    bounding box and its mask. With `kpt_shape`, key points are not read.
 
     Args:
         place: the YAML file, with `names`, `train`, `val` and perhaps `path` and `test`.
@@ -325,7 +326,8 @@ def _object(where: str, words: Sequence[str], has_keypoints: bool) -> Object:
     if is_polygon:
         xs = coordinates[0::2]
         ys = coordinates[1::2]
-        return Object(int(label), bounding_box(xs, ys))
+        outline = segmentations.of_polygons([np.stack([xs, ys], axis=-1)])
+        return Object(int(label), bounding_box(xs, ys), outline=outline)
     x, y, width, height = coordinates
     box = (y - height / 2, x - width / 2, y + height / 2, x + width / 2)
     return Object(int(label), box)

@@ -27,8 +27,8 @@ from jaxvision.data.labelled_files import count, some
 from jaxvision.data.masks_reading import Kind, StoredMask
 from jaxvision.data.masks_table import NAME, OBJECTS, ClassTable
 from jaxvision.data.protocol import IGNORE, Unreadable
+from jaxvision.data.segmentations import BACKGROUND
 
-BACKGROUND = 'background'
 OBJECT = 'object'
 _MOST_CLASSES = 255
 _MOST_COLORS = 64  # that are classes without a table

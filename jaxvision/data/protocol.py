@@ -104,6 +104,12 @@ class SourceInfo:
         """Whether examples hold 'label', so that the source has a method `labels`."""
         return 'label' in self.holds
 
+    def without(self, keys: Sequence[str]) -> 'SourceInfo':
+        """The description of a source whose examples lack some keys."""
+        holds = tuple(key for key in self.holds if key not in keys)
+        names = self.semantic_names if 'semantic' in holds else ()
+        return dataclasses.replace(self, holds=holds, semantic_names=names)
+
     def check_holds(self, *names: str) -> None:
         """Check that an example has all of these keys.
 
@@ -269,6 +275,20 @@ def annotation_of(source: Source, row: int) -> Example:
     """
     read = getattr(source, 'annotation_of', None)
     return read(row) if read else source[row]
+
+
+def without(source: Source, keys: Sequence[str]) -> Source:
+    """The source whose examples lack some keys, so that reading costs less.
+
+    Args:
+        source: any source; it may have a method `without(keys)`.
+        keys: of an example that are not needed, such as 'masks'.
+
+    Returns:
+        A source of the same rows. `source` itself if it cannot leave keys out.
+    """
+    change = getattr(source, 'without', None)
+    return change(keys) if change else source
 
 
 def at_step(source: Source, step: int) -> Source:

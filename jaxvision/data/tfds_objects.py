@@ -53,8 +53,8 @@ def example(
     )
     classes = {label: label for label in labels if label >= 0}
     size = _size(image)
-    (arrays,), _ = boxes_checks.checked([annotated], [size], classes, is_relative=True)
-    return arrays
+    checked = boxes_checks.checked([annotated], [size], classes, is_relative=True)
+    return checked.objects[0]
 
 
 def _size(image: bytes | np.ndarray) -> headers.Size | None:

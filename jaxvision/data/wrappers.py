@@ -1,5 +1,6 @@
 """Sources made of another source: some of its rows, changed examples, all of it in memory."""
 
+import copy
 import dataclasses
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from jaxvision.data.protocol import (
     captions_of,
     contents_of,
     fingerprint,
+    without,
 )
 
 Chosen = Int[np.ndarray, 'm']
@@ -67,6 +69,15 @@ class Wrapper:
     def annotation_of(self, row: int) -> Example:
         """The example of a row, without its image if the other source can leave that out."""
         return annotation_of(self._source, row)
+
+    def without(self, keys: Sequence[str]) -> 'Wrapper':
+        """A wrapper of the other source without some keys, see `protocol.without`."""
+        source = without(self._source, keys)
+        left_out = set(self._source.info.holds) - set(source.info.holds)
+        wrapper = copy.copy(self)
+        wrapper._source = source
+        wrapper.info = self.info.without(list(left_out))
+        return wrapper
 
     def where(self, row: int) -> str:
         """The name of a row in messages, as the other source gives it."""
@@ -217,6 +228,10 @@ class InMemory(Wrapper):
         batch = self.batch(rows)
         examples = zip(*batch.values(), strict=True)
         return [dict(zip(batch, values, strict=True)) for values in examples]
+
+    def without(self, keys: Sequence[str]) -> 'InMemory':
+        """The source itself: its arrays are in memory already."""
+        return self
 
     def batch(self, rows: Rows) -> dict[str, np.ndarray]:
         """Arrays [len(rows), ...] by key, copied, in the order of `rows`.

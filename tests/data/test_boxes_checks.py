@@ -20,8 +20,13 @@ CLASSES = {'a': 0, 'b': 1}
 
 def check(*objects, size=SIZE, says=None, is_relative=False):
     image = annotated(Path('x/one.png'), list(objects), says)
-    (arrays,), notes = boxes_checks.checked([image], [size], CLASSES, is_relative)
-    return arrays, notes
+    checked = boxes_checks.checked([image], [size], CLASSES, is_relative)
+    return checked.objects[0], checked.notes
+
+
+def check_file(path, image):
+    checked = boxes_checks.checked([image], headers.sizes([path]), CLASSES)
+    return checked.objects[0], checked.notes
 
 
 def test_usable_boxes_stay_as_they_are():
@@ -128,12 +133,12 @@ def test_boxes_turn_with_the_image_in_every_orientation(tmp_path, suffix, orient
 def test_boxes_of_the_stored_image_are_turned_and_counted(tmp_path, orientation):
     path = write_image(tmp_path / 'a.png', orientation=orientation)
     image = annotated(path, [Object('a', (4, 20, 12, 36))], (30, 40))
-    (arrays,), notes = boxes_checks.checked([image], headers.sizes([path]), CLASSES)
+    arrays, notes = check_file(path, image)
     expected = boxes_checks.turned(image.boxes, 30, 40, orientation)
     assert arrays['boxes'].tolist() == expected.tolist()
     assert '1 image with boxes of the image as stored' in notes[0]
     upright = dataclasses.replace(image, size=(40, 30))
-    (arrays,), notes = boxes_checks.checked([upright], headers.sizes([path]), CLASSES)
+    arrays, notes = check_file(path, upright)
     assert arrays['boxes'].tolist() == [[4, 20, 12, 30]]
     assert len(notes) == 1 and 'clipped' in notes[0]
 
@@ -142,7 +147,7 @@ def test_boxes_of_the_stored_image_are_turned_and_counted(tmp_path, orientation)
 def test_an_orientation_that_no_size_tells_is_counted(tmp_path, orientation, says):
     path = write_image(tmp_path / 'a.png', orientation=orientation)
     image = annotated(path, [Object('a', (1, 2, 3, 4))], says)
-    (arrays,), notes = boxes_checks.checked([image], headers.sizes([path]), CLASSES)
+    arrays, notes = check_file(path, image)
     assert arrays['boxes'].tolist() == [[1, 2, 3, 4]]
     assert 'that EXIF turns or mirrors' in notes[0]
 
@@ -196,7 +201,7 @@ def test_notes_count_over_images_and_name_the_first():
         annotated(Path(f'{name}.png'), number * [Object('a', (1, 1, 1, 1))])
         for name, number in (('one', 0), ('two', 2), ('three', 1))
     ]
-    _, notes = boxes_checks.checked(images, 3 * [SIZE], CLASSES)
+    notes = boxes_checks.checked(images, 3 * [SIZE], CLASSES).notes
     assert notes == [
         '3 images without a box kept, the first in one.png',
         '3 boxes without area dropped, the first in two.png',

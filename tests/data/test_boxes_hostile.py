@@ -84,6 +84,9 @@ def check(source, folder):
         example = dataset[row]
         lengths = {len(example[key]) for key in PARTS}
         assert len(lengths) == 1
+        if 'masks' in dataset.info.holds:
+            assert example['masks'].shape == (*lengths, *example['semantic'].shape)
+            assert example['semantic'].shape == (30, 40)
         assert np.isfinite(example['boxes']).all()
         assert (example['boxes'][:, 2:] > example['boxes'][:, :2]).all()
 
@@ -199,7 +202,14 @@ def write_mutated_json(data, path):
 @given(data=st.data())
 def test_coco(secret, data):
     write_image(secret / 'a.png')
-    objects = [(1, 1, BOX), (1, 2, BOX, {'iscrowd': 1, 'area': 2.5})]
+    polygon = {'segmentation': [[1, 2, 4, 2, 4, 6]]}
+    runs = {'size': [30, 40], 'counts': [100, 50, 1050]}
+    text = {'size': [30, 40], 'counts': 'T3b1jP1'}
+    objects = [
+        (1, 1, BOX, polygon),
+        (1, 2, BOX, {'iscrowd': 1, 'area': 2.5, 'segmentation': runs}),
+        (1, 2, BOX, {'segmentation': text}),
+    ]
     path = write_coco(secret / 'c.json', [(1, 'a.png', 40, 30)], objects)
     write_mutated_json(data, path)
     check(f'coco:{path}', secret)
@@ -211,7 +221,8 @@ def test_labelme(secret, data):
     write_image(secret / 'a.png')
     fields = {
         'shapes': [
-            {'label': 'a', 'points': [[1, 2], [3, 4]], 'shape_type': 'rectangle'}
+            {'label': 'a', 'points': [[1, 2], [3, 4]], 'shape_type': 'rectangle'},
+            {'label': 'a', 'points': [[1, 2], [3, 4], [1, 9]]},
         ],
         'imagePath': 'a.png',
         'imageHeight': 30,

@@ -1,8 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 from helpers.box_files import objects_by_name, opened, write_image
 from helpers.data_config import data_config
+from pycocotools import mask
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import sources
@@ -50,7 +52,28 @@ def test_rectangles_and_polygons_are_boxes(tmp_path):
     assert source.info.notes == (
         "1 shape of the kind 'point' dropped: expected a rectangle or a polygon",
         'train: 1 image without a box kept, the first in b.png',
+        'train: 1 object without an outline: the box is the mask',
     )
+
+
+def test_polygons_are_masks_and_a_rectangle_is_its_own(tmp_path):
+    outline = [[5, 2], [15, 2], [15, 12.4], [5, 9]]
+    write_file(tmp_path, 'a', [shape('dog', outline, 'polygon'), CAT])
+    source = opened(f'boxes:{tmp_path}')
+    assert source.info.semantic_names == ('background', 'cat', 'dog')
+    example = source[0]
+    reference = mask.decode(mask.frPyObjects([sum(outline, [])], 30, 40))[..., 0]
+    rectangle = np.zeros((30, 40), bool)
+    rectangle[2:4, 1:3] = True
+    np.testing.assert_array_equal(example['masks'], [reference, rectangle])
+    np.testing.assert_array_equal(example['semantic'], 2 * reference + rectangle)
+
+
+def test_rectangles_alone_have_no_masks(tmp_path):
+    write_file(tmp_path, 'a', [CAT])
+    info = opened(f'boxes:{tmp_path}').info
+    assert info.holds == ('image', 'boxes', 'box_classes', 'crowd', 'area')
+    assert info.semantic_names == ()
 
 
 def test_folders_with_names_of_splits_are_the_splits(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 import yaml
 from helpers.box_files import objects_by_name, opened, write_image, write_yolo
 from helpers.data_config import data_config
+from pycocotools import mask as coco_mask
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import sources
@@ -39,8 +40,12 @@ def test_a_polygon_becomes_its_bounding_box(tmp_path):
     text = '0 0.5 0.1 0.9 0.5 0.1 0.4\n1 0.1 0.1 0.2 0.1 0.2 0.3 0.1 0.3'
     write_yolo(tmp_path, 'train', {'a': text})
     path = write_yaml(tmp_path, train='images/train', names=['cat', 'dog'])
-    boxes = opened(f'yolo:{path}').boxes_of(0)['boxes']
+    source = opened(f'yolo:{path}')
+    boxes = source.boxes_of(0)['boxes']
     np.testing.assert_allclose(boxes, [[3, 4, 15, 36], [3, 4, 9, 8]], rtol=1e-6)
+    pixels = [[20, 3, 36, 15, 4, 12], [4, 3, 8, 3, 8, 9, 4, 9]]
+    masks = coco_mask.decode(coco_mask.frPyObjects(pixels, 30, 40))
+    np.testing.assert_array_equal(source[0]['masks'], np.moveaxis(masks, -1, 0))
 
 
 def test_keypoints_behind_a_box_are_not_read(tmp_path):
