@@ -15,6 +15,7 @@ NAMES = {
         'few_shot',
         'gan',
         'inpainting',
+        'segmentation',
         'super_resolution',
         'video',
         'video_prediction',

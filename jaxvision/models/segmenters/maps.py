@@ -5,6 +5,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxvision.core.errors import UserError
@@ -79,3 +80,19 @@ def strides_of(backbone: nn.Module) -> tuple[int, ...]:
             "'resnet:18'"
         )
     return tuple(strides)
+
+
+def head(num_classes: int, param_dtype: DTypeLike) -> nn.Dense:
+    """Build the last layer of a segmenter, which computes in the dtype of its parameters.
+
+    Its weights start as large as those of other layers. With the small weights of a
+    classifier's head (`layers.head`), features first learn the most common class, and eight
+    scenes of digits are not learned in 200 steps instead of 100.
+
+    Args:
+        num_classes: number of logits of a pixel.
+        param_dtype: of the parameters and of the computation.
+    """
+    return nn.Dense(
+        num_classes, dtype=param_dtype, param_dtype=param_dtype, name='head'
+    )

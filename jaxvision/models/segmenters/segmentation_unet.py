@@ -152,9 +152,9 @@ class UNet(nn.Module):
         """The logits of each pixel of an image of this size."""
         side = self.steps[0][0]
         if self.subpixels and side > 1:
-            head = layers.head(side**2 * self.num_classes, self.param_dtype)
+            head = maps.head(side**2 * self.num_classes, self.param_dtype)
             return resampling.pixel_shuffle(head(x), side)
-        head = layers.head(self.num_classes, self.param_dtype)
+        head = maps.head(self.num_classes, self.param_dtype)
         return maps.resized(head(x), size)
 
 

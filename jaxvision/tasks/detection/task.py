@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
@@ -14,7 +13,7 @@ from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import Evaluation, Network, Task
-from jaxvision.core.types import Batch, Module, Split, Tree
+from jaxvision.core.types import Batch, Module, Split
 from jaxvision.data.protocol import Source
 from jaxvision.metrics import detection as metrics
 from jaxvision.metrics import detection_curves
@@ -33,6 +32,7 @@ from jaxvision.tasks.detection.query_stage import QueryStage
 from jaxvision.tasks.detection.two_stage import TwoStage
 from jaxvision.tasks.shared import image_input
 from jaxvision.tasks.shared.networks import make_model
+from jaxvision.tasks.shared.rates import backbone_rates
 from jaxvision.train import optimizers, update
 
 FIELDS: Fields = {
@@ -79,6 +79,9 @@ FIELDS: Fields = {
         below=1,
     ),
 }
+
+# The names that lead to a detector's backbone in its parameters.
+BACKBONE = ('features', 'backbone')
 
 # The loss and the predictions of each class of models.
 DETECTORS: dict[type[Module], type[Detector]] = {
@@ -178,7 +181,7 @@ def make(config: Config, spec: Spec) -> Task:
         UserError: `model.name` is no detector, or a field is wrong.
     """
     detector = _make_detector(config, spec)
-    rates = functools.partial(backbone_rates, config.task.backbone_rate)
+    rates = functools.partial(backbone_rates, BACKBONE, config.task.backbone_rate)
     tx, lr = optimizers.make(config, spec.examples, rates=rates)
     descend = update.from_loss(
         detector.loss,
@@ -239,21 +242,3 @@ def _make_detector(config: Config, spec: Spec) -> Detector:
         options=config.task,
         dtype=jnp.dtype(config.model.param_dtype),
     )
-
-
-def backbone_rates(rate: float, params: Tree) -> Tree:
-    """Give the backbone's parameters another learning rate than the rest.
-
-    Args:
-        rate: factor of the learning rate of 'features/backbone'.
-        params: of the model.
-
-    Returns:
-        A factor for each parameter: `rate` in the backbone, 1 elsewhere.
-    """
-
-    def factor(path: tuple[jax.tree_util.DictKey, ...], _: Array) -> float:
-        names = [key.key for key in path]
-        return rate if names[:2] == ['features', 'backbone'] else 1.0
-
-    return jax.tree.map_with_path(factor, params)

@@ -1,0 +1,1 @@
+"""Semantic segmentation, and instances by their centres and borders."""

@@ -1,0 +1,205 @@
+"""A segmentation network with its preprocessing, its loss and its predictions."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from jaxvision.core import keys
+from jaxvision.core.fields import Config, Field, Fields
+from jaxvision.core.spec import Spec
+from jaxvision.core.state import TrainState
+from jaxvision.core.types import Batch, Module, Tree
+from jaxvision.image import color
+from jaxvision.losses import segmentation as losses
+from jaxvision.models.types import Images, Intermediates, Predictions
+from jaxvision.tasks.segmentation import augmentation
+from jaxvision.train import update
+
+Logits = Float[Array, 'b h w k']
+LogitMap = Float[Array, 'b h w']
+
+FIELDS: Fields = {
+    'cross_entropy': Field(1.0, 'Weight of the cross-entropy of pixels.', least=0),
+    'focal': Field(0.0, 'Weight of the focal loss of pixels, gamma 2.', least=0),
+    'dice': Field(1.0, 'Weight of the Dice loss of images.', least=0),
+    'tversky': Field(
+        0.0, 'Weight of the Tversky loss, 0.3 for false positives.', least=0
+    ),
+    'lovasz': Field(0.0, 'Weight of the Lovasz-softmax loss.', least=0),
+    'auxiliary': Field(
+        0.4, "Weight of the cross-entropy of a model's auxiliary logits.", least=0
+    ),
+    'objects': Field(
+        1.0, 'Weight of the losses of centres and borders of objects.', least=0
+    ),
+}
+
+# `(logits [H, W, K], labels [H, W]) -> (value, weight)` of an image.
+LOSSES: dict[str, Callable[..., losses.Loss]] = {
+    'cross_entropy': losses.cross_entropy,
+    'focal': losses.focal,
+    'dice': losses.dice,
+    'tversky': losses.tversky,
+    'lovasz': losses.lovasz,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segmenter:
+    """A segmentation network with its preprocessing.
+
+    Attributes:
+        model: a Flax module, `(normalised images) -> (outputs by name, intermediates)`.
+            The last two of its logits are those of centre and border, if the run has
+            objects.
+        spec: spec of the run.
+        options: `config.task`.
+        dtype: dtype of the images.
+    """
+
+    model: Module
+    spec: Spec
+    options: Config
+    dtype: DTypeLike
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether the network predicts centres and borders of objects."""
+        return 'center' in self.spec.targets
+
+    def init(self, key: PRNGKeyArray, batch: Batch) -> tuple[Tree, Tree]:
+        """Initialise (the parameters, the model state) for the shape of `batch['image']`."""
+        images = color.to_float(batch['image'], self.dtype)
+        variables = self.model.init(key, images)
+        return variables.pop('params'), variables
+
+    def normalize(self, images: Float[Array, '...']) -> Float[Array, '...']:
+        """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
+        preprocessing = self.spec.preprocessing
+        return color.normalize(images, preprocessing.mean, preprocessing.std)
+
+    def apply(
+        self, variables: Tree, images: Images
+    ) -> tuple[Predictions, Intermediates]:
+        """The model's (outputs, intermediates), each by name, in inference.
+
+        Args:
+            variables: `TrainState.variables`.
+            images: normalised images.
+        """
+        model_variables = {
+            'params': variables['params']['model'],
+            **variables['model_state']['model'],
+        }
+        return self.model.apply(model_variables, images)
+
+    def loss(
+        self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
+    ) -> update.TermsAndAux:
+        """The losses of pixels and images, as `update.from_loss` takes them.
+
+        Each loss of `task.loss` with a weight above 0 is a term. With objects, 'center'
+        and 'border' are sigmoid cross-entropies, and borders count ten times.
+        """
+        images, maps = self._augmented(batch, key)
+        outputs, model_state = self._train(params, state, images, batch, key)
+        logits = outputs['logits'].astype(jnp.float32)
+        number = len(self.spec.class_names)
+        labels = maps['semantic']
+        terms = {}
+        for name, loss in LOSSES.items():
+            weight = self.options.loss[name]
+            if weight:
+                values, weights = jax.vmap(loss)(logits[..., :number], labels)
+                terms[name] = (weight * values, weights)
+        if 'auxiliary' in outputs and self.options.loss.auxiliary:
+            auxiliary = outputs['auxiliary'].astype(jnp.float32)
+            values, weights = jax.vmap(losses.cross_entropy)(auxiliary, labels)
+            terms['auxiliary'] = (self.options.loss.auxiliary * values, weights)
+        if self.has_objects:
+            counts = labels != losses.IGNORED
+            for place, name in enumerate(('center', 'border'), start=number):
+                values, weights = object_loss(
+                    logits[..., place], maps[name] / 255, counts, _FACTORS[name]
+                )
+                terms[name] = (self.options.loss.objects * values, weights)
+        return terms, {'model_state': model_state}
+
+    def _augmented(self, batch: Batch, key: PRNGKeyArray) -> tuple[Images, Batch]:
+        """Change images and their maps at random, and normalise the images."""
+        names = ('semantic', 'center', 'border')
+        maps = {name: batch[name] for name in names if name in batch}
+        images, maps = augmentation.apply(
+            self.options.augment,
+            key,
+            batch['index'],
+            color.to_float(batch['image'], self.dtype),
+            maps,
+        )
+        return self.normalize(images), maps
+
+    def _train(
+        self,
+        params: Tree,
+        state: TrainState,
+        images: Images,
+        batch: Batch,
+        key: PRNGKeyArray,
+    ) -> tuple[Predictions, Tree]:
+        """Apply the model in training; the result is (outputs, the new model state)."""
+        model_state = state.model_state['model']
+        (outputs, _), new_state = self.model.apply(
+            {'params': params, **model_state},
+            images,
+            train=True,
+            keys=keys.per_example(keys.stream(key, 'model'), batch['index']),
+            mutable=list(model_state),
+        )
+        return outputs, {'model': new_state}
+
+    def predict(self, variables: Tree, inputs: Batch) -> Batch:
+        """Predict the class of each pixel of `inputs['image']`, [B, H, W, C] in [0, 255].
+
+        The result has 'probabilities' [B, H, W, K]. With objects it also has 'center'
+        and 'border' [B, H, W] in [0, 1].
+        """
+        images = color.to_float(jnp.asarray(inputs['image']), self.dtype)
+        outputs, _ = self.apply(variables, self.normalize(images))
+        logits = outputs['logits'].astype(jnp.float32)
+        number = len(self.spec.class_names)
+        predictions = {'probabilities': jax.nn.softmax(logits[..., :number])}
+        if self.has_objects:
+            predictions['center'] = jax.nn.sigmoid(logits[..., number])
+            predictions['border'] = jax.nn.sigmoid(logits[..., number + 1])
+        return predictions
+
+
+# How much a pixel counts where the target is 1, more than where it is 0.
+_FACTORS = {'center': 1.0, 'border': 10.0}
+
+
+def object_loss(
+    logits: LogitMap,
+    target: LogitMap,
+    counts: jax.Array,
+    factor: float = 1.0,
+) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
+    """Sigmoid cross-entropy of pixels with a target in [0, 1].
+
+    Args:
+        logits: [B, H, W].
+        target: [B, H, W], in [0, 1].
+        counts: bool [B, H, W], False for pixels that are ignored.
+        factor: of the term of the target, 1 or more.
+
+    Returns:
+        (sums [B] over the pixels that count, the numbers [B] of these pixels).
+    """
+    positive = factor * target * jax.nn.softplus(-logits)
+    negative = (1 - target) * jax.nn.softplus(logits)
+    values = jnp.where(counts, positive + negative, 0)
+    return values.sum(axis=(1, 2)), counts.sum(axis=(1, 2)).astype(logits.dtype)

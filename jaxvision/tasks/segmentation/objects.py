@@ -1,0 +1,115 @@
+"""Objects that touch each other: learned by their centres and borders, found by watershed."""
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from jaxvision.core.types import Example
+
+Instances = Int[np.ndarray, 'h w']
+# The (height, width) map of a probability.
+Probability = Float[np.ndarray, 'h w']
+Foreground = Bool[np.ndarray, 'h w']
+
+# Centrality from which pixels are the core of an object.
+CORE = 0.35
+# Side of the window in which two objects make a border, pixels.
+_WINDOW = 3
+# Smaller objects are left out, pixels of the original image.
+LEAST_AREA = 8
+
+
+def instances_of(example: Example) -> Instances:
+    """The number of the object of each pixel, 1 to N, or 0 for none.
+
+    Args:
+        example: with 'instances' [H, W], or with 'masks' [N, H, W]. Where masks overlap,
+            the smaller one counts.
+    """
+    if 'instances' in example:
+        return np.asarray(example['instances'])
+    masks = np.asarray(example['masks'])
+    instances = np.zeros(masks.shape[1:], np.int32)
+    areas = masks.sum(axis=(1, 2))
+    for number in np.argsort(-areas, kind='stable'):
+        instances[masks[number]] = number + 1
+    return instances
+
+
+def centrality(instances: Instances) -> UInt8[np.ndarray, 'h w']:
+    """Measure how near each pixel is to the middle of its object.
+
+    Args:
+        instances: the number of the object of each pixel, 0: none.
+
+    Returns:
+        The distance to the border of the object, as a fraction of the largest one in the
+        object, times 255. 0 outside objects.
+    """
+    from scipy import ndimage
+
+    # A frame, so that objects at the edge of the image have no border there.
+    framed = np.pad(instances, 1, mode='edge')
+    low = ndimage.minimum_filter(framed, size=3)
+    high = ndimage.maximum_filter(framed, size=3)
+    is_inner = (low == high)[1:-1, 1:-1] & (instances > 0)
+    # The pixels at the border of an object have distance 1.
+    distance = ndimage.distance_transform_edt(is_inner) + (instances > 0)
+    number = int(instances.max(initial=0))
+    largest = ndimage.maximum(distance, instances, np.arange(number + 1))
+    fraction = distance / np.maximum(largest, 1)[instances]
+    return np.round(255 * fraction * (instances > 0)).astype(np.uint8)
+
+
+def borders(instances: Instances) -> UInt8[np.ndarray, 'h w']:
+    """Mark the pixels at which two objects touch: 255 in a window with both, else 0.
+
+    Args:
+        instances: the number of the object of each pixel, 0: none.
+    """
+    from scipy import ndimage
+
+    largest = ndimage.maximum_filter(instances, size=_WINDOW)
+    none = instances.max(initial=0) + 1
+    smallest = ndimage.minimum_filter(
+        np.where(instances > 0, instances, none), size=_WINDOW
+    )
+    touch = (smallest < largest) & (smallest < none)
+    return np.where(touch, 255, 0).astype(np.uint8)
+
+
+def separate(
+    foreground: Probability,
+    center: Probability,
+    border: Probability,
+    least_area: int = LEAST_AREA,
+) -> Instances:
+    """Separate objects by watershed, from the cores of the objects to their borders.
+
+    A core is a connected part of the foreground with a high centrality and no border.
+    A part of the foreground without a core is one object.
+
+    Args:
+        foreground: probability that a pixel belongs to an object.
+        center: predicted centrality, see `centrality`, as a fraction.
+        border: probability that two objects touch at a pixel.
+        least_area: smaller objects are left out, pixels.
+
+    Returns:
+        The number of the object of each pixel, 1 to N without gaps, or 0 for none.
+    """
+    from scipy import ndimage
+    from skimage.segmentation import watershed
+
+    is_foreground = foreground > 0.5
+    height = center - border
+    cores, _ = ndimage.label(is_foreground & (height > CORE))
+    parts, count = ndimage.label(is_foreground)
+    has_core = ndimage.maximum(cores, parts, np.arange(count + 1)) > 0
+    is_whole = is_foreground & ~np.asarray(has_core)[parts]
+    markers = np.where(is_whole, parts + cores.max(initial=0), cores)
+    instances = watershed(-height, markers, mask=is_foreground)
+    areas = np.bincount(instances.ravel())
+    is_kept = areas >= least_area
+    is_kept[0] = False
+    numbers = np.cumsum(is_kept) * is_kept
+    return numbers[instances].astype(np.int32)

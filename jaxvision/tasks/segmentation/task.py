@@ -1,0 +1,151 @@
+"""Segmentation: the class of each pixel, and objects that touch each other."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Config, Field, Fields
+from jaxvision.core.spec import Preprocessing, Spec
+from jaxvision.core.state import TrainState, create
+from jaxvision.core.task import Evaluation, Network, Task
+from jaxvision.core.types import Batch
+from jaxvision.data.protocol import Source
+from jaxvision.models import BY_FOLDER
+from jaxvision.tasks.segmentation import evaluation, network, preparation
+from jaxvision.tasks.segmentation.network import Segmenter
+from jaxvision.tasks.shared import image_input
+from jaxvision.tasks.shared.networks import make_model
+from jaxvision.tasks.shared.rates import backbone_rates
+from jaxvision.train import optimizers, update
+
+FIELDS: Fields = {
+    'recipe': Field(
+        '',
+        'Preprocessing of pretrained weights by name; empty: of the run or file in '
+        "train.init_from; 'none': of this dataset.",
+    ),
+    'objects': Field(
+        False, 'Separate the objects of the classes after the first, the background.'
+    ),
+    'augment': preparation.FIELDS,
+    'loss': network.FIELDS,
+    'backbone_rate': Field(
+        1.0, 'Factor of the learning rate of the backbone.', above=0, most=1
+    ),
+}
+
+
+def describe(config: Config, source: Source) -> Spec:
+    """Describe the images, the label maps and the classes of a training split.
+
+    The mean and std are measured on up to 512 images, unless they come with weights.
+
+    Raises:
+        UserError: The source has no images with label maps, or no objects where
+            `task.objects` asks for them, or the images do not fit the pretrained weights.
+    """
+    info = source.info
+    info.check_holds('image', 'semantic')
+    if config.task.objects and not {'instances', 'masks'} & set(info.holds):
+        raise UserError(
+            f'task.objects=True: expected a dataset with instances or masks, but '
+            f'{info.name} holds {", ".join(info.holds)}. Set task.objects=False.'
+        )
+    own = Preprocessing.of_dataset(
+        info.image_shape, config.data.image_size, 'letterbox'
+    )
+    chosen = image_input.as_weights(config, own, info.image_shape, ('letterbox',))
+    spec = Spec(
+        inputs={'image': image_input.array_spec(chosen, info)},
+        targets=preparation.targets(chosen.size, config.task.objects),
+        class_names=tuple(info.semantic_names),
+        preprocessing=chosen,
+    )
+    prepare = preparation.make_prepare(config, spec)
+    return image_input.with_statistics(spec, config, source, prepare)
+
+
+def make(config: Config, spec: Spec) -> Task:
+    """Build the task of a segmentation network.
+
+    Raises:
+        UserError: `model.name` is no segmentation network, or a field is wrong.
+    """
+    _check(config, spec)
+    segmenter = _make_segmenter(config, spec)
+    rates = functools.partial(backbone_rates, ('encoder',), config.task.backbone_rate)
+    tx, lr = optimizers.make(config, spec.examples, rates=rates)
+    descend = update.from_loss(
+        segmenter.loss,
+        tx,
+        accumulate=config.optimizer.accumulate,
+        ema=config.optimizer.ema,
+    )
+
+    def init(key: jax.Array, batch: Batch) -> TrainState:
+        params, model_state = segmenter.init(keys.stream(key, 'init'), batch)
+        return create(
+            key,
+            {'model': params},
+            {'model': tx},
+            {'model': model_state},
+            ema=config.optimizer.ema,
+        )
+
+    def evaluate(state: TrainState, batch: Batch) -> Batch:
+        outputs = segmenter.predict(state.variables, batch)
+        return evaluation.record(outputs, batch)
+
+    class_names = spec.class_names
+    with_objects = segmenter.has_objects
+    return Task(
+        init=init,
+        update=update.with_learning_rate(descend, lr),
+        evaluations={
+            'eval': Evaluation(
+                evaluate=evaluate,
+                compact=evaluation.compact,
+                ragged=evaluation.RAGGED,
+                summarize=functools.partial(
+                    evaluation.summarize, class_names, with_objects
+                ),
+                metrics=evaluation.names(class_names, with_objects),
+                record=evaluation.record,
+            )
+        },
+        predict=segmenter.predict,
+        predictor='image',
+        network=Network(normalize=segmenter.normalize, apply=segmenter.apply),
+        best='ap' if with_objects else 'miou',
+        prepare=preparation.make_prepare(config, spec),
+        figures=functools.partial(evaluation.draw, class_names, with_objects),
+    )
+
+
+def _check(config: Config, spec: Spec) -> None:
+    height, width = spec.preprocessing.size
+    if config.task.augment.turn and height != width:
+        raise UserError(
+            f'task.augment.turn=True: expected square images, not {height}x{width}. Set '
+            'task.augment.turn=False, or data.image_size to a number above 0.'
+        )
+
+
+def _make_segmenter(config: Config, spec: Spec) -> Segmenter:
+    outputs = len(spec.class_names)
+    if 'center' in spec.targets:
+        outputs += 2
+    if config.model.name not in BY_FOLDER['segmenters']:
+        raise UserError(
+            f'model.name={config.model.name!r}: expected a segmentation network. Choose '
+            f'one of {", ".join(BY_FOLDER["segmenters"])}.'
+        )
+    return Segmenter(
+        model=make_model(config, num_classes=outputs),
+        spec=spec,
+        options=config.task,
+        dtype=jnp.dtype(config.model.param_dtype),
+    )

@@ -1,0 +1,238 @@
+"""Segmentation: preparation, void pixels, metrics at the labels' resolution, training."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvision.core import config as configs
+from jaxvision.core.errors import UserError
+from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
+from jaxvision.data.protocol import IGNORE
+from jaxvision.tasks.segmentation import augmentation, evaluation, preparation
+from jaxvision.train import evaluation as train_evaluation
+from jaxvision.train import loop, run
+
+CLASSES = ('background', 'disc')
+
+
+def small(*overrides):
+    config = configs.default('segmentation')
+    base = (
+        'data.source=digit_scenes/64',
+        'data.image_size=64',
+        'data.batch_size=8',
+        'model.name=segmentation_unet',
+        'model.variant=cnn:8x1-16x1-32x1-48x1',
+        'optimizer.lr=0.01',
+        'optimizer.schedule=constant',
+        'optimizer.weight_decay=0',
+        'train.log_every=2',
+        *overrides,
+    )
+    for text in base:
+        path, _, value = text.partition('=')
+        configs.override(config, path, value)
+    return config
+
+
+def small_spec(config, size=(32, 48), with_objects=False):
+    return Spec(
+        inputs={'image': ArraySpec((*size, 3))},
+        targets=preparation.targets(size, with_objects),
+        class_names=CLASSES,
+        preprocessing=Preprocessing(size=size, resize='letterbox'),
+    )
+
+
+def example(size=(20, 40)):
+    """A bright rectangle on a dark ground, with a void column."""
+    semantic = np.zeros(size, np.uint8)
+    semantic[5:15, 10:30] = 1
+    semantic[:, -4:] = IGNORE
+    image = np.where(semantic == 1, 200, 20).astype(np.uint8)
+    return {
+        'image': np.repeat(image[..., None], 3, axis=2),
+        'semantic': semantic,
+        'instances': (semantic == 1).astype(np.int32),
+    }
+
+
+def test_the_canvas_around_an_image_is_void():
+    prepare = preparation.make_prepare(small(), small_spec(small()))
+    prepared = prepare(example(), None)
+    assert prepared['semantic'].shape == (32, 48)
+    assert (prepared['semantic'][:4] == IGNORE).all()
+    assert (prepared['semantic'][-4:] == IGNORE).all()
+    assert set(np.unique(prepared['semantic'][4:-4])) == {0, 1, IGNORE}
+    assert prepared['original_size'].tolist() == [20, 40]
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_random_places_move_image_and_labels_together(seed):
+    config = small('task.augment.scale=0.5', 'task.augment.rotate=20')
+    prepare = preparation.make_prepare(config, small_spec(config))
+    prepared = prepare(example(), np.random.default_rng(seed))
+    labels = prepared['semantic']
+    bright = prepared['image'][..., 0] > 150
+    dark = prepared['image'][..., 0] < 30
+    assert (labels == 1).sum() > 50
+    assert np.isin(labels[bright], (1, IGNORE)).mean() > 0.97
+    assert np.isin(labels[dark], (0, IGNORE)).mean() > 0.97
+
+
+def test_flips_and_turns_move_every_map_alike():
+    config = small('task.augment.turn=True', 'task.augment.flip=True')
+    images = jax.random.uniform(jax.random.key(0), (8, 6, 6, 1))
+    maps = {'semantic': images[..., 0], 'center': 2 * images[..., 0]}
+    moved_images, moved = augmentation.apply(
+        config.task.augment, jax.random.key(1), jnp.arange(8), images, maps
+    )
+    np.testing.assert_array_equal(moved_images[..., 0], moved['semantic'])
+    np.testing.assert_array_equal(2 * moved['semantic'], moved['center'])
+    turns = set()
+    for before, after in zip(images[..., 0], moved['semantic'], strict=True):
+        for flip in (False, True):
+            start = before[:, ::-1] if flip else before
+            for quarters in range(4):
+                if np.array_equal(np.rot90(start, quarters), after):
+                    turns.add((flip, quarters))
+    assert len(turns) >= 4
+
+
+@pytest.fixture(scope='module')
+def few():
+    """A training split of 8 scenes and a test split of the same size."""
+    from jaxvision.data import digit_scenes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digit_scenes, 'LENGTHS', (8, 8))
+        yield
+
+
+@pytest.fixture(scope='module')
+def heart(few, tmp_path_factory):
+    """A run that has learned eight scenes and their objects by heart."""
+    workdir = tmp_path_factory.mktemp('heart')
+    config = small(
+        'task.objects=true',
+        'train.steps=100',
+        'train.eval_every=100',
+        'train.checkpoint_every=100',
+    )
+    result = loop.run(config, workdir)
+    return run.reopen(workdir), result
+
+
+def records_of(this, split):
+    """The records of a split, from the last checkpoint."""
+    main = this.task.main
+    source = this.sources[split]
+    examples = [this.task.prepare(source[row], None) for row in range(8)]
+    names = ('image', *this.spec.targets)
+    batch = {name: np.stack([item[name] for item in examples]) for name in names}
+    batch['index'] = np.arange(8, dtype=np.int32)
+    records = jax.jit(main.evaluate)(this.restore('last'), batch)
+    return train_evaluation.compact(main, source, jax.device_get(records))
+
+
+def test_eight_scenes_and_their_objects_are_learned_by_heart(heart):
+    this, result = heart
+    metrics = this.task.main.summarize(records_of(this, 'train'))
+    assert metrics['miou'] > 0.85
+    assert metrics['ap50'] > 0.7
+    # Classes without a pixel in the split have no IoU.
+    names = {f'eval/{name}' for name in this.task.main.metrics}
+    assert result.metrics.keys() <= names
+    assert {'eval/miou', 'eval/dice', 'eval/ap50'} <= result.metrics.keys()
+
+
+def test_pictures_show_predictions_and_the_confusion_of_classes(heart):
+    this, _ = heart
+    records = records_of(this, 'train')
+    pictures = this.task.figures(
+        records, lambda row: this.task.prepare(this.sources['train'][row], None)
+    )
+    assert pictures.keys() == {'predictions', 'confusion'}
+    assert all(picture.dtype == np.uint8 for picture in pictures.values())
+
+
+def test_a_prediction_is_compared_at_the_labels_own_resolution():
+    truth = example((37, 53))
+    prepare = preparation.make_prepare(small(), small_spec(small(), (32, 48)))
+    prepared = prepare(truth, None)
+    labels = np.where(prepared['semantic'] == 1, 1, 0)
+    record = {
+        'probabilities': np.eye(2, dtype=np.float32)[labels],
+        'warp': prepared['warp'],
+        'original_size': prepared['original_size'],
+        'index': np.int32(0),
+    }
+    confusion = evaluation.compact(record, truth)['confusion']
+    assert confusion.sum() == (truth['semantic'] != IGNORE).sum()
+    assert np.diag(confusion).sum() > 0.97 * confusion.sum()
+    # Void pixels and the canvas around the image are free.
+    record['probabilities'] = np.where(
+        prepared['semantic'][..., None] == IGNORE, [0, 1], record['probabilities']
+    ).astype(np.float32)
+    again = evaluation.compact(record, truth)['confusion']
+    assert np.abs(again - confusion).sum() <= 2 * 37
+
+
+def test_void_pixels_teach_nothing(heart):
+    this, _ = heart
+    source = this.sources['train']
+    prepared = this.task.prepare(source[0], None)
+    batch = {name: value[None] for name, value in prepared.items()}
+    batch['index'] = np.zeros(1, np.int32)
+    batch['semantic'] = np.full_like(batch['semantic'], IGNORE)
+    state = this.init()
+    new, scalars = jax.jit(this.task.update)(state, batch)
+    assert float(scalars['loss']) == 0
+    for before, after in zip(
+        jax.tree.leaves(state.params), jax.tree.leaves(new.params), strict=True
+    ):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_killed_run_continues_equal_to_the_bit(
+    few, tmp_path, monkeypatch, no_pictures
+):
+    @contextlib.contextmanager
+    def stop_signal():
+        yield lambda step: step >= 2
+
+    config = small(
+        'task.objects=true',
+        'optimizer.ema=0.9',
+        'task.augment.turn=true',
+        'task.augment.scale=0.3',
+        'task.augment.rotate=5',
+        'train.steps=4',
+        'train.eval_every=4',
+        'train.checkpoint_every=2',
+    )
+    loop.run(config, tmp_path / 'straight')
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.processes, 'stop_signal', stop_signal)
+        assert not loop.run(config, tmp_path / 'killed').finished
+    loop.run(config, tmp_path / 'killed')
+    states = [
+        run.reopen(tmp_path / name).restore('last') for name in ('straight', 'killed')
+    ]
+    for a, b in zip(*(jax.tree.leaves((s.params, s.ema)) for s in states), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    'override, message',
+    [
+        ('data.source=digits', 'this task needs semantic'),
+        ('model.name=cnn', 'expected a segmentation network'),
+    ],
+)
+def test_a_wrong_source_or_model_is_refused(override, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        run.begin(small(override), tmp_path)
