@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+# The label of pixels that neither train nor count.
+IGNORED = 255
+
 # Nested dicts of arrays.
 Tree = Any
 # A tree of each network, by the network's name.

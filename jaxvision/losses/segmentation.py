@@ -4,9 +4,9 @@ Each loss returns (value, weight), whose sums over a batch are divided by the en
 pixels sum over the pixels, and their weight is the number of labelled pixels, or the sum of their
 class weights. Losses of regions (Dice, Tversky, Lovasz) have the weight 1.
 
-Pixels with the label IGNORED touch neither value, weight nor gradient, even if their logits are
-NaN. An image without a labelled pixel has the value 0, the weight 0 and a gradient of 0. Labels
-are in [0, K) or IGNORED; others make the loss NaN. The arithmetic is in float32 at least.
+Pixels with the label IGNORED (255) touch neither value, weight nor gradient, even if their logits
+are NaN. An image without a labelled pixel has the value 0, the weight 0 and a gradient of 0.
+Labels are in [0, K) or IGNORED; others make the loss NaN. The arithmetic is in float32 at least.
 """
 
 import jax
@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, Real
 
-# The label of pixels that do not count.
-IGNORED = 255
+from jaxvision.core.types import IGNORED
 
 Logits = Float[Array, 'h w k']
 Labels = Integer[Array, 'h w']

@@ -1,8 +1,8 @@
 """Metrics of semantic segmentation: exact numbers from confusion matrices, and boundary F.
 
 A confusion matrix counts labelled pixels, int64 [K, K]. Row i and column j hold the pixels of class
-i that were predicted as j. Pixels with the label IGNORED are not counted. Matrices of images are
-added, so that a metric of a split depends neither on batches nor on hosts.
+i that were predicted as j. Pixels with the label IGNORED (255) are not counted. Matrices of images
+are added, so that a metric of a split depends neither on batches nor on hosts.
 
 Classes without a value: the IoU and the Dice coefficient of a class are NaN if the class is
 neither in the truth nor in the prediction, and the accuracy of a class is NaN if it is not in the
@@ -16,10 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import MetricValues, Records
+from jaxvision.core.types import IGNORED, MetricValues, Records
 
-# The label of pixels that do not count.
-IGNORED = 255
 # Classes up to which each one has its IoU in `summarize`.
 MOST_CLASSES = 32
 # `summarize` leaves a class of this name out of the mean Dice coefficient.

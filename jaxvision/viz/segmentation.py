@@ -10,15 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from jaxvision.core.files import atomic_write
+from jaxvision.core.types import IGNORED
 from jaxvision.viz import boxes, text
 
 if TYPE_CHECKING:  # Figures import Pillow only when they draw.
     from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
-# The label of pixels that do not count. It is never painted.
-IGNORED = 255
-IGNORED_COLOR = (224, 224, 224)  # in a PNG with a palette
+IGNORED_COLOR = (224, 224, 224)
 # Ten colours that people with any colour vision tell apart (Petroff, arXiv 2107.02270).
 _ACCESSIBLE = (
     0x3F90DA,
@@ -62,6 +61,13 @@ def palette(number: int) -> Colors:
     return np.array(colors, np.uint8).reshape(-1, 3)
 
 
+def label_colors() -> Colors:
+    """Colours of the labels 0 to 255 in a PNG: `palette`, and light grey for IGNORED."""
+    colors = palette(256)
+    colors[IGNORED] = IGNORED_COLOR
+    return colors
+
+
 def overlay(
     image: AnyImage,
     labels: Labels,
@@ -71,7 +77,7 @@ def overlay(
 ) -> Picture:
     """Paint the classes of pixels on an image, with contours and a legend below.
 
-    Pixels with the label IGNORED are not painted.
+    Pixels with the label IGNORED (255) are not painted.
 
     Args:
         image: uint8 [H, W, 1 or 3]. The pixels of a small image are repeated, so that
@@ -149,8 +155,7 @@ def write_labels(path: Path, labels: Integer[np.ndarray, 'h w']) -> None:
 
     Args:
         path: the file, in an existing folder. It is replaced atomically.
-        labels: [H, W] in [0, 255]. Their colours are those of `palette`, and IGNORED is
-            light grey.
+        labels: [H, W] in [0, 255]. Their colours are those of `label_colors`.
 
     Raises:
         ValueError: a label is below 0 or above 255.
@@ -158,10 +163,8 @@ def write_labels(path: Path, labels: Integer[np.ndarray, 'h w']) -> None:
     from PIL import Image
 
     _check_range(labels, 255)
-    colors = palette(256)
-    colors[IGNORED] = IGNORED_COLOR
     page = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
-    page.putpalette(colors.tobytes())
+    page.putpalette(label_colors().tobytes())
     _save(path, page)
 
 
