@@ -1,6 +1,6 @@
-"""Metrics of instance segmentation without overlaps, from label maps int32 [H, W].
+"""Metrics of instance segmentation without overlaps, from instance maps int32 [H, W].
 
-In a label map, 0 is no object and every other value is an object, which need not be connected. The
+In an instance map, 0 is no object and every other value is an object, which need not be connected. The
 numbers of objects have no meaning. One image becomes a small record, and `summarize` computes
 exact numbers of many records.
 
@@ -21,7 +21,7 @@ NAMES = ('ap', 'ap50', 'ap75', 'aji', 'aji_plus', 'pq', 'sq', 'rq')
 # Arrays of `panoptic`, each with one value for each class.
 PANOPTIC = ('pq_iou', 'pq_true', 'pq_false', 'pq_missed')
 
-LabelMap = Int[np.ndarray, 'h w']
+InstanceMap = Int[np.ndarray, 'h w']
 Mask = Bool[np.ndarray, 'h w']
 # One value for each true object, each predicted object, or each pair that overlaps.
 PerTrue = Int[np.ndarray, 'n']
@@ -32,7 +32,7 @@ IsPair = Bool[np.ndarray, 'pairs']
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Intersections:
-    """The objects of two label maps, and the pairs that have pixels in common.
+    """The objects of two instance maps, and the pairs that have pixels in common.
 
     Attributes:
         true_labels: of the N true objects, int [N], rising.
@@ -76,9 +76,9 @@ class Intersections:
 
 
 def intersections(
-    truth: LabelMap, prediction: LabelMap, ignored: Mask | None = None
+    truth: InstanceMap, prediction: InstanceMap, ignored: Mask | None = None
 ) -> Intersections:
-    """Find the objects of two label maps, and the pairs that overlap.
+    """Find the objects of two instance maps, and the pairs that overlap.
 
     Args:
         truth: int32 [H, W], 0 = no object.
@@ -112,7 +112,7 @@ def intersections(
 
 
 def record(
-    truth: LabelMap, prediction: LabelMap, ignored: Mask | None = None
+    truth: InstanceMap, prediction: InstanceMap, ignored: Mask | None = None
 ) -> Records:
     """Everything about an image that `summarize` needs, as small arrays of fixed shapes.
 
@@ -225,8 +225,8 @@ def aggregated_jaccard_plus(table: Intersections) -> Int[np.ndarray, '2']:
 
 
 def panoptic(
-    truth: LabelMap,
-    prediction: LabelMap,
+    truth: InstanceMap,
+    prediction: InstanceMap,
     true_classes: PerTrue,
     predicted_classes: PerPredicted,
     classes: int,
@@ -290,7 +290,7 @@ def panoptic_quality(records: Records) -> MetricValues:
 
 
 def _objects(
-    labels: LabelMap,
+    labels: InstanceMap,
 ) -> tuple[Int[np.ndarray, 'n'], Int[np.ndarray, 'h w'], Int[np.ndarray, 'n']]:
     """The labels of the objects, each pixel's index into them (-1: none), and their areas."""
     values, index, areas = _counted(labels)

@@ -18,8 +18,13 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
+from jaxvision.core.types import IGNORED, MetricValues, Records
+from jaxvision.metrics.segmentation import BACKGROUND
+
+# The metrics of `summarize`.
+NAMES = ('hd95', 'asd', 'nsd')
 # Two or three axes.
 Mask = Bool[np.ndarray, '*size']
 # One value for each piece of a surface.
@@ -159,6 +164,73 @@ def normalized_distance(measured: SurfaceDistances, tolerance: float) -> float:
     fitting = measured.true_areas[measured.to_prediction <= tolerance].sum()
     fitting += measured.predicted_areas[measured.to_truth <= tolerance].sum()
     return float(fitting / (measured.true_areas.sum() + measured.predicted_areas.sum()))
+
+
+def record(
+    truth: Integer[np.ndarray, '*size'],
+    prediction: Integer[np.ndarray, '*size'],
+    classes: int,
+    spacing: Sequence[float],
+    tolerance: float,
+) -> Records:
+    """The distances of the surfaces of each class of an image, for `summarize`.
+
+    Pixels with the label IGNORED (255) belong to no class, neither in the truth nor in
+    the prediction.
+
+    Args:
+        truth: labels [H, W] or [D, H, W] in [0, K), or IGNORED.
+        prediction: classes in [0, K), of the same shape.
+        classes: the number of classes K.
+        spacing: as for `distances`.
+        tolerance: as for `normalized_distance`.
+
+    Returns:
+        By `NAMES`, float64 [K]: the robust Hausdorff distance at 95 %, the average
+        symmetric surface distance and the normalised surface distance. NaN for a class
+        that is neither in the truth nor in the prediction.
+    """
+    counted = truth != IGNORED
+    values = np.full((classes, len(NAMES)), np.nan)
+    for number in range(classes):
+        true_mask = truth == number
+        predicted_mask = (prediction == number) & counted
+        if true_mask.any() or predicted_mask.any():
+            measured = distances(true_mask, predicted_mask, spacing)
+            values[number] = (
+                robust_hausdorff(measured),
+                average_distance(measured),
+                normalized_distance(measured, tolerance),
+            )
+    return dict(zip(NAMES, values.T, strict=True))
+
+
+def summarize(class_names: Sequence[str], records: Records) -> MetricValues:
+    """Compute the means of distances over images, and then over classes.
+
+    Args:
+        class_names: of the K classes. A class that is named 'background' is left out,
+            unless it is the only one.
+        records: arrays [images, K] of `record`.
+
+    Returns:
+        By `NAMES`. Images that have a class neither in the truth nor in the prediction
+        are left out of its mean. If every image is left out, the values are those of a
+        perfect prediction.
+    """
+    is_counted = np.array([name != BACKGROUND for name in class_names])
+    if not is_counted.any():
+        is_counted[:] = True
+    perfect = {'hd95': 0.0, 'asd': 0.0, 'nsd': 1.0}
+    means = {}
+    for name in NAMES:
+        by_class = []
+        for values in records[name][:, is_counted].T:
+            present = values[~np.isnan(values)]
+            if len(present):
+                by_class.append(present.mean())
+        means[name] = float(np.mean(by_class)) if by_class else perfect[name]
+    return means
 
 
 def _bounding_box(mask: Mask) -> tuple[slice, ...]:

@@ -1,4 +1,4 @@
-"""Pictures of label maps: overlays with contours and a legend, and PNGs with a palette."""
+"""Pictures of label maps and instance maps: overlays with contours and a legend, and PNGs with a palette."""
 
 import colorsys
 import io
@@ -111,7 +111,7 @@ def overlay(
 def overlay_instances(
     image: AnyImage, instances: Labels, opacity: float = 0.35
 ) -> Picture:
-    """Paint each object of a label map in a colour of its number, with contours.
+    """Paint each object of an instance map in a colour of its number, with contours.
 
     Args:
         image: uint8 [H, W, 1 or 3]. The pixels of a small image are repeated, so that

@@ -198,3 +198,40 @@ def test_a_spacing_of_another_number_of_axes_is_refused(size, spacing):
         ValueError, match='expected a number for each of the 2 or 3 axes'
     ):
         surfaces.distances(mask, mask, spacing)
+
+
+def test_records_of_label_maps_have_the_distances_of_each_class():
+    rng = np.random.default_rng(3)
+    truth = rng.integers(0, 3, (7, 9)).astype(np.uint8)
+    prediction = np.roll(truth, 1, axis=1).astype(np.int32)
+    prediction[prediction == 2] = 4
+    truth[2:4, 3:5] = 255
+    values = surfaces.record(truth, prediction, 6, (1.0, 2.0), 1.0)
+    for number in (0, 1, 2, 4):
+        masks = (truth == number, (prediction == number) & (truth != 255))
+        expected = measure(*masks, (1.0, 2.0))
+        assert values['hd95'][number] == expected['hd95']
+        assert values['asd'][number] == expected['average']
+        assert values['nsd'][number] == expected['normalized']
+    for name in surfaces.NAMES:
+        assert np.isnan(values[name][[3, 5]]).all()
+    # Class 2 is missed as a whole.
+    assert values['hd95'][2] == pytest.approx(np.hypot(7, 18))
+    other = np.where(truth == 255, 3, prediction)
+    same = surfaces.record(truth, other, 6, (1.0, 2.0), 1.0)
+    for name in surfaces.NAMES:
+        np.testing.assert_array_equal(same[name], values[name])
+
+
+def test_summaries_are_means_over_images_and_then_over_classes():
+    class_names = ('background', 'a', 'b', 'never')
+    nan = np.nan
+    distances = np.array([[9.0, 1.0, nan, nan], [9.0, 3.0, 5.0, nan]])
+    records = {'hd95': distances, 'asd': distances / 2, 'nsd': distances / 10}
+    values = surfaces.summarize(class_names, records)
+    assert values == pytest.approx({'hd95': 3.5, 'asd': 1.75, 'nsd': 0.35})
+    nothing = {name: np.full((2, 4), nan) for name in surfaces.NAMES}
+    perfect = {'hd95': 0.0, 'asd': 0.0, 'nsd': 1.0}
+    assert surfaces.summarize(class_names, nothing) == perfect
+    alone = {name: array[:, :1] for name, array in records.items()}
+    assert surfaces.summarize(('background',), alone)['hd95'] == 9
