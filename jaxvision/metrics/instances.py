@@ -1,7 +1,7 @@
 """Metrics of instance segmentation without overlaps, from instance maps int32 [H, W].
 
-In an instance map, 0 is no object and every other value is an object, which need not be connected. The
-numbers of objects have no meaning. One image becomes a small record, and `summarize` computes
+In an instance map, 0 is no object and every other value is an object, which need not be connected.
+The numbers of objects have no meaning. One image becomes a small record, and `summarize` computes
 exact numbers of many records.
 
 Ignored pixels belong to no object. A predicted object without a match is left out if more than

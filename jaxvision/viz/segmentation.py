@@ -1,4 +1,4 @@
-"""Pictures of label maps and instance maps: overlays with contours and a legend, and PNGs with a palette."""
+"""Pictures of label maps and instance maps: overlays with contours, and PNGs with a palette."""
 
 import colorsys
 import io
