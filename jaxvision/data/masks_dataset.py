@@ -26,6 +26,7 @@ from jaxvision.data import (
 from jaxvision.data.labelled_files import count, find_split, printable, some
 from jaxvision.data.masks_classes import MaskValues, Reading
 from jaxvision.data.masks_folder import MaskListing, Pair
+from jaxvision.data.masks_table import ClassTable
 from jaxvision.data.protocol import (
     BOX_KEYS,
     Identify,
@@ -64,7 +65,11 @@ def open_folder(place: str, identify: Identify = content.identify) -> 'MaskDatas
     Raises:
         UserError: The folder has another layout, or classes.csv cannot be read.
     """
-    return MaskDataset(masks_folder.read(Path(place).expanduser()), identify)
+    root = Path(place).expanduser()
+    listing = masks_folder.read(root)
+    path = masks_table.find(root)
+    table = masks_table.read(path) if path else None
+    return MaskDataset(listing, table, identify)
 
 
 class MaskDataset:
@@ -74,27 +79,32 @@ class MaskDataset:
         splits: those that there are, of 'train', 'validation' and 'test'.
     """
 
-    def __init__(self, listing: MaskListing, identify: Identify = content.identify):
+    def __init__(
+        self,
+        listing: MaskListing,
+        table: ClassTable | None = None,
+        identify: Identify = content.identify,
+    ):
         """Take the files of a dataset.
 
         Args:
             listing: the images and masks.
+            table: classes.csv; None: there is none.
             identify: as for `open_folder`.
 
         Raises:
-            UserError: There is no training image, or classes.csv cannot be read.
+            UserError: There is no training image.
         """
         self._listing = listing
+        self._table = table
         self._identify = identify
-        self._name = f'masks:{listing.root}'
+        self._name = listing.name
         self.splits = tuple(listing.pairs)
         if 'train' not in self.splits:
             raise UserError(
                 f'{self._name} has no training images. The splits with masks are: '
                 f'{", ".join(self.splits)}. Add a split called train'
             )
-        path = masks_table.find(listing.root)
-        self._table = masks_table.read(path) if path else None
         self._masks: _Masks | None = None
         self._reading = threading.Lock()
 
@@ -106,19 +116,22 @@ class MaskDataset:
                 belongs to no class, or no mask of the split can be read.
         """
         split = find_split(self._name, split, self.splits)
-        pairs = self._listing.pairs[split]
+        pairs = self._pairs_of(split)
         images = [pair.image for pair in pairs]
         contents = self._identify(images)
         sizes = headers.sizes(images)
         with self._reading:
             if self._masks is None:
-                self._masks = self._read_all()
+                self._masks = self._read_masks()
         masks = self._masks
         reading = masks.reading
         notes = _check_sizes(pairs, sizes)
         notes += _notes_on_masks(pairs, masks)
-        if split == 'train':
-            notes += _unseen(reading, [masks.values.get(pair.mask) for pair in pairs])
+        values = [
+            masks.values[pair.mask] for pair in pairs if pair.mask in masks.values
+        ]
+        if split == 'train' and len(values) == len(pairs):
+            notes += _unseen(reading, values)
         listed = [
             (pair.image.name, identity, masks.contents[pair.mask])
             for pair, identity in zip(pairs, contents, strict=True)
@@ -151,7 +164,7 @@ class MaskDataset:
         Raises:
             UserError: There is no such split.
         """
-        return bool(self._listing.pairs[find_split(self._name, split, self.splits)])
+        return bool(self._pairs_of(split))
 
     def overlap(self, split: str, other: str) -> bool:
         """Whether some image is in both splits, by its name or as the target of links.
@@ -164,25 +177,39 @@ class MaskDataset:
         )
         return not self._real_paths(first).isdisjoint(self._real_paths(second))
 
+    def _pairs_of(self, split: str) -> Sequence[Pair]:
+        """The images and masks of a split; a UserError if there is no such split."""
+        return self._listing.pairs[find_split(self._name, split, self.splits)]
+
     def _real_paths(self, split: str) -> set[str]:
         """The paths of a split's images, without links."""
         return {os.path.realpath(pair.image) for pair in self._listing.pairs[split]}
 
-    def _read_all(self) -> _Masks:
+    def _read_masks(self) -> _Masks:
         """Read the values of all masks, and decide what they mean."""
         paths = [pair.mask for pairs in self._listing.pairs.values() for pair in pairs]
         contents = self._identify(paths)
-        palette_colors = masks_classes.reads_palettes(self._table)
-        values, unreadable = masks_values.scan(paths, contents, palette_colors)
+        values, unreadable = self._scan(paths, contents)
         if not values:
             path, reason = next(iter(unreadable.items()))
             raise UserError(f'{self._name}: no mask can be read. {path}: {reason}')
         return _Masks(
-            reading=masks_classes.decide(values, self._table),
+            reading=self._decide(values),
             values={mask.path: mask for mask in values},
             contents=dict(zip(paths, contents, strict=True)),
             unreadable=unreadable,
         )
+
+    def _scan(
+        self, paths: Sequence[Path], contents: Sequence[str]
+    ) -> tuple[list[MaskValues], dict[Path, str]]:
+        """(the values of the readable masks, {path: why} of the others)."""
+        palette_colors = masks_classes.reads_palettes(self._table)
+        return masks_values.scan(paths, contents, palette_colors)
+
+    def _decide(self, values: Sequence[MaskValues]) -> Reading:
+        """Decide what the values of masks mean."""
+        return masks_classes.decide(values, self._table)
 
 
 class MaskSource(RowSource):
@@ -316,7 +343,7 @@ def _notes_on_masks(pairs: Sequence[Pair], masks: _Masks) -> list[str]:
     ]
 
 
-def _unseen(reading: Reading, masks: Sequence[MaskValues | None]) -> list[str]:
+def _unseen(reading: Reading, masks: Sequence[MaskValues]) -> list[str]:
     """A note of classes without a pixel in these masks."""
     pixels = class_pixels(reading, masks)
     unseen = [name for row, name in enumerate(reading.names) if not pixels.get(row, 0)]
@@ -325,14 +352,10 @@ def _unseen(reading: Reading, masks: Sequence[MaskValues | None]) -> list[str]:
     return [f'classes without a pixel ({len(unseen):,}): {some(unseen)}']
 
 
-def class_pixels(
-    reading: Reading, masks: Sequence[MaskValues | None]
-) -> dict[int, int]:
-    """{row of a class, or 255: its pixels} in some masks; None stands for an unreadable one."""
+def class_pixels(reading: Reading, masks: Sequence[MaskValues]) -> dict[int, int]:
+    """{row of a class, or 255: its pixels} in some masks."""
     pixels: dict[int, int] = collections.Counter()
     for mask in masks:
-        if mask is None:
-            continue
         stored = np.array([list(mask.counts)], np.int32)
         rows = reading.semantic(masks_reading.StoredMask(stored, mask.kind))
         for row, number in zip(rows[0].tolist(), mask.counts.values(), strict=True):

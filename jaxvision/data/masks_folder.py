@@ -16,6 +16,10 @@ IMAGES = 'images'
 MASKS = 'masks'
 
 
+# The files of a folder by their paths in it.
+Files = Mapping[str, Path]
+
+
 @dataclasses.dataclass(frozen=True)
 class Pair:
     """An image and its mask.
@@ -34,11 +38,13 @@ class MaskListing:
     """The images and masks of a dataset.
 
     Attributes:
+        name: the dataset, in messages.
         root: the folder.
         pairs: {split: its images with their masks}, sorted by name; no split is empty.
         notes: what was left out: a sentence each.
     """
 
+    name: str
     root: Path
     pairs: Mapping[str, Sequence[Pair]]
     notes: tuple[str, ...]
@@ -65,7 +71,7 @@ def read(root: Path) -> MaskListing:
     pairs = {}
     strangers = []
     for split, (images, masks) in places.items():
-        listed, split_notes = _paired(root, split, images, masks)
+        listed, split_notes = paired(root, split, images, masks)
         notes += split_notes
         if listed:
             pairs[split] = listed
@@ -74,14 +80,10 @@ def read(root: Path) -> MaskListing:
     if not pairs:
         raise UserError(_no_pairs(root, strangers))
     ordered = {split: pairs[split] for split in SPLITS if split in pairs}
-    return MaskListing(root, ordered, tuple(notes))
+    return MaskListing(f'masks:{root}', root, ordered, tuple(notes))
 
 
-# The files of a folder by their paths in it.
-_Files = Mapping[str, Path]
-
-
-def _places(root: Path) -> tuple[dict[str, tuple[_Files, _Files]], list[str]]:
+def _places(root: Path) -> tuple[dict[str, tuple[Files, Files]], list[str]]:
     """({split: (images, masks)}, notes) of the layout that a folder has."""
     by_split: dict[str, dict[str, Path]] = {}
     unread = []
@@ -118,7 +120,7 @@ def _places(root: Path) -> tuple[dict[str, tuple[_Files, _Files]], list[str]]:
     inner, inner_notes = _inner_splits(images, masks)
     if inner:
         return inner, notes + inner_notes
-    return {'train': (_files(images), _files(masks))}, notes
+    return {'train': (files_below(images), files_below(masks))}, notes
 
 
 def _has_parts(folder: Path) -> bool:
@@ -149,13 +151,13 @@ def _shown_folders(root: Path) -> str:
 
 def _files_of_split(
     root: Path, split: str, folders: Mapping[str, Path]
-) -> tuple[_Files, _Files]:
+) -> tuple[Files, Files]:
     """(images, masks) of a split in the layout SPLIT/images."""
     folder = _only(root, split, folders)
     parts = []
     for part in (IMAGES, MASKS):
         place = _part(folder, part)
-        parts.append(_files(place) if place else {})
+        parts.append(files_below(place) if place else {})
     return parts[0], parts[1]
 
 
@@ -175,7 +177,7 @@ def _only(root: Path, split: str, folders: Mapping[str, Path]) -> Path:
 
 def _inner_splits(
     images: Path, masks: Path
-) -> tuple[dict[str, tuple[_Files, _Files]], list[str]]:
+) -> tuple[dict[str, tuple[Files, Files]], list[str]]:
     """({split: (images, masks)}, notes) of the layout images/SPLIT; {} for another layout."""
     folders = {}
     notes = []
@@ -197,13 +199,17 @@ def _inner_splits(
     places = {}
     for split in splits:
         parts = [folders[place].get(split) for place in (images, masks)]
-        listed = [_files(part) if part else {} for part in parts]
+        listed = [files_below(part) if part else {} for part in parts]
         places[split] = (listed[0], listed[1])
     return places, notes
 
 
-def _files(folder: Path) -> dict[str, Path]:
-    """{path in the folder: path} of all files at any depth."""
+def files_below(folder: Path) -> dict[str, Path]:
+    """{path in the folder: path} of all files at any depth.
+
+    Raises:
+        UserError: A folder cannot be listed.
+    """
     listed = {}
     for contents in walk.walk(folder):
         if contents.error:
@@ -214,10 +220,23 @@ def _files(folder: Path) -> dict[str, Path]:
     return listed
 
 
-def _paired(
-    root: Path, split: str, images: _Files, masks: _Files
+def paired(
+    root: Path, split: str, images: Files, masks: Files
 ) -> tuple[list[Pair], list[str]]:
-    """(images with their masks, notes of the files that are left out) of a split."""
+    """Find the mask of each image of a split.
+
+    Args:
+        root: the folder of the dataset, for messages.
+        split: the split, for messages.
+        images: files by their names. An image and its mask have one name but for the suffix.
+        masks: files by their names.
+
+    Returns:
+        (images with their masks, sorted; notes of the files that are left out).
+
+    Raises:
+        UserError: Two images or two masks have one name but for the suffix.
+    """
     image_of, other_files = _by_stem(images, image_suffixes())
     mask_of, other_masks = _by_stem(masks, masks_reading.SUFFIXES)
     pairs = [
@@ -245,7 +264,7 @@ def _by_image(pair: Pair) -> Path:
 
 
 def _by_stem(
-    files: _Files, suffixes: Iterable[str]
+    files: Files, suffixes: Iterable[str]
 ) -> tuple[dict[str, Path], list[Path]]:
     """({path without suffix: path}, the files of other suffixes).
 
@@ -268,7 +287,7 @@ def _by_stem(
     return stems, others
 
 
-def _no_pairs(root: Path, strangers: Sequence[tuple[_Files, _Files]]) -> str:
+def _no_pairs(root: Path, strangers: Sequence[tuple[Files, Files]]) -> str:
     """The message that no image has a mask, with the first names of each."""
     shown = []
     for images, masks in strangers:

@@ -183,6 +183,12 @@ def _open_masks(place: str, images: str, identify: Identify) -> Dataset:
     return masks_dataset.open_folder(place, identify)
 
 
+def _open_cityscapes(place: str, images: str, identify: Identify) -> Dataset:
+    from jaxvision.data import masks_cityscapes
+
+    return masks_cityscapes.open_folder(place, identify)
+
+
 def _open_embedded(name: str, configuration: str, data_dir: str) -> Dataset:
     from jaxvision.data import embedded, tfds_source
 
@@ -228,6 +234,7 @@ SCHEMES: dict[str, Callable[[str, str, Identify], Dataset]] = {
     'voc': functools.partial(_open_boxes, 'voc'),
     'yolo': functools.partial(_open_boxes, 'yolo'),
     'masks': _open_masks,
+    'cityscapes': _open_cityscapes,
 }
 
 # The schemes whose annotation files may lie elsewhere than the images.

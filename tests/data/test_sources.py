@@ -66,7 +66,7 @@ def test_a_scheme_opens_a_path(scheme, kind, monkeypatch):
 
 def test_every_scheme_and_name_is_covered_above():
     # Those of boxes and masks have tests of their own, in test_boxes_*.py and test_masks_*.py.
-    others = {'boxes', 'coco', 'voc', 'yolo', 'masks'}
+    others = {'boxes', 'coco', 'voc', 'yolo', 'masks', 'cityscapes'}
     assert set(sources.SCHEMES) == {'folder', 'videos', 'captions', *others}
     assert set(sources.NAMES) - set(embedded.BUILDERS) == {
         'digit_pairs',
