@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +24,10 @@ _Entry = tuple[Kind, list[tuple[int, int]]] | str
 
 
 def scan(
-    paths: Sequence[Path], contents: Sequence[str], palette_colors: bool = False
+    paths: Sequence[Path],
+    contents: Sequence[str],
+    palette_colors: bool = False,
+    load: Callable[[int], bytes] | None = None,
 ) -> tuple[list[MaskValues], dict[Path, str]]:
     """Read the values of masks. What their content gave before is not read again.
 
@@ -32,6 +35,7 @@ def scan(
         paths: of the masks.
         contents: what identifies the content of each, as `content.identify` gives it.
         palette_colors: as for `masks_reading.read`.
+        load: `(place in paths) -> the encoded mask`; None: paths are files.
 
     Returns:
         (the values of each readable mask, in the order of the paths; {path: why} of the others).
@@ -40,38 +44,41 @@ def scan(
     cache = _cache_file(contents, palette_colors)
     if cache:
         known = _load(cache)
-    missing = [
-        (path, content)
-        for path, content in zip(paths, contents, strict=True)
-        if content not in known
-    ]
+    missing = [place for place, item in enumerate(contents) if item not in known]
 
-    def entry(item: tuple[Path, str]) -> _Entry:
-        return _read(item[0], palette_colors)
+    def entry(place: int) -> _Entry:
+        try:
+            data = load(place) if load else files.read(str(paths[place]))
+            mask = masks_reading.read(data, palette_colors)
+        except Unreadable as error:
+            return str(error)
+        return mask.kind, list(masks_reading.counts(mask.values).items())
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        entries = list(pool.map(entry, missing))
-    read = {path: value for (path, _), value in zip(missing, entries, strict=True)}
+        read = dict(zip(missing, pool.map(entry, missing), strict=True))
     values = []
     unreadable = {}
-    for path, content in zip(paths, contents, strict=True):
-        found = read.get(path, known.get(content, ''))
-        if isinstance(found, str):
-            unreadable[path] = found
+    for place, path in enumerate(paths):
+        item = read[place] if place in read else known[contents[place]]
+        if isinstance(item, str):
+            unreadable[path] = item
         else:
-            values.append(MaskValues(path, found[0], dict(found[1])))
+            values.append(MaskValues(path, item[0], dict(item[1])))
     if cache and missing:
         _save(cache, contents, paths, values)
     return values, unreadable
 
 
-def _read(path: Path, palette_colors: bool) -> _Entry:
-    """What is kept of one mask."""
-    try:
-        mask = masks_reading.read(files.read(str(path)), palette_colors)
-    except Unreadable as error:
-        return str(error)
-    return mask.kind, list(masks_reading.counts(mask.values).items())
+def part_of(contents: Sequence[str], part: str) -> str:
+    """What identifies a part of files: a digest if `contents` are digests, else ''.
+
+    Args:
+        contents: what identifies each of the files.
+        part: the name of the part.
+    """
+    if not contents or not all(map(is_digest, contents)):
+        return ''
+    return hashlib.sha256(repr((list(contents), part)).encode()).hexdigest()
 
 
 def _cache_file(contents: Sequence[str], palette_colors: bool) -> Path | None:

@@ -4,12 +4,13 @@ Reading needs neither TensorFlow nor the dataset's own code. For videos alone, t
 imports TensorFlow for the name of a type.
 """
 
+import copy
+import dataclasses
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -17,9 +18,10 @@ from jaxtyping import Int
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
-from jaxvision.data import content, tfds_objects
+from jaxvision.data import content, tfds_features, tfds_masks, tfds_objects
+from jaxvision.data.masks_classes import Reading
 from jaxvision.data.protocol import (
-    BOX_KEYS,
+    IGNORE,
     Identify,
     Labels,
     Rows,
@@ -60,18 +62,23 @@ class TfdsDataset:
         self._info = self._builder.info
         _check_format(self._builder, folder)
         self.splits = tuple(self._info.splits)
+        self._reading: Reading | None = None
 
     def open(self, split: str) -> 'TfdsSource':
         """Open a split by its name, or by a slice of it such as 'train[:80%]'.
 
         Raises:
             UserError: There is no such split, or the dataset's features are not one
-                image or video with a label, captions or boxes.
+                image or video with a label, captions, boxes or a label map.
         """
         raw = self._raw(split)
-        files = self._info.splits[split].file_instructions
-        contents = self._identify([Path(file.filename) for file in files])
-        return TfdsSource(self._info, split, raw, contents)
+        contents = self._contents(split)
+        source = TfdsSource(self._info, split, raw, contents)
+        if 'semantic' not in source.info.holds:
+            return source
+        if self._reading is None:
+            self._reading = self._read_values()
+        return source.with_reading(self._reading)
 
     def has_answers(self, split: str) -> bool:
         """Whether a split has examples and their labels are known.
@@ -86,6 +93,9 @@ class TfdsDataset:
         source = TfdsSource(self._info, split, self._raw(split), ())
         if not len(source):
             return False
+        reading = tfds_masks.known_reading(self._info.name)
+        if reading and 'semantic' in source.info.holds:
+            return source.with_reading(reading).first_has_classes()
         if 'boxes' in source.info.holds:
             return source.first_have_boxes()
         return not source.info.has_labels or source.first_label() >= 0
@@ -96,6 +106,30 @@ class TfdsDataset:
             if any(_overlap(file, other_file) for other_file in self._files(other)):
                 return True
         return False
+
+    def _contents(self, split: str) -> list[str]:
+        """What identifies the content of the files of a split."""
+        return self._identify([Path(file.filename) for file in self._files(split)])
+
+    def _read_values(self) -> Reading:
+        """Decide how label maps are read, by all their values if the dataset is not known."""
+        reading = tfds_masks.known_reading(self._info.name)
+        if reading:
+            return reading
+        by_split = {
+            split: TfdsSource(self._info, split, self._raw(split), ())
+            for split in self.splits
+        }
+
+        def load(split: str, row: int) -> bytes:
+            return by_split[split].encoded_mask(row)
+
+        return tfds_masks.reading_of(
+            self._info.full_name,
+            {split: len(source) for split, source in by_split.items()},
+            {split: self._contents(split) for split in by_split},
+            load,
+        )
 
     def _raw(self, split: str) -> Sequence[bytes]:
         """The records of a split."""
@@ -120,7 +154,7 @@ class TfdsDataset:
 
 
 class TfdsSource(RowSource):
-    """Images, or videos as encoded frames, with labels, captions, both, or boxes."""
+    """Images, or videos as encoded frames, with labels, captions, boxes or label maps."""
 
     def __init__(
         self,
@@ -138,7 +172,7 @@ class TfdsSource(RowSource):
             contents: what identifies the content of each of the split's files.
         """
         self._raw = raw
-        self._feature_names = _feature_names(info)
+        self._feature_names = tfds_features.feature_names(info)
         features = {
             key: info.features[name] for key, name in self._feature_names.items()
         }
@@ -153,17 +187,21 @@ class TfdsSource(RowSource):
         self._features = tfds.features.FeaturesDict(
             {self._feature_names[key]: feature for key, feature in features.items()}
         )
-        self._decoders = None
-        if isinstance(image, tfds.features.Image):
-            self._decoders = {self._feature_names['image']: tfds.decode.SkipDecoding()}
+        self._decoders = {
+            name: tfds.decode.SkipDecoding()
+            for key, name in self._feature_names.items()
+            if key in ('image', 'semantic')
+            and isinstance(features[key], tfds.features.Image)
+        }
+        self._reading: Reading | None = None
         self.info = SourceInfo(
             name=info.full_name,
             split=split,
-            class_names=_class_names(_label_feature(features)),
-            image_shape=_image_shape(image),
+            class_names=tfds_features.class_names(features),
+            image_shape=tfds_features.image_shape(image),
             multi_label=False,
             fingerprint=fingerprint(info.full_name, _listing(info, split), contents),
-            holds=_held_keys(self._feature_names),
+            holds=tfds_features.held_keys(self._feature_names),
             frames=frames,
             notes=tfds_objects.NOTES if 'objects' in features else (),
         )
@@ -202,6 +240,43 @@ class TfdsSource(RowSource):
         rows = range(min(len(self), _FIRST_ROWS))
         return any(len(example['boxes']) for example in self.read(rows))
 
+    def first_has_classes(self) -> bool:
+        """Whether the label map of the first row has a pixel of a class."""
+        return bool((self[0]['semantic'] != IGNORE).any())
+
+    def with_reading(self, reading: Reading) -> 'TfdsSource':
+        """The source whose label maps are read in a way."""
+        source = copy.copy(self)
+        source._reading = reading
+        names = self.info.class_names or reading.names
+        hashed = tfds_masks.fingerprint_of(reading)
+        source.info = dataclasses.replace(
+            self.info,
+            class_names=names,
+            semantic_names=reading.names,
+            fingerprint=fingerprint(self.info.fingerprint, hashed),
+            notes=(*self.info.notes, *reading.notes),
+            doubts=(*self.info.doubts, *reading.doubts),
+        )
+        return source
+
+    def without(self, keys: Sequence[str]) -> 'TfdsSource':
+        """The source whose examples lack some keys. Only label maps are left out."""
+        if 'semantic' not in keys:
+            return self
+        source = copy.copy(self)
+        source._reading = None
+        source.info = self.info.without(['semantic'])
+        return source
+
+    def encoded_mask(self, row: int) -> bytes:
+        """The label map of a row as it is stored. Nothing else is decoded."""
+        name = self._feature_names['semantic']
+        mask_only = tfds.features.FeaturesDict({name: self._features[name]})
+        (record,) = self._records([row])
+        decoders = {name: tfds.decode.SkipDecoding()}
+        return mask_only.deserialize_example_np(record, decoders=decoders)[name]
+
     def _labels_of(self, rows: Rows) -> Int[np.ndarray, 'n']:
         """The labels of some rows, without decoding anything else."""
         name = self._feature_names['label']
@@ -226,7 +301,12 @@ class TfdsSource(RowSource):
             if example['label'] < 0:
                 raise Unreadable('its label is not known: it is -1')
         if 'captions' in example:
-            example['captions'] = _texts(example['captions'])
+            example['captions'] = tfds_features.texts(example['captions'])
+        if 'semantic' in example:
+            encoded = example.pop('semantic')
+            if self._reading:
+                image = example['image']
+                example['semantic'] = tfds_masks.semantic(self._reading, encoded, image)
         if 'objects' in example:
             objects = example.pop('objects')
             example |= tfds_objects.example(example['image'], objects)
@@ -345,103 +425,3 @@ def _check_format(builder: tfds.core.DatasetBuilder, folder: Path) -> None:
             f'convert it once{_TOOLS}\n    tfds convert_format --out_file_format=array_record '
             f'--dataset_version_dir={shlex.quote(str(folder))}'
         )
-
-
-def _feature_names(info: tfds.core.DatasetInfo) -> dict[str, str]:
-    """The features of a dataset that are the image or video, the label, captions and objects.
-
-    Returns:
-        The name of a feature by the key of an example, such as {'image': 'jpg', 'label': 'class'}.
-
-    Raises:
-        UserError: No image, several, or neither one label nor captions nor objects.
-    """
-    features = dict(info.features)
-    images = [name for name, feature in features.items() if _is_image(feature)]
-    labels = [
-        name
-        for name, feature in features.items()
-        if isinstance(feature, tfds.features.ClassLabel)
-    ]
-    has_captions = _is_text(features.get('captions'))
-    pair = info.supervised_keys
-    if pair and len(pair) == 2:
-        image, label = pair
-        if image in images and label in labels:
-            images = [image]
-            labels = [label]
-    has_objects = tfds_objects.is_objects(features.get('objects'))
-    has_target = len(labels) == 1 or ((has_captions or has_objects) and not labels)
-    if len(images) != 1 or not has_target:
-        described = ', '.join(
-            f'{name}: {type(features[name]).__name__}' for name in sorted(features)
-        )
-        raise UserError(
-            f'{info.full_name} is no data set of one image or video and one class, or '
-            f'of `captions` or `objects`; its features are {described}'
-        )
-    image = images[0]
-    names = {'image': image}
-    if isinstance(features[image], tfds.features.Video):
-        names = {'video': image}
-    if labels:
-        names['label'] = labels[0]
-    if has_captions:
-        names['captions'] = 'captions'
-    if has_objects and not labels and not has_captions:
-        names['objects'] = 'objects'
-    return names
-
-
-def _held_keys(feature_names: Iterable[str]) -> tuple[str, ...]:
-    """The keys of an example, where `objects` stands for those of boxes."""
-    keys = []
-    for name in feature_names:
-        keys += BOX_KEYS if name == 'objects' else [name]
-    return tuple(keys)
-
-
-def _label_feature(features: Mapping[str, Any]) -> tfds.features.ClassLabel | None:
-    """The feature that knows the names of the classes."""
-    if 'objects' in features:
-        return features['objects'].feature['label']
-    return features.get('label')
-
-
-def _is_text(feature) -> bool:
-    """Whether a feature is a text, several, or several with a `text` each, as in COCO."""
-    each = getattr(feature, 'feature', feature)
-    if isinstance(each, tfds.features.FeaturesDict):
-        each = dict(each).get('text')
-    return each is not None and np.dtype(each.np_dtype) == object
-
-
-def _texts(captions) -> list[str]:
-    texts = captions
-    if isinstance(captions, dict):
-        texts = captions['text']
-    if isinstance(texts, bytes):
-        texts = [texts]
-    return [text.decode() for text in texts]
-
-
-def _is_image(feature) -> bool:
-    """Whether a feature is an image or a video, which is a sequence of images."""
-    if isinstance(feature, tfds.features.Video):
-        return feature.np_dtype == np.uint8
-    if not isinstance(feature, tfds.features.Image | tfds.features.Tensor):
-        return False
-    return feature.np_dtype == np.uint8 and len(feature.shape) == 3
-
-
-def _image_shape(feature) -> tuple[int | None, int | None, int]:
-    height, width, channels = feature.shape[-3:]
-    if channels != 1:
-        channels = 3
-    return height, width, channels
-
-
-def _class_names(label: tfds.features.ClassLabel | None) -> tuple[str, ...]:
-    if label is None:
-        return ()
-    return tuple(label.names or map(str, range(label.num_classes)))

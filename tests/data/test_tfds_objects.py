@@ -112,5 +112,5 @@ def test_objects_need_a_box_and_a_class(tmp_path, name):
     spec = features(**{name: np.int64})
     records = [{'image': encoded(), 'image/id': 0, 'objects': []}]
     data = write(tmp_path, {'train': records, 'test': records}, spec)
-    with pytest.raises(UserError, match='or of `captions` or `objects`'):
+    with pytest.raises(UserError, match='or of `captions`, `objects` or'):
         sources.open_source(data, 'train')
