@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import IGNORED
 from jaxvision.data import content, masks_values, walk
 from jaxvision.data.labelled_files import count
 from jaxvision.data.masks_classes import MaskValues, Reading
 from jaxvision.data.masks_dataset import MaskDataset
 from jaxvision.data.masks_folder import Files, MaskListing, files_below, paired
-from jaxvision.data.protocol import IGNORE, Identify
+from jaxvision.data.protocol import Identify
 from jaxvision.data.split_names import SPLITS, split_of
 
 IMAGES = 'leftImg8bit'
@@ -52,14 +53,14 @@ _FIRST_MASKS = 8  # of each split that are read at opening
 
 def label_reading() -> Reading:
     """The reading of label ids: a row for each train id, and 255 for the other labels."""
-    rows = dict.fromkeys(_LABEL_IDS, IGNORE) | {IGNORE: IGNORE}
+    rows = dict.fromkeys(_LABEL_IDS, IGNORED) | {IGNORED: IGNORED}
     rows |= {label: row for row, label in enumerate(TRAIN_LABELS)}
     return Reading(names=tuple(TRAIN_LABELS.values()), rows=rows)
 
 
 def train_reading() -> Reading:
     """The reading of train ids: each is its own row."""
-    rows = {row: row for row in range(len(TRAIN_LABELS))} | {IGNORE: IGNORE}
+    rows = {row: row for row in range(len(TRAIN_LABELS))} | {IGNORED: IGNORED}
     return Reading(names=tuple(TRAIN_LABELS.values()), rows=rows)
 
 
@@ -148,7 +149,7 @@ class CityscapesDataset(MaskDataset):
         if unreadable:
             return True  # Reading the example will tell.
         rows = self._decide(values).rows
-        return any(rows.get(value, IGNORE) != IGNORE for value in values[0].counts)
+        return any(rows.get(value, IGNORED) != IGNORED for value in values[0].counts)
 
     def _scan(
         self, paths: Sequence[Path], contents: Sequence[str]
@@ -171,7 +172,7 @@ class CityscapesDataset(MaskDataset):
                     'Cityscapes'
                 )
         labels = set().union(*(mask.counts for mask in values))
-        if self._has_label_ids and IGNORE in labels and max(labels - {IGNORE}) < 19:
+        if self._has_label_ids and IGNORED in labels and max(labels - {IGNORED}) < 19:
             raise UserError(
                 f'{values[0].path}: expected label ids, and the values are those of train ids: '
                 f'0 to 18 and 255. Rename the files to *{_TRAIN_LABEL_ENDING}'

@@ -23,10 +23,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import IGNORED
 from jaxvision.data.labelled_files import count, some
 from jaxvision.data.masks_reading import Kind, StoredMask
 from jaxvision.data.masks_table import NAME, OBJECTS, ClassTable
-from jaxvision.data.protocol import IGNORE, Unreadable
+from jaxvision.data.protocol import Unreadable
 from jaxvision.data.segmentations import BACKGROUND
 
 OBJECT = 'object'
@@ -90,7 +91,7 @@ class Reading:
         mask = self.plain(stored)
         if self.has_objects:
             semantic = (mask.values > 0).astype(np.uint8)
-            semantic[mask.values == ignored_number(mask.kind)] = IGNORE
+            semantic[mask.values == ignored_number(mask.kind)] = IGNORED
             return semantic
         rows = self.color_rows if mask.kind == 'colors' else self.rows
         if mask.values.dtype == np.uint8:
@@ -128,7 +129,7 @@ def _looked_up(
 
 def ignored_number(kind: Kind) -> int:
     """The value of pixels to ignore in masks of objects."""
-    return IGNORE if kind == 'bytes' else _WIDE_IGNORE
+    return IGNORED if kind == 'bytes' else _WIDE_IGNORE
 
 
 def shown_value(value: int, kind: Kind) -> str:
@@ -201,8 +202,8 @@ def _by_table(masks: Sequence[MaskValues], table: ClassTable) -> Reading:
             _as_objects(masks, names), grey_colors=are_grey, notes=table.notes
         )
     row_of = {name: row for row, name in enumerate(table.names)}
-    row_of |= dict.fromkeys(table.void, IGNORE)
-    rows = {IGNORE: IGNORE, _WIDE_IGNORE: IGNORE}
+    row_of |= dict.fromkeys(table.void, IGNORED)
+    rows = {IGNORED: IGNORED, _WIDE_IGNORE: IGNORED}
     rows |= {value: row_of[name] for value, name in table.values.items()}
     reading = Reading(
         names=table.names,
@@ -241,7 +242,7 @@ def _check_listed(
     if not unlisted:
         return
     hint = ''
-    if table.values and max(reading.rows) != IGNORE:
+    if table.values and max(reading.rows) != IGNORED:
         hint = (
             f'. If values number objects, write {OBJECTS!r} as the value of their class'
         )
@@ -330,20 +331,20 @@ def _as_classes(masks: Sequence[MaskValues]) -> Reading:
         pixels.update(mask.counts)
     values = sorted(pixels)
     notes = []
-    if values == [0, IGNORE]:
+    if values == [0, IGNORED]:
         notes.append('0 and 255 are the only values: both are classes')
-    elif IGNORE in pixels:
-        values.remove(IGNORE)
-        fraction = pixels[IGNORE] / sum(pixels.values())
+    elif IGNORED in pixels:
+        values.remove(IGNORED)
+        fraction = pixels[IGNORED] / sum(pixels.values())
         notes.append(f'the value 255 is ignored: {fraction:.2%} of the pixels')
     gaps = [
         str(value) for value in range(max(values, default=0)) if value not in pixels
     ]
-    if gaps and values != [0, IGNORE]:
+    if gaps and values != [0, IGNORED]:
         notes.append(
             f'values that no mask has are no classes ({len(gaps)}): {some(gaps)}'
         )
-    rows = {IGNORE: IGNORE} | {value: row for row, value in enumerate(values)}
+    rows = {IGNORED: IGNORED} | {value: row for row, value in enumerate(values)}
     return Reading(
         names=tuple(f'class {value}' for value in values),
         rows=rows,
@@ -355,7 +356,7 @@ def _as_classes(masks: Sequence[MaskValues]) -> Reading:
 def _doubts(masks: Sequence[MaskValues], pixels: Mapping[int, int]) -> list[str]:
     """What looks wrong in masks of 8 bits that are read as classes."""
     doubts = []
-    extremes = pixels.get(0, 0) + pixels.get(IGNORE, 0)
+    extremes = pixels.get(0, 0) + pixels.get(IGNORED, 0)
     if len(pixels) > _MOST_LABELS and extremes > 0.8 * sum(pixels.values()):
         doubts.append(
             f'the masks have {len(pixels)} values, and nearly all pixels are 0 or 255: they may '

@@ -47,8 +47,6 @@ from jaxvision.core.types import Example
 Identify = Callable[[Sequence[Path]], list[str]]
 # The keys of an example that are arrays with one row for each box.
 BOX_KEYS = ('boxes', 'box_classes', 'crowd', 'area')
-# The value of `semantic` at pixels that neither train nor count.
-IGNORE = 255
 Rows = Sequence[int] | Int[np.ndarray, 'm']
 Labels = Int[np.ndarray, 'n'] | Float[np.ndarray, 'n k']
 

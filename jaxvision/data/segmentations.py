@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from jaxvision.core.types import Json, Value
+from jaxvision.core.types import IGNORED, Json, Value
 from jaxvision.data.annotation_files import as_list, as_object, number
-from jaxvision.data.protocol import IGNORE
 
 BACKGROUND = 'background'
 # pycocotools follows an outline in fifths of a pixel, and does not check its memory.
@@ -157,7 +156,7 @@ def semantic(
         crowd: whether a mask is a region of many objects.
     """
     label_map = np.zeros(masks.shape[1:], np.uint8)
-    label_map[masks[crowd].any(axis=0)] = IGNORE
+    label_map[masks[crowd].any(axis=0)] = IGNORED
     areas = masks.sum(axis=(1, 2))
     for row in np.argsort(-areas, kind='stable').tolist():
         if not crowd[row]:

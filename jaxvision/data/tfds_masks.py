@@ -8,15 +8,16 @@ import tensorflow_datasets as tfds
 from jaxtyping import UInt8
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.types import IGNORED
 from jaxvision.data import headers, masks_cityscapes, masks_classes, masks_values
 from jaxvision.data.masks_classes import Reading
-from jaxvision.data.protocol import IGNORE, Unreadable, fingerprint
+from jaxvision.data.protocol import Unreadable, fingerprint
 
 FEATURES = ('segmentation_mask', 'segmentation_label')
 
 # Oxford-IIIT Pet has the values 1, 2 and 3 (Parkhi et al., Cats and Dogs, CVPR 2012).
 _PETS = Reading(
-    names=('pet', 'background', 'border'), rows={1: 0, 2: 1, 3: 2, IGNORE: IGNORE}
+    names=('pet', 'background', 'border'), rows={1: 0, 2: 1, 3: 2, IGNORED: IGNORED}
 )
 
 

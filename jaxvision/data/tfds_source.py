@@ -17,11 +17,10 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import Example
+from jaxvision.core.types import IGNORED, Example
 from jaxvision.data import content, tfds_features, tfds_masks, tfds_objects
 from jaxvision.data.masks_classes import Reading
 from jaxvision.data.protocol import (
-    IGNORE,
     Identify,
     Labels,
     Rows,
@@ -242,7 +241,7 @@ class TfdsSource(RowSource):
 
     def first_has_classes(self) -> bool:
         """Whether the label map of the first row has a pixel of a class."""
-        return bool((self[0]['semantic'] != IGNORE).any())
+        return bool((self[0]['semantic'] != IGNORED).any())
 
     def with_reading(self, reading: Reading) -> 'TfdsSource':
         """The source whose label maps are read in a way."""

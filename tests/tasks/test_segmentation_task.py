@@ -10,7 +10,7 @@ import pytest
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
-from jaxvision.data.protocol import IGNORE
+from jaxvision.core.types import IGNORED
 from jaxvision.tasks.segmentation import augmentation, evaluation, preparation
 from jaxvision.train import evaluation as train_evaluation
 from jaxvision.train import loop, run
@@ -51,7 +51,7 @@ def example(size=(20, 40)):
     """A bright rectangle on a dark ground, with a void column."""
     semantic = np.zeros(size, np.uint8)
     semantic[5:15, 10:30] = 1
-    semantic[:, -4:] = IGNORE
+    semantic[:, -4:] = IGNORED
     image = np.where(semantic == 1, 200, 20).astype(np.uint8)
     return {
         'image': np.repeat(image[..., None], 3, axis=2),
@@ -64,9 +64,9 @@ def test_the_canvas_around_an_image_is_void():
     prepare = preparation.make_prepare(small(), small_spec(small()))
     prepared = prepare(example(), None)
     assert prepared['semantic'].shape == (32, 48)
-    assert (prepared['semantic'][:4] == IGNORE).all()
-    assert (prepared['semantic'][-4:] == IGNORE).all()
-    assert set(np.unique(prepared['semantic'][4:-4])) == {0, 1, IGNORE}
+    assert (prepared['semantic'][:4] == IGNORED).all()
+    assert (prepared['semantic'][-4:] == IGNORED).all()
+    assert set(np.unique(prepared['semantic'][4:-4])) == {0, 1, IGNORED}
     assert prepared['original_size'].tolist() == [20, 40]
 
 
@@ -79,8 +79,8 @@ def test_random_places_move_image_and_labels_together(seed):
     bright = prepared['image'][..., 0] > 150
     dark = prepared['image'][..., 0] < 30
     assert (labels == 1).sum() > 50
-    assert np.isin(labels[bright], (1, IGNORE)).mean() > 0.97
-    assert np.isin(labels[dark], (0, IGNORE)).mean() > 0.97
+    assert np.isin(labels[bright], (1, IGNORED)).mean() > 0.97
+    assert np.isin(labels[dark], (0, IGNORED)).mean() > 0.97
 
 
 def test_flips_and_turns_move_every_map_alike():
@@ -171,11 +171,11 @@ def test_a_prediction_is_compared_at_the_labels_own_resolution():
         'index': np.int32(0),
     }
     confusion = evaluation.compact(record, truth)['confusion']
-    assert confusion.sum() == (truth['semantic'] != IGNORE).sum()
+    assert confusion.sum() == (truth['semantic'] != IGNORED).sum()
     assert np.diag(confusion).sum() > 0.97 * confusion.sum()
     # Void pixels and the canvas around the image are free.
     record['probabilities'] = np.where(
-        prepared['semantic'][..., None] == IGNORE, [0, 1], record['probabilities']
+        prepared['semantic'][..., None] == IGNORED, [0, 1], record['probabilities']
     ).astype(np.float32)
     again = evaluation.compact(record, truth)['confusion']
     assert np.abs(again - confusion).sum() <= 2 * 37
@@ -187,7 +187,7 @@ def test_void_pixels_teach_nothing(heart):
     prepared = this.task.prepare(source[0], None)
     batch = {name: value[None] for name, value in prepared.items()}
     batch['index'] = np.zeros(1, np.int32)
-    batch['semantic'] = np.full_like(batch['semantic'], IGNORE)
+    batch['semantic'] = np.full_like(batch['semantic'], IGNORED)
     state = this.init()
     new, scalars = jax.jit(this.task.update)(state, batch)
     assert float(scalars['loss']) == 0

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jaxvision.core.task import Pictures, ReadExample
-from jaxvision.core.types import Batch, Example, MetricValues, Records
-from jaxvision.data.protocol import IGNORE
+from jaxvision.core.types import IGNORED, Batch, Example, MetricValues, Records
 from jaxvision.image import label_maps
 from jaxvision.image.types import Size
 from jaxvision.metrics import instances as instance_metrics
@@ -95,7 +94,7 @@ def compact(record: Example, annotation: Example) -> Example:
     if found.instances is not None:
         truth_instances = objects.instances_of(annotation)
         compacted |= instance_metrics.record(
-            truth_instances, found.instances, truth == IGNORE
+            truth_instances, found.instances, truth == IGNORED
         )
         shown = found.instances
     if record['index'] >= _PICTURES:

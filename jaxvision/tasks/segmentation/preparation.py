@@ -4,9 +4,8 @@ import numpy as np
 
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
-from jaxvision.core.types import Example, Prepare
+from jaxvision.core.types import IGNORED, Example, Prepare
 from jaxvision.data import decode
-from jaxvision.data.protocol import IGNORE
 from jaxvision.image import label_maps
 from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
@@ -85,7 +84,7 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
             'original_size': np.array(pixels.shape[:2], np.int32),
         }
         if 'semantic' in example:
-            prepared['semantic'] = label_maps.moved(example['semantic'], maps, IGNORE)
+            prepared['semantic'] = label_maps.moved(example['semantic'], maps, IGNORED)
         if 'semantic' in example and 'center' in spec.targets:
             instances = label_maps.moved(objects.instances_of(example), maps, 0)
             prepared['center'] = objects.centrality(instances)
