@@ -1,12 +1,22 @@
-"""What test_layouts.py asks of four virtual CPU devices, whose number a process cannot change."""
+"""Measure what test_layouts.py asserts of four virtual CPU devices, in new processes.
 
+    python on_four_devices.py                         one process of four devices
+    python on_four_devices.py HOST:PORT 0 or 1        two processes of two; pmap's means only
+
+A process cannot change its number of devices.
+"""
+
+import functools
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 
+DEVICES = 2 if sys.argv[1:] else 4
 os.environ['XLA_FLAGS'] = (
-    f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=4'
+    f'{os.environ.get("XLA_FLAGS", "")} '
+    f'--xla_force_host_platform_device_count={DEVICES}'
 )
 
 # More threads than devices that wait for each other inside them.
@@ -16,11 +26,11 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
-from jaxvision.core import config as configs
+from jaxvision.core import config as configs  # noqa: E402
 from jaxvision.core.state import create  # noqa: E402
-from jaxvision.train import sharding, training, update
-from jaxvision.train.run import begin
-from jaxvision.train.saved import blank_batch
+from jaxvision.train import processes, sharding, training, update  # noqa: E402
+from jaxvision.train.run import begin  # noqa: E402
+from jaxvision.train.saved import blank_batch  # noqa: E402
 
 # Since a bias that batch norm or attention cancels has a gradient of nothing but rounding, which
 # Adam makes as large as any.
@@ -35,7 +45,7 @@ VIT = (
 
 
 def run(*overrides, steps=10):
-    """A run of `digits`, and its state after these steps."""
+    """A run of `digits`, its state after these steps, and its model state after the first."""
     config = configs.default('classification')
     for text in (
         'data.source=digits',
@@ -49,9 +59,11 @@ def run(*overrides, steps=10):
     this = begin(config, Path(tempfile.mkdtemp()))
     state = this.init()
     with training.train_batches(this, 0) as batches:
-        for _, batch in zip(range(steps), batches, strict=False):
+        for step, batch in zip(range(steps), batches, strict=False):
             state, _ = this.update(state, batch)
-    return this, state
+            if step == 0:
+                first_model_state = jax.device_get(state.model_state)
+    return this, state, first_model_state
 
 
 def vector(tree):
@@ -72,44 +84,51 @@ def weighted():
     values, weights = np.random.default_rng(0).normal(size=(2, 16))
     weights = (weights > 0) * np.repeat([1, 0, 1, 1], 4)
     wanted = (values * weights).sum() / weights.sum()
-    batch = {'value': values.astype(np.float32), 'weight': weights.astype(np.float32)}
+    mesh, tx = sharding.make_mesh('pmap'), optax.sgd(1.0)
+    assert mesh.size == 4
+
+    def part(array):
+        return np.split(np.float32(array), jax.process_count())[jax.process_index()]
 
     def loss(params, state, batch, key):
         return {
             'mean': (params * batch['value'] * batch['weight'], batch['weight'])
         }, {}
 
-    mesh, tx = sharding.make_mesh('pmap'), optax.sgd(1.0)
+    @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
+    def init():
+        return create(jax.random.key(0), {'model': np.float32(2)}, {'model': tx})
+
     for accumulate in (1, 2):
-        start = create(jax.random.key(0), {'model': np.float32(2)}, {'model': tx})
+        batch = sharding.put(mesh, {'value': part(values), 'weight': part(weights)})
         step = sharding.compile_update(
-            update.from_loss(loss, tx, accumulate=accumulate), mesh, start
+            update.from_loss(loss, tx, accumulate=accumulate),
+            mesh,
+            jax.eval_shape(init),
         )
-        state, scalars = step(start, batch)
+        state, scalars = step(init(), batch)
         yield abs(
             float(state.params['model']) - (2 - wanted)
         )  # the gradient is the mean itself
         yield abs(float(scalars['loss']) - 2 * wanted)
 
 
-def main():
+def main(coordinator=None, process=None):
+    if coordinator:
+        processes.start(coordinator, 2, int(process))
+        print(json.dumps({'weighted': max(weighted())}))
+        return
     found = {'weighted': max(weighted())}
-    begun, state = run(*VIT)
+    begun, state, _ = run(*VIT)
     found['moved'] = apart(state, begun.init())
-    found['pmap'] = apart(state, run(*VIT, 'parallel.mode=pmap')[1])
-    found['pmap, accumulated'] = apart(
-        state, run(*VIT, 'parallel.mode=pmap', 'optimizer.accumulate=2')[1]
-    )
+    _, mapped, _ = run(*VIT, 'parallel.mode=pmap', 'optimizer.accumulate=2')
+    found['pmap, accumulated'] = apart(state, mapped)
 
-    def statistics(state):
-        return vector(state.model_state)
+    _, state, whole = run(*CNN, 'optimizer.ema=0.9')
+    *_, own = run(*CNN, 'parallel.mode=pmap', steps=1)
+    found['statistics'] = float(np.abs(vector(whole) - vector(own)).max())
 
-    _, whole = run(*CNN, steps=1)
-    _, own = run(*CNN, 'parallel.mode=pmap', steps=1)
-    found['statistics'] = float(np.abs(statistics(whole) - statistics(own)).max())
-
-    _, state = run(*CNN, 'optimizer.ema=0.9')
-    this, sharded = run(*CNN, 'optimizer.ema=0.9', 'parallel.fsdp=4')
+    this, sharded, _ = run(*CNN, 'optimizer.ema=0.9', 'parallel.fsdp=4')
     found['fsdp'] = apart(state, sharded)
     found['shares'] = {
         part: on_a_device(getattr(sharded, part)) / on_a_device(getattr(state, part))
@@ -124,4 +143,4 @@ def main():
 
 
 if __name__ == '__main__':
-    main()
+    main(*sys.argv[1:])

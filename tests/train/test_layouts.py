@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,6 @@ def four_devices():
 
 def test_without_batch_norm_pmap_is_jit(four_devices):
     assert four_devices['moved'] > 1e-2  # it did train
-    assert four_devices['pmap'] < 1e-10
     assert four_devices['pmap, accumulated'] < 1e-10
 
 
@@ -54,29 +54,27 @@ def test_parameters_are_gathered_and_never_activations(four_devices):
     assert gathered and set(gathered) <= {'3,3,64,64'}
 
 
-def test_two_processes_of_two_devices_do_not_change_a_run_under_pmap():
-    """test_processes.py compares the parameters of a run under jit."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            HERE.parent / 'bench' / 'layouts.py',
-            '--layouts',
-            '1x1',
-            '2x2',
-            '--steps',
-            '5',
-            '--float64_only',
-            '--config',
-            'configs/vit.py:digits',
-            '--set',
-            'parallel.mode=pmap',
-            'data.batch_size=32',
-            'model.variant=Ti/4',
-            'model.options.depth=1',
-            'optimizer.warmup=0',
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert 'indices equal, pixels equal' in done.stdout
+def test_under_pmap_a_mean_is_over_the_devices_of_all_processes():
+    """test_processes.py has a whole run of two processes, under jit.
+
+    bench/layouts.py compares whole runs under pmap: --layouts 1x1 2x2 --set parallel.mode=pmap
+    """
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        coordinator = f'127.0.0.1:{free.getsockname()[1]}'
+    workers = []
+    for process in '01':
+        command = [sys.executable, HERE / 'on_four_devices.py', coordinator, process]
+        workers.append(
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=HERE.parents[1],
+            )
+        )
+    for worker in workers:
+        output, errors = worker.communicate(timeout=120)
+        assert worker.returncode == 0, errors
+        assert json.loads(output.splitlines()[-1])['weighted'] < 1e-6

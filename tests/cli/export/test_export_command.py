@@ -17,7 +17,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import jaxvision
-from jaxvision.cli.export import check, exported, formats
+from jaxvision.cli.export import calibrated, check, exported, formats
 from jaxvision.cli.export import command as export
 from jaxvision.core.errors import UserError
 
@@ -97,6 +97,22 @@ def test_a_run_in_every_format(exports):
         assert re.search(rf'^{re.escape(file)} .* MB .* ms .* MB$', screen, re.M)
 
 
+def test_int8_has_kernels_in_int8_and_close_outputs(exports):
+    """test_formats.py has the other roundings."""
+    details = Interpreter(str(exports[0] / 'int8.tflite')).get_tensor_details()
+    kernels = [tensor for tensor in details if list(tensor['shape'])[1:3] == [3, 3]]
+    assert kernels and {tensor['dtype'] for tensor in kernels} == {np.int8}
+    report = json.loads((exports[0] / 'export.json').read_text())
+    differences = report['formats']['int8.tflite']['differences']
+    assert 0 < differences['logits'] < 0.1
+
+
+def calibrate_here(folder, examples, file):
+    """Calibrate without a process of its own, which `exports` has."""
+    np.savez(folder / 'inputs.npz', **examples)
+    calibrated._main(str(folder), str(folder / 'inputs.npz'), str(file))
+
+
 @pytest.mark.parametrize(
     'task, inputs, files',
     [
@@ -113,8 +129,9 @@ def test_a_run_in_every_format(exports):
     ],
 )
 def test_several_inputs_and_numbers_of_any_kind(
-    fake, tmp_path, capsys, task, inputs, files
+    fake, tmp_path, capsys, monkeypatch, task, inputs, files
 ):
+    monkeypatch.setattr(formats, '_calibrate', calibrate_here)
     out = tmp_path / 'export'
     code = export.main(
         [
