@@ -45,17 +45,25 @@ def assert_close(a, b):
 def test_conv_equals_flax(options):
     x = normal(0, 2, 7, 8, 4)
     ours, theirs = convolution.Conv(6, **options), nn.Conv(6, **options)
-    variables = ours.init(jax.random.key(2), x)
-    jax.tree.map(
-        np.testing.assert_array_equal, variables, theirs.init(jax.random.key(2), x)
-    )
+    variables = jax.jit(ours.init)(jax.random.key(2), x)
+    expected = jax.jit(theirs.init)(jax.random.key(2), x)
+    jax.tree.map(np.testing.assert_array_equal, variables, expected)
     assert_close(ours.apply(variables, x), theirs.apply(variables, x))
 
 
-# The last image has few pixels.
-@pytest.mark.parametrize('shape', [(5, 6, 1), (5, 6, 4), (3, 4, 4)])
-@pytest.mark.parametrize('options', CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_the_derivatives_of_conv_equal_flax(options, shape):
+# The last image has few pixels, and the first one channel.
+@pytest.mark.parametrize(
+    'name, shape',
+    [
+        *((name, (5, 6, 4)) for name in CONVOLUTIONS),
+        ('1x1', (5, 6, 1)),
+        ('3x3 strided', (5, 6, 1)),
+        ('1x1 strided', (3, 4, 4)),
+        ('3x3 strided', (3, 4, 4)),
+    ],
+)
+def test_the_derivatives_of_conv_equal_flax(name, shape):
+    options = CONVOLUTIONS[name]
     x, dx = normal(0, 2, *shape), normal(1, 2, *shape)
 
     @partial(jax.jit, static_argnums=0)
@@ -74,7 +82,7 @@ def test_the_derivatives_of_conv_equal_flax(options, shape):
             'reverse over reverse': jax.grad(lambda x: jnp.sum(gradient(x) ** 2))(x),
         }
 
-    variables = convolution.Conv(6, **options).init(jax.random.key(2), x)
+    variables = jax.jit(convolution.Conv(6, **options).init)(jax.random.key(2), x)
     jax.tree.map(
         assert_close,
         derivatives(convolution.Conv(6, **options), variables),
@@ -153,24 +161,24 @@ def test_a_convolution_with_another_layout_is_refused(options, message):
         convolution.convolve(image, weights, (1, 1), 'SAME', **options)
 
 
-@pytest.mark.parametrize('size', [(1, 2), (2, 7)])
 @pytest.mark.parametrize(
-    'options',
+    'size, options',
     [
-        dict(),
-        dict(strides=2),
-        dict(padding=((2, 1), (1, 2))),
-        dict(kernel_size=(7, 5), padding=3),
-        dict(kernel_dilation=2),
-        dict(feature_group_count=2),
+        ((1, 2), dict()),
+        ((1, 2), dict(strides=2)),
+        ((2, 7), dict(padding=((2, 1), (1, 2)))),
+        ((1, 2), dict(kernel_size=(7, 5), padding=3)),
+        ((2, 7), dict(kernel_size=(7, 5), padding=3)),
+        ((2, 7), dict(kernel_dilation=2)),
+        ((1, 2), dict(feature_group_count=2)),
     ],
     ids=str,
 )
-def test_conv_on_images_smaller_than_the_kernel_equals_flax(options, size):
+def test_conv_on_images_smaller_than_the_kernel_equals_flax(size, options):
     x = normal(0, 2, *size, 4)
     options = {'kernel_size': (3, 3), 'padding': 1, **options}
     ours, theirs = convolution.Conv(6, **options), nn.Conv(6, **options)
-    variables = theirs.init(jax.random.key(2), x)
+    variables = jax.jit(theirs.init)(jax.random.key(2), x)
 
     def value(conv, x, variables):
         return jnp.sum(jnp.sin(conv.apply(variables, x)))

@@ -1,6 +1,7 @@
 """Published weights equal their publishers' own networks: torchvision's and timm's as
 tests/bench/published_references.py stored them, Keras' here."""
 
+import functools
 import gzip
 import json
 import re
@@ -239,23 +240,23 @@ def test_every_form_of_a_keras_file_equals_keras_own_network(
 
 def assert_fitting(file, model, classes=1000):
     """(what is found, the side of its images): each of its leaves is one of our model's."""
-    family, _, variant = model.partition(':')
+    family = model.partition(':')[0]
     found = weights_file.read(file, family)
     size = found.identity.image_size or 224
-    network = resolve('models', family).make(
-        variant, num_classes=classes, **found.identity.options
-    )
-    wanted = flax_variables.by_name(
-        jax.eval_shape(
-            network.init,
-            jax.random.key(0),
-            jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32),
-        )
-    )
-    assert {name: leaf.shape for name, leaf in found.leaves.items()} == {
-        name: leaf.shape for name, leaf in wanted.items()
-    }
+    shapes = shapes_of(model, classes, size, **found.identity.options)
+    assert {name: leaf.shape for name, leaf in found.leaves.items()} == shapes
     return found, size
+
+
+@functools.cache
+def shapes_of(model, classes, size, **options):
+    """{name: shape} of the variables of our model."""
+    family, _, variant = model.partition(':')
+    network = resolve('models', family).make(variant, num_classes=classes, **options)
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    variables = jax.eval_shape(network.init, jax.random.key(0), image)
+    leaves = flax_variables.by_name(variables)
+    return {name: leaf.shape for name, leaf in leaves.items()}
 
 
 @pytest.mark.parametrize(
