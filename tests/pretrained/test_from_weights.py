@@ -119,7 +119,7 @@ def test_a_published_network_is_a_captioners_encoder(weights, tmp_path):
     assert run.spec.inputs['image'].shape == (64, 64, 3)
     kernel = draw('layer1.0.conv1.weight', (64, 64, 3, 3)).astype(np.float32)
     np.testing.assert_array_equal(
-        run.init().params['model']['encoder']['stage1_block1']['conv1']['kernel'],
+        run.leaves['model/encoder/stage1_block1/conv1/kernel'],
         kernel.transpose(2, 3, 1, 0),
     )
 

@@ -24,7 +24,7 @@ def file(monkeypatch, tmp_path):
     """The name of a file, whose weights are those of a small model for COCO."""
     monkeypatch.setitem(faster_rcnn.PUBLISHED, 'resnet50_fpn', LAYOUT)
     model = faster_rcnn.make('resnet50_fpn', num_classes=90, **OPTIONS)
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     # More than one class is above the threshold.
     scores = variables['params']['second']['scores']
     scores['bias'] = 3 * jax.random.normal(jax.random.key(1), scores['bias'].shape)
