@@ -9,7 +9,8 @@ The command reads and decodes every example. The report lists the splits, the ex
 class and the image sizes. It names examples that are unreadable or duplicate, and test examples
 that are also training examples. --out DIR writes the report as index.html, with pictures of each
 class, and as report.json. For images with boxes, it also counts the boxes by size, and measures how
-well the anchors or the cells of a detector cover them (--config).
+well the anchors or the cells of a detector cover them (--config). For images with masks, it counts
+the pixels of each class.
 
 exit codes:
   0    no warnings
@@ -204,6 +205,7 @@ def console_lines(report: 'Report') -> list[str]:
         if split_report.class_counts:
             lines.append(f'  classes: {_counts_as_text(split_report.class_counts)}')
         lines += [f'  {line}' for line in _box_lines(split_report)]
+        lines += [f'  {line}' for line in _mask_lines(split_report, _MOST_CLASSES)]
         for title, findings in _findings(split_report).items():
             if not findings:
                 continue
@@ -243,11 +245,24 @@ def _box_lines(split_report: 'SplitReport') -> list[str]:
     return lines
 
 
+def _mask_lines(split_report: 'SplitReport', most: int) -> list[str]:
+    """Lines on the label maps of a split with at most so many classes; none without maps."""
+    from jaxvision.data import masks_inspection
+
+    if split_report.masks is None:
+        return []
+    return masks_inspection.lines(split_report.masks, most)
+
+
 def _findings(split_report: 'SplitReport') -> dict[str, list[str]]:
     """The suspicious examples of a split: {finding: a line for each example}."""
     unreadable = split_report.unreadable.items()
+    other_sizes = []
+    if split_report.masks:
+        other_sizes = split_report.masks.other_sizes
     return {
         'unreadable': [f'{where}: {reason}' for where, reason in unreadable],
+        'of another size than the label map': other_sizes,
         'several pages or frames': split_report.with_pages,
         'duplicate': [f'{first} = {second}' for first, second in split_report.equal],
         'equal to a training example': [
@@ -328,7 +343,8 @@ def _split_section(name: str, split_report: 'SplitReport') -> list[str]:
     """The sizes and the suspicious examples of a split, as HTML."""
     sizes = html.escape(_counts_as_text(split_report.sizes))
     parts = [f'<h2>{name}</h2><p>Sizes: {sizes}</p>']
-    for line in _box_lines(split_report):
+    mask_lines = _mask_lines(split_report, _MOST_ON_PAGE)
+    for line in [*_box_lines(split_report), *mask_lines]:
         sentence = line[0].upper() + line[1:]
         parts.append(f'<p>{html.escape(sentence)}</p>')
     for title, findings in _findings(split_report).items():

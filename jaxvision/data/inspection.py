@@ -12,25 +12,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxvision.core.types import Split
+from jaxvision.core.types import Example, Split
 from jaxvision.data import (
     boxes_inspection,
     class_names,
     content,
     decode,
     labelled_files,
+    masks_inspection,
+    near_equality,
     pipeline,
-    resizing,
     summary,
     video,
 )
 from jaxvision.data.boxes_inspection import BoxReport, Cover
+from jaxvision.data.masks_inspection import LabelCounts, MaskReport
 from jaxvision.data.protocol import Source, Unreadable, labels_of
 
 SIDE = 64  # longest side of a thumbnail, pixels
-_NEAR_SIDE = 16  # of the grey pictures that near-equality compares
-_NEAR = 4.0  # root of the mean squared difference of such pictures, of 255 levels
-_BLOCK = 1024  # pictures that are compared at once
 
 # (where, where) of two examples.
 Pair = tuple[str, str]
@@ -60,6 +59,7 @@ class SplitReport:
         near_training: as `in_training`, of this split's other examples and the nearest
             training examples, nearly equal when made small; empty if not asked for.
         boxes: a report on the boxes; None: the examples have no boxes.
+        masks: a report on the label maps; None: the examples have none.
     """
 
     name: str
@@ -74,6 +74,7 @@ class SplitReport:
     in_validation: list[Pair]
     near_training: list[Pair]
     boxes: BoxReport | None = None
+    masks: MaskReport | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,8 +86,8 @@ class Report:
         warnings: what looks wrong, a sentence each.
         splits: a report on each of 'train', 'validation' and 'test' that there is.
         pictures: {class: thumbnails of training examples}, of at most 64 pixels a side;
-            the class is '' where there are no labels. Images with boxes have at most
-            320 pixels a side.
+            the class is '' where there are no labels. Images with boxes or label maps have
+            at most 320 pixels a side.
     """
 
     summary: list[str]
@@ -105,6 +106,7 @@ class _Look:
         vector: grey picture for near-equality; None if the report does not look for it.
         reason: why the example is unreadable.
         has_pages: whether an image has several pages or frames, of which the first is used.
+        labels: of the label map; None: the example has none, or is unreadable.
     """
 
     size: str = ''
@@ -112,6 +114,7 @@ class _Look:
     vector: Float[np.ndarray, 'd'] | None = None
     reason: str = ''
     has_pages: bool = False
+    labels: LabelCounts | None = None
 
 
 def inspect(
@@ -170,6 +173,11 @@ def inspect(
                 [look.size for look in looks[split]],
                 cover if split == 'train' else None,
             ),
+            masks=masks_inspection.report_on(
+                source,
+                [look.size for look in looks[split]],
+                [look.labels for look in looks[split]],
+            ),
         )
     doubts = []
     for source in sources.values():
@@ -200,32 +208,37 @@ def _look_at(source: Source, row: int, near: bool) -> _Look:
     channels = source.info.image_shape[2]
     vector = None
     try:
-        encoded, frame = _first_frame(source, row)
+        example = source[row]
+        encoded, frame = _first_frame(example, channels)
         if near:
-            vector = _vector(decode.thumbnail(frame, channels, SIDE))
+            vector = near_equality.vector(decode.thumbnail(frame, channels, SIDE))
         digest = _digest(encoded)
         has_pages = 'image' in source.info.holds and decode.has_pages(encoded)
     except Unreadable as error:
         return _Look(reason=str(error))
     height, width, _ = frame.shape
-    return _Look(f'{width}x{height}', digest, vector, has_pages=has_pages)
+    labels = masks_inspection.count(example.get('semantic'))
+    return _Look(f'{width}x{height}', digest, vector, '', has_pages, labels)
 
 
-def _first_frame(source: Source, row: int) -> tuple[Any, Picture]:
-    """Read the image, or the first frame of the video, of an example.
+def _first_frame(example: Example, channels: int) -> tuple[Any, Picture]:
+    """Decode the image, or the first frame of the video, of an example.
+
+    Args:
+        example: with 'image' or 'video'.
+        channels: of images, 1 or 3.
 
     Returns:
         (what the source holds, the decoded pixels).
 
     Raises:
-        Unreadable: The example cannot be read or decoded.
+        Unreadable: The example cannot be decoded.
     """
-    example = source[row]
     if 'video' in example:
         encoded = example['video']
         return encoded, video.read(encoded, [0])[0]
     encoded = example['image']
-    return encoded, decode.decode(encoded, source.info.image_shape[2])
+    return encoded, decode.decode(encoded, channels)
 
 
 def _digest(encoded: Any) -> str:
@@ -317,35 +330,13 @@ def _near_pairs(
     looks: Sequence[_Look],
     source: Source,
 ) -> list[Pair]:
-    """Pairs whose small grey pictures hardly differ."""
-    train_rows = [row for row, look in enumerate(train_looks) if look.digest]
-    rows = [row for row, look in enumerate(looks) if look.digest]
-    if not train_rows or not rows:
-        return []
-    train_vectors = _vectors([train_looks[row] for row in train_rows])
-    train_norms = np.square(train_vectors).mean(1)
-    pairs = []
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
-        vectors = _vectors([looks[row] for row in block])
-        products = vectors @ train_vectors.T / vectors.shape[1]
-        norms = np.square(vectors).mean(1)
-        gaps = norms[:, None] + train_norms - 2 * products
-        nearest = gaps.argmin(1)
-        for place, row in enumerate(block):
-            if gaps[place, nearest[place]] < _NEAR**2:
-                train_row = train_rows[nearest[place]]
-                pairs.append((train.where(train_row), source.where(row)))
-    return pairs
-
-
-def _vectors(looks: Sequence[_Look]) -> Float[np.ndarray, 'n d']:
-    return np.stack([look.vector for look in looks])
-
-
-def _vector(thumbnail: Picture) -> Float[np.ndarray, 'd']:
-    small = resizing.resize(thumbnail, _NEAR_SIDE, _NEAR_SIDE)
-    return small.astype(np.float32).mean(-1).reshape(-1)
+    """(training example, example) whose small grey pictures hardly differ."""
+    train_vectors = [look.vector for look in train_looks]
+    vectors = [look.vector for look in looks]
+    return [
+        (train.where(train_row), source.where(row))
+        for train_row, row in near_equality.pairs(train_vectors, vectors)
+    ]
 
 
 def _pictures(
@@ -366,14 +357,17 @@ def _pictures(
         places = np.linspace(0, last, min(number, len(readable)))
         nearest = places.round().astype(int)
         chosen_rows[name] = [readable[place] for place in nearest]
+    if 'semantic' in source.info.holds:
+        return masks_inspection.pictures(source, chosen_rows)
     if 'boxes' in source.info.holds:
         return boxes_inspection.pictures(source, chosen_rows)
     # An example of several labels may be chosen more than once.
     every_row = sorted(set(itertools.chain(*chosen_rows.values())))
 
     def read(place: int) -> Picture:
-        _, frame = _first_frame(source, every_row[place])
-        return decode.thumbnail(frame, source.info.image_shape[2], SIDE)
+        channels = source.info.image_shape[2]
+        _, frame = _first_frame(source[every_row[place]], channels)
+        return decode.thumbnail(frame, channels, SIDE)
 
     thumbnails = pipeline.read_ahead(read, 0, len(every_row), threads)
     by_row = dict(zip(every_row, thumbnails, strict=True))
@@ -436,6 +430,8 @@ def _warnings(
                 f'{len(report.near_training):,} {of_examples} nearly equal to training '
                 'examples'
             )
+        if report.masks:
+            found += masks_inspection.warnings(report.masks, split)
         missing = [name for name, count in report.class_counts.items() if not count]
         if missing:
             found.append(
