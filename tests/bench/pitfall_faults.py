@@ -1,29 +1,10 @@
 """Faults that detectors are known for, as changes of our code, and the tests that see them.
 
-The numbers are those of the list of pitfalls of detection. The numbers 8, 9, 10 and 22 are about
-masks and label maps.
+The numbers are those of the list of pitfalls of detection. The numbers 9, 10 and 22 are about label
+maps, see segmentation_faults.py. The number 8 is about polygons.
 """
 
-from typing import NamedTuple
-
-
-class Fault(NamedTuple):
-    """A change of the code that must make tests fail.
-
-    Attributes:
-        pitfall: its number, or its first word, and what is wrong.
-        file: in the package.
-        old: text that occurs exactly once.
-        new: the same text with the fault.
-        tests: pytest's ids of the tests that must fail.
-    """
-
-    pitfall: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
+from faults import Fault
 
 PROPERTIES = 'tests/boxes/test_boxes_properties.py::test_'
 TORCHVISION = 'tests/boxes/test_boxes_torchvision.py::test_'

@@ -1,11 +1,11 @@
-"""Puts known faults of detectors into a copy of the package, and checks that the tests fail.
+"""Puts known faults into a copy of the package, and checks that the tests fail.
 
     python tests/bench/pitfalls.py [--only 6,12,mosaic]
 
-The faults are in pitfall_faults.py. All their tests first have to pass without a fault. A fault is
-'caught' if each of its tests fails, and 'MISSED' if one passes. It is 'BROKEN' if its old text does
-not occur exactly once, or if a test fails only because the changed code is no program. The exit
-code is 1 unless all are caught.
+The faults of detectors are in pitfall_faults.py, those of segmentation in segmentation_faults.py.
+All their tests first have to pass without a fault. A fault is 'caught' if each of its tests fails,
+and 'MISSED' if one passes. It is 'BROKEN' if its old text does not occur exactly once, or if a test
+fails only because the changed code is no program. The exit code is 1 unless all are caught.
 """
 
 import argparse
@@ -18,7 +18,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pitfall_faults import FAULTS, Fault
+import pitfall_faults
+import segmentation_faults
+from faults import Fault
 
 ROOT = Path(__file__).parents[2]
 COPIED = ('jaxvision', 'tests', 'configs', 'pyproject.toml', 'setup.cfg')
@@ -105,7 +107,7 @@ def chosen(only: str) -> list[Fault]:
     words = [word for word in only.split(',') if word]
     return [
         fault
-        for fault in FAULTS
+        for fault in (*pitfall_faults.FAULTS, *segmentation_faults.FAULTS)
         if not words or fault.pitfall.partition(' ')[0] in words
     ]
 

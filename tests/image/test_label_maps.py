@@ -109,13 +109,12 @@ def test_labels_move_with_their_image_by_every_rule(rule):
 def test_a_moved_label_map_has_no_number_that_it_did_not_have(source, target, seed):
     rng = np.random.default_rng(seed)
     numbers = rng.choice([0, 3, 90, 200], source).astype(np.uint8)
-    maps = [
-        placement.random_place(rng, source, target, 0.5),
-        placement.random_turn(rng, target, 0.2, 45.0),
-    ]
-    moved = label_maps.moved(numbers, maps, IGNORE)
-    assert moved.dtype == np.uint8
-    assert set(moved.flat) <= {*numbers.flat, IGNORE}
+    place = placement.random_place(rng, source, target, 0.5)
+    turn = placement.random_turn(rng, target, 0.2, 45.0)
+    for maps in ([place], [place, turn]):
+        moved = label_maps.moved(numbers, maps, IGNORE)
+        assert moved.dtype == np.uint8
+        assert set(moved.flat) <= {*numbers.flat, IGNORE}
 
 
 def test_half_pixels_are_right():
