@@ -57,7 +57,7 @@ FAULTS = (
         'probabilities = probabilities + invalid',
         (
             LOSSES + 'losses_equal_those_of_pytorch_libraries[dice-0]',
-            LOSSES + 'ignored_pixels_touch_nothing_whatever_the_network_answers[dice]',
+            LOSSES + 'padding_by_ignored_pixels_changes_nothing[dice]',
         ),
     ),
     Fault(
