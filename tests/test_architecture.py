@@ -280,24 +280,3 @@ def test_a_model_can_be_taken_alone():
         assert not loaded, loaded
         assert not flags.FLAGS.is_parsed()
     """)
-
-
-def test_training_needs_no_tensorflow_though_it_is_installed(tmp_path):
-    config = tmp_path / 'c.py'
-    config.write_text(
-        textwrap.dedent("""
-            from jaxvision.core import config as configs
-            def get_config():
-                config = configs.default('classification')
-                config.data.source, config.model.name = 'digits', 'cnn'
-                config.model.variant, config.train.steps = '4', '2'
-                return config
-        """)
-    )
-    python(f"""
-        import sys
-        from jaxvision.main import main
-        workdir = {str(tmp_path / 'run')!r}
-        assert main(['--config', {str(config)!r}, '--workdir', workdir]) == 0
-        assert 'tensorflow' not in sys.modules
-    """)

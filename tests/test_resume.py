@@ -69,8 +69,18 @@ def test_killed_stopped_and_started_again_it_is_the_same_run(bench, tmp_path):
     again = out.splitlines()[-1].strip()
     assert shlex.split(again)[1:] == command[1:]
 
-    done = subprocess.run(shlex.split(again), cwd=ROOT, capture_output=True, text=True)
+    python, *arguments = shlex.split(again)
+    done = subprocess.run(
+        [python, '-X', 'importtime', *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0 and 'finished at step 60' in done.stdout, done.stderr
+    imported = {line.rpartition('|')[2].strip() for line in done.stderr.splitlines()}
+    # Training needs no TensorFlow, though it is installed.
+    assert 'jaxvision.train.loop' in imported
+    assert 'tensorflow' not in imported
 
     subprocess.run(
         bench.command(tmp_path / 'whole', OVERRIDES),
