@@ -1,10 +1,12 @@
 """Caches of the session's own, shared with its subprocesses; runs small enough for a test."""
 
+import fcntl
 import gc
 import json
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,20 +145,21 @@ def no_pictures(monkeypatch):
 
 
 @pytest.fixture(scope='session')
-def trained(tiny, tmp_path_factory):
-    """The folder of a finished run, which tests read and do not change."""
+def trained(tiny):
+    """The folder of a finished run, which tests read and do not change.
+
+    One worker trains it for all.
+    """
     from jaxvision.train import loop
 
-    workdir = tmp_path_factory.mktemp('trained')
-    loop.run(
-        tiny(
-            'train.keep=1',
-            'optimizer.lr=0.03',
-            'optimizer.schedule=constant',
-        ),
-        workdir,
-    )
-    return workdir
+    cache = Path(os.environ['XDG_CACHE_HOME'])
+    config = tiny('train.keep=1', 'optimizer.lr=0.03', 'optimizer.schedule=constant')
+    with (cache / 'trained.lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (cache / 'trained').exists():
+            loop.run(config, cache / 'in_training')
+            (cache / 'in_training').rename(cache / 'trained')
+    return cache / 'trained'
 
 
 @pytest.fixture(scope='session')
