@@ -32,6 +32,12 @@ def model(request):
 def every(model):
     """{sequence: log-probabilities [B]} of all sequences, computed word by word."""
     step, start = model
+
+    @jax.jit
+    def advance(state, last):
+        state, logits, _ = step(state, last)
+        return state, jax.nn.log_softmax(logits)
+
     log_probabilities = {}
     for sequence in itertools.product(range(WORDS), repeat=LENGTH):
         ended = sequence.index(0) if 0 in sequence else LENGTH
@@ -39,8 +45,8 @@ def every(model):
             continue
         state, last, total = start, np.full(BATCH, decoding.BEGIN), np.zeros(BATCH)
         for word in sequence[: ended + 1]:
-            state, logits, _ = step(state, jnp.asarray(last))
-            total = total + np.asarray(jax.nn.log_softmax(logits))[:, word]
+            state, logarithms = advance(state, last)
+            total = total + np.asarray(logarithms)[:, word]
             last = np.full(BATCH, word)
         log_probabilities[sequence] = total
     return log_probabilities

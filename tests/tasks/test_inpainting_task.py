@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers.exporting import assert_exported_alike
 from helpers.steps import take_step
+from helpers.untrained import save_untrained
 from PIL import Image
 
 import jaxvision
@@ -198,12 +199,9 @@ def test_a_step_changes_the_model_and_the_discriminator(tmp_path):
     assert {'loss', 'mse', 'adversarial', 'discriminator/loss', 'lr'} <= scalars.keys()
 
 
-def test_the_perceptual_loss_is_added_to_the_pixel_loss(tiny, tmp_path, no_pictures):
+def test_the_perceptual_loss_is_added_to_the_pixel_loss(tiny, tmp_path):
     extractor = tmp_path / 'feature_extractor'
-    loop.run(
-        tiny('train.steps=2', 'train.eval_every=2', 'train.checkpoint_every=2'),
-        extractor,
-    )
+    save_untrained(tiny(), extractor)
     config = small(
         'task.perceptual_weight=2.0',
         f'task.feature_extractor={extractor}',

@@ -85,12 +85,12 @@ from jaxvision.cli.bench import measure
 from jaxvision.core import config as configs
 from jaxvision.models.backbones import resnet
 
+measure.BATCHES = 1, 8
 small = ['--synthetic', '--json', '--steps', '3', '--seconds', '0.1', '--config.data.image_size=8']
 assert main(['--config', 'configs/cnn.py', *small, '--config.model.variant=4',
              '--batch_size', '4', '--classes', '7', '--examples', '50']) == 0
 resnet.SIZES['tiny'] = resnet.BasicBlock, (1, 1)
 resnet.VARIANTS = 'tiny', *resnet.VARIANTS
-measure.BATCHES = 1, 8
 assert main(['--config', 'configs/resnet.py:imagenet2012', *small, '--batch_size', '2',
              '--config.model.variant=tiny']) == 0
 assert main(['--config', 'configs/few_shot.py', *small]) == 2
