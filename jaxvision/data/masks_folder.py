@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import masks_reading, walk
+from jaxvision.data.annotation_files import is_file
 from jaxvision.data.boxes_dataset import left_out
 from jaxvision.data.files import image_suffixes
 from jaxvision.data.labelled_files import name_in, some
@@ -237,6 +238,8 @@ def paired(
     Raises:
         UserError: Two images or two masks have one name but for the suffix.
     """
+    everything = [*images.values(), *masks.values()]
+    no_files = [path for path in everything if not is_file(path)]
     image_of, other_files = _by_stem(images, image_suffixes())
     mask_of, other_masks = _by_stem(masks, masks_reading.SUFFIXES)
     pairs = [
@@ -250,6 +253,7 @@ def paired(
     for paths, noun, reason in (
         (unpaired_images, 'image', 'without a mask'),
         (unpaired_masks, 'mask', 'without an image'),
+        (no_files, 'name', 'of a broken link, a pipe or the like'),
         (other_masks, 'file', f'of {MASKS}/ that is no PNG, BMP, GIF or TIFF'),
         (other_files, 'file', f'of {IMAGES}/ that is no image'),
     ):
@@ -266,7 +270,7 @@ def _by_image(pair: Pair) -> Path:
 def _by_stem(
     files: Files, suffixes: Iterable[str]
 ) -> tuple[dict[str, Path], list[Path]]:
-    """({path without suffix: path}, the files of other suffixes).
+    """({path without suffix: path}, the files of other suffixes), without what is no file.
 
     Raises:
         UserError: Two files have one path but for the suffix.
@@ -274,6 +278,8 @@ def _by_stem(
     stems: dict[str, Path] = {}
     others = []
     for name, path in files.items():
+        if not is_file(path):  # Opening a pipe would wait for ever.
+            continue
         stem, suffix = os.path.splitext(name)
         if suffix.lower() not in suffixes:
             others.append(path)

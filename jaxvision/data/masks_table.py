@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxvision.core.errors import UserError
 from jaxvision.data import tables
-from jaxvision.data.annotation_files import shown
+from jaxvision.data.annotation_files import is_file, shown
 from jaxvision.data.labelled_files import count, some
 from jaxvision.data.masks_reading import MOST_VALUE
 from jaxvision.data.split_names import class_name
@@ -84,6 +84,8 @@ def read(path: Path) -> ClassTable:
         UserError: The table is no text, a column is missing, a cell is no number, or a value or a
             colour occurs twice.
     """
+    if not is_file(path):
+        raise UserError(f'{path}: expected a file')
     text, notes = tables.decode(path)
     cells = _parse(path, text)
     rows = tables.as_dicts(path, cells)
