@@ -85,12 +85,17 @@ def evaluate(records: Records, classes: int) -> CocoEvaluation:
     Returns:
         The `COCOeval` after `evaluate`, `accumulate` and `summarize`.
     """
+    evaluation = prepare(records, classes)
+    run(evaluation)
+    return evaluation
+
+
+def run(evaluation: CocoEvaluation) -> None:
+    """Evaluate, accumulate and summarize, without printed tables."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = prepare(records, classes)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation
 
 
 def prepare(records: Records, classes: int) -> CocoEvaluation:

@@ -13,8 +13,8 @@ A model is a Python module with a function
   - `dcgan`, `sngan`, `r3gan`: `num_classes` (0 for images without classes) and `image_shape`, a
     tuple (height, width, channels). `make` returns (generator, discriminator).
   - `edsr`: `scale`, the factor of enlargement, and `channels`.
-  - `dense_detector`, `faster_rcnn`, `retinanet`, `rt_detr`, `yolox`: `num_classes`, without the
-    background.
+  - `dense_detector`, `faster_rcnn`, `mask_rcnn`, `retinanet`, `rt_detr`, `yolox`: `num_classes`,
+    without the background.
   - `segmentation_unet`: `num_classes`, the number of logits of a pixel.
   - `unet`: `channels`.
   - `forecaster`: `frames`, the number of predicted frames, and `image_shape` of a frame.
@@ -39,7 +39,14 @@ BY_FOLDER = {
         'vgg',
         'vit',
     ),
-    'detectors': ('dense_detector', 'faster_rcnn', 'retinanet', 'rt_detr', 'yolox'),
+    'detectors': (
+        'dense_detector',
+        'faster_rcnn',
+        'mask_rcnn',
+        'retinanet',
+        'rt_detr',
+        'yolox',
+    ),
     'generators': ('dcgan', 'edsr', 'r3gan', 'sngan', 'unet'),
     'segmenters': ('segmentation_unet',),
     'sequence': (

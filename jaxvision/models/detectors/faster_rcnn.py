@@ -109,7 +109,8 @@ class FasterRCNN(nn.Module):
         else:
             regions = choose(objectness, anchor_deltas)
         regions = jax.lax.stop_gradient(regions)
-        logits, deltas = self.second(self._pool(maps, regions), train)
+        pooled = self.pool(maps, regions, self.pooled_size)
+        logits, deltas = self.second(pooled, train)
         outputs = {
             'objectness': objectness,
             'anchor_deltas': anchor_deltas,
@@ -120,9 +121,16 @@ class FasterRCNN(nn.Module):
         pyramid = {f'pyramid{level}': x for level, x in enumerate(maps, start=1)}
         return outputs, {**intermediates, **pyramid}
 
-    def _pool(
-        self, maps: Sequence[FeatureMap], regions: Float[Array, 'b r 4']
-    ) -> Float[Array, 'b r y x c']:
+    def pool(
+        self, maps: Sequence[FeatureMap], regions: Float[Array, 'b r 4'], size: int
+    ) -> Float[Array, 'b r size size c']:
+        """Resample the maps of the pyramid inside regions.
+
+        Args:
+            maps: of the pyramid, the finest first.
+            regions: edges in pixels.
+            size: cells of a pooled region along each side.
+        """
         # Coarser maps than the backbone's only propose regions.
         maps = maps[: len(self.features.strides)]
 
@@ -131,7 +139,7 @@ class FasterRCNN(nn.Module):
                 image_maps,
                 boxes,
                 self.features.strides,
-                size=self.pooled_size,
+                size=size,
                 aligned=False,
                 canonical_size=self.canonical_size,
             )

@@ -1,4 +1,4 @@
-"""The two heads of Faster R-CNN: one proposes regions, the other classifies them."""
+"""The heads of Faster and Mask R-CNN: proposals of regions, their classes, and their masks."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.models.blocks import convolution, layers
+from jaxvision.models.blocks import convolution, layers, resampling
 from jaxvision.models.detectors.pyramid import FeatureMap
 
 # The maps of several regions, as one batch.
@@ -145,3 +145,54 @@ class BoxHead(nn.Module):
             'batch', train, self.dtype, self.param_dtype, self.momentum
         )
         return nn.relu(norm(name=f'{name}_norm')(conv(x)))
+
+
+class MaskHead(nn.Module):
+    """Mask logits of regions for each class, by convolutions (arXiv 1703.06870, figure 4).
+
+    A call on pooled regions [B, R, h, w, C] returns logits [B, R, 2 h, 2 w, K + 1].
+    Class 0 is the background, whose mask means nothing.
+
+    Attributes:
+        num_classes: without background.
+        width: of the convolutions.
+        depth: number of 3x3 convolutions before the map is enlarged.
+        dtype: of the computation.
+        param_dtype: of the parameters.
+    """
+
+    num_classes: int
+    width: int
+    depth: int
+    dtype: DTypeLike
+    param_dtype: DTypeLike
+
+    @nn.compact
+    def __call__(
+        self, pooled: Float[Array, 'b r y x c']
+    ) -> Float[Array, 'b r 2*y 2*x k']:
+        """Predict logits for each class of each region, background first."""
+        x = pooled.reshape(-1, *pooled.shape[2:])
+        types = {'dtype': self.dtype, 'param_dtype': self.param_dtype}
+        for i in range(1, self.depth + 1):
+            conv = convolution.Conv(
+                self.width,
+                (3, 3),
+                kernel_init=layers.he_normal,
+                name=f'conv{i}',
+                **types,
+            )
+            x = nn.relu(conv(x))
+        enlarge = resampling.ConvTranspose(
+            self.width, (2, 2), kernel_init=layers.he_normal, name='enlarge', **types
+        )
+        x = nn.relu(enlarge(x))
+        logits = nn.Conv(
+            self.num_classes + 1,
+            (1, 1),
+            kernel_init=nn.initializers.normal(0.01),
+            dtype=self.param_dtype,
+            param_dtype=self.param_dtype,
+            name='masks',
+        )(x)
+        return logits.reshape(*pooled.shape[:2], *logits.shape[1:])

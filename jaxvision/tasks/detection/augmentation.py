@@ -4,7 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
 from jaxvision.core import keys
 from jaxvision.core.fields import Config
@@ -45,7 +45,8 @@ def apply(
         return keys.per_example(keys.stream(key, name), index)
 
     if options.flip:
-        images, boxes = jax.vmap(_random_flip)(example_keys('flip'), images, boxes)
+        is_flipped = flips(key, index)
+        images, boxes = jax.vmap(_flipped)(is_flipped, images, boxes)
     if options.color:
         jitter = functools.partial(
             color.random_color_jitter,
@@ -58,8 +59,41 @@ def apply(
     return images, boxes
 
 
-def _random_flip(key: PRNGKeyArray, image: Image, boxes: Boxes) -> tuple[Image, Boxes]:
-    is_flipped = jax.random.bernoulli(key)
+def flips(key: PRNGKeyArray, index: Int[Array, 'b']) -> Bool[Array, 'b']:
+    """Whether `apply` mirrors each example, if 'flip' is on.
+
+    Args:
+        key: of the step.
+        index: row of each example in its split.
+    """
+    return jax.vmap(jax.random.bernoulli)(
+        keys.per_example(keys.stream(key, 'flip'), index)
+    )
+
+
+def apply_to_masks(
+    options: Config,
+    key: PRNGKeyArray,
+    index: Int[Array, 'b'],
+    box_masks: UInt8[Array, 'b o m m'],
+) -> UInt8[Array, 'b o m m']:
+    """Mirror the masks inside boxes as `apply` mirrors their images.
+
+    Args:
+        options: the fields of `task.augment`, of which 'flip' is used.
+        key: of the step.
+        index: row of each example in its split.
+        box_masks: see `box_masks`.
+    """
+    if not options.flip:
+        return box_masks
+    is_flipped = flips(key, index)[:, None, None, None]
+    return jnp.where(is_flipped, box_masks[..., ::-1], box_masks)
+
+
+def _flipped(
+    is_flipped: Bool[Array, ''], image: Image, boxes: Boxes
+) -> tuple[Image, Boxes]:
     ymin, xmin, ymax, xmax = boxes.T
     width = image.shape[1]
     flipped = jnp.stack([ymin, width - xmax, ymax, width - xmin], axis=-1)

@@ -13,6 +13,7 @@ from jaxvision.data.other_examples import Others, WithOthers
 from jaxvision.data.protocol import BOX_KEYS, Source, Unreadable
 from jaxvision.image import warp
 from jaxvision.image.warp import Warp
+from jaxvision.tasks.detection import box_masks
 
 # Further images of a mosaic and of a mixup.
 _COUNTS = {'mosaic': 3, 'mixup': 1}
@@ -157,16 +158,24 @@ class _Columns:
 
 def _present(example: Example) -> _Columns:
     mask = example['box_mask']
-    others = {name: example[name][mask] for name in BOX_KEYS if name != 'boxes'}
+    names = [name for name in BOX_KEYS if name != 'boxes']
+    if 'box_masks' in example:
+        names.append('box_masks')
+    others = {name: example[name][mask] for name in names}
     return _Columns(example['boxes'][mask], others)
 
 
 def _moved(example: Example, cut: Warp, corner: tuple[int, int]) -> _Columns:
     """The boxes inside a part of an image, which is placed at a corner of the canvas."""
     columns = _present(example)
-    boxes, keep = warp.kept_boxes(cut.boxes(columns.boxes), cut.size)
-    boxes = boxes[keep] + np.tile(corner, 2)
+    whole = cut.boxes(columns.boxes)
+    clipped, keep = warp.kept_boxes(whole, cut.size)
+    boxes = clipped[keep] + np.tile(corner, 2)
     others = {name: values[keep] for name, values in columns.others.items()}
+    if 'box_masks' in others:
+        others['box_masks'] = box_masks.cut(
+            others['box_masks'], whole[keep], clipped[keep]
+        )
     return _Columns(boxes.astype(np.float32), others)
 
 

@@ -30,9 +30,12 @@ def record(outputs: Batch, batch: Batch) -> Batch:
     Returns:
         'boxes', 'scores', 'classes' and 'valid' of the detections. 'truth_boxes',
         'truth_classes', 'truth_mask', 'crowd' and 'area' of the ground truth. 'index'.
+        'masks' of the detections, inside their boxes, if `outputs` has them.
     """
     boxes = to_original(outputs['boxes'], batch['warp'], batch['original_size'])
+    masks = {name: outputs[name] for name in ('masks',) if name in outputs}
     return {
+        **masks,
         'boxes': boxes,
         'scores': outputs['scores'],
         'classes': outputs['classes'],

@@ -61,7 +61,10 @@ class Detector:
         return color.normalize(images, preprocessing.mean, preprocessing.std)
 
     def apply(
-        self, variables: Tree, images: Images, **options: Array
+        self,
+        variables: Tree,
+        images: Images,
+        **options: Array | Callable[..., Batch],
     ) -> tuple[Batch, Scalars]:
         """The model's (outputs, intermediates), each by name, in inference.
 
@@ -76,7 +79,9 @@ class Detector:
         }
         return self.model.apply(model_variables, images, **options)
 
-    def outputs(self, variables: Tree, inputs: Batch, **options: Array) -> Batch:
+    def outputs(
+        self, variables: Tree, inputs: Batch, **options: Array | Callable[..., Batch]
+    ) -> Batch:
         """The model's outputs by name for `inputs['image']` in [0, 255], in inference.
 
         `variables` are `TrainState.variables`. `options` are passed to the model.
@@ -111,7 +116,7 @@ class Detector:
         images: Images,
         batch: Batch,
         key: PRNGKeyArray,
-        **options: Callable[..., Array],
+        **options: Callable[..., Array] | Callable[..., Batch],
     ) -> tuple[Batch, Tree]:
         """Apply the model in training.
 

@@ -15,7 +15,7 @@ from jaxvision.data import decode
 from jaxvision.data.protocol import Source, boxes_of
 from jaxvision.image import warp
 from jaxvision.image.warp import Warp
-from jaxvision.tasks.detection import canvases
+from jaxvision.tasks.detection import box_masks, canvases
 from jaxvision.tasks.shared import placement
 
 FIELDS: Fields = {
@@ -50,12 +50,14 @@ class Objects:
         classes: number of each class.
         crowd: whether a box is a region of many objects.
         area: in square pixels of the original image, as annotated.
+        rows: place of each object in the annotation of its image.
     """
 
     boxes: Float[np.ndarray, 'n 4']
     classes: Int[np.ndarray, 'n']
     crowd: Bool[np.ndarray, 'n']
     area: Float[np.ndarray, 'n']
+    rows: Int[np.ndarray, 'n']
 
     @classmethod
     def of(cls, example: Example) -> 'Objects':
@@ -64,12 +66,14 @@ class Objects:
         Boxes for which 'box_mask' is False are padding and left out. Without 'box_mask'
         there is no padding.
         """
+        boxes = np.asarray(example['boxes'], np.float32)
         mask = example.get('box_mask', slice(None))
         return cls(
-            boxes=np.asarray(example['boxes'], np.float32)[mask],
+            boxes=boxes[mask],
             classes=np.asarray(example['box_classes'], np.int32)[mask],
             crowd=np.asarray(example['crowd'], bool)[mask],
             area=np.asarray(example['area'], np.float32)[mask],
+            rows=np.arange(len(boxes))[mask],
         )
 
     def moved(self, map_: Warp) -> 'Objects':
@@ -83,6 +87,7 @@ class Objects:
             classes=self.classes[keep],
             crowd=self.crowd[keep],
             area=self.area[keep],
+            rows=self.rows[keep],
         )
 
 
@@ -108,7 +113,7 @@ def most_boxes(source: Source, images: int = 1) -> int:
     return images * max(counts, default=0)
 
 
-def targets(number: int) -> dict[str, ArraySpec]:
+def targets(number: int, mask_size: int = 0) -> dict[str, ArraySpec]:
     """Describe the arrays with which training and evaluation compare: {name: its
     shape}.
 
@@ -118,8 +123,14 @@ def targets(number: int) -> dict[str, ArraySpec]:
 
     Args:
         number: boxes of an image, at most.
+        mask_size: cells along each side of 'box_masks', the objects' masks inside
+            `boxes`; 0: there are none.
     """
+    masks = {}
+    if mask_size:
+        masks['box_masks'] = ArraySpec((number, mask_size, mask_size))
     return {
+        **masks,
         'boxes': ArraySpec((number, 4), 'float32'),
         'truth_boxes': ArraySpec((number, 4), 'float32'),
         'box_classes': ArraySpec((number,), 'int32'),
@@ -149,6 +160,7 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     size = spec.preprocessing.size
     channels = spec.inputs['image'].shape[2]
     (room,) = spec.targets['box_mask'].shape
+    has_masks = 'box_masks' in spec.targets
     augment = config.task.augment
     rule = spec.preprocessing.resize
     if not spec.preprocessing.fixes_canvas:
@@ -175,8 +187,14 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
             'original_size': np.array(pixels.shape[:2], np.int32),
         }
         if 'boxes' in example:
-            objects = Objects.of(example)
-            prepared |= _padded(objects, maps, room, in_training)
+            objects, boxes = _on_canvas(Objects.of(example), maps, in_training)
+            arrays = _arrays(objects, boxes)
+            if has_masks:
+                masks = np.asarray(example['masks'], bool)[objects.rows]
+                arrays['box_masks'] = box_masks.of_objects(
+                    masks, boxes, maps, config.task.mask_size
+                )
+            prepared |= _padded(arrays, room)
         return prepared
 
     return prepare
@@ -192,38 +210,51 @@ def _make_prepare_bounded(spec: Spec) -> Prepare:
     return prepare
 
 
-def _padded(
-    objects: Objects, maps: Sequence[Warp], room: int, in_training: bool
-) -> Example:
-    """The arrays of `targets`.
+def _on_canvas(
+    objects: Objects, maps: Sequence[Warp], in_training: bool
+) -> tuple[Objects, Float[np.ndarray, 'n 4']]:
+    """Map the objects of an image to the canvas.
 
     In evaluation every object counts, also one that the resizing made very small.
 
     Args:
         objects: of the original image.
         maps: follow each other from the image to the canvas.
-        room: length of the arrays.
         in_training: whether each map drops the objects that leave its target.
+
+    Returns:
+        (the objects with the boxes that are the truth, the boxes on the canvas).
     """
     if in_training:
         for map_ in maps:
             objects = objects.moved(map_)
-        moved = objects.boxes
-    else:
-        (map_,) = maps
-        moved = map_.boxes(objects.boxes).astype(np.float32)
-    count = len(objects.boxes)
-    arrays = {
-        'boxes': moved,
+        return objects, objects.boxes
+    (map_,) = maps
+    return objects, map_.boxes(objects.boxes).astype(np.float32)
+
+
+def _arrays(objects: Objects, boxes: Float[np.ndarray, 'n 4']) -> Example:
+    """The arrays of `targets`, without masks and without padding.
+
+    Args:
+        objects: with the boxes that are the truth.
+        boxes: on the canvas.
+    """
+    return {
+        'boxes': boxes,
         'truth_boxes': objects.boxes,
         'box_classes': objects.classes,
-        'box_mask': np.ones(count, bool),
+        'box_mask': np.ones(len(boxes), bool),
         'crowd': objects.crowd,
         'area': objects.area,
     }
+
+
+def _padded(arrays: Example, room: int) -> Example:
+    """Pad arrays with zeros to the length `room`."""
     padded = {}
     for name, values in arrays.items():
         whole = np.zeros((room, *values.shape[1:]), values.dtype)
-        whole[:count] = values
+        whole[: len(values)] = values
         padded[name] = whole
     return padded

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxvision.boxes import pasting
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
@@ -20,12 +21,20 @@ from jaxvision.metrics import detection_curves
 from jaxvision.models import BY_FOLDER
 from jaxvision.models.detectors.dense_detector import DenseDetector
 from jaxvision.models.detectors.faster_rcnn import FasterRCNN
+from jaxvision.models.detectors.mask_rcnn import MaskRCNN
 from jaxvision.models.detectors.retinanet import RetinaNet
 from jaxvision.models.detectors.rt_detr import RTDETR
 from jaxvision.models.detectors.yolox import YOLOX
-from jaxvision.tasks.detection import comparison, composition, evaluation, preparation
+from jaxvision.tasks.detection import (
+    comparison,
+    composition,
+    evaluation,
+    mask_evaluation,
+    preparation,
+)
 from jaxvision.tasks.detection.anchor_stage import AnchorStage
 from jaxvision.tasks.detection.grid_stage import GridStage
+from jaxvision.tasks.detection.mask_stage import MaskStage
 from jaxvision.tasks.detection.network import Detector
 from jaxvision.tasks.detection.one_stage import OneStage
 from jaxvision.tasks.detection.query_stage import QueryStage
@@ -63,6 +72,17 @@ FIELDS: Fields = {
         above=0,
         below=1,
     ),
+    'mask_size': Field(
+        56,
+        "Cells of a stored mask along each side of its object's box.",
+        least=14,
+    ),
+    'paste': Field(
+        'exact',
+        "How masks are resized to their boxes: 'exact', or 'torchvision', which rounds boxes "
+        'to whole pixels.',
+        choices=('exact', 'torchvision'),
+    ),
     'nms_iou': Field(
         0.6,
         'IoU above which the worse of two boxes of one class is suppressed.',
@@ -83,10 +103,14 @@ FIELDS: Fields = {
 # The names that lead to a detector's backbone in its parameters.
 BACKBONE = ('features', 'backbone')
 
+# Models whose detections have masks. They need the masks of the objects.
+MASK_MODELS = ('mask_rcnn',)
+
 # The loss and the predictions of each class of models.
 DETECTORS: dict[type[Module], type[Detector]] = {
     DenseDetector: OneStage,
     FasterRCNN: TwoStage,
+    MaskRCNN: MaskStage,
     RetinaNet: AnchorStage,
     RTDETR: QueryStage,
     YOLOX: GridStage,
@@ -141,6 +165,10 @@ def describe(config: Config, source: Source) -> Spec:
     """
     info = source.info
     info.check_holds('image', 'boxes', 'box_classes')
+    mask_size = 0
+    if config.model.name in MASK_MODELS:
+        info.check_holds('masks')
+        mask_size = config.task.mask_size
     own = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, 'letterbox'
     )
@@ -149,7 +177,7 @@ def describe(config: Config, source: Source) -> Spec:
     room = preparation.most_boxes(source, images)
     spec = Spec(
         inputs={'image': image_input.array_spec(chosen, info)},
-        targets=preparation.targets(room),
+        targets=preparation.targets(room, mask_size),
         class_names=tuple(info.class_names),
         preprocessing=chosen,
         details=Details(category_ids=tuple(info.category_ids)),
@@ -171,7 +199,10 @@ def describe_evaluated(config: Config, spec: Spec, sources: Sequence[Source]) ->
     """
     (room,) = spec.targets['box_mask'].shape
     room = max([room, *map(preparation.most_boxes, sources)])
-    return spec.replace(targets=preparation.targets(room))
+    mask_size = 0
+    if 'box_masks' in spec.targets:
+        mask_size = config.task.mask_size
+    return spec.replace(targets=preparation.targets(room, mask_size))
 
 
 def make(config: Config, spec: Spec) -> Task:
@@ -205,23 +236,30 @@ def make(config: Config, spec: Spec) -> Task:
         return evaluation.record(outputs, batch)
 
     names = spec.class_names
+    main = Evaluation(
+        evaluate=evaluate,
+        summarize=functools.partial(metrics.summarize, names),
+        metrics=metrics.names(names),
+        record=evaluation.record,
+        calibrate=functools.partial(detection_curves.calibrate, names),
+    )
+    best = 'ap'
+    paste = None
+    if config.model.name in MASK_MODELS:
+        rounds = config.task.paste == 'torchvision'
+        paste = functools.partial(pasting.paste, rounds=rounds)
+        main = mask_evaluation.with_masks(main, names, paste)
+        best = 'mask_ap'
     return Task(
         init=init,
         update=update.with_learning_rate(descend, lr),
-        evaluations={
-            'eval': Evaluation(
-                evaluate=evaluate,
-                summarize=functools.partial(metrics.summarize, names),
-                metrics=metrics.names(names),
-                record=evaluation.record,
-                calibrate=functools.partial(detection_curves.calibrate, names),
-            )
-        },
+        evaluations={'eval': main},
         predict=detector.predict,
         raw_predict=detector.raw_predict,
         predictor='detector',
+        paste=paste,
         network=Network(normalize=detector.normalize, apply=detector.apply),
-        best='ap',
+        best=best,
         prepare=composition.composing(preparation.make_prepare(config, spec)),
         figures=functools.partial(evaluation.draw, names),
         compare=comparison.compare,

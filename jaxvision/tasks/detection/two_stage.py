@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from jaxvision.boxes import coders, conversions, matching, sampling
 from jaxvision.boxes.types import Candidates, Chosen, Scores, Truth, TruthClasses, Valid
@@ -17,6 +19,7 @@ from jaxvision.core.types import Batch, Tree
 from jaxvision.image.types import Size
 from jaxvision.losses import detection as losses
 from jaxvision.models.detectors.faster_rcnn import BOX_WEIGHTS
+from jaxvision.models.types import Images
 from jaxvision.tasks.detection.network import Detector, inside_any, limits_of, size_of
 from jaxvision.train import update
 
@@ -31,6 +34,20 @@ Regions = Float[Array, 'r 4']
 
 _SMALLEST_SIDE = 1e-2  # of a detection, pixels, as in torchvision
 _SMOOTH = 1 / 9  # where the loss of deltas becomes linear, as in Faster R-CNN's code
+
+
+class Sample(NamedTuple):
+    """The regions of an image that the second stage learns from.
+
+    Attributes:
+        index: number of each region's object; 0 for background.
+        positive: whether a region shows an object.
+        chosen: whether a region is learned from.
+    """
+
+    index: Int[Array, 'r']
+    positive: Bool[Array, 'r']
+    chosen: Bool[Array, 'r']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +65,34 @@ class TwoStage(Detector):
         sampled anchors or regions. `task.box_weight` is not used.
         """
         images, boxes = self.augment(batch, key)
-        sample_keys = keys.per_example(keys.stream(key, 'sample'), batch['index'])
+        terms, _, model_state = self.learn(params, state, batch, key, images, boxes)
+        return terms, {'model_state': model_state}
+
+    def learn(
+        self,
+        params: Tree,
+        state: TrainState,
+        batch: Batch,
+        key: jax.Array,
+        images: Images,
+        boxes: Float[Array, 'b m 4'],
+        **options: Callable[..., Batch],
+    ) -> tuple[update.Terms, Batch, Tree]:
+        """Apply the model in training, and compute the terms of `loss`.
+
+        Args:
+            params: parameters of the model.
+            state: train state, with the model state.
+            batch: with 'index' and the arrays of `preparation.targets`.
+            key: random key of the step.
+            images: normalised images.
+            boxes: of the objects, in pixels of `images`.
+            **options: further arguments of the model.
+
+        Returns:
+            (the terms, the model's outputs by name, {'model': the new model state}).
+        """
+        sample_keys = self.sample_keys(batch, key)
         objects = (boxes, batch['box_classes'], batch['box_mask'], batch['crowd'])
 
         def choose(objectness: Array, deltas: Array) -> Array:
@@ -57,7 +101,7 @@ class TwoStage(Detector):
             return jnp.concatenate([proposed, boxes], axis=1)
 
         outputs, model_state = self.train(
-            params, state, images, batch, key, choose=choose
+            params, state, images, batch, key, choose=choose, **options
         )
         first_terms = functools.partial(self._first_terms, size_of(images))
         first = jax.vmap(first_terms)(
@@ -70,7 +114,11 @@ class TwoStage(Detector):
             outputs['deltas'],
             *objects,
         )
-        return {**first, **second}, {'model_state': model_state}
+        return {**first, **second}, outputs, model_state
+
+    def sample_keys(self, batch: Batch, key: jax.Array) -> Key[Array, 'b']:
+        """The keys by which the anchors and regions of each example are sampled."""
+        return keys.per_example(keys.stream(key, 'sample'), batch['index'])
 
     def _first_terms(
         self,
@@ -126,6 +174,39 @@ class TwoStage(Detector):
         crowd: Valid,
     ) -> update.Terms:
         """The losses of one image's regions."""
+        sampled = self.sample(key, regions, truth, mask, crowd)
+        positive = sampled.positive
+        chosen = sampled.chosen
+        index = sampled.index
+        label = jnp.where(positive, classes[index] + 1, 0)
+        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)
+        rows = jnp.arange(len(regions))
+        errors = self._errors(
+            deltas[rows, label], truth[index], regions, BOX_WEIGHTS, chosen & positive
+        )
+        count = jnp.sum(chosen).astype(logits.dtype)
+        return {
+            'class': (jnp.sum(jnp.where(chosen, entropy, 0)), count),
+            'box': (errors, count),
+        }
+
+    def sample(
+        self,
+        key: PRNGKeyArray,
+        regions: Regions,
+        truth: Truth,
+        mask: Valid,
+        crowd: Valid,
+    ) -> 'Sample':
+        """Choose the regions of an image that the second stage learns from.
+
+        Args:
+            key: of the example.
+            regions: edges in pixels; regions without area are padding.
+            truth: boxes of the objects.
+            mask: False for padding of `truth`.
+            crowd: whether a box is a region of many objects.
+        """
         matches = matching.by_iou(
             regions, truth, mask & ~crowd, positive=0.5, negative=0.5
         )
@@ -140,18 +221,7 @@ class TwoStage(Detector):
             self.options.region_samples,
             self.options.positive_fraction,
         )
-        index = jnp.maximum(matches.index, 0)
-        label = jnp.where(positive, classes[index] + 1, 0)
-        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)
-        rows = jnp.arange(len(regions))
-        errors = self._errors(
-            deltas[rows, label], truth[index], regions, BOX_WEIGHTS, chosen & positive
-        )
-        count = jnp.sum(chosen).astype(logits.dtype)
-        return {
-            'class': (jnp.sum(jnp.where(chosen, entropy, 0)), count),
-            'box': (errors, count),
-        }
+        return Sample(jnp.maximum(matches.index, 0), positive, chosen)
 
     def _errors(
         self,
@@ -180,6 +250,20 @@ class TwoStage(Detector):
         A region can give a detection of every class.
         """
 
+        raw = self.raw_predict(variables, inputs)
+        return self.detect(raw, limits_of(inputs))
+
+    def detect(self, raw: Batch, limits: Float[Array, 'b 4']) -> Batch:
+        """Suppress the worse of overlapping boxes of a class.
+
+        Args:
+            raw: of `raw_predict`.
+            limits: the largest edges, see `limits_of`.
+
+        Returns:
+            The arrays of `predict`.
+        """
+
         def detect(
             boxes: Float[Array, 'r k 4'],
             scores: Float[Array, 'r k'],
@@ -190,8 +274,7 @@ class TwoStage(Detector):
                 boxes.reshape(-1, 4), scores.reshape(-1), classes.reshape(-1), limits
             )
 
-        raw = self.raw_predict(variables, inputs)
-        return jax.vmap(detect)(raw['boxes'], raw['scores'], limits_of(inputs))
+        return jax.vmap(detect)(raw['boxes'], raw['scores'], limits)
 
     def raw_predict(self, variables: Tree, inputs: Batch) -> Batch:
         """Predict the boxes and the class scores of every region, before the last suppression.
@@ -207,6 +290,15 @@ class TwoStage(Detector):
         """
         limits = limits_of(inputs)
         outputs = self.outputs(variables, inputs, limits=limits)
+        return self.refine(outputs, limits)
+
+    def refine(self, outputs: Batch, limits: Float[Array, 'b 4']) -> Batch:
+        """Compute the arrays of `raw_predict` from the model's outputs.
+
+        Args:
+            outputs: of `FasterRCNN`, by name.
+            limits: the largest edges, see `limits_of`.
+        """
 
         def refine(
             regions: Regions,

@@ -1,0 +1,56 @@
+"""The evaluation of masks at the resolution of the original image."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxvision.boxes import pasting
+from jaxvision.core.task import Evaluation, Paste
+from jaxvision.core.types import Example
+from jaxvision.metrics import detection_masks
+
+
+def with_masks(
+    evaluation: Evaluation, class_names: Sequence[str], paste: Paste
+) -> Evaluation:
+    """Extend the evaluation of boxes by the average precision of masks.
+
+    Args:
+        evaluation: of boxes, whose records have 'masks' and 'original_size'.
+        class_names: of the dataset.
+        paste: see `Task.paste`.
+    """
+    return dataclasses.replace(
+        evaluation,
+        summarize=functools.partial(detection_masks.summarize, class_names),
+        metrics=detection_masks.names(class_names),
+        compact=functools.partial(compact, paste),
+        ragged=('mask_runs', 'truth_mask_runs'),
+    )
+
+
+def compact(paste: Paste, record: Example, annotation: Example) -> Example:
+    """Paste the masks of an image, and keep the run lengths.
+
+    Args:
+        paste: see `Task.paste`.
+        record: of one image, with the 'masks' of its detections inside their 'boxes'.
+        annotation: with 'masks' [N, H, W] of the objects in the original image.
+
+    Returns:
+        `record` with 'mask_runs' and 'truth_mask_runs' in place of 'masks'.
+    """
+    truth = np.asarray(annotation['masks'], bool)
+    truth = truth[annotation.get('box_mask', slice(None))]
+    valid = record['valid']
+    height, width = truth.shape[1:]
+    found = paste(record['masks'][valid], record['boxes'][valid], (height, width))
+    kept = {name: values for name, values in record.items() if name != 'masks'}
+    return {
+        **kept,
+        'original_size': np.array([height, width], np.int32),
+        'mask_runs': pasting.join(pasting.runs(found)),
+        'truth_mask_runs': pasting.join(pasting.runs(truth)),
+    }
