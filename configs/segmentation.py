@@ -2,6 +2,9 @@
 
 jaxvision train --config segmentation
     generated scenes of one to three digits, 64x64 pixels, 11 classes
+
+jaxvision train --config segmentation:digit_scenes/128,mask_rcnn
+    Mask R-CNN on scenes of up to five digits, 128x128 pixels
 """
 
 from jaxvision.core import config as configs
@@ -12,6 +15,8 @@ def get_config(argument='digit_scenes/64'):
     source, _, recipe = argument.partition(',')
     if recipe and recipe not in _RECIPES:
         raise unknown('there is no recipe', recipe, _RECIPES)
+    if recipe == 'mask_rcnn':
+        return _mask_rcnn(source)
     config = configs.default('segmentation')
     config.data.source = source
     config.model.name = 'segmentation_unet'
@@ -56,4 +61,46 @@ def _objects(config):
     config.task.objects = True
 
 
-_RECIPES = {'objects': _objects}
+def _mask_rcnn(source):
+    config = configs.default('detection')
+    config.data.source = source
+    config.model.name = 'mask_rcnn'
+    config.optimizer.schedule = 'cosine'
+    config.optimizer.ema = 0.998
+    config.optimizer.clip = 10.0
+    config.optimizer.weight_decay = 0.05
+    config.task.nms_iou = 0.5
+    config.task.least_score = 0.05
+    if source.startswith('digit_scenes'):
+        _small_stages(config)
+    return config
+
+
+def _small_stages(config):
+    config.data.image_size = 128
+    # Short trainings gain more from many steps than from large batches.
+    config.data.batch_size = 4
+    config.model.variant = 'cnn:16x1-32x1-64-128'
+    # Strokes of digits are two or three pixels wide: masks need the map of stride 2.
+    config.model.options = {
+        'strides': '2-4-8',
+        'width': 32,
+        'hidden': 128,
+        'anchor_scale': 4.0,
+        'regions': 16,
+        'pooled_size': 5,
+        'mask_width': 32,
+        'mask_depth': 2,
+    }
+    config.task.anchor_samples = 64
+    config.task.region_samples = 16
+    config.task.positive_fraction = 0.5
+    config.task.most_detections = 20
+    config.optimizer.lr = 2e-3
+    config.optimizer.warmup = '3000 examples'
+    config.train.steps = '9000'
+    config.train.eval_every = '4500'
+    config.train.checkpoint_every = '4500'
+
+
+_RECIPES = {'mask_rcnn': _mask_rcnn, 'objects': _objects}
