@@ -19,6 +19,7 @@ from jaxvision.pretrained.families import (
     convnext,
     efficientnet,
     faster_rcnn,
+    mask_rcnn,
     mobilenet_v2,
     resnet,
     retinanet,
@@ -40,6 +41,7 @@ FAMILIES = {
     'convnext': convnext,
     'yolox': yolox,
     'faster_rcnn': faster_rcnn,
+    'mask_rcnn': mask_rcnn,
     'retinanet': retinanet,
     'rt_detr': rt_detr,
 }

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxvision.boxes import pasting
 from jaxvision.core import config as configs
 from jaxvision.models.blocks import layers
-from jaxvision.models.detectors import faster_rcnn, retinanet
+from jaxvision.models.detectors import faster_rcnn, mask_rcnn, retinanet
 from jaxvision.models.detectors.pyramid import PyramidBackbone
 from jaxvision.pretrained import coco_classes, flax_variables, recipes, weights_file
 from jaxvision.pretrained.families import torchvision_detectors as detectors
@@ -22,23 +23,28 @@ from jaxvision.tasks.detection import canvases, evaluation, preparation, task
 from jaxvision.train import matching
 
 DATA = Path(__file__).with_name('data')
-STORED = np.load(DATA / 'torchvision_detectors.npz')
-SHAPES = json.loads(
-    gzip.decompress((DATA / 'torchvision_detectors.json.gz').read_bytes())
-)
+NAMES = ('torchvision_detectors', 'torchvision_masks')
+STORED = {}
+SHAPES = {}
+for file in NAMES:
+    STORED |= np.load(DATA / f'{file}.npz')
+    SHAPES |= json.loads(gzip.decompress((DATA / f'{file}.json.gz').read_bytes()))
 PREPROCESSING = dataclasses.replace(
     recipes.named('torchvision_detection').preprocessing(), size=(96, 150)
 )
-# Options of the models that tests/bench/torchvision_detectors.py makes.
+MODULES = {'faster_rcnn': faster_rcnn, 'mask_rcnn': mask_rcnn, 'retinanet': retinanet}
+# Options of the models that tests/bench/torchvision_detectors.py and torchvision_masks.py make.
 TINY = {
     'faster_rcnn': ('resnet50_fpn', {'width': 8, 'hidden': 16}),
     'faster_rcnn_v2': ('resnet50_fpn_v2', {'width': 8, 'hidden': 16}),
+    'mask_rcnn': ('resnet50_fpn', {'width': 8, 'hidden': 16, 'mask_width': 8}),
     'retinanet': ('resnet50_fpn', {'width': 8}),
     'retinanet_v2': ('resnet50_fpn_v2', {'width': 32}),
 }
 LARGE = {
     'fasterrcnn_resnet50_fpn': ('faster_rcnn', 'resnet50_fpn', 41_755_286),
     'fasterrcnn_resnet50_fpn_v2': ('faster_rcnn', 'resnet50_fpn_v2', 43_712_278),
+    'maskrcnn_resnet50_fpn': ('mask_rcnn', 'resnet50_fpn', 44_401_393),
     'retinanet_resnet50_fpn': ('retinanet', 'resnet50_fpn', 34_014_999),
     'retinanet_resnet50_fpn_v2': ('retinanet', 'resnet50_fpn_v2', 38_198_935),
 }
@@ -69,7 +75,7 @@ def tensors_of(name):
     """The stored tensors of a model: those of the backbone, and the others."""
     tensors = {
         key.removeprefix(f'{name}/'): STORED[key]
-        for key in STORED.files
+        for key in STORED
         if key.startswith(f'{name}/') and not re.search('/(outputs|losses)/', key)
     }
     backbone = {key: tensors.pop(key) for key in list(tensors) if '.convs.' in key}
@@ -89,9 +95,8 @@ def make_detector(name):
             tensor = tensor.transpose(2, 3, 1, 0)
         leaves[f'features/backbone/conv{stride}/{leaf}'] = tensor
     classes = format.classes(leaves)
-    module = {'faster_rcnn': faster_rcnn, 'retinanet': retinanet}[family]
     variant, options = TINY[name]
-    model = module.make(variant, num_classes=len(classes.names), **options)
+    model = MODULES[family].make(variant, num_classes=len(classes.names), **options)
     features = PyramidBackbone(
         **{
             field.name: getattr(model.features, field.name)
@@ -143,6 +148,7 @@ def test_the_detections_are_those_of_torchvision(name):
     assert len(scores) == len(expected['scores']) >= 20
     assert len(set(numbers)) >= 3
     free = np.ones(len(boxes), bool)
+    partners = []
     for x_first, score, label in zip(*expected.values(), strict=True):
         is_candidate = free & (numbers == label) & (np.abs(scores - score) < 1e-4)
         errors = np.abs(boxes - x_first[[1, 0, 3, 2]]).max(axis=1)
@@ -150,7 +156,27 @@ def test_the_detections_are_those_of_torchvision(name):
         row = np.argmin(errors)
         assert errors[row] < 0.05
         free[row] = False
+        partners.append(row)
     assert not free.any()
+    if name == 'mask_rcnn':
+        check_masks(np.asarray(outputs['masks'][0])[valid], boxes, partners)
+
+
+def check_masks(masks, boxes, partners):
+    """The masks in the image are torchvision's, but for pixels near the threshold."""
+    size = STORED['image'].shape[:2]
+    pasted = pasting.paste(masks, boxes, size, rounds=True)
+    expected = unpacked('masks', pasted.shape)
+    differs = pasted[partners] != expected
+    assert not (differs & ~unpacked('near', pasted.shape)).any()
+    fractions = expected.mean(axis=(1, 2))
+    assert fractions.min() < 0.01 and fractions.max() > 0.2
+
+
+def unpacked(name, shape):
+    """A stored array of truth values."""
+    bits = np.unpackbits(STORED[f'mask_rcnn/outputs/{name}'], count=np.prod(shape))
+    return bits.reshape(shape).astype(bool)
 
 
 @pytest.mark.parametrize('name', ['retinanet', 'retinanet_v2'])
@@ -232,6 +258,9 @@ def older(name):
     """The name of a tensor in files before torchvision 0.13."""
     name = re.sub(r'(fpn\.\w+_blocks\.\d+)\.0', r'\1', name)
     name = name.replace('rpn.head.conv.0.0', 'rpn.head.conv')
+    match = re.match(r'(.*mask_head\.)(\d)\.0(.*)', name)
+    if match:
+        return f'{match[1]}mask_fcn{int(match[2]) + 1}{match[3]}'
     match = re.match(r'(head\.\w+\.conv)\.(\d)\.0(.*)', name)
     if match:
         return f'{match[1]}.{2 * int(match[2])}{match[3]}'
@@ -255,8 +284,7 @@ def test_the_published_names_are_those_of_our_model(name, is_old):
     )
     assert not identity.options
     assert identity.recipe.preprocessing().size == (800, 1333)
-    module = {'faster_rcnn': faster_rcnn, 'retinanet': retinanet}[family]
-    model = module.make(variant, num_classes=len(identity.classes.names))
+    model = MODULES[family].make(variant, num_classes=len(identity.classes.names))
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     expected = flax_variables.by_name(shapes)
     assert {key: leaf.shape for key, leaf in leaves.items()} == {

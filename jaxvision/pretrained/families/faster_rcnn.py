@@ -8,7 +8,13 @@ import math
 import re
 
 from jaxvision.pretrained import convert
-from jaxvision.pretrained.convert import Format, Leaves, OutputClasses, Tensors
+from jaxvision.pretrained.convert import (
+    Format,
+    Leaves,
+    ModuleNames,
+    OutputClasses,
+    Tensors,
+)
 from jaxvision.pretrained.families import torchvision_detectors as detectors
 
 _MODULES = {
@@ -27,7 +33,12 @@ _MODULES = {
 _DELTAS = ('first/deltas/kernel', 'first/deltas/bias')
 
 
-def _module(module: str) -> str:
+def torch_module(module: str) -> str:
+    """Rename a module of torchvision.
+
+    Raises:
+        KeyError: There is no such module.
+    """
     if module.startswith('backbone.'):
         return detectors.features_module(module)
     match = re.fullmatch(r'roi_heads\.box_head\.(\d)\.([01])', module)
@@ -38,15 +49,19 @@ def _module(module: str) -> str:
     return _MODULES[module]
 
 
-def from_torch(tensors: Tensors) -> Leaves:
+def from_torch(tensors: Tensors, modules: ModuleNames = torch_module) -> Leaves:
     """Convert tensors of torchvision to leaves of our Faster R-CNN.
 
     The deltas change from (x, y) to (y, x). An unknown tensor keeps its name.
 
+    Args:
+        tensors: {name: tensor} of a PyTorch state dict.
+        modules: renames a module, or raises KeyError.
+
     Raises:
         KeyError: A tensor of the heads is missing.
     """
-    leaves = convert.from_torch(tensors, _module)
+    leaves = convert.from_torch(tensors, modules)
     for name in _DELTAS:
         leaves[name] = detectors.swapped(leaves[name])
     for name in ('second/deltas/kernel', 'second/deltas/bias'):
