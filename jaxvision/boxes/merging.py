@@ -10,6 +10,23 @@ from jaxvision.boxes import overlap
 
 
 @dataclasses.dataclass(frozen=True)
+class BoxMasks:
+    """Masks of objects, each inside a box.
+
+    Attributes:
+        values: the probability that each cell of a box shows the object, in [0, 1].
+        boxes: edges in pixels of the image, which they may leave.
+    """
+
+    values: Float[np.ndarray, 'n m m']
+    boxes: Float[np.ndarray, 'n 4']
+
+    def at(self, rows: Int[np.ndarray, 'k'] | Bool[np.ndarray, 'n']) -> 'BoxMasks':
+        """New `BoxMasks`: those at `rows` in this order, or where a mask is True."""
+        return BoxMasks(self.values[rows], self.boxes[rows])
+
+
+@dataclasses.dataclass(frozen=True)
 class Detections:
     """Boxes that were found in one image.
 
@@ -17,19 +34,27 @@ class Detections:
         boxes: edges in pixels.
         scores: in [0, 1].
         classes: numbers of the classes.
+        masks: of the objects; None: there are none.
     """
 
     boxes: Float[np.ndarray, 'n 4']
     scores: Float[np.ndarray, 'n']
     classes: Int[np.ndarray, 'n']
+    masks: BoxMasks | None = None
 
     def at(self, rows: Int[np.ndarray, 'm'] | Bool[np.ndarray, 'n']) -> 'Detections':
         """New `Detections`: those at `rows` in this order, or where a mask is True."""
-        return Detections(self.boxes[rows], self.scores[rows], self.classes[rows])
+        masks = self.masks.at(rows) if self.masks else None
+        return Detections(
+            self.boxes[rows], self.scores[rows], self.classes[rows], masks
+        )
 
 
 def joined(parts: Sequence[Detections]) -> Detections:
-    """Join the detections of several views, in their order; [] gives no detections."""
+    """Join the detections of several views, in their order; [] gives no detections.
+
+    Their masks are left out.
+    """
     return Detections(
         boxes=np.concatenate([np.zeros((0, 4)), *[part.boxes for part in parts]]),
         scores=np.concatenate([np.zeros(0), *[part.scores for part in parts]]),

@@ -20,35 +20,28 @@ THRESHOLD = 0.5  # probability above which a pixel belongs to an object
 
 
 def paste(
-    masks: Float[np.ndarray, 'n m m'],
-    boxes: Float[np.ndarray, 'n 4'],
-    size: Size,
-    *,
-    rounds: bool = False,
-) -> Bool[np.ndarray, 'n h w']:
-    """Resize masks to their boxes, each in an image of its own.
-
-    Masks are resized bilinearly, without antialiasing.
+    mask: BoxMask, box: Box, size: Size, *, rounds: bool = False
+) -> Bool[np.ndarray, 'h w']:
+    """Resize a mask to its box in an image, bilinearly and without antialiasing.
 
     Args:
-        masks: the probability that each cell of a box shows the object.
-        boxes: [ymin, xmin, ymax, xmax] in pixels of the image.
+        mask: the probability that each cell of the box shows the object.
+        box: [ymin, xmin, ymax, xmax] in pixels of the image. It may leave the image.
         size: (height, width) of the image, pixels.
-        rounds: whether boxes are rounded to whole pixels as in torchvision, see
+        rounds: whether the box is rounded to whole pixels as in torchvision, see
             `rounded_weights`. Masks of small objects then lose accuracy: true masks of
             digits, 16 to 32 pixels high, have an AP of 0.85. Otherwise it is 1.
 
     Returns:
         Whether a pixel's probability is above 0.5; False outside of the box.
     """
-    pasted = np.zeros((len(masks), *size), bool)
     weigh = rounded_weights if rounds else exact_weights
-    for image, mask, box in zip(pasted, masks, boxes, strict=True):
-        ymin, xmin, ymax, xmax = box.tolist()
-        rows, row_weights = weigh(ymin, ymax, size[0], len(mask))
-        columns, column_weights = weigh(xmin, xmax, size[1], len(mask))
-        values = row_weights @ np.asarray(mask, np.float32) @ column_weights.T
-        image[rows, columns] = values > THRESHOLD
+    ymin, xmin, ymax, xmax = box.tolist()
+    rows, row_weights = weigh(ymin, ymax, size[0], len(mask))
+    columns, column_weights = weigh(xmin, xmax, size[1], len(mask))
+    values = row_weights @ np.asarray(mask, np.float32) @ column_weights.T
+    pasted = np.zeros(size, bool)
+    pasted[rows, columns] = values > THRESHOLD
     return pasted
 
 
@@ -112,13 +105,11 @@ def _weights(centers: Float[np.ndarray, 'pixels'], cells: int) -> Weights:
     return np.maximum(1 - distances, 0)
 
 
-def runs(masks: Sequence[Bool[np.ndarray, 'h w']]) -> list[bytes]:
-    """Encode masks as the run lengths of COCO, one text of ASCII characters for each."""
+def run_lengths(mask: Bool[np.ndarray, 'h w']) -> bytes:
+    """Encode a mask as the run lengths of COCO, a text of ASCII characters."""
     from pycocotools import mask as coco_masks
 
-    return [
-        coco_masks.encode(np.asfortranarray(mask, np.uint8))['counts'] for mask in masks
-    ]
+    return coco_masks.encode(np.asfortranarray(mask, np.uint8))['counts']
 
 
 def join(runs: Sequence[bytes]) -> Runs:

@@ -66,7 +66,7 @@ Show = Callable[[Example, Records], Shown]
 Compare = Callable[[Records, Records], dict[str, float]]
 # `(records) -> ({leaf name: array}, scalars)`
 Solve = Callable[[Records], tuple[dict[str, np.ndarray], dict[str, float]]]
-# `(masks [N, M, M] inside boxes, boxes [N, 4], (height, width)) -> masks [N, height, width]`
+# `(mask [M, M] inside a box, box [4], (height, width)) -> bool [height, width]`
 Paste = Callable[[np.ndarray, np.ndarray, tuple[int, int]], np.ndarray]
 # `(pixels in [0, 1]) -> the input of the network`
 Normalize = Callable[[Float[Array, '...']], Float[Array, '...']]
@@ -233,10 +233,10 @@ class Task:
             'boxes', 'scores', 'classes' and 'valid', in pixels of the prepared image, whose
             'warp' [2, 3] and 'original_size' [2] `prepare` returns. It may have the
             output 'masks', see `paste`.
-        paste: `(masks [N, M, M], boxes [N, 4], (height, width)) -> bool [N, height, width]`, the
-            pixels of an image that belong to detected objects. 'masks' are an output of
-            a detector: the probability of each cell of a box, in [0, 1]. None: it
-            has no masks.
+        paste: `(mask [M, M], box [4], (height, width)) -> bool [height, width]`, the pixels of
+            an image that belong to a detected object. `mask` is a row of a detector's
+            output 'masks', the probability of each cell of the box. `box` has edges in
+            pixels. None: the detector has no masks.
         tiling: the tiles of the 'restoration' predictor.
         network: the network as functions.
         best: the metric that selects a checkpoint on the validation split, named as in

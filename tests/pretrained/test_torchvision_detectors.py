@@ -165,7 +165,12 @@ def test_the_detections_are_those_of_torchvision(name):
 def check_masks(masks, boxes, partners):
     """The masks in the image are torchvision's, but for pixels near the threshold."""
     size = STORED['image'].shape[:2]
-    pasted = pasting.paste(masks, boxes, size, rounds=True)
+    pasted = np.stack(
+        [
+            pasting.paste(mask, box, size, rounds=True)
+            for mask, box in zip(masks, boxes, strict=True)
+        ]
+    )
     expected = unpacked('masks', pasted.shape)
     differs = pasted[partners] != expected
     assert not (differs & ~unpacked('near', pasted.shape)).any()

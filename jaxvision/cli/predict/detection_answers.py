@@ -1,11 +1,12 @@
 """The objects of one image for the user: thresholds, the answer, the picture."""
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
+from jaxvision.boxes import pasting
 from jaxvision.boxes.merging import Detections
 from jaxvision.cli.predict import finding
 from jaxvision.cli.predict.model import Model
@@ -61,7 +62,9 @@ def answer_of(model: Model, found: Detections, size: tuple[int, int]) -> Json:
         {'objects': a text such as '3 car, 1 dog' or 'none', 'size': [width, height],
         'detections': ({'class', 'category_id', 'score', 'bbox'}, ...)}, in the order of
         `found`. 'bbox' is [x, y, width, height], as in COCO's results. Without COCO's
-        numbers, 'category_id' is the place of the class, from 0.
+        numbers, 'category_id' is the place of the class, from 0. A detection with a
+        mask has its 'area' in pixels of the image and its 'segmentation', COCO's run
+        lengths.
     """
     names = model.spec.class_names
     category_ids = getattr(model.spec.details, 'category_ids', ())
@@ -79,6 +82,10 @@ def answer_of(model: Model, found: Detections, size: tuple[int, int]) -> Json:
                 'bbox': [round(side, 3) for side in sides],
             }
         )
+    for detection, mask in zip(detections, masks_of(model, found, size), strict=False):
+        counts_of_runs = pasting.run_lengths(mask).decode()
+        detection['area'] = int(mask.sum())
+        detection['segmentation'] = {'size': list(size), 'counts': counts_of_runs}
     counts = collections.Counter(names[number] for number in found.classes.tolist())
     listed = [f'{count} {name}' for name, count in counts.most_common()]
     height, width = size
@@ -90,13 +97,30 @@ def answer_of(model: Model, found: Detections, size: tuple[int, int]) -> Json:
     }
 
 
+def masks_of(
+    model: Model, found: Detections, size: tuple[int, int]
+) -> Iterator[Bool[np.ndarray, 'h w']]:
+    """Yield the mask of each object in the image, one at a time; none without masks.
+
+    All masks of a large image would need much memory.
+
+    Args:
+        model: a detector.
+        found: in pixels of the image.
+        size: (height, width) of the image, pixels.
+    """
+    if model.task.paste and found.masks:
+        for mask, box in zip(found.masks.values, found.masks.boxes, strict=True):
+            yield model.task.paste(mask, box, size)
+
+
 def draw(
     model: Model,
     image: finding.Image,
     found: Detections,
     ids: Sequence[str] = (),
 ) -> UInt8[np.ndarray, 'h2 w2 3']:
-    """Draw the boxes of an image, each with its class and its score.
+    """Draw the boxes and masks of an image, each with its class and its score.
 
     Args:
         model: with the names of the classes.
@@ -113,4 +137,12 @@ def draw(
         captions = [
             f'{text}{caption}' for text, caption in zip(ids, captions, strict=True)
         ]
+    if found.masks:
+        image = image.copy()
+        size = (image.shape[0], image.shape[1])
+        # The first object is on top.
+        from_last = found.at(np.arange(len(found.scores))[::-1])
+        masks = masks_of(model, from_last, size)
+        for mask, number in zip(masks, from_last.classes.tolist(), strict=True):
+            drawing.shade(image, mask, number)
     return drawing.draw(image, found.boxes, captions, found.classes)

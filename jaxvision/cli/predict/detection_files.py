@@ -97,7 +97,7 @@ class CocoResults:
         Args:
             image_id: number of the image.
             detections: as in predictions.json. Their 'category_id', 'bbox' and 'score'
-                are written.
+                are written, and their 'segmentation' if they have it.
         """
         for detection in detections:
             result = {
@@ -106,6 +106,8 @@ class CocoResults:
                 'bbox': detection['bbox'],
                 'score': detection['score'],
             }
+            if 'segmentation' in detection:
+                result['segmentation'] = detection['segmentation']
             self._file.write(f'{self._comma}\n{json.dumps(result)}')
             self._comma = ','
 

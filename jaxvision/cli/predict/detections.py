@@ -18,6 +18,7 @@ from jaxvision.cli.predict.finding import Finder, Tiles
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request, check_inputs
 from jaxvision.cli.predict.report import Progress
+from jaxvision.core.errors import UserError
 from jaxvision.core.task import Shown
 from jaxvision.core.types import Example, Records
 from jaxvision.data import decode, files
@@ -53,6 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "class, the score and the box of each object, as [x, y, width, height] in the image's\n"
         'pixels. An object is given if its score reaches the threshold of its class, which the\n'
         'run has chosen on its validation split (calibration.json), or else 0.3.\n'
+        "A detector with masks also draws them, and gives the area in pixels and COCO's run\n"
+        'lengths of each object.\n'
         'A video gets NAME.mp4, without sound, and NAME.jsonl, with a line for each frame.\n'
         'With the extra `tracking`, an object keeps its number from frame to frame.',
     )
@@ -97,6 +100,7 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
         UserError: The task takes other inputs, or an option has a wrong value.
     """
     check_inputs(model, {'image'}, {'image', 'content_size'})
+    _check_views(model, options)
     formats = detection_files.parse(options.format)
     scores, origin = detection_answers.thresholds(model, options.score)
     changes = finding.CHANGES if options.tta else finding.CHANGES[:1]
@@ -140,6 +144,18 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
         thresholds=dict(zip(model.spec.class_names, scores.tolist(), strict=True)),
         origin=origin,
     )
+
+
+def _check_views(model: Model, options: Options) -> None:
+    """Refuse several views of an image for a detector with masks."""
+    given = ['--tiles'] if options.tiles else []
+    if options.tta:
+        given.append('--tta')
+    if model.task.paste and given:
+        raise UserError(
+            f'{" and ".join(given)}: expected a detector without masks, because the masks of '
+            f'several views are not joined. Remove {" and ".join(given)}.'
+        )
 
 
 def _split(request: Request) -> tuple[Request, Request]:

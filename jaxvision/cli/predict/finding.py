@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from jaxvision.boxes import merging
-from jaxvision.boxes.merging import Detections
+from jaxvision.boxes.merging import BoxMasks, Detections
 from jaxvision.cli.predict.model import Model
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example, Records
@@ -203,7 +203,8 @@ def in_view(example: Example, outputs: Records) -> Detections:
 
     Args:
         example: with the 'warp' and the 'original_size' of the preprocessing.
-        outputs: 'boxes' [D, 4], 'scores' [D], 'classes' [D] and 'valid' [D].
+        outputs: 'boxes' [D, 4], 'scores' [D], 'classes' [D], 'valid' [D], and 'masks' [D, M, M]
+            if the detector has masks.
     """
     valid = np.asarray(outputs['valid'])
     height, width = np.asarray(example['original_size']).tolist()
@@ -211,10 +212,14 @@ def in_view(example: Example, outputs: Records) -> Detections:
     to_image = prepared.inverse((height, width))
     boxes = to_image.boxes(np.asarray(outputs['boxes'], np.float64)[valid])
     limits = np.array([height, width, height, width])
+    masks = None
+    if 'masks' in outputs:
+        masks = BoxMasks(np.asarray(outputs['masks'], np.float32)[valid], boxes)
     return Detections(
         boxes=np.clip(boxes, 0, limits),
         scores=np.asarray(outputs['scores'], np.float64)[valid],
         classes=np.asarray(outputs['classes'], np.int32)[valid],
+        masks=masks,
     )
 
 

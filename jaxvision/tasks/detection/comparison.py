@@ -20,17 +20,20 @@ def compare(outputs: Records, reference: Records) -> dict[str, float]:
     partner may have been cut off there.
 
     Args:
-        outputs: 'boxes' [N, D, 4], 'scores' [N, D], 'classes' [N, D], 'valid' [N, D].
+        outputs: 'boxes' [N, D, 4], 'scores' [N, D], 'classes' [N, D], 'valid' [N, D],
+            and 'masks' [N, D, M, M] if the detectors have masks.
         reference: the same arrays of the other detector.
 
     Returns:
         'boxes': the largest difference of an edge between partners, as a fraction of
         the reference's largest edge. 'scores': the largest difference of a score, as a
         fraction of the reference's largest score. 'classes': the fraction of images with
-        a detection that has no partner and is not ignored.
+        a detection that has no partner and is not ignored. 'masks', if there are any: the
+        largest difference of a mask between partners, as a fraction of the largest value.
     """
     edges = 0.0
     scores = 0.0
+    masks = 0.0
     alone = np.zeros(len(reference['scores']), bool)
     for row in range(len(alone)):
         found = _detections(outputs, row)
@@ -43,6 +46,9 @@ def compare(outputs: Records, reference: Records) -> dict[str, float]:
         for one, other in pairs:
             edges = max(edges, float(gaps[one, other]))
             scores = max(scores, float(score_gaps[one, other]))
+            if 'masks' in reference:
+                gap = np.abs(found['masks'][one] - expected['masks'][other])
+                masks = max(masks, float(gap.max()))
         partners = np.array(pairs, int).reshape(-1, 2)
         alone[row] = _has_lone(found, partners[:, 0]) or _has_lone(
             expected, partners[:, 1]
@@ -50,7 +56,12 @@ def compare(outputs: Records, reference: Records) -> dict[str, float]:
     largest_edge = float(np.abs(reference['boxes']).max(initial=1e-9))
     largest_score = float(np.abs(reference['scores']).max(initial=1e-9))
     fraction = float(alone.mean()) if len(alone) else 0.0
+    differences = {}
+    if 'masks' in reference:
+        largest_mask = float(np.abs(reference['masks']).max(initial=1e-9))
+        differences['masks'] = masks / largest_mask
     return {
+        **differences,
         'boxes': edges / largest_edge,
         'scores': scores / largest_score,
         'classes': fraction,
@@ -59,8 +70,10 @@ def compare(outputs: Records, reference: Records) -> dict[str, float]:
 
 def _detections(outputs: Records, row: int) -> Records:
     valid = np.asarray(outputs['valid'][row], bool)
-    names = ('boxes', 'scores', 'classes')
-    return {name: np.asarray(outputs[name][row])[valid] for name in names}
+    names = ('boxes', 'scores', 'classes', 'masks')
+    return {
+        name: np.asarray(outputs[name][row])[valid] for name in names if name in outputs
+    }
 
 
 def _pairs(costs: Float[np.ndarray, 'n m']) -> list[tuple[int, int]]:

@@ -30,13 +30,16 @@ def record(outputs: Batch, batch: Batch) -> Batch:
     Returns:
         'boxes', 'scores', 'classes' and 'valid' of the detections. 'truth_boxes',
         'truth_classes', 'truth_mask', 'crowd' and 'area' of the ground truth. 'index'.
-        'masks' of the detections, inside their boxes, if `outputs` has them.
+        'masks' of the detections, if `outputs` has them, and 'mask_boxes', the boxes of
+        the masks, which are not clipped to the image.
     """
-    boxes = to_original(outputs['boxes'], batch['warp'], batch['original_size'])
-    masks = {name: outputs[name] for name in ('masks',) if name in outputs}
+    boxes = _unwarped(outputs['boxes'], batch['warp'])
+    masks = {}
+    if 'masks' in outputs:
+        masks = {'masks': outputs['masks'], 'mask_boxes': boxes}
     return {
         **masks,
-        'boxes': boxes,
+        'boxes': _clipped(boxes, batch['original_size']),
         'scores': outputs['scores'],
         'classes': outputs['classes'],
         'valid': outputs['valid'],
@@ -61,11 +64,19 @@ def to_original(
         warp: scales and shifts from the original to the resized image.
         size: (height, width) of each original image, pixels.
     """
+    return _clipped(_unwarped(boxes, warp), size)
+
+
+def _unwarped(boxes: BatchOfBoxes, warp: Float[Array, 'b 2 3']) -> BatchOfBoxes:
     scale = jnp.stack([warp[:, 0, 0], warp[:, 1, 1]], axis=-1)
     scale = jnp.tile(scale, 2)[:, None]
     shift = jnp.tile(warp[:, :, 2], 2)[:, None]
+    return (boxes - shift) / scale
+
+
+def _clipped(boxes: BatchOfBoxes, size: Array) -> BatchOfBoxes:
     limits = jnp.tile(size, 2)[:, None].astype(boxes.dtype)
-    return jnp.clip((boxes - shift) / scale, 0, limits)
+    return jnp.clip(boxes, 0, limits)
 
 
 def draw(

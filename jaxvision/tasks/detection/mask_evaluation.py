@@ -36,21 +36,29 @@ def compact(paste: Paste, record: Example, annotation: Example) -> Example:
 
     Args:
         paste: see `Task.paste`.
-        record: of one image, with the 'masks' of its detections inside their 'boxes'.
+        record: of one image, with the 'masks' of its detections inside 'mask_boxes'.
         annotation: with 'masks' [N, H, W] of the objects in the original image.
 
     Returns:
-        `record` with 'mask_runs' and 'truth_mask_runs' in place of 'masks'.
+        `record` with 'mask_runs' and 'truth_mask_runs' in place of the masks.
     """
     truth = np.asarray(annotation['masks'], bool)
     truth = truth[annotation.get('box_mask', slice(None))]
     valid = record['valid']
     height, width = truth.shape[1:]
-    found = paste(record['masks'][valid], record['boxes'][valid], (height, width))
-    kept = {name: values for name, values in record.items() if name != 'masks'}
+    size = (height, width)
+    runs = [
+        pasting.run_lengths(paste(mask, box, size))
+        for mask, box in zip(
+            record['masks'][valid], record['mask_boxes'][valid], strict=True
+        )
+    ]
+    truth_runs = [pasting.run_lengths(mask) for mask in truth]
+    large = ('masks', 'mask_boxes')
+    kept = {name: values for name, values in record.items() if name not in large}
     return {
         **kept,
         'original_size': np.array([height, width], np.int32),
-        'mask_runs': pasting.join(pasting.runs(found)),
-        'truth_mask_runs': pasting.join(pasting.runs(truth)),
+        'mask_runs': pasting.join(runs),
+        'truth_mask_runs': pasting.join(truth_runs),
     }

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from jaxvision.boxes.types import Truth, TruthClasses, Valid
 from jaxvision.core.state import TrainState
@@ -16,7 +16,7 @@ from jaxvision.tasks.detection.two_stage import Regions, TwoStage
 from jaxvision.train import update
 
 # The mask logits of the cells of regions for each class, background first.
-MaskLogits = Float[Array, 'p m m k']
+MaskLogits = Float[Array, 'p y x k']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,12 +83,12 @@ class MaskStage(TwoStage):
     def _mask_term(
         self,
         logits: MaskLogits,
-        regions: Regions,
+        regions: Float[Array, 'p 4'],
         objects: Int[Array, 'p'],
-        valid: Valid,
+        valid: Bool[Array, 'p'],
         truth: Truth,
         classes: TruthClasses,
-        masks: UInt8[Array, 'o c c'],
+        masks: UInt8[Array, 'm c c'],
     ) -> tuple[Float[Array, ''], Float[Array, '']]:
         """The loss of the masks of one image's regions, and their number."""
         is_object = box_masks.targets(masks, truth, objects, regions, logits.shape[1])
@@ -126,7 +126,7 @@ class MaskStage(TwoStage):
         return {**detections, 'masks': masks}
 
 
-def _of_output(logits: MaskLogits, number: Int[Array, 'p']) -> Float[Array, 'p m m']:
+def _of_output(logits: MaskLogits, number: Int[Array, 'p']) -> Float[Array, 'p y x']:
     """Choose one output of each region's masks."""
     index = number[:, None, None, None]
     return jnp.take_along_axis(logits, index, axis=-1)[..., 0]
