@@ -68,6 +68,7 @@ def spec_for(size, room=3):
         preprocessing=task.Preprocessing(
             size=(size, size), resize='letterbox', mean=(0.5,) * 3, std=(0.5,) * 3
         ),
+        details=task.Details(),
     )
 
 
