@@ -5,6 +5,10 @@ jaxvision train --config segmentation
 
 jaxvision train --config segmentation:digit_scenes/128,mask_rcnn
     Mask R-CNN on scenes of up to five digits, 128x128 pixels
+
+jaxvision train --config segmentation:coco:FOLDER,mask_rcnn
+        --config.train.init_from=maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth
+    torchvision's Mask R-CNN from its weights of COCO. Not measured.
 """
 
 from jaxvision.core import config as configs
@@ -62,6 +66,7 @@ def _objects(config):
 
 
 def _mask_rcnn(source):
+    """Mask R-CNN, which is a detector with masks."""
     config = configs.default('detection')
     config.data.source = source
     config.model.name = 'mask_rcnn'
@@ -73,7 +78,24 @@ def _mask_rcnn(source):
     config.task.least_score = 0.05
     if source.startswith('digit_scenes'):
         _small_stages(config)
+    else:
+        _photographs_with_masks(config)
     return config
+
+
+def _photographs_with_masks(config):
+    """Fine-tune torchvision's weights of COCO, whose file is given as train.init_from."""
+    config.model.variant = 'resnet50_fpn'
+    config.data.image_size = 800
+    config.data.batch_size = 4
+    config.task.backbone_rate = 0.1
+    config.task.augment.flip = True
+    config.task.augment.scale = 0.5
+    config.optimizer.lr = 1e-4
+    config.optimizer.warmup = '2 epochs'
+    config.train.steps = '100 epochs'
+    config.train.eval_every = '25 epochs'
+    config.train.checkpoint_every = '25 epochs'
 
 
 def _small_stages(config):

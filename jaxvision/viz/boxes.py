@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from jaxvision.viz import text
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # Figures import Pillow only when they draw.
 _GOLDEN = 0.618034  # Hues this far apart stay distinct, however many there are.
 _SMALLEST = 320  # pixels of the longest side of a picture; smaller images are enlarged
 _MARGIN = 2  # pixels at each side of a caption's text
-_TINT = 0.4  # opacity of the colour of an object
 # Hiding another caption is this much worse than hiding as many pixels of an object.
 _CAPTION_WEIGHT = 4.0
 
@@ -66,29 +65,6 @@ def draw(
     for row in last_to_first:
         _write(pencil, places[row], captions[row], font, colors[row])
     return np.asarray(page)
-
-
-def shade(
-    image: UInt8[np.ndarray, 'h w 3'], mask: Bool[np.ndarray, 'h w'], number: int
-) -> None:
-    """Tint the pixels of an object and draw its contour, in place.
-
-    Args:
-        image: changed in place. The contour is wider in a large image.
-        mask: True for the pixels of the object.
-        number: of the object's class, which chooses the colour.
-    """
-    color = class_color(number)
-    inner = np.pad(mask, 1)
-    for _ in range(max(1, max(mask.shape) // 500)):
-        shrunk = inner.copy()
-        for axis in (0, 1):
-            shrunk &= np.roll(inner, 1, axis) & np.roll(inner, -1, axis)
-        inner = shrunk
-    inner = inner[1:-1, 1:-1]
-    tinted = (1 - _TINT) * image[inner] + _TINT * np.array(color)
-    image[inner] = np.round(tinted).astype(np.uint8)
-    image[mask & ~inner] = color
 
 
 def place_captions(

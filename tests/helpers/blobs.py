@@ -3,6 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
+from jaxvision.boxes import pasting
 from jaxvision.cli.predict.model import Model
 from jaxvision.core import config as configs
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
@@ -39,6 +40,14 @@ def detect(image):
     return np.float32(boxes).reshape(-1, 4), np.float32(scores), np.int32(classes)
 
 
+def predict_with_masks(inputs):
+    """The outputs of a detector whose masks show the upper half of each box."""
+    outputs = predict(inputs)
+    masks = np.zeros((*outputs['scores'].shape, 28, 28), np.float32)
+    masks[:, :, :14] = outputs['valid'][..., None, None]
+    return {**outputs, 'masks': masks}
+
+
 def predict(inputs):
     """The outputs of a detector, for a batch of images."""
     count = len(inputs['image'])
@@ -58,7 +67,7 @@ def predict(inputs):
     return outputs
 
 
-def model(size=64, category_ids=(), calibration=None):
+def model(size=64, category_ids=(), calibration=None, has_masks=False):
     """The detector, for canvases of size x size pixels."""
     spec = Spec(
         inputs={'image': ArraySpec((size, size, 3))},
@@ -74,13 +83,14 @@ def model(size=64, category_ids=(), calibration=None):
         evaluations={},
         predict=lambda variables, inputs: inputs,
         predictor='detector',
+        paste=pasting.paste if has_masks else None,
         prepare=preparation.make_prepare(config, spec),
     )
     return Model(
         name='blobs',
         task=task,
         spec=spec,
-        predict=predict,
+        predict=predict_with_masks if has_masks else predict,
         threads=2,
         calibration=calibration or {},
     )

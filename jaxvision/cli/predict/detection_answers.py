@@ -13,6 +13,7 @@ from jaxvision.cli.predict.model import Model
 from jaxvision.core.fields import Field
 from jaxvision.core.types import Json
 from jaxvision.viz import boxes as drawing
+from jaxvision.viz import segmentation
 
 # Score from which a detection is given, if the run has no calibration.json.
 SCORE = 0.3
@@ -138,11 +139,10 @@ def draw(
             f'{text}{caption}' for text, caption in zip(ids, captions, strict=True)
         ]
     if found.masks:
-        image = image.copy()
         size = (image.shape[0], image.shape[1])
         # The first object is on top.
         from_last = found.at(np.arange(len(found.scores))[::-1])
         masks = masks_of(model, from_last, size)
-        for mask, number in zip(masks, from_last.classes.tolist(), strict=True):
-            drawing.shade(image, mask, number)
+        for mask, number in zip(masks, from_last.classes, strict=True):
+            image = segmentation.overlay_masks(image, mask[None], number[None])
     return drawing.draw(image, found.boxes, captions, found.classes)

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 from helpers import blobs
-from PIL import Image
+from PIL import Image, ImageOps
+from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
 from jaxvision.cli.predict import command, detection_answers
@@ -105,6 +106,43 @@ def test_cocos_results_are_read_by_pycocotools(predict, photos, tmp_path):
         results = coco.loadRes(str(tmp_path / 'out' / 'coco_results.json'))
     assert results.getAnnIds(imgIds=[139]) and len(results.anns) == 4
     assert {item['category_id'] for item in results.anns.values()} == {7, 91}
+
+
+def test_masks_have_areas_and_run_lengths_and_are_drawn(predict, photos, tmp_path):
+    code, report = predict(photos, '--format', 'coco', has_masks=True)
+    assert code == 0
+    results = json.loads((tmp_path / 'out' / 'coco_results.json').read_text())
+    for entry in report['files']:
+        detections = entry['answer']['detections']
+        assert len(detections) == 2
+        with Image.open(entry['picture']) as picture, Image.open(entry['file']) as file:
+            drawn = np.asarray(picture)[::2, ::2].astype(int)
+            pixels = np.asarray(ImageOps.exif_transpose(file)).astype(int)
+        for detection in detections:
+            assert detection['segmentation'] in [
+                item['segmentation'] for item in results
+            ]
+            mask = coco_masks.decode(detection['segmentation']).astype(bool)
+            assert mask.shape == (120, 200)
+            assert mask.sum() == detection['area']
+            x, y, width, height = detection['bbox']
+            assert detection['area'] == pytest.approx(width * height / 2, rel=0.05)
+            ys, xs = np.nonzero(mask)
+            assert abs(ys.min() - y) <= 1 and abs(ys.max() + 1 - y - height / 2) <= 1
+            assert abs(xs.min() - x) <= 1 and abs(xs.max() + 1 - x - width) <= 1
+            # The upper half is tinted, the lower one is not.
+            middle = round(x + width / 2)
+            upper, lower = round(y + 0.4 * height), round(y + 0.7 * height)
+            assert (drawn[upper, middle] != pixels[upper, middle]).any()
+            np.testing.assert_array_equal(drawn[lower, middle], pixels[lower, middle])
+
+
+def test_several_views_of_masks_are_refused(predict, photos, capsys):
+    code, _ = predict(photos, '--tiles', '64', '--tta', has_masks=True)
+    assert code == 2
+    assert '--tiles and --tta: expected a detector without masks' in (
+        capsys.readouterr().err
+    )
 
 
 def test_yolos_files_give_fractions_of_the_image(predict, photos, tmp_path):
