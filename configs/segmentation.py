@@ -120,9 +120,9 @@ def _small_stages(config):
     config.task.most_detections = 20
     config.optimizer.lr = 2e-3
     config.optimizer.warmup = '3000 examples'
-    config.train.steps = '9000'
-    config.train.eval_every = '4500'
-    config.train.checkpoint_every = '4500'
+    config.train.steps = '7000'
+    config.train.eval_every = '3500'
+    config.train.checkpoint_every = '3500'
 
 
 _RECIPES = {'mask_rcnn': _mask_rcnn, 'objects': _objects}
