@@ -71,11 +71,11 @@ def focal(
         weights), with the probability p of the labelled class.
     """
     logits, labelled = _masked(logits, labels)
-    classes = _classes(labels, labelled)[..., None]
+    is_class, is_valid = _membership(labels, labelled, logits.shape[-1])
     log_probabilities = jax.nn.log_softmax(logits)
-    # A label that is no class becomes NaN.
-    log_p = jnp.take_along_axis(log_probabilities, classes, axis=-1, mode='fill')
-    values = -log_p[..., 0]
+    # A sum instead of a gather, whose gradient would be a scatter.
+    log_p = jnp.sum(jnp.where(is_class, log_probabilities, 0), axis=-1)
+    values = jnp.where(is_valid, -log_p, jnp.nan)
     if gamma:
         # Above 0, so that a root has a finite derivative.
         least = jnp.finfo(values.dtype).tiny
@@ -84,7 +84,7 @@ def focal(
     weights = labelled.astype(values.dtype)
     if class_weights is not None:
         of_classes = class_weights.astype(values.dtype)
-        weights = weights * of_classes[classes[..., 0]]
+        weights = weights * jnp.sum(jnp.where(is_class, of_classes, 0), axis=-1)
     return jnp.sum(weights * values), jnp.sum(weights)
 
 
@@ -226,24 +226,30 @@ def _masked(logits: Logits, labels: Labels) -> tuple[Logits, Labelled]:
     return jnp.where(labelled[..., None], logits.astype(dtype), 0), labelled
 
 
-def _classes(labels: Labels, labelled: Labelled) -> Integer[Array, 'h w']:
-    return jnp.where(labelled, labels.astype(jnp.int32), 0)
+def _membership(
+    labels: Labels, labelled: Labelled, classes: int
+) -> tuple[Bool[Array, 'h w k'], Labelled]:
+    """Whether each pixel is of each class, and whether its label is a class or IGNORED.
+
+    Args:
+        labels: [H, W].
+        labelled: which pixels count.
+        classes: the number of classes K.
+    """
+    numbers = jnp.where(labelled, labels.astype(jnp.int32), 0)
+    is_class = numbers[..., None] == jnp.arange(classes)
+    return is_class & labelled[..., None], is_class.any(axis=-1)
 
 
 def _probabilities(logits: Logits, labels: Labels) -> tuple[Logits, OneHot, Labelled]:
     """Probabilities and one-hot labels, both 0 at pixels without a label."""
     logits, labelled = _masked(logits, labels)
-    counted = labelled[..., None]
-    classes = logits.shape[-1]
-    numbers = _classes(labels, labelled)
-    one_hot = jax.nn.one_hot(numbers, classes, dtype=logits.dtype)
-    probabilities = jax.nn.softmax(logits)
+    is_class, is_valid = _membership(labels, labelled, logits.shape[-1])
     # A label that is no class becomes NaN.
-    is_class = (numbers >= 0) & (numbers < classes)
-    invalid = jnp.where(is_class[..., None], 0, jnp.nan)
-    probabilities = jnp.where(counted, probabilities + invalid, 0)
-    one_hot = jnp.where(counted, one_hot + invalid, 0)
-    return probabilities, one_hot, labelled
+    invalid = jnp.where(is_valid, 0, jnp.nan)[..., None]
+    probabilities = jax.nn.softmax(logits) + invalid
+    one_hot = is_class.astype(logits.dtype) + invalid
+    return jnp.where(labelled[..., None], probabilities, 0), one_hot, labelled
 
 
 def _soft_counts(

@@ -53,8 +53,8 @@ FAULTS = (
     Fault(
         '10 ignored pixels are false positives in Dice',
         'losses/segmentation.py',
-        'probabilities = jnp.where(counted, probabilities + invalid, 0)',
-        'probabilities = probabilities + invalid',
+        'return jnp.where(labelled[..., None], probabilities, 0), one_hot, labelled',
+        'return probabilities, one_hot, labelled',
         (
             LOSSES + 'losses_equal_those_of_pytorch_libraries[dice-0]',
             LOSSES + 'padding_by_ignored_pixels_changes_nothing[dice]',
