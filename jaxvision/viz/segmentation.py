@@ -1,15 +1,12 @@
-"""Pictures of label maps and instance maps: overlays with contours, and PNGs with a palette."""
+"""Pictures of label maps, instance maps and masks: colours, contours and a legend."""
 
 import colorsys
-import io
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
-from jaxvision.core.files import atomic_write
 from jaxvision.core.types import IGNORED
 from jaxvision.viz import boxes, text
 
@@ -150,40 +147,6 @@ def overlay_masks(
     return picture
 
 
-def write_labels(path: Path, labels: Integer[np.ndarray, 'h w']) -> None:
-    """Write a label map as an indexed PNG, whose pixel values are the labels.
-
-    Args:
-        path: the file, in an existing folder. It is replaced atomically.
-        labels: [H, W] in [0, 255]. Their colours are those of `label_colors`.
-
-    Raises:
-        ValueError: a label is below 0 or above 255.
-    """
-    from PIL import Image
-
-    _check_range(labels, 255)
-    page = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
-    page.putpalette(label_colors().tobytes())
-    _save(path, page)
-
-
-def write_instances(path: Path, instances: Integer[np.ndarray, 'h w']) -> None:
-    """Write the numbers of objects as a grey PNG of 16 bits.
-
-    Args:
-        path: the file, in an existing folder. It is replaced atomically.
-        instances: [H, W] in [0, 65535], 0 = no object.
-
-    Raises:
-        ValueError: a number is below 0 or above 65535.
-    """
-    from PIL import Image
-
-    _check_range(instances, 65535)
-    _save(path, Image.fromarray(np.ascontiguousarray(instances, np.uint16)))
-
-
 def _painted(
     image: AnyImage, labels: Labels, colors: Colors, opacity: float
 ) -> Picture:
@@ -306,21 +269,3 @@ def _write_entry(
     side = sum(font.getmetrics())
     pencil.rectangle((x, y, x + side - 1, y + side - 1), color, '#222222')
     pencil.text((x + side + _MARGIN, y), caption, '#222222', font)
-
-
-def _check_range(labels: Integer[np.ndarray, 'h w'], largest: int) -> None:
-    least = labels.min(initial=0)
-    most = labels.max(initial=0)
-    if least < 0 or most > largest:
-        raise ValueError(
-            f'labels={least}..{most}: expected numbers from 0 to {largest}, which the '
-            'file can hold. Number them anew.'
-        )
-
-
-def _save(path: Path, page) -> None:
-    """Write an image of Pillow as a PNG, atomically."""
-    content = io.BytesIO()
-    page.save(content, 'PNG')
-    with atomic_write(path, 'wb', durable=False) as file:
-        file.write(content.getvalue())
