@@ -15,7 +15,8 @@ A model is a Python module with a function
   - `edsr`: `scale`, the factor of enlargement, and `channels`.
   - `dense_detector`, `faster_rcnn`, `mask_rcnn`, `retinanet`, `rt_detr`, `yolox`: `num_classes`,
     without the background.
-  - `segmentation_unet`: `num_classes`, the number of logits of a pixel.
+  - `deeplab`, `fcn`, `segformer`, `segmentation_unet`: `num_classes`, the number of logits of a
+    pixel.
   - `unet`: `channels`.
   - `forecaster`: `frames`, the number of predicted frames, and `image_shape` of a frame.
   - `frame_scorer`: nothing.
@@ -33,6 +34,7 @@ BY_FOLDER = {
         'cnn',
         'convnext',
         'efficientnet',
+        'mit',
         'mobilenet_v2',
         'resnet',
         'strided',
@@ -48,7 +50,7 @@ BY_FOLDER = {
         'yolox',
     ),
     'generators': ('dcgan', 'edsr', 'r3gan', 'sngan', 'unet'),
-    'segmenters': ('segmentation_unet',),
+    'segmenters': ('deeplab', 'fcn', 'segformer', 'segmentation_unet'),
     'sequence': (
         'conv_lstm_net',
         'forecaster',

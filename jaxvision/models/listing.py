@@ -114,7 +114,9 @@ def _kind(name: str, variant: str) -> Kind:
         return Kind('detection', dict(num_classes=80), ((image,),))
     if name in models.BY_FOLDER['segmenters']:
         image = _array(224, 224, 3)
-        return Kind('segmentation', dict(num_classes=21), ((image,),))
+        # The classes of VOC or of ADE20K.
+        num_classes = 150 if name == 'segformer' else 21
+        return Kind('segmentation', dict(num_classes=num_classes), ((image,),))
     if name in ('conv_lstm_net', 'frame_average', 'lrcn'):
         return Kind('videos', dict(num_classes=10), (_video(64, 64, 3),))
     if name == 'frame_scorer':

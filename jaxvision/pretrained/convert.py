@@ -71,6 +71,7 @@ class Format(NamedTuple):
         image_size: `(leaves) -> side` of the images for the weights, in pixels; 0: any.
         classes: `(leaves) -> classes` of the outputs; empty: unknown.
         task: {field of the task: value} with which it predicts as the publisher does.
+        license: a sentence about a restriction of the weights, for the screen; '': none.
     """
 
     publisher: str
@@ -81,6 +82,7 @@ class Format(NamedTuple):
     image_size: Callable[[Leaves], int] = _size_of_recipe
     classes: Callable[[Leaves], OutputClasses] = _no_classes
     task: Values = {}
+    license: str = ''
 
 
 def from_torch(tensors: Tensors, modules: ModuleNames) -> Leaves:

@@ -54,6 +54,11 @@ KNOWN = (
     KnownFile('vit_l_16-852ce7e3', 'torchvision_vit_l_16'),
     KnownFile(r'vit_[bl]_\d+_(?:lc_)?swag', 'torchvision_swag'),
     KnownFile(r'resnet\d+[._]tv2_in1k', 'torchvision_v2'),
+    # The other sizes of SegFormer on the hub are 512.
+    KnownFile('segformer-b5-finetuned-ade-640-640', 'segformer', image_size=640),
+    KnownFile(
+        r'segformer-b\d-finetuned-cityscapes-1024-1024', 'segformer', image_size=1024
+    ),
     KnownFile(r'resnet\d+[._](?:a[12]|b[12]k|c[12]|d)_(?:in1k|0)', 'timm'),
     *_timm_tf_efficientnets(),
 )

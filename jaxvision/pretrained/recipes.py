@@ -58,7 +58,7 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class BoundedRecipe(Recipe):
-    """The preprocessing of a detector whose canvas depends on the image.
+    """The preprocessing of a detector or a segmenter whose canvas depends on the image.
 
     The shorter side of an image is resized to `size`, or to less, so that the longer
     one has at most `longest` pixels. `crop`, `interpolation` and `resize` are not used.
@@ -109,6 +109,8 @@ def _torchvision() -> list[Recipe]:
         name = f'torchvision_efficientnet_{size}'
         recipes.append(Recipe(name, crop=size / shorter, interpolation='bicubic'))
     recipes.append(BoundedRecipe('torchvision_detection', size=800, longest=1333))
+    # torchvision does not bound the longer side.
+    recipes.append(BoundedRecipe('torchvision_segmentation', size=520, longest=8320))
     return recipes
 
 
@@ -188,7 +190,7 @@ def _yolox() -> list[Recipe]:
 
 
 def _others() -> list[Recipe]:
-    """List the evaluations of Keras applications, of AugReg and of RT-DETR."""
+    """List the evaluations of Keras applications, AugReg, RT-DETR and SegFormer."""
     return [
         Recipe('keras_tf', **_HALF),
         # Keras subtracts these means from BGR in [0, 255]. The converted layer takes RGB.
@@ -200,6 +202,9 @@ def _others() -> list[Recipe]:
         Recipe('augreg', crop=0.0, **_HALF),
         # Images in [0, 1].
         Recipe('rt_detr', 640, crop=0.0, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+        # The backbone of SegFormer as a classifier, and SegFormer itself.
+        Recipe('mit', interpolation='bicubic'),
+        Recipe('segformer', 512, crop=0.0),
     ]
 
 

@@ -17,13 +17,17 @@ from jaxvision.pretrained import known_files
 from jaxvision.pretrained.convert import Format, Leaves, OutputClasses, Tensors
 from jaxvision.pretrained.families import (
     convnext,
+    deeplab,
     efficientnet,
     faster_rcnn,
+    fcn,
     mask_rcnn,
+    mit,
     mobilenet_v2,
     resnet,
     retinanet,
     rt_detr,
+    segformer,
     vgg,
     vit,
     yolox,
@@ -44,6 +48,10 @@ FAMILIES = {
     'mask_rcnn': mask_rcnn,
     'retinanet': retinanet,
     'rt_detr': rt_detr,
+    'fcn': fcn,
+    'deeplab': deeplab,
+    'mit': mit,
+    'segformer': segformer,
 }
 # Prefixes that training scripts put before the names of a network, in any order.
 _WRAPPERS = re.compile(r'(?:(?:model|module|_orig_mod)\.)*')

@@ -19,7 +19,7 @@ from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.trees import content_hash
 from jaxvision.core.types import Batch, NetworkTrees
 from jaxvision.data import summary
-from jaxvision.pretrained import flax_variables
+from jaxvision.pretrained import flax_variables, weights_file
 from jaxvision.train import (
     auxiliary,
     checkpoints,
@@ -252,6 +252,10 @@ def _first_run(
 def _open_origin(config: Config, source: Path) -> init_from.Origin:
     """Read a run or a weights file for `train.init_from`."""
     if source.is_file():
+        family = flax_variables.model_of_weights(config)
+        license = weights_file.identify(source, family).format.license
+        if license:
+            processes.say(f'{source}: {license}')
         return init_from.Origin(*flax_variables.of_run(config, source))
     run = open_saved(source)
     return init_from.Origin(run.restore('last').variables, run.spec.names)

@@ -16,7 +16,8 @@ from jaxvision.models import listing
 
 # From the papers or the documentation of torchvision, for 1,000 classes. YOLOX is counted by its
 # authors' code for COCO's 80 classes. RT-DETR is counted by transformers, with frozen batch norm,
-# without the 20,736 numbers of denoising queries.
+# without the 20,736 numbers of denoising queries. FCN and DeepLabv3 have the 21 classes of VOC, and
+# SegFormer the 150 of ADE20K.
 PUBLISHED = {
     ('resnet', '18'): 11_689_512,
     ('resnet', '34'): 21_797_672,
@@ -38,6 +39,17 @@ PUBLISHED = {
     ('rt_detr', 'r34vd'): 31_420_932,
     ('rt_detr', 'r50vd'): 42_923_884,
     ('rt_detr', 'r101vd'): 76_641_004,
+    ('mit', 'b0'): 3_576_392,
+    ('segformer', 'b0'): 3_752_694,
+    ('segformer', 'b1'): 13_715_798,
+    ('segformer', 'b2'): 27_461_974,
+    ('segformer', 'b3'): 47_337_814,
+    ('segformer', 'b4'): 64_108_374,
+    ('segformer', 'b5'): 84_708_694,
+    ('fcn', 'resnet50'): 35_322_218,
+    ('fcn', 'resnet101'): 54_314_346,
+    ('deeplab', 'resnet50'): 42_004_074,
+    ('deeplab', 'resnet101'): 60_996_202,
     ('yolox', 'nano'): 912_159,
     ('yolox', 'tiny'): 5_055_855,
     ('yolox', 's'): 8_968_255,
@@ -45,7 +57,14 @@ PUBLISHED = {
     ('yolox', 'l'): 54_208_895,
     ('yolox', 'x'): 99_071_455,
 }
-EVERY = [(name, variant) for name in models.NAMES for variant in listing.variants(name)]
+# Built by segformer, whose variants have the same names.
+BACKBONES = {('mit', f'b{number}') for number in range(1, 6)}
+EVERY = [
+    (name, variant)
+    for name in models.NAMES
+    for variant in listing.variants(name)
+    if (name, variant) not in BACKBONES
+]
 
 PUBLISHED_NAMES = Path(__file__).parents[1] / 'pretrained/data/published_names.json.gz'
 # 'PUBLISHER NETWORK MODEL:VARIANT'; names without a variant are of smaller networks.
@@ -81,10 +100,10 @@ def test_all_published_counts_are_of_listed_variants():
 
 
 def test_an_unknown_name_or_variant_is_an_error_with_the_known_ones():
-    with pytest.raises(UserError, match="no model 'cn'; did you mean 'cnn'"):
-        listing.variants('cn')
-    with pytest.raises(UserError, match="no model 'cn'; did you mean 'cnn'"):
-        listing.describe('cn', '8-16')
+    with pytest.raises(UserError, match="no model 'cnnn'; did you mean 'cnn'"):
+        listing.variants('cnnn')
+    with pytest.raises(UserError, match="no model 'cnnn'; did you mean 'cnn'"):
+        listing.describe('cnnn', '8-16')
     with pytest.raises(UserError, match="'18'"):
         listing.describe('resnet', '19')
 

@@ -102,6 +102,8 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
     preprocessing = recipe.at(size).preprocessing()
     publisher = identity.format.publisher
     print(f'{file}: {family} by {publisher}; preprocessing: {preprocessing.describe()}')
+    if identity.format.license:
+        print(f'{file}: {identity.format.license}')
     if by_support:
         features = _without_head(leaves)
         return _open(file, config, _few_shot_spec(preprocessing), features)

@@ -5,6 +5,9 @@ convolution has it, which is more accurate. In vd, of PaddleDetection, a shortcu
 means of 2x2 cells before its 1x1 convolution (ResNet-D of arXiv 1812.01187), and the first block
 of every stage has a convolution there. The last scale of every block starts at zero, so that every
 block starts as the identity (Goyal et al. 2017).
+
+For segmentation, the last stages can keep the resolution. Their 3x3 convolutions are then dilated,
+as in torchvision: the first block of a stage has the dilation of the stage before.
 """
 
 from collections.abc import Callable
@@ -29,10 +32,12 @@ class BasicBlock(nn.Module):
         width: number of output channels.
         stride: of the first convolution and of the shortcut.
         drop_path: rate at which the convolutions' branch is dropped in training.
-        conv: builds a convolution from its width, window and strides, with `padding`
-            and `name`.
+        conv: builds a convolution from its width, window and strides, with `padding`,
+            `kernel_dilation` and `name`.
         norm: builds a norm from `name` and, for the last one, `scale_init`.
         projects: whether the shortcut is that of a first block of vd, see `shortcut`.
+        dilations: of the first and of the second 3x3 convolution, cells from one tap to
+            the next. A bottleneck has only a first one.
     """
 
     width: int
@@ -41,12 +46,23 @@ class BasicBlock(nn.Module):
     conv: Callable
     norm: Callable
     projects: bool = False
+    dilations: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, x: Images, keys: Keys) -> Maps:
-        y = self.conv(self.width, (3, 3), self.stride, padding=1, name='conv1')(x)
+        first, second = self.dilations
+        y = self.conv(
+            self.width,
+            (3, 3),
+            self.stride,
+            padding=first,
+            kernel_dilation=first,
+            name='conv1',
+        )(x)
         y = nn.relu(self.norm(name='norm1')(y))
-        y = self.conv(self.width, (3, 3), padding=1, name='conv2')(y)
+        y = self.conv(
+            self.width, (3, 3), padding=second, kernel_dilation=second, name='conv2'
+        )(y)
         y = self.norm(scale_init=zeros, name='norm2')(y)
         y = layers.DropPath(self.drop_path, name='drop_path')(y, keys)
         return nn.relu(y + shortcut(self, x, y))
@@ -61,10 +77,12 @@ class BottleneckBlock(nn.Module):
         width: number of channels inside. The output has four times as many.
         stride: of the 3x3 convolution and of the shortcut.
         drop_path: rate at which the convolutions' branch is dropped in training.
-        conv: builds a convolution from its width, window and strides, with `padding`
-            and `name`.
+        conv: builds a convolution from its width, window and strides, with `padding`,
+            `kernel_dilation` and `name`.
         norm: builds a norm from `name` and, for the last one, `scale_init`.
         projects: whether the shortcut is that of a first block of vd, see `shortcut`.
+        dilations: of the first and of the second 3x3 convolution, cells from one tap to
+            the next. A bottleneck has only a first one.
     """
 
     width: int
@@ -73,6 +91,7 @@ class BottleneckBlock(nn.Module):
     conv: Callable
     norm: Callable
     projects: bool = False
+    dilations: tuple[int, int] = (1, 1)
     version = 'v1.5'
 
     @nn.compact
@@ -84,7 +103,14 @@ class BottleneckBlock(nn.Module):
             stride2 = 1
         y = self.conv(self.width, (1, 1), stride1, name='conv1')(x)
         y = nn.relu(self.norm(name='norm1')(y))
-        y = self.conv(self.width, (3, 3), stride2, padding=1, name='conv2')(y)
+        y = self.conv(
+            self.width,
+            (3, 3),
+            stride2,
+            padding=self.dilations[0],
+            kernel_dilation=self.dilations[0],
+            name='conv2',
+        )(y)
         y = nn.relu(self.norm(name='norm2')(y))
         y = self.conv(4 * self.width, (1, 1), name='conv3')(y)
         y = self.norm(scale_init=zeros, name='norm3')(y)
@@ -157,6 +183,8 @@ class ResNet(nn.Module):
         stem: 'imagenet' (7x7 of stride 2, then pooling), 'deep' (three of 3x3 instead of
             7x7) or 'cifar' (3x3 of stride 1).
         projects: whether the first block of every stage `projects`, as in vd.
+        output_stride: pixels of a cell of the last map. Stages that would exceed it are
+            dilated instead.
         norm: 'batch', 'group' or 'frozen'.
         momentum: fraction of the running statistics that a training step keeps.
         epsilon: added to the variance.
@@ -171,6 +199,7 @@ class ResNet(nn.Module):
     depths: tuple[int, ...]
     stem: str = 'imagenet'
     projects: bool = False
+    output_stride: int = 32
     norm: str = 'batch'
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -224,9 +253,7 @@ class ResNet(nn.Module):
         for stage, depth in enumerate(self.depths, start=1):
             width = 64 * 2 ** (stage - 1)
             for i in range(1, depth + 1):
-                stride = 1
-                if stage > 1 and i == 1:
-                    stride = 2
+                stride, dilations = self._sampling(stage, i)
                 x = block(
                     width,
                     stride,
@@ -234,6 +261,7 @@ class ResNet(nn.Module):
                     conv,
                     norm,
                     projects=self.projects and i == 1,
+                    dilations=dilations,
                     name=f'stage{stage}_block{i}',
                 )(x, keys)
             intermediates[f'stage{stage}'] = x
@@ -243,6 +271,17 @@ class ResNet(nn.Module):
         logits = layers.head(self.num_classes, self.param_dtype)(x)
         intermediates['logits'] = logits
         return logits, intermediates
+
+    def _sampling(self, stage: int, block: int) -> tuple[int, tuple[int, int]]:
+        """The stride and the dilations of a block; stages and blocks count from 1."""
+        stem_stride = 1 if self.stem == 'cifar' else 4
+        # Without dilation.
+        stage_stride = stem_stride * 2 ** (stage - 1)
+        dilation = max(stage_stride // self.output_stride, 1)
+        if block > 1:
+            return 1, (dilation, dilation)
+        stride = 2 if stage > 1 and dilation == 1 else 1
+        return stride, (max(dilation // 2, 1), dilation)
 
 
 # (block, number of blocks of each stage) of each variant.
@@ -264,6 +303,7 @@ def make(
     param_dtype: DTypeLike = jnp.float32,
     stem: str = 'imagenet',
     version: str = 'v1.5',
+    output_stride: int = 32,
     norm: str = 'batch',
     momentum: float = 0.9,
     epsilon: float = 1e-5,
@@ -282,6 +322,9 @@ def make(
         version: 'v1.5' has the stride in the 3x3 convolution of a bottleneck. 'v1' has it in the
             first 1x1 convolution, and is only for '50' and larger. 'vd' is v1.5 with means in
             the shortcuts, and is published with the stem 'deep'.
+        output_stride: pixels of a cell of the last map, 8, 16 or 32. Below 32, the last
+            stages are dilated instead of strided, for segmentation. The stem 'cifar' has
+            a fourth of all strides, and is only for 32.
         norm: 'batch', 'group' (32 groups), or 'frozen': batch norm that training does not
             change.
         momentum: fraction of the running statistics that a training step keeps.
@@ -295,6 +338,8 @@ def make(
     layers.one_of('variant', variant, VARIANTS)
     layers.one_of('stem', stem, STEMS)
     layers.one_of('norm', norm, ('batch', 'group', 'frozen'))
+    output_strides = (32,) if stem == 'cifar' else (8, 16, 32)
+    layers.one_of('output_stride', output_stride, output_strides)
     block, depths = SIZES[variant]
     versions = ('v1.5', 'vd')
     if block is BottleneckBlock:
@@ -308,6 +353,7 @@ def make(
         depths,
         stem=stem,
         projects=version == 'vd',
+        output_stride=output_stride,
         norm=norm,
         momentum=momentum,
         epsilon=epsilon,

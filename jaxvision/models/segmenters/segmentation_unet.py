@@ -73,7 +73,7 @@ class UNet(nn.Module):
     stride, and the logits are cut to the image.
 
     Attributes:
-        encoder: a model without a head, called as `encoder(image, train=train,
+        backbone: the encoder without a head, called as `backbone(image, train=train,
             keys=keys)`. It returns (features, intermediates).
         num_classes: number of logits of a pixel.
         strides: of the encoder's maps in pixels, the finest first.
@@ -87,7 +87,7 @@ class UNet(nn.Module):
         param_dtype: of the parameters and of the last layer.
     """
 
-    encoder: nn.Module
+    backbone: nn.Module
     num_classes: int
     strides: tuple[int, ...]
     steps: tuple[tuple[int, int], ...]
@@ -118,7 +118,7 @@ class UNet(nn.Module):
         """
         _, height, width, _ = image.shape
         image = maps.padded(image, self.strides[-1])
-        _, intermediates = self.encoder(image, train=train, keys=keys)
+        _, intermediates = self.backbone(image, train=train, keys=keys)
         intermediates = dict(intermediates)
         x = map_of_stride(intermediates, image, self.strides[-1])
         for stride, channels in reversed(self.steps):
