@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Mapping
 
+from jaxvision.core.types import Values
 from jaxvision.pretrained import convert, segmentation_classes
 from jaxvision.pretrained.convert import Format, Leaves, OutputClasses, Tensors
 from jaxvision.pretrained.families import resnet
@@ -47,7 +48,7 @@ def flat_scores(leaves: Leaves) -> Leaves:
     return converted
 
 
-def options(leaves: Leaves) -> dict:
+def options(leaves: Leaves) -> Values:
     """Options of the model: whether there is an auxiliary head."""
     return {'auxiliary': 'auxiliary/scores/bias' in leaves}
 
