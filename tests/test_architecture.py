@@ -206,6 +206,7 @@ HEAVY = (
     'h5py',
     'matplotlib',
     'mlxtend',
+    'nibabel',
     'orbax',
     'safetensors',
     'simplejpeg',

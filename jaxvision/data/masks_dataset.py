@@ -22,6 +22,7 @@ from jaxvision.data import (
     masks_reading,
     masks_table,
     masks_values,
+    masks_volumes,
 )
 from jaxvision.data.labelled_files import count, find_split, printable, some
 from jaxvision.data.masks_classes import MaskValues, Reading
@@ -54,7 +55,9 @@ class _Masks:
     unreadable: Mapping[Path, str]
 
 
-def open_folder(place: str, identify: Identify = content.identify) -> 'MaskDataset':
+def open_folder(
+    place: str, identify: Identify = content.identify
+) -> 'MaskDataset | masks_volumes.VolumeDataset':
     """List the images and masks of a folder, and read its table of classes.
 
     Args:
@@ -69,6 +72,8 @@ def open_folder(place: str, identify: Identify = content.identify) -> 'MaskDatas
     listing = masks_folder.read(root)
     path = masks_table.find(root)
     table = masks_table.read(path) if path else None
+    if masks_volumes.are_volumes(listing):
+        return masks_volumes.VolumeDataset(listing, table, identify)
     return MaskDataset(listing, table, identify)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jaxvision.core.errors import UserError
-from jaxvision.data import masks_reading, walk
+from jaxvision.data import masks_reading, volumes, walk
 from jaxvision.data.annotation_files import is_file
 from jaxvision.data.boxes_dataset import left_out
 from jaxvision.data.files import image_suffixes
@@ -15,6 +15,7 @@ from jaxvision.data.split_names import SPLITS, split_of
 
 IMAGES = 'images'
 MASKS = 'masks'
+_COMPRESSED = '.nii.gz'
 
 
 # The files of a folder by their paths in it.
@@ -240,8 +241,8 @@ def paired(
     """
     everything = [*images.values(), *masks.values()]
     no_files = [path for path in everything if not is_file(path)]
-    image_of, other_files = _by_stem(images, image_suffixes())
-    mask_of, other_masks = _by_stem(masks, masks_reading.SUFFIXES)
+    image_of, other_files = _by_stem(images, (*image_suffixes(), *volumes.SUFFIXES))
+    mask_of, other_masks = _by_stem(masks, (*masks_reading.SUFFIXES, *volumes.SUFFIXES))
     pairs = [
         Pair(image, mask_of[stem])
         for stem, image in image_of.items()
@@ -254,7 +255,7 @@ def paired(
         (unpaired_images, 'image', 'without a mask'),
         (unpaired_masks, 'mask', 'without an image'),
         (no_files, 'name', 'of a broken link, a pipe or the like'),
-        (other_masks, 'file', f'of {MASKS}/ that is no PNG, BMP, GIF or TIFF'),
+        (other_masks, 'file', f'of {MASKS}/ that is no PNG, BMP, GIF, TIFF or NIfTI'),
         (other_files, 'file', f'of {IMAGES}/ that is no image'),
     ):
         if paths:
@@ -280,7 +281,7 @@ def _by_stem(
     for name, path in files.items():
         if not is_file(path):  # Opening a pipe would wait for ever.
             continue
-        stem, suffix = os.path.splitext(name)
+        stem, suffix = _split_suffix(name)
         if suffix.lower() not in suffixes:
             others.append(path)
             continue
@@ -293,6 +294,13 @@ def _by_stem(
     return stems, others
 
 
+def _split_suffix(name: str) -> tuple[str, str]:
+    """(the name without its suffix, the suffix); '.nii.gz' is one suffix."""
+    if name.lower().endswith(_COMPRESSED):
+        return name[: -len(_COMPRESSED)], name[-len(_COMPRESSED) :]
+    return os.path.splitext(name)
+
+
 def _no_pairs(root: Path, strangers: Sequence[tuple[Files, Files]]) -> str:
     """The message that no image has a mask, with the first names of each."""
     shown = []
@@ -301,5 +309,5 @@ def _no_pairs(root: Path, strangers: Sequence[tuple[Files, Files]]) -> str:
     names = f': there are {some(shown)}' if shown else ' and there are no files'
     return (
         f'data.source=masks:{root}: expected masks with the names of the images but for the '
-        f'suffix{names}. Masks are PNG, BMP, GIF or TIFF files'
+        f'suffix{names}. Masks are PNG, BMP, GIF, TIFF or NIfTI files'
     )

@@ -18,7 +18,9 @@ Keys of an example (N objects or latents' size Z, K classes, T frames; pixels ar
                   `info.semantic_names`; 255 = ignore
     instances     int32 [H, W], the object of each pixel of the upright image: 1 to N, or 0 for none
     instance_classes  int32 [N], the class of each object in `instances`
-    spacing       float32 [2], the height and the width of a pixel in units that a note names
+    spacing       float32 [2], the height and the width of a pixel in millimetres
+    volume        int32, which volume of the split a slice belongs to
+    slice         int32, the number of a slice in its volume
     scene         int32 [N, 5], see `digit_captions`
     row           int32, which example of the source it is (see `wrappers.Numbered`)
     others        {name: list of examples}, read beside it (see `other_examples.WithOthers`)
@@ -273,6 +275,17 @@ def annotation_of(source: Source, row: int) -> Example:
     """
     read = getattr(source, 'annotation_of', None)
     return read(row) if read else source[row]
+
+
+def groups_of(source: Source) -> Sequence[int] | Int[np.ndarray, 'n']:
+    """The group of each row, such as its volume: rows of a group are held out together.
+
+    It is empty if each row stands alone, or if the source has no method `groups`.
+    """
+    groups = getattr(source, 'groups', None)
+    if groups is None:
+        return ()
+    return groups()
 
 
 def without(source: Source, keys: Sequence[str]) -> Source:

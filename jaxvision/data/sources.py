@@ -16,7 +16,14 @@ from jaxvision.core.fields import Config
 from jaxvision.core.types import Split
 from jaxvision.data import content
 from jaxvision.data.composed import Composed
-from jaxvision.data.protocol import Dataset, Identify, Labels, Source, labels_of
+from jaxvision.data.protocol import (
+    Dataset,
+    Identify,
+    Labels,
+    Source,
+    groups_of,
+    labels_of,
+)
 from jaxvision.data.wrappers import (
     Subset,
     decoded,
@@ -309,12 +316,12 @@ def _open_part(dataset: Dataset, choice: _Choice, split: Split) -> Source:
         return dataset.open(choice.validation)
     source = dataset.open(choice.train)
     if not choice.test:
-        kept, held = held_out(_strata(source))
+        kept, held = _held_out(source, 0.2, 'held_out')
         if split == 'test':
             return Subset(source, held, f'{choice.train}, held out 20 %')
         source = Subset(source, kept, f'{choice.train}, 80 %')
     if choice.fraction:
-        kept, held = held_out(_strata(source), choice.fraction, 'validation')
+        kept, held = _held_out(source, choice.fraction, 'validation')
         if not len(held):
             raise UserError(
                 f'data.validation={choice.fraction:.2%}: expected more, since no example '
@@ -330,6 +337,19 @@ def _open_part(dataset: Dataset, choice: _Choice, split: Split) -> Source:
             'this part is held out of training'
         )
     return source
+
+
+def _held_out(
+    source: Source, fraction: float, stream: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out a part of each class, or whole groups of rows, as `wrappers.held_out` does."""
+    groups = np.asarray(groups_of(source), int)
+    if not len(groups):
+        return held_out(_strata(source), fraction, stream)
+    names, places = np.unique(groups, return_inverse=True)
+    _, held_groups = held_out(np.zeros(len(names), np.int32), fraction, stream)
+    is_held = np.isin(places, held_groups)
+    return np.flatnonzero(~is_held), np.flatnonzero(is_held)
 
 
 def _strata(source: Source) -> Labels:

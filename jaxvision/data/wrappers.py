@@ -25,6 +25,7 @@ from jaxvision.data.protocol import (
     captions_of,
     contents_of,
     fingerprint,
+    groups_of,
     without,
 )
 
@@ -69,6 +70,10 @@ class Wrapper:
     def annotation_of(self, row: int) -> Example:
         """The example of a row, without its image if the other source can leave that out."""
         return annotation_of(self._source, row)
+
+    def groups(self) -> Sequence[int] | Int[np.ndarray, 'n']:
+        """The group of each row, see `protocol.groups_of`."""
+        return groups_of(self._source)
 
     def without(self, keys: Sequence[str]) -> 'Wrapper':
         """A wrapper of the other source without some keys, see `protocol.without`."""
@@ -132,6 +137,13 @@ class Subset(Wrapper):
     def annotation_of(self, row: int) -> Example:
         """The example of a row, without its image if the other source can leave that out."""
         return annotation_of(self._source, int(self._rows[row]))
+
+    def groups(self) -> Sequence[int] | Int[np.ndarray, 'n']:
+        """The group of each row."""
+        groups = groups_of(self._source)
+        if not len(groups):
+            return ()
+        return np.asarray(groups)[self._rows]
 
     def where(self, row: int) -> str:
         """The name of a row in messages, as the other source gives it."""

@@ -81,7 +81,7 @@ def test_what_has_no_partner_is_counted_and_named(tmp_path):
         'folders that are neither images, masks nor splits with these left out: raw',
         'train: 2 images without a mask left out, such as images/b.png',
         'train: 1 mask without an image left out, such as masks/d.png',
-        'train: 1 file of masks/ that is no PNG, BMP, GIF or TIFF left out, such as '
+        'train: 1 file of masks/ that is no PNG, BMP, GIF, TIFF or NIfTI left out, such as '
         'masks/e.npy',
         'train: 1 file of images/ that is no image left out, such as images/f.txt',
     )

@@ -1,0 +1,282 @@
+"""Volumes with label volumes: an example is a slice, and a volume is in one split alone."""
+
+import dataclasses
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxvision.core.errors import UserError
+from jaxvision.core.types import Example
+from jaxvision.data import class_names, content, masks_classes, masks_reading, volumes
+from jaxvision.data.labelled_files import count, find_split, printable
+from jaxvision.data.masks_classes import MaskValues, Reading
+from jaxvision.data.masks_folder import MaskListing, Pair
+from jaxvision.data.masks_table import ClassTable
+from jaxvision.data.protocol import (
+    Identify,
+    RowSource,
+    SourceInfo,
+    Unreadable,
+    fingerprint,
+)
+
+_HOLDS = ('image', 'semantic', 'spacing', 'volume', 'slice')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Volume:
+    """A volume that can be read.
+
+    Attributes:
+        pair: its image and its labels.
+        contents: what identifies the content of both.
+        header: its size.
+    """
+
+    pair: Pair
+    contents: tuple[str, str]
+    header: volumes.Header
+
+
+class VolumeDataset:
+    """Volumes with label volumes. Opening the first split converts all label volumes.
+
+    Attributes:
+        splits: those that there are, of 'train', 'validation' and 'test'.
+    """
+
+    def __init__(
+        self,
+        listing: MaskListing,
+        table: ClassTable | None = None,
+        identify: Identify = content.identify,
+    ):
+        """Take the files of a dataset.
+
+        Args:
+            listing: the volumes and their labels.
+            table: classes.csv; None: there is none.
+            identify: called with paths when a split is opened; gives a text for each that
+                identifies its content.
+
+        Raises:
+            UserError: There is no training volume.
+        """
+        self._listing = listing
+        self._table = table
+        self._identify = identify
+        self.splits = tuple(listing.pairs)
+        if 'train' not in self.splits:
+            raise UserError(
+                f'{listing.name} has no training volumes. The splits with labels are: '
+                f'{", ".join(self.splits)}. Add a split called train'
+            )
+        self._reading: Reading | None = None
+        self._lock = threading.Lock()
+
+    def open(self, split: str) -> 'VolumeSource':
+        """Open a split by its name, or a usual other name.
+
+        Raises:
+            UserError: There is no such split, labels have another size than their image, a value
+                belongs to no class, or no volume can be read.
+        """
+        name = self._listing.name
+        split = find_split(name, split, self.splits)
+        readable, notes = self._readable(split)
+        with self._lock:
+            if self._reading is None:
+                self._reading = self._read_values()
+        reading = self._reading
+        sides = {item.header.shape[1:] for item in readable}
+        height, width = sides.pop() if len(sides) == 1 else (None, None)
+        listed = [(item.pair.image.name, item.contents) for item in readable]
+        rules = (sorted(reading.rows.items()), sorted(reading.color_rows.items()))
+        notes = [
+            *self._listing.notes,
+            *reading.notes,
+            f'{split}: {count(len(readable), "volume")}, a slice is an example; 0.5 % of the '
+            'voxels of a volume are black and 0.5 % white',
+            *(f'{split}: {note}' for note in notes),
+        ]
+        info = SourceInfo(
+            name=name,
+            split=split,
+            class_names=reading.names,
+            image_shape=(height, width, 1),
+            multi_label=False,
+            fingerprint=fingerprint(split, reading.names, rules, listed),
+            holds=_HOLDS,
+            semantic_names=reading.names,
+            notes=printable(notes),
+            doubts=printable([*reading.doubts, *class_names.doubtful(reading.names)]),
+        )
+        return VolumeSource(info, readable, reading)
+
+    def has_answers(self, split: str) -> bool:
+        """Whether a split has volumes with labels.
+
+        Raises:
+            UserError: There is no such split.
+        """
+        return bool(self._pairs_of(split))
+
+    def overlap(self, split: str, other: str) -> bool:
+        """Whether some volume is in both splits, by its name or as the target of links.
+
+        Raises:
+            UserError: There is no such split.
+        """
+        first, second = (
+            {os.path.realpath(pair.image) for pair in self._pairs_of(name)}
+            for name in (split, other)
+        )
+        return not first.isdisjoint(second)
+
+    def _pairs_of(self, split: str) -> Sequence[Pair]:
+        name = find_split(self._listing.name, split, self.splits)
+        return self._listing.pairs[name]
+
+    def _readable(self, split: str) -> tuple[list[_Volume], list[str]]:
+        """(the volumes of a split that can be read, a note of the others)."""
+        pairs = self._pairs_of(split)
+        images = self._identify([pair.image for pair in pairs])
+        labels = self._identify([pair.mask for pair in pairs])
+        readable = []
+        unreadable = []
+        for pair, *contents in zip(pairs, images, labels, strict=True):
+            headers = []
+            for path in (pair.image, pair.mask):
+                try:
+                    headers.append(volumes.read_header(path))
+                except Unreadable as error:
+                    unreadable.append(f'{path.name}: {error}')
+                    break
+            if len(headers) == 2:
+                _check_sizes(pair, *headers)
+                item = _Volume(pair, (contents[0], contents[1]), headers[0])
+                readable.append(item)
+        if not readable:
+            raise UserError(
+                f'{self._listing.name}: no volume can be read. {unreadable[0]}'
+            )
+        notes = []
+        if unreadable:
+            number = count(len(unreadable), 'volume')
+            notes.append(
+                f'{number} cannot be read and left out, such as {unreadable[0]}'
+            )
+        return readable, notes
+
+    def _read_values(self) -> Reading:
+        """Decide what labels mean, by the values of all splits."""
+        values = []
+        for split in self.splits:
+            readable, _ = self._readable(split)
+            for item in readable:
+                path = item.pair.mask
+                try:
+                    voxels = volumes.labels(path, item.contents[1])
+                except Unreadable as error:
+                    raise UserError(f'{path}: {error}') from error
+                flat = np.asarray(voxels).reshape(len(voxels), -1)
+                counts = masks_reading.counts(flat.astype(np.int32))
+                kind = 'bytes' if max(counts) < 256 else 'numbers'
+                values.append(MaskValues(path, kind, counts))
+        reading = masks_classes.decide(values, self._table)
+        if reading.has_objects:
+            raise UserError(
+                f'{self._listing.name}: expected labels of classes in volumes, and the values '
+                'number objects. List the class of each value in classes.csv'
+            )
+        return reading
+
+
+class VolumeSource(RowSource):
+    """The slices of the volumes of one split."""
+
+    def __init__(self, info: SourceInfo, readable: Sequence[_Volume], reading: Reading):
+        """Take what `VolumeDataset.open` has checked.
+
+        Args:
+            info: of the split.
+            readable: the volumes.
+            reading: how stored values become classes.
+        """
+        self.info = info
+        self._volumes = readable
+        self._reading = reading
+        depths = [item.header.shape[0] for item in readable]
+        self._groups = np.repeat(np.arange(len(readable)), depths)
+        self._slices = np.concatenate([np.arange(depth) for depth in depths])
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, row: int) -> Example:
+        item = self._volumes[self._groups[row]]
+        try:
+            slices = volumes.image(item.pair.image, item.contents[0])
+        except Unreadable as error:
+            raise Unreadable(f'{item.pair.image}: {error}') from error
+        image = np.array(slices[self._slices[row]])[..., None]
+        return {'image': image, **self.annotation_of(row)}
+
+    def annotation_of(self, row: int) -> Example:
+        """The example of a row, without its image."""
+        item = self._volumes[self._groups[row]]
+        number = self._slices[row]
+        try:
+            stored = volumes.labels(item.pair.mask, item.contents[1])[number]
+            mask = masks_reading.StoredMask(np.array(stored, np.int32), 'numbers')
+            semantic = self._reading.semantic(mask)
+        except Unreadable as error:
+            raise Unreadable(f'its labels {item.pair.mask}: {error}') from error
+        return {
+            'semantic': semantic,
+            'spacing': np.array(item.header.spacing, np.float32),
+            'volume': np.int32(self._groups[row]),
+            'slice': np.int32(number),
+        }
+
+    def groups(self) -> Int[np.ndarray, 'n']:
+        """The volume of each row: slices of one volume are held out together."""
+        return self._groups
+
+    def where(self, row: int) -> str:
+        """The path of a row's volume and the number of the slice from 0."""
+        path = self._volumes[self._groups[row]].pair.image
+        return f'{path}, slice {self._slices[row]}'
+
+
+def are_volumes(listing: MaskListing) -> bool:
+    """Whether the images of a dataset are volumes.
+
+    Raises:
+        UserError: Some files are volumes, and others are not.
+    """
+    paths: list[Path] = []
+    for pairs in listing.pairs.values():
+        for pair in pairs:
+            paths += [pair.image, pair.mask]
+    is_volume = [volumes.is_volume(path) for path in paths]
+    if any(is_volume) and not all(is_volume):
+        other = paths[is_volume.index(False)]
+        raise UserError(
+            f'{listing.name}: expected NIfTI volumes alone, or none, and {other} is none. Put them '
+            'into folders of their own'
+        )
+    return all(is_volume)
+
+
+def _check_sizes(pair: Pair, image: volumes.Header, labels: volumes.Header) -> None:
+    """Check that labels have the size of their image."""
+    if image.shape != labels.shape:
+        raise UserError(
+            f'{pair.mask}: it has the slices, height and width {labels.shape}, and {pair.image} '
+            f'has {image.shape}. Use the labels of this volume'
+        )
