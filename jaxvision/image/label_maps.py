@@ -85,6 +85,7 @@ def to_original(
     values: Float[np.ndarray, 'h w k'],
     matrix: Float[np.ndarray, '2 3'],
     size: Size,
+    rows: tuple[int, int] | None = None,
 ) -> Float[np.ndarray, 'h2 w2 k']:
     """Map real values from the canvas back to the original image, bilinearly.
 
@@ -95,8 +96,9 @@ def to_original(
         values: on the canvas, such as probabilities of K classes.
         matrix: scales and shifts from the original image to the canvas, in pixels.
         size: (height, width) of the original image, pixels.
+        rows: (first, last + 1) of the rows of the original to return; None: all.
     """
-    values = _interpolated(values, matrix[0, 0], matrix[0, 2], size[0], 0)
+    values = _interpolated(values, matrix[0, 0], matrix[0, 2], size[0], 0, rows)
     return _interpolated(values, matrix[1, 1], matrix[1, 2], size[1], 1)
 
 
@@ -106,11 +108,22 @@ def _interpolated(
     shift: Float[np.ndarray, ''] | float,
     length: int,
     axis: int,
+    part: tuple[int, int] | None = None,
 ) -> Float[np.ndarray, 'h2 w2 k']:
-    """Interpolate along one axis at the centres of the original's pixels."""
+    """Interpolate along one axis at the centres of the original's pixels.
+
+    Args:
+        values: on the canvas.
+        scale: of the axis, from the original to the canvas.
+        shift: of the axis, pixels of the canvas.
+        length: of the original, pixels.
+        axis: 0 or 1.
+        part: (first, last + 1) of the pixels of the original to return; None: all.
+    """
     first = np.clip(np.round(shift), 0, values.shape[axis] - 1)
     last = np.clip(np.round(shift + scale * length) - 1, first, values.shape[axis] - 1)
-    places = (np.arange(length) + 0.5) * scale + shift - 0.5
+    start, end = part or (0, length)
+    places = (np.arange(start, end) + 0.5) * scale + shift - 0.5
     places = np.clip(places, first, last)
     low = np.floor(places).astype(int)
     high = np.minimum(low + 1, int(last))
@@ -118,7 +131,7 @@ def _interpolated(
     if not weight.any():
         return np.take(values, low, axis)
     shape = [1, 1, 1]
-    shape[axis] = length
+    shape[axis] = end - start
     weight = weight.reshape(shape)
     return (
         np.take(values, low, axis) * (1 - weight) + np.take(values, high, axis) * weight

@@ -1,0 +1,48 @@
+"""Tiles joined by Gaussian weights: equal to a weighted mean over the whole image."""
+
+import numpy as np
+import pytest
+
+from jaxvision.image import blending, tiles
+
+
+def joined(outputs, corners, shape):
+    image = np.full((*shape, outputs[0].shape[-1]), np.nan)
+    for block in blending.join_blocks(iter(outputs), corners, shape):
+        height, width, _ = block.values.shape
+        part = image[block.top : block.top + height, block.left : block.left + width]
+        assert np.isnan(part).all()  # Blocks do not overlap.
+        part[:] = block.values
+    return image
+
+
+@pytest.mark.parametrize(
+    'shape, side, overlap',
+    [((40, 56), 16, 4), ((37, 53), 16, 11), ((16, 16), 16, 0), ((33, 16), 16, 15)],
+)
+def test_blocks_are_the_weighted_mean_of_all_tiles(shape, side, overlap):
+    rng = np.random.default_rng(0)
+    corners = tiles.corners(shape, (side, side), overlap)
+    outputs = rng.normal(size=(len(corners), side, side, 2))
+    distances = (np.arange(side) + 0.5) / side - 0.5
+    gaussian = np.exp(-0.5 * (distances / blending.STD) ** 2)
+    weights = np.outer(gaussian, gaussian)[..., None]
+    sums = np.zeros((*shape, 2))
+    totals = np.zeros((*shape, 1))
+    for (top, left), output in zip(corners, outputs, strict=True):
+        sums[top : top + side, left : left + side] += weights * output
+        totals[top : top + side, left : left + side] += weights
+    np.testing.assert_allclose(joined(outputs, corners, shape), sums / totals)
+
+
+def test_a_local_operation_of_tiles_is_that_of_the_whole_image():
+    rng = np.random.default_rng(1)
+    image = rng.normal(size=(50, 70, 3))
+    parts, corners = tiles.split(image, (24, 24), 8)
+    np.testing.assert_allclose(joined(parts**2, corners, (50, 70)), image**2)
+
+
+def test_an_image_smaller_than_a_tile_loses_its_padding():
+    image = np.random.default_rng(2).normal(size=(9, 30, 1))
+    parts, corners = tiles.split(image, (16, 16), 4)
+    np.testing.assert_allclose(joined(parts, corners, (9, 30)), image)
