@@ -50,3 +50,18 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         'image.png': 'old'
     }
+
+
+@pytest.mark.parametrize('palette', [None, np.arange(36, dtype=np.uint8).reshape(12, 3)])
+def test_label_maps_are_read_back(tmp_path, palette):
+    most = 12 if palette is not None else 65_536
+    labels = np.random.default_rng(0).integers(0, most, (9, 13))
+    with png.open_labels(tmp_path / 'labels.png', (9, 13), palette) as write:
+        for row in range(0, 9, 2):
+            write(labels[row : row + 2])
+    with Image.open(tmp_path / 'labels.png') as opened:
+        np.testing.assert_array_equal(np.asarray(opened), labels)
+        if palette is not None:
+            assert opened.mode == 'P'
+            colors = np.asarray(opened.convert('RGB'))
+            np.testing.assert_array_equal(colors, palette[labels])
