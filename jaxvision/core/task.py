@@ -75,7 +75,14 @@ Apply = Callable[..., tuple[Tree, dict[str, Array]]]
 
 # The behaviour of `jaxvision predict` for a run, see cli/predict.
 Predictor = Literal[
-    'image', 'detector', 'restoration', 'video', 'generator', 'support', 'none'
+    'image',
+    'detector',
+    'segmenter',
+    'restoration',
+    'video',
+    'generator',
+    'support',
+    'none',
 ]
 
 
@@ -232,7 +239,9 @@ class Task:
         predictor: the behaviour of `jaxvision predict` for this task. 'detector' needs the outputs
             'boxes', 'scores', 'classes' and 'valid', in pixels of the prepared image, whose
             'warp' [2, 3] and 'original_size' [2] `prepare` returns. It may have the
-            output 'masks', see `paste`.
+            output 'masks', see `paste`. 'segmenter' needs the output 'probabilities'
+            [B, H, W, K] on the prepared image, and the same two arrays of `prepare`. With
+            objects it also needs 'center' and 'border' [B, H, W].
         paste: `(mask [M, M], box [4], (height, width)) -> bool [height, width]`, the pixels of
             an image that belong to a detected object. `mask` is a row of a detector's
             output 'masks', the probability of each cell of the box. `box` has edges in

@@ -1,13 +1,13 @@
 """Rows of a large image from the top down, without the whole image in memory where possible.
 
-A TIFF is stored in strips or tiles, which are decoded some at a time. It may be larger than Pillow's
-limit. An image in another format is decoded at once.
+A TIFF is stored in strips or tiles, which are decoded some at a time. It may be larger than the
+limit of Pillow. An image in another format is decoded at once.
 """
 
 import dataclasses
 import io
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,6 +15,9 @@ from jaxtyping import UInt8
 from jaxvision.data import decode, files
 from jaxvision.data.protocol import Unreadable
 from jaxvision.image.types import Size
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 Rows = UInt8[np.ndarray, '_ w c']
 
@@ -56,7 +59,7 @@ class Parts:
     part: Size
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
-    directory: object
+    directory: 'ImageFileDirectory_v2'
     is_tiled: bool
 
 
@@ -77,6 +80,11 @@ class ImageRows:
     size: Size
     pixels: decode.Pixels | None
     parts: Parts | None
+
+    @classmethod
+    def of(cls, pixels: decode.Pixels) -> 'ImageRows':
+        """The rows of a decoded image, uint8 [H, W, C]."""
+        return cls('', pixels.shape[2], pixels.shape[:2], pixels, None)
 
     def strips(self) -> Iterator[Rows]:
         """Yield the rows from the top down, some at a time, uint8 [n, W, channels].
@@ -172,7 +180,7 @@ def _parts(path: str, length: int) -> Parts | None:
     return parts
 
 
-def _parts_of(directory) -> Parts | None:
+def _parts_of(directory: 'ImageFileDirectory_v2') -> Parts | None:
     """The parts by a directory of tags; None if the image must be decoded whole."""
     size = (int(directory[_HEIGHT]), int(directory[_WIDTH]))
     is_tiled = _TILE_OFFSETS in directory
@@ -201,7 +209,7 @@ def _parts_of(directory) -> Parts | None:
 
 
 def _cut(
-    directory, size: Size, offset: int, count: int
+    directory: 'ImageFileDirectory_v2', size: Size, offset: int, count: int
 ) -> tuple[Size, tuple[int, ...], tuple[int, ...]]:
     """Cut one strip without compression, as Pillow writes it, into strips of some rows.
 

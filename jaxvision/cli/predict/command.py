@@ -7,6 +7,7 @@ examples:
   jaxvision predict --workdir runs/super_resolution small.jpg
   jaxvision predict --workdir runs/inpainting-photos photo.jpg --mask hole.png
   jaxvision predict --workdir runs/inpainting-photos album/ --mask holes/
+  jaxvision predict --workdir runs/segmentation slide.tif --tile 512 --spacing 0.5 --unit um
   jaxvision predict --workdir runs/video video.mp4 videos/
   jaxvision predict --workdir runs/gan --number 64 --label 7 --truncation 0.8
   jaxvision predict --workdir runs/few_shot --support classes/ photo.jpg scans/
@@ -41,6 +42,7 @@ from jaxvision.cli.predict import (
     model,
     report,
     restoration,
+    segmentations,
     support,
     videos,
     weights,
@@ -62,6 +64,7 @@ from jaxvision.data import files
 PREDICTORS: dict[str, PredictorModule] = {
     'image': images,
     'detector': detections,
+    'segmenter': segmentations,
     'restoration': restoration,
     'video': videos,
     'generator': generation,

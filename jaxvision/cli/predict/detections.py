@@ -111,7 +111,7 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
         batch_size=request.batch_size,
     )
     print(f'score thresholds: {origin}', file=sys.stderr)
-    videos, photos = _split(request)
+    videos, photos = split(request)
     predictor = images.make_predictor(
         model,
         photos,
@@ -158,7 +158,7 @@ def _check_views(model: Model, options: Options) -> None:
         )
 
 
-def _split(request: Request) -> tuple[Request, Request]:
+def split(request: Request) -> tuple[Request, Request]:
     """Separate the videos from the images."""
     videos = [path for path in request.paths if is_video(path)]
     photos = [path for path in request.paths if not is_video(path)]

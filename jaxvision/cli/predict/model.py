@@ -29,6 +29,8 @@ class Model:
         predict: `(inputs [B, ...]) -> outputs [B, ...]`, the network with its weights.
             The inputs are arrays by the names in `spec.inputs`.
         threads: number of threads that read files ahead.
+        takes_any_size: whether `predict` takes images of any size. False: of the size in
+            `spec.inputs`.
         calibration: what was fitted on the validation split, see `Evaluation.calibrate`; {} if
             nothing was.
     """
@@ -38,6 +40,7 @@ class Model:
     spec: Spec
     predict: PredictBatch
     threads: int
+    takes_any_size: bool = False
     calibration: Json = dataclasses.field(default_factory=dict)
 
     def prepare(self, image: decode.Encoded) -> Example:
@@ -152,6 +155,7 @@ def _open_run(name: str, step: str) -> Model:
         spec=spec,
         predict=predict,
         threads=config.data.threads,
+        takes_any_size=True,
         calibration=saved.read_calibration(Path(name)),
     )
 

@@ -196,7 +196,12 @@ def _open(
         return jax.device_get(compiled(variables, inputs))
 
     return Model(
-        name=file, task=task, spec=spec, predict=predict, threads=config.data.threads
+        name=file,
+        task=task,
+        spec=spec,
+        predict=predict,
+        threads=config.data.threads,
+        takes_any_size=True,
     )
 
 

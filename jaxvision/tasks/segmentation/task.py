@@ -117,7 +117,7 @@ def make(config: Config, spec: Spec) -> Task:
             )
         },
         predict=segmenter.predict,
-        predictor='image',
+        predictor='segmenter',
         network=Network(normalize=segmenter.normalize, apply=segmenter.apply),
         best='ap' if with_objects else 'miou',
         prepare=preparation.make_prepare(config, spec),
