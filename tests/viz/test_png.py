@@ -52,7 +52,9 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path):
     }
 
 
-@pytest.mark.parametrize('palette', [None, np.arange(36, dtype=np.uint8).reshape(12, 3)])
+@pytest.mark.parametrize(
+    'palette', [None, np.arange(36, dtype=np.uint8).reshape(12, 3)]
+)
 def test_label_maps_are_read_back(tmp_path, palette):
     most = 12 if palette is not None else 65_536
     labels = np.random.default_rng(0).integers(0, most, (9, 13))

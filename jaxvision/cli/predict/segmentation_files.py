@@ -5,7 +5,7 @@ import dataclasses
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from jaxtyping import Integer, UInt8
@@ -167,7 +167,7 @@ class Writer:
         """
         saved = [paths.labels]
         with tempfile.TemporaryFile(dir=paths.labels.parent) as file:
-            with png.open_labels(paths.labels, size, _colors()) as write:
+            with png.open_labels(paths.labels, size, drawing.label_colors()) as write:
                 found = self.collect(strips, size, preview, file, write)
             if found.finder is not None:
                 count = len(found.table.areas)
@@ -184,7 +184,7 @@ class Writer:
         strips: Iterable[Strip],
         size: Size,
         preview: Preview,
-        file: BinaryIO,
+        file: IO,
         write: png.WriteRows | None = None,
     ) -> 'Segmented':
         """Take in the strips of an image.
@@ -247,13 +247,6 @@ class Segmented:
     tally: Tally
     finder: Finder | None
     table: Table | None
-
-
-def _colors() -> UInt8[np.ndarray, '256 3']:
-    """The palette of label maps."""
-    colors = drawing.palette(256)
-    colors[drawing.IGNORED] = drawing.IGNORED_COLOR
-    return colors
 
 
 def _write_objects(finder: Finder, count: int, size: Size, paths: Paths) -> Path:

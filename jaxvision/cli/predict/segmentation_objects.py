@@ -5,7 +5,7 @@ The maps of some rows are in memory, and the numbers of the objects are in a tem
 
 import dataclasses
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -49,7 +49,7 @@ class Table:
 class Finder:
     """Separates objects while the strips of an image arrive."""
 
-    def __init__(self, size: Size, class_count: int, file: BinaryIO):
+    def __init__(self, size: Size, class_count: int, file: IO):
         """Begin an image.
 
         Args:
@@ -92,8 +92,8 @@ class Finder:
         pairs = (np.ones(len(links)), (links[:, 0], links[:, 1]))
         size = self._count + 1
         graph = coo_array(pairs, shape=(size, size))
-        _, parts = csgraph.connected_components(graph, directed=False)
-        merged = _Measures.zeros(parts.max() + 1, self._classes)
+        count, parts = csgraph.connected_components(graph, directed=False)
+        merged = _Measures.zeros(int(count), self._classes)
         for measures in self._measures:
             merged.add(measures, parts[measures.numbers])
         is_kept = merged.areas >= objects.LEAST_AREA

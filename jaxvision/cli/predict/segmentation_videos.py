@@ -3,9 +3,9 @@
 import collections
 import contextlib
 import dataclasses
-import io
 import itertools
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -116,9 +116,10 @@ class Videos:
                     number = next(numbers)
                     preview = Preview(frame.shape[:2])
                     preview.add_image(0, frame)
-                    found = self.writer.collect(
-                        strips, frame.shape[:2], preview, io.BytesIO()
-                    )
+                    with tempfile.TemporaryFile() as spool:
+                        found = self.writer.collect(
+                            strips, frame.shape[:2], preview, spool
+                        )
                     tally.merge(found.tally)
                     line = {'frame': number, 'time': round(float(edges[number]), 4)}
                     answer = self.writer.describe(found, frame.shape[:2])
