@@ -14,7 +14,12 @@ from jaxvision.core.task import Evaluation, Network, Task
 from jaxvision.core.types import Batch
 from jaxvision.data.protocol import Source
 from jaxvision.models import BY_FOLDER
-from jaxvision.tasks.segmentation import evaluation, network, preparation
+from jaxvision.tasks.segmentation import (
+    comparison,
+    evaluation,
+    network,
+    preparation,
+)
 from jaxvision.tasks.segmentation.network import Segmenter
 from jaxvision.tasks.shared import image_input
 from jaxvision.tasks.shared.networks import make_model
@@ -118,6 +123,7 @@ def make(config: Config, spec: Spec) -> Task:
         },
         predict=segmenter.predict,
         predictor='segmenter',
+        compare=comparison.compare,
         network=Network(normalize=segmenter.normalize, apply=segmenter.apply),
         best='ap' if with_objects else 'miou',
         prepare=preparation.make_prepare(config, spec),
