@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from jaxvision.image import blending, tiles
 
@@ -40,6 +41,25 @@ def test_a_local_operation_of_tiles_is_that_of_the_whole_image():
     image = rng.normal(size=(50, 70, 3))
     parts, corners = tiles.split(image, (24, 24), 8)
     np.testing.assert_allclose(joined(parts**2, corners, (50, 70)), image**2)
+
+
+def test_a_filter_of_tiles_is_that_of_the_image_away_from_their_borders():
+    image = np.random.default_rng(1).normal(size=(50, 70, 1))
+    reach = 2
+    sides = (2 * reach + 1, 2 * reach + 1, 1)
+    whole = ndimage.uniform_filter(image, sides)
+    parts, corners = tiles.split(image, (24, 24), 8)
+    outputs = [ndimage.uniform_filter(part, sides) for part in parts]
+    is_near = np.zeros((50, 70), bool)
+    for top, left in corners:
+        inner = np.zeros((24, 24), bool)
+        inner[reach:-reach, reach:-reach] = True
+        is_near[top : top + 24, left : left + 24] |= ~inner
+    errors = np.abs(joined(outputs, corners, (50, 70)) - whole)[..., 0]
+    assert errors[~is_near].max() < 1e-12
+    assert 0.2 < is_near.mean() < 0.8
+    # In the middle of an overlap the border of a tile counts little.
+    assert errors.max() < 0.2 * np.abs(np.stack(outputs)).max()
 
 
 def test_an_image_smaller_than_a_tile_loses_its_padding():
