@@ -347,18 +347,18 @@ def test_boxes_of_a_large_pyramid_are_gathered_from_their_own_levels(monkeypatch
     sides = np.exp(rng.uniform(1, 5, (37, 2)))
     boxes = jnp.asarray(np.concatenate([corners, corners + sides], 1), jnp.float32)
 
-    def pooled(maps):
+    def pooled(maps, boxes):
         return roi_align.pyramid_roi_align(
             maps, boxes, (4, 8, 16), size=3, aligned=False, canonical_size=64.0
         )
 
-    def squared(maps):
-        regions = pooled(maps)
+    def squared(maps, boxes):
+        regions = pooled(maps, boxes)
         return jnp.square(regions).sum(), regions
 
     def compiled():
         gradient = jax.jit(jax.value_and_grad(squared, has_aux=True))
-        (_, regions), slopes = gradient(maps)
+        (_, regions), slopes = gradient(maps, boxes)
         return regions, *slopes
 
     gathered = compiled()

@@ -57,15 +57,17 @@ def test_rewards_of_many_summaries_under_vmap():
     actions = jax.random.bernoulli(jax.random.key(1), 0.3, (5, 30))
     mask = jnp.ones(30, bool)
     for reward in (losses.diversity, losses.representativeness):
-        together = jax.vmap(reward, (None, 0, None))(features, actions, mask)
-        one_by_one = [reward(features, chosen, mask) for chosen in actions]
+        together = jax.jit(jax.vmap(reward, (None, 0, None)))(features, actions, mask)
+        one = jax.jit(reward)
+        one_by_one = [one(features, chosen, mask) for chosen in actions]
         np.testing.assert_allclose(together, np.array(one_by_one), rtol=1e-6)
 
 
 def test_the_reward_of_an_empty_video_is_zero_in_float32():
     empty = jnp.ones((8, 3), jnp.bfloat16), jnp.ones(8, jnp.int32), jnp.zeros(8, bool)
     for reward in (losses.diversity, losses.representativeness):
-        assert reward(*empty) == 0 and reward(*empty).dtype == jnp.float32
+        value = jax.jit(reward)(*empty)
+        assert value == 0 and value.dtype == jnp.float32
 
 
 def test_ranks_equal_scipy_and_ignore_padding():
@@ -159,7 +161,7 @@ def test_reinforce_descends_the_mean_reward_over_all_summaries():
     logits = jnp.array(rng.normal(size=16), jnp.float32)
     pairs = jnp.array([*itertools.permutations(range(14), 2)])
     chosen = jax.vmap(lambda pair: jnp.zeros(16, bool).at[pair].set(True))(pairs)
-    rewards = jax.vmap(losses.reward, (None, 0, None))(features, chosen, mask)
+    rewards = jax.jit(jax.vmap(losses.reward, (None, 0, None)))(features, chosen, mask)
 
     def probability(logits):
         p = jax.nn.softmax(logits[:14])
