@@ -12,7 +12,7 @@ free_form = jax.jit(masks.free_form, static_argnums=(1, 2))
 
 @pytest.mark.parametrize('hole', [0, 1, 6])
 def test_a_box_is_a_square_inside_the_image(hole):
-    every = np.asarray(jax.vmap(lambda key: masks.box(key, (6, 9), hole))(KEYS[:32]))
+    every = np.asarray(jax.vmap(lambda key: box(key, (6, 9), hole))(KEYS[:32]))
     assert every.shape == (32, 6, 9, 1) and every.dtype == bool
     np.testing.assert_array_equal(every.any(2).sum(1), hole)
     np.testing.assert_array_equal(every.any(1).sum(1), hole)
@@ -20,7 +20,7 @@ def test_a_box_is_a_square_inside_the_image(hole):
 
 
 def test_all_positions_of_a_box_are_equally_likely():
-    every = np.asarray(jax.vmap(lambda key: masks.box(key, (6, 5), 3))(KEYS))[..., 0]
+    every = np.asarray(jax.vmap(lambda key: box(key, (6, 5), 3))(KEYS))[..., 0]
     corners = np.stack([every.any(2).argmax(1), every.any(1).argmax(1)], 1)
     counts = np.unique(corners, axis=0, return_counts=True)[1]
     assert len(counts) == 4 * 3

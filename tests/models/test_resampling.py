@@ -35,8 +35,8 @@ def test_gradients_of_transposed_convolution_equal_flax():
     def loss(module):
         return lambda variables, x: jnp.square(module.apply(variables, x)).sum()
 
-    gradient = jax.grad(loss(ours), (0, 1))(variables, x)
-    expected = jax.grad(loss(flax), (0, 1))(variables, x)
+    gradient = jax.jit(jax.grad(loss(ours), (0, 1)))(variables, x)
+    expected = jax.jit(jax.grad(loss(flax), (0, 1)))(variables, x)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
         gradient,

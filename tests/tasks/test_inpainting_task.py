@@ -134,7 +134,7 @@ def test_psnr_pools_all_missing_values_of_the_split(trained):
     assert result.metrics['eval/psnr_hole'] == pytest.approx(
         -10 * np.log10(mse), rel=1e-5
     )
-    plate = jax.vmap(fill.thin_plate)(
+    plate = jax.jit(jax.vmap(fill.thin_plate))(
         jnp.asarray(truth / 255, jnp.float32), jnp.asarray(hole)
     )
     mse = np.square(np.clip(plate, 0, 1) - truth / 255)[hole].mean()
@@ -174,7 +174,8 @@ def test_the_first_loss_is_the_mean_error_of_the_smooth_filling(loss, norm, tmp_
     image = batch['image'] / np.float32(255)
     hole = np.ones((8, 8, 1), bool)
     hole[2:-2, 2:-2] = False
-    smooth = jax.vmap(fill.thin_plate, (0, None))(jnp.asarray(image), jnp.asarray(hole))
+    fill_all = jax.jit(jax.vmap(fill.thin_plate, (0, None)))
+    smooth = fill_all(jnp.asarray(image), jnp.asarray(hole))
     expected = (np.abs(np.clip(smooth, 0, 1) - image)[:, hole] ** norm).mean()
     assert scalars['loss'] == pytest.approx(expected, rel=1e-5)
     assert scalars[loss] == scalars['loss']

@@ -78,7 +78,7 @@ def test_a_trained_network_is_better_than_bicubic(tmp_path):
 def test_all_metrics_are_declared(pool, side, channels):
     images = np.random.default_rng(0).random((2, 3, side, side, channels), np.float32)
     compare = functools.partial(metrics.compare, border=2)
-    records = jax.device_get(jax.vmap(compare)(*images, images[0]))
+    records = jax.device_get(jax.jit(jax.vmap(compare))(*images, images[0]))
     records |= {'index': np.arange(3), 'label': np.array([0, 2, 2])}
     names = ('cat', 'dog', 'cup')
     pooled_classes = ()
