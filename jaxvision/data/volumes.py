@@ -102,8 +102,11 @@ def labels(path: Path, content: str) -> Labels:
     if cache.is_file():
         return np.load(cache, mmap_mode='r')
     voxels = _voxels(path)
-    whole = np.rint(np.nan_to_num(voxels, nan=-1))
-    if whole.min() < 0 or whole.max() > _MOST_LABEL or (whole != voxels).any():
+    whole = voxels
+    if voxels.dtype.kind == 'f':
+        whole = np.rint(np.nan_to_num(voxels, nan=-1))
+    is_in_range = whole.min() >= 0 and int(whole.max()) <= _MOST_LABEL
+    if not is_in_range or (whole != voxels).any():
         raise Unreadable(f'expected whole numbers from 0 to {_MOST_LABEL} as labels')
     return _kept(cache, whole.astype(np.uint16))
 
