@@ -56,16 +56,17 @@ def pairwise_iou(a: Candidates, b: Truth) -> Pairs:
 
 
 def iou_on_host(
-    box: Float[np.ndarray, '4'], others: Float[np.ndarray, 'm 4']
-) -> Float[np.ndarray, 'm']:
-    """IoU of one box with others by NumPy, for loops over the boxes of an image.
+    boxes: Float[np.ndarray, '*n 4'], others: Float[np.ndarray, 'm 4']
+) -> Float[np.ndarray, '*n m']:
+    """IoU of one box, or of each of several, with others, by NumPy.
 
     Args:
-        box: edges.
+        boxes: edges of one box or of several.
         others: edges of each other box.
     """
-    common = common_on_host(box, others)
-    union = area_on_host(box) + area_on_host(others) - common
+    common = common_on_host(boxes, others)
+    areas = np.expand_dims(area_on_host(boxes), -1)
+    union = areas + area_on_host(others) - common
     return common / np.maximum(union, _TINY)
 
 
@@ -78,17 +79,18 @@ def area_on_host(
 
 
 def common_on_host(
-    box: Float[np.ndarray, '4'], others: Float[np.ndarray, 'm 4']
-) -> Float[np.ndarray, 'm']:
-    """The area that one box has in common with each of others, by NumPy.
+    boxes: Float[np.ndarray, '*n 4'], others: Float[np.ndarray, 'm 4']
+) -> Float[np.ndarray, '*n m']:
+    """The area that one box, or each of several, has in common with others, by NumPy.
 
     Args:
-        box: edges.
+        boxes: edges of one box or of several.
         others: edges of each other box.
     """
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[2:], others[:, 2:])
-    return np.prod(np.maximum(high - low, 0), axis=1)
+    boxes = np.expand_dims(boxes, -2)
+    low = np.maximum(boxes[..., :2], others[:, :2])
+    high = np.minimum(boxes[..., 2:], others[:, 2:])
+    return np.prod(np.maximum(high - low, 0), axis=-1)
 
 
 def overlap_of_first(a: BroadcastBoxes, b: BroadcastBoxes) -> Values:

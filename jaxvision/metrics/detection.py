@@ -240,14 +240,15 @@ def confusion(
         boxes = records['boxes'][row][chosen]
         predicted = records['classes'][row][chosen]
         free = ~crowd
+        all_overlaps = overlap.iou_on_host(boxes, truth)
+        is_touching_crowd = (all_overlaps[:, crowd] > 0).any(axis=1)
         for number in np.argsort(-scores[chosen], kind='stable'):
-            overlaps = overlap.iou_on_host(boxes[number], truth)
-            eligible = np.where(free, overlaps, 0)
+            eligible = np.where(free, all_overlaps[number], 0)
             best = int(np.argmax(eligible)) if len(truth) else 0
             if len(truth) and eligible[best] >= iou:
                 free[best] = False
                 counts[labels[best], predicted[number]] += 1
-            elif not (overlaps[crowd] > 0).any():
+            elif not is_touching_crowd[number]:
                 counts[classes, predicted[number]] += 1
         np.add.at(counts, (labels[free], classes), 1)
     return counts

@@ -81,15 +81,15 @@ class _Image:
 
     def kinds_of_errors(self, boxes: Boxes, labels: Classes) -> Sequence[str]:
         """Match detections, given best first: the type of error of each, '' if it is none."""
-        overlaps = [overlap.iou_on_host(box, self._boxes) for box in boxes]
+        overlaps = overlap.iou_on_host(boxes, self._boxes)
         is_correct = [
             self._find(values, label)
             for values, label in zip(overlaps, labels.tolist(), strict=True)
         ]
+        is_left_out = self._are_in_crowd(boxes, labels)
         kinds = []
         for row, values in enumerate(overlaps):
-            is_left_out = self._is_in_crowd(boxes[row], int(labels[row]))
-            if is_correct[row] or is_left_out:
+            if is_correct[row] or is_left_out[row]:
                 kinds.append('')
             else:
                 kinds.append(self._kind(values, int(labels[row])))
@@ -111,11 +111,12 @@ class _Image:
         self._found[np.argmax(eligible)] = True
         return True
 
-    def _is_in_crowd(self, box: Float[np.ndarray, '4'], label: int) -> bool:
-        crowds = self._crowd_boxes[self._crowd_labels == label]
-        area = overlap.area_on_host(box)
-        common = overlap.common_on_host(box.astype(np.float64), crowds)
-        return bool((common >= FOUND * area).any())
+    def _are_in_crowd(self, boxes: Boxes, labels: Classes) -> Bool[np.ndarray, 'n']:
+        """Whether at least half of each box lies in a crowd region of its class."""
+        areas = overlap.area_on_host(boxes)[:, None]
+        common = overlap.common_on_host(boxes.astype(np.float64), self._crowd_boxes)
+        is_same = labels[:, None] == self._crowd_labels
+        return (is_same & (common >= FOUND * areas)).any(axis=1)
 
     def _kind(self, overlaps: Float[np.ndarray, 'm'], label: int) -> str:
         """The type of error of a detection that is not correct."""
