@@ -24,6 +24,11 @@ jaxvision train --config detection:coco:FOLDER,faster_rcnn_coco
         --config.train.init_from=fasterrcnn_resnet50_fpn_coco-258fb6c6.pth
     torchvision's Faster R-CNN, or RetinaNet with `retinanet_coco`, from its weights of COCO. Not
     measured.
+
+jaxvision train --config detection:coco:FOLDER,rt_detr
+        --config.train.init_from=model.safetensors
+    RT-DETR from its weights of COCO (PekingU/rtdetr_r18vd; others with
+    --config.model.variant=r50vd). Not measured.
 """
 
 from jaxvision.core import config as configs
@@ -146,8 +151,17 @@ def _retinanet_coco(config):
     config.task.most_detections = 300
 
 
+def _rt_detr(config):
+    _published(config, 'rt_detr')
+    config.model.variant = 'r18vd'
+    config.data.image_size = 640
+    config.task.most_detections = 300
+    config.task.least_score = 0.0
+    config.optimizer.weight_decay = 1e-4
+
+
 def _published(config, name):
-    """Fine-tune torchvision's weights of COCO, whose file is given as train.init_from."""
+    """Fine-tune published weights of COCO, whose file is given as train.init_from."""
     config.model.name = name
     config.model.variant = 'resnet50_fpn'
     config.model.options = {}
@@ -166,5 +180,6 @@ _RECIPES = {
     'faster_rcnn': _faster_rcnn,
     'faster_rcnn_coco': _faster_rcnn_coco,
     'retinanet_coco': _retinanet_coco,
+    'rt_detr': _rt_detr,
     'yolox': _yolox,
 }

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.box_files import write_voc
 
 from jaxvision.core import config as configs
 from jaxvision.core.task import Predictor
@@ -141,6 +142,22 @@ def test_a_config_trains(name, tmp_path, no_pictures):
     result = loop.run(config, tmp_path)
     assert result.finished and result.step == 2
     assert all(np.isfinite(value) for value in result.metrics.values())
+
+
+def test_the_recipe_of_rt_detr_starts(tmp_path):
+    """On a narrow network, from random weights instead of a file."""
+    boxes = [(name, 3, 4, 20, 15) for name in ('cup', 'cat')]
+    for number in range(8):
+        write_voc(tmp_path / 'boxes', f'{number}', boxes[: 1 + number % 2], (64, 64))
+    config = configs.load(f'{CONFIGS}/detection.py:voc:{tmp_path}/boxes,rt_detr')
+    assert config.model.variant == 'r18vd' and not config.train.init_from
+    config.model.variant = 'cnn:4x1-4x1-4x1-8x1-8-8'
+    config.model.options = {'width': 8, 'hidden': 8, 'heads': 2, 'layers': 1}
+    run = begin(config, tmp_path / 'run')
+    state, scalars = jax.eval_shape(run.update, run.abstract(), run.abstract_batch())
+    assert shapes_and_dtypes(state) == shapes_and_dtypes(run.abstract())
+    assert {'loss', 'lr'} <= scalars.keys()
+    check_contracts(run)
 
 
 def test_a_config_file_imports_only_the_configs_module():
