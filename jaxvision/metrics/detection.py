@@ -241,7 +241,7 @@ def confusion(
         predicted = records['classes'][row][chosen]
         free = ~crowd
         all_overlaps = overlap.iou_on_host(boxes, truth)
-        is_touching_crowd = (all_overlaps[:, crowd] > 0).any(axis=1)
+        is_touching_crowd = np.any(all_overlaps[:, crowd] > 0, axis=1)
         for number in np.argsort(-scores[chosen], kind='stable'):
             eligible = np.where(free, all_overlaps[number], 0)
             best = int(np.argmax(eligible)) if len(truth) else 0

@@ -113,7 +113,7 @@ class _Image:
 
     def _are_in_crowd(self, boxes: Boxes, labels: Classes) -> Bool[np.ndarray, 'n']:
         """Whether at least half of each box lies in a crowd region of its class."""
-        areas = overlap.area_on_host(boxes)[:, None]
+        areas = np.expand_dims(overlap.area_on_host(boxes), -1)
         common = overlap.common_on_host(boxes.astype(np.float64), self._crowd_boxes)
         is_same = labels[:, None] == self._crowd_labels
         return (is_same & (common >= FOUND * areas)).any(axis=1)
