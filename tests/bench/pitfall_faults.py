@@ -282,8 +282,8 @@ FAULTS = (
     Fault(
         "13 the reader takes the box's area",
         'data/boxes_coco.py',
-        'bool(crowd), _area(file, area))',
-        'bool(crowd), width * height)',
+        'bool(crowd), _area(file, area), outline)',
+        'bool(crowd), width * height, outline)',
         (COCO + 'the_boxes_are_those_that_pycocotools_reads',),
     ),
     Fault(
