@@ -8,11 +8,11 @@ detections and the losses of given outputs:
 Compare published sizes in full, from the weights file and five pictures to the answers of
 `jaxvision predict`; the second command needs jaxvision:
 
-    PYTHON tests/bench/rt_detr_reference.py write FOLDER r18vd r50vd
+    PYTHON tests/bench/rt_detr_reference.py write FOLDER r18vd v2_r18vd r50vd
     python tests/bench/rt_detr_reference.py compare FOLDER
 
 The last layers of scores are scaled so that each picture has detections of many classes. Detections
-are computed in float32 and float64. `write` with `v2` before a name uses RT-DETRv2.
+are computed in float32 and float64. `write` with `v2_` before a name uses RT-DETRv2.
 """
 
 import gzip

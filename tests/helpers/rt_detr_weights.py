@@ -5,6 +5,7 @@ that only the last layers and the detections are stored.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,42 @@ __all__ = ['DATA', 'SHAPES', 'SIDE', 'differences', 'picture', 'rows_of']
 DATA = Path(__file__).parents[1] / 'pretrained' / 'data' / 'rt_detr.npz'
 SIDE = 96  # of the narrow network's images
 CLASSES = 10  # of the batch whose loss is compared
+# What a trained branch adds is small. Large branches amplify rounding, those of the boxes and of
+# the points that a query attends to most of all.
+BRANCH_SCALE = np.float32(0.3)
+_NORM_OF_BRANCH = re.compile(r'(.+\.layer\.)(\d)\.normalization\.(weight|bias)')
+_END_OF_BRANCH = re.compile(
+    r'.+\.(bottlenecks\.\d\.conv\d\.norm'
+    r'|encoder_attn\.(output_proj|sampling_offsets)'
+    r'|(bbox_embed\.\d|enc_bbox_head)\.layers\.2)\.(weight|bias)'
+)
 
 
 def drawn(shapes):
-    """Random tensors by their PyTorch names, without counters and constants."""
-    return {
-        name: draw(name, tuple(shape)).astype(np.float32)
-        for name, shape in shapes.items()
-        if not name.endswith(('num_batches_tracked', 'n_points_scale'))
-    }
+    """Random tensors by their PyTorch names, without counters and constants.
+
+    The last layer of these branches is scaled by `BRANCH_SCALE`: residual blocks, the two
+    convolutions of RepVGG, deformable attention with its offsets, and the layers of boxes.
+    """
+    tensors = {}
+    for name, shape in shapes.items():
+        if name.endswith(('num_batches_tracked', 'n_points_scale')):
+            continue
+        tensor = draw(name, tuple(shape)).astype(np.float32)
+        if _ends_branch(name, shapes):
+            tensor = BRANCH_SCALE * tensor
+        tensors[name] = tensor
+    return tensors
+
+
+def _ends_branch(name, shapes):
+    """Whether a tensor is of the last layer of a branch."""
+    match = _NORM_OF_BRANCH.fullmatch(name)
+    if not match:
+        return bool(_END_OF_BRANCH.fullmatch(name))
+    branch, number, part = match.groups()
+    following = f'{branch}{int(number) + 1}.normalization.{part}'
+    return following not in shapes
 
 
 def narrow():
