@@ -1,9 +1,10 @@
 """CPU seconds of NMS, RoIAlign and a training step, beside torchvision in one run.
 
-    python tests/bench/against_torchvision.py PYTHON
+    python tests/bench/against_torchvision.py PYTHON [--rounds 9] [--only NMS,training]
 
-PYTHON is an interpreter that has torchvision. Both sides have one thread and the same sizes. CPU
-time is measured, since other work on the machine changes it less than the time of the clock.
+PYTHON is an interpreter that has torchvision. Both sides have one thread and the same sizes. They
+take turns, and the ratio is the median over the rounds. CPU time is measured, since other work on
+the machine changes it less than the time of the clock.
 
 - NMS of 1,000 boxes at IoU 0.5, and of 1,000 boxes of each of five levels to 1,000.
 - RoIAlign of 512 boxes, 7x7 cells, 256 channels, on a map of 64x64 cells, with the gradient too.
@@ -12,7 +13,6 @@ time is measured, since other work on the machine changes it less than the time 
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -23,6 +23,14 @@ import numpy as np
 
 SIDE = 256
 REGIONS = 512
+# Calls of a round. Short ones are repeated, so that the clock can measure them.
+REPEATS = {
+    'NMS, 1,000 boxes': 15,
+    'NMS, 5 levels': 3,
+    'RoIAlign': 2,
+    'RoIAlign and gradient': 1,
+    'training step': 1,
+}
 
 
 def make_boxes(rng, *shape, side):
@@ -33,13 +41,11 @@ def make_boxes(rng, *shape, side):
 
 
 def cpu_seconds(function, repeat):
-    function()
-    times = []
+    """The mean CPU seconds of a call."""
+    start = time.process_time()
     for _ in range(repeat):
-        start = time.process_time()
         function()
-        times.append(time.process_time() - start)
-    return statistics.median(times)
+    return (time.process_time() - start) / repeat
 
 
 def make_arrays():
@@ -99,11 +105,11 @@ def with_torchvision(arrays):
         return ops.batched_nms(boxes.view(-1, 4), scores.view(-1), levels, 0.7)[:1000]
 
     return {
-        'NMS, 1,000 boxes': cpu_seconds(lambda: ops.nms(boxes[0], scores[0], 0.5), 15),
-        'NMS, 5 levels': cpu_seconds(suppress_levels, 5),
-        'RoIAlign': cpu_seconds(lambda: align().detach(), 5),
-        'RoIAlign and gradient': cpu_seconds(align_with_gradient, 5),
-        'training step': cpu_seconds(step, 2),
+        'NMS, 1,000 boxes': lambda: ops.nms(boxes[0], scores[0], 0.5),
+        'NMS, 5 levels': suppress_levels,
+        'RoIAlign': lambda: align().detach(),
+        'RoIAlign and gradient': align_with_gradient,
+        'training step': step,
     }
 
 
@@ -141,16 +147,25 @@ def with_jaxvision(arrays):
     def squared(features):
         return jnp.square(align(features)).sum()
 
-    def seconds(function, *inputs, repeat=5):
-        compiled = jax.jit(function)
-        return cpu_seconds(lambda: jax.block_until_ready(compiled(*inputs)), repeat)
+    def compiled(function, *inputs):
+        function = jax.jit(function)
+        return lambda: jax.block_until_ready(function(*inputs))
 
-    yield 'NMS, 1,000 boxes', seconds(suppress, boxes[0], scores[0], repeat=15)
-    yield 'NMS, 5 levels', seconds(suppress_levels, boxes, scores)
-    yield 'RoIAlign', seconds(align, features)
-    yield 'RoIAlign and gradient', seconds(jax.grad(squared), features)
-    loss, params = make_loss(arrays)
-    yield 'training step', seconds(jax.value_and_grad(loss), params, repeat=2)
+    def step():
+        # Built at its first call, since this takes longer than the other rows.
+        if not steps:
+            loss, params = make_loss(arrays)
+            steps.append(compiled(jax.value_and_grad(loss), params))
+        return steps[0]()
+
+    steps = []
+    return {
+        'NMS, 1,000 boxes': compiled(suppress, boxes[0], scores[0]),
+        'NMS, 5 levels': compiled(suppress_levels, boxes, scores),
+        'RoIAlign': compiled(align, features),
+        'RoIAlign and gradient': compiled(jax.grad(squared), features),
+        'training step': step,
+    }
 
 
 def make_loss(arrays):
@@ -203,21 +218,60 @@ def make_loss(arrays):
     return loss, params
 
 
+def serve():
+    """Measure the names of standard input with torchvision, line by line."""
+    functions = with_torchvision(make_arrays())
+    for line in sys.stdin:
+        name = line.strip()
+        print(cpu_seconds(functions[name], REPEATS[name]), flush=True)
+
+
+def compare(worker, rounds, only):
+    functions = with_jaxvision(make_arrays())
+
+    def of_torchvision(name):
+        print(name, file=worker.stdin, flush=True)
+        return float(worker.stdout.readline())
+
+    def of_jaxvision(name):
+        return cpu_seconds(functions[name], REPEATS[name])
+
+    columns = ('CPU ms', 'torchvision', 'jaxvision', 'ratio', 'of the rounds')
+    print('{:24}{:>12}{:>12}{:>8}{:>16}'.format(*columns))
+    for name in REPEATS:
+        if not any(word in name for word in only):
+            continue
+        # The first call compiles and reserves memory.
+        of_torchvision(name)
+        of_jaxvision(name)
+        pairs = [(of_torchvision(name), of_jaxvision(name)) for _ in range(rounds)]
+        theirs, ours = map(statistics.median, zip(*pairs, strict=True))
+        ratios = [ours_once / theirs_once for theirs_once, ours_once in pairs]
+        milliseconds = f'{1e3 * theirs:12.1f}{1e3 * ours:12.1f}'
+        ratio = f'{statistics.median(ratios):8.2f}'
+        limits = f'{min(ratios):.2f} to {max(ratios):.2f}'
+        print(f'{name:24}{milliseconds}{ratio}{limits:>16}', flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('python', help="an interpreter that has torchvision, or '-'")
+    parser.add_argument('--rounds', type=int, default=9)
+    parser.add_argument(
+        '--only', default='', help='words of rows, such as NMS,training'
+    )
     arguments = parser.parse_args()
     if arguments.python == '-':
-        print(json.dumps(with_torchvision(make_arrays())))
+        serve()
         return
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     command = [arguments.python, __file__, '-']
-    output = subprocess.check_output(command, env=environment, text=True)
-    theirs = json.loads(output.splitlines()[-1])
-    print(f'{"CPU ms":24}{"torchvision":>12}{"jaxvision":>12}{"ratio":>8}')
-    for name, ours in with_jaxvision(make_arrays()):
-        milliseconds = f'{1e3 * theirs[name]:12.1f}{1e3 * ours:12.1f}'
-        print(f'{name:24}{milliseconds}{ours / theirs[name]:8.2f}', flush=True)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=environment, text=True, stdin=pipe, stdout=pipe
+    ) as worker:
+        compare(worker, arguments.rounds, arguments.only.split(','))
+        worker.stdin.close()
 
 
 if __name__ == '__main__':
