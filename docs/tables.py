@@ -49,6 +49,7 @@ TITLES = {
     'classification': 'Image classification',
     'transfer': 'Transfer learning',
     'detection': 'Object detection',
+    'segmentation': 'Segmentation',
     'few_shot': 'Few-shot learning',
     'gan': 'Image generation (GAN)',
     'super_resolution': 'Super-resolution',

@@ -16,6 +16,7 @@ from jaxvision.train import evaluation as train_evaluation
 from jaxvision.train import loop, run
 
 CLASSES = ('background', 'disc')
+MEASURES = evaluation.Measures(class_names=CLASSES)
 
 
 def small(*overrides):
@@ -26,6 +27,7 @@ def small(*overrides):
         'data.batch_size=8',
         'model.name=segmentation_unet',
         'model.variant=cnn:8x1-16x1-32x1-48x1',
+        'model.options.finest=2',
         'optimizer.lr=0.01',
         'optimizer.schedule=constant',
         'optimizer.weight_decay=0',
@@ -118,9 +120,9 @@ def heart(few, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('heart')
     config = small(
         'task.objects=true',
-        'train.steps=100',
-        'train.eval_every=100',
-        'train.checkpoint_every=100',
+        'train.steps=80',
+        'train.eval_every=80',
+        'train.checkpoint_every=80',
     )
     result = loop.run(config, workdir)
     return run.reopen(workdir), result
@@ -170,14 +172,14 @@ def test_a_prediction_is_compared_at_the_labels_own_resolution():
         'original_size': prepared['original_size'],
         'index': np.int32(0),
     }
-    confusion = evaluation.compact(record, truth)['confusion']
+    confusion = MEASURES.compact(record, truth)['confusion']
     assert confusion.sum() == (truth['semantic'] != IGNORED).sum()
     assert np.diag(confusion).sum() > 0.97 * confusion.sum()
     # Void pixels and the canvas around the image are free.
     record['probabilities'] = np.where(
         prepared['semantic'][..., None] == IGNORED, [0, 1], record['probabilities']
     ).astype(np.float32)
-    again = evaluation.compact(record, truth)['confusion']
+    again = MEASURES.compact(record, truth)['confusion']
     assert np.abs(again - confusion).sum() <= 2 * 37
 
 
@@ -226,9 +228,49 @@ def test_a_killed_run_continues_equal_to_the_bit(
         np.testing.assert_array_equal(a, b)
 
 
+def test_every_loss_is_a_term_and_contours_are_measured(few, tmp_path):
+    names = ('cross_entropy', 'focal', 'dice', 'tversky', 'lovasz', 'boundary')
+    config = small(
+        'model.variant=cnn:4x1-8x1',
+        'model.options.finest=1',
+        'task.surfaces=true',
+        'task.loss.class_weights=1,2,2,2,2,2,2,2,2,2,0',
+        *(f'task.loss.{name}=0.5' for name in names),
+    )
+    this = run.begin(config, tmp_path)
+    source = this.sources['train']
+    examples = [
+        this.task.prepare(source[row], np.random.default_rng(row)) for row in range(8)
+    ]
+    batch = {key: np.stack([item[key] for item in examples]) for key in examples[0]}
+    batch['index'] = np.arange(8, dtype=np.int32)
+    _, scalars = jax.jit(this.task.update)(this.init(), batch)
+    assert all(np.isfinite(float(scalars[name])) for name in names)
+    total = sum(float(scalars[name]) for name in names)
+    np.testing.assert_allclose(float(scalars['loss']), total, rtol=1e-5)
+
+    # A perfect prediction has no distance, and fits everywhere.
+    truth = source[0]['semantic']
+    record = {
+        'probabilities': np.eye(11, dtype=np.float32)[truth],
+        'warp': np.eye(2, 3, dtype=np.float32),
+        'index': np.int32(0),
+    }
+    records = {
+        key: value[None]
+        for key, value in this.task.main.compact(record, source[0]).items()
+    }
+    metrics = this.task.main.summarize(records)
+    assert metrics.keys() <= set(this.task.main.metrics)
+    assert metrics['hd95'] == metrics['asd'] == 0
+    assert metrics['nsd'] == metrics['boundary_f'] == metrics['miou'] == 1
+
+
 @pytest.mark.parametrize(
     'override, message',
     [
+        ('task.loss.class_weights=1,2', 'expected 11 numbers'),
+        ('task.augment.part=99', 'expected at most the shorter side'),
         ('data.source=digits', 'this task needs semantic'),
         ('model.name=cnn', 'expected a segmentation network'),
     ],

@@ -10,7 +10,7 @@ from jaxvision.core.task import Pictures, ReadExample
 from jaxvision.core.types import IGNORED, Batch, Example, MetricValues, Records
 from jaxvision.image import label_maps
 from jaxvision.image.types import Size
-from jaxvision.metrics import instances as instance_metrics
+from jaxvision.metrics import instances, surfaces
 from jaxvision.metrics import segmentation as metrics
 from jaxvision.tasks.segmentation import objects
 from jaxvision.viz import figures
@@ -19,6 +19,11 @@ from jaxvision.viz import segmentation as drawing
 # Predictions are kept for the pictures of this many examples, the first ones.
 _PICTURES = 12
 _LARGEST_SIDE = 384  # of a kept prediction, pixels
+
+# The mean over images and classes of the F-measure of contours.
+BOUNDARY = 'boundary_f'
+# The array of `Measures.compact` whose shape differs between examples.
+RAGGED = ('shown',)
 
 LabelMap = Int[np.ndarray, 'h w']
 
@@ -69,101 +74,114 @@ def find(prediction: Example, size: Size) -> Found:
         return Found(labels, None, confidence)
     pair = np.stack([prediction['center'], prediction['border']], axis=-1)
     center, border = np.moveaxis(label_maps.to_original(pair, matrix, size), -1, 0)
-    instances = objects.separate(1 - probabilities[..., 0], center, border)
-    return Found(labels, instances, confidence)
+    separated = objects.separate(1 - probabilities[..., 0], center, border)
+    return Found(labels, separated, confidence)
 
 
-def compact(record: Example, annotation: Example) -> Example:
-    """Compare a prediction with the annotation at the annotation's resolution.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measures:
+    """The metrics and pictures of a run.
 
-    Args:
-        record: of `record`, for one example.
-        annotation: with 'semantic' [H, W], and with 'instances' or 'masks' if the
-            prediction has objects.
-
-    Returns:
-        'confusion' int64 [K, K] and, with objects, the arrays of
-        `metrics.instances.record`. For the first examples 'shown' is the predicted label
-        map, made smaller, otherwise it is empty.
+    Attributes:
+        class_names: of the K classes.
+        with_objects: whether objects are separated and measured.
+        with_surfaces: whether contours are measured: boundary F, HD95, the average and the
+            normalised surface distance.
+        tolerance: of the normalised surface distance, in pixels, or in the unit of the
+            annotation's spacing.
     """
-    truth = np.asarray(annotation['semantic'])
-    found = find(record, truth.shape)
-    number = record['probabilities'].shape[-1]
-    compacted = {'confusion': metrics.confusion(truth, found.labels, number)}
-    shown = found.labels
-    if found.instances is not None:
-        truth_instances = objects.instances_of(annotation)
-        compacted |= instance_metrics.record(
-            truth_instances, found.instances, truth == IGNORED
-        )
-        shown = found.instances
-    if record['index'] >= _PICTURES:
-        shown = np.zeros((0, 0), shown.dtype)
-    step = -(-max(shown.shape) // _LARGEST_SIDE) or 1
-    return {**compacted, 'shown': shown[::step, ::step]}
 
+    class_names: Sequence[str]
+    with_objects: bool = False
+    with_surfaces: bool = False
+    tolerance: float = 1.0
 
-RAGGED = ('shown',)
+    @property
+    def names(self) -> list[str]:
+        """The names of the metrics of `summarize`."""
+        names = list(metrics.names(self.class_names))
+        if self.with_objects:
+            names += instances.NAMES
+        if self.with_surfaces:
+            names += [BOUNDARY, *surfaces.NAMES]
+        return names
 
+    def compact(self, record: Example, annotation: Example) -> Example:
+        """Compare a prediction with the annotation at the annotation's resolution.
 
-def summarize(
-    class_names: Sequence[str], with_objects: bool, records: Records
-) -> MetricValues:
-    """The metrics of classes and, with objects, those of instances.
+        Args:
+            record: of `record`, for one example.
+            annotation: with 'semantic' [H, W], with 'instances' or 'masks' if objects
+                are measured, and perhaps with 'spacing' [2].
 
-    Args:
-        class_names: of the dataset.
-        with_objects: whether the records are those of objects too.
-        records: of `compact`.
-    """
-    values = metrics.summarize(class_names, records)
-    if with_objects:
-        values |= instance_metrics.summarize(records)
-    return values
+        Returns:
+            The arrays from which `summarize` computes its metrics. For the first
+            examples 'shown' is the predicted label map, made smaller; otherwise it is
+            empty.
+        """
+        truth = np.asarray(annotation['semantic'])
+        found = find(record, truth.shape)
+        number = len(self.class_names)
+        compacted = {'confusion': metrics.confusion(truth, found.labels, number)}
+        shown = found.labels
+        if found.instances is not None:
+            true_instances = objects.instances_of(annotation)
+            is_ignored = truth == IGNORED
+            compacted |= instances.record(true_instances, found.instances, is_ignored)
+            shown = found.instances
+        if self.with_surfaces:
+            spacing = annotation.get('spacing', (1.0, 1.0))
+            compacted |= surfaces.record(
+                truth, found.labels, number, spacing, self.tolerance
+            )
+            compacted[BOUNDARY] = metrics.boundary_f_by_class(
+                truth, found.labels, number
+            )
+        if record['index'] >= _PICTURES:
+            shown = np.zeros((0, 0), shown.dtype)
+        step = -(-max(shown.shape) // _LARGEST_SIDE) or 1
+        return {**compacted, 'shown': shown[::step, ::step]}
 
+    def summarize(self, records: Records) -> MetricValues:
+        """Compute the metrics from the records of `compact`."""
+        values = metrics.summarize(self.class_names, records)
+        if self.with_objects:
+            values |= instances.summarize(records)
+        if self.with_surfaces:
+            values |= surfaces.summarize(self.class_names, records)
+            by_class = records[BOUNDARY]
+            is_counted = ~np.isnan(by_class)
+            values[BOUNDARY] = float(by_class[is_counted].mean())
+        return values
 
-def names(class_names: Sequence[str], with_objects: bool) -> list[str]:
-    """The names of the metrics of `summarize`, with the same arguments."""
-    listed = list(metrics.names(class_names))
-    if with_objects:
-        listed += instance_metrics.NAMES
-    return listed
+    def draw(self, records: Records, example: ReadExample) -> Pictures:
+        """Draw predictions over images, and the confusion matrix of pixels.
 
+        Args:
+            records: of `compact`.
+            example: `example(index)`, a prepared example.
 
-def draw(
-    class_names: Sequence[str],
-    with_objects: bool,
-    records: Records,
-    example: ReadExample,
-) -> Pictures:
-    """Draw predictions over images, and the confusion matrix of pixels.
-
-    Args:
-        class_names: of the dataset.
-        with_objects: whether objects are drawn, instead of classes.
-        records: records of an evaluation.
-        example: `example(index)`, a prepared example.
-
-    Returns:
-        Pictures 'predictions', images without and with the prediction, and 'confusion'.
-    """
-    images = []
-    captions = []
-    for shown, index in zip(records['shown'], records['index'], strict=True):
-        if not shown.size:
-            continue
-        image = _original(example(int(index)), shown.shape)
-        if with_objects:
-            picture = drawing.overlay_instances(image, shown)
-        else:
-            picture = drawing.overlay(image, shown, class_names, hidden=(0,))
-        images += [image, picture]
-        captions += ['', 'prediction']
-    counts = records['confusion'].sum(axis=0)
-    return {
-        'predictions': figures.gallery(images, captions, 6),
-        'confusion': figures.matrix(counts, class_names),
-    }
+        Returns:
+            Pictures 'predictions', images without and with the prediction, and
+            'confusion'.
+        """
+        images = []
+        captions = []
+        for shown, index in zip(records['shown'], records['index'], strict=True):
+            if not shown.size:
+                continue
+            image = _original(example(int(index)), shown.shape)
+            if self.with_objects:
+                picture = drawing.overlay_instances(image, shown)
+            else:
+                picture = drawing.overlay(image, shown, self.class_names, hidden=(0,))
+            images += [image, picture]
+            captions += ['', 'prediction']
+        counts = records['confusion'].sum(axis=0)
+        return {
+            'predictions': figures.gallery(images, captions, 6),
+            'confusion': figures.matrix(counts, self.class_names),
+        }
 
 
 def _original(prepared: Example, size: Size) -> UInt8[np.ndarray, 'h w 3']:

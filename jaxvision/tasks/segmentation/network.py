@@ -1,6 +1,8 @@
 """A segmentation network with its preprocessing, its loss and its predictions."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable
 
 import jax
@@ -9,10 +11,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxvision.core import keys
+from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
-from jaxvision.core.types import Batch, Module, Tree
+from jaxvision.core.types import IGNORED, Batch, Module, Tree
 from jaxvision.image import color
 from jaxvision.losses import segmentation as losses
 from jaxvision.models.types import Images, Intermediates, Predictions
@@ -30,6 +33,14 @@ FIELDS: Fields = {
         0.0, 'Weight of the Tversky loss, 0.3 for false positives.', least=0
     ),
     'lovasz': Field(0.0, 'Weight of the Lovasz-softmax loss.', least=0),
+    'boundary': Field(
+        0.0, 'Weight of the boundary loss, beside a loss of regions.', least=0
+    ),
+    'class_weights': Field(
+        '',
+        'Factors of the classes in the cross-entropy and in the focal loss, with commas '
+        'between them; empty: 1.',
+    ),
     'auxiliary': Field(
         0.4, "Weight of the cross-entropy of a model's auxiliary logits.", least=0
     ),
@@ -46,6 +57,13 @@ LOSSES: dict[str, Callable[..., losses.Loss]] = {
     'tversky': losses.tversky,
     'lovasz': losses.lovasz,
 }
+
+
+# The maps of objects, and how often a pixel counts where the target is 1. Borders are rare.
+OBJECT_MAPS = {'center': 1.0, 'border': 10.0}
+
+# {name: (values [B], weights [B])}
+Terms = dict[str, losses.Loss]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +83,14 @@ class Segmenter:
     spec: Spec
     options: Config
     dtype: DTypeLike
+
+    @property
+    def class_weights(self) -> Float[Array, 'k'] | None:
+        """The factors of the classes in the losses of pixels; None: 1."""
+        text = self.options.loss.class_weights
+        if not text:
+            return None
+        return jnp.array(parse_weights(text, len(self.spec.class_names)))
 
     @property
     def has_objects(self) -> bool:
@@ -102,36 +128,57 @@ class Segmenter:
     ) -> update.TermsAndAux:
         """The losses of pixels and images, as `update.from_loss` takes them.
 
-        Each loss of `task.loss` with a weight above 0 is a term. With objects, 'center'
-        and 'border' are sigmoid cross-entropies, and borders count ten times.
+        Each loss of `task.loss` with a weight above 0 is a term, times its weight. With
+        objects, 'center' and 'border' are sigmoid cross-entropies.
         """
         images, maps = self._augmented(batch, key)
         outputs, model_state = self._train(params, state, images, batch, key)
-        logits = outputs['logits'].astype(jnp.float32)
-        number = len(self.spec.class_names)
+        terms = self._class_terms(outputs, maps)
+        if self.has_objects:
+            terms |= self._object_terms(outputs['logits'], maps)
+        weighted = {}
+        for name, (values, weights) in terms.items():
+            option = 'objects' if name in OBJECT_MAPS else name
+            factor = self.options.loss[option]
+            if factor:
+                weighted[name] = (factor * values, weights)
+        return weighted, {'model_state': model_state}
+
+    def _class_terms(self, outputs: Predictions, maps: Batch) -> Terms:
+        """The losses of the classes by name, of which the config has weights."""
+        chosen = {
+            name: loss for name, loss in LOSSES.items() if self.options.loss[name]
+        }
+        logits = outputs['logits'][..., : len(self.spec.class_names)]
         labels = maps['semantic']
         terms = {}
-        for name, loss in LOSSES.items():
-            weight = self.options.loss[name]
-            if weight:
-                values, weights = jax.vmap(loss)(logits[..., :number], labels)
-                terms[name] = (weight * values, weights)
-        if 'auxiliary' in outputs and self.options.loss.auxiliary:
-            auxiliary = outputs['auxiliary'].astype(jnp.float32)
-            values, weights = jax.vmap(losses.cross_entropy)(auxiliary, labels)
-            terms['auxiliary'] = (self.options.loss.auxiliary * values, weights)
-        if self.has_objects:
-            counts = labels != losses.IGNORED
-            for place, name in enumerate(('center', 'border'), start=number):
-                values, weights = object_loss(
-                    logits[..., place], maps[name] / 255, counts, _FACTORS[name]
-                )
-                terms[name] = (self.options.loss.objects * values, weights)
-        return terms, {'model_state': model_state}
+        for name, loss in chosen.items():
+            if name in ('cross_entropy', 'focal'):
+                loss = functools.partial(loss, class_weights=self.class_weights)
+            terms[name] = jax.vmap(loss)(logits, labels)
+        if 'distances' in maps:
+            terms['boundary'] = jax.vmap(losses.boundary)(
+                logits, labels, maps['distances']
+            )
+        if 'auxiliary' in outputs:
+            terms['auxiliary'] = jax.vmap(losses.cross_entropy)(
+                outputs['auxiliary'], labels
+            )
+        return terms
+
+    def _object_terms(self, logits: Logits, maps: Batch) -> Terms:
+        """The losses of centres and borders."""
+        is_labelled = maps['semantic'] != IGNORED
+        number = len(self.spec.class_names)
+        terms = {}
+        for place, (name, factor) in enumerate(OBJECT_MAPS.items(), start=number):
+            target = maps[name].astype(jnp.float32) / 255
+            terms[name] = object_loss(logits[..., place], target, is_labelled, factor)
+        return terms
 
     def _augmented(self, batch: Batch, key: PRNGKeyArray) -> tuple[Images, Batch]:
         """Change images and their maps at random, and normalise the images."""
-        names = ('semantic', 'center', 'border')
+        names = ('semantic', 'distances', *OBJECT_MAPS)
         maps = {name: batch[name] for name in names if name in batch}
         images, maps = augmentation.apply(
             self.options.augment,
@@ -178,8 +225,22 @@ class Segmenter:
         return predictions
 
 
-# How much a pixel counts where the target is 1, more than where it is 0.
-_FACTORS = {'center': 1.0, 'border': 10.0}
+def parse_weights(text: str, number: int) -> list[float]:
+    """Read `task.loss.class_weights`, a factor for each of `number` classes.
+
+    Raises:
+        UserError: There is another number of factors, or one is no number of at least 0.
+    """
+    try:
+        weights = [float(part) for part in text.split(',')]
+    except ValueError:
+        weights = []
+    if len(weights) != number or not all(0 <= weight < math.inf for weight in weights):
+        raise UserError(
+            f'task.loss.class_weights={text!r}: expected {number} numbers of at least 0 '
+            'with commas between them. Give one for each class, or leave it empty.'
+        )
+    return weights
 
 
 def object_loss(

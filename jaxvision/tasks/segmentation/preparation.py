@@ -1,5 +1,7 @@
 """Images with label maps on the host: resized and moved together to fixed shapes."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jaxvision.core.fields import Config, Field, Fields
@@ -9,6 +11,7 @@ from jaxvision.data import decode
 from jaxvision.image import label_maps
 from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
+from jaxvision.losses import segmentation as losses
 from jaxvision.tasks.segmentation import objects
 from jaxvision.tasks.shared import placement
 
@@ -20,6 +23,12 @@ FIELDS: Fields = {
         'without an upright direction. They must be square.',
     ),
     **placement.FIELDS,
+    'part': Field(
+        0,
+        'Side of the random square part of the canvas that a training step sees, pixels; '
+        '0: the whole canvas.',
+        least=0,
+    ),
     'color': Field(
         0.0,
         'Jitter of brightness, contrast and saturation, and a quarter of it of hue.',
@@ -30,7 +39,7 @@ FIELDS: Fields = {
 _NO_BOXES = np.zeros((0, 4))
 
 
-def targets(size: Size, with_objects: bool) -> dict[str, ArraySpec]:
+def targets(size: Size, with_objects: bool, distances: int = 0) -> dict[str, ArraySpec]:
     """Describe the arrays with which training and evaluation compare: {name: its shape}.
 
     'semantic' is the class of each pixel of the canvas, 255 where it does not count. The
@@ -39,6 +48,8 @@ def targets(size: Size, with_objects: bool) -> dict[str, ArraySpec]:
     Args:
         size: (height, width) of the canvas, pixels.
         with_objects: whether there are 'center' and 'border', see `objects`, in 0 to 255.
+        distances: the number of classes that have 'distances', for the boundary loss, see
+            `losses.segmentation.signed_distances`; 0: there are none.
     """
     arrays = {
         'semantic': ArraySpec(size, 'uint8'),
@@ -48,15 +59,17 @@ def targets(size: Size, with_objects: bool) -> dict[str, ArraySpec]:
     if with_objects:
         arrays['center'] = ArraySpec(size, 'uint8')
         arrays['border'] = ArraySpec(size, 'uint8')
+    if distances:
+        arrays['distances'] = ArraySpec((*size, distances), 'float32')
     return arrays
 
 
 def make_prepare(config: Config, spec: Spec) -> Prepare:
     """Build the function that brings images and label maps to fixed shapes.
 
-    In training an image is placed at random, see `placement.at_random`. In evaluation it
-    is placed by the rule of the preprocessing. Pixels of the canvas around the image have
-    the label 255.
+    In training an image is placed at random, see `placement.at_random`, and perhaps only
+    a part of its canvas is seen, see `random_part`. In evaluation it is placed by the
+    rule of the preprocessing. Pixels of the canvas around the image have the label 255.
 
     The result has only 'image' (uint8), 'warp', 'original_size' and, if the example has
     'semantic', the other arrays of `targets`.
@@ -75,6 +88,10 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
             maps, image = placement.at_random(
                 augment, rng, rule, pixels, _NO_BOXES, size
             )
+            if augment.part:
+                part = random_part(rng, pixels.shape[:2], maps, augment.part)
+                image = placement.apply(part, image)
+                maps.append(part)
         matrix = np.eye(2, 3)
         for map_ in maps:
             matrix = Warp(matrix, size).then(map_).matrix
@@ -89,6 +106,31 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
             instances = label_maps.moved(objects.instances_of(example), maps, 0)
             prepared['center'] = objects.centrality(instances)
             prepared['border'] = objects.borders(instances)
+        if 'semantic' in example and 'distances' in spec.targets:
+            prepared['distances'] = losses.signed_distances(
+                prepared['semantic'], len(spec.class_names)
+            )
         return prepared
 
     return prepare
+
+
+def random_part(
+    rng: np.random.Generator, source: Size, maps: Sequence[Warp], side: int
+) -> Warp:
+    """Choose a square part of a canvas at random, inside the image as far as it can be.
+
+    Args:
+        rng: the random generator.
+        source: (height, width) of the image, pixels.
+        maps: follow each other from the image to the canvas.
+        side: of the part, pixels, at most that of the canvas.
+    """
+    box = np.array([[0.0, 0.0, *source]])
+    for map_ in maps:
+        box = np.clip(map_.boxes(box), 0, np.tile(map_.size, 2))
+    low, high = np.split(box[0], 2)
+    free = np.maximum(high - low - side, 0)
+    corner = np.floor(low + rng.uniform(size=2) * free)
+    top, left = np.clip(corner, 0, np.array(maps[-1].size) - side).astype(int)
+    return Warp.crop(int(top), int(left), (side, side))

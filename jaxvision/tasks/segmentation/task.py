@@ -35,6 +35,17 @@ FIELDS: Fields = {
     'objects': Field(
         False, 'Separate the objects of the classes after the first, the background.'
     ),
+    'surfaces': Field(
+        False,
+        'Also measure contours: boundary F, HD95, the average and the normalised surface '
+        'distance.',
+    ),
+    'tolerance': Field(
+        1.0,
+        'Distance of two contours that still fit in the normalised surface distance, '
+        "pixels, or the unit of the dataset's spacing.",
+        least=0,
+    ),
     'augment': preparation.FIELDS,
     'loss': network.FIELDS,
     'backbone_rate': Field(
@@ -65,7 +76,11 @@ def describe(config: Config, source: Source) -> Spec:
     chosen = image_input.as_weights(config, own, info.image_shape, ('letterbox',))
     spec = Spec(
         inputs={'image': image_input.array_spec(chosen, info)},
-        targets=preparation.targets(chosen.size, config.task.objects),
+        targets=preparation.targets(
+            chosen.size,
+            with_objects=config.task.objects,
+            distances=len(info.semantic_names) * bool(config.task.loss.boundary),
+        ),
         class_names=tuple(info.semantic_names),
         preprocessing=chosen,
     )
@@ -104,20 +119,22 @@ def make(config: Config, spec: Spec) -> Task:
         outputs = segmenter.predict(state.variables, batch)
         return evaluation.record(outputs, batch)
 
-    class_names = spec.class_names
-    with_objects = segmenter.has_objects
+    measures = evaluation.Measures(
+        class_names=spec.class_names,
+        with_objects=segmenter.has_objects,
+        with_surfaces=config.task.surfaces,
+        tolerance=config.task.tolerance,
+    )
     return Task(
         init=init,
         update=update.with_learning_rate(descend, lr),
         evaluations={
             'eval': Evaluation(
                 evaluate=evaluate,
-                compact=evaluation.compact,
+                compact=measures.compact,
                 ragged=evaluation.RAGGED,
-                summarize=functools.partial(
-                    evaluation.summarize, class_names, with_objects
-                ),
-                metrics=evaluation.names(class_names, with_objects),
+                summarize=measures.summarize,
+                metrics=measures.names,
                 record=evaluation.record,
             )
         },
@@ -125,15 +142,24 @@ def make(config: Config, spec: Spec) -> Task:
         predictor='segmenter',
         compare=comparison.compare,
         network=Network(normalize=segmenter.normalize, apply=segmenter.apply),
-        best='ap' if with_objects else 'miou',
+        best='ap' if segmenter.has_objects else 'miou',
         prepare=preparation.make_prepare(config, spec),
-        figures=functools.partial(evaluation.draw, class_names, with_objects),
+        figures=measures.draw,
     )
 
 
 def _check(config: Config, spec: Spec) -> None:
     height, width = spec.preprocessing.size
-    if config.task.augment.turn and height != width:
+    if config.task.augment.part > min(height, width):
+        raise UserError(
+            f'task.augment.part={config.task.augment.part}: expected at most the shorter '
+            f'side of the images, {height}x{width} pixels. Choose a smaller part.'
+        )
+    weights = config.task.loss.class_weights
+    if weights:
+        network.parse_weights(weights, len(spec.class_names))
+    is_square = height == width or config.task.augment.part
+    if config.task.augment.turn and not is_square:
         raise UserError(
             f'task.augment.turn=True: expected square images, not {height}x{width}. Set '
             'task.augment.turn=False, or data.image_size to a number above 0.'
