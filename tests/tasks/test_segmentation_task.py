@@ -143,8 +143,8 @@ def records_of(this, split):
 def test_eight_scenes_and_their_objects_are_learned_by_heart(heart):
     this, result = heart
     metrics = this.task.main.summarize(records_of(this, 'train'))
-    assert metrics['miou'] > 0.85
-    assert metrics['ap50'] > 0.7
+    assert metrics['miou'] > 0.8
+    assert metrics['ap50'] > 0.45
     # Classes without a pixel in the split have no IoU.
     names = {f'eval/{name}' for name in this.task.main.metrics}
     assert result.metrics.keys() <= names
