@@ -20,7 +20,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.data.protocol import Unreadable
 
 LIMITS = settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
