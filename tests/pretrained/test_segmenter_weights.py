@@ -10,11 +10,13 @@ import pytest
 from helpers import segmenter_weights
 from helpers.published_files import write_safetensors
 
+from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.models.backbones import mit, resnet
 from jaxvision.models.segmenters import deeplab, fcn, maps, segformer
 from jaxvision.pretrained import flax_variables, known_files, recipes, weights_file
 from jaxvision.pretrained.families import segformer as segformer_format
+from jaxvision.train import run
 
 DATA = Path(__file__).with_name('data')
 STORED = np.load(DATA / 'segmenters.npz')
@@ -180,6 +182,16 @@ def test_torchvision_names_the_classes_of_voc():
         .classes({'head/scores/bias': np.zeros(5)})
     )
     assert others.names == tuple(f'class {number}' for number in range(5))
+
+
+def test_a_run_that_starts_from_weights_prints_their_licence(tmp_path, capsys):
+    file = write_safetensors(tensors_of('mit_narrow'), tmp_path / 'model.safetensors')
+    config = configs.default('classification')
+    config.model.update(name='mit', variant='b0')
+    origin = run._open_origin(config, file)
+    assert 'stage1_embedding' in origin.variables['params']['model']
+    printed = capsys.readouterr().out
+    assert str(file) in printed and 'non-commercial' in printed
 
 
 @pytest.mark.parametrize(
