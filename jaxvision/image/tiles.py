@@ -31,30 +31,43 @@ def corners(
     shape: Size,
     size: Size,
     overlap: int,
+    multiple: int = 1,
 ) -> Corners:
     """Compute the corners of tiles that cover an image, row by row from the top left.
 
     The last tile of a row or column ends at the edge of the image. Along an axis on
     which the image is smaller than a tile, there is one tile, which begins at 0.
 
+    A network with strides sees the same cells in a tile as in the whole image, if the
+    tile begins at a multiple of its coarsest stride.
+
     Args:
         shape: height and width of the image.
         size: height and width of a tile.
         overlap: the least number of pixels that neighbouring tiles share.
+        multiple: tiles begin at multiples of this number of pixels, which divides the
+            sides of a tile less the overlap. The last tile of a row or column then ends
+            up to `multiple` - 1 pixels beyond the edge.
 
     Returns:
         (top, left) of each tile.
 
     Raises:
-        ValueError: The overlap is negative, or not smaller than a tile.
+        ValueError: The overlap is negative, or not smaller than a tile. Or `multiple` does
+            not divide the distances of tiles.
     """
+    if multiple < 1 or any((side - overlap) % multiple for side in size):
+        raise ValueError(
+            f'multiple={multiple}: expected a divisor of the sides {size[0]}x{size[1]} of a '
+            f'tile less the overlap of {overlap} pixels.'
+        )
     if not 0 <= overlap < min(size):
         raise ValueError(
             f'overlap={overlap}: expected 0 or more pixels, and less than a side of tiles '
             f'of {size[0]}x{size[1]}.'
         )
-    tops = _starts(shape[0], size[0], overlap)
-    lefts = _starts(shape[1], size[1], overlap)
+    tops = _starts(shape[0], size[0], overlap, multiple)
+    lefts = _starts(shape[1], size[1], overlap, multiple)
     grid = np.meshgrid(tops, lefts, indexing='ij')
     return np.stack(grid, axis=-1).reshape(-1, 2)
 
@@ -63,6 +76,7 @@ def _starts(
     length: int,
     side: int,
     overlap: int,
+    multiple: int,
 ) -> list[int]:
     """First pixels of the tiles along one axis.
 
@@ -70,8 +84,9 @@ def _starts(
         length: of the image.
         side: of a tile.
         overlap: the least number of pixels that neighbouring tiles share.
+        multiple: a divisor of all first pixels.
     """
-    last = length - side
+    last = -(-(length - side) // multiple) * multiple
     return [*range(0, last, side - overlap), max(last, 0)]
 
 

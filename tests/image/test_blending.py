@@ -1,10 +1,13 @@
 """Tiles joined by Gaussian weights: equal to a weighted mean over the whole image."""
 
+import jax
 import numpy as np
 import pytest
+from helpers.random_weights import random_leaves
 from scipy import ndimage
 
 from jaxvision.image import blending, tiles
+from jaxvision.models.segmenters import segmentation_unet
 
 
 def joined(outputs, corners, shape):
@@ -66,3 +69,26 @@ def test_an_image_smaller_than_a_tile_loses_its_padding():
     image = np.random.default_rng(2).normal(size=(9, 30, 1))
     parts, corners = tiles.split(image, (16, 16), 4)
     np.testing.assert_allclose(joined(parts, corners, (9, 30)), image)
+
+
+def test_a_strided_network_predicts_tiles_as_the_whole_image():
+    """Its tiles begin at multiples of its stride; else every eighth label would differ."""
+    model = segmentation_unet.make('cnn:4x1-8x1-8x1', num_classes=3, depth=1)
+    image = np.random.default_rng(0).normal(size=(150, 171, 3)).astype(np.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image[None])
+    variables = random_leaves(shapes)
+
+    @jax.jit
+    def predict(image):
+        return model.apply(variables, image[None])[0]['logits'][0]
+
+    corners = tiles.corners((150, 171), (64, 64), 32, multiple=4)
+    padded = np.pad(image, ((0, 64), (0, 64), (0, 0)), mode='edge')
+    outputs = [
+        np.asarray(predict(padded[top : top + 64, left : left + 64]))
+        for top, left in corners
+    ]
+    whole = np.asarray(predict(image))
+    logits = joined(outputs, corners, (150, 171))
+    assert (logits.argmax(-1) != whole.argmax(-1)).mean() < 0.005
+    assert np.quantile(np.abs(logits - whole), 0.99) < 0.02 * whole.std()

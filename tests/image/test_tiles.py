@@ -48,6 +48,24 @@ def test_enlarged_tiles_join_to_the_enlarged_image(case, scale):
 
 @settings(max_examples=30, deadline=None)
 @given(cases())
+def test_tiles_begin_at_multiples_and_may_end_beyond_the_image(case):
+    (height, width), (side, _), overlap, _ = case
+    shape = (height, width)
+    for multiple in (3, 4):
+        size = (overlap + multiple * side, overlap + 2 * multiple * side)
+        corners = tiles.corners(shape, size, overlap, multiple)
+        assert not (corners % multiple).any()
+        for axis in (0, 1):
+            starts = np.unique(corners[:, axis])
+            beyond = starts[-1] + size[axis] - shape[axis]
+            assert 0 <= beyond < multiple or (len(starts) == 1 and beyond >= 0)
+            assert (size[axis] - np.diff(starts) >= overlap).all()
+    with pytest.raises(ValueError, match='multiple=3: expected a divisor'):
+        tiles.corners((20, 20), (8, 8), 1, 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases())
 def test_tiles_cover_the_image_and_share_the_overlap(case):
     shape, size, overlap, _ = case
     corners = tiles.corners(shape, size, overlap)

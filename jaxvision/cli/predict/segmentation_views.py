@@ -6,6 +6,7 @@ Mirror images and several scales may be averaged.
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -26,6 +27,8 @@ Values = Float[np.ndarray, '_ _ v']
 # Numbers of a strip, and of the outputs of a batch, that are in memory at once.
 _STRIP = 2**21
 _BATCH = 2**24
+# The coarsest stride of networks for which tiles begin at its multiples, pixels.
+_COARSEST = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +62,20 @@ class Tiling:
     side: int
     overlap: int
 
+    def corners(self, size: Size) -> tiles.Corners:
+        """The (top, left) of all tiles of an image, where strides of a network begin.
+
+        The last tiles may end beyond the image.
+
+        Args:
+            size: (height, width) of the image, pixels.
+        """
+        multiple = math.gcd(self.side, self.side - self.overlap, _COARSEST)
+        return tiles.corners(size, (self.side, self.side), self.overlap, multiple)
+
     def count(self, size: Size) -> int:
         """Count the tiles of an image of this (height, width), in pixels."""
-        return len(tiles.corners(size, (self.side, self.side), self.overlap))
+        return len(self.corners(size))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,7 +191,7 @@ class Views:
             say: called with the number of tiles that are done, after each batch.
         """
         side = tiling.side
-        corners = tiles.corners(image.size, (side, side), tiling.overlap)
+        corners = tiling.corners(image.size)
         cut = _cut(image, corners, side, watch)
         outputs = self._predict_tiles(cut, (side, side), say)
         parts: list[Strip] = []
@@ -286,7 +300,8 @@ def _cut(
     side: int,
     watch: Callable[[int, Pixels], object],
 ) -> Iterator[Pixels]:
-    """Yield each tile. A tile larger than the image is completed by reflection."""
+    """Yield each tile. A tile that ends beyond the image is completed by reflection."""
+    width = int(corners[:, 1].max()) + side
     window = image_rows.Window(image.strips())
     rows = np.zeros((0, 0, 0), np.uint8)
     first = -1
@@ -296,7 +311,7 @@ def _cut(
             rows = window.rows(top, top + side)
             watch(watched, rows[watched - top :])
             watched = top + len(rows)
-            rows = tiles.pad(rows, (side, side))
+            rows = tiles.pad(rows, (side, width))
             first = top
         yield rows[:, left : left + side]
 
