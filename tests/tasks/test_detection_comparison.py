@@ -62,3 +62,12 @@ def test_no_detections_are_equal():
         'valid': np.zeros((2, 5), bool),
     }
     assert set(comparison.compare(empty, empty).values()) == {0}
+
+
+def test_masks_are_compared_between_partners(outputs):
+    rng = np.random.default_rng(2)
+    outputs['masks'] = rng.uniform(size=(4, 20, 6, 6)).astype(np.float32)
+    other = reordered(outputs)
+    assert comparison.compare(other, outputs)['masks'] == 0
+    other['masks'] = other['masks'] * np.float32(0.75)
+    assert comparison.compare(other, outputs)['masks'] == pytest.approx(0.25, rel=0.02)
