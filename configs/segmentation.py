@@ -138,10 +138,7 @@ def _photographs_with_masks(config):
     config.task.augment.flip = True
     config.task.augment.scale = 0.5
     config.optimizer.lr = 1e-4
-    config.optimizer.warmup = '2 epochs'
-    config.train.steps = '100 epochs'
-    config.train.eval_every = '25 epochs'
-    config.train.checkpoint_every = '25 epochs'
+    _epochs(config, 100)
 
 
 def _small_stages(config):
