@@ -23,7 +23,7 @@ from jaxvision.core.errors import unknown
 
 # Initialised at random, or left out of the ImageNet weights.
 _NEW_PARTS = (
-    'model/encoder/head',
+    'model/backbone/head',
     *(f'model/up{stride}' for stride in (2, 4, 8, 16)),
     *(f'model/up{stride}_reduction' for stride in (2, 4, 8, 16)),
     'model/head',
@@ -71,10 +71,10 @@ def _photographs(config):
     # The published weights come from TensorFlow.
     backbone = {'padding': 'same', 'epsilon': 1e-3, 'drop_path': 0.0}
     config.model.options = {'finest': 2, 'backbone': backbone}
-    config.train.init_from = 'efficientnet_lite0:model->model/encoder'
+    config.train.init_from = 'efficientnet_lite0:model->model/backbone'
     config.train.init_new = ','.join(_NEW_PARTS)
     # Training the backbone too costs several times as much on a CPU: --config.train.frozen=
-    config.train.frozen = 'model/encoder'
+    config.train.frozen = 'model/backbone'
     config.task.backbone_rate = 0.1
     config.task.augment.flip = True
     config.task.augment.scale = 0.5
@@ -93,6 +93,7 @@ def _epochs(config, number):
 def _cells(config):
     """Objects that touch each other and have no upright direction, as under a microscope."""
     config.task.objects = True
+    config.task.contrast = True
     # Small objects are seen enlarged, and a step sees a part of the image.
     config.data.image_size = 512
     config.task.augment.part = 256
@@ -108,7 +109,7 @@ def _cells(config):
     config.task.augment.rotate = 45.0
     config.task.augment.color = 0.3
     config.optimizer.lr = 3e-3
-    _epochs(config, 24)
+    _epochs(config, 40)
 
 
 def _mask_rcnn(source):

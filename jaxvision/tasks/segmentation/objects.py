@@ -10,8 +10,8 @@ Instances = Int[np.ndarray, 'h w']
 Probability = Float[np.ndarray, 'h w']
 Foreground = Bool[np.ndarray, 'h w']
 
-# Centrality from which pixels are the core of an object.
-CORE = 0.35
+# How much the centrality falls between the centres of two objects, at least.
+RISE = 0.1
 # Side of the window in which two objects make a border, pixels.
 _WINDOW = 3
 # Smaller objects are left out, pixels of the original image.
@@ -83,10 +83,11 @@ def separate(
     border: Probability,
     least_area: int = LEAST_AREA,
 ) -> Instances:
-    """Separate objects by watershed, from the cores of the objects to their borders.
+    """Separate objects by watershed, from their centres to their borders.
 
-    A core is a connected part of the foreground with a high centrality and no border.
-    A part of the foreground without a core is one object.
+    The watershed starts at the maxima of centrality minus border that rise by at least
+    `RISE` above the way to a higher maximum. A part of the foreground without such a
+    maximum is one object.
 
     Args:
         foreground: probability that a pixel belongs to an object.
@@ -98,15 +99,19 @@ def separate(
         The number of the object of each pixel, 1 to N without gaps, or 0 for none.
     """
     from scipy import ndimage
+    from skimage.morphology import reconstruction
     from skimage.segmentation import watershed
 
     is_foreground = foreground > 0.5
-    height = center - border
-    cores, _ = ndimage.label(is_foreground & (height > CORE))
+    height = np.where(is_foreground, center - border, -1.0)
+    # What is left of a hill after it was flattened to the way to a higher one.
+    rise = height - reconstruction(height - RISE, height)
+    is_maximum = is_foreground & (rise >= RISE - 1e-6)
+    maxima, _ = ndimage.label(is_maximum)
     parts, count = ndimage.label(is_foreground)
-    has_core = ndimage.maximum(cores, parts, np.arange(count + 1)) > 0
-    is_whole = is_foreground & ~np.asarray(has_core)[parts]
-    markers = np.where(is_whole, parts + cores.max(initial=0), cores)
+    has_maximum = ndimage.maximum(maxima, parts, np.arange(count + 1)) > 0
+    is_whole = is_foreground & ~np.asarray(has_maximum)[parts]
+    markers = np.where(is_whole, parts + maxima.max(initial=0), maxima)
     instances = watershed(-height, markers, mask=is_foreground)
     areas = np.bincount(instances.ravel())
     is_kept = areas >= least_area

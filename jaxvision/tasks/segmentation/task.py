@@ -35,6 +35,10 @@ FIELDS: Fields = {
     'objects': Field(
         False, 'Separate the objects of the classes after the first, the background.'
     ),
+    'contrast': Field(
+        False,
+        'Stretch the values of each image to the whole range, as for microscopes.',
+    ),
     'surfaces': Field(
         False,
         'Also measure contours: boundary F, HD95, the average and the normalised surface '
@@ -96,7 +100,7 @@ def make(config: Config, spec: Spec) -> Task:
     """
     _check(config, spec)
     segmenter = _make_segmenter(config, spec)
-    rates = functools.partial(backbone_rates, ('encoder',), config.task.backbone_rate)
+    rates = functools.partial(backbone_rates, ('backbone',), config.task.backbone_rate)
     tx, lr = optimizers.make(config, spec.examples, rates=rates)
     descend = update.from_loss(
         segmenter.loss,
