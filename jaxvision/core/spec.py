@@ -91,6 +91,8 @@ class Preprocessing:
         mean: mean per channel of images in [0, 1]; empty: no normalisation.
         std: std per channel of images in [0, 1]; empty: no normalisation.
         recipe: name of the preprocessing recipe of pretrained weights, or ''.
+        contrast: whether the values of each image are stretched to the whole range before
+            everything else, see `image.contrast`.
 
     Raises:
         ValueError: `mean` and `std` differ in length, or a std is not above 0.
@@ -103,6 +105,7 @@ class Preprocessing:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     recipe: str = ''
+    contrast: bool = False
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
@@ -152,6 +155,8 @@ class Preprocessing:
             text = f'{height}x{width}, {_RESIZED[self.resize]}'
         if self.recipe:
             text = f'{self.recipe}: {text}'
+        if self.contrast:
+            text += '; contrast stretched'
         if self.mean:
             mean = ', '.join(f'{value:.3g}' for value in self.mean)
             std = ', '.join(f'{value:.3g}' for value in self.std)

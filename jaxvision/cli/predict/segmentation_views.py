@@ -16,7 +16,7 @@ from jaxvision.cli.predict.model import Model
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example, Records
 from jaxvision.data import decode, image_rows, resizing
-from jaxvision.image import blending, label_maps, tiles
+from jaxvision.image import blending, contrast, label_maps, tiles
 from jaxvision.image.types import Size
 from jaxvision.tasks.shared import placement
 
@@ -127,9 +127,12 @@ class Views:
                 prepared = self.model.prepare(image)
             else:
                 image = decode.decode(image, self.channels)
+                pixels = image
+                if self.model.spec.preprocessing.contrast:
+                    pixels = contrast.stretch(image)
                 height, width = (max(1, round(scale * side)) for side in self.canvas)
                 rule = self.model.spec.preprocessing.resize
-                map_, pixels = placement.by_rule(rule, image, (height, width))
+                map_, pixels = placement.by_rule(rule, pixels, (height, width))
                 prepared = {
                     'image': pixels,
                     'warp': map_.matrix.astype(np.float32),
@@ -193,6 +196,10 @@ class Views:
         side = tiling.side
         corners = tiling.corners(image.size)
         cut = _cut(image, corners, side, watch)
+        if self.model.spec.preprocessing.contrast:
+            counts = sum(contrast.histogram(strip) for strip in image.strips())
+            table = contrast.stretching(np.asarray(counts))
+            cut = (table[tile] for tile in cut)
         outputs = self._predict_tiles(cut, (side, side), say)
         parts: list[Strip] = []
         done = 0

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import UInt8
 
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.types import IGNORED, Example, Prepare
 from jaxvision.data import decode
-from jaxvision.image import label_maps
+from jaxvision.image import contrast, label_maps
 from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
 from jaxvision.losses import segmentation as losses
@@ -37,10 +36,7 @@ FIELDS: Fields = {
     ),
 }
 
-Pixels = UInt8[np.ndarray, 'h w c']
-
 _NO_BOXES = np.zeros((0, 4))
-_EXTREME = 0.5  # percent of the values at each end that saturate
 
 
 def targets(size: Size, with_objects: bool, distances: int = 0) -> dict[str, ArraySpec]:
@@ -85,8 +81,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
         pixels = decode.decode(example['image'], channels)
-        if config.task.contrast:
-            pixels = stretch_contrast(pixels)
+        if spec.preprocessing.contrast:
+            pixels = contrast.stretch(pixels)
         if rng is None:
             map_, image = placement.by_rule(rule, pixels, size)
             maps = [map_]
@@ -140,19 +136,3 @@ def random_part(
     corner = np.floor(low + rng.uniform(size=2) * free)
     top, left = np.clip(corner, 0, np.array(maps[-1].size) - side).astype(int)
     return Warp.crop(int(top), int(left), (side, side))
-
-
-def stretch_contrast(pixels: Pixels) -> Pixels:
-    """Stretch the values of an image to 0 to 255, without its most extreme values.
-
-    Half a percent of the values become 0, and half a percent 255. All channels are
-    stretched alike.
-
-    Args:
-        pixels: uint8 [H, W, C]. An image of one value stays as it is.
-    """
-    low, high = np.percentile(pixels, (_EXTREME, 100 - _EXTREME))
-    if low == high:
-        return pixels
-    stretched = (pixels - low) * (255 / (high - low))
-    return np.round(np.clip(stretched, 0, 255)).astype(np.uint8)

@@ -1,5 +1,6 @@
 """Segmentation: the class of each pixel, and objects that touch each other."""
 
+import dataclasses
 import functools
 
 import jax
@@ -78,6 +79,8 @@ def describe(config: Config, source: Source) -> Spec:
         info.image_shape, config.data.image_size, 'letterbox'
     )
     chosen = image_input.as_weights(config, own, info.image_shape, ('letterbox',))
+    if config.task.contrast:
+        chosen = dataclasses.replace(chosen, contrast=True)
     spec = Spec(
         inputs={'image': image_input.array_spec(chosen, info)},
         targets=preparation.targets(
