@@ -48,7 +48,7 @@ SEGFORMER = {
 NARROW_SEGFORMER = ((1, 2, 1, 2), (8, 16, 40, 64), 16)
 NARROW = ('fcn_narrow', 'deeplabv3_narrow', 'segformer_narrow', 'mit_narrow')
 # Those whose names are stored.
-PUBLISHED = ('fcn_resnet50', 'deeplabv3_resnet101', 'segformer_b1', 'mit_b0')
+PUBLISHED = ('fcn_resnet50', 'segformer_b1', 'mit_b0')
 MODULES = {'fcn': 'fcn', 'deeplabv3': 'deeplab', 'segformer': 'segformer', 'mit': 'mit'}
 
 

@@ -117,8 +117,8 @@ class DeepLabHead(nn.Module):
         return maps.head(self.num_classes, self.param_dtype, 'scores')(x)
 
 
-# The published ones, and examples of the free form: a backbone's name and its variant.
-VARIANTS = (*PUBLISHED, 'resnet:18', 'efficientnet:Lite0')
+# The published ones, and an example of the free form: a backbone's name and its variant.
+VARIANTS = (*PUBLISHED, 'resnet:18')
 
 
 def make(

@@ -44,8 +44,8 @@ class FCNHead(nn.Module):
 
 # The backbones of torchvision's models.
 PUBLISHED = {'resnet50': 'resnet:50', 'resnet101': 'resnet:101'}
-# The published ones, and examples of the free form: a backbone's name and its variant.
-VARIANTS = (*PUBLISHED, 'resnet:18', 'efficientnet:Lite0')
+# The published ones, and an example of the free form: a backbone's name and its variant.
+VARIANTS = (*PUBLISHED, 'resnet:18')
 
 
 def make(

@@ -129,8 +129,8 @@ PUBLISHED = {
     'b4': ('mit:b4', 768),
     'b5': ('mit:b5', 768),
 }
-# The published ones, and examples of the free form: a backbone's name and its variant.
-VARIANTS = (*PUBLISHED, 'convnext:T', 'resnet:18', 'vit:Ti/16')
+# The published ones, and an example of the free form: a backbone's name and its variant.
+VARIANTS = (*PUBLISHED, 'convnext:T')
 
 
 def make(
