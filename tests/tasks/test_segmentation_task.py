@@ -11,7 +11,12 @@ from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import ArraySpec, Preprocessing, Spec
 from jaxvision.core.types import IGNORED
-from jaxvision.tasks.segmentation import augmentation, evaluation, preparation
+from jaxvision.tasks.segmentation import (
+    augmentation,
+    evaluation,
+    preparation,
+    task,
+)
 from jaxvision.train import evaluation as train_evaluation
 from jaxvision.train import loop, run
 
@@ -45,7 +50,9 @@ def small_spec(config, size=(32, 48), with_objects=False):
         inputs={'image': ArraySpec((*size, 3))},
         targets=preparation.targets(size, with_objects),
         class_names=CLASSES,
-        preprocessing=Preprocessing(size=size, resize='letterbox'),
+        preprocessing=Preprocessing(
+            size=size, resize='letterbox', mean=(0.5,) * 3, std=(0.5,) * 3
+        ),
     )
 
 
@@ -226,6 +233,33 @@ def test_a_killed_run_continues_equal_to_the_bit(
     ]
     for a, b in zip(*(jax.tree.leaves((s.params, s.ema)) for s in states), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    'name, variant',
+    [('fcn', 'resnet:18'), ('deeplab', 'resnet:18'), ('segformer', 'mit:b0')],
+)
+def test_coarse_logits_are_resized_to_the_image(few, name, variant):
+    """The step and the prediction are traced, not computed."""
+    config = small('task.objects=true')
+    config.model.name = name
+    config.model.variant = variant
+    config.model.options = {}
+    spec = small_spec(config, (64, 64), with_objects=True)
+    built = task.make(config, spec)
+    arrays = {**spec.inputs, **spec.targets, 'index': ArraySpec((), 'int32')}
+    batch = {
+        key: jax.ShapeDtypeStruct((2, *array.shape), array.dtype)
+        for key, array in arrays.items()
+    }
+    state = jax.eval_shape(built.init, jax.random.key(0), batch)
+    _, scalars = jax.eval_shape(built.update, state, batch)
+    has_auxiliary = name != 'segformer'
+    assert {'cross_entropy', 'dice', 'center', 'border'} <= scalars.keys()
+    assert ('auxiliary' in scalars) == has_auxiliary
+    outputs = jax.eval_shape(built.predict, state.variables, {'image': batch['image']})
+    assert outputs['probabilities'].shape == (2, 64, 64, len(CLASSES))
+    assert outputs['center'].shape == outputs['border'].shape == (2, 64, 64)
 
 
 def test_every_loss_is_a_term_and_contours_are_measured(few, tmp_path):

@@ -18,6 +18,7 @@ from jaxvision.core.state import TrainState
 from jaxvision.core.types import IGNORED, Batch, Module, Tree
 from jaxvision.image import color
 from jaxvision.losses import segmentation as losses
+from jaxvision.models.segmenters import maps
 from jaxvision.models.types import Images, Intermediates, Predictions
 from jaxvision.tasks.segmentation import augmentation
 from jaxvision.train import update
@@ -131,11 +132,12 @@ class Segmenter:
         Each loss of `task.loss` with a weight above 0 is a term, times its weight. With
         objects, 'center' and 'border' are sigmoid cross-entropies.
         """
-        images, maps = self._augmented(batch, key)
+        images, targets = self._augmented(batch, key)
         outputs, model_state = self._train(params, state, images, batch, key)
-        terms = self._class_terms(outputs, maps)
+        outputs = at_size_of(images, outputs)
+        terms = self._class_terms(outputs, targets)
         if self.has_objects:
-            terms |= self._object_terms(outputs['logits'], maps)
+            terms |= self._object_terms(outputs['logits'], targets)
         weighted = {}
         for name, (values, weights) in terms.items():
             option = 'objects' if name in OBJECT_MAPS else name
@@ -144,21 +146,21 @@ class Segmenter:
                 weighted[name] = (factor * values, weights)
         return weighted, {'model_state': model_state}
 
-    def _class_terms(self, outputs: Predictions, maps: Batch) -> Terms:
+    def _class_terms(self, outputs: Predictions, targets: Batch) -> Terms:
         """The losses of the classes by name, of which the config has weights."""
         chosen = {
             name: loss for name, loss in LOSSES.items() if self.options.loss[name]
         }
         logits = outputs['logits'][..., : len(self.spec.class_names)]
-        labels = maps['semantic']
+        labels = targets['semantic']
         terms = {}
         for name, loss in chosen.items():
             if name in ('cross_entropy', 'focal'):
                 loss = functools.partial(loss, class_weights=self.class_weights)
             terms[name] = jax.vmap(loss)(logits, labels)
-        if 'distances' in maps:
+        if 'distances' in targets:
             terms['boundary'] = jax.vmap(losses.boundary)(
-                logits, labels, maps['distances']
+                logits, labels, targets['distances']
             )
         if 'auxiliary' in outputs:
             terms['auxiliary'] = jax.vmap(losses.cross_entropy)(
@@ -166,28 +168,28 @@ class Segmenter:
             )
         return terms
 
-    def _object_terms(self, logits: Logits, maps: Batch) -> Terms:
+    def _object_terms(self, logits: Logits, targets: Batch) -> Terms:
         """The losses of centres and borders."""
-        is_labelled = maps['semantic'] != IGNORED
+        is_labelled = targets['semantic'] != IGNORED
         number = len(self.spec.class_names)
         terms = {}
         for place, (name, factor) in enumerate(OBJECT_MAPS.items(), start=number):
-            target = maps[name].astype(jnp.float32) / 255
+            target = targets[name].astype(jnp.float32) / 255
             terms[name] = object_loss(logits[..., place], target, is_labelled, factor)
         return terms
 
     def _augmented(self, batch: Batch, key: PRNGKeyArray) -> tuple[Images, Batch]:
         """Change images and their maps at random, and normalise the images."""
         names = ('semantic', 'distances', *OBJECT_MAPS)
-        maps = {name: batch[name] for name in names if name in batch}
-        images, maps = augmentation.apply(
+        targets = {name: batch[name] for name in names if name in batch}
+        images, targets = augmentation.apply(
             self.options.augment,
             key,
             batch['index'],
             color.to_float(batch['image'], self.dtype),
-            maps,
+            targets,
         )
-        return self.normalize(images), maps
+        return self.normalize(images), targets
 
     def _train(
         self,
@@ -216,13 +218,19 @@ class Segmenter:
         """
         images = color.to_float(jnp.asarray(inputs['image']), self.dtype)
         outputs, _ = self.apply(variables, self.normalize(images))
-        logits = outputs['logits'].astype(jnp.float32)
+        logits = at_size_of(images, outputs)['logits'].astype(jnp.float32)
         number = len(self.spec.class_names)
         predictions = {'probabilities': jax.nn.softmax(logits[..., :number])}
         if self.has_objects:
             predictions['center'] = jax.nn.sigmoid(logits[..., number])
             predictions['border'] = jax.nn.sigmoid(logits[..., number + 1])
         return predictions
+
+
+def at_size_of(images: Images, outputs: Predictions) -> Predictions:
+    """Resize logits [B, h, w, K] bilinearly to the height and width of the images."""
+    size = (images.shape[1], images.shape[2])
+    return {name: maps.resized(logits, size) for name, logits in outputs.items()}
 
 
 def parse_weights(text: str, number: int) -> list[float]:
