@@ -227,8 +227,11 @@ def _gathered(
     inside = y_inside[:, :, None] * x_inside[:, None, :]
     values = values * inside[..., None].astype(rows.dtype)
     samples = ys.shape[1] // size
-    cells = values.reshape(-1, size, samples, size, samples, rows.shape[1])
-    return cells.mean(axis=(2, 4))
+    channels = rows.shape[1]
+    # LiteRT sums arrays of at most four axes.
+    by_row = values.reshape(-1, size, samples, size * samples * channels).sum(axis=2)
+    cells = by_row.reshape(-1, size, samples, channels).sum(axis=2)
+    return cells.reshape(-1, size, size, channels) / samples**2
 
 
 def pyramid_levels(

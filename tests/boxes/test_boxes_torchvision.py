@@ -1,6 +1,7 @@
 """Box arithmetic equals torchvision's: arrays stored by tests/bench/torchvision_boxes.py."""
 
 import functools
+import re
 from pathlib import Path
 
 import jax
@@ -120,3 +121,25 @@ def test_an_image_of_a_batch_is_suppressed_as_if_alone():
     alone = nms.greedy(one, scores, classes, iou=0.5, limit=100, score=0.2)
     np.testing.assert_array_equal(both.index[0], alone.index)
     np.testing.assert_array_equal(both.valid[0], alone.valid)
+
+
+def test_sums_of_roi_align_have_at_most_four_axes():
+    """LiteRT cannot sum more, and Mask R-CNN's masks need a large map."""
+    features = jnp.zeros((64, 64, 8))
+    boxes = jnp.zeros((40, 4))
+    maps = [features, features[::2, ::2]]
+    text = str(
+        jax.make_jaxpr(
+            lambda maps, boxes: roi_align.pyramid_roi_align(
+                maps, boxes, (2, 4), size=14
+            )
+        )(maps, boxes)
+    )
+    sums = re.findall(r'= reduce_sum\[.*?\]', text, re.S)
+    ranks = [
+        shape.count(',') + 1
+        for shape in re.findall(r':f32\[([\d,]+)\] = reduce_sum', text)
+    ]
+    assert sums and len(ranks) == len(sums)
+    # The axis that is summed is gone.
+    assert max(ranks) <= 3
