@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from jaxvision.core.task import Pictures, ReadExample
 from jaxvision.core.types import IGNORED, Batch, Example, MetricValues, Records
@@ -22,10 +22,10 @@ _LARGEST_SIDE = 384  # of a kept prediction, pixels
 
 # The mean over images and classes of the F-measure of contours.
 BOUNDARY = 'boundary_f'
-# The array of `Measures.compact` whose shape differs between examples.
-RAGGED = ('shown',)
+# The arrays of `Measures.compact` whose shapes differ between examples.
+RAGGED = ('shown', 'shown_truth')
 
-LabelMap = Int[np.ndarray, 'h w']
+LabelMap = Integer[np.ndarray, 'h w']
 
 
 def record(outputs: Batch, batch: Batch) -> Batch:
@@ -116,19 +116,21 @@ class Measures:
 
         Returns:
             The arrays from which `summarize` computes its metrics. For the first
-            examples 'shown' is the predicted label map, made smaller; otherwise it is
-            empty.
+            examples 'shown' and 'shown_truth' are the predicted and the true label map,
+            made smaller; otherwise they are empty.
         """
         truth = np.asarray(annotation['semantic'])
         found = find(record, truth.shape)
         number = len(self.class_names)
         compacted = {'confusion': metrics.confusion(truth, found.labels, number)}
         shown = found.labels
+        shown_truth = truth
         if found.instances is not None:
             true_instances = objects.instances_of(annotation)
             is_ignored = truth == IGNORED
             compacted |= instances.record(true_instances, found.instances, is_ignored)
             shown = found.instances
+            shown_truth = true_instances
         if self.with_surfaces:
             spacing = annotation.get('spacing', (1.0, 1.0))
             compacted |= surfaces.record(
@@ -137,10 +139,10 @@ class Measures:
             compacted[BOUNDARY] = metrics.boundary_f_by_class(
                 truth, found.labels, number
             )
-        if record['index'] >= _PICTURES:
-            shown = np.zeros((0, 0), shown.dtype)
-        step = -(-max(shown.shape) // _LARGEST_SIDE) or 1
-        return {**compacted, 'shown': shown[::step, ::step]}
+        is_shown = record['index'] < _PICTURES
+        compacted['shown'] = _smaller(shown, is_shown)
+        compacted['shown_truth'] = _smaller(shown_truth, is_shown)
+        return compacted
 
     def summarize(self, records: Records) -> MetricValues:
         """Compute the metrics from the records of `compact`."""
@@ -155,33 +157,47 @@ class Measures:
         return values
 
     def draw(self, records: Records, example: ReadExample) -> Pictures:
-        """Draw predictions over images, and the confusion matrix of pixels.
+        """Draw annotations and predictions over images, and the confusion matrix of pixels.
 
         Args:
             records: of `compact`.
             example: `example(index)`, a prepared example.
 
         Returns:
-            Pictures 'predictions', images without and with the prediction, and
-            'confusion'.
+            Pictures 'predictions', each image alone, with its annotation and with its
+            prediction, and 'confusion'.
         """
         images = []
         captions = []
-        for shown, index in zip(records['shown'], records['index'], strict=True):
+        columns = ('shown_truth', 'shown', 'index')
+        rows = zip(*(records[name] for name in columns), strict=True)
+        for truth, shown, index in rows:
             if not shown.size:
                 continue
             image = _original(example(int(index)), shown.shape)
-            if self.with_objects:
-                picture = drawing.overlay_instances(image, shown)
-            else:
-                picture = drawing.overlay(image, shown, self.class_names, hidden=(0,))
-            images += [image, picture]
-            captions += ['', 'prediction']
+            images += [image, self._overlay(image, truth), self._overlay(image, shown)]
+            captions += ['', 'annotation', 'prediction']
         counts = records['confusion'].sum(axis=0)
         return {
             'predictions': figures.gallery(images, captions, 6),
             'confusion': figures.matrix(counts, self.class_names),
         }
+
+    def _overlay(
+        self, image: UInt8[np.ndarray, 'h w 3'], labels: LabelMap
+    ) -> UInt8[np.ndarray, '_ _ 3']:
+        """Paint a label map over an image, or an instance map if there are objects."""
+        if self.with_objects:
+            return drawing.overlay_instances(image, labels)
+        return drawing.overlay(image, labels, self.class_names, hidden=(0,))
+
+
+def _smaller(labels: LabelMap, is_shown: np.bool_ | bool) -> LabelMap:
+    """A label map for a picture, or an empty one if it is not shown."""
+    if not is_shown:
+        return labels[:0, :0]
+    step = max(1, -(-max(labels.shape) // _LARGEST_SIDE))
+    return labels[::step, ::step]
 
 
 def _original(prepared: Example, size: Size) -> UInt8[np.ndarray, 'h w 3']:
@@ -189,9 +205,7 @@ def _original(prepared: Example, size: Size) -> UInt8[np.ndarray, 'h w 3']:
     image = prepared['image']
     if image.shape[-1] == 1:
         image = np.repeat(image, 3, axis=-1)
-    matrix = np.asarray(prepared['warp'], np.float64)
-    matrix = matrix * [[1, 1, 1]]
-    scale = np.asarray(prepared['original_size']) / size
-    matrix[:, :2] *= scale
+    matrix = np.array(prepared['warp'], np.float64)
+    matrix[:, :2] *= np.asarray(prepared['original_size']) / size
     resized = label_maps.to_original(image.astype(np.float32), matrix, size)
     return np.round(resized).astype(np.uint8)
