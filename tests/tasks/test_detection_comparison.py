@@ -70,4 +70,13 @@ def test_masks_are_compared_between_partners(outputs):
     other = reordered(outputs)
     assert comparison.compare(other, outputs)['masks'] == 0
     other['masks'] = other['masks'] * np.float32(0.75)
-    assert comparison.compare(other, outputs)['masks'] == pytest.approx(0.25, rel=0.02)
+    most = outputs['masks'][outputs['valid']].max()
+    logits = np.log(outputs['masks'] / (1 - outputs['masks']))[outputs['valid']]
+    scale = np.abs(logits).max() / 4
+    assert scale > 1
+    expected = 0.25 * most / scale
+    assert comparison.compare(other, outputs)['masks'] == pytest.approx(expected)
+    # A probability near 1/2 has a small logit, by which nothing is divided.
+    near = {**outputs, 'masks': 0.5 + 0.1 * outputs['masks']}
+    other = {**near, 'masks': near['masks'] + np.float32(0.01)}
+    assert comparison.compare(other, near)['masks'] == pytest.approx(0.01, rel=1e-3)

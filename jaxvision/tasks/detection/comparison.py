@@ -29,7 +29,9 @@ def compare(outputs: Records, reference: Records) -> dict[str, float]:
         the reference's largest edge. 'scores': the largest difference of a score, as a
         fraction of the reference's largest score. 'classes': the fraction of images with
         a detection that has no partner and is not ignored. 'masks', if there are any: the
-        largest difference of a mask between partners, as a fraction of the largest value.
+        largest difference of a probability between partners. It is a fraction of a quarter of
+        the largest logit, if this exceeds 1, because a sigmoid turns a difference d of logits
+        into at most d / 4.
     """
     edges = 0.0
     scores = 0.0
@@ -58,14 +60,22 @@ def compare(outputs: Records, reference: Records) -> dict[str, float]:
     fraction = float(alone.mean()) if len(alone) else 0.0
     differences = {}
     if 'masks' in reference:
-        largest_mask = float(np.abs(reference['masks']).max(initial=1e-9))
-        differences['masks'] = masks / largest_mask
+        differences['masks'] = masks / max(_largest_logit(reference) / 4, 1.0)
     return {
         **differences,
         'boxes': edges / largest_edge,
         'scores': scores / largest_score,
         'classes': fraction,
     }
+
+
+def _largest_logit(outputs: Records) -> float:
+    """The largest absolute logit of the masks of valid detections; 0 without any."""
+    values = np.asarray(outputs['masks'], np.float64)[
+        np.asarray(outputs['valid'], bool)
+    ]
+    values = np.clip(values, 1e-9, 1 - 1e-9)
+    return float(np.abs(np.log(values / (1 - values))).max(initial=0))
 
 
 def _detections(outputs: Records, row: int) -> Records:
