@@ -6,6 +6,8 @@ from jaxtyping import Array, Float, Int, Key
 Images = Float[Array, 'b h w c']
 # Feature maps of another size or width than a layer's input.
 Maps = Float[Array, 'b h2 w2 c2']
+# A feature map of any size and width.
+FeatureMap = Float[Array, 'b _ _ _']
 # The class of each example.
 Labels = Int[Array, 'b']
 # One random key for each example in training, None in evaluation.

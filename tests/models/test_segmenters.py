@@ -7,8 +7,8 @@ import pytest
 from helpers.random_weights import random_leaves
 
 from jaxvision.core.errors import UserError
-from jaxvision.models.backbones import mit, resnet
-from jaxvision.models.segmenters import deeplab, fcn, maps, segformer
+from jaxvision.models.backbones import feature_maps, mit, resnet
+from jaxvision.models.segmenters import deeplab, fcn, segformer
 
 CLASSES = 3
 BACKBONE = 'cnn:4x1-6x1-8x1-8x1'
@@ -125,7 +125,7 @@ def test_maps_of_tokens_leave_out_the_class_token_and_keep_rows():
     image = jnp.zeros((1, 32, 48, 3))
     tokens = jnp.arange(7)[None, :, None] - 1.0
     intermediates = {f'block{i}': tokens + 10 * i for i in range(1, 7)}
-    found = maps.of_tokens(intermediates, image, 16, 3)
+    found = feature_maps.of_tokens(intermediates, image, 16, 3)
     expected = np.arange(6).reshape(1, 2, 3, 1)
     for x, block in zip(found, (2, 4, 6), strict=True):
         np.testing.assert_array_equal(x, expected + 10 * block)

@@ -12,8 +12,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxvision.models.blocks import convolution, layers
-from jaxvision.models.detectors.pyramid import FeatureMap, enlarged
-from jaxvision.models.types import Images
+from jaxvision.models.detectors.pyramid import enlarged
+from jaxvision.models.types import FeatureMap, Images
 
 STRIDES = (8, 16, 32)
 

@@ -20,11 +20,10 @@ from jaxvision.core.types import Values
 from jaxvision.image.types import Size
 from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.detectors.pyramid import (
-    FeatureMap,
     PyramidBackbone,
     make_features,
 )
-from jaxvision.models.types import Images, Intermediates, Keys, Predictions
+from jaxvision.models.types import FeatureMap, Images, Intermediates, Keys, Predictions
 
 PRIOR = 0.01  # probability of each class at the start (arXiv 1708.02002, section 3.3)
 

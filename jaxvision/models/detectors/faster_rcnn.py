@@ -21,12 +21,11 @@ from jaxvision.image.types import Size
 from jaxvision.models.blocks import forms, selection
 from jaxvision.models.detectors.pyramid import (
     Extra,
-    FeatureMap,
     PyramidBackbone,
     make_features,
 )
 from jaxvision.models.detectors.region_heads import BoxHead, RegionProposals
-from jaxvision.models.types import Images, Intermediates, Keys, Predictions
+from jaxvision.models.types import FeatureMap, Images, Intermediates, Keys, Predictions
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the second stage's deltas
 

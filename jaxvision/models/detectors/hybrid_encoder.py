@@ -11,19 +11,19 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxvision.image.types import Size
+from jaxvision.models.backbones.feature_maps import map_of_stride
 from jaxvision.models.detectors.cspdarknet import (
     Common,
     ConvBlock,
     PathAggregation,
 )
-from jaxvision.models.detectors.pyramid import FeatureMap, map_of_stride
 from jaxvision.models.detectors.transformer_layers import (
     Perceptron,
     SelfAttention,
     Settings,
     Tokens,
 )
-from jaxvision.models.types import Images, Intermediates, Keys
+from jaxvision.models.types import FeatureMap, Images, Intermediates, Keys
 
 TEMPERATURE = 10000  # ratio of the longest and the shortest wave of the positions
 

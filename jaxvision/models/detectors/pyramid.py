@@ -7,7 +7,6 @@ Coarser maps than the backbone's may follow, each of half the size of the one be
   the pyramid ('P5') or of the backbone ('C5'), as in RetinaNet (arXiv 1708.02002).
 """
 
-import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
@@ -16,21 +15,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
-from jaxvision.core.errors import UserError
-from jaxvision.core.options import call
-from jaxvision.core.registry import resolve
 from jaxvision.core.types import Values
 from jaxvision.image.types import Size
+from jaxvision.models.backbones.feature_maps import (
+    make_backbone,
+    map_of_stride,
+    parse_strides,
+)
 from jaxvision.models.blocks import convolution, layers
-from jaxvision.models.types import Images, Intermediates, Keys
+from jaxvision.models.types import FeatureMap, Images, Intermediates, Keys
 
 Extra = Literal['none', 'pool', 'P5', 'C5']
 # Number of the coarser maps.
 EXTRA_MAPS: dict[Extra, int] = {'none': 0, 'pool': 1, 'P5': 2, 'C5': 2}
-
-FeatureMap = Float[Array, 'b _ _ _']
 
 
 class Grid(NamedTuple):
@@ -211,36 +209,6 @@ class PyramidBackbone(nn.Module):
         return grids
 
 
-def map_of_stride(
-    intermediates: Intermediates, image: Images, stride: int
-) -> FeatureMap:
-    """Return the last feature map of a backbone with a stride.
-
-    It is the last intermediate of four axes whose height and width are those of the
-    image over the stride, rounded up.
-
-    Args:
-        intermediates: of the backbone, in the order of computation.
-        image: its input.
-        stride: pixels of a cell.
-
-    Raises:
-        UserError: The backbone has no map of this stride.
-    """
-    height, width = image.shape[1:3]
-    shape = (-(-height // stride), -(-width // stride))
-    maps = [tensor for tensor in intermediates.values() if tensor.ndim == 4]
-    of_stride = [tensor for tensor in maps if tensor.shape[1:3] == shape]
-    if not of_stride:
-        known = sorted({-(-height // tensor.shape[1]) for tensor in maps})
-        strides = ', '.join(map(str, known)) or 'none'
-        raise UserError(
-            f'model.options.strides: expected strides of the backbone ({strides}), and '
-            f'{stride} is not one of them. Choose others, or another backbone'
-        )
-    return of_stride[-1]
-
-
 def make_features(
     variant: str,
     options: Values | None,
@@ -281,61 +249,3 @@ def make_features(
         momentum=momentum,
         **types,
     )
-
-
-def make_backbone(
-    variant: str,
-    options: Values | None,
-    *,
-    momentum: float,
-    dtype: DTypeLike,
-    param_dtype: DTypeLike,
-) -> nn.Module:
-    """Build the backbone that a detector's variant names, without its head.
-
-    Args:
-        variant: NAME:VARIANT of the backbone.
-        options: of the backbone, by name.
-        momentum: fraction of the running statistics that a training step keeps.
-        dtype: of the computation.
-        param_dtype: of the parameters.
-
-    Raises:
-        UserError: There is no such backbone.
-    """
-    name, colon, size = variant.partition(':')
-    if not colon:
-        raise UserError(
-            f'model.variant={variant!r}: expected NAME:VARIANT of a backbone, or a '
-            "variant in the list of `jaxvision models`. Write a backbone as 'resnet:50'"
-        )
-    make_model = resolve('models', name).make
-    backbone_options = dict(options or {})
-    if 'momentum' in inspect.signature(make_model).parameters:
-        backbone_options.setdefault('momentum', momentum)
-    return call(
-        make_model,
-        f'model {name!r}',
-        size,
-        num_classes=0,
-        dtype=dtype,
-        param_dtype=param_dtype,
-        options=backbone_options,
-    )
-
-
-def parse_strides(text: str) -> tuple[int, ...]:
-    """Read '8-16-32'.
-
-    Raises:
-        UserError: The text is no such list, or its strides do not double.
-    """
-    parts = text.split('-')
-    strides = tuple(int(part) for part in parts if part.isdecimal())
-    doubled = tuple(2 * stride for stride in strides[:-1])
-    if len(strides) != len(parts) or not all(strides) or doubled != strides[1:]:
-        raise UserError(
-            f'model.options.strides={text!r}: expected strides that double. Write them '
-            "as '8-16-32'"
-        )
-    return strides

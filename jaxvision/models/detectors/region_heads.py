@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxvision.models.blocks import convolution, layers, resampling
-from jaxvision.models.detectors.pyramid import FeatureMap
+from jaxvision.models.types import FeatureMap
 
 # The maps of several regions, as one batch.
 RegionMaps = Float[Array, 'n y x c']

@@ -9,9 +9,9 @@ from jax.typing import DTypeLike
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Values
+from jaxvision.models.backbones.feature_maps import make_backbone, parse_strides
 from jaxvision.models.detectors.cspdarknet import Common
 from jaxvision.models.detectors.hybrid_encoder import HybridEncoder
-from jaxvision.models.detectors.pyramid import make_backbone, parse_strides
 from jaxvision.models.detectors.query_decoder import QueryDecoder, QuerySelection
 from jaxvision.models.detectors.transformer_layers import Settings
 from jaxvision.models.types import Images, Intermediates, Keys, Predictions

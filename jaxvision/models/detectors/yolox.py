@@ -22,8 +22,7 @@ from jaxvision.models.detectors.cspdarknet import (
     PathAggregation,
     kernel_init,
 )
-from jaxvision.models.detectors.pyramid import FeatureMap
-from jaxvision.models.types import Images, Intermediates, Keys, Predictions
+from jaxvision.models.types import FeatureMap, Images, Intermediates, Keys, Predictions
 
 PRIOR = 0.01  # probability of an object and of each class at the start
 

@@ -7,8 +7,7 @@ from jax.typing import DTypeLike
 
 from jaxvision.core.registry import resolve
 from jaxvision.core.types import Values
-from jaxvision.models.detectors.pyramid import make_backbone
-from jaxvision.models.segmenters import maps
+from jaxvision.models.backbones import feature_maps
 from jaxvision.models.types import Images, Intermediates, Keys, Predictions
 
 FINE_STRIDE = 4  # pixels of a cell of the map that a decoder reads beside the last one
@@ -58,10 +57,12 @@ class AtrousSegmenter(nn.Module):
             UserError: The backbone has no map of the output stride.
         """
         _, intermediates = self.backbone(image, train=train, keys=keys)
-        before, features = maps.last_two(intermediates, image, self.output_stride)
+        before, features = feature_maps.last_two(
+            intermediates, image, self.output_stride
+        )
         fine = None
         if self.has_decoder:
-            _, fine = maps.last_two(intermediates, image, FINE_STRIDE)
+            _, fine = feature_maps.last_two(intermediates, image, FINE_STRIDE)
         outputs = {'logits': self.head(features, fine, train, keys)}
         if self.auxiliary is not None and (train or self.is_initializing()):
             outputs['auxiliary'] = self.auxiliary(before, None, train, keys)
@@ -97,6 +98,6 @@ def make_dilated(
         parameters = inspect.signature(resolve('models', name).make).parameters
         if 'output_stride' in parameters:
             options.setdefault('output_stride', output_stride)
-    return make_backbone(
+    return feature_maps.make_backbone(
         variant, options, momentum=momentum, dtype=dtype, param_dtype=param_dtype
     )

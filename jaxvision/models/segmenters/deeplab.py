@@ -12,8 +12,8 @@ from jaxvision.models.blocks import layers
 from jaxvision.models.segmenters import atrous, maps
 from jaxvision.models.segmenters.atrous import AtrousSegmenter
 from jaxvision.models.segmenters.fcn import PUBLISHED, FCNHead
-from jaxvision.models.segmenters.parts import ConvNorm, FeatureMap
-from jaxvision.models.types import Keys
+from jaxvision.models.segmenters.parts import ConvNorm
+from jaxvision.models.types import FeatureMap, Keys
 
 # Pixels between the taps of the dilated convolutions: 12, 24 and 36 cells at a stride of 8.
 _REACHES = (96, 192, 288)

@@ -8,8 +8,8 @@ from jaxvision.core.types import Values
 from jaxvision.models.blocks import layers
 from jaxvision.models.segmenters import atrous, maps
 from jaxvision.models.segmenters.atrous import AtrousSegmenter
-from jaxvision.models.segmenters.parts import ConvNorm, FeatureMap
-from jaxvision.models.types import Keys
+from jaxvision.models.segmenters.parts import ConvNorm
+from jaxvision.models.types import FeatureMap, Keys
 
 _DROPOUT = 0.1
 

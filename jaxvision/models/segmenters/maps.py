@@ -1,6 +1,4 @@
-"""Feature maps of backbones, and logits at the size of an image."""
-
-import functools
+"""Images and logits of segmenters, brought to other sizes."""
 
 import flax.linen as nn
 import jax
@@ -8,14 +6,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxvision.core.errors import UserError
 from jaxvision.image.types import Size
-from jaxvision.models.types import Images, Intermediates
+from jaxvision.models.types import Images
 
-# A multiple of all strides of a backbone.
-_SIDE = 1024
-
-FeatureMap = Float[Array, 'b _ _ _']
 Logits = Float[Array, 'b h w k']
 Resized = Float[Array, 'b h2 w2 k']
 Padded = Float[Array, 'b h2 w2 c']
@@ -58,31 +51,6 @@ def padded(image: Images, multiple: int) -> Padded:
     return jnp.pad(image, ((0, 0), (0, below), (0, right), (0, 0)), mode='edge')
 
 
-def strides_of(backbone: nn.Module) -> tuple[int, ...]:
-    """List the strides of a backbone's feature maps in pixels, the finest first.
-
-    Shapes are computed for an image of 1,024 pixels a side, without any numbers.
-
-    Args:
-        backbone: called as `backbone(image)`. It returns (features, intermediates).
-
-    Raises:
-        UserError: The backbone has no feature maps of two or more strides.
-    """
-    image = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, 3), jnp.float32)
-    initialised = functools.partial(backbone.init_with_output, jax.random.key(0))
-    (_, intermediates), _ = jax.eval_shape(initialised, image)
-    sides = {x.shape[1] for x in intermediates.values() if len(x.shape) == 4}
-    strides = sorted(_SIDE // side for side in sides if _SIDE % side == 0)
-    if len(strides) < 2:
-        raise UserError(
-            'model.variant: expected a backbone with feature maps of at least two sizes, '
-            f'but its strides are {strides}. Choose another one, such as '
-            "'resnet:18'"
-        )
-    return tuple(strides)
-
-
 def head(num_classes: int, param_dtype: DTypeLike, name: str = 'head') -> nn.Dense:
     """Build the last layer of a segmenter, which computes in the dtype of its parameters.
 
@@ -96,64 +64,3 @@ def head(num_classes: int, param_dtype: DTypeLike, name: str = 'head') -> nn.Den
         name: of the module.
     """
     return nn.Dense(num_classes, dtype=param_dtype, param_dtype=param_dtype, name=name)
-
-
-def last_two(
-    intermediates: Intermediates, image: Images, stride: int
-) -> tuple[FeatureMap, FeatureMap]:
-    """Find the last feature map of a backbone with a stride, and the map before it.
-
-    Args:
-        intermediates: of the backbone, in the order of computation.
-        image: its input.
-        stride: pixels of a cell. The backbone may round sizes of maps up or down.
-
-    Returns:
-        (the map before, of any stride, the map), both [B, h, w, C]. The first map of all
-        is its own predecessor.
-
-    Raises:
-        UserError: The backbone has no map of this stride.
-    """
-    height, width = image.shape[1:3]
-    sizes = (
-        (-(-height // stride), -(-width // stride)),
-        (height // stride, width // stride),
-    )
-    feature_maps = [tensor for tensor in intermediates.values() if tensor.ndim == 4]
-    for place in reversed(range(len(feature_maps))):
-        if feature_maps[place].shape[1:3] in sizes:
-            return feature_maps[max(place - 1, 0)], feature_maps[place]
-    strides = sorted({round(height / tensor.shape[1]) for tensor in feature_maps})
-    known = ', '.join(map(str, strides)) or 'none'
-    raise UserError(
-        f'model.options: expected strides of the maps of the backbone ({known}), and {stride} '
-        'is not one of them. Choose other strides, or another backbone'
-    )
-
-
-def of_tokens(
-    intermediates: Intermediates, image: Images, patch: int, count: int
-) -> list[FeatureMap]:
-    """Arrange the tokens of some blocks of a ViT as feature maps, without the class token.
-
-    Args:
-        intermediates: of the ViT. Its blocks are 'block1', 'block2', ...
-        image: its input.
-        patch: side of a patch in pixels.
-        count: number of maps. The last one is of the last block, and the others of
-            blocks at equal distances, as far as the depth allows.
-
-    Returns:
-        Maps [B, H / patch, W / patch, D] in the order of the blocks.
-    """
-    batch, height, width, _ = image.shape
-    rows = height // patch
-    columns = width // patch
-    depth = sum(name.startswith('block') for name in intermediates)
-    feature_maps = []
-    for part in range(1, count + 1):
-        block = max(depth * part // count, 1)
-        tokens = intermediates[f'block{block}'][:, -rows * columns :]
-        feature_maps.append(tokens.reshape(batch, rows, columns, -1))
-    return feature_maps

@@ -2,11 +2,9 @@
 
 import flax.linen as nn
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from jaxvision.models.blocks import convolution, layers
-
-FeatureMap = Float[Array, 'b _ _ _']
+from jaxvision.models.types import FeatureMap
 
 
 class ConvNorm(nn.Module):

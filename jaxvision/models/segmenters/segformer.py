@@ -8,13 +8,12 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxvision.core.types import Values
+from jaxvision.models.backbones import feature_maps
 from jaxvision.models.backbones.mit import MiT
 from jaxvision.models.backbones.vit import ViT
 from jaxvision.models.blocks import layers
-from jaxvision.models.detectors.pyramid import make_backbone, parse_strides
 from jaxvision.models.segmenters import maps
-from jaxvision.models.segmenters.parts import FeatureMap
-from jaxvision.models.types import Images, Intermediates, Keys, Predictions
+from jaxvision.models.types import FeatureMap, Images, Intermediates, Keys, Predictions
 
 _DROPOUT = 0.1
 _FINEST = 4  # least stride of the maps, pixels, if `strides` is not set
@@ -24,7 +23,7 @@ _TOKEN_MAPS = 4  # number of blocks of a ViT whose tokens are maps
 class MLPHead(nn.Module):
     """Two linear layers for each feature map, their sum, and the logits of each cell.
 
-    A call `(maps, train, keys)` returns logits [B, H, W, K] of the size of the first map.
+    A call `(inputs, train, keys)` returns logits [B, H, W, K] of the size of the first map.
 
     Between the layers the paper enlarges all maps and joins them. The second layer is
     applied before the enlargement here, which gives the same sum with less work.
@@ -45,12 +44,12 @@ class MLPHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, feature_maps: Sequence[FeatureMap], train: bool, keys: Keys
+        self, inputs: Sequence[FeatureMap], train: bool, keys: Keys
     ) -> FeatureMap:
         """Compute the logits of the cells of the first map.
 
         Args:
-            feature_maps: [B, h, w, c], the finest first.
+            inputs: [B, h, w, c], the finest first.
             train: whether batch norm uses the statistics of the batch.
             keys: of the examples, for dropout.
         """
@@ -61,9 +60,9 @@ class MLPHead(nn.Module):
             dtype=self.dtype,
             param_dtype=self.param_dtype,
         )
-        size = feature_maps[0].shape[1:3]
+        size = inputs[0].shape[1:3]
         total = jnp.zeros((), self.dtype)
-        for i, x in enumerate(feature_maps, start=1):
+        for i, x in enumerate(inputs, start=1):
             x = dense(name=f'linear{i}')(x)
             x = dense(use_bias=False, name=f'fusion{i}')(x)
             total = total + maps.resized(x, size)
@@ -108,15 +107,15 @@ class SegFormer(nn.Module):
         """
         _, intermediates = self.backbone(image, train=train, keys=keys)
         if isinstance(self.backbone, ViT):
-            feature_maps = maps.of_tokens(
+            chosen = feature_maps.of_tokens(
                 intermediates, image, self.strides[0], _TOKEN_MAPS
             )
         else:
-            feature_maps = [
-                maps.last_two(intermediates, image, stride)[1]
+            chosen = [
+                feature_maps.last_two(intermediates, image, stride)[1]
                 for stride in self.strides
             ]
-        outputs = {'logits': self.head(feature_maps, train, keys)}
+        outputs = {'logits': self.head(chosen, train, keys)}
         return outputs, {**intermediates, **outputs}
 
 
@@ -166,15 +165,17 @@ def make(
     """
     types = {'dtype': dtype, 'param_dtype': param_dtype}
     backbone_variant, published_width = PUBLISHED.get(variant, (variant, 256))
-    network = make_backbone(backbone_variant, backbone, momentum=momentum, **types)
+    network = feature_maps.make_backbone(
+        backbone_variant, backbone, momentum=momentum, **types
+    )
     if isinstance(network, ViT):
         chosen = (network.patch,)
     elif strides:
-        chosen = parse_strides(strides)
+        chosen = feature_maps.parse_strides(strides)
     elif isinstance(network, MiT):
         chosen = network.strides
     else:
-        known = maps.strides_of(network)
+        known = feature_maps.strides_of(network)
         chosen = tuple(stride for stride in known if stride >= _FINEST)
         if len(chosen) < 2:
             chosen = known

@@ -7,17 +7,21 @@ A 1x1 convolution and interpolation take the place of the transposed convolution
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Values
 from jaxvision.image.types import Size
+from jaxvision.models.backbones import feature_maps
+from jaxvision.models.backbones.feature_maps import map_of_stride
 from jaxvision.models.blocks import convolution, layers, resampling
-from jaxvision.models.detectors.pyramid import make_backbone, map_of_stride
 from jaxvision.models.segmenters import maps
-from jaxvision.models.types import Images, Intermediates, Keys, Predictions
-
-FeatureMap = Float[Array, 'b _ _ _']
+from jaxvision.models.types import (
+    FeatureMap,
+    Images,
+    Intermediates,
+    Keys,
+    Predictions,
+)
 
 ENLARGED = {'nearest': resampling.repeat, 'bilinear': resampling.double}
 # Channels of the decoder's finest map and the most of any map, if `widths` is not set.
@@ -69,8 +73,8 @@ class UNet(nn.Module):
 
     A step reduces the map to the step's width by a 1x1 convolution, and doubles it.
     It then joins the encoder's map of the same stride, if there is one, and convolves.
-    Images of any size are padded to a multiple of the coarsest
-    stride, and the logits are cut to the image.
+    Images of any size are padded to a multiple of the coarsest stride, and the logits are
+    cut to the image.
 
     Attributes:
         backbone: the encoder without a head, called as `backbone(image, train=train,
@@ -202,22 +206,23 @@ def make(
         UserError: The variant or an option is wrong.
     """
     layers.one_of('upsampling', upsampling, ENLARGED)
-    encoder = make_backbone(
+    encoder = feature_maps.make_backbone(
         variant, backbone, momentum=momentum, dtype=dtype, param_dtype=param_dtype
     )
-    strides = maps.strides_of(encoder)
+    strides = feature_maps.strides_of(encoder)
     decoder_strides = _halvings(strides[-1], finest)
+    decoder_widths = _widths(widths, decoder_strides)
     return UNet(
-        encoder,
-        num_classes,
-        strides,
-        tuple(zip(decoder_strides, _widths(widths, decoder_strides), strict=True)),
-        depth,
-        upsampling,
-        subpixels,
-        momentum,
-        dtype,
-        param_dtype,
+        backbone=encoder,
+        num_classes=num_classes,
+        strides=strides,
+        steps=tuple(zip(decoder_strides, decoder_widths, strict=True)),
+        depth=depth,
+        upsampling=upsampling,
+        subpixels=subpixels,
+        momentum=momentum,
+        dtype=dtype,
+        param_dtype=param_dtype,
     )
 
 
