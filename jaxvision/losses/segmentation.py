@@ -2,7 +2,8 @@
 
 Each loss returns (value, weight), whose sums over a batch are divided by the engine. Losses of
 pixels sum over the pixels, and their weight is the number of labelled pixels, or the sum of their
-class weights. Losses of regions (Dice, Tversky, Lovasz) have the weight 1.
+class weights. Losses of regions (Dice, Tversky, Lovasz) have the weight 1. Only
+`binary_cross_entropy` takes one logit a pixel, [H, W], and a target in [0, 1] beside the labels.
 
 Pixels with the label IGNORED (255) touch neither value, weight nor gradient, even if their logits
 are NaN. An image without a labelled pixel has the value 0, the weight 0 and a gradient of 0.
@@ -17,6 +18,9 @@ from jaxtyping import Array, Bool, Float, Integer, Real
 from jaxvision.core.types import IGNORED
 
 Logits = Float[Array, 'h w k']
+# One logit, and its target, of each pixel.
+LogitMap = Float[Array, 'h w']
+TargetMap = Float[Array, 'h w']
 Labels = Integer[Array, 'h w']
 ClassWeights = Real[Array, 'k']
 Distances = Float[Array, 'h w k']
@@ -86,6 +90,31 @@ def focal(
         of_classes = class_weights.astype(values.dtype)
         weights = weights * jnp.sum(jnp.where(is_class, of_classes, 0), axis=-1)
     return jnp.sum(weights * values), jnp.sum(weights)
+
+
+def binary_cross_entropy(
+    logits: LogitMap, targets: TargetMap, labels: Labels, factor: float = 1.0
+) -> Loss:
+    """Sigmoid cross-entropy in nats of pixels whose target is a number, not a class.
+
+    Args:
+        logits: [H, W].
+        targets: in [0, 1], [H, W].
+        labels: [H, W]. Pixels with the label IGNORED do not count, all others do.
+        factor: of the part that grows with the target, so that rare targets of 1 count
+            more.
+
+    Returns:
+        (sum over the labelled pixels of factor * target * softplus(-logit) + (1 - target) *
+        softplus(logit), number of labelled pixels).
+    """
+    logits, labelled = _masked(logits[..., None], labels)
+    logits = logits[..., 0]
+    targets = jnp.where(labelled, targets, 0)
+    positive = factor * targets * jax.nn.softplus(-logits)
+    negative = (1 - targets) * jax.nn.softplus(logits)
+    values = jnp.where(labelled, positive + negative, 0)
+    return jnp.sum(values), jnp.sum(labelled, dtype=values.dtype)
 
 
 def dice(logits: Logits, labels: Labels, smooth: float = 0.0) -> Loss:

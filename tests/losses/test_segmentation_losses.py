@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from jaxvision.losses import segmentation as losses
 
@@ -321,3 +321,35 @@ def test_bfloat16_logits_lose_no_precision_in_the_loss(name):
     (mean, _), _ = MEANS[name](rounded.astype(np.float32), labels)
     assert value.dtype == weight.dtype == jnp.float32
     assert float(value / weight) == pytest.approx(float(mean), rel=1e-6)
+
+
+def test_binary_cross_entropy_is_the_sum_over_labelled_pixels():
+    logits, labels = image(0)
+    targets = np.random.default_rng(1).uniform(size=labels.shape).astype(np.float32)
+    value, weight = losses.binary_cross_entropy(
+        jnp.asarray(logits[..., 0]), jnp.asarray(targets), jnp.asarray(labels), 10.0
+    )
+    probability = expit(logits[..., 0].astype(np.float64))
+    pixels = -10 * targets * np.log(probability)
+    pixels -= (1 - targets) * np.log1p(-probability)
+    counted = labels != 255
+    np.testing.assert_allclose(value, pixels[counted].sum(), rtol=1e-5)
+    assert weight == counted.sum() < labels.size
+
+
+@pytest.mark.parametrize('hostile', [np.nan, np.inf, -np.inf])
+def test_binary_cross_entropy_has_no_gradient_at_ignored_pixels(hostile):
+    logits, labels = image(2)
+    ignored = labels == 255
+    truth = jnp.where(ignored, jnp.float32(hostile), jnp.float32(0.5))
+    answers = np.where(ignored, np.float32(hostile), logits[..., 0])
+
+    def loss(answers):
+        return losses.binary_cross_entropy(answers, truth, jnp.asarray(labels))[0]
+
+    value, gradient = jax.value_and_grad(loss)(jnp.asarray(answers))
+    assert ignored.any()
+    assert np.isfinite(value)
+    np.testing.assert_array_equal(gradient[ignored], 0)
+    assert np.all(np.isfinite(gradient))
+    assert np.any(gradient != 0)

@@ -15,7 +15,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Spec
 from jaxvision.core.state import TrainState
-from jaxvision.core.types import IGNORED, Batch, Module, Tree
+from jaxvision.core.types import Batch, Module, Tree
 from jaxvision.image import color
 from jaxvision.losses import segmentation as losses
 from jaxvision.models.segmenters import maps
@@ -24,7 +24,6 @@ from jaxvision.tasks.segmentation import augmentation
 from jaxvision.train import update
 
 Logits = Float[Array, 'b h w k']
-LogitMap = Float[Array, 'b h w']
 
 FIELDS: Fields = {
     'cross_entropy': Field(1.0, 'Weight of the cross-entropy of pixels.', least=0),
@@ -58,7 +57,6 @@ LOSSES: dict[str, Callable[..., losses.Loss]] = {
     'tversky': losses.tversky,
     'lovasz': losses.lovasz,
 }
-
 
 # The maps of objects, and how often a pixel counts where the target is 1. Borders are rare.
 OBJECT_MAPS = {'center': 1.0, 'border': 10.0}
@@ -151,7 +149,8 @@ class Segmenter:
         chosen = {
             name: loss for name, loss in LOSSES.items() if self.options.loss[name]
         }
-        logits = outputs['logits'][..., : len(self.spec.class_names)]
+        number = len(self.spec.class_names)
+        logits = outputs['logits'][..., :number]
         labels = targets['semantic']
         terms = {}
         for name, loss in chosen.items():
@@ -164,18 +163,20 @@ class Segmenter:
             )
         if 'auxiliary' in outputs:
             terms['auxiliary'] = jax.vmap(losses.cross_entropy)(
-                outputs['auxiliary'], labels
+                outputs['auxiliary'][..., :number], labels
             )
         return terms
 
     def _object_terms(self, logits: Logits, targets: Batch) -> Terms:
         """The losses of centres and borders."""
-        is_labelled = targets['semantic'] != IGNORED
         number = len(self.spec.class_names)
         terms = {}
         for place, (name, factor) in enumerate(OBJECT_MAPS.items(), start=number):
             target = targets[name].astype(jnp.float32) / 255
-            terms[name] = object_loss(logits[..., place], target, is_labelled, factor)
+            loss = functools.partial(losses.binary_cross_entropy, factor=factor)
+            terms[name] = jax.vmap(loss)(
+                logits[..., place], target, targets['semantic']
+            )
         return terms
 
     def _augmented(self, batch: Batch, key: PRNGKeyArray) -> tuple[Images, Batch]:
@@ -249,26 +250,3 @@ def parse_weights(text: str, number: int) -> list[float]:
             'with commas between them. Give one for each class, or leave it empty.'
         )
     return weights
-
-
-def object_loss(
-    logits: LogitMap,
-    target: LogitMap,
-    counts: jax.Array,
-    factor: float = 1.0,
-) -> tuple[Float[Array, 'b'], Float[Array, 'b']]:
-    """Sigmoid cross-entropy of pixels with a target in [0, 1].
-
-    Args:
-        logits: [B, H, W].
-        target: [B, H, W], in [0, 1].
-        counts: bool [B, H, W], False for pixels that are ignored.
-        factor: of the term of the target, 1 or more.
-
-    Returns:
-        (sums [B] over the pixels that count, the numbers [B] of these pixels).
-    """
-    positive = factor * target * jax.nn.softplus(-logits)
-    negative = (1 - target) * jax.nn.softplus(logits)
-    values = jnp.where(counts, positive + negative, 0)
-    return values.sum(axis=(1, 2)), counts.sum(axis=(1, 2)).astype(logits.dtype)
