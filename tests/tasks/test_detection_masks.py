@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.box_files import opened, write_coco, write_image
 from helpers.random_weights import random_leaves
 from pycocotools import mask as coco_masks
 from scipy import ndimage
@@ -403,3 +404,17 @@ class BoxesAlone(RowSource):
 
     def __getitem__(self, row):
         raise AssertionError('no example is read')
+
+
+@pytest.mark.parametrize(
+    ('model', 'expected'), [('mask_rcnn', {'masks'}), ('faster_rcnn', set())]
+)
+def test_examples_hold_masks_only_for_models_with_masks(tmp_path, model, expected):
+    write_image(tmp_path / 'a.png')
+    outline = {'segmentation': [[1, 2, 9, 2, 9, 8]], 'area': 24.0}
+    objects = [(1, 1, [1, 2, 8, 6], outline)]
+    images = [(1, 'a.png', 40, 30)]
+    source = opened(f'coco:{write_coco(tmp_path / "c.json", images, objects)}')
+    assert {'masks', 'semantic'} <= set(source[0])
+    seen = task.source(small(f'model.name={model}'), source, 'test', None)
+    assert set(seen[0]) & {'masks', 'semantic'} == expected

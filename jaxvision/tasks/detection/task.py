@@ -15,7 +15,7 @@ from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState, create
 from jaxvision.core.task import Evaluation, Network, Task
 from jaxvision.core.types import Batch, Module, Split
-from jaxvision.data.protocol import Source
+from jaxvision.data.protocol import Source, without
 from jaxvision.metrics import detection as metrics
 from jaxvision.metrics import detection_curves
 from jaxvision.models import BY_FOLDER
@@ -136,7 +136,7 @@ class Details:
 def source(
     config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
 ) -> Source:
-    """Give training examples the further examples of their mosaic or mixup.
+    """Leave out masks that the model does not need, and compose training images.
 
     Args:
         config: config of the run.
@@ -145,9 +145,14 @@ def source(
         preprocessing: not used.
 
     Returns:
-        The source of `composition.with_others`. `source` itself if the split is not
-        'train', or the config has neither mosaic nor mixup.
+        A source whose examples have masks only for a model with masks, and label maps
+        never, if `source` can leave them out. Training examples have the further examples
+        of `composition.with_others`, if the config has mosaic or mixup.
     """
+    unused = ['semantic']
+    if config.model.name not in MASK_MODELS:
+        unused.append('masks')
+    source = without(source, unused)
     if split != 'train':
         return source
     return composition.with_others(config, source)

@@ -197,7 +197,7 @@ class TwoStage(Detector):
         truth: Truth,
         mask: Valid,
         crowd: Valid,
-    ) -> 'Sample':
+    ) -> Sample:
         """Choose the regions of an image that the second stage learns from.
 
         Args:
