@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,17 +33,9 @@ Values = Float[np.ndarray, 'k']
 # A frame with boxes, enlarged if it is small.
 Drawn = UInt8[np.ndarray, 'h2 w2 3']
 
-# A GIF is an image to Pillow, and animated ones are rare.
-SUFFIXES = video.SUFFIXES - {'.gif'}
-
 _MOST_FRAMES = 8  # of a batch
 _LEAST_SCORE = 0.1  # with which a detection may continue a track, as in ByteTrack
 _REMEMBERED = 1.0  # seconds for which a hidden object keeps its number
-
-
-def is_video(path: str) -> bool:
-    """Whether the suffix of a path, in any case, is that of a video, not of a GIF."""
-    return os.path.splitext(path)[1].lower() in SUFFIXES
 
 
 class Tracker:

@@ -11,8 +11,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from jaxvision.cli.predict import detection_answers, detection_files, finding, images
-from jaxvision.cli.predict.detection_videos import Videos, is_video
+from jaxvision.cli.predict import (
+    detection_answers,
+    detection_files,
+    finding,
+    images,
+    video_files,
+)
+from jaxvision.cli.predict.detection_videos import Videos
 from jaxvision.cli.predict.file_by_file import FilePredictor
 from jaxvision.cli.predict.finding import Finder, Tiles
 from jaxvision.cli.predict.model import Model
@@ -111,7 +117,7 @@ def make(model: Model, request: Request, options: Options) -> 'DetectionPredicto
         batch_size=request.batch_size,
     )
     print(f'score thresholds: {origin}', file=sys.stderr)
-    videos, photos = split(request)
+    videos, photos = video_files.split(request)
     predictor = images.make_predictor(
         model,
         photos,
@@ -156,16 +162,6 @@ def _check_views(model: Model, options: Options) -> None:
             f'{" and ".join(given)}: expected a detector without masks, because the masks of '
             f'several views are not joined. Remove {" and ".join(given)}.'
         )
-
-
-def split(request: Request) -> tuple[Request, Request]:
-    """Separate the videos from the images."""
-    videos = [path for path in request.paths if is_video(path)]
-    photos = [path for path in request.paths if not is_video(path)]
-    return (
-        dataclasses.replace(request, paths=videos),
-        dataclasses.replace(request, paths=photos),
-    )
 
 
 def _places(request: Request, paths: Sequence[str]) -> list[Path]:

@@ -126,22 +126,26 @@ class Views:
             if scale == 1:
                 prepared = self.model.prepare(image)
             else:
-                image = decode.decode(image, self.channels)
-                pixels = image
-                if self.model.spec.preprocessing.contrast:
-                    pixels = contrast.stretch(image)
-                height, width = (max(1, round(scale * side)) for side in self.canvas)
-                rule = self.model.spec.preprocessing.resize
-                map_, pixels = placement.by_rule(rule, pixels, (height, width))
-                prepared = {
-                    'image': pixels,
-                    'warp': map_.matrix.astype(np.float32),
-                    'original_size': np.array(image.shape[:2], np.int32),
-                }
+                pixels = decode.decode(image, self.channels)
+                prepared = self._prepare_scaled(pixels, scale)
             example[f'image{place}'] = prepared['image']
             example[f'warp{place}'] = prepared['warp']
             example['original_size'] = prepared['original_size']
         return example
+
+    def _prepare_scaled(self, pixels: Pixels, scale: float) -> Example:
+        """Place an image on a canvas that is larger or smaller by a factor."""
+        preprocessing = self.model.spec.preprocessing
+        size = pixels.shape[:2]
+        if preprocessing.contrast:
+            pixels = contrast.stretch(pixels)
+        height, width = (max(1, round(scale * side)) for side in self.canvas)
+        map_, canvas = placement.by_rule(preprocessing.resize, pixels, (height, width))
+        return {
+            'image': canvas,
+            'warp': map_.matrix.astype(np.float32),
+            'original_size': np.array(size, np.int32),
+        }
 
     def predict_each(self, examples: Sequence[Example], size: int) -> list[Records]:
         """Predict for examples of `prepare`, as `Model.predict_each` does.

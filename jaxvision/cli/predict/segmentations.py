@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvision.cli.predict.detections import split
+from jaxvision.cli.predict import video_files
 from jaxvision.cli.predict.file_by_file import FilePredictor
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request, check_inputs
@@ -129,7 +129,7 @@ def make(model: Model, request: Request, options: Options) -> 'SegmentationPredi
         has_objects='center' in model.spec.targets,
         spacing=spacing,
     )
-    videos, photos = split(request)
+    videos, photos = video_files.split(request)
     return SegmentationPredictor(
         images=_image_predictor(views, writer, tiling, photos),
         videos=Videos(

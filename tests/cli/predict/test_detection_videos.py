@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import blobs
 
-from jaxvision.cli.predict import command, detection_videos
+from jaxvision.cli.predict import command, video_files
 from jaxvision.data import video
 
 FRAMES = 24
@@ -118,5 +118,5 @@ def test_videos_and_images_together_and_a_damaged_video(predict, film, tmp_path)
 
 
 def test_a_gif_is_an_image():
-    assert detection_videos.is_video('a/b.MP4')
-    assert not detection_videos.is_video('a/b.gif')
+    assert video_files.is_video('a/b.MP4')
+    assert not video_files.is_video('a/b.gif')
