@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # Figures import Pillow only when they draw.
     from PIL.ImageFont import FreeTypeFont
 
 IGNORED_COLOR = (224, 224, 224)
+# Names of a first class that is not painted, in lower case.
+_BACKGROUNDS = ('background', 'void', 'unlabeled', 'unlabelled')
 # Ten colours that people with any colour vision tell apart (Petroff, arXiv 2107.02270).
 _ACCESSIBLE = (
     0x3F90DA,
@@ -65,6 +67,12 @@ def label_colors() -> Colors:
     return colors
 
 
+def hidden_classes(class_names: Sequence[str]) -> tuple[int, ...]:
+    """(0,) if the first class is a background by its name, else (): for `overlay`."""
+    is_background = class_names[0].lower() in _BACKGROUNDS
+    return (0,) if is_background else ()
+
+
 def overlay(
     image: AnyImage,
     labels: Labels,
@@ -81,7 +89,7 @@ def overlay(
             its longest side has at least 320.
         labels: the class of each pixel, [H, W], in [0, K) or IGNORED.
         class_names: of the K classes.
-        hidden: classes that are not painted, such as the background.
+        hidden: classes that are not painted, see `hidden_classes`.
         opacity: of the paint, from 0 (only contours) to 1.
 
     Returns:
@@ -143,7 +151,9 @@ def overlay_masks(
     for mask, number in reversed(list(zip(masks, classes.tolist(), strict=True))):
         color = np.array(boxes.class_color(number))
         _blend(picture, mask, color, opacity)
-        picture[mask & _edges(np.pad(mask, line), line)[line:-line, line:-line]] = color
+        # Beyond the image there is no object, so a mask has a contour at the image's edge.
+        edges = _edges(np.pad(mask, line), line)
+        picture[mask & edges[line:-line, line:-line]] = color
     return picture
 
 

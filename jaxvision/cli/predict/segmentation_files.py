@@ -26,8 +26,6 @@ from jaxvision.viz import segmentation as drawing
 LARGEST_SIDE = 2048
 # The largest number of an object in a PNG of 16 bits.
 MOST_OBJECTS = 65_535
-# Classes with one of these names are not painted.
-BACKGROUNDS = ('background', 'void', 'unlabeled', 'unlabelled')
 
 Rows = UInt8[np.ndarray, '_ w c']
 Labels = Integer[np.ndarray, '_ w']
@@ -226,9 +224,7 @@ class Writer:
         """Paint the classes, or the objects, on an image."""
         if self.has_objects:
             return drawing.overlay_instances(preview.image(), preview.labels)
-        hidden = []
-        if self.class_names[0].lower() in BACKGROUNDS:
-            hidden.append(0)
+        hidden = drawing.hidden_classes(self.class_names)
         return drawing.overlay(
             preview.image(), preview.labels, self.class_names, hidden
         )

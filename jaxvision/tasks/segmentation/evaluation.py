@@ -189,7 +189,8 @@ class Measures:
         """Paint a label map over an image, or an instance map if there are objects."""
         if self.with_objects:
             return drawing.overlay_instances(image, labels)
-        return drawing.overlay(image, labels, self.class_names, hidden=(0,))
+        hidden = drawing.hidden_classes(self.class_names)
+        return drawing.overlay(image, labels, self.class_names, hidden)
 
 
 def _smaller(labels: LabelMap, is_shown: np.bool_ | bool) -> LabelMap:
