@@ -28,6 +28,7 @@ _SOME = 2**20
 _MOST = 2**25
 _WIDEST = 100_000  # pixels
 
+# Numbers of tags of TIFF.
 _WIDTH, _HEIGHT = 256, 257
 _ORIENTATION = 274
 _PLANES = 284

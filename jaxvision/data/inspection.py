@@ -218,7 +218,13 @@ def _look_at(source: Source, row: int, near: bool) -> _Look:
         return _Look(reason=str(error))
     height, width, _ = frame.shape
     labels = masks_inspection.count(example.get('semantic'))
-    return _Look(f'{width}x{height}', digest, vector, '', has_pages, labels)
+    return _Look(
+        size=f'{width}x{height}',
+        digest=digest,
+        vector=vector,
+        has_pages=has_pages,
+        labels=labels,
+    )
 
 
 def _first_frame(example: Example, channels: int) -> tuple[Any, Picture]:

@@ -303,7 +303,8 @@ def _check_sizes(
         sizes: of the images, from their headers.
 
     Returns:
-        A note of images that EXIF mirrors or turns, to which no size tells the mask's side.
+        A note of images that EXIF turns or mirrors and whose masks have the upright size.
+        The sizes do not tell whether these masks are turned as the images are.
 
     Raises:
         UserError: The sizes of an image and its mask differ.

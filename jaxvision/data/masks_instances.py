@@ -1,7 +1,7 @@
-"""Objects of an instance map: their boxes and areas, and a mask for each."""
+"""Objects of an instance map: their boxes and areas."""
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from scipy import ndimage
 
 from jaxvision.core.types import Example
@@ -30,13 +30,3 @@ def boxes(instances: Instances) -> Example:
         'crowd': np.zeros(len(edges), bool),
         'area': areas.astype(np.float32),
     }
-
-
-def masks(instances: Instances) -> Bool[np.ndarray, 'n h w']:
-    """The mask of each object of a map.
-
-    Args:
-        instances: [H, W], 1 to N for objects, 0 elsewhere.
-    """
-    numbers = np.arange(1, int(instances.max(initial=0)) + 1)
-    return instances == numbers[:, None, None]

@@ -18,14 +18,14 @@ from jaxtyping import UInt8, UInt16
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import atomic_write, cache_folder
 from jaxvision.data import files
+from jaxvision.data.masks_reading import MOST_VALUE
 from jaxvision.data.protocol import Unreadable
 
 SUFFIXES = ('.nii', '.nii.gz')
-# Fractions of the voxels that are black and white. They are the window of an image.
+# The window of an image: percentiles of its voxels that become black and white.
 _DARKEST = 0.5  # percent
 _BRIGHTEST = 99.5  # percent
 _MOST_VOXELS = 2**30
-_MOST_LABEL = 65535
 # Raise it whenever a file becomes other slices than before.
 _VERSION = 1
 
@@ -40,12 +40,10 @@ class Header:
     Attributes:
         shape: (slices, height, width).
         spacing: (height, width) of a pixel, in millimetres unless the file says another unit.
-        thickness: the distance between two slices.
     """
 
     shape: tuple[int, int, int]
     spacing: tuple[float, float]
-    thickness: float
 
 
 def is_volume(path: Path) -> bool:
@@ -62,8 +60,8 @@ def read_header(path: Path) -> Header:
     """
     volume = _opened(path)
     width, height, slices = volume.shape[:3]
-    x, y, z = (float(side) for side in volume.header.get_zooms()[:3])
-    return Header((slices, height, width), (y, x), z)
+    x, y = (float(side) for side in volume.header.get_zooms()[:2])
+    return Header((slices, height, width), (y, x))
 
 
 def image(path: Path, content: str) -> Slices:
@@ -80,8 +78,9 @@ def image(path: Path, content: str) -> Slices:
         Unreadable: The file is damaged, or has no finite voxel.
     """
     cache = _cache_file(path, content, 'image')
-    if cache.is_file():
-        return np.load(cache, mmap_mode='r')
+    known = _mapped(cache)
+    if known is not None:
+        return known
     return _kept(cache, _windowed(_voxels(path)))
 
 
@@ -99,15 +98,16 @@ def labels(path: Path, content: str) -> Labels:
         Unreadable: The file is damaged, or its values are not whole numbers from 0 to 65535.
     """
     cache = _cache_file(path, content, 'labels')
-    if cache.is_file():
-        return np.load(cache, mmap_mode='r')
+    known = _mapped(cache)
+    if known is not None:
+        return known
     voxels = _voxels(path)
     whole = voxels
     if voxels.dtype.kind == 'f':
         whole = np.rint(np.nan_to_num(voxels, nan=-1))
-    is_in_range = whole.min() >= 0 and int(whole.max()) <= _MOST_LABEL
+    is_in_range = whole.min() >= 0 and int(whole.max()) <= MOST_VALUE
     if not is_in_range or (whole != voxels).any():
-        raise Unreadable(f'expected whole numbers from 0 to {_MOST_LABEL} as labels')
+        raise Unreadable(f'expected whole numbers from 0 to {MOST_VALUE} as labels')
     return _kept(cache, whole.astype(np.uint16))
 
 
@@ -170,6 +170,14 @@ def _cache_file(path: Path, content: str, kind: str) -> Path:
     return cache_folder('volumes') / f'{name}.npy'
 
 
+def _mapped(cache: Path) -> np.ndarray | None:
+    """The array of a file of the cache; None if the file is missing or damaged."""
+    try:
+        return np.load(cache, mmap_mode='r')
+    except (OSError, ValueError, EOFError):
+        return None
+
+
 def _kept(cache: Path, voxels: np.ndarray) -> np.ndarray:
     """Write an array into the cache, and return it as a map of that file."""
     try:
@@ -177,7 +185,6 @@ def _kept(cache: Path, voxels: np.ndarray) -> np.ndarray:
         with atomic_write(cache, 'wb', durable=False) as file:
             np.save(file, voxels)
         return np.load(cache, mmap_mode='r')
-    except (
-        OSError
-    ):  # The cache cannot be written: each slice then costs the whole volume.
+    except OSError:
+        # The cache cannot be written: each slice then costs the whole volume.
         return voxels
