@@ -159,7 +159,8 @@ COMMON: Fields = {
         'source': Field(
             '',
             'Dataset: a TFDS name, an embedded dataset, folder:DIR, videos:DIR, '
-            'captions:JSON, coco:DIR, voc:DIR, yolo:YAML, boxes:CSV or masks:DIR.',
+            'captions:JSON, coco:DIR, voc:DIR, yolo:YAML, boxes:CSV, masks:DIR or '
+            'cityscapes:DIR.',
         ),
         'dir': Field(
             '', 'Folder of the TFDS datasets; empty: the default folder of TFDS.'

@@ -7,6 +7,8 @@ import numpy as np
 
 # The label of pixels that neither train nor count.
 IGNORED = 255
+# The name of the class of pixels without an object.
+BACKGROUND = 'background'
 
 # Nested dicts of arrays.
 Tree = Any

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import Example
+from jaxvision.core.types import BACKGROUND, Example
 from jaxvision.data import (
     boxes_checks,
     class_names,
@@ -31,7 +31,7 @@ from jaxvision.data.protocol import (
     Unreadable,
     fingerprint,
 )
-from jaxvision.data.segmentations import BACKGROUND, Segmentation, Shapes
+from jaxvision.data.segmentations import Segmentation, Shapes
 from jaxvision.data.split_names import SPLITS
 
 # Of objects in a label map: 0 is the background, and 255 is ignored.

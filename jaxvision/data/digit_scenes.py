@@ -6,7 +6,7 @@ import functools
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from jaxvision.core.types import Example
+from jaxvision.core.types import BACKGROUND, Example
 from jaxvision.data import digit_captions
 from jaxvision.data.composed import Composed, Digits
 from jaxvision.data.protocol import SourceInfo
@@ -84,7 +84,7 @@ def make(configuration: str, data_dir: str = '') -> Composed:
         image_shape=(side, side, 3),
         multi_label=False,
         fingerprint='',
-        semantic_names=('background', *digit_captions.DIGITS),
+        semantic_names=(BACKGROUND, *digit_captions.DIGITS),
         holds=(
             'image',
             'captions',

@@ -23,12 +23,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import IGNORED
+from jaxvision.core.types import BACKGROUND, IGNORED
 from jaxvision.data.labelled_files import count, some
 from jaxvision.data.masks_reading import Kind, StoredMask
 from jaxvision.data.masks_table import NAME, OBJECTS, ClassTable
 from jaxvision.data.protocol import Unreadable
-from jaxvision.data.segmentations import BACKGROUND
 
 OBJECT = 'object'
 _MOST_CLASSES = 255

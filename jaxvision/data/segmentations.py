@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Int, UInt8
 from jaxvision.core.types import IGNORED, Json, Value
 from jaxvision.data.annotation_files import as_list, as_object, number
 
-BACKGROUND = 'background'
 # pycocotools follows an outline in fifths of a pixel, and does not check its memory.
 _MOST_COORDINATE = 1e5  # pixels
 _MOST_OUTLINE = 4e6  # pixels

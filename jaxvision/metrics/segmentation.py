@@ -16,12 +16,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.types import IGNORED, MetricValues, Records
+from jaxvision.core.types import BACKGROUND, IGNORED, MetricValues, Records
 
 # Classes up to which each one has its IoU in `summarize`.
 MOST_CLASSES = 32
-# `summarize` leaves a class of this name out of the mean Dice coefficient.
-BACKGROUND = 'background'
 
 LabelMap = Integer[np.ndarray, 'h w']
 # Its shape is compared with that of the labels.

@@ -20,8 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
-from jaxvision.core.types import IGNORED, MetricValues, Records
-from jaxvision.metrics.segmentation import BACKGROUND
+from jaxvision.core.types import BACKGROUND, IGNORED, MetricValues, Records
 
 # The metrics of `summarize`.
 NAMES = ('hd95', 'asd', 'nsd')

@@ -120,12 +120,12 @@ class Run(SavedRun):
     @functools.cached_property
     def evaluate(self) -> dict[str, Evaluate]:
         """The compiled maps by name: `(state, batch) -> records, 'index' and 'present'`."""
-        compiled = {}
-        for name, evaluation in self.task.evaluations.items():
-            compiled[name] = sharding.compile_evaluate(
+        return {
+            name: sharding.compile_evaluate(
                 evaluation.evaluate, self.mesh, self.shapes, not evaluation.compact
             )
-        return compiled
+            for name, evaluation in self.task.evaluations.items()
+        }
 
     def abstract_batch(self) -> Batch:
         """The global training batch as {name: shape, dtype, sharding}, no arrays."""
@@ -253,9 +253,9 @@ def _open_origin(config: Config, source: Path) -> init_from.Origin:
     """Read a run or a weights file for `train.init_from`."""
     if source.is_file():
         family = flax_variables.model_of_weights(config)
-        license = weights_file.identify(source, family).format.license
-        if license:
-            processes.say(f'{source}: {license}')
+        identity = weights_file.identify(source, family)
+        if identity.format.license:
+            processes.say(f'{source}: {identity.format.license}')
         return init_from.Origin(*flax_variables.of_run(config, source))
     run = open_saved(source)
     return init_from.Origin(run.restore('last').variables, run.spec.names)
