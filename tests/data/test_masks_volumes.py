@@ -66,7 +66,7 @@ def test_the_axes_of_the_file_do_not_matter(tmp_path, axes):
     image, labels = labelled()
     path = save(tmp_path / f'{axes}.nii.gz', labels, axes)
     header = volumes.read_header(path)
-    assert header == volumes.Header((3, 4, 5), (0.75, 0.5), 2.0)
+    assert header == volumes.Header((3, 4, 5), (0.75, 0.5))
     slices = volumes.labels(path, '')
     for x, y, z in itertools.product(*map(range, SHAPE)):
         assert slices[z, SHAPE[1] - 1 - y, SHAPE[0] - 1 - x] == labels[x, y, z]
@@ -204,3 +204,14 @@ def test_without_nibabel_the_extra_is_named(tmp_path, monkeypatch):
         UserError, match=r"Install the extra `medical`: pip install -e '\.\[med"
     ):
         opened(f'masks:{tmp_path}')
+
+
+@pytest.mark.parametrize('kept_bytes', [0, 10, 150])
+def test_a_truncated_file_of_the_cache_is_written_again(tmp_path, cache, kept_bytes):
+    write_volume(tmp_path, 'a')
+    path = tmp_path / 'images' / 'a.nii.gz'
+    expected = np.array(volumes.image(path, ''))
+    (file,) = cache.iterdir()
+    file.write_bytes(file.read_bytes()[:kept_bytes])
+    np.testing.assert_array_equal(volumes.image(path, ''), expected)
+    np.testing.assert_array_equal(np.load(file), expected)

@@ -141,3 +141,10 @@ def test_label_colours_are_those_of_the_palette_but_for_ignored_pixels():
     np.testing.assert_array_equal(colors[: viz.IGNORED], viz.palette(255))
     assert tuple(colors[viz.IGNORED]) == viz.IGNORED_COLOR
     assert len(np.unique(colors, axis=0)) == 256
+
+
+@pytest.mark.parametrize(
+    ('first', 'expected'), [('Background', (0,)), ('void', (0,)), ('road', ())]
+)
+def test_only_a_first_class_that_is_called_a_background_is_hidden(first, expected):
+    assert viz.hidden_classes((first, 'background')) == expected
