@@ -265,7 +265,7 @@ def test_a_task_without_a_predictor_is_an_error_that_shows_how_to_declare_one(
     code, _, err, _ = main('--workdir', trained, digits[0])
     assert code == 2 and err.count('\n') == 1
     assert "its task has predictor='none'" in err
-    assert "'image', 'detector', 'restoration', 'video', 'generator'" in err
+    assert "'image', 'detector', 'segmenter', 'restoration'" in err
     assert "Task(predictor='image', ...)" in err
 
 
@@ -313,7 +313,7 @@ def test_every_argument_belongs_to_one_predictor_and_is_in_the_help(capsys):
         fields = dataclasses.fields(module.Options)
         assert arguments == [field.name for field in fields]
         owned += arguments
-    assert len(set(owned)) == len(owned) == 13
+    assert len(set(owned)) == len(owned) == 19
     assert all(f'--{name} ' in text for name in owned)
 
 
