@@ -29,6 +29,7 @@ ResizeRule = Literal[
     'central_square',
     'shorter_side',
     'bounded',
+    'unpadded',
 ]
 _RESIZED = {
     'none': 'not resized',
@@ -39,7 +40,10 @@ _RESIZED = {
     'center_crop': 'the central 7/8 of the shorter side',
     'central_square': 'the central square',
     'bounded': 'resized between a shorter and a longer side',
+    'unpadded': 'resized between a shorter and a longer side, without padding',
 }
+# The rules by which the canvas depends on the image.
+_SIZES_OF_IMAGES = ('bounded', 'unpadded')
 # An instance of the frozen dataclass `Details` of a task, or None.
 Details = Any
 # `(task) -> the type of its details, or None`
@@ -71,8 +75,8 @@ class Preprocessing:
     """Resize, crop and normalisation of an image before the network.
 
     Attributes:
-        size: (height, width) of the network input, in pixels. For 'bounded': (the shorter side,
-            most pixels of the longer one).
+        size: (height, width) of the network input, in pixels. For 'bounded' and 'unpadded':
+            (the shorter side, most pixels of the longer one).
         resize: rule for images of another size. 'none': all images of the dataset have
             the size, and other images are stretched.
             'letterbox': the largest size with the same aspect ratio, grey around it.
@@ -84,7 +88,8 @@ class Preprocessing:
             'shorter_side': the shorter side becomes `shorter`, then the centre is
             cropped. 'bounded': resize without antialiasing between the two sides of
             `size`, on a canvas that the image alone determines, with the mean to the
-            right and below.
+            right and below. 'unpadded': resize between the two sides by Pillow's
+            bilinear filter, which antialiases; the canvas is the resized image.
         shorter: for 'shorter_side' only: the shorter side before the crop, in pixels;
             0: stretch the whole image without a crop.
         interpolation: 'bilinear' or 'bicubic', for 'shorter_side' only; otherwise ''.
@@ -137,12 +142,12 @@ class Preprocessing:
     @property
     def fixes_canvas(self) -> bool:
         """Whether all images get a canvas of one size."""
-        return self.resize != 'bounded'
+        return self.resize not in _SIZES_OF_IMAGES
 
     def describe(self) -> str:
         """Describe the preprocessing in one line, for the screen."""
         height, width = self.size
-        if self.resize == 'bounded':
+        if not self.fixes_canvas:
             text = f'shorter side to {height}, longer side to at most {width}'
         elif self.shorter:
             text = (

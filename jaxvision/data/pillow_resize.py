@@ -31,8 +31,6 @@ def resize_then_crop(
     Raises:
         Unreadable: The image is damaged, in no known format, or too large.
     """
-    from PIL import Image
-
     pixels = decode(image, channels)
     if shorter:
         pixels = _middle(pixels)
@@ -43,13 +41,30 @@ def resize_then_crop(
     else:
         height = size
         width = size
-    whole = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-    method = Image.Resampling[interpolation.upper()]
-    resized = np.asarray(whole.resize((width, height), method))
-    resized = resized.reshape(height, width, channels)
+    resized = resize(pixels, height, width, interpolation)
     top = round((height - size) / 2)
     left = round((width - size) / 2)
     return resized[top : top + size, left : left + size]
+
+
+def resize(
+    pixels: Pixels, height: int, width: int, interpolation: str
+) -> UInt8[np.ndarray, 'height width c']:
+    """Resize an image by a filter of Pillow, which antialiases.
+
+    Args:
+        pixels: uint8 [H, W, C] with 1 or 3 channels.
+        height: of the result, pixels.
+        width: of the result, pixels.
+        interpolation: 'bilinear' or 'bicubic'.
+    """
+    from PIL import Image
+
+    channels = pixels.shape[2]
+    whole = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    method = Image.Resampling[interpolation.upper()]
+    resized = np.asarray(whole.resize((width, height), method))
+    return resized.reshape(height, width, channels)
 
 
 def _middle(pixels: Pixels) -> UInt8[np.ndarray, 'h2 w2 c']:

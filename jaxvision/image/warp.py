@@ -154,6 +154,28 @@ def top_left(source: Size, target: Size) -> Warp:
     return Warp(matrix, target)
 
 
+def unpadded(source: Size, limits: Size) -> Warp:
+    """Resize an image between a shorter and a longer side, as torchvision's segmenters do.
+
+    The shorter side gets its limit, and the longer one is rounded down. If it would exceed
+    its own limit, it gets this limit instead.
+
+    Args:
+        source: (height, width) of the image, pixels.
+        limits: (the shorter side, most pixels of the longer one).
+    """
+    shorter = min(source)
+    longer = max(source)
+    short_side = limits[0]
+    long_side = int(short_side * longer / shorter)
+    if long_side > limits[1]:
+        long_side = limits[1]
+        short_side = max(int(long_side * shorter / longer), 1)
+    is_high = source[0] > source[1]
+    size = (long_side, short_side) if is_high else (short_side, long_side)
+    return Warp.resize(source, size)
+
+
 def _fitting_scale(source: Size, target: Size) -> float:
     """The largest factor at which an image fits on a canvas."""
     return min(target[0] / source[0], target[1] / source[1])

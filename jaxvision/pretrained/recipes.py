@@ -61,13 +61,15 @@ class BoundedRecipe(Recipe):
     """The preprocessing of a detector or a segmenter whose canvas depends on the image.
 
     The shorter side of an image is resized to `size`, or to less, so that the longer
-    one has at most `longest` pixels. `crop`, `interpolation` and `resize` are not used.
+    one has at most `longest` pixels. `crop` and `interpolation` are not used.
 
     Attributes:
         longest: most pixels of the longer side.
+        resize: 'bounded', or 'unpadded' with antialiasing, see `Preprocessing`.
     """
 
     longest: int = 1333
+    resize: ResizeRule = 'bounded'
 
     def at(self, size: int) -> 'BoundedRecipe':
         """Copy the recipe for another shorter side, and scale `longest` with it."""
@@ -78,7 +80,7 @@ class BoundedRecipe(Recipe):
         """Convert the recipe to the preprocessing of a spec."""
         return Preprocessing(
             size=(self.size, self.longest),
-            resize='bounded',
+            resize=self.resize,
             mean=self.mean,
             std=self.std,
             recipe=self.name,
@@ -110,7 +112,11 @@ def _torchvision() -> list[Recipe]:
         recipes.append(Recipe(name, crop=size / shorter, interpolation='bicubic'))
     recipes.append(BoundedRecipe('torchvision_detection', size=800, longest=1333))
     # torchvision does not bound the longer side.
-    recipes.append(BoundedRecipe('torchvision_segmentation', size=520, longest=8320))
+    recipes.append(
+        BoundedRecipe(
+            'torchvision_segmentation', size=520, longest=8320, resize='unpadded'
+        )
+    )
     return recipes
 
 

@@ -105,7 +105,7 @@ def schedule(name: str, peak: float, total: int, warmup: int = 0) -> Schedule:
     if warmup >= total:
         raise UserError(
             f'optimizer.warmup is {warmup} steps: expected fewer than the {total} steps of '
-            'the run'
+            'the run. Set a shorter optimizer.warmup, or more train.steps.'
         )
     if name == 'one_cycle':
         return optax.cosine_onecycle_schedule(total, peak, warmup / total or 0.3)

@@ -209,7 +209,7 @@ def test_the_names_of_larger_segformers_tell_their_size(path, size):
 
 def test_recipes_of_segmenters():
     bounded = recipes.named('torchvision_segmentation').preprocessing()
-    assert bounded.resize == 'bounded' and bounded.size[0] == 520
+    assert (bounded.resize, bounded.size) == ('unpadded', (520, 8320))
     stretched = recipes.named('segformer').preprocessing()
     assert (stretched.size, stretched.shorter) == ((512, 512), 0)
     assert stretched.mean == bounded.mean == (0.485, 0.456, 0.406)

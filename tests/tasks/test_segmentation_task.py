@@ -304,6 +304,7 @@ def test_every_loss_is_a_term_and_contours_are_measured(few, tmp_path):
     'override, message',
     [
         ('task.loss.class_weights=1,2', 'expected 11 numbers'),
+        ('task.loss.class_weights=0,0,0,0,0,0,0,0,0,0,0', 'not all 0'),
         ('task.augment.part=99', 'expected at most the shorter side'),
         ('data.source=digits', 'this task needs semantic'),
         ('model.name=cnn', 'expected a segmentation network'),
@@ -312,3 +313,15 @@ def test_every_loss_is_a_term_and_contours_are_measured(few, tmp_path):
 def test_a_wrong_source_or_model_is_refused(override, message, tmp_path):
     with pytest.raises(UserError, match=message):
         run.begin(small(override), tmp_path)
+
+
+def test_class_weights_allow_a_comparison_with_one_more_class():
+    """A run finds which pretrained parameters depend on the classes by one more of them."""
+    config = small('task.loss.class_weights=1,2')
+    spec = small_spec(config)
+    for version in (spec, spec.with_another_name()):
+        built = task.make(config, version)
+        batch = {'image': np.zeros((1, 32, 48, 3), np.uint8)}
+        state = jax.eval_shape(built.init, jax.random.key(0), batch)
+        outputs = jax.eval_shape(built.predict, state.variables, batch)
+        assert outputs['probabilities'].shape[-1] == len(version.class_names)

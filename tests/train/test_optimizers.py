@@ -62,7 +62,7 @@ def test_schedules_at_points_by_hand(name, warmup, points):
 def test_a_warmup_as_long_as_the_run_and_an_unknown_schedule_are_refused():
     with pytest.raises(
         UserError,
-        match='optimizer.warmup is 100 steps: expected fewer than the 100 steps',
+        match='expected fewer than the 100 steps of the run. Set a shorter optimizer.warmup',
     ):
         optimizers.schedule('cosine', 1.0, 100, 100)
     with pytest.raises(UserError, match="schedule='cosin'.*Did you mean 'cosine'"):

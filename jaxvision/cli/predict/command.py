@@ -13,6 +13,7 @@ examples:
   jaxvision predict --workdir runs/few_shot --support classes/ photo.jpg scans/
   jaxvision predict --weights resnet50.pth --model resnet:50 photo.jpg
   jaxvision predict --weights resnet50.pth --model resnet:50 --support classes/ photo.jpg
+  jaxvision predict --weights fcn_resnet50_coco-1167a1af.pth --model fcn:resnet50 photo.jpg
 
 A folder stands for all files below it, without hidden files and folders that this program wrote.
 The command prints a table. OUT gets predictions.json, with an entry for every file, and pictures.
@@ -106,7 +107,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         '--weights',
         metavar='FILE',
         default=None,
-        help='weights pretrained on ImageNet: .pth, .safetensors, .npz or .h5. Keep the '
+        help='pretrained weights: .pth, .safetensors, .npz or .h5. Keep the '
         "original file name of timm's tf_efficientnet and of torchvision's IMAGENET1K_V2",
     )
     parser.add_argument(

@@ -17,6 +17,8 @@ from jaxvision.models import BY_FOLDER
 from jaxvision.pretrained.weights_file import Identity
 
 OWNER = '--weights'
+# {task: folder of its models}; other models are classifiers.
+_FOLDERS = {'detection': 'detectors', 'segmentation': 'segmenters'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def open_weights(file: str, options: Options, by_support: bool = False) -> Model:
-    """Open pretrained weights as a classifier or a detector.
+    """Open pretrained weights as a classifier, a detector or a segmenter.
 
     A line on stdout names the file, the model and the preprocessing.
     JAX is configured for the whole process.
@@ -70,7 +72,7 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
     Raises:
         UserError: The file is missing, damaged or belongs to another model, or
             `options` name an unknown model or recipe or a size below 1. Or `by_support`
-            is set for a detector. Or a classifier has no head and `by_support` is
+            is set for weights of no classifier. Or a classifier has no head and `by_support` is
             False.
     """
     from jaxvision.core import config as configs
@@ -86,8 +88,9 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
     if size < 1:
         raise UserError(f'--image_size={size}: expected a whole number >= 1.')
     task = 'classification'
-    if family in BY_FOLDER['detectors']:
-        task = 'detection'
+    for kind, folder in _FOLDERS.items():
+        if family in BY_FOLDER[folder]:
+            task = kind
     if by_support:
         task = _few_shot_task(options.model, task)
     config = configs.default(task)
@@ -109,6 +112,8 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
         return _open(file, config, _few_shot_spec(preprocessing), features)
     if task == 'detection':
         return _open(file, config, _detector_spec(preprocessing, identity), leaves)
+    if task == 'segmentation':
+        return _open(file, config, _segmenter_spec(preprocessing, identity), leaves)
     return _open(file, config, _classifier_spec(preprocessing, leaves), leaves)
 
 
@@ -116,7 +121,7 @@ def _few_shot_task(model: str, task: str) -> str:
     if task == 'classification':
         return 'few_shot'
     raise UserError(
-        f'--support: expected weights of a classifier, and {model} is a detector. Remove '
+        f'--support: expected weights of a classifier, and {model} is none. Remove '
         '--support.'
     )
 
@@ -139,6 +144,19 @@ def _detector_spec(preprocessing: Preprocessing, identity: Identity) -> Spec:
         preprocessing=preprocessing,
         examples=1,
         details=details,
+    )
+
+
+def _segmenter_spec(preprocessing: Preprocessing, identity: Identity) -> Spec:
+    """The spec of a published segmenter, whose outputs are its classes."""
+    from jaxvision.tasks.segmentation import preparation
+
+    return Spec(
+        inputs={'image': ArraySpec((*preprocessing.size, 3))},
+        targets=preparation.targets(preprocessing.size, with_objects=False),
+        class_names=identity.classes.names,
+        preprocessing=preprocessing,
+        examples=1,
     )
 
 

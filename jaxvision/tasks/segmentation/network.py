@@ -238,15 +238,18 @@ def parse_weights(text: str, number: int) -> list[float]:
     """Read `task.loss.class_weights`, a factor for each of `number` classes.
 
     Raises:
-        UserError: There is another number of factors, or one is no number of at least 0.
+        UserError: There is another number of factors, or one is no number of at least 0,
+            or all are 0.
     """
     try:
         weights = [float(part) for part in text.split(',')]
     except ValueError:
         weights = []
-    if len(weights) != number or not all(0 <= weight < math.inf for weight in weights):
+    are_factors = all(0 <= weight < math.inf for weight in weights) and any(weights)
+    if len(weights) != number or not are_factors:
         raise UserError(
-            f'task.loss.class_weights={text!r}: expected {number} numbers of at least 0 '
-            'with commas between them. Give one for each class, or leave it empty.'
+            f'task.loss.class_weights={text!r}: expected {number} numbers of at least 0, '
+            'not all 0, with commas between them. Give one for each class, or leave it '
+            'empty.'
         )
     return weights

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.types import IGNORED, Example, Prepare
@@ -73,11 +74,20 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
 
     The result has only 'image' (uint8), 'warp', 'original_size' and, if the example has
     'semantic', the other arrays of `targets`.
+
+    Raises:
+        UserError: The preprocessing cuts images, or is one of detectors alone.
     """
     size = spec.preprocessing.size
     rule = spec.preprocessing.resize
     channels = spec.inputs['image'].shape[2]
     augment = config.task.augment
+    if rule not in placement.WARPS or spec.preprocessing.shorter:
+        raise UserError(
+            f'--recipe={spec.preprocessing.recipe}: expected a recipe of segmenters, which '
+            'shows whole images, such as torchvision_segmentation or segformer. Choose '
+            'another recipe, or remove --recipe.'
+        )
 
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
         pixels = decode.decode(example['image'], channels)

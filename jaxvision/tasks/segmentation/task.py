@@ -66,7 +66,8 @@ def describe(config: Config, source: Source) -> Spec:
 
     Raises:
         UserError: The source has no images with label maps, or no objects where
-            `task.objects` asks for them, or the images do not fit the pretrained weights.
+            `task.objects` asks for them, or the images do not fit the pretrained weights,
+            or there is another number of class weights than of classes.
     """
     info = source.info
     info.check_holds('image', 'semantic')
@@ -75,6 +76,9 @@ def describe(config: Config, source: Source) -> Spec:
             f'task.objects=True: expected a dataset with instances or masks, but '
             f'{info.name} holds {", ".join(info.holds)}. Set task.objects=False.'
         )
+    weights = config.task.loss.class_weights
+    if weights:
+        network.parse_weights(weights, len(info.semantic_names))
     own = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, 'letterbox'
     )
@@ -162,9 +166,6 @@ def _check(config: Config, spec: Spec) -> None:
             f'task.augment.part={config.task.augment.part}: expected at most the shorter '
             f'side of the images, {height}x{width} pixels. Choose a smaller part.'
         )
-    weights = config.task.loss.class_weights
-    if weights:
-        network.parse_weights(weights, len(spec.class_names))
     is_square = height == width or config.task.augment.part
     if config.task.augment.turn and not is_square:
         raise UserError(

@@ -50,6 +50,8 @@ WARPS = {
     'top_left': warp.top_left,
     # Stretched, as published detectors without a crop see images.
     'shorter_side': Warp.resize,
+    # Published segmenters see the image itself, between two sides.
+    'unpadded': warp.unpadded,
 }
 
 
@@ -59,8 +61,10 @@ def by_rule(rule: str, pixels: Pixels, target: Size) -> tuple[Warp, Pixels]:
     Args:
         rule: 'letterbox' or 'none' puts the image in the centre, 'top_left' in that
             corner. 'shorter_side' stretches it to a square canvas, with Pillow.
+            'unpadded' resizes it between two sides, with Pillow.
         pixels: the image, uint8 [H, W, C].
-        target: (height, width) of the canvas, pixels.
+        target: (height, width) of the canvas, pixels. For 'unpadded': (the shorter side,
+            most pixels of the longer one).
 
     Returns:
         (the map from the image to the canvas, the canvas, grey around the image).
@@ -70,6 +74,8 @@ def by_rule(rule: str, pixels: Pixels, target: Size) -> tuple[Warp, Pixels]:
         return map_, at_top_left(map_, pixels)
     if rule == 'shorter_side':
         return map_, stretched(pixels, target[0])
+    if rule == 'unpadded':
+        return map_, pillow_resize.resize(pixels, *map_.size, 'bilinear')
     return map_, apply(map_, pixels)
 
 
