@@ -305,6 +305,7 @@ def test_every_loss_is_a_term_and_contours_are_measured(few, tmp_path):
     [
         ('task.loss.class_weights=1,2', 'expected 11 numbers'),
         ('task.loss.class_weights=0,0,0,0,0,0,0,0,0,0,0', 'not all 0'),
+        ('task.loss.cross_entropy=0 task.loss.dice=0', 'task.loss: expected a weight'),
         ('task.augment.part=99', 'expected at most the shorter side'),
         ('data.source=digits', 'this task needs semantic'),
         ('model.name=cnn', 'expected a segmentation network'),
@@ -312,7 +313,7 @@ def test_every_loss_is_a_term_and_contours_are_measured(few, tmp_path):
 )
 def test_a_wrong_source_or_model_is_refused(override, message, tmp_path):
     with pytest.raises(UserError, match=message):
-        run.begin(small(override), tmp_path)
+        run.begin(small(*override.split()), tmp_path)
 
 
 def test_class_weights_allow_a_comparison_with_one_more_class():

@@ -107,6 +107,11 @@ def open_weights(file: str, options: Options, by_support: bool = False) -> Model
     print(f'{file}: {family} by {publisher}; preprocessing: {preprocessing.describe()}')
     if identity.format.license:
         print(f'{file}: {identity.format.license}')
+    if task in ('classification', 'few_shot') and recipe.resize != 'shorter_side':
+        raise UserError(
+            f'--recipe={recipe.name}: expected a recipe of classifiers, and {options.model} '
+            'is one. Choose another recipe, or remove --recipe.'
+        )
     if by_support:
         features = _without_head(leaves)
         return _open(file, config, _few_shot_spec(preprocessing), features)

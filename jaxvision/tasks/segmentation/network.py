@@ -57,6 +57,8 @@ LOSSES: dict[str, Callable[..., losses.Loss]] = {
     'tversky': losses.tversky,
     'lovasz': losses.lovasz,
 }
+# All losses that teach the classes.
+CLASS_LOSSES = (*LOSSES, 'boundary')
 
 # The maps of objects, and how often a pixel counts where the target is 1. Borders are rare.
 OBJECT_MAPS = {'center': 1.0, 'border': 10.0}

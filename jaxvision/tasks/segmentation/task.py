@@ -170,7 +170,13 @@ def _check(config: Config, spec: Spec) -> None:
     if config.task.augment.turn and not is_square:
         raise UserError(
             f'task.augment.turn=True: expected square images, not {height}x{width}. Set '
-            'task.augment.turn=False, or data.image_size to a number above 0.'
+            f'task.augment.turn=False, data.image_size below {max(height, width)}, or the '
+            'side of a square part as task.augment.part.'
+        )
+    if not any(config.task.loss[name] for name in network.CLASS_LOSSES):
+        raise UserError(
+            f'task.loss: expected a weight above 0 of at least one of '
+            f'{", ".join(network.CLASS_LOSSES)}, and all are 0. Set task.loss.dice=1.'
         )
 
 

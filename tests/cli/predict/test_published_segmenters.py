@@ -138,3 +138,10 @@ def test_a_recipe_that_cuts_images_is_refused(open_file, recipe):
     options = weights.Options(model=f'fcn:{VARIANT}', recipe=recipe)
     with pytest.raises(UserError, match=f'--recipe={recipe}: expected a recipe of seg'):
         weights.open_weights(open_file('torchvision_segmentation'), options)
+
+
+def test_a_classifier_refuses_the_recipe_of_segmenters(open_file):
+    file = open_file('torchvision')
+    options = weights.Options(model='resnet:18', recipe='torchvision_segmentation')
+    with pytest.raises(UserError, match='expected a recipe of classifiers'):
+        weights.open_weights(file, options)
