@@ -75,7 +75,8 @@ def by_rule(rule: str, pixels: Pixels, target: Size) -> tuple[Warp, Pixels]:
     if rule == 'shorter_side':
         return map_, stretched(pixels, target[0])
     if rule == 'unpadded':
-        return map_, pillow_resize.resize(pixels, *map_.size, 'bilinear')
+        height, width = map_.size
+        return map_, pillow_resize.resize(pixels, height, width, 'bilinear')
     return map_, apply(map_, pixels)
 
 
