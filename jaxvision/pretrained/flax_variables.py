@@ -127,6 +127,20 @@ def of_run(config: ConfigDict, file: Path) -> tuple[Tree, tuple[str, ...]]:
     return as_network(nest(weights.leaves)), weights.identity.classes.names
 
 
+def license_of(config: ConfigDict, file: Path) -> str:
+    """The licence of pretrained weights, if it restricts their use; otherwise ''.
+
+    Args:
+        config: the config of the run, with the model of the weights.
+        file: the weights file.
+
+    Raises:
+        UserError: The file is damaged, or its weights are of another model.
+    """
+    identity = weights_file.identify(file, model_of_weights(config))
+    return identity.format.license
+
+
 def model_of_weights(config: ConfigDict) -> str:
     """Name the model that pretrained weights are for: a detector's is its backbone.
 

@@ -19,7 +19,7 @@ from jaxvision.core.task import Evaluate, Update
 from jaxvision.core.trees import content_hash
 from jaxvision.core.types import Batch, NetworkTrees
 from jaxvision.data import summary
-from jaxvision.pretrained import flax_variables, weights_file
+from jaxvision.pretrained import flax_variables
 from jaxvision.train import (
     auxiliary,
     checkpoints,
@@ -121,9 +121,7 @@ class Run(SavedRun):
     def evaluate(self) -> dict[str, Evaluate]:
         """The compiled maps by name: `(state, batch) -> records, 'index' and 'present'`."""
         return {
-            name: sharding.compile_evaluate(
-                evaluation.evaluate, self.mesh, self.shapes, not evaluation.compact
-            )
+            name: sharding.compile_evaluation(evaluation, self.mesh, self.shapes)
             for name, evaluation in self.task.evaluations.items()
         }
 
@@ -252,10 +250,9 @@ def _first_run(
 def _open_origin(config: Config, source: Path) -> init_from.Origin:
     """Read a run or a weights file for `train.init_from`."""
     if source.is_file():
-        family = flax_variables.model_of_weights(config)
-        identity = weights_file.identify(source, family)
-        if identity.format.license:
-            processes.say(f'{source}: {identity.format.license}')
+        terms = flax_variables.license_of(config, source)
+        if terms:
+            processes.say(f'{source}: {terms}')
         return init_from.Origin(*flax_variables.of_run(config, source))
     run = open_saved(source)
     return init_from.Origin(run.restore('last').variables, run.spec.names)

@@ -18,7 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxvision.core.errors import UserError
-from jaxvision.core.task import Evaluate, Update
+from jaxvision.core.task import Evaluate, Evaluation, Update
 from jaxvision.core.types import Batch, Records, Tree
 from jaxvision.train.update import REPLICAS
 
@@ -209,6 +209,18 @@ def compile_evaluate(
         in_shardings=(place(mesh, state), split(mesh)),
         out_shardings=replicated(mesh) if is_replicated else split(mesh),
     )
+
+
+def compile_evaluation(evaluation: Evaluation, mesh: Mesh, state: Tree) -> Evaluate:
+    """Compile the map of an evaluation, whose compact records stay on their process.
+
+    Args:
+        evaluation: with the map `evaluate`.
+        mesh: the devices.
+        state: a state, or its shapes.
+    """
+    is_replicated = evaluation.compact is None
+    return compile_evaluate(evaluation.evaluate, mesh, state, is_replicated)
 
 
 def local_rows(records: Batch) -> Records:
