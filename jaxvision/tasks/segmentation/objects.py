@@ -11,11 +11,11 @@ Probability = Float[np.ndarray, 'h w']
 Foreground = Bool[np.ndarray, 'h w']
 
 # How much the centrality falls between the centres of two objects, at least.
-RISE = 0.1
+RISE = 0.2
 # Side of the window in which two objects make a border, pixels.
 _WINDOW = 3
 # Smaller objects are left out, pixels of the original image.
-LEAST_AREA = 8
+LEAST_AREA = 20
 
 
 def instances_of(example: Example) -> Instances:
