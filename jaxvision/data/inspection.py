@@ -156,6 +156,7 @@ def inspect(
             in_validation = _pairs(
                 looks['validation'], validation, looks[split], source
             )
+        sizes = [look.size for look in looks[split]]
         reports[split] = SplitReport(
             name=source.info.split,
             examples=len(source),
@@ -169,14 +170,10 @@ def inspect(
             in_validation=in_validation,
             near_training=_without(near_training, in_training),
             boxes=boxes_inspection.report_on(
-                source,
-                [look.size for look in looks[split]],
-                cover if split == 'train' else None,
+                source, sizes, cover if split == 'train' else None
             ),
             masks=masks_inspection.report_on(
-                source,
-                [look.size for look in looks[split]],
-                [look.labels for look in looks[split]],
+                source, sizes, [look.labels for look in looks[split]]
             ),
         )
     doubts = []

@@ -272,3 +272,15 @@ def _equalizing_table(levels: Int[Array, 'h w']) -> Int[Array, '256']:
     table = jnp.clip(rounded, 0, 255)
     table = jnp.where(step == 0, jnp.arange(256), table)
     return table.astype(jnp.int32)
+
+
+def random_jitter(key: PRNGKeyArray, image: Image, strength: float) -> Image:
+    """Change colours at random by `random_color_jitter`, with one strength.
+
+    Args:
+        key: random key of the changes.
+        image: [H, W, 1 or 3] in [0, 1].
+        strength: of brightness, contrast and saturation, at least 0. The hue has a
+            quarter of it.
+    """
+    return random_color_jitter(key, image, strength, strength, strength, strength / 4)

@@ -137,7 +137,9 @@ def gather(
         rows = []
         for batch in records:
             local = _in_order(sharding.local_rows(batch))
-            rows += _compact_rows(evaluation.compact, run.sources[split], local)
+            rows += _compact_rows(
+                evaluation.compact, run.sources[split], local, config.threads
+            )
         rows = sorted(processes.gather(rows), key=lambda row: int(row['index']))
         return _stacked(rows, evaluation.ragged)
     return _in_order(_concatenated([jax.device_get(batch) for batch in records]))
@@ -160,7 +162,9 @@ def _in_order(records: Records) -> Records:
     return {name: values[rows] for name, values in records.items()}
 
 
-def compact(evaluation: Evaluation, source: Source, records: Records) -> Records:
+def compact(
+    evaluation: Evaluation, source: Source, records: Records, threads: int = 2
+) -> Records:
     """Make records compact on this process alone.
 
     Args:
@@ -168,17 +172,20 @@ def compact(evaluation: Evaluation, source: Source, records: Records) -> Records
         source: the examples.
         records: arrays [N, ...] as `Evaluation.evaluate` returns them. 'index' holds
             the row of each example in `source`.
+        threads: how many work at once, at least one.
 
     Returns:
         The records that `Evaluation.summarize` takes.
     """
     if not evaluation.compact:
         return records
-    rows = _compact_rows(evaluation.compact, source, records)
+    rows = _compact_rows(evaluation.compact, source, records, threads)
     return _stacked(rows, evaluation.ragged)
 
 
-def _compact_rows(compact: Compact, source: Source, records: Records) -> list[Example]:
+def _compact_rows(
+    compact: Compact, source: Source, records: Records, threads: int
+) -> list[Example]:
     """Make the record of each example compact, with its 'index'."""
 
     def compact_row(place: int) -> Example:
@@ -187,8 +194,8 @@ def _compact_rows(compact: Compact, source: Source, records: Records) -> list[Ex
         annotation = annotation_of(source, int(index))
         return {**compact(record, annotation), 'index': index}
 
-    with ThreadPoolExecutor() as threads:
-        return list(threads.map(compact_row, range(len(records['index']))))
+    with ThreadPoolExecutor(max(threads, 1)) as executor:
+        return list(executor.map(compact_row, range(len(records['index']))))
 
 
 def _stacked(rows: list[Example], ragged: Collection[str]) -> Records:

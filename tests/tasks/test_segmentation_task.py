@@ -140,8 +140,7 @@ def records_of(this, split):
     main = this.task.main
     source = this.sources[split]
     examples = [this.task.prepare(source[row], None) for row in range(8)]
-    names = ('image', *this.spec.targets)
-    batch = {name: np.stack([item[name] for item in examples]) for name in names}
+    batch = {name: np.stack([item[name] for item in examples]) for name in examples[0]}
     batch['index'] = np.arange(8, dtype=np.int32)
     records = jax.jit(main.evaluate)(this.restore('last'), batch)
     return train_evaluation.compact(main, source, jax.device_get(records))
@@ -193,7 +192,9 @@ def test_a_prediction_is_compared_at_the_labels_own_resolution():
 def test_void_pixels_teach_nothing(heart):
     this, _ = heart
     source = this.sources['train']
-    prepared = this.task.prepare(source[0], None)
+    prepared = this.task.prepare(source[0], np.random.default_rng(0))
+    assert prepared.keys() == {'image', *this.spec.targets}
+    assert 'center' not in this.task.prepare(source[0], None)
     batch = {name: value[None] for name, value in prepared.items()}
     batch['index'] = np.zeros(1, np.int32)
     batch['semantic'] = np.full_like(batch['semantic'], IGNORED)

@@ -55,8 +55,8 @@ def head(num_classes: int, param_dtype: DTypeLike, name: str = 'head') -> nn.Den
     """Build the last layer of a segmenter, which computes in the dtype of its parameters.
 
     Its weights start as large as those of other layers. With the small weights of a
-    classifier's head (`layers.head`), features first learn the most common class, and eight
-    scenes of digits are not learned in 200 steps instead of 100.
+    classifier's head (`layers.head`), a network learns the most common class first, and
+    rare classes much later.
 
     Args:
         num_classes: number of logits of a pixel.

@@ -48,13 +48,7 @@ def apply(
         is_flipped = flips(key, index)
         images, boxes = jax.vmap(_flipped)(is_flipped, images, boxes)
     if options.color:
-        jitter = functools.partial(
-            color.random_color_jitter,
-            brightness=options.color,
-            contrast=options.color,
-            saturation=options.color,
-            hue=options.color / 4,
-        )
+        jitter = functools.partial(color.random_jitter, strength=options.color)
         images = jax.vmap(jitter)(example_keys('color'), images)
     return images, boxes
 

@@ -1,44 +1,27 @@
 """The common parts of one-stage and two-stage detectors."""
 
 import dataclasses
-from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxvision.boxes import nms
 from jaxvision.boxes.types import Candidates, Chosen, Classes, Scores, Truth, Valid
-from jaxvision.core import keys
-from jaxvision.core.fields import Config
-from jaxvision.core.spec import Spec
-from jaxvision.core.state import TrainState
-from jaxvision.core.task import Scalars
-from jaxvision.core.types import Batch, Module, Tree
+from jaxvision.core.types import Batch
 from jaxvision.image import color
 from jaxvision.image.types import Size
 from jaxvision.models.types import Images
 from jaxvision.tasks.detection import augmentation
+from jaxvision.tasks.shared.image_network import ImageNetwork
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Detector:
+class Detector(ImageNetwork):
     """A detection network with its preprocessing.
 
     A subclass has `loss`, `predict` and `raw_predict`.
-
-    Attributes:
-        model: a Flax module, `(normalised images) -> (outputs by name, intermediates)`.
-        spec: spec of the run.
-        options: `config.task`.
-        dtype: dtype of the images.
     """
-
-    model: Module
-    spec: Spec
-    options: Config
-    dtype: DTypeLike
 
     @property
     def output_of_class(self) -> Int[np.ndarray, 'k']:
@@ -48,47 +31,6 @@ class Detector:
         """
         outputs = self.spec.details.outputs or range(len(self.spec.class_names))
         return np.array(outputs, int)
-
-    def init(self, key: PRNGKeyArray, batch: Batch) -> tuple[Tree, Tree]:
-        """Initialise (the parameters, the model state) for the shape of `batch['image']`."""
-        images = color.to_float(batch['image'], self.dtype)
-        variables = self.model.init(key, images)
-        return variables.pop('params'), variables
-
-    def normalize(self, images: Float[Array, '...']) -> Float[Array, '...']:
-        """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
-        preprocessing = self.spec.preprocessing
-        return color.normalize(images, preprocessing.mean, preprocessing.std)
-
-    def apply(
-        self,
-        variables: Tree,
-        images: Images,
-        **options: Array | Callable[..., Batch],
-    ) -> tuple[Batch, Scalars]:
-        """The model's (outputs, intermediates), each by name, in inference.
-
-        Args:
-            variables: `TrainState.variables`.
-            images: normalised images.
-            **options: further arguments of the model.
-        """
-        model_variables = {
-            'params': variables['params']['model'],
-            **variables['model_state']['model'],
-        }
-        return self.model.apply(model_variables, images, **options)
-
-    def outputs(
-        self, variables: Tree, inputs: Batch, **options: Array | Callable[..., Batch]
-    ) -> Batch:
-        """The model's outputs by name for `inputs['image']` in [0, 255], in inference.
-
-        `variables` are `TrainState.variables`. `options` are passed to the model.
-        """
-        images = color.to_float(jnp.asarray(inputs['image']), self.dtype)
-        outputs, _ = self.apply(variables, self.normalize(images), **options)
-        return outputs
 
     def augment(
         self, batch: Batch, key: PRNGKeyArray
@@ -108,39 +50,6 @@ class Detector:
             batch['boxes'],
         )
         return self.normalize(images), boxes
-
-    def train(
-        self,
-        params: Tree,
-        state: TrainState,
-        images: Images,
-        batch: Batch,
-        key: PRNGKeyArray,
-        **options: Callable[..., Array] | Callable[..., Batch],
-    ) -> tuple[Batch, Tree]:
-        """Apply the model in training.
-
-        Args:
-            params: parameters of the model.
-            state: train state, with the model state.
-            images: normalised images.
-            batch: with 'index', the row of each example in its split.
-            key: random key of the step.
-            **options: further arguments of the model.
-
-        Returns:
-            (outputs by name, {'model': the new model state}).
-        """
-        model_state = state.model_state['model']
-        (outputs, _), new_state = self.model.apply(
-            {'params': params, **model_state},
-            images,
-            train=True,
-            keys=keys.per_example(keys.stream(key, 'model'), batch['index']),
-            mutable=list(model_state),
-            **options,
-        )
-        return outputs, {'model': new_state}
 
     def select(
         self,

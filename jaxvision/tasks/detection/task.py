@@ -4,15 +4,13 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 
 from jaxvision.boxes import pasting
-from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Preprocessing, Spec
-from jaxvision.core.state import TrainState, create
+from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluation, Network, Task
 from jaxvision.core.types import Batch, Module, Split
 from jaxvision.data.protocol import Source, without
@@ -226,16 +224,6 @@ def make(config: Config, spec: Spec) -> Task:
         ema=config.optimizer.ema,
     )
 
-    def init(key: jax.Array, batch: Batch) -> TrainState:
-        params, model_state = detector.init(keys.stream(key, 'init'), batch)
-        return create(
-            key,
-            {'model': params},
-            {'model': tx},
-            {'model': model_state},
-            ema=config.optimizer.ema,
-        )
-
     def evaluate(state: TrainState, batch: Batch) -> Batch:
         outputs = detector.predict(state.variables, batch)
         return evaluation.record(outputs, batch)
@@ -256,7 +244,7 @@ def make(config: Config, spec: Spec) -> Task:
         main = mask_evaluation.with_masks(main, names, paste)
         best = 'mask_ap'
     return Task(
-        init=init,
+        init=detector.make_init(tx, config.optimizer.ema),
         update=update.with_learning_rate(descend, lr),
         evaluations={'eval': main},
         predict=detector.predict,

@@ -46,13 +46,7 @@ def apply(
         moved = jax.vmap(_random_turn)(example_keys('turn'), moved)
     images = moved.pop('image')
     if options.color:
-        jitter = functools.partial(
-            color.random_color_jitter,
-            brightness=options.color,
-            contrast=options.color,
-            saturation=options.color,
-            hue=options.color / 4,
-        )
+        jitter = functools.partial(color.random_jitter, strength=options.color)
         images = jax.vmap(jitter)(example_keys('color'), images)
     return images, moved
 

@@ -43,7 +43,7 @@ def record(outputs: Batch, batch: Batch) -> Batch:
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Segmentation:
     """The prediction for one image at its original size.
 
     Attributes:
@@ -57,7 +57,7 @@ class Found:
     confidence: Float[np.ndarray, 'h w']
 
 
-def find(prediction: Example, size: Size) -> Found:
+def segment(prediction: Example, size: Size) -> Segmentation:
     """Map a prediction back to the original image, and choose the class of each pixel.
 
     Args:
@@ -71,11 +71,11 @@ def find(prediction: Example, size: Size) -> Found:
     labels = probabilities.argmax(axis=-1).astype(np.uint8)
     confidence = probabilities.max(axis=-1)
     if 'center' not in prediction:
-        return Found(labels, None, confidence)
+        return Segmentation(labels, None, confidence)
     pair = np.stack([prediction['center'], prediction['border']], axis=-1)
     center, border = np.moveaxis(label_maps.to_original(pair, matrix, size), -1, 0)
     separated = objects.separate(1 - probabilities[..., 0], center, border)
-    return Found(labels, separated, confidence)
+    return Segmentation(labels, separated, confidence)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,24 +120,26 @@ class Measures:
             made smaller; otherwise they are empty.
         """
         truth = np.asarray(annotation['semantic'])
-        found = find(record, truth.shape)
+        predicted = segment(record, truth.shape)
         number = len(self.class_names)
-        compacted = {'confusion': metrics.confusion(truth, found.labels, number)}
-        shown = found.labels
+        compacted = {'confusion': metrics.confusion(truth, predicted.labels, number)}
+        shown = predicted.labels
         shown_truth = truth
-        if found.instances is not None:
+        if predicted.instances is not None:
             true_instances = objects.instances_of(annotation)
             is_ignored = truth == IGNORED
-            compacted |= instances.record(true_instances, found.instances, is_ignored)
-            shown = found.instances
+            compacted |= instances.record(
+                true_instances, predicted.instances, is_ignored
+            )
+            shown = predicted.instances
             shown_truth = true_instances
         if self.with_surfaces:
             spacing = annotation.get('spacing', (1.0, 1.0))
             compacted |= surfaces.record(
-                truth, found.labels, number, spacing, self.tolerance
+                truth, predicted.labels, number, spacing, self.tolerance
             )
             compacted[BOUNDARY] = metrics.boundary_f_by_class(
-                truth, found.labels, number
+                truth, predicted.labels, number
             )
         is_shown = record['index'] < _PICTURES
         compacted['shown'] = _smaller(shown, is_shown)

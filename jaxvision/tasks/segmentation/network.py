@@ -7,20 +7,19 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxvision.core import keys
 from jaxvision.core.errors import UserError
-from jaxvision.core.fields import Config, Field, Fields
-from jaxvision.core.spec import Spec
+from jaxvision.core.fields import Field, Fields
 from jaxvision.core.state import TrainState
-from jaxvision.core.types import Batch, Module, Tree
+from jaxvision.core.types import Batch, Tree
 from jaxvision.image import color
+from jaxvision.image.types import Size
 from jaxvision.losses import segmentation as losses
 from jaxvision.models.segmenters import maps
-from jaxvision.models.types import Images, Intermediates, Predictions
+from jaxvision.models.types import Images, Predictions
 from jaxvision.tasks.segmentation import augmentation
+from jaxvision.tasks.shared.image_network import ImageNetwork
 from jaxvision.train import update
 
 Logits = Float[Array, 'b h w k']
@@ -68,22 +67,12 @@ Terms = dict[str, losses.Loss]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Segmenter:
+class Segmenter(ImageNetwork):
     """A segmentation network with its preprocessing.
 
-    Attributes:
-        model: a Flax module, `(normalised images) -> (outputs by name, intermediates)`.
-            The last two of its logits are those of centre and border, if the run has
-            objects.
-        spec: spec of the run.
-        options: `config.task`.
-        dtype: dtype of the images.
+    If the run has objects, the last two of the model's logits are those of centre and
+    border.
     """
-
-    model: Module
-    spec: Spec
-    options: Config
-    dtype: DTypeLike
 
     @property
     def class_weights(self) -> Float[Array, 'k'] | None:
@@ -98,32 +87,6 @@ class Segmenter:
         """Whether the network predicts centres and borders of objects."""
         return 'center' in self.spec.targets
 
-    def init(self, key: PRNGKeyArray, batch: Batch) -> tuple[Tree, Tree]:
-        """Initialise (the parameters, the model state) for the shape of `batch['image']`."""
-        images = color.to_float(batch['image'], self.dtype)
-        variables = self.model.init(key, images)
-        return variables.pop('params'), variables
-
-    def normalize(self, images: Float[Array, '...']) -> Float[Array, '...']:
-        """Normalise pixels in [0, 1] by the preprocessing's mean and std."""
-        preprocessing = self.spec.preprocessing
-        return color.normalize(images, preprocessing.mean, preprocessing.std)
-
-    def apply(
-        self, variables: Tree, images: Images
-    ) -> tuple[Predictions, Intermediates]:
-        """The model's (outputs, intermediates), each by name, in inference.
-
-        Args:
-            variables: `TrainState.variables`.
-            images: normalised images.
-        """
-        model_variables = {
-            'params': variables['params']['model'],
-            **variables['model_state']['model'],
-        }
-        return self.model.apply(model_variables, images)
-
     def loss(
         self, params: Tree, state: TrainState, batch: Batch, key: jax.Array
     ) -> update.TermsAndAux:
@@ -133,8 +96,8 @@ class Segmenter:
         objects, 'center' and 'border' are sigmoid cross-entropies.
         """
         images, targets = self._augmented(batch, key)
-        outputs, model_state = self._train(params, state, images, batch, key)
-        outputs = at_size_of(images, outputs)
+        outputs, model_state = self.train(params, state, images, batch, key)
+        outputs = at_size(outputs, images.shape[1:3])
         terms = self._class_terms(outputs, targets)
         if self.has_objects:
             terms |= self._object_terms(outputs['logits'], targets)
@@ -194,34 +157,14 @@ class Segmenter:
         )
         return self.normalize(images), targets
 
-    def _train(
-        self,
-        params: Tree,
-        state: TrainState,
-        images: Images,
-        batch: Batch,
-        key: PRNGKeyArray,
-    ) -> tuple[Predictions, Tree]:
-        """Apply the model in training; the result is (outputs, the new model state)."""
-        model_state = state.model_state['model']
-        (outputs, _), new_state = self.model.apply(
-            {'params': params, **model_state},
-            images,
-            train=True,
-            keys=keys.per_example(keys.stream(key, 'model'), batch['index']),
-            mutable=list(model_state),
-        )
-        return outputs, {'model': new_state}
-
     def predict(self, variables: Tree, inputs: Batch) -> Batch:
         """Predict the class of each pixel of `inputs['image']`, [B, H, W, C] in [0, 255].
 
         The result has 'probabilities' [B, H, W, K]. With objects it also has 'center'
         and 'border' [B, H, W] in [0, 1].
         """
-        images = color.to_float(jnp.asarray(inputs['image']), self.dtype)
-        outputs, _ = self.apply(variables, self.normalize(images))
-        logits = at_size_of(images, outputs)['logits'].astype(jnp.float32)
+        outputs = at_size(self.outputs(variables, inputs), inputs['image'].shape[1:3])
+        logits = outputs['logits'].astype(jnp.float32)
         number = len(self.spec.class_names)
         predictions = {'probabilities': jax.nn.softmax(logits[..., :number])}
         if self.has_objects:
@@ -230,9 +173,8 @@ class Segmenter:
         return predictions
 
 
-def at_size_of(images: Images, outputs: Predictions) -> Predictions:
-    """Resize logits [B, h, w, K] bilinearly to the height and width of the images."""
-    size = (images.shape[1], images.shape[2])
+def at_size(outputs: Predictions, size: Size) -> Predictions:
+    """Resize logits [B, h, w, K] by name bilinearly to a (height, width) in pixels."""
     return {name: maps.resized(logits, size) for name, logits in outputs.items()}
 
 

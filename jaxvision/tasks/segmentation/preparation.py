@@ -1,8 +1,10 @@
 """Images with label maps on the host: resized and moved together to fixed shapes."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import UInt8
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
@@ -36,6 +38,8 @@ FIELDS: Fields = {
         least=0,
     ),
 }
+
+Labels = UInt8[np.ndarray, 'h w']
 
 _NO_BOXES = np.zeros((0, 4))
 
@@ -72,8 +76,8 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
     a part of its canvas is seen, see `random_part`. In evaluation it is placed by the
     rule of the preprocessing. Pixels of the canvas around the image have the label 255.
 
-    The result has only 'image' (uint8), 'warp', 'original_size' and, if the example has
-    'semantic', the other arrays of `targets`.
+    The result has only 'image' (uint8), 'warp' and 'original_size'. If the example has
+    'semantic', it has this too and, in training, the other arrays of `targets`.
 
     Raises:
         UserError: The preprocessing cuts images, or is one of detectors alone.
@@ -88,6 +92,20 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
             'shows whole images, such as torchvision_segmentation or segformer. Choose '
             'another recipe, or remove --recipe.'
         )
+
+    def learned_maps(
+        example: Example, semantic: Labels, maps: Sequence[Warp]
+    ) -> Example:
+        """The maps that only training needs, as far as they are targets."""
+        learned = {}
+        if 'center' in spec.targets:
+            instances = label_maps.moved(objects.instances_of(example), maps, 0)
+            learned['center'] = objects.centrality(instances)
+            learned['border'] = objects.borders(instances)
+        if 'distances' in spec.targets:
+            number = len(spec.class_names)
+            learned['distances'] = losses.signed_distances(semantic, number)
+        return learned
 
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
         pixels = decode.decode(example['image'], channels)
@@ -104,24 +122,16 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
                 part = random_part(rng, pixels.shape[:2], maps, augment.part)
                 image = placement.apply(part, image)
                 maps.append(part)
-        matrix = np.eye(2, 3)
-        for map_ in maps:
-            matrix = Warp(matrix, size).then(map_).matrix
+        whole = functools.reduce(Warp.then, maps)
         prepared = {
             'image': image,
-            'warp': matrix.astype(np.float32),
+            'warp': whole.matrix.astype(np.float32),
             'original_size': np.array(pixels.shape[:2], np.int32),
         }
         if 'semantic' in example:
             prepared['semantic'] = label_maps.moved(example['semantic'], maps, IGNORED)
-        if 'semantic' in example and 'center' in spec.targets:
-            instances = label_maps.moved(objects.instances_of(example), maps, 0)
-            prepared['center'] = objects.centrality(instances)
-            prepared['border'] = objects.borders(instances)
-        if 'semantic' in example and 'distances' in spec.targets:
-            prepared['distances'] = losses.signed_distances(
-                prepared['semantic'], len(spec.class_names)
-            )
+            if rng is not None:
+                prepared |= learned_maps(example, prepared['semantic'], maps)
         return prepared
 
     return prepare

@@ -3,14 +3,12 @@
 import dataclasses
 import functools
 
-import jax
 import jax.numpy as jnp
 
-from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Preprocessing, Spec
-from jaxvision.core.state import TrainState, create
+from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluation, Network, Task
 from jaxvision.core.types import Batch
 from jaxvision.data.protocol import Source
@@ -116,16 +114,6 @@ def make(config: Config, spec: Spec) -> Task:
         ema=config.optimizer.ema,
     )
 
-    def init(key: jax.Array, batch: Batch) -> TrainState:
-        params, model_state = segmenter.init(keys.stream(key, 'init'), batch)
-        return create(
-            key,
-            {'model': params},
-            {'model': tx},
-            {'model': model_state},
-            ema=config.optimizer.ema,
-        )
-
     def evaluate(state: TrainState, batch: Batch) -> Batch:
         outputs = segmenter.predict(state.variables, batch)
         return evaluation.record(outputs, batch)
@@ -137,7 +125,7 @@ def make(config: Config, spec: Spec) -> Task:
         tolerance=config.task.tolerance,
     )
     return Task(
-        init=init,
+        init=segmenter.make_init(tx, config.optimizer.ema),
         update=update.with_learning_rate(descend, lr),
         evaluations={
             'eval': Evaluation(

@@ -363,14 +363,13 @@ def augment_images(
         ValueError: Mixup or CutMix is on, and the batch size is odd.
     """
     side = min(images.shape[1:3])
-    amount = options.color
     hole = max(1, round(options.cutout * side))
 
     def example_keys(name):
         return keys.per_example(keys.stream(key, name), index)
 
     def jitter(key, image):
-        return color.random_color_jitter(key, image, amount, amount, amount, amount / 4)
+        return color.random_jitter(key, image, options.color)
 
     def randaugment(key, image):
         return augment.randaugment(key, image, options.randaugment, magnitude=9)

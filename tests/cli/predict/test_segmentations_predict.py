@@ -94,7 +94,7 @@ def test_a_whole_image_gets_the_prediction_of_the_evaluation(predict, photos):
     model = color_maps.model(size=100)
     example = model.prepare((photos / 'a.png').read_bytes())
     (outputs,) = model.predict_each([example], 1)
-    found = evaluation.find({**outputs, 'warp': example['warp']}, (120, 200))
+    found = evaluation.segment({**outputs, 'warp': example['warp']}, (120, 200))
     labels_path, objects_path = report['files'][0]['saved']
     np.testing.assert_array_equal(read(labels_path), found.labels)
     np.testing.assert_array_equal(read(objects_path) > 0, found.instances > 0)
