@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import itertools
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from jaxvision.data import (
     segmentations,
 )
 from jaxvision.data.boxes_checks import AnnotatedImage, Label
-from jaxvision.data.labelled_files import count, find_split, printable, some
+from jaxvision.data.labelled_files import count, printable, some
 from jaxvision.data.protocol import (
     BOX_KEYS,
     Identify,
@@ -32,6 +31,7 @@ from jaxvision.data.protocol import (
     fingerprint,
 )
 from jaxvision.data.segmentations import Segmentation, Shapes
+from jaxvision.data.split_files import SplitFiles
 from jaxvision.data.split_names import SPLITS
 
 # Of objects in a label map: 0 is the background, and 255 is ignored.
@@ -132,7 +132,7 @@ def bounding_box(xs: Sequence[float], ys: Sequence[float]) -> Box:
     return top, left, bottom, right
 
 
-class BoxDataset:
+class BoxDataset(SplitFiles):
     """Images with boxes. Opening a split checks its boxes against its images.
 
     Attributes:
@@ -156,15 +156,14 @@ class BoxDataset:
         self._images = {
             split: list(images) for split, images in listing.images.items() if images
         }
-        self.splits = tuple(self._images)
+        paths = {
+            split: [image.path for image in images]
+            for split, images in self._images.items()
+        }
+        super().__init__(listing.name, paths)
         self._has_outlines = any(
             any(image.outlines) for images in self._images.values() for image in images
         )
-        if 'train' not in self.splits:
-            raise UserError(
-                f'{listing.name} has no training images. The splits with images are: '
-                f'{", ".join(self.splits) or "none"}. Add a split called train'
-            )
         if not any(image.labels for image in self._images['train']):
             raise UserError(
                 f'{listing.name}: no training image has a box. Check that the annotation '
@@ -182,7 +181,7 @@ class BoxDataset:
             UserError: There is no such split, an annotation gives another size than its image
                 has, or no box of the split is usable.
         """
-        split = find_split(self._listing.name, split, self.splits)
+        split = self._find(split)
         images = self._images[split]
         paths = [image.path for image in images]
         contents = self._identify(paths)
@@ -230,23 +229,8 @@ class BoxDataset:
         Raises:
             UserError: There is no such split.
         """
-        split = find_split(self._listing.name, split, self.splits)
+        split = self._find(split)
         return any(image.labels for image in self._images[split])
-
-    def overlap(self, split: str, other: str) -> bool:
-        """Whether some file is in both splits, by its name or as the target of links.
-
-        Raises:
-            UserError: There is no such split.
-        """
-        first, second = (
-            find_split(self._listing.name, name, self.splits) for name in (split, other)
-        )
-        return not self._real_paths(first).isdisjoint(self._real_paths(second))
-
-    def _real_paths(self, split: str) -> set[str]:
-        """The paths of a split's images, without links."""
-        return {os.path.realpath(image.path) for image in self._images[split]}
 
     def _notes_on_classes(self) -> list[str]:
         """Notes of classes whose names look wrong, or of which training has no box."""

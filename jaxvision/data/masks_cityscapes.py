@@ -144,7 +144,7 @@ class CityscapesDataset(MaskDataset):
         """
         if not super().has_answers(split):
             return False
-        first = self._pairs_of(split)[0].mask
+        first = self._listing.pairs[self._find(split)][0].mask
         values, unreadable = masks_values.scan([first], [''])
         if unreadable:
             return True  # Reading the example will tell.

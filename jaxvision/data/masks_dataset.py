@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from jaxvision.data import (
     masks_values,
     masks_volumes,
 )
-from jaxvision.data.labelled_files import count, find_split, printable, some
+from jaxvision.data.labelled_files import count, printable, some
 from jaxvision.data.masks_classes import MaskValues, Reading
 from jaxvision.data.masks_folder import MaskListing, Pair
 from jaxvision.data.masks_table import ClassTable
@@ -36,6 +35,7 @@ from jaxvision.data.protocol import (
     Unreadable,
     fingerprint,
 )
+from jaxvision.data.split_files import SplitFiles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ def open_folder(
     return MaskDataset(listing, table, identify)
 
 
-class MaskDataset:
+class MaskDataset(SplitFiles):
     """Images with masks. Opening the first split reads the values of all masks.
 
     Attributes:
@@ -100,16 +100,10 @@ class MaskDataset:
         Raises:
             UserError: There is no training image.
         """
+        super().__init__(listing.name, listing.images)
         self._listing = listing
         self._table = table
         self._identify = identify
-        self._name = listing.name
-        self.splits = tuple(listing.pairs)
-        if 'train' not in self.splits:
-            raise UserError(
-                f'{self._name} has no training images. The splits with masks are: '
-                f'{", ".join(self.splits)}. Add a split called train'
-            )
         self._masks: _Masks | None = None
         self._reading = threading.Lock()
 
@@ -120,8 +114,8 @@ class MaskDataset:
             UserError: There is no such split, a mask has another size than its image, a value
                 belongs to no class, or no mask of the split can be read.
         """
-        split = find_split(self._name, split, self.splits)
-        pairs = self._pairs_of(split)
+        split = self._find(split)
+        pairs = self._listing.pairs[split]
         images = [pair.image for pair in pairs]
         contents = self._identify(images)
         sizes = headers.sizes(images)
@@ -162,33 +156,6 @@ class MaskDataset:
             doubts=printable([*reading.doubts, *class_names.doubtful(reading.names)]),
         )
         return MaskSource(info, pairs, contents, reading)
-
-    def has_answers(self, split: str) -> bool:
-        """Whether a split has images with masks.
-
-        Raises:
-            UserError: There is no such split.
-        """
-        return bool(self._pairs_of(split))
-
-    def overlap(self, split: str, other: str) -> bool:
-        """Whether some image is in both splits, by its name or as the target of links.
-
-        Raises:
-            UserError: There is no such split.
-        """
-        first, second = (
-            find_split(self._name, name, self.splits) for name in (split, other)
-        )
-        return not self._real_paths(first).isdisjoint(self._real_paths(second))
-
-    def _pairs_of(self, split: str) -> Sequence[Pair]:
-        """The images and masks of a split; a UserError if there is no such split."""
-        return self._listing.pairs[find_split(self._name, split, self.splits)]
-
-    def _real_paths(self, split: str) -> set[str]:
-        """The paths of a split's images, without links."""
-        return {os.path.realpath(pair.image) for pair in self._listing.pairs[split]}
 
     def _read_masks(self) -> _Masks:
         """Read the values of all masks, and decide what they mean."""

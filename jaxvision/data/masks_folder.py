@@ -51,6 +51,13 @@ class MaskListing:
     pairs: Mapping[str, Sequence[Pair]]
     notes: tuple[str, ...]
 
+    @property
+    def images(self) -> dict[str, list[Path]]:
+        """{split: the paths of its images}."""
+        return {
+            split: [pair.image for pair in pairs] for split, pairs in self.pairs.items()
+        }
+
 
 def read(root: Path) -> MaskListing:
     """List the images and masks of a folder. No file is opened.

@@ -1,7 +1,6 @@
 """Volumes with label volumes: an example is a slice, and a volume is in one split alone."""
 
 import dataclasses
-import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from jaxtyping import Int
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
 from jaxvision.data import class_names, content, masks_classes, masks_reading, volumes
-from jaxvision.data.labelled_files import count, find_split, printable
+from jaxvision.data.labelled_files import count, printable
 from jaxvision.data.masks_classes import MaskValues, Reading
 from jaxvision.data.masks_folder import MaskListing, Pair
 from jaxvision.data.masks_table import ClassTable
@@ -23,6 +22,7 @@ from jaxvision.data.protocol import (
     Unreadable,
     fingerprint,
 )
+from jaxvision.data.split_files import SplitFiles
 
 _HOLDS = ('image', 'semantic', 'spacing', 'volume', 'slice')
 
@@ -42,7 +42,7 @@ class _Volume:
     header: volumes.Header
 
 
-class VolumeDataset:
+class VolumeDataset(SplitFiles):
     """Volumes with label volumes. Opening the first split converts all label volumes.
 
     Attributes:
@@ -66,15 +66,10 @@ class VolumeDataset:
         Raises:
             UserError: There is no training volume.
         """
+        super().__init__(listing.name, listing.images, 'volumes')
         self._listing = listing
         self._table = table
         self._identify = identify
-        self.splits = tuple(listing.pairs)
-        if 'train' not in self.splits:
-            raise UserError(
-                f'{listing.name} has no training volumes. The splits with labels are: '
-                f'{", ".join(self.splits)}. Add a split called train'
-            )
         self._reading: Reading | None = None
         self._lock = threading.Lock()
 
@@ -85,8 +80,7 @@ class VolumeDataset:
             UserError: There is no such split, labels have another size than their image, a value
                 belongs to no class, or no volume can be read.
         """
-        name = self._listing.name
-        split = find_split(name, split, self.splits)
+        split = self._find(split)
         readable, notes = self._readable(split)
         with self._lock:
             if self._reading is None:
@@ -104,7 +98,7 @@ class VolumeDataset:
             *(f'{split}: {note}' for note in notes),
         ]
         info = SourceInfo(
-            name=name,
+            name=self._name,
             split=split,
             class_names=reading.names,
             image_shape=(height, width, 1),
@@ -117,33 +111,9 @@ class VolumeDataset:
         )
         return VolumeSource(info, readable, reading)
 
-    def has_answers(self, split: str) -> bool:
-        """Whether a split has volumes with labels.
-
-        Raises:
-            UserError: There is no such split.
-        """
-        return bool(self._pairs_of(split))
-
-    def overlap(self, split: str, other: str) -> bool:
-        """Whether some volume is in both splits, by its name or as the target of links.
-
-        Raises:
-            UserError: There is no such split.
-        """
-        first, second = (
-            {os.path.realpath(pair.image) for pair in self._pairs_of(name)}
-            for name in (split, other)
-        )
-        return not first.isdisjoint(second)
-
-    def _pairs_of(self, split: str) -> Sequence[Pair]:
-        name = find_split(self._listing.name, split, self.splits)
-        return self._listing.pairs[name]
-
     def _readable(self, split: str) -> tuple[list[_Volume], list[str]]:
         """(the volumes of a split that can be read, a note of the others)."""
-        pairs = self._pairs_of(split)
+        pairs = self._listing.pairs[split]
         images = self._identify([pair.image for pair in pairs])
         labels = self._identify([pair.mask for pair in pairs])
         readable = []

@@ -141,7 +141,7 @@ def test_folders_of_other_layouts(tmp_path):
 def test_splits_have_one_folder_each_and_one_trains(tmp_path):
     write_pair(tmp_path, 'a', MASK, 'val')
     with pytest.raises(
-        UserError, match='no training images. The splits with masks are'
+        UserError, match='no training images. The splits with annotated images are'
     ):
         sources.find_dataset(f'masks:{tmp_path}')
     write_pair(tmp_path, 'a', MASK, 'valid')
