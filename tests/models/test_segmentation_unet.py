@@ -36,7 +36,7 @@ def test_maps_and_logits_have_the_expected_sizes():
         'logits': (2, 16, 24, CLASSES),
     }
     assert outputs.keys() == {'logits'}
-    joined = variables['params']['up1']['conv1']['kernel']
+    joined = variables['params']['up1']['conv1']['conv']['kernel']
     assert joined.shape == (3, 3, 16 + 4, 16)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
@@ -127,9 +128,9 @@ def heart(few, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('heart')
     config = small(
         'task.objects=true',
-        'train.steps=80',
-        'train.eval_every=80',
-        'train.checkpoint_every=80',
+        'train.steps=90',
+        'train.eval_every=90',
+        'train.checkpoint_every=90',
     )
     result = loop.run(config, workdir)
     return run.reopen(workdir), result
@@ -146,15 +147,57 @@ def records_of(this, split):
     return train_evaluation.compact(main, source, jax.device_get(records))
 
 
-def test_eight_scenes_and_their_objects_are_learned_by_heart(heart):
+def test_eight_scenes_are_learned_by_heart(heart):
     this, result = heart
     metrics = this.task.main.summarize(records_of(this, 'train'))
     assert metrics['miou'] > 0.8
-    assert metrics['ap50'] > 0.45
     # Classes without a pixel in the split have no IoU.
     names = {f'eval/{name}' for name in this.task.main.metrics}
     assert result.metrics.keys() <= names
     assert {'eval/miou', 'eval/dice', 'eval/ap50'} <= result.metrics.keys()
+
+
+def test_discs_that_touch_each_other_are_separated(tmp_path, no_pictures):
+    folder = tmp_path / 'discs'
+    for name in ('images', 'masks'):
+        (folder / 'train' / name).mkdir(parents=True)
+        (folder / 'test' / name).mkdir(parents=True)
+    for seed in range(10):
+        instances = touching_discs(seed)
+        image = np.where(instances > 0, 180, 40).astype(np.uint8)
+        split = 'test' if seed >= 8 else 'train'
+        Image.fromarray(image).convert('RGB').save(
+            folder / split / 'images' / f'{seed}.png'
+        )
+        Image.fromarray(instances.astype(np.uint16)).save(
+            folder / split / 'masks' / f'{seed}.png'
+        )
+    config = small(
+        f'data.source=masks:{folder}',
+        'task.objects=true',
+        'task.augment.turn=true',
+        'train.steps=90',
+        'train.eval_every=90',
+        'train.checkpoint_every=90',
+    )
+    metrics = loop.run(config, tmp_path / 'run').metrics
+    assert metrics['eval/dice'] > 0.9
+    assert metrics['eval/ap50'] > 0.7
+
+
+def touching_discs(seed, side=64):
+    """Four pairs of discs: the discs of a pair touch each other."""
+    rng = np.random.default_rng(seed)
+    ys, xs = np.mgrid[:side, :side]
+    instances = np.zeros((side, side), np.int32)
+    for top in (2, 34):
+        for left in (0, 32):
+            radius = rng.integers(5, 7)
+            y = top + rng.integers(8, 20)
+            for x in (left + 8, left + 8 + 2 * radius - 1):
+                is_inside = (ys - y) ** 2 + (xs - x) ** 2 <= radius**2
+                instances[is_inside & (instances == 0)] = instances.max() + 1
+    return instances
 
 
 def test_pictures_show_predictions_and_the_confusion_of_classes(heart):

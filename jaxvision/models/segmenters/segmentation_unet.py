@@ -13,8 +13,9 @@ from jaxvision.core.types import Values
 from jaxvision.image.types import Size
 from jaxvision.models.backbones import feature_maps
 from jaxvision.models.backbones.feature_maps import map_of_stride
-from jaxvision.models.blocks import convolution, layers, resampling
+from jaxvision.models.blocks import layers, resampling
 from jaxvision.models.segmenters import maps
+from jaxvision.models.segmenters.parts import ConvNorm
 from jaxvision.models.types import (
     FeatureMap,
     Images,
@@ -51,20 +52,16 @@ class Convolutions(nn.Module):
     @nn.compact
     def __call__(self, x: FeatureMap, train: bool) -> FeatureMap:
         """Convolve feature maps; `train` is for the statistics of the batch."""
-        norm = layers.normalization(
-            'batch', train, self.dtype, self.param_dtype, self.momentum
-        )
         for i in range(1, self.depth + 1):
-            x = convolution.Conv(
+            conv = ConvNorm(
                 self.width,
-                (3, 3),
-                use_bias=False,
-                kernel_init=layers.he_normal,
-                dtype=self.dtype,
-                param_dtype=self.param_dtype,
+                3,
+                self.momentum,
+                self.dtype,
+                self.param_dtype,
                 name=f'conv{i}',
-            )(x)
-            x = nn.relu(norm(name=f'norm{i}')(x))
+            )
+            x = conv(x, train)
         return x
 
 
