@@ -57,10 +57,12 @@ def _random_flip(key: PRNGKeyArray, maps: Maps) -> Maps:
 
 
 def _random_turn(key: PRNGKeyArray, maps: Maps) -> Maps:
-    """Turn square maps by a multiple of 90 degrees."""
-    quarters = jax.random.randint(key, (), 0, 4)
+    """Turn maps by a multiple of 90 degrees, or of 180 if they are not square."""
+    height, width = maps['image'].shape[:2]
+    quarters = range(0, 4, 1 if height == width else 2)
+    choice = jax.random.randint(key, (), 0, len(quarters))
     turned = {}
     for name, x in maps.items():
-        turns = [functools.partial(jnp.rot90, k=number) for number in range(4)]
-        turned[name] = jax.lax.switch(quarters, turns, x)
+        turns = [functools.partial(jnp.rot90, k=number) for number in quarters]
+        turned[name] = jax.lax.switch(choice, turns, x)
     return turned

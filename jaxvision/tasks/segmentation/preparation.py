@@ -22,14 +22,14 @@ FIELDS: Fields = {
     'flip': Field(False, 'Mirror images left to right with probability 0.5.'),
     'turn': Field(
         False,
-        'Turn images by a random multiple of 90 degrees and mirror them: for images '
-        'without an upright direction. They must be square.',
+        'Turn images by a random multiple of 90 degrees, or of 180 if they are not square, '
+        'and mirror them: for images without an upright direction.',
     ),
     **placement.FIELDS,
     'part': Field(
         0,
-        'Side of the random square part of the canvas that a training step sees, pixels; '
-        '0: the whole canvas.',
+        'Side of the random square part of the canvas that a training step sees, pixels, '
+        'or the shorter side of the canvas if that is less; 0: the whole canvas.',
         least=0,
     ),
     'color': Field(
@@ -146,8 +146,10 @@ def random_part(
         rng: the random generator.
         source: (height, width) of the image, pixels.
         maps: follow each other from the image to the canvas.
-        side: of the part, pixels, at most that of the canvas.
+        side: of the part, pixels. A canvas with a shorter side than this has parts of
+            that side.
     """
+    side = min(side, *maps[-1].size)
     box = np.array([[0.0, 0.0, *source]])
     for map_ in maps:
         box = np.clip(map_.boxes(box), 0, np.tile(map_.size, 2))

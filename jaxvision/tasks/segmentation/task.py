@@ -103,7 +103,7 @@ def make(config: Config, spec: Spec) -> Task:
     Raises:
         UserError: `model.name` is no segmentation network, or a field is wrong.
     """
-    _check(config, spec)
+    _check(config)
     segmenter = _make_segmenter(config, spec)
     rates = functools.partial(backbone_rates, ('backbone',), config.task.backbone_rate)
     tx, lr = optimizers.make(config, spec.examples, rates=rates)
@@ -147,20 +147,7 @@ def make(config: Config, spec: Spec) -> Task:
     )
 
 
-def _check(config: Config, spec: Spec) -> None:
-    height, width = spec.preprocessing.size
-    if config.task.augment.part > min(height, width):
-        raise UserError(
-            f'task.augment.part={config.task.augment.part}: expected at most the shorter '
-            f'side of the images, {height}x{width} pixels. Choose a smaller part.'
-        )
-    is_square = height == width or config.task.augment.part
-    if config.task.augment.turn and not is_square:
-        raise UserError(
-            f'task.augment.turn=True: expected square images, not {height}x{width}. Set '
-            f'task.augment.turn=False, data.image_size below {max(height, width)}, or the '
-            'side of a square part as task.augment.part.'
-        )
+def _check(config: Config) -> None:
     if not any(config.task.loss[name] for name in network.CLASS_LOSSES):
         raise UserError(
             f'task.loss: expected a weight above 0 of at least one of '
