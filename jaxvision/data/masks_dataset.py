@@ -1,6 +1,7 @@
 """A user's own images with masks: a class or an object for each pixel."""
 
 import collections
+import copy
 import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
@@ -216,7 +217,14 @@ class MaskSource(RowSource):
         return {'image': image, **self.annotation_of(row)}
 
     def annotation_of(self, row: int) -> Example:
-        """The example of a row, without its image."""
+        """The example of a row, without its image. Its mask is read at each call."""
+        if not {'semantic', 'instances'} & set(self.info.holds):
+            return self.boxes_of(row)
+        example = self._read(row)
+        return {key: value for key, value in example.items() if key in self.info.holds}
+
+    def _read(self, row: int) -> Example:
+        """All that the mask of a row tells. The boxes are kept."""
         stored = self._stored(row)
         try:
             semantic = self._reading.semantic(stored)
@@ -240,8 +248,20 @@ class MaskSource(RowSource):
         The mask is read at the first call alone.
         """
         if row not in self._boxes:
-            self.annotation_of(row)
+            self._read(row)
         return dict(self._boxes[row])
+
+    def without(self, keys: Sequence[str]) -> 'MaskSource':
+        """The source whose examples lack some keys. Images, boxes and labels stay.
+
+        Without label maps and objects' maps, masks are not read again.
+        """
+        optional = set()
+        if self._reading.has_objects:
+            optional = {'semantic', 'instances', 'instance_classes'}
+        source = copy.copy(self)
+        source.info = self.info.without(list(optional.intersection(keys)))
+        return source
 
     def contents(self) -> Sequence[str]:
         """The digest of each row's image, or what else `identify` gave for it."""

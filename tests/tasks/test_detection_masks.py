@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers.box_files import opened, write_coco, write_image
+from helpers.mask_files import write_pair
 from helpers.random_weights import random_leaves
 from pycocotools import mask as coco_masks
 from scipy import ndimage
@@ -15,7 +16,7 @@ from jaxvision.boxes import pasting
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import ArraySpec
-from jaxvision.data.protocol import RowSource, SourceInfo
+from jaxvision.data.protocol import BOX_KEYS, RowSource, SourceInfo
 from jaxvision.image.warp import Warp
 from jaxvision.metrics import detection_masks
 from jaxvision.models.detectors import mask_rcnn
@@ -27,6 +28,7 @@ from jaxvision.tasks.detection import (
     preparation,
     task,
 )
+from jaxvision.train import run
 
 CELLS = 56
 
@@ -364,6 +366,64 @@ def test_the_masks_of_the_right_objects_have_an_average_precision_of_one(objects
     assert set(values) == set(detection_masks.names(('disk', 'wedge')))
 
 
+def test_a_map_of_objects_gives_the_targets_and_the_truth_of_its_masks(objects):
+    """The disk and the wedge do not overlap: as masks or as numbers they are the same."""
+    as_masks = {key: values for key, values in objects.items() if key != 'box_mask'}
+    for key in ('boxes', 'box_classes', 'crowd', 'area', 'masks'):
+        as_masks[key] = objects[key][[0, 2]]
+    as_numbers = {key: value for key, value in as_masks.items() if key != 'masks'}
+    disk, wedge = as_masks['masks']
+    as_numbers['instances'] = np.where(wedge, 2, disk).astype(np.int32)
+    prepare = prepare_for(48, 'task.augment.crop=1', 'task.augment.rotate=40')
+    record = {
+        'valid': np.zeros(3, bool),
+        'masks': np.zeros((3, 28, 28), np.float32),
+        'mask_boxes': np.zeros((3, 4), np.float32),
+    }
+    for seed in range(4):
+        prepared, expected = (
+            prepare(example, np.random.default_rng(seed))
+            for example in (as_numbers, as_masks)
+        )
+        np.testing.assert_equal(prepared, expected)
+        assert prepared['box_masks'].any()
+    compacted, expected = (
+        mask_evaluation.compact(pasting.paste, record, example)
+        for example in (as_numbers, as_masks)
+    )
+    np.testing.assert_equal(compacted, expected)
+    assert len(pasting.split(compacted['truth_mask_runs'])) == 2
+
+
+def test_mask_rcnn_learns_masks_from_a_folder_of_instance_maps(tmp_path):
+    for seed in range(6):
+        instances = np.zeros((40, 64), np.uint16)
+        instances[4 : 12 + seed, 5:25] = 1
+        instances[20:36, 30 : 50 + seed] = 40_000
+        write_pair(tmp_path / 'cells', str(seed), instances)
+    source = f'data.source=masks:{tmp_path}/cells'
+    this = run.begin(small(source), tmp_path / 'run')
+    assert this.spec.class_names == ('object',)
+    assert 'instances' in this.sources['train'].info.holds
+    assert 'semantic' not in this.sources['train'].info.holds
+    prepared = this.task.prepare(this.sources['train'][0], None)
+    # Rectangles fill their boxes; those of padding are empty.
+    full = prepared['box_masks'][prepared['box_mask']]
+    assert full.shape == (2, CELLS, CELLS) and (full == 255).all()
+    _, scalars = jax.eval_shape(
+        this.task.update, this.abstract(), this.abstract_batch()
+    )
+    assert 'mask' in scalars
+    # Detectors without masks read no masks after the first time.
+    boxes_alone = task.source(
+        small(source, 'model.name=faster_rcnn'), this.sources['train'], 'test', None
+    )
+    first = boxes_alone[0]
+    for path in (tmp_path / 'cells' / 'masks').iterdir():
+        path.unlink()
+    assert boxes_alone[0].keys() == first.keys() == {'image', *BOX_KEYS}
+
+
 def test_a_pasted_mask_is_where_its_box_is():
     """Whatever the fraction of a pixel at which the box begins, and beyond the image."""
     half = np.zeros((28, 28), np.float32)
@@ -382,7 +442,9 @@ def test_a_pasted_mask_is_where_its_box_is():
 
 def test_a_source_without_masks_is_refused():
     source = BoxesAlone()
-    with pytest.raises(UserError, match='this task needs masks'):
+    with pytest.raises(
+        UserError, match='with masks or instances, but boxes holds image, boxes'
+    ):
         task.describe(small(), source)
     with pytest.raises(UserError, match='Only Faster R-CNN has this variant'):
         mask_rcnn.make('resnet50_fpn_v2', num_classes=2)

@@ -5,13 +5,15 @@ canvas. Outside of its box an object is not visible. All images of a batch so ne
 and a target of any size inside any region can be read from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num, UInt8
 
+from jaxvision.core.types import Example
+from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
 
 # Samples of a cell along each side, at most. Larger cells are sampled more thinly.
@@ -19,13 +21,43 @@ _MOST_SAMPLES = 8
 
 BoxMasks = UInt8[np.ndarray, 'n m m']
 Boxes = Float[np.ndarray, 'n 4']
+Mask = Bool[np.ndarray, 'h w']
 # Of numpy or of JAX.
 Masks = Num[Array | np.ndarray, 'p _ _']
 Edges = Float[Array | np.ndarray, 'p _']
 
+# The keys of examples that have masks of objects, of which one is enough.
+KEYS = ('masks', 'instances')
+
+
+def masks_of(example: Example, rows: Iterable[int]) -> Iterator[Mask]:
+    """Yield the mask of some objects, True for the pixels of each, one after the other.
+
+    Many objects of a large image need far more memory as masks than as a map of numbers.
+
+    Args:
+        example: with 'masks' [N, H, W], or with 'instances' [H, W], where k is the object
+            in row k - 1.
+        rows: numbers of the objects, from 0.
+    """
+    for row in rows:
+        if 'masks' in example:
+            yield np.asarray(example['masks'][row], bool)
+        else:
+            yield np.asarray(example['instances']) == row + 1
+
+
+def size_of(example: Example) -> Size:
+    """The (height, width) of the masks of an example, pixels."""
+    if 'masks' in example:
+        _, height, width = example['masks'].shape
+    else:
+        height, width = example['instances'].shape
+    return height, width
+
 
 def of_objects(
-    masks: Bool[np.ndarray, 'n h w'], boxes: Boxes, maps: Sequence[Warp], cells: int
+    masks: Iterable[Mask], boxes: Boxes, maps: Sequence[Warp], cells: int
 ) -> BoxMasks:
     """Resample the masks of objects inside their boxes on the canvas.
 
@@ -41,7 +73,7 @@ def of_objects(
     Returns:
         The covered part of each cell, 0 to 255.
     """
-    resampled = np.zeros((len(masks), cells, cells), np.uint8)
+    resampled = np.zeros((len(boxes), cells, cells), np.uint8)
     for row, (mask, box) in enumerate(zip(masks, boxes, strict=True)):
         resampled[row] = _coverage(mask, box, maps, cells)
     return resampled

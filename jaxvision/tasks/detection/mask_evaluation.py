@@ -10,6 +10,7 @@ from jaxvision.boxes import pasting
 from jaxvision.core.task import Evaluation, Paste
 from jaxvision.core.types import Example
 from jaxvision.metrics import detection_masks
+from jaxvision.tasks.detection import box_masks
 
 
 def with_masks(
@@ -37,16 +38,17 @@ def compact(paste: Paste, record: Example, annotation: Example) -> Example:
     Args:
         paste: see `Task.paste`.
         record: of one image, with the 'masks' of its detections inside 'mask_boxes'.
-        annotation: with 'masks' [N, H, W] of the objects in the original image.
+        annotation: with 'masks' [N, H, W] or 'instances' [H, W] of the objects in the
+            original image.
 
     Returns:
         `record` with 'mask_runs' and 'truth_mask_runs' in place of the masks.
     """
-    truth = np.asarray(annotation['masks'], bool)
-    truth = truth[annotation.get('box_mask', slice(None))]
+    rows = np.arange(len(annotation['boxes']))
+    rows = rows[annotation.get('box_mask', slice(None))]
+    truth = box_masks.masks_of(annotation, rows.tolist())
     valid = record['valid']
-    height, width = truth.shape[1:]
-    size = (height, width)
+    size = box_masks.size_of(annotation)
     runs = [
         pasting.run_lengths(paste(mask, box, size))
         for mask, box in zip(
@@ -58,7 +60,7 @@ def compact(paste: Paste, record: Example, annotation: Example) -> Example:
     kept = {name: values for name, values in record.items() if name not in large}
     return {
         **kept,
-        'original_size': np.array([height, width], np.int32),
+        'original_size': np.array(size, np.int32),
         'mask_runs': pasting.join(runs),
         'truth_mask_runs': pasting.join(truth_runs),
     }

@@ -190,7 +190,7 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
             objects, boxes = _on_canvas(Objects.of(example), maps, in_training)
             arrays = _arrays(objects, boxes)
             if has_masks:
-                masks = np.asarray(example['masks'], bool)[objects.rows]
+                masks = box_masks.masks_of(example, objects.rows.tolist())
                 arrays['box_masks'] = box_masks.of_objects(
                     masks, boxes, maps, config.task.mask_size
                 )

@@ -24,6 +24,7 @@ from jaxvision.models.detectors.retinanet import RetinaNet
 from jaxvision.models.detectors.rt_detr import RTDETR
 from jaxvision.models.detectors.yolox import YOLOX
 from jaxvision.tasks.detection import (
+    box_masks,
     comparison,
     composition,
     evaluation,
@@ -147,9 +148,9 @@ def source(
         never, if `source` can leave them out. Training examples have the further examples
         of `composition.with_others`, if the config has mosaic or mixup.
     """
-    unused = ['semantic']
+    unused = ['semantic', 'instance_classes']
     if config.model.name not in MASK_MODELS:
-        unused.append('masks')
+        unused += box_masks.KEYS
     source = without(source, unused)
     if split != 'train':
         return source
@@ -163,14 +164,19 @@ def describe(config: Config, source: Source) -> Spec:
     images, unless they come with weights.
 
     Raises:
-        UserError: The source has no images with boxes, or the images do not fit the
-            pretrained weights.
+        UserError: The source has no images with boxes, or none with masks for a model
+            with masks, or the images do not fit the pretrained weights.
     """
     info = source.info
     info.check_holds('image', 'boxes', 'box_classes')
     mask_size = 0
     if config.model.name in MASK_MODELS:
-        info.check_holds('masks')
+        if not set(box_masks.KEYS) & set(info.holds):
+            raise UserError(
+                f'model.name={config.model.name}: expected a dataset with masks or '
+                f'instances, but {info.name} holds {", ".join(info.holds)}. Choose another '
+                'detector.'
+            )
         mask_size = config.task.mask_size
     own = Preprocessing.of_dataset(
         info.image_shape, config.data.image_size, 'letterbox'
