@@ -1,8 +1,8 @@
 """Segmentation: the class of each pixel, and objects.
 
 jaxvision train --config segmentation
-    generated scenes of one to three digits, 64x64 pixels, 11 classes: mIoU 0.896,
-    Dice 0.939 on 1,000 held-out scenes, 9,000 steps, 1,001 CPU s on 2 shared cores
+    generated scenes of one to three digits, 64x64 pixels, 11 classes: mIoU 0.892,
+    Dice 0.937 on 1,000 held-out scenes, 9,000 steps, 940 CPU s on 2 shared cores
 
 jaxvision train --config segmentation:masks:FOLDER
     photographs, by a U-Net on ImageNet weights of EfficientNet-Lite0, which stay frozen.
@@ -17,7 +17,8 @@ jaxvision train --config segmentation:masks:FOLDER,deeplab
     torchvision's DeepLabv3, or SegFormer with `segformer`, from published weights. Not measured.
 
 jaxvision train --config segmentation:digit_scenes/128,mask_rcnn
-    Mask R-CNN on scenes of up to five digits, 128x128 pixels
+    Mask R-CNN on scenes of up to five digits, 128x128 pixels: mask AP 0.808, box AP 0.850,
+    7,000 steps, 1,685 CPU s on 2 shared cores
 
 jaxvision train --config segmentation:coco:FOLDER,mask_rcnn
         --config.train.init_from=maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth

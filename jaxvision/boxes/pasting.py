@@ -111,6 +111,18 @@ def run_lengths(mask: Bool[np.ndarray, 'h w']) -> bytes:
     return coco_masks.encode(np.asfortranarray(mask, np.uint8))['counts']
 
 
+def decode(run: bytes, size: Size) -> Bool[np.ndarray, 'h w']:
+    """Decode the run lengths of `run_lengths` into a mask.
+
+    Args:
+        run: of one mask.
+        size: (height, width) of the mask, pixels.
+    """
+    from pycocotools import mask as coco_masks
+
+    return coco_masks.decode({'size': list(size), 'counts': run}).astype(bool)
+
+
 def join(runs: Sequence[bytes]) -> Runs:
     """Join the run lengths of several masks, a line for each."""
     text = b''.join(run + b'\n' for run in runs)

@@ -366,6 +366,31 @@ def test_the_masks_of_the_right_objects_have_an_average_precision_of_one(objects
     assert set(values) == set(detection_masks.names(('disk', 'wedge')))
 
 
+def test_masks_are_painted_where_their_image_is_on_the_canvas():
+    """Only shown detections are painted, and the picture is twice as large as the image."""
+    masks = np.zeros((3, 8, 6), bool)
+    masks[0, 1:4, 2:5] = True
+    masks[1, 5:7, :] = True
+    masks[2, :, 0] = True
+    records = {
+        'original_size': np.array([[8, 6]], np.int32),
+        'valid': np.array([[True, True, True, False]]),
+        'classes': np.array([[0, 1, 2, 0]], np.int32),
+        'mask_runs': np.array([pasting.join([*map(pasting.run_lengths, masks)])]),
+    }
+    warp = np.array([[2, 0, 0], [0, 2, 4]], np.float32)
+    blank = np.full((16, 20, 3), 128, np.uint8)
+    shown = np.array([True, True, False, False])
+    picture = mask_evaluation.paint(blank, records, 0, shown, warp)
+    expected = np.zeros((16, 20), bool)
+    enlarged = (masks[0] | masks[1]).repeat(2, axis=0).repeat(2, axis=1)
+    expected[:, 4:16] = enlarged
+    np.testing.assert_array_equal((picture != 128).any(axis=-1), expected)
+    np.testing.assert_array_equal(
+        pasting.decode(pasting.run_lengths(masks[1]), (8, 6)), masks[1]
+    )
+
+
 def test_a_map_of_objects_gives_the_targets_and_the_truth_of_its_masks(objects):
     """The disk and the wedge do not overlap: as masks or as numbers they are the same."""
     as_masks = {key: values for key, values in objects.items() if key != 'box_mask'}

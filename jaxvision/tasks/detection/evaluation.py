@@ -10,6 +10,7 @@ from jaxvision.core.task import Pictures, ReadExample
 from jaxvision.core.types import Batch, Records
 from jaxvision.metrics import detection as metrics
 from jaxvision.metrics import detection_curves, detection_errors
+from jaxvision.tasks.detection import mask_evaluation
 from jaxvision.viz import boxes as drawing
 from jaxvision.viz import detection_figures, figures
 
@@ -85,9 +86,9 @@ def draw(
     """Draw detections on images, the confusion matrix, curves of precision and F1, and errors.
 
     At most 12 images are drawn, evenly spaced, with the detections of a score of at
-    least 0.3. The confusion matrix has those of at least 0.25, and a class for
-    background. The errors are those at the score threshold with the largest F1 on these
-    records, or at 0.3 if there is none.
+    least 0.3 and their masks. The confusion matrix has those of at least 0.25, and a
+    class for background. The errors are those at the score threshold with the largest F1
+    on these records, or at 0.3 if there is none.
 
     Args:
         class_names: of the dataset.
@@ -103,9 +104,12 @@ def draw(
         prepared = example(int(records['index'][row]))
         shown = records['valid'][row] & (records['scores'][row] >= SHOWN)
         boxes = records['boxes'][row][shown]
+        image = prepared['image']
+        if 'mask_runs' in records:
+            image = mask_evaluation.paint(image, records, row, shown, prepared['warp'])
         images.append(
             drawing.draw(
-                prepared['image'],
+                image,
                 _to_canvas(boxes, prepared['warp']),
                 _captions(class_names, records, row, shown),
                 records['classes'][row][shown],

@@ -5,12 +5,18 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Float, UInt8
 
 from jaxvision.boxes import pasting
 from jaxvision.core.task import Evaluation, Paste
-from jaxvision.core.types import Example
+from jaxvision.core.types import Example, Records
+from jaxvision.image import label_maps
+from jaxvision.image.warp import Warp
 from jaxvision.metrics import detection_masks
 from jaxvision.tasks.detection import box_masks
+from jaxvision.viz import segmentation as drawing
+
+Picture = UInt8[np.ndarray, 'h w 3']
 
 
 def with_masks(
@@ -64,3 +70,33 @@ def compact(paste: Paste, record: Example, annotation: Example) -> Example:
         'mask_runs': pasting.join(runs),
         'truth_mask_runs': pasting.join(truth_runs),
     }
+
+
+def paint(
+    picture: Picture,
+    records: Records,
+    row: int,
+    shown: Bool[np.ndarray, 'n'],
+    warp: Float[np.ndarray, '2 3'],
+) -> Picture:
+    """Paint the masks of some detections on their image.
+
+    Args:
+        picture: the image on its canvas.
+        records: of `compact`.
+        row: of the image in the records.
+        shown: which of the N detections of the row are painted, valid ones only.
+        warp: the map from the original image to the canvas.
+    """
+    height, width = records['original_size'][row].tolist()
+    map_ = Warp(np.asarray(warp, np.float64), picture.shape[:2])
+    # There are run lengths of the valid detections only.
+    runs = pasting.split(records['mask_runs'][row])
+    numbers = np.flatnonzero(shown[records['valid'][row]])
+    masks = [pasting.decode(runs[number], (height, width)) for number in numbers]
+    if not masks:
+        return picture
+    labels = [mask.astype(np.uint8) for mask in masks]
+    on_canvas = [label_maps.moved(label, [map_], 0) > 0 for label in labels]
+    classes = records['classes'][row][shown]
+    return drawing.overlay_masks(picture, np.stack(on_canvas), classes)
