@@ -1,6 +1,7 @@
 """Encoded images to uint8 arrays on the host: whole, or only the crop that is needed."""
 
 import contextlib
+import dataclasses
 import io
 import math
 import os
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxvision.data import jpeg, pillow_modes, resizing
+from jaxvision.data import jpeg, pillow_modes, resizing, scaling, tiff_files
 from jaxvision.data.protocol import Unreadable
+from jaxvision.image import contrast
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,16 +30,25 @@ Range = tuple[float, float]  # smallest and largest value
 _STRIP = 2**20  # pixels
 
 
-def decode(image: Encoded, channels: int) -> Pixels:
+class OtherTiff(Unreadable):
+    """A TIFF whose kind of pixels Pillow does not read."""
+
+
+def decode(
+    image: Encoded, channels: int, table: contrast.Table | None = None
+) -> Pixels:
     """Decode a whole image, upright.
 
-    EXIF orientation is applied, 16 bits are scaled to 8, and transparency is laid over white. An
-    animation gives its first frame.
+    EXIF orientation is applied, and transparency is laid over white. Values of 16 bits are scaled
+    linearly, so that 65535 becomes 255. TIFFs of floats, signed numbers or 32 bits are scaled by
+    `scaling.by_percentiles`. An animation gives its first frame.
 
     Args:
         image: an encoded image, its path, or a uint8 array [H, W] or [H, W, K]. The K
             channels are grey, grey and alpha, RGB, or RGB and alpha.
         channels: 1 (luma) or 3 (RGB).
+        table: the new value of each of 256 levels, or of those of `depth.levels` if the
+            image is grey of 16 bits; None: linear.
 
     Returns:
         uint8 [H, W, channels]. An array that has these channels is returned uncopied.
@@ -45,12 +56,16 @@ def decode(image: Encoded, channels: int) -> Pixels:
     Raises:
         Unreadable: The image is damaged, in no known format, or larger than Pillow's limit.
     """
-    if isinstance(image, np.ndarray):
-        return _with_channels(image, channels)
-    data = _read(image)
-    if _jpeg_size(data):
-        return _decode_jpeg(data, channels)
-    return _decode_with_pillow(data, channels)
+    data = image if isinstance(image, np.ndarray) else read(image)
+    if table is not None and len(table) > 256:
+        return _decode_with_pillow(data, channels, table)
+    if isinstance(data, np.ndarray):
+        pixels = _with_channels(data, channels)
+    elif _jpeg_size(data):
+        pixels = _decode_jpeg(data, channels)
+    else:
+        pixels = _decode_with_pillow(data, channels)
+    return pixels if table is None else table[pixels]
 
 
 def has_pages(image: Encoded) -> bool:
@@ -67,7 +82,7 @@ def has_pages(image: Encoded) -> bool:
     """
     if isinstance(image, np.ndarray):
         return False
-    data = _read(image)
+    data = read(image)
     if jpeg.is_jpeg(data):
         return False
     with opened(data) as (picture, _):
@@ -160,7 +175,7 @@ def thumbnail(image: Encoded, channels: int, most: int) -> UInt8[np.ndarray, 'h2
     Raises:
         Unreadable: The image is damaged, in no known format, or larger than Pillow's limit.
     """
-    data = image if isinstance(image, np.ndarray) else _read(image)
+    data = image if isinstance(image, np.ndarray) else read(image)
     jpeg_size = None if isinstance(data, np.ndarray) else _jpeg_size(data)
     if jpeg_size is None:
         pixels = decode(data, channels)
@@ -226,7 +241,7 @@ def _resized_crop(
         size: side of the square in pixels.
         channels: 1 or 3.
     """
-    data = image if isinstance(image, np.ndarray) else _read(image)
+    data = image if isinstance(image, np.ndarray) else read(image)
     jpeg_size = None if isinstance(data, np.ndarray) else _jpeg_size(data)
     if jpeg_size is None:
         pixels = decode(data, channels)
@@ -252,7 +267,12 @@ def _reduction(shrink: float) -> int:
     return next((by for by in (8, 4, 2) if shrink >= by), 1)
 
 
-def _read(image: bytes | str | os.PathLike) -> bytes:
+def read(image: bytes | str | os.PathLike) -> bytes:
+    """The bytes of an encoded image, or of the file of a path.
+
+    Raises:
+        Unreadable: The file cannot be read.
+    """
     if isinstance(image, bytes):
         return image
     try:
@@ -286,9 +306,19 @@ def _decode_jpeg(
     return resizing.resize(pixels, reduced_height, reduced_width)
 
 
-def _decode_with_pillow(data: bytes, channels: int) -> Pixels:
-    with opened(data) as (image, meaning):
-        return converted(image, channels, meaning)
+def _decode_with_pillow(
+    data: bytes, channels: int, table: contrast.Table | None = None
+) -> Pixels:
+    try:
+        with opened(data) as (image, meaning):
+            if meaning.unknown:
+                grey = scaling.by_percentiles(pillow_modes.numbers_of(image))
+                return _with_channels(grey, channels)
+            if table is not None:
+                meaning = dataclasses.replace(meaning, table=table)
+            return converted(image, channels, meaning)
+    except OtherTiff:
+        return _with_channels(tiff_files.pixels(data), channels)
 
 
 @contextlib.contextmanager
@@ -328,11 +358,12 @@ def opened_as_stored(data: bytes) -> 'Iterator[Image.Image]':
                 raise Unreadable('PostScript is a program, not an image')
             yield image
     except Image.UnidentifiedImageError as error:
-        if data.startswith((b'II*\0', b'MM\0*')):
+        if tiff_files.is_tiff(data):
             reason = 'a TIFF whose kind of pixels Pillow does not read'
-        else:
-            reason = 'no image in a format that Pillow knows'
-        raise Unreadable(reason) from error
+            raise OtherTiff(reason) from error
+        raise Unreadable('no image in a format that Pillow knows') from error
+    except Unreadable:
+        raise
     except Exception as error:  # Pillow raises nearly anything at a damaged file.
         raise Unreadable(str(error) or type(error).__name__) from error
 
@@ -360,19 +391,31 @@ def converted(
         image: as `opened` yields it.
         channels: 1 (luma) or 3 (RGB), with transparency over white; 4: RGB and alpha.
         meaning: of the pixel values, as `opened` yields it.
+
+    Raises:
+        Unreadable: The range of the values is not known.
     """
+    if meaning.unknown:
+        raise Unreadable(meaning.unknown)
     width, height = image.size
     pixels = np.empty((height, width, channels), np.uint8)
-    rows = -(-_STRIP // width)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        strip = image.crop((0, top, width, bottom))
+    top = 0
+    for strip in strips(image):
         if channels == 4:
             part = pillow_modes.with_alpha(strip, meaning)
         else:
             part = _with_channels(pillow_modes.eight_bits(strip, meaning), channels)
-        pixels[top : top + rows] = part
+        pixels[top : top + len(part)] = part
+        top += len(part)
     return pixels
+
+
+def strips(image: 'Image.Image') -> 'Iterator[Image.Image]':
+    """Yield parts of an image from the top down, each about a million pixels."""
+    width, height = image.size
+    rows = -(-_STRIP // width)
+    for top in range(0, height, rows):
+        yield image.crop((0, top, width, min(top + rows, height)))
 
 
 def _with_channels(pixels: UInt8[np.ndarray, 'h w *k'], channels: int) -> Pixels:

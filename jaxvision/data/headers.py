@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxvision.data import pillow_modes
+from jaxvision.data import pillow_modes, tiff_files
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -74,10 +74,24 @@ def size_of(encoded: Path | bytes) -> Size | None:
             orientation = _orientation(image)
     # Pillow raises nearly anything at a damaged file. The pipeline names it later.
     except Exception:
-        return None
+        return _size_of_tiff(encoded)
     if orientation >= 5 and not is_upright:
         width, height = height, width
     return Size(height, width, orientation)
+
+
+def _size_of_tiff(encoded: Path | bytes) -> Size | None:
+    """The size of a TIFF that Pillow does not read; None of another file."""
+    try:
+        if isinstance(encoded, bytes):
+            head = encoded[:4]
+        else:
+            with encoded.open('rb') as file:
+                head = file.read(4)
+    except OSError:
+        return None
+    size = tiff_files.size(encoded) if tiff_files.is_tiff(head) else None
+    return size and Size(*size)
 
 
 def common_shape(

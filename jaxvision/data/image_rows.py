@@ -5,15 +5,17 @@ limit of Pillow. An image in another format is decoded at once.
 """
 
 import dataclasses
+import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxvision.data import decode, files
+from jaxvision.data import decode, depth, files
 from jaxvision.data.protocol import Unreadable
+from jaxvision.image import contrast
 from jaxvision.image.types import Size
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ _ORIENTATION = 274
 _PLANES = 284
 _BITS, _COMPRESSION, _NOT_COMPRESSED = 258, 259, 1
 _STRIP_ROWS = 278
+_FORMATS = 339
 _OFFSETS, _COUNTS = 273, 279
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _TILE_OFFSETS, _TILE_COUNTS = 324, 325
@@ -54,6 +57,7 @@ class Parts:
         counts: the bytes of each part.
         directory: Pillow's `ImageFileDirectory_v2` of the image.
         is_tiled: whether a tile at the edge has its full size in the file.
+        is_wide: whether the image is grey of 16 bits.
     """
 
     size: Size
@@ -62,6 +66,7 @@ class Parts:
     counts: tuple[int, ...]
     directory: 'ImageFileDirectory_v2'
     is_tiled: bool
+    is_wide: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +79,8 @@ class ImageRows:
         size: (height, width) of the upright image, pixels.
         pixels: the whole image, uint8 [H, W, channels]; None: it is read in parts.
         parts: of the file; None with `pixels`.
+        table: the new value of each level of grey of 16 bits; None: the scale is linear.
+        is_stretched: whether the contrast is stretched already.
     """
 
     path: str
@@ -81,6 +88,8 @@ class ImageRows:
     size: Size
     pixels: decode.Pixels | None
     parts: Parts | None
+    table: contrast.Table | None = None
+    is_stretched: bool = False
 
     @classmethod
     def of(cls, pixels: decode.Pixels) -> 'ImageRows':
@@ -96,16 +105,20 @@ class ImageRows:
         if self.parts is None:
             yield self.pixels
             return
-        with open(self.path, 'rb') as file:
-            yield from _strips(file, self.parts, self.channels)
+        read = functools.partial(
+            decode.decode, channels=self.channels, table=self.table
+        )
+        yield from _strips(self.path, self.parts, read)
 
 
-def open_rows(path: str, channels: int) -> ImageRows:
+def open_rows(path: str, channels: int, stretch: bool = False) -> ImageRows:
     """Open an image of any size.
 
     Args:
         path: of the image.
         channels: 1 (luma) or 3 (RGB), as for `decode.decode`.
+        stretch: whether grey of 16 bits is stretched before it is reduced to 8 bits. A
+            file that is read in parts is then read once more.
 
     Raises:
         Unreadable: The file is no image, it is damaged, or it is larger than Pillow's
@@ -117,9 +130,19 @@ def open_rows(path: str, channels: int) -> ImageRows:
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from error
     if parts is not None:
-        return ImageRows(path, channels, parts.size, None, parts)
-    pixels = decode.decode(files.read(path), channels)
-    return ImageRows(path, channels, pixels.shape[:2], pixels, None)
+        rows = ImageRows(path, channels, parts.size, None, parts)
+        if stretch and parts.is_wide:
+            table = contrast.stretching(_histogram(path, parts))
+            return dataclasses.replace(rows, table=table, is_stretched=True)
+        return rows
+    data = files.read(path)
+    is_stretched = stretch and depth.is_wide(data)
+    if is_stretched:
+        pixels = depth.stretched(data, channels)
+    else:
+        pixels = decode.decode(data, channels)
+    size = pixels.shape[:2]
+    return ImageRows(path, channels, size, pixels, None, is_stretched=is_stretched)
 
 
 class Window:
@@ -204,8 +227,13 @@ def _parts_of(directory: 'ImageFileDirectory_v2') -> Parts | None:
     is_large = size[0] * size[1] > _SMALL
     is_split = part[0] * max(part[1], size[1]) <= _MOST and len(offsets) > 1
     is_split &= size[1] <= _WIDEST
+    bits = directory.get(_BITS, (1,))
+    # Other numbers are scaled by the whole image.
+    is_known = bits[0] <= 16 and set(directory.get(_FORMATS, (1,))) == {1}
+    is_split &= is_known
     if is_upright and is_interleaved and is_whole and is_large and is_split:
-        return Parts(size, part, offsets, counts, directory, is_tiled)
+        is_wide = len(bits) == 1 and bits[0] > 8
+        return Parts(size, part, offsets, counts, directory, is_tiled, is_wide)
     return None
 
 
@@ -235,8 +263,33 @@ def _cut(
     return (rows, width), offsets, counts
 
 
-def _strips(file: BinaryIO, parts: Parts, channels: int) -> Iterator[Rows]:
-    """Decode some strips, or one line of tiles, at a time."""
+def _histogram(path: str, parts: Parts) -> contrast.Histogram:
+    """Count the levels of an image in grey of 16 bits."""
+    (bits,) = parts.directory[_BITS]
+    counts = np.zeros(2**bits, np.int64)
+    for levels in _strips(path, parts, depth.levels):
+        counts += np.bincount(levels.ravel(), minlength=len(counts))
+    return counts
+
+
+def _strips(
+    path: str, parts: Parts, read: Callable[[bytes], np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Decode some strips, or one line of tiles, at a time.
+
+    Args:
+        path: of the file.
+        parts: of the file.
+        read: decodes a small TIFF, [h, w] or [h, w, c].
+    """
+    with open(path, 'rb') as file:
+        yield from _read_strips(file, parts, read)
+
+
+def _read_strips(
+    file: BinaryIO, parts: Parts, read: Callable[[bytes], np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Decode the parts of an open file, see `_strips`."""
     height, width = parts.size
     part_height, part_width = parts.part
     columns = -(-width // part_width)
@@ -249,8 +302,7 @@ def _strips(file: BinaryIO, parts: Parts, channels: int) -> Iterator[Rows]:
         if parts.is_tiled:
             places = range(line * columns, (line + 1) * columns)
             tiles = [
-                decode.decode(_file_of(file, parts, [place], part_height), channels)
-                for place in places
+                read(_file_of(file, parts, [place], part_height)) for place in places
             ]
             rows = np.concatenate(tiles, axis=1)
             yield rows[: height - top, :width]
@@ -258,7 +310,7 @@ def _strips(file: BinaryIO, parts: Parts, channels: int) -> Iterator[Rows]:
         last = min(line + step, lines)
         rows = min(last * part_height, height) - top
         places = list(range(line, last))
-        yield decode.decode(_file_of(file, parts, places, rows), channels)
+        yield read(_file_of(file, parts, places, rows))
 
 
 def _file_of(file: BinaryIO, parts: Parts, places: list[int], rows: int) -> bytes:

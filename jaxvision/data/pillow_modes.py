@@ -4,9 +4,10 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Num, UInt8, UInt16
 
 from jaxvision.data.protocol import Unreadable
+from jaxvision.image.contrast import Table
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,6 +19,9 @@ _WIDE_FORMATS = ('PNG', 'PPM', 'TIFF', 'JPEG2000')
 _BITS = 258
 _PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
+_SAMPLES = 277
+_EXTRA_SAMPLES = 338
+_ALPHAS = (1, 2)
 _PLANES = 284
 _IN_SEPARATE_PLANES = 2
 _SAMPLE_FORMAT = 339
@@ -32,11 +36,15 @@ class Meaning:
         largest: the value of full intensity.
         white_is_zero: whether 0 is white and `largest` black.
         transparent: the value of transparent pixels; -1: no pixel is transparent.
+        table: the new value of each of `levels_of`, 0 to 255; None: linear.
+        unknown: why the range of the values is not known, in words; empty: it is known.
     """
 
     largest: int = 65535
     white_is_zero: bool = False
     transparent: int = -1
+    table: Table | None = None
+    unknown: str = ''
 
 
 USUAL = Meaning()
@@ -50,15 +58,16 @@ def meaning(opened: 'Image.Image') -> Meaning:
             Pillow would misread the file.
 
     Returns:
-        The range of the values, whether 0 is white, and the value that is transparent.
+        The range of the values, whether 0 is white, and the value that is transparent. For a
+        TIFF the range may be unknown.
 
     Raises:
         Unreadable: The range of the pixels is not known, or Pillow cannot read their layout.
     """
-    if opened.mode == 'F':
-        raise Unreadable('its pixels are floats, whose range is not known')
     if opened.format == 'TIFF':
         return _meaning_of_tiff(opened)
+    if opened.mode == 'F':
+        raise Unreadable('its pixels are floats, whose range is not known')
     if opened.format == 'PNG' and isinstance(opened.info.get('transparency'), int):
         return _meaning_of_png(opened)
     # In a PNG or PGM, Pillow's mode of 32 bits holds 16 bits.
@@ -87,11 +96,14 @@ def eight_bits(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w
     """
     from PIL import Image
 
-    if image.mode.startswith('I'):
+    if is_wide(image.mode):
         numbers = np.clip(np.asarray(image), 0, meaning.largest)
-        grey = np.round(numbers / (meaning.largest / 255)).astype(np.uint8)
-        if meaning.white_is_zero:
-            grey = 255 - grey
+        if meaning.table is not None:
+            grey = meaning.table[levels_of(image, meaning)]
+        else:
+            grey = np.round(numbers / (meaning.largest / 255)).astype(np.uint8)
+            if meaning.white_is_zero:
+                grey = 255 - grey
         return np.where(numbers == meaning.transparent, np.uint8(255), grey)
     if image.has_transparency_data:
         white = Image.new('RGBA', image.size, 'white')
@@ -107,31 +119,79 @@ def with_alpha(image: 'Image.Image', meaning: Meaning) -> UInt8[np.ndarray, 'h w
         image: of any mode but 'F'.
         meaning: of the pixel values. It is used only if they have 16 bits.
     """
-    if not image.mode.startswith('I'):
+    if not is_wide(image.mode):
         return np.asarray(image.convert('RGBA'))
     grey = eight_bits(image, dataclasses.replace(meaning, transparent=-1))
     alpha = np.where(np.asarray(image) == meaning.transparent, 0, 255)
     return np.stack([grey, grey, grey, alpha.astype(np.uint8)], axis=-1)
 
 
+def numbers_of(image: 'Image.Image') -> Num[np.ndarray, 'h w']:
+    """The numbers of a TIFF whose range is unknown: floats, or integers of 32 bits."""
+    numbers = np.asarray(image)
+    is_unsigned = _SIGNED not in image.tag_v2.get(_SAMPLE_FORMAT, ())
+    if image.mode == 'I' and is_unsigned:  # Pillow wraps them.
+        return numbers.view(np.uint32)
+    return numbers
+
+
+def levels_of(image: 'Image.Image', meaning: Meaning) -> UInt16[np.ndarray, 'h w']:
+    """The brightness of grey pixels of 16 bits: 0 is black, `meaning.largest` is white."""
+    numbers = np.clip(np.asarray(image), 0, meaning.largest)
+    if meaning.white_is_zero:
+        numbers = meaning.largest - numbers
+    return numbers.astype(np.uint16)
+
+
+def is_wide(mode: str) -> bool:
+    """Whether a mode is one of grey pixels of 16 bits, or of integers of 32 bits."""
+    return mode == 'I' or mode.startswith('I;16')
+
+
 def is_grey(mode: str) -> bool:
     """Whether a mode is one of grey images; `I` and `I;16...` hold 16 bits."""
-    return mode in ('1', 'L', 'LA', 'La', 'I') or mode.startswith('I;16')
+    return mode in ('1', 'L', 'LA', 'La') or is_wide(mode)
 
 
 def _meaning_of_tiff(opened: 'Image.Image') -> Meaning:
     tags = opened.tag_v2
     bits = tags.get(_BITS, (1,))
-    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
-        raise Unreadable('its pixels are signed integers, whose range is not known')
-    if opened.mode == 'I':
-        raise Unreadable('its pixels are integers of 32 bits, whose range is not known')
+    unknown = ''
+    if opened.mode == 'F':
+        unknown = 'its pixels are floats, whose range is not known'
+    elif _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        unknown = 'its pixels are signed integers, whose range is not known'
+    elif opened.mode == 'I':
+        unknown = 'its pixels are integers of 32 bits, whose range is not known'
+    white_is_zero = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    if unknown and (white_is_zero or opened.mode not in ('F', 'I')):
+        raise Unreadable(unknown)
+    _check_channels(opened)
     if tags.get(_PLANES) == _IN_SEPARATE_PLANES and bits[0] == 16:
         _correct_planes(opened)
     return Meaning(
         largest=2 ** bits[0] - 1,
-        white_is_zero=tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO,
+        white_is_zero=white_is_zero,
+        unknown=unknown,
     )
+
+
+def _check_channels(opened: 'Image.Image') -> None:
+    """Check that Pillow reads all channels. It leaves out those that it does not know.
+
+    Raises:
+        Unreadable: There are more than the colours and one of transparency, or two of grey.
+    """
+    stored = opened.tag_v2.get(_SAMPLES, 1)
+    shown = len(opened.getbands())
+    extra = opened.tag_v2.get(_EXTRA_SAMPLES, ())
+    has_alpha = bool(set(_ALPHAS) & set(extra))
+    most = 4 if shown == 3 else shown
+    if stored > most and not (has_alpha and stored == shown + 1):
+        raise Unreadable(
+            f'it has {stored} channels: expected 1 or 3. Save the channels that show the '
+            'objects as an image in grey or RGB'
+        )
 
 
 def _correct_planes(opened: 'Image.Image') -> None:

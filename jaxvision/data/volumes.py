@@ -17,14 +17,12 @@ from jaxtyping import UInt8, UInt16
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.files import atomic_write, cache_folder
-from jaxvision.data import files
+from jaxvision.data import files, scaling
 from jaxvision.data.masks_reading import MOST_VALUE
 from jaxvision.data.protocol import Unreadable
 
 SUFFIXES = ('.nii', '.nii.gz')
 # The window of an image: percentiles of its voxels that become black and white.
-_DARKEST = 0.5  # percent
-_BRIGHTEST = 99.5  # percent
 _MOST_VOXELS = 2**30
 # Raise it whenever a file becomes other slices than before.
 _VERSION = 1
@@ -81,7 +79,7 @@ def image(path: Path, content: str) -> Slices:
     known = _mapped(cache)
     if known is not None:
         return known
-    return _kept(cache, _windowed(_voxels(path)))
+    return _kept(cache, scaling.by_percentiles(_voxels(path)))
 
 
 def labels(path: Path, content: str) -> Labels:
@@ -147,20 +145,6 @@ def _voxels(path: Path) -> np.ndarray:
     if values.dtype.kind not in 'biuf':
         raise Unreadable(f'its voxels are {values.dtype}: expected numbers')
     return values[::-1, ::-1].transpose(2, 1, 0)
-
-
-def _windowed(voxels: np.ndarray) -> Slices:
-    """Map the values between two percentiles to 0 to 255. Voxels that are not finite are 0."""
-    is_finite = np.isfinite(voxels)
-    if not is_finite.any():
-        raise Unreadable('it has no finite voxel')
-    low, high = np.percentile(voxels[is_finite], (_DARKEST, _BRIGHTEST))
-    if high <= low:
-        low = float(voxels[is_finite].min())
-        high = max(float(voxels[is_finite].max()), low + 1)
-    values = np.where(is_finite, voxels, low).astype(np.float32)
-    scaled = (values - low) * np.float32(255 / (high - low))
-    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 
 def _cache_file(path: Path, content: str, kind: str) -> Path:

@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from skimage.exposure import rescale_intensity
 
-from jaxvision.data import decode
+from jaxvision.data import decode, headers
 from jaxvision.data.protocol import Unreadable
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 65536, (13, 17), np.uint16)
 COLOUR = RNG.integers(0, 65536, (13, 17, 3), np.uint16)
 ALPHA = RNG.integers(0, 65536, (13, 17, 1), np.uint16)
+CONTIGUOUS = {'photometric': 'minisblack', 'planarconfig': 'contig'}
+IN_PLANES = {'photometric': 'minisblack', 'planarconfig': 'separate'}
 
 
 def tiff(pixels, **options):
@@ -111,7 +114,6 @@ def test_twelve_bits_are_scaled_by_their_own_range():
 @pytest.mark.parametrize(
     'data, says',
     [
-        (tiff(GREY, photometric='miniswhite', byteorder='>'), 'a TIFF whose kind'),
         (
             tiff(
                 np.dstack([GREY, ALPHA]),
@@ -119,12 +121,15 @@ def test_twelve_bits_are_scaled_by_their_own_range():
                 planarconfig='contig',
                 extrasamples=['unassalpha'],
             ),
-            'a TIFF whose kind',
+            'it has 2 channels: expected 1 or 3. Save the channels',
         ),
+        (tiff(np.dstack([GREY] * 2), **CONTIGUOUS), 'it has 2 channels'),
+        (tiff(np.dstack([GREY] * 5), **CONTIGUOUS), 'it has 5 channels'),
+        (tiff(np.stack([GREY] * 4), **IN_PLANES), 'it has 4 channels'),
+        (tiff(np.dstack([COLOUR, GREY, GREY]), photometric='rgb'), 'it has 5 channels'),
         (tiff(GREY.astype(np.int8)), 'signed integers'),
-        (tiff(GREY.astype(np.int16)), 'signed integers'),
-        (tiff(GREY.astype(np.uint32)), 'integers of 32 bits'),
-        (tiff(GREY.astype(np.float32)), 'floats'),
+        (tiff(GREY.astype(np.complex64)), 'its pixels are complex64: expected numbers'),
+        (tiff(np.full((9, 9), np.nan, np.float32)), 'it has no finite value'),
         (
             in_planes(np.concatenate([COLOUR, ALPHA], -1), extrasamples=['assocalpha']),
             'separate planes',
@@ -135,12 +140,14 @@ def test_twelve_bits_are_scaled_by_their_own_range():
         ),
     ],
     ids=[
-        'big-endian',
         'grey and alpha',
+        'two channels',
+        'five channels',
+        'four planes',
+        'colour and two',
         'int8',
-        'int16',
-        'uint32',
-        'float',
+        'complex',
+        'nan',
         'planes',
         'key of 16 bits',
     ],
@@ -148,6 +155,37 @@ def test_twelve_bits_are_scaled_by_their_own_range():
 def test_what_pillow_cannot_tell_is_refused_by_name(data, says):
     with pytest.raises(Unreadable, match=says):
         decode.decode(data, 3)
+
+
+@pytest.mark.parametrize('byteorder', ['<', '>'])
+@pytest.mark.parametrize(
+    'kind', ['int16', 'int32', 'uint32', 'float16', 'float32', 'float64']
+)
+def test_a_tiff_of_unknown_range_is_scaled_by_its_percentiles(kind, byteorder):
+    values = RNG.normal(500, 300, (40, 50))
+    if kind == 'uint32':
+        values = 2**31 + 1e6 * values  # Not in 31 bits.
+    numbers = values.astype(kind)
+    low, high = np.percentile(numbers, (0.5, 99.5))
+    expected = rescale_intensity(numbers.astype(float), (low, high), (0, 1))
+    assert_decoded(tiff(numbers, byteorder=byteorder), expected[..., None], 0.6)
+
+
+def test_numbers_that_are_not_finite_are_black():
+    numbers = np.linspace(-1, 1, 200, dtype=np.float32).reshape(10, 20)
+    numbers[0, :2] = np.nan, np.inf
+    pixels = decode.decode(tiff(numbers), 1)
+    assert pixels[0, :2].tolist() == [[0], [0]] and pixels.max() == 255
+
+
+def test_tiffs_that_pillow_does_not_know_are_decoded():
+    inverted = tiff(GREY, photometric='miniswhite', byteorder='>')
+    assert_decoded(inverted, (65535 - GREY[..., None]) / 65535, 0.51)
+    colours = RNG.random((9, 8, 3)).astype(np.float32)
+    low, high = np.percentile(colours, (0.5, 99.5))
+    expected = np.clip((colours - low) / (high - low), 0, 1)
+    assert_decoded(tiff(colours, photometric='rgb'), expected, 0.51)
+    assert headers.size_of(tiff(colours, photometric='rgb')).upright == (9, 8)
 
 
 @pytest.mark.parametrize('channels', [1, 3])

@@ -15,7 +15,7 @@ from jaxtyping import Float, Integer, UInt8
 from jaxvision.cli.predict.model import Model
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example, Records
-from jaxvision.data import decode, image_rows, resizing
+from jaxvision.data import decode, depth, image_rows, resizing
 from jaxvision.image import blending, contrast, label_maps, tiles
 from jaxvision.image.types import Size
 from jaxvision.tasks.shared import placement
@@ -104,6 +104,15 @@ class Views:
         """(height, width) of the network's canvas, pixels."""
         return self.model.spec.preprocessing.size
 
+    def picture(self, encoded: bytes) -> Pixels:
+        """The RGB image on which classes are painted.
+
+        Grey of 16 bits is stretched if the network sees it so. It may be very dim otherwise.
+        """
+        if self.model.spec.preprocessing.contrast and depth.is_wide(encoded):
+            return depth.stretched(encoded, 3)
+        return decode.decode(encoded, 3)
+
     def batch(self, size: Size) -> int:
         """The number of images of a size whose outputs are in memory at once."""
         numbers = size[0] * size[1] * (len(self.model.spec.class_names) + 2)
@@ -119,26 +128,25 @@ class Views:
         Returns:
             {'image0': canvas, 'warp0': its matrix, ...}, and 'original_size'.
         """
-        if len(self.scales) > 1:
-            image = decode.decode(image, self.channels)
         example = {}
         for place, scale in enumerate(self.scales):
             if scale == 1:
                 prepared = self.model.prepare(image)
             else:
-                pixels = decode.decode(image, self.channels)
-                prepared = self._prepare_scaled(pixels, scale)
+                prepared = self._prepare_scaled(image, scale)
             example[f'image{place}'] = prepared['image']
             example[f'warp{place}'] = prepared['warp']
             example['original_size'] = prepared['original_size']
         return example
 
-    def _prepare_scaled(self, pixels: Pixels, scale: float) -> Example:
+    def _prepare_scaled(self, image: decode.Encoded, scale: float) -> Example:
         """Place an image on a canvas that is larger or smaller by a factor."""
         preprocessing = self.model.spec.preprocessing
-        size = pixels.shape[:2]
         if preprocessing.contrast:
-            pixels = contrast.stretch(pixels)
+            pixels = depth.stretched(image, self.channels)
+        else:
+            pixels = decode.decode(image, self.channels)
+        size = pixels.shape[:2]
         height, width = (max(1, round(scale * side)) for side in self.canvas)
         map_, canvas = placement.by_rule(preprocessing.resize, pixels, (height, width))
         return {
@@ -200,7 +208,7 @@ class Views:
         side = tiling.side
         corners = tiling.corners(image.size)
         cut = _cut(image, corners, side, watch)
-        if self.model.spec.preprocessing.contrast:
+        if self.model.spec.preprocessing.contrast and not image.is_stretched:
             counts = sum(contrast.histogram(strip) for strip in image.strips())
             table = contrast.stretching(np.asarray(counts))
             cut = (table[tile] for tile in cut)

@@ -21,7 +21,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Field
 from jaxvision.core.task import Shown
 from jaxvision.core.types import Example, Records
-from jaxvision.data import decode, files, image_rows
+from jaxvision.data import files, image_rows
 
 DOES = 'segments images'
 FILES = 'images or videos'
@@ -233,7 +233,7 @@ def _show(
     image_paths = paths[example['path']]
     if image_paths.picture is not None:
         # Decoded again, so that a batch of large images needs little memory.
-        preview.add_image(0, decode.decode(example['encoded'], 3))
+        preview.add_image(0, views.picture(example['encoded']))
     strips = views.whole(example, outputs)
     entry = writer.write(strips, size, preview, image_paths)
     return entry.pop('answer'), entry
@@ -241,7 +241,8 @@ def _show(
 
 def _open(views: Views, path: str, draws: bool) -> Example:
     """Open an image to read its rows."""
-    return {'path': path, 'rows': image_rows.open_rows(path, views.channels)}
+    stretch = views.model.spec.preprocessing.contrast
+    return {'path': path, 'rows': image_rows.open_rows(path, views.channels, stretch)}
 
 
 def _predict_nothing(examples: Sequence[Example], size: int) -> list[Records]:

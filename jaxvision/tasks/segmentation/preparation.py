@@ -10,8 +10,8 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import ArraySpec, Spec
 from jaxvision.core.types import IGNORED, Example, Prepare
-from jaxvision.data import decode
-from jaxvision.image import contrast, label_maps
+from jaxvision.data import decode, depth
+from jaxvision.image import label_maps
 from jaxvision.image.types import Size
 from jaxvision.image.warp import Warp
 from jaxvision.losses import segmentation as losses
@@ -108,9 +108,10 @@ def make_prepare(config: Config, spec: Spec) -> Prepare:
         return learned
 
     def prepare(example: Example, rng: np.random.Generator | None) -> Example:
-        pixels = decode.decode(example['image'], channels)
         if spec.preprocessing.contrast:
-            pixels = contrast.stretch(pixels)
+            pixels = depth.stretched(example['image'], channels)
+        else:
+            pixels = decode.decode(example['image'], channels)
         if rng is None:
             map_, image = placement.by_rule(rule, pixels, size)
             maps = [map_]
