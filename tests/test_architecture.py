@@ -207,6 +207,8 @@ HEAVY = (
     'matplotlib',
     'mlxtend',
     'nibabel',
+    'pydicom',
+    'tifffile',
     'orbax',
     'safetensors',
     'simplejpeg',

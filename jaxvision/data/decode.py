@@ -318,6 +318,9 @@ def _decode_with_pillow(
                 meaning = dataclasses.replace(meaning, table=table)
             return converted(image, channels, meaning)
     except OtherTiff:
+        size = tiff_files.size(data)
+        if size:
+            _refuse_bomb(*size)
         return _with_channels(tiff_files.pixels(data), channels)
 
 

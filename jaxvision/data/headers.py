@@ -25,11 +25,13 @@ class Size:
         height: of the upright image, as `decode` gives it.
         width: of the upright image.
         orientation: that of EXIF, 1 to 8. From 5 on, the image is stored lying on its side.
+        is_wide: whether the image is grey of 16 bits.
     """
 
     height: int
     width: int
     orientation: int = 1
+    is_wide: bool = False
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -72,12 +74,13 @@ def size_of(encoded: Path | bytes) -> Size | None:
             # Pillow gives the upright size of a TIFF, and that of the file for other formats.
             is_upright = image.format == 'TIFF'
             orientation = _orientation(image)
+            is_wide = image.mode.startswith('I;16')
     # Pillow raises nearly anything at a damaged file. The pipeline names it later.
     except Exception:
         return _size_of_tiff(encoded)
     if orientation >= 5 and not is_upright:
         width, height = height, width
-    return Size(height, width, orientation)
+    return Size(height, width, orientation, is_wide)
 
 
 def _size_of_tiff(encoded: Path | bytes) -> Size | None:

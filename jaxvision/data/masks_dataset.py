@@ -126,6 +126,7 @@ class MaskDataset(SplitFiles):
         masks = self._masks
         reading = masks.reading
         notes = _check_sizes(pairs, sizes)
+        notes += _notes_on_depth(sizes)
         notes += _notes_on_masks(pairs, masks)
         values = [
             masks.values[pair.mask] for pair in pairs if pair.mask in masks.values
@@ -140,7 +141,7 @@ class MaskDataset(SplitFiles):
         holds = ('image', 'semantic')
         objects = reading.names
         if reading.has_objects:
-            holds = (*holds, 'instances', 'instance_classes', *BOX_KEYS)
+            holds = (*holds, *masks_instances.KEYS)
             objects = reading.names[1:]
         all_notes = [*self._listing.notes, *reading.notes]
         all_notes += [f'{split}: {note}' for note in notes]
@@ -225,22 +226,16 @@ class MaskSource(RowSource):
 
     def _read(self, row: int) -> Example:
         """All that the mask of a row tells. The boxes are kept."""
-        stored = self._stored(row)
+        path = self._pairs[row].mask
         try:
-            semantic = self._reading.semantic(stored)
+            data = files.read(str(path))
+            stored = masks_reading.read(data, self._reading.palette_colors)
+            example = masks_instances.example(stored, self._reading)
         except Unreadable as error:
-            raise Unreadable(f'its mask {self._pairs[row].mask}: {error}') from error
-        if not self._reading.has_objects:
-            return {'semantic': semantic}
-        instances = self._reading.numbers(stored)
-        objects = masks_instances.boxes(instances)
-        self._boxes[row] = objects
-        return {
-            'semantic': semantic,
-            'instances': instances,
-            'instance_classes': objects['box_classes'],
-            **objects,
-        }
+            raise Unreadable(f'its mask {path}: {error}') from error
+        if self._reading.has_objects:
+            self._boxes[row] = {key: example[key] for key in BOX_KEYS}
+        return example
 
     def boxes_of(self, row: int) -> Example:
         """'boxes', 'box_classes', 'crowd' and 'area' of a row of objects, without its image.
@@ -270,14 +265,6 @@ class MaskSource(RowSource):
     def where(self, row: int) -> str:
         """The path of a row's image."""
         return str(self._pairs[row].image)
-
-    def _stored(self, row: int) -> masks_reading.StoredMask:
-        path = self._pairs[row].mask
-        try:
-            data = files.read(str(path))
-            return masks_reading.read(data, self._reading.palette_colors)
-        except Unreadable as error:
-            raise Unreadable(f'its mask {path}: {error}') from error
 
 
 def _check_sizes(
@@ -321,6 +308,17 @@ def _check_sizes(
     return [
         f'{count(len(unsure), "image")} that EXIF turns or mirrors, the first {unsure[0]}: '
         'masks are taken as those of the upright images'
+    ]
+
+
+def _notes_on_depth(sizes: Sequence[headers.Size | None]) -> list[str]:
+    """A note of images of 16 bits, whose range is seldom used as a whole."""
+    number = sum(size is not None and size.is_wide for size in sizes)
+    if not number:
+        return []
+    return [
+        f'{count(number, "image")} of 16 bits, of which 65535 is white. With '
+        'task.contrast=True each image is stretched to its own range instead'
     ]
 
 

@@ -1,12 +1,44 @@
-"""Objects of an instance map: their boxes and areas."""
+"""Examples by a mask: a class for each pixel, and objects with their boxes and areas."""
 
 import numpy as np
 from jaxtyping import Int
 from scipy import ndimage
 
 from jaxvision.core.types import Example
+from jaxvision.data.masks_classes import Reading
+from jaxvision.data.masks_reading import StoredMask
+from jaxvision.data.protocol import BOX_KEYS
+
+# The keys of examples with objects.
+KEYS = ('instances', 'instance_classes', *BOX_KEYS)
 
 Instances = Int[np.ndarray, 'h w']
+
+
+def example(stored: StoredMask, reading: Reading) -> Example:
+    """What a mask tells of its image.
+
+    Args:
+        stored: the mask.
+        reading: how stored values become classes or objects.
+
+    Returns:
+        'semantic', and with objects the keys of `KEYS`.
+
+    Raises:
+        Unreadable: A value belongs to no class.
+    """
+    semantic = reading.semantic(stored)
+    if not reading.has_objects:
+        return {'semantic': semantic}
+    instances = reading.numbers(stored)
+    objects = boxes(instances)
+    return {
+        'semantic': semantic,
+        'instances': instances,
+        'instance_classes': objects['box_classes'],
+        **objects,
+    }
 
 
 def boxes(instances: Instances) -> Example:

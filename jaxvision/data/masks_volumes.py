@@ -10,7 +10,15 @@ from jaxtyping import Int
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example
-from jaxvision.data import class_names, content, masks_classes, masks_reading, volumes
+from jaxvision.data import (
+    class_names,
+    content,
+    masks_classes,
+    masks_instances,
+    masks_reading,
+    volumes,
+    volumes_nifti,
+)
 from jaxvision.data.labelled_files import count, printable
 from jaxvision.data.masks_classes import MaskValues, Reading
 from jaxvision.data.masks_folder import MaskListing, Pair
@@ -23,8 +31,7 @@ from jaxvision.data.protocol import (
     fingerprint,
 )
 from jaxvision.data.split_files import SplitFiles
-
-_HOLDS = ('image', 'semantic', 'spacing', 'volume', 'slice')
+from jaxvision.data.volume_headers import Header
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +42,13 @@ class _Volume:
         pair: its image and its labels.
         contents: what identifies the content of both.
         header: its size.
+        bits: of a label, see `Header`.
     """
 
     pair: Pair
     contents: tuple[str, str]
-    header: volumes.Header
+    header: Header
+    bits: int
 
 
 class VolumeDataset(SplitFiles):
@@ -89,7 +98,18 @@ class VolumeDataset(SplitFiles):
         sides = {item.header.shape[1:] for item in readable}
         height, width = sides.pop() if len(sides) == 1 else (None, None)
         listed = [(item.pair.image.name, item.contents) for item in readable]
-        rules = (sorted(reading.rows.items()), sorted(reading.color_rows.items()))
+        rules: tuple = (
+            sorted(reading.rows.items()),
+            sorted(reading.color_rows.items()),
+        )
+        holds = ('image', 'semantic', 'volume', 'slice')
+        objects = reading.names
+        if all(item.header.spacing for item in readable):
+            holds = (*holds, 'spacing')
+        if reading.has_objects:
+            rules = (*rules, 'objects')
+            holds = (*holds, *masks_instances.KEYS)
+            objects = reading.names[1:]
         notes = [
             *self._listing.notes,
             *reading.notes,
@@ -100,11 +120,11 @@ class VolumeDataset(SplitFiles):
         info = SourceInfo(
             name=self._name,
             split=split,
-            class_names=reading.names,
+            class_names=objects,
             image_shape=(height, width, 1),
             multi_label=False,
             fingerprint=fingerprint(split, reading.names, rules, listed),
-            holds=_HOLDS,
+            holds=holds,
             semantic_names=reading.names,
             notes=printable(notes),
             doubts=printable([*reading.doubts, *class_names.doubtful(reading.names)]),
@@ -127,9 +147,10 @@ class VolumeDataset(SplitFiles):
                     unreadable.append(f'{path.name}: {error}')
                     break
             if len(headers) == 2:
-                _check_sizes(pair, *headers)
-                item = _Volume(pair, (contents[0], contents[1]), headers[0])
-                readable.append(item)
+                image, labels_header = headers
+                _check_sizes(pair, image, labels_header)
+                both = (contents[0], contents[1])
+                readable.append(_Volume(pair, both, image, labels_header.bits))
         if not readable:
             raise UserError(
                 f'{self._listing.name}: no volume can be read. {unreadable[0]}'
@@ -155,10 +176,12 @@ class VolumeDataset(SplitFiles):
                     raise UserError(f'{path}: {error}') from error
                 flat = np.asarray(voxels).reshape(len(voxels), -1)
                 counts = masks_reading.counts(flat.astype(np.int32))
-                kind = 'bytes' if max(counts) < 256 else 'numbers'
+                is_wide = item.bits > 8 or max(counts) > 255
+                kind = 'numbers' if is_wide else 'bytes'
                 values.append(MaskValues(path, kind, counts))
         reading = masks_classes.decide(values, self._table)
-        if reading.has_objects:
+        is_medical = any(volumes_nifti.is_nifti(mask.path) for mask in values)
+        if reading.has_objects and is_medical and not self._table:
             raise UserError(
                 f'{self._listing.name}: expected labels of classes in volumes, and the values '
                 'number objects. List the class of each value in classes.csv'
@@ -201,17 +224,16 @@ class VolumeSource(RowSource):
         item = self._volumes[self._groups[row]]
         number = self._slices[row]
         try:
-            stored = volumes.labels(item.pair.mask, item.contents[1])[number]
-            mask = masks_reading.StoredMask(np.array(stored, np.int32), 'numbers')
-            semantic = self._reading.semantic(mask)
+            labels = volumes.labels(item.pair.mask, item.contents[1])
+            kind = 'bytes' if item.bits == 8 else 'numbers'
+            mask = masks_reading.StoredMask(np.array(labels[number], np.int32), kind)
+            example = masks_instances.example(mask, self._reading)
         except Unreadable as error:
             raise Unreadable(f'its labels {item.pair.mask}: {error}') from error
-        return {
-            'semantic': semantic,
-            'spacing': np.array(item.header.spacing, np.float32),
-            'volume': np.int32(self._groups[row]),
-            'slice': np.int32(number),
-        }
+        if 'spacing' in self.info.holds:
+            example['spacing'] = np.array(item.header.spacing, np.float32)
+        place = {'volume': np.int32(self._groups[row]), 'slice': np.int32(number)}
+        return {**example, **place}
 
     def groups(self) -> Int[np.ndarray, 'n']:
         """The volume of each row: slices of one volume are held out together."""
@@ -237,13 +259,13 @@ def are_volumes(listing: MaskListing) -> bool:
     if any(is_volume) and not all(is_volume):
         other = paths[is_volume.index(False)]
         raise UserError(
-            f'{listing.name}: expected NIfTI volumes alone, or none, and {other} is none. Put them '
-            'into folders of their own'
+            f'{listing.name}: expected volumes alone, or none, and {other} is none. Volumes are '
+            'NIfTI files and TIFFs of several pages. Put them into folders of their own'
         )
     return all(is_volume)
 
 
-def _check_sizes(pair: Pair, image: volumes.Header, labels: volumes.Header) -> None:
+def _check_sizes(pair: Pair, image: Header, labels: Header) -> None:
     """Check that labels have the size of their image."""
     if image.shape != labels.shape:
         raise UserError(

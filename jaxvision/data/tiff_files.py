@@ -18,13 +18,13 @@ from jaxtyping import Num, UInt8
 from jaxvision.core.errors import UserError
 from jaxvision.data import files, scaling
 from jaxvision.data.protocol import Unreadable
+from jaxvision.data.volume_headers import MOST_VOXELS, Header
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 SUFFIXES = ('.tif', '.tiff')
 _MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-_MOST_VALUES = 2**30
 _MOST_BYTES = 2**32
 _ORIENTATION = 274
 _UPRIGHT = 1
@@ -93,14 +93,17 @@ def is_stack(path: Path) -> bool:
         return False
 
 
-def stack_shape(path: Path) -> tuple[int, int, int]:
-    """The (slices, height, width) of a stack. No voxel is read.
+def read_header(path: Path) -> Header:
+    """Read the size of a stack. No voxel is read.
 
     Raises:
         Unreadable: The file is damaged, or its pages are no slices in grey.
     """
     with _opened(path) as file:
-        return _checked_shape(file.series[0])
+        series = file.series[0]
+        shape = _checked_shape(series)
+        _check_numbers(series.dtype)
+        return Header(shape, None, bits=8 * series.dtype.itemsize)
 
 
 def stack(path: Path) -> Stack:
@@ -204,9 +207,9 @@ def _check_upright(page: 'TiffPage') -> None:
 def _check_length(number: int, dtype: np.dtype | None) -> None:
     """Check that values fit into memory before they are read."""
     item = 8 if dtype is None else dtype.itemsize
-    if number > _MOST_VALUES or number * item > _MOST_BYTES:
+    if number > MOST_VOXELS or number * item > _MOST_BYTES:
         raise Unreadable(
-            f'{number:,} values of {item} bytes are more than {_MOST_VALUES:,} values or '
+            f'{number:,} values of {item} bytes are more than {MOST_VOXELS:,} values or '
             f'{_MOST_BYTES:,} bytes'
         )
 

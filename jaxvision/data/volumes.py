@@ -1,29 +1,25 @@
-"""Volumes of medical images in NIfTI files, as slices of 8 bits.
+"""Volumes as slices of 8 bits: NIfTI files, and stacks of TIFF.
 
-Slices are axial, from the feet to the head, and shown as radiologists do: the front of the body is
-at the top, and its right side on the left. A converted volume is kept in the user's cache, because
-a compressed file has to be read as a whole for each of its slices.
+Slices of NIfTI are axial, from the feet to the head, and shown as radiologists do: the front of the
+body is at the top, and its right side on the left. A converted volume is kept in the user's cache,
+because a compressed file has to be read as a whole for each of its slices.
 """
 
-import dataclasses
 import hashlib
-import math
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Num, UInt8, UInt16
 
-from jaxvision.core.errors import UserError
 from jaxvision.core.files import atomic_write, cache_folder
-from jaxvision.data import files, scaling
+from jaxvision.data import scaling, tiff_files, volumes_nifti
 from jaxvision.data.masks_reading import MOST_VALUE
 from jaxvision.data.protocol import Unreadable
+from jaxvision.data.volume_headers import Header
 
-SUFFIXES = ('.nii', '.nii.gz')
-# The window of an image: percentiles of its voxels that become black and white.
-_MOST_VOXELS = 2**30
+# The suffixes that only volumes have.
+SUFFIXES = volumes_nifti.SUFFIXES
 # Raise it whenever a file becomes other slices than before.
 _VERSION = 1
 
@@ -31,35 +27,21 @@ Slices = UInt8[np.ndarray, 'd h w']
 Labels = UInt16[np.ndarray, 'd h w']
 
 
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """The size of a volume.
-
-    Attributes:
-        shape: (slices, height, width).
-        spacing: (height, width) of a pixel, in millimetres unless the file says another unit.
-    """
-
-    shape: tuple[int, int, int]
-    spacing: tuple[float, float]
-
-
 def is_volume(path: Path) -> bool:
-    """Whether a file has the suffix of a volume."""
-    return path.name.lower().endswith(SUFFIXES)
+    """Whether a file has the suffix of NIfTI, or is a TIFF of several pages."""
+    return volumes_nifti.is_nifti(path) or tiff_files.is_stack(path)
 
 
 def read_header(path: Path) -> Header:
     """Read the size of a volume. No voxel is read.
 
     Raises:
-        Unreadable: The file is damaged, or has other than three dimensions.
-        UserError: nibabel is not installed.
+        Unreadable: The file is damaged, or no volume in grey.
+        UserError: The library that reads it is not installed.
     """
-    volume = _opened(path)
-    width, height, slices = volume.shape[:3]
-    x, y = (float(side) for side in volume.header.get_zooms()[:2])
-    return Header((slices, height, width), (y, x))
+    if volumes_nifti.is_nifti(path):
+        return volumes_nifti.read_header(path)
+    return tiff_files.read_header(path)
 
 
 def image(path: Path, content: str) -> Slices:
@@ -109,42 +91,11 @@ def labels(path: Path, content: str) -> Labels:
     return _kept(cache, whole.astype(np.uint16))
 
 
-def _opened(path: Path) -> Any:
-    """A volume with its first axis to the right, the second to the front, the third upwards."""
-    try:
-        import nibabel
-    except ImportError as error:
-        raise UserError(
-            f'{path}: NIfTI files need nibabel, which is not installed. Install the extra '
-            "`medical`: pip install -e '.[medical]' in a checkout of jaxvision."
-        ) from error
-
-    files.size(path)
-    try:
-        volume: Any = nibabel.load(path)
-        if len(volume.shape) == 4 and volume.shape[3] == 1:
-            volume = volume.slicer[..., 0]
-        if len(volume.shape) != 3 or 0 in volume.shape:
-            raise Unreadable(f'expected three dimensions, not the shape {volume.shape}')
-        if math.prod(volume.shape) > _MOST_VOXELS:
-            raise Unreadable(f'{volume.shape} voxels are more than {_MOST_VOXELS:,}')
-        return nibabel.as_closest_canonical(volume)
-    except Exception as error:  # nibabel raises nearly anything at a damaged file.
-        text = ' '.join(str(error).split())
-        raise Unreadable(text or type(error).__name__) from error
-
-
-def _voxels(path: Path) -> np.ndarray:
-    """The values of a volume [D, H, W]: upwards, to the back, and to the left of the body."""
-    volume = _opened(path)
-    try:
-        values = np.asanyarray(volume.dataobj)
-    except Exception as error:
-        text = ' '.join(str(error).split())
-        raise Unreadable(text or type(error).__name__) from error
-    if values.dtype.kind not in 'biuf':
-        raise Unreadable(f'its voxels are {values.dtype}: expected numbers')
-    return values[::-1, ::-1].transpose(2, 1, 0)
+def _voxels(path: Path) -> Num[np.ndarray, 'd h w']:
+    """The values of a volume, slice by slice."""
+    if volumes_nifti.is_nifti(path):
+        return volumes_nifti.read(path)
+    return tiff_files.stack(path)
 
 
 def _cache_file(path: Path, content: str, kind: str) -> Path:

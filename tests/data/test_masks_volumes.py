@@ -66,7 +66,7 @@ def test_the_axes_of_the_file_do_not_matter(tmp_path, axes):
     image, labels = labelled()
     path = save(tmp_path / f'{axes}.nii.gz', labels, axes)
     header = volumes.read_header(path)
-    assert header == volumes.Header((3, 4, 5), (0.75, 0.5))
+    assert header == volumes.Header((3, 4, 5), (0.75, 0.5), 2.0)
     slices = volumes.labels(path, '')
     for x, y, z in itertools.product(*map(range, SHAPE)):
         assert slices[z, SHAPE[1] - 1 - y, SHAPE[0] - 1 - x] == labels[x, y, z]
@@ -193,7 +193,7 @@ def test_sizes_and_kinds_that_do_not_fit(tmp_path):
         opened(f'masks:{tmp_path}')
     (tmp_path / 'masks' / 'a.nii').unlink()
     write_mask(tmp_path / 'masks' / 'a.png', np.zeros((4, 5), np.uint8))
-    with pytest.raises(UserError, match='expected NIfTI volumes alone, or none'):
+    with pytest.raises(UserError, match='expected volumes alone, or none'):
         opened(f'masks:{tmp_path}')
 
 

@@ -188,6 +188,12 @@ def test_tiffs_that_pillow_does_not_know_are_decoded():
     assert headers.size_of(tiff(colours, photometric='rgb')).upright == (9, 8)
 
 
+def test_large_tiffs_that_pillow_does_not_know_are_refused(monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 200)
+    with pytest.raises(Unreadable, match='17x13 pixels are more than'):
+        decode.decode(tiff(GREY.astype(np.float64)), 1)
+
+
 @pytest.mark.parametrize('channels', [1, 3])
 @pytest.mark.parametrize('bits', [1, 2, 4, 8, 16])
 def test_the_transparent_grey_of_a_png_is_white(bits, channels):

@@ -26,13 +26,15 @@ def predict(with_objects, inputs):
     return outputs
 
 
-def model(size=64, with_objects=True, takes_any_size=True):
+def model(size=64, with_objects=True, takes_any_size=True, contrast=False):
     """The network, for canvases of size x size pixels."""
     spec = Spec(
         inputs={'image': ArraySpec((size, size, 3))},
         targets=preparation.targets((size, size), with_objects),
         class_names=CLASSES,
-        preprocessing=Preprocessing(size=(size, size), resize='letterbox'),
+        preprocessing=Preprocessing(
+            size=(size, size), resize='letterbox', contrast=contrast
+        ),
     )
     config = configs.default('segmentation')
     task = Task(

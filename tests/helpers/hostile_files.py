@@ -188,6 +188,8 @@ def whole():
                 'TIFF',
             ),
         )
+    yield 'float.tif', encoded(SMALL.convert('F'), 'TIFF')
+    yield 'integer.tif', encoded(SMALL.convert('I'), 'TIFF')
     yield 'cmyk.jpg', encoded(SMALL.convert('CMYK'), 'JPEG')
     yield 'grey.jpg', encoded(SMALL.convert('L'), 'JPEG')
     yield 'progressive.jpg', encoded(PHOTO, 'JPEG', progressive=True)
@@ -262,8 +264,7 @@ def nothing_like_it():
     yield 'only_magic.gif', b'GIF89a'
     yield 'only_magic.webp', b'RIFF\0\0\0\0WEBPVP8 '
     yield 'no_size.ppm', b'P6 0 0 255\n'
-    yield 'float.tif', encoded(SMALL.convert('F'), 'TIFF')
-    yield 'integer.tif', encoded(SMALL.convert('I'), 'TIFF')
+    yield 'not_finite.tif', encoded(Image.new('F', (9, 9), float('nan')), 'TIFF')
     for seed in range(5):
         yield f'random_{seed}.jpg', np.random.default_rng(seed).bytes(3000)
 

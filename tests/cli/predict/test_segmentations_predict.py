@@ -140,6 +140,29 @@ def test_tiles_of_a_local_network_are_the_whole_image(predict, tmp_path, monkeyp
     assert 'instances' not in report['files'][0]['answer']
 
 
+@pytest.mark.parametrize('options', [(), ('--tile', '64'), ('--scales', '1,1.5')])
+def test_dim_images_of_16_bits_are_seen_at_their_own_depth(
+    predict, tmp_path, monkeypatch, options
+):
+    """A bright grey pixel is red to the network; of 65535 these are all dark."""
+    monkeypatch.setattr('jaxvision.data.image_rows._SMALL', 100)
+    ys, xs = np.mgrid[:90, :80]
+    is_disc = (ys - 40) ** 2 + (xs - 30) ** 2 < 400
+    pixels = np.where(is_disc, 2000, 100).astype(np.uint16)
+    tifffile.imwrite(tmp_path / 'a.tif', pixels, rowsperstrip=20, metadata=None)
+    shown = {}
+    for contrast in (False, True):
+        code, report = predict(
+            tmp_path / 'a.tif', *options, size=90, with_objects=False, contrast=contrast
+        )
+        assert code == 0
+        (entry,) = report['files']
+        shown[contrast] = (read(entry['saved'][0]), read(entry['picture']))
+    assert not shown[False][0].any()
+    assert ((shown[True][0] == 1) == is_disc).mean() > 0.99
+    assert shown[True][1].max() > 200 > shown[False][1][:40].max()
+
+
 def test_views_are_averaged(photos):
     views = {
         name: Views(model=color_maps.model(), flips=flips, scales=scales, batch_size=4)
