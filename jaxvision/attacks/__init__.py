@@ -1,0 +1,1 @@
+"""Adversarial attacks on classifiers: pure functions of `logits(images in [0, 1])`."""

@@ -1,0 +1,26 @@
+"""The classifier of a task as a function of images in [0, 1]."""
+
+import jax
+
+from jaxvision.attacks.types import Logits
+from jaxvision.core.task import Network
+from jaxvision.core.types import Tree
+
+
+def logits_of(network: Network, variables: Tree) -> Logits:
+    """Make the function from images in [0, 1] to logits, in inference mode.
+
+    Args:
+        network: the network of a classification task. Its outputs are logits.
+        variables: `TrainState.variables`.
+
+    Returns:
+        A `jax.tree_util.Partial` with the variables as its arguments, so that compiled
+        attacks are shared by all variables of the network.
+    """
+
+    def logits(variables, images):
+        outputs, _ = network.apply(variables, network.normalize(images))
+        return outputs
+
+    return jax.tree_util.Partial(logits, variables)

@@ -1,0 +1,99 @@
+"""Attacks on linear classifiers: an image is robust iff its margin exceeds eps * dual norm."""
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers.linear import Linear
+
+from jaxvision.attacks import apgd, balls, minimal, objectives, pgd, square
+
+pytestmark = pytest.mark.usefixtures('float64', 'short_blocks')
+
+
+# Two classes: the gradient points straight to the boundary.
+BINARY = {
+    'fgsm': pgd.fgsm,
+    'pgd': functools.partial(pgd.pgd, steps=10),
+    'momentum': functools.partial(pgd.pgd, steps=10, momentum=1.0),
+    'margin': functools.partial(pgd.pgd, steps=10, objective=objectives.margin),
+    'apgd': functools.partial(apgd.apgd, steps=20),
+    'fab': functools.partial(minimal.fab, steps=10),
+    'deepfool': functools.partial(minimal.deepfool, steps=10),
+}
+
+
+@pytest.mark.parametrize('norm', ['linf', 'l2'])
+@pytest.mark.parametrize('attack', BINARY)
+def test_two_classes_are_robust_exactly_where_the_margin_says_so(attack, norm):
+    linear = Linear(classes=2)
+    eps = linear.middle_eps(norm)
+    images, success = BINARY[attack](*linear.arguments(), eps=eps, norm=norm)
+    expected = linear.critical(norm) < eps
+    assert 0 < expected.sum() < len(expected)
+    np.testing.assert_array_equal(success, expected)
+    wrong = objectives.is_wrong(linear.logits(images), jnp.asarray(linear.labels))
+    np.testing.assert_array_equal(wrong, expected)
+    lengths = balls.distance(images, jnp.asarray(linear.images), norm)
+    assert lengths.max() <= eps * (1 + 1e-9)
+
+
+@pytest.mark.parametrize('norm', ['linf', 'l2'])
+@pytest.mark.parametrize('attack', [apgd.apgd_targeted, minimal.fab_targeted])
+def test_targets_of_all_ranks_together_find_every_fragile_image(attack, norm):
+    linear = Linear(classes=4, seed=1)
+    eps = linear.middle_eps(norm)
+    attack = functools.partial(attack, eps=eps, norm=norm, steps=20)
+    success = [attack(*linear.arguments(), rank=rank).success for rank in (1, 2, 3)]
+    expected = linear.critical(norm) < eps
+    np.testing.assert_array_equal(np.any(success, axis=0), expected)
+
+
+@pytest.mark.parametrize('norm', ['linf', 'l2'])
+@pytest.mark.parametrize('attack', [minimal.fab, minimal.deepfool])
+def test_the_smallest_perturbations_equal_the_closed_form(attack, norm):
+    linear = Linear(classes=5, channels=3, seed=2)
+    images, success = attack(*linear.arguments(), norm=norm, steps=20)
+    assert success.all()
+    lengths = balls.distance(images, jnp.asarray(linear.images), norm)
+    np.testing.assert_allclose(lengths, linear.critical(norm), rtol=1e-4)
+
+
+def test_square_finds_the_corner_of_the_cube():
+    linear = Linear(classes=2)
+    eps = linear.middle_eps('linf')
+    success = square.square(*linear.arguments(), eps=eps, steps=500).success
+    np.testing.assert_array_equal(success, linear.critical('linf') < eps)
+
+
+def test_square_in_l2_breaks_the_most_fragile_images_and_no_robust_one():
+    linear = Linear(classes=2, side=6, count=24)
+    critical = linear.critical('l2')
+    eps = float(np.quantile(critical, 0.9))
+    images, success = square.square(*linear.arguments(), eps=eps, norm='l2', steps=500)
+    assert success[critical < eps / 2].all()
+    assert not success[critical > eps].any()
+    lengths = balls.distance(images, jnp.asarray(linear.images), 'l2')
+    assert lengths.max() <= eps * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    'attack',
+    [
+        pgd.pgd,
+        functools.partial(apgd.apgd, steps=20),
+        functools.partial(square.square, steps=500),
+    ],
+)
+def test_a_targeted_attack_reaches_its_target_and_no_other_class(attack):
+    linear = Linear(classes=2)
+    logits, images, labels, keys = linear.arguments()
+    targets = 1 - labels
+    eps = linear.middle_eps('linf')
+    attacked = attack(logits, images, labels, keys, eps=eps, targets=targets)
+    np.testing.assert_array_equal(attacked.success, linear.critical('linf') < eps)
+    # Towards the predicted class every image is a success, and goes away from the boundary.
+    attacked = attack(logits, images, labels, keys, eps=eps, targets=labels)
+    assert attacked.success.all()
+    np.testing.assert_array_equal(logits(attacked.images).argmax(-1), labels)
