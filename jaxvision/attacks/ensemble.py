@@ -1,8 +1,8 @@
 """Several attacks in turn, each on the images that still stand.
 
-The result of an ensemble is the minimum over its attacks for each example, as in AutoAttack (Croce &
-Hein 2020). The images are attacked in batches of one size. Results of batches can be stored, so that
-a killed evaluation goes on.
+The result of an ensemble is the minimum over its attacks for each example, as in AutoAttack (Croce
+& Hein 2020). The images are attacked in batches of one size. Results of batches can be stored, so
+that a killed evaluation goes on.
 """
 
 import dataclasses
@@ -180,8 +180,9 @@ def auto(
 ) -> list[Stage]:
     """The stages of AutoAttack's standard ensemble (Croce & Hein 2020).
 
-    APGD with the cross-entropy, APGD and FAB towards each of the nine most likely wrong classes, and
-    Square. With fewer than four classes, where the targeted DLR has no value, APGD uses the margin.
+    APGD with the cross-entropy, APGD and FAB towards each of the nine most likely wrong classes,
+    and Square. With fewer than four classes, where the targeted DLR has no value, APGD uses the
+    margin.
 
     Args:
         classes: the number of classes, two or more.

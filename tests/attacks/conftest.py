@@ -15,5 +15,5 @@ def float64():
 
 @pytest.fixture
 def short_blocks(monkeypatch):
-    """Compile two steps at a time instead of ten, which takes most of a test's time."""
-    monkeypatch.setattr(loops, 'BLOCK', 2)
+    """Compile one step instead of ten, which takes most of a test's time."""
+    monkeypatch.setattr(loops, 'BLOCK', 1)
