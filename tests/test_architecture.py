@@ -18,6 +18,7 @@ RANKS = {
     'boxes': 2,
     'image': 2,
     'viz': 2,
+    'attacks': 3,
     'losses': 3,
     'metrics': 3,
     'models': 3,

@@ -37,7 +37,7 @@ def step_to_hyperplane(
     room = jnp.abs(bounds - points)
     speeds = jnp.abs(directions)
 
-    def lengthen(_: int, length: PerExample) -> PerExample:
+    def lengthen(_, length):
         along = length[:, None, None, None] * speeds
         is_free = (along < room) & (speeds > 0)
         reached = jnp.where(is_free, along, room) * jnp.abs(slopes)

@@ -153,12 +153,10 @@ def to_boundary(
     is_wrong = objectives.is_wrong(logits(images), labels)
     none = jnp.zeros(len(images), images.dtype)
 
-    def between(fraction: PerExample) -> Images:
+    def between(fraction):
         return originals + _pixels(fraction) * (images - originals)
 
-    def halve(
-        _: int, limits: tuple[PerExample, PerExample]
-    ) -> tuple[PerExample, PerExample]:
+    def halve(_, limits):
         near, far = limits
         middle = (near + far) / 2
         is_beyond = objectives.is_wrong(logits(between(middle)), labels)

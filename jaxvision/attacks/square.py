@@ -281,7 +281,7 @@ def _grid(key: PRNGKeyArray, *, shape: tuple[int, ...], dtype: jnp.dtype) -> _Im
     rows = jnp.arange(height) - (height - 5 * side) // 2
     columns = jnp.arange(width) - (width - 5 * side) // 2
 
-    def cell(key: PRNGKeyArray, place: _Index) -> _Image:
+    def cell(key, place):
         bump_key, sign_key = jax.random.split(key)
         top = place // 5 * side
         left = place % 5 * side

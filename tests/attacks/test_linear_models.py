@@ -16,20 +16,25 @@ pytestmark = pytest.mark.usefixtures('float64', 'short_blocks')
 BINARY = {
     'fgsm': pgd.fgsm,
     'pgd': functools.partial(pgd.pgd, steps=10),
-    'momentum': functools.partial(pgd.pgd, steps=10, momentum=1.0),
-    'margin': functools.partial(pgd.pgd, steps=10, objective=objectives.margin),
     'apgd': functools.partial(apgd.apgd, steps=20),
     'fab': functools.partial(minimal.fab, steps=10),
     'deepfool': functools.partial(minimal.deepfool, steps=10),
 }
+ONCE = {
+    'momentum': functools.partial(pgd.pgd, steps=10, momentum=1.0),
+    'margin': functools.partial(pgd.pgd, steps=10, objective=objectives.margin),
+}
 
 
-@pytest.mark.parametrize('norm', ['linf', 'l2'])
-@pytest.mark.parametrize('attack', BINARY)
+@pytest.mark.parametrize(
+    ('attack', 'norm'),
+    [(attack, norm) for norm in ('linf', 'l2') for attack in BINARY]
+    + [(attack, 'linf') for attack in ONCE],
+)
 def test_two_classes_are_robust_exactly_where_the_margin_says_so(attack, norm):
     linear = Linear(classes=2)
     eps = linear.middle_eps(norm)
-    images, success = BINARY[attack](*linear.arguments(), eps=eps, norm=norm)
+    images, success = (BINARY | ONCE)[attack](*linear.arguments(), eps=eps, norm=norm)
     expected = linear.critical(norm) < eps
     assert 0 < expected.sum() < len(expected)
     np.testing.assert_array_equal(success, expected)
@@ -53,7 +58,7 @@ def test_targets_of_all_ranks_together_find_every_fragile_image(attack, norm):
 @pytest.mark.parametrize('norm', ['linf', 'l2'])
 @pytest.mark.parametrize('attack', [minimal.fab, minimal.deepfool])
 def test_the_smallest_perturbations_equal_the_closed_form(attack, norm):
-    linear = Linear(classes=5, channels=3, seed=2)
+    linear = Linear(classes=4, channels=3, seed=2)
     images, success = attack(*linear.arguments(), norm=norm, steps=20)
     assert success.all()
     lengths = balls.distance(images, jnp.asarray(linear.images), norm)

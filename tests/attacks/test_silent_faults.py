@@ -28,7 +28,6 @@ ATTACKS = {
     'pgd': functools.partial(pgd.pgd, steps=3, restarts=2, momentum=0.9),
     'apgd-t': functools.partial(apgd.apgd_targeted, steps=3),
     'fab-t': functools.partial(minimal.fab_targeted, steps=2, restarts=2),
-    'deepfool': functools.partial(minimal.deepfool, steps=2),
     'square': functools.partial(square.square, steps=10),
 }
 
