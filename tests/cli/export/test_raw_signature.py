@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from helpers.random_weights import random_leaves
 from helpers.raw_detections import suppressed
@@ -57,6 +56,9 @@ def detector():
 
 
 def raw_of_savedmodel(path):
+    # Every worker imports this file, and TensorFlow takes seconds.
+    import tensorflow as tf
+
     model = tf.saved_model.load(str(path))
     assert set(model.signatures) == {'serving_default', 'raw'}
     outputs = model.signatures['raw'](image=tf.constant(IMAGES))
