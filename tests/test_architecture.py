@@ -19,6 +19,7 @@ RANKS = {
     'image': 2,
     'viz': 2,
     'attacks': 3,
+    'attribution': 3,
     'losses': 3,
     'metrics': 3,
     'models': 3,

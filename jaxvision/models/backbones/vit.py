@@ -18,10 +18,15 @@ from jaxvision.models.blocks import convolution, layers
 from jaxvision.models.types import Images, Keys, Outputs
 
 Tokens = Float[Array, 'b n d']
+# The weight of each token (last axis) in each token.
+Weights = Float[Array, 'b n n']
 
 
 class Attention(nn.Module):
     """Multi-head self-attention: softmax(q k^T / sqrt(d)) v, then a projection.
+
+    A call returns (tokens, mean of the weights over the heads). Compiled programs that do not use
+    the mean do not compute it.
 
     Attributes:
         heads: number of heads, a divisor of the width of the tokens. d is their quotient.
@@ -32,7 +37,7 @@ class Attention(nn.Module):
     dense: Callable
 
     @nn.compact
-    def __call__(self, x: Tokens) -> Tokens:
+    def __call__(self, x: Tokens) -> tuple[Tokens, Weights]:
         batch, tokens, width = x.shape
         head_width = width // self.heads
         qkv = self.dense(3 * width, name='qkv')(x)
@@ -44,14 +49,15 @@ class Attention(nn.Module):
         weights = nn.softmax(scores.astype(precise))
         weights = weights.astype(x.dtype)
         y = jnp.einsum('bhqk,bkhd->bqhd', weights, v)
-        return self.dense(width, name='out')(y.reshape(x.shape))
+        y = self.dense(width, name='out')(y.reshape(x.shape))
+        return y, weights.mean(axis=1)
 
 
 class Block(nn.Module):
     """Attention, then a two-layer perceptron, each after a norm and beside the identity.
 
     The perceptron is four times as wide inside. A call is `block(x, keys)`, with keys
-    for dropout and dropping, or None.
+    for dropout and dropping, or None. It returns (tokens, the weights of the attention).
 
     Attributes:
         heads: number of attention heads, a divisor of the width of the tokens.
@@ -70,10 +76,10 @@ class Block(nn.Module):
     norm: Callable
 
     @nn.compact
-    def __call__(self, x: Tokens, keys: Keys) -> Tokens:
+    def __call__(self, x: Tokens, keys: Keys) -> tuple[Tokens, Weights]:
         width = x.shape[-1]
         attention = Attention(self.heads, self.dense, name='attention')
-        y = attention(self.norm(name='norm1')(x))
+        y, weights = attention(self.norm(name='norm1')(x))
         y = layers.Dropout(self.dropout, name='dropout1')(y, keys)
         x = x + layers.DropPath(self.drop_path, name='drop_path1')(y, keys)
 
@@ -83,16 +89,17 @@ class Block(nn.Module):
         y = layers.Dropout(self.dropout, name='dropout2')(y, keys)
         y = self.dense(width, name='mlp2')(y)
         y = layers.Dropout(self.dropout, name='dropout3')(y, keys)
-        return x + layers.DropPath(self.drop_path, name='drop_path2')(y, keys)
+        x = x + layers.DropPath(self.drop_path, name='drop_path2')(y, keys)
+        return x, weights
 
 
 class ViT(nn.Module):
     """Patches of an image as tokens, and transformer blocks.
 
-    A call returns (logits, intermediates): 'embedded', 'block1', ..., 'tokens' (after
-    the last norm), 'pooled', 'logits'. All but the last two are [B, N, D]. With pool
-    'cls' the first token is the class token. Without a head, the logits are the pooled
-    features. The learned positions fix the image size. `train` changes nothing: dropout
+    A call returns (logits, intermediates): 'embedded', 'attention1', 'block1', ..., 'tokens'
+    (after the last norm), 'pooled', 'logits'. Tokens are [B, N, D]. 'attention1', ... are
+    the weights of each block, averaged over its heads, [B, N, N]. With pool 'cls' the first
+    token is the class token. Without a head, the logits are the pooled features. The learned positions fix the image size. `train` changes nothing: dropout
     needs `keys`, one for each example.
 
     Attributes:
@@ -143,7 +150,7 @@ class ViT(nn.Module):
         intermediates['embedded'] = x
         rates = np.linspace(0, self.drop_path, self.depth)
         for i, drop_path in enumerate(rates.tolist(), start=1):
-            x = block(
+            x, weights = block(
                 self.heads,
                 self.dropout,
                 drop_path,
@@ -152,6 +159,7 @@ class ViT(nn.Module):
                 norm,
                 name=f'block{i}',
             )(x, keys)
+            intermediates[f'attention{i}'] = weights
             intermediates[f'block{i}'] = x
         x = norm(name='norm')(x)
         intermediates['tokens'] = x

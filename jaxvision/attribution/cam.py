@@ -1,0 +1,101 @@
+"""Class activation maps, from a layer's activations and the gradient of a score.
+
+`intermediates.layer_gradient` computes both. All maps keep only positive evidence.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxvision.attribution.types import Features, Maps
+from jaxvision.core.errors import UserError
+from jaxvision.image import resize
+from jaxvision.image.types import Size
+
+Tokens = Float[Array, 'b n d']
+
+
+def grad_cam(activations: Features, gradients: Features) -> Maps:
+    """Weigh each channel by its mean gradient, and keep the positive sum.
+
+    Selvaraju et al., "Grad-CAM", 2016. For a network that ends with average pooling and a linear
+    layer, the map is CAM (Zhou et al. 2015) over the number of cells.
+
+    Args:
+        activations: of a layer, [B, h, w, C].
+        gradients: of the score with respect to them.
+    """
+    weights = gradients.mean(axis=(1, 2), keepdims=True)
+    return jax.nn.relu((weights * activations).sum(axis=-1))
+
+
+def grad_cam_plus_plus(activations: Features, gradients: Features) -> Maps:
+    """Weigh each channel by its positive gradients, those of single objects more equally.
+
+    Chattopadhay et al., "Grad-CAM++", 2017, equations 10 and 19, for the exponential of the score.
+
+    Args:
+        activations: of a layer, [B, h, w, C].
+        gradients: of the score with respect to them.
+    """
+    total = activations.sum(axis=(1, 2), keepdims=True)
+    denominator = 2 * gradients**2 + total * gradients**3
+    # The fraction is 0 / 0 where the gradient is 0.
+    is_safe = denominator != 0
+    fractions = jnp.where(is_safe, gradients**2, 0) / jnp.where(is_safe, denominator, 1)
+    weights = fractions * jax.nn.relu(gradients)
+    weights = weights.sum(axis=(1, 2), keepdims=True)
+    return jax.nn.relu((weights * activations).sum(axis=-1))
+
+
+def hires_cam(activations: Features, gradients: Features) -> Maps:
+    """Multiply activations and gradients cell by cell, and keep the positive sum.
+
+    Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional
+    neural networks", 2020.
+
+    Args:
+        activations: of a layer, [B, h, w, C].
+        gradients: of the score with respect to them.
+    """
+    return jax.nn.relu((activations * gradients).sum(axis=-1))
+
+
+def upsample(maps: Maps, size: Size) -> Float[Array, 'b height width']:
+    """Resize maps of cells bilinearly to the pixels of an image.
+
+    The centres of cells and pixels are at half integers, so that a mirrored map becomes a mirrored
+    result.
+
+    Args:
+        maps: [B, h, w].
+        size: (height, width) of the result, pixels.
+    """
+    return jax.vmap(lambda each: resize.resize(each[..., None], size)[..., 0])(maps)
+
+
+def token_features(tokens: Tokens, size: Size) -> Features:
+    """Arrange the tokens of patches as feature maps, without a class token before them.
+
+    Args:
+        tokens: [B, N, D], patches row by row, perhaps after one class token.
+        size: (height, width) of the image, pixels.
+
+    Returns:
+        [B, h, w, D] of square patches.
+
+    Raises:
+        UserError: N tokens are no grid of square patches.
+    """
+    batch, number, width = tokens.shape
+    height, image_width = size
+    for count in (number, number - 1):
+        for rows in range(1, count + 1):
+            columns = count // rows
+            is_grid = rows * columns == count and height % rows == 0
+            if is_grid and rows * image_width == columns * height:
+                return tokens[:, number - count :].reshape(batch, rows, columns, width)
+    raise UserError(
+        f'layer with {number} tokens: expected a grid of square patches on images of '
+        f'{height}x{image_width} pixels. Choose another layer.'
+    )

@@ -1,0 +1,51 @@
+"""Attention rollout: which patches reach the output of a transformer.
+
+Abnar and Zuidema, "Quantifying Attention Flow in Transformers", 2020.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxvision.attribution.cam import token_features
+from jaxvision.attribution.types import Maps
+from jaxvision.image.types import Size
+
+# The weight of each token (last axis) in each token, averaged over the heads.
+Attention = Float[Array, 'b n n']
+
+
+def rollout(attentions: Sequence[Attention]) -> Attention:
+    """Multiply the attention of all blocks, each averaged with the identity of its shortcut.
+
+    Args:
+        attentions: of the blocks, the first one first. Rows sum to 1.
+
+    Returns:
+        The weight of each input token (last axis) in each output token. Rows sum to 1.
+    """
+    identity = jnp.eye(attentions[0].shape[-1], dtype=attentions[0].dtype)
+    total = identity
+    for attention in attentions:
+        total = (attention + identity) / 2 @ total
+    return total
+
+
+def rollout_maps(attentions: Sequence[Attention], size: Size, pool: str) -> Maps:
+    """Arrange the weights of the patches in the pooled output as maps.
+
+    Attention depends on no class, so every class of an image has the same map.
+
+    Args:
+        attentions: of the blocks, the first one first.
+        size: (height, width) of the image, pixels.
+        pool: 'cls' if the first token is the class token, or 'mean'.
+
+    Returns:
+        Maps [B, h, w], at least 0. They sum to 1 with pool 'mean', and to less with 'cls', since
+        the class token keeps a part.
+    """
+    weights = rollout(attentions)
+    pooled = weights[:, 0] if pool == 'cls' else weights.mean(axis=1)
+    return token_features(pooled[..., None], size)[..., 0]
