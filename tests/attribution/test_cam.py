@@ -21,13 +21,18 @@ def pair():
 def test_grad_cam_of_pooling_and_a_linear_layer_is_cam():
     model = cnn.make('4-6', num_classes=3)
     images = jax.random.uniform(jax.random.key(0), (2, 10, 14, 3))
-    variables = model.init(jax.random.key(1), images)
-    got = intermediates.layer_gradient(
-        lambda images: model.apply(variables, images),
-        images,
-        'stage2',
-        lambda logits: logits[:, 2],
-    )
+    variables = jax.jit(model.init)(jax.random.key(1), images)
+
+    @jax.jit
+    def explain(images):
+        return intermediates.layer_gradient(
+            lambda images: model.apply(variables, images),
+            images,
+            'stage2',
+            lambda logits: logits[:, 2],
+        )
+
+    got = explain(images)
     weights = variables['params']['head']['kernel'][:, 2]
     cells = 5 * 7
     # W / (h w) is the gradient of every cell, to the bit.
@@ -126,20 +131,21 @@ def test_rollout_multiplies_the_attention_of_blocks():
     np.testing.assert_allclose(got, [[[0.5, 0.5], [0.25, 0.75]]])
 
 
-@pytest.mark.parametrize('pool', ['cls', 'mean'])
-def test_rollout_of_a_vit_has_a_weight_for_each_patch(pool):
-    model = vit.make('Ti/8', num_classes=3, depth=2, pool=pool)
+def test_rollout_of_a_vit_has_a_weight_for_each_patch():
+    model = vit.ViT(3, patch=8, width=8, depth=2, heads=2)
     images = jax.random.uniform(jax.random.key(0), (2, 16, 24, 3))
-    variables = model.init(jax.random.key(1), images)
-    _, inner = model.apply(variables, images)
+    (_, inner), _ = jax.jit(model.init_with_output)(jax.random.key(1), images)
     attentions = [inner['attention1'], inner['attention2']]
-    tokens = 6 + (pool == 'cls')
-    assert attentions[0].shape == (2, tokens, tokens)
     np.testing.assert_allclose(attentions[1].sum(axis=-1), 1, rtol=1e-5)
-    maps = rollout.rollout_maps(attentions, (16, 24), pool)
-    assert maps.shape == (2, 2, 3)
-    if pool == 'mean':
-        np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, rtol=1e-5)
-    else:
-        assert (maps.sum(axis=(1, 2)) < 1).all()
+    maps = rollout.rollout_maps(attentions, (16, 24), 'cls')
+    weights = np.asarray(rollout.rollout(attentions))
+    np.testing.assert_allclose(maps, weights[:, 0, 1:].reshape(2, 2, 3), rtol=1e-6)
     assert (maps > 0).all()
+    assert (maps.sum(axis=(1, 2)) < 1).all()
+
+
+def test_rollout_of_pooled_tokens_is_the_mean_over_all_tokens():
+    attention = jax.nn.softmax(jax.random.normal(jax.random.key(0), (1, 6, 6)))
+    maps = rollout.rollout_maps([attention], (16, 24), 'mean')
+    expected = (np.asarray(attention).mean(axis=1) + 1 / 6) / 2
+    np.testing.assert_allclose(maps, expected.reshape(1, 2, 3), rtol=1e-6)

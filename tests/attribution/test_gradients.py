@@ -28,7 +28,7 @@ def linear(weights):
 @pytest.fixture
 def cubic(weights):
     """A score whose gradient changes along the line from the baseline."""
-    return lambda images: jnp.einsum('bhwc,hwc->b', images**3, weights)
+    return jax.jit(lambda images: jnp.einsum('bhwc,hwc->b', images**3, weights))
 
 
 def image_keys(*numbers):
@@ -59,10 +59,10 @@ def test_the_noise_of_smoothgrad_is_a_fraction_of_the_range_of_the_image():
     # The range of the first image is 1, that of the second 0.5.
     images = jnp.linspace(0.0, 1.0, 2 * 600).reshape(2, 10, 20, 3)
     images = images.at[0].set(2 * images[0])
-    got = gradients.smooth_grad(score, images, image_keys(4, 9), samples=24, noise=0.2)
+    got = gradients.smooth_grad(score, images, image_keys(4, 9), samples=16, noise=0.2)
     # The mean of 3 (x + e)^2 is 3 (x^2 + std^2).
     excess = (got - 3 * images**2).mean(axis=(1, 2, 3))
-    np.testing.assert_allclose(excess, 3 * np.array([0.2, 0.1]) ** 2, rtol=0.15)
+    np.testing.assert_allclose(excess, 3 * np.array([0.2, 0.1]) ** 2, rtol=0.2)
 
 
 def test_smoothgrad_of_an_image_depends_on_its_key_and_not_on_its_neighbours(
@@ -97,10 +97,11 @@ def test_the_gap_is_the_error_of_the_sum(cubic, images):
 
 
 def test_steps_double_for_each_image_until_its_gap_is_small(weights):
+    @jax.jit
     def score(images):
         return jnp.einsum('bhwc,hwc->b', jax.nn.relu(images - 0.5) ** 2, weights)
 
-    images = jnp.stack([jnp.full(SHAPE[1:], 1.0), jnp.full(SHAPE[1:], 0.52)])
+    images = jnp.stack([jnp.full(SHAPE[1:], 0.9), jnp.full(SHAPE[1:], 0.53)])
     baselines = jnp.zeros_like(images)
     got = gradients.converged_integrated_gradients(
         score, images, baselines, first_steps=2
@@ -187,7 +188,9 @@ def test_compiled_and_mapped_calls_give_the_same(cubic, images):
 
     expected = explain(images, baselines, keys)
     compiled = jax.jit(explain)(images, baselines, keys)
-    mapped = jax.vmap(explain)(images[:, None], baselines[:, None], keys[:, None])
+    mapped = jax.jit(jax.vmap(explain))(
+        images[:, None], baselines[:, None], keys[:, None]
+    )
     for one, two, three in zip(expected, compiled, mapped, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(one, three[:, 0], rtol=1e-5, atol=1e-6)

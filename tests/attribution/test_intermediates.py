@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvision.attribution import intermediates
+from jaxvision.attribution import gradients, intermediates
 from jaxvision.core.errors import UserError
 from jaxvision.models.backbones import cnn, resnet, vit
 
@@ -16,7 +16,7 @@ def images(count=2):
 
 def network_of(model):
     """The model with random variables, of which no scale is zero, as a function of images."""
-    variables = model.init(jax.random.key(1), images())
+    variables = jax.jit(model.init)(jax.random.key(1), images())
     variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)
     return lambda images: model.apply(variables, images)
 
@@ -26,7 +26,7 @@ def networks():
     return {
         'cnn': network_of(cnn.make('4-6', num_classes=5)),
         'resnet': network_of(resnet.ResNet(5, resnet.BasicBlock, (1, 1))),
-        'vit': network_of(vit.make('Ti/8', num_classes=5, depth=2)),
+        'vit': network_of(vit.ViT(5, patch=8, width=8, depth=2, heads=2)),
     }
 
 
@@ -72,7 +72,12 @@ def test_the_gradient_at_the_image_itself():
 def test_gradients_agree_with_small_steps(networks, name, layer):
     """The score, as a function of the rest of the network after the layer."""
     network = jax.jit(networks[name])
-    got = intermediates.layer_gradient(network, images(), layer, first_logit)
+
+    @jax.jit
+    def explain(images):
+        return intermediates.layer_gradient(network, images, layer, first_logit)
+
+    got = explain(images())
     # A step of the image moves the layer; the rest is linear to first order.
     direction = jax.random.normal(jax.random.key(3), images().shape)
 
@@ -105,18 +110,22 @@ def test_layers_are_those_on_the_path_in_the_order_of_computation():
     assert intermediates.layers(jax.jit(plain), images()) == expected
 
 
-def test_a_layer_that_does_not_reach_the_score_is_an_error(networks):
-    def drop_class_token(logits):
-        return first_logit(logits)
-
+def test_a_layer_that_does_not_reach_the_score_is_an_error():
     with pytest.raises(UserError, match='layer=side: expected a gradient'):
         intermediates.layer_gradient(plain, images(), 'side', lambda outputs: outputs)
-    # Patches of the last block do not reach a class token.
-    got = intermediates.layer_gradient(
-        networks['vit'], images(), 'block2', drop_class_token
-    )
+
+
+def test_patches_of_the_last_block_do_not_reach_a_class_token(networks):
+    @jax.jit
+    def explain(images):
+        network = networks['vit']
+        return intermediates.layer_gradient(network, images, 'block2', first_logit)
+
+    got = explain(images())
     assert (got.gradients[:, 1:] == 0).all()
     assert (got.gradients[:, 0] != 0).any()
+    with pytest.raises(UserError, match='layer=block2: expected a gradient'):
+        gradients.refuse_zero(got.gradients[:, 1:], 'block2')
 
 
 def test_a_zero_gradient_is_no_number_under_jit():
@@ -141,19 +150,19 @@ def test_a_network_without_maps_and_blocks_has_no_default_layer():
         intermediates.default_layer(network, images())
 
 
-def test_compiled_and_mapped_calls_give_the_same(small):
+def test_compiled_and_mapped_calls_give_the_same():
     def explain(images):
-        return intermediates.layer_gradient(small, images, 'stage1', first_logit)
+        return intermediates.layer_gradient(plain, images, 'maps', lambda x: x)
 
     expected = explain(images())
     compiled = jax.jit(explain)(images())
-    mapped = jax.vmap(explain)(images()[:, None])
+    mapped = jax.jit(jax.vmap(explain))(images()[:, None])
     for one, two, three in zip(expected, compiled, mapped, strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(one, three[:, 0], rtol=1e-4, atol=1e-5)
 
 
-def test_an_image_alone_has_the_gradient_that_it_has_in_a_batch(small):
-    both = intermediates.layer_gradient(small, images(), 'stage1', first_logit)
-    alone = intermediates.layer_gradient(small, images()[1:], 'stage1', first_logit)
+def test_an_image_alone_has_the_gradient_that_it_has_in_a_batch():
+    both = intermediates.layer_gradient(plain, images(), 'maps', lambda x: x)
+    alone = intermediates.layer_gradient(plain, images()[1:], 'maps', lambda x: x)
     np.testing.assert_allclose(both.gradients[1:], alone.gradients, rtol=1e-5)

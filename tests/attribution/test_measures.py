@@ -38,9 +38,9 @@ def region():
 def planted(region):
     """A score that depends on the region alone: the planted model."""
 
+    @jax.jit
     def score(images):
-        values = jnp.asarray(images)[:, 2:5, 11:16]
-        return (values**2).sum(axis=(1, 2, 3))
+        return (images[:, 2:5, 11:16] ** 2).sum(axis=(1, 2, 3))
 
     return score
 
@@ -60,7 +60,8 @@ def explanations(score, image):
         return pooled.sum(axis=1), {'maps': maps}
 
     layer = intermediates.layer_gradient(network, images, 'maps', lambda x: x)
-    integrated = gradients.integrated_gradients(score, images, baseline[None], 8)
+    blank = jnp.zeros_like(images)
+    integrated = gradients.integrated_gradients(score, images, blank, 8)
     options = dict(window=(3, 3), stride=(1, 1))
     return {
         'gradient': gradients.gradient(score, images)[0].sum(axis=-1),
