@@ -96,11 +96,12 @@ class Block(nn.Module):
 class ViT(nn.Module):
     """Patches of an image as tokens, and transformer blocks.
 
-    A call returns (logits, intermediates): 'embedded', 'attention1', 'block1', ..., 'tokens'
-    (after the last norm), 'pooled', 'logits'. Tokens are [B, N, D]. 'attention1', ... are
-    the weights of each block, averaged over its heads, [B, N, N]. With pool 'cls' the first
-    token is the class token. Without a head, the logits are the pooled features. The learned positions fix the image size. `train` changes nothing: dropout
-    needs `keys`, one for each example.
+    A call returns (logits, intermediates): 'embedded', 'attention1', 'block1', ...,
+    'tokens' (after the last norm), 'pooled', 'logits'. Tokens are [B, N, D].
+    'attention1', ... are the weights of each block, averaged over its heads, [B, N, N].
+    With pool 'cls' the first token is the class token. Without a head, the logits are
+    the pooled features. The learned positions fix the image size. `train` changes
+    nothing: dropout needs `keys`, one for each example.
 
     Attributes:
         num_classes: length of the logits, 0 for no head.
