@@ -87,7 +87,10 @@ def join_blocks(
     above = np.zeros((0, lefts[-1] + width, channels), first.dtype)
     for line, top in enumerate(tops):
         end = next_tops[line] - top
-        below = np.zeros((height - end, above.shape[1], channels), first.dtype)
+        # The columns of `above` are read before those of `below` are written.
+        below = above
+        if len(above) != height - end:
+            below = np.zeros((height - end, *above.shape[1:]), first.dtype)
         beside = first[:, :0]
         for place, left in enumerate(lefts):
             tile = first if line == place == 0 else next(tiles)

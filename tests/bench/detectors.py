@@ -9,7 +9,8 @@ so that every photograph has many detections of several classes, and writes them
 detections to FOLDER (0.7 GB), in float32 and float64. `compare` opens each file as `jaxvision
 predict --weights` does, and prints how jaxvision and torchvision, both in float32, differ from
 torchvision in float64. A detection that only one side has, or that differs by more than the limits
-below, is counted.
+below, is counted. Masks are compared in the photograph: pixels that differ, and how many of them
+have a probability further than 1e-4 from the threshold of 0.5 in float64.
 """
 
 import argparse
@@ -21,10 +22,12 @@ import numpy as np
 MODELS = {
     'fasterrcnn_resnet50_fpn': ('faster_rcnn:resnet50_fpn', True),
     'fasterrcnn_resnet50_fpn_v2': ('faster_rcnn:resnet50_fpn_v2', False),
+    'maskrcnn_resnet50_fpn': ('mask_rcnn:resnet50_fpn', True),
     'retinanet_resnet50_fpn': ('retinanet:resnet50_fpn', True),
     'retinanet_resnet50_fpn_v2': ('retinanet:resnet50_fpn_v2', False),
 }
 LARGEST_DIFFERENCE = {'box': 0.05, 'score': 1e-4}
+NEAR = 1e-4  # of the threshold of masks
 # Outputs for COCO that stand for no class. Published weights never give them.
 GAPS = (0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
@@ -53,6 +56,7 @@ OUTPUTS = {
     'rpn.head.bbox_pred': (0.2, 0.0),
     'roi_heads.box_predictor.cls_score': (2.5, 0.0),
     'roi_heads.box_predictor.bbox_pred': (1.0, 0.0),
+    'roi_heads.mask_predictor.mask_fcn_logits': (2.0, 0.0),
     'head.classification_head.cls_logits': (1.3, -7.0),
     'head.regression_head.bbox_reg': (0.2, 0.0),
 }
@@ -152,15 +156,25 @@ def write_reference(folder, names, size):
             for file, photograph in zip(files, photographs, strict=True):
                 (outputs,) = model([photograph.to(precision)])
                 prefix = f'{precision}/{file.stem}'.removeprefix('torch.')
+                if 'masks' in outputs:
+                    masks = outputs.pop('masks')[:, 0]
+                    arrays[f'{prefix}/masks'] = packed(masks > 0.5)
+                    arrays[f'{prefix}/near'] = packed((masks - 0.5).abs() < NEAR)
                 for key, value in outputs.items():
                     arrays[f'{prefix}/{key}'] = value.numpy()
         np.savez(folder / f'{name}.npz', **arrays)
+
+
+def packed(masks):
+    return np.packbits(masks.numpy(), axis=-1)
 
 
 # With jaxvision.
 
 
 def compare(folder, names, size):
+    from PIL import Image
+
     from jaxvision.cli.predict import weights
 
     for name in names:
@@ -168,44 +182,79 @@ def compare(folder, names, size):
         model = weights.open_weights(str(folder / f'{name}.pth'), options)
         arrays = np.load(folder / f'{name}.npz')
         for file in sorted(folder.glob('*.png')):
-            expected = reference(arrays, f'float64/{file.stem}')
-            float32 = reference(arrays, f'float32/{file.stem}')
+            with Image.open(file) as image:
+                width = image.width
+            expected = reference(arrays, f'float64/{file.stem}', width)
+            float32 = reference(arrays, f'float32/{file.stem}', width)
             print(f'{name} {file.stem}:')
             print('    jaxvision  ', difference(detections(model, file), expected))
             print('    torchvision', difference(float32, expected), flush=True)
 
 
-def reference(arrays, prefix):
-    boxes = arrays[f'{prefix}/boxes'][:, [1, 0, 3, 2]]
-    return boxes, arrays[f'{prefix}/scores'], arrays[f'{prefix}/labels']
+def reference(arrays, prefix, width):
+    """The detections of torchvision, with 'masks' and 'near' [D, H, W] if it has masks."""
+    found = {
+        'boxes': arrays[f'{prefix}/boxes'][:, [1, 0, 3, 2]],
+        'scores': arrays[f'{prefix}/scores'],
+        'labels': arrays[f'{prefix}/labels'],
+    }
+    for name in ('masks', 'near'):
+        if f'{prefix}/{name}' in arrays:
+            bits = arrays[f'{prefix}/{name}']
+            found[name] = np.unpackbits(bits, axis=-1, count=width).astype(bool)
+    return found
 
 
 def difference(actual, expected):
     """Match each expected detection with the nearest one of its class."""
-    boxes, scores, numbers = actual
     worst = {'box': 0.0, 'score': 0.0}
     missing = 0
-    free = np.ones(len(boxes), bool)
-    for box, score, label in zip(*expected, strict=True):
-        box_errors = np.abs(boxes - box).max(axis=1)
-        box_errors[(numbers != label) | ~free] = np.inf
+    free = np.ones(len(actual['boxes']), bool)
+    partners = []
+    for number, label in enumerate(expected['labels']):
+        box_errors = np.abs(actual['boxes'] - expected['boxes'][number]).max(axis=1)
+        box_errors[(actual['labels'] != label) | ~free] = np.inf
         row = np.argmin(box_errors)
-        errors = {'box': box_errors[row], 'score': abs(scores[row] - score)}
+        score_error = abs(actual['scores'][row] - expected['scores'][number])
+        errors = {'box': box_errors[row], 'score': score_error}
         if any(errors[key] > LARGEST_DIFFERENCE[key] for key in errors):
             missing += 1
             continue
         free[row] = False
+        partners.append((row, number))
         worst = {key: max(worst[key], float(errors[key])) for key in errors}
-    classes = len(set(expected[2].tolist()))
+    classes = len(set(expected['labels'].tolist()))
+    text = (
+        f'{len(expected["labels"])} of {classes} classes, {missing} missing, '
+        f'{free.sum()} more; worst box {worst["box"]:.5f} px, score {worst["score"]:.1e}'
+    )
+    if 'masks' in expected:
+        text += '; ' + mask_difference(actual['masks'], expected, partners)
+    return text
+
+
+def mask_difference(masks, expected, partners):
+    """Count the pixels of the matched detections whose masks differ."""
+    pixels = 0
+    near = 0
+    differing = 0
+    far = 0
+    for row, number in partners:
+        differs = masks[row] != expected['masks'][number]
+        pixels += int(expected['masks'][number].sum())
+        near += int(expected['near'][number].sum())
+        differing += int(differs.sum())
+        far += int((differs & ~expected['near'][number]).sum())
     return (
-        f'{len(expected[0])} of {classes} classes, {missing} missing, {free.sum()} more; '
-        f'worst box {worst["box"]:.5f} px, score {worst["score"]:.1e}'
+        f'masks of {pixels} pixels, {near} near the threshold, {differing} differ, '
+        f'{far} of them not near'
     )
 
 
 def detections(model, file):
     import jax.numpy as jnp
 
+    from jaxvision.boxes import pasting
     from jaxvision.tasks.detection import evaluation
 
     example = model.prepare(file.read_bytes())
@@ -215,11 +264,19 @@ def detections(model, file):
     boxes = evaluation.to_original(jnp.asarray(outputs['boxes'])[None], warp, size)
     valid = outputs['valid']
     ids = np.array(model.spec.details.category_ids)
-    return (
-        np.asarray(boxes[0])[valid],
-        outputs['scores'][valid],
-        ids[outputs['classes'][valid]],
-    )
+    found = {
+        'boxes': np.asarray(boxes[0])[valid],
+        'scores': outputs['scores'][valid],
+        'labels': ids[outputs['classes'][valid]],
+    }
+    if 'masks' in outputs:
+        height, width = example['original_size'].tolist()
+        pairs = zip(outputs['masks'][valid], found['boxes'], strict=True)
+        found['masks'] = [
+            pasting.paste(mask, box, (height, width), rounds=True)
+            for mask, box in pairs
+        ]
+    return found
 
 
 def main():

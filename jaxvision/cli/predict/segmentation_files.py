@@ -127,8 +127,11 @@ class Preview:
         heights, widths = (
             np.diff([*range(0, side, self._step), side]) for side in self._size
         )
-        counts = heights[:, None, None] * widths[:, None]
-        return ((self._sums + counts // 2) // counts).astype(np.uint8)
+        # Numbers of 64 bits would take as much memory as the tiles.
+        counts = (heights[:, None, None] * widths[:, None]).astype(np.uint32)
+        means = self._sums + counts // 2
+        means //= counts
+        return means.astype(np.uint8)
 
     def _middles(self, side: int) -> Integer[np.ndarray, 'n']:
         starts = np.arange(0, side, self._step)

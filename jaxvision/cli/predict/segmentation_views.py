@@ -27,6 +27,8 @@ Values = Float[np.ndarray, '_ _ v']
 # Numbers of a strip, and of the outputs of a batch, that are in memory at once.
 _STRIP = 2**21
 _BATCH = 2**24
+# Pixels of the rows that are counted, drawn and written at once.
+_SOME = 2**19
 # The coarsest stride of networks for which tiles begin at its multiples, pixels.
 _COARSEST = 32
 
@@ -219,7 +221,7 @@ class Views:
             parts.append(self._strip(block.top, block.values))
             done += block.values.shape[1]
             if done == image.size[1]:
-                yield _beside(parts)
+                yield from _beside(parts)
                 parts = []
                 done = 0
 
@@ -230,16 +232,20 @@ class Views:
         batch_size = self.batch(size)
         done = 0
         while batch := list(itertools.islice(cut, batch_size)):
-            total = [np.zeros((), np.float32)] * len(batch)
+            total: list[Values] = []
             for scale in self.scales:
                 scaled = [_scaled(tile, scale) for tile in batch]
                 values = self._values(scaled, batch_size)
-                for row, part in enumerate(values):
-                    if part.shape[:2] != size:
-                        part = resizing.resize_bilinear(part, *size)
-                    total[row] = total[row] + part
+                parts = [_at_size(part, size) for part in values]
+                if total:
+                    parts = [
+                        one + other for one, other in zip(total, parts, strict=True)
+                    ]
+                total = parts
             for values in total:
-                yield values / np.float32(len(self.scales))
+                if len(self.scales) > 1:
+                    values = values / np.float32(len(self.scales))
+                yield values
             done += len(batch)
             say(done)
 
@@ -261,16 +267,16 @@ class Views:
         """Choose the class of each pixel of some rows."""
         number = len(self.model.spec.class_names)
         probabilities = values[..., :number]
-        labels = probabilities.argmax(axis=-1).astype(np.uint8)
-        confidence = probabilities.max(axis=-1)
+        places, confidence = _largest(probabilities)
+        labels = places.astype(np.uint8)
         if values.shape[-1] == number:
             return Strip(top, labels, confidence, None)
-        kinds = probabilities[..., 1:]
+        kinds, kind_confidence = _largest(probabilities[..., 1:])
         maps = [
             1 - probabilities[..., 0],
             values[..., number] - values[..., number + 1],
-            1 + kinds.argmax(axis=-1),
-            kinds.max(axis=-1),
+            1 + kinds,
+            kind_confidence,
         ]
         objects = np.stack(maps, axis=-1).astype(np.float32)
         return Strip(top, labels, confidence, objects)
@@ -306,11 +312,27 @@ def _stacked(outputs: Records) -> Values:
     return np.concatenate([probabilities, np.stack(maps, axis=-1)], axis=-1)
 
 
+def _largest(
+    values: Values,
+) -> tuple[Integer[np.ndarray, '_ w'], Float[np.ndarray, '_ w']]:
+    """(The place of the largest of the last axis, its value.)"""
+    places = values.argmax(axis=-1)
+    # `max` over a short axis takes several times as long.
+    largest = np.take_along_axis(values, places[..., None], axis=-1)
+    return places, largest[..., 0]
+
+
 def _scaled(tile: Pixels, scale: float) -> Pixels:
     if scale == 1:
         return tile
     height, width = (max(1, round(scale * side)) for side in tile.shape[:2])
     return resizing.resize(tile, height, width)
+
+
+def _at_size(values: Values, size: Size) -> Values:
+    if values.shape[:2] == size:
+        return values
+    return resizing.resize_bilinear(values, *size)
 
 
 def _cut(
@@ -328,21 +350,37 @@ def _cut(
     for top, left in corners.tolist():
         if top != first:
             rows = window.rows(top, top + side)
-            watch(watched, rows[watched - top :])
+            for first_row, last_row in _parts_of(
+                watched, top + len(rows), rows.shape[1]
+            ):
+                watch(first_row, rows[first_row - top : last_row - top])
             watched = top + len(rows)
             rows = tiles.pad(rows, (side, width))
             first = top
         yield rows[:, left : left + side]
 
 
-def _beside(parts: Sequence[Strip]) -> Strip:
-    """Join the strips of neighbouring blocks."""
-    objects = None
-    if parts[0].objects is not None:
-        objects = np.concatenate([part.objects for part in parts], axis=1)
-    return Strip(
-        parts[0].top,
-        np.concatenate([part.labels for part in parts], axis=1),
-        np.concatenate([part.confidence for part in parts], axis=1),
-        objects,
-    )
+def _beside(parts: Sequence[Strip]) -> Iterator[Strip]:
+    """Join neighbouring blocks to strips of some of their rows."""
+    top = parts[0].top
+    width = sum(part.labels.shape[1] for part in parts)
+    for first, last in _parts_of(0, len(parts[0].labels), width):
+        objects = None
+        if parts[0].objects is not None:
+            every_objects = [part.objects[first:last] for part in parts]
+            objects = np.concatenate(every_objects, axis=1)
+        labels = [part.labels[first:last] for part in parts]
+        confidences = [part.confidence[first:last] for part in parts]
+        yield Strip(
+            top + first,
+            np.concatenate(labels, axis=1),
+            np.concatenate(confidences, axis=1),
+            objects,
+        )
+
+
+def _parts_of(first: int, last: int, width: int) -> Iterator[tuple[int, int]]:
+    """(First, last + 1) of some rows at a time, so that few pixels are converted at once."""
+    step = max(1, _SOME // width)
+    for top in range(first, last, step):
+        yield top, min(top + step, last)

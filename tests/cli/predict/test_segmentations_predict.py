@@ -12,8 +12,8 @@ from PIL import Image
 
 from jaxvision.cli.predict import command, segmentation_files, segmentation_objects
 from jaxvision.cli.predict.segmentation_files import Preview
-from jaxvision.cli.predict.segmentation_views import Strip, Views
-from jaxvision.data import video
+from jaxvision.cli.predict.segmentation_views import Strip, Tiling, Views
+from jaxvision.data import image_rows, video
 from jaxvision.tasks.segmentation import evaluation, objects
 
 # (y, x, radius, class) in an image of 120x200; the last two touch.
@@ -119,6 +119,8 @@ def test_tiles_of_a_local_network_are_the_whole_image(predict, tmp_path, monkeyp
     monkeypatch.setattr('jaxvision.data.image_rows._SMALL', 100)
     monkeypatch.setattr('jaxvision.data.image_rows._SOME', 4000)
     monkeypatch.setattr('PIL.TiffImagePlugin.STRIP_SIZE', 4000)
+    # A tile has 64 rows, and 4 rows of the image are joined and written at once.
+    monkeypatch.setattr('jaxvision.cli.predict.segmentation_views._SOME', 1000)
     pixels = color_maps.scene(150, 230, DISCS)
     Image.fromarray(pixels).save(tmp_path / 'a.tif', compression='tiff_lzw')
     Image.fromarray(pixels[:9, :1]).save(tmp_path / 'b.png')
@@ -161,6 +163,29 @@ def test_dim_images_of_16_bits_are_seen_at_their_own_depth(
     assert not shown[False][0].any()
     assert ((shown[True][0] == 1) == is_disc).mean() > 0.99
     assert shown[True][1].max() > 200 > shown[False][1][:40].max()
+
+
+def test_the_strips_of_tiles_are_a_few_rows_each(monkeypatch):
+    monkeypatch.setattr('jaxvision.cli.predict.segmentation_views._SOME', 1000)
+    pixels = color_maps.scene(150, 230, DISCS)
+    shown = []
+    views = Views(model=color_maps.model(), flips=False, scales=(1.0,), batch_size=4)
+    strips = views.tiled(
+        image_rows.ImageRows.of(pixels),
+        Tiling(64, 20),
+        lambda top, rows: shown.append((top, rows)),
+        lambda count: None,
+    )
+    tops = []
+    for strip in strips:
+        assert strip.labels.size <= 1000
+        tops += range(strip.top, strip.top + len(strip.labels))
+    assert tops == list(range(150))
+    assert max(rows[..., 0].size for _, rows in shown) <= 1000
+    assert [top for top, _ in shown] == np.cumsum(
+        [0, *(len(rows) for _, rows in shown[:-1])]
+    ).tolist()
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in shown]), pixels)
 
 
 def test_views_are_averaged(photos):
