@@ -170,6 +170,11 @@ COMMON: Fields = {
             'Folder of the images of an annotation file; empty: found from the place of the '
             'file.',
         ),
+        'window': Field(
+            '',
+            'CENTER,WIDTH of the values of volumes and of DICOM files that become black to '
+            'white, such as 40,400 for soft tissue in CT; empty: by the file.',
+        ),
         'image_size': Field(
             32,
             'Side of the images in pixels. Larger images, and images of unequal size, are '

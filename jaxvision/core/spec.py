@@ -98,6 +98,8 @@ class Preprocessing:
         recipe: name of the preprocessing recipe of pretrained weights, or ''.
         contrast: whether the values of each image are stretched to the whole range before
             everything else, see `image.contrast`.
+        window: the centre and the width of the values of volumes and of DICOM files that
+            become black to white, before everything else; empty: by the file.
 
     Raises:
         ValueError: `mean` and `std` differ in length, or a std is not above 0.
@@ -111,6 +113,7 @@ class Preprocessing:
     std: tuple[float, ...] = ()
     recipe: str = ''
     contrast: bool = False
+    window: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not all(value > 0 for value in self.std):
@@ -162,6 +165,9 @@ class Preprocessing:
             text = f'{self.recipe}: {text}'
         if self.contrast:
             text += '; contrast stretched'
+        if self.window:
+            center, width = self.window
+            text += f'; values around {center:g}, {width:g} wide'
         if self.mean:
             mean = ', '.join(f'{value:.3g}' for value in self.mean)
             std = ', '.join(f'{value:.3g}' for value in self.std)

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxvision.data import pillow_modes, tiff_files
+from jaxvision.data import dicom_files, pillow_modes, tiff_files
+from jaxvision.data.protocol import Unreadable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -77,14 +78,16 @@ def size_of(encoded: Path | bytes) -> Size | None:
             is_wide = image.mode.startswith('I;16')
     # Pillow raises nearly anything at a damaged file. The pipeline names it later.
     except Exception:
-        return _size_of_tiff(encoded)
+        return _size_of_other(encoded)
     if orientation >= 5 and not is_upright:
         width, height = height, width
     return Size(height, width, orientation, is_wide)
 
 
-def _size_of_tiff(encoded: Path | bytes) -> Size | None:
-    """The size of a TIFF that Pillow does not read; None of another file."""
+def _size_of_other(encoded: Path | bytes) -> Size | None:
+    """The size of a TIFF or a DICOM file that Pillow does not read; None of another file."""
+    if isinstance(encoded, Path) and dicom_files.is_dicom(encoded):
+        return _size_of_dicom(encoded)
     try:
         if isinstance(encoded, bytes):
             head = encoded[:4]
@@ -95,6 +98,13 @@ def _size_of_tiff(encoded: Path | bytes) -> Size | None:
         return None
     size = tiff_files.size(encoded) if tiff_files.is_tiff(head) else None
     return size and Size(*size)
+
+
+def _size_of_dicom(path: Path) -> Size | None:
+    try:
+        return Size(*dicom_files.read_header(path).size)
+    except Unreadable:
+        return None
 
 
 def common_shape(

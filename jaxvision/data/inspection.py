@@ -34,7 +34,7 @@ SIDE = 64  # longest side of a thumbnail, pixels
 # (where, where) of two examples.
 Pair = tuple[str, str]
 # A decoded image, or a frame of a video.
-Picture = UInt8[np.ndarray, 'h w c']
+Picture = UInt8[np.ndarray, '_ _ c']
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

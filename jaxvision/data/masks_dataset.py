@@ -17,12 +17,9 @@ from jaxvision.data import (
     files,
     headers,
     masks_classes,
-    masks_folder,
     masks_instances,
     masks_reading,
-    masks_table,
     masks_values,
-    masks_volumes,
 )
 from jaxvision.data.labelled_files import count, printable, some
 from jaxvision.data.masks_classes import MaskValues, Reading
@@ -54,28 +51,6 @@ class _Masks:
     values: Mapping[Path, MaskValues]
     contents: Mapping[Path, str]
     unreadable: Mapping[Path, str]
-
-
-def open_folder(
-    place: str, identify: Identify = content.identify
-) -> 'MaskDataset | masks_volumes.VolumeDataset':
-    """List the images and masks of a folder, and read its table of classes.
-
-    Args:
-        place: the folder behind `masks:`, see `masks_folder.read`.
-        identify: called with paths when a split is opened; gives a text for each that
-            identifies its content.
-
-    Raises:
-        UserError: The folder has another layout, or classes.csv cannot be read.
-    """
-    root = Path(place).expanduser()
-    listing = masks_folder.read(root)
-    path = masks_table.find(root)
-    table = masks_table.read(path) if path else None
-    if masks_volumes.are_volumes(listing):
-        return masks_volumes.VolumeDataset(listing, table, identify)
-    return MaskDataset(listing, table, identify)
 
 
 class MaskDataset(SplitFiles):
@@ -116,7 +91,7 @@ class MaskDataset(SplitFiles):
                 belongs to no class, or no mask of the split can be read.
         """
         split = self._find(split)
-        pairs = self._listing.pairs[split]
+        pairs = self._pairs(split)
         images = [pair.image for pair in pairs]
         contents = self._identify(images)
         sizes = headers.sizes(images)
@@ -157,6 +132,20 @@ class MaskDataset(SplitFiles):
             notes=printable(all_notes),
             doubts=printable([*reading.doubts, *class_names.doubtful(reading.names)]),
         )
+        return self._source(info, pairs, contents, reading)
+
+    def _pairs(self, split: str) -> Sequence[Pair]:
+        """The images and masks of a split, in the order of its examples."""
+        return self._listing.pairs[split]
+
+    def _source(
+        self,
+        info: SourceInfo,
+        pairs: Sequence[Pair],
+        contents: Sequence[str],
+        reading: Reading,
+    ) -> 'MaskSource':
+        """The source of a split, see `MaskSource`."""
         return MaskSource(info, pairs, contents, reading)
 
     def _read_masks(self) -> _Masks:

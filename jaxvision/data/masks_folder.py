@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jaxvision.core.errors import UserError
-from jaxvision.data import masks_reading, volumes, walk
+from jaxvision.data import dicom_files, masks_reading, volumes, volumes_nifti, walk
 from jaxvision.data.annotation_files import is_file
 from jaxvision.data.boxes_dataset import left_out
 from jaxvision.data.files import image_suffixes
@@ -64,8 +64,9 @@ def read(root: Path) -> MaskListing:
 
     There are three layouts: ROOT/images and ROOT/masks, with all files in the split 'train';
     ROOT/SPLIT/images and ROOT/SPLIT/masks; ROOT/images/SPLIT and ROOT/masks/SPLIT. An image and its
-    mask have one path in their folders, but for the suffix. Images without a mask, masks without an
-    image, and other files are left out with a note.
+    mask have one path in their folders, but for the suffix. A folder of DICOM files may be the
+    image of a NIfTI file. Images without a mask, masks without an image, and other files are left
+    out with a note.
 
     Args:
         root: the folder.
@@ -248,8 +249,11 @@ def paired(
     """
     everything = [*images.values(), *masks.values()]
     no_files = [path for path in everything if not is_file(path)]
-    image_of, other_files = _by_stem(images, (*image_suffixes(), *volumes.SUFFIXES))
     mask_of, other_masks = _by_stem(masks, (*masks_reading.SUFFIXES, *volumes.SUFFIXES))
+    folders, flat = _series(images, mask_of)
+    suffixes = (*image_suffixes(), *volumes.SUFFIXES, *dicom_files.SUFFIXES)
+    image_of, other_files = _by_stem(flat, suffixes)
+    image_of |= folders
     pairs = [
         Pair(image, mask_of[stem])
         for stem, image in image_of.items()
@@ -269,6 +273,30 @@ def paired(
             first = name_in(root, paths[0])
             notes.append(f'{split}: {left_out(len(paths), noun, reason, first)}')
     return sorted(pairs, key=_by_image), notes
+
+
+def _series(images: Files, mask_of: Files) -> tuple[Files, Files]:
+    """The folders of DICOM files that have a volume of labels, and the files elsewhere.
+
+    Args:
+        images: files by their names.
+        mask_of: masks by their names without suffix. A folder images/CASE belongs to the
+            NIfTI file masks/CASE.nii.gz.
+
+    Returns:
+        ({name of a folder: its path}, the files of no such folder by their names).
+    """
+    folders = {}
+    others = {}
+    for name, path in images.items():
+        folder = os.path.dirname(name)
+        mask = mask_of.get(folder)
+        is_slice = mask is not None and volumes_nifti.is_nifti(mask)
+        if is_slice and dicom_files.has_suffix(path):
+            folders[folder] = path.parent
+        else:
+            others[name] = path
+    return folders, others
 
 
 def _by_image(pair: Pair) -> Path:

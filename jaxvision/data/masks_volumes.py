@@ -1,6 +1,8 @@
 """Volumes with label volumes: an example is a slice, and a volume is in one split alone."""
 
+import copy
 import dataclasses
+import hashlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +15,7 @@ from jaxvision.core.types import Example
 from jaxvision.data import (
     class_names,
     content,
+    dicom_series,
     masks_classes,
     masks_instances,
     masks_reading,
@@ -32,6 +35,7 @@ from jaxvision.data.protocol import (
 )
 from jaxvision.data.split_files import SplitFiles
 from jaxvision.data.volume_headers import Header
+from jaxvision.data.windows import Window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +84,14 @@ class VolumeDataset(SplitFiles):
         self._table = table
         self._identify = identify
         self._reading: Reading | None = None
+        self._window: Window | None = None
         self._lock = threading.Lock()
+
+    def with_window(self, window: Window) -> 'VolumeDataset':
+        """The dataset whose images show the values of a window."""
+        dataset = copy.copy(self)
+        dataset._window = window
+        return dataset
 
     def open(self, split: str) -> 'VolumeSource':
         """Open a split by its name, or a usual other name.
@@ -106,6 +117,8 @@ class VolumeDataset(SplitFiles):
         objects = reading.names
         if all(item.header.spacing for item in readable):
             holds = (*holds, 'spacing')
+        if self._window:
+            rules = (*rules, self._window)
         if reading.has_objects:
             rules = (*rules, 'objects')
             holds = (*holds, *masks_instances.KEYS)
@@ -113,8 +126,8 @@ class VolumeDataset(SplitFiles):
         notes = [
             *self._listing.notes,
             *reading.notes,
-            f'{split}: {count(len(readable), "volume")}, a slice is an example; 0.5 % of the '
-            'voxels of a volume are black and 0.5 % white',
+            f'{split}: {count(len(readable), "volume")}, a slice is an example; '
+            f'{_shown(self._window, readable)}',
             *(f'{split}: {note}' for note in notes),
         ]
         info = SourceInfo(
@@ -129,12 +142,12 @@ class VolumeDataset(SplitFiles):
             notes=printable(notes),
             doubts=printable([*reading.doubts, *class_names.doubtful(reading.names)]),
         )
-        return VolumeSource(info, readable, reading)
+        return VolumeSource(info, readable, reading, self._window)
 
     def _readable(self, split: str) -> tuple[list[_Volume], list[str]]:
         """(the volumes of a split that can be read, a note of the others)."""
         pairs = self._listing.pairs[split]
-        images = self._identify([pair.image for pair in pairs])
+        images = [self._identity(pair.image) for pair in pairs]
         labels = self._identify([pair.mask for pair in pairs])
         readable = []
         unreadable = []
@@ -149,6 +162,7 @@ class VolumeDataset(SplitFiles):
             if len(headers) == 2:
                 image, labels_header = headers
                 _check_sizes(pair, image, labels_header)
+                _check_places(pair, image)
                 both = (contents[0], contents[1])
                 readable.append(_Volume(pair, both, image, labels_header.bits))
         if not readable:
@@ -162,6 +176,13 @@ class VolumeDataset(SplitFiles):
                 f'{number} cannot be read and left out, such as {unreadable[0]}'
             )
         return readable, notes
+
+    def _identity(self, path: Path) -> str:
+        """What identifies the content of a file, or of the DICOM files of a folder."""
+        if not path.is_dir():
+            return self._identify([path])[0]
+        contents = self._identify(sorted(dicom_series.files_of(path)))
+        return hashlib.sha256(repr(contents).encode(errors='replace')).hexdigest()
 
     def _read_values(self) -> Reading:
         """Decide what labels mean, by the values of all splits."""
@@ -192,15 +213,23 @@ class VolumeDataset(SplitFiles):
 class VolumeSource(RowSource):
     """The slices of the volumes of one split."""
 
-    def __init__(self, info: SourceInfo, readable: Sequence[_Volume], reading: Reading):
+    def __init__(
+        self,
+        info: SourceInfo,
+        readable: Sequence[_Volume],
+        reading: Reading,
+        window: Window | None = None,
+    ):
         """Take what `VolumeDataset.open` has checked.
 
         Args:
             info: of the split.
             readable: the volumes.
             reading: how stored values become classes.
+            window: of the values of images; None: as `volumes.image` chooses it.
         """
         self.info = info
+        self._window = window
         self._volumes = readable
         self._reading = reading
         depths = [item.header.shape[0] for item in readable]
@@ -213,7 +242,7 @@ class VolumeSource(RowSource):
     def __getitem__(self, row: int) -> Example:
         item = self._volumes[self._groups[row]]
         try:
-            slices = volumes.image(item.pair.image, item.contents[0])
+            slices = volumes.image(item.pair.image, item.contents[0], self._window)
         except Unreadable as error:
             raise Unreadable(f'{item.pair.image}: {error}') from error
         image = np.array(slices[self._slices[row]])[..., None]
@@ -260,7 +289,8 @@ def are_volumes(listing: MaskListing) -> bool:
         other = paths[is_volume.index(False)]
         raise UserError(
             f'{listing.name}: expected volumes alone, or none, and {other} is none. Volumes are '
-            'NIfTI files and TIFFs of several pages. Put them into folders of their own'
+            'NIfTI files, folders of DICOM files, and TIFFs of several pages. Put them into '
+            'folders of their own'
         )
     return all(is_volume)
 
@@ -272,3 +302,30 @@ def _check_sizes(pair: Pair, image: Header, labels: Header) -> None:
             f'{pair.mask}: it has the slices, height and width {labels.shape}, and {pair.image} '
             f'has {image.shape}. Use the labels of this volume'
         )
+
+
+def _check_places(pair: Pair, image: Header) -> None:
+    """Check that the labels of a series of DICOM files lie where its voxels do.
+
+    Many label files of NIfTI images have no place, so those are not checked.
+    """
+    if not pair.image.is_dir():
+        return
+    grids = [volumes.grid_of(path) for path in (pair.image, pair.mask)]
+    sides = (*(image.spacing or (1.0,)), image.thickness or 1.0)
+    distance = grids[0].distance(grids[1])
+    if distance > min(sides) / 2:
+        raise UserError(
+            f'{pair.mask}: its voxels lie up to {distance:.3g} mm from those of {pair.image}. Use '
+            'the labels of this series'
+        )
+
+
+def _shown(window: Window | None, readable: Sequence[_Volume]) -> str:
+    """What of the values of volumes is black and white, in words."""
+    if window:
+        return f'values around {window.center:g} are shown, {window.width:g} wide'
+    rule = '0.5 % of the voxels of a volume are black and 0.5 % white'
+    if any(item.pair.image.is_dir() for item in readable):
+        return f'the window of a series is that of its files, or else {rule}'
+    return rule

@@ -14,7 +14,7 @@ import numpy as np
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
 from jaxvision.core.types import Split
-from jaxvision.data import content
+from jaxvision.data import content, windows
 from jaxvision.data.composed import Composed
 from jaxvision.data.protocol import (
     Dataset,
@@ -57,8 +57,8 @@ class Parts:
         """Find the dataset and choose its parts.
 
         Args:
-            data: the config's `data`: source, dir, images, train_split, validation, test_split,
-                per_class, hash_limit. `per_class` limits training to that many examples
+            data: the config's `data`: source, dir, images, window, train_split, validation,
+                test_split, per_class, hash_limit. `per_class` limits training to that many examples
                 of each class; 0: all.
             identify: called with paths; gives a text for each that identifies its
                 content. None: digests, or sizes and times if the files have more than
@@ -70,7 +70,8 @@ class Parts:
         limit = 1e9 * data.hash_limit
         identify = identify or functools.partial(content.identify, limit=limit)
         self._data = data
-        self._dataset = find_dataset(data.source, data.dir, identify, data.images)
+        dataset = find_dataset(data.source, data.dir, identify, data.images)
+        self._dataset = windows.windowed(dataset, data)
         self._choice = _choose(self._dataset, data)
 
     @property
@@ -185,9 +186,9 @@ def _open_boxes(scheme: str, place: str, images: str, identify: Identify) -> Dat
 
 
 def _open_masks(place: str, images: str, identify: Identify) -> Dataset:
-    from jaxvision.data import masks_dataset
+    from jaxvision.data import masks_readers
 
-    return masks_dataset.open_folder(place, identify)
+    return masks_readers.open_folder(place, identify)
 
 
 def _open_cityscapes(place: str, images: str, identify: Identify) -> Dataset:

@@ -1,8 +1,7 @@
-"""Volumes as slices of 8 bits: NIfTI files, and stacks of TIFF.
+"""Volumes as slices of 8 bits: NIfTI files, folders of DICOM files, and stacks of TIFF.
 
-Slices of NIfTI are axial, from the feet to the head, and shown as radiologists do: the front of the
-body is at the top, and its right side on the left. A converted volume is kept in the user's cache,
-because a compressed file has to be read as a whole for each of its slices.
+A converted volume is kept in the user's cache, because a compressed file has to be read as a whole
+for each of its slices.
 """
 
 import hashlib
@@ -13,10 +12,12 @@ import numpy as np
 from jaxtyping import Num, UInt8, UInt16
 
 from jaxvision.core.files import atomic_write, cache_folder
-from jaxvision.data import scaling, tiff_files, volumes_nifti
+from jaxvision.data import dicom_series, scaling, tiff_files, volumes_nifti
 from jaxvision.data.masks_reading import MOST_VALUE
 from jaxvision.data.protocol import Unreadable
+from jaxvision.data.volume_grids import Grid
 from jaxvision.data.volume_headers import Header
+from jaxvision.data.windows import Window
 
 # The suffixes that only volumes have.
 SUFFIXES = volumes_nifti.SUFFIXES
@@ -28,8 +29,8 @@ Labels = UInt16[np.ndarray, 'd h w']
 
 
 def is_volume(path: Path) -> bool:
-    """Whether a file has the suffix of NIfTI, or is a TIFF of several pages."""
-    return volumes_nifti.is_nifti(path) or tiff_files.is_stack(path)
+    """Whether a path has the suffix of NIfTI, or is a folder or a TIFF of several pages."""
+    return volumes_nifti.is_nifti(path) or path.is_dir() or tiff_files.is_stack(path)
 
 
 def read_header(path: Path) -> Header:
@@ -39,17 +40,33 @@ def read_header(path: Path) -> Header:
         Unreadable: The file is damaged, or no volume in grey.
         UserError: The library that reads it is not installed.
     """
+    grid = grid_of(path)
+    return tiff_files.read_header(path) if grid is None else grid.header()
+
+
+def grid_of(path: Path) -> Grid | None:
+    """The grid of a volume in the body; None of a stack, whose slices have no place.
+
+    Raises:
+        Unreadable: The file is damaged, or no volume.
+        UserError: The library that reads it is not installed.
+    """
     if volumes_nifti.is_nifti(path):
-        return volumes_nifti.read_header(path)
-    return tiff_files.read_header(path)
+        return volumes_nifti.grid_of(path)
+    if path.is_dir():
+        series = dicom_series.read(dicom_series.files_of(path))
+        return Grid(series.shape, series.affine)
+    return None
 
 
-def image(path: Path, content: str) -> Slices:
-    """The slices of an image, with 0.5 % of the voxels black and 0.5 % white.
+def image(path: Path, content: str, window: Window | None = None) -> Slices:
+    """The slices of an image.
 
     Args:
-        path: of the file.
+        path: of the file, or of the folder of a series.
         content: what identifies its content.
+        window: of the values; None: that of all files of a series, or else 0.5 % of the voxels
+            are black and 0.5 % white.
 
     Returns:
         uint8 [D, H, W], mapped from a file of the cache.
@@ -57,11 +74,45 @@ def image(path: Path, content: str) -> Slices:
     Raises:
         Unreadable: The file is damaged, or has no finite voxel.
     """
-    cache = _cache_file(path, content, 'image')
+    cache = _cache_file(path, content, f'image {window}' if window else 'image')
     known = _mapped(cache)
     if known is not None:
         return known
-    return _kept(cache, scaling.by_percentiles(_voxels(path)))
+    return _kept(cache, converted(path, window))
+
+
+def converted(path: Path, window: Window | None = None) -> Slices:
+    """The slices of an image, which are not kept in the cache.
+
+    Args:
+        path: as for `image`.
+        window: as for `image`.
+
+    Raises:
+        Unreadable: The file is damaged, or has no finite voxel.
+    """
+    if path.is_dir():
+        return of_series(dicom_series.read(dicom_series.files_of(path)), window)
+    voxels = _voxels(path)
+    return window.apply(voxels) if window else scaling.by_percentiles(voxels)
+
+
+def of_series(series: dicom_series.Series, window: Window | None = None) -> Slices:
+    """The slices of a series of DICOM files.
+
+    Args:
+        series: the files in their order.
+        window: as for `image`.
+
+    Raises:
+        Unreadable: A file is damaged, or its compression cannot be decoded.
+    """
+    window = window or series.window
+    voxels = Grid(series.shape, series.affine).to_slices(series.voxels())
+    shown = window.apply(voxels) if window else scaling.by_percentiles(voxels)
+    if series.headers[0].is_inverted:
+        shown = np.where(np.isnan(voxels), 0, 255 - shown)
+    return shown
 
 
 def labels(path: Path, content: str) -> Labels:

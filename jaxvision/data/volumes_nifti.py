@@ -5,19 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num
 
 from jaxvision.core.errors import UserError
-from jaxvision.data import files
+from jaxvision.data import files, volume_grids
 from jaxvision.data.protocol import Unreadable
-from jaxvision.data.volume_headers import MOST_VOXELS, Header
+from jaxvision.data.volume_grids import Grid, Slices
+from jaxvision.data.volume_headers import MOST_VOXELS
 
 SUFFIXES = ('.nii', '.nii.gz')
 # Millimetres of the units that a file can name.
 _UNITS = {'meter': 1000.0, 'mm': 1.0, 'micron': 0.001}
-
-# Slices from the feet to the head, the front of the body at the top, its right side on the left.
-Slices = Num[np.ndarray, 'd h w']
 
 
 def is_nifti(path: Path) -> bool:
@@ -25,14 +22,14 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def read_header(path: Path) -> Header:
-    """Read the size of a volume. No voxel is read.
+def grid_of(path: Path) -> Grid:
+    """The grid of the voxels of a file. No voxel is read.
 
     Raises:
         Unreadable: The file is damaged, or has other than three dimensions.
         UserError: nibabel is not installed.
     """
-    return _header_of(_canonical(_opened(path)))
+    return _grid_of(_opened(path))
 
 
 def read(path: Path) -> Slices:
@@ -42,14 +39,14 @@ def read(path: Path) -> Slices:
         Unreadable: The file is damaged, or has other than three dimensions.
         UserError: nibabel is not installed.
     """
-    volume = _canonical(_opened(path))
+    volume = _opened(path)
     try:
         values = np.asanyarray(volume.dataobj)
     except Exception as error:
         raise Unreadable(_reason(error)) from error
     if values.dtype.kind not in 'biuf':
         raise Unreadable(f'its voxels are {values.dtype}: expected numbers')
-    return values[::-1, ::-1].transpose(2, 1, 0)
+    return _grid_of(volume).to_slices(values)
 
 
 def _opened(path: Path) -> Any:
@@ -76,21 +73,14 @@ def _opened(path: Path) -> Any:
         raise Unreadable(_reason(error)) from error
 
 
-def _canonical(volume: Any) -> Any:
-    """A volume with its first axis to the right, the second to the front, the third upwards."""
-    import nibabel
-
-    try:
-        return nibabel.as_closest_canonical(volume)
-    except Exception as error:
-        raise Unreadable(_reason(error)) from error
-
-
-def _header_of(canonical: Any) -> Header:
-    width, height, slices = canonical.shape[:3]
-    unit = _UNITS.get(canonical.header.get_xyzt_units()[0], 1.0)
-    x, y, z = (unit * float(side) for side in canonical.header.get_zooms()[:3])
-    return Header((slices, height, width), (y, x), z)
+def _grid_of(volume: Any) -> Grid:
+    """The grid of a volume in millimetres."""
+    unit = _UNITS.get(volume.header.get_xyzt_units()[0], 1.0)
+    affine = np.array(volume.affine, np.float64)
+    affine[:3] *= unit
+    volume_grids.check_affine(affine)
+    first, second, third = volume.shape
+    return Grid((first, second, third), affine)
 
 
 def _reason(error: Exception) -> str:

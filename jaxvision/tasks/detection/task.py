@@ -13,6 +13,7 @@ from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluation, Network, Task
 from jaxvision.core.types import Batch, Module, Split
+from jaxvision.data import windows
 from jaxvision.data.protocol import Source, without
 from jaxvision.metrics import detection as metrics
 from jaxvision.metrics import detection_curves
@@ -182,6 +183,7 @@ def describe(config: Config, source: Source) -> Spec:
         info.image_shape, config.data.image_size, 'letterbox'
     )
     chosen = image_input.as_weights(config, own, info.image_shape, ('letterbox',))
+    chosen = windows.seen(chosen, config.data.window)
     images = composition.images_of_one(config.task.augment)
     room = preparation.most_boxes(source, images)
     spec = Spec(

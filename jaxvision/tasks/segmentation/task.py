@@ -11,6 +11,7 @@ from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluation, Network, Task
 from jaxvision.core.types import Batch
+from jaxvision.data import windows
 from jaxvision.data.protocol import Source
 from jaxvision.models import BY_FOLDER
 from jaxvision.tasks.segmentation import (
@@ -81,6 +82,7 @@ def describe(config: Config, source: Source) -> Spec:
         info.image_shape, config.data.image_size, 'letterbox'
     )
     chosen = image_input.as_weights(config, own, info.image_shape, ('letterbox',))
+    chosen = windows.seen(chosen, config.data.window)
     if config.task.contrast:
         chosen = dataclasses.replace(chosen, contrast=True)
     spec = Spec(
