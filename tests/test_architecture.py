@@ -32,6 +32,7 @@ RANKS = {
 ENTRIES = {
     'main': 'cli',
     'predict': 'cli',
+    'attack': 'cli',
     'export': 'cli',
     'bench': 'cli',
     'inspect': 'cli',

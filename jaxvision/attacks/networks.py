@@ -1,6 +1,7 @@
 """The classifier of a task as a function of images in [0, 1]."""
 
 import jax
+import jax.numpy as jnp
 
 from jaxvision.attacks.types import Logits
 from jaxvision.core.task import Network
@@ -21,6 +22,7 @@ def logits_of(network: Network, variables: Tree) -> Logits:
 
     def logits(variables, images):
         outputs, _ = network.apply(variables, network.normalize(images))
-        return outputs
+        # An objective of bfloat16 has too few values for a gradient to follow.
+        return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
 
     return jax.tree_util.Partial(logits, variables)

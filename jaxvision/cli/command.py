@@ -30,6 +30,10 @@ COMMANDS = {
     'predict': Command(
         'Predict for your images and videos.', 'jaxvision.cli.predict.command'
     ),
+    'attack': Command(
+        'Measure the robust accuracy of a run, or make adversarial images.',
+        'jaxvision.cli.attack.command',
+    ),
     'export': Command(
         'Write a run as SavedModel, TFLite or StableHLO.',
         'jaxvision.cli.export.command',

@@ -16,6 +16,7 @@ _MODULES = {
     'train': ('jaxvision.main',),
     'eval': ('jaxvision.main', '--mode', 'eval'),
     'predict': ('jaxvision.predict',),
+    'attack': ('jaxvision.attack',),
     'export': ('jaxvision.export',),
     'bench': ('jaxvision.bench',),
     'inspect': ('jaxvision.inspect',),

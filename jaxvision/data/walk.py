@@ -29,6 +29,7 @@ _RUN = ('config.json', 'spec.json')
 _REPORTS = {
     'predictions.json': ('predictions', '"model"'),
     'export.json': ('an export', '"run"'),
+    'attack.json': ('an attack', '"attack"'),
     'metrics.json': ('an evaluation', '"step"'),
     'report.json': ('a report', '"summary"'),
 }

@@ -1,0 +1,249 @@
+"""Measure the robust accuracy of a classifier, or make adversarial images of your files.
+
+examples:
+  jaxvision attack --workdir runs/cnn --eps 8/255
+  jaxvision attack --workdir runs/cnn --eps 0.1,0.2,0.3 --attack pgd --steps 100 --restarts 5
+  jaxvision attack --workdir runs/cnn --eps 1.5 --norm l2 --examples 200
+  jaxvision attack --workdir runs/cnn --eps 8/255 --source runs/resnet
+  jaxvision attack --workdir runs/cnn --eps 8/255 --target dog photo.jpg scans/
+
+attacks:
+  auto       the minimum over APGD with the cross-entropy, APGD and FAB towards each of nine
+             classes, and Square, as in AutoAttack
+  fgsm       one step along the gradient
+  pgd        many small steps from a random start; momentum: with MI-FGSM's momentum
+  apgd       steps that adapt to the progress of each image, by the cross-entropy
+  apgd-t     the same towards each of nine classes
+  fab        the nearest boundary towards each of nine classes
+  deepfool   the nearest boundary of the linearised classifier
+  square     random squares, without gradients
+
+eps is the largest change of a pixel (linf) or the length of the change (l2), for pixels in [0, 1].
+A robust accuracy counts an image only if the classifier is right about it before and after every
+attack. It is an upper bound. OUT gets attack.json and pictures. A killed evaluation goes on when
+it is started again with the same arguments.
+
+Without FILE images of a split are attacked. With FILE your images are attacked, from the class that
+the run predicts.
+
+exit codes:
+  0    done
+  1    some files could not be read; each is named, with the reason
+  2    a mistake in the arguments
+"""
+
+import argparse
+import functools
+import os
+import sys
+from pathlib import Path
+
+from jaxvision.cli import invocation
+from jaxvision.cli.attack import settings as attack_settings
+from jaxvision.cli.attack.settings import ATTACKS
+from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Field
+from jaxvision.core.files import write_json
+
+NAME = 'attack.json'
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Attack a run, print a table and write a report.
+
+    Args:
+        arguments: as on the command line; None: the arguments of the process.
+
+    Returns:
+        The exit code: 0, 1 if a file could not be read, or 2 for a mistake of the user.
+
+    Raises:
+        SystemExit: The arguments are malformed, or contain --help.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
+    options = _parse(arguments)
+    return invocation.run(functools.partial(_run, options))
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = invocation.parser('attack', __doc__)
+    parser.add_argument(
+        '--workdir', metavar='RUN', required=True, help="the classifier's run folder"
+    )
+    parser.add_argument(
+        '--eps',
+        required=True,
+        metavar='EPS[,EPS...]',
+        help='sizes of the change, such as 8/255 or 0.1,0.2,0.3',
+    )
+    parser.add_argument(
+        'files',
+        metavar='FILE',
+        nargs='*',
+        help='your images: a file, a folder or a quoted glob',
+    )
+    parser.add_argument(
+        '--step',
+        default='last',
+        help='checkpoint: last (the default), best or a number',
+    )
+    parser.add_argument(
+        '--out',
+        metavar='OUT',
+        help='output folder (RUN/attack/STEP-SPLIT-ATTACK-NORM; for files: attacked)',
+    )
+    _add_attack(parser)
+    _add_images(parser)
+    return parser.parse_args(arguments)
+
+
+def _add_attack(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('the attack')
+    group.add_argument(
+        '--attack',
+        default='auto',
+        metavar='NAME',
+        help=f'{", ".join(ATTACKS)} (%(default)s)',
+    )
+    group.add_argument(
+        '--norm',
+        choices=('linf', 'l2'),
+        default='linf',
+        help='norm of the change (%(default)s)',
+    )
+    group.add_argument(
+        '--steps', type=int, metavar='N', help='steps by gradients (100; deepfool: 50)'
+    )
+    group.add_argument(
+        '--queries', type=int, metavar='N', help='queries of square (5000)'
+    )
+    group.add_argument('--restarts', type=int, metavar='N', help='random starts (1)')
+    group.add_argument(
+        '--target', metavar='CLASS', help='class to reach, by its name or number'
+    )
+    group.add_argument(
+        '--source',
+        metavar='RUN',
+        help='another run on the same images, whose gradients are used (transfer)',
+    )
+    group.add_argument(
+        '--seed', type=int, default=0, help='seed of the random starts (%(default)s)'
+    )
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('the images')
+    group.add_argument(
+        '--split',
+        choices=('test', 'validation'),
+        default='test',
+        help='split of the images (%(default)s)',
+    )
+    group.add_argument(
+        '--examples',
+        type=int,
+        default=1000,
+        metavar='N',
+        help='images, spread evenly over the split (%(default)s)',
+    )
+    group.add_argument(
+        '--batch_size',
+        type=int,
+        default=100,
+        metavar='N',
+        help='images that are attacked together (%(default)s)',
+    )
+    group.add_argument(
+        '--no_pictures', action='store_true', help='draw no comparisons and no curve'
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Check the arguments, open the runs, attack and write the report."""
+    Field(1000, '', least=1).check('--examples', options.examples)
+    Field(100, '', least=1).check('--batch_size', options.batch_size)
+    # Mistakes in the attack are found before JAX starts; its target needs the class names.
+    make = functools.partial(
+        attack_settings.make,
+        attack=options.attack,
+        norm=options.norm,
+        eps=options.eps,
+        steps=options.steps,
+        queries=options.queries,
+        restarts=options.restarts,
+        seed=options.seed,
+    )
+    make(target=None if options.target is None else 0)
+    for name in ('workdir', 'source'):
+        folder = getattr(options, name)
+        if folder is not None and not Path(folder, 'config.json').exists():
+            raise UserError(
+                f'--{name}={folder}: expected the folder of a run. It has no config.json.'
+            )
+    from jaxvision.cli.attack import evaluation, own_files, victim
+
+    opened = victim.open_victim(options.workdir, options.step)
+    source = None
+    if options.source is not None:
+        source = victim.open_victim(options.source, 'last')
+        victim.require_same_images(opened, source)
+    target = attack_settings.class_number(options.target, opened.class_names)
+    request = evaluation.Request(
+        victim=opened,
+        source=source,
+        settings=make(target=target),
+        split=options.split,
+        count=options.examples,
+        batch_size=options.batch_size,
+        out=_out(options, opened.step),
+        pictures=not options.no_pictures,
+    )
+    _check_replaceable(request.out)
+    if options.files:
+        paths = _find(options.files, request.out)
+        request.out.mkdir(parents=True, exist_ok=True)
+        report = own_files.attack(request, paths)
+    else:
+        examples = victim.read_examples(opened, options.split, options.examples)
+        request.out.mkdir(parents=True, exist_ok=True)
+        report = evaluation.evaluate(request, examples)
+    write_json(request.out / NAME, report)
+    print(f'in {request.out}: {NAME}')
+    return int(any('error' in entry for entry in report.get('files', ())))
+
+
+def _out(options: argparse.Namespace, step: int) -> Path:
+    if options.out:
+        return Path(options.out)
+    if options.files:
+        return Path('attacked')
+    name = f'{step}-{options.split}-{options.attack}-{options.norm}'
+    return Path(options.workdir, 'attack', name)
+
+
+def _find(names: list[str], out: Path) -> list[str]:
+    from jaxvision.data import files
+
+    return files.find(names, str(out), lambda line: print(line, file=sys.stderr))
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuse to write into a folder with files that this command did not write."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(
+            f'--out={out}: expected a folder. It is a file. Give another one.'
+        )
+    contents = os.listdir(out)
+    is_own = NAME in contents or any(name.startswith('batches-') for name in contents)
+    if contents and not is_own:
+        raise UserError(
+            f'--out={out}: expected an empty folder or one of an earlier attack. Give '
+            'another --out.'
+        )
+
+
+if __name__ == '__main__':
+    sys.exit(main())
