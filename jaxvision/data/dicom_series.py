@@ -10,6 +10,7 @@ from jaxtyping import Float
 from jaxvision.data import dicom_files, walk
 from jaxvision.data.dicom_files import Header
 from jaxvision.data.protocol import Unreadable
+from jaxvision.data.volume_grids import Grid
 from jaxvision.data.volume_headers import MOST_VOXELS
 from jaxvision.data.windows import Window
 
@@ -44,6 +45,11 @@ class Series:
         """(columns, rows, slices)."""
         height, width = self.headers[0].size
         return width, height, len(self.paths)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the voxels, whose slices are the files."""
+        return Grid(self.shape, self.affine, is_axial=False)
 
     @property
     def window(self) -> Window | None:

@@ -34,6 +34,7 @@ from jaxvision.data.protocol import (
     fingerprint,
 )
 from jaxvision.data.split_files import SplitFiles
+from jaxvision.data.volume_grids import Grid
 from jaxvision.data.volume_headers import Header
 from jaxvision.data.windows import Window
 
@@ -47,12 +48,14 @@ class _Volume:
         contents: what identifies the content of both.
         header: its size.
         bits: of a label, see `Header`.
+        grid: of a series of DICOM files, to which its labels are turned; None: of others.
     """
 
     pair: Pair
     contents: tuple[str, str]
     header: Header
     bits: int
+    grid: Grid | None = None
 
 
 class VolumeDataset(SplitFiles):
@@ -152,19 +155,20 @@ class VolumeDataset(SplitFiles):
         readable = []
         unreadable = []
         for pair, *contents in zip(pairs, images, labels, strict=True):
-            headers = []
-            for path in (pair.image, pair.mask):
-                try:
-                    headers.append(volumes.read_header(path))
-                except Unreadable as error:
-                    unreadable.append(f'{path.name}: {error}')
-                    break
-            if len(headers) == 2:
-                image, labels_header = headers
-                _check_sizes(pair, image, labels_header)
-                _check_places(pair, image)
-                both = (contents[0], contents[1])
-                readable.append(_Volume(pair, both, image, labels_header.bits))
+            path = pair.image
+            try:
+                grid = volumes.grid_of(path) if path.is_dir() else None
+                image = volumes.read_header(path)
+                path = pair.mask
+                labels_header = volumes.read_header(path, grid)
+            except Unreadable as error:
+                unreadable.append(f'{path.name}: {error}')
+                continue
+            _check_sizes(pair, image, labels_header)
+            if grid is not None:
+                _check_places(pair, grid, image)
+            both = (contents[0], contents[1])
+            readable.append(_Volume(pair, both, image, labels_header.bits, grid))
         if not readable:
             raise UserError(
                 f'{self._listing.name}: no volume can be read. {unreadable[0]}'
@@ -192,7 +196,7 @@ class VolumeDataset(SplitFiles):
             for item in readable:
                 path = item.pair.mask
                 try:
-                    voxels = volumes.labels(path, item.contents[1])
+                    voxels = volumes.labels(path, item.contents[1], item.grid)
                 except Unreadable as error:
                     raise UserError(f'{path}: {error}') from error
                 flat = np.asarray(voxels).reshape(len(voxels), -1)
@@ -253,7 +257,7 @@ class VolumeSource(RowSource):
         item = self._volumes[self._groups[row]]
         number = self._slices[row]
         try:
-            labels = volumes.labels(item.pair.mask, item.contents[1])
+            labels = volumes.labels(item.pair.mask, item.contents[1], item.grid)
             kind = 'bytes' if item.bits == 8 else 'numbers'
             mask = masks_reading.StoredMask(np.array(labels[number], np.int32), kind)
             example = masks_instances.example(mask, self._reading)
@@ -304,16 +308,13 @@ def _check_sizes(pair: Pair, image: Header, labels: Header) -> None:
         )
 
 
-def _check_places(pair: Pair, image: Header) -> None:
+def _check_places(pair: Pair, grid: Grid, image: Header) -> None:
     """Check that the labels of a series of DICOM files lie where its voxels do.
 
     Many label files of NIfTI images have no place, so those are not checked.
     """
-    if not pair.image.is_dir():
-        return
-    grids = [volumes.grid_of(path) for path in (pair.image, pair.mask)]
     sides = (*(image.spacing or (1.0,)), image.thickness or 1.0)
-    distance = grids[0].distance(grids[1])
+    distance = grid.distance(volumes_nifti.grid_of(pair.mask))
     if distance > min(sides) / 2:
         raise UserError(
             f'{pair.mask}: its voxels lie up to {distance:.3g} mm from those of {pair.image}. Use '

@@ -80,15 +80,18 @@ def size(encoded: Path | bytes) -> tuple[int, int] | None:
 
 
 def is_stack(path: Path) -> bool:
-    """Whether a file is a TIFF of several pages that belong together.
+    """Whether a file is a TIFF of several pages in grey that belong together.
 
-    It is False for a damaged file, and for an image that is stored in several resolutions.
+    It is False for a damaged file, for pages in colour, and for an image that is stored in several
+    resolutions.
     """
     if not path.name.lower().endswith(SUFFIXES):
         return False
     try:
         with _opened(path) as file:
-            return len(_slices_of(file.series[0])) > 0
+            series = file.series[0]
+            sides = dict(zip(series.axes, series.shape, strict=True))
+            return sides.get('S', 1) == 1 and len(_slices_of(series)) > 0
     except Unreadable:
         return False
 
@@ -172,11 +175,10 @@ def _checked_shape(series: 'TiffPageSeries') -> tuple[int, int, int]:
         Unreadable: It has other axes.
     """
     sides = dict(zip(series.axes, series.shape, strict=True))
-    channels = max(sides.get('S', 1), sides.get('C', 1))
-    if channels > 1:
+    if sides.get('C', 1) > 1:
         raise Unreadable(
-            f'it has {channels} channels and several pages: expected slices in grey. Save the '
-            'channel that shows the objects'
+            f'its pages are {sides["C"]} channels: expected slices in grey. Save the channel that '
+            'shows the objects'
         )
     axes = _slices_of(series)
     if len(axes) != 1:

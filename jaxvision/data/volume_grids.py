@@ -1,7 +1,7 @@
 """The grid of a volume's voxels: how they lie in the file, in the body, and in shown slices.
 
-Slices are axial, from the feet to the head, and shown as radiologists do: the front of the body is
-at the top, and its right side on the left.
+Axial slices go from the feet to the head, and are shown as radiologists do: the front of the body
+is at the top, and its right side on the left. Other slices are those that were acquired.
 """
 
 import dataclasses
@@ -31,31 +31,62 @@ class Grid:
         shape: of the stored voxels.
         affine: maps the indices of a stored voxel to its centre in millimetres to the right, the
             front and the head.
+        is_axial: whether slices are axial; False: a slice has the last index in common, a row
+            the second one.
     """
 
     shape: tuple[int, int, int]
     affine: Float[np.ndarray, '4 4']
+    is_axial: bool = True
 
     def header(self) -> Header:
         """The size and the spacing of the slices."""
         lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
-        # The stored axis that points along each axis of the body.
-        order = self._orientation()[:, 0].argsort().tolist()
+        order = [0, 1, 2]
+        if self.is_axial:  # The stored axis that points along each axis of the body.
+            order = self._orientation()[:, 0].argsort().tolist()
         width, height, depth = (self.shape[axis] for axis in order)
         x, y, z = (float(lengths[axis]) for axis in order)
         return Header((depth, height, width), (y, x), z)
 
     def to_slices(self, voxels: Stored) -> Slices:
         """Turn stored voxels into slices: a view of the same memory."""
+        if not self.is_axial:
+            return voxels.transpose(2, 1, 0)
         upright = _orientations().apply_orientation(voxels, self._orientation())
         return upright[::-1, ::-1].transpose(2, 1, 0)
 
     def from_slices(self, slices: Slices) -> Stored:
         """Turn slices into voxels as the file stores them: a view of the same memory."""
+        if not self.is_axial:
+            return slices.transpose(2, 1, 0)
         orientations = _orientations()
         back = orientations.ornt_transform(_UPRIGHT, self._orientation())
         upright = slices.transpose(2, 1, 0)[::-1, ::-1]
         return orientations.apply_orientation(upright, back)
+
+    @property
+    def axes(self) -> str:
+        """The directions of the stored axes, such as 'LPS', and whether slices are axial."""
+        letters = ''.join(_orientations().ornt2axcodes(self._orientation()))
+        return f'{letters} axial' if self.is_axial else letters
+
+    def like(self, other: 'Grid') -> 'Grid':
+        """The grid of the same voxels, with the axes and the slices of another grid."""
+        change = self._change(other)
+        back = _orientations().inv_ornt_aff(change, self.shape)
+        order = change[:, 0].argsort().tolist()
+        first, second, third = (self.shape[axis] for axis in order)
+        return Grid((first, second, third), self.affine @ back, other.is_axial)
+
+    def voxels_like(self, voxels: Stored, other: 'Grid') -> Num[np.ndarray, '_ _ _']:
+        """Turn stored voxels to the axes of another grid: a view of the same memory."""
+        return _orientations().apply_orientation(voxels, self._change(other))
+
+    def _change(self, other: 'Grid') -> Float[np.ndarray, '3 2']:
+        """The axes of another grid, as those of this one."""
+        start = self._orientation()
+        return _orientations().ornt_transform(start, other._orientation())
 
     def distance(self, other: 'Grid') -> float:
         """How far the corners of two grids of the same slices lie apart, millimetres."""

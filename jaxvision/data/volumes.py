@@ -33,15 +33,21 @@ def is_volume(path: Path) -> bool:
     return volumes_nifti.is_nifti(path) or path.is_dir() or tiff_files.is_stack(path)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, like: Grid | None = None) -> Header:
     """Read the size of a volume. No voxel is read.
+
+    Args:
+        path: of the file, or of the folder of a series.
+        like: a grid whose slices are meant; None: those of the volume.
 
     Raises:
         Unreadable: The file is damaged, or no volume in grey.
         UserError: The library that reads it is not installed.
     """
     grid = grid_of(path)
-    return tiff_files.read_header(path) if grid is None else grid.header()
+    if grid is None:
+        return tiff_files.read_header(path)
+    return (grid.like(like) if like else grid).header()
 
 
 def grid_of(path: Path) -> Grid | None:
@@ -54,8 +60,7 @@ def grid_of(path: Path) -> Grid | None:
     if volumes_nifti.is_nifti(path):
         return volumes_nifti.grid_of(path)
     if path.is_dir():
-        series = dicom_series.read(dicom_series.files_of(path))
-        return Grid(series.shape, series.affine)
+        return dicom_series.read(dicom_series.files_of(path)).grid
     return None
 
 
@@ -108,19 +113,20 @@ def of_series(series: dicom_series.Series, window: Window | None = None) -> Slic
         Unreadable: A file is damaged, or its compression cannot be decoded.
     """
     window = window or series.window
-    voxels = Grid(series.shape, series.affine).to_slices(series.voxels())
+    voxels = series.grid.to_slices(series.voxels())
     shown = window.apply(voxels) if window else scaling.by_percentiles(voxels)
     if series.headers[0].is_inverted:
         shown = np.where(np.isnan(voxels), 0, 255 - shown)
     return shown
 
 
-def labels(path: Path, content: str) -> Labels:
+def labels(path: Path, content: str, like: Grid | None = None) -> Labels:
     """The labels of a volume.
 
     Args:
         path: of the file.
         content: what identifies its content.
+        like: the grid of the image, whose slices are meant; None: those of the volume.
 
     Returns:
         uint16 [D, H, W], mapped from a file of the cache.
@@ -128,11 +134,12 @@ def labels(path: Path, content: str) -> Labels:
     Raises:
         Unreadable: The file is damaged, or its values are not whole numbers from 0 to 65535.
     """
-    cache = _cache_file(path, content, 'labels')
+    axes = like.axes if like else ''
+    cache = _cache_file(path, content, f'labels {axes}' if axes else 'labels')
     known = _mapped(cache)
     if known is not None:
         return known
-    voxels = _voxels(path)
+    voxels = _voxels(path, like)
     whole = voxels
     if voxels.dtype.kind == 'f':
         whole = np.rint(np.nan_to_num(voxels, nan=-1))
@@ -142,10 +149,10 @@ def labels(path: Path, content: str) -> Labels:
     return _kept(cache, whole.astype(np.uint16))
 
 
-def _voxels(path: Path) -> Num[np.ndarray, 'd h w']:
+def _voxels(path: Path, like: Grid | None = None) -> Num[np.ndarray, 'd h w']:
     """The values of a volume, slice by slice."""
     if volumes_nifti.is_nifti(path):
-        return volumes_nifti.read(path)
+        return volumes_nifti.read(path, like)
     return tiff_files.stack(path)
 
 

@@ -1,18 +1,22 @@
 """NIfTI volumes by nibabel, with the axes of the file in any order and direction."""
 
+import gzip
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from jaxvision.core.errors import UserError
+from jaxvision.core.files import atomic_write
 from jaxvision.data import files, volume_grids
 from jaxvision.data.protocol import Unreadable
 from jaxvision.data.volume_grids import Grid, Slices
 from jaxvision.data.volume_headers import MOST_VOXELS
 
 SUFFIXES = ('.nii', '.nii.gz')
+Labels = Shaped[np.ndarray, 'd h w']
 # Millimetres of the units that a file can name.
 _UNITS = {'meter': 1000.0, 'mm': 1.0, 'micron': 0.001}
 
@@ -32,8 +36,12 @@ def grid_of(path: Path) -> Grid:
     return _grid_of(_opened(path))
 
 
-def read(path: Path) -> Slices:
+def read(path: Path, like: Grid | None = None) -> Slices:
     """Read the slices of a volume.
+
+    Args:
+        path: of the file.
+        like: a grid whose slices are meant; None: axial slices.
 
     Raises:
         Unreadable: The file is damaged, or has other than three dimensions.
@@ -46,7 +54,10 @@ def read(path: Path) -> Slices:
         raise Unreadable(_reason(error)) from error
     if values.dtype.kind not in 'biuf':
         raise Unreadable(f'its voxels are {values.dtype}: expected numbers')
-    return _grid_of(volume).to_slices(values)
+    grid = _grid_of(volume)
+    if like is None:
+        return grid.to_slices(values)
+    return like.to_slices(grid.voxels_like(values, like))
 
 
 def _opened(path: Path) -> Any:
@@ -86,3 +97,34 @@ def _grid_of(volume: Any) -> Grid:
 def _reason(error: Exception) -> str:
     text = ' '.join(str(error).split())
     return text or type(error).__name__
+
+
+def write_labels(
+    path: Path, slices: Labels, grid: Grid, original: Path | None = None
+) -> None:
+    """Write labels as a compressed NIfTI file on the grid of a volume.
+
+    Args:
+        path: of the file, NAME.nii.gz.
+        slices: the labels, unsigned integers.
+        grid: of the volume, whose slices these are.
+        original: the NIfTI file of the volume. The labels get its shape, its affine map and its
+            unit. None: they are in millimetres.
+    """
+    import nibabel
+
+    voxels = np.ascontiguousarray(grid.from_slices(slices))
+    if original is None:
+        image: Any = nibabel.Nifti1Image(voxels, grid.affine)
+        image.header.set_xyzt_units('mm')
+    else:
+        source: Any = nibabel.load(original)
+        header = nibabel.Nifti1Header.from_header(source.header)
+        header.set_data_dtype(voxels.dtype)
+        # The range that viewers show is that of the image.
+        header['cal_min'] = header['cal_max'] = 0
+        voxels = voxels.reshape(source.shape)
+        image = nibabel.Nifti1Image(voxels, source.affine, header)
+    image.header.set_slope_inter(1, 0)
+    with atomic_write(path, 'wb', durable=False) as file:
+        file.write(gzip.compress(image.to_bytes(), mtime=0))

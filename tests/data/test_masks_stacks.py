@@ -79,20 +79,34 @@ def test_labels_of_8_bits_are_classes(tmp_path):
 @pytest.mark.parametrize(
     'shape, options, says',
     [
-        ((2, 20, 24), {'imagej': True, 'metadata': {'axes': 'CYX'}}, '2 channels and'),
-        ((3, 20, 24, 3), {'photometric': 'rgb'}, '3 channels and several pages'),
+        (
+            (2, 20, 24),
+            {'imagej': True, 'metadata': {'axes': 'CYX'}},
+            'pages are 2 channels',
+        ),
         (
             (3, 2, 20, 24),
             {'imagej': True, 'metadata': {'axes': 'TZYX'}},
             'one axis, not the axes T: 3, Z: 2',
         ),
     ],
-    ids=['channels', 'colours', 'two axes'],
+    ids=['channels', 'two axes'],
 )
 def test_stacks_of_other_axes_are_refused(tmp_path, shape, options, says):
     write_stack(tmp_path, 'a')
     save(tmp_path / 'images' / 'a.tif', np.zeros(shape, np.uint8), **options)
     with pytest.raises(UserError, match=f'no volume can be read.*{says}'):
+        opened(f'masks:{tmp_path}')
+
+
+def test_pages_in_colour_are_no_slices(tmp_path):
+    write_stack(tmp_path, 'a')
+    colours = np.zeros((*SHAPE, 3), np.uint8)
+    path = save(tmp_path / 'images' / 'a.tif', colours, photometric='rgb')
+    assert not tiff_files.is_stack(path)
+    with pytest.raises(
+        UserError, match=r'volumes alone, or none, and .*images/a\.tif is'
+    ):
         opened(f'masks:{tmp_path}')
 
 

@@ -26,14 +26,14 @@ def predict(with_objects, inputs):
     return outputs
 
 
-def model(size=64, with_objects=True, takes_any_size=True, contrast=False):
+def model(size=64, with_objects=True, takes_any_size=True, contrast=False, window=()):
     """The network, for canvases of size x size pixels."""
     spec = Spec(
         inputs={'image': ArraySpec((size, size, 3))},
         targets=preparation.targets((size, size), with_objects),
         class_names=CLASSES,
         preprocessing=Preprocessing(
-            size=(size, size), resize='letterbox', contrast=contrast
+            size=(size, size), resize='letterbox', contrast=contrast, window=window
         ),
     )
     config = configs.default('segmentation')

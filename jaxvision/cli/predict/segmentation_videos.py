@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -14,16 +14,16 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxvision.cli.predict import segmentation_answers as answers
+from jaxvision.cli.predict import segmentation_frames
 from jaxvision.cli.predict.predictor import Entry
 from jaxvision.cli.predict.report import Progress
 from jaxvision.cli.predict.segmentation_answers import Tally
 from jaxvision.cli.predict.segmentation_files import Preview, Writer
-from jaxvision.cli.predict.segmentation_views import Strip, Tiling, Views
+from jaxvision.cli.predict.segmentation_views import Tiling, Views
 from jaxvision.core.files import atomic_write
-from jaxvision.data import decode, image_rows, video, video_times
+from jaxvision.data import video, video_times
 from jaxvision.data.protocol import Unreadable
 
-Frame = UInt8[np.ndarray, 'h w c']
 Picture = UInt8[np.ndarray, '_ _ 3']
 
 _MOST_FRAMES = 8  # of a batch
@@ -112,7 +112,10 @@ class Videos:
         numbers = itertools.count()
         with contextlib.closing(video.stream(path)) as frames:
             while batch := list(itertools.islice(frames, size)):
-                for frame, strips in self._strips(batch, size):
+                results = segmentation_frames.segmented(
+                    self.views, self.tiling, batch, size
+                )
+                for frame, strips in results:
                     number = next(numbers)
                     preview = Preview(frame.shape[:2])
                     preview.add_image(0, frame)
@@ -130,23 +133,3 @@ class Videos:
                     height, width, _ = preview.image().shape
                     yield painted[: height * painted.shape[1] // width]
                     progress.show(number + 1)
-
-    def _strips(
-        self, frames: Sequence[Frame], size: int
-    ) -> Iterator[tuple[Frame, Iterable[Strip]]]:
-        """Yield each frame with the strips of its prediction."""
-        views = self.views
-        stored = [decode.decode(frame, views.channels) for frame in frames]
-        if self.tiling is not None:
-            for frame, pixels in zip(frames, stored, strict=True):
-                rows = image_rows.ImageRows.of(pixels)
-                yield frame, views.tiled(rows, self.tiling, _nothing, _nothing)
-            return
-        examples = [views.prepare(pixels) for pixels in stored]
-        outputs = views.predict_each(examples, size)
-        for frame, example, output in zip(frames, examples, outputs, strict=True):
-            yield frame, views.whole(example, output)
-
-
-def _nothing(*arguments: object) -> None:
-    """Take no notice."""

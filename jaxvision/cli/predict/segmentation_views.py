@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
@@ -15,7 +16,8 @@ from jaxtyping import Float, Integer, UInt8
 from jaxvision.cli.predict.model import Model
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Example, Records
-from jaxvision.data import decode, depth, image_rows, resizing
+from jaxvision.data import decode, depth, dicom_files, files, image_rows, resizing
+from jaxvision.data.windows import Window
 from jaxvision.image import blending, contrast, label_maps, tiles
 from jaxvision.image.types import Size
 from jaxvision.tasks.shared import placement
@@ -106,7 +108,18 @@ class Views:
         """(height, width) of the network's canvas, pixels."""
         return self.model.spec.preprocessing.size
 
-    def picture(self, encoded: bytes) -> Pixels:
+    def read(self, path: str) -> decode.Encoded:
+        """Read an image: its bytes, or the pixels of a DICOM file.
+
+        Raises:
+            Unreadable: The file is damaged.
+        """
+        if not dicom_files.is_dicom(path):
+            return files.read(path)
+        window = self.model.spec.preprocessing.window
+        return dicom_files.pixels(Path(path), Window(*window) if window else None)
+
+    def picture(self, encoded: decode.Encoded) -> Pixels:
         """The RGB image on which classes are painted.
 
         Grey of 16 bits is stretched if the network sees it so. It may be very dim otherwise.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxvision.cli.predict import video_files
+from jaxvision.cli.predict import video_files, volume_files
 from jaxvision.cli.predict.file_by_file import FilePredictor
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request, check_inputs
@@ -17,14 +17,16 @@ from jaxvision.cli.predict.segmentation_answers import UNITS, Spacing
 from jaxvision.cli.predict.segmentation_files import Paths, Preview, Writer
 from jaxvision.cli.predict.segmentation_videos import Videos
 from jaxvision.cli.predict.segmentation_views import Tiling, Views, check_shapes
+from jaxvision.cli.predict.segmentation_volumes import Paths as VolumePaths
+from jaxvision.cli.predict.segmentation_volumes import Volumes
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Field
 from jaxvision.core.task import Shown
 from jaxvision.core.types import Example, Records
-from jaxvision.data import files, image_rows
+from jaxvision.data import decode, dicom_files, files, image_rows
 
 DOES = 'segments images'
-FILES = 'images or videos'
+FILES = 'images, volumes or videos'
 OWNER = 'a segmentation run'
 
 _OVERLAP = 4  # of neighbouring tiles: the side of a tile, divided by this number
@@ -62,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         'classes, and NAME.png, the image with the classes painted on it. A run with objects\n'
         'also gets NAME-objects.png, with the number of the object of each pixel in 16 bits.\n'
         'predictions.json has the area and the confidence of each class, and for each object\n'
-        'its area, centroid, box, class and confidence. A video gets NAME.mp4 and NAME.jsonl.',
+        'its area, centroid, box, class and confidence. A video gets NAME.mp4 and NAME.jsonl.\n'
+        'A volume (NIfTI, a folder of a DICOM series, a TIFF of several pages) gets\n'
+        'NAME-labels.nii.gz or .tif on its own grid, and NAME-classes.csv in millimetres.',
     )
     group.add_argument(
         '--flips',
@@ -129,7 +133,8 @@ def make(model: Model, request: Request, options: Options) -> 'SegmentationPredi
         has_objects='center' in model.spec.targets,
         spacing=spacing,
     )
-    videos, photos = video_files.split(request)
+    videos, others = video_files.split(request)
+    sources, photos = volume_files.split(others)
     return SegmentationPredictor(
         images=_image_predictor(views, writer, tiling, photos),
         videos=Videos(
@@ -140,6 +145,34 @@ def make(model: Model, request: Request, options: Options) -> 'SegmentationPredi
             places=files.picture_paths(videos.paths, request.out),
             draws=request.pictures,
         ),
+        volumes=_volume_predictor(views, writer, tiling, sources, request),
+    )
+
+
+def _volume_predictor(
+    views: Views,
+    writer: Writer,
+    tiling: Tiling | None,
+    sources: Sequence[volume_files.VolumeFile],
+    request: Request,
+) -> Volumes:
+    """Make the predictor of volumes.
+
+    Args:
+        views: of the network.
+        writer: of the files.
+        tiling: tiles; None: slices are seen as a whole.
+        sources: the volumes.
+        request: with the output folder.
+    """
+    names = [f'{stem}.png' for stem in volume_files.stems(sources)]
+    bases = files.picture_paths(names, request.out)
+    paths = [
+        VolumePaths.of(base, file, writer.has_objects, request.pictures)
+        for base, file in zip(bases, sources, strict=True)
+    ]
+    return Volumes(
+        views=views, writer=writer, tiling=tiling, sources=sources, paths=paths
     )
 
 
@@ -215,7 +248,7 @@ def _image_predictor(
 
 def _read(views: Views, path: str, draws: bool) -> Example:
     """Read an image and place it on the canvas; 'encoded' is kept for its picture."""
-    encoded = files.read(path)
+    encoded = views.read(path)
     return {**views.prepare(encoded), 'path': path, 'encoded': encoded}
 
 
@@ -235,12 +268,26 @@ def _show(
         # Decoded again, so that a batch of large images needs little memory.
         preview.add_image(0, views.picture(example['encoded']))
     strips = views.whole(example, outputs)
+    writer = _with_spacing(writer, example['path'])
     entry = writer.write(strips, size, preview, image_paths)
     return entry.pop('answer'), entry
 
 
+def _with_spacing(writer: Writer, path: str) -> Writer:
+    """A writer with the spacing of a DICOM file, if the user gave none."""
+    if writer.spacing is not None or not dicom_files.is_dicom(path):
+        return writer
+    spacing = dicom_files.read_header(Path(path)).spacing
+    if spacing is None:
+        return writer
+    return dataclasses.replace(writer, spacing=Spacing(*spacing, 'mm'))
+
+
 def _open(views: Views, path: str, draws: bool) -> Example:
     """Open an image to read its rows."""
+    if dicom_files.is_dicom(path):
+        pixels = decode.decode(views.read(path), views.channels)
+        return {'path': path, 'rows': image_rows.ImageRows.of(pixels)}
     stretch = views.model.spec.preprocessing.contrast
     return {'path': path, 'rows': image_rows.open_rows(path, views.channels, stretch)}
 
@@ -264,7 +311,7 @@ def _show_tiles(
     preview = Preview(rows.size)
     progress = Progress(tiling.count(rows.size), 'tiles', f'{path}: ')
     strips = views.tiled(rows, tiling, preview.add_image, progress.show)
-    entry = writer.write(strips, rows.size, preview, paths[path])
+    entry = _with_spacing(writer, path).write(strips, rows.size, preview, paths[path])
     return entry.pop('answer'), entry
 
 
@@ -275,38 +322,43 @@ def _save(path: Path, saved: Entry) -> Entry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SegmentationPredictor:
-    """A predictor for images and then videos.
+    """A predictor for images, then volumes, and then videos.
 
     Attributes:
         images: predicts for the images.
+        volumes: predicts for the volumes.
         videos: predicts for the videos.
         about: the part of predictions.json that holds for all files.
         column: as in `Predictor`.
     """
 
     images: FilePredictor
+    volumes: Volumes
     videos: Videos
     about: Entry = dataclasses.field(default_factory=dict)
     column: str = 'file'
 
     @property
     def names(self) -> Sequence[str]:
-        """The user's files: the images, and then the videos."""
-        return [*self.images.names, *self.videos.names]
+        """The user's files: the images, then the volumes, and then the videos."""
+        return [*self.images.names, *self.volumes.names, *self.videos.names]
 
     @property
     def outputs(self) -> list[Path]:
         """The files that will be written beside predictions.json."""
-        return [*self.images.outputs, *self.videos.outputs]
+        return [*self.images.outputs, *self.volumes.outputs, *self.videos.outputs]
 
     def predict(self) -> Iterator[list[Entry]]:
-        """Predict for a batch of images or for one video at a time, and write the files.
+        """Predict for a batch of images or for one volume or video at a time.
 
         Yields:
             The entries in the order of `names`. A file that cannot be read has the
             reason under 'error', and does not stop the others.
         """
-        parts: list[Callable[[], Iterator[list[Entry]]]] = [self.videos.predict]
+        parts: list[Callable[[], Iterator[list[Entry]]]] = [
+            self.volumes.predict,
+            self.videos.predict,
+        ]
         if self.images.names:
             parts.insert(0, self.images.predict)
         for predict in parts:
