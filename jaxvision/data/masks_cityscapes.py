@@ -1,22 +1,26 @@
 """The layout of Cityscapes: leftImg8bit/ and gtFine/, whose label ids become 19 train ids.
 
 The files *_labelIds.png hold the ids of 34 labels, of which the benchmark evaluates 19. Others are
-ignored. Files *_labelTrainIds.png hold the train ids of the 19 already, and 255.
+ignored. Files *_labelTrainIds.png hold the train ids of the 19 already, and 255. Files
+*_instanceIds.png hold the objects of 8 labels, see `masks_cityscapes_objects`.
 
 M. Cordts et al., The Cityscapes Dataset for Semantic Urban Scene Understanding, CVPR 2016.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import IGNORED
-from jaxvision.data import content, masks_values, walk
+from jaxvision.data import content, masks_instances, masks_values, walk
+from jaxvision.data.annotation_files import is_file
 from jaxvision.data.labelled_files import count
+from jaxvision.data.masks_cityscapes_objects import OBJECT_LABELS, CityscapesSource
 from jaxvision.data.masks_classes import MaskValues, Reading
-from jaxvision.data.masks_dataset import MaskDataset
-from jaxvision.data.masks_folder import Files, MaskListing, files_below, paired
-from jaxvision.data.protocol import Identify
+from jaxvision.data.masks_dataset import MaskDataset, MaskSource
+from jaxvision.data.masks_folder import Files, MaskListing, Pair, files_below, paired
+from jaxvision.data.protocol import Identify, SourceInfo, fingerprint
 from jaxvision.data.split_names import SPLITS, split_of
 
 IMAGES = 'leftImg8bit'
@@ -24,6 +28,7 @@ LABELS = 'gtFine'
 _IMAGE_ENDING = f'_{IMAGES}.png'
 _LABEL_ENDING = f'_{LABELS}_labelIds.png'
 _TRAIN_LABEL_ENDING = f'_{LABELS}_labelTrainIds.png'
+_OBJECT_ENDING = f'_{LABELS}_instanceIds.png'
 
 # {label id: name} in the order of the train ids, as in the benchmark's labels.py.
 TRAIN_LABELS = {
@@ -71,7 +76,8 @@ def open_folder(
 
     An image leftImg8bit/SPLIT/CITY/NAME_leftImg8bit.png belongs to the labels
     gtFine/SPLIT/CITY/NAME_gtFine_labelIds.png. If there are none of these, the files
-    NAME_gtFine_labelTrainIds.png are read. Images without labels, and labels without an image, are
+    NAME_gtFine_labelTrainIds.png are read. If all labels have a file NAME_gtFine_instanceIds.png
+    beside them, examples have objects, too. Images without labels, and labels without an image, are
     left out with a note.
 
     Args:
@@ -115,19 +121,27 @@ def open_folder(
             f'data.source={name}: expected {IMAGES}/train/CITY/NAME{_IMAGE_ENDING} and '
             f'{LABELS}/train/CITY/NAME{_LABEL_ENDING}, and no image has labels'
         )
-    listing = MaskListing(name, root, pairs, tuple(notes))
-    return CityscapesDataset(listing, has_label_ids, identify)
+    object_files, object_notes = _object_files(pairs, ending)
+    listing = MaskListing(name, root, pairs, (*notes, *object_notes))
+    return CityscapesDataset(listing, has_label_ids, object_files, identify)
 
 
 class CityscapesDataset(MaskDataset):
     """Images and labels of Cityscapes. Opening reads few labels, since one takes 20 ms."""
 
-    def __init__(self, listing: MaskListing, has_label_ids: bool, identify: Identify):
+    def __init__(
+        self,
+        listing: MaskListing,
+        has_label_ids: bool,
+        object_files: Mapping[Path, Path],
+        identify: Identify,
+    ):
         """Take the files of the dataset.
 
         Args:
             listing: the images and labels.
             has_label_ids: whether the files hold label ids; False: train ids.
+            object_files: {file of labels: that of its objects}; empty: examples have none.
             identify: as for `open_folder`.
 
         Raises:
@@ -135,6 +149,7 @@ class CityscapesDataset(MaskDataset):
         """
         super().__init__(listing, identify=identify)
         self._has_label_ids = has_label_ids
+        self._object_files = object_files
 
     def has_answers(self, split: str) -> bool:
         """Whether the first image of a split has labels. Those of the test split are secret.
@@ -150,6 +165,24 @@ class CityscapesDataset(MaskDataset):
             return True  # Reading the example will tell.
         rows = self._decide(values).rows
         return any(rows.get(value, IGNORED) != IGNORED for value in values[0].counts)
+
+    def _source(
+        self,
+        info: SourceInfo,
+        pairs: Sequence[Pair],
+        contents: Sequence[str],
+        reading: Reading,
+    ) -> MaskSource:
+        if not self._object_files:
+            return super()._source(info, pairs, contents, reading)
+        paths = [self._object_files[pair.mask] for pair in pairs]
+        own = dataclasses.replace(
+            info,
+            class_names=tuple(OBJECT_LABELS.values()),
+            holds=(*info.holds, *masks_instances.KEYS),
+            fingerprint=fingerprint(info.fingerprint, self._identify(paths)),
+        )
+        return CityscapesSource(own, pairs, contents, reading, paths)
 
     def _scan(
         self, paths: Sequence[Path], contents: Sequence[str]
@@ -178,6 +211,33 @@ class CityscapesDataset(MaskDataset):
                 f'0 to 18 and 255. Rename the files to *{_TRAIN_LABEL_ENDING}'
             )
         return reading
+
+
+def _object_files(
+    pairs: Mapping[str, Sequence[Pair]], ending: str
+) -> tuple[dict[Path, Path], list[str]]:
+    """({file of labels: that of its objects}, notes); {} if some labels have none.
+
+    Args:
+        pairs: the images and labels of each split.
+        ending: of the files of labels.
+    """
+    paths = {}
+    missing = []
+    for split_pairs in pairs.values():
+        for pair in split_pairs:
+            name = pair.mask.name.removesuffix(ending) + _OBJECT_ENDING
+            path = pair.mask.with_name(name)
+            if is_file(path):
+                paths[pair.mask] = path
+            else:
+                missing.append(path)
+    if not missing:
+        return paths, []
+    if not paths:
+        return {}, []
+    number = count(len(missing), 'file')
+    return {}, [f'{number} *{_OBJECT_ENDING} missing: examples have no objects']
 
 
 def _by_split(files: Files, ending: str) -> dict[str, dict[str, Path]]:

@@ -6,8 +6,13 @@ from helpers.box_files import opened, write_image
 from helpers.data_config import data_config
 from helpers.mask_files import write_mask
 
+from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError
 from jaxvision.data import sources
+from jaxvision.data.protocol import BOX_KEYS, Unreadable
+from jaxvision.tasks.detection import box_masks, preparation
+from jaxvision.tasks.detection import task as detection
+from jaxvision.tasks.segmentation import task as segmentation
 
 # From labels.py of cityscapesScripts: the ids with a train id, in the order of the train ids.
 EVALUATED = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
@@ -92,3 +97,116 @@ def test_a_folder_without_labels_of_any_image(tmp_path):
     (tmp_path / 'gtFine').mkdir()
     with pytest.raises(UserError, match='and no image has labels'):
         opened(f'cityscapes:{tmp_path}')
+
+
+def street():
+    """Values of objects: two cars that touch, a rider, groups, a caravan and a number plate."""
+    values = np.full((12, 20), 7, np.uint16)
+    values[1:4, 1:5] = 26001
+    values[1:4, 5:9] = 26000
+    values[2, 2] = 65535  # the label -1, on a car
+    values[6:9, 1:4] = 25003
+    values[6:8, 10:12] = 33
+    values[8, 12] = 33  # touches the group at a corner
+    values[10:12, 17:20] = 33
+    values[0:2, 15:19] = 24
+    values[4:6, 15:18] = 29001
+    return values
+
+
+def write_street(root, split='train', name='ulm_0_1', values=None):
+    values = street() if values is None else values
+    labels = np.where(values >= 1000, values // 1000, values)
+    labels = np.where(values == 65535, 255, labels).astype(np.uint8)
+    write(root, split, name, labels)
+    path = root / 'gtFine' / split / 'ulm' / f'{name}_gtFine_instanceIds.png'
+    return write_mask(path, values)
+
+
+def test_objects_have_boxes_and_groups_are_crowds(tmp_path):
+    write_street(tmp_path)
+    source = opened(f'cityscapes:{tmp_path}')
+    names = source.info.class_names
+    assert names == ('person', 'rider', 'car', 'truck', 'bus', 'train') + (
+        'motorcycle',
+        'bicycle',
+    )
+    assert len(source.info.semantic_names) == 19
+    example = source[0]
+    assert set(example) == set(source.info.holds)
+    objects = [
+        (names[row], box, bool(crowd), area)
+        for row, box, crowd, area in zip(
+            example['box_classes'],
+            example['boxes'].tolist(),
+            example['crowd'],
+            example['area'].tolist(),
+            strict=True,
+        )
+    ]
+    assert sorted(objects) == [
+        ('bicycle', [6, 10, 9, 13], True, 5),
+        ('bicycle', [10, 17, 12, 20], True, 6),
+        ('car', [1, 1, 4, 5], False, 11),
+        ('car', [1, 5, 4, 9], False, 12),
+        ('person', [0, 15, 2, 19], True, 8),
+        ('rider', [6, 1, 9, 4], False, 9),
+    ]
+    # The parts of groups come last.
+    assert example['crowd'].tolist() == [False] * 3 + [True] * 3
+    # Each object is where its label is.
+    for number, row in enumerate(example['instance_classes'], start=1):
+        labels = example['semantic'][example['instances'] == number]
+        assert {source.info.semantic_names[label] for label in labels} == {names[row]}
+    values = street()
+    is_object = (values == 33) | (values == 24) | np.isin(values, (26000, 26001, 25003))
+    np.testing.assert_array_equal(example['instances'] > 0, is_object)
+    assert example['semantic'][2, 2] == 255
+
+
+def test_detectors_learn_objects_and_segmenters_read_labels_alone(tmp_path):
+    for number in range(5):
+        write_street(tmp_path, name=f'ulm_0_{number}')
+    config = configs.default('detection')
+    config.data.source = f'cityscapes:{tmp_path}'
+    source = sources.Parts(config.data).open('train')
+    for name, masks in (('dense_detector', set()), ('mask_rcnn', {'instances'})):
+        config.model.name = name
+        boxes = detection.source(config, source, 'test', None)
+        assert set(boxes[0]) == {'image', *BOX_KEYS} | masks
+    objects = preparation.Objects.of(boxes[0])
+    assert objects.crowd.sum() == 3
+    masks = list(box_masks.masks_of(boxes[0], objects.rows.tolist()))
+    assert [mask.sum() for mask in masks] == boxes[0]['area'].tolist()
+
+    config = configs.default('segmentation')
+    config.data.source = f'cityscapes:{tmp_path}'
+    for path in tmp_path.glob('gtFine/*/*/*_instanceIds.png'):
+        path.write_bytes(b'not read')
+    labels = segmentation.source(config, source, 'train', None)
+    assert set(labels[0]) == {'image', 'semantic'}
+    config.task.objects = True
+    with pytest.raises(
+        UserError, match="expected 'background' as the first class, but"
+    ):
+        segmentation.describe(config, source)
+
+
+def test_damaged_objects_are_named(tmp_path):
+    path = write_street(tmp_path)
+    source = opened(f'cityscapes:{tmp_path}')
+    for values, says in (
+        (np.full((12, 20), 50_000, np.uint16), 'value 50000 is neither a label nor'),
+        (np.full((12, 21), 7, np.uint16), 'they have another size than its labels'),
+        (np.zeros((12, 20, 3), np.uint8), 'its pixels are colours'),
+    ):
+        write_mask(path, values)
+        with pytest.raises(Unreadable, match=rf'instanceIds\.png: .*{says}'):
+            source[0]
+    path.unlink()
+    assert 'instances' not in opened(f'cityscapes:{tmp_path}').info.holds
+    write_street(tmp_path, name='ulm_0_2')
+    source = opened(f'cityscapes:{tmp_path}')
+    assert 'instances' not in source.info.holds
+    note = '1 file *_gtFine_instanceIds.png missing: examples have no objects'
+    assert note in source.info.notes

@@ -10,9 +10,9 @@ from jaxvision.core.fields import Config, Field, Fields
 from jaxvision.core.spec import Preprocessing, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Evaluation, Network, Task
-from jaxvision.core.types import Batch
+from jaxvision.core.types import BACKGROUND, Batch, Split
 from jaxvision.data import windows
-from jaxvision.data.protocol import Source
+from jaxvision.data.protocol import BOX_KEYS, Source, without
 from jaxvision.models import BY_FOLDER
 from jaxvision.tasks.segmentation import (
     comparison,
@@ -58,6 +58,22 @@ FIELDS: Fields = {
 }
 
 
+def source(
+    config: Config, source: Source, split: Split, preprocessing: Preprocessing | None
+) -> Source:
+    """Leave out objects that no loss and no metric needs.
+
+    Args:
+        config: config of the run.
+        source: the images of a split.
+        split: not used.
+        preprocessing: not used.
+    """
+    if config.task.objects:
+        return source
+    return without(source, ['instances', 'instance_classes', *BOX_KEYS])
+
+
 def describe(config: Config, source: Source) -> Spec:
     """Describe the images, the label maps and the classes of a training split.
 
@@ -74,6 +90,12 @@ def describe(config: Config, source: Source) -> Spec:
         raise UserError(
             f'task.objects=True: expected a dataset with instances or masks, but '
             f'{info.name} holds {", ".join(info.holds)}. Set task.objects=False.'
+        )
+    if config.task.objects and info.semantic_names[0] != BACKGROUND:
+        raise UserError(
+            f'task.objects=True: expected {BACKGROUND!r} as the first class, but '
+            f'{info.name} has {info.semantic_names[0]!r}. Set task.objects=False, or detect '
+            f'objects with masks: --config segmentation:{config.data.source},mask_rcnn.'
         )
     weights = config.task.loss.class_weights
     if weights:
