@@ -15,13 +15,24 @@ Results are the top-1 accuracy of the last evaluation, on 2 cores of an AMD EPYC
         Trained on 1,600 JPEGs of unequal sizes, one seed, about 2 min:
         Fashion-MNIST  87.85 % of 2,000 other images; an RBF SVM on the pixels has 84.05 %
         MNIST digits   98.1 % of 1,000 other images; an RBF SVM on the pixels has 95.0 %
+
+    jaxvision train --config cnn:mnist5k,robust
+    jaxvision attack --workdir runs/cnn --eps 0.3
+        training on adversarial images, and the robust accuracy. Not measured.
+
+    jaxvision train --config cnn:fashion_mnist,robust --config.data.dir=DATA
+        the same within eps 0.1. Not measured.
 """
 
 from jaxvision.core import config as configs
+from jaxvision.core.errors import unknown
 
 
-def get_config(source='mnist5k'):
-    """Config of a small CNN for the dataset `source`."""
+def get_config(argument='mnist5k'):
+    """Config of a small CNN for SOURCE or SOURCE,RECIPE."""
+    source, _, recipe = argument.partition(',')
+    if recipe and recipe not in _RECIPES:
+        raise unknown('there is no recipe', recipe, _RECIPES)
     config = configs.default('classification')
     config.data.source = source
     config.data.batch_size = 64
@@ -38,6 +49,8 @@ def get_config(source='mnist5k'):
         config.train.steps = '100000 examples'
     if source == 'fashion_mnist':
         _fashion_mnist(config)
+    if recipe:
+        _RECIPES[recipe](config)
     return config
 
 
@@ -50,3 +63,36 @@ def _fashion_mnist(config):
     config.train.steps = '9 epochs'
     config.train.eval_every = '1 epoch'
     config.train.checkpoint_every = '1 epoch'
+
+
+def _robust(config):
+    """Train on adversarial images (Madry et al. 2018)."""
+    config.task.adversarial.kind = 'pgd'
+    config.task.adversarial.eps = '8/255'
+    config.optimizer.weight_decay = 0.0
+    if config.data.source == 'mnist5k':
+        _robust_digits(config)
+    if config.data.source == 'fashion_mnist':
+        _robust_fashion(config)
+
+
+def _robust_digits(config):
+    # Global pooling and batch norm cost robustness on digits.
+    config.model.name = 'lenet'
+    config.model.variant = '16-32-100'
+    config.task.adversarial.eps = '0.3'
+    config.task.adversarial.steps = 10
+    # From the start at its full size the attack leaves nothing to learn from.
+    config.task.adversarial.ramp = '10000 examples'
+
+
+def _robust_fashion(config):
+    config.model.name = 'lenet'
+    config.model.variant = '32-64-256'
+    config.task.adversarial.eps = '0.1'
+    config.task.adversarial.steps = 7
+    config.task.adversarial.ramp = '10000 examples'
+    config.optimizer.lr = 4e-3
+
+
+_RECIPES = {'robust': _robust}

@@ -73,10 +73,8 @@ def apgd(
         objective = objectives.cross_entropy
         if targets is not None:
             objective = objectives.targeted_cross_entropy
-    step = _Step(
-        objective=objective, norm=norm, goal='error' if targets is None else 'target'
-    )
-    problem = Problem.make(logits, images, labels, targets, eps)
+    step = _Step(norm=norm, goal='error' if targets is None else 'target')
+    problem = Problem.make(logits, images, labels, targets, eps, objective)
     return _run(step, problem, keys, steps, restarts)
 
 
@@ -117,8 +115,8 @@ def apgd_targeted(
     wrong = loops.wrong_classes(loops.outputs_of(logits, images), labels)
     if not 1 <= rank <= len(wrong):
         raise ValueError(f'rank={rank}: expected 1 to {len(wrong)}, a wrong class.')
-    problem = Problem.make(logits, images, labels, wrong[rank - 1], eps)
-    step = _Step(objective=objective, norm=norm, goal='error')
+    problem = Problem.make(logits, images, labels, wrong[rank - 1], eps, objective)
+    step = _Step(norm=norm, goal='error')
     return _run(step, problem, keys, steps, restarts)
 
 
@@ -189,7 +187,6 @@ class _State(NamedTuple):
 class _Step:
     """One step of APGD; the fields are options of `apgd`."""
 
-    objective: Objective
     norm: Norm
     goal: Goal
 
@@ -238,7 +235,7 @@ class _Step:
     ) -> tuple[Images, PerExample, Best]:
         """Compute (gradient, objective, best images) at images."""
         gradient, value, outputs = objectives.differentiate(
-            problem.logits, self.objective, images, problem.labels, problem.targets
+            problem.logits, problem.objective, images, problem.labels, problem.targets
         )
         current = goals.measure(
             self.goal, images, outputs, problem.labels, problem.targets

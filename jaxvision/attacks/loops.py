@@ -16,6 +16,8 @@ from jaxvision.attacks.types import Images, Labels, Logits, Outputs
 from jaxvision.core.types import Tree
 
 State = TypeVar('State')
+# A classifier or an objective.
+Function = TypeVar('Function')
 # `(problem, state) -> state`. It is hashable, so that its compiled form is found again.
 Step = Callable[[Tree, State], State]
 
@@ -74,15 +76,18 @@ def _steps(
 _compiled = jax.jit(_steps, static_argnums=(0, 1, 2))
 
 
-def as_partial(logits: Logits) -> Logits:
-    """Make a classifier that may be an argument of a compiled function.
+def as_partial(function: Function) -> Function:
+    """Make a function that may be an argument of a compiled function.
 
     A function that is no `jax.tree_util.Partial` is compiled with its variables as
     constants, again for each new function.
+
+    Args:
+        function: a classifier or an objective.
     """
-    if isinstance(logits, jax.tree_util.Partial):
-        return logits
-    return jax.tree_util.Partial(logits)
+    if isinstance(function, jax.tree_util.Partial):
+        return function
+    return jax.tree_util.Partial(function)
 
 
 @jax.jit

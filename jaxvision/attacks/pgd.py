@@ -102,7 +102,8 @@ def pgd(
             none.
         restarts: the number of random starts.
         targets: the classes to reach; None: any wrong class.
-        objective: what to maximise; None: the cross-entropy, or that of the targets.
+        objective: what to maximise; None: the cross-entropy, or that of the targets. One that
+            needs further arrays is a `jax.tree_util.Partial`.
         start: a random image in the ball, or the original image.
         keep: 'best': the best of the original image and of all iterates. 'last': the
             last iterate, as in adversarial training, which computes nothing else.
@@ -119,9 +120,10 @@ def pgd(
         )
     if step_size is None:
         step_size = eps * min(2.5 / steps, 1.0)
-    problem = Problem.make(logits, images, labels, targets, eps, step_size)
+    if objective is None:
+        objective = _default_objective(targets)
+    problem = Problem.make(logits, images, labels, targets, eps, objective, step_size)
     step = _Step(
-        objective=objective or _default_objective(targets),
         norm=norm,
         momentum=momentum,
         goal='error' if targets is None else 'target',
@@ -154,6 +156,7 @@ class Problem(NamedTuple):
 
     Attributes:
         logits: the classifier, as a `jax.tree_util.Partial`.
+        objective: what to maximise, as a `jax.tree_util.Partial`.
         images: the original images.
         labels: the true classes.
         targets: the classes that a targeted objective wants, else the labels.
@@ -162,6 +165,7 @@ class Problem(NamedTuple):
     """
 
     logits: Logits
+    objective: Objective
     images: Images
     labels: Labels
     targets: Labels
@@ -176,11 +180,13 @@ class Problem(NamedTuple):
         labels: Labels,
         targets: Labels | None,
         eps: Scalar,
+        objective: Objective = objectives.cross_entropy,
         step_size: Scalar = 0.0,
     ) -> 'Problem':
         """Make the problem, with numbers of the images' dtype."""
         return cls(
             loops.as_partial(logits),
+            loops.as_partial(objective),
             images,
             labels,
             labels if targets is None else targets,
@@ -212,7 +218,6 @@ class _State(NamedTuple):
 class _Step:
     """One step of PGD; the fields are options of `pgd`."""
 
-    objective: Objective
     norm: Norm
     momentum: float
     goal: Goal
@@ -221,7 +226,7 @@ class _Step:
     def __call__(self, problem: Problem, state: _State) -> _State:
         gradient, _, outputs = objectives.differentiate(
             problem.logits,
-            self.objective,
+            problem.objective,
             state.images,
             problem.labels,
             problem.targets,

@@ -34,6 +34,7 @@ BY_FOLDER = {
         'cnn',
         'convnext',
         'efficientnet',
+        'lenet',
         'mit',
         'mobilenet_v2',
         'resnet',

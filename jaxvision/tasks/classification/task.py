@@ -13,6 +13,7 @@ from jaxvision.core.task import (
 from jaxvision.core.types import Split
 from jaxvision.data.protocol import Source
 from jaxvision.image import color
+from jaxvision.tasks.classification import adversarial
 from jaxvision.tasks.shared import class_labels, fine_tuning, image_input
 from jaxvision.tasks.shared.classifier import classifier
 
@@ -25,6 +26,7 @@ FIELDS: Fields = {
         below=1,
     ),
     **image_input.FIELDS,
+    'adversarial': adversarial.FIELDS,
     'crop_scale': Field(
         1.0,
         'Smallest fraction of the image area in a random resized crop; 1: no random crops.',
@@ -112,6 +114,7 @@ def make(config: Config, spec: Spec) -> Task:
     """
     _check(config)
     dtype = jnp.dtype(config.model.param_dtype)
+    perturbing = adversarial.Adversarial.build(config, spec)
 
     def pixels(inputs):
         return (color.to_float(jnp.asarray(inputs['image']), dtype),)
@@ -128,6 +131,8 @@ def make(config: Config, spec: Spec) -> Task:
         prepare=image_input.make_prepare(config, spec),
         figures=functools.partial(class_labels.draw_figures, spec.class_names, picture),
         show=functools.partial(class_labels.show, spec.class_names, spec.multi_label),
+        loss=perturbing.loss if perturbing else None,
+        evaluations=perturbing.evaluations if perturbing else None,
     )
 
 

@@ -37,6 +37,12 @@ from jaxvision.train import optimizers, update
 Pixels = Callable[[Batch], tuple[Array, ...]]
 # `(key, index [B], pixels, targets [B, K]) -> (pixels, targets)`
 Augment = Callable[[jax.Array, Array, Array, Array], tuple[Array, Array]]
+# `(classifier, params, state, batch, key) -> (terms, aux)`, see `Classifier.loss`.
+LossOf = Callable[
+    ['Classifier', Tree, TrainState, Batch, jax.Array], update.TermsAndAux
+]
+# `(classifier) -> {name: evaluation}`
+EvaluationsOf = Callable[['Classifier'], dict[str, Evaluation]]
 
 
 def classifier(
@@ -49,6 +55,8 @@ def classifier(
     prepare: Prepare | None,
     figures: Figures,
     show: Show,
+    loss: LossOf | None = None,
+    evaluations: EvaluationsOf | None = None,
 ) -> Task:
     """Build the task of a model whose outputs are the logits of classes.
 
@@ -65,6 +73,8 @@ def classifier(
         figures: `(records, read_example) -> pictures` of an evaluation. Not used if an example
             has several labels.
         show: `(inputs, outputs) -> (answer, picture)` for one file of a user.
+        loss: the loss; None: the cross-entropy of augmented examples.
+        evaluations: makes evaluations beside the main one; None: there are none.
 
     Raises:
         UserError: A field of `config.model` or `config.task` is wrong.
@@ -77,7 +87,7 @@ def classifier(
         figures = None
     tx, lr = optimizers.make(config, spec.examples, rates=network.model.rates)
     descend = update.from_loss(
-        network.loss,
+        functools.partial(loss, network) if loss else network.loss,
         tx,
         accumulate=config.optimizer.accumulate,
         ema=config.optimizer.ema,
@@ -94,10 +104,11 @@ def classifier(
             ema=config.optimizer.ema,
         )
 
+    further = evaluations(network) if evaluations else {}
     task = Task(
         init=init,
         update=update.with_learning_rate(descend, lr),
-        evaluations={'eval': network.evaluation()},
+        evaluations={'eval': network.evaluation(), **further},
         predict=network.predict,
         predictor=predictor,
         network=Network(normalize=network.normalize, apply=network.apply),
@@ -211,8 +222,53 @@ class Classifier:
             model state}}). With several labels the values are sigmoid cross-entropies,
             averaged over the classes.
         """
+        pixels, others, targets = self.augmented(batch, key)
+        logits, aux = self.train(params, state, pixels, others, batch['index'], key)
+        if self.spec.multi_label:
+            entropy = losses.sigmoid_cross_entropy(logits, targets)
+        else:
+            entropy = losses.softmax_cross_entropy(logits, targets)
+        return {'cross_entropy': (entropy, jnp.ones_like(entropy))}, aux
+
+    def augmented(
+        self, batch: Batch, key: jax.Array
+    ) -> tuple[Array, list[Array], Float[Array, 'b k']]:
+        """Augment training examples.
+
+        Args:
+            batch: training examples.
+            key: random key of the step.
+
+        Returns:
+            (pixels in [0, 1], further inputs of the model, target probabilities [B, K]).
+        """
         pixels, *others = self.pixels(batch)
-        pixels, targets = self.augment(key, batch['index'], pixels, self.targets(batch))
+        targets = self.targets(batch)
+        pixels, targets = self.augment(key, batch['index'], pixels, targets)
+        return pixels, others, targets
+
+    def train(
+        self,
+        params: Tree,
+        state: TrainState,
+        pixels: Array,
+        others: list[Array],
+        index: Array,
+        key: jax.Array,
+    ) -> tuple[Float[Array, 'b k'], dict[str, Tree]]:
+        """Apply the model in training.
+
+        Args:
+            params: parameters of the model.
+            state: train state, with the model state.
+            pixels: pixels in [0, 1], not normalised.
+            others: further inputs of the model.
+            index: row of each example in its split, [B].
+            key: random key of the step.
+
+        Returns:
+            (logits, {'model_state': {'model': the new model state}}).
+        """
         (logits, _), model_state = self.model.apply(
             params,
             state.model_state['model'],
@@ -220,14 +276,9 @@ class Classifier:
             *others,
             train=True,
             mutable=list(state.model_state['model']),
-            keys=keys.per_example(keys.stream(key, 'model'), batch['index']),
+            keys=keys.per_example(keys.stream(key, 'model'), index),
         )
-        if self.spec.multi_label:
-            entropy = losses.sigmoid_cross_entropy(logits, targets)
-        else:
-            entropy = losses.softmax_cross_entropy(logits, targets)
-        terms = {'cross_entropy': (entropy, jnp.ones_like(entropy))}
-        return terms, {'model_state': {'model': model_state}}
+        return logits, {'model_state': {'model': model_state}}
 
     def apply(self, variables: Tree, *inputs: Array) -> tuple[Array, Scalars]:
         """Compute (logits [B, K], intermediates by name) from normalised inputs, in inference.
