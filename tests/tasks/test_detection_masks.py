@@ -435,9 +435,7 @@ def test_mask_rcnn_learns_masks_from_a_folder_of_instance_maps(tmp_path):
     # Rectangles fill their boxes; those of padding are empty.
     full = prepared['box_masks'][prepared['box_mask']]
     assert full.shape == (2, CELLS, CELLS) and (full == 255).all()
-    _, scalars = jax.eval_shape(
-        this.task.update, this.abstract(), this.abstract_batch()
-    )
+    _, scalars = jax.eval_shape(this.update, this.abstract(), this.abstract_batch())
     assert 'mask' in scalars
     # Detectors without masks read no masks after the first time.
     boxes_alone = task.source(
