@@ -33,6 +33,7 @@ ENTRIES = {
     'main': 'cli',
     'predict': 'cli',
     'attack': 'cli',
+    'explain': 'cli',
     'export': 'cli',
     'bench': 'cli',
     'inspect': 'cli',

@@ -88,14 +88,29 @@ def token_features(tokens: Tokens, size: Size) -> Features:
         UserError: N tokens are no grid of square patches.
     """
     batch, number, width = tokens.shape
-    height, image_width = size
-    for count in (number, number - 1):
+    rows, columns = patch_grid(number, size)
+    patches = tokens[:, number - rows * columns :]
+    return patches.reshape(batch, rows, columns, width)
+
+
+def patch_grid(tokens: int, size: Size) -> tuple[int, int]:
+    """(rows, columns) of the square patches of an image, without a class token.
+
+    Args:
+        tokens: their number, with or without a class token. No number of patches fits both.
+        size: (height, width) of the image, pixels.
+
+    Raises:
+        UserError: The tokens are no grid of square patches.
+    """
+    height, width = size
+    for count in (tokens, tokens - 1):
         for rows in range(1, count + 1):
             columns = count // rows
             is_grid = rows * columns == count and height % rows == 0
-            if is_grid and rows * image_width == columns * height:
-                return tokens[:, number - count :].reshape(batch, rows, columns, width)
+            if is_grid and rows * width == columns * height:
+                return rows, columns
     raise UserError(
-        f'layer with {number} tokens: expected a grid of square patches on images of '
-        f'{height}x{image_width} pixels. Choose another layer.'
+        f'layer with {tokens} tokens: expected a grid of square patches on images of '
+        f'{height}x{width} pixels. Choose another layer.'
     )

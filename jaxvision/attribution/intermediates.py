@@ -129,11 +129,12 @@ def layers(network: Network, images: Images) -> list[str]:
     return sorted(places, key=places.__getitem__)
 
 
-def default_layer(network: Network, images: Images) -> str:
-    """Choose the layer for class activation maps.
+def default_layers(network: Network, images: Images) -> list[str]:
+    """List the layers for class activation maps, the best one first.
 
-    It is the last feature map [B, H, W, C] on the path to the outputs. For a network of
-    tokens it is the last block but one: the last one reaches a class token only.
+    They are the feature maps [B, H, W, C] on the path to the outputs, the last one first. For a
+    network of tokens they are its blocks without the last one, which reaches a class token only.
+    A layer on the path may still have no influence on one score, such as that of a box.
 
     Args:
         network: `(images) -> (outputs, intermediates)`.
@@ -145,11 +146,10 @@ def default_layer(network: Network, images: Images) -> str:
     _, intermediates = jax.eval_shape(network, images)
     reaching = layers(network, images)
     maps = [name for name in reaching if _is_map(intermediates[name].shape)]
-    if maps:
-        return maps[-1]
     blocks = [name for name in reaching if name.startswith('block')]
-    if len(blocks) > 1:
-        return blocks[-2]
+    chosen = maps or blocks[:-1]
+    if chosen:
+        return chosen[::-1]
     raise UserError(
         'layer: expected a network with feature maps or blocks of tokens. This one has only '
         f'{", ".join(intermediates) or "no intermediates"}. Choose another method.'

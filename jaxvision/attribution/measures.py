@@ -125,6 +125,7 @@ def infidelity(
     *,
     samples: int = 256,
     cells: int = 7,
+    probability: float = 0.1,
     batch: int = 32,
 ) -> float:
     """Fraction of the changes of the score that sums over the hidden pixels do not explain.
@@ -140,7 +141,8 @@ def infidelity(
         map_: contribution of each pixel to the score.
         rng: of this image alone.
         samples: number of perturbations.
-        cells: rows and columns of the grid, half of whose parts are hidden on average.
+        cells: rows and columns of the grid.
+        probability: with which each part of the grid is hidden, in (0, 1).
         batch: images that `score` gets at once.
 
     Returns:
@@ -153,7 +155,7 @@ def infidelity(
 
     def kept() -> Iterator[perturbation.Kept]:
         for _ in range(samples):
-            keeps = rng.random(rows * columns) < 0.5
+            keeps = rng.random(rows * columns) >= probability
             yield keeps[segments][None].astype(np.float32)
 
     whole = perturbation.score_in_batches(score, [image], batch)[0]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxvision.attribution.cam import token_features
+from jaxvision.attribution.cam import patch_grid, token_features
 from jaxvision.attribution.types import Maps
 from jaxvision.image.types import Size
 
@@ -32,20 +32,27 @@ def rollout(attentions: Sequence[Attention]) -> Attention:
     return total
 
 
-def rollout_maps(attentions: Sequence[Attention], size: Size, pool: str) -> Maps:
+def rollout_maps(attentions: Sequence[Attention], size: Size) -> Maps:
     """Arrange the weights of the patches in the pooled output as maps.
 
-    Attention depends on no class, so every class of an image has the same map.
+    The output is the class token, if there is one token more than patches, or else the mean of
+    all tokens. Attention depends on no class, so every class of an image has the same map.
 
     Args:
         attentions: of the blocks, the first one first.
         size: (height, width) of the image, pixels.
-        pool: 'cls' if the first token is the class token, or 'mean'.
 
     Returns:
-        Maps [B, h, w], at least 0. They sum to 1 with pool 'mean', and to less with 'cls', since
-        the class token keeps a part.
+        Maps [B, h, w], at least 0. They sum to 1 without a class token, and to less with one,
+        since it keeps a part.
+
+    Raises:
+        UserError: The tokens are no grid of square patches.
     """
     weights = rollout(attentions)
-    pooled = weights[:, 0] if pool == 'cls' else weights.mean(axis=1)
+    tokens = weights.shape[-1]
+    rows, columns = patch_grid(tokens, size)
+    pooled = weights.mean(axis=1)
+    if tokens > rows * columns:
+        pooled = weights[:, 0]
     return token_features(pooled[..., None], size)[..., 0]

@@ -34,6 +34,9 @@ COMMANDS = {
         'Measure the robust accuracy of a run, or make adversarial images.',
         'jaxvision.cli.attack.command',
     ),
+    'explain': Command(
+        'Explain predictions by maps of pixels.', 'jaxvision.cli.explain.command'
+    ),
     'export': Command(
         'Write a run as SavedModel, TFLite or StableHLO.',
         'jaxvision.cli.export.command',

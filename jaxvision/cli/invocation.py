@@ -17,6 +17,7 @@ _MODULES = {
     'eval': ('jaxvision.main', '--mode', 'eval'),
     'predict': ('jaxvision.predict',),
     'attack': ('jaxvision.attack',),
+    'explain': ('jaxvision.explain',),
     'export': ('jaxvision.export',),
     'bench': ('jaxvision.bench',),
     'inspect': ('jaxvision.inspect',),

@@ -28,13 +28,14 @@ _RUN = ('config.json', 'spec.json')
 # The first key of a file that this program wrote. Other programs write files of these names.
 _REPORTS = {
     'predictions.json': ('predictions', '"model"'),
+    'explanations.json': ('explanations', '"model"'),
     'export.json': ('an export', '"run"'),
     'attack.json': ('an attack', '"attack"'),
     'metrics.json': ('an evaluation', '"step"'),
     'report.json': ('a report', '"summary"'),
 }
 # Names that few other programs use: such a file counts although it is damaged.
-_DISTINCT = ('predictions.json', 'export.json')
+_DISTINCT = ('predictions.json', 'explanations.json', 'export.json')
 _HEAD = 200  # bytes of a report that are read
 
 
@@ -123,7 +124,8 @@ def is_skipped(name: str) -> bool:
 def written_as(folder: str | Path) -> str:
     """The kind of folder that this program wrote; '' for another folder.
 
-    It is 'a run', 'predictions', 'an export', 'an evaluation' or 'a report'.
+    It is 'a run', 'predictions', 'explanations', 'an export', 'an evaluation' or 'a
+    report'.
     """
     if all(os.path.isfile(os.path.join(folder, name)) for name in _RUN):
         return 'a run'

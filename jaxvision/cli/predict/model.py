@@ -11,7 +11,7 @@ from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
 from jaxvision.core.spec import Spec
 from jaxvision.core.task import Task
-from jaxvision.core.types import Example, Json, Records
+from jaxvision.core.types import Example, Json, Records, Tree
 from jaxvision.data import decode, resizing
 
 # Maps inputs [B, ...] to outputs [B, ...], both arrays by name.
@@ -33,6 +33,7 @@ class Model:
             `spec.inputs`.
         calibration: what was fitted on the validation split, see `Evaluation.calibrate`; {} if
             nothing was.
+        variables: `TrainState.variables`; None for an exported model.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Model:
     threads: int
     takes_any_size: bool = False
     calibration: Json = dataclasses.field(default_factory=dict)
+    variables: Tree | None = None
 
     def prepare(self, image: decode.Encoded) -> Example:
         """Apply the preprocessing of the evaluation to an image.
@@ -157,6 +159,7 @@ def _open_run(name: str, step: str) -> Model:
         threads=config.data.threads,
         takes_any_size=True,
         calibration=saved.read_calibration(Path(name)),
+        variables=variables,
     )
 
 

@@ -118,32 +118,36 @@ def open_report(out: Path, model: str, predictor: Predictor) -> Iterator[Report]
         report.close()
 
 
-def check_replaceable(out: Path, outputs: Iterable[Path]) -> None:
+def check_replaceable(
+    out: Path, outputs: Iterable[Path], name: str = NAME, command: str = 'predict'
+) -> None:
     """Check that only files of an earlier report will be replaced.
 
     Args:
         out: the folder of the report.
-        outputs: files and folders that will be written beside predictions.json.
+        outputs: files and folders that will be written beside the report.
+        name: of the report.
+        command: the command that writes such reports.
 
     Raises:
-        UserError: predictions.json or an output exists, and no earlier report in the
-            folder names it.
+        UserError: The report or an output exists, and no earlier report in the folder
+            names it.
     """
-    earlier = outputs_of_report(out)
-    for path in (out / NAME, *outputs):
+    earlier = outputs_of_report(out, name)
+    for path in (out / name, *outputs):
         if path not in earlier and os.path.lexists(path):
             raise UserError(
-                f'--out={out}: expected a folder without {path}, which `predict` did not '
+                f'--out={out}: expected a folder without {path}, which `{command}` did not '
                 'write. Remove it, or give another --out.'
             )
 
 
-def outputs_of_report(out: Path) -> set[Path]:
+def outputs_of_report(out: Path, name: str = NAME) -> set[Path]:
     """Return the files and folders that an earlier report names, and the report itself.
 
-    The set is empty if the folder has no report of `jaxvision predict`.
+    The set is empty if the folder has no report of this name.
     """
-    report = out / NAME
+    report = out / name
     try:
         paths = map(Path, _output_names(json.loads(report.read_text())))
         return {report, *paths}

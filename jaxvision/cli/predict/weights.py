@@ -225,6 +225,7 @@ def _open(
         predict=predict,
         threads=config.data.threads,
         takes_any_size=True,
+        variables=variables,
     )
 
 
