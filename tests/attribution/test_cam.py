@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.random_weights import random_leaves
 
 from jaxvision.attribution import cam, intermediates, rollout
 from jaxvision.core.errors import UserError
@@ -134,10 +135,12 @@ def test_rollout_multiplies_the_attention_of_blocks():
 def test_rollout_of_a_vit_has_a_weight_for_each_patch():
     model = vit.ViT(3, patch=8, width=8, depth=2, heads=2)
     images = jax.random.uniform(jax.random.key(0), (2, 16, 24, 3))
-    (_, inner), _ = jax.jit(model.init_with_output)(jax.random.key(1), images)
+    shapes = jax.eval_shape(model.init, jax.random.key(1), images)
+    variables = random_leaves(shapes)
+    _, inner = jax.jit(model.apply)(variables, images)
     attentions = [inner['attention1'], inner['attention2']]
     np.testing.assert_allclose(attentions[1].sum(axis=-1), 1, rtol=1e-5)
-    maps = rollout.rollout_maps(attentions, (16, 24), 'cls')
+    maps = rollout.rollout_maps(attentions, (16, 24))
     weights = np.asarray(rollout.rollout(attentions))
     np.testing.assert_allclose(maps, weights[:, 0, 1:].reshape(2, 2, 3), rtol=1e-6)
     assert (maps > 0).all()
@@ -146,6 +149,6 @@ def test_rollout_of_a_vit_has_a_weight_for_each_patch():
 
 def test_rollout_of_pooled_tokens_is_the_mean_over_all_tokens():
     attention = jax.nn.softmax(jax.random.normal(jax.random.key(0), (1, 6, 6)))
-    maps = rollout.rollout_maps([attention], (16, 24), 'mean')
+    maps = rollout.rollout_maps([attention], (16, 24))
     expected = (np.asarray(attention).mean(axis=1) + 1 / 6) / 2
     np.testing.assert_allclose(maps, expected.reshape(1, 2, 3), rtol=1e-6)

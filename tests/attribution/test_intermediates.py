@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers.random_weights import random_leaves
 
 from jaxvision.attribution import gradients, intermediates
 from jaxvision.core.errors import UserError
@@ -15,9 +16,9 @@ def images(count=2):
 
 
 def network_of(model):
-    """The model with random variables, of which no scale is zero, as a function of images."""
-    variables = jax.jit(model.init)(jax.random.key(1), images())
-    variables = jax.tree.map(lambda leaf: leaf + 0.1, variables)
+    """The model with random variables as a function of images."""
+    shapes = jax.eval_shape(model.init, jax.random.key(1), images())
+    variables = random_leaves(shapes)
     return lambda images: model.apply(variables, images)
 
 
@@ -100,8 +101,9 @@ def test_gradients_agree_with_small_steps(networks, name, layer):
 def test_the_default_layer_is_the_last_map_or_the_last_block_but_one(
     networks, name, expected
 ):
-    assert intermediates.default_layer(networks[name], images()) == expected
-    assert intermediates.default_layer(jax.jit(networks[name]), images()) == expected
+    compiled = jax.jit(networks[name])
+    assert intermediates.default_layers(networks[name], images())[0] == expected
+    assert intermediates.default_layers(compiled, images())[0] == expected
 
 
 def test_layers_are_those_on_the_path_in_the_order_of_computation():
@@ -147,7 +149,7 @@ def test_a_network_without_maps_and_blocks_has_no_default_layer():
         return pooled.sum(axis=1), {'pooled': pooled}
 
     with pytest.raises(UserError, match='feature maps or blocks of tokens'):
-        intermediates.default_layer(network, images())
+        intermediates.default_layers(network, images())
 
 
 def test_compiled_and_mapped_calls_give_the_same():
