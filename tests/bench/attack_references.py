@@ -127,7 +127,9 @@ def foolbox(arguments):
     import jax.numpy as jnp
 
     stored = dict(np.load(arguments.file))
-    model = foolbox.JAXModel(jax_logits(stored), bounds=(0, 1), data_format='channels_last')
+    model = foolbox.JAXModel(
+        jax_logits(stored), bounds=(0, 1), data_format='channels_last'
+    )
     fgsm = []
     broken = []
     start = time.process_time()
@@ -308,7 +310,9 @@ def small_torch(arguments):
     images = torch.from_numpy(stored['images']).permute(0, 3, 1, 2)
     labels = torch.from_numpy(stored['labels']).long()
     attacks = {
-        'momentum': torchattacks.MIFGSM(model, eps=0.05, alpha=0.02, steps=5, decay=1.0),
+        'momentum': torchattacks.MIFGSM(
+            model, eps=0.05, alpha=0.02, steps=5, decay=1.0
+        ),
         'fab': torchattacks.FAB(
             model, eps=10.0, steps=30, multi_targeted=True, n_classes=5
         ),
