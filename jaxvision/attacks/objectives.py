@@ -26,7 +26,7 @@ _TINY = 1e-12
 def cross_entropy(logits: Outputs, labels: Labels, targets: Labels) -> PerExample:
     """Cross-entropy of the true class, in nats."""
     del targets
-    return jax.nn.logsumexp(logits, axis=-1) - _logit_of(logits, labels)
+    return jax.nn.softplus(_log_odds_against(logits, labels))
 
 
 def targeted_cross_entropy(
@@ -34,7 +34,18 @@ def targeted_cross_entropy(
 ) -> PerExample:
     """Log-probability of the target."""
     del labels
-    return _logit_of(logits, targets) - jax.nn.logsumexp(logits, axis=-1)
+    return -jax.nn.softplus(_log_odds_against(logits, targets))
+
+
+def _log_odds_against(logits: Outputs, labels: Labels) -> PerExample:
+    """Logarithm of (1 - p) / p for the probability p of each label.
+
+    From it the gradient of log p is exact where p rounds to 1. The usual log-softmax gives the
+    difference p - 1, which is then 0 or has few digits.
+    """
+    is_label = jnp.arange(logits.shape[-1]) == labels[:, None]
+    others = jnp.where(is_label, -jnp.inf, logits)
+    return jax.nn.logsumexp(others, axis=-1) - _logit_of(logits, labels)
 
 
 def margin(logits: Outputs, labels: Labels, targets: Labels) -> PerExample:

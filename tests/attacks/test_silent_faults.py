@@ -178,6 +178,16 @@ def test_gradients_are_sums_over_a_batch_and_of_logits():
     np.testing.assert_allclose(outputs, scores, rtol=1e-3, atol=1e-4)
 
 
+def test_a_confident_prediction_keeps_its_exact_direction():
+    """Where the probability of the label rounds to 1, and its difference to 1 to 0."""
+    logits = jnp.array([[30.0, 1.0, 0.0]])
+    labels = jnp.array([0])
+    gradient = jax.jacobian(objectives.cross_entropy)(logits, labels, labels)[0, 0]
+    expected = np.exp([1.0 - 30, 0.0 - 30])
+    np.testing.assert_allclose(gradient[1:], expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient[0], -expected.sum(), rtol=1e-5)
+
+
 def test_tiny_gradients_still_have_a_direction():
     gradient = jnp.full((1, 2, 2, 1), 1e-30, jnp.float32)
     np.testing.assert_allclose(balls.steepest(gradient, 'l2'), 0.5)
