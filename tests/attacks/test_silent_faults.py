@@ -54,20 +54,32 @@ def wavy(seed=0, count=6, pixels=16, classes=5):
 
 
 @pytest.mark.parametrize('attack', ATTACKS)
-def test_an_image_is_attacked_alone_as_in_a_batch_and_under_jit(attack):
-    """Faults 3 and 7: nothing of a neighbour enters, such as a mean or batch statistics."""
+def test_an_image_is_attacked_as_beside_other_images_and_under_jit(attack):
+    """Fault 3: nothing of a neighbour enters, such as batch statistics."""
     with jax.enable_x64(True):
         logits, images, labels, keys = wavy()
         attack = functools.partial(ATTACKS[attack], eps=0.1, norm='linf')
         whole = attack(logits, images, labels, keys)
-        row = slice(3, 4)
-        alone = attack(logits, images[row], labels[row], keys[row])
+        order = jnp.array([3, 0, 0, 5, 1, 1])
+        others = attack(logits, images[order], labels[order], keys[order])
         compiled = jax.jit(attack)(logits, images, labels, keys)
-    for actual, expected in zip(alone, whole, strict=True):
-        np.testing.assert_allclose(actual, expected[row], atol=1e-9)
+    for actual, expected in zip(others, whole, strict=True):
+        np.testing.assert_allclose(actual, expected[order], atol=1e-9)
     for actual, expected in zip(compiled, whole, strict=True):
         np.testing.assert_allclose(actual, expected, atol=1e-9)
     assert not np.array_equal(whole.images, images)
+
+
+def test_an_image_is_attacked_alone_as_in_a_batch():
+    """Fault 7: a mean over the batch would make its momentum smaller."""
+    with jax.enable_x64(True):
+        logits, images, labels, keys = wavy()
+        attack = functools.partial(ATTACKS['pgd'], eps=0.1, norm='l2')
+        whole = attack(logits, images, labels, keys)
+        row = slice(3, 4)
+        alone = attack(logits, images[row], labels[row], keys[row])
+    np.testing.assert_allclose(alone.images, whole.images[row], atol=1e-9)
+    np.testing.assert_array_equal(alone.success, whole.success[row])
 
 
 @pytest.mark.parametrize('norm', ['linf', 'l2'])
@@ -182,7 +194,8 @@ def test_a_confident_prediction_keeps_its_exact_direction():
     """Where the probability of the label rounds to 1, and its difference to 1 to 0."""
     logits = jnp.array([[30.0, 1.0, 0.0]])
     labels = jnp.array([0])
-    gradient = jax.jacobian(objectives.cross_entropy)(logits, labels, labels)[0, 0]
+    derive = jax.jit(jax.jacobian(objectives.cross_entropy))
+    gradient = derive(logits, labels, labels)[0, 0]
     expected = np.exp([1.0 - 30, 0.0 - 30])
     np.testing.assert_allclose(gradient[1:], expected, rtol=1e-5)
     np.testing.assert_allclose(gradient[0], -expected.sum(), rtol=1e-5)
