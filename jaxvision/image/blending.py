@@ -77,20 +77,17 @@ def join_blocks(
     """
     tiles = iter(tiles)
     first = next(tiles)
-    height, width, channels = first.shape
+    height, width, _ = first.shape
     tops = np.unique(corners[:, 0]).tolist()
     lefts = np.unique(corners[:, 1]).tolist()
     weights_y = gaussian_weights(tops, height, std).astype(first.dtype)
     weights_x = gaussian_weights(lefts, width, std).astype(first.dtype)
     next_tops = [*tops[1:], max(shape[0], tops[-1] + height)]
     next_lefts = [*lefts[1:], max(shape[1], lefts[-1] + width)]
-    above = np.zeros((0, lefts[-1] + width, channels), first.dtype)
+    # The rows shared with the line above, for each place of a tile. They are freed one by one.
+    above: list[Tile] = [first[:0]] * len(lefts)
     for line, top in enumerate(tops):
         end = next_tops[line] - top
-        # The columns of `above` are read before those of `below` are written.
-        below = above
-        if len(above) != height - end:
-            below = np.zeros((height - end, *above.shape[1:]), first.dtype)
         beside = first[:, :0]
         for place, left in enumerate(lefts):
             tile = first if line == place == 0 else next(tiles)
@@ -100,8 +97,8 @@ def join_blocks(
             right = next_lefts[place] - left
             beside = values[:, right:].copy()
             values = values[:, :right]
-            values[: len(above)] += above[:, left : left + right]
-            below[:, left : left + right] = values[end:]
+            if line:
+                values[: len(above[place])] += above[place]
+            above[place] = values[end:].copy()
             inside = values[: min(end, shape[0] - top), : shape[1] - left]
             yield Block(top, left, inside)
-        above = below

@@ -355,7 +355,6 @@ def _cut(
     watch: Callable[[int, Pixels], object],
 ) -> Iterator[Pixels]:
     """Yield each tile. A tile that ends beyond the image is completed by reflection."""
-    width = int(corners[:, 1].max()) + side
     window = image_rows.Window(image.strips())
     rows = np.zeros((0, 0, 0), np.uint8)
     first = -1
@@ -368,9 +367,8 @@ def _cut(
             ):
                 watch(first_row, rows[first_row - top : last_row - top])
             watched = top + len(rows)
-            rows = tiles.pad(rows, (side, width))
             first = top
-        yield rows[:, left : left + side]
+        yield tiles.pad(rows[:, left : left + side], (side, side))
 
 
 def _beside(parts: Sequence[Strip]) -> Iterator[Strip]:
