@@ -1,6 +1,7 @@
 """Make the variables of a model or of a run from converted leaves."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ from ml_collections import ConfigDict
 
 from jaxvision.core.errors import UserError
 from jaxvision.core.registry import resolve
-from jaxvision.core.types import Tree
+from jaxvision.core.types import Tree, Value
 from jaxvision.pretrained import position_embeddings, weights_file
 from jaxvision.pretrained.convert import Leaves
 from jaxvision.pretrained.weights_file import Identity
@@ -179,9 +180,16 @@ def _check_options(config: ConfigDict, file: Path, identity: Identity) -> None:
         options = options.get('backbone', {})
     defaults = inspect.signature(resolve('models', model).make).parameters
     for name, value in identity.options.items():
-        chosen = options.get(name, defaults[name].default)
-        if chosen != value:
+        # A model may pass options on, and is then built without them by default.
+        default = defaults[name].default if name in defaults else None
+        chosen = options.get(name, default)
+        if isinstance(value, Mapping):
+            chosen = dict(chosen or {})
+        if not _meets(chosen, value):
             setting = f'{field}.{name}={value!r}'
+            if isinstance(value, Mapping):
+                # A shell would take it apart.
+                setting = f'{field}.{name}="{chosen | value}"'
             if model != config.model.name:
                 # The options of a backbone are one value, a dict.
                 setting = f'{field}="{dict(options) | {name: value}}"'
@@ -189,3 +197,10 @@ def _check_options(config: ConfigDict, file: Path, identity: Identity) -> None:
                 f'{field}.{name}={chosen!r}: expected {value!r}, since {file} holds '
                 f'weights of {identity.format.publisher}. Set --config.{setting}'
             )
+
+
+def _meets(chosen: Value, required: Value) -> bool:
+    """Whether an option is as required; options of a backbone may have further entries."""
+    if not isinstance(required, Mapping):
+        return chosen == required
+    return all(chosen.get(name) == value for name, value in required.items())

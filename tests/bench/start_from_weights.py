@@ -6,8 +6,7 @@
 PYTHON has PyTorch, torchvision and transformers. `write` makes files with random weights, in the
 published sizes, and two small datasets: one with masks and one in COCO's layout. Both have classes
 that the files know and classes that they do not know. `train` runs `jaxvision train` with
-`train.init_from` for each recipe, and prints what was copied, and the losses of all steps. It then
-checks that the first parameters are those of the file, and that the run gives finite losses.
+`train.init_from` for each recipe, prints what was copied, and checks that all losses are finite.
 """
 
 import argparse
@@ -67,8 +66,11 @@ def write_models(folder):
     options = {'weights': None, 'weights_backbone': None}
     model = segmentation.deeplabv3_resnet50(**options, aux_loss=True)
     torch.save(model.state_dict(), folder / 'deeplabv3_resnet50.pth')
-    model = detection.maskrcnn_resnet50_fpn(**options)
-    torch.save(model.state_dict(), folder / 'maskrcnn_resnet50_fpn.pth')
+    state = detection.maskrcnn_resnet50_fpn(**options).state_dict()
+    # COCO's files have frozen batch norm, which has no counters.
+    for name in [name for name in state if name.endswith('num_batches_tracked')]:
+        del state[name]
+    torch.save(state, folder / 'maskrcnn_resnet50_fpn.pth')
 
 
 def draw_scene(number):

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,6 +177,28 @@ def test_the_remedy_for_another_option_of_a_backbone_works(weights):
     flax_variables.of_run(config, weights)
     options = config.model.options.backbone.to_dict()
     assert options == {'version': 'v1.5', 'epsilon': 1e-5}
+
+
+@pytest.mark.parametrize('name', ['faster_rcnn', 'mask_rcnn'])
+@pytest.mark.parametrize('options', [{}, {'backbone': {'drop_path': 0.1}}])
+def test_the_remedy_for_the_trained_norm_of_a_detector_works(name, options):
+    """Mask R-CNN passes the option on to Faster R-CNN; other entries are kept."""
+    required = {'norm': 'batch', 'epsilon': 1e-5}
+    identity = SimpleNamespace(
+        options={'backbone': required}, format=SimpleNamespace(publisher='torchvision')
+    )
+    config = configs.default('detection')
+    config.model.name = name
+    config.model.variant = 'resnet50_fpn'
+    config.model.options = options
+    with pytest.raises(UserError, match='options.backbone=.*: expected') as error:
+        flax_variables._check_options(config, Path('a.pth'), identity)
+    _, remedy = str(error.value).split('Set ')
+    for field, text in configs.overrides(shlex.split(remedy)).items():
+        configs.override(config, field, text)
+    flax_variables._check_options(config, Path('a.pth'), identity)
+    expected = {**options.get('backbone', {}), **required}
+    assert config.model.options.backbone.to_dict() == expected
 
 
 def test_the_command_names_the_class_of_a_photograph(main, weights, tmp_path):
