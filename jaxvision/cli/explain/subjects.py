@@ -77,11 +77,11 @@ class Subject(Protocol):
         ...
 
     def host_score(self, outputs: Records, numbers: Numbers) -> HostScores | None:
-        """The score of each image, from those of `Task.predict`; None: it cannot be told."""
+        """The score of each image, from those of `Task.predict`; None: it is unknown."""
         ...
 
     def probability(self, outputs: Records, numbers: Numbers) -> HostScores | None:
-        """A score in [0, 1] of each image, from `Task.predict`; None: it cannot be told."""
+        """A score in [0, 1] of each image, from `Task.predict`; None: it is unknown."""
         ...
 
 
