@@ -77,12 +77,12 @@ def _robust(config):
 
 
 def _robust_digits(config):
-    # Global pooling and batch norm cost robustness on digits.
+    # A network without global pooling and batch norm, as in Wong & Kolter 2018.
     config.model.name = 'lenet'
     config.model.variant = '16-32-100'
     config.task.adversarial.eps = '0.3'
     config.task.adversarial.steps = 10
-    # From the start at its full size the attack leaves nothing to learn from.
+    # The attack begins with small perturbations.
     config.task.adversarial.ramp = '10000 examples'
 
 

@@ -1,4 +1,4 @@
-"""Square: random search by squares, which needs no gradient (Andriychenko et al. 2020).
+"""Square: random search by squares, which needs no gradient (Andriushchenko et al. 2020).
 
 The schedule and the shapes are those of AutoAttack's code. Each example has squares at its own
 places, where AutoAttack moves all examples of a batch together.

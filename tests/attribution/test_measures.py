@@ -1,3 +1,6 @@
+import functools
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -261,15 +264,21 @@ def discs():
 
 
 def correlations(relu, explain, discs):
-    """Correlation of the maps with those of other parameters, the mean over images and classes."""
+    """Correlation of the maps with those of other parameters.
 
-    def maps(seed):
-        params = random_params(seed)
-        network = jax.jit(lambda images: network_with(relu)(params, images))
-        return np.asarray(explain(network, discs))
+    The mean over all pairs of six networks, over images and over classes.
+    """
 
-    pairs = zip(maps(0), maps(1), strict=True)
-    return np.mean([measures.rank_correlation(one, other) for one, other in pairs])
+    @jax.jit
+    def maps_of(params):
+        return explain(functools.partial(network_with(relu), params), discs)
+
+    maps = [np.asarray(maps_of(random_params(seed))) for seed in range(6)]
+    values = []
+    for ones, others in itertools.combinations(maps, 2):
+        pairs = zip(ones, others, strict=True)
+        values += [measures.rank_correlation(one, other) for one, other in pairs]
+    return np.mean(values)
 
 
 def class_logits(logits):

@@ -177,7 +177,7 @@ def _reopen(workdir: Path) -> Run:
 
 
 def _random_variables(reopened: Run) -> Tree:
-    """Variables as before training, with another seed than that of the run."""
+    """Random variables as before training, from another key than the run's."""
     batch = jax.tree.map(jnp.asarray, saved.blank_batch(reopened.spec))
     key = keys.stream(jax.random.key(reopened.config.seed), 'random weights')
     return jax.jit(reopened.first_state)(key, batch).variables

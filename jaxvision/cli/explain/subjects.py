@@ -144,7 +144,7 @@ class Classes:
         )
 
     def inputs(self, numbers: Numbers, count: int) -> tuple[Array, ...]:
-        """None."""
+        """No further inputs."""
         return ()
 
     def score(self, outputs: Tree, numbers: Numbers) -> Scores:
@@ -191,7 +191,7 @@ class ClassesOfPixels:
         )
 
     def inputs(self, numbers: Numbers, count: int) -> tuple[Array, ...]:
-        """None."""
+        """No further inputs."""
         return ()
 
     def score(self, outputs: Tree, numbers: Numbers) -> Scores:
@@ -256,7 +256,7 @@ class Boxes:
         return targets
 
     def inputs(self, numbers: Numbers, count: int) -> tuple[Array, ...]:
-        """None."""
+        """No further inputs."""
         return ()
 
     def with_row(self, target: Target, raw: Records) -> Target:
@@ -356,11 +356,11 @@ class Words:
         return scores.of_row(outputs, row, jnp.asarray(numbers['word']))
 
     def host_score(self, outputs: Records, numbers: Numbers) -> None:
-        """None: predictions have no logits of words."""
+        """Unknown, because predictions have no logits of words."""
         return None
 
     def probability(self, outputs: Records, numbers: Numbers) -> None:
-        """None: predictions have no probabilities of words."""
+        """Unknown, because predictions have no probabilities of words."""
         return None
 
 

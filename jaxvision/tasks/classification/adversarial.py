@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxvision.attacks import budgets, objectives, pgd
-from jaxvision.attacks.types import Images, Keys, Labels, Logits, Norm, Outputs
+from jaxvision.attacks import budgets, networks, objectives, pgd
+from jaxvision.attacks.types import Images, Keys, Labels, Norm, Outputs
 from jaxvision.core import intervals, keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
@@ -205,7 +205,11 @@ class Adversarial:
         if self.kind == 'noise':
             return pixels + self.std * _normal(example_keys, pixels)
         fixed = jax.lax.stop_gradient(params)
-        logits = _logits(network, fixed, state.model_state['model'])
+        variables = {
+            'params': {'model': fixed},
+            'model_state': {'model': state.model_state['model']},
+        }
+        logits = networks.logits_of(network.functions, variables)
         objective = objectives.cross_entropy
         if self.kind == 'trades':
             objective = jax.tree_util.Partial(_divergence_from, logits(pixels))
@@ -232,11 +236,8 @@ class Adversarial:
             return {}
 
         def evaluate(state, batch):
-            variables = state.variables
             pixels, *_ = network.pixels(batch)
-            logits = _logits(
-                network, variables['params']['model'], variables['model_state']['model']
-            )
+            logits = networks.logits_of(network.functions, state.variables)
             images = pgd.pgd(
                 logits,
                 pixels,
@@ -275,16 +276,6 @@ def _check(config: Config, spec: Spec) -> None:
             f'task.adversarial.kind={kind!r}: expected no mixup and no CutMix, because an '
             'attack needs one label an image. Set them to 0, or leave it empty.'
         )
-
-
-def _logits(network: Classifier, params: Tree, model_state: Tree) -> Logits:
-    """The classifier of images in [0, 1], in inference mode."""
-
-    def logits(params, model_state, images):
-        outputs, _ = network.model.apply(params, model_state, network.normalize(images))
-        return outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
-
-    return jax.tree_util.Partial(logits, params, model_state)
 
 
 def _normal(example_keys: Keys, pixels: Images) -> Images:

@@ -111,7 +111,7 @@ def classifier(
         evaluations={'eval': network.evaluation(), **further},
         predict=network.predict,
         predictor=predictor,
-        network=Network(normalize=network.normalize, apply=network.apply),
+        network=network.functions,
         best=best,
         prepare=prepare,
         figures=figures,
@@ -279,6 +279,11 @@ class Classifier:
             keys=keys.per_example(keys.stream(key, 'model'), index),
         )
         return logits, {'model_state': {'model': model_state}}
+
+    @property
+    def functions(self) -> Network:
+        """The network as functions, see `Task.network`."""
+        return Network(normalize=self.normalize, apply=self.apply)
 
     def apply(self, variables: Tree, *inputs: Array) -> tuple[Array, Scalars]:
         """Compute (logits [B, K], intermediates by name) from normalised inputs, in inference.
