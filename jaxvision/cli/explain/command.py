@@ -59,19 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = invocation.parser('explain', __doc__, argument_default=argparse.SUPPRESS)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        '--workdir',
-        metavar='RUN',
-        default=None,
-        help="a run's folder, or an exported SavedModel, .tflite or .stablehlo file",
-    )
-    source.add_argument(
-        '--weights',
-        metavar='FILE',
-        default=None,
-        help='pretrained weights, with --model',
-    )
+    weights.add_source(parser)
     parser.add_argument(
         'files',
         metavar='FILE',

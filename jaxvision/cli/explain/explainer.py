@@ -25,6 +25,7 @@ from jaxvision.cli.predict.model import Model
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError, not_a_choice
 from jaxvision.core.types import Json, Records, Tree
+from jaxvision.image import color
 
 Map = Float[np.ndarray, 'h w']
 Pixels = UInt8[np.ndarray, 'h w c']
@@ -162,7 +163,7 @@ class Explainer:
             outputs = self.model.predict({'image': pixels})
             scores = self.subject.host_score(outputs, target.numbers)
             if scores is None:
-                images = jnp.asarray(pixels, jnp.float32) / 255
+                images = color.to_float(jnp.asarray(pixels))
                 scores = self._scores(self.model.variables, images, target.numbers)
             return np.asarray(scores, np.float64)
 
@@ -195,7 +196,7 @@ class Explainer:
     def _by_gradient(
         self, method: str, pixels: Pixels, target: Target, number: int
     ) -> Explanation:
-        images = jnp.asarray(pixels, jnp.float32)[None] / 255
+        images = _batch_of(pixels)
 
         def score(images: Float[Array, 'b h w c']) -> Float[Array, 'b']:
             return self._scores(self.model.variables, images, target.numbers)
@@ -237,7 +238,7 @@ class Explainer:
         )
 
     def _by_layer(self, method: str, pixels: Pixels, target: Target) -> Explanation:
-        images = jnp.asarray(pixels, jnp.float32)[None] / 255
+        images = _batch_of(pixels)
         layer, activations, slopes = self._reached(images, target)
         if isinstance(self.subject, Words):
             activations = self._without_places(activations, target.numbers, layer)
@@ -277,7 +278,7 @@ class Explainer:
         return jnp.where(is_constant, 0, activations)
 
     def _by_attention(self, pixels: Pixels) -> Explanation:
-        images = jnp.asarray(pixels, jnp.float32)[None] / 255
+        images = _batch_of(pixels)
         attentions = self._attention(self.model.variables, images)
         maps = rollout.rollout_maps(attentions, images.shape[1:3])
         upsampled = cam.upsample(maps, images.shape[1:3])
@@ -431,6 +432,11 @@ class Explainer:
         if self.model.task.predictor != 'image':
             return []
         return [name for name in self._layers if name.startswith('attention')]
+
+
+def _batch_of(pixels: Pixels) -> Float[Array, '1 h w c']:
+    """A batch of one image in [0, 1]."""
+    return color.to_float(jnp.asarray(pixels))[None]
 
 
 def _made(map_: Array | np.ndarray, **facts: object) -> Explanation:

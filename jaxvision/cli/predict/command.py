@@ -96,20 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str]) -> argparse.Namespace:
     """Parse the arguments. An argument without a default is absent if the user omits it."""
     parser = invocation.parser('predict', __doc__, argument_default=argparse.SUPPRESS)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        '--workdir',
-        metavar='RUN',
-        default=None,
-        help="a run's folder, or an exported SavedModel, .tflite or .stablehlo file",
-    )
-    source.add_argument(
-        '--weights',
-        metavar='FILE',
-        default=None,
-        help='pretrained weights: .pth, .safetensors, .npz or .h5. Keep the '
-        "original file name of timm's tf_efficientnet and of torchvision's IMAGENET1K_V2",
-    )
+    weights.add_source(parser)
     parser.add_argument(
         'files',
         metavar='FILE',

@@ -36,6 +36,24 @@ class Options:
     image_size: int | None = None
 
 
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add --workdir and --weights, of which the parser requires one. The other is None."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        '--workdir',
+        metavar='RUN',
+        default=None,
+        help="a run's folder, or an exported SavedModel, .tflite or .stablehlo file",
+    )
+    source.add_argument(
+        '--weights',
+        metavar='FILE',
+        default=None,
+        help='pretrained weights: .pth, .safetensors, .npz or .h5. Keep the '
+        "original file name of timm's tf_efficientnet and of torchvision's IMAGENET1K_V2",
+    )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add --model, --recipe and --image_size. The parser requires none of them."""
     group = parser.add_argument_group('pretrained weights (--weights)')
