@@ -95,4 +95,10 @@ def _robust_fashion(config):
     config.optimizer.lr = 4e-3
 
 
-_RECIPES = {'robust': _robust}
+def _smoothed(config):
+    """Train on images with Gaussian noise, for certificates (Cohen et al. 2019)."""
+    config.task.adversarial.kind = 'noise'
+    config.task.adversarial.std = 0.5
+
+
+_RECIPES = {'robust': _robust, 'smoothed': _smoothed}

@@ -33,6 +33,8 @@ ENTRIES = {
     'main': 'cli',
     'predict': 'cli',
     'attack': 'cli',
+    'certify': 'cli',
+    'corrupt': 'cli',
     'explain': 'cli',
     'export': 'cli',
     'bench': 'cli',

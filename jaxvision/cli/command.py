@@ -34,6 +34,14 @@ COMMANDS = {
         'Measure the robust accuracy of a run, or make adversarial images.',
         'jaxvision.cli.attack.command',
     ),
+    'certify': Command(
+        'Certify radii within which no change of an image changes its class.',
+        'jaxvision.cli.certify.command',
+    ),
+    'corrupt': Command(
+        'Measure a run on noisy, blurred, foggy and compressed images.',
+        'jaxvision.cli.corrupt.command',
+    ),
     'explain': Command(
         'Explain predictions by maps of pixels.', 'jaxvision.cli.explain.command'
     ),

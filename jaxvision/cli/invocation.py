@@ -17,6 +17,8 @@ _MODULES = {
     'eval': ('jaxvision.main', '--mode', 'eval'),
     'predict': ('jaxvision.predict',),
     'attack': ('jaxvision.attack',),
+    'certify': ('jaxvision.certify',),
+    'corrupt': ('jaxvision.corrupt',),
     'explain': ('jaxvision.explain',),
     'export': ('jaxvision.export',),
     'bench': ('jaxvision.bench',),

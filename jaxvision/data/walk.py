@@ -31,6 +31,8 @@ _REPORTS = {
     'explanations.json': ('explanations', '"model"'),
     'export.json': ('an export', '"run"'),
     'attack.json': ('an attack', '"attack"'),
+    'certify.json': ('certificates', '"certify"'),
+    'corrupt.json': ('corruptions', '"corrupt"'),
     'metrics.json': ('an evaluation', '"step"'),
     'report.json': ('a report', '"summary"'),
 }

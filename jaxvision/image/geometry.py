@@ -118,23 +118,26 @@ def affine(
     xy, xx, x_shift = x_row
     source_y = yy * y + yx * x + y_shift + centre[0]
     source_x = xy * y + xx * x + x_shift + centre[1]
-    resampled = _bilinear(image.astype(dtype), source_y, source_x, fill)
+    resampled = interpolate(image.astype(dtype), source_y, source_x, fill)
     return resampled.astype(image.dtype)
 
 
-def _bilinear(
+def interpolate(
     image: Image,
     y: Coordinates,
     x: Coordinates,
     fill: float | None,
 ) -> Image:
-    """Interpolate an image at points.
+    """Interpolate an image at points, bilinear.
 
     Args:
         image: [H, W, C].
-        y: coordinates of the points, in pixels.
-        x: coordinates of the points, in pixels.
-        fill: as for `affine`.
+        y: coordinates of the points; 0 is the centre of the first row.
+        x: coordinates of the points; 0 is the centre of the first column.
+        fill: the value of pixels from outside the image. None repeats the nearest edge pixel.
+
+    Returns:
+        The image at the point of each pixel, [H, W, C].
     """
     height, width, _ = image.shape
     border = ((1, 1), (1, 1), (0, 0))

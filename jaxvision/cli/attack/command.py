@@ -34,7 +34,6 @@ exit codes:
 
 import argparse
 import functools
-import os
 import sys
 from pathlib import Path
 
@@ -181,6 +180,7 @@ def _run(options: argparse.Namespace) -> int:
             raise UserError(
                 f'--{name}={folder}: expected the folder of a run. It has no config.json.'
             )
+    from jaxvision.cli import stored
     from jaxvision.cli.attack import evaluation, own_files, victim
 
     opened = victim.open_victim(options.workdir, options.step)
@@ -199,7 +199,7 @@ def _run(options: argparse.Namespace) -> int:
         out=_out(options, opened.step),
         pictures=not options.no_pictures,
     )
-    _check_replaceable(request.out)
+    stored.check_replaceable(request.out, NAME)
     if options.files:
         paths = _find(options.files, request.out)
         request.out.mkdir(parents=True, exist_ok=True)
@@ -226,23 +226,6 @@ def _find(names: list[str], out: Path) -> list[str]:
     from jaxvision.data import files
 
     return files.find(names, str(out), lambda line: print(line, file=sys.stderr))
-
-
-def _check_replaceable(out: Path) -> None:
-    """Refuse to write into a folder with files that this command did not write."""
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise UserError(
-            f'--out={out}: expected a folder. It is a file. Give another one.'
-        )
-    contents = os.listdir(out)
-    is_own = NAME in contents or any(name.startswith('batches-') for name in contents)
-    if contents and not is_own:
-        raise UserError(
-            f'--out={out}: expected an empty folder or one of an earlier attack. Give '
-            'another --out.'
-        )
 
 
 if __name__ == '__main__':

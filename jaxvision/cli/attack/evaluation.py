@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,18 +13,17 @@ from jaxtyping import Array, Bool, Key
 
 from jaxvision.attacks import balls, ensemble, loops, masking
 from jaxvision.attacks.ensemble import Outcome, Stage
+from jaxvision.cli import stored
 from jaxvision.cli.attack import settings as attack_settings
-from jaxvision.cli.attack import stored
 from jaxvision.cli.attack.settings import Settings
 from jaxvision.cli.attack.victim import Victim
+from jaxvision.cli.progress import Progress
 from jaxvision.core import keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.types import Json, Records, Split
 from jaxvision.viz import figures, robustness
 from jaxvision.viz.tables import Table
 
-# Seconds between two lines of progress.
-_EVERY = 10.0
 # Images on which signs of masking are looked for.
 _CHECKED = 64
 # Adversarial images in the picture.
@@ -322,18 +320,12 @@ def names_of(victim: Victim, images: np.ndarray, batch_size: int) -> Sequence[st
 
 
 class _Progress:
-    """Lines of progress on stderr, one every 10 seconds."""
+    """Lines of progress about an attack."""
 
     def __init__(self):
-        self._shown = time.monotonic()
+        self._progress = Progress()
 
     def __call__(self, stage: str, done: int, total: int, broken: int) -> None:
-        now = time.monotonic()
-        if now - self._shown < _EVERY:
-            return
-        self._shown = now
-        print(
-            f'{stage}: {done:,} of {total:,} images, {broken:,} broken',
-            file=sys.stderr,
-            flush=True,
+        self._progress.print(
+            f'{stage}: {done:,} of {total:,} images, {broken:,} broken'
         )

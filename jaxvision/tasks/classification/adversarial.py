@@ -1,4 +1,4 @@
-"""Training on perturbed images, `task.adversarial`, and the accuracy under an attack."""
+"""Training on perturbed images, `task.adversarial`, and the accuracy on such images."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxvision.attacks import budgets, networks, objectives, pgd
-from jaxvision.attacks.types import Images, Keys, Labels, Norm, Outputs
+from jaxvision.attacks.types import Images, Keys, Labels, Logits, Norm, Outputs
 from jaxvision.core import intervals, keys
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config, Field, Fields
@@ -45,7 +45,8 @@ FIELDS: Fields = {
     'std': Field(0.25, 'Std of the noise, in pixels of [0, 1].', above=0),
     'eval_steps': Field(
         20,
-        'Steps of the attack (PGD) of the evaluation robust; 0: no such evaluation.',
+        'Steps of the attack (PGD) of the evaluation robust; 0: no such evaluation. '
+        'noise has the evaluation noisy instead.',
         least=0,
     ),
 }
@@ -64,7 +65,8 @@ class Adversarial:
         ramp: training steps in which eps grows from 0; 0: none.
         beta: weight of the divergence in TRADES and MART.
         std: std of the noise.
-        eval_steps: steps of the attack in evaluation; 0: no such evaluation.
+        eval_steps: steps of the attack in evaluation; 0: no such evaluation. Not used
+            for noise.
     """
 
     kind: str
@@ -231,33 +233,58 @@ class Adversarial:
         return jax.lax.stop_gradient(attacked.images)
 
     def evaluations(self, network: Classifier) -> dict[str, Evaluation]:
-        """Make the evaluation 'robust': the accuracy under PGD; {} without `eval_steps`."""
-        if not self.eval_steps:
+        """Make the evaluation 'robust', the accuracy under PGD; {} without `eval_steps`.
+
+        For 'noise' the evaluation is 'noisy', the accuracy under noise of the same std.
+        """
+        if self.kind == 'noise':
+            name = 'noisy'
+            perturb = self._add_noise
+        elif self.eval_steps:
+            name = 'robust'
+            perturb = self._attack
+        else:
             return {}
 
         def evaluate(state, batch):
             pixels, *_ = network.pixels(batch)
             logits = networks.logits_of(network.functions, state.variables)
-            images = pgd.pgd(
-                logits,
-                pixels,
-                batch['label'],
-                keys.per_example(keys.stream(state.key, 'robust'), batch['index']),
-                eps=self.eps,
-                norm=self.norm,
-                steps=self.eval_steps,
-            ).images
+            example_keys = keys.per_example(
+                keys.stream(state.key, name), batch['index']
+            )
+            images = perturb(logits, pixels, batch['label'], example_keys)
             return metrics.record(logits(images), batch['label'])
 
         return {
-            'robust': Evaluation(
+            name: Evaluation(
                 evaluate=evaluate, summarize=_summarize, metrics=('accuracy', 'nll')
             )
         }
 
+    def _attack(
+        self, logits: Logits, pixels: Images, labels: Labels, example_keys: Keys
+    ) -> Images:
+        """Attack images of an evaluation by PGD."""
+        return pgd.pgd(
+            logits,
+            pixels,
+            labels,
+            example_keys,
+            eps=self.eps,
+            norm=self.norm,
+            steps=self.eval_steps,
+        ).images
+
+    def _add_noise(
+        self, logits: Logits, pixels: Images, labels: Labels, example_keys: Keys
+    ) -> Images:
+        """Add noise to images of an evaluation. Nothing is clipped."""
+        del logits, labels
+        return pixels + self.std * _normal(example_keys, pixels)
+
 
 def _summarize(records: Records) -> MetricValues:
-    """The accuracy under attack, over all examples, and the mean 'nll' in nats."""
+    """The accuracy on perturbed images, over all examples, and the mean 'nll' in nats."""
     values = metrics.summarize(records, classes=1)
     return {name: values[name] for name in ('accuracy', 'nll')}
 

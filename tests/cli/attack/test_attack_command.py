@@ -10,7 +10,8 @@ from PIL import Image
 
 import jaxvision
 from jaxvision.attacks import loops, pgd
-from jaxvision.cli.attack import command, settings, stored, victim
+from jaxvision.cli import stored
+from jaxvision.cli.attack import command, settings, victim
 from jaxvision.cli.attack.evaluation import _Progress
 from jaxvision.train import loop
 

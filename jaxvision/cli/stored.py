@@ -1,7 +1,8 @@
-"""Results of batches in a folder, so that a killed attack goes on."""
+"""Results of batches in a folder, so that a killed evaluation goes on."""
 
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Iterator, MutableMapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxvision.core.errors import UserError
 from jaxvision.core.files import atomic_write, write_json
 from jaxvision.core.types import Json, Records
 
@@ -50,10 +52,10 @@ class Batches(MutableMapping[str, Records]):
 
 
 def open_batches(out: Path, arguments: Json) -> tuple[Batches, Path]:
-    """Open the batches of an attack with these arguments.
+    """Open the batches of an evaluation with these arguments.
 
     Args:
-        out: the output folder of the attack.
+        out: the output folder of the evaluation.
         arguments: everything on which the results depend.
 
     Returns:
@@ -68,5 +70,30 @@ def open_batches(out: Path, arguments: Json) -> tuple[Batches, Path]:
 
 
 def remove(folder: Path) -> None:
-    """Remove the batches of a finished attack."""
+    """Remove the batches of a finished evaluation."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_replaceable(out: Path, report: str) -> None:
+    """Refuse to write into a folder with files that the same command did not write.
+
+    Args:
+        out: the output folder, which may be missing.
+        report: the file name of the command's report.
+
+    Raises:
+        UserError: The folder is a file, or holds other files.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UserError(
+            f'--out={out}: expected a folder. It is a file. Give another one.'
+        )
+    contents = os.listdir(out)
+    is_own = report in contents or any(name.startswith('batches-') for name in contents)
+    if contents and not is_own:
+        raise UserError(
+            f'--out={out}: expected an empty folder or one with {report}. Give another '
+            '--out.'
+        )

@@ -1,0 +1,1 @@
+"""`jaxvision corrupt`: the error of a run on corrupted images."""

@@ -1,0 +1,221 @@
+"""The measured run: its main metric on corrupted images."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, UInt8
+
+from jaxvision.cli.runtime import start_jax
+from jaxvision.core import keys
+from jaxvision.core.errors import UserError
+from jaxvision.core.rows import evenly_spaced
+from jaxvision.core.state import TrainState
+from jaxvision.core.task import Evaluate
+from jaxvision.core.trees import content_hash
+from jaxvision.core.types import Batch, Json, Records, Split
+from jaxvision.image import color
+from jaxvision.image.corruptions import published
+from jaxvision.train import evaluation, run, saved, sharding
+from jaxvision.train.run import Run
+
+# Tasks whose main metric is in [0, 1], and whose evaluated batches hold an image.
+_TASKS = ('classification', 'detection', 'segmentation')
+
+Pixels = UInt8[Array, 'b h w c']
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A run with the state of a checkpoint.
+
+    Attributes:
+        name: the folder, as the user gave it.
+        run: the run, with its data.
+        state: the state of the checkpoint.
+        fingerprint: hash of the variables.
+    """
+
+    name: str
+    run: Run
+    state: TrainState
+    fingerprint: str
+
+    @property
+    def step(self) -> int:
+        """The step of the checkpoint."""
+        return int(self.state.step)
+
+    @property
+    def metric(self) -> str:
+        """The main metric, in [0, 1], the larger the better."""
+        return self.run.task.best
+
+    def arguments(self) -> Json:
+        """What of the run the results depend on."""
+        return {
+            'run': str(self.run.workdir),
+            'checkpoint': self.step,
+            'variables': self.fingerprint,
+            'data': dict(self.run.spec.data),
+            'metric': self.metric,
+        }
+
+
+def open_run(option: str, workdir: str, step: str, split: Split) -> Measured:
+    """Open a checkpoint of a run, and configure JAX for it.
+
+    Args:
+        option: the option that names the run, for errors.
+        workdir: the run folder.
+        step: 'last', 'best' or a number.
+        split: the split that will be measured.
+
+    Raises:
+        UserError: There is no such run, checkpoint or split, or images of its task cannot be
+            corrupted.
+    """
+    folder = Path(workdir)
+    config = saved.read_config(folder)
+    name = config.task.name
+    if name not in _TASKS:
+        raise UserError(
+            f'{option}={workdir}: expected a run of {", ".join(_TASKS)}, and its task is '
+            f'{name}. Give another folder.'
+        )
+    start_jax(config)
+    opened = run.reopen(folder)
+    if split not in opened.sources.splits:
+        raise UserError(
+            f'--split={split}: expected one of {", ".join(opened.sources.splits)}, the splits '
+            f'of {workdir}.'
+        )
+    state = opened.restore(step)
+    return Measured(
+        name=workdir,
+        run=opened,
+        state=state,
+        fingerprint=content_hash(state.variables),
+    )
+
+
+def require_same_data(measured: Measured, reference: Measured, split: Split) -> None:
+    """Check that a reference is measured on the same examples by the same metric.
+
+    Raises:
+        UserError: The reference has other data, classes or another metric.
+    """
+    spec = measured.run.spec
+    other = reference.run.spec
+    is_same = {
+        'data': spec.data.get(split) == other.data.get(split),
+        'classes': spec.class_names == other.class_names,
+        'metric': measured.metric == reference.metric,
+    }
+    for what, same in is_same.items():
+        if not same:
+            raise UserError(
+                f'--reference={reference.name}: expected the {what} of {measured.name}. Give a '
+                'run on the same data.'
+            )
+
+
+def select(measured: Measured, split: Split, count: int | None) -> Int[np.ndarray, 'n']:
+    """Reduce a split to examples that are spread evenly over it.
+
+    Args:
+        measured: the run, whose `sources` change.
+        split: the split.
+        count: number of examples; None: all.
+
+    Returns:
+        The rows of the examples in the whole split.
+    """
+    sources = measured.run.sources
+    total = len(sources[split])
+    count = min(count or total, total)
+    if count < total:
+        sources[split] = evaluation.selected(sources[split], split, count)
+    return evenly_spaced(total, count)
+
+
+def measure(
+    measured: Measured,
+    split: Split,
+    rows: Int[np.ndarray, 'n'],
+    seed: int,
+    corruption: tuple[str, int] | None,
+) -> Records:
+    """Measure the error of a run, on corrupted images or on the originals.
+
+    Args:
+        measured: the run.
+        split: the split, see `select`.
+        rows: the rows of the examples in the whole split, on which their random keys depend.
+        seed: seed of the corruptions.
+        corruption: (name, severity); None: the originals.
+
+    Returns:
+        'error', 1 - the main metric, and 'images', the number of examples.
+    """
+    opened = measured.run
+    evaluate = opened.evaluate[opened.task.main_evaluation]
+    if corruption:
+        evaluate = _corrupting(opened, evaluate, rows, seed, *corruption)
+    records = evaluation.gather(
+        opened, evaluate, split, measured.state, opened.task.main
+    )
+    values = opened.task.main.summarize(records)
+    return {
+        'error': np.float64(1 - values[measured.metric]),
+        'images': np.int64(len(records['index'])),
+    }
+
+
+def _corrupting(
+    opened: Run,
+    evaluate: Evaluate,
+    rows: Int[np.ndarray, 'n'],
+    seed: int,
+    name: str,
+    severity: int,
+) -> Evaluate:
+    """The map of an evaluation on corrupted images. The model is compiled once for all."""
+    corrupt = jax.jit(
+        functools.partial(corrupt_batch, name=name, severity=severity),
+        out_shardings=sharding.split(opened.mesh),
+    )
+    key = jax.random.key(seed)
+
+    def corrupted(state: TrainState, batch: Batch) -> Batch:
+        index = jnp.asarray(rows, jnp.int32)[batch['index']]
+        images = corrupt(key, batch['image'], index)
+        return evaluate(state, {**batch, 'image': images})
+
+    return corrupted
+
+
+def corrupt_batch(
+    key: jax.Array, images: Pixels, index: Int[Array, 'b'], *, name: str, severity: int
+) -> Pixels:
+    """Corrupt 8-bit images, each by its own random key.
+
+    All severities have the same random numbers.
+
+    Args:
+        key: key of the seed.
+        images: [B, H, W, C] in [0, 255].
+        index: the row of each image in its split.
+        name: the corruption.
+        severity: 1 to 5.
+
+    Returns:
+        The corrupted images, rounded to 8 bits.
+    """
+    image_keys = keys.per_example(keys.stream(key, f'corrupt {name}'), index)
+    corrupt = functools.partial(published.corrupt, name=name, severity=severity)
+    corrupted = jax.vmap(corrupt)(image_keys, color.to_float(images))
+    return jnp.round(255 * corrupted).astype(jnp.uint8)
