@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class Diverged(UserError):
+    """A loss, a gradient or a metric of a training is not finite."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     """Make, but do not raise, the error for a name that does not exist.
 

@@ -11,6 +11,7 @@ from jaxvision.core.config import check
 from jaxvision.core.errors import UserError
 from jaxvision.core.fields import Config
 from jaxvision.core.files import write_json
+from jaxvision.core.intervals import steps
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Predictor
 from jaxvision.core.types import MetricValues, Split, Tree
@@ -29,11 +30,12 @@ class Result:
     """The outcome of a call of `run`.
 
     Attributes:
-        finished: whether the run is finished. False: a signal stopped it, and it is saved.
+        finished: whether the run is finished, or trained as long as `until`. False: a
+            signal stopped it, and it is saved.
         trained: whether the run is new, or this call took steps.
-        step: number of steps taken in all; 0 if the training of an auxiliary network
-            was stopped.
-        metrics: the last value of each evaluation metric: 'validation/...', and
+        step: number of steps taken in all, at most those of `until`; 0 if the training
+            of an auxiliary network was stopped.
+        metrics: the last value of each evaluation metric up to this step: 'validation/...', and
             'eval/...' on the test split. 'best/...' are those of the best checkpoint on
             the test split.
         best: the metric that selects the best checkpoint, such as '-validation/nll'; ''
@@ -52,9 +54,14 @@ class Result:
 
 
 def run(
-    config: Config, workdir: str | Path, on_eval: OnEvaluation | None = None
+    config: Config,
+    workdir: str | Path,
+    on_eval: OnEvaluation | None = None,
+    *,
+    until: str = '',
+    measure_test: bool = True,
 ) -> Result:
-    """Train until `train.steps`, a signal or the end of `train.patience`.
+    """Train until `train.steps`, `until`, a signal or the end of `train.patience`.
 
     Training continues from the last checkpoint in `workdir`, if there is one. Missing
     auxiliary networks are trained first. All processes of a run must call it.
@@ -65,6 +72,11 @@ def run(
         on_eval: `on_eval(step, metrics)`, called after each evaluation during training,
             with metrics such as {'validation/accuracy': 0.9}. If it raises an
             exception, the run ends.
+        until: an interval, such as '5000 examples', after which the run is evaluated
+            and saved, and this call ends. Schedules keep the length of `train.steps`.
+            Another call continues the run. '': `train.steps`.
+        measure_test: whether the end of a run with a validation split is measured on
+            the test split. A later call can do it.
 
     Returns:
         The outcome.
@@ -76,10 +88,12 @@ def run(
     start = time.monotonic()
     check(config)
     workdir = Path(workdir)
-    if not _train_auxiliary(config, workdir):
+    if not train_auxiliary(config, workdir):
         return Result(finished=False)
     with processes.stop_signal() as asked:
         this = begin(config, workdir)
+        last_step = _last_step(this, until)
+        measure_test = measure_test and last_step == this.total_steps
         with held(this.workdir), this.checkpoints() as checkpoints:
             take_folder(this)
             processes.agree('checkpoints', {'steps': checkpoints.steps()})
@@ -90,30 +104,38 @@ def run(
                 state = checkpoints.restore(this.abstract(), checkpoints.find())
             first = int(state.step)
             rows = read_rows(this.workdir / 'metrics.jsonl')
-            finished = not is_new and _is_finished(this, checkpoints, rows, first)
+            finished = not is_new and _is_finished(
+                this, checkpoints, rows, first, last_step, measure_test
+            )
             if finished:
                 this.sources.check_all()
             else:
                 state, rows, finished = _continue(
-                    this, state, checkpoints, asked, on_eval
+                    this, state, checkpoints, asked, on_eval, last_step, measure_test
                 )
     step = int(state.step)
     if first < step and processes.is_first():
-        figures.save(this.workdir / 'figures' / 'curves.png', figures.curves(rows))
+        if measure_test:
+            figures.save(this.workdir / 'figures' / 'curves.png', figures.curves(rows))
         processes.say(f'{step - first} steps in {duration(time.monotonic() - start)}')
     return Result(
         finished=finished,
         trained=is_new or first < step,
-        step=step,
-        metrics=_last_metrics(rows),
+        step=min(step, last_step),
+        metrics=_last_metrics(rows, last_step),
         best=this.best,
         predictor=this.task.predictor,
         inputs=tuple(this.spec.inputs),
     )
 
 
-def _train_auxiliary(config: Config, workdir: Path) -> bool:
-    """Train the auxiliary networks of a run, and return whether all are finished."""
+def train_auxiliary(config: Config, workdir: Path) -> bool:
+    """Train the auxiliary networks of a run, and return whether all are finished.
+
+    Args:
+        config: the config of the run.
+        workdir: the run folder.
+    """
     for network in auxiliary.trainings(config, workdir):
         processes.say(
             f'required network {network.name!r}, kept in {network.folder} when trained'
@@ -201,14 +223,27 @@ def _check_out(out: Path, workdir: Path) -> None:
         )
 
 
+def _last_step(this: Run, until: str) -> int:
+    """Count the steps after which a call of `run` ends."""
+    if not until:
+        return this.total_steps
+    batch_size = this.config.data.batch_size
+    return min(this.total_steps, steps(until, batch_size, this.spec.examples))
+
+
 def _is_finished(
-    this: Run, checkpoints: Checkpoints, rows: Sequence[Row], step: int
+    this: Run,
+    checkpoints: Checkpoints,
+    rows: Sequence[Row],
+    step: int,
+    last_step: int,
+    measure_test: bool,
 ) -> bool:
-    """Whether a run that was saved at a step is trained and measured on the test split."""
+    """Whether a run that was saved at a step is trained and, if asked for, measured."""
     selection = Selection.of(checkpoints, rows)
-    has_ended = step >= this.total_steps or selection.has_waited(this.patience)
+    has_ended = step >= last_step or selection.has_waited(this.patience)
     is_measured = this.monitored == 'test' or any('best/step' in row for row in rows)
-    return has_ended and is_measured
+    return has_ended and (is_measured or not measure_test)
 
 
 def _continue(
@@ -217,6 +252,8 @@ def _continue(
     checkpoints: Checkpoints,
     asked: Callable[[int], bool],
     on_eval: OnEvaluation | None,
+    last_step: int,
+    measure_test: bool,
 ) -> tuple[TrainState, list[Row], bool]:
     """Train to the end and measure the test split, unless a signal stops the training.
 
@@ -226,6 +263,8 @@ def _continue(
         checkpoints: the checkpoints of the run.
         asked: `asked(step)`, whether a signal asks to stop after this step.
         on_eval: called after each evaluation.
+        last_step: the step after which training ends.
+        measure_test: whether the test split is measured then.
 
     Returns:
         (the last state, the rows of metrics.jsonl, whether the run is finished).
@@ -235,17 +274,17 @@ def _continue(
     is_stopped = False
     with Metrics(this.workdir, step) as metrics:
         selection = Selection.of(checkpoints, metrics.rows)
-        training = Training(this, checkpoints, metrics, selection, on_eval)
+        training = Training(this, checkpoints, metrics, selection, on_eval, last_step)
         if not this.total_steps:
             records = training.evaluate(state)
             checkpoints.wait()
-        elif step < this.total_steps and not selection.has_waited(this.patience):
+        elif step < last_step and not selection.has_waited(this.patience):
             _say_start(this, state)
             state, records, is_stopped = training.train(state, asked)
         if is_stopped:
             return state, metrics.rows, False
         if this.monitored == 'validation':
-            records = training.measure_test(state)
+            records = training.measure_test(state) if measure_test else {}
         if records:
             evaluation.draw(this, records, 'test', this.workdir / 'figures')
     return state, metrics.rows, True
@@ -286,11 +325,13 @@ def _count(tree: Tree) -> str:
     return f'{sum(leaf.size for leaf in jax.tree.leaves(tree)):,}'
 
 
-def _last_metrics(rows: Iterable[Row]) -> MetricValues:
-    """Find the last value of each metric of an evaluation."""
+def _last_metrics(rows: Iterable[Row], last_step: int) -> MetricValues:
+    """Find the last value of each metric of an evaluation, up to a step."""
     prefixes = ('validation/', 'eval/', 'best/')
     last = {}
     for row in rows:
+        if row['step'] > last_step:
+            break
         for name, value in row.items():
             if name.startswith(prefixes):
                 last[name] = value

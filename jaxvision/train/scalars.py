@@ -4,7 +4,7 @@ from collections import deque
 
 import jax
 
-from jaxvision.core.errors import UserError
+from jaxvision.core.errors import Diverged
 from jaxvision.core.task import Scalars
 from jaxvision.core.types import MetricValues
 from jaxvision.data import pipeline
@@ -19,7 +19,7 @@ LAG = 2
 class LaggedScalars:
     """Read the scalars of the steps whose log is due, two steps later, and log them.
 
-    A non-finite scalar, also of a step in between, is a UserError when they are read.
+    A non-finite scalar, also of a step in between, raises Diverged when they are read.
     """
 
     def __init__(self, run: Run, metrics: Metrics, progress: Progress):
@@ -45,7 +45,7 @@ class LaggedScalars:
             scalars: scalars of the guarded update, with 'bad_step'.
 
         Raises:
-            UserError: A scalar of the earlier step is not finite. This is noticed at a
+            Diverged: A scalar of the earlier step is not finite. This is noticed at a
                 step whose log is due, or by `drain`.
         """
         self._pending.append((step, scalars))
@@ -56,7 +56,7 @@ class LaggedScalars:
         """Read the scalars of all steps so far, log those due, and wait for the device.
 
         Raises:
-            UserError: A scalar is not finite.
+            Diverged: A scalar is not finite.
         """
         while self._pending:
             self._read(*self._pending.popleft())
@@ -74,14 +74,14 @@ class LaggedScalars:
         if is_due:
             self._log(step, values)
 
-    def _not_finite(self, bad_step: int) -> UserError:
+    def _not_finite(self, bad_step: int) -> Diverged:
         rows = pipeline.rows(
             self._run.config.seed,
             self._run.spec.examples,
             self._run.config.data.batch_size,
             bad_step,
         )
-        return UserError(
+        return Diverged(
             f'step {bad_step + 1} is not finite: its loss or gradient is infinite or NaN. '
             f'Earlier checkpoints are kept. The examples of this step: {rows.tolist()}. '
             'Try a lower optimizer.lr, optimizer.clip=1 or a longer optimizer.warmup'

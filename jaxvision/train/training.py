@@ -33,6 +33,8 @@ class Training:
         selection: the best score so far.
         on_eval: `on_eval(step, metrics)`, called by every process after each evaluation
             and its save; None: nothing.
+        last_step: the step after which training ends: evaluated, saved, and perhaps
+            before the end of the run.
     """
 
     run: Run
@@ -40,11 +42,12 @@ class Training:
     metrics: Metrics
     selection: Selection
     on_eval: OnEvaluation | None
+    last_step: int
 
     def train(
         self, state: TrainState, asked: Callable[[int], bool]
     ) -> tuple[TrainState, Records, bool]:
-        """Take steps until the last step, a signal, or the end of patience.
+        """Take steps until `last_step`, a signal, or the end of patience.
 
         The last state is saved.
 
@@ -78,8 +81,9 @@ class Training:
                     progress.restart(step)
                 # Asked once per step: a signal during a save waits for the next step.
                 is_stopping = asked(step)
-                is_evaluated = run.is_due('eval', step)
-                is_saved = run.is_due('checkpoint', step) or is_stopping
+                is_last = step == self.last_step
+                is_evaluated = run.is_due('eval', step) or is_last
+                is_saved = run.is_due('checkpoint', step) or is_stopping or is_last
                 if not is_evaluated and not is_saved:
                     continue
                 scalars.drain()
@@ -88,11 +92,11 @@ class Training:
                 else:
                     self.save(state, {})
                 has_ended = self.selection.has_waited(run.patience)
-                if is_stopping or has_ended:
+                if is_stopping or has_ended or is_last:
                     break
                 progress.restart(step)
             self.checkpoints.wait()
-        has_ended = has_ended or step == run.total_steps
+        has_ended = has_ended or step == self.last_step
         return state, records, is_stopping and not has_ended
 
     def evaluate(self, state: TrainState, is_saved: bool = True) -> Records:

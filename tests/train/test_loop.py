@@ -188,6 +188,33 @@ def test_a_second_signal_interrupts():
             signal.raise_signal(signal.SIGINT)
 
 
+def test_a_run_that_pauses_at_a_length_goes_on_with_equal_results(
+    straight, tiny, tmp_path
+):
+    config = tiny(*SEVEN)
+    paused = loop.run(config, tmp_path, until='100 examples')
+    assert (paused.finished, paused.step) == (True, 4)
+    again = loop.run(config, tmp_path, until='4 steps')
+    assert (again.trained, again.step) == (False, 4)
+    assert again.metrics == paused.metrics
+    assert loop.run(config, tmp_path).step == 7
+    # The schedule is that of the whole length. Only the evaluation at the pause is new.
+    assert weights(tmp_path) == weights(straight)
+    *others, paused_row = [row for row in rows(tmp_path) if row not in rows(straight)]
+    assert (others, paused_row['step']) == ([], 4)
+    assert paused_row['eval/accuracy'] == paused.metrics['eval/accuracy']
+    assert loop.run(config, tmp_path, until='100 examples').metrics == paused.metrics
+
+
+def test_the_measurement_of_the_test_split_can_be_left_to_a_later_call(tiny, tmp_path):
+    config = tiny('data.validation=10%', 'train.steps=1')
+    first = loop.run(config, tmp_path, measure_test=False)
+    assert first.finished
+    assert {name.partition('/')[0] for name in first.metrics} == {'validation'}
+    assert loop.run(config, tmp_path, measure_test=False).trained is False
+    assert 'best/accuracy' in loop.run(config, tmp_path).metrics
+
+
 def test_a_finished_run_is_left_as_it_is(straight, tiny):
     before = (straight / 'metrics.jsonl').read_bytes(), weights(straight)
     result = loop.run(tiny(*SEVEN), straight)
