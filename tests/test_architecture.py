@@ -39,6 +39,7 @@ ENTRIES = {
     'export': 'cli',
     'bench': 'cli',
     'inspect': 'cli',
+    'sweep': 'cli',
     'models/__main__': 'cli',
     '__main__': 'cli',
 }

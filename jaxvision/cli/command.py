@@ -27,6 +27,9 @@ COMMANDS = {
     'eval': Command(
         'Evaluate a checkpoint of a run.', 'jaxvision.cli.train', ('--mode', 'eval')
     ),
+    'sweep': Command(
+        'Search for better settings of a config.', 'jaxvision.cli.sweep.command'
+    ),
     'predict': Command(
         'Predict for your images and videos.', 'jaxvision.cli.predict.command'
     ),

@@ -15,6 +15,7 @@ from jaxvision.core.errors import UserError
 _MODULES = {
     'train': ('jaxvision.main',),
     'eval': ('jaxvision.main', '--mode', 'eval'),
+    'sweep': ('jaxvision.sweep',),
     'predict': ('jaxvision.predict',),
     'attack': ('jaxvision.attack',),
     'certify': ('jaxvision.certify',),

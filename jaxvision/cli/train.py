@@ -103,7 +103,7 @@ def _run_explained(
     except (UserError, BrokenPipeError):
         raise
     except Exception as error:
-        if _is_disk_full(error):
+        if is_disk_full(error):
             folder = options.workdir or 'the run'
             raise UserError(
                 f'the disk is full, so {folder} could not be saved. The checkpoints before '
@@ -402,7 +402,7 @@ def _print_fields(config: 'Config') -> int:
     return 0
 
 
-def _is_disk_full(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error or one of its causes is a full disk or an exceeded quota."""
     while error:
         # TensorStore gives no errno. Its message quotes the operating system.

@@ -9,7 +9,7 @@ import ast
 import difflib
 import runpy
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -191,28 +191,61 @@ def load(config_and_argument: str) -> Config:
         )
     file = str(_file_of(name))
     arguments = [argument] if argument else []
-    try:
-        module = runpy.run_path(file)
-    except (SyntaxError, ImportError, NameError) as error:
-        raise _mistake_in(file, error) from error
-    if 'get_config' not in module:
+    functions = _functions(file)
+    if 'get_config' not in functions:
         raise UserError(
             f"{file} has no function get_config. Define get_config(argument=''), which "
             'returns a config'
         )
-    try:
-        config = module['get_config'](*arguments)
-    except UserError:
-        raise
-    # A locked ConfigDict raises AttributeError, KeyError and TypeError.
-    except (AttributeError, KeyError, NameError, TypeError, ValueError) as error:
-        raise _mistake_in(file, error) from error
+    config = _call(file, functions['get_config'], *arguments)
     if not isinstance(config, ConfigDict):
         raise UserError(
             f'{file}: get_config returned {type(config).__name__}, expected a config. '
             'Return the config that configs.default(task) makes'
         )
     return config.lock()
+
+
+def load_sweep(config_and_argument: str) -> dict[str, Value]:
+    """Call the function `sweep` of a config file, which declares a search space.
+
+    Args:
+        config_and_argument: as for `load`. The argument is not used.
+
+    Returns:
+        {field: values}, as the function returns it; {} without such a function.
+
+    Raises:
+        UserError: There is no such config, or its file has a mistake.
+    """
+    file = str(_file_of(config_and_argument.partition(':')[0]))
+    functions = _functions(file)
+    if 'sweep' not in functions:
+        return {}
+    space = _call(file, functions['sweep'])
+    if not isinstance(space, dict):
+        kind = type(space).__name__
+        raise UserError(f'{file}: sweep returned {kind}, expected {{field: values}}')
+    return space
+
+
+def _functions(file: str) -> dict[str, Any]:
+    """Run a config file and return everything that it defines, by name."""
+    try:
+        return runpy.run_path(file)
+    except (SyntaxError, ImportError, NameError) as error:
+        raise _mistake_in(file, error) from error
+
+
+def _call(file: str, function: Callable[..., Any], *arguments: str) -> Any:
+    """Call a function of a config file, and name the line of a mistake in it."""
+    try:
+        return function(*arguments)
+    except UserError:
+        raise
+    # A locked ConfigDict raises AttributeError, KeyError and TypeError.
+    except (AttributeError, KeyError, NameError, TypeError, ValueError) as error:
+        raise _mistake_in(file, error) from error
 
 
 def _mistake_in(file: str, error: Exception) -> UserError:

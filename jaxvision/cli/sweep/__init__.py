@@ -1,0 +1,1 @@
+"""The command `sweep`: better settings by a search over config fields."""

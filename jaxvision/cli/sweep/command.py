@@ -1,0 +1,214 @@
+"""Search for better settings of a config, and test the winner.
+
+examples:
+  jaxvision sweep --config cnn --trials 20 --retest 3 \\
+      --sweep.optimizer.lr='log(1e-4, 3e-2)' --sweep.model.variant=16-32-64,32-64-128
+  jaxvision sweep --config cnn --search grid --sweep.optimizer.lr=1e-3,1e-2
+  jaxvision sweep --config cnn --trials 27 --halving 3 --sweep.optimizer.lr='log(1e-4, 3e-2)'
+  jaxvision sweep --workdir sweeps/cnn --report
+
+--sweep.FIELD=VALUES searches over a field of the config:
+  a,b,c             these values, or a JSON list where a value holds a comma
+  log(a,b)          numbers whose logarithms are spread evenly
+  uniform(a,b)      numbers spread evenly
+  int(a,b)          whole numbers, both ends included
+  range(a,b,step)   a, a + step, ... up to b
+A function sweep() of the config file may return {field: values} instead. --config.FIELD=VALUE sets
+a field of all trials.
+
+searches:
+  grid     every combination
+  random   independent points
+  sobol    points that cover the space evenly
+
+Trials train on a part of the training data, and are compared on the validation split. The test
+split selects nothing. Trial K is the same for every number of workers. A sweep that was stopped
+goes on when it is started again with the same command.
+
+exit codes:
+  0    finished
+  75   stopped by a signal, after everything was saved; repeat the command to go on
+  2    a mistake in the arguments, the config or the data, or every trial failed
+"""
+
+import argparse
+import contextlib
+import fcntl
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxvision.cli import invocation
+from jaxvision.core.errors import UserError
+from jaxvision.core.fields import Field
+
+if TYPE_CHECKING:  # --help needs no JAX.
+    from jaxvision.cli.sweep.definition import Sweep
+
+STOPPED = 75
+SEARCHES = ('grid', 'random', 'sobol')
+LOCK = 'sweep.lock'
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a sweep or a part of it, and return the exit code.
+
+    Args:
+        arguments: as on the command line; None: the arguments of the process.
+
+    Returns:
+        0 if finished, 75 if a signal stopped it, 2 for a mistake of the user.
+
+    Raises:
+        SystemExit: The arguments are malformed, or contain --help.
+    """
+    if arguments is None:
+        arguments = sys.argv[1:]
+    options, rest = _parse(arguments)
+    return invocation.run(functools.partial(_run, options, rest, arguments))
+
+
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = invocation.parser('sweep', __doc__)
+    parser.add_argument(
+        '--config',
+        metavar='CONFIG[:ARGUMENT]',
+        help='name of an installed config, or FILE.py',
+    )
+    parser.add_argument(
+        '--workdir', metavar='SWEEP', help="the sweep's folder (sweeps/CONFIG)"
+    )
+    parser.add_argument(
+        '--search',
+        default='random',
+        metavar='NAME',
+        help='grid, random or sobol (%(default)s)',
+    )
+    parser.add_argument(
+        '--trials', type=int, metavar='N', help='number of trials (20; grid: all)'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='N', help='of the search (%(default)s)'
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        metavar='N',
+        help='trials at the same time (one per core or GPU)',
+    )
+    group = parser.add_argument_group('successive halving')
+    group.add_argument(
+        '--halving',
+        type=int,
+        default=0,
+        metavar='N',
+        help='stop early: one of N trials goes on from rung to rung (0: off)',
+    )
+    group.add_argument(
+        '--rungs', type=int, default=3, metavar='N', help='most rungs (%(default)s)'
+    )
+    group = parser.add_argument_group('the test of the winner')
+    group.add_argument(
+        '--retest',
+        type=int,
+        default=0,
+        metavar='N',
+        help='train the best settings again with N new seeds, and measure the test split',
+    )
+    group.add_argument(
+        '--top', type=int, default=1, metavar='N', help='settings to test (%(default)s)'
+    )
+    group = parser.add_argument_group('parts')
+    group.add_argument('--trial', type=int, metavar='K', help='run trial K alone')
+    group.add_argument(
+        '--report', action='store_true', help='only write the report of the folder'
+    )
+    return parser.parse_known_args(arguments)
+
+
+def _run(options: argparse.Namespace, rest: list[str], arguments: list[str]) -> int:
+    from jaxvision.cli.sweep import definition, running
+
+    _check(options)
+    if options.report:
+        return running.report_folder(definition.read(Path(options.workdir)))
+    from jaxvision.cli.sweep import opening
+
+    sweep = opening.open_sweep(options, rest)
+    with _held(sweep, shared=options.trial is not None):
+        definition.take_folder(sweep)
+        request = running.Request(
+            workers=options.workers,
+            trial=options.trial,
+            retest=options.retest,
+            top=options.top,
+        )
+        if running.run(sweep, request):
+            return 0
+    print(
+        'stopped, everything saved. To go on:\n  '
+        + invocation.command('sweep', *arguments)
+    )
+    return STOPPED
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Check the arguments that argparse does not check."""
+    for name, least in (
+        ('trials', 1),
+        ('workers', 1),
+        ('seed', 0),
+        ('trial', 0),
+        ('retest', 0),
+        ('top', 1),
+    ):
+        number = getattr(options, name)
+        if number is not None:
+            Field(1, '', least=least).check(f'--{name}', number)
+    if options.halving:
+        Field(3, '', least=2).check('--halving', options.halving)
+        Field(3, '', least=2).check('--rungs', options.rungs)
+    if options.report and not options.workdir:
+        raise UserError(
+            '--workdir: expected the folder of a sweep. Give --workdir SWEEP.'
+        )
+    if not options.report and not options.config:
+        raise UserError(
+            '--config: expected the config to start from. Give --config CONFIG, such as '
+            '--config cnn.'
+        )
+    if options.trial is not None and options.halving:
+        raise UserError(
+            f'--trial={options.trial}: expected no --halving, which compares all trials. '
+            'Leave one of them out.'
+        )
+
+
+@contextlib.contextmanager
+def _held(sweep: 'Sweep', shared: bool) -> Iterator[None]:
+    """Lock the folder of a sweep, so that only one process coordinates it.
+
+    Args:
+        sweep: the sweep.
+        shared: whether other processes may run other trials of it.
+    """
+    os.makedirs(sweep.folder, exist_ok=True)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    with (sweep.folder / LOCK).open('w') as file:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f'another process runs the sweep in {sweep.folder}. Wait for it, or choose '
+                'another --workdir.'
+            ) from None
+        except OSError:
+            pass  # The file system has no locks.
+        yield
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Run a sweep on this machine, and report it."""
+
+import dataclasses
+import os
+
+from jaxvision.cli.sweep import pool, records, report, retest, schedule
+from jaxvision.cli.sweep.definition import Sweep
+from jaxvision.cli.sweep.pool import Engine, Job, Pool
+from jaxvision.cli.sweep.records import Record
+from jaxvision.core.errors import UserError
+from jaxvision.viz.tables import Row, Table
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a command does of a sweep.
+
+    Attributes:
+        workers: number of trials at a time; None: as many as the machine has room for.
+        trial: the number of the only trial to run; None: all.
+        retest: number of new seeds with which the best settings are tested; 0: none.
+        top: number of trials that are tested.
+    """
+
+    workers: int | None = None
+    trial: int | None = None
+    retest: int = 0
+    top: int = 1
+
+
+def run(sweep: Sweep, request: Request) -> bool:
+    """Run all trials of a sweep or one of them, and write the report.
+
+    Args:
+        sweep: the sweep, whose folder holds its `sweep.json`.
+        request: what to run.
+
+    Returns:
+        Whether it is finished. False: a signal stopped it, and everything is saved.
+
+    Raises:
+        UserError: Every trial failed.
+    """
+    from jaxvision.train import processes
+
+    progress = Progress(sweep)
+    with processes.stop_signal() as asked:
+        threads = max(1, sweep.config.parallel.cpu_devices)
+        workers = request.workers or default_workers(threads)
+        engine = Pool(workers, threads, lambda: asked(0))
+        if request.trial is not None:
+            return _run_one(sweep, request.trial, engine, progress)
+        progress.begin()
+        if not schedule.run(sweep, engine, progress.ended):
+            return False
+        if request.retest and not _retest(sweep, request, engine):
+            return False
+    finish(sweep)
+    return True
+
+
+def default_workers(threads: int) -> int:
+    """The number of trials at a time: one per GPU, or else as the cores allow.
+
+    Args:
+        threads: threads of a trial.
+    """
+    gpus = [gpu for gpu in pool.visible_gpus(dict(os.environ)) if gpu]
+    if gpus:
+        return len(gpus)
+    cores = os.cpu_count() or 1
+    if hasattr(os, 'sched_getaffinity'):
+        cores = len(os.sched_getaffinity(0))
+    return max(1, cores // threads)
+
+
+def report_folder(sweep: Sweep) -> int:
+    """Print and write the report of a sweep, which may still run.
+
+    Returns:
+        The exit code, 0.
+    """
+    Progress(sweep).begin()
+    finish(sweep)
+    return 0
+
+
+def finish(sweep: Sweep) -> None:
+    """Write the files of the report, and print what they hold."""
+    report.write_table(sweep)
+    names = [report.TABLE]
+    number = report.best(sweep)
+    if number is not None:
+        report.write_best(sweep, number)
+        names.append(report.BEST)
+        print(f'\nbest on the validation split: {report.title(sweep, number)}')
+        _print_test(sweep)
+    print(f'in {sweep.folder}: {", ".join(names)}')
+
+
+def _print_test(sweep: Sweep) -> None:
+    """Print the results of the best settings on the test split, if they were tested."""
+    tested, seeds = retest.read_tested(sweep)
+    if not tested:
+        print(
+            'Its score there is that of the luckiest trial, and is too good. --retest 3 '
+            'measures it on the test split.'
+        )
+        return
+    print('\non the test split, trained again with new seeds:')
+    results = retest.summaries(sweep, tested, seeds)
+    table = Table('settings', [each.name for each in results])
+    for row in retest.rows(sweep, results):
+        cells: Row = {column: text for column, text in row.items()}
+        table.print([cells])
+
+
+class Progress:
+    """A table on the screen with a line for each trial that ended."""
+
+    def __init__(self, sweep: Sweep):
+        """Print nothing yet.
+
+        Args:
+            sweep: the sweep.
+        """
+        self._sweep = sweep
+        self._table = Table('trial', map(str, range(sweep.trials)))
+
+    def begin(self) -> None:
+        """Print the trials that have ended before."""
+        points = report.points(self._sweep)
+        rows = [
+            report.row(self._sweep, number, points[number], record)
+            for number, record in schedule.read(self._sweep).items()
+            if number in points
+        ]
+        self._table.print(rows)
+
+    def ended(self, job: Job, record: Record) -> None:
+        """Print the line of a trial that ended."""
+        settings = records.read_settings(job.folder)
+        number = settings['number']
+        row = report.row(self._sweep, number, settings['parameters'], record)
+        self._table.print([row])
+
+
+def _retest(sweep: Sweep, request: Request, engine: Engine) -> bool:
+    """Test the best settings with new seeds, and return whether that is finished."""
+    tested = retest.candidates(sweep, request.top)
+    seeds = retest.seeds(sweep, request.retest)
+    count = len(tested) * len(seeds)
+    listed = ', '.join(map(str, seeds))
+    print(f'\n{count} trainings for the test split, with seeds {listed}', flush=True)
+
+    def ended(job: Job, record: Record) -> None:
+        print(f'{job.folder.name}: {record.error or record.state}', flush=True)
+
+    return retest.run(sweep, tested, seeds, engine, ended)
+
+
+def _run_one(sweep: Sweep, number: int, engine: Engine, progress: Progress) -> bool:
+    """Run one trial to its end, beside other processes that run other trials."""
+    point = sweep.points(number + 1)[number]
+    folder = sweep.prepare(number, point)
+    records.forget_failure(folder)
+    job = Job(folder, records.END)
+    record = records.read(folder)
+    if record and record.has_ended(records.END):
+        progress.ended(job, record)
+        return True
+    if not engine([job], progress.ended):
+        return False
+    record = records.read(folder)
+    if record and record.state == records.FAILED:
+        raise UserError(f'trial {number} failed: {record.error}')
+    return True

@@ -1,0 +1,100 @@
+"""What a sweep trains next, as a function of its folders alone.
+
+A sweep is a series of rounds. The jobs of a round are independent of each other. So the trials and
+their results depend neither on the number of workers nor on interruptions.
+"""
+
+from collections.abc import Callable, Mapping
+
+from jaxvision.cli.sweep import halving, records
+from jaxvision.cli.sweep.definition import Sweep
+from jaxvision.cli.sweep.pool import Engine, Job
+from jaxvision.cli.sweep.records import Record
+from jaxvision.cli.sweep.space import Point
+from jaxvision.core.errors import UserError
+
+# {number of a trial: its record}, of the trials that have one.
+Records = Mapping[int, Record]
+
+
+def read(sweep: Sweep) -> dict[int, Record]:
+    """Read the records of all trials of a sweep that have one."""
+    found = {}
+    for number in range(sweep.trials):
+        record = records.read(sweep.trial_folder(number))
+        if record:
+            found[number] = record
+    return found
+
+
+def scores(
+    sweep: Sweep, found: Records, numbers: list[int], until: str
+) -> dict[int, float | None]:
+    """The score of each of some trials after an interval or at the end, more is better."""
+    empty = Record()
+    return {
+        number: found.get(number, empty).score(sweep.selects, until)
+        for number in numbers
+    }
+
+
+def next_round(
+    sweep: Sweep, points: list[Point], found: Records
+) -> list[tuple[int, str]]:
+    """The (number, interval) of every trial that is to train now; [] at the end.
+
+    Args:
+        sweep: the sweep.
+        points: the points of all trials.
+        found: the records so far.
+    """
+    alive = list(range(len(points)))
+    kept = sweep.rungs.kept(len(points))
+    intervals = sweep.rungs.intervals
+    empty = Record()
+    for rung, until in enumerate(intervals):
+        open_trials = [
+            (number, until)
+            for number in alive
+            if not found.get(number, empty).has_ended(until)
+        ]
+        if open_trials or until == records.END:
+            return open_trials
+        alive = halving.promoted(scores(sweep, found, alive, until), kept[rung + 1])
+    return []
+
+
+def finalists(sweep: Sweep, found: Records) -> list[int]:
+    """The trials that trained to their end, the best first, the failed ones last."""
+    ended = [number for number in found if found[number].has_ended(records.END)]
+    return halving.ranked(scores(sweep, found, ended, records.END))
+
+
+def run(sweep: Sweep, engine: Engine, ended: Callable[[Job, Record], None]) -> bool:
+    """Train every trial of a sweep, or what is left of them.
+
+    Args:
+        sweep: the sweep, with its folder.
+        engine: runs the jobs of a round.
+        ended: called for each job that ended.
+
+    Returns:
+        Whether the sweep is finished. False: a signal stopped it.
+
+    Raises:
+        UserError: Every trial failed.
+    """
+    points = sweep.points()
+    for number in range(len(points)):
+        records.forget_failure(sweep.trial_folder(number))
+    while jobs := next_round(sweep, points, read(sweep)):
+        round_jobs = [
+            Job(sweep.prepare(number, points[number]), until) for number, until in jobs
+        ]
+        if not engine(round_jobs, ended):
+            return False
+        found = read(sweep)
+        if found and all(record.state != records.TRAINED for record in found.values()):
+            first = found[min(found)]
+            raise UserError(f'every trial {first.state}; the first one: {first.error}')
+    return True

@@ -1,0 +1,227 @@
+"""Sweeps of stub trials: killed, torn, halved, failing. No training."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxvision.cli.sweep import definition, records, report, schedule
+from jaxvision.cli.sweep.halving import Rungs
+from jaxvision.cli.sweep.pool import Pool
+from jaxvision.cli.sweep.records import Record
+from jaxvision.core.errors import UserError
+
+HALVED = Rungs(3, (100, 300))
+
+
+def ignore(job, record):
+    """What happens when a trial ends is no matter."""
+
+
+def outcome(sweep):
+    """Everything that may not depend on workers and kills: results, states, parameters."""
+    found = {}
+    for folder in sorted((sweep.folder / 'trials').iterdir()):
+        ends = (folder / 'ends.txt').read_text().splitlines()
+        assert len(set(ends)) == len(ends), f'{folder} ended twice'
+        contents = [
+            json.loads((folder / name).read_text())
+            for name in ('result.json', 'state.json', 'trial.json')
+        ]
+        found[folder.name] = contents
+    return found
+
+
+def run_alone(folder, program):
+    """The parent of a sweep in a process of its own."""
+    schedule.run(definition.read(folder), Pool(3, 1, lambda: False, program), ignore)
+
+
+def live_trials(folder):
+    """The processes of the trials of a sweep."""
+    pids = []
+    for process in Path('/proc').glob('[0-9]*'):
+        try:
+            words = (process / 'cmdline').read_bytes().decode().split('\0')
+        except OSError:
+            continue
+        if any(word.startswith(f'{folder}/trials/') for word in words):
+            pids.append(int(process.name))
+    return pids
+
+
+def run_with_kills(folder, program, kills, rng):
+    """Run a sweep to its end, while its parent or one of its trials is killed now and then."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(
+        ['jaxvision.cli.sweep.schedule', 'jaxvision.tasks.classification.task']
+    )
+    killed = {'parent': 0, 'trial': 0}
+    parent = context.Process(target=run_alone, args=(folder, program))
+    parent.start()
+    while True:
+        parent.join(rng.uniform(0.0, 0.25))
+        if not parent.is_alive():
+            if parent.exitcode == 0:
+                return killed
+            assert parent.exitcode == -signal.SIGKILL
+            parent = context.Process(target=run_alone, args=(folder, program))
+            parent.start()
+        elif sum(killed.values()) < kills:
+            trials = live_trials(folder)
+            if trials and rng.random() < 0.6:
+                os.kill(rng.choice(trials), signal.SIGKILL)
+                killed['trial'] += 1
+            else:
+                parent.kill()
+                killed['parent'] += 1
+
+
+@pytest.mark.parametrize(
+    'search, rungs', [('random', Rungs()), ('sobol', HALVED)], ids=['random', 'halving']
+)
+def test_random_kills_change_no_trial(
+    stub_sweep, stub_pool, search, rungs, monkeypatch
+):
+    monkeypatch.setenv('STUB_SECONDS', '0.01')
+    program = stub_pool()._program
+    whole = stub_sweep('whole', search=search, rungs=rungs, trials=15)
+    assert schedule.run(whole, stub_pool(3), ignore)
+    killed = stub_sweep('killed', search=search, rungs=rungs, trials=15)
+    counts = run_with_kills(killed.folder, program, 10, random.Random(0))
+    assert sum(counts.values()) > 0
+    assert outcome(killed) == outcome(whole)
+    assert len(outcome(killed)) == 15
+    assert schedule.finalists(killed, schedule.read(killed)) == schedule.finalists(
+        whole, schedule.read(whole)
+    )
+
+
+def test_a_damaged_file_redoes_its_trial_alone(stub_sweep, stub_pool):
+    sweep = stub_sweep()
+    assert schedule.run(sweep, stub_pool(), ignore)
+    whole = outcome(sweep)
+    result = sweep.trial_folder(1) / 'result.json'
+    text = result.read_text()
+    rerun = []
+    for damage in (
+        text[:20],
+        '',
+        '[]',
+        '{"state": "trained", "evaluations": {"end": 1}}',
+    ):
+        result.write_text(damage)
+        (sweep.trial_folder(1) / 'ends.txt').unlink()
+        (sweep.trial_folder(1) / 'trial.json').write_text('{"numb')
+        schedule.run(
+            sweep, stub_pool(), lambda job, record: rerun.append(job.folder.name)
+        )
+        assert outcome(sweep) == whole
+    assert rerun == ['0001'] * 4
+    (sweep.folder / 'sweep.json').write_text('{"conf')
+    with pytest.raises(UserError, match=r'sweep\.json is damaged'):
+        definition.read(sweep.folder)
+
+
+def test_a_trial_that_diverges_ranks_last_and_one_that_fails_is_tried_again(
+    stub_sweep, stub_pool
+):
+    texts = {'optimizer.lr': '1,2', 'model.variant': 'nan,fail,good,suicide,doomed'}
+    sweep = stub_sweep(texts=texts, search='grid', trials=10)
+    states = {}
+
+    def ended(job, record):
+        states[int(job.folder.name)] = record.state
+
+    assert schedule.run(sweep, stub_pool(3), ended)
+    assert [states[number] for number in range(5)] == [
+        'diverged',
+        'failed',
+        'trained',
+        'trained',
+        'failed',
+    ]
+    found = schedule.read(sweep)
+    assert found[1].error == 'no such data'
+    assert 'stopped by signals' in found[4].error
+    # The score grows with the learning rate, and a restart changes nothing.
+    assert schedule.finalists(sweep, found)[:4] == [7, 8, 2, 3]
+    assert report.best(sweep) == 7
+    states.clear()
+    assert schedule.run(sweep, stub_pool(3), ended)
+    assert sorted(states) == [1, 4, 6, 9]
+
+
+def test_every_trial_failing_is_one_line(stub_sweep, stub_pool):
+    sweep = stub_sweep(texts={'optimizer.lr': '1,2,3', 'model.variant': 'fail'})
+    with pytest.raises(UserError, match='^every trial failed; the first one: no such'):
+        schedule.run(sweep, stub_pool(), ignore)
+
+
+def test_the_number_of_workers_changes_nothing(stub_sweep, stub_pool):
+    outcomes = []
+    for workers in (1, 5):
+        sweep = stub_sweep(f'by{workers}', rungs=HALVED, trials=9)
+        assert schedule.run(sweep, stub_pool(workers), ignore)
+        report.write_table(sweep)
+        outcomes.append((outcome(sweep), (sweep.folder / 'trials.csv').read_text()))
+    assert outcomes[0] == outcomes[1]
+    found = schedule.read(sweep)
+    reached = [len(found[number].evaluations) for number in range(9)]
+    assert sorted(reached) == [1] * 6 + [2] * 2 + [3]
+
+
+def test_a_signal_stops_the_trials_and_the_sweep_goes_on(stub_sweep, stub_pool):
+    sweep = stub_sweep(trials=3)
+    program = stub_pool()._program
+    asked = iter([False] * 3 + [True] * 99)
+    assert not schedule.run(sweep, Pool(1, 1, lambda: next(asked), program), ignore)
+    assert not live_trials(sweep.folder)
+    assert schedule.run(sweep, stub_pool(), ignore)
+    assert len(outcome(sweep)) == 3
+
+
+def test_another_sweep_in_the_folder_is_refused(stub_sweep):
+    stub_sweep(trials=4)
+    stub_sweep(trials=9)  # A random search may grow.
+    with pytest.raises(UserError, match=r'other settings: seed: 0 -> 1'):
+        stub_sweep(seed=1)
+    with pytest.raises(UserError, match='rungs'):
+        stub_sweep(trials=9, rungs=HALVED)
+
+
+@given(st.dictionaries(st.integers(0, 30), st.none() | st.floats(-9, 9), min_size=1))
+@settings(max_examples=50, deadline=None)
+def test_promotion_takes_the_best_and_no_failed_one(scores):
+    from jaxvision.cli.sweep import halving
+
+    count = 1 + len(scores) // 3
+    chosen = halving.promoted(scores, count)
+    assert len(chosen) == min(
+        count, sum(score is not None for score in scores.values())
+    )
+    others = [score for number, score in scores.items() if number not in chosen]
+    worst = min((scores[number] for number in chosen), default=0)
+    assert all(score is None or score <= worst for score in others)
+
+
+def test_scores_have_a_direction_and_nan_has_none():
+    record = Record(
+        evaluations={'end': {'validation/nll': 2.0, 'validation/x': float('nan')}}
+    )
+    assert record.score('-validation/nll', 'end') == -2.0
+    assert record.score('validation/nll', 'end') == 2.0
+    assert record.score('validation/x', 'end') is None
+    assert record.score('validation/nll', '100 examples') is None
+    assert (
+        records.Record(state='failed', evaluations=record.evaluations).score(
+            'validation/nll', 'end'
+        )
+        is None
+    )
