@@ -33,6 +33,7 @@ ENTRIES = {
     'main': 'cli',
     'predict': 'cli',
     'attack': 'cli',
+    'calibrate': 'cli',
     'certify': 'cli',
     'corrupt': 'cli',
     'explain': 'cli',

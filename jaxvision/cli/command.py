@@ -45,6 +45,10 @@ COMMANDS = {
         'Measure a run on noisy, blurred, foggy and compressed images.',
         'jaxvision.cli.corrupt.command',
     ),
+    'calibrate': Command(
+        'Fit the temperature and conformal sets of a classifier, and measure them.',
+        'jaxvision.cli.calibrate.command',
+    ),
     'explain': Command(
         'Explain predictions by maps of pixels.', 'jaxvision.cli.explain.command'
     ),

@@ -18,6 +18,7 @@ _MODULES = {
     'sweep': ('jaxvision.sweep',),
     'predict': ('jaxvision.predict',),
     'attack': ('jaxvision.attack',),
+    'calibrate': ('jaxvision.calibrate',),
     'certify': ('jaxvision.certify',),
     'corrupt': ('jaxvision.corrupt',),
     'explain': ('jaxvision.explain',),

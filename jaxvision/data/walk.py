@@ -31,6 +31,7 @@ _REPORTS = {
     'explanations.json': ('explanations', '"model"'),
     'export.json': ('an export', '"run"'),
     'attack.json': ('an attack', '"attack"'),
+    'calibrate.json': ('a calibration', '"calibrated"'),
     'certify.json': ('certificates', '"certify"'),
     'corrupt.json': ('corruptions', '"corrupt"'),
     'metrics.json': ('an evaluation', '"step"'),

@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from jaxvision.core.types import Batch, MetricValues, Records
+from jaxvision.metrics.calibration import calibration_error
 
 Logits = Float[Array, 'b k']
 
@@ -70,33 +71,6 @@ def summarize(records: Records, classes: int) -> MetricValues:
     metrics['nll'] = records['nll'].mean(dtype=np.float64)
     metrics['calibration_error'] = calibration_error(records['confidence'], is_correct)
     return {name: float(value) for name, value in metrics.items()}
-
-
-def calibration_error(
-    confidence: Float[np.ndarray, 'n'],
-    correct: Bool[np.ndarray, 'n'],
-    bins: int = 15,
-) -> float:
-    """Expected calibration error (Guo et al. 2017, equation 5).
-
-    This is the mean of |accuracy - confidence| over bins of equal width, weighted by their numbers
-    of examples. The bins are (0, 1/M], ..., ((M-1)/M, 1].
-
-    Args:
-        confidence: the probability of the predicted class, [N], in [0, 1].
-        correct: True where the prediction is correct, [N].
-        bins: the number of bins M.
-
-    Returns:
-        A number in [0, 1]; 0 is the best.
-    """
-    edges = np.linspace(0, 1, bins + 1)
-    inner_edges = edges[1:-1]
-    bin_index = np.digitize(confidence, inner_edges, right=True)
-    # The size of a bin cancels: its term is the difference between two sums.
-    differences = correct - confidence.astype(np.float64)
-    gaps = np.bincount(bin_index, weights=differences)
-    return float(np.abs(gaps).sum() / len(confidence))
 
 
 def confusion_matrix(records: Records, classes: int) -> Int[np.ndarray, 'k k']:

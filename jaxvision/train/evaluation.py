@@ -13,7 +13,7 @@ from jaxvision.core.errors import UserError
 from jaxvision.core.rows import evenly_spaced
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import Compact, Evaluate, Evaluation, metric_name
-from jaxvision.core.types import Batch, Example, MetricValues, Records, Split
+from jaxvision.core.types import Batch, Example, MetricValues, Prepare, Records, Split
 from jaxvision.data import pipeline
 from jaxvision.data.protocol import Source, annotation_of
 from jaxvision.data.wrappers import Subset
@@ -118,12 +118,34 @@ def gather(
         UserError: An example is unreadable while `data.on_corrupt` is 'stop', or no
             example is readable.
     """
+    return gather_from(run, evaluate, run.sources[split], state, evaluation)
+
+
+def gather_from(
+    run: Run,
+    evaluate: Evaluate,
+    source: Source,
+    state: TrainState,
+    evaluation: Evaluation | None = None,
+    prepare: Prepare | None = None,
+) -> Records:
+    """Compute the records of every example of a source, see `gather`.
+
+    Args:
+        run: the run.
+        evaluate: a map that `sharding.compile_evaluate` compiled.
+        source: the examples, of a split or of other data.
+        state: the state to evaluate.
+        evaluation: the evaluation that says how records are made compact; None: they
+            stay as they are.
+        prepare: `(example, None) -> example` on the host; None: that of the task.
+    """
     config = run.config.data
     # Rounded up to a multiple of the number of devices.
     batch_size = -(-config.batch_size // run.mesh.size) * run.mesh.size
     batches = pipeline.eval_batches(
-        run.sources[split],
-        run.task.prepare,
+        source,
+        prepare or run.task.prepare,
         batch_size=batch_size,
         process=(jax.process_index(), jax.process_count()),
         threads=config.threads,
@@ -137,9 +159,7 @@ def gather(
         rows = []
         for batch in records:
             local = _in_order(sharding.local_rows(batch))
-            rows += _compact_rows(
-                evaluation.compact, run.sources[split], local, config.threads
-            )
+            rows += _compact_rows(evaluation.compact, source, local, config.threads)
         rows = sorted(processes.gather(rows), key=lambda row: int(row['index']))
         return _stacked(rows, evaluation.ragged)
     return _in_order(_concatenated([jax.device_get(batch) for batch in records]))

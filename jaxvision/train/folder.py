@@ -29,21 +29,6 @@ def take_folder(run: SavedRun) -> None:
     processes.expect(run.workdir / 'config.json')
 
 
-def write_calibration(run: SavedRun, step: int, values: Json) -> None:
-    """Write calibration.json, which was fitted on the validation split.
-
-    Process 0 writes it over an older one. It also holds 'split' and 'step'.
-
-    Args:
-        run: the run.
-        step: the step of the evaluated state.
-        values: a JSON object, the result of `Evaluation.calibrate`.
-    """
-    if processes.is_first():
-        content = {'split': 'validation', 'step': step, **values}
-        write_json(run.workdir / 'calibration.json', content)
-
-
 @contextlib.contextmanager
 def held(workdir: Path) -> Iterator[None]:
     """Lock a run folder during the block, so that no other run trains in it.

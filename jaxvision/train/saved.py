@@ -18,7 +18,7 @@ from jaxvision.core.registry import make_task, read_spec, resolve
 from jaxvision.core.spec import NetworkSpec, Spec
 from jaxvision.core.state import TrainState
 from jaxvision.core.task import RequiredNetwork, Task
-from jaxvision.core.types import Batch, Json, NetworkTrees, Records, Split, Tree
+from jaxvision.core.types import Batch, NetworkTrees, Records, Split, Tree
 from jaxvision.train import init_from, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
 from jaxvision.train.matching import Partial
@@ -200,16 +200,6 @@ def read_run_spec(workdir: Path, config: Config) -> Spec:
     values = read_json(workdir / 'spec.json')
     with naming_folder(workdir):
         return read_spec(values, config)
-
-
-def read_calibration(workdir: Path) -> Json:
-    """Read calibration.json of a run; {} if the run has none.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    path = workdir / 'calibration.json'
-    return read_json(path) if path.exists() else {}
 
 
 @contextlib.contextmanager

@@ -10,9 +10,8 @@ import jax
 from jaxvision.core.state import TrainState
 from jaxvision.core.types import Batch, Json, MetricValues, Records
 from jaxvision.data import pipeline
-from jaxvision.train import evaluation, processes, sharding
+from jaxvision.train import calibration, evaluation, processes, sharding
 from jaxvision.train.checkpoints import Checkpoints
-from jaxvision.train.folder import write_calibration
 from jaxvision.train.run import Run, check_best
 from jaxvision.train.scalars import LaggedScalars
 from jaxvision.train.selection import Selection
@@ -147,7 +146,7 @@ class Training:
         """
         calibrate = self.run.task.main.calibrate
         if calibrate:
-            write_calibration(self.run, step, calibrate(records))
+            calibration.write(self.run, step, calibrate(records))
 
     def save(self, state: TrainState, metrics: MetricValues) -> None:
         """Start to save a state, after its metrics are on the disk.

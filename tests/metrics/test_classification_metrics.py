@@ -65,24 +65,6 @@ def test_confusion_matrix_has_a_row_for_a_class_that_never_occurs():
     )
 
 
-def test_calibration_error_of_four_examples():
-    # (0.9333, 1]: 2 of 2 right at 0.95; (0.6, 0.6667]: 0 of 1 right at 0.65; 1 of 1 at 0.2.
-    confidence, correct = (
-        np.array([0.95, 0.95, 0.65, 0.2]),
-        np.array([True, True, False, True]),
-    )
-    expected = 2 / 4 * 0.05 + 1 / 4 * 0.65 + 1 / 4 * 0.8
-    assert metrics.calibration_error(confidence, correct) == pytest.approx(expected)
-
-
-def test_calibration_bins_are_closed_on_the_right():
-    # 0.5 belongs to (0, 0.5]: in one bin with 0.6 the two gaps would cancel in part.
-    got = metrics.calibration_error(
-        np.array([0.5, 0.6]), np.array([True, False]), bins=2
-    )
-    assert got == pytest.approx((0.5 + 0.6) / 2)
-
-
 def test_rank_counts_the_classes_before_the_true_one():
     logits = np.array([[3.0, 1, 2], [3, 1, 2], [1, 1, 1], [1, 1, 1]], np.float32)
     assert gathered(logits, np.array([0, 1, 0, 2]))['rank'].tolist() == [0, 2, 0, 2]

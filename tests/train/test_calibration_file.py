@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxvision.core.errors import UserError
-from jaxvision.train import evaluation, loop, saved
+from jaxvision.train import calibration, evaluation, loop, saved
 from jaxvision.train.run import reopen
 
 SELECTING = (
@@ -52,7 +52,7 @@ def test_the_best_checkpoint_is_calibrated_on_validation(calibrating, tiny, tmp_
     state = run.restore('best')
     assert int(state.step) == best
     records = evaluation.gather(run, run.evaluate['eval'], 'validation', state)
-    assert saved.read_calibration(tmp_path) == {
+    assert calibration.read(tmp_path) == {
         'split': 'validation',
         'step': best,
         **fit(records),
@@ -79,10 +79,10 @@ def test_a_killed_run_ends_with_the_same_calibration(
 
 def test_the_test_split_calibrates_nothing(calibrating, tiny, tmp_path):
     loop.run(tiny(*SELECTING), tmp_path)
-    assert saved.read_calibration(tmp_path) == {}
+    assert calibration.read(tmp_path) == {}
 
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / 'calibration.json').write_text('{"score": 0.')
     with pytest.raises(UserError, match='calibration.json is damaged'):
-        saved.read_calibration(tmp_path)
+        calibration.read(tmp_path)

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxvision.attacks import networks
 from jaxvision.attacks.types import Logits
+from jaxvision.cli.classifiers import require_classifier
 from jaxvision.cli.runtime import start_jax
 from jaxvision.core.errors import UserError
 from jaxvision.core.rows import evenly_spaced
@@ -55,7 +56,7 @@ def open_victim(workdir: str, step: str) -> Victim:
     config = saved.read_config(folder)
     start_jax(config)
     opened = run.reopen(folder)
-    _require_classifier(workdir, opened)
+    require_classifier(workdir, opened)
     state = opened.restore(step or 'last')
     variables = state.variables
     return Victim(
@@ -65,21 +66,6 @@ def open_victim(workdir: str, step: str) -> Victim:
         fingerprint=content_hash(variables),
         logits=networks.logits_of(opened.task.network, variables),
     )
-
-
-def _require_classifier(workdir: str, opened: Run) -> None:
-    spec = opened.spec
-    name = opened.config.task.name
-    if name != 'classification':
-        raise UserError(
-            f'--workdir={workdir}: expected a run of classification, and its task is {name}. '
-            'Give the folder of a classifier of images.'
-        )
-    if spec.multi_label:
-        raise UserError(
-            f'--workdir={workdir}: expected one label an image, and its images have '
-            'several. Give the folder of another run.'
-        )
 
 
 def require_same_images(victim: Victim, source: Victim) -> None:

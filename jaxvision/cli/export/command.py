@@ -24,6 +24,7 @@ exit codes:
 
 import argparse
 import contextlib
+import dataclasses
 import functools
 import itertools
 import json
@@ -170,8 +171,10 @@ def export(
     from jaxvision.cli.export import from_run
     from jaxvision.cli.runtime import start_jax
     from jaxvision.core.files import write_json
+    from jaxvision.tasks.shared import calibrated
+    from jaxvision.train import calibration
     from jaxvision.train.run import reopen
-    from jaxvision.train.saved import read_config
+    from jaxvision.train.saved import naming_folder, read_config
 
     files = _files(names)
     if count < 1:
@@ -183,8 +186,12 @@ def export(
     start_jax(read_config(workdir))
     run = reopen(workdir)
     state = run.restore(step)
+    fitted = calibration.read_for(run, state)
+    with naming_folder(workdir):
+        task = calibrated.with_temperature(run.task, fitted)
+    run = dataclasses.replace(run, task=task)
     reference = from_run.reference(run, state.variables, count)
-    writers = from_run.writers(run, state.variables, files)
+    writers = from_run.writers(run, state.variables, files, fitted)
     with tempfile.TemporaryDirectory(prefix='jaxvision-unfinished-export-') as folder:
         staging = Path(folder, 'export')
         staging.mkdir()

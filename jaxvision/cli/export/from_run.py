@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jaxvision.cli.export import formats
 from jaxvision.cli.export.check import Reference
 from jaxvision.core.task import Task, metric_name
-from jaxvision.core.types import MetricValues, Records, Tree
+from jaxvision.core.types import Json, MetricValues, Records, Tree
+from jaxvision.tasks.shared import calibrated
 from jaxvision.train import evaluation
 from jaxvision.train.run import Run
-from jaxvision.train.saved import build_task, read_calibration
+from jaxvision.train.saved import build_task
 
 CALIBRATION = 256  # training examples that the ranges of int8 are measured on
 
@@ -74,7 +75,9 @@ def _on_test(metric: str) -> str:
     return f'eval/{metric}'
 
 
-def writers(run: Run, variables: Tree, files: Sequence[str]) -> dict[str, Write]:
+def writers(
+    run: Run, variables: Tree, files: Sequence[str], calibration: Json
+) -> dict[str, Write]:
     """Make the functions that write the files.
 
     TFLite files compute in float32, whatever the dtype of the run. For any TFLite file,
@@ -85,12 +88,13 @@ def writers(run: Run, variables: Tree, files: Sequence[str]) -> dict[str, Write]
         run: the run.
         variables: the variables for its `Task.predict`.
         files: names of the files, such as 'savedmodel' or 'int8.tflite'.
+        calibration: the content of calibration.json, which the files carry; {}: there is
+            none. The task has its temperature, see `calibrated.with_temperature`.
 
     Returns:
         {file: `(path) -> None`, which writes it}, in the order of `files`.
     """
     description = (run.spec, run.config.to_dict())
-    calibration = read_calibration(run.workdir)
     every_writer: dict[str, Write] = {
         'savedmodel': functools.partial(
             formats.savedmodel,
@@ -110,6 +114,7 @@ def writers(run: Run, variables: Tree, files: Sequence[str]) -> dict[str, Write]
     }
     if any(file.endswith('.tflite') for file in files):
         task, variables = _in_float32(run, variables)
+        task = calibrated.with_temperature(task, calibration)
         examples = _calibration(run)
         for kind in formats.TFLITE:
             every_writer[f'{kind}.tflite'] = functools.partial(

@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxvision.cli.predict.file_by_file import FilePredictor, show_outputs
 from jaxvision.cli.predict.model import Model
 from jaxvision.cli.predict.predictor import Entry, Request, check_inputs
+from jaxvision.core.task import Show
 from jaxvision.core.types import Example
 from jaxvision.data import decode, files, jpeg
 from jaxvision.viz import figures
@@ -58,6 +59,11 @@ def make_predictor(model: Model, request: Request, **changes) -> FilePredictor:
             `read`.
     """
     pictures = picture_paths(model, request)
+    show = model.task.show or show_outputs
+    about = {}
+    if 'temperature' in model.calibration:
+        show = _show_sets(model, show)
+        about['calibration'] = model.calibration
     predictor = FilePredictor(
         names=request.paths,
         pictures=pictures,
@@ -66,10 +72,20 @@ def make_predictor(model: Model, request: Request, **changes) -> FilePredictor:
         threads=model.threads,
         read=functools.partial(read, model),
         predict_each=model.predict_each,
-        show=model.task.show or show_outputs,
+        show=show,
         save=save,
+        about=about,
     )
     return dataclasses.replace(predictor, **changes)
+
+
+def _show_sets(model: Model, show: Show) -> Show:
+    """Add conformal sets to the answers of a calibrated classifier."""
+    from jaxvision.tasks.shared import calibrated
+    from jaxvision.train import saved
+
+    with saved.naming_folder(Path(model.name)):
+        return calibrated.show_sets(model.calibration, model.spec.class_names, show)
 
 
 def picture_paths(model: Model, request: Request) -> list[Path]:

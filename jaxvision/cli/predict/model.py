@@ -27,7 +27,8 @@ class Model:
         task: the task of the run.
         spec: the spec of its data.
         predict: `(inputs [B, ...]) -> outputs [B, ...]`, the network with its weights.
-            The inputs are arrays by the names in `spec.inputs`.
+            The inputs are arrays by the names in `spec.inputs`. The logits of a
+            classifier have been divided by the temperature of `calibration`.
         threads: number of threads that read files ahead.
         takes_any_size: whether `predict` takes images of any size. False: of the size in
             `spec.inputs`.
@@ -58,11 +59,7 @@ class Model:
         Raises:
             Unreadable: The image is damaged.
         """
-        if self.task.prepare:
-            return self.task.prepare({'image': image}, None)
-        height, width, channels = self.spec.inputs['image'].shape
-        pixels = decode.decode(image, channels)
-        return {'image': resizing.resize(pixels, height, width)}
+        return prepare_image(self.task, self.spec, image)
 
     def predict_each(self, examples: Sequence[Example], size: int) -> list[Records]:
         """Predict for some examples as one batch of `size`, padded with blank examples.
@@ -83,6 +80,15 @@ class Model:
             alone = [predict_padded(self.predict, names, [x], 1) for x in examples]
             return [outputs for (outputs,) in alone]
         return predict_padded(self.predict, self.spec.inputs, examples, size)
+
+
+def prepare_image(task: Task, spec: Spec, image: decode.Encoded) -> Example:
+    """Apply the preprocessing of a task's evaluation to an image, see `Model.prepare`."""
+    if task.prepare:
+        return task.prepare({'image': image}, None)
+    height, width, channels = spec.inputs['image'].shape
+    pixels = decode.decode(image, channels)
+    return {'image': resizing.resize(pixels, height, width)}
 
 
 def predict_padded(
@@ -141,11 +147,17 @@ def open_model(name: str, step: str) -> Model:
 def _open_run(name: str, step: str) -> Model:
     import jax
 
-    from jaxvision.train import saved
+    from jaxvision.tasks.shared import calibrated
+    from jaxvision.train import calibration, saved
 
     config = saved.read_config(Path(name))
     start_jax(config)
-    task, variables, spec = saved.load(Path(name), step)
+    run = saved.open_saved(Path(name))
+    state = run.restore(step)
+    variables = state.variables
+    fitted = calibration.read_for(run, state)
+    with saved.naming_folder(run.workdir):
+        task = calibrated.with_temperature(run.task, fitted)
     compiled = jax.jit(task.predict)
 
     def predict(inputs):
@@ -154,11 +166,11 @@ def _open_run(name: str, step: str) -> Model:
     return Model(
         name=name,
         task=task,
-        spec=spec,
+        spec=run.spec,
         predict=predict,
         threads=config.data.threads,
         takes_any_size=True,
-        calibration=saved.read_calibration(Path(name)),
+        calibration=fitted,
         variables=variables,
     )
 

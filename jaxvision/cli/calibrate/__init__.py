@@ -1,0 +1,1 @@
+"""`jaxvision calibrate`: temperature, conformal sets and out-of-distribution scores of a run."""
