@@ -6,12 +6,14 @@ import sys
 import pytest
 from stand_ins import LAUNCH, ROOT, SHELLCHECK
 
-SCRIPTS = [*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')]
+SCRIPTS = [
+    path for path in LAUNCH.iterdir() if path.suffix in ('.sh', '.sbatch', '.slurm')
+]
 
 
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script):
-    assert len(SCRIPTS) == 4
+    assert len(SCRIPTS) == 5
     check = subprocess.run(
         [SHELLCHECK, '--shell=bash', script], text=True, capture_output=True
     )

@@ -140,7 +140,7 @@ def take_folder(sweep: Sweep) -> None:
     if path.exists():
         old = read(sweep.folder).to_json()
         _check_same(sweep, json.loads(json.dumps(old)), new)
-    elif sweep.folder.exists() and any(sweep.folder.glob('*.json')):
+    elif (sweep.folder / 'config.json').exists():
         raise UserError(
             f'--workdir={sweep.folder}: expected a new folder, or one of a sweep. Choose '
             'another one.'

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from jaxvision.cli.sweep import pool, records, report, retest, schedule
+from jaxvision.cli.sweep import page, pool, records, report, retest, schedule
 from jaxvision.cli.sweep.definition import Sweep
 from jaxvision.cli.sweep.pool import Engine, Job, Pool
 from jaxvision.cli.sweep.records import Record
@@ -49,7 +49,7 @@ def run(sweep: Sweep, request: Request) -> bool:
         workers = request.workers or default_workers(threads)
         engine = Pool(workers, threads, lambda: asked(0))
         if request.trial is not None:
-            return _run_one(sweep, request.trial, engine, progress)
+            return run_one(sweep, request.trial, engine, progress)
         progress.begin()
         if not schedule.run(sweep, engine, progress.ended):
             return False
@@ -88,7 +88,8 @@ def report_folder(sweep: Sweep) -> int:
 def finish(sweep: Sweep) -> None:
     """Write the files of the report, and print what they hold."""
     report.write_table(sweep)
-    names = [report.TABLE]
+    page.write(sweep)
+    names = [report.TABLE, page.NAME]
     number = report.best(sweep)
     if number is not None:
         report.write_best(sweep, number)
@@ -159,7 +160,7 @@ def _retest(sweep: Sweep, request: Request, engine: Engine) -> bool:
     return retest.run(sweep, tested, seeds, engine, ended)
 
 
-def _run_one(sweep: Sweep, number: int, engine: Engine, progress: Progress) -> bool:
+def run_one(sweep: Sweep, number: int, engine: Engine, progress: Progress) -> bool:
     """Run one trial to its end, beside other processes that run other trials."""
     point = sweep.points(number + 1)[number]
     folder = sweep.prepare(number, point)

@@ -7,15 +7,25 @@ import random
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxvision.cli.sweep import definition, records, report, schedule
+from jaxvision.cli.sweep import (
+    definition,
+    page,
+    records,
+    report,
+    retest,
+    running,
+    schedule,
+)
 from jaxvision.cli.sweep.halving import Rungs
 from jaxvision.cli.sweep.pool import Pool
 from jaxvision.cli.sweep.records import Record
 from jaxvision.core.errors import UserError
+from jaxvision.viz.sweeps import Column
 
 HALVED = Rungs(3, (100, 300))
 
@@ -225,3 +235,88 @@ def test_scores_have_a_direction_and_nan_has_none():
         )
         is None
     )
+
+
+def test_an_array_of_single_trials_is_the_same_sweep(stub_sweep, stub_pool):
+    whole = stub_sweep('whole', search='sobol')
+    assert schedule.run(whole, stub_pool(), ignore)
+    array = stub_sweep('array', search='sobol')
+    progress = running.Progress(array)
+    for number in (2, 0, 3, 1, 2):
+        definition.take_folder(array)
+        assert running.run_one(array, number, stub_pool(1), progress)
+    assert outcome(array) == outcome(whole)
+    assert len(outcome(array)) == 4
+
+
+def test_a_retest_has_new_seeds_and_the_gain_its_error(stub_sweep, stub_pool):
+    texts = {'optimizer.lr': '0.01,0.02', 'seed': '3,8'}
+    sweep = stub_sweep(texts=texts, search='grid')
+    sweep.config.data.validation = '10%'
+    sweep.config.train.best = 'accuracy'
+    assert schedule.run(sweep, stub_pool(), ignore)
+    tested = retest.candidates(sweep, 2)
+    seeds = retest.seeds(sweep, 2)
+    assert seeds == [9, 10]
+    # The winner and the next best one: the larger rate, with either seed.
+    assert [each.name for each in tested] == ['default', '0002', '0003']
+    assert retest.run(sweep, tested, seeds, stub_pool(), ignore)
+    for each in tested:
+        for seed in seeds:
+            folder = retest.folder_of(sweep, each, seed)
+            config = records.read_settings(folder)['config']
+            assert (config['seed'], config['train']['best']) == (seed, '')
+            assert config['data']['validation'] == 'none'
+            assert config['optimizer']['lr'] == each.point.get('optimizer.lr', 1e-3)
+    assert retest.read_tested(sweep) == (tested, seeds)
+
+
+def test_patience_keeps_the_validation_split_of_a_retest(stub_sweep):
+    sweep = stub_sweep()
+    sweep.config.data.validation = '10%'
+    sweep.config.train.patience = '2 epochs'
+    config = retest.config_of(sweep, retest.Settings('0001', {'optimizer.lr': 0.5}), 4)
+    assert (config.data.validation, config.optimizer.lr) == ('10%', 0.5)
+
+
+def test_the_gain_is_that_of_pairs_and_has_the_direction_of_the_metric():
+    from scipy import stats
+
+    default = {1: 0.5, 2: 0.7, 3: 0.6}
+    scores = {1: 0.6, 2: 0.75, 3: 0.8, 4: 0.1}
+    found = retest.summary('0001', scores, default, 1.0, False)
+    gains = [scores[seed] - default[seed] for seed in default]
+    assert found.gain == pytest.approx(sum(gains) / 3)
+    assert found.standard_error == pytest.approx(stats.sem(gains))
+    assert found.std == pytest.approx(stats.tstd(list(scores.values())))
+    # Of a loss, scores are negative. A smaller loss is a positive gain.
+    less = retest.summary('0001', {1: -0.2}, {1: -0.5}, -1.0, False)
+    assert (less.mean, less.gain) == (0.2, pytest.approx(0.3))
+    assert less.standard_error != less.standard_error
+    same = retest.summary('0001', default, default, 1.0, False)
+    assert (same.gain, same.standard_error) == (0.0, 0.0)
+    assert retest.summary('0001', {}, default, 1.0, False).mean != 0
+
+
+def test_the_page_shows_every_trial_and_escapes_names(stub_sweep, stub_pool):
+    texts = {'optimizer.lr': 'log(1e-4,1)', 'model.variant': 'a<b,nan,c'}
+    sweep = stub_sweep(texts=texts, trials=14, rungs=HALVED, metric='-accuracy')
+    assert schedule.run(sweep, stub_pool(2), ignore)
+    page.write(sweep)
+    text = (sweep.folder / 'sweep.html').read_text()
+    assert text.count('<img') == 4 and 'a&lt;b' in text and 'a<b' not in text
+    assert all(f'<td>{number}</td>' in text for number in range(14))
+
+
+def test_importance_finds_the_field_that_matters():
+    rng = np.random.default_rng(0)
+    columns = [
+        Column(name='matters', values=rng.random(60)),
+        Column(name='nothing', values=np.arange(60.0) % 3, labels=['a', 'b', 'c']),
+    ]
+    values = np.where(np.arange(60) % 10, columns[0].values ** 2, np.nan)
+    shares = page.importance(columns, values)
+    assert shares['matters'] > 0.9
+    assert sum(shares.values()) == pytest.approx(1)
+    flat = page.importance(columns, np.ones(60))
+    assert set(flat.values()) == {0.0}
