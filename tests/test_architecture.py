@@ -215,6 +215,7 @@ HEAVY = (
     'matplotlib',
     'mlxtend',
     'nibabel',
+    'optuna',
     'pydicom',
     'tifffile',
     'orbax',

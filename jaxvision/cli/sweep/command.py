@@ -20,10 +20,14 @@ searches:
   grid     every combination
   random   independent points
   sobol    points that cover the space evenly
+  tpe      points near good ones, by densities (with the extra [search], as the next two)
+  cmaes    points around a moving mean, by CMA-ES
+  gp       points that a Gaussian process expects to be better (needs torch)
 
 Trials train on a part of the training data, and are compared on the validation split. The test
 split selects nothing. Trial K is the same for every number of workers. A sweep that was stopped
-goes on when it is started again with the same command.
+goes on when it is started again with the same command. tpe, cmaes and gp wait for a batch of trials
+and then suggest the next one, so that their points depend on results and not on time.
 
 exit codes:
   0    finished
@@ -49,7 +53,6 @@ if TYPE_CHECKING:  # --help needs no JAX.
     from jaxvision.cli.sweep.definition import Sweep
 
 STOPPED = 75
-SEARCHES = ('grid', 'random', 'sobol')
 LOCK = 'sweep.lock'
 
 
@@ -85,7 +88,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         '--search',
         default='random',
         metavar='NAME',
-        help='grid, random or sobol (%(default)s)',
+        help='one of the names above (%(default)s)',
     )
     parser.add_argument(
         '--trials', type=int, metavar='N', help='number of trials (20; grid: all)'
@@ -98,6 +101,13 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         type=int,
         metavar='N',
         help='trials at the same time (one per core or GPU)',
+    )
+    parser.add_argument(
+        '--batch',
+        type=int,
+        default=4,
+        metavar='N',
+        help='trials that tpe, cmaes and gp suggest together (%(default)s)',
     )
     group = parser.add_argument_group('successive halving')
     group.add_argument(
@@ -161,6 +171,7 @@ def _check(options: argparse.Namespace) -> None:
         ('trials', 1),
         ('workers', 1),
         ('seed', 0),
+        ('batch', 1),
         ('trial', 0),
         ('retest', 0),
         ('top', 1),

@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from jaxvision.cli.sweep import records, search, space
+from jaxvision.cli.sweep import learning, records, search, space
 from jaxvision.cli.sweep.halving import Rungs
 from jaxvision.cli.sweep.space import Point, Space
 from jaxvision.core import config as configs
@@ -30,6 +31,7 @@ class Sweep:
         metric: the metric of the validation split that judges trials, without the
             split; '-NAME': less is better.
         rungs: the rungs of successive halving.
+        batch: trials that a search which learns suggests together; 0: it does not learn.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class Sweep:
     trials: int
     metric: str
     rungs: Rungs
+    batch: int = 0
 
     @property
     def space(self) -> Space:
@@ -70,13 +73,17 @@ class Sweep:
         )
         return folder
 
-    def points(self, count: int | None = None) -> list[Point]:
-        """The points of a search that ignores results.
+    def points(self, scores: Sequence[float | None] = ()) -> list[Point]:
+        """The points of all trials, or of those that are known so far.
 
         Args:
-            count: number of points; None: that of the trials.
+            scores: the scores of trials 0, 1, ..., which a search may learn from.
         """
-        return search.points(self.space, self.search, self.seed, count or self.trials)
+        if self.batch:
+            return learning.points(
+                self.space, self.search, self.seed, self.batch, self.trials, scores
+            )
+        return search.points(self.space, self.search, self.seed, self.trials)
 
     def to_json(self) -> Json:
         """Write the sweep without its folder, for `sweep.json`."""
@@ -88,6 +95,7 @@ class Sweep:
             'trials': self.trials,
             'metric': self.metric,
             'rungs': dataclasses.asdict(self.rungs),
+            'batch': self.batch,
         }
 
 
@@ -118,6 +126,7 @@ def read(folder: Path) -> Sweep:
             trials=values['trials'],
             metric=values['metric'],
             rungs=Rungs(**values['rungs']),
+            batch=values['batch'],
         )
     except (KeyError, TypeError) as error:
         raise UserError(
@@ -129,7 +138,7 @@ def read(folder: Path) -> Sweep:
 def take_folder(sweep: Sweep) -> None:
     """Write `sweep.json`, if the folder is new or holds the same sweep.
 
-    A search that ignores results may get more trials, and fewer. Fields that change no result may
+    A search without halving may get more trials, and fewer. Fields that change no result may
     change, too.
 
     Raises:
@@ -157,9 +166,8 @@ def take_folder(sweep: Sweep) -> None:
 
 
 def _check_same(sweep: Sweep, old: Json, new: Json) -> None:
-    may_grow = sweep.search in search.SEARCHES and not sweep.rungs.factor
     free = {f'config.{field}' for field in configs.FREE_FIELDS}
-    if may_grow:
+    if not sweep.rungs.factor:
         free.add('trials')
     changes = [
         f'{name}: {before!r} -> {after!r}'

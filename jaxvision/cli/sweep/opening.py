@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxvision.cli.sweep import halving, search, space
+from jaxvision.cli.sweep import halving, learning, search, space
 from jaxvision.cli.sweep.definition import Sweep
 from jaxvision.core import config as configs
 from jaxvision.core.errors import UserError, not_a_choice
@@ -28,8 +28,10 @@ def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
         UserError: An argument or the config is wrong, or the data has no validation
             split and cannot hold one out.
     """
-    if options.search not in search.SEARCHES:
-        raise not_a_choice('--search', options.search, search.SEARCHES)
+    known = (*search.SEARCHES, *learning.NAMES)
+    if options.search not in known:
+        raise not_a_choice('--search', options.search, known)
+    _check_learning(options)
     overrides = configs.overrides([text for text in rest if not _is_sweep(text)])
     config = configs.load(options.config)
     for field, text in overrides.items():
@@ -60,12 +62,30 @@ def open_sweep(options: argparse.Namespace, rest: list[str]) -> Sweep:
         trials=trials,
         metric=metric,
         rungs=rungs,
+        batch=options.batch if options.search in learning.NAMES else 0,
     )
     if options.trial is not None and options.trial >= trials:
         raise UserError(
             f'--trial={options.trial}: expected 0 to {trials - 1}. Give --trials with more.'
         )
     return sweep
+
+
+def _check_learning(options: argparse.Namespace) -> None:
+    """Check that a search which learns from results can be run as asked."""
+    if options.search not in learning.NAMES:
+        return
+    learning.require(options.search)
+    if options.halving:
+        raise UserError(
+            f'--halving={options.halving}: expected --search grid, random or sobol, since '
+            f'{options.search} learns from whole trials. Leave one of them out.'
+        )
+    if options.trial is not None:
+        raise UserError(
+            f'--trial={options.trial}: expected --search grid, random or sobol, since a trial '
+            f'of {options.search} depends on the results of others. Run the whole sweep.'
+        )
 
 
 def _is_sweep(text: str) -> bool:

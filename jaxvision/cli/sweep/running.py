@@ -162,7 +162,7 @@ def _retest(sweep: Sweep, request: Request, engine: Engine) -> bool:
 
 def run_one(sweep: Sweep, number: int, engine: Engine, progress: Progress) -> bool:
     """Run one trial to its end, beside other processes that run other trials."""
-    point = sweep.points(number + 1)[number]
+    point = sweep.points()[number]
     folder = sweep.prepare(number, point)
     records.forget_failure(folder)
     job = Job(folder, records.END)

@@ -4,6 +4,7 @@ A sweep is a series of rounds. The jobs of a round are independent of each other
 their results depend neither on the number of workers nor on interruptions.
 """
 
+import json
 from collections.abc import Callable, Mapping
 
 from jaxvision.cli.sweep import halving, records
@@ -64,6 +65,30 @@ def next_round(
     return []
 
 
+def known_points(sweep: Sweep, found: Records) -> list[Point]:
+    """The points of all trials, or of those that results so far decide.
+
+    Raises:
+        UserError: A trial was begun with other parameters, by other versions of the
+            packages that draw them.
+    """
+    numbers = []
+    for number in range(sweep.trials):
+        if number not in found or not found[number].has_ended(records.END):
+            break
+        numbers.append(number)
+    points = sweep.points(list(scores(sweep, found, numbers, records.END).values()))
+    for number, point in enumerate(points):
+        begun = records.read_settings(sweep.trial_folder(number)).get('parameters')
+        if begun is not None and begun != json.loads(json.dumps(point)):
+            raise UserError(
+                f'{sweep.trial_folder(number)} has other parameters than this search gives. '
+                'Other versions of the packages began it. Restore them, or choose another '
+                '--workdir.'
+            )
+    return points
+
+
 def finalists(sweep: Sweep, found: Records) -> list[int]:
     """The trials that trained to their end, the best first, the failed ones last."""
     ended = [number for number in found if found[number].has_ended(records.END)]
@@ -84,9 +109,9 @@ def run(sweep: Sweep, engine: Engine, ended: Callable[[Job, Record], None]) -> b
     Raises:
         UserError: Every trial failed.
     """
-    points = sweep.points()
-    for number in range(len(points)):
+    for number in range(sweep.trials):
         records.forget_failure(sweep.trial_folder(number))
+    points = known_points(sweep, read(sweep))
     while jobs := next_round(sweep, points, read(sweep)):
         round_jobs = [
             Job(sweep.prepare(number, points[number]), until) for number, until in jobs
@@ -97,4 +122,5 @@ def run(sweep: Sweep, engine: Engine, ended: Callable[[Job, Record], None]) -> b
         if found and all(record.state != records.TRAINED for record in found.values()):
             first = found[min(found)]
             raise UserError(f'every trial {first.state}; the first one: {first.error}')
+        points = known_points(sweep, found)
     return True

@@ -1,0 +1,144 @@
+"""Searches that learn from results, by the samplers of Optuna.
+
+There is no database. A study in memory asks for the points of a batch, is given their scores, and
+so on from the first trial. So the points are a function of the seed and the scores, and a sweep
+that was stopped asks for the same ones again. A batch does not depend on who ends first.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from jaxvision.cli.sweep import search as searches
+from jaxvision.cli.sweep.space import Choice, Dimension, Interval, Point, Space
+from jaxvision.core.errors import UserError
+from jaxvision.core.types import Value
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+
+NAMES = ('tpe', 'cmaes', 'gp')
+# The name of the class, and the package that it needs beside Optuna.
+_SAMPLERS = {
+    'tpe': ('TPESampler', ''),
+    'cmaes': ('CmaEsSampler', 'cmaes'),
+    'gp': ('GPSampler', 'torch'),
+}
+
+
+def points(
+    space: Space,
+    search: str,
+    seed: int,
+    batch: int,
+    count: int,
+    scores: Sequence[float | None],
+) -> list[Point]:
+    """List the points of all trials whose batch can be known, none of them twice.
+
+    Args:
+        space: the search space.
+        search: 'tpe' (Bergstra et al. 2011), 'cmaes' (Hansen & Ostermeier 2001) or 'gp', a
+            Gaussian process.
+        seed: the seed of the sampler.
+        batch: trials that are suggested together, at least 1.
+        count: number of trials of the sweep.
+        scores: the scores of trials 0, 1, ..., more is better; None: it has none. Only
+            whole batches are used.
+
+    Returns:
+        The points of the trials with scores, and of the batch after them.
+
+    Raises:
+        UserError: A package is missing.
+    """
+    require(search)
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = _sampler(search, seed)
+    study = optuna.create_study(direction='maximize', sampler=sampler)
+    distributions = {field: _distribution(each) for field, each in space.items()}
+    suggested: list[Point] = []
+    while len(suggested) < count:
+        size = min(batch, count - len(suggested))
+        first = len(suggested)
+        asked = []
+        for _ in range(size):
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')
+                trial = study.ask(fixed_distributions=distributions)
+            point = {
+                field: _value(space, field, value)
+                for field, value in trial.params.items()
+            }
+            suggested.append(_new(space, seed, point, suggested))
+            asked.append(trial)
+        if len(scores) < first + size:
+            return suggested
+        for trial, score in zip(asked, scores[first : first + size], strict=True):
+            if score is None:
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            else:
+                study.tell(trial, score)
+    return suggested
+
+
+def require(search: str) -> None:
+    """Check that the packages of a sampler are installed.
+
+    Raises:
+        UserError: A package is missing.
+    """
+    for package in filter(None, ('optuna', _SAMPLERS[search][1])):
+        if importlib.util.find_spec(package):
+            continue
+        remedy = 'Install torch'
+        if package != 'torch':
+            remedy = (
+                "Install the extra `search`: pip install -e '.[search]' in a checkout of "
+                'jaxvision'
+            )
+        raise UserError(f'--search={search}: expected the package {package}. {remedy}.')
+
+
+def _sampler(search: str, seed: int) -> 'BaseSampler':
+    from optuna import samplers
+
+    make = getattr(samplers, _SAMPLERS[search][0])
+    with warnings.catch_warnings():
+        # Some samplers are called experimental.
+        warnings.simplefilter('ignore')
+        if search == 'cmaes':
+            return make(seed=seed, warn_independent_sampling=False)
+        return make(seed=seed)
+
+
+def _distribution(dimension: Dimension) -> 'BaseDistribution':
+    """The values of a field in Optuna's form. A choice is the index of its value."""
+    from optuna import distributions
+
+    if isinstance(dimension, Choice):
+        return distributions.CategoricalDistribution(tuple(range(dimension.size)))
+    if isinstance(dimension, Interval):
+        return distributions.FloatDistribution(
+            dimension.low, dimension.high, log=dimension.is_log
+        )
+    return distributions.IntDistribution(dimension.low, dimension.high)
+
+
+def _value(space: Space, field: str, value: float | int) -> Value:
+    """The value of a field, from a value of its distribution."""
+    dimension = space[field]
+    if isinstance(dimension, Choice):
+        return dimension.values[int(value)]
+    return value
+
+
+def _new(space: Space, seed: int, point: Point, tried: Sequence[Point]) -> Point:
+    """The point, or a random one if it has been tried: a result is known already."""
+    if point not in tried:
+        return point
+    return next(other for other in searches.random(space, seed) if other not in tried)

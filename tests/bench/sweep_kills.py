@@ -1,0 +1,141 @@
+"""Kills a sweep and its trials with SIGKILL at random moments, and compares it with one left alone.
+
+    python tests/bench/sweep_kills.py [--search random] [--halving 3] [--trials 30] [--workers 3] \\
+        [--kills 20] [--seed 0] [--folder DIR]
+
+At each kill either the parent or one of the processes of the trials dies. A parent that died is
+started again with the same command. The sweeps are equal if every trial has the same parameters,
+results, metrics (but for timings) and last checkpoint, to the bit.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+
+
+def command(options, folder, workers):
+    words = [
+        *(sys.executable, '-m', 'jaxvision.sweep'),
+        *('--config', f'{ROOT}/configs/cnn.py:digits', '--workdir', str(folder)),
+        *('--search', options.search, '--trials', str(options.trials)),
+        *('--workers', str(workers), '--sweep.optimizer.lr=log(1e-3,3e-2)'),
+        *('--sweep.model.variant=4,8', '--config.train.steps=27'),
+        *('--config.train.eval_every=9', '--config.train.checkpoint_every=4'),
+        '--config.train.log_every=1',
+    ]
+    if options.halving:
+        words += ['--halving', str(options.halving)]
+    return words
+
+
+def start(words):
+    return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def trials_of(folder):
+    """The processes of the trials of a sweep."""
+    pids = []
+    for process in Path('/proc').glob('[0-9]*'):
+        try:
+            words = (process / 'cmdline').read_bytes().decode().split('\0')
+        except OSError:
+            continue
+        if any(word.startswith(f'{folder}/trials/') for word in words):
+            pids.append(int(process.name))
+    return pids
+
+
+def run_with_kills(words, folder, kills, seconds, rng):
+    """Run a sweep with kills, spread over the time that it takes; returns their moments."""
+    moments = []
+    parent = start(words)
+    while True:
+        wait = rng.uniform(0, 2 * seconds / max(kills, 1))
+        try:
+            code = parent.wait(wait)
+        except subprocess.TimeoutExpired:
+            if len(moments) >= kills:
+                continue
+            trials = trials_of(folder)
+            if trials and rng.random() < 0.5:
+                victim = rng.choice(trials)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+                moments.append('trial')
+            else:
+                parent.kill()
+                moments.append('parent')
+            continue
+        if code == 0:
+            return moments
+        assert code == -signal.SIGKILL, code
+        parent = start(words)
+
+
+def outcome(folder):
+    """Parameters, results, metrics and the last checkpoint of each trial."""
+    from jaxvision.train import loop
+
+    found = {}
+    for trial in sorted((folder / 'trials').glob('[0-9]*')):
+        result = json.loads((trial / 'result.json').read_text())
+        del result['seconds']
+        rows = [
+            {
+                name: value
+                for name, value in json.loads(line).items()
+                if 'perf/' not in name
+            }
+            for line in (trial / 'metrics.jsonl').read_text().splitlines()
+        ]
+        state = loop.reopen(trial).restore('last')
+        state = state.replace(key=jax.random.key_data(state.key))
+        arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+        parameters = json.loads((trial / 'trial.json').read_text())['parameters']
+        found[trial.name] = (parameters, result, rows, arrays)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--search', default='random')
+    parser.add_argument('--halving', type=int, default=0)
+    parser.add_argument('--trials', type=int, default=30)
+    parser.add_argument('--workers', type=int, default=3)
+    parser.add_argument('--kills', type=int, default=20)
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--folder', type=Path)
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix='sweep-kills-'))
+    begin = time.monotonic()
+    # Another number of workers must not change anything either.
+    assert start(command(options, folder / 'whole', 2)).wait() == 0
+    seconds = time.monotonic() - begin
+    print(f'undisturbed: {seconds:.0f} s', flush=True)
+    rng = random.Random(options.seed)
+    words = command(options, folder / 'killed', options.workers)
+    moments = run_with_kills(words, folder / 'killed', options.kills, seconds, rng)
+    whole = outcome(folder / 'whole')
+    killed = outcome(folder / 'killed')
+    assert whole.keys() == killed.keys(), whole.keys() ^ killed.keys()
+    differing = [name for name in whole if whole[name] != killed[name]]
+    kinds = {kind: moments.count(kind) for kind in ('parent', 'trial')}
+    print(f'{len(whole)} trials, killed: {kinds}, differing: {differing or "none"}')
+    sys.exit(bool(differing))
+
+
+if __name__ == '__main__':
+    main()
